@@ -1,0 +1,188 @@
+//! Snapshots on file: where they lie, what they say, and whether a run still says the same.
+//!
+//! They are insta's, so that `cargo insta review` accepts them; nothing here ever writes one.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use insta::internals::{Content, SnapshotContents, TextSnapshotContents};
+use insta::{Snapshot, TextSnapshotKind};
+
+use crate::document::{ArgumentsResult, ProbeResult, StackResult};
+use crate::fault::{Blame, Fault};
+
+/// A snapshot: `<snapshots>/<scenario id>/<kernel>/<probe>.snap`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The folder of the scenario and kernel.
+    pub folder: PathBuf,
+    /// Its name to insta: the probe's.
+    pub name: String,
+}
+
+/// What a reviewer wants to know of the run behind a snapshot; no part of the comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// `uname -r`.
+    pub release: String,
+    /// SHA-256 of the booted image, in hexadecimal.
+    pub image_sha256: String,
+    /// QEMU's version.
+    pub qemu: String,
+}
+
+/// How a run compares with the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// It says the same.
+    Same,
+    /// It says something else.
+    Drift {
+        /// A unified diff from the snapshot to the run.
+        diff: String,
+        /// The snapshot's text.
+        expected: String,
+    },
+    /// There is no snapshot.
+    Missing,
+}
+
+/// A snapshot that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the snapshot {}", path.display())]
+pub struct BaselineError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl Fault for BaselineError {
+    fn blame(&self) -> Blame {
+        if self.source.is::<io::Error>() { Blame::Infra } else { Blame::Scenario }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(
+            "restore the file from git, or delete it and accept the new one with `cargo insta review`".into(),
+        )
+    }
+}
+
+impl Place {
+    /// The place of a probe's snapshot. A scenario's id is a path below `snapshots`; kernel and probe are
+    /// single names.
+    pub fn new(snapshots: &Path, scenario: &str, kernel: &str, probe: &str) -> Self {
+        let component = |name: &str| name.replace(['/', '\\'], "__");
+        let folder = snapshots.join(scenario).join(component(kernel));
+        Self { folder, name: component(probe) }
+    }
+
+    /// The file.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join(format!("{}.snap", self.name))
+    }
+
+    /// What `insta::assert_snapshot!(place.name, text)` has to be bound to, to read and propose this file.
+    pub fn settings(&self, info: &Info) -> insta::Settings {
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(&self.folder);
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        let fields = [("kernel", &info.release), ("image_sha256", &info.image_sha256), ("qemu", &info.qemu)];
+        let fields = fields.map(|(name, value)| (Content::from(name), Content::from(value.as_str())));
+        settings.set_raw_info(&Content::Map(fields.into()));
+        settings
+    }
+}
+
+/// Hands a probe's text to insta, which writes `.snap.new` beside a snapshot that says something else, for
+/// `cargo insta review`. Says whether insta took it for the same. For tests only: this panics as insta does.
+pub fn propose(place: &Place, info: &Info, text: &str) {
+    place.settings(info).bind(|| insta::assert_snapshot!(place.name.as_str(), text));
+}
+
+/// Compares `text` with the snapshot, by insta's own notion of equality.
+///
+/// # Errors
+/// [`BaselineError`] when there is a file that cannot be read.
+pub fn compare(place: &Place, text: &str) -> Result<Comparison, BaselineError> {
+    let path = place.file();
+    let fail = |source: Box<dyn Error + Send + Sync>| BaselineError { path: path.clone(), source };
+    let snapshot = match Snapshot::from_file(&path) {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            return match error.downcast::<io::Error>() {
+                Ok(error) if error.kind() == io::ErrorKind::NotFound => Ok(Comparison::Missing),
+                Ok(error) => Err(fail(error)),
+                Err(error) => Err(fail(error.to_string().into())),
+            };
+        }
+    };
+    let SnapshotContents::Text(expected) = snapshot.contents() else {
+        return Err(fail("it is a binary snapshot".into()));
+    };
+    let actual = TextSnapshotContents::new(text.to_owned(), TextSnapshotKind::File);
+    if snapshot.contents() == &SnapshotContents::from(actual.clone()) {
+        return Ok(Comparison::Same);
+    }
+    let (expected, actual) = (expected.to_string(), actual.to_string());
+    let diff = similar::TextDiff::from_lines(&expected, &actual)
+        .unified_diff()
+        .missing_newline_hint(false)
+        .header("snapshot", "this run")
+        .to_string();
+    Ok(Comparison::Drift { diff, expected })
+}
+
+/// What a snapshot holds, for people: a block a stack, a line a frame; no address, pid, time or path.
+///
+/// ```text
+/// 5 events
+///
+/// 5 x eoe_filter, register_netdevice: truncated at ftrace_graph_call, fidelity 0 of 4 (perf)
+///     ftrace_graph_call
+///     0
+/// ```
+///
+/// What kprobe events fetched stands at the end, a line each: `5 x tsk: nr_entries=0 skip=5`.
+pub fn text(probe: &ProbeResult) -> String {
+    let mut text = plural(probe.events, "event");
+    if probe.lost > 0 {
+        // Not how many: that differs between runs.
+        text.push_str(", others lost");
+    }
+    text.push('\n');
+    for stack in &probe.stacks {
+        let StackResult { count, task, event, frames, .. } = stack;
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "\n{count} x {task}, {event}: {}", ending(stack));
+        for frame in frames {
+            let _ = writeln!(text, "    {frame}");
+        }
+    }
+    if !probe.arguments.is_empty() {
+        text.push('\n');
+    }
+    for arguments in &probe.arguments {
+        let ArgumentsResult { count, event, text: fetched } = arguments;
+        let _ = writeln!(text, "{count} x {event}: {fetched}");
+    }
+    text
+}
+
+fn ending(stack: &StackResult) -> String {
+    let at = stack.ends_at.as_ref().map(|frame| format!(" at {frame}")).unwrap_or_default();
+    let fidelity = stack.fidelity.map(|fidelity| format!(", fidelity {fidelity}"));
+    format!("{}{at}{}", stack.state.name(), fidelity.unwrap_or_default())
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+#[path = "baseline_tests.rs"]
+mod tests;

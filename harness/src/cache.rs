@@ -1,0 +1,294 @@
+//! The cache folder: content-addressed entries, written atomically, locked against two builders.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::fault::{Blame, Fault};
+
+/// Everything that was downloaded or built: `${XDG_CACHE_HOME:-~/.cache}/kshot`.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// What a cache operation failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// Neither `XDG_CACHE_HOME` nor `HOME` is set.
+    #[error("no cache folder: neither XDG_CACHE_HOME nor HOME is set")]
+    NoHome,
+    /// A file operation failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried ("create", "lock", "rename").
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Fault for CacheError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::NoHome => Blame::Usage,
+            Self::Io { .. } => Blame::Infra,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        matches!(self, Self::NoHome).then(|| "set XDG_CACHE_HOME to a folder with some gigabytes free".into())
+    }
+}
+
+/// An entry that is being made: a folder that becomes the entry on [`Draft::commit`] and vanishes otherwise.
+/// It holds the entry's lock.
+#[derive(Debug)]
+pub struct Draft {
+    folder: tempfile::TempDir,
+    prefix: String,
+    target: PathBuf,
+    _lock: File,
+}
+
+/// The answer to [`Cache::entry`].
+#[derive(Debug)]
+pub enum Entry {
+    /// It is there: the folder.
+    Ready(PathBuf),
+    /// It has to be made, by us alone.
+    Draft(Draft),
+}
+
+impl Cache {
+    /// The user's cache.
+    ///
+    /// # Errors
+    /// [`CacheError::NoHome`].
+    pub fn of_user() -> Result<Self, CacheError> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+        Ok(Self::at(base.ok_or(CacheError::NoHome)?.join("kshot")))
+    }
+
+    /// A cache in a folder of the caller's choice; made when first written to.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of the entry `kind`/`key` if it was made before. Does not wait and does not write.
+    pub fn find(&self, kind: &str, key: &str) -> Option<PathBuf> {
+        let path = self.path(kind, key);
+        path.is_dir().then_some(path)
+    }
+
+    /// The entry `kind`/`key`, or a draft to make it. `waiting` is called once if another process is making
+    /// it now; then this waits for that process, which the kernel releases even if it dies.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn entry(&self, kind: &str, key: &str, waiting: impl FnOnce()) -> Result<Entry, CacheError> {
+        if let Some(ready) = self.find(kind, key) {
+            return Ok(Entry::Ready(ready));
+        }
+        let parent = self.root.join(kind);
+        create_dir_all(&parent)?;
+        let lock = self.lock(&format!("{kind}-{key}"), waiting)?;
+        if let Some(ready) = self.find(kind, key) {
+            return Ok(Entry::Ready(ready));
+        }
+        let prefix = format!(".draft-{key}-");
+        // We hold the lock, so whoever began these is dead.
+        sweep(&parent, &prefix)?;
+        let folder = temporary(&parent, &prefix)?;
+        Ok(Entry::Draft(Draft { folder, prefix, target: self.path(kind, key), _lock: lock }))
+    }
+
+    /// An exclusive lock between processes, by name, held until the returned file is dropped.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn lock(&self, name: &str, waiting: impl FnOnce()) -> Result<File, CacheError> {
+        let folder = self.root.join("locks");
+        create_dir_all(&folder)?;
+        let path = folder.join(name);
+        let fail = |action| {
+            let path = path.clone();
+            move |source| CacheError::Io { action, path, source }
+        };
+        let file = File::create(&path).map_err(fail("create"))?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => waiting(),
+            Err(fs::TryLockError::Error(source)) => return Err(fail("lock")(source)),
+        }
+        file.lock().map_err(fail("lock"))?;
+        Ok(file)
+    }
+
+    fn path(&self, kind: &str, key: &str) -> PathBuf {
+        self.root.join(kind).join(key)
+    }
+}
+
+impl Draft {
+    /// Where to put the entry's files. Paths inside it change on commit: store relative ones.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A folder beside the draft for what the entry is made with, gone when dropped.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn scratch(&self) -> Result<tempfile::TempDir, CacheError> {
+        temporary(self.target.parent().unwrap_or(Path::new(".")), &self.prefix)
+    }
+
+    /// Makes the draft the entry, in one rename, and says where it now lies.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn commit(self) -> Result<PathBuf, CacheError> {
+        let path = self.folder.keep();
+        fs::rename(&path, &self.target).map_err(|source| CacheError::Io {
+            action: "rename into place",
+            path: self.target.clone(),
+            source,
+        })?;
+        Ok(self.target)
+    }
+}
+
+/// The cache key of `parts`: 16 hexadecimal digits of the SHA-256 over the parts, each preceded by its length.
+pub fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hex(&hash.finalize())[..16].to_owned()
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// [`CacheError::Io`].
+pub fn sha256_file(path: &Path) -> Result<String, CacheError> {
+    let fail = |source| CacheError::Io { action: "read", path: path.into(), source };
+    let mut hash = Sha256::new();
+    io::copy(&mut File::open(path).map_err(fail)?, &mut HashWriter(&mut hash)).map_err(fail)?;
+    Ok(hex(&hash.finalize()))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn temporary(parent: &Path, prefix: &str) -> Result<tempfile::TempDir, CacheError> {
+    let made = tempfile::Builder::new().prefix(prefix).tempdir_in(parent);
+    made.map_err(|source| CacheError::Io { action: "create a folder in", path: parent.into(), source })
+}
+
+fn sweep(parent: &Path, prefix: &str) -> Result<(), CacheError> {
+    let fail = |source| CacheError::Io { action: "sweep", path: parent.into(), source };
+    for entry in fs::read_dir(parent).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            fs::remove_dir_all(entry.path()).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
+
+fn create_dir_all(path: &Path) -> Result<(), CacheError> {
+    fs::create_dir_all(path).map_err(|source| CacheError::Io { action: "create", path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(cache: &Cache) -> Draft {
+        match cache.entry("kind", "key", || ()).unwrap() {
+            Entry::Draft(draft) => draft,
+            Entry::Ready(path) => panic!("{} is there", path.display()),
+        }
+    }
+
+    #[test]
+    fn a_draft_is_seen_only_once_it_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let made = draft(&cache);
+        fs::write(made.path().join("file"), "text").unwrap();
+        assert!(cache.find("kind", "key").is_none());
+        let path = made.commit().unwrap();
+        assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "text");
+        assert!(matches!(cache.entry("kind", "key", || ()).unwrap(), Entry::Ready(_)));
+    }
+
+    #[test]
+    fn a_draft_that_is_dropped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let made = draft(&cache);
+        let scratch = made.scratch().unwrap();
+        drop((scratch, made));
+        assert_eq!(fs::read_dir(folder.path().join("kind")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_builder_left_is_swept_by_the_next_of_the_same_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let (dead, other) =
+            (folder.path().join("kind/.draft-key-dead"), folder.path().join("kind/.draft-other-1"));
+        fs::create_dir_all(dead.join("source")).unwrap();
+        fs::create_dir_all(&other).unwrap();
+        let _made = draft(&cache);
+        assert!(!dead.exists());
+        assert!(other.exists(), "it may be alive: its lock is another");
+    }
+
+    #[test]
+    fn a_second_builder_waits_for_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let first = draft(&cache);
+        let (waits, waiting) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| cache.entry("kind", "key", || waits.send(()).unwrap()).unwrap());
+            waiting.recv().unwrap();
+            first.commit().unwrap();
+            assert!(matches!(second.join().unwrap(), Entry::Ready(_)));
+        });
+    }
+
+    #[test]
+    fn parts_of_a_key_do_not_run_into_each_other() {
+        assert_ne!(key([&b"ab"[..], b"c"]), key([&b"a"[..], b"bc"]));
+    }
+}

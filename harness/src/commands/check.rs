@@ -1,0 +1,81 @@
+//! `kshot check`: every scenario on every kernel that is there, against the snapshots, without a test runner.
+
+use super::select::{self, Choice};
+use super::{CommandError, Format, RunArgs, Streams, workspace};
+use crate::document::Word;
+use crate::exit::Exit;
+use crate::fault::Fault;
+use crate::kernel::Catalogue;
+use crate::report;
+use crate::run::{self, Options};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Scenarios, by id or glob; all unless said
+    scenarios: Vec<String>,
+    /// Kernels, by name, glob or file; those that are provisioned unless said
+    #[arg(long = "kernel", value_name = "KERNEL")]
+    kernels: Vec<String>,
+    #[command(flatten)]
+    common: RunArgs,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(self.common.out.as_ref())?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let mut pairs = Vec::new();
+        let mut missing = Vec::new();
+        for id in select::ids(&workspace, &self.scenarios)? {
+            let scenario = select::scenario(&workspace, &catalogue, &id)?;
+            for choice in select::kernels(&workspace, &catalogue, &scenario, &self.kernels)? {
+                match choice {
+                    Choice::Ready(kernel) => pairs.push((scenario.clone(), kernel)),
+                    Choice::Missing(name) => missing.push((id.clone(), name)),
+                }
+            }
+        }
+        let asked_for = !self.kernels.is_empty();
+        if let (Some((_, name)), true) = (missing.first(), pairs.is_empty() || asked_for) {
+            return Err(CommandError::Usage {
+                message: format!("kernel `{name}` is not provisioned"),
+                hint: format!("kshot provision {name}"),
+            });
+        }
+        let task = streams.progress.task("check", pairs.len() as u64);
+        let mut documents = Vec::new();
+        let mut exits = Vec::new();
+        for (done, (scenario, kernel)) in pairs.iter().enumerate() {
+            task.at(done as u64, &format!("{} on {}", scenario.id, kernel.name));
+            match run::run(&workspace, scenario, kernel, &Options::default(), &streams.progress) {
+                Ok(outcome) => {
+                    exits.push(Exit::from(outcome.document.verdict));
+                    if self.common.format == Format::Json {
+                        writeln!(streams.out, "{}", outcome.document.to_json_line())?;
+                        streams.out.flush()?;
+                    }
+                    documents.push(outcome.document);
+                }
+                Err(error) if error.blame() == crate::fault::Blame::Infra => {
+                    streams.progress.note(super::render(&error.into()).trim_end());
+                    exits.push(Exit::Infra);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        drop(task);
+        if self.common.format == Format::Table {
+            write!(streams.out, "{}", report::summary(&documents))?;
+            for document in documents.iter().filter(|document| document.verdict != Word::Match) {
+                writeln!(streams.out, "\n{} on {}:", document.scenario, document.kernel.name)?;
+                for why in &document.why {
+                    writeln!(streams.out, "  {}", why.replace('\n', "\n  "))?;
+                }
+            }
+            for (id, name) in missing {
+                writeln!(streams.out, "not checked: {id} on {name} (kshot provision {name})")?;
+            }
+        }
+        Ok(Exit::worst(exits))
+    }
+}

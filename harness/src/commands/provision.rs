@@ -1,0 +1,30 @@
+//! `kshot provision`: download or build kernels and the guest's userland.
+
+use std::collections::BTreeSet;
+
+use super::{CommandError, Streams, select, workspace};
+use crate::exit::Exit;
+use crate::kernel::Catalogue;
+use crate::run;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Kernels of the catalogue, by name or glob; all unless said
+    kernels: Vec<String>,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(None)?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let mut arches = BTreeSet::new();
+        for name in select::kernel_names(&catalogue, &self.kernels)? {
+            let kernel = select::provision(&workspace, &catalogue, &name, &streams.progress)?;
+            if arches.insert(kernel.arch) {
+                run::provision_userland(&workspace, kernel.arch, &streams.progress)?;
+            }
+            writeln!(streams.out, "{name}: Linux {}, {}", kernel.release, kernel.boot.display())?;
+        }
+        Ok(Exit::Match)
+    }
+}

@@ -1,0 +1,41 @@
+//! `kshot schema`: the JSON Schemas of what goes in and what comes out.
+
+use schemars::schema_for;
+
+use super::{CommandError, Streams};
+use crate::document::Document;
+use crate::exit::Exit;
+use crate::scenario::raw::RawScenario;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Which one
+    which: Which,
+}
+
+/// The documents that have a schema.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Which {
+    /// A scenario: scenarios/schema.json
+    Scenario,
+    /// The result document: harness/schema/result.json
+    Result,
+}
+
+impl Which {
+    /// The schema as it stands on file.
+    pub fn text(self) -> String {
+        let schema = match self {
+            Self::Scenario => schema_for!(RawScenario),
+            Self::Result => schema_for!(Document),
+        };
+        format!("{:#}\n", schema.as_value())
+    }
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        streams.out.write_all(self.which.text().as_bytes())?;
+        Ok(Exit::Match)
+    }
+}

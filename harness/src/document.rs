@@ -1,0 +1,224 @@
+//! The result document: what `kshot run --format json` prints and `run.json` holds.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::stack::{State, Warning};
+
+/// The version of the document. It grows when a reader of the old one would go wrong.
+pub const SCHEMA: u32 = 1;
+
+/// One run.
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Document {
+    /// The version of this document's form, 1.
+    pub schema: u32,
+    /// The scenario's id.
+    pub scenario: String,
+    /// What was, or would have been, booted.
+    pub kernel: KernelInfo,
+    /// QEMU's version, as it says itself; empty where it did not come so far.
+    pub qemu: String,
+    /// The one word.
+    pub verdict: Word,
+    /// The reasons for it, for people.
+    pub why: Vec<String>,
+    /// Whether the machine booted or was restored.
+    pub start: Start,
+    /// Milliseconds of each phase.
+    pub timings_ms: Timings,
+    /// What each probe recorded.
+    pub probes: Vec<ProbeResult>,
+    /// The verdicts of the single runs, where there was more than one; `probes` is that of the first run with
+    /// the verdict, or of the first that disagrees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<Repeat>,
+    /// Trouble that the kernel reported on its console.
+    pub console: Vec<ConsoleEvent>,
+    /// The run folder's files: name to path, relative to the folder.
+    pub artifacts: BTreeMap<String, String>,
+}
+
+impl Document {
+    /// The document as one line of JSON.
+    pub fn to_json_line(&self) -> String {
+        serde_json::to_string(self).expect("the document has string keys only")
+    }
+}
+
+/// The kernel of a run.
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct KernelInfo {
+    /// The name in the catalogue.
+    pub name: String,
+    /// `uname -r`.
+    pub release: String,
+    /// The architecture's name.
+    pub arch: String,
+    /// SHA-256 of the booted image, in hexadecimal.
+    pub image_sha256: String,
+}
+
+/// The verdict on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Word {
+    /// The stacks are what the snapshot and the claims say.
+    Match,
+    /// They are not.
+    Drift,
+    /// Repeats disagree.
+    Unstable,
+    /// It cannot be told.
+    Inconclusive,
+}
+
+impl Word {
+    /// The word itself, as in the document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+            Self::Drift => "drift",
+            Self::Unstable => "unstable",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// One of several runs of the same pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Repeat {
+    /// Its verdict.
+    pub verdict: Word,
+    /// The reasons.
+    pub why: Vec<String>,
+    /// The name of its run folder.
+    pub folder: String,
+}
+
+/// How a machine came up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// It booted.
+    Cold,
+    /// It was restored from a saved state.
+    Warm,
+}
+
+/// Milliseconds of each phase.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Timings {
+    /// From QEMU's start to the guest's ready line.
+    pub boot: u64,
+    /// From there to a logged-in session.
+    pub ssh: u64,
+    /// Arming and steps.
+    pub steps: u64,
+    /// Stopping and fetching.
+    pub collect: u64,
+    /// From QEMU's start to its end.
+    pub total: u64,
+}
+
+/// What one probe recorded.
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ProbeResult {
+    /// The probe's name.
+    pub name: String,
+    /// The mechanism.
+    pub kind: String,
+    /// How many events it recorded, with or without a stack.
+    pub events: u64,
+    /// How many the kernel lost.
+    pub lost: u64,
+    /// What its parser could not read.
+    pub warnings: Vec<Warning>,
+    /// Why it was left out on this kernel, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<String>,
+    /// Equal stacks once, in the order of their first appearance.
+    pub stacks: Vec<StackResult>,
+    /// What kprobe events fetched, equal ones once, in the order of their first appearance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<ArgumentsResult>,
+}
+
+/// Equal values that a kprobe event fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ArgumentsResult {
+    /// How many there were.
+    pub count: u64,
+    /// The event.
+    pub event: String,
+    /// The arguments as the kernel prints them: `nr_entries=0 skip=5`.
+    pub text: String,
+}
+
+/// Equal stacks of one probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StackResult {
+    /// How many there were.
+    pub count: u64,
+    /// The task's name.
+    pub task: String,
+    /// The event.
+    pub event: String,
+    /// Function names, from the innermost outwards.
+    pub frames: Vec<String>,
+    /// How it ends.
+    pub state: State,
+    /// The last kernel frame, `null` for a stack without frames.
+    pub ends_at: Option<String>,
+    /// How much of the truth it holds, `null` where there is nothing to compare with.
+    pub fidelity: Option<Fidelity>,
+}
+
+/// How many of the reference's physical frames a stack reports, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Fidelity {
+    /// The frames of the reference.
+    pub of: u64,
+    /// Those that the stack holds too.
+    pub got: u64,
+    /// Whose stack the reference is.
+    pub reference: Reference,
+}
+
+/// Who gave the stack to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reference {
+    /// gdb, from outside, with DWARF: the truth.
+    Gdb,
+    /// perf, standing in for it.
+    Perf,
+}
+
+impl Reference {
+    /// The mechanism's word, as in the document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gdb => "gdb",
+            Self::Perf => "perf",
+        }
+    }
+}
+
+impl std::fmt::Display for Fidelity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} ({})", self.got, self.of, self.reference.name())
+    }
+}
+
+/// Something the kernel reported on its console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ConsoleEvent {
+    /// Which pattern it matched (`warn`, `oops`, `panic`).
+    pub kind: String,
+    /// The line that matched, escaped.
+    pub line: String,
+    /// The lines around it, escaped.
+    pub excerpt: Vec<String>,
+}

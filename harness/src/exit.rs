@@ -1,0 +1,88 @@
+//! The exit-code table.
+//!
+//! `git bisect run` reads 1 to 127 (125 aside) as bad and aborts from 128: a fault of the host must never
+//! become a mark.
+
+use crate::document::Word;
+use crate::fault::Blame;
+
+/// How the command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Match, or done.
+    Match = 0,
+    /// The stacks are not what the snapshot or the claims say.
+    Drift = 1,
+    /// Cannot tell: no build, no boot, unstable, no snapshot.
+    CannotTell = 125,
+    /// The command line or the environment.
+    Usage = 128,
+    /// A scenario or another input file.
+    Scenario = 129,
+    /// Ctrl-C, as shells report SIGINT.
+    Interrupted = 130,
+    /// The host: QEMU, disk, network, tools.
+    Infra = 131,
+}
+
+impl Exit {
+    /// The code for the operating system.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// One exit for many: a fault of ours before everything, then drift, then cannot tell.
+    pub fn worst(all: impl IntoIterator<Item = Self>) -> Self {
+        let rank = |exit: &Self| match exit {
+            Self::Match => 0,
+            Self::CannotTell => 1,
+            Self::Drift => 2,
+            Self::Usage | Self::Scenario | Self::Infra => 3,
+            Self::Interrupted => 4,
+        };
+        all.into_iter().max_by_key(rank).unwrap_or(Self::Match)
+    }
+}
+
+impl From<Word> for Exit {
+    fn from(word: Word) -> Self {
+        match word {
+            Word::Match => Self::Match,
+            Word::Drift => Self::Drift,
+            Word::Unstable | Word::Inconclusive => Self::CannotTell,
+        }
+    }
+}
+
+impl From<Blame> for Exit {
+    fn from(blame: Blame) -> Self {
+        match blame {
+            Blame::Usage => Self::Usage,
+            Blame::Scenario => Self::Scenario,
+            Blame::Guest => Self::CannotTell,
+            Blame::Infra => Self::Infra,
+            Blame::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_ours_is_never_read_as_a_mark_by_git_bisect() {
+        for blame in [Blame::Usage, Blame::Scenario, Blame::Infra, Blame::Interrupted] {
+            assert!(Exit::from(blame).code() >= 128, "{blame:?}");
+        }
+        assert_eq!(Exit::from(Blame::Guest).code(), 125);
+    }
+
+    #[test]
+    fn drift_outranks_cannot_tell_and_a_fault_outranks_both() {
+        assert_eq!(Exit::worst([Exit::CannotTell, Exit::Drift, Exit::Match]), Exit::Drift);
+        assert_eq!(Exit::worst([Exit::Infra, Exit::Drift]), Exit::Infra);
+        assert_eq!(Exit::worst([]), Exit::Match);
+    }
+}

@@ -1,0 +1,116 @@
+//! The keys of our own making: the client's, which the guest lets in, and the guest's, which we pin.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use ssh_key::private::{Ed25519Keypair, KeypairData};
+use ssh_key::{LineEnding, PrivateKey};
+
+use super::ImageError;
+use crate::cache::{Cache, Entry};
+
+/// The keys of a cache. They are made once.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The client's private key: an OpenSSH key file of mode 0600.
+    pub client_private: PathBuf,
+    /// The client's public key, as a line of `authorized_keys`, without a line end.
+    pub client_public: String,
+    /// The guest's host key, as a dropbear key file.
+    pub host_private: Vec<u8>,
+    /// The guest's public host key, as SSH sends it (RFC 4253 section 6.6).
+    pub host_public: Vec<u8>,
+}
+
+const CLIENT: &str = "client";
+const HOST: &str = "host";
+
+impl Keys {
+    /// The cache's keys, made now if there are none.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    pub fn ensure(cache: &Cache) -> Result<Self, ImageError> {
+        let folder = match cache.entry("keys", "ed25519", || ())? {
+            Entry::Ready(folder) => folder,
+            Entry::Draft(draft) => {
+                for name in [CLIENT, HOST] {
+                    write(&draft.path().join(name), &generate(name)?)?;
+                }
+                draft.commit()?
+            }
+        };
+        let client = read(&folder.join(CLIENT))?;
+        let host = read(&folder.join(HOST))?;
+        Ok(Self {
+            client_private: folder.join(CLIENT),
+            client_public: client.public_key().to_openssh()?,
+            host_private: dropbear(&host)?,
+            host_public: host.public_key().to_bytes()?,
+        })
+    }
+}
+
+fn generate(name: &str) -> Result<PrivateKey, ImageError> {
+    let path = Path::new("/dev/urandom");
+    let mut seed = [0; 32];
+    File::open(path).and_then(|mut file| file.read_exact(&mut seed)).map_err(ImageError::io("read", path))?;
+    let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&seed));
+    Ok(PrivateKey::new(pair, format!("kshot {name}"))?)
+}
+
+fn write(path: &Path, key: &PrivateKey) -> Result<(), ImageError> {
+    let text = key.to_openssh(LineEnding::LF)?;
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(ImageError::io("write", path))
+}
+
+fn read(path: &Path) -> Result<PrivateKey, ImageError> {
+    Ok(PrivateKey::read_openssh_file(path)?)
+}
+
+/// Dropbear's own form of an ed25519 host key (`buf_put_ed25519_priv_key` in its `ed25519.c`): the string
+/// "ssh-ed25519", then one string of the 32 bytes of the seed and the 32 bytes of the public key.
+fn dropbear(key: &PrivateKey) -> Result<Vec<u8>, ImageError> {
+    let pair = key.key_data().ed25519().ok_or(ssh_key::Error::AlgorithmUnknown)?;
+    let name = b"ssh-ed25519";
+    let mut bytes = Vec::with_capacity(4 + name.len() + 4 + 64);
+    bytes.extend((name.len() as u32).to_be_bytes());
+    bytes.extend(name);
+    bytes.extend(64_u32.to_be_bytes());
+    bytes.extend(pair.to_bytes());
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once_and_the_private_one_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let first = Keys::ensure(&cache).unwrap();
+        let second = Keys::ensure(&cache).unwrap();
+        assert_eq!(first.client_public, second.client_public);
+        assert_eq!(first.host_private, second.host_private);
+        assert!(first.client_public.starts_with("ssh-ed25519 AAAA"));
+        let mode = fs::metadata(&first.client_private).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_host_key_has_dropbears_form_and_matches_the_pinned_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Keys::ensure(&Cache::at(folder.path())).unwrap();
+        assert_eq!(&keys.host_private[..19], b"\0\0\0\x0bssh-ed25519\0\0\0\x40");
+        assert_eq!(keys.host_private.len(), 83);
+        // The public half ends both.
+        assert_eq!(keys.host_private[51..], keys.host_public[19..]);
+        assert_eq!(keys.host_public.len(), 51);
+    }
+}

@@ -1,0 +1,145 @@
+//! Building a kernel from source with kbuild.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use duct::{Expression, cmd};
+
+use super::catalogue::{Images, KernelEntry};
+use super::kconfig::{self, Fragment};
+use super::process::{Log, find_tool};
+use super::{KernelError, Made, elf, source};
+use crate::cache::Cache;
+use crate::machine::Arch;
+use crate::progress::Progress;
+
+/// Fills `folder` with the kernel that `entry` describes; the answer is what is known of it.
+///
+/// # Errors
+/// [`KernelError`].
+pub(super) fn build(
+    entry: &KernelEntry,
+    images: &Images,
+    cache: &Cache,
+    progress: &Progress,
+    folder: &Path,
+) -> Result<Made, KernelError> {
+    let step = KernelError::step(entry);
+    let mut log = Log::create(cache, &format!("kernel-{}", entry.name)).map_err(&step)?;
+    let (source, objects) = (folder.join("source"), folder.join("build"));
+    let tree = source::unpack(entry, images, cache, progress, &mut log, &source)?;
+    fs::create_dir_all(&objects).map_err(KernelError::io("create", &objects))?;
+    let make = |targets: &[&str]| kbuild(entry.arch, &tree.path, &objects, targets);
+
+    configure(entry, images, &mut log, &objects, &make)?;
+    let task = progress.task(format!("build {}", entry.name), entry.objects);
+    let mut done = 0;
+    log.run_watched("kbuild", &make(&["vmlinux"]), |line| {
+        if let Some(object) = object_of(line) {
+            done += 1;
+            task.at(done, object);
+        }
+    })
+    .map_err(&step)?;
+
+    let built = objects.join("vmlinux");
+    let strip = format!("{}-objcopy", entry.arch.row().triplet);
+    log.run("objcopy", &cmd!(strip, "--strip-debug", &built, folder.join("vmlinux"))).map_err(&step)?;
+    for (from, to) in [("vmlinux", "vmlinux.debug"), (".config", "config"), ("System.map", "System.map")] {
+        let from = objects.join(from);
+        fs::rename(&from, folder.join(to)).map_err(KernelError::io("move", &from))?;
+    }
+    for used in [source, objects] {
+        fs::remove_dir_all(&used).map_err(KernelError::io("remove", &used))?;
+    }
+    let boot = folder.join("vmlinux");
+    let nothing = || KernelError::NotAKernel { path: boot.clone(), why: "it has no banner".into() };
+    Ok(Made { release: elf::read(&boot)?.release.ok_or_else(nothing)?, version: tree.version })
+}
+
+/// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and sees what became of them.
+fn configure(
+    entry: &KernelEntry,
+    images: &Images,
+    log: &mut Log,
+    objects: &Path,
+    make: &dyn Fn(&[&str]) -> Expression,
+) -> Result<(), KernelError> {
+    let mut merged = String::new();
+    let mut fragments = Vec::new();
+    for (name, path) in source::config_files(entry, images) {
+        let text = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
+        fragments.push(Fragment::parse(&name, &text));
+        merged.push_str(&text);
+        merged.push('\n');
+    }
+    let path = objects.join("kshot.config");
+    fs::write(&path, merged).map_err(KernelError::io("write", &path))?;
+    let step = KernelError::step(entry);
+    log.run("allnoconfig", &make(&["allnoconfig"]).env("KCONFIG_ALLCONFIG", &path)).map_err(&step)?;
+    log.run("olddefconfig", &make(&["olddefconfig"])).map_err(&step)?;
+
+    let path = objects.join(".config");
+    let config = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
+    match kconfig::lost(&fragments, &config) {
+        None => Ok(()),
+        Some(lost) => Err(KernelError::ConfigLost {
+            kernel: entry.name.clone(),
+            line: lost.line,
+            fragment: lost.fragment,
+            found: lost.found,
+        }),
+    }
+}
+
+/// One run of kbuild. Nothing in what it makes tells where, when or by whom.
+fn kbuild(arch: Arch, source: &Path, objects: &Path, targets: &[&str]) -> Expression {
+    let row = arch.row();
+    let ccache = if find_tool("ccache").is_some() { "ccache " } else { "" };
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
+    let here = source.parent().unwrap_or(source);
+    let mut argv: Vec<String> = vec![
+        "-C".into(),
+        source.display().to_string(),
+        format!("O={}", objects.display()),
+        format!("-j{jobs}"),
+        format!("ARCH={}", row.kbuild),
+        format!("CROSS_COMPILE={}-", row.triplet),
+        format!("CC={ccache}{}-gcc", row.triplet),
+        format!("HOSTCC={ccache}gcc"),
+        format!("KCFLAGS=-fdebug-prefix-map={}=.", here.display()),
+    ];
+    argv.extend(targets.iter().map(|target| (*target).to_owned()));
+    cmd("make", argv)
+        .env("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970")
+        .env("KBUILD_BUILD_USER", "kshot")
+        .env("KBUILD_BUILD_HOST", "kshot")
+        .env("KBUILD_BUILD_VERSION", "1")
+        // With -g, another folder would otherwise be another compilation.
+        .env("CCACHE_BASEDIR", here)
+        .env("CCACHE_NOHASHDIR", "1")
+        // An engineer's own settings for other builds are not for this one.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .env_remove("KCONFIG_CONFIG")
+}
+
+/// The object of a line of kbuild's: `  CC      kernel/fork.o`, `  LD [M]  fs/a.ko`.
+fn object_of(line: &str) -> Option<&str> {
+    let mut words = line.strip_prefix("  ")?.split_whitespace();
+    matches!(words.next()?, "CC" | "AS" | "LD" | "AR").then(|| words.next_back()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_counted_and_other_lines_are_not() {
+        assert_eq!(object_of("  CC      kernel/fork.o\n"), Some("kernel/fork.o"));
+        assert_eq!(object_of("  LD [M]  fs/a.ko\n"), Some("fs/a.ko"));
+        assert_eq!(object_of("  HOSTCC  scripts/kallsyms\n"), None);
+        assert_eq!(object_of("kernel/fork.c:1: warning: CC x\n"), None);
+    }
+}

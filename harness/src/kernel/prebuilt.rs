@@ -1,0 +1,121 @@
+//! Prebuilt kernels out of Debian's `linux-image-*` packages.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use duct::cmd;
+
+use super::apt::{Kind, Wanted};
+use super::catalogue::{DebianBinary, Images, KernelEntry};
+use super::modules::closure;
+use super::process::{Log, find_tool};
+use super::source::{deb_file, version_of};
+use super::{KernelError, Made};
+use crate::cache::Cache;
+use crate::progress::Progress;
+
+/// What to download for a prebuilt kernel.
+pub(super) fn wanted<'a>(entry: &KernelEntry, package: &'a DebianBinary) -> Wanted<'a> {
+    Wanted {
+        package: &package.package,
+        suite: &package.suite,
+        version: package.version.as_deref(),
+        kind: Kind::Binary(entry.arch.row().debian.unwrap_or(entry.arch.row().name)),
+    }
+}
+
+/// Fills `folder` with a kernel out of `package`; the answer is what is known of it.
+///
+/// # Errors
+/// [`KernelError`].
+pub(super) fn unpack(
+    entry: &KernelEntry,
+    package: &DebianBinary,
+    images: &Images,
+    cache: &Cache,
+    progress: &Progress,
+    folder: &Path,
+) -> Result<Made, KernelError> {
+    let download = |source| KernelError::Download { kernel: entry.name.clone(), source: Box::new(source) };
+    let step = KernelError::step(entry);
+    let wanted = wanted(entry, package);
+    let deb = deb_file(&wanted.fetch(cache, progress).map_err(download)?)?;
+    let task = progress.task(format!("unpack {}", entry.name), 0);
+    let mut log = Log::create(cache, &format!("kernel-{}", entry.name)).map_err(&step)?;
+
+    let unpacked = folder.join("unpacked");
+    log.run("unpacking the kernel", &cmd!("dpkg-deb", "-x", &deb, &unpacked)).map_err(&step)?;
+    // On MIPS it is an ELF file, which unpacks itself.
+    let boot = folder.join("vmlinux");
+    take(&the_one_file(&unpacked.join("boot"), "vmlinu")?, &boot)?;
+    take(&the_one_file(&unpacked.join("boot"), "config-")?, &folder.join("config"))?;
+    take(&the_one_file(&unpacked.join("boot"), "System.map")?, &folder.join("System.map"))?;
+
+    // Debian's vmlinuz has its banner only compressed.
+    let modules = the_one_file(&unpacked.join("lib/modules"), "")?;
+    let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    task.at(0, "modules");
+    let depmod = find_tool("depmod").unwrap_or_else(|| "depmod".into());
+    log.run("depmod", &cmd!(depmod, "-b", &unpacked, &release)).map_err(&step)?;
+    take_modules(&unpacked, &folder.join("modules"), &release, images, |packed, plain| {
+        log.run("xz", &cmd!("xz", "-dc", packed).stdout_path(plain)).map_err(&step)
+    })?;
+    fs::remove_dir_all(&unpacked).map_err(KernelError::io("remove", &unpacked))?;
+
+    if let Some(dbg) = &package.dbg {
+        let wanted = Wanted { package: dbg, ..wanted };
+        let deb = deb_file(&wanted.fetch(cache, progress).map_err(download)?)?;
+        task.at(0, "debug symbols");
+        let member = format!("./usr/lib/debug/boot/vmlinux-{release}");
+        let unpack = cmd!("dpkg-deb", "--fsys-tarfile", &deb)
+            .pipe(cmd!("tar", "-xO", &member).stdout_path(folder.join("vmlinux.debug")));
+        log.run("unpacking the debug symbols", &unpack).map_err(&step)?;
+    }
+    Ok(Made { release, version: version_of(&deb) })
+}
+
+/// Takes the modules that the guest loads, uncompressed, with a `modules.dep` of them alone.
+fn take_modules(
+    from: &Path,
+    to: &Path,
+    release: &str,
+    images: &Images,
+    mut decompress: impl FnMut(&Path, &Path) -> Result<(), KernelError>,
+) -> Result<(), KernelError> {
+    let inside = Path::new("lib/modules").join(release);
+    let (from, to) = (from.join(&inside), to.join(&inside));
+    let dep = from.join("modules.dep");
+    let text = fs::read_to_string(&dep).map_err(KernelError::io("read", &dep))?;
+    let mut taken = String::new();
+    for line in closure(&text, &images.guest_modules()?) {
+        let Some((path, _)) = line.split_once(':') else { continue };
+        let plain = to.join(path.trim_end_matches(".xz"));
+        let folder = plain.parent().unwrap_or(&to);
+        fs::create_dir_all(folder).map_err(KernelError::io("create", folder))?;
+        if path.ends_with(".xz") {
+            decompress(&from.join(path), &plain)?;
+        } else {
+            take(&from.join(path), &plain)?;
+        }
+        taken.push_str(&line.replace(".ko.xz", ".ko"));
+        taken.push('\n');
+    }
+    let dep = to.join("modules.dep");
+    fs::create_dir_all(&to).and_then(|()| fs::write(&dep, taken)).map_err(KernelError::io("write", &dep))
+}
+
+fn take(from: &Path, to: &Path) -> Result<(), KernelError> {
+    fs::rename(from, to).map_err(KernelError::io("move", from))
+}
+
+fn the_one_file(folder: &Path, prefix: &str) -> Result<PathBuf, KernelError> {
+    let files = fs::read_dir(folder).map_err(KernelError::io("read", folder))?;
+    files
+        .flatten()
+        .find(|file| file.file_name().to_string_lossy().starts_with(prefix))
+        .map(|file| file.path())
+        .ok_or_else(|| KernelError::NotAKernel {
+            path: folder.into(),
+            why: format!("the package has no {prefix}* in this folder"),
+        })
+}

@@ -1,0 +1,159 @@
+//! The architectures, one row each. Nothing else in kshot asks which architecture it is on.
+
+use serde::{Deserialize, Serialize};
+
+/// A guest architecture, by the name that the catalogue and the result document use.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// MIPS64, big-endian, n64.
+    Mips64,
+    /// MIPS64, little-endian, n64.
+    Mips64el,
+}
+
+/// What differs between architectures.
+#[derive(Debug)]
+pub struct ArchRow {
+    /// The name in catalogue, CLI and documents.
+    pub name: &'static str,
+    /// The QEMU binary.
+    pub qemu: &'static str,
+    /// Debian's package that holds it.
+    pub qemu_package: &'static str,
+    /// `-machine`.
+    pub machine: &'static str,
+    /// `-cpu`.
+    pub cpu: &'static str,
+    /// Whether the most significant byte comes first.
+    pub big_endian: bool,
+    /// The device of the kernel's `console=`.
+    pub console: &'static str,
+    /// The `-device`/`-nic` model that the kernels have a driver for.
+    pub nic: &'static str,
+    /// The `-device` that feeds the kernel's randomness, in a slot whose interrupt line the board has wired.
+    pub rng: &'static str,
+    /// How many bytes of the kernel's command line the board's firmware hands over; the rest is cut in silence.
+    pub cmdline_bytes: usize,
+    /// `ARCH=` of kbuild.
+    pub kbuild: &'static str,
+    /// The GNU triplet: `CROSS_COMPILE=` is this and a dash.
+    pub triplet: &'static str,
+    /// Debian's name of the architecture, where Debian has it.
+    pub debian: Option<&'static str>,
+    /// Debian's packages that hold the cross compiler and its C library.
+    pub cross_packages: &'static [&'static str],
+    /// ELF `e_machine`.
+    pub elf_machine: u16,
+    /// Functions that a complete stack ends in: system-call entries, kernel-thread entries, and the boot
+    /// path. All names that one address may carry stand here.
+    pub entries: &'static [&'static str],
+    /// Labels of the tracers' own code, which count neither for nor against a stack.
+    pub plumbing: &'static [&'static str],
+}
+
+/// Entries and plumbing of MIPS, from `arch/mips/kernel/{scall64-n64,scall64-n32,scall64-o32,entry,mcount}.S`.
+const MIPS_ENTRIES: &[&str] = &[
+    "handle_sys64",
+    "handle_sysn32",
+    "handle_sys",
+    "syscall_common",
+    "n64_syscall_exit",
+    "n32_syscall_exit",
+    "o32_syscall_exit",
+    "work_resched", // preempted, or handling signals, on the way back to user space
+    "work_notifysig",
+    "ret_from_kernel_thread",
+    "ret_from_fork",
+    "kernel_entry",
+    "start_kernel",
+];
+const MIPS_PLUMBING: &[&str] = &[
+    "ftrace_caller",
+    "ftrace_call",
+    "ftrace_graph_call",
+    "ftrace_stub",
+    "_mcount",
+    "ftrace_regs_caller",
+    "return_to_handler",
+    "kprobe_handler",
+];
+
+const ROWS: [(Arch, ArchRow); 2] = [
+    (
+        Arch::Mips64,
+        ArchRow {
+            name: "mips64",
+            qemu: "qemu-system-mips64",
+            qemu_package: "qemu-system-mips",
+            machine: "malta",
+            cpu: "MIPS64R2-generic",
+            big_endian: true,
+            console: "ttyS0",
+            nic: "pcnet",
+            // Malta's kernel knows the interrupt lines of slots 10 to 12 and 18 to 21 only
+            // (arch/mips/pci/fixup-malta.c); 11 is the network card's.
+            rng: "virtio-rng-pci,addr=0x12",
+            // ENVP_ENTRY_SIZE of QEMU's hw/mips/malta.c, less the final zero.
+            cmdline_bytes: 255,
+            kbuild: "mips",
+            triplet: "mips64-linux-gnuabi64",
+            debian: None,
+            cross_packages: &["gcc-mips64-linux-gnuabi64", "libc6-dev-mips64-cross"],
+            elf_machine: 8,
+            entries: MIPS_ENTRIES,
+            plumbing: MIPS_PLUMBING,
+        },
+    ),
+    (
+        Arch::Mips64el,
+        ArchRow {
+            name: "mips64el",
+            qemu: "qemu-system-mips64el",
+            qemu_package: "qemu-system-mips",
+            machine: "malta",
+            cpu: "MIPS64R2-generic",
+            big_endian: false,
+            console: "ttyS0",
+            nic: "pcnet",
+            rng: "virtio-rng-pci,addr=0x12",
+            cmdline_bytes: 255,
+            kbuild: "mips",
+            triplet: "mips64el-linux-gnuabi64",
+            debian: Some("mips64el"),
+            cross_packages: &["gcc-mips64el-linux-gnuabi64", "libc6-dev-mips64el-cross"],
+            elf_machine: 8,
+            entries: MIPS_ENTRIES,
+            plumbing: MIPS_PLUMBING,
+        },
+    ),
+];
+
+impl Arch {
+    /// Every architecture, in table order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ROWS.iter().map(|(arch, _)| *arch)
+    }
+
+    /// The row.
+    pub fn row(self) -> &'static ArchRow {
+        let [big, little] = &ROWS;
+        match self {
+            Self::Mips64 => &big.1,
+            Self::Mips64el => &little.1,
+        }
+    }
+
+    /// The architecture of an ELF file's header: `e_machine` and whether it is big-endian.
+    pub fn of_elf(machine: u16, big_endian: bool) -> Option<Self> {
+        Self::all().find(|arch| arch.row().elf_machine == machine && arch.row().big_endian == big_endian)
+    }
+}
+
+impl std::fmt::Display for Arch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.row().name)
+    }
+}

@@ -1,0 +1,204 @@
+# The truth: stacks of the guest, unwound from outside by gdb with the kernel's own DWARF.
+#
+# gdb runs this with `-nx -batch -x`. The first line of standard input says what is wanted, as JSON:
+#
+#   {"function": "register_netdevice", "hits": 100, "vmlinux": PATH, "socket": PATH, "stacks": PATH}
+#
+# Anything more on it, or its end, ends this. On standard output it says how far it is, a line of JSON each:
+# `armed`; then `done`, or `failed` with what failed and why. The stacks go to the file `stacks`, a line of JSON
+# each, after one line that says where the breakpoint is. What gdb prints for people goes to standard error.
+
+import json
+import os
+import threading
+
+import gdb
+
+DEEPEST_STACK = 1024
+# The kernel's longest banner is far below.
+LONGEST_BANNER = 1024
+
+EVENTS = os.dup(1)
+os.dup2(2, 1)
+
+
+class Failed(Exception):
+    """What is said instead of `done`: what failed, in one word, and why."""
+
+
+def say(event, **more):
+    os.write(EVENTS, (json.dumps({"event": event, **more}) + "\n").encode())
+
+
+def request():
+    """The first line, byte by byte: the rest is for `wait_for_end`."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            break
+        line += byte
+    return json.loads(line)
+
+
+def address(value):
+    return int(value) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def text(array):
+    """A char array up to its zero. The guest may have put anything there."""
+    first, last = array.type.range()
+    data = bytes(int(array[i]) & 0xFF for i in range(first, last + 1))
+    return data.split(b"\0")[0].decode("utf-8", "replace")
+
+
+def banner():
+    """`linux_banner`: out of the file before gdb is connected, out of the guest's memory after."""
+    start = address(gdb.parse_and_eval("(unsigned long)&linux_banner"))
+    data = bytes(gdb.selected_inferior().read_memory(start, LONGEST_BANNER))
+    return data.split(b"\0")[0].decode("utf-8", "backslashreplace").strip()
+
+
+def current():
+    """The task of the CPU that stopped. MIPS keeps a pointer to its thread_info in $gp."""
+    info = gdb.parse_and_eval("$gp").cast(gdb.lookup_type("struct thread_info").pointer())
+    return info["task"].dereference()
+
+
+def symbol_start(name, pc):
+    """Where a symbol without debug information starts, if that is before the place."""
+    try:
+        start = address(gdb.parse_and_eval(f"(unsigned long)&'{name}'"))
+    except gdb.error:
+        return None
+    return start if start <= pc else None
+
+
+def bounds(frame, pc):
+    """Start and size of the function that a physical frame is in."""
+    try:
+        block = frame.block()
+    except RuntimeError:
+        block = None
+    while block is not None and not block.is_global and not block.is_static:
+        outer = block.superblock
+        # The block of an inlined function lies in the one of its caller.
+        if block.function is not None and (outer is None or outer.is_static or outer.is_global):
+            return block.start, block.end - block.start
+        block = outer
+    name = frame.name()
+    return (symbol_start(name, pc) if name else None), None
+
+
+def describe(frame):
+    pc = address(frame.pc())
+    inlined = frame.type() == gdb.INLINE_FRAME
+    start, size = (None, None) if inlined else bounds(frame, pc)
+    place = frame.find_sal()
+    known = place.symtab is not None
+    return {
+        "pc": f"{pc:#x}",
+        "function": frame.name(),
+        "start": None if start is None else f"{start:#x}",
+        "size": size,
+        "file": place.symtab.filename if known else None,
+        "line": place.line if known and place.line else None,
+        "inlined": inlined,
+    }
+
+
+def stack():
+    """The stack of the current task, innermost first, and why it ends."""
+    task = current()
+    frames, end = [], None
+    frame = gdb.newest_frame()
+    while frame is not None and len(frames) < DEEPEST_STACK:
+        frames.append(describe(frame))
+        try:
+            older = frame.older()
+        except gdb.error as error:
+            end = str(error)
+            break
+        if older is None:
+            end = gdb.frame_stop_reason_string(frame.unwind_stop_reason())
+        frame = older
+    return {"task": text(task["comm"]), "pid": int(task["pid"]), "frames": frames, "end": end}
+
+
+class Breakpoint(gdb.Breakpoint):
+    """Writes a stack at each hit and lets the guest go on."""
+
+    def __init__(self, function, hits, stacks):
+        try:
+            start = address(gdb.parse_and_eval(f"(unsigned long)&'{function}'"))
+        except gdb.error as error:
+            raise Failed("function", str(error)) from error
+        # A hardware breakpoint is QEMU's own: nothing is written to the guest's memory.
+        super().__init__(f"*{start:#x}", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
+        self.left, self.stacks, self.fault = hits, stacks, None
+        self.write({"break": function, "pc": f"{start:#x}"})
+
+    def stop(self):
+        """Called by gdb at each hit; says whether the guest shall stay stopped."""
+        try:
+            self.write(stack())
+        except Exception as fault:
+            self.fault = fault
+            return True
+        self.left -= 1
+        return self.left == 0
+
+    def write(self, value):
+        self.stacks.write(json.dumps(value) + "\n")
+        self.stacks.flush()
+
+
+def wait_for_end():
+    os.read(0, 1)
+    gdb.post_event(lambda: gdb.execute("interrupt"))
+
+
+def record(wanted, stacks):
+    point = Breakpoint(wanted["function"], wanted["hits"], stacks)
+    threading.Thread(target=wait_for_end, daemon=True).start()
+    # The breakpoint is in and the guest still stands: nothing can run past it.
+    say("armed")
+    gdb.execute("continue")
+    point.delete()
+    if point.fault is not None:
+        raise point.fault
+
+
+def main():
+    wanted = request()
+    for setting in (
+        "auto-load off",
+        "breakpoint always-inserted on",
+        "confirm off",
+        "debuginfod enabled off",
+        "pagination off",
+    ):
+        gdb.execute(f"set {setting}")
+    gdb.execute("file " + wanted["vmlinux"].replace("\\", "\\\\").replace(" ", "\\ "))
+    expected = banner()
+    gdb.execute("target remote " + wanted["socket"])
+    # The guest stands from here on; whatever happens, it has to go on.
+    try:
+        found = banner()
+        if found != expected:
+            raise Failed("kernel", f"the guest's memory holds the banner \"{found}\", the file \"{expected}\"")
+        with open(wanted["stacks"], "x", encoding="utf-8") as stacks:
+            record(wanted, stacks)
+    finally:
+        gdb.execute("detach")
+
+
+try:
+    main()
+    say("done")
+except Failed as failed:
+    say("failed", what=failed.args[0], why=failed.args[1])
+except Exception as fault:
+    say("failed", what="gdb", why=f"{type(fault).__name__}: {fault}")
+# Not by gdb's own way out: a thread still reads standard input, and gdb 13 crashes on that.
+os._exit(0)

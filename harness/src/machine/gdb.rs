@@ -1,0 +1,262 @@
+//! gdb outside of the guest: it breaks at a function, unwinds with the kernel's DWARF, and lets the guest go on.
+//! What it does is `gdb.py`; this starts it, hears how far it is, and ends it.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::console::printable;
+use super::process::{self, PROGRAM_NOT_FOUND, Process, Start};
+use super::{Death, Machine, Vitals, spec};
+use crate::deadline::{Deadline, TimedOut, Turn};
+use crate::fault::{Blame, Fault};
+
+/// Debian's package of the same name holds it.
+const PROGRAM: &str = "gdb-multiarch";
+const SCRIPT: &str = include_str!("gdb.py");
+const SCRIPT_NAME: &str = "gdb.py";
+
+/// How long gdb may take to read a kernel's DWARF, connect and set its breakpoint: half a second on an idle host.
+const ATTACH_LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take to let go of the guest.
+const DETACH_LIMIT: Duration = Duration::from_secs(20);
+/// The most of one event of `gdb.py` that is read.
+const EVENT_LIMIT: u64 = 64 << 10;
+
+/// Where gdb breaks and what it leaves behind. All paths are absolute.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch<'a> {
+    /// The function.
+    pub function: &'a str,
+    /// After how many hits it lets go of the guest.
+    pub hits: u32,
+    /// The booted kernel's `vmlinux` with DWARF.
+    pub vmlinux: &'a Path,
+    /// The new file for the stacks, JSON lines as [`crate::stack::gdb_json`] reads them.
+    pub stacks: &'a Path,
+    /// The file for what gdb says to people.
+    pub log: &'a Path,
+}
+
+/// A gdb that is attached to a machine. Dropping it kills gdb; the guest may stand still then.
+#[derive(Debug)]
+pub struct Debugger {
+    process: Process,
+    events: Receiver<Event>,
+    input: PipeWriter,
+    log: File,
+    vitals: Vitals,
+}
+
+/// What watching with gdb failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum GdbError {
+    /// There is no gdb.
+    #[error("{PROGRAM} is not installed")]
+    Missing,
+    /// gdb cannot be started.
+    #[error("cannot start gdb")]
+    Start(#[source] io::Error),
+    /// The DWARF cannot be read.
+    #[error("cannot read {}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// A file for gdb cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel has no such function.
+    #[error("gdb finds no function `{function}` in the kernel's DWARF: {why}")]
+    NoFunction {
+        /// What was asked for.
+        function: String,
+        /// What gdb says.
+        why: String,
+    },
+    /// The DWARF is another kernel's.
+    #[error("{} is not the kernel that runs: {why}", vmlinux.display())]
+    OtherKernel {
+        /// The file.
+        vmlinux: PathBuf,
+        /// What differs.
+        why: String,
+    },
+    /// gdb failed.
+    #[error("gdb failed: {why}")]
+    Failed {
+        /// What it says.
+        why: String,
+    },
+    /// gdb did not get so far in time.
+    #[error(transparent)]
+    TimedOut(#[from] TimedOut),
+    /// The machine does not live.
+    #[error(transparent)]
+    Dead(#[from] Death),
+}
+
+/// What `gdb.py` says on standard output.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event {
+    Armed,
+    Done,
+    Failed { what: String, why: String },
+}
+
+impl Machine {
+    /// Attaches gdb and breaks at a function. When this returns, the breakpoint is in. The machine must have been
+    /// booted with [`super::MachineSpec::gdb`], and takes one gdb at a time.
+    ///
+    /// # Errors
+    /// See [`GdbError`].
+    pub fn watch(&self, watch: &Watch<'_>) -> Result<Debugger, GdbError> {
+        let script = self.folder.path().join(SCRIPT_NAME);
+        fs::write(&script, SCRIPT).map_err(|source| GdbError::Write { path: script, source })?;
+        let log = File::options().create(true).truncate(true).read(true).write(true).open(watch.log);
+        let log = log.map_err(|source| GdbError::Write { path: watch.log.into(), source })?;
+        let debugger = Debugger::start(self.folder.path(), log, self.vitals().clone())?;
+        let request = json!({
+            "function": watch.function,
+            "hits": watch.hits,
+            "vmlinux": watch.vmlinux,
+            "socket": spec::GDB,
+            "stacks": watch.stacks,
+        });
+        // A gdb that has ended already is explained by what comes next.
+        drop(writeln!(&debugger.input, "{request}"));
+        match debugger.hear(&Deadline::new("gdb to break in the guest", ATTACH_LIMIT))? {
+            Event::Armed => Ok(debugger),
+            Event::Done => Err(GdbError::Failed { why: "it ended before it was armed".into() }),
+            Event::Failed { what, why } => Err(match what.as_str() {
+                "function" => GdbError::NoFunction { function: watch.function.into(), why },
+                "kernel" => GdbError::OtherKernel { vmlinux: watch.vmlinux.into(), why },
+                _ => GdbError::Failed { why },
+            }),
+        }
+    }
+}
+
+impl Debugger {
+    fn start(folder: &Path, log: File, vitals: Vitals) -> Result<Self, GdbError> {
+        let (stdin, input) = io::pipe().map_err(GdbError::Start)?;
+        let argv = [PROGRAM, "-nx", "-batch", "-x", SCRIPT_NAME].map(Into::into).into();
+        let start = Start { argv, folder, stdin: Some(stdin), stderr: &log };
+        let (process, output) = Process::start(start).map_err(GdbError::Start)?;
+        let (sender, events) = sync_channel(4);
+        let listener = thread::Builder::new().name("gdb".into()).spawn(move || listen(output, &sender));
+        listener.map_err(GdbError::Start)?;
+        Ok(Self { process, events, input, log, vitals })
+    }
+
+    /// Takes the breakpoint out and lets go of the guest, which goes on.
+    ///
+    /// # Errors
+    /// See [`GdbError`].
+    pub fn detach(&self) -> Result<(), GdbError> {
+        // It fails where gdb has had all its hits and is gone: then its last word is already here.
+        drop((&self.input).write_all(b"\n"));
+        match self.hear(&Deadline::new("gdb to let go of the guest", DETACH_LIMIT))? {
+            Event::Armed | Event::Done => Ok(()),
+            Event::Failed { why, .. } => Err(GdbError::Failed { why }),
+        }
+    }
+
+    /// What ended gdb before it was told to, if anything did: a guest that stands still may be due to it.
+    pub fn fault(&self) -> Option<GdbError> {
+        match self.hear(&Deadline::new("gdb", Duration::ZERO)) {
+            Ok(Event::Failed { why, .. }) => Some(GdbError::Failed { why }),
+            Ok(_) | Err(GdbError::TimedOut(_)) => None,
+            Err(error) => Some(error),
+        }
+    }
+
+    fn hear(&self, deadline: &Deadline) -> Result<Event, GdbError> {
+        deadline.poll(|slice| match self.events.recv_timeout(slice) {
+            Ok(event) => Ok(Turn::Done(event)),
+            Err(RecvTimeoutError::Timeout) => {
+                self.vitals.check().map(|()| Turn::NotYet(None)).map_err(Into::into)
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(self.ended()),
+        })
+    }
+
+    /// gdb ended without a last word.
+    fn ended(&self) -> GdbError {
+        // Its output is closed; a gdb that lives on all the same is of no use.
+        self.process.kill();
+        match self.process.wait() {
+            Ok(status) if status.code() == Some(PROGRAM_NOT_FOUND) => GdbError::Missing,
+            Ok(status) => {
+                let said = process::tail(&self.log);
+                GdbError::Failed { why: format!("{}; it said: {said}", process::in_words(status)) }
+            }
+            Err(error) => GdbError::Start(error),
+        }
+    }
+}
+
+/// Reads events until the end, or until a line that is none.
+fn listen(output: PipeReader, events: &SyncSender<Event>) {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut output).take(EVENT_LIMIT).read_until(b'\n', &mut line) {
+            Ok(count) if count > 0 => {}
+            _ => return,
+        }
+        let event = serde_json::from_slice(&line).map(|event| match event {
+            // What gdb says may quote the guest.
+            Event::Failed { what, why } => Event::Failed { what, why: printable(why.as_bytes()) },
+            event => event,
+        });
+        if event.map_or(true, |event| events.send(event).is_err()) {
+            return;
+        }
+    }
+}
+
+impl Fault for GdbError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::NoFunction { .. } => Blame::Guest,
+            Self::Dead(death) => death.blame(),
+            Self::Missing
+            | Self::Start(_)
+            | Self::Unreadable { .. }
+            | Self::Write { .. }
+            | Self::OtherKernel { .. }
+            | Self::Failed { .. }
+            | Self::TimedOut(_) => Blame::Infra,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing => Some(format!("install it: apt-get install {PROGRAM}")),
+            Self::OtherKernel { .. } => {
+                Some("put the vmlinux of the same build there, or provision the kernel again".into())
+            }
+            Self::Failed { .. } | Self::TimedOut(_) => {
+                Some("the probe's gdb-log.txt in the run folder holds all that gdb said".into())
+            }
+            Self::Dead(death) => death.hint(),
+            _ => None,
+        }
+    }
+}

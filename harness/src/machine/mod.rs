@@ -1,0 +1,266 @@
+//! The machine: a QEMU process that we own, from its exact argv to its end.
+
+pub mod arch;
+mod console;
+mod error;
+mod gdb;
+mod interrupt;
+mod monitor;
+mod process;
+mod spec;
+mod vitals;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use serde_json::json;
+use tempfile::TempDir;
+
+pub use arch::{Arch, ArchRow};
+pub use console::{LINE_LIMIT, printable};
+pub use error::MachineError;
+pub use gdb::{Debugger, GdbError, Watch};
+pub use monitor::MonitorError;
+pub use spec::MachineSpec;
+pub use vitals::{Death, Vitals};
+
+use crate::deadline::{Deadline, TimedOut, Turn, wait_for};
+use crate::document::ConsoleEvent;
+use monitor::Monitor;
+use process::{PROGRAM_NOT_FOUND, Process, Start};
+use vitals::Exit;
+
+/// The raw console in the run folder.
+pub const CONSOLE_LOG: &str = "console.log";
+/// QEMU's own standard error in the run folder.
+pub const QEMU_LOG: &str = "qemu.log";
+
+/// How long QEMU itself may take to connect its monitor and to answer.
+const MONITOR_LIMIT: Duration = Duration::from_secs(20);
+/// How long QEMU may take to end when asked.
+const QUIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A running machine. Dropping it kills QEMU and waits for its end.
+#[derive(Debug)]
+pub struct Machine {
+    monitor: Monitor,
+    version: String,
+    ssh_port: u16,
+    started: Instant,
+    qemu: Qemu,
+    // Last: QEMU runs in it.
+    folder: TempDir,
+}
+
+impl Machine {
+    /// Starts QEMU. The guest boots while this talks to QEMU's monitor, so that costs no time. The console goes
+    /// to `console.log` and QEMU's own messages to `qemu.log`, both in `run_folder`.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn boot(spec: &MachineSpec, run_folder: &Path) -> Result<Self, MachineError> {
+        interrupt::listen().map_err(MachineError::Signals)?;
+        Vitals::default().check()?;
+        check(spec)?;
+        let folder = tempfile::Builder::new().prefix("kshot-").tempdir().map_err(MachineError::Folder)?;
+        let listener = listen(folder.path()).map_err(MachineError::Folder)?;
+
+        let started = Instant::now();
+        let qemu = Qemu::start(spec, folder.path(), run_folder)?;
+        let deadline = Deadline::new("QEMU's monitor", MONITOR_LIMIT);
+        let talk = || -> Result<_, MachineError> {
+            let stream = qemu.accept(&listener, &deadline)?;
+            let vitals = qemu.vitals.clone();
+            let hear = move |event: &str, data: &serde_json::Value| {
+                if let ("SHUTDOWN", Some(reason)) = (event, data["reason"].as_str()) {
+                    vitals.shutting_down(reason);
+                }
+            };
+            let monitor = Monitor::open(stream, hear, &deadline)?;
+            let version = monitor.human("info version", &deadline)?;
+            let usernet = monitor.human("info usernet", &deadline)?;
+            Ok((monitor, version, usernet))
+        };
+        let (monitor, version, usernet) = talk().map_err(|error| qemu.explain(error))?;
+        let ssh_port = monitor::forwarded_port(&usernet)
+            .ok_or_else(|| MachineError::NoPort(printable(usernet.as_bytes())))?;
+        let version = printable(version.trim().as_bytes());
+        Ok(Self { monitor, version, ssh_port, started, qemu, folder })
+    }
+
+    /// Waits for the guest's init to say that it is done, and says how long that took since QEMU's start.
+    ///
+    /// # Errors
+    /// [`MachineError::NotReady`] when time runs out, [`MachineError::Dead`] as soon as the machine dies.
+    pub fn wait_ready(&self, deadline: &Deadline) -> Result<Duration, MachineError> {
+        let vitals = &self.qemu.vitals;
+        let ready = deadline.poll(|slice| {
+            if let Some(at) = vitals.ready_at() {
+                return Ok(Turn::Done(at));
+            }
+            vitals.check().map_err(ReadyError::Dead)?;
+            vitals.wait(slice);
+            Ok(Turn::NotYet(None))
+        });
+        match ready {
+            Ok(at) => Ok(at.duration_since(self.started)),
+            Err(ReadyError::Dead(death)) => Err(death.into()),
+            Err(ReadyError::TimedOut(timed_out)) => Err(MachineError::NotReady {
+                waited: timed_out.waited,
+                what: timed_out.what,
+                silent_for: vitals.last_line_at().map(|at| at.elapsed()),
+                last_words: vitals.last_words(),
+            }),
+        }
+    }
+
+    /// QEMU's version, as it says itself: `7.2.22 (Debian ...)`.
+    pub fn qemu_version(&self) -> &str {
+        &self.version
+    }
+
+    /// The port on 127.0.0.1 that leads to the guest's SSH server.
+    pub fn ssh_port(&self) -> u16 {
+        self.ssh_port
+    }
+
+    /// Whether it lives; cheap to clone, to be asked by every wait.
+    pub fn vitals(&self) -> &Vitals {
+        &self.qemu.vitals
+    }
+
+    /// What the console told of so far.
+    pub fn console_events(&self) -> Vec<ConsoleEvent> {
+        self.qemu.vitals.console_events()
+    }
+
+    /// QEMU's process id, while it lives.
+    pub fn process_id(&self) -> Option<u32> {
+        self.qemu.process.id()
+    }
+
+    /// Ends QEMU: asks it, then kills it. The guest is not told, because nothing of it is kept. Returns what
+    /// the console told of, to its last line.
+    pub fn shutdown(self) -> Vec<ConsoleEvent> {
+        // A QEMU that does not answer is killed when this is dropped.
+        if self.monitor.send("quit", json!({})).is_ok() {
+            self.qemu.vitals.await_exit(QUIT_LIMIT);
+        }
+        let vitals = self.qemu.vitals.clone();
+        drop(self);
+        vitals.console_events()
+    }
+}
+
+/// The process and those who watch it. Dropping it kills the process and waits for both.
+#[derive(Debug)]
+struct Qemu {
+    arch: Arch,
+    process: Arc<Process>,
+    vitals: Vitals,
+    watcher: Option<JoinHandle<()>>,
+}
+
+/// How a wait for the guest's init ended.
+enum ReadyError {
+    Dead(Death),
+    TimedOut(TimedOut),
+}
+
+impl From<TimedOut> for ReadyError {
+    fn from(timed_out: TimedOut) -> Self {
+        Self::TimedOut(timed_out)
+    }
+}
+
+impl Qemu {
+    fn start(spec: &MachineSpec, folder: &Path, run_folder: &Path) -> Result<Self, MachineError> {
+        let console_log = create(run_folder, CONSOLE_LOG)?;
+        let qemu_log = create(run_folder, QEMU_LOG)?;
+        let start = Start { argv: spec.argv(), folder, stdin: None, stderr: &qemu_log };
+        let (process, console) = Process::start(start).map_err(|source| MachineError::Start { source })?;
+        let (process, vitals) = (Arc::new(process), Vitals::default());
+        let mut qemu = Self { arch: spec.arch, process, vitals, watcher: None };
+        let (process, vitals) = (Arc::clone(&qemu.process), qemu.vitals.clone());
+        let watch = move || {
+            console::read(console, console_log, &vitals);
+            let status = process.wait();
+            let missing = status.as_ref().is_ok_and(|status| status.code() == Some(PROGRAM_NOT_FOUND));
+            let status = status.map_or_else(|error| error.to_string(), process::in_words);
+            vitals.exited(Exit { status, missing, stderr: process::tail(&qemu_log) });
+        };
+        let watcher = thread::Builder::new().name("console".into()).spawn(watch);
+        qemu.watcher = Some(watcher.map_err(|source| MachineError::Start { source })?);
+        Ok(qemu)
+    }
+
+    fn accept(&self, listener: &UnixListener, deadline: &Deadline) -> Result<UnixStream, MachineError> {
+        let stream = deadline.poll(|slice| {
+            self.vitals.check()?;
+            match wait_for(listener, PollFlags::IN, slice).and_then(|_| listener.accept()) {
+                Ok((stream, _)) => Ok(Turn::Done(stream)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Turn::NotYet(None)),
+                Err(error) => Err(MachineError::Monitor(MonitorError::Broken(Some(error)))),
+            }
+        })?;
+        stream.set_nonblocking(false).map_err(|error| MonitorError::Broken(Some(error)))?;
+        Ok(stream)
+    }
+
+    /// What an error of the start really is due to: QEMU may not exist or may have refused its argv.
+    fn explain(&self, error: MachineError) -> MachineError {
+        let death = match &error {
+            MachineError::Dead(death) => Some(death.clone()),
+            _ => self.vitals.cause_of_silence(),
+        };
+        match death {
+            Some(Death::Qemu { .. }) if self.vitals.program_missing() => {
+                MachineError::NoQemu { program: self.arch.row().qemu }
+            }
+            Some(Death::Qemu { status, stderr }) => MachineError::Refused { status, stderr },
+            Some(death) => death.into(),
+            None => error,
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.process.kill();
+        if let Some(watcher) = self.watcher.take() {
+            // A watcher that panicked has said so.
+            drop(watcher.join());
+        }
+    }
+}
+
+/// Refuses what QEMU or the firmware would mishandle in silence.
+fn check(spec: &MachineSpec) -> Result<(), MachineError> {
+    let (length, limit) = (spec.kernel_cmdline().len(), spec.cmdline_limit());
+    if length > limit {
+        return Err(MachineError::CmdlineTooLong { length, limit });
+    }
+    for path in [&spec.kernel, &spec.initrd] {
+        File::open(path).map_err(|source| MachineError::Unreadable { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitor")]
+fn listen(folder: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(folder.join(spec::MONITOR))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn create(folder: &Path, name: &str) -> Result<File, MachineError> {
+    let path = folder.join(name);
+    let open = File::options().create(true).truncate(true).read(true).write(true).open(&path);
+    open.map_err(|source| MachineError::Create { path, source })
+}

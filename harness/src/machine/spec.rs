@@ -1,0 +1,192 @@
+//! What a machine is made of, and QEMU's exact command line for it. Pure.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::Arch;
+
+/// The monitor's socket, relative to the private folder that QEMU runs in: a full path might be longer than
+/// the 108 bytes of `sun_path`.
+pub(super) const MONITOR: &str = "qmp.sock";
+
+/// The socket of QEMU's gdb stub, in the same folder.
+pub(super) const GDB: &str = "gdb.sock";
+
+/// What QEMU adds to the kernel's command line for the initramfs (hw/mips/malta.c): "rd_start=0x" and 16
+/// digits, " rd_size=" and at most 9 digits, and a space.
+const RAMDISK_PARAMETERS: usize = 46;
+
+/// A machine that can be booted. All paths are absolute, because QEMU runs in a folder of its own.
+#[derive(Clone, Debug)]
+pub struct MachineSpec {
+    /// The architecture.
+    pub arch: Arch,
+    /// The kernel, an ELF file.
+    pub kernel: PathBuf,
+    /// The initramfs.
+    pub initrd: PathBuf,
+    /// Kernel parameters beyond those that the machine needs, in order.
+    pub cmdline: Vec<String>,
+    /// Guest memory in MiB.
+    pub memory_mib: u32,
+    /// Whether [`super::Machine::watch`] will be called.
+    pub gdb: bool,
+}
+
+impl MachineSpec {
+    /// QEMU's argv, the program first.
+    pub fn argv(&self) -> Vec<OsString> {
+        let mut argv = vec![self.arch.row().qemu.into()];
+        argv.extend(self.machine_args());
+        argv.extend(self.boot_args());
+        argv.extend(console_args());
+        argv.extend(monitor_args());
+        argv.extend(self.gdb_args());
+        argv.extend(self.network_args());
+        argv.extend(self.randomness_args());
+        argv
+    }
+
+    /// The kernel's command line, without what QEMU adds for the initramfs.
+    pub fn kernel_cmdline(&self) -> String {
+        // oops=panic: after an oops a task is gone with all its locks, and whoever needs one of them hangs.
+        // panic=-1: reboot at once after a panic, which `-no-reboot` turns into QEMU's end.
+        // nokaslr: addresses are those of vmlinux, which symbols go by; and a relocated MIPS kernel cannot
+        // handle a fault on user memory in 6.12, which perf's copies of user stacks run into.
+        let console = format!("console={}", self.arch.row().console);
+        // use_softirq: MIPS handles a kprobe with interrupts on, and a softirq of RCU that reaps a task there
+        // (kprobe_flush_task) forgets the running kprobe, so that the break after its single step is an oops.
+        // In RCU's own thread it cannot come in between. Kernels without SMP have no such thread.
+        let own = [console.as_str(), "oops=panic", "panic=-1", "nokaslr", "rcutree.use_softirq=0"];
+        own.into_iter().chain(self.cmdline.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// How many bytes [`Self::kernel_cmdline`] may have before the machine's firmware cuts it in silence.
+    pub fn cmdline_limit(&self) -> usize {
+        self.arch.row().cmdline_bytes - RAMDISK_PARAMETERS
+    }
+
+    fn machine_args(&self) -> Vec<OsString> {
+        let row = self.arch.row();
+        let memory = self.memory_mib.to_string();
+        strings(&[
+            // Neither the host's configuration files nor default devices: the same machine everywhere.
+            "-no-user-config",
+            "-nodefaults",
+            "-machine",
+            row.machine,
+            // Without it malta takes a 32-bit CPU, on which a 64-bit kernel hangs without a word.
+            "-cpu",
+            row.cpu,
+            "-m",
+            &memory,
+            "-display",
+            "none",
+            // Without it malta wants the ROM of a cirrus card.
+            "-vga",
+            "none",
+            // A guest that resets itself has ended.
+            "-no-reboot",
+        ])
+    }
+
+    fn boot_args(&self) -> Vec<OsString> {
+        vec![
+            "-kernel".into(),
+            self.kernel.clone().into(),
+            "-initrd".into(),
+            self.initrd.clone().into(),
+            "-append".into(),
+            self.kernel_cmdline().into(),
+        ]
+    }
+
+    /// A Unix socket, because a port could be anybody's. The guest does not wait for gdb.
+    fn gdb_args(&self) -> Vec<OsString> {
+        if self.gdb { strings(&["-gdb", &format!("unix:{GDB},server=on,wait=off")]) } else { Vec::new() }
+    }
+
+    fn network_args(&self) -> Vec<OsString> {
+        let model = self.arch.row().nic;
+        strings(&[
+            // restrict: the guest reaches nothing. Port 0: the host's kernel picks a free one, and QMP says
+            // which, so nobody can take it in between. Loopback: nobody else reaches the guest.
+            // -nic rather than -device: the board knows the slot whose interrupt line works.
+            "-nic",
+            &format!("user,model={model},restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
+            // Without it the card wants an iPXE ROM, which Debian has in a package of its own.
+            "-global",
+            &format!("{model}.romfile="),
+        ])
+    }
+
+    fn randomness_args(&self) -> Vec<OsString> {
+        // The SSH server waits for the kernel's randomness, which this guest has no other source of.
+        strings(&["-device", self.arch.row().rng])
+    }
+}
+
+/// The serial console goes to QEMU's standard output, which is a pipe of ours.
+fn console_args() -> Vec<OsString> {
+    // signal=off: a byte of the guest must not become a signal for QEMU.
+    strings(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
+}
+
+fn monitor_args() -> Vec<OsString> {
+    // QEMU connects to us: if we are gone before setpriv(1) has tied its life to ours, nobody listens, and it
+    // gives up by itself. That closes the one gap of PR_SET_PDEATHSIG.
+    strings(&["-qmp", &format!("unix:{MONITOR},server=off")])
+}
+
+fn strings(args: &[&str]) -> Vec<OsString> {
+    args.iter().map(OsString::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(arch: Arch) -> MachineSpec {
+        MachineSpec {
+            arch,
+            kernel: "/cache/kernels/a b,c/vmlinux".into(),
+            initrd: "/cache/initramfs/1/initramfs".into(),
+            cmdline: vec!["ftrace=function".into(), "ftrace_filter=register_netdevice".into()],
+            memory_mib: 256,
+            gdb: false,
+        }
+    }
+
+    fn shown(arch: Arch) -> String {
+        let argv = spec(arch).argv();
+        let words: Vec<_> = argv.iter().map(|word| word.to_str().unwrap()).collect();
+        words.join(" ").replace(" -", " \\\n  -")
+    }
+
+    #[test]
+    fn argv_of_mips64_is_exactly_this() {
+        insta::assert_snapshot!("argv_mips64", shown(Arch::Mips64));
+    }
+
+    #[test]
+    fn argv_of_mips64el_is_exactly_this() {
+        insta::assert_snapshot!("argv_mips64el", shown(Arch::Mips64el));
+    }
+
+    #[test]
+    fn gdbs_stub_is_there_only_when_it_is_asked_for() {
+        let argv = |gdb| MachineSpec { gdb, ..spec(Arch::Mips64) }.argv();
+        let (without, with) = (argv(false), argv(true));
+        let more: Vec<_> = with.iter().filter(|word| !without.contains(word)).collect();
+        assert_eq!(more, ["-gdb", "unix:gdb.sock,server=on,wait=off"]);
+    }
+
+    #[test]
+    fn the_initramfs_parameters_leave_room_for_a_command_line() {
+        let longest = "rd_start=0xffffffff80f00000 rd_size=123456789 ";
+        assert_eq!(longest.len(), RAMDISK_PARAMETERS);
+        for arch in Arch::all() {
+            assert_eq!(spec(arch).cmdline_limit(), 255 - 46);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! From what a probe said to what a snapshot holds: ordered, named passes, each over one stack.
+//!
+//! A pass removes what differs between two runs of one kernel, or two builds of one source, and nothing else.
+//! Pids and times never get this far: [`Stack`] has no place for them.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::stack::{Arguments, Frame, Stack, fold_suffix};
+
+/// One step of the normalisation.
+#[derive(Debug)]
+pub struct Pass {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does, and why that is no loss.
+    pub doc: &'static str,
+    /// A sample, as `perf script` prints it.
+    pub before: &'static str,
+    /// What the pass makes of it: `task event`, then each frame as [`PASSES`]' test writes it.
+    pub after: &'static str,
+    apply: fn(&mut Stack),
+}
+
+/// Every pass, in the order in which they apply.
+pub const PASSES: &[Pass] = &[
+    Pass {
+        name: "fold-worker-names",
+        doc: "`kworker/0:1-events` is `kworker`: which worker of a pool gets the work differs between runs.",
+        before: "kworker/0:1-events 16 [000] 1.000000: sched:sched_switch:\n\tffffffff8014d300 worker_thread+0x210\n",
+        after: "kworker sched:sched_switch\nffffffff8014d300 worker_thread+0x210",
+        apply: fold_worker_names,
+    },
+    Pass {
+        name: "drop-inlined-frames",
+        doc: "An inlined function has no frame of its own; only a tool with DWARF at hand can name it.",
+        before: "sh 1 1.000000: probe:f:\n\tffffffff803a68b4 __tun_chr_ioctl+0x0 (inlined)\n\tffffffff803a68b4 tun_chr_ioctl+0xeec\n",
+        after: "sh probe:f\nffffffff803a68b4 tun_chr_ioctl+0xeec",
+        apply: drop_inlined_frames,
+    },
+    Pass {
+        name: "collapse-user-frames",
+        doc: "Frames of user space become one: they belong to the guest's programs, not to the kernel.",
+        before: "sh 1 1.000000: probe:f:\n\tffffffff80114740 syscall_common+0x34\n\t10d2f4 ioctl+0x14 (/bin/sh)\n\t4a3f0 main+0x8 (/bin/sh)\n",
+        after: "sh probe:f\nffffffff80114740 syscall_common+0x34\n[user]",
+        apply: collapse_user_frames,
+    },
+    Pass {
+        name: "fold-compiler-suffixes",
+        doc: "`f.constprop.0` is `f`: the compiler's clones differ between builds of one source.",
+        before: "sh 1 1.000000: probe:f:\n\tffffffff8018fa58 __hrtimer_run_queues.constprop.0+0x8\n",
+        after: "sh probe:f\nffffffff8018fa58 __hrtimer_run_queues+0x8",
+        apply: fold_compiler_suffixes,
+    },
+    Pass {
+        name: "forget-places",
+        doc: "Addresses, offsets, sizes and modules go: they differ between builds. A null address stays visible.",
+        before: "sh 1 1.000000: probe:f:\n\tffffffffc0001234 tun_get+0x18 ([tun])\n\tffffffff80000000 [unknown]\n\t0 [unknown]\n",
+        after: "sh probe:f\ntun_get\n?\n0",
+        apply: forget_places,
+    },
+];
+
+/// Every pass over one stack.
+pub fn normalize(mut stack: Stack) -> Stack {
+    for pass in PASSES {
+        (pass.apply)(&mut stack);
+    }
+    stack
+}
+
+/// What a kprobe event fetched, its `:symbol` arguments by name alone, as frames are.
+pub fn fetched(mut arguments: Arguments) -> Arguments {
+    let words = arguments.text.split(' ').map(|word| match word.split_once("+0x") {
+        Some((name, place)) if place.contains("/0x") => name,
+        _ => word,
+    });
+    arguments.text = words.collect::<Vec<_>>().join(" ");
+    arguments
+}
+
+/// Equal things once, with their number, in the order of their first appearance.
+pub fn count<T: Clone + Eq + Hash>(things: impl IntoIterator<Item = (T, u64)>) -> Vec<(T, u64)> {
+    let mut counted: Vec<(T, u64)> = Vec::new();
+    let mut places: HashMap<T, usize> = HashMap::new();
+    for (thing, number) in things {
+        match places.get(&thing) {
+            Some(&place) => counted[place].1 += number,
+            None => {
+                places.insert(thing.clone(), counted.len());
+                counted.push((thing, number));
+            }
+        }
+    }
+    counted
+}
+
+fn fold_worker_names(stack: &mut Stack) {
+    if stack.task.starts_with("kworker/") {
+        stack.task.truncate("kworker".len());
+    }
+}
+
+fn drop_inlined_frames(stack: &mut Stack) {
+    // A broken capture may call every frame inlined: then the last is as physical as it gets.
+    let all = stack.frames.iter().all(|frame| frame.inlined);
+    if let Some(last) = stack.frames.last_mut().filter(|_| all) {
+        last.inlined = false;
+    }
+    stack.frames.retain(|frame| !frame.inlined);
+}
+
+fn collapse_user_frames(stack: &mut Stack) {
+    stack.frames.dedup_by(|next, kept| next.user && kept.user);
+    for frame in stack.frames.iter_mut().filter(|frame| frame.user) {
+        *frame = Frame { user: true, ..Frame::default() };
+    }
+}
+
+fn fold_compiler_suffixes(stack: &mut Stack) {
+    let names = stack.frames.iter_mut().filter_map(|frame| frame.symbol.as_mut());
+    for name in names.chain(&mut stack.function).chain([&mut stack.event]) {
+        name.truncate(fold_suffix(name).len());
+    }
+}
+
+fn forget_places(stack: &mut Stack) {
+    for frame in &mut stack.frames {
+        let null = frame.symbol.is_none() && frame.address == Some(0);
+        let (symbol, user, inlined) = (frame.symbol.take(), frame.user, frame.inlined);
+        *frame = Frame { address: null.then_some(0), symbol, user, inlined, ..Frame::default() };
+    }
+}
+
+#[cfg(test)]
+#[path = "normalize_tests.rs"]
+mod tests;

@@ -1,0 +1,114 @@
+//! Progress of long work: a bar or spinner on a terminal, plain lines elsewhere.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// Where progress is shown: standard error, so that standard output stays a document.
+#[derive(Debug)]
+pub struct Progress {
+    bars: Option<MultiProgress>,
+    quiet: bool,
+}
+
+/// One piece of long work; it ends when dropped.
+#[derive(Debug)]
+pub struct Task {
+    name: String,
+    started: Instant,
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    last_line: Mutex<Option<Instant>>,
+    total: u64,
+}
+
+impl Progress {
+    /// Bars if standard error is a terminal, plain lines otherwise.
+    pub fn detect() -> Self {
+        Self { bars: io::stderr().is_terminal().then(MultiProgress::new), quiet: false }
+    }
+
+    /// Says nothing; for tests and for callers that show their own.
+    pub fn silent() -> Self {
+        Self { bars: None, quiet: true }
+    }
+
+    /// Starts a piece of work of `total` steps; 0 where the number is not known.
+    pub fn task(&self, name: impl Into<String>, total: u64) -> Task {
+        let name = name.into();
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(if total == 0 { ProgressBar::new_spinner() } else { ProgressBar::new(total) });
+            let template = if total == 0 {
+                "{spinner} {prefix} {elapsed} {wide_msg}"
+            } else {
+                "{prefix} [{bar:30}] {pos}/{len} {elapsed} {wide_msg}"
+            };
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+            bar.set_prefix(name.clone());
+            bar.enable_steady_tick(std::time::Duration::from_millis(120));
+            bar
+        });
+        let task = Task {
+            name,
+            started: Instant::now(),
+            bar,
+            quiet: self.quiet,
+            last_line: Mutex::new(None),
+            total,
+        };
+        task.line("...");
+        task
+    }
+
+    /// Prints one line, above the bars where there are some.
+    pub fn note(&self, line: &str) {
+        match &self.bars {
+            _ if self.quiet => {}
+            Some(bars) => drop(bars.println(line)),
+            None => drop(writeln!(io::stderr(), "{line}")),
+        }
+    }
+}
+
+impl Task {
+    /// The work stands at step `position` and is at `detail`. Plain lines come at most every ten seconds.
+    pub fn at(&self, position: u64, detail: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(position);
+            bar.set_message(detail.to_owned());
+            return;
+        }
+        let due = {
+            let mut last = self.last_line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let due = last.is_none_or(|at| at.elapsed().as_secs() >= 10);
+            if due {
+                *last = Some(Instant::now());
+            }
+            due
+        };
+        if due {
+            let of = if self.total == 0 { String::new() } else { format!(" {position}/{}", self.total) };
+            self.line(&format!("{of} {detail}"));
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if self.bar.is_none() && !self.quiet {
+            // Standard error may be closed; progress is no reason to fail.
+            drop(writeln!(io::stderr(), "{}: {}", self.name, text.trim_start()));
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        match &self.bar {
+            Some(bar) => bar.finish_and_clear(),
+            None => self.line(&format!("done in {:.1} s", self.started.elapsed().as_secs_f64())),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What people read: result tables, and stacks side by side.
+
+mod align;
+mod sides;
+mod table;
+
+pub use sides::Sides;
+pub use table::{new_table, summary, table};

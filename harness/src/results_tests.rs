@@ -1,0 +1,67 @@
+use super::*;
+use crate::machine::Arch;
+use crate::stack::{ftrace_text, perf_script, show};
+
+const PERF: &str = "\
+eoe_filter     1 [000]     0.1: probe:register_netdevice: (ffffffff803fefe0)
+\tffffffff803fefe0 register_netdevice+0x0 ([kernel.kallsyms])
+\tffffffff803a68b4 tun_chr_ioctl+0xeec ([kernel.kallsyms])
+\tffffffff80258a10 sys_ioctl+0x100 ([kernel.kallsyms])
+\tffffffff80114740 syscall_common+0x34 ([kernel.kallsyms])
+\t          10d2f4 [unknown] (/bin/eoe_filter)
+\t          104a0c [unknown] (/bin/eoe_filter)
+
+";
+
+fn ftrace(capture: &str) -> Recorded {
+    let bytes = std::fs::read(show::data(&format!("ftrace/{capture}.txt"))).unwrap();
+    let parsed = ftrace_text::parse(&bytes[..]).unwrap();
+    Recorded { name: "ftrace".into(), kind: "ftrace".into(), parsed }
+}
+
+fn perf(kind: &str, text: &str) -> Recorded {
+    let parsed = perf_script::parse(text.as_bytes()).unwrap();
+    Recorded { name: kind.into(), kind: kind.into(), parsed }
+}
+
+#[test]
+fn the_seed_case_reads_as_the_write_up_has_it() {
+    let recorded = [ftrace("func_stack_trace-sym-addr-sym-offset"), perf("perf", &PERF.repeat(5))];
+    let results = probe_results(&recorded, Arch::Mips64.row());
+    show::assert_snapshot("results", "seed-case", &serde_json::to_string_pretty(&results).unwrap());
+}
+
+#[test]
+fn gdb_is_the_truth_where_it_is_and_nothing_is_measured_against_itself() {
+    let reference_of = |results: &[ProbeResult], probe: &str| {
+        let result = results.iter().find(|result| result.name == probe).unwrap();
+        result.stacks[0].fidelity.map(|fidelity| fidelity.reference)
+    };
+    let recorded = [ftrace("func_stack_trace"), perf("perf", PERF), perf("gdb", PERF)];
+    let results = probe_results(&recorded, Arch::Mips64.row());
+    assert_eq!(reference_of(&results, "ftrace"), Some(Reference::Gdb));
+    assert_eq!(reference_of(&results, "perf"), Some(Reference::Gdb));
+    assert_eq!(reference_of(&results, "gdb"), None);
+
+    // gdb watched something else: perf stands in.
+    let recorded = [
+        ftrace("func_stack_trace"),
+        perf("perf", PERF),
+        perf("gdb", &PERF.replace("register_netdevice", "f")),
+    ];
+    let results = probe_results(&recorded, Arch::Mips64.row());
+    assert_eq!(reference_of(&results, "ftrace"), Some(Reference::Perf));
+    assert_eq!(reference_of(&results, "perf"), None);
+}
+
+#[test]
+fn stacks_that_read_alike_but_differ_in_fidelity_stay_apart() {
+    let boot = PERF
+        .replace("tun_chr_ioctl+0xeec", "register_netdev+0x30")
+        .replace("ffffffff803a68b4", "ffffffff803ff7a8");
+    let one = "\tffffffff803a68b4 f+0x4\n\n";
+    let text = format!("{PERF}{boot}a 1 1.5: probe:g:\n{one}a 1 1.5: probe:g:\n{one}");
+    let results = probe_results(&[perf("perf", &text)], Arch::Mips64.row());
+    let counts: Vec<_> = results[0].stacks.iter().map(|stack| stack.count).collect();
+    assert_eq!(counts, [1, 1, 2]);
+}

@@ -1,0 +1,102 @@
+//! The lower half of the walk: captures in, verdict out. It needs no guest and can be had again from a run
+//! folder at any time.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use super::RunError;
+use crate::artifacts::ArtifactsError;
+use crate::baseline::{self, Comparison, Place};
+use crate::document::{ConsoleEvent, ProbeResult, Word};
+use crate::kernel::Kernel;
+use crate::probe::{self, Capture, Format};
+use crate::results::{Recorded, probe_results};
+use crate::scenario::{ProbeKind, Scenario};
+use crate::stack::{Parsed, ftrace_text, gdb_json, perf_script};
+use crate::verdict::{self, Evidence, Verdict};
+
+/// What the lower half makes of a run.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    /// As the parsers read them, with addresses.
+    pub(super) recorded: Vec<Recorded>,
+    pub(super) probes: Vec<ProbeResult>,
+    pub(super) comparisons: Vec<(String, Comparison)>,
+}
+
+impl Judged {
+    /// A run that a fault of the guest ended before anything could be judged.
+    pub(super) fn inconclusive(fault: &dyn Error) -> Self {
+        let mut why = fault.to_string();
+        let mut source = fault.source();
+        while let Some(cause) = source {
+            why.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        let verdict = Verdict { word: Word::Inconclusive, why: vec![why] };
+        Self { verdict, recorded: Vec::new(), probes: Vec::new(), comparisons: Vec::new() }
+    }
+}
+
+/// Judges captures: parse, normalise, measure, compare, fold.
+pub(super) fn judge(
+    scenario: &Scenario,
+    kernel: &Kernel,
+    captures: &[Capture],
+    console: &[ConsoleEvent],
+    snapshots: &Path,
+) -> Result<Judged, RunError> {
+    let mut recorded = Vec::new();
+    for probe in &scenario.probes {
+        let mut parsed = Parsed::default();
+        for capture in captures.iter().filter(|capture| capture.probe == probe.name) {
+            if let Some(more) = parse(capture, &probe.kind)? {
+                parsed = more;
+            }
+        }
+        recorded.push(Recorded { name: probe.name.clone(), kind: probe.kind.word().into(), parsed });
+    }
+    let mut probes = probe_results(&recorded, kernel.arch.row());
+    for (result, spec) in probes.iter_mut().zip(&scenario.probes) {
+        result.absent = probe::absence(&spec.kind, kernel);
+    }
+    let comparisons = probes
+        .iter()
+        // A kernel of the user's own is judged by the claims alone.
+        .filter(|probe| probe.absent.is_none() && kernel.catalogued)
+        .map(|probe| {
+            let place = Place::new(snapshots, &scenario.id, &kernel.name, &probe.name);
+            Ok((probe.name.clone(), baseline::compare(&place, &baseline::text(probe))?))
+        })
+        .collect::<Result<Vec<_>, RunError>>()?;
+    let known: Vec<_> =
+        scenario.known.iter().filter(|known| known.speaks_of(&kernel.name)).cloned().collect();
+    let evidence = Evidence {
+        claims: &scenario.claims,
+        silences: &scenario.console,
+        known: &known,
+        probes: &probes,
+        console,
+        comparisons: &comparisons,
+    };
+    Ok(Judged { verdict: verdict::judge(evidence), recorded, probes, comparisons })
+}
+
+/// The stacks of a capture; `None` for what is kept as evidence only.
+fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError> {
+    let read = |source| ArtifactsError::Io { action: "read", path: capture.path.clone(), source };
+    let open = || File::open(&capture.path).map(BufReader::new).map_err(read);
+    let parsed = match capture.format {
+        Format::FtraceText => match kind {
+            ProbeKind::Ftrace { only, .. } => ftrace_text::parse_only(open()?, only),
+            _ => ftrace_text::parse(open()?),
+        },
+        Format::GdbJson => gdb_json::parse(open()?),
+        Format::PerfScript => perf_script::parse(open()?),
+        Format::PerfData | Format::Notes => return Ok(None),
+    };
+    Ok(Some(parsed.map_err(read)?))
+}

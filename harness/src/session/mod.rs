@@ -1,0 +1,170 @@
+//! The session: SSH into the guest. Every wait has a deadline and ends early when the machine dies.
+
+mod error;
+mod link;
+mod script;
+#[cfg(test)]
+pub(crate) mod scripted;
+mod terminal;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+pub use error::SessionError;
+use link::Link;
+pub use script::quote;
+use script::{Nonce, Split, Tail};
+
+use crate::deadline::Deadline;
+use crate::machine::Vitals;
+
+/// What a command in the guest did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The shell's exit status, as the guest itself reported it.
+    pub status: i32,
+    /// Standard output and standard error, merged in the order they were written.
+    pub text: Vec<u8>,
+}
+
+/// A guest that runs commands. The real one is [`Session`]; tests have a scripted one.
+pub trait Guest {
+    /// What a failed call says.
+    type Error: crate::fault::Fault + Send + Sync + 'static;
+
+    /// Runs `script` with `sh -c` and waits for its end. A status other than 0 is no error here.
+    ///
+    /// # Errors
+    /// The machine died, the link broke, or `limit` ran out.
+    fn run(&mut self, script: &str, limit: Duration) -> Result<Output, Self::Error>;
+
+    /// Copies a file of the guest to a new file of the host, byte for byte, streaming; returns its length.
+    ///
+    /// # Errors
+    /// As [`Guest::run`]; also when the guest has no such file or the host cannot write it.
+    fn fetch(&mut self, from: &str, to: &Path, limit: Duration) -> Result<u64, Self::Error>;
+}
+
+/// The most of a command's output that is kept, in bytes. A guest that writes without end shall not take the
+/// host's memory; what is beyond is counted in a last line.
+pub const OUTPUT_LIMIT: usize = 8 << 20;
+
+/// Whom to log in as, and whom to expect: keys of our own making.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'a> {
+    /// The client's private key, a file in OpenSSH's format.
+    pub client_private: &'a Path,
+    /// The host's public key as it goes over the wire (RFC 4253, section 6.6).
+    pub host_public: &'a [u8],
+}
+
+/// A login in the guest. Dropping it never waits.
+#[derive(Debug)]
+pub struct Session {
+    link: Link,
+}
+
+impl Session {
+    /// Logs in as root on 127.0.0.1:`port`. The guest may still be on its way up: until the time is over, each
+    /// failed handshake is followed by a new one.
+    ///
+    /// # Errors
+    /// See [`SessionError`]. A wrong host key and a refused login are final at once.
+    pub fn open(
+        port: u16,
+        keys: Keys<'_>,
+        vitals: &Vitals,
+        deadline: &Deadline,
+    ) -> Result<Self, SessionError> {
+        Link::open(port, keys, vitals, deadline).map(|link| Self { link })
+    }
+
+    /// An interactive login shell on the caller's terminal, until it ends; says its exit status. The terminal
+    /// is put back however this ends.
+    ///
+    /// # Errors
+    /// Standard input is no terminal; else as for [`Guest::run`], without a limit.
+    pub fn shell(&mut self) -> Result<i32, SessionError> {
+        terminal::relay(&self.link)
+    }
+}
+
+impl Guest for Session {
+    type Error = SessionError;
+
+    fn run(&mut self, script: &str, limit: Duration) -> Result<Output, SessionError> {
+        let deadline = Deadline::new(format!("the end of `{}`", script::brief(script)), limit);
+        let nonce = Nonce::new();
+        let mut channel = self.link.execute(&script::command(&nonce), &deadline)?;
+        self.link.write(&mut channel, script.as_bytes(), &deadline)?;
+
+        let (mut text, mut beyond) = (Vec::new(), 0);
+        let mut tail = Tail::new(&nonce);
+        let mut buffer = vec![0; 64 * 1024];
+        let status = loop {
+            let count = self.link.wait(&deadline, || channel.read(&mut buffer))?;
+            if count == 0 {
+                return Err(self.link.no_end(script, &text));
+            }
+            let Split { bytes, status } = tail.feed(&buffer[..count]);
+            let kept = bytes.len().min(OUTPUT_LIMIT - text.len());
+            text.extend_from_slice(&bytes[..kept]);
+            beyond += bytes.len() - kept;
+            if let Some(status) = status {
+                break status;
+            }
+        };
+        self.link.close(channel, &deadline)?;
+        if beyond > 0 {
+            text.extend(format!("\n[kshot: {beyond} more bytes of output were not kept]\n").into_bytes());
+        }
+        Ok(Output { status, text })
+    }
+
+    fn fetch(&mut self, from: &str, to: &Path, limit: Duration) -> Result<u64, SessionError> {
+        let file =
+            File::create_new(to).map_err(|source| SessionError::Write { path: to.to_owned(), source })?;
+        let result = self.copy(from, file, to, limit);
+        if result.is_err() {
+            // What is there is not the guest's file and must not be taken for it.
+            drop(std::fs::remove_file(to));
+        }
+        result
+    }
+}
+
+impl Session {
+    fn copy(&self, from: &str, mut file: File, to: &Path, limit: Duration) -> Result<u64, SessionError> {
+        let deadline = Deadline::new(format!("the guest's file {}", script::brief(from)), limit);
+        let nonce = Nonce::new();
+        let mut channel = self.link.execute(&script::copy_command(&nonce, from), &deadline)?;
+
+        // The end mark comes behind the last byte, so a file that was cut short cannot pass for a whole one.
+        let (mut length, mut last) = (0, Vec::new());
+        let mut tail = Tail::new(&nonce);
+        let mut buffer = vec![0; 64 * 1024];
+        let status = loop {
+            let count = self.link.wait(&deadline, || channel.read(&mut buffer))?;
+            if count == 0 {
+                return Err(self.link.no_end(&format!("cat {from}"), &last));
+            }
+            let Split { bytes, status } = tail.feed(&buffer[..count]);
+            let written = file.write_all(&bytes);
+            written.map_err(|source| SessionError::Write { path: to.to_owned(), source })?;
+            length += bytes.len() as u64;
+            if !bytes.is_empty() {
+                last = bytes;
+            }
+            if let Some(status) = status {
+                break status;
+            }
+        };
+        self.link.close(channel, &deadline)?;
+        match status {
+            0 => Ok(length),
+            _ => Err(SessionError::Unreadable { path: from.to_owned(), said: script::last_line(&last) }),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! An interactive shell: the caller's terminal, relayed byte by byte.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use signal_hook::consts::SIGWINCH;
+use ssh2::Channel;
+
+use super::SessionError;
+use super::link::{Link, MayBlock};
+use crate::deadline::Deadline;
+
+/// How long the guest may take to open a terminal.
+const OPEN_LIMIT: Duration = Duration::from_secs(20);
+/// How long a shell that has said its last byte may take to tell its exit status.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+/// How late a death of the machine may be noticed.
+const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// Runs a login shell on standard input and output until it ends, and says its exit status.
+pub(super) fn relay(link: &Link) -> Result<i32, SessionError> {
+    let input = io::stdin();
+    let size = || tcgetwinsize(&input).map(|size| (u32::from(size.ws_col), u32::from(size.ws_row)));
+    let first_size = size().map_err(|error| SessionError::Terminal(error.into()))?;
+    let resized = Arc::new(AtomicBool::new(false));
+    let listening =
+        signal_hook::flag::register(SIGWINCH, Arc::clone(&resized)).map_err(SessionError::Terminal)?;
+
+    let deadline = Deadline::new("a shell of the guest", OPEN_LIMIT);
+    let kind = std::env::var("TERM").unwrap_or_else(|_| "vt100".into());
+    let mut channel = link.login_shell(&kind, first_size, &deadline)?;
+    let raw = Raw::enter(&input).map_err(SessionError::Terminal)?;
+    let result =
+        pump(link, &mut channel, || resized.swap(false, Ordering::Relaxed).then(|| size().ok()).flatten());
+    drop(raw);
+    signal_hook::low_level::unregister(listening);
+    result?;
+    // The status comes behind the last byte.
+    let deadline = Deadline::new("the shell's exit status", CLOSE_LIMIT);
+    link.wait(&deadline, || channel.wait_close())?;
+    channel.exit_status().map_err(|error| SessionError::Link(error.into()))
+}
+
+/// A terminal in raw mode; it is put back when this is dropped.
+struct Raw<F: AsFd> {
+    terminal: F,
+    before: Termios,
+}
+
+impl<F: AsFd> Raw<F> {
+    fn enter(terminal: F) -> io::Result<Self> {
+        let before = tcgetattr(&terminal)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(&terminal, OptionalActions::Drain, &raw)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl<F: AsFd> Drop for Raw<F> {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no mending.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
+    }
+}
+
+/// Carries bytes both ways until the shell's end.
+fn pump(
+    link: &Link,
+    channel: &mut Channel,
+    mut new_size: impl FnMut() -> Option<(u32, u32)>,
+) -> Result<(), SessionError> {
+    let (input, mut output) = (io::stdin(), io::stdout());
+    let (mut buffer, mut typed) = (vec![0; 16 * 1024], Vec::new());
+    loop {
+        link.vitals().check()?;
+        if let Some((columns, rows)) = new_size() {
+            // Without an answer the guest keeps the old size; no reason to end the shell.
+            drop(channel.request_pty_size(columns, rows, None, None));
+        }
+        match channel.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                output
+                    .write_all(&buffer[..count])
+                    .and_then(|()| output.flush())
+                    .map_err(SessionError::Terminal)?;
+                continue;
+            }
+            Err(error) if error.would_block() => {}
+            Err(error) => return Err(broken(link, error)),
+        }
+        if !typed.is_empty() {
+            match channel.write(&typed) {
+                Ok(count) => drop(typed.drain(..count)),
+                Err(error) if error.would_block() => {}
+                Err(error) => return Err(broken(link, error)),
+            }
+        }
+        if wait(link, &input, typed.is_empty()).map_err(SessionError::Terminal)? {
+            let count = rustix::io::read(&input, &mut buffer)
+                .map_err(|error| SessionError::Terminal(error.into()))?;
+            match count {
+                0 => drop(channel.send_eof()),
+                count => typed.extend_from_slice(&buffer[..count]),
+            }
+        }
+    }
+}
+
+/// Waits for either side, and says whether there is something typed to read.
+fn wait(link: &Link, input: &io::Stdin, idle: bool) -> io::Result<bool> {
+    let typing = if idle { PollFlags::IN } else { PollFlags::empty() };
+    let mut sides = [PollFd::new(link.socket(), link.directions()), PollFd::new(input, typing)];
+    match poll(&mut sides, Some(&SLICE)) {
+        Ok(_) => Ok(idle && !sides[1].revents().is_empty()),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn broken(link: &Link, error: io::Error) -> SessionError {
+    link.vitals().cause_of_silence().map_or(SessionError::Link(error), SessionError::Dead)
+}

@@ -1,0 +1,231 @@
+use super::super::{State, Warning, show};
+use super::*;
+use crate::machine::Arch;
+
+fn parse_text(text: &str) -> Parsed {
+    parse(text.as_bytes()).unwrap()
+}
+
+fn kinds(parsed: &Parsed) -> Vec<(&str, u64)> {
+    parsed.warnings.iter().map(|Warning { kind, count, .. }| (kind.as_str(), *count)).collect()
+}
+
+#[test]
+fn every_capture_reads_as_its_snapshot_says() {
+    let captures = show::captures("ftrace");
+    assert!(captures.len() >= 17, "captures are missing");
+    for (name, bytes) in captures {
+        show::assert_snapshot("ftrace", &name, &show::parsed(&parse(&bytes[..]).unwrap()));
+    }
+}
+
+#[test]
+fn the_five_triggers_and_the_boot_give_six_stacks_truncated_in_the_trampoline() {
+    for format in ["", "-sym-addr", "-sym-offset", "-sym-addr-sym-offset"] {
+        let bytes = std::fs::read(show::data(&format!("ftrace/func_stack_trace{format}.txt"))).unwrap();
+        let parsed = parse(&bytes[..]).unwrap();
+        assert_eq!((parsed.events, parsed.stacks.len(), parsed.warnings.len()), (6, 6, 0), "{format}");
+        for stack in &parsed.stacks {
+            assert_eq!((stack.task.as_str(), stack.event.as_str()), ("eoe_filter", "register_netdevice"));
+            let end = (State::Truncated, Some("ftrace_graph_call".to_owned()));
+            assert_eq!(stack.state(Arch::Mips64.row()), end);
+        }
+    }
+}
+
+/// Debian's kernel prints one more line.
+#[test]
+fn a_trailing_null_is_a_frame_but_no_end() {
+    for null in ["0", "0x0", "0x00000000"] {
+        let parsed = parse_text(&format!(
+            "      eoe_filter-1       [000] .....     0.107868: <stack trace>\n => ftrace_graph_call\n => {null}\n"
+        ));
+        let [stack] = &parsed.stacks[..] else { panic!("{parsed:?}") };
+        assert_eq!(stack.frames[1], Frame { address: Some(0), ..Frame::default() });
+        assert_eq!(
+            stack.state(Arch::Mips64el.row()),
+            (State::Truncated, Some("ftrace_graph_call".to_owned()))
+        );
+    }
+}
+
+#[test]
+fn an_address_outside_the_kernel_between_two_inside_is_corruption() {
+    let text = "              sh-1       [000] .....     0.1: <stack trace>\n => f <ffffffff80100000>\n => 0x1234\n => syscall_common <ffffffff80114740>\n";
+    let (state, end) = parse_text(text).stacks[0].state(Arch::Mips64.row());
+    assert_eq!((state, end.as_deref()), (State::Corrupt, Some("syscall_common")));
+}
+
+#[test]
+fn a_stack_without_frames_is_empty_and_one_of_kernel_threads_is_complete() {
+    let row = Arch::Mips64.row();
+    let bytes = std::fs::read(show::data("ftrace/function-command-stacktrace.txt")).unwrap();
+    assert_eq!(parse(&bytes[..]).unwrap().stacks[0].state(row), (State::Empty, None));
+    let bytes = std::fs::read(show::data("ftrace/sched-stacktrace.txt")).unwrap();
+    let parsed = parse(&bytes[..]).unwrap();
+    let threads = parsed.stacks.iter().filter(|stack| stack.task.starts_with("ksoftirqd"));
+    let states: Vec<_> = threads.map(|stack| stack.state(row)).collect();
+    assert!(states.len() > 1);
+    assert!(
+        states.iter().all(|state| *state == (State::Complete, Some("ret_from_kernel_thread".to_owned())))
+    );
+}
+
+/// Hand-made: the machine at hand has one CPU.
+#[test]
+fn a_stack_finds_its_event_behind_the_events_of_another_cpu() {
+    let parsed = parse_text(
+        "            a b-11      [000] ....     1.000001: f <-g\n\
+         ##### CPU 1 buffer started ####\n\
+         \x20         <idle>-0       [001] d.h1     1.000002: hrtimer_cancel: hrtimer=1\n\
+         \x20           a b-11      [000] ....     1.000003: <stack trace>\n => f\n => g\n\
+         \x20         <idle>-0       [001] d.h1     1.000004: <stack trace>\n => do_idle\n",
+    );
+    let told: Vec<_> =
+        parsed.stacks.iter().map(|stack| (stack.task.as_str(), stack.event.as_str())).collect();
+    assert_eq!(told, [("a b", "f"), ("<idle>", "hrtimer_cancel")]);
+    assert_eq!((parsed.events, parsed.warnings), (2, vec![]));
+}
+
+#[test]
+fn a_stack_of_another_task_is_not_given_to_the_event_before_it() {
+    let parsed = parse_text(
+        "               a-11      [000] .....     1.000001: f <-g\n               b-12      [000] .....     1.000003: <stack trace>\n => h\n",
+    );
+    assert_eq!(
+        (parsed.events, parsed.stacks[0].event.as_str(), parsed.stacks[0].task.as_str()),
+        (2, UNNAMED, "b")
+    );
+}
+
+#[test]
+fn an_event_among_function_graph_lines_owns_the_stack_behind_it() {
+    let bytes = std::fs::read(show::data("ftrace/function_graph-stacktrace-trigger.txt")).unwrap();
+    let parsed = parse(&bytes[..]).unwrap();
+    assert!(!parsed.stacks.is_empty());
+    for stack in &parsed.stacks {
+        assert_eq!(stack.event, "sched_process_fork");
+        assert_eq!(stack.state(Arch::Mips64.row()), (State::Truncated, Some("return_to_handler".to_owned())));
+    }
+}
+
+/// Hand-made: MIPS has no user stacks in ftrace. Lines as `seq_print_user_ip` writes them.
+#[test]
+fn user_frames_join_the_kernel_stack_of_their_event() {
+    let parsed = parse_text(
+        "              sh-7       [000] .....     1.000001: sys_enter: NR 5\n\
+         \x20             sh-7       [000] .....     1.000002: <stack trace>\n => syscall_trace_enter\n\
+         \x20             sh-7       [000] .....     1.000003: <user stack trace>\n => /bin/busy box[+0x1f2c] <0000000120001f2c>\n =>  <00000000deadbeef>\n => ??\n",
+    );
+    insta::assert_snapshot!(show::parsed(&parsed), @r"
+    events 1, lost 0
+
+    sh sys_enter
+    syscall_trace_enter
+    [user] /bin/busy box[+0x1f2c] <0000000120001f2c>
+    [user] deadbeef
+    [user] ??
+    ");
+}
+
+/// Hand-made: the kernel at hand has no modules.
+#[test]
+fn a_module_stands_between_symbol_and_address() {
+    let parsed = parse_text(
+        "              sh-7       [000] ....   1.000002: <stack trace>\n => __tun_chr_ioctl+0x18/0x40 [tun] <ffffffffc0001234>\n => tun_get [tun]\n",
+    );
+    let frames = &parsed.stacks[0].frames;
+    assert_eq!(frames[0].module.as_deref(), Some("tun"));
+    assert_eq!(
+        (frames[0].address, frames[0].offset, frames[0].size),
+        (Some(0xffff_ffff_c000_1234), Some(0x18), Some(0x40))
+    );
+    assert_eq!((frames[1].module.as_deref(), frames[1].symbol.as_deref()), (Some("tun"), Some("tun_get")));
+}
+
+#[test]
+fn losses_are_counted_and_said() {
+    let parsed = parse_text("# entries-in-buffer/entries-written: 280/9551   #P:1\nCPU:1 [LOST EVENTS]\n");
+    assert_eq!((parsed.lost, kinds(&parsed)), (9271, vec![("lost-events", 2)]));
+    let parsed = parse_text("CPU:0 [LOST 8128 EVENTS]\nCPU:1 [LOST EVENTS]\n");
+    assert_eq!(parsed.lost, 8129);
+}
+
+#[test]
+fn a_return_probe_was_taken_in_no_function() {
+    let parsed = parse_text(
+        "              sh-7       [000] ....   1.000001: ret: (tun_chr_ioctl+0x8/0x10 <- register_netdevice)\n              sh-7       [000] ....   1.000002: <stack trace>\n => tun_chr_ioctl\n",
+    );
+    assert_eq!((parsed.stacks[0].event.as_str(), &parsed.stacks[0].function), ("ret", &None));
+}
+
+#[test]
+fn nonsense_is_counted_with_its_first_example() {
+    let parsed =
+        parse_text("\x1b[2Jboo\n => stray\nmore\n              sh-7       [000] ....   1.000001: ???\n");
+    assert_eq!(kinds(&parsed), [("unreadable-line", 3), ("stray-frame", 1)]);
+    assert_eq!(parsed.warnings[0].example, "\\u{1b}[2Jboo");
+}
+
+#[test]
+fn frames_without_end_are_cut() {
+    let mut text = String::from("              sh-7       [000] ....   1.000002: <stack trace>\n");
+    text.push_str(&" => f\n".repeat(5000));
+    let parsed = parse_text(&text);
+    assert_eq!((parsed.stacks[0].frames.len(), kinds(&parsed)), (1024, vec![("deep-stack", 3976)]));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_read_without_a_fault(bytes: Vec<u8>) {
+        parse(&bytes[..]).unwrap();
+    }
+
+    /// Captures with bytes flipped and cut come nearer to the parser's edges than noise does.
+    #[test]
+    fn damaged_captures_read_without_a_fault(at: proptest::sample::Index, byte: u8, cut: proptest::sample::Index) {
+        let mut bytes = include_bytes!("../../tests/data/ftrace/awkward-task-names.txt").to_vec();
+        let place = at.index(bytes.len());
+        bytes[place] = byte;
+        bytes.truncate(cut.index(bytes.len()));
+        let parsed = parse(&bytes[..]).unwrap();
+        proptest::prop_assert!(parsed.stacks.len() as u64 <= parsed.events);
+    }
+}
+
+#[test]
+fn what_kprobe_events_fetch_is_kept_in_order() {
+    let bytes = std::fs::read(show::data("ftrace/kprobe-fetched-arguments.txt")).unwrap();
+    let parsed = parse(&bytes[..]).unwrap();
+    let fetched: Vec<_> = parsed.arguments.iter().map(|one| format!("{}: {}", one.event, one.text)).collect();
+    assert_eq!(
+        fetched,
+        [
+            "save: size=0x400 skip=0x4",
+            "tsk: nr_entries=0 max_entries=1024 skip=5",
+            "done: nr_entries=1 skip_left=0 e0=ftrace_graph_call+0x0/0x34",
+            "save: size=0x400 skip=0x6",
+            "tsk: nr_entries=0 max_entries=1024 skip=7",
+            "done: nr_entries=0 skip_left=1 e0=ftrace_graph_call+0x0/0x34",
+        ]
+    );
+}
+
+#[test]
+fn only_the_events_that_were_asked_for_count() {
+    let only = |file: &str, names: &[&str]| {
+        let bytes = std::fs::read(show::data(&format!("ftrace/{file}.txt"))).unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let parsed = parse_only(&bytes[..], &names).unwrap();
+        assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+        let events: Vec<_> = parsed.stacks.into_iter().map(|stack| stack.event).collect();
+        (parsed.events, events.join(" "))
+    };
+    assert_eq!(only("func_stack_trace", &["register_netdevice"]).0, 6);
+    assert_eq!(only("func_stack_trace", &["tun_chr_ioctl"]), (0, String::new()));
+    let (events, stacks) = only("kprobe-fetched-arguments", &["register_netdevice", "done"]);
+    assert_eq!((events, stacks.as_str()), (3, "done done"));
+    assert_eq!(only("function_graph-stacktrace-trigger", &["schedule_tail"]).1, "");
+    let (events, stacks) = only("function_graph-stacktrace-trigger", &["sched_process_fork"]);
+    assert_eq!(events, stacks.split(' ').count() as u64);
+}

@@ -1,0 +1,109 @@
+//! What `machine/gdb.py` writes: first where it breaks, then a stack a line, innermost frame first.
+//!
+//! ```text
+//! {"break": "register_netdevice", "pc": "0xffffffff80412780"}
+//! {"task": "eoe_filter", "pid": 41, "frames": [
+//!     {"pc": "0xffffffff80412780", "function": "register_netdevice", "start": "0xffffffff80412780", "size": 1940,
+//!      "file": "../source/net/core/dev.c", "line": 10159, "inlined": false},
+//!     {"pc": "0xffffffff803b9e54", "function": "tun_set_iff", "start": null, "size": null,
+//!      "file": "../source/drivers/net/tun.c", "line": 2865, "inlined": true}, ...], "end": "frame did not save the PC"}
+//! ```
+//!
+//! (Each on one line.) The task's name and the shape of the stack are the guest's.
+
+use std::io::{self, BufRead};
+
+use serde::Deserialize;
+
+use super::lines::{self, DEEPEST_STACK, Kind, Warnings, hexadecimal, printable, symbol};
+use super::{Frame, Parsed, Stack, in_kernel};
+
+/// A frame with its file takes some 200 bytes.
+const LONGEST_LINE: usize = DEEPEST_STACK * 1024;
+
+/// Reads the stacks. A breakpoint that was never hit is a warning.
+///
+/// # Errors
+/// What `input` fails with; never because of what a line holds.
+pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
+    let (mut parsed, mut warnings) = (Parsed::default(), Warnings::default());
+    let mut function = None;
+    lines::each_of(LONGEST_LINE, input, &mut warnings, |line, warnings| {
+        match serde_json::from_slice(line) {
+            Ok(Line::Break { function: name }) => function = Some(name),
+            Ok(Line::Stack(raw)) => {
+                parsed.events += 1;
+                parsed.stacks.push(stack(raw, function.as_deref().unwrap_or_default(), warnings));
+            }
+            Err(_) => warnings.note(Kind::UnreadableLine, line),
+        }
+    })?;
+    if parsed.events == 0 {
+        let function = function.unwrap_or_default();
+        warnings.note(Kind::NeverHit, format!("the breakpoint at {function}").as_bytes());
+    }
+    parsed.warnings = warnings.into_inner();
+    Ok(parsed)
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Break {
+        #[serde(rename = "break")]
+        function: String,
+    },
+    Stack(RawStack),
+}
+
+#[derive(Deserialize)]
+struct RawStack {
+    task: String,
+    frames: Vec<RawFrame>,
+}
+
+#[derive(Deserialize)]
+struct RawFrame {
+    pc: String,
+    function: Option<String>,
+    start: Option<String>,
+    size: Option<u64>,
+    inlined: bool,
+}
+
+fn stack(raw: RawStack, function: &str, warnings: &mut Warnings) -> Stack {
+    if raw.frames.len() > DEEPEST_STACK {
+        warnings.note(Kind::DeepStack, raw.task.as_bytes());
+    }
+    let frames = raw.frames.into_iter().take(DEEPEST_STACK).filter_map(|raw| {
+        let read = frame(&raw);
+        if read.is_none() {
+            warnings.note(Kind::StrayFrame, raw.pc.as_bytes());
+        }
+        read
+    });
+    Stack {
+        frames: frames.collect(),
+        task: printable(raw.task.as_bytes()),
+        event: function.to_owned(),
+        function: Some(function.to_owned()),
+    }
+}
+
+fn frame(raw: &RawFrame) -> Option<Frame> {
+    let address = hexadecimal(raw.pc.as_bytes())?;
+    let start = raw.start.as_deref().and_then(|start| hexadecimal(start.as_bytes()));
+    Some(Frame {
+        address: Some(address),
+        symbol: raw.function.as_deref().and_then(|name| symbol(name.as_bytes())).map(ToOwned::to_owned),
+        offset: start.and_then(|start| address.checked_sub(start)),
+        size: raw.size,
+        module: None,
+        user: !in_kernel(address),
+        inlined: raw.inlined,
+    })
+}
+
+#[cfg(test)]
+#[path = "gdb_json_tests.rs"]
+mod tests;

@@ -1,0 +1,161 @@
+use super::super::{Warning, show};
+use super::*;
+
+fn parse_text(text: &str) -> Parsed {
+    parse(text.as_bytes()).unwrap()
+}
+
+fn kinds(parsed: &Parsed) -> Vec<(&str, u64)> {
+    parsed.warnings.iter().map(|Warning { kind, count, .. }| (kind.as_str(), *count)).collect()
+}
+
+#[test]
+fn every_capture_reads_as_its_snapshot_says() {
+    let captures = show::captures("perf");
+    assert!(captures.len() >= 5, "captures are missing");
+    for (name, bytes) in captures {
+        show::assert_snapshot("perf", &name, &show::parsed(&parse(&bytes[..]).unwrap()));
+    }
+}
+
+#[test]
+fn an_address_is_of_user_space_behind_the_kernel_and_of_no_one_within_it() {
+    let frames = |text: &str| {
+        let stack = parse_text(&format!("a 1 1.5: probe:f:\n{text}\n")).stacks.remove(0);
+        stack.frames.iter().map(|frame| frame.user).collect::<Vec<_>>()
+    };
+    let (kernel, low) = ("\tffffffff80000004 f+0x4 ([kernel.kallsyms])\n", "\t1234 [unknown] ([unknown])\n");
+    let high = "\tffffeeeeddddcccc [unknown] ([unknown])\n";
+    assert_eq!(frames(&format!("{kernel}{low}{kernel}")), [false, false, false]);
+    assert_eq!(frames(&format!("{kernel}{low}{high}")), [false, true, true]);
+    assert_eq!(frames(&format!("{kernel}{high}{low}")), [false, false, true]);
+    assert_eq!(frames(&format!("{high}{high}{low}{high}")), [false, false, true, true]);
+    assert_eq!(frames(&format!("{low}{low}")), [true, true]);
+}
+
+const SAMPLE: &str = "\
+eoe_filter   123 [000]    12.345678: probe:register_netdevice: (ffffffff803fefe0)
+\tffffffff803fefe0 register_netdevice+0x0 ([kernel.kallsyms])
+\tffffffff803a68b4 tun_chr_ioctl+0xeec ([tun])
+\tffffffff80114740 syscall_common+0x34 ([kernel.kallsyms])
+\t          10d2f4 __ioctl+0x14 (inlined)
+\t          10d2f4 std::map<int, int>::at (int) const+0x10 (/usr/lib/lib c++.so)
+\t               0 [unknown] ([unknown])
+
+";
+
+#[test]
+fn a_sample_holds_kernel_and_user_frames() {
+    insta::assert_snapshot!(show::parsed(&parse_text(SAMPLE)), @r"
+    events 1, lost 0
+
+    eoe_filter probe:register_netdevice
+    ffffffff803fefe0 register_netdevice+0x0
+    ffffffff803a68b4 tun_chr_ioctl+0xeec (tun)
+    ffffffff80114740 syscall_common+0x34
+    [user] 10d2f4 __ioctl+0x14 inlined
+    [user] 10d2f4 std::map<int, int>::at (int) const+0x10
+    [user] 0
+    ");
+}
+
+#[test]
+fn a_header_reads_with_any_of_its_fields() {
+    let cases = [
+        ("sh 1 0.107356: cycles:u:", "sh", "cycles:u"),
+        (
+            "sh     1 [000]     0.107356:     250000 sched:sched_switch: prev_comm=sh 1 2.5: x",
+            "sh",
+            "sched:sched_switch",
+        ),
+        (
+            "   kworker/0:1-ev    16/16    [003] 12345.107356789: probe:f: (ffffffff803fefe0)",
+            "kworker/0:1-ev",
+            "probe:f",
+        ),
+        ("swapper     0 [000]     0.107356:                 cpu-clock: ", "swapper", "cpu-clock"),
+        ("a 1.2: [0] b  7 [001] 1.5: probe:f:", "a 1.2: [0] b", "probe:f"),
+        (":-1    -1 [001] 1.5: probe:f:", ":-1", "probe:f"),
+        ("two words-7    42 1.500000: probe:f:", "two words-7", "probe:f"),
+    ];
+    for (line, task, event) in cases {
+        let parsed = parse_text(&format!("{line}\n\tffffffff803fefe0 f+0x0\n\n"));
+        let told: Vec<_> =
+            parsed.stacks.iter().map(|stack| (stack.task.as_str(), stack.event.as_str())).collect();
+        assert_eq!((told, parsed.warnings), (vec![(task, event)], vec![]), "{line}");
+    }
+}
+
+#[test]
+fn an_empty_call_chain_is_a_stack_and_a_missing_one_is_not() {
+    let parsed = parse_text(
+        "a 1 1.5: probe:f:\n\nb 1 1.5: cycles: ffffffff80114740 f+0x4 ([kernel.kallsyms])\nc 1 1.5: cycles: 1 f\n",
+    );
+    assert_eq!((parsed.events, parsed.stacks.len()), (3, 1));
+    assert_eq!((parsed.stacks[0].task.as_str(), parsed.stacks[0].frames.len()), ("a", 0));
+}
+
+#[test]
+fn the_last_sample_may_lack_its_empty_line() {
+    assert_eq!(parse_text(SAMPLE.trim_end_matches("\n\n")).stacks.len(), 1);
+    let parsed = parse_text(&SAMPLE[..SAMPLE.len() - 2]);
+    assert_eq!((parsed.stacks[0].frames.len(), kinds(&parsed)), (5, vec![("cut-line", 1)]));
+}
+
+#[test]
+fn modules_are_known_by_object() {
+    let cases = [
+        ("[tun]", Some("tun")),
+        ("/lib/modules/6.1.0/kernel/tun.ko.xz", Some("tun")),
+        ("[kernel.kallsyms]", None),
+    ];
+    for (object, module) in cases {
+        let parsed = parse_text(&format!("a 1 1.5: probe:f:\n\tffffffffc0000004 f+0x4 ({object})\n\n"));
+        assert_eq!(
+            (parsed.stacks[0].frames[0].module.as_deref(), parsed.stacks[0].frames[0].user),
+            (module, false)
+        );
+    }
+    let parsed = parse_text("a 1 1.5: probe:f:\n\t7ffc04 __vdso_time ([vdso])\n\n");
+    assert_eq!((&parsed.stacks[0].frames[0].module, parsed.stacks[0].frames[0].user), (&None, true));
+}
+
+#[test]
+fn only_a_probe_on_entry_was_taken_in_its_first_function() {
+    let function = |event: &str| {
+        let parsed = parse_text(&format!("a 1 1.5: {event}:\n\tffffffff80000004 f+0x4\n\n"));
+        parsed.stacks[0].function.clone()
+    };
+    assert_eq!(function("probe:f_1").as_deref(), Some("f"));
+    assert_eq!(function("probe:f__return"), None);
+    assert_eq!(function("sched:sched_switch"), None);
+}
+
+#[test]
+fn losses_are_counted_and_said() {
+    let parsed =
+        parse_text("sh 1 [000] 0.1: PERF_RECORD_LOST lost 12\nProcessed 100 events and lost 3 chunks!\n");
+    assert_eq!((parsed.events, parsed.lost, kinds(&parsed)), (0, 15, vec![("lost-events", 2)]));
+}
+
+#[test]
+fn nonsense_is_counted_with_its_first_example() {
+    let parsed = parse_text("# captured on: today\nCheck IO/CPU overload!\n\tffffffff80000000 f\n");
+    assert_eq!(kinds(&parsed), [("unreadable-line", 1), ("stray-frame", 1)]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_read_without_a_fault(bytes: Vec<u8>) {
+        parse(&bytes[..]).unwrap();
+    }
+
+    #[test]
+    fn damaged_captures_read_without_a_fault(at: proptest::sample::Index, byte: u8, cut: proptest::sample::Index) {
+        let mut bytes = SAMPLE.repeat(2).into_bytes();
+        let place = at.index(bytes.len());
+        bytes[place] = byte;
+        bytes.truncate(cut.index(bytes.len()));
+        parse(&bytes[..]).unwrap();
+    }
+}

@@ -1,0 +1,68 @@
+//! Stacks as lines, for tests: everything a [`Parsed`] holds can be seen.
+
+use std::fmt::Write as _;
+
+use super::{Frame, Parsed, Stack};
+
+pub(crate) fn parsed(parsed: &Parsed) -> String {
+    let mut text = format!("events {}, lost {}\n", parsed.events, parsed.lost);
+    for warning in &parsed.warnings {
+        writeln!(text, "warning {} x {}: {}", warning.count, warning.kind, warning.example).unwrap();
+    }
+    for each in &parsed.stacks {
+        write!(text, "\n{}\n", stack(each)).unwrap();
+    }
+    text
+}
+
+/// The first line is task, event and, where it adds something, function.
+pub(crate) fn stack(stack: &Stack) -> String {
+    let mut text = format!("{} {}", stack.task, stack.event);
+    if let Some(function) =
+        stack.function.as_ref().filter(|function| !stack.event.ends_with(function.as_str()))
+    {
+        write!(text, " in {function}").unwrap();
+    }
+    for each in &stack.frames {
+        write!(text, "\n{}", frame(each)).unwrap();
+    }
+    text
+}
+
+fn frame(frame: &Frame) -> String {
+    let mut words = Vec::new();
+    if frame.user {
+        words.push("[user]".into());
+    }
+    let address = frame.address.map(|address| format!("{address:x}"));
+    let offset = frame.offset.map(|offset| format!("+{offset:#x}")).unwrap_or_default();
+    let size = frame.size.map(|size| format!("/{size:#x}")).unwrap_or_default();
+    words.extend(address);
+    words.extend(frame.symbol.as_ref().map(|symbol| format!("{symbol}{offset}{size}")));
+    words.extend(frame.module.as_ref().map(|module| format!("({module})")));
+    words.extend(frame.inlined.then(|| "inlined".into()));
+    if words.is_empty() { "?".into() } else { words.join(" ") }
+}
+
+/// Every capture of a folder of `tests/data`, by its file's stem, in order.
+pub(crate) fn captures(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = data(folder);
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|is| is == "txt")).collect();
+    paths.sort();
+    let stem = |path: &std::path::Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    paths.iter().map(|path| (stem(path), std::fs::read(path).unwrap())).collect()
+}
+
+pub(crate) fn data(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+/// Compares with `tests/data/<folder>/<name>.snap`.
+pub(crate) fn assert_snapshot(folder: &str, name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(data(folder));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}

@@ -1,0 +1,312 @@
+//! Addresses to functions, files, lines and inlines, out of a `vmlinux` with DWARF, printed as the kernel's
+//! `scripts/decode_stacktrace.sh` and `scripts/faddr2line` print them.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::{fs, io};
+
+use addr2line::Context;
+use gimli::{EndianRcSlice, RunTimeEndian};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+
+use crate::fault::{Blame, Fault};
+use crate::normalize::count;
+use crate::results::Recorded;
+use crate::stack::{Stack, in_kernel};
+
+type Reader = EndianRcSlice<RunTimeEndian>;
+
+/// The symbols of one kernel.
+pub struct Symbols {
+    context: Context<Reader>,
+    /// Start, size and name of each function, by start.
+    functions: Vec<(u64, u64, String)>,
+    /// The source tree as the compiler saw it, with a final slash.
+    tree: String,
+}
+
+/// Where an address is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The function that the symbol table has there.
+    pub function: String,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What DWARF says: the innermost inlined function first, the function itself last.
+    pub lines: Vec<Line>,
+}
+
+/// A line of the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The function as DWARF names it.
+    pub function: String,
+    /// The file, from the top of the source tree.
+    pub file: String,
+    /// Its line, 0 where the compiler gives none.
+    pub line: u32,
+}
+
+/// Why there are no symbols.
+#[derive(Debug, thiserror::Error)]
+pub enum SymbolsError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is no ELF file.
+    #[error("{} is no ELF file", path.display())]
+    Elf {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: object::Error,
+    },
+    /// Its DWARF is broken.
+    #[error("the DWARF of {} cannot be read", path.display())]
+    Dwarf {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: gimli::Error,
+    },
+}
+
+impl Fault for SymbolsError {
+    fn blame(&self) -> Blame {
+        Blame::Infra
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("provision the kernel again".into())
+    }
+}
+
+impl std::fmt::Debug for Symbols {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Symbols").field("functions", &self.functions.len()).field("tree", &self.tree).finish()
+    }
+}
+
+impl Symbols {
+    /// Reads a `vmlinux`.
+    ///
+    /// # Errors
+    /// See [`SymbolsError`].
+    pub fn read(vmlinux: &Path) -> Result<Self, SymbolsError> {
+        let path = || vmlinux.to_owned();
+        let bytes = fs::read(vmlinux).map_err(|source| SymbolsError::Unreadable { path: path(), source })?;
+        let elf = |source| SymbolsError::Elf { path: path(), source };
+        let file = object::File::parse(&*bytes).map_err(elf)?;
+        let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
+        let section = |id: gimli::SectionId| -> Result<Reader, object::Error> {
+            let found =
+                file.section_by_name(id.name()).map(|section| section.uncompressed_data()).transpose()?;
+            Ok(EndianRcSlice::new(Rc::from(&*found.unwrap_or(Cow::Borrowed(&[]))), endian))
+        };
+        let dwarf = gimli::Dwarf::load(section).map_err(elf)?;
+        let context =
+            Context::from_dwarf(dwarf).map_err(|source| SymbolsError::Dwarf { path: path(), source })?;
+        let mut symbols = Self { context, functions: functions(&file), tree: String::new() };
+        symbols.tree = symbols.tree().unwrap_or_default();
+        Ok(symbols)
+    }
+
+    /// Where an address of a stack is; `None` outside of the kernel's own functions. Of a return address the
+    /// line is that of the call before it.
+    pub fn place(&self, address: u64, returns: bool) -> Option<Place> {
+        let after = self.functions.partition_point(|(start, ..)| *start <= address);
+        let (start, size, name) = self.functions.get(after.checked_sub(1)?)?;
+        let offset = address - start;
+        let lines = self.lines(if returns { address.wrapping_sub(1) } else { address });
+        (offset <= *size).then(|| Place { function: name.clone(), offset, size: *size, lines })
+    }
+
+    /// Each kind of stack of each probe, its frames decoded.
+    pub fn decode(&self, recorded: &[Recorded]) -> String {
+        let mut text = String::new();
+        for probe in recorded {
+            for (stack, number) in count(probe.parsed.stacks.iter().map(|stack| (stack.clone(), 1))) {
+                let Stack { task, event, frames, .. } = &stack;
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "{}: {number} x {task}, {event}", probe.name);
+                // What others inlined is told by our own DWARF.
+                let physical = frames.iter().filter(|frame| !frame.inlined && !frame.user);
+                for (depth, frame) in physical.enumerate() {
+                    let place = frame.address.and_then(|address| self.place(address, depth > 0));
+                    let _ = match (place, frame.address) {
+                        (Some(place), _) => writeln!(text, "  {}", place.decoded()),
+                        (None, Some(address)) if !in_kernel(address) => writeln!(text, "  {address:#x}"),
+                        (None, _) => writeln!(text, "  {}", frame.name()),
+                    };
+                }
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    fn lines(&self, address: u64) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let Ok(mut frames) = self.context.find_frames(address).skip_all_loads() else { return lines };
+        while let Ok(Some(frame)) = frames.next() {
+            let name =
+                frame.function.as_ref().and_then(|function| function.raw_name().ok().map(Cow::into_owned));
+            let (file, line) = frame.location.map_or((None, None), |location| (location.file, location.line));
+            let Some(file) = file else { continue };
+            let file = in_tree(&plain(file), &self.tree).to_owned();
+            lines.push(Line { function: name.unwrap_or_default(), file, line: line.unwrap_or(0) });
+        }
+        lines
+    }
+
+    /// As faddr2line finds it: `start_kernel` is in `init/main.c`.
+    fn tree(&self) -> Option<String> {
+        let (start, ..) = self.functions.iter().find(|(.., name)| name == "start_kernel")?;
+        let line = self.lines(*start).pop()?;
+        line.file.strip_suffix("init/main.c").map(ToOwned::to_owned)
+    }
+}
+
+impl Place {
+    /// As decode_stacktrace.sh has it, with offset and size kept:
+    /// `tun_chr_ioctl+0xeec/0x15e4 (drivers/net/tun.c:2865 drivers/net/tun.c:3128 drivers/net/tun.c:3415)`.
+    pub fn decoded(&self) -> String {
+        let lines: Vec<_> = self.lines.iter().map(|line| format!("{}:{}", line.file, line.line)).collect();
+        if lines.is_empty() { self.head() } else { format!("{} ({})", self.head(), lines.join(" ")) }
+    }
+
+    /// As faddr2line has it:
+    ///
+    /// ```text
+    /// tun_chr_ioctl+0xeec/0x15e4:
+    /// tun_set_iff at drivers/net/tun.c:2865
+    ///  (inlined by) __tun_chr_ioctl at drivers/net/tun.c:3128
+    ///  (inlined by) tun_chr_ioctl at drivers/net/tun.c:3415
+    /// ```
+    pub fn listed(&self) -> String {
+        let mut text = format!("{}:\n", self.head());
+        for (depth, Line { function, file, line }) in self.lines.iter().enumerate() {
+            let by = if depth == 0 { "" } else { " (inlined by) " };
+            text.push_str(&format!("{by}{function} at {file}:{line}\n"));
+        }
+        text
+    }
+
+    fn head(&self) -> String {
+        format!("{}+{:#x}/{:#x}", self.function, self.offset, self.size)
+    }
+}
+
+/// The functions of the symbol table. A label without a size reaches to the next one.
+fn functions(file: &object::File<'_>) -> Vec<(u64, u64, String)> {
+    let text = |symbol: &object::Symbol<'_, '_>| {
+        let code = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
+        code.is_some_and(|section| section.kind() == object::SectionKind::Text)
+    };
+    let wanted = |symbol: &object::Symbol<'_, '_>| {
+        symbol.kind() == SymbolKind::Text || symbol.kind() == SymbolKind::Label
+    };
+    let symbols = file.symbols().filter(|symbol| wanted(symbol) && text(symbol));
+    let named = symbols.filter_map(|symbol| {
+        let name = symbol.name().ok().filter(|name| !name.is_empty() && !name.starts_with('.'))?;
+        Some((symbol.address(), symbol.size(), name.to_owned()))
+    });
+    let mut functions: Vec<_> = named.collect();
+    // Of several names at one place the one with a size, which is the function's.
+    functions.sort_by(|one, other| (one.0, other.1, &one.2).cmp(&(other.0, one.1, &other.2)));
+    functions.dedup_by_key(|(start, ..)| *start);
+    let starts: Vec<u64> = functions.iter().skip(1).map(|(start, ..)| *start).collect();
+    for ((start, size, _), next) in functions.iter_mut().zip(starts) {
+        if *size == 0 {
+            *size = next - *start;
+        }
+    }
+    functions
+}
+
+/// A path from the top of the tree. The assembler gives it with the folder that the kernel was built in, which
+/// the compiler was told to leave out.
+fn in_tree<'a>(path: &'a str, tree: &str) -> &'a str {
+    if tree.is_empty() {
+        return path;
+    }
+    let inside = path.strip_prefix(tree).or_else(|| Some(path.split_once(&format!("/{tree}"))?.1));
+    inside.unwrap_or(path)
+}
+
+/// A path without `.` and `..`.
+fn plain(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "." => {}
+            ".." if parts.last().is_some_and(|last| !last.is_empty() && *last != "..") => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        let line =
+            |function: &str, line| Line { function: function.into(), file: "drivers/net/tun.c".into(), line };
+        let lines =
+            vec![line("tun_set_iff", 2865), line("__tun_chr_ioctl", 3128), line("tun_chr_ioctl", 3415)];
+        Place { function: "tun_chr_ioctl".into(), offset: 0xeec, size: 0x15e4, lines }
+    }
+
+    #[test]
+    fn a_place_reads_as_the_kernels_own_scripts_print_it() {
+        assert_eq!(
+            place().decoded(),
+            "tun_chr_ioctl+0xeec/0x15e4 \
+             (drivers/net/tun.c:2865 drivers/net/tun.c:3128 drivers/net/tun.c:3415)"
+        );
+        assert_eq!(
+            place().listed(),
+            "tun_chr_ioctl+0xeec/0x15e4:\n\
+             tun_set_iff at drivers/net/tun.c:2865\n \
+             (inlined by) __tun_chr_ioctl at drivers/net/tun.c:3128\n \
+             (inlined by) tun_chr_ioctl at drivers/net/tun.c:3415\n"
+        );
+        assert_eq!(Place { lines: vec![], ..place() }.decoded(), "tun_chr_ioctl+0xeec/0x15e4");
+    }
+
+    #[test]
+    fn paths_lose_their_detours_and_nothing_more() {
+        assert_eq!(plain("/build/obj/../source/net/./core/dev.c"), "/build/source/net/core/dev.c");
+        assert_eq!(plain("../source/dev.c"), "../source/dev.c");
+        assert_eq!(plain("/../a"), "/../a");
+    }
+
+    #[test]
+    fn files_are_named_from_the_top_of_the_tree() {
+        assert_eq!(in_tree("source/net/core/dev.c", "source/"), "net/core/dev.c");
+        assert_eq!(in_tree("/home/u/source/arch/mips/kernel/entry.S", "source/"), "arch/mips/kernel/entry.S");
+        assert_eq!(in_tree("/usr/include/stdio.h", "source/"), "/usr/include/stdio.h");
+        assert_eq!(in_tree("/linux/init/main.c", ""), "/linux/init/main.c");
+    }
+
+    #[test]
+    fn what_is_no_vmlinux_is_a_fault_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vmlinux.debug");
+        assert!(matches!(Symbols::read(&path), Err(SymbolsError::Unreadable { .. })));
+        fs::write(&path, "no ELF").unwrap();
+        let error = Symbols::read(&path).unwrap_err();
+        assert!(error.to_string().ends_with("vmlinux.debug is no ELF file"), "{error}");
+    }
+}

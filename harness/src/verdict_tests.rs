@@ -1,0 +1,235 @@
+use super::*;
+use crate::stack::Warning;
+
+fn stack(count: u64, frames: &[&str], state: State) -> StackResult {
+    let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
+    let ends_at = frames.last().cloned();
+    StackResult { count, task: "t".into(), event: "e".into(), frames, state, ends_at, fidelity: None }
+}
+
+fn probe(name: &str, stacks: Vec<StackResult>) -> ProbeResult {
+    let events = stacks.iter().map(|stack| stack.count).sum();
+    ProbeResult {
+        name: name.into(),
+        kind: name.into(),
+        events,
+        lost: 0,
+        warnings: vec![],
+        absent: None,
+        stacks,
+        arguments: vec![],
+    }
+}
+
+fn full(count: u64) -> StackResult {
+    stack(count, &["register_netdevice", "__tun_chr_ioctl", "sys_ioctl", "syscall_common"], State::Complete)
+}
+
+fn broken(count: u64) -> StackResult {
+    stack(count, &["ftrace_graph_call"], State::Truncated)
+}
+
+fn claim(through: &[&str], stacks: Option<u64>, complete: bool) -> Claim {
+    let through = through.iter().map(|function| (*function).to_owned()).collect();
+    Claim { name: "c".into(), probe: "ftrace".into(), through, stacks, complete }
+}
+
+fn known() -> Vec<Known> {
+    vec![Known { kernels: vec!["*".into()], claim: "c".into(), because: "the unwinder stops".into() }]
+}
+
+fn judged(claims: &[Claim], known: &[Known], stacks: Vec<StackResult>, comparison: Comparison) -> Verdict {
+    let comparisons = [("ftrace".to_owned(), comparison)];
+    let probes = [probe("ftrace", stacks)];
+    judge(Evidence { claims, known, probes: &probes, comparisons: &comparisons, ..Evidence::default() })
+}
+
+fn drift() -> Comparison {
+    Comparison::Drift { diff: "-a\n+b\n".into(), expected: "a".into() }
+}
+
+#[test]
+fn a_claim_holds_or_says_why_not() {
+    let path = ["register_netdevice", "__tun_chr_ioctl"];
+    let cases = [
+        ("the path is there", claim(&path, None, false), vec![full(5)], ""),
+        (
+            "others may stand between",
+            claim(&["register_netdevice", "syscall_common"], None, true),
+            vec![full(5)],
+            "",
+        ),
+        ("one witness is enough", claim(&path, None, false), vec![broken(9), full(1)], ""),
+        ("the number is right", claim(&path, Some(5), true), vec![full(2), broken(1), full(3)], ""),
+        ("no path means every stack", claim(&[], Some(6), false), vec![full(5), broken(1)], ""),
+        ("no stack is asked for", claim(&[], Some(0), false), vec![], ""),
+        ("a suffix does not matter", claim(&["sys_ioctl.isra.0"], None, false), vec![full(1)], ""),
+        (
+            "the path is missing",
+            claim(&path, None, false),
+            vec![broken(5)],
+            "none of the 5 stacks of `ftrace` passes through register_netdevice, __tun_chr_ioctl; they end at ftrace_graph_call (5)",
+        ),
+        (
+            "the order is wrong",
+            claim(&["__tun_chr_ioctl", "register_netdevice"], None, false),
+            vec![full(1)],
+            "none of the 1 stacks of `ftrace` passes through __tun_chr_ioctl, register_netdevice; they end at syscall_common (1)",
+        ),
+        ("there is no stack", claim(&[], None, false), vec![], "none of the 0 stacks of `ftrace` passes"),
+        (
+            "the number is wrong",
+            claim(&path, Some(5), false),
+            vec![full(4), broken(1)],
+            "4 instead of 5 stacks through register_netdevice, __tun_chr_ioctl; they end at syscall_common (4), ftrace_graph_call (1)",
+        ),
+        (
+            "a witness is cut",
+            claim(&["register_netdevice"], None, true),
+            vec![full(1), stack(1, &["register_netdevice", "x"], State::Truncated)],
+            "a stack through register_netdevice ends at x, before any entry",
+        ),
+        (
+            "a witness is empty",
+            claim(&[], None, true),
+            vec![stack(1, &[], State::Empty)],
+            "a stack is empty, before any entry",
+        ),
+    ];
+    for (name, claim, stacks, fault) in cases {
+        let verdict = judged(&[claim], &[], stacks, Comparison::Same);
+        let expected = match fault {
+            "" => Verdict { word: Word::Match, why: vec![] },
+            fault => Verdict { word: Word::Drift, why: vec![format!("claim `c` fails: {fault}")] },
+        };
+        assert_eq!(verdict, expected, "{name}");
+    }
+}
+
+#[test]
+fn claims_known_faults_and_snapshots_give_one_word() {
+    let (same, missing) = (Comparison::Same, Comparison::Missing);
+    let cases = [
+        ("all is well", full(5), vec![], same.clone(), Word::Match),
+        ("a claim fails", broken(5), vec![], same.clone(), Word::Drift),
+        ("a claim fails as known", broken(5), known(), same.clone(), Word::Match),
+        ("a known fault is mended", full(5), known(), same, Word::Drift),
+        ("the snapshot differs", full(5), vec![], drift(), Word::Drift),
+        ("the snapshot of a known fault differs", broken(5), known(), drift(), Word::Drift),
+        ("no snapshot", full(5), vec![], missing.clone(), Word::Inconclusive),
+        ("no snapshot of a known fault", broken(5), known(), missing.clone(), Word::Inconclusive),
+        ("no snapshot, but a claim fails", broken(5), vec![], missing.clone(), Word::Drift),
+        ("no snapshot, but a known fault is mended", full(5), known(), missing, Word::Drift),
+    ];
+    for (name, stack, known, comparison, word) in cases {
+        let claims = [claim(&["register_netdevice"], None, false)];
+        let verdict = judged(&claims, &known, vec![stack], comparison);
+        assert_eq!(verdict.word, word, "{name}: {:?}", verdict.why);
+    }
+}
+
+#[test]
+fn the_reasons_name_probe_claim_and_remedy() {
+    let claims = [claim(&["register_netdevice"], None, false)];
+    let why = |stack, comparison| judged(&claims, &known(), vec![stack], comparison).why;
+    assert_eq!(
+        why(full(1), drift()),
+        [
+            "claim `c` holds: mended what was known (the unwinder stops); remove it from `known`",
+            "the stacks of `ftrace` are not its snapshot's:\n-a\n+b",
+        ]
+    );
+    assert_eq!(
+        why(broken(1), Comparison::Missing),
+        [
+            "claim `c` fails, as known: the unwinder stops",
+            "no snapshot on file for `ftrace`: run the tests, then `cargo insta review`",
+        ]
+    );
+}
+
+#[test]
+fn a_known_fault_excuses_its_own_claim_alone() {
+    let other = Claim { name: "other".into(), ..claim(&["register_netdevice"], None, false) };
+    let claims = [claim(&["register_netdevice"], None, false), other];
+    assert_eq!(judged(&claims, &known(), vec![broken(1)], Comparison::Same).word, Word::Drift);
+}
+
+#[test]
+fn a_report_that_must_not_come_fails_its_claim_or_is_known() {
+    let silences = [Silence { name: "c".into(), never: "stack_trace_save_regs".into() }];
+    let report = |line: &str| ConsoleEvent { kind: "warn".into(), line: line.into(), excerpt: vec![] };
+    let ours =
+        [report("WARNING: CPU: 0 PID: 105 at kernel/stacktrace.c:256 stack_trace_save_regs+0x44/0x70")];
+    let other = [report("WARNING: CPU: 0 PID: 53 at perf_regs.c:56 perf_reg_value+0xac/0xb8")];
+    let known = known();
+    let cases: [(&[ConsoleEvent], &[Known], Word, &str); 5] = [
+        (&[], &[], Word::Match, ""),
+        (&other, &[], Word::Match, ""),
+        (&ours, &[], Word::Drift, "claim `c` fails: the console reports (warn): WARNING: "),
+        (&ours, &known, Word::Match, "claim `c` fails, as known: the unwinder stops"),
+        (&other, &known, Word::Drift, "claim `c` holds: mended what was known"),
+    ];
+    for (console, known, word, why) in cases {
+        let verdict = judge(Evidence { silences: &silences, console, known, ..Evidence::default() });
+        assert_eq!(verdict.word, word, "{:?}", verdict.why);
+        assert!(verdict.why.concat().starts_with(why), "{:?}", verdict.why);
+    }
+}
+
+#[test]
+fn a_probe_that_brought_nothing_cannot_be_judged() {
+    let claims = [claim(&[], None, false)];
+    let verdict = judge(Evidence { claims: &claims, ..Evidence::default() });
+    assert_eq!(verdict.word, Word::Inconclusive);
+    assert_eq!(verdict.why, ["claim `c`: the probe `ftrace` brought nothing"]);
+}
+
+#[test]
+fn losses_and_unread_lines_are_told_but_change_no_word() {
+    let warning = |kind: &str| Warning { kind: kind.into(), count: 2, example: "x".into() };
+    let warnings = vec![warning("lost-events"), warning("unreadable-line")];
+    let probes = [ProbeResult { lost: 3, warnings, ..probe("ftrace", vec![full(1)]) }];
+    let verdict = judge(Evidence { probes: &probes, ..Evidence::default() });
+    assert_eq!(verdict.word, Word::Match);
+    assert_eq!(
+        verdict.why,
+        ["`ftrace` lost 3 entries, so its counts are too low", "`ftrace`: 2 x unreadable-line, first: x"]
+    );
+}
+
+#[test]
+fn repeats_agree_or_are_unstable() {
+    use Word::{Drift, Inconclusive, Match, Unstable};
+    let cases: &[(&[Word], Word)] = &[
+        (&[], Inconclusive),
+        (&[Match], Match),
+        (&[Drift, Drift, Drift], Drift),
+        (&[Inconclusive, Inconclusive], Inconclusive),
+        (&[Match, Drift], Unstable),
+        (&[Drift, Match, Match], Unstable),
+        (&[Match, Inconclusive], Unstable),
+        (&[Unstable, Unstable], Unstable),
+    ];
+    for (words, expected) in cases {
+        let verdicts: Vec<_> =
+            words.iter().map(|&word| Verdict { word, why: vec![word.name().into()] }).collect();
+        assert_eq!(fold(&verdicts).word, *expected, "{words:?}");
+    }
+    let verdict = |word, why: &str| Verdict { word, why: vec![why.into()] };
+    let folded = fold(&[verdict(Match, "a"), verdict(Drift, "b"), verdict(Drift, "b")]);
+    assert_eq!(folded.why, ["3 runs disagree: match in 1, drift in 2", "a", "b"]);
+    assert_eq!(fold(&[verdict(Drift, "b"), verdict(Drift, "b")]).why, ["b"]);
+}
+
+#[test]
+fn a_probe_that_is_left_out_is_neither_judged_nor_known_to_be_mended() {
+    let claims = [claim(&["register_netdevice"], None, false)];
+    let probes = [ProbeResult { absent: Some("no DWARF".into()), ..probe("ftrace", vec![]) }];
+    for known in [known(), Vec::new()] {
+        let verdict =
+            judge(Evidence { claims: &claims, known: &known, probes: &probes, ..Evidence::default() });
+        assert_eq!(verdict.word, Word::Match);
+        assert_eq!(verdict.why, ["`ftrace` was left out, and what is claimed of it is not judged: no DWARF"]);
+    }
+}

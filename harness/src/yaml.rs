@@ -1,0 +1,168 @@
+//! The one door to YAML: text in, typed values or a fault that shows the place and the remedy out.
+
+use std::sync::LazyLock;
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+use regex::Regex;
+use serde::de::DeserializeOwned;
+
+/// A fault in a YAML file: file, line, column, the line itself with a caret, and a hint where there is one.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{file}:{line}:{column}: {message}")]
+pub struct YamlFault {
+    file: String,
+    line: usize,
+    column: usize,
+    message: String,
+    #[source_code]
+    text: NamedSource<String>,
+    #[label("here")]
+    place: SourceSpan,
+    #[help]
+    hint: Option<String>,
+}
+
+/// Reads `text` as a `T`; `file` is the name that a fault shows.
+///
+/// # Errors
+/// Not YAML, not of `T`'s shape, an unknown key (the known ones are named), a value out of range.
+pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<YamlFault>> {
+    serde_yaml::from_str(text).map_err(|error| {
+        let message = error.to_string();
+        let (offset, line, column) =
+            error.location().map_or((0, 1, 1), |at| (at.index(), at.line(), at.column()));
+        YamlFault::new(file, text, without_place(&message), offset.min(text.len()), (line, column))
+    })
+}
+
+impl YamlFault {
+    /// A fault in what the YAML means, at the first whole word `word` that stands at or after the top-level
+    /// key `section`; at the file's start where there is none.
+    pub fn about(
+        file: &str,
+        text: &str,
+        section: &str,
+        word: &str,
+        message: String,
+        hint: Option<String>,
+    ) -> Box<Self> {
+        let from = text.lines().scan(0, |offset, line| {
+            let start = *offset;
+            *offset += line.len() + 1;
+            Some((start, line))
+        });
+        let start = from
+            .into_iter()
+            .find(|(_, line)| line.starts_with(section) && line[section.len()..].starts_with(':'))
+            .map_or(0, |(start, _)| start);
+        let offset = find_word(&text[start.min(text.len())..], word).map_or(start, |at| start + at);
+        let before = &text[..offset.min(text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
+        let mut fault = Self::new(file, text, message, offset, (line, column));
+        fault.hint = hint;
+        fault
+    }
+
+    /// The remedy, where there is one.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    fn new(
+        file: &str,
+        text: &str,
+        message: String,
+        offset: usize,
+        (line, column): (usize, usize),
+    ) -> Box<Self> {
+        let hint = did_you_mean(&message);
+        // The label covers the word at the place, so that the caret points at something one can read.
+        let length = text.get(offset..).map_or(0, |rest| {
+            rest.chars().take_while(|c| c.is_alphanumeric() || "_-.".contains(*c)).map(char::len_utf8).sum()
+        });
+        Box::new(Self {
+            file: file.into(),
+            line,
+            column,
+            message,
+            text: NamedSource::new(file, text.to_owned()),
+            place: (offset, length).into(),
+            hint,
+        })
+    }
+}
+
+/// The name of `known` that is closest to `word`, if it is close enough to be meant.
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(word, name), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+fn find_word(text: &str, word: &str) -> Option<usize> {
+    let part_of_word = |c: char| c.is_alphanumeric() || "_-".contains(c);
+    text.match_indices(word)
+        .map(|(at, _)| at)
+        .find(|&at| !text[..at].ends_with(part_of_word) && !text[at + word.len()..].starts_with(part_of_word))
+}
+
+/// serde_yaml ends its messages with the place, which stands in front of ours.
+fn without_place(message: &str) -> String {
+    static PLACE: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r" at line \d+ column \d+").expect("the pattern is a constant"));
+    PLACE.replace_all(message, "").into_owned()
+}
+
+fn did_you_mean(message: &str) -> Option<String> {
+    static QUOTED: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new("`([^`]*)`").expect("the pattern is a constant"));
+    if !message.contains("unknown field") && !message.contains("unknown variant") {
+        return None;
+    }
+    let mut names = QUOTED.captures_iter(message).filter_map(|found| Some(found.get(1)?.as_str()));
+    let unknown = names.next()?;
+    closest(unknown, names).map(|name| format!("did you mean `{name}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[expect(dead_code, reason = "only its name matters here")]
+        steps: Vec<String>,
+    }
+
+    #[test]
+    fn an_unknown_key_shows_its_place_the_known_keys_and_a_guess() {
+        let fault = from_str::<Sample>("a.yaml", "stepz: []\n").unwrap_err();
+        assert_eq!(fault.to_string(), "a.yaml:1:1: unknown field `stepz`, expected `steps`");
+        assert_eq!(fault.hint(), Some("did you mean `steps`?"));
+    }
+
+    #[test]
+    fn a_wrong_type_shows_its_place() {
+        let fault = from_str::<Sample>("a.yaml", "steps:\n  - a\n  - [b]\n").unwrap_err();
+        assert!(fault.to_string().starts_with("a.yaml:3:5: "), "{fault}");
+    }
+
+    #[test]
+    fn a_fault_of_meaning_points_at_the_whole_word_in_its_section() {
+        let text = "probes:\n  - perf: {}\nclaims:\n  - probe: perfect\n  - probe: perf\n";
+        let fault = YamlFault::about("a.yaml", text, "claims", "perf", "no".into(), None);
+        assert_eq!(fault.to_string(), "a.yaml:5:12: no");
+    }
+
+    #[test]
+    fn text_that_is_no_yaml_is_a_fault_and_no_panic() {
+        for text in ["", "\t", "a: [", "a: \"", "\u{0}", "é: [", "- - -", "&a *a"] {
+            assert!(from_str::<Sample>("a.yaml", text).is_err(), "{text:?}");
+        }
+    }
+}

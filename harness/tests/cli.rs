@@ -1,0 +1,177 @@
+//! The command line without a guest: what it says and how it ends.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test: it may fail and starts what it tests"
+)]
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{Ended, Replica};
+
+mod support;
+
+#[test]
+fn help_names_every_verb_and_exit_code() {
+    Replica::new().run(&["--help"]).expect(
+        0,
+        &[
+            "run",
+            "check",
+            "compare",
+            "list",
+            "provision",
+            "validate",
+            "shell",
+            "doctor",
+            "schema",
+            "125",
+            "131",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_option_ends_128_and_not_claps_2() {
+    Replica::new().run(&["run", "--frobnicate"]).expect(128, &["--frobnicate"]);
+    Replica::new().run(&[]).expect(128, &["Usage"]);
+}
+
+#[test]
+fn an_unknown_scenario_ends_128_with_a_guess() {
+    let ended = Replica::new().run(&["run", "tunsetiff/func_stack_trac"]);
+    ended.expect(
+        128,
+        &["no scenario `tunsetiff/func_stack_trac`", "did you mean `tunsetiff/func_stack_trace`?"],
+    );
+}
+
+#[test]
+fn an_unknown_kernel_ends_128_with_a_guess() {
+    let ended = Replica::new().run(&["run", "tunsetiff/perf_probe", "--kernel", "mips46-6.1"]);
+    ended.expect(128, &["no kernel `mips46-6.1`", "did you mean `mips64-6.1`?"]);
+}
+
+/// A scenario of a test's own, so that places in it stay where they are.
+const YAML: &str = "\
+summary: it shows something
+kernels: [mips64-6.1, 'mips64el-*']
+steps:
+  - run: 'true'
+probes:
+  - ftrace: {}
+";
+
+fn with_scenario(from: &str, to: &str) -> Replica {
+    assert!(YAML.contains(from), "{from}");
+    let replica = Replica::new();
+    fs::create_dir(replica.path("scenarios/own")).unwrap();
+    fs::write(replica.path("scenarios/own/one.yaml"), YAML.replace(from, to)).unwrap();
+    replica
+}
+
+#[test]
+fn an_unknown_key_ends_129_and_shows_the_line_with_a_caret() {
+    let replica = with_scenario("steps:", "stepz:");
+    replica.run(&["run", "own/one"]).expect(
+        129,
+        &["scenarios/own/one.yaml:3:1", "unknown field `stepz`", "3 │ stepz:", "did you mean `steps`?"],
+    );
+    replica.run(&["validate"]).expect(129, &["ok    tunsetiff/func_stack_trace:", "fault own/one"]);
+}
+
+#[test]
+fn a_kernel_glob_that_matches_nothing_ends_129() {
+    let replica = with_scenario("mips64-6.1", "mips46-6.1");
+    replica.run(&["validate"]).expect(129, &["one.yaml:2:11", "`mips46-6.1`", "did you mean `mips64-6.1`?"]);
+}
+
+#[test]
+fn a_fault_in_the_catalogue_ends_129_and_shows_its_place() {
+    let replica = Replica::new();
+    replica.edit("images/kernels.yaml", "arch: mips64\n", "arch: mips46\n");
+    replica.run(&["list"]).expect(129, &["images/kernels.yaml:", "mips46", "did you mean `mips64`?"]);
+}
+
+#[test]
+fn a_kernel_file_that_is_none_ends_128() {
+    let replica = Replica::new();
+    fs::write(replica.path("text"), "no kernel").unwrap();
+    for (path, word) in
+        [("./text", "ELF"), ("./missing", "./missing is no kernel"), ("./images", "is a folder")]
+    {
+        let ended = replica.run(&["run", "tunsetiff/perf_probe", "--kernel", path]);
+        ended.expect(128, &[word]);
+    }
+}
+
+#[test]
+fn a_comparison_takes_one_kernel_a_side() {
+    let replica = Replica::new();
+    replica
+        .run(&["compare", "tunsetiff/leaf", "mips64-6.1", "mips64-6.1*"])
+        .expect(128, &["`mips64-6.1*` means", "each side is one"]);
+    replica.run(&["compare", "tunsetiff/leaf", "mips64-6.1"]).expect(128, &["<RIGHT>"]);
+    replica.run(&["compare", "tunsetiff/*", "mips64-6.1", "mips64-6.1"]).expect(128, &["no scenario"]);
+}
+
+#[test]
+fn the_list_speaks_json() {
+    let ended = Replica::new().run(&["list", "--format", "json"]);
+    ended.expect(0, &[]);
+    let list: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    let names: Vec<_> =
+        list["kernels"].as_array().unwrap().iter().map(|kernel| kernel["name"].clone()).collect();
+    assert!(names.contains(&"mips64-6.1".into()), "{names:?}");
+}
+
+#[test]
+fn a_kernel_that_is_not_provisioned_names_the_command() {
+    let replica = Replica::new();
+    let mut command = replica.kshot(&["run", "tunsetiff/perf_probe"]);
+    let output = command.env("XDG_CACHE_HOME", replica.path("cache")).output().unwrap();
+    Ended::of(output)
+        .expect(128, &["no kernel of tunsetiff/perf_probe is provisioned", "kshot provision mips64-6.1"]);
+}
+
+#[test]
+fn a_missing_cross_compiler_ends_131_and_names_the_package_before_any_download() {
+    let replica = Replica::new();
+    let tools = replica.path("bin");
+    fs::create_dir(&tools).unwrap();
+    for folder in ["/usr/bin", "/bin", "/usr/sbin"].map(Path::new) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if !entry.file_name().to_string_lossy().starts_with("mips64-linux-") {
+                let _ = std::os::unix::fs::symlink(entry.path(), tools.join(entry.file_name()));
+            }
+        }
+    }
+    let mut command = replica.kshot(&["provision", "mips64-6.1"]);
+    let output = command.env("PATH", &tools).env("XDG_CACHE_HOME", replica.path("cache")).output().unwrap();
+    Ended::of(output).expect(131, &["mips64-linux-gnuabi64-gcc", "gcc-mips64-linux-gnuabi64"]);
+    assert!(!replica.path("cache/kshot/downloads").exists());
+}
+
+#[test]
+fn outside_a_repository_kshot_says_where_it_looked() {
+    let replica = Replica::new();
+    let mut command = replica.kshot(&["list"]);
+    let output = command.env("KSHOT_ROOT", replica.path("scenarios")).output().unwrap();
+    Ended::of(output).expect(128, &["KSHOT_ROOT", "images/kernels.yaml"]);
+}
+
+#[test]
+fn a_shell_without_a_terminal_says_so() {
+    Replica::new().run(&["shell", "mips64-6.1"]).expect(128, &["needs a terminal"]);
+}
+
+#[test]
+fn the_doctor_names_what_is_missing_and_the_command_that_mends_it() {
+    let replica = Replica::new();
+    let empty = replica.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let output = replica.kshot(&["doctor"]).env("PATH", &empty).output().unwrap();
+    Ended::of(output).expect(131, &["qemu-system-mips64", "apt-get install", "qemu-system-mips"]);
+}

@@ -1,0 +1,84 @@
+//! The truth: that it is one, and that nothing else is taken for it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use kshot::document::{Document, Reference};
+use kshot::kernel::{Catalogue, Kernel};
+use kshot::workspace::Workspace;
+use libtest_mimic::{Failed, Trial};
+
+use super::on_kernel;
+use super::support::Replica;
+
+const KERNEL: &str = "mips64-6.1";
+const SCENARIO: &str = "tunsetiff/truth";
+
+type Case = (&'static str, fn(&Kernel));
+
+pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial> {
+    let cases: [Case; 3] = [
+        ("where_the_unwinder_is_right_perf_and_gdb_agree_on_every_physical_frame", all_agree),
+        ("the_vmlinux_of_another_build_is_no_truth", another_build),
+        ("a_breakpoint_that_is_never_hit_says_so", never_hit),
+    ];
+    let trial = |(name, case): (&str, fn(&Kernel))| {
+        let test = move |kernel: &Kernel| -> Result<(), Failed> {
+            case(kernel);
+            Ok(())
+        };
+        on_kernel(workspace, catalogue, &format!("truth::{name}"), KERNEL, test)
+    };
+    cases.into_iter().map(trial).collect()
+}
+
+fn all_agree(_: &Kernel) {
+    let ended = Replica::new().run(&["run", SCENARIO, "--kernel", KERNEL, "--format", "json"]);
+    let document: Document = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+    assert!(document.artifacts.contains_key("stacks.txt"), "{:?}", document.artifacts);
+    let perf = document.probes.iter().find(|probe| probe.name == "perf").unwrap();
+    assert_eq!(perf.stacks.iter().map(|stack| stack.count).sum::<u64>(), 5);
+    for stack in &perf.stacks {
+        let fidelity = stack.fidelity.unwrap();
+        assert_eq!(fidelity.reference, Reference::Gdb);
+        assert!(fidelity.of >= 4 && fidelity.got == fidelity.of, "{fidelity}");
+    }
+}
+
+/// The kernel of the cache, with one bit of the build id in its DWARF's file changed.
+fn another_build(kernel: &Kernel) {
+    let replica = Replica::new();
+    let (theirs, ours) = (kernel.boot.parent().unwrap(), replica.path("cache"));
+    let cache = theirs.parent().unwrap().parent().unwrap();
+    let folder = ours.join("kshot/kernels").join(theirs.file_name().unwrap());
+    fs::create_dir_all(&folder).unwrap();
+    for entry in
+        fs::read_dir(cache).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "kernels")
+    {
+        symlink(entry.path(), ours.join("kshot").join(entry.file_name())).unwrap();
+    }
+    let dwarf = kernel.dwarf.as_ref().unwrap();
+    for entry in fs::read_dir(theirs).unwrap().map(Result::unwrap).filter(|entry| entry.path() != *dwarf) {
+        symlink(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+    let mut bytes = fs::read(dwarf).unwrap();
+    // Size of the name, size of the id, type 3, "GNU": then the id.
+    let note = [&4_u32.to_be_bytes()[..], &20_u32.to_be_bytes(), &3_u32.to_be_bytes(), b"GNU\0"].concat();
+    let at = bytes.windows(note.len()).position(|window| window == note).unwrap();
+    bytes[at + note.len()] ^= 1;
+    fs::write(folder.join(dwarf.file_name().unwrap()), bytes).unwrap();
+
+    let mut kshot = replica.kshot(&["run", SCENARIO, "--kernel", KERNEL]);
+    let ended = super::support::Ended::of(kshot.env("XDG_CACHE_HOME", &ours).output().unwrap());
+    ended.expect(131, &["is not the kernel that runs: its build id is", "provision the kernel again"]);
+    assert!(!ended.out.contains("verdict"), "{}", ended.out);
+}
+
+fn never_hit(_: &Kernel) {
+    let replica = Replica::new();
+    let yaml = format!("scenarios/{SCENARIO}.yaml");
+    replica.edit(&yaml, "break: register_netdevice", "break: unregister_netdevice_many");
+    replica
+        .run(&["run", SCENARIO, "--kernel", KERNEL])
+        .expect(1, &["verdict: drift", "1 x never-hit: the breakpoint at unregister_netdevice_many"]);
+}
