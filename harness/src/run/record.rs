@@ -13,7 +13,7 @@ use crate::machine::{Machine, MachineSpec, printable};
 use crate::probe::{self, Armed, Capture, Outside, ProbeError};
 use crate::progress::Progress;
 use crate::scenario::{ProbeKind, ProbeSpec, Scenario, Step};
-use crate::session::{self, Guest, Session};
+use crate::session::{self, Guest, Session, SessionError};
 use crate::workspace::Workspace;
 
 /// From QEMU's start to the init's ready line. A cold boot takes 3 s on an idle host.
@@ -141,16 +141,19 @@ fn replay(
     folder: &RunFolder,
     recording: &mut Recording,
 ) -> Result<(), RunError> {
-    let steps = Instant::now();
+    let started = Instant::now();
     let armed = arm(prepared, machine, &mut session, folder)?;
-    for (index, step) in scenario.steps.iter().enumerate() {
+    let mut steps = scenario.steps.iter().enumerate();
+    let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, &mut session, folder));
+    recording.timings.steps = milliseconds(started.elapsed());
+    result.map_err(|error| match error {
         // A guest that a dead gdb holds answers nothing: that is not its own fault.
-        run_step(index + 1, step, &mut session, folder).map_err(|error| {
+        RunError::Session(SessionError::TimedOut(_)) => {
             let fault = armed.iter().find_map(Armed::fault);
             fault.map_or(error, |fault| ProbeError::Gdb(fault).into())
-        })?;
-    }
-    recording.timings.steps = milliseconds(steps.elapsed());
+        }
+        error => error,
+    })?;
 
     let collect = Instant::now();
     // The one that was armed last must not record how the others are stopped.
