@@ -1,7 +1,7 @@
 //! How much of the truth a stack tells.
 
+use crate::arch::ArchRow;
 use crate::document::{Fidelity, Reference};
-use crate::machine::ArchRow;
 use crate::stack::{Frame, Stack, fold_suffix};
 
 /// How many physical frames `reference` has up to its entry, and how many of them `stack` reports, in order.

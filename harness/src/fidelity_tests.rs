@@ -1,5 +1,5 @@
 use super::*;
-use crate::machine::Arch;
+use crate::arch::Arch;
 use crate::stack::{ftrace_text, perf_script};
 
 /// The real addresses of one kernel (`harness/tests/data/README.md`).

@@ -5,7 +5,7 @@
 pub mod scenario; // YAML as typed and as meant
 pub mod kernel; // the catalogue; fetch, verify, patch, configure, build, cache
 pub mod image; // the guest's userland and its initramfs
-pub mod machine; // architecture table, QEMU argv, process, console, QMP
+pub mod machine; // QEMU argv, process, console, QMP
 pub mod session; // SSH into the guest
 pub mod probe; // how each tracing mechanism is armed, stopped and fetched
 pub mod artifacts; // the run folder
@@ -25,6 +25,7 @@ pub mod report; // tables for people
 pub mod commands; // one file a verb
 pub mod exit; // the exit-code table
 
+pub mod arch; // the architectures, one row each
 pub mod workspace; // where the repository's folders, the cache and the run folders lie
 pub mod cache; // content-addressed, atomic, locked entries under the user's cache folder
 pub mod deadline; // every wait: how long, for what, and the last real cause

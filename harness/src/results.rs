@@ -1,8 +1,8 @@
 //! From what the parsers read to the probes' part of the result document.
 
+use crate::arch::ArchRow;
 use crate::document::{ArgumentsResult, Fidelity, ProbeResult, Reference, StackResult};
 use crate::fidelity;
-use crate::machine::ArchRow;
 use crate::normalize::{self, count, normalize};
 use crate::stack::{Frame, Parsed, Stack, State};
 

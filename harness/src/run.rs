@@ -9,13 +9,14 @@ use judge::Judged;
 use record::Recording;
 pub use record::{command_line, shell};
 
+use crate::arch::Arch;
 use crate::artifacts::{ArtifactsError, RunFolder};
 use crate::baseline::{BaselineError, Comparison};
 use crate::document::{Document, KernelInfo, Repeat, SCHEMA, Start};
 use crate::fault::{Blame, Fault};
 use crate::image::{ImageError, Userland};
 use crate::kernel::Kernel;
-use crate::machine::{Arch, MachineError};
+use crate::machine::MachineError;
 use crate::probe::ProbeError;
 use crate::progress::Progress;
 use crate::scenario::Scenario;

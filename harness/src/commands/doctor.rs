@@ -3,9 +3,9 @@
 use std::fs;
 
 use super::{CommandError, Format, Streams, workspace};
+use crate::arch::Arch;
 use crate::exit::Exit;
 use crate::kernel::{self, MissingTool};
-use crate::machine::Arch;
 use crate::report::new_table;
 use crate::workspace::Workspace;
 

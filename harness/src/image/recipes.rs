@@ -8,12 +8,12 @@ use std::thread;
 use duct::{Expression, cmd};
 
 use super::{ImageError, Images};
+use crate::arch::{Arch, ArchRow};
 use crate::cache::{self, Cache, Entry};
 use crate::kernel::process::Log;
 use crate::kernel::{
     self, DebianPackage, Kind, StepError, Wanted, compiler, deb_file, unpack_linux_source, version_of,
 };
-use crate::machine::{Arch, ArchRow};
 use crate::progress::Progress;
 
 /// Grows when a part is made in another way from the same inputs.

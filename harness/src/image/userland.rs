@@ -5,9 +5,9 @@ use std::thread;
 
 use super::recipes::Part;
 use super::{ImageError, Images};
+use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::kernel::{MissingTool, missing_to_build};
-use crate::machine::Arch;
 use crate::progress::Progress;
 
 /// A userland that is ready: one small root for each of its parts.

@@ -10,8 +10,8 @@ use super::catalogue::{Images, KernelEntry};
 use super::kconfig::{self, Fragment};
 use super::process::{Log, find_tool};
 use super::{KernelError, Made, elf, source};
+use crate::arch::Arch;
 use crate::cache::Cache;
-use crate::machine::Arch;
 use crate::progress::Progress;
 
 /// Fills `folder` with the kernel that `entry` describes; the answer is what is known of it.

@@ -8,7 +8,7 @@ use globset::{Glob, GlobSetBuilder};
 use serde::Deserialize;
 
 use super::KernelError;
-use crate::machine::Arch;
+use crate::arch::Arch;
 use crate::yaml::{self, YamlFault};
 
 /// The catalogue's name in faults.

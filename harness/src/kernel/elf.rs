@@ -8,7 +8,7 @@ use object::read::elf::NoteIterator;
 use object::{Endianness, Object, ObjectSection};
 
 use super::KernelError;
-use crate::machine::Arch;
+use crate::arch::Arch;
 
 /// The facts of a `vmlinux`.
 #[derive(Debug)]

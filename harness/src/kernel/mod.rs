@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::arch::Arch;
 use crate::cache::{self, Cache, CacheError, Draft, Entry};
 use crate::fault::{Blame, Fault};
-use crate::machine::Arch;
 use crate::progress::Progress;
 use crate::yaml::YamlFault;
 

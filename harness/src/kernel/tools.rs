@@ -2,7 +2,7 @@
 
 use super::catalogue::{KernelEntry, Source};
 use super::process::find_tool;
-use crate::machine::Arch;
+use crate::arch::Arch;
 
 /// A tool that is not on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 #
 # gdb runs this with `-nx -batch -x`. The first line of standard input says what is wanted, as JSON:
 #
-#   {"function": "register_netdevice", "hits": 100, "vmlinux": PATH, "socket": PATH, "stacks": PATH}
+#   {"function": "register_netdevice", "hits": 100, "vmlinux": PATH, "socket": PATH, "stacks": PATH,
+#    "task": "*((struct thread_info *)$gp)->task"}
 #
 # Anything more on it, or its end, ends this. On standard output it says how far it is, a line of JSON each:
 # `armed`; then `done`, or `failed` with what failed and why. The stacks go to the file `stacks`, a line of JSON
@@ -59,12 +60,6 @@ def banner():
     return data.split(b"\0")[0].decode("utf-8", "backslashreplace").strip()
 
 
-def current():
-    """The task of the CPU that stopped. MIPS keeps a pointer to its thread_info in $gp."""
-    info = gdb.parse_and_eval("$gp").cast(gdb.lookup_type("struct thread_info").pointer())
-    return info["task"].dereference()
-
-
 def symbol_start(name, pc):
     """Where a symbol without debug information starts, if that is before the place."""
     try:
@@ -107,9 +102,9 @@ def describe(frame):
     }
 
 
-def stack():
-    """The stack of the current task, innermost first, and why it ends."""
-    task = current()
+def stack(task):
+    """The stack of the task that runs, innermost first, and why it ends. `task` is gdb's expression for it."""
+    task = gdb.parse_and_eval(task)
     frames, end = [], None
     frame = gdb.newest_frame()
     while frame is not None and len(frames) < DEEPEST_STACK:
@@ -128,20 +123,20 @@ def stack():
 class Breakpoint(gdb.Breakpoint):
     """Writes a stack at each hit and lets the guest go on."""
 
-    def __init__(self, function, hits, stacks):
+    def __init__(self, function, hits, task, stacks):
         try:
             start = address(gdb.parse_and_eval(f"(unsigned long)&'{function}'"))
         except gdb.error as error:
             raise Failed("function", str(error)) from error
         # A hardware breakpoint is QEMU's own: nothing is written to the guest's memory.
         super().__init__(f"*{start:#x}", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
-        self.left, self.stacks, self.fault = hits, stacks, None
+        self.left, self.running, self.stacks, self.fault = hits, task, stacks, None
         self.write({"break": function, "pc": f"{start:#x}"})
 
     def stop(self):
         """Called by gdb at each hit; says whether the guest shall stay stopped."""
         try:
-            self.write(stack())
+            self.write(stack(self.running))
         except Exception as fault:
             self.fault = fault
             return True
@@ -159,7 +154,7 @@ def wait_for_end():
 
 
 def record(wanted, stacks):
-    point = Breakpoint(wanted["function"], wanted["hits"], stacks)
+    point = Breakpoint(wanted["function"], wanted["hits"], wanted["task"], stacks)
     threading.Thread(target=wait_for_end, daemon=True).start()
     # The breakpoint is in and the guest still stands: nothing can run past it.
     say("armed")

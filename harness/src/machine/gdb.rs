@@ -136,6 +136,7 @@ impl Machine {
             "vmlinux": watch.vmlinux,
             "socket": spec::GDB,
             "stacks": watch.stacks,
+            "task": self.qemu.arch.row().gdb_task,
         });
         // A gdb that has ended already is explained by what comes next.
         drop(writeln!(&debugger.input, "{request}"));

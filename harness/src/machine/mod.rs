@@ -1,6 +1,5 @@
 //! The machine: a QEMU process that we own, from its exact argv to its end.
 
-pub mod arch;
 mod console;
 mod error;
 mod gdb;
@@ -22,7 +21,6 @@ use rustix::event::PollFlags;
 use serde_json::json;
 use tempfile::TempDir;
 
-pub use arch::{Arch, ArchRow};
 pub use console::{LINE_LIMIT, printable};
 pub use error::MachineError;
 pub use gdb::{Debugger, GdbError, Watch};
@@ -30,6 +28,7 @@ pub use monitor::MonitorError;
 pub use spec::MachineSpec;
 pub use vitals::{Death, Vitals};
 
+use crate::arch::Arch;
 use crate::deadline::{Deadline, TimedOut, Turn, wait_for};
 use crate::document::ConsoleEvent;
 use monitor::Monitor;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::Arch;
+use crate::arch::Arch;
 
 /// The monitor's socket, relative to the private folder that QEMU runs in: a full path might be longer than
 /// the 108 bytes of `sun_path`.

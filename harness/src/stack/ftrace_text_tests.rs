@@ -1,6 +1,6 @@
 use super::super::{State, Warning, show};
 use super::*;
-use crate::machine::Arch;
+use crate::arch::Arch;
 
 fn parse_text(text: &str) -> Parsed {
     parse(text.as_bytes()).unwrap()

@@ -7,7 +7,7 @@ pub mod perf_script; // what `perf script` prints
 #[cfg(test)]
 pub(crate) mod show; // stacks as lines, for tests
 
-use crate::machine::ArchRow;
+use crate::arch::ArchRow;
 use serde::{Deserialize, Serialize};
 
 /// What a parser made of a capture. It never fails on a line: what it cannot read becomes a warning.

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use kshot::machine::{Arch, MachineSpec};
+use kshot::arch::Arch;
+use kshot::machine::MachineSpec;
 
 /// For big-endian MIPS64. Made with `mips64-linux-gnuabi64-as` from
 ///

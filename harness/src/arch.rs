@@ -47,6 +47,8 @@ pub struct ArchRow {
     pub cross_packages: &'static [&'static str],
     /// ELF `e_machine`.
     pub elf_machine: u16,
+    /// gdb's expression for the `struct task_struct` of the task that runs.
+    pub gdb_task: &'static str,
     /// Functions that a complete stack ends in: system-call entries, kernel-thread entries, and the boot
     /// path. All names that one address may carry stand here.
     pub entries: &'static [&'static str],
@@ -70,6 +72,8 @@ const MIPS_ENTRIES: &[&str] = &[
     "kernel_entry",
     "start_kernel",
 ];
+/// The kernel keeps a pointer to the running task's thread_info in $gp (`arch/mips/include/asm/thread_info.h`).
+const MIPS_GDB_TASK: &str = "*((struct thread_info *)$gp)->task";
 const MIPS_PLUMBING: &[&str] = &[
     "ftrace_caller",
     "ftrace_call",
@@ -103,6 +107,7 @@ const ROWS: [(Arch, ArchRow); 2] = [
             debian: None,
             cross_packages: &["gcc-mips64-linux-gnuabi64", "libc6-dev-mips64-cross"],
             elf_machine: 8,
+            gdb_task: MIPS_GDB_TASK,
             entries: MIPS_ENTRIES,
             plumbing: MIPS_PLUMBING,
         },
@@ -125,6 +130,7 @@ const ROWS: [(Arch, ArchRow); 2] = [
             debian: Some("mips64el"),
             cross_packages: &["gcc-mips64el-linux-gnuabi64", "libc6-dev-mips64el-cross"],
             elf_machine: 8,
+            gdb_task: MIPS_GDB_TASK,
             entries: MIPS_ENTRIES,
             plumbing: MIPS_PLUMBING,
         },
