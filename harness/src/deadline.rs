@@ -16,7 +16,7 @@ pub struct Deadline {
 
 /// A wait that ran out.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("waited {waited:.1?} for {what}{}", last_cause.as_ref().map(|c| format!("; the last cause: {c}")).unwrap_or_default())]
+#[error("waited {waited:.1?} for {what}{}", last_cause.as_ref().map(|c| format!("; meanwhile: {c}")).unwrap_or_default())]
 pub struct TimedOut {
     /// What was waited for, as a noun phrase ("the SSH handshake").
     pub what: String,

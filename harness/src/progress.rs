@@ -108,7 +108,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         match &self.bar {
             Some(bar) => bar.finish_and_clear(),
-            None => self.line(&format!("done in {:.1} s", self.started.elapsed().as_secs_f64())),
+            None => self.line(&format!("took {:.1} s", self.started.elapsed().as_secs_f64())),
         }
     }
 }

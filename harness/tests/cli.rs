@@ -79,6 +79,7 @@ fn an_unknown_key_ends_129_and_shows_the_line_with_a_caret() {
         &["scenarios/own/one.yaml:3:1", "unknown field `stepz`", "3 │ stepz:", "did you mean `steps`?"],
     );
     replica.run(&["validate"]).expect(129, &["ok    tunsetiff/func_stack_trace:", "fault own/one"]);
+    replica.run(&["list"]).expect(0, &["broken: kshot validate own/one", "tunsetiff/func_stack_trace"]);
 }
 
 #[test]
@@ -114,6 +115,15 @@ fn a_comparison_takes_one_kernel_a_side() {
         .expect(128, &["`mips64-6.1*` means", "each side is one"]);
     replica.run(&["compare", "tunsetiff/leaf", "mips64-6.1"]).expect(128, &["<RIGHT>"]);
     replica.run(&["compare", "tunsetiff/*", "mips64-6.1", "mips64-6.1"]).expect(128, &["no scenario"]);
+}
+
+#[test]
+fn run_folders_cannot_be_made_in_a_file() {
+    let replica = Replica::new();
+    fs::write(replica.path("runs"), "no folder").unwrap();
+    replica
+        .run(&["run", "tunsetiff/leaf", "--out", "runs"])
+        .expect(128, &["--out names runs, which is no folder"]);
 }
 
 #[test]

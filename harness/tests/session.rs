@@ -191,7 +191,7 @@ fn a_guest_without_ssh_times_out_with_the_cause() {
     let error = Session::open(machine.ssh_port(), keys, machine.vitals(), &deadline).unwrap_err();
     assert_eq!(error.blame(), Blame::Guest);
     let text = error.to_string();
-    assert!(text.starts_with("waited 2.0s for the SSH login; the last cause: "), "{text}");
+    assert!(text.starts_with("waited 2.0s for the SSH login; meanwhile: "), "{text}");
 }
 
 fn a_wrong_host_key_is_refused_at_once() {

@@ -25,8 +25,11 @@ impl Args {
         }
         let mut scenarios = Vec::new();
         for id in select::ids(&workspace, &[])? {
-            let scenario = select::scenario(&workspace, &catalogue, &id)?;
-            scenarios.push((select::kernel_names(&catalogue, &scenario.kernels)?, scenario));
+            // One that is broken does not hide the others.
+            let kernels = select::scenario(&workspace, &catalogue, &id).and_then(|scenario| {
+                Ok((select::kernel_names(&catalogue, &scenario.kernels)?, scenario.summary))
+            });
+            scenarios.push((id, kernels));
         }
         match self.format {
             Format::Json => {
@@ -38,8 +41,11 @@ impl Args {
                     .collect();
                 let scenarios: Vec<_> = scenarios
                     .iter()
-                    .map(|(kernels, one)| {
-                        serde_json::json!({ "id": one.id, "summary": one.summary, "kernels": kernels })
+                    .map(|(id, scenario)| match scenario {
+                        Ok((kernels, summary)) => {
+                            serde_json::json!({ "id": id, "summary": summary, "kernels": kernels })
+                        }
+                        Err(fault) => serde_json::json!({ "id": id, "fault": fault.to_string() }),
                     })
                     .collect();
                 let document = serde_json::json!({ "kernels": kernels, "scenarios": scenarios });
@@ -56,8 +62,12 @@ impl Args {
                 writeln!(streams.out, "{table}")?;
                 let mut table = new_table();
                 table.set_header(["scenario", "kernels", "what it shows"]);
-                for (kernels, scenario) in scenarios {
-                    table.add_row([scenario.id, kernels.join("\n"), scenario.summary]);
+                for (id, scenario) in scenarios {
+                    let (kernels, summary) = match scenario {
+                        Ok((kernels, summary)) => (kernels.join("\n"), summary),
+                        Err(_) => (String::new(), format!("broken: kshot validate {id}")),
+                    };
+                    table.add_row([id, kernels, summary]);
                 }
                 writeln!(streams.out, "{table}")?;
             }

@@ -216,5 +216,11 @@ fn yaml_fault(error: &CommandError) -> Option<&crate::yaml::YamlFault> {
 
 /// The workspace, with run folders where `out` says.
 fn workspace(out: Option<&PathBuf>) -> Result<Workspace, CommandError> {
+    if let Some(file) = out.filter(|out| out.exists() && !out.is_dir()) {
+        return Err(CommandError::Usage {
+            message: format!("--out names {}, which is no folder", file.display()),
+            hint: "name a folder; it is made if need be".into(),
+        });
+    }
     Ok(Workspace::find(out.map(PathBuf::as_path))?)
 }

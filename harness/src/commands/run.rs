@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(long)]
     dry_run: bool,
     /// Run each pair N times; differing verdicts are `unstable`
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: u32,
     #[command(flatten)]
     common: RunArgs,

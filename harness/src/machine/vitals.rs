@@ -117,7 +117,7 @@ impl Vitals {
 
     /// The last trouble that the console told of, or its last line: what a wait that runs out may be due to.
     pub fn last_words(&self) -> Option<String> {
-        self.state().console.last_words().map(|line| format!("the console's last word is \"{line}\""))
+        self.state().console.last_words().map(|line| format!("the console said \"{line}\""))
     }
 
     /// What the console told of.

@@ -92,6 +92,10 @@ fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError
     let parsed = match capture.format {
         Format::FtraceText => match kind {
             ProbeKind::Ftrace { only, .. } => ftrace_text::parse_only(open()?, only),
+            // Others may record in the same buffer.
+            ProbeKind::Kprobe { event, .. } => {
+                ftrace_text::parse_only(open()?, std::slice::from_ref(&event.name))
+            }
             _ => ftrace_text::parse(open()?),
         },
         Format::GdbJson => gdb_json::parse(open()?),

@@ -17,7 +17,7 @@ use link::Link;
 pub use script::quote;
 use script::{Nonce, Split, Tail};
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, TimedOut};
 use crate::machine::Vitals;
 
 /// What a command in the guest did.
@@ -104,7 +104,8 @@ impl Guest for Session {
         let mut tail = Tail::new(&nonce);
         let mut buffer = vec![0; 64 * 1024];
         let status = loop {
-            let count = self.link.wait(&deadline, || channel.read(&mut buffer))?;
+            let read = self.link.wait(&deadline, || channel.read(&mut buffer));
+            let count = read.map_err(|error| having_said(error, &text))?;
             if count == 0 {
                 return Err(self.link.no_end(script, &text));
             }
@@ -166,5 +167,17 @@ impl Session {
             0 => Ok(length),
             _ => Err(SessionError::Unreadable { path: from.to_owned(), said: script::last_line(&last) }),
         }
+    }
+}
+
+/// A command that did not end in time: what it printed may tell why.
+fn having_said(error: SessionError, output: &[u8]) -> SessionError {
+    match error {
+        SessionError::TimedOut(timed_out) if !output.is_empty() => {
+            let causes = [Some(format!("it said last \"{}\"", script::last_line(output))), timed_out.last_cause];
+            let last_cause = Some(causes.into_iter().flatten().collect::<Vec<_>>().join(", "));
+            SessionError::TimedOut(TimedOut { last_cause, ..timed_out })
+        }
+        other => other,
     }
 }
