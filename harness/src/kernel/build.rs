@@ -106,9 +106,10 @@ fn kbuild(arch: Arch, source: &Path, objects: &Path, targets: &[&str]) -> Expres
         format!("-j{jobs}"),
         format!("ARCH={}", row.kbuild),
         format!("CROSS_COMPILE={}-", row.triplet),
-        format!("CC={ccache}{}-gcc", row.triplet),
+        // Not in KCFLAGS: assembly and the vDSO have flags of their own, and what their DWARF says goes into a
+        // build id, and with that into the image.
+        format!("CC={ccache}{}-gcc -fdebug-prefix-map={}=.", row.triplet, here.display()),
         format!("HOSTCC={ccache}gcc"),
-        format!("KCFLAGS=-fdebug-prefix-map={}=.", here.display()),
     ];
     argv.extend(targets.iter().map(|target| (*target).to_owned()));
     cmd("make", argv)
