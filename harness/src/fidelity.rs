@@ -87,15 +87,17 @@ fn same_function(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
     same_name(one, other, row) || start(one).is_some_and(|begin| start(other) == Some(begin))
 }
 
-/// Whether two names are of one function: equal, or aliases of a system call, or both of an entry, whose
-/// code carries many labels.
 fn same_name(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
-    let (Some(one_name), Some(other_name)) = (&one.symbol, &other.symbol) else { return false };
-    canonical(one_name) == canonical(other_name) || one.is_one_of(row.entries) && other.is_one_of(row.entries)
+    let (Some(one), Some(other)) = (&one.symbol, &other.symbol) else { return false };
+    function(one, row) == function(other, row)
 }
 
-/// `sys_ioctl` for `__se_sys_ioctl` (`include/linux/syscalls.h`); clones of the compiler under one name.
-fn canonical(symbol: &str) -> &str {
+/// One name for all that a function goes by: `sys_ioctl` for `__se_sys_ioctl` (`include/linux/syscalls.h`), the
+/// function for the compiler's clones of it, one label for all of the entries, whose code carries many.
+pub fn function<'a>(symbol: &'a str, row: &ArchRow) -> &'a str {
+    if let Some(first) = row.entries.first().filter(|_| row.entries.contains(&symbol)) {
+        return first;
+    }
     let name = fold_suffix(symbol);
     name.strip_prefix("__se_").filter(|name| name.starts_with("sys_")).unwrap_or(name)
 }

@@ -13,7 +13,8 @@ use crate::run::{self, Options};
 pub(super) struct Args {
     /// Scenarios, by id or glob; all unless said
     scenarios: Vec<String>,
-    /// Kernels, by name, glob or file; those that are provisioned unless said
+    /// Kernels, by name, glob or file, each with the scenarios that are for it; those that are provisioned
+    /// unless said
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<String>,
     #[command(flatten)]
@@ -26,10 +27,16 @@ impl Args {
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut pairs = Vec::new();
         let mut missing = Vec::new();
+        let mut foreign = Vec::new();
         for id in select::ids(&workspace, &self.scenarios)? {
             let scenario = select::scenario(&workspace, &catalogue, &id)?;
+            let its_own = select::kernel_names(&catalogue, &scenario.kernels)?;
             for choice in select::kernels(&workspace, &catalogue, &scenario, &self.kernels)? {
                 match choice {
+                    // There is no snapshot to check against.
+                    _ if choice.catalogued().is_some_and(|name| !its_own.iter().any(|own| own == name)) => {
+                        foreign.extend(choice.catalogued().map(|name| (id.clone(), name.to_owned())));
+                    }
                     Choice::Ready(kernel) => pairs.push((scenario.clone(), kernel)),
                     Choice::Missing(name) => missing.push((id.clone(), name)),
                 }
@@ -40,6 +47,14 @@ impl Args {
             return Err(CommandError::Usage {
                 message: format!("kernel `{name}` is not provisioned"),
                 hint: format!("kshot provision {name}"),
+            });
+        }
+        if let (Some((id, name)), true) = (foreign.first(), pairs.is_empty()) {
+            return Err(CommandError::Usage {
+                message: format!("no scenario of those is for kernel `{name}`"),
+                hint: format!(
+                    "to judge it by the claims, without a snapshot: kshot run {id} --kernel {name}"
+                ),
             });
         }
         let task = streams.progress.task("check", pairs.len() as u64);
@@ -71,6 +86,9 @@ impl Args {
                 for why in &document.why {
                     writeln!(streams.out, "  {}", why.replace('\n', "\n  "))?;
                 }
+            }
+            for (id, name) in foreign {
+                writeln!(streams.out, "not checked: {id} is not for {name}")?;
             }
             for (id, name) in missing {
                 writeln!(streams.out, "not checked: {id} on {name} (kshot provision {name})")?;

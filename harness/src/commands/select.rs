@@ -53,6 +53,16 @@ pub(super) enum Choice {
     Missing(String),
 }
 
+impl Choice {
+    /// Its name in the catalogue, where it is of that.
+    pub(super) fn catalogued(&self) -> Option<&str> {
+        match self {
+            Self::Ready(kernel) => Some(kernel.name.as_str()).filter(|_| kernel.catalogued),
+            Self::Missing(name) => Some(name),
+        }
+    }
+}
+
 /// The kernels of the words, or where there are none those of the scenario, provisioned or not.
 pub(super) fn kernels(
     workspace: &Workspace,

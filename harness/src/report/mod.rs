@@ -2,6 +2,8 @@
 
 mod align;
 mod sides;
+#[cfg(test)]
+mod samples;
 mod table;
 
 pub use sides::Sides;

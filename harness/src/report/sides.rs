@@ -96,7 +96,7 @@ impl Sides {
                     side.as_ref().map_or(Vec::new(), |stack| stack.frames.clone())
                 };
                 let (one, other) = (frames(&pair.left), frames(&pair.right));
-                for (frame, beside) in align(&one, &other) {
+                for (frame, beside) in align(&one, &other, &left.arch) {
                     rows.add_row([frame.unwrap_or(""), beside.unwrap_or("")]);
                 }
                 text.push_str(&format!("{rows}\n"));
@@ -164,51 +164,9 @@ fn heading(stack: Option<&StackResult>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Fidelity, KernelInfo, Reference, Start, Timings, Word};
+    use crate::document::StackResult;
+    use crate::report::samples::{broken, document, stack, whole};
     use crate::stack::State;
-
-    fn stack(task: &str, frames: &[&str], state: State, got: u64) -> StackResult {
-        let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
-        let fidelity = Some(Fidelity { of: 4, got, reference: Reference::Perf });
-        let (event, ends_at) = ("register_netdevice".into(), frames.last().cloned());
-        StackResult { count: 5, task: task.into(), event, frames, state, ends_at, fidelity }
-    }
-
-    fn document(kernel: &str, stacks: Option<Vec<StackResult>>) -> Document {
-        let probe = |stacks| {
-            serde_json::json!({
-                "name": "ftrace", "kind": "ftrace", "events": 5, "lost": 0, "warnings": [], "stacks": stacks
-            })
-        };
-        Document {
-            schema: 1,
-            scenario: "tunsetiff/func_stack_trace".into(),
-            kernel: KernelInfo {
-                name: kernel.into(),
-                release: "6.1.192".into(),
-                arch: "mips64".into(),
-                image_sha256: "00".into(),
-            },
-            qemu: "7.2".into(),
-            verdict: Word::Match,
-            why: vec!["it did not boot".into()],
-            start: Start::Cold,
-            timings_ms: Timings::default(),
-            probes: stacks.map(|stacks| serde_json::from_value(probe(stacks)).unwrap()).into_iter().collect(),
-            repeats: Vec::new(),
-            console: Vec::new(),
-            artifacts: Default::default(),
-        }
-    }
-
-    fn broken() -> StackResult {
-        stack("eoe_filter", &["ftrace_graph_call"], State::Truncated, 0)
-    }
-
-    fn whole() -> StackResult {
-        let frames = ["ftrace_graph_call", "register_netdevice", "tun_chr_ioctl", "syscall_common"];
-        stack("eoe_filter", &frames, State::Complete, 4)
-    }
 
     #[test]
     fn what_one_kernel_lacks_is_a_gap_beside_the_other() {

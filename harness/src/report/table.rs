@@ -4,7 +4,9 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Cell, ContentArrangement, Table};
 
 use super::align::align;
-use crate::document::{Document, ProbeResult, StackResult};
+use crate::document::{Document, Fidelity, ProbeResult, StackResult};
+use crate::normalize::count;
+use crate::stack::State;
 
 /// One run for people: the verdict and its reasons, a row for each kind of stack of each probe, and each
 /// stack that has a reference beside it.
@@ -30,8 +32,8 @@ pub fn table(document: &Document) -> String {
                 stack.task.clone(),
                 stack.event.clone(),
                 stack.state.name().into(),
-                stack.ends_at.clone().unwrap_or_else(|| "-".into()),
-                stack.fidelity.map_or_else(|| "-".into(), |fidelity| fidelity.to_string()),
+                or_dash(stack.ends_at.clone()),
+                or_dash(stack.fidelity.map(|fidelity| fidelity.to_string())),
             ]);
         }
     }
@@ -41,7 +43,7 @@ pub fn table(document: &Document) -> String {
     for probe in &document.probes {
         for stack in &probe.stacks {
             if let Some((reference, truth)) = reference(document, probe, stack) {
-                text.push_str(&side_by_side(probe, stack, reference, truth));
+                text.push_str(&side_by_side(probe, stack, reference, truth, &document.kernel.arch));
             }
         }
     }
@@ -70,41 +72,49 @@ pub fn table(document: &Document) -> String {
     text
 }
 
-/// Many runs, a row each.
+/// Many runs, one below the other: a row for each way in which the stacks of a probe end, with what that is of
+/// the truth.
 pub fn summary(documents: &[Document]) -> String {
     let mut rows = new_table();
     rows.set_header(["scenario", "kernel", "probe", "stacks", "state", "ends at", "fidelity", "verdict"]);
+    let mut last = "";
     for document in documents {
-        let mut first = true;
-        let mut add = |probe: String, stack: Option<&StackResult>| {
-            let once = |value: &str| if first { value.to_owned() } else { String::new() };
-            rows.add_row([
-                once(&document.scenario),
-                once(&document.kernel.name),
-                probe,
-                stack.map_or_else(|| "0".into(), |stack| stack.count.to_string()),
-                stack.map_or("", |stack| stack.state.name()).into(),
-                stack.and_then(|stack| stack.ends_at.clone()).unwrap_or_default(),
-                stack
-                    .and_then(|stack| stack.fidelity)
-                    .map_or_else(String::new, |fidelity| fidelity.to_string()),
-                once(document.verdict.name()),
-            ]);
-            first = false;
+        let scenario = if document.scenario == last { "" } else { &document.scenario };
+        last = &document.scenario;
+        let mut run = [scenario, &document.kernel.name, document.verdict.name()].map(ToOwned::to_owned);
+        let mut add = |probe: &str, [stacks, state, ends_at, fidelity]: [String; 4]| {
+            // Said once for all rows of a run.
+            let [scenario, kernel, verdict] = std::mem::take(&mut run);
+            rows.add_row([scenario, kernel, probe.into(), stacks, state, ends_at, fidelity, verdict]);
         };
+        let alone = |stacks: &str| [stacks.into(), String::new(), String::new(), String::new()];
         if document.probes.is_empty() {
-            add(String::new(), None);
+            add("", alone(""));
         }
         for probe in &document.probes {
-            if probe.stacks.is_empty() {
-                add(probe.name.clone(), None);
-            }
-            for stack in &probe.stacks {
-                add(probe.name.clone(), Some(stack));
+            match probe.stacks.as_slice() {
+                [] if probe.absent.is_some() => add(&probe.name, alone("left out")),
+                [] => add(&probe.name, alone("0")),
+                stacks => endings(stacks).into_iter().for_each(|ending| add(&probe.name, ending)),
             }
         }
     }
     format!("{rows}\n")
+}
+
+/// The ways in which the stacks of a probe end: how many, state, last frame and fidelity.
+fn endings(stacks: &[StackResult]) -> Vec<[String; 4]> {
+    let endings =
+        count(stacks.iter().map(|stack| ((stack.state, &stack.ends_at, stack.fidelity), stack.count)));
+    let row = |((state, ends_at, fidelity), count): ((State, &Option<String>, Option<Fidelity>), u64)| {
+        let fidelity = fidelity.map(|fidelity| fidelity.to_string());
+        [count.to_string(), state.name().into(), or_dash(ends_at.clone()), or_dash(fidelity)]
+    };
+    endings.into_iter().map(row).collect()
+}
+
+fn or_dash(cell: Option<String>) -> String {
+    cell.unwrap_or_else(|| "-".into())
 }
 
 /// The stack that a stack's fidelity was taken against, as the fidelity names its probe.
@@ -130,13 +140,14 @@ fn side_by_side(
     stack: &StackResult,
     other: &ProbeResult,
     truth: &StackResult,
+    arch: &str,
 ) -> String {
     let mut rows = new_table();
     rows.set_header([
         Cell::new(format!("{} ({} x {})", probe.name, stack.count, stack.task)),
         Cell::new(format!("{} ({} x {})", other.name, truth.count, truth.task)),
     ]);
-    for (left, right) in align(&stack.frames, &truth.frames) {
+    for (left, right) in align(&stack.frames, &truth.frames, arch) {
         rows.add_row([left.unwrap_or("(missing)"), right.unwrap_or("")]);
     }
     format!("{rows}\n")
@@ -147,4 +158,37 @@ pub fn new_table() -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::{broken, document, stack, whole};
+
+    #[test]
+    fn many_runs_show_each_end_once_and_the_scenario_once() {
+        let boot = |task: &str| StackResult {
+            fidelity: None,
+            count: 1,
+            ..stack(task, &["ftrace_graph_call"], State::Truncated, 0)
+        };
+        let mut stock = document("mips64-6.1", Some(vec![boot("swapper"), boot("init"), broken()]));
+        let mut gdb = stock.probes[0].clone();
+        gdb.name = "gdb".into();
+        gdb.stacks.clear();
+        gdb.absent = Some("there is no DWARF".into());
+        stock.probes.insert(0, gdb);
+        let runs = [stock, document("mips64-6.1-fixed", Some(vec![whole()])), document("mips64-7.3", None)];
+        insta::assert_snapshot!(summary(&runs), @"
+        ┌─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┐
+        │ scenario                     kernel             probe    stacks     state       ends at             fidelity        verdict │
+        ╞═════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════╡
+        │ tunsetiff/func_stack_trace   mips64-6.1         gdb      left out                                                   match   │
+        │                                                 ftrace   2          truncated   ftrace_graph_call   -                       │
+        │                                                 ftrace   5          truncated   ftrace_graph_call   0 of 4 (perf)           │
+        │                              mips64-6.1-fixed   ftrace   5          complete    syscall_common      4 of 4 (perf)   match   │
+        │                              mips64-7.3                                                                             match   │
+        └─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+        ");
+    }
 }
