@@ -174,7 +174,8 @@ impl Session {
 fn having_said(error: SessionError, output: &[u8]) -> SessionError {
     match error {
         SessionError::TimedOut(timed_out) if !output.is_empty() => {
-            let causes = [Some(format!("it said last \"{}\"", script::last_line(output))), timed_out.last_cause];
+            let causes =
+                [Some(format!("it said last \"{}\"", script::last_line(output))), timed_out.last_cause];
             let last_cause = Some(causes.into_iter().flatten().collect::<Vec<_>>().join(", "));
             SessionError::TimedOut(TimedOut { last_cause, ..timed_out })
         }
