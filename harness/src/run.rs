@@ -165,7 +165,8 @@ fn once(
         }
     };
     if let Some(vmlinux) = kernel.dwarf.as_deref().filter(|_| !judged.recorded.is_empty()) {
-        folder.write(STACKS, Symbols::read(vmlinux)?.decode(&judged.recorded).as_bytes())?;
+        let symbols = Symbols::of_recorded(vmlinux, &judged.recorded)?;
+        folder.write(STACKS, symbols.decode(&judged.recorded).as_bytes())?;
     }
     let document = Document {
         schema: SCHEMA,

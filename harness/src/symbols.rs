@@ -1,28 +1,33 @@
 //! Addresses to functions, files, lines and inlines, out of a `vmlinux` with DWARF, printed as the kernel's
 //! `scripts/decode_stacktrace.sh` and `scripts/faddr2line` print them.
 
+mod dwarf;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::{fs, io};
 
 use addr2line::Context;
-use gimli::{EndianRcSlice, RunTimeEndian};
-use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
 
 use crate::fault::{Blame, Fault};
 use crate::normalize::count;
 use crate::results::Recorded;
 use crate::stack::{Stack, in_kernel};
 
-type Reader = EndianRcSlice<RunTimeEndian>;
+/// Start, size and name.
+type Function = (u64, u64, String);
+
+/// A function whose file every kernel has at the same place of its tree: `init/main.c`.
+const LANDMARK: &str = "start_kernel";
 
 /// The symbols of one kernel.
 pub struct Symbols {
-    context: Context<Reader>,
-    /// Start, size and name of each function, by start.
-    functions: Vec<(u64, u64, String)>,
+    context: Context<dwarf::Reader>,
+    /// By start.
+    functions: Vec<Function>,
     /// The source tree as the compiler saw it, with a final slash.
     tree: String,
 }
@@ -97,27 +102,37 @@ impl std::fmt::Debug for Symbols {
 }
 
 impl Symbols {
-    /// Reads a `vmlinux`.
+    /// Reads of a `vmlinux` what the decoding of these addresses needs: all its functions, and the DWARF of the
+    /// compilation units that hold them. The whole of it is some hundred megabytes.
     ///
     /// # Errors
     /// See [`SymbolsError`].
-    pub fn read(vmlinux: &Path) -> Result<Self, SymbolsError> {
+    pub fn read(vmlinux: &Path, addresses: impl IntoIterator<Item = u64>) -> Result<Self, SymbolsError> {
         let path = || vmlinux.to_owned();
-        let bytes = fs::read(vmlinux).map_err(|source| SymbolsError::Unreadable { path: path(), source })?;
+        let file = File::open(vmlinux).map_err(|source| SymbolsError::Unreadable { path: path(), source })?;
         let elf = |source| SymbolsError::Elf { path: path(), source };
-        let file = object::File::parse(&*bytes).map_err(elf)?;
-        let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
-        let section = |id: gimli::SectionId| -> Result<Reader, object::Error> {
-            let found =
-                file.section_by_name(id.name()).map(|section| section.uncompressed_data()).transpose()?;
-            Ok(EndianRcSlice::new(Rc::from(&*found.unwrap_or(Cow::Borrowed(&[]))), endian))
-        };
-        let dwarf = gimli::Dwarf::load(section).map_err(elf)?;
-        let context =
-            Context::from_dwarf(dwarf).map_err(|source| SymbolsError::Dwarf { path: path(), source })?;
-        let mut symbols = Self { context, functions: functions(&file), tree: String::new() };
+        let cache = ReadCache::new(file);
+        let file = object::File::parse(&cache).map_err(elf)?;
+        let functions = functions(&file);
+        // A return address may be the first of another unit than its call's.
+        let mut wanted: Vec<u64> = addresses.into_iter().flat_map(|at| [at, at.wrapping_sub(1)]).collect();
+        wanted.extend(start_of(&functions, LANDMARK));
+        let context = dwarf::of(&file, &cache, &wanted).map_err(|fault| match fault {
+            dwarf::Fault::Elf(source) => elf(source),
+            dwarf::Fault::Dwarf(source) => SymbolsError::Dwarf { path: path(), source },
+        })?;
+        let mut symbols = Self { context, functions, tree: String::new() };
         symbols.tree = symbols.tree().unwrap_or_default();
         Ok(symbols)
+    }
+
+    /// The symbols that [`Self::decode`] needs.
+    ///
+    /// # Errors
+    /// See [`SymbolsError`].
+    pub fn of_recorded(vmlinux: &Path, recorded: &[Recorded]) -> Result<Self, SymbolsError> {
+        let stacks = recorded.iter().flat_map(|probe| &probe.parsed.stacks);
+        Self::read(vmlinux, stacks.flat_map(|stack| &stack.frames).filter_map(|frame| frame.address))
     }
 
     /// Where an address of a stack is; `None` outside of the kernel's own functions. Of a return address the
@@ -170,8 +185,7 @@ impl Symbols {
 
     /// As faddr2line finds it: `start_kernel` is in `init/main.c`.
     fn tree(&self) -> Option<String> {
-        let (start, ..) = self.functions.iter().find(|(.., name)| name == "start_kernel")?;
-        let line = self.lines(*start).pop()?;
+        let line = self.lines(start_of(&self.functions, LANDMARK)?).pop()?;
         line.file.strip_suffix("init/main.c").map(ToOwned::to_owned)
     }
 }
@@ -206,13 +220,17 @@ impl Place {
     }
 }
 
+fn start_of(functions: &[Function], name: &str) -> Option<u64> {
+    functions.iter().find(|(.., known)| known == name).map(|(start, ..)| *start)
+}
+
 /// The functions of the symbol table. A label without a size reaches to the next one.
-fn functions(file: &object::File<'_>) -> Vec<(u64, u64, String)> {
-    let text = |symbol: &object::Symbol<'_, '_>| {
+fn functions<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> Vec<Function> {
+    let text = |symbol: &object::Symbol<'data, '_, R>| {
         let code = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
         code.is_some_and(|section| section.kind() == object::SectionKind::Text)
     };
-    let wanted = |symbol: &object::Symbol<'_, '_>| {
+    let wanted = |symbol: &object::Symbol<'data, '_, R>| {
         symbol.kind() == SymbolKind::Text || symbol.kind() == SymbolKind::Label
     };
     let symbols = file.symbols().filter(|symbol| wanted(symbol) && text(symbol));
@@ -220,7 +238,7 @@ fn functions(file: &object::File<'_>) -> Vec<(u64, u64, String)> {
         let name = symbol.name().ok().filter(|name| !name.is_empty() && !name.starts_with('.'))?;
         Some((symbol.address(), symbol.size(), name.to_owned()))
     });
-    let mut functions: Vec<_> = named.collect();
+    let mut functions: Vec<Function> = named.collect();
     // Of several names at one place the one with a size, which is the function's.
     functions.sort_by(|one, other| (one.0, other.1, &one.2).cmp(&(other.0, one.1, &other.2)));
     functions.dedup_by_key(|(start, ..)| *start);
@@ -304,9 +322,9 @@ mod tests {
     fn what_is_no_vmlinux_is_a_fault_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vmlinux.debug");
-        assert!(matches!(Symbols::read(&path), Err(SymbolsError::Unreadable { .. })));
-        fs::write(&path, "no ELF").unwrap();
-        let error = Symbols::read(&path).unwrap_err();
+        assert!(matches!(Symbols::read(&path, []), Err(SymbolsError::Unreadable { .. })));
+        std::fs::write(&path, "no ELF").unwrap();
+        let error = Symbols::read(&path, []).unwrap_err();
         assert!(error.to_string().ends_with("vmlinux.debug is no ELF file"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use object::elf::{self, FileHeader64};
 use object::read::elf::NoteIterator;
-use object::{Endianness, Object, ObjectSection};
+use object::{Endianness, Object, ObjectSection, ReadRef};
 
 use super::KernelError;
 use crate::arch::Arch;
@@ -50,7 +50,7 @@ pub(crate) fn read(path: &Path) -> Result<Image, KernelError> {
 ///
 /// # Errors
 /// It is no ELF file.
-pub(crate) fn build_id(elf: &[u8]) -> Result<Option<Vec<u8>>, object::Error> {
+pub(crate) fn build_id<'data>(elf: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, object::Error> {
     Ok(object::File::parse(elf)?.build_id()?.map(<[u8]>::to_vec))
 }
 
@@ -59,7 +59,10 @@ pub(crate) fn build_id(elf: &[u8]) -> Result<Option<Vec<u8>>, object::Error> {
 ///
 /// # Errors
 /// `elf` is no ELF file.
-pub(crate) fn build_id_of_notes(elf: &[u8], notes: &[u8]) -> Result<Option<Vec<u8>>, object::Error> {
+pub(crate) fn build_id_of_notes<'data>(
+    elf: impl ReadRef<'data>,
+    notes: &[u8],
+) -> Result<Option<Vec<u8>>, object::Error> {
     let endian = object::File::parse(elf)?.endianness();
     let mut notes = NoteIterator::<FileHeader64<Endianness>>::new(endian, 4, notes)?;
     while let Ok(Some(note)) = notes.next() {

@@ -1,7 +1,10 @@
 //! The truth: gdb, from outside, with the kernel's own DWARF ([`Machine::watch`]). The guest is only asked whether
 //! it is the kernel that the DWARF is of.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+
+use object::ReadCache;
 
 use super::{Asker, COMMAND_LIMIT, Capture, Format, Outside, ProbeError};
 use crate::kernel::{build_id, build_id_of_notes};
@@ -64,10 +67,12 @@ impl Truth {
 fn same_build(vmlinux: &Path, notes: &[u8]) -> Result<(), GdbError> {
     let unreadable =
         |error: object::Error| GdbError::Unreadable { path: vmlinux.into(), why: error.to_string() };
-    let bytes = std::fs::read(vmlinux)
+    let file = File::open(vmlinux)
         .map_err(|error| GdbError::Unreadable { path: vmlinux.into(), why: error.to_string() })?;
-    let ours = build_id(&bytes).map_err(unreadable)?;
-    let theirs = build_id_of_notes(&bytes, notes).map_err(unreadable)?;
+    // With its DWARF it is some hundred megabytes, of which the notes are a few bytes.
+    let file = ReadCache::new(file);
+    let ours = build_id(&file).map_err(unreadable)?;
+    let theirs = build_id_of_notes(&file, notes).map_err(unreadable)?;
     match (ours, theirs) {
         (Some(ours), Some(theirs)) if ours != theirs => {
             let why = format!("its build id is {}, the guest's is {}", hex(&ours), hex(&theirs));

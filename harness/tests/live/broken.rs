@@ -20,7 +20,7 @@ const TRIGGER: &str = "/isam/user/eoe_filter -n lo -t tap0 -E";
 
 pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial> {
     let cases: [(&str, fn()); 11] = [
-        ("nothing_broken_ends_0", nothing_broken),
+        ("nothing_broken_ends_0_in_64_mib", nothing_broken),
         ("the_json_document_fits_its_schema", json_fits_its_schema),
         ("a_frame_changed_in_a_snapshot_is_drift", changed_frame),
         ("a_wrong_ftrace_option_is_drift", wrong_option),
@@ -53,7 +53,23 @@ fn start(replica: &Replica) -> Child {
 }
 
 fn nothing_broken() {
-    run(&Replica::new()).expect(0, &["verdict: match", "truncated", "ftrace_graph_call"]);
+    let replica = Replica::new();
+    let mut kshot = start(&replica);
+    let mut peak = 0;
+    until("the end of kshot", || {
+        peak = peak.max(peak_memory_kib(kshot.id()));
+        kshot.try_wait().unwrap()
+    });
+    Ended::of(kshot.wait_with_output().unwrap())
+        .expect(0, &["verdict: match", "truncated", "ftrace_graph_call"]);
+    assert!((1..=64 << 10).contains(&peak), "{peak} KiB of memory at most");
+}
+
+/// The most memory that a process had resident, without its children (proc_pid_status(5)).
+fn peak_memory_kib(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.map_or(0, |peak| peak.trim().trim_end_matches(" kB").parse().unwrap())
 }
 
 fn changed_frame() {

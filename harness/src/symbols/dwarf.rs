@@ -1,0 +1,103 @@
+//! DWARF in parts: of `.debug_info`, by far the largest section, only the compilation units that hold certain
+//! addresses, found by `.debug_aranges` (DWARF 5, section 6.1.2).
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use addr2line::Context;
+use gimli::{DebugAranges, EndianRcSlice, EndianSlice, RunTimeEndian, SectionId};
+use object::read::ReadRef;
+use object::{CompressionFormat, Object, ObjectSection};
+
+pub(super) type Reader = EndianRcSlice<RunTimeEndian>;
+
+/// What cannot be read.
+pub(super) enum Fault {
+    Elf(object::Error),
+    Dwarf(gimli::Error),
+}
+
+impl From<object::Error> for Fault {
+    fn from(error: object::Error) -> Self {
+        Self::Elf(error)
+    }
+}
+
+impl From<gimli::Error> for Fault {
+    fn from(error: gimli::Error) -> Self {
+        Self::Dwarf(error)
+    }
+}
+
+/// The DWARF that holds `addresses`; all of it where there is no `.debug_aranges` to go by (clang writes none)
+/// or `.debug_info` is compressed.
+pub(super) fn of<'data, R: ReadRef<'data>>(
+    file: &object::File<'data, R>,
+    bytes: R,
+    addresses: &[u64],
+) -> Result<Context<Reader>, Fault> {
+    let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
+    let load = |id: SectionId| -> Result<Reader, Fault> {
+        let part = match id {
+            SectionId::DebugInfo => units(file, bytes, endian, addresses)?,
+            // Where variables are is of no interest here.
+            SectionId::DebugLoc | SectionId::DebugLocLists => Some(Vec::new()),
+            _ => None,
+        };
+        let data = match part {
+            Some(part) => Cow::Owned(part),
+            None => section(file, id)?,
+        };
+        Ok(EndianRcSlice::new(Rc::from(&*data), endian))
+    };
+    Ok(Context::from_dwarf(gimli::Dwarf::load(load)?)?)
+}
+
+/// The units of `.debug_info` that hold one of `addresses`, one after the other. A unit refers to other sections
+/// by their own offsets and to itself by offsets from its start, so it can be moved. `None` where they cannot be
+/// told apart.
+fn units<'data, R: ReadRef<'data>>(
+    file: &object::File<'data, R>,
+    bytes: R,
+    endian: RunTimeEndian,
+    addresses: &[u64],
+) -> Result<Option<Vec<u8>>, Fault> {
+    let aranges = section(file, SectionId::DebugAranges)?;
+    let Some(info) = file.section_by_name(SectionId::DebugInfo.name()) else { return Ok(None) };
+    let place = info.compressed_file_range()?;
+    if aranges.is_empty() || place.format != CompressionFormat::None {
+        return Ok(None);
+    }
+    let truncated = || Fault::Dwarf(gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(0)));
+    let read = |offset: u64, size: u64| {
+        let end = offset.checked_add(size).filter(|end| *end <= place.uncompressed_size);
+        let at = end.and_then(|_| place.offset.checked_add(offset)).ok_or_else(truncated)?;
+        bytes.read_bytes_at(at, size).map_err(|()| truncated())
+    };
+    let mut wanted = Vec::new();
+    let aranges = DebugAranges::new(&aranges, endian);
+    let mut headers = aranges.headers();
+    while let Some(header) = headers.next()? {
+        let mut entries = header.entries();
+        while let Some(entry) = entries.next()? {
+            if addresses.iter().any(|at| entry.range().begin <= *at && *at < entry.range().end) {
+                let start = header.debug_info_offset().0 as u64;
+                // The unit's length counts from behind itself: 4 bytes, or 12 in 64-bit DWARF.
+                let mut head = EndianSlice::new(read(start, 12)?, endian);
+                let (length, format) = gimli::Reader::read_initial_length(&mut head)?;
+                let size = (length as u64).checked_add(format.initial_length_size().into());
+                wanted.extend_from_slice(read(start, size.ok_or_else(truncated)?)?);
+                break;
+            }
+        }
+    }
+    Ok(Some(wanted))
+}
+
+fn section<'data, R: ReadRef<'data>>(
+    file: &object::File<'data, R>,
+    id: SectionId,
+) -> Result<Cow<'data, [u8]>, object::Error> {
+    let section = file.section_by_name(id.name());
+    Ok(section.map(|section| section.uncompressed_data()).transpose()?.unwrap_or(Cow::Borrowed(&[])))
+}
