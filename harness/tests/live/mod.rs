@@ -6,6 +6,7 @@
 
 mod broken;
 mod evidence;
+mod mutants;
 #[path = "../support/mod.rs"]
 mod support;
 mod truth;
@@ -43,6 +44,7 @@ fn trials(workspace: &Workspace) -> Vec<Trial> {
     let mut trials = broken::trials(workspace, &catalogue);
     trials.extend(evidence::trials(workspace, &catalogue));
     trials.extend(truth::trials(workspace, &catalogue));
+    trials.extend(mutants::trials(workspace, &catalogue));
     for id in ids {
         match Scenario::load(&workspace.scenarios(), &id, &catalogue.names()) {
             Ok(scenario) => trials.extend(of_scenario(workspace, &catalogue, &scenario)),
