@@ -108,6 +108,18 @@ fn a_kernel_file_that_is_none_ends_128() {
 }
 
 #[test]
+fn a_check_on_a_kernel_that_no_scenario_names_ends_128_and_says_what_does_run_it() {
+    let replica = Replica::new();
+    replica.run(&["check", "tunsetiff/static_ftrace", "--kernel", "mips64-6.1"]).expect(
+        128,
+        &[
+            "no scenario of those is for kernel `mips64-6.1`",
+            "kshot run tunsetiff/static_ftrace --kernel mips64-6.1",
+        ],
+    );
+}
+
+#[test]
 fn a_comparison_takes_one_kernel_a_side() {
     let replica = Replica::new();
     replica
