@@ -21,6 +21,7 @@ pub mod document; // the result document, `run.json`
 
 pub mod symbols; // addresses to functions, files, lines and inlines, with DWARF
 pub mod run; // the walk
+pub mod bisect; // where a stack changed, over versions and commits
 pub mod report; // tables for people
 pub mod commands; // one file a verb
 pub mod exit; // the exit-code table

@@ -1,0 +1,127 @@
+//! How many runs a mark takes, and how likely a result is wrong.
+//!
+//! A run of a faulty kernel *shows* the fault or stays *quiet*; a sound kernel is always quiet. One show is
+//! therefore proof, and quiet runs are not: the question is how many of them are enough. Nobody knows the rate
+//! at which the fault shows, so nothing here estimates it. The bad end is run until it has shown a fixed number
+//! of times, `k` (inverse sampling: J. B. S. Haldane, Biometrika 33, 1945); say that takes `n` runs. A kernel is
+//! held for sound after `N` quiet runs, where `N` is the least number with
+//!
+//! ```text
+//! C(n-1, k-1) / C(n+N-1, k-1)  <=  level
+//! ```
+//!
+//! The left side is Fisher's exact test (R. A. Fisher, The Design of Experiments, 1935) with the bad end's last
+//! run fixed as a show: if a kernel had the fault at the very rate of the bad end, the `k-1` other shows among
+//! `n+N-1` exchangeable runs would all have to lie in the first `n-1`.
+//!
+//! It holds for every rate `p`, not only on average over some prior. A faulty kernel is passed with probability
+//! `sum over n of P(n) (1-p)^N(n)`, where `P(n) = C(n-1,k-1) p^k (1-p)^(n-k)`. Each term is the left side above
+//! times the probability that the `k`-th show comes at run `n+N(n)`. `N` grows with `n`, so those are different
+//! runs, their probabilities sum to at most 1, and the whole is at most `level`.
+//!
+//! A search may hold several kernels for sound before it ends. The first such proof gets half of the accepted
+//! error, the next a quarter, and so on ([`share`]), so all together stay within it, however many there are.
+//! What is assumed: runs are independent, a sound kernel never shows, and the fault shows at every faulty
+//! kernel at least as often as at the bad end.
+
+use serde::{Deserialize, Serialize};
+
+/// The bad end's runs: it was run until it had shown `shows` times, which took `runs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// How often the fault showed.
+    pub shows: u32,
+    /// In how many runs, the last one a show.
+    pub runs: u32,
+}
+
+impl Rate {
+    /// The probability of at most this that a kernel with the fault stays quiet in `quiet` runs.
+    pub fn hidden(self, quiet: u32) -> f64 {
+        let (n, quiet) = (f64::from(self.runs), f64::from(quiet));
+        (1..self.shows).map(|i| (n - f64::from(i)) / (n + quiet - f64::from(i))).product()
+    }
+
+    /// How many quiet runs bring [`Self::hidden`] to `level` or below; at least one.
+    pub fn quiet_needed(self, level: f64) -> u32 {
+        (1..).find(|&quiet| self.hidden(quiet) <= level).unwrap_or(u32::MAX)
+    }
+
+    /// How many quiet runs make a mark that the search goes by until it is proven or overturned: as many as
+    /// cost a fault that always shows one run.
+    pub fn quiet_for_a_mark(self) -> u32 {
+        self.quiet_needed(1.0 / f64::from(self.shows))
+    }
+}
+
+/// How often the bad end must show, so that a fault that always shows costs as many runs there as at the kernel
+/// that is held for sound: the least `k` with `1 / C(2k-1, k) <= level`.
+pub fn shows_needed(level: f64) -> u32 {
+    (2..).find(|&k| Rate { shows: k, runs: k }.hidden(k) <= level).unwrap_or(u32::MAX)
+}
+
+/// The part of the accepted `error` that proof number `attempt` (from 0) may use up.
+pub fn share(error: f64, attempt: usize) -> f64 {
+    error / 2_f64.powi(i32::try_from(attempt + 1).unwrap_or(i32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The probability that a kernel of rate `p` is passed, summed over every number of runs at the bad end.
+    fn passed(p: f64, level: f64) -> f64 {
+        let shows = shows_needed(level);
+        let mut first = p.powi(shows.cast_signed());
+        let mut sum = 0.0;
+        for runs in shows..3000 {
+            let quiet = Rate { shows, runs }.quiet_needed(level);
+            sum += first * (1.0 - p).powi(quiet.cast_signed());
+            first *= (1.0 - p) * f64::from(runs) / f64::from(runs - shows + 1);
+        }
+        sum
+    }
+
+    #[test]
+    fn a_faulty_kernel_passes_within_the_level_at_every_rate() {
+        for level in [0.1, 0.01, 0.001] {
+            for p in [0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0] {
+                let passed = passed(p, level);
+                assert!(passed <= level, "rate {p}, level {level}: {passed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_that_always_shows_costs_few_runs() {
+        let shows = shows_needed(0.005);
+        let rate = Rate { shows, runs: shows };
+        assert_eq!((shows, rate.quiet_needed(0.005), rate.quiet_for_a_mark()), (6, 5, 1));
+    }
+
+    #[test]
+    fn a_rarer_fault_costs_more() {
+        let needed = |runs| Rate { shows: 6, runs }.quiet_needed(0.005);
+        assert!(
+            needed(6) < needed(12) && needed(12) < needed(20),
+            "{} {} {}",
+            needed(6),
+            needed(12),
+            needed(20)
+        );
+        assert_eq!(needed(20), 32);
+    }
+
+    #[test]
+    fn one_quiet_run_more_never_makes_a_fault_likelier() {
+        let rate = Rate { shows: 5, runs: 17 };
+        assert!((rate.hidden(0) - 1.0).abs() < 1e-12);
+        assert!((1..100).all(|quiet| rate.hidden(quiet) < rate.hidden(quiet - 1)));
+    }
+
+    #[test]
+    fn the_shares_of_all_proofs_stay_within_the_error() {
+        let sum: f64 = (0..60).map(|attempt| share(0.01, attempt)).sum();
+        assert!(sum <= 0.01 + 1e-12, "{sum}");
+    }
+}

@@ -1,0 +1,223 @@
+//! Made-up histories that a search is tried on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+/// A history with a change in it, as a driver would find it.
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) plan: Plan,
+    /// What each node shows when it shows something; nodes that are not here are quiet.
+    pub(super) faulty: BTreeMap<usize, String>,
+    /// How often a faulty node shows it.
+    pub(super) rate: f64,
+    /// Nodes that do not build or boot.
+    pub(super) broken: BTreeSet<usize>,
+    /// Images that several nodes share.
+    pub(super) images: BTreeMap<usize, String>,
+    /// How often the host fails.
+    pub(super) host: f64,
+    /// Whether the change can be taken back, and put on alone.
+    pub(super) reverts: bool,
+    pub(super) applies: bool,
+    random: Random,
+}
+
+/// What a search came to, and what it cost.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) outcome: Outcome,
+    pub(super) events: Vec<Event>,
+}
+
+/// SplitMix64 (Steele, Lea, Flood, 2014).
+#[derive(Clone, Debug)]
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % limit as u64).unwrap()
+    }
+
+    pub(super) fn chance(&mut self, probability: f64) -> bool {
+        (self.below(1 << 30) as f64) < probability * f64::from(1 << 30)
+    }
+}
+
+impl World {
+    /// `length` nodes in a row; the fault begins at `culprit`.
+    pub(super) fn row(length: usize, culprit: usize) -> Self {
+        let mut world = Self::of(History::linear(length), 0, length - 1);
+        world.faulty = (culprit..length).map(|node| (node, "fault".into())).collect();
+        world
+    }
+
+    /// `length` nodes in a row; the fault ends at `fix`.
+    pub(super) fn fixed(length: usize, fix: usize) -> Self {
+        let mut world = Self::of(History::linear(length), length - 1, 0);
+        world.faulty = (0..fix).map(|node| (node, "fault".into())).collect();
+        world
+    }
+
+    /// A graph; the fault begins at `culprit` and is in all that descends from it.
+    pub(super) fn graph(parents: Vec<Vec<usize>>, culprit: usize) -> Self {
+        let history = History::new(parents).unwrap();
+        let last = history.len() - 1;
+        let mut world = Self::of(history, 0, last);
+        world.faulty = (culprit..=last)
+            .filter(|&node| world.plan.history.is_ancestor(culprit, node))
+            .map(|node| (node, "fault".into()))
+            .collect();
+        world
+    }
+
+    fn of(history: History, good: usize, bad: usize) -> Self {
+        let quiet = BTreeSet::from(["quiet".to_owned()]);
+        let plan = Plan {
+            history,
+            good: vec![good],
+            bad,
+            quiet,
+            error: 0.01,
+            patience: 20,
+            flips: false,
+            checks: 0,
+        };
+        Self {
+            plan,
+            faulty: BTreeMap::new(),
+            rate: 1.0,
+            broken: BTreeSet::new(),
+            images: BTreeMap::new(),
+            host: 0.0,
+            reverts: true,
+            applies: true,
+            random: Random(1),
+        }
+    }
+
+    pub(super) fn seed(mut self, seed: u64) -> Self {
+        self.random = Random(seed);
+        self
+    }
+
+    pub(super) fn rate(mut self, rate: f64) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    pub(super) fn broken(mut self, nodes: impl IntoIterator<Item = usize>) -> Self {
+        self.broken.extend(nodes);
+        self
+    }
+
+    /// The first node whose subject is told of carries the name of the image.
+    pub(super) fn same_image(mut self, nodes: impl IntoIterator<Item = usize>) -> Self {
+        self.images.extend(nodes.into_iter().map(|node| (node, "shared".into())));
+        self
+    }
+
+    /// Runs the search to its end.
+    pub(super) fn search(mut self) -> Told {
+        let mut search = Search::new(self.plan.clone());
+        let mut built = BTreeSet::new();
+        for _ in 0..100_000 {
+            match search.next() {
+                Next::Done(outcome) => return Told { outcome, events: search.events().to_vec() },
+                Next::Run { subject, purpose, .. } => {
+                    assert!(
+                        !self.known(&search, subject, purpose),
+                        "{subject:?} is known, and asked for {purpose:?}"
+                    );
+                    let event = self.answer(subject, purpose, &mut built);
+                    search.record(event);
+                }
+            }
+        }
+        panic!("the search does not end");
+    }
+
+    /// Whether a halving step asks for what follows from the marks it has.
+    fn known(&self, search: &Search, subject: Subject, purpose: Purpose) -> bool {
+        let (Subject::At(node), Purpose::Mark) = (subject, purpose) else { return false };
+        search.events().iter().any(|event| match event {
+            Event::Ran { subject: Subject::At(ran), state, .. } => {
+                *ran == node && !self.plan.quiet.is_empty() && !self.plan.quiet.contains(state)
+            }
+            Event::CannotTell { subject: Subject::At(ran), .. } => *ran == node,
+            _ => false,
+        })
+    }
+
+    fn answer(&mut self, subject: Subject, purpose: Purpose, built: &mut BTreeSet<Subject>) -> Event {
+        if self.random.chance(self.host) {
+            return Event::HostFault { why: "no space left".into() };
+        }
+        let works = match subject {
+            Subject::At(node) => !self.broken.contains(&node),
+            Subject::Reverted(_) => self.reverts,
+            Subject::Applied(_) => self.applies,
+        };
+        if !works {
+            return Event::CannotTell { subject, why: "it does not build".into() };
+        }
+        if let Subject::At(node) = subject
+            && let Some(image) = self.images.get(&node)
+            && built.insert(subject)
+        {
+            return Event::Built { subject, image: image.clone() };
+        }
+        let (older, newer) = (self.plan.good[0].min(self.plan.bad), self.plan.good[0].max(self.plan.bad));
+        let fault = match subject {
+            Subject::At(node) => self.faulty.get(&node),
+            // The change alone makes the difference.
+            Subject::Reverted(_) => self.faulty.get(&older),
+            Subject::Applied(_) => self.faulty.get(&newer),
+        };
+        let shows = fault.filter(|_| self.random.chance(self.rate)).cloned();
+        Event::Ran { subject, purpose, state: shows.unwrap_or_else(|| "quiet".into()) }
+    }
+}
+
+impl Told {
+    /// How often something was booted.
+    pub(super) fn boots(&self) -> usize {
+        self.events
+            .iter()
+            .filter(|event| matches!(event, Event::Ran { .. } | Event::CannotTell { .. }))
+            .count()
+    }
+
+    /// How many different nodes were marked on the way.
+    pub(super) fn marked(&self) -> usize {
+        let marked = self.events.iter().filter_map(|event| match event {
+            Event::Ran { subject, purpose: Purpose::Mark, .. } => Some(*subject),
+            _ => None,
+        });
+        marked.collect::<BTreeSet<_>>().len()
+    }
+
+    pub(super) fn skipped(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::CannotTell { .. })).count()
+    }
+
+    /// The suspects of each change.
+    pub(super) fn suspects(&self) -> Vec<Vec<usize>> {
+        match &self.outcome {
+            Outcome::Found { changes, .. } => changes.iter().map(|change| change.suspects.clone()).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn change(&self) -> &Change {
+        match &self.outcome {
+            Outcome::Found { changes, .. } if changes.len() == 1 => &changes[0],
+            other => panic!("{other:?}"),
+        }
+    }
+}
