@@ -26,7 +26,7 @@ use crate::verdict;
 use crate::workspace::Workspace;
 
 /// The file of the run folder that holds every stack decoded, where there is DWARF.
-const STACKS: &str = "stacks.txt";
+pub(crate) const STACKS: &str = "stacks.txt";
 
 /// What a run may be asked beyond scenario and kernel.
 #[derive(Clone, Copy, Debug)]

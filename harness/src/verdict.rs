@@ -70,6 +70,19 @@ pub fn fold(verdicts: &[Verdict]) -> Verdict {
     Verdict { word: Word::Unstable, why }
 }
 
+/// The names of the claims and silences that do not hold, whatever is known of them.
+pub fn failing(evidence: &Evidence<'_>) -> Vec<String> {
+    let unknown = Evidence { known: &[], ..*evidence };
+    let claims =
+        unknown.claims.iter().filter(|claim| of_claim(claim, &unknown).is_some()).map(|claim| &claim.name);
+    let silences = unknown
+        .silences
+        .iter()
+        .filter(|silence| kept(silence, unknown.console).is_err())
+        .map(|silence| &silence.name);
+    claims.chain(silences).cloned().collect()
+}
+
 fn of_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<(Word, String)> {
     let name = &claim.name;
     let Some(probe) = evidence.probes.iter().find(|probe| probe.name == claim.probe) else {

@@ -18,6 +18,9 @@ fn help_names_every_verb_and_exit_code() {
         0,
         &[
             "run",
+            "bisect",
+            "bisect-step",
+            "verdict",
             "check",
             "compare",
             "list",
@@ -196,4 +199,64 @@ fn the_doctor_names_what_is_missing_and_the_command_that_mends_it() {
     fs::create_dir(&empty).unwrap();
     let output = replica.kshot(&["doctor"]).env("PATH", &empty).output().unwrap();
     Ended::of(output).expect(131, &["qemu-system-mips64", "apt-get install", "qemu-system-mips"]);
+}
+
+/// A git tree with two commits: `start` and, on `main`, one more.
+fn with_tree() -> Replica {
+    let replica = Replica::new();
+    let script = "git init -q -b main tree && cd tree && git config user.name a && git config user.email a@b \
+                  && git commit -q --allow-empty -m one && git tag start && git commit -q --allow-empty -m two";
+    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(replica.path(".")).status();
+    assert!(made.unwrap().success());
+    replica
+}
+
+const HUNT: [&str; 4] = ["bisect", "tunsetiff/func_stack_trace", "--like", "mips64-6.1"];
+
+#[test]
+fn a_hunt_says_what_its_command_line_lacks() {
+    let replica = with_tree();
+    let hunt = |more: &[&str]| replica.run(&[&HUNT[..], more].concat());
+    hunt(&["--good", "6.1.1"]).expect(128, &["neither --bad nor --new is given"]);
+    hunt(&["--good", "6.1.1", "--bad", "6.1.2"]).expect(128, &["neither --versions nor --git is given"]);
+    hunt(&["--git", "tree", "--bad", "main"]).expect(128, &["--good is not given"]);
+    hunt(&["--git", "tree", "--good", "nothing", "--bad", "main"]).expect(128, &["has no commit `nothing`"]);
+    hunt(&["--git", "images", "--good", "a", "--bad", "b"]).expect(128, &["is in no git repository"]);
+    hunt(&["--git", "tree", "--good", "main", "--bad", "main"]).expect(128, &["both ends are the same"]);
+    hunt(&["--error", "0.7"]).expect(128, &["a probability below 0.5"]);
+    hunt(&["--text", "(", "--git", "tree", "--good", "start", "--bad", "main"])
+        .expect(128, &["no regular expression"]);
+    hunt(&["--claim", "perv", "--bad", "main"]).expect(128, &["has no claim `perv`; it has", "perf"]);
+    hunt(&["--only", "perv", "--bad", "main"]).expect(128, &["has no probe `perv`", "it has"]);
+    hunt(&["--text", "a", "--shell", "b"]).expect(128, &["cannot be used with"]);
+}
+
+#[test]
+fn a_hunt_takes_no_configuration_from_a_prebuilt_kernel() {
+    let like = ["bisect", "tunsetiff/func_stack_trace", "--like", "mips64el-6.1-debian", "--bad", "x"];
+    with_tree().run(&like).expect(128, &["is a prebuilt package", "--like mips64-6.1"]);
+}
+
+#[test]
+fn there_is_nothing_to_go_on_with_where_nothing_was_cut_off() {
+    let replica = Replica::new();
+    replica.run(&["bisect", "--resume"]).expect(128, &["no unfinished bisection in"]);
+    replica.run(&["bisect", "--resume", "images"]).expect(131, &["bisect.json"]);
+}
+
+#[test]
+fn a_verdict_of_a_file_that_is_no_kernel_ends_128() {
+    let replica = Replica::new();
+    fs::write(replica.path("text"), "no kernel").unwrap();
+    replica.run(&["verdict", "tunsetiff/leaf", "--image", "text"]).expect(128, &["is no kernel to boot"]);
+}
+
+#[test]
+fn a_step_outside_of_a_git_tree_is_no_mark() {
+    let replica = Replica::new();
+    let step = replica.run(&["bisect-step", "tunsetiff/leaf", "--like", "mips64-6.1", "--tree", "."]);
+    step.expect(128, &["is in no git repository", "name the git tree"]);
+    let missing =
+        replica.run(&["bisect-step", "tunsetiff/leaf", "--like", "mips64-6.1", "--tree", "nowhere"]);
+    missing.expect(128, &["is in no git repository"]);
 }

@@ -1,10 +1,13 @@
 //! The command line: one file a verb. Verbs write to the streams they are given and return how they ended.
 
+mod bisect;
+mod bisect_step;
 mod check;
 mod compare;
 mod doctor;
 mod list;
 mod provision;
+mod question;
 mod run;
 mod schema;
 mod select;
@@ -18,6 +21,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::artifacts::ArtifactsError;
+use crate::bisect::{HuntError, QuestionError};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::kernel::KernelError;
@@ -54,6 +58,12 @@ enum Verb {
     Compare(compare::Args),
     /// Show the scenarios, the kernels, and which kernels are provisioned
     List(list::Args),
+    /// Find where a stack changed, over versions or commits
+    Bisect(Box<bisect::Args>),
+    /// Build the tree that one stands in and judge it: for `git bisect run`
+    BisectStep(bisect_step::StepArgs),
+    /// Judge a kernel of one's own, and answer by the exit code
+    Verdict(bisect_step::VerdictArgs),
     /// Download or build kernels and the guest's userland
     Provision(provision::Args),
     /// Read scenarios and report their faults, without booting
@@ -105,6 +115,12 @@ enum CommandError {
     /// A run.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A hunt.
+    #[error(transparent)]
+    Hunt(#[from] HuntError),
+    /// What is to be judged.
+    #[error(transparent)]
+    Question(#[from] QuestionError),
     /// A run folder.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
@@ -121,6 +137,8 @@ impl Fault for CommandError {
             Self::Scenario(error) => error.blame(),
             Self::Kernel(error) => error.blame(),
             Self::Run(error) => error.blame(),
+            Self::Hunt(error) => error.blame(),
+            Self::Question(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
             Self::Output(_) => Blame::Infra,
         }
@@ -133,6 +151,8 @@ impl Fault for CommandError {
             Self::Scenario(error) => error.hint(),
             Self::Kernel(error) => error.hint(),
             Self::Run(error) => error.hint(),
+            Self::Hunt(error) => error.hint(),
+            Self::Question(error) => error.hint(),
             Self::Artifacts(error) => error.hint(),
             Self::Output(_) => None,
         }
@@ -166,6 +186,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
         Verb::Check(args) => args.execute(&mut streams),
         Verb::Compare(args) => args.execute(&mut streams),
         Verb::List(args) => args.execute(&mut streams),
+        Verb::Bisect(args) => args.execute(&mut streams),
+        Verb::BisectStep(args) => args.execute(&mut streams),
+        Verb::Verdict(args) => args.execute(&mut streams),
         Verb::Provision(args) => args.execute(&mut streams),
         Verb::Validate(args) => args.execute(&mut streams),
         Verb::Shell(args) => args.execute(&mut streams),

@@ -133,7 +133,36 @@ impl Fault for AptError {
     }
 }
 
+impl AptError {
+    /// Whether the archive does not hold it, whatever its index says.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Self::NotThere { .. } => true,
+            // `404  Not Found [IP: 203.0.113.80 80]`
+            Self::Download { source, .. } => {
+                matches!(&**source, StepError::Failed { tail, .. } if tail.contains("404"))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Wanted<'_> {
+    /// The versions of it that the archive's index has, oldest first.
+    ///
+    /// # Errors
+    /// [`AptError`].
+    pub(crate) fn listed(&self, cache: &Cache, progress: &Progress) -> Result<Vec<String>, AptError> {
+        let apt = Apt::open(self, cache, progress)?;
+        if !apt.has_index() {
+            let _task = progress.task(format!("read the index of {}", self.suite), 0);
+            apt.update()?;
+        }
+        let mut versions = apt.versions(self);
+        versions.reverse();
+        Ok(versions)
+    }
+
     /// Downloads it, unless that was done before; the answer is the folder that holds its files.
     ///
     /// # Errors

@@ -30,9 +30,44 @@ pub(super) fn build(
     let (source, objects) = (folder.join("source"), folder.join("build"));
     let tree = source::unpack(entry, images, cache, progress, &mut log, &source)?;
     fs::create_dir_all(&objects).map_err(KernelError::io("create", &objects))?;
-    let make = |targets: &[&str]| kbuild(entry.arch, &tree.path, &objects, targets);
+    let lost = compile(entry, images, progress, &mut log, &tree.path, &objects)?;
+    let release = keep(entry, &mut log, &objects, folder)?;
+    for used in [source, objects] {
+        fs::remove_dir_all(&used).map_err(KernelError::io("remove", &used))?;
+    }
+    Ok(Made { release, version: tree.version, lost })
+}
 
-    configure(entry, images, &mut log, &objects, &make)?;
+/// As [`build`], of the source tree `tree`, in a folder `objects` that other versions of it were built in.
+///
+/// # Errors
+/// [`KernelError`].
+pub(super) fn rebuild(
+    entry: &KernelEntry,
+    images: &Images,
+    cache: &Cache,
+    progress: &Progress,
+    (tree, objects): (&Path, &Path),
+    folder: &Path,
+) -> Result<Made, KernelError> {
+    let mut log = Log::create(cache, &format!("kernel-{}", entry.name)).map_err(KernelError::step(entry))?;
+    fs::create_dir_all(objects).map_err(KernelError::io("create", objects))?;
+    let lost = compile(entry, images, progress, &mut log, tree, objects)?;
+    let release = keep(entry, &mut log, objects, folder)?;
+    Ok(Made { release, version: None, lost })
+}
+
+/// Configures and builds; the answer is the lines of fragments that did not survive.
+fn compile(
+    entry: &KernelEntry,
+    images: &Images,
+    progress: &Progress,
+    log: &mut Log,
+    tree: &Path,
+    objects: &Path,
+) -> Result<Vec<String>, KernelError> {
+    let make = |targets: &[&str]| kbuild(entry.arch, tree, objects, targets);
+    let lost = configure(entry, images, log, objects, &make)?;
     let task = progress.task(format!("build {}", entry.name), entry.objects);
     let mut done = 0;
     log.run_watched("kbuild", &make(&["vmlinux"]), |line| {
@@ -41,31 +76,34 @@ pub(super) fn build(
             task.at(done, object);
         }
     })
-    .map_err(&step)?;
-
-    let built = objects.join("vmlinux");
-    let strip = format!("{}-objcopy", entry.arch.row().triplet);
-    log.run("objcopy", &cmd!(strip, "--strip-debug", &built, folder.join("vmlinux"))).map_err(&step)?;
-    for (from, to) in [("vmlinux", "vmlinux.debug"), (".config", "config"), ("System.map", "System.map")] {
-        let from = objects.join(from);
-        fs::rename(&from, folder.join(to)).map_err(KernelError::io("move", &from))?;
-    }
-    for used in [source, objects] {
-        fs::remove_dir_all(&used).map_err(KernelError::io("remove", &used))?;
-    }
-    let boot = folder.join("vmlinux");
-    let nothing = || KernelError::NotAKernel { path: boot.clone(), why: "it has no banner".into() };
-    Ok(Made { release: elf::read(&boot)?.release.ok_or_else(nothing)?, version: tree.version })
+    .map_err(KernelError::step(entry))?;
+    Ok(lost)
 }
 
-/// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and sees what became of them.
+/// Takes what is kept of a build over into `folder`; the answer is the kernel's release.
+fn keep(entry: &KernelEntry, log: &mut Log, objects: &Path, folder: &Path) -> Result<String, KernelError> {
+    let built = objects.join("vmlinux");
+    let boot = folder.join("vmlinux");
+    let strip = format!("{}-objcopy", entry.arch.row().triplet);
+    log.run("objcopy", &cmd!(strip, "--strip-debug", &built, &boot)).map_err(KernelError::step(entry))?;
+    let dwarf = elf::read(&built)?.dwarf.then_some(("vmlinux", "vmlinux.debug"));
+    for (from, to) in [(".config", "config"), ("System.map", "System.map")].into_iter().chain(dwarf) {
+        let from = objects.join(from);
+        fs::copy(&from, folder.join(to)).map_err(KernelError::io("copy", &from))?;
+    }
+    let nothing = || KernelError::NotAKernel { path: boot.clone(), why: "it has no banner".into() };
+    elf::read(&boot)?.release.ok_or_else(nothing)
+}
+
+/// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and sees what became of them: the
+/// lines that did not survive, where that is no error.
 fn configure(
     entry: &KernelEntry,
     images: &Images,
     log: &mut Log,
     objects: &Path,
     make: &dyn Fn(&[&str]) -> Expression,
-) -> Result<(), KernelError> {
+) -> Result<Vec<String>, KernelError> {
     let mut merged = String::new();
     let mut fragments = Vec::new();
     for (name, path) in source::config_files(entry, images) {
@@ -82,8 +120,14 @@ fn configure(
 
     let path = objects.join(".config");
     let config = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
-    match kconfig::lost(&fragments, &config) {
-        None => Ok(()),
+    let (fatal, told): (Vec<_>, Vec<_>) = kconfig::lost(&fragments, &config).into_iter().partition(|lost| {
+        entry.required.as_ref().is_none_or(|required| required.iter().any(|one| lost.is_of(one)))
+    });
+    match fatal.into_iter().next() {
+        None => Ok(told
+            .into_iter()
+            .map(|lost| format!("{} of {}: {}", lost.line, lost.fragment, lost.found))
+            .collect()),
         Some(lost) => Err(KernelError::ConfigLost {
             kernel: entry.name.clone(),
             line: lost.line,
@@ -110,6 +154,8 @@ fn kbuild(arch: Arch, source: &Path, objects: &Path, targets: &[&str]) -> Expres
         // build id, and with that into the image.
         format!("CC={ccache}{}-gcc -fdebug-prefix-map={}=.", row.triplet, here.display()),
         format!("HOSTCC={ccache}gcc"),
+        // Said to be empty, it gets no `+` for a git tree without a tag: a release is not part of a change.
+        "LOCALVERSION=".into(),
     ];
     argv.extend(targets.iter().map(|target| (*target).to_owned()));
     cmd("make", argv)

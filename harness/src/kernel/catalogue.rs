@@ -41,6 +41,8 @@ pub struct KernelEntry {
     pub patches: Vec<String>,
     /// About how many lines kbuild prints, for the progress bar; 0 where nobody counted.
     pub objects: u64,
+    /// Of the symbols that the fragments ask for, those that must survive; all of them where `None`.
+    pub required: Option<Vec<String>>,
 }
 
 /// Where a kernel comes from. Relative paths are meant from the catalogue's folder.
@@ -165,6 +167,11 @@ impl Images {
         self.root.join("kernels.yaml")
     }
 
+    /// Where versions are looked for, and what holds for some of them only.
+    pub fn versions_yaml(&self) -> PathBuf {
+        self.root.join("versions.yaml")
+    }
+
     /// Kconfig fragments.
     pub fn config_dir(&self) -> PathBuf {
         self.root.join("config")
@@ -260,7 +267,7 @@ impl RawEntry {
         if matches!(source, Source::DebianPackage(_)) && !(config.is_empty() && patches.is_empty()) {
             return Err(format!("kernel {name:?}: a prebuilt kernel takes neither config nor patches"));
         }
-        Ok(KernelEntry { name, arch, source, config, patches, objects })
+        Ok(KernelEntry { name, arch, source, config, patches, objects, required: None })
     }
 }
 

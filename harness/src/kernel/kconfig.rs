@@ -48,23 +48,34 @@ impl Fragment {
     }
 }
 
-/// The first line of the fragments that `config` does not give. A later fragment overrides an earlier one.
-pub(crate) fn lost(fragments: &[Fragment], config: &str) -> Option<Lost> {
+impl Lost {
+    /// Whether it is a line of this symbol, with `CONFIG_` or without.
+    pub(crate) fn is_of(&self, symbol: &str) -> bool {
+        let name = self.line.split('=').next().unwrap_or_default();
+        name == symbol || name.strip_prefix("CONFIG_") == Some(symbol)
+    }
+}
+
+/// The lines of the fragments that `config` does not give, in their order. A later fragment overrides an
+/// earlier one.
+pub(crate) fn lost(fragments: &[Fragment], config: &str) -> Vec<Lost> {
     let given: HashMap<&str, &str> = config.lines().filter_map(setting).collect();
     let mut wanted: HashMap<&str, (&Fragment, &Asked)> = HashMap::new();
     for fragment in fragments {
         wanted.extend(fragment.asked.iter().map(|asked| (asked.symbol.as_str(), (fragment, asked))));
     }
     let in_order = fragments.iter().flat_map(|fragment| &fragment.asked);
-    in_order.filter_map(|asked| wanted.get(asked.symbol.as_str())).find_map(|(fragment, asked)| {
-        // A symbol that is not visible at all is as good as off.
-        let found = given.get(asked.symbol.as_str()).copied().unwrap_or("n");
-        (found != asked.value && !asked.optional).then(|| Lost {
-            line: format!("{}={}", asked.symbol, asked.value),
-            fragment: fragment.name.clone(),
-            found: if found == "n" { "it is not set".into() } else { format!("it is {found}") },
-        })
-    })
+    let lost =
+        in_order.filter_map(|asked| wanted.remove(asked.symbol.as_str())).filter_map(|(fragment, asked)| {
+            // A symbol that is not visible at all is as good as off.
+            let found = given.get(asked.symbol.as_str()).copied().unwrap_or("n");
+            (found != asked.value && !asked.optional).then(|| Lost {
+                line: format!("{}={}", asked.symbol, asked.value),
+                fragment: fragment.name.clone(),
+                found: if found == "n" { "it is not set".into() } else { format!("it is {found}") },
+            })
+        });
+    lost.collect()
 }
 
 fn setting(line: &str) -> Option<(&str, &str)> {
@@ -81,7 +92,8 @@ mod tests {
 
     fn lost_of(fragment: &str, config: &str) -> Option<String> {
         let fragments = [Fragment::parse("base", "CONFIG_B=y\n"), Fragment::parse("more", fragment)];
-        lost(&fragments, config).map(|lost| format!("{} of {}: {}", lost.line, lost.fragment, lost.found))
+        let lost = lost(&fragments, config).into_iter().next();
+        lost.map(|lost| format!("{} of {}: {}", lost.line, lost.fragment, lost.found))
     }
 
     #[test]
@@ -109,6 +121,16 @@ mod tests {
         assert!(
             lost_of("# optional\nCONFIG_A=y\nCONFIG_C=y\n", "CONFIG_B=y\n").unwrap().starts_with("CONFIG_C")
         );
+    }
+
+    #[test]
+    fn every_line_that_did_not_survive_is_named_once() {
+        let fragments = [
+            Fragment::parse("a", "CONFIG_A=y\nCONFIG_B=y\n"),
+            Fragment::parse("b", "CONFIG_A=y\nCONFIG_C=y\n"),
+        ];
+        let lines: Vec<String> = lost(&fragments, "CONFIG_B=y\n").into_iter().map(|lost| lost.line).collect();
+        assert_eq!(lines, ["CONFIG_A=y", "CONFIG_C=y"]);
     }
 
     #[test]

@@ -6,12 +6,14 @@ mod archive;
 mod build;
 mod catalogue;
 mod elf;
+mod git;
 mod kconfig;
 mod modules;
 mod prebuilt;
 pub(crate) mod process;
 mod source;
 mod tools;
+mod workshop;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,11 +32,16 @@ pub use catalogue::{
     Catalogue, DebianBinary, DebianOrig, DebianPackage, Directory, Git, Images, KernelEntry, Source, Tarball,
 };
 pub(crate) use elf::{build_id, build_id_of_notes};
+pub use git::GitError;
+pub(crate) use git::{Listed, Repository};
 pub(crate) use modules::closure;
 pub use process::StepError;
-pub(crate) use source::{compiler, deb_file, unpack_linux_source, version_of, wanted_source};
+pub(crate) use source::{
+    compiler, deb_file, differences, take_paths, unpack_linux_source, version_of, wanted_source,
+};
 pub use tools::{MissingTool, missing_tools};
-pub(crate) use tools::{missing_to_build, missing_to_run};
+pub(crate) use tools::{compiler_version, missing_to_build, missing_to_run};
+pub(crate) use workshop::Workshop;
 
 /// Grows when a kernel is made in another way from the same inputs.
 const RECIPE: &str = "1";
@@ -61,6 +68,8 @@ pub struct Kernel {
     pub config: Option<PathBuf>,
     /// Whether it is of the catalogue. Only those have snapshots.
     pub catalogued: bool,
+    /// The lines of Kconfig fragments that its version does not have, where that is no error.
+    pub lost: Vec<String>,
 }
 
 /// What getting a kernel failed with.
@@ -141,6 +150,8 @@ struct Made {
     release: String,
     /// The source's version, as far as its kind has one.
     version: Option<String>,
+    /// The lines of fragments that did not survive and need not.
+    lost: Vec<String>,
 }
 
 /// What `kernel.json` of a cached kernel says.
@@ -150,12 +161,20 @@ struct Facts {
     sha256: String,
     /// The source's version, as far as its kind has one.
     version: Option<String>,
+    /// See [`Kernel::lost`].
+    #[serde(default)]
+    lost: Vec<String>,
 }
 
 impl KernelError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// Whether the archive does not hold it, whatever its index says.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Download { source, .. } if source.is_gone())
     }
 
     fn step(entry: &KernelEntry) -> impl Fn(StepError) -> Self {
@@ -227,6 +246,7 @@ impl Kernel {
             modules: modules.then(|| folder.to_owned()),
             config: config.is_file().then_some(config),
             catalogued: false,
+            lost: Vec::new(),
             boot: path,
         })
     }
@@ -247,6 +267,7 @@ impl Kernel {
             modules: file("modules"),
             config: file("config"),
             catalogued: true,
+            lost: facts.lost,
         })
     }
 }
@@ -289,7 +310,12 @@ fn finish(entry: &KernelEntry, draft: Draft, made: Made) -> Result<PathBuf, Kern
         let why = format!("it is for {}, the catalogue says {}", image.arch, entry.arch);
         return Err(KernelError::NotAKernel { path: boot, why });
     }
-    let facts = Facts { release: made.release, sha256: cache::sha256_file(&boot)?, version: made.version };
+    let facts = Facts {
+        release: made.release,
+        sha256: cache::sha256_file(&boot)?,
+        version: made.version,
+        lost: made.lost,
+    };
     let path = draft.path().join("kernel.json");
     let text =
         serde_json::to_vec_pretty(&facts).map_err(|error| KernelError::io("write", &path)(error.into()))?;

@@ -71,7 +71,7 @@ pub(super) fn unpack(
             .pipe(cmd!("tar", "-xO", &member).stdout_path(folder.join("vmlinux.debug")));
         log.run("unpacking the debug symbols", &unpack).map_err(&step)?;
     }
-    Ok(Made { release, version: version_of(&deb) })
+    Ok(Made { release, version: version_of(&deb), lost: Vec::new() })
 }
 
 /// Takes the modules that the guest loads, uncompressed, with a `modules.dep` of them alone.

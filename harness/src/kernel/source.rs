@@ -167,6 +167,51 @@ pub(crate) fn unpack_linux_source(
         .pipe(cmd("tar", untar))
 }
 
+/// Takes what `paths` name of an entry's source out of the archive's download, into the new folder `into`. Only
+/// for sources that are downloads.
+///
+/// # Errors
+/// [`KernelError`].
+pub(crate) fn take_paths(
+    entry: &KernelEntry,
+    paths: &[String],
+    (cache, progress): (&Cache, &Progress),
+    into: &Path,
+) -> Result<(), KernelError> {
+    let download = |source| KernelError::Download { kernel: entry.name.clone(), source: Box::new(source) };
+    fs::create_dir_all(into).map_err(KernelError::io("create", into))?;
+    let take = match &entry.source {
+        Source::DebianSource(package) => {
+            let deb = deb_file(&wanted_source(package).fetch(cache, progress).map_err(download)?)?;
+            let members: Vec<&str> = paths.iter().map(String::as_str).collect();
+            unpack_linux_source(&deb, &package.package, into, &members)
+        }
+        Source::DebianOrig(orig) => {
+            let tarball =
+                the_file(&wanted_orig(orig).fetch(cache, progress).map_err(download)?, ".orig.tar.xz")?;
+            let untar = ["-x", "--strip-components=1", "--wildcards", "-C"].map(String::from).into_iter();
+            let untar = untar.chain([into.display().to_string()]);
+            cmd!("xz", "-dcT0", tarball)
+                .pipe(cmd("tar", untar.chain(paths.iter().map(|path| format!("*/{path}")))))
+        }
+        _ => return Ok(()),
+    };
+    let mut log = Log::create(cache, &format!("paths-{}", entry.name)).map_err(KernelError::step(entry))?;
+    log.run("taking paths out of the source", &take).map_err(KernelError::step(entry))
+}
+
+/// How two folders differ, as `diff -ru` shows it.
+///
+/// # Errors
+/// [`KernelError::Io`].
+pub(crate) fn differences(older: &Path, newer: &Path) -> Result<String, KernelError> {
+    let top = older.parent().unwrap_or(older);
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+    let diff = cmd!("diff", "-ruN", name(older), name(newer)).dir(top).env("LC_ALL", "C").stderr_null();
+    let output = diff.stdout_capture().unchecked().run().map_err(KernelError::io("compare", older))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// The one `.deb` in the folder of a download.
 ///
 /// # Errors

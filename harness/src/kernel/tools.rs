@@ -67,6 +67,13 @@ pub(crate) fn missing_to_build(arch: Arch) -> Vec<MissingTool> {
     missing(UNPACK).into_iter().chain(missing(BUILD)).chain(compiler).collect()
 }
 
+/// The major version of the cross compiler of `arch`, where there is one.
+pub(crate) fn compiler_version(arch: Arch) -> Option<u32> {
+    let compiler = find_tool(&format!("{}-gcc", arch.row().triplet))?;
+    let said = duct::cmd!(compiler, "-dumpversion").stderr_null().unchecked().read().ok()?;
+    said.split('.').next()?.trim().parse().ok()
+}
+
 fn missing(tools: &[(&str, &str)]) -> Vec<MissingTool> {
     tools
         .iter()

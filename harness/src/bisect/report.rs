@@ -1,0 +1,440 @@
+//! What a hunt came to: for the terminal, as Markdown, and as a mail to a maintainer.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::hunt::brief;
+use super::journal::{Header, Record};
+use super::plan::{Change, Event, Outcome, Purpose, Subject};
+use crate::report::new_table;
+
+/// All that a report tells of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Telling<'a> {
+    /// What was asked.
+    pub(crate) header: &'a Header,
+    /// What happened.
+    pub(crate) records: &'a [Record],
+    /// What it came to.
+    pub(crate) outcome: &'a Outcome,
+    /// The decoded stacks of a run before and after the change, where there are some.
+    pub(crate) stacks: &'a Stacks,
+}
+
+/// What belongs to the culprit and the node before it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stacks {
+    /// A run's stacks before the change.
+    pub(crate) before: String,
+    /// A run's stacks after it.
+    pub(crate) after: String,
+    /// The commit, as git shows it; of versions, how their sources differ.
+    pub(crate) commit: String,
+    /// Who wrote to: the author of the commit.
+    pub(crate) author: String,
+}
+
+impl Telling<'_> {
+    /// The result in one or two sentences.
+    pub(crate) fn sentence(&self) -> String {
+        let name = |node: usize| self.name(node);
+        match self.outcome {
+            Outcome::Found { changes, wrong } => {
+                let places: Vec<String> = changes.iter().map(|change| self.place(change)).collect();
+                let several = if changes.len() > 1 {
+                    format!("It changed {} times. ", changes.len())
+                } else {
+                    String::new()
+                };
+                format!(
+                    "{several}{}. The probability that this is wrong is at most {:.4}.",
+                    places.join(". "),
+                    wrong
+                )
+            }
+            Outcome::NotMonotonic { has, lacks } => format!(
+                "It changed more than once: {} has the change and {}, which comes after it, has not, so there is no one place.",
+                name(*has),
+                name(*lacks)
+            ),
+            Outcome::NoChange { runs } => format!(
+                "There is no change to find: in {runs} runs {} shows nothing that the other end does not.",
+                name(self.header.plan.bad)
+            ),
+            Outcome::TooRare { shows, runs } => format!(
+                "The fault is too rare: {} showed it in {shows} of {runs} runs. Raise --patience.",
+                name(self.header.plan.bad)
+            ),
+            Outcome::WrongEnd { end, state } => format!(
+                "{} is said to be without the fault and shows it: {state}. Are the ends exchanged, or is an older one needed?",
+                name(*end)
+            ),
+            Outcome::Unstable { end, states } => {
+                format!(
+                    "{} showed {states} different things: this question has no stable answer there.",
+                    name(*end)
+                )
+            }
+            Outcome::Unusable { end, why } => format!("{} cannot serve as an end: {why}", name(*end)),
+            Outcome::Fluke { at, shows, runs } => format!(
+                "{} showed the fault in {shows} of {runs} runs and then no more: it is no steady fault.",
+                name(*at)
+            ),
+            Outcome::NoGood => "Every candidate that was tried shows the fault.".into(),
+            Outcome::HostFaults { why } => format!("This host fails too often to go on: {why}"),
+        }
+    }
+
+    fn place(&self, change: &Change) -> String {
+        let (older, newer) = &self.header.terms;
+        let culprit = self.titled(change.culprit());
+        let before: Vec<String> = change.before.iter().map(|&node| self.name(node)).collect();
+        let mut text = if change.suspects.len() == 1 {
+            format!("{culprit} is the first {newer} one; {} before it is {older}", before.join(", "))
+        } else {
+            let suspects: Vec<String> = change.suspects.iter().map(|&node| self.name(node)).collect();
+            format!(
+                "the first {newer} one is among {}, of which only the last could be told; {} before them is {older}",
+                suspects.join(", "),
+                before.join(", ")
+            )
+        };
+        match change.flip {
+            Some(flip) => {
+                let how = match flip.subject {
+                    Subject::Applied(_) => "put alone on the older end, it",
+                    _ => "taken back on the newer end, it",
+                };
+                let does = if flip.flips { "flips" } else { "does not flip" };
+                write!(text, "; {how} {does} the verdict").expect("a string");
+            }
+            None if self.header.plan.flips => {
+                text.push_str("; it could neither be taken back nor be put on alone")
+            }
+            None => {}
+        }
+        if !change.unproven.is_empty() {
+            let nodes: Vec<String> = change.unproven.iter().map(|&node| self.name(node)).collect();
+            write!(text, "; not proven, because it does not build or boot: {}", nodes.join(", "))
+                .expect("a string");
+        }
+        text
+    }
+
+    /// The result and the steps, for a terminal.
+    pub(crate) fn text(&self) -> String {
+        format!("{}\n{}\n{}\n", self.sentence(), self.steps(), self.cost())
+    }
+
+    fn steps(&self) -> String {
+        let mut table = new_table();
+        table.set_header(["candidate", "release", "built", "why", "runs", "seen", "notes"]);
+        for row in self.rows() {
+            table.add_row([
+                row.name,
+                row.release,
+                row.built,
+                row.why,
+                row.runs.to_string(),
+                row.seen.join("\n"),
+                row.notes.join("\n"),
+            ]);
+        }
+        table.to_string()
+    }
+
+    fn cost(&self) -> String {
+        let count = |wanted: fn(&Record) -> bool| self.records.iter().filter(|record| wanted(record)).count();
+        let boots = count(|record| record.folder.is_some());
+        let filed =
+            count(|record| matches!(record.event, Some(Event::Ran { .. })) && record.folder.is_none());
+        let skipped = count(|record| matches!(record.event, Some(Event::CannotTell { .. })));
+        let faults = count(|record| matches!(record.event, Some(Event::HostFault { .. })));
+        let time: u64 = self.records.iter().map(|record| record.milliseconds).sum();
+        let time = humantime::format_duration(Duration::from_secs(time / 1000));
+        format!(
+            "{boots} boots, {filed} verdicts on file, {skipped} that could not be told, {faults} faults of the host, {time}"
+        )
+    }
+
+    /// The whole report.
+    pub(crate) fn markdown(&self) -> String {
+        let Header { scenario, question, command, plan, notes, .. } = self.header;
+        let mut text = format!("# {scenario}: {question}\n\n{}\n\n", self.sentence());
+        writeln!(text, "```\n{command}\n```\n").expect("a string");
+        for note in notes {
+            writeln!(text, "- {note}").expect("a string");
+        }
+        writeln!(
+            text,
+            "- accepted error {}; a mark is proven by the runs that [odds.rs] asks for at the rate of the bad end: {}\n- {}\n",
+            plan.error,
+            self.rate(),
+            self.cost()
+        )
+        .expect("a string");
+        text.push_str(
+            "| candidate | release | built | why | runs | seen | notes |\n|---|---|---|---|---|---|---|\n",
+        );
+        for row in self.rows() {
+            let cell = |lines: &[String]| lines.join("; ").replace('|', "\\|").replace('\n', " ");
+            writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} | {} |",
+                row.name,
+                row.release,
+                row.built,
+                row.why,
+                row.runs,
+                cell(&row.seen),
+                cell(&row.notes)
+            )
+            .expect("a string");
+        }
+        for (title, block) in [
+            ("What changed", &self.stacks.commit),
+            ("Stacks before", &self.stacks.before),
+            ("Stacks after", &self.stacks.after),
+        ] {
+            if !block.is_empty() {
+                writeln!(text, "\n## {title}\n\n```\n{}\n```", block.trim_end()).expect("a string");
+            }
+        }
+        writeln!(text, "\n## Log\n\n```\n{}```", self.log()).expect("a string");
+        text
+    }
+
+    /// A mail to a maintainer, in the form that regzbot reads (Documentation/process/handling-regressions.rst).
+    pub(crate) fn mail(&self) -> Option<String> {
+        let Outcome::Found { changes, .. } = self.outcome else { return None };
+        let change = changes.last()?;
+        // A fault that ended is no regression.
+        if self.header.plan.history.is_ancestor(self.header.plan.bad, *self.header.plan.good.first()?)
+            && self.header.plan.bad < self.header.plan.good[0]
+        {
+            return None;
+        }
+        let introduced = match change.suspects.as_slice() {
+            [only] => self.header.names[*only].clone(),
+            _ => format!(
+                "{}..{}",
+                self.header.names[*change.before.first()?],
+                self.header.names[change.culprit()]
+            ),
+        };
+        let introduced = match &self.header.range {
+            super::journal::Range::Versions(_) => format!(
+                "v{}..v{}",
+                self.header.names[*change.before.first()?],
+                self.header.names[change.culprit()]
+            ),
+            super::journal::Range::Git(_) => introduced,
+        };
+        let mut text = format!(
+            "Subject: [REGRESSION] {}: {} since {}\n",
+            self.header.scenario,
+            self.header.question,
+            self.titled(change.culprit())
+        );
+        let to = if self.stacks.author.is_empty() { "" } else { &self.stacks.author };
+        if !to.is_empty() {
+            writeln!(text, "To: {to}").expect("a string");
+        }
+        writeln!(text, "Cc: regressions@lists.linux.dev\n").expect("a string");
+        writeln!(text, "{}\n", self.sentence()).expect("a string");
+        writeln!(text, "Reproduce with kshot, in QEMU:\n\n    {}\n", self.header.command).expect("a string");
+        writeln!(
+            text,
+            "Configuration: {} of kshot's images/kernels.yaml{}\n",
+            self.header.like,
+            self.header.config.iter().fold(String::new(), |all, one| all + ", " + one)
+        )
+        .expect("a string");
+        for (title, block) in [("Before", &self.stacks.before), ("After", &self.stacks.after)] {
+            if !block.is_empty() {
+                writeln!(text, "{title}:\n\n{}\n", indent(block)).expect("a string");
+            }
+        }
+        writeln!(text, "Bisection log:\n\n{}\n#regzbot introduced: {introduced}", indent(&self.log()))
+            .expect("a string");
+        Some(text)
+    }
+
+    /// What was marked, as `git bisect log` writes it.
+    fn log(&self) -> String {
+        let mut text = String::new();
+        for row in self.rows() {
+            if let Some(mark) = &row.mark {
+                writeln!(text, "# {mark}: [{}] {}", row.id, row.title).expect("a string");
+                writeln!(text, "git bisect {mark} {}", row.id).expect("a string");
+            }
+        }
+        text
+    }
+
+    fn rate(&self) -> String {
+        let bad = Subject::At(self.header.plan.bad);
+        let mut states: Vec<&String> = Vec::new();
+        for record in self.records {
+            if let Some(Event::Ran { subject, purpose: Purpose::End, state }) = &record.event
+                && *subject == bad
+            {
+                states.push(state);
+            }
+        }
+        let last = states.last().copied();
+        let shows = states.iter().filter(|state| Some(**state) == last).count();
+        format!("{shows} of {} runs", states.len())
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = Vec::new();
+        let quiet = self.quiet();
+        for record in self.records.iter().filter(|record| !record.name.is_empty()) {
+            let Some(event) = &record.event else { continue };
+            let (Event::Built { subject, .. }
+            | Event::Ran { subject, .. }
+            | Event::CannotTell { subject, .. }) = event
+            else {
+                continue;
+            };
+            let at = match rows.iter().position(|row| row.name == record.name) {
+                Some(at) => at,
+                None => {
+                    rows.push(self.row(record, *subject));
+                    rows.len() - 1
+                }
+            };
+            let row = &mut rows[at];
+            match event {
+                Event::Built { image, .. } => {
+                    row.release.clone_from(&record.release);
+                    row.built = format!("{:.1} s", record.milliseconds as f64 / 1000.0);
+                    row.notes.extend(record.notes.clone());
+                    row.image.clone_from(image);
+                }
+                Event::Ran { purpose, state, .. } => {
+                    row.runs += 1;
+                    row.see(state);
+                    if !row.why.split(", ").any(|why| why == purpose.word()) {
+                        let comma = if row.why.is_empty() { "" } else { ", " };
+                        row.why = format!("{}{comma}{}", row.why, purpose.word());
+                    }
+                    row.shows |= !quiet.contains(state);
+                }
+                Event::CannotTell { why, .. } => row.notes.push(format!("skipped: {}", brief(why))),
+                Event::HostFault { .. } => {}
+            }
+        }
+        for at in 0..rows.len() {
+            if let Some(same) =
+                rows[..at].iter().find(|row| !row.image.is_empty() && row.image == rows[at].image)
+            {
+                let note = format!("no-op: the image of {}", same.name);
+                rows[at].notes.push(note);
+            }
+        }
+        let (older, newer) = &self.header.terms;
+        let fixed = self.fixed();
+        for row in rows.iter_mut().filter(|row| row.is_node) {
+            row.mark = Some(
+                if row.runs == 0 {
+                    "skip"
+                } else if row.shows == fixed {
+                    older
+                } else {
+                    newer
+                }
+                .to_owned(),
+            );
+        }
+        rows
+    }
+
+    fn row(&self, record: &Record, subject: Subject) -> Row {
+        let (Subject::At(node) | Subject::Reverted(node) | Subject::Applied(node)) = subject;
+        Row {
+            name: record.name.clone(),
+            id: self.header.names[node].clone(),
+            title: self.header.titles.get(node).cloned().unwrap_or_default(),
+            is_node: matches!(subject, Subject::At(_)),
+            ..Row::default()
+        }
+    }
+
+    /// The states that count as no fault: those of the plan, else what the good ends showed.
+    fn quiet(&self) -> Vec<String> {
+        let plan = &self.header.plan;
+        if !plan.quiet.is_empty() {
+            return plan.quiet.iter().cloned().collect();
+        }
+        let of_good = self.records.iter().filter_map(|record| match &record.event {
+            Some(Event::Ran { subject: Subject::At(node), purpose: Purpose::End | Purpose::Walk, state })
+                if *node != plan.bad =>
+            {
+                Some(state.clone())
+            }
+            _ => None,
+        });
+        of_good.collect()
+    }
+
+    /// Whether the fault is in the older end, and its end was looked for.
+    pub(crate) fn fixed(&self) -> bool {
+        let plan = &self.header.plan;
+        match plan.good.first() {
+            Some(&good) => plan.history.is_ancestor(plan.bad, good),
+            None => plan.bad == 0,
+        }
+    }
+
+    fn name(&self, node: usize) -> String {
+        super::bench::short(&self.header.names[node])
+    }
+
+    fn titled(&self, node: usize) -> String {
+        match self.header.titles.get(node) {
+            Some(title) if !title.is_empty() => format!("{} (\"{title}\")", self.name(node)),
+            _ => self.name(node),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Row {
+    name: String,
+    id: String,
+    title: String,
+    release: String,
+    built: String,
+    image: String,
+    why: String,
+    runs: u32,
+    seen: Vec<String>,
+    counts: Vec<(String, u32)>,
+    notes: Vec<String>,
+    shows: bool,
+    is_node: bool,
+    mark: Option<String>,
+}
+
+impl Row {
+    fn see(&mut self, state: &str) {
+        match self.counts.iter_mut().find(|(one, _)| one == state) {
+            Some((_, count)) => *count += 1,
+            None => self.counts.push((state.into(), 1)),
+        }
+        self.seen = self.counts.iter().map(|(state, count)| format!("{state} x {count}")).collect();
+    }
+}
+
+fn indent(text: &str) -> String {
+    text.lines().fold(
+        String::new(),
+        |all, line| if line.is_empty() { all + "\n" } else { all + "    " + line + "\n" },
+    )
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;
