@@ -128,14 +128,16 @@ impl Telling<'_> {
 
     fn steps(&self) -> String {
         let mut table = new_table();
-        table.set_header(["candidate", "release", "built", "why", "runs", "seen", "notes"]);
+        table.set_header(["candidate", "release", "built", "why", "runs", "each", "seen", "notes"]);
         for row in self.rows() {
+            let each = row.each();
             table.add_row([
                 row.name,
                 row.release,
                 row.built,
                 row.why,
                 row.runs.to_string(),
+                each,
                 row.seen.join("\n"),
                 row.notes.join("\n"),
             ]);
@@ -167,25 +169,26 @@ impl Telling<'_> {
         }
         writeln!(
             text,
-            "- accepted error {}; a mark is proven by the runs that [odds.rs] asks for at the rate of the bad end: {}\n- {}\n",
+            "- accepted error {}; proofs by Fisher's exact test at the rate of the bad end, {}\n- {}\n",
             plan.error,
             self.rate(),
             self.cost()
         )
         .expect("a string");
         text.push_str(
-            "| candidate | release | built | why | runs | seen | notes |\n|---|---|---|---|---|---|---|\n",
+            "| candidate | release | built | why | runs | each | seen | notes |\n|---|---|---|---|---|---|---|---|\n",
         );
         for row in self.rows() {
             let cell = |lines: &[String]| lines.join("; ").replace('|', "\\|").replace('\n', " ");
             writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
                 row.name,
                 row.release,
                 row.built,
                 row.why,
                 row.runs,
+                row.each(),
                 cell(&row.seen),
                 cell(&row.notes)
             )
@@ -315,6 +318,7 @@ impl Telling<'_> {
                 }
                 Event::Ran { purpose, state, .. } => {
                     row.runs += 1;
+                    row.milliseconds += record.milliseconds;
                     row.see(state);
                     if !row.why.split(", ").any(|why| why == purpose.word()) {
                         let comma = if row.why.is_empty() { "" } else { ", " };
@@ -410,6 +414,7 @@ struct Row {
     image: String,
     why: String,
     runs: u32,
+    milliseconds: u64,
     seen: Vec<String>,
     counts: Vec<(String, u32)>,
     notes: Vec<String>,
@@ -419,6 +424,12 @@ struct Row {
 }
 
 impl Row {
+    /// How long a run took, on average.
+    fn each(&self) -> String {
+        let mean = self.milliseconds.checked_div(u64::from(self.runs));
+        mean.map_or_else(String::new, |mean| format!("{:.1} s", mean as f64 / 1000.0))
+    }
+
     fn see(&mut self, state: &str) {
         match self.counts.iter_mut().find(|(one, _)| one == state) {
             Some((_, count)) => *count += 1,

@@ -237,7 +237,11 @@ impl Table {
                 (row.versions.holds(&version) && span.holds(&version)).then(|| (version, text.clone()))
             };
             // Revisions of one version share upstream's tarball: the newest is the likeliest to be there still.
-            let newest = |list: &[String]| list.iter().filter_map(within).collect::<BTreeMap<_, _>>();
+            let newest = |list: &[String]| {
+                let mut found: Vec<(Version, String)> = list.iter().filter_map(within).collect();
+                found.sort_by_cached_key(|(_, text)| natural(text));
+                found.into_iter().collect::<BTreeMap<_, _>>()
+            };
             for (version, text) in newest(&listing.origs) {
                 let orig =
                     DebianOrig { source: row.source.clone(), suite: row.suite.clone(), version: Some(text) };
@@ -263,6 +267,24 @@ impl Table {
             })
             .collect()
     }
+}
+
+/// A text as its runs of digits, by value, and what lies between: `6.1.170-10` comes after `6.1.170-9`.
+fn natural(text: &str) -> Vec<(String, u64)> {
+    let mut parts: Vec<(String, u64)> = vec![(String::new(), 0)];
+    let mut in_digits = false;
+    for c in text.chars() {
+        if in_digits && !c.is_ascii_digit() {
+            parts.push((String::new(), 0));
+        }
+        in_digits = c.is_ascii_digit();
+        let last = parts.len() - 1;
+        match c.to_digit(10) {
+            Some(digit) => parts[last].1 = parts[last].1.saturating_mul(10).saturating_add(digit.into()),
+            None => parts[last].0.push(c),
+        }
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -297,7 +319,7 @@ limits:
             "6.1.9-1",
             "6.1.164-1",
             "6.1.176-1",
-            "6.1.170-1",
+            "6.1.170-10",
             "6.1.170-3",
             "6.1~rc4-1~exp1",
             "6.12.107-1~deb12u1",
@@ -305,7 +327,7 @@ limits:
         let found = gather("6.1.100..6.1.176", &origs, &[]);
         let names: Vec<&str> = found.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["6.1.164", "6.1.170", "6.1.176"]);
-        assert!(format!("{:?}", found[1].sources).contains("6.1.170-3"), "the newest revision");
+        assert!(format!("{:?}", found[1].sources).contains("6.1.170-10"), "the newest revision");
     }
 
     #[test]

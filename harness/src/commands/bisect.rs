@@ -194,7 +194,7 @@ impl Args {
             (false, true) => ("bad", "good"),
         };
         let terms = (self.term_old.unwrap_or(terms.0.into()), self.term_new.unwrap_or(terms.1.into()));
-        let command = std::env::args().map(|word| session::quote(&word)).collect::<Vec<_>>();
+        let command = std::env::args().map(typed).collect::<Vec<_>>();
         let command = format!("kshot {}", command[1.min(command.len())..].join(" "));
         Ok(Header {
             schema: 1,
@@ -230,6 +230,12 @@ fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<End
     let bad = place(bad)?;
     let notes = vec![format!("versions that the archive's indexes list: {}", names.join(", "))];
     Ok(Ends { history: History::linear(names.len()), good, bad, titles: Vec::new(), notes, names })
+}
+
+/// A word of the command line as one would type it.
+fn typed(word: String) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word } else { session::quote(&word) }
 }
 
 fn new_folder(base: &Path, scenario: &str) -> PathBuf {
