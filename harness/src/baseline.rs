@@ -174,12 +174,12 @@ pub fn text(probe: &ProbeResult) -> String {
 }
 
 fn ending(stack: &StackResult) -> String {
-    let at = stack.ends_at.as_ref().map(|frame| format!(" at {frame}")).unwrap_or_default();
     let fidelity = stack.fidelity.map(|fidelity| format!(", fidelity {fidelity}"));
-    format!("{}{at}{}", stack.state.name(), fidelity.unwrap_or_default())
+    format!("{}{}", stack.ending(), fidelity.unwrap_or_default())
 }
 
-fn plural(count: u64, noun: &str) -> String {
+/// `1 event`, `2 events`.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -48,7 +48,7 @@ impl Document {
 }
 
 /// The kernel of a run.
-#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct KernelInfo {
     /// The name in the catalogue.
     pub name: String,
@@ -108,7 +108,7 @@ pub enum Start {
 }
 
 /// Milliseconds of each phase.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Timings {
     /// From QEMU's start to the guest's ready line.
     pub boot: u64,
@@ -123,7 +123,7 @@ pub struct Timings {
 }
 
 /// What one probe recorded.
-#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ProbeResult {
     /// The probe's name.
     pub name: String,
@@ -173,6 +173,14 @@ pub struct StackResult {
     pub ends_at: Option<String>,
     /// How much of the truth it holds, `null` where there is nothing to compare with.
     pub fidelity: Option<Fidelity>,
+}
+
+impl StackResult {
+    /// How it ends, for people: `truncated at ftrace_graph_call`.
+    pub fn ending(&self) -> String {
+        let at = self.ends_at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
+        format!("{}{at}", self.state.name())
+    }
 }
 
 /// How many of the reference's physical frames a stack reports, in order.

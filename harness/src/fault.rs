@@ -4,7 +4,8 @@ use std::error::Error;
 
 /// The party that has to act on an error. It decides the exit code (see [`crate::exit`]) and keeps a fault
 /// of the host from ever being read as a mark for or against a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Blame {
     /// The command line or the environment.
     Usage,

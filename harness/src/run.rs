@@ -6,8 +6,9 @@ mod record;
 use std::path::PathBuf;
 
 use judge::Judged;
+pub use judge::again;
 use record::Recording;
-pub use record::{command_line, shell};
+pub use record::{ASKED, command_line, shell};
 
 use crate::arch::Arch;
 use crate::artifacts::{ArtifactsError, RunFolder};

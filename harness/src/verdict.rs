@@ -22,6 +22,14 @@ pub struct Evidence<'a> {
     pub comparisons: &'a [(String, Comparison)],
 }
 
+/// What the reasons say of a claim that fails and is known to.
+const AS_KNOWN: &str = "fails, as known";
+
+/// Whether any of a verdict's reasons is a fault that is known.
+pub fn tells_of_known(why: &[String]) -> bool {
+    why.iter().any(|why| why.starts_with("claim `") && why.contains(AS_KNOWN))
+}
+
 /// The word and its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -110,9 +118,7 @@ fn judged(name: &str, outcome: Result<(), String>, known: &[Known]) -> Option<(W
                 known.because
             ),
         )),
-        (Err(_), Some(known)) => {
-            Some((Word::Match, format!("claim `{name}` fails, as known: {}", known.because)))
-        }
+        (Err(_), Some(known)) => Some((Word::Match, format!("claim `{name}` {AS_KNOWN}: {}", known.because))),
         (Err(fault), None) => Some((Word::Drift, format!("claim `{name}` fails: {fault}"))),
     }
 }

@@ -70,6 +70,14 @@ impl Workspace {
         Ok(Self { root, cache, runs: std::path::absolute(&runs).unwrap_or(runs) })
     }
 
+    /// The nights before: `${XDG_STATE_HOME:-~/.local/state}/kshot/history.sqlite`.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Cache`] where neither variable is set.
+    pub fn history() -> Result<PathBuf, WorkspaceError> {
+        Ok(state_home().ok_or(CacheError::NoHome)?.join("kshot/history.sqlite"))
+    }
+
     /// `scenarios/`.
     pub fn scenarios(&self) -> PathBuf {
         self.root.join("scenarios")

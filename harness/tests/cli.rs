@@ -23,6 +23,11 @@ fn help_names_every_verb_and_exit_code() {
             "verdict",
             "check",
             "compare",
+            "nightly",
+            "history",
+            "report",
+            "export",
+            "import",
             "list",
             "provision",
             "validate",
@@ -259,4 +264,64 @@ fn a_step_outside_of_a_git_tree_is_no_mark() {
     let missing =
         replica.run(&["bisect-step", "tunsetiff/leaf", "--like", "mips64-6.1", "--tree", "nowhere"]);
     missing.expect(128, &["is in no git repository"]);
+}
+
+#[test]
+fn a_fault_in_the_nights_matrix_ends_129_and_shows_its_place() {
+    let replica = Replica::new();
+    replica.edit("images/nightly.yaml", "scenarios: ['*']", "scenarios: ['tunsetif/*']");
+    replica
+        .run(&["nightly", "--out", "night"])
+        .expect(129, &["images/nightly.yaml:4:", "`tunsetif/*` matches no scenario", "4 │ scenarios:"]);
+    assert!(!replica.path("night").exists(), "nothing is made before the matrix is read");
+}
+
+#[test]
+fn a_night_without_any_kernel_is_told_and_leaves_its_whole_report() {
+    let replica = Replica::new();
+    let night = |more: &[&str]| {
+        let mut words = vec!["nightly", "--out", "night", "--kernels", "mips64-6.1", "--scenarios"];
+        words.extend(more);
+        let mut command = replica.kshot(&words);
+        Ended::of(command.env("XDG_CACHE_HOME", replica.path("cache")).output().unwrap())
+    };
+    let ended = night(&["tunsetiff/leaf"]);
+    ended.expect(125, &["could not tell tunsetiff/leaf", "not provisioned: kshot provision mips64-6.1"]);
+    for file in ["results.json", "junit.xml", "results.ktap", "kcidb.json", "index.html"] {
+        assert!(replica.path("night").join(file).is_file(), "{file}");
+    }
+    let schema = serde_json::from_str(include_str!("../schema/nightly.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let results = fs::read(replica.path("night/results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_slice(&results).unwrap();
+    let faults: Vec<_> = validator.iter_errors(&results).map(|fault| fault.to_string()).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+    // The same command goes on with it; another matrix does not.
+    night(&["tunsetiff/leaf"]).expect(125, &["could not tell"]);
+    night(&["tunsetiff/truth"]).expect(128, &["over another matrix", "another --out"]);
+}
+
+#[test]
+fn the_engine_parallel_wants_its_hosts() {
+    Replica::new().run(&["nightly", "--out", "night", "--engine", "parallel"]).expect(128, &["--hosts"]);
+    let replica = Replica::new();
+    let words = ["nightly", "--out", "night", "--engine", "parallel", "--hosts", "none"];
+    replica.run(&words).expect(131, &["cannot read", "none"]);
+}
+
+#[test]
+fn a_scenario_that_no_night_has_run_has_no_history() {
+    let replica = Replica::new();
+    replica.run(&["history", "tunsetiff/leaf"]).expect(128, &["no night has run tunsetiff/leaf"]);
+    replica.run(&["history", "tunsetiff/laef"]).expect(128, &["did you mean `tunsetiff/leaf`?"]);
+}
+
+#[test]
+fn what_is_no_bundle_and_no_run_is_refused() {
+    let replica = Replica::new();
+    fs::write(replica.path("text.tar.gz"), "no archive").unwrap();
+    replica.run(&["import", "text.tar.gz"]).expect(131, &["cannot unpack text.tar.gz"]);
+    replica.run(&["import", "nothing.tar.gz"]).expect(131, &["cannot open nothing.tar.gz"]);
+    replica.run(&["export", "nothing"]).expect(131, &["cannot find nothing"]);
+    replica.run(&["report", "images"]).expect(131, &["cannot read images/run.json"]);
 }

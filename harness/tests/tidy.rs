@@ -88,6 +88,7 @@ fn the_schemas_on_file_are_those_of_the_types() {
     for (path, which, word) in [
         ("scenarios/schema.json", Which::Scenario, "scenario"),
         ("harness/schema/result.json", Which::Result, "result"),
+        ("harness/schema/nightly.json", Which::Nightly, "nightly"),
     ] {
         assert!(read(path) == which.text(), "stale: run `cargo kshot schema {word} > {path}`");
     }

@@ -11,9 +11,14 @@ use crate::workspace::Workspace;
 
 /// What kernels, userland and a few hundred run folders take.
 const FREE_GIB: u64 = 8;
+/// What initramfs images and the runs of a night take.
+const RUNS_GIB: u64 = 1;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Only what running needs; kernels and userland are there already
+    #[arg(long)]
+    to_run: bool,
     /// How the findings are printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -34,9 +39,11 @@ impl Args {
         let mut findings = Vec::new();
         for arch in Arch::all() {
             findings.push(tools(format!("run {arch} kernels"), &kernel::missing_to_run(arch)));
-            findings.push(tools(format!("provision {arch} kernels"), &kernel::missing_to_build(arch)));
+            if !self.to_run {
+                findings.push(tools(format!("provision {arch} kernels"), &kernel::missing_to_build(arch)));
+            }
         }
-        findings.push(cache(&workspace));
+        findings.push(cache(&workspace, if self.to_run { RUNS_GIB } else { FREE_GIB }));
         match self.format {
             Format::Json => writeln!(streams.out, "{}", serde_json::json!({ "findings": findings }))?,
             Format::Table => {
@@ -64,7 +71,7 @@ fn tools(what: String, missing: &[MissingTool]) -> Finding {
     Finding { what, fault, remedy }
 }
 
-fn cache(workspace: &Workspace) -> Finding {
+fn cache(workspace: &Workspace, wanted: u64) -> Finding {
     let root = workspace.cache.root();
     let what = format!("keep things in {}", root.display());
     if let Err(error) = fs::create_dir_all(root).and_then(|()| tempfile::tempfile_in(root).map(drop)) {
@@ -73,9 +80,9 @@ fn cache(workspace: &Workspace) -> Finding {
     }
     let free = rustix::fs::statvfs(root).map(|stat| stat.f_bavail * stat.f_frsize / (1 << 30));
     match free {
-        Ok(free) if free < FREE_GIB => Finding {
+        Ok(free) if free < wanted => Finding {
             what,
-            fault: Some(format!("{free} GiB free, {FREE_GIB} wanted")),
+            fault: Some(format!("{free} GiB free, {wanted} wanted")),
             remedy: Some("free some space, or set XDG_CACHE_HOME to another disk".into()),
         },
         _ => Finding { what, fault: None, remedy: None },

@@ -5,9 +5,13 @@ mod bisect_step;
 mod check;
 mod compare;
 mod doctor;
+mod export;
+mod history;
 mod list;
+mod nightly;
 mod provision;
 mod question;
+mod report;
 mod run;
 mod schema;
 mod select;
@@ -22,9 +26,13 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::artifacts::ArtifactsError;
 use crate::bisect::{HuntError, QuestionError};
+use crate::bundle::BundleError;
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::kernel::KernelError;
+use crate::nightly::NightlyError;
+use crate::nightly::history::HistoryError;
+use crate::nightly::matrix::MatrixError;
 use crate::progress::Progress;
 use crate::run::RunError;
 use crate::scenario::ScenarioError;
@@ -56,6 +64,16 @@ enum Verb {
     Check(check::Args),
     /// Show one scenario's stacks on two kernels, side by side
     Compare(compare::Args),
+    /// Judge every scenario on every kernel, and tell what changed since the night before
+    Nightly(nightly::Args),
+    /// Show what became of a scenario, night by night
+    History(history::Args),
+    /// Tell a run that was made again: as a table, or as a letter to a kernel list
+    Report(report::Args),
+    /// Pack a run into one archive that makes it again with QEMU alone
+    Export(export::Export),
+    /// Unpack such an archive and judge its run again
+    Import(export::Import),
     /// Show the scenarios, the kernels, and which kernels are provisioned
     List(list::Args),
     /// Find where a stack changed, over versions or commits
@@ -121,12 +139,27 @@ enum CommandError {
     /// What is to be judged.
     #[error(transparent)]
     Question(#[from] QuestionError),
+    /// The matrix of a night.
+    #[error(transparent)]
+    Matrix(#[from] MatrixError),
+    /// A night.
+    #[error(transparent)]
+    Nightly(#[from] NightlyError),
+    /// A bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// A run folder.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
     /// Standard output is gone.
     #[error("cannot write the result")]
     Output(#[from] io::Error),
+}
+
+impl From<HistoryError> for CommandError {
+    fn from(error: HistoryError) -> Self {
+        Self::Nightly(error.into())
+    }
 }
 
 impl Fault for CommandError {
@@ -139,6 +172,9 @@ impl Fault for CommandError {
             Self::Run(error) => error.blame(),
             Self::Hunt(error) => error.blame(),
             Self::Question(error) => error.blame(),
+            Self::Matrix(error) => error.blame(),
+            Self::Nightly(error) => error.blame(),
+            Self::Bundle(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
             Self::Output(_) => Blame::Infra,
         }
@@ -153,6 +189,9 @@ impl Fault for CommandError {
             Self::Run(error) => error.hint(),
             Self::Hunt(error) => error.hint(),
             Self::Question(error) => error.hint(),
+            Self::Matrix(error) => error.hint(),
+            Self::Nightly(error) => error.hint(),
+            Self::Bundle(error) => error.hint(),
             Self::Artifacts(error) => error.hint(),
             Self::Output(_) => None,
         }
@@ -185,6 +224,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
         Verb::Run(args) => args.execute(&mut streams),
         Verb::Check(args) => args.execute(&mut streams),
         Verb::Compare(args) => args.execute(&mut streams),
+        Verb::Nightly(args) => args.execute(&mut streams),
+        Verb::History(args) => args.execute(&mut streams),
+        Verb::Report(args) => args.execute(&mut streams),
+        Verb::Export(args) => args.execute(&mut streams),
+        Verb::Import(args) => args.execute(&mut streams),
         Verb::List(args) => args.execute(&mut streams),
         Verb::Bisect(args) => args.execute(&mut streams),
         Verb::BisectStep(args) => args.execute(&mut streams),
@@ -232,7 +276,9 @@ fn render(error: &CommandError) -> String {
 fn yaml_fault(error: &CommandError) -> Option<&crate::yaml::YamlFault> {
     match error {
         CommandError::Scenario(ScenarioError::Yaml(fault)) => Some(fault),
-        CommandError::Kernel(KernelError::Yaml(fault)) => Some(fault),
+        CommandError::Kernel(KernelError::Yaml(fault)) | CommandError::Matrix(MatrixError::Yaml(fault)) => {
+            Some(fault)
+        }
         _ => None,
     }
 }

@@ -5,6 +5,7 @@ use schemars::schema_for;
 use super::{CommandError, Streams};
 use crate::document::Document;
 use crate::exit::Exit;
+use crate::nightly::results::Night;
 use crate::scenario::raw::RawScenario;
 
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,8 @@ pub enum Which {
     Scenario,
     /// The result document: harness/schema/result.json
     Result,
+    /// A night's results: harness/schema/nightly.json
+    Nightly,
 }
 
 impl Which {
@@ -28,6 +31,7 @@ impl Which {
         let schema = match self {
             Self::Scenario => schema_for!(RawScenario),
             Self::Result => schema_for!(Document),
+            Self::Nightly => schema_for!(Night),
         };
         format!("{:#}\n", schema.as_value())
     }

@@ -18,6 +18,21 @@ pub use initramfs::{Image, initramfs};
 pub use keys::Keys;
 pub use userland::{Userland, missing_tools};
 
+/// An archive of files, to be put behind an initramfs: path, permission bits, content. The kernel unpacks both,
+/// one over the other.
+///
+/// # Errors
+/// A file is too large for the format.
+pub fn overlay(files: Vec<(String, u32, Vec<u8>)>) -> std::io::Result<Vec<u8>> {
+    let mut archive = archive::Archive::default();
+    for (path, mode, data) in files {
+        archive.add(&path, archive::Node::File(mode, data));
+    }
+    let mut bytes = Vec::new();
+    archive.write(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// What making an image failed with.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {

@@ -172,6 +172,11 @@ impl Images {
         self.root.join("versions.yaml")
     }
 
+    /// What a night runs.
+    pub fn nightly_yaml(&self) -> PathBuf {
+        self.root.join("nightly.yaml")
+    }
+
     /// Kconfig fragments.
     pub fn config_dir(&self) -> PathBuf {
         self.root.join("config")

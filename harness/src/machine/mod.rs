@@ -45,6 +45,19 @@ const MONITOR_LIMIT: Duration = Duration::from_secs(20);
 /// How long QEMU may take to end when asked.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 
+/// Starts to listen for SIGINT and SIGTERM; once is enough, more does nothing. Machines do it by themselves.
+///
+/// # Errors
+/// Those of sigaction(2).
+pub fn listen() -> io::Result<()> {
+    interrupt::listen()
+}
+
+/// Whether one of the two came.
+pub fn interrupted() -> bool {
+    interrupt::came()
+}
+
 /// A running machine. Dropping it kills QEMU and waits for its end.
 #[derive(Debug)]
 pub struct Machine {
@@ -68,7 +81,7 @@ impl Machine {
         Vitals::default().check()?;
         check(spec)?;
         let folder = tempfile::Builder::new().prefix("kshot-").tempdir().map_err(MachineError::Folder)?;
-        let listener = listen(folder.path()).map_err(MachineError::Folder)?;
+        let listener = listen_for_monitor(folder.path()).map_err(MachineError::Folder)?;
 
         let started = Instant::now();
         let qemu = Qemu::start(spec, folder.path(), run_folder)?;
@@ -252,7 +265,7 @@ fn check(spec: &MachineSpec) -> Result<(), MachineError> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitor")]
-fn listen(folder: &Path) -> io::Result<UnixListener> {
+fn listen_for_monitor(folder: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(folder.join(spec::MONITOR))?;
     listener.set_nonblocking(true)?;
     Ok(listener)

@@ -1,7 +1,7 @@
 //! What the ftrace ring buffer holds. Boot options or steps armed it; see
 //! Documentation/trace/ftrace.rst for the files.
 
-use super::{Asker, CAPTURE_LIMIT, COMMAND_LIMIT, Format, Home, ProbeError};
+use super::{Asker, CAPTURE_LIMIT, COMMAND_LIMIT, Format, Home, ProbeError, TRACE};
 use crate::session::{Guest, quote};
 
 /// Where tracefs is mounted in the guest.
@@ -44,7 +44,7 @@ impl Ftrace {
             text = quote(&rendered),
         );
         home.asker.ask("reading the trace", &render, CAPTURE_LIMIT)?;
-        home.bring(&rendered, "trace.txt", Format::FtraceText)?;
+        home.bring(&rendered, TRACE, Format::FtraceText)?;
         home.bring(&format!("{rendered}.stats"), "trace-stats.txt", Format::Notes)?;
         let remove = format!("rm -f {text} {text}.stats", text = quote(&rendered));
         home.asker.ask("removing the trace's copy", &remove, COMMAND_LIMIT).map(drop)

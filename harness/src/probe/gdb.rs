@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use object::ReadCache;
 
-use super::{Asker, COMMAND_LIMIT, Capture, Format, Outside, ProbeError};
+use super::{Asker, COMMAND_LIMIT, Capture, Format, GDB_STACKS, Outside, ProbeError};
 use crate::kernel::{build_id, build_id_of_notes};
 use crate::machine::{Debugger, GdbError, Watch};
 use crate::session::Guest;
@@ -40,7 +40,7 @@ impl Truth {
             .map_err(|source| GdbError::Write { path: outside.folder.into(), source })?;
         let stem = asker.file_stem();
         let (stacks, log) =
-            (folder.join(format!("{stem}.jsonl")), folder.join(format!("{stem}.gdb-log.txt")));
+            (folder.join(format!("{stem}.{GDB_STACKS}")), folder.join(format!("{stem}.gdb-log.txt")));
         let watch = Watch { function, hits, vmlinux, stacks: &stacks, log: &log };
         let debugger = outside.machine.watch(&watch)?;
         Ok(Self { debugger, stacks, log })

@@ -26,6 +26,11 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// How long the transfer or rendering of one capture may take.
 const CAPTURE_LIMIT: Duration = Duration::from_secs(300);
 
+/// What the files that are parsed are called, behind the probe's name.
+const TRACE: &str = "trace.txt";
+const PERF_SCRIPT: &str = "perf-script.txt";
+const GDB_STACKS: &str = "jsonl";
+
 /// What a file of the run folder holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -82,6 +87,24 @@ pub struct Outside<'a> {
 pub fn absence(kind: &ProbeKind, kernel: &Kernel) -> Option<String> {
     let truthless = matches!(kind, ProbeKind::Gdb { .. }) && kernel.dwarf.is_none();
     truthless.then(|| format!("no DWARF of {}: perf stands in for the truth", kernel.name))
+}
+
+/// What a probe left in a run folder to be parsed.
+pub fn captures(spec: &ProbeSpec, folder: &Path) -> Vec<Capture> {
+    let kinds =
+        [(TRACE, Format::FtraceText), (PERF_SCRIPT, Format::PerfScript), (GDB_STACKS, Format::GdbJson)];
+    let capture = |(suffix, format): (&str, Format)| {
+        let path = folder.join(format!("{}.{suffix}", file_stem(&spec.name)));
+        path.is_file().then(|| Capture { probe: spec.name.clone(), format, path })
+    };
+    kinds.into_iter().filter_map(capture).collect()
+}
+
+/// A probe's name as part of a file name: no other name gives the same.
+fn file_stem(probe: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let encode = |c: char| if plain(c) { c.to_string() } else { format!("%{:x}", u32::from(c)) };
+    probe.chars().map(encode).collect()
 }
 
 /// Arms a probe. When this returns, it records.
@@ -177,11 +200,9 @@ impl<'a, G: Guest> Asker<'a, G> {
         })
     }
 
-    /// The probe's name as part of a file name: no other name gives the same.
+    /// [`file_stem`] of its probe.
     fn file_stem(&self) -> String {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let encode = |c: char| if plain(c) { c.to_string() } else { format!("%{:x}", u32::from(c)) };
-        self.probe.chars().map(encode).collect()
+        file_stem(self.probe)
     }
 }
 

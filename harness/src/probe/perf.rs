@@ -1,7 +1,7 @@
 //! `perf record` on one event, as an engineer would call it, steered through its control pipe (perf-record(1),
 //! `--control`), so that it is known to record when the first step runs.
 
-use super::{Asker, CAPTURE_LIMIT, COMMAND_LIMIT, Format, Home, ProbeError};
+use super::{Asker, CAPTURE_LIMIT, COMMAND_LIMIT, Format, Home, PERF_SCRIPT, ProbeError};
 use crate::scenario::PerfEvent;
 use crate::session::{Guest, quote};
 
@@ -102,7 +102,7 @@ impl Recording {
              perf report -i perf.data --stats > stats 2>&1 < /dev/null || {{ status=$?; cat stats; exit $status; }}"
         );
         home.asker.ask("`perf script`", &render, CAPTURE_LIMIT)?;
-        home.bring(&inside("script"), "perf-script.txt", Format::PerfScript)?;
+        home.bring(&inside("script"), PERF_SCRIPT, Format::PerfScript)?;
         home.bring(&inside("stats"), "perf-stats.txt", Format::Notes)?;
         home.asker.ask("removing perf's files", &format!("rm -rf {folder}"), COMMAND_LIMIT).map(drop)
     }

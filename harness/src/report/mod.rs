@@ -1,10 +1,50 @@
-//! What people read: result tables, and stacks side by side.
+//! What people read, and what their tools do: tables, stacks side by side, a night's reports.
 
 mod align;
+mod edition;
+mod flame;
+mod html;
+mod junit;
+mod kcidb;
+mod ktap;
+mod letter;
+mod night;
 mod sides;
 #[cfg(test)]
 mod samples;
 mod table;
 
+pub use edition::Edition;
+pub use letter::{Enclosed, Style, letter};
+pub use night::{Nights, night};
 pub use sides::Sides;
 pub use table::{new_table, summary, table};
+
+/// Why a report cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The JUnit file.
+    #[error("cannot write JUnit's XML")]
+    Junit(#[from] quick_junit::SerializeError),
+    /// The page.
+    #[error("cannot write the HTML page")]
+    Html(#[from] askama::Error),
+}
+
+/// The files of a night's reports: name and text.
+///
+/// # Errors
+/// [`ReportError`].
+pub fn files(edition: &Edition) -> Result<[(&'static str, String); 4], ReportError> {
+    Ok([
+        ("junit.xml", junit::text(edition)?),
+        ("results.ktap", ktap::text(edition)),
+        ("kcidb.json", kcidb::text(edition)),
+        ("index.html", html::page(edition)?),
+    ])
+}
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod files_tests;

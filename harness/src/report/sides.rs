@@ -71,6 +71,16 @@ impl Sides {
         Self { schema: 1, same, probes, left, right }
     }
 
+    /// The stacks that are not the same on both sides: the probe's name, left, right.
+    pub(super) fn differing(
+        &self,
+    ) -> impl Iterator<Item = (&str, Option<&StackResult>, Option<&StackResult>)> {
+        self.probes.iter().flat_map(|probe| {
+            let pairs = probe.pairs.iter().filter(|pair| !pair.same);
+            pairs.map(|pair| (probe.name.as_str(), pair.left.as_ref(), pair.right.as_ref()))
+        })
+    }
+
     /// The comparison as one line of JSON.
     pub fn to_json_line(&self) -> String {
         serde_json::to_string(self).expect("the document has string keys only")
@@ -153,12 +163,9 @@ fn pairs(left: Vec<StackResult>, right: Vec<StackResult>) -> Vec<Pair> {
 
 /// `5 x truncated at ftrace_graph_call`, and below it `0 of 4 (perf)`.
 fn heading(stack: Option<&StackResult>) -> String {
-    let Some(StackResult { count, state, ends_at, fidelity, .. }) = stack else {
-        return "none".into();
-    };
-    let at = ends_at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
-    let fidelity = fidelity.map(|fidelity| format!("\n{fidelity}")).unwrap_or_default();
-    format!("{count} x {}{at}{fidelity}", state.name())
+    let Some(stack) = stack else { return "none".into() };
+    let fidelity = stack.fidelity.map(|fidelity| format!("\n{fidelity}")).unwrap_or_default();
+    format!("{} x {}{fidelity}", stack.count, stack.ending())
 }
 
 #[cfg(test)]

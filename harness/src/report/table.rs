@@ -118,7 +118,7 @@ fn or_dash(cell: Option<String>) -> String {
 }
 
 /// The stack that a stack's fidelity was taken against, as the fidelity names its probe.
-fn reference<'a>(
+pub(super) fn reference<'a>(
     document: &'a Document,
     probe: &ProbeResult,
     stack: &StackResult,

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::RunError;
 use crate::artifacts::ArtifactsError;
 use crate::baseline::{self, Comparison, Place};
-use crate::document::{ConsoleEvent, ProbeResult, Word};
+use crate::document::{ConsoleEvent, Document, ProbeResult, Word};
 use crate::kernel::Kernel;
 use crate::probe::{self, Capture, Format};
 use crate::results::{Recorded, probe_results};
@@ -39,6 +39,32 @@ impl Judged {
         let verdict = Verdict { word: Word::Inconclusive, why: vec![why] };
         Self { verdict, recorded: Vec::new(), probes: Vec::new(), comparisons: Vec::new() }
     }
+}
+
+/// Judges a run folder again, from its raw captures alone: `document` as it would be today.
+///
+/// # Errors
+/// A capture or a snapshot cannot be read.
+pub fn again(
+    document: &Document,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    folder: &Path,
+    snapshots: &Path,
+) -> Result<Document, RunError> {
+    // What ended before there was anything to judge stays what it was.
+    if document.probes.is_empty() {
+        return Ok(document.clone());
+    }
+    let captures: Vec<Capture> =
+        scenario.probes.iter().flat_map(|spec| probe::captures(spec, folder)).collect();
+    let judged = judge(scenario, kernel, &captures, &document.console, snapshots)?;
+    Ok(Document {
+        verdict: judged.verdict.word,
+        why: judged.verdict.why,
+        probes: judged.probes,
+        ..document.clone()
+    })
 }
 
 /// Judges captures: parse, normalise, measure, compare, fold.

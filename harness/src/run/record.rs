@@ -13,13 +13,15 @@ use crate::machine::{Machine, MachineSpec, printable};
 use crate::probe::{self, Armed, Capture, Outside, ProbeError};
 use crate::progress::Progress;
 use crate::scenario::{ProbeKind, ProbeSpec, Scenario, Step};
-use crate::session::{self, Guest, Session, SessionError};
+use crate::session::{self, Guest, Noted, Session, SessionError};
 use crate::workspace::Workspace;
 
 /// From QEMU's start to the init's ready line. A cold boot takes 3 s on an idle host.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// From the ready line to a login: the server listens already.
 const LOGIN_LIMIT: Duration = Duration::from_secs(20);
+/// The file of the run folder that lists what was asked of the guest ([`session::Asked`]).
+pub const ASKED: &str = "guest.jsonl";
 /// How many lines of a failed step's output are quoted.
 const TAIL_LINES: usize = 10;
 
@@ -137,11 +139,12 @@ fn login(machine: &Machine, prepared: &Prepared, timings: &mut Timings) -> Resul
 fn replay(
     prepared: &Prepared,
     scenario: &Scenario,
-    (machine, mut session): (&Machine, Session),
+    (machine, session): (&Machine, Session),
     folder: &RunFolder,
     recording: &mut Recording,
 ) -> Result<(), RunError> {
     let started = Instant::now();
+    let mut session = Noted::new(session, &folder.path().join(ASKED))?;
     let armed = arm(prepared, machine, &mut session, folder)?;
     let mut steps = scenario.steps.iter().enumerate();
     let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, &mut session, folder));
@@ -170,7 +173,7 @@ fn replay(
 fn arm(
     prepared: &Prepared,
     machine: &Machine,
-    session: &mut Session,
+    session: &mut impl Guest<Error = SessionError>,
     folder: &RunFolder,
 ) -> Result<Vec<Armed>, RunError> {
     let vmlinux = prepared.dwarf.as_deref();
@@ -178,7 +181,7 @@ fn arm(
     prepared.probes.iter().map(|probe| Ok(probe::arm(probe, session, outside)?)).collect()
 }
 
-fn run_step(number: usize, step: &Step, session: &mut Session, folder: &RunFolder) -> Result<(), RunError> {
+fn run_step(number: usize, step: &Step, session: &mut Noted, folder: &RunFolder) -> Result<(), RunError> {
     for repeat in 1..=step.repeat {
         let output = session.run(&step.run, step.limit)?;
         folder.write(&format!("steps/{number:02}-{repeat:02}.txt"), &output.text)?;

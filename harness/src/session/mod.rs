@@ -2,6 +2,7 @@
 
 mod error;
 mod link;
+mod noted;
 mod script;
 #[cfg(test)]
 pub(crate) mod scripted;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use error::SessionError;
 use link::Link;
+pub use noted::{Asked, Noted};
 pub use script::quote;
 use script::{Nonce, Split, Tail};
 

@@ -1,0 +1,108 @@
+//! Slurm: a job array, a task a unit (sbatch(1)). The nodes see the result folder under the same path.
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::Duration;
+
+use duct::cmd;
+
+use super::{End, EngineError, Kit, Sent, Told, limit, run_program};
+
+/// The job's name; ours is told from others' by the round's own key.
+const JOB: &str = "kshot-nightly";
+/// How long a question to the controller may take.
+const QUESTION_LIMIT: Duration = Duration::from_secs(60);
+/// What each task of the array runs. The health check comes first: a bad node says so and is left alone.
+const TASK: &str = "#!/bin/sh\n\
+    unit=$(printf 'unit-%03d' \"$SLURM_ARRAY_TASK_ID\")\n\
+    echo \"$SLURMD_NODENAME\" >\"$unit.host\"\n\
+    KSHOT_ROOT=\"$PWD/kit\" kit/kshot doctor --to-run >\"$unit.check\" 2>&1 || { echo 131 >\"$unit.status\"; exit 131; }\n\
+    sh \"kit/units/$unit.sh\"\n\
+    echo $? >\"$unit.status\"\n";
+
+/// Each node that the controller has, with what is wrong with it: `sinfo` gives a node's name and state.
+pub(super) fn check() -> Result<Vec<(String, Option<String>)>, EngineError> {
+    let expression = cmd!("sinfo", "--noheader", "--Node", "--format", "%N %t");
+    let finished = run_program("Slurm's sinfo", &expression, std::path::Path::new("/"), QUESTION_LIMIT)?;
+    if finished.code != Some(0) {
+        return Err(EngineError::Refused { what: "Slurm's sinfo".into(), said: finished.err.trim().into() });
+    }
+    Ok(nodes(&finished.out))
+}
+
+fn nodes(said: &str) -> Vec<(String, Option<String>)> {
+    let mut nodes: Vec<(String, Option<String>)> = Vec::new();
+    for (node, state) in said.lines().filter_map(|line| line.trim().split_once(' ')) {
+        // A node stands in one line for each partition.
+        if nodes.iter().any(|(name, _)| name == node) {
+            continue;
+        }
+        // A star: the node does not answer.
+        let bad = state.ends_with('*')
+            || ["down", "drain", "fail", "maint", "unk"].iter().any(|s| state.starts_with(s));
+        nodes.push((node.into(), bad.then(|| format!("Slurm says {state}"))));
+    }
+    nodes
+}
+
+/// Submits the array, and waits for all of its tasks.
+pub(super) fn send(kit: &Kit, sent: &[Sent], out: &HashSet<String>) -> Result<End, EngineError> {
+    let task = kit.place.join("kit/task.sh");
+    fs::write(&task, TASK).map_err(EngineError::io("write", &task))?;
+    let name = format!("{JOB}-{}", kit.remote.rsplit('/').next().unwrap_or_default());
+    let mut words: Vec<String> = vec![
+        "--wait".into(),
+        format!("--array=1-{}", sent.len()),
+        format!("--job-name={name}"),
+        "--ntasks=1".into(),
+        // A node that dies loses its unit to the next round, where another node gets it.
+        "--no-requeue".into(),
+        "--output=task-%a.log".into(),
+        format!("--chdir={}", kit.place.display()),
+    ];
+    if !out.is_empty() {
+        let mut nodes: Vec<_> = out.iter().cloned().collect();
+        nodes.sort();
+        words.push(format!("--exclude={}", nodes.join(",")));
+    }
+    words.push("kit/task.sh".into());
+    let finished = run_program("Slurm's sbatch", &cmd("sbatch", words), &kit.place, limit(sent));
+    if !matches!(&finished, Ok(finished) if !finished.interrupted && finished.code.is_some()) {
+        // Whoever waited is gone; the tasks must not go on without anybody.
+        let cancel = cmd!("scancel", "--name", &name);
+        drop(run_program("Slurm's scancel", &cancel, &kit.place, QUESTION_LIMIT));
+    }
+    let finished = finished?;
+    // sbatch ends with the highest status of a task; it refused only if there was none.
+    let submitted = finished.out.contains("Submitted batch job");
+    if !finished.interrupted && !submitted {
+        return Err(EngineError::Refused { what: "Slurm's sbatch".into(), said: finished.err.trim().into() });
+    }
+    Ok(if finished.interrupted { End::Interrupted } else { End::Done })
+}
+
+/// What a task left behind of its unit.
+pub(super) fn told(kit: &Kit, unit: &str) -> Told {
+    let read = |suffix: &str| fs::read_to_string(kit.place.join(format!("{unit}.{suffix}"))).ok();
+    let host = read("host").map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
+    let fault = match (read("status").as_deref().map(str::trim), &host) {
+        (Some("0"), _) => None,
+        (Some(status), _) => Some(format!("it ended with status {status}")),
+        (None, Some(_)) => Some("the node was lost".into()),
+        (None, None) => Some("no node took it".into()),
+    };
+    Told { host, fault }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_down_drained_or_silent_takes_no_part() {
+        let said = "a idle\nb mix\na idle\nc down\nd drng\ne idle*\nf drain\n";
+        let bad: Vec<_> = nodes(said).into_iter().map(|(node, fault)| (node, fault.is_some())).collect();
+        let expected = [("a", false), ("b", false), ("c", true), ("d", false), ("e", true), ("f", true)];
+        assert_eq!(bad, expected.map(|(node, bad)| (node.to_owned(), bad)));
+    }
+}

@@ -1,0 +1,111 @@
+//! In which order pairs run, and how they are packed for other hosts. Pure.
+
+use std::time::Duration;
+
+/// What a pair takes as long as nobody has measured one: a cold boot, its steps and the collecting.
+pub const UNKNOWN: Duration = Duration::from_secs(10);
+
+/// A pair that waits for its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its number in the night's list of pairs.
+    pub pair: usize,
+    /// Its kernel.
+    pub kernel: String,
+    /// How long it took before, or what the others take.
+    pub expected: Duration,
+}
+
+/// What a host is sent: one kernel and a batch of scenarios.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// The kernel.
+    pub kernel: String,
+    /// The numbers of its pairs, the longest first.
+    pub pairs: Vec<usize>,
+    /// What they take together.
+    pub expected: Duration,
+}
+
+/// The order of a sitting: the longest first, so that no long one is left for the end; equals in their order.
+pub fn order(mut waiting: Vec<Waiting>) -> Vec<Waiting> {
+    waiting.sort_by_key(|one| std::cmp::Reverse(one.expected));
+    waiting
+}
+
+/// The next to run: the longest that will be done before the deadline. `None` when none of them will.
+pub fn next(queue: &mut Vec<Waiting>, remaining: Option<Duration>) -> Option<Waiting> {
+    let fits = |one: &Waiting| remaining.is_none_or(|remaining| one.expected <= remaining);
+    let at = queue.iter().position(fits)?;
+    Some(queue.remove(at))
+}
+
+/// Packs pairs into units for `slots` places: at most a third of a place's fair share each, so that a place
+/// that is done early finds more, and the longest first.
+pub fn pack(waiting: Vec<Waiting>, slots: usize) -> Vec<Unit> {
+    let total: Duration = waiting.iter().map(|one| one.expected).sum();
+    let share = total / u32::try_from(slots.max(1) * 3).unwrap_or(u32::MAX);
+    let mut units: Vec<Unit> = Vec::new();
+    for one in order(waiting) {
+        let room = |unit: &&mut Unit| unit.kernel == one.kernel && unit.expected + one.expected <= share;
+        match units.iter_mut().find(room) {
+            Some(unit) => {
+                unit.pairs.push(one.pair);
+                unit.expected += one.expected;
+            }
+            None => units.push(Unit { kernel: one.kernel, pairs: vec![one.pair], expected: one.expected }),
+        }
+    }
+    units.sort_by_key(|unit| std::cmp::Reverse(unit.expected));
+    units
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn waiting(seconds: &[(u64, &str)]) -> Vec<Waiting> {
+        let one = |(pair, (seconds, kernel)): (usize, &(u64, &str))| Waiting {
+            pair,
+            kernel: (*kernel).into(),
+            expected: Duration::from_secs(*seconds),
+        };
+        seconds.iter().enumerate().map(one).collect()
+    }
+
+    #[test]
+    fn the_longest_comes_first_and_what_would_be_late_gives_way() {
+        let mut queue = order(waiting(&[(3, "a"), (20, "a"), (8, "b"), (3, "b")]));
+        assert_eq!(queue.iter().map(|one| one.pair).collect::<Vec<_>>(), [1, 2, 0, 3]);
+        assert_eq!(next(&mut queue, Some(Duration::from_secs(10))).unwrap().pair, 2);
+        assert_eq!(next(&mut queue, None).unwrap().pair, 1);
+        assert_eq!(next(&mut queue, Some(Duration::from_secs(2))), None);
+        assert_eq!(queue.len(), 2, "what is late stays in the queue");
+    }
+
+    #[test]
+    fn a_unit_is_of_one_kernel_and_a_long_pair_has_one_of_its_own() {
+        let units = pack(waiting(&[(60, "a"), (5, "a"), (5, "b"), (5, "a"), (5, "a")]), 2);
+        let shape: Vec<_> = units.iter().map(|unit| (unit.kernel.as_str(), unit.pairs.clone())).collect();
+        assert_eq!(shape, [("a", vec![0]), ("a", vec![1, 3]), ("b", vec![2]), ("a", vec![4])]);
+    }
+
+    proptest! {
+        #[test]
+        fn packing_loses_nothing_and_doubles_nothing(
+            seconds in proptest::collection::vec((1..100_u64, 0..4_usize), 0..60), slots in 0..9_usize,
+        ) {
+            let kernels = ["a", "b", "c", "d"];
+            let all: Vec<_> = seconds.iter().map(|(s, kernel)| (*s, kernels[*kernel])).collect();
+            let units = pack(waiting(&all), slots);
+            let mut pairs: Vec<usize> = units.iter().flat_map(|unit| unit.pairs.clone()).collect();
+            pairs.sort_unstable();
+            prop_assert_eq!(pairs, (0..all.len()).collect::<Vec<_>>());
+            for unit in &units {
+                prop_assert!(unit.pairs.iter().all(|pair| all[*pair].1 == unit.kernel));
+            }
+        }
+    }
+}
