@@ -14,6 +14,20 @@ pub enum Arch {
     Mips64el,
 }
 
+/// The assembly between a traced function and the function tracer, of which no DWARF speaks. It saves the traced
+/// function's registers at its stack pointer.
+#[derive(Debug)]
+pub struct Trampoline {
+    /// Its labels, each of which the symbol table has for a function.
+    pub labels: &'static [&'static str],
+    /// Where the place in the traced function is, in bytes from the stack pointer.
+    pub place: u64,
+    /// Where the traced function's own return address is.
+    pub caller: u64,
+    /// The size of its frame in bytes.
+    pub size: u64,
+}
+
 /// What differs between architectures.
 #[derive(Debug)]
 pub struct ArchRow {
@@ -49,6 +63,16 @@ pub struct ArchRow {
     pub elf_machine: u16,
     /// gdb's expression for the `struct task_struct` of the task that runs.
     pub gdb_task: &'static str,
+    /// The registers that unwinding needs besides the place: DWARF's number and gdb's name.
+    pub registers: &'static [(u16, &'static str)],
+    /// The size of a kernel stack, and what it is aligned to, in bytes (`THREAD_SIZE`).
+    pub kernel_stack: u64,
+    /// DWARF's number of the stack pointer.
+    pub stack_pointer: u16,
+    /// DWARF's number of the register that a call leaves its return address in.
+    pub return_address: u16,
+    /// The way out of the function tracer.
+    pub trampoline: Trampoline,
     /// Functions that a complete stack ends in: system-call entries, kernel-thread entries, and the boot
     /// path. All names that one address may carry stand here.
     pub entries: &'static [&'static str],
@@ -65,6 +89,7 @@ const MIPS_ENTRIES: &[&str] = &[
     "n64_syscall_exit",
     "n32_syscall_exit",
     "o32_syscall_exit",
+    "syscall_exit", // where a new task leaves schedule_tail for
     "work_resched", // preempted, or handling signals, on the way back to user space
     "work_notifysig",
     "ret_from_kernel_thread",
@@ -74,6 +99,28 @@ const MIPS_ENTRIES: &[&str] = &[
 ];
 /// The kernel keeps a pointer to the running task's thread_info in $gp (`arch/mips/include/asm/thread_info.h`).
 const MIPS_GDB_TASK: &str = "*((struct thread_info *)$gp)->task";
+const MIPS_REGISTERS: &[(u16, &str)] = &[
+    (16, "s0"),
+    (17, "s1"),
+    (18, "s2"),
+    (19, "s3"),
+    (20, "s4"),
+    (21, "s5"),
+    (22, "s6"),
+    (23, "s7"),
+    (28, "gp"),
+    (29, "sp"),
+    (30, "s8"),
+    (31, "ra"),
+];
+/// `MCOUNT_SAVE_REGS` of `arch/mips/kernel/mcount.S`: a `struct pt_regs` with the place in $31 and, because the traced
+/// function calls `_mcount` with its own return address in $at, that in $1.
+const MIPS_TRAMPOLINE: Trampoline = Trampoline {
+    labels: &["ftrace_caller", "ftrace_call", "ftrace_graph_call"],
+    place: 31 * 8,
+    caller: 8,
+    size: 304,
+};
 const MIPS_PLUMBING: &[&str] = &[
     "ftrace_caller",
     "ftrace_call",
@@ -108,6 +155,11 @@ const ROWS: [(Arch, ArchRow); 2] = [
             cross_packages: &["gcc-mips64-linux-gnuabi64", "libc6-dev-mips64-cross"],
             elf_machine: 8,
             gdb_task: MIPS_GDB_TASK,
+            registers: MIPS_REGISTERS,
+            kernel_stack: 16 << 10, // with pages of 4 KiB
+            stack_pointer: 29,
+            return_address: 31,
+            trampoline: MIPS_TRAMPOLINE,
             entries: MIPS_ENTRIES,
             plumbing: MIPS_PLUMBING,
         },
@@ -131,6 +183,11 @@ const ROWS: [(Arch, ArchRow); 2] = [
             cross_packages: &["gcc-mips64el-linux-gnuabi64", "libc6-dev-mips64el-cross"],
             elf_machine: 8,
             gdb_task: MIPS_GDB_TASK,
+            registers: MIPS_REGISTERS,
+            kernel_stack: 16 << 10, // with pages of 4 KiB
+            stack_pointer: 29,
+            return_address: 31,
+            trampoline: MIPS_TRAMPOLINE,
             entries: MIPS_ENTRIES,
             plumbing: MIPS_PLUMBING,
         },

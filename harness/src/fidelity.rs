@@ -59,21 +59,25 @@ fn comparable(stack: &Stack, reference: &Stack, references: &[Stack]) -> bool {
     same_task && if unnamed { only() } else { stack.subject() == reference.subject() }
 }
 
-fn reaches_entry(stack: &Stack, row: &ArchRow) -> bool {
+/// Whether a stack goes as far as an entry.
+pub(crate) fn reaches_entry(stack: &Stack, row: &ArchRow) -> bool {
     physical(stack, row).any(|frame| frame.is_one_of(row.entries))
 }
 
-fn up_to_entry<'a>(stack: &'a Stack, row: &ArchRow) -> Vec<&'a Frame> {
+/// The physical frames up to the first entry, that included.
+pub(crate) fn up_to_entry<'a>(stack: &'a Stack, row: &ArchRow) -> Vec<&'a Frame> {
     let frames: Vec<&Frame> = physical(stack, row).collect();
     let end = frames.iter().position(|frame| frame.is_one_of(row.entries)).map_or(frames.len(), |at| at + 1);
     frames[..end].to_vec()
 }
 
-fn physical<'a>(stack: &'a Stack, row: &ArchRow) -> impl Iterator<Item = &'a Frame> {
+/// The frames that count: the kernel's, neither inlined nor a tracer's own.
+pub(crate) fn physical<'a>(stack: &'a Stack, row: &ArchRow) -> impl Iterator<Item = &'a Frame> {
     stack.frames.iter().filter(|frame| frame.in_kernel() && !frame.inlined && !frame.is_one_of(row.plumbing))
 }
 
-fn same_place(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
+/// Whether two frames are one return address.
+pub(crate) fn same_place(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
     match (one.address, other.address) {
         (Some(one), Some(other)) => one == other,
         _ => {
@@ -82,7 +86,8 @@ fn same_place(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
     }
 }
 
-fn same_function(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
+/// Whether two frames are in one function.
+pub(crate) fn same_function(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
     let start = |frame: &Frame| frame.address?.checked_sub(frame.offset?);
     same_name(one, other, row) || start(one).is_some_and(|begin| start(other) == Some(begin))
 }

@@ -22,6 +22,7 @@ pub mod document; // the result document, `run.json`
 pub mod symbols; // addresses to functions, files, lines and inlines, with DWARF
 pub mod run; // the walk
 pub mod bisect; // where a stack changed, over versions and commits
+pub mod sweep; // func_stack_trace over the whole kernel
 pub mod nightly; // every scenario on every kernel, and what changed since the night before
 pub mod bundle; // a run as one archive, and back
 pub mod report; // tables, pages and files for people and their tools

@@ -1,7 +1,7 @@
 //! The walk: from a scenario and a kernel to a verdict.
 
 mod judge;
-mod record;
+pub(crate) mod record;
 
 use std::path::PathBuf;
 
@@ -172,12 +172,7 @@ fn once(
     let document = Document {
         schema: SCHEMA,
         scenario: scenario.id.clone(),
-        kernel: KernelInfo {
-            name: kernel.name.clone(),
-            release: kernel.release.clone(),
-            arch: kernel.arch.to_string(),
-            image_sha256: kernel.sha256.clone(),
-        },
+        kernel: kernel_info(kernel),
         qemu: recording.qemu,
         verdict: judged.verdict.word,
         why: judged.verdict.why,
@@ -190,6 +185,16 @@ fn once(
     };
     folder.finish(&document, options.keep)?;
     Ok(Outcome { document, folder: folder.path().into(), comparisons: judged.comparisons })
+}
+
+/// What documents say of a kernel.
+pub(crate) fn kernel_info(kernel: &Kernel) -> KernelInfo {
+    KernelInfo {
+        name: kernel.name.clone(),
+        release: kernel.release.clone(),
+        arch: kernel.arch.to_string(),
+        image_sha256: kernel.sha256.clone(),
+    }
 }
 
 /// Many outcomes of one pair as one. Its stacks are those of the first run that shows the folded verdict or,

@@ -2,6 +2,7 @@
 //! `scripts/decode_stacktrace.sh` and `scripts/faddr2line` print them.
 
 mod dwarf;
+mod unwind;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ use crate::fault::{Blame, Fault};
 use crate::normalize::count;
 use crate::results::Recorded;
 use crate::stack::{Stack, in_kernel};
+pub use unwind::Unwinder;
 
 /// Start, size and name.
 type Function = (u64, u64, String);
@@ -138,11 +140,9 @@ impl Symbols {
     /// Where an address of a stack is; `None` outside of the kernel's own functions. Of a return address the
     /// line is that of the call before it.
     pub fn place(&self, address: u64, returns: bool) -> Option<Place> {
-        let after = self.functions.partition_point(|(start, ..)| *start <= address);
-        let (start, size, name) = self.functions.get(after.checked_sub(1)?)?;
-        let offset = address - start;
+        let (start, size, name) = function_at(&self.functions, address)?;
         let lines = self.lines(if returns { address.wrapping_sub(1) } else { address });
-        (offset <= *size).then(|| Place { function: name.clone(), offset, size: *size, lines })
+        Some(Place { function: name.clone(), offset: address - start, size: *size, lines })
     }
 
     /// Each kind of stack of each probe, its frames decoded.
@@ -220,12 +220,34 @@ impl Place {
     }
 }
 
+/// The function that an address is in, or just behind.
+fn function_at(functions: &[Function], address: u64) -> Option<&Function> {
+    let after = functions.partition_point(|(start, ..)| *start <= address);
+    let found = functions.get(after.checked_sub(1)?)?;
+    (address - found.0 <= found.1).then_some(found)
+}
+
 fn start_of(functions: &[Function], name: &str) -> Option<u64> {
     functions.iter().find(|(.., known)| known == name).map(|(start, ..)| *start)
 }
 
 /// The functions of the symbol table. A label without a size reaches to the next one.
 fn functions<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> Vec<Function> {
+    let mut functions = named(file);
+    // Of several names at one place the one with a size, which is the function's.
+    functions.sort_by(|one, other| (one.0, other.1, &one.2).cmp(&(other.0, one.1, &other.2)));
+    functions.dedup_by_key(|(start, ..)| *start);
+    let starts: Vec<u64> = functions.iter().skip(1).map(|(start, ..)| *start).collect();
+    for ((start, size, _), next) in functions.iter_mut().zip(starts) {
+        if *size == 0 {
+            *size = next - *start;
+        }
+    }
+    functions
+}
+
+/// Every name that the symbol table has for code, also of several at one place.
+fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> Vec<Function> {
     let text = |symbol: &object::Symbol<'data, '_, R>| {
         let code = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
         code.is_some_and(|section| section.kind() == object::SectionKind::Text)
@@ -238,17 +260,7 @@ fn functions<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> Vec<Fun
         let name = symbol.name().ok().filter(|name| !name.is_empty() && !name.starts_with('.'))?;
         Some((symbol.address(), symbol.size(), name.to_owned()))
     });
-    let mut functions: Vec<Function> = named.collect();
-    // Of several names at one place the one with a size, which is the function's.
-    functions.sort_by(|one, other| (one.0, other.1, &one.2).cmp(&(other.0, one.1, &other.2)));
-    functions.dedup_by_key(|(start, ..)| *start);
-    let starts: Vec<u64> = functions.iter().skip(1).map(|(start, ..)| *start).collect();
-    for ((start, size, _), next) in functions.iter_mut().zip(starts) {
-        if *size == 0 {
-            *size = next - *start;
-        }
-    }
-    functions
+    named.collect()
 }
 
 /// A path from the top of the tree. The assembler gives it with the folder that the kernel was built in, which

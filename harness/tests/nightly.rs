@@ -1,7 +1,7 @@
 //! Nights with what stands around them: a browser for the report, hosts to send units to, a bundle elsewhere.
 //!
 //! Each test is ignored, with its reason, where a program or a kernel is missing; `scripts/test` installs the
-//! programs (images/host-packages.txt).
+//! programs (images/test-packages.txt).
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,

@@ -89,6 +89,7 @@ fn the_schemas_on_file_are_those_of_the_types() {
         ("scenarios/schema.json", Which::Scenario, "scenario"),
         ("harness/schema/result.json", Which::Result, "result"),
         ("harness/schema/nightly.json", Which::Nightly, "nightly"),
+        ("harness/schema/sweep.json", Which::Sweep, "sweep"),
     ] {
         assert!(read(path) == which.text(), "stale: run `cargo kshot schema {word} > {path}`");
     }

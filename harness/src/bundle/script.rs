@@ -67,6 +67,7 @@ impl Rerun {
             cmdline,
             memory_mib: scenario.boot.memory_mib,
             gdb: false,
+            steady: scenario.boot.steady,
         };
         let argv = alone(&spec);
         let words: Vec<String> = argv.iter().map(|word| quote(word)).collect();

@@ -2,15 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::select::{self, Choice};
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams, select, workspace};
 use crate::document::Document;
 use crate::exit::Exit;
 use crate::kernel::{Catalogue, Kernel};
 use crate::report::Sides;
 use crate::run::{self, Options};
 use crate::scenario::Scenario;
-use crate::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -34,8 +32,8 @@ impl Args {
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let id = Scenario::id_of(&workspace.scenarios(), &self.scenario)?;
         let scenario = select::scenario(&workspace, &catalogue, &id)?;
-        let left = self.kernel(&workspace, &catalogue, &scenario, &self.left, streams)?;
-        let right = self.kernel(&workspace, &catalogue, &scenario, &self.right, streams)?;
+        let left = select::one(&workspace, &catalogue, &self.left, &streams.progress)?;
+        let right = select::one(&workspace, &catalogue, &self.right, &streams.progress)?;
         let run = |kernel: &Kernel| -> Result<Document, CommandError> {
             let options = Options::default();
             Ok(run::run(&workspace, &scenario, kernel, &options, &streams.progress)?.document)
@@ -50,24 +48,5 @@ impl Args {
             Some(false) => Exit::Drift,
             None => Exit::CannotTell,
         })
-    }
-
-    fn kernel(
-        &self,
-        workspace: &Workspace,
-        catalogue: &Catalogue,
-        scenario: &Scenario,
-        word: &str,
-        streams: &Streams<'_>,
-    ) -> Result<Kernel, CommandError> {
-        let choices = select::kernels(workspace, catalogue, scenario, &[word.to_owned()])?;
-        match <[Choice; 1]>::try_from(choices) {
-            Ok([Choice::Ready(kernel)]) => Ok(kernel),
-            Ok([Choice::Missing(name)]) => select::provision(workspace, catalogue, &name, &streams.progress),
-            Err(choices) => Err(CommandError::Usage {
-                message: format!("`{word}` means {} kernels; each side is one", choices.len()),
-                hint: "`kshot list` shows their names".into(),
-            }),
-        }
     }
 }

@@ -16,6 +16,7 @@ mod run;
 mod schema;
 mod select;
 mod shell;
+mod sweep;
 mod validate;
 
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ use crate::nightly::matrix::MatrixError;
 use crate::progress::Progress;
 use crate::run::RunError;
 use crate::scenario::ScenarioError;
+use crate::sweep::SweepError;
 use crate::workspace::{Workspace, WorkspaceError};
 
 pub use schema::Which;
@@ -50,8 +52,9 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    match, or done; compare: the same on both
-  1    drift: the stacks are not what the snapshot or the claims say; compare: they differ
+  0    match, or done; compare: the same on both; sweep: all true
+  1    drift: the stacks are not what the snapshot or the claims say; compare: they differ;
+       sweep: a stack is not the truth
   125  cannot tell: no build, no boot, unstable, no snapshot
   128  command line or environment   129  scenario or catalogue
   130  interrupted                   131  the host";
@@ -74,6 +77,8 @@ enum Verb {
     Export(export::Export),
     /// Unpack such an archive and judge its run again
     Import(export::Import),
+    /// Arm func_stack_trace on all that a workload reaches, and compare each stack with the truth
+    Sweep(sweep::Args),
     /// Show the scenarios, the kernels, and which kernels are provisioned
     List(list::Args),
     /// Find where a stack changed, over versions or commits
@@ -148,6 +153,9 @@ enum CommandError {
     /// A bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// A sweep.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     /// A run folder.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
@@ -175,6 +183,7 @@ impl Fault for CommandError {
             Self::Matrix(error) => error.blame(),
             Self::Nightly(error) => error.blame(),
             Self::Bundle(error) => error.blame(),
+            Self::Sweep(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
             Self::Output(_) => Blame::Infra,
         }
@@ -192,6 +201,7 @@ impl Fault for CommandError {
             Self::Matrix(error) => error.hint(),
             Self::Nightly(error) => error.hint(),
             Self::Bundle(error) => error.hint(),
+            Self::Sweep(error) => error.hint(),
             Self::Artifacts(error) => error.hint(),
             Self::Output(_) => None,
         }
@@ -229,6 +239,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
         Verb::Report(args) => args.execute(&mut streams),
         Verb::Export(args) => args.execute(&mut streams),
         Verb::Import(args) => args.execute(&mut streams),
+        Verb::Sweep(args) => args.execute(&mut streams),
         Verb::List(args) => args.execute(&mut streams),
         Verb::Bisect(args) => args.execute(&mut streams),
         Verb::BisectStep(args) => args.execute(&mut streams),

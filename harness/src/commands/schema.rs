@@ -7,6 +7,7 @@ use crate::document::Document;
 use crate::exit::Exit;
 use crate::nightly::results::Night;
 use crate::scenario::raw::RawScenario;
+use crate::sweep;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -23,6 +24,8 @@ pub enum Which {
     Result,
     /// A night's results: harness/schema/nightly.json
     Nightly,
+    /// The document of a sweep: harness/schema/sweep.json
+    Sweep,
 }
 
 impl Which {
@@ -32,6 +35,7 @@ impl Which {
             Self::Scenario => schema_for!(RawScenario),
             Self::Result => schema_for!(Document),
             Self::Nightly => schema_for!(Night),
+            Self::Sweep => schema_for!(sweep::document::Document),
         };
         format!("{:#}\n", schema.as_value())
     }

@@ -121,6 +121,24 @@ pub(super) fn kernel_names(catalogue: &Catalogue, words: &[String]) -> Result<Ve
     Ok(chosen)
 }
 
+/// The one kernel that a word means, provisioned if need be.
+pub(super) fn one(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    word: &str,
+    progress: &Progress,
+) -> Result<Kernel, CommandError> {
+    let choices = kernels(workspace, catalogue, &Scenario::bare(""), &[word.to_owned()])?;
+    match <[Choice; 1]>::try_from(choices) {
+        Ok([Choice::Ready(kernel)]) => Ok(kernel),
+        Ok([Choice::Missing(name)]) => provision(workspace, catalogue, &name, progress),
+        Err(choices) => Err(CommandError::Usage {
+            message: format!("`{word}` means {} kernels; it has to be one", choices.len()),
+            hint: "`kshot list` shows their names".into(),
+        }),
+    }
+}
+
 /// Downloads or builds a kernel of the catalogue.
 pub(super) fn provision(
     workspace: &Workspace,

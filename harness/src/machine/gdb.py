@@ -3,11 +3,16 @@
 # gdb runs this with `-nx -batch -x`. The first line of standard input says what is wanted, as JSON:
 #
 #   {"function": "register_netdevice", "hits": 100, "vmlinux": PATH, "socket": PATH, "stacks": PATH,
-#    "task": "*((struct thread_info *)$gp)->task"}
+#    "task": "*((struct thread_info *)$gp)->task", "tracer": null}
 #
 # Anything more on it, or its end, ends this. On standard output it says how far it is, a line of JSON each:
 # `armed`; then `done`, or `failed` with what failed and why. The stacks go to the file `stacks`, a line of JSON
-# each, after one line that says where the breakpoint is. What gdb prints for people goes to standard error.
+# each, after one line that says where the breakpoint is.
+#
+# With a `tracer` (registers by DWARF's number and gdb's name, and the size of a kernel stack), the function is one of the function tracer that has
+# the traced place in its argument `ip`. Then what is written is no stack but what one can be had from: the registers
+# and all that is on the kernel's stack, of each traced place for the first `hits`, with the number of the hit, from 1,
+# in `event`; behind them a line with the number of all hits. What gdb prints for people goes to standard error.
 
 import json
 import os
@@ -18,6 +23,8 @@ import gdb
 DEEPEST_STACK = 1024
 # The kernel's longest banner is far below.
 LONGEST_BANNER = 1024
+# The traced place, as `trace_function` calls it.
+TRACED = "ip"
 
 EVENTS = os.dup(1)
 os.dup2(2, 1)
@@ -60,10 +67,14 @@ def banner():
     return data.split(b"\0")[0].decode("utf-8", "backslashreplace").strip()
 
 
+def symbol(name):
+    return address(gdb.parse_and_eval(f"(unsigned long)&'{name}'"))
+
+
 def symbol_start(name, pc):
     """Where a symbol without debug information starts, if that is before the place."""
     try:
-        start = address(gdb.parse_and_eval(f"(unsigned long)&'{name}'"))
+        start = symbol(name)
     except gdb.error:
         return None
     return start if start <= pc else None
@@ -102,11 +113,11 @@ def describe(frame):
     }
 
 
-def stack(task):
-    """The stack of the task that runs, innermost first, and why it ends. `task` is gdb's expression for it."""
+def stack(task, frame):
+    """The stack of the task that runs from a frame on, innermost first, and why it ends. `task` is gdb's expression
+    for it."""
     task = gdb.parse_and_eval(task)
     frames, end = [], None
-    frame = gdb.newest_frame()
     while frame is not None and len(frames) < DEEPEST_STACK:
         frames.append(describe(frame))
         try:
@@ -125,7 +136,7 @@ class Breakpoint(gdb.Breakpoint):
 
     def __init__(self, function, hits, task, stacks):
         try:
-            start = address(gdb.parse_and_eval(f"(unsigned long)&'{function}'"))
+            start = symbol(function)
         except gdb.error as error:
             raise Failed("function", str(error)) from error
         # A hardware breakpoint is QEMU's own: nothing is written to the guest's memory.
@@ -136,16 +147,46 @@ class Breakpoint(gdb.Breakpoint):
     def stop(self):
         """Called by gdb at each hit; says whether the guest shall stay stopped."""
         try:
-            self.write(stack(self.running))
+            self.hit()
         except Exception as fault:
             self.fault = fault
             return True
-        self.left -= 1
         return self.left == 0
+
+    def hit(self):
+        self.write(stack(self.running, gdb.newest_frame()))
+        self.left -= 1
 
     def write(self, value):
         self.stacks.write(json.dumps(value) + "\n")
         self.stacks.flush()
+
+
+class TracerBreakpoint(Breakpoint):
+    """Writes the registers and the stack of the function tracer. Unwinding all of that here would take minutes."""
+
+    def __init__(self, function, hits, task, stacks, tracer):
+        super().__init__(function, hits, task, stacks)
+        self.registers, self.stack_size = tracer["registers"], tracer["stack"]
+        self.seen, self.events = {}, 0
+
+    def hit(self):
+        frame = gdb.newest_frame()
+        self.events += 1
+        traced = address(frame.read_var(TRACED))
+        self.seen[traced] = self.seen.get(traced, 0) + 1
+        if self.seen[traced] > self.left:
+            return
+        sp = address(frame.read_register("sp"))
+        # Stacks are aligned to their size.
+        memory = gdb.selected_inferior().read_memory(sp, self.stack_size - sp % self.stack_size)
+        registers = [[number, f"{address(frame.read_register(name)):#x}"] for number, name in self.registers]
+        self.write({"event": self.events, "pc": f"{address(frame.pc()):#x}", "sp": f"{sp:#x}",
+                    "registers": registers, "memory": bytes(memory).hex()})
+
+    def delete(self):
+        super().delete()
+        self.write({"events": self.events})
 
 
 def wait_for_end():
@@ -154,7 +195,8 @@ def wait_for_end():
 
 
 def record(wanted, stacks):
-    point = Breakpoint(wanted["function"], wanted["hits"], wanted["task"], stacks)
+    what = wanted["function"], wanted["hits"], wanted["task"], stacks
+    point = Breakpoint(*what) if wanted["tracer"] is None else TracerBreakpoint(*what, wanted["tracer"])
     threading.Thread(target=wait_for_end, daemon=True).start()
     # The breakpoint is in and the guest still stands: nothing can run past it.
     say("armed")

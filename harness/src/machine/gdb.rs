@@ -36,6 +36,10 @@ pub struct Watch<'a> {
     pub function: &'a str,
     /// After how many hits it lets go of the guest.
     pub hits: u32,
+    /// Whether the function is the tracer's `trace_function`. Then registers and raw stacks are written, as
+    /// [`crate::stack::gdb_raw`] reads them, for the first `hits` of each traced function, and only
+    /// [`Debugger::detach`] lets go of the guest.
+    pub traced: bool,
     /// The booted kernel's `vmlinux` with DWARF.
     pub vmlinux: &'a Path,
     /// The new file for the stacks, JSON lines as [`crate::stack::gdb_json`] reads them.
@@ -137,6 +141,10 @@ impl Machine {
             "socket": spec::GDB,
             "stacks": watch.stacks,
             "task": self.qemu.arch.row().gdb_task,
+            "tracer": watch.traced.then(|| {
+                let row = self.qemu.arch.row();
+                json!({ "registers": row.registers, "stack": row.kernel_stack })
+            }),
         });
         // A gdb that has ended already is explained by what comes next.
         drop(writeln!(&debugger.input, "{request}"));

@@ -31,6 +31,9 @@ pub struct MachineSpec {
     pub memory_mib: u32,
     /// Whether [`super::Machine::watch`] will be called.
     pub gdb: bool,
+    /// Whether the guest's clock goes by the instructions that it executes. A gdb that stops it thousands of times
+    /// would else eat up its time: on a busy host each new start costs more than a tick.
+    pub steady: bool,
 }
 
 impl MachineSpec {
@@ -42,6 +45,7 @@ impl MachineSpec {
         argv.extend(console_args());
         argv.extend(monitor_args());
         argv.extend(self.gdb_args());
+        argv.extend(self.clock_args());
         argv.extend(self.network_args());
         argv.extend(self.randomness_args());
         argv
@@ -106,6 +110,11 @@ impl MachineSpec {
         if self.gdb { strings(&["-gdb", &format!("unix:{GDB},server=on,wait=off")]) } else { Vec::new() }
     }
 
+    /// 16 ns an instruction. The kernel measures its CPU against the RTC, so that has to keep the same time.
+    fn clock_args(&self) -> Vec<OsString> {
+        if self.steady { strings(&["-icount", "shift=4", "-rtc", "clock=vm"]) } else { Vec::new() }
+    }
+
     fn network_args(&self) -> Vec<OsString> {
         let model = self.arch.row().nic;
         strings(&[
@@ -154,6 +163,7 @@ mod tests {
             cmdline: vec!["ftrace=function".into(), "ftrace_filter=register_netdevice".into()],
             memory_mib: 256,
             gdb: false,
+            steady: false,
         }
     }
 
@@ -179,6 +189,14 @@ mod tests {
         let (without, with) = (argv(false), argv(true));
         let more: Vec<_> = with.iter().filter(|word| !without.contains(word)).collect();
         assert_eq!(more, ["-gdb", "unix:gdb.sock,server=on,wait=off"]);
+    }
+
+    #[test]
+    fn a_steady_clock_and_the_rtc_that_it_is_measured_against_go_together() {
+        let argv = MachineSpec { steady: true, ..spec(Arch::Mips64) }.argv();
+        let without = spec(Arch::Mips64).argv();
+        let more: Vec<_> = argv.iter().filter(|word| !without.contains(word)).collect();
+        assert_eq!(more, ["-icount", "shift=4", "-rtc", "clock=vm"]);
     }
 
     #[test]

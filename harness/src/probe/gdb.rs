@@ -25,8 +25,7 @@ pub(super) struct Truth {
 impl Truth {
     pub(super) fn start<G: Guest>(
         asker: &mut Asker<'_, G>,
-        function: &str,
-        hits: u32,
+        (function, hits, traced): (&str, u32, bool),
         outside: &Outside<'_>,
     ) -> Result<Self, ProbeError<G::Error>> {
         let vmlinux = outside.vmlinux;
@@ -41,7 +40,7 @@ impl Truth {
         let stem = asker.file_stem();
         let (stacks, log) =
             (folder.join(format!("{stem}.{GDB_STACKS}")), folder.join(format!("{stem}.gdb-log.txt")));
-        let watch = Watch { function, hits, vmlinux, stacks: &stacks, log: &log };
+        let watch = Watch { function, hits, traced, vmlinux, stacks: &stacks, log: &log };
         let debugger = outside.machine.watch(&watch)?;
         Ok(Self { debugger, stacks, log })
     }

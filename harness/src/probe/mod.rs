@@ -123,9 +123,9 @@ pub fn arm<G: Guest>(
         ProbeKind::Kprobe { event, stacktrace } => {
             Mechanism::Kprobe(Kprobe::start(asker, event, *stacktrace)?)
         }
-        ProbeKind::Gdb { function, hits } => {
+        ProbeKind::Gdb { function, hits, traced } => {
             let outside = outside.ok_or_else(|| ProbeError::NoDwarf { probe: spec.name.clone() })?;
-            Mechanism::Gdb(Box::new(Truth::start(asker, function, *hits, &outside)?))
+            Mechanism::Gdb(Box::new(Truth::start(asker, (function, *hits, *traced), &outside)?))
         }
     };
     Ok(Armed { name: spec.name.clone(), mechanism })
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn without_dwarf_the_truth_is_refused_and_says_why() {
-        let kind = ProbeKind::Gdb { function: "f".into(), hits: 1 };
+        let kind = ProbeKind::Gdb { function: "f".into(), hits: 1, traced: false };
         let mut guest = ScriptedGuest::default();
         let error = arm(&ProbeSpec { name: "gdb".into(), kind }, &mut guest, None).unwrap_err();
         assert_eq!(error.to_string(), "probe gdb: there is no DWARF of this kernel to unwind with");

@@ -12,12 +12,14 @@ mod night;
 mod sides;
 #[cfg(test)]
 mod samples;
+mod sweep;
 mod table;
 
 pub use edition::Edition;
 pub use letter::{Enclosed, Style, letter};
 pub use night::{Nights, night};
 pub use sides::Sides;
+pub use sweep::{breaks, sweeps};
 pub use table::{new_table, summary, table};
 
 /// Why a report cannot be made.

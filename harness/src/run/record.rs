@@ -26,7 +26,7 @@ pub const ASKED: &str = "guest.jsonl";
 const TAIL_LINES: usize = 10;
 
 /// What a machine is started from.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     spec: MachineSpec,
     keys: Keys,
     /// The probes that this kernel allows.
@@ -36,15 +36,15 @@ pub(super) struct Prepared {
 
 /// What a run brought home, however far it came.
 #[derive(Debug, Default)]
-pub(super) struct Recording {
-    pub(super) captures: Vec<Capture>,
-    pub(super) console: Vec<ConsoleEvent>,
-    pub(super) timings: Timings,
-    pub(super) qemu: String,
+pub(crate) struct Recording {
+    pub(crate) captures: Vec<Capture>,
+    pub(crate) console: Vec<ConsoleEvent>,
+    pub(crate) timings: Timings,
+    pub(crate) qemu: String,
 }
 
 /// Everything that has to be there before a machine can start.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     workspace: &Workspace,
     scenario: &Scenario,
     kernel: &Kernel,
@@ -62,6 +62,7 @@ pub(super) fn prepare(
         initrd: image.path,
         cmdline: scenario.boot.cmdline.clone(),
         memory_mib: scenario.boot.memory_mib,
+        steady: scenario.boot.steady,
         gdb: probes.iter().any(|probe| matches!(probe.kind, ProbeKind::Gdb { .. })),
     };
     Ok(Prepared { spec, keys, probes, dwarf: kernel.dwarf.clone() })
@@ -104,7 +105,7 @@ pub fn shell(
 }
 
 /// One run up to the captures. What it got comes back even where it failed.
-pub(super) fn record(
+pub(crate) fn record(
     prepared: &Prepared,
     scenario: &Scenario,
     folder: &RunFolder,

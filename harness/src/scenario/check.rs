@@ -172,7 +172,7 @@ fn boot(source: &Source<'_>, raw: RawBoot) -> Result<Boot> {
         let message = format!("`memory-mib` is {memory_mib}, not within 64 and {MEMORY_MIB_MOST}");
         return Err(source.fault("boot", "memory-mib", message));
     }
-    Ok(Boot { cmdline, memory_mib })
+    Ok(Boot { cmdline, memory_mib, steady: false })
 }
 
 fn probe_spec(source: &Source<'_>, raw: RawProbe) -> Result<ProbeSpec> {
@@ -248,7 +248,7 @@ fn gdb_kind(source: &Source<'_>, raw: RawGdb) -> Result<ProbeKind> {
         let message = format!("`hits` is {}, not within 1 and {HITS_MOST}", raw.hits);
         return Err(source.fault("probes", "hits", message));
     }
-    Ok(ProbeKind::Gdb { function: raw.function, hits: raw.hits })
+    Ok(ProbeKind::Gdb { function: raw.function, hits: raw.hits, traced: false })
 }
 
 fn word(source: &Source<'_>, section: &str, what: &str, value: &str, marks: &str) -> Result<()> {

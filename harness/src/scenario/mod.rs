@@ -44,6 +44,8 @@ pub struct Boot {
     pub cmdline: Vec<String>,
     /// Guest memory in MiB.
     pub memory_mib: u32,
+    /// Whether the guest's clock goes by what it executes ([`crate::machine::MachineSpec::steady`]).
+    pub steady: bool,
 }
 
 /// One command in the guest.
@@ -98,6 +100,9 @@ pub enum ProbeKind {
         function: String,
         /// After how many hits it lets go of the guest.
         hits: u32,
+        /// Whether the function is one of the function tracer, and the stacks those of what it traces
+        /// ([`crate::machine::Watch::traced`]). Only a sweep asks for that.
+        traced: bool,
     },
 }
 
@@ -268,7 +273,7 @@ impl Scenario {
             id: id.into(),
             summary: String::new(),
             kernels: Vec::new(),
-            boot: Boot { cmdline: Vec::new(), memory_mib: check::MEMORY_MIB },
+            boot: Boot { cmdline: Vec::new(), memory_mib: check::MEMORY_MIB, steady: false },
             steps: Vec::new(),
             probes: Vec::new(),
             claims: Vec::new(),

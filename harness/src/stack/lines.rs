@@ -7,7 +7,7 @@ use super::Warning;
 /// No tracer prints a longer line; what is longer is cut and reported.
 pub(super) const LONGEST_LINE: usize = 16 * 1024;
 /// No stack is deeper (ftrace stops far below, perf at `kernel.perf_event_max_stack`, 127 unless raised).
-pub(super) const DEEPEST_STACK: usize = 1024;
+pub(crate) const DEEPEST_STACK: usize = 1024;
 /// The kernel's `KSYM_NAME_LEN`.
 const LONGEST_SYMBOL: usize = 512;
 

@@ -2,10 +2,13 @@
 
 pub mod ftrace_text; // the `trace` and `trace_pipe` files of tracefs
 pub mod gdb_json; // what machine/gdb.py writes
+pub mod gdb_raw; // the same of the function tracer: registers and raw stacks
 mod lines; // lines of bounded length and counted warnings, for all parsers
 pub mod perf_script; // what `perf script` prints
 #[cfg(test)]
 pub(crate) mod show; // stacks as lines, for tests
+
+pub(crate) use lines::DEEPEST_STACK;
 
 use crate::arch::ArchRow;
 use serde::{Deserialize, Serialize};

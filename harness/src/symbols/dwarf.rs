@@ -94,7 +94,7 @@ fn units<'data, R: ReadRef<'data>>(
     Ok(Some(wanted))
 }
 
-fn section<'data, R: ReadRef<'data>>(
+pub(super) fn section<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     id: SectionId,
 ) -> Result<Cow<'data, [u8]>, object::Error> {

@@ -9,6 +9,7 @@ mod evidence;
 mod mutants;
 #[path = "../support/mod.rs"]
 mod support;
+mod sweep;
 mod truth;
 
 use std::panic;
@@ -43,6 +44,7 @@ fn trials(workspace: &Workspace) -> Vec<Trial> {
     };
     let mut trials = broken::trials(workspace, &catalogue);
     trials.extend(evidence::trials(workspace, &catalogue));
+    trials.extend(sweep::trials(workspace, &catalogue));
     trials.extend(truth::trials(workspace, &catalogue));
     trials.extend(mutants::trials(workspace, &catalogue));
     for id in ids {

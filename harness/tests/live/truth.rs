@@ -12,6 +12,7 @@ use super::on_kernel;
 use super::support::Replica;
 
 const KERNEL: &str = "mips64-6.1";
+const REPAIRED: &str = "mips64-6.1-fixed";
 const SCENARIO: &str = "tunsetiff/truth";
 
 type Case = (&'static str, fn(&Kernel));
@@ -29,7 +30,34 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
         };
         on_kernel(workspace, catalogue, &format!("truth::{name}"), KERNEL, test)
     };
-    cases.into_iter().map(trial).collect()
+    let test = |kernel: &Kernel| -> Result<(), Failed> {
+        all_four_agree(kernel);
+        Ok(())
+    };
+    let name =
+        "truth::where_the_unwinder_is_repaired_ftrace_kprobe_perf_and_gdb_agree_on_every_physical_frame";
+    let repaired = on_kernel(workspace, catalogue, name, REPAIRED, test);
+    cases.into_iter().map(trial).chain([repaired]).collect()
+}
+
+/// ftrace and perf at once, then kprobe alone, because it records where ftrace does.
+fn all_four_agree(_: &Kernel) {
+    for (scenario, probes) in [
+        ("tunsetiff/func_stack_trace_runtime", ["ftrace", "perf"].as_slice()),
+        ("kprobe/stacktrace_trigger", &["ftrace"]),
+    ] {
+        let ended = Replica::new().run(&["run", scenario, "--kernel", REPAIRED, "--format", "json"]);
+        let document: Document = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+        for name in probes {
+            let probe = document.probes.iter().find(|probe| probe.name == *name).unwrap();
+            assert!(!probe.stacks.is_empty(), "{scenario}: {name} has no stack");
+            for stack in &probe.stacks {
+                let fidelity = stack.fidelity.unwrap_or_else(|| panic!("{scenario}: {name}: {stack:?}"));
+                assert_eq!(fidelity.reference, Reference::Gdb);
+                assert!(fidelity.of >= 4 && fidelity.got == fidelity.of, "{scenario}: {name}: {stack:?}");
+            }
+        }
+    }
 }
 
 fn all_agree(_: &Kernel) {

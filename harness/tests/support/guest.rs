@@ -74,6 +74,7 @@ fn boot(cmdline: &[&str]) -> (tempfile::TempDir, Machine) {
         cmdline: cmdline.iter().map(ToString::to_string).collect(),
         memory_mib: 256,
         gdb: false,
+        steady: false,
     };
     let machine = Machine::boot(&spec, folder.path()).unwrap();
     (folder, machine)

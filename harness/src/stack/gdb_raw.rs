@@ -1,0 +1,132 @@
+//! What `machine/gdb.py` writes of the function tracer: first where it breaks; then for each event registers and all
+//! that is on the kernel's stack, from which the stack of the traced function can be unwound; then how many events
+//! there were.
+//!
+//! ```text
+//! {"break": "trace_function", "pc": "0xffffffff801c8a80"}
+//! {"event": 1, "pc": "0xffffffff801c8a80", "sp": "0x980000000183bc60",
+//!     "registers": [[16, "0xffffffff80a11788"], [29, "0x980000000183bc60"], ...], "memory": "98000000018a4b00..."}
+//! {"events": 26389}
+//! ```
+//!
+//! (Each on one line.) Of each traced place there are only the first ones.
+
+use std::io::{self, BufRead};
+
+use serde::Deserialize;
+
+use super::Warning;
+use super::lines::{self, Kind, Warnings, hexadecimal};
+
+/// A kernel stack of 64 KiB in hexadecimal, and then some.
+const LONGEST_LINE: usize = 256 << 10;
+
+/// The registers and the stack of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    /// The event, from 1.
+    pub number: u64,
+    /// The program counter.
+    pub pc: u64,
+    /// Registers, by DWARF's number.
+    pub registers: Vec<(u16, u64)>,
+    /// Where the copy of the stack begins.
+    pub base: u64,
+    /// The stack from there to its top.
+    pub memory: Vec<u8>,
+}
+
+/// All that gdb wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawEvents {
+    /// The events, in order.
+    pub raw: Vec<Raw>,
+    /// How many events there were; `None` where gdb did not come to its end.
+    pub events: Option<u64>,
+    /// What could not be read, counted by kind.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads what gdb wrote.
+///
+/// # Errors
+/// What `input` fails with; never because of what a line holds.
+pub fn parse(input: impl BufRead) -> io::Result<RawEvents> {
+    let (mut all, mut warnings) = (RawEvents::default(), Warnings::default());
+    lines::each_of(LONGEST_LINE, input, &mut warnings, |line, warnings| {
+        match serde_json::from_slice(line) {
+            Ok(Line::Break { .. }) => {}
+            Ok(Line::End { events }) => all.events = Some(events),
+            Ok(Line::Event(event)) => match raw(&event) {
+                Some(raw) => all.raw.push(raw),
+                None => warnings.note(Kind::UnreadableLine, line),
+            },
+            Err(_) => warnings.note(Kind::UnreadableLine, line),
+        }
+    })?;
+    all.warnings = warnings.into_inner();
+    Ok(all)
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Break {
+        #[serde(rename = "break")]
+        _function: String,
+    },
+    Event(Event),
+    End {
+        events: u64,
+    },
+}
+
+#[derive(Deserialize)]
+struct Event {
+    event: u64,
+    pc: String,
+    sp: String,
+    registers: Vec<(u16, String)>,
+    memory: String,
+}
+
+fn raw(event: &Event) -> Option<Raw> {
+    let number = |text: &str| hexadecimal(text.as_bytes());
+    let registers = event.registers.iter().map(|(register, value)| Some((*register, number(value)?)));
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = event.memory.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
+    Some(Raw {
+        number: event.event,
+        pc: number(&event.pc)?,
+        registers: registers.collect::<Option<_>>()?,
+        base: number(&event.sp)?,
+        memory: bytes.collect::<Option<_>>().filter(|_| rest.is_empty())?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_and_stacks_are_read_and_garbage_is_counted() {
+        let text = r#"{"break": "trace_function", "pc": "0xffffffff801c8a80"}
+{"event": 7, "pc": "0xffffffff801c8a80", "sp": "0x98", "registers": [[29, "0x98"]], "memory": "00ff0a"}
+{"event": 8, "pc": "0xffffffff801c8a80", "sp": "0x98", "registers": [[29, "x"]], "memory": ""}
+{"event": 9, "pc": "0x1", "sp": "0x98", "registers": [], "memory": "0"}
+{"events": 12}
+garbage
+"#;
+        let all = parse(text.as_bytes()).unwrap();
+        let (pc, memory) = (0xffff_ffff_801c_8a80, vec![0, 0xff, 0x0a]);
+        assert_eq!(all.raw, [Raw { number: 7, pc, registers: vec![(29, 0x98)], base: 0x98, memory }]);
+        assert_eq!(all.events, Some(12));
+        assert_eq!(all.warnings.iter().map(|warning| warning.count).sum::<u64>(), 3);
+    }
+
+    #[test]
+    fn a_gdb_that_was_cut_short_has_no_number_of_events() {
+        assert_eq!(parse(&b"{\"break\": \"trace_function\", \"pc\": \"0x1\"}\n"[..]).unwrap().events, None);
+    }
+}

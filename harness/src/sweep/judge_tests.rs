@@ -1,0 +1,116 @@
+use super::*;
+use crate::arch::Arch;
+use crate::stack::gdb_raw::Raw;
+
+fn frame(address: u64, symbol: &str) -> Frame {
+    Frame {
+        address: Some(0xffff_ffff_8000_0000 + address),
+        symbol: Some(symbol.into()),
+        offset: Some(address % 0x100),
+        ..Frame::default()
+    }
+}
+
+/// One of `vfs_read`, called by `ksys_read`, as both sides would have it.
+fn truth() -> Vec<Frame> {
+    vec![frame(0x110, "vfs_read"), frame(0x220, "ksys_read"), frame(0x330, "handle_sys64")]
+}
+
+fn stack(frames: &[Frame]) -> Stack {
+    let plumbing = frame(0x9000, "ftrace_graph_call");
+    let frames = [&[plumbing], frames].concat();
+    Stack { task: "workload".into(), event: "vfs_read".into(), function: Some("vfs_read".into()), frames }
+}
+
+/// The findings on stacks of `vfs_read`, each of which has the truth `truth`.
+fn findings(stacks: &[Stack], truth: &[Frame]) -> Result<Findings, Mismatch> {
+    let recorded = Parsed { stacks: stacks.to_vec(), ..Parsed::default() };
+    let raw = |number| Raw { number, pc: 0, registers: Vec::new(), base: 0, memory: Vec::new() };
+    let events = stacks.len() as u64;
+    let seen =
+        RawEvents { raw: (1..=events).map(raw).collect(), events: Some(events), ..RawEvents::default() };
+    judge(100, &recorded, &seen, |_| truth.to_vec(), is_in, Arch::Mips64.row())
+}
+
+fn is_in(frame: &Frame, name: &str) -> bool {
+    frame.symbol.as_deref() == Some(name)
+}
+
+fn broken(told: &[Frame]) -> (Kind, Option<String>) {
+    let findings = findings(&[stack(told)], &truth()).unwrap();
+    assert_eq!((findings.functions.never, findings.stacks.whole), (1, 0));
+    let [one] = findings.breaks.as_slice() else { panic!("{findings:?}") };
+    assert_eq!((one.functions, one.stacks), (1, 1));
+    (one.kind, one.at.clone())
+}
+
+#[test]
+fn a_stack_with_the_frames_of_the_truth_is_whole_whatever_the_labels_of_the_tracer() {
+    let findings = findings(&[stack(&truth())], &truth()).unwrap();
+    assert_eq!(
+        findings.functions,
+        Functions { armed: 100, compared: 1, whole: 1, ..Functions::default() },
+        "{findings:?}"
+    );
+    assert!(findings.breaks.is_empty());
+}
+
+#[test]
+fn a_stack_that_ends_early_is_cut_where_it_ends() {
+    assert_eq!(broken(&truth()[..2]), (Kind::Cut, Some("ksys_read".into())));
+    assert_eq!(broken(&[]), (Kind::Cut, Some("ftrace_graph_call".into())));
+}
+
+#[test]
+fn a_frame_that_is_left_out_is_a_gap_behind_the_last_right_one() {
+    let [first, _, last] = <[Frame; 3]>::try_from(truth()).unwrap();
+    assert_eq!(broken(&[first, last]), (Kind::Gap, Some("vfs_read".into())));
+    assert_eq!(broken(&truth()[1..]), (Kind::Gap, None));
+}
+
+#[test]
+fn a_frame_that_is_not_in_the_truth_is_wrong() {
+    let [first, second, third] = <[Frame; 3]>::try_from(truth()).unwrap();
+    // Another call of the same function: compared by address, not by name.
+    let elsewhere = frame(0x228, "ksys_read");
+    assert_eq!(broken(&[first.clone(), elsewhere, third.clone()]), (Kind::Wrong, Some("ksys_read".into())));
+    assert_eq!(
+        broken(&[first, second, third, frame(0x500, "kthread")]),
+        (Kind::Wrong, Some("kthread".into()))
+    );
+}
+
+#[test]
+fn a_function_some_of_whose_stacks_are_whole_is_traced_partly() {
+    let findings = findings(&[stack(&truth()), stack(&[])], &truth()).unwrap();
+    assert_eq!((findings.functions.partly, findings.functions.compared), (1, 1));
+    assert_eq!(findings.each, [Function { name: "vfs_read".into(), compared: 2, whole: 1 }]);
+}
+
+#[test]
+fn a_truth_that_ends_before_an_entry_is_no_measure_and_one_that_reaches_user_space_is() {
+    let half = &truth()[..2];
+    assert_eq!(findings(&[stack(half)], half), Err(Mismatch::Nothing));
+    let user = Frame { address: Some(0x1200_3f50), user: true, ..Frame::default() };
+    let findings = findings(&[stack(half)], &[half, &[user]].concat()).unwrap();
+    assert_eq!(findings.functions.whole, 1);
+}
+
+#[test]
+fn stacks_and_truths_that_are_not_of_the_same_events_are_not_compared() {
+    let recorded = Parsed { stacks: vec![stack(&truth())], ..Parsed::default() };
+    let raw = Raw { number: 1, pc: 0, registers: Vec::new(), base: 0, memory: Vec::new() };
+    let seen = RawEvents { raw: vec![raw], events: Some(1), ..RawEvents::default() };
+    let row = Arch::Mips64.row();
+    let judge = |recorded: &Parsed, seen: &RawEvents, truth: &[Frame]| {
+        judge(1, recorded, seen, |_| truth.to_vec(), is_in, row).unwrap_err()
+    };
+    let unfinished = RawEvents { events: None, ..seen.clone() };
+    assert_eq!(judge(&recorded, &unfinished, &truth()), Mismatch::Unfinished);
+    let more = RawEvents { events: Some(2), ..seen.clone() };
+    assert_eq!(judge(&recorded, &more, &truth()), Mismatch::Number { recorded: 1, seen: 2 });
+    let lost = Parsed { lost: 3, ..recorded.clone() };
+    assert_eq!(judge(&lost, &seen, &truth()), Mismatch::Lost(3));
+    let other = Mismatch::Function { number: 1, traced: "vfs_read".into(), seen: "vfs_write".into() };
+    assert_eq!(judge(&recorded, &seen, &[frame(0x700, "vfs_write")]), other);
+}

@@ -1,0 +1,202 @@
+//! From registers and a copy of the stack to the stack's frames, by the call frame information of DWARF
+//! (DWARF 4, section 6.4). No code of the kernel takes part in it, and none of gdb's.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::rc::Rc;
+
+use gimli::{
+    BaseAddresses, CfaRule, CieOrFde, DebugFrame, EndianRcSlice, FrameDescriptionEntry, Register,
+    RegisterRule, RunTimeEndian, SectionId, UnwindContext, UnwindSection,
+};
+
+use object::{Object, ReadCache};
+
+use super::dwarf::{self, Reader};
+use super::{Function, SymbolsError, function_at, functions, named};
+use crate::arch::ArchRow;
+use crate::stack::gdb_raw::Raw;
+use crate::stack::{DEEPEST_STACK, Frame, in_kernel};
+
+/// DWARF's numbers below this one are general registers, on every architecture of Linux.
+const REGISTERS: usize = 66;
+
+/// The call frame information of one kernel.
+pub struct Unwinder {
+    section: DebugFrame<Reader>,
+    /// Of each function, by address.
+    rules: Vec<FrameDescriptionEntry<Reader>>,
+    /// By start.
+    functions: Vec<Function>,
+    /// Where functions start, by any of their names.
+    starts: HashMap<String, Vec<u64>>,
+    context: RefCell<UnwindContext<usize>>,
+    endian: RunTimeEndian,
+}
+
+/// One physical frame and what it has in its registers.
+#[derive(Clone)]
+struct Place {
+    pc: u64,
+    /// Whether `pc` is where a call returns to, or where the CPU really was.
+    returns: bool,
+    registers: [Option<u64>; REGISTERS],
+}
+
+impl std::fmt::Debug for Unwinder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unwinder").field("functions", &self.functions.len()).finish_non_exhaustive()
+    }
+}
+
+impl Unwinder {
+    /// Reads a `vmlinux`: its symbols and its `.debug_frame`.
+    ///
+    /// # Errors
+    /// See [`SymbolsError`].
+    pub fn read(vmlinux: &Path) -> Result<Self, SymbolsError> {
+        let path = || vmlinux.to_owned();
+        let file = File::open(vmlinux).map_err(|source| SymbolsError::Unreadable { path: path(), source })?;
+        let cache = ReadCache::new(file);
+        let elf = |source| SymbolsError::Elf { path: path(), source };
+        let file = object::File::parse(&cache).map_err(elf)?;
+        let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
+        let section = dwarf::section(&file, SectionId::DebugFrame).map_err(elf)?;
+        let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), endian));
+        section.set_address_size(8);
+        let rules = rules(&section).map_err(|source| SymbolsError::Dwarf { path: path(), source })?;
+        let mut starts: HashMap<String, Vec<u64>> = HashMap::new();
+        for (start, _, name) in named(&file) {
+            starts.entry(name).or_default().push(start);
+        }
+        let functions = functions(&file);
+        Ok(Self { section, rules, functions, starts, context: RefCell::default(), endian })
+    }
+
+    /// Whether a frame is in a function of that name, which may be one of several names, or one of several functions.
+    pub fn is_in(&self, frame: &Frame, name: &str) -> bool {
+        let start = frame.address.zip(frame.offset).and_then(|(address, offset)| address.checked_sub(offset));
+        start.is_some_and(|start| self.starts.get(name).is_some_and(|starts| starts.contains(&start)))
+    }
+
+    /// The frames of the function that was traced when the function tracer was at `raw`, as far as they can be told:
+    /// to an entry, or out to user space. None at all where the tracer was not called from its trampoline.
+    pub fn unwind_traced(&self, raw: &Raw, row: &ArchRow) -> Vec<Frame> {
+        let mut registers = [None; REGISTERS];
+        for &(register, value) in &raw.registers {
+            if let Some(known) = registers.get_mut(usize::from(register)) {
+                *known = Some(value);
+            }
+        }
+        let mut place = Place { pc: raw.pc, returns: false, registers };
+        let mut frames = Vec::new();
+        let mut traced = false;
+        for _ in 0..DEEPEST_STACK {
+            let next = if self.in_trampoline(place.pc, row) {
+                frames.clear();
+                traced = true;
+                self.out_of_trampoline(&place, raw, row)
+            } else {
+                let frame = self.frame(place.pc);
+                let end = frame.user || frame.is_one_of(row.entries);
+                frames.push(frame);
+                if end { None } else { self.caller(&place, raw, row) }
+            };
+            match next {
+                Some(caller) => place = caller,
+                None => break,
+            }
+        }
+        if traced { frames } else { Vec::new() }
+    }
+
+    fn in_trampoline(&self, pc: u64, row: &ArchRow) -> bool {
+        function_at(&self.functions, pc)
+            .is_some_and(|(.., name)| row.trampoline.labels.contains(&name.as_str()))
+    }
+
+    fn out_of_trampoline(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
+        let sp = place.register(Register(row.stack_pointer))?;
+        let word = |offset| self.word(raw, sp.wrapping_add(offset));
+        let mut traced = place.clone();
+        traced.pc = word(row.trampoline.place)?;
+        traced.returns = true;
+        traced.registers[usize::from(row.stack_pointer)] = Some(sp.wrapping_add(row.trampoline.size));
+        traced.registers[usize::from(row.return_address)] = Some(word(row.trampoline.caller)?);
+        Some(traced)
+    }
+
+    fn frame(&self, pc: u64) -> Frame {
+        let mut frame = Frame { address: Some(pc), user: !in_kernel(pc), ..Frame::default() };
+        if let Some((start, size, name)) = function_at(&self.functions, pc) {
+            frame.symbol = Some(name.clone());
+            frame.offset = Some(pc - start);
+            frame.size = Some(*size);
+        }
+        frame
+    }
+
+    /// The frame that called this one; `None` where that cannot be told.
+    fn caller(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
+        let address = if place.returns { place.pc.wrapping_sub(1) } else { place.pc };
+        let after = self.rules.partition_point(|function| function.initial_address() <= address);
+        let function = self.rules.get(after.checked_sub(1)?).filter(|one| one.contains(address))?;
+        let mut context = self.context.borrow_mut();
+        let bases = BaseAddresses::default();
+        let rules = function.unwind_info_for_address(&self.section, &bases, &mut context, address).ok()?;
+        let CfaRule::RegisterAndOffset { register, offset } = rules.cfa() else { return None };
+        let cfa = place.register(*register)?.wrapping_add_signed(*offset);
+
+        let mut caller = place.clone();
+        caller.registers[usize::from(row.stack_pointer)] = Some(cfa);
+        for (register, rule) in rules.registers() {
+            let value = match rule {
+                RegisterRule::SameValue => place.register(*register),
+                RegisterRule::Offset(offset) => self.word(raw, cfa.wrapping_add_signed(*offset)),
+                RegisterRule::ValOffset(offset) => Some(cfa.wrapping_add_signed(*offset)),
+                RegisterRule::Register(other) => place.register(*other),
+                _ => None,
+            };
+            if let Some(known) = caller.registers.get_mut(usize::from(register.0)) {
+                *known = value;
+            }
+        }
+        caller.pc = caller.register(function.cie().return_address_register())?;
+        caller.returns = !function.is_signal_trampoline();
+        // It would go on like that for ever.
+        let same =
+            |register: u16| caller.registers[usize::from(register)] == place.register(Register(register));
+        (caller.pc != place.pc || !same(row.stack_pointer)).then_some(caller)
+    }
+
+    /// Eight bytes of the copy of the stack.
+    fn word(&self, raw: &Raw, address: u64) -> Option<u64> {
+        let at = usize::try_from(address.checked_sub(raw.base)?).ok()?;
+        let bytes: [u8; 8] = raw.memory.get(at..at.checked_add(8)?)?.try_into().ok()?;
+        Some(match self.endian {
+            RunTimeEndian::Big => u64::from_be_bytes(bytes),
+            RunTimeEndian::Little => u64::from_le_bytes(bytes),
+        })
+    }
+}
+
+impl Place {
+    fn register(&self, register: Register) -> Option<u64> {
+        self.registers.get(usize::from(register.0)).copied().flatten()
+    }
+}
+
+/// Those of each function, by address.
+fn rules(section: &DebugFrame<Reader>) -> gimli::Result<Vec<FrameDescriptionEntry<Reader>>> {
+    let (bases, mut rules) = (BaseAddresses::default(), Vec::new());
+    let mut entries = section.entries(&bases);
+    while let Some(entry) = entries.next()? {
+        if let CieOrFde::Fde(partial) = entry {
+            rules.push(partial.parse(DebugFrame::cie_from_offset)?);
+        }
+    }
+    rules.sort_by_key(FrameDescriptionEntry::initial_address);
+    Ok(rules)
+}
