@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead};
 
+use memchr::memchr_iter;
+
 use super::Warning;
 
 /// No tracer prints a longer line; what is longer is cut and reported.
@@ -87,34 +89,46 @@ pub(super) fn each_of(
     warnings: &mut Warnings,
     mut take: impl FnMut(&[u8], &mut Warnings),
 ) -> io::Result<()> {
-    let mut line = Vec::new();
+    // What there is of a line that began in an earlier chunk; most lines are whole in theirs and need no copy.
+    let mut begun = Vec::new();
     let mut overlong = false;
     loop {
         let chunk = input.fill_buf()?;
         if chunk.is_empty() {
             break;
         }
-        let end = chunk.iter().position(|&byte| byte == b'\n');
-        let part = &chunk[..end.unwrap_or(chunk.len())];
-        let room = longest - line.len();
-        overlong |= part.len() > room;
-        line.extend_from_slice(&part[..part.len().min(room)]);
-        let used = part.len() + usize::from(end.is_some());
-        input.consume(used);
-        if end.is_some() {
-            if overlong {
-                warnings.note(Kind::OverlongLine, &line);
+        let mut start = 0;
+        for end in memchr_iter(b'\n', chunk) {
+            let part = &chunk[start..end];
+            start = end + 1;
+            if begun.is_empty() && part.len() <= longest {
+                take(part.strip_suffix(b"\r").unwrap_or(part), warnings);
+                continue;
             }
-            take(line.strip_suffix(b"\r").unwrap_or(&line), warnings);
-            line.clear();
+            overlong |= append(&mut begun, part, longest);
+            if overlong {
+                warnings.note(Kind::OverlongLine, &begun);
+            }
+            take(begun.strip_suffix(b"\r").unwrap_or(&begun), warnings);
+            begun.clear();
             overlong = false;
         }
+        overlong |= append(&mut begun, &chunk[start..], longest);
+        let used = chunk.len();
+        input.consume(used);
     }
     // A name that was cut would be a wrong name, so a last line without an end is not read.
-    if !line.is_empty() {
-        warnings.note(Kind::CutLine, &line);
+    if !begun.is_empty() {
+        warnings.note(Kind::CutLine, &begun);
     }
     Ok(())
+}
+
+/// Appends to a line what it has room for. Says whether that was not all.
+fn append(line: &mut Vec<u8>, part: &[u8], longest: usize) -> bool {
+    let room = longest - line.len();
+    line.extend_from_slice(&part[..part.len().min(room)]);
+    part.len() > room
 }
 
 /// Text that came from a guest, safe to show: broken UTF-8 replaced, control characters escaped.
@@ -128,9 +142,14 @@ pub(super) fn printable(bytes: &[u8]) -> String {
 
 /// A symbol: what kallsyms can hold.
 pub(super) fn symbol(bytes: &[u8]) -> Option<&str> {
-    let plausible =
-        !bytes.is_empty() && bytes.len() <= LONGEST_SYMBOL && bytes.iter().all(u8::is_ascii_graphic);
-    plausible.then_some(bytes).and_then(|bytes| std::str::from_utf8(bytes).ok())
+    is_symbol(bytes).then_some(bytes).and_then(|bytes| std::str::from_utf8(bytes).ok())
+}
+
+/// Whether it is a [`symbol`].
+pub(super) fn is_symbol(bytes: &[u8]) -> bool {
+    // All of it, without a way out: that goes by many bytes at a time.
+    let graphic = bytes.iter().fold(true, |graphic, byte| graphic & byte.is_ascii_graphic());
+    graphic && !bytes.is_empty() && bytes.len() <= LONGEST_SYMBOL
 }
 
 /// The number behind `0x`, or hexadecimal digits alone.
@@ -143,14 +162,21 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> Option<u64> {
 
 /// The decimal number that `bytes` begins with, and what follows it.
 pub(super) fn decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let number = std::str::from_utf8(&bytes[..digits]).ok()?.parse().ok()?;
-    Some((number, &bytes[digits..]))
+    let mut number = 0_u64;
+    let mut rest = bytes;
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+        rest = after;
+    }
+    (rest.len() < bytes.len()).then_some((number, rest))
 }
 
 /// `bytes` up to the first `mark`, and what follows it.
 pub(super) fn split_at<'a>(bytes: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = bytes.windows(mark.len()).position(|window| window == mark)?;
+    // Blanks are everywhere: what is looked for is the first other byte.
+    let pivot = mark.iter().position(|&byte| byte != b' ').unwrap_or(0);
+    let mut starts = memchr_iter(*mark.get(pivot)?, bytes).filter_map(|at| at.checked_sub(pivot));
+    let at = starts.find(|&start| bytes[start..].starts_with(mark))?;
     Some((&bytes[..at], &bytes[at + mark.len()..]))
 }
 
@@ -195,5 +221,17 @@ mod tests {
         assert_eq!(hexadecimal(b"0x"), None);
         assert_eq!(hexadecimal(b"ffffffff801129dc"), Some(0xffff_ffff_8011_29dc));
         assert_eq!(hexadecimal(b"ffffffff801129dc0"), None);
+        assert_eq!(decimal(b"+1"), None);
+        assert_eq!(decimal(b"18446744073709551615 "), Some((u64::MAX, &b" "[..])));
+        assert_eq!(decimal(b"18446744073709551616"), None);
+    }
+
+    #[test]
+    fn a_text_is_split_at_the_first_mark() {
+        let split = |text: &'static str, mark: &'static str| split_at(text.as_bytes(), mark.as_bytes());
+        assert_eq!(split("a <-b <-c", " <-"), Some((&b"a"[..], &b"b <-c"[..])));
+        assert_eq!(split("<- <-", " <-"), Some((&b"<-"[..], &b""[..])));
+        assert_eq!(split("a b c", " "), Some((&b"a"[..], &b"b c"[..])));
+        assert_eq!(split("a <", " <-"), None);
     }
 }
