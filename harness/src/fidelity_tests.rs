@@ -13,14 +13,14 @@ ffffffff80114740 handle_sys64+0x34 ([kernel.kallsyms])
 
 fn truth(task: &str, event: &str, frames: &str) -> Stack {
     let frames: String = frames.lines().map(|frame| format!("\t{frame}\n")).collect();
-    perf_script::parse(format!("{task} 1 1.5: {event}:\n{frames}\n").as_bytes()).unwrap().stacks.remove(0)
+    perf_script::parse(format!("{task} 1 1.5: {event}:\n{frames}\n").as_bytes()).unwrap().stacks.remove(0).0
 }
 
 fn told(frames: &[&str]) -> Stack {
     let head = "      eoe_filter-1       [000] .....     0.1: ";
     let frames: String = frames.iter().map(|frame| format!(" => {frame}\n")).collect();
     let text = format!("{head}register_netdevice <-tun_chr_ioctl\n{head}<stack trace>\n{frames}");
-    ftrace_text::parse(text.as_bytes()).unwrap().stacks.remove(0)
+    ftrace_text::parse(text.as_bytes()).unwrap().stacks.remove(0).0
 }
 
 #[test]

@@ -3,9 +3,6 @@
 //! A pass removes what differs between two runs of one kernel, or two builds of one source, and nothing else.
 //! Pids and times never get this far: [`Stack`] has no place for them.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-
 use crate::stack::{Arguments, Frame, Stack, fold_suffix};
 
 /// One step of the normalisation.
@@ -77,22 +74,6 @@ pub fn fetched(mut arguments: Arguments) -> Arguments {
     });
     arguments.text = words.collect::<Vec<_>>().join(" ");
     arguments
-}
-
-/// Equal things once, with their number, in the order of their first appearance.
-pub fn count<T: Clone + Eq + Hash>(things: impl IntoIterator<Item = (T, u64)>) -> Vec<(T, u64)> {
-    let mut counted: Vec<(T, u64)> = Vec::new();
-    let mut places: HashMap<T, usize> = HashMap::new();
-    for (thing, number) in things {
-        match places.get(&thing) {
-            Some(&place) => counted[place].1 += number,
-            None => {
-                places.insert(thing.clone(), counted.len());
-                counted.push((thing, number));
-            }
-        }
-    }
-    counted
 }
 
 fn fold_worker_names(stack: &mut Stack) {

@@ -3,8 +3,8 @@
 use crate::arch::ArchRow;
 use crate::document::{ArgumentsResult, Fidelity, ProbeResult, Reference, StackResult};
 use crate::fidelity;
-use crate::normalize::{self, count, normalize};
-use crate::stack::{Frame, Parsed, Stack, State};
+use crate::normalize::{self, normalize};
+use crate::stack::{Frame, Parsed, Stack, State, count};
 
 /// What one probe brought home.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Recorded {
 pub fn probe_results(recorded: &[Recorded], row: &ArchRow) -> Vec<ProbeResult> {
     let references = [("gdb", Reference::Gdb), ("perf", Reference::Perf)].map(|(kind, reference)| {
         let probes = recorded.iter().filter(|probe| probe.kind == kind);
-        let stacks = probes.flat_map(|probe| distinct(&probe.parsed.stacks)).map(|(stack, _)| stack);
+        let stacks = probes.flat_map(|probe| &probe.parsed.stacks).map(|(stack, _)| stack.clone());
         (kind, reference, stacks.collect::<Vec<_>>())
     });
     let measure = |stack: &Stack, kind: &str| {
@@ -48,10 +48,10 @@ fn probe_result(
 ) -> ProbeResult {
     let Parsed { events, lost, stacks, arguments, warnings } = &probe.parsed;
     // State and fidelity need the addresses that the normalisation forgets, so they come first.
-    let seen = distinct(stacks).into_iter().map(|(stack, number)| {
+    let seen = stacks.iter().map(|(stack, number)| {
         let (state, ends_at) = stack.state(row);
-        let fidelity = measure(&stack);
-        (Seen { stack: normalize(stack), state, ends_at, fidelity }, number)
+        let fidelity = measure(stack);
+        (Seen { stack: normalize(stack.clone()), state, ends_at, fidelity }, *number)
     });
     let stacks = count(seen).into_iter().map(|(seen, count)| StackResult {
         count,
@@ -62,7 +62,7 @@ fn probe_result(
         ends_at: seen.ends_at,
         fidelity: seen.fidelity,
     });
-    let arguments = count(arguments.iter().cloned().map(|one| (normalize::fetched(one), 1)));
+    let arguments = count(arguments.iter().cloned().map(|(one, number)| (normalize::fetched(one), number)));
     let arguments =
         arguments.into_iter().map(|(one, count)| ArgumentsResult { count, event: one.event, text: one.text });
     ProbeResult {
@@ -75,13 +75,6 @@ fn probe_result(
         stacks: stacks.collect(),
         arguments: arguments.collect(),
     }
-}
-
-fn distinct(stacks: &[Stack]) -> Vec<(Stack, u64)> {
-    count(stacks.iter().map(|stack| (stack, 1)))
-        .into_iter()
-        .map(|(stack, number)| (stack.clone(), number))
-        .collect()
 }
 
 #[cfg(test)]

@@ -196,7 +196,7 @@ fn judge(
         File::open(&path).map(BufReader::new).map_err(io_error(&path)).map(|file| (file, path))
     };
     let (file, path) = open(&format!("{FTRACE}.trace.txt"))?;
-    let traced = ftrace_text::parse(file).map_err(io_error(&path))?;
+    let (traced, order) = ftrace_text::parse_in_order(file).map_err(io_error(&path))?;
     let (file, path) = open(&format!("{GDB}.jsonl"))?;
     let raw = gdb_raw::parse(file).map_err(io_error(&path))?;
     let path = folder.join(ARMED);
@@ -206,6 +206,7 @@ fn judge(
     judge::judge(
         armed,
         &traced,
+        &order,
         &raw,
         |raw| unwinder.unwind_traced(raw, row),
         |frame, name| unwinder.is_in(frame, name),

@@ -14,7 +14,6 @@ use addr2line::Context;
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
 
 use crate::fault::{Blame, Fault};
-use crate::normalize::count;
 use crate::results::Recorded;
 use crate::stack::{Stack, in_kernel};
 pub use unwind::Unwinder;
@@ -134,7 +133,7 @@ impl Symbols {
     /// See [`SymbolsError`].
     pub fn of_recorded(vmlinux: &Path, recorded: &[Recorded]) -> Result<Self, SymbolsError> {
         let stacks = recorded.iter().flat_map(|probe| &probe.parsed.stacks);
-        Self::read(vmlinux, stacks.flat_map(|stack| &stack.frames).filter_map(|frame| frame.address))
+        Self::read(vmlinux, stacks.flat_map(|(stack, _)| &stack.frames).filter_map(|frame| frame.address))
     }
 
     /// Where an address of a stack is; `None` outside of the kernel's own functions. Of a return address the
@@ -149,8 +148,7 @@ impl Symbols {
     pub fn decode(&self, recorded: &[Recorded]) -> String {
         let mut text = String::new();
         for probe in recorded {
-            for (stack, number) in count(probe.parsed.stacks.iter().map(|stack| (stack.clone(), 1))) {
-                let Stack { task, event, frames, .. } = &stack;
+            for (Stack { task, event, frames, .. }, number) in &probe.parsed.stacks {
                 // Writing to a string cannot fail.
                 let _ = writeln!(text, "{}: {number} x {task}, {event}", probe.name);
                 // What others inlined is told by our own DWARF.

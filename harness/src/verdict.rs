@@ -167,7 +167,7 @@ fn passes_through(stack: &StackResult, functions: &[String]) -> bool {
 /// `; they end at ftrace_graph_call (5), syscall_common (1)`
 fn endings(probe: &ProbeResult) -> String {
     let ends = probe.stacks.iter().map(|stack| (stack.ends_at.as_deref().unwrap_or("nothing"), stack.count));
-    let ends = crate::normalize::count(ends);
+    let ends = crate::stack::count(ends);
     let ends: Vec<String> = ends.iter().take(5).map(|(at, count)| format!("{at} ({count})")).collect();
     if ends.is_empty() { String::new() } else { format!("; they end at {}", ends.join(", ")) }
 }

@@ -43,7 +43,7 @@ impl Sides {
     pub fn of(left: Document, right: Document) -> Self {
         let none = Vec::new();
         let names = left.probes.iter().chain(&right.probes).map(|probe| probe.name.as_str());
-        let names = crate::normalize::count(names.map(|name| (name, 1)));
+        let names = crate::stack::count(names.map(|name| (name, 1)));
         let probe = |document: &'_ Document, name: &str| -> Option<ProbeResult> {
             document.probes.iter().find(|probe| probe.name == name).cloned()
         };

@@ -5,8 +5,8 @@ use comfy_table::{Cell, ContentArrangement, Table};
 
 use super::align::align;
 use crate::document::{Document, Fidelity, ProbeResult, StackResult};
-use crate::normalize::count;
 use crate::stack::State;
+use crate::stack::count;
 
 /// One run for people: the verdict and its reasons, a row for each kind of stack of each probe, and each
 /// stack that has a reference beside it.

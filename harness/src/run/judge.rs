@@ -17,6 +17,9 @@ use crate::scenario::{ProbeKind, Scenario};
 use crate::stack::{Parsed, ftrace_text, gdb_json, perf_script};
 use crate::verdict::{self, Evidence, Verdict};
 
+/// How much of a capture is read at a time.
+const CHUNK: usize = 64 << 10;
+
 /// What the lower half makes of a run.
 #[derive(Debug)]
 pub(super) struct Judged {
@@ -114,7 +117,7 @@ pub(super) fn judge(
 /// The stacks of a capture; `None` for what is kept as evidence only.
 fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError> {
     let read = |source| ArtifactsError::Io { action: "read", path: capture.path.clone(), source };
-    let open = || File::open(&capture.path).map(BufReader::new).map_err(read);
+    let open = || File::open(&capture.path).map(|file| BufReader::with_capacity(CHUNK, file)).map_err(read);
     let parsed = match capture.format {
         Format::FtraceText => match kind {
             ProbeKind::Ftrace { only, .. } => ftrace_text::parse_only(open()?, only),

@@ -27,14 +27,24 @@
 //! The kernel prints the task as `%16s-%-7d`, right-aligned and at most 15 bytes long, so the dash before the
 //! pid is always the 17th byte, whatever the task calls itself. Flags are 4 characters up to 5.10, 5 later.
 
-use std::collections::HashMap;
 use std::io::{self, BufRead};
 
-use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, printable, split_at, symbol};
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+use memchr::memrchr_iter;
+
+use super::fold::{Fold, Texts, count};
+use super::lines::{
+    self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, is_symbol, printable, split_at, symbol,
+};
 use super::{Arguments, Frame, Parsed, Stack};
 
 /// The name of the event of a stack that no event was printed for: a trigger's, whose event is not recorded.
 pub const UNNAMED: &str = "stacktrace";
+/// The text of such an event.
+const UNNAMED_EVENT: &[u8] = b"stacktrace:";
+/// The name and function of an event that cannot be read.
+const UNREADABLE: (&[u8], Option<&[u8]>) = (b"?", None);
 
 /// Reads a capture. [`Parsed::lost`] counts ring-buffer entries: the kernel does not tell how many of them
 /// were events and how many their stacks. In latency format the kernel cuts task names to 8 bytes.
@@ -51,28 +61,39 @@ pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_only(input: impl BufRead, only: &[String]) -> io::Result<Parsed> {
-    let mut parser = Parser { only, ..Parser::default() };
-    let mut warnings = Warnings::default();
-    lines::each(input, &mut warnings, |line, warnings| parser.line(line, warnings))?;
-    let mut parsed = parser.parsed;
-    parsed.lost = parser.overwritten.max(parser.lost);
-    parsed.warnings = warnings.into_inner();
+    let (parsed, _) = Parser { only, ..Parser::default() }.read(input)?;
     Ok(parsed)
+}
+
+/// [`parse`], and of each stack of the capture the place that it has in [`Parsed::stacks`].
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_in_order(input: impl BufRead) -> io::Result<(Parsed, Vec<usize>)> {
+    Parser { stacks: Fold::in_order(), ..Parser::default() }.read(input)
 }
 
 #[derive(Default)]
 struct Parser<'a> {
     /// The events that count.
     only: &'a [String],
-    parsed: Parsed,
-    /// The last event of each CPU: a stack follows its event there, but not always directly.
-    last: HashMap<u64, Event>,
-    /// Where the next frames go.
-    open: Open,
+    events: u64,
     /// Entries lost by the header's account.
     overwritten: u64,
     /// Entries lost by the account of `LOST` lines.
     lost: u64,
+    /// The last event of each CPU: a stack follows its event there, but not always directly.
+    last: IndexMap<u64, Event, RandomState>,
+    /// Where the next frames go.
+    open: Open,
+    /// How many stacks have begun.
+    begun: u64,
+    stacks: Fold<Numbers>,
+    /// Event and text of what was fetched.
+    arguments: IndexMap<(usize, usize), u64, RandomState>,
+    words: Texts<String>,
+    frames: Texts<Frame>,
+    user_frames: Texts<Frame>,
 }
 
 /// Where frames go.
@@ -83,18 +104,33 @@ enum Open {
     Nowhere,
     /// They belong to an event that does not count.
     Ignored,
-    /// To this stack, as frames of user space or of the kernel.
-    Stack { index: usize, user: bool },
+    /// To the stack of the event at this place of [`Parser::last`], as frames of user space or of the kernel.
+    Stack { place: usize, user: bool },
 }
 
+/// The last event of a CPU, in memory that the next one takes over.
+#[derive(Default)]
 struct Event {
     /// Whether it counts.
     counts: bool,
     /// Unknown for an event among function-graph lines.
     pid: Option<u64>,
-    name: String,
-    function: Option<String>,
-    stack: Option<usize>,
+    /// What the line says of it, which is read again if a stack follows.
+    text: Vec<u8>,
+    /// The number of its stack, which is `stack`, if it has one.
+    begun: Option<u64>,
+    stack: Numbers,
+}
+
+/// A stack as the numbers of its words and frames.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct Numbers {
+    task: usize,
+    event: usize,
+    function: Option<usize>,
+    /// How many of the frames are the kernel's; those of user space come behind them.
+    of_kernel: usize,
+    frames: Vec<usize>,
 }
 
 struct Context<'a> {
@@ -105,91 +141,127 @@ struct Context<'a> {
 }
 
 impl Parser<'_> {
+    fn read(mut self, input: impl BufRead) -> io::Result<(Parsed, Vec<usize>)> {
+        let mut warnings = Warnings::default();
+        lines::each(input, &mut warnings, |line, warnings| self.line(line, warnings))?;
+        Ok(self.finish(warnings))
+    }
+
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
+        // Most lines are frames, and most of them have been seen before.
         if let Some(text) = line.strip_prefix(b" => ")
-            && let Some(mut frame) = frame(text)
+            && let Some(frame) = self.frame(text, line)
         {
-            let (index, user) = match self.open {
-                Open::Stack { index, user } => (index, user),
-                Open::Ignored => return,
-                Open::Nowhere => return warnings.note(Kind::StrayFrame, line),
-            };
-            let frames = &mut self.parsed.stacks[index].frames;
-            if frames.len() == DEEPEST_STACK {
-                return warnings.note(Kind::DeepStack, line);
-            }
-            frame.user = user;
-            return frames.push(frame);
+            return self.push(frame, line, warnings);
         }
+        self.open = Open::Nowhere;
         if let Some(context) = context(line) {
-            self.open = Open::Nowhere;
             return match context.rest {
                 b"<stack trace>" => self.stack(&context, false),
                 b"<user stack trace>" => self.stack(&context, true),
                 rest => self.event(&context, rest, line, warnings),
             };
         }
-        // A file of user space: ` => /bin/busybox[+0x1234]`.
-        if let (Open::Stack { index, user: true }, Some(text)) = (self.open, line.strip_prefix(b" => ")) {
-            let frames = &mut self.parsed.stacks[index].frames;
-            if frames.len() == DEEPEST_STACK {
-                return warnings.note(Kind::DeepStack, line);
-            }
-            return frames.push(Frame { symbol: Some(printable(text)), user: true, ..Frame::default() });
-        }
-        self.open = Open::Nowhere;
         if !self.remark(line, warnings) && !self.graph(line) {
             warnings.note(Kind::UnreadableLine, line);
         }
     }
 
+    /// The number of a frame; in user space of a file too: ` => /bin/busybox[+0x1234]`.
+    fn frame(&mut self, text: &[u8], line: &[u8]) -> Option<usize> {
+        if let Open::Stack { user: true, .. } = self.open {
+            let file = || Frame { symbol: Some(printable(text)), ..Frame::default() };
+            let user_frame = |text: &[u8]| frame(text).or_else(|| context(line).is_none().then(file));
+            return self.user_frames.number(text, user_frame);
+        }
+        self.frames.number(text, frame)
+    }
+
+    fn push(&mut self, frame: usize, line: &[u8], warnings: &mut Warnings) {
+        let (place, user) = match self.open {
+            Open::Stack { place, user } => (place, user),
+            Open::Ignored => return,
+            Open::Nowhere => return warnings.note(Kind::StrayFrame, line),
+        };
+        let stack = &mut self.last[place].stack;
+        if stack.frames.len() == DEEPEST_STACK {
+            return warnings.note(Kind::DeepStack, line);
+        }
+        stack.frames.push(frame);
+        stack.of_kernel += usize::from(!user);
+    }
+
     fn stack(&mut self, context: &Context<'_>, user: bool) {
-        let stacks = &mut self.parsed.stacks;
-        let task = printable(context.task);
-        let owner =
-            self.last.get_mut(&context.cpu).filter(|event| event.pid.is_none_or(|pid| pid == context.pid));
-        let index = match owner {
-            Some(Event { counts: false, .. }) => {
+        let owner = self.last.get_full(&context.cpu);
+        let owner = owner.filter(|(.., event)| event.pid.is_none_or(|pid| pid == context.pid));
+        let place = match owner {
+            Some((_, _, Event { counts: false, .. })) => {
                 self.open = Open::Ignored;
                 return;
             }
-            Some(Event { stack: Some(index), .. }) if user => *index,
-            Some(event) if event.stack.is_none() => {
-                let (event_name, function) = (event.name.clone(), event.function.clone());
-                stacks.push(Stack { task, event: event_name, function, frames: Vec::new() });
-                *event.stack.insert(stacks.len() - 1)
+            Some((place, _, Event { begun: Some(_), .. })) if user => place,
+            Some((place, _, Event { begun: None, .. })) => {
+                self.begin_stack(place, context.task);
+                place
             }
             _ if !self.only.is_empty() => {
                 self.open = Open::Ignored;
                 return;
             }
             _ => {
-                self.parsed.events += 1;
-                stacks.push(Stack { task, event: UNNAMED.into(), function: None, frames: Vec::new() });
-                let stack = Some(stacks.len() - 1);
-                let (pid, name) = (Some(context.pid), UNNAMED.into());
-                self.last.insert(context.cpu, Event { counts: true, pid, name, function: None, stack });
-                stacks.len() - 1
+                self.events += 1;
+                let place = self.begin_event(context.cpu, true, Some(context.pid), UNNAMED_EVENT);
+                self.begin_stack(place, context.task);
+                place
             }
         };
-        self.open = Open::Stack { index, user };
+        self.open = Open::Stack { place, user };
     }
 
-    fn event(&mut self, context: &Context<'_>, rest: &[u8], line: &[u8], warnings: &mut Warnings) {
-        let (name, function) = event(rest).unwrap_or_else(|| {
+    fn event(&mut self, context: &Context<'_>, text: &[u8], line: &[u8], warnings: &mut Warnings) {
+        let read = event(text);
+        if read.is_none() {
             warnings.note(Kind::UnreadableLine, line);
-            ("?".into(), None)
-        });
-        let counts = self.counts(&name, function.as_deref());
-        self.parsed.events += u64::from(counts);
-        if let Some(text) = arguments(rest).filter(|_| counts) {
-            self.parsed.arguments.push(Arguments { event: name.clone(), text });
         }
-        self.last.insert(context.cpu, Event { counts, pid: Some(context.pid), name, function, stack: None });
+        let (name, function) = read.unwrap_or(UNREADABLE);
+        let counts = self.counts(name, function);
+        self.events += u64::from(counts);
+        if let Some(fetched) = arguments(text).filter(|_| counts) {
+            let numbers = (self.words.word(name), self.words.word(fetched));
+            *self.arguments.entry(numbers).or_default() += 1;
+        }
+        self.begin_event(context.cpu, counts, Some(context.pid), text);
     }
 
-    fn counts(&self, name: &str, function: Option<&str>) -> bool {
-        self.only.is_empty() || self.only.iter().any(|one| one == name || Some(one.as_str()) == function)
+    fn counts(&self, name: &[u8], function: Option<&[u8]>) -> bool {
+        let mut only = self.only.iter().map(String::as_bytes);
+        self.only.is_empty() || only.any(|one| one == name || Some(one) == function)
+    }
+
+    /// Makes an event its CPU's last and counts the stack of the one before. Returns its place.
+    fn begin_event(&mut self, cpu: u64, counts: bool, pid: Option<u64>, text: &[u8]) -> usize {
+        let entry = self.last.entry(cpu);
+        let place = entry.index();
+        let event = entry.or_default();
+        if let Some(number) = event.begun.take() {
+            self.stacks.add(&event.stack, number);
+        }
+        (event.counts, event.pid) = (counts, pid);
+        event.text.clear();
+        event.text.extend_from_slice(text);
+        place
+    }
+
+    fn begin_stack(&mut self, place: usize, task: &[u8]) {
+        let Event { text, begun, stack, .. } = &mut self.last[place];
+        let (name, function) = event(text).unwrap_or(UNREADABLE);
+        stack.task = self.words.word(task);
+        stack.event = self.words.word(name);
+        stack.function = function.map(|function| self.words.word(function));
+        stack.of_kernel = 0;
+        stack.frames.clear();
+        *begun = Some(self.begun);
+        self.begun += 1;
     }
 
     /// Lines that tell of the capture itself.
@@ -199,7 +271,7 @@ impl Parser<'_> {
                 && let Some((written, _)) = text.strip_prefix(b"/").and_then(decimal)
                 && written > inside
             {
-                self.overwritten += written - inside;
+                self.overwritten = self.overwritten.saturating_add(written - inside);
                 warnings.note(Kind::LostEvents, line);
             }
             return true;
@@ -223,29 +295,60 @@ impl Parser<'_> {
         }
         let Some((cpu, text)) = decimal(text) else { return false };
         let Some(text) = text.strip_prefix(b")") else { return false };
-        let column = text.windows(2).rposition(|window| window == b"| ");
+        let column = memrchr_iter(b'|', text).find(|&bar| text[bar..].starts_with(b"| "));
         match column.map(|column| text[column + 1..].trim_ascii()) {
             Some(call) => {
                 // A comment is looked for from the left: its text may hold anything.
                 let comment = split_at(text, b" /* ").and_then(|(_, text)| text.strip_suffix(b" */"));
                 let event = comment.map(event);
                 let entered = call.strip_suffix(b"() {").or_else(|| call.strip_suffix(b"();"));
-                let counts = match (&event, entered) {
-                    (Some(Some((name, function))), _) => self.counts(name, function.as_deref()),
+                let counts = match (event, entered) {
+                    (Some(Some((name, function))), _) => self.counts(name, function),
                     (None, Some(function)) if !self.only.is_empty() => {
-                        symbol(function).is_some_and(|function| self.counts(function, None))
+                        is_symbol(function) && self.counts(function, None)
                     }
                     (event, entered) => self.only.is_empty() && (event.is_some() || entered.is_some()),
                 };
-                self.parsed.events += u64::from(counts);
-                if let Some((name, function)) = event.flatten() {
-                    self.last.insert(cpu, Event { counts, pid: None, name, function, stack: None });
+                self.events += u64::from(counts);
+                if let Some((text, Some(_))) = comment.zip(event) {
+                    self.begin_event(cpu, counts, None, text);
                 }
                 true
             }
             // ` 0)    child-19    =>    child-21`: another task.
             None => split_at(text, b" => ").is_some(),
         }
+    }
+
+    fn finish(self, warnings: Warnings) -> (Parsed, Vec<usize>) {
+        let Self { words, frames, user_frames, mut stacks, .. } = self;
+        for event in self.last.values() {
+            if let Some(number) = event.begun {
+                stacks.add(&event.stack, number);
+            }
+        }
+        let (stacks, order) = stacks.finish(|stack| {
+            let (kernel, user) = stack.frames.split_at(stack.of_kernel);
+            let kernel = kernel.iter().map(|&frame| frames.get(frame).clone());
+            let user = user.iter().map(|&frame| Frame { user: true, ..user_frames.get(frame).clone() });
+            Stack {
+                task: words.get(stack.task).clone(),
+                event: words.get(stack.event).clone(),
+                function: stack.function.map(|function| words.get(function).clone()),
+                frames: kernel.chain(user).collect(),
+            }
+        });
+        let arguments = self.arguments.into_iter().map(|((event, text), number)| {
+            (Arguments { event: words.get(event).clone(), text: words.get(text).clone() }, number)
+        });
+        let parsed = Parsed {
+            events: self.events,
+            lost: self.overwritten.max(self.lost),
+            stacks,
+            arguments: count(arguments),
+            warnings: warnings.into_inner(),
+        };
+        (parsed, order)
     }
 }
 
@@ -311,25 +414,26 @@ fn latency_columns(text: &[u8]) -> Option<(u64, &[u8])> {
 /// The event's name and its function: `sched_wakeup: comm=..`, `register_netdevice+0x1c/0x798 <-tun_chr_ioctl`,
 /// `rn: (register_netdevice+0x0/0x798)`; a return probe `(tun_chr_ioctl+0x8/0x10 <- register_netdevice)` is
 /// taken in neither.
-fn event(rest: &[u8]) -> Option<(String, Option<String>)> {
-    let end = rest.iter().position(|byte| matches!(byte, b' ' | b':' | b'+')).unwrap_or(rest.len());
-    let name = symbol(&rest[..end])?.to_owned();
-    if rest.get(end) != Some(&b':') {
-        split_at(rest, b" <-")?;
-        return Some((name.clone(), Some(name)));
+fn event(text: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let end = text.iter().position(|byte| matches!(byte, b' ' | b':' | b'+')).unwrap_or(text.len());
+    let (name, text) = text.split_at(end);
+    if !is_symbol(name) {
+        return None;
     }
-    let place = rest[end + 1..].trim_ascii_start().strip_prefix(b"(").and_then(|text| split_at(text, b")"));
+    let Some(text) = text.strip_prefix(b":") else {
+        return split_at(text, b" <-").map(|_| (name, Some(name)));
+    };
+    let place = text.trim_ascii_start().strip_prefix(b"(").and_then(|text| split_at(text, b")"));
     let function = place.map(|(place, _)| place).filter(|place| split_at(place, b" <- ").is_none());
-    let function =
-        function.and_then(|place| split_at(place, b"+0x")).and_then(|(function, _)| symbol(function));
-    Some((name, function.map(str::to_owned)))
+    let function = function.and_then(|place| split_at(place, b"+0x")).map(|(function, _)| function);
+    Some((name, function.filter(|function| is_symbol(function))))
 }
 
 /// What a kprobe event fetched, which stands behind its place: `tsk: (save_stack_trace_tsk+0x28/0x188) skip=5`.
-fn arguments(rest: &[u8]) -> Option<String> {
-    let (_, text) = split_at(rest, b": (")?;
+fn arguments(text: &[u8]) -> Option<&[u8]> {
+    let (_, text) = split_at(text, b": (")?;
     let (_, text) = split_at(text, b") ")?;
-    text.contains(&b'=').then(|| printable(text))
+    text.contains(&b'=').then_some(text)
 }
 
 /// `register_netdevice+0x1c/0x798 [tun] <ffffffff803feffc>`, each part but the first optional; `0` and

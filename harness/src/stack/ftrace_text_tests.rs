@@ -15,7 +15,11 @@ fn every_capture_reads_as_its_snapshot_says() {
     let captures = show::captures("ftrace");
     assert!(captures.len() >= 17, "captures are missing");
     for (name, bytes) in captures {
-        show::assert_snapshot("ftrace", &name, &show::parsed(&parse(&bytes[..]).unwrap()));
+        let (parsed, order) = parse_in_order(&bytes[..]).unwrap();
+        show::assert_snapshot("ftrace", &name, &show::in_order(&parsed, &order));
+        let all = order.iter().map(|&place| (parsed.stacks[place].0.clone(), 1));
+        assert_eq!(count(all), parsed.stacks, "{name}");
+        assert_eq!(parse(&bytes[..]).unwrap(), parsed, "{name}");
     }
 }
 
@@ -24,13 +28,22 @@ fn the_five_triggers_and_the_boot_give_six_stacks_truncated_in_the_trampoline() 
     for format in ["", "-sym-addr", "-sym-offset", "-sym-addr-sym-offset"] {
         let bytes = std::fs::read(show::data(&format!("ftrace/func_stack_trace{format}.txt"))).unwrap();
         let parsed = parse(&bytes[..]).unwrap();
-        assert_eq!((parsed.events, parsed.stacks.len(), parsed.warnings.len()), (6, 6, 0), "{format}");
-        for stack in &parsed.stacks {
+        let number: u64 = parsed.stacks.iter().map(|(_, count)| count).sum();
+        assert_eq!((parsed.events, number, parsed.warnings.len()), (6, 6, 0), "{format}");
+        for (stack, _) in &parsed.stacks {
             assert_eq!((stack.task.as_str(), stack.event.as_str()), ("eoe_filter", "register_netdevice"));
             let end = (State::Truncated, Some("ftrace_graph_call".to_owned()));
             assert_eq!(stack.state(Arch::Mips64.row()), end);
         }
     }
+}
+
+#[test]
+fn a_capture_many_times_over_has_the_stacks_of_one() {
+    let bytes = std::fs::read(show::data("ftrace/func_stack_trace.txt")).unwrap();
+    let (one, many) = (parse(&bytes[..]).unwrap(), parse(&bytes.repeat(1000)[..]).unwrap());
+    let told: Vec<_> = one.stacks.into_iter().map(|(stack, count)| (stack, 1000 * count)).collect();
+    assert_eq!((many.events, many.stacks), (1000 * one.events, told));
 }
 
 /// Debian's kernel prints one more line.
@@ -40,7 +53,7 @@ fn a_trailing_null_is_a_frame_but_no_end() {
         let parsed = parse_text(&format!(
             "      eoe_filter-1       [000] .....     0.107868: <stack trace>\n => ftrace_graph_call\n => {null}\n"
         ));
-        let [stack] = &parsed.stacks[..] else { panic!("{parsed:?}") };
+        let [(stack, 1)] = &parsed.stacks[..] else { panic!("{parsed:?}") };
         assert_eq!(stack.frames[1], Frame { address: Some(0), ..Frame::default() });
         assert_eq!(
             stack.state(Arch::Mips64el.row()),
@@ -52,7 +65,7 @@ fn a_trailing_null_is_a_frame_but_no_end() {
 #[test]
 fn an_address_outside_the_kernel_between_two_inside_is_corruption() {
     let text = "              sh-1       [000] .....     0.1: <stack trace>\n => f <ffffffff80100000>\n => 0x1234\n => syscall_common <ffffffff80114740>\n";
-    let (state, end) = parse_text(text).stacks[0].state(Arch::Mips64.row());
+    let (state, end) = parse_text(text).stacks[0].0.state(Arch::Mips64.row());
     assert_eq!((state, end.as_deref()), (State::Corrupt, Some("syscall_common")));
 }
 
@@ -60,11 +73,11 @@ fn an_address_outside_the_kernel_between_two_inside_is_corruption() {
 fn a_stack_without_frames_is_empty_and_one_of_kernel_threads_is_complete() {
     let row = Arch::Mips64.row();
     let bytes = std::fs::read(show::data("ftrace/function-command-stacktrace.txt")).unwrap();
-    assert_eq!(parse(&bytes[..]).unwrap().stacks[0].state(row), (State::Empty, None));
+    assert_eq!(parse(&bytes[..]).unwrap().stacks[0].0.state(row), (State::Empty, None));
     let bytes = std::fs::read(show::data("ftrace/sched-stacktrace.txt")).unwrap();
     let parsed = parse(&bytes[..]).unwrap();
-    let threads = parsed.stacks.iter().filter(|stack| stack.task.starts_with("ksoftirqd"));
-    let states: Vec<_> = threads.map(|stack| stack.state(row)).collect();
+    let threads = parsed.stacks.iter().filter(|(stack, _)| stack.task.starts_with("ksoftirqd"));
+    let states: Vec<_> = threads.map(|(stack, _)| stack.state(row)).collect();
     assert!(states.len() > 1);
     assert!(
         states.iter().all(|state| *state == (State::Complete, Some("ret_from_kernel_thread".to_owned())))
@@ -82,7 +95,7 @@ fn a_stack_finds_its_event_behind_the_events_of_another_cpu() {
          \x20         <idle>-0       [001] d.h1     1.000004: <stack trace>\n => do_idle\n",
     );
     let told: Vec<_> =
-        parsed.stacks.iter().map(|stack| (stack.task.as_str(), stack.event.as_str())).collect();
+        parsed.stacks.iter().map(|(stack, _)| (stack.task.as_str(), stack.event.as_str())).collect();
     assert_eq!(told, [("a b", "f"), ("<idle>", "hrtimer_cancel")]);
     assert_eq!((parsed.events, parsed.warnings), (2, vec![]));
 }
@@ -92,10 +105,8 @@ fn a_stack_of_another_task_is_not_given_to_the_event_before_it() {
     let parsed = parse_text(
         "               a-11      [000] .....     1.000001: f <-g\n               b-12      [000] .....     1.000003: <stack trace>\n => h\n",
     );
-    assert_eq!(
-        (parsed.events, parsed.stacks[0].event.as_str(), parsed.stacks[0].task.as_str()),
-        (2, UNNAMED, "b")
-    );
+    let (stack, _) = &parsed.stacks[0];
+    assert_eq!((parsed.events, stack.event.as_str(), stack.task.as_str()), (2, UNNAMED, "b"));
 }
 
 #[test]
@@ -103,7 +114,7 @@ fn an_event_among_function_graph_lines_owns_the_stack_behind_it() {
     let bytes = std::fs::read(show::data("ftrace/function_graph-stacktrace-trigger.txt")).unwrap();
     let parsed = parse(&bytes[..]).unwrap();
     assert!(!parsed.stacks.is_empty());
-    for stack in &parsed.stacks {
+    for (stack, _) in &parsed.stacks {
         assert_eq!(stack.event, "sched_process_fork");
         assert_eq!(stack.state(Arch::Mips64.row()), (State::Truncated, Some("return_to_handler".to_owned())));
     }
@@ -134,7 +145,7 @@ fn a_module_stands_between_symbol_and_address() {
     let parsed = parse_text(
         "              sh-7       [000] ....   1.000002: <stack trace>\n => __tun_chr_ioctl+0x18/0x40 [tun] <ffffffffc0001234>\n => tun_get [tun]\n",
     );
-    let frames = &parsed.stacks[0].frames;
+    let frames = &parsed.stacks[0].0.frames;
     assert_eq!(frames[0].module.as_deref(), Some("tun"));
     assert_eq!(
         (frames[0].address, frames[0].offset, frames[0].size),
@@ -156,7 +167,8 @@ fn a_return_probe_was_taken_in_no_function() {
     let parsed = parse_text(
         "              sh-7       [000] ....   1.000001: ret: (tun_chr_ioctl+0x8/0x10 <- register_netdevice)\n              sh-7       [000] ....   1.000002: <stack trace>\n => tun_chr_ioctl\n",
     );
-    assert_eq!((parsed.stacks[0].event.as_str(), &parsed.stacks[0].function), ("ret", &None));
+    let (stack, _) = &parsed.stacks[0];
+    assert_eq!((stack.event.as_str(), &stack.function), ("ret", &None));
 }
 
 #[test]
@@ -172,7 +184,7 @@ fn frames_without_end_are_cut() {
     let mut text = String::from("              sh-7       [000] ....   1.000002: <stack trace>\n");
     text.push_str(&" => f\n".repeat(5000));
     let parsed = parse_text(&text);
-    assert_eq!((parsed.stacks[0].frames.len(), kinds(&parsed)), (1024, vec![("deep-stack", 3976)]));
+    assert_eq!((parsed.stacks[0].0.frames.len(), kinds(&parsed)), (1024, vec![("deep-stack", 3976)]));
 }
 
 proptest::proptest! {
@@ -197,16 +209,20 @@ proptest::proptest! {
 fn what_kprobe_events_fetch_is_kept_in_order() {
     let bytes = std::fs::read(show::data("ftrace/kprobe-fetched-arguments.txt")).unwrap();
     let parsed = parse(&bytes[..]).unwrap();
-    let fetched: Vec<_> = parsed.arguments.iter().map(|one| format!("{}: {}", one.event, one.text)).collect();
+    let fetched: Vec<_> = parsed
+        .arguments
+        .iter()
+        .map(|(one, number)| format!("{number} x {}: {}", one.event, one.text))
+        .collect();
     assert_eq!(
         fetched,
         [
-            "save: size=0x400 skip=0x4",
-            "tsk: nr_entries=0 max_entries=1024 skip=5",
-            "done: nr_entries=1 skip_left=0 e0=ftrace_graph_call+0x0/0x34",
-            "save: size=0x400 skip=0x6",
-            "tsk: nr_entries=0 max_entries=1024 skip=7",
-            "done: nr_entries=0 skip_left=1 e0=ftrace_graph_call+0x0/0x34",
+            "1 x save: size=0x400 skip=0x4",
+            "1 x tsk: nr_entries=0 max_entries=1024 skip=5",
+            "1 x done: nr_entries=1 skip_left=0 e0=ftrace_graph_call+0x0/0x34",
+            "1 x save: size=0x400 skip=0x6",
+            "1 x tsk: nr_entries=0 max_entries=1024 skip=7",
+            "1 x done: nr_entries=0 skip_left=1 e0=ftrace_graph_call+0x0/0x34",
         ]
     );
 }
@@ -218,8 +234,9 @@ fn only_the_events_that_were_asked_for_count() {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let parsed = parse_only(&bytes[..], &names).unwrap();
         assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
-        let events: Vec<_> = parsed.stacks.into_iter().map(|stack| stack.event).collect();
-        (parsed.events, events.join(" "))
+        let events =
+            parsed.stacks.into_iter().flat_map(|(stack, count)| (0..count).map(move |_| stack.event.clone()));
+        (parsed.events, events.collect::<Vec<_>>().join(" "))
     };
     assert_eq!(only("func_stack_trace", &["register_netdevice"]).0, 6);
     assert_eq!(only("func_stack_trace", &["tun_chr_ioctl"]), (0, String::new()));

@@ -13,6 +13,7 @@
 
 use std::io::{self, BufRead};
 
+use indexmap::IndexMap;
 use serde::Deserialize;
 
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, hexadecimal, printable, symbol};
@@ -27,13 +28,14 @@ const LONGEST_LINE: usize = DEEPEST_STACK * 1024;
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
     let (mut parsed, mut warnings) = (Parsed::default(), Warnings::default());
-    let mut function = None;
+    let (mut function, mut stacks) = (None, IndexMap::new());
     lines::each_of(LONGEST_LINE, input, &mut warnings, |line, warnings| {
         match serde_json::from_slice(line) {
             Ok(Line::Break { function: name }) => function = Some(name),
             Ok(Line::Stack(raw)) => {
                 parsed.events += 1;
-                parsed.stacks.push(stack(raw, function.as_deref().unwrap_or_default(), warnings));
+                let stack = stack(raw, function.as_deref().unwrap_or_default(), warnings);
+                *stacks.entry(stack).or_default() += 1;
             }
             Err(_) => warnings.note(Kind::UnreadableLine, line),
         }
@@ -42,6 +44,7 @@ pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
         let function = function.unwrap_or_default();
         warnings.note(Kind::NeverHit, format!("the breakpoint at {function}").as_bytes());
     }
+    parsed.stacks = stacks.into_iter().collect();
     parsed.warnings = warnings.into_inner();
     Ok(parsed)
 }

@@ -1,5 +1,6 @@
 //! Stacks: what every parser returns, whatever the format.
 
+mod fold; // equal stacks counted as they come
 pub mod ftrace_text; // the `trace` and `trace_pipe` files of tracefs
 pub mod gdb_json; // what machine/gdb.py writes
 pub mod gdb_raw; // the same of the function tracer: registers and raw stacks
@@ -8,6 +9,7 @@ pub mod perf_script; // what `perf script` prints
 #[cfg(test)]
 pub(crate) mod show; // stacks as lines, for tests
 
+pub(crate) use fold::count;
 pub(crate) use lines::DEEPEST_STACK;
 
 use crate::arch::ArchRow;
@@ -20,10 +22,10 @@ pub struct Parsed {
     pub events: u64,
     /// How many events the kernel says it lost.
     pub lost: u64,
-    /// The stacks, in the order of the capture.
-    pub stacks: Vec<Stack>,
-    /// What kprobe events fetched, in the order of the capture.
-    pub arguments: Vec<Arguments>,
+    /// The different stacks with their count, in the order of their first appearance.
+    pub stacks: Vec<(Stack, u64)>,
+    /// What kprobe events fetched, likewise.
+    pub arguments: Vec<(Arguments, u64)>,
     /// What could not be read, counted by kind.
     pub warnings: Vec<Warning>,
 }

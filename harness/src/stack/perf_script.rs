@@ -19,6 +19,9 @@
 
 use std::io::{self, BufRead};
 
+use memchr::memmem::Finder;
+
+use super::fold::{Fold, Texts};
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, printable, split_at, symbol};
 use super::{Frame, Parsed, Stack, in_kernel};
 
@@ -27,39 +30,65 @@ use super::{Frame, Parsed, Stack, in_kernel};
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    let mut parser = Parser::default();
+    let mut parser = Parser::new();
     let mut warnings = Warnings::default();
     lines::each(input, &mut warnings, |line, warnings| parser.line(line, warnings))?;
-    // A sample without a call chain has no empty line after it; one with frames may have lost it.
-    let Parser { mut parsed, open } = parser;
-    parsed.stacks.extend(open.filter(|stack| !stack.frames.is_empty()).map(finished));
-    parsed.warnings = warnings.into_inner();
-    Ok(parsed)
+    Ok(parser.finish(warnings))
 }
 
-#[derive(Default)]
 struct Parser {
-    parsed: Parsed,
-    open: Option<Stack>,
+    losses: [Finder<'static>; 2],
+    events: u64,
+    lost: u64,
+    /// Whether the last sample may still get frames.
+    open: bool,
+    /// Its stack, in memory that the next one takes over.
+    stack: Numbers,
+    stacks: Fold<Numbers>,
+    words: Texts<String>,
+    frames: Texts<Frame>,
+}
+
+/// A stack as the numbers of its words and frames.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct Numbers {
+    task: usize,
+    event: usize,
+    frames: Vec<usize>,
 }
 
 impl Parser {
+    fn new() -> Self {
+        Self {
+            losses: [" PERF_RECORD_LOST lost ", " events and lost "].map(Finder::new),
+            events: 0,
+            lost: 0,
+            open: false,
+            stack: Numbers::default(),
+            stacks: Fold::default(),
+            words: Texts::default(),
+            frames: Texts::default(),
+        }
+    }
+
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
         if line.is_empty() {
-            self.parsed.stacks.extend(self.open.take().map(finished));
-            return;
+            return self.end(true);
         }
+        // Most lines are frames, and most of them have been seen before.
         if line[0].is_ascii_whitespace()
-            && let Some(frame) = frame(line.trim_ascii())
+            && let Some(frame) = self.frames.number(line, |line| frame(line.trim_ascii()))
         {
-            let Some(stack) = &mut self.open else { return warnings.note(Kind::StrayFrame, line) };
-            if stack.frames.len() == DEEPEST_STACK {
+            if !self.open {
+                return warnings.note(Kind::StrayFrame, line);
+            }
+            if self.stack.frames.len() == DEEPEST_STACK {
                 return warnings.note(Kind::DeepStack, line);
             }
-            return stack.frames.push(frame);
+            return self.stack.frames.push(frame);
         }
-        if let Some(lost) = lost(line) {
-            self.parsed.lost = self.parsed.lost.saturating_add(lost);
+        if let Some(lost) = self.lost(line) {
+            self.lost = self.lost.saturating_add(lost);
             return warnings.note(Kind::LostEvents, line);
         }
         let Some((task, event)) = header(line) else {
@@ -68,13 +97,47 @@ impl Parser {
             }
             return;
         };
-        let previous = self.open.take().filter(|stack| !stack.frames.is_empty());
-        self.parsed.stacks.extend(previous.map(finished));
+        self.end(false);
         if event.starts_with("PERF_RECORD_") {
             return;
         }
-        self.parsed.events += 1;
-        self.open = Some(Stack { task, event, function: None, frames: Vec::new() });
+        self.events += 1;
+        self.open = true;
+        self.stack.task = self.words.word(task);
+        self.stack.event = self.words.word(event.as_bytes());
+        self.stack.frames.clear();
+    }
+
+    /// Ends a sample. One without a call chain has no empty line after it; one with frames may have lost it.
+    fn end(&mut self, with_empty_line: bool) {
+        if self.open && (with_empty_line || !self.stack.frames.is_empty()) {
+            self.stacks.add(&self.stack, self.events);
+        }
+        self.open = false;
+    }
+
+    /// `PERF_RECORD_LOST lost 12`, and perf's own `Processed 100 events and lost 3 chunks!`.
+    fn lost(&self, line: &[u8]) -> Option<u64> {
+        let [record, summary] = &self.losses;
+        let at = |mark: &Finder<'_>| mark.find(line).map(|at| at + mark.needle().len());
+        let of_summary = || at(summary).filter(|&at| split_at(&line[..at], b"Processed ").is_some());
+        let (count, _) = decimal(&line[at(record).or_else(of_summary)?..])?;
+        Some(count)
+    }
+
+    fn finish(mut self, warnings: Warnings) -> Parsed {
+        self.end(false);
+        let Self { words, frames, .. } = self;
+        let (stacks, _) = self.stacks.finish(|stack| {
+            finished(Stack {
+                task: words.get(stack.task).clone(),
+                event: words.get(stack.event).clone(),
+                function: None,
+                frames: stack.frames.iter().map(|&frame| frames.get(frame).clone()).collect(),
+            })
+        });
+        let warnings = warnings.into_inner();
+        Parsed { events: self.events, lost: self.lost, stacks, arguments: Vec::new(), warnings }
     }
 }
 
@@ -97,22 +160,25 @@ fn finished(mut stack: Stack) -> Stack {
 }
 
 /// The task and the event of `eoe_filter   123 [000]    12.345678: probe:register_netdevice: (...)`.
-fn header(line: &[u8]) -> Option<(String, String)> {
-    let words: Vec<(usize, &[u8])> = words(line).collect();
+fn header(line: &[u8]) -> Option<(&[u8], &str)> {
+    let mut words = words(line);
+    let (mut last_but_one, mut last) = (None, None);
     // The time is the first word like one that stands where it can: behind the CPU or the pid, not in a name.
-    let place = (1..words.len()).find(|&at| {
-        let cpu = usize::from(is_cpu(words[at - 1].1));
-        is_time(words[at].1) && at > cpu && is_pid(words[at - 1 - cpu].1)
-    })?;
-    let pid = place - 1 - usize::from(is_cpu(words[place - 1].1));
-    let mut rest = words[place + 1..].iter().map(|(_, word)| *word);
-    let mut event = rest.next()?;
+    let pid = loop {
+        let (begin, word) = words.next()?;
+        let pid = if last.is_some_and(|(_, word)| is_cpu(word)) { last_but_one } else { last };
+        if let Some((begin, _)) = pid.filter(|(_, pid)| is_time(word) && is_pid(pid)) {
+            break begin;
+        }
+        (last_but_one, last) = (last, Some((begin, word)));
+    };
+    let (_, mut event) = words.next()?;
     // The period, where it was asked for.
     if decimal(event).is_some_and(|(_, rest)| rest.is_empty()) {
-        event = rest.next()?;
+        (_, event) = words.next()?;
     }
     let event = symbol(event.strip_suffix(b":").unwrap_or(event))?;
-    Some((printable(line[..words[pid].0].trim_ascii()), event.to_owned()))
+    Some((line[..pid].trim_ascii(), event))
 }
 
 /// The words of a line and where each begins.
@@ -141,14 +207,6 @@ fn is_pid(word: &[u8]) -> bool {
 fn is_time(word: &[u8]) -> bool {
     let Some((_, rest)) = decimal(word) else { return false };
     rest.strip_prefix(b".").and_then(decimal).is_some_and(|(_, rest)| rest == b":")
-}
-
-/// `PERF_RECORD_LOST lost 12`, and perf's own `Processed 100 events and lost 3 chunks!`.
-fn lost(line: &[u8]) -> Option<u64> {
-    let (_, text) = split_at(line, b" PERF_RECORD_LOST lost ").or_else(|| {
-        split_at(line, b"Processed ").and_then(|(_, text)| split_at(text, b" events and lost "))
-    })?;
-    decimal(text).map(|(count, _)| count)
 }
 
 /// `ffffffff803a68b4 tun_chr_ioctl+0xeec ([tun])`, `10d2f4 __ioctl (inlined)`, `0 [unknown] ([unknown])`.

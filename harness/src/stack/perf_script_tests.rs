@@ -21,7 +21,7 @@ fn every_capture_reads_as_its_snapshot_says() {
 #[test]
 fn an_address_is_of_user_space_behind_the_kernel_and_of_no_one_within_it() {
     let frames = |text: &str| {
-        let stack = parse_text(&format!("a 1 1.5: probe:f:\n{text}\n")).stacks.remove(0);
+        let (stack, _) = parse_text(&format!("a 1 1.5: probe:f:\n{text}\n")).stacks.remove(0);
         stack.frames.iter().map(|frame| frame.user).collect::<Vec<_>>()
     };
     let (kernel, low) = ("\tffffffff80000004 f+0x4 ([kernel.kallsyms])\n", "\t1234 [unknown] ([unknown])\n");
@@ -81,7 +81,7 @@ fn a_header_reads_with_any_of_its_fields() {
     for (line, task, event) in cases {
         let parsed = parse_text(&format!("{line}\n\tffffffff803fefe0 f+0x0\n\n"));
         let told: Vec<_> =
-            parsed.stacks.iter().map(|stack| (stack.task.as_str(), stack.event.as_str())).collect();
+            parsed.stacks.iter().map(|(stack, _)| (stack.task.as_str(), stack.event.as_str())).collect();
         assert_eq!((told, parsed.warnings), (vec![(task, event)], vec![]), "{line}");
     }
 }
@@ -92,14 +92,15 @@ fn an_empty_call_chain_is_a_stack_and_a_missing_one_is_not() {
         "a 1 1.5: probe:f:\n\nb 1 1.5: cycles: ffffffff80114740 f+0x4 ([kernel.kallsyms])\nc 1 1.5: cycles: 1 f\n",
     );
     assert_eq!((parsed.events, parsed.stacks.len()), (3, 1));
-    assert_eq!((parsed.stacks[0].task.as_str(), parsed.stacks[0].frames.len()), ("a", 0));
+    let (stack, _) = &parsed.stacks[0];
+    assert_eq!((stack.task.as_str(), stack.frames.len()), ("a", 0));
 }
 
 #[test]
 fn the_last_sample_may_lack_its_empty_line() {
     assert_eq!(parse_text(SAMPLE.trim_end_matches("\n\n")).stacks.len(), 1);
     let parsed = parse_text(&SAMPLE[..SAMPLE.len() - 2]);
-    assert_eq!((parsed.stacks[0].frames.len(), kinds(&parsed)), (5, vec![("cut-line", 1)]));
+    assert_eq!((parsed.stacks[0].0.frames.len(), kinds(&parsed)), (5, vec![("cut-line", 1)]));
 }
 
 #[test]
@@ -111,20 +112,19 @@ fn modules_are_known_by_object() {
     ];
     for (object, module) in cases {
         let parsed = parse_text(&format!("a 1 1.5: probe:f:\n\tffffffffc0000004 f+0x4 ({object})\n\n"));
-        assert_eq!(
-            (parsed.stacks[0].frames[0].module.as_deref(), parsed.stacks[0].frames[0].user),
-            (module, false)
-        );
+        let frame = &parsed.stacks[0].0.frames[0];
+        assert_eq!((frame.module.as_deref(), frame.user), (module, false));
     }
     let parsed = parse_text("a 1 1.5: probe:f:\n\t7ffc04 __vdso_time ([vdso])\n\n");
-    assert_eq!((&parsed.stacks[0].frames[0].module, parsed.stacks[0].frames[0].user), (&None, true));
+    let frame = &parsed.stacks[0].0.frames[0];
+    assert_eq!((&frame.module, frame.user), (&None, true));
 }
 
 #[test]
 fn only_a_probe_on_entry_was_taken_in_its_first_function() {
     let function = |event: &str| {
         let parsed = parse_text(&format!("a 1 1.5: {event}:\n\tffffffff80000004 f+0x4\n\n"));
-        parsed.stacks[0].function.clone()
+        parsed.stacks[0].0.function.clone()
     };
     assert_eq!(function("probe:f_1").as_deref(), Some("f"));
     assert_eq!(function("probe:f__return"), None);

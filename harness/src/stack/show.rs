@@ -5,12 +5,27 @@ use std::fmt::Write as _;
 use super::{Frame, Parsed, Stack};
 
 pub(crate) fn parsed(parsed: &Parsed) -> String {
+    let mut text = head(parsed);
+    for (each, count) in &parsed.stacks {
+        let times = if *count == 1 { String::new() } else { format!("{count} x ") };
+        write!(text, "\n{times}{}\n", stack(each)).unwrap();
+    }
+    text
+}
+
+/// Each stack of the capture, also equal ones.
+pub(crate) fn in_order(parsed: &Parsed, order: &[usize]) -> String {
+    let mut text = head(parsed);
+    for &place in order {
+        write!(text, "\n{}\n", stack(&parsed.stacks[place].0)).unwrap();
+    }
+    text
+}
+
+fn head(parsed: &Parsed) -> String {
     let mut text = format!("events {}, lost {}\n", parsed.events, parsed.lost);
     for warning in &parsed.warnings {
         writeln!(text, "warning {} x {}: {}", warning.count, warning.kind, warning.example).unwrap();
-    }
-    for each in &parsed.stacks {
-        write!(text, "\n{}\n", stack(each)).unwrap();
     }
     text
 }

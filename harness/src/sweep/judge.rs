@@ -43,14 +43,15 @@ pub enum Mismatch {
     Nothing,
 }
 
-/// Unwinds each truth and compares it with the stack of the same event: gdb numbers the events, and the buffer holds
-/// all of them in the same order. `is_in` says whether a frame is in the function that has this name for ftrace. `armed` is how many functions could have been traced.
+/// Unwinds each truth and compares it with the stack of the same event: gdb numbers the events, and `order` tells which
+/// stack each of them has. `is_in` says whether a frame is in the function that has this name for ftrace. `armed` is how many functions could have been traced.
 ///
 /// # Errors
 /// [`Mismatch`]: then nothing can be said.
 pub(super) fn judge(
     armed: u64,
     recorded: &Parsed,
+    order: &[usize],
     truth: &RawEvents,
     unwind: impl Fn(&Raw) -> Vec<Frame>,
     is_in: impl Fn(&Frame, &str) -> bool,
@@ -60,15 +61,15 @@ pub(super) fn judge(
     if recorded.lost > 0 {
         return Err(Mismatch::Lost(recorded.lost));
     }
-    let stacks = recorded.stacks.len() as u64;
+    let stacks = order.len() as u64;
     if stacks != events {
         return Err(Mismatch::Number { recorded: stacks, seen: events });
     }
     let mut tally = Tally::default();
     for raw in &truth.raw {
         let place = usize::try_from(raw.number.saturating_sub(1)).unwrap_or(usize::MAX);
-        let stack =
-            recorded.stacks.get(place).ok_or(Mismatch::Number { recorded: stacks, seen: raw.number })?;
+        let stack = order.get(place).and_then(|&place| recorded.stacks.get(place));
+        let (stack, _) = stack.ok_or(Mismatch::Number { recorded: stacks, seen: raw.number })?;
         let frames = unwind(raw);
         let name = stack.function.as_deref().unwrap_or(&stack.event);
         if !frames.first().is_some_and(|frame| is_in(frame, name)) {

@@ -24,12 +24,14 @@ fn stack(frames: &[Frame]) -> Stack {
 
 /// The findings on stacks of `vfs_read`, each of which has the truth `truth`.
 fn findings(stacks: &[Stack], truth: &[Frame]) -> Result<Findings, Mismatch> {
-    let recorded = Parsed { stacks: stacks.to_vec(), ..Parsed::default() };
+    let told = stacks.iter().map(|stack| (stack.clone(), 1)).collect();
+    let recorded = Parsed { stacks: told, ..Parsed::default() };
+    let order: Vec<usize> = (0..stacks.len()).collect();
     let raw = |number| Raw { number, pc: 0, registers: Vec::new(), base: 0, memory: Vec::new() };
     let events = stacks.len() as u64;
     let seen =
         RawEvents { raw: (1..=events).map(raw).collect(), events: Some(events), ..RawEvents::default() };
-    judge(100, &recorded, &seen, |_| truth.to_vec(), is_in, Arch::Mips64.row())
+    judge(100, &recorded, &order, &seen, |_| truth.to_vec(), is_in, Arch::Mips64.row())
 }
 
 fn is_in(frame: &Frame, name: &str) -> bool {
@@ -98,12 +100,12 @@ fn a_truth_that_ends_before_an_entry_is_no_measure_and_one_that_reaches_user_spa
 
 #[test]
 fn stacks_and_truths_that_are_not_of_the_same_events_are_not_compared() {
-    let recorded = Parsed { stacks: vec![stack(&truth())], ..Parsed::default() };
+    let recorded = Parsed { stacks: vec![(stack(&truth()), 1)], ..Parsed::default() };
     let raw = Raw { number: 1, pc: 0, registers: Vec::new(), base: 0, memory: Vec::new() };
     let seen = RawEvents { raw: vec![raw], events: Some(1), ..RawEvents::default() };
     let row = Arch::Mips64.row();
     let judge = |recorded: &Parsed, seen: &RawEvents, truth: &[Frame]| {
-        judge(1, recorded, seen, |_| truth.to_vec(), is_in, row).unwrap_err()
+        judge(1, recorded, &[0], seen, |_| truth.to_vec(), is_in, row).unwrap_err()
     };
     let unfinished = RawEvents { events: None, ..seen.clone() };
     assert_eq!(judge(&recorded, &unfinished, &truth()), Mismatch::Unfinished);

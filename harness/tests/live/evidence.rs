@@ -9,7 +9,7 @@ use kshot::kernel::{Catalogue, Kernel};
 use kshot::progress::Progress;
 use kshot::run::{self, Options};
 use kshot::scenario::Scenario;
-use kshot::stack::perf_script;
+use kshot::stack::{Stack, perf_script};
 use kshot::workspace::Workspace;
 use libtest_mimic::{Failed, Trial};
 use linux_perf_data::linux_perf_event_reader::EventRecord;
@@ -46,16 +46,17 @@ fn agree(workspace: &Workspace, names: &[String], kernel: &Kernel) -> Result<(),
         outcome.folder.join(name.unwrap_or_else(|| panic!("no {end} in {artifacts:?}")))
     };
     let script = BufReader::new(File::open(file("perf-script.txt")).unwrap());
-    let printed: Vec<Vec<u64>> = perf_script::parse(script)
-        .unwrap()
-        .stacks
-        .iter()
-        .map(|stack| {
-            stack.frames.iter().filter(|frame| !frame.user).filter_map(|frame| frame.address).collect()
-        })
-        .collect();
-    let recorded = call_chains(&file("perf.data"));
+    let parsed = perf_script::parse(script).unwrap();
+    let addresses = |stack: &Stack| {
+        stack.frames.iter().filter(|frame| !frame.user).filter_map(|frame| frame.address).collect()
+    };
+    let each = parsed.stacks.iter().flat_map(|(stack, count)| (0..*count).map(|_| addresses(stack)));
+    let mut printed: Vec<Vec<u64>> = each.collect();
+    let mut recorded = call_chains(&file("perf.data"));
     assert_eq!(recorded.len(), 5, "samples");
+    // Equal stacks were counted together.
+    printed.sort();
+    recorded.sort();
     assert_eq!(recorded, printed);
     Ok(())
 }
