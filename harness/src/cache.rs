@@ -2,11 +2,16 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
 use crate::fault::{Blame, Fault};
+
+/// The folder of the locks, which is no kind of entry.
+const LOCKS: &str = "locks";
 
 /// Everything that was downloaded or built: `${XDG_CACHE_HOME:-~/.cache}/kshot`.
 #[derive(Clone, Debug)]
@@ -53,6 +58,21 @@ pub struct Draft {
     prefix: String,
     target: PathBuf,
     _lock: File,
+}
+
+/// An entry that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its kind ("kernels", "states").
+    pub kind: String,
+    /// Its key.
+    pub key: String,
+    /// What it takes of the disk, in bytes.
+    pub bytes: u64,
+    /// When it was made or, of a kind that is evicted, last used.
+    pub used: SystemTime,
+    /// Where it lies.
+    pub path: PathBuf,
 }
 
 /// The answer to [`Cache::entry`].
@@ -118,21 +138,95 @@ impl Cache {
     /// # Errors
     /// [`CacheError::Io`].
     pub fn lock(&self, name: &str, waiting: impl FnOnce()) -> Result<File, CacheError> {
-        let folder = self.root.join("locks");
+        if let Some(file) = self.try_lock(name)? {
+            return Ok(file);
+        }
+        waiting();
+        let (file, path) = self.lock_file(name)?;
+        file.lock().map_err(|source| CacheError::Io { action: "lock", path, source })?;
+        Ok(file)
+    }
+
+    /// As [`Self::lock`], if nobody holds it.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn try_lock(&self, name: &str) -> Result<Option<File>, CacheError> {
+        let (file, path) = self.lock_file(name)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(source)) => Err(CacheError::Io { action: "lock", path, source }),
+        }
+    }
+
+    /// Marks an entry as used now, for [`Self::evict`].
+    pub fn touch(&self, kind: &str, key: &str) {
+        // A cache that cannot be written still serves; what is used then merely seems older.
+        drop(File::open(self.path(kind, key)).and_then(|folder| folder.set_modified(SystemTime::now())));
+    }
+
+    /// Everything in the cache, by kind and age, the entries unused for longest first. What is being made is left out.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn entries(&self) -> Result<Vec<Held>, CacheError> {
+        let mut held = Vec::new();
+        for kind in folders(&self.root)?.into_iter().filter(|kind| kind != LOCKS) {
+            for key in folders(&self.root.join(&kind))?.into_iter().filter(|key| !key.starts_with('.')) {
+                let path = self.path(&kind, &key);
+                let used = path.metadata().and_then(|folder| folder.modified()).map_err(unreadable(&path))?;
+                held.push(Held { kind: kind.clone(), bytes: allocated(&path)?, used, key, path });
+            }
+        }
+        held.sort_by(|a, b| (&a.kind, a.used).cmp(&(&b.kind, b.used)));
+        Ok(held)
+    }
+
+    /// Removes an entry, all of it at once for whoever looks for it. A machine that has opened its files keeps them.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn remove(&self, kind: &str, key: &str) -> Result<(), CacheError> {
+        let prefix = format!(".draft-{key}-");
+        let aside = temporary(&self.root.join(kind), &prefix)?;
+        let path = self.path(kind, key);
+        match fs::rename(&path, aside.path().join(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(CacheError::Io { action: "remove", path, source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes entries of a kind, those unused for longest first, until the rest takes no more than `limit` bytes of
+    /// disk. Returns what went.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn evict(&self, kind: &str, limit: u64) -> Result<Vec<Held>, CacheError> {
+        let entries: Vec<_> = self.entries()?.into_iter().filter(|held| held.kind == kind).collect();
+        let mut bytes: u64 = entries.iter().map(|held| held.bytes).sum();
+        let mut gone = Vec::new();
+        for held in entries {
+            if bytes <= limit {
+                break;
+            }
+            self.remove(&held.kind, &held.key)?;
+            bytes -= held.bytes;
+            gone.push(held);
+        }
+        Ok(gone)
+    }
+
+    fn lock_file(&self, name: &str) -> Result<(File, PathBuf), CacheError> {
+        let folder = self.root.join(LOCKS);
         create_dir_all(&folder)?;
         let path = folder.join(name);
-        let fail = |action| {
-            let path = path.clone();
-            move |source| CacheError::Io { action, path, source }
-        };
-        let file = File::create(&path).map_err(fail("create"))?;
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(fs::TryLockError::WouldBlock) => waiting(),
-            Err(fs::TryLockError::Error(source)) => return Err(fail("lock")(source)),
+        match File::create(&path) {
+            Ok(file) => Ok((file, path)),
+            Err(source) => Err(CacheError::Io { action: "create", path, source }),
         }
-        file.lock().map_err(fail("lock"))?;
-        Ok(file)
     }
 
     fn path(&self, kind: &str, key: &str) -> PathBuf {
@@ -205,6 +299,43 @@ impl io::Write for HashWriter<'_> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The names of the folders in a folder; none where that is missing.
+fn folders(path: &Path) -> Result<Vec<String>, CacheError> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(unreadable(path))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(unreadable(path))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// What a file or a folder takes of the disk: holes take nothing.
+fn allocated(path: &Path) -> Result<u64, CacheError> {
+    let metadata = match path.symlink_metadata() {
+        // Somebody removed it meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        metadata => metadata.map_err(unreadable(path))?,
+    };
+    let mut bytes = metadata.blocks() * 512;
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path).map_err(unreadable(path))? {
+            bytes += allocated(&entry.map_err(unreadable(path))?.path())?;
+        }
+    }
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+    let path = path.to_owned();
+    move |source| CacheError::Io { action: "read", path, source }
 }
 
 fn temporary(parent: &Path, prefix: &str) -> Result<tempfile::TempDir, CacheError> {
@@ -285,6 +416,42 @@ mod tests {
             first.commit().unwrap();
             assert!(matches!(second.join().unwrap(), Entry::Ready(_)));
         });
+    }
+
+    fn made(cache: &Cache, key: &str, bytes: usize, used: SystemTime) {
+        let Entry::Draft(draft) = cache.entry("kind", key, || ()).unwrap() else { panic!("{key} is there") };
+        fs::write(draft.path().join("file"), vec![1; bytes]).unwrap();
+        let path = draft.commit().unwrap();
+        File::open(path).unwrap().set_modified(used).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for (key, used) in [("a", 3), ("b", 1), ("c", 2)] {
+            made(&cache, key, 100_000, at(used));
+        }
+        cache.touch("kind", "b");
+        let bytes: u64 = cache.entries().unwrap().iter().map(|held| held.bytes).sum();
+        assert!(bytes >= 300_000);
+        let gone = cache.evict("kind", bytes - 1).unwrap();
+        assert_eq!(gone.iter().map(|held| held.key.as_str()).collect::<Vec<_>>(), ["c"]);
+        assert!(cache.find("kind", "c").is_none());
+        assert!(cache.evict("kind", bytes).unwrap().is_empty());
+        assert_eq!(fs::read_dir(folder.path().join("kind")).unwrap().count(), 2, "nothing is left of it");
+    }
+
+    #[test]
+    fn what_is_being_made_is_neither_counted_nor_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let made = draft(&cache);
+        assert!(cache.entries().unwrap().is_empty());
+        cache.remove("kind", "key").unwrap();
+        made.commit().unwrap();
+        assert_eq!(cache.entries().unwrap().len(), 1);
     }
 
     #[test]

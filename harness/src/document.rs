@@ -26,6 +26,9 @@ pub struct Document {
     pub why: Vec<String>,
     /// Whether the machine booted or was restored.
     pub start: Start,
+    /// Why it booted, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_because: Option<String>,
     /// Milliseconds of each phase.
     pub timings_ms: Timings,
     /// What each probe recorded.
@@ -98,19 +101,30 @@ pub struct Repeat {
 }
 
 /// How a machine came up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Start {
     /// It booted.
+    #[default]
     Cold,
     /// It was restored from a saved state.
     Warm,
 }
 
+impl Start {
+    /// The word itself, as in the document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+        }
+    }
+}
+
 /// Milliseconds of each phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Timings {
-    /// From QEMU's start to the guest's ready line.
+    /// From QEMU's start to the guest's ready line or, of a restored one, until it ran.
     pub boot: u64,
     /// From there to a logged-in session.
     pub ssh: u64,
@@ -118,7 +132,7 @@ pub struct Timings {
     pub steps: u64,
     /// Stopping and fetching.
     pub collect: u64,
-    /// From QEMU's start to its end.
+    /// From QEMU's start to its end; where a state was saved, with that.
     pub total: u64,
 }
 

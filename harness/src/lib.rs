@@ -32,6 +32,9 @@ pub mod exit; // the exit-code table
 pub mod arch; // the architectures, one row each
 pub mod workspace; // where the repository's folders, the cache and the run folders lie
 pub mod cache; // content-addressed, atomic, locked entries under the user's cache folder
+pub mod slots; // how many machines and builds this host carries at once
+pub mod durations; // how long runs took
+pub mod pool; // many things at once
 pub mod deadline; // every wait: how long, for what, and the last real cause
 pub mod fault; // whose fault an error is
 pub mod progress; // bars on a terminal, plain lines elsewhere

@@ -2,18 +2,23 @@
 
 mod judge;
 pub(crate) mod record;
+mod start;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use judge::Judged;
 pub use judge::again;
 use record::Recording;
 pub use record::{ASKED, command_line, shell};
+pub(crate) use start::Begin;
+pub use start::STATES;
 
 use crate::arch::Arch;
 use crate::artifacts::{ArtifactsError, RunFolder};
-use crate::baseline::{BaselineError, Comparison};
-use crate::document::{Document, KernelInfo, Repeat, SCHEMA, Start};
+use crate::baseline::{self, BaselineError, Comparison};
+use crate::cache::CacheError;
+use crate::document::{Document, KernelInfo, Repeat, SCHEMA};
 use crate::fault::{Blame, Fault};
 use crate::image::{ImageError, Userland};
 use crate::kernel::Kernel;
@@ -22,9 +27,10 @@ use crate::probe::ProbeError;
 use crate::progress::Progress;
 use crate::scenario::Scenario;
 use crate::session::SessionError;
+use crate::slots::SlotError;
 use crate::symbols::{Symbols, SymbolsError};
-use crate::verdict;
 use crate::workspace::Workspace;
+use crate::{durations, verdict};
 
 /// The file of the run folder that holds every stack decoded, where there is DWARF.
 pub(crate) const STACKS: &str = "stacks.txt";
@@ -34,13 +40,27 @@ pub(crate) const STACKS: &str = "stacks.txt";
 pub struct Options {
     /// Never prune the run folder.
     pub keep: bool,
-    /// How often to run; verdicts that differ are `unstable`.
+    /// How often to run; verdicts or stacks that differ are `unstable`.
     pub repeat: u32,
+    /// How the machines come up.
+    pub starts: Starts,
+}
+
+/// How the machines of a run come up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Starts {
+    /// From a saved state where there is one; the first to boot saves it.
+    #[default]
+    Warm,
+    /// Each boots, and none saves its state: runs that have nothing in common but their kernel.
+    Cold,
+    /// The first boots, and the others, one at least, start from a saved state. Stacks that differ are `unstable`.
+    Both,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { keep: false, repeat: 1 }
+        Self { keep: false, repeat: 1, starts: Starts::Warm }
     }
 }
 
@@ -84,6 +104,20 @@ pub enum RunError {
         /// The end of what it printed.
         tail: String,
     },
+    /// What was restored is not the guest of the saved state.
+    #[error("the guest of the saved state answers with status {status}: {said}")]
+    NotRestored {
+        /// The status of the command that asked it.
+        status: i32,
+        /// What it said.
+        said: String,
+    },
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The host is busy.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
     /// The run folder.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
@@ -103,6 +137,9 @@ impl Fault for RunError {
             Self::Session(error) => error.blame(),
             Self::Probe(error) => error.blame(),
             Self::Step { .. } => Blame::Guest,
+            Self::NotRestored { .. } => Blame::Infra,
+            Self::Cache(error) => error.blame(),
+            Self::Slot(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
             Self::Symbols(error) => error.blame(),
             Self::Baseline(error) => error.blame(),
@@ -115,7 +152,9 @@ impl Fault for RunError {
             Self::Machine(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Probe(error) => error.hint(),
-            Self::Step { .. } => None,
+            Self::Step { .. } | Self::NotRestored { .. } => None,
+            Self::Cache(error) => error.hint(),
+            Self::Slot(error) => error.hint(),
             Self::Artifacts(error) => error.hint(),
             Self::Symbols(error) => error.hint(),
             Self::Baseline(error) => error.hint(),
@@ -136,9 +175,18 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     let mut outcomes = Vec::new();
     let task = progress.task(format!("{} on {}", scenario.id, kernel.name), 0);
-    for number in 1..=options.repeat {
-        task.at(0, &format!("run {number} of {}", options.repeat));
-        outcomes.push(once(workspace, scenario, kernel, options, progress)?);
+    let repeat = if options.starts == Starts::Both { options.repeat.max(2) } else { options.repeat };
+    for number in 1..=repeat {
+        task.at(0, &format!("run {number} of {repeat}"));
+        let begin = match options.starts {
+            Starts::Warm => Begin::Restore,
+            Starts::Cold => Begin::Boot,
+            Starts::Both if number == 1 => Begin::BootAndKeep,
+            Starts::Both => Begin::Restore,
+        };
+        let began = Instant::now();
+        outcomes.push(once(workspace, scenario, kernel, (options.keep, begin), progress)?);
+        durations::note(&workspace.cache, &scenario.id, &kernel.name, began.elapsed());
     }
     Ok(fold(outcomes))
 }
@@ -148,12 +196,12 @@ fn once(
     workspace: &Workspace,
     scenario: &Scenario,
     kernel: &Kernel,
-    options: &Options,
+    (keep, begin): (bool, Begin),
     progress: &Progress,
 ) -> Result<Outcome, RunError> {
     let prepared = record::prepare(workspace, scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
-    let (recording, result) = record::record(&prepared, scenario, &folder);
+    let (recording, result) = record::record(&prepared, scenario, begin, &folder);
     let judged = match result {
         Ok(()) => {
             let Recording { captures, console, .. } = &recording;
@@ -176,14 +224,15 @@ fn once(
         qemu: recording.qemu,
         verdict: judged.verdict.word,
         why: judged.verdict.why,
-        start: Start::Cold,
+        start: recording.start,
+        cold_because: recording.cold_because,
         timings_ms: recording.timings,
         probes: judged.probes,
         repeats: Vec::new(),
         console: recording.console,
         artifacts: folder.index()?,
     };
-    folder.finish(&document, options.keep)?;
+    folder.finish(&document, keep)?;
     Ok(Outcome { document, folder: folder.path().into(), comparisons: judged.comparisons })
 }
 
@@ -204,7 +253,7 @@ fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
         return outcomes.remove(0);
     }
     let verdicts: Vec<_> = outcomes.iter().map(Outcome::verdict).collect();
-    let folded = verdict::fold(&verdicts);
+    let folded = verdict::fold(&verdicts, &disagreements(&outcomes));
     let repeats = outcomes
         .iter()
         .map(|outcome| Repeat {
@@ -214,12 +263,37 @@ fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
         })
         .collect();
     let first = outcomes[0].document.verdict;
-    let telling = outcomes.iter().position(|outcome| outcome.document.verdict != first).unwrap_or(0);
+    let differs =
+        |outcome: &Outcome| outcome.document.verdict != first || !same_stacks(&outcomes[0], outcome);
+    let telling = outcomes.iter().position(differs).unwrap_or(0);
     let mut outcome = outcomes.swap_remove(telling);
     outcome.document.verdict = folded.word;
     outcome.document.why = folded.why;
     outcome.document.repeats = repeats;
     outcome
+}
+
+/// The probes whose stacks are not the same in all runs that brought some, each with how it came up.
+fn disagreements(outcomes: &[Outcome]) -> Vec<String> {
+    let first = &outcomes[0];
+    let other = |outcome: &&Outcome| !same_stacks(first, outcome);
+    let Some(other) = outcomes.iter().find(other) else { return Vec::new() };
+    let start = |outcome: &Outcome| outcome.document.start.name();
+    let sides = match (start(first), start(other)) {
+        (one, another) if one == another => "two runs".to_owned(),
+        (one, another) => format!("a {one} and a {another} start"),
+    };
+    let probes = first.document.probes.iter().zip(&other.document.probes);
+    let differing = probes.filter(|(one, another)| baseline::text(one) != baseline::text(another));
+    differing.map(|(probe, _)| format!("the stacks of `{}` differ between {sides}", probe.name)).collect()
+}
+
+/// Whether two runs say the same in the form of snapshots. One that came to no stacks says nothing.
+fn same_stacks(one: &Outcome, other: &Outcome) -> bool {
+    let (one, other) = (&one.document.probes, &other.document.probes);
+    one.is_empty()
+        || other.is_empty()
+        || one.iter().zip(other).all(|(one, other)| baseline::text(one) == baseline::text(other))
 }
 
 impl Outcome {

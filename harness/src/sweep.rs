@@ -17,7 +17,7 @@ use crate::fault::{Blame, Fault};
 use crate::kernel::Kernel;
 use crate::probe::ProbeError;
 use crate::progress::Progress;
-use crate::run::{self, RunError, record};
+use crate::run::{self, Begin, RunError, record};
 use crate::scenario::{Boot, ProbeKind, ProbeSpec, Scenario, Step};
 use crate::stack::{ftrace_text, gdb_raw};
 use crate::symbols::Unwinder;
@@ -140,7 +140,7 @@ pub fn sweep(
     let prepared = record::prepare(workspace, &scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
     task.at(0, "gdb stops the guest at each of some ten thousand events: this takes minutes");
-    let (recording, result) = record::record(&prepared, &scenario, &folder);
+    let (recording, result) = record::record(&prepared, &scenario, Begin::Boot, &folder);
     if let Err(error) = result {
         progress.note(&format!("what there is of the sweep lies in {}", folder.path().display()));
         return Err(error.into());

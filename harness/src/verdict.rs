@@ -55,8 +55,9 @@ pub fn judge(evidence: Evidence<'_>) -> Verdict {
     Verdict { word: word.unwrap_or(Word::Match), why: findings.into_iter().map(|(_, why)| why).collect() }
 }
 
-/// Folds the verdicts of repeats: one word if they agree, else unstable. No repeat at all is inconclusive.
-pub fn fold(verdicts: &[Verdict]) -> Verdict {
+/// Folds the verdicts of repeats: one word if they agree, else unstable; `disagreements` says in which stacks the runs
+/// differ, whatever was made of them. No repeat at all is inconclusive.
+pub fn fold(verdicts: &[Verdict], disagreements: &[String]) -> Verdict {
     let Some(first) = verdicts.first() else {
         return Verdict { word: Word::Inconclusive, why: vec!["there was no run".into()] };
     };
@@ -66,7 +67,14 @@ pub fn fold(verdicts: &[Verdict]) -> Verdict {
             why.push(reason.clone());
         }
     }
-    if verdicts.iter().all(|verdict| verdict.word == first.word) {
+    let agree = verdicts.iter().all(|verdict| verdict.word == first.word);
+    if !disagreements.is_empty() {
+        why.splice(0..0, disagreements.iter().cloned());
+        if agree {
+            return Verdict { word: Word::Unstable, why };
+        }
+    }
+    if agree {
         return Verdict { word: first.word, why };
     }
     let words =

@@ -214,12 +214,18 @@ fn repeats_agree_or_are_unstable() {
     for (words, expected) in cases {
         let verdicts: Vec<_> =
             words.iter().map(|&word| Verdict { word, why: vec![word.name().into()] }).collect();
-        assert_eq!(fold(&verdicts).word, *expected, "{words:?}");
+        assert_eq!(fold(&verdicts, &[]).word, *expected, "{words:?}");
     }
     let verdict = |word, why: &str| Verdict { word, why: vec![why.into()] };
-    let folded = fold(&[verdict(Match, "a"), verdict(Drift, "b"), verdict(Drift, "b")]);
+    let folded = fold(&[verdict(Match, "a"), verdict(Drift, "b"), verdict(Drift, "b")], &[]);
     assert_eq!(folded.why, ["3 runs disagree: match in 1, drift in 2", "a", "b"]);
-    assert_eq!(fold(&[verdict(Drift, "b"), verdict(Drift, "b")]).why, ["b"]);
+    assert_eq!(fold(&[verdict(Drift, "b"), verdict(Drift, "b")], &[]).why, ["b"]);
+    let differing = ["the stacks of `ftrace` differ between a cold and a warm start".to_owned()];
+    let folded = fold(&[verdict(Drift, "b"), verdict(Drift, "b")], &differing);
+    assert_eq!((folded.word, folded.why), (Unstable, vec![differing[0].clone(), "b".into()]));
+    let folded = fold(&[verdict(Match, "a"), verdict(Drift, "b")], &differing);
+    assert_eq!(folded.word, Unstable);
+    assert_eq!(folded.why[0], "2 runs disagree: match in 1, drift in 1");
 }
 
 #[test]

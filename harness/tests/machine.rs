@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use kshot::deadline::{Deadline, wait_for};
 use kshot::fault::{Blame, Fault};
-use kshot::machine::{Death, Machine, MachineError};
+use kshot::machine::{Death, Machine, MachineError, Memory};
 use libtest_mimic::{Arguments, Trial};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -101,7 +101,7 @@ fn qemu_gives_up_when_its_owner_died_before_it_began() {
     let folder = tempfile::tempdir().unwrap();
     let spec = firmware::machine(folder.path(), "");
     drop(std::os::unix::net::UnixListener::bind(folder.path().join("qmp.sock")).unwrap());
-    let argv = spec.argv();
+    let argv = spec.argv(Memory::Own);
     let mut qemu = Command::new(&argv[0]);
     let qemu = qemu.args(&argv[1..]).current_dir(folder.path()).stdin(Stdio::null());
     let output = qemu.output().unwrap();

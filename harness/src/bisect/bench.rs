@@ -18,7 +18,7 @@ use crate::kernel::{
     self, Git, Kernel, KernelEntry, KernelError, Repository, Source, Workshop, compiler_version, take_paths,
 };
 use crate::progress::Progress;
-use crate::run::{self, Options};
+use crate::run::{self, Options, Starts};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 
@@ -335,7 +335,8 @@ pub(crate) fn boot(
     kernel: &Kernel,
     progress: &Progress,
 ) -> Result<(String, String), Trouble> {
-    let options = Options { keep: true, ..Options::default() };
+    // Runs from one saved state share whatever chance decided at boot: they would not count as many.
+    let options = Options { keep: true, starts: Starts::Cold, ..Options::default() };
     let outcome = run::run(workspace, scenario, kernel, &options, progress)?;
     let state =
         answer(question, scenario, &outcome.document, &outcome.folder).map_err(Trouble::CannotTell)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::journal::{Journal, JournalError, Record};
 use super::plan::{Event, Left, Next, Outcome, Purpose, Subject};
 use super::search::Search;
-use crate::fault::{Blame, Fault};
+use crate::fault::{Blame, Fault, chain};
 use crate::kernel::{AptError, GitError, KernelError};
 use crate::progress::Progress;
 use crate::run::RunError;
@@ -257,17 +257,6 @@ pub(crate) fn brief(why: &str) -> String {
     } else {
         text.chars().take(MOST - 3).chain("...".chars()).collect()
     }
-}
-
-/// An error and what caused it, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

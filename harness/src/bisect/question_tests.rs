@@ -52,6 +52,7 @@ fn document(state: State, got: u64) -> Document {
         verdict: Word::Match,
         why: vec![],
         start: Start::Cold,
+        cold_because: None,
         timings_ms: Timings::default(),
         probes: vec![probe],
         repeats: vec![],

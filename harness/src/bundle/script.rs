@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{BundleError, probe};
 use crate::image;
 use crate::kernel::Kernel;
-use crate::machine::MachineSpec;
+use crate::machine::{MachineSpec, Memory};
 use crate::probe::Format;
 use crate::run;
 use crate::scenario::Scenario;
@@ -66,7 +66,6 @@ impl Rerun {
             initrd: "again/initrd".into(),
             cmdline,
             memory_mib: scenario.boot.memory_mib,
-            gdb: false,
             steady: scenario.boot.steady,
         };
         let argv = alone(&spec);
@@ -85,11 +84,11 @@ impl Rerun {
 
 /// QEMU's command line without the sockets that lead to us.
 fn alone(spec: &MachineSpec) -> Vec<String> {
-    let words = spec.argv().into_iter().map(|word| word.to_string_lossy().into_owned());
+    let words = spec.argv(Memory::Own).into_iter().map(|word| word.to_string_lossy().into_owned());
     let mut words = words.peekable();
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
-        if word == "-qmp" {
+        if word == "-qmp" || word == "-gdb" {
             words.next();
         } else {
             kept.push(word);

@@ -1,13 +1,12 @@
 //! `kshot check`: every scenario on every kernel that is there, against the snapshots, without a test runner.
 
 use super::select::{self, Choice};
-use super::{CommandError, Format, RunArgs, Streams, workspace};
+use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
 use crate::document::Word;
 use crate::exit::Exit;
-use crate::fault::Fault;
 use crate::kernel::Catalogue;
 use crate::report;
-use crate::run::{self, Options};
+use crate::run::Options;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -57,28 +56,19 @@ impl Args {
                 ),
             });
         }
-        let task = streams.progress.task("check", pairs.len() as u64);
+        let options = Options { starts: self.common.starts(), ..Options::default() };
+        let jobs = self.common.jobs(&workspace);
         let mut documents = Vec::new();
-        let mut exits = Vec::new();
-        for (done, (scenario, kernel)) in pairs.iter().enumerate() {
-            task.at(done as u64, &format!("{} on {}", scenario.id, kernel.name));
-            match run::run(&workspace, scenario, kernel, &Options::default(), &streams.progress) {
-                Ok(outcome) => {
-                    exits.push(Exit::from(outcome.document.verdict));
-                    if self.common.format == Format::Json {
-                        writeln!(streams.out, "{}", outcome.document.to_json_line())?;
-                        streams.out.flush()?;
-                    }
-                    documents.push(outcome.document);
-                }
-                Err(error) if error.blame() == crate::fault::Blame::Infra => {
-                    streams.progress.note(super::render(&error.into()).trim_end());
-                    exits.push(Exit::Infra);
-                }
-                Err(error) => return Err(error.into()),
+        let exits = pairs::judge(&workspace, pairs, &options, jobs, streams, |number, outcome, out| {
+            if self.common.format == Format::Json {
+                writeln!(out, "{}", outcome.document.to_json_line())?;
+                out.flush()?;
             }
-        }
-        drop(task);
+            documents.push((number, outcome.document));
+            Ok(())
+        })?;
+        documents.sort_by_key(|(number, _)| *number);
+        let documents: Vec<_> = documents.into_iter().map(|(_, document)| document).collect();
         if self.common.format == Format::Table {
             write!(streams.out, "{}", report::summary(&documents))?;
             for document in documents.iter().filter(|document| document.verdict != Word::Match) {

@@ -2,6 +2,7 @@
 
 mod bisect;
 mod bisect_step;
+mod cache;
 mod check;
 mod compare;
 mod doctor;
@@ -9,6 +10,7 @@ mod export;
 mod history;
 mod list;
 mod nightly;
+mod pairs;
 mod provision;
 mod question;
 mod report;
@@ -28,15 +30,17 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::artifacts::ArtifactsError;
 use crate::bisect::{HuntError, QuestionError};
 use crate::bundle::BundleError;
+use crate::cache::CacheError;
 use crate::exit::Exit;
-use crate::fault::{Blame, Fault};
+use crate::fault::{Blame, Fault, chain};
 use crate::kernel::KernelError;
 use crate::nightly::NightlyError;
 use crate::nightly::history::HistoryError;
 use crate::nightly::matrix::MatrixError;
 use crate::progress::Progress;
-use crate::run::RunError;
+use crate::run::{RunError, Starts};
 use crate::scenario::ScenarioError;
+use crate::slots::Slots;
 use crate::sweep::SweepError;
 use crate::workspace::{Workspace, WorkspaceError};
 
@@ -93,6 +97,8 @@ enum Verb {
     Validate(validate::Args),
     /// Boot a kernel and log in
     Shell(shell::Args),
+    /// Show what lies in the cache, and make room
+    Cache(cache::Args),
     /// Say what this host lacks and the command that mends it
     Doctor(doctor::Args),
     /// Print a JSON Schema
@@ -118,6 +124,22 @@ struct RunArgs {
     /// Make run folders below DIR instead of ~/.local/state/kshot/runs
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Boot, even where there is a saved state to start from
+    #[arg(long)]
+    cold: bool,
+    /// Run N pairs at once; as many as this host carries unless said
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+}
+
+impl RunArgs {
+    fn starts(&self) -> Starts {
+        if self.cold { Starts::Cold } else { Starts::Warm }
+    }
+
+    fn jobs(&self, workspace: &Workspace) -> usize {
+        self.jobs.map_or_else(|| Slots::of_host(&workspace.cache).count(), usize::from)
+    }
 }
 
 /// What a verb fails with.
@@ -156,6 +178,9 @@ enum CommandError {
     /// A sweep.
     #[error(transparent)]
     Sweep(#[from] SweepError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// A run folder.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
@@ -184,6 +209,7 @@ impl Fault for CommandError {
             Self::Nightly(error) => error.blame(),
             Self::Bundle(error) => error.blame(),
             Self::Sweep(error) => error.blame(),
+            Self::Cache(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
             Self::Output(_) => Blame::Infra,
         }
@@ -202,6 +228,7 @@ impl Fault for CommandError {
             Self::Nightly(error) => error.hint(),
             Self::Bundle(error) => error.hint(),
             Self::Sweep(error) => error.hint(),
+            Self::Cache(error) => error.hint(),
             Self::Artifacts(error) => error.hint(),
             Self::Output(_) => None,
         }
@@ -247,6 +274,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
         Verb::Provision(args) => args.execute(&mut streams),
         Verb::Validate(args) => args.execute(&mut streams),
         Verb::Shell(args) => args.execute(&mut streams),
+        Verb::Cache(args) => args.execute(&mut streams),
         Verb::Doctor(args) => args.execute(&mut streams),
         Verb::Schema(args) => args.execute(&mut streams),
     };
@@ -271,13 +299,7 @@ fn render(error: &CommandError) -> String {
             return format!("error: {}\n", text.trim_start().trim_start_matches('×').trim_start());
         }
     }
-    let mut text = format!("error: {error}");
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text.push('\n');
+    let mut text = format!("error: {}\n", chain(error));
     if let Some(hint) = error.hint() {
         text.push_str(&format!("hint: {hint}\n"));
     }

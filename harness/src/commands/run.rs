@@ -1,9 +1,10 @@
 //! `kshot run`: boot, replay, judge.
 
+use std::io::Write;
+
 use super::select::{self, Choice};
-use super::{CommandError, Format, RunArgs, Streams, workspace};
+use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
 use crate::exit::Exit;
-use crate::fault::Fault;
 use crate::kernel::{Catalogue, Kernel};
 use crate::run::{self, Options, Outcome};
 use crate::scenario::Scenario;
@@ -44,30 +45,17 @@ impl Args {
                 pairs.push((scenario.clone(), kernel));
             }
         }
-        let options = Options { keep: self.keep, repeat: self.repeat };
-        let mut exits = Vec::new();
-        for (scenario, kernel) in pairs {
-            if self.dry_run {
-                writeln!(
-                    streams.out,
-                    "{}",
-                    run::command_line(&workspace, &scenario, &kernel, &streams.progress)?
-                )?;
-                continue;
+        if self.dry_run {
+            for (scenario, kernel) in pairs {
+                let line = run::command_line(&workspace, &scenario, &kernel, &streams.progress)?;
+                writeln!(streams.out, "{line}")?;
             }
-            match run::run(&workspace, &scenario, &kernel, &options, &streams.progress) {
-                Ok(outcome) => {
-                    self.print(&outcome, streams)?;
-                    exits.push(Exit::from(outcome.document.verdict));
-                }
-                // One host fault need not lose the results of the other pairs, but it decides the exit code.
-                Err(error) if error.blame() == crate::fault::Blame::Infra => {
-                    streams.progress.note(super::render(&error.into()).trim_end());
-                    exits.push(Exit::Infra);
-                }
-                Err(error) => return Err(error.into()),
-            }
+            return Ok(Exit::Match);
         }
+        let options = Options { keep: self.keep, repeat: self.repeat, starts: self.common.starts() };
+        let jobs = self.common.jobs(&workspace);
+        let print = |_, outcome: Outcome, out: &mut dyn Write| self.print(&outcome, out);
+        let exits = pairs::judge(&workspace, pairs, &options, jobs, streams, print)?;
         if workspace.runs.is_dir() {
             artifacts::prune(&workspace.runs)?;
         }
@@ -108,15 +96,15 @@ impl Args {
         Ok(ready)
     }
 
-    fn print(&self, outcome: &Outcome, streams: &mut Streams<'_>) -> Result<(), CommandError> {
+    fn print(&self, outcome: &Outcome, out: &mut dyn Write) -> Result<(), CommandError> {
         match self.common.format {
-            Format::Json => writeln!(streams.out, "{}", outcome.document.to_json_line())?,
+            Format::Json => writeln!(out, "{}", outcome.document.to_json_line())?,
             Format::Table => {
-                write!(streams.out, "{}", report::table(&outcome.document))?;
-                writeln!(streams.out, "artifacts: {}\n", outcome.folder.display())?;
+                write!(out, "{}", report::table(&outcome.document))?;
+                writeln!(out, "artifacts: {}\n", outcome.folder.display())?;
             }
         }
         // A result is out when it is there, not when the last of many is.
-        Ok(streams.out.flush()?)
+        Ok(out.flush()?)
     }
 }

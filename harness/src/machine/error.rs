@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CONSOLE_LOG, Death, MonitorError};
+use super::{CONSOLE_LOG, Death, MonitorError, StateError};
 use crate::deadline::TimedOut;
 use crate::fault::{Blame, Fault};
 
@@ -70,6 +70,20 @@ pub enum MachineError {
     /// QEMU forwards no port to the guest.
     #[error("QEMU names no port that leads to the guest: {0}")]
     NoPort(String),
+    /// The state cannot be written.
+    #[error("cannot save the machine's state to {}", path.display())]
+    Save {
+        /// To which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// QEMU gave up writing or reading its state.
+    #[error("QEMU could neither save nor restore its state")]
+    Migration,
+    /// The saved state is of no use.
+    #[error("the saved state cannot be used")]
+    State(#[from] StateError),
     /// The guest came to nothing in time.
     #[error(
         "the guest is not up: waited {waited:.1?} for {what}; {}{}",
@@ -106,7 +120,10 @@ impl Fault for MachineError {
             | Self::Refused { .. }
             | Self::Monitor(_)
             | Self::TimedOut(_)
-            | Self::NoPort(_) => Blame::Infra,
+            | Self::NoPort(_)
+            | Self::Save { .. }
+            | Self::Migration
+            | Self::State(_) => Blame::Infra,
         }
     }
 

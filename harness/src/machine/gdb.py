@@ -3,7 +3,7 @@
 # gdb runs this with `-nx -batch -x`. The first line of standard input says what is wanted, as JSON:
 #
 #   {"function": "register_netdevice", "hits": 100, "vmlinux": PATH, "socket": PATH, "stacks": PATH,
-#    "task": "*((struct thread_info *)$gp)->task", "tracer": null}
+#    "index": PATH, "task": "*((struct thread_info *)$gp)->task", "tracer": null}
 #
 # Anything more on it, or its end, ends this. On standard output it says how far it is, a line of JSON each:
 # `armed`; then `done`, or `failed` with what failed and why. The stacks go to the file `stacks`, a line of JSON
@@ -47,6 +47,11 @@ def request():
             break
         line += byte
     return json.loads(line)
+
+
+def escaped(path):
+    """A path as a word of gdb's."""
+    return path.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def address(value):
@@ -214,9 +219,15 @@ def main():
         "confirm off",
         "debuginfod enabled off",
         "pagination off",
+        # Reading all of a kernel's DWARF takes most of a second; gdb keeps an index of it.
+        f"index-cache directory {escaped(wanted['index'])}",
+        "index-cache enabled on",
+        # What the file holds for good is not asked of the guest: where assembly has no call frame information, gdb
+        # looks through its instructions one by one.
+        "trust-readonly-sections on",
     ):
         gdb.execute(f"set {setting}")
-    gdb.execute("file " + wanted["vmlinux"].replace("\\", "\\\\").replace(" ", "\\ "))
+    gdb.execute("file " + escaped(wanted["vmlinux"]))
     expected = banner()
     gdb.execute("target remote " + wanted["socket"])
     # The guest stands from here on; whatever happens, it has to go on.

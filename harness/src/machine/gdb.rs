@@ -46,6 +46,8 @@ pub struct Watch<'a> {
     pub stacks: &'a Path,
     /// The file for what gdb says to people.
     pub log: &'a Path,
+    /// The folder where gdb keeps its indices of DWARF; made if need be.
+    pub index: &'a Path,
 }
 
 /// A gdb that is attached to a machine. Dropping it kills gdb; the guest may stand still then.
@@ -140,6 +142,7 @@ impl Machine {
             "vmlinux": watch.vmlinux,
             "socket": spec::GDB,
             "stacks": watch.stacks,
+            "index": watch.index,
             "task": self.qemu.arch.row().gdb_task,
             "tracer": watch.traced.then(|| {
                 let row = self.qemu.arch.row();

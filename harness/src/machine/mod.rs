@@ -6,14 +6,16 @@ mod gdb;
 mod interrupt;
 mod monitor;
 mod process;
+mod saved;
 mod spec;
 mod vitals;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,8 @@ pub use console::{LINE_LIMIT, printable};
 pub use error::MachineError;
 pub use gdb::{Debugger, GdbError, Watch};
 pub use monitor::MonitorError;
-pub use spec::MachineSpec;
+pub use saved::{SavedState, StateError};
+pub use spec::{MachineSpec, Memory};
 pub use vitals::{Death, Vitals};
 
 use crate::arch::Arch;
@@ -65,6 +68,10 @@ pub struct Machine {
     version: String,
     ssh_port: u16,
     started: Instant,
+    /// When a restored guest began to run.
+    resumed: Option<Instant>,
+    /// The statuses of QEMU's MIGRATION events.
+    migrations: Receiver<String>,
     qemu: Qemu,
     // Last: QEMU runs in it.
     folder: TempDir,
@@ -77,6 +84,36 @@ impl Machine {
     /// # Errors
     /// See [`MachineError`].
     pub fn boot(spec: &MachineSpec, run_folder: &Path) -> Result<Self, MachineError> {
+        Self::start(spec, Memory::Own, io::empty(), run_folder)
+    }
+
+    /// As [`Self::boot`], with the guest's memory in the new file `memory`, so that [`Self::save`] can be called.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn boot_to_keep(spec: &MachineSpec, memory: &Path, run_folder: &Path) -> Result<Self, MachineError> {
+        Self::start(spec, Memory::Kept(memory), io::empty(), run_folder)
+    }
+
+    /// Starts QEMU with a state that a machine of an equal `spec` saved. The guest is ready then. `console.log`
+    /// begins with what it had said before.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn restore(spec: &MachineSpec, state: &SavedState, run_folder: &Path) -> Result<Self, MachineError> {
+        let console = state.console()?;
+        let mut machine = Self::start(spec, Memory::Restored(&state.memory()), console, run_folder)?;
+        machine.take_over(state).map_err(|error| machine.qemu.explain(error))?;
+        machine.resumed = Some(Instant::now());
+        Ok(machine)
+    }
+
+    fn start(
+        spec: &MachineSpec,
+        memory: Memory<'_>,
+        said: impl Read + Send + 'static,
+        run_folder: &Path,
+    ) -> Result<Self, MachineError> {
         interrupt::listen().map_err(MachineError::Signals)?;
         Vitals::default().check()?;
         check(spec)?;
@@ -84,15 +121,16 @@ impl Machine {
         let listener = listen_for_monitor(folder.path()).map_err(MachineError::Folder)?;
 
         let started = Instant::now();
-        let qemu = Qemu::start(spec, folder.path(), run_folder)?;
+        let qemu = Qemu::start(spec, memory, said, folder.path(), run_folder)?;
         let deadline = Deadline::new("QEMU's monitor", MONITOR_LIMIT);
+        let (sender, migrations) = mpsc::channel();
         let talk = || -> Result<_, MachineError> {
             let stream = qemu.accept(&listener, &deadline)?;
             let vitals = qemu.vitals.clone();
-            let hear = move |event: &str, data: &serde_json::Value| {
-                if let ("SHUTDOWN", Some(reason)) = (event, data["reason"].as_str()) {
-                    vitals.shutting_down(reason);
-                }
+            let hear = move |event: &str, data: &serde_json::Value| match event {
+                "SHUTDOWN" => vitals.shutting_down(data["reason"].as_str().unwrap_or_default()),
+                "MIGRATION" => drop(sender.send(data["status"].as_str().unwrap_or_default().to_owned())),
+                _ => {}
             };
             let monitor = Monitor::open(stream, hear, &deadline)?;
             let version = monitor.human("info version", &deadline)?;
@@ -103,33 +141,50 @@ impl Machine {
         let ssh_port = monitor::forwarded_port(&usernet)
             .ok_or_else(|| MachineError::NoPort(printable(usernet.as_bytes())))?;
         let version = printable(version.trim().as_bytes());
-        Ok(Self { monitor, version, ssh_port, started, qemu, folder })
+        Ok(Self { monitor, version, ssh_port, started, resumed: None, migrations, qemu, folder })
     }
 
-    /// Waits for the guest's init to say that it is done, and says how long that took since QEMU's start.
+    /// Waits for the guest's init to say that it is done, and says how long that took since QEMU's start; of a
+    /// restored guest, how long the restoring took.
     ///
     /// # Errors
     /// [`MachineError::NotReady`] when time runs out, [`MachineError::Dead`] as soon as the machine dies.
     pub fn wait_ready(&self, deadline: &Deadline) -> Result<Duration, MachineError> {
+        let at = self.wait_line(deadline, Vitals::ready_at)?;
+        Ok(self.resumed.unwrap_or(at).duration_since(self.started))
+    }
+
+    /// Waits for the guest to say that it is at rest, which it was told to say once it is.
+    ///
+    /// # Errors
+    /// As for [`Self::wait_ready`].
+    pub fn wait_rest(&self, deadline: &Deadline) -> Result<(), MachineError> {
+        self.wait_line(deadline, |vitals| vitals.at_rest().then_some(()))
+    }
+
+    fn wait_line<T>(
+        &self,
+        deadline: &Deadline,
+        came: impl Fn(&Vitals) -> Option<T>,
+    ) -> Result<T, MachineError> {
         let vitals = &self.qemu.vitals;
-        let ready = deadline.poll(|slice| {
-            if let Some(at) = vitals.ready_at() {
-                return Ok(Turn::Done(at));
+        let result = deadline.poll(|slice| {
+            if let Some(line) = came(vitals) {
+                return Ok(Turn::Done(line));
             }
             vitals.check().map_err(ReadyError::Dead)?;
             vitals.wait(slice);
             Ok(Turn::NotYet(None))
         });
-        match ready {
-            Ok(at) => Ok(at.duration_since(self.started)),
-            Err(ReadyError::Dead(death)) => Err(death.into()),
-            Err(ReadyError::TimedOut(timed_out)) => Err(MachineError::NotReady {
+        result.map_err(|error| match error {
+            ReadyError::Dead(death) => death.into(),
+            ReadyError::TimedOut(timed_out) => MachineError::NotReady {
                 waited: timed_out.waited,
                 what: timed_out.what,
                 silent_for: vitals.last_line_at().map(|at| at.elapsed()),
                 last_words: vitals.last_words(),
-            }),
-        }
+            },
+        })
     }
 
     /// QEMU's version, as it says itself: `7.2.22 (Debian ...)`.
@@ -179,7 +234,7 @@ struct Qemu {
     watcher: Option<JoinHandle<()>>,
 }
 
-/// How a wait for the guest's init ended.
+/// How a wait for a line of the guest's ended.
 enum ReadyError {
     Dead(Death),
     TimedOut(TimedOut),
@@ -192,16 +247,23 @@ impl From<TimedOut> for ReadyError {
 }
 
 impl Qemu {
-    fn start(spec: &MachineSpec, folder: &Path, run_folder: &Path) -> Result<Self, MachineError> {
+    /// `said` is what the guest has said on its console before QEMU was started.
+    fn start(
+        spec: &MachineSpec,
+        memory: Memory<'_>,
+        said: impl Read + Send + 'static,
+        folder: &Path,
+        run_folder: &Path,
+    ) -> Result<Self, MachineError> {
         let console_log = create(run_folder, CONSOLE_LOG)?;
         let qemu_log = create(run_folder, QEMU_LOG)?;
-        let start = Start { argv: spec.argv(), folder, stdin: None, stderr: &qemu_log };
+        let start = Start { argv: spec.argv(memory), folder, stdin: None, stderr: &qemu_log };
         let (process, console) = Process::start(start).map_err(|source| MachineError::Start { source })?;
         let (process, vitals) = (Arc::new(process), Vitals::default());
         let mut qemu = Self { arch: spec.arch, process, vitals, watcher: None };
         let (process, vitals) = (Arc::clone(&qemu.process), qemu.vitals.clone());
         let watch = move || {
-            console::read(console, console_log, &vitals);
+            console::read(said.chain(console), console_log, &vitals);
             let status = process.wait();
             let missing = status.as_ref().is_ok_and(|status| status.code() == Some(PROGRAM_NOT_FOUND));
             let status = status.map_or_else(|error| error.to_string(), process::in_words);

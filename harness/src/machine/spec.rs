@@ -1,7 +1,7 @@
 //! What a machine is made of, and QEMU's exact command line for it. Pure.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
 
@@ -11,6 +11,9 @@ pub(super) const MONITOR: &str = "qmp.sock";
 
 /// The socket of QEMU's gdb stub, in the same folder.
 pub(super) const GDB: &str = "gdb.sock";
+
+/// The name of the memory's object.
+const MEMORY: &str = "memory";
 
 /// What QEMU adds to the kernel's command line for the initramfs (hw/mips/malta.c): "rd_start=0x" and 16
 /// digits, " rd_size=" and at most 9 digits, and a space.
@@ -29,25 +32,38 @@ pub struct MachineSpec {
     pub cmdline: Vec<String>,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// Whether [`super::Machine::watch`] will be called.
-    pub gdb: bool,
     /// Whether the guest's clock goes by the instructions that it executes. A gdb that stops it thousands of times
     /// would else eat up its time: on a busy host each new start costs more than a tick.
     pub steady: bool,
 }
 
+/// Where a machine's memory lies.
+#[derive(Clone, Copy, Debug)]
+pub enum Memory<'a> {
+    /// In QEMU alone: a machine that boots and is not kept.
+    Own,
+    /// In this file: a machine that boots and whose state can be saved ([`super::Machine::save`]).
+    Kept(&'a Path),
+    /// In this file of a saved state, which stays as it is: what the guest writes is this machine's own.
+    Restored(&'a Path),
+}
+
 impl MachineSpec {
     /// QEMU's argv, the program first.
-    pub fn argv(&self) -> Vec<OsString> {
+    pub fn argv(&self, memory: Memory<'_>) -> Vec<OsString> {
         let mut argv = vec![self.arch.row().qemu.into()];
-        argv.extend(self.machine_args());
+        argv.extend(self.machine_args(memory));
         argv.extend(self.boot_args());
         argv.extend(console_args());
         argv.extend(monitor_args());
-        argv.extend(self.gdb_args());
+        argv.extend(gdb_args());
         argv.extend(self.clock_args());
         argv.extend(self.network_args());
         argv.extend(self.randomness_args());
+        if matches!(memory, Memory::Restored(_)) {
+            // Nothing runs until the monitor says where the state is.
+            argv.extend(strings(&["-incoming", "defer"]));
+        }
         argv
     }
 
@@ -70,20 +86,22 @@ impl MachineSpec {
         self.arch.row().cmdline_bytes - RAMDISK_PARAMETERS
     }
 
-    fn machine_args(&self) -> Vec<OsString> {
+    fn machine_args(&self, memory: Memory<'_>) -> Vec<OsString> {
         let row = self.arch.row();
-        let memory = self.memory_mib.to_string();
-        strings(&[
+        let mut args = strings(&[
             // Neither the host's configuration files nor default devices: the same machine everywhere.
             "-no-user-config",
             "-nodefaults",
             "-machine",
-            row.machine,
+            &match memory {
+                Memory::Own => row.machine.to_owned(),
+                Memory::Kept(_) | Memory::Restored(_) => format!("{},memory-backend={MEMORY}", row.machine),
+            },
             // Without it malta takes a 32-bit CPU, on which a 64-bit kernel hangs without a word.
             "-cpu",
             row.cpu,
             "-m",
-            &memory,
+            &self.memory_mib.to_string(),
             "-display",
             "none",
             // Without it malta wants the ROM of a cirrus card.
@@ -91,7 +109,23 @@ impl MachineSpec {
             "none",
             // A guest that resets itself has ended.
             "-no-reboot",
-        ])
+        ]);
+        match memory {
+            Memory::Own => {}
+            Memory::Kept(file) => args.extend(self.memory_args(file, "on")),
+            // Private: the pages that the guest writes are copied, those that it reads are everybody's.
+            Memory::Restored(file) => args.extend(self.memory_args(file, "off")),
+        }
+        args
+    }
+
+    fn memory_args(&self, file: &Path, share: &str) -> [OsString; 2] {
+        let mut object: OsString =
+            format!("memory-backend-file,id={MEMORY},size={}M,share={share},mem-path=", self.memory_mib)
+                .into();
+        // In QEMU's options a comma within a value is written twice.
+        object.push(file.to_string_lossy().replace(',', ",,"));
+        ["-object".into(), object]
     }
 
     fn boot_args(&self) -> Vec<OsString> {
@@ -103,11 +137,6 @@ impl MachineSpec {
             "-append".into(),
             self.kernel_cmdline().into(),
         ]
-    }
-
-    /// A Unix socket, because a port could be anybody's. The guest does not wait for gdb.
-    fn gdb_args(&self) -> Vec<OsString> {
-        if self.gdb { strings(&["-gdb", &format!("unix:{GDB},server=on,wait=off")]) } else { Vec::new() }
     }
 
     /// 16 ns an instruction. The kernel measures its CPU against the RTC, so that has to keep the same time.
@@ -147,6 +176,11 @@ fn monitor_args() -> Vec<OsString> {
     strings(&["-qmp", &format!("unix:{MONITOR},server=off")])
 }
 
+/// A Unix socket, because a port could be anybody's. The guest does not wait for gdb, and nobody need come.
+fn gdb_args() -> Vec<OsString> {
+    strings(&["-gdb", &format!("unix:{GDB},server=on,wait=off")])
+}
+
 fn strings(args: &[&str]) -> Vec<OsString> {
     args.iter().map(OsString::from).collect()
 }
@@ -162,13 +196,12 @@ mod tests {
             initrd: "/cache/initramfs/1/initramfs".into(),
             cmdline: vec!["ftrace=function".into(), "ftrace_filter=register_netdevice".into()],
             memory_mib: 256,
-            gdb: false,
             steady: false,
         }
     }
 
     fn shown(arch: Arch) -> String {
-        let argv = spec(arch).argv();
+        let argv = spec(arch).argv(Memory::Own);
         let words: Vec<_> = argv.iter().map(|word| word.to_str().unwrap()).collect();
         words.join(" ").replace(" -", " \\\n  -")
     }
@@ -184,17 +217,35 @@ mod tests {
     }
 
     #[test]
-    fn gdbs_stub_is_there_only_when_it_is_asked_for() {
-        let argv = |gdb| MachineSpec { gdb, ..spec(Arch::Mips64) }.argv();
-        let (without, with) = (argv(false), argv(true));
-        let more: Vec<_> = with.iter().filter(|word| !without.contains(word)).collect();
-        assert_eq!(more, ["-gdb", "unix:gdb.sock,server=on,wait=off"]);
+    fn a_restored_machine_differs_in_whose_its_memory_is() {
+        let words = |memory| spec(Arch::Mips64).argv(memory);
+        let file = Path::new("/cache/a,b/memory");
+        let (kept, restored) = (words(Memory::Kept(file)), words(Memory::Restored(file)));
+        let other: Vec<_> = restored.iter().filter(|word| !kept.contains(word)).collect();
+        assert_eq!(
+            other,
+            [
+                "memory-backend-file,id=memory,size=256M,share=off,mem-path=/cache/a,,b/memory",
+                "-incoming",
+                "defer"
+            ]
+        );
+        let own = words(Memory::Own);
+        let other: Vec<_> = kept.iter().filter(|word| !own.contains(word)).collect();
+        assert_eq!(
+            other,
+            [
+                "malta,memory-backend=memory",
+                "-object",
+                "memory-backend-file,id=memory,size=256M,share=on,mem-path=/cache/a,,b/memory"
+            ]
+        );
     }
 
     #[test]
     fn a_steady_clock_and_the_rtc_that_it_is_measured_against_go_together() {
-        let argv = MachineSpec { steady: true, ..spec(Arch::Mips64) }.argv();
-        let without = spec(Arch::Mips64).argv();
+        let argv = MachineSpec { steady: true, ..spec(Arch::Mips64) }.argv(Memory::Own);
+        let without = spec(Arch::Mips64).argv(Memory::Own);
         let more: Vec<_> = argv.iter().filter(|word| !without.contains(word)).collect();
         assert_eq!(more, ["-icount", "shift=4", "-rtc", "clock=vm"]);
     }

@@ -130,6 +130,11 @@ impl Vitals {
         self.state().ready_at
     }
 
+    /// Whether the guest has said that it is at rest.
+    pub(super) fn at_rest(&self) -> bool {
+        self.state().console.at_rest()
+    }
+
     /// When the console's last line ended.
     pub(super) fn last_line_at(&self) -> Option<Instant> {
         self.state().last_line_at

@@ -116,6 +116,7 @@ impl Past {
             verdict: run.verdict,
             why: run.why.clone(),
             start: run.start,
+            cold_because: None,
             timings_ms: run.timings_ms,
             probes: self.probes.clone(),
             repeats: Vec::new(),

@@ -7,7 +7,7 @@ use super::results::{FaultLine, Night, RunLine, Try};
 use super::{Desk, End, Limits, NightlyError, ResultFolder, host, milliseconds, plan};
 use crate::baseline::plural;
 use crate::fault::{Blame, Fault};
-use crate::run::{self, Options, RunError};
+use crate::run::{self, Options, RunError, Starts};
 
 /// What the workers share.
 struct Shared<'a> {
@@ -75,7 +75,7 @@ fn attempt(desk: &Desk<'_>, folder: &ResultFolder, scenario: &str, kernel: &str)
     let (Some(scenario), Some(kernel)) = (scenario, desk.kernels.get(kernel)) else {
         unreachable!("only pairs of the desk wait for their turn")
     };
-    let options = Options { keep: true, repeat: desk.repeat };
+    let options = Options { keep: true, repeat: desk.repeat, starts: Starts::Both };
     let workspace = folder.workspace(desk.workspace);
     let quiet = crate::progress::Progress::silent();
     let (run, fault) = match run::run(&workspace, scenario, kernel, &options, &quiet) {

@@ -40,7 +40,8 @@ impl Truth {
         let stem = asker.file_stem();
         let (stacks, log) =
             (folder.join(format!("{stem}.{GDB_STACKS}")), folder.join(format!("{stem}.gdb-log.txt")));
-        let watch = Watch { function, hits, traced, vmlinux, stacks: &stacks, log: &log };
+        let index = outside.index;
+        let watch = Watch { function, hits, traced, vmlinux, stacks: &stacks, log: &log, index };
         let debugger = outside.machine.watch(&watch)?;
         Ok(Self { debugger, stacks, log })
     }

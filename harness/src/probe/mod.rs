@@ -81,6 +81,8 @@ pub struct Outside<'a> {
     pub vmlinux: &'a Path,
     /// The run folder.
     pub folder: &'a Path,
+    /// The folder where gdb keeps its indices of DWARF.
+    pub index: &'a Path,
 }
 
 /// Why a probe is left out on a kernel, where it is: a kernel without DWARF has no truth.

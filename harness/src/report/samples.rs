@@ -29,6 +29,7 @@ pub(super) fn document(kernel: &str, stacks: Option<Vec<StackResult>>) -> Docume
         verdict: Word::Match,
         why: vec!["it did not boot".into()],
         start: Start::Cold,
+        cold_because: None,
         timings_ms: Timings::default(),
         probes: stacks.map(|stacks| serde_json::from_value(probe(stacks)).unwrap()).into_iter().collect(),
         repeats: Vec::new(),

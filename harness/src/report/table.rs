@@ -66,8 +66,14 @@ pub fn table(document: &Document) -> String {
     }
     let timings = document.timings_ms;
     text.push_str(&format!(
-        "time: boot {} ms, ssh {} ms, steps {} ms, collect {} ms, total {} ms\n",
-        timings.boot, timings.ssh, timings.steps, timings.collect, timings.total
+        "time: {} start{}: boot {} ms, ssh {} ms, steps {} ms, collect {} ms, total {} ms\n",
+        document.start.name(),
+        document.cold_because.as_ref().map(|why| format!(" ({why})")).unwrap_or_default(),
+        timings.boot,
+        timings.ssh,
+        timings.steps,
+        timings.collect,
+        timings.total
     ));
     text
 }

@@ -4,31 +4,34 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::RunError;
+use super::start::{self, Begin, Up};
 use crate::artifacts::RunFolder;
-use crate::deadline::Deadline;
-use crate::document::{ConsoleEvent, Timings};
+use crate::cache::Cache;
+use crate::document::{ConsoleEvent, Start, Timings};
 use crate::image::{self, Keys, Userland};
 use crate::kernel::Kernel;
-use crate::machine::{Machine, MachineSpec, printable};
+use crate::machine::{Machine, MachineSpec, Memory, printable};
 use crate::probe::{self, Armed, Capture, Outside, ProbeError};
 use crate::progress::Progress;
-use crate::scenario::{ProbeKind, ProbeSpec, Scenario, Step};
+use crate::scenario::{ProbeSpec, Scenario, Step};
 use crate::session::{self, Guest, Noted, Session, SessionError};
+use crate::slots::Slots;
 use crate::workspace::Workspace;
 
-/// From QEMU's start to the init's ready line. A cold boot takes 3 s on an idle host.
-const BOOT_LIMIT: Duration = Duration::from_secs(120);
-/// From the ready line to a login: the server listens already.
-const LOGIN_LIMIT: Duration = Duration::from_secs(20);
 /// The file of the run folder that lists what was asked of the guest ([`session::Asked`]).
 pub const ASKED: &str = "guest.jsonl";
+/// Where gdb keeps its indices of DWARF, in the cache.
+const GDB_INDEX: &str = "gdb-index/all";
 /// How many lines of a failed step's output are quoted.
 const TAIL_LINES: usize = 10;
 
 /// What a machine is started from.
 pub(crate) struct Prepared {
-    spec: MachineSpec,
-    keys: Keys,
+    pub(super) spec: MachineSpec,
+    pub(super) keys: Keys,
+    pub(super) cache: Cache,
+    /// The state that a machine of this spec may start from, in the cache.
+    pub(super) state_key: String,
     /// The probes that this kernel allows.
     probes: Vec<ProbeSpec>,
     dwarf: Option<PathBuf>,
@@ -41,6 +44,9 @@ pub(crate) struct Recording {
     pub(crate) console: Vec<ConsoleEvent>,
     pub(crate) timings: Timings,
     pub(crate) qemu: String,
+    pub(crate) start: Start,
+    /// Why it was booted, where it was.
+    pub(crate) cold_because: Option<String>,
 }
 
 /// Everything that has to be there before a machine can start.
@@ -63,9 +69,16 @@ pub(crate) fn prepare(
         cmdline: scenario.boot.cmdline.clone(),
         memory_mib: scenario.boot.memory_mib,
         steady: scenario.boot.steady,
-        gdb: probes.iter().any(|probe| matches!(probe.kind, ProbeKind::Gdb { .. })),
     };
-    Ok(Prepared { spec, keys, probes, dwarf: kernel.dwarf.clone() })
+    let state_key = spec.state_key(&kernel.sha256, &image.sha256);
+    Ok(Prepared {
+        spec,
+        keys,
+        cache: workspace.cache.clone(),
+        state_key,
+        probes,
+        dwarf: kernel.dwarf.clone(),
+    })
 }
 
 /// The exact QEMU command line of a run, quoted for a shell.
@@ -79,7 +92,7 @@ pub fn command_line(
     progress: &Progress,
 ) -> Result<String, RunError> {
     let prepared = prepare(workspace, scenario, kernel, progress)?;
-    let words = prepared.spec.argv();
+    let words = prepared.spec.argv(Memory::Own);
     Ok(words.iter().map(|word| session::quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" "))
 }
 
@@ -96,8 +109,9 @@ pub fn shell(
     let prepared = prepare(workspace, scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
     let task = progress.task(format!("boot {}", kernel.name), 0);
-    let machine = Machine::boot(&prepared.spec, folder.path())?;
-    let mut session = login(&machine, &prepared, &mut Timings::default())?;
+    let Up { machine, mut session, keeping, .. } =
+        start::up(&prepared, Begin::Restore, &folder, &mut Timings::default())?;
+    keeping.map_or(Ok(()), |keeping| keeping.finish(&prepared))?;
     let _armed = arm(&prepared, &machine, &mut session, &folder)?;
     drop(task);
     progress.note(&format!("console log and artifacts: {}", folder.path().display()));
@@ -108,33 +122,24 @@ pub fn shell(
 pub(crate) fn record(
     prepared: &Prepared,
     scenario: &Scenario,
+    begin: Begin,
     folder: &RunFolder,
 ) -> (Recording, Result<(), RunError>) {
     let mut recording = Recording::default();
-    let started = Instant::now();
-    let result = Machine::boot(&prepared.spec, folder.path()).map_err(RunError::from).and_then(|machine| {
-        recording.qemu = machine.qemu_version().into();
-        let result = login(&machine, prepared, &mut recording.timings)
-            .and_then(|session| replay(prepared, scenario, (&machine, session), folder, &mut recording));
-        recording.console = machine.shutdown();
+    let result = Slots::of_host(&prepared.cache).take().map_err(RunError::from).and_then(|_slot| {
+        let started = Instant::now();
+        let result = start::up(prepared, begin, folder, &mut recording.timings).and_then(|up| {
+            let Up { machine, session, start, because, keeping } = up;
+            recording.qemu = machine.qemu_version().into();
+            (recording.start, recording.cold_because) = (start, because);
+            let result = replay(prepared, scenario, (&machine, session), folder, &mut recording);
+            recording.console = machine.shutdown();
+            keeping.map_or(Ok(()), |keeping| keeping.finish(prepared)).and(result)
+        });
+        recording.timings.total = milliseconds(started.elapsed());
         result
     });
-    recording.timings.total = milliseconds(started.elapsed());
     (recording, result)
-}
-
-fn login(machine: &Machine, prepared: &Prepared, timings: &mut Timings) -> Result<Session, RunError> {
-    let boot = machine.wait_ready(&Deadline::new("the guest's init to be done", BOOT_LIMIT))?;
-    timings.boot = milliseconds(boot);
-    let login = Instant::now();
-    let keys = session::Keys {
-        client_private: &prepared.keys.client_private,
-        host_public: &prepared.keys.host_public,
-    };
-    let deadline = Deadline::new("an SSH login", LOGIN_LIMIT);
-    let session = Session::open(machine.ssh_port(), keys, machine.vitals(), &deadline)?;
-    timings.ssh = milliseconds(login.elapsed());
-    Ok(session)
 }
 
 fn replay(
@@ -178,7 +183,8 @@ fn arm(
     folder: &RunFolder,
 ) -> Result<Vec<Armed>, RunError> {
     let vmlinux = prepared.dwarf.as_deref();
-    let outside = vmlinux.map(|vmlinux| Outside { machine, vmlinux, folder: folder.path() });
+    let index = prepared.cache.root().join(GDB_INDEX);
+    let outside = vmlinux.map(|vmlinux| Outside { machine, vmlinux, folder: folder.path(), index: &index });
     prepared.probes.iter().map(|probe| Ok(probe::arm(probe, session, outside)?)).collect()
 }
 
@@ -201,6 +207,6 @@ fn run_step(number: usize, step: &Step, session: &mut Noted, folder: &RunFolder)
     Ok(())
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

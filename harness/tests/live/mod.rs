@@ -11,6 +11,7 @@ mod mutants;
 mod support;
 mod sweep;
 mod truth;
+mod warm;
 
 use std::panic;
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ fn trials(workspace: &Workspace) -> Vec<Trial> {
     trials.extend(sweep::trials(workspace, &catalogue));
     trials.extend(truth::trials(workspace, &catalogue));
     trials.extend(mutants::trials(workspace, &catalogue));
+    trials.extend(warm::trials(workspace, &catalogue));
     for id in ids {
         match Scenario::load(&workspace.scenarios(), &id, &catalogue.names()) {
             Ok(scenario) => trials.extend(of_scenario(workspace, &catalogue, &scenario)),

@@ -22,6 +22,7 @@ pub(crate) struct Recogniser {
     events: Vec<ConsoleEvent>,
     left_out: u64,
     ready: bool,
+    rest: bool,
     fatal: Option<usize>,
     last_report: Option<String>,
 }
@@ -43,6 +44,7 @@ enum Means {
     Report,
     Banner,
     Ready,
+    Rest,
 }
 
 struct Table {
@@ -87,6 +89,11 @@ impl Recogniser {
         self.ready
     }
 
+    /// Whether the guest has said that it is at rest.
+    pub(crate) fn at_rest(&self) -> bool {
+        self.rest
+    }
+
     /// What the guest died of, with the lines that have come so far, and the trouble that came just before it.
     pub(crate) fn fatal(&self) -> Option<(&ConsoleEvent, Option<&ConsoleEvent>)> {
         self.fatal.map(|index| (&self.events[index], index.checked_sub(1).map(|before| &self.events[before])))
@@ -111,6 +118,10 @@ impl Recogniser {
         let fatal = match pattern.means {
             Means::Ready => {
                 self.ready = true;
+                return;
+            }
+            Means::Rest => {
+                self.rest = true;
                 return;
             }
             // The boot console's lines may be printed again when the real console takes over.

@@ -1,0 +1,132 @@
+//! `kshot cache`: what lies in the cache, and how to make room.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use indicatif::HumanBytes;
+
+use super::{CommandError, Format, Streams, workspace};
+use crate::cache::{Cache, Held};
+use crate::exit::Exit;
+use crate::report::new_table;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only these kinds (states, kernels, ...); all unless said
+    kinds: Vec<String>,
+    /// Remove what the kinds named hold, the entries unused for longest first
+    #[arg(long, requires = "kinds")]
+    prune: bool,
+    /// Prune only until the kinds named take no more than so many MiB together
+    #[arg(long, value_name = "MIB", requires = "prune", default_value_t = 0)]
+    to: u64,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// What a kind of entries comes to.
+#[derive(serde::Serialize)]
+struct Kind<'a> {
+    kind: &'a str,
+    entries: Vec<Line<'a>>,
+    bytes: u64,
+}
+
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    key: &'a str,
+    bytes: u64,
+    unused_for_s: u64,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let cache = workspace(None)?.cache;
+        let held = cache.entries()?;
+        if let Some(unknown) = self.kinds.iter().find(|kind| !held.iter().any(|held| held.kind == **kind)) {
+            let mut kinds: Vec<&str> = held.iter().map(|held| held.kind.as_str()).collect();
+            kinds.dedup();
+            return Err(CommandError::Usage {
+                message: format!("the cache holds nothing of the kind `{unknown}`"),
+                hint: format!("it holds: {}", kinds.join(", ")),
+            });
+        }
+        let held: Vec<Held> = held
+            .into_iter()
+            .filter(|held| self.kinds.is_empty() || self.kinds.contains(&held.kind))
+            .collect();
+        let shown = if self.prune { self.prune(&cache, held)? } else { held };
+        match self.format {
+            Format::Json => {
+                let word = if self.prune { "removed" } else { "kinds" };
+                let document =
+                    serde_json::json!({ "cache": cache.root(), word: kinds(&shown).collect::<Vec<_>>() });
+                writeln!(streams.out, "{document}")?;
+            }
+            Format::Table => self.show(&cache, &shown, streams)?,
+        }
+        Ok(Exit::Match)
+    }
+
+    /// Removes the oldest of `held` until the rest is small enough; returns what went.
+    fn prune(&self, cache: &Cache, mut held: Vec<Held>) -> Result<Vec<Held>, CommandError> {
+        held.sort_by_key(|held| held.used);
+        let mut bytes: u64 = held.iter().map(|held| held.bytes).sum();
+        let mut gone = Vec::new();
+        for one in held {
+            if bytes <= self.to << 20 {
+                break;
+            }
+            cache.remove(&one.kind, &one.key)?;
+            bytes -= one.bytes;
+            gone.push(one);
+        }
+        Ok(gone)
+    }
+
+    fn show(&self, cache: &Cache, held: &[Held], streams: &mut Streams<'_>) -> Result<(), CommandError> {
+        let mut table = new_table();
+        table.set_header(["kind", "entries", "on disk", "the oldest unused for"]);
+        for kind in kinds(held) {
+            let oldest = kind.entries.iter().map(|line| line.unused_for_s).max().unwrap_or_default();
+            table.add_row([
+                kind.kind.to_owned(),
+                kind.entries.len().to_string(),
+                HumanBytes(kind.bytes).to_string(),
+                humantime::format_duration(rounded(oldest)).to_string(),
+            ]);
+        }
+        let total: u64 = held.iter().map(|held| held.bytes).sum();
+        let what = if self.prune { "removed from" } else { "in" };
+        writeln!(streams.out, "{table}\n{} {what} {}", HumanBytes(total), cache.root().display())?;
+        Ok(())
+    }
+}
+
+fn kinds(held: &[Held]) -> impl Iterator<Item = Kind<'_>> {
+    let mut by_kind: BTreeMap<&str, Vec<Line<'_>>> = BTreeMap::new();
+    for one in held {
+        let unused_for_s = SystemTime::now().duration_since(one.used).unwrap_or_default().as_secs();
+        by_kind.entry(&one.kind).or_default().push(Line { key: &one.key, bytes: one.bytes, unused_for_s });
+    }
+    by_kind.into_iter().map(|(kind, entries)| Kind {
+        kind,
+        bytes: entries.iter().map(|line| line.bytes).sum(),
+        entries,
+    })
+}
+
+/// An age that people read: minutes do not count beyond an hour, nor hours beyond two days.
+fn rounded(seconds: u64) -> Duration {
+    const HOUR: u64 = 60 * 60;
+    const DAY: u64 = 24 * HOUR;
+    let grain = if seconds > 2 * DAY {
+        DAY
+    } else if seconds > HOUR {
+        HOUR
+    } else {
+        60
+    };
+    Duration::from_secs(seconds / grain * grain)
+}
