@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
 
 use duct::{Expression, cmd};
 
@@ -13,6 +12,7 @@ use super::{KernelError, Made, elf, source};
 use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::progress::Progress;
+use crate::slots::Slots;
 
 /// Fills `folder` with the kernel that `entry` describes; the answer is what is known of it.
 ///
@@ -30,7 +30,7 @@ pub(super) fn build(
     let (source, objects) = (folder.join("source"), folder.join("build"));
     let tree = source::unpack(entry, images, cache, progress, &mut log, &source)?;
     fs::create_dir_all(&objects).map_err(KernelError::io("create", &objects))?;
-    let lost = compile(entry, images, progress, &mut log, &tree.path, &objects)?;
+    let lost = compile(entry, images, cache, progress, &mut log, (&tree.path, &objects))?;
     let release = keep(entry, &mut log, &objects, folder)?;
     for used in [source, objects] {
         fs::remove_dir_all(&used).map_err(KernelError::io("remove", &used))?;
@@ -52,21 +52,27 @@ pub(super) fn rebuild(
 ) -> Result<Made, KernelError> {
     let mut log = Log::create(cache, &format!("kernel-{}", entry.name)).map_err(KernelError::step(entry))?;
     fs::create_dir_all(objects).map_err(KernelError::io("create", objects))?;
-    let lost = compile(entry, images, progress, &mut log, tree, objects)?;
+    let lost = compile(entry, images, cache, progress, &mut log, (tree, objects))?;
     let release = keep(entry, &mut log, objects, folder)?;
     Ok(Made { release, version: None, lost })
 }
 
-/// Configures and builds; the answer is the lines of fragments that did not survive.
+/// Configures and builds, with as many jobs as the host has slots free; the answer is the lines of fragments that did
+/// not survive.
 fn compile(
     entry: &KernelEntry,
     images: &Images,
+    cache: &Cache,
     progress: &Progress,
     log: &mut Log,
-    tree: &Path,
-    objects: &Path,
+    (tree, objects): (&Path, &Path),
 ) -> Result<Vec<String>, KernelError> {
-    let make = |targets: &[&str]| kbuild(entry.arch, tree, objects, targets);
+    let slots = Slots::of_host(cache);
+    let mut held = vec![slots.take()?];
+    while let Some(slot) = slots.free()? {
+        held.push(slot);
+    }
+    let make = |targets: &[&str]| kbuild(entry.arch, held.len(), tree, objects, targets);
     let lost = configure(entry, images, log, objects, &make)?;
     let task = progress.task(format!("build {}", entry.name), entry.objects);
     let mut done = 0;
@@ -138,10 +144,9 @@ fn configure(
 }
 
 /// One run of kbuild. Nothing in what it makes tells where, when or by whom.
-fn kbuild(arch: Arch, source: &Path, objects: &Path, targets: &[&str]) -> Expression {
+fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&str]) -> Expression {
     let row = arch.row();
     let ccache = if find_tool("ccache").is_some() { "ccache " } else { "" };
-    let jobs = thread::available_parallelism().map_or(1, usize::from);
     let here = source.parent().unwrap_or(source);
     let mut argv: Vec<String> = vec![
         "-C".into(),

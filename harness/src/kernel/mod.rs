@@ -24,6 +24,7 @@ use crate::arch::Arch;
 use crate::cache::{self, Cache, CacheError, Draft, Entry};
 use crate::fault::{Blame, Fault};
 use crate::progress::Progress;
+use crate::slots::SlotError;
 use crate::yaml::YamlFault;
 
 pub use apt::AptError;
@@ -143,6 +144,9 @@ pub enum KernelError {
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The host is busy.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
 }
 
 /// What is known of a kernel that was just made.
@@ -192,6 +196,7 @@ impl Fault for KernelError {
             Self::Download { source, .. } => source.blame(),
             Self::Step { source, .. } => source.blame(),
             Self::Cache(source) => source.blame(),
+            Self::Slot(source) => source.blame(),
         }
     }
 
@@ -204,6 +209,7 @@ impl Fault for KernelError {
             }
             Self::Yaml(fault) => fault.hint().map(Into::into),
             Self::Cache(source) => source.hint(),
+            Self::Slot(source) => source.hint(),
             _ => None,
         }
     }
