@@ -14,7 +14,8 @@ use crate::cache::Cache;
 use crate::progress::Progress;
 use crate::slots::Slots;
 
-/// Fills `folder` with the kernel that `entry` describes; the answer is what is known of it.
+/// Fills `folder` with the kernel that `entry` describes; the answer is what is known of it. Source and objects are left
+/// in `scratch`.
 ///
 /// # Errors
 /// [`KernelError`].
@@ -23,18 +24,16 @@ pub(super) fn build(
     images: &Images,
     cache: &Cache,
     progress: &Progress,
+    scratch: &Path,
     folder: &Path,
 ) -> Result<Made, KernelError> {
     let step = KernelError::step(entry);
     let mut log = Log::create(cache, &format!("kernel-{}", entry.name)).map_err(&step)?;
-    let (source, objects) = (folder.join("source"), folder.join("build"));
+    let (source, objects) = (scratch.join("source"), scratch.join("build"));
     let tree = source::unpack(entry, images, cache, progress, &mut log, &source)?;
     fs::create_dir_all(&objects).map_err(KernelError::io("create", &objects))?;
     let lost = compile(entry, images, cache, progress, &mut log, (&tree.path, &objects))?;
     let release = keep(entry, &mut log, &objects, folder)?;
-    for used in [source, objects] {
-        fs::remove_dir_all(&used).map_err(KernelError::io("remove", &used))?;
-    }
     Ok(Made { release, version: tree.version, lost })
 }
 

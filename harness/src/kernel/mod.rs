@@ -300,11 +300,13 @@ pub fn provision(
         Entry::Ready(folder) => return Kernel::in_folder(entry, &folder),
         Entry::Draft(draft) => draft,
     };
+    // It goes when this returns: by then whoever waits for the kernel has it. Removing a source tree can take minutes.
+    let scratch = draft.scratch()?;
     let made = match &entry.source {
         Source::DebianPackage(package) => {
             prebuilt::unpack(entry, package, images, cache, progress, draft.path())?
         }
-        _ => build::build(entry, images, cache, progress, draft.path())?,
+        _ => build::build(entry, images, cache, progress, scratch.path(), draft.path())?,
     };
     Kernel::in_folder(entry, &finish(entry, draft, made)?)
 }
