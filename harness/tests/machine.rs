@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use kshot::deadline::{Deadline, wait_for};
 use kshot::fault::{Blame, Fault};
-use kshot::machine::{Death, Machine, MachineError, Memory};
+use kshot::machine::{Death, Machine, MachineError, MachineSpec, Memory, SavedState};
 use libtest_mimic::{Arguments, Trial};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -36,6 +36,11 @@ const TESTS: &[(&str, fn())] = &[
     ("a_machine_outlives_the_thread_that_booted_it", a_machine_outlives_the_thread_that_booted_it),
     ("a_machine_ends_when_asked", a_machine_ends_when_asked),
     ("a_ready_line_is_awaited", a_ready_line_is_awaited),
+    ("a_machine_starts_where_another_was_saved", a_machine_starts_where_another_was_saved),
+    (
+        "a_state_that_qemu_cannot_read_is_refused_in_its_words",
+        a_state_that_qemu_cannot_read_is_refused_in_its_words,
+    ),
     ("boot_times_out_when_the_console_stays_silent", boot_times_out_when_the_console_stays_silent),
     ("boot_times_out_with_the_last_line_of_the_console", boot_times_out_with_the_last_line_of_the_console),
     ("a_panic_is_named_and_quoted_at_once", a_panic_is_named_and_quoted_at_once),
@@ -135,6 +140,46 @@ fn a_ready_line_is_awaited() {
     machine.shutdown();
     let log = std::fs::read(folder.path().join("console.log")).unwrap();
     assert_eq!(log, b"\x1b[1mhello\r\nkshot-guest: ready\r\n", "the log holds raw bytes");
+}
+
+/// A state of a guest that is ready, and the spec of its machine, all in `folder`.
+fn saved(folder: &Path) -> (MachineSpec, SavedState) {
+    let spec = firmware::machine(folder, "kshot-guest: ready\n");
+    let (memory, state) = (folder.join("ram"), folder.join("state"));
+    std::fs::create_dir(&state).unwrap();
+    let machine = Machine::boot_to_keep(&spec, &memory, folder).unwrap();
+    machine.wait_ready(&Deadline::new("the guest's init", Duration::from_secs(20))).unwrap();
+    machine.save(&memory, "nonce", folder, &state).unwrap();
+    machine.vitals().check().expect("it goes on");
+    machine.shutdown();
+    (spec, SavedState::open(&state).unwrap())
+}
+
+fn a_machine_starts_where_another_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, state) = saved(folder.path());
+    assert_eq!(state.nonce(), "nonce");
+    let runs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // Two at once, of one file.
+    let machines = runs.each_ref().map(|run| Machine::restore(&spec, &state, run.path()).unwrap());
+    for (machine, run) in machines.iter().zip(&runs) {
+        machine.wait_ready(&Deadline::new("the guest's init", Duration::from_secs(20))).unwrap();
+        let log = std::fs::read_to_string(run.path().join("console.log")).unwrap();
+        assert_eq!(log, "kshot-guest: ready\n", "said once, before it was saved: it did not boot again");
+    }
+    assert_ne!(machines[0].ssh_port(), machines[1].ssh_port());
+}
+
+fn a_state_that_qemu_cannot_read_is_refused_in_its_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, state) = saved(folder.path());
+    let devices = folder.path().join("state/devices");
+    let length = std::fs::metadata(&devices).unwrap().len();
+    std::fs::write(&devices, vec![b'x'; usize::try_from(length).unwrap()]).unwrap();
+    let run = tempfile::tempdir().unwrap();
+    let error = Machine::restore(&spec, &state, run.path()).unwrap_err();
+    assert_eq!(error.blame(), Blame::Infra);
+    assert!(error.to_string().contains("Not a migration stream"), "{error}");
 }
 
 fn boot_times_out_when_the_console_stays_silent() {
