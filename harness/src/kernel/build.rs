@@ -162,7 +162,9 @@ fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&st
         "LOCALVERSION=".into(),
     ];
     argv.extend(targets.iter().map(|target| (*target).to_owned()));
-    cmd("make", argv)
+    // If we are killed, make is told to end: it takes its children along, and what they did not finish.
+    let with_us = ["--pdeathsig", "TERM", "--", "make"].into_iter().map(String::from);
+    cmd("setpriv", with_us.chain(argv))
         .env("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970")
         .env("KBUILD_BUILD_USER", "kshot")
         .env("KBUILD_BUILD_HOST", "kshot")

@@ -3,10 +3,11 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::catalogue::{Images, KernelEntry};
 use super::tools::missing_to_build;
-use super::{Kernel, KernelError, build, finish, source};
+use super::{Kernel, KernelError, Made, build, finish, source};
 use crate::cache::{Cache, Entry};
 use crate::progress::Progress;
 
@@ -59,8 +60,7 @@ impl Workshop {
             Entry::Draft(draft) => draft,
         };
         ready()?;
-        let made =
-            build::rebuild(entry, images, cache, progress, (&self.source(), &self.objects()), draft.path())?;
+        let made = self.rebuild(entry, images, cache, progress, (&self.source(), draft.path()))?;
         Ok(Kernel::in_folder(entry, &finish(entry, draft, made)?)?)
     }
 
@@ -77,7 +77,7 @@ impl Workshop {
         progress: &Progress,
     ) -> Result<Kernel, KernelError> {
         check_tools(entry)?;
-        let made = build::rebuild(entry, images, cache, progress, (tree, &self.objects()), into)?;
+        let made = self.rebuild(entry, images, cache, progress, (tree, into))?;
         let mut kernel = Kernel::from_file(&into.join("vmlinux"))?;
         let dwarf = into.join("vmlinux.debug");
         (kernel.name, kernel.lost) = (entry.name.clone(), made.lost);
@@ -85,14 +85,81 @@ impl Workshop {
         Ok(kernel)
     }
 
-    fn objects(&self) -> PathBuf {
-        self.root.join("build")
+    /// Builds on top of what was built here last. A build that was cut off (SIGKILL, the power) may have left half
+    /// an object behind, which to make is up to date, because it is newer than its source: what such a build
+    /// wrote goes first.
+    fn rebuild(
+        &self,
+        entry: &KernelEntry,
+        images: &Images,
+        cache: &Cache,
+        progress: &Progress,
+        (tree, into): (&Path, &Path),
+    ) -> Result<Made, KernelError> {
+        let (objects, underway) = (self.root.join("build"), self.root.join("underway"));
+        if let Ok(since) = fs::metadata(&underway).and_then(|file| file.modified()) {
+            progress.note("the last build here was cut off: what it wrote is built again");
+            remove_since(&objects, since)?;
+        }
+        fs::write(&underway, "").map_err(KernelError::io("write", &underway))?;
+        let made = build::rebuild(entry, images, cache, progress, (tree, &objects), into);
+        // After an error, too: make takes away what it did not finish.
+        fs::remove_file(&underway).map_err(KernelError::io("remove", &underway))?;
+        made
     }
+}
+
+/// Removes the files below `folder` that were written at `since` or later. Headers stay: kbuild moves them into
+/// place when they are whole, and their times tell which options changed.
+fn remove_since(folder: &Path, since: SystemTime) -> Result<(), KernelError> {
+    let failed = |action| KernelError::io(action, folder);
+    let Ok(files) = fs::read_dir(folder) else { return Ok(()) };
+    for file in files {
+        let file = file.map_err(failed("list"))?;
+        let (path, kind) = (file.path(), file.file_type().map_err(failed("list"))?);
+        if kind.is_dir() && file.file_name() != "include" {
+            remove_since(&path, since)?;
+        } else if kind.is_file()
+            && file.metadata().and_then(|file| file.modified()).map_err(failed("list"))? >= since
+        {
+            fs::remove_file(&path).map_err(KernelError::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 fn check_tools(entry: &KernelEntry) -> Result<(), KernelError> {
     match missing_to_build(entry.arch) {
         missing if missing.is_empty() => Ok(()),
         missing => Err(KernelError::MissingTools { missing }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_a_cut_off_build_wrote_goes_and_what_was_there_before_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let since = SystemTime::now();
+        let file = |name: &str, time: SystemTime| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            File::create(&path).unwrap().set_modified(time).unwrap();
+            path
+        };
+        let (before, after) = (since - Duration::from_secs(60), since + Duration::from_secs(1));
+        let stay = [
+            file("kernel/fork.o", before),
+            file("include/config/TUN", after),
+            file("arch/mips/include/generated/asm.h", after),
+        ];
+        let go = [file("vmlinux", since), file("kernel/exit.o", after), file("kernel/trace/trace.o", after)];
+        remove_since(folder.path(), since).unwrap();
+        assert!(stay.iter().all(|path| path.exists()) && !go.iter().any(|path| path.exists()));
+        remove_since(&folder.path().join("none"), since).unwrap();
     }
 }
