@@ -28,6 +28,18 @@ pub struct Trampoline {
     pub size: u64,
 }
 
+/// Where the kernel has the `struct task_struct` of the task that runs, as data: for the same as a C expression gdb
+/// reads the tables of files of a whole kernel.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Task {
+    /// The register that points to the structure.
+    pub register: &'static str,
+    /// The structure's type.
+    pub structure: &'static str,
+    /// Its field, a pointer to the task.
+    pub field: &'static str,
+}
+
 /// What differs between architectures.
 #[derive(Debug)]
 pub struct ArchRow {
@@ -61,8 +73,8 @@ pub struct ArchRow {
     pub cross_packages: &'static [&'static str],
     /// ELF `e_machine`.
     pub elf_machine: u16,
-    /// gdb's expression for the `struct task_struct` of the task that runs.
-    pub gdb_task: &'static str,
+    /// Where the kernel has the task that runs.
+    pub task: Task,
     /// The registers that unwinding needs besides the place: DWARF's number and gdb's name.
     pub registers: &'static [(u16, &'static str)],
     /// The size of a kernel stack, and what it is aligned to, in bytes (`THREAD_SIZE`).
@@ -98,7 +110,7 @@ const MIPS_ENTRIES: &[&str] = &[
     "start_kernel",
 ];
 /// The kernel keeps a pointer to the running task's thread_info in $gp (`arch/mips/include/asm/thread_info.h`).
-const MIPS_GDB_TASK: &str = "*((struct thread_info *)$gp)->task";
+const MIPS_TASK: Task = Task { register: "gp", structure: "struct thread_info", field: "task" };
 const MIPS_REGISTERS: &[(u16, &str)] = &[
     (16, "s0"),
     (17, "s1"),
@@ -154,7 +166,7 @@ const ROWS: [(Arch, ArchRow); 2] = [
             debian: None,
             cross_packages: &["gcc-mips64-linux-gnuabi64", "libc6-dev-mips64-cross"],
             elf_machine: 8,
-            gdb_task: MIPS_GDB_TASK,
+            task: MIPS_TASK,
             registers: MIPS_REGISTERS,
             kernel_stack: 16 << 10, // with pages of 4 KiB
             stack_pointer: 29,
@@ -182,7 +194,7 @@ const ROWS: [(Arch, ArchRow); 2] = [
             debian: Some("mips64el"),
             cross_packages: &["gcc-mips64el-linux-gnuabi64", "libc6-dev-mips64el-cross"],
             elf_machine: 8,
-            gdb_task: MIPS_GDB_TASK,
+            task: MIPS_TASK,
             registers: MIPS_REGISTERS,
             kernel_stack: 16 << 10, // with pages of 4 KiB
             stack_pointer: 29,

@@ -13,6 +13,9 @@ use insta::{Snapshot, TextSnapshotKind};
 use crate::document::{ArgumentsResult, ProbeResult, StackResult};
 use crate::fault::{Blame, Fault};
 
+/// Where a run without the truth that its scenario asks for has its snapshots, in the folder of the kernel.
+const WITHOUT_TRUTH: &str = "without-truth";
+
 /// A snapshot: `<snapshots>/<scenario id>/<kernel>/<probe>.snap`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -78,6 +81,20 @@ impl Place {
         let component = |name: &str| name.replace(['/', '\\'], "__");
         let folder = snapshots.join(scenario).join(component(kernel));
         Self { folder, name: component(probe) }
+    }
+
+    /// The place of the same snapshot for a run that came to `probes`. Where one was left out because there is no
+    /// DWARF, fidelity is measured against something else, so there it lies in a folder of its own: DWARF may come on
+    /// request, and then no snapshot of the one can be taken for the other.
+    #[must_use]
+    pub fn of_run(self, probes: &[ProbeResult]) -> Self {
+        if probes.iter().any(|probe| probe.absent.is_some()) { self.without_truth() } else { self }
+    }
+
+    /// The place for a run without the truth.
+    #[must_use]
+    pub fn without_truth(self) -> Self {
+        Self { folder: self.folder.join(WITHOUT_TRUTH), ..self }
     }
 
     /// The file.

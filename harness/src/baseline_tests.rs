@@ -84,6 +84,16 @@ fn insta_and_compare_mean_the_same_file() {
 }
 
 #[test]
+fn a_run_without_the_truth_has_snapshots_of_its_own() {
+    let place = || Place::new(Path::new("s"), "a", "k", "ftrace");
+    let there = probe(0, 0, vec![]);
+    let absent = ProbeResult { absent: Some("no DWARF".into()), ..probe(0, 0, vec![]) };
+    assert_eq!(place().of_run(&[]), place());
+    assert_eq!(place().of_run(std::slice::from_ref(&there)), place());
+    assert_eq!(place().of_run(&[there, absent]).file(), Path::new("s/a/k/without-truth/ftrace.snap"));
+}
+
+#[test]
 fn a_name_with_a_slash_stays_one_file() {
     let place = Place::new(Path::new("s"), "a/b", "../k", "../../p");
     assert_eq!(place.file(), Path::new("s/a/b/..__k/..__..__p.snap"));

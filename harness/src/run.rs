@@ -21,9 +21,9 @@ use crate::cache::CacheError;
 use crate::document::{Document, KernelInfo, Repeat, SCHEMA};
 use crate::fault::{Blame, Fault};
 use crate::image::{ImageError, Userland};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Loaded};
 use crate::machine::MachineError;
-use crate::probe::ProbeError;
+use crate::probe::{self, ProbeError};
 use crate::progress::Progress;
 use crate::scenario::Scenario;
 use crate::session::SessionError;
@@ -205,7 +205,9 @@ fn once(
     let judged = match result {
         Ok(()) => {
             let Recording { captures, console, .. } = &recording;
-            judge::judge(scenario, kernel, captures, console, &workspace.snapshots())?
+            let absent: Vec<_> =
+                scenario.probes.iter().map(|probe| probe::absence(&probe.kind, kernel)).collect();
+            judge::judge((scenario, &absent), kernel, captures, console, &workspace.snapshots())?
         }
         Err(error) if error.blame() == Blame::Guest => Judged::inconclusive(&error),
         Err(error) => {
@@ -213,8 +215,9 @@ fn once(
             return Err(error);
         }
     };
-    if let Some(vmlinux) = kernel.dwarf.as_deref().filter(|_| !judged.recorded.is_empty()) {
-        let symbols = Symbols::of_recorded(vmlinux, &judged.recorded)?;
+    if let Some(dwarf) = kernel.dwarf.as_ref().filter(|_| !judged.recorded.is_empty()) {
+        let loaded = Loaded::in_run(dwarf, folder.path());
+        let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;
         folder.write(STACKS, symbols.decode(&judged.recorded).as_bytes())?;
     }
     let document = Document {

@@ -14,7 +14,7 @@ pub use judge::Mismatch;
 use crate::arch::Arch;
 use crate::artifacts::{ArtifactsError, RunFolder};
 use crate::fault::{Blame, Fault};
-use crate::kernel::Kernel;
+use crate::kernel::{Dwarf, Kernel, Loaded};
 use crate::probe::ProbeError;
 use crate::progress::Progress;
 use crate::run::{self, Begin, RunError, record};
@@ -134,7 +134,7 @@ pub fn sweep(
     options: Options,
     progress: &Progress,
 ) -> Result<(Document, PathBuf), SweepError> {
-    let unwinder = unwinder(kernel)?;
+    let dwarf = dwarf(kernel)?;
     let scenario = scenario(options);
     let task = progress.task(format!("sweep over {}", kernel.name), 0);
     let prepared = record::prepare(workspace, &scenario, kernel, progress)?;
@@ -150,7 +150,7 @@ pub fn sweep(
         kernel: run::kernel_info(kernel),
         qemu: recording.qemu,
         timings_ms: recording.timings,
-        findings: judge(folder.path(), &unwinder, &kernel.name, kernel.arch)?,
+        findings: judge(folder.path(), dwarf, &kernel.name, kernel.arch)?,
         console: recording.console,
         artifacts: folder.index()?,
     };
@@ -175,22 +175,16 @@ pub fn replay<E: From<SweepError>>(
     if kernel.sha256 != document.kernel.image_sha256 {
         return Err(SweepError::OtherKernel { kernel: kernel.name }.into());
     }
-    document.findings = judge(folder, &unwinder(&kernel)?, &kernel.name, kernel.arch)?;
+    document.findings = judge(folder, dwarf(&kernel)?, &kernel.name, kernel.arch)?;
     Ok(document)
 }
 
-fn unwinder(kernel: &Kernel) -> Result<Unwinder, SweepError> {
+fn dwarf(kernel: &Kernel) -> Result<&Dwarf, SweepError> {
     let without = || RunError::Probe(ProbeError::NoDwarf { probe: GDB.into() });
-    let vmlinux = kernel.dwarf.as_deref().ok_or_else(without)?;
-    Ok(Unwinder::read(vmlinux).map_err(RunError::from)?)
+    Ok(kernel.dwarf.as_ref().ok_or_else(without)?)
 }
 
-fn judge(
-    folder: &Path,
-    unwinder: &Unwinder,
-    kernel: &str,
-    arch: Arch,
-) -> Result<document::Findings, SweepError> {
+fn judge(folder: &Path, dwarf: &Dwarf, kernel: &str, arch: Arch) -> Result<document::Findings, SweepError> {
     let open = |name: &str| {
         let path = folder.join(name);
         File::open(&path).map(BufReader::new).map_err(io_error(&path)).map(|file| (file, path))
@@ -203,6 +197,7 @@ fn judge(
     let armed = fs::read_to_string(&path).map_err(io_error(&path))?;
     let armed = armed.trim().parse().unwrap_or_default();
     let row = arch.row();
+    let unwinder = Unwinder::read(&Loaded::in_run(dwarf, folder)).map_err(RunError::from)?;
     judge::judge(
         armed,
         &traced,

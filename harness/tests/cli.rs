@@ -56,6 +56,16 @@ fn an_unknown_scenario_ends_128_with_a_guess() {
 }
 
 #[test]
+fn dwarf_that_nobody_knows_of_ends_128_before_any_download() {
+    let replica = Replica::new();
+    replica.edit("images/kernels.yaml", "      dbg: linux-image-6.1.0-50-5kc-malta-dbg\n", "");
+    let mut kshot = replica.kshot(&["provision", "mips64el-6.1-debian", "--dwarf"]);
+    let ended = Ended::of(kshot.env("XDG_CACHE_HOME", replica.path("cache")).output().unwrap());
+    ended.expect(128, &["the DWARF of kernel mips64el-6.1-debian", "name its -dbg package as `dbg`"]);
+    assert!(!replica.path("cache").exists());
+}
+
+#[test]
 fn an_unknown_kernel_ends_128_with_a_guess() {
     let ended = Replica::new().run(&["run", "tunsetiff/perf_probe", "--kernel", "mips46-6.1"]);
     ended.expect(128, &["no kernel `mips46-6.1`", "did you mean `mips64-6.1`?"]);

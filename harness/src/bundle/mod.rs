@@ -46,8 +46,6 @@ struct Contents {
     /// SHA-256 of `vmlinux`.
     image_sha256: String,
     qemu: String,
-    /// Whether the run had DWARF, and with it the truth.
-    dwarf: bool,
     /// Whether the kernel is of the catalogue, and with it has snapshots.
     catalogued: bool,
     /// The catalogue's names, which the scenario's globs are over.
@@ -113,9 +111,11 @@ pub fn export(
     for result in &document.probes {
         let got = baseline::text(result);
         put(&format!("got/{}.txt", result.name.replace('/', "__")), got.as_bytes())?;
-        let place = Place::new(&workspace.snapshots(), &scenario.id, &kernel.name, &result.name);
+        let place = |snapshots: &Path| {
+            Place::new(snapshots, &scenario.id, &kernel.name, &result.name).of_run(&document.probes)
+        };
+        let (place, inside) = (place(&workspace.snapshots()), place(Path::new("snapshots")));
         if place.file().is_file() {
-            let inside = Place::new(Path::new("snapshots"), &scenario.id, &kernel.name, &result.name);
             take(&place.file(), &inside.file().to_string_lossy())?;
         }
     }
@@ -137,7 +137,6 @@ pub fn export(
         release: kernel.release.clone(),
         image_sha256: kernel.sha256.clone(),
         qemu: document.qemu.clone(),
-        dwarf: kernel.dwarf.is_some(),
         catalogued: kernel.catalogued,
         kernels: names.into_iter().map(Into::into).collect(),
         argv: rerun.argv,
@@ -182,8 +181,8 @@ fn judge(folder: PathBuf, contents: Contents) -> Result<Imported, BundleError> {
         arch: contents.arch,
         release: contents.release,
         sha256: contents.image_sha256,
-        // Only whether there was one counts here: what it told is in the captures.
-        dwarf: contents.dwarf.then(|| boot.clone()),
+        // What it told is in the captures.
+        dwarf: None,
         modules: None,
         config: Some(folder.join("config")).filter(|path| path.is_file()),
         catalogued: contents.catalogued,

@@ -2,7 +2,7 @@
 
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::exit::Exit;
-use crate::kernel::{Catalogue, Kernel};
+use crate::kernel::{Catalogue, HasDwarf, Kernel};
 use crate::report::new_table;
 
 #[derive(Debug, clap::Args)]
@@ -19,9 +19,7 @@ impl Args {
         let mut kernels = Vec::new();
         for name in catalogue.names() {
             let entry = catalogue.get(name).expect("the name is from the catalogue");
-            let release =
-                Kernel::find(entry, &workspace.images(), &workspace.cache)?.map(|found| found.release);
-            kernels.push((name, entry, release));
+            kernels.push((name, entry, Kernel::find(entry, &workspace.images(), &workspace.cache)?));
         }
         let mut scenarios = Vec::new();
         for id in select::ids(&workspace, &[])? {
@@ -35,8 +33,12 @@ impl Args {
             Format::Json => {
                 let kernels: Vec<_> = kernels
                     .iter()
-                    .map(|(name, entry, release)| {
-                        serde_json::json!({ "name": name, "arch": entry.arch, "provisioned": release })
+                    .map(|(name, entry, kernel)| {
+                        let release = kernel.as_ref().map(|kernel| &kernel.release);
+                        let dwarf = kernel.as_ref().is_some_and(|kernel| kernel.dwarf.is_some());
+                        serde_json::json!({
+                            "name": name, "arch": entry.arch, "provisioned": release, "dwarf": dwarf
+                        })
                     })
                     .collect();
                 let scenarios: Vec<_> = scenarios
@@ -54,10 +56,17 @@ impl Args {
             Format::Table => {
                 let mut table = new_table();
                 table.set_header(["kernel", "architecture", "provisioned"]);
-                for (name, entry, release) in kernels {
-                    let release = release
-                        .map_or_else(|| format!("no: kshot provision {name}"), |r| format!("Linux {r}"));
-                    table.add_row([name.to_owned(), entry.arch.to_string(), release]);
+                for (name, entry, kernel) in kernels {
+                    let provisioned = match kernel {
+                        None => format!("no: kshot provision {name}"),
+                        Some(Kernel { dwarf: None, release, .. })
+                            if entry.has_dwarf() == HasDwarf::OnRequest =>
+                        {
+                            format!("Linux {release}\nno DWARF: kshot provision {name} --dwarf")
+                        }
+                        Some(kernel) => format!("Linux {}", kernel.release),
+                    };
+                    table.add_row([name.to_owned(), entry.arch.to_string(), provisioned]);
                 }
                 writeln!(streams.out, "{table}")?;
                 let mut table = new_table();

@@ -11,6 +11,9 @@ use crate::run;
 pub(super) struct Args {
     /// Kernels of the catalogue, by name or glob; all unless said
     kernels: Vec<String>,
+    /// Get the DWARF of prebuilt kernels too, for gdb: some hundred megabytes each
+    #[arg(long)]
+    dwarf: bool,
 }
 
 impl Args {
@@ -19,11 +22,17 @@ impl Args {
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut arches = BTreeSet::new();
         for name in select::kernel_names(&catalogue, &self.kernels)? {
-            let kernel = select::provision(&workspace, &catalogue, &name, &streams.progress)?;
+            let kernel = match self.dwarf {
+                true => select::provision_dwarf(&workspace, &catalogue, &name, &streams.progress)?,
+                false => select::provision(&workspace, &catalogue, &name, &streams.progress)?,
+            };
             if arches.insert(kernel.arch) {
                 run::provision_userland(&workspace, kernel.arch, &streams.progress)?;
             }
             writeln!(streams.out, "{name}: Linux {}, {}", kernel.release, kernel.boot.display())?;
+            if let Some(dwarf) = kernel.dwarf.filter(|_| self.dwarf) {
+                writeln!(streams.out, "{name}: DWARF, {}", dwarf.vmlinux.display())?;
+            }
         }
         Ok(Exit::Match)
     }

@@ -150,6 +150,17 @@ pub(super) fn provision(
     Ok(kernel::provision(entry, &workspace.images(), &workspace.cache, progress)?)
 }
 
+/// The same, and its DWARF, which for a prebuilt kernel is a download of its own.
+pub(super) fn provision_dwarf(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    name: &str,
+    progress: &Progress,
+) -> Result<Kernel, CommandError> {
+    let entry = catalogue.get(name).expect("the name is from the catalogue");
+    Ok(kernel::provision_dwarf(entry, &workspace.images(), &workspace.cache, progress)?)
+}
+
 fn glob(word: &str) -> Result<Option<globset::GlobMatcher>, CommandError> {
     if !word.contains(['*', '?', '[', '{']) {
         return Ok(None);

@@ -84,7 +84,7 @@ pub struct DebianBinary {
     pub suite: String,
     /// The exact version; see [`DebianPackage::version`].
     pub version: Option<String>,
-    /// The package with its DWARF. Large: some hundred megabytes to download.
+    /// The package with its DWARF: some hundred megabytes, which are downloaded on request only.
     pub dbg: Option<String>,
 }
 
@@ -207,10 +207,25 @@ impl Images {
     }
 }
 
+/// Whether a kernel of the catalogue comes with DWARF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HasDwarf {
+    /// It is built here.
+    Always,
+    /// It is prebuilt, and its `dbg` package can be had ([`super::provision_dwarf`]).
+    OnRequest,
+    /// It is prebuilt, and that is all.
+    Never,
+}
+
 impl KernelEntry {
-    /// Whether it comes with DWARF: what is built here does, Debian's own only with its `dbg` package.
-    pub fn has_dwarf(&self) -> bool {
-        !matches!(&self.source, Source::DebianPackage(package) if package.dbg.is_none())
+    /// Whether it comes with DWARF.
+    pub fn has_dwarf(&self) -> HasDwarf {
+        match &self.source {
+            Source::DebianPackage(DebianBinary { dbg: Some(_), .. }) => HasDwarf::OnRequest,
+            Source::DebianPackage(_) => HasDwarf::Never,
+            _ => HasDwarf::Always,
+        }
     }
 }
 

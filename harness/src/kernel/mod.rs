@@ -5,9 +5,11 @@ mod apt;
 mod archive;
 mod build;
 mod catalogue;
+mod dwarf;
 mod elf;
 mod git;
 mod kconfig;
+mod loaded;
 mod modules;
 mod prebuilt;
 pub(crate) mod process;
@@ -30,11 +32,14 @@ use crate::yaml::YamlFault;
 pub use apt::AptError;
 pub(crate) use apt::{Kind, Wanted};
 pub use catalogue::{
-    Catalogue, DebianBinary, DebianOrig, DebianPackage, Directory, Git, Images, KernelEntry, Source, Tarball,
+    Catalogue, DebianBinary, DebianOrig, DebianPackage, Directory, Git, HasDwarf, Images, KernelEntry,
+    Source, Tarball,
 };
+pub use dwarf::{Dwarf, provision_dwarf};
 pub(crate) use elf::{build_id, build_id_of_notes};
 pub use git::GitError;
 pub(crate) use git::{Listed, Repository};
+pub use loaded::{LIST_SECTIONS, Loaded, Module, SECTIONS};
 pub(crate) use modules::closure;
 pub use process::StepError;
 pub(crate) use source::{
@@ -60,8 +65,8 @@ pub struct Kernel {
     pub boot: PathBuf,
     /// The SHA-256 of `boot`, in hexadecimal.
     pub sha256: String,
-    /// The same `vmlinux` with DWARF, where there is one.
-    pub dwarf: Option<PathBuf>,
+    /// Its DWARF, where there is some.
+    pub dwarf: Option<Dwarf>,
     /// A root that holds `lib/modules/<release>` with uncompressed modules and `modules.dep`, for kernels
     /// whose drivers are modules.
     pub modules: Option<PathBuf>,
@@ -123,6 +128,22 @@ pub enum KernelError {
         /// What the finished `.config` says of the symbol.
         found: String,
     },
+    /// There is no DWARF to be had.
+    #[error("nothing is known to hold the DWARF of kernel {kernel}")]
+    NoDwarf {
+        /// The kernel.
+        kernel: String,
+    },
+    /// The DWARF is another kernel's.
+    #[error("{} is not of kernel {kernel}: {why}", path.display())]
+    OtherDwarf {
+        /// The kernel.
+        kernel: String,
+        /// The file with DWARF.
+        path: PathBuf,
+        /// What differs.
+        why: String,
+    },
     /// A file is not a kernel that we can boot.
     #[error("{} is no kernel to boot: {why}", path.display())]
     NotAKernel {
@@ -170,6 +191,15 @@ struct Facts {
     lost: Vec<String>,
 }
 
+impl Facts {
+    /// Those of the kernel in a folder of the cache.
+    fn read(folder: &Path) -> Result<Self, KernelError> {
+        let path = folder.join("kernel.json");
+        let text = fs::read(&path).map_err(KernelError::io("read", &path))?;
+        serde_json::from_slice(&text).map_err(|error| KernelError::io("read", &path)(error.into()))
+    }
+}
+
 impl KernelError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
@@ -191,8 +221,8 @@ impl Fault for KernelError {
     fn blame(&self) -> Blame {
         match self {
             Self::Yaml(_) | Self::Checksum { .. } | Self::ConfigLost { .. } => Blame::Scenario,
-            Self::NotAKernel { .. } => Blame::Usage,
-            Self::MissingTools { .. } | Self::Io { .. } => Blame::Infra,
+            Self::NotAKernel { .. } | Self::NoDwarf { .. } => Blame::Usage,
+            Self::MissingTools { .. } | Self::OtherDwarf { .. } | Self::Io { .. } => Blame::Infra,
             Self::Download { source, .. } => source.blame(),
             Self::Step { source, .. } => source.blame(),
             Self::Cache(source) => source.blame(),
@@ -207,6 +237,12 @@ impl Fault for KernelError {
             Self::ConfigLost { .. } => {
                 Some("add what the symbol depends on, or put \"# optional: why\" above its line".into())
             }
+            Self::NoDwarf { .. } => {
+                Some("name its -dbg package as `dbg` of its source in images/kernels.yaml".into())
+            }
+            Self::OtherDwarf { .. } => Some(
+                "remove both of them from the cache; `kshot provision` gets what belongs together".into(),
+            ),
             Self::Yaml(fault) => fault.hint().map(Into::into),
             Self::Cache(source) => source.hint(),
             Self::Slot(source) => source.hint(),
@@ -222,7 +258,11 @@ impl Kernel {
     /// [`KernelError::Io`] for a fragment, patch or source tree that cannot be read.
     pub fn find(entry: &KernelEntry, images: &Images, cache: &Cache) -> Result<Option<Self>, KernelError> {
         let Some(folder) = cache.find("kernels", &source::key(entry, images)?) else { return Ok(None) };
-        Self::in_folder(entry, &folder).map(Some)
+        let mut kernel = Self::in_folder(entry, &folder)?;
+        if kernel.dwarf.is_none() {
+            kernel.dwarf = dwarf::find(entry, &kernel, images, cache)?;
+        }
+        Ok(Some(kernel))
     }
 
     /// A kernel of the user's own: an ELF `vmlinux`, with DWARF or without. `lib/modules/<release>` and
@@ -242,14 +282,15 @@ impl Kernel {
         })?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         let modules = folder.join("lib/modules").join(&release).join("modules.dep").is_file();
+        let modules = modules.then(|| folder.to_owned());
         let config = folder.join(".config");
         Ok(Self {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             arch: image.arch,
             release,
             sha256: cache::sha256_file(&path)?,
-            dwarf: image.dwarf.then(|| path.clone()),
-            modules: modules.then(|| folder.to_owned()),
+            dwarf: image.dwarf.then(|| Dwarf::of(path.clone(), modules.as_deref())),
+            modules,
             config: config.is_file().then_some(config),
             catalogued: false,
             lost: Vec::new(),
@@ -258,10 +299,7 @@ impl Kernel {
     }
 
     fn in_folder(entry: &KernelEntry, folder: &Path) -> Result<Self, KernelError> {
-        let path = folder.join("kernel.json");
-        let text = fs::read(&path).map_err(KernelError::io("read", &path))?;
-        let facts: Facts =
-            serde_json::from_slice(&text).map_err(|error| KernelError::io("read", &path)(error.into()))?;
+        let facts = Facts::read(folder)?;
         let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
         Ok(Self {
             name: entry.name.clone(),
@@ -269,7 +307,7 @@ impl Kernel {
             release: facts.release,
             boot: folder.join("vmlinux"),
             sha256: facts.sha256,
-            dwarf: file("vmlinux.debug"),
+            dwarf: file("vmlinux.debug").map(|vmlinux| Dwarf::of(vmlinux, None)),
             modules: file("modules"),
             config: file("config"),
             catalogued: true,

@@ -21,7 +21,7 @@ pub(crate) fn closure<'a>(modules_dep: &'a str, wanted: &[String]) -> Vec<&'a st
 }
 
 /// `kernel/drivers/char/hw_random/virtio-rng.ko.xz` is `virtio_rng`.
-fn module_name(path: &str) -> String {
+pub(super) fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
 }

@@ -62,15 +62,6 @@ pub(super) fn unpack(
     })?;
     fs::remove_dir_all(&unpacked).map_err(KernelError::io("remove", &unpacked))?;
 
-    if let Some(dbg) = &package.dbg {
-        let wanted = Wanted { package: dbg, ..wanted };
-        let deb = deb_file(&wanted.fetch(cache, progress).map_err(download)?)?;
-        task.at(0, "debug symbols");
-        let member = format!("./usr/lib/debug/boot/vmlinux-{release}");
-        let unpack = cmd!("dpkg-deb", "--fsys-tarfile", &deb)
-            .pipe(cmd!("tar", "-xO", &member).stdout_path(folder.join("vmlinux.debug")));
-        log.run("unpacking the debug symbols", &unpack).map_err(&step)?;
-    }
     Ok(Made { release, version: version_of(&deb), lost: Vec::new() })
 }
 

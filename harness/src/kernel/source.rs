@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use duct::cmd;
 
 use super::apt::{Kind, Wanted};
-use super::catalogue::{DebianOrig, DebianPackage, Images, KernelEntry, Source};
+use super::catalogue::{DebianBinary, DebianOrig, DebianPackage, Images, KernelEntry, Source};
 use super::process::{Log, find_tool};
 use super::{KernelError, RECIPE, prebuilt};
 use crate::cache::{self, Cache};
@@ -17,9 +17,15 @@ use crate::progress::Progress;
 /// # Errors
 /// [`KernelError::Io`] for a fragment, patch or source tree that cannot be read.
 pub(super) fn key(entry: &KernelEntry, images: &Images) -> Result<String, KernelError> {
+    // The DWARF of a prebuilt kernel is an entry of its own.
+    let source = match &entry.source {
+        Source::DebianPackage(package) => {
+            Source::DebianPackage(DebianBinary { dbg: None, ..package.clone() })
+        }
+        source => source.clone(),
+    };
     // The Debug text of a source is its every field, which is what identifies it.
-    let mut parts =
-        vec![RECIPE.into(), entry.arch.row().name.into(), format!("{:?}", entry.source).into_bytes()];
+    let mut parts = vec![RECIPE.into(), entry.arch.row().name.into(), format!("{source:?}").into_bytes()];
     match &entry.source {
         Source::DebianPackage(_) => parts.push(images.guest_modules()?.join(" ").into_bytes()),
         Source::Directory(directory) => parts.push(state_of_tree(&images.resolve(&directory.path))?),
@@ -298,6 +304,23 @@ mod tests {
     fn a_folder_stands_for_its_patches_in_the_order_of_their_names() {
         let patches = patches_of(&["0002-b.patch", "README.md", "0001-a.patch"]).unwrap();
         assert_eq!(patches, ["series/0001-a.patch", "series/0002-b.patch", "last.patch"]);
+    }
+
+    #[test]
+    fn where_its_dwarf_is_does_not_make_it_another_kernel() {
+        let root = tempfile::tempdir().unwrap();
+        let images = Images::at(root.path());
+        fs::create_dir_all(images.guest_dir()).unwrap();
+        fs::write(images.guest_dir().join("modules"), "tun\n").unwrap();
+        let key_of = |more: &str| {
+            let package = format!("debian-package: {{ package: linux-image-1, suite: bookworm{more} }}");
+            let entry = format!("- {{ name: a, arch: mips64el, source: {{ {package} }} }}");
+            fs::write(images.kernels_yaml(), entry).unwrap();
+            let catalogue = Catalogue::load(&images.kernels_yaml()).unwrap();
+            key(catalogue.get("a").unwrap(), &images).unwrap()
+        };
+        assert_eq!(key_of(""), key_of(", dbg: linux-image-1-dbg"));
+        assert_ne!(key_of(""), key_of(", version: 1-1"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::catalogue::{Images, KernelEntry};
 use super::tools::missing_to_build;
-use super::{Kernel, KernelError, Made, build, finish, source};
+use super::{Dwarf, Kernel, KernelError, Made, build, finish, source};
 use crate::cache::{Cache, Entry};
 use crate::progress::Progress;
 
@@ -81,7 +81,7 @@ impl Workshop {
         let mut kernel = Kernel::from_file(&into.join("vmlinux"))?;
         let dwarf = into.join("vmlinux.debug");
         (kernel.name, kernel.lost) = (entry.name.clone(), made.lost);
-        kernel.dwarf = dwarf.exists().then_some(dwarf);
+        kernel.dwarf = dwarf.exists().then(|| Dwarf::of(dwarf, None));
         Ok(kernel)
     }
 

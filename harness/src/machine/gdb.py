@@ -3,7 +3,8 @@
 # gdb runs this with `-nx -batch -x`. The first line of standard input says what is wanted, as JSON:
 #
 #   {"function": "register_netdevice", "hits": 100, "vmlinux": PATH, "socket": PATH, "stacks": PATH,
-#    "index": PATH, "task": "*((struct thread_info *)$gp)->task", "tracer": null}
+#    "modules": [{"path": PATH, "sections": {".text": "0xffffffffc0168000"}}], "index": PATH,
+#    "task": {"register": "gp", "structure": "struct thread_info", "field": "task"}, "tracer": null}
 #
 # Anything more on it, or its end, ends this. On standard output it says how far it is, a line of JSON each:
 # `armed`; then `done`, or `failed` with what failed and why. The stacks go to the file `stacks`, a line of JSON
@@ -119,9 +120,9 @@ def describe(frame):
 
 
 def stack(task, frame):
-    """The stack of the task that runs from a frame on, innermost first, and why it ends. `task` is gdb's expression
-    for it."""
-    task = gdb.parse_and_eval(task)
+    """The stack of the task that runs from a frame on, innermost first, and why it ends. `task` is where it is."""
+    holder = frame.read_register(task["register"]).cast(gdb.lookup_type(task["structure"]).pointer())
+    task = holder[task["field"]].dereference()
     frames, end = [], None
     while frame is not None and len(frames) < DEEPEST_STACK:
         frames.append(describe(frame))
@@ -228,6 +229,9 @@ def main():
     ):
         gdb.execute(f"set {setting}")
     gdb.execute("file " + escaped(wanted["vmlinux"]))
+    for module in wanted["modules"]:
+        sections = " ".join(f"-s {name} {start}" for name, start in module["sections"].items())
+        gdb.execute(f"add-symbol-file {escaped(module['path'])} {sections}")
     expected = banner()
     gdb.execute("target remote " + wanted["socket"])
     # The guest stands from here on; whatever happens, it has to go on.

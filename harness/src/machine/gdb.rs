@@ -1,6 +1,7 @@
 //! gdb outside of the guest: it breaks at a function, unwinds with the kernel's DWARF, and lets the guest go on.
 //! What it does is `gdb.py`; this starts it, hears how far it is, and ends it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use super::process::{self, PROGRAM_NOT_FOUND, Process, Start};
 use super::{Death, Machine, Vitals, spec};
 use crate::deadline::{Deadline, TimedOut, Turn};
 use crate::fault::{Blame, Fault};
+use crate::kernel::Module;
 
 /// Debian's package of the same name holds it.
 const PROGRAM: &str = "gdb-multiarch";
@@ -42,6 +44,8 @@ pub struct Watch<'a> {
     pub traced: bool,
     /// The booted kernel's `vmlinux` with DWARF.
     pub vmlinux: &'a Path,
+    /// Its modules with DWARF, where the guest has them.
+    pub modules: &'a [Module],
     /// The new file for the stacks, JSON lines as [`crate::stack::gdb_json`] reads them.
     pub stacks: &'a Path,
     /// The file for what gdb says to people.
@@ -136,14 +140,21 @@ impl Machine {
         let log = File::options().create(true).truncate(true).read(true).write(true).open(watch.log);
         let log = log.map_err(|source| GdbError::Write { path: watch.log.into(), source })?;
         let debugger = Debugger::start(self.folder.path(), log, self.vitals().clone())?;
+        let modules = watch.modules.iter().map(|module| {
+            let sections: BTreeMap<&str, String> =
+                module.sections.iter().map(|(name, at)| (name.as_str(), format!("{at:#x}"))).collect();
+            json!({ "path": module.path, "sections": sections })
+        });
+        let modules: Vec<_> = modules.collect();
         let request = json!({
             "function": watch.function,
             "hits": watch.hits,
             "vmlinux": watch.vmlinux,
+            "modules": modules,
             "socket": spec::GDB,
             "stacks": watch.stacks,
             "index": watch.index,
-            "task": self.qemu.arch.row().gdb_task,
+            "task": self.qemu.arch.row().task,
             "tracer": watch.traced.then(|| {
                 let row = self.qemu.arch.row();
                 json!({ "registers": row.registers, "stack": row.kernel_stack })

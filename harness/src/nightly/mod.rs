@@ -210,8 +210,11 @@ fn waiting(desk: &Desk<'_>, history: &History, night: &Night) -> Result<Vec<Wait
 /// What a pair's verdict rests on beside the kernel: the scenario's text and its snapshots.
 fn inputs(workspace: &Workspace, scenario: &Scenario, kernel: &str) -> Result<String, NightlyError> {
     let mut files = vec![workspace.scenarios().join(format!("{}.yaml", scenario.id))];
-    let place = |probe: &str| Place::new(&workspace.snapshots(), &scenario.id, kernel, probe).file();
-    files.extend(scenario.probes.iter().map(|probe| place(&probe.name)));
+    let places = scenario.probes.iter().flat_map(|probe| {
+        let place = Place::new(&workspace.snapshots(), &scenario.id, kernel, &probe.name);
+        [place.clone(), place.without_truth()]
+    });
+    files.extend(places.map(|place| place.file()));
     let mut parts = Vec::new();
     for path in files {
         match std::fs::read(&path) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use object::ReadCache;
 
 use super::{Asker, COMMAND_LIMIT, Capture, Format, GDB_STACKS, Outside, ProbeError};
-use crate::kernel::{build_id, build_id_of_notes};
+use crate::kernel::{Loaded, build_id, build_id_of_notes};
 use crate::machine::{Debugger, GdbError, Watch};
 use crate::session::Guest;
 
@@ -28,7 +28,7 @@ impl Truth {
         (function, hits, traced): (&str, u32, bool),
         outside: &Outside<'_>,
     ) -> Result<Self, ProbeError<G::Error>> {
-        let vmlinux = outside.vmlinux;
+        let Loaded { vmlinux, modules } = outside.loaded;
         let answer = asker.guest.run(&format!("cat {NOTES}"), COMMAND_LIMIT).map_err(ProbeError::Guest)?;
         // Old kernels show no notes; gdb compares the banners in any case.
         let notes = if answer.status == 0 { answer.text } else { Vec::new() };
@@ -41,7 +41,7 @@ impl Truth {
         let (stacks, log) =
             (folder.join(format!("{stem}.{GDB_STACKS}")), folder.join(format!("{stem}.gdb-log.txt")));
         let index = outside.index;
-        let watch = Watch { function, hits, traced, vmlinux, stacks: &stacks, log: &log, index };
+        let watch = Watch { function, hits, traced, vmlinux, modules, stacks: &stacks, log: &log, index };
         let debugger = outside.machine.watch(&watch)?;
         Ok(Self { debugger, stacks, log })
     }

@@ -16,7 +16,7 @@ use gdb::Truth;
 use kprobe::Kprobe;
 use perf::Recording;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Loaded};
 use crate::machine::{GdbError, Machine};
 use crate::scenario::{ProbeKind, ProbeSpec};
 use crate::session::Guest;
@@ -77,8 +77,8 @@ enum Mechanism {
 pub struct Outside<'a> {
     /// The machine, booted with [`crate::machine::MachineSpec::gdb`].
     pub machine: &'a Machine,
-    /// The `vmlinux` with DWARF of the kernel that runs.
-    pub vmlinux: &'a Path,
+    /// The DWARF of the kernel that runs, and where it is.
+    pub loaded: &'a Loaded,
     /// The run folder.
     pub folder: &'a Path,
     /// The folder where gdb keeps its indices of DWARF.

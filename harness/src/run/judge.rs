@@ -13,7 +13,7 @@ use crate::document::{ConsoleEvent, Document, ProbeResult, Word};
 use crate::kernel::Kernel;
 use crate::probe::{self, Capture, Format};
 use crate::results::{Recorded, probe_results};
-use crate::scenario::{ProbeKind, Scenario};
+use crate::scenario::{ProbeKind, ProbeSpec, Scenario};
 use crate::stack::{Parsed, ftrace_text, gdb_json, perf_script};
 use crate::verdict::{self, Evidence, Verdict};
 
@@ -61,7 +61,11 @@ pub fn again(
     }
     let captures: Vec<Capture> =
         scenario.probes.iter().flat_map(|spec| probe::captures(spec, folder)).collect();
-    let judged = judge(scenario, kernel, &captures, &document.console, snapshots)?;
+    let absent = |spec: &ProbeSpec| {
+        document.probes.iter().find(|probe| probe.name == spec.name).and_then(|probe| probe.absent.clone())
+    };
+    let absent: Vec<_> = scenario.probes.iter().map(absent).collect();
+    let judged = judge((scenario, &absent), kernel, &captures, &document.console, snapshots)?;
     Ok(Document {
         verdict: judged.verdict.word,
         why: judged.verdict.why,
@@ -70,9 +74,10 @@ pub fn again(
     })
 }
 
-/// Judges captures: parse, normalise, measure, compare, fold.
+/// Judges captures: parse, normalise, measure, compare, fold. `absent` says of each probe why it was left
+/// out, where it was.
 pub(super) fn judge(
-    scenario: &Scenario,
+    (scenario, absent): (&Scenario, &[Option<String>]),
     kernel: &Kernel,
     captures: &[Capture],
     console: &[ConsoleEvent],
@@ -89,15 +94,15 @@ pub(super) fn judge(
         recorded.push(Recorded { name: probe.name.clone(), kind: probe.kind.word().into(), parsed });
     }
     let mut probes = probe_results(&recorded, kernel.arch.row());
-    for (result, spec) in probes.iter_mut().zip(&scenario.probes) {
-        result.absent = probe::absence(&spec.kind, kernel);
+    for (result, why) in probes.iter_mut().zip(absent) {
+        result.absent.clone_from(why);
     }
     let comparisons = probes
         .iter()
         // A kernel of the user's own is judged by the claims alone.
         .filter(|probe| probe.absent.is_none() && kernel.catalogued)
         .map(|probe| {
-            let place = Place::new(snapshots, &scenario.id, &kernel.name, &probe.name);
+            let place = Place::new(snapshots, &scenario.id, &kernel.name, &probe.name).of_run(&probes);
             Ok((probe.name.clone(), baseline::compare(&place, &baseline::text(probe))?))
         })
         .collect::<Result<Vec<_>, RunError>>()?;

@@ -1,6 +1,5 @@
 //! The upper half of the walk: boot, arm, replay, collect. Everything it gets goes to the run folder raw.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::RunError;
@@ -9,7 +8,7 @@ use crate::artifacts::RunFolder;
 use crate::cache::Cache;
 use crate::document::{ConsoleEvent, Start, Timings};
 use crate::image::{self, Keys, Userland};
-use crate::kernel::Kernel;
+use crate::kernel::{Dwarf, Kernel, LIST_SECTIONS, Loaded, SECTIONS};
 use crate::machine::{Machine, MachineSpec, Memory, printable};
 use crate::probe::{self, Armed, Capture, Outside, ProbeError};
 use crate::progress::Progress;
@@ -22,6 +21,8 @@ use crate::workspace::Workspace;
 pub const ASKED: &str = "guest.jsonl";
 /// Where gdb keeps its indices of DWARF, in the cache.
 const GDB_INDEX: &str = "gdb-index/all";
+/// For the list of the modules' sections: some hundred lines.
+const LIST_LIMIT: Duration = Duration::from_secs(60);
 /// How many lines of a failed step's output are quoted.
 const TAIL_LINES: usize = 10;
 
@@ -34,7 +35,7 @@ pub(crate) struct Prepared {
     pub(super) state_key: String,
     /// The probes that this kernel allows.
     probes: Vec<ProbeSpec>,
-    dwarf: Option<PathBuf>,
+    dwarf: Option<Dwarf>,
 }
 
 /// What a run brought home, however far it came.
@@ -182,10 +183,26 @@ fn arm(
     session: &mut impl Guest<Error = SessionError>,
     folder: &RunFolder,
 ) -> Result<Vec<Armed>, RunError> {
-    let vmlinux = prepared.dwarf.as_deref();
     let index = prepared.cache.root().join(GDB_INDEX);
-    let outside = vmlinux.map(|vmlinux| Outside { machine, vmlinux, folder: folder.path(), index: &index });
+    let loaded = prepared.dwarf.as_ref().map(|dwarf| loaded(dwarf, session, folder)).transpose()?;
+    let outside =
+        loaded.as_ref().map(|loaded| Outside { machine, loaded, folder: folder.path(), index: &index });
     prepared.probes.iter().map(|probe| Ok(probe::arm(probe, session, outside)?)).collect()
+}
+
+/// Where the guest has what has DWARF; the list of its modules' sections goes to the run folder.
+fn loaded(
+    dwarf: &Dwarf,
+    session: &mut impl Guest<Error = SessionError>,
+    folder: &RunFolder,
+) -> Result<Loaded, RunError> {
+    if dwarf.modules.is_empty() {
+        return Ok(Loaded::new(dwarf, b""));
+    }
+    // It ends with a fault where there are none.
+    let listed = session.run(LIST_SECTIONS, LIST_LIMIT)?.text;
+    folder.write(SECTIONS, &listed)?;
+    Ok(Loaded::new(dwarf, &listed))
 }
 
 fn run_step(number: usize, step: &Step, session: &mut Noted, folder: &RunFolder) -> Result<(), RunError> {

@@ -1,5 +1,6 @@
-//! DWARF in parts: of `.debug_info`, by far the largest section, only the compilation units that hold certain
-//! addresses, found by `.debug_aranges` (DWARF 5, section 6.1.2).
+//! DWARF in parts: of the `.debug_info` of a kernel, by far the largest section, only the compilation units that
+//! hold certain addresses, found by `.debug_aranges` (DWARF 5, section 6.1.2). That of a module is small, but has to
+//! be relocated: a module is linked when it is loaded.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -7,7 +8,12 @@ use std::rc::Rc;
 use addr2line::Context;
 use gimli::{DebugAranges, EndianRcSlice, EndianSlice, RunTimeEndian, SectionId};
 use object::read::ReadRef;
-use object::{CompressionFormat, Object, ObjectSection};
+use object::{
+    CompressionFormat, Object, ObjectKind, ObjectSection, ObjectSymbol, Relocation, RelocationKind,
+    RelocationTarget,
+};
+
+use super::bases::Bases;
 
 pub(super) type Reader = EndianRcSlice<RunTimeEndian>;
 
@@ -15,6 +21,8 @@ pub(super) type Reader = EndianRcSlice<RunTimeEndian>;
 pub(super) enum Fault {
     Elf(object::Error),
     Dwarf(gimli::Error),
+    /// What the relocation is.
+    Relocation(String),
 }
 
 impl From<object::Error> for Fault {
@@ -34,9 +42,10 @@ impl From<gimli::Error> for Fault {
 pub(super) fn of<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bytes: R,
+    bases: &Bases,
     addresses: &[u64],
 ) -> Result<Context<Reader>, Fault> {
-    let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
+    let endian = endian(file);
     let load = |id: SectionId| -> Result<Reader, Fault> {
         let part = match id {
             SectionId::DebugInfo => units(file, bytes, endian, addresses)?,
@@ -46,7 +55,7 @@ pub(super) fn of<'data, R: ReadRef<'data>>(
         };
         let data = match part {
             Some(part) => Cow::Owned(part),
-            None => section(file, id)?,
+            None => section(file, bases, id)?,
         };
         Ok(EndianRcSlice::new(Rc::from(&*data), endian))
     };
@@ -62,7 +71,10 @@ fn units<'data, R: ReadRef<'data>>(
     endian: RunTimeEndian,
     addresses: &[u64],
 ) -> Result<Option<Vec<u8>>, Fault> {
-    let aranges = section(file, SectionId::DebugAranges)?;
+    if file.kind() == ObjectKind::Relocatable {
+        return Ok(None);
+    }
+    let aranges = section(file, &Bases::linked(), SectionId::DebugAranges)?;
     let Some(info) = file.section_by_name(SectionId::DebugInfo.name()) else { return Ok(None) };
     let place = info.compressed_file_range()?;
     if aranges.is_empty() || place.format != CompressionFormat::None {
@@ -94,10 +106,59 @@ fn units<'data, R: ReadRef<'data>>(
     Ok(Some(wanted))
 }
 
+/// The byte order of a file.
+pub(super) fn endian<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> RunTimeEndian {
+    if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big }
+}
+
+/// A section of DWARF, its relocations applied; empty where there is none.
 pub(super) fn section<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
+    bases: &Bases,
     id: SectionId,
-) -> Result<Cow<'data, [u8]>, object::Error> {
-    let section = file.section_by_name(id.name());
-    Ok(section.map(|section| section.uncompressed_data()).transpose()?.unwrap_or(Cow::Borrowed(&[])))
+) -> Result<Cow<'data, [u8]>, Fault> {
+    let Some(section) = file.section_by_name(id.name()) else { return Ok(Cow::Borrowed(&[])) };
+    let data = section.uncompressed_data()?;
+    // What is linked may still tell of its relocations.
+    if file.kind() != ObjectKind::Relocatable {
+        return Ok(data);
+    }
+    let mut data = data.into_owned();
+    for (offset, relocation) in section.relocations() {
+        relocate(file, bases, &mut data, offset, &relocation)?;
+    }
+    Ok(Cow::Owned(data))
+}
+
+/// Puts an address, or an offset into a section of DWARF, where `relocation` wants it. What leads to a section that
+/// is not loaded, or to another file, becomes an offset from 0: nothing is looked up there.
+fn relocate<'data, R: ReadRef<'data>>(
+    file: &object::File<'data, R>,
+    bases: &Bases,
+    data: &mut [u8],
+    offset: u64,
+    relocation: &Relocation,
+) -> Result<(), Fault> {
+    let unknown = || Fault::Relocation(format!("{relocation:?}"));
+    let target = match (relocation.kind(), relocation.target()) {
+        (RelocationKind::None, _) => return Ok(()),
+        // No 64-bit architecture leaves a part of the sum in the section itself.
+        _ if relocation.has_implicit_addend() => return Err(unknown()),
+        (RelocationKind::Absolute, RelocationTarget::Symbol(index)) => {
+            let symbol = file.symbol_by_index(index)?;
+            bases.at(symbol.section_index()).unwrap_or_default().wrapping_add(symbol.address())
+        }
+        _ => return Err(unknown()),
+    };
+    let size = usize::from(relocation.size() / 8);
+    let start = usize::try_from(offset).map_err(|_| unknown())?;
+    let end = start.checked_add(size).filter(|_| size == 4 || size == 8).ok_or_else(unknown)?;
+    let place = data.get_mut(start..end).ok_or_else(unknown)?;
+    let value = target.wrapping_add_signed(relocation.addend());
+    // Of an offset in 32 bits the upper half is 0.
+    match file.is_little_endian() {
+        true => place.copy_from_slice(&value.to_le_bytes()[..size]),
+        false => place.copy_from_slice(&value.to_be_bytes()[8 - size..]),
+    }
+    Ok(())
 }

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -12,22 +11,23 @@ use gimli::{
     RegisterRule, RunTimeEndian, SectionId, UnwindContext, UnwindSection,
 };
 
-use object::{Object, ReadCache};
-
+use super::bases::Bases;
 use super::dwarf::{self, Reader};
-use super::{Function, SymbolsError, function_at, functions, named};
+use super::{Function, SymbolsError, function_at, functions, named, open};
 use crate::arch::ArchRow;
+use crate::kernel::{Loaded, Module};
 use crate::stack::gdb_raw::Raw;
 use crate::stack::{DEEPEST_STACK, Frame, in_kernel};
 
 /// DWARF's numbers below this one are general registers, on every architecture of Linux.
 const REGISTERS: usize = 66;
 
-/// The call frame information of one kernel.
+/// The call frame information of one kernel and its modules.
 pub struct Unwinder {
-    section: DebugFrame<Reader>,
-    /// Of each function, by address.
-    rules: Vec<FrameDescriptionEntry<Reader>>,
+    /// Of each file.
+    sections: Vec<DebugFrame<Reader>>,
+    /// Of each function, by address: the number of its section, and its rules.
+    rules: Vec<(usize, FrameDescriptionEntry<Reader>)>,
     /// By start.
     functions: Vec<Function>,
     /// Where functions start, by any of their names.
@@ -52,27 +52,44 @@ impl std::fmt::Debug for Unwinder {
 }
 
 impl Unwinder {
-    /// Reads a `vmlinux`: its symbols and its `.debug_frame`.
+    /// Reads the symbols and the `.debug_frame` of a kernel and of its modules.
     ///
     /// # Errors
     /// See [`SymbolsError`].
-    pub fn read(vmlinux: &Path) -> Result<Self, SymbolsError> {
-        let path = || vmlinux.to_owned();
-        let file = File::open(vmlinux).map_err(|source| SymbolsError::Unreadable { path: path(), source })?;
-        let cache = ReadCache::new(file);
-        let elf = |source| SymbolsError::Elf { path: path(), source };
-        let file = object::File::parse(&cache).map_err(elf)?;
-        let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
-        let section = dwarf::section(&file, SectionId::DebugFrame).map_err(elf)?;
-        let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), endian));
-        section.set_address_size(8);
-        let rules = rules(&section).map_err(|source| SymbolsError::Dwarf { path: path(), source })?;
-        let mut starts: HashMap<String, Vec<u64>> = HashMap::new();
-        for (start, _, name) in named(&file) {
-            starts.entry(name).or_default().push(start);
+    pub fn read(loaded: &Loaded) -> Result<Self, SymbolsError> {
+        let mut all = Self {
+            sections: Vec::new(),
+            rules: Vec::new(),
+            functions: Vec::new(),
+            starts: HashMap::new(),
+            context: RefCell::default(),
+            endian: RunTimeEndian::default(),
+        };
+        all.add(&loaded.vmlinux, None)?;
+        for module in &loaded.modules {
+            all.add(&module.path, Some(module))?;
         }
-        let functions = functions(&file);
-        Ok(Self { section, rules, functions, starts, context: RefCell::default(), endian })
+        all.rules.sort_by_key(|(_, rules)| rules.initial_address());
+        all.functions.sort_by_key(|(start, ..)| *start);
+        Ok(all)
+    }
+
+    fn add(&mut self, path: &Path, module: Option<&Module>) -> Result<(), SymbolsError> {
+        let cache = open(path)?;
+        let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
+        let bases = module.map_or_else(Bases::linked, |module| Bases::of_module(&file, module));
+        self.endian = dwarf::endian(&file);
+        let section = dwarf::section(&file, &bases, SectionId::DebugFrame).map_err(SymbolsError::of(path))?;
+        let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), self.endian));
+        section.set_address_size(8);
+        let rules = rules(&section).map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
+        self.rules.extend(rules.into_iter().map(|rules| (self.sections.len(), rules)));
+        self.sections.push(section);
+        for (start, _, name) in named(&file, &bases) {
+            self.starts.entry(name).or_default().push(start);
+        }
+        self.functions.extend(functions(&file, &bases));
+        Ok(())
     }
 
     /// Whether a frame is in a function of that name, which may be one of several names, or one of several functions.
@@ -141,11 +158,14 @@ impl Unwinder {
     /// The frame that called this one; `None` where that cannot be told.
     fn caller(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
         let address = if place.returns { place.pc.wrapping_sub(1) } else { place.pc };
-        let after = self.rules.partition_point(|function| function.initial_address() <= address);
-        let function = self.rules.get(after.checked_sub(1)?).filter(|one| one.contains(address))?;
+        let after = self.rules.partition_point(|(_, function)| function.initial_address() <= address);
+        let (section, function) = self.rules.get(after.checked_sub(1)?)?;
+        let function = Some(function).filter(|one| one.contains(address))?;
         let mut context = self.context.borrow_mut();
         let bases = BaseAddresses::default();
-        let rules = function.unwind_info_for_address(&self.section, &bases, &mut context, address).ok()?;
+        let rules = function
+            .unwind_info_for_address(self.sections.get(*section)?, &bases, &mut context, address)
+            .ok()?;
         let CfaRule::RegisterAndOffset { register, offset } = rules.cfa() else { return None };
         let cfa = place.register(*register)?.wrapping_add_signed(*offset);
 
@@ -188,7 +208,7 @@ impl Place {
     }
 }
 
-/// Those of each function, by address.
+/// Those of each function.
 fn rules(section: &DebugFrame<Reader>) -> gimli::Result<Vec<FrameDescriptionEntry<Reader>>> {
     let (bases, mut rules) = (BaseAddresses::default(), Vec::new());
     let mut entries = section.entries(&bases);
@@ -197,6 +217,5 @@ fn rules(section: &DebugFrame<Reader>) -> gimli::Result<Vec<FrameDescriptionEntr
             rules.push(partial.parse(DebugFrame::cie_from_offset)?);
         }
     }
-    rules.sort_by_key(FrameDescriptionEntry::initial_address);
     Ok(rules)
 }

@@ -118,7 +118,8 @@ fn holds(workspace: &Workspace, scenario: &Scenario, kernel: &Kernel) -> Result<
         qemu: document.qemu.clone(),
     };
     for probe in document.probes.iter().filter(|probe| probe.absent.is_none()) {
-        let place = Place::new(&workspace.snapshots(), &scenario.id, &kernel.name, &probe.name);
+        let place = Place::new(&workspace.snapshots(), &scenario.id, &kernel.name, &probe.name)
+            .of_run(&document.probes);
         // insta panics on a difference once it has written it down; every probe gets its turn.
         drop(panic::catch_unwind(|| baseline::propose(&place, &info, &baseline::text(probe))));
     }

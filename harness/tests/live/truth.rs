@@ -85,7 +85,7 @@ fn another_build(kernel: &Kernel) {
     {
         symlink(entry.path(), ours.join("kshot").join(entry.file_name())).unwrap();
     }
-    let dwarf = kernel.dwarf.as_ref().unwrap();
+    let dwarf = &kernel.dwarf.as_ref().unwrap().vmlinux;
     for entry in fs::read_dir(theirs).unwrap().map(Result::unwrap).filter(|entry| entry.path() != *dwarf) {
         symlink(entry.path(), folder.join(entry.file_name())).unwrap();
     }

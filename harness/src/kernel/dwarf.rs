@@ -1,0 +1,186 @@
+//! The DWARF of a kernel: kept of what is built here, out of Debian's `-dbg` package for a prebuilt one. That
+//! package unpacks to gigabytes, of which the guest needs a few files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use duct::{Expression, cmd};
+
+use super::apt::Wanted;
+use super::catalogue::{DebianBinary, HasDwarf, Images, KernelEntry, Source};
+use super::modules::module_name;
+use super::process::Log;
+use super::source::deb_file;
+use super::{Facts, Kernel, KernelError, build_id, elf, prebuilt, provision};
+use crate::cache::{self, Cache, Draft, Entry};
+use crate::progress::Progress;
+
+/// The kind of the cache's entries.
+const DWARF: &str = "dwarf";
+/// Grows when an entry is made in another way from the same inputs.
+const RECIPE: &str = "1";
+/// The kernel with DWARF in an entry; its modules lie in `lib/modules/<release>` beside it.
+const VMLINUX: &str = "vmlinux";
+
+/// The DWARF of a kernel. All paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dwarf {
+    /// The `vmlinux` that boots, with DWARF.
+    pub vmlinux: PathBuf,
+    /// Its modules, by the names that they have when they are loaded (`virtio_net`).
+    pub modules: BTreeMap<String, PathBuf>,
+}
+
+impl Dwarf {
+    /// What `vmlinux` and, where it has modules, the files below `modules`/lib/modules hold.
+    pub(super) fn of(vmlinux: PathBuf, modules: Option<&Path>) -> Self {
+        let modules = modules.map(|root| modules_below(&root.join("lib/modules"))).unwrap_or_default();
+        Self { vmlinux, modules }
+    }
+}
+
+/// The DWARF of a prebuilt kernel, if it was provisioned before.
+///
+/// # Errors
+/// [`KernelError::Io`].
+pub(super) fn find(
+    entry: &KernelEntry,
+    kernel: &Kernel,
+    images: &Images,
+    cache: &Cache,
+) -> Result<Option<Dwarf>, KernelError> {
+    let Some((_, dbg)) = dbg(entry) else { return Ok(None) };
+    let folder = cache.find(DWARF, &key(kernel, dbg, images)?);
+    Ok(folder.map(|folder| Dwarf::of(folder.join(VMLINUX), Some(&folder))))
+}
+
+/// The kernel of a catalogue entry with its DWARF, each downloaded unless that was done before.
+///
+/// # Errors
+/// [`KernelError::NoDwarf`] where the catalogue names nothing that holds it; others of [`KernelError`].
+pub fn provision_dwarf(
+    entry: &KernelEntry,
+    images: &Images,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<Kernel, KernelError> {
+    let dbg = dbg(entry);
+    if dbg.is_none() && entry.has_dwarf() != HasDwarf::Always {
+        return Err(KernelError::NoDwarf { kernel: entry.name.clone() });
+    }
+    let kernel = provision(entry, images, cache, progress)?;
+    let Some((package, dbg)) = dbg.filter(|_| kernel.dwarf.is_none()) else { return Ok(kernel) };
+    let waiting = || progress.note(&format!("waiting for another kshot to provision {dbg}"));
+    let folder = match cache.entry(DWARF, &key(&kernel, dbg, images)?, waiting)? {
+        Entry::Ready(folder) => folder,
+        Entry::Draft(draft) => {
+            // Of the same version, whichever the archive has by now.
+            let facts = Facts::read(kernel.boot.parent().unwrap_or(Path::new("/")))?;
+            let version = facts.version.as_deref();
+            let wanted = Wanted { package: dbg, version, ..prebuilt::wanted(entry, package) };
+            unpack(entry, &kernel, &wanted, cache, progress, draft)?
+        }
+    };
+    Ok(Kernel { dwarf: Some(Dwarf::of(folder.join(VMLINUX), Some(&folder))), ..kernel })
+}
+
+fn dbg(entry: &KernelEntry) -> Option<(&DebianBinary, &str)> {
+    match &entry.source {
+        Source::DebianPackage(package) => Some((package, package.dbg.as_deref()?)),
+        _ => None,
+    }
+}
+
+/// The image says which build it is, whatever version the archive had when it was downloaded.
+fn key(kernel: &Kernel, dbg: &str, images: &Images) -> Result<String, KernelError> {
+    let modules = images.guest_modules()?.join(" ");
+    let parts = [RECIPE, &kernel.sha256, dbg, &modules].map(str::as_bytes);
+    Ok(format!("{}-{}", kernel.name, cache::key(parts)))
+}
+
+/// Fills the draft of the DWARF of `kernel` out of its `-dbg` package, as far as the guest loads it.
+fn unpack(
+    entry: &KernelEntry,
+    kernel: &Kernel,
+    wanted: &Wanted<'_>,
+    cache: &Cache,
+    progress: &Progress,
+    draft: Draft,
+) -> Result<PathBuf, KernelError> {
+    let step = KernelError::step(entry);
+    let download = |source| KernelError::Download { kernel: entry.name.clone(), source: Box::new(source) };
+    let deb = deb_file(&wanted.fetch(cache, progress).map_err(download)?)?;
+
+    let _task = progress.task(format!("unpack {}", wanted.package), 0);
+    let mut log = Log::create(cache, &format!("dwarf-{}", entry.name)).map_err(&step)?;
+    let booted = kernel.modules.as_deref().map(|root| modules_below(&root.join("lib/modules")));
+    let booted = booted.unwrap_or_default();
+    let scratch = draft.scratch()?;
+    let inside = PathBuf::from("usr/lib/debug");
+    let vmlinux = inside.join(format!("boot/vmlinux-{}", kernel.release));
+    let modules = booted.values().filter_map(|path| path.strip_prefix(kernel.modules.as_deref()?).ok());
+    let members = modules.map(|path| inside.join(path)).chain([vmlinux.clone()]);
+    log.run("unpacking the DWARF", &stream(&deb, members, scratch.path())).map_err(&step)?;
+
+    let take = |from: &Path, to: PathBuf| {
+        fs::rename(scratch.path().join(from), &to).map_err(KernelError::io("create", &to))
+    };
+    take(&vmlinux, draft.path().join(VMLINUX))?;
+    if !booted.is_empty() {
+        take(&inside.join("lib"), draft.path().join("lib"))?;
+    }
+    check(kernel, &booted, &Dwarf::of(draft.path().join(VMLINUX), Some(draft.path())))?;
+    Ok(draft.commit()?)
+}
+
+/// Unpacks of `deb` these members alone, below `into`; nothing else of it is written.
+fn stream(deb: &Path, members: impl Iterator<Item = PathBuf>, into: &Path) -> Expression {
+    let untar = ["-x", "-C"].map(Into::into).into_iter().chain([into.as_os_str().to_owned()]);
+    let members = members.map(|member| Path::new(".").join(member).into_os_string());
+    cmd!("dpkg-deb", "--fsys-tarfile", deb).pipe(cmd("tar", untar.chain(members)))
+}
+
+/// Whether it is the DWARF of what boots: by build id for the modules; for the kernel, which is compressed, by its
+/// banner. Its build id is compared with that of the guest whenever gdb attaches.
+fn check(kernel: &Kernel, booted: &BTreeMap<String, PathBuf>, dwarf: &Dwarf) -> Result<(), KernelError> {
+    let other =
+        |path: &Path, why| KernelError::OtherDwarf { kernel: kernel.name.clone(), path: path.into(), why };
+    let image = elf::read(&dwarf.vmlinux)?;
+    if image.arch != kernel.arch || image.release.as_deref() != Some(&kernel.release) || !image.dwarf {
+        let release = image.release.unwrap_or_else(|| "unknown".into());
+        let why = format!("it is of release {release} for {}, DWARF {}", image.arch, image.dwarf);
+        return Err(other(&dwarf.vmlinux, why));
+    }
+    for (name, booted) in booted {
+        let path =
+            dwarf.modules.get(name).ok_or_else(|| other(&dwarf.vmlinux, format!("it lacks {name}")))?;
+        let id = |path: &Path| {
+            let bytes = fs::read(path).map_err(KernelError::io("read", path))?;
+            build_id(&*bytes).map_err(|error| other(path, error.to_string()))
+        };
+        let (ours, theirs) = (id(path)?, id(booted)?);
+        if ours.is_none() || ours != theirs {
+            return Err(other(path, "its build id is another than that of the module that is loaded".into()));
+        }
+    }
+    Ok(())
+}
+
+/// The uncompressed modules below a folder, by their names.
+fn modules_below(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            // Not what a link leads to: `build` and `source` are links to whole trees.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "ko") {
+                found.insert(module_name(&path.to_string_lossy()), path);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,34 @@
+//! Where the sections of a file lie.
+
+use std::collections::HashMap;
+
+use object::read::ReadRef;
+use object::{File, Object, ObjectSection, SectionIndex};
+
+use crate::kernel::Module;
+
+/// Where the sections of a file are, beyond what the file says itself.
+pub(super) struct Bases(Option<HashMap<SectionIndex, u64>>);
+
+impl Bases {
+    /// Those of a module's file.
+    pub(super) fn of_module<'data, R: ReadRef<'data>>(file: &File<'data, R>, module: &Module) -> Self {
+        let base = |section: object::Section<'data, '_, R>| {
+            Some((section.index(), *module.sections.get(section.name().ok()?)?))
+        };
+        Self(Some(file.sections().filter_map(base).collect()))
+    }
+
+    /// None: a kernel is linked.
+    pub(super) fn linked() -> Self {
+        Self(None)
+    }
+
+    /// What to add to an address in this section; `None` for a section that is not loaded.
+    pub(super) fn at(&self, section: Option<SectionIndex>) -> Option<u64> {
+        match &self.0 {
+            None => Some(0),
+            Some(bases) => bases.get(&section?).copied(),
+        }
+    }
+}
