@@ -34,6 +34,8 @@ use crate::{durations, verdict};
 
 /// The file of the run folder that holds every stack decoded, where there is DWARF.
 pub(crate) const STACKS: &str = "stacks.txt";
+/// And the one that tells of each place in them which functions were inlined there.
+const PLACES: &str = "places.txt";
 
 /// What a run may be asked beyond scenario and kernel.
 #[derive(Clone, Copy, Debug)]
@@ -219,6 +221,7 @@ fn once(
         let loaded = Loaded::in_run(dwarf, folder.path());
         let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;
         folder.write(STACKS, symbols.decode(&judged.recorded).as_bytes())?;
+        folder.write(PLACES, symbols.list(&judged.recorded).as_bytes())?;
     }
     let document = Document {
         schema: SCHEMA,

@@ -6,6 +6,7 @@ mod dwarf;
 mod unwind;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
@@ -190,6 +191,23 @@ impl Symbols {
                     };
                 }
                 text.push('\n');
+            }
+        }
+        text
+    }
+
+    /// Each place of those stacks once, with what was inlined there.
+    pub fn list(&self, recorded: &[Recorded]) -> String {
+        let (mut seen, mut text) = (HashSet::new(), String::new());
+        for (stack, _) in recorded.iter().flat_map(|probe| &probe.parsed.stacks) {
+            for (depth, frame) in physical(stack) {
+                let Some(address) = frame.address.filter(|address| seen.insert((*address, depth > 0))) else {
+                    continue;
+                };
+                if let Some(place) = self.place(address, depth > 0).filter(|place| !place.lines.is_empty()) {
+                    // Writing to a string cannot fail.
+                    let _ = writeln!(text, "{}", place.listed());
+                }
             }
         }
         text
