@@ -73,7 +73,8 @@ pub(crate) fn up_to_entry<'a>(stack: &'a Stack, row: &ArchRow) -> Vec<&'a Frame>
 
 /// The frames that count: the kernel's, neither inlined nor a tracer's own.
 pub(crate) fn physical<'a>(stack: &'a Stack, row: &ArchRow) -> impl Iterator<Item = &'a Frame> {
-    stack.frames.iter().filter(|frame| frame.in_kernel() && !frame.inlined && !frame.is_one_of(row.plumbing))
+    let frames = stack.frames.iter().map(AsRef::as_ref);
+    frames.filter(|frame: &&Frame| frame.in_kernel() && !frame.inlined && !frame.is_one_of(row.plumbing))
 }
 
 /// Whether two frames are one return address.

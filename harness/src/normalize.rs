@@ -3,6 +3,8 @@
 //! A pass removes what differs between two runs of one kernel, or two builds of one source, and nothing else.
 //! Pids and times never get this far: [`Stack`] has no place for them.
 
+use std::sync::Arc;
+
 use crate::stack::{Arguments, Frame, Stack, fold_suffix};
 
 /// One step of the normalisation.
@@ -86,7 +88,7 @@ fn drop_inlined_frames(stack: &mut Stack) {
     // A broken capture may call every frame inlined: then the last is as physical as it gets.
     let all = stack.frames.iter().all(|frame| frame.inlined);
     if let Some(last) = stack.frames.last_mut().filter(|_| all) {
-        last.inlined = false;
+        Arc::make_mut(last).inlined = false;
     }
     stack.frames.retain(|frame| !frame.inlined);
 }
@@ -94,19 +96,19 @@ fn drop_inlined_frames(stack: &mut Stack) {
 fn collapse_user_frames(stack: &mut Stack) {
     stack.frames.dedup_by(|next, kept| next.user && kept.user);
     for frame in stack.frames.iter_mut().filter(|frame| frame.user) {
-        *frame = Frame { user: true, ..Frame::default() };
+        *frame = Arc::new(Frame { user: true, ..Frame::default() });
     }
 }
 
 fn fold_compiler_suffixes(stack: &mut Stack) {
-    let names = stack.frames.iter_mut().filter_map(|frame| frame.symbol.as_mut());
+    let names = stack.frames.iter_mut().map(Arc::make_mut).filter_map(|frame| frame.symbol.as_mut());
     for name in names.chain(&mut stack.function).chain([&mut stack.event]) {
         name.truncate(fold_suffix(name).len());
     }
 }
 
 fn forget_places(stack: &mut Stack) {
-    for frame in &mut stack.frames {
+    for frame in stack.frames.iter_mut().map(Arc::make_mut) {
         let null = frame.symbol.is_none() && frame.address == Some(0);
         let (symbol, user, inlined) = (frame.symbol.take(), frame.user, frame.inlined);
         *frame = Frame { address: null.then_some(0), symbol, user, inlined, ..Frame::default() };

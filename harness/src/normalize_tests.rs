@@ -44,22 +44,17 @@ fn a_real_stack_keeps_its_names_alone() {
 #[test]
 fn a_stack_whose_frames_all_claim_to_be_inlined_keeps_one() {
     let inlined = |name: &str| Frame { symbol: Some(name.into()), inlined: true, ..Frame::default() };
-    let frames = vec![inlined("a"), inlined("b")];
+    let frames = ["a", "b"].map(|name| Arc::new(inlined(name))).to_vec();
     let stack = normalize(Stack { task: "t".into(), event: "e".into(), function: None, frames });
     assert_eq!(show::stack(&stack), "t e\nb");
 }
 
-fn frames() -> impl Strategy<Value = Vec<Frame>> {
+fn frames() -> impl Strategy<Value = Vec<Arc<Frame>>> {
     let symbol = prop::option::of("[a-c]{1,2}(\\.(isra|part|constprop|x)(\\.0)?){0,2}");
     let frame = (symbol, any::<[bool; 2]>(), prop::option::of(any::<u64>()), prop::option::of(any::<u64>()));
-    let frame = frame.prop_map(|(symbol, [user, inlined], address, offset)| Frame {
-        address,
-        symbol,
-        offset,
-        size: offset,
-        module: Some("m".into()),
-        user,
-        inlined,
+    let frame = frame.prop_map(|(symbol, [user, inlined], address, offset)| {
+        let (size, module) = (offset, Some("m".into()));
+        Arc::new(Frame { address, symbol, offset, size, module, user, inlined })
     });
     prop::collection::vec(frame, 0..12)
 }

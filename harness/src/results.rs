@@ -4,7 +4,7 @@ use crate::arch::ArchRow;
 use crate::document::{ArgumentsResult, Fidelity, ProbeResult, Reference, StackResult};
 use crate::fidelity;
 use crate::normalize::{self, normalize};
-use crate::stack::{Frame, Parsed, Stack, State, count};
+use crate::stack::{Parsed, Stack, State, count};
 
 /// What one probe brought home.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ fn probe_result(
         count,
         task: seen.stack.task,
         event: seen.stack.event,
-        frames: seen.stack.frames.iter().map(Frame::name).collect(),
+        frames: seen.stack.frames.iter().map(|frame| frame.name()).collect(),
         state: seen.state,
         ends_at: seen.ends_at,
         fidelity: seen.fidelity,

@@ -306,7 +306,8 @@ impl Place {
 
 /// The kernel's physical frames of a stack, each with its depth. What others inlined is told by our own DWARF.
 fn physical(stack: &Stack) -> impl Iterator<Item = (usize, &Frame)> {
-    stack.frames.iter().filter(|frame| !frame.inlined && !frame.user).enumerate()
+    let frames = stack.frames.iter().map(AsRef::as_ref);
+    frames.filter(|frame: &&Frame| !frame.inlined && !frame.user).enumerate()
 }
 
 /// The function that an address is in, or just behind.

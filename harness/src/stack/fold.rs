@@ -102,7 +102,7 @@ impl<S: Clone + Eq + Hash> Fold<S> {
         let mut seen: Vec<_> = self.seen.into_iter().enumerate().collect();
         seen.sort_by_key(|(_, (_, seen))| seen.first);
         // Different texts may say the same.
-        let mut stacks: IndexMap<Stack, u64> = IndexMap::new();
+        let mut stacks: IndexMap<Stack, u64, RandomState> = IndexMap::default();
         let mut places = vec![0; seen.len()];
         for (place, (thing, seen)) in seen {
             let entry = stacks.entry(read(thing));
@@ -117,7 +117,7 @@ impl<S: Clone + Eq + Hash> Fold<S> {
 
 /// Equal things once, with their number, in the order of their first appearance.
 pub(crate) fn count<T: Eq + Hash>(things: impl IntoIterator<Item = (T, u64)>) -> Vec<(T, u64)> {
-    let mut counted: IndexMap<T, u64> = IndexMap::new();
+    let mut counted: IndexMap<T, u64, RandomState> = IndexMap::default();
     for (thing, number) in things {
         *counted.entry(thing).or_default() += number;
     }

@@ -28,6 +28,7 @@
 //! pid is always the 17th byte, whatever the task calls itself. Flags are 4 characters up to 5.10, 5 later.
 
 use std::io::{self, BufRead};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
@@ -92,8 +93,8 @@ struct Parser<'a> {
     /// Event and text of what was fetched.
     arguments: IndexMap<(usize, usize), u64, RandomState>,
     words: Texts<String>,
-    frames: Texts<Frame>,
-    user_frames: Texts<Frame>,
+    frames: Texts<Arc<Frame>>,
+    user_frames: Texts<Arc<Frame>>,
 }
 
 /// Where frames go.
@@ -171,10 +172,11 @@ impl Parser<'_> {
     fn frame(&mut self, text: &[u8], line: &[u8]) -> Option<usize> {
         if let Open::Stack { user: true, .. } = self.open {
             let file = || Frame { symbol: Some(printable(text)), ..Frame::default() };
-            let user_frame = |text: &[u8]| frame(text).or_else(|| context(line).is_none().then(file));
-            return self.user_frames.number(text, user_frame);
+            let read = |text: &[u8]| frame(text).or_else(|| context(line).is_none().then(file));
+            let user = |frame| Arc::new(Frame { user: true, ..frame });
+            return self.user_frames.number(text, |text| read(text).map(user));
         }
-        self.frames.number(text, frame)
+        self.frames.number(text, |text| frame(text).map(Arc::new))
     }
 
     fn push(&mut self, frame: usize, line: &[u8], warnings: &mut Warnings) {
@@ -330,7 +332,7 @@ impl Parser<'_> {
         let (stacks, order) = stacks.finish(|stack| {
             let (kernel, user) = stack.frames.split_at(stack.of_kernel);
             let kernel = kernel.iter().map(|&frame| frames.get(frame).clone());
-            let user = user.iter().map(|&frame| Frame { user: true, ..user_frames.get(frame).clone() });
+            let user = user.iter().map(|&frame| user_frames.get(frame).clone());
             Stack {
                 task: words.get(stack.task).clone(),
                 event: words.get(stack.event).clone(),

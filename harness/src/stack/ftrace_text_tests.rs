@@ -54,7 +54,7 @@ fn a_trailing_null_is_a_frame_but_no_end() {
             "      eoe_filter-1       [000] .....     0.107868: <stack trace>\n => ftrace_graph_call\n => {null}\n"
         ));
         let [(stack, 1)] = &parsed.stacks[..] else { panic!("{parsed:?}") };
-        assert_eq!(stack.frames[1], Frame { address: Some(0), ..Frame::default() });
+        assert_eq!(*stack.frames[1], Frame { address: Some(0), ..Frame::default() });
         assert_eq!(
             stack.state(Arch::Mips64el.row()),
             (State::Truncated, Some("ftrace_graph_call".to_owned()))

@@ -12,6 +12,7 @@
 //! (Each on one line.) The task's name and the shape of the stack are the guest's.
 
 use std::io::{self, BufRead};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -86,7 +87,7 @@ fn stack(raw: RawStack, function: &str, warnings: &mut Warnings) -> Stack {
         read
     });
     Stack {
-        frames: frames.collect(),
+        frames: frames.map(Arc::new).collect(),
         task: printable(raw.task.as_bytes()),
         event: function.to_owned(),
         function: Some(function.to_owned()),

@@ -12,6 +12,8 @@ pub(crate) mod show; // stacks as lines, for tests
 pub(crate) use fold::count;
 pub(crate) use lines::DEEPEST_STACK;
 
+use std::sync::Arc;
+
 use crate::arch::ArchRow;
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +42,8 @@ pub struct Stack {
     /// The function it was taken in, where the capture says: a traced function, or the one that a kprobe
     /// sits in. Probes name their events freely, so this is what their stacks are matched by.
     pub function: Option<String>,
-    /// The frames, innermost first.
-    pub frames: Vec<Frame>,
+    /// The frames, innermost first. Stacks share them: many of a capture have most in common.
+    pub frames: Vec<Arc<Frame>>,
 }
 
 /// What one kprobe event fetched.
@@ -129,7 +131,7 @@ impl Stack {
             Some(frame) if frame.is_one_of(row.entries) => State::Complete,
             Some(_) => State::Truncated,
         };
-        (state, last.map(Frame::name))
+        (state, last.map(|frame| frame.name()))
     }
 
     /// The function it was taken in or else the event without its group (`sched:`): what stacks of

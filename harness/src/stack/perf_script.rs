@@ -18,6 +18,7 @@
 //! sample with a call chain, also an empty one. Frames are taken with and without symbol, offset and object.
 
 use std::io::{self, BufRead};
+use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
@@ -46,7 +47,7 @@ struct Parser {
     stack: Numbers,
     stacks: Fold<Numbers>,
     words: Texts<String>,
-    frames: Texts<Frame>,
+    frames: Texts<Arc<Frame>>,
 }
 
 /// A stack as the numbers of its words and frames.
@@ -77,7 +78,7 @@ impl Parser {
         }
         // Most lines are frames, and most of them have been seen before.
         if line[0].is_ascii_whitespace()
-            && let Some(frame) = self.frames.number(line, |line| frame(line.trim_ascii()))
+            && let Some(frame) = self.frames.number(line, |line| frame(line.trim_ascii()).map(Arc::new))
         {
             if !self.open {
                 return warnings.note(Kind::StrayFrame, line);
@@ -151,12 +152,18 @@ fn finished(mut stack: Stack) -> Stack {
         .map_or_else(|| frames.iter().position(|frame| frame.user).unwrap_or(frames.len()), |last| last + 1);
     let first_of_user =
         frames.iter().skip(kernel).position(|frame| frame.user).map_or(frames.len(), |first| kernel + first);
-    frames[..kernel].iter_mut().for_each(|frame| frame.user = false);
-    frames[first_of_user..].iter_mut().for_each(|frame| frame.user = true);
+    set_user(&mut frames[..kernel], false);
+    set_user(&mut frames[first_of_user..], true);
     let of_probe = stack.event.starts_with("probe:") && !stack.event.ends_with("__return");
     let first = stack.frames.iter().find(|frame| !frame.inlined).filter(|frame| of_probe && !frame.user);
     stack.function = first.and_then(|frame| frame.symbol.clone());
     stack
+}
+
+fn set_user(frames: &mut [Arc<Frame>], user: bool) {
+    for frame in frames.iter_mut().filter(|frame| frame.user != user) {
+        Arc::make_mut(frame).user = user;
+    }
 }
 
 /// The task and the event of `eoe_filter   123 [000]    12.345678: probe:register_netdevice: (...)`.

@@ -1,6 +1,7 @@
 //! From the captures of a sweep to its findings.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::document::{Break, Findings, Function, Functions, Kind, NoTruth, Stacks};
 use crate::arch::ArchRow;
@@ -77,6 +78,7 @@ pub(super) fn judge(
             return Err(Mismatch::Function { number: raw.number, traced: name.into(), seen });
         }
         let (task, event) = (stack.task.clone(), name.to_owned());
+        let frames = frames.into_iter().map(Arc::new).collect();
         tally.add(stack, &Stack { task, event, function: Some(name.into()), frames }, row);
     }
     if tally.functions.is_empty() {

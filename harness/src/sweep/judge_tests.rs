@@ -18,7 +18,7 @@ fn truth() -> Vec<Frame> {
 
 fn stack(frames: &[Frame]) -> Stack {
     let plumbing = frame(0x9000, "ftrace_graph_call");
-    let frames = [&[plumbing], frames].concat();
+    let frames = [&[plumbing], frames].concat().into_iter().map(Arc::new).collect();
     Stack { task: "workload".into(), event: "vfs_read".into(), function: Some("vfs_read".into()), frames }
 }
 
