@@ -96,7 +96,7 @@ fn the_first_run_boots_and_the_next_is_restored(desk: &Desk, kernel: &Kernel) {
 }
 
 fn restored_guests_differ_where_they_must(desk: &Desk, kernel: &Kernel) {
-    let script = "date +%s; head -c 16 /dev/urandom | md5sum; cat /proc/sys/kernel/random/boot_id";
+    let script = "date +%s; head -c 16 /dev/urandom | md5sum; cat /run/kshot-state";
     let step = Step { run: script.into(), repeat: 1, limit: Duration::from_secs(20), status: 0 };
     let asking = Scenario { steps: vec![step], ..desk.scenario.clone() };
     let desk =
@@ -114,7 +114,7 @@ fn restored_guests_differ_where_they_must(desk: &Desk, kernel: &Kernel) {
     };
     let (one, other) = (said(), said());
     assert_ne!(one[1], other[1], "random numbers");
-    assert_eq!(one[2], other[2], "both are of one boot");
+    assert_eq!(one[2], other[2], "both are of one state");
 }
 
 fn a_state_of_no_use_is_replaced_and_told(desk: &Desk, kernel: &Kernel) {
