@@ -172,6 +172,7 @@ impl Machine {
         copy_with_holes(memory, &kept).map_err(write(&kept))?;
         let (console, log) = (folder.join(CONSOLE_LOG), run_folder.join(CONSOLE_LOG));
         fs::copy(&log, &console).map_err(write(&console))?;
+        self.await_end_of_migration(&deadline)?;
         self.monitor.execute("cont", json!({}), &deadline)?;
         let length = |path: &Path| fs::metadata(path).map(|file| file.len()).map_err(write(path));
         let note = Note {
@@ -212,6 +213,40 @@ impl Machine {
         let arguments = json!({ "capabilities": capabilities });
         self.monitor.execute("migrate-set-capabilities", arguments, deadline)?;
         Ok(())
+    }
+
+    /// Waits until the guest's processor sleeps, which its thread does then. QEMU does not arm the processor's timer when
+    /// it restores a state: a guest that was saved with its tick running would wait for that tick for ever, or until
+    /// the counter comes round after 43 s. One that sleeps has stopped its tick, and starts it when it wakes.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    pub fn wait_idle(&self, deadline: &Deadline) -> Result<(), MachineError> {
+        let processors = self.monitor.execute("query-cpus-fast", json!({}), deadline)?;
+        let thread = &processors[0]["thread-id"];
+        let path = format!("/proc/{thread}/stat");
+        deadline.poll(|slice| {
+            self.vitals().check()?;
+            // proc_pid_stat(5): the state stands behind the name, which may hold anything.
+            let stat = fs::read_to_string(&path).unwrap_or_default();
+            if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')) {
+                return Ok(Turn::Done(()));
+            }
+            self.vitals().wait(slice.min(Duration::from_millis(1)));
+            Ok(Turn::NotYet(Some("its processor is at work".into())))
+        })
+    }
+
+    /// QEMU says that a migration is completed a moment before the machine can go on.
+    fn await_end_of_migration(&self, deadline: &Deadline) -> Result<(), MachineError> {
+        deadline.poll(|slice| {
+            let status = self.monitor.execute("query-status", json!({}), deadline)?;
+            if status["status"] != "finish-migrate" {
+                return Ok(Turn::Done(()));
+            }
+            self.vitals().wait(slice.min(Duration::from_millis(1)));
+            Ok(Turn::NotYet(None))
+        })
     }
 
     fn await_migration(&self, deadline: &Deadline) -> Result<(), MachineError> {

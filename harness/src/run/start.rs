@@ -192,7 +192,9 @@ fn keep(
         return Err(RunError::NotRestored { status: output.status, said: printable(&output.text) });
     }
     drop(session);
-    machine.wait_rest(&Deadline::new("the guest to be at rest", COMMAND_LIMIT))?;
+    let deadline = Deadline::new("the guest to be at rest", COMMAND_LIMIT);
+    machine.wait_rest(&deadline)?;
+    machine.wait_idle(&deadline)?;
     Ok(machine.save(memory, &nonce, folder.path(), state)?)
 }
 
