@@ -81,6 +81,9 @@ pub enum MachineError {
     /// QEMU gave up writing or reading its state.
     #[error("QEMU could neither save nor restore its state")]
     Migration,
+    /// The restored processor's timer cannot be set.
+    #[error("cannot set the timer of the restored machine")]
+    Timer(#[source] io::Error),
     /// The saved state is of no use.
     #[error("the saved state cannot be used")]
     State(#[from] StateError),
@@ -123,6 +126,7 @@ impl Fault for MachineError {
             | Self::NoPort(_)
             | Self::Save { .. }
             | Self::Migration
+            | Self::Timer(_)
             | Self::State(_) => Blame::Infra,
         }
     }

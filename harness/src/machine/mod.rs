@@ -8,6 +8,7 @@ mod monitor;
 mod process;
 mod saved;
 mod spec;
+mod timer;
 mod vitals;
 
 use std::fs::File;

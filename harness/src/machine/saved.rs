@@ -14,8 +14,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::spec::Memory;
-use super::{CONSOLE_LOG, Machine, MachineError, MachineSpec};
+use super::spec::{GDB, Memory};
+use super::{CONSOLE_LOG, Machine, MachineError, MachineSpec, timer};
 use crate::cache;
 use crate::deadline::{Deadline, Turn};
 use crate::kernel::process::find_tool;
@@ -198,8 +198,8 @@ impl Machine {
         let from = json!({ "uri": format!("exec:exec cat {LINK}") });
         self.monitor.execute("migrate-incoming", from, &deadline)?;
         self.await_migration(&deadline)?;
-        self.monitor.execute("cont", json!({}), &deadline)?;
-        Ok(())
+        let row = self.qemu.arch.row();
+        timer::arm(&self.folder.path().join(GDB), row.big_endian).map_err(MachineError::Timer)
     }
 
     fn link(&self, devices: &Path) -> Result<(), MachineError> {
