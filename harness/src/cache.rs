@@ -173,13 +173,20 @@ impl Cache {
     pub fn entries(&self) -> Result<Vec<Held>, CacheError> {
         let mut held = Vec::new();
         for kind in folders(&self.root)?.into_iter().filter(|kind| kind != LOCKS) {
-            for key in folders(&self.root.join(&kind))?.into_iter().filter(|key| !key.starts_with('.')) {
-                let path = self.path(&kind, &key);
-                let used = path.metadata().and_then(|folder| folder.modified()).map_err(unreadable(&path))?;
-                held.push(Held { kind: kind.clone(), bytes: allocated(&path)?, used, key, path });
-            }
+            held.extend(self.entries_of(&kind)?);
         }
         held.sort_by(|a, b| (&a.kind, a.used).cmp(&(&b.kind, b.used)));
+        Ok(held)
+    }
+
+    fn entries_of(&self, kind: &str) -> Result<Vec<Held>, CacheError> {
+        let mut held = Vec::new();
+        for key in folders(&self.root.join(kind))?.into_iter().filter(|key| !key.starts_with('.')) {
+            let path = self.path(kind, &key);
+            let Some(folder) = there(path.metadata(), &path)? else { continue };
+            let used = folder.modified().map_err(unreadable(&path))?;
+            held.push(Held { kind: kind.into(), bytes: allocated(&path)?, used, key, path });
+        }
         Ok(held)
     }
 
@@ -199,13 +206,21 @@ impl Cache {
         }
     }
 
-    /// Removes entries of a kind, those unused for longest first, until the rest takes no more than `limit` bytes of
-    /// disk. Returns what went.
+    /// [`Self::shrink`] for all entries of a kind.
     ///
     /// # Errors
     /// [`CacheError::Io`].
     pub fn evict(&self, kind: &str, limit: u64) -> Result<Vec<Held>, CacheError> {
-        let entries: Vec<_> = self.entries()?.into_iter().filter(|held| held.kind == kind).collect();
+        self.shrink(self.entries_of(kind)?, limit)
+    }
+
+    /// Removes entries, those unused for longest first, until the rest takes no more than `limit` bytes of disk.
+    /// Returns what went.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn shrink(&self, mut entries: Vec<Held>, limit: u64) -> Result<Vec<Held>, CacheError> {
+        entries.sort_by_key(|held| held.used);
         let mut bytes: u64 = entries.iter().map(|held| held.bytes).sum();
         let mut gone = Vec::new();
         for held in entries {
@@ -303,12 +318,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The names of the folders in a folder; none where that is missing.
 fn folders(path: &Path) -> Result<Vec<String>, CacheError> {
-    let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(unreadable(path))?,
-    };
     let mut names = Vec::new();
-    for entry in entries {
+    for entry in there(fs::read_dir(path), path)?.into_iter().flatten() {
         let entry = entry.map_err(unreadable(path))?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             names.push(entry.file_name().to_string_lossy().into_owned());
@@ -317,20 +328,24 @@ fn folders(path: &Path) -> Result<Vec<String>, CacheError> {
     Ok(names)
 }
 
-/// What a file or a folder takes of the disk: holes take nothing.
+/// What a file or a folder takes of the disk: holes take nothing, nor does what somebody removes meanwhile.
 fn allocated(path: &Path) -> Result<u64, CacheError> {
-    let metadata = match path.symlink_metadata() {
-        // Somebody removed it meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        metadata => metadata.map_err(unreadable(path))?,
-    };
+    let Some(metadata) = there(path.symlink_metadata(), path)? else { return Ok(0) };
     let mut bytes = metadata.blocks() * 512;
     if metadata.is_dir() {
-        for entry in fs::read_dir(path).map_err(unreadable(path))? {
+        for entry in there(fs::read_dir(path), path)?.into_iter().flatten() {
             bytes += allocated(&entry.map_err(unreadable(path))?.path())?;
         }
     }
     Ok(bytes)
+}
+
+/// `None` for what is not there: other processes come and go.
+fn there<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, CacheError> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some).map_err(unreadable(path)),
+    }
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> CacheError {

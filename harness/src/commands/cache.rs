@@ -56,7 +56,7 @@ impl Args {
             .into_iter()
             .filter(|held| self.kinds.is_empty() || self.kinds.contains(&held.kind))
             .collect();
-        let shown = if self.prune { self.prune(&cache, held)? } else { held };
+        let shown = if self.prune { cache.shrink(held, self.to << 20)? } else { held };
         match self.format {
             Format::Json => {
                 let word = if self.prune { "removed" } else { "kinds" };
@@ -67,22 +67,6 @@ impl Args {
             Format::Table => self.show(&cache, &shown, streams)?,
         }
         Ok(Exit::Match)
-    }
-
-    /// Removes the oldest of `held` until the rest is small enough; returns what went.
-    fn prune(&self, cache: &Cache, mut held: Vec<Held>) -> Result<Vec<Held>, CommandError> {
-        held.sort_by_key(|held| held.used);
-        let mut bytes: u64 = held.iter().map(|held| held.bytes).sum();
-        let mut gone = Vec::new();
-        for one in held {
-            if bytes <= self.to << 20 {
-                break;
-            }
-            cache.remove(&one.kind, &one.key)?;
-            bytes -= one.bytes;
-            gone.push(one);
-        }
-        Ok(gone)
     }
 
     fn show(&self, cache: &Cache, held: &[Held], streams: &mut Streams<'_>) -> Result<(), CommandError> {

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use kshot::baseline::{self, Info, Place};
 use kshot::document::Word;
+use kshot::fault::chain;
 use kshot::kernel::{Catalogue, Kernel, KernelEntry};
 use kshot::progress::Progress;
 use kshot::run::{self, Options};
@@ -125,14 +126,4 @@ fn holds(workspace: &Workspace, scenario: &Scenario, kernel: &Kernel) -> Result<
     }
     let folder = outcome.folder.display();
     Err(format!("{:?}\n{}\nartifacts: {folder}", document.verdict, document.why.join("\n")).into())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
