@@ -97,6 +97,15 @@ fn an_unknown_key_ends_129_and_shows_the_line_with_a_caret() {
         &["scenarios/own/one.yaml:3:1", "unknown field `stepz`", "3 │ stepz:", "did you mean `steps`?"],
     );
     replica.run(&["validate"]).expect(129, &["ok    tunsetiff/func_stack_trace:", "fault own/one"]);
+    replica.run(&["validate", "--format", "json", "own/one"]).expect(
+        129,
+        &[
+            r#""scenario":"own/one""#,
+            r#""ok":false"#,
+            r#"one.yaml:3:1: unknown field `stepz`"#,
+            r#""hint":"did you mean `steps`?""#,
+        ],
+    );
     replica.run(&["list"]).expect(0, &["broken: kshot validate own/one", "tunsetiff/func_stack_trace"]);
 }
 

@@ -16,6 +16,9 @@ pub(super) struct Export {
     /// The archive, instead of NAME.tar.gz in the current folder
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// How the archive is told
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// Takes a bundle.
@@ -43,7 +46,16 @@ impl Export {
         let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let to = self.out.unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
         bundle::export(&workspace, &catalogue, &run, &to, &streams.progress)?;
-        writeln!(streams.out, "{}: unpack it anywhere and run {name}/reproduce.sh", to.display())?;
+        match self.format {
+            Format::Json => {
+                let document =
+                    serde_json::json!({ "archive": to, "reproduce": format!("{name}/reproduce.sh") });
+                writeln!(streams.out, "{document}")?;
+            }
+            Format::Table => {
+                writeln!(streams.out, "{}: unpack it anywhere and run {name}/reproduce.sh", to.display())?;
+            }
+        }
         Ok(Exit::Match)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{CommandError, Streams, select, workspace};
+use super::{CommandError, Format, Streams, select, workspace};
 use crate::exit::Exit;
 use crate::kernel::Catalogue;
 use crate::run;
@@ -14,6 +14,9 @@ pub(super) struct Args {
     /// Get the DWARF of prebuilt kernels too, for gdb: some hundred megabytes each
     #[arg(long)]
     dwarf: bool,
+    /// How each kernel is told
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 impl Args {
@@ -29,9 +32,23 @@ impl Args {
             if arches.insert(kernel.arch) {
                 run::provision_userland(&workspace, kernel.arch, &streams.progress)?;
             }
-            writeln!(streams.out, "{name}: Linux {}, {}", kernel.release, kernel.boot.display())?;
-            if let Some(dwarf) = kernel.dwarf.filter(|_| self.dwarf) {
-                writeln!(streams.out, "{name}: DWARF, {}", dwarf.vmlinux.display())?;
+            match self.format {
+                Format::Json => {
+                    let document = serde_json::json!({
+                        "kernel": name,
+                        "arch": kernel.arch,
+                        "release": kernel.release,
+                        "image": kernel.boot,
+                        "dwarf": kernel.dwarf.map(|dwarf| dwarf.vmlinux),
+                    });
+                    writeln!(streams.out, "{document}")?;
+                }
+                Format::Table => {
+                    writeln!(streams.out, "{name}: Linux {}, {}", kernel.release, kernel.boot.display())?;
+                    if let Some(dwarf) = kernel.dwarf.filter(|_| self.dwarf) {
+                        writeln!(streams.out, "{name}: DWARF, {}", dwarf.vmlinux.display())?;
+                    }
+                }
             }
         }
         Ok(Exit::Match)

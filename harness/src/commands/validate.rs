@@ -1,13 +1,17 @@
 //! `kshot validate`: read scenarios and report their faults.
 
-use super::{CommandError, Streams, select, workspace};
+use super::{CommandError, Format, Streams, select, workspace};
 use crate::exit::Exit;
+use crate::fault::{Fault, chain};
 use crate::kernel::Catalogue;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Scenarios, by id or glob; all unless said
     scenarios: Vec<String>,
+    /// How each scenario is told
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 impl Args {
@@ -16,16 +20,22 @@ impl Args {
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut exits = Vec::new();
         for id in select::ids(&workspace, &self.scenarios)? {
-            match select::scenario(&workspace, &catalogue, &id) {
-                Ok(scenario) => {
-                    writeln!(streams.out, "ok    {id}: {}", scenario.summary)?;
-                    exits.push(Exit::Match);
-                }
-                Err(error) => {
-                    writeln!(streams.out, "fault {id}\n{}", super::render(&error))?;
-                    exits.push(Exit::from(crate::fault::Fault::blame(&error)));
+            let read = select::scenario(&workspace, &catalogue, &id);
+            match (&read, self.format) {
+                (Ok(scenario), Format::Table) => writeln!(streams.out, "ok    {id}: {}", scenario.summary)?,
+                (Err(error), Format::Table) => writeln!(streams.out, "fault {id}\n{}", super::render(error))?,
+                (read, Format::Json) => {
+                    let fault = read.as_ref().err();
+                    let document = serde_json::json!({
+                        "scenario": id,
+                        "ok": fault.is_none(),
+                        "fault": fault.map(|error| chain(error)),
+                        "hint": fault.and_then(Fault::hint),
+                    });
+                    writeln!(streams.out, "{document}")?;
                 }
             }
+            exits.push(read.map_or_else(|error| Exit::from(error.blame()), |_| Exit::Match));
         }
         Ok(Exit::worst(exits))
     }
