@@ -285,7 +285,7 @@ pub fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hex(&hash.finalize())[..16].to_owned()
+    hex::encode(hash.finalize())[..16].to_owned()
 }
 
 /// The SHA-256 of a file, in hexadecimal.
@@ -296,7 +296,7 @@ pub fn sha256_file(path: &Path) -> Result<String, CacheError> {
     let fail = |source| CacheError::Io { action: "read", path: path.into(), source };
     let mut hash = Sha256::new();
     io::copy(&mut File::open(path).map_err(fail)?, &mut HashWriter(&mut hash)).map_err(fail)?;
-    Ok(hex(&hash.finalize()))
+    Ok(hex::encode(hash.finalize()))
 }
 
 struct HashWriter<'a>(&'a mut Sha256);
@@ -310,10 +310,6 @@ impl io::Write for HashWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The names of the folders in a folder; none where that is missing.

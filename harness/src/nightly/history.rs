@@ -236,8 +236,7 @@ impl History {
 fn keep(change: &Connection, probes: &[ProbeResult]) -> rusqlite::Result<String> {
     let text = serde_json::to_string(probes)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    let digest = Sha256::digest(text.as_bytes());
-    let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex::encode(Sha256::digest(text.as_bytes()));
     change.execute("INSERT OR IGNORE INTO recording VALUES (?1, ?2)", [&sha256, &text])?;
     Ok(sha256)
 }

@@ -75,15 +75,12 @@ fn same_build(vmlinux: &Path, notes: &[u8]) -> Result<(), GdbError> {
     let theirs = build_id_of_notes(&file, notes).map_err(unreadable)?;
     match (ours, theirs) {
         (Some(ours), Some(theirs)) if ours != theirs => {
-            let why = format!("its build id is {}, the guest's is {}", hex(&ours), hex(&theirs));
+            let why =
+                format!("its build id is {}, the guest's is {}", hex::encode(ours), hex::encode(theirs));
             Err(GdbError::OtherKernel { vmlinux: vmlinux.into(), why })
         }
         _ => Ok(()),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

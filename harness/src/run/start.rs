@@ -229,5 +229,5 @@ fn random() -> Result<String, RunError> {
     let mut bytes = [0; 32];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
     read.map_err(|source| CacheError::Io { action: "read", path: path.into(), source })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(bytes))
 }
