@@ -179,7 +179,9 @@ pub fn run(
     let task = progress.task(format!("{} on {}", scenario.id, kernel.name), 0);
     let repeat = if options.starts == Starts::Both { options.repeat.max(2) } else { options.repeat };
     for number in 1..=repeat {
-        task.at(0, &format!("run {number} of {repeat}"));
+        if repeat > 1 {
+            task.at(0, &format!("run {number} of {repeat}"));
+        }
         let begin = match options.starts {
             Starts::Warm => Begin::Restore,
             Starts::Cold => Begin::Boot,

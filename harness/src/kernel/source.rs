@@ -149,7 +149,7 @@ pub(super) fn unpack(
     log.run("unpacking the source", &unpack).map_err(&step)?;
     for (name, path) in patch_files(entry, images)? {
         task.at(0, &name);
-        let patch = cmd!("patch", "--batch", "--forward", "-p1", "-d", into, "-i", &path);
+        let patch = cmd!("patch", "--batch", "--forward", "--fuzz=0", "-p1", "-d", into, "-i", &path);
         log.run(&format!("the patch {name}"), &patch).map_err(&step)?;
     }
     Ok(Tree { path: into.into(), version })
