@@ -43,9 +43,9 @@ impl Recording {
             }
         };
         let events: String = events.iter().map(|event| format!("--event={} ", quote(event))).collect();
-        // Both pipes are held open for reading and writing, so that neither side waits for the other to open
-        // them. -N: perf need not copy the kernel's symbols to a cache of its own when it ends. perf starts disabled (-D -1) and answers `enable` with `ack`; if it ends instead, the shell
-        // around it answers. One blocking read tells which.
+        // Both pipes are held open for reading and writing, so that neither side waits for the other to open them.
+        // perf starts disabled (-D -1) and answers `enable` with `ack`; if it ends instead, the shell around it answers.
+        // One blocking read tells which. -N: perf need not copy the kernel's symbols to a cache of its own when it ends.
         let script = format!(
             "mkdir -p {folder} && cd {folder} && rm -f * && mkfifo ctl ack || exit
              exec 3<>ctl 4<>ack
