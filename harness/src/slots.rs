@@ -9,11 +9,14 @@ use crate::cache::{Cache, CacheError};
 use crate::deadline::{Deadline, TimedOut, Turn};
 use crate::fault::{Blame, Fault};
 use crate::machine;
+use crate::progress::Progress;
 
 /// What a machine takes at the most, with QEMU's and gdb's own: a guest of 256 MiB, and gdb with a kernel's DWARF.
 const MEMORY_MIB: usize = 768;
 /// How long it may take until a slot is free: somebody may build kernels.
 const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
+/// How long one waits before it is told.
+const QUIET: Duration = Duration::from_secs(3);
 /// How often is looked: no signal tells that a lock was let go.
 const PACE: Duration = Duration::from_millis(10);
 
@@ -75,18 +78,23 @@ impl<'a> Slots<'a> {
         self.count
     }
 
-    /// Waits for a slot.
+    /// Waits for a slot, and says so where it is not over at once.
     ///
     /// # Errors
     /// [`SlotError`].
-    pub fn take(&self) -> Result<Slot, SlotError> {
+    pub fn take(&self, progress: &Progress) -> Result<Slot, SlotError> {
         let deadline = Deadline::new("a free slot for a machine", LIMIT);
+        let mut patience = Some(Deadline::new("a slot, without a word", QUIET));
         deadline.poll(|slice| {
             if machine::interrupted() {
                 return Err(SlotError::Interrupted);
             }
             if let Some(slot) = self.free()? {
                 return Ok(Turn::Done(slot));
+            }
+            if patience.take_if(|patience| patience.expired()).is_some() {
+                let count = self.count;
+                progress.note(&format!("waits: other runs and builds hold all {count} slots of this host"));
             }
             thread::park_timeout(slice.min(PACE));
             Ok(Turn::NotYet(None))
@@ -124,10 +132,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
         let slots = Slots { cache: &cache, count: 2 };
-        let (first, second) = (slots.take().unwrap(), slots.take().unwrap());
+        let quiet = Progress::silent();
+        let (first, second) = (slots.take(&quiet).unwrap(), slots.take(&quiet).unwrap());
         assert!(slots.free().unwrap().is_none());
         let waits = thread::scope(|scope| {
-            let third = scope.spawn(|| slots.take().map(drop));
+            let third = scope.spawn(|| slots.take(&Progress::silent()).map(drop));
             drop(first);
             third.join().unwrap()
         });

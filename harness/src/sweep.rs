@@ -140,7 +140,7 @@ pub fn sweep(
     let prepared = record::prepare(workspace, &scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
     task.at(0, "gdb stops the guest at each of some ten thousand events: this takes minutes");
-    let (recording, result) = record::record(&prepared, &scenario, Begin::Boot, &folder);
+    let (recording, result) = record::record(&prepared, &scenario, Begin::Boot, &folder, progress);
     if let Err(error) = result {
         progress.note(&format!("what there is of the sweep lies in {}", folder.path().display()));
         return Err(error.into());

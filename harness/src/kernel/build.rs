@@ -67,7 +67,7 @@ fn compile(
     (tree, objects): (&Path, &Path),
 ) -> Result<Vec<String>, KernelError> {
     let slots = Slots::of_host(cache);
-    let mut held = vec![slots.take()?];
+    let mut held = vec![slots.take(progress)?];
     while let Some(slot) = slots.free()? {
         held.push(slot);
     }

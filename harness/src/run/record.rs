@@ -125,9 +125,10 @@ pub(crate) fn record(
     scenario: &Scenario,
     begin: Begin,
     folder: &RunFolder,
+    progress: &Progress,
 ) -> (Recording, Result<(), RunError>) {
     let mut recording = Recording::default();
-    let result = Slots::of_host(&prepared.cache).take().map_err(RunError::from).and_then(|_slot| {
+    let result = Slots::of_host(&prepared.cache).take(progress).map_err(RunError::from).and_then(|_slot| {
         let started = Instant::now();
         let result = start::up(prepared, begin, folder, &mut recording.timings).and_then(|up| {
             let Up { machine, session, start, because, keeping } = up;
