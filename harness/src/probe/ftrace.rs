@@ -45,8 +45,6 @@ impl Ftrace {
         );
         home.asker.ask("reading the trace", &render, CAPTURE_LIMIT)?;
         home.bring(&rendered, TRACE, Format::FtraceText)?;
-        home.bring(&format!("{rendered}.stats"), "trace-stats.txt", Format::Notes)?;
-        let remove = format!("rm -f {text} {text}.stats", text = quote(&rendered));
-        home.asker.ask("removing the trace's copy", &remove, COMMAND_LIMIT).map(drop)
+        home.bring(&format!("{rendered}.stats"), "trace-stats.txt", Format::Notes)
     }
 }

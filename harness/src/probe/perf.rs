@@ -98,13 +98,10 @@ impl Recording {
         let render = format!(
             "cd {folder} || exit
              perf script -i perf.data --show-lost-events -F comm,tid,cpu,time,event,ip,sym,symoff,dso \
-                 > script 2> script.log < /dev/null || {{ status=$?; cat script.log; exit $status; }}
-             perf report -i perf.data --stats > stats 2>&1 < /dev/null || {{ status=$?; cat stats; exit $status; }}"
+                 > script 2> script.log < /dev/null || {{ status=$?; cat script.log; exit $status; }}"
         );
         home.asker.ask("`perf script`", &render, CAPTURE_LIMIT)?;
-        home.bring(&inside("script"), PERF_SCRIPT, Format::PerfScript)?;
-        home.bring(&inside("stats"), "perf-stats.txt", Format::Notes)?;
-        home.asker.ask("removing perf's files", &format!("rm -rf {folder}"), COMMAND_LIMIT).map(drop)
+        home.bring(&inside("script"), PERF_SCRIPT, Format::PerfScript)
     }
 }
 
