@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::document::Document;
 use crate::fault::{Blame, Fault};
+use crate::machine::printable;
 
 /// The name of the result document in a run folder.
 pub const RUN_JSON: &str = "run.json";
@@ -36,6 +37,14 @@ pub enum ArtifactsError {
         /// Why it failed.
         source: io::Error,
     },
+    /// A document names a file that is not of its folder.
+    #[error("{} names an artifact `{}`, which is none of its folder's files", path.display(), name.escape_debug())]
+    Outside {
+        /// The document.
+        path: PathBuf,
+        /// What it names.
+        name: String,
+    },
     /// A run.json is not of our form.
     #[error("{} is not a result document", path.display())]
     Json {
@@ -50,7 +59,7 @@ impl Fault for ArtifactsError {
     fn blame(&self) -> Blame {
         match self {
             Self::Io { .. } => Blame::Infra,
-            Self::Json { .. } => Blame::Usage,
+            Self::Outside { .. } | Self::Json { .. } => Blame::Usage,
         }
     }
 
@@ -148,14 +157,67 @@ impl RunFolder {
     }
 }
 
-/// Reads the result document of a run folder, or of the file itself.
+/// Reads the result document of a run folder, or of the file itself. It may be from elsewhere: control characters in it
+/// are escaped, and all that it names lies in its folder.
 ///
 /// # Errors
 /// [`ArtifactsError`].
 pub fn read(path: &Path) -> Result<Document, ArtifactsError> {
     let path = if path.is_dir() { path.join(RUN_JSON) } else { path.to_owned() };
     let bytes = fs::read(&path).map_err(io_error("read", &path))?;
-    serde_json::from_slice(&bytes).map_err(|source| ArtifactsError::Json { path, source })
+    let document = serde_json::from_slice(&bytes).and_then(|mut value| {
+        escape(&mut value);
+        serde_json::from_value(value)
+    });
+    let document: Document =
+        document.map_err(|source| ArtifactsError::Json { path: path.clone(), source })?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    match document.artifacts.values().find(|name| !is_inside(folder, name)) {
+        None => Ok(document),
+        Some(name) => Err(ArtifactsError::Outside { name: name.clone(), path }),
+    }
+}
+
+/// Escapes what could steer a terminal.
+fn escape(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text)
+            if text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') =>
+        {
+            *text = text.split('\n').map(|line| printable(line.as_bytes())).collect::<Vec<_>>().join("\n");
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(escape),
+        serde_json::Value::Object(values) => values.values_mut().for_each(escape),
+        _ => {}
+    }
+}
+
+/// Whether a name leads to something in the folder, and not out of it again.
+fn is_inside(folder: &Path, name: &str) -> bool {
+    let mut path = folder.to_owned();
+    !name.is_empty()
+        && Path::new(name).components().all(|part| {
+            path.push(part);
+            matches!(part, Component::Normal(_)) && !path.is_symlink()
+        })
+}
+
+/// Unpacks an archive from elsewhere into a new folder: files and folders, and nothing that lies outside of it.
+///
+/// # Errors
+/// What reading or writing fails with; `InvalidData` for anything else in the archive.
+pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
+    fs::create_dir_all(into)?;
+    for entry in tar::Archive::new(archive).entries()? {
+        let mut entry = entry?;
+        let kind = entry.header().entry_type();
+        if !(kind.is_file() || kind.is_dir()) || !entry.unpack_in(into)? {
+            let name = printable(&entry.path_bytes());
+            let why = format!("`{name}` is neither a file nor a folder below its own");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+    }
+    Ok(())
 }
 
 /// Removes the oldest folders of matching runs that nobody asked to keep. Whatever did not match stays.
@@ -189,4 +251,65 @@ pub fn prune(base: &Path) -> Result<(), ArtifactsError> {
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArtifactsError {
     let path = path.to_owned();
     move |source| ArtifactsError::Io { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(change: impl FnOnce(&mut serde_json::Value)) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(RUN_JSON);
+        let mut value = serde_json::json!({
+            "schema": crate::document::SCHEMA, "scenario": "s", "qemu": "7.2", "verdict": "match", "why": ["one\ntwo"],
+            "kernel": { "name": "k", "release": "6.1", "arch": "mips64", "image_sha256": "0" },
+            "start": "cold", "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 },
+            "probes": [], "repeats": [], "console": [], "artifacts": { "a": "steps/a.txt" }
+        });
+        change(&mut value);
+        fs::write(&path, value.to_string()).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_document_from_elsewhere_steers_no_terminal() {
+        let (_folder, path) = document(|value| value["kernel"]["release"] = "6\x1b[2J.\x071".into());
+        let read = read(&path).unwrap();
+        assert_eq!(read.kernel.release, r"6.\u{7}1");
+        assert_eq!(read.why, ["one\ntwo"]);
+    }
+
+    #[test]
+    fn a_document_names_no_file_outside_of_its_folder() {
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        for name in ["/etc/passwd", "../x", "steps/../../x", "", "link", "link/x"] {
+            let (folder, path) = document(|value| value["artifacts"]["a"] = name.into());
+            std::os::unix::fs::symlink(outside.path(), folder.path().join("link")).unwrap();
+            let error = read(&path).unwrap_err();
+            assert!(matches!(&error, ArtifactsError::Outside { .. }), "{name}: {error}");
+            assert_eq!(error.blame(), Blame::Usage);
+        }
+        let (_folder, path) = document(|_| ());
+        read(&path).unwrap();
+    }
+
+    #[test]
+    fn an_archive_from_elsewhere_holds_files_and_folders_alone() {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(4);
+        archive.append_data(&mut header, "a/file", &b"text"[..]).unwrap();
+        let whole = archive.get_ref().clone();
+        let into = tempfile::tempdir().unwrap();
+        unpack(&whole[..], into.path()).unwrap();
+        assert_eq!(fs::read(into.path().join("a/file")).unwrap(), b"text");
+
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        archive.append_link(&mut header, "a/link", "/etc/passwd").unwrap();
+        let error = unpack(&archive.into_inner().unwrap()[..], into.path()).unwrap_err();
+        assert!(error.to_string().starts_with("`a/link` is neither"), "{error}");
+        assert!(!into.path().join("a/link").is_symlink());
+    }
 }

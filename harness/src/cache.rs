@@ -4,14 +4,25 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use crate::deadline::{Deadline, TimedOut, Turn};
 use crate::fault::{Blame, Fault};
+use crate::interrupt;
 
 /// The folder of the locks, which is no kind of entry.
 const LOCKS: &str = "locks";
+/// What the names of folders begin with that are being made.
+const DRAFT: &str = ".draft-";
+/// What the names of folders begin with that are being removed.
+const GONE: &str = ".gone-";
+/// How long a lock may take: whoever holds it may build kernels.
+const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
+/// How often is looked: a wait for flock(2) could not be interrupted.
+const LOCK_PACE: Duration = Duration::from_millis(10);
 
 /// Everything that was downloaded or built: `${XDG_CACHE_HOME:-~/.cache}/kshot`.
 #[derive(Clone, Debug)]
@@ -35,13 +46,20 @@ pub enum CacheError {
         /// Why it failed.
         source: io::Error,
     },
+    /// Somebody held a lock for too long.
+    #[error(transparent)]
+    TimedOut(#[from] TimedOut),
+    /// SIGINT or SIGTERM came.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Fault for CacheError {
     fn blame(&self) -> Blame {
         match self {
             Self::NoHome => Blame::Usage,
-            Self::Io { .. } => Blame::Infra,
+            Self::Io { .. } | Self::TimedOut(_) => Blame::Infra,
+            Self::Interrupted => Blame::Interrupted,
         }
     }
 
@@ -115,7 +133,7 @@ impl Cache {
     /// it now; then this waits for that process, which the kernel releases even if it dies.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError`].
     pub fn entry(&self, kind: &str, key: &str, waiting: impl FnOnce()) -> Result<Entry, CacheError> {
         if let Some(ready) = self.find(kind, key) {
             return Ok(Entry::Ready(ready));
@@ -126,25 +144,34 @@ impl Cache {
         if let Some(ready) = self.find(kind, key) {
             return Ok(Entry::Ready(ready));
         }
-        let prefix = format!(".draft-{key}-");
+        let prefix = format!("{DRAFT}{key}-");
         // We hold the lock, so whoever began these is dead.
         sweep(&parent, &prefix)?;
         let folder = temporary(&parent, &prefix)?;
         Ok(Entry::Draft(Draft { folder, prefix, target: self.path(kind, key), _lock: lock }))
     }
 
-    /// An exclusive lock between processes, by name, held until the returned file is dropped.
+    /// An exclusive lock between processes, by name, held until the returned file is dropped. `waiting` is called once
+    /// if somebody else holds it.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError`].
     pub fn lock(&self, name: &str, waiting: impl FnOnce()) -> Result<File, CacheError> {
         if let Some(file) = self.try_lock(name)? {
             return Ok(file);
         }
         waiting();
-        let (file, path) = self.lock_file(name)?;
-        file.lock().map_err(|source| CacheError::Io { action: "lock", path, source })?;
-        Ok(file)
+        Deadline::new(format!("whoever holds {}", self.root.join(LOCKS).join(name).display()), LOCK_LIMIT)
+            .poll(|slice| {
+                if interrupt::came() {
+                    return Err(CacheError::Interrupted);
+                }
+                if let Some(file) = self.try_lock(name)? {
+                    return Ok(Turn::Done(file));
+                }
+                thread::park_timeout(slice.min(LOCK_PACE));
+                Ok(Turn::NotYet(None))
+            })
     }
 
     /// As [`Self::lock`], if nobody holds it.
@@ -172,11 +199,19 @@ impl Cache {
     /// [`CacheError::Io`].
     pub fn entries(&self) -> Result<Vec<Held>, CacheError> {
         let mut held = Vec::new();
-        for kind in folders(&self.root)?.into_iter().filter(|kind| kind != LOCKS) {
+        for kind in self.kinds()? {
             held.extend(self.entries_of(&kind)?);
         }
         held.sort_by(|a, b| (&a.kind, a.used).cmp(&(&b.kind, b.used)));
         Ok(held)
+    }
+
+    /// The kinds of entries that there are or were.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn kinds(&self) -> Result<Vec<String>, CacheError> {
+        Ok(folders(&self.root)?.into_iter().filter(|kind| kind != LOCKS && !kind.starts_with('.')).collect())
     }
 
     fn entries_of(&self, kind: &str) -> Result<Vec<Held>, CacheError> {
@@ -195,8 +230,9 @@ impl Cache {
     /// # Errors
     /// [`CacheError::Io`].
     pub fn remove(&self, kind: &str, key: &str) -> Result<(), CacheError> {
-        let prefix = format!(".draft-{key}-");
-        let aside = temporary(&self.root.join(kind), &prefix)?;
+        // Who sweeps up after killed processes stays away while this is held; if it is taken, that is true as well.
+        let _lock = self.try_lock(&format!("{kind}-{key}"))?;
+        let aside = temporary(&self.root.join(kind), &format!("{GONE}{key}-"))?;
         let path = self.path(kind, key);
         match fs::rename(&path, aside.path().join(key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -206,12 +242,34 @@ impl Cache {
         }
     }
 
-    /// [`Self::shrink`] for all entries of a kind.
+    /// [`Self::shrink`] for all entries of a kind, and what killed processes left of it.
     ///
     /// # Errors
     /// [`CacheError::Io`].
     pub fn evict(&self, kind: &str, limit: u64) -> Result<Vec<Held>, CacheError> {
+        self.sweep_abandoned(kind)?;
         self.shrink(self.entries_of(kind)?, limit)
+    }
+
+    /// Removes what processes left that were killed while they made or removed entries of a kind. Says how many bytes of
+    /// disk that is.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn sweep_abandoned(&self, kind: &str) -> Result<u64, CacheError> {
+        let parent = self.root.join(kind);
+        let mut bytes = 0;
+        for name in folders(&parent)? {
+            let unique = name.strip_prefix(DRAFT).or_else(|| name.strip_prefix(GONE));
+            let Some((key, _)) = unique.and_then(|unique| unique.rsplit_once('-')) else { continue };
+            // Whoever makes the entry holds its lock.
+            if let Some(_lock) = self.try_lock(&format!("{kind}-{key}"))? {
+                let path = parent.join(&name);
+                bytes += allocated(&path)?;
+                remove_all(&path)?;
+            }
+        }
+        Ok(bytes)
     }
 
     /// Removes entries, those unused for longest first, until the rest takes no more than `limit` bytes of disk.
@@ -355,14 +413,18 @@ fn temporary(parent: &Path, prefix: &str) -> Result<tempfile::TempDir, CacheErro
 }
 
 fn sweep(parent: &Path, prefix: &str) -> Result<(), CacheError> {
-    let fail = |source| CacheError::Io { action: "sweep", path: parent.into(), source };
-    for entry in fs::read_dir(parent).map_err(fail)? {
-        let entry = entry.map_err(fail)?;
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            fs::remove_dir_all(entry.path()).map_err(fail)?;
+    let mut left = folders(parent)?.into_iter().filter(|name| name.starts_with(prefix));
+    left.try_for_each(|name| remove_all(&parent.join(name)))
+}
+
+/// Removes a folder that somebody else may be removing, too.
+fn remove_all(path: &Path) -> Result<(), CacheError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(CacheError::Io { action: "remove", path: path.into(), source })
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn create_dir_all(path: &Path) -> Result<(), CacheError> {
@@ -413,6 +475,26 @@ mod tests {
         let _made = draft(&cache);
         assert!(!dead.exists());
         assert!(other.exists(), "it may be alive: its lock is another");
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_swept_and_what_is_being_made_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let made = draft(&cache);
+        let left = [".draft-an-other-1", ".gone-key-2"].map(|name| folder.path().join("kind").join(name));
+        for path in &left {
+            fs::create_dir_all(path.join("source")).unwrap();
+        }
+        assert!(cache.sweep_abandoned("kind").unwrap() > 0);
+        assert!(made.path().is_dir());
+        assert!(!left[0].exists());
+        assert!(left[1].exists(), "the entry's lock is held, so it may be going just now");
+        drop(made);
+        cache.sweep_abandoned("kind").unwrap();
+        assert!(!left[1].exists());
+        assert_eq!(cache.sweep_abandoned("kind").unwrap(), 0);
+        assert_eq!(cache.kinds().unwrap(), ["kind"]);
     }
 
     #[test]

@@ -98,6 +98,12 @@ pub struct Repeat {
     pub why: Vec<String>,
     /// The name of its run folder.
     pub folder: String,
+    /// How its machine came up.
+    #[serde(default)]
+    pub start: Start,
+    /// Why it booted, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_because: Option<String>,
 }
 
 /// How a machine came up.

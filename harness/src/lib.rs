@@ -36,6 +36,7 @@ pub mod slots; // how many machines and builds this host carries at once
 pub mod durations; // how long runs took
 pub mod pool; // many things at once
 pub mod deadline; // every wait: how long, for what, and the last real cause
+pub mod interrupt; // SIGINT and SIGTERM
 pub mod fault; // whose fault an error is
 pub mod progress; // bars on a terminal, plain lines elsewhere
 pub mod yaml; // the one door to YAML

@@ -10,15 +10,16 @@ use std::time::Duration;
 use judge::Judged;
 pub use judge::again;
 use record::Recording;
+pub(crate) use record::state_key;
 pub use record::{ASKED, command_line, shell};
 pub(crate) use start::Begin;
 pub use start::STATES;
 
 use crate::arch::Arch;
 use crate::artifacts::{ArtifactsError, RunFolder};
-use crate::baseline::{self, BaselineError, Comparison};
-use crate::cache::CacheError;
-use crate::document::{Document, KernelInfo, Repeat, SCHEMA};
+use crate::baseline::{self, BaselineError, Comparison, Place};
+use crate::cache::{self, CacheError};
+use crate::document::{Document, KernelInfo, Repeat, SCHEMA, Start};
 use crate::fault::{Blame, Fault};
 use crate::image::{ImageError, Userland};
 use crate::kernel::{Kernel, Loaded};
@@ -75,6 +76,8 @@ pub struct Outcome {
     pub folder: PathBuf,
     /// Each probe's stacks against its snapshot, by the probe's name.
     pub comparisons: Vec<(String, Comparison)>,
+    /// Milliseconds that its machines ran, of all repeats: without the wait for a slot, which is the host's doing.
+    pub machine_ms: u64,
 }
 
 /// What stops a run without a verdict.
@@ -189,12 +192,20 @@ pub fn run(
             Starts::Both => Begin::Restore,
         };
         let outcome = once(workspace, scenario, kernel, (options.keep, begin), progress)?;
-        // Without the wait for a slot: that is the host's doing.
-        let took = Duration::from_millis(outcome.document.timings_ms.total);
+        let took = Duration::from_millis(outcome.machine_ms);
         durations::note(&workspace.cache, &scenario.id, &kernel.name, took);
         outcomes.push(outcome);
     }
-    Ok(fold(outcomes))
+    let only_cold = outcomes.iter().all(|outcome| outcome.document.start == Start::Cold);
+    let mut folded = fold(outcomes);
+    if options.starts == Starts::Both && only_cold {
+        let because = folded.document.repeats.last().and_then(|repeat| repeat.cold_because.as_deref());
+        folded
+            .document
+            .why
+            .push(format!("not compared with a warm start: {}", because.unwrap_or("none ran")));
+    }
+    Ok(folded)
 }
 
 /// One run: boot, replay, collect; then judge.
@@ -243,7 +254,34 @@ fn once(
         artifacts: folder.index()?,
     };
     folder.finish(&document, keep)?;
-    Ok(Outcome { document, folder: folder.path().into(), comparisons: judged.comparisons })
+    let machine_ms = document.timings_ms.total;
+    Ok(Outcome { document, folder: folder.path().into(), comparisons: judged.comparisons, machine_ms })
+}
+
+/// What a pair's verdict rests on beside the kernel and its guest: the scenario's text and its snapshots.
+///
+/// # Errors
+/// [`ArtifactsError::Io`].
+pub(crate) fn inputs(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &str,
+) -> Result<String, ArtifactsError> {
+    let mut files = vec![workspace.scenarios().join(format!("{}.yaml", scenario.id))];
+    let places = scenario.probes.iter().flat_map(|probe| {
+        let place = Place::new(&workspace.snapshots(), &scenario.id, kernel, &probe.name);
+        [place.clone(), place.without_truth()]
+    });
+    files.extend(places.map(|place| place.file()));
+    let mut parts = Vec::new();
+    for path in files {
+        match std::fs::read(&path) {
+            Ok(bytes) => parts.push(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => parts.push(Vec::new()),
+            Err(source) => return Err(ArtifactsError::Io { action: "read", path, source }),
+        }
+    }
+    Ok(cache::key(parts.iter().map(Vec::as_slice)))
 }
 
 /// What documents say of a kernel.
@@ -270,8 +308,11 @@ fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
             verdict: outcome.document.verdict,
             why: outcome.document.why.clone(),
             folder: outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            start: outcome.document.start,
+            cold_because: outcome.document.cold_because.clone(),
         })
         .collect();
+    let machine_ms = outcomes.iter().map(|outcome| outcome.machine_ms).sum();
     let first = outcomes[0].document.verdict;
     let differs =
         |outcome: &Outcome| outcome.document.verdict != first || !same_stacks(&outcomes[0], outcome);
@@ -280,6 +321,7 @@ fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
     outcome.document.verdict = folded.word;
     outcome.document.why = folded.why;
     outcome.document.repeats = repeats;
+    outcome.machine_ms = machine_ms;
     outcome
 }
 

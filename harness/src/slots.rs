@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::cache::{Cache, CacheError};
 use crate::deadline::{Deadline, TimedOut, Turn};
 use crate::fault::{Blame, Fault};
-use crate::machine;
+use crate::interrupt;
 use crate::progress::Progress;
 
 /// What a machine takes at the most, with QEMU's and gdb's own: a guest of 256 MiB, and gdb with a kernel's DWARF.
@@ -20,11 +20,11 @@ const QUIET: Duration = Duration::from_secs(3);
 /// How often is looked: no signal tells that a lock was let go.
 const PACE: Duration = Duration::from_millis(10);
 
-/// The host's slots.
+/// The host's slots: as many as there are processors, and no more than there is memory for.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots<'a> {
     cache: &'a Cache,
-    count: usize,
+    cores: usize,
 }
 
 /// One slot, ours until it is dropped.
@@ -66,16 +66,14 @@ impl Fault for SlotError {
 }
 
 impl<'a> Slots<'a> {
-    /// As many as there are processors, and no more than there is memory for now; one at least.
+    /// Those of this host.
     pub fn of_host(cache: &'a Cache) -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let memory = available_mib().map_or(cores, |mib| mib / MEMORY_MIB);
-        Self { cache, count: cores.min(memory).max(1) }
+        Self { cache, cores: thread::available_parallelism().map_or(1, usize::from) }
     }
 
-    /// How many there are.
+    /// How many there are where nobody holds one; one at least.
     pub fn count(&self) -> usize {
-        self.count
+        carried(self.cores, 0, available_mib())
     }
 
     /// Waits for a slot, and says so where it is not over at once.
@@ -86,15 +84,14 @@ impl<'a> Slots<'a> {
         let deadline = Deadline::new("a free slot for a machine", LIMIT);
         let mut patience = Some(Deadline::new("a slot, without a word", QUIET));
         deadline.poll(|slice| {
-            if machine::interrupted() {
+            if interrupt::came() {
                 return Err(SlotError::Interrupted);
             }
             if let Some(slot) = self.free()? {
                 return Ok(Turn::Done(slot));
             }
             if patience.take_if(|patience| patience.expired()).is_some() {
-                let count = self.count;
-                progress.note(&format!("waits: other runs and builds hold all {count} slots of this host"));
+                progress.note("waits for a free slot: other runs and builds keep this host busy");
             }
             thread::park_timeout(slice.min(PACE));
             Ok(Turn::NotYet(None))
@@ -106,13 +103,19 @@ impl<'a> Slots<'a> {
     /// # Errors
     /// [`SlotError::Cache`].
     pub fn free(&self) -> Result<Option<Slot>, SlotError> {
-        for number in 0..self.count {
-            if let Some(lock) = self.cache.try_lock(&format!("slot-{number}"))? {
-                return Ok(Some(Slot { _lock: lock }));
-            }
+        let mut free = Vec::new();
+        for number in 0..self.cores {
+            free.extend(self.cache.try_lock(&format!("slot-{number}"))?);
         }
-        Ok(None)
+        let held = self.cores - free.len();
+        let one = free.pop().filter(|_| held < carried(self.cores, held, available_mib()));
+        Ok(one.map(|lock| Slot { _lock: lock }))
     }
+}
+
+/// How many slots a host has, of which `held` are taken: their memory is no longer among what is `available`, in MiB.
+fn carried(cores: usize, held: usize, available: Option<usize>) -> usize {
+    available.map_or(cores, |available| cores.min(held + available / MEMORY_MIB)).max(1)
 }
 
 /// `MemAvailable` of proc_meminfo(5), in MiB.
@@ -131,7 +134,7 @@ mod tests {
     fn a_slot_is_one_holders_until_it_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
-        let slots = Slots { cache: &cache, count: 2 };
+        let slots = Slots { cache: &cache, cores: 2 };
         let quiet = Progress::silent();
         let (first, second) = (slots.take(&quiet).unwrap(), slots.take(&quiet).unwrap());
         assert!(slots.free().unwrap().is_none());
@@ -143,6 +146,16 @@ mod tests {
         waits.unwrap();
         assert!(slots.free().unwrap().is_some());
         drop(second);
+    }
+
+    #[test]
+    fn memory_bounds_what_processors_would_carry() {
+        assert_eq!(carried(8, 0, Some(8 * MEMORY_MIB)), 8);
+        assert_eq!(carried(8, 0, Some(3 * MEMORY_MIB)), 3);
+        assert_eq!(carried(8, 3, Some(MEMORY_MIB)), 4, "what runs has its memory already");
+        assert_eq!(carried(8, 3, Some(0)), 3);
+        assert_eq!(carried(8, 0, Some(0)), 1);
+        assert_eq!(carried(8, 0, None), 8);
     }
 
     #[test]

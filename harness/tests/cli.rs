@@ -348,8 +348,8 @@ fn a_scenario_that_no_night_has_run_has_no_history() {
 fn what_is_no_bundle_and_no_run_is_refused() {
     let replica = Replica::new();
     fs::write(replica.path("text.tar.gz"), "no archive").unwrap();
-    replica.run(&["import", "text.tar.gz"]).expect(131, &["cannot unpack text.tar.gz"]);
-    replica.run(&["import", "nothing.tar.gz"]).expect(131, &["cannot open nothing.tar.gz"]);
+    replica.run(&["import", "text.tar.gz"]).expect(128, &["text.tar.gz is no bundle"]);
+    replica.run(&["import", "nothing.tar.gz"]).expect(128, &["cannot open nothing.tar.gz"]);
     replica.run(&["export", "nothing"]).expect(131, &["cannot find nothing"]);
     replica.run(&["report", "images"]).expect(131, &["cannot read images/run.json"]);
 }

@@ -18,7 +18,7 @@ use crate::kernel::{
     self, Git, Kernel, KernelEntry, KernelError, Repository, Source, Workshop, compiler_version, take_paths,
 };
 use crate::progress::Progress;
-use crate::run::{self, Options, Starts};
+use crate::run::{self, Options, RunError, Starts};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 
@@ -310,14 +310,17 @@ fn try_once(
     (number, fresh): (usize, bool),
     progress: &Progress,
 ) -> Result<Ran, Trouble> {
-    // The command line names the kernel and the guest by their content; where they lie is part of that.
-    let machine = run::command_line(workspace, scenario, kernel, progress)?;
     let parts = [
-        machine,
-        kernel.sha256.clone(),
+        env!("CARGO_PKG_VERSION").into(),
+        run::state_key(workspace, scenario, kernel, progress)?,
         format!("{scenario:?}"),
         format!("{question:?}"),
         kernel.name.clone(),
+        // Only a verdict rests on snapshots.
+        match question {
+            Question::Verdict(_) => run::inputs(workspace, scenario, &kernel.name).map_err(RunError::from)?,
+            _ => String::new(),
+        },
     ];
     let verdicts = Verdicts::at(workspace, &cache::key(parts.iter().map(String::as_bytes)))?;
     if let Some(state) = verdicts.states.get(number).filter(|_| !fresh) {

@@ -90,6 +90,8 @@ impl Fault for BundleError {
             | Self::NoList { .. }
             | Self::NoBundle { .. }
             | Self::Exists { .. } => Blame::Usage,
+            // The archive is not there, or something in it.
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Blame::Usage,
             Self::Io { .. } => Blame::Infra,
             Self::Artifacts(error) => error.blame(),
             Self::Scenario(error) => error.blame(),

@@ -154,23 +154,31 @@ pub fn import(bundle: &Path, out: &Path) -> Result<Imported, BundleError> {
     let file = File::open(bundle).map_err(BundleError::io("open", bundle))?;
     fs::create_dir_all(out).map_err(BundleError::io("create", out))?;
     let scratch = tempfile::tempdir_in(out).map_err(BundleError::io("create a folder in", out))?;
-    // The crate refuses what would lie outside of the folder.
-    let mut archive = tar::Archive::new(GzDecoder::new(file));
-    archive.unpack(scratch.path()).map_err(BundleError::io("unpack", bundle))?;
     let none = || BundleError::NoBundle { path: bundle.into() };
+    let plain = GzDecoder::new(file);
+    if plain.header().is_none() {
+        return Err(none());
+    }
+    artifacts::unpack(plain, scratch.path()).map_err(BundleError::io("unpack", bundle))?;
     let mut entries = fs::read_dir(scratch.path()).map_err(BundleError::io("list", scratch.path()))?;
     let (Some(Ok(entry)), None) = (entries.next(), entries.next()) else { return Err(none()) };
     let bytes = fs::read(entry.path().join(BUNDLE_JSON)).map_err(|_| none())?;
     let contents: Contents = serde_json::from_slice(&bytes).map_err(|_| none())?;
-    let folder = out.join(entry.file_name());
+    let name = entry.file_name();
+    if name.as_encoded_bytes().iter().any(u8::is_ascii_control) {
+        return Err(none());
+    }
+    let folder = out.join(name);
     if folder.exists() {
         return Err(BundleError::Exists { path: folder });
     }
+    let (then, now) = judge(&entry.path(), contents)?;
     fs::rename(entry.path(), &folder).map_err(BundleError::io("rename", &folder))?;
-    judge(folder, contents)
+    Ok(Imported { folder, then, now })
 }
 
-fn judge(folder: PathBuf, contents: Contents) -> Result<Imported, BundleError> {
+/// The document that an unpacked bundle came with, and the one that its captures give now.
+fn judge(folder: &Path, contents: Contents) -> Result<(Document, Document), BundleError> {
     let path = folder.join("scenario.yaml");
     let text = fs::read_to_string(&path).map_err(BundleError::io("read", &path))?;
     let names: Vec<&str> = contents.kernels.iter().map(String::as_str).collect();
@@ -192,7 +200,7 @@ fn judge(folder: PathBuf, contents: Contents) -> Result<Imported, BundleError> {
     let run = folder.join("run");
     let then = artifacts::read(&run)?;
     let now = run::again(&then, &scenario, &kernel, &run, &folder.join("snapshots"))?;
-    Ok(Imported { folder, then, now })
+    Ok((then, now))
 }
 
 /// The kernel that the run booted, if it is still the one of that name.

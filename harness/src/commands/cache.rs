@@ -43,20 +43,25 @@ struct Line<'a> {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
         let cache = workspace(None)?.cache;
-        let held = cache.entries()?;
-        if let Some(unknown) = self.kinds.iter().find(|kind| !held.iter().any(|held| held.kind == **kind)) {
-            let mut kinds: Vec<&str> = held.iter().map(|held| held.kind.as_str()).collect();
-            kinds.dedup();
+        let there = cache.kinds()?;
+        if let Some(unknown) = self.kinds.iter().find(|kind| !there.contains(kind)) {
             return Err(CommandError::Usage {
                 message: format!("the cache holds nothing of the kind `{unknown}`"),
-                hint: format!("it holds: {}", kinds.join(", ")),
+                hint: format!("it holds: {}", there.join(", ")),
             });
         }
-        let held: Vec<Held> = held
-            .into_iter()
-            .filter(|held| self.kinds.is_empty() || self.kinds.contains(&held.kind))
-            .collect();
-        let shown = if self.prune { cache.shrink(held, self.to << 20)? } else { held };
+        let asked = |kind: &String| self.kinds.is_empty() || self.kinds.contains(kind);
+        let held: Vec<Held> = cache.entries()?.into_iter().filter(|held| asked(&held.kind)).collect();
+        if self.prune {
+            for kind in there.iter().filter(|kind| asked(kind)) {
+                let bytes = cache.sweep_abandoned(kind)?;
+                if bytes > 0 {
+                    let bytes = HumanBytes(bytes);
+                    streams.progress.note(&format!("{bytes} of {kind} that killed processes left: removed"));
+                }
+            }
+        }
+        let shown = if self.prune { cache.shrink(held, self.to.saturating_mul(1 << 20))? } else { held };
         match self.format {
             Format::Json => {
                 let word = if self.prune { "removed" } else { "kinds" };

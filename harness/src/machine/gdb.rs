@@ -129,8 +129,7 @@ enum Event {
 }
 
 impl Machine {
-    /// Attaches gdb and breaks at a function. When this returns, the breakpoint is in. The machine must have been
-    /// booted with [`super::MachineSpec::gdb`], and takes one gdb at a time.
+    /// Attaches gdb and breaks at a function. When this returns, the breakpoint is in. A machine takes one gdb at a time.
     ///
     /// # Errors
     /// See [`GdbError`].

@@ -3,7 +3,6 @@
 mod console;
 mod error;
 mod gdb;
-mod interrupt;
 mod monitor;
 mod process;
 mod saved;
@@ -35,6 +34,7 @@ pub use vitals::{Death, Vitals};
 use crate::arch::Arch;
 use crate::deadline::{Deadline, TimedOut, Turn, wait_for};
 use crate::document::ConsoleEvent;
+use crate::interrupt;
 use monitor::Monitor;
 use process::{PROGRAM_NOT_FOUND, Process, Start};
 use vitals::Exit;
@@ -48,19 +48,6 @@ pub const QEMU_LOG: &str = "qemu.log";
 const MONITOR_LIMIT: Duration = Duration::from_secs(20);
 /// How long QEMU may take to end when asked.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
-
-/// Starts to listen for SIGINT and SIGTERM; once is enough, more does nothing. Machines do it by themselves.
-///
-/// # Errors
-/// Those of sigaction(2).
-pub fn listen() -> io::Result<()> {
-    interrupt::listen()
-}
-
-/// Whether one of the two came.
-pub fn interrupted() -> bool {
-    interrupt::came()
-}
 
 /// A running machine. Dropping it kills QEMU and waits for its end.
 #[derive(Debug)]

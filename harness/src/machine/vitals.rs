@@ -5,9 +5,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::console::Recogniser;
-use super::interrupt;
 use crate::document::ConsoleEvent;
 use crate::fault::{Blame, Fault};
+use crate::interrupt;
 
 /// How long a dying machine gets to finish its last words: QEMU ends by itself after a panic
 /// (`panic=-1`, `-no-reboot`), and the console is whole then. A kernel without a way to reset gets no further.

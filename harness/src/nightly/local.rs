@@ -78,12 +78,15 @@ fn attempt(desk: &Desk<'_>, folder: &ResultFolder, scenario: &str, kernel: &str)
     let options = Options { keep: true, repeat: desk.repeat, starts: Starts::Both };
     let workspace = folder.workspace(desk.workspace);
     let quiet = crate::progress::Progress::silent();
-    let (run, fault) = match run::run(&workspace, scenario, kernel, &options, &quiet) {
-        Ok(outcome) => (Some(RunLine::of(&outcome.document, folder.relative(&outcome.folder))), None),
+    let (run, fault, took) = match run::run(&workspace, scenario, kernel, &options, &quiet) {
+        Ok(outcome) => {
+            let line = RunLine::of(&outcome.document, folder.relative(&outcome.folder));
+            (Some(line), None, outcome.machine_ms)
+        }
         Err(error) if error.blame() == Blame::Interrupted => return Err(error),
-        Err(error) => (None, Some(FaultLine::of(&error))),
+        Err(error) => (None, Some(FaultLine::of(&error)), milliseconds(began.elapsed())),
     };
-    Ok(Try { started, wall_ms: milliseconds(began.elapsed()), host: host(), run, fault })
+    Ok(Try { started, wall_ms: took, host: host(), run, fault })
 }
 
 /// Writes an attempt down at once: whatever ends us later takes nothing back.

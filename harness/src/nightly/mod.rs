@@ -18,12 +18,11 @@ use std::time::{Duration, Instant, SystemTime};
 pub use error::NightlyError;
 pub use folder::ResultFolder;
 
-use crate::baseline::Place;
-use crate::cache;
 use crate::document::Document;
 use crate::kernel::{Catalogue, Kernel, KernelEntry, Source};
 use crate::progress::Progress;
 use crate::report::Edition;
+use crate::run;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use engine::{Hosts, Sender};
@@ -116,7 +115,7 @@ pub fn plan_night(
             pairs.push(Pair {
                 scenario: scenario.id.clone(),
                 kernel: entry.name.clone(),
-                inputs: inputs(desk.workspace, scenario, &entry.name)?,
+                inputs: run::inputs(desk.workspace, scenario, &entry.name)?,
                 tries: Vec::new(),
             });
         }
@@ -205,25 +204,6 @@ fn waiting(desk: &Desk<'_>, history: &History, night: &Night) -> Result<Vec<Wait
         found.push(Waiting { pair: number, kernel, expected: expected.unwrap_or(UNKNOWN * desk.repeat) });
     }
     Ok(plan::order(found))
-}
-
-/// What a pair's verdict rests on beside the kernel: the scenario's text and its snapshots.
-fn inputs(workspace: &Workspace, scenario: &Scenario, kernel: &str) -> Result<String, NightlyError> {
-    let mut files = vec![workspace.scenarios().join(format!("{}.yaml", scenario.id))];
-    let places = scenario.probes.iter().flat_map(|probe| {
-        let place = Place::new(&workspace.snapshots(), &scenario.id, kernel, &probe.name);
-        [place.clone(), place.without_truth()]
-    });
-    files.extend(places.map(|place| place.file()));
-    let mut parts = Vec::new();
-    for path in files {
-        match std::fs::read(&path) {
-            Ok(bytes) => parts.push(bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => parts.push(Vec::new()),
-            Err(source) => return Err(NightlyError::io("read", &path)(source)),
-        }
-    }
-    Ok(cache::key(parts.iter().map(Vec::as_slice)))
 }
 
 /// Where a kernel comes from, in one line. `images` is the folder that paths of the catalogue are meant from.

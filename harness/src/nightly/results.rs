@@ -79,7 +79,7 @@ pub struct Pair {
 pub struct Try {
     /// When it began, RFC 3339.
     pub started: String,
-    /// Milliseconds from there to its end, preparations included.
+    /// Milliseconds that its machines ran; where it came to no verdict, until it failed.
     pub wall_ms: u64,
     /// The host that made it.
     pub host: String,

@@ -75,7 +75,7 @@ enum Mechanism {
 /// What is at hand outside of the guest, for a probe that records from there.
 #[derive(Clone, Copy, Debug)]
 pub struct Outside<'a> {
-    /// The machine, booted with [`crate::machine::MachineSpec::gdb`].
+    /// The machine, whose gdb stub nobody else talks to.
     pub machine: &'a Machine,
     /// The DWARF of the kernel that runs, and where it is.
     pub loaded: &'a Loaded,

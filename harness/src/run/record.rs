@@ -7,6 +7,7 @@ use super::start::{self, Begin, Up};
 use crate::artifacts::RunFolder;
 use crate::cache::Cache;
 use crate::document::{ConsoleEvent, Start, Timings};
+use crate::fault::chain;
 use crate::image::{self, Keys, Userland};
 use crate::kernel::{Dwarf, Kernel, LIST_SECTIONS, Loaded, SECTIONS};
 use crate::machine::{Machine, MachineSpec, Memory, printable};
@@ -82,6 +83,19 @@ pub(crate) fn prepare(
     })
 }
 
+/// What the machines of a run have in common: kernel, guest, QEMU and both command lines, by their content.
+///
+/// # Errors
+/// [`RunError::Image`].
+pub(crate) fn state_key(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<String, RunError> {
+    Ok(prepare(workspace, scenario, kernel, progress)?.state_key)
+}
+
 /// The exact QEMU command line of a run, quoted for a shell.
 ///
 /// # Errors
@@ -112,7 +126,9 @@ pub fn shell(
     let task = progress.task(format!("boot {}", kernel.name), 0);
     let Up { machine, mut session, keeping, .. } =
         start::up(&prepared, Begin::Restore, &folder, &mut Timings::default())?;
-    keeping.map_or(Ok(()), |keeping| keeping.finish(&prepared))?;
+    if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(&prepared)) {
+        progress.note(&format!("its state could not be kept: {}", chain(&fault)));
+    }
     let _armed = arm(&prepared, &machine, &mut session, &folder)?;
     drop(task);
     progress.note(&format!("console log and artifacts: {}", folder.path().display()));
@@ -136,7 +152,12 @@ pub(crate) fn record(
             (recording.start, recording.cold_because) = (start, because);
             let result = replay(prepared, scenario, (&machine, session), folder, &mut recording);
             recording.console = machine.shutdown();
-            keeping.map_or(Ok(()), |keeping| keeping.finish(prepared)).and(result)
+            if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(prepared)) {
+                // The next run boots, too. What this one got is none the worse for it.
+                let because = recording.cold_because.get_or_insert_default();
+                because.push_str(&format!(", and this one's could not be kept: {}", chain(&fault)));
+            }
+            result
         });
         recording.timings.total = milliseconds(started.elapsed());
         result

@@ -17,7 +17,7 @@ use crate::cache::{CacheError, Draft, Entry};
 use crate::deadline::Deadline;
 use crate::document::{Start, Timings};
 use crate::fault::{Blame, Fault, chain};
-use crate::machine::{Machine, MachineError, SavedState, printable};
+use crate::machine::{Death, Machine, MachineError, SavedState, printable};
 use crate::session::{self, Guest, Session};
 
 /// The kind of the cache's entries that are saved states.
@@ -72,7 +72,8 @@ pub(crate) enum Begin {
 /// Brings a machine up and logs in.
 ///
 /// # Errors
-/// [`RunError`]: what is wrong with a saved state is none, but a reason for a boot.
+/// [`RunError`]: what is wrong with a saved state is none, but a reason for a boot. So is what keeps it from being
+/// restored or saved.
 pub(super) fn up(
     prepared: &Prepared,
     begin: Begin,
@@ -84,13 +85,17 @@ pub(super) fn up(
         return boot(prepared, folder, timings, "as asked");
     }
     let because = match prepared.cache.entry(STATES, &prepared.state_key, || ())? {
+        // Somebody else made it while we waited.
+        Entry::Ready(_) if begin == Begin::BootAndKeep => "as asked".into(),
         Entry::Ready(state) => match restore(prepared, &state, folder, timings) {
             Ok(up) => return Ok(up),
             Err(error) if error.blame() == Blame::Interrupted => return Err(error),
-            Err(error) => {
-                prepared.cache.remove(STATES, &prepared.state_key)?;
+            Err(error) if is_of_no_use(&error) => {
+                // One that cannot be removed is no worse than before.
+                drop(prepared.cache.remove(STATES, &prepared.state_key));
                 format!("the saved state is of no use: {}", chain(&error))
             }
+            Err(error) => format!("the saved state could not be restored: {}", chain(&error)),
         },
         Entry::Draft(draft) => match boot_and_keep(prepared, draft, folder, timings) {
             Ok(up) => return Ok(up),
@@ -102,9 +107,20 @@ pub(super) fn up(
     boot(prepared, folder, timings, &because)
 }
 
+/// Whether a restore failed because of the state, and not of this host: then the next would, too.
+fn is_of_no_use(error: &RunError) -> bool {
+    match error {
+        RunError::NotRestored { .. } => true,
+        RunError::Machine(MachineError::State(_) | MachineError::Migration) => true,
+        // A QEMU that cannot read a state ends.
+        RunError::Machine(MachineError::Dead(Death::Qemu { .. })) => true,
+        error => error.blame() == Blame::Guest,
+    }
+}
+
 impl Keeping {
     /// Waits until the state lies on the disk.
-    pub(super) fn finish(self, prepared: &Prepared) -> Result<(), RunError> {
+    pub(super) fn finish(self, prepared: &Prepared) -> Result<(), CacheError> {
         self.writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         prepared.cache.evict(STATES, STATES_LIMIT)?;
         Ok(())
@@ -230,4 +246,29 @@ fn random() -> Result<String, RunError> {
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
     read.map_err(|source| CacheError::Io { action: "read", path: path.into(), source })?;
     Ok(hex::encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline::TimedOut;
+    use crate::session::SessionError;
+
+    #[test]
+    fn a_state_goes_for_its_own_faults_and_not_for_the_hosts() {
+        let late = TimedOut { what: "an SSH login".into(), waited: LOGIN_LIMIT, last_cause: None };
+        let spoiled = [
+            RunError::NotRestored { status: 1, said: String::new() },
+            MachineError::Migration.into(),
+            SessionError::TimedOut(late).into(),
+        ];
+        assert!(spoiled.iter().all(is_of_no_use));
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let hosts = [
+            MachineError::Folder(full()).into(),
+            MachineError::NoQemu { program: "qemu-system-mips64" }.into(),
+            RunError::Cache(CacheError::Interrupted),
+        ];
+        assert!(!hosts.iter().any(is_of_no_use));
+    }
 }

@@ -1,4 +1,4 @@
-//! Scenarios: the YAML as typed ([`raw`]) and as meant ([`Scenario`]), and the step between ([`check`]).
+//! Scenarios: the YAML as typed ([`raw`]) and as meant ([`Scenario`]), and the step between (`check`).
 
 mod check;
 pub mod raw;

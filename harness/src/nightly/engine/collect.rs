@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{EngineError, Kit, Sent, Told};
+use super::{End, EngineError, Kit, Sent, Told};
+use crate::artifacts;
 use crate::baseline::plural;
 use crate::cache;
 use crate::fault::Blame;
@@ -28,12 +29,13 @@ impl<'a> Collector<'a> {
         Self { folder, contents: HashMap::new(), twice: 0 }
     }
 
-    /// Takes in what came back of a unit. Says which host failed it, where one did.
+    /// Takes in what came back of a unit. Says which host failed it, where one did. Of a round that was interrupted,
+    /// what did not come back says nothing.
     pub(super) fn take(
         &mut self,
         kit: &Kit,
         sent: &Sent,
-        told: &Told,
+        (told, end): (&Told, End),
         night: &mut Night,
     ) -> Result<Option<String>, NightlyError> {
         let host = told.host.clone().unwrap_or_else(|| "no host".into());
@@ -50,11 +52,15 @@ impl<'a> Collector<'a> {
                     continue;
                 }
                 if let (Some(run), Some((_, from))) = (&mut one.run, &unit) {
-                    run.folder = self.bring(&from.join(&run.folder))?;
+                    let Some(run_folder) = run_folder(from, &run.folder) else {
+                        pair.tries.push(lost(&host, "it names a run that did not come back"));
+                        continue;
+                    };
+                    run.folder = self.bring(&run_folder)?;
                 }
                 pair.tries.push(one);
             }
-            if tries.is_empty() {
+            if tries.is_empty() && end != End::Interrupted {
                 let absent = unit.as_ref().and_then(|(unit, _)| {
                     let kernel = unit.kernels.iter().find(|kernel| kernel.name == pair.kernel)?;
                     kernel.absent.as_deref()
@@ -129,13 +135,26 @@ fn unpack(kit: &Kit, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(EngineError::io("open", &path)(error)),
     };
-    // The crate keeps what it writes inside of the folder; a broken archive is the host's fault.
-    if tar::Archive::new(file).unpack(&kit.place).is_err() {
+    // A broken archive is the host's fault.
+    let back = kit.place.join(format!("{name}.back"));
+    if artifacts::unpack(file, &back).is_err() {
         return Ok(None);
     }
-    let folder = kit.place.join(name);
+    let folder = back.join(name);
     let night = fs::read(folder.join("results.json")).ok();
     Ok(night.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(|night| (night, folder)))
+}
+
+/// A run's folder among what came back, if it lies there: below `runs`, as every night's.
+fn run_folder(unit: &Path, named: &str) -> Option<PathBuf> {
+    let mut parts = Path::new(named).components();
+    let (Some(Component::Normal(runs)), Some(Component::Normal(_)), None) =
+        (parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
+    let folder = unit.join(named);
+    (runs == "runs" && folder.is_dir()).then_some(folder)
 }
 
 fn lost(host: &str, what: &str) -> Try {
@@ -145,5 +164,22 @@ fn lost(host: &str, what: &str) -> Try {
         host: host.into(),
         run: None,
         fault: Some(FaultLine { blame: Blame::Infra, what: format!("on {host}: {what}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_lies_below_runs_or_is_lost() {
+        let unit = tempfile::tempdir().unwrap();
+        fs::create_dir_all(unit.path().join("runs/one")).unwrap();
+        fs::create_dir_all(unit.path().join("other")).unwrap();
+        let found = |named: &str| run_folder(unit.path(), named).is_some();
+        assert!(found("runs/one"));
+        for named in ["runs/two", "runs", "other", "", "/etc", "runs/../other", "../x", "runs/one/.."] {
+            assert!(!found(named), "{named}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use super::plan::{self, Unit, Waiting};
 use super::results::Night;
 use super::{Desk, End, Limits, NightlyError, ResultFolder};
 use crate::deadline::{Deadline, TimedOut, Turn};
-use crate::machine;
+use crate::interrupt;
 
 /// How often what came to no verdict is sent again, to other hosts.
 const ROUNDS: usize = 3;
@@ -73,7 +73,7 @@ pub(super) fn run(
     hosts: &Hosts,
     limits: Limits,
 ) -> Result<End, NightlyError> {
-    machine::listen().map_err(EngineError::Signals)?;
+    interrupt::listen().map_err(EngineError::Signals)?;
     let task = desk.progress.task("nightly", queue.len() as u64);
     let all = queue.len();
     let mut out: HashSet<String> = HashSet::new();
@@ -102,7 +102,7 @@ pub(super) fn run(
                 Sender::Parallel(_) => parallel::told(&kit, &one.name),
                 Sender::Slurm => slurm::told(&kit, &one.name),
             };
-            if let Some(host) = collector.take(&kit, one, &told, night)? {
+            if let Some(host) = collector.take(&kit, one, (&told, end), night)? {
                 out.insert(host);
             }
         }
@@ -165,19 +165,28 @@ fn limit(sent: &[Sent]) -> Duration {
     (longest + all) * 10 + Duration::from_secs(3600)
 }
 
-/// Runs a program of the host to its end in `folder`. Ctrl-C ends it first.
+/// What Ctrl-C does to a program of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnInterrupt {
+    /// It ends it.
+    End,
+    /// Nothing: it cleans up, which is wanted then above all.
+    GoOn,
+}
+
+/// Runs a program of the host to its end in `folder`.
 fn run_program(
     what: &str,
     expression: &duct::Expression,
     folder: &Path,
-    limit: Duration,
+    (limit, on_interrupt): (Duration, OnInterrupt),
 ) -> Result<Finished, EngineError> {
     let broken = |source| EngineError::Start { what: what.into(), source };
     let expression = expression.dir(folder).stdin_null().stdout_capture().stderr_capture().unchecked();
     let handle = expression.start().map_err(broken)?;
     let deadline = Deadline::new(format!("the end of {what}"), limit);
     let ended: Result<bool, Wait> = deadline.poll(|slice| {
-        if machine::interrupted() {
+        if on_interrupt == OnInterrupt::End && interrupt::came() {
             return Ok(Turn::Done(false));
         }
         let ended = handle.wait_timeout(slice).map_err(Wait::Broken)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use duct::cmd;
 
-use super::{CHECK_LIMIT, End, EngineError, Finished, Kit, Sent, Told, limit, run_program};
+use super::{CHECK_LIMIT, End, EngineError, Finished, Kit, OnInterrupt, Sent, Told, limit, run_program};
 
 /// parallel's log of a round, in the round's folder.
 const JOB_LOG: &str = "parallel.log";
@@ -38,7 +38,7 @@ pub(super) fn check(kit: &Kit, file: &Path) -> Result<Vec<(String, Option<String
                 "kit",
                 "KSHOT_ROOT=$PWD/kit kit/kshot doctor --to-run"
             ),
-            CHECK_LIMIT,
+            (CHECK_LIMIT, OnInterrupt::End),
         );
         let fault = match answer {
             Ok(Finished { code: Some(0), .. }) => None,
@@ -78,7 +78,7 @@ pub(super) fn send(kit: &Kit, sent: &[Sent], hosts: &[String]) -> Result<End, En
     .map(String::from)
     .into();
     words.extend(sent.iter().map(|one| one.name.clone()));
-    let finished = parallel(kit, &cmd("parallel", words), limit(sent))?;
+    let finished = parallel(kit, &cmd("parallel", words), (limit(sent), OnInterrupt::End))?;
     // What came of each unit is in the log; here only that there is one.
     if !finished.interrupted && !kit.place.join(JOB_LOG).is_file() {
         let said = last_line(&finished.err, "it left no log");
@@ -103,13 +103,13 @@ pub(super) fn clean(kit: &Kit) {
         &kit.remote
     );
     // A host that died in the round keeps what it has.
-    drop(parallel(kit, &remove, CHECK_LIMIT));
+    drop(parallel(kit, &remove, (CHECK_LIMIT, OnInterrupt::GoOn)));
 }
 
 fn parallel(
     kit: &Kit,
     expression: &duct::Expression,
-    limit: std::time::Duration,
+    limit: (std::time::Duration, OnInterrupt),
 ) -> Result<Finished, EngineError> {
     run_program("GNU parallel", expression, &kit.place, limit)
 }

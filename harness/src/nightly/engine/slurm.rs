@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use duct::cmd;
 
-use super::{End, EngineError, Kit, Sent, Told, limit, run_program};
+use super::{End, EngineError, Kit, OnInterrupt, Sent, Told, limit, run_program};
 
 /// The job's name; ours is told from others' by the round's own key.
 const JOB: &str = "kshot-nightly";
@@ -23,7 +24,8 @@ const TASK: &str = "#!/bin/sh\n\
 /// Each node that the controller has, with what is wrong with it: `sinfo` gives a node's name and state.
 pub(super) fn check() -> Result<Vec<(String, Option<String>)>, EngineError> {
     let expression = cmd!("sinfo", "--noheader", "--Node", "--format", "%N %t");
-    let finished = run_program("Slurm's sinfo", &expression, std::path::Path::new("/"), QUESTION_LIMIT)?;
+    let finished =
+        run_program("Slurm's sinfo", &expression, Path::new("/"), (QUESTION_LIMIT, OnInterrupt::End))?;
     if finished.code != Some(0) {
         return Err(EngineError::Refused { what: "Slurm's sinfo".into(), said: finished.err.trim().into() });
     }
@@ -66,11 +68,12 @@ pub(super) fn send(kit: &Kit, sent: &[Sent], out: &HashSet<String>) -> Result<En
         words.push(format!("--exclude={}", nodes.join(",")));
     }
     words.push("kit/task.sh".into());
-    let finished = run_program("Slurm's sbatch", &cmd("sbatch", words), &kit.place, limit(sent));
+    let finished =
+        run_program("Slurm's sbatch", &cmd("sbatch", words), &kit.place, (limit(sent), OnInterrupt::End));
     if !matches!(&finished, Ok(finished) if !finished.interrupted && finished.code.is_some()) {
         // Whoever waited is gone; the tasks must not go on without anybody.
         let cancel = cmd!("scancel", "--name", &name);
-        drop(run_program("Slurm's scancel", &cancel, &kit.place, QUESTION_LIMIT));
+        drop(run_program("Slurm's scancel", &cancel, &kit.place, (QUESTION_LIMIT, OnInterrupt::GoOn)));
     }
     let finished = finished?;
     // sbatch ends with the highest status of a task; it refused only if there was none.

@@ -11,7 +11,10 @@ use signal_hook::flag;
 static CAME: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// Starts to listen; once is enough, more does nothing.
-pub(super) fn listen() -> io::Result<()> {
+///
+/// # Errors
+/// Those of sigaction(2).
+pub fn listen() -> io::Result<()> {
     let mut result = Ok(());
     CAME.get_or_init(|| {
         let came = Arc::new(AtomicBool::new(false));
@@ -28,6 +31,6 @@ pub(super) fn listen() -> io::Result<()> {
 }
 
 /// Whether one of the two came.
-pub(super) fn came() -> bool {
+pub fn came() -> bool {
     CAME.get().is_some_and(|came| came.load(Ordering::Relaxed))
 }
