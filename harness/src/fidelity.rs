@@ -37,16 +37,27 @@ pub fn fidelity(stack: &Stack, reference: &Stack, row: &ArchRow) -> (u64, u64) {
 ///
 /// Of several the one that speaks best for the stack counts, of equals the shortest: a function is called
 /// from many places, nothing says which sample is of which call, and a probe is only to be blamed for what
-/// none of them explains.
+/// none of them explains. gdb stops a few times only, so it may have seen a path in another task alone: a stack that
+/// is whole by that one is whole.
 pub fn against(stack: &Stack, references: &[Stack], kind: Reference, row: &ArchRow) -> Option<Fidelity> {
     let candidates = references.iter().filter(|reference| comparable(stack, reference, references));
     let whole = candidates.filter(|reference| reaches_entry(reference, row));
     let measured = whole.map(|reference| fidelity(stack, reference, row));
-    measured.min_by_key(|&(of, got)| (std::cmp::Reverse(got), of)).map(|(of, got)| Fidelity {
-        of,
-        got,
-        reference: kind,
-    })
+    let (mut of, mut got) = measured.min_by_key(|&(of, got)| (std::cmp::Reverse(got), of))?;
+    if got < of {
+        let mut elsewhere = references.iter().filter(|reference| stack.subject() == reference.subject());
+        if elsewhere.any(|reference| is_whole(stack, reference, row)) {
+            of = up_to_entry(stack, row).len() as u64;
+            got = of;
+        }
+    }
+    Some(Fidelity { of, got, reference: kind })
+}
+
+/// Whether a stack has the frames of `reference` up to the entry, all of them and no others.
+fn is_whole(stack: &Stack, reference: &Stack, row: &ArchRow) -> bool {
+    let (of, got) = fidelity(stack, reference, row);
+    reaches_entry(reference, row) && got == of && up_to_entry(stack, row).len() as u64 == of
 }
 
 /// Whether both tell of the same event in the same task. A name that the kernel has forgotten (`<...>`) may

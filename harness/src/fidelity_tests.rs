@@ -90,6 +90,22 @@ fn a_reference_is_of_the_same_event_and_task() {
 }
 
 #[test]
+fn a_path_that_the_truth_saw_in_another_task_is_true() {
+    let event = "probe:register_netdevice";
+    let elsewhere = TRUTH.replace("80258a10 __se_sys_ioctl+0x100", "80258a44 __se_sys_ioctl+0x134");
+    let references = [truth("eoe_filter", event, TRUTH), truth("dropbear", event, &elsewhere)];
+    let other = truth("eoe_filter", event, &elsewhere);
+    assert_eq!(measured(&other, &references[..1]), Some((4, 3)), "nobody saw that path");
+    assert_eq!(measured(&other, &references), Some((4, 4)));
+    let with_a_hole: String =
+        elsewhere.lines().filter(|line| !line.contains("tun_chr")).collect::<Vec<_>>().join("\n");
+    assert_eq!(measured(&truth("eoe_filter", event, &with_a_hole), &references), Some((4, 2)));
+    let with_more = elsewhere
+        .replace("ffffffff80258a44", "ffffffff80258000 wrong+0x0 ([kernel.kallsyms])\nffffffff80258a44");
+    assert_eq!(measured(&truth("eoe_filter", event, &with_more), &references), Some((4, 3)));
+}
+
+#[test]
 fn half_a_stack_is_no_reference() {
     let half = TRUTH.lines().take(3).collect::<Vec<_>>().join("\n");
     let stack = told(&["register_netdevice"]);

@@ -8,13 +8,14 @@
 # What gdb saw from outside is in run/ and is not made again here.
 set -eu
 cd "$(dirname "$0")"
+self=./$(basename "$0")
 
 qemu() {
 	@QEMU@
 }
 
 if [ "${1:-}" = --show ]; then
-	sed -n '/^qemu() {/,/^}/p' "$0"
+	sed -n '/^qemu() {/,/^}/p' "$self"
 	exit 0
 fi
 
@@ -27,8 +28,13 @@ command -v "$program" >/dev/null || {
 mkdir -p again
 cat initramfs overlay.cpio.gz >again/initrd
 echo "reproduce: booting @RELEASE@, at most @SECONDS@ s"
-timeout @SECONDS@ sh -c "$(sed -n '/^qemu() {/,/^}/p' "$0"); qemu" </dev/null 2>again/qemu.log |
+timeout @SECONDS@ sh -c "$(sed -n '/^qemu() {/,/^}/p' "$self"); qemu" </dev/null 2>again/qemu.log |
 	tr -d '\r' >again/console.log || true
+if [ ! -s again/console.log ]; then
+	echo "reproduce: QEMU showed nothing; it said:" >&2
+	cat again/qemu.log >&2
+	exit 125
+fi
 
 # The guest prints each file between two marks of its own.
 cut_out() {

@@ -49,6 +49,11 @@ pub(crate) fn elsewhere() {
     }
     let reproduce = || Ended::of(Command::new("./reproduce.sh").current_dir(&unpacked).output().unwrap());
     reproduce().expect(0, &["perf.perf-script.txt: the same 5 stacks"]);
+    // As `kshot export` says: from where it was unpacked.
+    let name = unpacked.file_name().unwrap().to_str().unwrap();
+    let mut outside = Command::new(format!("{name}/reproduce.sh"));
+    outside.arg("--show").current_dir(unpacked.parent().unwrap());
+    Ended::of(outside.output().unwrap()).expect(0, &["qemu-system-mips64"]);
 
     // It tells other stacks from these: one frame of what was recorded is renamed.
     let script = unpacked.join("run/perf.perf-script.txt");
