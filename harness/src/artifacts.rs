@@ -58,6 +58,12 @@ pub enum ArtifactsError {
 impl Fault for ArtifactsError {
     fn blame(&self) -> Blame {
         match self {
+            // Somebody named a folder that is none of a run.
+            Self::Io { path, source, .. }
+                if source.kind() == io::ErrorKind::NotFound && path.ends_with(RUN_JSON) =>
+            {
+                Blame::Usage
+            }
             Self::Io { .. } => Blame::Infra,
             Self::Outside { .. } | Self::Json { .. } => Blame::Usage,
         }

@@ -24,6 +24,12 @@ pub struct Evidence<'a> {
 
 /// What the reasons say of a claim that fails and is known to.
 const AS_KNOWN: &str = "fails, as known";
+const NO_SNAPSHOT: &str = "no snapshot on file";
+
+/// Whether a reason is that there is nothing to compare with yet.
+pub fn tells_of_no_snapshot(why: &str) -> bool {
+    why.starts_with(NO_SNAPSHOT)
+}
 
 /// Whether any of a verdict's reasons is a fault that is known.
 pub fn tells_of_known(why: &[String]) -> bool {
@@ -189,7 +195,7 @@ fn of_snapshot(probe: &str, comparison: &Comparison) -> Option<(Word, String)> {
         )),
         Comparison::Missing => Some((
             Word::Inconclusive,
-            format!("no snapshot on file for `{probe}`: run the tests, then `cargo insta review`"),
+            format!("{NO_SNAPSHOT} for `{probe}`: run the tests, then `cargo insta review`"),
         )),
     }
 }

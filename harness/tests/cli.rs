@@ -351,5 +351,5 @@ fn what_is_no_bundle_and_no_run_is_refused() {
     replica.run(&["import", "text.tar.gz"]).expect(128, &["text.tar.gz is no bundle"]);
     replica.run(&["import", "nothing.tar.gz"]).expect(128, &["cannot open nothing.tar.gz"]);
     replica.run(&["export", "nothing"]).expect(131, &["cannot find nothing"]);
-    replica.run(&["report", "images"]).expect(131, &["cannot read images/run.json"]);
+    replica.run(&["report", "images"]).expect(128, &["cannot read images/run.json"]);
 }

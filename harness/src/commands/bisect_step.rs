@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::question::{QuestionArgs, TemplateArgs, keep_probes, template};
 use super::{CommandError, Format, Streams, select, workspace};
+use crate::artifacts;
 use crate::bisect::{self, Asked, Question};
 use crate::exit::Exit;
 use crate::kernel::{Catalogue, Kernel};
@@ -114,7 +115,14 @@ impl AskArgs {
             };
             match format {
                 Format::Table => {
-                    writeln!(streams.out, "{word}: {} ({state}), run {number} of {runs}", kernel.release)?
+                    writeln!(streams.out, "{word}: {} ({state}), run {number} of {runs}", kernel.release)?;
+                    if let Some(folder) = folder.map(|folder| workspace.runs.join(folder)) {
+                        let reasons = artifacts::read(&folder)?.why;
+                        for reason in reasons.iter().filter_map(|reason| reason.lines().next()) {
+                            writeln!(streams.out, "  {reason}")?;
+                        }
+                        writeln!(streams.out, "artifacts: {}", folder.display())?;
+                    }
                 }
                 Format::Json => {
                     let document = serde_json::json!({

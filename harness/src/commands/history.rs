@@ -30,6 +30,12 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        if let Some(missing) = self.history.as_ref().filter(|file| !file.exists()) {
+            return Err(CommandError::Usage {
+                message: format!("there is no {}", missing.display()),
+                hint: "name the file that `kshot nightly --history` wrote".into(),
+            });
+        }
         let history = History::open(&history_file(self.history.as_ref())?)?;
         let mut kernels = history.kernels(&self.scenario)?;
         if kernels.is_empty() {

@@ -53,7 +53,12 @@ impl Args {
         let steps: Vec<String> = scenario.steps.iter().map(|step| step.run.trim().to_owned()).collect();
         let folder = if self.run.is_dir() { Some(self.run.as_path()) } else { self.run.parent() };
         let decoded = folder.and_then(|folder| std::fs::read_to_string(folder.join(run::STACKS)).ok());
-        let enclosed = Enclosed { summary: &scenario.summary, steps: &steps, decoded: decoded.as_deref() };
+        let enclosed = Enclosed {
+            summary: &scenario.summary,
+            cmdline: &scenario.boot.cmdline,
+            steps: &steps,
+            decoded: decoded.as_deref(),
+        };
         write!(streams.out, "{}", report::letter(&document, enclosed, style))?;
         Ok(Exit::Match)
     }

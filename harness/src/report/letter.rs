@@ -4,6 +4,7 @@ use crate::document::{Document, ProbeResult, Word};
 
 use super::align::align;
 use super::table::reference;
+use crate::verdict;
 
 /// How a letter is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Style {
 pub struct Enclosed<'a> {
     /// What the scenario shows, in one line.
     pub summary: &'a str,
+    /// What the scenario adds to the kernel's command line.
+    pub cmdline: &'a [String],
     /// What is run in the guest.
     pub steps: &'a [String],
     /// Every stack decoded, as the run folder holds it.
@@ -40,9 +43,10 @@ pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> Stri
         kernel.arch,
         document.qemu,
         kernel.image_sha256,
-        document.verdict.name()
+        standing(document)
     ));
-    for why in &document.why {
+    // That nobody recorded a snapshot yet is no news to whoever gets the letter.
+    for why in document.why.iter().filter(|why| !verdict::tells_of_no_snapshot(why)) {
         match why.split_once('\n') {
             None => paper.paragraph(&format!("{why}.")),
             Some((first, rest)) => {
@@ -50,6 +54,10 @@ pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> Stri
                 paper.quoted(rest);
             }
         }
+    }
+    if !enclosed.cmdline.is_empty() {
+        paper.heading("Booted with");
+        paper.quoted(&enclosed.cmdline.join(" "));
     }
     if !enclosed.steps.is_empty() {
         paper.heading("What is run in the guest");
@@ -74,6 +82,16 @@ pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> Stri
     paper.heading("To see it again");
     paper.quoted(&format!("kshot run {} --kernel {}", document.scenario, kernel.name));
     paper.text
+}
+
+/// The verdict, for those who do not know what it goes by.
+fn standing(document: &Document) -> &'static str {
+    match document.verdict {
+        Word::Match if verdict::tells_of_known(&document.why) => {
+            "match (the fault is known, and still there)"
+        }
+        word => word.name(),
+    }
 }
 
 /// The finding in a few words: `ftrace lacks 4 of 4 frames`, `the stacks changed`.
@@ -219,9 +237,10 @@ mod tests {
         let edition = edition();
         let document = edition.document(edition.night.pair(scenario, "mips64-6.1").unwrap()).unwrap();
         let steps = ["eoe_filter -n lo -t tap0 -E".to_owned()];
+        let cmdline = ["ftrace=function", "ftrace_filter=register_netdevice"].map(ToOwned::to_owned);
         let decoded = Some("ftrace: 5 x eoe_filter, register_netdevice\n    ftrace_graph_call+0x0/0x8\n");
         let summary = "func_stack_trace loses every caller of register_netdevice on MIPS";
-        letter(document, Enclosed { summary, steps: &steps, decoded }, style)
+        letter(document, Enclosed { summary, cmdline: &cmdline, steps: &steps, decoded }, style)
     }
 
     #[test]
