@@ -50,7 +50,6 @@ pub(crate) fn elsewhere() {
     let reproduce = || Ended::of(Command::new("./reproduce.sh").current_dir(&unpacked).output().unwrap());
     reproduce().expect(0, &["perf.perf-script.txt: the same 5 stacks"]);
     // As `kshot export` says: from where it was unpacked.
-    let name = unpacked.file_name().unwrap().to_str().unwrap();
     let mut outside = Command::new(format!("{name}/reproduce.sh"));
     outside.arg("--show").current_dir(unpacked.parent().unwrap());
     Ended::of(outside.output().unwrap()).expect(0, &["qemu-system-mips64"]);
