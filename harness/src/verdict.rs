@@ -155,7 +155,12 @@ fn holds(claim: &Claim, probe: &ProbeResult) -> Result<(), String> {
     };
     match claim.stacks {
         None if found == 0 => {
-            Err(format!("none of the {all} stacks of `{}` passes{through}{}", probe.name, endings(probe)))
+            let nearest = nearest(probe, &claim.through);
+            Err(format!(
+                "none of the {all} stacks of `{}` passes{through}{}{nearest}",
+                probe.name,
+                endings(probe)
+            ))
         }
         Some(wanted) if found != wanted => {
             Err(format!("{found} instead of {wanted} stacks{through}{}", endings(probe)))
@@ -172,10 +177,29 @@ fn holds(claim: &Claim, probe: &ProbeResult) -> Result<(), String> {
 
 /// Whether the functions are frames of the stack in this order, others between them allowed.
 fn passes_through(stack: &StackResult, functions: &[String]) -> bool {
+    reached(stack, functions) == functions.len()
+}
+
+/// How many of the functions are found in this order before one is not.
+fn reached(stack: &StackResult, functions: &[String]) -> usize {
     let mut frames = stack.frames.iter();
-    functions
-        .iter()
-        .all(|names| frames.any(|frame| names.split('|').any(|function| frame == fold_suffix(function))))
+    let is_there =
+        |names: &&String| frames.any(|frame| names.split('|').any(|function| frame == fold_suffix(function)));
+    functions.iter().take_while(is_there).count()
+}
+
+/// `; the nearest has no c behind b: a, b, d`
+fn nearest(probe: &ProbeResult, functions: &[String]) -> String {
+    /// Frames that are shown.
+    const SHOWN: usize = 8;
+    let stacks = probe.stacks.iter().map(|stack| (reached(stack, functions), stack));
+    let Some((reached @ 1.., stack)) = stacks.max_by_key(|(reached, _)| *reached) else {
+        return String::new();
+    };
+    let frames: Vec<&str> = stack.frames.iter().take(SHOWN).map(String::as_str).collect();
+    let more = if stack.frames.len() > SHOWN { ", ..." } else { "" };
+    let (last, next) = (&functions[reached - 1], &functions[reached]);
+    format!("; the nearest has no {next} behind {last}: {}{more}", frames.join(", "))
 }
 
 /// `; they end at ftrace_graph_call (5), syscall_common (1)`
