@@ -183,6 +183,25 @@ impl Question {
     }
 }
 
+impl Question {
+    /// What a change for the worse comes to, as the subject of a mail has it.
+    pub fn fault(&self) -> String {
+        match self {
+            Self::Claims(names) if names.is_empty() => "the claims fail".into(),
+            Self::Claims(names) => format!("the claim {} fails", names.join(", ")),
+            Self::Drift(None) => "the stacks changed".into(),
+            Self::Drift(Some(probe)) => format!("the stacks of {probe} changed"),
+            Self::Fidelity { probe, percent } => {
+                format!("the stacks of {probe} hold less than {percent} % of their reference")
+            }
+            Self::Text(text) => format!("captures changed at `{text}`"),
+            Self::Console(text) => format!("the console changed at `{text}`"),
+            Self::Shell(text) => format!("`{text}` fails in the guest"),
+            Self::Verdict(kernel) => format!("no match as for {kernel} any more"),
+        }
+    }
+}
+
 impl std::fmt::Display for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

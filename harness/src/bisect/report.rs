@@ -236,7 +236,7 @@ impl Telling<'_> {
         let mut text = format!(
             "Subject: [REGRESSION] {}: {} since {}\n",
             self.header.scenario,
-            self.header.question,
+            self.header.question.fault(),
             self.titled(change.culprit())
         );
         let to = if self.stacks.author.is_empty() { "" } else { &self.stacks.author };

@@ -110,7 +110,7 @@ fn the_markdown_has_one_line_a_candidate_and_no_broken_cell() {
 #[test]
 fn the_mail_is_one_that_regzbot_reads() {
     let mail = told(&outcome(), |telling| telling.mail()).unwrap();
-    assert!(mail.starts_with("Subject: [REGRESSION] a/b:"), "{mail}");
+    assert!(mail.starts_with("Subject: [REGRESSION] a/b: the claims fail since "), "{mail}");
     assert!(mail.contains("\nTo: A <a@example.org>\nCc: regressions@lists.linux.dev\n"), "{mail}");
     assert!(mail.ends_with(&format!("\n#regzbot introduced: {:012}{:028}\n", 20, 0)), "{mail}");
 }
