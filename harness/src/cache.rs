@@ -21,7 +21,7 @@ const DRAFT: &str = ".draft-";
 const GONE: &str = ".gone-";
 /// How long a lock may take: whoever holds it may build kernels.
 const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
-/// How often is looked: a wait for flock(2) could not be interrupted.
+/// How often is looked: no signal tells that a lock was let go.
 const LOCK_PACE: Duration = Duration::from_millis(10);
 
 /// Everything that was downloaded or built: `${XDG_CACHE_HOME:-~/.cache}/kshot`.
@@ -161,17 +161,8 @@ impl Cache {
             return Ok(file);
         }
         waiting();
-        Deadline::new(format!("whoever holds {}", self.root.join(LOCKS).join(name).display()), LOCK_LIMIT)
-            .poll(|slice| {
-                if interrupt::came() {
-                    return Err(CacheError::Interrupted);
-                }
-                if let Some(file) = self.try_lock(name)? {
-                    return Ok(Turn::Done(file));
-                }
-                thread::park_timeout(slice.min(LOCK_PACE));
-                Ok(Turn::NotYet(None))
-            })
+        let what = format!("whoever holds {}", self.root.join(LOCKS).join(name).display());
+        wait(&what, LOCK_LIMIT, || self.try_lock(name))
     }
 
     /// As [`Self::lock`], if nobody holds it.
@@ -334,6 +325,28 @@ impl Draft {
         })?;
         Ok(self.target)
     }
+}
+
+/// Waits until `look` finds something: a lock that others hold. It is asked again and again, because flock(2) itself could
+/// not be interrupted.
+///
+/// # Errors
+/// [`CacheError`].
+pub(crate) fn wait<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<Option<T>, CacheError>,
+) -> Result<T, CacheError> {
+    Deadline::new(what, limit).poll(|slice| {
+        if interrupt::came() {
+            return Err(CacheError::Interrupted);
+        }
+        if let Some(found) = look()? {
+            return Ok(Turn::Done(found));
+        }
+        thread::park_timeout(slice.min(LOCK_PACE));
+        Ok(Turn::NotYet(None))
+    })
 }
 
 /// The cache key of `parts`: 16 hexadecimal digits of the SHA-256 over the parts, each preceded by its length.

@@ -28,7 +28,6 @@ use crate::probe::{self, ProbeError};
 use crate::progress::Progress;
 use crate::scenario::Scenario;
 use crate::session::SessionError;
-use crate::slots::SlotError;
 use crate::symbols::{Symbols, SymbolsError};
 use crate::workspace::Workspace;
 use crate::{durations, verdict};
@@ -120,9 +119,6 @@ pub enum RunError {
     /// The cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The host is busy.
-    #[error(transparent)]
-    Slot(#[from] SlotError),
     /// The run folder.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
@@ -144,7 +140,6 @@ impl Fault for RunError {
             Self::Step { .. } => Blame::Guest,
             Self::NotRestored { .. } => Blame::Infra,
             Self::Cache(error) => error.blame(),
-            Self::Slot(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
             Self::Symbols(error) => error.blame(),
             Self::Baseline(error) => error.blame(),
@@ -159,7 +154,6 @@ impl Fault for RunError {
             Self::Probe(error) => error.hint(),
             Self::Step { .. } | Self::NotRestored { .. } => None,
             Self::Cache(error) => error.hint(),
-            Self::Slot(error) => error.hint(),
             Self::Artifacts(error) => error.hint(),
             Self::Symbols(error) => error.hint(),
             Self::Baseline(error) => error.hint(),

@@ -5,10 +5,8 @@ use std::fs::{self, File};
 use std::thread;
 use std::time::Duration;
 
-use crate::cache::{Cache, CacheError};
-use crate::deadline::{Deadline, TimedOut, Turn};
-use crate::fault::{Blame, Fault};
-use crate::interrupt;
+use crate::cache::{self, Cache, CacheError};
+use crate::deadline::Deadline;
 use crate::progress::Progress;
 
 /// What a machine takes at the most, with QEMU's and gdb's own: a guest of 256 MiB, and gdb with a kernel's DWARF.
@@ -17,8 +15,6 @@ const MEMORY_MIB: usize = 768;
 const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 /// How long one waits before it is told.
 const QUIET: Duration = Duration::from_secs(3);
-/// How often is looked: no signal tells that a lock was let go.
-const PACE: Duration = Duration::from_millis(10);
 
 /// The host's slots: as many as there are processors, and no more than there is memory for.
 #[derive(Clone, Copy, Debug)]
@@ -31,38 +27,6 @@ pub struct Slots<'a> {
 #[derive(Debug)]
 pub struct Slot {
     _lock: File,
-}
-
-/// Why there is no slot.
-#[derive(Debug, thiserror::Error)]
-pub enum SlotError {
-    /// The locks cannot be used.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    /// All were taken for too long.
-    #[error(transparent)]
-    TimedOut(#[from] TimedOut),
-    /// SIGINT or SIGTERM came.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl Fault for SlotError {
-    fn blame(&self) -> Blame {
-        match self {
-            Self::Cache(error) => error.blame(),
-            Self::TimedOut(_) => Blame::Infra,
-            Self::Interrupted => Blame::Interrupted,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Cache(error) => error.hint(),
-            Self::TimedOut(_) => Some("other runs or builds of kshot keep this host busy".into()),
-            Self::Interrupted => None,
-        }
-    }
 }
 
 impl<'a> Slots<'a> {
@@ -79,30 +43,23 @@ impl<'a> Slots<'a> {
     /// Waits for a slot, and says so where it is not over at once.
     ///
     /// # Errors
-    /// [`SlotError`].
-    pub fn take(&self, progress: &Progress) -> Result<Slot, SlotError> {
-        let deadline = Deadline::new("a free slot for a machine", LIMIT);
+    /// [`CacheError`].
+    pub fn take(&self, progress: &Progress) -> Result<Slot, CacheError> {
         let mut patience = Some(Deadline::new("a slot, without a word", QUIET));
-        deadline.poll(|slice| {
-            if interrupt::came() {
-                return Err(SlotError::Interrupted);
-            }
-            if let Some(slot) = self.free()? {
-                return Ok(Turn::Done(slot));
-            }
-            if patience.take_if(|patience| patience.expired()).is_some() {
+        cache::wait("a free slot: other runs or builds of kshot keep this host busy", LIMIT, || {
+            let slot = self.free()?;
+            if slot.is_none() && patience.take_if(|patience| patience.expired()).is_some() {
                 progress.note("waits for a free slot: other runs and builds keep this host busy");
             }
-            thread::park_timeout(slice.min(PACE));
-            Ok(Turn::NotYet(None))
+            Ok(slot)
         })
     }
 
     /// A slot that is free now.
     ///
     /// # Errors
-    /// [`SlotError::Cache`].
-    pub fn free(&self) -> Result<Option<Slot>, SlotError> {
+    /// [`CacheError::Io`].
+    pub fn free(&self) -> Result<Option<Slot>, CacheError> {
         let mut free = Vec::new();
         for number in 0..self.cores {
             free.extend(self.cache.try_lock(&format!("slot-{number}"))?);

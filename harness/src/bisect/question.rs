@@ -181,9 +181,7 @@ impl Question {
             Self::Console(_) => unreachable!("answered above"),
         }
     }
-}
 
-impl Question {
     /// What a change for the worse comes to, as the subject of a mail has it.
     pub fn fault(&self) -> String {
         match self {

@@ -26,7 +26,6 @@ use crate::arch::Arch;
 use crate::cache::{self, Cache, CacheError, Draft, Entry};
 use crate::fault::{Blame, Fault};
 use crate::progress::Progress;
-use crate::slots::SlotError;
 use crate::yaml::YamlFault;
 
 pub use apt::AptError;
@@ -165,9 +164,6 @@ pub enum KernelError {
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The host is busy.
-    #[error(transparent)]
-    Slot(#[from] SlotError),
 }
 
 /// What is known of a kernel that was just made.
@@ -226,7 +222,6 @@ impl Fault for KernelError {
             Self::Download { source, .. } => source.blame(),
             Self::Step { source, .. } => source.blame(),
             Self::Cache(source) => source.blame(),
-            Self::Slot(source) => source.blame(),
         }
     }
 
@@ -245,7 +240,6 @@ impl Fault for KernelError {
             ),
             Self::Yaml(fault) => fault.hint().map(Into::into),
             Self::Cache(source) => source.hint(),
-            Self::Slot(source) => source.hint(),
             _ => None,
         }
     }
