@@ -199,7 +199,7 @@ fn escape(value: &mut serde_json::Value) {
 }
 
 /// Whether a name leads to something in the folder, and not out of it again.
-fn is_inside(folder: &Path, name: &str) -> bool {
+pub(crate) fn is_inside(folder: &Path, name: &str) -> bool {
     let mut path = folder.to_owned();
     !name.is_empty()
         && Path::new(name).components().all(|part| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{End, EngineError, Kit, Sent, Told};
@@ -147,14 +147,9 @@ fn unpack(kit: &Kit, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError
 
 /// A run's folder among what came back, if it lies there: below `runs`, as every night's.
 fn run_folder(unit: &Path, named: &str) -> Option<PathBuf> {
-    let mut parts = Path::new(named).components();
-    let (Some(Component::Normal(runs)), Some(Component::Normal(_)), None) =
-        (parts.next(), parts.next(), parts.next())
-    else {
-        return None;
-    };
+    let below_runs = Path::new(named).parent() == Some(Path::new("runs"));
     let folder = unit.join(named);
-    (runs == "runs" && folder.is_dir()).then_some(folder)
+    (below_runs && artifacts::is_inside(unit, named) && folder.is_dir()).then_some(folder)
 }
 
 fn lost(host: &str, what: &str) -> Try {
