@@ -215,28 +215,6 @@ impl Machine {
         Ok(())
     }
 
-    /// Waits until the guest's processor sleeps, which its thread does then. QEMU does not arm the processor's timer when
-    /// it restores a state: a guest that was saved with its tick running would wait for that tick for ever, or until
-    /// the counter comes round after 43 s. One that sleeps has stopped its tick, and starts it when it wakes.
-    ///
-    /// # Errors
-    /// [`MachineError`].
-    pub fn wait_idle(&self, deadline: &Deadline) -> Result<(), MachineError> {
-        let processors = self.monitor.execute("query-cpus-fast", json!({}), deadline)?;
-        let thread = &processors[0]["thread-id"];
-        let path = format!("/proc/{thread}/stat");
-        deadline.poll(|slice| {
-            self.vitals().check()?;
-            // proc_pid_stat(5): the state stands behind the name, which may hold anything.
-            let stat = fs::read_to_string(&path).unwrap_or_default();
-            if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')) {
-                return Ok(Turn::Done(()));
-            }
-            self.vitals().wait(slice.min(Duration::from_millis(1)));
-            Ok(Turn::NotYet(Some("its processor is at work".into())))
-        })
-    }
-
     /// QEMU says that a migration is completed a moment before the machine can go on.
     fn await_end_of_migration(&self, deadline: &Deadline) -> Result<(), MachineError> {
         deadline.poll(|slice| {

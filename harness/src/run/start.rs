@@ -210,7 +210,6 @@ fn keep(
     drop(session);
     let deadline = Deadline::new("the guest to be at rest", COMMAND_LIMIT);
     machine.wait_rest(&deadline)?;
-    machine.wait_idle(&deadline)?;
     Ok(machine.save(memory, &nonce, folder.path(), state)?)
 }
 
