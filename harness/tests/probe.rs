@@ -84,7 +84,7 @@ fn perf_brings_five_samples_with_addresses() {
     let heads = script.lines().filter(|line| line.contains(": probe:register_netdevice:")).count();
     assert_eq!(heads, 5, "{script}");
     assert_eq!(script.matches("register_netdevice+0x0 ([kernel.kallsyms])").count(), 5, "{script}");
-    assert!(text(&captures, Format::Notes).contains("(5 samples)"));
+    assert!(text(&captures, Format::Notes).contains("Captured and wrote"));
     let data = captures.iter().find(|capture| capture.format == Format::PerfData).unwrap();
     assert!(
         std::fs::read(&data.path)

@@ -16,6 +16,7 @@ use guest::{Fixture, LIMIT, keys, login, open, shared};
 
 const TESTS: &[(&str, fn())] = &[
     ("status_and_both_outputs_come_back_in_order", status_and_both_outputs_come_back_in_order),
+    ("no_script_leaves_anything_to_the_next", no_script_leaves_anything_to_the_next),
     ("a_script_is_not_bound_by_the_length_of_a_command", a_script_is_not_bound_by_the_length_of_a_command),
     (
         "what_runs_in_the_background_does_not_hold_a_command_up",
@@ -59,6 +60,19 @@ fn status_and_both_outputs_come_back_in_order() {
     let output = guest.run("kill -9 $$", LIMIT).unwrap();
     assert_eq!(output.status, 137);
     assert_eq!(guest.run("cat", LIMIT).unwrap().text, b"", "standard input is empty");
+}
+
+fn no_script_leaves_anything_to_the_next() {
+    let mut fixture = shared();
+    let guest = &mut fixture.get().session;
+    let first = "cd /tmp; word=left; export word; ulimit -n 64; umask 0; exec 3</dev/null; echo $PPID";
+    let shell = guest.run(first, LIMIT).unwrap().text;
+    let second =
+        guest.run("pwd; echo $word; ulimit -n; umask; ls /proc/self/fd | wc -w; echo $PPID", LIMIT).unwrap();
+    let second = String::from_utf8(second.text).unwrap();
+    let (said, ppid) = second.trim_end().rsplit_once('\n').unwrap();
+    assert_eq!(said, "/root\n\n1024\n0022\n4");
+    assert_eq!(shell, format!("{ppid}\n").into_bytes(), "one shell runs both");
 }
 
 fn a_script_is_not_bound_by_the_length_of_a_command() {
@@ -106,7 +120,7 @@ fn a_file_comes_byte_for_byte_or_not_at_all() {
     let to = folder.path().join("none");
     let error = guest.fetch("/nonexistent", &to, LIMIT).unwrap_err();
     assert_eq!(error.blame(), Blame::Guest);
-    assert!(error.to_string().contains("/nonexistent: cat: "), "{error}");
+    assert!(error.to_string().contains("/nonexistent: stat: "), "{error}");
     assert!(!to.exists());
 }
 

@@ -1,9 +1,11 @@
 # The truth: stacks of the guest, unwound from outside by gdb with the kernel's own DWARF.
 #
-# gdb runs this with `-nx -batch -x`. The first line of standard input says what is wanted, as JSON:
+# gdb runs this with `-nx -batch -x`. The first line of standard input says of what kernel, as JSON, and the second,
+# which may come much later, what is wanted:
 #
-#   {"function": "register_netdevice", "hits": 100, "vmlinux": PATH, "socket": PATH, "stacks": PATH,
-#    "modules": [{"path": PATH, "sections": {".text": "0xffffffffc0168000"}}], "index": PATH,
+#   {"vmlinux": PATH, "index": PATH}
+#   {"function": "register_netdevice", "hits": 100, "folder": PATH, "socket": NAME, "stacks": PATH,
+#    "modules": [{"path": PATH, "sections": {".text": "0xffffffffc0168000"}}],
 #    "task": {"register": "gp", "structure": "struct thread_info", "field": "task"}, "tracer": null}
 #
 # Anything more on it, or its end, ends this. On standard output it says how far it is, a line of JSON each:
@@ -40,7 +42,7 @@ def say(event, **more):
 
 
 def request():
-    """The first line, byte by byte: the rest is for `wait_for_end`."""
+    """The next line, byte by byte: the rest is for `wait_for_end`."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
@@ -71,6 +73,30 @@ def banner():
     start = address(gdb.parse_and_eval("(unsigned long)&linux_banner"))
     data = bytes(gdb.selected_inferior().read_memory(start, LONGEST_BANNER))
     return data.split(b"\0")[0].decode("utf-8", "backslashreplace").strip()
+
+
+class Kernel:
+    """Whether the guest runs the kernel that the file is of. Its memory can be read only while it runs the kernel's
+    code, and not that of a program: if it does not yet, it does at the first hit."""
+
+    def __init__(self):
+        self.expected, self.unknown = banner(), True
+
+    def check(self):
+        if not self.unknown:
+            return
+        try:
+            found = banner()
+        except gdb.MemoryError:
+            return
+        self.unknown = False
+        if found != self.expected:
+            raise Failed("kernel", f"the guest's memory holds the banner \"{found}\", the file \"{self.expected}\"")
+
+    def checked(self):
+        self.check()
+        if self.unknown:
+            raise Failed("gdb", "it never saw the guest's kernel, to ask which one it is")
 
 
 def symbol(name):
@@ -140,19 +166,20 @@ def stack(task, frame):
 class Breakpoint(gdb.Breakpoint):
     """Writes a stack at each hit and lets the guest go on."""
 
-    def __init__(self, function, hits, task, stacks):
+    def __init__(self, function, hits, task, stacks, kernel):
         try:
             start = symbol(function)
         except gdb.error as error:
             raise Failed("function", str(error)) from error
         # A hardware breakpoint is QEMU's own: nothing is written to the guest's memory.
         super().__init__(f"*{start:#x}", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
-        self.left, self.running, self.stacks, self.fault = hits, task, stacks, None
+        self.left, self.running, self.stacks, self.kernel, self.fault = hits, task, stacks, kernel, None
         self.write({"break": function, "pc": f"{start:#x}"})
 
     def stop(self):
         """Called by gdb at each hit; says whether the guest shall stay stopped."""
         try:
+            self.kernel.check()
             self.hit()
         except Exception as fault:
             self.fault = fault
@@ -171,8 +198,8 @@ class Breakpoint(gdb.Breakpoint):
 class TracerBreakpoint(Breakpoint):
     """Writes the registers and the stack of the function tracer. Unwinding all of that here would take minutes."""
 
-    def __init__(self, function, hits, task, stacks, tracer):
-        super().__init__(function, hits, task, stacks)
+    def __init__(self, function, hits, task, stacks, kernel, tracer):
+        super().__init__(function, hits, task, stacks, kernel)
         self.registers, self.stack_size = tracer["registers"], tracer["stack"]
         self.seen, self.events = {}, 0
 
@@ -200,8 +227,8 @@ def wait_for_end():
     gdb.post_event(lambda: gdb.execute("interrupt"))
 
 
-def record(wanted, stacks):
-    what = wanted["function"], wanted["hits"], wanted["task"], stacks
+def record(wanted, stacks, kernel):
+    what = wanted["function"], wanted["hits"], wanted["task"], stacks, kernel
     point = Breakpoint(*what) if wanted["tracer"] is None else TracerBreakpoint(*what, wanted["tracer"])
     threading.Thread(target=wait_for_end, daemon=True).start()
     # The breakpoint is in and the guest still stands: nothing can run past it.
@@ -212,8 +239,7 @@ def record(wanted, stacks):
         raise point.fault
 
 
-def main():
-    wanted = request()
+def read(kernel):
     for setting in (
         "auto-load off",
         "breakpoint always-inserted on",
@@ -221,26 +247,32 @@ def main():
         "debuginfod enabled off",
         "pagination off",
         # Reading all of a kernel's DWARF takes most of a second; gdb keeps an index of it.
-        f"index-cache directory {escaped(wanted['index'])}",
+        f"index-cache directory {escaped(kernel['index'])}",
         "index-cache enabled on",
         # What the file holds for good is not asked of the guest: where assembly has no call frame information, gdb
         # looks through its instructions one by one.
         "trust-readonly-sections on",
     ):
         gdb.execute(f"set {setting}")
-    gdb.execute("file " + escaped(wanted["vmlinux"]))
+    gdb.execute("file " + escaped(kernel["vmlinux"]))
+
+
+def main():
+    read(request())
+    wanted = request()
     for module in wanted["modules"]:
         sections = " ".join(f"-s {name} {start}" for name, start in module["sections"].items())
         gdb.execute(f"add-symbol-file {escaped(module['path'])} {sections}")
-    expected = banner()
+    kernel = Kernel()
+    # A socket's name may not be long.
+    os.chdir(wanted["folder"])
     gdb.execute("target remote " + wanted["socket"])
     # The guest stands from here on; whatever happens, it has to go on.
     try:
-        found = banner()
-        if found != expected:
-            raise Failed("kernel", f"the guest's memory holds the banner \"{found}\", the file \"{expected}\"")
+        kernel.check()
         with open(wanted["stacks"], "x", encoding="utf-8") as stacks:
-            record(wanted, stacks)
+            record(wanted, stacks, kernel)
+        kernel.checked()
     finally:
         gdb.execute("detach")
 

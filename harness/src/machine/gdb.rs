@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::console::printable;
 use super::process::{self, PROGRAM_NOT_FOUND, Process, Start};
-use super::{Death, Machine, Vitals, spec};
+use super::relay::{self, Relay};
+use super::{Death, Machine, Vitals};
 use crate::deadline::{Deadline, TimedOut, Turn};
 use crate::fault::{Blame, Fault};
 use crate::kernel::Module;
@@ -42,26 +44,31 @@ pub struct Watch<'a> {
     /// [`crate::stack::gdb_raw`] reads them, for the first `hits` of each traced function, and only
     /// [`Debugger::detach`] lets go of the guest.
     pub traced: bool,
-    /// The booted kernel's `vmlinux` with DWARF.
-    pub vmlinux: &'a Path,
-    /// Its modules with DWARF, where the guest has them.
+    /// The booted kernel's modules with DWARF, where the guest has them.
     pub modules: &'a [Module],
     /// The new file for the stacks, JSON lines as [`crate::stack::gdb_json`] reads them.
     pub stacks: &'a Path,
-    /// The file for what gdb says to people.
-    pub log: &'a Path,
-    /// The folder where gdb keeps its indices of DWARF; made if need be.
-    pub index: &'a Path,
+}
+
+/// A gdb that reads a kernel's DWARF, some 0.3 s, in which the machine can come up. Dropping it kills it.
+#[derive(Debug)]
+pub struct Reader {
+    vmlinux: PathBuf,
+    process: Process,
+    events: Receiver<Event>,
+    input: PipeWriter,
+    log: File,
+    // Last: it runs in it.
+    _folder: TempDir,
 }
 
 /// A gdb that is attached to a machine. Dropping it kills gdb; the guest may stand still then.
 #[derive(Debug)]
 pub struct Debugger {
-    process: Process,
-    events: Receiver<Event>,
-    input: PipeWriter,
-    log: File,
+    gdb: Reader,
     vitals: Vitals,
+    // Last: it ends with gdb.
+    _relay: Relay,
 }
 
 /// What watching with gdb failed with.
@@ -128,17 +135,45 @@ enum Event {
     Failed { what: String, why: String },
 }
 
+impl Reader {
+    /// Starts a gdb that reads `vmlinux`, that of the kernel which the machine runs, with DWARF. Where gdb keeps its
+    /// indices of DWARF is `index`, made if need be; what it says to people goes to the file `log`. All paths are
+    /// absolute.
+    ///
+    /// # Errors
+    /// [`GdbError::Start`] and [`GdbError::Write`]; what is wrong with the DWARF, [`Machine::watch`] says.
+    pub fn start(vmlinux: &Path, index: &Path, log: &Path) -> Result<Self, GdbError> {
+        let write = |path: &Path| {
+            let path = path.to_owned();
+            move |source| GdbError::Write { path, source }
+        };
+        let folder = tempfile::Builder::new().prefix("kshot-").tempdir().map_err(GdbError::Start)?;
+        let script = folder.path().join(SCRIPT_NAME);
+        fs::write(&script, SCRIPT).map_err(write(&script))?;
+        let file = File::options().create(true).truncate(true).read(true).write(true).open(log);
+        let file = file.map_err(write(log))?;
+        let (stdin, mut input) = io::pipe().map_err(GdbError::Start)?;
+        let argv = [PROGRAM, "-nx", "-batch", "-x", SCRIPT_NAME].map(Into::into).into();
+        let start = Start { argv, folder: folder.path(), stdin: Some(stdin), stderr: &file };
+        let (process, output) = Process::start(start).map_err(GdbError::Start)?;
+        let (sender, events) = sync_channel(4);
+        let listener = thread::Builder::new().name("gdb".into()).spawn(move || listen(output, &sender));
+        listener.map_err(GdbError::Start)?;
+        // A gdb that has ended already is explained by who waits for it.
+        drop(writeln!(input, "{}", json!({ "vmlinux": vmlinux, "index": index })));
+        Ok(Self { vmlinux: vmlinux.into(), process, events, input, log: file, _folder: folder })
+    }
+}
+
 impl Machine {
     /// Attaches gdb and breaks at a function. When this returns, the breakpoint is in. A machine takes one gdb at a time.
     ///
     /// # Errors
     /// See [`GdbError`].
-    pub fn watch(&self, watch: &Watch<'_>) -> Result<Debugger, GdbError> {
-        let script = self.folder.path().join(SCRIPT_NAME);
-        fs::write(&script, SCRIPT).map_err(|source| GdbError::Write { path: script, source })?;
-        let log = File::options().create(true).truncate(true).read(true).write(true).open(watch.log);
-        let log = log.map_err(|source| GdbError::Write { path: watch.log.into(), source })?;
-        let debugger = Debugger::start(self.folder.path(), log, self.vitals().clone())?;
+    pub fn watch(&self, gdb: Reader, watch: &Watch<'_>) -> Result<Debugger, GdbError> {
+        let relay = gdb.log.try_clone().and_then(|log| Relay::start(self.folder.path(), log));
+        let relay = relay.map_err(GdbError::Start)?;
+        let debugger = Debugger { gdb, vitals: self.vitals().clone(), _relay: relay };
         let modules = watch.modules.iter().map(|module| {
             let sections: BTreeMap<&str, String> =
                 module.sections.iter().map(|(name, at)| (name.as_str(), format!("{at:#x}"))).collect();
@@ -148,11 +183,10 @@ impl Machine {
         let request = json!({
             "function": watch.function,
             "hits": watch.hits,
-            "vmlinux": watch.vmlinux,
             "modules": modules,
-            "socket": spec::GDB,
+            "folder": self.folder.path(),
+            "socket": relay::SOCKET,
             "stacks": watch.stacks,
-            "index": watch.index,
             "task": self.qemu.arch.row().task,
             "tracer": watch.traced.then(|| {
                 let row = self.qemu.arch.row();
@@ -160,13 +194,13 @@ impl Machine {
             }),
         });
         // A gdb that has ended already is explained by what comes next.
-        drop(writeln!(&debugger.input, "{request}"));
+        drop(writeln!(&debugger.gdb.input, "{request}"));
         match debugger.hear(&Deadline::new("gdb to break in the guest", ATTACH_LIMIT))? {
             Event::Armed => Ok(debugger),
             Event::Done => Err(GdbError::Failed { why: "it ended before it was armed".into() }),
             Event::Failed { what, why } => Err(match what.as_str() {
                 "function" => GdbError::NoFunction { function: watch.function.into(), why },
-                "kernel" => GdbError::OtherKernel { vmlinux: watch.vmlinux.into(), why },
+                "kernel" => GdbError::OtherKernel { vmlinux: debugger.gdb.vmlinux.clone(), why },
                 _ => GdbError::Failed { why },
             }),
         }
@@ -174,24 +208,13 @@ impl Machine {
 }
 
 impl Debugger {
-    fn start(folder: &Path, log: File, vitals: Vitals) -> Result<Self, GdbError> {
-        let (stdin, input) = io::pipe().map_err(GdbError::Start)?;
-        let argv = [PROGRAM, "-nx", "-batch", "-x", SCRIPT_NAME].map(Into::into).into();
-        let start = Start { argv, folder, stdin: Some(stdin), stderr: &log };
-        let (process, output) = Process::start(start).map_err(GdbError::Start)?;
-        let (sender, events) = sync_channel(4);
-        let listener = thread::Builder::new().name("gdb".into()).spawn(move || listen(output, &sender));
-        listener.map_err(GdbError::Start)?;
-        Ok(Self { process, events, input, log, vitals })
-    }
-
     /// Takes the breakpoint out and lets go of the guest, which goes on.
     ///
     /// # Errors
     /// See [`GdbError`].
     pub fn detach(&self) -> Result<(), GdbError> {
         // It fails where gdb has had all its hits and is gone: then its last word is already here.
-        drop((&self.input).write_all(b"\n"));
+        drop((&self.gdb.input).write_all(b"\n"));
         match self.hear(&Deadline::new("gdb to let go of the guest", DETACH_LIMIT))? {
             Event::Armed | Event::Done => Ok(()),
             Event::Failed { why, .. } => Err(GdbError::Failed { why }),
@@ -208,7 +231,7 @@ impl Debugger {
     }
 
     fn hear(&self, deadline: &Deadline) -> Result<Event, GdbError> {
-        deadline.poll(|slice| match self.events.recv_timeout(slice) {
+        deadline.poll(|slice| match self.gdb.events.recv_timeout(slice) {
             Ok(event) => Ok(Turn::Done(event)),
             Err(RecvTimeoutError::Timeout) => {
                 self.vitals.check().map(|()| Turn::NotYet(None)).map_err(Into::into)
@@ -220,11 +243,11 @@ impl Debugger {
     /// gdb ended without a last word.
     fn ended(&self) -> GdbError {
         // Its output is closed; a gdb that lives on all the same is of no use.
-        self.process.kill();
-        match self.process.wait() {
+        self.gdb.process.kill();
+        match self.gdb.process.wait() {
             Ok(status) if status.code() == Some(PROGRAM_NOT_FOUND) => GdbError::Missing,
             Ok(status) => {
-                let said = process::tail(&self.log);
+                let said = process::tail(&self.gdb.log);
                 GdbError::Failed { why: format!("{}; it said: {said}", process::in_words(status)) }
             }
             Err(error) => GdbError::Start(error),

@@ -5,8 +5,10 @@ mod error;
 mod gdb;
 mod monitor;
 mod process;
+mod relay;
 mod saved;
 mod spec;
+mod stub;
 mod timer;
 mod vitals;
 
@@ -25,7 +27,7 @@ use tempfile::TempDir;
 
 pub use console::{LINE_LIMIT, printable};
 pub use error::MachineError;
-pub use gdb::{Debugger, GdbError, Watch};
+pub use gdb::{Debugger, GdbError, Reader, Watch};
 pub use monitor::MonitorError;
 pub use saved::{SavedState, StateError};
 pub use spec::{MachineSpec, Memory};
@@ -106,7 +108,7 @@ impl Machine {
         Vitals::default().check()?;
         check(spec)?;
         let folder = tempfile::Builder::new().prefix("kshot-").tempdir().map_err(MachineError::Folder)?;
-        let listener = listen_for_monitor(folder.path()).map_err(MachineError::Folder)?;
+        let listener = listen_in(folder.path(), spec::MONITOR).map_err(MachineError::Folder)?;
 
         let started = Instant::now();
         let qemu = Qemu::start(spec, memory, said, folder.path(), run_folder)?;
@@ -314,9 +316,10 @@ fn check(spec: &MachineSpec) -> Result<(), MachineError> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitor")]
-fn listen_for_monitor(folder: &Path) -> io::Result<UnixListener> {
-    let listener = UnixListener::bind(folder.join(spec::MONITOR))?;
+/// A socket in the machine's folder that does not wait.
+#[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitor and gdb stub")]
+fn listen_in(folder: &Path, name: &str) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(folder.join(name))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -9,6 +9,9 @@ use crate::arch::Arch;
 /// the 108 bytes of `sun_path`.
 pub(super) const MONITOR: &str = "qmp.sock";
 
+/// The socket of the monitor that tells the relay between gdb and QEMU when the guest stops, in the same folder.
+pub(super) const STOPS: &str = "stops.sock";
+
 /// The socket of QEMU's gdb stub, in the same folder.
 pub(super) const GDB: &str = "gdb.sock";
 
@@ -176,9 +179,10 @@ fn monitor_args() -> Vec<OsString> {
     strings(&["-qmp", &format!("unix:{MONITOR},server=off")])
 }
 
-/// A Unix socket, because a port could be anybody's. The guest does not wait for gdb, and nobody need come.
+/// Unix sockets, because a port could be anybody's. The guest does not wait for gdb, and nobody need come.
 fn gdb_args() -> Vec<OsString> {
-    strings(&["-gdb", &format!("unix:{GDB},server=on,wait=off")])
+    let socket = |name| format!("unix:{name},server=on,wait=off");
+    strings(&["-gdb", &socket(GDB), "-qmp", &socket(STOPS)])
 }
 
 fn strings(args: &[&str]) -> Vec<OsString> {

@@ -23,7 +23,7 @@ impl Ftrace {
     }
 
     pub(super) fn stop<G: Guest>(&self, asker: &mut Asker<'_, G>) -> Result<(), ProbeError<G::Error>> {
-        let script = format!("cd {} && echo 0 > tracing_on", quote(&self.folder));
+        let script = format!("cd {} || exit; echo 0 > tracing_on", quote(&self.folder));
         asker.ask("switching tracing off", &script, COMMAND_LIMIT).map(drop)
     }
 

@@ -6,13 +6,21 @@ use std::path::{Path, PathBuf};
 
 use object::ReadCache;
 
-use super::{Asker, COMMAND_LIMIT, Capture, Format, GDB_STACKS, Outside, ProbeError};
+use super::{Asker, COMMAND_LIMIT, Capture, Format, GDB_STACKS, Outside, ProbeError, file_stem};
 use crate::kernel::{Loaded, build_id, build_id_of_notes};
-use crate::machine::{Debugger, GdbError, Watch};
+use crate::machine::{Debugger, GdbError, Reader, Watch};
 use crate::session::Guest;
 
 /// The kernel's notes as it shows them itself, its build id among them (Documentation/ABI/testing/sysfs-kernel-notes).
 const NOTES: &str = "/sys/kernel/notes";
+
+/// A gdb that reads the DWARF of the kernel that will run, and the files it writes on this side.
+#[derive(Debug)]
+pub struct Ahead {
+    reader: Reader,
+    stacks: PathBuf,
+    log: PathBuf,
+}
 
 /// A gdb at work, and the files it writes on this side.
 #[derive(Debug)]
@@ -22,27 +30,33 @@ pub(super) struct Truth {
     log: PathBuf,
 }
 
+impl Ahead {
+    pub(super) fn start(probe: &str, vmlinux: &Path, folder: &Path, index: &Path) -> Result<Self, GdbError> {
+        // gdb runs in another folder.
+        let folder =
+            std::path::absolute(folder).map_err(|source| GdbError::Write { path: folder.into(), source })?;
+        let stem = file_stem(probe);
+        let (stacks, log) =
+            (folder.join(format!("{stem}.{GDB_STACKS}")), folder.join(format!("{stem}.gdb-log.txt")));
+        Ok(Self { reader: Reader::start(vmlinux, index, &log)?, stacks, log })
+    }
+}
+
 impl Truth {
     pub(super) fn start<G: Guest>(
         asker: &mut Asker<'_, G>,
         (function, hits, traced): (&str, u32, bool),
-        outside: &Outside<'_>,
+        outside: Outside<'_>,
     ) -> Result<Self, ProbeError<G::Error>> {
-        let Loaded { vmlinux, modules } = outside.loaded;
+        let Outside { machine, loaded: Loaded { vmlinux, modules }, ahead } = outside;
+        let Ahead { reader, stacks, log } = ahead;
         let answer = asker.guest.run(&format!("cat {NOTES}"), COMMAND_LIMIT).map_err(ProbeError::Guest)?;
         // Old kernels show no notes; gdb compares the banners in any case.
         let notes = if answer.status == 0 { answer.text } else { Vec::new() };
         same_build(vmlinux, &notes)?;
 
-        // gdb runs in another folder.
-        let folder = std::path::absolute(outside.folder)
-            .map_err(|source| GdbError::Write { path: outside.folder.into(), source })?;
-        let stem = asker.file_stem();
-        let (stacks, log) =
-            (folder.join(format!("{stem}.{GDB_STACKS}")), folder.join(format!("{stem}.gdb-log.txt")));
-        let index = outside.index;
-        let watch = Watch { function, hits, traced, vmlinux, modules, stacks: &stacks, log: &log, index };
-        let debugger = outside.machine.watch(&watch)?;
+        let watch = Watch { function, hits, traced, modules, stacks: &stacks };
+        let debugger = machine.watch(reader, &watch)?;
         Ok(Self { debugger, stacks, log })
     }
 

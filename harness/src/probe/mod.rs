@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub use error::ProbeError;
 use ftrace::Ftrace;
+pub use gdb::Ahead;
 use gdb::Truth;
 use kprobe::Kprobe;
 use perf::Recording;
@@ -72,17 +73,15 @@ enum Mechanism {
     Perf(Recording),
 }
 
-/// What is at hand outside of the guest, for a probe that records from there.
-#[derive(Clone, Copy, Debug)]
+/// What is at hand outside of the guest, for the one probe that records from there.
+#[derive(Debug)]
 pub struct Outside<'a> {
     /// The machine, whose gdb stub nobody else talks to.
     pub machine: &'a Machine,
     /// The DWARF of the kernel that runs, and where it is.
     pub loaded: &'a Loaded,
-    /// The run folder.
-    pub folder: &'a Path,
-    /// The folder where gdb keeps its indices of DWARF.
-    pub index: &'a Path,
+    /// What was begun before the machine was up.
+    pub ahead: Ahead,
 }
 
 /// Why a probe is left out on a kernel, where it is: a kernel without DWARF has no truth.
@@ -109,6 +108,26 @@ fn file_stem(probe: &str) -> String {
     probe.chars().map(encode).collect()
 }
 
+/// Begins what takes time and wants no guest yet: one of the probes may look from outside, through gdb. `vmlinux` is the
+/// kernel that will run, with DWARF; `folder` the run folder; `index` where gdb keeps its indices of DWARF.
+///
+/// # Errors
+/// [`GdbError::Start`], [`GdbError::Write`].
+pub fn ahead(
+    probes: &[ProbeSpec],
+    vmlinux: &Path,
+    folder: &Path,
+    index: &Path,
+) -> Result<Option<Ahead>, GdbError> {
+    let outside = probes.iter().find(|probe| looks_from_outside(probe));
+    outside.map(|probe| Ahead::start(&probe.name, vmlinux, folder, index)).transpose()
+}
+
+/// Whether a probe is armed with [`Outside`].
+pub fn looks_from_outside(probe: &ProbeSpec) -> bool {
+    matches!(probe.kind, ProbeKind::Gdb { .. })
+}
+
 /// Arms a probe. When this returns, it records.
 ///
 /// # Errors
@@ -127,7 +146,7 @@ pub fn arm<G: Guest>(
         }
         ProbeKind::Gdb { function, hits, traced } => {
             let outside = outside.ok_or_else(|| ProbeError::NoDwarf { probe: spec.name.clone() })?;
-            Mechanism::Gdb(Box::new(Truth::start(asker, (function, *hits, *traced), &outside)?))
+            Mechanism::Gdb(Box::new(Truth::start(asker, (function, *hits, *traced), outside)?))
         }
     };
     Ok(Armed { name: spec.name.clone(), mechanism })

@@ -45,12 +45,13 @@ impl Recording {
         let events: String = events.iter().map(|event| format!("--event={} ", quote(event))).collect();
         // Both pipes are held open for reading and writing, so that neither side waits for the other to open them.
         // perf starts disabled (-D -1) and answers `enable` with `ack`; if it ends instead, the shell around it answers.
-        // One blocking read tells which. -N: perf need not copy the kernel's symbols to a cache of its own when it ends.
+        // One blocking read tells which. -N, -B: perf need not copy the kernel's symbols to a cache of its own when it
+        // ends, nor go through all that it recorded to note the build ids of what is in it.
         let script = format!(
             "mkdir -p {folder} && cd {folder} && rm -f * && mkfifo ctl ack || exit
              exec 3<>ctl 4<>ack
              {{
-                 perf record {events}-aRN -g --call-graph={call_graph} \
+                 perf record {events}-aRNB -g --call-graph={call_graph} \
                      -D -1 --control fifo:ctl,ack -o perf.data > log 2>&1
                  echo $? > status.new; mv status.new status; echo ended >&4
              }} < /dev/null > /dev/null 2>&1 &

@@ -11,7 +11,7 @@ use crate::fault::chain;
 use crate::image::{self, Keys, Userland};
 use crate::kernel::{Dwarf, Kernel, LIST_SECTIONS, Loaded, SECTIONS};
 use crate::machine::{Machine, MachineSpec, Memory, printable};
-use crate::probe::{self, Armed, Capture, Outside, ProbeError};
+use crate::probe::{self, Ahead, Armed, Capture, Outside, ProbeError};
 use crate::progress::Progress;
 use crate::scenario::{ProbeSpec, Scenario, Step};
 use crate::session::{self, Guest, Noted, Session, SessionError};
@@ -124,12 +124,13 @@ pub fn shell(
     let prepared = prepare(workspace, scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
     let task = progress.task(format!("boot {}", kernel.name), 0);
+    let ahead = ahead(&prepared, &folder)?;
     let Up { machine, mut session, keeping, .. } =
         start::up(&prepared, Begin::Restore, &folder, &mut Timings::default())?;
     if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(&prepared)) {
         progress.note(&format!("its state could not be kept: {}", chain(&fault)));
     }
-    let _armed = arm(&prepared, &machine, &mut session, &folder)?;
+    let _armed = arm(&prepared, (&machine, ahead), &mut session, &folder)?;
     drop(task);
     progress.note(&format!("console log and artifacts: {}", folder.path().display()));
     Ok(session.shell()?)
@@ -146,11 +147,14 @@ pub(crate) fn record(
     let mut recording = Recording::default();
     let result = Slots::of_host(&prepared.cache).take(progress).map_err(RunError::from).and_then(|_slot| {
         let started = Instant::now();
-        let result = start::up(prepared, begin, folder, &mut recording.timings).and_then(|up| {
+        let begun = ahead(prepared, folder).and_then(|ahead| {
+            start::up(prepared, begin, folder, &mut recording.timings).map(|up| (ahead, up))
+        });
+        let result = begun.and_then(|(ahead, up)| {
             let Up { machine, session, start, because, keeping } = up;
             recording.qemu = machine.qemu_version().into();
             (recording.start, recording.cold_because) = (start, because);
-            let result = replay(prepared, scenario, (&machine, session), folder, &mut recording);
+            let result = replay(prepared, scenario, (&machine, ahead, session), folder, &mut recording);
             recording.console = machine.shutdown();
             if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(prepared)) {
                 // The next run boots, too. What this one got is none the worse for it.
@@ -168,13 +172,13 @@ pub(crate) fn record(
 fn replay(
     prepared: &Prepared,
     scenario: &Scenario,
-    (machine, session): (&Machine, Session),
+    (machine, ahead, session): (&Machine, Option<Ahead>, Session),
     folder: &RunFolder,
     recording: &mut Recording,
 ) -> Result<(), RunError> {
     let started = Instant::now();
     let mut session = Noted::new(session, &folder.path().join(ASKED))?;
-    let armed = arm(prepared, machine, &mut session, folder)?;
+    let armed = arm(prepared, (machine, ahead), &mut session, folder)?;
     let mut steps = scenario.steps.iter().enumerate();
     let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, &mut session, folder));
     recording.timings.steps = milliseconds(started.elapsed());
@@ -199,17 +203,27 @@ fn replay(
     Ok(())
 }
 
+/// Begins what takes time beside the start of the machine.
+fn ahead(prepared: &Prepared, folder: &RunFolder) -> Result<Option<Ahead>, RunError> {
+    let Some(dwarf) = &prepared.dwarf else { return Ok(None) };
+    let index = prepared.cache.root().join(GDB_INDEX);
+    let ahead = probe::ahead(&prepared.probes, &dwarf.vmlinux, folder.path(), &index);
+    Ok(ahead.map_err(ProbeError::Gdb)?)
+}
+
 fn arm(
     prepared: &Prepared,
-    machine: &Machine,
+    (machine, mut ahead): (&Machine, Option<Ahead>),
     session: &mut impl Guest<Error = SessionError>,
     folder: &RunFolder,
 ) -> Result<Vec<Armed>, RunError> {
-    let index = prepared.cache.root().join(GDB_INDEX);
     let loaded = prepared.dwarf.as_ref().map(|dwarf| loaded(dwarf, session, folder)).transpose()?;
-    let outside =
-        loaded.as_ref().map(|loaded| Outside { machine, loaded, folder: folder.path(), index: &index });
-    prepared.probes.iter().map(|probe| Ok(probe::arm(probe, session, outside)?)).collect()
+    let mut arm = |spec: &ProbeSpec| {
+        let ahead = probe::looks_from_outside(spec).then(|| ahead.take()).flatten();
+        let outside = loaded.as_ref().zip(ahead).map(|(loaded, ahead)| Outside { machine, loaded, ahead });
+        Ok(probe::arm(spec, session, outside)?)
+    };
+    prepared.probes.iter().map(&mut arm).collect()
 }
 
 /// Where the guest has what has DWARF; the list of its modules' sections goes to the run folder.

@@ -109,7 +109,7 @@ impl Link {
         Ok(channel)
     }
 
-    /// Writes the whole of a command's standard input and ends it.
+    /// Writes to a command's standard input.
     pub(super) fn write(
         &self,
         channel: &mut Channel,
@@ -120,6 +120,11 @@ impl Link {
             let count = self.wait(deadline, || channel.write(bytes))?;
             bytes = &bytes[count..];
         }
+        Ok(())
+    }
+
+    /// Ends a command's standard input.
+    pub(super) fn write_end(&self, channel: &mut Channel, deadline: &Deadline) -> Result<(), SessionError> {
         self.wait(deadline, || channel.send_eof())
     }
 

@@ -8,6 +8,7 @@ mod script;
 pub(crate) mod scripted;
 mod terminal;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -17,7 +18,8 @@ pub use error::SessionError;
 use link::Link;
 pub use noted::{Asked, Noted};
 pub use script::quote;
-use script::{Nonce, Split, Tail};
+use script::{Head, Nonce, Split, Tail};
+use ssh2::Channel;
 
 use crate::deadline::{Deadline, TimedOut};
 use crate::machine::Vitals;
@@ -66,6 +68,9 @@ pub struct Keys<'a> {
 #[derive(Debug)]
 pub struct Session {
     link: Link,
+    /// A shell of the guest that waits for its next line, once there was need of one. Starting a command the usual way
+    /// costs the server some 20 ms in an emulated guest, a line of a shell that is there 5 ms.
+    shell: Option<Shell>,
 }
 
 impl Session {
@@ -80,7 +85,7 @@ impl Session {
         vitals: &Vitals,
         deadline: &Deadline,
     ) -> Result<Self, SessionError> {
-        Link::open(port, keys, vitals, deadline).map(|link| Self { link })
+        Link::open(port, keys, vitals, deadline).map(|link| Self { link, shell: None })
     }
 
     /// An interactive login shell on the caller's terminal, until it ends; says its exit status. The terminal
@@ -98,28 +103,19 @@ impl Guest for Session {
 
     fn run(&mut self, script: &str, limit: Duration) -> Result<Output, SessionError> {
         let deadline = Deadline::new(format!("the end of `{}`", script::brief(script)), limit);
-        let nonce = Nonce::new();
-        let mut channel = self.link.execute(&script::command(&nonce), &deadline)?;
-        self.link.write(&mut channel, script.as_bytes(), &deadline)?;
-
         let (mut text, mut beyond) = (Vec::new(), 0);
-        let mut tail = Tail::new(&nonce);
-        let mut buffer = vec![0; 64 * 1024];
-        let status = loop {
-            let read = self.link.wait(&deadline, || channel.read(&mut buffer));
-            let count = read.map_err(|error| having_said(error, &text))?;
-            if count == 0 {
-                return Err(self.link.no_end(script, &text));
-            }
-            let Split { bytes, status } = tail.feed(&buffer[..count]);
+        let keep = |bytes: &[u8]| {
             let kept = bytes.len().min(OUTPUT_LIMIT - text.len());
             text.extend_from_slice(&bytes[..kept]);
             beyond += bytes.len() - kept;
-            if let Some(status) = status {
-                break status;
-            }
+            Ok(())
         };
-        self.link.close(channel, &deadline)?;
+        let status = if script::may_leave_something(script) {
+            self.alone(script, &deadline, keep)
+        } else {
+            self.in_shell((script, script), &deadline, keep)
+        };
+        let status = status.map_err(|error| having_said(error, &text))?;
         if beyond > 0 {
             text.extend(format!("\n[kshot: {beyond} more bytes of output were not kept]\n").into_bytes());
         }
@@ -139,36 +135,100 @@ impl Guest for Session {
 }
 
 impl Session {
-    fn copy(&self, from: &str, mut file: File, to: &Path, limit: Duration) -> Result<u64, SessionError> {
-        let deadline = Deadline::new(format!("the guest's file {}", script::brief(from)), limit);
+    /// Runs a script in a channel of its own, which is closed when the script ends: what it leaves in the background
+    /// has nobody to talk to then.
+    fn alone(
+        &self,
+        script: &str,
+        deadline: &Deadline,
+        take: impl FnMut(&[u8]) -> Result<(), SessionError>,
+    ) -> Result<i32, SessionError> {
         let nonce = Nonce::new();
-        let mut channel = self.link.execute(&script::copy_command(&nonce, from), &deadline)?;
+        let mut channel = self.link.execute(&script::command(&nonce), deadline)?;
+        self.link.write(&mut channel, script.as_bytes(), deadline)?;
+        self.link.write_end(&mut channel, deadline)?;
+        let status = self.listen(&mut channel, (&nonce, script), deadline, take)?;
+        self.link.close(channel, deadline)?;
+        Ok(status)
+    }
 
-        // The end mark comes behind the last byte, so a file that was cut short cannot pass for a whole one.
-        let (mut length, mut last) = (0, Vec::new());
-        let mut tail = Tail::new(&nonce);
+    /// Runs a script in the shell that waits, and says its exit status. `name` is what errors call it.
+    fn in_shell(
+        &mut self,
+        (name, script): (&str, &str),
+        deadline: &Deadline,
+        take: impl FnMut(&[u8]) -> Result<(), SessionError>,
+    ) -> Result<i32, SessionError> {
+        let nonce = Nonce::new();
+        let Shell(mut channel) = match self.shell.take() {
+            Some(shell) => shell,
+            None => Shell(self.link.execute(script::SHELL, deadline)?),
+        };
+        self.link.write(&mut channel, script::line(&nonce, script).as_bytes(), deadline)?;
+        let status = self.listen(&mut channel, (&nonce, name), deadline, take)?;
+        // One that failed is of no more use; the next call makes another.
+        self.shell = Some(Shell(channel));
+        Ok(status)
+    }
+
+    /// Hands on what comes until the end mark, and says the exit status in it.
+    fn listen(
+        &self,
+        channel: &mut Channel,
+        (nonce, name): (&Nonce, &str),
+        deadline: &Deadline,
+        mut take: impl FnMut(&[u8]) -> Result<(), SessionError>,
+    ) -> Result<i32, SessionError> {
+        let mut last = Vec::new();
+        let mut tail = Tail::new(nonce);
         let mut buffer = vec![0; 64 * 1024];
-        let status = loop {
-            let count = self.link.wait(&deadline, || channel.read(&mut buffer))?;
+        loop {
+            let count = self.link.wait(deadline, || channel.read(&mut buffer))?;
             if count == 0 {
-                return Err(self.link.no_end(&format!("cat {from}"), &last));
+                return Err(self.link.no_end(name, &last));
             }
             let Split { bytes, status } = tail.feed(&buffer[..count]);
-            let written = file.write_all(&bytes);
-            written.map_err(|source| SessionError::Write { path: to.to_owned(), source })?;
-            length += bytes.len() as u64;
+            take(&bytes)?;
+            if let Some(status) = status {
+                return Ok(status);
+            }
             if !bytes.is_empty() {
                 last = bytes;
             }
-            if let Some(status) = status {
-                break status;
-            }
-        };
-        self.link.close(channel, &deadline)?;
-        match status {
-            0 => Ok(length),
-            _ => Err(SessionError::Unreadable { path: from.to_owned(), said: script::last_line(&last) }),
         }
+    }
+
+    fn copy(&mut self, from: &str, mut file: File, to: &Path, limit: Duration) -> Result<u64, SessionError> {
+        let deadline = Deadline::new(format!("the guest's file {}", script::brief(from)), limit);
+        // The end mark comes behind the last byte, so a file that was cut short cannot pass for a whole one; and its
+        // length before the first, so neither can one that something else was written into.
+        let mut head = Head::default();
+        let mut length = 0;
+        let take = |bytes: &[u8]| {
+            let bytes = head.feed(bytes);
+            length += bytes.len() as u64;
+            file.write_all(bytes).map_err(|source| SessionError::Write { path: to.to_owned(), source })
+        };
+        let status = self.in_shell((&format!("cat {from}"), &script::copy(from)), &deadline, take)?;
+        match head.length() {
+            Some(wanted) if status == 0 && length == wanted => Ok(length),
+            Some(wanted) if status == 0 => {
+                let said = format!("it has {wanted} bytes, but {length} came");
+                Err(SessionError::Unreadable { path: from.to_owned(), said })
+            }
+            _ => {
+                Err(SessionError::Unreadable { path: from.to_owned(), said: script::last_line(head.line()) })
+            }
+        }
+    }
+}
+
+/// A shell that reads lines.
+struct Shell(Channel);
+
+impl fmt::Debug for Shell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shell")
     }
 }
 

@@ -69,9 +69,55 @@ pub(super) fn command(nonce: &Nonce) -> String {
     format!("exec 2>&1; sh -c \"$(cat)\" </dev/null; printf '\\0kshot-{} %d\\n' $?", nonce.0)
 }
 
-/// The command that writes a file to standard output and, if it cannot, the reason behind it.
-pub(super) fn copy_command(nonce: &Nonce, path: &str) -> String {
-    format!("exec 2>&1; cat -- {} </dev/null; printf '\\0kshot-{} %d\\n' $?", quote(path), nonce.0)
+/// The command that reads lines from standard input and runs them: see [`line`].
+pub(super) const SHELL: &str = "exec sh 2>&1";
+
+/// The line for [`SHELL`] that runs a script, both outputs merged.
+pub(super) fn line(nonce: &Nonce, script: &str) -> String {
+    format!("sh -c {} </dev/null; printf '\\0kshot-{} %d\\n' $?\n", quote(script), nonce.0)
+}
+
+/// Whether a script may leave something in the background that still writes to its output. A program that goes there
+/// by itself lets go of its output, as daemon(3) does.
+pub(super) fn may_leave_something(script: &str) -> bool {
+    script.contains('&')
+}
+
+/// The script that writes a file's length, a newline and the file to standard output; if it cannot, the reason alone.
+pub(super) fn copy(path: &str) -> String {
+    let path = quote(path);
+    format!("stat -c %s -- {path} || exit; cat -- {path}")
+}
+
+/// Takes the line of the length off what [`copy`] writes.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    line: Vec<u8>,
+    whole: bool,
+}
+
+impl Head {
+    /// What of a piece is the file's.
+    pub(super) fn feed<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+        if self.whole {
+            return piece;
+        }
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        self.whole = end.is_some();
+        let (line, rest) = piece.split_at(end.map_or(piece.len(), |end| end + 1));
+        self.line.extend_from_slice(line);
+        rest
+    }
+
+    /// The length that the guest told of.
+    pub(super) fn length(&self) -> Option<u64> {
+        std::str::from_utf8(&self.line).ok()?.strip_suffix('\n')?.parse().ok()
+    }
+
+    /// The line, whatever it is.
+    pub(super) fn line(&self) -> &[u8] {
+        &self.line
+    }
 }
 
 /// `text` as one word of a POSIX shell.

@@ -131,7 +131,7 @@ fn killed_qemu() {
     replica.edit(YAML, TRIGGER, "echo waiting > /dev/console; cat /dev/ttyS0");
     let mut kshot = start(&replica);
     until("the step", || console_holds(&replica.path("runs"), "waiting").then_some(()));
-    let qemu = child_of(kshot.id());
+    let qemu = qemu_of(kshot.id());
     assert!(Command::new("kill").args(["-KILL", &qemu.to_string()]).status().unwrap().success());
     until("the end of kshot", || kshot.try_wait().unwrap());
     Ended::of(kshot.wait_with_output().unwrap()).expect(131, &["QEMU"]);
@@ -159,11 +159,15 @@ fn console_holds(runs: &Path, text: &str) -> bool {
 }
 
 /// The one child of a process: the QEMU of a kshot.
-fn child_of(parent: u32) -> u32 {
+fn qemu_of(parent: u32) -> u32 {
     let tasks = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
     let children: String =
         tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap()).collect();
-    children.split_whitespace().next().expect("a child").parse().unwrap()
+    let is_qemu = |child: &&str| {
+        let name = fs::read_to_string(format!("/proc/{child}/comm"));
+        name.is_ok_and(|name| name.starts_with("qemu-system"))
+    };
+    children.split_whitespace().find(is_qemu).expect("a QEMU").parse().unwrap()
 }
 
 /// Waits for a condition, a minute at most.
