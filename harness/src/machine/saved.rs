@@ -125,12 +125,14 @@ impl SavedState {
 
 impl MachineSpec {
     /// What two machines have in common that may start from one state: kernel and initramfs by their content
-    /// (`kernel_sha256`, `initrd_sha256`), QEMU by its file, its command line, and the kernel's.
-    pub fn state_key(&self, kernel_sha256: &str, initrd_sha256: &str) -> String {
+    /// (`kernel_sha256`, `initrd_sha256`), QEMU by its file, its command line, the kernel's, and what was done in the
+    /// guest before (`preparation`).
+    pub fn state_key(&self, kernel_sha256: &str, initrd_sha256: &str, preparation: &str) -> String {
         let spec = Self { kernel: kernel_sha256.into(), initrd: initrd_sha256.into(), ..self.clone() };
         let argv = spec.argv(Memory::Restored(Path::new(MEMORY)));
         let qemu = qemu_file(self.arch.row().qemu);
-        let parts = argv.iter().map(|word| word.as_encoded_bytes()).chain([qemu.as_bytes()]);
+        let parts =
+            argv.iter().map(|word| word.as_encoded_bytes()).chain([qemu.as_bytes(), preparation.as_bytes()]);
         format!("{}-{}", self.arch, cache::key(parts))
     }
 }
@@ -280,11 +282,12 @@ mod tests {
 
     #[test]
     fn machines_share_a_state_by_content_and_not_by_path() {
-        let key = |spec: &MachineSpec, kernel: &str| spec.state_key(kernel, "initrd");
+        let key = |spec: &MachineSpec, kernel: &str| spec.state_key(kernel, "initrd", "");
         let moved = MachineSpec { kernel: "/b/vmlinux".into(), ..spec() };
         assert_eq!(key(&spec(), "1"), key(&moved, "1"));
         assert_ne!(key(&spec(), "1"), key(&spec(), "2"));
-        assert_ne!(spec().state_key("1", "a"), spec().state_key("1", "b"));
+        assert_ne!(spec().state_key("1", "a", ""), spec().state_key("1", "b", ""));
+        assert_ne!(spec().state_key("1", "a", ""), spec().state_key("1", "a", "perf record"));
         for other in [
             MachineSpec { cmdline: vec!["ftrace=nop".into()], ..spec() },
             MachineSpec { memory_mib: 512, ..spec() },

@@ -128,7 +128,32 @@ pub fn looks_from_outside(probe: &ProbeSpec) -> bool {
     matches!(probe.kind, ProbeKind::Gdb { .. })
 }
 
-/// Arms a probe. When this returns, it records.
+/// Gets a probe ready in the guest, as far as that can be long before it records: a machine's state may be saved after
+/// it.
+///
+/// # Errors
+/// As for [`arm`].
+pub fn prepare<G: Guest>(spec: &ProbeSpec, guest: &mut G) -> Result<(), ProbeError<G::Error>> {
+    match &spec.kind {
+        ProbeKind::Perf { event, call_graph } => {
+            Recording::of(&spec.name).prepare(&mut Asker::new(&spec.name, guest), event, call_graph)
+        }
+        ProbeKind::Ftrace { .. } | ProbeKind::Kprobe { .. } | ProbeKind::Gdb { .. } => Ok(()),
+    }
+}
+
+/// All that [`prepare`] does for these probes, as text: guests for which it is the same are alike.
+pub fn preparation(specs: &[ProbeSpec]) -> String {
+    let of = |spec: &ProbeSpec| match &spec.kind {
+        ProbeKind::Perf { event, call_graph } => {
+            Some(Recording::of(&spec.name).preparation(event, call_graph))
+        }
+        ProbeKind::Ftrace { .. } | ProbeKind::Kprobe { .. } | ProbeKind::Gdb { .. } => None,
+    };
+    specs.iter().filter_map(of).collect::<Vec<_>>().join("\n")
+}
+
+/// Arms a probe that [`prepare`] has got ready. When this returns, it records.
 ///
 /// # Errors
 /// [`ProbeError::Refused`] with what the guest's tool said, or the guest is lost.
@@ -140,7 +165,11 @@ pub fn arm<G: Guest>(
     let asker = &mut Asker::new(&spec.name, guest);
     let mechanism = match &spec.kind {
         ProbeKind::Ftrace { instance, .. } => Mechanism::Ftrace(Ftrace::of(instance.as_deref())),
-        ProbeKind::Perf { event, call_graph } => Mechanism::Perf(Recording::start(asker, event, call_graph)?),
+        ProbeKind::Perf { .. } => {
+            let recording = Recording::of(&spec.name);
+            recording.start(asker)?;
+            Mechanism::Perf(recording)
+        }
         ProbeKind::Kprobe { event, stacktrace } => {
             Mechanism::Kprobe(Kprobe::start(asker, event, *stacktrace)?)
         }
@@ -260,6 +289,7 @@ mod tests {
 
     fn walk(spec: &ProbeSpec, guest: &mut ScriptedGuest) -> Vec<(String, Format)> {
         let folder = tempfile::tempdir().unwrap();
+        prepare(spec, guest).unwrap();
         let armed = arm(spec, guest, None).unwrap();
         armed.stop(guest).unwrap();
         let captures = armed.fetch(guest, folder.path()).unwrap();
@@ -281,12 +311,12 @@ mod tests {
     }
 
     #[test]
-    fn perf_is_armed_before_the_steps_and_leaves_no_probe_behind() {
+    fn perf_is_got_ready_first_and_records_from_its_arming_on() {
         let mut guest = ScriptedGuest::answering(&[
             (0, ADDED),
             (0, ""),
             (0, ""),
-            (0, "Removed event: probe:register_netdevice"),
+            (0, ""),
             (0, "data"),
             (0, "log"),
             (0, ""),
@@ -299,9 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_done_in_the_guest_before_is_known_beforehand() {
+        let preparation = |spec: &ProbeSpec| preparation(std::slice::from_ref(spec));
+        let mut guest = ScriptedGuest::answering(&[(0, ADDED), (0, "")]);
+        prepare(&perf("register_netdevice"), &mut guest).unwrap();
+        let done = guest.asked.join("\n").replace("--event='probe:register_netdevice' ", "");
+        assert_eq!(preparation(&perf("register_netdevice")), done);
+        assert_ne!(preparation(&perf("register_netdevice")), preparation(&perf("tun_chr_ioctl")));
+        let kind = ProbeKind::Ftrace { only: Vec::new(), instance: None };
+        assert_eq!(preparation(&ProbeSpec { name: "ftrace".into(), kind }), "");
+    }
+
+    #[test]
     fn a_function_name_cannot_leave_its_quotes() {
         let mut guest = ScriptedGuest::answering(&[(1, "")]);
-        arm(&perf("x'; reboot; '"), &mut guest, None).unwrap_err();
+        prepare(&perf("x'; reboot; '"), &mut guest).unwrap_err();
         assert_eq!(guest.asked, [r"perf probe --add='x'\''; reboot; '\'''"]);
     }
 
@@ -310,7 +352,7 @@ mod tests {
         let said =
             "\x1b[31mProbe point 'no_such_function' not found.\x1b[0m\n  Error: Failed to add events.\n";
         let mut guest = ScriptedGuest::answering(&[(254, said)]);
-        let error = arm(&perf("no_such_function"), &mut guest, None).unwrap_err();
+        let error = prepare(&perf("no_such_function"), &mut guest).unwrap_err();
         assert_eq!(error.blame(), Blame::Guest);
         assert_eq!(
             error.to_string(),
@@ -322,7 +364,7 @@ mod tests {
     #[test]
     fn a_guest_without_perf_says_so() {
         let mut guest = ScriptedGuest::answering(&[(127, "sh: perf: not found\n")]);
-        let error = arm(&perf("register_netdevice"), &mut guest, None).unwrap_err();
+        let error = prepare(&perf("register_netdevice"), &mut guest).unwrap_err();
         assert!(error.to_string().ends_with("failed with status 127: sh: perf: not found"), "{error}");
         assert!(error.hint().unwrap().contains("provision"));
     }
@@ -330,7 +372,7 @@ mod tests {
     #[test]
     fn a_perf_probe_that_names_no_event_is_no_success() {
         let mut guest = ScriptedGuest::answering(&[(0, "all fine\n")]);
-        let error = arm(&perf("f"), &mut guest, None).unwrap_err();
+        let error = prepare(&perf("f"), &mut guest).unwrap_err();
         assert!(error.to_string().contains("names no event"), "{error}");
     }
 

@@ -1,69 +1,92 @@
 //! `perf record` on one event, as an engineer would call it, steered through its control pipe (perf-record(1),
 //! `--control`), so that it is known to record when the first step runs.
 
-use super::{Asker, CAPTURE_LIMIT, COMMAND_LIMIT, Format, Home, PERF_SCRIPT, ProbeError};
+use super::{Asker, CAPTURE_LIMIT, COMMAND_LIMIT, Format, Home, PERF_SCRIPT, ProbeError, file_stem};
 use crate::scenario::PerfEvent;
 use crate::session::{Guest, quote};
+
+/// Lists the modules that are loaded, and where (proc(5)).
+const MODULES: &str = "cut -d ' ' -f 1,6 /proc/modules";
 
 /// A `perf record` in the background of the guest.
 #[derive(Debug)]
 pub(super) struct Recording {
     /// Its folder in the guest: `ctl` and `ack` are its control pipes, `perf.data` and `log` what it writes,
-    /// `status` how it ended.
+    /// `status` how it ended, `kallsyms` and `modules` what the kernel said of itself when it began.
     folder: String,
-    /// Events that `perf probe` made and that go with it.
-    made: Vec<String>,
 }
 
 impl Recording {
-    pub(super) fn start<G: Guest>(
+    pub(super) fn of(probe: &str) -> Self {
+        Self { folder: format!("/tmp/kshot-{}", file_stem(probe)) }
+    }
+
+    /// What [`Self::prepare`] does in the guest; what it finds out on the way stands for itself.
+    pub(super) fn preparation(&self, event: &PerfEvent, call_graph: &str) -> String {
+        match event {
+            PerfEvent::Event(name) => self.begin(std::slice::from_ref(name), call_graph),
+            PerfEvent::Probe(function) => format!("{}\n{}", add(function), self.begin(&[], call_graph)),
+        }
+    }
+
+    /// Starts perf, which then waits to be told to record.
+    pub(super) fn prepare<G: Guest>(
+        &self,
         asker: &mut Asker<'_, G>,
         event: &PerfEvent,
         call_graph: &str,
-    ) -> Result<Self, ProbeError<G::Error>> {
-        let folder = format!("/tmp/kshot-{}", asker.file_stem());
-        let (made, events) = match event {
-            PerfEvent::Event(name) => (Vec::new(), vec![name.clone()]),
-            PerfEvent::Probe(function) => {
-                let doing = format!("`perf probe {function}`");
-                let said =
-                    asker.ask(&doing, &format!("perf probe --add={}", quote(function)), COMMAND_LIMIT)?;
-                let made = added(&said);
-                if made.is_empty() {
-                    let probe = asker.probe.to_owned();
-                    let doing = format!("{doing}, which names no event,");
-                    return Err(ProbeError::Refused {
-                        probe,
-                        doing,
-                        status: 0,
-                        said: super::error::said(&said),
-                    });
-                }
-                (made.clone(), made)
-            }
+    ) -> Result<(), ProbeError<G::Error>> {
+        let events = match event {
+            PerfEvent::Event(name) => vec![name.clone()],
+            PerfEvent::Probe(function) => probe(asker, function)?,
         };
+        asker.ask("`perf record`", &self.begin(&events, call_graph), COMMAND_LIMIT).map(drop)
+    }
+
+    /// The script that starts perf on events.
+    fn begin(&self, events: &[String], call_graph: &str) -> String {
         let events: String = events.iter().map(|event| format!("--event={} ", quote(event))).collect();
         // Both pipes are held open for reading and writing, so that neither side waits for the other to open them.
-        // perf starts disabled (-D -1) and answers `enable` with `ack`; if it ends instead, the shell around it answers.
+        // perf starts disabled (-D -1) and answers `ping` with `ack`; if it ends instead, the shell around it answers.
         // One blocking read tells which. -N, -B: perf need not copy the kernel's symbols to a cache of its own when it
         // ends, nor go through all that it recorded to note the build ids of what is in it.
-        let script = format!(
+        //
+        // The kernel takes its time to print its symbols, so `perf script` is to have them from a file, as long as the
+        // same modules are loaded.
+        format!(
             "mkdir -p {folder} && cd {folder} && rm -f * && mkfifo ctl ack || exit
+             cat /proc/kallsyms > kallsyms; {MODULES} > modules
              exec 3<>ctl 4<>ack
              {{
                  perf record {events}-aRNB -g --call-graph={call_graph} \
                      -D -1 --control fifo:ctl,ack -o perf.data > log 2>&1
                  echo $? > status.new; mv status.new status; echo ended >&4
              }} < /dev/null > /dev/null 2>&1 &
-             echo enable >&3
+             echo ping >&3
              read -r answer <&4
              [ \"$answer\" = ack ] && exit
              echo \"it ended with status $(cat status)\"; cat log; exit 1",
-            folder = quote(&folder),
+            folder = quote(&self.folder),
             call_graph = quote(call_graph),
+        )
+    }
+
+    // The scripts from here on have none of the shell's `&`, so that they need no channel of their own.
+
+    /// Tells perf to record.
+    pub(super) fn start<G: Guest>(&self, asker: &mut Asker<'_, G>) -> Result<(), ProbeError<G::Error>> {
+        let script = format!(
+            "cd {folder} || exit
+             exec 3<>ctl 4<>ack
+             if [ ! -e status ]; then
+                 echo enable > ctl
+                 read -r answer < ack
+                 if [ \"$answer\" = ack ]; then exit; fi
+             fi
+             echo \"it ended with status $(cat status)\"; cat log; exit 1",
+            folder = quote(&self.folder),
         );
-        asker.ask("`perf record`", &script, COMMAND_LIMIT)?;
-        Ok(Self { folder, made })
+        asker.ask("`perf record`", &script, COMMAND_LIMIT).map(drop)
     }
 
     pub(super) fn stop<G: Guest>(&self, asker: &mut Asker<'_, G>) -> Result<(), ProbeError<G::Error>> {
@@ -73,20 +96,15 @@ impl Recording {
             "cd {folder} || exit
              exec 3<>ctl 4<>ack
              if [ ! -e status ]; then
-                 echo stop >&3
-                 while read -r answer <&4 && [ \"$answer\" != ended ]; do :; done
+                 echo stop > ctl
+                 while read -r answer < ack; do if [ \"$answer\" = ended ]; then break; fi; done
              fi
              status=$(cat status)
              [ \"$status\" = 0 ] || cat log
              exit $status",
             folder = quote(&self.folder),
         );
-        asker.ask("`perf record`", &script, CAPTURE_LIMIT)?;
-        for event in &self.made {
-            let script = format!("perf probe --del={}", quote(event));
-            asker.ask(&format!("`perf probe --del {event}`"), &script, COMMAND_LIMIT)?;
-        }
-        Ok(())
+        asker.ask("`perf record`", &script, CAPTURE_LIMIT).map(drop)
     }
 
     pub(super) fn fetch<G: Guest>(&self, home: &mut Home<'_, G>) -> Result<(), ProbeError<G::Error>> {
@@ -98,12 +116,30 @@ impl Recording {
         // and address.
         let render = format!(
             "cd {folder} || exit
-             perf script -i perf.data --show-lost-events -F comm,tid,cpu,time,event,ip,sym,symoff,dso \
+             if [ \"$({MODULES})\" = \"$(cat modules)\" ]; then symbols=--kallsyms=kallsyms; else symbols=; fi
+             perf script $symbols -i perf.data --show-lost-events -F comm,tid,cpu,time,event,ip,sym,symoff,dso \
                  > script 2> script.log < /dev/null || {{ status=$?; cat script.log; exit $status; }}"
         );
         home.asker.ask("`perf script`", &render, CAPTURE_LIMIT)?;
         home.bring(&inside("script"), PERF_SCRIPT, Format::PerfScript)
     }
+}
+
+/// Makes probes at a function and says what events they are. They stay as long as the guest: nobody else records them.
+fn probe<G: Guest>(asker: &mut Asker<'_, G>, function: &str) -> Result<Vec<String>, ProbeError<G::Error>> {
+    let doing = format!("`perf probe {function}`");
+    let said = asker.ask(&doing, &add(function), COMMAND_LIMIT)?;
+    let made = added(&said);
+    if made.is_empty() {
+        let (probe, doing) = (asker.probe.to_owned(), format!("{doing}, which names no event,"));
+        return Err(ProbeError::Refused { probe, doing, status: 0, said: super::error::said(&said) });
+    }
+    Ok(made)
+}
+
+/// The command that makes probes at a function, as an engineer would.
+fn add(function: &str) -> String {
+    format!("perf probe --add={}", quote(function))
 }
 
 /// The events that `perf probe --add` says it made:

@@ -14,7 +14,7 @@ use crate::machine::{Machine, MachineSpec, Memory, printable};
 use crate::probe::{self, Ahead, Armed, Capture, Outside, ProbeError};
 use crate::progress::Progress;
 use crate::scenario::{ProbeSpec, Scenario, Step};
-use crate::session::{self, Guest, Noted, Session, SessionError};
+use crate::session::{self, Guest, Noted, SessionError};
 use crate::slots::Slots;
 use crate::workspace::Workspace;
 
@@ -35,7 +35,7 @@ pub(crate) struct Prepared {
     /// The state that a machine of this spec may start from, in the cache.
     pub(super) state_key: String,
     /// The probes that this kernel allows.
-    probes: Vec<ProbeSpec>,
+    pub(super) probes: Vec<ProbeSpec>,
     dwarf: Option<Dwarf>,
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn prepare(
         memory_mib: scenario.boot.memory_mib,
         steady: scenario.boot.steady,
     };
-    let state_key = spec.state_key(&kernel.sha256, &image.sha256);
+    let state_key = spec.state_key(&kernel.sha256, &image.sha256, &probe::preparation(&probes));
     Ok(Prepared {
         spec,
         keys,
@@ -133,7 +133,7 @@ pub fn shell(
     let _armed = arm(&prepared, (&machine, ahead), &mut session, &folder)?;
     drop(task);
     progress.note(&format!("console log and artifacts: {}", folder.path().display()));
-    Ok(session.shell()?)
+    Ok(session.into_session().shell()?)
 }
 
 /// One run up to the captures. What it got comes back even where it failed.
@@ -172,16 +172,16 @@ pub(crate) fn record(
 fn replay(
     prepared: &Prepared,
     scenario: &Scenario,
-    (machine, ahead, session): (&Machine, Option<Ahead>, Session),
+    (machine, ahead, mut session): (&Machine, Option<Ahead>, Noted),
     folder: &RunFolder,
     recording: &mut Recording,
 ) -> Result<(), RunError> {
     let started = Instant::now();
-    let mut session = Noted::new(session, &folder.path().join(ASKED))?;
     let armed = arm(prepared, (machine, ahead), &mut session, folder)?;
     let mut steps = scenario.steps.iter().enumerate();
     let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, &mut session, folder));
-    recording.timings.steps = milliseconds(started.elapsed());
+    // Beside what the preparation took.
+    recording.timings.steps += milliseconds(started.elapsed());
     result.map_err(|error| match error {
         // A guest that a dead gdb holds answers nothing: that is not its own fault.
         RunError::Session(SessionError::TimedOut(_)) => {

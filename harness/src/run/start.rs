@@ -1,24 +1,25 @@
 //! How a machine comes up for a run: restored from a saved state where there is one, else booted; and how a state
 //! is saved.
 //!
-//! A state is taken of a guest that is ready, has let a login in and out, and is at rest. It is a cold start's by-product:
-//! the run that boots goes on in the machine that it booted.
+//! A state is taken of a guest that has let a login in, which got the probes ready, and out again, and is at rest. It is
+//! a cold start's by-product: the run that boots goes on in the machine that it booted.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::RunError;
-use super::record::Prepared;
+use super::record::{ASKED, Prepared, milliseconds};
 use crate::artifacts::RunFolder;
 use crate::cache::{CacheError, Draft, Entry};
 use crate::deadline::Deadline;
 use crate::document::{Start, Timings};
 use crate::fault::{Blame, Fault, chain};
-use crate::machine::{Death, Machine, MachineError, SavedState, printable};
-use crate::session::{self, Guest, Session};
+use crate::machine::{Death, Machine, MachineError, SavedState, StateError, printable};
+use crate::probe;
+use crate::session::{self, Guest, Noted, Session};
 
 /// The kind of the cache's entries that are saved states.
 pub const STATES: &str = "states";
@@ -36,7 +37,8 @@ const NONCE: &str = "/run/kshot-state";
 /// A machine that is up, and a login in it.
 pub(super) struct Up {
     pub(super) machine: Machine,
-    pub(super) session: Session,
+    /// With the list of what was asked of the guest.
+    pub(super) session: Noted,
     pub(super) start: Start,
     /// Why it was booted, where it was.
     pub(super) because: Option<String>,
@@ -135,6 +137,7 @@ fn boot(
 ) -> Result<Up, RunError> {
     let machine = Machine::boot(&prepared.spec, folder.path())?;
     let session = login(prepared, &machine, timings)?;
+    let session = get_ready(prepared, session, folder, timings)?;
     Ok(Up { machine, session, start: Start::Cold, because: Some(because.into()), keeping: None })
 }
 
@@ -149,7 +152,26 @@ fn restore(
     let machine = Machine::restore(&prepared.spec, &state, folder.path())?;
     let mut session = login(prepared, &machine, timings)?;
     renew(&mut session, state.nonce())?;
+    // What was asked before the state was saved comes first.
+    let (before, list) = (saved.join(ASKED), folder.path().join(ASKED));
+    fs::copy(&before, &list)
+        .map_err(|source| MachineError::from(StateError::Unreadable { path: before, source }))?;
+    let session = Noted::append(session, &list)?;
     Ok(Up { machine, session, start: Start::Warm, because: None, keeping: None })
+}
+
+/// Gets the probes ready, as far as they need not record yet, and begins the list of what was asked of the guest.
+fn get_ready(
+    prepared: &Prepared,
+    session: Session,
+    folder: &RunFolder,
+    timings: &mut Timings,
+) -> Result<Noted, RunError> {
+    let started = Instant::now();
+    let mut session = Noted::new(session, &folder.path().join(ASKED))?;
+    prepared.probes.iter().try_for_each(|probe| probe::prepare(probe, &mut session))?;
+    timings.steps = milliseconds(started.elapsed());
+    Ok(session)
 }
 
 /// What restored machines of one state must not share, and the proof that it was restored.
@@ -177,8 +199,11 @@ fn boot_and_keep(
     let machine = Machine::boot_to_keep(&prepared.spec, &memory, folder.path());
     let machine = machine.map_err(RunError::from).map_err(NotKept::Run)?;
     let session = login(prepared, &machine, timings).map_err(NotKept::Run)?;
-    keep(&machine, session, &memory, draft.path(), folder).map_err(NotKept::Save)?;
+    let session = get_ready(prepared, session, folder, timings).map_err(NotKept::Run)?;
+    keep(&machine, session.into_session(), &memory, draft.path(), folder).map_err(NotKept::Save)?;
     let session = login(prepared, &machine, timings).map_err(NotKept::Run)?;
+    let session =
+        Noted::append(session, &folder.path().join(ASKED)).map_err(RunError::from).map_err(NotKept::Run)?;
     let writer = thread::Builder::new().name("state".into()).spawn(move || write(draft));
     let writer = writer.map_err(|source| NotKept::Save(MachineError::Folder(source).into()))?;
     let keeping = Some(Keeping { writer, _scratch: scratch });
@@ -210,13 +235,20 @@ fn keep(
     drop(session);
     let deadline = Deadline::new("the guest to be at rest", COMMAND_LIMIT);
     machine.wait_rest(&deadline)?;
-    Ok(machine.save(memory, &nonce, folder.path(), state)?)
+    machine.save(memory, &nonce, folder.path(), state)?;
+    let asked = state.join(ASKED);
+    fs::copy(folder.path().join(ASKED), &asked).map_err(|source| CacheError::Io {
+        action: "write",
+        path: asked,
+        source,
+    })?;
+    Ok(())
 }
 
 /// Makes a state the cache's own once all of it lies on the disk: a host that loses its power must not leave one that
 /// looks whole.
 fn write(draft: Draft) -> Result<PathBuf, CacheError> {
-    for name in SavedState::FILES {
+    for name in SavedState::FILES.into_iter().chain([ASKED]) {
         let path = draft.path().join(name);
         let synced = File::open(&path).and_then(|file| file.sync_all());
         synced.map_err(|source| CacheError::Io { action: "write", path, source })?;
@@ -226,7 +258,7 @@ fn write(draft: Draft) -> Result<PathBuf, CacheError> {
 
 fn login(prepared: &Prepared, machine: &Machine, timings: &mut Timings) -> Result<Session, RunError> {
     let boot = machine.wait_ready(&Deadline::new("the guest's init to be done", BOOT_LIMIT))?;
-    timings.boot = super::record::milliseconds(boot);
+    timings.boot = milliseconds(boot);
     let login = Instant::now();
     let keys = session::Keys {
         client_private: &prepared.keys.client_private,
@@ -234,7 +266,7 @@ fn login(prepared: &Prepared, machine: &Machine, timings: &mut Timings) -> Resul
     };
     let deadline = Deadline::new("an SSH login", LOGIN_LIMIT);
     let session = Session::open(machine.ssh_port(), keys, machine.vitals(), &deadline)?;
-    timings.ssh = super::record::milliseconds(login.elapsed());
+    timings.ssh = milliseconds(login.elapsed());
     Ok(session)
 }
 

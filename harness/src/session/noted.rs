@@ -37,6 +37,21 @@ impl Noted {
         Ok(Self { session, file, path: path.into() })
     }
 
+    /// Goes on with the list at `path`.
+    ///
+    /// # Errors
+    /// [`SessionError::Write`].
+    pub fn append(session: Session, path: &Path) -> Result<Self, SessionError> {
+        let file = File::options().append(true).open(path);
+        let file = file.map_err(|source| SessionError::Write { path: path.into(), source })?;
+        Ok(Self { session, file, path: path.into() })
+    }
+
+    /// The session alone: what it is asked from here on is not written down.
+    pub fn into_session(self) -> Session {
+        self.session
+    }
+
     /// Writes before it is asked: what kills the guest is the last in the list.
     fn note(&mut self, asked: &Asked) -> Result<(), SessionError> {
         let line = serde_json::to_string(asked).expect("it has string keys only") + "\n";
