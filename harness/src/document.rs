@@ -134,7 +134,7 @@ pub struct Timings {
     pub boot: u64,
     /// From there to a logged-in session.
     pub ssh: u64,
-    /// Arming and steps.
+    /// Arming and steps; of a machine that was booted, with getting the probes ready, which a saved state holds.
     pub steps: u64,
     /// Stopping and fetching.
     pub collect: u64,

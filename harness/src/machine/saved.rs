@@ -276,7 +276,6 @@ mod tests {
             initrd: "/a/initramfs".into(),
             cmdline: vec!["ftrace=function".into()],
             memory_mib: 256,
-            steady: false,
         }
     }
 
@@ -291,7 +290,6 @@ mod tests {
         for other in [
             MachineSpec { cmdline: vec!["ftrace=nop".into()], ..spec() },
             MachineSpec { memory_mib: 512, ..spec() },
-            MachineSpec { steady: true, ..spec() },
             MachineSpec { arch: Arch::Mips64el, ..spec() },
         ] {
             assert_ne!(key(&spec(), "1"), key(&other, "1"));

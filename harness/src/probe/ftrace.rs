@@ -34,7 +34,8 @@ impl Ftrace {
         let rendered = format!("/tmp/kshot-{}.trace", home.asker.file_stem());
         let render = format!(
             "cd {folder} || exit
-             offset=$(cat options/sym-offset) && address=$(cat options/sym-addr) || exit
+             read -r offset < options/sym-offset || exit
+             read -r address < options/sym-addr || exit
              echo 1 > options/sym-offset; echo 1 > options/sym-addr
              cat trace > {text}; status=$?
              echo $offset > options/sym-offset; echo $address > options/sym-addr

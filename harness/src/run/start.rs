@@ -178,7 +178,11 @@ fn get_ready(
 fn renew(session: &mut Session, nonce: &str) -> Result<(), RunError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = random()?;
-    let script = format!("cat {NONCE} || exit; renew {}.{:09} {seed}", now.as_secs(), now.subsec_nanos());
+    let script = format!(
+        "read -r nonce < {NONCE} || exit; echo $nonce; renew {}.{:09} {seed}",
+        now.as_secs(),
+        now.subsec_nanos()
+    );
     let output = session.run(&script, COMMAND_LIMIT)?;
     let said = String::from_utf8_lossy(&output.text);
     if output.status == 0 && said.trim_end() == nonce {

@@ -14,12 +14,13 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use ssh2::Channel;
+
 pub use error::SessionError;
 use link::Link;
 pub use noted::{Asked, Noted};
 pub use script::quote;
 use script::{Head, Nonce, Split, Tail};
-use ssh2::Channel;
 
 use crate::deadline::{Deadline, TimedOut};
 use crate::machine::Vitals;
@@ -110,7 +111,7 @@ impl Guest for Session {
             beyond += bytes.len() - kept;
             Ok(())
         };
-        let status = if script::may_leave_something(script) {
+        let status = if script::wants_a_channel(script) {
             self.alone(script, &deadline, keep)
         } else {
             self.in_shell((script, script), &deadline, keep)

@@ -77,10 +77,10 @@ pub(super) fn line(nonce: &Nonce, script: &str) -> String {
     format!("sh -c {} </dev/null; printf '\\0kshot-{} %d\\n' $?\n", quote(script), nonce.0)
 }
 
-/// Whether a script may leave something in the background that still writes to its output. A program that goes there
-/// by itself lets go of its output, as daemon(3) does.
-pub(super) fn may_leave_something(script: &str) -> bool {
-    script.contains('&')
+/// Whether a script is no line for [`SHELL`]: it may leave something in the background that still writes to its output
+/// (a program that goes there by itself lets go of its output, as daemon(3) does), or no shell reads it as it is.
+pub(super) fn wants_a_channel(script: &str) -> bool {
+    script.contains(['&', '\0'])
 }
 
 /// The script that writes a file's length, a newline and the file to standard output; if it cannot, the reason alone.
@@ -89,7 +89,8 @@ pub(super) fn copy(path: &str) -> String {
     format!("stat -c %s -- {path} || exit; cat -- {path}")
 }
 
-/// Takes the line of the length off what [`copy`] writes.
+/// Takes the first line, that of the length, off what [`copy`] writes. Of a line that is longer than any length or
+/// reason only the beginning is kept.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     line: Vec<u8>,
@@ -99,13 +100,14 @@ pub(super) struct Head {
 impl Head {
     /// What of a piece is the file's.
     pub(super) fn feed<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+        const LONGEST: usize = 4096;
         if self.whole {
             return piece;
         }
         let end = piece.iter().position(|byte| *byte == b'\n');
         self.whole = end.is_some();
         let (line, rest) = piece.split_at(end.map_or(piece.len(), |end| end + 1));
-        self.line.extend_from_slice(line);
+        self.line.extend_from_slice(&line[..line.len().min(LONGEST - self.line.len())]);
         rest
     }
 
@@ -176,6 +178,29 @@ mod tests {
     #[test]
     fn a_stream_that_is_cut_has_no_status() {
         assert_eq!(whole(&[b"abc\0kshot-n 12"], &Nonce("n".into())).status, None);
+    }
+
+    #[test]
+    fn a_file_begins_behind_the_line_of_its_length() {
+        let all = |pieces: &[&[u8]]| {
+            let mut head = Head::default();
+            let rest: Vec<u8> = pieces.iter().flat_map(|piece| head.feed(piece).to_vec()).collect();
+            (head.length(), rest)
+        };
+        assert_eq!(all(&[b"1", b"2\nab\n", b"c"]), (Some(12), b"ab\nc".to_vec()));
+        assert_eq!(all(&[b"0\n"]), (Some(0), Vec::new()));
+        assert_eq!(all(&[b"stat: can't stat"]).0, None);
+        assert_eq!(all(&[b"12"]).0, None, "the line has no end");
+        let mut head = Head::default();
+        (0..10).for_each(|_| assert_eq!(head.feed(&[b'1'; 1000]), b""));
+        assert_eq!(head.line().len(), 4096);
+    }
+
+    #[test]
+    fn what_may_go_on_in_the_background_has_a_channel_of_its_own() {
+        assert!(wants_a_channel("sleep 60 &"));
+        assert!(wants_a_channel("echo a\0b"));
+        assert!(!wants_a_channel("/isam/user/eoe_filter -n lo -t tap0 -E"));
     }
 
     #[test]
