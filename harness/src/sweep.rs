@@ -139,7 +139,7 @@ pub fn sweep(
     let task = progress.task(format!("sweep over {}", kernel.name), 0);
     let prepared = record::prepare(workspace, &scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
-    task.at(0, "gdb stops the guest at each of some ten thousand events: this takes a minute or two");
+    task.at(0, "gdb stops the guest at each of some ten thousand events: this takes minutes");
     let (recording, result) = record::record(&prepared, &scenario, Begin::Boot, &folder, progress);
     if let Err(error) = result {
         progress.note(&format!("what there is of the sweep lies in {}", folder.path().display()));
@@ -221,7 +221,7 @@ fn scenario(options: Options) -> Scenario {
     let gdb = ProbeKind::Gdb { function: TRACER.into(), hits: options.hits, traced: true };
     let ftrace = ProbeKind::Ftrace { instance: None, only: Vec::new() };
     Scenario {
-        boot: Boot { cmdline: Vec::new(), memory_mib: MEMORY_MIB },
+        boot: Boot { cmdline: Vec::new(), memory_mib: MEMORY_MIB, steady: true },
         steps,
         probes: vec![
             ProbeSpec { name: GDB.into(), kind: gdb },

@@ -66,6 +66,7 @@ impl Rerun {
             initrd: "again/initrd".into(),
             cmdline,
             memory_mib: scenario.boot.memory_mib,
+            steady: scenario.boot.steady,
         };
         let argv = alone(&spec);
         let words: Vec<String> = argv.iter().map(|word| quote(word)).collect();

@@ -276,6 +276,7 @@ mod tests {
             initrd: "/a/initramfs".into(),
             cmdline: vec!["ftrace=function".into()],
             memory_mib: 256,
+            steady: false,
         }
     }
 
@@ -290,6 +291,7 @@ mod tests {
         for other in [
             MachineSpec { cmdline: vec!["ftrace=nop".into()], ..spec() },
             MachineSpec { memory_mib: 512, ..spec() },
+            MachineSpec { steady: true, ..spec() },
             MachineSpec { arch: Arch::Mips64el, ..spec() },
         ] {
             assert_ne!(key(&spec(), "1"), key(&other, "1"));

@@ -35,6 +35,9 @@ pub struct MachineSpec {
     pub cmdline: Vec<String>,
     /// Guest memory in MiB.
     pub memory_mib: u32,
+    /// Whether the guest's clock goes by the instructions that it executes. A gdb that stops it thousands of times
+    /// would else eat up its time: on a busy host each new start costs more than a tick.
+    pub steady: bool,
 }
 
 /// Where a machine's memory lies.
@@ -57,6 +60,7 @@ impl MachineSpec {
         argv.extend(console_args());
         argv.extend(monitor_args());
         argv.extend(gdb_args());
+        argv.extend(self.clock_args());
         argv.extend(self.network_args());
         argv.extend(self.randomness_args());
         if matches!(memory, Memory::Restored(_)) {
@@ -138,6 +142,11 @@ impl MachineSpec {
         ]
     }
 
+    /// 16 ns an instruction. The kernel measures its CPU against the RTC, so that has to keep the same time.
+    fn clock_args(&self) -> Vec<OsString> {
+        if self.steady { strings(&["-icount", "shift=4", "-rtc", "clock=vm"]) } else { Vec::new() }
+    }
+
     fn network_args(&self) -> Vec<OsString> {
         let model = self.arch.row().nic;
         strings(&[
@@ -191,6 +200,7 @@ mod tests {
             initrd: "/cache/initramfs/1/initramfs".into(),
             cmdline: vec!["ftrace=function".into(), "ftrace_filter=register_netdevice".into()],
             memory_mib: 256,
+            steady: false,
         }
     }
 
@@ -234,6 +244,14 @@ mod tests {
                 "memory-backend-file,id=memory,size=256M,share=on,mem-path=/cache/a,,b/memory"
             ]
         );
+    }
+
+    #[test]
+    fn a_steady_clock_and_the_rtc_that_it_is_measured_against_go_together() {
+        let argv = MachineSpec { steady: true, ..spec(Arch::Mips64) }.argv(Memory::Own);
+        let without = spec(Arch::Mips64).argv(Memory::Own);
+        let more: Vec<_> = argv.iter().filter(|word| !without.contains(word)).collect();
+        assert_eq!(more, ["-icount", "shift=4", "-rtc", "clock=vm"]);
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub(crate) fn prepare(
         initrd: image.path,
         cmdline: scenario.boot.cmdline.clone(),
         memory_mib: scenario.boot.memory_mib,
+        steady: scenario.boot.steady,
     };
     let state_key = spec.state_key(&kernel.sha256, &image.sha256, &probe::preparation(&probes));
     Ok(Prepared {

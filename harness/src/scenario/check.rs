@@ -172,7 +172,7 @@ fn boot(source: &Source<'_>, raw: RawBoot) -> Result<Boot> {
         let message = format!("`memory-mib` is {memory_mib}, not within 64 and {MEMORY_MIB_MOST}");
         return Err(source.fault("boot", "memory-mib", message));
     }
-    Ok(Boot { cmdline, memory_mib })
+    Ok(Boot { cmdline, memory_mib, steady: false })
 }
 
 fn probe_spec(source: &Source<'_>, raw: RawProbe) -> Result<ProbeSpec> {

@@ -44,6 +44,8 @@ pub struct Boot {
     pub cmdline: Vec<String>,
     /// Guest memory in MiB.
     pub memory_mib: u32,
+    /// Whether the guest's clock goes by what it executes ([`crate::machine::MachineSpec::steady`]).
+    pub steady: bool,
 }
 
 /// One command in the guest.
@@ -271,7 +273,7 @@ impl Scenario {
             id: id.into(),
             summary: String::new(),
             kernels: Vec::new(),
-            boot: Boot { cmdline: Vec::new(), memory_mib: check::MEMORY_MIB },
+            boot: Boot { cmdline: Vec::new(), memory_mib: check::MEMORY_MIB, steady: false },
             steps: Vec::new(),
             probes: Vec::new(),
             claims: Vec::new(),

@@ -73,6 +73,7 @@ fn boot(cmdline: &[&str]) -> (tempfile::TempDir, Machine) {
         kernel: kernel.boot,
         cmdline: cmdline.iter().map(ToString::to_string).collect(),
         memory_mib: 256,
+        steady: false,
     };
     let machine = Machine::boot(&spec, folder.path()).unwrap();
     (folder, machine)
