@@ -265,16 +265,11 @@ impl Qemu {
     }
 
     fn accept(&self, listener: &UnixListener, deadline: &Deadline) -> Result<UnixStream, MachineError> {
-        let stream = deadline.poll(|slice| {
+        deadline.poll(|slice| {
             self.vitals.check()?;
-            match wait_for(listener, PollFlags::IN, slice).and_then(|_| listener.accept()) {
-                Ok((stream, _)) => Ok(Turn::Done(stream)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Turn::NotYet(None)),
-                Err(error) => Err(MachineError::Monitor(MonitorError::Broken(Some(error)))),
-            }
-        })?;
-        stream.set_nonblocking(false).map_err(|error| MonitorError::Broken(Some(error)))?;
-        Ok(stream)
+            let stream = accept_in(listener, slice).map_err(|error| MonitorError::Broken(Some(error)))?;
+            Ok(stream.map_or(Turn::NotYet(None), Turn::Done))
+        })
     }
 
     /// What an error of the start really is due to: QEMU may not exist or may have refused its argv.
@@ -322,6 +317,15 @@ fn listen_in(folder: &Path, name: &str) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(folder.join(name))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// What connects to a socket of [`listen_in`], if anything does in time.
+fn accept_in(listener: &UnixListener, limit: Duration) -> io::Result<Option<UnixStream>> {
+    match wait_for(listener, PollFlags::IN, limit).and_then(|_| listener.accept()) {
+        Ok((stream, _)) => stream.set_nonblocking(false).map(|()| Some(stream)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn create(folder: &Path, name: &str) -> Result<File, MachineError> {

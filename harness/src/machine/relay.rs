@@ -17,13 +17,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::event::PollFlags;
 use serde_json::json;
 
-use super::monitor::Monitor;
+use super::monitor::{Monitor, MonitorError};
 use super::stub::{self, Stub, framed, unexpected};
-use super::{listen_in, spec};
-use crate::deadline::{Deadline, TimedOut, Turn, wait_for};
+use super::{accept_in, listen_in, spec};
+use crate::deadline::{Deadline, Turn};
 
 /// Where gdb connects to, in the machine's folder.
 pub(super) const SOCKET: &str = "relay.sock";
@@ -73,7 +72,7 @@ impl Relay {
         let unwanted = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&unwanted);
         let work = move || {
-            let result = accept(&listener, &ended).and_then(|gdb| match gdb {
+            let result = accept(&listener, &ended).map_err(io::Error::other).and_then(|gdb| match gdb {
                 Some(gdb) => relay(Stub::connect(&stub_socket)?, gdb, &monitor, (sender, &heard)),
                 None => Ok(()),
             });
@@ -111,27 +110,14 @@ fn monitor_deadline() -> Deadline {
 }
 
 /// gdb's connection; none where it is not wanted any more.
-fn accept(listener: &UnixListener, unwanted: &AtomicBool) -> io::Result<Option<UnixStream>> {
-    let gdb = Deadline::new("gdb to connect", CONNECT_LIMIT).poll(|slice| {
+fn accept(listener: &UnixListener, unwanted: &AtomicBool) -> Result<Option<UnixStream>, MonitorError> {
+    Deadline::new("gdb to connect", CONNECT_LIMIT).poll(|slice| {
         if unwanted.load(Ordering::Relaxed) {
             return Ok(Turn::Done(None));
         }
-        match wait_for(listener, PollFlags::IN, slice).and_then(|_| listener.accept()) {
-            Ok((gdb, _)) => Ok(Turn::Done(Some(gdb))),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Turn::NotYet(None)),
-            Err(error) => Err(AcceptError(error)),
-        }
-    });
-    let gdb = gdb.map_err(|AcceptError(error)| error)?;
-    gdb.map(|gdb| gdb.set_nonblocking(false).map(|()| gdb)).transpose()
-}
-
-struct AcceptError(io::Error);
-
-impl From<TimedOut> for AcceptError {
-    fn from(timed_out: TimedOut) -> Self {
-        Self(io::Error::other(timed_out))
-    }
+        let gdb = accept_in(listener, slice).map_err(|error| MonitorError::Broken(Some(error)))?;
+        Ok(gdb.map_or(Turn::NotYet(None), |gdb| Turn::Done(Some(gdb))))
+    })
 }
 
 fn relay(

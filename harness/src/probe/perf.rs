@@ -8,6 +8,9 @@ use crate::session::{Guest, quote};
 /// Lists the modules that are loaded, and where (proc(5)).
 const MODULES: &str = "cut -d ' ' -f 1,6 /proc/modules";
 
+/// Says how a perf ended that should not have.
+const ENDED: &str = "echo \"it ended with status $(cat status)\"; cat log; exit 1";
+
 /// A `perf record` in the background of the guest.
 #[derive(Debug)]
 pub(super) struct Recording {
@@ -65,46 +68,42 @@ impl Recording {
              echo ping >&3
              read -r answer <&4
              [ \"$answer\" = ack ] && exit
-             echo \"it ended with status $(cat status)\"; cat log; exit 1",
+             {ENDED}",
             folder = quote(&self.folder),
             call_graph = quote(call_graph),
         )
     }
 
-    // The scripts from here on have none of the shell's `&`, so that they need no channel of their own.
-
     /// Tells perf to record.
     pub(super) fn start<G: Guest>(&self, asker: &mut Asker<'_, G>) -> Result<(), ProbeError<G::Error>> {
-        let script = format!(
-            "cd {folder} || exit
-             exec 3<>ctl 4<>ack
-             if [ ! -e status ]; then
-                 echo enable > ctl
-                 read -r answer < ack
-                 if [ \"$answer\" = ack ]; then exit; fi
-             fi
-             echo \"it ended with status $(cat status)\"; cat log; exit 1",
-            folder = quote(&self.folder),
-        );
-        asker.ask("`perf record`", &script, COMMAND_LIMIT).map(drop)
+        let heard = "read -r answer < ack
+                 if [ \"$answer\" = ack ]; then exit; fi";
+        asker.ask("`perf record`", &self.steer("enable", heard, ENDED), COMMAND_LIMIT).map(drop)
     }
 
     pub(super) fn stop<G: Guest>(&self, asker: &mut Asker<'_, G>) -> Result<(), ProbeError<G::Error>> {
-        // `status` is written before `ended` is said, and we listen before we look for it: whether perf has
-        // ended before, ends now or ends when told, nothing is missed. `stop` is acknowledged, too.
-        let script = format!(
+        // `stop` is acknowledged, too.
+        let heard = "while read -r answer < ack; do if [ \"$answer\" = ended ]; then break; fi; done";
+        let then = "status=$(cat status)
+             [ \"$status\" = 0 ] || cat log
+             exit $status";
+        asker.ask("`perf record`", &self.steer("stop", heard, then), CAPTURE_LIMIT).map(drop)
+    }
+
+    /// The script that gives a perf which has not ended a command, hears what it answers, and goes on. `status` is
+    /// written before `ended` is said, and we listen before we look for it: whether perf has ended before, ends now or
+    /// ends when told, nothing is missed. There is none of the shell's `&` in it, so that it needs no channel of its own.
+    fn steer(&self, command: &str, heard: &str, then: &str) -> String {
+        format!(
             "cd {folder} || exit
              exec 3<>ctl 4<>ack
              if [ ! -e status ]; then
-                 echo stop > ctl
-                 while read -r answer < ack; do if [ \"$answer\" = ended ]; then break; fi; done
+                 echo {command} > ctl
+                 {heard}
              fi
-             status=$(cat status)
-             [ \"$status\" = 0 ] || cat log
-             exit $status",
+             {then}",
             folder = quote(&self.folder),
-        );
-        asker.ask("`perf record`", &script, CAPTURE_LIMIT).map(drop)
+        )
     }
 
     pub(super) fn fetch<G: Guest>(&self, home: &mut Home<'_, G>) -> Result<(), ProbeError<G::Error>> {
