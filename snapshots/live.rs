@@ -6,7 +6,7 @@
     reason = "a test: it may fail and starts what it tests"
 )]
 
-#[path = "../harness/tests/live/mod.rs"]
+#[path = "../harness/kshot/tests/live/mod.rs"]
 mod live;
 
 fn main() -> std::process::ExitCode {

@@ -1,0 +1,567 @@
+//! The cache folder: content-addressed entries, written atomically, locked against two builders.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+
+use crate::deadline::{Deadline, TimedOut, Turn};
+use crate::interrupt;
+use kshot_stack::fault::{Blame, Fault};
+
+/// The folder of the locks, which is no kind of entry.
+const LOCKS: &str = "locks";
+/// What the names of folders begin with that are being made.
+const DRAFT: &str = ".draft-";
+/// What the names of folders begin with that are being removed.
+const GONE: &str = ".gone-";
+/// How long a lock may take: whoever holds it may build kernels.
+const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
+/// How often is looked: no signal tells that a lock was let go.
+const LOCK_PACE: Duration = Duration::from_millis(10);
+
+/// Everything that was downloaded or built: `${XDG_CACHE_HOME:-~/.cache}/kshot`.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// What a cache operation failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// Neither `XDG_CACHE_HOME` nor `HOME` is set.
+    #[error("no cache folder: neither XDG_CACHE_HOME nor HOME is set")]
+    NoHome,
+    /// A file operation failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried ("create", "lock", "rename").
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Somebody held a lock for too long.
+    #[error(transparent)]
+    TimedOut(#[from] TimedOut),
+    /// SIGINT or SIGTERM came.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Fault for CacheError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::NoHome => Blame::Usage,
+            Self::Io { .. } | Self::TimedOut(_) => Blame::Infra,
+            Self::Interrupted => Blame::Interrupted,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        matches!(self, Self::NoHome).then(|| "set XDG_CACHE_HOME to a folder with some gigabytes free".into())
+    }
+}
+
+/// An entry that is being made: a folder that becomes the entry on [`Draft::commit`] and vanishes otherwise.
+/// It holds the entry's lock.
+#[derive(Debug)]
+pub struct Draft {
+    folder: tempfile::TempDir,
+    prefix: String,
+    target: PathBuf,
+    _lock: File,
+}
+
+/// An entry that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its kind ("kernels", "states").
+    pub kind: String,
+    /// Its key.
+    pub key: String,
+    /// What it takes of the disk, in bytes.
+    pub bytes: u64,
+    /// When it was made or, of a kind that is evicted, last used.
+    pub used: SystemTime,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// The answer to [`Cache::entry`].
+#[derive(Debug)]
+pub enum Entry {
+    /// It is there: the folder.
+    Ready(PathBuf),
+    /// It has to be made, by us alone.
+    Draft(Draft),
+}
+
+impl Cache {
+    /// The user's cache.
+    ///
+    /// # Errors
+    /// [`CacheError::NoHome`].
+    pub fn of_user() -> Result<Self, CacheError> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+        Ok(Self::at(base.ok_or(CacheError::NoHome)?.join("kshot")))
+    }
+
+    /// A cache in a folder of the caller's choice; made when first written to.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of the entry `kind`/`key` if it was made before. Does not wait and does not write.
+    pub fn find(&self, kind: &str, key: &str) -> Option<PathBuf> {
+        let path = self.path(kind, key);
+        path.is_dir().then_some(path)
+    }
+
+    /// The entry `kind`/`key`, or a draft to make it. `waiting` is called once if another process is making
+    /// it now; then this waits for that process, which the kernel releases even if it dies.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub fn entry(&self, kind: &str, key: &str, waiting: impl FnOnce()) -> Result<Entry, CacheError> {
+        if let Some(ready) = self.find(kind, key) {
+            return Ok(Entry::Ready(ready));
+        }
+        let parent = self.root.join(kind);
+        create_dir_all(&parent)?;
+        let lock = self.lock(&format!("{kind}-{key}"), waiting)?;
+        if let Some(ready) = self.find(kind, key) {
+            return Ok(Entry::Ready(ready));
+        }
+        let prefix = format!("{DRAFT}{key}-");
+        // We hold the lock, so whoever began these is dead.
+        sweep(&parent, &prefix)?;
+        let folder = temporary(&parent, &prefix)?;
+        Ok(Entry::Draft(Draft { folder, prefix, target: self.path(kind, key), _lock: lock }))
+    }
+
+    /// An exclusive lock between processes, by name, held until the returned file is dropped. `waiting` is called once
+    /// if somebody else holds it.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub fn lock(&self, name: &str, waiting: impl FnOnce()) -> Result<File, CacheError> {
+        if let Some(file) = self.try_lock(name)? {
+            return Ok(file);
+        }
+        waiting();
+        let what = format!("whoever holds {}", self.root.join(LOCKS).join(name).display());
+        wait(&what, LOCK_LIMIT, || self.try_lock(name))
+    }
+
+    /// As [`Self::lock`], if nobody holds it.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn try_lock(&self, name: &str) -> Result<Option<File>, CacheError> {
+        let (file, path) = self.lock_file(name)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(source)) => Err(CacheError::Io { action: "lock", path, source }),
+        }
+    }
+
+    /// Marks an entry as used now, for [`Self::evict`].
+    pub fn touch(&self, kind: &str, key: &str) {
+        // A cache that cannot be written still serves; what is used then merely seems older.
+        drop(File::open(self.path(kind, key)).and_then(|folder| folder.set_modified(SystemTime::now())));
+    }
+
+    /// Everything in the cache, by kind and age, the entries unused for longest first. What is being made is left out.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn entries(&self) -> Result<Vec<Held>, CacheError> {
+        let mut held = Vec::new();
+        for kind in self.kinds()? {
+            held.extend(self.entries_of(&kind)?);
+        }
+        held.sort_by(|a, b| (&a.kind, a.used).cmp(&(&b.kind, b.used)));
+        Ok(held)
+    }
+
+    /// The kinds of entries that there are or were.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn kinds(&self) -> Result<Vec<String>, CacheError> {
+        Ok(folders(&self.root)?.into_iter().filter(|kind| kind != LOCKS && !kind.starts_with('.')).collect())
+    }
+
+    fn entries_of(&self, kind: &str) -> Result<Vec<Held>, CacheError> {
+        let mut held = Vec::new();
+        for key in folders(&self.root.join(kind))?.into_iter().filter(|key| !key.starts_with('.')) {
+            let path = self.path(kind, &key);
+            let Some(folder) = there(path.metadata(), &path)? else { continue };
+            let used = folder.modified().map_err(unreadable(&path))?;
+            held.push(Held { kind: kind.into(), bytes: allocated(&path)?, used, key, path });
+        }
+        Ok(held)
+    }
+
+    /// Removes an entry, all of it at once for whoever looks for it. A machine that has opened its files keeps them.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn remove(&self, kind: &str, key: &str) -> Result<(), CacheError> {
+        // Who sweeps up after killed processes stays away while this is held; if it is taken, that is true as well.
+        let _lock = self.try_lock(&format!("{kind}-{key}"))?;
+        let aside = temporary(&self.root.join(kind), &format!("{GONE}{key}-"))?;
+        let path = self.path(kind, key);
+        match fs::rename(&path, aside.path().join(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(CacheError::Io { action: "remove", path, source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// [`Self::shrink`] for all entries of a kind, and what killed processes left of it.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn evict(&self, kind: &str, limit: u64) -> Result<Vec<Held>, CacheError> {
+        self.sweep_abandoned(kind)?;
+        self.shrink(self.entries_of(kind)?, limit)
+    }
+
+    /// Removes what processes left that were killed while they made or removed entries of a kind. Says how many bytes of
+    /// disk that is.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn sweep_abandoned(&self, kind: &str) -> Result<u64, CacheError> {
+        let parent = self.root.join(kind);
+        let mut bytes = 0;
+        for name in folders(&parent)? {
+            let unique = name.strip_prefix(DRAFT).or_else(|| name.strip_prefix(GONE));
+            let Some((key, _)) = unique.and_then(|unique| unique.rsplit_once('-')) else { continue };
+            // Whoever makes the entry holds its lock.
+            if let Some(_lock) = self.try_lock(&format!("{kind}-{key}"))? {
+                let path = parent.join(&name);
+                bytes += allocated(&path)?;
+                remove_all(&path)?;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Removes entries, those unused for longest first, until the rest takes no more than `limit` bytes of disk.
+    /// Returns what went.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn shrink(&self, mut entries: Vec<Held>, limit: u64) -> Result<Vec<Held>, CacheError> {
+        entries.sort_by_key(|held| held.used);
+        let mut bytes: u64 = entries.iter().map(|held| held.bytes).sum();
+        let mut gone = Vec::new();
+        for held in entries {
+            if bytes <= limit {
+                break;
+            }
+            self.remove(&held.kind, &held.key)?;
+            bytes -= held.bytes;
+            gone.push(held);
+        }
+        Ok(gone)
+    }
+
+    fn lock_file(&self, name: &str) -> Result<(File, PathBuf), CacheError> {
+        let folder = self.root.join(LOCKS);
+        create_dir_all(&folder)?;
+        let path = folder.join(name);
+        match File::create(&path) {
+            Ok(file) => Ok((file, path)),
+            Err(source) => Err(CacheError::Io { action: "create", path, source }),
+        }
+    }
+
+    fn path(&self, kind: &str, key: &str) -> PathBuf {
+        self.root.join(kind).join(key)
+    }
+}
+
+impl Draft {
+    /// Where to put the entry's files. Paths inside it change on commit: store relative ones.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A folder beside the draft for what the entry is made with, gone when dropped.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn scratch(&self) -> Result<tempfile::TempDir, CacheError> {
+        temporary(self.target.parent().unwrap_or(Path::new(".")), &self.prefix)
+    }
+
+    /// Makes the draft the entry, in one rename, and says where it now lies.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn commit(self) -> Result<PathBuf, CacheError> {
+        let path = self.folder.keep();
+        fs::rename(&path, &self.target).map_err(|source| CacheError::Io {
+            action: "rename into place",
+            path: self.target.clone(),
+            source,
+        })?;
+        Ok(self.target)
+    }
+}
+
+/// Waits until `look` finds something: a lock that others hold. It is asked again and again, because flock(2) itself could
+/// not be interrupted.
+///
+/// # Errors
+/// [`CacheError`].
+pub fn wait<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<Option<T>, CacheError>,
+) -> Result<T, CacheError> {
+    Deadline::new(what, limit).poll(|slice| {
+        if interrupt::came() {
+            return Err(CacheError::Interrupted);
+        }
+        if let Some(found) = look()? {
+            return Ok(Turn::Done(found));
+        }
+        thread::park_timeout(slice.min(LOCK_PACE));
+        Ok(Turn::NotYet(None))
+    })
+}
+
+/// The cache key of `parts`: 16 hexadecimal digits of the SHA-256 over the parts, each preceded by its length.
+pub fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hex::encode(hash.finalize())[..16].to_owned()
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// [`CacheError::Io`].
+pub fn sha256_file(path: &Path) -> Result<String, CacheError> {
+    let fail = |source| CacheError::Io { action: "read", path: path.into(), source };
+    let mut hash = Sha256::new();
+    io::copy(&mut File::open(path).map_err(fail)?, &mut HashWriter(&mut hash)).map_err(fail)?;
+    Ok(hex::encode(hash.finalize()))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The names of the folders in a folder; none where that is missing.
+fn folders(path: &Path) -> Result<Vec<String>, CacheError> {
+    let mut names = Vec::new();
+    for entry in there(fs::read_dir(path), path)?.into_iter().flatten() {
+        let entry = entry.map_err(unreadable(path))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// What a file or a folder takes of the disk: holes take nothing, nor does what somebody removes meanwhile.
+fn allocated(path: &Path) -> Result<u64, CacheError> {
+    let Some(metadata) = there(path.symlink_metadata(), path)? else { return Ok(0) };
+    let mut bytes = metadata.blocks() * 512;
+    if metadata.is_dir() {
+        for entry in there(fs::read_dir(path), path)?.into_iter().flatten() {
+            bytes += allocated(&entry.map_err(unreadable(path))?.path())?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// `None` for what is not there: other processes come and go.
+fn there<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, CacheError> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some).map_err(unreadable(path)),
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+    let path = path.to_owned();
+    move |source| CacheError::Io { action: "read", path, source }
+}
+
+fn temporary(parent: &Path, prefix: &str) -> Result<tempfile::TempDir, CacheError> {
+    let made = tempfile::Builder::new().prefix(prefix).tempdir_in(parent);
+    made.map_err(|source| CacheError::Io { action: "create a folder in", path: parent.into(), source })
+}
+
+fn sweep(parent: &Path, prefix: &str) -> Result<(), CacheError> {
+    let mut left = folders(parent)?.into_iter().filter(|name| name.starts_with(prefix));
+    left.try_for_each(|name| remove_all(&parent.join(name)))
+}
+
+/// Removes a folder that somebody else may be removing, too.
+fn remove_all(path: &Path) -> Result<(), CacheError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(CacheError::Io { action: "remove", path: path.into(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn create_dir_all(path: &Path) -> Result<(), CacheError> {
+    fs::create_dir_all(path).map_err(|source| CacheError::Io { action: "create", path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(cache: &Cache) -> Draft {
+        match cache.entry("kind", "key", || ()).unwrap() {
+            Entry::Draft(draft) => draft,
+            Entry::Ready(path) => panic!("{} is there", path.display()),
+        }
+    }
+
+    #[test]
+    fn a_draft_is_seen_only_once_it_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let made = draft(&cache);
+        fs::write(made.path().join("file"), "text").unwrap();
+        assert!(cache.find("kind", "key").is_none());
+        let path = made.commit().unwrap();
+        assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "text");
+        assert!(matches!(cache.entry("kind", "key", || ()).unwrap(), Entry::Ready(_)));
+    }
+
+    #[test]
+    fn a_draft_that_is_dropped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let made = draft(&cache);
+        let scratch = made.scratch().unwrap();
+        drop((scratch, made));
+        assert_eq!(fs::read_dir(folder.path().join("kind")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_builder_left_is_swept_by_the_next_of_the_same_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let (dead, other) =
+            (folder.path().join("kind/.draft-key-dead"), folder.path().join("kind/.draft-other-1"));
+        fs::create_dir_all(dead.join("source")).unwrap();
+        fs::create_dir_all(&other).unwrap();
+        let _made = draft(&cache);
+        assert!(!dead.exists());
+        assert!(other.exists(), "it may be alive: its lock is another");
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_swept_and_what_is_being_made_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let made = draft(&cache);
+        let left = [".draft-an-other-1", ".gone-key-2"].map(|name| folder.path().join("kind").join(name));
+        for path in &left {
+            fs::create_dir_all(path.join("source")).unwrap();
+        }
+        assert!(cache.sweep_abandoned("kind").unwrap() > 0);
+        assert!(made.path().is_dir());
+        assert!(!left[0].exists());
+        assert!(left[1].exists(), "the entry's lock is held, so it may be going just now");
+        drop(made);
+        cache.sweep_abandoned("kind").unwrap();
+        assert!(!left[1].exists());
+        assert_eq!(cache.sweep_abandoned("kind").unwrap(), 0);
+        assert_eq!(cache.kinds().unwrap(), ["kind"]);
+    }
+
+    #[test]
+    fn a_second_builder_waits_for_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let first = draft(&cache);
+        let (waits, waiting) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| cache.entry("kind", "key", || waits.send(()).unwrap()).unwrap());
+            waiting.recv().unwrap();
+            first.commit().unwrap();
+            assert!(matches!(second.join().unwrap(), Entry::Ready(_)));
+        });
+    }
+
+    fn made(cache: &Cache, key: &str, bytes: usize, used: SystemTime) {
+        let Entry::Draft(draft) = cache.entry("kind", key, || ()).unwrap() else { panic!("{key} is there") };
+        fs::write(draft.path().join("file"), vec![1; bytes]).unwrap();
+        let path = draft.commit().unwrap();
+        File::open(path).unwrap().set_modified(used).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for (key, used) in [("a", 3), ("b", 1), ("c", 2)] {
+            made(&cache, key, 100_000, at(used));
+        }
+        cache.touch("kind", "b");
+        let bytes: u64 = cache.entries().unwrap().iter().map(|held| held.bytes).sum();
+        assert!(bytes >= 300_000);
+        let gone = cache.evict("kind", bytes - 1).unwrap();
+        assert_eq!(gone.iter().map(|held| held.key.as_str()).collect::<Vec<_>>(), ["c"]);
+        assert!(cache.find("kind", "c").is_none());
+        assert!(cache.evict("kind", bytes).unwrap().is_empty());
+        assert_eq!(fs::read_dir(folder.path().join("kind")).unwrap().count(), 2, "nothing is left of it");
+    }
+
+    #[test]
+    fn what_is_being_made_is_neither_counted_nor_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let made = draft(&cache);
+        assert!(cache.entries().unwrap().is_empty());
+        cache.remove("kind", "key").unwrap();
+        made.commit().unwrap();
+        assert_eq!(cache.entries().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn parts_of_a_key_do_not_run_into_each_other() {
+        assert_ne!(key([&b"ab"[..], b"c"]), key([&b"a"[..], b"bc"]));
+    }
+}

@@ -1,0 +1,111 @@
+//! The guest's image: its userland, its keys and the initramfs that holds them.
+#![expect(clippy::disallowed_methods, reason = "the userland is made by tools of the host")]
+
+mod archive;
+mod initramfs;
+mod keys;
+mod recipes;
+mod userland;
+
+use std::path::{Path, PathBuf};
+
+use crate::cache::CacheError;
+pub use crate::kernel::Images;
+use crate::kernel::{self, AptError, KernelError, MissingTool, StepError};
+use kshot_stack::fault::{Blame, Fault};
+
+pub use initramfs::{Image, initramfs};
+pub use keys::Keys;
+pub use userland::{Userland, missing_tools};
+
+/// An archive of files, to be put behind an initramfs: path, permission bits, content. The kernel unpacks both,
+/// one over the other.
+///
+/// # Errors
+/// A file is too large for the format.
+pub fn overlay(files: Vec<(String, u32, Vec<u8>)>) -> std::io::Result<Vec<u8>> {
+    let mut archive = archive::Archive::default();
+    for (path, mode, data) in files {
+        archive.add(&path, archive::Node::File(mode, data));
+    }
+    let mut bytes = Vec::new();
+    archive.write(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What making an image failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The host lacks tools.
+    #[error("this host has no {}", kernel::tools(missing))]
+    MissingTools {
+        /// All of them.
+        missing: Vec<MissingTool>,
+    },
+    /// The archive did not give a source package.
+    #[error("cannot get the source of {part}")]
+    Download {
+        /// The part of the userland.
+        part: &'static str,
+        /// Why not.
+        source: Box<AptError>,
+    },
+    /// A tool failed while a part was built.
+    #[error("cannot build {part}")]
+    Build {
+        /// The part of the userland.
+        part: &'static str,
+        /// Which tool, its log and the log's tail.
+        source: Box<StepError>,
+    },
+    /// A key could not be made, read or written.
+    #[error("cannot use the keys in the cache")]
+    Key(#[from] ssh_key::Error),
+    /// A file operation failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The list of modules or the source of perf could not be read.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+impl ImageError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl Fault for ImageError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Download { source, .. } => source.blame(),
+            // The userland is ours, so a failed build of it says nothing about the kernel under test.
+            Self::Build { source, .. } if source.blame() == Blame::Interrupted => Blame::Interrupted,
+            Self::Kernel(source) => source.blame(),
+            Self::Cache(source) => source.blame(),
+            _ => Blame::Infra,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::MissingTools { missing } => Some(kernel::install(missing)),
+            Self::Download { source, .. } => source.hint(),
+            Self::Key(_) => Some("remove the folder \"keys\" of the cache; new ones are made".into()),
+            Self::Kernel(source) => source.hint(),
+            Self::Cache(source) => source.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! How each part of the userland is made from Debian's source packages.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use duct::{Expression, cmd};
+
+use super::{ImageError, Images};
+use crate::cache::{self, Cache, Entry};
+use crate::kernel::process::Log;
+use crate::kernel::{
+    self, DebianPackage, Kind, StepError, Wanted, compiler, deb_file, unpack_linux_source, version_of,
+};
+use crate::progress::Progress;
+use kshot_stack::arch::{Arch, ArchRow};
+
+/// Grows when a part is made in another way from the same inputs.
+const RECIPE: &str = "2";
+
+/// The suite of the source packages.
+const SUITE: &str = "bookworm";
+
+/// What of the kernel's source perf is built from (see `tools/perf/MANIFEST`).
+const PERF_SOURCE: &[&str] = &["tools/*", "scripts/bpf_doc.py", "arch/*/include/uapi/asm/perf_regs.h"];
+
+/// A part of the userland.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// perf, with what probe, record, script and report need of it.
+    Perf,
+    /// The shell and its tools.
+    Busybox,
+    /// The SSH server.
+    Dropbear,
+    /// The C programs of `images/guest`.
+    Triggers,
+}
+
+/// A part that is being made.
+struct Workshop<'a> {
+    part: Part,
+    row: &'static ArchRow,
+    images: &'a Images,
+    cache: &'a Cache,
+    progress: &'a Progress,
+    log: Log,
+    /// Where sources and objects lie; removed in the end.
+    scratch: PathBuf,
+    /// What becomes the entry.
+    root: PathBuf,
+}
+
+impl Part {
+    /// All, the longest first.
+    pub(super) const ALL: [Self; 4] = [Self::Perf, Self::Busybox, Self::Dropbear, Self::Triggers];
+
+    /// The part's root if it was made before.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`].
+    pub(super) fn find(
+        self,
+        arch: Arch,
+        images: &Images,
+        cache: &Cache,
+    ) -> Result<Option<PathBuf>, ImageError> {
+        Ok(cache.find("userland", &self.key(arch, images)?))
+    }
+
+    /// The part's root, made now if it is not there.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    pub(super) fn provision(
+        self,
+        arch: Arch,
+        images: &Images,
+        cache: &Cache,
+        progress: &Progress,
+    ) -> Result<PathBuf, ImageError> {
+        let waiting =
+            || progress.note(&format!("waiting for another kshot to build {} for {arch}", self.name()));
+        let draft = match cache.entry("userland", &self.key(arch, images)?, waiting)? {
+            Entry::Ready(root) => return Ok(root),
+            Entry::Draft(draft) => draft,
+        };
+        let log = Log::create(cache, &format!("{}-{arch}", self.name())).map_err(self.failed())?;
+        let scratch = draft.scratch()?;
+        let mut workshop = Workshop {
+            part: self,
+            row: arch.row(),
+            images,
+            cache,
+            progress,
+            log,
+            scratch: scratch.path().into(),
+            root: draft.path().into(),
+        };
+        match self {
+            Self::Perf => workshop.perf()?,
+            Self::Busybox => workshop.busybox()?,
+            Self::Dropbear => workshop.dropbear()?,
+            Self::Triggers => workshop.triggers()?,
+        }
+        Ok(draft.commit()?)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Perf => "perf",
+            Self::Busybox => "busybox",
+            Self::Dropbear => "dropbear",
+            Self::Triggers => "triggers",
+        }
+    }
+
+    /// The files of `images/guest` that it is made from.
+    fn inputs(self, images: &Images) -> Result<Vec<PathBuf>, ImageError> {
+        let guest = images.guest_dir();
+        match self {
+            Self::Perf => Ok(Vec::new()),
+            Self::Busybox => Ok(vec![guest.join("busybox.config")]),
+            Self::Dropbear => Ok(vec![guest.join("dropbear.h")]),
+            Self::Triggers => {
+                let files = fs::read_dir(&guest).map_err(ImageError::io("read", &guest))?;
+                let mut sources: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
+                sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
+                sources.sort();
+                Ok(sources)
+            }
+        }
+    }
+
+    fn key(self, arch: Arch, images: &Images) -> Result<String, ImageError> {
+        let mut parts = vec![RECIPE.into(), SUITE.into(), compiler(arch.row().triplet).into_bytes()];
+        for path in self.inputs(images)? {
+            parts.push(path.file_name().unwrap_or_default().as_encoded_bytes().to_vec());
+            parts.push(fs::read(&path).map_err(ImageError::io("read", &path))?);
+        }
+        Ok(format!("{}-{arch}-{}", self.name(), cache::key(parts.iter().map(Vec::as_slice))))
+    }
+
+    fn failed(self) -> impl Fn(StepError) -> ImageError {
+        move |source| ImageError::Build { part: self.name(), source: Box::new(source) }
+    }
+}
+
+impl Workshop<'_> {
+    /// The features that are left out would need libraries for what nobody asks of perf here; unwinding
+    /// user stacks by DWARF is none of them, since elfutils cannot do it for MIPS.
+    fn perf(&mut self) -> Result<(), ImageError> {
+        const WITHOUT: &[&str] = &[
+            "AUXTRACE",
+            "BACKTRACE",
+            "DEMANGLE",
+            "DWARF",
+            "GTK2",
+            "JVMTI",
+            "LIBAUDIT",
+            "LIBBABELTRACE",
+            "LIBBPF",
+            "LIBCAP",
+            "LIBCRYPTO",
+            "LIBDEBUGINFOD",
+            "LIBDW_DWARF_UNWIND",
+            "LIBNUMA",
+            "LIBPERL",
+            "LIBPFM4",
+            "LIBPYTHON",
+            "LIBUNWIND",
+            "LIBZSTD",
+            "LZMA",
+            "SDT",
+            "SLANG",
+        ];
+        let package = DebianPackage {
+            package: "linux-source-6.1".into(),
+            suite: "bookworm-security".into(),
+            version: None,
+        };
+        let download = |source| ImageError::Download { part: "perf", source: Box::new(source) };
+        let folder = kernel::wanted_source(&package).fetch(self.cache, self.progress).map_err(download)?;
+        let libraries = self.libelf()?;
+        let (source, objects) = (self.folder("linux")?, self.folder("perf")?);
+        let deb = deb_file(&folder)?;
+        let unpack = unpack_linux_source(&deb, &package.package, &source, PERF_SOURCE);
+        self.run("unpacking perf", &unpack)?;
+        // Where perf looks for its version in a tree that is neither git's nor whole.
+        let version = format!("#define PERF_VERSION \"{}\"\n", version_of(&deb).unwrap_or_default());
+        let file = source.join("PERF-VERSION-FILE");
+        fs::write(&file, version).map_err(ImageError::io("write", &file))?;
+
+        let mut argv = vec![
+            format!("O={}", objects.display()),
+            format!("JOBS={}", jobs()),
+            format!("ARCH={}", self.row.kbuild),
+            format!("CROSS_COMPILE={}-", self.row.triplet),
+            format!("EXTRA_CFLAGS=-O1 -g0 -I{}", libraries.join("include").display()),
+            format!("LDFLAGS=-static -L{}", libraries.join("lib").display()),
+            "WERROR=0".into(),
+            objects.join("perf").display().to_string(),
+        ];
+        argv.extend(WITHOUT.iter().map(|feature| format!("NO_{feature}=1")));
+        self.run("building perf", &clean(cmd("make", argv)).dir(source.join("tools/perf")))?;
+        self.install(&objects.join("perf"), "usr/bin")
+    }
+
+    /// libelf and the zlib that it needs, as static libraries.
+    fn libelf(&mut self) -> Result<PathBuf, ImageError> {
+        let (zlib, elfutils) = (self.source("zlib")?, self.source("elfutils")?);
+        let prefix = self.scratch.join("libraries");
+        let into = format!("--prefix={}", prefix.display());
+        let (compiler, jobs) = (format!("{}-gcc", self.row.triplet), format!("-j{}", jobs()));
+        let configure =
+            cmd!("sh", "./configure", "--static", &into).env("CHOST", self.row.triplet).env("CC", &compiler);
+        self.run("configuring zlib", &clean(configure).env("CFLAGS", "-O1").dir(&zlib))?;
+        self.run("building zlib", &clean(cmd!("make", &jobs, "install")).dir(&zlib))?;
+
+        let configure = cmd!(
+            "sh",
+            "./configure",
+            format!("--host={}", self.row.triplet),
+            &into,
+            "--disable-debuginfod",
+            "--disable-libdebuginfod",
+            "--disable-nls",
+            "--without-bzlib",
+            "--without-lzma",
+            "--without-zstd"
+        );
+        let configure = configure
+            .env("CFLAGS", format!("-O1 -I{}", prefix.join("include").display()))
+            .env("LDFLAGS", format!("-L{}", prefix.join("lib").display()));
+        self.run("configuring libelf", &clean(configure).dir(&elfutils))?;
+        for (folder, target) in [("lib", "libeu.a"), ("libelf", "libelf.a")] {
+            let make = cmd!("make", &jobs, "-C", folder, target);
+            self.run("building libelf", &clean(make).dir(&elfutils))?;
+        }
+        let libelf = elfutils.join("libelf");
+        for (from, to) in [("libelf.a", "lib"), ("libelf.h", "include"), ("gelf.h", "include")] {
+            copy(&libelf.join(from), &prefix.join(to).join(from))?;
+        }
+        Ok(prefix)
+    }
+
+    fn busybox(&mut self) -> Result<(), ImageError> {
+        let source = self.source("busybox")?;
+        let fragment = self.images.guest_dir().join("busybox.config");
+        let make = |target: &str| {
+            let cross = format!("CROSS_COMPILE={}-", self.row.triplet);
+            clean(cmd!("make", format!("-j{}", jobs()), "ARCH=mips", cross, "EXTRA_CFLAGS=-O1", target))
+                .dir(&source)
+        };
+        let steps = [make("allnoconfig"), make("oldconfig"), make("busybox"), make("busybox.links")];
+        let [allnoconfig, oldconfig, build, links] = steps;
+        self.run("configuring busybox", &allnoconfig)?;
+        // In busybox's old kconfig the first line of a symbol wins, so ours go first. For a symbol that this
+        // makes visible, empty lines take the default.
+        let config = source.join(".config");
+        let read = |path: &Path| fs::read_to_string(path).map_err(ImageError::io("read", path));
+        let merged = read(&fragment)? + &read(&config)?;
+        fs::write(&config, merged).map_err(ImageError::io("write", &config))?;
+        self.run("configuring busybox", &oldconfig.stdin_bytes(vec![b'\n'; 4096]))?;
+        self.run("building busybox", &build)?;
+        self.run("building busybox", &links)?;
+        self.install(&source.join("busybox"), "bin")?;
+
+        // `/usr/bin/awk`, a line for each applet.
+        for applet in read(&source.join("busybox.links"))?.lines() {
+            let link = self.root.join(applet.trim_start_matches('/'));
+            create_parent(&link)?;
+            symlink("/bin/busybox", &link).map_err(ImageError::io("create", &link))?;
+        }
+        Ok(())
+    }
+
+    fn dropbear(&mut self) -> Result<(), ImageError> {
+        const WITHOUT: &[&str] = &[
+            "harden",
+            "lastlog",
+            "loginfunc",
+            "pututline",
+            "pututxline",
+            "syslog",
+            "utmp",
+            "utmpx",
+            "wtmp",
+            "wtmpx",
+            "zlib",
+        ];
+        let source = self.source("dropbear")?;
+        copy(&self.images.guest_dir().join("dropbear.h"), &source.join("localoptions.h"))?;
+        let mut argv =
+            vec!["./configure".into(), format!("--host={}", self.row.triplet), "--enable-static".into()];
+        argv.extend(WITHOUT.iter().map(|feature| format!("--disable-{feature}")));
+        let configure = cmd("sh", argv).env("CFLAGS", "-O1");
+        self.run("configuring dropbear", &clean(configure).dir(&source))?;
+        let make = cmd!("make", format!("-j{}", jobs()), "PROGRAMS=dropbear");
+        self.run("building dropbear", &clean(make).dir(&source))?;
+        self.install(&source.join("dropbear"), "usr/sbin")
+    }
+
+    fn triggers(&mut self) -> Result<(), ImageError> {
+        for source in self.part.inputs(self.images)? {
+            let program = self.scratch.join(source.file_stem().unwrap_or_default());
+            let compiler = format!("{}-gcc", self.row.triplet);
+            let compile =
+                cmd!(compiler, "-O2", "-Wall", "-Wextra", "-static", "-pthread", "-o", &program, &source);
+            self.run(&format!("compiling {}", source.display()), &compile)?;
+            self.install(&program, "usr/bin")?;
+        }
+        Ok(())
+    }
+
+    /// Downloads and unpacks a source package, Debian's patches applied.
+    fn source(&mut self, package: &'static str) -> Result<PathBuf, ImageError> {
+        let wanted = Wanted { package, suite: SUITE, version: None, kind: Kind::Source };
+        let download = |source| ImageError::Download { part: self.part.name(), source: Box::new(source) };
+        let folder = wanted.fetch(self.cache, self.progress).map_err(download)?;
+        let files = fs::read_dir(&folder).map_err(ImageError::io("read", &folder))?;
+        let dsc =
+            files.flatten().map(|file| file.path()).find(|path| path.extension().is_some_and(|e| e == "dsc"));
+        let into = self.scratch.join(package);
+        // apt has checked the files; dpkg-source would want the maintainer's own key.
+        let unpack = cmd!("dpkg-source", "--no-check", "-x", dsc.unwrap_or(folder), &into);
+        self.run(&format!("unpacking {package}"), &unpack)?;
+        Ok(into)
+    }
+
+    fn install(&mut self, program: &Path, folder: &str) -> Result<(), ImageError> {
+        let to = self.root.join(folder).join(program.file_name().unwrap_or_default());
+        create_parent(&to)?;
+        let strip = cmd!(format!("{}-strip", self.row.triplet), "-o", &to, program);
+        self.run("stripping", &strip)
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf, ImageError> {
+        let path = self.scratch.join(name);
+        fs::create_dir_all(&path).map_err(ImageError::io("create", &path))?;
+        Ok(path)
+    }
+
+    fn run(&mut self, what: &str, expression: &Expression) -> Result<(), ImageError> {
+        let task = self.progress.task(format!("{} {}", self.row.name, what), 0);
+        let ran = self.log.run(what, expression).map_err(self.part.failed());
+        drop(task);
+        ran
+    }
+}
+
+fn jobs() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// An engineer's own settings for other builds are not for this one.
+fn clean(build: Expression) -> Expression {
+    build.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("LDLIBS")
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), ImageError> {
+    create_parent(to)?;
+    fs::copy(from, to).map(drop).map_err(ImageError::io("copy", from))
+}
+
+fn create_parent(path: &Path) -> Result<(), ImageError> {
+    let parent = path.parent().unwrap_or(path);
+    fs::create_dir_all(parent).map_err(ImageError::io("create", parent))
+}

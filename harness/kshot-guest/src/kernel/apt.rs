@@ -1,0 +1,358 @@
+//! Debian's archive through an apt of our own: its state lies in our cache, its signatures are checked, and
+//! the host's apt is neither used nor changed.
+//!
+//! One folder holds one index: the packages of a suite for one architecture, or the sources of a suite. An
+//! index is loaded when it is first needed, and again only when the archive no longer has what it promises.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use duct::cmd;
+
+use super::archive::{Archives, is_security};
+use super::process::{Log, StepError};
+use crate::cache::{self, Cache, CacheError, Entry};
+use crate::progress::Progress;
+use kshot_stack::fault::{Blame, Fault};
+
+/// Debian's own keys; the package debian-archive-keyring holds them.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// What is wanted from the archive.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// The package, or source package.
+    pub package: &'a str,
+    /// The suite.
+    pub suite: &'a str,
+    /// The exact version, where one was asked for.
+    pub version: Option<&'a str>,
+    /// Which of its files.
+    pub kind: Kind<'a>,
+}
+
+/// Which files of a package.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind<'a> {
+    /// The binary package of this architecture (`amd64` for packages of all).
+    Binary(&'a str),
+    /// The whole source package: `.dsc`, upstream's tarball, Debian's changes.
+    Source,
+    /// Upstream's tarball alone.
+    Orig,
+}
+
+/// What the archive, or the way to it, failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum AptError {
+    /// The host's apt sources name no such archive.
+    #[error("the host's apt sources name no {archive} archive of Debian")]
+    NoArchive {
+        /// "main" or "security".
+        archive: &'static str,
+    },
+    /// Debian's keys are not installed.
+    #[error("no {KEYRING}, so the archive's signatures cannot be checked")]
+    NoKeyring,
+    /// The index could not be loaded, or its signature is not Debian's.
+    #[error("cannot load the index of {suite}")]
+    Index {
+        /// The suite.
+        suite: String,
+        /// What apt said.
+        source: Box<StepError>,
+    },
+    /// The index does not have it.
+    #[error("{suite} has no {what}; {}", has(versions))]
+    NotThere {
+        /// The package, with the version that was asked for.
+        what: String,
+        /// The suite.
+        suite: String,
+        /// The versions that the index has.
+        versions: Vec<String>,
+    },
+    /// The index has it, the archive does not give it.
+    #[error("cannot download {what} of {suite}; {}", has(versions))]
+    Download {
+        /// The package, with the version that was asked for.
+        what: String,
+        /// The suite.
+        suite: String,
+        /// The versions that the index has.
+        versions: Vec<String>,
+        /// What apt said.
+        source: Box<StepError>,
+    },
+    /// A file of our apt folder could not be written.
+    #[error("cannot write {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The log could not be written, or a tool not run.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+impl Fault for AptError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Index { source, .. } | Self::Download { source, .. }
+                if source.blame() == Blame::Interrupted =>
+            {
+                Blame::Interrupted
+            }
+            Self::Step(source) if source.blame() == Blame::Interrupted => Blame::Interrupted,
+            Self::NotThere { .. } => Blame::Scenario,
+            _ => Blame::Infra,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoArchive { archive: "security" } => {
+                Some("set KSHOT_SECURITY_ARCHIVE to the address of a mirror of debian-security".into())
+            }
+            Self::NoArchive { .. } => {
+                Some("set KSHOT_DEBIAN_ARCHIVE to the address of a mirror of debian".into())
+            }
+            Self::NoKeyring => Some("apt-get install debian-archive-keyring".into()),
+            Self::Index { .. } => Some("see whether `apt-get update` works on this host".into()),
+            Self::NotThere { .. } => Some("change the kernel's source in images/kernels.yaml".into()),
+            Self::Download { .. } => Some(
+                "if the archive no longer holds that version, take another one in images/kernels.yaml".into(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl AptError {
+    /// Whether the archive does not hold it, whatever its index says.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::NotThere { .. } => true,
+            // `404  Not Found [IP: 203.0.113.80 80]`
+            Self::Download { source, .. } => {
+                matches!(&**source, StepError::Failed { tail, .. } if tail.contains("404"))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// The versions of it that the archive's index has, oldest first.
+    ///
+    /// # Errors
+    /// [`AptError`].
+    pub fn listed(&self, cache: &Cache, progress: &Progress) -> Result<Vec<String>, AptError> {
+        let apt = Apt::open(self, cache, progress)?;
+        if !apt.has_index() {
+            let _task = progress.task(format!("read the index of {}", self.suite), 0);
+            apt.update()?;
+        }
+        let mut versions = apt.versions(self);
+        versions.reverse();
+        Ok(versions)
+    }
+
+    /// Downloads it, unless that was done before; the answer is the folder that holds its files.
+    ///
+    /// # Errors
+    /// [`AptError`].
+    pub fn fetch(&self, cache: &Cache, progress: &Progress) -> Result<PathBuf, AptError> {
+        let waiting = || progress.note(&format!("waiting for another kshot to download {}", self.package));
+        let draft = match cache.entry("downloads", &self.key(), waiting)? {
+            Entry::Ready(path) => return Ok(path),
+            Entry::Draft(draft) => draft,
+        };
+        let task = progress.task(format!("download {}", self.what()), 0);
+        let apt = Apt::open(self, cache, progress)?;
+        task.at(0, self.suite);
+        if !apt.has_index() {
+            apt.update()?;
+        } else if apt.download(self, draft.path()).is_ok() {
+            return Ok(draft.commit()?);
+        } else {
+            // The archive has moved on since the index was loaded.
+            apt.update()?;
+        }
+        apt.download(self, draft.path())?;
+        Ok(draft.commit()?)
+    }
+
+    fn what(&self) -> String {
+        self.version.map_or_else(|| self.package.into(), |version| format!("{}={version}", self.package))
+    }
+
+    fn key(&self) -> String {
+        let (kind, architecture) = match self.kind {
+            Kind::Binary(architecture) => ("binary", architecture),
+            Kind::Source => ("source", ""),
+            Kind::Orig => ("orig", ""),
+        };
+        let version = self.version.unwrap_or_default();
+        let parts = [kind, architecture, self.package, self.suite, version].map(str::as_bytes);
+        format!("{}-{}", self.package, cache::key(parts))
+    }
+}
+
+/// One index of the archive. It is locked while this lives.
+struct Apt {
+    root: PathBuf,
+    suite: String,
+    cache: Cache,
+    _lock: fs::File,
+}
+
+impl Apt {
+    fn open(wanted: &Wanted<'_>, cache: &Cache, progress: &Progress) -> Result<Self, AptError> {
+        let (list, architecture) = match wanted.kind {
+            Kind::Binary(architecture) => ("deb", architecture),
+            Kind::Source | Kind::Orig => ("deb-src", "amd64"),
+        };
+        let name = format!("{}-{list}-{architecture}", wanted.suite);
+        let lock = cache.lock(&format!("apt-{name}"), || {
+            progress.note(&format!("waiting for another kshot to read the index of {}", wanted.suite));
+        })?;
+        let root = cache.root().join("apt").join(&name);
+        let apt = Self { root, suite: wanted.suite.into(), cache: cache.clone(), _lock: lock };
+        if !Path::new(KEYRING).exists() {
+            return Err(AptError::NoKeyring);
+        }
+        for folder in ["state/lists/partial", "cache/archives/partial"] {
+            let path = apt.root.join(folder);
+            fs::create_dir_all(&path).map_err(|source| AptError::Io { path, source })?;
+        }
+        apt.write("status", "")?;
+        apt.write("apt.conf", &apt.configuration(architecture))?;
+        if !apt.has_index() {
+            let archives = Archives::of_host();
+            let archive = archives.of_suite(wanted.suite).ok_or(AptError::NoArchive {
+                archive: if is_security(wanted.suite) { "security" } else { "main" },
+            })?;
+            apt.write(
+                "sources.list",
+                &format!("{list} [signed-by={KEYRING}] {archive} {} main\n", wanted.suite),
+            )?;
+        }
+        Ok(apt)
+    }
+
+    fn has_index(&self) -> bool {
+        // apt names them archive_dists_suite_main_source_Sources and _binary-arch_Packages, compressed or not.
+        fs::read_dir(self.root.join("state/lists")).is_ok_and(|mut files| {
+            files.any(|file| {
+                file.is_ok_and(|file| {
+                    let name = file.file_name();
+                    let name = name.to_string_lossy();
+                    name.contains("_Sources") || name.contains("_Packages")
+                })
+            })
+        })
+    }
+
+    fn update(&self) -> Result<(), AptError> {
+        let update = self.run(&["apt-get", "update", "--error-on=any"], &self.root);
+        Log::create(&self.cache, &self.log_name("update"))?
+            .run("apt-get update", &update)
+            .map_err(|source| AptError::Index { suite: self.suite.clone(), source: Box::new(source) })
+    }
+
+    fn download(&self, wanted: &Wanted<'_>, folder: &Path) -> Result<(), AptError> {
+        let what = wanted.what();
+        let verb: &[&str] = match wanted.kind {
+            Kind::Binary(_) => &["download"],
+            Kind::Source => &["source", "--download-only", "--only-source"],
+            Kind::Orig => &["source", "--download-only", "--only-source", "--tar-only"],
+        };
+        let argv: Vec<&str> = ["apt-get"].iter().chain(verb).copied().chain([what.as_str()]).collect();
+        let mut log = Log::create(&self.cache, &self.log_name(wanted.package))?;
+        let Err(source) = log.run(&format!("downloading {what}"), &self.run(&argv, folder)) else {
+            return Ok(());
+        };
+        let (suite, versions) = (self.suite.clone(), self.versions(wanted));
+        let said = log.text();
+        let unknown = ["was not found", "Unable to locate package", "Unable to find a source package"];
+        if unknown.iter().any(|words| said.contains(words)) {
+            return Err(AptError::NotThere { what, suite, versions });
+        }
+        Err(AptError::Download { what, suite, versions, source: Box::new(source) })
+    }
+
+    /// The versions that the index has, newest first.
+    fn versions(&self, wanted: &Wanted<'_>) -> Vec<String> {
+        let madison = self.run(&["apt-cache", "madison", wanted.package], &self.root);
+        // ` linux-source-6.1 | 6.1.192-2 | http://archive/debian bookworm/main amd64 Packages`
+        let text = madison.stderr_null().unchecked().read().unwrap_or_default();
+        let mut versions: Vec<String> =
+            text.lines().filter_map(|line| Some(line.split('|').nth(1)?.trim().to_owned())).collect();
+        versions.dedup();
+        versions
+    }
+
+    fn run(&self, argv: &[&str], folder: &Path) -> duct::Expression {
+        cmd(argv[0], &argv[1..]).dir(folder).env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C")
+    }
+
+    fn log_name(&self, what: &str) -> String {
+        format!("apt-{}-{what}", self.suite)
+    }
+
+    /// Everything of the host's configuration is left out but how it reaches the network (proxies).
+    fn configuration(&self, architecture: &str) -> String {
+        let acquire = cmd!("apt-config", "dump").stderr_null().unchecked().read().unwrap_or_default();
+        let acquire: String = acquire
+            .lines()
+            .filter(|line| {
+                ["http", "ForceIPv"].iter().any(|key| line.starts_with(&format!("Acquire::{key}")))
+            })
+            .map(|line| format!("{line}\n"))
+            .collect();
+        // With a sandbox user, apt warns when root downloads into a folder that `_apt` cannot write to.
+        format!(
+            r#"{acquire}
+Dir "{root}/";
+Dir::State "state/";
+Dir::State::status "{root}/status";
+Dir::Cache "cache/";
+Dir::Etc "{root}/";
+Dir::Etc::sourcelist "sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::trustedparts "/dev/null";
+Dir::Etc::trusted "/dev/null";
+Dir::Etc::parts "/dev/null";
+Dir::Etc::main "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::Retries "2";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
+"#,
+            root = self.root.display()
+        )
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), AptError> {
+        let path = self.root.join(name);
+        fs::write(&path, text).map_err(|source| AptError::Io { path, source })
+    }
+}
+
+fn has(versions: &[String]) -> String {
+    match versions {
+        [] => "its index has no version of it".into(),
+        versions => format!("its index has {}", versions.join(", ")),
+    }
+}

@@ -1,0 +1,198 @@
+//! Building a kernel from source with kbuild.
+
+use std::fs;
+use std::path::Path;
+
+use duct::{Expression, cmd};
+
+use super::catalogue::{Images, KernelEntry};
+use super::kconfig::{self, Fragment};
+use super::process::{Log, find_tool};
+use super::{KernelError, Made, elf, source};
+use crate::cache::Cache;
+use crate::progress::Progress;
+use crate::slots::Slots;
+use kshot_stack::arch::Arch;
+
+/// Fills `folder` with the kernel that `entry` describes; the answer is what is known of it. Source and objects are left
+/// in `scratch`.
+///
+/// # Errors
+/// [`KernelError`].
+pub(super) fn build(
+    entry: &KernelEntry,
+    images: &Images,
+    cache: &Cache,
+    progress: &Progress,
+    scratch: &Path,
+    folder: &Path,
+) -> Result<Made, KernelError> {
+    let step = KernelError::step(entry);
+    let mut log = Log::create(cache, &format!("kernel-{}", entry.name)).map_err(&step)?;
+    let (source, objects) = (scratch.join("source"), scratch.join("build"));
+    let tree = source::unpack(entry, images, cache, progress, &mut log, &source)?;
+    fs::create_dir_all(&objects).map_err(KernelError::io("create", &objects))?;
+    let lost = compile(entry, images, cache, progress, &mut log, (&tree.path, &objects))?;
+    let release = keep(entry, &mut log, &objects, folder)?;
+    Ok(Made { release, version: tree.version, lost })
+}
+
+/// As [`build`], of the source tree `tree`, in a folder `objects` that other versions of it were built in.
+///
+/// # Errors
+/// [`KernelError`].
+pub(super) fn rebuild(
+    entry: &KernelEntry,
+    images: &Images,
+    cache: &Cache,
+    progress: &Progress,
+    (tree, objects): (&Path, &Path),
+    folder: &Path,
+) -> Result<Made, KernelError> {
+    let mut log = Log::create(cache, &format!("kernel-{}", entry.name)).map_err(KernelError::step(entry))?;
+    fs::create_dir_all(objects).map_err(KernelError::io("create", objects))?;
+    let lost = compile(entry, images, cache, progress, &mut log, (tree, objects))?;
+    let release = keep(entry, &mut log, objects, folder)?;
+    Ok(Made { release, version: None, lost })
+}
+
+/// Configures and builds, with as many jobs as the host has slots free; the answer is the lines of fragments that did
+/// not survive.
+fn compile(
+    entry: &KernelEntry,
+    images: &Images,
+    cache: &Cache,
+    progress: &Progress,
+    log: &mut Log,
+    (tree, objects): (&Path, &Path),
+) -> Result<Vec<String>, KernelError> {
+    let slots = Slots::of_host(cache);
+    let mut held = vec![slots.take(progress)?];
+    while let Some(slot) = slots.free()? {
+        held.push(slot);
+    }
+    let make = |targets: &[&str]| kbuild(entry.arch, held.len(), tree, objects, targets);
+    let lost = configure(entry, images, log, objects, &make)?;
+    let task = progress.task(format!("build {}", entry.name), entry.objects);
+    let mut done = 0;
+    log.run_watched("kbuild", &make(&["vmlinux"]), |line| {
+        if let Some(object) = object_of(line) {
+            done += 1;
+            task.at(done, object);
+        }
+    })
+    .map_err(KernelError::step(entry))?;
+    Ok(lost)
+}
+
+/// Takes what is kept of a build over into `folder`; the answer is the kernel's release.
+fn keep(entry: &KernelEntry, log: &mut Log, objects: &Path, folder: &Path) -> Result<String, KernelError> {
+    let built = objects.join("vmlinux");
+    let boot = folder.join("vmlinux");
+    let strip = format!("{}-objcopy", entry.arch.row().triplet);
+    log.run("objcopy", &cmd!(strip, "--strip-debug", &built, &boot)).map_err(KernelError::step(entry))?;
+    let dwarf = elf::read(&built)?.dwarf.then_some(("vmlinux", "vmlinux.debug"));
+    for (from, to) in [(".config", "config"), ("System.map", "System.map")].into_iter().chain(dwarf) {
+        let from = objects.join(from);
+        fs::copy(&from, folder.join(to)).map_err(KernelError::io("copy", &from))?;
+    }
+    let nothing = || KernelError::NotAKernel { path: boot.clone(), why: "it has no banner".into() };
+    elf::read(&boot)?.release.ok_or_else(nothing)
+}
+
+/// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and sees what became of them: the
+/// lines that did not survive, where that is no error.
+fn configure(
+    entry: &KernelEntry,
+    images: &Images,
+    log: &mut Log,
+    objects: &Path,
+    make: &dyn Fn(&[&str]) -> Expression,
+) -> Result<Vec<String>, KernelError> {
+    let mut merged = String::new();
+    let mut fragments = Vec::new();
+    for (name, path) in source::config_files(entry, images) {
+        let text = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
+        fragments.push(Fragment::parse(&name, &text));
+        merged.push_str(&text);
+        merged.push('\n');
+    }
+    let path = objects.join("kshot.config");
+    fs::write(&path, merged).map_err(KernelError::io("write", &path))?;
+    let step = KernelError::step(entry);
+    log.run("allnoconfig", &make(&["allnoconfig"]).env("KCONFIG_ALLCONFIG", &path)).map_err(&step)?;
+    log.run("olddefconfig", &make(&["olddefconfig"])).map_err(&step)?;
+
+    let path = objects.join(".config");
+    let config = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
+    let (fatal, told): (Vec<_>, Vec<_>) = kconfig::lost(&fragments, &config).into_iter().partition(|lost| {
+        entry.required.as_ref().is_none_or(|required| required.iter().any(|one| lost.is_of(one)))
+    });
+    match fatal.into_iter().next() {
+        None => Ok(told
+            .into_iter()
+            .map(|lost| format!("{} of {}: {}", lost.line, lost.fragment, lost.found))
+            .collect()),
+        Some(lost) => Err(KernelError::ConfigLost {
+            kernel: entry.name.clone(),
+            line: lost.line,
+            fragment: lost.fragment,
+            found: lost.found,
+        }),
+    }
+}
+
+/// One run of kbuild. Nothing in what it makes tells where, when or by whom.
+fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&str]) -> Expression {
+    let row = arch.row();
+    let ccache = if find_tool("ccache").is_some() { "ccache " } else { "" };
+    let here = source.parent().unwrap_or(source);
+    let mut argv: Vec<String> = vec![
+        "-C".into(),
+        source.display().to_string(),
+        format!("O={}", objects.display()),
+        format!("-j{jobs}"),
+        format!("ARCH={}", row.kbuild),
+        format!("CROSS_COMPILE={}-", row.triplet),
+        // Not in KCFLAGS: assembly and the vDSO have flags of their own, and what their DWARF says goes into a
+        // build id, and with that into the image.
+        format!("CC={ccache}{}-gcc -fdebug-prefix-map={}=.", row.triplet, here.display()),
+        format!("HOSTCC={ccache}gcc"),
+        // Said to be empty, it gets no `+` for a git tree without a tag: a release is not part of a change.
+        "LOCALVERSION=".into(),
+    ];
+    argv.extend(targets.iter().map(|target| (*target).to_owned()));
+    // If we are killed, make is told to end: it takes its children along, and what they did not finish.
+    let with_us = ["--pdeathsig", "TERM", "--", "make"].into_iter().map(String::from);
+    cmd("setpriv", with_us.chain(argv))
+        .env("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970")
+        .env("KBUILD_BUILD_USER", "kshot")
+        .env("KBUILD_BUILD_HOST", "kshot")
+        .env("KBUILD_BUILD_VERSION", "1")
+        // With -g, another folder would otherwise be another compilation.
+        .env("CCACHE_BASEDIR", here)
+        .env("CCACHE_NOHASHDIR", "1")
+        // An engineer's own settings for other builds are not for this one.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .env_remove("KCONFIG_CONFIG")
+}
+
+/// The object of a line of kbuild's: `  CC      kernel/fork.o`, `  LD [M]  fs/a.ko`.
+fn object_of(line: &str) -> Option<&str> {
+    let mut words = line.strip_prefix("  ")?.split_whitespace();
+    matches!(words.next()?, "CC" | "AS" | "LD" | "AR").then(|| words.next_back()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_counted_and_other_lines_are_not() {
+        assert_eq!(object_of("  CC      kernel/fork.o\n"), Some("kernel/fork.o"));
+        assert_eq!(object_of("  LD [M]  fs/a.ko\n"), Some("fs/a.ko"));
+        assert_eq!(object_of("  HOSTCC  scripts/kallsyms\n"), None);
+        assert_eq!(object_of("kernel/fork.c:1: warning: CC x\n"), None);
+    }
+}

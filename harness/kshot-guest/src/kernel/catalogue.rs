@@ -1,0 +1,392 @@
+//! `images/kernels.yaml`: which kernels there are and where each comes from.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use globset::{Glob, GlobSetBuilder};
+use serde::Deserialize;
+
+use super::KernelError;
+use crate::yaml::{self, YamlFault};
+use kshot_stack::arch::Arch;
+
+/// The catalogue's name in faults.
+const FILE: &str = "images/kernels.yaml";
+
+/// The repository's `images` folder: everything that a kernel or a guest is made from.
+#[derive(Clone, Debug)]
+pub struct Images {
+    root: PathBuf,
+}
+
+/// Every kernel of the catalogue, in its order.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    entries: Vec<KernelEntry>,
+}
+
+/// One kernel of the catalogue: how to get it.
+#[derive(Clone, Debug)]
+pub struct KernelEntry {
+    /// Its name, unique, of letters, digits and `.+_-`.
+    pub name: String,
+    /// What it runs on.
+    pub arch: Arch,
+    /// Where it comes from.
+    pub source: Source,
+    /// Kconfig fragments, merged onto `allnoconfig` in this order: files under `images/config`.
+    pub config: Vec<String>,
+    /// Patches, applied in this order with `patch -p1`: files under `images/patches`, or folders of them.
+    pub patches: Vec<String>,
+    /// About how many lines kbuild prints, for the progress bar; 0 where nobody counted.
+    pub objects: u64,
+    /// Of the symbols that the fragments ask for, those that must survive; all of them where `None`.
+    pub required: Option<Vec<String>>,
+}
+
+/// Where a kernel comes from. Relative paths are meant from the catalogue's folder.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A `linux-source-X` package: a source tree as Debian patched it.
+    DebianSource(DebianPackage),
+    /// Upstream's own tarball, as the source package `source` carries it.
+    DebianOrig(DebianOrig),
+    /// A prebuilt `linux-image-*` package, its modules taken along.
+    DebianPackage(DebianBinary),
+    /// A tarball on disk.
+    Tarball(Tarball),
+    /// A source tree on disk. It is not written to.
+    Directory(Directory),
+    /// A commit of a git repository on disk.
+    Git(Git),
+}
+
+/// A package of a Debian suite.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DebianPackage {
+    /// The package.
+    pub package: String,
+    /// The suite; names in `-security` are looked for in the security archive.
+    pub suite: String,
+    /// The exact version; without it the newest at the time of the first download, which is then kept.
+    pub version: Option<String>,
+}
+
+/// A prebuilt kernel package of a Debian suite.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DebianBinary {
+    /// The package.
+    pub package: String,
+    /// The suite.
+    pub suite: String,
+    /// The exact version; see [`DebianPackage::version`].
+    pub version: Option<String>,
+    /// The package with its DWARF: some hundred megabytes, which are downloaded on request only.
+    pub dbg: Option<String>,
+}
+
+/// The upstream tarball of a Debian source package.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DebianOrig {
+    /// The source package (`linux`).
+    pub source: String,
+    /// The suite.
+    pub suite: String,
+    /// The source package's exact version, Debian's revision included; see [`DebianPackage::version`].
+    pub version: Option<String>,
+}
+
+/// A source tarball, compressed as `tar` understands.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tarball {
+    /// The file.
+    pub path: PathBuf,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+/// A source tree.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Directory {
+    /// The folder.
+    pub path: PathBuf,
+}
+
+/// A commit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Git {
+    /// The repository.
+    pub path: PathBuf,
+    /// The full commit id. Names of branches and tags move, so they are refused.
+    pub commit: String,
+}
+
+/// An entry as typed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawEntry {
+    name: String,
+    arch: Arch,
+    source: RawSource,
+    #[serde(default)]
+    config: Vec<String>,
+    #[serde(default)]
+    patches: Vec<String>,
+    #[serde(default)]
+    objects: u64,
+}
+
+/// A source as typed: one key names its kind. An enum would need YAML tags, and would lose the position of
+/// an unknown key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawSource {
+    debian_source: Option<DebianPackage>,
+    debian_orig: Option<DebianOrig>,
+    debian_package: Option<DebianBinary>,
+    tarball: Option<Tarball>,
+    directory: Option<Directory>,
+    git: Option<Git>,
+}
+
+impl Images {
+    /// The folder `root`, which has to exist when it is read from.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The catalogue.
+    pub fn kernels_yaml(&self) -> PathBuf {
+        self.root.join("kernels.yaml")
+    }
+
+    /// Where versions are looked for, and what holds for some of them only.
+    pub fn versions_yaml(&self) -> PathBuf {
+        self.root.join("versions.yaml")
+    }
+
+    /// What a night runs.
+    pub fn nightly_yaml(&self) -> PathBuf {
+        self.root.join("nightly.yaml")
+    }
+
+    /// Kconfig fragments.
+    pub fn config_dir(&self) -> PathBuf {
+        self.root.join("config")
+    }
+
+    /// Kernel patches.
+    pub fn patches_dir(&self) -> PathBuf {
+        self.root.join("patches")
+    }
+
+    /// What goes into the guest: init, C triggers, the userland's configuration.
+    pub fn guest_dir(&self) -> PathBuf {
+        self.root.join("guest")
+    }
+
+    /// The names of the drivers that a modular kernel has to load, from `guest/modules`, in loading order.
+    ///
+    /// # Errors
+    /// [`KernelError::Io`].
+    pub fn guest_modules(&self) -> Result<Vec<String>, KernelError> {
+        let path = self.guest_dir().join("modules");
+        let text = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
+        Ok(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
+        self.root.join(path)
+    }
+}
+
+/// Whether a kernel of the catalogue comes with DWARF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HasDwarf {
+    /// It is built here.
+    Always,
+    /// It is prebuilt, and its `dbg` package can be had ([`super::provision_dwarf`]).
+    OnRequest,
+    /// It is prebuilt, and that is all.
+    Never,
+}
+
+impl KernelEntry {
+    /// Whether it comes with DWARF.
+    pub fn has_dwarf(&self) -> HasDwarf {
+        match &self.source {
+            Source::DebianPackage(DebianBinary { dbg: Some(_), .. }) => HasDwarf::OnRequest,
+            Source::DebianPackage(_) => HasDwarf::Never,
+            _ => HasDwarf::Always,
+        }
+    }
+}
+
+impl Catalogue {
+    /// Reads a catalogue.
+    ///
+    /// # Errors
+    /// [`KernelError::Io`], or [`KernelError::Yaml`] with line, column and the known keys.
+    pub fn load(path: &Path) -> Result<Self, KernelError> {
+        let text = fs::read_to_string(path).map_err(KernelError::io("read", path))?;
+        Ok(Self::parse(&text)?)
+    }
+
+    /// Every name, in the catalogue's order.
+    pub fn names(&self) -> Vec<&str> {
+        self.entries.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    /// The kernel of that name.
+    pub fn get(&self, name: &str) -> Option<&KernelEntry> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// The kernels that any of the globs matches, in the catalogue's order. A glob that is none matches
+    /// nothing.
+    pub fn matching<'a>(&self, globs: impl IntoIterator<Item = &'a str>) -> Vec<&KernelEntry> {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs.into_iter().filter_map(|glob| Glob::new(glob).ok()) {
+            set.add(glob);
+        }
+        let Ok(set) = set.build() else { return Vec::new() };
+        self.entries.iter().filter(|entry| set.is_match(&entry.name)).collect()
+    }
+
+    fn parse(text: &str) -> Result<Self, Box<YamlFault>> {
+        let raw: Vec<RawEntry> = yaml::from_str(FILE, text)?;
+        let fault = |name: &str, why: String| YamlFault::about(FILE, text, "", name, why, None);
+        let mut seen = BTreeSet::new();
+        let mut entries = Vec::new();
+        for entry in raw {
+            let name = entry.name.clone();
+            if !seen.insert(name.clone()) {
+                return Err(fault(&name, format!("two kernels are called `{name}`")));
+            }
+            entries.push(entry.meant().map_err(|why| fault(&name, why))?);
+        }
+        Ok(Self { entries })
+    }
+}
+
+impl RawEntry {
+    fn meant(self) -> Result<KernelEntry, String> {
+        let Self { name, arch, source, config, patches, objects } = self;
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".+_-".contains(c);
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(format!("kernel name {name:?}: only letters, digits and .+_- may stand in it"));
+        }
+        let source = source.meant().map_err(|why| format!("kernel {name:?}: {why}"))?;
+        if matches!(source, Source::DebianPackage(_)) && !(config.is_empty() && patches.is_empty()) {
+            return Err(format!("kernel {name:?}: a prebuilt kernel takes neither config nor patches"));
+        }
+        Ok(KernelEntry { name, arch, source, config, patches, objects, required: None })
+    }
+}
+
+impl RawSource {
+    fn meant(self) -> Result<Source, String> {
+        let found: Vec<Source> = [
+            self.debian_source.map(Source::DebianSource),
+            self.debian_orig.map(Source::DebianOrig),
+            self.debian_package.map(Source::DebianPackage),
+            self.tarball.map(Source::Tarball),
+            self.directory.map(Source::Directory),
+            self.git.map(Source::Git),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let [source] = <[Source; 1]>::try_from(found)
+            .map_err(|found| format!("source has {} kinds, it needs exactly one", found.len()))?;
+        if let Source::Git(git) = &source
+            && !(git.commit.len() >= 40 && git.commit.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            return Err(format!("git commit {:?} is not a full commit id", git.commit));
+        }
+        Ok(source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "
+- name: mips64-6.1
+  arch: mips64
+  source: { debian-source: { package: linux-source-6.1, suite: bookworm-security } }
+  config: [base.config]
+- name: mips64el-6.1-debian
+  arch: mips64el
+  source: { debian-package: { package: linux-image-x, suite: bookworm } }
+";
+
+    fn fault(text: &str) -> String {
+        Catalogue::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn kernels_are_found_by_name_and_by_glob() {
+        let catalogue = Catalogue::parse(GOOD).unwrap();
+        assert_eq!(catalogue.names(), ["mips64-6.1", "mips64el-6.1-debian"]);
+        let matching: Vec<_> =
+            catalogue.matching(["mips64el*", "nothing"]).iter().map(|entry| entry.name.clone()).collect();
+        assert_eq!(matching, ["mips64el-6.1-debian"]);
+        assert!(catalogue.get("mips64").is_none());
+    }
+
+    #[test]
+    fn the_catalogue_of_the_repository_loads_and_its_files_are_there() {
+        let images = Images::at(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images"));
+        let catalogue = Catalogue::load(&images.kernels_yaml()).unwrap();
+        for name in ["mips64-6.1", "mips64el-6.1-debian", "mips64el-6.12-debian"] {
+            assert!(catalogue.get(name).is_some(), "{name}");
+        }
+        for entry in &catalogue.entries {
+            for file in entry.config.iter().map(|name| images.config_dir().join(name)) {
+                assert!(file.is_file(), "{}", file.display());
+            }
+            for (_, file) in crate::kernel::source::patch_files(entry, &images).unwrap() {
+                assert!(file.is_file(), "{}", file.display());
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_place_and_the_known_ones() {
+        let said = fault(&GOOD.replacen("config:", "fragments:", 1));
+        assert!(said.contains("unknown field `fragments`"), "{said}");
+        assert!(said.contains("`patches`"), "{said}");
+        assert!(said.contains("kernels.yaml:5:3"), "{said}");
+        let said = fault(&GOOD.replacen("debian-source:", "debian-sauce:", 1));
+        assert!(said.contains("`debian-source`") && said.contains("kernels.yaml:4:"), "{said}");
+    }
+
+    #[test]
+    fn a_kernel_with_two_sources_or_none_is_refused() {
+        let said = fault("- { name: a, arch: mips64, source: {} }");
+        assert!(said.ends_with("kernel \"a\": source has 0 kinds, it needs exactly one"), "{said}");
+    }
+
+    #[test]
+    fn a_name_that_leaves_its_folder_or_comes_twice_is_refused() {
+        assert!(fault(&GOOD.replacen("mips64-6.1", "../mips64", 1)).contains("only letters"));
+        assert!(
+            fault(&GOOD.replacen("mips64-6.1", "mips64el-6.1-debian", 1)).contains("two kernels are called")
+        );
+    }
+
+    #[test]
+    fn a_branch_name_is_no_commit() {
+        let said = fault("- { name: a, arch: mips64, source: { git: { path: /x, commit: master } } }");
+        assert!(said.contains("\"master\" is not a full commit id"), "{said}");
+    }
+}

@@ -1,0 +1,166 @@
+//! What a `vmlinux` says about itself.
+
+use std::fs;
+use std::path::Path;
+
+use object::elf::{self, FileHeader64};
+use object::read::elf::NoteIterator;
+use object::{Endianness, Object, ObjectSection, ReadRef};
+
+use super::KernelError;
+use kshot_stack::arch::Arch;
+
+/// The facts of a `vmlinux`.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub arch: Arch,
+    /// The version in its banner. A `vmlinuz` of MIPS is an ELF file too and has it only compressed.
+    pub release: Option<String>,
+    /// Whether it has DWARF.
+    pub dwarf: bool,
+}
+
+/// Reads the ELF file `path`.
+///
+/// # Errors
+/// [`KernelError::NotAKernel`] says what it is instead; [`KernelError::Io`].
+pub(super) fn read(path: &Path) -> Result<Image, KernelError> {
+    let not = |why: String| KernelError::NotAKernel { path: path.into(), why };
+    if path.is_dir() {
+        return Err(not("it is a folder; name the vmlinux in it".into()));
+    }
+    let bytes = fs::read(path).map_err(KernelError::io("read", path))?;
+    let file = match object::FileKind::parse(&*bytes) {
+        Ok(object::FileKind::Elf64) => object::read::elf::ElfFile64::<object::Endianness>::parse(&*bytes)
+            .map_err(|error| not(error.to_string()))?,
+        Ok(object::FileKind::Elf32) => return Err(not("it is a 32-bit ELF file".into())),
+        _ => return Err(not(instead(&bytes))),
+    };
+    let header = file.elf_header();
+    let endian = file.endian();
+    let machine = header.e_machine.get(endian).0;
+    let arch = Arch::of_elf(machine, endian == object::Endianness::Big)
+        .ok_or_else(|| not(format!("its ELF machine is {machine}; kshot boots {}", known())))?;
+    let release = release(&bytes);
+    let dwarf = file.sections().any(|section| section.name() == Ok(".debug_info"));
+    Ok(Image { arch, release, dwarf })
+}
+
+/// The GNU build id of the ELF file with these bytes, where it has one.
+///
+/// # Errors
+/// It is no ELF file.
+pub fn build_id<'data>(elf: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, object::Error> {
+    Ok(object::File::parse(elf)?.build_id()?.map(<[u8]>::to_vec))
+}
+
+/// The build id among `notes`, the guest's `/sys/kernel/notes`, in the byte order of the ELF file `elf`. What
+/// is not a note ends them.
+///
+/// # Errors
+/// `elf` is no ELF file.
+pub fn build_id_of_notes<'data>(
+    elf: impl ReadRef<'data>,
+    notes: &[u8],
+) -> Result<Option<Vec<u8>>, object::Error> {
+    let endian = object::File::parse(elf)?.endianness();
+    let mut notes = NoteIterator::<FileHeader64<Endianness>>::new(endian, 4, notes)?;
+    while let Ok(Some(note)) = notes.next() {
+        if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
+            return Ok(Some(note.desc().to_vec()));
+        }
+    }
+    Ok(None)
+}
+
+/// `Linux version 6.1.176 (user@host) ...` in the read-only data; a stripped image still has it.
+fn release(bytes: &[u8]) -> Option<String> {
+    const BANNER: &[u8] = b"Linux version ";
+    let at = bytes.windows(BANNER.len()).position(|window| window == BANNER)?;
+    let rest = &bytes[at + BANNER.len()..];
+    let end = rest.iter().position(|byte| !byte.is_ascii_graphic())?;
+    let release = std::str::from_utf8(&rest[..end]).ok()?;
+    release.starts_with(|first: char| first.is_ascii_digit()).then(|| release.to_owned())
+}
+
+/// What a file that is not ELF most likely is.
+fn instead(bytes: &[u8]) -> String {
+    let x86_boot_sector = bytes.get(0x202..0x206) == Some(b"HdrS");
+    match bytes {
+        [] => "it is empty".into(),
+        _ if x86_boot_sector => "it is an x86 bzImage; kshot boots the ELF file vmlinux".into(),
+        [0x1f, 0x8b, ..] => "it is compressed with gzip; kshot boots the ELF file vmlinux".into(),
+        [0xfd, b'7', b'z', ..] => "it is compressed with xz; kshot boots the ELF file vmlinux".into(),
+        [0x27, 0x05, 0x19, 0x56, ..] => "it is a U-Boot uImage; kshot boots the ELF file vmlinux".into(),
+        _ => "it is not an ELF file".into(),
+    }
+}
+
+fn known() -> String {
+    Arch::all().map(|arch| arch.to_string()).collect::<Vec<_>>().join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vmlinux");
+        fs::write(&path, bytes).unwrap();
+        match read(&path).unwrap_err() {
+            KernelError::NotAKernel { why, .. } => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An ELF header without sections: class 64, this byte order and machine.
+    fn header(big_endian: bool, machine: u16) -> Vec<u8> {
+        let half = |value: u16| if big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
+        let mut bytes = vec![0x7f, b'E', b'L', b'F', 2, if big_endian { 2 } else { 1 }, 1];
+        bytes.resize(16, 0);
+        bytes.extend(half(2));
+        bytes.extend(half(machine));
+        bytes.resize(52, 0);
+        bytes.extend(half(64));
+        bytes.resize(64, 0);
+        bytes
+    }
+
+    #[test]
+    fn the_byte_order_of_the_header_tells_the_architecture() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vmlinux");
+        let banner = b"\0Linux version 6.1.192-kshot (kshot@kshot) gcc\0";
+        for (big_endian, arch) in [(true, Arch::Mips64), (false, Arch::Mips64el)] {
+            fs::write(&path, [&header(big_endian, 8)[..], banner].concat()).unwrap();
+            let image = read(&path).unwrap();
+            assert_eq!((image.arch, image.release.as_deref()), (arch, Some("6.1.192-kshot")));
+            assert!(!image.dwarf);
+        }
+    }
+
+    #[test]
+    fn what_is_no_vmlinux_is_called_what_it_is() {
+        assert_eq!(refused(&header(false, 62)), "its ELF machine is 62; kshot boots mips64 and mips64el");
+        assert_eq!(refused(b""), "it is empty");
+        assert_eq!(refused(b"#!/bin/sh\n"), "it is not an ELF file");
+        assert!(refused(b"\x1f\x8b\x08\0").contains("gzip"));
+        let mut bzimage = vec![0; 1024];
+        bzimage[0x202..0x206].copy_from_slice(b"HdrS");
+        assert!(refused(&bzimage).contains("x86 bzImage"));
+    }
+
+    #[test]
+    fn a_folder_and_a_missing_file_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).unwrap_err().to_string().contains("it is a folder"));
+        assert!(matches!(read(&folder.path().join("no")), Err(KernelError::Io { .. })));
+    }
+
+    #[test]
+    fn a_banner_cut_off_by_the_files_end_gives_no_release() {
+        assert_eq!(release(b"Linux version 6.1"), None);
+        assert_eq!(release(b"Linux version %s (gcc"), None);
+    }
+}

@@ -1,0 +1,334 @@
+//! What a bisection asks of git. The user's repository is only read; work is done in a clone of our own.
+
+use std::path::{Path, PathBuf};
+
+use duct::{Expression, cmd};
+
+use kshot_stack::fault::{Blame, Fault};
+
+/// A git repository.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    path: PathBuf,
+}
+
+/// A commit and those of its parents that a listing has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its full hash.
+    pub commit: String,
+    /// The full hashes of its parents, the first parent first.
+    pub parents: Vec<String>,
+}
+
+/// What git failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// The folder is in no repository.
+    #[error("{} is in no git repository", path.display())]
+    NoRepository {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The repository has no such commit.
+    #[error("{} has no commit `{revision}`", path.display())]
+    NoCommit {
+        /// The repository.
+        path: PathBuf,
+        /// What was asked for.
+        revision: String,
+    },
+    /// A commit does not go where it was to be put.
+    #[error("{action}: {said}")]
+    Conflict {
+        /// What was tried ("git revert 0123...").
+        action: String,
+        /// What git said.
+        said: String,
+    },
+    /// A command failed.
+    #[error("{action} failed: {said}")]
+    Failed {
+        /// The command.
+        action: String,
+        /// What git said.
+        said: String,
+    },
+    /// git could not be run.
+    #[error("cannot run git")]
+    Spawn(#[from] std::io::Error),
+}
+
+impl Fault for GitError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::NoRepository { .. } | Self::NoCommit { .. } => Blame::Usage,
+            Self::Conflict { .. } => Blame::Guest,
+            Self::Failed { .. } | Self::Spawn(_) => Blame::Infra,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRepository { .. } => Some("name the git tree of a kernel".into()),
+            Self::Spawn(_) => Some("sudo apt-get install git".into()),
+            _ => None,
+        }
+    }
+}
+
+impl Repository {
+    /// The repository around `path`.
+    ///
+    /// # Errors
+    /// [`GitError::NoRepository`].
+    pub fn at(path: &Path) -> Result<Self, GitError> {
+        let here = Self { path: path.into() };
+        let nothing = || GitError::NoRepository { path: path.into() };
+        if !path.is_dir() {
+            return Err(nothing());
+        }
+        let top = match here.read(&["rev-parse", "--show-toplevel"]) {
+            Ok(top) if !top.is_empty() => top,
+            // A bare repository has no top.
+            _ => here.read(&["rev-parse", "--absolute-git-dir"]).map_err(|_| nothing())?,
+        };
+        Ok(Self { path: top.into() })
+    }
+
+    /// Its top folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The full id of a commit.
+    ///
+    /// # Errors
+    /// [`GitError::NoCommit`].
+    pub fn commit(&self, revision: &str) -> Result<String, GitError> {
+        let id = self.read(&[
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            &format!("{revision}^{{commit}}"),
+        ]);
+        id.map_err(|_| GitError::NoCommit { path: self.path.clone(), revision: revision.into() })
+    }
+
+    /// The merge bases of two commits.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub fn merge_bases(&self, one: &str, other: &str) -> Result<Vec<String>, GitError> {
+        let bases = self.read(&["merge-base", "--all", one, other])?;
+        Ok(bases.lines().map(str::to_owned).collect())
+    }
+
+    /// The commits of `new` that `old` does not have, parents before children, as `git rev-list` simplifies
+    /// the history to those that touch `paths`.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub fn list(&self, old: &[String], new: &str, paths: &[String]) -> Result<Vec<Listed>, GitError> {
+        let without: Vec<String> = old.iter().map(|commit| format!("^{commit}")).collect();
+        let mut argv = vec!["rev-list", "--topo-order", "--reverse", "--parents", new];
+        argv.extend(without.iter().map(String::as_str));
+        argv.push("--");
+        argv.extend(paths.iter().map(String::as_str));
+        let listed = self.read(&argv)?;
+        let mut commits = Vec::new();
+        for line in listed.lines() {
+            let mut ids = line.split_whitespace().map(str::to_owned);
+            commits.extend(ids.next().map(|commit| Listed { commit, parents: ids.collect() }));
+        }
+        Ok(commits)
+    }
+
+    /// The first line of each commit's message, `id` and text.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub fn titles(&self, commits: &[String]) -> Result<Vec<String>, GitError> {
+        let show = self
+            .git(&["log", "--no-walk=unsorted", "--stdin", "--format=%s"])
+            .stdin_bytes(commits.join("\n"));
+        let said = run(&show, "git log")?;
+        Ok(said.lines().map(str::to_owned).collect())
+    }
+
+    /// A commit as `git show` shows it, without its difference: who, when, why.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub fn show(&self, commit: &str) -> Result<String, GitError> {
+        self.read(&[
+            "show",
+            "--no-color",
+            "--stat",
+            "--format=commit %H%nAuthor: %an <%ae>%nDate:   %ad%n%n%w(0,4,4)%B",
+            commit,
+        ])
+    }
+
+    /// A clone in `folder` that borrows this repository's objects; one that is there is brought up to date.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub fn clone_to(&self, folder: &Path) -> Result<Self, GitError> {
+        let clone = Self { path: folder.into() };
+        if !folder.join(".git").is_dir() {
+            let from = self.path.to_string_lossy();
+            let to = folder.to_string_lossy();
+            run(&cmd!("git", "clone", "--quiet", "--shared", "--no-checkout", &*from, &*to), "git clone")?;
+        }
+        Ok(clone)
+    }
+
+    /// Brings the files of our clone to `commit`, whatever they are now. Files that stay keep their times, so
+    /// that kbuild builds only what changed.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub fn checkout(&self, commit: &str) -> Result<(), GitError> {
+        self.read(&["checkout", "--quiet", "--force", "--detach", commit])?;
+        self.read(&["clean", "--quiet", "-ffdx"]).map(|_| ())
+    }
+
+    /// A commit that takes `culprit` back on top of `onto`, in our clone. Its id is the same each time.
+    ///
+    /// # Errors
+    /// [`GitError::Conflict`] where that does not go.
+    pub fn revert(&self, onto: &str, culprit: &str) -> Result<String, GitError> {
+        self.put("revert", onto, culprit)
+    }
+
+    /// A commit that puts `culprit` on top of `onto`, in our clone. Its id is the same each time.
+    ///
+    /// # Errors
+    /// [`GitError::Conflict`] where that does not go.
+    pub fn pick(&self, onto: &str, culprit: &str) -> Result<String, GitError> {
+        self.put("cherry-pick", onto, culprit)
+    }
+
+    fn put(&self, verb: &str, onto: &str, culprit: &str) -> Result<String, GitError> {
+        self.checkout(onto)?;
+        if let Err(error) = self.read(&[verb, "--no-commit", culprit]) {
+            self.checkout(onto)?;
+            let GitError::Failed { said, .. } = error else { return Err(error) };
+            return Err(GitError::Conflict { action: format!("git {verb} {culprit}"), said });
+        }
+        let tree = self.read(&["write-tree"])?;
+        let message = format!("{verb} {culprit}");
+        let made = self.read(&["commit-tree", "-p", onto, "-m", &message, &tree])?;
+        self.read(&["reset", "--quiet", "--hard", &made])?;
+        Ok(made)
+    }
+
+    fn read(&self, argv: &[&str]) -> Result<String, GitError> {
+        run(&self.git(argv), &format!("git {}", argv[0]))
+    }
+
+    fn git(&self, argv: &[&str]) -> Expression {
+        let command =
+            cmd("git", ["-C", &*self.path.to_string_lossy()].iter().copied().chain(argv.iter().copied()));
+        // An engineer's hooks, signatures and editor are not for our clone; an id must not depend on the time.
+        let mut command =
+            command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
+        for (name, value) in
+            [("NAME", "kshot"), ("EMAIL", "kshot@localhost"), ("DATE", "1970-01-01T00:00:00+0000")]
+        {
+            command =
+                command.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
+        }
+        // Set inside a hook or by `git bisect run`, they would point elsewhere than `-C`.
+        ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"]
+            .into_iter()
+            .fold(command, |command, name| command.env_remove(name))
+    }
+}
+
+fn run(command: &Expression, action: &str) -> Result<String, GitError> {
+    let output = command.stdout_capture().stderr_capture().unchecked().run()?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(GitError::Failed {
+        action: action.into(),
+        said: if said.is_empty() { output.status.to_string() } else { said },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A repository with the commits `one`, `two`, `three` in a row, each adding a line to `file`.
+    fn repository(folder: &Path) -> (Repository, Vec<String>) {
+        run(&cmd!("git", "init", "--quiet", folder), "git init").unwrap();
+        let repository = Repository::at(folder).unwrap();
+        let mut text = String::new();
+        let commits = ["one", "two", "three"].map(|name| {
+            text.push_str(&format!("{name}\n"));
+            fs::write(folder.join("file"), &text).unwrap();
+            fs::write(folder.join(name), name).unwrap();
+            repository.read(&["add", "."]).unwrap();
+            repository.read(&["commit", "--quiet", "-m", name]).unwrap();
+            repository.commit("HEAD").unwrap()
+        });
+        (repository, commits.to_vec())
+    }
+
+    #[test]
+    fn commits_come_with_their_parents_oldest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let (repository, commits) = repository(folder.path());
+        let listed = repository.list(&commits[..1], &commits[2], &[]).unwrap();
+        let row = |at: usize| Listed { commit: commits[at].clone(), parents: vec![commits[at - 1].clone()] };
+        assert_eq!(listed, [row(1), row(2)]);
+        assert_eq!(repository.titles(&commits).unwrap(), ["one", "two", "three"]);
+        let touching = repository.list(&commits[..1], &commits[2], &["three".into()]).unwrap();
+        assert_eq!(touching.len(), 1);
+        assert_eq!(repository.merge_bases(&commits[0], &commits[2]).unwrap(), commits[..1]);
+    }
+
+    #[test]
+    fn a_clone_goes_from_commit_to_commit_and_leaves_the_users_tree_alone() {
+        let (folder, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (repository, commits) = repository(folder.path());
+        let clone = repository.clone_to(&work.path().join("clone")).unwrap();
+        clone.checkout(&commits[0]).unwrap();
+        assert_eq!(fs::read_to_string(clone.path().join("file")).unwrap(), "one\n");
+        fs::write(clone.path().join("left-over"), "").unwrap();
+        clone.checkout(&commits[2]).unwrap();
+        assert!(clone.path().join("three").exists() && !clone.path().join("left-over").exists());
+        assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn a_commit_taken_back_has_the_same_id_each_time_and_a_conflict_says_so() {
+        let (folder, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (repository, commits) = repository(folder.path());
+        let clone = repository.clone_to(&work.path().join("clone")).unwrap();
+        let reverted = clone.revert(&commits[2], &commits[2]).unwrap();
+        assert_eq!(fs::read_to_string(clone.path().join("file")).unwrap(), "one\ntwo\n");
+        assert_eq!(clone.revert(&commits[2], &commits[2]).unwrap(), reverted);
+        let error = clone.revert(&commits[2], &commits[1]).unwrap_err();
+        assert_eq!(error.blame(), Blame::Guest, "{error}");
+        // And the clone can be worked with.
+        clone.checkout(&commits[1]).unwrap();
+        assert!(clone.pick(&commits[1], &commits[2]).is_ok());
+    }
+
+    #[test]
+    fn a_folder_without_git_and_a_name_without_commit_are_the_users_faults() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(Repository::at(&folder.path().join("no")), Err(GitError::NoRepository { .. })));
+        let (repository, _) = repository(folder.path());
+        assert!(matches!(repository.commit("v9.9"), Err(GitError::NoCommit { .. })));
+        assert!(matches!(repository.commit("--all"), Err(GitError::NoCommit { .. })));
+    }
+}

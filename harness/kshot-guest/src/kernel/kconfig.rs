@@ -1,0 +1,140 @@
+//! Kconfig fragments: what they ask for, and whether a finished `.config` gives it.
+
+use std::collections::HashMap;
+
+/// A fragment, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fragment {
+    /// Its file's name.
+    name: String,
+    asked: Vec<Asked>,
+}
+
+/// One line of a fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
+    /// With `CONFIG_`.
+    symbol: String,
+    /// The text after `=`; `n` for "is not set".
+    value: String,
+    /// Whether `# optional` stands on the line above.
+    optional: bool,
+}
+
+/// A line that a `.config` does not give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// The line.
+    pub line: String,
+    /// The fragment's name.
+    pub fragment: String,
+    /// What the `.config` says instead.
+    pub found: String,
+}
+
+impl Fragment {
+    /// Reads a fragment: lines `CONFIG_X=value` and `# CONFIG_X is not set`, comments, empty lines. A comment
+    /// that begins with `# optional` lets the next line fail.
+    pub(super) fn parse(name: &str, text: &str) -> Self {
+        let mut asked = Vec::new();
+        let mut optional = false;
+        for line in text.lines() {
+            if let Some((symbol, value)) = setting(line) {
+                asked.push(Asked { symbol: symbol.into(), value: value.into(), optional });
+            }
+            optional = line.starts_with("# optional");
+        }
+        Self { name: name.into(), asked }
+    }
+}
+
+impl Lost {
+    /// Whether it is a line of this symbol, with `CONFIG_` or without.
+    pub(super) fn is_of(&self, symbol: &str) -> bool {
+        let name = self.line.split('=').next().unwrap_or_default();
+        name == symbol || name.strip_prefix("CONFIG_") == Some(symbol)
+    }
+}
+
+/// The lines of the fragments that `config` does not give, in their order. A later fragment overrides an
+/// earlier one.
+pub(super) fn lost(fragments: &[Fragment], config: &str) -> Vec<Lost> {
+    let given: HashMap<&str, &str> = config.lines().filter_map(setting).collect();
+    let mut wanted: HashMap<&str, (&Fragment, &Asked)> = HashMap::new();
+    for fragment in fragments {
+        wanted.extend(fragment.asked.iter().map(|asked| (asked.symbol.as_str(), (fragment, asked))));
+    }
+    let in_order = fragments.iter().flat_map(|fragment| &fragment.asked);
+    let lost =
+        in_order.filter_map(|asked| wanted.remove(asked.symbol.as_str())).filter_map(|(fragment, asked)| {
+            // A symbol that is not visible at all is as good as off.
+            let found = given.get(asked.symbol.as_str()).copied().unwrap_or("n");
+            (found != asked.value && !asked.optional).then(|| Lost {
+                line: format!("{}={}", asked.symbol, asked.value),
+                fragment: fragment.name.clone(),
+                found: if found == "n" { "it is not set".into() } else { format!("it is {found}") },
+            })
+        });
+    lost.collect()
+}
+
+fn setting(line: &str) -> Option<(&str, &str)> {
+    match line.strip_prefix("# ") {
+        Some(comment) => Some((comment.strip_suffix(" is not set")?, "n"))
+            .filter(|(symbol, _)| symbol.starts_with("CONFIG_")),
+        None => line.split_once('=').filter(|(symbol, _)| symbol.starts_with("CONFIG_")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost_of(fragment: &str, config: &str) -> Option<String> {
+        let fragments = [Fragment::parse("base", "CONFIG_B=y\n"), Fragment::parse("more", fragment)];
+        let lost = lost(&fragments, config).into_iter().next();
+        lost.map(|lost| format!("{} of {}: {}", lost.line, lost.fragment, lost.found))
+    }
+
+    #[test]
+    fn a_symbol_that_did_not_survive_is_named_with_its_fragment() {
+        let said = lost_of("CONFIG_A=y\n", "CONFIG_B=y\n# CONFIG_A is not set\n");
+        assert_eq!(said.unwrap(), "CONFIG_A=y of more: it is not set");
+        assert_eq!(
+            lost_of("CONFIG_A=4\n", "CONFIG_B=y\nCONFIG_A=5\n").unwrap(),
+            "CONFIG_A=4 of more: it is 5"
+        );
+    }
+
+    #[test]
+    fn off_is_given_by_a_symbol_that_is_not_there() {
+        assert_eq!(lost_of("CONFIG_A=n\n# CONFIG_C is not set\n", "CONFIG_B=y\n"), None);
+        assert_eq!(
+            lost_of("CONFIG_A=n\n", "CONFIG_B=y\nCONFIG_A=y\n").unwrap(),
+            "CONFIG_A=n of more: it is y"
+        );
+    }
+
+    #[test]
+    fn an_optional_symbol_may_be_missing_and_the_next_one_may_not() {
+        assert_eq!(lost_of("# optional: since 5.13\nCONFIG_A=y\n", "CONFIG_B=y\n"), None);
+        assert!(
+            lost_of("# optional\nCONFIG_A=y\nCONFIG_C=y\n", "CONFIG_B=y\n").unwrap().starts_with("CONFIG_C")
+        );
+    }
+
+    #[test]
+    fn every_line_that_did_not_survive_is_named_once() {
+        let fragments = [
+            Fragment::parse("a", "CONFIG_A=y\nCONFIG_B=y\n"),
+            Fragment::parse("b", "CONFIG_A=y\nCONFIG_C=y\n"),
+        ];
+        let lines: Vec<String> = lost(&fragments, "CONFIG_B=y\n").into_iter().map(|lost| lost.line).collect();
+        assert_eq!(lines, ["CONFIG_A=y", "CONFIG_C=y"]);
+    }
+
+    #[test]
+    fn a_later_fragment_overrides_an_earlier_one() {
+        assert_eq!(lost_of("CONFIG_B=n\n", ""), None);
+    }
+}

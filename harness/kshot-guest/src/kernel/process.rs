@@ -1,0 +1,193 @@
+//! Running tools: everything they print goes to a log file that stays in the cache; its tail goes into the
+//! error.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+
+use crate::cache::Cache;
+use kshot_stack::fault::{Blame, Fault};
+
+/// How many of a log's last lines an error shows.
+const TAIL_LINES: usize = 20;
+
+/// The log of one build.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+/// A tool that did not do what it was run for.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// It ran and failed.
+    #[error("{what} failed ({status}); the log {} ends with:\n{tail}", log.display())]
+    Failed {
+        /// What was being done.
+        what: String,
+        /// How it exited.
+        status: String,
+        /// Everything it printed.
+        log: PathBuf,
+        /// The log's last lines.
+        tail: String,
+    },
+    /// It was stopped by Ctrl-C.
+    #[error("{what} was interrupted")]
+    Interrupted {
+        /// What was being done.
+        what: String,
+    },
+    /// It could not be run, or its log could not be written.
+    #[error("cannot run {what}")]
+    Spawn {
+        /// What was to be done.
+        what: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Fault for StepError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Failed { .. } => Blame::Guest,
+            Self::Interrupted { .. } => Blame::Interrupted,
+            Self::Spawn { .. } => Blame::Infra,
+        }
+    }
+}
+
+impl Log {
+    /// Starts the log `name` anew, in the cache's `logs` folder.
+    ///
+    /// # Errors
+    /// [`StepError::Spawn`].
+    pub fn create(cache: &Cache, name: &str) -> Result<Self, StepError> {
+        let folder = cache.root().join("logs");
+        let path = folder.join(format!("{name}.log"));
+        let file = fs::create_dir_all(&folder)
+            .and_then(|()| File::create(&path))
+            .map_err(|source| StepError::Spawn { what: format!("the log {}", path.display()), source })?;
+        Ok(Self { path, file })
+    }
+
+    /// Runs `expression` for `what`, a noun phrase; its output goes to the log.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    pub fn run(&mut self, what: &str, expression: &duct::Expression) -> Result<(), StepError> {
+        self.run_watched(what, expression, |_| ())
+    }
+
+    /// As [`Log::run`]; `watch` sees each line of output, in any encoding.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    pub fn run_watched(
+        &mut self,
+        what: &str,
+        expression: &duct::Expression,
+        mut watch: impl FnMut(&str),
+    ) -> Result<(), StepError> {
+        let broken = |source| StepError::Spawn { what: what.into(), source };
+        writeln!(self.file, "# {what}").map_err(broken)?;
+        let mut reader = expression.stdin_null().stderr_to_stdout().unchecked().reader().map_err(broken)?;
+        {
+            let mut lines = BufReader::new(&mut reader);
+            let mut line = Vec::new();
+            // A tool's line is short; one without an end must not fill our memory.
+            while lines.by_ref().take(64 * 1024).read_until(b'\n', &mut line).map_err(broken)? > 0 {
+                self.file.write_all(&line).map_err(broken)?;
+                watch(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        }
+        let status = match reader.try_wait().map_err(broken)? {
+            Some(output) => output.status,
+            None => return Err(broken(std::io::Error::other("its output ended before it did"))),
+        };
+        // 2 is SIGINT; make and tar die of it themselves.
+        match status.signal() {
+            Some(2) => Err(StepError::Interrupted { what: what.into() }),
+            _ if status.success() => Ok(()),
+            _ => Err(StepError::Failed {
+                what: what.into(),
+                status: status.to_string(),
+                log: self.path.clone(),
+                tail: tail(&self.path),
+            }),
+        }
+    }
+
+    /// What was logged so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.path).unwrap_or_default()).into_owned()
+    }
+}
+
+/// The path of `tool` on `PATH`.
+pub fn find_tool(tool: &str) -> Option<PathBuf> {
+    // Debian's users have no /usr/sbin on their PATH; depmod lies there.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(tool))
+        .find(|path| path.is_file())
+}
+
+fn tail(log: &Path) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use duct::cmd;
+
+    use super::*;
+
+    fn log(folder: &tempfile::TempDir) -> Log {
+        Log::create(&Cache::at(folder.path()), "test").unwrap()
+    }
+
+    #[test]
+    fn a_failed_tool_shows_the_end_of_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = log(&folder)
+            .run("counting", &cmd!("sh", "-c", "seq 1 100; echo broken >&2; exit 3"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("counting failed (exit status: 3)"), "{error}");
+        assert!(error.ends_with("99\n100\nbroken"), "{error}");
+        assert!(!error.contains("\n80\n"), "{error}");
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_cannot_be_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = log(&folder).run("it", &cmd!("kshot-no-such-tool")).unwrap_err();
+        assert!(matches!(error, StepError::Spawn { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn ctrl_c_is_the_users_and_not_the_kernels_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = log(&folder)
+            .run("it", &cmd!("env", "--default-signal=INT", "sh", "-c", "kill -INT $$"))
+            .unwrap_err();
+        assert_eq!(error.blame(), Blame::Interrupted);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_logged_and_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lines = 0;
+        log(&folder).run_watched("it", &cmd!("printf", "\\377\\n\\376"), |_| lines += 1).unwrap();
+        assert_eq!(lines, 2);
+    }
+}

@@ -1,0 +1,326 @@
+//! Kernel sources: what identifies one, and how it becomes a source tree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use duct::cmd;
+
+use super::apt::{Kind, Wanted};
+use super::catalogue::{DebianBinary, DebianOrig, DebianPackage, Images, KernelEntry, Source};
+use super::process::{Log, find_tool};
+use super::{KernelError, RECIPE, prebuilt};
+use crate::cache::{self, Cache};
+use crate::progress::Progress;
+
+/// The cache key of a kernel: everything that its bytes depend on.
+///
+/// # Errors
+/// [`KernelError::Io`] for a fragment, patch or source tree that cannot be read.
+pub(super) fn key(entry: &KernelEntry, images: &Images) -> Result<String, KernelError> {
+    // The DWARF of a prebuilt kernel is an entry of its own.
+    let source = match &entry.source {
+        Source::DebianPackage(package) => {
+            Source::DebianPackage(DebianBinary { dbg: None, ..package.clone() })
+        }
+        source => source.clone(),
+    };
+    // The Debug text of a source is its every field, which is what identifies it.
+    let mut parts = vec![RECIPE.into(), entry.arch.row().name.into(), format!("{source:?}").into_bytes()];
+    match &entry.source {
+        Source::DebianPackage(_) => parts.push(images.guest_modules()?.join(" ").into_bytes()),
+        Source::Directory(directory) => parts.push(state_of_tree(&images.resolve(&directory.path))?),
+        _ => {}
+    }
+    for (name, path) in config_files(entry, images).chain(patch_files(entry, images)?) {
+        parts.push(name.as_bytes().to_vec());
+        parts.push(fs::read(&path).map_err(KernelError::io("read", &path))?);
+    }
+    if !matches!(entry.source, Source::DebianPackage(_)) {
+        parts.push(compiler(entry.arch.row().triplet).into_bytes());
+    }
+    Ok(format!("{}-{}", entry.name, cache::key(parts.iter().map(Vec::as_slice))))
+}
+
+/// What identifies the cross compiler `triplet`-gcc, without running it: the SHA-256 of its driver, which
+/// holds its version.
+pub fn compiler(triplet: &str) -> String {
+    let driver = find_tool(&format!("{triplet}-gcc"));
+    driver.and_then(|path| cache::sha256_file(&path).ok()).unwrap_or_default()
+}
+
+/// The fragments of an entry: name and path.
+pub(super) fn config_files(entry: &KernelEntry, images: &Images) -> impl Iterator<Item = (String, PathBuf)> {
+    let folder = images.config_dir();
+    entry.config.iter().map(move |name| (name.clone(), folder.join(name)))
+}
+
+/// The patches of an entry, name and path, in the order in which they apply: a folder stands for the
+/// `.patch` files in it, sorted by name.
+///
+/// # Errors
+/// [`KernelError::Io`] for a folder that cannot be read or holds no patch.
+pub(super) fn patch_files(
+    entry: &KernelEntry,
+    images: &Images,
+) -> Result<Vec<(String, PathBuf)>, KernelError> {
+    let mut patches = Vec::new();
+    for name in &entry.patches {
+        let path = images.patches_dir().join(name);
+        if !path.is_dir() {
+            patches.push((name.clone(), path));
+            continue;
+        }
+        let files = fs::read_dir(&path).map_err(KernelError::io("read", &path))?;
+        let files = files.flatten().map(|file| file.file_name().to_string_lossy().into_owned());
+        let mut series: Vec<String> = files.filter(|file| file.ends_with(".patch")).collect();
+        if series.is_empty() {
+            return Err(KernelError::io("use", &path)(std::io::Error::other("there is no *.patch in it")));
+        }
+        series.sort();
+        patches.extend(series.into_iter().map(|file| (format!("{name}/{file}"), path.join(file))));
+    }
+    Ok(patches)
+}
+
+/// A kernel's source tree.
+pub(super) struct Tree {
+    /// Its top folder.
+    pub(super) path: PathBuf,
+    /// Its version, as far as its kind has one.
+    pub(super) version: Option<String>,
+}
+
+/// Gets the source of `entry` and unpacks it into the new folder `into`. A source folder that needs no patch
+/// is used where it lies.
+///
+/// # Errors
+/// [`KernelError`].
+pub(super) fn unpack(
+    entry: &KernelEntry,
+    images: &Images,
+    cache: &Cache,
+    progress: &Progress,
+    log: &mut Log,
+    into: &Path,
+) -> Result<Tree, KernelError> {
+    let step = KernelError::step(entry);
+    let download = |source| KernelError::Download { kernel: entry.name.clone(), source: Box::new(source) };
+    fs::create_dir_all(into).map_err(KernelError::io("create", into))?;
+    let untar = cmd!("tar", "-x", "--strip-components=1", "-C", into);
+    let mut version = None;
+    let unpack = match &entry.source {
+        Source::DebianSource(package) => {
+            let deb = deb_file(&wanted_source(package).fetch(cache, progress).map_err(download)?)?;
+            version = version_of(&deb);
+            unpack_linux_source(&deb, &package.package, into, &[])
+        }
+        Source::DebianOrig(orig) => {
+            let folder = wanted_orig(orig).fetch(cache, progress).map_err(download)?;
+            let tarball = the_file(&folder, ".orig.tar.xz")?;
+            version = tarball.file_name().map(|name| name.to_string_lossy().into_owned());
+            cmd!("xz", "-dcT0", tarball).pipe(untar)
+        }
+        Source::Tarball(tarball) => {
+            let path = images.resolve(&tarball.path);
+            let found = cache::sha256_file(&path)?;
+            if !found.eq_ignore_ascii_case(&tarball.sha256) {
+                return Err(KernelError::Checksum { path, wanted: tarball.sha256.clone(), found });
+            }
+            cmd!("tar", "-x", "--strip-components=1", "-C", into, "-f", path)
+        }
+        Source::Directory(directory) => {
+            let path = images.resolve(&directory.path);
+            if entry.patches.is_empty() {
+                return Ok(Tree { path, version });
+            }
+            cmd!("cp", "-a", "--reflink=auto", path.join("."), into)
+        }
+        Source::Git(git) => {
+            version = Some(git.commit.clone());
+            cmd!("git", "-C", images.resolve(&git.path), "archive", &git.commit)
+                .pipe(cmd!("tar", "-x", "-C", into))
+        }
+        Source::DebianPackage(package) => {
+            let deb = deb_file(&prebuilt::wanted(entry, package).fetch(cache, progress).map_err(download)?)?;
+            cmd!("dpkg-deb", "-x", deb, into)
+        }
+    };
+    let task = progress.task(format!("unpack {}", entry.name), 0);
+    log.run("unpacking the source", &unpack).map_err(&step)?;
+    for (name, path) in patch_files(entry, images)? {
+        task.at(0, &name);
+        let patch = cmd!("patch", "--batch", "--forward", "--fuzz=0", "-p1", "-d", into, "-i", &path);
+        log.run(&format!("the patch {name}"), &patch).map_err(&step)?;
+    }
+    Ok(Tree { path: into.into(), version })
+}
+
+/// Unpacks the tarball of a `linux-source-X` package into `into`: the whole tree, or the `members` of its top
+/// folder that are named (globs).
+pub fn unpack_linux_source(deb: &Path, package: &str, into: &Path, members: &[&str]) -> duct::Expression {
+    let members: Vec<String> = members.iter().map(|member| format!("{package}/{member}")).collect();
+    let untar = ["-x", "--strip-components=1", "--wildcards", "-C"].map(String::from);
+    let untar = untar.into_iter().chain([into.to_string_lossy().into_owned()]).chain(members);
+    // Debian's tarball has many xz blocks, which xz can decompress side by side.
+    cmd!("dpkg-deb", "--fsys-tarfile", deb)
+        .pipe(cmd!("tar", "-xO", format!("./usr/src/{package}.tar.xz")))
+        .pipe(cmd!("xz", "-dcT0"))
+        .pipe(cmd("tar", untar))
+}
+
+/// Takes what `paths` name of an entry's source out of the archive's download, into the new folder `into`. Only
+/// for sources that are downloads.
+///
+/// # Errors
+/// [`KernelError`].
+pub fn take_paths(
+    entry: &KernelEntry,
+    paths: &[String],
+    (cache, progress): (&Cache, &Progress),
+    into: &Path,
+) -> Result<(), KernelError> {
+    let download = |source| KernelError::Download { kernel: entry.name.clone(), source: Box::new(source) };
+    fs::create_dir_all(into).map_err(KernelError::io("create", into))?;
+    let take = match &entry.source {
+        Source::DebianSource(package) => {
+            let deb = deb_file(&wanted_source(package).fetch(cache, progress).map_err(download)?)?;
+            let members: Vec<&str> = paths.iter().map(String::as_str).collect();
+            unpack_linux_source(&deb, &package.package, into, &members)
+        }
+        Source::DebianOrig(orig) => {
+            let tarball =
+                the_file(&wanted_orig(orig).fetch(cache, progress).map_err(download)?, ".orig.tar.xz")?;
+            let untar = ["-x", "--strip-components=1", "--wildcards", "-C"].map(String::from).into_iter();
+            let untar = untar.chain([into.display().to_string()]);
+            cmd!("xz", "-dcT0", tarball)
+                .pipe(cmd("tar", untar.chain(paths.iter().map(|path| format!("*/{path}")))))
+        }
+        _ => return Ok(()),
+    };
+    let mut log = Log::create(cache, &format!("paths-{}", entry.name)).map_err(KernelError::step(entry))?;
+    log.run("taking paths out of the source", &take).map_err(KernelError::step(entry))
+}
+
+/// How two folders differ, as `diff -ru` shows it.
+///
+/// # Errors
+/// [`KernelError::Io`].
+pub fn differences(older: &Path, newer: &Path) -> Result<String, KernelError> {
+    let top = older.parent().unwrap_or(older);
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+    let diff = cmd!("diff", "-ruN", name(older), name(newer)).dir(top).env("LC_ALL", "C").stderr_null();
+    let output = diff.stdout_capture().unchecked().run().map_err(KernelError::io("compare", older))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The one `.deb` in the folder of a download.
+///
+/// # Errors
+/// [`KernelError::Io`].
+pub fn deb_file(folder: &Path) -> Result<PathBuf, KernelError> {
+    the_file(folder, ".deb")
+}
+
+/// The version in the name of a `.deb` (`name_version_arch.deb`, an epoch's colon as `%3a`).
+pub fn version_of(deb: &Path) -> Option<String> {
+    let name = deb.file_name()?.to_string_lossy();
+    Some(name.split('_').nth(1)?.replace("%3a", ":"))
+}
+
+/// What to download for a `linux-source-X` package. Such packages are for all architectures, amd64's index
+/// has them as any other.
+pub fn wanted_source(package: &DebianPackage) -> Wanted<'_> {
+    Wanted {
+        package: &package.package,
+        suite: &package.suite,
+        version: package.version.as_deref(),
+        kind: Kind::Binary("amd64"),
+    }
+}
+
+fn wanted_orig(orig: &DebianOrig) -> Wanted<'_> {
+    Wanted { package: &orig.source, suite: &orig.suite, version: orig.version.as_deref(), kind: Kind::Orig }
+}
+
+fn the_file(folder: &Path, suffix: &str) -> Result<PathBuf, KernelError> {
+    let files = fs::read_dir(folder).map_err(KernelError::io("read", folder))?;
+    let found = files.flatten().map(|file| file.path()).find(|path| path.to_string_lossy().ends_with(suffix));
+    let nothing = || std::io::Error::other(format!("there is no *{suffix} in it"));
+    found.ok_or_else(|| KernelError::io("use", folder)(nothing()))
+}
+
+/// What tells two states of a source folder apart: every file's path, length and time of change.
+fn state_of_tree(top: &Path) -> Result<Vec<u8>, KernelError> {
+    use std::os::unix::fs::MetadataExt;
+    let mut state = Vec::new();
+    let mut folders = vec![top.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let files = fs::read_dir(&folder).map_err(KernelError::io("read", &folder))?;
+        let mut files: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
+        files.sort();
+        for file in files {
+            let metadata = file.symlink_metadata().map_err(KernelError::io("read", &file))?;
+            if metadata.is_dir() {
+                if !file.ends_with(".git") {
+                    folders.push(file);
+                }
+                continue;
+            }
+            state.extend_from_slice(file.as_os_str().as_encoded_bytes());
+            state.extend(metadata.len().to_le_bytes());
+            state.extend(metadata.mtime().to_le_bytes());
+            state.extend(metadata.mtime_nsec().to_le_bytes());
+        }
+    }
+    Ok(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Catalogue;
+
+    fn patches_of(folder: &[&str]) -> Result<Vec<String>, KernelError> {
+        let root = tempfile::tempdir().unwrap();
+        let images = Images::at(root.path());
+        fs::create_dir_all(images.patches_dir().join("series")).unwrap();
+        for name in folder {
+            fs::write(images.patches_dir().join("series").join(name), "").unwrap();
+        }
+        let entry =
+            "- { name: a, arch: mips64, source: { directory: { path: /x } }, patches: [series, last.patch] }";
+        fs::write(images.kernels_yaml(), entry).unwrap();
+        let catalogue = Catalogue::load(&images.kernels_yaml()).unwrap();
+        let patches = patch_files(catalogue.get("a").unwrap(), &images)?;
+        Ok(patches.into_iter().map(|(name, _)| name).collect())
+    }
+
+    #[test]
+    fn a_folder_stands_for_its_patches_in_the_order_of_their_names() {
+        let patches = patches_of(&["0002-b.patch", "README.md", "0001-a.patch"]).unwrap();
+        assert_eq!(patches, ["series/0001-a.patch", "series/0002-b.patch", "last.patch"]);
+    }
+
+    #[test]
+    fn where_its_dwarf_is_does_not_make_it_another_kernel() {
+        let root = tempfile::tempdir().unwrap();
+        let images = Images::at(root.path());
+        fs::create_dir_all(images.guest_dir()).unwrap();
+        fs::write(images.guest_dir().join("modules"), "tun\n").unwrap();
+        let key_of = |more: &str| {
+            let package = format!("debian-package: {{ package: linux-image-1, suite: bookworm{more} }}");
+            let entry = format!("- {{ name: a, arch: mips64el, source: {{ {package} }} }}");
+            fs::write(images.kernels_yaml(), entry).unwrap();
+            let catalogue = Catalogue::load(&images.kernels_yaml()).unwrap();
+            key(catalogue.get("a").unwrap(), &images).unwrap()
+        };
+        assert_eq!(key_of(""), key_of(", dbg: linux-image-1-dbg"));
+        assert_ne!(key_of(""), key_of(", version: 1-1"));
+    }
+
+    #[test]
+    fn a_folder_without_patches_is_no_series() {
+        let said = patches_of(&["README.md"]).unwrap_err();
+        assert!(std::error::Error::source(&said).unwrap().to_string().contains("no *.patch"), "{said}");
+    }
+}

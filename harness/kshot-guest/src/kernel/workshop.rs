@@ -1,0 +1,165 @@
+//! One source tree and one build folder in which many versions are built, one after another: kbuild builds only
+//! what changed between them.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::catalogue::{Images, KernelEntry};
+use super::tools::missing_to_build;
+use super::{Dwarf, Kernel, KernelError, Made, build, finish, source};
+use crate::cache::{Cache, Entry};
+use crate::progress::Progress;
+
+/// A place to build in. It is locked while this lives.
+#[derive(Debug)]
+pub struct Workshop {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl Workshop {
+    /// The workshop of that name, made when first asked for.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn open(name: &str, cache: &Cache, progress: &Progress) -> Result<Self, KernelError> {
+        let waiting = || progress.note(&format!("waiting for another kshot to leave the workshop {name}"));
+        let lock = cache.lock(&format!("workshops-{name}"), waiting)?;
+        let root = cache.root().join("workshops").join(name);
+        fs::create_dir_all(&root).map_err(KernelError::io("create", &root))?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// Where a source tree of the workshop's own lies.
+    pub fn source(&self) -> PathBuf {
+        self.root.join("source")
+    }
+
+    /// The kernel of `entry`, whose source is in the state that the entry's `source` names once `ready` returns:
+    /// from the cache, or built here.
+    ///
+    /// # Errors
+    /// [`KernelError`], or what `ready` fails with.
+    pub fn provision<E: From<KernelError>>(
+        &self,
+        entry: &KernelEntry,
+        images: &Images,
+        cache: &Cache,
+        progress: &Progress,
+        ready: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Kernel, E> {
+        if let Some(kernel) = Kernel::find(entry, images, cache)? {
+            return Ok(kernel);
+        }
+        check_tools(entry)?;
+        let key = source::key(entry, images)?;
+        let waiting = || progress.note(&format!("waiting for another kshot to build {}", entry.name));
+        let draft = match cache.entry("kernels", &key, waiting).map_err(KernelError::from)? {
+            Entry::Ready(folder) => return Ok(Kernel::in_folder(entry, &folder)?),
+            Entry::Draft(draft) => draft,
+        };
+        ready()?;
+        let made = self.rebuild(entry, images, cache, progress, (&self.source(), draft.path()))?;
+        Ok(Kernel::in_folder(entry, &finish(entry, draft, made)?)?)
+    }
+
+    /// Builds the tree `tree`, as it is, into the folder `into`: a kernel of the user's own.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn build_tree(
+        &self,
+        entry: &KernelEntry,
+        (tree, into): (&Path, &Path),
+        images: &Images,
+        cache: &Cache,
+        progress: &Progress,
+    ) -> Result<Kernel, KernelError> {
+        check_tools(entry)?;
+        let made = self.rebuild(entry, images, cache, progress, (tree, into))?;
+        let mut kernel = Kernel::from_file(&into.join("vmlinux"))?;
+        let dwarf = into.join("vmlinux.debug");
+        (kernel.name, kernel.lost) = (entry.name.clone(), made.lost);
+        kernel.dwarf = dwarf.exists().then(|| Dwarf::of(dwarf, None));
+        Ok(kernel)
+    }
+
+    /// Builds on top of what was built here last. A build that was cut off (SIGKILL, the power) may have left half
+    /// an object behind, which to make is up to date, because it is newer than its source: what such a build
+    /// wrote goes first.
+    fn rebuild(
+        &self,
+        entry: &KernelEntry,
+        images: &Images,
+        cache: &Cache,
+        progress: &Progress,
+        (tree, into): (&Path, &Path),
+    ) -> Result<Made, KernelError> {
+        let (objects, underway) = (self.root.join("build"), self.root.join("underway"));
+        if let Ok(since) = fs::metadata(&underway).and_then(|file| file.modified()) {
+            progress.note("the last build here was cut off: what it wrote is built again");
+            remove_since(&objects, since)?;
+        }
+        fs::write(&underway, "").map_err(KernelError::io("write", &underway))?;
+        let made = build::rebuild(entry, images, cache, progress, (tree, &objects), into);
+        // After an error, too: make takes away what it did not finish.
+        fs::remove_file(&underway).map_err(KernelError::io("remove", &underway))?;
+        made
+    }
+}
+
+/// Removes the files below `folder` that were written at `since` or later. Headers stay: kbuild moves them into
+/// place when they are whole, and their times tell which options changed.
+fn remove_since(folder: &Path, since: SystemTime) -> Result<(), KernelError> {
+    let failed = |action| KernelError::io(action, folder);
+    let Ok(files) = fs::read_dir(folder) else { return Ok(()) };
+    for file in files {
+        let file = file.map_err(failed("list"))?;
+        let (path, kind) = (file.path(), file.file_type().map_err(failed("list"))?);
+        if kind.is_dir() && file.file_name() != "include" {
+            remove_since(&path, since)?;
+        } else if kind.is_file()
+            && file.metadata().and_then(|file| file.modified()).map_err(failed("list"))? >= since
+        {
+            fs::remove_file(&path).map_err(KernelError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_tools(entry: &KernelEntry) -> Result<(), KernelError> {
+    match missing_to_build(entry.arch) {
+        missing if missing.is_empty() => Ok(()),
+        missing => Err(KernelError::MissingTools { missing }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_a_cut_off_build_wrote_goes_and_what_was_there_before_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let since = SystemTime::now();
+        let file = |name: &str, time: SystemTime| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            File::create(&path).unwrap().set_modified(time).unwrap();
+            path
+        };
+        let (before, after) = (since - Duration::from_secs(60), since + Duration::from_secs(1));
+        let stay = [
+            file("kernel/fork.o", before),
+            file("include/config/TUN", after),
+            file("arch/mips/include/generated/asm.h", after),
+        ];
+        let go = [file("vmlinux", since), file("kernel/exit.o", after), file("kernel/trace/trace.o", after)];
+        remove_since(folder.path(), since).unwrap();
+        assert!(stay.iter().all(|path| path.exists()) && !go.iter().any(|path| path.exists()));
+        remove_since(&folder.path().join("none"), since).unwrap();
+    }
+}

@@ -1,0 +1,335 @@
+//! The machine: a QEMU process that we own, from its exact argv to its end.
+
+mod console;
+mod error;
+mod gdb;
+mod monitor;
+mod process;
+mod relay;
+mod saved;
+mod spec;
+mod stub;
+mod timer;
+mod vitals;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use serde_json::json;
+use tempfile::TempDir;
+
+pub use error::MachineError;
+pub use gdb::{Debugger, GdbError, Reader, Watch};
+pub use monitor::MonitorError;
+pub use saved::{SavedState, StateError};
+pub use spec::{MachineSpec, Memory};
+pub use vitals::{Death, Vitals};
+
+use crate::deadline::{Deadline, TimedOut, Turn, wait_for};
+use crate::interrupt;
+use kshot_stack::arch::Arch;
+use kshot_stack::document::ConsoleEvent;
+use kshot_stack::text::printable;
+use monitor::Monitor;
+use process::{PROGRAM_NOT_FOUND, Process, Start};
+use vitals::Exit;
+
+/// The raw console in the run folder.
+pub const CONSOLE_LOG: &str = "console.log";
+/// QEMU's own standard error in the run folder.
+pub const QEMU_LOG: &str = "qemu.log";
+
+/// How long QEMU itself may take to connect its monitor and to answer.
+const MONITOR_LIMIT: Duration = Duration::from_secs(20);
+/// How long QEMU may take to end when asked.
+const QUIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A running machine. Dropping it kills QEMU and waits for its end.
+#[derive(Debug)]
+pub struct Machine {
+    monitor: Monitor,
+    version: String,
+    ssh_port: u16,
+    started: Instant,
+    /// When a restored guest began to run.
+    resumed: Option<Instant>,
+    /// The statuses of QEMU's MIGRATION events.
+    migrations: Receiver<String>,
+    qemu: Qemu,
+    // Last: QEMU runs in it.
+    folder: TempDir,
+}
+
+impl Machine {
+    /// Starts QEMU. The guest boots while this talks to QEMU's monitor, so that costs no time. The console goes
+    /// to `console.log` and QEMU's own messages to `qemu.log`, both in `run_folder`.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn boot(spec: &MachineSpec, run_folder: &Path) -> Result<Self, MachineError> {
+        Self::start(spec, Memory::Own, io::empty(), run_folder)
+    }
+
+    /// As [`Self::boot`], with the guest's memory in the new file `memory`, so that [`Self::save`] can be called.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn boot_to_keep(spec: &MachineSpec, memory: &Path, run_folder: &Path) -> Result<Self, MachineError> {
+        Self::start(spec, Memory::Kept(memory), io::empty(), run_folder)
+    }
+
+    /// Starts QEMU with a state that a machine of an equal `spec` saved. The guest is ready then. `console.log`
+    /// begins with what it had said before.
+    ///
+    /// # Errors
+    /// See [`MachineError`].
+    pub fn restore(spec: &MachineSpec, state: &SavedState, run_folder: &Path) -> Result<Self, MachineError> {
+        let console = state.console()?;
+        let mut machine = Self::start(spec, Memory::Restored(&state.memory()), console, run_folder)?;
+        machine.take_over(state).map_err(|error| machine.qemu.explain(error))?;
+        machine.resumed = Some(Instant::now());
+        Ok(machine)
+    }
+
+    fn start(
+        spec: &MachineSpec,
+        memory: Memory<'_>,
+        said: impl Read + Send + 'static,
+        run_folder: &Path,
+    ) -> Result<Self, MachineError> {
+        interrupt::listen().map_err(MachineError::Signals)?;
+        Vitals::default().check()?;
+        check(spec)?;
+        let folder = tempfile::Builder::new().prefix("kshot-").tempdir().map_err(MachineError::Folder)?;
+        let listener = listen_in(folder.path(), spec::MONITOR).map_err(MachineError::Folder)?;
+
+        let started = Instant::now();
+        let qemu = Qemu::start(spec, memory, said, folder.path(), run_folder)?;
+        let deadline = Deadline::new("QEMU's monitor", MONITOR_LIMIT);
+        let (sender, migrations) = mpsc::channel();
+        let talk = || -> Result<_, MachineError> {
+            let stream = qemu.accept(&listener, &deadline)?;
+            let vitals = qemu.vitals.clone();
+            let hear = move |event: &str, data: &serde_json::Value| match event {
+                "SHUTDOWN" => vitals.shutting_down(data["reason"].as_str().unwrap_or_default()),
+                "MIGRATION" => drop(sender.send(data["status"].as_str().unwrap_or_default().to_owned())),
+                _ => {}
+            };
+            let monitor = Monitor::open(stream, hear, &deadline)?;
+            let version = monitor.human("info version", &deadline)?;
+            let usernet = monitor.human("info usernet", &deadline)?;
+            Ok((monitor, version, usernet))
+        };
+        let (monitor, version, usernet) = talk().map_err(|error| qemu.explain(error))?;
+        let ssh_port = monitor::forwarded_port(&usernet)
+            .ok_or_else(|| MachineError::NoPort(printable(usernet.as_bytes())))?;
+        let version = printable(version.trim().as_bytes());
+        Ok(Self { monitor, version, ssh_port, started, resumed: None, migrations, qemu, folder })
+    }
+
+    /// Waits for the guest's init to say that it is done, and says how long that took since QEMU's start; of a
+    /// restored guest, how long the restoring took.
+    ///
+    /// # Errors
+    /// [`MachineError::NotReady`] when time runs out, [`MachineError::Dead`] as soon as the machine dies.
+    pub fn wait_ready(&self, deadline: &Deadline) -> Result<Duration, MachineError> {
+        let at = self.wait_line(deadline, Vitals::ready_at)?;
+        Ok(self.resumed.unwrap_or(at).duration_since(self.started))
+    }
+
+    /// Waits for the guest to say that it is at rest, which it was told to say once it is.
+    ///
+    /// # Errors
+    /// As for [`Self::wait_ready`].
+    pub fn wait_rest(&self, deadline: &Deadline) -> Result<(), MachineError> {
+        self.wait_line(deadline, |vitals| vitals.at_rest().then_some(()))
+    }
+
+    fn wait_line<T>(
+        &self,
+        deadline: &Deadline,
+        came: impl Fn(&Vitals) -> Option<T>,
+    ) -> Result<T, MachineError> {
+        let vitals = &self.qemu.vitals;
+        let result = deadline.poll(|slice| {
+            if let Some(line) = came(vitals) {
+                return Ok(Turn::Done(line));
+            }
+            vitals.check().map_err(ReadyError::Dead)?;
+            vitals.wait(slice);
+            Ok(Turn::NotYet(None))
+        });
+        result.map_err(|error| match error {
+            ReadyError::Dead(death) => death.into(),
+            ReadyError::TimedOut(timed_out) => MachineError::NotReady {
+                waited: timed_out.waited,
+                what: timed_out.what,
+                silent_for: vitals.last_line_at().map(|at| at.elapsed()),
+                last_words: vitals.last_words(),
+            },
+        })
+    }
+
+    /// QEMU's version, as it says itself: `7.2.22 (Debian ...)`.
+    pub fn qemu_version(&self) -> &str {
+        &self.version
+    }
+
+    /// The port on 127.0.0.1 that leads to the guest's SSH server.
+    pub fn ssh_port(&self) -> u16 {
+        self.ssh_port
+    }
+
+    /// Whether it lives; cheap to clone, to be asked by every wait.
+    pub fn vitals(&self) -> &Vitals {
+        &self.qemu.vitals
+    }
+
+    /// What the console told of so far.
+    pub fn console_events(&self) -> Vec<ConsoleEvent> {
+        self.qemu.vitals.console_events()
+    }
+
+    /// QEMU's process id, while it lives.
+    pub fn process_id(&self) -> Option<u32> {
+        self.qemu.process.id()
+    }
+
+    /// Ends QEMU: asks it, then kills it. The guest is not told, because nothing of it is kept. Returns what
+    /// the console told of, to its last line.
+    pub fn shutdown(self) -> Vec<ConsoleEvent> {
+        // A QEMU that does not answer is killed when this is dropped.
+        if self.monitor.send("quit", json!({})).is_ok() {
+            self.qemu.vitals.await_exit(QUIT_LIMIT);
+        }
+        let vitals = self.qemu.vitals.clone();
+        drop(self);
+        vitals.console_events()
+    }
+}
+
+/// The process and those who watch it. Dropping it kills the process and waits for both.
+#[derive(Debug)]
+struct Qemu {
+    arch: Arch,
+    process: Arc<Process>,
+    vitals: Vitals,
+    watcher: Option<JoinHandle<()>>,
+}
+
+/// How a wait for a line of the guest's ended.
+enum ReadyError {
+    Dead(Death),
+    TimedOut(TimedOut),
+}
+
+impl From<TimedOut> for ReadyError {
+    fn from(timed_out: TimedOut) -> Self {
+        Self::TimedOut(timed_out)
+    }
+}
+
+impl Qemu {
+    /// `said` is what the guest has said on its console before QEMU was started.
+    fn start(
+        spec: &MachineSpec,
+        memory: Memory<'_>,
+        said: impl Read + Send + 'static,
+        folder: &Path,
+        run_folder: &Path,
+    ) -> Result<Self, MachineError> {
+        let console_log = create(run_folder, CONSOLE_LOG)?;
+        let qemu_log = create(run_folder, QEMU_LOG)?;
+        let start = Start { argv: spec.argv(memory), folder, stdin: None, stderr: &qemu_log };
+        let (process, console) = Process::start(start).map_err(|source| MachineError::Start { source })?;
+        let (process, vitals) = (Arc::new(process), Vitals::default());
+        let mut qemu = Self { arch: spec.arch, process, vitals, watcher: None };
+        let (process, vitals) = (Arc::clone(&qemu.process), qemu.vitals.clone());
+        let watch = move || {
+            console::read(said.chain(console), console_log, &vitals);
+            let status = process.wait();
+            let missing = status.as_ref().is_ok_and(|status| status.code() == Some(PROGRAM_NOT_FOUND));
+            let status = status.map_or_else(|error| error.to_string(), process::in_words);
+            vitals.exited(Exit { status, missing, stderr: process::tail(&qemu_log) });
+        };
+        let watcher = thread::Builder::new().name("console".into()).spawn(watch);
+        qemu.watcher = Some(watcher.map_err(|source| MachineError::Start { source })?);
+        Ok(qemu)
+    }
+
+    fn accept(&self, listener: &UnixListener, deadline: &Deadline) -> Result<UnixStream, MachineError> {
+        deadline.poll(|slice| {
+            self.vitals.check()?;
+            let stream = accept_in(listener, slice).map_err(|error| MonitorError::Broken(Some(error)))?;
+            Ok(stream.map_or(Turn::NotYet(None), Turn::Done))
+        })
+    }
+
+    /// What an error of the start really is due to: QEMU may not exist or may have refused its argv.
+    fn explain(&self, error: MachineError) -> MachineError {
+        let death = match &error {
+            MachineError::Dead(death) => Some(death.clone()),
+            _ => self.vitals.cause_of_silence(),
+        };
+        match death {
+            Some(Death::Qemu { .. }) if self.vitals.program_missing() => {
+                MachineError::NoQemu { program: self.arch.row().qemu }
+            }
+            Some(Death::Qemu { status, stderr }) => MachineError::Refused { status, stderr },
+            Some(death) => death.into(),
+            None => error,
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.process.kill();
+        if let Some(watcher) = self.watcher.take() {
+            // A watcher that panicked has said so.
+            drop(watcher.join());
+        }
+    }
+}
+
+/// Refuses what QEMU or the firmware would mishandle in silence.
+fn check(spec: &MachineSpec) -> Result<(), MachineError> {
+    let (length, limit) = (spec.kernel_cmdline().len(), spec.cmdline_limit());
+    if length > limit {
+        return Err(MachineError::CmdlineTooLong { length, limit });
+    }
+    for path in [&spec.kernel, &spec.initrd] {
+        File::open(path).map_err(|source| MachineError::Unreadable { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// A socket in the machine's folder that does not wait.
+#[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitor and gdb stub")]
+fn listen_in(folder: &Path, name: &str) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(folder.join(name))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// What connects to a socket of [`listen_in`], if anything does in time.
+fn accept_in(listener: &UnixListener, limit: Duration) -> io::Result<Option<UnixStream>> {
+    match wait_for(listener, PollFlags::IN, limit).and_then(|_| listener.accept()) {
+        Ok((stream, _)) => stream.set_nonblocking(false).map(|()| Some(stream)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn create(folder: &Path, name: &str) -> Result<File, MachineError> {
+    let path = folder.join(name);
+    let open = File::options().create(true).truncate(true).read(true).write(true).open(&path);
+    open.map_err(|source| MachineError::Create { path, source })
+}

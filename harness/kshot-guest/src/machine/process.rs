@@ -1,0 +1,137 @@
+//! A process, QEMU or gdb, that never outlives us.
+//!
+//! Three nets: dropping it kills and reaps it (a normal end, an unwinding panic, an orderly Ctrl-C); the
+//! kernel kills it when we die (SIGKILL, abort), by PR_SET_PDEATHSIG through setpriv(1); and it gives up by
+//! itself if we died before that was set (see `monitor_args` in [`super::spec`]).
+#![expect(clippy::disallowed_methods, reason = "the machine is one of the three that own processes")]
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, PipeReader, Read, Seek, SeekFrom};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+
+use duct::Handle;
+
+/// A process that dies with us.
+#[derive(Debug)]
+pub(super) struct Process {
+    handle: Handle,
+}
+
+/// What to start and where its output goes.
+#[derive(Debug)]
+pub(super) struct Start<'a> {
+    /// The program and its arguments.
+    pub(super) argv: Vec<OsString>,
+    /// The folder it runs in.
+    pub(super) folder: &'a Path,
+    /// What its standard input is read from; nothing unless given.
+    pub(super) stdin: Option<PipeReader>,
+    /// The file for its standard error.
+    pub(super) stderr: &'a File,
+}
+
+/// What setpriv(1) exits with when it finds no program.
+pub(super) const PROGRAM_NOT_FOUND: i32 = 127;
+
+impl Process {
+    /// Starts it and hands back the pipe that its standard output goes to.
+    pub(super) fn start(start: Start<'_>) -> io::Result<(Self, PipeReader)> {
+        let (reader, writer) = io::pipe()?;
+        let args = ["--pdeathsig", "KILL", "--"].iter().map(OsString::from).chain(start.argv);
+        let expression = duct::cmd("setpriv", args).dir(start.folder);
+        let expression = match start.stdin {
+            Some(stdin) => expression.stdin_file(stdin),
+            None => expression.stdin_null(),
+        };
+        let expression = expression
+            .stdout_file(writer)
+            .stderr_file(start.stderr.try_clone()?)
+            // A process group of its own: Ctrl-C on the terminal is for us, and we end the machine.
+            .before_spawn(|command| {
+                command.process_group(0);
+                Ok(())
+            })
+            .unchecked();
+        let handle = on_lasting_thread(move || expression.start())?;
+        Ok((Self { handle }, reader))
+    }
+
+    /// The process id.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.handle.pids().first().copied()
+    }
+
+    /// Kills it. It may have ended already.
+    pub(super) fn kill(&self) {
+        // It fails only for a process that has ended.
+        drop(self.handle.kill());
+    }
+
+    /// Waits for its end.
+    pub(super) fn wait(&self) -> io::Result<ExitStatus> {
+        self.handle.wait().map(|output| output.status)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        drop(self.handle.wait());
+    }
+}
+
+/// An exit status in words.
+pub(super) fn in_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => {
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("unknown");
+            format!("killed by signal {signal} ({name})")
+        }
+        (None, None) => status.to_string(),
+    }
+}
+
+/// The end of a file, as printable lines.
+pub(super) fn tail(mut file: &File) -> String {
+    let mut bytes = Vec::new();
+    let read = file
+        .seek(SeekFrom::End(0))
+        .and_then(|length| file.seek(SeekFrom::Start(length.saturating_sub(2048))))
+        .and_then(|_| file.read_to_end(&mut bytes));
+    match read {
+        Ok(_) => {
+            let lines = bytes.split(|byte| *byte == b'\n').map(kshot_stack::text::printable);
+            lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+        }
+        Err(error) => format!("(its standard error cannot be read: {error})"),
+    }
+}
+
+/// Runs `job` on a thread that lives as long as the process: PR_SET_PDEATHSIG fires when the *thread* ends
+/// that started the child, not the process.
+fn on_lasting_thread<T: Send + 'static>(
+    job: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    type Job = Box<dyn FnOnce() + Send>;
+    static JOBS: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
+    let jobs = JOBS.get_or_init(|| {
+        let (sender, receiver) = mpsc::channel::<Job>();
+        // If no thread can be had, the receiver is dropped and sending fails below.
+        drop(
+            thread::Builder::new()
+                .name("spawner".into())
+                .spawn(move || receiver.iter().for_each(|job| job())),
+        );
+        sender
+    });
+    let (answer, result) = mpsc::sync_channel(1);
+    let gone = || io::Error::other("the thread that starts processes is gone");
+    jobs.send(Box::new(move || drop(answer.send(job())))).map_err(|_| gone())?;
+    result.recv().map_err(|_| gone())?
+}

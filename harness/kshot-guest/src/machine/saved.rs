@@ -1,0 +1,327 @@
+//! Saved states: a guest at rest, its memory in one file and its devices in another. Any number of machines start
+//! from one, each with the pages that it writes for itself.
+//!
+//! QEMU writes the devices as a migration that leaves the memory where it is (`x-ignore-shared`), which takes some
+//! ten milliseconds: docs/devel/migration.rst, qapi/migration.json.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::spec::{GDB, Memory};
+use super::{CONSOLE_LOG, Machine, MachineError, MachineSpec, timer};
+use crate::cache;
+use crate::deadline::{Deadline, Turn};
+use crate::kernel::process::find_tool;
+
+/// The guest's memory: a file with holes where the guest has written nothing.
+const MEMORY: &str = "memory";
+/// Everything else of the machine, as QEMU's migration writes it.
+const DEVICES: &str = "devices";
+/// [`Note`], as JSON.
+const NOTE: &str = "note.json";
+/// Where QEMU, in its own folder, finds the file of its devices.
+const LINK: &str = "devices";
+/// How long saving or restoring may take: 20 ms each on an idle host.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A state that a machine can start from.
+#[derive(Clone, Debug)]
+pub struct SavedState {
+    folder: PathBuf,
+    note: Note,
+}
+
+/// What is known of a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    /// The QEMU that saved it, as it says itself.
+    qemu: String,
+    /// What the guest holds where it was restored and not booted.
+    nonce: String,
+    /// The size of the memory's file in bytes.
+    memory: u64,
+    /// The size of the devices' file in bytes.
+    devices: u64,
+}
+
+/// Why a state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file of it cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file of it is not what was written.
+    #[error("{} has {got} bytes, not {wanted}", path.display())]
+    Cut {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        got: u64,
+        /// What it had.
+        wanted: u64,
+    },
+    /// Another QEMU wrote it.
+    #[error("it was saved by QEMU {saved}, and this is {running}")]
+    OtherQemu {
+        /// The one that saved it.
+        saved: String,
+        /// The one that runs.
+        running: String,
+    },
+}
+
+impl SavedState {
+    /// The names of its files.
+    pub const FILES: [&str; 4] = [MEMORY, DEVICES, CONSOLE_LOG, NOTE];
+
+    /// The state in a folder that [`Machine::save`] filled.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn open(folder: &Path) -> Result<Self, StateError> {
+        let path = folder.join(NOTE);
+        let unreadable = |source| StateError::Unreadable { path: path.clone(), source };
+        let note = fs::read(&path).map_err(unreadable)?;
+        let note: Note = serde_json::from_slice(&note).map_err(|error| unreadable(error.into()))?;
+        for (name, wanted) in [(MEMORY, note.memory), (DEVICES, note.devices)] {
+            let path = folder.join(name);
+            let length = fs::metadata(&path).map(|metadata| metadata.len());
+            match length {
+                Ok(got) if got != wanted => return Err(StateError::Cut { path, got, wanted }),
+                Ok(_) => {}
+                Err(source) => return Err(StateError::Unreadable { path, source }),
+            }
+        }
+        Ok(Self { folder: folder.into(), note })
+    }
+
+    /// What the guest holds where it was restored and not booted.
+    pub fn nonce(&self) -> &str {
+        &self.note.nonce
+    }
+
+    pub(super) fn memory(&self) -> PathBuf {
+        self.folder.join(MEMORY)
+    }
+
+    /// What the guest had said on its console until then.
+    pub(super) fn console(&self) -> Result<File, StateError> {
+        let path = self.folder.join(CONSOLE_LOG);
+        File::open(&path).map_err(|source| StateError::Unreadable { path, source })
+    }
+}
+
+impl MachineSpec {
+    /// What two machines have in common that may start from one state: kernel and initramfs by their content
+    /// (`kernel_sha256`, `initrd_sha256`), QEMU by its file, its command line, the kernel's, and what was done in the
+    /// guest before (`preparation`).
+    pub fn state_key(&self, kernel_sha256: &str, initrd_sha256: &str, preparation: &str) -> String {
+        let spec = Self { kernel: kernel_sha256.into(), initrd: initrd_sha256.into(), ..self.clone() };
+        let argv = spec.argv(Memory::Restored(Path::new(MEMORY)));
+        let qemu = qemu_file(self.arch.row().qemu);
+        let parts =
+            argv.iter().map(|word| word.as_encoded_bytes()).chain([qemu.as_bytes(), preparation.as_bytes()]);
+        format!("{}-{}", self.arch, cache::key(parts))
+    }
+}
+
+/// QEMU's file: where it lies, how long it is and when it was written. Asking it for its version would take longer
+/// than restoring a state.
+fn qemu_file(program: &str) -> String {
+    let Some(path) = find_tool(program) else { return String::new() };
+    let metadata =
+        fs::metadata(&path).map(|file| format!("{} {}.{}", file.len(), file.mtime(), file.mtime_nsec()));
+    format!("{} {}", path.display(), metadata.unwrap_or_default())
+}
+
+impl Machine {
+    /// Saves the state of a machine that was booted with [`Machine::boot_to_keep`] into `folder`, an empty one, and
+    /// lets the guest go on. `nonce` is what the guest holds since it is so far.
+    ///
+    /// # Errors
+    /// [`MachineError`]. The guest may stand still then.
+    pub fn save(
+        &self,
+        memory: &Path,
+        nonce: &str,
+        run_folder: &Path,
+        folder: &Path,
+    ) -> Result<(), MachineError> {
+        let deadline = Deadline::new("QEMU to save its state", LIMIT);
+        let devices = folder.join(DEVICES);
+        let write = |path: &Path| {
+            let path = path.to_owned();
+            move |source| MachineError::Save { path, source }
+        };
+        self.link(&devices)?;
+        self.monitor.execute("stop", json!({}), &deadline)?;
+        self.leave_memory_alone(&deadline)?;
+        self.monitor.execute("migrate", json!({ "uri": format!("exec:exec cat >{LINK}") }), &deadline)?;
+        self.await_migration(&deadline)?;
+        let kept = folder.join(MEMORY);
+        copy_with_holes(memory, &kept).map_err(write(&kept))?;
+        let (console, log) = (folder.join(CONSOLE_LOG), run_folder.join(CONSOLE_LOG));
+        fs::copy(&log, &console).map_err(write(&console))?;
+        self.await_end_of_migration(&deadline)?;
+        self.monitor.execute("cont", json!({}), &deadline)?;
+        let length = |path: &Path| fs::metadata(path).map(|file| file.len()).map_err(write(path));
+        let note = Note {
+            qemu: self.version.clone(),
+            nonce: nonce.into(),
+            memory: length(&kept)?,
+            devices: length(&devices)?,
+        };
+        let path = folder.join(NOTE);
+        let text = serde_json::to_vec(&note).map_err(io::Error::from);
+        text.and_then(|text| fs::write(&path, text)).map_err(write(&path))
+    }
+
+    /// The monitor's part of a restore: the guest runs when this returns.
+    pub(super) fn take_over(&self, state: &SavedState) -> Result<(), MachineError> {
+        if state.note.qemu != self.version {
+            let (saved, running) = (state.note.qemu.clone(), self.version.clone());
+            return Err(StateError::OtherQemu { saved, running }.into());
+        }
+        let deadline = Deadline::new("QEMU to restore a state", LIMIT);
+        self.link(&state.folder.join(DEVICES))?;
+        self.leave_memory_alone(&deadline)?;
+        let from = json!({ "uri": format!("exec:exec cat {LINK}") });
+        self.monitor.execute("migrate-incoming", from, &deadline)?;
+        self.await_migration(&deadline)?;
+        let row = self.qemu.arch.row();
+        timer::arm(&self.folder.path().join(GDB), row.big_endian).map_err(MachineError::Timer)
+    }
+
+    fn link(&self, devices: &Path) -> Result<(), MachineError> {
+        let devices = std::path::absolute(devices).map_err(MachineError::Folder)?;
+        symlink(devices, self.folder.path().join(LINK)).map_err(MachineError::Folder)
+    }
+
+    fn leave_memory_alone(&self, deadline: &Deadline) -> Result<(), MachineError> {
+        let capability = |name: &str| json!({ "capability": name, "state": true });
+        let capabilities = [capability("x-ignore-shared"), capability("events")];
+        let arguments = json!({ "capabilities": capabilities });
+        self.monitor.execute("migrate-set-capabilities", arguments, deadline)?;
+        Ok(())
+    }
+
+    /// QEMU says that a migration is completed a moment before the machine can go on.
+    fn await_end_of_migration(&self, deadline: &Deadline) -> Result<(), MachineError> {
+        deadline.poll(|slice| {
+            let status = self.monitor.execute("query-status", json!({}), deadline)?;
+            if status["status"] != "finish-migrate" {
+                return Ok(Turn::Done(()));
+            }
+            self.vitals().wait(slice.min(Duration::from_millis(1)));
+            Ok(Turn::NotYet(None))
+        })
+    }
+
+    fn await_migration(&self, deadline: &Deadline) -> Result<(), MachineError> {
+        deadline.poll(|slice| match self.migrations.recv_timeout(slice).as_deref() {
+            Ok("completed") => Ok(Turn::Done(())),
+            Ok("failed" | "cancelled") => Err(MachineError::Migration),
+            Ok(status) => Ok(Turn::NotYet(Some(format!("QEMU says \"{status}\"")))),
+            // A QEMU that cannot read a state ends.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                self.vitals().check()?;
+                self.vitals().wait(slice.min(Duration::from_millis(1)));
+                Ok(Turn::NotYet(None))
+            }
+        })
+    }
+}
+
+/// Copies a file and leaves out what was never written to it: of a guest's memory that is the larger part.
+fn copy_with_holes(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut from, mut to) = (File::open(from)?, File::create_new(to)?);
+    let length = from.metadata()?.len();
+    to.set_len(length)?;
+    let mut at = 0;
+    while at < length {
+        let start = match rustix::fs::seek(&from, rustix::fs::SeekFrom::Data(at)) {
+            Ok(start) => start,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        at = rustix::fs::seek(&from, rustix::fs::SeekFrom::Hole(start))?;
+        from.seek(SeekFrom::Start(start))?;
+        to.seek(SeekFrom::Start(start))?;
+        io::copy(&mut (&mut from).take(at - start), &mut to)?;
+    }
+    to.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kshot_stack::arch::Arch;
+
+    fn spec() -> MachineSpec {
+        MachineSpec {
+            arch: Arch::Mips64,
+            kernel: "/a/vmlinux".into(),
+            initrd: "/a/initramfs".into(),
+            cmdline: vec!["ftrace=function".into()],
+            memory_mib: 256,
+            steady: false,
+        }
+    }
+
+    #[test]
+    fn machines_share_a_state_by_content_and_not_by_path() {
+        let key = |spec: &MachineSpec, kernel: &str| spec.state_key(kernel, "initrd", "");
+        let moved = MachineSpec { kernel: "/b/vmlinux".into(), ..spec() };
+        assert_eq!(key(&spec(), "1"), key(&moved, "1"));
+        assert_ne!(key(&spec(), "1"), key(&spec(), "2"));
+        assert_ne!(spec().state_key("1", "a", ""), spec().state_key("1", "b", ""));
+        assert_ne!(spec().state_key("1", "a", ""), spec().state_key("1", "a", "perf record"));
+        for other in [
+            MachineSpec { cmdline: vec!["ftrace=nop".into()], ..spec() },
+            MachineSpec { memory_mib: 512, ..spec() },
+            MachineSpec { steady: true, ..spec() },
+            MachineSpec { arch: Arch::Mips64el, ..spec() },
+        ] {
+            assert_ne!(key(&spec(), "1"), key(&other, "1"));
+        }
+    }
+
+    #[test]
+    fn holes_stay_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let mut file = File::create(&from).unwrap();
+        file.set_len(64 << 20).unwrap();
+        file.seek(SeekFrom::Start(32 << 20)).unwrap();
+        file.write_all(b"text").unwrap();
+        copy_with_holes(&from, &to).unwrap();
+        assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
+        assert!(fs::metadata(&to).unwrap().blocks() * 512 < 1 << 20);
+    }
+
+    #[test]
+    fn a_state_that_was_cut_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = Note { qemu: "7".into(), nonce: "n".into(), memory: 5, devices: 3 };
+        fs::write(folder.path().join(NOTE), serde_json::to_vec(&note).unwrap()).unwrap();
+        fs::write(folder.path().join(MEMORY), "12345").unwrap();
+        assert!(matches!(SavedState::open(folder.path()), Err(StateError::Unreadable { .. })));
+        fs::write(folder.path().join(DEVICES), "12").unwrap();
+        let error = SavedState::open(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("devices has 2 bytes, not 3"), "{error}");
+        fs::write(folder.path().join(DEVICES), "123").unwrap();
+        assert_eq!(SavedState::open(folder.path()).unwrap().nonce(), "n");
+    }
+}

@@ -1,0 +1,265 @@
+//! What a machine is made of, and QEMU's exact command line for it. Pure.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use kshot_stack::arch::Arch;
+
+/// The monitor's socket, relative to the private folder that QEMU runs in: a full path might be longer than
+/// the 108 bytes of `sun_path`.
+pub(super) const MONITOR: &str = "qmp.sock";
+
+/// The socket of the monitor that tells the relay between gdb and QEMU when the guest stops, in the same folder.
+pub(super) const STOPS: &str = "stops.sock";
+
+/// The socket of QEMU's gdb stub, in the same folder.
+pub(super) const GDB: &str = "gdb.sock";
+
+/// The name of the memory's object.
+const MEMORY: &str = "memory";
+
+/// What QEMU adds to the kernel's command line for the initramfs (hw/mips/malta.c): "rd_start=0x" and 16
+/// digits, " rd_size=" and at most 9 digits, and a space.
+const RAMDISK_PARAMETERS: usize = 46;
+
+/// A machine that can be booted. All paths are absolute, because QEMU runs in a folder of its own.
+#[derive(Clone, Debug)]
+pub struct MachineSpec {
+    /// The architecture.
+    pub arch: Arch,
+    /// The kernel, an ELF file.
+    pub kernel: PathBuf,
+    /// The initramfs.
+    pub initrd: PathBuf,
+    /// Kernel parameters beyond those that the machine needs, in order.
+    pub cmdline: Vec<String>,
+    /// Guest memory in MiB.
+    pub memory_mib: u32,
+    /// Whether the guest's clock goes by the instructions that it executes. A gdb that stops it thousands of times
+    /// would else eat up its time: on a busy host each new start costs more than a tick.
+    pub steady: bool,
+}
+
+/// Where a machine's memory lies.
+#[derive(Clone, Copy, Debug)]
+pub enum Memory<'a> {
+    /// In QEMU alone: a machine that boots and is not kept.
+    Own,
+    /// In this file: a machine that boots and whose state can be saved ([`super::Machine::save`]).
+    Kept(&'a Path),
+    /// In this file of a saved state, which stays as it is: what the guest writes is this machine's own.
+    Restored(&'a Path),
+}
+
+impl MachineSpec {
+    /// QEMU's argv, the program first.
+    pub fn argv(&self, memory: Memory<'_>) -> Vec<OsString> {
+        let mut argv = vec![self.arch.row().qemu.into()];
+        argv.extend(self.machine_args(memory));
+        argv.extend(self.boot_args());
+        argv.extend(console_args());
+        argv.extend(monitor_args());
+        argv.extend(gdb_args());
+        argv.extend(self.clock_args());
+        argv.extend(self.network_args());
+        argv.extend(self.randomness_args());
+        if matches!(memory, Memory::Restored(_)) {
+            // Nothing runs until the monitor says where the state is.
+            argv.extend(strings(&["-incoming", "defer"]));
+        }
+        argv
+    }
+
+    /// The kernel's command line, without what QEMU adds for the initramfs.
+    pub fn kernel_cmdline(&self) -> String {
+        // oops=panic: after an oops a task is gone with all its locks, and whoever needs one of them hangs.
+        // panic=-1: reboot at once after a panic, which `-no-reboot` turns into QEMU's end.
+        // nokaslr: addresses are those of vmlinux, which symbols go by; and a relocated MIPS kernel cannot
+        // handle a fault on user memory in 6.12, which perf's copies of user stacks run into.
+        let console = format!("console={}", self.arch.row().console);
+        // use_softirq: MIPS handles a kprobe with interrupts on, and a softirq of RCU that reaps a task there
+        // (kprobe_flush_task) forgets the running kprobe, so that the break after its single step is an oops.
+        // In RCU's own thread it cannot come in between. Kernels without SMP have no such thread.
+        let own = [console.as_str(), "oops=panic", "panic=-1", "nokaslr", "rcutree.use_softirq=0"];
+        own.into_iter().chain(self.cmdline.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// How many bytes [`Self::kernel_cmdline`] may have before the machine's firmware cuts it in silence.
+    pub fn cmdline_limit(&self) -> usize {
+        self.arch.row().cmdline_bytes - RAMDISK_PARAMETERS
+    }
+
+    fn machine_args(&self, memory: Memory<'_>) -> Vec<OsString> {
+        let row = self.arch.row();
+        let mut args = strings(&[
+            // Neither the host's configuration files nor default devices: the same machine everywhere.
+            "-no-user-config",
+            "-nodefaults",
+            "-machine",
+            &match memory {
+                Memory::Own => row.machine.to_owned(),
+                Memory::Kept(_) | Memory::Restored(_) => format!("{},memory-backend={MEMORY}", row.machine),
+            },
+            // Without it malta takes a 32-bit CPU, on which a 64-bit kernel hangs without a word.
+            "-cpu",
+            row.cpu,
+            "-m",
+            &self.memory_mib.to_string(),
+            "-display",
+            "none",
+            // Without it malta wants the ROM of a cirrus card.
+            "-vga",
+            "none",
+            // A guest that resets itself has ended.
+            "-no-reboot",
+        ]);
+        match memory {
+            Memory::Own => {}
+            Memory::Kept(file) => args.extend(self.memory_args(file, "on")),
+            // Private: the pages that the guest writes are copied, those that it reads are everybody's.
+            Memory::Restored(file) => args.extend(self.memory_args(file, "off")),
+        }
+        args
+    }
+
+    fn memory_args(&self, file: &Path, share: &str) -> [OsString; 2] {
+        let mut object: OsString =
+            format!("memory-backend-file,id={MEMORY},size={}M,share={share},mem-path=", self.memory_mib)
+                .into();
+        // In QEMU's options a comma within a value is written twice.
+        object.push(file.to_string_lossy().replace(',', ",,"));
+        ["-object".into(), object]
+    }
+
+    fn boot_args(&self) -> Vec<OsString> {
+        vec![
+            "-kernel".into(),
+            self.kernel.clone().into(),
+            "-initrd".into(),
+            self.initrd.clone().into(),
+            "-append".into(),
+            self.kernel_cmdline().into(),
+        ]
+    }
+
+    /// 16 ns an instruction. The kernel measures its CPU against the RTC, so that has to keep the same time.
+    fn clock_args(&self) -> Vec<OsString> {
+        if self.steady { strings(&["-icount", "shift=4", "-rtc", "clock=vm"]) } else { Vec::new() }
+    }
+
+    fn network_args(&self) -> Vec<OsString> {
+        let model = self.arch.row().nic;
+        strings(&[
+            // restrict: the guest reaches nothing. Port 0: the host's kernel picks a free one, and QMP says
+            // which, so nobody can take it in between. Loopback: nobody else reaches the guest.
+            // -nic rather than -device: the board knows the slot whose interrupt line works.
+            "-nic",
+            &format!("user,model={model},restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
+            // Without it the card wants an iPXE ROM, which Debian has in a package of its own.
+            "-global",
+            &format!("{model}.romfile="),
+        ])
+    }
+
+    fn randomness_args(&self) -> Vec<OsString> {
+        // The SSH server waits for the kernel's randomness, which this guest has no other source of.
+        strings(&["-device", self.arch.row().rng])
+    }
+}
+
+/// The serial console goes to QEMU's standard output, which is a pipe of ours.
+fn console_args() -> Vec<OsString> {
+    // signal=off: a byte of the guest must not become a signal for QEMU.
+    strings(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
+}
+
+fn monitor_args() -> Vec<OsString> {
+    // QEMU connects to us: if we are gone before setpriv(1) has tied its life to ours, nobody listens, and it
+    // gives up by itself. That closes the one gap of PR_SET_PDEATHSIG.
+    strings(&["-qmp", &format!("unix:{MONITOR},server=off")])
+}
+
+/// Unix sockets, because a port could be anybody's. The guest does not wait for gdb, and nobody need come.
+fn gdb_args() -> Vec<OsString> {
+    let socket = |name| format!("unix:{name},server=on,wait=off");
+    strings(&["-gdb", &socket(GDB), "-qmp", &socket(STOPS)])
+}
+
+fn strings(args: &[&str]) -> Vec<OsString> {
+    args.iter().map(OsString::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(arch: Arch) -> MachineSpec {
+        MachineSpec {
+            arch,
+            kernel: "/cache/kernels/a b,c/vmlinux".into(),
+            initrd: "/cache/initramfs/1/initramfs".into(),
+            cmdline: vec!["ftrace=function".into(), "ftrace_filter=register_netdevice".into()],
+            memory_mib: 256,
+            steady: false,
+        }
+    }
+
+    fn shown(arch: Arch) -> String {
+        let argv = spec(arch).argv(Memory::Own);
+        let words: Vec<_> = argv.iter().map(|word| word.to_str().unwrap()).collect();
+        words.join(" ").replace(" -", " \\\n  -")
+    }
+
+    #[test]
+    fn argv_of_mips64_is_exactly_this() {
+        insta::assert_snapshot!("argv_mips64", shown(Arch::Mips64));
+    }
+
+    #[test]
+    fn argv_of_mips64el_is_exactly_this() {
+        insta::assert_snapshot!("argv_mips64el", shown(Arch::Mips64el));
+    }
+
+    #[test]
+    fn a_restored_machine_differs_in_whose_its_memory_is() {
+        let words = |memory| spec(Arch::Mips64).argv(memory);
+        let file = Path::new("/cache/a,b/memory");
+        let (kept, restored) = (words(Memory::Kept(file)), words(Memory::Restored(file)));
+        let other: Vec<_> = restored.iter().filter(|word| !kept.contains(word)).collect();
+        assert_eq!(
+            other,
+            [
+                "memory-backend-file,id=memory,size=256M,share=off,mem-path=/cache/a,,b/memory",
+                "-incoming",
+                "defer"
+            ]
+        );
+        let own = words(Memory::Own);
+        let other: Vec<_> = kept.iter().filter(|word| !own.contains(word)).collect();
+        assert_eq!(
+            other,
+            [
+                "malta,memory-backend=memory",
+                "-object",
+                "memory-backend-file,id=memory,size=256M,share=on,mem-path=/cache/a,,b/memory"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_steady_clock_and_the_rtc_that_it_is_measured_against_go_together() {
+        let argv = MachineSpec { steady: true, ..spec(Arch::Mips64) }.argv(Memory::Own);
+        let without = spec(Arch::Mips64).argv(Memory::Own);
+        let more: Vec<_> = argv.iter().filter(|word| !without.contains(word)).collect();
+        assert_eq!(more, ["-icount", "shift=4", "-rtc", "clock=vm"]);
+    }
+
+    #[test]
+    fn the_initramfs_parameters_leave_room_for_a_command_line() {
+        let longest = "rd_start=0xffffffff80f00000 rd_size=123456789 ";
+        assert_eq!(longest.len(), RAMDISK_PARAMETERS);
+        for arch in Arch::all() {
+            assert_eq!(spec(arch).cmdline_limit(), 255 - 46);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What a probe fails with.
+
+use crate::machine::GdbError;
+use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::text::printable;
+
+/// The exit status of a shell that does not find a command.
+const NOT_FOUND: i32 = 127;
+/// The most of a tool's complaint that goes into a message, in characters.
+const SAID_LIMIT: usize = 600;
+
+/// What arming, stopping or fetching a probe failed with. `E` is the guest's own error.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError<E: std::error::Error + 'static> {
+    /// The guest is lost, or a capture cannot be written.
+    #[error(transparent)]
+    Guest(E),
+    /// gdb, outside of the guest.
+    #[error(transparent)]
+    Gdb(#[from] GdbError),
+    /// There is nothing outside of the guest to record with.
+    #[error("probe {probe}: there is no DWARF of this kernel to unwind with")]
+    NoDwarf {
+        /// The probe's name.
+        probe: String,
+    },
+    /// A tool of the guest, or its kernel, said no.
+    #[error("probe {probe}: {doing} failed with status {status}: {said}")]
+    Refused {
+        /// The probe's name.
+        probe: String,
+        /// What was tried.
+        doing: String,
+        /// The exit status.
+        status: i32,
+        /// What was said, printable.
+        said: String,
+    },
+}
+
+impl<E: Fault + 'static> Fault for ProbeError<E> {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Guest(error) => error.blame(),
+            Self::Gdb(error) => error.blame(),
+            Self::NoDwarf { .. } => Blame::Infra,
+            Self::Refused { .. } => Blame::Guest,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Guest(error) => error.hint(),
+            Self::Gdb(error) => error.hint(),
+            Self::NoDwarf { .. } => Some("use a kernel that is built here".into()),
+            Self::Refused { status: NOT_FOUND, .. } => {
+                Some("the guest's image lacks the command: provision the kernel again".into())
+            }
+            Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// A tool's complaint on one line.
+pub(super) fn said(text: &[u8]) -> String {
+    let lines = text.split(|byte| *byte == b'\n').map(|line| printable(line).trim().to_owned());
+    let joined = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    match joined.char_indices().nth(SAID_LIMIT) {
+        _ if joined.is_empty() => "nothing".to_owned(),
+        Some((end, _)) => format!("{} ...", &joined[..end]),
+        None => joined,
+    }
+}

@@ -1,0 +1,64 @@
+//! A kprobe event with a stack (Documentation/trace/kprobetrace.rst, Documentation/trace/events.rst). Its records
+//! go to the top ring buffer, which is read as ftrace's are.
+
+use super::ftrace::{Ftrace, TRACEFS};
+use super::spec::{KprobeEvent, Stacktrace};
+use super::{Asker, COMMAND_LIMIT, Home, ProbeError};
+use crate::session::Guest;
+use kshot_stack::text::quote;
+
+/// A kprobe event that records.
+#[derive(Debug)]
+pub(super) struct Kprobe {
+    event: KprobeEvent,
+    stacktrace: Stacktrace,
+    buffer: Ftrace,
+}
+
+impl Kprobe {
+    pub(super) fn start<G: Guest>(
+        asker: &mut Asker<'_, G>,
+        event: &KprobeEvent,
+        stacktrace: Stacktrace,
+    ) -> Result<Self, ProbeError<G::Error>> {
+        let kprobe = Self { event: event.clone(), stacktrace, buffer: Ftrace::of(None) };
+        let (make, stack) = match stacktrace {
+            Stacktrace::Trigger => ("echo stacktrace > $event/trigger", "a `stacktrace` trigger"),
+            Stacktrace::Option => ("echo 1 > options/stacktrace", "`options/stacktrace`"),
+        };
+        let script = format!(
+            "cd {TRACEFS} && echo {definition} >> kprobe_events || exit
+             event={folder}
+             {make} && echo 1 > $event/enable",
+            definition = quote(&event.definition),
+            folder = quote(&kprobe.folder()),
+        );
+        asker.ask(&format!("arming `{}` with {stack}", event.definition), &script, COMMAND_LIMIT)?;
+        Ok(kprobe)
+    }
+
+    pub(super) fn stop<G: Guest>(&self, asker: &mut Asker<'_, G>) -> Result<(), ProbeError<G::Error>> {
+        self.buffer.stop(asker)
+    }
+
+    pub(super) fn fetch<G: Guest>(&self, home: &mut Home<'_, G>) -> Result<(), ProbeError<G::Error>> {
+        self.buffer.fetch(home)?;
+        // Only now: the kernel cannot print the records of an event that is gone.
+        let undo = match self.stacktrace {
+            Stacktrace::Trigger => "echo '!stacktrace' > $event/trigger",
+            Stacktrace::Option => "echo 0 > options/stacktrace",
+        };
+        let script = format!(
+            "cd {TRACEFS} || exit
+             event={folder}
+             echo 0 > $event/enable && {undo} && echo {removal} >> kprobe_events",
+            folder = quote(&self.folder()),
+            removal = quote(&format!("-:{}/{}", self.event.group, self.event.name)),
+        );
+        home.asker.ask("removing the kprobe", &script, COMMAND_LIMIT).map(drop)
+    }
+
+    fn folder(&self) -> String {
+        format!("events/{}/{}", self.event.group, self.event.name)
+    }
+}

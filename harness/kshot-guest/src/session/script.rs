@@ -1,0 +1,231 @@
+//! How a script goes to the guest's shell and how its end comes back. Pure.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use kshot_stack::text::{printable, quote};
+
+/// A word that no output holds by chance.
+#[derive(Clone, Debug)]
+pub(super) struct Nonce(String);
+
+/// Finds the end mark, `\0kshot-<nonce> <status>\n`, in a stream. SSH's own exit status cannot be told from
+/// that of a channel that was cut, so the guest's shell writes one behind the output.
+#[derive(Debug)]
+pub(super) struct Tail {
+    mark: Vec<u8>,
+    /// Bytes that may be the beginning of the mark.
+    held: Vec<u8>,
+}
+
+/// What a piece of the stream brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Split {
+    /// Output.
+    pub(super) bytes: Vec<u8>,
+    /// The exit status, once the mark has come; nothing that follows counts.
+    pub(super) status: Option<i32>,
+}
+
+impl Nonce {
+    pub(super) fn new() -> Self {
+        // RandomState is seeded by the kernel's randomness.
+        let word = || RandomState::new().build_hasher().finish();
+        Self(format!("{:016x}{:016x}", word(), word()))
+    }
+}
+
+impl Tail {
+    pub(super) fn new(nonce: &Nonce) -> Self {
+        Self { mark: format!("\0kshot-{} ", nonce.0).into_bytes(), held: Vec::new() }
+    }
+
+    pub(super) fn feed(&mut self, piece: &[u8]) -> Split {
+        let mut bytes = std::mem::take(&mut self.held);
+        bytes.extend_from_slice(piece);
+        let found = bytes.windows(self.mark.len()).position(|window| window == self.mark);
+        let Some(at) = found else {
+            let begun = (1..self.mark.len()).rev().find(|length| bytes.ends_with(&self.mark[..*length]));
+            self.held = bytes.split_off(bytes.len() - begun.unwrap_or(0));
+            return Split { bytes, status: None };
+        };
+        let digits = &bytes[at + self.mark.len()..];
+        let status = digits.iter().position(|byte| *byte == b'\n').map(|end| &digits[..end]);
+        match status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()) {
+            Some(status) => {
+                bytes.truncate(at);
+                Split { bytes, status: Some(status) }
+            }
+            None => {
+                self.held = bytes.split_off(at);
+                Split { bytes, status: None }
+            }
+        }
+    }
+}
+
+/// The command that reads a script from standard input and runs it, both outputs merged. Not the script
+/// itself, because dropbear takes no longer command than 9,000 bytes.
+pub(super) fn command(nonce: &Nonce) -> String {
+    format!("exec 2>&1; sh -c \"$(cat)\" </dev/null; printf '\\0kshot-{} %d\\n' $?", nonce.0)
+}
+
+/// The command that reads lines from standard input and runs them: see [`line`].
+pub(super) const SHELL: &str = "exec sh 2>&1";
+
+/// The line for [`SHELL`] that runs a script, both outputs merged.
+pub(super) fn line(nonce: &Nonce, script: &str) -> String {
+    format!("sh -c {} </dev/null; printf '\\0kshot-{} %d\\n' $?\n", quote(script), nonce.0)
+}
+
+/// Whether a script is no line for [`SHELL`]: it may leave something in the background that still writes to its output
+/// (a program that goes there by itself lets go of its output, as daemon(3) does), or no shell reads it as it is.
+pub(super) fn wants_a_channel(script: &str) -> bool {
+    script.contains(['&', '\0'])
+}
+
+/// The script that writes a file's length, a newline and the file to standard output; if it cannot, the reason alone.
+pub(super) fn copy(path: &str) -> String {
+    let path = quote(path);
+    format!("stat -c %s -- {path} || exit; cat -- {path}")
+}
+
+/// Takes the first line, that of the length, off what [`copy`] writes. Of a line that is longer than any length or
+/// reason only the beginning is kept.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    line: Vec<u8>,
+    whole: bool,
+}
+
+impl Head {
+    /// What of a piece is the file's.
+    pub(super) fn feed<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+        const LONGEST: usize = 4096;
+        if self.whole {
+            return piece;
+        }
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        self.whole = end.is_some();
+        let (line, rest) = piece.split_at(end.map_or(piece.len(), |end| end + 1));
+        self.line.extend_from_slice(&line[..line.len().min(LONGEST - self.line.len())]);
+        rest
+    }
+
+    /// The length that the guest told of.
+    pub(super) fn length(&self) -> Option<u64> {
+        std::str::from_utf8(&self.line).ok()?.strip_suffix('\n')?.parse().ok()
+    }
+
+    /// The line, whatever it is.
+    pub(super) fn line(&self) -> &[u8] {
+        &self.line
+    }
+}
+
+/// The first line of a text, printable and not longer than a line of a message may be.
+pub(super) fn brief(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let text = text.trim();
+    let first = printable(text.lines().next().unwrap_or_default().as_bytes());
+    let mut shown: String = first.chars().take(LONGEST).collect();
+    if shown.len() < first.len() || text.lines().nth(1).is_some() {
+        shown.push_str(" ...");
+    }
+    shown
+}
+
+/// The last line of an output that says something, as [`brief`] shows it.
+pub(super) fn last_line(output: &[u8]) -> String {
+    let line = output.split(|byte| *byte == b'\n').rfind(|line| !line.trim_ascii().is_empty());
+    brief(&printable(line.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn whole(pieces: &[&[u8]], nonce: &Nonce) -> Split {
+        let mut tail = Tail::new(nonce);
+        let mut all = Split { bytes: Vec::new(), status: None };
+        for piece in pieces {
+            let Split { bytes, status } = tail.feed(piece);
+            all.bytes.extend(bytes);
+            all.status = all.status.or(status);
+        }
+        all
+    }
+
+    #[test]
+    fn output_without_a_final_newline_keeps_its_last_byte() {
+        let nonce = Nonce("n".into());
+        assert_eq!(whole(&[b"a\nb\0kshot-n 3\n"], &nonce), Split { bytes: b"a\nb".into(), status: Some(3) });
+        assert_eq!(whole(&[b"\0kshot-n 0\n"], &nonce), Split { bytes: b"".into(), status: Some(0) });
+    }
+
+    #[test]
+    fn a_mark_of_another_command_is_output() {
+        let nonce = Nonce("n".into());
+        let other = b"\0kshot-m 0\n";
+        assert_eq!(whole(&[other, b"\0kshot-n 1\n"], &nonce), Split { bytes: other.into(), status: Some(1) });
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_has_no_status() {
+        assert_eq!(whole(&[b"abc\0kshot-n 12"], &Nonce("n".into())).status, None);
+    }
+
+    #[test]
+    fn a_file_begins_behind_the_line_of_its_length() {
+        let all = |pieces: &[&[u8]]| {
+            let mut head = Head::default();
+            let rest: Vec<u8> = pieces.iter().flat_map(|piece| head.feed(piece).to_vec()).collect();
+            (head.length(), rest)
+        };
+        assert_eq!(all(&[b"1", b"2\nab\n", b"c"]), (Some(12), b"ab\nc".to_vec()));
+        assert_eq!(all(&[b"0\n"]), (Some(0), Vec::new()));
+        assert_eq!(all(&[b"stat: can't stat"]).0, None);
+        assert_eq!(all(&[b"12"]).0, None, "the line has no end");
+        let mut head = Head::default();
+        (0..10).for_each(|_| assert_eq!(head.feed(&[b'1'; 1000]), b""));
+        assert_eq!(head.line().len(), 4096);
+    }
+
+    #[test]
+    fn what_may_go_on_in_the_background_has_a_channel_of_its_own() {
+        assert!(wants_a_channel("sleep 60 &"));
+        assert!(wants_a_channel("echo a\0b"));
+        assert!(!wants_a_channel("/isam/user/eoe_filter -n lo -t tap0 -E"));
+    }
+
+    #[test]
+    fn no_word_for_the_guest_escapes_its_quotes() {
+        assert_eq!(quote("register_netdevice"), "'register_netdevice'");
+        assert_eq!(quote("a'; reboot; '$(b)"), r"'a'\''; reboot; '\''$(b)'");
+    }
+
+    #[test]
+    fn a_long_script_is_named_by_its_beginning() {
+        assert_eq!(brief("echo a"), "echo a");
+        assert_eq!(brief("echo a\necho b"), "echo a ...");
+        assert_eq!(brief(&"x".repeat(500)).len(), 84);
+    }
+
+    proptest! {
+        #[test]
+        fn the_mark_is_found_wherever_the_stream_is_cut(
+            output in proptest::collection::vec(any::<u8>(), 0..200), status in 0..256_i32, cut in 1..40_usize,
+        ) {
+            let nonce = Nonce::new();
+            let stream = [&output[..], format!("\0kshot-{} {status}\n", nonce.0).as_bytes()].concat();
+            let pieces: Vec<_> = stream.chunks(cut).collect();
+            prop_assert_eq!(whole(&pieces, &nonce), Split { bytes: output, status: Some(status) });
+        }
+
+        #[test]
+        fn quoting_is_undone_by_a_shell(text in "[ -~\n]{0,40}") {
+            let quoted = quote(&text);
+            prop_assert_eq!(quoted.replace(r"'\''", "\u{1}").replace('\'', "").replace('\u{1}', "'"), text);
+        }
+    }
+}

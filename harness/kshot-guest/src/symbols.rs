@@ -1,0 +1,438 @@
+//! Addresses to functions, files, lines and inlines, out of the DWARF of a kernel and its modules, printed as the
+//! kernel's `scripts/decode_stacktrace.sh` and `scripts/faddr2line` print them.
+
+mod bases;
+mod dwarf;
+mod unwind;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use addr2line::Context;
+use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
+
+use crate::kernel::{Loaded, Module};
+use bases::Bases;
+use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::results::Recorded;
+use kshot_stack::stack::{Frame, Stack, in_kernel};
+pub use unwind::Unwinder;
+
+/// Start, size and name.
+type Function = (u64, u64, String);
+
+/// A function whose file every kernel has at the same place of its tree: `init/main.c`.
+const LANDMARK: &str = "start_kernel";
+
+/// The symbols of one kernel and its modules.
+pub struct Symbols {
+    parts: Vec<Part>,
+    /// The source tree as the compiler saw it, with a final slash.
+    tree: String,
+}
+
+/// What one file holds.
+struct Part {
+    /// The module that it is.
+    module: Option<String>,
+    context: Context<dwarf::Reader>,
+    /// By start.
+    functions: Vec<Function>,
+}
+
+/// Where an address is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The function that the symbol table has there.
+    pub function: String,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The module that it is in.
+    pub module: Option<String>,
+    /// What DWARF says: the innermost inlined function first, the function itself last.
+    pub lines: Vec<Line>,
+}
+
+/// A line of the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The function as DWARF names it.
+    pub function: String,
+    /// The file, from the top of the source tree.
+    pub file: String,
+    /// Its line, 0 where the compiler gives none.
+    pub line: u32,
+}
+
+/// Why there are no symbols.
+#[derive(Debug, thiserror::Error)]
+pub enum SymbolsError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is no ELF file.
+    #[error("{} is no ELF file", path.display())]
+    Elf {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: object::Error,
+    },
+    /// Its DWARF is broken.
+    #[error("the DWARF of {} cannot be read", path.display())]
+    Dwarf {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: gimli::Error,
+    },
+    /// The DWARF of a module cannot be linked.
+    #[error("the DWARF of {} has a relocation that kshot does not know: {relocation}", path.display())]
+    Relocation {
+        /// The file.
+        path: PathBuf,
+        /// The relocation.
+        relocation: String,
+    },
+}
+
+impl SymbolsError {
+    fn elf(path: &Path) -> impl Fn(object::Error) -> Self + Copy {
+        move |source| Self::Elf { path: path.into(), source }
+    }
+
+    fn of(path: &Path) -> impl Fn(dwarf::Fault) -> Self + Copy {
+        move |fault| match fault {
+            dwarf::Fault::Elf(source) => Self::elf(path)(source),
+            dwarf::Fault::Dwarf(source) => Self::Dwarf { path: path.into(), source },
+            dwarf::Fault::Relocation(relocation) => Self::Relocation { path: path.into(), relocation },
+        }
+    }
+}
+
+impl Fault for SymbolsError {
+    fn blame(&self) -> Blame {
+        Blame::Infra
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("provision the kernel again".into())
+    }
+}
+
+impl std::fmt::Debug for Symbols {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Symbols").field("files", &self.parts.len()).field("tree", &self.tree).finish()
+    }
+}
+
+impl Symbols {
+    /// Reads what the decoding of these addresses needs: all functions, and the DWARF of the compilation units that
+    /// hold them. The whole of it is some hundred megabytes.
+    ///
+    /// # Errors
+    /// See [`SymbolsError`].
+    pub fn read(loaded: &Loaded, addresses: impl IntoIterator<Item = u64>) -> Result<Self, SymbolsError> {
+        // A return address may be the first of another unit than its call's.
+        let wanted: Vec<u64> = addresses.into_iter().flat_map(|at| [at, at.wrapping_sub(1)]).collect();
+        let mut parts = vec![Part::of_kernel(&loaded.vmlinux, wanted.clone())?];
+        for module in &loaded.modules {
+            parts.extend(Part::of_module(module, &wanted)?);
+        }
+        let mut symbols = Self { parts, tree: String::new() };
+        symbols.tree = symbols.tree().unwrap_or_default();
+        Ok(symbols)
+    }
+
+    /// The symbols that [`Self::decode`] needs.
+    ///
+    /// # Errors
+    /// See [`SymbolsError`].
+    pub fn of_recorded(loaded: &Loaded, recorded: &[Recorded]) -> Result<Self, SymbolsError> {
+        let stacks = recorded.iter().flat_map(|probe| &probe.parsed.stacks);
+        Self::read(loaded, stacks.flat_map(|(stack, _)| &stack.frames).filter_map(|frame| frame.address))
+    }
+
+    /// Where an address of a stack is; `None` outside of the functions that are known. Of a return address the
+    /// line is that of the call before it.
+    pub fn place(&self, address: u64, returns: bool) -> Option<Place> {
+        let found = self.parts.iter().find_map(|part| Some((part, function_at(&part.functions, address)?)));
+        let (part, (start, size, name)) = found?;
+        let lines = self.lines(part, if returns { address.wrapping_sub(1) } else { address });
+        let (function, module) = (name.clone(), part.module.clone());
+        Some(Place { function, offset: address - start, size: *size, module, lines })
+    }
+
+    /// Each kind of stack of each probe, its frames decoded.
+    pub fn decode(&self, recorded: &[Recorded]) -> String {
+        let mut text = String::new();
+        for probe in recorded {
+            for (stack, number) in &probe.parsed.stacks {
+                let Stack { task, event, .. } = stack;
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "{}: {number} x {task}, {event}", probe.name);
+                for (depth, frame) in physical(stack) {
+                    let place = frame.address.and_then(|address| self.place(address, depth > 0));
+                    let _ = match (place, frame.address) {
+                        (Some(place), _) => writeln!(text, "  {}", place.decoded()),
+                        (None, Some(address)) if !in_kernel(address) => writeln!(text, "  {address:#x}"),
+                        (None, _) => writeln!(text, "  {}", frame.name()),
+                    };
+                }
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    /// Each place of those stacks once, with what was inlined there.
+    pub fn list(&self, recorded: &[Recorded]) -> String {
+        let (mut seen, mut text) = (HashSet::new(), String::new());
+        for (stack, _) in recorded.iter().flat_map(|probe| &probe.parsed.stacks) {
+            for (depth, frame) in physical(stack) {
+                let Some(address) = frame.address.filter(|address| seen.insert((*address, depth > 0))) else {
+                    continue;
+                };
+                if let Some(place) = self.place(address, depth > 0).filter(|place| !place.lines.is_empty()) {
+                    // Writing to a string cannot fail.
+                    let _ = writeln!(text, "{}", place.listed());
+                }
+            }
+        }
+        text
+    }
+
+    fn lines(&self, part: &Part, address: u64) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let Ok(mut frames) = part.context.find_frames(address).skip_all_loads() else { return lines };
+        while let Ok(Some(frame)) = frames.next() {
+            let name =
+                frame.function.as_ref().and_then(|function| function.raw_name().ok().map(Cow::into_owned));
+            let (file, line) = frame.location.map_or((None, None), |location| (location.file, location.line));
+            let Some(file) = file else { continue };
+            let file = in_tree(&plain(file), &self.tree).to_owned();
+            lines.push(Line { function: name.unwrap_or_default(), file, line: line.unwrap_or(0) });
+        }
+        lines
+    }
+
+    /// As faddr2line finds it: `start_kernel` is in `init/main.c`.
+    fn tree(&self) -> Option<String> {
+        let kernel = self.parts.first()?;
+        let line = self.lines(kernel, start_of(&kernel.functions, LANDMARK)?).pop()?;
+        line.file.strip_suffix("init/main.c").map(ToOwned::to_owned)
+    }
+}
+
+impl Part {
+    fn of_kernel(path: &Path, mut addresses: Vec<u64>) -> Result<Self, SymbolsError> {
+        let cache = open(path)?;
+        let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
+        let bases = Bases::linked();
+        let functions = functions(&file, &bases);
+        addresses.extend(start_of(&functions, LANDMARK));
+        let context = dwarf::of(&file, &cache, &bases, &addresses).map_err(SymbolsError::of(path))?;
+        Ok(Self { module: None, context, functions })
+    }
+
+    /// `None` where the module has none of the addresses.
+    fn of_module(module: &Module, addresses: &[u64]) -> Result<Option<Self>, SymbolsError> {
+        let path = &module.path;
+        let cache = open(path)?;
+        let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
+        let bases = Bases::of_module(&file, module);
+        let functions = functions(&file, &bases);
+        if !addresses.iter().any(|address| function_at(&functions, *address).is_some()) {
+            return Ok(None);
+        }
+        let context = dwarf::of(&file, &cache, &bases, addresses).map_err(SymbolsError::of(path))?;
+        Ok(Some(Self { module: Some(module.name.clone()), context, functions }))
+    }
+}
+
+/// A file of which little is read.
+fn open(path: &Path) -> Result<ReadCache<File>, SymbolsError> {
+    let unreadable = |source| SymbolsError::Unreadable { path: path.into(), source };
+    Ok(ReadCache::new(File::open(path).map_err(unreadable)?))
+}
+
+impl Place {
+    /// As decode_stacktrace.sh has it, with offset and size kept, the module at the end:
+    /// `tun_chr_ioctl+0xeec/0x15e4 (drivers/net/tun.c:2865 drivers/net/tun.c:3128 drivers/net/tun.c:3415) tun`.
+    pub fn decoded(&self) -> String {
+        let lines: Vec<_> = self.lines.iter().map(|line| format!("{}:{}", line.file, line.line)).collect();
+        let mut text = self.head();
+        if !lines.is_empty() {
+            text.push_str(&format!(" ({})", lines.join(" ")));
+        }
+        if let Some(module) = &self.module {
+            text.push_str(&format!(" {module}"));
+        }
+        text
+    }
+
+    /// As faddr2line has it:
+    ///
+    /// ```text
+    /// tun_chr_ioctl+0xeec/0x15e4:
+    /// tun_set_iff at drivers/net/tun.c:2865
+    ///  (inlined by) __tun_chr_ioctl at drivers/net/tun.c:3128
+    ///  (inlined by) tun_chr_ioctl at drivers/net/tun.c:3415
+    /// ```
+    pub fn listed(&self) -> String {
+        let mut text = format!("{}:\n", self.head());
+        for (depth, Line { function, file, line }) in self.lines.iter().enumerate() {
+            let by = if depth == 0 { "" } else { " (inlined by) " };
+            text.push_str(&format!("{by}{function} at {file}:{line}\n"));
+        }
+        text
+    }
+
+    fn head(&self) -> String {
+        format!("{}+{:#x}/{:#x}", self.function, self.offset, self.size)
+    }
+}
+
+/// The kernel's physical frames of a stack, each with its depth. What others inlined is told by our own DWARF.
+fn physical(stack: &Stack) -> impl Iterator<Item = (usize, &Frame)> {
+    let frames = stack.frames.iter().map(AsRef::as_ref);
+    frames.filter(|frame: &&Frame| !frame.inlined && !frame.user).enumerate()
+}
+
+/// The function that an address is in, or just behind.
+fn function_at(functions: &[Function], address: u64) -> Option<&Function> {
+    let after = functions.partition_point(|(start, ..)| *start <= address);
+    let found = functions.get(after.checked_sub(1)?)?;
+    (address - found.0 <= found.1).then_some(found)
+}
+
+fn start_of(functions: &[Function], name: &str) -> Option<u64> {
+    functions.iter().find(|(.., known)| known == name).map(|(start, ..)| *start)
+}
+
+/// The functions of the symbol table that are loaded. A label without a size reaches to the next one.
+fn functions<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Bases) -> Vec<Function> {
+    let mut functions = named(file, bases);
+    // Of several names at one place the one with a size, which is the function's.
+    functions.sort_by(|one, other| (one.0, other.1, &one.2).cmp(&(other.0, one.1, &other.2)));
+    functions.dedup_by_key(|(start, ..)| *start);
+    let starts: Vec<u64> = functions.iter().skip(1).map(|(start, ..)| *start).collect();
+    for ((start, size, _), next) in functions.iter_mut().zip(starts) {
+        if *size == 0 {
+            *size = next - *start;
+        }
+    }
+    functions
+}
+
+/// Every name that the symbol table has for code that is loaded, also of several at one place.
+fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Bases) -> Vec<Function> {
+    let text = |symbol: &object::Symbol<'data, '_, R>| {
+        let code = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
+        code.is_some_and(|section| section.kind() == object::SectionKind::Text)
+    };
+    let wanted = |symbol: &object::Symbol<'data, '_, R>| {
+        symbol.kind() == SymbolKind::Text || symbol.kind() == SymbolKind::Label
+    };
+    let symbols = file.symbols().filter(|symbol| wanted(symbol) && text(symbol));
+    let named = symbols.filter_map(|symbol| {
+        let name = symbol.name().ok().filter(|name| !name.is_empty() && !name.starts_with('.'))?;
+        let base = bases.at(symbol.section_index())?;
+        Some((base.wrapping_add(symbol.address()), symbol.size(), name.to_owned()))
+    });
+    named.collect()
+}
+
+/// A path from the top of the tree. The assembler gives it with the folder that the kernel was built in, which
+/// the compiler was told to leave out; where the compiler left out all of it, `arch` is what is known of the tree.
+fn in_tree<'a>(path: &'a str, tree: &str) -> &'a str {
+    if tree.is_empty() {
+        let at = path.find("/arch/").filter(|_| path.starts_with('/') && path.ends_with(".S"));
+        return at.map_or(path, |at| &path[at + 1..]);
+    }
+    let inside = path.strip_prefix(tree).or_else(|| Some(path.split_once(&format!("/{tree}"))?.1));
+    inside.unwrap_or(path)
+}
+
+/// A path without `.` and `..`.
+fn plain(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "." => {}
+            ".." if parts.last().is_some_and(|last| !last.is_empty() && *last != "..") => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        let line =
+            |function: &str, line| Line { function: function.into(), file: "drivers/net/tun.c".into(), line };
+        let lines =
+            vec![line("tun_set_iff", 2865), line("__tun_chr_ioctl", 3128), line("tun_chr_ioctl", 3415)];
+        Place { function: "tun_chr_ioctl".into(), offset: 0xeec, size: 0x15e4, module: None, lines }
+    }
+
+    #[test]
+    fn a_place_reads_as_the_kernels_own_scripts_print_it() {
+        assert_eq!(
+            place().decoded(),
+            "tun_chr_ioctl+0xeec/0x15e4 \
+             (drivers/net/tun.c:2865 drivers/net/tun.c:3128 drivers/net/tun.c:3415)"
+        );
+        assert_eq!(
+            place().listed(),
+            "tun_chr_ioctl+0xeec/0x15e4:\n\
+             tun_set_iff at drivers/net/tun.c:2865\n \
+             (inlined by) __tun_chr_ioctl at drivers/net/tun.c:3128\n \
+             (inlined by) tun_chr_ioctl at drivers/net/tun.c:3415\n"
+        );
+        assert_eq!(Place { lines: vec![], ..place() }.decoded(), "tun_chr_ioctl+0xeec/0x15e4");
+        let module = Place { lines: place().lines.split_off(2), module: Some("tun".into()), ..place() };
+        assert_eq!(module.decoded(), "tun_chr_ioctl+0xeec/0x15e4 (drivers/net/tun.c:3415) tun");
+    }
+
+    #[test]
+    fn paths_lose_their_detours_and_nothing_more() {
+        assert_eq!(plain("/build/obj/../source/net/./core/dev.c"), "/build/source/net/core/dev.c");
+        assert_eq!(plain("../source/dev.c"), "../source/dev.c");
+        assert_eq!(plain("/../a"), "/../a");
+    }
+
+    #[test]
+    fn files_are_named_from_the_top_of_the_tree() {
+        assert_eq!(in_tree("source/net/core/dev.c", "source/"), "net/core/dev.c");
+        assert_eq!(in_tree("/home/u/source/arch/mips/kernel/entry.S", "source/"), "arch/mips/kernel/entry.S");
+        assert_eq!(in_tree("/usr/include/stdio.h", "source/"), "/usr/include/stdio.h");
+        assert_eq!(in_tree("/linux/init/main.c", ""), "/linux/init/main.c");
+        assert_eq!(in_tree("/build/linux/arch/mips/kernel/entry.S", ""), "arch/mips/kernel/entry.S");
+    }
+
+    #[test]
+    fn what_is_no_vmlinux_is_a_fault_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vmlinux.debug");
+        let loaded = Loaded { vmlinux: path.clone(), modules: Vec::new() };
+        assert!(matches!(Symbols::read(&loaded, []), Err(SymbolsError::Unreadable { .. })));
+        std::fs::write(&path, "no ELF").unwrap();
+        let error = Symbols::read(&loaded, []).unwrap_err();
+        assert!(error.to_string().ends_with("vmlinux.debug is no ELF file"), "{error}");
+    }
+}

@@ -1,0 +1,221 @@
+//! From registers and a copy of the stack to the stack's frames, by the call frame information of DWARF
+//! (DWARF 4, section 6.4). No code of the kernel takes part in it, and none of gdb's.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use gimli::{
+    BaseAddresses, CfaRule, CieOrFde, DebugFrame, EndianRcSlice, FrameDescriptionEntry, Register,
+    RegisterRule, RunTimeEndian, SectionId, UnwindContext, UnwindSection,
+};
+
+use super::bases::Bases;
+use super::dwarf::{self, Reader};
+use super::{Function, SymbolsError, function_at, functions, named, open};
+use crate::kernel::{Loaded, Module};
+use kshot_stack::arch::ArchRow;
+use kshot_stack::stack::gdb_raw::Raw;
+use kshot_stack::stack::{DEEPEST_STACK, Frame, in_kernel};
+
+/// DWARF's numbers below this one are general registers, on every architecture of Linux.
+const REGISTERS: usize = 66;
+
+/// The call frame information of one kernel and its modules.
+pub struct Unwinder {
+    /// Of each file.
+    sections: Vec<DebugFrame<Reader>>,
+    /// Of each function, by address: the number of its section, and its rules.
+    rules: Vec<(usize, FrameDescriptionEntry<Reader>)>,
+    /// By start.
+    functions: Vec<Function>,
+    /// Where functions start, by any of their names.
+    starts: HashMap<String, Vec<u64>>,
+    context: RefCell<UnwindContext<usize>>,
+    endian: RunTimeEndian,
+}
+
+/// One physical frame and what it has in its registers.
+#[derive(Clone)]
+struct Place {
+    pc: u64,
+    /// Whether `pc` is where a call returns to, or where the CPU really was.
+    returns: bool,
+    registers: [Option<u64>; REGISTERS],
+}
+
+impl std::fmt::Debug for Unwinder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unwinder").field("functions", &self.functions.len()).finish_non_exhaustive()
+    }
+}
+
+impl Unwinder {
+    /// Reads the symbols and the `.debug_frame` of a kernel and of its modules.
+    ///
+    /// # Errors
+    /// See [`SymbolsError`].
+    pub fn read(loaded: &Loaded) -> Result<Self, SymbolsError> {
+        let mut all = Self {
+            sections: Vec::new(),
+            rules: Vec::new(),
+            functions: Vec::new(),
+            starts: HashMap::new(),
+            context: RefCell::default(),
+            endian: RunTimeEndian::default(),
+        };
+        all.add(&loaded.vmlinux, None)?;
+        for module in &loaded.modules {
+            all.add(&module.path, Some(module))?;
+        }
+        all.rules.sort_by_key(|(_, rules)| rules.initial_address());
+        all.functions.sort_by_key(|(start, ..)| *start);
+        Ok(all)
+    }
+
+    fn add(&mut self, path: &Path, module: Option<&Module>) -> Result<(), SymbolsError> {
+        let cache = open(path)?;
+        let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
+        let bases = module.map_or_else(Bases::linked, |module| Bases::of_module(&file, module));
+        self.endian = dwarf::endian(&file);
+        let section = dwarf::section(&file, &bases, SectionId::DebugFrame).map_err(SymbolsError::of(path))?;
+        let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), self.endian));
+        section.set_address_size(8);
+        let rules = rules(&section).map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
+        self.rules.extend(rules.into_iter().map(|rules| (self.sections.len(), rules)));
+        self.sections.push(section);
+        for (start, _, name) in named(&file, &bases) {
+            self.starts.entry(name).or_default().push(start);
+        }
+        self.functions.extend(functions(&file, &bases));
+        Ok(())
+    }
+
+    /// Whether a frame is in a function of that name, which may be one of several names, or one of several functions.
+    pub fn is_in(&self, frame: &Frame, name: &str) -> bool {
+        let start = frame.address.zip(frame.offset).and_then(|(address, offset)| address.checked_sub(offset));
+        start.is_some_and(|start| self.starts.get(name).is_some_and(|starts| starts.contains(&start)))
+    }
+
+    /// The frames of the function that was traced when the function tracer was at `raw`, as far as they can be told:
+    /// to an entry, or out to user space. None at all where the tracer was not called from its trampoline.
+    pub fn unwind_traced(&self, raw: &Raw, row: &ArchRow) -> Vec<Frame> {
+        let mut registers = [None; REGISTERS];
+        for &(register, value) in &raw.registers {
+            if let Some(known) = registers.get_mut(usize::from(register)) {
+                *known = Some(value);
+            }
+        }
+        let mut place = Place { pc: raw.pc, returns: false, registers };
+        let mut frames = Vec::new();
+        let mut traced = false;
+        for _ in 0..DEEPEST_STACK {
+            let next = if self.in_trampoline(place.pc, row) {
+                frames.clear();
+                traced = true;
+                self.out_of_trampoline(&place, raw, row)
+            } else {
+                let frame = self.frame(place.pc);
+                let end = frame.user || frame.is_one_of(row.entries);
+                frames.push(frame);
+                if end { None } else { self.caller(&place, raw, row) }
+            };
+            match next {
+                Some(caller) => place = caller,
+                None => break,
+            }
+        }
+        if traced { frames } else { Vec::new() }
+    }
+
+    fn in_trampoline(&self, pc: u64, row: &ArchRow) -> bool {
+        function_at(&self.functions, pc)
+            .is_some_and(|(.., name)| row.trampoline.labels.contains(&name.as_str()))
+    }
+
+    fn out_of_trampoline(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
+        let sp = place.register(Register(row.stack_pointer))?;
+        let word = |offset| self.word(raw, sp.wrapping_add(offset));
+        let mut traced = place.clone();
+        traced.pc = word(row.trampoline.place)?;
+        traced.returns = true;
+        traced.registers[usize::from(row.stack_pointer)] = Some(sp.wrapping_add(row.trampoline.size));
+        traced.registers[usize::from(row.return_address)] = Some(word(row.trampoline.caller)?);
+        Some(traced)
+    }
+
+    fn frame(&self, pc: u64) -> Frame {
+        let mut frame = Frame { address: Some(pc), user: !in_kernel(pc), ..Frame::default() };
+        if let Some((start, size, name)) = function_at(&self.functions, pc) {
+            frame.symbol = Some(name.clone());
+            frame.offset = Some(pc - start);
+            frame.size = Some(*size);
+        }
+        frame
+    }
+
+    /// The frame that called this one; `None` where that cannot be told.
+    fn caller(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
+        let address = if place.returns { place.pc.wrapping_sub(1) } else { place.pc };
+        let after = self.rules.partition_point(|(_, function)| function.initial_address() <= address);
+        let (section, function) = self.rules.get(after.checked_sub(1)?)?;
+        let function = Some(function).filter(|one| one.contains(address))?;
+        let mut context = self.context.borrow_mut();
+        let bases = BaseAddresses::default();
+        let rules = function
+            .unwind_info_for_address(self.sections.get(*section)?, &bases, &mut context, address)
+            .ok()?;
+        let CfaRule::RegisterAndOffset { register, offset } = rules.cfa() else { return None };
+        let cfa = place.register(*register)?.wrapping_add_signed(*offset);
+
+        let mut caller = place.clone();
+        caller.registers[usize::from(row.stack_pointer)] = Some(cfa);
+        for (register, rule) in rules.registers() {
+            let value = match rule {
+                RegisterRule::SameValue => place.register(*register),
+                RegisterRule::Offset(offset) => self.word(raw, cfa.wrapping_add_signed(*offset)),
+                RegisterRule::ValOffset(offset) => Some(cfa.wrapping_add_signed(*offset)),
+                RegisterRule::Register(other) => place.register(*other),
+                _ => None,
+            };
+            if let Some(known) = caller.registers.get_mut(usize::from(register.0)) {
+                *known = value;
+            }
+        }
+        caller.pc = caller.register(function.cie().return_address_register())?;
+        caller.returns = !function.is_signal_trampoline();
+        // It would go on like that for ever.
+        let same =
+            |register: u16| caller.registers[usize::from(register)] == place.register(Register(register));
+        (caller.pc != place.pc || !same(row.stack_pointer)).then_some(caller)
+    }
+
+    /// Eight bytes of the copy of the stack.
+    fn word(&self, raw: &Raw, address: u64) -> Option<u64> {
+        let at = usize::try_from(address.checked_sub(raw.base)?).ok()?;
+        let bytes: [u8; 8] = raw.memory.get(at..at.checked_add(8)?)?.try_into().ok()?;
+        Some(match self.endian {
+            RunTimeEndian::Big => u64::from_be_bytes(bytes),
+            RunTimeEndian::Little => u64::from_le_bytes(bytes),
+        })
+    }
+}
+
+impl Place {
+    fn register(&self, register: Register) -> Option<u64> {
+        self.registers.get(usize::from(register.0)).copied().flatten()
+    }
+}
+
+/// Those of each function.
+fn rules(section: &DebugFrame<Reader>) -> gimli::Result<Vec<FrameDescriptionEntry<Reader>>> {
+    let (bases, mut rules) = (BaseAddresses::default(), Vec::new());
+    let mut entries = section.entries(&bases);
+    while let Some(entry) = entries.next()? {
+        if let CieOrFde::Fde(partial) = entry {
+            rules.push(partial.parse(DebugFrame::cie_from_offset)?);
+        }
+    }
+    Ok(rules)
+}

@@ -1,0 +1,40 @@
+//! The parsers, in bytes a second, over captures of `tests/data` many times over; and, to compare with, a search for
+//! the ends of the lines of the same bytes.
+//!
+//! `cargo bench --bench parsers`, or one of them: `cargo bench --bench parsers -- ftrace/sched`.
+#![expect(clippy::unwrap_used, reason = "a bench")]
+
+use std::fs;
+use std::hint::black_box;
+use std::path::Path;
+
+use criterion::{Criterion, Throughput};
+use kshot_stack::stack::{ftrace_text, perf_script};
+
+/// Enough to fill no cache but the last.
+const CAPTURE: usize = 4 << 20;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let ftrace = ["func_stack_trace", "sched-stacktrace", "lost-pipe", "function_graph-stacktrace-trigger"];
+    for name in ftrace {
+        bench(&mut criterion, "ftrace", name, |bytes| ftrace_text::parse(bytes).unwrap().events);
+    }
+    for name in ["cpu-clock", "addresses-alone", "tracepoint"] {
+        bench(&mut criterion, "perf", name, |bytes| perf_script::parse(bytes).unwrap().events);
+    }
+    criterion.final_summary();
+}
+
+fn bench(criterion: &mut Criterion, folder: &str, name: &str, parse: impl Fn(&[u8]) -> u64) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{folder}/{name}.txt"));
+    let capture = fs::read(&path).unwrap();
+    let capture = capture.repeat(CAPTURE / capture.len());
+    let mut group = criterion.benchmark_group(format!("{folder}/{name}"));
+    group.throughput(Throughput::Bytes(capture.len() as u64));
+    group.bench_function("parse", |bencher| bencher.iter(|| parse(black_box(&capture))));
+    group.bench_function("line ends", |bencher| {
+        bencher.iter(|| memchr::memchr_iter(b'\n', black_box(&capture)).map(black_box).count());
+    });
+    group.finish();
+}

@@ -1,0 +1,306 @@
+//! What changed since the nights before. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use super::commit_of;
+use super::results::{Night, Pair, RunLine, Standing};
+use crate::document::{Document, KernelInfo, ProbeResult, StackResult, Start, Word};
+use crate::text::quote;
+
+/// A pair's result of an earlier night, as the history keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Past {
+    /// The night.
+    pub night: String,
+    /// How the pair stood.
+    pub standing: Standing,
+    /// The run, where it came to a verdict.
+    pub run: Option<RunLine>,
+    /// kshot's version then.
+    pub harness: String,
+    /// Where the kernel came from then.
+    pub origin: String,
+    /// The scenario and its snapshots then, see [`Pair::inputs`].
+    pub inputs: String,
+    /// What the probes recorded, where there was a run.
+    pub probes: Vec<ProbeResult>,
+}
+
+/// What became of a pair.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// It drifts, and did not before.
+    NewDrift,
+    /// Its repeats disagree.
+    Unstable,
+    /// A fault is gone: it matches again, or it drifts because what was known no longer fails.
+    Mended,
+    /// It drifted before and still does.
+    StillBroken,
+    /// It came to no verdict.
+    CannotTell,
+    /// It matches, but not the stacks of before: a new snapshot was accepted.
+    Accepted,
+}
+
+/// A pair that is not as it was, or not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Change {
+    /// The scenario's id.
+    pub scenario: String,
+    /// The kernel's name.
+    pub kernel: String,
+    /// What became of it.
+    pub kind: Kind,
+    /// The first night of an unbroken row of drifts, for what still drifts.
+    pub since: Option<String>,
+    /// The last verdict before this night, where there is one.
+    pub before: Option<Before>,
+    /// What else is not as it was then: where the cause may lie.
+    pub suspects: Vec<String>,
+    /// The command that searches for the cause, where versions or commits lie between then and now.
+    pub bisect: Option<String>,
+}
+
+/// The last verdict before this night.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Before {
+    /// The night.
+    pub night: String,
+    /// The word.
+    pub verdict: Word,
+    /// What was booted.
+    pub kernel: KernelInfo,
+    /// Where the kernel came from.
+    pub origin: String,
+}
+
+/// Which way a run's stacks went from those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Same,
+    Better,
+    Other,
+}
+
+impl Kind {
+    /// Every kind, in the order of the report.
+    pub const ALL: [Self; 6] =
+        [Self::NewDrift, Self::Unstable, Self::Mended, Self::StillBroken, Self::CannotTell, Self::Accepted];
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NewDrift => "new drift",
+            Self::Unstable => "unstable",
+            Self::Mended => "mended",
+            Self::StillBroken => "still broken",
+            Self::CannotTell => "could not tell",
+            Self::Accepted => "new snapshot",
+        }
+    }
+}
+
+impl Past {
+    /// The result document of that run, as far as the history keeps it.
+    pub fn document(&self, scenario: &str) -> Option<Document> {
+        let run = self.run.as_ref()?;
+        Some(Document {
+            schema: crate::document::SCHEMA,
+            scenario: scenario.into(),
+            kernel: run.kernel.clone(),
+            qemu: run.qemu.clone(),
+            verdict: run.verdict,
+            why: run.why.clone(),
+            start: run.start,
+            cold_because: None,
+            timings_ms: run.timings_ms,
+            probes: self.probes.clone(),
+            repeats: Vec::new(),
+            console: Vec::new(),
+            artifacts: Default::default(),
+        })
+    }
+}
+
+/// What became of a pair. `document` is that of its run, `past` its results of earlier nights, the latest
+/// first. `None` where all is as it was and as it should be.
+pub fn of_pair(night: &Night, pair: &Pair, document: Option<&Document>, past: &[Past]) -> Option<Change> {
+    let judged: Vec<&Past> = past
+        .iter()
+        .filter(|past| matches!(past.standing, Standing::Match | Standing::Drift | Standing::Unstable))
+        .collect();
+    let last = judged.first().copied();
+    let way = match (document, last) {
+        (Some(document), Some(last)) => way(&last.probes, &document.probes),
+        _ => Way::Same,
+    };
+    let drifted = last.is_some_and(|last| last.standing == Standing::Drift);
+    let kind = match pair.standing() {
+        Standing::Inconclusive | Standing::Fault | Standing::NotReached => Kind::CannotTell,
+        Standing::Unstable => Kind::Unstable,
+        Standing::Drift if last.is_some() && way == Way::Better => Kind::Mended,
+        Standing::Drift if drifted => Kind::StillBroken,
+        Standing::Drift => Kind::NewDrift,
+        Standing::Match if drifted => Kind::Mended,
+        Standing::Match if way != Way::Same => Kind::Accepted,
+        Standing::Match => return None,
+    };
+    let since = (kind == Kind::StillBroken).then(|| {
+        let row = judged.iter().take_while(|past| past.standing == Standing::Drift);
+        row.last().map(|past| past.night.clone())
+    });
+    let before = last.and_then(|last| {
+        let run = last.run.as_ref()?;
+        Some(Before {
+            night: last.night.clone(),
+            verdict: run.verdict,
+            kernel: run.kernel.clone(),
+            origin: last.origin.clone(),
+        })
+    });
+    let origin = night.kernels.iter().find(|kernel| kernel.name == pair.kernel);
+    let origin = origin.map_or("", |kernel| kernel.origin.as_str());
+    let command = match (&before, pair.run(), document, last) {
+        (Some(before), Some(run), Some(document), Some(last)) if kind == Kind::NewDrift => {
+            let probes = changed(&last.probes, &document.probes);
+            bisect(pair, (&before.origin, &before.kernel.release), (origin, &run.kernel.release), &probes)
+        }
+        _ => None,
+    };
+    let turned = matches!(kind, Kind::NewDrift | Kind::Mended | Kind::Unstable | Kind::Accepted);
+    let suspects = match (last, pair.run()) {
+        (Some(last), Some(run)) if turned => suspects(last, run, &night.harness, origin, &pair.inputs),
+        _ => Vec::new(),
+    };
+    Some(Change {
+        scenario: pair.scenario.clone(),
+        kernel: pair.kernel.clone(),
+        kind,
+        since: since.flatten(),
+        before,
+        suspects,
+        bisect: command,
+    })
+}
+
+/// The command that searches between two kernels, each its origin and its release, for what changed `probes`.
+fn bisect(pair: &Pair, good: (&str, &str), bad: (&str, &str), probes: &[&str]) -> Option<String> {
+    let range = match (commit_of(good.0), commit_of(bad.0)) {
+        (Some((old, tree)), Some((new, same))) if tree == same && old != new => {
+            format!("--git {} --good {old} --bad {new}", quote(tree))
+        }
+        _ => {
+            let (old, new) = (version(good.1)?, version(bad.1)?);
+            if old == new {
+                return None;
+            }
+            format!("--versions {old}..{new} --good {old} --bad {new}")
+        }
+    };
+    let question = match probes {
+        [probe] => format!("--drift {}", quote(probe)),
+        _ => "--drift".into(),
+    };
+    Some(format!("kshot bisect {} {range} --like {} {question}", pair.scenario, pair.kernel))
+}
+
+/// The version in a release that was built here: `6.1.192` of `6.1.192-kshot`. Debian's own releases have none:
+/// `6.1.0-50-5kc-malta` is 6.1.176.
+fn version(release: &str) -> Option<&str> {
+    release
+        .strip_suffix("-kshot")
+        .filter(|version| version.split('.').all(|part| part.parse::<u32>().is_ok()))
+}
+
+/// The probes whose stacks are not those of before.
+fn changed<'a>(before: &[ProbeResult], now: &'a [ProbeResult]) -> Vec<&'a str> {
+    let same = |probe: &ProbeResult| {
+        before.iter().any(|then| then.name == probe.name && then.stacks == probe.stacks)
+    };
+    now.iter().filter(|probe| !same(probe)).map(|probe| probe.name.as_str()).collect()
+}
+
+/// All that differs between then and now, a sentence each.
+fn suspects(last: &Past, run: &RunLine, harness: &str, origin: &str, inputs: &str) -> Vec<String> {
+    let Some(then) = &last.run else { return Vec::new() };
+    let mut found = Vec::new();
+    if then.kernel.image_sha256 != run.kernel.image_sha256 {
+        let short = |sha: &str| sha.chars().take(12).collect::<String>();
+        let (old, new) = (&then.kernel, &run.kernel);
+        found.push(if old.release == new.release {
+            format!(
+                "the kernel: {} was built anew ({} before, {} now)",
+                new.release,
+                short(&old.image_sha256),
+                short(&new.image_sha256)
+            )
+        } else {
+            format!("the kernel: {} before, {} now", old.release, new.release)
+        });
+    }
+    if last.origin != origin {
+        found.push(format!("where the kernel comes from: {} before, {origin} now", last.origin));
+    }
+    for (what, old, new) in
+        [("QEMU", then.qemu.as_str(), run.qemu.as_str()), ("kshot", last.harness.as_str(), harness)]
+    {
+        if old != new {
+            found.push(format!("{what}: {old} before, {new} now"));
+        }
+    }
+    if last.inputs != inputs {
+        found.push("the scenario, or its snapshots for this kernel".into());
+    }
+    if then.start != run.start {
+        let word = |start| if start == Start::Cold { "booted" } else { "restored from a saved state" };
+        found.push(format!("the start: {} before, {} now", word(then.start), word(run.start)));
+    }
+    if found.is_empty() {
+        found.push("nothing that kshot records: the same kernel, QEMU, kshot and scenario as before".into());
+    }
+    found
+}
+
+fn way(before: &[ProbeResult], now: &[ProbeResult]) -> Way {
+    if shown(before) == shown(now) {
+        return Way::Same;
+    }
+    let (was, is) = (missing(before), missing(now));
+    // The reference itself may have changed; then there is no telling which of the two is the better one.
+    let compares = was.iter().map(|(probe, _)| probe).eq(is.iter().map(|(probe, _)| probe));
+    let pairs = || was.iter().zip(&is).map(|((_, was), (_, is))| (was, is));
+    // Half mended is not mended.
+    if compares && pairs().all(|(was, is)| is == was || *is == 0) && pairs().any(|(was, is)| is < was) {
+        Way::Better
+    } else {
+        Way::Other
+    }
+}
+
+/// What a reader sees of the stacks, without what differs between two equal runs.
+fn shown(probes: &[ProbeResult]) -> Vec<(&str, &Vec<StackResult>)> {
+    probes.iter().map(|probe| (probe.name.as_str(), &probe.stacks)).collect()
+}
+
+/// For each probe that is measured: the frames of the reference that its stacks lack, a share of each stack.
+fn missing(probes: &[ProbeResult]) -> Vec<(&str, u64)> {
+    let measured = probes.iter().filter_map(|probe| {
+        let stacks = probe.stacks.iter().filter_map(|stack| Some((stack.count, stack.fidelity?)));
+        let (mut count, mut lacking) = (0, 0);
+        for (number, fidelity) in stacks {
+            count += number * fidelity.of;
+            lacking += number * fidelity.of.saturating_sub(fidelity.got);
+        }
+        // In thousandths: the counts of two nights may differ.
+        (count > 0).then(|| (probe.name.as_str(), lacking * 1000 / count))
+    });
+    measured.collect()
+}
+
+#[cfg(test)]
+#[path = "changes_tests.rs"]
+mod tests;

@@ -1,0 +1,199 @@
+use super::*;
+use crate::document::{Fidelity, Reference};
+use crate::fault::Blame;
+use crate::night::results::{FaultLine, KernelLine, Try};
+use crate::stack::State;
+
+fn probes(got: u64) -> Vec<ProbeResult> {
+    let names =
+        ["ftrace_graph_call", "register_netdevice", "tun_chr_ioctl", "__se_sys_ioctl", "syscall_common"];
+    let frames: Vec<String> = names.iter().take(1 + got as usize).map(|name| (*name).into()).collect();
+    let state = if got == 4 { State::Complete } else { State::Truncated };
+    let fidelity = Some(Fidelity { of: 4, got, reference: Reference::Gdb });
+    let (task, event, ends_at) = ("eoe_filter".into(), "register_netdevice".into(), frames.last().cloned());
+    let stack = StackResult { count: 5, task, event, frames, state, ends_at, fidelity };
+    vec![ProbeResult {
+        name: "ftrace".into(),
+        kind: "ftrace".into(),
+        events: 5,
+        lost: 0,
+        warnings: vec![],
+        absent: None,
+        stacks: vec![stack],
+        arguments: vec![],
+    }]
+}
+
+fn run(verdict: Word, release: &str) -> RunLine {
+    RunLine {
+        folder: "runs/1".into(),
+        verdict,
+        why: vec![],
+        kernel: KernelInfo {
+            name: "k".into(),
+            release: release.into(),
+            arch: "mips64".into(),
+            image_sha256: format!("{release}-sha"),
+        },
+        qemu: "7.2".into(),
+        start: Start::Cold,
+        timings_ms: Default::default(),
+    }
+}
+
+fn past(night: &str, verdict: Word, got: u64) -> Past {
+    Past {
+        night: night.into(),
+        standing: verdict.into(),
+        run: Some(run(verdict, "6.1.1")),
+        harness: "0.1.0".into(),
+        origin: "linux-source-6.1".into(),
+        inputs: "in".into(),
+        probes: probes(got),
+    }
+}
+
+fn fault(night: &str) -> Past {
+    Past { standing: Standing::Fault, run: None, probes: vec![], ..past(night, Word::Match, 0) }
+}
+
+/// What became of a pair whose run of this night came to `now`.
+fn became(now: Option<(Word, u64)>, past: &[Past]) -> Option<Change> {
+    became_on(now, past, "6.1.1", "linux-source-6.1")
+}
+
+fn became_on(now: Option<(Word, u64)>, past: &[Past], release: &str, origin: &str) -> Option<Change> {
+    let fault = FaultLine { blame: Blame::Infra, what: "no space".into() };
+    let pair = Pair {
+        scenario: "s".into(),
+        kernel: "k".into(),
+        inputs: "in".into(),
+        tries: vec![Try {
+            started: String::new(),
+            wall_ms: 1,
+            host: "h".into(),
+            run: now.map(|(word, _)| run(word, release)),
+            fault: now.is_none().then_some(fault),
+        }],
+    };
+    let night = Night {
+        schema: 1,
+        night: "n9".into(),
+        started: String::new(),
+        wall_ms: 0,
+        deadline_ms: None,
+        engine: "local".into(),
+        harness: "0.1.0".into(),
+        kernels: vec![KernelLine { name: "k".into(), origin: origin.into(), absent: None }],
+        scenarios: vec![],
+        pairs: vec![pair],
+        notes: vec![],
+        changes: vec![],
+    };
+    let document = now.and_then(|(word, got)| {
+        let now = Past { run: Some(run(word, release)), probes: probes(got), ..fault_free() };
+        now.document("s")
+    });
+    of_pair(&night, &night.pairs[0], document.as_ref(), past)
+}
+
+fn fault_free() -> Past {
+    past("n9", Word::Match, 4)
+}
+
+fn kind(now: Option<(Word, u64)>, past: &[Past]) -> Option<Kind> {
+    became(now, past).map(|change| change.kind)
+}
+
+#[test]
+fn a_match_as_before_is_nothing_to_tell() {
+    assert_eq!(kind(Some((Word::Match, 4)), &[past("n8", Word::Match, 4)]), None);
+    assert_eq!(kind(Some((Word::Match, 4)), &[]), None);
+}
+
+#[test]
+fn a_drift_is_new_on_its_first_night_and_still_there_on_the_next() {
+    assert_eq!(kind(Some((Word::Drift, 0)), &[]), Some(Kind::NewDrift));
+    assert_eq!(kind(Some((Word::Drift, 0)), &[past("n8", Word::Match, 4)]), Some(Kind::NewDrift));
+    let nights = [past("n8", Word::Drift, 0), past("n7", Word::Drift, 0), past("n6", Word::Match, 4)];
+    let change = became(Some((Word::Drift, 0)), &nights).unwrap();
+    assert_eq!((change.kind, change.since.as_deref()), (Kind::StillBroken, Some("n7")));
+}
+
+#[test]
+fn a_night_that_could_not_tell_breaks_no_row_and_starts_none() {
+    let nights = [fault("n8"), past("n7", Word::Drift, 0), fault("n6"), past("n5", Word::Drift, 0)];
+    let change = became(Some((Word::Drift, 0)), &nights).unwrap();
+    assert_eq!((change.kind, change.since.as_deref()), (Kind::StillBroken, Some("n5")));
+    assert_eq!(
+        kind(Some((Word::Drift, 0)), &[fault("n8"), past("n7", Word::Match, 4)]),
+        Some(Kind::NewDrift)
+    );
+}
+
+#[test]
+fn a_fault_of_the_host_is_never_a_drift_nor_a_mend() {
+    for before in [Word::Match, Word::Drift] {
+        assert_eq!(kind(None, &[past("n8", before, 4)]), Some(Kind::CannotTell));
+    }
+}
+
+#[test]
+fn what_matches_again_is_mended_and_so_is_a_known_fault_that_is_gone() {
+    assert_eq!(kind(Some((Word::Match, 4)), &[past("n8", Word::Drift, 0)]), Some(Kind::Mended));
+    // `known` still names it, so the word is drift; but no frame is missing any more.
+    assert_eq!(kind(Some((Word::Drift, 4)), &[past("n8", Word::Match, 0)]), Some(Kind::Mended));
+    assert_eq!(kind(Some((Word::Drift, 2)), &[past("n8", Word::Match, 0)]), Some(Kind::NewDrift), "half");
+}
+
+#[test]
+fn other_stacks_that_match_are_a_new_snapshot() {
+    assert_eq!(kind(Some((Word::Match, 4)), &[past("n8", Word::Match, 0)]), Some(Kind::Accepted));
+}
+
+#[test]
+fn between_two_versions_or_commits_the_cause_can_be_searched_for() {
+    let before = [past("n8", Word::Match, 4)];
+    let command = |release: &str, origin: &str, before: &[Past]| {
+        became_on(Some((Word::Drift, 0)), before, release, origin).unwrap().bisect
+    };
+    let release = |release: &str| {
+        let run = Some(run(Word::Match, release));
+        [Past { run, ..past("n8", Word::Match, 4) }]
+    };
+    assert_eq!(
+        command("6.1.192-kshot", "linux-source-6.1", &release("6.1.180-kshot")).unwrap(),
+        "kshot bisect s --versions 6.1.180..6.1.192 --good 6.1.180 --bad 6.1.192 --like k --drift 'ftrace'"
+    );
+    let git = [Past { origin: "commit aa of /src/a b".into(), ..past("n8", Word::Match, 4) }];
+    assert_eq!(
+        command("6.1.1", "commit bb of /src/a b", &git).unwrap(),
+        "kshot bisect s --git '/src/a b' --good aa --bad bb --like k --drift 'ftrace'"
+    );
+    assert_eq!(command("6.1.1", "commit bb of /src/other", &git), None);
+    assert_eq!(command("6.1.1", "commit bb of /src/a b, with a.patch", &git), None);
+    assert_eq!(command("6.1.0-51-5kc-malta", "", &release("6.1.0-50-5kc-malta")), None);
+    assert_eq!(command("6.1.1-kshot", "x", &release("6.1.1-kshot")), None, "patches are no range");
+    let known =
+        became_on(Some((Word::Drift, 0)), &[past("n8", Word::Drift, 0)], "6.1.192-kshot", "x").unwrap();
+    assert_eq!(known.bisect, None, "only for what is new");
+    assert_eq!(became(Some((Word::Drift, 0)), &before).unwrap().bisect, None);
+}
+
+#[test]
+fn the_suspects_are_all_that_differs_and_nothing_else() {
+    let before = [past("n8", Word::Match, 4)];
+    let change = became_on(Some((Word::Drift, 0)), &before, "6.1.2", "linux-source-6.1").unwrap();
+    assert_eq!(change.suspects, ["the kernel: 6.1.1 before, 6.1.2 now"]);
+    let change =
+        became_on(Some((Word::Drift, 0)), &before, "6.1.1", "linux-source-6.1, with a.patch").unwrap();
+    assert_eq!(
+        change.suspects,
+        ["where the kernel comes from: linux-source-6.1 before, linux-source-6.1, with a.patch now"]
+    );
+    let change = became(Some((Word::Drift, 0)), &before).unwrap();
+    assert_eq!(
+        change.suspects,
+        ["nothing that kshot records: the same kernel, QEMU, kshot and scenario as before"]
+    );
+}

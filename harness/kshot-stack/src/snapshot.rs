@@ -1,0 +1,71 @@
+//! The text of a snapshot, and how a run compares with it.
+
+use std::fmt::Write as _;
+
+use crate::document::{ArgumentsResult, ProbeResult, StackResult};
+
+/// How a run compares with the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// It says the same.
+    Same,
+    /// It says something else.
+    Drift {
+        /// A unified diff from the snapshot to the run.
+        diff: String,
+        /// The snapshot's text.
+        expected: String,
+    },
+    /// There is no snapshot.
+    Missing,
+}
+
+/// What a snapshot holds, for people: a block a stack, a line a frame; no address, pid, time or path.
+///
+/// ```text
+/// 5 events
+///
+/// 5 x eoe_filter, register_netdevice: truncated at ftrace_graph_call, fidelity 0 of 4 (perf)
+///     ftrace_graph_call
+///     0
+/// ```
+///
+/// What kprobe events fetched stands at the end, a line each: `5 x tsk: nr_entries=0 skip=5`.
+pub fn text(probe: &ProbeResult) -> String {
+    let mut text = plural(probe.events, "event");
+    if probe.lost > 0 {
+        // Not how many: that differs between runs.
+        text.push_str(", others lost");
+    }
+    text.push('\n');
+    for stack in &probe.stacks {
+        let StackResult { count, task, event, frames, .. } = stack;
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "\n{count} x {task}, {event}: {}", ending(stack));
+        for frame in frames {
+            let _ = writeln!(text, "    {frame}");
+        }
+    }
+    if !probe.arguments.is_empty() {
+        text.push('\n');
+    }
+    for arguments in &probe.arguments {
+        let ArgumentsResult { count, event, text: fetched } = arguments;
+        let _ = writeln!(text, "{count} x {event}: {fetched}");
+    }
+    text
+}
+
+fn ending(stack: &StackResult) -> String {
+    let fidelity = stack.fidelity.map(|fidelity| format!(", fidelity {fidelity}"));
+    format!("{}{}", stack.ending(), fidelity.unwrap_or_default())
+}
+
+/// `1 event`, `2 events`.
+pub fn plural(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -1,0 +1,237 @@
+//! Lines of bounded length, and warnings: what every parser of a text needs.
+
+use std::io::{self, BufRead};
+
+use memchr::memchr_iter;
+
+use super::Warning;
+
+/// No tracer prints a longer line; what is longer is cut and reported.
+pub(super) const LONGEST_LINE: usize = 16 * 1024;
+/// No stack is deeper (ftrace stops far below, perf at `kernel.perf_event_max_stack`, 127 unless raised).
+pub const DEEPEST_STACK: usize = 1024;
+/// The kernel's `KSYM_NAME_LEN`.
+const LONGEST_SYMBOL: usize = 512;
+
+/// The kinds of warnings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Not a line that the format knows.
+    UnreadableLine,
+    /// A frame without a stack to belong to.
+    StrayFrame,
+    /// A line above [`LONGEST_LINE`], or above the format's own limit.
+    OverlongLine,
+    /// The capture ends in the middle of a line.
+    CutLine,
+    /// A stack above [`DEEPEST_STACK`].
+    DeepStack,
+    /// The kernel says that events were lost.
+    LostEvents,
+    /// Nothing passed where stacks were to be taken.
+    NeverHit,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::UnreadableLine => "unreadable-line",
+            Self::StrayFrame => "stray-frame",
+            Self::OverlongLine => "overlong-line",
+            Self::CutLine => "cut-line",
+            Self::DeepStack => "deep-stack",
+            Self::LostEvents => "lost-events",
+            Self::NeverHit => "never-hit",
+        }
+    }
+}
+
+/// Warnings, counted by kind in the order of their first appearance.
+#[derive(Debug, Default)]
+pub(super) struct Warnings(Vec<Warning>);
+
+impl Warnings {
+    pub(super) fn note(&mut self, kind: Kind, line: &[u8]) {
+        const EXAMPLE: usize = 120;
+        match self.0.iter_mut().find(|warning| warning.kind == kind.word()) {
+            Some(warning) => warning.count += 1,
+            None => {
+                let example = printable(&line[..line.len().min(EXAMPLE)]);
+                self.0.push(Warning { kind: kind.word().into(), count: 1, example });
+            }
+        }
+    }
+
+    pub(super) fn into_inner(self) -> Vec<Warning> {
+        self.0
+    }
+}
+
+/// Calls `take` with each whole line, without its end, in bounded memory.
+///
+/// # Errors
+/// What `input` fails with.
+pub(super) fn each(
+    input: impl BufRead,
+    warnings: &mut Warnings,
+    take: impl FnMut(&[u8], &mut Warnings),
+) -> io::Result<()> {
+    each_of(LONGEST_LINE, input, warnings, take)
+}
+
+/// [`each`] with lines of at most `longest` bytes.
+///
+/// # Errors
+/// What `input` fails with.
+pub(super) fn each_of(
+    longest: usize,
+    mut input: impl BufRead,
+    warnings: &mut Warnings,
+    mut take: impl FnMut(&[u8], &mut Warnings),
+) -> io::Result<()> {
+    // What there is of a line that began in an earlier chunk; most lines are whole in theirs and need no copy.
+    let mut begun = Vec::new();
+    let mut overlong = false;
+    loop {
+        let chunk = input.fill_buf()?;
+        if chunk.is_empty() {
+            break;
+        }
+        let mut start = 0;
+        for end in memchr_iter(b'\n', chunk) {
+            let part = &chunk[start..end];
+            start = end + 1;
+            if begun.is_empty() && part.len() <= longest {
+                take(part.strip_suffix(b"\r").unwrap_or(part), warnings);
+                continue;
+            }
+            overlong |= append(&mut begun, part, longest);
+            if overlong {
+                warnings.note(Kind::OverlongLine, &begun);
+            }
+            take(begun.strip_suffix(b"\r").unwrap_or(&begun), warnings);
+            begun.clear();
+            overlong = false;
+        }
+        overlong |= append(&mut begun, &chunk[start..], longest);
+        let used = chunk.len();
+        input.consume(used);
+    }
+    // A name that was cut would be a wrong name, so a last line without an end is not read.
+    if !begun.is_empty() {
+        warnings.note(Kind::CutLine, &begun);
+    }
+    Ok(())
+}
+
+/// Appends to a line what it has room for. Says whether that was not all.
+fn append(line: &mut Vec<u8>, part: &[u8], longest: usize) -> bool {
+    let room = longest - line.len();
+    line.extend_from_slice(&part[..part.len().min(room)]);
+    part.len() > room
+}
+
+/// Text that came from a guest, safe to show: broken UTF-8 replaced, control characters escaped.
+pub(super) fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for char in String::from_utf8_lossy(bytes).chars() {
+        if char.is_control() { text.extend(char.escape_default()) } else { text.push(char) }
+    }
+    text
+}
+
+/// A symbol: what kallsyms can hold.
+pub(super) fn symbol(bytes: &[u8]) -> Option<&str> {
+    is_symbol(bytes).then_some(bytes).and_then(|bytes| std::str::from_utf8(bytes).ok())
+}
+
+/// Whether it is a [`symbol`].
+pub(super) fn is_symbol(bytes: &[u8]) -> bool {
+    // All of it, without a way out: that goes by many bytes at a time.
+    let graphic = bytes.iter().fold(true, |graphic, byte| graphic & byte.is_ascii_graphic());
+    graphic && !bytes.is_empty() && bytes.len() <= LONGEST_SYMBOL
+}
+
+/// The number behind `0x`, or hexadecimal digits alone.
+pub(super) fn hexadecimal(bytes: &[u8]) -> Option<u64> {
+    let digits = bytes.strip_prefix(b"0x").unwrap_or(bytes);
+    // `from_str_radix` would take a sign.
+    let plausible = !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
+    plausible.then(|| std::str::from_utf8(digits).ok())?.and_then(|text| u64::from_str_radix(text, 16).ok())
+}
+
+/// The decimal number that `bytes` begins with, and what follows it.
+pub(super) fn decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0_u64;
+    let mut rest = bytes;
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+        rest = after;
+    }
+    (rest.len() < bytes.len()).then_some((number, rest))
+}
+
+/// `bytes` up to the first `mark`, and what follows it.
+pub(super) fn split_at<'a>(bytes: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    // Blanks are everywhere: what is looked for is the first other byte.
+    let pivot = mark.iter().position(|&byte| byte != b' ').unwrap_or(0);
+    let mut starts = memchr_iter(*mark.get(pivot)?, bytes).filter_map(|at| at.checked_sub(pivot));
+    let at = starts.find(|&start| bytes[start..].starts_with(mark))?;
+    Some((&bytes[..at], &bytes[at + mark.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(input: &[u8]) -> (Vec<Vec<u8>>, Vec<Warning>) {
+        let (mut warnings, mut lines) = (Warnings::default(), Vec::new());
+        // A tiny buffer, so that lines cross its end.
+        each(io::BufReader::with_capacity(7, input), &mut warnings, |line, _| lines.push(line.to_vec()))
+            .unwrap();
+        (lines, warnings.into_inner())
+    }
+
+    #[test]
+    fn an_overlong_line_is_cut_and_the_next_one_is_whole() {
+        let mut input = vec![b'x'; 3 * LONGEST_LINE];
+        input.extend_from_slice(b"\nnext\r\n");
+        let (lines, warnings) = lines(&input);
+        assert_eq!(lines[0].len(), LONGEST_LINE);
+        assert_eq!(lines[1], b"next");
+        assert_eq!((warnings[0].kind.as_str(), warnings[0].count), ("overlong-line", 1));
+        assert_eq!(warnings[0].example.len(), 120);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_reported_and_not_read() {
+        let (lines, warnings) = lines(b"whole\n => regis");
+        assert_eq!(lines, [b"whole"]);
+        assert_eq!((warnings[0].kind.as_str(), warnings[0].example.as_str()), ("cut-line", " => regis"));
+    }
+
+    #[test]
+    fn escape_codes_and_broken_utf8_become_visible() {
+        assert_eq!(printable(b"\xff\x1b[31m\xc2\x9b\t"), "\u{fffd}\\u{1b}[31m\\u{9b}\\t");
+    }
+
+    #[test]
+    fn a_sign_is_no_part_of_a_number() {
+        assert_eq!(hexadecimal(b"+1"), None);
+        assert_eq!(hexadecimal(b"0x"), None);
+        assert_eq!(hexadecimal(b"ffffffff801129dc"), Some(0xffff_ffff_8011_29dc));
+        assert_eq!(hexadecimal(b"ffffffff801129dc0"), None);
+        assert_eq!(decimal(b"+1"), None);
+        assert_eq!(decimal(b"18446744073709551615 "), Some((u64::MAX, &b" "[..])));
+        assert_eq!(decimal(b"18446744073709551616"), None);
+    }
+
+    #[test]
+    fn a_text_is_split_at_the_first_mark() {
+        let split = |text: &'static str, mark: &'static str| split_at(text.as_bytes(), mark.as_bytes());
+        assert_eq!(split("a <-b <-c", " <-"), Some((&b"a"[..], &b"b <-c"[..])));
+        assert_eq!(split("<- <-", " <-"), Some((&b"<-"[..], &b""[..])));
+        assert_eq!(split("a b c", " "), Some((&b"a"[..], &b"b c"[..])));
+        assert_eq!(split("a <", " <-"), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! Stacks: what every parser returns, whatever the format.
+
+mod fold; // equal stacks counted as they come
+pub mod ftrace_text; // the `trace` and `trace_pipe` files of tracefs
+pub mod gdb_json; // what machine/gdb.py writes
+pub mod gdb_raw; // the same of the function tracer: registers and raw stacks
+mod lines; // lines of bounded length and counted warnings, for all parsers
+pub mod perf_script; // what `perf script` prints
+#[cfg(test)]
+pub(crate) mod show; // stacks as lines, for tests
+
+pub use fold::count;
+pub use lines::DEEPEST_STACK;
+
+use std::sync::Arc;
+
+use crate::arch::ArchRow;
+use serde::{Deserialize, Serialize};
+
+/// What a parser made of a capture. It never fails on a line: what it cannot read becomes a warning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// How many events the capture holds, with or without a stack.
+    pub events: u64,
+    /// How many events the kernel says it lost.
+    pub lost: u64,
+    /// The different stacks with their count, in the order of their first appearance.
+    pub stacks: Vec<(Stack, u64)>,
+    /// What kprobe events fetched, likewise.
+    pub arguments: Vec<(Arguments, u64)>,
+    /// What could not be read, counted by kind.
+    pub warnings: Vec<Warning>,
+}
+
+/// One stack, frames from the innermost outwards.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stack {
+    /// The name of the task (`comm`) it was taken in.
+    pub task: String,
+    /// The event it belongs to: a traced function, a probe or a trace event.
+    pub event: String,
+    /// The function it was taken in, where the capture says: a traced function, or the one that a kprobe
+    /// sits in. Probes name their events freely, so this is what their stacks are matched by.
+    pub function: Option<String>,
+    /// The frames, innermost first. Stacks share them: many of a capture have most in common.
+    pub frames: Vec<Arc<Frame>>,
+}
+
+/// What one kprobe event fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Arguments {
+    /// The event.
+    pub event: String,
+    /// Its fetched arguments as the kernel prints them: `nr_entries=0 skip=5`.
+    pub text: String,
+}
+
+/// One line of a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// The address, where the capture gives one.
+    pub address: Option<u64>,
+    /// The symbol that the capture gives for it; `None` where it could not tell.
+    pub symbol: Option<String>,
+    /// Bytes from the start of the symbol.
+    pub offset: Option<u64>,
+    /// The size of the symbol in bytes.
+    pub size: Option<u64>,
+    /// The module (`tun`), where it is in one.
+    pub module: Option<String>,
+    /// Whether it is a user-space frame.
+    pub user: bool,
+    /// Whether the compiler inlined it into the next frame of the same address.
+    pub inlined: bool,
+}
+
+/// Something in a capture that a parser could not read, or that shows a loss.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Warning {
+    /// What it is, one word for each kind (`unreadable-line`, `lost-events`).
+    pub kind: String,
+    /// How often.
+    pub count: u64,
+    /// The first instance, escaped and cut to a line.
+    pub example: String,
+}
+
+/// How a stack ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// In a system-call entry, a kernel thread's entry or the boot path.
+    Complete,
+    /// Before that.
+    Truncated,
+    /// It has no frame besides the tracer's own.
+    Empty,
+    /// It holds what cannot be a stack: an address outside the kernel between two inside.
+    Corrupt,
+}
+
+impl State {
+    /// The word itself, as in the document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Truncated => "truncated",
+            Self::Empty => "empty",
+            Self::Corrupt => "corrupt",
+        }
+    }
+}
+
+impl Stack {
+    /// How the stack ends, and the name of its last kernel frame. Frames of user space and a trailing
+    /// address outside the kernel (` => 0`) do not count as an end.
+    pub fn state(&self, row: &ArchRow) -> (State, Option<String>) {
+        let (mut last, mut strays, mut corrupt) = (None, false, false);
+        for frame in self.frames.iter().filter(|frame| !frame.user) {
+            if frame.in_kernel() {
+                corrupt |= strays && last.is_some();
+                last = Some(frame);
+            } else {
+                strays = true;
+            }
+        }
+        let state = match last {
+            _ if corrupt => State::Corrupt,
+            None if strays => State::Truncated,
+            None => State::Empty,
+            Some(frame) if frame.is_one_of(row.entries) => State::Complete,
+            Some(_) => State::Truncated,
+        };
+        (state, last.map(|frame| frame.name()))
+    }
+
+    /// The function it was taken in or else the event without its group (`sched:`): what stacks of
+    /// different probes have in common when they tell of the same thing.
+    pub fn subject(&self) -> &str {
+        match &self.function {
+            Some(function) => fold_suffix(function),
+            None => self.event.rsplit(':').next().unwrap_or(&self.event),
+        }
+    }
+}
+
+impl Frame {
+    /// Whether it is a place in the kernel: not user space, and not an address that cannot be the kernel's.
+    pub fn in_kernel(&self) -> bool {
+        !self.user && self.address.map_or(self.symbol.is_some(), in_kernel)
+    }
+
+    /// Whether its symbol is in `names`.
+    pub fn is_one_of(&self, names: &[&str]) -> bool {
+        self.symbol.as_deref().is_some_and(|symbol| names.contains(&symbol))
+    }
+
+    /// What people call it: the function without the compiler's suffix; `0` for a null address, `?` for
+    /// another that has no name, `[user]` for one of user space.
+    pub fn name(&self) -> String {
+        match (&self.symbol, self.address) {
+            _ if self.user => "[user]".into(),
+            (Some(symbol), _) => fold_suffix(symbol).into(),
+            (None, Some(0)) => "0".into(),
+            (None, _) => "?".into(),
+        }
+    }
+}
+
+/// Whether an address can be the kernel's: on 64-bit Linux it owns the upper half.
+pub fn in_kernel(address: u64) -> bool {
+    address >> 63 == 1
+}
+
+/// A function's name without what the compiler appended to a clone of it (`.isra.0`, `.constprop.0`,
+/// `.part.0`, `.cold`, `.llvm.123`): the suffixes differ between builds of one source.
+pub fn fold_suffix(symbol: &str) -> &str {
+    const CLONES: [&str; 5] = ["isra", "constprop", "part", "cold", "llvm"];
+    let is_clone = |dot: usize| {
+        let word = symbol[dot + 1..].split('.').next().unwrap_or_default();
+        dot > 0 && CLONES.contains(&word)
+    };
+    let dot = symbol.match_indices('.').map(|(dot, _)| dot).find(|&dot| is_clone(dot));
+    dot.map_or(symbol, |dot| &symbol[..dot])
+}

@@ -1,0 +1,195 @@
+//! From the captures of a sweep to its findings.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::document::{Break, Findings, Function, Functions, Kind, NoTruth, Stacks};
+use crate::arch::ArchRow;
+use crate::fidelity::{physical, reaches_entry, same_function, same_place, up_to_entry};
+use crate::stack::gdb_raw::{Raw, RawEvents};
+use crate::stack::{Frame, Parsed, Stack, State};
+
+/// How many functions stand for all of a break.
+const EXAMPLES: usize = 3;
+
+/// Why stacks and truths are not of the same events.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// gdb ended before it was told to.
+    #[error("gdb did not see all of it")]
+    Unfinished,
+    /// The ring buffer lost events.
+    #[error("the ring buffer lost {0} entries")]
+    Lost(u64),
+    /// There are more of the ones than of the others.
+    #[error("ftrace recorded {recorded} stacks, gdb saw {seen} of them")]
+    Number {
+        /// Stacks of the buffer.
+        recorded: u64,
+        /// Stacks that gdb saw ftrace take.
+        seen: u64,
+    },
+    /// One event has two functions.
+    #[error("stack {number} is of {traced}, gdb's of {seen}")]
+    Function {
+        /// The event, from 1.
+        number: u64,
+        /// ftrace's.
+        traced: String,
+        /// gdb's.
+        seen: String,
+    },
+    /// Nothing was recorded.
+    #[error("ftrace recorded no stack that has a truth")]
+    Nothing,
+}
+
+/// Unwinds each truth and compares it with the stack of the same event: gdb numbers the events, and `order` tells which
+/// stack each of them has. `is_in` says whether a frame is in the function that has this name for ftrace. `armed` is how many functions could have been traced.
+///
+/// # Errors
+/// [`Mismatch`]: then nothing can be said.
+pub fn judge(
+    armed: u64,
+    recorded: &Parsed,
+    order: &[usize],
+    truth: &RawEvents,
+    unwind: impl Fn(&Raw) -> Vec<Frame>,
+    is_in: impl Fn(&Frame, &str) -> bool,
+    row: &ArchRow,
+) -> Result<Findings, Mismatch> {
+    let events = truth.events.ok_or(Mismatch::Unfinished)?;
+    if recorded.lost > 0 {
+        return Err(Mismatch::Lost(recorded.lost));
+    }
+    let stacks = order.len() as u64;
+    if stacks != events {
+        return Err(Mismatch::Number { recorded: stacks, seen: events });
+    }
+    let mut tally = Tally::default();
+    for raw in &truth.raw {
+        let place = usize::try_from(raw.number.saturating_sub(1)).unwrap_or(usize::MAX);
+        let stack = order.get(place).and_then(|&place| recorded.stacks.get(place));
+        let (stack, _) = stack.ok_or(Mismatch::Number { recorded: stacks, seen: raw.number })?;
+        let frames = unwind(raw);
+        let name = stack.function.as_deref().unwrap_or(&stack.event);
+        if !frames.first().is_some_and(|frame| is_in(frame, name)) {
+            let seen = frames.first().map_or_else(|| "none".into(), Frame::name);
+            return Err(Mismatch::Function { number: raw.number, traced: name.into(), seen });
+        }
+        let (task, event) = (stack.task.clone(), name.to_owned());
+        let frames = frames.into_iter().map(Arc::new).collect();
+        tally.add(stack, &Stack { task, event, function: Some(name.into()), frames }, row);
+    }
+    if tally.functions.is_empty() {
+        return Err(Mismatch::Nothing);
+    }
+    Ok(tally.findings(armed, stacks))
+}
+
+/// Counts, by function.
+#[derive(Default)]
+struct Tally {
+    /// Compared and whole ones.
+    functions: BTreeMap<String, (u64, u64)>,
+    breaks: HashMap<(Kind, Option<String>), (BTreeSet<String>, u64)>,
+    no_truth: HashMap<Option<String>, (BTreeSet<String>, u64)>,
+}
+
+impl Tally {
+    fn add(&mut self, stack: &Stack, truth: &Stack, row: &ArchRow) {
+        let name = truth.event.clone();
+        if !is_whole(truth, row) {
+            let (functions, stacks) = self.no_truth.entry(truth.state(row).1).or_default();
+            functions.insert(name);
+            *stacks += 1;
+            return;
+        }
+        let (compared, whole) = self.functions.entry(name.clone()).or_default();
+        *compared += 1;
+        match parting(stack, truth, row) {
+            None => *whole += 1,
+            Some(place) => {
+                let (functions, stacks) = self.breaks.entry(place).or_default();
+                functions.insert(name);
+                *stacks += 1;
+            }
+        }
+    }
+
+    fn findings(self, armed: u64, recorded: u64) -> Findings {
+        let mut functions = Functions { armed, ..Functions::default() };
+        let mut stacks = Stacks { recorded, ..Stacks::default() };
+        for &(compared, whole) in self.functions.values() {
+            functions.compared += 1;
+            stacks.compared += compared;
+            stacks.whole += whole;
+            *match whole {
+                0 => &mut functions.never,
+                _ if whole == compared => &mut functions.whole,
+                _ => &mut functions.partly,
+            } += 1;
+        }
+        let mut breaks: Vec<Break> = self
+            .breaks
+            .into_iter()
+            .map(|((kind, at), (functions, stacks))| Break {
+                kind,
+                at,
+                functions: functions.len() as u64,
+                stacks,
+                examples: functions.into_iter().take(EXAMPLES).collect(),
+            })
+            .collect();
+        breaks.sort_by(|one, other| {
+            (other.functions, other.stacks, one.kind, &one.at).cmp(&(
+                one.functions,
+                one.stacks,
+                other.kind,
+                &other.at,
+            ))
+        });
+        let mut no_truth: Vec<NoTruth> = self
+            .no_truth
+            .into_iter()
+            .map(|(ends_at, (functions, stacks))| NoTruth {
+                ends_at,
+                functions: functions.len() as u64,
+                stacks,
+            })
+            .collect();
+        no_truth.sort_by(|one, other| (other.functions, &one.ends_at).cmp(&(one.functions, &other.ends_at)));
+        let each =
+            self.functions.into_iter().map(|(name, (compared, whole))| Function { name, compared, whole });
+        Findings { functions, stacks, breaks, no_truth, each: each.collect() }
+    }
+}
+
+/// Whether a truth goes all the way: to an entry, or out to user space.
+fn is_whole(truth: &Stack, row: &ArchRow) -> bool {
+    reaches_entry(truth, row) || truth.frames.last().is_some_and(|frame| frame.user)
+}
+
+/// Where a stack parts from the truth; `None` where it holds the same frames. The tracers' own labels do not count.
+fn parting(stack: &Stack, truth: &Stack, row: &ArchRow) -> Option<(Kind, Option<String>)> {
+    let (told, truth): (Vec<&Frame>, _) = (physical(stack, row).collect(), up_to_entry(truth, row));
+    let same = |depth: usize| match (told.get(depth), truth.get(depth)) {
+        (Some(told), Some(truth)) if depth == 0 => same_function(truth, told, row),
+        (Some(told), Some(truth)) => same_place(truth, told, row),
+        _ => false,
+    };
+    let depth = (0..told.len().max(truth.len())).find(|&depth| !same(depth))?;
+    let Some(wrong) = told.get(depth) else {
+        let (state, last) = stack.state(row);
+        return Some((Kind::Cut, last.filter(|_| state != State::Empty)));
+    };
+    let later = truth.get(depth + 1..).unwrap_or_default();
+    if later.iter().any(|truth| same_place(truth, wrong, row)) {
+        return Some((Kind::Gap, depth.checked_sub(1).map(|last| truth[last].name())));
+    }
+    Some((Kind::Wrong, Some(wrong.name())))
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

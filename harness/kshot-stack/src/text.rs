@@ -1,0 +1,119 @@
+//! What a guest writes, made fit to be shown: it may hold escape codes, broken UTF-8 and lines without end.
+
+/// The longest line that is looked at, in bytes. What a line holds beyond that is only in the raw log.
+pub const LINE_LIMIT: usize = 4096;
+
+/// Cuts a stream of bytes into lines of at most [`LINE_LIMIT`] bytes, in bounded memory.
+#[derive(Debug, Default)]
+pub struct Lines {
+    line: Vec<u8>,
+}
+
+impl Lines {
+    /// Takes the next bytes and calls `line` for each line that ends in them.
+    pub fn feed(&mut self, mut bytes: &[u8], mut line: impl FnMut(String)) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.extend(&bytes[..end]);
+            line(printable(&std::mem::take(&mut self.line)));
+            bytes = &bytes[end + 1..];
+        }
+        self.extend(bytes);
+    }
+
+    /// The line that was begun and never ended.
+    pub fn finish(self) -> Option<String> {
+        (!self.line.is_empty()).then(|| printable(&self.line))
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        let room = LINE_LIMIT - self.line.len();
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+/// `text` as one word of a POSIX shell.
+pub fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// One line of untrusted bytes as text that does no harm on a terminal: escape sequences are dropped,
+/// control characters other than tabs and direction overrides are escaped, broken UTF-8 is replaced.
+pub fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text.trim_end_matches(['\r', '\n']).chars().peekable();
+    while let Some(character) = rest.next() {
+        match character {
+            '\x1b' => skip_escape(&mut rest),
+            '\t' => shown.push('\t'),
+            hidden if hidden.is_control() || is_direction(hidden) => shown.extend(hidden.escape_default()),
+            plain => shown.push(plain),
+        }
+    }
+    shown
+}
+
+/// Skips an escape sequence of ECMA-48 whose escape character has been read: CSI up to its final byte,
+/// OSC and the other strings up to their terminator, any other form with its one byte.
+fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match rest.next() {
+        Some('[') => drop(rest.find(|c| ('@'..='~').contains(c))),
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            while let Some(character) = rest.next() {
+                if character == '\x07' || (character == '\x1b' && rest.next_if_eq(&'\\').is_some()) {
+                    break;
+                }
+            }
+        }
+        Some('(' | ')' | '#' | '%' | ' ') => drop(rest.next()),
+        _ => {}
+    }
+}
+
+/// Marks that reorder or hide the text around them (Unicode UAX #9).
+fn is_direction(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_codes_and_control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable(b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain\r"), "red plain");
+        assert_eq!(printable(b"a\x08\x00b\tc"), "a\\u{8}\\u{0}b\tc");
+        assert_eq!(printable("ok\u{202e}ko".as_bytes()), "ok\\u{202e}ko");
+    }
+
+    #[test]
+    fn an_unfinished_escape_code_swallows_only_its_own_line() {
+        let mut lines = Vec::new();
+        Lines::default().feed(b"x\x1b]0;no end\nnext\n", |line| lines.push(line));
+        assert_eq!(lines, ["x", "next"]);
+    }
+
+    #[test]
+    fn broken_utf8_is_replaced() {
+        assert_eq!(printable(b"\xff\xfeab"), "\u{fffd}\u{fffd}ab");
+    }
+
+    #[test]
+    fn a_line_without_end_takes_bounded_memory() {
+        let mut lines = Lines::default();
+        for _ in 0..1000 {
+            lines.feed(&[b'x'; 65536], |_| panic!("no line ends here"));
+        }
+        assert!(lines.line.capacity() <= 2 * LINE_LIMIT, "{}", lines.line.capacity());
+        assert_eq!(lines.finish().unwrap().len(), LINE_LIMIT);
+    }
+
+    #[test]
+    fn a_line_may_come_in_pieces() {
+        let (mut lines, mut seen) = (Lines::default(), Vec::new());
+        for piece in [&b"Kernel pa"[..], b"nic\r\nnext", b"\n"] {
+            lines.feed(piece, |line| seen.push(line));
+        }
+        assert_eq!(seen, ["Kernel panic", "next"]);
+    }
+}

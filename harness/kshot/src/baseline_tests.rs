@@ -1,0 +1,86 @@
+use super::*;
+use kshot_stack::document::StackResult;
+use kshot_stack::snapshot::text;
+use kshot_stack::stack::State;
+
+fn stack(count: u64, frames: &[&str], state: State) -> StackResult {
+    let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
+    let ends_at = frames.iter().rfind(|frame| *frame != "0" && *frame != "[user]").cloned();
+    let (task, event) = ("eoe_filter".into(), "register_netdevice".into());
+    StackResult { count, task, event, frames, state, ends_at, fidelity: None }
+}
+
+fn probe(events: u64, lost: u64, stacks: Vec<StackResult>) -> ProbeResult {
+    let (name, kind) = ("ftrace".into(), "ftrace".into());
+    ProbeResult { name, kind, events, lost, warnings: vec![], absent: None, stacks, arguments: vec![] }
+}
+
+fn info() -> Info {
+    Info { release: "6.1.192".into(), image_sha256: "00ff".into(), qemu: "7.2.22".into() }
+}
+
+#[test]
+fn a_snapshot_is_the_same_drifts_or_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(folder.path(), "tunsetiff/func_stack_trace", "mips64-6.1", "ftrace");
+    assert!(place.file().ends_with("tunsetiff/func_stack_trace/mips64-6.1/ftrace.snap"));
+    assert_eq!(compare(&place, "x\n").unwrap(), Comparison::Missing);
+
+    let old = text(&probe(1, 0, vec![stack(1, &["a", "b", "c"], State::Truncated)]));
+    let new = text(&probe(1, 0, vec![stack(1, &["a", "c"], State::Truncated)]));
+    std::fs::create_dir_all(&place.folder).unwrap();
+    std::fs::write(
+        place.file(),
+        format!("---\nsource: harness/tests/live.rs\ninfo:\n  kernel: x\n---\n{old}"),
+    )
+    .unwrap();
+    assert_eq!(compare(&place, &old).unwrap(), Comparison::Same);
+    let Comparison::Drift { diff, expected } = compare(&place, &new).unwrap() else { panic!("no drift") };
+    assert_eq!(expected, old.trim_end());
+    assert_eq!(
+        diff,
+        "--- snapshot\n+++ this run\n@@ -2,5 +2,4 @@\n \n 1 x eoe_filter, register_netdevice: truncated at c\n     a\n-    b\n     c\n"
+    );
+}
+
+/// What insta writes through [`Place::settings`] is what [`compare`] reads: they cannot disagree.
+#[test]
+fn insta_and_compare_mean_the_same_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/baseline");
+    let place = Place::new(&folder, "area/name", "kernel", "probe");
+    let text = text(&probe(5, 0, vec![stack(5, &["ftrace_graph_call", "0"], State::Truncated)]));
+    place.settings(&info()).bind(|| insta::assert_snapshot!(place.name.clone(), text));
+    assert_eq!(compare(&place, &text).unwrap(), Comparison::Same);
+    let file = std::fs::read_to_string(place.file()).unwrap();
+    assert!(file.contains("kernel: 6.1.192\n") && file.contains("qemu: 7.2.22\n"), "{file}");
+}
+
+#[test]
+fn a_run_without_the_truth_has_snapshots_of_its_own() {
+    let place = || Place::new(Path::new("s"), "a", "k", "ftrace");
+    let there = probe(0, 0, vec![]);
+    let absent = ProbeResult { absent: Some("no DWARF".into()), ..probe(0, 0, vec![]) };
+    assert_eq!(place().of_run(&[]), place());
+    assert_eq!(place().of_run(std::slice::from_ref(&there)), place());
+    assert_eq!(place().of_run(&[there, absent]).file(), Path::new("s/a/k/without-truth/ftrace.snap"));
+}
+
+#[test]
+fn a_name_with_a_slash_stays_one_file() {
+    let place = Place::new(Path::new("s"), "a/b", "../k", "../../p");
+    assert_eq!(place.file(), Path::new("s/a/b/..__k/..__..__p.snap"));
+}
+
+#[test]
+fn a_broken_snapshot_is_a_fault_and_no_drift() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(folder.path(), "a", "k", "p");
+    std::fs::create_dir_all(&place.folder).unwrap();
+    std::fs::write(place.file(), "---\n\tx: [\n---\ntext\n").unwrap();
+    assert_eq!(compare(&place, "text").unwrap_err().blame(), Blame::Scenario);
+    std::fs::write(place.file(), "---\nsource: x\n---\ntext").unwrap();
+    assert_eq!(compare(&place, "text").unwrap(), Comparison::Same);
+    std::fs::write(place.file(), b"---\nsource: x\n---\n\xff\xfe").unwrap();
+    let error = compare(&place, "text").unwrap_err();
+    assert!(error.hint().is_some() && error.to_string().contains("p.snap"));
+}

@@ -1,0 +1,464 @@
+//! The real laboratory: kernels of versions or commits, booted with the scenario.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::hunt::{Built, HuntError, Lab, Ran, Trouble};
+use super::plan::Subject;
+use super::question::{Question, Testimony};
+use super::versions::Candidate;
+use crate::run::{self, Options, RunError, Starts};
+use crate::scenario::Scenario;
+use crate::workspace::Workspace;
+use kshot_guest::cache::{self, Cache, CacheError};
+use kshot_guest::kernel::{
+    self, Git, Kernel, KernelEntry, KernelError, Repository, Source, Workshop, compiler_version, take_paths,
+};
+use kshot_guest::progress::Progress;
+use kshot_stack::arch::Arch;
+use kshot_stack::document::Document;
+
+/// How much of a console or capture is searched for a text.
+const TEXT_MOST: u64 = 64 * 1024 * 1024;
+
+/// How candidates are configured.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    /// What they run on.
+    pub(crate) arch: Arch,
+    /// The fragments.
+    pub(crate) config: Vec<String>,
+    /// The patches, of versions only: a commit is taken as it is.
+    pub(crate) patches: Vec<String>,
+    /// About how many lines kbuild prints.
+    pub(crate) objects: u64,
+    /// The symbols that must survive.
+    pub(crate) required: Vec<String>,
+}
+
+/// Where kernels come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Supply {
+    /// The archive.
+    Versions(Vec<Candidate>),
+    /// A git tree: the user's, and the ids of the nodes with the ends of the search.
+    Commits {
+        /// The repository, which is only read.
+        repository: Repository,
+        /// Commit ids, in the order of the nodes.
+        ids: Vec<String>,
+        /// The older and the newer end.
+        ends: (usize, usize),
+    },
+}
+
+/// What makes kernels. Shared with the thread that builds ahead.
+#[derive(Clone, Debug)]
+struct Maker {
+    workspace: Workspace,
+    template: Template,
+    supply: Arc<Supply>,
+}
+
+/// The laboratory.
+#[derive(Debug)]
+pub(crate) struct Bench<'a> {
+    maker: Maker,
+    scenario: Scenario,
+    question: Question,
+    kernels: BTreeMap<Subject, Kernel>,
+    /// Whether verdicts on file count.
+    fresh: bool,
+    /// Whether kernels are built ahead while cores are idle.
+    speculate: bool,
+    ahead: Option<JoinHandle<()>>,
+    progress: &'a Progress,
+}
+
+/// How a laboratory works.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Habits {
+    /// Verdicts on file do not count.
+    pub(crate) fresh: bool,
+    /// Kernels are built ahead while cores are idle.
+    pub(crate) speculate: bool,
+}
+
+impl<'a> Bench<'a> {
+    /// A laboratory whose run folders go to `workspace.runs`.
+    pub(crate) fn new(
+        workspace: Workspace,
+        (scenario, question): (&Scenario, &Question),
+        template: Template,
+        supply: Supply,
+        habits: Habits,
+        progress: &'a Progress,
+    ) -> Self {
+        Self {
+            maker: Maker { workspace, template, supply: Arc::new(supply) },
+            scenario: question.prepare(scenario.clone()),
+            question: question.clone(),
+            kernels: BTreeMap::new(),
+            fresh: habits.fresh,
+            speculate: habits.speculate,
+            ahead: None,
+            progress,
+        }
+    }
+
+    fn kernel(&mut self, subject: Subject) -> Result<Kernel, Trouble> {
+        if let Some(kernel) = self.kernels.get(&subject) {
+            return Ok(kernel.clone());
+        }
+        let mut kernel = self.maker.make(subject, "", self.progress)?;
+        (kernel.name, kernel.catalogued) = match &self.question {
+            Question::Verdict(name) => (name.clone(), true),
+            _ => (kernel.name, false),
+        };
+        self.kernels.insert(subject, kernel.clone());
+        Ok(kernel)
+    }
+}
+
+impl Lab for Bench<'_> {
+    fn name(&self, subject: Subject) -> String {
+        match subject {
+            Subject::At(node) => self.maker.supply.name(node),
+            Subject::Reverted(node) => {
+                format!("{} without {}", self.maker.supply.end(true), self.maker.supply.name(node))
+            }
+            Subject::Applied(node) => {
+                format!("{} with {}", self.maker.supply.end(false), self.maker.supply.name(node))
+            }
+        }
+    }
+
+    fn build(&mut self, subject: Subject) -> Result<Built, Trouble> {
+        let kernel = self.kernel(subject)?;
+        let notes = kernel.lost.iter().map(|line| format!("not in this version: {line}")).collect();
+        Ok(Built { image: kernel.sha256, release: kernel.release, notes })
+    }
+
+    fn run(&mut self, subject: Subject, number: usize) -> Result<Ran, Trouble> {
+        let kernel = self.kernel(subject)?;
+        try_once(
+            &self.maker.workspace,
+            (&self.scenario, &self.question),
+            &kernel,
+            (number, self.fresh),
+            self.progress,
+        )
+    }
+
+    fn ahead(&mut self, nodes: &[usize]) {
+        let busy = self.ahead.as_ref().is_some_and(|thread| !thread.is_finished());
+        let missing: Vec<usize> = nodes.iter().copied().filter(|&node| self.maker.is_missing(node)).collect();
+        if !self.speculate || busy || missing.is_empty() || !cores_are_idle() {
+            return;
+        }
+        let maker = self.maker.clone();
+        // What fails ahead fails again when it is asked for, and is reported then.
+        self.ahead = Some(std::thread::spawn(move || {
+            for node in missing.into_iter().take(2) {
+                drop(maker.make(Subject::At(node), "-ahead", &Progress::silent()));
+            }
+        }));
+    }
+}
+
+impl Drop for Bench<'_> {
+    fn drop(&mut self) {
+        if let Some(thread) = self.ahead.take() {
+            if !thread.is_finished() {
+                self.progress.note("waiting for the kernel that is built ahead: it stays in the cache");
+            }
+            drop(thread.join());
+        }
+    }
+}
+
+impl Supply {
+    fn name(&self, node: usize) -> String {
+        match self {
+            Self::Versions(candidates) => candidates[node].name.clone(),
+            Self::Commits { ids, .. } => short(&ids[node]),
+        }
+    }
+
+    fn end(&self, newer: bool) -> String {
+        match self {
+            Self::Versions(candidates) => {
+                let end = if newer { candidates.last() } else { candidates.first() };
+                end.map(|candidate| candidate.name.clone()).unwrap_or_default()
+            }
+            Self::Commits { ids, ends, .. } => short(&ids[if newer { ends.1 } else { ends.0 }]),
+        }
+    }
+}
+
+impl Maker {
+    fn make(&self, subject: Subject, bench: &str, progress: &Progress) -> Result<Kernel, Trouble> {
+        match (&*self.supply, subject) {
+            (Supply::Versions(candidates), Subject::At(node)) => self.version(&candidates[node], progress),
+            (Supply::Versions(_), _) => Err(Trouble::CannotTell("a version cannot be taken back".into())),
+            (Supply::Commits { repository, ids, ends }, _) => {
+                let name = format!("{}{bench}", self.workshop(repository));
+                let workshop = Workshop::open(&name, &self.workspace.cache, progress)?;
+                let clone = repository.clone_to(&workshop.source())?;
+                let id = match subject {
+                    Subject::At(node) => ids[node].clone(),
+                    Subject::Reverted(node) => clone.revert(&ids[ends.1], &ids[node])?,
+                    Subject::Applied(node) => clone.pick(&ids[ends.0], &ids[node])?,
+                };
+                let source = Source::Git(Git { path: repository.path().into(), commit: id.clone() });
+                let entry = KernelEntry { patches: Vec::new(), ..self.entry(&short(&id), source, &[]) };
+                let images = self.workspace.images();
+                let ready = || Ok::<_, HuntError>(clone.checkout(&id)?);
+                Ok(workshop.provision(&entry, &images, &self.workspace.cache, progress, ready)?)
+            }
+        }
+    }
+
+    /// The first of a version's sources that the archive still holds.
+    fn version(&self, candidate: &Candidate, progress: &Progress) -> Result<Kernel, Trouble> {
+        let Workspace { cache, .. } = &self.workspace;
+        if let Some(entry) = &candidate.entry {
+            return Ok(kernel::provision(entry, &self.workspace.images(), cache, progress)?);
+        }
+        let compiler = compiler_version(self.template.arch);
+        for limit in &candidate.limits {
+            let too_new = limit.compiler_below.zip(compiler).is_some_and(|(below, has)| has >= below);
+            if limit.skip || too_new {
+                return Err(Trouble::CannotTell(format!("left out: {}", limit.because)));
+            }
+        }
+        let mut gone = None;
+        for source in &candidate.sources {
+            let entry = self.entry_of(candidate, source.clone());
+            match kernel::provision(&entry, &self.workspace.images(), cache, progress) {
+                Err(error) if error.is_gone() => gone = Some(error),
+                other => return Ok(other?),
+            }
+        }
+        Err(gone.map_or_else(
+            || Trouble::CannotTell("the archive's indexes no longer have it".into()),
+            Trouble::from,
+        ))
+    }
+
+    fn entry_of(&self, candidate: &Candidate, source: Source) -> KernelEntry {
+        let limits = &candidate.limits;
+        let config: Vec<String> = limits.iter().flat_map(|limit| limit.config.clone()).collect();
+        let mut entry = self.entry(&candidate.name, source, &config);
+        entry.patches = limits.iter().flat_map(|limit| limit.patches.clone()).chain(entry.patches).collect();
+        entry
+    }
+
+    fn entry(&self, name: &str, source: Source, config: &[String]) -> KernelEntry {
+        let Template { arch, patches, objects, required, .. } = &self.template;
+        KernelEntry {
+            name: format!("{arch}-{name}"),
+            arch: *arch,
+            source,
+            config: self.template.config.iter().chain(config).cloned().collect(),
+            patches: patches.clone(),
+            objects: *objects,
+            required: Some(required.clone()),
+        }
+    }
+
+    fn is_missing(&self, node: usize) -> bool {
+        let (images, cache) = (self.workspace.images(), &self.workspace.cache);
+        let found =
+            |entry: &KernelEntry| Kernel::find(entry, &images, cache).is_ok_and(|kernel| kernel.is_some());
+        match &*self.supply {
+            Supply::Versions(candidates) => {
+                let candidate = &candidates[node];
+                let entries = candidate.sources.iter().map(|source| self.entry_of(candidate, source.clone()));
+                !candidate.entry.iter().cloned().chain(entries).any(|entry| found(&entry))
+            }
+            Supply::Commits { repository, ids, .. } => {
+                let source = Source::Git(Git { path: repository.path().into(), commit: ids[node].clone() });
+                !found(&KernelEntry { patches: Vec::new(), ..self.entry(&short(&ids[node]), source, &[]) })
+            }
+        }
+    }
+
+    /// The name of the workshop for a repository and a configuration.
+    fn workshop(&self, repository: &Repository) -> String {
+        workshop(repository.path(), &self.template)
+    }
+}
+
+/// The name of the workshop for a source tree and a configuration.
+pub(crate) fn workshop(tree: &Path, template: &Template) -> String {
+    let parts = [tree.as_os_str().as_encoded_bytes(), template.arch.row().name.as_bytes()];
+    let config = template.config.iter().map(String::as_bytes);
+    cache::key(parts.into_iter().chain(config))
+}
+
+/// One run of a kernel, and what the question makes of it; from the verdicts on file where the same kernel, guest,
+/// scenario and question ran so often before.
+fn try_once(
+    workspace: &Workspace,
+    (scenario, question): (&Scenario, &Question),
+    kernel: &Kernel,
+    (number, fresh): (usize, bool),
+    progress: &Progress,
+) -> Result<Ran, Trouble> {
+    let parts = [
+        env!("CARGO_PKG_VERSION").into(),
+        run::state_key(workspace, scenario, kernel, progress)?,
+        format!("{scenario:?}"),
+        format!("{question:?}"),
+        kernel.name.clone(),
+        // Only a verdict rests on snapshots.
+        match question {
+            Question::Verdict(_) => run::inputs(workspace, scenario, &kernel.name).map_err(RunError::from)?,
+            _ => String::new(),
+        },
+    ];
+    let verdicts = Verdicts::at(workspace, &cache::key(parts.iter().map(String::as_bytes)))?;
+    if let Some(state) = verdicts.states.get(number).filter(|_| !fresh) {
+        return Ok(Ran { state: state.clone(), folder: None });
+    }
+    let (state, folder) = boot(workspace, (scenario, question), kernel, progress)?;
+    verdicts.add(&state)?;
+    Ok(Ran { state, folder: Some(folder) })
+}
+
+/// One run of a kernel: what the question makes of it, and the run folder's name.
+pub(crate) fn boot(
+    workspace: &Workspace,
+    (scenario, question): (&Scenario, &Question),
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<(String, String), Trouble> {
+    // Runs from one saved state share whatever chance decided at boot: they would not count as many.
+    let options = Options { keep: true, starts: Starts::Cold, ..Options::default() };
+    let outcome = run::run(workspace, scenario, kernel, &options, progress)?;
+    let state =
+        answer(question, scenario, &outcome.document, &outcome.folder).map_err(Trouble::CannotTell)?;
+    let folder = outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok((state, folder))
+}
+
+/// What a question makes of a run folder.
+fn answer(
+    question: &Question,
+    scenario: &Scenario,
+    document: &Document,
+    folder: &Path,
+) -> Result<String, String> {
+    let text = |name: &str| {
+        let mut bytes = Vec::new();
+        let read =
+            File::open(folder.join(name)).and_then(|file| file.take(TEXT_MOST).read_to_end(&mut bytes));
+        read.map_err(|error| format!("cannot read {name} of the run folder: {error}"))?;
+        Ok::<_, String>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let is_capture =
+        |name: &&String| [".trace.txt", ".perf-script.txt"].iter().any(|end| name.ends_with(end));
+    let captures =
+        document.artifacts.keys().filter(is_capture).map(|name| text(name)).collect::<Result<Vec<_>, _>>()?;
+    let steps = document.artifacts.keys().filter(|name| name.starts_with("steps/"));
+    let last_step = steps.max().map_or(Ok(String::new()), |name| text(name))?;
+    let console = text(kshot_guest::machine::CONSOLE_LOG)?;
+    question.answer(&Testimony {
+        scenario,
+        document,
+        captures: &captures,
+        console: &console,
+        last_step: &last_step,
+    })
+}
+
+/// The verdicts of one kernel, guest, scenario and question, in the order of their runs.
+struct Verdicts {
+    path: PathBuf,
+    states: Vec<String>,
+}
+
+impl Verdicts {
+    fn at(workspace: &Workspace, key: &str) -> Result<Self, Trouble> {
+        let folder = workspace.cache.root().join("verdicts");
+        fs::create_dir_all(&folder).map_err(|error| host("make", &folder, error))?;
+        let path = folder.join(key);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        Ok(Self { states: text.lines().map(str::to_owned).collect(), path })
+    }
+
+    fn add(&self, state: &str) -> Result<(), Trouble> {
+        let file = File::options().create(true).append(true).open(&self.path);
+        let written =
+            file.and_then(|mut file| file.write_all(format!("{}\n", state.replace('\n', " ")).as_bytes()));
+        written.map_err(|error| host("write", &self.path, error))
+    }
+}
+
+fn host(action: &'static str, path: &Path, source: std::io::Error) -> Trouble {
+    let error = KernelError::Cache(CacheError::Io { action, path: path.into(), source });
+    error.into()
+}
+
+/// How the sources of two versions differ in `paths`; nothing where one is no download.
+pub(crate) fn differences(
+    versions: [&Candidate; 2],
+    paths: &[String],
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<String, HuntError> {
+    let folder = tempfile::tempdir().map_err(|source| CacheError::Io {
+        action: "create a folder in",
+        path: std::env::temp_dir(),
+        source,
+    });
+    let folder = folder.map_err(KernelError::from)?;
+    let mut places = Vec::new();
+    for version in versions {
+        let entry = version.entry.clone().into_iter();
+        let listed = version.sources.iter().map(|source| entry_of_source(&version.name, source.clone()));
+        let place = folder.path().join(&version.name);
+        for entry in entry.chain(listed) {
+            match take_paths(&entry, paths, (cache, progress), &place) {
+                Err(error) if error.is_gone() => {}
+                taken => {
+                    taken?;
+                    break;
+                }
+            }
+        }
+        places.push(place);
+    }
+    Ok(kernel::differences(&places[0], &places[1])?)
+}
+
+/// An entry that is a source and nothing else.
+fn entry_of_source(name: &str, source: Source) -> KernelEntry {
+    KernelEntry {
+        name: name.into(),
+        arch: Arch::Mips64,
+        source,
+        config: Vec::new(),
+        patches: Vec::new(),
+        objects: 0,
+        required: None,
+    }
+}
+
+/// The first digits of a commit id.
+pub(crate) fn short(id: &str) -> String {
+    id.chars().take(12).collect()
+}
+
+/// Whether the load of the last minute leaves a core idle.
+fn cores_are_idle() -> bool {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: Option<f64> = load.split(' ').next().and_then(|load| load.parse().ok());
+    load.is_some_and(|load| load + 1.0 <= cores as f64)
+}

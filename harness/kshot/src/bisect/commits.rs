@@ -1,0 +1,150 @@
+//! Commits as candidates: the history between two ends, as git sees it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::history::History;
+use kshot_guest::kernel::{GitError, Listed, Repository};
+
+/// The commits of a search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Commits {
+    /// Their ids, in the order of the history's nodes.
+    pub(crate) ids: Vec<String>,
+    /// How they hang together.
+    pub(crate) history: History,
+    /// The nodes where the fault is not.
+    pub(crate) good: Vec<usize>,
+    /// The node where it is.
+    pub(crate) bad: usize,
+    /// Whether the good end is no ancestor of the bad one and their merge base stands for it.
+    pub(crate) forked: bool,
+}
+
+impl Commits {
+    /// The commits between `good` and `bad`, revisions of `repository`; of those, the ones that touch `paths`.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub(crate) fn between(
+        repository: &Repository,
+        good: &str,
+        bad: &str,
+        paths: &[String],
+    ) -> Result<Self, GitError> {
+        let (good, bad) = (repository.commit(good)?, repository.commit(bad)?);
+        let bases = repository.merge_bases(&good, &bad)?;
+        if bases.contains(&bad) {
+            // The fault is older: its end is looked for.
+            let listed = repository.list(std::slice::from_ref(&bad), &good, paths)?;
+            let (ids, history) = arrange(std::slice::from_ref(&bad), &good, listed, paths.is_empty());
+            let at = |id: &String| ids.iter().position(|one| one == id).unwrap_or_default();
+            return Ok(Self { good: vec![at(&good)], bad: at(&bad), ids, history, forked: false });
+        }
+        let forked = !bases.contains(&good);
+        let old = if forked { bases } else { vec![good] };
+        let listed = repository.list(&old, &bad, paths)?;
+        let (ids, history) = arrange(&old, &bad, listed, paths.is_empty());
+        let at = |id: &String| ids.iter().position(|one| one == id).unwrap_or_default();
+        Ok(Self { good: old.iter().map(at).collect(), bad: at(&bad), ids, history, forked })
+    }
+}
+
+/// The nodes of a search: what the listed commits lead back to, then `old`, then the listed commits up to `new`.
+///
+/// A listed commit may have a parent that is neither listed nor in `old`: a branch that began earlier and was
+/// merged later. It is an ancestor of `old`, and becomes one here. With paths (`whole` is false) git rewrites
+/// parents to the nearest commit that touches them; before the first of those comes `old`.
+fn arrange(old: &[String], new: &str, listed: Vec<Listed>, whole: bool) -> (Vec<String>, History) {
+    let mut graph = Graph::default();
+    let inside: HashSet<&String> = listed.iter().map(|one| &one.commit).chain(old).collect();
+    let mut outside = BTreeSet::new();
+    for parent in
+        listed.iter().flat_map(|one| &one.parents).filter(|parent| whole && !inside.contains(parent))
+    {
+        outside.insert(graph.add(parent, &BTreeSet::new()));
+    }
+    let old: BTreeSet<usize> = old.iter().map(|id| graph.add(id, &outside)).collect();
+    for one in &listed {
+        let known: BTreeSet<usize> =
+            one.parents.iter().filter_map(|parent| graph.place.get(parent)).copied().collect();
+        let of = if known.is_empty() { &old } else { &known };
+        graph.add(&one.commit, of);
+    }
+    let with_children: HashSet<usize> = graph.parents.iter().flatten().copied().collect();
+    let heads = (0..graph.ids.len()).filter(|node| !with_children.contains(node)).collect();
+    graph.add(new, &heads);
+    let history = History::new(graph.parents).expect("git lists parents before children");
+    (graph.ids, history)
+}
+
+#[derive(Default)]
+struct Graph {
+    ids: Vec<String>,
+    parents: Vec<Vec<usize>>,
+    place: HashMap<String, usize>,
+}
+
+impl Graph {
+    /// The node of a commit, made unless it is there.
+    fn add(&mut self, id: &str, parents: &BTreeSet<usize>) -> usize {
+        if let Some(node) = self.place.get(id) {
+            return *node;
+        }
+        self.place.insert(id.into(), self.ids.len());
+        self.ids.push(id.into());
+        self.parents.push(parents.iter().copied().collect());
+        self.ids.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(rows: &[(&str, &[&str])]) -> Vec<Listed> {
+        let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        rows.iter()
+            .map(|(commit, parents)| Listed { commit: (*commit).into(), parents: owned(parents) })
+            .collect()
+    }
+
+    fn arranged(rows: &[(&str, &[&str])], new: &str, whole: bool) -> Vec<(String, Vec<usize>)> {
+        let (ids, history) = arrange(&["old".into()], new, listed(rows), whole);
+        ids.into_iter().enumerate().map(|(node, id)| (id, history.parents(node).to_vec())).collect()
+    }
+
+    #[test]
+    fn commits_in_a_row_begin_at_the_old_end() {
+        let nodes = arranged(&[("a", &["old"]), ("b", &["a"])], "b", true);
+        assert_eq!(nodes, [("old".into(), vec![]), ("a".into(), vec![0]), ("b".into(), vec![1])]);
+    }
+
+    #[test]
+    fn a_branch_from_before_the_old_end_hangs_below_it() {
+        let nodes = arranged(&[("a", &["early"]), ("b", &["old"]), ("m", &["b", "a"])], "m", true);
+        assert_eq!(
+            nodes,
+            [
+                ("early".into(), vec![]),
+                ("old".into(), vec![0]),
+                ("a".into(), vec![0]),
+                ("b".into(), vec![1]),
+                ("m".into(), vec![2, 3])
+            ]
+        );
+    }
+
+    #[test]
+    fn with_paths_the_first_commits_hang_on_the_old_end_and_the_new_end_on_the_last() {
+        let nodes = arranged(&[("a", &["far-before"]), ("b", &["a"])], "new", false);
+        assert_eq!(
+            nodes,
+            [("old".into(), vec![]), ("a".into(), vec![0]), ("b".into(), vec![1]), ("new".into(), vec![2])]
+        );
+    }
+
+    #[test]
+    fn nothing_that_touches_the_paths_leaves_the_two_ends() {
+        assert_eq!(arranged(&[], "new", false), [("old".into(), vec![]), ("new".into(), vec![0])]);
+    }
+}

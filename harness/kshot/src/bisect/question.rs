@@ -1,0 +1,296 @@
+//! The question: what is judged of a run, and how a run's evidence becomes one state.
+
+use kshot_stack::snapshot;
+use std::collections::BTreeSet;
+
+use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::{Scenario, Step};
+use kshot_guest::cache;
+use kshot_stack::document::{Document, Word};
+use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::verdict::{self, Evidence};
+
+/// What the predicate's exit status is announced with, in the output of the step that we add.
+const ANSWER: &str = "kshot-answer:";
+
+/// What is judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// Whether these claims of the scenario hold; all of them where none is named. What is `known` not to hold
+    /// does not count: it is what is hunted.
+    Claims(Vec<String>),
+    /// The stacks as a snapshot holds them, of this probe or of all. Any difference is a change.
+    Drift(Option<String>),
+    /// Whether each stack of the probe holds at least so much of its reference.
+    Fidelity {
+        /// The probe.
+        probe: String,
+        /// The least, in per cent.
+        percent: u32,
+    },
+    /// Whether the raw text of a capture matches a regular expression; `^` and `$` are a line's.
+    Text(String),
+    /// Whether the console's text does.
+    Console(String),
+    /// What a shell script in the guest says, run after the scenario's steps: 0 is good, 125 cannot tell.
+    Shell(String),
+    /// The verdict, with the snapshots and known faults of this kernel of the catalogue.
+    Verdict(String),
+}
+
+/// What a run left behind that a question may ask about.
+#[derive(Clone, Copy, Debug)]
+pub struct Testimony<'a> {
+    /// The scenario that was replayed.
+    pub scenario: &'a Scenario,
+    /// The result document.
+    pub document: &'a Document,
+    /// The text of each capture.
+    pub captures: &'a [String],
+    /// The console's text.
+    pub console: &'a str,
+    /// What the last step printed.
+    pub last_step: &'a str,
+}
+
+/// Why a question cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum QuestionError {
+    /// The regular expression is none.
+    #[error("`{text}` is no regular expression")]
+    Regex {
+        /// What was given.
+        text: String,
+        /// Where it goes wrong.
+        source: Box<regex::Error>,
+    },
+    /// The scenario has no such claim or probe.
+    #[error("{scenario} has no {what} `{name}`; it has {known}")]
+    Unknown {
+        /// The scenario.
+        scenario: String,
+        /// "claim" or "probe".
+        what: &'static str,
+        /// What was given.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The scenario claims nothing.
+    #[error("{scenario} makes no claim to judge by")]
+    NoClaims {
+        /// The scenario.
+        scenario: String,
+    },
+}
+
+impl Fault for QuestionError {
+    fn blame(&self) -> Blame {
+        Blame::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoClaims { .. } => Some(
+                "say what is judged: --text REGEX, --drift, --shell COMMAND, or a claim in the scenario"
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl Question {
+    /// The states that are no fault, whatever the good end shows; none where only the good end can tell.
+    pub fn quiet(&self) -> BTreeSet<String> {
+        let quiet: &[&str] = match self {
+            Self::Claims(_) | Self::Fidelity { .. } | Self::Shell(_) => &["holds"],
+            Self::Verdict(_) => &["match"],
+            Self::Drift(_) | Self::Text(_) | Self::Console(_) => &[],
+        };
+        quiet.iter().map(|state| (*state).to_owned()).collect()
+    }
+
+    /// Whether it can be asked of this scenario.
+    ///
+    /// # Errors
+    /// [`QuestionError`].
+    pub fn check(&self, scenario: &Scenario) -> Result<(), QuestionError> {
+        let probe = |name: &String| {
+            let known: Vec<&str> = scenario.probes.iter().map(|probe| probe.name.as_str()).collect();
+            among(scenario, "probe", name, &known)
+        };
+        match self {
+            Self::Claims(names) => {
+                let claims = scenario.claims.iter().map(|claim| claim.name.as_str());
+                let known: Vec<&str> =
+                    claims.chain(scenario.console.iter().map(|one| one.name.as_str())).collect();
+                if known.is_empty() {
+                    return Err(QuestionError::NoClaims { scenario: scenario.id.clone() });
+                }
+                names.iter().try_for_each(|name| among(scenario, "claim", name, &known))
+            }
+            Self::Drift(name) => name.iter().try_for_each(probe),
+            Self::Fidelity { probe: name, .. } => probe(name),
+            Self::Text(text) | Self::Console(text) => regex(text).map(|_| ()),
+            Self::Shell(_) | Self::Verdict(_) => Ok(()),
+        }
+    }
+
+    /// The scenario with what has to be done in the guest to answer.
+    pub fn prepare(&self, mut scenario: Scenario) -> Scenario {
+        if let Self::Shell(predicate) = self {
+            let run = format!("(\n{predicate}\n)\necho \"{ANSWER} $?\"");
+            let limit = std::time::Duration::from_secs(60);
+            scenario.steps.push(Step { run, repeat: 1, limit, status: 0 });
+        }
+        scenario
+    }
+
+    /// The state that a run shows, or why it cannot be told.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub fn answer(&self, seen: &Testimony<'_>) -> Result<String, String> {
+        let matches = |text: &str, within: &[&str]| {
+            let regex = regex(text).map_err(|error| error.to_string())?;
+            Ok(if within.iter().any(|text| regex.is_match(text)) { "matches" } else { "does not match" }
+                .to_owned())
+        };
+        if let Self::Console(text) = self {
+            let answer = matches(text, &[seen.console])?;
+            // A guest that died may have died of what is looked for; of anything else it tells nothing.
+            return if answer == "matches" { Ok(answer) } else { conclusive(seen.document).map(|()| answer) };
+        }
+        conclusive(seen.document)?;
+        match self {
+            Self::Claims(names) => Ok(claims(names, seen)),
+            Self::Drift(probe) => drift(probe.as_deref(), seen.document),
+            Self::Fidelity { probe, percent } => fidelity(probe, *percent, seen.document),
+            Self::Text(_) if seen.captures.is_empty() => Err("no probe brought a text".into()),
+            Self::Text(text) => matches(text, &seen.captures.iter().map(String::as_str).collect::<Vec<_>>()),
+            Self::Shell(_) => predicate(seen.last_step),
+            Self::Verdict(_) => match seen.document.verdict {
+                Word::Match => Ok("match".into()),
+                Word::Drift => Ok("drift".into()),
+                Word::Unstable | Word::Inconclusive => Err(seen.document.why.join("; ")),
+            },
+            Self::Console(_) => unreachable!("answered above"),
+        }
+    }
+
+    /// What a change for the worse comes to, as the subject of a mail has it.
+    pub fn fault(&self) -> String {
+        match self {
+            Self::Claims(names) if names.is_empty() => "the claims fail".into(),
+            Self::Claims(names) => format!("the claim {} fails", names.join(", ")),
+            Self::Drift(None) => "the stacks changed".into(),
+            Self::Drift(Some(probe)) => format!("the stacks of {probe} changed"),
+            Self::Fidelity { probe, percent } => {
+                format!("the stacks of {probe} hold less than {percent} % of their reference")
+            }
+            Self::Text(text) => format!("captures changed at `{text}`"),
+            Self::Console(text) => format!("the console changed at `{text}`"),
+            Self::Shell(text) => format!("`{text}` fails in the guest"),
+            Self::Verdict(kernel) => format!("no match as for {kernel} any more"),
+        }
+    }
+}
+
+impl std::fmt::Display for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Claims(names) if names.is_empty() => write!(f, "do the scenario's claims hold?"),
+            Self::Claims(names) => write!(f, "does the claim {} hold?", names.join(", ")),
+            Self::Drift(None) => write!(f, "are the stacks those of the good end?"),
+            Self::Drift(Some(probe)) => write!(f, "are the stacks of {probe} those of the good end?"),
+            Self::Fidelity { probe, percent } => {
+                write!(f, "do the stacks of {probe} hold {percent} % of their reference?")
+            }
+            Self::Text(text) => write!(f, "does a capture match `{text}`?"),
+            Self::Console(text) => write!(f, "does the console match `{text}`?"),
+            Self::Shell(text) => write!(f, "does `{text}` succeed in the guest?"),
+            Self::Verdict(kernel) => write!(f, "is the verdict a match, as for {kernel}?"),
+        }
+    }
+}
+
+fn among(scenario: &Scenario, what: &'static str, name: &str, known: &[&str]) -> Result<(), QuestionError> {
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+    Err(QuestionError::Unknown { scenario: scenario.id.clone(), what, name: name.into(), known })
+}
+
+fn regex(text: &str) -> Result<Regex, QuestionError> {
+    let regex = RegexBuilder::new(text).multi_line(true).build();
+    regex.map_err(|source| QuestionError::Regex { text: text.into(), source: Box::new(source) })
+}
+
+fn conclusive(document: &Document) -> Result<(), String> {
+    match document.verdict {
+        Word::Inconclusive => Err(document.why.join("; ")),
+        _ => Ok(()),
+    }
+}
+
+fn claims(names: &[String], seen: &Testimony<'_>) -> String {
+    let evidence = Evidence {
+        claims: &seen.scenario.claims,
+        silences: &seen.scenario.console,
+        probes: &seen.document.probes,
+        console: &seen.document.console,
+        ..Evidence::default()
+    };
+    let failing = verdict::failing(&evidence);
+    let failing: Vec<String> =
+        failing.into_iter().filter(|name| names.is_empty() || names.contains(name)).collect();
+    if failing.is_empty() { "holds".into() } else { format!("fails: {}", failing.join(", ")) }
+}
+
+fn drift(probe: Option<&str>, document: &Document) -> Result<String, String> {
+    let probes = document
+        .probes
+        .iter()
+        .filter(|one| probe.is_none_or(|name| name == one.name) && one.absent.is_none());
+    let texts: Vec<String> =
+        probes.map(|probe| format!("{}\n{}", probe.name, snapshot::text(probe))).collect();
+    if texts.is_empty() {
+        return Err("no probe brought a stack".into());
+    }
+    Ok(format!("stacks {}", cache::key(texts.iter().map(String::as_bytes))))
+}
+
+fn fidelity(probe: &str, percent: u32, document: &Document) -> Result<String, String> {
+    let Some(probe) = document.probes.iter().find(|one| one.name == probe) else {
+        return Err(format!("the probe `{probe}` brought nothing"));
+    };
+    let measured: Vec<_> = probe.stacks.iter().filter_map(|stack| stack.fidelity).collect();
+    if measured.is_empty() {
+        return Err(format!("nothing to measure the stacks of `{}` against", probe.name));
+    }
+    let enough = measured.iter().all(|fidelity| fidelity.got * 100 >= fidelity.of * u64::from(percent));
+    Ok(if enough { "holds" } else { "fails" }.into())
+}
+
+fn predicate(output: &str) -> Result<String, String> {
+    let said = output
+        .lines()
+        .rev()
+        .find_map(|line| line.trim().strip_prefix(ANSWER))
+        .map(|rest| rest.trim().parse());
+    match said {
+        Some(Ok(0)) => Ok("holds".into()),
+        Some(Ok(1..=124 | 126 | 127)) => Ok("fails".into()),
+        Some(Ok(status)) => Err(format!("the predicate ended with status {status}")),
+        _ => Err("the predicate did not end".into()),
+    }
+}
+
+#[cfg(test)]
+#[path = "question_tests.rs"]
+mod tests;

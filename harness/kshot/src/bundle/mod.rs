@@ -1,0 +1,236 @@
+//! Reproduction bundles: one archive with all that a run rested on. Another host judges it again, and
+//! `reproduce.sh` in it makes the run again with QEMU alone.
+
+mod error;
+mod script;
+
+use kshot_stack::snapshot;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+
+pub use error::BundleError;
+
+use crate::artifacts::{self, RUN_JSON};
+use crate::baseline::Place;
+use crate::run;
+use crate::scenario::Scenario;
+use crate::workspace::Workspace;
+use kshot_guest::cache::Cache;
+use kshot_guest::image::{self, Keys, Userland};
+use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_guest::probe;
+use kshot_guest::progress::Progress;
+use kshot_stack::arch::Arch;
+use kshot_stack::document::Document;
+
+/// The version of a bundle's form.
+const SCHEMA: u32 = 1;
+const BUNDLE_JSON: &str = "bundle.json";
+
+/// `bundle.json`: what the files beside it are of.
+#[derive(Debug, Serialize, Deserialize)]
+struct Contents {
+    schema: u32,
+    /// kshot's version.
+    harness: String,
+    scenario: String,
+    kernel: String,
+    arch: Arch,
+    release: String,
+    /// SHA-256 of `vmlinux`.
+    image_sha256: String,
+    qemu: String,
+    /// Whether the kernel is of the catalogue, and with it has snapshots.
+    catalogued: bool,
+    /// The catalogue's names, which the scenario's globs are over.
+    kernels: Vec<String>,
+    /// QEMU's command line of a boot, paths relative to the bundle.
+    argv: Vec<String>,
+}
+
+/// A bundle that was unpacked and judged again.
+#[derive(Debug)]
+pub struct Imported {
+    /// Where it lies now.
+    pub folder: PathBuf,
+    /// The result document that came with it.
+    pub then: Document,
+    /// The same, judged now from the raw captures.
+    pub now: Document,
+}
+
+/// Packs the run in `folder` into a new archive `to`.
+///
+/// # Errors
+/// [`BundleError`]; nothing of the archive is left then.
+pub fn export(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    folder: &Path,
+    to: &Path,
+    progress: &Progress,
+) -> Result<(), BundleError> {
+    let document = artifacts::read(folder)?;
+    let kernel = kernel_of(workspace, catalogue, &document)?;
+    let names = catalogue.names();
+    let scenario = Scenario::load(&workspace.scenarios(), &document.scenario, &names)?;
+    // What is packed has to give what was found: a scenario or snapshot that changed since does not.
+    let again = run::again(&document, &scenario, &kernel, folder, &workspace.snapshots())?;
+    if again.verdict != document.verdict {
+        return Err(BundleError::Changed { then: document.verdict, now: again.verdict });
+    }
+    let scratch = tempfile::tempdir().map_err(BundleError::io("create a folder for", to))?;
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let root = scratch.path().join(&name);
+    let put = |name: &str, bytes: &[u8]| {
+        let path = root.join(name);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| fs::write(&path, bytes)).map_err(BundleError::io("write", &path))
+    };
+    let take = |from: &Path, name: &str| {
+        let bytes = fs::read(from).map_err(BundleError::io("read", from))?;
+        put(name, &bytes)
+    };
+
+    take(&kernel.boot, "vmlinux")?;
+    if let Some(config) = &kernel.config {
+        take(config, "config")?;
+    }
+    // With keys of the bundle's own: those of this host's guests stay here.
+    let own = Cache::at(scratch.path().join("cache"));
+    let userland = Userland::provision(kernel.arch, &workspace.images(), &workspace.cache, progress)?;
+    let image = image::initramfs(&kernel, &userland, &Keys::ensure(&own)?, &workspace.images(), &own)?;
+    take(&image.path, "initramfs")?;
+    take(&workspace.scenarios().join(format!("{}.yaml", scenario.id)), "scenario.yaml")?;
+    for result in &document.probes {
+        let got = snapshot::text(result);
+        put(&format!("got/{}.txt", result.name.replace('/', "__")), got.as_bytes())?;
+        let place = |snapshots: &Path| {
+            Place::new(snapshots, &scenario.id, &kernel.name, &result.name).of_run(&document.probes)
+        };
+        let (place, inside) = (place(&workspace.snapshots()), place(Path::new("snapshots")));
+        if place.file().is_file() {
+            take(&place.file(), &inside.file().to_string_lossy())?;
+        }
+    }
+    for path in document.artifacts.values().map(String::as_str).chain([RUN_JSON]) {
+        take(&folder.join(path), &format!("run/{path}"))?;
+    }
+    let rerun = script::Rerun::of(&scenario, &kernel, folder)?;
+    put("overlay.cpio.gz", &rerun.overlay)?;
+    put("reproduce.sh", rerun.script.as_bytes())?;
+    let script = root.join("reproduce.sh");
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&script, mode).map_err(BundleError::io("make executable", &script))?;
+    let contents = Contents {
+        schema: SCHEMA,
+        harness: env!("CARGO_PKG_VERSION").into(),
+        scenario: scenario.id.clone(),
+        kernel: kernel.name.clone(),
+        arch: kernel.arch,
+        release: kernel.release.clone(),
+        image_sha256: kernel.sha256.clone(),
+        qemu: document.qemu.clone(),
+        catalogued: kernel.catalogued,
+        kernels: names.into_iter().map(Into::into).collect(),
+        argv: rerun.argv,
+    };
+    let json = serde_json::to_vec_pretty(&contents).map_err(io::Error::from);
+    put(BUNDLE_JSON, &json.map_err(BundleError::io("write", to))?)?;
+    pack(&root, &name, to)
+}
+
+/// Unpacks a bundle below `out` and judges its raw captures again.
+///
+/// # Errors
+/// [`BundleError`].
+pub fn import(bundle: &Path, out: &Path) -> Result<Imported, BundleError> {
+    let file = File::open(bundle).map_err(BundleError::io("open", bundle))?;
+    fs::create_dir_all(out).map_err(BundleError::io("create", out))?;
+    let scratch = tempfile::tempdir_in(out).map_err(BundleError::io("create a folder in", out))?;
+    let none = || BundleError::NoBundle { path: bundle.into() };
+    let plain = GzDecoder::new(file);
+    if plain.header().is_none() {
+        return Err(none());
+    }
+    artifacts::unpack(plain, scratch.path()).map_err(BundleError::io("unpack", bundle))?;
+    let mut entries = fs::read_dir(scratch.path()).map_err(BundleError::io("list", scratch.path()))?;
+    let (Some(Ok(entry)), None) = (entries.next(), entries.next()) else { return Err(none()) };
+    let bytes = fs::read(entry.path().join(BUNDLE_JSON)).map_err(|_| none())?;
+    let contents: Contents = serde_json::from_slice(&bytes).map_err(|_| none())?;
+    let name = entry.file_name();
+    if name.as_encoded_bytes().iter().any(u8::is_ascii_control) {
+        return Err(none());
+    }
+    let folder = out.join(name);
+    if folder.exists() {
+        return Err(BundleError::Exists { path: folder });
+    }
+    let (then, now) = judge(&entry.path(), contents)?;
+    fs::rename(entry.path(), &folder).map_err(BundleError::io("rename", &folder))?;
+    Ok(Imported { folder, then, now })
+}
+
+/// The document that an unpacked bundle came with, and the one that its captures give now.
+fn judge(folder: &Path, contents: Contents) -> Result<(Document, Document), BundleError> {
+    let path = folder.join("scenario.yaml");
+    let text = fs::read_to_string(&path).map_err(BundleError::io("read", &path))?;
+    let names: Vec<&str> = contents.kernels.iter().map(String::as_str).collect();
+    let scenario = Scenario::parse(&contents.scenario, "scenario.yaml", &text, &names)?;
+    let boot = folder.join("vmlinux");
+    let kernel = Kernel {
+        name: contents.kernel,
+        arch: contents.arch,
+        release: contents.release,
+        sha256: contents.image_sha256,
+        // What it told is in the captures.
+        dwarf: None,
+        modules: None,
+        config: Some(folder.join("config")).filter(|path| path.is_file()),
+        catalogued: contents.catalogued,
+        lost: Vec::new(),
+        boot,
+    };
+    let run = folder.join("run");
+    let then = artifacts::read(&run)?;
+    let now = run::again(&then, &scenario, &kernel, &run, &folder.join("snapshots"))?;
+    Ok((then, now))
+}
+
+/// The kernel that the run booted, if it is still the one of that name.
+fn kernel_of(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    document: &Document,
+) -> Result<Kernel, BundleError> {
+    let gone = || BundleError::KernelGone {
+        kernel: document.kernel.name.clone(),
+        sha256: document.kernel.image_sha256.clone(),
+    };
+    let entry = catalogue.get(&document.kernel.name).ok_or_else(gone)?;
+    let found = Kernel::find(entry, &workspace.images(), &workspace.cache)?;
+    found.filter(|kernel| kernel.sha256 == document.kernel.image_sha256).ok_or_else(gone)
+}
+
+/// Writes the archive beside its place first: a name without `.part` is whole.
+fn pack(root: &Path, name: &str, to: &Path) -> Result<(), BundleError> {
+    let fail = |action| BundleError::io(action, to);
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(BundleError::io("create", folder))?;
+    // Others may read it: tempfile alone would keep them out.
+    let mut part = tempfile::Builder::new();
+    let part = part.permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder);
+    let part = part.map_err(fail("create a file beside"))?;
+    let mut archive = tar::Builder::new(GzEncoder::new(part.as_file(), Compression::default()));
+    archive.append_dir_all(name, root).map_err(fail("write"))?;
+    archive.into_inner().and_then(GzEncoder::finish).map_err(fail("write"))?;
+    part.persist(to).map_err(|error| fail("write")(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! What makes a run again without kshot: `reproduce.sh`, and an overlay for the initramfs with the list of what
+//! was asked of the guest.
+
+use std::fs;
+use std::path::Path;
+
+use super::{BundleError, probe};
+use crate::run;
+use crate::scenario::Scenario;
+use kshot_guest::image;
+use kshot_guest::kernel::Kernel;
+use kshot_guest::machine::{MachineSpec, Memory};
+use kshot_guest::probe::Format;
+use kshot_guest::session::Asked;
+use kshot_stack::text::quote;
+
+/// On the host.
+const REPRODUCE: &str = include_str!("reproduce.sh");
+/// In the guest, where `init=` hands over to it.
+const GUEST: &str = include_str!("guest.sh");
+/// How long a reproduction may take, in seconds: a boot, the steps, and the printing of it all.
+const SECONDS: u32 = 300;
+
+/// The parts of a bundle that make the run again.
+pub(super) struct Rerun {
+    pub(super) argv: Vec<String>,
+    pub(super) overlay: Vec<u8>,
+    pub(super) script: String,
+}
+
+impl Rerun {
+    /// From the run in `folder`.
+    ///
+    /// # Errors
+    /// [`BundleError::NoList`], [`BundleError::Io`].
+    pub(super) fn of(scenario: &Scenario, kernel: &Kernel, folder: &Path) -> Result<Self, BundleError> {
+        let no_list = || BundleError::NoList { path: folder.into() };
+        let list = fs::read_to_string(folder.join(run::ASKED)).map_err(|_| no_list())?;
+        let asked: Result<Vec<Asked>, _> = list.lines().map(serde_json::from_str).collect();
+        let asked = asked.map_err(|_| no_list())?;
+
+        let captures = scenario.probes.iter().flat_map(|spec| probe::captures(spec, folder));
+        let text = captures.filter(|capture| capture.format != Format::GdbJson);
+        let names: Vec<String> = text
+            .map(|capture| capture.path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+            .collect();
+        let mut files = vec![("reproduce".to_owned(), 0o755, GUEST.as_bytes().to_vec())];
+        for (number, one) in asked.iter().enumerate() {
+            match one {
+                Asked::Run(script) => {
+                    files.push((format!("reproduce.d/{number:04}.run"), 0o644, script.clone().into_bytes()));
+                }
+                Asked::Fetch(from) => {
+                    // Its name here is that of the capture it became, in the order both were made.
+                    let Some(name) = names.iter().find(|name| became(from, name)) else { continue };
+                    let lines = format!("{name}\n{from}\n");
+                    files.push((format!("reproduce.d/{number:04}.fetch"), 0o644, lines.into_bytes()));
+                }
+            }
+        }
+        let overlay = image::overlay(files).map_err(BundleError::io("pack", folder))?;
+        let mut cmdline = scenario.boot.cmdline.clone();
+        cmdline.push("init=/reproduce".into());
+        let spec = MachineSpec {
+            arch: kernel.arch,
+            kernel: "vmlinux".into(),
+            initrd: "again/initrd".into(),
+            cmdline,
+            memory_mib: scenario.boot.memory_mib,
+            steady: scenario.boot.steady,
+        };
+        let argv = alone(&spec);
+        let words: Vec<String> = argv.iter().map(|word| quote(word)).collect();
+        let row = kernel.arch.row();
+        let script = REPRODUCE
+            .replace("@QEMU@", &words.join(" "))
+            .replace("@PROGRAM@", row.qemu)
+            .replace("@PACKAGE@", row.qemu_package)
+            .replace("@RELEASE@", &quote(&kernel.release).replace('\'', ""))
+            .replace("@SECONDS@", &SECONDS.to_string())
+            .replace("@FILES@", &names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(" "));
+        Ok(Self { argv, overlay, script })
+    }
+}
+
+/// QEMU's command line without the sockets that lead to us.
+fn alone(spec: &MachineSpec) -> Vec<String> {
+    let words = spec.argv(Memory::Own).into_iter().map(|word| word.to_string_lossy().into_owned());
+    let mut words = words.peekable();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "-qmp" || word == "-gdb" {
+            words.next();
+        } else {
+            kept.push(word);
+        }
+    }
+    kept
+}
+
+/// Whether the guest's file `from` became the capture `name`: both carry the probe's name.
+fn became(from: &str, name: &str) -> bool {
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    let ours = |end: &str| from == format!("/tmp/kshot-{stem}{end}");
+    (name.ends_with("trace.txt") && ours(".trace")) || (name.ends_with("perf-script.txt") && ours("/script"))
+}

@@ -1,0 +1,254 @@
+//! `kshot bisect`: find where a stack changed, over versions or over commits.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::question::{QuestionArgs, TemplateArgs, keep_probes, template};
+use super::{CommandError, Format, Streams, select, workspace};
+use crate::bisect::{self, Ends, Habits, Header, History, Outcome, Plan, Range};
+use crate::workspace::Workspace;
+use kshot_guest::kernel::Catalogue;
+use kshot_stack::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The scenario
+    #[arg(required_unless_present = "resume")]
+    scenario: Option<String>,
+    /// Search the versions that Debian's archive holds: 6.1.164..6.1.192; several ranges, versions and kernels of
+    /// the catalogue with commas, in their order
+    #[arg(long, value_name = "RANGE", conflicts_with = "git")]
+    versions: Option<String>,
+    /// Search the commits of this git tree; it is only read
+    #[arg(long, value_name = "TREE")]
+    git: Option<PathBuf>,
+    /// Of the commits, only those that touch this path; of versions, show how the sources before and after the
+    /// change differ there; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    path: Vec<String>,
+    /// Where the fault is not: a version or revision, older or newer than the bad one; of versions it is looked
+    /// for unless said
+    #[arg(long, value_name = "X", conflicts_with = "old")]
+    good: Option<String>,
+    /// Where the fault is
+    #[arg(long, value_name = "Y", conflicts_with = "new")]
+    bad: Option<String>,
+    /// As --good, for a change that is no fault: whatever this one shows is how it was
+    #[arg(long, value_name = "X")]
+    old: Option<String>,
+    /// As --bad, for a change that is no fault
+    #[arg(long, value_name = "Y", requires = "old")]
+    new: Option<String>,
+    /// What the report calls the older side
+    #[arg(long, value_name = "WORD")]
+    term_old: Option<String>,
+    /// What the report calls the newer side
+    #[arg(long, value_name = "WORD")]
+    term_new: Option<String>,
+    #[command(flatten)]
+    question: QuestionArgs,
+    #[command(flatten)]
+    template: TemplateArgs,
+    /// Replay with these probes of the scenario alone; may be given more than once
+    #[arg(long, value_name = "PROBE")]
+    only: Vec<String>,
+    /// The accepted probability that the result is wrong
+    #[arg(long, value_name = "P", default_value_t = 0.01, value_parser = probability)]
+    error: f64,
+    /// How often in a row the fault may stay away where it must show
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..10_000))]
+    patience: u32,
+    /// Afterwards try N candidates on both sides, to see that it changed only there
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    checks: usize,
+    /// Leave verdicts of earlier hunts out
+    #[arg(long)]
+    fresh: bool,
+    /// Build ahead what may be wanted next, while cores are idle
+    #[arg(long)]
+    speculate: bool,
+    /// Go on with a hunt that was cut off: the newest, or the one in FOLDER
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, conflicts_with_all = ["scenario", "versions", "git"])]
+    resume: Option<Option<PathBuf>>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Keep the hunt below DIR instead of ~/.local/state/kshot/bisects
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(None)?;
+        let base = self.out.clone().unwrap_or_else(|| workspace.runs.with_file_name("bisects"));
+        let base = std::path::absolute(&base).unwrap_or(base);
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let habits = Habits { fresh: self.fresh, speculate: self.speculate };
+        let format = self.format;
+        let journal = match &self.resume {
+            Some(folder) => {
+                let folder = folder.clone().map_or_else(|| bisect::unfinished(&base), Ok)?;
+                bisect::resume(&folder)?
+            }
+            None => {
+                let header = self.header(&workspace, &catalogue, streams)?;
+                bisect::begin(&new_folder(&base, &header.scenario), header)?
+            }
+        };
+        let header = journal.header().clone();
+        let folder = journal.folder().to_owned();
+        let scenario = select::scenario(&workspace, &catalogue, &header.scenario)?;
+        let scenario = keep_probes(scenario, &header.only)?;
+        let template = template(&catalogue, &header.like, &header.config, &header.require)?;
+        streams.progress.note(&format!("state and artifacts: {}", folder.display()));
+        let told = bisect::drive(journal, &workspace, &scenario, template, habits, &streams.progress);
+        let told = told.inspect_err(|_| {
+            streams.progress.note(&format!("nothing is lost: kshot bisect --resume {}", folder.display()));
+        })?;
+        match format {
+            Format::Table => {
+                write!(streams.out, "{}", told.text)?;
+                writeln!(streams.out, "report: {}", folder.join("report.md").display())?;
+            }
+            Format::Json => {
+                let document = serde_json::json!({
+                    "outcome": told.outcome, "summary": told.summary, "names": header.names, "folder": folder,
+                });
+                writeln!(streams.out, "{document}")?;
+            }
+        }
+        Ok(match told.outcome {
+            Outcome::Found { .. } => Exit::Match,
+            Outcome::HostFaults { .. } => Exit::Infra,
+            _ => Exit::CannotTell,
+        })
+    }
+
+    fn header(
+        self,
+        workspace: &Workspace,
+        catalogue: &Catalogue,
+        streams: &Streams<'_>,
+    ) -> Result<Header, CommandError> {
+        let word = self.scenario.clone().unwrap_or_default();
+        let [id] = <[String; 1]>::try_from(select::ids(workspace, &[word])?).map_err(|ids| {
+            usage(format!("{} scenarios match", ids.len()), "a hunt has one scenario; name it")
+        })?;
+        let scenario = keep_probes(select::scenario(workspace, catalogue, &id)?, &self.only)?;
+        let question = self.question.question(catalogue)?;
+        question.check(&scenario)?;
+        let (like, config, require) = self.template.chosen(catalogue, &scenario)?;
+        let neutral = self.old.is_some();
+        let good = self.good.or(self.old);
+        let bad = self.bad.or(self.new);
+        let bad =
+            bad.ok_or_else(|| usage("neither --bad nor --new is given".into(), "say where the fault is"))?;
+        let (range, ends) = match (self.versions, self.git) {
+            (Some(versions), _) => {
+                let names =
+                    bisect::version_names(workspace, &versions, &streams.progress)?.ok_or_else(|| {
+                        usage(
+                            format!("`{versions}` is neither versions nor kernels"),
+                            "write versions as 6.1.164..6.1.192, or list them with commas; `kshot list` shows the kernels",
+                        )
+                    })?;
+                (Range::Versions(versions), version_ends(names, good.as_deref(), &bad)?)
+            }
+            (None, Some(tree)) => {
+                let good = good.ok_or_else(|| {
+                    usage("--good is not given".into(), "over commits both ends are needed")
+                })?;
+                let (tree, ends) = bisect::commit_ends(&tree, &good, &bad, &self.path)?;
+                (Range::Git(tree), ends)
+            }
+            (None, None) => {
+                return Err(usage(
+                    "neither --versions nor --git is given".into(),
+                    "say what to search: --versions 6.1.164..6.1.192, or --git TREE",
+                ));
+            }
+        };
+        let Ends { names, titles, history, good, bad, notes } = ends;
+        if good.contains(&bad) {
+            return Err(usage("both ends are the same".into(), "give two ends"));
+        }
+        let quiet = if neutral { BTreeSet::new() } else { question.quiet() };
+        let flips = matches!(range, Range::Git(_));
+        let plan = Plan {
+            history,
+            good,
+            bad,
+            quiet,
+            error: self.error,
+            patience: self.patience,
+            flips,
+            checks: self.checks,
+        };
+        let fixed = plan.good.first().map_or(plan.bad == 0, |&good| plan.history.is_ancestor(plan.bad, good));
+        let terms = match (neutral, fixed) {
+            (true, _) => ("old", "new"),
+            (false, false) => ("good", "bad"),
+            (false, true) => ("bad", "good"),
+        };
+        let terms = (self.term_old.unwrap_or(terms.0.into()), self.term_new.unwrap_or(terms.1.into()));
+        let command = std::env::args().map(typed).collect::<Vec<_>>();
+        let command = format!("kshot {}", command[1.min(command.len())..].join(" "));
+        Ok(Header {
+            schema: 1,
+            command,
+            scenario: id,
+            only: self.only,
+            question,
+            range,
+            paths: self.path,
+            like,
+            config,
+            require,
+            terms,
+            plan,
+            names,
+            titles,
+            notes,
+        })
+    }
+}
+
+/// The ends among versions; a list of those that there are where one of them is not.
+fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<Ends, CommandError> {
+    let place = |name: &str| {
+        names.iter().position(|one| one == name).ok_or_else(|| {
+            usage(
+                format!("{name} is not among the versions: {}", names.join(", ")),
+                "take one of these, or widen --versions",
+            )
+        })
+    };
+    let good = good.map(place).transpose()?.into_iter().collect();
+    let bad = place(bad)?;
+    let notes = vec![format!("versions that the archive's indexes list: {}", names.join(", "))];
+    Ok(Ends { history: History::linear(names.len()), good, bad, titles: Vec::new(), notes, names })
+}
+
+/// A word of the command line as one would type it.
+fn typed(word: String) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word } else { kshot_stack::text::quote(&word) }
+}
+
+fn new_folder(base: &Path, scenario: &str) -> PathBuf {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace([':', '-'], "");
+    base.join(format!("{now}-{}-{}", scenario.replace('/', "."), std::process::id()))
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok();
+    number
+        .filter(|number| (1e-9..0.5).contains(number))
+        .ok_or_else(|| "a probability below 0.5, such as 0.01".into())
+}
+
+fn usage(message: String, hint: &str) -> CommandError {
+    CommandError::Usage { message, hint: hint.into() }
+}

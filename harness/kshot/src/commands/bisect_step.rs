@@ -1,0 +1,156 @@
+//! `kshot bisect-step` and `kshot verdict`: one question to one kernel, answered by the exit code.
+
+use std::path::{Path, PathBuf};
+
+use super::question::{QuestionArgs, TemplateArgs, keep_probes, template};
+use super::{CommandError, Format, Streams, select, workspace};
+use crate::artifacts;
+use crate::bisect::{self, Asked, Question};
+use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_stack::exit::Exit;
+
+/// What both verbs are asked.
+#[derive(Debug, clap::Args)]
+struct AskArgs {
+    /// The scenario
+    scenario: String,
+    #[command(flatten)]
+    question: QuestionArgs,
+    /// With --text or --console: a match is good, and its absence is bad
+    #[arg(long)]
+    match_is_good: bool,
+    /// Replay with these probes of the scenario alone; may be given more than once
+    #[arg(long, value_name = "PROBE")]
+    only: Vec<String>,
+    /// Run up to N times: one that is bad is enough, and N that are good
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..10_000))]
+    runs: u32,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Make run folders below DIR instead of ~/.local/state/kshot/runs
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Arguments of `kshot bisect-step`.
+#[derive(Debug, clap::Args)]
+pub(super) struct StepArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    #[command(flatten)]
+    template: TemplateArgs,
+    /// The kernel's source tree, as it is; it must be clean of builds of its own
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    tree: PathBuf,
+}
+
+/// Arguments of `kshot verdict`.
+#[derive(Debug, clap::Args)]
+pub(super) struct VerdictArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// The kernel: a vmlinux
+    #[arg(long, value_name = "FILE")]
+    image: PathBuf,
+}
+
+impl StepArgs {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(self.ask.out.as_ref())?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let id = select::ids(&workspace, std::slice::from_ref(&self.ask.scenario))?.remove(0);
+        let scenario = select::scenario(&workspace, &catalogue, &id)?;
+        let (like, config, require) = self.template.chosen(&catalogue, &scenario)?;
+        let template = template(&catalogue, &like, &config, &require)?;
+        let into = tempfile::tempdir()?;
+        match bisect::build_tree(&workspace, &template, (&self.tree, into.path()), &streams.progress) {
+            Ok(kernel) => self.ask.ask(&kernel, streams),
+            Err(error) => self.ask.cannot_tell(error, streams),
+        }
+    }
+}
+
+impl VerdictArgs {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let image = Path::new(&self.image);
+        let kernel = Kernel::from_file(image)?;
+        self.ask.ask(&kernel, streams)
+    }
+}
+
+impl AskArgs {
+    fn ask(self, kernel: &Kernel, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(self.out.as_ref())?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let id = select::ids(&workspace, std::slice::from_ref(&self.scenario))?.remove(0);
+        let scenario = keep_probes(select::scenario(&workspace, &catalogue, &id)?, &self.only)?;
+        let (format, runs, match_is_good) = (self.format, self.runs, self.match_is_good);
+        let question = self.question.question(&catalogue)?;
+        question.check(&scenario)?;
+        let quiet = match &question {
+            Question::Drift(_) => {
+                return Err(CommandError::Usage {
+                    message: "a drift is from one kernel to another, and here is one".into(),
+                    hint: "compare with a kernel's snapshots (--as KERNEL), or take a claim".into(),
+                });
+            }
+            Question::Text(_) | Question::Console(_) if match_is_good => ["matches".to_owned()].into(),
+            Question::Text(_) | Question::Console(_) => ["does not match".to_owned()].into(),
+            other => other.quiet(),
+        };
+        for number in 1..=runs {
+            let asked = bisect::ask(&workspace, (&scenario, &question), kernel, &streams.progress)?;
+            let (word, exit) = match &asked {
+                Asked::Saw { state, .. } if quiet.contains(state) => ("good", Exit::Match),
+                Asked::Saw { .. } => ("bad", Exit::Drift),
+                Asked::CannotTell(_) => ("cannot tell", Exit::CannotTell),
+            };
+            if exit == Exit::Match && number < runs {
+                continue;
+            }
+            let (state, folder) = match asked {
+                Asked::Saw { state, folder } => (state, folder),
+                Asked::CannotTell(why) => (why, None),
+            };
+            match format {
+                Format::Table => {
+                    writeln!(streams.out, "{word}: {} ({state}), run {number} of {runs}", kernel.release)?;
+                    if let Some(folder) = folder.map(|folder| workspace.runs.join(folder)) {
+                        let reasons = artifacts::read(&folder)?.why;
+                        for reason in reasons.iter().filter_map(|reason| reason.lines().next()) {
+                            writeln!(streams.out, "  {reason}")?;
+                        }
+                        writeln!(streams.out, "artifacts: {}", folder.display())?;
+                    }
+                }
+                Format::Json => {
+                    let document = serde_json::json!({
+                        "scenario": id, "release": kernel.release, "image_sha256": kernel.sha256, "answer": word,
+                        "state": state, "runs": number, "folder": folder,
+                    });
+                    writeln!(streams.out, "{document}")?;
+                }
+            }
+            return Ok(exit);
+        }
+        unreachable!("the last run returns")
+    }
+
+    /// A tree that does not build: git is told to skip it.
+    fn cannot_tell(&self, error: bisect::Failed, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        match error {
+            bisect::Failed::CannotTell(why) => {
+                match self.format {
+                    Format::Table => writeln!(streams.out, "cannot tell: {why}")?,
+                    Format::Json => {
+                        let document = serde_json::json!({ "scenario": self.scenario, "answer": "cannot tell", "state": why });
+                        writeln!(streams.out, "{document}")?;
+                    }
+                }
+                Ok(Exit::CannotTell)
+            }
+            bisect::Failed::Stop(error) => Err((*error).into()),
+        }
+    }
+}

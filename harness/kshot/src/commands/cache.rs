@@ -1,0 +1,121 @@
+//! `kshot cache`: what lies in the cache, and how to make room.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use indicatif::HumanBytes;
+
+use super::{CommandError, Format, Streams, workspace};
+use crate::report::new_table;
+use kshot_guest::cache::{Cache, Held};
+use kshot_stack::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only these kinds (states, kernels, ...); all unless said
+    kinds: Vec<String>,
+    /// Remove what the kinds named hold, the entries unused for longest first
+    #[arg(long, requires = "kinds")]
+    prune: bool,
+    /// Prune only until the kinds named take no more than so many MiB together
+    #[arg(long, value_name = "MIB", requires = "prune", default_value_t = 0)]
+    to: u64,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// What a kind of entries comes to.
+#[derive(serde::Serialize)]
+struct Kind<'a> {
+    kind: &'a str,
+    entries: Vec<Line<'a>>,
+    bytes: u64,
+}
+
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    key: &'a str,
+    bytes: u64,
+    unused_for_s: u64,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let cache = workspace(None)?.cache;
+        let there = cache.kinds()?;
+        if let Some(unknown) = self.kinds.iter().find(|kind| !there.contains(kind)) {
+            return Err(CommandError::Usage {
+                message: format!("the cache holds nothing of the kind `{unknown}`"),
+                hint: format!("it holds: {}", there.join(", ")),
+            });
+        }
+        let asked = |kind: &String| self.kinds.is_empty() || self.kinds.contains(kind);
+        let held: Vec<Held> = cache.entries()?.into_iter().filter(|held| asked(&held.kind)).collect();
+        if self.prune {
+            for kind in there.iter().filter(|kind| asked(kind)) {
+                let bytes = cache.sweep_abandoned(kind)?;
+                if bytes > 0 {
+                    let bytes = HumanBytes(bytes);
+                    streams.progress.note(&format!("{bytes} of {kind} that killed processes left: removed"));
+                }
+            }
+        }
+        let shown = if self.prune { cache.shrink(held, self.to.saturating_mul(1 << 20))? } else { held };
+        match self.format {
+            Format::Json => {
+                let word = if self.prune { "removed" } else { "kinds" };
+                let document =
+                    serde_json::json!({ "cache": cache.root(), word: kinds(&shown).collect::<Vec<_>>() });
+                writeln!(streams.out, "{document}")?;
+            }
+            Format::Table => self.show(&cache, &shown, streams)?,
+        }
+        Ok(Exit::Match)
+    }
+
+    fn show(&self, cache: &Cache, held: &[Held], streams: &mut Streams<'_>) -> Result<(), CommandError> {
+        let mut table = new_table();
+        table.set_header(["kind", "entries", "on disk", "the oldest unused for"]);
+        for kind in kinds(held) {
+            let oldest = kind.entries.iter().map(|line| line.unused_for_s).max().unwrap_or_default();
+            table.add_row([
+                kind.kind.to_owned(),
+                kind.entries.len().to_string(),
+                HumanBytes(kind.bytes).to_string(),
+                humantime::format_duration(rounded(oldest)).to_string(),
+            ]);
+        }
+        let total: u64 = held.iter().map(|held| held.bytes).sum();
+        let what = if self.prune { "removed from" } else { "in" };
+        writeln!(streams.out, "{table}\n{} {what} {}", HumanBytes(total), cache.root().display())?;
+        Ok(())
+    }
+}
+
+fn kinds(held: &[Held]) -> impl Iterator<Item = Kind<'_>> {
+    let mut by_kind: BTreeMap<&str, Vec<Line<'_>>> = BTreeMap::new();
+    for one in held {
+        let unused_for_s = SystemTime::now().duration_since(one.used).unwrap_or_default().as_secs();
+        by_kind.entry(&one.kind).or_default().push(Line { key: &one.key, bytes: one.bytes, unused_for_s });
+    }
+    by_kind.into_iter().map(|(kind, entries)| Kind {
+        kind,
+        bytes: entries.iter().map(|line| line.bytes).sum(),
+        entries,
+    })
+}
+
+/// An age that people read: minutes do not count beyond an hour, nor hours beyond two days.
+fn rounded(seconds: u64) -> Duration {
+    const HOUR: u64 = 60 * 60;
+    const DAY: u64 = 24 * HOUR;
+    let grain = if seconds > 2 * DAY {
+        DAY
+    } else if seconds > HOUR {
+        HOUR
+    } else {
+        60
+    };
+    Duration::from_secs(seconds / grain * grain)
+}

@@ -1,0 +1,89 @@
+//! `kshot check`: every scenario on every kernel that is there, against the snapshots, without a test runner.
+
+use super::select::{self, Choice};
+use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
+use crate::report;
+use crate::run::Options;
+use kshot_guest::kernel::Catalogue;
+use kshot_stack::document::Word;
+use kshot_stack::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Scenarios, by id or glob; all unless said
+    scenarios: Vec<String>,
+    /// Kernels, by name, glob or file, each with the scenarios that are for it; those that are provisioned
+    /// unless said
+    #[arg(long = "kernel", value_name = "KERNEL")]
+    kernels: Vec<String>,
+    #[command(flatten)]
+    common: RunArgs,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(self.common.out.as_ref())?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let mut pairs = Vec::new();
+        let mut missing = Vec::new();
+        let mut foreign = Vec::new();
+        for id in select::ids(&workspace, &self.scenarios)? {
+            let scenario = select::scenario(&workspace, &catalogue, &id)?;
+            let its_own = select::kernel_names(&catalogue, &scenario.kernels)?;
+            for choice in select::kernels(&workspace, &catalogue, &scenario, &self.kernels)? {
+                match choice {
+                    // There is no snapshot to check against.
+                    _ if choice.catalogued().is_some_and(|name| !its_own.iter().any(|own| own == name)) => {
+                        foreign.extend(choice.catalogued().map(|name| (id.clone(), name.to_owned())));
+                    }
+                    Choice::Ready(kernel) => pairs.push((scenario.clone(), kernel)),
+                    Choice::Missing(name) => missing.push((id.clone(), name)),
+                }
+            }
+        }
+        let asked_for = !self.kernels.is_empty();
+        if let (Some((_, name)), true) = (missing.first(), pairs.is_empty() || asked_for) {
+            return Err(CommandError::Usage {
+                message: format!("kernel `{name}` is not provisioned"),
+                hint: format!("kshot provision {name}"),
+            });
+        }
+        if let (Some((id, name)), true) = (foreign.first(), pairs.is_empty()) {
+            return Err(CommandError::Usage {
+                message: format!("no scenario of those is for kernel `{name}`"),
+                hint: format!(
+                    "to judge it by the claims, without a snapshot: kshot run {id} --kernel {name}"
+                ),
+            });
+        }
+        let options = Options { starts: self.common.starts(), ..Options::default() };
+        let jobs = self.common.jobs(&workspace);
+        let mut documents = Vec::new();
+        let exits = pairs::judge(&workspace, pairs, &options, jobs, streams, |number, outcome, out| {
+            if self.common.format == Format::Json {
+                writeln!(out, "{}", outcome.document.to_json_line())?;
+                out.flush()?;
+            }
+            documents.push((number, outcome.document));
+            Ok(())
+        })?;
+        documents.sort_by_key(|(number, _)| *number);
+        let documents: Vec<_> = documents.into_iter().map(|(_, document)| document).collect();
+        if self.common.format == Format::Table {
+            write!(streams.out, "{}", report::summary(&documents))?;
+            for document in documents.iter().filter(|document| document.verdict != Word::Match) {
+                writeln!(streams.out, "\n{} on {}:", document.scenario, document.kernel.name)?;
+                for why in &document.why {
+                    writeln!(streams.out, "  {}", why.replace('\n', "\n  "))?;
+                }
+            }
+            for (id, name) in foreign {
+                writeln!(streams.out, "not checked: {id} is not for {name}")?;
+            }
+            for (id, name) in missing {
+                writeln!(streams.out, "not checked: {id} on {name} (kshot provision {name})")?;
+            }
+        }
+        Ok(Exit::worst(exits))
+    }
+}

@@ -1,0 +1,52 @@
+//! `kshot compare`: one scenario on two kernels, their stacks side by side.
+
+use std::path::PathBuf;
+
+use super::{CommandError, Format, Streams, select, workspace};
+use crate::report::Sides;
+use crate::run::{self, Options};
+use crate::scenario::Scenario;
+use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_stack::document::Document;
+use kshot_stack::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The scenario, by id
+    scenario: String,
+    /// The kernel on the left: a name of the catalogue or a file (./vmlinux); provisioned if need be
+    left: String,
+    /// The kernel on the right
+    right: String,
+    /// How the comparison is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Make run folders below DIR instead of ~/.local/state/kshot/runs
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(self.out.as_ref())?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let id = Scenario::id_of(&workspace.scenarios(), &self.scenario)?;
+        let scenario = select::scenario(&workspace, &catalogue, &id)?;
+        let left = select::one(&workspace, &catalogue, &self.left, &streams.progress)?;
+        let right = select::one(&workspace, &catalogue, &self.right, &streams.progress)?;
+        let run = |kernel: &Kernel| -> Result<Document, CommandError> {
+            let options = Options::default();
+            Ok(run::run(&workspace, &scenario, kernel, &options, &streams.progress)?.document)
+        };
+        let sides = Sides::of(run(&left)?, run(&right)?);
+        match self.format {
+            Format::Json => writeln!(streams.out, "{}", sides.to_json_line())?,
+            Format::Table => write!(streams.out, "{}", sides.text())?,
+        }
+        Ok(match sides.same {
+            Some(true) => Exit::Match,
+            Some(false) => Exit::Drift,
+            None => Exit::CannotTell,
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! `kshot doctor`: what this host lacks, and the command that mends it.
+
+use std::fs;
+
+use super::{CommandError, Format, Streams, workspace};
+use crate::report::new_table;
+use crate::workspace::Workspace;
+use kshot_guest::kernel::{self, MissingTool};
+use kshot_stack::arch::Arch;
+use kshot_stack::exit::Exit;
+
+/// What kernels, userland and a few hundred run folders take.
+const FREE_GIB: u64 = 8;
+/// What initramfs images and the runs of a night take.
+const RUNS_GIB: u64 = 1;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only what running needs; kernels and userland are there already
+    #[arg(long)]
+    to_run: bool,
+    /// How the findings are printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// One thing that has to be so.
+#[derive(serde::Serialize)]
+struct Finding {
+    what: String,
+    /// What is wrong, `null` where nothing is.
+    fault: Option<String>,
+    remedy: Option<String>,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(None)?;
+        let mut findings = Vec::new();
+        for arch in Arch::all() {
+            findings.push(tools(format!("run {arch} kernels"), &kernel::missing_to_run(arch)));
+            if !self.to_run {
+                findings.push(tools(format!("provision {arch} kernels"), &kernel::missing_to_build(arch)));
+            }
+        }
+        findings.push(cache(&workspace, if self.to_run { RUNS_GIB } else { FREE_GIB }));
+        match self.format {
+            Format::Json => writeln!(streams.out, "{}", serde_json::json!({ "findings": findings }))?,
+            Format::Table => {
+                let mut table = new_table();
+                table.set_header(["what", "state", "remedy"]);
+                for finding in &findings {
+                    table.add_row([
+                        &finding.what,
+                        finding.fault.as_deref().unwrap_or("ok"),
+                        finding.remedy.as_deref().unwrap_or(""),
+                    ]);
+                }
+                writeln!(streams.out, "{table}")?;
+            }
+        }
+        let sound = findings.iter().all(|finding| finding.fault.is_none());
+        Ok(if sound { Exit::Match } else { Exit::Infra })
+    }
+}
+
+fn tools(what: String, missing: &[MissingTool]) -> Finding {
+    let names: Vec<_> = missing.iter().map(|missing| missing.tool.as_str()).collect();
+    let fault = (!names.is_empty()).then(|| format!("missing: {}", names.join(", ")));
+    let remedy = fault.is_some().then(|| kernel::install(missing));
+    Finding { what, fault, remedy }
+}
+
+fn cache(workspace: &Workspace, wanted: u64) -> Finding {
+    let root = workspace.cache.root();
+    let what = format!("keep things in {}", root.display());
+    if let Err(error) = fs::create_dir_all(root).and_then(|()| tempfile::tempfile_in(root).map(drop)) {
+        let remedy = Some("set XDG_CACHE_HOME to a folder that you can write".into());
+        return Finding { what, fault: Some(error.to_string()), remedy };
+    }
+    let free = rustix::fs::statvfs(root).map(|stat| stat.f_bavail * stat.f_frsize / (1 << 30));
+    match free {
+        Ok(free) if free < wanted => Finding {
+            what,
+            fault: Some(format!("{free} GiB free, {wanted} wanted")),
+            remedy: Some("free some space, or set XDG_CACHE_HOME to another disk".into()),
+        },
+        _ => Finding { what, fault: None, remedy: None },
+    }
+}

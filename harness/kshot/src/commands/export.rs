@@ -1,0 +1,81 @@
+//! `kshot export` and `kshot import`: a run as one archive, and back.
+
+use std::path::PathBuf;
+
+use super::{CommandError, Format, Streams, workspace};
+use crate::bundle;
+use crate::report;
+use kshot_guest::kernel::Catalogue;
+use kshot_stack::exit::Exit;
+
+/// Takes a run folder.
+#[derive(Debug, clap::Args)]
+pub(super) struct Export {
+    /// The run folder
+    run: PathBuf,
+    /// The archive, instead of NAME.tar.gz in the current folder
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How the archive is told
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Takes a bundle.
+#[derive(Debug, clap::Args)]
+pub(super) struct Import {
+    /// The archive that `kshot export` wrote
+    bundle: PathBuf,
+    /// Unpack it below DIR
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// How the verdict is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Export {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(None)?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let run = self.run.canonicalize().map_err(|source| crate::artifacts::ArtifactsError::Io {
+            action: "find",
+            path: self.run.clone(),
+            source,
+        })?;
+        let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let to = self.out.unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
+        bundle::export(&workspace, &catalogue, &run, &to, &streams.progress)?;
+        match self.format {
+            Format::Json => {
+                let document =
+                    serde_json::json!({ "archive": to, "reproduce": format!("{name}/reproduce.sh") });
+                writeln!(streams.out, "{document}")?;
+            }
+            Format::Table => {
+                writeln!(streams.out, "{}: unpack it anywhere and run {name}/reproduce.sh", to.display())?;
+            }
+        }
+        Ok(Exit::Match)
+    }
+}
+
+impl Import {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let imported = bundle::import(&self.bundle, &self.out)?;
+        let (then, now) = (&imported.then, &imported.now);
+        match self.format {
+            Format::Json => writeln!(streams.out, "{}", now.to_json_line())?,
+            Format::Table => {
+                write!(streams.out, "{}", report::table(now))?;
+                let said = if then.verdict == now.verdict {
+                    format!("judged again here: {}, as when it was exported", now.verdict.name())
+                } else {
+                    format!("judged again here: {}; it was {}", now.verdict.name(), then.verdict.name())
+                };
+                writeln!(streams.out, "{said}\nunpacked to {}", imported.folder.display())?;
+            }
+        }
+        Ok(Exit::from(now.verdict))
+    }
+}

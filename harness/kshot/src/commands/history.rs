@@ -1,0 +1,90 @@
+//! `kshot history`: what became of a scenario, night by night.
+
+use std::path::PathBuf;
+
+use super::nightly::history_file;
+use super::{CommandError, Format, Streams, select, workspace};
+use crate::nightly::history::History;
+use crate::report::{Nights, new_table};
+use kshot_guest::kernel::Catalogue;
+use kshot_stack::exit::Exit;
+use kshot_stack::night::changes::Past;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The scenario, by id
+    scenario: String,
+    /// Kernels, by name or glob; all that it ever ran on unless said
+    #[arg(long = "kernel", value_name = "KERNEL")]
+    kernels: Vec<String>,
+    /// How many nights to look back
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    nights: usize,
+    /// The file, instead of ~/.local/state/kshot/history.sqlite
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// How the history is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        if let Some(missing) = self.history.as_ref().filter(|file| !file.exists()) {
+            return Err(CommandError::Usage {
+                message: format!("there is no {}", missing.display()),
+                hint: "name the file that `kshot nightly --history` wrote".into(),
+            });
+        }
+        let history = History::open(&history_file(self.history.as_ref())?)?;
+        let mut kernels = history.kernels(&self.scenario)?;
+        if kernels.is_empty() {
+            let workspace = workspace(None)?;
+            // A scenario that there is not has no history either: say which there are.
+            let id = crate::scenario::Scenario::id_of(&workspace.scenarios(), &self.scenario)?;
+            return Err(CommandError::Usage {
+                message: format!("no night has run {id}"),
+                hint: "kshot nightly --out DIR runs all; the history begins with it".into(),
+            });
+        }
+        if !self.kernels.is_empty() {
+            let catalogue = Catalogue::load(&workspace(None)?.images().kernels_yaml())?;
+            let chosen = select::kernel_names(&catalogue, &self.kernels)?;
+            kernels.retain(|kernel| chosen.contains(kernel));
+        }
+        let mut nights = Vec::new();
+        for kernel in kernels {
+            // Nothing is later than this.
+            let past = history.past(&self.scenario, &kernel, "\u{10ffff}", self.nights)?;
+            nights.push((kernel, past));
+        }
+        match self.format {
+            Format::Json => {
+                for (kernel, past) in &nights {
+                    for one in past.iter().rev() {
+                        writeln!(streams.out, "{}", line(&self.scenario, kernel, one))?;
+                    }
+                }
+            }
+            Format::Table => {
+                let rows = Nights::of(&nights);
+                write!(streams.out, "{}", rows.text(new_table()))?;
+            }
+        }
+        Ok(Exit::Match)
+    }
+}
+
+fn line(scenario: &str, kernel: &str, past: &Past) -> serde_json::Value {
+    serde_json::json!({
+        "scenario": scenario,
+        "kernel": kernel,
+        "night": past.night,
+        "standing": past.standing.name(),
+        "harness": past.harness,
+        "origin": past.origin,
+        "inputs": past.inputs,
+        "run": past.run,
+        "probes": past.probes,
+    })
+}

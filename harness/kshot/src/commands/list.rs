@@ -1,0 +1,86 @@
+//! `kshot list`: scenarios, kernels, and what is provisioned.
+
+use super::{CommandError, Format, Streams, select, workspace};
+use crate::report::new_table;
+use kshot_guest::kernel::{Catalogue, HasDwarf, Kernel};
+use kshot_stack::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How the list is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(None)?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let mut kernels = Vec::new();
+        for name in catalogue.names() {
+            let entry = catalogue.get(name).expect("the name is from the catalogue");
+            kernels.push((name, entry, Kernel::find(entry, &workspace.images(), &workspace.cache)?));
+        }
+        let mut scenarios = Vec::new();
+        for id in select::ids(&workspace, &[])? {
+            // One that is broken does not hide the others.
+            let kernels = select::scenario(&workspace, &catalogue, &id).and_then(|scenario| {
+                Ok((select::kernel_names(&catalogue, &scenario.kernels)?, scenario.summary))
+            });
+            scenarios.push((id, kernels));
+        }
+        match self.format {
+            Format::Json => {
+                let kernels: Vec<_> = kernels
+                    .iter()
+                    .map(|(name, entry, kernel)| {
+                        let release = kernel.as_ref().map(|kernel| &kernel.release);
+                        let dwarf = kernel.as_ref().is_some_and(|kernel| kernel.dwarf.is_some());
+                        serde_json::json!({
+                            "name": name, "arch": entry.arch, "provisioned": release, "dwarf": dwarf
+                        })
+                    })
+                    .collect();
+                let scenarios: Vec<_> = scenarios
+                    .iter()
+                    .map(|(id, scenario)| match scenario {
+                        Ok((kernels, summary)) => {
+                            serde_json::json!({ "id": id, "summary": summary, "kernels": kernels })
+                        }
+                        Err(fault) => serde_json::json!({ "id": id, "fault": fault.to_string() }),
+                    })
+                    .collect();
+                let document = serde_json::json!({ "kernels": kernels, "scenarios": scenarios });
+                writeln!(streams.out, "{document}")?;
+            }
+            Format::Table => {
+                let mut table = new_table();
+                table.set_header(["kernel", "architecture", "provisioned"]);
+                for (name, entry, kernel) in kernels {
+                    let provisioned = match kernel {
+                        None => format!("no: kshot provision {name}"),
+                        Some(Kernel { dwarf: None, release, .. })
+                            if entry.has_dwarf() == HasDwarf::OnRequest =>
+                        {
+                            format!("Linux {release}\nno DWARF: kshot provision {name} --dwarf")
+                        }
+                        Some(kernel) => format!("Linux {}", kernel.release),
+                    };
+                    table.add_row([name.to_owned(), entry.arch.to_string(), provisioned]);
+                }
+                writeln!(streams.out, "{table}")?;
+                let mut table = new_table();
+                table.set_header(["scenario", "kernels", "what it shows"]);
+                for (id, scenario) in scenarios {
+                    let (kernels, summary) = match scenario {
+                        Ok((kernels, summary)) => (kernels.join("\n"), summary),
+                        Err(_) => (String::new(), format!("broken: kshot validate {id}")),
+                    };
+                    table.add_row([id, kernels, summary]);
+                }
+                writeln!(streams.out, "{table}")?;
+            }
+        }
+        Ok(Exit::Match)
+    }
+}

@@ -1,0 +1,328 @@
+//! The command line: one file a verb. Verbs write to the streams they are given and return how they ended.
+
+mod bisect;
+mod bisect_step;
+mod cache;
+mod check;
+mod compare;
+mod doctor;
+mod export;
+mod history;
+mod list;
+mod nightly;
+mod pairs;
+mod provision;
+mod question;
+mod report;
+mod run;
+mod schema;
+mod select;
+mod shell;
+mod sweep;
+mod validate;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::artifacts::ArtifactsError;
+use crate::bisect::{HuntError, QuestionError};
+use crate::bundle::BundleError;
+use crate::nightly::NightlyError;
+use crate::nightly::history::HistoryError;
+use crate::nightly::matrix::MatrixError;
+use crate::run::{RunError, Starts};
+use crate::scenario::ScenarioError;
+use crate::sweep::SweepError;
+use crate::workspace::{Workspace, WorkspaceError};
+use kshot_guest::cache::CacheError;
+use kshot_guest::kernel::KernelError;
+use kshot_guest::progress::Progress;
+use kshot_guest::slots::Slots;
+use kshot_stack::exit::Exit;
+use kshot_stack::fault::{Blame, Fault, chain};
+
+pub use schema::Which;
+
+/// Reproduces Linux kernel call stacks in QEMU and compares them with the truth.
+#[derive(Debug, Parser)]
+#[command(name = "kshot", version, max_term_width = 110, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    match, or done; compare: the same on both; sweep: all true
+  1    drift: the stacks are not what the snapshot or the claims say; compare: they differ;
+       sweep: a stack is not the truth
+  125  cannot tell: no build, no boot, unstable, no snapshot
+  128  command line or environment   129  scenario or catalogue
+  130  interrupted                   131  the host";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Boot kernels, replay scenarios, and judge the stacks
+    Run(run::Args),
+    /// Judge every scenario on every kernel that is there, and show what drifted
+    Check(check::Args),
+    /// Show one scenario's stacks on two kernels, side by side
+    Compare(compare::Args),
+    /// Judge every scenario on every kernel, and tell what changed since the night before
+    Nightly(nightly::Args),
+    /// Show what became of a scenario, night by night
+    History(history::Args),
+    /// Tell a run that was made again: as a table, or as a letter to a kernel list
+    Report(report::Args),
+    /// Pack a run into one archive that makes it again with QEMU alone
+    Export(export::Export),
+    /// Unpack such an archive and judge its run again
+    Import(export::Import),
+    /// Arm func_stack_trace on all that a workload reaches, and compare each stack with the truth
+    Sweep(sweep::Args),
+    /// Show the scenarios, the kernels, and which kernels are provisioned
+    List(list::Args),
+    /// Find where a stack changed, over versions or commits
+    Bisect(Box<bisect::Args>),
+    /// Build the tree that one stands in and judge it: for `git bisect run`
+    BisectStep(bisect_step::StepArgs),
+    /// Judge a kernel of one's own, and answer by the exit code
+    Verdict(bisect_step::VerdictArgs),
+    /// Download or build kernels and the guest's userland
+    Provision(provision::Args),
+    /// Read scenarios and report their faults, without booting
+    Validate(validate::Args),
+    /// Boot a kernel and log in
+    Shell(shell::Args),
+    /// Show what lies in the cache, and make room
+    Cache(cache::Args),
+    /// Say what this host lacks and the command that mends it
+    Doctor(doctor::Args),
+    /// Print a JSON Schema
+    Schema(schema::Args),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A table for people.
+    #[default]
+    Table,
+    /// JSON, one document a line.
+    Json,
+}
+
+/// What every verb that runs scenarios takes.
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// How the results are printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Make run folders below DIR instead of ~/.local/state/kshot/runs
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Boot, even where there is a saved state to start from
+    #[arg(long)]
+    cold: bool,
+    /// Run N pairs at once; as many as this host carries unless said
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+}
+
+impl RunArgs {
+    fn starts(&self) -> Starts {
+        if self.cold { Starts::Cold } else { Starts::Warm }
+    }
+
+    fn jobs(&self, workspace: &Workspace) -> usize {
+        self.jobs.map_or_else(|| Slots::of_host(&workspace.cache).count(), usize::from)
+    }
+}
+
+/// What a verb fails with.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    /// An argument does not fit.
+    #[error("{message}")]
+    Usage { message: String, hint: String },
+    /// No workspace.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// A scenario.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// A kernel or the catalogue.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A hunt.
+    #[error(transparent)]
+    Hunt(#[from] HuntError),
+    /// What is to be judged.
+    #[error(transparent)]
+    Question(#[from] QuestionError),
+    /// The matrix of a night.
+    #[error(transparent)]
+    Matrix(#[from] MatrixError),
+    /// A night.
+    #[error(transparent)]
+    Nightly(#[from] NightlyError),
+    /// A bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A sweep.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A run folder.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactsError),
+    /// Standard output is gone.
+    #[error("cannot write the result")]
+    Output(#[from] io::Error),
+}
+
+impl From<HistoryError> for CommandError {
+    fn from(error: HistoryError) -> Self {
+        Self::Nightly(error.into())
+    }
+}
+
+impl Fault for CommandError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Usage { .. } => Blame::Usage,
+            Self::Workspace(error) => error.blame(),
+            Self::Scenario(error) => error.blame(),
+            Self::Kernel(error) => error.blame(),
+            Self::Run(error) => error.blame(),
+            Self::Hunt(error) => error.blame(),
+            Self::Question(error) => error.blame(),
+            Self::Matrix(error) => error.blame(),
+            Self::Nightly(error) => error.blame(),
+            Self::Bundle(error) => error.blame(),
+            Self::Sweep(error) => error.blame(),
+            Self::Cache(error) => error.blame(),
+            Self::Artifacts(error) => error.blame(),
+            Self::Output(_) => Blame::Infra,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::Workspace(error) => error.hint(),
+            Self::Scenario(error) => error.hint(),
+            Self::Kernel(error) => error.hint(),
+            Self::Run(error) => error.hint(),
+            Self::Hunt(error) => error.hint(),
+            Self::Question(error) => error.hint(),
+            Self::Matrix(error) => error.hint(),
+            Self::Nightly(error) => error.hint(),
+            Self::Bundle(error) => error.hint(),
+            Self::Sweep(error) => error.hint(),
+            Self::Cache(error) => error.hint(),
+            Self::Artifacts(error) => error.hint(),
+            Self::Output(_) => None,
+        }
+    }
+}
+
+/// Where a verb writes.
+struct Streams<'a> {
+    out: &'a mut dyn Write,
+    progress: Progress,
+}
+
+/// Runs the command line `args` (the program's name first): results to `out`, faults to `err`.
+pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; the rest are faults, with a code of ours instead of clap's 2,
+            // which git bisect would read as bad.
+            if error.use_stderr() {
+                drop(write!(err, "{}", error.render()));
+                return Exit::Usage;
+            }
+            drop(write!(out, "{}", error.render()));
+            return Exit::Match;
+        }
+    };
+    let mut streams = Streams { out, progress: Progress::detect() };
+    let result = match cli.verb {
+        Verb::Run(args) => args.execute(&mut streams),
+        Verb::Check(args) => args.execute(&mut streams),
+        Verb::Compare(args) => args.execute(&mut streams),
+        Verb::Nightly(args) => args.execute(&mut streams),
+        Verb::History(args) => args.execute(&mut streams),
+        Verb::Report(args) => args.execute(&mut streams),
+        Verb::Export(args) => args.execute(&mut streams),
+        Verb::Import(args) => args.execute(&mut streams),
+        Verb::Sweep(args) => args.execute(&mut streams),
+        Verb::List(args) => args.execute(&mut streams),
+        Verb::Bisect(args) => args.execute(&mut streams),
+        Verb::BisectStep(args) => args.execute(&mut streams),
+        Verb::Verdict(args) => args.execute(&mut streams),
+        Verb::Provision(args) => args.execute(&mut streams),
+        Verb::Validate(args) => args.execute(&mut streams),
+        Verb::Shell(args) => args.execute(&mut streams),
+        Verb::Cache(args) => args.execute(&mut streams),
+        Verb::Doctor(args) => args.execute(&mut streams),
+        Verb::Schema(args) => args.execute(&mut streams),
+    };
+    let result = result.and_then(|exit| streams.out.flush().map(|()| exit).map_err(Into::into));
+    match result {
+        Ok(exit) => exit,
+        // `kshot list | head` is no fault.
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Match,
+        Err(error) => {
+            drop(err.write_all(render(&error).as_bytes()));
+            Exit::from(error.blame())
+        }
+    }
+}
+
+/// A fault for people: the chain on one line and the remedy under it; for YAML the place with a caret.
+fn render(error: &CommandError) -> String {
+    if let Some(fault) = yaml_fault(error) {
+        let mut text = String::new();
+        let theme = miette::GraphicalTheme::unicode_nocolor();
+        if miette::GraphicalReportHandler::new_themed(theme).render_report(&mut text, fault).is_ok() {
+            return format!("error: {}\n", text.trim_start().trim_start_matches('×').trim_start());
+        }
+    }
+    let mut text = format!("error: {}\n", chain(error));
+    if let Some(hint) = error.hint() {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    text
+}
+
+fn yaml_fault(error: &CommandError) -> Option<&kshot_guest::yaml::YamlFault> {
+    match error {
+        CommandError::Scenario(ScenarioError::Yaml(fault)) => Some(fault),
+        CommandError::Kernel(KernelError::Yaml(fault)) | CommandError::Matrix(MatrixError::Yaml(fault)) => {
+            Some(fault)
+        }
+        _ => None,
+    }
+}
+
+/// The workspace, with run folders where `out` says.
+fn workspace(out: Option<&PathBuf>) -> Result<Workspace, CommandError> {
+    if let Some(file) = out.filter(|out| out.exists() && !out.is_dir()) {
+        return Err(CommandError::Usage {
+            message: format!("--out names {}, which is no folder", file.display()),
+            hint: "name a folder; it is made if need be".into(),
+        });
+    }
+    Ok(Workspace::find(out.map(PathBuf::as_path))?)
+}

@@ -1,0 +1,194 @@
+//! `kshot nightly`: every scenario on every kernel, into one result folder.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::select;
+use super::{CommandError, Format, Streams, workspace};
+use crate::nightly::engine::{Hosts, Sender};
+use crate::nightly::history::History;
+use crate::nightly::matrix::Matrix;
+use crate::nightly::{self, Desk, End, Engine, Limits, NightlyError, ResultFolder};
+use crate::report;
+use crate::workspace::Workspace;
+use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_stack::document::Word;
+use kshot_stack::exit::Exit;
+use kshot_stack::night::results::{Night, Standing};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The result folder: results.json, junit.xml, results.ktap, kcidb.json, index.html and the runs. A night
+    /// that was begun in it goes on: only pairs without a verdict run
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Kernels, by name or glob, instead of those of images/nightly.yaml
+    #[arg(long, value_name = "KERNEL", num_args = 1..)]
+    kernels: Vec<String>,
+    /// Scenarios, by id or glob, instead of those of images/nightly.yaml
+    #[arg(long, value_name = "SCENARIO", num_args = 1..)]
+    scenarios: Vec<String>,
+    /// How long this sitting may take (8h, 90m); what would not be done in time stays open
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
+    /// Run each pair N times; differing verdicts are `unstable`
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    repeat: Option<u32>,
+    /// Where the runs are made
+    #[arg(long, value_enum, default_value_t = Where::Local)]
+    engine: Where,
+    /// For --engine parallel: the hosts, a line each as `parallel --sshloginfile` reads them (4/user@host)
+    #[arg(long, value_name = "FILE", required_if_eq("engine", "parallel"))]
+    hosts: Option<PathBuf>,
+    /// How many runs at once on this host; as many as the host has cores unless said
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Download or build the kernels that are missing first; without it, they are told and left out
+    #[arg(long)]
+    provision: bool,
+    /// The nights before, instead of ~/.local/state/kshot/history.sqlite
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// How the summary is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Where the runs are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Where {
+    /// On this host
+    Local,
+    /// On other hosts, by GNU parallel over SSH
+    Parallel,
+    /// On the nodes of a Slurm cluster, by a job array; --out lies on a file system that they share
+    Slurm,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let began = Instant::now();
+        let workspace = workspace(None)?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let matrix = self.matrix(&workspace, &catalogue)?;
+        let mut scenarios = Vec::new();
+        for id in &matrix.scenarios {
+            scenarios.push(select::scenario(&workspace, &catalogue, id)?);
+        }
+        let mut history = History::open(&history_file(self.history.as_ref())?)?;
+        let folder = ResultFolder::open(&self.out)?;
+        let engine = self.engine();
+        let desk = Desk {
+            kernels: match engine {
+                Engine::Local { .. } => self.kernels(&workspace, &catalogue, &matrix, streams)?,
+                Engine::Hosts(_) => HashMap::new(),
+            },
+            workspace: &workspace,
+            scenarios,
+            progress: &streams.progress,
+            repeat: matrix.repeat,
+        };
+        let planned = nightly::plan_night(&desk, &catalogue, &matrix, &engine)?;
+        let mut night = match folder.night()? {
+            Some(begun) => {
+                let (path, night) = (folder.path().to_owned(), begun.night.clone());
+                begun.resume(planned).ok_or(NightlyError::OtherMatrix { path, night })?
+            }
+            None => planned,
+        };
+        let limits = Limits { began, deadline: matrix.deadline };
+        let end = nightly::sit(&desk, &mut history, &folder, &mut night, &engine, limits)?;
+        match self.format {
+            Format::Json => {
+                writeln!(streams.out, "{}", serde_json::to_string(&night).map_err(std::io::Error::other)?)?
+            }
+            Format::Table => {
+                write!(streams.out, "{}", report::night(&night))?;
+                writeln!(streams.out, "report: {}", folder.path().join("index.html").display())?;
+            }
+        }
+        Ok(exit(&night, end))
+    }
+
+    fn matrix(&self, workspace: &Workspace, catalogue: &Catalogue) -> Result<Matrix, CommandError> {
+        let mut matrix = if self.kernels.is_empty() || self.scenarios.is_empty() {
+            let ids = select::ids(workspace, &[])?;
+            Matrix::load(&workspace.images().nightly_yaml(), &catalogue.names(), &ids)?
+        } else {
+            Matrix { kernels: Vec::new(), scenarios: Vec::new(), deadline: None, repeat: 1 }
+        };
+        if !self.kernels.is_empty() {
+            let chosen = select::kernel_names(catalogue, &self.kernels)?;
+            let all = catalogue.names().into_iter();
+            matrix.kernels =
+                all.filter(|name| chosen.iter().any(|one| one == name)).map(Into::into).collect();
+        }
+        if !self.scenarios.is_empty() {
+            matrix.scenarios = select::ids(workspace, &self.scenarios)?;
+            matrix.scenarios.sort();
+        }
+        matrix.deadline = self.deadline.or(matrix.deadline);
+        matrix.repeat = self.repeat.unwrap_or(matrix.repeat);
+        Ok(matrix)
+    }
+
+    fn kernels(
+        &self,
+        workspace: &Workspace,
+        catalogue: &Catalogue,
+        matrix: &Matrix,
+        streams: &Streams<'_>,
+    ) -> Result<HashMap<String, Kernel>, CommandError> {
+        let mut found = HashMap::new();
+        for name in &matrix.kernels {
+            let entry = catalogue.get(name).expect("the name is from the catalogue");
+            let mut kernel = Kernel::find(entry, &workspace.images(), &workspace.cache)?;
+            if kernel.is_none() && self.provision {
+                match select::provision(workspace, catalogue, name, &streams.progress) {
+                    Ok(made) => kernel = Some(made),
+                    // One kernel that cannot be had does not cost the others their night; it is told.
+                    Err(error) => streams.progress.note(super::render(&error).trim_end()),
+                }
+            }
+            match kernel {
+                Some(kernel) => drop(found.insert(name.clone(), kernel)),
+                None => streams.progress.note(&format!("left out: {name} (kshot provision {name})")),
+            }
+        }
+        Ok(found)
+    }
+
+    fn engine(&self) -> Engine {
+        let hosts = |sender| Engine::Hosts(Hosts { sender, provision: self.provision });
+        match (self.engine, &self.hosts) {
+            (Where::Parallel, Some(file)) => return hosts(Sender::Parallel(file.clone())),
+            (Where::Slurm, _) => return hosts(Sender::Slurm),
+            // Without a file, `parallel` has been refused with the command line.
+            (Where::Local | Where::Parallel, _) => {}
+        }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Engine::Local { jobs: self.jobs.map_or(cores, usize::from) }
+    }
+}
+
+/// Where the history lies: as said, or in the user's state folder.
+pub(super) fn history_file(said: Option<&PathBuf>) -> Result<PathBuf, CommandError> {
+    match said {
+        Some(path) => Ok(path.clone()),
+        None => Ok(Workspace::history()?),
+    }
+}
+
+/// One exit for the night: a fault of the host before drift, drift before what cannot be told.
+fn exit(night: &Night, end: End) -> Exit {
+    if end == End::Interrupted {
+        return Exit::Interrupted;
+    }
+    Exit::worst(night.pairs.iter().map(|pair| match pair.standing() {
+        Standing::Match => Exit::from(Word::Match),
+        Standing::Drift => Exit::Drift,
+        Standing::Unstable | Standing::Inconclusive | Standing::NotReached => Exit::CannotTell,
+        Standing::Fault => Exit::Infra,
+    }))
+}

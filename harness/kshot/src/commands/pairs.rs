@@ -1,0 +1,68 @@
+//! Pairs of a scenario and a kernel, judged some at a time: what `run` and `check` have in common.
+
+use std::cmp::Reverse;
+use std::io::Write;
+
+use super::{CommandError, Streams};
+use crate::run::{self, Options, Outcome};
+use crate::scenario::Scenario;
+use crate::workspace::Workspace;
+use crate::{durations, pool};
+use kshot_guest::kernel::Kernel;
+use kshot_stack::exit::Exit;
+use kshot_stack::fault::{Blame, Fault};
+
+/// A scenario on a kernel, with its place among the others.
+struct Pair {
+    number: usize,
+    scenario: Scenario,
+    kernel: Kernel,
+}
+
+/// Judges each pair, `jobs` at a time, and hands each outcome to `take` as soon as it is there, with the pair's number.
+///
+/// # Errors
+/// The first fault that is not the host's: one of those need not lose the results of the other pairs, but is among
+/// the exits.
+pub(super) fn judge(
+    workspace: &Workspace,
+    pairs: Vec<(Scenario, Kernel)>,
+    options: &Options,
+    jobs: usize,
+    streams: &mut Streams<'_>,
+    mut take: impl FnMut(usize, Outcome, &mut dyn Write) -> Result<(), CommandError>,
+) -> Result<Vec<Exit>, CommandError> {
+    let pairs = pairs.into_iter().enumerate();
+    let mut pairs: Vec<_> =
+        pairs.map(|(number, (scenario, kernel))| Pair { number, scenario, kernel }).collect();
+    // The longest first, so that no long one is left for the end; those that nobody knows before them.
+    pairs.sort_by_cached_key(|Pair { number, scenario, kernel }| {
+        let expected = durations::expected(&workspace.cache, &scenario.id, &kernel.name);
+        (expected.is_some(), Reverse(expected), *number)
+    });
+    let Streams { out, progress } = streams;
+    let task = (pairs.len() > 1).then(|| progress.task("pairs", pairs.len() as u64));
+    let (mut exits, mut done) = (Vec::new(), 0);
+    let work =
+        |Pair { scenario, kernel, .. }: &Pair| run::run(workspace, scenario, kernel, options, progress);
+    pool::each(&pairs, jobs, work, |index, result| {
+        let Pair { number, scenario, kernel } = &pairs[index];
+        done += 1;
+        if let Some(task) = &task {
+            task.at(done, &format!("{} on {}", scenario.id, kernel.name));
+        }
+        match result {
+            Ok(outcome) => {
+                exits.push(Exit::from(outcome.document.verdict));
+                take(*number, outcome, *out)
+            }
+            Err(error) if error.blame() == Blame::Infra => {
+                progress.note(super::render(&error.into()).trim_end());
+                exits.push(Exit::Infra);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    })?;
+    Ok(exits)
+}

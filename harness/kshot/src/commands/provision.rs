@@ -1,0 +1,56 @@
+//! `kshot provision`: download or build kernels and the guest's userland.
+
+use std::collections::BTreeSet;
+
+use super::{CommandError, Format, Streams, select, workspace};
+use crate::run;
+use kshot_guest::kernel::Catalogue;
+use kshot_stack::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Kernels of the catalogue, by name or glob; all unless said
+    kernels: Vec<String>,
+    /// Get the DWARF of prebuilt kernels too, for gdb: some hundred megabytes each
+    #[arg(long)]
+    dwarf: bool,
+    /// How each kernel is told
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(None)?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let mut arches = BTreeSet::new();
+        for name in select::kernel_names(&catalogue, &self.kernels)? {
+            let kernel = match self.dwarf {
+                true => select::provision_dwarf(&workspace, &catalogue, &name, &streams.progress)?,
+                false => select::provision(&workspace, &catalogue, &name, &streams.progress)?,
+            };
+            if arches.insert(kernel.arch) {
+                run::provision_userland(&workspace, kernel.arch, &streams.progress)?;
+            }
+            match self.format {
+                Format::Json => {
+                    let document = serde_json::json!({
+                        "kernel": name,
+                        "arch": kernel.arch,
+                        "release": kernel.release,
+                        "image": kernel.boot,
+                        "dwarf": kernel.dwarf.map(|dwarf| dwarf.vmlinux),
+                    });
+                    writeln!(streams.out, "{document}")?;
+                }
+                Format::Table => {
+                    writeln!(streams.out, "{name}: Linux {}, {}", kernel.release, kernel.boot.display())?;
+                    if let Some(dwarf) = kernel.dwarf.filter(|_| self.dwarf) {
+                        writeln!(streams.out, "{name}: DWARF, {}", dwarf.vmlinux.display())?;
+                    }
+                }
+            }
+        }
+        Ok(Exit::Match)
+    }
+}

@@ -1,0 +1,136 @@
+//! The options that say what is judged, and on which kernel's configuration: shared by the verbs that hunt.
+
+use super::{CommandError, select};
+use crate::bisect::{Question, Template};
+use crate::scenario::Scenario;
+use kshot_guest::kernel::{Catalogue, Source};
+
+/// What is judged. The claims of the scenario unless one of these says otherwise.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub(super) struct QuestionArgs {
+    /// Judge this claim alone; may be given more than once
+    #[arg(long, value_name = "CLAIM", group = "question")]
+    claim: Vec<String>,
+    /// Judge any difference of the stacks, of one probe or of all
+    #[arg(long, value_name = "PROBE", num_args = 0..=1, group = "question")]
+    drift: Option<Option<String>>,
+    /// Judge whether a probe's stacks hold so much of their reference: ftrace=80%
+    #[arg(long, value_name = "PROBE=PERCENT", value_parser = percent, group = "question")]
+    fidelity: Option<(String, u32)>,
+    /// Judge whether the raw text of a capture matches a regular expression
+    #[arg(long, value_name = "REGEX", group = "question")]
+    text: Option<String>,
+    /// Judge whether the console's text does
+    #[arg(long, value_name = "REGEX", group = "question")]
+    console: Option<String>,
+    /// Judge by a shell command in the guest, run after the steps: 0 is good, 125 cannot tell, the rest is bad
+    #[arg(long, value_name = "COMMAND", group = "question")]
+    shell: Option<String>,
+    /// Judge as for this kernel of the catalogue, with its snapshots and known faults
+    #[arg(long = "as", value_name = "KERNEL", group = "question")]
+    verdict: Option<String>,
+}
+
+/// How kernels are built.
+#[derive(Debug, clap::Args)]
+pub(super) struct TemplateArgs {
+    /// The kernel of the catalogue whose architecture and configuration are taken; the first of the scenario's
+    /// that is built from source unless said
+    #[arg(long, value_name = "KERNEL")]
+    like: Option<String>,
+    /// A fragment of images/config to add, after that kernel's; lean.config halves the time of a build
+    #[arg(long, value_name = "FRAGMENT")]
+    config: Vec<String>,
+    /// A symbol that must survive; what else a version lacks is reported
+    #[arg(long, value_name = "SYMBOL")]
+    require: Vec<String>,
+}
+
+impl QuestionArgs {
+    pub(super) fn question(self, catalogue: &Catalogue) -> Result<Question, CommandError> {
+        Ok(match self {
+            Self { drift: Some(probe), .. } => Question::Drift(probe),
+            Self { fidelity: Some((probe, percent)), .. } => Question::Fidelity { probe, percent },
+            Self { text: Some(text), .. } => Question::Text(text),
+            Self { console: Some(text), .. } => Question::Console(text),
+            Self { shell: Some(command), .. } => Question::Shell(command),
+            Self { verdict: Some(name), .. } => {
+                Question::Verdict(select::kernel_names(catalogue, &[name])?.remove(0))
+            }
+            Self { claim, .. } => Question::Claims(claim),
+        })
+    }
+}
+
+impl TemplateArgs {
+    /// The kernel that is taken as an example, and what is asked beyond it.
+    pub(super) fn chosen(
+        self,
+        catalogue: &Catalogue,
+        scenario: &Scenario,
+    ) -> Result<(String, Vec<String>, Vec<String>), CommandError> {
+        let like = match self.like {
+            Some(name) => select::kernel_names(catalogue, &[name])?.remove(0),
+            None => {
+                let names = select::kernel_names(catalogue, &scenario.kernels)?;
+                let built = names.into_iter().find(|name| template(catalogue, name, &[], &[]).is_ok());
+                built.ok_or_else(|| CommandError::Usage {
+                    message: format!("no kernel of {} is built from source", scenario.id),
+                    hint: "say whose configuration to take: --like mips64-6.1".into(),
+                })?
+            }
+        };
+        template(catalogue, &like, &self.config, &self.require)?;
+        Ok((like, self.config, self.require))
+    }
+}
+
+/// How a kernel of the catalogue is built, with more fragments.
+pub(super) fn template(
+    catalogue: &Catalogue,
+    like: &str,
+    config: &[String],
+    require: &[String],
+) -> Result<Template, CommandError> {
+    let prebuilt = |what: &str| CommandError::Usage {
+        message: format!("`{like}` {what}, so no configuration can be taken from it"),
+        hint: "name one that is built from source: --like mips64-6.1".into(),
+    };
+    let entry = catalogue.get(like).ok_or_else(|| prebuilt("is not in images/kernels.yaml"))?;
+    if matches!(entry.source, Source::DebianPackage(_)) {
+        return Err(prebuilt("is a prebuilt package"));
+    }
+    Ok(Template {
+        arch: entry.arch,
+        config: entry.config.iter().chain(config).cloned().collect(),
+        patches: entry.patches.clone(),
+        objects: entry.objects,
+        required: require.to_vec(),
+    })
+}
+
+/// The scenario with these probes and what is claimed of them alone; all where none is named.
+pub(super) fn keep_probes(mut scenario: Scenario, only: &[String]) -> Result<Scenario, CommandError> {
+    if let Some(unknown) = only.iter().find(|name| !scenario.probes.iter().any(|probe| probe.name == **name))
+    {
+        let known: Vec<&str> = scenario.probes.iter().map(|probe| probe.name.as_str()).collect();
+        return Err(CommandError::Usage {
+            message: format!("{} has no probe `{unknown}`", scenario.id),
+            hint: format!("it has {}", known.join(", ")),
+        });
+    }
+    if !only.is_empty() {
+        scenario.probes.retain(|probe| only.contains(&probe.name));
+        scenario.claims.retain(|claim| only.contains(&claim.probe));
+    }
+    Ok(scenario)
+}
+
+fn percent(text: &str) -> Result<(String, u32), String> {
+    let parsed = text.split_once('=').and_then(|(probe, percent)| {
+        let percent: u32 = percent.trim_end_matches('%').parse().ok()?;
+        (percent <= 100 && !probe.is_empty()).then(|| (probe.to_owned(), percent))
+    });
+    parsed.ok_or_else(|| "write a probe and a number of per cent: ftrace=80%".into())
+}

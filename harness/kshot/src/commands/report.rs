@@ -1,0 +1,65 @@
+//! `kshot report`: a run that was made, as a table, a document, or a letter to a kernel list.
+
+use std::path::PathBuf;
+
+use super::{CommandError, Streams, select, workspace};
+use crate::artifacts;
+use crate::report::{self, Enclosed, Style};
+use crate::run;
+use kshot_guest::kernel::Catalogue;
+use kshot_stack::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The run folder, or its run.json
+    run: PathBuf,
+    /// How it is told
+    #[arg(long, value_enum, default_value_t)]
+    format: Form,
+}
+
+/// How a run is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// As `kshot run` prints it
+    #[default]
+    Table,
+    /// The result document
+    Json,
+    /// Plain mail for a kernel list, with decoded stacks
+    Mail,
+    /// The same for an issue tracker
+    Markdown,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let document = artifacts::read(&self.run)?;
+        let style = match self.format {
+            Form::Table => {
+                write!(streams.out, "{}", report::table(&document))?;
+                return Ok(Exit::Match);
+            }
+            Form::Json => {
+                writeln!(streams.out, "{}", document.to_json_line())?;
+                return Ok(Exit::Match);
+            }
+            Form::Mail => Style::Mail,
+            Form::Markdown => Style::Markdown,
+        };
+        let workspace = workspace(None)?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let scenario = select::scenario(&workspace, &catalogue, &document.scenario)?;
+        let steps: Vec<String> = scenario.steps.iter().map(|step| step.run.trim().to_owned()).collect();
+        let folder = if self.run.is_dir() { Some(self.run.as_path()) } else { self.run.parent() };
+        let decoded = folder.and_then(|folder| std::fs::read_to_string(folder.join(run::STACKS)).ok());
+        let enclosed = Enclosed {
+            summary: &scenario.summary,
+            cmdline: &scenario.boot.cmdline,
+            steps: &steps,
+            decoded: decoded.as_deref(),
+        };
+        write!(streams.out, "{}", report::letter(&document, enclosed, style))?;
+        Ok(Exit::Match)
+    }
+}

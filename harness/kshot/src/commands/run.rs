@@ -1,0 +1,110 @@
+//! `kshot run`: boot, replay, judge.
+
+use std::io::Write;
+
+use super::select::{self, Choice};
+use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
+use crate::run::{self, Options, Outcome};
+use crate::scenario::Scenario;
+use crate::workspace::Workspace;
+use crate::{artifacts, report};
+use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_stack::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Scenarios, by id (tunsetiff/perf_probe) or glob
+    #[arg(required = true)]
+    scenarios: Vec<String>,
+    /// A kernel of the catalogue, a glob, or a file (./vmlinux); provisioned if need be. Without it, those of
+    /// the scenario's kernels that are provisioned
+    #[arg(long = "kernel", value_name = "KERNEL")]
+    kernels: Vec<String>,
+    /// Never prune these run folders
+    #[arg(long)]
+    keep: bool,
+    /// Show the exact QEMU command line and boot nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Run each pair N times; differing verdicts are `unstable`
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    repeat: u32,
+    #[command(flatten)]
+    common: RunArgs,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(self.common.out.as_ref())?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let mut pairs = Vec::new();
+        // Every fault of the command line shows before the first boot.
+        for id in select::ids(&workspace, &self.scenarios)? {
+            let scenario = select::scenario(&workspace, &catalogue, &id)?;
+            for kernel in self.kernels(&workspace, &catalogue, &scenario, streams)? {
+                pairs.push((scenario.clone(), kernel));
+            }
+        }
+        if self.dry_run {
+            for (scenario, kernel) in pairs {
+                let line = run::command_line(&workspace, &scenario, &kernel, &streams.progress)?;
+                writeln!(streams.out, "{line}")?;
+            }
+            return Ok(Exit::Match);
+        }
+        let options = Options { keep: self.keep, repeat: self.repeat, starts: self.common.starts() };
+        let jobs = self.common.jobs(&workspace);
+        let print = |_, outcome: Outcome, out: &mut dyn Write| self.print(&outcome, out);
+        let exits = pairs::judge(&workspace, pairs, &options, jobs, streams, print)?;
+        if workspace.runs.is_dir() {
+            artifacts::prune(&workspace.runs)?;
+        }
+        Ok(Exit::worst(exits))
+    }
+
+    fn kernels(
+        &self,
+        workspace: &Workspace,
+        catalogue: &Catalogue,
+        scenario: &Scenario,
+        streams: &Streams<'_>,
+    ) -> Result<Vec<Kernel>, CommandError> {
+        let mut ready = Vec::new();
+        let mut missing = Vec::new();
+        for choice in select::kernels(workspace, catalogue, scenario, &self.kernels)? {
+            match choice {
+                Choice::Ready(kernel) => ready.push(kernel),
+                Choice::Missing(name) if self.kernels.is_empty() => missing.push(name),
+                Choice::Missing(name) => {
+                    ready.push(select::provision(workspace, catalogue, &name, &streams.progress)?);
+                }
+            }
+        }
+        if ready.is_empty() {
+            return Err(CommandError::Usage {
+                message: format!("no kernel of {} is provisioned: {}", scenario.id, missing.join(", ")),
+                hint: format!("kshot provision {}", missing.first().map_or("", String::as_str)),
+            });
+        }
+        if !missing.is_empty() {
+            streams.progress.note(&format!(
+                "{}: not provisioned, left out: {}",
+                scenario.id,
+                missing.join(", ")
+            ));
+        }
+        Ok(ready)
+    }
+
+    fn print(&self, outcome: &Outcome, out: &mut dyn Write) -> Result<(), CommandError> {
+        match self.common.format {
+            Format::Json => writeln!(out, "{}", outcome.document.to_json_line())?,
+            Format::Table => {
+                write!(out, "{}", report::table(&outcome.document))?;
+                writeln!(out, "artifacts: {}\n", outcome.folder.display())?;
+            }
+        }
+        // A result is out when it is there, not when the last of many is.
+        Ok(out.flush()?)
+    }
+}

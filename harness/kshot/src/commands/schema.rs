@@ -1,0 +1,48 @@
+//! `kshot schema`: the JSON Schemas of what goes in and what comes out.
+
+use schemars::schema_for;
+
+use super::{CommandError, Streams};
+use crate::scenario::raw::RawScenario;
+use kshot_stack::document::Document;
+use kshot_stack::exit::Exit;
+use kshot_stack::night::results::Night;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Which one
+    which: Which,
+}
+
+/// The documents that have a schema.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Which {
+    /// A scenario: scenarios/schema.json
+    Scenario,
+    /// The result document: harness/schema/result.json
+    Result,
+    /// A night's results: harness/schema/nightly.json
+    Nightly,
+    /// The document of a sweep: harness/schema/sweep.json
+    Sweep,
+}
+
+impl Which {
+    /// The schema as it stands on file.
+    pub fn text(self) -> String {
+        let schema = match self {
+            Self::Scenario => schema_for!(RawScenario),
+            Self::Result => schema_for!(Document),
+            Self::Nightly => schema_for!(Night),
+            Self::Sweep => schema_for!(kshot_stack::sweep::document::Document),
+        };
+        format!("{:#}\n", schema.as_value())
+    }
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        streams.out.write_all(self.which.text().as_bytes())?;
+        Ok(Exit::Match)
+    }
+}

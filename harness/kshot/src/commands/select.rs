@@ -1,0 +1,175 @@
+//! From the words of a command line to scenarios and kernels.
+
+use std::path::Path;
+
+use globset::Glob;
+
+use super::CommandError;
+use crate::scenario::{Scenario, ScenarioError};
+use crate::workspace::Workspace;
+use kshot_guest::kernel::{self, Catalogue, Kernel};
+use kshot_guest::progress::Progress;
+use kshot_guest::yaml;
+
+/// The ids that the words mean: each an id or a glob; all where there are none.
+pub(super) fn ids(workspace: &Workspace, words: &[String]) -> Result<Vec<String>, CommandError> {
+    let folder = workspace.scenarios();
+    let all = Scenario::ids(&folder)?;
+    if words.is_empty() {
+        return Ok(all);
+    }
+    let mut chosen: Vec<String> = Vec::new();
+    for word in words {
+        let matching = match glob(word)? {
+            Some(glob) => all.iter().filter(|id| glob.is_match(id)).cloned().collect(),
+            None => vec![Scenario::id_of(&folder, word)?],
+        };
+        if matching.is_empty() {
+            return Err(ScenarioError::Unknown { id: word.clone(), folder, closest: None }.into());
+        }
+        for id in matching {
+            if !chosen.contains(&id) {
+                chosen.push(id);
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+/// A scenario whose kernels are all in the catalogue.
+pub(super) fn scenario(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    id: &str,
+) -> Result<Scenario, CommandError> {
+    Ok(Scenario::load(&workspace.scenarios(), id, &catalogue.names())?)
+}
+
+/// A kernel that a scenario is to run on.
+pub(super) enum Choice {
+    /// It is there.
+    Ready(Kernel),
+    /// It is in the catalogue only; the name.
+    Missing(String),
+}
+
+impl Choice {
+    /// Its name in the catalogue, where it is of that.
+    pub(super) fn catalogued(&self) -> Option<&str> {
+        match self {
+            Self::Ready(kernel) => Some(kernel.name.as_str()).filter(|_| kernel.catalogued),
+            Self::Missing(name) => Some(name),
+        }
+    }
+}
+
+/// The kernels of the words, or where there are none those of the scenario, provisioned or not.
+pub(super) fn kernels(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    scenario: &Scenario,
+    words: &[String],
+) -> Result<Vec<Choice>, CommandError> {
+    let words = if words.is_empty() { &scenario.kernels } else { words };
+    let mut choices = Vec::new();
+    for word in words {
+        if word.contains('/') {
+            choices.push(Choice::Ready(Kernel::from_file(Path::new(word))?));
+            continue;
+        }
+        for name in kernel_names(catalogue, std::slice::from_ref(word))? {
+            let entry = catalogue.get(&name).expect("the name is from the catalogue");
+            choices.push(match Kernel::find(entry, &workspace.images(), &workspace.cache)? {
+                Some(kernel) => Choice::Ready(kernel),
+                None => Choice::Missing(name),
+            });
+        }
+    }
+    Ok(choices)
+}
+
+/// The catalogue's names that the words mean: each a name or a glob; all where there are none.
+pub(super) fn kernel_names(catalogue: &Catalogue, words: &[String]) -> Result<Vec<String>, CommandError> {
+    let all = catalogue.names();
+    if words.is_empty() {
+        return Ok(all.into_iter().map(Into::into).collect());
+    }
+    let mut chosen: Vec<String> = Vec::new();
+    for word in words {
+        let matching: Vec<&str> = match glob(word)? {
+            Some(glob) => all.iter().copied().filter(|name| glob.is_match(name)).collect(),
+            None => all.iter().copied().filter(|name| name == word).collect(),
+        };
+        if matching.is_empty() {
+            return Err(CommandError::Usage {
+                message: format!("no kernel `{word}` in images/kernels.yaml"),
+                hint: match yaml::closest(word, all) {
+                    Some(name) => {
+                        format!("did you mean `{name}`? `kshot list` shows all; a file needs a `/`")
+                    }
+                    None => "`kshot list` shows all; a kernel file of your own needs a `/`, as in ./vmlinux"
+                        .into(),
+                },
+            });
+        }
+        for name in matching {
+            if !chosen.iter().any(|one| one == name) {
+                chosen.push(name.into());
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+/// The one kernel that a word means, provisioned if need be.
+pub(super) fn one(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    word: &str,
+    progress: &Progress,
+) -> Result<Kernel, CommandError> {
+    let choices = kernels(workspace, catalogue, &Scenario::bare(""), &[word.to_owned()])?;
+    match <[Choice; 1]>::try_from(choices) {
+        Ok([Choice::Ready(kernel)]) => Ok(kernel),
+        Ok([Choice::Missing(name)]) => provision(workspace, catalogue, &name, progress),
+        Err(choices) => Err(CommandError::Usage {
+            message: format!("`{word}` means {} kernels; it has to be one", choices.len()),
+            hint: "`kshot list` shows their names".into(),
+        }),
+    }
+}
+
+/// Downloads or builds a kernel of the catalogue.
+pub(super) fn provision(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    name: &str,
+    progress: &Progress,
+) -> Result<Kernel, CommandError> {
+    let entry = catalogue.get(name).expect("the name is from the catalogue");
+    Ok(kernel::provision(entry, &workspace.images(), &workspace.cache, progress)?)
+}
+
+/// The same, and its DWARF, which for a prebuilt kernel is a download of its own.
+pub(super) fn provision_dwarf(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    name: &str,
+    progress: &Progress,
+) -> Result<Kernel, CommandError> {
+    let entry = catalogue.get(name).expect("the name is from the catalogue");
+    Ok(kernel::provision_dwarf(entry, &workspace.images(), &workspace.cache, progress)?)
+}
+
+fn glob(word: &str) -> Result<Option<globset::GlobMatcher>, CommandError> {
+    if !word.contains(['*', '?', '[', '{']) {
+        return Ok(None);
+    }
+    match Glob::new(word) {
+        Ok(glob) => Ok(Some(glob.compile_matcher())),
+        Err(error) => Err(CommandError::Usage {
+            message: format!("`{word}` is no glob: {}", error.kind()),
+            hint: "quote globs so that the shell leaves them alone".into(),
+        }),
+    }
+}

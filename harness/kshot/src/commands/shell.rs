@@ -1,0 +1,45 @@
+//! `kshot shell`: boot a kernel and log in.
+
+use std::io::IsTerminal;
+
+use super::select::{self, Choice};
+use super::{CommandError, Streams, workspace};
+use crate::run;
+use crate::scenario::Scenario;
+use kshot_guest::kernel::Catalogue;
+use kshot_stack::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A kernel of the catalogue, or a file (./vmlinux)
+    kernel: String,
+    /// Boot as this scenario does and arm its probes
+    #[arg(long, value_name = "SCENARIO")]
+    scenario: Option<String>,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        if !std::io::stdin().is_terminal() {
+            return Err(CommandError::Usage {
+                message: "kshot shell needs a terminal on standard input".into(),
+                hint: "for commands without a terminal write a scenario: its steps are commands".into(),
+            });
+        }
+        let workspace = workspace(None)?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let scenario = match &self.scenario {
+            Some(word) => {
+                let id = select::ids(&workspace, std::slice::from_ref(word))?.remove(0);
+                select::scenario(&workspace, &catalogue, &id)?
+            }
+            None => Scenario::bare("shell"),
+        };
+        let kernel = match select::kernels(&workspace, &catalogue, &scenario, &[self.kernel])?.remove(0) {
+            Choice::Ready(kernel) => kernel,
+            Choice::Missing(name) => select::provision(&workspace, &catalogue, &name, &streams.progress)?,
+        };
+        run::shell(&workspace, &scenario, &kernel, &streams.progress)?;
+        Ok(Exit::Match)
+    }
+}

@@ -1,0 +1,78 @@
+//! `kshot sweep`: how much of the truth func_stack_trace tells over whole kernels.
+
+use std::path::PathBuf;
+
+use super::{CommandError, Format, RunArgs, Streams, select, workspace};
+use crate::sweep::{Options, SLICES};
+use crate::{report, sweep};
+use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_stack::exit::Exit;
+use kshot_stack::sweep::document::Document;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Kernels with DWARF: names of the catalogue, provisioned if need be, or files (./vmlinux)
+    #[arg(required_unless_present = "replay", value_name = "KERNEL")]
+    kernels: Vec<String>,
+    /// Compare the first N stacks of each function
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    hits: u32,
+    /// Sweep over the functions of N slices of 20 only: less, and faster
+    #[arg(long, value_name = "N", default_value_t = SLICES, value_parser = slices)]
+    slices: usize,
+    /// Boot nothing: judge the captures of a sweep's run folder again
+    #[arg(long, value_name = "FOLDER", conflicts_with = "kernels")]
+    replay: Vec<PathBuf>,
+    #[command(flatten)]
+    common: RunArgs,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(self.common.out.as_ref())?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let mut documents = Vec::new();
+        for folder in &self.replay {
+            let find = |name: &str| select::one(&workspace, &catalogue, name, &streams.progress);
+            let document = sweep::replay(folder, find)?;
+            self.add(document, &mut documents, streams)?;
+        }
+        let options = Options { hits: self.hits, slices: self.slices };
+        // All of them first: a name that is wrong shall not be found after minutes.
+        let names = if self.replay.is_empty() { self.kernels.as_slice() } else { &[] };
+        let kernels = names.iter().map(|name| select::one(&workspace, &catalogue, name, &streams.progress));
+        for kernel in kernels.collect::<Result<Vec<Kernel>, CommandError>>()? {
+            let (document, folder) = sweep::sweep(&workspace, &kernel, options, &streams.progress)?;
+            streams.progress.note(&format!("artifacts: {}", folder.display()));
+            self.add(document, &mut documents, streams)?;
+        }
+        if self.common.format == Format::Table {
+            write!(streams.out, "{}", report::sweeps(&documents))?;
+            for document in &documents {
+                write!(streams.out, "\n{}", report::breaks(document))?;
+            }
+        }
+        let told = documents.iter().all(|document| document.findings.breaks.is_empty());
+        Ok(if told { Exit::Match } else { Exit::Drift })
+    }
+
+    /// Keeps a document and, as JSON, prints it at once.
+    fn add(
+        &self,
+        document: Document,
+        documents: &mut Vec<Document>,
+        streams: &mut Streams<'_>,
+    ) -> Result<(), CommandError> {
+        if self.common.format == Format::Json {
+            writeln!(streams.out, "{}", document.to_json_line())?;
+            streams.out.flush()?;
+        }
+        documents.push(document);
+        Ok(())
+    }
+}
+
+fn slices(word: &str) -> Result<usize, String> {
+    let number = word.parse().ok().filter(|number| (1..=SLICES).contains(number));
+    number.ok_or_else(|| format!("it is no number from 1 to {SLICES}"))
+}

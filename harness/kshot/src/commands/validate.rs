@@ -1,0 +1,42 @@
+//! `kshot validate`: read scenarios and report their faults.
+
+use super::{CommandError, Format, Streams, select, workspace};
+use kshot_guest::kernel::Catalogue;
+use kshot_stack::exit::Exit;
+use kshot_stack::fault::{Fault, chain};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Scenarios, by id or glob; all unless said
+    scenarios: Vec<String>,
+    /// How each scenario is told
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+        let workspace = workspace(None)?;
+        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let mut exits = Vec::new();
+        for id in select::ids(&workspace, &self.scenarios)? {
+            let read = select::scenario(&workspace, &catalogue, &id);
+            match (&read, self.format) {
+                (Ok(scenario), Format::Table) => writeln!(streams.out, "ok    {id}: {}", scenario.summary)?,
+                (Err(error), Format::Table) => writeln!(streams.out, "fault {id}\n{}", super::render(error))?,
+                (read, Format::Json) => {
+                    let fault = read.as_ref().err();
+                    let document = serde_json::json!({
+                        "scenario": id,
+                        "ok": fault.is_none(),
+                        "fault": fault.map(|error| chain(error)),
+                        "hint": fault.and_then(Fault::hint),
+                    });
+                    writeln!(streams.out, "{document}")?;
+                }
+            }
+            exits.push(read.map_or_else(|error| Exit::from(error.blame()), |_| Exit::Match));
+        }
+        Ok(Exit::worst(exits))
+    }
+}

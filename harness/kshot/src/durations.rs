@@ -1,0 +1,44 @@
+//! How long runs took, so that the longest can begin first.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kshot_guest::cache::Cache;
+
+/// How long a scenario took on a kernel the last time; `None` where nobody knows.
+pub fn expected(cache: &Cache, scenario: &str, kernel: &str) -> Option<Duration> {
+    let text = fs::read_to_string(path(cache, scenario, kernel)).ok()?;
+    text.trim().parse().ok().map(Duration::from_millis)
+}
+
+/// Writes down how long one took.
+pub fn note(cache: &Cache, scenario: &str, kernel: &str, took: Duration) {
+    let path = path(cache, scenario, kernel);
+    // Only an order hangs on it: a cache that cannot be written is no reason to lose a result.
+    drop(
+        path.parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| fs::write(&path, took.as_millis().to_string())),
+    );
+}
+
+fn path(cache: &Cache, scenario: &str, kernel: &str) -> PathBuf {
+    let name = |text: &str| text.replace('/', ".");
+    cache.root().join("durations").join(format!("{}-{}", name(scenario), name(kernel)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        assert_eq!(expected(&cache, "a/b", "k"), None);
+        note(&cache, "a/b", "k", Duration::from_millis(1500));
+        assert_eq!(expected(&cache, "a/b", "k"), Some(Duration::from_millis(1500)));
+        assert!(cache.entries().unwrap().is_empty(), "it is no entry that could be pruned");
+    }
+}

@@ -1,0 +1,18 @@
+//! kshot reproduces Linux kernel call stacks in QEMU and compares them with the truth.
+//!
+//! The modules stand in reading order: each uses only those above it. [`run`] is the walk from YAML to verdict as
+//! one function.
+
+pub mod pool; // many things at once
+pub mod durations; // how long runs took
+pub mod workspace; // where the repository's folders, the cache and the run folders lie
+pub mod scenario; // YAML as typed and as meant
+pub mod artifacts; // the run folder
+pub mod baseline; // a snapshot on file: same, drift or missing
+pub mod run; // the walk
+pub mod sweep; // func_stack_trace over the whole kernel
+pub mod report; // tables, pages and files for people and their tools
+pub mod bisect; // where a stack changed, over versions and commits
+pub mod nightly; // every scenario on every kernel, and what changed since the night before
+pub mod bundle; // a run as one archive, and back
+pub mod commands; // one file a verb

@@ -1,0 +1,180 @@
+//! Putting what came back of a unit into the night's own folder.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::{End, EngineError, Kit, Sent, Told};
+use crate::artifacts;
+use crate::nightly::{NightlyError, ResultFolder};
+use kshot_guest::cache;
+use kshot_stack::fault::Blame;
+use kshot_stack::night::results::{FaultLine, Night, Try};
+use kshot_stack::snapshot::plural;
+
+/// Takes units in, each result once and each file's content once.
+#[derive(Debug)]
+pub(super) struct Collector<'a> {
+    folder: &'a ResultFolder,
+    /// Where a content lies, by its SHA-256.
+    contents: HashMap<String, PathBuf>,
+    /// How many results were there already.
+    twice: u64,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(folder: &'a ResultFolder) -> Self {
+        Self { folder, contents: HashMap::new(), twice: 0 }
+    }
+
+    /// Takes in what came back of a unit. Says which host failed it, where one did. Of a round that was interrupted,
+    /// what did not come back says nothing.
+    pub(super) fn take(
+        &mut self,
+        kit: &Kit,
+        sent: &Sent,
+        (told, end): (&Told, End),
+        night: &mut Night,
+    ) -> Result<Option<String>, NightlyError> {
+        let host = told.host.clone().unwrap_or_else(|| "no host".into());
+        let unit = unpack(kit, &sent.name)?;
+        for number in &sent.unit.pairs {
+            let pair = &mut night.pairs[*number];
+            let theirs = unit.as_ref().and_then(|(unit, _)| unit.pair(&pair.scenario, &pair.kernel));
+            let tries = theirs.map_or(&[][..], |theirs| &theirs.tries);
+            for one in tries {
+                let mut one = one.clone();
+                one.host.clone_from(&host);
+                if pair.tries.iter().any(|known| (&known.started, &known.host) == (&one.started, &one.host)) {
+                    self.twice += 1;
+                    continue;
+                }
+                if let (Some(run), Some((_, from))) = (&mut one.run, &unit) {
+                    let Some(run_folder) = run_folder(from, &run.folder) else {
+                        pair.tries.push(lost(&host, "it names a run that did not come back"));
+                        continue;
+                    };
+                    run.folder = self.bring(&run_folder)?;
+                }
+                pair.tries.push(one);
+            }
+            if tries.is_empty() && end != End::Interrupted {
+                let absent = unit.as_ref().and_then(|(unit, _)| {
+                    let kernel = unit.kernels.iter().find(|kernel| kernel.name == pair.kernel)?;
+                    kernel.absent.as_deref()
+                });
+                // A unit that came back sound and did not get to a pair was ended by the deadline.
+                if told.fault.is_none() && theirs.is_some() && absent.is_none() {
+                    continue;
+                }
+                let what = told.fault.as_deref().or(absent).unwrap_or("nothing came back of it");
+                pair.tries.push(lost(&host, what));
+            }
+        }
+        let failed = told.fault.is_some() || unit.is_none();
+        Ok(told.host.clone().filter(|_| failed))
+    }
+
+    /// Removes what the units left.
+    pub(super) fn end(&self, night: &mut Night) -> Result<(), NightlyError> {
+        if self.twice > 0 {
+            night.notes.push(format!("{} came twice and stand once", plural(self.twice, "result")));
+        }
+        let units = self.folder.path().join("units");
+        fs::remove_dir_all(&units).map_err(EngineError::io("remove", &units))?;
+        Ok(())
+    }
+
+    /// Moves a run folder to the others; says its new name.
+    fn bring(&mut self, from: &Path) -> Result<String, EngineError> {
+        let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut to = self.folder.runs().join(&name);
+        for number in 2_u32.. {
+            if !to.exists() {
+                break;
+            }
+            to = self.folder.runs().join(format!("{name}-{number}"));
+        }
+        fs::rename(from, &to).map_err(EngineError::io("move", from))?;
+        self.share(&to)?;
+        Ok(self.folder.relative(&to))
+    }
+
+    /// Makes files of one content one file: artifacts are never edited.
+    fn share(&mut self, folder: &Path) -> Result<(), EngineError> {
+        for entry in fs::read_dir(folder).map_err(EngineError::io("list", folder))? {
+            let path = entry.map_err(EngineError::io("list", folder))?.path();
+            let metadata = path.symlink_metadata().map_err(EngineError::io("read", &path))?;
+            if metadata.is_dir() {
+                self.share(&path)?;
+            } else if metadata.is_file() && metadata.size() > 0 {
+                let sum = cache::sha256_file(&path)
+                    .map_err(|error| EngineError::io("read", &path)(std::io::Error::other(error)))?;
+                match self.contents.get(&sum) {
+                    Some(first) => {
+                        let link = path.with_extension("shared");
+                        fs::hard_link(first, &link)
+                            .and_then(|()| fs::rename(&link, &path))
+                            .map_err(EngineError::io("link", &path))?;
+                    }
+                    None => drop(self.contents.insert(sum, path)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A unit's night and the folder it was unpacked to; `None` where nothing whole came back.
+fn unpack(kit: &Kit, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError> {
+    let path = kit.place.join(format!("{name}.tar"));
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(EngineError::io("open", &path)(error)),
+    };
+    // A broken archive is the host's fault.
+    let back = kit.place.join(format!("{name}.back"));
+    if artifacts::unpack(file, &back).is_err() {
+        return Ok(None);
+    }
+    let folder = back.join(name);
+    let night = fs::read(folder.join("results.json")).ok();
+    Ok(night.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(|night| (night, folder)))
+}
+
+/// A run's folder among what came back, if it lies there: below `runs`, as every night's.
+fn run_folder(unit: &Path, named: &str) -> Option<PathBuf> {
+    let below_runs = Path::new(named).parent() == Some(Path::new("runs"));
+    let folder = unit.join(named);
+    (below_runs && artifacts::is_inside(unit, named) && folder.is_dir()).then_some(folder)
+}
+
+fn lost(host: &str, what: &str) -> Try {
+    Try {
+        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        wall_ms: 0,
+        host: host.into(),
+        run: None,
+        fault: Some(FaultLine { blame: Blame::Infra, what: format!("on {host}: {what}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_lies_below_runs_or_is_lost() {
+        let unit = tempfile::tempdir().unwrap();
+        fs::create_dir_all(unit.path().join("runs/one")).unwrap();
+        fs::create_dir_all(unit.path().join("other")).unwrap();
+        let found = |named: &str| run_folder(unit.path(), named).is_some();
+        assert!(found("runs/one"));
+        for named in ["runs/two", "runs", "other", "", "/etc", "runs/../other", "../x", "runs/one/.."] {
+            assert!(!found(named), "{named}");
+        }
+    }
+}

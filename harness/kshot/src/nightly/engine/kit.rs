@@ -1,0 +1,116 @@
+//! What a host is sent: kshot itself, the repository's inputs, and a script a unit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::{EngineError, Hosts, Sent};
+use crate::nightly::plan::Unit;
+use crate::nightly::{Desk, Limits};
+use kshot_stack::night::results::Night;
+use kshot_stack::text::quote;
+
+/// The folder of a round, and what stands in it.
+#[derive(Debug)]
+pub(super) struct Kit {
+    /// Where units and what comes back of them lie.
+    pub(super) place: PathBuf,
+    /// The same on another host, relative to the home folder there.
+    pub(super) remote: String,
+    repeat: u32,
+    provision: bool,
+    /// When a unit has to be done, in seconds since 1970: a unit may wait long for its turn.
+    deadline: Option<u64>,
+}
+
+impl Kit {
+    /// Copies what hosts need into `place`/kit.
+    pub(super) fn lay_out(
+        desk: &Desk<'_>,
+        place: &Path,
+        hosts: &Hosts,
+        limits: &Limits,
+    ) -> Result<Self, EngineError> {
+        // What an earlier sitting left.
+        match fs::remove_dir_all(place) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(EngineError::io("remove", place)(error));
+            }
+            _ => {}
+        }
+        let kit = place.join("kit");
+        for name in ["images", "scenarios", "snapshots"] {
+            copy(&desk.workspace.root.join(name), &kit.join(name))?;
+        }
+        let units = kit.join("units");
+        fs::create_dir_all(&units).map_err(EngineError::io("create", &units))?;
+        let program = std::env::current_exe().map_err(EngineError::io("find", Path::new("kshot")))?;
+        let target = kit.join("kshot");
+        fs::copy(&program, &target).map_err(EngineError::io("copy", &program))?;
+        let key = kshot_guest::cache::key([place.as_os_str().as_encoded_bytes()]);
+        Ok(Self {
+            place: place.into(),
+            remote: format!(".kshot-nightly/{key}"),
+            repeat: desk.repeat,
+            provision: hosts.provision,
+            deadline: limits.remaining().map(|left| since_1970() + left.as_secs()),
+        })
+    }
+
+    /// Writes a script a unit, the longest unit first.
+    pub(super) fn write_units(&self, units: Vec<Unit>, night: &Night) -> Result<Vec<Sent>, EngineError> {
+        let mut sent = Vec::new();
+        for (index, unit) in units.into_iter().enumerate() {
+            let name = format!("unit-{:03}", index + 1);
+            let path = self.place.join("kit/units").join(format!("{name}.sh"));
+            fs::write(&path, self.script(&name, &unit, night)).map_err(EngineError::io("write", &path))?;
+            sent.push(Sent { name, unit });
+        }
+        Ok(sent)
+    }
+
+    fn script(&self, name: &str, unit: &Unit, night: &Night) -> String {
+        let scenarios: Vec<String> =
+            unit.pairs.iter().map(|pair| quote(&night.pairs[*pair].scenario)).collect();
+        let mut options = format!("--jobs 1 --repeat {}", self.repeat);
+        if let Some(end) = self.deadline {
+            options.push_str(&format!(" --deadline $(({end} - $(date +%s) > 0 ? {end} - $(date +%s) : 0))s"));
+        }
+        if self.provision {
+            options.push_str(" --provision");
+        }
+        // The archive appears under its name only when it is whole.
+        format!(
+            "# Runs one unit of a night and packs what it left. Ends with 0 unless the host is at fault.\n\
+             export KSHOT_ROOT=\"$PWD/kit\"\n\
+             rm -rf {name} {name}.tar\n\
+             kit/kshot nightly --out {name} --history {name}/history.sqlite {options} \\\n  \
+               --kernels {} --scenarios {} >{name}.log 2>&1\n\
+             status=$?\n\
+             mkdir -p {name} && mv {name}.log {name}/kshot.log && rm -f {name}/history.sqlite\n\
+             tar -cf {name}.part {name} && mv {name}.part {name}.tar || exit 131\n\
+             rm -rf {name}\n\
+             [ $status -lt 128 ] || exit $status\n",
+            quote(&unit.kernel),
+            scenarios.join(" "),
+        )
+    }
+}
+
+fn since_1970() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), EngineError> {
+    fs::create_dir_all(to).map_err(EngineError::io("create", to))?;
+    for entry in fs::read_dir(from).map_err(EngineError::io("list", from))? {
+        let entry = entry.map_err(EngineError::io("list", from))?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &target)?;
+        } else {
+            fs::copy(&path, &target).map_err(EngineError::io("copy", &path))?;
+        }
+    }
+    Ok(())
+}

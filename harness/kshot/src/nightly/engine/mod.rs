@@ -1,0 +1,233 @@
+//! Other hosts: units of one kernel and some scenarios, sent by GNU parallel over SSH or by Slurm.
+//!
+//! A unit is a night of its own, made by the same command on the host that gets it. Its results come back as
+//! one archive and are put into ours. What comes back without a verdict goes into the next round, to other hosts.
+#![expect(clippy::disallowed_methods, reason = "engines are programs of the host")]
+
+mod collect;
+mod error;
+mod kit;
+mod parallel;
+mod slurm;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use collect::Collector;
+pub use error::EngineError;
+use kit::Kit;
+
+use super::plan::{self, Unit, Waiting};
+use super::{Desk, End, Limits, NightlyError, ResultFolder};
+use kshot_guest::deadline::{Deadline, TimedOut, Turn};
+use kshot_guest::interrupt;
+use kshot_stack::night::results::Night;
+
+/// How often what came to no verdict is sent again, to other hosts.
+const ROUNDS: usize = 3;
+/// How long a host may take to say that it is sound.
+const CHECK_LIMIT: Duration = Duration::from_secs(120);
+
+/// Who sends units to hosts.
+#[derive(Clone, Debug)]
+pub enum Sender {
+    /// GNU parallel over SSH; the file names the hosts as `parallel --sshloginfile` reads them.
+    Parallel(PathBuf),
+    /// A Slurm job array. The result folder lies on a file system that the nodes share.
+    Slurm,
+}
+
+/// What the hosts are asked beside the pairs.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    /// Who sends.
+    pub sender: Sender,
+    /// Whether they provision what they lack.
+    pub provision: bool,
+}
+
+/// A unit that was sent.
+#[derive(Clone, Debug)]
+struct Sent {
+    /// Its name: `unit-007`.
+    name: String,
+    unit: Unit,
+}
+
+/// What the sender says of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Told {
+    /// The host that had it, where that is known.
+    host: Option<String>,
+    /// How it failed, where it did.
+    fault: Option<String>,
+}
+
+/// Runs what is open on other hosts, round after round.
+pub(super) fn run(
+    desk: &Desk<'_>,
+    folder: &ResultFolder,
+    night: &mut Night,
+    mut queue: Vec<Waiting>,
+    hosts: &Hosts,
+    limits: Limits,
+) -> Result<End, NightlyError> {
+    interrupt::listen().map_err(EngineError::Signals)?;
+    let task = desk.progress.task("nightly", queue.len() as u64);
+    let all = queue.len();
+    let mut out: HashSet<String> = HashSet::new();
+    let mut collector = Collector::new(folder);
+    for round in 1..=ROUNDS {
+        if queue.is_empty() || limits.remaining().is_some_and(|left| left.is_zero()) {
+            break;
+        }
+        let place = folder.path().join("units").join(format!("round-{round}"));
+        let kit = Kit::lay_out(desk, &place, hosts, &limits)?;
+        let there = sound_hosts(hosts, &kit, &mut out, night)?;
+        if there.is_empty() {
+            // Its notes say why.
+            folder.write(night)?;
+            return Err(EngineError::NoHost.into());
+        }
+        task.at((all - queue.len()) as u64, &format!("round {round} on {}", there.join(", ")));
+        let units = plan::pack(queue.clone(), there.len() * 2);
+        let sent = kit.write_units(units, night)?;
+        let end = match &hosts.sender {
+            Sender::Parallel(_) => parallel::send(&kit, &sent, &there)?,
+            Sender::Slurm => slurm::send(&kit, &sent, &out)?,
+        };
+        for one in &sent {
+            let told = match &hosts.sender {
+                Sender::Parallel(_) => parallel::told(&kit, &one.name),
+                Sender::Slurm => slurm::told(&kit, &one.name),
+            };
+            if let Some(host) = collector.take(&kit, one, (&told, end), night)? {
+                out.insert(host);
+            }
+        }
+        if let Sender::Parallel(_) = hosts.sender {
+            parallel::clean(&kit);
+        }
+        folder.write(night)?;
+        if end == End::Interrupted {
+            return Ok(end);
+        }
+        queue.retain(|one| night.pairs[one.pair].open());
+    }
+    collector.end(night)?;
+    Ok(End::Done)
+}
+
+/// The hosts that take part in a round: those that pass the health check and have failed no unit. Where all
+/// have failed one, those that pass get another chance.
+fn sound_hosts(
+    hosts: &Hosts,
+    kit: &Kit,
+    out: &mut HashSet<String>,
+    night: &mut Night,
+) -> Result<Vec<String>, EngineError> {
+    let checked = match &hosts.sender {
+        Sender::Parallel(file) => parallel::check(kit, file)?,
+        Sender::Slurm => slurm::check()?,
+    };
+    let mut sound = Vec::new();
+    for (host, fault) in checked {
+        match fault {
+            None => sound.push(host),
+            Some(fault) => {
+                let note = format!("host {host} was taken out: {fault}");
+                if !night.notes.contains(&note) {
+                    night.notes.push(note);
+                }
+            }
+        }
+    }
+    let fresh: Vec<String> = sound.iter().filter(|host| !out.contains(*host)).cloned().collect();
+    if fresh.is_empty() {
+        out.clear();
+        return Ok(sound);
+    }
+    for host in sound.iter().filter(|host| out.contains(*host)) {
+        let note = format!("host {host} was taken out: it answers, but a unit failed on it");
+        if !night.notes.contains(&note) {
+            night.notes.push(note);
+        }
+    }
+    Ok(fresh)
+}
+
+/// How long a round may take before its sender is given up.
+fn limit(sent: &[Sent]) -> Duration {
+    let longest = sent.iter().map(|one| one.unit.expected).max().unwrap_or_default();
+    let all: Duration = sent.iter().map(|one| one.unit.expected).sum();
+    // A host may be slower than the one that the times are from, and may have to build a kernel first.
+    (longest + all) * 10 + Duration::from_secs(3600)
+}
+
+/// What Ctrl-C does to a program of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnInterrupt {
+    /// It ends it.
+    End,
+    /// Nothing: it cleans up, which is wanted then above all.
+    GoOn,
+}
+
+/// Runs a program of the host to its end in `folder`.
+fn run_program(
+    what: &str,
+    expression: &duct::Expression,
+    folder: &Path,
+    (limit, on_interrupt): (Duration, OnInterrupt),
+) -> Result<Finished, EngineError> {
+    let broken = |source| EngineError::Start { what: what.into(), source };
+    let expression = expression.dir(folder).stdin_null().stdout_capture().stderr_capture().unchecked();
+    let handle = expression.start().map_err(broken)?;
+    let deadline = Deadline::new(format!("the end of {what}"), limit);
+    let ended: Result<bool, Wait> = deadline.poll(|slice| {
+        if on_interrupt == OnInterrupt::End && interrupt::came() {
+            return Ok(Turn::Done(false));
+        }
+        let ended = handle.wait_timeout(slice).map_err(Wait::Broken)?;
+        Ok(if ended.is_some() { Turn::Done(true) } else { Turn::NotYet(None) })
+    });
+    let interrupted = match ended {
+        Ok(ended) => !ended,
+        Err(Wait::Broken(source)) => return Err(broken(source)),
+        Err(Wait::TimedOut(timed_out)) => {
+            drop(handle.kill());
+            return Err(EngineError::TimedOut(timed_out));
+        }
+    };
+    if interrupted {
+        drop(handle.kill());
+    }
+    let output = handle.wait().map_err(broken)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Finished {
+        interrupted,
+        code: output.status.code(),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    })
+}
+
+/// A program of the host that ended.
+struct Finished {
+    interrupted: bool,
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+enum Wait {
+    Broken(std::io::Error),
+    TimedOut(TimedOut),
+}
+
+impl From<TimedOut> for Wait {
+    fn from(timed_out: TimedOut) -> Self {
+        Self::TimedOut(timed_out)
+    }
+}

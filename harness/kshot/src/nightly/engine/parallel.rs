@@ -1,0 +1,166 @@
+//! GNU parallel over SSH (parallel(1)).
+
+use std::fs;
+use std::path::Path;
+
+use duct::cmd;
+
+use super::{CHECK_LIMIT, End, EngineError, Finished, Kit, OnInterrupt, Sent, Told, limit, run_program};
+
+/// parallel's log of a round, in the round's folder.
+const JOB_LOG: &str = "parallel.log";
+/// How SSH is called for hosts whose line names no command: never a question, and a host that is gone is
+/// noticed.
+const SSH: &str =
+    "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountMax=3";
+
+/// Each host of the file with what is wrong with it: every one gets the kit and is asked whether it can run.
+pub(super) fn check(kit: &Kit, file: &Path) -> Result<Vec<(String, Option<String>)>, EngineError> {
+    let file = std::path::absolute(file).map_err(EngineError::io("find", file))?;
+    let text = fs::read_to_string(&file).map_err(EngineError::io("read", &file))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut hosts: Vec<(String, Option<String>)> = Vec::new();
+    for line in lines {
+        let answer = parallel(
+            kit,
+            &cmd!(
+                "parallel",
+                "--plain",
+                "--will-cite",
+                "--ssh",
+                SSH,
+                "--sshlogin",
+                line,
+                "--nonall",
+                "--workdir",
+                &kit.remote,
+                "--basefile",
+                "kit",
+                "KSHOT_ROOT=$PWD/kit kit/kshot doctor --to-run"
+            ),
+            (CHECK_LIMIT, OnInterrupt::End),
+        );
+        let fault = match answer {
+            Ok(Finished { code: Some(0), .. }) => None,
+            Ok(Finished { out, err, .. }) => Some(last_line(&(out + &err), "no answer")),
+            // A host that does not answer is that host's fault; a missing parallel is ours.
+            Err(EngineError::TimedOut(timed_out)) => Some(timed_out.to_string()),
+            Err(error) => return Err(error),
+        };
+        hosts.push((line.into(), fault));
+    }
+    Ok(hosts)
+}
+
+/// Sends the units, and waits for all of them.
+pub(super) fn send(kit: &Kit, sent: &[Sent], hosts: &[String]) -> Result<End, EngineError> {
+    let file = kit.place.join("hosts");
+    fs::write(&file, hosts.join("\n") + "\n").map_err(EngineError::io("write", &file))?;
+    let mut words: Vec<String> = [
+        "--plain",
+        "--will-cite",
+        "--ssh",
+        SSH,
+        "--sshloginfile",
+        "hosts",
+        "--joblog",
+        JOB_LOG,
+        "--workdir",
+        &kit.remote,
+        "--basefile",
+        "kit",
+        "--return",
+        "{}.tar",
+        "--cleanup",
+        "sh kit/units/{}.sh",
+        ":::",
+    ]
+    .map(String::from)
+    .into();
+    words.extend(sent.iter().map(|one| one.name.clone()));
+    let finished = parallel(kit, &cmd("parallel", words), (limit(sent), OnInterrupt::End))?;
+    // What came of each unit is in the log; here only that there is one.
+    if !finished.interrupted && !kit.place.join(JOB_LOG).is_file() {
+        let said = last_line(&finished.err, "it left no log");
+        return Err(EngineError::Refused { what: "GNU parallel".into(), said });
+    }
+    Ok(if finished.interrupted { End::Interrupted } else { End::Done })
+}
+
+/// Removes from the hosts of a round what they were sent.
+pub(super) fn clean(kit: &Kit) {
+    let remove = cmd!(
+        "parallel",
+        "--plain",
+        "--will-cite",
+        "--ssh",
+        SSH,
+        "--sshloginfile",
+        "hosts",
+        "--nonall",
+        "rm",
+        "-rf",
+        &kit.remote
+    );
+    // A host that died in the round keeps what it has.
+    drop(parallel(kit, &remove, (CHECK_LIMIT, OnInterrupt::GoOn)));
+}
+
+fn parallel(
+    kit: &Kit,
+    expression: &duct::Expression,
+    limit: (std::time::Duration, OnInterrupt),
+) -> Result<Finished, EngineError> {
+    run_program("GNU parallel", expression, &kit.place, limit)
+}
+
+/// What the log says of a unit: `Seq Host Starttime JobRuntime Send Receive Exitval Signal Command`.
+pub(super) fn told(kit: &Kit, unit: &str) -> Told {
+    let log = fs::read_to_string(kit.place.join(JOB_LOG)).unwrap_or_default();
+    told_by(&log, unit)
+}
+
+fn told_by(log: &str, unit: &str) -> Told {
+    let command = format!("sh kit/units/{unit}.sh");
+    let fields = log.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let Some(fields) = fields.into_iter().find(|fields| fields.get(8) == Some(&command.as_str())) else {
+        return Told { host: None, fault: Some("it was not sent".into()) };
+    };
+    let (exit, signal) = (fields[6], fields[7]);
+    let fault = match (exit, signal) {
+        ("0", "0") => None,
+        ("255", "0") => Some("the connection broke".into()),
+        (exit, "0") => Some(format!("it ended with status {exit}")),
+        (_, signal) => Some(format!("it was ended by signal {signal}")),
+    };
+    Told { host: Some(fields[1].into()), fault }
+}
+
+fn last_line(text: &str, otherwise: &str) -> String {
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or(otherwise);
+    kshot_stack::text::printable(line.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n\
+        2\tssh -p 2202 b\t1795574928.138\t     3.750\t0\t75\t0\t0\tsh kit/units/unit-002.sh\n\
+        1\ta\t1795574928.086\t     3.996\t0\t75\t255\t0\tsh kit/units/unit-001.sh\n\
+        3\ta\t1795574928.086\t     3.996\t0\t75\t131\t0\tsh kit/units/unit-003.sh\n\
+        4\ta\t1795574928.086\t     3.996\t0\t75\t0\t15\tsh kit/units/unit-004.sh\n";
+
+    #[test]
+    fn the_log_says_which_host_had_a_unit_and_how_it_ended() {
+        let told = |unit| {
+            let Told { host, fault } = told_by(LOG, unit);
+            (host.unwrap_or_default(), fault.unwrap_or_default())
+        };
+        assert_eq!(told("unit-002"), ("ssh -p 2202 b".into(), String::new()));
+        assert_eq!(told("unit-001"), ("a".into(), "the connection broke".into()));
+        assert_eq!(told("unit-003"), ("a".into(), "it ended with status 131".into()));
+        assert_eq!(told("unit-004"), ("a".into(), "it was ended by signal 15".into()));
+        assert_eq!(told("unit-009"), (String::new(), "it was not sent".into()));
+    }
+}

@@ -1,0 +1,96 @@
+//! What a night fails with.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::engine::EngineError;
+use super::history::HistoryError;
+use crate::artifacts::ArtifactsError;
+use crate::report::ReportError;
+use kshot_stack::fault::{Blame, Fault};
+
+/// Why there is no night, or no more of it.
+#[derive(Debug, thiserror::Error)]
+pub enum NightlyError {
+    /// A file operation failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A results.json is not of our form.
+    #[error("{} is no night's results", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where it goes wrong.
+        source: serde_json::Error,
+    },
+    /// The folder holds a night over another matrix.
+    #[error("{} holds the night {night} over another matrix", path.display())]
+    OtherMatrix {
+        /// The folder.
+        path: PathBuf,
+        /// Its night.
+        night: String,
+    },
+    /// Another kshot works on this night.
+    #[error("another kshot works on the night in {}", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The history.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// A run folder.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactsError),
+    /// An engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+impl NightlyError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl Fault for NightlyError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Io { .. } => Blame::Infra,
+            Self::Json { .. } | Self::OtherMatrix { .. } | Self::Busy { .. } => Blame::Usage,
+            Self::History(error) => error.blame(),
+            Self::Artifacts(error) => error.blame(),
+            Self::Report(_) => Blame::Infra,
+            Self::Engine(error) => error.blame(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space; what was done is kept, and the same command goes on from there".into())
+            }
+            Self::Json { .. } => Some("choose another folder with --out".into()),
+            Self::OtherMatrix { .. } => {
+                Some("go on with the kernels and scenarios it was begun with, or choose another --out".into())
+            }
+            Self::Busy { .. } => Some("wait for it to end, or choose another folder with --out".into()),
+            Self::History(error) => error.hint(),
+            Self::Artifacts(error) => error.hint(),
+            Self::Engine(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The result folder of a night: `results.json`, the reports, and `runs/` with each run's artifacts.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{Documents, NightlyError};
+use crate::artifacts;
+use crate::report::{self, Edition};
+use crate::workspace::Workspace;
+use kshot_stack::night::results::{Night, Pair};
+
+/// The name of the results in the folder.
+pub(super) const RESULTS_JSON: &str = "results.json";
+/// Where the run folders lie.
+const RUNS: &str = "runs";
+/// Held by the kshot that works on the night.
+const LOCK: &str = ".lock";
+
+/// A result folder that is ours as long as this lives.
+#[derive(Debug)]
+pub struct ResultFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl ResultFolder {
+    /// Opens the folder, made now if there is none.
+    ///
+    /// # Errors
+    /// [`NightlyError::Busy`] where another kshot works on it, [`NightlyError::Io`].
+    pub fn open(path: &Path) -> Result<Self, NightlyError> {
+        let path = std::path::absolute(path).map_err(NightlyError::io("find", path))?;
+        fs::create_dir_all(path.join(RUNS)).map_err(NightlyError::io("create", &path))?;
+        let lock = path.join(LOCK);
+        let file = File::create(&lock).map_err(NightlyError::io("create", &lock))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: file }),
+            Err(fs::TryLockError::WouldBlock) => Err(NightlyError::Busy { path }),
+            Err(fs::TryLockError::Error(source)) => Err(NightlyError::io("lock", &lock)(source)),
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The night that was begun here, where one was.
+    ///
+    /// # Errors
+    /// [`NightlyError::Json`], [`NightlyError::Io`].
+    pub fn night(&self) -> Result<Option<Night>, NightlyError> {
+        let path = self.path.join(RESULTS_JSON);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map(Some).map_err(|source| NightlyError::Json { path, source })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(NightlyError::io("read", &path)(source)),
+        }
+    }
+
+    /// Writes the results, in one rename.
+    ///
+    /// # Errors
+    /// [`NightlyError::Io`].
+    pub fn write(&self, night: &Night) -> Result<(), NightlyError> {
+        let mut text = serde_json::to_vec_pretty(night)
+            .map_err(|source| NightlyError::Json { path: self.path.join(RESULTS_JSON), source })?;
+        text.push(b'\n');
+        self.replace(RESULTS_JSON, &text)
+    }
+
+    /// Writes every report.
+    ///
+    /// # Errors
+    /// [`NightlyError::Report`], [`NightlyError::Io`].
+    pub fn write_reports(&self, edition: &Edition) -> Result<(), NightlyError> {
+        for (name, text) in report::files(edition)? {
+            self.replace(name, text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The documents of the runs that count, by [`Pair::anchor`].
+    ///
+    /// # Errors
+    /// [`NightlyError::Artifacts`] for a `run.json` that cannot be read.
+    pub fn documents(&self, night: &Night) -> Result<Documents, NightlyError> {
+        let runs = night.pairs.iter().filter_map(|pair| Some((pair, pair.run()?)));
+        let read = |(pair, run): (&Pair, &kshot_stack::night::results::RunLine)| {
+            Ok((pair.anchor(), artifacts::read(&self.path.join(&run.folder))?))
+        };
+        runs.map(read).collect()
+    }
+
+    /// The same workspace, its run folders made here.
+    pub(super) fn workspace(&self, workspace: &Workspace) -> Workspace {
+        Workspace { runs: self.runs(), ..workspace.clone() }
+    }
+
+    /// Where the run folders lie.
+    pub(super) fn runs(&self) -> PathBuf {
+        self.path.join(RUNS)
+    }
+
+    /// A path below the folder as the results name it.
+    pub(super) fn relative(&self, path: &Path) -> String {
+        path.strip_prefix(&self.path).unwrap_or(path).to_string_lossy().into_owned()
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), NightlyError> {
+        let path = self.path.join(name);
+        // Others may read it: tempfile alone would keep them out.
+        let mut file = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(&self.path)
+            .map_err(NightlyError::io("create a file in", &self.path))?;
+        file.write_all(bytes).map_err(NightlyError::io("write", &path))?;
+        file.persist(&path).map_err(|error| NightlyError::io("write", &path)(error.error))?;
+        Ok(())
+    }
+}
+
+/// The commit that a repository is at (gitrepository-layout(5)); `None` where `root` is no repository.
+pub(super) fn commit(root: &Path) -> Option<String> {
+    let read = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let dot_git = root.join(".git");
+    // In a linked working tree, `.git` is a file that says where.
+    let git = match read(dot_git.clone()) {
+        Some(file) => root.join(file.strip_prefix("gitdir: ")?),
+        None => dot_git,
+    };
+    let head = read(git.join("HEAD"))?;
+    let Some(name) = head.strip_prefix("ref: ") else { return Some(head) };
+    let common = read(git.join("commondir")).map_or(git.clone(), |path| git.join(path));
+    read(common.join(name)).or_else(|| {
+        let packed = read(common.join("packed-refs"))?;
+        packed.lines().find_map(|line| line.strip_suffix(name)?.split_whitespace().next().map(Into::into))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_do_not_work_on_one_night() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = ResultFolder::open(folder.path()).unwrap();
+        assert!(matches!(ResultFolder::open(folder.path()), Err(NightlyError::Busy { .. })));
+        drop(first);
+        assert!(ResultFolder::open(folder.path()).unwrap().night().unwrap().is_none());
+    }
+
+    #[test]
+    fn results_that_are_none_are_a_fault_and_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(RESULTS_JSON), "{}").unwrap();
+        let error = ResultFolder::open(folder.path()).unwrap().night().unwrap_err();
+        assert!(error.to_string().ends_with("results.json is no night's results"), "{error}");
+        assert_eq!(fs::read_to_string(folder.path().join(RESULTS_JSON)).unwrap(), "{}");
+    }
+
+    #[test]
+    fn the_commit_is_found_loose_packed_detached_and_in_a_linked_working_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, git) = (folder.path(), folder.path().join(".git"));
+        assert_eq!(commit(root), None);
+        fs::create_dir_all(git.join("refs/heads")).unwrap();
+        fs::write(git.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        fs::write(git.join("packed-refs"), "# pack-refs\nabc1 refs/heads/main\n").unwrap();
+        assert_eq!(commit(root).as_deref(), Some("abc1"));
+        fs::write(git.join("refs/heads/main"), "abc2\n").unwrap();
+        assert_eq!(commit(root).as_deref(), Some("abc2"));
+        let (linked, its) = (root.join("linked"), git.join("worktrees/linked"));
+        fs::create_dir_all(&linked).unwrap();
+        fs::create_dir_all(&its).unwrap();
+        fs::write(linked.join(".git"), format!("gitdir: {}\n", its.display())).unwrap();
+        fs::write(its.join("commondir"), "../..\n").unwrap();
+        fs::write(its.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        assert_eq!(commit(&linked).as_deref(), Some("abc2"));
+        fs::write(its.join("HEAD"), "abc3\n").unwrap();
+        assert_eq!(commit(&linked).as_deref(), Some("abc3"));
+    }
+}

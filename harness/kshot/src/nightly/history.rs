@@ -1,0 +1,356 @@
+//! The nights before, in one SQLite file: every run with the versions of all that took part in it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, Row, params};
+use sha2::{Digest, Sha256};
+
+use kshot_stack::document::{Document, KernelInfo, ProbeResult, Start, Timings, Word};
+use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::night::changes::Past;
+use kshot_stack::night::results::{Night, Pair, RunLine, Standing, Try};
+
+/// Grows when the tables change; an older file is then brought up to date, a newer one refused.
+const VERSION: i64 = 1;
+
+/// What the probes recorded is kept once for all runs that recorded the same: night after night the same
+/// stacks come back. Of the counts in it, only those of equal runs are equal.
+const TABLES: &str = "
+CREATE TABLE night (
+    night TEXT PRIMARY KEY, started TEXT NOT NULL, engine TEXT NOT NULL, harness TEXT NOT NULL,
+    wall_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE recording (sha256 TEXT PRIMARY KEY, probes TEXT NOT NULL) STRICT;
+CREATE TABLE attempt (
+    night TEXT NOT NULL REFERENCES night ON DELETE CASCADE, scenario TEXT NOT NULL, kernel TEXT NOT NULL,
+    number INTEGER NOT NULL, started TEXT NOT NULL, wall_ms INTEGER NOT NULL, host TEXT NOT NULL,
+    origin TEXT NOT NULL, inputs TEXT NOT NULL,
+    fault TEXT,
+    verdict TEXT, why TEXT, folder TEXT, release TEXT, arch TEXT, image_sha256 TEXT, qemu TEXT, start TEXT,
+    boot_ms INTEGER, ssh_ms INTEGER, steps_ms INTEGER, collect_ms INTEGER, total_ms INTEGER,
+    recording TEXT REFERENCES recording,
+    PRIMARY KEY (night, scenario, kernel, number)
+) STRICT;
+CREATE INDEX of_pair ON attempt (scenario, kernel, night);
+";
+
+/// The store.
+#[derive(Debug)]
+pub struct History {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// What the store failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// SQLite.
+    #[error("cannot use the history {}", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: rusqlite::Error,
+    },
+    /// Its folder.
+    #[error("cannot create {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A newer kshot wrote it.
+    #[error("the history {} is of version {found}, this kshot knows {VERSION}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+}
+
+impl Fault for HistoryError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Store { .. } | Self::Folder { .. } => Blame::Infra,
+            Self::Newer { .. } => Blame::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("name another file with --history; what is in this one stays".into())
+    }
+}
+
+impl History {
+    /// Opens the store, made now if there is none.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub fn open(path: &Path) -> Result<Self, HistoryError> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| HistoryError::Folder { path: folder.into(), source })?;
+        }
+        let fail = |source| HistoryError::Store { path: path.into(), source };
+        let connection = Connection::open(path).map_err(fail)?;
+        // Another night may be writing its results down.
+        connection.busy_timeout(Duration::from_secs(30)).map_err(fail)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(fail)?;
+        let mut history = Self { connection, path: path.into() };
+        history.migrate()?;
+        Ok(history)
+    }
+
+    fn migrate(&mut self) -> Result<(), HistoryError> {
+        let path = self.path.clone();
+        let fail = |source| HistoryError::Store { path: path.clone(), source };
+        // At once for writing: two who find no tables must not both make them.
+        let change = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(fail)?;
+        let found: i64 = change.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+        match found {
+            VERSION => {}
+            0 => {
+                change.execute_batch(TABLES).map_err(fail)?;
+                change.pragma_update(None, "user_version", VERSION).map_err(fail)?;
+            }
+            found => return Err(HistoryError::Newer { path, found }),
+        }
+        change.commit().map_err(fail)
+    }
+
+    /// Writes a night down, in place of what was written of the same night before. `document` gives the
+    /// result document of a pair's run.
+    ///
+    /// # Errors
+    /// [`HistoryError::Store`]; then nothing is changed.
+    pub fn record<'a>(
+        &mut self,
+        night: &Night,
+        document: impl Fn(&Pair) -> Option<&'a Document>,
+    ) -> Result<(), HistoryError> {
+        let path = self.path.clone();
+        self.try_record(night, document).map_err(|source| HistoryError::Store { path, source })
+    }
+
+    fn try_record<'a>(
+        &mut self,
+        night: &Night,
+        document: impl Fn(&Pair) -> Option<&'a Document>,
+    ) -> rusqlite::Result<()> {
+        let change = self.connection.transaction()?;
+        change.execute("DELETE FROM night WHERE night = ?1", [&night.night])?;
+        change.execute(
+            "INSERT INTO night VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![night.night, night.started, night.engine, night.harness, signed(night.wall_ms)],
+        )?;
+        for pair in &night.pairs {
+            let origin = night.kernels.iter().find(|kernel| kernel.name == pair.kernel);
+            let origin = origin.map_or("", |kernel| kernel.origin.as_str());
+            let recording = match document(pair) {
+                Some(document) => Some(keep(&change, &document.probes)?),
+                None => None,
+            };
+            for (number, attempt) in pair.tries.iter().enumerate() {
+                insert(&change, night, pair, origin, (number, attempt), recording.as_deref())?;
+            }
+        }
+        // What no run refers to any more.
+        change.execute(
+            "DELETE FROM recording WHERE sha256 NOT IN (SELECT recording FROM attempt WHERE recording IS NOT NULL)",
+            [],
+        )?;
+        change.commit()
+    }
+
+    /// A pair's results of the nights before `night`, the latest first, `most` of them: of each night the run
+    /// with the verdict, or the last attempt.
+    ///
+    /// # Errors
+    /// [`HistoryError::Store`].
+    pub fn past(
+        &self,
+        scenario: &str,
+        kernel: &str,
+        night: &str,
+        most: usize,
+    ) -> Result<Vec<Past>, HistoryError> {
+        let fail = |source| HistoryError::Store { path: self.path.clone(), source };
+        let mut statement = self
+            .connection
+            .prepare(
+                "SELECT attempt.*, night.harness, recording.probes FROM attempt
+                 JOIN night USING (night) LEFT JOIN recording ON sha256 = recording
+                 WHERE scenario = ?1 AND kernel = ?2 AND attempt.night < ?3
+                   AND number = (SELECT coalesce(min(number) FILTER (WHERE verdict IS NOT NULL), max(number))
+                                 FROM attempt AS other WHERE other.night = attempt.night
+                                 AND other.scenario = attempt.scenario AND other.kernel = attempt.kernel)
+                 ORDER BY attempt.night DESC LIMIT ?4",
+            )
+            .map_err(fail)?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let found = statement.query_map(params![scenario, kernel, night, most], past).map_err(fail)?;
+        found.collect::<Result<_, _>>().map_err(fail)
+    }
+
+    /// The kernels that a scenario ever ran on, by name.
+    ///
+    /// # Errors
+    /// [`HistoryError::Store`].
+    pub fn kernels(&self, scenario: &str) -> Result<Vec<String>, HistoryError> {
+        let fail = |source| HistoryError::Store { path: self.path.clone(), source };
+        let mut statement = self
+            .connection
+            .prepare("SELECT DISTINCT kernel FROM attempt WHERE scenario = ?1 ORDER BY kernel")
+            .map_err(fail)?;
+        let found = statement.query_map([scenario], |row| row.get(0)).map_err(fail)?;
+        found.collect::<Result<_, _>>().map_err(fail)
+    }
+
+    /// How long a pair took, the middle of its last five runs.
+    ///
+    /// # Errors
+    /// [`HistoryError::Store`].
+    pub fn expected(&self, scenario: &str, kernel: &str) -> Result<Option<Duration>, HistoryError> {
+        let fail = |source| HistoryError::Store { path: self.path.clone(), source };
+        let mut statement = self
+            .connection
+            .prepare(
+                "SELECT wall_ms FROM attempt WHERE scenario = ?1 AND kernel = ?2 AND verdict IS NOT NULL
+                 ORDER BY night DESC LIMIT 5",
+            )
+            .map_err(fail)?;
+        let found = statement.query_map([scenario, kernel], |row| row.get::<_, i64>(0)).map_err(fail)?;
+        let mut took = found.collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        took.sort_unstable();
+        Ok(took.get(took.len() / 2).map(|ms| Duration::from_millis(unsigned(*ms))))
+    }
+}
+
+/// Keeps a recording once; says its name.
+fn keep(change: &Connection, probes: &[ProbeResult]) -> rusqlite::Result<String> {
+    let text = serde_json::to_string(probes)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let sha256 = hex::encode(Sha256::digest(text.as_bytes()));
+    change.execute("INSERT OR IGNORE INTO recording VALUES (?1, ?2)", [&sha256, &text])?;
+    Ok(sha256)
+}
+
+fn insert(
+    change: &Connection,
+    night: &Night,
+    pair: &Pair,
+    origin: &str,
+    (number, attempt): (usize, &Try),
+    recording: Option<&str>,
+) -> rusqlite::Result<()> {
+    let run = attempt.run.as_ref();
+    let why = run.map(|run| serde_json::to_string(&run.why).unwrap_or_default());
+    let phase = |of: fn(&Timings) -> u64| run.map(|run| signed(of(&run.timings_ms)));
+    change.execute(
+        "INSERT INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+         ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
+        params![
+            night.night,
+            pair.scenario,
+            pair.kernel,
+            i64::try_from(number).unwrap_or(i64::MAX),
+            attempt.started,
+            signed(attempt.wall_ms),
+            attempt.host,
+            origin,
+            pair.inputs,
+            attempt.fault.as_ref().map(|fault| &fault.what),
+            run.map(|run| run.verdict.name()),
+            why,
+            run.map(|run| &run.folder),
+            run.map(|run| &run.kernel.release),
+            run.map(|run| &run.kernel.arch),
+            run.map(|run| &run.kernel.image_sha256),
+            run.map(|run| &run.qemu),
+            run.map(|run| start_name(run.start)),
+            phase(|timings| timings.boot),
+            phase(|timings| timings.ssh),
+            phase(|timings| timings.steps),
+            phase(|timings| timings.collect),
+            phase(|timings| timings.total),
+            run.and(recording),
+        ],
+    )?;
+    Ok(())
+}
+
+fn past(row: &Row<'_>) -> rusqlite::Result<Past> {
+    let text = |name: &str| row.get::<_, Option<String>>(name).map(Option::unwrap_or_default);
+    let number = |name: &str| row.get::<_, Option<i64>>(name).map(|ms| unsigned(ms.unwrap_or(0)));
+    let broken = |name: &str, why: serde_json::Error| {
+        let at = row.as_ref().column_index(name).unwrap_or(0);
+        rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, why.into())
+    };
+    let verdict: Option<String> = row.get("verdict")?;
+    let run = match verdict {
+        None => None,
+        Some(word) => {
+            let word: Word = serde_json::from_value(word.into()).map_err(|why| broken("verdict", why))?;
+            Some(RunLine {
+                folder: text("folder")?,
+                verdict: word,
+                why: serde_json::from_str(&text("why")?).map_err(|why| broken("why", why))?,
+                kernel: KernelInfo {
+                    name: text("kernel")?,
+                    release: text("release")?,
+                    arch: text("arch")?,
+                    image_sha256: text("image_sha256")?,
+                },
+                qemu: text("qemu")?,
+                start: if text("start")? == start_name(Start::Warm) { Start::Warm } else { Start::Cold },
+                timings_ms: Timings {
+                    boot: number("boot_ms")?,
+                    ssh: number("ssh_ms")?,
+                    steps: number("steps_ms")?,
+                    collect: number("collect_ms")?,
+                    total: number("total_ms")?,
+                },
+            })
+        }
+    };
+    let probes: Option<String> = row.get("probes")?;
+    let probes = match probes {
+        Some(text) => serde_json::from_str(&text).map_err(|why| broken("probes", why))?,
+        None => Vec::new(),
+    };
+    Ok(Past {
+        night: text("night")?,
+        standing: run.as_ref().map_or(Standing::Fault, |run| run.verdict.into()),
+        run,
+        harness: text("harness")?,
+        origin: text("origin")?,
+        inputs: text("inputs")?,
+        probes,
+    })
+}
+
+fn start_name(start: Start) -> &'static str {
+    match start {
+        Start::Cold => "cold",
+        Start::Warm => "warm",
+    }
+}
+
+/// SQLite's numbers have a sign; ours are milliseconds and small.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

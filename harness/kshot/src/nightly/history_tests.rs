@@ -1,0 +1,135 @@
+use super::*;
+use kshot_stack::document::{KernelInfo, Word};
+use kshot_stack::night::results::{FaultLine, KernelLine};
+
+fn run(verdict: Word, boot: u64) -> RunLine {
+    RunLine {
+        folder: "runs/1".into(),
+        verdict,
+        why: vec!["why \"so\"".into()],
+        kernel: KernelInfo {
+            name: "k".into(),
+            release: "6.1.1".into(),
+            arch: "mips64".into(),
+            image_sha256: "ab".into(),
+        },
+        qemu: "7.2".into(),
+        start: Start::Warm,
+        timings_ms: Timings { boot, ssh: 2, steps: 3, collect: 4, total: 5 },
+    }
+}
+
+fn attempt(run: Option<RunLine>, wall_ms: u64) -> Try {
+    let fault = FaultLine { blame: Blame::Infra, what: "the host is gone".into() };
+    let fault = run.is_none().then_some(fault);
+    Try { started: "2026-11-25T02:00:00Z".into(), wall_ms, host: "h".into(), run, fault }
+}
+
+fn night(name: &str, tries: Vec<Try>) -> Night {
+    Night {
+        schema: 1,
+        night: name.into(),
+        started: "2026-11-25T02:00:00Z".into(),
+        wall_ms: 9,
+        deadline_ms: None,
+        engine: "local".into(),
+        harness: "0.1.0 (abc)".into(),
+        kernels: vec![KernelLine { name: "k".into(), origin: "somewhere".into(), absent: None }],
+        scenarios: vec![],
+        pairs: vec![Pair { scenario: "s".into(), kernel: "k".into(), inputs: "in".into(), tries }],
+        notes: vec![],
+        changes: vec![],
+    }
+}
+
+fn document(run: &RunLine) -> Document {
+    let probes = serde_json::json!([{
+        "name": "ftrace", "kind": "ftrace", "events": 0, "lost": 0, "warnings": [], "stacks": []
+    }]);
+    Past {
+        night: String::new(),
+        standing: Standing::Match,
+        run: Some(run.clone()),
+        harness: String::new(),
+        origin: String::new(),
+        inputs: String::new(),
+        probes: serde_json::from_value(probes).unwrap(),
+    }
+    .document("s")
+    .unwrap()
+}
+
+fn store() -> (tempfile::TempDir, History) {
+    let folder = tempfile::tempdir().unwrap();
+    let history = History::open(&folder.path().join("deep/history.sqlite")).unwrap();
+    (folder, history)
+}
+
+#[test]
+fn what_is_recorded_comes_back_whole_the_latest_first() {
+    let (_folder, mut history) = store();
+    let one = run(Word::Match, 1);
+    let document = document(&one);
+    history
+        .record(&night("n1", vec![attempt(None, 7), attempt(Some(one.clone()), 8)]), |_| Some(&document))
+        .unwrap();
+    history.record(&night("n2", vec![attempt(None, 7)]), |_| None).unwrap();
+    let past = history.past("s", "k", "n3", 9).unwrap();
+    assert_eq!(past.iter().map(|one| one.night.as_str()).collect::<Vec<_>>(), ["n2", "n1"]);
+    assert_eq!((past[0].standing, &past[0].run), (Standing::Fault, &None));
+    assert_eq!((past[1].standing, &past[1].run), (Standing::Match, &Some(one)));
+    assert_eq!(
+        (past[1].harness.as_str(), past[1].origin.as_str(), past[1].inputs.as_str()),
+        ("0.1.0 (abc)", "somewhere", "in")
+    );
+    assert_eq!(past[1].probes, document.probes);
+    assert_eq!(history.past("s", "k", "n2", 9).unwrap().len(), 1, "only nights before");
+    assert_eq!(history.past("s", "k", "n3", 1).unwrap().len(), 1, "no more than asked for");
+    assert_eq!(history.kernels("s").unwrap(), ["k"]);
+}
+
+#[test]
+fn a_night_recorded_again_replaces_itself_and_leaves_no_recording_behind() {
+    let (_folder, mut history) = store();
+    let one = run(Word::Match, 1);
+    let document = document(&one);
+    for _ in 0..2 {
+        history.record(&night("n1", vec![attempt(Some(one.clone()), 8)]), |_| Some(&document)).unwrap();
+    }
+    assert_eq!(history.past("s", "k", "n2", 9).unwrap().len(), 1);
+    history.record(&night("n1", vec![attempt(None, 8)]), |_| None).unwrap();
+    let left: i64 =
+        history.connection.query_row("SELECT count(*) FROM recording", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn the_expected_time_is_the_middle_of_the_last_five_runs_with_a_verdict() {
+    let (_folder, mut history) = store();
+    assert_eq!(history.expected("s", "k").unwrap(), None);
+    for (number, ms) in [9_000_000, 10, 50, 20, 40, 30].into_iter().enumerate() {
+        let tries = vec![attempt(None, 1), attempt(Some(run(Word::Match, 1)), ms)];
+        history.record(&night(&format!("n{number}"), tries), |_| None).unwrap();
+    }
+    assert_eq!(history.expected("s", "k").unwrap(), Some(Duration::from_millis(30)));
+}
+
+#[test]
+fn a_store_of_a_newer_kshot_is_left_alone() {
+    let (folder, history) = store();
+    history.connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(history);
+    let error = History::open(&folder.path().join("deep/history.sqlite")).unwrap_err();
+    assert!(error.to_string().contains("is of version 99, this kshot knows 1"), "{error}");
+    assert_eq!(error.blame(), Blame::Usage);
+}
+
+#[test]
+fn a_file_that_is_no_store_is_a_fault_of_the_host_and_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, "these are my notes, and not a database of any kind whatsoever").unwrap();
+    let error = History::open(&path).unwrap_err();
+    assert_eq!(error.blame(), Blame::Infra);
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("these are my notes"));
+}

@@ -1,0 +1,105 @@
+//! The engine of this host: some runs at once, each by the walk.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use super::{Desk, End, Limits, NightlyError, ResultFolder, host, milliseconds, plan};
+use crate::run::{self, Options, RunError, Starts};
+use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::night::results::{FaultLine, Night, RunLine, Try};
+use kshot_stack::snapshot::plural;
+
+/// What the workers share.
+struct Shared<'a> {
+    queue: Vec<plan::Waiting>,
+    night: &'a mut Night,
+    done: u64,
+    end: End,
+    error: Option<NightlyError>,
+}
+
+/// Runs what is open, `jobs` at once, until nothing is left that would be done in time.
+pub(super) fn run(
+    desk: &Desk<'_>,
+    folder: &ResultFolder,
+    night: &mut Night,
+    queue: Vec<plan::Waiting>,
+    jobs: usize,
+    limits: Limits,
+) -> Result<End, NightlyError> {
+    let task = desk.progress.task("nightly", queue.len() as u64);
+    let shared = Mutex::new(Shared { queue, night, done: 0, end: End::Done, error: None });
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some((number, scenario, kernel)) = take(&shared, limits) {
+                    let detail = format!("{scenario} on {kernel}");
+                    task.at(lock(&shared).done, &detail);
+                    let attempt = attempt(desk, folder, &scenario, &kernel);
+                    keep(&shared, folder, number, attempt);
+                }
+            });
+        }
+    });
+    drop(task);
+    let Shared { queue, night, end, error, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = error {
+        return Err(error);
+    }
+    if end == End::Done && !queue.is_empty() {
+        night.notes.push(format!("the deadline came before {}", plural(queue.len() as u64, "pair")));
+    }
+    Ok(end)
+}
+
+fn lock<'a, 'b>(shared: &'a Mutex<Shared<'b>>) -> std::sync::MutexGuard<'a, Shared<'b>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next pair, while there is one and nothing has ended the sitting.
+fn take(shared: &Mutex<Shared<'_>>, limits: Limits) -> Option<(usize, String, String)> {
+    let mut shared = lock(shared);
+    if shared.end == End::Interrupted || shared.error.is_some() {
+        return None;
+    }
+    let next = plan::next(&mut shared.queue, limits.remaining())?;
+    let pair = &shared.night.pairs[next.pair];
+    Some((next.pair, pair.scenario.clone(), pair.kernel.clone()))
+}
+
+/// One attempt; `Err` when Ctrl-C ended it, which says nothing about the pair.
+fn attempt(desk: &Desk<'_>, folder: &ResultFolder, scenario: &str, kernel: &str) -> Result<Try, RunError> {
+    let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let began = Instant::now();
+    let scenario = desk.scenarios.iter().find(|one| one.id == scenario);
+    let (Some(scenario), Some(kernel)) = (scenario, desk.kernels.get(kernel)) else {
+        unreachable!("only pairs of the desk wait for their turn")
+    };
+    let options = Options { keep: true, repeat: desk.repeat, starts: Starts::Both };
+    let workspace = folder.workspace(desk.workspace);
+    let quiet = kshot_guest::progress::Progress::silent();
+    let (run, fault, took) = match run::run(&workspace, scenario, kernel, &options, &quiet) {
+        Ok(outcome) => {
+            let line = RunLine::of(&outcome.document, folder.relative(&outcome.folder));
+            (Some(line), None, outcome.machine_ms)
+        }
+        Err(error) if error.blame() == Blame::Interrupted => return Err(error),
+        Err(error) => (None, Some(FaultLine::of(&error)), milliseconds(began.elapsed())),
+    };
+    Ok(Try { started, wall_ms: took, host: host(), run, fault })
+}
+
+/// Writes an attempt down at once: whatever ends us later takes nothing back.
+fn keep(shared: &Mutex<Shared<'_>>, folder: &ResultFolder, number: usize, attempt: Result<Try, RunError>) {
+    let mut shared = lock(shared);
+    shared.done += 1;
+    match attempt {
+        Ok(attempt) => {
+            shared.night.pairs[number].tries.push(attempt);
+            if let Err(error) = folder.write(shared.night) {
+                shared.error = Some(error);
+            }
+        }
+        Err(_) => shared.end = End::Interrupted,
+    }
+}

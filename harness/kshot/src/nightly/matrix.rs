@@ -1,0 +1,190 @@
+//! `images/nightly.yaml`: which scenarios a night runs on which kernels, and how long it may take.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+
+use kshot_guest::yaml::{self, YamlFault};
+use kshot_stack::fault::{Blame, Fault};
+
+/// The file's name in faults.
+const FILE: &str = "images/nightly.yaml";
+
+/// What a night is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// The kernels' names, in the catalogue's order.
+    pub kernels: Vec<String>,
+    /// The scenarios' ids, sorted.
+    pub scenarios: Vec<String>,
+    /// How long a sitting may take.
+    pub deadline: Option<Duration>,
+    /// How often each pair runs.
+    pub repeat: u32,
+}
+
+/// Why there is no matrix.
+#[derive(Debug, thiserror::Error)]
+pub enum MatrixError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The YAML is wrong.
+    #[error(transparent)]
+    Yaml(#[from] Box<YamlFault>),
+}
+
+impl Fault for MatrixError {
+    fn blame(&self) -> Blame {
+        Blame::Scenario
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { .. } => {
+                Some("restore it from git, or name the matrix with --kernels and --scenarios".into())
+            }
+            Self::Yaml(fault) => fault.hint().map(Into::into),
+        }
+    }
+}
+
+/// The file as typed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawMatrix {
+    kernels: Vec<String>,
+    scenarios: Vec<String>,
+    deadline: Option<String>,
+    #[serde(default = "once")]
+    repeat: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+impl Matrix {
+    /// Reads the file; `kernels` and `scenarios` are the names that there are.
+    ///
+    /// # Errors
+    /// [`MatrixError`].
+    pub fn load(path: &Path, kernels: &[&str], scenarios: &[String]) -> Result<Self, MatrixError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| MatrixError::Unreadable { path: path.into(), source })?;
+        Ok(Self::parse(&text, kernels, scenarios)?)
+    }
+
+    fn parse(text: &str, kernels: &[&str], scenarios: &[String]) -> Result<Self, Box<YamlFault>> {
+        let raw: RawMatrix = yaml::from_str(FILE, text)?;
+        let ids: Vec<&str> = scenarios.iter().map(String::as_str).collect();
+        let deadline = raw.deadline.as_deref().map(|typed| {
+            humantime::parse_duration(typed).map_err(|error| {
+                let hint = Some("write it as in `8h` or `7h 30m`".into());
+                YamlFault::about(FILE, text, "deadline", typed, format!("`{typed}`: {error}"), hint)
+            })
+        });
+        if raw.repeat == 0 {
+            let why = "each pair has to run at least once".into();
+            return Err(YamlFault::about(FILE, text, "repeat", "0", why, None));
+        }
+        Ok(Self {
+            kernels: chosen(text, "kernels", "kernel", &raw.kernels, kernels)?,
+            scenarios: chosen(text, "scenarios", "scenario", &raw.scenarios, &ids)?,
+            deadline: deadline.transpose()?,
+            repeat: raw.repeat,
+        })
+    }
+}
+
+/// The names that the globs mean, in the order of `all`; each glob has to mean one.
+fn chosen(
+    text: &str,
+    section: &str,
+    noun: &str,
+    globs: &[String],
+    all: &[&str],
+) -> Result<Vec<String>, Box<YamlFault>> {
+    let fault = |word: &str, why: String, hint| YamlFault::about(FILE, text, section, word, why, hint);
+    if globs.is_empty() {
+        return Err(fault(section, format!("`{section}` names no {noun}"), Some("'*' means all".into())));
+    }
+    let mut set = GlobSetBuilder::new();
+    for word in globs {
+        let glob = Glob::new(word)
+            .map_err(|error| fault(word, format!("`{word}` is no glob: {}", error.kind()), None))?;
+        let matcher = glob.compile_matcher();
+        if !all.iter().any(|name| matcher.is_match(name)) {
+            let hint = yaml::closest(word, all.iter().copied()).map(|name| format!("did you mean `{name}`?"));
+            return Err(fault(word, format!("`{word}` matches no {noun}"), hint));
+        }
+        set.add(glob);
+    }
+    let set = set.build().unwrap_or(GlobSet::empty());
+    Ok(all.iter().filter(|name| set.is_match(name)).map(|name| (*name).to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KERNELS: &[&str] = &["mips64-6.1", "mips64-6.1-fixed", "mips64el-6.1"];
+
+    fn parse(text: &str) -> Result<Matrix, String> {
+        let ids = ["perf/watching_ftrace", "tunsetiff/leaf"].map(String::from);
+        Matrix::parse(text, KERNELS, &ids)
+            .map_err(|fault| format!("{fault} | {}", fault.hint().unwrap_or("")))
+    }
+
+    #[test]
+    fn globs_become_names_in_the_catalogues_order() {
+        let matrix =
+            parse("kernels: ['mips64el*', mips64-6.1]\nscenarios: ['*']\ndeadline: 7h 30m\n").unwrap();
+        assert_eq!(matrix.kernels, ["mips64-6.1", "mips64el-6.1"]);
+        assert_eq!(matrix.scenarios, ["perf/watching_ftrace", "tunsetiff/leaf"]);
+        assert_eq!((matrix.deadline, matrix.repeat), (Some(Duration::from_secs(27_000)), 1));
+    }
+
+    #[test]
+    fn a_glob_that_means_nothing_is_a_fault_at_its_place() {
+        let said = parse("kernels: [mips46-6.1]\nscenarios: ['*']\n").unwrap_err();
+        assert_eq!(
+            said,
+            "images/nightly.yaml:1:11: `mips46-6.1` matches no kernel | did you mean `mips64-6.1`?"
+        );
+        let said = parse("kernels: ['*']\nscenarios: ['tunsetif/*']\n").unwrap_err();
+        assert!(said.starts_with("images/nightly.yaml:2:14: `tunsetif/*` matches no scenario"), "{said}");
+    }
+
+    #[test]
+    fn keys_lists_deadlines_and_repeats_that_are_none_are_faults() {
+        for (text, place, word) in [
+            ("kernels: ['*']\nscenarios: ['*']\ndeadlin: 8h\n", "3:1", "did you mean `deadline`?"),
+            ("kernels: ['*']\nscenarios: ['*']\ndeadline: 8 parsecs\n", "3:11", "8h"),
+            ("kernels: []\nscenarios: ['*']\n", "1:1", "names no kernel"),
+            ("kernels: ['[']\nscenarios: ['*']\n", "1:10", "is no glob"),
+            ("kernels: ['*']\nscenarios: ['*']\nrepeat: 0\n", "3:9", "at least once"),
+        ] {
+            let said = parse(text).unwrap_err();
+            assert!(said.starts_with(&format!("images/nightly.yaml:{place}: ")), "{said}");
+            assert!(said.contains(word), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_matrix_of_the_repository_loads() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        let catalogue = kshot_guest::kernel::Catalogue::load(&root.join("images/kernels.yaml")).unwrap();
+        let ids = crate::scenario::Scenario::ids(&root.join("scenarios")).unwrap();
+        let matrix = Matrix::load(&root.join(FILE), &catalogue.names(), &ids).unwrap();
+        assert!(matrix.kernels.len() >= 6 && matrix.scenarios == ids, "{matrix:?}");
+    }
+}

@@ -1,0 +1,246 @@
+//! Nights: every scenario on every kernel, to a deadline, into one result folder that people act on.
+
+pub mod engine;
+pub mod history;
+pub mod matrix;
+pub mod plan;
+
+mod error;
+mod folder;
+mod local;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+pub use error::NightlyError;
+pub use folder::ResultFolder;
+
+use crate::report::Edition;
+use crate::run;
+use crate::scenario::Scenario;
+use crate::workspace::Workspace;
+use engine::{Hosts, Sender};
+use history::History;
+use kshot_guest::kernel::{Catalogue, Kernel, KernelEntry, Source};
+use kshot_guest::progress::Progress;
+use kshot_stack::document::Document;
+use kshot_stack::night::results::{KernelLine, Night, Pair, SCHEMA, ScenarioLine};
+use matrix::Matrix;
+use plan::{UNKNOWN, Waiting};
+
+/// How many nights the report looks back.
+const NIGHTS: usize = 60;
+
+/// What a sitting needs.
+#[derive(Debug)]
+pub struct Desk<'a> {
+    /// The repository and the cache.
+    pub workspace: &'a Workspace,
+    /// The scenarios of the matrix, each judged on those of its kernels that the matrix names.
+    pub scenarios: Vec<Scenario>,
+    /// The kernels of the matrix that are there, by name.
+    pub kernels: HashMap<String, Kernel>,
+    /// Where progress is shown.
+    pub progress: &'a Progress,
+    /// How often each pair runs.
+    pub repeat: u32,
+}
+
+/// The limits of one sitting.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// When it began.
+    pub began: Instant,
+    /// How long it may take.
+    pub deadline: Option<Duration>,
+}
+
+/// Where the runs of a sitting are made.
+#[derive(Clone, Debug)]
+pub enum Engine {
+    /// On this host, some at once.
+    Local {
+        /// How many.
+        jobs: usize,
+    },
+    /// On other hosts.
+    Hosts(Hosts),
+}
+
+/// How a sitting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything that could be run was.
+    Done,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Engine {
+    /// Its name in the results.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Local { .. } => "local",
+            Self::Hosts(Hosts { sender: Sender::Parallel(_), .. }) => "parallel",
+            Self::Hosts(Hosts { sender: Sender::Slurm, .. }) => "slurm",
+        }
+    }
+}
+
+impl Limits {
+    /// The time that is left.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_sub(self.began.elapsed()))
+    }
+}
+
+/// A new night over the matrix: nothing of it has run.
+///
+/// # Errors
+/// A scenario or snapshot that cannot be read.
+pub fn plan_night(
+    desk: &Desk<'_>,
+    catalogue: &Catalogue,
+    matrix: &Matrix,
+    engine: &Engine,
+) -> Result<Night, NightlyError> {
+    let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let mut pairs = Vec::new();
+    for scenario in &desk.scenarios {
+        let kernels = catalogue.matching(scenario.kernels.iter().map(String::as_str));
+        for entry in kernels.iter().filter(|entry| matrix.kernels.contains(&entry.name)) {
+            pairs.push(Pair {
+                scenario: scenario.id.clone(),
+                kernel: entry.name.clone(),
+                inputs: run::inputs(desk.workspace, scenario, &entry.name)?,
+                tries: Vec::new(),
+            });
+        }
+    }
+    let entries: Vec<&KernelEntry> = matrix.kernels.iter().filter_map(|name| catalogue.get(name)).collect();
+    let (used, idle): (Vec<&KernelEntry>, Vec<&KernelEntry>) =
+        entries.into_iter().partition(|entry| pairs.iter().any(|pair| pair.kernel == entry.name));
+    let kernels = used.into_iter().map(|entry| KernelLine {
+        name: entry.name.clone(),
+        origin: origin(entry, &desk.workspace.root.join("images")),
+        // What other hosts have, they say themselves.
+        absent: (matches!(engine, Engine::Local { .. }) && !desk.kernels.contains_key(&entry.name))
+            .then(|| format!("not provisioned: kshot provision {}", entry.name)),
+    });
+    let judged = |id: &str| pairs.iter().any(|pair| pair.scenario == id);
+    let scenarios = desk.scenarios.iter().filter(|scenario| judged(&scenario.id));
+    let scenarios = scenarios.map(|one| ScenarioLine { id: one.id.clone(), summary: one.summary.clone() });
+    let idle: Vec<&str> = idle.into_iter().map(|entry| entry.name.as_str()).collect();
+    let notes = (!idle.is_empty()).then(|| format!("no scenario is meant for {}", idle.join(", ")));
+    Ok(Night {
+        schema: SCHEMA,
+        night: started.replace([':', '-'], ""),
+        started,
+        wall_ms: 0,
+        deadline_ms: matrix.deadline.map(milliseconds),
+        engine: engine.name().into(),
+        harness: harness(desk.workspace),
+        kernels: kernels.collect(),
+        scenarios: scenarios.collect(),
+        pairs,
+        notes: notes.into_iter().collect(),
+        changes: Vec::new(),
+    })
+}
+
+/// One sitting: runs what is open, writes every result down as it comes, and the reports at its end.
+///
+/// # Errors
+/// The result folder or the history cannot be used, or the engine cannot. A fault of a single run is a result.
+pub fn sit(
+    desk: &Desk<'_>,
+    history: &mut History,
+    folder: &ResultFolder,
+    night: &mut Night,
+    engine: &Engine,
+    limits: Limits,
+) -> Result<End, NightlyError> {
+    let before = night.wall_ms;
+    folder.write(night)?;
+    let queue = waiting(desk, history, night)?;
+    let end = match engine {
+        Engine::Local { jobs } => local::run(desk, folder, night, queue, *jobs, limits)?,
+        Engine::Hosts(hosts) => engine::run(desk, folder, night, queue, hosts, limits)?,
+    };
+    night.wall_ms = before + milliseconds(limits.began.elapsed());
+    publish(history, folder, night)?;
+    Ok(end)
+}
+
+/// Compares the night with those before, writes it into the history, and writes every report.
+///
+/// # Errors
+/// [`NightlyError`].
+pub fn publish(history: &mut History, folder: &ResultFolder, night: &mut Night) -> Result<(), NightlyError> {
+    let documents = folder.documents(night)?;
+    let mut edition = Edition { night: night.clone(), documents, past: HashMap::new() };
+    for pair in &edition.night.pairs {
+        let past = history.past(&pair.scenario, &pair.kernel, &night.night, NIGHTS)?;
+        edition.past.insert(pair.anchor(), past);
+    }
+    edition.compare();
+    night.changes.clone_from(&edition.night.changes);
+    history.record(&edition.night, |pair| edition.documents.get(&pair.anchor()))?;
+    folder.write(&edition.night)?;
+    folder.write_reports(&edition)
+}
+
+/// The pairs that are open and can be run, with what they took before.
+fn waiting(desk: &Desk<'_>, history: &History, night: &Night) -> Result<Vec<Waiting>, NightlyError> {
+    let open = night.pairs.iter().enumerate().filter(|(_, pair)| pair.open());
+    let mut found = Vec::new();
+    let absent = |name: &str| night.kernels.iter().any(|one| one.name == name && one.absent.is_some());
+    for (number, pair) in open.filter(|(_, pair)| !absent(&pair.kernel)) {
+        let expected = history.expected(&pair.scenario, &pair.kernel)?;
+        let kernel = pair.kernel.clone();
+        found.push(Waiting { pair: number, kernel, expected: expected.unwrap_or(UNKNOWN * desk.repeat) });
+    }
+    Ok(plan::order(found))
+}
+
+/// Where a kernel comes from, in one line. `images` is the folder that paths of the catalogue are meant from.
+fn origin(entry: &KernelEntry, images: &Path) -> String {
+    let version = |version: &Option<String>| version.as_ref().map(|v| format!(" {v}")).unwrap_or_default();
+    let mut text = match &entry.source {
+        Source::DebianSource(one) => format!("{}{} of {}", one.package, version(&one.version), one.suite),
+        Source::DebianOrig(one) => {
+            format!("upstream's {}{} as {} has it", one.source, version(&one.version), one.suite)
+        }
+        Source::DebianPackage(one) => format!("{}{} of {}", one.package, version(&one.version), one.suite),
+        Source::Tarball(one) => format!("the tarball {}", images.join(&one.path).display()),
+        Source::Directory(one) => format!("the folder {}", images.join(&one.path).display()),
+        Source::Git(one) => format!("commit {} of {}", one.commit, images.join(&one.path).display()),
+    };
+    if !entry.patches.is_empty() {
+        text.push_str(&format!(", with {}", entry.patches.join(", ")));
+    }
+    text
+}
+
+/// kshot's version and, where the repository says it, the commit: `0.1.0 (ec7b59b0a1c2)`.
+fn harness(workspace: &Workspace) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match folder::commit(&workspace.root) {
+        Some(commit) => format!("{version} ({})", commit.chars().take(12).collect::<String>()),
+        None => version.into(),
+    }
+}
+
+/// The name of this host.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "localhost".into() } else { name.trim().to_owned() }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The result documents of a night, by [`Pair::anchor`].
+pub type Documents = HashMap<String, Document>;

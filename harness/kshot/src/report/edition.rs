@@ -1,0 +1,63 @@
+//! A night with all that a report of it tells: its runs' documents and the nights before. Pure.
+
+use std::collections::HashMap;
+
+use kshot_stack::document::Document;
+use kshot_stack::night::changes::{self, Change, Kind, Past};
+use kshot_stack::night::results::{Night, Pair, Standing};
+
+/// What the reports of a night are made from.
+#[derive(Clone, Debug)]
+pub struct Edition {
+    /// The night.
+    pub night: Night,
+    /// The documents of the runs that count, by [`Pair::anchor`].
+    pub documents: HashMap<String, Document>,
+    /// Each pair's results of earlier nights, the latest first, by [`Pair::anchor`].
+    pub past: HashMap<String, Vec<Past>>,
+}
+
+impl Edition {
+    /// The document of a pair's run, where it came to a verdict.
+    pub fn document(&self, pair: &Pair) -> Option<&Document> {
+        self.documents.get(&pair.anchor())
+    }
+
+    /// A pair's earlier results, the latest first.
+    pub fn past(&self, pair: &Pair) -> &[Past] {
+        self.past.get(&pair.anchor()).map_or(&[], Vec::as_slice)
+    }
+
+    /// What became of a pair, where that is worth telling.
+    pub fn change(&self, pair: &Pair) -> Option<&Change> {
+        self.night.changes.iter().find(|one| one.scenario == pair.scenario && one.kernel == pair.kernel)
+    }
+
+    /// Finds what changed since the nights before, the most pressing first.
+    pub fn compare(&mut self) {
+        let of_pair = |pair: &Pair| changes::of_pair(&self.night, pair, self.document(pair), self.past(pair));
+        let mut found: Vec<Change> = self.night.pairs.iter().filter_map(of_pair).collect();
+        found.sort_by_key(|change| change.kind);
+        self.night.changes = found;
+    }
+
+    /// The changes of one kind.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Change> {
+        self.night.changes.iter().filter(move |change| change.kind == kind)
+    }
+
+    /// The night in one sentence: `2 new drifts, 1 mended, 130 match`.
+    pub fn headline(&self) -> String {
+        let kinds = Kind::ALL.iter().filter_map(|kind| {
+            let number = self.of_kind(*kind).count();
+            let plural = if *kind == Kind::NewDrift && number > 1 { "s" } else { "" };
+            (number > 0).then(|| format!("{number} {}{plural}", kind.name()))
+        });
+        let matching = self.night.count(Standing::Match);
+        let of = match self.night.pairs.len() {
+            all if all == matching => format!("all {all} match"),
+            all => format!("{matching} of {all} match"),
+        };
+        kinds.chain([of]).collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,176 @@
+//! A night of tests: one pair of each standing, a night before it, and a guest that means ill.
+
+use std::collections::HashMap;
+
+use super::Edition;
+use kshot_stack::document::{
+    ConsoleEvent, Document, Fidelity, KernelInfo, ProbeResult, Reference, StackResult, Start, Timings, Word,
+};
+use kshot_stack::fault::Blame;
+use kshot_stack::night::changes::Past;
+use kshot_stack::night::results::{FaultLine, KernelLine, Night, Pair, RunLine, ScenarioLine, Standing, Try};
+use kshot_stack::stack::State;
+
+/// What the ill guest calls its tasks, functions and console lines.
+pub(super) const HOSTILE: &str = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>\" onload='alert(3)' &lt; \u{202e}gnp.exe\u{1b}[31m\0#";
+
+const WHOLE: [&str; 4] = ["register_netdevice", "tun_chr_ioctl", "__se_sys_ioctl", "syscall_common"];
+
+/// The night, compared with the one before.
+pub(super) fn edition() -> Edition {
+    let standings = [
+        ("tunsetiff/leaf", "mips64-6.1", vec![attempt(Some(Word::Drift))]),
+        ("tunsetiff/leaf", "mips64-6.1-fixed", vec![attempt(Some(Word::Match))]),
+        ("tunsetiff/leaf", "mips64el-6.1", vec![attempt(None), attempt(Some(Word::Match))]),
+        ("perf/watching_nothing", "mips64-6.1", vec![attempt(Some(Word::Inconclusive))]),
+        ("perf/watching_nothing", "mips64-6.1-fixed", vec![attempt(None), attempt(None)]),
+        ("perf/watching_nothing", "mips64el-6.1", vec![]),
+        ("printk/hostile", "mips64-6.1", vec![attempt(Some(Word::Unstable))]),
+    ];
+    let pair = |(scenario, kernel, tries): (&str, &str, Vec<Try>)| Pair {
+        scenario: scenario.into(),
+        kernel: kernel.into(),
+        inputs: "in".into(),
+        tries,
+    };
+    let mut night = Night {
+        schema: 1,
+        night: "20261125T020000Z".into(),
+        started: "2026-11-25T02:00:00Z".into(),
+        wall_ms: 754_000,
+        deadline_ms: Some(28_800_000),
+        engine: "local".into(),
+        harness: "0.1.0 (ec7b59b0a1c2)".into(),
+        kernels: ["mips64-6.1", "mips64-6.1-fixed", "mips64el-6.1"].map(kernel).into(),
+        scenarios: ["perf/watching_nothing", "printk/hostile", "tunsetiff/leaf"].map(scenario).into(),
+        pairs: standings.map(pair).into(),
+        notes: vec!["host b was taken out: no answer".into()],
+        changes: vec![],
+    };
+    // Each run has a folder of its own, as in a real night.
+    for pair in &mut night.pairs {
+        let folder = format!("runs/{}", pair.anchor());
+        pair.tries
+            .iter_mut()
+            .filter_map(|one| one.run.as_mut())
+            .for_each(|run| run.folder.clone_from(&folder));
+    }
+    let (mut documents, mut past) = (HashMap::new(), HashMap::new());
+    for pair in night.pairs.iter().filter(|pair| pair.run().is_some()) {
+        documents.insert(pair.anchor(), document(pair));
+        past.insert(pair.anchor(), vec![before(Word::Match, 4)]);
+    }
+    let mut edition = Edition { night, documents, past };
+    edition.compare();
+    edition
+}
+
+fn kernel(name: &str) -> KernelLine {
+    let origin = "linux-source-6.1 of bookworm-security".into();
+    let absent = (name == "mips64el-6.1").then(|| format!("not provisioned: kshot provision {name}"));
+    KernelLine { name: name.into(), origin, absent }
+}
+
+fn scenario(id: &str) -> ScenarioLine {
+    ScenarioLine { id: id.into(), summary: format!("what {id} shows") }
+}
+
+fn attempt(word: Option<Word>) -> Try {
+    let fault =
+        FaultLine { blame: Blame::Infra, what: "cannot write runs/x: No space left on device".into() };
+    Try {
+        started: "2026-11-25T02:00:01Z".into(),
+        wall_ms: 4100,
+        host: "builder".into(),
+        run: word.map(run),
+        fault: word.is_none().then_some(fault),
+    }
+}
+
+fn run(verdict: Word) -> RunLine {
+    let why = match verdict {
+        Word::Match => vec![],
+        Word::Drift => vec!["claim `ftrace` fails: 0 instead of 5 stacks".into(), "and more\nof it".into()],
+        Word::Unstable => vec![HOSTILE.into()],
+        Word::Inconclusive => vec!["the guest's kernel panicked: Kernel panic - not syncing".into()],
+    };
+    RunLine {
+        folder: String::new(),
+        verdict,
+        why,
+        kernel: KernelInfo {
+            name: "mips64-6.1".into(),
+            release: "6.1.192-kshot".into(),
+            arch: "mips64".into(),
+            image_sha256: "6a73bc3d2eaf7401f42fa361bac6a0301fa697dc6efb47c66511e0c83b0ae873".into(),
+        },
+        qemu: "7.2.22".into(),
+        start: Start::Cold,
+        timings_ms: Timings { boot: 2500, ssh: 150, steps: 600, collect: 650, total: 4100 },
+    }
+}
+
+fn before(verdict: Word, got: u64) -> Past {
+    Past {
+        night: "20261124T020000Z".into(),
+        standing: Standing::from(verdict),
+        run: Some(run(verdict)),
+        harness: "0.1.0 (ec7b59b0a1c2)".into(),
+        origin: "linux-source-6.1 of bookworm-security".into(),
+        inputs: "in".into(),
+        probes: probes(got, "eoe_filter"),
+    }
+}
+
+fn document(pair: &Pair) -> Document {
+    let run = pair.run().unwrap().clone();
+    let hostile = pair.scenario == "printk/hostile";
+    let event = |line: &str| ConsoleEvent {
+        kind: "warn".into(),
+        line: line.into(),
+        excerpt: vec![line.into(), "[    1.1] Call Trace:".into()],
+    };
+    let probes = match run.verdict {
+        Word::Inconclusive => vec![],
+        Word::Drift => probes(0, "eoe_filter"),
+        _ => probes(4, if hostile { HOSTILE } else { "eoe_filter" }),
+    };
+    let mut document = before(run.verdict, 4).document(&pair.scenario).unwrap();
+    document.kernel.name.clone_from(&pair.kernel);
+    document.probes = probes;
+    document.console = if hostile { vec![event(HOSTILE)] } else { vec![] };
+    document.artifacts = ["console.log", "ftrace.trace.txt", "a%2fb #1.txt"]
+        .into_iter()
+        .map(|name| (name.to_owned(), name.to_owned()))
+        .collect();
+    document
+}
+
+fn probes(got: u64, task: &str) -> Vec<ProbeResult> {
+    let stack = |frames: Vec<&str>, state, fidelity| StackResult {
+        count: 5,
+        task: task.into(),
+        event: "register_netdevice".into(),
+        ends_at: frames.last().map(|name| (*name).into()),
+        frames: frames.into_iter().map(Into::into).chain((task == HOSTILE).then(|| HOSTILE.into())).collect(),
+        state,
+        fidelity,
+    };
+    let fidelity = Some(Fidelity { of: 4, got, reference: Reference::Gdb });
+    let state = if got == 4 { State::Complete } else { State::Truncated };
+    let frames = ["ftrace_graph_call"].into_iter().chain(WHOLE.into_iter().take(got as usize)).collect();
+    let probe = |name: &str, stack| ProbeResult {
+        name: name.into(),
+        kind: name.into(),
+        events: 5,
+        lost: 0,
+        warnings: vec![],
+        absent: None,
+        stacks: vec![stack],
+        arguments: vec![],
+    };
+    vec![
+        probe("ftrace", stack(frames, state, fidelity)),
+        probe("gdb", stack(WHOLE.to_vec(), State::Complete, None)),
+    ]
+}

@@ -1,0 +1,196 @@
+//! Flame graphs: stacks laid out as boxes, outermost at the top, each as wide as its share. Pure.
+
+use kshot_stack::document::StackResult;
+
+/// A laid-out graph. Lengths are in thousandths of its width; rows count from 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flame {
+    pub(super) boxes: Vec<Frame>,
+    pub(super) rows: usize,
+}
+
+/// A frame of the graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) name: String,
+    pub(super) left: u64,
+    pub(super) width: u64,
+    pub(super) row: usize,
+    /// How many stacks pass through it: before and now. Equal in a graph of one run.
+    pub(super) before: u64,
+    pub(super) now: u64,
+}
+
+#[derive(Default)]
+struct Node {
+    name: String,
+    before: u64,
+    now: u64,
+    inner: Vec<Node>,
+}
+
+/// The graph of one run's stacks.
+pub(super) fn graph(stacks: &[StackResult]) -> Flame {
+    difference(stacks, stacks)
+}
+
+/// One graph of two runs: a frame is as wide as the run that has more of it, so that what was lost keeps its
+/// place.
+pub(super) fn difference(before: &[StackResult], now: &[StackResult]) -> Flame {
+    let mut root = Node::default();
+    for stack in before {
+        let frames = stack.frames.iter().rev();
+        root.add(frames, &|node| node.before += stack.count);
+    }
+    for stack in now {
+        root.add(stack.frames.iter().rev(), &|node| node.now += stack.count);
+    }
+    let mut flame = Flame::default();
+    let width = root.inner.iter().map(Node::weight).sum::<u64>().max(1);
+    lay(&root.inner, 0, 1000, width, 0, &mut flame);
+    flame
+}
+
+impl Node {
+    fn add<'a>(&mut self, mut frames: impl Iterator<Item = &'a String>, mark: &impl Fn(&mut Self)) {
+        let Some(name) = frames.next() else { return };
+        let at = self.inner.iter().position(|node| node.name == *name).unwrap_or_else(|| {
+            self.inner.push(Self { name: name.clone(), ..Self::default() });
+            self.inner.len() - 1
+        });
+        mark(&mut self.inner[at]);
+        self.inner[at].add(frames, mark);
+    }
+
+    fn weight(&self) -> u64 {
+        let inner: u64 = self.inner.iter().map(Self::weight).sum();
+        self.before.max(self.now).max(inner)
+    }
+}
+
+/// Lays nodes beside each other into `width` from `left`, of which `total` is the whole.
+fn lay(nodes: &[Node], left: u64, width: u64, total: u64, row: usize, flame: &mut Flame) {
+    let mut sum = 0;
+    for node in nodes {
+        let (from, weight) = (left + width * sum / total, node.weight());
+        sum += weight;
+        let to = left + width * sum / total;
+        let Node { name, before, now, inner } = node;
+        let (before, now) = (*before, *now);
+        flame.boxes.push(Frame { name: name.clone(), left: from, width: to - from, row, before, now });
+        flame.rows = flame.rows.max(row + 1);
+        lay(inner, from, to - from, weight.max(1), row + 1, flame);
+    }
+}
+
+impl Frame {
+    /// What became of it, as a class of the page.
+    pub(super) fn change(&self) -> &'static str {
+        match (self.before, self.now) {
+            (0, _) => "gained",
+            (_, 0) => "lost",
+            (before, now) if before == now => "same",
+            (before, now) if before < now => "more",
+            _ => "fewer",
+        }
+    }
+
+    /// For people: `tun_chr_ioctl: 5 stacks`, `tun_chr_ioctl: lost, 5 stacks before`.
+    pub(super) fn words(&self) -> String {
+        let stacks = |number| kshot_stack::snapshot::plural(number, "stack");
+        let Self { name, before, now, .. } = self;
+        match self.change() {
+            "gained" => format!("{name}: new, {}", stacks(*now)),
+            "lost" => format!("{name}: lost, {} before", stacks(*before)),
+            "same" => format!("{name}: {}", stacks(*now)),
+            _ => format!("{name}: {} before, {now} now", stacks(*before)),
+        }
+    }
+
+    /// A colour of eight for its name, always the same.
+    pub(super) fn hue(&self) -> u32 {
+        self.name.bytes().fold(7_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % 8
+    }
+
+    /// As much of its name as fits, 8 thousandths a character.
+    pub(super) fn label(&self) -> String {
+        let room = usize::try_from(self.width / 8).unwrap_or(0);
+        match self.name.chars().count() {
+            length if length <= room => self.name.clone(),
+            _ if room < 4 => String::new(),
+            _ => self.name.chars().take(room - 1).chain(['…']).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use kshot_stack::stack::State;
+
+    fn stack(count: u64, frames: &str) -> StackResult {
+        let frames: Vec<String> = frames.split_whitespace().map(Into::into).collect();
+        let ends_at = frames.last().cloned();
+        let (task, event) = ("task".into(), "event".into());
+        StackResult { count, task, event, frames, state: State::Complete, ends_at, fidelity: None }
+    }
+
+    fn shape(flame: &Flame) -> Vec<(&str, u64, u64, usize)> {
+        flame.boxes.iter().map(|one| (one.name.as_str(), one.left, one.width, one.row)).collect()
+    }
+
+    #[test]
+    fn common_callers_are_one_box_as_wide_as_their_callees() {
+        let flame = graph(&[stack(3, "a ioctl entry"), stack(1, "b ioctl entry")]);
+        assert_eq!(
+            shape(&flame),
+            [("entry", 0, 1000, 0), ("ioctl", 0, 1000, 1), ("a", 0, 750, 2), ("b", 750, 250, 2)]
+        );
+        assert_eq!(flame.rows, 3);
+    }
+
+    #[test]
+    fn what_was_lost_keeps_its_place_and_is_told_in_words() {
+        let flame = difference(&[stack(5, "f ioctl entry")], &[stack(5, "trampoline")]);
+        let told: Vec<String> = flame.boxes.iter().map(Frame::words).collect();
+        assert_eq!(
+            told,
+            [
+                "entry: lost, 5 stacks before",
+                "ioctl: lost, 5 stacks before",
+                "f: lost, 5 stacks before",
+                "trampoline: new, 5 stacks"
+            ]
+        );
+        assert_eq!(flame.boxes[0].width, 500);
+    }
+
+    #[test]
+    fn a_name_that_does_not_fit_is_cut_and_a_narrow_box_has_none() {
+        let flame = graph(&[stack(1, "register_netdevice"), stack(99, "x")]);
+        assert_eq!(flame.boxes[0].label(), "");
+        let flame = graph(&[stack(9, "register_netdevice"), stack(91, "x")]);
+        assert_eq!(flame.boxes[0].label(), "register_n…");
+    }
+
+    proptest! {
+        #[test]
+        fn boxes_of_a_row_never_overlap(
+            before in proptest::collection::vec((1..9_u64, "[a-c]( [a-c]){0,5}"), 0..8),
+            now in proptest::collection::vec((1..9_u64, "[a-c]( [a-c]){0,5}"), 0..8),
+        ) {
+            let stacks = |all: &[(u64, String)]| all.iter().map(|(n, f)| stack(*n, f)).collect::<Vec<_>>();
+            let flame = difference(&stacks(&before), &stacks(&now));
+            for row in 0..flame.rows {
+                let mut boxes: Vec<_> = flame.boxes.iter().filter(|one| one.row == row).collect();
+                boxes.sort_by_key(|one| (one.left, one.width));
+                for pair in boxes.windows(2) {
+                    prop_assert!(pair[0].left + pair[0].width <= pair[1].left, "{pair:?}");
+                }
+            }
+            prop_assert!(flame.boxes.iter().all(|one| one.left + one.width <= 1000));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Boot and phase timings over the nights, a chart a kernel.
+
+use std::collections::BTreeMap;
+
+use super::seconds;
+use crate::report::Edition;
+use kshot_stack::document::Timings;
+
+/// How wide and high a chart is, in its own units.
+const WIDTH: u64 = 300;
+const HEIGHT: u64 = 90;
+/// How long a phase took.
+type Phase = fn(&Timings) -> u64;
+
+/// The phases, in the order of the walk, as they are drawn.
+const PHASES: [(&str, Phase); 4] = [
+    ("boot", |timings| timings.boot),
+    ("ssh", |timings| timings.ssh),
+    ("steps", |timings| timings.steps),
+    ("collect", |timings| timings.collect),
+];
+
+/// The phases of a kernel's runs, night by night: the middle of all its scenarios.
+pub(super) struct Chart {
+    pub(super) kernel: String,
+    pub(super) bars: Vec<Bar>,
+    /// The highest bar, for people.
+    pub(super) top: String,
+    pub(super) nights: Vec<Line>,
+}
+
+/// A phase of a night.
+pub(super) struct Bar {
+    pub(super) phase: &'static str,
+    pub(super) x: u64,
+    pub(super) y: u64,
+    pub(super) width: u64,
+    pub(super) height: u64,
+    pub(super) words: String,
+}
+
+/// The same in numbers.
+pub(super) struct Line {
+    pub(super) night: String,
+    pub(super) phases: Vec<String>,
+}
+
+/// A chart of each kernel that ran.
+pub(super) fn all(edition: &Edition) -> Vec<Chart> {
+    let kernels = edition.night.kernels.iter().map(|kernel| kernel.name.as_str());
+    kernels.filter_map(|kernel| of_kernel(edition, kernel)).collect()
+}
+
+fn of_kernel(edition: &Edition, kernel: &str) -> Option<Chart> {
+    let mut nights: BTreeMap<&str, Vec<Timings>> = BTreeMap::new();
+    for pair in edition.night.pairs.iter().filter(|pair| pair.kernel == kernel) {
+        if let Some(run) = pair.run() {
+            nights.entry(&edition.night.night).or_default().push(run.timings_ms);
+        }
+        for past in edition.past(pair) {
+            if let Some(run) = &past.run {
+                nights.entry(&past.night).or_default().push(run.timings_ms);
+            }
+        }
+    }
+    let middles = nights.iter().map(|(night, all)| (*night, PHASES.map(|(_, of)| middle(all, of))));
+    let middles: Vec<(&str, [u64; 4])> = middles.collect();
+    let top = middles.iter().map(|(_, phases)| phases.iter().sum::<u64>()).max()?.max(1);
+    let step = (WIDTH / middles.len() as u64).clamp(1, 24);
+    let mut bars = Vec::new();
+    for (index, (night, phases)) in middles.iter().enumerate() {
+        let mut below = 0;
+        for ((phase, _), took) in PHASES.iter().zip(phases) {
+            let (from, to) = (HEIGHT * below / top, HEIGHT * (below + took) / top);
+            below += took;
+            bars.push(Bar {
+                phase,
+                x: index as u64 * step,
+                y: HEIGHT - to,
+                width: step.saturating_sub(2).max(1),
+                height: to - from,
+                words: format!("{night}, {phase}: {}", seconds(*took)),
+            });
+        }
+    }
+    let line = |(night, phases): &(&str, [u64; 4])| Line {
+        night: (*night).into(),
+        phases: phases.iter().map(|ms| seconds(*ms)).collect(),
+    };
+    Some(Chart { kernel: kernel.into(), bars, top: seconds(top), nights: middles.iter().map(line).collect() })
+}
+
+fn middle(all: &[Timings], of: Phase) -> u64 {
+    let mut values: Vec<u64> = all.iter().map(of).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}

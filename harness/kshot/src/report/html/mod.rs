@@ -1,0 +1,167 @@
+//! `index.html`: a night on one page, without network and readable without scripts. Pure.
+//!
+//! The templates beside this file hold the markup; what they show is worked out here.
+
+mod chart;
+mod stacks;
+mod view;
+
+use std::fmt::{self, Write};
+
+use askama::Template;
+
+use super::{Edition, ReportError};
+use chart::Chart;
+use kshot_stack::night::changes::Kind;
+use kshot_stack::night::results::Standing;
+use view::{Card, Cell, Detail, Group};
+
+/// The page.
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Page<'a> {
+    edition: &'a Edition,
+    headline: String,
+    tiles: Vec<Tile>,
+    sections: Vec<Section>,
+    rows: Vec<Row<'a>>,
+    details: Vec<Detail>,
+    charts: Vec<Chart>,
+    took: String,
+}
+
+/// A number of the summary and where it leads.
+struct Tile {
+    number: usize,
+    word: &'static str,
+    class: &'static str,
+    link: String,
+}
+
+/// The changes of one kind.
+struct Section {
+    kind: Kind,
+    class: &'static str,
+    advice: &'static str,
+    number: usize,
+    /// Those that want a look each.
+    cards: Vec<Card>,
+    /// The others, those of one reason together.
+    groups: Vec<Group>,
+}
+
+/// A scenario's row of the matrix.
+struct Row<'a> {
+    id: &'a str,
+    summary: &'a str,
+    /// One a kernel; `None` where the scenario is not meant for it.
+    cells: Vec<Option<Cell>>,
+}
+
+/// The page's text.
+///
+/// # Errors
+/// [`ReportError::Html`].
+pub(super) fn page(edition: &Edition) -> Result<String, ReportError> {
+    let night = &edition.night;
+    let sections = Kind::ALL.iter().filter_map(|kind| {
+        let cards: Vec<Card> =
+            edition.of_kind(*kind).filter_map(|change| Card::of(edition, change)).collect();
+        let (class, advice) = dress(*kind);
+        let number = cards.len();
+        let (cards, groups) = match kind {
+            Kind::StillBroken | Kind::CannotTell => (Vec::new(), Group::of(cards)),
+            _ => (cards, Vec::new()),
+        };
+        (number > 0).then_some(Section { kind: *kind, class, advice, number, cards, groups })
+    });
+    let sections: Vec<Section> = sections.collect();
+    let mut tiles: Vec<Tile> = sections
+        .iter()
+        .map(|section| Tile {
+            number: section.number,
+            word: section.kind.name(),
+            class: section.class,
+            link: format!("#{}", section.class),
+        })
+        .collect();
+    let matching = night.count(Standing::Match);
+    tiles.push(Tile { number: matching, word: "match", class: "match", link: "#matrix".into() });
+    let rows = night.scenarios.iter().map(|scenario| {
+        let cell = |kernel: &str| Some(Cell::of(edition, night.pair(&scenario.id, kernel)?));
+        let cells = night.kernels.iter().map(|kernel| cell(&kernel.name)).collect();
+        Row { id: &scenario.id, summary: &scenario.summary, cells }
+    });
+    let page = Page {
+        edition,
+        headline: edition.headline(),
+        tiles,
+        sections,
+        rows: rows.collect(),
+        details: night.pairs.iter().map(|pair| Detail::of(edition, pair)).collect(),
+        charts: chart::all(edition),
+        took: seconds(night.wall_ms),
+    };
+    Ok(page.render()?)
+}
+
+/// The class of a kind of change, and what to do about it.
+fn dress(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::NewDrift => ("new-drift", "Look at these first: the stacks are not what they were."),
+        Kind::Unstable => ("unstable", "Repeats of one night disagree: run them again with --repeat."),
+        Kind::Mended => {
+            ("mended", "A fault is gone. Where `known` still names it, take it out and accept the snapshot.")
+        }
+        Kind::StillBroken => ("still-broken", "Nothing new: these drift since the night that is named."),
+        Kind::CannotTell => (
+            "cannot-tell",
+            "No verdict: nothing is said for or against the kernel. The same command retries \
+              what was never reached.",
+        ),
+        Kind::Accepted => ("accepted", "These match, but not the stacks of before: a snapshot was accepted."),
+    }
+}
+
+/// A time for people: `1 h 02 min`, `3 min 05 s`, `4.1 s`.
+fn seconds(milliseconds: u64) -> String {
+    match milliseconds / 1000 {
+        s if s >= 3600 => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+        s if s >= 60 => format!("{} min {:02} s", s / 60, s % 60),
+        _ => format!("{:.1} s", milliseconds as f64 / 1000.0),
+    }
+}
+
+/// A path as a link: what is not plain is percent-encoded (RFC 3986, section 2.1).
+fn href(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    path.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// Escapes for HTML, and shows what would be invisible or change how its surroundings read: control
+/// characters, and the marks that turn the direction of text (UAX #9). A guest chooses its own task names.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Visible;
+
+impl askama::filters::Escaper for Visible {
+    fn write_escaped_str<W: Write>(&self, mut into: W, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            match c {
+                '<' => into.write_str("&lt;")?,
+                '>' => into.write_str("&gt;")?,
+                '&' => into.write_str("&amp;")?,
+                '"' => into.write_str("&quot;")?,
+                '\'' => into.write_str("&#39;")?,
+                '\n' | '\t' => into.write_char(c)?,
+                '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+                    write!(into, "\\u{{{:x}}}", u32::from(c))?;
+                }
+                c if c.is_control() => write!(into, "\\u{{{:x}}}", u32::from(c))?,
+                c => into.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! Stacks beside each other, as tables of the page.
+
+use crate::report::align::align;
+use crate::report::flame::{self, Flame};
+use crate::report::sides::Sides;
+use crate::report::table::reference;
+use kshot_stack::document::{Document, ProbeResult, StackResult};
+
+/// Two stacks in one table.
+pub(super) struct Pair {
+    /// What they are of: `register_netdevice in eoe_filter`.
+    pub(super) caption: String,
+    /// The heads of the two columns.
+    pub(super) heads: (String, String),
+    /// Whether either is measured: those of the claims' own events mostly are.
+    pub(super) measured: bool,
+    /// What the left one lacks, in words.
+    pub(super) words: String,
+    /// A row a frame, innermost first.
+    pub(super) rows: Vec<Row>,
+}
+
+/// A frame of one stack, the other, or both.
+pub(super) struct Row {
+    pub(super) left: Option<String>,
+    pub(super) right: Option<String>,
+}
+
+/// A stack that stands alone.
+pub(super) struct Alone {
+    pub(super) caption: String,
+    pub(super) ending: String,
+    pub(super) frames: Vec<String>,
+}
+
+/// What a probe recorded.
+pub(super) struct Probe {
+    pub(super) name: String,
+    pub(super) notes: Vec<String>,
+    /// Stacks with a reference beside them.
+    pub(super) measured: Vec<Pair>,
+    /// The others.
+    pub(super) alone: Vec<Alone>,
+    pub(super) flame: Option<Flame>,
+}
+
+impl Row {
+    /// Missing on the left, more than the right has, or on both.
+    pub(super) fn class(&self) -> &'static str {
+        match (&self.left, &self.right) {
+            (None, _) => "missing",
+            (_, None) => "extra",
+            _ => "both",
+        }
+    }
+}
+
+/// Each probe of a run.
+pub(super) fn probes(document: &Document) -> Vec<Probe> {
+    document.probes.iter().map(|probe| of_probe(document, probe)).collect()
+}
+
+fn of_probe(document: &Document, probe: &ProbeResult) -> Probe {
+    let (mut measured, mut alone) = (Vec::new(), Vec::new());
+    for stack in &probe.stacks {
+        match reference(document, probe, stack) {
+            Some((other, truth)) => {
+                let head =
+                    |name: &str, stack: &StackResult| format!("{name}: {} x {}", stack.count, stack.task);
+                let role = if other.kind == "gdb" { " (the truth)" } else { " (in place of the truth)" };
+                measured.push(Pair {
+                    caption: caption(stack),
+                    heads: (head(&probe.name, stack), format!("{}{role}", head(&other.name, truth))),
+                    measured: true,
+                    words: lacking(stack),
+                    rows: rows(&stack.frames, &truth.frames, &document.kernel.arch),
+                });
+            }
+            None => alone.push(Alone {
+                caption: format!("{} x {}", stack.count, caption(stack)),
+                ending: stack.ending(),
+                frames: stack.frames.clone(),
+            }),
+        }
+    }
+    let mut notes: Vec<String> = probe.absent.iter().map(|why| format!("left out: {why}")).collect();
+    if probe.lost > 0 {
+        notes.push(format!("lost {} entries, so its counts are too low", probe.lost));
+    }
+    notes.extend(
+        probe.warnings.iter().map(|one| format!("{} x {}, first: {}", one.count, one.kind, one.example)),
+    );
+    notes.extend(probe.arguments.iter().map(|one| format!("{} x {}: {}", one.count, one.event, one.text)));
+    let flame = (!probe.stacks.is_empty()).then(|| flame::graph(&probe.stacks));
+    Probe { name: probe.name.clone(), notes, measured, alone, flame }
+}
+
+/// What changed of the stacks between two runs: the pairs that differ, and a differential flame graph a probe.
+pub(super) fn changed(before: Document, now: Document) -> (Vec<Pair>, Vec<(String, Flame)>) {
+    let mut flames = Vec::new();
+    for probe in &now.probes {
+        let then = before.probes.iter().find(|one| one.name == probe.name);
+        let then = then.map_or(&[][..], |one| &one.stacks);
+        if then != probe.stacks.as_slice() {
+            flames.push((probe.name.clone(), flame::difference(then, &probe.stacks)));
+        }
+    }
+    let arch = now.kernel.arch.clone();
+    let sides = Sides::of(now, before);
+    let pairs = sides.differing().map(|(probe, now, before)| {
+        let frames = |side: Option<&StackResult>| side.map_or(Vec::new(), |stack| stack.frames.clone());
+        let head = |word: &str, side: Option<&StackResult>| match side {
+            Some(stack) => format!("{word}: {} x {}", stack.count, stack.ending()),
+            None => format!("{word}: none"),
+        };
+        let either = now.or(before);
+        Pair {
+            caption: either.map_or_else(String::new, |stack| format!("{probe}: {}", caption(stack))),
+            heads: (head("this night", now), head("before", before)),
+            measured: [now, before].iter().flatten().any(|stack| stack.fidelity.is_some()),
+            words: now.map_or_else(|| "the stack is gone".into(), lacking),
+            rows: rows(&frames(now), &frames(before), &arch),
+        }
+    });
+    (pairs.collect(), flames)
+}
+
+fn caption(stack: &StackResult) -> String {
+    format!("{} in {}", stack.event, stack.task)
+}
+
+/// `4 of 4 frames missing, measured against perf; it ends at ftrace_graph_call, before any entry`
+fn lacking(stack: &StackResult) -> String {
+    let Some(fidelity) = stack.fidelity else { return stack.ending() };
+    match fidelity.of.saturating_sub(fidelity.got) {
+        0 => format!("no frame missing: all {} of {}", fidelity.of, fidelity.reference.name()),
+        missing => format!(
+            "{missing} of {} frames missing, measured against {}; {}",
+            fidelity.of,
+            fidelity.reference.name(),
+            stack.ending()
+        ),
+    }
+}
+
+fn rows(left: &[String], right: &[String], arch: &str) -> Vec<Row> {
+    let own = |side: Option<&str>| side.map(ToOwned::to_owned);
+    align(left, right, arch)
+        .into_iter()
+        .map(|(left, right)| Row { left: own(left), right: own(right) })
+        .collect()
+}

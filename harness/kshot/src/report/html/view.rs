@@ -1,0 +1,276 @@
+//! What the templates show of a pair: its cell, its card among the changes, its details.
+
+use super::stacks::{self, Pair as Beside, Probe};
+use super::{href, seconds};
+use crate::report::Edition;
+use crate::report::flame::Flame;
+use kshot_stack::document::{Document, Start, Timings};
+use kshot_stack::night::changes::{Change, Kind};
+use kshot_stack::night::results::{Pair, Standing};
+use kshot_stack::verdict;
+
+/// The longest console excerpts that a page quotes; the log itself is one link away.
+const EXCERPT_LINES: usize = 60;
+
+/// A cell of the matrix.
+pub(super) struct Cell {
+    pub(super) anchor: String,
+    pub(super) kernel: String,
+    pub(super) look: Look,
+    /// The least faithful stack: `0/4`.
+    pub(super) fidelity: Option<String>,
+    /// What became of it.
+    pub(super) change: Option<&'static str>,
+}
+
+/// How a standing looks: a class, a sign and a word, so that colour alone says nothing.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    pub(super) class: &'static str,
+    pub(super) sign: &'static str,
+    pub(super) word: &'static str,
+}
+
+/// A change, for people who act on it.
+pub(super) struct Card {
+    pub(super) anchor: String,
+    pub(super) scenario: String,
+    pub(super) kernel: String,
+    pub(super) look: Look,
+    /// `match on 20261124T020000Z, drift now`
+    pub(super) turn: String,
+    /// Whether it only goes on as before.
+    pub(super) since: bool,
+    pub(super) why: Vec<String>,
+    pub(super) suspects: Vec<String>,
+    pub(super) bisect: Option<String>,
+    pub(super) beside: Vec<Beside>,
+    /// Stacks that changed too, and that nothing measures.
+    pub(super) others: Vec<Beside>,
+    pub(super) flames: Vec<(String, Flame)>,
+}
+
+/// Pairs that one reason holds for.
+pub(super) struct Group {
+    pub(super) look: Look,
+    pub(super) reason: String,
+    /// Anchor, scenario, kernel.
+    pub(super) pairs: Vec<(String, String, String)>,
+}
+
+/// Everything about a pair.
+pub(super) struct Detail {
+    pub(super) anchor: String,
+    pub(super) scenario: String,
+    pub(super) kernel: String,
+    pub(super) look: Look,
+    pub(super) open: bool,
+    pub(super) why: Vec<String>,
+    pub(super) facts: Vec<(&'static str, String)>,
+    pub(super) phases: Vec<Phase>,
+    pub(super) probes: Vec<Probe>,
+    pub(super) console: Vec<(String, String)>,
+    pub(super) tries: Vec<Attempt>,
+    pub(super) nights: Vec<(String, Look)>,
+    pub(super) files: Vec<(String, String)>,
+}
+
+/// A phase of a run.
+pub(super) struct Phase {
+    pub(super) name: &'static str,
+    pub(super) took: String,
+    /// Its share of the whole, in percent.
+    pub(super) share: u64,
+}
+
+/// An attempt that came before or after the one that counts.
+pub(super) struct Attempt {
+    pub(super) number: usize,
+    pub(super) started: String,
+    pub(super) host: String,
+    pub(super) took: String,
+    pub(super) outcome: String,
+}
+
+impl Look {
+    pub(super) fn of(standing: Standing) -> Self {
+        let (class, sign) = match standing {
+            Standing::Match => ("match", "✓"),
+            Standing::Drift => ("drift", "✗"),
+            Standing::Unstable => ("unstable", "≈"),
+            Standing::Inconclusive => ("inconclusive", "?"),
+            Standing::Fault => ("fault", "!"),
+            Standing::NotReached => ("not-reached", "…"),
+        };
+        Self { class, sign, word: standing.name() }
+    }
+
+    /// A match with a fault that is known is not the same as one without.
+    fn of_pair(pair: &Pair) -> Self {
+        match (pair.standing(), pair.run()) {
+            (Standing::Match, Some(run)) if verdict::tells_of_known(&run.why) => {
+                Self { class: "known", sign: "◐", word: "match, broken as known" }
+            }
+            (standing, _) => Self::of(standing),
+        }
+    }
+}
+
+impl Cell {
+    pub(super) fn of(edition: &Edition, pair: &Pair) -> Self {
+        let worst = edition.document(pair).and_then(worst);
+        let change = edition.change(pair).map(|change| change.kind);
+        Self {
+            anchor: pair.anchor(),
+            kernel: pair.kernel.clone(),
+            look: Look::of_pair(pair),
+            fidelity: worst.map(|(got, of)| format!("{got}/{of}")),
+            change: change
+                .filter(|kind| matches!(kind, Kind::NewDrift | Kind::Mended | Kind::Accepted))
+                .map(Kind::name),
+        }
+    }
+}
+
+/// The fidelity of the least faithful stack.
+fn worst(document: &Document) -> Option<(u64, u64)> {
+    let stacks = document.probes.iter().flat_map(|probe| &probe.stacks);
+    let measured = stacks.filter_map(|stack| stack.fidelity).map(|fidelity| (fidelity.got, fidelity.of));
+    measured.min_by(|(got, of), (more, than)| (got * than).cmp(&(more * of)))
+}
+
+impl Card {
+    pub(super) fn of(edition: &Edition, change: &Change) -> Option<Self> {
+        let pair = edition.night.pair(&change.scenario, &change.kernel)?;
+        let now = edition.document(pair);
+        let past = edition.past(pair);
+        let before = change.before.as_ref().and_then(|before| {
+            past.iter().find(|past| past.night == before.night)?.document(&change.scenario)
+        });
+        let turned = !matches!(change.kind, Kind::StillBroken | Kind::CannotTell);
+        let (beside, flames) = match (before, now) {
+            (Some(before), Some(now)) if turned => stacks::changed(before, now.clone()),
+            _ => Default::default(),
+        };
+        let (mut beside, mut others): (Vec<Beside>, Vec<Beside>) =
+            beside.into_iter().partition(|pair| pair.measured);
+        if beside.is_empty() {
+            std::mem::swap(&mut beside, &mut others);
+        }
+        let standing = pair.standing();
+        let turn = match (&change.since, &change.before) {
+            (Some(since), _) => format!("drift since the night {since}"),
+            (None, Some(before)) => {
+                format!("{} in the night {}, {} now", before.verdict.name(), before.night, standing.name())
+            }
+            (None, None) => format!("{}; no verdict of an earlier night", standing.name()),
+        };
+        let obstacle = edition.night.obstacle(pair).map(ToOwned::to_owned);
+        Some(Self {
+            anchor: pair.anchor(),
+            scenario: change.scenario.clone(),
+            kernel: change.kernel.clone(),
+            look: Look::of(standing),
+            turn,
+            since: change.since.is_some(),
+            why: pair.run().map_or(obstacle.into_iter().collect(), |run| run.why.clone()),
+            suspects: change.suspects.clone(),
+            bisect: change.bisect.clone(),
+            beside,
+            others,
+            flames,
+        })
+    }
+}
+
+impl Group {
+    /// Cards of one reason together, in the order of their first.
+    pub(super) fn of(cards: Vec<Card>) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for card in cards {
+            let why = card.why.first().and_then(|why| why.lines().next()).unwrap_or_default();
+            let reason = if card.since { card.turn } else { why.to_owned() };
+            let pair = (card.anchor, card.scenario, card.kernel);
+            match groups.iter_mut().find(|group| group.reason == reason) {
+                Some(group) => group.pairs.push(pair),
+                None => groups.push(Self { look: card.look, reason, pairs: vec![pair] }),
+            }
+        }
+        groups
+    }
+}
+
+impl Detail {
+    pub(super) fn of(edition: &Edition, pair: &Pair) -> Self {
+        let document = edition.document(pair);
+        let look = Look::of_pair(pair);
+        let obstacle = edition.night.obstacle(pair).map(ToOwned::to_owned);
+        let past = edition.past(pair).iter().rev();
+        let nights = past.map(|past| (past.night.clone(), Look::of(past.standing)));
+        let folder = pair.run().map(|run| run.folder.as_str()).unwrap_or_default();
+        let file = |path: &String| (path.clone(), href(&format!("{folder}/{path}")));
+        Self {
+            anchor: pair.anchor(),
+            scenario: pair.scenario.clone(),
+            kernel: pair.kernel.clone(),
+            look,
+            open: pair.standing() == Standing::Drift,
+            why: pair.run().map_or(obstacle.into_iter().collect(), |run| run.why.clone()),
+            facts: facts(pair),
+            phases: pair.run().map_or(Vec::new(), |run| phases(&run.timings_ms)),
+            probes: document.map_or(Vec::new(), stacks::probes),
+            console: document.map_or(Vec::new(), console),
+            tries: if pair.tries.len() > 1 { attempts(pair) } else { Vec::new() },
+            nights: nights.collect(),
+            files: document.map_or(Vec::new(), |document| document.artifacts.values().map(file).collect()),
+        }
+    }
+}
+
+fn facts(pair: &Pair) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if let Some(run) = pair.run() {
+        let image: String = run.kernel.image_sha256.chars().take(16).collect();
+        facts.push(("release", format!("{} ({})", run.kernel.release, run.kernel.arch)));
+        facts.push(("image", image));
+        facts.push(("QEMU", run.qemu.clone()));
+        let start = if run.start == Start::Cold { "booted" } else { "restored from a saved state" };
+        facts.push(("start", start.into()));
+    }
+    if let Some(attempt) = pair.telling() {
+        facts.push(("host", attempt.host.clone()));
+        facts.push(("took", seconds(attempt.wall_ms)));
+    }
+    facts
+}
+
+fn phases(timings: &Timings) -> Vec<Phase> {
+    let Timings { boot, ssh, steps, collect, total } = *timings;
+    let rest = total.saturating_sub(boot + ssh + steps + collect);
+    let all = [("boot", boot), ("ssh", ssh), ("steps", steps), ("collect", collect), ("rest", rest)];
+    let phase = |(name, ms)| Phase { name, took: seconds(ms), share: ms * 100 / total.max(1) };
+    all.into_iter().map(phase).collect()
+}
+
+fn console(document: &Document) -> Vec<(String, String)> {
+    let event = |event: &kshot_stack::document::ConsoleEvent| {
+        let lines: Vec<&str> = event.excerpt.iter().take(EXCERPT_LINES).map(String::as_str).collect();
+        (format!("{}: {}", event.kind, event.line), lines.join("\n"))
+    };
+    document.console.iter().map(event).collect()
+}
+
+fn attempts(pair: &Pair) -> Vec<Attempt> {
+    let attempt = |(index, one): (usize, &kshot_stack::night::results::Try)| Attempt {
+        number: index + 1,
+        started: one.started.clone(),
+        host: one.host.clone(),
+        took: seconds(one.wall_ms),
+        outcome: match (&one.run, &one.fault) {
+            (Some(run), _) => run.verdict.name().into(),
+            (None, Some(fault)) => fault.what.clone(),
+            (None, None) => String::new(),
+        },
+    };
+    pair.tries.iter().enumerate().map(attempt).collect()
+}

@@ -1,0 +1,66 @@
+//! `results.ktap`: KTAP version 1 (Documentation/dev-tools/ktap.rst), a test a scenario, a subtest a kernel.
+
+use std::fmt::Write as _;
+
+use super::Edition;
+use kshot_stack::night::results::{Pair, Standing};
+use kshot_stack::text::printable;
+
+/// The file's text.
+pub(super) fn text(edition: &Edition) -> String {
+    let night = &edition.night;
+    let rows: Vec<(&str, Vec<&Pair>)> = night
+        .scenarios
+        .iter()
+        .map(|one| (one.id.as_str(), night.pairs.iter().filter(|pair| pair.scenario == one.id).collect()))
+        .collect();
+    // Writing to a string cannot fail.
+    let mut text = format!("KTAP version 1\n# kshot {}: {}\n", night.night, edition.headline());
+    let _ = writeln!(text, "1..{}", rows.len());
+    for (index, (id, pairs)) in rows.iter().enumerate() {
+        let _ = writeln!(text, "  KTAP version 1\n  # Subtest: {id}\n  1..{}", pairs.len());
+        for (number, pair) in pairs.iter().enumerate() {
+            text.push_str(&case(edition, number + 1, pair));
+        }
+        let failed = pairs.iter().any(|pair| result(pair.standing()).0 == "not ok");
+        let skipped = pairs.iter().all(|pair| result(pair.standing()).1 == Some("SKIP"));
+        let _ = writeln!(
+            text,
+            "{} {} {id}{}",
+            if failed { "not ok" } else { "ok" },
+            index + 1,
+            if skipped { " # SKIP nothing was reached" } else { "" }
+        );
+    }
+    text
+}
+
+fn case(edition: &Edition, number: usize, pair: &Pair) -> String {
+    let mut text = String::new();
+    let reasons = pair.run().map_or(&[][..], |run| &run.why);
+    let obstacle = edition.night.obstacle(pair);
+    for line in reasons.iter().flat_map(|why| why.lines()).chain(obstacle.iter().flat_map(|o| o.lines())) {
+        let _ = writeln!(text, "    # {}", printable(line.as_bytes()));
+    }
+    let (result, directive) = result(pair.standing());
+    let _ = write!(text, "    {result} {number} {}", pair.kernel);
+    match directive {
+        Some(directive) => {
+            let said = obstacle.or(reasons.first().map(String::as_str)).unwrap_or_default();
+            let line = printable(said.lines().next().unwrap_or_default().as_bytes()).replace('#', "");
+            let _ = writeln!(text, " # {directive} {}: {line}", pair.standing().name());
+        }
+        None => text.push('\n'),
+    }
+    text
+}
+
+/// A fault of the host is no failure of the kernel: the test was skipped, and the reason stands beside it.
+fn result(standing: Standing) -> (&'static str, Option<&'static str>) {
+    match standing {
+        Standing::Match => ("ok", None),
+        Standing::Drift => ("not ok", None),
+        Standing::Unstable | Standing::Inconclusive => ("not ok", Some("ERROR")),
+        Standing::Fault | Standing::NotReached => ("ok", Some("SKIP")),
+    }
+}

@@ -1,0 +1,270 @@
+//! A run as one would send it to a kernel list: plain mail, or Markdown.
+
+use kshot_stack::document::{Document, ProbeResult, Word};
+
+use super::align::align;
+use super::table::reference;
+use kshot_stack::verdict;
+
+/// How a letter is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Plain text, wrapped at 72 columns, with a subject line.
+    Mail,
+    /// Markdown, for an issue tracker.
+    Markdown,
+}
+
+/// What a letter tells beside the result document.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Enclosed<'a> {
+    /// What the scenario shows, in one line.
+    pub summary: &'a str,
+    /// What the scenario adds to the kernel's command line.
+    pub cmdline: &'a [String],
+    /// What is run in the guest.
+    pub steps: &'a [String],
+    /// Every stack decoded, as the run folder holds it.
+    pub decoded: Option<&'a str>,
+}
+
+/// The width of a mail's paragraphs (RFC 3676 asks for 78 at most).
+const WIDTH: usize = 72;
+
+/// A run as a letter.
+pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> String {
+    let mut paper = Paper { style, text: String::new() };
+    let kernel = &document.kernel;
+    paper.subject(&format!("{}: {} on {}", document.scenario, finding(document), kernel.release));
+    paper.paragraph(&format!("{}.", enclosed.summary.trim_end_matches('.')));
+    paper.paragraph(&format!(
+        "Linux {} ({}), QEMU {}, image SHA-256 {}. Verdict: {}.",
+        kernel.release,
+        kernel.arch,
+        document.qemu,
+        kernel.image_sha256,
+        standing(document)
+    ));
+    // That nobody recorded a snapshot yet is no news to whoever gets the letter.
+    for why in document.why.iter().filter(|why| !verdict::tells_of_no_snapshot(why)) {
+        match why.split_once('\n') {
+            None => paper.paragraph(&format!("{why}.")),
+            Some((first, rest)) => {
+                paper.paragraph(first);
+                paper.quoted(rest);
+            }
+        }
+    }
+    if !enclosed.cmdline.is_empty() {
+        paper.heading("Booted with");
+        paper.quoted(&enclosed.cmdline.join(" "));
+    }
+    if !enclosed.steps.is_empty() {
+        paper.heading("What is run in the guest");
+        paper.quoted(&enclosed.steps.join("\n"));
+    }
+    let recorded: Vec<&ProbeResult> =
+        document.probes.iter().filter(|probe| !probe.stacks.is_empty()).collect();
+    if !recorded.is_empty() {
+        paper.heading("The stacks, innermost frame first");
+        for probe in recorded {
+            paper.quoted(stacks(document, probe).trim_end());
+        }
+    }
+    if let Some(decoded) = enclosed.decoded.filter(|decoded| !decoded.trim().is_empty()) {
+        paper.heading("The same with files and lines");
+        paper.quoted(decoded.trim_end());
+    }
+    for event in &document.console {
+        paper.heading(&format!("The console ({})", event.kind));
+        paper.quoted(&event.excerpt.join("\n"));
+    }
+    paper.heading("To see it again");
+    paper.quoted(&format!("kshot run {} --kernel {}", document.scenario, kernel.name));
+    paper.text
+}
+
+/// The verdict, for those who do not know what it goes by.
+fn standing(document: &Document) -> &'static str {
+    match document.verdict {
+        Word::Match if verdict::tells_of_known(&document.why) => {
+            "match (the fault is known, and still there)"
+        }
+        word => word.name(),
+    }
+}
+
+/// The finding in a few words: `ftrace lacks 4 of 4 frames`, `the stacks changed`.
+fn finding(document: &Document) -> String {
+    let lacks = document.probes.iter().flat_map(|probe| {
+        let measured = probe.stacks.iter().filter_map(|stack| stack.fidelity);
+        measured.map(move |fidelity| (fidelity.of.saturating_sub(fidelity.got), fidelity.of, &probe.name))
+    });
+    match lacks.filter(|(lacking, ..)| *lacking > 0).max_by_key(|(lacking, ..)| *lacking) {
+        Some((lacking, of, probe)) => format!("{probe} lacks {lacking} of {of} frames"),
+        None if document.verdict == Word::Match => "the stacks are whole".into(),
+        None if document.verdict == Word::Drift => "the stacks changed".into(),
+        None => format!("cannot tell ({})", document.verdict.name()),
+    }
+}
+
+/// The stacks of a probe, each beside its reference where it has one.
+fn stacks(document: &Document, probe: &ProbeResult) -> String {
+    let mut text = String::new();
+    for stack in &probe.stacks {
+        let fidelity = stack.fidelity.map(|fidelity| format!(", {fidelity}")).unwrap_or_default();
+        text.push_str(&format!(
+            "{}: {} x {} in {}: {}{fidelity}\n",
+            probe.name,
+            stack.count,
+            stack.event,
+            stack.task,
+            stack.ending()
+        ));
+        match reference(document, probe, stack) {
+            Some((other, truth)) => {
+                let rows = align(&stack.frames, &truth.frames, &document.kernel.arch);
+                let width = rows.iter().filter_map(|(left, _)| *left).map(str::len).max().unwrap_or(0).max(9);
+                text.push_str(&format!("    {:width$}   {}\n", probe.name, other.name));
+                for (left, right) in rows {
+                    let line =
+                        format!("    {:width$}   {}", left.unwrap_or("(missing)"), right.unwrap_or(""));
+                    text.push_str(line.trim_end());
+                    text.push('\n');
+                }
+            }
+            None => stack.frames.iter().for_each(|frame| text.push_str(&format!("    {frame}\n"))),
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The letter as it grows.
+struct Paper {
+    style: Style,
+    text: String,
+}
+
+impl Paper {
+    fn subject(&mut self, words: &str) {
+        self.text.push_str(&match self.style {
+            Style::Mail => format!("Subject: {words}\n\n"),
+            Style::Markdown => format!("# {}\n\n", escaped(words)),
+        });
+    }
+
+    fn heading(&mut self, words: &str) {
+        self.text.push_str(&match self.style {
+            Style::Mail => format!("{words}:\n\n"),
+            Style::Markdown => format!("## {}\n\n", escaped(words)),
+        });
+    }
+
+    fn paragraph(&mut self, words: &str) {
+        self.text.push_str(&match self.style {
+            Style::Mail => wrapped(&shown(words)),
+            Style::Markdown => format!("{}\n", escaped(&shown(words))),
+        });
+        self.text.push('\n');
+    }
+
+    fn quoted(&mut self, block: &str) {
+        match self.style {
+            Style::Mail => block.lines().for_each(|line| {
+                self.text.push_str(format!("  {}", shown(line)).trim_end());
+                self.text.push('\n');
+            }),
+            Style::Markdown => {
+                let fence = "`".repeat(longest_run(block).max(2) + 1);
+                let block: Vec<String> = block.lines().map(shown).collect();
+                self.text.push_str(&format!("{fence}text\n{}\n{fence}\n", block.join("\n")));
+            }
+        }
+        self.text.push('\n');
+    }
+}
+
+/// A guest's text may hold escape codes.
+fn shown(line: &str) -> String {
+    kshot_stack::text::printable(line.as_bytes())
+}
+
+fn wrapped(words: &str) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > WIDTH {
+            text.push('\n');
+            column = 0;
+        } else if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text + "\n"
+}
+
+/// A fence has to be longer than any run of backticks inside of it.
+fn longest_run(block: &str) -> usize {
+    block.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// Text that Markdown takes as it is: code spans stay, the rest is made harmless.
+fn escaped(words: &str) -> String {
+    let mut code = false;
+    let one = |c: char| {
+        if c == '`' {
+            code = !code;
+        }
+        match c {
+            '<' if !code => "&lt;".into(),
+            '*' | '_' | '[' | ']' | '#' | '|' | '\\' if !code => format!("\\{c}"),
+            c => c.to_string(),
+        }
+    };
+    words.chars().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::edition;
+    use super::*;
+
+    fn text(style: Style, scenario: &str) -> String {
+        let edition = edition();
+        let document = edition.document(edition.night.pair(scenario, "mips64-6.1").unwrap()).unwrap();
+        let steps = ["eoe_filter -n lo -t tap0 -E".to_owned()];
+        let cmdline = ["ftrace=function", "ftrace_filter=register_netdevice"].map(ToOwned::to_owned);
+        let decoded = Some("ftrace: 5 x eoe_filter, register_netdevice\n    ftrace_graph_call+0x0/0x8\n");
+        let summary = "func_stack_trace loses every caller of register_netdevice on MIPS";
+        letter(document, Enclosed { summary, cmdline: &cmdline, steps: &steps, decoded }, style)
+    }
+
+    #[test]
+    fn a_mail_says_what_where_and_how_to_see_it_again() {
+        insta::assert_snapshot!(text(Style::Mail, "tunsetiff/leaf"));
+    }
+
+    #[test]
+    fn markdown_is_the_same_letter() {
+        insta::assert_snapshot!(text(Style::Markdown, "tunsetiff/leaf"));
+    }
+
+    #[test]
+    fn no_line_of_a_mail_is_longer_than_the_width_but_a_word_may_be() {
+        let text = wrapped(&"word ".repeat(100));
+        assert!(text.lines().all(|line| line.len() <= WIDTH));
+        assert_eq!(text.split_whitespace().count(), 100);
+    }
+
+    #[test]
+    fn a_guest_cannot_leave_its_fence() {
+        let mut paper = Paper { style: Style::Markdown, text: String::new() };
+        paper.quoted("a\n````\n<script>");
+        assert_eq!(paper.text, "`````text\na\n````\n<script>\n`````\n\n");
+        assert_eq!(escaped("<b>*x* `a_b`"), "&lt;b>\\*x\\* `a_b`");
+    }
+}

@@ -1,0 +1,122 @@
+//! A night and a scenario's nights for a terminal.
+
+use comfy_table::Table;
+
+use super::new_table;
+use kshot_stack::night::changes::{Change, Kind, Past};
+use kshot_stack::night::results::{Night, Standing};
+
+/// A night for people: what changed first, then how many pairs stand how.
+pub fn night(night: &Night) -> String {
+    let mut text = String::new();
+    let mut last = String::new();
+    for kind in Kind::ALL {
+        for change in night.changes.iter().filter(|change| change.kind == kind) {
+            let mut below: Vec<String> =
+                change.suspects.iter().map(|suspect| format!("  not as it was: {suspect}\n")).collect();
+            if let Some(command) = &change.bisect {
+                below.push(format!("  find the cause: {command}\n"));
+            }
+            if let Some(since) = &change.since {
+                below.push(format!("  since {since}\n"));
+            }
+            if kind == Kind::CannotTell {
+                below.push(format!("  {}\n", obstacle(night, change)));
+            }
+            // One reason for many stands under the last of them.
+            let below = below.concat();
+            if below != last {
+                text.push_str(&std::mem::replace(&mut last, below));
+            }
+            text.push_str(&format!("{:<14} {} on {}\n", kind.name(), change.scenario, change.kernel));
+        }
+    }
+    text.push_str(&last);
+    let mut table = new_table();
+    let mut header = vec!["kernel".to_owned()];
+    header.extend(Standing::ALL.map(|standing| standing.name().to_owned()));
+    table.set_header(header);
+    for kernel in &night.kernels {
+        let of = |standing| {
+            let pairs = night.pairs.iter().filter(|pair| pair.kernel == kernel.name);
+            match pairs.filter(|pair| pair.standing() == standing).count() {
+                0 => String::new(),
+                number => number.to_string(),
+            }
+        };
+        let mut row = vec![kernel.name.clone()];
+        row.extend(Standing::ALL.map(of));
+        table.add_row(row);
+    }
+    text.push_str(&format!("{table}\n"));
+    for note in &night.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text
+}
+
+/// The first line of what kept a pair from a verdict.
+fn obstacle<'a>(night: &'a Night, change: &Change) -> &'a str {
+    let Some(pair) = night.pair(&change.scenario, &change.kernel) else { return "" };
+    let run = pair.run().and_then(|run| run.why.first()).map(String::as_str);
+    run.or(night.obstacle(pair)).and_then(|why| why.lines().next()).unwrap_or_default()
+}
+
+/// A scenario's nights, a row each; a row of equal nights is one.
+#[derive(Debug)]
+pub struct Nights {
+    rows: Vec<[String; 8]>,
+}
+
+impl Nights {
+    /// From what the history says of each kernel, the latest night first.
+    pub fn of(kernels: &[(String, Vec<Past>)]) -> Self {
+        let mut rows: Vec<[String; 8]> = Vec::new();
+        for (kernel, past) in kernels {
+            let mut last: Option<(&Past, usize)> = None;
+            for one in past {
+                match last {
+                    Some((before, at)) if same(before, one) => rows[at][1].clone_from(&one.night),
+                    _ => {
+                        last = Some((one, rows.len()));
+                        rows.push(row(kernel, one));
+                    }
+                }
+            }
+        }
+        Self { rows }
+    }
+
+    /// The rows in a table.
+    pub fn text(&self, mut table: Table) -> String {
+        table.set_header(["kernel", "since", "to", "verdict", "release", "image", "QEMU", "kshot"]);
+        for row in &self.rows {
+            table.add_row(row);
+        }
+        format!("{table}\n")
+    }
+}
+
+fn row(kernel: &str, past: &Past) -> [String; 8] {
+    let run = past.run.as_ref();
+    let of = |text: Option<&String>| text.cloned().unwrap_or_else(|| "-".into());
+    let image = run.map(|run| run.kernel.image_sha256.chars().take(12).collect());
+    [
+        kernel.into(),
+        past.night.clone(),
+        past.night.clone(),
+        past.standing.name().into(),
+        of(run.map(|run| &run.kernel.release)),
+        of(image.as_ref()),
+        of(run.map(|run| &run.qemu)),
+        past.harness.clone(),
+    ]
+}
+
+fn same(one: &Past, other: &Past) -> bool {
+    let versions = |past: &Past| past.run.as_ref().map(|run| (run.kernel.clone(), run.qemu.clone()));
+    one.standing == other.standing
+        && one.harness == other.harness
+        && one.probes == other.probes
+        && versions(one) == versions(other)
+}

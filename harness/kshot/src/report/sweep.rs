@@ -1,0 +1,83 @@
+//! Sweeps for a terminal.
+
+use super::new_table;
+use kshot_stack::sweep::document::{Break, Document, Kind};
+
+/// Several sweeps, a row each.
+pub fn sweeps(documents: &[Document]) -> String {
+    let mut rows = new_table();
+    rows.set_header([
+        "kernel",
+        "functions armed",
+        "compared",
+        "traced truly",
+        "partly",
+        "never",
+        "stacks compared",
+        "whole",
+    ]);
+    for document in documents {
+        let (functions, stacks) = (document.findings.functions, document.findings.stacks);
+        rows.add_row([
+            document.kernel.name.clone(),
+            functions.armed.to_string(),
+            functions.compared.to_string(),
+            share(functions.whole, functions.compared),
+            functions.partly.to_string(),
+            functions.never.to_string(),
+            stacks.compared.to_string(),
+            share(stacks.whole, stacks.compared),
+        ]);
+    }
+    format!("{rows}\n")
+}
+
+/// One sweep: where stacks break, and what could not be compared.
+pub fn breaks(document: &Document) -> String {
+    let (kernel, findings) = (&document.kernel, &document.findings);
+    let mut text = format!("{} ({}, {})\n", kernel.name, kernel.release, kernel.arch);
+    if findings.breaks.is_empty() {
+        text.push_str("no stack breaks\n");
+    } else {
+        let mut rows = new_table();
+        rows.set_header(["functions", "stacks", "how they break", "for one"]);
+        for one in &findings.breaks {
+            rows.add_row([
+                one.functions.to_string(),
+                one.stacks.to_string(),
+                in_words(one),
+                one.examples.join(", "),
+            ]);
+        }
+        text.push_str(&format!("{rows}\n"));
+    }
+    for one in &findings.no_truth {
+        let place = one.ends_at.as_deref().unwrap_or("nothing");
+        text.push_str(&format!(
+            "not compared: {} stacks of {} functions, whose truth ends at {place}\n",
+            one.stacks, one.functions
+        ));
+    }
+    for event in &document.console {
+        text.push_str(&format!("console: {}: {}\n", event.kind, event.line));
+    }
+    text
+}
+
+fn in_words(one: &Break) -> String {
+    match (one.kind, one.at.as_deref()) {
+        (Kind::Cut, Some(at)) => format!("end at {at}"),
+        (Kind::Cut, None) => "are empty".into(),
+        (Kind::Gap, Some(at)) => format!("leave out the caller of {at}"),
+        (Kind::Gap, None) => "leave out the traced function".into(),
+        (Kind::Wrong, at) => format!("hold {}, which is not there", at.unwrap_or("?")),
+    }
+}
+
+/// `1962 (97.3 %)`
+fn share(some: u64, all: u64) -> String {
+    match some.saturating_mul(1000).checked_div(all) {
+        Some(thousandths) => format!("{some} ({}.{} %)", thousandths / 10, thousandths % 10),
+        None => some.to_string(),
+    }
+}

@@ -1,0 +1,364 @@
+//! The walk: from a scenario and a kernel to a verdict.
+
+mod judge;
+pub(crate) mod record;
+mod start;
+
+use kshot_stack::snapshot;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use judge::Judged;
+pub use judge::again;
+use record::Recording;
+pub(crate) use record::state_key;
+pub use record::{ASKED, command_line, shell};
+pub(crate) use start::Begin;
+pub use start::STATES;
+
+use crate::artifacts::{ArtifactsError, RunFolder};
+use crate::baseline::{BaselineError, Place};
+use crate::durations;
+use crate::scenario::Scenario;
+use crate::workspace::Workspace;
+use kshot_guest::cache::{self, CacheError};
+use kshot_guest::image::{ImageError, Userland};
+use kshot_guest::kernel::{Kernel, Loaded};
+use kshot_guest::machine::MachineError;
+use kshot_guest::probe::{self, ProbeError};
+use kshot_guest::progress::Progress;
+use kshot_guest::session::SessionError;
+use kshot_guest::symbols::{Symbols, SymbolsError};
+use kshot_stack::arch::Arch;
+use kshot_stack::document::{Document, KernelInfo, Repeat, SCHEMA, Start};
+use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::snapshot::Comparison;
+use kshot_stack::verdict;
+
+/// The file of the run folder that holds every stack decoded, where there is DWARF.
+pub(crate) const STACKS: &str = "stacks.txt";
+/// And the one that tells of each place in them which functions were inlined there.
+const PLACES: &str = "places.txt";
+
+/// What a run may be asked beyond scenario and kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Never prune the run folder.
+    pub keep: bool,
+    /// How often to run; verdicts or stacks that differ are `unstable`.
+    pub repeat: u32,
+    /// How the machines come up.
+    pub starts: Starts,
+}
+
+/// How the machines of a run come up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Starts {
+    /// From a saved state where there is one; the first to boot saves it.
+    #[default]
+    Warm,
+    /// Each boots, and none saves its state: runs that have nothing in common but their kernel.
+    Cold,
+    /// The first boots, and the others, one at least, start from a saved state. Stacks that differ are `unstable`.
+    Both,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { keep: false, repeat: 1, starts: Starts::Warm }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The result document.
+    pub document: Document,
+    /// The run folder.
+    pub folder: PathBuf,
+    /// Each probe's stacks against its snapshot, by the probe's name.
+    pub comparisons: Vec<(String, Comparison)>,
+    /// Milliseconds that its machines ran, of all repeats: without the wait for a slot, which is the host's doing.
+    pub machine_ms: u64,
+}
+
+/// What stops a run without a verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The guest's userland or initramfs.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The link into the guest.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A probe.
+    #[error(transparent)]
+    Probe(#[from] ProbeError<SessionError>),
+    /// A step ended otherwise than it must.
+    #[error("step {number} (`{script}`) ended with status {got}, not {wanted}; its last lines:\n{tail}")]
+    Step {
+        /// Which step, from 1.
+        number: usize,
+        /// The first line of its script.
+        script: String,
+        /// How it ended.
+        got: i32,
+        /// How it had to end.
+        wanted: i32,
+        /// The end of what it printed.
+        tail: String,
+    },
+    /// What was restored is not the guest of the saved state.
+    #[error("the guest of the saved state answers with status {status}: {said}")]
+    NotRestored {
+        /// The status of the command that asked it.
+        status: i32,
+        /// What it said.
+        said: String,
+    },
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The run folder.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactsError),
+    /// The kernel's symbols.
+    #[error(transparent)]
+    Symbols(#[from] SymbolsError),
+    /// A snapshot.
+    #[error(transparent)]
+    Baseline(#[from] BaselineError),
+}
+
+impl Fault for RunError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Image(error) => error.blame(),
+            Self::Machine(error) => error.blame(),
+            Self::Session(error) => error.blame(),
+            Self::Probe(error) => error.blame(),
+            Self::Step { .. } => Blame::Guest,
+            Self::NotRestored { .. } => Blame::Infra,
+            Self::Cache(error) => error.blame(),
+            Self::Artifacts(error) => error.blame(),
+            Self::Symbols(error) => error.blame(),
+            Self::Baseline(error) => error.blame(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Image(error) => error.hint(),
+            Self::Machine(error) => error.hint(),
+            Self::Session(error) => error.hint(),
+            Self::Probe(error) => error.hint(),
+            Self::Step { .. } | Self::NotRestored { .. } => None,
+            Self::Cache(error) => error.hint(),
+            Self::Artifacts(error) => error.hint(),
+            Self::Symbols(error) => error.hint(),
+            Self::Baseline(error) => error.hint(),
+        }
+    }
+}
+
+/// Runs a scenario on a kernel, `options.repeat` times, and folds the verdicts into one.
+///
+/// # Errors
+/// Faults of ours and of the host. What the guest does wrong is an outcome: `inconclusive`, with the reason.
+pub fn run(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Outcome, RunError> {
+    let mut outcomes = Vec::new();
+    let task = progress.task(format!("{} on {}", scenario.id, kernel.name), 0);
+    let repeat = if options.starts == Starts::Both { options.repeat.max(2) } else { options.repeat };
+    for number in 1..=repeat {
+        if repeat > 1 {
+            task.at(0, &format!("run {number} of {repeat}"));
+        }
+        let begin = match options.starts {
+            Starts::Warm => Begin::Restore,
+            Starts::Cold => Begin::Boot,
+            Starts::Both if number == 1 => Begin::BootAndKeep,
+            Starts::Both => Begin::Restore,
+        };
+        let outcome = once(workspace, scenario, kernel, (options.keep, begin), progress)?;
+        let took = Duration::from_millis(outcome.machine_ms);
+        durations::note(&workspace.cache, &scenario.id, &kernel.name, took);
+        outcomes.push(outcome);
+    }
+    let only_cold = outcomes.iter().all(|outcome| outcome.document.start == Start::Cold);
+    let mut folded = fold(outcomes);
+    if options.starts == Starts::Both && only_cold {
+        let because = folded.document.repeats.last().and_then(|repeat| repeat.cold_because.as_deref());
+        folded
+            .document
+            .why
+            .push(format!("not compared with a warm start: {}", because.unwrap_or("none ran")));
+    }
+    Ok(folded)
+}
+
+/// One run: boot, replay, collect; then judge.
+fn once(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    (keep, begin): (bool, Begin),
+    progress: &Progress,
+) -> Result<Outcome, RunError> {
+    let prepared = record::prepare(workspace, scenario, kernel, progress)?;
+    let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
+    let (recording, result) = record::record(&prepared, scenario, begin, &folder, progress);
+    let judged = match result {
+        Ok(()) => {
+            let Recording { captures, console, .. } = &recording;
+            let absent: Vec<_> =
+                scenario.probes.iter().map(|probe| probe::absence(&probe.kind, kernel)).collect();
+            judge::judge((scenario, &absent), kernel, captures, console, &workspace.snapshots())?
+        }
+        Err(error) if error.blame() == Blame::Guest => Judged::inconclusive(&error),
+        Err(error) => {
+            progress.note(&format!("what there is of the run lies in {}", folder.path().display()));
+            return Err(error);
+        }
+    };
+    if let Some(dwarf) = kernel.dwarf.as_ref().filter(|_| !judged.recorded.is_empty()) {
+        let loaded = Loaded::in_run(dwarf, folder.path());
+        let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;
+        folder.write(STACKS, symbols.decode(&judged.recorded).as_bytes())?;
+        folder.write(PLACES, symbols.list(&judged.recorded).as_bytes())?;
+    }
+    let document = Document {
+        schema: SCHEMA,
+        scenario: scenario.id.clone(),
+        kernel: kernel_info(kernel),
+        qemu: recording.qemu,
+        verdict: judged.verdict.word,
+        why: judged.verdict.why,
+        start: recording.start,
+        cold_because: recording.cold_because,
+        timings_ms: recording.timings,
+        probes: judged.probes,
+        repeats: Vec::new(),
+        console: recording.console,
+        artifacts: folder.index()?,
+    };
+    folder.finish(&document, keep)?;
+    let machine_ms = document.timings_ms.total;
+    Ok(Outcome { document, folder: folder.path().into(), comparisons: judged.comparisons, machine_ms })
+}
+
+/// What a pair's verdict rests on beside the kernel and its guest: the scenario's text and its snapshots.
+///
+/// # Errors
+/// [`ArtifactsError::Io`].
+pub(crate) fn inputs(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &str,
+) -> Result<String, ArtifactsError> {
+    let mut files = vec![workspace.scenarios().join(format!("{}.yaml", scenario.id))];
+    let places = scenario.probes.iter().flat_map(|probe| {
+        let place = Place::new(&workspace.snapshots(), &scenario.id, kernel, &probe.name);
+        [place.clone(), place.without_truth()]
+    });
+    files.extend(places.map(|place| place.file()));
+    let mut parts = Vec::new();
+    for path in files {
+        match std::fs::read(&path) {
+            Ok(bytes) => parts.push(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => parts.push(Vec::new()),
+            Err(source) => return Err(ArtifactsError::Io { action: "read", path, source }),
+        }
+    }
+    Ok(cache::key(parts.iter().map(Vec::as_slice)))
+}
+
+/// What documents say of a kernel.
+pub(crate) fn kernel_info(kernel: &Kernel) -> KernelInfo {
+    KernelInfo {
+        name: kernel.name.clone(),
+        release: kernel.release.clone(),
+        arch: kernel.arch.to_string(),
+        image_sha256: kernel.sha256.clone(),
+    }
+}
+
+/// Many outcomes of one pair as one. Its stacks are those of the first run that shows the folded verdict or,
+/// where the runs disagree, of the first that differs from the first.
+fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
+    if outcomes.len() == 1 {
+        return outcomes.remove(0);
+    }
+    let verdicts: Vec<_> = outcomes.iter().map(Outcome::verdict).collect();
+    let folded = verdict::fold(&verdicts, &disagreements(&outcomes));
+    let repeats = outcomes
+        .iter()
+        .map(|outcome| Repeat {
+            verdict: outcome.document.verdict,
+            why: outcome.document.why.clone(),
+            folder: outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            start: outcome.document.start,
+            cold_because: outcome.document.cold_because.clone(),
+        })
+        .collect();
+    let machine_ms = outcomes.iter().map(|outcome| outcome.machine_ms).sum();
+    let first = outcomes[0].document.verdict;
+    let differs =
+        |outcome: &Outcome| outcome.document.verdict != first || !same_stacks(&outcomes[0], outcome);
+    let telling = outcomes.iter().position(differs).unwrap_or(0);
+    let mut outcome = outcomes.swap_remove(telling);
+    outcome.document.verdict = folded.word;
+    outcome.document.why = folded.why;
+    outcome.document.repeats = repeats;
+    outcome.machine_ms = machine_ms;
+    outcome
+}
+
+/// The probes whose stacks are not the same in all runs that brought some, each with how it came up.
+fn disagreements(outcomes: &[Outcome]) -> Vec<String> {
+    let first = &outcomes[0];
+    let other = |outcome: &&Outcome| !same_stacks(first, outcome);
+    let Some(other) = outcomes.iter().find(other) else { return Vec::new() };
+    let start = |outcome: &Outcome| outcome.document.start.name();
+    let sides = match (start(first), start(other)) {
+        (one, another) if one == another => "two runs".to_owned(),
+        (one, another) => format!("a {one} and a {another} start"),
+    };
+    let probes = first.document.probes.iter().zip(&other.document.probes);
+    let differing = probes.filter(|(one, another)| snapshot::text(one) != snapshot::text(another));
+    differing.map(|(probe, _)| format!("the stacks of `{}` differ between {sides}", probe.name)).collect()
+}
+
+/// Whether two runs say the same in the form of snapshots. One that came to no stacks says nothing.
+fn same_stacks(one: &Outcome, other: &Outcome) -> bool {
+    let (one, other) = (&one.document.probes, &other.document.probes);
+    one.is_empty()
+        || other.is_empty()
+        || one.iter().zip(other).all(|(one, other)| snapshot::text(one) == snapshot::text(other))
+}
+
+impl Outcome {
+    fn verdict(&self) -> verdict::Verdict {
+        verdict::Verdict { word: self.document.verdict, why: self.document.why.clone() }
+    }
+}
+
+/// Builds the userland of an architecture, unless it is there.
+///
+/// # Errors
+/// [`RunError::Image`].
+pub fn provision_userland(
+    workspace: &Workspace,
+    arch: Arch,
+    progress: &Progress,
+) -> Result<Userland, RunError> {
+    Ok(Userland::provision(arch, &workspace.images(), &workspace.cache, progress)?)
+}

@@ -1,0 +1,143 @@
+//! The lower half of the walk: captures in, verdict out. It needs no guest and can be had again from a run
+//! folder at any time.
+
+use kshot_stack::snapshot;
+use std::error::Error;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use super::RunError;
+use crate::artifacts::ArtifactsError;
+use crate::baseline::{self, Place};
+use crate::scenario::Scenario;
+use kshot_guest::kernel::Kernel;
+use kshot_guest::probe::{self, Capture, Format};
+use kshot_guest::probe::{ProbeKind, ProbeSpec};
+use kshot_stack::document::{ConsoleEvent, Document, ProbeResult, Word};
+use kshot_stack::results::{Recorded, probe_results};
+use kshot_stack::snapshot::Comparison;
+use kshot_stack::stack::{Parsed, ftrace_text, gdb_json, perf_script};
+use kshot_stack::verdict::{self, Evidence, Verdict};
+
+/// How much of a capture is read at a time.
+const CHUNK: usize = 64 << 10;
+
+/// What the lower half makes of a run.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    /// As the parsers read them, with addresses.
+    pub(super) recorded: Vec<Recorded>,
+    pub(super) probes: Vec<ProbeResult>,
+    pub(super) comparisons: Vec<(String, Comparison)>,
+}
+
+impl Judged {
+    /// A run that a fault of the guest ended before anything could be judged.
+    pub(super) fn inconclusive(fault: &dyn Error) -> Self {
+        let mut why = fault.to_string();
+        let mut source = fault.source();
+        while let Some(cause) = source {
+            why.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        let verdict = Verdict { word: Word::Inconclusive, why: vec![why] };
+        Self { verdict, recorded: Vec::new(), probes: Vec::new(), comparisons: Vec::new() }
+    }
+}
+
+/// Judges a run folder again, from its raw captures alone: `document` as it would be today.
+///
+/// # Errors
+/// A capture or a snapshot cannot be read.
+pub fn again(
+    document: &Document,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    folder: &Path,
+    snapshots: &Path,
+) -> Result<Document, RunError> {
+    // What ended before there was anything to judge stays what it was.
+    if document.probes.is_empty() {
+        return Ok(document.clone());
+    }
+    let captures: Vec<Capture> =
+        scenario.probes.iter().flat_map(|spec| probe::captures(spec, folder)).collect();
+    let absent = |spec: &ProbeSpec| {
+        document.probes.iter().find(|probe| probe.name == spec.name).and_then(|probe| probe.absent.clone())
+    };
+    let absent: Vec<_> = scenario.probes.iter().map(absent).collect();
+    let judged = judge((scenario, &absent), kernel, &captures, &document.console, snapshots)?;
+    Ok(Document {
+        verdict: judged.verdict.word,
+        why: judged.verdict.why,
+        probes: judged.probes,
+        ..document.clone()
+    })
+}
+
+/// Judges captures: parse, normalise, measure, compare, fold. `absent` says of each probe why it was left
+/// out, where it was.
+pub(super) fn judge(
+    (scenario, absent): (&Scenario, &[Option<String>]),
+    kernel: &Kernel,
+    captures: &[Capture],
+    console: &[ConsoleEvent],
+    snapshots: &Path,
+) -> Result<Judged, RunError> {
+    let mut recorded = Vec::new();
+    for probe in &scenario.probes {
+        let mut parsed = Parsed::default();
+        for capture in captures.iter().filter(|capture| capture.probe == probe.name) {
+            if let Some(more) = parse(capture, &probe.kind)? {
+                parsed = more;
+            }
+        }
+        recorded.push(Recorded { name: probe.name.clone(), kind: probe.kind.word().into(), parsed });
+    }
+    let mut probes = probe_results(&recorded, kernel.arch.row());
+    for (result, why) in probes.iter_mut().zip(absent) {
+        result.absent.clone_from(why);
+    }
+    let comparisons = probes
+        .iter()
+        // A kernel of the user's own is judged by the claims alone.
+        .filter(|probe| probe.absent.is_none() && kernel.catalogued)
+        .map(|probe| {
+            let place = Place::new(snapshots, &scenario.id, &kernel.name, &probe.name).of_run(&probes);
+            Ok((probe.name.clone(), baseline::compare(&place, &snapshot::text(probe))?))
+        })
+        .collect::<Result<Vec<_>, RunError>>()?;
+    let known: Vec<_> =
+        scenario.known.iter().filter(|known| known.speaks_of(&kernel.name)).cloned().collect();
+    let evidence = Evidence {
+        claims: &scenario.claims,
+        silences: &scenario.console,
+        known: &known,
+        probes: &probes,
+        console,
+        comparisons: &comparisons,
+    };
+    Ok(Judged { verdict: verdict::judge(evidence), recorded, probes, comparisons })
+}
+
+/// The stacks of a capture; `None` for what is kept as evidence only.
+fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError> {
+    let read = |source| ArtifactsError::Io { action: "read", path: capture.path.clone(), source };
+    let open = || File::open(&capture.path).map(|file| BufReader::with_capacity(CHUNK, file)).map_err(read);
+    let parsed = match capture.format {
+        Format::FtraceText => match kind {
+            ProbeKind::Ftrace { only, .. } => ftrace_text::parse_only(open()?, only),
+            // Others may record in the same buffer.
+            ProbeKind::Kprobe { event, .. } => {
+                ftrace_text::parse_only(open()?, std::slice::from_ref(&event.name))
+            }
+            _ => ftrace_text::parse(open()?),
+        },
+        Format::GdbJson => gdb_json::parse(open()?),
+        Format::PerfScript => perf_script::parse(open()?),
+        Format::PerfData | Format::Notes => return Ok(None),
+    };
+    Ok(Some(parsed.map_err(read)?))
+}

@@ -1,0 +1,271 @@
+//! The upper half of the walk: boot, arm, replay, collect. Everything it gets goes to the run folder raw.
+
+use std::time::{Duration, Instant};
+
+use super::RunError;
+use super::start::{self, Begin, Up};
+use crate::artifacts::RunFolder;
+use crate::scenario::{Scenario, Step};
+use crate::workspace::Workspace;
+use kshot_guest::cache::Cache;
+use kshot_guest::image::{self, Keys, Userland};
+use kshot_guest::kernel::{Dwarf, Kernel, LIST_SECTIONS, Loaded, SECTIONS};
+use kshot_guest::machine::{Machine, MachineSpec, Memory};
+use kshot_guest::probe::ProbeSpec;
+use kshot_guest::probe::{self, Ahead, Armed, Capture, Outside, ProbeError};
+use kshot_guest::progress::Progress;
+use kshot_guest::session::{Guest, Noted, SessionError};
+use kshot_guest::slots::Slots;
+use kshot_stack::document::{ConsoleEvent, Start, Timings};
+use kshot_stack::fault::chain;
+use kshot_stack::text::printable;
+
+/// The file of the run folder that lists what was asked of the guest ([`session::Asked`]).
+pub const ASKED: &str = "guest.jsonl";
+/// Where gdb keeps its indices of DWARF, in the cache.
+const GDB_INDEX: &str = "gdb-index/all";
+/// For the list of the modules' sections: some hundred lines.
+const LIST_LIMIT: Duration = Duration::from_secs(60);
+/// How many lines of a failed step's output are quoted.
+const TAIL_LINES: usize = 10;
+
+/// What a machine is started from.
+pub(crate) struct Prepared {
+    pub(super) spec: MachineSpec,
+    pub(super) keys: Keys,
+    pub(super) cache: Cache,
+    /// The state that a machine of this spec may start from, in the cache.
+    pub(super) state_key: String,
+    /// The probes that this kernel allows.
+    pub(super) probes: Vec<ProbeSpec>,
+    dwarf: Option<Dwarf>,
+}
+
+/// What a run brought home, however far it came.
+#[derive(Debug, Default)]
+pub(crate) struct Recording {
+    pub(crate) captures: Vec<Capture>,
+    pub(crate) console: Vec<ConsoleEvent>,
+    pub(crate) timings: Timings,
+    pub(crate) qemu: String,
+    pub(crate) start: Start,
+    /// Why it was booted, where it was.
+    pub(crate) cold_because: Option<String>,
+}
+
+/// Everything that has to be there before a machine can start.
+pub(crate) fn prepare(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<Prepared, RunError> {
+    let images = workspace.images();
+    let userland = Userland::provision(kernel.arch, &images, &workspace.cache, progress)?;
+    let keys = Keys::ensure(&workspace.cache)?;
+    let image = image::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
+    let present = |probe: &&ProbeSpec| probe::absence(&probe.kind, kernel).is_none();
+    let probes: Vec<_> = scenario.probes.iter().filter(present).cloned().collect();
+    let spec = MachineSpec {
+        arch: kernel.arch,
+        kernel: kernel.boot.clone(),
+        initrd: image.path,
+        cmdline: scenario.boot.cmdline.clone(),
+        memory_mib: scenario.boot.memory_mib,
+        steady: scenario.boot.steady,
+    };
+    let state_key = spec.state_key(&kernel.sha256, &image.sha256, &probe::preparation(&probes));
+    Ok(Prepared {
+        spec,
+        keys,
+        cache: workspace.cache.clone(),
+        state_key,
+        probes,
+        dwarf: kernel.dwarf.clone(),
+    })
+}
+
+/// What the machines of a run have in common: kernel, guest, QEMU and both command lines, by their content.
+///
+/// # Errors
+/// [`RunError::Image`].
+pub(crate) fn state_key(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<String, RunError> {
+    Ok(prepare(workspace, scenario, kernel, progress)?.state_key)
+}
+
+/// The exact QEMU command line of a run, quoted for a shell.
+///
+/// # Errors
+/// [`RunError::Image`].
+pub fn command_line(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<String, RunError> {
+    let prepared = prepare(workspace, scenario, kernel, progress)?;
+    let words = prepared.spec.argv(Memory::Own);
+    Ok(words
+        .iter()
+        .map(|word| kshot_stack::text::quote(&word.to_string_lossy()))
+        .collect::<Vec<_>>()
+        .join(" "))
+}
+
+/// Boots, arms the probes, and hands the terminal to a login shell.
+///
+/// # Errors
+/// As [`super::run`]; here what the guest does wrong is an error too.
+pub fn shell(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<i32, RunError> {
+    let prepared = prepare(workspace, scenario, kernel, progress)?;
+    let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
+    let task = progress.task(format!("boot {}", kernel.name), 0);
+    let ahead = ahead(&prepared, &folder)?;
+    let Up { machine, mut session, keeping, .. } =
+        start::up(&prepared, Begin::Restore, &folder, &mut Timings::default())?;
+    if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(&prepared)) {
+        progress.note(&format!("its state could not be kept: {}", chain(&fault)));
+    }
+    let _armed = arm(&prepared, (&machine, ahead), &mut session, &folder)?;
+    drop(task);
+    progress.note(&format!("console log and artifacts: {}", folder.path().display()));
+    Ok(session.into_session().shell()?)
+}
+
+/// One run up to the captures. What it got comes back even where it failed.
+pub(crate) fn record(
+    prepared: &Prepared,
+    scenario: &Scenario,
+    begin: Begin,
+    folder: &RunFolder,
+    progress: &Progress,
+) -> (Recording, Result<(), RunError>) {
+    let mut recording = Recording::default();
+    let result = Slots::of_host(&prepared.cache).take(progress).map_err(RunError::from).and_then(|_slot| {
+        let started = Instant::now();
+        let begun = ahead(prepared, folder).and_then(|ahead| {
+            start::up(prepared, begin, folder, &mut recording.timings).map(|up| (ahead, up))
+        });
+        let result = begun.and_then(|(ahead, up)| {
+            let Up { machine, session, start, because, keeping } = up;
+            recording.qemu = machine.qemu_version().into();
+            (recording.start, recording.cold_because) = (start, because);
+            let result = replay(prepared, scenario, (&machine, ahead, session), folder, &mut recording);
+            recording.console = machine.shutdown();
+            if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(prepared)) {
+                // The next run boots, too. What this one got is none the worse for it.
+                let because = recording.cold_because.get_or_insert_default();
+                because.push_str(&format!(", and this one's could not be kept: {}", chain(&fault)));
+            }
+            result
+        });
+        recording.timings.total = milliseconds(started.elapsed());
+        result
+    });
+    (recording, result)
+}
+
+fn replay(
+    prepared: &Prepared,
+    scenario: &Scenario,
+    (machine, ahead, mut session): (&Machine, Option<Ahead>, Noted),
+    folder: &RunFolder,
+    recording: &mut Recording,
+) -> Result<(), RunError> {
+    let started = Instant::now();
+    let armed = arm(prepared, (machine, ahead), &mut session, folder)?;
+    let mut steps = scenario.steps.iter().enumerate();
+    let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, &mut session, folder));
+    // Beside what the preparation took.
+    recording.timings.steps += milliseconds(started.elapsed());
+    result.map_err(|error| match error {
+        // A guest that a dead gdb holds answers nothing: that is not its own fault.
+        RunError::Session(SessionError::TimedOut(_)) => {
+            let fault = armed.iter().find_map(Armed::fault);
+            fault.map_or(error, |fault| ProbeError::Gdb(fault).into())
+        }
+        error => error,
+    })?;
+
+    let collect = Instant::now();
+    // The one that was armed last must not record how the others are stopped.
+    for probe in armed.iter().rev() {
+        probe.stop(&mut session)?;
+    }
+    for probe in &armed {
+        recording.captures.extend(probe.fetch(&mut session, folder.path())?);
+    }
+    recording.timings.collect = milliseconds(collect.elapsed());
+    Ok(())
+}
+
+/// Begins what takes time beside the start of the machine.
+fn ahead(prepared: &Prepared, folder: &RunFolder) -> Result<Option<Ahead>, RunError> {
+    let Some(dwarf) = &prepared.dwarf else { return Ok(None) };
+    let index = prepared.cache.root().join(GDB_INDEX);
+    let ahead = probe::ahead(&prepared.probes, &dwarf.vmlinux, folder.path(), &index);
+    Ok(ahead.map_err(ProbeError::Gdb)?)
+}
+
+fn arm(
+    prepared: &Prepared,
+    (machine, mut ahead): (&Machine, Option<Ahead>),
+    session: &mut impl Guest<Error = SessionError>,
+    folder: &RunFolder,
+) -> Result<Vec<Armed>, RunError> {
+    let loaded = prepared.dwarf.as_ref().map(|dwarf| loaded(dwarf, session, folder)).transpose()?;
+    let mut arm = |spec: &ProbeSpec| {
+        let ahead = probe::looks_from_outside(spec).then(|| ahead.take()).flatten();
+        let outside = loaded.as_ref().zip(ahead).map(|(loaded, ahead)| Outside { machine, loaded, ahead });
+        Ok(probe::arm(spec, session, outside)?)
+    };
+    prepared.probes.iter().map(&mut arm).collect()
+}
+
+/// Where the guest has what has DWARF; the list of its modules' sections goes to the run folder.
+fn loaded(
+    dwarf: &Dwarf,
+    session: &mut impl Guest<Error = SessionError>,
+    folder: &RunFolder,
+) -> Result<Loaded, RunError> {
+    if dwarf.modules.is_empty() {
+        return Ok(Loaded::new(dwarf, b""));
+    }
+    // It ends with a fault where there are none.
+    let listed = session.run(LIST_SECTIONS, LIST_LIMIT)?.text;
+    folder.write(SECTIONS, &listed)?;
+    Ok(Loaded::new(dwarf, &listed))
+}
+
+fn run_step(number: usize, step: &Step, session: &mut Noted, folder: &RunFolder) -> Result<(), RunError> {
+    for repeat in 1..=step.repeat {
+        let output = session.run(&step.run, step.limit)?;
+        folder.write(&format!("steps/{number:02}-{repeat:02}.txt"), &output.text)?;
+        if output.status != step.status {
+            let text = printable(&output.text);
+            let lines: Vec<_> = text.lines().collect();
+            return Err(RunError::Step {
+                number,
+                script: step.run.trim().lines().next().unwrap_or_default().into(),
+                got: output.status,
+                wanted: step.status,
+                tail: lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

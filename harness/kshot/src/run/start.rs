@@ -1,0 +1,310 @@
+//! How a machine comes up for a run: restored from a saved state where there is one, else booted; and how a state
+//! is saved.
+//!
+//! A state is taken of a guest that has let a login in, which got the probes ready, and out again, and is at rest. It is
+//! a cold start's by-product: the run that boots goes on in the machine that it booted.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::RunError;
+use super::record::{ASKED, Prepared, milliseconds};
+use crate::artifacts::RunFolder;
+use kshot_guest::cache::{CacheError, Draft, Entry};
+use kshot_guest::deadline::Deadline;
+use kshot_guest::machine::{Death, Machine, MachineError, SavedState, StateError};
+use kshot_guest::probe;
+use kshot_guest::session::{self, Guest, Noted, Session};
+use kshot_stack::document::{Start, Timings};
+use kshot_stack::fault::{Blame, Fault, chain};
+use kshot_stack::text::printable;
+
+/// The kind of the cache's entries that are saved states.
+pub const STATES: &str = "states";
+/// How many bytes saved states may take; the ones not used for longest go. One takes about 100 MB.
+const STATES_LIMIT: u64 = 10 << 30;
+/// From QEMU's start to the init's ready line. A cold boot takes 3 s on an idle host.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// From the ready line to a login: the server listens already.
+const LOGIN_LIMIT: Duration = Duration::from_secs(20);
+/// How long one command of ours in the guest may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+/// Where the guest holds the nonce of its state.
+const NONCE: &str = "/run/kshot-state";
+
+/// A machine that is up, and a login in it.
+pub(super) struct Up {
+    pub(super) machine: Machine,
+    /// With the list of what was asked of the guest.
+    pub(super) session: Noted,
+    pub(super) start: Start,
+    /// Why it was booted, where it was.
+    pub(super) because: Option<String>,
+    /// The state that is being written, where one is.
+    pub(super) keeping: Option<Keeping>,
+}
+
+/// A state on its way to the disk, and what the machine that it was taken of still stands on.
+pub(super) struct Keeping {
+    writer: JoinHandle<Result<PathBuf, CacheError>>,
+    _scratch: tempfile::TempDir,
+}
+
+/// Why there is no machine that a state was saved of.
+enum NotKept {
+    /// It did not come up.
+    Run(RunError),
+    /// It did, but could not be saved.
+    Save(RunError),
+}
+
+/// How a machine is to come up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// From a saved state, where there is one; else it boots and saves one.
+    Restore,
+    /// It boots, and saves its state where there is none.
+    BootAndKeep,
+    /// It boots.
+    Boot,
+}
+
+/// Brings a machine up and logs in.
+///
+/// # Errors
+/// [`RunError`]: what is wrong with a saved state is none, but a reason for a boot. So is what keeps it from being
+/// restored or saved.
+pub(super) fn up(
+    prepared: &Prepared,
+    begin: Begin,
+    folder: &RunFolder,
+    timings: &mut Timings,
+) -> Result<Up, RunError> {
+    let there = || prepared.cache.find(STATES, &prepared.state_key).is_some();
+    if begin == Begin::Boot || begin == Begin::BootAndKeep && there() {
+        return boot(prepared, folder, timings, "as asked");
+    }
+    let because = match prepared.cache.entry(STATES, &prepared.state_key, || ())? {
+        // Somebody else made it while we waited.
+        Entry::Ready(_) if begin == Begin::BootAndKeep => "as asked".into(),
+        Entry::Ready(state) => match restore(prepared, &state, folder, timings) {
+            Ok(up) => return Ok(up),
+            Err(error) if error.blame() == Blame::Interrupted => return Err(error),
+            Err(error) if is_of_no_use(&error) => {
+                // One that cannot be removed is no worse than before.
+                drop(prepared.cache.remove(STATES, &prepared.state_key));
+                format!("the saved state is of no use: {}", chain(&error))
+            }
+            Err(error) => format!("the saved state could not be restored: {}", chain(&error)),
+        },
+        Entry::Draft(draft) => match boot_and_keep(prepared, draft, folder, timings) {
+            Ok(up) => return Ok(up),
+            Err(NotKept::Run(error)) => return Err(error),
+            Err(NotKept::Save(error)) if error.blame() == Blame::Interrupted => return Err(error),
+            Err(NotKept::Save(error)) => format!("a state could not be saved: {}", chain(&error)),
+        },
+    };
+    boot(prepared, folder, timings, &because)
+}
+
+/// Whether a restore failed because of the state, and not of this host: then the next would, too.
+fn is_of_no_use(error: &RunError) -> bool {
+    match error {
+        RunError::NotRestored { .. } => true,
+        RunError::Machine(MachineError::State(_) | MachineError::Migration) => true,
+        // A QEMU that cannot read a state ends.
+        RunError::Machine(MachineError::Dead(Death::Qemu { .. })) => true,
+        error => error.blame() == Blame::Guest,
+    }
+}
+
+impl Keeping {
+    /// Waits until the state lies on the disk.
+    pub(super) fn finish(self, prepared: &Prepared) -> Result<(), CacheError> {
+        self.writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        prepared.cache.evict(STATES, STATES_LIMIT)?;
+        Ok(())
+    }
+}
+
+fn boot(
+    prepared: &Prepared,
+    folder: &RunFolder,
+    timings: &mut Timings,
+    because: &str,
+) -> Result<Up, RunError> {
+    let machine = Machine::boot(&prepared.spec, folder.path())?;
+    let session = login(prepared, &machine, timings)?;
+    let session = get_ready(prepared, session, folder, timings)?;
+    Ok(Up { machine, session, start: Start::Cold, because: Some(because.into()), keeping: None })
+}
+
+fn restore(
+    prepared: &Prepared,
+    saved: &Path,
+    folder: &RunFolder,
+    timings: &mut Timings,
+) -> Result<Up, RunError> {
+    let state = SavedState::open(saved).map_err(MachineError::from)?;
+    prepared.cache.touch(STATES, &prepared.state_key);
+    let machine = Machine::restore(&prepared.spec, &state, folder.path())?;
+    let mut session = login(prepared, &machine, timings)?;
+    renew(&mut session, state.nonce())?;
+    // What was asked before the state was saved comes first.
+    let (before, list) = (saved.join(ASKED), folder.path().join(ASKED));
+    fs::copy(&before, &list)
+        .map_err(|source| MachineError::from(StateError::Unreadable { path: before, source }))?;
+    let session = Noted::append(session, &list)?;
+    Ok(Up { machine, session, start: Start::Warm, because: None, keeping: None })
+}
+
+/// Gets the probes ready, as far as they need not record yet, and begins the list of what was asked of the guest.
+fn get_ready(
+    prepared: &Prepared,
+    session: Session,
+    folder: &RunFolder,
+    timings: &mut Timings,
+) -> Result<Noted, RunError> {
+    let started = Instant::now();
+    let mut session = Noted::new(session, &folder.path().join(ASKED))?;
+    prepared.probes.iter().try_for_each(|probe| probe::prepare(probe, &mut session))?;
+    timings.steps = milliseconds(started.elapsed());
+    Ok(session)
+}
+
+/// What restored machines of one state must not share, and the proof that it was restored.
+fn renew(session: &mut Session, nonce: &str) -> Result<(), RunError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = random()?;
+    let script = format!(
+        "read -r nonce < {NONCE} || exit; echo $nonce; renew {}.{:09} {seed}",
+        now.as_secs(),
+        now.subsec_nanos()
+    );
+    let output = session.run(&script, COMMAND_LIMIT)?;
+    let said = String::from_utf8_lossy(&output.text);
+    if output.status == 0 && said.trim_end() == nonce {
+        return Ok(());
+    }
+    Err(RunError::NotRestored { status: output.status, said: printable(said.trim().as_bytes()) })
+}
+
+/// Boots, saves the state of the guest, and goes on with it.
+fn boot_and_keep(
+    prepared: &Prepared,
+    draft: Draft,
+    folder: &RunFolder,
+    timings: &mut Timings,
+) -> Result<Up, NotKept> {
+    let scratch = draft.scratch().map_err(RunError::from).map_err(NotKept::Save)?;
+    let memory = scratch.path().join("memory");
+    let machine = Machine::boot_to_keep(&prepared.spec, &memory, folder.path());
+    let machine = machine.map_err(RunError::from).map_err(NotKept::Run)?;
+    let session = login(prepared, &machine, timings).map_err(NotKept::Run)?;
+    let session = get_ready(prepared, session, folder, timings).map_err(NotKept::Run)?;
+    keep(&machine, session.into_session(), &memory, draft.path(), folder).map_err(NotKept::Save)?;
+    let session = login(prepared, &machine, timings).map_err(NotKept::Run)?;
+    let session =
+        Noted::append(session, &folder.path().join(ASKED)).map_err(RunError::from).map_err(NotKept::Run)?;
+    let writer = thread::Builder::new().name("state".into()).spawn(move || write(draft));
+    let writer = writer.map_err(|source| NotKept::Save(MachineError::Folder(source).into()))?;
+    let keeping = Some(Keeping { writer, _scratch: scratch });
+    let because = Some("there was no saved state".into());
+    Ok(Up { machine, session, start: Start::Cold, because, keeping })
+}
+
+/// Lets go of the guest, waits until it is at rest, and saves its state.
+fn keep(
+    machine: &Machine,
+    mut session: Session,
+    memory: &Path,
+    state: &Path,
+    folder: &RunFolder,
+) -> Result<(), RunError> {
+    let nonce = random()?;
+    // The server has a process for each login; what tells of the last one's end outlives it as init's child.
+    let script = format!(
+        "echo {nonce} > {NONCE}
+         {{
+             while [ $(pidof dropbear | wc -w) -gt 1 ]; do usleep 1000; done
+             echo 'kshot-guest: at rest' > /dev/console
+         }} < /dev/null > /dev/null 2>&1 &"
+    );
+    let output = session.run(&script, COMMAND_LIMIT)?;
+    if output.status != 0 {
+        return Err(RunError::NotRestored { status: output.status, said: printable(&output.text) });
+    }
+    drop(session);
+    let deadline = Deadline::new("the guest to be at rest", COMMAND_LIMIT);
+    machine.wait_rest(&deadline)?;
+    machine.save(memory, &nonce, folder.path(), state)?;
+    let asked = state.join(ASKED);
+    fs::copy(folder.path().join(ASKED), &asked).map_err(|source| CacheError::Io {
+        action: "write",
+        path: asked,
+        source,
+    })?;
+    Ok(())
+}
+
+/// Makes a state the cache's own once all of it lies on the disk: a host that loses its power must not leave one that
+/// looks whole.
+fn write(draft: Draft) -> Result<PathBuf, CacheError> {
+    for name in SavedState::FILES.into_iter().chain([ASKED]) {
+        let path = draft.path().join(name);
+        let synced = File::open(&path).and_then(|file| file.sync_all());
+        synced.map_err(|source| CacheError::Io { action: "write", path, source })?;
+    }
+    draft.commit()
+}
+
+fn login(prepared: &Prepared, machine: &Machine, timings: &mut Timings) -> Result<Session, RunError> {
+    let boot = machine.wait_ready(&Deadline::new("the guest's init to be done", BOOT_LIMIT))?;
+    timings.boot = milliseconds(boot);
+    let login = Instant::now();
+    let keys = session::Keys {
+        client_private: &prepared.keys.client_private,
+        host_public: &prepared.keys.host_public,
+    };
+    let deadline = Deadline::new("an SSH login", LOGIN_LIMIT);
+    let session = Session::open(machine.ssh_port(), keys, machine.vitals(), &deadline)?;
+    timings.ssh = milliseconds(login.elapsed());
+    Ok(session)
+}
+
+/// 32 bytes of the host's randomness, in hexadecimal.
+fn random() -> Result<String, RunError> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; 32];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|source| CacheError::Io { action: "read", path: path.into(), source })?;
+    Ok(hex::encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kshot_guest::deadline::TimedOut;
+    use kshot_guest::session::SessionError;
+
+    #[test]
+    fn a_state_goes_for_its_own_faults_and_not_for_the_hosts() {
+        let late = TimedOut { what: "an SSH login".into(), waited: LOGIN_LIMIT, last_cause: None };
+        let spoiled = [
+            RunError::NotRestored { status: 1, said: String::new() },
+            MachineError::Migration.into(),
+            SessionError::TimedOut(late).into(),
+        ];
+        assert!(spoiled.iter().all(is_of_no_use));
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let hosts = [
+            MachineError::Folder(full()).into(),
+            MachineError::NoQemu { program: "qemu-system-mips64" }.into(),
+            RunError::Cache(CacheError::Interrupted),
+        ];
+        assert!(!hosts.iter().any(is_of_no_use));
+    }
+}

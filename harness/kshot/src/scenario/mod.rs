@@ -1,0 +1,188 @@
+//! Scenarios: the YAML as typed ([`raw`]) and as meant ([`Scenario`]), and the step between (`check`).
+
+mod check;
+pub mod raw;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use kshot_guest::probe::ProbeSpec;
+use kshot_guest::yaml::{self, YamlFault};
+use kshot_stack::claim::{Claim, Known, Silence};
+use kshot_stack::fault::{Blame, Fault};
+
+/// What a scenario means, checked.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its path below `scenarios/`, without `.yaml`: `tunsetiff/func_stack_trace`.
+    pub id: String,
+    /// What it shows, in one line.
+    pub summary: String,
+    /// Globs over the names of the catalogue.
+    pub kernels: Vec<String>,
+    /// What the kernel is booted with.
+    pub boot: Boot,
+    /// What is done in the guest, in order.
+    pub steps: Vec<Step>,
+    /// What records stacks meanwhile; names are unique.
+    pub probes: Vec<ProbeSpec>,
+    /// What must hold.
+    pub claims: Vec<Claim>,
+    /// What the kernel must not report on its console; names differ from those of the claims.
+    pub console: Vec<Silence>,
+    /// What is known not to hold.
+    pub known: Vec<Known>,
+}
+
+/// What the kernel is booted with, beyond what the machine needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Boot {
+    /// Kernel parameters, in order (`ftrace=function`, ...).
+    pub cmdline: Vec<String>,
+    /// Guest memory in MiB.
+    pub memory_mib: u32,
+    /// Whether the guest's clock goes by what it executes ([`kshot_guest::machine::MachineSpec::steady`]).
+    pub steady: bool,
+}
+
+/// One command in the guest.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The shell script.
+    pub run: String,
+    /// How often it runs.
+    pub repeat: u32,
+    /// How long one run may take.
+    pub limit: Duration,
+    /// The exit status it must end with.
+    pub status: i32,
+}
+
+/// Why a scenario cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// No such file.
+    #[error("no scenario `{id}` under {}", folder.display())]
+    Unknown {
+        /// What was asked for.
+        id: String,
+        /// Where scenarios lie.
+        folder: PathBuf,
+        /// Ids that are close to it.
+        closest: Option<String>,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The YAML is wrong.
+    #[error(transparent)]
+    Yaml(#[from] Box<YamlFault>),
+}
+
+impl Fault for ScenarioError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Unknown { .. } => Blame::Usage,
+            Self::Unreadable { .. } | Self::Yaml(_) => Blame::Scenario,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { closest, .. } => Some(match closest {
+                Some(id) => format!("did you mean `{id}`? `kshot list` shows all"),
+                None => "`kshot list` shows all".into(),
+            }),
+            Self::Unreadable { .. } => None,
+            Self::Yaml(fault) => fault.hint().map(Into::into),
+        }
+    }
+}
+
+impl Scenario {
+    /// Reads the text of a scenario. `file` is the name that faults show, `kernels` the catalogue's names.
+    ///
+    /// # Errors
+    /// [`ScenarioError::Yaml`].
+    pub fn parse(id: &str, file: &str, text: &str, kernels: &[&str]) -> Result<Self, ScenarioError> {
+        let raw = yaml::from_str(file, text)?;
+        Ok(check::check(id, &check::Source { file, text, kernels }, raw)?)
+    }
+
+    /// The scenario `id` below `folder`; `kernels` are the catalogue's names.
+    ///
+    /// # Errors
+    /// [`ScenarioError`].
+    pub fn load(folder: &Path, id: &str, kernels: &[&str]) -> Result<Self, ScenarioError> {
+        let id = Self::id_of(folder, id)?;
+        let path = folder.join(format!("{id}.yaml"));
+        let text = fs::read_to_string(&path).map_err(|source| ScenarioError::Unreadable { path, source })?;
+        Self::parse(&id, &format!("scenarios/{id}.yaml"), &text, kernels)
+    }
+
+    /// The id that `word` means. A trailing `.yaml` and a leading `scenarios/` are forgiven, because the
+    /// shell completes them.
+    ///
+    /// # Errors
+    /// [`ScenarioError::Unknown`].
+    pub fn id_of(folder: &Path, word: &str) -> Result<String, ScenarioError> {
+        let id = word.strip_suffix(".yaml").unwrap_or(word);
+        let id = id.strip_prefix("./").unwrap_or(id);
+        let id = id.strip_prefix("scenarios/").unwrap_or(id);
+        let ids = Self::ids(folder)?;
+        if ids.iter().any(|known| known == id) {
+            return Ok(id.into());
+        }
+        let closest = yaml::closest(id, ids.iter().map(String::as_str)).map(Into::into);
+        Err(ScenarioError::Unknown { id: word.into(), folder: folder.into(), closest })
+    }
+
+    /// A scenario that does nothing: a kernel to log in to.
+    pub fn bare(id: &str) -> Self {
+        Self {
+            id: id.into(),
+            summary: String::new(),
+            kernels: Vec::new(),
+            boot: Boot { cmdline: Vec::new(), memory_mib: check::MEMORY_MIB, steady: false },
+            steps: Vec::new(),
+            probes: Vec::new(),
+            claims: Vec::new(),
+            console: Vec::new(),
+            known: Vec::new(),
+        }
+    }
+
+    /// The ids of all scenarios below `folder`, sorted.
+    ///
+    /// # Errors
+    /// [`ScenarioError::Unreadable`].
+    pub fn ids(folder: &Path) -> Result<Vec<String>, ScenarioError> {
+        let mut ids = Vec::new();
+        collect(folder, "", &mut ids)?;
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+fn collect(folder: &Path, prefix: &str, ids: &mut Vec<String>) -> Result<(), ScenarioError> {
+    let fail = |source| ScenarioError::Unreadable { path: folder.into(), source };
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type().map_err(fail)?.is_dir() {
+            collect(&entry.path(), &format!("{prefix}{name}/"), ids)?;
+        } else if let Some(stem) = name.strip_suffix(".yaml") {
+            ids.push(format!("{prefix}{stem}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

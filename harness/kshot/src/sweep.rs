@@ -1,0 +1,235 @@
+//! The sweep: func_stack_trace on every function that a workload of common system calls reaches, each stack against
+//! the truth of the same event. `harness/SWEEP.md` says what that measures.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kshot_stack::sweep::judge::{self, Mismatch};
+
+use crate::artifacts::{ArtifactsError, RunFolder};
+use crate::run::{self, Begin, RunError, record};
+use crate::scenario::{Boot, Scenario, Step};
+use crate::workspace::Workspace;
+use kshot_guest::kernel::{Dwarf, Kernel, Loaded};
+use kshot_guest::probe::ProbeError;
+use kshot_guest::probe::{ProbeKind, ProbeSpec};
+use kshot_guest::progress::Progress;
+use kshot_guest::symbols::Unwinder;
+use kshot_stack::arch::Arch;
+use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::stack::{ftrace_text, gdb_raw};
+use kshot_stack::sweep::document::{self, Document, SCHEMA};
+
+/// The name of the document in a sweep's run folder.
+pub const SWEEP_JSON: &str = "sweep.json";
+
+/// What puts each traced function into the buffer, and only what gets there, in `kernel/trace/trace.c`. It has been a
+/// function of its own, with the place as `ip`, from 5.10 to 7.3.
+const TRACER: &str = "trace_function";
+const FTRACE: &str = "ftrace";
+const GDB: &str = "gdb";
+/// What the first step printed: how many functions there are.
+const ARMED: &str = "steps/01-01.txt";
+
+const MEMORY_MIB: u32 = 512;
+const SHORT: Duration = Duration::from_secs(60);
+/// gdb stops the guest some thousand times in each slice.
+const LONG: Duration = Duration::from_secs(1800);
+
+/// Prepares everything but the filter: func_stack_trace for the workload alone (Documentation/trace/ftrace.rst).
+const PREPARE: &str = r#"
+mkfifo /tmp/stopped /tmp/ended && cd /sys/kernel/tracing || exit
+echo 32768 > buffer_size_kb && echo 1 > options/func_stack_trace && echo 1 > options/function-fork || exit
+wc -l < available_filter_functions"#;
+
+/// How many slices all functions are cut into: to arm all of them at once would be more than a tick has time for.
+pub const SLICES: usize = 20;
+
+/// Runs the workload, which stands still until it is told (`images/guest/workload.c`), with one slice of all functions
+/// armed: every `SLICES`th, by its number in `available_filter_functions`, because looking up names would take minutes.
+const SLICE: &str = r#"
+cd /sys/kernel/tracing || exit
+seq FIRST SLICES $(wc -l < available_filter_functions) | tr '\n' ' ' > set_ftrace_filter || exit
+workload /tmp/stopped /tmp/ended > /tmp/workload.log 2>&1 < /dev/null &
+read -r pid < /tmp/stopped
+echo $pid > set_ftrace_pid && echo function > current_tracer || exit
+kill -CONT $pid
+read -r status < /tmp/ended
+cat /tmp/workload.log
+exit "$status""#;
+
+/// Why there is no result of a sweep.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The run folder.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactsError),
+    /// The stacks and the truths are not of the same events.
+    #[error("the stacks of {kernel} cannot be compared")]
+    Mismatch {
+        /// The kernel.
+        kernel: String,
+        /// What does not fit.
+        source: Mismatch,
+    },
+    /// The kernel has been built anew since.
+    #[error("the kernel {kernel} is not the one that was swept over")]
+    OtherKernel {
+        /// The kernel.
+        kernel: String,
+    },
+    /// The folder holds no finished sweep.
+    #[error("{} is not the document of a sweep", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where it goes wrong.
+        source: serde_json::Error,
+    },
+}
+
+impl Fault for SweepError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Run(error) => error.blame(),
+            Self::Artifacts(error) => error.blame(),
+            Self::Mismatch { .. } => Blame::Guest,
+            Self::OtherKernel { .. } | Self::Json { .. } => Blame::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Run(error) => error.hint(),
+            Self::Artifacts(error) => error.hint(),
+            Self::OtherKernel { .. } => Some("sweep over it again".into()),
+            Self::Mismatch { .. } | Self::Json { .. } => None,
+        }
+    }
+}
+
+/// How much a sweep compares.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The first so many stacks of each function.
+    pub hits: u32,
+    /// The functions of so many of [`SLICES`].
+    pub slices: usize,
+}
+
+/// Sweeps over a kernel. Returns the run folder, too.
+///
+/// # Errors
+/// [`SweepError`]: a kernel without DWARF has no truth to compare with.
+pub fn sweep(
+    workspace: &Workspace,
+    kernel: &Kernel,
+    options: Options,
+    progress: &Progress,
+) -> Result<(Document, PathBuf), SweepError> {
+    let dwarf = dwarf(kernel)?;
+    let scenario = scenario(options);
+    let task = progress.task(format!("sweep over {}", kernel.name), 0);
+    let prepared = record::prepare(workspace, &scenario, kernel, progress)?;
+    let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
+    task.at(0, "gdb stops the guest at each of some ten thousand events: this takes minutes");
+    let (recording, result) = record::record(&prepared, &scenario, Begin::Boot, &folder, progress);
+    if let Err(error) = result {
+        progress.note(&format!("what there is of the sweep lies in {}", folder.path().display()));
+        return Err(error.into());
+    }
+    let mut document = Document {
+        schema: SCHEMA,
+        kernel: run::kernel_info(kernel),
+        qemu: recording.qemu,
+        timings_ms: recording.timings,
+        findings: judge(folder.path(), dwarf, &kernel.name, kernel.arch)?,
+        console: recording.console,
+        artifacts: folder.index()?,
+    };
+    document.artifacts.insert(SWEEP_JSON.into(), SWEEP_JSON.into());
+    folder.write(SWEEP_JSON, document.to_text().as_bytes())?;
+    Ok((document, folder.path().into()))
+}
+
+/// Judges the captures of a sweep's run folder again, with the kernel that it was over, which `find` finds by name.
+///
+/// # Errors
+/// [`SweepError`], and what `find` fails with.
+pub fn replay<E: From<SweepError>>(
+    folder: &Path,
+    find: impl FnOnce(&str) -> Result<Kernel, E>,
+) -> Result<Document, E> {
+    let path = folder.join(SWEEP_JSON);
+    let bytes = fs::read(&path).map_err(io_error(&path)).map_err(SweepError::from)?;
+    let document: Result<Document, _> = serde_json::from_slice(&bytes);
+    let mut document = document.map_err(|source| SweepError::Json { path, source })?;
+    let kernel = find(&document.kernel.name)?;
+    if kernel.sha256 != document.kernel.image_sha256 {
+        return Err(SweepError::OtherKernel { kernel: kernel.name }.into());
+    }
+    document.findings = judge(folder, dwarf(&kernel)?, &kernel.name, kernel.arch)?;
+    Ok(document)
+}
+
+fn dwarf(kernel: &Kernel) -> Result<&Dwarf, SweepError> {
+    let without = || RunError::Probe(ProbeError::NoDwarf { probe: GDB.into() });
+    Ok(kernel.dwarf.as_ref().ok_or_else(without)?)
+}
+
+fn judge(folder: &Path, dwarf: &Dwarf, kernel: &str, arch: Arch) -> Result<document::Findings, SweepError> {
+    let open = |name: &str| {
+        let path = folder.join(name);
+        File::open(&path).map(BufReader::new).map_err(io_error(&path)).map(|file| (file, path))
+    };
+    let (file, path) = open(&format!("{FTRACE}.trace.txt"))?;
+    let (traced, order) = ftrace_text::parse_in_order(file).map_err(io_error(&path))?;
+    let (file, path) = open(&format!("{GDB}.jsonl"))?;
+    let raw = gdb_raw::parse(file).map_err(io_error(&path))?;
+    let path = folder.join(ARMED);
+    let armed = fs::read_to_string(&path).map_err(io_error(&path))?;
+    let armed = armed.trim().parse().unwrap_or_default();
+    let row = arch.row();
+    let unwinder = Unwinder::read(&Loaded::in_run(dwarf, folder)).map_err(RunError::from)?;
+    judge::judge(
+        armed,
+        &traced,
+        &order,
+        &raw,
+        |raw| unwinder.unwind_traced(raw, row),
+        |frame, name| unwinder.is_in(frame, name),
+        row,
+    )
+    .map_err(|source| SweepError::Mismatch { kernel: kernel.into(), source })
+}
+
+fn scenario(options: Options) -> Scenario {
+    let step = |run: &str, limit| Step { run: run.trim().into(), repeat: 1, limit, status: 0 };
+    let slice = |first: usize| {
+        let script = SLICE.replace("FIRST", &first.to_string()).replace("SLICES", &SLICES.to_string());
+        step(&script, LONG)
+    };
+    let mut steps = vec![step(PREPARE, SHORT)];
+    steps.extend((1..=options.slices).map(slice));
+    let gdb = ProbeKind::Gdb { function: TRACER.into(), hits: options.hits, traced: true };
+    let ftrace = ProbeKind::Ftrace { instance: None, only: Vec::new() };
+    Scenario {
+        boot: Boot { cmdline: Vec::new(), memory_mib: MEMORY_MIB, steady: true },
+        steps,
+        probes: vec![
+            ProbeSpec { name: GDB.into(), kind: gdb },
+            ProbeSpec { name: FTRACE.into(), kind: ftrace },
+        ],
+        ..Scenario::bare("sweep")
+    }
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ArtifactsError {
+    let path = path.to_owned();
+    move |source| ArtifactsError::Io { action: "read", path, source }
+}

@@ -1,0 +1,355 @@
+//! The command line without a guest: what it says and how it ends.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test: it may fail and starts what it tests"
+)]
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{Ended, Replica};
+
+mod support;
+
+#[test]
+fn help_names_every_verb_and_exit_code() {
+    Replica::new().run(&["--help"]).expect(
+        0,
+        &[
+            "run",
+            "bisect",
+            "bisect-step",
+            "verdict",
+            "check",
+            "compare",
+            "nightly",
+            "history",
+            "report",
+            "export",
+            "import",
+            "list",
+            "provision",
+            "validate",
+            "shell",
+            "doctor",
+            "schema",
+            "125",
+            "131",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_option_ends_128_and_not_claps_2() {
+    Replica::new().run(&["run", "--frobnicate"]).expect(128, &["--frobnicate"]);
+    Replica::new().run(&[]).expect(128, &["Usage"]);
+}
+
+#[test]
+fn an_unknown_scenario_ends_128_with_a_guess() {
+    let ended = Replica::new().run(&["run", "tunsetiff/func_stack_trac"]);
+    ended.expect(
+        128,
+        &["no scenario `tunsetiff/func_stack_trac`", "did you mean `tunsetiff/func_stack_trace`?"],
+    );
+}
+
+#[test]
+fn dwarf_that_nobody_knows_of_ends_128_before_any_download() {
+    let replica = Replica::new();
+    replica.edit("images/kernels.yaml", "      dbg: linux-image-6.1.0-50-5kc-malta-dbg\n", "");
+    let mut kshot = replica.kshot(&["provision", "mips64el-6.1-debian", "--dwarf"]);
+    let ended = Ended::of(kshot.env("XDG_CACHE_HOME", replica.path("cache")).output().unwrap());
+    ended.expect(128, &["the DWARF of kernel mips64el-6.1-debian", "name its -dbg package as `dbg`"]);
+    assert!(!replica.path("cache").exists());
+}
+
+#[test]
+fn an_unknown_kernel_ends_128_with_a_guess() {
+    let ended = Replica::new().run(&["run", "tunsetiff/perf_probe", "--kernel", "mips46-6.1"]);
+    ended.expect(128, &["no kernel `mips46-6.1`", "did you mean `mips64-6.1`?"]);
+}
+
+/// A scenario of a test's own, so that places in it stay where they are.
+const YAML: &str = "\
+summary: it shows something
+kernels: [mips64-6.1, 'mips64el-*']
+steps:
+  - run: 'true'
+probes:
+  - ftrace: {}
+";
+
+fn with_scenario(from: &str, to: &str) -> Replica {
+    assert!(YAML.contains(from), "{from}");
+    let replica = Replica::new();
+    fs::create_dir(replica.path("scenarios/own")).unwrap();
+    fs::write(replica.path("scenarios/own/one.yaml"), YAML.replace(from, to)).unwrap();
+    replica
+}
+
+#[test]
+fn an_unknown_key_ends_129_and_shows_the_line_with_a_caret() {
+    let replica = with_scenario("steps:", "stepz:");
+    replica.run(&["run", "own/one"]).expect(
+        129,
+        &["scenarios/own/one.yaml:3:1", "unknown field `stepz`", "3 │ stepz:", "did you mean `steps`?"],
+    );
+    replica.run(&["validate"]).expect(129, &["ok    tunsetiff/func_stack_trace:", "fault own/one"]);
+    replica.run(&["validate", "--format", "json", "own/one"]).expect(
+        129,
+        &[
+            r#""scenario":"own/one""#,
+            r#""ok":false"#,
+            r#"one.yaml:3:1: unknown field `stepz`"#,
+            r#""hint":"did you mean `steps`?""#,
+        ],
+    );
+    replica.run(&["list"]).expect(0, &["broken: kshot validate own/one", "tunsetiff/func_stack_trace"]);
+}
+
+#[test]
+fn a_kernel_glob_that_matches_nothing_ends_129() {
+    let replica = with_scenario("mips64-6.1", "mips46-6.1");
+    replica.run(&["validate"]).expect(129, &["one.yaml:2:11", "`mips46-6.1`", "did you mean `mips64-6.1`?"]);
+}
+
+#[test]
+fn a_fault_in_the_catalogue_ends_129_and_shows_its_place() {
+    let replica = Replica::new();
+    replica.edit("images/kernels.yaml", "arch: mips64\n", "arch: mips46\n");
+    replica.run(&["list"]).expect(129, &["images/kernels.yaml:", "mips46", "did you mean `mips64`?"]);
+}
+
+#[test]
+fn a_kernel_file_that_is_none_ends_128() {
+    let replica = Replica::new();
+    fs::write(replica.path("text"), "no kernel").unwrap();
+    for (path, word) in
+        [("./text", "ELF"), ("./missing", "./missing is no kernel"), ("./images", "is a folder")]
+    {
+        let ended = replica.run(&["run", "tunsetiff/perf_probe", "--kernel", path]);
+        ended.expect(128, &[word]);
+    }
+}
+
+#[test]
+fn a_check_on_a_kernel_that_no_scenario_names_ends_128_and_says_what_does_run_it() {
+    let replica = Replica::new();
+    replica.run(&["check", "tunsetiff/static_ftrace", "--kernel", "mips64-6.1"]).expect(
+        128,
+        &[
+            "no scenario of those is for kernel `mips64-6.1`",
+            "kshot run tunsetiff/static_ftrace --kernel mips64-6.1",
+        ],
+    );
+}
+
+#[test]
+fn a_sweep_says_what_it_cannot_sweep_over() {
+    let replica = Replica::new();
+    replica.run(&["sweep"]).expect(128, &["<KERNEL>"]);
+    replica.run(&["sweep", "mips64-6.2"]).expect(128, &["no kernel `mips64-6.2`", "did you mean"]);
+    replica.run(&["sweep", "mips64-6.1", "--slices", "21"]).expect(128, &["it is no number from 1 to 20"]);
+    replica.run(&["sweep", "--replay", "images"]).expect(131, &["cannot read images/sweep.json"]);
+}
+
+#[test]
+fn a_comparison_takes_one_kernel_a_side() {
+    let replica = Replica::new();
+    replica
+        .run(&["compare", "tunsetiff/leaf", "mips64-6.1", "mips64-6.1*"])
+        .expect(128, &["`mips64-6.1*` means", "it has to be one"]);
+    replica.run(&["compare", "tunsetiff/leaf", "mips64-6.1"]).expect(128, &["<RIGHT>"]);
+    replica.run(&["compare", "tunsetiff/*", "mips64-6.1", "mips64-6.1"]).expect(128, &["no scenario"]);
+}
+
+#[test]
+fn run_folders_cannot_be_made_in_a_file() {
+    let replica = Replica::new();
+    fs::write(replica.path("runs"), "no folder").unwrap();
+    replica
+        .run(&["run", "tunsetiff/leaf", "--out", "runs"])
+        .expect(128, &["--out names runs, which is no folder"]);
+}
+
+#[test]
+fn the_list_speaks_json() {
+    let ended = Replica::new().run(&["list", "--format", "json"]);
+    ended.expect(0, &[]);
+    let list: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    let names: Vec<_> =
+        list["kernels"].as_array().unwrap().iter().map(|kernel| kernel["name"].clone()).collect();
+    assert!(names.contains(&"mips64-6.1".into()), "{names:?}");
+}
+
+#[test]
+fn a_kernel_that_is_not_provisioned_names_the_command() {
+    let replica = Replica::new();
+    let mut command = replica.kshot(&["run", "tunsetiff/perf_probe"]);
+    let output = command.env("XDG_CACHE_HOME", replica.path("cache")).output().unwrap();
+    Ended::of(output)
+        .expect(128, &["no kernel of tunsetiff/perf_probe is provisioned", "kshot provision mips64-6.1"]);
+}
+
+#[test]
+fn a_missing_cross_compiler_ends_131_and_names_the_package_before_any_download() {
+    let replica = Replica::new();
+    let tools = replica.path("bin");
+    fs::create_dir(&tools).unwrap();
+    for folder in ["/usr/bin", "/bin", "/usr/sbin"].map(Path::new) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if !entry.file_name().to_string_lossy().starts_with("mips64-linux-") {
+                let _ = std::os::unix::fs::symlink(entry.path(), tools.join(entry.file_name()));
+            }
+        }
+    }
+    let mut command = replica.kshot(&["provision", "mips64-6.1"]);
+    let output = command.env("PATH", &tools).env("XDG_CACHE_HOME", replica.path("cache")).output().unwrap();
+    Ended::of(output).expect(131, &["mips64-linux-gnuabi64-gcc", "gcc-mips64-linux-gnuabi64"]);
+    assert!(!replica.path("cache/kshot/downloads").exists());
+}
+
+#[test]
+fn outside_a_repository_kshot_says_where_it_looked() {
+    let replica = Replica::new();
+    let mut command = replica.kshot(&["list"]);
+    let output = command.env("KSHOT_ROOT", replica.path("scenarios")).output().unwrap();
+    Ended::of(output).expect(128, &["KSHOT_ROOT", "images/kernels.yaml"]);
+}
+
+#[test]
+fn a_shell_without_a_terminal_says_so() {
+    Replica::new().run(&["shell", "mips64-6.1"]).expect(128, &["needs a terminal"]);
+}
+
+#[test]
+fn the_doctor_names_what_is_missing_and_the_command_that_mends_it() {
+    let replica = Replica::new();
+    let empty = replica.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let output = replica.kshot(&["doctor"]).env("PATH", &empty).output().unwrap();
+    Ended::of(output).expect(131, &["qemu-system-mips64", "apt-get install", "qemu-system-mips"]);
+}
+
+/// A git tree with two commits: `start` and, on `main`, one more.
+fn with_tree() -> Replica {
+    let replica = Replica::new();
+    let script = "git init -q -b main tree && cd tree && git config user.name a && git config user.email a@b \
+                  && git commit -q --allow-empty -m one && git tag start && git commit -q --allow-empty -m two";
+    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(replica.path(".")).status();
+    assert!(made.unwrap().success());
+    replica
+}
+
+const HUNT: [&str; 4] = ["bisect", "tunsetiff/func_stack_trace", "--like", "mips64-6.1"];
+
+#[test]
+fn a_hunt_says_what_its_command_line_lacks() {
+    let replica = with_tree();
+    let hunt = |more: &[&str]| replica.run(&[&HUNT[..], more].concat());
+    hunt(&["--good", "6.1.1"]).expect(128, &["neither --bad nor --new is given"]);
+    hunt(&["--good", "6.1.1", "--bad", "6.1.2"]).expect(128, &["neither --versions nor --git is given"]);
+    hunt(&["--git", "tree", "--bad", "main"]).expect(128, &["--good is not given"]);
+    hunt(&["--git", "tree", "--good", "nothing", "--bad", "main"]).expect(128, &["has no commit `nothing`"]);
+    hunt(&["--git", "images", "--good", "a", "--bad", "b"]).expect(128, &["is in no git repository"]);
+    hunt(&["--git", "tree", "--good", "main", "--bad", "main"]).expect(128, &["both ends are the same"]);
+    hunt(&["--error", "0.7"]).expect(128, &["a probability below 0.5"]);
+    hunt(&["--text", "(", "--git", "tree", "--good", "start", "--bad", "main"])
+        .expect(128, &["no regular expression"]);
+    hunt(&["--claim", "perv", "--bad", "main"]).expect(128, &["has no claim `perv`; it has", "perf"]);
+    hunt(&["--only", "perv", "--bad", "main"]).expect(128, &["has no probe `perv`", "it has"]);
+    hunt(&["--text", "a", "--shell", "b"]).expect(128, &["cannot be used with"]);
+}
+
+#[test]
+fn a_hunt_takes_no_configuration_from_a_prebuilt_kernel() {
+    let like = ["bisect", "tunsetiff/func_stack_trace", "--like", "mips64el-6.1-debian", "--bad", "x"];
+    with_tree().run(&like).expect(128, &["is a prebuilt package", "--like mips64-6.1"]);
+}
+
+#[test]
+fn there_is_nothing_to_go_on_with_where_nothing_was_cut_off() {
+    let replica = Replica::new();
+    replica.run(&["bisect", "--resume"]).expect(128, &["no unfinished bisection in"]);
+    replica.run(&["bisect", "--resume", "images"]).expect(131, &["bisect.json"]);
+}
+
+#[test]
+fn a_verdict_of_a_file_that_is_no_kernel_ends_128() {
+    let replica = Replica::new();
+    fs::write(replica.path("text"), "no kernel").unwrap();
+    replica.run(&["verdict", "tunsetiff/leaf", "--image", "text"]).expect(128, &["is no kernel to boot"]);
+}
+
+#[test]
+fn a_step_outside_of_a_git_tree_is_no_mark() {
+    let replica = Replica::new();
+    let step = replica.run(&["bisect-step", "tunsetiff/leaf", "--like", "mips64-6.1", "--tree", "."]);
+    step.expect(128, &["is in no git repository", "name the git tree"]);
+    let missing =
+        replica.run(&["bisect-step", "tunsetiff/leaf", "--like", "mips64-6.1", "--tree", "nowhere"]);
+    missing.expect(128, &["is in no git repository"]);
+}
+
+#[test]
+fn a_fault_in_the_nights_matrix_ends_129_and_shows_its_place() {
+    let replica = Replica::new();
+    replica.edit("images/nightly.yaml", "scenarios: ['*']", "scenarios: ['tunsetif/*']");
+    replica
+        .run(&["nightly", "--out", "night"])
+        .expect(129, &["images/nightly.yaml:4:", "`tunsetif/*` matches no scenario", "4 │ scenarios:"]);
+    assert!(!replica.path("night").exists(), "nothing is made before the matrix is read");
+}
+
+#[test]
+fn a_night_without_any_kernel_is_told_and_leaves_its_whole_report() {
+    let replica = Replica::new();
+    let night = |more: &[&str]| {
+        let mut words = vec!["nightly", "--out", "night", "--kernels", "mips64-6.1", "--scenarios"];
+        words.extend(more);
+        let mut command = replica.kshot(&words);
+        Ended::of(command.env("XDG_CACHE_HOME", replica.path("cache")).output().unwrap())
+    };
+    let ended = night(&["tunsetiff/leaf"]);
+    ended.expect(125, &["could not tell tunsetiff/leaf", "not provisioned: kshot provision mips64-6.1"]);
+    for file in ["results.json", "junit.xml", "results.ktap", "kcidb.json", "index.html"] {
+        assert!(replica.path("night").join(file).is_file(), "{file}");
+    }
+    let schema = serde_json::from_str(include_str!("../../schema/nightly.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let results = fs::read(replica.path("night/results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_slice(&results).unwrap();
+    let faults: Vec<_> = validator.iter_errors(&results).map(|fault| fault.to_string()).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+    // The same command goes on with it; another matrix does not.
+    night(&["tunsetiff/leaf"]).expect(125, &["could not tell"]);
+    night(&["tunsetiff/truth"]).expect(128, &["over another matrix", "another --out"]);
+}
+
+#[test]
+fn the_engine_parallel_wants_its_hosts() {
+    Replica::new().run(&["nightly", "--out", "night", "--engine", "parallel"]).expect(128, &["--hosts"]);
+    let replica = Replica::new();
+    let words = ["nightly", "--out", "night", "--engine", "parallel", "--hosts", "none"];
+    replica.run(&words).expect(131, &["cannot read", "none"]);
+}
+
+#[test]
+fn a_scenario_that_no_night_has_run_has_no_history() {
+    let replica = Replica::new();
+    replica.run(&["history", "tunsetiff/leaf"]).expect(128, &["no night has run tunsetiff/leaf"]);
+    replica.run(&["history", "tunsetiff/laef"]).expect(128, &["did you mean `tunsetiff/leaf`?"]);
+}
+
+#[test]
+fn what_is_no_bundle_and_no_run_is_refused() {
+    let replica = Replica::new();
+    fs::write(replica.path("text.tar.gz"), "no archive").unwrap();
+    replica.run(&["import", "text.tar.gz"]).expect(128, &["text.tar.gz is no bundle"]);
+    replica.run(&["import", "nothing.tar.gz"]).expect(128, &["cannot open nothing.tar.gz"]);
+    replica.run(&["export", "nothing"]).expect(131, &["cannot find nothing"]);
+    replica.run(&["report", "images"]).expect(128, &["cannot read images/run.json"]);
+}

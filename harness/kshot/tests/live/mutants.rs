@@ -1,0 +1,54 @@
+//! Repairs that are wrong on purpose: a scenario tells each from the right one, and for the right reason.
+
+use kshot::workspace::Workspace;
+use kshot_guest::kernel::{Catalogue, Kernel};
+use libtest_mimic::{Failed, Trial};
+
+use super::on_kernel;
+use super::support::Replica;
+
+/// A wrong repair, the scenario that catches it, and why, as the verdict says it.
+struct Mutant {
+    name: &'static str,
+    kernel: &'static str,
+    scenario: &'static str,
+    why: &'static str,
+}
+
+const MUTANTS: [Mutant; 3] = [
+    Mutant {
+        name: "a_repair_that_forgets_ra_loses_the_callers_of_a_leaf",
+        kernel: "mips64-6.1-forgets-ra",
+        scenario: "tunsetiff/leaf",
+        why: "claim `caller` fails: 0 instead of 5 stacks through tun_net_fix_features, \
+              __netdev_update_features; they end at tun_net_fix_features (5)",
+    },
+    Mutant {
+        name: "a_repair_with_a_wrong_frame_size_loses_the_callers_of_a_function",
+        kernel: "mips64-6.1-wrong-frame",
+        scenario: "tunsetiff/func_stack_trace",
+        why: "claim `ftrace` fails: 0 instead of 5 stacks through register_netdevice, \
+              __tun_chr_ioctl|tun_chr_ioctl; they end at register_netdevice (7)",
+    },
+    Mutant {
+        name: "a_repair_with_a_wrong_frame_size_loses_the_callers_of_a_leaf",
+        kernel: "mips64-6.1-wrong-frame",
+        scenario: "tunsetiff/leaf",
+        why: "claim `caller` fails: a stack through tun_net_fix_features, __netdev_update_features ends at \
+              __netdev_update_features, before any entry",
+    },
+];
+
+pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial> {
+    let trial = |mutant: Mutant| {
+        let name = format!("mutants::{}", mutant.name);
+        let caught = move |_: &Kernel| -> Result<(), Failed> {
+            Replica::new()
+                .run(&["run", mutant.scenario, "--kernel", mutant.kernel])
+                .expect(1, &["verdict: drift", mutant.why]);
+            Ok(())
+        };
+        on_kernel(workspace, catalogue, &name, mutant.kernel, caught)
+    };
+    MUTANTS.into_iter().map(trial).collect()
+}

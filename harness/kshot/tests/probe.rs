@@ -1,0 +1,145 @@
+//! The probes against a real guest: the write-up's two investigations, and what is refused.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+#[path = "support/guest.rs"]
+mod guest;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use kshot_guest::probe::{Armed, Capture, Format, ProbeError, arm, prepare};
+use kshot_guest::probe::{PerfEvent, ProbeKind, ProbeSpec};
+use kshot_guest::session::{Guest, SessionError};
+use kshot_stack::fault::{Blame, Fault};
+
+use guest::{Fixture, LIMIT, login, shared};
+
+const TRIGGER: &str = "for i in 1 2 3 4 5; do /isam/user/eoe_filter -n lo -t tap0 -E || exit; done";
+const BOOT: &[&str] =
+    &["ftrace=function", "ftrace_filter=register_netdevice", "trace_options=func_stack_trace"];
+
+const TESTS: &[(&str, fn())] = &[
+    ("ftrace_brings_five_traces_with_addresses", ftrace_brings_five_traces_with_addresses),
+    ("perf_brings_five_samples_with_addresses", perf_brings_five_samples_with_addresses),
+    ("perf_says_which_function_it_cannot_probe", perf_says_which_function_it_cannot_probe),
+    ("an_event_that_does_not_exist_does_not_hang", an_event_that_does_not_exist_does_not_hang),
+    ("an_instance_that_does_not_exist_is_named", an_instance_that_does_not_exist_is_named),
+    ("two_recordings_run_side_by_side", two_recordings_run_side_by_side),
+];
+
+fn main() -> ExitCode {
+    guest::run(TESTS)
+}
+
+fn ftrace(instance: Option<&str>) -> ProbeSpec {
+    let kind = ProbeKind::Ftrace { instance: instance.map(Into::into), only: Vec::new() };
+    ProbeSpec { name: "ftrace".into(), kind }
+}
+
+fn perf(name: &str, event: PerfEvent) -> ProbeSpec {
+    ProbeSpec { name: name.into(), kind: ProbeKind::Perf { event, call_graph: "dwarf".into() } }
+}
+
+fn text(captures: &[Capture], format: Format) -> String {
+    let capture = captures.iter().find(|capture| capture.format == format).unwrap();
+    std::fs::read_to_string(&capture.path).unwrap()
+}
+
+fn run(guest: &mut impl Guest, script: &str) -> String {
+    let output = guest.run(script, LIMIT).unwrap();
+    assert_eq!(output.status, 0, "{}", String::from_utf8_lossy(&output.text));
+    String::from_utf8(output.text).unwrap()
+}
+
+fn ready(
+    spec: &ProbeSpec,
+    session: &mut impl Guest<Error = SessionError>,
+) -> Result<Armed, ProbeError<SessionError>> {
+    prepare(spec, session)?;
+    arm(spec, session, None)
+}
+
+fn ftrace_brings_five_traces_with_addresses() {
+    let Fixture { mut session, folder, machine } = login(BOOT);
+    let armed = arm(&ftrace(None), &mut session, None).unwrap();
+    run(&mut session, TRIGGER);
+    armed.stop(&mut session).unwrap();
+    let captures = armed.fetch(&mut session, folder.path()).unwrap();
+    let trace = text(&captures, Format::FtraceText);
+    let events: Vec<_> = trace.lines().filter(|line| line.trim_start().starts_with("eoe_filter-")).collect();
+    // Each is followed by its `<stack trace>`, a line of the same head.
+    assert_eq!(events.len(), 10, "{trace}");
+    assert!(
+        events[0].contains("register_netdevice+0x") && events[0].contains(" <ffffffff8"),
+        "{}",
+        events[0]
+    );
+    let frames: Vec<_> = trace.lines().filter(|line| line.starts_with(" => ")).collect();
+    assert!(frames.iter().any(|frame| frame.contains("+0x") && frame.ends_with('>')), "{frames:?}");
+    assert!(text(&captures, Format::Notes).contains("overrun: 0\n"));
+    assert_eq!(run(&mut session, "cat /sys/kernel/tracing/options/sym-addr"), "0\n");
+    drop(machine);
+}
+
+fn perf_brings_five_samples_with_addresses() {
+    let mut fixture = shared();
+    let Fixture { session, folder, .. } = fixture.get();
+    let armed = ready(&perf("perf", PerfEvent::Probe("register_netdevice".into())), session).unwrap();
+    run(session, TRIGGER);
+    armed.stop(session).unwrap();
+    let captures = armed.fetch(session, folder.path()).unwrap();
+    let script = text(&captures, Format::PerfScript);
+    let heads = script.lines().filter(|line| line.contains(": probe:register_netdevice:")).count();
+    assert_eq!(heads, 5, "{script}");
+    assert_eq!(script.matches("register_netdevice+0x0 ([kernel.kallsyms])").count(), 5, "{script}");
+    assert!(text(&captures, Format::Notes).contains("Captured and wrote"));
+    let data = captures.iter().find(|capture| capture.format == Format::PerfData).unwrap();
+    assert!(
+        std::fs::read(&data.path)
+            .unwrap()
+            .windows(8)
+            .any(|magic| magic == b"PERFILE2" || magic == b"2ELIFREP")
+    );
+    // The next test makes the same.
+    run(session, "perf probe --del='probe:*'");
+}
+
+fn perf_says_which_function_it_cannot_probe() {
+    let mut fixture = shared();
+    let spec = perf("perf", PerfEvent::Probe("no_such_function".into()));
+    let error = ready(&spec, &mut fixture.get().session).unwrap_err();
+    assert_eq!(error.blame(), Blame::Guest);
+    let said = error.to_string();
+    assert!(said.starts_with("probe perf: `perf probe no_such_function` failed with status "), "{said}");
+    assert!(said.contains("Error: Failed to add events"), "{said}");
+}
+
+fn an_event_that_does_not_exist_does_not_hang() {
+    let mut fixture = shared();
+    let spec = perf("perf", PerfEvent::Event("no:such".into()));
+    let error = ready(&spec, &mut fixture.get().session).unwrap_err();
+    assert!(error.to_string().contains("event syntax error"), "{error}");
+}
+
+fn an_instance_that_does_not_exist_is_named() {
+    let mut fixture = shared();
+    let session = &mut fixture.get().session;
+    let armed = arm(&ftrace(Some("none")), session, None).unwrap();
+    let error = armed.stop(session).unwrap_err();
+    assert_eq!(error.blame(), Blame::Guest);
+    assert!(error.to_string().contains("/sys/kernel/tracing/instances/none"), "{error}");
+    armed.fetch(session, Path::new("/nonexistent")).unwrap_err();
+}
+
+fn two_recordings_run_side_by_side() {
+    let mut fixture = shared();
+    let Fixture { session, folder, .. } = fixture.get();
+    let one = ready(&perf("one", PerfEvent::Probe("register_netdevice".into())), session).unwrap();
+    let two = ready(&perf("two", PerfEvent::Event("sched:sched_process_fork".into())), session).unwrap();
+    run(session, TRIGGER);
+    for (armed, event) in [(two, "sched:sched_process_fork:"), (one, "probe:register_netdevice:")] {
+        armed.stop(session).unwrap();
+        let script = text(&armed.fetch(session, folder.path()).unwrap(), Format::PerfScript);
+        assert!(script.lines().filter(|line| line.contains(event)).count() >= 5, "{script}");
+    }
+}

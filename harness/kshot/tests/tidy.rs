@@ -1,0 +1,153 @@
+//! What no compiler sees: orphans, stale schemas, sizes, stray names.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kshot::baseline::Place;
+use kshot::commands::Which;
+use kshot::scenario::Scenario;
+use kshot_guest::kernel::{Catalogue, HasDwarf};
+use kshot_guest::probe::{ProbeKind, ProbeSpec};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().into()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn files(folder: &Path, ends: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
+            files(&path, ends, found);
+        } else if path.to_string_lossy().ends_with(ends) {
+            found.push(path);
+        }
+    }
+}
+
+fn scenarios() -> Vec<Scenario> {
+    let folder = root().join("scenarios");
+    let ids = Scenario::ids(&folder).unwrap();
+    assert!(!ids.is_empty());
+    let catalogue = catalogue();
+    let names = catalogue.names();
+    ids.iter()
+        .map(|id| Scenario::load(&folder, id, &names).unwrap_or_else(|error| panic!("{error}")))
+        .collect()
+}
+
+fn catalogue() -> Catalogue {
+    Catalogue::load(&root().join("images/kernels.yaml")).unwrap()
+}
+
+fn snapshots() -> BTreeSet<String> {
+    let folder = root().join("snapshots");
+    let mut found = Vec::new();
+    files(&folder, ".snap", &mut found);
+    found.iter().map(|path| path.strip_prefix(&folder).unwrap().to_string_lossy().into_owned()).collect()
+}
+
+/// The snapshots that the scenarios and the catalogue call for, as `id/kernel/probe.snap`; those of a kernel that may
+/// be without its DWARF twice.
+fn expected_snapshots() -> BTreeSet<String> {
+    let catalogue = catalogue();
+    let mut expected = BTreeSet::new();
+    for scenario in scenarios() {
+        for entry in catalogue.matching(scenario.kernels.iter().map(String::as_str)) {
+            let is_truth = |probe: &ProbeSpec| matches!(probe.kind, ProbeKind::Gdb { .. });
+            let asks = scenario.probes.iter().any(is_truth);
+            for probe in &scenario.probes {
+                let place = Place::new(Path::new(""), &scenario.id, &entry.name, &probe.name);
+                let mut add = |place: Place| expected.insert(place.file().to_string_lossy().into_owned());
+                if !asks || entry.has_dwarf() != HasDwarf::Never {
+                    add(place.clone());
+                }
+                if asks && !is_truth(probe) && entry.has_dwarf() != HasDwarf::Always {
+                    add(place.without_truth());
+                }
+            }
+        }
+    }
+    expected
+}
+
+#[test]
+fn no_snapshot_is_an_orphan() {
+    let expected = expected_snapshots();
+    let orphans: Vec<_> = snapshots().into_iter().filter(|path| !expected.contains(path)).collect();
+    assert!(orphans.is_empty(), "no scenario, kernel or probe for: {orphans:#?}");
+}
+
+#[test]
+fn every_scenario_has_a_snapshot_for_each_of_its_kernels_and_probes() {
+    let there = snapshots();
+    let missing: Vec<_> = expected_snapshots().into_iter().filter(|path| !there.contains(path)).collect();
+    assert!(
+        missing.is_empty(),
+        "run these with `cargo test --test live`, read them, accept them: {missing:#?}"
+    );
+}
+
+#[test]
+fn the_schemas_on_file_are_those_of_the_types() {
+    for (path, which, word) in [
+        ("scenarios/schema.json", Which::Scenario, "scenario"),
+        ("harness/schema/result.json", Which::Result, "result"),
+        ("harness/schema/nightly.json", Which::Nightly, "nightly"),
+        ("harness/schema/sweep.json", Which::Sweep, "sweep"),
+    ] {
+        assert!(read(path) == which.text(), "stale: run `cargo kshot schema {word} > {path}`");
+    }
+}
+
+#[test]
+fn the_scenarios_on_file_fit_their_schema() {
+    let schema: serde_json::Value = serde_json::from_str(&read("scenarios/schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for id in Scenario::ids(&root().join("scenarios")).unwrap() {
+        let value: serde_json::Value = serde_yaml::from_str(&read(&format!("scenarios/{id}.yaml"))).unwrap();
+        let faults: Vec<_> = validator.iter_errors(&value).map(|fault| fault.to_string()).collect();
+        assert!(faults.is_empty(), "{id}: {faults:?}");
+    }
+    assert!(
+        !validator.is_valid(&serde_json::json!({ "summary": "s", "kernels": [], "probes": [], "stepz": [] }))
+    );
+}
+
+#[test]
+fn the_documents_keep_to_their_lengths() {
+    for (path, most) in [("README.md", 120), ("harness/ARCHITECTURE.md", 200)] {
+        let lines = read(path).lines().count();
+        assert!(lines <= most, "{path} has {lines} lines, more than {most}");
+    }
+}
+
+#[test]
+fn no_source_file_asks_to_be_split() {
+    let mut sources = Vec::new();
+    files(&root().join("harness"), ".rs", &mut sources);
+    for path in sources {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines <= 600, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn each_lib_rs_lists_every_module_with_its_line() {
+    for name in ["kshot-stack", "kshot-guest", "kshot"] {
+        let lib = read(&format!("harness/{name}/src/lib.rs"));
+        for entry in fs::read_dir(root().join(format!("harness/{name}/src"))).unwrap() {
+            let entry = entry.unwrap();
+            let file = entry.file_name().to_string_lossy().replace(".rs", "");
+            let module = entry.path().is_dir() || entry.path().extension().is_some_and(|ends| ends == "rs");
+            if module && !["lib", "main"].contains(&file.as_str()) && !file.ends_with("_tests") {
+                assert!(lib.contains(&format!("pub mod {file}; // ")), "{file} is not in {name}'s lib.rs");
+            }
+        }
+    }
+}
