@@ -1,10 +1,8 @@
 //! What changed since the nights before. Pure.
 
-use serde::{Deserialize, Serialize};
-
 use super::commit_of;
-use super::results::{Night, Pair, RunLine, Standing};
-use crate::document::{Document, KernelInfo, ProbeResult, StackResult, Start, Word};
+use super::results::{Before, Change, Kind, Night, Pair, RunLine, Standing};
+use crate::document::{Document, ProbeResult, StackResult, Start};
 use crate::text::quote;
 
 /// A pair's result of an earlier night, as the history keeps it.
@@ -26,82 +24,12 @@ pub struct Past {
     pub probes: Vec<ProbeResult>,
 }
 
-/// What became of a pair.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// It drifts, and did not before.
-    NewDrift,
-    /// Its repeats disagree.
-    Unstable,
-    /// A fault is gone: it matches again, or it drifts because what was known no longer fails.
-    Mended,
-    /// It drifted before and still does.
-    StillBroken,
-    /// It came to no verdict.
-    CannotTell,
-    /// It matches, but not the stacks of before: a new snapshot was accepted.
-    Accepted,
-}
-
-/// A pair that is not as it was, or not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Change {
-    /// The scenario's id.
-    pub scenario: String,
-    /// The kernel's name.
-    pub kernel: String,
-    /// What became of it.
-    pub kind: Kind,
-    /// The first night of an unbroken row of drifts, for what still drifts.
-    pub since: Option<String>,
-    /// The last verdict before this night, where there is one.
-    pub before: Option<Before>,
-    /// What else is not as it was then: where the cause may lie.
-    pub suspects: Vec<String>,
-    /// The command that searches for the cause, where versions or commits lie between then and now.
-    pub bisect: Option<String>,
-}
-
-/// The last verdict before this night.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Before {
-    /// The night.
-    pub night: String,
-    /// The word.
-    pub verdict: Word,
-    /// What was booted.
-    pub kernel: KernelInfo,
-    /// Where the kernel came from.
-    pub origin: String,
-}
-
 /// Which way a run's stacks went from those before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Same,
     Better,
     Other,
-}
-
-impl Kind {
-    /// Every kind, in the order of the report.
-    pub const ALL: [Self; 6] =
-        [Self::NewDrift, Self::Unstable, Self::Mended, Self::StillBroken, Self::CannotTell, Self::Accepted];
-
-    /// For people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NewDrift => "new drift",
-            Self::Unstable => "unstable",
-            Self::Mended => "mended",
-            Self::StillBroken => "still broken",
-            Self::CannotTell => "could not tell",
-            Self::Accepted => "new snapshot",
-        }
-    }
 }
 
 impl Past {

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::changes::Change;
 use crate::document::{Document, KernelInfo, Start, Timings, Word};
 use crate::fault::{Blame, Fault, chain};
 
@@ -114,6 +113,58 @@ pub struct FaultLine {
     pub what: String,
 }
 
+/// What became of a pair.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// It drifts, and did not before.
+    NewDrift,
+    /// Its repeats disagree.
+    Unstable,
+    /// A fault is gone: it matches again, or it drifts because what was known no longer fails.
+    Mended,
+    /// It drifted before and still does.
+    StillBroken,
+    /// It came to no verdict.
+    CannotTell,
+    /// It matches, but not the stacks of before: a new snapshot was accepted.
+    Accepted,
+}
+
+/// A pair that is not as it was, or not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Change {
+    /// The scenario's id.
+    pub scenario: String,
+    /// The kernel's name.
+    pub kernel: String,
+    /// What became of it.
+    pub kind: Kind,
+    /// The first night of an unbroken row of drifts, for what still drifts.
+    pub since: Option<String>,
+    /// The last verdict before this night, where there is one.
+    pub before: Option<Before>,
+    /// What else is not as it was then: where the cause may lie.
+    pub suspects: Vec<String>,
+    /// The command that searches for the cause, where versions or commits lie between then and now.
+    pub bisect: Option<String>,
+}
+
+/// The last verdict before this night.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Before {
+    /// The night.
+    pub night: String,
+    /// The word.
+    pub verdict: Word,
+    /// What was booted.
+    pub kernel: KernelInfo,
+    /// Where the kernel came from.
+    pub origin: String,
+}
+
 /// How a pair stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
@@ -145,6 +196,24 @@ impl Standing {
             Self::Fault => "host fault",
             Self::NotReached => "not reached",
             Self::Match => "match",
+        }
+    }
+}
+
+impl Kind {
+    /// Every kind, in the order of the report.
+    pub const ALL: [Self; 6] =
+        [Self::NewDrift, Self::Unstable, Self::Mended, Self::StillBroken, Self::CannotTell, Self::Accepted];
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NewDrift => "new drift",
+            Self::Unstable => "unstable",
+            Self::Mended => "mended",
+            Self::StillBroken => "still broken",
+            Self::CannotTell => "could not tell",
+            Self::Accepted => "new snapshot",
         }
     }
 }

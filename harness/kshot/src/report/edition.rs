@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use kshot_stack::document::Document;
-use kshot_stack::night::changes::{self, Change, Kind, Past};
+use kshot_stack::night::changes::{self, Past};
+use kshot_stack::night::results::{Change, Kind};
 use kshot_stack::night::results::{Night, Pair, Standing};
 
 /// What the reports of a night are made from.

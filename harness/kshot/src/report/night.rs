@@ -3,7 +3,8 @@
 use comfy_table::Table;
 
 use super::new_table;
-use kshot_stack::night::changes::{Change, Kind, Past};
+use kshot_stack::night::changes::Past;
+use kshot_stack::night::results::{Change, Kind};
 use kshot_stack::night::results::{Night, Standing};
 
 /// A night for people: what changed first, then how many pairs stand how.

@@ -12,7 +12,7 @@ use askama::Template;
 
 use super::{Edition, ReportError};
 use chart::Chart;
-use kshot_stack::night::changes::Kind;
+use kshot_stack::night::results::Kind;
 use kshot_stack::night::results::Standing;
 use view::{Card, Cell, Detail, Group};
 

@@ -5,7 +5,7 @@ use super::{href, seconds};
 use crate::report::Edition;
 use crate::report::flame::Flame;
 use kshot_stack::document::{Document, Start, Timings};
-use kshot_stack::night::changes::{Change, Kind};
+use kshot_stack::night::results::{Change, Kind};
 use kshot_stack::night::results::{Pair, Standing};
 use kshot_stack::verdict;
 
