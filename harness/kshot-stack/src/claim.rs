@@ -1,9 +1,10 @@
 //! What must hold of stacks, and what is known not to.
 
 use globset::Glob;
+use serde::Serialize;
 
 /// What must hold of a probe's stacks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Claim {
     /// Its name, for `known`; the probe's name unless the scenario gives one.
     pub name: String,
@@ -19,7 +20,7 @@ pub struct Claim {
 }
 
 /// Trouble that the kernel must not report on its console.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Silence {
     /// Its name, for `known`.
     pub name: String,
@@ -28,7 +29,7 @@ pub struct Silence {
 }
 
 /// A fault that is known: the claim does not hold on these kernels, and why.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Known {
     /// Globs over kernel names.
     pub kernels: Vec<String>,

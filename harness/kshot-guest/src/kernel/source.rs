@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use duct::cmd;
 
 use super::apt::{Kind, Wanted};
-use super::catalogue::{DebianBinary, DebianOrig, DebianPackage, Images, KernelEntry, Source};
+use super::catalogue::{
+    DebianBinary, DebianOrig, DebianPackage, Directory, Git, Images, KernelEntry, Source, Tarball,
+};
 use super::process::{Log, find_tool};
 use super::{KernelError, RECIPE, prebuilt};
 use crate::cache::{self, Cache};
@@ -17,15 +19,7 @@ use crate::progress::Progress;
 /// # Errors
 /// [`KernelError::Io`] for a fragment, patch or source tree that cannot be read.
 pub(super) fn key(entry: &KernelEntry, images: &Images) -> Result<String, KernelError> {
-    // The DWARF of a prebuilt kernel is an entry of its own.
-    let source = match &entry.source {
-        Source::DebianPackage(package) => {
-            Source::DebianPackage(DebianBinary { dbg: None, ..package.clone() })
-        }
-        source => source.clone(),
-    };
-    // The Debug text of a source is its every field, which is what identifies it.
-    let mut parts = vec![RECIPE.into(), entry.arch.row().name.into(), format!("{source:?}").into_bytes()];
+    let mut parts = vec![RECIPE.into(), entry.arch.row().name.into(), entry.source.key_text().into_bytes()];
     match &entry.source {
         Source::DebianPackage(_) => parts.push(images.guest_modules()?.join(" ").into_bytes()),
         Source::Directory(directory) => parts.push(state_of_tree(&images.resolve(&directory.path))?),
@@ -39,6 +33,33 @@ pub(super) fn key(entry: &KernelEntry, images: &Images) -> Result<String, Kernel
         parts.push(compiler(entry.arch.row().triplet).into_bytes());
     }
     Ok(format!("{}-{}", entry.name, cache::key(parts.iter().map(Vec::as_slice))))
+}
+
+impl Source {
+    /// The source's part of a kernel's cache key: its kind and every field that its bytes depend on. Kernels that
+    /// are cached are found by it, so its words stay as they are, whatever the types are called.
+    fn key_text(&self) -> String {
+        match self {
+            Self::DebianSource(DebianPackage { package, suite, version }) => format!(
+                "DebianSource(DebianPackage {{ package: {package:?}, suite: {suite:?}, version: {version:?} }})"
+            ),
+            Self::DebianOrig(DebianOrig { source, suite, version }) => {
+                format!(
+                    "DebianOrig(DebianOrig {{ source: {source:?}, suite: {suite:?}, version: {version:?} }})"
+                )
+            }
+            // The DWARF of a prebuilt kernel is an entry of its own.
+            Self::DebianPackage(DebianBinary { package, suite, version, dbg: _ }) => format!(
+                "DebianPackage(DebianBinary {{ package: {package:?}, suite: {suite:?}, version: {version:?}, \
+                 dbg: None }})"
+            ),
+            Self::Tarball(Tarball { path, sha256 }) => {
+                format!("Tarball(Tarball {{ path: {path:?}, sha256: {sha256:?} }})")
+            }
+            Self::Directory(Directory { path }) => format!("Directory(Directory {{ path: {path:?} }})"),
+            Self::Git(Git { path, commit }) => format!("Git(Git {{ path: {path:?}, commit: {commit:?} }})"),
+        }
+    }
 }
 
 /// What identifies the cross compiler `triplet`-gcc, without running it: the SHA-256 of its driver, which
@@ -299,6 +320,47 @@ mod tests {
     fn a_folder_stands_for_its_patches_in_the_order_of_their_names() {
         let patches = patches_of(&["0002-b.patch", "README.md", "0001-a.patch"]).unwrap();
         assert_eq!(patches, ["series/0001-a.patch", "series/0002-b.patch", "last.patch"]);
+    }
+
+    #[test]
+    fn the_keys_of_cached_kernels_stay_what_they_were() {
+        let key_of = |source: &str| {
+            let root = tempfile::tempdir().unwrap();
+            let images = Images::at(root.path());
+            fs::write(
+                images.kernels_yaml(),
+                format!("- {{ name: a, arch: mips64, source: {{ {source} }} }}"),
+            )
+            .unwrap();
+            Catalogue::load(&images.kernels_yaml()).unwrap().get("a").unwrap().source.key_text()
+        };
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let sha256 = "00".repeat(32);
+        for (source, key) in [
+            (
+                "debian-source: { package: linux-source-6.1, suite: bookworm }",
+                r#"DebianSource(DebianPackage { package: "linux-source-6.1", suite: "bookworm", version: None })"#,
+            ),
+            (
+                "debian-orig: { source: linux, suite: bookworm, version: 6.1.4-1 }",
+                r#"DebianOrig(DebianOrig { source: "linux", suite: "bookworm", version: Some("6.1.4-1") })"#,
+            ),
+            (
+                "debian-package: { package: linux-image-1, suite: bookworm, dbg: linux-image-1-dbg }",
+                r#"DebianPackage(DebianBinary { package: "linux-image-1", suite: "bookworm", version: None, dbg: None })"#,
+            ),
+            ("directory: { path: /linux }", r#"Directory(Directory { path: "/linux" })"#),
+            (
+                &format!("tarball: {{ path: l.tar.xz, sha256: {sha256:?} }}"),
+                &format!(r#"Tarball(Tarball {{ path: "l.tar.xz", sha256: "{sha256}" }})"#),
+            ),
+            (
+                &format!("git: {{ path: /linux, commit: {commit:?} }}"),
+                &format!(r#"Git(Git {{ path: "/linux", commit: "{commit}" }})"#),
+            ),
+        ] {
+            assert_eq!(key_of(source), key);
+        }
     }
 
     #[test]

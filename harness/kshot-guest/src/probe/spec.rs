@@ -1,10 +1,10 @@
 //! What a probe is asked to record.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A probe and its name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ProbeSpec {
     /// The name in results, snapshots and claims; the kind unless the scenario gives one.
     pub name: String,
@@ -13,7 +13,7 @@ pub struct ProbeSpec {
 }
 
 /// The mechanisms that record stacks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum ProbeKind {
     /// What the ftrace ring buffer holds, as text; armed by boot options or by steps.
     Ftrace {
@@ -49,7 +49,7 @@ pub enum ProbeKind {
 }
 
 /// What makes the kernel record the stack of a kprobe event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stacktrace {
     /// The event's `stacktrace` trigger.
@@ -60,7 +60,7 @@ pub enum Stacktrace {
 }
 
 /// A kprobe event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KprobeEvent {
     /// The line for `kprobe_events`.
     pub definition: String,
@@ -71,7 +71,7 @@ pub struct KprobeEvent {
 }
 
 /// What perf records.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum PerfEvent {
     /// `perf probe FUNCTION`, then its event `probe:FUNCTION`.
     Probe(String),

@@ -310,11 +310,11 @@ fn try_once(
     (number, fresh): (usize, bool),
     progress: &Progress,
 ) -> Result<Ran, Trouble> {
+    let asked = serde_json::to_string(&(scenario, question)).expect("a scenario has string keys only");
     let parts = [
         env!("CARGO_PKG_VERSION").into(),
         run::state_key(workspace, scenario, kernel, progress)?,
-        format!("{scenario:?}"),
-        format!("{question:?}"),
+        asked,
         kernel.name.clone(),
         // Only a verdict rests on snapshots.
         match question {

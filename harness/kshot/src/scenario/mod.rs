@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use serde::Serialize;
+
 use kshot_guest::probe::ProbeSpec;
 use kshot_guest::yaml::{self, YamlFault};
 use kshot_stack::claim::{Claim, Known, Silence};
 use kshot_stack::fault::{Blame, Fault};
 
 /// What a scenario means, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Scenario {
     /// Its path below `scenarios/`, without `.yaml`: `tunsetiff/func_stack_trace`.
     pub id: String,
@@ -36,7 +38,7 @@ pub struct Scenario {
 }
 
 /// What the kernel is booted with, beyond what the machine needs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Boot {
     /// Kernel parameters, in order (`ftrace=function`, ...).
     pub cmdline: Vec<String>,
@@ -47,7 +49,7 @@ pub struct Boot {
 }
 
 /// One command in the guest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Step {
     /// The shell script.
     pub run: String,
