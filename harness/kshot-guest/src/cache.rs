@@ -1,4 +1,4 @@
-//! The cache folder: content-addressed entries, written atomically, locked against two builders.
+//! The cache folder: content-addressed entries, written atomically, locked against concurrent builders.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,24 +13,24 @@ use crate::deadline::{Deadline, TimedOut, Turn};
 use crate::interrupt;
 use kshot_stack::fault::{Blame, Fault};
 
-/// The folder of the locks, which is no kind of entry.
+/// The folder of the lock files; it holds no entries.
 const LOCKS: &str = "locks";
-/// What the names of folders begin with that are being made.
+/// The name prefix of folders that are being created.
 const DRAFT: &str = ".draft-";
-/// What the names of folders begin with that are being removed.
+/// The name prefix of folders that are being removed.
 const GONE: &str = ".gone-";
-/// How long a lock may take: whoever holds it may build kernels.
+/// The longest wait for a lock; its holder may be building a kernel.
 const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
-/// How often is looked: no signal tells that a lock was let go.
+/// The interval between attempts to take a lock: no signal tells that a lock was released.
 const LOCK_PACE: Duration = Duration::from_millis(10);
 
-/// Everything that was downloaded or built: `${XDG_CACHE_HOME:-~/.cache}/kshot`.
+/// The user's cache of downloads and builds: `${XDG_CACHE_HOME:-~/.cache}/kshot`.
 #[derive(Clone, Debug)]
 pub struct Cache {
     root: PathBuf,
 }
 
-/// What a cache operation failed with.
+/// Why a cache operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// Neither `XDG_CACHE_HOME` nor `HOME` is set.
@@ -39,17 +39,17 @@ pub enum CacheError {
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried ("create", "lock", "rename").
+        /// The verb of the failed operation ("create", "lock", "rename").
         action: &'static str,
-        /// On which path.
+        /// The path that the operation was on.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
     },
-    /// Somebody held a lock for too long.
+    /// Another process held a lock for too long.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
-    /// SIGINT or SIGTERM came.
+    /// SIGINT or SIGTERM arrived during the wait.
     #[error("interrupted")]
     Interrupted,
 }
@@ -68,8 +68,8 @@ impl Fault for CacheError {
     }
 }
 
-/// An entry that is being made: a folder that becomes the entry on [`Draft::commit`] and vanishes otherwise.
-/// It holds the entry's lock.
+/// A cache entry under construction: a folder that becomes the entry on [`Draft::commit`] and is removed otherwise. The
+/// draft holds the entry's lock.
 #[derive(Debug)]
 pub struct Draft {
     folder: tempfile::TempDir,
@@ -78,27 +78,27 @@ pub struct Draft {
     _lock: File,
 }
 
-/// An entry that is there.
+/// A cache entry on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Its kind ("kernels", "states").
+    /// The kind of the entry ("kernels", "states").
     pub kind: String,
-    /// Its key.
+    /// The key of the entry.
     pub key: String,
-    /// What it takes of the disk, in bytes.
+    /// The disk space that the entry takes, in bytes.
     pub bytes: u64,
-    /// When it was made or, of a kind that is evicted, last used.
+    /// The time of the entry's creation or, for a kind that is evicted, of its last use.
     pub used: SystemTime,
-    /// Where it lies.
+    /// The folder of the entry.
     pub path: PathBuf,
 }
 
 /// The answer to [`Cache::entry`].
 #[derive(Debug)]
 pub enum Entry {
-    /// It is there: the folder.
+    /// The folder of an existing entry.
     Ready(PathBuf),
-    /// It has to be made, by us alone.
+    /// The draft of a missing entry, which the caller alone has to fill.
     Draft(Draft),
 }
 
@@ -113,24 +113,24 @@ impl Cache {
         Ok(Self::at(base.ok_or(CacheError::NoHome)?.join("kshot")))
     }
 
-    /// A cache in a folder of the caller's choice; made when first written to.
+    /// A cache at a path of the caller's choice, created on the first write.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    /// The folder itself.
+    /// The cache's root folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The folder of the entry `kind`/`key` if it was made before. Does not wait and does not write.
+    /// The folder of the entry `kind`/`key`, `None` if there is no such entry. Neither waits nor writes.
     pub fn find(&self, kind: &str, key: &str) -> Option<PathBuf> {
         let path = self.path(kind, key);
         path.is_dir().then_some(path)
     }
 
-    /// The entry `kind`/`key`, or a draft to make it. `waiting` is called once if another process is making
-    /// it now; then this waits for that process, which the kernel releases even if it dies.
+    /// The entry `kind`/`key`, or a draft to create it. If another process is creating the entry, this calls `waiting`
+    /// once and waits for that process; the kernel releases the lock even if that process dies.
     ///
     /// # Errors
     /// [`CacheError`].
@@ -151,8 +151,8 @@ impl Cache {
         Ok(Entry::Draft(Draft { folder, prefix, target: self.path(kind, key), _lock: lock }))
     }
 
-    /// An exclusive lock between processes, by name, held until the returned file is dropped. `waiting` is called once
-    /// if somebody else holds it.
+    /// Takes the exclusive inter-process lock `name`; dropping the returned file releases it. `waiting` is called once
+    /// if another process holds the lock.
     ///
     /// # Errors
     /// [`CacheError`].
@@ -165,7 +165,7 @@ impl Cache {
         wait(&what, LOCK_LIMIT, || self.try_lock(name))
     }
 
-    /// As [`Self::lock`], if nobody holds it.
+    /// Takes the lock `name` as [`Self::lock`] does, without waiting; `None` if another process holds it.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -184,7 +184,7 @@ impl Cache {
         drop(File::open(self.path(kind, key)).and_then(|folder| folder.set_modified(SystemTime::now())));
     }
 
-    /// Everything in the cache, by kind and age, the entries unused for longest first. What is being made is left out.
+    /// Every entry of the cache, sorted by kind and last use, oldest first. Drafts are left out.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -197,7 +197,7 @@ impl Cache {
         Ok(held)
     }
 
-    /// The kinds of entries that there are or were.
+    /// The kinds of entries in the cache, including kinds whose entries were all removed.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -216,12 +216,14 @@ impl Cache {
         Ok(held)
     }
 
-    /// Removes an entry, all of it at once for whoever looks for it. A machine that has opened its files keeps them.
+    /// Removes an entry; other processes see either all of it or nothing. A machine that has opened its files keeps
+    /// them.
     ///
     /// # Errors
     /// [`CacheError::Io`].
     pub fn remove(&self, kind: &str, key: &str) -> Result<(), CacheError> {
-        // Who sweeps up after killed processes stays away while this is held; if it is taken, that is true as well.
+        // `remove_abandoned` skips this entry while the lock is held; if another process holds the lock, it skips the
+        // entry too.
         let _lock = self.try_lock(&format!("{kind}-{key}"))?;
         let aside = temporary(&self.root.join(kind), &format!("{GONE}{key}-"))?;
         let path = self.path(kind, key);
@@ -233,7 +235,7 @@ impl Cache {
         }
     }
 
-    /// [`Self::shrink`] for all entries of a kind, and what killed processes left of it.
+    /// Evicts entries of one kind as [`Self::shrink`] does, and removes what killed processes left of that kind.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -242,8 +244,8 @@ impl Cache {
         self.shrink(self.entries_of(kind)?, limit)
     }
 
-    /// Removes what processes left that were killed while they made or removed entries of a kind. Says how many bytes of
-    /// disk that is.
+    /// Removes the drafts and half-removed entries that killed processes left of one kind. Returns the disk space
+    /// freed, in bytes.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -263,8 +265,8 @@ impl Cache {
         Ok(bytes)
     }
 
-    /// Removes entries, those unused for longest first, until the rest takes no more than `limit` bytes of disk.
-    /// Returns what went.
+    /// Removes the least recently used entries until the rest takes at most `limit` bytes of disk. Returns the removed
+    /// entries.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -299,12 +301,12 @@ impl Cache {
 }
 
 impl Draft {
-    /// Where to put the entry's files. Paths inside it change on commit: store relative ones.
+    /// The draft's folder. Paths in the entry's files must be relative, because the folder moves on commit.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A folder beside the draft for what the entry is made with, gone when dropped.
+    /// A temporary folder beside the draft for intermediate files; it is removed when dropped.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -312,7 +314,7 @@ impl Draft {
         temporary(self.target.parent().unwrap_or(Path::new(".")), &self.prefix)
     }
 
-    /// Makes the draft the entry, in one rename, and says where it now lies.
+    /// Turns the draft into the entry with a single rename. Returns the entry's folder.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -327,8 +329,7 @@ impl Draft {
     }
 }
 
-/// Waits until `look` finds something: a lock that others hold. It is asked again and again, because flock(2) itself could
-/// not be interrupted.
+/// Polls until `look` returns a lock. flock(2) itself would block and could not be interrupted.
 ///
 /// # Errors
 /// [`CacheError`].
@@ -383,7 +384,7 @@ impl io::Write for HashWriter<'_> {
     }
 }
 
-/// The names of the folders in a folder; none where that is missing.
+/// The names of the folders in a folder; empty if that folder does not exist.
 fn folders(path: &Path) -> Result<Vec<String>, CacheError> {
     let mut names = Vec::new();
     for entry in there(fs::read_dir(path), path)?.into_iter().flatten() {
@@ -395,7 +396,7 @@ fn folders(path: &Path) -> Result<Vec<String>, CacheError> {
     Ok(names)
 }
 
-/// What a file or a folder takes of the disk: holes take nothing, nor does what somebody removes meanwhile.
+/// The disk space of a file or folder in bytes: holes count nothing, nor do files that are removed meanwhile.
 fn allocated(path: &Path) -> Result<u64, CacheError> {
     let Some(metadata) = there(path.symlink_metadata(), path)? else { return Ok(0) };
     let mut bytes = metadata.blocks() * 512;
@@ -407,7 +408,7 @@ fn allocated(path: &Path) -> Result<u64, CacheError> {
     Ok(bytes)
 }
 
-/// `None` for what is not there: other processes come and go.
+/// `None` for a file that does not exist: other processes may remove it at any time.
 fn there<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, CacheError> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -430,7 +431,7 @@ fn sweep(parent: &Path, prefix: &str) -> Result<(), CacheError> {
     left.try_for_each(|name| remove_all(&parent.join(name)))
 }
 
-/// Removes a folder that somebody else may be removing, too.
+/// Removes a folder that another process may be removing at the same time.
 fn remove_all(path: &Path) -> Result<(), CacheError> {
     match fs::remove_dir_all(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {

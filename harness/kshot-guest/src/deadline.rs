@@ -1,4 +1,4 @@
-//! One kind of wait: it says what it waits for, for how long, and what the last real cause was.
+//! The one kind of wait: each wait names its condition, its limit and the last error seen meanwhile.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,20 +18,20 @@ pub struct Deadline {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("waited {waited:.1?} for {what}{}", last_cause.as_ref().map(|c| format!("; meanwhile: {c}")).unwrap_or_default())]
 pub struct TimedOut {
-    /// What was waited for, as a noun phrase ("the SSH handshake").
+    /// The condition that was waited for, as a noun phrase ("the SSH handshake").
     pub what: String,
-    /// How long it was waited for.
+    /// The time that was waited.
     pub waited: Duration,
-    /// The last error seen on the way, if any.
+    /// The last error seen during the wait, if any.
     pub last_cause: Option<String>,
 }
 
-/// How one turn of a wait ended.
+/// The outcome of one attempt of a wait.
 #[derive(Debug)]
 pub enum Turn<T> {
     /// The condition holds.
     Done(T),
-    /// Not yet, and why, where that is known.
+    /// The condition does not hold yet, with the reason where it is known.
     NotYet(Option<String>),
 }
 
@@ -41,12 +41,12 @@ impl Deadline {
         Self { what: what.into(), started: Instant::now(), limit }
     }
 
-    /// The time that is left; zero when there is none.
+    /// The remaining time; zero once the deadline has passed.
     pub fn remaining(&self) -> Duration {
         self.limit.saturating_sub(self.started.elapsed())
     }
 
-    /// Whether the time is over.
+    /// Whether the deadline has passed.
     pub fn expired(&self) -> bool {
         self.remaining().is_zero()
     }
@@ -56,16 +56,16 @@ impl Deadline {
         TimedOut { what: self.what.clone(), waited: self.started.elapsed(), last_cause }
     }
 
-    /// The one polling loop: calls `turn` until it is done, fails or the time is over. `turn` is handed how
-    /// long it may block and has to use that to wait for its own condition (a socket, a channel, a child).
+    /// The only polling loop: calls `turn` until it is done, fails, or the deadline passes. `turn` gets the longest
+    /// time that it may block, and has to spend it waiting for its own condition (a socket, a channel, a child).
     ///
     /// # Errors
-    /// What `turn` fails with, or [`TimedOut`].
+    /// The error of `turn`, or [`TimedOut`].
     pub fn poll<T, E: From<TimedOut>>(
         &self,
         mut turn: impl FnMut(Duration) -> Result<Turn<T>, E>,
     ) -> Result<T, E> {
-        /// How late a change that nothing wakes us for (a panic on the console, Ctrl-C) may be noticed.
+        /// The longest delay before a change that wakes nobody (a panic on the console, Ctrl-C) is noticed.
         const SLICE: Duration = Duration::from_millis(50);
         let mut last_cause = None;
         loop {
@@ -80,11 +80,11 @@ impl Deadline {
     }
 }
 
-/// Waits until `fd` is ready for one of `flags`, at most `limit`: what a turn of [`Deadline::poll`] does whose
-/// condition is a socket. Says whether it is.
+/// Waits until `fd` is ready for one of `flags`, at most `limit`; for polling on a socket with [`Deadline::poll`].
+/// Returns whether it is ready.
 ///
 /// # Errors
-/// Those of poll(2); a signal ends the wait early and is none.
+/// The errors of poll(2). A signal ends the wait early without an error.
 pub fn wait_for(fd: impl AsFd, flags: PollFlags, limit: Duration) -> io::Result<bool> {
     let limit = Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: limit.subsec_nanos().into() };
     match poll(&mut [PollFd::new(&fd, flags)], Some(&limit)) {

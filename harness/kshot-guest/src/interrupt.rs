@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM: the first asks every wait to end, so that machines are ended in order; the second
-//! ends the process at once.
+//! SIGINT and SIGTERM: the first signal asks every wait to end so that machines are shut down in order; the second ends
+//! the process at once.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,10 @@ use signal_hook::flag;
 
 static CAME: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// Starts to listen; once is enough, more does nothing.
+/// Installs the signal handlers; further calls do nothing.
 ///
 /// # Errors
-/// Those of sigaction(2).
+/// The errors of sigaction(2).
 pub fn listen() -> io::Result<()> {
     let mut result = Ok(());
     CAME.get_or_init(|| {
@@ -30,7 +30,7 @@ pub fn listen() -> io::Result<()> {
     result
 }
 
-/// Whether one of the two came.
+/// Whether SIGINT or SIGTERM has arrived.
 pub fn came() -> bool {
     CAME.get().is_some_and(|came| came.load(Ordering::Relaxed))
 }

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// Where progress is shown: standard error, so that standard output stays a document.
+/// The progress display on standard error; standard output is left to documents.
 #[derive(Debug)]
 pub struct Progress {
     bars: Option<MultiProgress>,
     quiet: bool,
 }
 
-/// One piece of long work; it ends when dropped.
+/// One long-running task on the progress display; it ends when dropped.
 #[derive(Debug)]
 pub struct Task {
     name: String,
@@ -30,12 +30,12 @@ impl Progress {
         Self { bars: io::stderr().is_terminal().then(MultiProgress::new), quiet: false }
     }
 
-    /// Says nothing; for tests and for callers that show their own.
+    /// A progress display that prints nothing; for tests and for callers with a display of their own.
     pub fn silent() -> Self {
         Self { bars: None, quiet: true }
     }
 
-    /// Starts a piece of work of `total` steps; 0 where the number is not known.
+    /// Starts a task of `total` steps, 0 where the number is unknown.
     pub fn task(&self, name: impl Into<String>, total: u64) -> Task {
         let name = name.into();
         let bar = self.bars.as_ref().map(|bars| {
@@ -75,7 +75,7 @@ impl Progress {
 }
 
 impl Task {
-    /// The work stands at step `position` and is at `detail`. Plain lines come at most every ten seconds.
+    /// Updates the task to step `position`, described by `detail`. Plain lines are printed at most every ten seconds.
     pub fn at(&self, position: u64, detail: &str) {
         if let Some(bar) = &self.bar {
             bar.set_position(position);

@@ -1,5 +1,5 @@
-//! How many machines and builds this host carries at once, over all processes of kshot: a slot is a file that is
-//! locked, so that the kernel gives it back however its holder ends.
+//! Slots limit how many machines and builds run on this host at once, over all kshot processes. A slot is a locked
+//! file, so the kernel releases it however its holder ends.
 
 use std::fs::{self, File};
 use std::thread;
@@ -9,38 +9,38 @@ use crate::cache::{self, Cache, CacheError};
 use crate::deadline::Deadline;
 use crate::progress::Progress;
 
-/// What a machine takes at the most, with QEMU's and gdb's own: a guest of 256 MiB, and gdb with a kernel's DWARF.
+/// The memory of one machine in MiB, at most: a guest of 256 MiB, QEMU itself, and gdb with a kernel's DWARF.
 const MEMORY_MIB: usize = 768;
-/// How long it may take until a slot is free: somebody may build kernels.
+/// The longest wait for a free slot: other processes may be building kernels.
 const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
-/// How long one waits before it is told.
+/// The wait after which the user is told about it.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// The host's slots: as many as there are processors, and no more than there is memory for.
+/// The slots of a host: one for each processor, as far as its memory reaches.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots<'a> {
     cache: &'a Cache,
     cores: usize,
 }
 
-/// One slot, ours until it is dropped.
+/// One slot, held until it is dropped.
 #[derive(Debug)]
 pub struct Slot {
     _lock: File,
 }
 
 impl<'a> Slots<'a> {
-    /// Those of this host.
+    /// The slots of this host.
     pub fn of_host(cache: &'a Cache) -> Self {
         Self { cache, cores: thread::available_parallelism().map_or(1, usize::from) }
     }
 
-    /// How many there are where nobody holds one; one at least.
+    /// The number of slots while none is taken, at least one.
     pub fn count(&self) -> usize {
         carried(self.cores, 0, available_mib())
     }
 
-    /// Waits for a slot, and says so where it is not over at once.
+    /// Waits for a free slot, and prints a note if the wait takes longer than three seconds.
     ///
     /// # Errors
     /// [`CacheError`].
@@ -55,7 +55,7 @@ impl<'a> Slots<'a> {
         })
     }
 
-    /// A slot that is free now.
+    /// Takes a slot without waiting; `None` if all are taken.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -70,7 +70,8 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// How many slots a host has, of which `held` are taken: their memory is no longer among what is `available`, in MiB.
+/// The number of slots of a host, of which `held` are taken. `available` MiB are free, in addition to the memory of the
+/// taken slots.
 fn carried(cores: usize, held: usize, available: Option<usize>) -> usize {
     available.map_or(cores, |available| cores.min(held + available / MEMORY_MIB)).max(1)
 }

@@ -1,5 +1,5 @@
-//! Addresses to functions, files, lines and inlines, out of the DWARF of a kernel and its modules, printed as the
-//! kernel's `scripts/decode_stacktrace.sh` and `scripts/faddr2line` print them.
+//! Symbolisation: addresses to functions, files, lines and inlined calls by the DWARF of a kernel and its modules,
+//! printed as the kernel's `scripts/decode_stacktrace.sh` and `scripts/faddr2line` do.
 
 mod bases;
 mod dwarf;
@@ -22,10 +22,10 @@ use kshot_stack::results::Recorded;
 use kshot_stack::stack::{Frame, Stack, in_kernel};
 pub use unwind::Unwinder;
 
-/// Start, size and name.
+/// A function of the symbol table: start address, size in bytes and name.
 type Function = (u64, u64, String);
 
-/// A function whose file every kernel has at the same place of its tree: `init/main.c`.
+/// A function whose source file is `init/main.c` in every kernel; its path gives the prefix of the source tree.
 const LANDMARK: &str = "start_kernel";
 
 /// The symbols of one kernel and its modules.
@@ -35,42 +35,42 @@ pub struct Symbols {
     tree: String,
 }
 
-/// What one file holds.
+/// The symbols and DWARF of one file.
 struct Part {
-    /// The module that it is.
+    /// The module's name, `None` for the kernel itself.
     module: Option<String>,
     context: Context<dwarf::Reader>,
-    /// By start.
+    /// The functions, sorted by start address.
     functions: Vec<Function>,
 }
 
-/// Where an address is.
+/// The location of an address in the kernel's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The function that the symbol table has there.
+    /// The function in the symbol table.
     pub function: String,
-    /// Bytes from its start.
+    /// The offset from the function's start in bytes.
     pub offset: u64,
-    /// Its size in bytes.
+    /// The function's size in bytes.
     pub size: u64,
-    /// The module that it is in.
+    /// The function's module, `None` for the kernel itself.
     pub module: Option<String>,
-    /// What DWARF says: the innermost inlined function first, the function itself last.
+    /// The source lines from DWARF: the innermost inlined function first, the function itself last.
     pub lines: Vec<Line>,
 }
 
-/// A line of the source.
+/// A source line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The function as DWARF names it.
+    /// The function's name in DWARF.
     pub function: String,
-    /// The file, from the top of the source tree.
+    /// The file's path, relative to the source tree.
     pub file: String,
-    /// Its line, 0 where the compiler gives none.
+    /// The line number, 0 if the compiler gives none.
     pub line: u32,
 }
 
-/// Why there are no symbols.
+/// Why symbols could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SymbolsError {
     /// The file cannot be read.
@@ -81,7 +81,7 @@ pub enum SymbolsError {
         /// Why not.
         source: io::Error,
     },
-    /// It is no ELF file.
+    /// The file is not ELF.
     #[error("{} is no ELF file", path.display())]
     Elf {
         /// The file.
@@ -89,7 +89,7 @@ pub enum SymbolsError {
         /// Why not.
         source: object::Error,
     },
-    /// Its DWARF is broken.
+    /// The DWARF is malformed.
     #[error("the DWARF of {} cannot be read", path.display())]
     Dwarf {
         /// The file.
@@ -97,7 +97,7 @@ pub enum SymbolsError {
         /// Why not.
         source: gimli::Error,
     },
-    /// The DWARF of a module cannot be linked.
+    /// A module's DWARF has an unsupported relocation.
     #[error("the DWARF of {} has a relocation that kshot does not know: {relocation}", path.display())]
     Relocation {
         /// The file.
@@ -138,13 +138,13 @@ impl std::fmt::Debug for Symbols {
 }
 
 impl Symbols {
-    /// Reads what the decoding of these addresses needs: all functions, and the DWARF of the compilation units that
-    /// hold them. The whole of it is some hundred megabytes.
+    /// Reads the symbols for these addresses: all functions, and the DWARF of the compilation units that contain the
+    /// addresses. The whole DWARF has some hundred megabytes.
     ///
     /// # Errors
     /// See [`SymbolsError`].
     pub fn read(loaded: &Loaded, addresses: impl IntoIterator<Item = u64>) -> Result<Self, SymbolsError> {
-        // A return address may be the first of another unit than its call's.
+        // A return address may be the first address of the next compilation unit.
         let wanted: Vec<u64> = addresses.into_iter().flat_map(|at| [at, at.wrapping_sub(1)]).collect();
         let mut parts = vec![Part::of_kernel(&loaded.vmlinux, wanted.clone())?];
         for module in &loaded.modules {
@@ -155,7 +155,7 @@ impl Symbols {
         Ok(symbols)
     }
 
-    /// The symbols that [`Self::decode`] needs.
+    /// Reads the symbols for every stack in `recorded`.
     ///
     /// # Errors
     /// See [`SymbolsError`].
@@ -164,8 +164,8 @@ impl Symbols {
         Self::read(loaded, stacks.flat_map(|(stack, _)| &stack.frames).filter_map(|frame| frame.address))
     }
 
-    /// Where an address of a stack is; `None` outside of the functions that are known. Of a return address the
-    /// line is that of the call before it.
+    /// The location of an address, `None` outside of known functions. For a return address (`returns`) the line is that
+    /// of the call.
     pub fn place(&self, address: u64, returns: bool) -> Option<Place> {
         let found = self.parts.iter().find_map(|part| Some((part, function_at(&part.functions, address)?)));
         let (part, (start, size, name)) = found?;
@@ -174,7 +174,7 @@ impl Symbols {
         Some(Place { function, offset: address - start, size: *size, module, lines })
     }
 
-    /// Each kind of stack of each probe, its frames decoded.
+    /// The distinct stacks of each probe with decoded frames, as text.
     pub fn decode(&self, recorded: &[Recorded]) -> String {
         let mut text = String::new();
         for probe in recorded {
@@ -196,7 +196,7 @@ impl Symbols {
         text
     }
 
-    /// Each place of those stacks once, with what was inlined there.
+    /// Every distinct address of the stacks with its inlined calls, as text.
     pub fn list(&self, recorded: &[Recorded]) -> String {
         let (mut seen, mut text) = (HashSet::new(), String::new());
         for (stack, _) in recorded.iter().flat_map(|probe| &probe.parsed.stacks) {
@@ -227,7 +227,7 @@ impl Symbols {
         lines
     }
 
-    /// As faddr2line finds it: `start_kernel` is in `init/main.c`.
+    /// The source tree's prefix, found as faddr2line does: `start_kernel` is in `init/main.c`.
     fn tree(&self) -> Option<String> {
         let kernel = self.parts.first()?;
         let line = self.lines(kernel, start_of(&kernel.functions, LANDMARK)?).pop()?;
@@ -246,7 +246,7 @@ impl Part {
         Ok(Self { module: None, context, functions })
     }
 
-    /// `None` where the module has none of the addresses.
+    /// The symbols of a module, `None` if it contains none of the addresses.
     fn of_module(module: &Module, addresses: &[u64]) -> Result<Option<Self>, SymbolsError> {
         let path = &module.path;
         let cache = open(path)?;
@@ -261,15 +261,14 @@ impl Part {
     }
 }
 
-/// A file of which little is read.
+/// Opens a file for reading small parts of it.
 fn open(path: &Path) -> Result<ReadCache<File>, SymbolsError> {
     let unreadable = |source| SymbolsError::Unreadable { path: path.into(), source };
     Ok(ReadCache::new(File::open(path).map_err(unreadable)?))
 }
 
 impl Place {
-    /// As decode_stacktrace.sh has it, with offset and size kept, the module at the end:
-    /// `tun_chr_ioctl+0xeec/0x15e4 (drivers/net/tun.c:2865 drivers/net/tun.c:3128 drivers/net/tun.c:3415) tun`.
+    /// The location in the format of decode_stacktrace.sh, with offset and size, the module at the end:
     pub fn decoded(&self) -> String {
         let lines: Vec<_> = self.lines.iter().map(|line| format!("{}:{}", line.file, line.line)).collect();
         let mut text = self.head();
@@ -282,7 +281,7 @@ impl Place {
         text
     }
 
-    /// As faddr2line has it:
+    /// The location in the format of faddr2line:
     ///
     /// ```text
     /// tun_chr_ioctl+0xeec/0x15e4:
@@ -304,13 +303,14 @@ impl Place {
     }
 }
 
-/// The kernel's physical frames of a stack, each with its depth. What others inlined is told by our own DWARF.
+/// The physical kernel frames of a stack with their depth. Inlined frames are left out, because kshot's own DWARF
+/// reader adds them.
 fn physical(stack: &Stack) -> impl Iterator<Item = (usize, &Frame)> {
     let frames = stack.frames.iter().map(AsRef::as_ref);
     frames.filter(|frame: &&Frame| !frame.inlined && !frame.user).enumerate()
 }
 
-/// The function that an address is in, or just behind.
+/// The function that contains an address, or ends just before it.
 fn function_at(functions: &[Function], address: u64) -> Option<&Function> {
     let after = functions.partition_point(|(start, ..)| *start <= address);
     let found = functions.get(after.checked_sub(1)?)?;
@@ -321,10 +321,10 @@ fn start_of(functions: &[Function], name: &str) -> Option<u64> {
     functions.iter().find(|(.., known)| known == name).map(|(start, ..)| *start)
 }
 
-/// The functions of the symbol table that are loaded. A label without a size reaches to the next one.
+/// The loaded functions of the symbol table. A label without a size extends to the next one.
 fn functions<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Bases) -> Vec<Function> {
     let mut functions = named(file, bases);
-    // Of several names at one place the one with a size, which is the function's.
+    // Of several names at one address the one with a size wins: it is the function's.
     functions.sort_by(|one, other| (one.0, other.1, &one.2).cmp(&(other.0, one.1, &other.2)));
     functions.dedup_by_key(|(start, ..)| *start);
     let starts: Vec<u64> = functions.iter().skip(1).map(|(start, ..)| *start).collect();
@@ -336,7 +336,7 @@ fn functions<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Ba
     functions
 }
 
-/// Every name that the symbol table has for code that is loaded, also of several at one place.
+/// Every name in the symbol table for loaded code, including several names for one address.
 fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Bases) -> Vec<Function> {
     let text = |symbol: &object::Symbol<'data, '_, R>| {
         let code = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
@@ -354,8 +354,8 @@ fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Bases)
     named.collect()
 }
 
-/// A path from the top of the tree. The assembler gives it with the folder that the kernel was built in, which
-/// the compiler was told to leave out; where the compiler left out all of it, `arch` is what is known of the tree.
+/// A path relative to the source tree. For assembly files the path includes the build folder, which the compiler was
+/// told to omit; if it omitted the whole tree, `/arch/` marks the tree's top.
 fn in_tree<'a>(path: &'a str, tree: &str) -> &'a str {
     if tree.is_empty() {
         let at = path.find("/arch/").filter(|_| path.starts_with('/') && path.ends_with(".S"));

@@ -1,4 +1,4 @@
-//! The one door to YAML: text in, typed values or a fault that shows the place and the remedy out.
+//! The only YAML reader: returns typed values, or an error with the position and a hint.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use miette::{Diagnostic, NamedSource, SourceSpan};
 use regex::Regex;
 use serde::de::DeserializeOwned;
 
-/// A fault in a YAML file: file, line, column, the line itself with a caret, and a hint where there is one.
+/// An error in a YAML file: file, line, column, the line itself with a caret, and a hint where there is one.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("{file}:{line}:{column}: {message}")]
 pub struct YamlFault {
@@ -22,10 +22,11 @@ pub struct YamlFault {
     hint: Option<String>,
 }
 
-/// Reads `text` as a `T`; `file` is the name that a fault shows.
+/// Parses `text` as a `T`; `file` is the name that errors show.
 ///
 /// # Errors
-/// Not YAML, not of `T`'s shape, an unknown key (the known ones are named), a value out of range.
+/// The text is not YAML, does not have the shape of `T`, has an unknown key (the error lists the known ones), or a
+/// value is out of range.
 pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<YamlFault>> {
     serde_yaml::from_str(text).map_err(|error| {
         let message = error.to_string();
@@ -36,8 +37,8 @@ pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<Ya
 }
 
 impl YamlFault {
-    /// A fault in what the YAML means, at the first whole word `word` that stands at or after the top-level
-    /// key `section`; at the file's start where there is none.
+    /// An error in the meaning of the YAML, located at the first whole word `word` at or after the top-level key
+    /// `section`, or at the start of the file if there is no such word.
     pub fn about(
         file: &str,
         text: &str,
@@ -93,7 +94,7 @@ impl YamlFault {
     }
 }
 
-/// The name of `known` that is closest to `word`, if it is close enough to be meant.
+/// The name in `known` that is most similar to `word`, if it is similar enough to be a typo.
 pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -110,7 +111,7 @@ fn find_word(text: &str, word: &str) -> Option<usize> {
         .find(|&at| !text[..at].ends_with(part_of_word) && !text[at + word.len()..].starts_with(part_of_word))
 }
 
-/// serde_yaml ends its messages with the place, which stands in front of ours.
+/// Removes the position that serde_yaml appends to its messages; ours starts with it.
 fn without_place(message: &str) -> String {
     static PLACE: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r" at line \d+ column \d+").expect("the pattern is a constant"));

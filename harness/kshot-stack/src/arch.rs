@@ -14,79 +14,79 @@ pub enum Arch {
     Mips64el,
 }
 
-/// The assembly between a traced function and the function tracer, of which no DWARF speaks. It saves the traced
+/// The assembly code between a traced function and the function tracer, which has no DWARF. It saves the traced
 /// function's registers at its stack pointer.
 #[derive(Debug)]
 pub struct Trampoline {
-    /// Its labels, each of which the symbol table has for a function.
+    /// The trampoline's labels, each of which the symbol table lists as a function.
     pub labels: &'static [&'static str],
-    /// Where the place in the traced function is, in bytes from the stack pointer.
+    /// The offset from the stack pointer, in bytes, of the saved program counter in the traced function.
     pub place: u64,
-    /// Where the traced function's own return address is.
+    /// The offset from the stack pointer, in bytes, of the traced function's own return address.
     pub caller: u64,
-    /// The size of its frame in bytes.
+    /// The size of the trampoline's stack frame in bytes.
     pub size: u64,
 }
 
-/// Where the kernel has the `struct task_struct` of the task that runs, as data: for the same as a C expression gdb
-/// reads the tables of files of a whole kernel.
+/// How to find the current task (`current`), as data: evaluating the same as a C expression would make gdb read the
+/// symbol tables of a whole kernel.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Task {
     /// The register that points to the structure.
     pub register: &'static str,
     /// The structure's type.
     pub structure: &'static str,
-    /// Its field, a pointer to the task.
+    /// The structure's field that points to the current task.
     pub field: &'static str,
 }
 
-/// What differs between architectures.
+/// Everything that differs between architectures.
 #[derive(Debug)]
 pub struct ArchRow {
     /// The name in catalogue, CLI and documents.
     pub name: &'static str,
     /// The QEMU binary.
     pub qemu: &'static str,
-    /// Debian's package that holds it.
+    /// The Debian package with the QEMU binary.
     pub qemu_package: &'static str,
-    /// `-machine`.
+    /// The value of QEMU's `-machine`.
     pub machine: &'static str,
-    /// `-cpu`.
+    /// The value of QEMU's `-cpu`.
     pub cpu: &'static str,
-    /// Whether the most significant byte comes first.
+    /// Whether the architecture is big-endian.
     pub big_endian: bool,
-    /// The device of the kernel's `console=`.
+    /// The device named in the kernel's `console=` parameter.
     pub console: &'static str,
-    /// The `-device`/`-nic` model that the kernels have a driver for.
+    /// The QEMU network card model that the kernels have a driver for.
     pub nic: &'static str,
-    /// The `-device` that feeds the kernel's randomness, in a slot whose interrupt line the board has wired.
+    /// The QEMU `-device` of the random number generator, in a PCI slot whose interrupt line the board has wired.
     pub rng: &'static str,
-    /// How many bytes of the kernel's command line the board's firmware hands over; the rest is cut in silence.
+    /// The longest kernel command line, in bytes, that the board's firmware passes on; it silently truncates the rest.
     pub cmdline_bytes: usize,
-    /// `ARCH=` of kbuild.
+    /// The value of kbuild's `ARCH=`.
     pub kbuild: &'static str,
-    /// The GNU triplet: `CROSS_COMPILE=` is this and a dash.
+    /// The GNU triplet; `CROSS_COMPILE=` is the triplet and a dash.
     pub triplet: &'static str,
-    /// Debian's name of the architecture, where Debian has it.
+    /// Debian's name of the architecture, `None` where Debian has no such port.
     pub debian: Option<&'static str>,
-    /// Debian's packages that hold the cross compiler and its C library.
+    /// The Debian packages with the cross compiler and its C library, the compiler first.
     pub cross_packages: &'static [&'static str],
-    /// ELF `e_machine`.
+    /// The value of `e_machine` in an ELF header.
     pub elf_machine: u16,
-    /// Where the kernel has the task that runs.
+    /// How to find the current task.
     pub task: Task,
-    /// The registers that unwinding needs besides the place: DWARF's number and gdb's name.
+    /// The registers that unwinding needs besides the program counter.
     pub registers: &'static [(u16, &'static str)],
-    /// The size of a kernel stack, and what it is aligned to, in bytes (`THREAD_SIZE`).
+    /// The size and alignment of a kernel stack in bytes (`THREAD_SIZE`).
     pub kernel_stack: u64,
-    /// DWARF's number of the stack pointer.
+    /// The DWARF number of the stack pointer.
     pub stack_pointer: u16,
-    /// DWARF's number of the register that a call leaves its return address in.
+    /// The DWARF number of the register that a call leaves its return address in.
     pub return_address: u16,
-    /// The way out of the function tracer.
+    /// The trampoline of the function tracer.
     pub trampoline: Trampoline,
-    /// Functions that a complete stack ends in: system-call entries, kernel-thread entries, and the boot
-    /// path. All names that one address may carry stand here.
+    /// Functions that a complete stack ends in: system-call entries, kernel-thread entries and the boot path, with
+    /// every name that one address may have.
     pub entries: &'static [&'static str],
     /// Labels of the tracers' own code, which count neither for nor against a stack.
     pub plumbing: &'static [&'static str],
@@ -207,12 +207,12 @@ const ROWS: [(Arch, ArchRow); 2] = [
 ];
 
 impl Arch {
-    /// Every architecture, in table order.
+    /// Every architecture, in the order of the table.
     pub fn all() -> impl Iterator<Item = Self> {
         ROWS.iter().map(|(arch, _)| *arch)
     }
 
-    /// The row.
+    /// The architecture's row of the table.
     pub fn row(self) -> &'static ArchRow {
         let [big, little] = &ROWS;
         match self {

@@ -1,9 +1,9 @@
-//! Whose fault an error is, and what to do about it.
+//! Which party has to act on an error, and how.
 
 use std::error::Error;
 
-/// The party that has to act on an error. It decides the exit code (see [`crate::exit`]) and keeps a fault
-/// of the host from ever being read as a mark for or against a kernel.
+/// The party that has to act on an error. It decides the exit code (see [`crate::exit`]) and keeps an error of the host
+/// from being counted for or against a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Blame {
@@ -19,18 +19,18 @@ pub enum Blame {
     Interrupted,
 }
 
-/// An error that knows whose it is.
+/// An error that knows which party has to act on it.
 pub trait Fault: Error {
-    /// The party that has to act.
+    /// The party that has to act on the error.
     fn blame(&self) -> Blame;
 
-    /// The remedy, as one sentence that can stand alone, where there is one.
+    /// The remedy, as one self-contained sentence, where there is one.
     fn hint(&self) -> Option<String> {
         None
     }
 }
 
-/// An error and what caused it, on one line.
+/// An error and its causes, on one line.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

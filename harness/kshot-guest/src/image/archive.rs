@@ -1,5 +1,5 @@
-//! The initramfs' archive: cpio in its "newc" form (Documentation/driver-api/early-userspace/buffer-format.rst),
-//! compressed with gzip. The same files give the same bytes.
+//! The initramfs archive: cpio "newc" (Documentation/driver-api/early-userspace/buffer-format.rst), compressed with
+//! gzip. Equal files give equal bytes.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use cpio::NewcBuilder;
 use cpio::newc::ModeFileType;
 use flate2::{Compression, GzBuilder};
 
-/// One file of an archive.
+/// One entry of a cpio archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     /// A folder, mode 0755.
@@ -21,14 +21,14 @@ pub(super) enum Node {
     Device(u32, u32, u32),
 }
 
-/// The files of an archive by their path, which has no `/` in front.
+/// The entries of a cpio archive by path, without a leading `/`.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
     nodes: BTreeMap<String, Node>,
 }
 
 impl Archive {
-    /// Adds a file, in the place of another one of that path, and the folders that it lies in.
+    /// Adds an entry, replacing one of the same path, and the folders that contain it.
     pub(super) fn add(&mut self, path: &str, node: Node) {
         for (at, _) in path.match_indices('/') {
             self.nodes.entry(path[..at].to_owned()).or_insert(Node::Folder);
@@ -36,11 +36,10 @@ impl Archive {
         self.nodes.insert(path.to_owned(), node);
     }
 
-    /// Writes it, files sorted by path (so that a folder comes before what lies in it), all of root, of the
-    /// year 1970.
+    /// Writes the archive: entries sorted by path (so that a folder precedes its contents), owned by root, dated 1970.
     ///
     /// # Errors
-    /// What `out` fails with.
+    /// The errors of `out`.
     pub(super) fn write(&self, out: impl Write) -> io::Result<()> {
         // Level 1 costs a few per cent of size and a third of the time.
         let mut out = GzBuilder::new().mtime(0).write(out, Compression::fast());

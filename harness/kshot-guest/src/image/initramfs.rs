@@ -1,4 +1,4 @@
-//! The initramfs: the userland, init, the keys, and the modules of a kernel whose drivers are modules.
+//! The initramfs: userland, init, SSH keys, and the modules of a modular kernel.
 
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -10,7 +10,7 @@ use super::{ImageError, Images, Keys, Userland};
 use crate::cache::{self, Cache, Entry};
 use crate::kernel::{Kernel, closure};
 
-/// Grows when an image is made in another way from the same inputs.
+/// The version of the format; it changes when the same inputs give other bytes.
 const RECIPE: &str = "1";
 
 /// Folders that init mounts on or writes to.
@@ -22,13 +22,13 @@ const GROUP: &str = "root:x:0:\n";
 /// An initramfs in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// The file: newc, gzip.
+    /// The path of the file: cpio newc, compressed with gzip.
     pub path: PathBuf,
-    /// Its SHA-256, in hexadecimal.
+    /// The SHA-256 of the file, in hexadecimal.
     pub sha256: String,
 }
 
-/// The initramfs of `kernel`, written now unless it was before. Equal inputs give equal bytes.
+/// The initramfs of `kernel`, from the cache or created now. Equal inputs give equal bytes.
 ///
 /// # Errors
 /// [`ImageError`].
@@ -73,7 +73,7 @@ pub fn initramfs(
     Ok(Image { path: folder.join("initramfs"), sha256 })
 }
 
-/// Everything but the userland.
+/// The files of the initramfs besides the userland.
 fn own_files(kernel: &Kernel, keys: &Keys, images: &Images) -> Result<Vec<(String, Node)>, ImageError> {
     let guest = images.guest_dir();
     let authorized = format!("{}\n", keys.client_public);

@@ -1,4 +1,5 @@
-//! The keys of our own making: the client's, which the guest lets in, and the guest's, which we pin.
+//! The SSH keys that kshot generates: the client key, which the guest accepts, and the guest's host key, which the
+//! client expects.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -11,14 +12,14 @@ use ssh_key::{LineEnding, PrivateKey};
 use super::ImageError;
 use crate::cache::{Cache, Entry};
 
-/// The keys of a cache. They are made once.
+/// The SSH keys in the cache, generated once.
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// The client's private key: an OpenSSH key file of mode 0600.
     pub client_private: PathBuf,
-    /// The client's public key, as a line of `authorized_keys`, without a line end.
+    /// The client's public key, as a line of `authorized_keys` without the line end.
     pub client_public: String,
-    /// The guest's host key, as a dropbear key file.
+    /// The guest's private host key, in dropbear's format.
     pub host_private: Vec<u8>,
     /// The guest's public host key, as SSH sends it (RFC 4253 section 6.6).
     pub host_public: Vec<u8>,
@@ -28,7 +29,7 @@ const CLIENT: &str = "client";
 const HOST: &str = "host";
 
 impl Keys {
-    /// The cache's keys, made now if there are none.
+    /// The keys in the cache, generated now if there are none.
     ///
     /// # Errors
     /// [`ImageError`].

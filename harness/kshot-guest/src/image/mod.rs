@@ -1,4 +1,4 @@
-//! The guest's image: its userland, its keys and the initramfs that holds them.
+//! The guest's userland, SSH keys and initramfs.
 #![expect(clippy::disallowed_methods, reason = "the userland is made by tools of the host")]
 
 mod archive;
@@ -18,8 +18,7 @@ pub use initramfs::{Image, initramfs};
 pub use keys::Keys;
 pub use userland::{Userland, missing_tools};
 
-/// An archive of files, to be put behind an initramfs: path, permission bits, content. The kernel unpacks both,
-/// one over the other.
+/// An archive with these files, to be appended to an initramfs. The kernel unpacks both, the second over the first.
 ///
 /// # Errors
 /// A file is too large for the format.
@@ -33,16 +32,16 @@ pub fn overlay(files: Vec<(String, u32, Vec<u8>)>) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What making an image failed with.
+/// Why the userland or the initramfs could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The host lacks tools.
+    /// The host lacks tools that the build needs.
     #[error("this host has no {}", kernel::tools(missing))]
     MissingTools {
         /// All of them.
         missing: Vec<MissingTool>,
     },
-    /// The archive did not give a source package.
+    /// The download of a source package failed.
     #[error("cannot get the source of {part}")]
     Download {
         /// The part of the userland.
@@ -50,7 +49,7 @@ pub enum ImageError {
         /// Why not.
         source: Box<AptError>,
     },
-    /// A tool failed while a part was built.
+    /// A tool failed while a component was built.
     #[error("cannot build {part}")]
     Build {
         /// The part of the userland.
@@ -58,7 +57,7 @@ pub enum ImageError {
         /// Which tool, its log and the log's tail.
         source: Box<StepError>,
     },
-    /// A key could not be made, read or written.
+    /// An SSH key could not be generated, read or written.
     #[error("cannot use the keys in the cache")]
     Key(#[from] ssh_key::Error),
     /// A file operation failed.
@@ -71,7 +70,7 @@ pub enum ImageError {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// The list of modules or the source of perf could not be read.
+    /// The list of the guest's modules or the source of perf could not be read.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// The cache failed.

@@ -1,4 +1,4 @@
-//! How each part of the userland is made from Debian's source packages.
+//! How each component of the userland is built from Debian's source packages.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,19 +16,19 @@ use crate::kernel::{
 use crate::progress::Progress;
 use kshot_stack::arch::{Arch, ArchRow};
 
-/// Grows when a part is made in another way from the same inputs.
+/// The version of the recipes; it changes when the same inputs give another component.
 const RECIPE: &str = "2";
 
 /// The suite of the source packages.
 const SUITE: &str = "bookworm";
 
-/// What of the kernel's source perf is built from (see `tools/perf/MANIFEST`).
+/// The parts of the kernel source that perf is built from (see `tools/perf/MANIFEST`).
 const PERF_SOURCE: &[&str] = &["tools/*", "scripts/bpf_doc.py", "arch/*/include/uapi/asm/perf_regs.h"];
 
-/// A part of the userland.
+/// A component of the userland.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// perf, with what probe, record, script and report need of it.
+    /// perf, with the features that its subcommands probe, record, script and report need.
     Perf,
     /// The shell and its tools.
     Busybox,
@@ -38,7 +38,7 @@ pub(super) enum Part {
     Triggers,
 }
 
-/// A part that is being made.
+/// The build of one component.
 struct Workshop<'a> {
     part: Part,
     row: &'static ArchRow,
@@ -46,17 +46,17 @@ struct Workshop<'a> {
     cache: &'a Cache,
     progress: &'a Progress,
     log: Log,
-    /// Where sources and objects lie; removed in the end.
+    /// The folder of sources and objects, removed after the build.
     scratch: PathBuf,
-    /// What becomes the entry.
+    /// The folder that becomes the cache entry.
     root: PathBuf,
 }
 
 impl Part {
-    /// All, the longest first.
+    /// All components, the longest build first.
     pub(super) const ALL: [Self; 4] = [Self::Perf, Self::Busybox, Self::Dropbear, Self::Triggers];
 
-    /// The part's root if it was made before.
+    /// The component's root folder, if it is in the cache.
     ///
     /// # Errors
     /// [`ImageError::Io`].
@@ -69,7 +69,7 @@ impl Part {
         Ok(cache.find("userland", &self.key(arch, images)?))
     }
 
-    /// The part's root, made now if it is not there.
+    /// The component's root folder, from the cache or built now.
     ///
     /// # Errors
     /// [`ImageError`].
@@ -116,7 +116,7 @@ impl Part {
         }
     }
 
-    /// The files of `images/guest` that it is made from.
+    /// The files of `images/guest` that the component is built from.
     fn inputs(self, images: &Images) -> Result<Vec<PathBuf>, ImageError> {
         let guest = images.guest_dir();
         match self {
@@ -148,8 +148,8 @@ impl Part {
 }
 
 impl Workshop<'_> {
-    /// The features that are left out would need libraries for what nobody asks of perf here; unwinding
-    /// user stacks by DWARF is none of them, since elfutils cannot do it for MIPS.
+    /// Builds perf. The disabled features would need libraries for things that kshot does not use; DWARF unwinding of
+    /// user stacks is one of them, because elfutils does not support it on MIPS.
     fn perf(&mut self) -> Result<(), ImageError> {
         const WITHOUT: &[&str] = &[
             "AUXTRACE",
@@ -207,7 +207,7 @@ impl Workshop<'_> {
         self.install(&objects.join("perf"), "usr/bin")
     }
 
-    /// libelf and the zlib that it needs, as static libraries.
+    /// Builds libelf and its dependency zlib as static libraries. Returns their install prefix.
     fn libelf(&mut self) -> Result<PathBuf, ImageError> {
         let (zlib, elfutils) = (self.source("zlib")?, self.source("elfutils")?);
         let prefix = self.scratch.join("libraries");
@@ -256,8 +256,8 @@ impl Workshop<'_> {
         let steps = [make("allnoconfig"), make("oldconfig"), make("busybox"), make("busybox.links")];
         let [allnoconfig, oldconfig, build, links] = steps;
         self.run("configuring busybox", &allnoconfig)?;
-        // In busybox's old kconfig the first line of a symbol wins, so ours go first. For a symbol that this
-        // makes visible, empty lines take the default.
+        // In busybox's old kconfig the first line of a symbol wins, so the fragment comes first. Empty lines answer the
+        // questions about newly visible symbols with the default.
         let config = source.join(".config");
         let read = |path: &Path| fs::read_to_string(path).map_err(ImageError::io("read", path));
         let merged = read(&fragment)? + &read(&config)?;
@@ -323,7 +323,7 @@ impl Workshop<'_> {
         let dsc =
             files.flatten().map(|file| file.path()).find(|path| path.extension().is_some_and(|e| e == "dsc"));
         let into = self.scratch.join(package);
-        // apt has checked the files; dpkg-source would want the maintainer's own key.
+        // apt has verified the files; dpkg-source would ask for the maintainer's own key.
         let unpack = cmd!("dpkg-source", "--no-check", "-x", dsc.unwrap_or(folder), &into);
         self.run(&format!("unpacking {package}"), &unpack)?;
         Ok(into)
@@ -354,7 +354,7 @@ fn jobs() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// An engineer's own settings for other builds are not for this one.
+/// Removes the user's settings for other builds from the environment of a command.
 fn clean(build: Expression) -> Expression {
     build.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("LDLIBS")
 }

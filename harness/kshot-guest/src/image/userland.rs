@@ -10,23 +10,23 @@ use crate::kernel::{MissingTool, missing_to_build};
 use crate::progress::Progress;
 use kshot_stack::arch::Arch;
 
-/// A userland that is ready: one small root for each of its parts.
+/// A finished userland: one root folder for each component.
 #[derive(Clone, Debug)]
 pub struct Userland {
-    /// What it runs on.
+    /// The architecture of the userland.
     pub arch: Arch,
-    /// Folders that lie over one another in the guest's root. Each is an entry of the cache, named by what
-    /// it was made from.
+    /// The components' root folders, which are merged into the guest's root. Each is a cache entry, named by its
+    /// inputs.
     pub roots: Vec<PathBuf>,
 }
 
-/// The tools that building the userland needs and this host lacks.
+/// The tools that building the userland needs and the host lacks.
 pub fn missing_tools(arch: Arch) -> Vec<MissingTool> {
     missing_to_build(arch)
 }
 
 impl Userland {
-    /// The userland if it was built before. Starts no process and uses no network.
+    /// The userland, if it is in the cache. Starts no process and uses no network.
     ///
     /// # Errors
     /// [`ImageError::Io`] for a file of `images/guest` that cannot be read.
@@ -41,7 +41,7 @@ impl Userland {
         Ok(Some(Self { arch, roots }))
     }
 
-    /// The userland, downloaded and built unless that was done before.
+    /// The userland, from the cache or downloaded and built now.
     ///
     /// # Errors
     /// [`ImageError`].

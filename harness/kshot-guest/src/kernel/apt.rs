@@ -1,8 +1,8 @@
-//! Debian's archive through an apt of our own: its state lies in our cache, its signatures are checked, and
-//! the host's apt is neither used nor changed.
+//! Debian's archive through a private apt: its state is in kshot's cache, signatures are checked, and the host's apt
+//! state is neither used nor changed.
 //!
-//! One folder holds one index: the packages of a suite for one architecture, or the sources of a suite. An
-//! index is loaded when it is first needed, and again only when the archive no longer has what it promises.
+//! One folder holds one index: the packages of a suite for one architecture, or the sources of a suite. The index is
+//! downloaded on first use, and again only when the archive no longer has a file that it lists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,34 +15,34 @@ use crate::cache::{self, Cache, CacheError, Entry};
 use crate::progress::Progress;
 use kshot_stack::fault::{Blame, Fault};
 
-/// Debian's own keys; the package debian-archive-keyring holds them.
+/// The keyring of Debian's archive, from the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// What is wanted from the archive.
+/// A request for files of one package of Debian's archive.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
-    /// The package, or source package.
+    /// The name of the package or source package.
     pub package: &'a str,
     /// The suite.
     pub suite: &'a str,
-    /// The exact version, where one was asked for.
+    /// The exact version; the newest one if `None`.
     pub version: Option<&'a str>,
-    /// Which of its files.
+    /// The files of the package that are requested.
     pub kind: Kind<'a>,
 }
 
-/// Which files of a package.
+/// The files of a package to download.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind<'a> {
-    /// The binary package of this architecture (`amd64` for packages of all).
+    /// The binary package for this architecture (`amd64` for packages of `Architecture: all`).
     Binary(&'a str),
-    /// The whole source package: `.dsc`, upstream's tarball, Debian's changes.
+    /// The whole source package: `.dsc`, the upstream tarball and Debian's changes.
     Source,
-    /// Upstream's tarball alone.
+    /// The upstream tarball alone.
     Orig,
 }
 
-/// What the archive, or the way to it, failed with.
+/// Why a request to Debian's archive failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AptError {
     /// The host's apt sources name no such archive.
@@ -54,37 +54,37 @@ pub enum AptError {
     /// Debian's keys are not installed.
     #[error("no {KEYRING}, so the archive's signatures cannot be checked")]
     NoKeyring,
-    /// The index could not be loaded, or its signature is not Debian's.
+    /// The index could not be downloaded, or its signature is not Debian's.
     #[error("cannot load the index of {suite}")]
     Index {
         /// The suite.
         suite: String,
-        /// What apt said.
+        /// The failure of apt.
         source: Box<StepError>,
     },
-    /// The index does not have it.
+    /// The index lists no such package or version.
     #[error("{suite} has no {what}; {}", has(versions))]
     NotThere {
-        /// The package, with the version that was asked for.
+        /// The package, with the requested version.
         what: String,
         /// The suite.
         suite: String,
-        /// The versions that the index has.
+        /// The versions that the index lists.
         versions: Vec<String>,
     },
-    /// The index has it, the archive does not give it.
+    /// The index lists the package, but the download failed.
     #[error("cannot download {what} of {suite}; {}", has(versions))]
     Download {
-        /// The package, with the version that was asked for.
+        /// The package, with the requested version.
         what: String,
         /// The suite.
         suite: String,
-        /// The versions that the index has.
+        /// The versions that the index lists.
         versions: Vec<String>,
-        /// What apt said.
+        /// The failure of apt.
         source: Box<StepError>,
     },
-    /// A file of our apt folder could not be written.
+    /// A file in kshot's apt folder could not be written.
     #[error("cannot write {}", path.display())]
     Io {
         /// The file.
@@ -92,7 +92,7 @@ pub enum AptError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The log could not be written, or a tool not run.
+    /// A tool could not be run, or its log could not be written.
     #[error(transparent)]
     Step(#[from] StepError),
     /// The cache failed.
@@ -134,7 +134,7 @@ impl Fault for AptError {
 }
 
 impl AptError {
-    /// Whether the archive does not hold it, whatever its index says.
+    /// Whether Debian's archive no longer has the package, whatever its index says.
     pub fn is_gone(&self) -> bool {
         match self {
             Self::NotThere { .. } => true,
@@ -148,7 +148,7 @@ impl AptError {
 }
 
 impl Wanted<'_> {
-    /// The versions of it that the archive's index has, oldest first.
+    /// The versions of the package in the archive's index, oldest first.
     ///
     /// # Errors
     /// [`AptError`].
@@ -163,7 +163,7 @@ impl Wanted<'_> {
         Ok(versions)
     }
 
-    /// Downloads it, unless that was done before; the answer is the folder that holds its files.
+    /// Downloads the requested files unless they are in the cache. Returns the folder that holds them.
     ///
     /// # Errors
     /// [`AptError`].
@@ -181,7 +181,7 @@ impl Wanted<'_> {
         } else if apt.download(self, draft.path()).is_ok() {
             return Ok(draft.commit()?);
         } else {
-            // The archive has moved on since the index was loaded.
+            // The archive has changed since the index was downloaded.
             apt.update()?;
         }
         apt.download(self, draft.path())?;
@@ -204,7 +204,7 @@ impl Wanted<'_> {
     }
 }
 
-/// One index of the archive. It is locked while this lives.
+/// One downloaded index of the archive, locked while this value lives.
 struct Apt {
     root: PathBuf,
     suite: String,
@@ -287,7 +287,7 @@ impl Apt {
         Err(AptError::Download { what, suite, versions, source: Box::new(source) })
     }
 
-    /// The versions that the index has, newest first.
+    /// The versions of a package in the index, newest first.
     fn versions(&self, wanted: &Wanted<'_>) -> Vec<String> {
         let madison = self.run(&["apt-cache", "madison", wanted.package], &self.root);
         // ` linux-source-6.1 | 6.1.192-2 | http://archive/debian bookworm/main amd64 Packages`
@@ -306,7 +306,7 @@ impl Apt {
         format!("apt-{}-{what}", self.suite)
     }
 
-    /// Everything of the host's configuration is left out but how it reaches the network (proxies).
+    /// An apt configuration that takes only the network settings (proxies) from the host's.
     fn configuration(&self, architecture: &str) -> String {
         let acquire = cmd!("apt-config", "dump").stderr_null().unchecked().read().unwrap_or_default();
         let acquire: String = acquire

@@ -1,9 +1,9 @@
-//! Where Debian's archive is, as the host's own apt sources say.
+//! The URLs of Debian's archives, from the host's apt sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The archive's addresses.
+/// The URLs of Debian's main and security archives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Archives {
     main: Option<String>,
@@ -24,13 +24,13 @@ const SUITES: &[&str] = &[
     "unstable",
 ];
 
-/// Whether a suite lies in the security archive.
+/// Whether a suite is in the security archive.
 pub(super) fn is_security(suite: &str) -> bool {
     suite.ends_with("-security") || suite.ends_with("/updates")
 }
 
 impl Archives {
-    /// What `KSHOT_DEBIAN_ARCHIVE` and `KSHOT_SECURITY_ARCHIVE` say, else what /etc/apt says.
+    /// The URLs in `KSHOT_DEBIAN_ARCHIVE` and `KSHOT_SECURITY_ARCHIVE`, else those in /etc/apt.
     pub(super) fn of_host() -> Self {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let found = Self::read(Path::new("/etc/apt"));
@@ -40,7 +40,7 @@ impl Archives {
         }
     }
 
-    /// The archive that a suite lies in.
+    /// The URL of the archive that holds a suite.
     pub(super) fn of_suite(&self, suite: &str) -> Option<&str> {
         if is_security(suite) { self.security.as_deref() } else { self.main.as_deref() }
     }

@@ -14,8 +14,8 @@ use crate::progress::Progress;
 use crate::slots::Slots;
 use kshot_stack::arch::Arch;
 
-/// Fills `folder` with the kernel that `entry` describes; the answer is what is known of it. Source and objects are left
-/// in `scratch`.
+/// Builds the kernel of `entry` into `folder`. Source and object files stay in `scratch`. Returns the facts of the
+/// kernel.
 ///
 /// # Errors
 /// [`KernelError`].
@@ -37,7 +37,7 @@ pub(super) fn build(
     Ok(Made { release, version: tree.version, lost })
 }
 
-/// As [`build`], of the source tree `tree`, in a folder `objects` that other versions of it were built in.
+/// Builds the source tree `tree` as [`build`] does, in a folder `objects` where other versions were built before.
 ///
 /// # Errors
 /// [`KernelError`].
@@ -56,8 +56,8 @@ pub(super) fn rebuild(
     Ok(Made { release, version: None, lost })
 }
 
-/// Configures and builds, with as many jobs as the host has slots free; the answer is the lines of fragments that did
-/// not survive.
+/// Configures and builds the kernel, with one job for each free slot of the host. Returns the fragment lines that
+/// `olddefconfig` dropped and that are not required.
 fn compile(
     entry: &KernelEntry,
     images: &Images,
@@ -85,7 +85,7 @@ fn compile(
     Ok(lost)
 }
 
-/// Takes what is kept of a build over into `folder`; the answer is the kernel's release.
+/// Copies the files of a finished build that are kept to `folder`. Returns the kernel release.
 fn keep(entry: &KernelEntry, log: &mut Log, objects: &Path, folder: &Path) -> Result<String, KernelError> {
     let built = objects.join("vmlinux");
     let boot = folder.join("vmlinux");
@@ -100,8 +100,8 @@ fn keep(entry: &KernelEntry, log: &mut Log, objects: &Path, folder: &Path) -> Re
     elf::read(&boot)?.release.ok_or_else(nothing)
 }
 
-/// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and sees what became of them: the
-/// lines that did not survive, where that is no error.
+/// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and compares the result with them. Returns
+/// the dropped lines that are not required.
 fn configure(
     entry: &KernelEntry,
     images: &Images,
@@ -142,7 +142,7 @@ fn configure(
     }
 }
 
-/// One run of kbuild. Nothing in what it makes tells where, when or by whom.
+/// A kbuild command for a reproducible build: its output does not depend on folder, time or user.
 fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&str]) -> Expression {
     let row = arch.row();
     let ccache = if find_tool("ccache").is_some() { "ccache " } else { "" };
@@ -154,31 +154,32 @@ fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&st
         format!("-j{jobs}"),
         format!("ARCH={}", row.kbuild),
         format!("CROSS_COMPILE={}-", row.triplet),
-        // Not in KCFLAGS: assembly and the vDSO have flags of their own, and what their DWARF says goes into a
-        // build id, and with that into the image.
+        // Not in KCFLAGS: assembly and the vDSO have flags of their own, and their DWARF is hashed into a build id,
+        // which is part of the image.
         format!("CC={ccache}{}-gcc -fdebug-prefix-map={}=.", row.triplet, here.display()),
         format!("HOSTCC={ccache}gcc"),
-        // Said to be empty, it gets no `+` for a git tree without a tag: a release is not part of a change.
+        // An empty value prevents the `+` that kbuild appends for a git tree without a tag: the release is no part of a
+        // change.
         "LOCALVERSION=".into(),
     ];
     argv.extend(targets.iter().map(|target| (*target).to_owned()));
-    // If we are killed, make is told to end: it takes its children along, and what they did not finish.
+    // If kshot is killed, make gets SIGTERM: it stops its children and removes unfinished targets.
     let with_us = ["--pdeathsig", "TERM", "--", "make"].into_iter().map(String::from);
     cmd("setpriv", with_us.chain(argv))
         .env("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970")
         .env("KBUILD_BUILD_USER", "kshot")
         .env("KBUILD_BUILD_HOST", "kshot")
         .env("KBUILD_BUILD_VERSION", "1")
-        // With -g, another folder would otherwise be another compilation.
+        // With -g, ccache would otherwise treat another build folder as another compilation.
         .env("CCACHE_BASEDIR", here)
         .env("CCACHE_NOHASHDIR", "1")
-        // An engineer's own settings for other builds are not for this one.
+        // The user's environment for other builds must not affect this one.
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL")
         .env_remove("KCONFIG_CONFIG")
 }
 
-/// The object of a line of kbuild's: `  CC      kernel/fork.o`, `  LD [M]  fs/a.ko`.
+/// The object file in a line of kbuild's output: `  CC      kernel/fork.o`, `  LD [M]  fs/a.ko`.
 fn object_of(line: &str) -> Option<&str> {
     let mut words = line.strip_prefix("  ")?.split_whitespace();
     matches!(words.next()?, "CC" | "AS" | "LD" | "AR").then(|| words.next_back()).flatten()

@@ -1,4 +1,4 @@
-//! `images/kernels.yaml`: which kernels there are and where each comes from.
+//! `images/kernels.yaml`: the catalogue of kernels and their sources.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,10 +11,10 @@ use super::KernelError;
 use crate::yaml::{self, YamlFault};
 use kshot_stack::arch::Arch;
 
-/// The catalogue's name in faults.
+/// The catalogue's file name in error messages.
 const FILE: &str = "images/kernels.yaml";
 
-/// The repository's `images` folder: everything that a kernel or a guest is made from.
+/// The repository's `images` folder, with the inputs of every kernel and guest.
 #[derive(Clone, Debug)]
 pub struct Images {
     root: PathBuf,
@@ -26,37 +26,37 @@ pub struct Catalogue {
     entries: Vec<KernelEntry>,
 }
 
-/// One kernel of the catalogue: how to get it.
+/// One kernel of the catalogue: its name and how to obtain it.
 #[derive(Clone, Debug)]
 pub struct KernelEntry {
-    /// Its name, unique, of letters, digits and `.+_-`.
+    /// The unique name, of letters, digits and `.+_-`.
     pub name: String,
-    /// What it runs on.
+    /// The architecture of the kernel.
     pub arch: Arch,
-    /// Where it comes from.
+    /// The source of the kernel.
     pub source: Source,
     /// Kconfig fragments, merged onto `allnoconfig` in this order: files under `images/config`.
     pub config: Vec<String>,
     /// Patches, applied in this order with `patch -p1`: files under `images/patches`, or folders of them.
     pub patches: Vec<String>,
-    /// About how many lines kbuild prints, for the progress bar; 0 where nobody counted.
+    /// The approximate number of lines that kbuild prints, for the progress bar; 0 if unknown.
     pub objects: u64,
-    /// Of the symbols that the fragments ask for, those that must survive; all of them where `None`.
+    /// The symbols of the fragments that the final `.config` must have; all of them if `None`.
     pub required: Option<Vec<String>>,
 }
 
-/// Where a kernel comes from. Relative paths are meant from the catalogue's folder.
+/// The source of a kernel. Relative paths are relative to the catalogue's folder.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A `linux-source-X` package: a source tree as Debian patched it.
     DebianSource(DebianPackage),
     /// Upstream's own tarball, as the source package `source` carries it.
     DebianOrig(DebianOrig),
-    /// A prebuilt `linux-image-*` package, its modules taken along.
+    /// A prebuilt `linux-image-*` package with its modules.
     DebianPackage(DebianBinary),
     /// A tarball on disk.
     Tarball(Tarball),
-    /// A source tree on disk. It is not written to.
+    /// A source tree on disk, which is never written to.
     Directory(Directory),
     /// A commit of a git repository on disk.
     Git(Git),
@@ -66,11 +66,11 @@ pub enum Source {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DebianPackage {
-    /// The package.
+    /// The package's name.
     pub package: String,
-    /// The suite; names in `-security` are looked for in the security archive.
+    /// The suite; suites ending in `-security` are in the security archive.
     pub suite: String,
-    /// The exact version; without it the newest at the time of the first download, which is then kept.
+    /// The exact version; if `None`, the newest one at the first download, which is kept from then on.
     pub version: Option<String>,
 }
 
@@ -78,13 +78,13 @@ pub struct DebianPackage {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DebianBinary {
-    /// The package.
+    /// The package's name.
     pub package: String,
     /// The suite.
     pub suite: String,
     /// The exact version; see [`DebianPackage::version`].
     pub version: Option<String>,
-    /// The package with its DWARF: some hundred megabytes, which are downloaded on request only.
+    /// The package that holds the DWARF: some hundred megabytes, downloaded on request only.
     pub dbg: Option<String>,
 }
 
@@ -92,11 +92,11 @@ pub struct DebianBinary {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DebianOrig {
-    /// The source package (`linux`).
+    /// The source package's name (`linux`).
     pub source: String,
     /// The suite.
     pub suite: String,
-    /// The source package's exact version, Debian's revision included; see [`DebianPackage::version`].
+    /// The source package's exact version, including Debian's revision; see [`DebianPackage::version`].
     pub version: Option<String>,
 }
 
@@ -104,9 +104,9 @@ pub struct DebianOrig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Tarball {
-    /// The file.
+    /// The path of the tarball.
     pub path: PathBuf,
-    /// Its SHA-256, in hexadecimal.
+    /// The SHA-256 of the tarball, in hexadecimal.
     pub sha256: String,
 }
 
@@ -114,21 +114,21 @@ pub struct Tarball {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Directory {
-    /// The folder.
+    /// The path of the source tree.
     pub path: PathBuf,
 }
 
-/// A commit.
+/// A commit of a git repository.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Git {
-    /// The repository.
+    /// The path of the repository.
     pub path: PathBuf,
-    /// The full commit id. Names of branches and tags move, so they are refused.
+    /// The full commit id. Branch and tag names can move, so they are rejected.
     pub commit: String,
 }
 
-/// An entry as typed.
+/// A kernel as written in the catalogue, before it is checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawEntry {
@@ -143,7 +143,7 @@ struct RawEntry {
     objects: u64,
 }
 
-/// A source as typed: one key names its kind. An enum would need YAML tags, and would lose the position of
+/// A source as written in the catalogue: one key names its kind. An enum would need YAML tags and lose the position of
 /// an unknown key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -157,42 +157,42 @@ struct RawSource {
 }
 
 impl Images {
-    /// The folder `root`, which has to exist when it is read from.
+    /// The images folder at `root`.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    /// The catalogue.
+    /// The path of the kernel catalogue.
     pub fn kernels_yaml(&self) -> PathBuf {
         self.root.join("kernels.yaml")
     }
 
-    /// Where versions are looked for, and what holds for some of them only.
+    /// The path of `versions.yaml`: the suites that `bisect` looks for versions in, and settings for single versions.
     pub fn versions_yaml(&self) -> PathBuf {
         self.root.join("versions.yaml")
     }
 
-    /// What a night runs.
+    /// The path of `nightly.yaml`: the matrix of a night.
     pub fn nightly_yaml(&self) -> PathBuf {
         self.root.join("nightly.yaml")
     }
 
-    /// Kconfig fragments.
+    /// The folder of Kconfig fragments.
     pub fn config_dir(&self) -> PathBuf {
         self.root.join("config")
     }
 
-    /// Kernel patches.
+    /// The folder of kernel patches.
     pub fn patches_dir(&self) -> PathBuf {
         self.root.join("patches")
     }
 
-    /// What goes into the guest: init, C triggers, the userland's configuration.
+    /// The folder of the guest's files: init, C programs and the configuration of the userland.
     pub fn guest_dir(&self) -> PathBuf {
         self.root.join("guest")
     }
 
-    /// The names of the drivers that a modular kernel has to load, from `guest/modules`, in loading order.
+    /// The names of the drivers that a modular kernel loads, from `guest/modules`, in loading order.
     ///
     /// # Errors
     /// [`KernelError::Io`].
@@ -207,19 +207,19 @@ impl Images {
     }
 }
 
-/// Whether a kernel of the catalogue comes with DWARF.
+/// Whether DWARF is available for a kernel of the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HasDwarf {
-    /// It is built here.
+    /// Available: kshot builds the kernel.
     Always,
-    /// It is prebuilt, and its `dbg` package can be had ([`super::provision_dwarf`]).
+    /// Downloaded on request from the kernel's `dbg` package ([`super::provision_dwarf`]).
     OnRequest,
-    /// It is prebuilt, and that is all.
+    /// Not available: the kernel is prebuilt and its source names no `dbg` package.
     Never,
 }
 
 impl KernelEntry {
-    /// Whether it comes with DWARF.
+    /// Whether DWARF is available for the kernel.
     pub fn has_dwarf(&self) -> HasDwarf {
         match &self.source {
             Source::DebianPackage(DebianBinary { dbg: Some(_), .. }) => HasDwarf::OnRequest,
@@ -230,7 +230,7 @@ impl KernelEntry {
 }
 
 impl Catalogue {
-    /// Reads a catalogue.
+    /// Reads the catalogue.
     ///
     /// # Errors
     /// [`KernelError::Io`], or [`KernelError::Yaml`] with line, column and the known keys.
@@ -239,7 +239,7 @@ impl Catalogue {
         Ok(Self::parse(&text)?)
     }
 
-    /// Every name, in the catalogue's order.
+    /// The names of all kernels, in the catalogue's order.
     pub fn names(&self) -> Vec<&str> {
         self.entries.iter().map(|entry| entry.name.as_str()).collect()
     }
@@ -249,8 +249,7 @@ impl Catalogue {
         self.entries.iter().find(|entry| entry.name == name)
     }
 
-    /// The kernels that any of the globs matches, in the catalogue's order. A glob that is none matches
-    /// nothing.
+    /// The kernels that match any of the globs, in the catalogue's order. An invalid glob matches nothing.
     pub fn matching<'a>(&self, globs: impl IntoIterator<Item = &'a str>) -> Vec<&KernelEntry> {
         let mut set = GlobSetBuilder::new();
         for glob in globs.into_iter().filter_map(|glob| Glob::new(glob).ok()) {

@@ -1,5 +1,5 @@
-//! The DWARF of a kernel: kept of what is built here, out of Debian's `-dbg` package for a prebuilt one. That
-//! package unpacks to gigabytes, of which the guest needs a few files.
+//! The DWARF of a kernel: kept from the build, or extracted from Debian's `-dbg` package for a prebuilt kernel. That
+//! package unpacks to gigabytes, of which a guest needs a few files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,31 +16,31 @@ use super::{Facts, Kernel, KernelError, build_id, elf, prebuilt, provision};
 use crate::cache::{self, Cache, Draft, Entry};
 use crate::progress::Progress;
 
-/// The kind of the cache's entries.
+/// The kind of the DWARF entries in the cache.
 const DWARF: &str = "dwarf";
-/// Grows when an entry is made in another way from the same inputs.
+/// The version of the extraction; it changes when the same inputs give other files.
 const RECIPE: &str = "1";
-/// The kernel with DWARF in an entry; its modules lie in `lib/modules/<release>` beside it.
+/// The file name of the `vmlinux` with DWARF in a cache entry; `lib/modules/<release>` is beside it.
 const VMLINUX: &str = "vmlinux";
 
 /// The DWARF of a kernel. All paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dwarf {
-    /// The `vmlinux` that boots, with DWARF.
+    /// The path of the `vmlinux` with DWARF.
     pub vmlinux: PathBuf,
-    /// Its modules, by the names that they have when they are loaded (`virtio_net`).
+    /// The paths of the modules with DWARF, by module name (`virtio_net`).
     pub modules: BTreeMap<String, PathBuf>,
 }
 
 impl Dwarf {
-    /// What `vmlinux` and, where it has modules, the files below `modules`/lib/modules hold.
+    /// The DWARF in `vmlinux` and, if there are modules, in the files below `modules`/lib/modules.
     pub(super) fn of(vmlinux: PathBuf, modules: Option<&Path>) -> Self {
         let modules = modules.map(|root| modules_below(&root.join("lib/modules"))).unwrap_or_default();
         Self { vmlinux, modules }
     }
 }
 
-/// The DWARF of a prebuilt kernel, if it was provisioned before.
+/// The DWARF of a prebuilt kernel, if it is in the cache.
 ///
 /// # Errors
 /// [`KernelError::Io`].
@@ -55,10 +55,10 @@ pub(super) fn find(
     Ok(folder.map(|folder| Dwarf::of(folder.join(VMLINUX), Some(&folder))))
 }
 
-/// The kernel of a catalogue entry with its DWARF, each downloaded unless that was done before.
+/// Provisions a kernel of the catalogue and its DWARF: takes each from the cache or downloads it.
 ///
 /// # Errors
-/// [`KernelError::NoDwarf`] where the catalogue names nothing that holds it; others of [`KernelError`].
+/// [`KernelError::NoDwarf`] if the catalogue names no package with the kernel's DWARF; other errors of [`KernelError`].
 pub fn provision_dwarf(
     entry: &KernelEntry,
     images: &Images,
@@ -75,7 +75,7 @@ pub fn provision_dwarf(
     let folder = match cache.entry(DWARF, &key(&kernel, dbg, images)?, waiting)? {
         Entry::Ready(folder) => folder,
         Entry::Draft(draft) => {
-            // Of the same version, whichever the archive has by now.
+            // The -dbg package must have the kernel's version, even if the archive has a newer one by now.
             let facts = Facts::read(kernel.boot.parent().unwrap_or(Path::new("/")))?;
             let version = facts.version.as_deref();
             let wanted = Wanted { package: dbg, version, ..prebuilt::wanted(entry, package) };
@@ -92,14 +92,14 @@ fn dbg(entry: &KernelEntry) -> Option<(&DebianBinary, &str)> {
     }
 }
 
-/// The image says which build it is, whatever version the archive had when it was downloaded.
+/// The cache key of a kernel's DWARF. The image's SHA-256 identifies the build, whatever version the archive has.
 fn key(kernel: &Kernel, dbg: &str, images: &Images) -> Result<String, KernelError> {
     let modules = images.guest_modules()?.join(" ");
     let parts = [RECIPE, &kernel.sha256, dbg, &modules].map(str::as_bytes);
     Ok(format!("{}-{}", kernel.name, cache::key(parts)))
 }
 
-/// Fills the draft of the DWARF of `kernel` out of its `-dbg` package, as far as the guest loads it.
+/// Extracts the DWARF of `kernel` and of the guest's modules from the kernel's `-dbg` package into the draft.
 fn unpack(
     entry: &KernelEntry,
     kernel: &Kernel,
@@ -134,15 +134,15 @@ fn unpack(
     Ok(draft.commit()?)
 }
 
-/// Unpacks of `deb` these members alone, below `into`; nothing else of it is written.
+/// Extracts only `members` of the package `deb` into the folder `into`.
 fn stream(deb: &Path, members: impl Iterator<Item = PathBuf>, into: &Path) -> Expression {
     let untar = ["-x", "-C"].map(Into::into).into_iter().chain([into.as_os_str().to_owned()]);
     let members = members.map(|member| Path::new(".").join(member).into_os_string());
     cmd!("dpkg-deb", "--fsys-tarfile", deb).pipe(cmd("tar", untar.chain(members)))
 }
 
-/// Whether it is the DWARF of what boots: by build id for the modules; for the kernel, which is compressed, by its
-/// banner. Its build id is compared with that of the guest whenever gdb attaches.
+/// Checks that the DWARF belongs to the kernel: by build id for modules, by banner for the kernel, whose image is
+/// compressed. Its build id is compared with the guest's whenever gdb attaches.
 fn check(kernel: &Kernel, booted: &BTreeMap<String, PathBuf>, dwarf: &Dwarf) -> Result<(), KernelError> {
     let other =
         |path: &Path, why| KernelError::OtherDwarf { kernel: kernel.name.clone(), path: path.into(), why };
@@ -167,7 +167,7 @@ fn check(kernel: &Kernel, booted: &BTreeMap<String, PathBuf>, dwarf: &Dwarf) -> 
     Ok(())
 }
 
-/// The uncompressed modules below a folder, by their names.
+/// The uncompressed modules below a folder, by module name.
 fn modules_below(folder: &Path) -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];

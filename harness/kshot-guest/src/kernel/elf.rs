@@ -1,4 +1,4 @@
-//! What a `vmlinux` says about itself.
+//! The architecture, release and build id of a `vmlinux`.
 
 use std::fs;
 use std::path::Path;
@@ -14,16 +14,16 @@ use kshot_stack::arch::Arch;
 #[derive(Debug)]
 pub(super) struct Image {
     pub arch: Arch,
-    /// The version in its banner. A `vmlinuz` of MIPS is an ELF file too and has it only compressed.
+    /// The release in the kernel's banner; `None` for a compressed `vmlinuz`, which on MIPS is an ELF file too.
     pub release: Option<String>,
-    /// Whether it has DWARF.
+    /// Whether the file has DWARF.
     pub dwarf: bool,
 }
 
 /// Reads the ELF file `path`.
 ///
 /// # Errors
-/// [`KernelError::NotAKernel`] says what it is instead; [`KernelError::Io`].
+/// [`KernelError::NotAKernel`], which says what the file is instead; [`KernelError::Io`].
 pub(super) fn read(path: &Path) -> Result<Image, KernelError> {
     let not = |why: String| KernelError::NotAKernel { path: path.into(), why };
     if path.is_dir() {
@@ -46,16 +46,16 @@ pub(super) fn read(path: &Path) -> Result<Image, KernelError> {
     Ok(Image { arch, release, dwarf })
 }
 
-/// The GNU build id of the ELF file with these bytes, where it has one.
+/// The GNU build id of an ELF file, `None` if it has none.
 ///
 /// # Errors
-/// It is no ELF file.
+/// The data is not an ELF file.
 pub fn build_id<'data>(elf: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, object::Error> {
     Ok(object::File::parse(elf)?.build_id()?.map(<[u8]>::to_vec))
 }
 
-/// The build id among `notes`, the guest's `/sys/kernel/notes`, in the byte order of the ELF file `elf`. What
-/// is not a note ends them.
+/// The build id in `notes`, the contents of the guest's `/sys/kernel/notes`, in the byte order of the ELF file `elf`.
+/// Parsing ends at the first invalid note.
 ///
 /// # Errors
 /// `elf` is no ELF file.
@@ -83,7 +83,7 @@ fn release(bytes: &[u8]) -> Option<String> {
     release.starts_with(|first: char| first.is_ascii_digit()).then(|| release.to_owned())
 }
 
-/// What a file that is not ELF most likely is.
+/// A guess at the type of a file that is not ELF.
 fn instead(bytes: &[u8]) -> String {
     let x86_boot_sector = bytes.get(0x202..0x206) == Some(b"HdrS");
     match bytes {

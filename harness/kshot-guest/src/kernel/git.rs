@@ -1,4 +1,4 @@
-//! What a bisection asks of git. The user's repository is only read; work is done in a clone of our own.
+//! The git operations of a bisection. The user's repository is only read; all writes go to kshot's own clone.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ pub struct Repository {
     path: PathBuf,
 }
 
-/// A commit and those of its parents that a listing has.
+/// A commit, and its parents as far as they are in the same list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// Its full hash.
@@ -21,10 +21,10 @@ pub struct Listed {
     pub parents: Vec<String>,
 }
 
-/// What git failed with.
+/// Why a git operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
-    /// The folder is in no repository.
+    /// The folder is not in a git repository.
     #[error("{} is in no git repository", path.display())]
     NoRepository {
         /// The folder.
@@ -35,15 +35,15 @@ pub enum GitError {
     NoCommit {
         /// The repository.
         path: PathBuf,
-        /// What was asked for.
+        /// The revision that was looked up.
         revision: String,
     },
-    /// A commit does not go where it was to be put.
+    /// A revert or cherry-pick does not apply.
     #[error("{action}: {said}")]
     Conflict {
-        /// What was tried ("git revert 0123...").
+        /// The git command ("git revert 0123...").
         action: String,
-        /// What git said.
+        /// The standard error of git.
         said: String,
     },
     /// A command failed.
@@ -51,7 +51,7 @@ pub enum GitError {
     Failed {
         /// The command.
         action: String,
-        /// What git said.
+        /// The standard error of git.
         said: String,
     },
     /// git could not be run.
@@ -96,7 +96,7 @@ impl Repository {
         Ok(Self { path: top.into() })
     }
 
-    /// Its top folder.
+    /// The repository's top folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -125,8 +125,8 @@ impl Repository {
         Ok(bases.lines().map(str::to_owned).collect())
     }
 
-    /// The commits of `new` that `old` does not have, parents before children, as `git rev-list` simplifies
-    /// the history to those that touch `paths`.
+    /// The commits reachable from `new` and not from `old`, parents first, with the history simplified to `paths` as
+    /// git rev-list does.
     ///
     /// # Errors
     /// [`GitError`].
@@ -145,7 +145,7 @@ impl Repository {
         Ok(commits)
     }
 
-    /// The first line of each commit's message, `id` and text.
+    /// The subject of each commit, in the order of `commits`.
     ///
     /// # Errors
     /// [`GitError`].
@@ -157,7 +157,7 @@ impl Repository {
         Ok(said.lines().map(str::to_owned).collect())
     }
 
-    /// A commit as `git show` shows it, without its difference: who, when, why.
+    /// A commit as `git show --stat` prints it: author, date, message and changed files.
     ///
     /// # Errors
     /// [`GitError`].
@@ -171,7 +171,7 @@ impl Repository {
         ])
     }
 
-    /// A clone in `folder` that borrows this repository's objects; one that is there is brought up to date.
+    /// A clone in `folder` that shares this repository's objects; an existing clone is reused.
     ///
     /// # Errors
     /// [`GitError`].
@@ -185,8 +185,8 @@ impl Repository {
         Ok(clone)
     }
 
-    /// Brings the files of our clone to `commit`, whatever they are now. Files that stay keep their times, so
-    /// that kbuild builds only what changed.
+    /// Checks out `commit` in kshot's clone and discards every other change. Unchanged files keep their times, so
+    /// kbuild rebuilds only what changed.
     ///
     /// # Errors
     /// [`GitError`].
@@ -195,18 +195,18 @@ impl Repository {
         self.read(&["clean", "--quiet", "-ffdx"]).map(|_| ())
     }
 
-    /// A commit that takes `culprit` back on top of `onto`, in our clone. Its id is the same each time.
+    /// Reverts `culprit` on top of `onto` in kshot's clone. The new commit has the same id every time.
     ///
     /// # Errors
-    /// [`GitError::Conflict`] where that does not go.
+    /// [`GitError::Conflict`] if the revert does not apply.
     pub fn revert(&self, onto: &str, culprit: &str) -> Result<String, GitError> {
         self.put("revert", onto, culprit)
     }
 
-    /// A commit that puts `culprit` on top of `onto`, in our clone. Its id is the same each time.
+    /// Cherry-picks `culprit` onto `onto` in kshot's clone. The new commit has the same id every time.
     ///
     /// # Errors
-    /// [`GitError::Conflict`] where that does not go.
+    /// [`GitError::Conflict`] if the cherry-pick does not apply.
     pub fn pick(&self, onto: &str, culprit: &str) -> Result<String, GitError> {
         self.put("cherry-pick", onto, culprit)
     }
@@ -232,7 +232,8 @@ impl Repository {
     fn git(&self, argv: &[&str]) -> Expression {
         let command =
             cmd("git", ["-C", &*self.path.to_string_lossy()].iter().copied().chain(argv.iter().copied()));
-        // An engineer's hooks, signatures and editor are not for our clone; an id must not depend on the time.
+        // The user's hooks, signatures and editor must not affect kshot's clone; a commit id must not depend on the
+        // time.
         let mut command =
             command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
         for (name, value) in
@@ -241,7 +242,7 @@ impl Repository {
             command =
                 command.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
         }
-        // Set inside a hook or by `git bisect run`, they would point elsewhere than `-C`.
+        // These variables are set inside a hook or by `git bisect run`, and would override `-C`.
         ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"]
             .into_iter()
             .fold(command, |command, name| command.env_remove(name))

@@ -1,40 +1,40 @@
-//! Kconfig fragments: what they ask for, and whether a finished `.config` gives it.
+//! Kconfig fragments: the settings that they request, and the ones that a final `.config` lacks.
 
 use std::collections::HashMap;
 
-/// A fragment, read.
+/// A parsed Kconfig fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fragment {
-    /// Its file's name.
+    /// The fragment's file name.
     name: String,
     asked: Vec<Asked>,
 }
 
-/// One line of a fragment.
+/// One setting of a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Asked {
-    /// With `CONFIG_`.
+    /// The symbol, with the prefix `CONFIG_`.
     symbol: String,
     /// The text after `=`; `n` for "is not set".
     value: String,
-    /// Whether `# optional` stands on the line above.
+    /// Whether the line above is a comment that begins with `# optional`.
     optional: bool,
 }
 
-/// A line that a `.config` does not give.
+/// A setting that the final `.config` lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lost {
-    /// The line.
+    /// The line of the fragment.
     pub line: String,
     /// The fragment's name.
     pub fragment: String,
-    /// What the `.config` says instead.
+    /// The symbol's value in the `.config`, as a phrase.
     pub found: String,
 }
 
 impl Fragment {
-    /// Reads a fragment: lines `CONFIG_X=value` and `# CONFIG_X is not set`, comments, empty lines. A comment
-    /// that begins with `# optional` lets the next line fail.
+    /// Parses a fragment: lines `CONFIG_X=value` and `# CONFIG_X is not set`, comments, empty lines. A comment that
+    /// begins with `# optional` makes the next line optional.
     pub(super) fn parse(name: &str, text: &str) -> Self {
         let mut asked = Vec::new();
         let mut optional = false;
@@ -49,15 +49,14 @@ impl Fragment {
 }
 
 impl Lost {
-    /// Whether it is a line of this symbol, with `CONFIG_` or without.
+    /// Whether the setting is of this symbol, given with or without `CONFIG_`.
     pub(super) fn is_of(&self, symbol: &str) -> bool {
         let name = self.line.split('=').next().unwrap_or_default();
         name == symbol || name.strip_prefix("CONFIG_") == Some(symbol)
     }
 }
 
-/// The lines of the fragments that `config` does not give, in their order. A later fragment overrides an
-/// earlier one.
+/// The settings of the fragments that `config` lacks, in order. A later fragment overrides an earlier one.
 pub(super) fn lost(fragments: &[Fragment], config: &str) -> Vec<Lost> {
     let given: HashMap<&str, &str> = config.lines().filter_map(setting).collect();
     let mut wanted: HashMap<&str, (&Fragment, &Asked)> = HashMap::new();

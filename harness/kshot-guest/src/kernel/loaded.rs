@@ -1,4 +1,4 @@
-//! What of a kernel lies where in the guest: its `vmlinux`, and the modules that were loaded.
+//! A kernel as loaded in the guest: its `vmlinux` and the addresses of its loaded modules.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Dwarf;
 
-/// The shell command that lists where a guest has the sections of its modules, a line each, for root:
+/// The shell command, for root, that lists the addresses of all module sections, one per line:
 ///
 /// ```text
 /// /sys/module/tun/sections/.text:0xffffffffc0168000
@@ -14,32 +14,32 @@ use super::Dwarf;
 /// /sys/module/tun/sections/__mcount_loc:0xffffffffc0172e48
 /// ```
 pub const LIST_SECTIONS: &str = "grep -Hs '' /sys/module/*/sections/.[a-z]* /sys/module/*/sections/[!.]*";
-/// The file of the run folder that holds that list, where the kernel has modules with DWARF.
+/// The run folder's file with the list of module sections, for kernels that have modules with DWARF.
 pub const SECTIONS: &str = "module-sections.txt";
 
-/// A kernel as it is loaded: which files with DWARF, and where their code is.
+/// A loaded kernel: the files with DWARF and the addresses of their code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// The kernel's own, at the addresses that it was linked to.
+    /// The `vmlinux`, loaded at the addresses that it was linked to.
     pub vmlinux: PathBuf,
-    /// Its modules that are loaded.
+    /// The loaded modules that have DWARF.
     pub modules: Vec<Module>,
 }
 
-/// A module that is loaded.
+/// A loaded module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
-    /// Its name (`tun`).
+    /// The module's name (`tun`).
     pub name: String,
-    /// Its file, which is not linked: every section of it begins at 0.
+    /// The module's file, which is not linked: each of its sections starts at address 0.
     pub path: PathBuf,
-    /// The addresses of its sections. Those that are gone after its start are left out.
+    /// The addresses of the module's sections, without those that are freed after initialisation.
     pub sections: BTreeMap<String, u64>,
 }
 
 impl Loaded {
-    /// Of `dwarf`, what a guest has loaded that answers [`LIST_SECTIONS`] like this. Lines that are none, and modules
-    /// without DWARF, are left out.
+    /// Combines `dwarf` with the output of [`LIST_SECTIONS`] in a guest. Malformed lines and modules without DWARF are
+    /// left out.
     pub fn new(dwarf: &Dwarf, listed: &[u8]) -> Self {
         let mut modules: Vec<Module> = Vec::new();
         for (name, section, address) in String::from_utf8_lossy(listed).lines().filter_map(section) {
@@ -54,14 +54,14 @@ impl Loaded {
         Self { vmlinux: dwarf.vmlinux.clone(), modules }
     }
 
-    /// The same as a run had it, by the list in its folder.
+    /// The kernel as loaded in an earlier run, from the section list in its folder.
     pub fn in_run(dwarf: &Dwarf, folder: &Path) -> Self {
         Self::new(dwarf, &fs::read(folder.join(SECTIONS)).unwrap_or_default())
     }
 }
 
-/// Module, section and address of a line of the guest, of a section that stays and that the file has too. The names
-/// end up in a command for gdb.
+/// The module, section and address in a line of [`LIST_SECTIONS`]; `None` for a section that is freed or not in the
+/// module's file. The names become part of a gdb command, so only plain characters are accepted.
 fn section(line: &str) -> Option<(&str, &str, u64)> {
     let (place, address) = line.strip_prefix("/sys/module/")?.split_once(":0x")?;
     let (module, section) = place.split_once("/sections/")?;

@@ -1,4 +1,4 @@
-//! Kernels: the catalogue, and how a name in it becomes files that boot.
+//! Kernels: the catalogue, and the provisioning of its kernels.
 #![expect(clippy::disallowed_methods, reason = "kernels are made by tools of the host")]
 
 mod apt;
@@ -48,48 +48,48 @@ pub use tools::{MissingTool, missing_tools};
 pub use tools::{compiler_version, missing_to_build, missing_to_run};
 pub use workshop::Workshop;
 
-/// Grows when a kernel is made in another way from the same inputs.
+/// The version of the build recipe; it changes when the same inputs give another kernel.
 const RECIPE: &str = "1";
 
 /// A kernel that is ready to boot. All paths are absolute.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// The name in the catalogue, or the file's stem for a kernel of the user's own.
+    /// The name in the catalogue, or the file's stem for the user's own kernel.
     pub name: String,
-    /// What it runs on.
+    /// The architecture of the kernel.
     pub arch: Arch,
-    /// What `uname -r` will say.
+    /// The kernel release, as `uname -r` prints it.
     pub release: String,
-    /// What QEMU boots: an ELF `vmlinux` without debug sections.
+    /// The kernel image that QEMU boots: an ELF `vmlinux` without debug sections.
     pub boot: PathBuf,
-    /// The SHA-256 of `boot`, in hexadecimal.
+    /// The SHA-256 of the kernel image, in hexadecimal.
     pub sha256: String,
-    /// Its DWARF, where there is some.
+    /// The DWARF of the kernel, where it is available.
     pub dwarf: Option<Dwarf>,
-    /// A root that holds `lib/modules/<release>` with uncompressed modules and `modules.dep`, for kernels
-    /// whose drivers are modules.
+    /// The root folder of `lib/modules/<release>`, with uncompressed modules and a `modules.dep`; `None` for kernels
+    /// without modules.
     pub modules: Option<PathBuf>,
-    /// Its `.config`, where it is known.
+    /// The kernel's `.config`, where it is known.
     pub config: Option<PathBuf>,
-    /// Whether it is of the catalogue. Only those have snapshots.
+    /// Whether the kernel is in the catalogue. Only those have snapshots.
     pub catalogued: bool,
-    /// The lines of Kconfig fragments that its version does not have, where that is no error.
+    /// The lines of Kconfig fragments that the final `.config` lacks and that are not required.
     pub lost: Vec<String>,
 }
 
-/// What getting a kernel failed with.
+/// Why a kernel could not be provisioned.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The catalogue cannot be read as one.
+    /// The catalogue is not valid YAML or has an unknown key.
     #[error(transparent)]
     Yaml(#[from] Box<YamlFault>),
-    /// The host lacks tools.
+    /// The host lacks tools that provisioning needs.
     #[error("this host has no {}", tools(missing))]
     MissingTools {
         /// All of them.
         missing: Vec<MissingTool>,
     },
-    /// The archive did not give what was asked of it.
+    /// The download from Debian's archive failed.
     #[error("cannot get kernel {kernel}")]
     Download {
         /// The kernel.
@@ -97,7 +97,7 @@ pub enum KernelError {
         /// Why not.
         source: Box<AptError>,
     },
-    /// The file has another SHA-256 than the catalogue says.
+    /// The file's SHA-256 differs from the one in the catalogue.
     #[error("{} has the SHA-256 {found}, the catalogue says {wanted}", path.display())]
     Checksum {
         /// The file.
@@ -107,7 +107,7 @@ pub enum KernelError {
         /// The file's.
         found: String,
     },
-    /// A tool failed while it was unpacked, patched, configured or built.
+    /// A tool failed while the kernel was unpacked, patched, configured or built.
     #[error("cannot make kernel {kernel}")]
     Step {
         /// The kernel.
@@ -115,7 +115,7 @@ pub enum KernelError {
         /// Which tool, its log and the log's tail.
         source: Box<StepError>,
     },
-    /// A line of a Kconfig fragment did not survive `olddefconfig`.
+    /// `olddefconfig` dropped a required line of a Kconfig fragment.
     #[error("kernel {kernel}: {line} of {fragment} did not survive: {found}")]
     ConfigLost {
         /// The kernel.
@@ -124,26 +124,26 @@ pub enum KernelError {
         line: String,
         /// The fragment.
         fragment: String,
-        /// What the finished `.config` says of the symbol.
+        /// The symbol's value in the final `.config`.
         found: String,
     },
-    /// There is no DWARF to be had.
+    /// No DWARF is available for the kernel.
     #[error("nothing is known to hold the DWARF of kernel {kernel}")]
     NoDwarf {
         /// The kernel.
         kernel: String,
     },
-    /// The DWARF is another kernel's.
+    /// The DWARF belongs to another kernel.
     #[error("{} is not of kernel {kernel}: {why}", path.display())]
     OtherDwarf {
         /// The kernel.
         kernel: String,
-        /// The file with DWARF.
+        /// The file that holds the DWARF.
         path: PathBuf,
-        /// What differs.
+        /// The difference between DWARF and kernel.
         why: String,
     },
-    /// A file is not a kernel that we can boot.
+    /// The file is not a kernel that kshot can boot.
     #[error("{} is no kernel to boot: {why}", path.display())]
     NotAKernel {
         /// The file.
@@ -166,16 +166,16 @@ pub enum KernelError {
     Cache(#[from] CacheError),
 }
 
-/// What is known of a kernel that was just made.
+/// The facts of a kernel that was just built or unpacked.
 struct Made {
     release: String,
     /// The source's version, as far as its kind has one.
     version: Option<String>,
-    /// The lines of fragments that did not survive and need not.
+    /// The lines of Kconfig fragments that `olddefconfig` dropped and that are not required.
     lost: Vec<String>,
 }
 
-/// What `kernel.json` of a cached kernel says.
+/// The contents of `kernel.json` in a cached kernel.
 #[derive(Serialize, Deserialize)]
 struct Facts {
     release: String,
@@ -188,7 +188,7 @@ struct Facts {
 }
 
 impl Facts {
-    /// Those of the kernel in a folder of the cache.
+    /// Reads `kernel.json` of a cached kernel.
     fn read(folder: &Path) -> Result<Self, KernelError> {
         let path = folder.join("kernel.json");
         let text = fs::read(&path).map_err(KernelError::io("read", &path))?;
@@ -203,7 +203,7 @@ impl KernelError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// Whether the archive does not hold it, whatever its index says.
+    /// Whether Debian's archive no longer has the package, whatever its index says.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Download { source, .. } if source.is_gone())
     }
@@ -247,7 +247,7 @@ impl Fault for KernelError {
 }
 
 impl Kernel {
-    /// The kernel of a catalogue entry if it was provisioned before. Starts no process and uses no network.
+    /// The kernel of a catalogue entry if it is in the cache. Starts no process and uses no network.
     ///
     /// # Errors
     /// [`KernelError::Io`] for a fragment, patch or source tree that cannot be read.
@@ -260,8 +260,8 @@ impl Kernel {
         Ok(Some(kernel))
     }
 
-    /// A kernel of the user's own: an ELF `vmlinux`, with DWARF or without. `lib/modules/<release>` and
-    /// `.config` are taken along if they lie beside it.
+    /// The user's own kernel: an ELF `vmlinux`, with or without DWARF. `lib/modules/<release>` and `.config` beside the
+    /// file belong to the kernel.
     ///
     /// # Errors
     /// [`KernelError::NotAKernel`] or [`KernelError::Io`].
@@ -311,7 +311,7 @@ impl Kernel {
     }
 }
 
-/// The kernel of a catalogue entry, downloaded and built unless that was done before.
+/// Provisions a kernel of the catalogue: takes it from the cache, or downloads or builds it.
 ///
 /// # Errors
 /// [`KernelError`].
@@ -333,7 +333,8 @@ pub fn provision(
         Entry::Ready(folder) => return Kernel::in_folder(entry, &folder),
         Entry::Draft(draft) => draft,
     };
-    // It goes when this returns: by then whoever waits for the kernel has it. Removing a source tree can take minutes.
+    // The scratch folder is removed when this returns: waiting processes have the kernel by then. Removing a source
+    // tree can take minutes.
     let scratch = draft.scratch()?;
     let made = match &entry.source {
         Source::DebianPackage(package) => {

@@ -1,4 +1,4 @@
-//! Which modules a few drivers need: the closure over `modules.dep`.
+//! The dependency closure of kernel modules, from `modules.dep`.
 
 /// The lines of `modules_dep` (`kernel/drivers/net/tun.ko: kernel/a.ko kernel/b.ko`) that the modules `wanted`
 /// need, themselves and what they depend on, in the file's order. `-` and `_` are the same in a module's name,

@@ -1,4 +1,4 @@
-//! Prebuilt kernels out of Debian's `linux-image-*` packages.
+//! Prebuilt kernels from Debian's `linux-image-*` packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::{KernelError, Made};
 use crate::cache::Cache;
 use crate::progress::Progress;
 
-/// What to download for a prebuilt kernel.
+/// The package request for a prebuilt kernel.
 pub(super) fn wanted<'a>(entry: &KernelEntry, package: &'a DebianBinary) -> Wanted<'a> {
     Wanted {
         package: &package.package,
@@ -24,7 +24,7 @@ pub(super) fn wanted<'a>(entry: &KernelEntry, package: &'a DebianBinary) -> Want
     }
 }
 
-/// Fills `folder` with a kernel out of `package`; the answer is what is known of it.
+/// Extracts the kernel in `package` into `folder`. Returns the facts of the kernel.
 ///
 /// # Errors
 /// [`KernelError`].
@@ -51,7 +51,7 @@ pub(super) fn unpack(
     take(&the_one_file(&unpacked.join("boot"), "config-")?, &folder.join("config"))?;
     take(&the_one_file(&unpacked.join("boot"), "System.map")?, &folder.join("System.map"))?;
 
-    // Debian's vmlinuz has its banner only compressed.
+    // The banner of Debian's vmlinuz is compressed, so the release comes from the modules' folder.
     let modules = the_one_file(&unpacked.join("lib/modules"), "")?;
     let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
     task.at(0, "modules");
@@ -65,7 +65,7 @@ pub(super) fn unpack(
     Ok(Made { release, version: version_of(&deb), lost: Vec::new() })
 }
 
-/// Takes the modules that the guest loads, uncompressed, with a `modules.dep` of them alone.
+/// Extracts the modules that the guest loads, uncompressed, with a `modules.dep` for them alone.
 fn take_modules(
     from: &Path,
     to: &Path,

@@ -1,5 +1,4 @@
-//! Running tools: everything they print goes to a log file that stays in the cache; its tail goes into the
-//! error.
+//! Runs the host's tools: their output goes to a log file in the cache, and the log's tail into the error.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,41 +8,41 @@ use std::path::{Path, PathBuf};
 use crate::cache::Cache;
 use kshot_stack::fault::{Blame, Fault};
 
-/// How many of a log's last lines an error shows.
+/// The number of the log's last lines that an error shows.
 const TAIL_LINES: usize = 20;
 
-/// The log of one build.
+/// The log file of one build.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
     file: File,
 }
 
-/// A tool that did not do what it was run for.
+/// Why a tool of the host failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// It ran and failed.
+    /// The tool exited with an error.
     #[error("{what} failed ({status}); the log {} ends with:\n{tail}", log.display())]
     Failed {
-        /// What was being done.
+        /// The activity that the tool was run for ("unpacking the source").
         what: String,
-        /// How it exited.
+        /// The exit status in words.
         status: String,
-        /// Everything it printed.
+        /// The log file with the tool's output.
         log: PathBuf,
         /// The log's last lines.
         tail: String,
     },
-    /// It was stopped by Ctrl-C.
+    /// Ctrl-C stopped the tool.
     #[error("{what} was interrupted")]
     Interrupted {
-        /// What was being done.
+        /// The activity that the tool was run for.
         what: String,
     },
-    /// It could not be run, or its log could not be written.
+    /// The tool could not be run, or its log could not be written.
     #[error("cannot run {what}")]
     Spawn {
-        /// What was to be done.
+        /// The activity that the tool was to be run for.
         what: String,
         /// Why not.
         source: std::io::Error,
@@ -61,7 +60,7 @@ impl Fault for StepError {
 }
 
 impl Log {
-    /// Starts the log `name` anew, in the cache's `logs` folder.
+    /// Creates the log `name` in the cache's `logs` folder, replacing an earlier one.
     ///
     /// # Errors
     /// [`StepError::Spawn`].
@@ -74,7 +73,7 @@ impl Log {
         Ok(Self { path, file })
     }
 
-    /// Runs `expression` for `what`, a noun phrase; its output goes to the log.
+    /// Runs `expression`, whose purpose is `what`; its output goes to the log.
     ///
     /// # Errors
     /// [`StepError`].
@@ -82,7 +81,7 @@ impl Log {
         self.run_watched(what, expression, |_| ())
     }
 
-    /// As [`Log::run`]; `watch` sees each line of output, in any encoding.
+    /// Runs `expression` as [`Log::run`] does; `watch` gets each line of output, lossily decoded as UTF-8.
     ///
     /// # Errors
     /// [`StepError`].
@@ -122,7 +121,7 @@ impl Log {
         }
     }
 
-    /// What was logged so far.
+    /// The contents of the log so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.path).unwrap_or_default()).into_owned()
     }

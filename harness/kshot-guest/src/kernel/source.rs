@@ -1,4 +1,4 @@
-//! Kernel sources: what identifies one, and how it becomes a source tree.
+//! Kernel sources: their identity, and how they are unpacked into a source tree.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::{KernelError, RECIPE, prebuilt};
 use crate::cache::{self, Cache};
 use crate::progress::Progress;
 
-/// The cache key of a kernel: everything that its bytes depend on.
+/// The cache key of a kernel: a hash of everything that its contents depend on.
 ///
 /// # Errors
 /// [`KernelError::Io`] for a fragment, patch or source tree that cannot be read.
@@ -62,24 +62,24 @@ impl Source {
     }
 }
 
-/// What identifies the cross compiler `triplet`-gcc, without running it: the SHA-256 of its driver, which
-/// holds its version.
+/// The identity of the cross compiler `triplet`-gcc, without running it: the SHA-256 of its driver, which contains its
+/// version. Empty if there is no such compiler.
 pub fn compiler(triplet: &str) -> String {
     let driver = find_tool(&format!("{triplet}-gcc"));
     driver.and_then(|path| cache::sha256_file(&path).ok()).unwrap_or_default()
 }
 
-/// The fragments of an entry: name and path.
+/// The Kconfig fragments of a kernel: name and path.
 pub(super) fn config_files(entry: &KernelEntry, images: &Images) -> impl Iterator<Item = (String, PathBuf)> {
     let folder = images.config_dir();
     entry.config.iter().map(move |name| (name.clone(), folder.join(name)))
 }
 
-/// The patches of an entry, name and path, in the order in which they apply: a folder stands for the
-/// `.patch` files in it, sorted by name.
+/// The patches of a kernel, name and path, in the order of application. A folder stands for its `.patch` files, sorted
+/// by name.
 ///
 /// # Errors
-/// [`KernelError::Io`] for a folder that cannot be read or holds no patch.
+/// [`KernelError::Io`] for a folder that cannot be read or contains no patch.
 pub(super) fn patch_files(
     entry: &KernelEntry,
     images: &Images,
@@ -105,14 +105,14 @@ pub(super) fn patch_files(
 
 /// A kernel's source tree.
 pub(super) struct Tree {
-    /// Its top folder.
+    /// The tree's top folder.
     pub(super) path: PathBuf,
-    /// Its version, as far as its kind has one.
+    /// The version of the source, if it has one.
     pub(super) version: Option<String>,
 }
 
-/// Gets the source of `entry` and unpacks it into the new folder `into`. A source folder that needs no patch
-/// is used where it lies.
+/// Downloads the source of `entry` if necessary and unpacks it into the new folder `into`. A source tree on disk
+/// without patches is used in place.
 ///
 /// # Errors
 /// [`KernelError`].
@@ -176,8 +176,8 @@ pub(super) fn unpack(
     Ok(Tree { path: into.into(), version })
 }
 
-/// Unpacks the tarball of a `linux-source-X` package into `into`: the whole tree, or the `members` of its top
-/// folder that are named (globs).
+/// The command that unpacks the tarball of a `linux-source-X` package into `into`: the whole tree, or only the
+/// `members` (globs) of its top folder.
 pub fn unpack_linux_source(deb: &Path, package: &str, into: &Path, members: &[&str]) -> duct::Expression {
     let members: Vec<String> = members.iter().map(|member| format!("{package}/{member}")).collect();
     let untar = ["-x", "--strip-components=1", "--wildcards", "-C"].map(String::from);
@@ -189,8 +189,8 @@ pub fn unpack_linux_source(deb: &Path, package: &str, into: &Path, members: &[&s
         .pipe(cmd("tar", untar))
 }
 
-/// Takes what `paths` name of an entry's source out of the archive's download, into the new folder `into`. Only
-/// for sources that are downloads.
+/// Extracts `paths` from a downloaded source into the new folder `into`. Does nothing for a source that is not a
+/// download.
 ///
 /// # Errors
 /// [`KernelError`].
@@ -222,7 +222,7 @@ pub fn take_paths(
     log.run("taking paths out of the source", &take).map_err(KernelError::step(entry))
 }
 
-/// How two folders differ, as `diff -ru` shows it.
+/// The differences between two folders, in the format of `diff -ruN`.
 ///
 /// # Errors
 /// [`KernelError::Io`].
@@ -234,7 +234,7 @@ pub fn differences(older: &Path, newer: &Path) -> Result<String, KernelError> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The one `.deb` in the folder of a download.
+/// The `.deb` file in a download's folder.
 ///
 /// # Errors
 /// [`KernelError::Io`].
@@ -248,8 +248,7 @@ pub fn version_of(deb: &Path) -> Option<String> {
     Some(name.split('_').nth(1)?.replace("%3a", ":"))
 }
 
-/// What to download for a `linux-source-X` package. Such packages are for all architectures, amd64's index
-/// has them as any other.
+/// The request for a `linux-source-X` package. It is `Architecture: all`, so the index of amd64 lists it.
 pub fn wanted_source(package: &DebianPackage) -> Wanted<'_> {
     Wanted {
         package: &package.package,
@@ -270,7 +269,7 @@ fn the_file(folder: &Path, suffix: &str) -> Result<PathBuf, KernelError> {
     found.ok_or_else(|| KernelError::io("use", folder)(nothing()))
 }
 
-/// What tells two states of a source folder apart: every file's path, length and time of change.
+/// A fingerprint of a source tree: the path, size and modification time of every file.
 fn state_of_tree(top: &Path) -> Result<Vec<u8>, KernelError> {
     use std::os::unix::fs::MetadataExt;
     let mut state = Vec::new();

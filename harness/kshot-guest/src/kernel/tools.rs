@@ -1,15 +1,15 @@
-//! Which tools of the host provisioning needs, and which Debian packages hold them.
+//! The host's tools that kshot needs, and the Debian packages that contain them.
 
 use super::catalogue::{KernelEntry, Source};
 use super::process::find_tool;
 use kshot_stack::arch::Arch;
 
-/// A tool that is not on this host.
+/// A tool that the host lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingTool {
-    /// The program.
+    /// The program's name.
     pub tool: String,
-    /// Debian's package that holds it.
+    /// The Debian package that contains the program.
     pub package: String,
 }
 
@@ -34,7 +34,7 @@ const BUILD: Tools = &[
     ("pkg-config", "pkg-config"),
 ];
 
-/// The tools that provisioning `entry` needs and this host lacks.
+/// The tools that provisioning `entry` needs and the host lacks.
 pub fn missing_tools(entry: &KernelEntry) -> Vec<MissingTool> {
     match &entry.source {
         Source::DebianPackage(_) => {
@@ -47,7 +47,7 @@ pub fn missing_tools(entry: &KernelEntry) -> Vec<MissingTool> {
     }
 }
 
-/// The tools that running a kernel of `arch` needs and this host lacks.
+/// The tools that running a kernel of `arch` needs and the host lacks.
 pub fn missing_to_run(arch: Arch) -> Vec<MissingTool> {
     let tools = [
         (arch.row().qemu, arch.row().qemu_package),
@@ -57,7 +57,7 @@ pub fn missing_to_run(arch: Arch) -> Vec<MissingTool> {
     missing(&tools)
 }
 
-/// The tools that building anything for `arch` needs and this host lacks.
+/// The tools that cross-building for `arch` needs and the host lacks.
 pub fn missing_to_build(arch: Arch) -> Vec<MissingTool> {
     let row = arch.row();
     let packages = row.cross_packages.first().into_iter();
@@ -67,7 +67,7 @@ pub fn missing_to_build(arch: Arch) -> Vec<MissingTool> {
     missing(UNPACK).into_iter().chain(missing(BUILD)).chain(compiler).collect()
 }
 
-/// The major version of the cross compiler of `arch`, where there is one.
+/// The major version of the cross compiler of `arch`, `None` if it is not installed.
 pub fn compiler_version(arch: Arch) -> Option<u32> {
     let compiler = find_tool(&format!("{}-gcc", arch.row().triplet))?;
     let said = duct::cmd!(compiler, "-dumpversion").stderr_null().unchecked().read().ok()?;

@@ -1,5 +1,5 @@
-//! One source tree and one build folder in which many versions are built, one after another: kbuild builds only
-//! what changed between them.
+//! A build folder in which many versions of a source tree are built one after another, so that kbuild rebuilds only
+//! what changed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::{Dwarf, Kernel, KernelError, Made, build, finish, source};
 use crate::cache::{Cache, Entry};
 use crate::progress::Progress;
 
-/// A place to build in. It is locked while this lives.
+/// A build folder, locked while this value lives.
 #[derive(Debug)]
 pub struct Workshop {
     root: PathBuf,
@@ -19,7 +19,7 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// The workshop of that name, made when first asked for.
+    /// Opens the build folder `name`, creating it on first use.
     ///
     /// # Errors
     /// [`KernelError`].
@@ -31,16 +31,16 @@ impl Workshop {
         Ok(Self { root, _lock: lock })
     }
 
-    /// Where a source tree of the workshop's own lies.
+    /// The path of the build folder's own source tree.
     pub fn source(&self) -> PathBuf {
         self.root.join("source")
     }
 
-    /// The kernel of `entry`, whose source is in the state that the entry's `source` names once `ready` returns:
-    /// from the cache, or built here.
+    /// The kernel of `entry`, from the cache or built here. `ready` brings the source tree to the state that the
+    /// entry's `source` names.
     ///
     /// # Errors
-    /// [`KernelError`], or what `ready` fails with.
+    /// [`KernelError`], or the error of `ready`.
     pub fn provision<E: From<KernelError>>(
         &self,
         entry: &KernelEntry,
@@ -64,7 +64,7 @@ impl Workshop {
         Ok(Kernel::in_folder(entry, &finish(entry, draft, made)?)?)
     }
 
-    /// Builds the tree `tree`, as it is, into the folder `into`: a kernel of the user's own.
+    /// Builds the source tree `tree` as it is into the folder `into`, as the user's own kernel.
     ///
     /// # Errors
     /// [`KernelError`].
@@ -85,9 +85,8 @@ impl Workshop {
         Ok(kernel)
     }
 
-    /// Builds on top of what was built here last. A build that was cut off (SIGKILL, the power) may have left half
-    /// an object behind, which to make is up to date, because it is newer than its source: what such a build
-    /// wrote goes first.
+    /// Builds incrementally on the last build here. If that build was killed, it may have left truncated objects that
+    /// make takes for up to date because they are newer than their sources; everything it wrote is removed first.
     fn rebuild(
         &self,
         entry: &KernelEntry,
@@ -103,14 +102,14 @@ impl Workshop {
         }
         fs::write(&underway, "").map_err(KernelError::io("write", &underway))?;
         let made = build::rebuild(entry, images, cache, progress, (tree, &objects), into);
-        // After an error, too: make takes away what it did not finish.
+        // The marker goes even after an error: make removes unfinished targets itself.
         fs::remove_file(&underway).map_err(KernelError::io("remove", &underway))?;
         made
     }
 }
 
-/// Removes the files below `folder` that were written at `since` or later. Headers stay: kbuild moves them into
-/// place when they are whole, and their times tell which options changed.
+/// Removes the files below `folder` that were written at `since` or later. Headers stay: kbuild renames them into place
+/// when they are complete, and their times record which options changed.
 fn remove_since(folder: &Path, since: SystemTime) -> Result<(), KernelError> {
     let failed = |action| KernelError::io(action, folder);
     let Ok(files) = fs::read_dir(folder) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! What a machine fails with, by whose fault it is.
+//! Errors of a machine, and which party has to act on them.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use super::{CONSOLE_LOG, Death, MonitorError, StateError};
 use crate::deadline::TimedOut;
 use kshot_stack::fault::{Blame, Fault};
 
-/// What starting or awaiting a machine failed with.
+/// Why a machine could not be started, or did not become ready.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    /// The kernel's command line does not fit.
+    /// The kernel's command line is too long.
     #[error("the kernel's command line has {length} bytes, the machine's firmware hands over {limit}")]
     CmdlineTooLong {
-        /// What it has.
+        /// The command line's length in bytes.
         length: usize,
-        /// What it may have.
+        /// The longest command line in bytes.
         limit: usize,
     },
     /// The kernel or the initramfs cannot be read.
@@ -35,10 +35,10 @@ pub enum MachineError {
         /// Why.
         source: io::Error,
     },
-    /// There is no private folder for QEMU's monitor.
+    /// The private folder for QEMU's sockets cannot be created.
     #[error("cannot make a folder for QEMU's monitor")]
     Folder(#[source] io::Error),
-    /// Signals cannot be listened to.
+    /// The handlers for SIGINT and SIGTERM cannot be installed.
     #[error("cannot listen to SIGINT and SIGTERM")]
     Signals(#[source] io::Error),
     /// `setpriv` cannot be started.
@@ -47,63 +47,63 @@ pub enum MachineError {
         /// Why.
         source: io::Error,
     },
-    /// There is no QEMU.
+    /// QEMU is not installed.
     #[error("{program} is not installed")]
     NoQemu {
         /// The program.
         program: &'static str,
     },
-    /// QEMU ended before the machine existed.
+    /// QEMU exited before the machine started.
     #[error("QEMU did not start: {status}; it said: {stderr}")]
     Refused {
-        /// Its exit status in words.
+        /// The exit status in words.
         status: String,
-        /// The end of its standard error.
+        /// The end of QEMU's standard error.
         stderr: String,
     },
-    /// Talking to QEMU failed.
+    /// A command on QEMU's monitor failed.
     #[error(transparent)]
     Monitor(#[from] MonitorError),
-    /// QEMU did not connect its monitor.
+    /// QEMU did not connect to its monitor socket in time.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
-    /// QEMU forwards no port to the guest.
+    /// QEMU reports no forwarded port.
     #[error("QEMU names no port that leads to the guest: {0}")]
     NoPort(String),
-    /// The state cannot be written.
+    /// The machine's state cannot be written.
     #[error("cannot save the machine's state to {}", path.display())]
     Save {
-        /// To which file.
+        /// The file that could not be written.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// QEMU gave up writing or reading its state.
+    /// A migration, which saves or restores the devices, failed.
     #[error("QEMU could neither save nor restore its state")]
     Migration,
-    /// The restored processor's timer cannot be set.
+    /// The timer of a restored processor cannot be set.
     #[error("cannot set the timer of the restored machine")]
     Timer(#[source] io::Error),
-    /// The saved state is of no use.
+    /// The saved state cannot be used.
     #[error("the saved state cannot be used")]
     State(#[from] StateError),
-    /// The guest came to nothing in time.
+    /// The guest did not become ready in time.
     #[error(
         "the guest is not up: waited {waited:.1?} for {what}; {}{}",
         match silent_for { Some(silent) => format!("its console has been silent for {silent:.1?}"), None => "its console said nothing at all".into() },
         last_words.as_ref().map(|words| format!("; {words}")).unwrap_or_default()
     )]
     NotReady {
-        /// What was waited for.
+        /// The condition that was waited for.
         what: String,
-        /// For how long.
+        /// The time that was waited.
         waited: Duration,
-        /// How long the console had been silent by then; `None` if it never said anything.
+        /// The time since the last console output; `None` if there was none.
         silent_for: Option<Duration>,
-        /// What the console said last.
+        /// The last notable console line.
         last_words: Option<String>,
     },
-    /// The machine does not live.
+    /// The machine went down.
     #[error(transparent)]
     Dead(#[from] Death),
 }

@@ -1,4 +1,4 @@
-//! The machine: a QEMU process that we own, from its exact argv to its end.
+//! The machine: a QEMU process, from its command line to its end.
 
 mod console;
 mod error;
@@ -41,35 +41,35 @@ use monitor::Monitor;
 use process::{PROGRAM_NOT_FOUND, Process, Start};
 use vitals::Exit;
 
-/// The raw console in the run folder.
+/// The file of the run folder with the raw console output.
 pub const CONSOLE_LOG: &str = "console.log";
-/// QEMU's own standard error in the run folder.
+/// The file of the run folder with QEMU's standard error.
 pub const QEMU_LOG: &str = "qemu.log";
 
-/// How long QEMU itself may take to connect its monitor and to answer.
+/// The time that QEMU may take to connect its monitor or to answer a command.
 const MONITOR_LIMIT: Duration = Duration::from_secs(20);
-/// How long QEMU may take to end when asked.
+/// The time that QEMU may take to quit.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// A running machine. Dropping it kills QEMU and waits for its end.
+/// A running machine. Dropping it kills QEMU and waits for the process to end.
 #[derive(Debug)]
 pub struct Machine {
     monitor: Monitor,
     version: String,
     ssh_port: u16,
     started: Instant,
-    /// When a restored guest began to run.
+    /// The time when a restored guest resumed.
     resumed: Option<Instant>,
     /// The statuses of QEMU's MIGRATION events.
     migrations: Receiver<String>,
     qemu: Qemu,
-    // Last: QEMU runs in it.
+    // Declared last so that it is dropped last: QEMU runs in this folder.
     folder: TempDir,
 }
 
 impl Machine {
-    /// Starts QEMU. The guest boots while this talks to QEMU's monitor, so that costs no time. The console goes
-    /// to `console.log` and QEMU's own messages to `qemu.log`, both in `run_folder`.
+    /// Boots a machine. The guest boots while this sets up QEMU's monitor. The console goes to `console.log` and QEMU's
+    /// standard error to `qemu.log`, both in `run_folder`.
     ///
     /// # Errors
     /// See [`MachineError`].
@@ -77,7 +77,8 @@ impl Machine {
         Self::start(spec, Memory::Own, io::empty(), run_folder)
     }
 
-    /// As [`Self::boot`], with the guest's memory in the new file `memory`, so that [`Self::save`] can be called.
+    /// Boots a machine as [`Self::boot`] does, with the guest's memory in the new file `memory`, so that [`Self::save`]
+    /// works.
     ///
     /// # Errors
     /// See [`MachineError`].
@@ -85,8 +86,8 @@ impl Machine {
         Self::start(spec, Memory::Kept(memory), io::empty(), run_folder)
     }
 
-    /// Starts QEMU with a state that a machine of an equal `spec` saved. The guest is ready then. `console.log`
-    /// begins with what it had said before.
+    /// Restores a machine from a state that a machine with an equal `spec` saved. The guest runs when this returns.
+    /// `console.log` begins with the console output from before the save.
     ///
     /// # Errors
     /// See [`MachineError`].
@@ -134,20 +135,20 @@ impl Machine {
         Ok(Self { monitor, version, ssh_port, started, resumed: None, migrations, qemu, folder })
     }
 
-    /// Waits for the guest's init to say that it is done, and says how long that took since QEMU's start; of a
-    /// restored guest, how long the restoring took.
+    /// Waits until the guest's init reports ready. Returns the time since QEMU's start or, for a restored guest, the
+    /// time of the restore.
     ///
     /// # Errors
-    /// [`MachineError::NotReady`] when time runs out, [`MachineError::Dead`] as soon as the machine dies.
+    /// [`MachineError::NotReady`] if the deadline passes, [`MachineError::Dead`] as soon as the machine goes down.
     pub fn wait_ready(&self, deadline: &Deadline) -> Result<Duration, MachineError> {
         let at = self.wait_line(deadline, Vitals::ready_at)?;
         Ok(self.resumed.unwrap_or(at).duration_since(self.started))
     }
 
-    /// Waits for the guest to say that it is at rest, which it was told to say once it is.
+    /// Waits until the guest reports that it is idle, as it was asked to.
     ///
     /// # Errors
-    /// As for [`Self::wait_ready`].
+    /// The errors of [`Self::wait_ready`].
     pub fn wait_rest(&self, deadline: &Deadline) -> Result<(), MachineError> {
         self.wait_line(deadline, |vitals| vitals.at_rest().then_some(()))
     }
@@ -177,33 +178,33 @@ impl Machine {
         })
     }
 
-    /// QEMU's version, as it says itself: `7.2.22 (Debian ...)`.
+    /// QEMU's version, as `info version` prints it: `7.2.22 (Debian ...)`.
     pub fn qemu_version(&self) -> &str {
         &self.version
     }
 
-    /// The port on 127.0.0.1 that leads to the guest's SSH server.
+    /// The port on 127.0.0.1 that is forwarded to the guest's SSH server.
     pub fn ssh_port(&self) -> u16 {
         self.ssh_port
     }
 
-    /// Whether it lives; cheap to clone, to be asked by every wait.
+    /// The liveness of the machine; cheap to clone, checked by every wait.
     pub fn vitals(&self) -> &Vitals {
         &self.qemu.vitals
     }
 
-    /// What the console told of so far.
+    /// The events seen on the console so far.
     pub fn console_events(&self) -> Vec<ConsoleEvent> {
         self.qemu.vitals.console_events()
     }
 
-    /// QEMU's process id, while it lives.
+    /// The process id of QEMU while it runs.
     pub fn process_id(&self) -> Option<u32> {
         self.qemu.process.id()
     }
 
-    /// Ends QEMU: asks it, then kills it. The guest is not told, because nothing of it is kept. Returns what
-    /// the console told of, to its last line.
+    /// Ends QEMU with the monitor's `quit`, else by a signal. The guest is not shut down: none of its state is kept.
+    /// Returns the console events up to the last line.
     pub fn shutdown(self) -> Vec<ConsoleEvent> {
         // A QEMU that does not answer is killed when this is dropped.
         if self.monitor.send("quit", json!({})).is_ok() {
@@ -215,7 +216,7 @@ impl Machine {
     }
 }
 
-/// The process and those who watch it. Dropping it kills the process and waits for both.
+/// The QEMU process and the thread that watches it. Dropping it kills the process and joins the thread.
 #[derive(Debug)]
 struct Qemu {
     arch: Arch,
@@ -224,7 +225,7 @@ struct Qemu {
     watcher: Option<JoinHandle<()>>,
 }
 
-/// How a wait for a line of the guest's ended.
+/// Why a wait for a console line ended.
 enum ReadyError {
     Dead(Death),
     TimedOut(TimedOut),
@@ -237,7 +238,7 @@ impl From<TimedOut> for ReadyError {
 }
 
 impl Qemu {
-    /// `said` is what the guest has said on its console before QEMU was started.
+    /// Starts QEMU. `said` is the console output from before this process, for a restored guest.
     fn start(
         spec: &MachineSpec,
         memory: Memory<'_>,
@@ -272,7 +273,7 @@ impl Qemu {
         })
     }
 
-    /// What an error of the start really is due to: QEMU may not exist or may have refused its argv.
+    /// Replaces an error of the start by its cause: QEMU may be missing or may have rejected its arguments.
     fn explain(&self, error: MachineError) -> MachineError {
         let death = match &error {
             MachineError::Dead(death) => Some(death.clone()),
@@ -299,7 +300,7 @@ impl Drop for Qemu {
     }
 }
 
-/// Refuses what QEMU or the firmware would mishandle in silence.
+/// Rejects a spec that QEMU or the firmware would mishandle silently.
 fn check(spec: &MachineSpec) -> Result<(), MachineError> {
     let (length, limit) = (spec.kernel_cmdline().len(), spec.cmdline_limit());
     if length > limit {
@@ -311,7 +312,7 @@ fn check(spec: &MachineSpec) -> Result<(), MachineError> {
     Ok(())
 }
 
-/// A socket in the machine's folder that does not wait.
+/// A non-blocking listening socket in the machine's folder.
 #[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitor and gdb stub")]
 fn listen_in(folder: &Path, name: &str) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(folder.join(name))?;
@@ -319,7 +320,7 @@ fn listen_in(folder: &Path, name: &str) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// What connects to a socket of [`listen_in`], if anything does in time.
+/// The next connection to a socket of [`listen_in`], `None` if there is none within `limit`.
 fn accept_in(listener: &UnixListener, limit: Duration) -> io::Result<Option<UnixStream>> {
     match wait_for(listener, PollFlags::IN, limit).and_then(|_| listener.accept()) {
         Ok((stream, _)) => stream.set_nonblocking(false).map(|()| Some(stream)),

@@ -1,5 +1,5 @@
-//! A small client of QEMU's machine protocol (docs/interop/qmp-spec.txt): commands go out one at a time,
-//! events are handed to the caller's ear, unknown ones are ignored.
+//! A small QMP client (docs/interop/qmp-spec.txt): sends one command at a time and passes events to a callback, which
+//! ignores unknown ones.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 
 use crate::deadline::{Deadline, TimedOut, Turn};
 
-/// No message of QEMU's comes near this many bytes; a longer one ends the connection.
+/// The longest accepted QMP message in bytes; a longer one closes the connection.
 const MESSAGE_LIMIT: u64 = 16 << 20;
 
-/// A connection to a monitor.
+/// A connection to QEMU's monitor.
 #[derive(Debug)]
 pub(super) struct Monitor {
     stream: UnixStream,
     answers: Receiver<Value>,
 }
 
-/// What talking to QEMU failed with.
+/// Why a command on QEMU's monitor failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
     /// The connection broke.
@@ -35,14 +35,14 @@ pub enum MonitorError {
         /// QEMU's reason.
         why: String,
     },
-    /// No answer came in time.
+    /// QEMU did not answer in time.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
 }
 
 impl Monitor {
-    /// Takes a fresh connection over and negotiates. `event` is called with the name and data of each event,
-    /// on another thread.
+    /// Negotiates capabilities on a new connection. `event` is called with the name and data of each event, on another
+    /// thread.
     pub(super) fn open(
         stream: UnixStream,
         event: impl FnMut(&str, &Value) + Send + 'static,
@@ -60,7 +60,7 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Runs a command and returns what it returns.
+    /// Executes a command and returns its result.
     pub(super) fn execute(
         &self,
         command: &str,
@@ -88,7 +88,7 @@ impl Monitor {
         (&self.stream).write_all(line.as_bytes()).map_err(|error| MonitorError::Broken(Some(error)))
     }
 
-    /// Runs a command of the human monitor. Its faults come back as text, too.
+    /// Executes a command of the human monitor. Its errors are returned as text, too.
     pub(super) fn human(&self, command: &str, deadline: &Deadline) -> Result<String, MonitorError> {
         let answer = self.execute("human-monitor-command", json!({ "command-line": command }), deadline)?;
         Ok(answer.as_str().unwrap_or_default().to_owned())

@@ -1,8 +1,8 @@
-//! A process, QEMU or gdb, that never outlives us.
+//! Child processes (QEMU, gdb) that never outlive kshot.
 //!
-//! Three nets: dropping it kills and reaps it (a normal end, an unwinding panic, an orderly Ctrl-C); the
-//! kernel kills it when we die (SIGKILL, abort), by PR_SET_PDEATHSIG through setpriv(1); and it gives up by
-//! itself if we died before that was set (see `monitor_args` in [`super::spec`]).
+//! Three mechanisms: dropping the value kills and reaps the child (normal end, panic, orderly Ctrl-C); the kernel kills
+//! it when kshot dies (SIGKILL, abort) by PR_SET_PDEATHSIG through setpriv(1); and the child exits by itself if kshot
+//! died before that was set (see `monitor_args` in [`super::spec`]).
 #![expect(clippy::disallowed_methods, reason = "the machine is one of the three that own processes")]
 
 use std::ffi::OsString;
@@ -16,30 +16,30 @@ use std::thread;
 
 use duct::Handle;
 
-/// A process that dies with us.
+/// A child process that dies with kshot.
 #[derive(Debug)]
 pub(super) struct Process {
     handle: Handle,
 }
 
-/// What to start and where its output goes.
+/// The command of a child process and its standard streams.
 #[derive(Debug)]
 pub(super) struct Start<'a> {
     /// The program and its arguments.
     pub(super) argv: Vec<OsString>,
-    /// The folder it runs in.
+    /// The working directory.
     pub(super) folder: &'a Path,
-    /// What its standard input is read from; nothing unless given.
+    /// The pipe for standard input; `/dev/null` if `None`.
     pub(super) stdin: Option<PipeReader>,
-    /// The file for its standard error.
+    /// The file for standard error.
     pub(super) stderr: &'a File,
 }
 
-/// What setpriv(1) exits with when it finds no program.
+/// The exit status of setpriv(1) for a program that does not exist.
 pub(super) const PROGRAM_NOT_FOUND: i32 = 127;
 
 impl Process {
-    /// Starts it and hands back the pipe that its standard output goes to.
+    /// Starts the child and returns it with the pipe of its standard output.
     pub(super) fn start(start: Start<'_>) -> io::Result<(Self, PipeReader)> {
         let (reader, writer) = io::pipe()?;
         let args = ["--pdeathsig", "KILL", "--"].iter().map(OsString::from).chain(start.argv);
@@ -51,7 +51,7 @@ impl Process {
         let expression = expression
             .stdout_file(writer)
             .stderr_file(start.stderr.try_clone()?)
-            // A process group of its own: Ctrl-C on the terminal is for us, and we end the machine.
+            // A process group of its own: Ctrl-C on the terminal reaches only kshot, which ends the machine.
             .before_spawn(|command| {
                 command.process_group(0);
                 Ok(())
@@ -61,18 +61,18 @@ impl Process {
         Ok((Self { handle }, reader))
     }
 
-    /// The process id.
+    /// The process id of the child.
     pub(super) fn id(&self) -> Option<u32> {
         self.handle.pids().first().copied()
     }
 
-    /// Kills it. It may have ended already.
+    /// Kills the child, which may have ended already.
     pub(super) fn kill(&self) {
         // It fails only for a process that has ended.
         drop(self.handle.kill());
     }
 
-    /// Waits for its end.
+    /// Waits for the child to end.
     pub(super) fn wait(&self) -> io::Result<ExitStatus> {
         self.handle.wait().map(|output| output.status)
     }
@@ -113,8 +113,8 @@ pub(super) fn tail(mut file: &File) -> String {
     }
 }
 
-/// Runs `job` on a thread that lives as long as the process: PR_SET_PDEATHSIG fires when the *thread* ends
-/// that started the child, not the process.
+/// Runs `job` on a thread that lives as long as kshot: PR_SET_PDEATHSIG fires when the *thread* that started the child
+/// ends, not the process.
 fn on_lasting_thread<T: Send + 'static>(
     job: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -1,8 +1,8 @@
-//! Saved states: a guest at rest, its memory in one file and its devices in another. Any number of machines start
-//! from one, each with the pages that it writes for itself.
+//! Saved states: the memory of an idle guest in one file, its devices in another. Any number of machines can start from
+//! one state; each has private copies of the pages that it writes.
 //!
-//! QEMU writes the devices as a migration that leaves the memory where it is (`x-ignore-shared`), which takes some
-//! ten milliseconds: docs/devel/migration.rst, qapi/migration.json.
+//! QEMU writes the devices as a migration stream without the memory (`x-ignore-shared`), which takes about 10 ms:
+//! docs/devel/migration.rst, qapi/migration.json.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -20,41 +20,41 @@ use crate::cache;
 use crate::deadline::{Deadline, Turn};
 use crate::kernel::process::find_tool;
 
-/// The guest's memory: a file with holes where the guest has written nothing.
+/// The file of the guest's memory, sparse where the guest has written nothing.
 const MEMORY: &str = "memory";
-/// Everything else of the machine, as QEMU's migration writes it.
+/// The file of the machine's devices, as QEMU's migration writes it.
 const DEVICES: &str = "devices";
-/// [`Note`], as JSON.
+/// The file of the state's [`Note`], as JSON.
 const NOTE: &str = "note.json";
-/// Where QEMU, in its own folder, finds the file of its devices.
+/// The link to the devices file in QEMU's own folder.
 const LINK: &str = "devices";
-/// How long saving or restoring may take: 20 ms each on an idle host.
+/// The time that saving or restoring may take: 20 ms each on an idle host.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A state that a machine can start from.
+/// A saved state that a machine can start from.
 #[derive(Clone, Debug)]
 pub struct SavedState {
     folder: PathBuf,
     note: Note,
 }
 
-/// What is known of a state.
+/// The metadata of a saved state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
-    /// The QEMU that saved it, as it says itself.
+    /// The version of the QEMU that saved the state.
     qemu: String,
-    /// What the guest holds where it was restored and not booted.
+    /// The random word in the guest that proves that it was restored from this state.
     nonce: String,
-    /// The size of the memory's file in bytes.
+    /// The size of the memory file in bytes.
     memory: u64,
-    /// The size of the devices' file in bytes.
+    /// The size of the devices file in bytes.
     devices: u64,
 }
 
-/// Why a state cannot be used.
+/// Why a saved state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// A file of it cannot be read.
+    /// A file of the state cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file.
@@ -62,31 +62,31 @@ pub enum StateError {
         /// Why not.
         source: io::Error,
     },
-    /// A file of it is not what was written.
+    /// A file of the state has another size than was written.
     #[error("{} has {got} bytes, not {wanted}", path.display())]
     Cut {
         /// The file.
         path: PathBuf,
-        /// What it has.
+        /// The size of the file in bytes.
         got: u64,
-        /// What it had.
+        /// The size that was written, in bytes.
         wanted: u64,
     },
-    /// Another QEMU wrote it.
+    /// Another version of QEMU saved the state.
     #[error("it was saved by QEMU {saved}, and this is {running}")]
     OtherQemu {
-        /// The one that saved it.
+        /// The QEMU version that saved the state.
         saved: String,
-        /// The one that runs.
+        /// The QEMU version that runs now.
         running: String,
     },
 }
 
 impl SavedState {
-    /// The names of its files.
+    /// The file names of a saved state.
     pub const FILES: [&str; 4] = [MEMORY, DEVICES, CONSOLE_LOG, NOTE];
 
-    /// The state in a folder that [`Machine::save`] filled.
+    /// Opens the state in a folder that [`Machine::save`] filled.
     ///
     /// # Errors
     /// [`StateError`].
@@ -107,7 +107,7 @@ impl SavedState {
         Ok(Self { folder: folder.into(), note })
     }
 
-    /// What the guest holds where it was restored and not booted.
+    /// The random word in the guest that proves that it was restored from this state.
     pub fn nonce(&self) -> &str {
         &self.note.nonce
     }
@@ -116,7 +116,7 @@ impl SavedState {
         self.folder.join(MEMORY)
     }
 
-    /// What the guest had said on its console until then.
+    /// The console output from before the save.
     pub(super) fn console(&self) -> Result<File, StateError> {
         let path = self.folder.join(CONSOLE_LOG);
         File::open(&path).map_err(|source| StateError::Unreadable { path, source })
@@ -124,9 +124,9 @@ impl SavedState {
 }
 
 impl MachineSpec {
-    /// What two machines have in common that may start from one state: kernel and initramfs by their content
-    /// (`kernel_sha256`, `initrd_sha256`), QEMU by its file, its command line, the kernel's, and what was done in the
-    /// guest before (`preparation`).
+    /// The cache key of the state that machines of this spec can share: kernel and initramfs by content
+    /// (`kernel_sha256`, `initrd_sha256`), QEMU by its file, both command lines, and the commands that prepared the
+    /// guest (`preparation`).
     pub fn state_key(&self, kernel_sha256: &str, initrd_sha256: &str, preparation: &str) -> String {
         let spec = Self { kernel: kernel_sha256.into(), initrd: initrd_sha256.into(), ..self.clone() };
         let argv = spec.argv(Memory::Restored(Path::new(MEMORY)));
@@ -137,8 +137,8 @@ impl MachineSpec {
     }
 }
 
-/// QEMU's file: where it lies, how long it is and when it was written. Asking it for its version would take longer
-/// than restoring a state.
+/// The identity of QEMU's file: path, size and modification time. Running it for its version would take longer than
+/// restoring a state.
 fn qemu_file(program: &str) -> String {
     let Some(path) = find_tool(program) else { return String::new() };
     let metadata =
@@ -147,11 +147,11 @@ fn qemu_file(program: &str) -> String {
 }
 
 impl Machine {
-    /// Saves the state of a machine that was booted with [`Machine::boot_to_keep`] into `folder`, an empty one, and
-    /// lets the guest go on. `nonce` is what the guest holds since it is so far.
+    /// Saves the state of a machine that was booted with [`Machine::boot_to_keep`] into the empty folder `folder`, and
+    /// continues the guest. `nonce` is the random word that the guest holds.
     ///
     /// # Errors
-    /// [`MachineError`]. The guest may stand still then.
+    /// [`MachineError`]. The guest may be stopped then.
     pub fn save(
         &self,
         memory: &Path,
@@ -188,7 +188,7 @@ impl Machine {
         text.and_then(|text| fs::write(&path, text)).map_err(write(&path))
     }
 
-    /// The monitor's part of a restore: the guest runs when this returns.
+    /// Loads a state into a machine that waits for it. The guest runs when this returns.
     pub(super) fn take_over(&self, state: &SavedState) -> Result<(), MachineError> {
         if state.note.qemu != self.version {
             let (saved, running) = (state.note.qemu.clone(), self.version.clone());
@@ -217,7 +217,8 @@ impl Machine {
         Ok(())
     }
 
-    /// QEMU says that a migration is completed a moment before the machine can go on.
+    /// Waits until QEMU has left the state `finish-migrate`: it reports a migration as completed a moment before the
+    /// machine can continue.
     fn await_end_of_migration(&self, deadline: &Deadline) -> Result<(), MachineError> {
         deadline.poll(|slice| {
             let status = self.monitor.execute("query-status", json!({}), deadline)?;
@@ -234,7 +235,7 @@ impl Machine {
             Ok("completed") => Ok(Turn::Done(())),
             Ok("failed" | "cancelled") => Err(MachineError::Migration),
             Ok(status) => Ok(Turn::NotYet(Some(format!("QEMU says \"{status}\"")))),
-            // A QEMU that cannot read a state ends.
+            // QEMU exits if it cannot read a state.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 self.vitals().check()?;
                 self.vitals().wait(slice.min(Duration::from_millis(1)));
@@ -244,7 +245,7 @@ impl Machine {
     }
 }
 
-/// Copies a file and leaves out what was never written to it: of a guest's memory that is the larger part.
+/// Copies a sparse file and keeps its holes, which are the larger part of a guest's memory.
 fn copy_with_holes(from: &Path, to: &Path) -> io::Result<()> {
     let (mut from, mut to) = (File::open(from)?, File::create_new(to)?);
     let length = from.metadata()?.len();

@@ -1,28 +1,28 @@
-//! What a machine is made of, and QEMU's exact command line for it. Pure.
+//! The description of a machine, and its exact QEMU command line. Pure.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use kshot_stack::arch::Arch;
 
-/// The monitor's socket, relative to the private folder that QEMU runs in: a full path might be longer than
-/// the 108 bytes of `sun_path`.
+/// The socket of QEMU's monitor, relative to the private folder that QEMU runs in: a full path could exceed the 108
+/// bytes of `sun_path`.
 pub(super) const MONITOR: &str = "qmp.sock";
 
-/// The socket of the monitor that tells the relay between gdb and QEMU when the guest stops, in the same folder.
+/// The socket of a second monitor, in the same folder, which tells the gdb proxy when the guest stops.
 pub(super) const STOPS: &str = "stops.sock";
 
 /// The socket of QEMU's gdb stub, in the same folder.
 pub(super) const GDB: &str = "gdb.sock";
 
-/// The name of the memory's object.
+/// The id of QEMU's memory backend object.
 const MEMORY: &str = "memory";
 
-/// What QEMU adds to the kernel's command line for the initramfs (hw/mips/malta.c): "rd_start=0x" and 16
-/// digits, " rd_size=" and at most 9 digits, and a space.
+/// The length of the parameters that QEMU adds to the kernel's command line for the initramfs (hw/mips/malta.c):
+/// "rd_start=0x" and 16 digits, " rd_size=" and at most 9 digits, and a space.
 const RAMDISK_PARAMETERS: usize = 46;
 
-/// A machine that can be booted. All paths are absolute, because QEMU runs in a folder of its own.
+/// A machine to be booted. All paths are absolute, because QEMU runs in a folder of its own.
 #[derive(Clone, Debug)]
 pub struct MachineSpec {
     /// The architecture.
@@ -35,24 +35,25 @@ pub struct MachineSpec {
     pub cmdline: Vec<String>,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// Whether the guest's clock goes by the instructions that it executes. A gdb that stops it thousands of times
-    /// would else eat up its time: on a busy host each new start costs more than a tick.
+    /// Whether the guest's clock counts instructions (QEMU's `-icount`). Otherwise a gdb that stops the guest thousands
+    /// of times would use up its time: on a busy host each continue costs more than a tick.
     pub steady: bool,
 }
 
-/// Where a machine's memory lies.
+/// The storage of a machine's memory.
 #[derive(Clone, Copy, Debug)]
 pub enum Memory<'a> {
-    /// In QEMU alone: a machine that boots and is not kept.
+    /// Anonymous memory of QEMU: the machine's state cannot be saved.
     Own,
-    /// In this file: a machine that boots and whose state can be saved ([`super::Machine::save`]).
+    /// A shared mapping of this file: the machine's state can be saved ([`super::Machine::save`]).
     Kept(&'a Path),
-    /// In this file of a saved state, which stays as it is: what the guest writes is this machine's own.
+    /// A private mapping of this file of a saved state, which does not change: the machine copies the pages that it
+    /// writes.
     Restored(&'a Path),
 }
 
 impl MachineSpec {
-    /// QEMU's argv, the program first.
+    /// QEMU's command line, the program first.
     pub fn argv(&self, memory: Memory<'_>) -> Vec<OsString> {
         let mut argv = vec![self.arch.row().qemu.into()];
         argv.extend(self.machine_args(memory));
@@ -64,13 +65,13 @@ impl MachineSpec {
         argv.extend(self.network_args());
         argv.extend(self.randomness_args());
         if matches!(memory, Memory::Restored(_)) {
-            // Nothing runs until the monitor says where the state is.
+            // The guest does not run until the monitor is told where the state is.
             argv.extend(strings(&["-incoming", "defer"]));
         }
         argv
     }
 
-    /// The kernel's command line, without what QEMU adds for the initramfs.
+    /// The kernel's command line, without the parameters that QEMU adds for the initramfs.
     pub fn kernel_cmdline(&self) -> String {
         // oops=panic: after an oops a task is gone with all its locks, and whoever needs one of them hangs.
         // panic=-1: reboot at once after a panic, which `-no-reboot` turns into QEMU's end.
@@ -84,7 +85,7 @@ impl MachineSpec {
         own.into_iter().chain(self.cmdline.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
     }
 
-    /// How many bytes [`Self::kernel_cmdline`] may have before the machine's firmware cuts it in silence.
+    /// The longest [`Self::kernel_cmdline`] in bytes; the machine's firmware silently truncates the rest.
     pub fn cmdline_limit(&self) -> usize {
         self.arch.row().cmdline_bytes - RAMDISK_PARAMETERS
     }
@@ -92,7 +93,7 @@ impl MachineSpec {
     fn machine_args(&self, memory: Memory<'_>) -> Vec<OsString> {
         let row = self.arch.row();
         let mut args = strings(&[
-            // Neither the host's configuration files nor default devices: the same machine everywhere.
+            // Without the host's configuration files and QEMU's default devices, the machine is the same everywhere.
             "-no-user-config",
             "-nodefaults",
             "-machine",
@@ -110,13 +111,13 @@ impl MachineSpec {
             // Without it malta wants the ROM of a cirrus card.
             "-vga",
             "none",
-            // A guest that resets itself has ended.
+            // A guest that resets itself ends QEMU.
             "-no-reboot",
         ]);
         match memory {
             Memory::Own => {}
             Memory::Kept(file) => args.extend(self.memory_args(file, "on")),
-            // Private: the pages that the guest writes are copied, those that it reads are everybody's.
+            // A private mapping: pages that the guest writes are copied, pages that it only reads are shared.
             Memory::Restored(file) => args.extend(self.memory_args(file, "off")),
         }
         args
@@ -142,7 +143,8 @@ impl MachineSpec {
         ]
     }
 
-    /// 16 ns an instruction. The kernel measures its CPU against the RTC, so that has to keep the same time.
+    /// The clock: 16 ns an instruction. The kernel calibrates its CPU against the RTC, so the RTC has to use the same
+    /// clock.
     fn clock_args(&self) -> Vec<OsString> {
         if self.steady { strings(&["-icount", "shift=4", "-rtc", "clock=vm"]) } else { Vec::new() }
     }
@@ -150,36 +152,37 @@ impl MachineSpec {
     fn network_args(&self) -> Vec<OsString> {
         let model = self.arch.row().nic;
         strings(&[
-            // restrict: the guest reaches nothing. Port 0: the host's kernel picks a free one, and QMP says
-            // which, so nobody can take it in between. Loopback: nobody else reaches the guest.
-            // -nic rather than -device: the board knows the slot whose interrupt line works.
+            // restrict: the guest cannot reach the host's network. Port 0: the host's kernel picks a free port and QMP
+            // reports it, so no other process can take it in between. Loopback: no other host reaches the guest. -nic
+            // rather than -device: the board knows the slot whose interrupt line works.
             "-nic",
             &format!("user,model={model},restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
-            // Without it the card wants an iPXE ROM, which Debian has in a package of its own.
+            // Without this the card needs an iPXE ROM, which is a Debian package of its own.
             "-global",
             &format!("{model}.romfile="),
         ])
     }
 
     fn randomness_args(&self) -> Vec<OsString> {
-        // The SSH server waits for the kernel's randomness, which this guest has no other source of.
+        // The SSH server waits for the kernel's entropy, and this guest has no other source of it.
         strings(&["-device", self.arch.row().rng])
     }
 }
 
-/// The serial console goes to QEMU's standard output, which is a pipe of ours.
+/// The serial console, on QEMU's standard output, which is a pipe to kshot.
 fn console_args() -> Vec<OsString> {
-    // signal=off: a byte of the guest must not become a signal for QEMU.
+    // signal=off: a byte from the guest must not send a signal to QEMU.
     strings(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
 }
 
 fn monitor_args() -> Vec<OsString> {
-    // QEMU connects to us: if we are gone before setpriv(1) has tied its life to ours, nobody listens, and it
-    // gives up by itself. That closes the one gap of PR_SET_PDEATHSIG.
+    // QEMU connects to kshot: if kshot has died before setpriv(1) set the death signal, nobody listens and QEMU exits.
+    // That closes the one gap of PR_SET_PDEATHSIG.
     strings(&["-qmp", &format!("unix:{MONITOR},server=off")])
 }
 
-/// Unix sockets, because a port could be anybody's. The guest does not wait for gdb, and nobody need come.
+/// The gdb stub and the second monitor. Unix sockets, because any local user could connect to a port. The guest does
+/// not wait for gdb.
 fn gdb_args() -> Vec<OsString> {
     let socket = |name| format!("unix:{name},server=on,wait=off");
     strings(&["-gdb", &socket(GDB), "-qmp", &socket(STOPS)])

@@ -1,7 +1,7 @@
-//! Arms a restored processor's timer. QEMU's MIPS saves the counter and the value that it is compared with, but not
-//! the timer between them (target/mips/sysemu/cp0_timer.c): a guest whose next tick was near would wait for it until
-//! the counter comes round. Stopping and starting the counter, bit DC of the register Cause, sets the timer anew. The
-//! only door to that register is the gdb stub.
+//! Sets the timer of a restored processor. QEMU's MIPS saves the counter and the compare value, but not the timer
+//! between them (target/mips/sysemu/cp0_timer.c): a guest with a tick due would wait until the counter wraps. Stopping
+//! and starting the counter, with bit DC of the Cause register, sets the timer again. Only the gdb stub can write that
+//! register.
 
 use std::io;
 use std::path::Path;
@@ -15,13 +15,13 @@ const DIGITS: usize = 16;
 /// The bit that stops the counter.
 const DISABLE_COUNT: u64 = 1 << 27;
 
-/// Sets the timer of the machine whose gdb stub listens at `socket`, and lets the guest run.
+/// Sets the timer of the machine whose gdb stub listens at `socket`, and continues the guest.
 ///
 /// # Errors
-/// The stub is not there, or answers otherwise than it must.
+/// The stub cannot be reached, or gives an unexpected reply.
 pub(super) fn arm(socket: &Path, big_endian: bool) -> io::Result<()> {
     let mut stub = Stub::connect(socket)?;
-    // All registers at once: QEMU reads and writes single ones only where it has a description of them.
+    // All registers at once: QEMU gives access to single registers only if it has their description.
     let answer = stub.ask(b"g")?;
     let mut registers = String::from_utf8(answer).map_err(|error| unexpected(error.as_bytes()))?;
     let place = CAUSE * DIGITS..(CAUSE + 1) * DIGITS;
@@ -32,6 +32,6 @@ pub(super) fn arm(socket: &Path, big_endian: bool) -> io::Result<()> {
         registers.replace_range(place.clone(), &format!("{value:016x}"));
         stub.tell(format!("G{registers}").as_bytes())?;
     }
-    // Letting go lets the guest run.
+    // Detaching continues the guest.
     stub.tell(b"D")
 }

@@ -1,4 +1,4 @@
-//! The vital signs of a machine: one place that knows whether it lives, asked by every wait.
+//! The liveness of a machine: the one place that knows whether it runs, checked by every wait.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,18 +9,18 @@ use kshot_stack::console::Recogniser;
 use kshot_stack::document::ConsoleEvent;
 use kshot_stack::fault::{Blame, Fault};
 
-/// How long a dying machine gets to finish its last words: QEMU ends by itself after a panic
-/// (`panic=-1`, `-no-reboot`), and the console is whole then. A kernel without a way to reset gets no further.
+/// The time for the console output of a crash to arrive: QEMU exits by itself after a panic (`panic=-1`, `-no-reboot`),
+/// and the console is complete then. A kernel that cannot reset the machine prints no more.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Whether a machine lives, shared by all who wait for something in it.
+/// Whether a machine runs, shared by everything that waits for it.
 #[derive(Clone, Debug, Default)]
 pub struct Vitals(Arc<Shared>);
 
-/// Why a machine does not live.
+/// Why a machine went down.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Death {
-    /// The console showed the end: a panic, an init that gave up, a reboot without a word.
+    /// The guest crashed, by its console: a panic, an init that exited, a reboot without a message.
     #[error(
         "the guest died ({}): {}{}",
         event.kind,
@@ -28,31 +28,31 @@ pub enum Death {
         before.as_ref().map(|before| format!("; before that ({}): {}", before.kind, before.line)).unwrap_or_default()
     )]
     Console {
-        /// The end, with the lines around it.
+        /// The console event of the crash, with the lines around it.
         event: Box<ConsoleEvent>,
-        /// The trouble that the console told of just before.
+        /// The last warning or oops on the console before it.
         before: Option<Box<ConsoleEvent>>,
     },
-    /// QEMU ended because the guest asked for it, without a panic.
+    /// QEMU exited because the guest requested it, without a panic.
     #[error("the guest ended by itself ({reason}){}", last_line.as_ref().map(|l| format!("; its last line: {l}")).unwrap_or_default())]
     Left {
-        /// QEMU's word for it: `guest-shutdown`, `guest-reset`.
+        /// QEMU's reason: `guest-shutdown`, `guest-reset`.
         reason: String,
-        /// The console's last line.
+        /// The last line of the console.
         last_line: Option<String>,
     },
-    /// QEMU ended, and not because of the guest.
+    /// QEMU exited for a reason other than the guest.
     #[error("QEMU ended: {status}{}", if stderr.is_empty() { String::new() } else { format!("; it said: {stderr}") })]
     Qemu {
         /// The exit status in words.
         status: String,
-        /// The end of its standard error.
+        /// The end of QEMU's standard error.
         stderr: String,
     },
     /// `console.log` could not be written.
     #[error("cannot write console.log: {0}")]
     Log(String),
-    /// SIGINT or SIGTERM came.
+    /// SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
 }
@@ -70,27 +70,27 @@ struct State {
     last_line_at: Option<Instant>,
     died_at: Option<Instant>,
     log_fault: Option<String>,
-    /// The reason of QMP's SHUTDOWN event.
+    /// The reason in QMP's SHUTDOWN event.
     shutdown: Option<String>,
     exit: Option<Exit>,
 }
 
-/// How QEMU ended.
+/// The exit of the QEMU process.
 #[derive(Clone, Debug)]
 pub(super) struct Exit {
-    /// Its exit status in words.
+    /// The exit status in words.
     pub(super) status: String,
-    /// Whether there was no such program in the first place.
+    /// Whether QEMU is not installed.
     pub(super) missing: bool,
-    /// The end of its standard error.
+    /// The end of QEMU's standard error.
     pub(super) stderr: String,
 }
 
 impl Vitals {
-    /// Asks whether the machine lives. If it is dying, this waits for its last words, a second at most.
+    /// Checks that the machine runs. If it is going down, waits up to a second for the rest of its console output.
     ///
     /// # Errors
-    /// Why it does not.
+    /// The reason why the machine went down.
     pub fn check(&self) -> Result<(), Death> {
         if interrupt::came() {
             return Err(Death::Interrupted);
@@ -103,39 +103,39 @@ impl Vitals {
         Err(self.await_death(state, limit).unwrap_or(Death::Interrupted))
     }
 
-    /// The link into the guest broke: waits for what may have caused it, a second at most.
+    /// Why the connection to the guest broke: waits up to a second for the machine's end.
     pub fn cause_of_silence(&self) -> Option<Death> {
         let state = self.state();
         self.await_death(state, LAST_WORDS)
     }
 
-    /// Waits for any news, at most `limit`.
+    /// Waits for any change, at most `limit`.
     pub fn wait(&self, limit: Duration) {
         let state = self.state();
         drop(self.0.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The last trouble that the console told of, or its last line: what a wait that runs out may be due to.
+    /// The last warning or oops on the console, or its last line: a likely cause of a timeout.
     pub fn last_words(&self) -> Option<String> {
         self.state().console.last_words().map(|line| format!("the console said \"{line}\""))
     }
 
-    /// What the console told of.
+    /// The events seen on the console.
     pub fn console_events(&self) -> Vec<ConsoleEvent> {
         self.state().console.events()
     }
 
-    /// When the guest's init said that it is done.
+    /// The time when the guest's init reported ready.
     pub(super) fn ready_at(&self) -> Option<Instant> {
         self.state().ready_at
     }
 
-    /// Whether the guest has said that it is at rest.
+    /// Whether the guest has reported that it is idle.
     pub(super) fn at_rest(&self) -> bool {
         self.state().console.at_rest()
     }
 
-    /// When the console's last line ended.
+    /// The time of the last console line.
     pub(super) fn last_line_at(&self) -> Option<Instant> {
         self.state().last_line_at
     }
@@ -161,12 +161,12 @@ impl Vitals {
         self.change(|state| state.shutdown = Some(reason.to_owned()));
     }
 
-    /// QEMU has ended and the console has been read to its end.
+    /// Records that QEMU has exited and the console was read to its end.
     pub(super) fn exited(&self, exit: Exit) {
         self.change(|state| state.exit = Some(exit));
     }
 
-    /// Waits for QEMU's end, at most `limit`.
+    /// Waits for QEMU to exit, at most `limit`.
     pub(super) fn await_exit(&self, limit: Duration) {
         let running = |state: &mut State| state.exit.is_none() && !interrupt::came();
         drop(
@@ -177,7 +177,7 @@ impl Vitals {
         );
     }
 
-    /// Whether it ended because there is no QEMU.
+    /// Whether the start failed because QEMU is not installed.
     pub(super) fn program_missing(&self) -> bool {
         self.state().exit.as_ref().is_some_and(|exit| exit.missing)
     }

@@ -1,4 +1,4 @@
-//! What a probe fails with.
+//! Errors of a probe.
 
 use crate::machine::GdbError;
 use kshot_stack::fault::{Blame, Fault};
@@ -9,31 +9,31 @@ const NOT_FOUND: i32 = 127;
 /// The most of a tool's complaint that goes into a message, in characters.
 const SAID_LIMIT: usize = 600;
 
-/// What arming, stopping or fetching a probe failed with. `E` is the guest's own error.
+/// Why a probe could not be armed, stopped or fetched. `E` is the guest's own error.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError<E: std::error::Error + 'static> {
-    /// The guest is lost, or a capture cannot be written.
+    /// The guest failed, or a capture cannot be written.
     #[error(transparent)]
     Guest(E),
-    /// gdb, outside of the guest.
+    /// gdb failed.
     #[error(transparent)]
     Gdb(#[from] GdbError),
-    /// There is nothing outside of the guest to record with.
+    /// The kernel has no DWARF to unwind with.
     #[error("probe {probe}: there is no DWARF of this kernel to unwind with")]
     NoDwarf {
         /// The probe's name.
         probe: String,
     },
-    /// A tool of the guest, or its kernel, said no.
+    /// A tool in the guest failed.
     #[error("probe {probe}: {doing} failed with status {status}: {said}")]
     Refused {
         /// The probe's name.
         probe: String,
-        /// What was tried.
+        /// The activity that the tool was run for.
         doing: String,
-        /// The exit status.
+        /// The exit status of the tool.
         status: i32,
-        /// What was said, printable.
+        /// The tool's output, printable.
         said: String,
     },
 }
@@ -61,7 +61,7 @@ impl<E: Fault + 'static> Fault for ProbeError<E> {
     }
 }
 
-/// A tool's complaint on one line.
+/// The output of a tool on one line, for an error message.
 pub(super) fn said(text: &[u8]) -> String {
     let lines = text.split(|byte| *byte == b'\n').map(|line| printable(line).trim().to_owned());
     let joined = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");

@@ -1,14 +1,13 @@
-//! What the ftrace ring buffer holds. Boot options or steps armed it; see
-//! Documentation/trace/ftrace.rst for the files.
+//! The ftrace probe: reads a ring buffer that boot options or steps have armed (Documentation/trace/ftrace.rst).
 
 use super::{Asker, CAPTURE_LIMIT, COMMAND_LIMIT, Format, Home, ProbeError, TRACE};
 use crate::session::Guest;
 use kshot_stack::text::quote;
 
-/// Where tracefs is mounted in the guest.
+/// The mount point of tracefs in the guest.
 pub(super) const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// A ring buffer.
+/// The ring buffer of a tracefs instance.
 #[derive(Debug)]
 pub(super) struct Ftrace {
     folder: String,
@@ -29,9 +28,8 @@ impl Ftrace {
     }
 
     pub(super) fn fetch<G: Guest>(&self, home: &mut Home<'_, G>) -> Result<(), ProbeError<G::Error>> {
-        // sym-offset and sym-addr change only how the same records are printed: with them, each symbol of the
-        // text carries its offset and address. They are put back, and the rendering is kept in a file of the
-        // guest, because the buffer is read in one go only there.
+        // sym-offset and sym-addr affect only the rendering: they add offset and address to each symbol. The script
+        // restores them, and writes to a file in the guest, because only there the buffer can be read in one go.
         let rendered = format!("/tmp/kshot-{}.trace", home.asker.file_stem());
         let render = format!(
             "cd {folder} || exit

@@ -1,5 +1,5 @@
-//! A kprobe event with a stack (Documentation/trace/kprobetrace.rst, Documentation/trace/events.rst). Its records
-//! go to the top ring buffer, which is read as ftrace's are.
+//! The kprobe probe: a kprobe event with a stack trace (Documentation/trace/kprobetrace.rst,
+//! Documentation/trace/events.rst). Its records go to the top-level ring buffer, which the ftrace probe's code reads.
 
 use super::ftrace::{Ftrace, TRACEFS};
 use super::spec::{KprobeEvent, Stacktrace};
@@ -7,7 +7,7 @@ use super::{Asker, COMMAND_LIMIT, Home, ProbeError};
 use crate::session::Guest;
 use kshot_stack::text::quote;
 
-/// A kprobe event that records.
+/// An armed kprobe event.
 #[derive(Debug)]
 pub(super) struct Kprobe {
     event: KprobeEvent,
@@ -43,7 +43,7 @@ impl Kprobe {
 
     pub(super) fn fetch<G: Guest>(&self, home: &mut Home<'_, G>) -> Result<(), ProbeError<G::Error>> {
         self.buffer.fetch(home)?;
-        // Only now: the kernel cannot print the records of an event that is gone.
+        // The event is removed last: the kernel cannot print the records of a removed event.
         let undo = match self.stacktrace {
             Stacktrace::Trigger => "echo '!stacktrace' > $event/trigger",
             Stacktrace::Option => "echo 0 > options/stacktrace",

@@ -1,5 +1,5 @@
-//! The probes: how each tracing mechanism is armed, stopped and fetched. All through [`Guest`], but for gdb, which
-//! looks from outside.
+//! Probes: how each tracing mechanism is armed, stopped and fetched. All work through [`Guest`], except gdb, which
+//! attaches to the machine from the host.
 
 mod error;
 mod ftrace;
@@ -23,43 +23,43 @@ use crate::kernel::{Kernel, Loaded};
 use crate::machine::{GdbError, Machine};
 use crate::session::Guest;
 
-/// How long one command of ours in the guest may take.
+/// The time that one command in the guest may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
-/// How long the transfer or rendering of one capture may take.
+/// The time that fetching or rendering one capture may take.
 const CAPTURE_LIMIT: Duration = Duration::from_secs(300);
 
-/// What the files that are parsed are called, behind the probe's name.
+/// The file name suffixes of the captures that are parsed, after the probe's name.
 const TRACE: &str = "trace.txt";
 const PERF_SCRIPT: &str = "perf-script.txt";
 const GDB_STACKS: &str = "jsonl";
 
-/// What a file of the run folder holds.
+/// The format of a capture file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The text of tracefs's `trace`, each symbol with its offset and address.
     FtraceText,
-    /// `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso`, with the events of loss.
+    /// The output of `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso`, including lost events.
     PerfScript,
     /// Stacks as gdb saw them, JSON lines ([`kshot_stack::stack::gdb_json`]).
     GdbJson,
-    /// `perf.data`: evidence, not parsed.
+    /// The raw `perf.data`, which is kept as evidence and not parsed.
     PerfData,
-    /// What goes with a capture and is for people: statistics of the buffers, perf's own messages.
+    /// Supplementary text for people: buffer statistics, perf's and gdb's messages.
     Notes,
 }
 
-/// One file that a probe brought home, raw.
+/// One raw file that a probe recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
     /// The probe's name.
     pub probe: String,
-    /// What it holds.
+    /// The format of the file.
     pub format: Format,
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
 }
 
-/// A probe that records.
+/// A probe that is recording.
 #[derive(Debug)]
 pub struct Armed {
     name: String,
@@ -74,24 +74,24 @@ enum Mechanism {
     Perf(Recording),
 }
 
-/// What is at hand outside of the guest, for the one probe that records from there.
+/// The context of the gdb probe, which records from outside of the guest.
 #[derive(Debug)]
 pub struct Outside<'a> {
-    /// The machine, whose gdb stub nobody else talks to.
+    /// The machine, whose gdb stub no one else uses.
     pub machine: &'a Machine,
-    /// The DWARF of the kernel that runs, and where it is.
+    /// The guest's kernel with its DWARF and load addresses.
     pub loaded: &'a Loaded,
-    /// What was begun before the machine was up.
+    /// The gdb that was started before the machine.
     pub ahead: Ahead,
 }
 
-/// Why a probe is left out on a kernel, where it is: a kernel without DWARF has no truth.
+/// Why a probe is left out on a kernel, `None` if it is not: without DWARF there is no truth.
 pub fn absence(kind: &ProbeKind, kernel: &Kernel) -> Option<String> {
     let truthless = matches!(kind, ProbeKind::Gdb { .. }) && kernel.dwarf.is_none();
     truthless.then(|| format!("no DWARF of {}: perf stands in for the truth", kernel.name))
 }
 
-/// What a probe left in a run folder to be parsed.
+/// The captures of a probe in a run folder that are parsed.
 pub fn captures(spec: &ProbeSpec, folder: &Path) -> Vec<Capture> {
     let kinds =
         [(TRACE, Format::FtraceText), (PERF_SCRIPT, Format::PerfScript), (GDB_STACKS, Format::GdbJson)];
@@ -102,15 +102,15 @@ pub fn captures(spec: &ProbeSpec, folder: &Path) -> Vec<Capture> {
     kinds.into_iter().filter_map(capture).collect()
 }
 
-/// A probe's name as part of a file name: no other name gives the same.
+/// A probe's name encoded for a file name, unambiguously.
 fn file_stem(probe: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let encode = |c: char| if plain(c) { c.to_string() } else { format!("%{:x}", u32::from(c)) };
     probe.chars().map(encode).collect()
 }
 
-/// Begins what takes time and wants no guest yet: one of the probes may look from outside, through gdb. `vmlinux` is the
-/// kernel that will run, with DWARF; `folder` the run folder; `index` where gdb keeps its indices of DWARF.
+/// Starts gdb for the probe that uses it, if any, before the machine is up. `vmlinux` is the guest's kernel with DWARF,
+/// `folder` the run folder, `index` the folder of gdb's DWARF indices.
 ///
 /// # Errors
 /// [`GdbError::Start`], [`GdbError::Write`].
@@ -124,16 +124,16 @@ pub fn ahead(
     outside.map(|probe| Ahead::start(&probe.name, vmlinux, folder, index)).transpose()
 }
 
-/// Whether a probe is armed with [`Outside`].
+/// Whether a probe needs an [`Outside`] context to be armed.
 pub fn looks_from_outside(probe: &ProbeSpec) -> bool {
     matches!(probe.kind, ProbeKind::Gdb { .. })
 }
 
-/// Gets a probe ready in the guest, as far as that can be long before it records: a machine's state may be saved after
-/// it.
+/// Prepares a probe in the guest, as far as that can be done long before it records: the machine's state may be saved
+/// afterwards.
 ///
 /// # Errors
-/// As for [`arm`].
+/// The errors of [`arm`].
 pub fn prepare<G: Guest>(spec: &ProbeSpec, guest: &mut G) -> Result<(), ProbeError<G::Error>> {
     match &spec.kind {
         ProbeKind::Perf { event, call_graph } => {
@@ -143,7 +143,7 @@ pub fn prepare<G: Guest>(spec: &ProbeSpec, guest: &mut G) -> Result<(), ProbeErr
     }
 }
 
-/// All that [`prepare`] does for these probes, as text: guests for which it is the same are alike.
+/// The scripts that [`prepare`] runs for these probes, as text. Guests with equal text can share a saved state.
 pub fn preparation(specs: &[ProbeSpec]) -> String {
     let of = |spec: &ProbeSpec| match &spec.kind {
         ProbeKind::Perf { event, call_graph } => {
@@ -154,10 +154,10 @@ pub fn preparation(specs: &[ProbeSpec]) -> String {
     specs.iter().filter_map(of).collect::<Vec<_>>().join("\n")
 }
 
-/// Arms a probe that [`prepare`] has got ready. When this returns, it records.
+/// Arms a probe that was prepared. It records when this returns.
 ///
 /// # Errors
-/// [`ProbeError::Refused`] with what the guest's tool said, or the guest is lost.
+/// [`ProbeError::Refused`] with the tool's message, or the guest's error.
 pub fn arm<G: Guest>(
     spec: &ProbeSpec,
     guest: &mut G,
@@ -183,10 +183,10 @@ pub fn arm<G: Guest>(
 }
 
 impl Armed {
-    /// Stops recording; what was recorded stays in the guest.
+    /// Stops recording; the recorded data stays in the guest.
     ///
     /// # Errors
-    /// As for [`arm`].
+    /// The errors of [`arm`].
     pub fn stop<G: Guest>(&self, guest: &mut G) -> Result<(), ProbeError<G::Error>> {
         let asker = &mut Asker::new(&self.name, guest);
         match &self.mechanism {
@@ -197,10 +197,10 @@ impl Armed {
         }
     }
 
-    /// Brings what was recorded to `folder`, once [`Self::stop`] was called.
+    /// Fetches the recorded data into `folder`, after [`Self::stop`].
     ///
     /// # Errors
-    /// As for [`arm`]; also when `folder` cannot be written.
+    /// The errors of [`arm`], and of writing to `folder`.
     pub fn fetch<G: Guest>(
         &self,
         guest: &mut G,
@@ -216,8 +216,7 @@ impl Armed {
         Ok(home.captures)
     }
 
-    /// What ended the probe before it was stopped, if anything did and it can be told from here: a guest that
-    /// stands still may be due to it.
+    /// The error that ended the probe before it was stopped, if any is known; a stopped guest may be its consequence.
     pub fn fault(&self) -> Option<GdbError> {
         match &self.mechanism {
             Mechanism::Gdb(truth) => truth.fault(),
@@ -226,7 +225,7 @@ impl Armed {
     }
 }
 
-/// Runs a probe's scripts.
+/// The guest, as a probe runs its scripts in it.
 struct Asker<'a, G> {
     probe: &'a str,
     guest: &'a mut G,
@@ -237,7 +236,7 @@ impl<'a, G: Guest> Asker<'a, G> {
         Self { probe, guest }
     }
 
-    /// Runs a script that has to end with status 0; returns its output. `doing` says what it is for.
+    /// Runs a script that must exit with 0 and returns its output. `doing` describes it in errors.
     fn ask(&mut self, doing: &str, script: &str, limit: Duration) -> Result<Vec<u8>, ProbeError<G::Error>> {
         let output = self.guest.run(script, limit).map_err(ProbeError::Guest)?;
         if output.status == 0 {
@@ -251,13 +250,13 @@ impl<'a, G: Guest> Asker<'a, G> {
         })
     }
 
-    /// [`file_stem`] of its probe.
+    /// The [`file_stem`] of the probe's name.
     fn file_stem(&self) -> String {
         file_stem(self.probe)
     }
 }
 
-/// Where a probe's captures go.
+/// The destination of a probe's captures.
 struct Home<'a, G> {
     asker: Asker<'a, G>,
     folder: &'a Path,
@@ -265,7 +264,7 @@ struct Home<'a, G> {
 }
 
 impl<G: Guest> Home<'_, G> {
-    /// Fetches a file of the guest as `<probe>.<suffix>`.
+    /// Fetches a file of the guest as the capture `<probe>.<suffix>`.
     fn bring(&mut self, from: &str, suffix: &str, format: Format) -> Result<(), ProbeError<G::Error>> {
         let path = self.folder.join(format!("{}.{suffix}", self.asker.file_stem()));
         self.asker.guest.fetch(from, &path, CAPTURE_LIMIT).map_err(ProbeError::Guest)?;

@@ -1,22 +1,22 @@
-//! `perf record` on one event, as an engineer would call it, steered through its control pipe (perf-record(1),
-//! `--control`), so that it is known to record when the first step runs.
+//! The perf probe: `perf record` on one event, controlled through its control pipe (perf-record(1), `--control`), so
+//! that it is recording for certain when the first step runs.
 
 use super::spec::PerfEvent;
 use super::{Asker, CAPTURE_LIMIT, COMMAND_LIMIT, Format, Home, PERF_SCRIPT, ProbeError, file_stem};
 use crate::session::Guest;
 use kshot_stack::text::quote;
 
-/// Lists the modules that are loaded, and where (proc(5)).
+/// The command that lists the loaded modules and their addresses (proc(5)).
 const MODULES: &str = "cut -d ' ' -f 1,6 /proc/modules";
 
-/// Says how a perf ended that should not have.
+/// The shell commands that report a perf that ended too early.
 const ENDED: &str = "echo \"it ended with status $(cat status)\"; cat log; exit 1";
 
 /// A `perf record` in the background of the guest.
 #[derive(Debug)]
 pub(super) struct Recording {
-    /// Its folder in the guest: `ctl` and `ack` are its control pipes, `perf.data` and `log` what it writes,
-    /// `status` how it ended, `kallsyms` and `modules` what the kernel said of itself when it began.
+    /// The probe's folder in the guest: control pipes `ctl` and `ack`; `perf.data` and `log`, written by perf;
+    /// `status`, its exit status; `kallsyms` and `modules`, the kernel's symbols and modules at the start.
     folder: String,
 }
 
@@ -25,7 +25,8 @@ impl Recording {
         Self { folder: format!("/tmp/kshot-{}", file_stem(probe)) }
     }
 
-    /// What [`Self::prepare`] does in the guest; what it finds out on the way stands for itself.
+    /// The scripts of [`Self::prepare`] as text, with the function's name in place of the events that perf creates for
+    /// it.
     pub(super) fn preparation(&self, event: &PerfEvent, call_graph: &str) -> String {
         match event {
             PerfEvent::Event(name) => self.begin(std::slice::from_ref(name), call_graph),
@@ -33,7 +34,7 @@ impl Recording {
         }
     }
 
-    /// Starts perf, which then waits to be told to record.
+    /// Starts perf with recording disabled.
     pub(super) fn prepare<G: Guest>(
         &self,
         asker: &mut Asker<'_, G>,
@@ -47,16 +48,15 @@ impl Recording {
         asker.ask("`perf record`", &self.begin(&events, call_graph), COMMAND_LIMIT).map(drop)
     }
 
-    /// The script that starts perf on events.
+    /// The script that starts perf on `events`.
     fn begin(&self, events: &[String], call_graph: &str) -> String {
         let events: String = events.iter().map(|event| format!("--event={} ", quote(event))).collect();
-        // Both pipes are held open for reading and writing, so that neither side waits for the other to open them.
-        // perf starts disabled (-D -1) and answers `ping` with `ack`; if it ends instead, the shell around it answers.
-        // One blocking read tells which. -N, -B: perf need not copy the kernel's symbols to a cache of its own when it
-        // ends, nor go through all that it recorded to note the build ids of what is in it.
+        // Both pipes are opened for reading and writing, so neither side blocks in open. perf starts disabled (-D -1)
+        // and answers `ping` with `ack`; if it ends instead, the surrounding shell answers, so one blocking read tells
+        // which. -N, -B: at its end perf need not copy the kernel's symbols to its cache nor scan the whole recording
+        // for build ids.
         //
-        // The kernel takes its time to print its symbols, so `perf script` is to have them from a file, as long as the
-        // same modules are loaded.
+        // Printing kallsyms is slow, so `perf script` gets it from a file, as long as the same modules are loaded.
         format!(
             "mkdir -p {folder} && cd {folder} && rm -f * && mkfifo ctl ack || exit
              cat /proc/kallsyms > kallsyms; {MODULES} > modules
@@ -75,7 +75,7 @@ impl Recording {
         )
     }
 
-    /// Tells perf to record.
+    /// Enables recording.
     pub(super) fn start<G: Guest>(&self, asker: &mut Asker<'_, G>) -> Result<(), ProbeError<G::Error>> {
         let heard = "read -r answer < ack
                  if [ \"$answer\" = ack ]; then exit; fi";
@@ -83,7 +83,7 @@ impl Recording {
     }
 
     pub(super) fn stop<G: Guest>(&self, asker: &mut Asker<'_, G>) -> Result<(), ProbeError<G::Error>> {
-        // `stop` is acknowledged, too.
+        // perf acknowledges `stop`, too, before it ends.
         let heard = "while read -r answer < ack; do if [ \"$answer\" = ended ]; then break; fi; done";
         let then = "status=$(cat status)
              [ \"$status\" = 0 ] || cat log
@@ -91,9 +91,9 @@ impl Recording {
         asker.ask("`perf record`", &self.steer("stop", heard, then), CAPTURE_LIMIT).map(drop)
     }
 
-    /// The script that gives a perf which has not ended a command, hears what it answers, and goes on. `status` is
-    /// written before `ended` is said, and we listen before we look for it: whether perf has ended before, ends now or
-    /// ends when told, nothing is missed. There is none of the shell's `&` in it, so that it needs no channel of its own.
+    /// The script that sends `command` to a running perf, waits for its answer with `heard`, and then runs `then`.
+    /// `status` is written before `ended` is sent, and the pipes are open before `status` is checked, so the end of
+    /// perf is never missed. The script contains no `&`, so it needs no channel of its own.
     fn steer(&self, command: &str, heard: &str, then: &str) -> String {
         format!(
             "cd {folder} || exit
@@ -109,11 +109,10 @@ impl Recording {
 
     pub(super) fn fetch<G: Guest>(&self, home: &mut Home<'_, G>) -> Result<(), ProbeError<G::Error>> {
         let (inside, folder) = (|name: &str| format!("{}/{name}", self.folder), quote(&self.folder));
-        // The evidence first: what renders it may fail.
+        // Raw data first: the rendering may fail.
         home.bring(&inside("perf.data"), "perf.data", Format::PerfData)?;
         home.bring(&inside("log"), "perf-log.txt", Format::Notes)?;
-        // Fields named one by one, so that the text does not depend on perf's taste; every symbol with offset
-        // and address.
+        // Explicit fields, so that the output does not depend on perf's defaults; every symbol with offset and address.
         let render = format!(
             "cd {folder} || exit
              if [ \"$({MODULES})\" = \"$(cat modules)\" ]; then symbols=--kallsyms=kallsyms; else symbols=; fi
@@ -125,7 +124,7 @@ impl Recording {
     }
 }
 
-/// Makes probes at a function and says what events they are. They stay as long as the guest: nobody else records them.
+/// Adds probe points at a function and returns their events. They are never removed: nothing else records them.
 fn probe<G: Guest>(asker: &mut Asker<'_, G>, function: &str) -> Result<Vec<String>, ProbeError<G::Error>> {
     let doing = format!("`perf probe {function}`");
     let said = asker.ask(&doing, &add(function), COMMAND_LIMIT)?;
@@ -137,12 +136,12 @@ fn probe<G: Guest>(asker: &mut Asker<'_, G>, function: &str) -> Result<Vec<Strin
     Ok(made)
 }
 
-/// The command that makes probes at a function, as an engineer would.
+/// The `perf probe` command that adds probe points at a function.
 fn add(function: &str) -> String {
     format!("perf probe --add={}", quote(function))
 }
 
-/// The events that `perf probe --add` says it made:
+/// The events in the output of `perf probe --add`:
 ///
 /// ```text
 /// Added new event:

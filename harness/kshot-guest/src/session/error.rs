@@ -1,4 +1,4 @@
-//! What a session fails with, by whose fault it is.
+//! Errors of a session, and which party has to act on them.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use crate::deadline::TimedOut;
 use crate::machine::Death;
 use kshot_stack::fault::{Blame, Fault};
 
-/// What logging in or working in the guest failed with.
+/// Why a login or a request to the guest failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The machine died meanwhile.
+    /// The machine went down.
     #[error(transparent)]
     Dead(#[from] Death),
-    /// The time is over.
+    /// The deadline passed.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
-    /// QEMU does not take the connection, or the socket failed.
+    /// QEMU does not accept the connection, or the socket failed.
     #[error("cannot reach the guest through 127.0.0.1:{port}")]
     Unreachable {
         /// The port.
@@ -27,21 +27,21 @@ pub enum SessionError {
     /// The SSH library cannot be set up.
     #[error("cannot set up SSH")]
     Library(#[source] ssh2::Error),
-    /// Another machine than ours answers.
+    /// The SSH server is not the guest's: it has another host key.
     #[error("the machine behind 127.0.0.1:{port} shows another host key than the guest's")]
     HostKey {
         /// The port.
         port: u16,
     },
-    /// The guest refuses our key.
+    /// The guest rejected the client key.
     #[error("the guest refuses the login with {}", key.display())]
     Login {
-        /// Our key.
+        /// The path of the client key.
         key: PathBuf,
-        /// Its reason.
+        /// The reason of the rejection.
         source: ssh2::Error,
     },
-    /// Our key cannot be read.
+    /// The client key cannot be read.
     #[error("cannot read the key {}", path.display())]
     Key {
         /// Which file.
@@ -49,15 +49,15 @@ pub enum SessionError {
         /// Why.
         source: io::Error,
     },
-    /// The connection broke although the machine lives.
+    /// The connection broke although the machine runs.
     #[error("the connection to the guest broke")]
     Link(#[source] io::Error),
-    /// A command's shell went away without saying how it ended.
+    /// The shell of a command died before it reported an exit status.
     #[error("`{command}` ended without a word: its shell died{}", if said.is_empty() { String::new() } else { format!("; it said last: {said}") })]
     NoEnd {
-        /// The command, by its beginning.
+        /// The first line of the command.
         command: String,
-        /// The last line of its output.
+        /// The last line of the command's output.
         said: String,
     },
     /// A file of the guest cannot be read.
@@ -65,7 +65,7 @@ pub enum SessionError {
     Unreadable {
         /// Which file.
         path: String,
-        /// What `cat` said.
+        /// The message of `cat`.
         said: String,
     },
     /// A file of the host cannot be written.
@@ -76,7 +76,7 @@ pub enum SessionError {
         /// Why.
         source: io::Error,
     },
-    /// There is no terminal to relay.
+    /// Standard input is not a usable terminal.
     #[error("cannot use the terminal")]
     Terminal(#[source] io::Error),
 }

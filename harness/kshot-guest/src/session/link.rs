@@ -1,5 +1,5 @@
-//! The SSH connection. libssh2 runs without blocking; every wait is a turn of [`Deadline::poll`] on its
-//! socket and asks the machine's [`Vitals`].
+//! The SSH connection. libssh2 runs non-blocking; every wait polls its socket with [`Deadline::poll`] and checks the
+//! machine's [`Vitals`].
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -18,19 +18,19 @@ const AGAIN: ErrorCode = ErrorCode::Session(-37);
 /// `LIBSSH2_ERROR_AUTHENTICATION_FAILED` and `LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED`.
 const REFUSED: [ErrorCode; 2] = [ErrorCode::Session(-18), ErrorCode::Session(-19)];
 
-/// A connection that is logged in.
+/// A logged-in SSH connection.
 pub(super) struct Link {
     session: ssh2::Session,
-    /// Another handle of the socket that the session owns.
+    /// A second handle of the socket that the SSH session owns.
     socket: TcpStream,
     vitals: Vitals,
 }
 
-/// What an operation that may have to wait fails with.
+/// The error of a non-blocking operation.
 pub(super) trait MayBlock {
-    /// Whether it has to be called again once the socket is ready.
+    /// Whether the operation has to be repeated once the socket is ready.
     fn would_block(&self) -> bool;
-    /// The same as an error of the socket.
+    /// The error as an IO error.
     fn into_io(self) -> io::Error;
 }
 
@@ -61,7 +61,7 @@ impl Link {
         vitals: &Vitals,
         deadline: &Deadline,
     ) -> Result<Self, SessionError> {
-        // libssh2 reads it only after the handshake, and then cannot say what is wrong with it.
+        // libssh2 reads the key only after the handshake and cannot report what is wrong with it.
         std::fs::File::open(keys.client_private)
             .map_err(|source| SessionError::Key { path: keys.client_private.to_owned(), source })?;
         let mut last_words = None;
@@ -69,7 +69,7 @@ impl Link {
             vitals.check()?;
             match Self::connect(port, vitals, deadline) {
                 Ok(link) => Ok(Turn::Done(link)),
-                // QEMU takes connections before the guest listens, and drops them then.
+                // QEMU accepts connections before the guest listens, and closes them again.
                 Err(SessionError::Link(cause)) => {
                     vitals.wait(slice);
                     last_words = Some(cause.to_string());
@@ -89,7 +89,7 @@ impl Link {
         Ok(link)
     }
 
-    /// Starts a command.
+    /// Starts a command in a new channel.
     pub(super) fn execute(&self, command: &str, deadline: &Deadline) -> Result<Channel, SessionError> {
         let mut channel = self.wait(deadline, || self.session.channel_session())?;
         self.wait(deadline, || channel.exec(command))?;
@@ -128,8 +128,8 @@ impl Link {
         self.wait(deadline, || channel.send_eof())
     }
 
-    /// Ends a channel whose command has ended. The guest closes first: dropbear 2022.83 may die of a failed
-    /// assertion (common-channel.c, `!channel->sent_close`) if we do, and takes the whole session along.
+    /// Closes the channel of a command that has ended. The guest has to close it first: otherwise dropbear 2022.83 may
+    /// fail an assertion (common-channel.c, `!channel->sent_close`) and end the whole session.
     pub(super) fn close(&self, mut channel: Channel, deadline: &Deadline) -> Result<(), SessionError> {
         let mut rest = [0; 4096];
         while self.wait(deadline, || channel.read(&mut rest))? > 0 {}
@@ -138,7 +138,7 @@ impl Link {
         self.wait(deadline, || channel.close())
     }
 
-    /// Calls `operation` until it need not wait any more.
+    /// Repeats `operation` until it no longer blocks.
     pub(super) fn wait<T, E: MayBlock>(
         &self,
         deadline: &Deadline,
@@ -158,12 +158,12 @@ impl Link {
         result.map_err(|error| self.explain(error))
     }
 
-    /// The error for a command whose channel ended without its end mark.
+    /// The error for a command whose channel was closed without an end marker.
     pub(super) fn no_end(&self, command: &str, output: &[u8]) -> SessionError {
         self.explain(SessionError::NoEnd { command: script::brief(command), said: script::last_line(output) })
     }
 
-    /// What the socket has to be ready for before libssh2 can go on.
+    /// The socket events that libssh2 waits for.
     pub(super) fn directions(&self) -> PollFlags {
         match self.session.block_directions() {
             BlockDirections::Outbound => PollFlags::OUT,
@@ -180,8 +180,7 @@ impl Link {
         &self.vitals
     }
 
-    /// A broken link is what a dying machine looks like from here; a wait that ran out may be due to what the
-    /// console said.
+    /// Adds the likely cause to an error: the machine's end to a broken connection, the last console line to a timeout.
     fn explain(&self, error: SessionError) -> SessionError {
         match error {
             SessionError::Link(_) | SessionError::NoEnd { .. } => {
@@ -195,11 +194,11 @@ impl Link {
         }
     }
 
-    /// One handshake, with a session and a socket of its own: libssh2 cannot try again with the same.
+    /// One handshake, with a new SSH session and socket: libssh2 cannot retry with the same ones.
     #[expect(clippy::disallowed_methods, reason = "the session owns the socket into the guest")]
     fn connect(port: u16, vitals: &Vitals, deadline: &Deadline) -> Result<Self, SessionError> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        // On loopback QEMU's kernel answers at once, or nobody does.
+        // On loopback, either QEMU's port answers at once or nothing listens there.
         let limit = deadline.remaining().clamp(Duration::from_millis(1), Duration::from_secs(5));
         let socket = TcpStream::connect_timeout(&address, limit)
             .map_err(|source| Self::unreachable(port, vitals, source))?;
@@ -252,7 +251,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // Freeing the session wants to say goodbye to a guest that may be dead.
+        // Freeing the SSH session would send a disconnect message to a guest that may be dead.
         drop(self.socket.shutdown(Shutdown::Both));
     }
 }

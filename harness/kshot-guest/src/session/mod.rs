@@ -1,4 +1,4 @@
-//! The session: SSH into the guest. Every wait has a deadline and ends early when the machine dies.
+//! The SSH session in the guest. Every wait has a deadline and ends early if the machine goes down.
 
 mod error;
 mod link;
@@ -24,61 +24,61 @@ use script::{Head, Nonce, Split, Tail};
 use crate::deadline::{Deadline, TimedOut};
 use crate::machine::Vitals;
 
-/// What a command in the guest did.
+/// The result of a command in the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// The shell's exit status, as the guest itself reported it.
+    /// The exit status, as the guest's shell reported it.
     pub status: i32,
     /// Standard output and standard error, merged in the order they were written.
     pub text: Vec<u8>,
 }
 
-/// A guest that runs commands. The real one is [`Session`]; tests have a scripted one.
+/// A guest that runs commands: [`Session`], or a fake in tests.
 pub trait Guest {
-    /// What a failed call says.
+    /// The error of a failed request.
     type Error: kshot_stack::fault::Fault + Send + Sync + 'static;
 
-    /// Runs `script` with `sh -c` and waits for its end. A status other than 0 is no error here.
+    /// Runs `script` with `sh -c` and waits for it to end. A non-zero exit status is not an error.
     ///
     /// # Errors
-    /// The machine died, the link broke, or `limit` ran out.
+    /// The machine went down, the connection broke, or `limit` passed.
     fn run(&mut self, script: &str, limit: Duration) -> Result<Output, Self::Error>;
 
-    /// Copies a file of the guest to a new file of the host, byte for byte, streaming; returns its length.
+    /// Copies a file of the guest to a new file of the host. Returns its length in bytes.
     ///
     /// # Errors
-    /// As [`Guest::run`]; also when the guest has no such file or the host cannot write it.
+    /// The errors of [`Guest::run`]; the guest has no such file; the host cannot write the new file.
     fn fetch(&mut self, from: &str, to: &Path, limit: Duration) -> Result<u64, Self::Error>;
 }
 
-/// The most of a command's output that is kept, in bytes. A guest that writes without end shall not take the
-/// host's memory; what is beyond is counted in a last line.
+/// The longest output of a command that is kept, in bytes, so that a guest cannot exhaust the host's memory. A final
+/// line counts the discarded bytes.
 pub const OUTPUT_LIMIT: usize = 8 << 20;
 
-/// Whom to log in as, and whom to expect: keys of our own making.
+/// The client key and the host key of the guest's SSH server; kshot generates both.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys<'a> {
-    /// The client's private key, a file in OpenSSH's format.
+    /// The path of the client's private key, in OpenSSH's format.
     pub client_private: &'a Path,
-    /// The host's public key as it goes over the wire (RFC 4253, section 6.6).
+    /// The guest's public host key, in SSH's wire format (RFC 4253, section 6.6).
     pub host_public: &'a [u8],
 }
 
-/// A login in the guest. Dropping it never waits.
+/// An SSH session in the guest. Dropping it never blocks.
 #[derive(Debug)]
 pub struct Session {
     link: Link,
-    /// A shell of the guest that waits for its next line, once there was need of one. Starting a command the usual way
-    /// costs the server some 20 ms in an emulated guest, a line of a shell that is there 5 ms.
+    /// A shell in the guest that reads commands from its standard input, started on first use. A new SSH channel costs
+    /// the emulated guest some 20 ms, a line for this shell 5 ms.
     shell: Option<Shell>,
 }
 
 impl Session {
-    /// Logs in as root on 127.0.0.1:`port`. The guest may still be on its way up: until the time is over, each
-    /// failed handshake is followed by a new one.
+    /// Logs in as root on 127.0.0.1:`port`. The guest may still be booting: the handshake is repeated until it succeeds
+    /// or the deadline passes.
     ///
     /// # Errors
-    /// See [`SessionError`]. A wrong host key and a refused login are final at once.
+    /// [`SessionError`]. A wrong host key and a rejected login are not retried.
     pub fn open(
         port: u16,
         keys: Keys<'_>,
@@ -88,11 +88,11 @@ impl Session {
         Link::open(port, keys, vitals, deadline).map(|link| Self { link, shell: None })
     }
 
-    /// An interactive login shell on the caller's terminal, until it ends; says its exit status. The terminal
-    /// is put back however this ends.
+    /// Runs an interactive login shell on the caller's terminal and returns its exit status. The terminal's settings
+    /// are restored in every case.
     ///
     /// # Errors
-    /// Standard input is no terminal; else as for [`Guest::run`], without a limit.
+    /// Standard input is not a terminal; otherwise the errors of [`Guest::run`], without a limit.
     pub fn shell(&mut self) -> Result<i32, SessionError> {
         terminal::relay(&self.link)
     }
@@ -127,7 +127,7 @@ impl Guest for Session {
             File::create_new(to).map_err(|source| SessionError::Write { path: to.to_owned(), source })?;
         let result = self.copy(from, file, to, limit);
         if result.is_err() {
-            // What is there is not the guest's file and must not be taken for it.
+            // A partial copy must not be mistaken for the guest's file.
             drop(std::fs::remove_file(to));
         }
         result
@@ -135,8 +135,8 @@ impl Guest for Session {
 }
 
 impl Session {
-    /// Runs a script in a channel of its own, which is closed when the script ends: what it leaves in the background
-    /// has nobody to talk to then.
+    /// Runs a script in an SSH channel of its own, which is closed when the script ends, so that its background
+    /// processes have no output any more.
     fn alone(
         &self,
         script: &str,
@@ -152,7 +152,7 @@ impl Session {
         Ok(status)
     }
 
-    /// Runs a script in the shell that waits, and says its exit status. `name` is what errors call it.
+    /// Runs a script in the persistent shell and returns its exit status. Errors call the script `name`.
     fn in_shell(
         &mut self,
         (name, script): (&str, &str),
@@ -166,12 +166,12 @@ impl Session {
         };
         self.link.write(&mut channel, script::line(&nonce, script).as_bytes(), deadline)?;
         let status = self.listen(&mut channel, (&nonce, name), deadline, take)?;
-        // One that failed is of no more use; the next call makes another.
+        // A shell that failed is dropped; the next call starts another.
         self.shell = Some(Shell(channel));
         Ok(status)
     }
 
-    /// Hands on what comes until the end mark, and says the exit status in it.
+    /// Passes the output up to the end marker to `take` and returns the exit status in the marker.
     fn listen(
         &self,
         channel: &mut Channel,
@@ -200,8 +200,8 @@ impl Session {
 
     fn copy(&mut self, from: &str, mut file: File, to: &Path, limit: Duration) -> Result<u64, SessionError> {
         let deadline = Deadline::new(format!("the guest's file {}", script::brief(from)), limit);
-        // The end mark comes behind the last byte, so a file that was cut short cannot pass for a whole one; and its
-        // length before the first, so neither can one that something else was written into.
+        // The end marker follows the last byte, so a truncated file cannot pass as complete; the length precedes the
+        // first byte, so neither can a file that another process's output was mixed into.
         let mut head = Head::default();
         let mut length = 0;
         let take = |bytes: &[u8]| {
@@ -223,7 +223,7 @@ impl Session {
     }
 }
 
-/// A shell that reads lines.
+/// A shell in the guest that reads command lines.
 struct Shell(Channel);
 
 impl fmt::Debug for Shell {
@@ -232,7 +232,7 @@ impl fmt::Debug for Shell {
     }
 }
 
-/// A command that did not end in time: what it printed may tell why.
+/// Adds the last line of a command's output to the error if it timed out.
 fn having_said(error: SessionError, output: &[u8]) -> SessionError {
     match error {
         SessionError::TimedOut(timed_out) if !output.is_empty() => {

@@ -1,4 +1,4 @@
-//! A session that writes down what it asks of the guest: with that list, a run can be made again without us.
+//! A session that logs its requests to the guest; with the log, a run can be reproduced without kshot.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{Guest, Output, Session, SessionError};
 
-/// Something that was asked of the guest. The list is JSON, one a line, in order.
+/// A request to the guest. The request log has one per line, as JSON, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Asked {
-    /// A script to run.
+    /// Run this script.
     Run(String),
-    /// A file to bring.
+    /// Fetch this file.
     Fetch(String),
 }
 
-/// A session and its list.
+/// A session and its request log.
 #[derive(Debug)]
 pub struct Noted {
     session: Session,
@@ -28,7 +28,7 @@ pub struct Noted {
 }
 
 impl Noted {
-    /// Begins a list at `path`.
+    /// Creates a request log at `path`.
     ///
     /// # Errors
     /// [`SessionError::Write`].
@@ -37,7 +37,7 @@ impl Noted {
         Ok(Self { session, file, path: path.into() })
     }
 
-    /// Goes on with the list at `path`.
+    /// Appends to the request log at `path`.
     ///
     /// # Errors
     /// [`SessionError::Write`].
@@ -47,12 +47,12 @@ impl Noted {
         Ok(Self { session, file, path: path.into() })
     }
 
-    /// The session alone: what it is asked from here on is not written down.
+    /// The plain session, whose requests are no longer logged.
     pub fn into_session(self) -> Session {
         self.session
     }
 
-    /// Writes before it is asked: what kills the guest is the last in the list.
+    /// Logs a request before it is sent, so that a request that kills the guest is the last one in the log.
     fn note(&mut self, asked: &Asked) -> Result<(), SessionError> {
         let line = serde_json::to_string(asked).expect("it has string keys only") + "\n";
         let written = self.file.write_all(line.as_bytes());

@@ -1,28 +1,28 @@
-//! How a script goes to the guest's shell and how its end comes back. Pure.
+//! How a script is sent to the guest's shell and how its end is recognised. Pure.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use kshot_stack::text::{printable, quote};
 
-/// A word that no output holds by chance.
+/// A random word that marks the end of one command's output.
 #[derive(Clone, Debug)]
 pub(super) struct Nonce(String);
 
-/// Finds the end mark, `\0kshot-<nonce> <status>\n`, in a stream. SSH's own exit status cannot be told from
-/// that of a channel that was cut, so the guest's shell writes one behind the output.
+/// Finds the end marker, `\0kshot-<nonce> <status>\n`, in a stream. SSH does not distinguish an exit status from a
+/// closed channel, so the guest's shell writes the status behind the output.
 #[derive(Debug)]
 pub(super) struct Tail {
     mark: Vec<u8>,
-    /// Bytes that may be the beginning of the mark.
+    /// Bytes that may be the start of the marker.
     held: Vec<u8>,
 }
 
-/// What a piece of the stream brought.
+/// The output and exit status in one piece of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Split {
-    /// Output.
+    /// Output of the command.
     pub(super) bytes: Vec<u8>,
-    /// The exit status, once the mark has come; nothing that follows counts.
+    /// The exit status, once the marker has arrived; later bytes are ignored.
     pub(super) status: Option<i32>,
 }
 
@@ -63,34 +63,34 @@ impl Tail {
     }
 }
 
-/// The command that reads a script from standard input and runs it, both outputs merged. Not the script
-/// itself, because dropbear takes no longer command than 9,000 bytes.
+/// The command that reads a script from standard input and runs it, with standard error merged into standard output.
+/// The script itself is no argument because dropbear limits commands to 9,000 bytes.
 pub(super) fn command(nonce: &Nonce) -> String {
     format!("exec 2>&1; sh -c \"$(cat)\" </dev/null; printf '\\0kshot-{} %d\\n' $?", nonce.0)
 }
 
-/// The command that reads lines from standard input and runs them: see [`line`].
+/// The command of the persistent shell, which runs lines from standard input: see [`line`].
 pub(super) const SHELL: &str = "exec sh 2>&1";
 
-/// The line for [`SHELL`] that runs a script, both outputs merged.
+/// The line for [`SHELL`] that runs a script, with standard error merged into standard output.
 pub(super) fn line(nonce: &Nonce, script: &str) -> String {
     format!("sh -c {} </dev/null; printf '\\0kshot-{} %d\\n' $?\n", quote(script), nonce.0)
 }
 
-/// Whether a script is no line for [`SHELL`]: it may leave something in the background that still writes to its output
-/// (a program that goes there by itself lets go of its output, as daemon(3) does), or no shell reads it as it is.
+/// Whether a script needs an SSH channel of its own: it may leave a background process that holds its output open
+/// (daemon(3) closes it), or contains a byte that no shell line can.
 pub(super) fn wants_a_channel(script: &str) -> bool {
     script.contains(['&', '\0'])
 }
 
-/// The script that writes a file's length, a newline and the file to standard output; if it cannot, the reason alone.
+/// The script that prints a file's length, a newline and the file's contents, or only the reason if it cannot.
 pub(super) fn copy(path: &str) -> String {
     let path = quote(path);
     format!("stat -c %s -- {path} || exit; cat -- {path}")
 }
 
-/// Takes the first line, that of the length, off what [`copy`] writes. Of a line that is longer than any length or
-/// reason only the beginning is kept.
+/// Splits the first line, which holds the length, from the output of [`copy`]. Only the start of an overlong line is
+/// kept.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     line: Vec<u8>,
@@ -98,7 +98,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// What of a piece is the file's.
+    /// The part of `piece` that belongs to the file.
     pub(super) fn feed<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
         const LONGEST: usize = 4096;
         if self.whole {
@@ -111,18 +111,18 @@ impl Head {
         rest
     }
 
-    /// The length that the guest told of.
+    /// The length in the first line.
     pub(super) fn length(&self) -> Option<u64> {
         std::str::from_utf8(&self.line).ok()?.strip_suffix('\n')?.parse().ok()
     }
 
-    /// The line, whatever it is.
+    /// The first line, whatever it contains.
     pub(super) fn line(&self) -> &[u8] {
         &self.line
     }
 }
 
-/// The first line of a text, printable and not longer than a line of a message may be.
+/// The first line of a text, printable and short enough for a message.
 pub(super) fn brief(text: &str) -> String {
     const LONGEST: usize = 80;
     let text = text.trim();
@@ -134,7 +134,7 @@ pub(super) fn brief(text: &str) -> String {
     shown
 }
 
-/// The last line of an output that says something, as [`brief`] shows it.
+/// The last non-empty line of an output, in the form of [`brief`].
 pub(super) fn last_line(output: &[u8]) -> String {
     let line = output.split(|byte| *byte == b'\n').rfind(|line| !line.trim_ascii().is_empty());
     brief(&printable(line.unwrap_or_default()))

@@ -1,4 +1,4 @@
-//! A guest for tests: it answers from a script and keeps what it was asked.
+//! A fake guest for tests: it has a list of answers and records its requests.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::{Guest, Output};
 use kshot_stack::fault::{Blame, Fault};
 
-/// A guest whose answers are given beforehand, in order.
+/// A guest whose answers are given in advance, in order.
 #[derive(Debug, Default)]
 pub struct ScriptedGuest {
-    /// What it answers to the next calls of `run` and `fetch`: status and text, the file's bytes for `fetch`.
+    /// The answers to the next calls of `run` and `fetch`: exit status and output; for `fetch`, the file's contents.
     pub answers: VecDeque<(i32, Vec<u8>)>,
-    /// The scripts it ran and the paths it gave out, the latter after `fetch `.
+    /// The requests so far: scripts, and paths after `fetch `.
     pub asked: Vec<String>,
 }
 
-/// It was asked for more than it has, or for a file that cannot be read.
+/// The guest has no answer left, or the file cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the scripted guest says no to {0}")]
 pub struct No(String);

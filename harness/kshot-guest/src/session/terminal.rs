@@ -1,4 +1,4 @@
-//! An interactive shell: the caller's terminal, relayed byte by byte.
+//! An interactive shell on the caller's terminal.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -15,14 +15,14 @@ use super::SessionError;
 use super::link::{Link, MayBlock};
 use crate::deadline::Deadline;
 
-/// How long the guest may take to open a terminal.
+/// The time that the guest may take to open a terminal.
 const OPEN_LIMIT: Duration = Duration::from_secs(20);
-/// How long a shell that has said its last byte may take to tell its exit status.
+/// The time that a shell may take to report its exit status after its last output.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
-/// How late a death of the machine may be noticed.
+/// The longest delay before the machine's end is noticed.
 const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// Runs a login shell on standard input and output until it ends, and says its exit status.
+/// Runs a login shell on standard input and output until it ends. Returns its exit status.
 pub(super) fn relay(link: &Link) -> Result<i32, SessionError> {
     let input = io::stdin();
     let size = || tcgetwinsize(&input).map(|size| (u32::from(size.ws_col), u32::from(size.ws_row)));
@@ -40,13 +40,13 @@ pub(super) fn relay(link: &Link) -> Result<i32, SessionError> {
     drop(raw);
     signal_hook::low_level::unregister(listening);
     result?;
-    // The status comes behind the last byte.
+    // The exit status arrives after the last byte.
     let deadline = Deadline::new("the shell's exit status", CLOSE_LIMIT);
     link.wait(&deadline, || channel.wait_close())?;
     channel.exit_status().map_err(|error| SessionError::Link(error.into()))
 }
 
-/// A terminal in raw mode; it is put back when this is dropped.
+/// A terminal in raw mode; dropping this restores its settings.
 struct Raw<F: AsFd> {
     terminal: F,
     before: Termios,
@@ -64,12 +64,12 @@ impl<F: AsFd> Raw<F> {
 
 impl<F: AsFd> Drop for Raw<F> {
     fn drop(&mut self) {
-        // A terminal that is gone needs no mending.
+        // A terminal that is gone needs no restoring.
         let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
     }
 }
 
-/// Carries bytes both ways until the shell's end.
+/// Copies bytes in both directions until the shell ends.
 fn pump(
     link: &Link,
     channel: &mut Channel,
@@ -80,7 +80,7 @@ fn pump(
     loop {
         link.vitals().check()?;
         if let Some((columns, rows)) = new_size() {
-            // Without an answer the guest keeps the old size; no reason to end the shell.
+            // If this fails the guest keeps the old size, which is no reason to end the shell.
             drop(channel.request_pty_size(columns, rows, None, None));
         }
         match channel.read(&mut buffer) {
@@ -113,7 +113,7 @@ fn pump(
     }
 }
 
-/// Waits for either side, and says whether there is something typed to read.
+/// Waits for input from either side. Returns whether the terminal has input.
 fn wait(link: &Link, input: &io::Stdin, idle: bool) -> io::Result<bool> {
     let typing = if idle { PollFlags::IN } else { PollFlags::empty() };
     let mut sides = [PollFd::new(link.socket(), link.directions()), PollFd::new(input, typing)];

@@ -1,4 +1,4 @@
-//! Where the sections of a file lie.
+//! The load addresses of a file's sections.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use object::{File, Object, ObjectSection, SectionIndex};
 
 use crate::kernel::Module;
 
-/// Where the sections of a file are, beyond what the file says itself.
+/// The load addresses of a file's sections, empty for a linked file.
 pub(super) struct Bases(Option<HashMap<SectionIndex, u64>>);
 
 impl Bases {
-    /// Those of a module's file.
+    /// The section addresses of a loaded module.
     pub(super) fn of_module<'data, R: ReadRef<'data>>(file: &File<'data, R>, module: &Module) -> Self {
         let base = |section: object::Section<'data, '_, R>| {
             Some((section.index(), *module.sections.get(section.name().ok()?)?))
@@ -19,12 +19,12 @@ impl Bases {
         Self(Some(file.sections().filter_map(base).collect()))
     }
 
-    /// None: a kernel is linked.
+    /// Empty, for a kernel, which is linked at fixed addresses.
     pub(super) fn linked() -> Self {
         Self(None)
     }
 
-    /// What to add to an address in this section; `None` for a section that is not loaded.
+    /// The offset to add to an address in this section; `None` for a section that is not loaded.
     pub(super) fn at(&self, section: Option<SectionIndex>) -> Option<u64> {
         match &self.0 {
             None => Some(0),

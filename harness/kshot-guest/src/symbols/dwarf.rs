@@ -1,6 +1,6 @@
-//! DWARF in parts: of the `.debug_info` of a kernel, by far the largest section, only the compilation units that
-//! hold certain addresses, found by `.debug_aranges` (DWARF 5, section 6.1.2). That of a module is small, but has to
-//! be relocated: a module is linked when it is loaded.
+//! Partial loading of DWARF: from a kernel's `.debug_info`, by far its largest section, only the compilation units that
+//! contain certain addresses, found with `.debug_aranges` (DWARF 5, section 6.1.2). A module's DWARF is small but has
+//! to be relocated, because a module is linked when it is loaded.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -17,11 +17,11 @@ use super::bases::Bases;
 
 pub(super) type Reader = EndianRcSlice<RunTimeEndian>;
 
-/// What cannot be read.
+/// Why DWARF could not be loaded.
 pub(super) enum Fault {
     Elf(object::Error),
     Dwarf(gimli::Error),
-    /// What the relocation is.
+    /// The unsupported relocation.
     Relocation(String),
 }
 
@@ -37,8 +37,8 @@ impl From<gimli::Error> for Fault {
     }
 }
 
-/// The DWARF that holds `addresses`; all of it where there is no `.debug_aranges` to go by (clang writes none)
-/// or `.debug_info` is compressed.
+/// The DWARF for `addresses`; all of it if there is no `.debug_aranges` (clang writes none) or `.debug_info` is
+/// compressed.
 pub(super) fn of<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bytes: R,
@@ -49,7 +49,7 @@ pub(super) fn of<'data, R: ReadRef<'data>>(
     let load = |id: SectionId| -> Result<Reader, Fault> {
         let part = match id {
             SectionId::DebugInfo => units(file, bytes, endian, addresses)?,
-            // Where variables are is of no interest here.
+            // Locations of variables are not needed.
             SectionId::DebugLoc | SectionId::DebugLocLists => Some(Vec::new()),
             _ => None,
         };
@@ -62,9 +62,8 @@ pub(super) fn of<'data, R: ReadRef<'data>>(
     Ok(Context::from_dwarf(gimli::Dwarf::load(load)?)?)
 }
 
-/// The units of `.debug_info` that hold one of `addresses`, one after the other. A unit refers to other sections
-/// by their own offsets and to itself by offsets from its start, so it can be moved. `None` where they cannot be
-/// told apart.
+/// The units of `.debug_info` that contain one of `addresses`, concatenated. A unit refers to other sections by their
+/// offsets and to itself by offsets from its start, so it can be moved. `None` if the units cannot be separated.
 fn units<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bytes: R,
@@ -111,7 +110,7 @@ pub(super) fn endian<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) ->
     if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big }
 }
 
-/// A section of DWARF, its relocations applied; empty where there is none.
+/// A DWARF section with its relocations applied; empty if the file has no such section.
 pub(super) fn section<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bases: &Bases,
@@ -119,7 +118,7 @@ pub(super) fn section<'data, R: ReadRef<'data>>(
 ) -> Result<Cow<'data, [u8]>, Fault> {
     let Some(section) = file.section_by_name(id.name()) else { return Ok(Cow::Borrowed(&[])) };
     let data = section.uncompressed_data()?;
-    // What is linked may still tell of its relocations.
+    // A linked file may still have relocation sections.
     if file.kind() != ObjectKind::Relocatable {
         return Ok(data);
     }
@@ -130,8 +129,8 @@ pub(super) fn section<'data, R: ReadRef<'data>>(
     Ok(Cow::Owned(data))
 }
 
-/// Puts an address, or an offset into a section of DWARF, where `relocation` wants it. What leads to a section that
-/// is not loaded, or to another file, becomes an offset from 0: nothing is looked up there.
+/// Applies one relocation: writes an address or an offset into a DWARF section. Targets in sections that are not loaded
+/// or in other files become offsets from 0; nothing is looked up there.
 fn relocate<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bases: &Bases,
@@ -142,7 +141,7 @@ fn relocate<'data, R: ReadRef<'data>>(
     let unknown = || Fault::Relocation(format!("{relocation:?}"));
     let target = match (relocation.kind(), relocation.target()) {
         (RelocationKind::None, _) => return Ok(()),
-        // No 64-bit architecture leaves a part of the sum in the section itself.
+        // On 64-bit architectures the addend is in the relocation, never in the section.
         _ if relocation.has_implicit_addend() => return Err(unknown()),
         (RelocationKind::Absolute, RelocationTarget::Symbol(index)) => {
             let symbol = file.symbol_by_index(index)?;
@@ -155,7 +154,7 @@ fn relocate<'data, R: ReadRef<'data>>(
     let end = start.checked_add(size).filter(|_| size == 4 || size == 8).ok_or_else(unknown)?;
     let place = data.get_mut(start..end).ok_or_else(unknown)?;
     let value = target.wrapping_add_signed(relocation.addend());
-    // Of an offset in 32 bits the upper half is 0.
+    // The upper half of a 32-bit offset is 0.
     match file.is_little_endian() {
         true => place.copy_from_slice(&value.to_le_bytes()[..size]),
         false => place.copy_from_slice(&value.to_be_bytes()[8 - size..]),

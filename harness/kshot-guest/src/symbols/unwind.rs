@@ -1,5 +1,5 @@
-//! From registers and a copy of the stack to the stack's frames, by the call frame information of DWARF
-//! (DWARF 4, section 6.4). No code of the kernel takes part in it, and none of gdb's.
+//! Unwinds a stack from registers and a copy of the stack memory, by the call frame information in DWARF (DWARF 4,
+//! section 6.4). Neither the kernel's nor gdb's unwinder is used.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,28 +19,28 @@ use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_raw::Raw;
 use kshot_stack::stack::{DEEPEST_STACK, Frame, in_kernel};
 
-/// DWARF's numbers below this one are general registers, on every architecture of Linux.
+/// The number of DWARF registers that are tracked; general registers have lower numbers on every architecture of Linux.
 const REGISTERS: usize = 66;
 
 /// The call frame information of one kernel and its modules.
 pub struct Unwinder {
-    /// Of each file.
+    /// The `.debug_frame` section of each file.
     sections: Vec<DebugFrame<Reader>>,
-    /// Of each function, by address: the number of its section, and its rules.
+    /// The frame description entries of all functions, sorted by address, each with the index of its section.
     rules: Vec<(usize, FrameDescriptionEntry<Reader>)>,
-    /// By start.
+    /// The functions, sorted by start address.
     functions: Vec<Function>,
-    /// Where functions start, by any of their names.
+    /// The start addresses of functions, by any of their names.
     starts: HashMap<String, Vec<u64>>,
     context: RefCell<UnwindContext<usize>>,
     endian: RunTimeEndian,
 }
 
-/// One physical frame and what it has in its registers.
+/// The registers in one physical frame.
 #[derive(Clone)]
 struct Place {
     pc: u64,
-    /// Whether `pc` is where a call returns to, or where the CPU really was.
+    /// Whether `pc` is a return address; otherwise it is where the CPU was.
     returns: bool,
     registers: [Option<u64>; REGISTERS],
 }
@@ -92,14 +92,15 @@ impl Unwinder {
         Ok(())
     }
 
-    /// Whether a frame is in a function of that name, which may be one of several names, or one of several functions.
+    /// Whether a frame is in a function named `name`. A function may have several names, and several functions one
+    /// name.
     pub fn is_in(&self, frame: &Frame, name: &str) -> bool {
         let start = frame.address.zip(frame.offset).and_then(|(address, offset)| address.checked_sub(offset));
         start.is_some_and(|start| self.starts.get(name).is_some_and(|starts| starts.contains(&start)))
     }
 
-    /// The frames of the function that was traced when the function tracer was at `raw`, as far as they can be told:
-    /// to an entry, or out to user space. None at all where the tracer was not called from its trampoline.
+    /// The frames of the traced function at the tracer event `raw`, innermost first, up to an entry or user space, or
+    /// as far as unwinding works. Empty if the tracer was not called from its trampoline.
     pub fn unwind_traced(&self, raw: &Raw, row: &ArchRow) -> Vec<Frame> {
         let mut registers = [None; REGISTERS];
         for &(register, value) in &raw.registers {
@@ -155,7 +156,7 @@ impl Unwinder {
         frame
     }
 
-    /// The frame that called this one; `None` where that cannot be told.
+    /// The caller's frame, `None` if it cannot be unwound.
     fn caller(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
         let address = if place.returns { place.pc.wrapping_sub(1) } else { place.pc };
         let after = self.rules.partition_point(|(_, function)| function.initial_address() <= address);
@@ -185,13 +186,13 @@ impl Unwinder {
         }
         caller.pc = caller.register(function.cie().return_address_register())?;
         caller.returns = !function.is_signal_trampoline();
-        // It would go on like that for ever.
+        // An unchanged frame would repeat for ever.
         let same =
             |register: u16| caller.registers[usize::from(register)] == place.register(Register(register));
         (caller.pc != place.pc || !same(row.stack_pointer)).then_some(caller)
     }
 
-    /// Eight bytes of the copy of the stack.
+    /// The 64-bit word at `address` in the copy of the stack.
     fn word(&self, raw: &Raw, address: u64) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(raw.base)?).ok()?;
         let bytes: [u8; 8] = raw.memory.get(at..at.checked_add(8)?)?.try_into().ok()?;
@@ -208,7 +209,7 @@ impl Place {
     }
 }
 
-/// Those of each function.
+/// The unwind rows of each function.
 fn rules(section: &DebugFrame<Reader>) -> gimli::Result<Vec<FrameDescriptionEntry<Reader>>> {
     let (bases, mut rules) = (BaseAddresses::default(), Vec::new());
     let mut entries = section.entries(&bases);
