@@ -9,20 +9,20 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use crate::deadline::{Deadline, TimedOut, Turn};
+use crate::deadline::{Deadline, PollResult, TimedOut};
 use crate::interrupt;
 use kshot_stack::fault::{Blame, Fault};
 
 /// The folder of the lock files; it holds no entries.
 const LOCKS: &str = "locks";
 /// The name prefix of folders that are being created.
-const DRAFT: &str = ".draft-";
+const DRAFT_PREFIX: &str = ".draft-";
 /// The name prefix of folders that are being removed.
-const GONE: &str = ".gone-";
+const REMOVED_PREFIX: &str = ".gone-";
 /// The longest wait for a lock; its holder may be building a kernel.
 const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
 /// The interval between attempts to take a lock: no signal tells that a lock was released.
-const LOCK_PACE: Duration = Duration::from_millis(10);
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The user's cache of downloads and builds: `${XDG_CACHE_HOME:-~/.cache}/kshot`.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Fault for CacheError {
     fn blame(&self) -> Blame {
         match self {
             Self::NoHome => Blame::Usage,
-            Self::Io { .. } | Self::TimedOut(_) => Blame::Infra,
+            Self::Io { .. } | Self::TimedOut(_) => Blame::Host,
             Self::Interrupted => Blame::Interrupted,
         }
     }
@@ -80,7 +80,7 @@ pub struct Draft {
 
 /// A cache entry on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct CacheEntry {
     /// The kind of the entry ("kernels", "states").
     pub kind: String,
     /// The key of the entry.
@@ -88,18 +88,18 @@ pub struct Held {
     /// The disk space that the entry takes, in bytes.
     pub bytes: u64,
     /// The time of the entry's creation or, for a kind that is evicted, of its last use.
-    pub used: SystemTime,
+    pub last_used: SystemTime,
     /// The folder of the entry.
     pub path: PathBuf,
 }
 
 /// The answer to [`Cache::entry`].
 #[derive(Debug)]
-pub enum Entry {
+pub enum Lookup {
     /// The folder of an existing entry.
-    Ready(PathBuf),
+    Found(PathBuf),
     /// The draft of a missing entry, which the caller alone has to fill.
-    Draft(Draft),
+    Missing(Draft),
 }
 
 impl Cache {
@@ -107,7 +107,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`CacheError::NoHome`].
-    pub fn of_user() -> Result<Self, CacheError> {
+    pub fn default_path() -> Result<Self, CacheError> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
         Ok(Self::at(base.ok_or(CacheError::NoHome)?.join("kshot")))
@@ -129,40 +129,40 @@ impl Cache {
         path.is_dir().then_some(path)
     }
 
-    /// The entry `kind`/`key`, or a draft to create it. If another process is creating the entry, this calls `waiting`
+    /// The entry `kind`/`key`, or a draft to create it. If another process is creating the entry, this calls `on_wait`
     /// once and waits for that process; the kernel releases the lock even if that process dies.
     ///
     /// # Errors
     /// [`CacheError`].
-    pub fn entry(&self, kind: &str, key: &str, waiting: impl FnOnce()) -> Result<Entry, CacheError> {
+    pub fn find_or_draft(&self, kind: &str, key: &str, on_wait: impl FnOnce()) -> Result<Lookup, CacheError> {
         if let Some(ready) = self.find(kind, key) {
-            return Ok(Entry::Ready(ready));
+            return Ok(Lookup::Found(ready));
         }
         let parent = self.root.join(kind);
         create_dir_all(&parent)?;
-        let lock = self.lock(&format!("{kind}-{key}"), waiting)?;
+        let lock = self.lock(&format!("{kind}-{key}"), on_wait)?;
         if let Some(ready) = self.find(kind, key) {
-            return Ok(Entry::Ready(ready));
+            return Ok(Lookup::Found(ready));
         }
-        let prefix = format!("{DRAFT}{key}-");
+        let prefix = format!("{DRAFT_PREFIX}{key}-");
         // We hold the lock, so whoever began these is dead.
-        sweep(&parent, &prefix)?;
-        let folder = temporary(&parent, &prefix)?;
-        Ok(Entry::Draft(Draft { folder, prefix, target: self.path(kind, key), _lock: lock }))
+        remove_drafts(&parent, &prefix)?;
+        let folder = temp_folder(&parent, &prefix)?;
+        Ok(Lookup::Missing(Draft { folder, prefix, target: self.path(kind, key), _lock: lock }))
     }
 
-    /// Takes the exclusive inter-process lock `name`; dropping the returned file releases it. `waiting` is called once
+    /// Takes the exclusive inter-process lock `name`; dropping the returned file releases it. `on_wait` is called once
     /// if another process holds the lock.
     ///
     /// # Errors
     /// [`CacheError`].
-    pub fn lock(&self, name: &str, waiting: impl FnOnce()) -> Result<File, CacheError> {
+    pub fn lock(&self, name: &str, on_wait: impl FnOnce()) -> Result<File, CacheError> {
         if let Some(file) = self.try_lock(name)? {
             return Ok(file);
         }
-        waiting();
+        on_wait();
         let what = format!("whoever holds {}", self.root.join(LOCKS).join(name).display());
-        wait(&what, LOCK_LIMIT, || self.try_lock(name))
+        poll_lock(&what, LOCK_LIMIT, || self.try_lock(name))
     }
 
     /// Takes the lock `name` as [`Self::lock`] does, without waiting; `None` if another process holds it.
@@ -170,7 +170,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError::Io`].
     pub fn try_lock(&self, name: &str) -> Result<Option<File>, CacheError> {
-        let (file, path) = self.lock_file(name)?;
+        let (file, path) = self.create_lock_file(name)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -179,7 +179,7 @@ impl Cache {
     }
 
     /// Marks an entry as used now, for [`Self::evict`].
-    pub fn touch(&self, kind: &str, key: &str) {
+    pub fn mark_used(&self, kind: &str, key: &str) {
         // A cache that cannot be written still serves; what is used then merely seems older.
         drop(File::open(self.path(kind, key)).and_then(|folder| folder.set_modified(SystemTime::now())));
     }
@@ -188,12 +188,12 @@ impl Cache {
     ///
     /// # Errors
     /// [`CacheError::Io`].
-    pub fn entries(&self) -> Result<Vec<Held>, CacheError> {
+    pub fn entries(&self) -> Result<Vec<CacheEntry>, CacheError> {
         let mut held = Vec::new();
         for kind in self.kinds()? {
-            held.extend(self.entries_of(&kind)?);
+            held.extend(self.entries_of_kind(&kind)?);
         }
-        held.sort_by(|a, b| (&a.kind, a.used).cmp(&(&b.kind, b.used)));
+        held.sort_by(|a, b| (&a.kind, a.last_used).cmp(&(&b.kind, b.last_used)));
         Ok(held)
     }
 
@@ -205,13 +205,13 @@ impl Cache {
         Ok(folders(&self.root)?.into_iter().filter(|kind| kind != LOCKS && !kind.starts_with('.')).collect())
     }
 
-    fn entries_of(&self, kind: &str) -> Result<Vec<Held>, CacheError> {
+    fn entries_of_kind(&self, kind: &str) -> Result<Vec<CacheEntry>, CacheError> {
         let mut held = Vec::new();
         for key in folders(&self.root.join(kind))?.into_iter().filter(|key| !key.starts_with('.')) {
             let path = self.path(kind, &key);
-            let Some(folder) = there(path.metadata(), &path)? else { continue };
-            let used = folder.modified().map_err(unreadable(&path))?;
-            held.push(Held { kind: kind.into(), bytes: allocated(&path)?, used, key, path });
+            let Some(folder) = if_exists(path.metadata(), &path)? else { continue };
+            let last_used = folder.modified().map_err(read_error(&path))?;
+            held.push(CacheEntry { kind: kind.into(), bytes: disk_usage(&path)?, last_used, key, path });
         }
         Ok(held)
     }
@@ -225,7 +225,7 @@ impl Cache {
         // `remove_abandoned` skips this entry while the lock is held; if another process holds the lock, it skips the
         // entry too.
         let _lock = self.try_lock(&format!("{kind}-{key}"))?;
-        let aside = temporary(&self.root.join(kind), &format!("{GONE}{key}-"))?;
+        let aside = temp_folder(&self.root.join(kind), &format!("{REMOVED_PREFIX}{key}-"))?;
         let path = self.path(kind, key);
         match fs::rename(&path, aside.path().join(key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -235,13 +235,13 @@ impl Cache {
         }
     }
 
-    /// Evicts entries of one kind as [`Self::shrink`] does, and removes what killed processes left of that kind.
+    /// Evicts entries of one kind as [`Self::evict_until`] does, and removes what killed processes left of that kind.
     ///
     /// # Errors
     /// [`CacheError::Io`].
-    pub fn evict(&self, kind: &str, limit: u64) -> Result<Vec<Held>, CacheError> {
-        self.sweep_abandoned(kind)?;
-        self.shrink(self.entries_of(kind)?, limit)
+    pub fn evict(&self, kind: &str, limit: u64) -> Result<Vec<CacheEntry>, CacheError> {
+        self.remove_abandoned(kind)?;
+        self.evict_until(self.entries_of_kind(kind)?, limit)
     }
 
     /// Removes the drafts and half-removed entries that killed processes left of one kind. Returns the disk space
@@ -249,16 +249,16 @@ impl Cache {
     ///
     /// # Errors
     /// [`CacheError::Io`].
-    pub fn sweep_abandoned(&self, kind: &str) -> Result<u64, CacheError> {
+    pub fn remove_abandoned(&self, kind: &str) -> Result<u64, CacheError> {
         let parent = self.root.join(kind);
         let mut bytes = 0;
         for name in folders(&parent)? {
-            let unique = name.strip_prefix(DRAFT).or_else(|| name.strip_prefix(GONE));
+            let unique = name.strip_prefix(DRAFT_PREFIX).or_else(|| name.strip_prefix(REMOVED_PREFIX));
             let Some((key, _)) = unique.and_then(|unique| unique.rsplit_once('-')) else { continue };
             // Whoever makes the entry holds its lock.
             if let Some(_lock) = self.try_lock(&format!("{kind}-{key}"))? {
                 let path = parent.join(&name);
-                bytes += allocated(&path)?;
+                bytes += disk_usage(&path)?;
                 remove_all(&path)?;
             }
         }
@@ -270,8 +270,12 @@ impl Cache {
     ///
     /// # Errors
     /// [`CacheError::Io`].
-    pub fn shrink(&self, mut entries: Vec<Held>, limit: u64) -> Result<Vec<Held>, CacheError> {
-        entries.sort_by_key(|held| held.used);
+    pub fn evict_until(
+        &self,
+        mut entries: Vec<CacheEntry>,
+        limit: u64,
+    ) -> Result<Vec<CacheEntry>, CacheError> {
+        entries.sort_by_key(|held| held.last_used);
         let mut bytes: u64 = entries.iter().map(|held| held.bytes).sum();
         let mut gone = Vec::new();
         for held in entries {
@@ -285,7 +289,7 @@ impl Cache {
         Ok(gone)
     }
 
-    fn lock_file(&self, name: &str) -> Result<(File, PathBuf), CacheError> {
+    fn create_lock_file(&self, name: &str) -> Result<(File, PathBuf), CacheError> {
         let folder = self.root.join(LOCKS);
         create_dir_all(&folder)?;
         let path = folder.join(name);
@@ -311,7 +315,7 @@ impl Draft {
     /// # Errors
     /// [`CacheError::Io`].
     pub fn scratch(&self) -> Result<tempfile::TempDir, CacheError> {
-        temporary(self.target.parent().unwrap_or(Path::new(".")), &self.prefix)
+        temp_folder(self.target.parent().unwrap_or(Path::new(".")), &self.prefix)
     }
 
     /// Turns the draft into the entry with a single rename. Returns the entry's folder.
@@ -333,20 +337,20 @@ impl Draft {
 ///
 /// # Errors
 /// [`CacheError`].
-pub fn wait<T>(
+pub fn poll_lock<T>(
     what: &str,
     limit: Duration,
     mut look: impl FnMut() -> Result<Option<T>, CacheError>,
 ) -> Result<T, CacheError> {
     Deadline::new(what, limit).poll(|slice| {
-        if interrupt::came() {
+        if interrupt::arrived() {
             return Err(CacheError::Interrupted);
         }
         if let Some(found) = look()? {
-            return Ok(Turn::Done(found));
+            return Ok(PollResult::Done(found));
         }
-        thread::park_timeout(slice.min(LOCK_PACE));
-        Ok(Turn::NotYet(None))
+        thread::park_timeout(slice.min(LOCK_POLL_INTERVAL));
+        Ok(PollResult::Pending(None))
     })
 }
 
@@ -387,8 +391,8 @@ impl io::Write for HashWriter<'_> {
 /// The names of the folders in a folder; empty if that folder does not exist.
 fn folders(path: &Path) -> Result<Vec<String>, CacheError> {
     let mut names = Vec::new();
-    for entry in there(fs::read_dir(path), path)?.into_iter().flatten() {
-        let entry = entry.map_err(unreadable(path))?;
+    for entry in if_exists(fs::read_dir(path), path)?.into_iter().flatten() {
+        let entry = entry.map_err(read_error(path))?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
@@ -397,36 +401,36 @@ fn folders(path: &Path) -> Result<Vec<String>, CacheError> {
 }
 
 /// The disk space of a file or folder in bytes: holes count nothing, nor do files that are removed meanwhile.
-fn allocated(path: &Path) -> Result<u64, CacheError> {
-    let Some(metadata) = there(path.symlink_metadata(), path)? else { return Ok(0) };
+fn disk_usage(path: &Path) -> Result<u64, CacheError> {
+    let Some(metadata) = if_exists(path.symlink_metadata(), path)? else { return Ok(0) };
     let mut bytes = metadata.blocks() * 512;
     if metadata.is_dir() {
-        for entry in there(fs::read_dir(path), path)?.into_iter().flatten() {
-            bytes += allocated(&entry.map_err(unreadable(path))?.path())?;
+        for entry in if_exists(fs::read_dir(path), path)?.into_iter().flatten() {
+            bytes += disk_usage(&entry.map_err(read_error(path))?.path())?;
         }
     }
     Ok(bytes)
 }
 
 /// `None` for a file that does not exist: other processes may remove it at any time.
-fn there<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, CacheError> {
+fn if_exists<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, CacheError> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        result => result.map(Some).map_err(unreadable(path)),
+        result => result.map(Some).map_err(read_error(path)),
     }
 }
 
-fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+fn read_error(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
     let path = path.to_owned();
     move |source| CacheError::Io { action: "read", path, source }
 }
 
-fn temporary(parent: &Path, prefix: &str) -> Result<tempfile::TempDir, CacheError> {
+fn temp_folder(parent: &Path, prefix: &str) -> Result<tempfile::TempDir, CacheError> {
     let made = tempfile::Builder::new().prefix(prefix).tempdir_in(parent);
     made.map_err(|source| CacheError::Io { action: "create a folder in", path: parent.into(), source })
 }
 
-fn sweep(parent: &Path, prefix: &str) -> Result<(), CacheError> {
+fn remove_drafts(parent: &Path, prefix: &str) -> Result<(), CacheError> {
     let mut left = folders(parent)?.into_iter().filter(|name| name.starts_with(prefix));
     left.try_for_each(|name| remove_all(&parent.join(name)))
 }
@@ -450,9 +454,9 @@ mod tests {
     use super::*;
 
     fn draft(cache: &Cache) -> Draft {
-        match cache.entry("kind", "key", || ()).unwrap() {
-            Entry::Draft(draft) => draft,
-            Entry::Ready(path) => panic!("{} is there", path.display()),
+        match cache.find_or_draft("kind", "key", || ()).unwrap() {
+            Lookup::Missing(draft) => draft,
+            Lookup::Found(path) => panic!("{} is there", path.display()),
         }
     }
 
@@ -465,7 +469,7 @@ mod tests {
         assert!(cache.find("kind", "key").is_none());
         let path = made.commit().unwrap();
         assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "text");
-        assert!(matches!(cache.entry("kind", "key", || ()).unwrap(), Entry::Ready(_)));
+        assert!(matches!(cache.find_or_draft("kind", "key", || ()).unwrap(), Lookup::Found(_)));
     }
 
     #[test]
@@ -500,14 +504,14 @@ mod tests {
         for path in &left {
             fs::create_dir_all(path.join("source")).unwrap();
         }
-        assert!(cache.sweep_abandoned("kind").unwrap() > 0);
+        assert!(cache.remove_abandoned("kind").unwrap() > 0);
         assert!(made.path().is_dir());
         assert!(!left[0].exists());
         assert!(left[1].exists(), "the entry's lock is held, so it may be going just now");
         drop(made);
-        cache.sweep_abandoned("kind").unwrap();
+        cache.remove_abandoned("kind").unwrap();
         assert!(!left[1].exists());
-        assert_eq!(cache.sweep_abandoned("kind").unwrap(), 0);
+        assert_eq!(cache.remove_abandoned("kind").unwrap(), 0);
         assert_eq!(cache.kinds().unwrap(), ["kind"]);
     }
 
@@ -516,17 +520,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
         let first = draft(&cache);
-        let (waits, waiting) = std::sync::mpsc::channel();
+        let (waits, on_wait) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| cache.entry("kind", "key", || waits.send(()).unwrap()).unwrap());
-            waiting.recv().unwrap();
+            let second =
+                scope.spawn(|| cache.find_or_draft("kind", "key", || waits.send(()).unwrap()).unwrap());
+            on_wait.recv().unwrap();
             first.commit().unwrap();
-            assert!(matches!(second.join().unwrap(), Entry::Ready(_)));
+            assert!(matches!(second.join().unwrap(), Lookup::Found(_)));
         });
     }
 
     fn made(cache: &Cache, key: &str, bytes: usize, used: SystemTime) {
-        let Entry::Draft(draft) = cache.entry("kind", key, || ()).unwrap() else { panic!("{key} is there") };
+        let Lookup::Missing(draft) = cache.find_or_draft("kind", key, || ()).unwrap() else {
+            panic!("{key} is there")
+        };
         fs::write(draft.path().join("file"), vec![1; bytes]).unwrap();
         let path = draft.commit().unwrap();
         File::open(path).unwrap().set_modified(used).unwrap();
@@ -540,7 +547,7 @@ mod tests {
         for (key, used) in [("a", 3), ("b", 1), ("c", 2)] {
             made(&cache, key, 100_000, at(used));
         }
-        cache.touch("kind", "b");
+        cache.mark_used("kind", "b");
         let bytes: u64 = cache.entries().unwrap().iter().map(|held| held.bytes).sum();
         assert!(bytes >= 300_000);
         let gone = cache.evict("kind", bytes - 1).unwrap();

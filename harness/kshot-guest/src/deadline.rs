@@ -16,23 +16,23 @@ pub struct Deadline {
 
 /// A wait that ran out.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("waited {waited:.1?} for {what}{}", last_cause.as_ref().map(|c| format!("; meanwhile: {c}")).unwrap_or_default())]
+#[error("waited {waited:.1?} for {what}{}", last_error.as_ref().map(|c| format!("; meanwhile: {c}")).unwrap_or_default())]
 pub struct TimedOut {
     /// The condition that was waited for, as a noun phrase ("the SSH handshake").
     pub what: String,
     /// The time that was waited.
     pub waited: Duration,
     /// The last error seen during the wait, if any.
-    pub last_cause: Option<String>,
+    pub last_error: Option<String>,
 }
 
 /// The outcome of one attempt of a wait.
 #[derive(Debug)]
-pub enum Turn<T> {
+pub enum PollResult<T> {
     /// The condition holds.
     Done(T),
     /// The condition does not hold yet, with the reason where it is known.
-    NotYet(Option<String>),
+    Pending(Option<String>),
 }
 
 impl Deadline {
@@ -47,13 +47,13 @@ impl Deadline {
     }
 
     /// Whether the deadline has passed.
-    pub fn expired(&self) -> bool {
+    pub fn has_passed(&self) -> bool {
         self.remaining().is_zero()
     }
 
     /// The error for a wait that ran out.
-    pub fn timed_out(&self, last_cause: Option<String>) -> TimedOut {
-        TimedOut { what: self.what.clone(), waited: self.started.elapsed(), last_cause }
+    pub fn timed_out(&self, last_error: Option<String>) -> TimedOut {
+        TimedOut { what: self.what.clone(), waited: self.started.elapsed(), last_error }
     }
 
     /// The only polling loop: calls `turn` until it is done, fails, or the deadline passes. `turn` gets the longest
@@ -63,18 +63,18 @@ impl Deadline {
     /// The error of `turn`, or [`TimedOut`].
     pub fn poll<T, E: From<TimedOut>>(
         &self,
-        mut turn: impl FnMut(Duration) -> Result<Turn<T>, E>,
+        mut attempt: impl FnMut(Duration) -> Result<PollResult<T>, E>,
     ) -> Result<T, E> {
         /// The longest delay before a change that wakes nobody (a panic on the console, Ctrl-C) is noticed.
         const SLICE: Duration = Duration::from_millis(50);
-        let mut last_cause = None;
+        let mut last_error = None;
         loop {
-            match turn(self.remaining().min(SLICE))? {
-                Turn::Done(value) => return Ok(value),
-                Turn::NotYet(cause) => last_cause = cause.or(last_cause),
+            match attempt(self.remaining().min(SLICE))? {
+                PollResult::Done(value) => return Ok(value),
+                PollResult::Pending(cause) => last_error = cause.or(last_error),
             }
-            if self.expired() {
-                return Err(self.timed_out(last_cause).into());
+            if self.has_passed() {
+                return Err(self.timed_out(last_error).into());
             }
         }
     }

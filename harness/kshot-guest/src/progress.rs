@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 #[derive(Debug)]
 pub struct Progress {
     bars: Option<MultiProgress>,
-    quiet: bool,
+    silent: bool,
 }
 
 /// One long-running task on the progress display; it ends when dropped.
@@ -19,7 +19,7 @@ pub struct Task {
     name: String,
     started: Instant,
     bar: Option<ProgressBar>,
-    quiet: bool,
+    silent: bool,
     last_line: Mutex<Option<Instant>>,
     total: u64,
 }
@@ -27,12 +27,12 @@ pub struct Task {
 impl Progress {
     /// Bars if standard error is a terminal, plain lines otherwise.
     pub fn detect() -> Self {
-        Self { bars: io::stderr().is_terminal().then(MultiProgress::new), quiet: false }
+        Self { bars: io::stderr().is_terminal().then(MultiProgress::new), silent: false }
     }
 
     /// A progress display that prints nothing; for tests and for callers with a display of their own.
     pub fn silent() -> Self {
-        Self { bars: None, quiet: true }
+        Self { bars: None, silent: true }
     }
 
     /// Starts a task of `total` steps, 0 where the number is unknown.
@@ -56,18 +56,18 @@ impl Progress {
             name,
             started: Instant::now(),
             bar,
-            quiet: self.quiet,
+            silent: self.silent,
             last_line: Mutex::new(None),
             total,
         };
-        task.line("...");
+        task.print_status("...");
         task
     }
 
     /// Prints one line, above the bars where there are some.
-    pub fn note(&self, line: &str) {
+    pub fn print_line(&self, line: &str) {
         match &self.bars {
-            _ if self.quiet => {}
+            _ if self.silent => {}
             Some(bars) => drop(bars.println(line)),
             None => drop(writeln!(io::stderr(), "{line}")),
         }
@@ -76,7 +76,7 @@ impl Progress {
 
 impl Task {
     /// Updates the task to step `position`, described by `detail`. Plain lines are printed at most every ten seconds.
-    pub fn at(&self, position: u64, detail: &str) {
+    pub fn update(&self, position: u64, detail: &str) {
         if let Some(bar) = &self.bar {
             bar.set_position(position);
             bar.set_message(detail.to_owned());
@@ -92,12 +92,12 @@ impl Task {
         };
         if due {
             let of = if self.total == 0 { String::new() } else { format!(" {position}/{}", self.total) };
-            self.line(&format!("{of} {detail}"));
+            self.print_status(&format!("{of} {detail}"));
         }
     }
 
-    fn line(&self, text: &str) {
-        if self.bar.is_none() && !self.quiet {
+    fn print_status(&self, text: &str) {
+        if self.bar.is_none() && !self.silent {
             // Standard error may be closed; progress is no reason to fail.
             drop(writeln!(io::stderr(), "{}: {}", self.name, text.trim_start()));
         }
@@ -108,7 +108,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         match &self.bar {
             Some(bar) => bar.finish_and_clear(),
-            None => self.line(&format!("took {:.1} s", self.started.elapsed().as_secs_f64())),
+            None => self.print_status(&format!("took {:.1} s", self.started.elapsed().as_secs_f64())),
         }
     }
 }

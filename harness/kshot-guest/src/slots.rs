@@ -10,11 +10,11 @@ use crate::deadline::Deadline;
 use crate::progress::Progress;
 
 /// The memory of one machine in MiB, at most: a guest of 256 MiB, QEMU itself, and gdb with a kernel's DWARF.
-const MEMORY_MIB: usize = 768;
+const SLOT_MEMORY_MIB: usize = 768;
 /// The longest wait for a free slot: other processes may be building kernels.
-const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
+const WAIT_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 /// The wait after which the user is told about it.
-const QUIET: Duration = Duration::from_secs(3);
+const NOTICE_AFTER: Duration = Duration::from_secs(3);
 
 /// The slots of a host: one for each processor, as far as its memory reaches.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +31,13 @@ pub struct Slot {
 
 impl<'a> Slots<'a> {
     /// The slots of this host.
-    pub fn of_host(cache: &'a Cache) -> Self {
+    pub fn of_this_host(cache: &'a Cache) -> Self {
         Self { cache, cores: thread::available_parallelism().map_or(1, usize::from) }
     }
 
     /// The number of slots while none is taken, at least one.
     pub fn count(&self) -> usize {
-        carried(self.cores, 0, available_mib())
+        slot_count(self.cores, 0, available_mib())
     }
 
     /// Waits for a free slot, and prints a note if the wait takes longer than three seconds.
@@ -45,11 +45,11 @@ impl<'a> Slots<'a> {
     /// # Errors
     /// [`CacheError`].
     pub fn take(&self, progress: &Progress) -> Result<Slot, CacheError> {
-        let mut patience = Some(Deadline::new("a slot, without a word", QUIET));
-        cache::wait("a free slot: other runs or builds of kshot keep this host busy", LIMIT, || {
+        let mut notice = Some(Deadline::new("a slot, without a word", NOTICE_AFTER));
+        cache::poll_lock("a free slot: other runs or builds of kshot keep this host busy", WAIT_LIMIT, || {
             let slot = self.free()?;
-            if slot.is_none() && patience.take_if(|patience| patience.expired()).is_some() {
-                progress.note("waits for a free slot: other runs and builds keep this host busy");
+            if slot.is_none() && notice.take_if(|notice| notice.has_passed()).is_some() {
+                progress.print_line("waits for a free slot: other runs and builds keep this host busy");
             }
             Ok(slot)
         })
@@ -65,15 +65,15 @@ impl<'a> Slots<'a> {
             free.extend(self.cache.try_lock(&format!("slot-{number}"))?);
         }
         let held = self.cores - free.len();
-        let one = free.pop().filter(|_| held < carried(self.cores, held, available_mib()));
+        let one = free.pop().filter(|_| held < slot_count(self.cores, held, available_mib()));
         Ok(one.map(|lock| Slot { _lock: lock }))
     }
 }
 
 /// The number of slots of a host, of which `held` are taken. `available` MiB are free, in addition to the memory of the
 /// taken slots.
-fn carried(cores: usize, held: usize, available: Option<usize>) -> usize {
-    available.map_or(cores, |available| cores.min(held + available / MEMORY_MIB)).max(1)
+fn slot_count(cores: usize, held: usize, available: Option<usize>) -> usize {
+    available.map_or(cores, |available| cores.min(held + available / SLOT_MEMORY_MIB)).max(1)
 }
 
 /// `MemAvailable` of proc_meminfo(5), in MiB.
@@ -108,18 +108,18 @@ mod tests {
 
     #[test]
     fn memory_bounds_what_processors_would_carry() {
-        assert_eq!(carried(8, 0, Some(8 * MEMORY_MIB)), 8);
-        assert_eq!(carried(8, 0, Some(3 * MEMORY_MIB)), 3);
-        assert_eq!(carried(8, 3, Some(MEMORY_MIB)), 4, "what runs has its memory already");
-        assert_eq!(carried(8, 3, Some(0)), 3);
-        assert_eq!(carried(8, 0, Some(0)), 1);
-        assert_eq!(carried(8, 0, None), 8);
+        assert_eq!(slot_count(8, 0, Some(8 * SLOT_MEMORY_MIB)), 8);
+        assert_eq!(slot_count(8, 0, Some(3 * SLOT_MEMORY_MIB)), 3);
+        assert_eq!(slot_count(8, 3, Some(SLOT_MEMORY_MIB)), 4, "what runs has its memory already");
+        assert_eq!(slot_count(8, 3, Some(0)), 3);
+        assert_eq!(slot_count(8, 0, Some(0)), 1);
+        assert_eq!(slot_count(8, 0, None), 8);
     }
 
     #[test]
     fn this_host_has_a_slot() {
         let cache = Cache::at("/nowhere");
-        assert!(Slots::of_host(&cache).count() >= 1);
+        assert!(Slots::of_this_host(&cache).count() >= 1);
         assert!(available_mib().is_some());
     }
 }

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use addr2line::Context;
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
 
-use crate::kernel::{Loaded, Module};
-use bases::Bases;
+use crate::kernel::{LoadedKernel, LoadedModule};
+use bases::SectionAddresses;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::results::Recorded;
 use kshot_stack::stack::{Frame, Stack, in_kernel};
@@ -30,13 +30,13 @@ const LANDMARK: &str = "start_kernel";
 
 /// The symbols of one kernel and its modules.
 pub struct Symbols {
-    parts: Vec<Part>,
+    parts: Vec<FileSymbols>,
     /// The source tree as the compiler saw it, with a final slash.
     tree: String,
 }
 
 /// The symbols and DWARF of one file.
-struct Part {
+struct FileSymbols {
     /// The module's name, `None` for the kernel itself.
     module: Option<String>,
     context: Context<dwarf::Reader>,
@@ -46,7 +46,7 @@ struct Part {
 
 /// The location of an address in the kernel's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct CodeLocation {
     /// The function in the symbol table.
     pub function: String,
     /// The offset from the function's start in bytes.
@@ -56,12 +56,12 @@ pub struct Place {
     /// The function's module, `None` for the kernel itself.
     pub module: Option<String>,
     /// The source lines from DWARF: the innermost inlined function first, the function itself last.
-    pub lines: Vec<Line>,
+    pub lines: Vec<SourceLine>,
 }
 
 /// A source line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct SourceLine {
     /// The function's name in DWARF.
     pub function: String,
     /// The file's path, relative to the source tree.
@@ -112,18 +112,18 @@ impl SymbolsError {
         move |source| Self::Elf { path: path.into(), source }
     }
 
-    fn of(path: &Path) -> impl Fn(dwarf::Fault) -> Self + Copy {
+    fn of(path: &Path) -> impl Fn(dwarf::DwarfError) -> Self + Copy {
         move |fault| match fault {
-            dwarf::Fault::Elf(source) => Self::elf(path)(source),
-            dwarf::Fault::Dwarf(source) => Self::Dwarf { path: path.into(), source },
-            dwarf::Fault::Relocation(relocation) => Self::Relocation { path: path.into(), relocation },
+            dwarf::DwarfError::Elf(source) => Self::elf(path)(source),
+            dwarf::DwarfError::Dwarf(source) => Self::Dwarf { path: path.into(), source },
+            dwarf::DwarfError::Relocation(relocation) => Self::Relocation { path: path.into(), relocation },
         }
     }
 }
 
 impl Fault for SymbolsError {
     fn blame(&self) -> Blame {
-        Blame::Infra
+        Blame::Host
     }
 
     fn hint(&self) -> Option<String> {
@@ -143,12 +143,15 @@ impl Symbols {
     ///
     /// # Errors
     /// See [`SymbolsError`].
-    pub fn read(loaded: &Loaded, addresses: impl IntoIterator<Item = u64>) -> Result<Self, SymbolsError> {
+    pub fn read(
+        loaded: &LoadedKernel,
+        addresses: impl IntoIterator<Item = u64>,
+    ) -> Result<Self, SymbolsError> {
         // A return address may be the first address of the next compilation unit.
         let wanted: Vec<u64> = addresses.into_iter().flat_map(|at| [at, at.wrapping_sub(1)]).collect();
-        let mut parts = vec![Part::of_kernel(&loaded.vmlinux, wanted.clone())?];
+        let mut parts = vec![FileSymbols::of_kernel(&loaded.vmlinux, wanted.clone())?];
         for module in &loaded.modules {
-            parts.extend(Part::of_module(module, &wanted)?);
+            parts.extend(FileSymbols::of_module(module, &wanted)?);
         }
         let mut symbols = Self { parts, tree: String::new() };
         symbols.tree = symbols.tree().unwrap_or_default();
@@ -159,19 +162,19 @@ impl Symbols {
     ///
     /// # Errors
     /// See [`SymbolsError`].
-    pub fn of_recorded(loaded: &Loaded, recorded: &[Recorded]) -> Result<Self, SymbolsError> {
+    pub fn of_recorded(loaded: &LoadedKernel, recorded: &[Recorded]) -> Result<Self, SymbolsError> {
         let stacks = recorded.iter().flat_map(|probe| &probe.parsed.stacks);
         Self::read(loaded, stacks.flat_map(|(stack, _)| &stack.frames).filter_map(|frame| frame.address))
     }
 
     /// The location of an address, `None` outside of known functions. For a return address (`returns`) the line is that
     /// of the call.
-    pub fn place(&self, address: u64, returns: bool) -> Option<Place> {
+    pub fn place(&self, address: u64, returns: bool) -> Option<CodeLocation> {
         let found = self.parts.iter().find_map(|part| Some((part, function_at(&part.functions, address)?)));
         let (part, (start, size, name)) = found?;
         let lines = self.lines(part, if returns { address.wrapping_sub(1) } else { address });
         let (function, module) = (name.clone(), part.module.clone());
-        Some(Place { function, offset: address - start, size: *size, module, lines })
+        Some(CodeLocation { function, offset: address - start, size: *size, module, lines })
     }
 
     /// The distinct stacks of each probe with decoded frames, as text.
@@ -213,7 +216,7 @@ impl Symbols {
         text
     }
 
-    fn lines(&self, part: &Part, address: u64) -> Vec<Line> {
+    fn lines(&self, part: &FileSymbols, address: u64) -> Vec<SourceLine> {
         let mut lines = Vec::new();
         let Ok(mut frames) = part.context.find_frames(address).skip_all_loads() else { return lines };
         while let Ok(Some(frame)) = frames.next() {
@@ -221,8 +224,8 @@ impl Symbols {
                 frame.function.as_ref().and_then(|function| function.raw_name().ok().map(Cow::into_owned));
             let (file, line) = frame.location.map_or((None, None), |location| (location.file, location.line));
             let Some(file) = file else { continue };
-            let file = in_tree(&plain(file), &self.tree).to_owned();
-            lines.push(Line { function: name.unwrap_or_default(), file, line: line.unwrap_or(0) });
+            let file = relative_to_source(&normal_path(file), &self.tree).to_owned();
+            lines.push(SourceLine { function: name.unwrap_or_default(), file, line: line.unwrap_or(0) });
         }
         lines
     }
@@ -235,11 +238,11 @@ impl Symbols {
     }
 }
 
-impl Part {
+impl FileSymbols {
     fn of_kernel(path: &Path, mut addresses: Vec<u64>) -> Result<Self, SymbolsError> {
         let cache = open(path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
-        let bases = Bases::linked();
+        let bases = SectionAddresses::linked();
         let functions = functions(&file, &bases);
         addresses.extend(start_of(&functions, LANDMARK));
         let context = dwarf::of(&file, &cache, &bases, &addresses).map_err(SymbolsError::of(path))?;
@@ -247,11 +250,11 @@ impl Part {
     }
 
     /// The symbols of a module, `None` if it contains none of the addresses.
-    fn of_module(module: &Module, addresses: &[u64]) -> Result<Option<Self>, SymbolsError> {
+    fn of_module(module: &LoadedModule, addresses: &[u64]) -> Result<Option<Self>, SymbolsError> {
         let path = &module.path;
         let cache = open(path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
-        let bases = Bases::of_module(&file, module);
+        let bases = SectionAddresses::of_module(&file, module);
         let functions = functions(&file, &bases);
         if !addresses.iter().any(|address| function_at(&functions, *address).is_some()) {
             return Ok(None);
@@ -267,11 +270,11 @@ fn open(path: &Path) -> Result<ReadCache<File>, SymbolsError> {
     Ok(ReadCache::new(File::open(path).map_err(unreadable)?))
 }
 
-impl Place {
+impl CodeLocation {
     /// The location in the format of decode_stacktrace.sh, with offset and size, the module at the end:
     pub fn decoded(&self) -> String {
         let lines: Vec<_> = self.lines.iter().map(|line| format!("{}:{}", line.file, line.line)).collect();
-        let mut text = self.head();
+        let mut text = self.symbol_and_offset();
         if !lines.is_empty() {
             text.push_str(&format!(" ({})", lines.join(" ")));
         }
@@ -290,15 +293,15 @@ impl Place {
     ///  (inlined by) tun_chr_ioctl at drivers/net/tun.c:3415
     /// ```
     pub fn listed(&self) -> String {
-        let mut text = format!("{}:\n", self.head());
-        for (depth, Line { function, file, line }) in self.lines.iter().enumerate() {
+        let mut text = format!("{}:\n", self.symbol_and_offset());
+        for (depth, SourceLine { function, file, line }) in self.lines.iter().enumerate() {
             let by = if depth == 0 { "" } else { " (inlined by) " };
             text.push_str(&format!("{by}{function} at {file}:{line}\n"));
         }
         text
     }
 
-    fn head(&self) -> String {
+    fn symbol_and_offset(&self) -> String {
         format!("{}+{:#x}/{:#x}", self.function, self.offset, self.size)
     }
 }
@@ -322,7 +325,10 @@ fn start_of(functions: &[Function], name: &str) -> Option<u64> {
 }
 
 /// The loaded functions of the symbol table. A label without a size extends to the next one.
-fn functions<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Bases) -> Vec<Function> {
+fn functions<'data, R: ReadRef<'data>>(
+    file: &object::File<'data, R>,
+    bases: &SectionAddresses,
+) -> Vec<Function> {
     let mut functions = named(file, bases);
     // Of several names at one address the one with a size wins: it is the function's.
     functions.sort_by(|one, other| (one.0, other.1, &one.2).cmp(&(other.0, one.1, &other.2)));
@@ -337,7 +343,7 @@ fn functions<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Ba
 }
 
 /// Every name in the symbol table for loaded code, including several names for one address.
-fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Bases) -> Vec<Function> {
+fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &SectionAddresses) -> Vec<Function> {
     let text = |symbol: &object::Symbol<'data, '_, R>| {
         let code = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
         code.is_some_and(|section| section.kind() == object::SectionKind::Text)
@@ -356,7 +362,7 @@ fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Bases)
 
 /// A path relative to the source tree. For assembly files the path includes the build folder, which the compiler was
 /// told to omit; if it omitted the whole tree, `/arch/` marks the tree's top.
-fn in_tree<'a>(path: &'a str, tree: &str) -> &'a str {
+fn relative_to_source<'a>(path: &'a str, tree: &str) -> &'a str {
     if tree.is_empty() {
         let at = path.find("/arch/").filter(|_| path.starts_with('/') && path.ends_with(".S"));
         return at.map_or(path, |at| &path[at + 1..]);
@@ -366,7 +372,7 @@ fn in_tree<'a>(path: &'a str, tree: &str) -> &'a str {
 }
 
 /// A path without `.` and `..`.
-fn plain(path: &str) -> String {
+fn normal_path(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -382,12 +388,15 @@ fn plain(path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn place() -> Place {
-        let line =
-            |function: &str, line| Line { function: function.into(), file: "drivers/net/tun.c".into(), line };
+    fn place() -> CodeLocation {
+        let line = |function: &str, line| SourceLine {
+            function: function.into(),
+            file: "drivers/net/tun.c".into(),
+            line,
+        };
         let lines =
             vec![line("tun_set_iff", 2865), line("__tun_chr_ioctl", 3128), line("tun_chr_ioctl", 3415)];
-        Place { function: "tun_chr_ioctl".into(), offset: 0xeec, size: 0x15e4, module: None, lines }
+        CodeLocation { function: "tun_chr_ioctl".into(), offset: 0xeec, size: 0x15e4, module: None, lines }
     }
 
     #[test]
@@ -404,32 +413,39 @@ mod tests {
              (inlined by) __tun_chr_ioctl at drivers/net/tun.c:3128\n \
              (inlined by) tun_chr_ioctl at drivers/net/tun.c:3415\n"
         );
-        assert_eq!(Place { lines: vec![], ..place() }.decoded(), "tun_chr_ioctl+0xeec/0x15e4");
-        let module = Place { lines: place().lines.split_off(2), module: Some("tun".into()), ..place() };
+        assert_eq!(CodeLocation { lines: vec![], ..place() }.decoded(), "tun_chr_ioctl+0xeec/0x15e4");
+        let module =
+            CodeLocation { lines: place().lines.split_off(2), module: Some("tun".into()), ..place() };
         assert_eq!(module.decoded(), "tun_chr_ioctl+0xeec/0x15e4 (drivers/net/tun.c:3415) tun");
     }
 
     #[test]
     fn paths_lose_their_detours_and_nothing_more() {
-        assert_eq!(plain("/build/obj/../source/net/./core/dev.c"), "/build/source/net/core/dev.c");
-        assert_eq!(plain("../source/dev.c"), "../source/dev.c");
-        assert_eq!(plain("/../a"), "/../a");
+        assert_eq!(normal_path("/build/obj/../source/net/./core/dev.c"), "/build/source/net/core/dev.c");
+        assert_eq!(normal_path("../source/dev.c"), "../source/dev.c");
+        assert_eq!(normal_path("/../a"), "/../a");
     }
 
     #[test]
     fn files_are_named_from_the_top_of_the_tree() {
-        assert_eq!(in_tree("source/net/core/dev.c", "source/"), "net/core/dev.c");
-        assert_eq!(in_tree("/home/u/source/arch/mips/kernel/entry.S", "source/"), "arch/mips/kernel/entry.S");
-        assert_eq!(in_tree("/usr/include/stdio.h", "source/"), "/usr/include/stdio.h");
-        assert_eq!(in_tree("/linux/init/main.c", ""), "/linux/init/main.c");
-        assert_eq!(in_tree("/build/linux/arch/mips/kernel/entry.S", ""), "arch/mips/kernel/entry.S");
+        assert_eq!(relative_to_source("source/net/core/dev.c", "source/"), "net/core/dev.c");
+        assert_eq!(
+            relative_to_source("/home/u/source/arch/mips/kernel/entry.S", "source/"),
+            "arch/mips/kernel/entry.S"
+        );
+        assert_eq!(relative_to_source("/usr/include/stdio.h", "source/"), "/usr/include/stdio.h");
+        assert_eq!(relative_to_source("/linux/init/main.c", ""), "/linux/init/main.c");
+        assert_eq!(
+            relative_to_source("/build/linux/arch/mips/kernel/entry.S", ""),
+            "arch/mips/kernel/entry.S"
+        );
     }
 
     #[test]
     fn what_is_no_vmlinux_is_a_fault_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vmlinux.debug");
-        let loaded = Loaded { vmlinux: path.clone(), modules: Vec::new() };
+        let loaded = LoadedKernel { vmlinux: path.clone(), modules: Vec::new() };
         assert!(matches!(Symbols::read(&loaded, []), Err(SymbolsError::Unreadable { .. })));
         std::fs::write(&path, "no ELF").unwrap();
         let error = Symbols::read(&loaded, []).unwrap_err();

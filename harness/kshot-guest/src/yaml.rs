@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 /// An error in a YAML file: file, line, column, the line itself with a caret, and a hint where there is one.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("{file}:{line}:{column}: {message}")]
-pub struct YamlFault {
+pub struct YamlError {
     file: String,
     line: usize,
     column: usize,
@@ -17,7 +17,7 @@ pub struct YamlFault {
     #[source_code]
     text: NamedSource<String>,
     #[label("here")]
-    place: SourceSpan,
+    span: SourceSpan,
     #[help]
     hint: Option<String>,
 }
@@ -27,19 +27,19 @@ pub struct YamlFault {
 /// # Errors
 /// The text is not YAML, does not have the shape of `T`, has an unknown key (the error lists the known ones), or a
 /// value is out of range.
-pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<YamlFault>> {
+pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<YamlError>> {
     serde_yaml::from_str(text).map_err(|error| {
         let message = error.to_string();
         let (offset, line, column) =
             error.location().map_or((0, 1, 1), |at| (at.index(), at.line(), at.column()));
-        YamlFault::new(file, text, without_place(&message), offset.min(text.len()), (line, column))
+        YamlError::new(file, text, without_position(&message), offset.min(text.len()), (line, column))
     })
 }
 
-impl YamlFault {
+impl YamlError {
     /// An error in the meaning of the YAML, located at the first whole word `word` at or after the top-level key
     /// `section`, or at the start of the file if there is no such word.
-    pub fn about(
+    pub fn at_word(
         file: &str,
         text: &str,
         section: &str,
@@ -88,7 +88,7 @@ impl YamlFault {
             column,
             message,
             text: NamedSource::new(file, text.to_owned()),
-            place: (offset, length).into(),
+            span: (offset, length).into(),
             hint,
         })
     }
@@ -112,7 +112,7 @@ fn find_word(text: &str, word: &str) -> Option<usize> {
 }
 
 /// Removes the position that serde_yaml appends to its messages; ours starts with it.
-fn without_place(message: &str) -> String {
+fn without_position(message: &str) -> String {
     static PLACE: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r" at line \d+ column \d+").expect("the pattern is a constant"));
     PLACE.replace_all(message, "").into_owned()
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_fault_of_meaning_points_at_the_whole_word_in_its_section() {
         let text = "probes:\n  - perf: {}\nclaims:\n  - probe: perfect\n  - probe: perf\n";
-        let fault = YamlFault::about("a.yaml", text, "claims", "perf", "no".into(), None);
+        let fault = YamlError::at_word("a.yaml", text, "claims", "perf", "no".into(), None);
         assert_eq!(fault.to_string(), "a.yaml:5:12: no");
     }
 

@@ -31,7 +31,7 @@ pub struct Trampoline {
 /// How to find the current task (`current`), as data: evaluating the same as a C expression would make gdb read the
 /// symbol tables of a whole kernel.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Task {
+pub struct CurrentTask {
     /// The register that points to the structure.
     pub register: &'static str,
     /// The structure's type.
@@ -74,7 +74,7 @@ pub struct ArchRow {
     /// The value of `e_machine` in an ELF header.
     pub elf_machine: u16,
     /// How to find the current task.
-    pub task: Task,
+    pub task: CurrentTask,
     /// The registers that unwinding needs besides the program counter.
     pub registers: &'static [(u16, &'static str)],
     /// The size and alignment of a kernel stack in bytes (`THREAD_SIZE`).
@@ -110,7 +110,7 @@ const MIPS_ENTRIES: &[&str] = &[
     "start_kernel",
 ];
 /// The kernel keeps a pointer to the running task's thread_info in $gp (`arch/mips/include/asm/thread_info.h`).
-const MIPS_TASK: Task = Task { register: "gp", structure: "struct thread_info", field: "task" };
+const MIPS_TASK: CurrentTask = CurrentTask { register: "gp", structure: "struct thread_info", field: "task" };
 const MIPS_REGISTERS: &[(u16, &str)] = &[
     (16, "s0"),
     (17, "s1"),

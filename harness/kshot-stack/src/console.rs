@@ -90,7 +90,7 @@ impl Recogniser {
     }
 
     /// Whether the guest has said that it is at rest.
-    pub fn at_rest(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.rest
     }
 
@@ -100,7 +100,7 @@ impl Recogniser {
     }
 
     /// The last trouble or, without any, the last line.
-    pub fn last_words(&self) -> Option<&str> {
+    pub fn last_console_line(&self) -> Option<&str> {
         self.last_report.as_deref().or(self.before.back().map(String::as_str))
     }
 

@@ -61,7 +61,7 @@ impl From<Blame> for Exit {
             Blame::Usage => Self::Usage,
             Blame::Scenario => Self::Scenario,
             Blame::Guest => Self::CannotTell,
-            Blame::Infra => Self::Infra,
+            Blame::Host => Self::Infra,
             Blame::Interrupted => Self::Interrupted,
         }
     }
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_fault_of_ours_is_never_read_as_a_mark_by_git_bisect() {
-        for blame in [Blame::Usage, Blame::Scenario, Blame::Infra, Blame::Interrupted] {
+        for blame in [Blame::Usage, Blame::Scenario, Blame::Host, Blame::Interrupted] {
             assert!(Exit::from(blame).code() >= 128, "{blame:?}");
         }
         assert_eq!(Exit::from(Blame::Guest).code(), 125);

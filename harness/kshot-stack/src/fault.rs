@@ -14,7 +14,8 @@ pub enum Blame {
     /// The kernel under test: it did not build, boot, answer or survive.
     Guest,
     /// The host: QEMU, disk, network, missing tools.
-    Infra,
+    #[serde(rename = "infra")]
+    Host,
     /// The user, with Ctrl-C.
     Interrupted,
 }
@@ -31,7 +32,7 @@ pub trait Fault: Error {
 }
 
 /// An error and its causes, on one line.
-pub fn chain(error: &dyn Error) -> String {
+pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -64,7 +64,7 @@ impl Fault for ArtifactsError {
             {
                 Blame::Usage
             }
-            Self::Io { .. } => Blame::Infra,
+            Self::Io { .. } => Blame::Host,
             Self::Outside { .. } | Self::Json { .. } => Blame::Usage,
         }
     }

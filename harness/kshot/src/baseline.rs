@@ -48,7 +48,7 @@ pub struct BaselineError {
 
 impl Fault for BaselineError {
     fn blame(&self) -> Blame {
-        if self.source.is::<io::Error>() { Blame::Infra } else { Blame::Scenario }
+        if self.source.is::<io::Error>() { Blame::Host } else { Blame::Scenario }
     }
 
     fn hint(&self) -> Option<String> {

@@ -23,7 +23,7 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::cache::{self, CacheError};
 use kshot_guest::image::{ImageError, Userland};
-use kshot_guest::kernel::{Kernel, Loaded};
+use kshot_guest::kernel::{Kernel, LoadedKernel};
 use kshot_guest::machine::MachineError;
 use kshot_guest::probe::{self, ProbeError};
 use kshot_guest::progress::Progress;
@@ -87,7 +87,7 @@ pub struct Outcome {
 pub enum RunError {
     /// The guest's userland or initramfs.
     #[error(transparent)]
-    Image(#[from] ImageError),
+    Initramfs(#[from] ImageError),
     /// The machine.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -136,12 +136,12 @@ pub enum RunError {
 impl Fault for RunError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Image(error) => error.blame(),
+            Self::Initramfs(error) => error.blame(),
             Self::Machine(error) => error.blame(),
             Self::Session(error) => error.blame(),
             Self::Probe(error) => error.blame(),
             Self::Step { .. } => Blame::Guest,
-            Self::NotRestored { .. } => Blame::Infra,
+            Self::NotRestored { .. } => Blame::Host,
             Self::Cache(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
             Self::Symbols(error) => error.blame(),
@@ -151,7 +151,7 @@ impl Fault for RunError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Image(error) => error.hint(),
+            Self::Initramfs(error) => error.hint(),
             Self::Machine(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Probe(error) => error.hint(),
@@ -180,7 +180,7 @@ pub fn run(
     let repeat = if options.starts == Starts::Both { options.repeat.max(2) } else { options.repeat };
     for number in 1..=repeat {
         if repeat > 1 {
-            task.at(0, &format!("run {number} of {repeat}"));
+            task.update(0, &format!("run {number} of {repeat}"));
         }
         let begin = match options.starts {
             Starts::Warm => Begin::Restore,
@@ -220,17 +220,17 @@ fn once(
         Ok(()) => {
             let Recording { captures, console, .. } = &recording;
             let absent: Vec<_> =
-                scenario.probes.iter().map(|probe| probe::absence(&probe.kind, kernel)).collect();
+                scenario.probes.iter().map(|probe| probe::left_out_because(&probe.kind, kernel)).collect();
             judge::judge((scenario, &absent), kernel, captures, console, &workspace.snapshots())?
         }
         Err(error) if error.blame() == Blame::Guest => Judged::inconclusive(&error),
         Err(error) => {
-            progress.note(&format!("what there is of the run lies in {}", folder.path().display()));
+            progress.print_line(&format!("what there is of the run lies in {}", folder.path().display()));
             return Err(error);
         }
     };
     if let Some(dwarf) = kernel.dwarf.as_ref().filter(|_| !judged.recorded.is_empty()) {
-        let loaded = Loaded::in_run(dwarf, folder.path());
+        let loaded = LoadedKernel::from_run_folder(dwarf, folder.path());
         let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;
         folder.write(STACKS, symbols.decode(&judged.recorded).as_bytes())?;
         folder.write(PLACES, symbols.list(&judged.recorded).as_bytes())?;

@@ -12,7 +12,7 @@ use crate::artifacts::{ArtifactsError, RunFolder};
 use crate::run::{self, Begin, RunError, record};
 use crate::scenario::{Boot, Scenario, Step};
 use crate::workspace::Workspace;
-use kshot_guest::kernel::{Dwarf, Kernel, Loaded};
+use kshot_guest::kernel::{Dwarf, Kernel, LoadedKernel};
 use kshot_guest::probe::ProbeError;
 use kshot_guest::probe::{ProbeKind, ProbeSpec};
 use kshot_guest::progress::Progress;
@@ -137,10 +137,10 @@ pub fn sweep(
     let task = progress.task(format!("sweep over {}", kernel.name), 0);
     let prepared = record::prepare(workspace, &scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
-    task.at(0, "gdb stops the guest at each of some ten thousand events: this takes minutes");
+    task.update(0, "gdb stops the guest at each of some ten thousand events: this takes minutes");
     let (recording, result) = record::record(&prepared, &scenario, Begin::Boot, &folder, progress);
     if let Err(error) = result {
-        progress.note(&format!("what there is of the sweep lies in {}", folder.path().display()));
+        progress.print_line(&format!("what there is of the sweep lies in {}", folder.path().display()));
         return Err(error.into());
     }
     let mut document = Document {
@@ -195,7 +195,7 @@ fn judge(folder: &Path, dwarf: &Dwarf, kernel: &str, arch: Arch) -> Result<docum
     let armed = fs::read_to_string(&path).map_err(io_error(&path))?;
     let armed = armed.trim().parse().unwrap_or_default();
     let row = arch.row();
-    let unwinder = Unwinder::read(&Loaded::in_run(dwarf, folder)).map_err(RunError::from)?;
+    let unwinder = Unwinder::read(&LoadedKernel::from_run_folder(dwarf, folder)).map_err(RunError::from)?;
     judge::judge(
         armed,
         &traced,
@@ -219,7 +219,7 @@ fn scenario(options: Options) -> Scenario {
     let gdb = ProbeKind::Gdb { function: TRACER.into(), hits: options.hits, traced: true };
     let ftrace = ProbeKind::Ftrace { instance: None, only: Vec::new() };
     Scenario {
-        boot: Boot { cmdline: Vec::new(), memory_mib: MEMORY_MIB, steady: true },
+        boot: Boot { cmdline: Vec::new(), memory_mib: MEMORY_MIB, icount: true },
         steps,
         probes: vec![
             ProbeSpec { name: GDB.into(), kind: gdb },

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use kshot_guest::cache::{Cache, CacheError};
-use kshot_guest::kernel::Images;
+use kshot_guest::kernel::ImagesFolder;
 use kshot_stack::fault::{Blame, Fault};
 
 /// The folders that a command works with.
@@ -62,7 +62,7 @@ impl Workspace {
     /// [`WorkspaceError`].
     pub fn find(out: Option<&Path>) -> Result<Self, WorkspaceError> {
         let root = find_root()?;
-        let cache = Cache::of_user()?;
+        let cache = Cache::default_path()?;
         let runs = match out {
             Some(out) => out.to_owned(),
             None => state_home().ok_or(CacheError::NoHome)?.join("kshot/runs"),
@@ -89,8 +89,8 @@ impl Workspace {
     }
 
     /// `images/`.
-    pub fn images(&self) -> Images {
-        Images::at(self.root.join("images"))
+    pub fn images(&self) -> ImagesFolder {
+        ImagesFolder::new(self.root.join("images"))
     }
 }
 

@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use kshot_guest::deadline::{Deadline, wait_for};
-use kshot_guest::machine::{Death, Machine, MachineError, MachineSpec, Memory, SavedState};
+use kshot_guest::machine::{Machine, MachineDown, MachineError, MachineSpec, Memory, SavedState};
 use kshot_stack::fault::{Blame, Fault};
 use libtest_mimic::{Arguments, Trial};
 use rustix::event::PollFlags;
@@ -106,7 +106,7 @@ fn qemu_gives_up_when_its_owner_died_before_it_began() {
     let folder = tempfile::tempdir().unwrap();
     let spec = firmware::machine(folder.path(), "");
     drop(std::os::unix::net::UnixListener::bind(folder.path().join("qmp.sock")).unwrap());
-    let argv = spec.argv(Memory::Own);
+    let argv = spec.argv(Memory::Anonymous);
     let mut qemu = Command::new(&argv[0]);
     let qemu = qemu.args(&argv[1..]).current_dir(folder.path()).stdin(Stdio::null());
     let output = qemu.output().unwrap();
@@ -147,10 +147,10 @@ fn saved(folder: &Path) -> (MachineSpec, SavedState) {
     let spec = firmware::machine(folder, "kshot-guest: ready\n");
     let (memory, state) = (folder.join("ram"), folder.join("state"));
     std::fs::create_dir(&state).unwrap();
-    let machine = Machine::boot_to_keep(&spec, &memory, folder).unwrap();
+    let machine = Machine::boot_saveable(&spec, &memory, folder).unwrap();
     machine.wait_ready(&Deadline::new("the guest's init", Duration::from_secs(20))).unwrap();
     machine.save(&memory, "nonce", folder, &state).unwrap();
-    machine.vitals().check().expect("it goes on");
+    machine.liveness().check().expect("it goes on");
     machine.shutdown();
     (spec, SavedState::open(&state).unwrap())
 }
@@ -178,7 +178,7 @@ fn a_state_that_qemu_cannot_read_is_refused_in_its_words() {
     std::fs::write(&devices, vec![b'x'; usize::try_from(length).unwrap()]).unwrap();
     let run = tempfile::tempdir().unwrap();
     let error = Machine::restore(&spec, &state, run.path()).unwrap_err();
-    assert_eq!(error.blame(), Blame::Infra);
+    assert_eq!(error.blame(), Blame::Host);
     assert!(error.to_string().contains("Not a migration stream"), "{error}");
 }
 
@@ -210,7 +210,7 @@ fn a_panic_is_named_and_quoted_at_once() {
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(error.blame(), Blame::Guest);
     assert!(error.to_string().contains("Kernel panic - not syncing: Attempted to kill init!"), "{error}");
-    let MachineError::Dead(Death::Console { event, .. }) = error else { panic!("{error}") };
+    let MachineError::Down(MachineDown::GuestCrashed { event, .. }) = error else { panic!("{error}") };
     assert_eq!(event.kind, "panic");
     assert_eq!(event.excerpt.len(), 3, "{:?}", event.excerpt);
 }
@@ -219,7 +219,7 @@ fn a_killed_qemu_is_a_fault_of_the_host() {
     let (_folder, machine) = boot("");
     signal(machine.process_id().unwrap(), Signal::KILL);
     let error = machine.wait_ready(&Deadline::new("the guest's init", Duration::from_secs(60))).unwrap_err();
-    assert_eq!(error.blame(), Blame::Infra);
+    assert_eq!(error.blame(), Blame::Host);
     assert_eq!(error.to_string(), "QEMU ended: killed by signal 9 (SIGKILL)");
 }
 
@@ -230,7 +230,7 @@ fn a_full_disk_is_a_fault_of_the_host() {
     let deadline = Deadline::new("the guest's init", Duration::from_secs(20));
     let result = Machine::boot(&spec, folder.path()).and_then(|machine| machine.wait_ready(&deadline));
     let error = result.unwrap_err();
-    assert_eq!(error.blame(), Blame::Infra);
+    assert_eq!(error.blame(), Blame::Host);
     assert!(error.to_string().contains("console.log: No space left on device"), "{error}");
 }
 
@@ -254,7 +254,7 @@ fn what_qemu_refuses_is_quoted() {
     let mut spec = firmware::machine(folder.path(), "");
     spec.memory_mib = 1 << 20;
     let error = Machine::boot(&spec, folder.path()).unwrap_err();
-    assert_eq!(error.blame(), Blame::Infra);
+    assert_eq!(error.blame(), Blame::Host);
     assert!(error.to_string().starts_with("QEMU did not start: exit status 1; it said: "), "{error}");
 }
 

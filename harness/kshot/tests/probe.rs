@@ -7,7 +7,7 @@ mod guest;
 use std::path::Path;
 use std::process::ExitCode;
 
-use kshot_guest::probe::{Armed, Capture, Format, ProbeError, arm, prepare};
+use kshot_guest::probe::{ArmedProbe, Capture, CaptureFormat, ProbeError, arm, prepare};
 use kshot_guest::probe::{PerfEvent, ProbeKind, ProbeSpec};
 use kshot_guest::session::{Guest, SessionError};
 use kshot_stack::fault::{Blame, Fault};
@@ -40,7 +40,7 @@ fn perf(name: &str, event: PerfEvent) -> ProbeSpec {
     ProbeSpec { name: name.into(), kind: ProbeKind::Perf { event, call_graph: "dwarf".into() } }
 }
 
-fn text(captures: &[Capture], format: Format) -> String {
+fn text(captures: &[Capture], format: CaptureFormat) -> String {
     let capture = captures.iter().find(|capture| capture.format == format).unwrap();
     std::fs::read_to_string(&capture.path).unwrap()
 }
@@ -54,7 +54,7 @@ fn run(guest: &mut impl Guest, script: &str) -> String {
 fn ready(
     spec: &ProbeSpec,
     session: &mut impl Guest<Error = SessionError>,
-) -> Result<Armed, ProbeError<SessionError>> {
+) -> Result<ArmedProbe, ProbeError<SessionError>> {
     prepare(spec, session)?;
     arm(spec, session, None)
 }
@@ -65,7 +65,7 @@ fn ftrace_brings_five_traces_with_addresses() {
     run(&mut session, TRIGGER);
     armed.stop(&mut session).unwrap();
     let captures = armed.fetch(&mut session, folder.path()).unwrap();
-    let trace = text(&captures, Format::FtraceText);
+    let trace = text(&captures, CaptureFormat::FtraceText);
     let events: Vec<_> = trace.lines().filter(|line| line.trim_start().starts_with("eoe_filter-")).collect();
     // Each is followed by its `<stack trace>`, a line of the same head.
     assert_eq!(events.len(), 10, "{trace}");
@@ -76,7 +76,7 @@ fn ftrace_brings_five_traces_with_addresses() {
     );
     let frames: Vec<_> = trace.lines().filter(|line| line.starts_with(" => ")).collect();
     assert!(frames.iter().any(|frame| frame.contains("+0x") && frame.ends_with('>')), "{frames:?}");
-    assert!(text(&captures, Format::Notes).contains("overrun: 0\n"));
+    assert!(text(&captures, CaptureFormat::Supplement).contains("overrun: 0\n"));
     assert_eq!(run(&mut session, "cat /sys/kernel/tracing/options/sym-addr"), "0\n");
     drop(machine);
 }
@@ -88,12 +88,12 @@ fn perf_brings_five_samples_with_addresses() {
     run(session, TRIGGER);
     armed.stop(session).unwrap();
     let captures = armed.fetch(session, folder.path()).unwrap();
-    let script = text(&captures, Format::PerfScript);
+    let script = text(&captures, CaptureFormat::PerfScript);
     let heads = script.lines().filter(|line| line.contains(": probe:register_netdevice:")).count();
     assert_eq!(heads, 5, "{script}");
     assert_eq!(script.matches("register_netdevice+0x0 ([kernel.kallsyms])").count(), 5, "{script}");
-    assert!(text(&captures, Format::Notes).contains("Captured and wrote"));
-    let data = captures.iter().find(|capture| capture.format == Format::PerfData).unwrap();
+    assert!(text(&captures, CaptureFormat::Supplement).contains("Captured and wrote"));
+    let data = captures.iter().find(|capture| capture.format == CaptureFormat::PerfData).unwrap();
     assert!(
         std::fs::read(&data.path)
             .unwrap()
@@ -139,7 +139,7 @@ fn two_recordings_run_side_by_side() {
     run(session, TRIGGER);
     for (armed, event) in [(two, "sched:sched_process_fork:"), (one, "probe:register_netdevice:")] {
         armed.stop(session).unwrap();
-        let script = text(&armed.fetch(session, folder.path()).unwrap(), Format::PerfScript);
+        let script = text(&armed.fetch(session, folder.path()).unwrap(), CaptureFormat::PerfScript);
         assert!(script.lines().filter(|line| line.contains(event)).count() >= 5, "{script}");
     }
 }

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kshot_guest::deadline::Deadline;
-use kshot_guest::machine::Death;
-use kshot_guest::session::{Guest, Keys, OUTPUT_LIMIT, Session, SessionError};
+use kshot_guest::machine::MachineDown;
+use kshot_guest::session::{Credentials, Guest, OUTPUT_LIMIT, Session, SessionError};
 use kshot_stack::fault::{Blame, Fault};
 
 use guest::{Fixture, LIMIT, keys, login, open, shared};
@@ -128,7 +128,7 @@ fn a_full_disk_is_a_fault_of_the_host() {
     let mut fixture = shared();
     let Fixture { session: guest, folder, .. } = fixture.get();
     let error = guest.fetch("/proc/version", &folder.path().join("no/such/folder"), LIMIT).unwrap_err();
-    assert_eq!(error.blame(), Blame::Infra);
+    assert_eq!(error.blame(), Blame::Host);
     assert!(error.to_string().starts_with("cannot write "), "{error}");
 }
 
@@ -170,7 +170,7 @@ fn a_reboot_in_a_step_is_the_guests_own_end() {
     let mut fixture = login(&[]);
     let error = fixture.session.run("reboot -f; sleep 60", LIMIT).unwrap_err();
     assert_eq!(error.blame(), Blame::Guest);
-    assert!(matches!(error, SessionError::Dead(Death::Left { .. })), "{error}");
+    assert!(matches!(error, SessionError::Down(MachineDown::GuestExited { .. })), "{error}");
 }
 
 fn a_killed_qemu_ends_a_step_at_once() {
@@ -182,7 +182,7 @@ fn a_killed_qemu_ends_a_step_at_once() {
     });
     let error = guest.run("sleep 60", LIMIT).unwrap_err();
     killer.join().unwrap();
-    assert_eq!(error.blame(), Blame::Infra);
+    assert_eq!(error.blame(), Blame::Host);
     assert_eq!(error.to_string(), "QEMU ended: killed by signal 9 (SIGKILL)");
 }
 
@@ -200,9 +200,9 @@ fn a_flood_on_the_console_stays_there() {
 fn a_guest_without_ssh_times_out_with_the_cause() {
     let Fixture { session: mut guest, machine, .. } = login(&[]);
     guest.run("killall dropbear", LIMIT).unwrap_err();
-    let keys = Keys { client_private: &keys().client_private, host_public: b"" };
+    let keys = Credentials { client_key_private: &keys().client_key_private, host_key_public: b"" };
     let deadline = Deadline::new("the SSH login", Duration::from_secs(2));
-    let error = Session::open(machine.ssh_port(), keys, machine.vitals(), &deadline).unwrap_err();
+    let error = Session::open(machine.ssh_port(), keys, machine.liveness(), &deadline).unwrap_err();
     assert_eq!(error.blame(), Blame::Guest);
     let text = error.to_string();
     assert!(text.starts_with("waited 2.0s for the SSH login; meanwhile: "), "{text}");
@@ -211,17 +211,17 @@ fn a_guest_without_ssh_times_out_with_the_cause() {
 fn a_wrong_host_key_is_refused_at_once() {
     let mut fixture = shared();
     let fixture = fixture.get();
-    let error = open(&fixture.machine, b"another", &keys().client_private).unwrap_err();
+    let error = open(&fixture.machine, b"another", &keys().client_key_private).unwrap_err();
     assert!(matches!(error, SessionError::HostKey { .. }), "{error}");
-    assert_eq!(error.blame(), Blame::Infra);
+    assert_eq!(error.blame(), Blame::Host);
 }
 
 fn a_wrong_client_key_is_refused_at_once() {
     let mut fixture = shared();
     let fixture = fixture.get();
     let began = Instant::now();
-    let host = keys().host_public;
-    let other = keys().client_private.with_file_name("host");
+    let host = keys().host_key_public;
+    let other = keys().client_key_private.with_file_name("host");
     let error = open(&fixture.machine, &host, &other).unwrap_err();
     assert!(matches!(error, SessionError::Login { .. }), "{error}");
     assert!(began.elapsed() < Duration::from_secs(10));

@@ -10,7 +10,7 @@ use flate2::{Compression, GzBuilder};
 
 /// One entry of a cpio archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Node {
+pub(super) enum CpioEntry {
     /// A folder, mode 0755.
     Folder,
     /// A file with its mode's permission bits.
@@ -23,15 +23,15 @@ pub(super) enum Node {
 
 /// The entries of a cpio archive by path, without a leading `/`.
 #[derive(Debug, Default)]
-pub(super) struct Archive {
-    nodes: BTreeMap<String, Node>,
+pub(super) struct CpioArchive {
+    nodes: BTreeMap<String, CpioEntry>,
 }
 
-impl Archive {
+impl CpioArchive {
     /// Adds an entry, replacing one of the same path, and the folders that contain it.
-    pub(super) fn add(&mut self, path: &str, node: Node) {
+    pub(super) fn add(&mut self, path: &str, node: CpioEntry) {
         for (at, _) in path.match_indices('/') {
-            self.nodes.entry(path[..at].to_owned()).or_insert(Node::Folder);
+            self.nodes.entry(path[..at].to_owned()).or_insert(CpioEntry::Folder);
         }
         self.nodes.insert(path.to_owned(), node);
     }
@@ -45,13 +45,13 @@ impl Archive {
         let mut out = GzBuilder::new().mtime(0).write(out, Compression::fast());
         for (number, (path, node)) in (1..).zip(&self.nodes) {
             let (kind, mode, data): (_, _, &[u8]) = match node {
-                Node::Folder => (ModeFileType::Directory, 0o755, &[]),
-                Node::File(mode, data) => (ModeFileType::Regular, *mode, data),
-                Node::Link(to) => (ModeFileType::Symlink, 0o777, to),
-                Node::Device(mode, ..) => (ModeFileType::Char, *mode, &[]),
+                CpioEntry::Folder => (ModeFileType::Directory, 0o755, &[]),
+                CpioEntry::File(mode, data) => (ModeFileType::Regular, *mode, data),
+                CpioEntry::Link(to) => (ModeFileType::Symlink, 0o777, to),
+                CpioEntry::Device(mode, ..) => (ModeFileType::Char, *mode, &[]),
             };
             let mut entry = NewcBuilder::new(path).ino(number).nlink(1).mode(mode).set_mode_file_type(kind);
-            if let Node::Device(_, major, minor) = node {
+            if let CpioEntry::Device(_, major, minor) = node {
                 entry = entry.rdev_major(*major).rdev_minor(*minor);
             }
             let size = u32::try_from(data.len()).map_err(io::Error::other)?;
@@ -73,11 +73,11 @@ mod tests {
     use super::*;
 
     fn written(paths: &[&str]) -> Vec<u8> {
-        let mut archive = Archive::default();
-        archive.add("dev/console", Node::Device(0o600, 5, 1));
-        archive.add("bin/sh", Node::Link(b"/bin/busybox".into()));
+        let mut archive = CpioArchive::default();
+        archive.add("dev/console", CpioEntry::Device(0o600, 5, 1));
+        archive.add("bin/sh", CpioEntry::Link(b"/bin/busybox".into()));
         for path in paths {
-            archive.add(path, Node::File(0o755, path.as_bytes().to_vec()));
+            archive.add(path, CpioEntry::File(0o755, path.as_bytes().to_vec()));
         }
         let mut bytes = Vec::new();
         archive.write(&mut bytes).unwrap();

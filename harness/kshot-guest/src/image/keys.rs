@@ -10,46 +10,46 @@ use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{LineEnding, PrivateKey};
 
 use super::ImageError;
-use crate::cache::{Cache, Entry};
+use crate::cache::{Cache, Lookup};
 
 /// The SSH keys in the cache, generated once.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct SshKeys {
     /// The client's private key: an OpenSSH key file of mode 0600.
-    pub client_private: PathBuf,
+    pub client_key_private: PathBuf,
     /// The client's public key, as a line of `authorized_keys` without the line end.
-    pub client_public: String,
+    pub client_key_public: String,
     /// The guest's private host key, in dropbear's format.
-    pub host_private: Vec<u8>,
+    pub host_key_private: Vec<u8>,
     /// The guest's public host key, as SSH sends it (RFC 4253 section 6.6).
-    pub host_public: Vec<u8>,
+    pub host_key_public: Vec<u8>,
 }
 
-const CLIENT: &str = "client";
-const HOST: &str = "host";
+const CLIENT_KEY_FILE: &str = "client";
+const HOST_KEY_FILE: &str = "host";
 
-impl Keys {
+impl SshKeys {
     /// The keys in the cache, generated now if there are none.
     ///
     /// # Errors
     /// [`ImageError`].
-    pub fn ensure(cache: &Cache) -> Result<Self, ImageError> {
-        let folder = match cache.entry("keys", "ed25519", || ())? {
-            Entry::Ready(folder) => folder,
-            Entry::Draft(draft) => {
-                for name in [CLIENT, HOST] {
+    pub fn provision(cache: &Cache) -> Result<Self, ImageError> {
+        let folder = match cache.find_or_draft("keys", "ed25519", || ())? {
+            Lookup::Found(folder) => folder,
+            Lookup::Missing(draft) => {
+                for name in [CLIENT_KEY_FILE, HOST_KEY_FILE] {
                     write(&draft.path().join(name), &generate(name)?)?;
                 }
                 draft.commit()?
             }
         };
-        let client = read(&folder.join(CLIENT))?;
-        let host = read(&folder.join(HOST))?;
+        let client = read(&folder.join(CLIENT_KEY_FILE))?;
+        let host = read(&folder.join(HOST_KEY_FILE))?;
         Ok(Self {
-            client_private: folder.join(CLIENT),
-            client_public: client.public_key().to_openssh()?,
-            host_private: dropbear(&host)?,
-            host_public: host.public_key().to_bytes()?,
+            client_key_private: folder.join(CLIENT_KEY_FILE),
+            client_key_public: client.public_key().to_openssh()?,
+            host_key_private: dropbear(&host)?,
+            host_key_public: host.public_key().to_bytes()?,
         })
     }
 }
@@ -95,23 +95,23 @@ mod tests {
     fn keys_are_made_once_and_the_private_one_is_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
-        let first = Keys::ensure(&cache).unwrap();
-        let second = Keys::ensure(&cache).unwrap();
-        assert_eq!(first.client_public, second.client_public);
-        assert_eq!(first.host_private, second.host_private);
-        assert!(first.client_public.starts_with("ssh-ed25519 AAAA"));
-        let mode = fs::metadata(&first.client_private).unwrap().permissions().mode();
+        let first = SshKeys::provision(&cache).unwrap();
+        let second = SshKeys::provision(&cache).unwrap();
+        assert_eq!(first.client_key_public, second.client_key_public);
+        assert_eq!(first.host_key_private, second.host_key_private);
+        assert!(first.client_key_public.starts_with("ssh-ed25519 AAAA"));
+        let mode = fs::metadata(&first.client_key_private).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
     fn the_host_key_has_dropbears_form_and_matches_the_pinned_one() {
         let folder = tempfile::tempdir().unwrap();
-        let keys = Keys::ensure(&Cache::at(folder.path())).unwrap();
-        assert_eq!(&keys.host_private[..19], b"\0\0\0\x0bssh-ed25519\0\0\0\x40");
-        assert_eq!(keys.host_private.len(), 83);
+        let keys = SshKeys::provision(&Cache::at(folder.path())).unwrap();
+        assert_eq!(&keys.host_key_private[..19], b"\0\0\0\x0bssh-ed25519\0\0\0\x40");
+        assert_eq!(keys.host_key_private.len(), 83);
         // The public half ends both.
-        assert_eq!(keys.host_private[51..], keys.host_public[19..]);
-        assert_eq!(keys.host_public.len(), 51);
+        assert_eq!(keys.host_key_private[51..], keys.host_key_public[19..]);
+        assert_eq!(keys.host_key_public.len(), 51);
     }
 }

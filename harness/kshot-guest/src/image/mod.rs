@@ -10,12 +10,12 @@ mod userland;
 use std::path::{Path, PathBuf};
 
 use crate::cache::CacheError;
-pub use crate::kernel::Images;
-use crate::kernel::{self, AptError, KernelError, MissingTool, StepError};
+pub use crate::kernel::ImagesFolder;
+use crate::kernel::{self, AptError, KernelError, MissingTool, ToolError};
 use kshot_stack::fault::{Blame, Fault};
 
-pub use initramfs::{Image, initramfs};
-pub use keys::Keys;
+pub use initramfs::{Initramfs, initramfs};
+pub use keys::SshKeys;
 pub use userland::{Userland, missing_tools};
 
 /// An archive with these files, to be appended to an initramfs. The kernel unpacks both, the second over the first.
@@ -23,9 +23,9 @@ pub use userland::{Userland, missing_tools};
 /// # Errors
 /// A file is too large for the format.
 pub fn overlay(files: Vec<(String, u32, Vec<u8>)>) -> std::io::Result<Vec<u8>> {
-    let mut archive = archive::Archive::default();
+    let mut archive = archive::CpioArchive::default();
     for (path, mode, data) in files {
-        archive.add(&path, archive::Node::File(mode, data));
+        archive.add(&path, archive::CpioEntry::File(mode, data));
     }
     let mut bytes = Vec::new();
     archive.write(&mut bytes)?;
@@ -55,7 +55,7 @@ pub enum ImageError {
         /// The part of the userland.
         part: &'static str,
         /// Which tool, its log and the log's tail.
-        source: Box<StepError>,
+        source: Box<ToolError>,
     },
     /// An SSH key could not be generated, read or written.
     #[error("cannot use the keys in the cache")]
@@ -93,7 +93,7 @@ impl Fault for ImageError {
             Self::Build { source, .. } if source.blame() == Blame::Interrupted => Blame::Interrupted,
             Self::Kernel(source) => source.blame(),
             Self::Cache(source) => source.blame(),
-            _ => Blame::Infra,
+            _ => Blame::Host,
         }
     }
 

@@ -7,17 +7,18 @@ use std::thread;
 
 use duct::{Expression, cmd};
 
-use super::{ImageError, Images};
-use crate::cache::{self, Cache, Entry};
-use crate::kernel::process::Log;
+use super::{ImageError, ImagesFolder};
+use crate::cache::{self, Cache, Lookup};
+use crate::kernel::process::ToolLog;
 use crate::kernel::{
-    self, DebianPackage, Kind, StepError, Wanted, compiler, deb_file, unpack_linux_source, version_of,
+    self, LinuxSourcePackage, PackageFiles, PackageRequest, ToolError, compiler, deb_version, find_deb,
+    unpack_linux_source,
 };
 use crate::progress::Progress;
 use kshot_stack::arch::{Arch, ArchRow};
 
 /// The version of the recipes; it changes when the same inputs give another component.
-const RECIPE: &str = "2";
+const RECIPE_VERSION: &str = "2";
 
 /// The suite of the source packages.
 const SUITE: &str = "bookworm";
@@ -27,7 +28,7 @@ const PERF_SOURCE: &[&str] = &["tools/*", "scripts/bpf_doc.py", "arch/*/include/
 
 /// A component of the userland.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Component {
     /// perf, with the features that its subcommands probe, record, script and report need.
     Perf,
     /// The shell and its tools.
@@ -35,26 +36,26 @@ pub(super) enum Part {
     /// The SSH server.
     Dropbear,
     /// The C programs of `images/guest`.
-    Triggers,
+    Programs,
 }
 
 /// The build of one component.
-struct Workshop<'a> {
-    part: Part,
+struct ComponentBuild<'a> {
+    part: Component,
     row: &'static ArchRow,
-    images: &'a Images,
+    images: &'a ImagesFolder,
     cache: &'a Cache,
     progress: &'a Progress,
-    log: Log,
+    log: ToolLog,
     /// The folder of sources and objects, removed after the build.
     scratch: PathBuf,
     /// The folder that becomes the cache entry.
     root: PathBuf,
 }
 
-impl Part {
+impl Component {
     /// All components, the longest build first.
-    pub(super) const ALL: [Self; 4] = [Self::Perf, Self::Busybox, Self::Dropbear, Self::Triggers];
+    pub(super) const ALL: [Self; 4] = [Self::Perf, Self::Busybox, Self::Dropbear, Self::Programs];
 
     /// The component's root folder, if it is in the cache.
     ///
@@ -63,7 +64,7 @@ impl Part {
     pub(super) fn find(
         self,
         arch: Arch,
-        images: &Images,
+        images: &ImagesFolder,
         cache: &Cache,
     ) -> Result<Option<PathBuf>, ImageError> {
         Ok(cache.find("userland", &self.key(arch, images)?))
@@ -76,19 +77,19 @@ impl Part {
     pub(super) fn provision(
         self,
         arch: Arch,
-        images: &Images,
+        images: &ImagesFolder,
         cache: &Cache,
         progress: &Progress,
     ) -> Result<PathBuf, ImageError> {
-        let waiting =
-            || progress.note(&format!("waiting for another kshot to build {} for {arch}", self.name()));
-        let draft = match cache.entry("userland", &self.key(arch, images)?, waiting)? {
-            Entry::Ready(root) => return Ok(root),
-            Entry::Draft(draft) => draft,
+        let on_wait =
+            || progress.print_line(&format!("waiting for another kshot to build {} for {arch}", self.name()));
+        let draft = match cache.find_or_draft("userland", &self.key(arch, images)?, on_wait)? {
+            Lookup::Found(root) => return Ok(root),
+            Lookup::Missing(draft) => draft,
         };
-        let log = Log::create(cache, &format!("{}-{arch}", self.name())).map_err(self.failed())?;
+        let log = ToolLog::create(cache, &format!("{}-{arch}", self.name())).map_err(self.build_error())?;
         let scratch = draft.scratch()?;
-        let mut workshop = Workshop {
+        let mut workshop = ComponentBuild {
             part: self,
             row: arch.row(),
             images,
@@ -102,7 +103,7 @@ impl Part {
             Self::Perf => workshop.perf()?,
             Self::Busybox => workshop.busybox()?,
             Self::Dropbear => workshop.dropbear()?,
-            Self::Triggers => workshop.triggers()?,
+            Self::Programs => workshop.triggers()?,
         }
         Ok(draft.commit()?)
     }
@@ -112,18 +113,18 @@ impl Part {
             Self::Perf => "perf",
             Self::Busybox => "busybox",
             Self::Dropbear => "dropbear",
-            Self::Triggers => "triggers",
+            Self::Programs => "triggers",
         }
     }
 
     /// The files of `images/guest` that the component is built from.
-    fn inputs(self, images: &Images) -> Result<Vec<PathBuf>, ImageError> {
-        let guest = images.guest_dir();
+    fn inputs(self, images: &ImagesFolder) -> Result<Vec<PathBuf>, ImageError> {
+        let guest = images.guest_folder();
         match self {
             Self::Perf => Ok(Vec::new()),
             Self::Busybox => Ok(vec![guest.join("busybox.config")]),
             Self::Dropbear => Ok(vec![guest.join("dropbear.h")]),
-            Self::Triggers => {
+            Self::Programs => {
                 let files = fs::read_dir(&guest).map_err(ImageError::io("read", &guest))?;
                 let mut sources: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
                 sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
@@ -133,8 +134,8 @@ impl Part {
         }
     }
 
-    fn key(self, arch: Arch, images: &Images) -> Result<String, ImageError> {
-        let mut parts = vec![RECIPE.into(), SUITE.into(), compiler(arch.row().triplet).into_bytes()];
+    fn key(self, arch: Arch, images: &ImagesFolder) -> Result<String, ImageError> {
+        let mut parts = vec![RECIPE_VERSION.into(), SUITE.into(), compiler(arch.row().triplet).into_bytes()];
         for path in self.inputs(images)? {
             parts.push(path.file_name().unwrap_or_default().as_encoded_bytes().to_vec());
             parts.push(fs::read(&path).map_err(ImageError::io("read", &path))?);
@@ -142,12 +143,12 @@ impl Part {
         Ok(format!("{}-{arch}-{}", self.name(), cache::key(parts.iter().map(Vec::as_slice))))
     }
 
-    fn failed(self) -> impl Fn(StepError) -> ImageError {
+    fn build_error(self) -> impl Fn(ToolError) -> ImageError {
         move |source| ImageError::Build { part: self.name(), source: Box::new(source) }
     }
 }
 
-impl Workshop<'_> {
+impl ComponentBuild<'_> {
     /// Builds perf. The disabled features would need libraries for things that kshot does not use; DWARF unwinding of
     /// user stacks is one of them, because elfutils does not support it on MIPS.
     fn perf(&mut self) -> Result<(), ImageError> {
@@ -175,20 +176,21 @@ impl Workshop<'_> {
             "SDT",
             "SLANG",
         ];
-        let package = DebianPackage {
+        let package = LinuxSourcePackage {
             package: "linux-source-6.1".into(),
             suite: "bookworm-security".into(),
             version: None,
         };
         let download = |source| ImageError::Download { part: "perf", source: Box::new(source) };
-        let folder = kernel::wanted_source(&package).fetch(self.cache, self.progress).map_err(download)?;
+        let folder =
+            kernel::linux_source_request(&package).download(self.cache, self.progress).map_err(download)?;
         let libraries = self.libelf()?;
         let (source, objects) = (self.folder("linux")?, self.folder("perf")?);
-        let deb = deb_file(&folder)?;
+        let deb = find_deb(&folder)?;
         let unpack = unpack_linux_source(&deb, &package.package, &source, PERF_SOURCE);
         self.run("unpacking perf", &unpack)?;
         // Where perf looks for its version in a tree that is neither git's nor whole.
-        let version = format!("#define PERF_VERSION \"{}\"\n", version_of(&deb).unwrap_or_default());
+        let version = format!("#define PERF_VERSION \"{}\"\n", deb_version(&deb).unwrap_or_default());
         let file = source.join("PERF-VERSION-FILE");
         fs::write(&file, version).map_err(ImageError::io("write", &file))?;
 
@@ -203,7 +205,7 @@ impl Workshop<'_> {
             objects.join("perf").display().to_string(),
         ];
         argv.extend(WITHOUT.iter().map(|feature| format!("NO_{feature}=1")));
-        self.run("building perf", &clean(cmd("make", argv)).dir(source.join("tools/perf")))?;
+        self.run("building perf", &clean_environment(cmd("make", argv)).dir(source.join("tools/perf")))?;
         self.install(&objects.join("perf"), "usr/bin")
     }
 
@@ -215,8 +217,8 @@ impl Workshop<'_> {
         let (compiler, jobs) = (format!("{}-gcc", self.row.triplet), format!("-j{}", jobs()));
         let configure =
             cmd!("sh", "./configure", "--static", &into).env("CHOST", self.row.triplet).env("CC", &compiler);
-        self.run("configuring zlib", &clean(configure).env("CFLAGS", "-O1").dir(&zlib))?;
-        self.run("building zlib", &clean(cmd!("make", &jobs, "install")).dir(&zlib))?;
+        self.run("configuring zlib", &clean_environment(configure).env("CFLAGS", "-O1").dir(&zlib))?;
+        self.run("building zlib", &clean_environment(cmd!("make", &jobs, "install")).dir(&zlib))?;
 
         let configure = cmd!(
             "sh",
@@ -233,10 +235,10 @@ impl Workshop<'_> {
         let configure = configure
             .env("CFLAGS", format!("-O1 -I{}", prefix.join("include").display()))
             .env("LDFLAGS", format!("-L{}", prefix.join("lib").display()));
-        self.run("configuring libelf", &clean(configure).dir(&elfutils))?;
+        self.run("configuring libelf", &clean_environment(configure).dir(&elfutils))?;
         for (folder, target) in [("lib", "libeu.a"), ("libelf", "libelf.a")] {
             let make = cmd!("make", &jobs, "-C", folder, target);
-            self.run("building libelf", &clean(make).dir(&elfutils))?;
+            self.run("building libelf", &clean_environment(make).dir(&elfutils))?;
         }
         let libelf = elfutils.join("libelf");
         for (from, to) in [("libelf.a", "lib"), ("libelf.h", "include"), ("gelf.h", "include")] {
@@ -247,11 +249,18 @@ impl Workshop<'_> {
 
     fn busybox(&mut self) -> Result<(), ImageError> {
         let source = self.source("busybox")?;
-        let fragment = self.images.guest_dir().join("busybox.config");
+        let fragment = self.images.guest_folder().join("busybox.config");
         let make = |target: &str| {
             let cross = format!("CROSS_COMPILE={}-", self.row.triplet);
-            clean(cmd!("make", format!("-j{}", jobs()), "ARCH=mips", cross, "EXTRA_CFLAGS=-O1", target))
-                .dir(&source)
+            clean_environment(cmd!(
+                "make",
+                format!("-j{}", jobs()),
+                "ARCH=mips",
+                cross,
+                "EXTRA_CFLAGS=-O1",
+                target
+            ))
+            .dir(&source)
         };
         let steps = [make("allnoconfig"), make("oldconfig"), make("busybox"), make("busybox.links")];
         let [allnoconfig, oldconfig, build, links] = steps;
@@ -291,14 +300,14 @@ impl Workshop<'_> {
             "zlib",
         ];
         let source = self.source("dropbear")?;
-        copy(&self.images.guest_dir().join("dropbear.h"), &source.join("localoptions.h"))?;
+        copy(&self.images.guest_folder().join("dropbear.h"), &source.join("localoptions.h"))?;
         let mut argv =
             vec!["./configure".into(), format!("--host={}", self.row.triplet), "--enable-static".into()];
         argv.extend(WITHOUT.iter().map(|feature| format!("--disable-{feature}")));
         let configure = cmd("sh", argv).env("CFLAGS", "-O1");
-        self.run("configuring dropbear", &clean(configure).dir(&source))?;
+        self.run("configuring dropbear", &clean_environment(configure).dir(&source))?;
         let make = cmd!("make", format!("-j{}", jobs()), "PROGRAMS=dropbear");
-        self.run("building dropbear", &clean(make).dir(&source))?;
+        self.run("building dropbear", &clean_environment(make).dir(&source))?;
         self.install(&source.join("dropbear"), "usr/sbin")
     }
 
@@ -316,9 +325,9 @@ impl Workshop<'_> {
 
     /// Downloads and unpacks a source package, Debian's patches applied.
     fn source(&mut self, package: &'static str) -> Result<PathBuf, ImageError> {
-        let wanted = Wanted { package, suite: SUITE, version: None, kind: Kind::Source };
+        let wanted = PackageRequest { package, suite: SUITE, version: None, files: PackageFiles::Source };
         let download = |source| ImageError::Download { part: self.part.name(), source: Box::new(source) };
-        let folder = wanted.fetch(self.cache, self.progress).map_err(download)?;
+        let folder = wanted.download(self.cache, self.progress).map_err(download)?;
         let files = fs::read_dir(&folder).map_err(ImageError::io("read", &folder))?;
         let dsc =
             files.flatten().map(|file| file.path()).find(|path| path.extension().is_some_and(|e| e == "dsc"));
@@ -344,7 +353,7 @@ impl Workshop<'_> {
 
     fn run(&mut self, what: &str, expression: &Expression) -> Result<(), ImageError> {
         let task = self.progress.task(format!("{} {}", self.row.name, what), 0);
-        let ran = self.log.run(what, expression).map_err(self.part.failed());
+        let ran = self.log.run(what, expression).map_err(self.part.build_error());
         drop(task);
         ran
     }
@@ -355,7 +364,7 @@ fn jobs() -> usize {
 }
 
 /// Removes the user's settings for other builds from the environment of a command.
-fn clean(build: Expression) -> Expression {
+fn clean_environment(build: Expression) -> Expression {
     build.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("LDLIBS")
 }
 

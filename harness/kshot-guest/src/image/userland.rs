@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::thread;
 
-use super::recipes::Part;
-use super::{ImageError, Images};
+use super::recipes::Component;
+use super::{ImageError, ImagesFolder};
 use crate::cache::Cache;
-use crate::kernel::{MissingTool, missing_to_build};
+use crate::kernel::{MissingTool, missing_build_tools};
 use crate::progress::Progress;
 use kshot_stack::arch::Arch;
 
@@ -22,7 +22,7 @@ pub struct Userland {
 
 /// The tools that building the userland needs and the host lacks.
 pub fn missing_tools(arch: Arch) -> Vec<MissingTool> {
-    missing_to_build(arch)
+    missing_build_tools(arch)
 }
 
 impl Userland {
@@ -30,9 +30,9 @@ impl Userland {
     ///
     /// # Errors
     /// [`ImageError::Io`] for a file of `images/guest` that cannot be read.
-    pub fn find(arch: Arch, images: &Images, cache: &Cache) -> Result<Option<Self>, ImageError> {
+    pub fn find(arch: Arch, images: &ImagesFolder, cache: &Cache) -> Result<Option<Self>, ImageError> {
         let mut roots = Vec::new();
-        for part in Part::ALL {
+        for part in Component::ALL {
             match part.find(arch, images, cache)? {
                 Some(root) => roots.push(root),
                 None => return Ok(None),
@@ -47,7 +47,7 @@ impl Userland {
     /// [`ImageError`].
     pub fn provision(
         arch: Arch,
-        images: &Images,
+        images: &ImagesFolder,
         cache: &Cache,
         progress: &Progress,
     ) -> Result<Self, ImageError> {
@@ -59,13 +59,13 @@ impl Userland {
             return Err(ImageError::MissingTools { missing });
         }
         // Much of a build is configure scripts, which run one command at a time: two builds at once.
-        let build = |parts: &[Part]| {
+        let build = |parts: &[Component]| {
             parts
                 .iter()
                 .map(|part| part.provision(arch, images, cache, progress))
                 .collect::<Result<Vec<_>, _>>()
         };
-        let [long @ .., a, b, c] = Part::ALL;
+        let [long @ .., a, b, c] = Component::ALL;
         thread::scope(|scope| {
             let short = scope.spawn(|| build(&[a, b, c]));
             let mut roots = build(&long)?;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use duct::cmd;
 
-use super::archive::{Archives, is_security};
-use super::process::{Log, StepError};
-use crate::cache::{self, Cache, CacheError, Entry};
+use super::archive::{Mirrors, is_security};
+use super::process::{ToolError, ToolLog};
+use crate::cache::{self, Cache, CacheError, Lookup};
 use crate::progress::Progress;
 use kshot_stack::fault::{Blame, Fault};
 
@@ -20,7 +20,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A request for files of one package of Debian's archive.
 #[derive(Clone, Debug)]
-pub struct Wanted<'a> {
+pub struct PackageRequest<'a> {
     /// The name of the package or source package.
     pub package: &'a str,
     /// The suite.
@@ -28,12 +28,12 @@ pub struct Wanted<'a> {
     /// The exact version; the newest one if `None`.
     pub version: Option<&'a str>,
     /// The files of the package that are requested.
-    pub kind: Kind<'a>,
+    pub files: PackageFiles<'a>,
 }
 
 /// The files of a package to download.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind<'a> {
+pub enum PackageFiles<'a> {
     /// The binary package for this architecture (`amd64` for packages of `Architecture: all`).
     Binary(&'a str),
     /// The whole source package: `.dsc`, the upstream tarball and Debian's changes.
@@ -56,15 +56,15 @@ pub enum AptError {
     NoKeyring,
     /// The index could not be downloaded, or its signature is not Debian's.
     #[error("cannot load the index of {suite}")]
-    Index {
+    Update {
         /// The suite.
         suite: String,
         /// The failure of apt.
-        source: Box<StepError>,
+        source: Box<ToolError>,
     },
     /// The index lists no such package or version.
-    #[error("{suite} has no {what}; {}", has(versions))]
-    NotThere {
+    #[error("{suite} has no {what}; {}", known_versions(versions))]
+    NotInIndex {
         /// The package, with the requested version.
         what: String,
         /// The suite.
@@ -73,7 +73,7 @@ pub enum AptError {
         versions: Vec<String>,
     },
     /// The index lists the package, but the download failed.
-    #[error("cannot download {what} of {suite}; {}", has(versions))]
+    #[error("cannot download {what} of {suite}; {}", known_versions(versions))]
     Download {
         /// The package, with the requested version.
         what: String,
@@ -82,7 +82,7 @@ pub enum AptError {
         /// The versions that the index lists.
         versions: Vec<String>,
         /// The failure of apt.
-        source: Box<StepError>,
+        source: Box<ToolError>,
     },
     /// A file in kshot's apt folder could not be written.
     #[error("cannot write {}", path.display())]
@@ -94,7 +94,7 @@ pub enum AptError {
     },
     /// A tool could not be run, or its log could not be written.
     #[error(transparent)]
-    Step(#[from] StepError),
+    Tool(#[from] ToolError),
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -103,14 +103,14 @@ pub enum AptError {
 impl Fault for AptError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Index { source, .. } | Self::Download { source, .. }
+            Self::Update { source, .. } | Self::Download { source, .. }
                 if source.blame() == Blame::Interrupted =>
             {
                 Blame::Interrupted
             }
-            Self::Step(source) if source.blame() == Blame::Interrupted => Blame::Interrupted,
-            Self::NotThere { .. } => Blame::Scenario,
-            _ => Blame::Infra,
+            Self::Tool(source) if source.blame() == Blame::Interrupted => Blame::Interrupted,
+            Self::NotInIndex { .. } => Blame::Scenario,
+            _ => Blame::Host,
         }
     }
 
@@ -123,8 +123,8 @@ impl Fault for AptError {
                 Some("set KSHOT_DEBIAN_ARCHIVE to the address of a mirror of debian".into())
             }
             Self::NoKeyring => Some("apt-get install debian-archive-keyring".into()),
-            Self::Index { .. } => Some("see whether `apt-get update` works on this host".into()),
-            Self::NotThere { .. } => Some("change the kernel's source in images/kernels.yaml".into()),
+            Self::Update { .. } => Some("see whether `apt-get update` works on this host".into()),
+            Self::NotInIndex { .. } => Some("change the kernel's source in images/kernels.yaml".into()),
             Self::Download { .. } => Some(
                 "if the archive no longer holds that version, take another one in images/kernels.yaml".into(),
             ),
@@ -135,30 +135,30 @@ impl Fault for AptError {
 
 impl AptError {
     /// Whether Debian's archive no longer has the package, whatever its index says.
-    pub fn is_gone(&self) -> bool {
+    pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::NotThere { .. } => true,
+            Self::NotInIndex { .. } => true,
             // `404  Not Found [IP: 203.0.113.80 80]`
             Self::Download { source, .. } => {
-                matches!(&**source, StepError::Failed { tail, .. } if tail.contains("404"))
+                matches!(&**source, ToolError::Failed { tail, .. } if tail.contains("404"))
             }
             _ => false,
         }
     }
 }
 
-impl Wanted<'_> {
+impl PackageRequest<'_> {
     /// The versions of the package in the archive's index, oldest first.
     ///
     /// # Errors
     /// [`AptError`].
-    pub fn listed(&self, cache: &Cache, progress: &Progress) -> Result<Vec<String>, AptError> {
-        let apt = Apt::open(self, cache, progress)?;
+    pub fn versions(&self, cache: &Cache, progress: &Progress) -> Result<Vec<String>, AptError> {
+        let apt = PackageIndex::open(self, cache, progress)?;
         if !apt.has_index() {
             let _task = progress.task(format!("read the index of {}", self.suite), 0);
             apt.update()?;
         }
-        let mut versions = apt.versions(self);
+        let mut versions = apt.versions_of(self);
         versions.reverse();
         Ok(versions)
     }
@@ -167,15 +167,16 @@ impl Wanted<'_> {
     ///
     /// # Errors
     /// [`AptError`].
-    pub fn fetch(&self, cache: &Cache, progress: &Progress) -> Result<PathBuf, AptError> {
-        let waiting = || progress.note(&format!("waiting for another kshot to download {}", self.package));
-        let draft = match cache.entry("downloads", &self.key(), waiting)? {
-            Entry::Ready(path) => return Ok(path),
-            Entry::Draft(draft) => draft,
+    pub fn download(&self, cache: &Cache, progress: &Progress) -> Result<PathBuf, AptError> {
+        let on_wait =
+            || progress.print_line(&format!("waiting for another kshot to download {}", self.package));
+        let draft = match cache.find_or_draft("downloads", &self.key(), on_wait)? {
+            Lookup::Found(path) => return Ok(path),
+            Lookup::Missing(draft) => draft,
         };
-        let task = progress.task(format!("download {}", self.what()), 0);
-        let apt = Apt::open(self, cache, progress)?;
-        task.at(0, self.suite);
+        let task = progress.task(format!("download {}", self.package_and_version()), 0);
+        let apt = PackageIndex::open(self, cache, progress)?;
+        task.update(0, self.suite);
         if !apt.has_index() {
             apt.update()?;
         } else if apt.download(self, draft.path()).is_ok() {
@@ -188,15 +189,15 @@ impl Wanted<'_> {
         Ok(draft.commit()?)
     }
 
-    fn what(&self) -> String {
+    fn package_and_version(&self) -> String {
         self.version.map_or_else(|| self.package.into(), |version| format!("{}={version}", self.package))
     }
 
     fn key(&self) -> String {
-        let (kind, architecture) = match self.kind {
-            Kind::Binary(architecture) => ("binary", architecture),
-            Kind::Source => ("source", ""),
-            Kind::Orig => ("orig", ""),
+        let (kind, architecture) = match self.files {
+            PackageFiles::Binary(architecture) => ("binary", architecture),
+            PackageFiles::Source => ("source", ""),
+            PackageFiles::Orig => ("orig", ""),
         };
         let version = self.version.unwrap_or_default();
         let parts = [kind, architecture, self.package, self.suite, version].map(str::as_bytes);
@@ -205,25 +206,25 @@ impl Wanted<'_> {
 }
 
 /// One downloaded index of the archive, locked while this value lives.
-struct Apt {
+struct PackageIndex {
     root: PathBuf,
     suite: String,
     cache: Cache,
     _lock: fs::File,
 }
 
-impl Apt {
-    fn open(wanted: &Wanted<'_>, cache: &Cache, progress: &Progress) -> Result<Self, AptError> {
-        let (list, architecture) = match wanted.kind {
-            Kind::Binary(architecture) => ("deb", architecture),
-            Kind::Source | Kind::Orig => ("deb-src", "amd64"),
+impl PackageIndex {
+    fn open(request: &PackageRequest<'_>, cache: &Cache, progress: &Progress) -> Result<Self, AptError> {
+        let (list, architecture) = match request.files {
+            PackageFiles::Binary(architecture) => ("deb", architecture),
+            PackageFiles::Source | PackageFiles::Orig => ("deb-src", "amd64"),
         };
-        let name = format!("{}-{list}-{architecture}", wanted.suite);
+        let name = format!("{}-{list}-{architecture}", request.suite);
         let lock = cache.lock(&format!("apt-{name}"), || {
-            progress.note(&format!("waiting for another kshot to read the index of {}", wanted.suite));
+            progress.print_line(&format!("waiting for another kshot to read the index of {}", request.suite));
         })?;
         let root = cache.root().join("apt").join(&name);
-        let apt = Self { root, suite: wanted.suite.into(), cache: cache.clone(), _lock: lock };
+        let apt = Self { root, suite: request.suite.into(), cache: cache.clone(), _lock: lock };
         if !Path::new(KEYRING).exists() {
             return Err(AptError::NoKeyring);
         }
@@ -234,13 +235,13 @@ impl Apt {
         apt.write("status", "")?;
         apt.write("apt.conf", &apt.configuration(architecture))?;
         if !apt.has_index() {
-            let archives = Archives::of_host();
-            let archive = archives.of_suite(wanted.suite).ok_or(AptError::NoArchive {
-                archive: if is_security(wanted.suite) { "security" } else { "main" },
+            let mirrors = Mirrors::from_apt_sources();
+            let archive = mirrors.url_of(request.suite).ok_or(AptError::NoArchive {
+                archive: if is_security(request.suite) { "security" } else { "main" },
             })?;
             apt.write(
                 "sources.list",
-                &format!("{list} [signed-by={KEYRING}] {archive} {} main\n", wanted.suite),
+                &format!("{list} [signed-by={KEYRING}] {archive} {} main\n", request.suite),
             )?;
         }
         Ok(apt)
@@ -260,36 +261,36 @@ impl Apt {
     }
 
     fn update(&self) -> Result<(), AptError> {
-        let update = self.run(&["apt-get", "update", "--error-on=any"], &self.root);
-        Log::create(&self.cache, &self.log_name("update"))?
+        let update = self.apt_command(&["apt-get", "update", "--error-on=any"], &self.root);
+        ToolLog::create(&self.cache, &self.log_name("update"))?
             .run("apt-get update", &update)
-            .map_err(|source| AptError::Index { suite: self.suite.clone(), source: Box::new(source) })
+            .map_err(|source| AptError::Update { suite: self.suite.clone(), source: Box::new(source) })
     }
 
-    fn download(&self, wanted: &Wanted<'_>, folder: &Path) -> Result<(), AptError> {
-        let what = wanted.what();
-        let verb: &[&str] = match wanted.kind {
-            Kind::Binary(_) => &["download"],
-            Kind::Source => &["source", "--download-only", "--only-source"],
-            Kind::Orig => &["source", "--download-only", "--only-source", "--tar-only"],
+    fn download(&self, request: &PackageRequest<'_>, folder: &Path) -> Result<(), AptError> {
+        let what = request.package_and_version();
+        let verb: &[&str] = match request.files {
+            PackageFiles::Binary(_) => &["download"],
+            PackageFiles::Source => &["source", "--download-only", "--only-source"],
+            PackageFiles::Orig => &["source", "--download-only", "--only-source", "--tar-only"],
         };
         let argv: Vec<&str> = ["apt-get"].iter().chain(verb).copied().chain([what.as_str()]).collect();
-        let mut log = Log::create(&self.cache, &self.log_name(wanted.package))?;
-        let Err(source) = log.run(&format!("downloading {what}"), &self.run(&argv, folder)) else {
+        let mut log = ToolLog::create(&self.cache, &self.log_name(request.package))?;
+        let Err(source) = log.run(&format!("downloading {what}"), &self.apt_command(&argv, folder)) else {
             return Ok(());
         };
-        let (suite, versions) = (self.suite.clone(), self.versions(wanted));
+        let (suite, versions) = (self.suite.clone(), self.versions_of(request));
         let said = log.text();
         let unknown = ["was not found", "Unable to locate package", "Unable to find a source package"];
         if unknown.iter().any(|words| said.contains(words)) {
-            return Err(AptError::NotThere { what, suite, versions });
+            return Err(AptError::NotInIndex { what, suite, versions });
         }
         Err(AptError::Download { what, suite, versions, source: Box::new(source) })
     }
 
     /// The versions of a package in the index, newest first.
-    fn versions(&self, wanted: &Wanted<'_>) -> Vec<String> {
-        let madison = self.run(&["apt-cache", "madison", wanted.package], &self.root);
+    fn versions_of(&self, request: &PackageRequest<'_>) -> Vec<String> {
+        let madison = self.apt_command(&["apt-cache", "madison", request.package], &self.root);
         // ` linux-source-6.1 | 6.1.192-2 | http://archive/debian bookworm/main amd64 Packages`
         let text = madison.stderr_null().unchecked().read().unwrap_or_default();
         let mut versions: Vec<String> =
@@ -298,7 +299,7 @@ impl Apt {
         versions
     }
 
-    fn run(&self, argv: &[&str], folder: &Path) -> duct::Expression {
+    fn apt_command(&self, argv: &[&str], folder: &Path) -> duct::Expression {
         cmd(argv[0], &argv[1..]).dir(folder).env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C")
     }
 
@@ -350,7 +351,7 @@ Acquire::https::Timeout "30";
     }
 }
 
-fn has(versions: &[String]) -> String {
+fn known_versions(versions: &[String]) -> String {
     match versions {
         [] => "its index has no version of it".into(),
         versions => format!("its index has {}", versions.join(", ")),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The URLs of Debian's main and security archives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Archives {
+pub(super) struct Mirrors {
     main: Option<String>,
     security: Option<String>,
 }
@@ -29,9 +29,9 @@ pub(super) fn is_security(suite: &str) -> bool {
     suite.ends_with("-security") || suite.ends_with("/updates")
 }
 
-impl Archives {
+impl Mirrors {
     /// The URLs in `KSHOT_DEBIAN_ARCHIVE` and `KSHOT_SECURITY_ARCHIVE`, else those in /etc/apt.
-    pub(super) fn of_host() -> Self {
+    pub(super) fn from_apt_sources() -> Self {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let found = Self::read(Path::new("/etc/apt"));
         Self {
@@ -41,7 +41,7 @@ impl Archives {
     }
 
     /// The URL of the archive that holds a suite.
-    pub(super) fn of_suite(&self, suite: &str) -> Option<&str> {
+    pub(super) fn url_of(&self, suite: &str) -> Option<&str> {
         if is_security(suite) { self.security.as_deref() } else { self.main.as_deref() }
     }
 
@@ -55,8 +55,8 @@ impl Archives {
             let text = fs::read(&file).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             match file.extension().and_then(|extension| extension.to_str()) {
-                Some("list") => text.lines().for_each(|line| found.one_line(line)),
-                Some("sources") => text.split("\n\n").for_each(|stanza| found.deb822(stanza)),
+                Some("list") => text.lines().for_each(|line| found.add_one_line_entry(line)),
+                Some("sources") => text.split("\n\n").for_each(|stanza| found.add_deb822_stanza(stanza)),
                 _ => {}
             }
         }
@@ -64,7 +64,7 @@ impl Archives {
     }
 
     /// `deb [arch=amd64 signed-by=/x.gpg] http://archive/debian bookworm main contrib`
-    fn one_line(&mut self, line: &str) {
+    fn add_one_line_entry(&mut self, line: &str) {
         let line = line.split('#').next().unwrap_or_default().trim();
         let Some(rest) = line.strip_prefix("deb").map(|rest| rest.strip_prefix("-src").unwrap_or(rest))
         else {
@@ -76,15 +76,15 @@ impl Archives {
             None => rest,
         };
         let mut words = rest.split_whitespace();
-        if let (Some(address), Some(suite)) = (words.next(), words.next()) {
-            self.add(address, &[suite], &words.collect::<Vec<_>>());
+        if let (Some(url), Some(suite)) = (words.next(), words.next()) {
+            self.add(url, &[suite], &words.collect::<Vec<_>>());
         }
     }
 
     /// A stanza of sources.list(5)'s deb822 form: `URIs:`, `Suites:`, `Components:`, each with a list that may
     /// go on in indented lines.
-    fn deb822(&mut self, stanza: &str) {
-        let (mut addresses, mut suites, mut components) = (Vec::new(), Vec::new(), Vec::new());
+    fn add_deb822_stanza(&mut self, stanza: &str) {
+        let (mut urls, mut suites, mut components) = (Vec::new(), Vec::new(), Vec::new());
         let mut field = String::new();
         for line in stanza.lines().filter(|line| !line.starts_with('#')) {
             let values = match line.split_once(':') {
@@ -96,27 +96,27 @@ impl Archives {
             };
             let list = match field.as_str() {
                 "enabled" if values.trim().eq_ignore_ascii_case("no") => return,
-                "uris" => &mut addresses,
+                "uris" => &mut urls,
                 "suites" => &mut suites,
                 "components" => &mut components,
                 _ => continue,
             };
             list.extend(values.split_whitespace());
         }
-        if let Some(address) = addresses.first() {
-            self.add(address, &suites, &components);
+        if let Some(url) = urls.first() {
+            self.add(url, &suites, &components);
         }
     }
 
-    fn add(&mut self, address: &str, suites: &[&str], components: &[&str]) {
-        if !components.contains(&"main") || address.starts_with("cdrom:") {
+    fn add(&mut self, url: &str, suites: &[&str], components: &[&str]) {
+        if !components.contains(&"main") || url.starts_with("cdrom:") {
             return;
         }
         for suite in suites {
             let codename = suite.split(['-', '/']).next().unwrap_or_default();
             if SUITES.contains(&codename) {
                 let place = if is_security(suite) { &mut self.security } else { &mut self.main };
-                place.get_or_insert_with(|| address.to_owned());
+                place.get_or_insert_with(|| url.to_owned());
             }
         }
     }
@@ -131,10 +131,10 @@ mod tests {
         let path = etc.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
-        let archives = Archives::read(etc.path());
+        let mirrors = Mirrors::read(etc.path());
         (
-            archives.of_suite("bookworm").map(str::to_owned),
-            archives.of_suite("bookworm-security").map(str::to_owned),
+            mirrors.url_of("bookworm").map(str::to_owned),
+            mirrors.url_of("bookworm-security").map(str::to_owned),
         )
     }
 

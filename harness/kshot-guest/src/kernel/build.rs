@@ -5,10 +5,10 @@ use std::path::Path;
 
 use duct::{Expression, cmd};
 
-use super::catalogue::{Images, KernelEntry};
+use super::catalogue::{ImagesFolder, KernelSpec};
 use super::kconfig::{self, Fragment};
-use super::process::{Log, find_tool};
-use super::{KernelError, Made, elf, source};
+use super::process::{ToolLog, find_program};
+use super::{KernelError, Provisioned, elf, source};
 use crate::cache::Cache;
 use crate::progress::Progress;
 use crate::slots::Slots;
@@ -20,98 +20,104 @@ use kshot_stack::arch::Arch;
 /// # Errors
 /// [`KernelError`].
 pub(super) fn build(
-    entry: &KernelEntry,
-    images: &Images,
+    spec: &KernelSpec,
+    images: &ImagesFolder,
     cache: &Cache,
     progress: &Progress,
     scratch: &Path,
     folder: &Path,
-) -> Result<Made, KernelError> {
-    let step = KernelError::step(entry);
-    let mut log = Log::create(cache, &format!("kernel-{}", entry.name)).map_err(&step)?;
+) -> Result<Provisioned, KernelError> {
+    let step = KernelError::tool(spec);
+    let mut log = ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(&step)?;
     let (source, objects) = (scratch.join("source"), scratch.join("build"));
-    let tree = source::unpack(entry, images, cache, progress, &mut log, &source)?;
+    let tree = source::unpack(spec, images, cache, progress, &mut log, &source)?;
     fs::create_dir_all(&objects).map_err(KernelError::io("create", &objects))?;
-    let lost = compile(entry, images, cache, progress, &mut log, (&tree.path, &objects))?;
-    let release = keep(entry, &mut log, &objects, folder)?;
-    Ok(Made { release, version: tree.version, lost })
+    let lost = configure_and_build(spec, images, cache, progress, &mut log, (&tree.path, &objects))?;
+    let release = copy_results(spec, &mut log, &objects, folder)?;
+    Ok(Provisioned { release, version: tree.version, lost })
 }
 
 /// Builds the source tree `tree` as [`build`] does, in a folder `objects` where other versions were built before.
 ///
 /// # Errors
 /// [`KernelError`].
-pub(super) fn rebuild(
-    entry: &KernelEntry,
-    images: &Images,
+pub(super) fn build_incrementally(
+    spec: &KernelSpec,
+    images: &ImagesFolder,
     cache: &Cache,
     progress: &Progress,
     (tree, objects): (&Path, &Path),
     folder: &Path,
-) -> Result<Made, KernelError> {
-    let mut log = Log::create(cache, &format!("kernel-{}", entry.name)).map_err(KernelError::step(entry))?;
+) -> Result<Provisioned, KernelError> {
+    let mut log =
+        ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(KernelError::tool(spec))?;
     fs::create_dir_all(objects).map_err(KernelError::io("create", objects))?;
-    let lost = compile(entry, images, cache, progress, &mut log, (tree, objects))?;
-    let release = keep(entry, &mut log, objects, folder)?;
-    Ok(Made { release, version: None, lost })
+    let lost = configure_and_build(spec, images, cache, progress, &mut log, (tree, objects))?;
+    let release = copy_results(spec, &mut log, objects, folder)?;
+    Ok(Provisioned { release, version: None, lost })
 }
 
 /// Configures and builds the kernel, with one job for each free slot of the host. Returns the fragment lines that
 /// `olddefconfig` dropped and that are not required.
-fn compile(
-    entry: &KernelEntry,
-    images: &Images,
+fn configure_and_build(
+    spec: &KernelSpec,
+    images: &ImagesFolder,
     cache: &Cache,
     progress: &Progress,
-    log: &mut Log,
+    log: &mut ToolLog,
     (tree, objects): (&Path, &Path),
 ) -> Result<Vec<String>, KernelError> {
-    let slots = Slots::of_host(cache);
+    let slots = Slots::of_this_host(cache);
     let mut held = vec![slots.take(progress)?];
     while let Some(slot) = slots.free()? {
         held.push(slot);
     }
-    let make = |targets: &[&str]| kbuild(entry.arch, held.len(), tree, objects, targets);
-    let lost = configure(entry, images, log, objects, &make)?;
-    let task = progress.task(format!("build {}", entry.name), entry.objects);
+    let make = |targets: &[&str]| kbuild(spec.arch, held.len(), tree, objects, targets);
+    let lost = configure(spec, images, log, objects, &make)?;
+    let task = progress.task(format!("build {}", spec.name), spec.objects);
     let mut done = 0;
-    log.run_watched("kbuild", &make(&["vmlinux"]), |line| {
-        if let Some(object) = object_of(line) {
+    log.run_with_lines("kbuild", &make(&["vmlinux"]), |line| {
+        if let Some(object) = object_in_line(line) {
             done += 1;
-            task.at(done, object);
+            task.update(done, object);
         }
     })
-    .map_err(KernelError::step(entry))?;
+    .map_err(KernelError::tool(spec))?;
     Ok(lost)
 }
 
 /// Copies the files of a finished build that are kept to `folder`. Returns the kernel release.
-fn keep(entry: &KernelEntry, log: &mut Log, objects: &Path, folder: &Path) -> Result<String, KernelError> {
+fn copy_results(
+    spec: &KernelSpec,
+    log: &mut ToolLog,
+    objects: &Path,
+    folder: &Path,
+) -> Result<String, KernelError> {
     let built = objects.join("vmlinux");
     let boot = folder.join("vmlinux");
-    let strip = format!("{}-objcopy", entry.arch.row().triplet);
-    log.run("objcopy", &cmd!(strip, "--strip-debug", &built, &boot)).map_err(KernelError::step(entry))?;
+    let strip = format!("{}-objcopy", spec.arch.row().triplet);
+    log.run("objcopy", &cmd!(strip, "--strip-debug", &built, &boot)).map_err(KernelError::tool(spec))?;
     let dwarf = elf::read(&built)?.dwarf.then_some(("vmlinux", "vmlinux.debug"));
     for (from, to) in [(".config", "config"), ("System.map", "System.map")].into_iter().chain(dwarf) {
         let from = objects.join(from);
         fs::copy(&from, folder.join(to)).map_err(KernelError::io("copy", &from))?;
     }
-    let nothing = || KernelError::NotAKernel { path: boot.clone(), why: "it has no banner".into() };
+    let nothing = || KernelError::NotBootable { path: boot.clone(), why: "it has no banner".into() };
     elf::read(&boot)?.release.ok_or_else(nothing)
 }
 
 /// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and compares the result with them. Returns
 /// the dropped lines that are not required.
 fn configure(
-    entry: &KernelEntry,
-    images: &Images,
-    log: &mut Log,
+    spec: &KernelSpec,
+    images: &ImagesFolder,
+    log: &mut ToolLog,
     objects: &Path,
     make: &dyn Fn(&[&str]) -> Expression,
 ) -> Result<Vec<String>, KernelError> {
     let mut merged = String::new();
     let mut fragments = Vec::new();
-    for (name, path) in source::config_files(entry, images) {
+    for (name, path) in source::config_files(spec, images) {
         let text = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
         fragments.push(Fragment::parse(&name, &text));
         merged.push_str(&text);
@@ -119,22 +125,23 @@ fn configure(
     }
     let path = objects.join("kshot.config");
     fs::write(&path, merged).map_err(KernelError::io("write", &path))?;
-    let step = KernelError::step(entry);
+    let step = KernelError::tool(spec);
     log.run("allnoconfig", &make(&["allnoconfig"]).env("KCONFIG_ALLCONFIG", &path)).map_err(&step)?;
     log.run("olddefconfig", &make(&["olddefconfig"])).map_err(&step)?;
 
     let path = objects.join(".config");
     let config = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
-    let (fatal, told): (Vec<_>, Vec<_>) = kconfig::lost(&fragments, &config).into_iter().partition(|lost| {
-        entry.required.as_ref().is_none_or(|required| required.iter().any(|one| lost.is_of(one)))
-    });
+    let (fatal, tolerated): (Vec<_>, Vec<_>) =
+        kconfig::lost(&fragments, &config).into_iter().partition(|lost| {
+            spec.required.as_ref().is_none_or(|required| required.iter().any(|one| lost.is_of(one)))
+        });
     match fatal.into_iter().next() {
-        None => Ok(told
+        None => Ok(tolerated
             .into_iter()
             .map(|lost| format!("{} of {}: {}", lost.line, lost.fragment, lost.found))
             .collect()),
-        Some(lost) => Err(KernelError::ConfigLost {
-            kernel: entry.name.clone(),
+        Some(lost) => Err(KernelError::SettingDropped {
+            kernel: spec.name.clone(),
             line: lost.line,
             fragment: lost.fragment,
             found: lost.found,
@@ -145,7 +152,7 @@ fn configure(
 /// A kbuild command for a reproducible build: its output does not depend on folder, time or user.
 fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&str]) -> Expression {
     let row = arch.row();
-    let ccache = if find_tool("ccache").is_some() { "ccache " } else { "" };
+    let ccache = if find_program("ccache").is_some() { "ccache " } else { "" };
     let here = source.parent().unwrap_or(source);
     let mut argv: Vec<String> = vec![
         "-C".into(),
@@ -180,7 +187,7 @@ fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&st
 }
 
 /// The object file in a line of kbuild's output: `  CC      kernel/fork.o`, `  LD [M]  fs/a.ko`.
-fn object_of(line: &str) -> Option<&str> {
+fn object_in_line(line: &str) -> Option<&str> {
     let mut words = line.strip_prefix("  ")?.split_whitespace();
     matches!(words.next()?, "CC" | "AS" | "LD" | "AR").then(|| words.next_back()).flatten()
 }
@@ -191,9 +198,9 @@ mod tests {
 
     #[test]
     fn objects_are_counted_and_other_lines_are_not() {
-        assert_eq!(object_of("  CC      kernel/fork.o\n"), Some("kernel/fork.o"));
-        assert_eq!(object_of("  LD [M]  fs/a.ko\n"), Some("fs/a.ko"));
-        assert_eq!(object_of("  HOSTCC  scripts/kallsyms\n"), None);
-        assert_eq!(object_of("kernel/fork.c:1: warning: CC x\n"), None);
+        assert_eq!(object_in_line("  CC      kernel/fork.o\n"), Some("kernel/fork.o"));
+        assert_eq!(object_in_line("  LD [M]  fs/a.ko\n"), Some("fs/a.ko"));
+        assert_eq!(object_in_line("  HOSTCC  scripts/kallsyms\n"), None);
+        assert_eq!(object_in_line("kernel/fork.c:1: warning: CC x\n"), None);
     }
 }

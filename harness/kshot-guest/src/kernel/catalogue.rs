@@ -8,7 +8,7 @@ use globset::{Glob, GlobSetBuilder};
 use serde::Deserialize;
 
 use super::KernelError;
-use crate::yaml::{self, YamlFault};
+use crate::yaml::{self, YamlError};
 use kshot_stack::arch::Arch;
 
 /// The catalogue's file name in error messages.
@@ -16,25 +16,25 @@ const FILE: &str = "images/kernels.yaml";
 
 /// The repository's `images` folder, with the inputs of every kernel and guest.
 #[derive(Clone, Debug)]
-pub struct Images {
+pub struct ImagesFolder {
     root: PathBuf,
 }
 
 /// Every kernel of the catalogue, in its order.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
-    entries: Vec<KernelEntry>,
+    kernels: Vec<KernelSpec>,
 }
 
 /// One kernel of the catalogue: its name and how to obtain it.
 #[derive(Clone, Debug)]
-pub struct KernelEntry {
+pub struct KernelSpec {
     /// The unique name, of letters, digits and `.+_-`.
     pub name: String,
     /// The architecture of the kernel.
     pub arch: Arch,
     /// The source of the kernel.
-    pub source: Source,
+    pub source: KernelSource,
     /// Kconfig fragments, merged onto `allnoconfig` in this order: files under `images/config`.
     pub config: Vec<String>,
     /// Patches, applied in this order with `patch -p1`: files under `images/patches`, or folders of them.
@@ -47,25 +47,25 @@ pub struct KernelEntry {
 
 /// The source of a kernel. Relative paths are relative to the catalogue's folder.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum KernelSource {
     /// A `linux-source-X` package: a source tree as Debian patched it.
-    DebianSource(DebianPackage),
+    DebianSource(LinuxSourcePackage),
     /// Upstream's own tarball, as the source package `source` carries it.
-    DebianOrig(DebianOrig),
+    DebianOrig(OrigTarball),
     /// A prebuilt `linux-image-*` package with its modules.
-    DebianPackage(DebianBinary),
+    DebianPackage(LinuxImagePackage),
     /// A tarball on disk.
-    Tarball(Tarball),
+    Tarball(SourceTarball),
     /// A source tree on disk, which is never written to.
-    Directory(Directory),
+    Directory(SourceTree),
     /// A commit of a git repository on disk.
-    Git(Git),
+    Git(GitCommit),
 }
 
 /// A package of a Debian suite.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct DebianPackage {
+pub struct LinuxSourcePackage {
     /// The package's name.
     pub package: String,
     /// The suite; suites ending in `-security` are in the security archive.
@@ -77,12 +77,12 @@ pub struct DebianPackage {
 /// A prebuilt kernel package of a Debian suite.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct DebianBinary {
+pub struct LinuxImagePackage {
     /// The package's name.
     pub package: String,
     /// The suite.
     pub suite: String,
-    /// The exact version; see [`DebianPackage::version`].
+    /// The exact version; see [`LinuxSourcePackage::version`].
     pub version: Option<String>,
     /// The package that holds the DWARF: some hundred megabytes, downloaded on request only.
     pub dbg: Option<String>,
@@ -91,19 +91,19 @@ pub struct DebianBinary {
 /// The upstream tarball of a Debian source package.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct DebianOrig {
+pub struct OrigTarball {
     /// The source package's name (`linux`).
     pub source: String,
     /// The suite.
     pub suite: String,
-    /// The source package's exact version, including Debian's revision; see [`DebianPackage::version`].
+    /// The source package's exact version, including Debian's revision; see [`LinuxSourcePackage::version`].
     pub version: Option<String>,
 }
 
 /// A source tarball, compressed as `tar` understands.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Tarball {
+pub struct SourceTarball {
     /// The path of the tarball.
     pub path: PathBuf,
     /// The SHA-256 of the tarball, in hexadecimal.
@@ -113,7 +113,7 @@ pub struct Tarball {
 /// A source tree.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Directory {
+pub struct SourceTree {
     /// The path of the source tree.
     pub path: PathBuf,
 }
@@ -121,7 +121,7 @@ pub struct Directory {
 /// A commit of a git repository.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Git {
+pub struct GitCommit {
     /// The path of the repository.
     pub path: PathBuf,
     /// The full commit id. Branch and tag names can move, so they are rejected.
@@ -131,7 +131,7 @@ pub struct Git {
 /// A kernel as written in the catalogue, before it is checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RawEntry {
+struct RawKernel {
     name: String,
     arch: Arch,
     source: RawSource,
@@ -148,17 +148,17 @@ struct RawEntry {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawSource {
-    debian_source: Option<DebianPackage>,
-    debian_orig: Option<DebianOrig>,
-    debian_package: Option<DebianBinary>,
-    tarball: Option<Tarball>,
-    directory: Option<Directory>,
-    git: Option<Git>,
+    debian_source: Option<LinuxSourcePackage>,
+    debian_orig: Option<OrigTarball>,
+    debian_package: Option<LinuxImagePackage>,
+    tarball: Option<SourceTarball>,
+    directory: Option<SourceTree>,
+    git: Option<GitCommit>,
 }
 
-impl Images {
+impl ImagesFolder {
     /// The images folder at `root`.
-    pub fn at(root: impl Into<PathBuf>) -> Self {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
@@ -178,17 +178,17 @@ impl Images {
     }
 
     /// The folder of Kconfig fragments.
-    pub fn config_dir(&self) -> PathBuf {
+    pub fn config_folder(&self) -> PathBuf {
         self.root.join("config")
     }
 
     /// The folder of kernel patches.
-    pub fn patches_dir(&self) -> PathBuf {
+    pub fn patches_folder(&self) -> PathBuf {
         self.root.join("patches")
     }
 
     /// The folder of the guest's files: init, C programs and the configuration of the userland.
-    pub fn guest_dir(&self) -> PathBuf {
+    pub fn guest_folder(&self) -> PathBuf {
         self.root.join("guest")
     }
 
@@ -197,7 +197,7 @@ impl Images {
     /// # Errors
     /// [`KernelError::Io`].
     pub fn guest_modules(&self) -> Result<Vec<String>, KernelError> {
-        let path = self.guest_dir().join("modules");
+        let path = self.guest_folder().join("modules");
         let text = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
@@ -209,22 +209,24 @@ impl Images {
 
 /// Whether DWARF is available for a kernel of the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HasDwarf {
+pub enum DwarfAvailability {
     /// Available: kshot builds the kernel.
-    Always,
+    Built,
     /// Downloaded on request from the kernel's `dbg` package ([`super::provision_dwarf`]).
     OnRequest,
     /// Not available: the kernel is prebuilt and its source names no `dbg` package.
-    Never,
+    Unavailable,
 }
 
-impl KernelEntry {
+impl KernelSpec {
     /// Whether DWARF is available for the kernel.
-    pub fn has_dwarf(&self) -> HasDwarf {
+    pub fn dwarf_availability(&self) -> DwarfAvailability {
         match &self.source {
-            Source::DebianPackage(DebianBinary { dbg: Some(_), .. }) => HasDwarf::OnRequest,
-            Source::DebianPackage(_) => HasDwarf::Never,
-            _ => HasDwarf::Always,
+            KernelSource::DebianPackage(LinuxImagePackage { dbg: Some(_), .. }) => {
+                DwarfAvailability::OnRequest
+            }
+            KernelSource::DebianPackage(_) => DwarfAvailability::Unavailable,
+            _ => DwarfAvailability::Built,
         }
     }
 }
@@ -241,71 +243,71 @@ impl Catalogue {
 
     /// The names of all kernels, in the catalogue's order.
     pub fn names(&self) -> Vec<&str> {
-        self.entries.iter().map(|entry| entry.name.as_str()).collect()
+        self.kernels.iter().map(|entry| entry.name.as_str()).collect()
     }
 
     /// The kernel of that name.
-    pub fn get(&self, name: &str) -> Option<&KernelEntry> {
-        self.entries.iter().find(|entry| entry.name == name)
+    pub fn get(&self, name: &str) -> Option<&KernelSpec> {
+        self.kernels.iter().find(|entry| entry.name == name)
     }
 
     /// The kernels that match any of the globs, in the catalogue's order. An invalid glob matches nothing.
-    pub fn matching<'a>(&self, globs: impl IntoIterator<Item = &'a str>) -> Vec<&KernelEntry> {
+    pub fn matching<'a>(&self, globs: impl IntoIterator<Item = &'a str>) -> Vec<&KernelSpec> {
         let mut set = GlobSetBuilder::new();
         for glob in globs.into_iter().filter_map(|glob| Glob::new(glob).ok()) {
             set.add(glob);
         }
         let Ok(set) = set.build() else { return Vec::new() };
-        self.entries.iter().filter(|entry| set.is_match(&entry.name)).collect()
+        self.kernels.iter().filter(|entry| set.is_match(&entry.name)).collect()
     }
 
-    fn parse(text: &str) -> Result<Self, Box<YamlFault>> {
-        let raw: Vec<RawEntry> = yaml::from_str(FILE, text)?;
-        let fault = |name: &str, why: String| YamlFault::about(FILE, text, "", name, why, None);
+    fn parse(text: &str) -> Result<Self, Box<YamlError>> {
+        let raw: Vec<RawKernel> = yaml::from_str(FILE, text)?;
+        let fault = |name: &str, why: String| YamlError::at_word(FILE, text, "", name, why, None);
         let mut seen = BTreeSet::new();
-        let mut entries = Vec::new();
+        let mut kernels = Vec::new();
         for entry in raw {
             let name = entry.name.clone();
             if !seen.insert(name.clone()) {
                 return Err(fault(&name, format!("two kernels are called `{name}`")));
             }
-            entries.push(entry.meant().map_err(|why| fault(&name, why))?);
+            kernels.push(entry.check().map_err(|why| fault(&name, why))?);
         }
-        Ok(Self { entries })
+        Ok(Self { kernels })
     }
 }
 
-impl RawEntry {
-    fn meant(self) -> Result<KernelEntry, String> {
+impl RawKernel {
+    fn check(self) -> Result<KernelSpec, String> {
         let Self { name, arch, source, config, patches, objects } = self;
         let plain = |c: char| c.is_ascii_alphanumeric() || ".+_-".contains(c);
         if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
             return Err(format!("kernel name {name:?}: only letters, digits and .+_- may stand in it"));
         }
-        let source = source.meant().map_err(|why| format!("kernel {name:?}: {why}"))?;
-        if matches!(source, Source::DebianPackage(_)) && !(config.is_empty() && patches.is_empty()) {
+        let source = source.check().map_err(|why| format!("kernel {name:?}: {why}"))?;
+        if matches!(source, KernelSource::DebianPackage(_)) && !(config.is_empty() && patches.is_empty()) {
             return Err(format!("kernel {name:?}: a prebuilt kernel takes neither config nor patches"));
         }
-        Ok(KernelEntry { name, arch, source, config, patches, objects, required: None })
+        Ok(KernelSpec { name, arch, source, config, patches, objects, required: None })
     }
 }
 
 impl RawSource {
-    fn meant(self) -> Result<Source, String> {
-        let found: Vec<Source> = [
-            self.debian_source.map(Source::DebianSource),
-            self.debian_orig.map(Source::DebianOrig),
-            self.debian_package.map(Source::DebianPackage),
-            self.tarball.map(Source::Tarball),
-            self.directory.map(Source::Directory),
-            self.git.map(Source::Git),
+    fn check(self) -> Result<KernelSource, String> {
+        let found: Vec<KernelSource> = [
+            self.debian_source.map(KernelSource::DebianSource),
+            self.debian_orig.map(KernelSource::DebianOrig),
+            self.debian_package.map(KernelSource::DebianPackage),
+            self.tarball.map(KernelSource::Tarball),
+            self.directory.map(KernelSource::Directory),
+            self.git.map(KernelSource::Git),
         ]
         .into_iter()
         .flatten()
         .collect();
-        let [source] = <[Source; 1]>::try_from(found)
+        let [source] = <[KernelSource; 1]>::try_from(found)
             .map_err(|found| format!("source has {} kinds, it needs exactly one", found.len()))?;
-        if let Source::Git(git) = &source
+        if let KernelSource::Git(git) = &source
             && !(git.commit.len() >= 40 && git.commit.bytes().all(|byte| byte.is_ascii_hexdigit()))
         {
             return Err(format!("git commit {:?} is not a full commit id", git.commit));
@@ -344,13 +346,13 @@ mod tests {
 
     #[test]
     fn the_catalogue_of_the_repository_loads_and_its_files_are_there() {
-        let images = Images::at(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images"));
+        let images = ImagesFolder::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images"));
         let catalogue = Catalogue::load(&images.kernels_yaml()).unwrap();
         for name in ["mips64-6.1", "mips64el-6.1-debian", "mips64el-6.12-debian"] {
             assert!(catalogue.get(name).is_some(), "{name}");
         }
-        for entry in &catalogue.entries {
-            for file in entry.config.iter().map(|name| images.config_dir().join(name)) {
+        for entry in &catalogue.kernels {
+            for file in entry.config.iter().map(|name| images.config_folder().join(name)) {
                 assert!(file.is_file(), "{}", file.display());
             }
             for (_, file) in crate::kernel::source::patch_files(entry, &images).unwrap() {

@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 
 use duct::{Expression, cmd};
 
-use super::apt::Wanted;
-use super::catalogue::{DebianBinary, HasDwarf, Images, KernelEntry, Source};
+use super::apt::PackageRequest;
+use super::catalogue::{DwarfAvailability, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage};
 use super::modules::module_name;
-use super::process::Log;
-use super::source::deb_file;
-use super::{Facts, Kernel, KernelError, build_id, elf, prebuilt, provision};
-use crate::cache::{self, Cache, Draft, Entry};
+use super::process::ToolLog;
+use super::source::find_deb;
+use super::{Kernel, KernelError, KernelMetadata, build_id, elf, prebuilt, provision};
+use crate::cache::{self, Cache, Draft, Lookup};
 use crate::progress::Progress;
 
 /// The kind of the DWARF entries in the cache.
 const DWARF: &str = "dwarf";
 /// The version of the extraction; it changes when the same inputs give other files.
-const RECIPE: &str = "1";
+const RECIPE_VERSION: &str = "1";
 /// The file name of the `vmlinux` with DWARF in a cache entry; `lib/modules/<release>` is beside it.
 const VMLINUX: &str = "vmlinux";
 
@@ -45,12 +45,12 @@ impl Dwarf {
 /// # Errors
 /// [`KernelError::Io`].
 pub(super) fn find(
-    entry: &KernelEntry,
+    spec: &KernelSpec,
     kernel: &Kernel,
-    images: &Images,
+    images: &ImagesFolder,
     cache: &Cache,
 ) -> Result<Option<Dwarf>, KernelError> {
-    let Some((_, dbg)) = dbg(entry) else { return Ok(None) };
+    let Some((_, dbg)) = dbg(spec) else { return Ok(None) };
     let folder = cache.find(DWARF, &key(kernel, dbg, images)?);
     Ok(folder.map(|folder| Dwarf::of(folder.join(VMLINUX), Some(&folder))))
 }
@@ -60,82 +60,84 @@ pub(super) fn find(
 /// # Errors
 /// [`KernelError::NoDwarf`] if the catalogue names no package with the kernel's DWARF; other errors of [`KernelError`].
 pub fn provision_dwarf(
-    entry: &KernelEntry,
-    images: &Images,
+    spec: &KernelSpec,
+    images: &ImagesFolder,
     cache: &Cache,
     progress: &Progress,
 ) -> Result<Kernel, KernelError> {
-    let dbg = dbg(entry);
-    if dbg.is_none() && entry.has_dwarf() != HasDwarf::Always {
-        return Err(KernelError::NoDwarf { kernel: entry.name.clone() });
+    let dbg = dbg(spec);
+    if dbg.is_none() && spec.dwarf_availability() != DwarfAvailability::Built {
+        return Err(KernelError::NoDwarf { kernel: spec.name.clone() });
     }
-    let kernel = provision(entry, images, cache, progress)?;
+    let kernel = provision(spec, images, cache, progress)?;
     let Some((package, dbg)) = dbg.filter(|_| kernel.dwarf.is_none()) else { return Ok(kernel) };
-    let waiting = || progress.note(&format!("waiting for another kshot to provision {dbg}"));
-    let folder = match cache.entry(DWARF, &key(&kernel, dbg, images)?, waiting)? {
-        Entry::Ready(folder) => folder,
-        Entry::Draft(draft) => {
+    let on_wait = || progress.print_line(&format!("waiting for another kshot to provision {dbg}"));
+    let folder = match cache.find_or_draft(DWARF, &key(&kernel, dbg, images)?, on_wait)? {
+        Lookup::Found(folder) => folder,
+        Lookup::Missing(draft) => {
             // The -dbg package must have the kernel's version, even if the archive has a newer one by now.
-            let facts = Facts::read(kernel.boot.parent().unwrap_or(Path::new("/")))?;
-            let version = facts.version.as_deref();
-            let wanted = Wanted { package: dbg, version, ..prebuilt::wanted(entry, package) };
-            unpack(entry, &kernel, &wanted, cache, progress, draft)?
+            let metadata = KernelMetadata::read(kernel.boot.parent().unwrap_or(Path::new("/")))?;
+            let version = metadata.version.as_deref();
+            let request =
+                PackageRequest { package: dbg, version, ..prebuilt::linux_image_request(spec, package) };
+            unpack(spec, &kernel, &request, cache, progress, draft)?
         }
     };
     Ok(Kernel { dwarf: Some(Dwarf::of(folder.join(VMLINUX), Some(&folder))), ..kernel })
 }
 
-fn dbg(entry: &KernelEntry) -> Option<(&DebianBinary, &str)> {
-    match &entry.source {
-        Source::DebianPackage(package) => Some((package, package.dbg.as_deref()?)),
+fn dbg(spec: &KernelSpec) -> Option<(&LinuxImagePackage, &str)> {
+    match &spec.source {
+        KernelSource::DebianPackage(package) => Some((package, package.dbg.as_deref()?)),
         _ => None,
     }
 }
 
 /// The cache key of a kernel's DWARF. The image's SHA-256 identifies the build, whatever version the archive has.
-fn key(kernel: &Kernel, dbg: &str, images: &Images) -> Result<String, KernelError> {
+fn key(kernel: &Kernel, dbg: &str, images: &ImagesFolder) -> Result<String, KernelError> {
     let modules = images.guest_modules()?.join(" ");
-    let parts = [RECIPE, &kernel.sha256, dbg, &modules].map(str::as_bytes);
+    let parts = [RECIPE_VERSION, &kernel.sha256, dbg, &modules].map(str::as_bytes);
     Ok(format!("{}-{}", kernel.name, cache::key(parts)))
 }
 
 /// Extracts the DWARF of `kernel` and of the guest's modules from the kernel's `-dbg` package into the draft.
 fn unpack(
-    entry: &KernelEntry,
+    spec: &KernelSpec,
     kernel: &Kernel,
-    wanted: &Wanted<'_>,
+    request: &PackageRequest<'_>,
     cache: &Cache,
     progress: &Progress,
     draft: Draft,
 ) -> Result<PathBuf, KernelError> {
-    let step = KernelError::step(entry);
-    let download = |source| KernelError::Download { kernel: entry.name.clone(), source: Box::new(source) };
-    let deb = deb_file(&wanted.fetch(cache, progress).map_err(download)?)?;
+    let step = KernelError::tool(spec);
+    let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
+    let deb = find_deb(&request.download(cache, progress).map_err(download)?)?;
 
-    let _task = progress.task(format!("unpack {}", wanted.package), 0);
-    let mut log = Log::create(cache, &format!("dwarf-{}", entry.name)).map_err(&step)?;
-    let booted = kernel.modules.as_deref().map(|root| modules_below(&root.join("lib/modules")));
-    let booted = booted.unwrap_or_default();
+    let _task = progress.task(format!("unpack {}", request.package), 0);
+    let mut log = ToolLog::create(cache, &format!("dwarf-{}", spec.name)).map_err(&step)?;
+    let kernel_modules = kernel.modules.as_deref().map(|root| modules_below(&root.join("lib/modules")));
+    let kernel_modules = kernel_modules.unwrap_or_default();
     let scratch = draft.scratch()?;
     let inside = PathBuf::from("usr/lib/debug");
     let vmlinux = inside.join(format!("boot/vmlinux-{}", kernel.release));
-    let modules = booted.values().filter_map(|path| path.strip_prefix(kernel.modules.as_deref()?).ok());
+    let modules =
+        kernel_modules.values().filter_map(|path| path.strip_prefix(kernel.modules.as_deref()?).ok());
     let members = modules.map(|path| inside.join(path)).chain([vmlinux.clone()]);
-    log.run("unpacking the DWARF", &stream(&deb, members, scratch.path())).map_err(&step)?;
+    log.run("unpacking the DWARF", &extract_members(&deb, members, scratch.path())).map_err(&step)?;
 
     let take = |from: &Path, to: PathBuf| {
         fs::rename(scratch.path().join(from), &to).map_err(KernelError::io("create", &to))
     };
     take(&vmlinux, draft.path().join(VMLINUX))?;
-    if !booted.is_empty() {
+    if !kernel_modules.is_empty() {
         take(&inside.join("lib"), draft.path().join("lib"))?;
     }
-    check(kernel, &booted, &Dwarf::of(draft.path().join(VMLINUX), Some(draft.path())))?;
+    check_same_build(kernel, &kernel_modules, &Dwarf::of(draft.path().join(VMLINUX), Some(draft.path())))?;
     Ok(draft.commit()?)
 }
 
 /// Extracts only `members` of the package `deb` into the folder `into`.
-fn stream(deb: &Path, members: impl Iterator<Item = PathBuf>, into: &Path) -> Expression {
+fn extract_members(deb: &Path, members: impl Iterator<Item = PathBuf>, into: &Path) -> Expression {
     let untar = ["-x", "-C"].map(Into::into).into_iter().chain([into.as_os_str().to_owned()]);
     let members = members.map(|member| Path::new(".").join(member).into_os_string());
     cmd!("dpkg-deb", "--fsys-tarfile", deb).pipe(cmd("tar", untar.chain(members)))
@@ -143,23 +145,27 @@ fn stream(deb: &Path, members: impl Iterator<Item = PathBuf>, into: &Path) -> Ex
 
 /// Checks that the DWARF belongs to the kernel: by build id for modules, by banner for the kernel, whose image is
 /// compressed. Its build id is compared with the guest's whenever gdb attaches.
-fn check(kernel: &Kernel, booted: &BTreeMap<String, PathBuf>, dwarf: &Dwarf) -> Result<(), KernelError> {
+fn check_same_build(
+    kernel: &Kernel,
+    kernel_modules: &BTreeMap<String, PathBuf>,
+    dwarf: &Dwarf,
+) -> Result<(), KernelError> {
     let other =
-        |path: &Path, why| KernelError::OtherDwarf { kernel: kernel.name.clone(), path: path.into(), why };
+        |path: &Path, why| KernelError::DwarfMismatch { kernel: kernel.name.clone(), path: path.into(), why };
     let image = elf::read(&dwarf.vmlinux)?;
     if image.arch != kernel.arch || image.release.as_deref() != Some(&kernel.release) || !image.dwarf {
         let release = image.release.unwrap_or_else(|| "unknown".into());
         let why = format!("it is of release {release} for {}, DWARF {}", image.arch, image.dwarf);
         return Err(other(&dwarf.vmlinux, why));
     }
-    for (name, booted) in booted {
+    for (name, kernel_modules) in kernel_modules {
         let path =
             dwarf.modules.get(name).ok_or_else(|| other(&dwarf.vmlinux, format!("it lacks {name}")))?;
         let id = |path: &Path| {
             let bytes = fs::read(path).map_err(KernelError::io("read", path))?;
             build_id(&*bytes).map_err(|error| other(path, error.to_string()))
         };
-        let (ours, theirs) = (id(path)?, id(booted)?);
+        let (ours, theirs) = (id(path)?, id(kernel_modules)?);
         if ours.is_none() || ours != theirs {
             return Err(other(path, "its build id is another than that of the module that is loaded".into()));
         }
@@ -172,10 +178,10 @@ fn modules_below(folder: &Path) -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
+        for spec in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = spec.path();
             // Not what a link leads to: `build` and `source` are links to whole trees.
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if spec.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "ko") {
                 found.insert(module_name(&path.to_string_lossy()), path);

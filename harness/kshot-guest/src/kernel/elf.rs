@@ -12,7 +12,7 @@ use kshot_stack::arch::Arch;
 
 /// The facts of a `vmlinux`.
 #[derive(Debug)]
-pub(super) struct Image {
+pub(super) struct Vmlinux {
     pub arch: Arch,
     /// The release in the kernel's banner; `None` for a compressed `vmlinuz`, which on MIPS is an ELF file too.
     pub release: Option<String>,
@@ -23,9 +23,9 @@ pub(super) struct Image {
 /// Reads the ELF file `path`.
 ///
 /// # Errors
-/// [`KernelError::NotAKernel`], which says what the file is instead; [`KernelError::Io`].
-pub(super) fn read(path: &Path) -> Result<Image, KernelError> {
-    let not = |why: String| KernelError::NotAKernel { path: path.into(), why };
+/// [`KernelError::NotBootable`], which says what the file is instead; [`KernelError::Io`].
+pub(super) fn read(path: &Path) -> Result<Vmlinux, KernelError> {
+    let not = |why: String| KernelError::NotBootable { path: path.into(), why };
     if path.is_dir() {
         return Err(not("it is a folder; name the vmlinux in it".into()));
     }
@@ -34,16 +34,16 @@ pub(super) fn read(path: &Path) -> Result<Image, KernelError> {
         Ok(object::FileKind::Elf64) => object::read::elf::ElfFile64::<object::Endianness>::parse(&*bytes)
             .map_err(|error| not(error.to_string()))?,
         Ok(object::FileKind::Elf32) => return Err(not("it is a 32-bit ELF file".into())),
-        _ => return Err(not(instead(&bytes))),
+        _ => return Err(not(describe_file(&bytes))),
     };
     let header = file.elf_header();
     let endian = file.endian();
     let machine = header.e_machine.get(endian).0;
     let arch = Arch::of_elf(machine, endian == object::Endianness::Big)
-        .ok_or_else(|| not(format!("its ELF machine is {machine}; kshot boots {}", known())))?;
+        .ok_or_else(|| not(format!("its ELF machine is {machine}; kshot boots {}", architectures())))?;
     let release = release(&bytes);
     let dwarf = file.sections().any(|section| section.name() == Ok(".debug_info"));
-    Ok(Image { arch, release, dwarf })
+    Ok(Vmlinux { arch, release, dwarf })
 }
 
 /// The GNU build id of an ELF file, `None` if it has none.
@@ -84,7 +84,7 @@ fn release(bytes: &[u8]) -> Option<String> {
 }
 
 /// A guess at the type of a file that is not ELF.
-fn instead(bytes: &[u8]) -> String {
+fn describe_file(bytes: &[u8]) -> String {
     let x86_boot_sector = bytes.get(0x202..0x206) == Some(b"HdrS");
     match bytes {
         [] => "it is empty".into(),
@@ -96,7 +96,7 @@ fn instead(bytes: &[u8]) -> String {
     }
 }
 
-fn known() -> String {
+fn architectures() -> String {
     Arch::all().map(|arch| arch.to_string()).collect::<Vec<_>>().join(" and ")
 }
 
@@ -109,7 +109,7 @@ mod tests {
         let path = folder.path().join("vmlinux");
         fs::write(&path, bytes).unwrap();
         match read(&path).unwrap_err() {
-            KernelError::NotAKernel { why, .. } => why,
+            KernelError::NotBootable { why, .. } => why,
             other => panic!("{other:?}"),
         }
     }

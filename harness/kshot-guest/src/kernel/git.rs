@@ -14,7 +14,7 @@ pub struct Repository {
 
 /// A commit, and its parents as far as they are in the same list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedCommit {
     /// Its full hash.
     pub commit: String,
     /// The full hashes of its parents, the first parent first.
@@ -39,20 +39,20 @@ pub enum GitError {
         revision: String,
     },
     /// A revert or cherry-pick does not apply.
-    #[error("{action}: {said}")]
+    #[error("{command}: {stderr}")]
     Conflict {
         /// The git command ("git revert 0123...").
-        action: String,
+        command: String,
         /// The standard error of git.
-        said: String,
+        stderr: String,
     },
     /// A command failed.
-    #[error("{action} failed: {said}")]
+    #[error("{command} failed: {stderr}")]
     Failed {
         /// The command.
-        action: String,
+        command: String,
         /// The standard error of git.
-        said: String,
+        stderr: String,
     },
     /// git could not be run.
     #[error("cannot run git")]
@@ -64,7 +64,7 @@ impl Fault for GitError {
         match self {
             Self::NoRepository { .. } | Self::NoCommit { .. } => Blame::Usage,
             Self::Conflict { .. } => Blame::Guest,
-            Self::Failed { .. } | Self::Spawn(_) => Blame::Infra,
+            Self::Failed { .. } | Self::Spawn(_) => Blame::Host,
         }
     }
 
@@ -88,10 +88,10 @@ impl Repository {
         if !path.is_dir() {
             return Err(nothing());
         }
-        let top = match here.read(&["rev-parse", "--show-toplevel"]) {
+        let top = match here.output_of(&["rev-parse", "--show-toplevel"]) {
             Ok(top) if !top.is_empty() => top,
             // A bare repository has no top.
-            _ => here.read(&["rev-parse", "--absolute-git-dir"]).map_err(|_| nothing())?,
+            _ => here.output_of(&["rev-parse", "--absolute-git-dir"]).map_err(|_| nothing())?,
         };
         Ok(Self { path: top.into() })
     }
@@ -106,7 +106,7 @@ impl Repository {
     /// # Errors
     /// [`GitError::NoCommit`].
     pub fn commit(&self, revision: &str) -> Result<String, GitError> {
-        let id = self.read(&[
+        let id = self.output_of(&[
             "rev-parse",
             "--verify",
             "--quiet",
@@ -121,7 +121,7 @@ impl Repository {
     /// # Errors
     /// [`GitError`].
     pub fn merge_bases(&self, one: &str, other: &str) -> Result<Vec<String>, GitError> {
-        let bases = self.read(&["merge-base", "--all", one, other])?;
+        let bases = self.output_of(&["merge-base", "--all", one, other])?;
         Ok(bases.lines().map(str::to_owned).collect())
     }
 
@@ -130,17 +130,17 @@ impl Repository {
     ///
     /// # Errors
     /// [`GitError`].
-    pub fn list(&self, old: &[String], new: &str, paths: &[String]) -> Result<Vec<Listed>, GitError> {
+    pub fn list(&self, old: &[String], new: &str, paths: &[String]) -> Result<Vec<ListedCommit>, GitError> {
         let without: Vec<String> = old.iter().map(|commit| format!("^{commit}")).collect();
         let mut argv = vec!["rev-list", "--topo-order", "--reverse", "--parents", new];
         argv.extend(without.iter().map(String::as_str));
         argv.push("--");
         argv.extend(paths.iter().map(String::as_str));
-        let listed = self.read(&argv)?;
+        let listed = self.output_of(&argv)?;
         let mut commits = Vec::new();
         for line in listed.lines() {
             let mut ids = line.split_whitespace().map(str::to_owned);
-            commits.extend(ids.next().map(|commit| Listed { commit, parents: ids.collect() }));
+            commits.extend(ids.next().map(|commit| ListedCommit { commit, parents: ids.collect() }));
         }
         Ok(commits)
     }
@@ -149,12 +149,12 @@ impl Repository {
     ///
     /// # Errors
     /// [`GitError`].
-    pub fn titles(&self, commits: &[String]) -> Result<Vec<String>, GitError> {
+    pub fn subjects(&self, commits: &[String]) -> Result<Vec<String>, GitError> {
         let show = self
             .git(&["log", "--no-walk=unsorted", "--stdin", "--format=%s"])
             .stdin_bytes(commits.join("\n"));
-        let said = run(&show, "git log")?;
-        Ok(said.lines().map(str::to_owned).collect())
+        let stderr = run(&show, "git log")?;
+        Ok(stderr.lines().map(str::to_owned).collect())
     }
 
     /// A commit as `git show --stat` prints it: author, date, message and changed files.
@@ -162,7 +162,7 @@ impl Repository {
     /// # Errors
     /// [`GitError`].
     pub fn show(&self, commit: &str) -> Result<String, GitError> {
-        self.read(&[
+        self.output_of(&[
             "show",
             "--no-color",
             "--stat",
@@ -175,7 +175,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`GitError`].
-    pub fn clone_to(&self, folder: &Path) -> Result<Self, GitError> {
+    pub fn shared_clone(&self, folder: &Path) -> Result<Self, GitError> {
         let clone = Self { path: folder.into() };
         if !folder.join(".git").is_dir() {
             let from = self.path.to_string_lossy();
@@ -191,8 +191,8 @@ impl Repository {
     /// # Errors
     /// [`GitError`].
     pub fn checkout(&self, commit: &str) -> Result<(), GitError> {
-        self.read(&["checkout", "--quiet", "--force", "--detach", commit])?;
-        self.read(&["clean", "--quiet", "-ffdx"]).map(|_| ())
+        self.output_of(&["checkout", "--quiet", "--force", "--detach", commit])?;
+        self.output_of(&["clean", "--quiet", "-ffdx"]).map(|_| ())
     }
 
     /// Reverts `culprit` on top of `onto` in kshot's clone. The new commit has the same id every time.
@@ -200,32 +200,32 @@ impl Repository {
     /// # Errors
     /// [`GitError::Conflict`] if the revert does not apply.
     pub fn revert(&self, onto: &str, culprit: &str) -> Result<String, GitError> {
-        self.put("revert", onto, culprit)
+        self.commit_onto("revert", onto, culprit)
     }
 
     /// Cherry-picks `culprit` onto `onto` in kshot's clone. The new commit has the same id every time.
     ///
     /// # Errors
     /// [`GitError::Conflict`] if the cherry-pick does not apply.
-    pub fn pick(&self, onto: &str, culprit: &str) -> Result<String, GitError> {
-        self.put("cherry-pick", onto, culprit)
+    pub fn cherry_pick(&self, onto: &str, culprit: &str) -> Result<String, GitError> {
+        self.commit_onto("cherry-pick", onto, culprit)
     }
 
-    fn put(&self, verb: &str, onto: &str, culprit: &str) -> Result<String, GitError> {
+    fn commit_onto(&self, verb: &str, onto: &str, culprit: &str) -> Result<String, GitError> {
         self.checkout(onto)?;
-        if let Err(error) = self.read(&[verb, "--no-commit", culprit]) {
+        if let Err(error) = self.output_of(&[verb, "--no-commit", culprit]) {
             self.checkout(onto)?;
-            let GitError::Failed { said, .. } = error else { return Err(error) };
-            return Err(GitError::Conflict { action: format!("git {verb} {culprit}"), said });
+            let GitError::Failed { stderr, .. } = error else { return Err(error) };
+            return Err(GitError::Conflict { command: format!("git {verb} {culprit}"), stderr });
         }
-        let tree = self.read(&["write-tree"])?;
+        let tree = self.output_of(&["write-tree"])?;
         let message = format!("{verb} {culprit}");
-        let made = self.read(&["commit-tree", "-p", onto, "-m", &message, &tree])?;
-        self.read(&["reset", "--quiet", "--hard", &made])?;
+        let made = self.output_of(&["commit-tree", "-p", onto, "-m", &message, &tree])?;
+        self.output_of(&["reset", "--quiet", "--hard", &made])?;
         Ok(made)
     }
 
-    fn read(&self, argv: &[&str]) -> Result<String, GitError> {
+    fn output_of(&self, argv: &[&str]) -> Result<String, GitError> {
         run(&self.git(argv), &format!("git {}", argv[0]))
     }
 
@@ -249,15 +249,15 @@ impl Repository {
     }
 }
 
-fn run(command: &Expression, action: &str) -> Result<String, GitError> {
-    let output = command.stdout_capture().stderr_capture().unchecked().run()?;
+fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
+    let output = expression.stdout_capture().stderr_capture().unchecked().run()?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(GitError::Failed {
-        action: action.into(),
-        said: if said.is_empty() { output.status.to_string() } else { said },
+        command: command.into(),
+        stderr: if stderr.is_empty() { output.status.to_string() } else { stderr },
     })
 }
 
@@ -276,8 +276,8 @@ mod tests {
             text.push_str(&format!("{name}\n"));
             fs::write(folder.join("file"), &text).unwrap();
             fs::write(folder.join(name), name).unwrap();
-            repository.read(&["add", "."]).unwrap();
-            repository.read(&["commit", "--quiet", "-m", name]).unwrap();
+            repository.output_of(&["add", "."]).unwrap();
+            repository.output_of(&["commit", "--quiet", "-m", name]).unwrap();
             repository.commit("HEAD").unwrap()
         });
         (repository, commits.to_vec())
@@ -288,9 +288,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (repository, commits) = repository(folder.path());
         let listed = repository.list(&commits[..1], &commits[2], &[]).unwrap();
-        let row = |at: usize| Listed { commit: commits[at].clone(), parents: vec![commits[at - 1].clone()] };
+        let row =
+            |at: usize| ListedCommit { commit: commits[at].clone(), parents: vec![commits[at - 1].clone()] };
         assert_eq!(listed, [row(1), row(2)]);
-        assert_eq!(repository.titles(&commits).unwrap(), ["one", "two", "three"]);
+        assert_eq!(repository.subjects(&commits).unwrap(), ["one", "two", "three"]);
         let touching = repository.list(&commits[..1], &commits[2], &["three".into()]).unwrap();
         assert_eq!(touching.len(), 1);
         assert_eq!(repository.merge_bases(&commits[0], &commits[2]).unwrap(), commits[..1]);
@@ -300,7 +301,7 @@ mod tests {
     fn a_clone_goes_from_commit_to_commit_and_leaves_the_users_tree_alone() {
         let (folder, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (repository, commits) = repository(folder.path());
-        let clone = repository.clone_to(&work.path().join("clone")).unwrap();
+        let clone = repository.shared_clone(&work.path().join("clone")).unwrap();
         clone.checkout(&commits[0]).unwrap();
         assert_eq!(fs::read_to_string(clone.path().join("file")).unwrap(), "one\n");
         fs::write(clone.path().join("left-over"), "").unwrap();
@@ -313,7 +314,7 @@ mod tests {
     fn a_commit_taken_back_has_the_same_id_each_time_and_a_conflict_says_so() {
         let (folder, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (repository, commits) = repository(folder.path());
-        let clone = repository.clone_to(&work.path().join("clone")).unwrap();
+        let clone = repository.shared_clone(&work.path().join("clone")).unwrap();
         let reverted = clone.revert(&commits[2], &commits[2]).unwrap();
         assert_eq!(fs::read_to_string(clone.path().join("file")).unwrap(), "one\ntwo\n");
         assert_eq!(clone.revert(&commits[2], &commits[2]).unwrap(), reverted);
@@ -321,7 +322,7 @@ mod tests {
         assert_eq!(error.blame(), Blame::Guest, "{error}");
         // And the clone can be worked with.
         clone.checkout(&commits[1]).unwrap();
-        assert!(clone.pick(&commits[1], &commits[2]).is_ok());
+        assert!(clone.cherry_pick(&commits[1], &commits[2]).is_ok());
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 pub(super) struct Fragment {
     /// The fragment's file name.
     name: String,
-    asked: Vec<Asked>,
+    settings: Vec<Setting>,
 }
 
 /// One setting of a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Asked {
+struct Setting {
     /// The symbol, with the prefix `CONFIG_`.
     symbol: String,
     /// The text after `=`; `n` for "is not set".
@@ -23,7 +23,7 @@ struct Asked {
 
 /// A setting that the final `.config` lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lost {
+pub(super) struct DroppedSetting {
     /// The line of the fragment.
     pub line: String,
     /// The fragment's name.
@@ -36,19 +36,19 @@ impl Fragment {
     /// Parses a fragment: lines `CONFIG_X=value` and `# CONFIG_X is not set`, comments, empty lines. A comment that
     /// begins with `# optional` makes the next line optional.
     pub(super) fn parse(name: &str, text: &str) -> Self {
-        let mut asked = Vec::new();
+        let mut settings = Vec::new();
         let mut optional = false;
         for line in text.lines() {
-            if let Some((symbol, value)) = setting(line) {
-                asked.push(Asked { symbol: symbol.into(), value: value.into(), optional });
+            if let Some((symbol, value)) = parse_setting(line) {
+                settings.push(Setting { symbol: symbol.into(), value: value.into(), optional });
             }
             optional = line.starts_with("# optional");
         }
-        Self { name: name.into(), asked }
+        Self { name: name.into(), settings }
     }
 }
 
-impl Lost {
+impl DroppedSetting {
     /// Whether the setting is of this symbol, given with or without `CONFIG_`.
     pub(super) fn is_of(&self, symbol: &str) -> bool {
         let name = self.line.split('=').next().unwrap_or_default();
@@ -57,27 +57,30 @@ impl Lost {
 }
 
 /// The settings of the fragments that `config` lacks, in order. A later fragment overrides an earlier one.
-pub(super) fn lost(fragments: &[Fragment], config: &str) -> Vec<Lost> {
-    let given: HashMap<&str, &str> = config.lines().filter_map(setting).collect();
-    let mut wanted: HashMap<&str, (&Fragment, &Asked)> = HashMap::new();
+pub(super) fn lost(fragments: &[Fragment], config: &str) -> Vec<DroppedSetting> {
+    let final_config: HashMap<&str, &str> = config.lines().filter_map(parse_setting).collect();
+    let mut wanted: HashMap<&str, (&Fragment, &Setting)> = HashMap::new();
     for fragment in fragments {
-        wanted.extend(fragment.asked.iter().map(|asked| (asked.symbol.as_str(), (fragment, asked))));
+        wanted.extend(
+            fragment.settings.iter().map(|settings| (settings.symbol.as_str(), (fragment, settings))),
+        );
     }
-    let in_order = fragments.iter().flat_map(|fragment| &fragment.asked);
-    let lost =
-        in_order.filter_map(|asked| wanted.remove(asked.symbol.as_str())).filter_map(|(fragment, asked)| {
+    let in_order = fragments.iter().flat_map(|fragment| &fragment.settings);
+    let lost = in_order.filter_map(|settings| wanted.remove(settings.symbol.as_str())).filter_map(
+        |(fragment, settings)| {
             // A symbol that is not visible at all is as good as off.
-            let found = given.get(asked.symbol.as_str()).copied().unwrap_or("n");
-            (found != asked.value && !asked.optional).then(|| Lost {
-                line: format!("{}={}", asked.symbol, asked.value),
+            let found = final_config.get(settings.symbol.as_str()).copied().unwrap_or("n");
+            (found != settings.value && !settings.optional).then(|| DroppedSetting {
+                line: format!("{}={}", settings.symbol, settings.value),
                 fragment: fragment.name.clone(),
                 found: if found == "n" { "it is not set".into() } else { format!("it is {found}") },
             })
-        });
+        },
+    );
     lost.collect()
 }
 
-fn setting(line: &str) -> Option<(&str, &str)> {
+fn parse_setting(line: &str) -> Option<(&str, &str)> {
     match line.strip_prefix("# ") {
         Some(comment) => Some((comment.strip_suffix(" is not set")?, "n"))
             .filter(|(symbol, _)| symbol.starts_with("CONFIG_")),

@@ -13,22 +13,23 @@ use super::Dwarf;
 /// /sys/module/tun/sections/.data..read_mostly:0xffffffffc0173120
 /// /sys/module/tun/sections/__mcount_loc:0xffffffffc0172e48
 /// ```
-pub const LIST_SECTIONS: &str = "grep -Hs '' /sys/module/*/sections/.[a-z]* /sys/module/*/sections/[!.]*";
+pub const LIST_SECTIONS_COMMAND: &str =
+    "grep -Hs '' /sys/module/*/sections/.[a-z]* /sys/module/*/sections/[!.]*";
 /// The run folder's file with the list of module sections, for kernels that have modules with DWARF.
 pub const SECTIONS: &str = "module-sections.txt";
 
 /// A loaded kernel: the files with DWARF and the addresses of their code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadedKernel {
     /// The `vmlinux`, loaded at the addresses that it was linked to.
     pub vmlinux: PathBuf,
     /// The loaded modules that have DWARF.
-    pub modules: Vec<Module>,
+    pub modules: Vec<LoadedModule>,
 }
 
 /// A loaded module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Module {
+pub struct LoadedModule {
     /// The module's name (`tun`).
     pub name: String,
     /// The module's file, which is not linked: each of its sections starts at address 0.
@@ -37,15 +38,19 @@ pub struct Module {
     pub sections: BTreeMap<String, u64>,
 }
 
-impl Loaded {
-    /// Combines `dwarf` with the output of [`LIST_SECTIONS`] in a guest. Malformed lines and modules without DWARF are
+impl LoadedKernel {
+    /// Combines `dwarf` with the output of [`LIST_SECTIONS_COMMAND`] in a guest. Malformed lines and modules without DWARF are
     /// left out.
     pub fn new(dwarf: &Dwarf, listed: &[u8]) -> Self {
-        let mut modules: Vec<Module> = Vec::new();
-        for (name, section, address) in String::from_utf8_lossy(listed).lines().filter_map(section) {
+        let mut modules: Vec<LoadedModule> = Vec::new();
+        for (name, section, address) in String::from_utf8_lossy(listed).lines().filter_map(parse_section) {
             let Some(path) = dwarf.modules.get(name) else { continue };
             let known = modules.iter().position(|module| module.name == name).unwrap_or_else(|| {
-                modules.push(Module { name: name.into(), path: path.clone(), sections: BTreeMap::new() });
+                modules.push(LoadedModule {
+                    name: name.into(),
+                    path: path.clone(),
+                    sections: BTreeMap::new(),
+                });
                 modules.len() - 1
             });
             modules[known].sections.insert(section.into(), address);
@@ -55,14 +60,14 @@ impl Loaded {
     }
 
     /// The kernel as loaded in an earlier run, from the section list in its folder.
-    pub fn in_run(dwarf: &Dwarf, folder: &Path) -> Self {
+    pub fn from_run_folder(dwarf: &Dwarf, folder: &Path) -> Self {
         Self::new(dwarf, &fs::read(folder.join(SECTIONS)).unwrap_or_default())
     }
 }
 
-/// The module, section and address in a line of [`LIST_SECTIONS`]; `None` for a section that is freed or not in the
+/// The module, section and address in a line of [`LIST_SECTIONS_COMMAND`]; `None` for a section that is freed or not in the
 /// module's file. The names become part of a gdb command, so only plain characters are accepted.
-fn section(line: &str) -> Option<(&str, &str, u64)> {
+fn parse_section(line: &str) -> Option<(&str, &str, u64)> {
     let (place, address) = line.strip_prefix("/sys/module/")?.split_once(":0x")?;
     let (module, section) = place.split_once("/sections/")?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -85,7 +90,7 @@ mod tests {
     fn loaded(listed: &str) -> Vec<(String, Vec<(String, u64)>)> {
         let modules = ["tun", "data_alone", "virtio"].map(|name| (name.into(), format!("/{name}.ko").into()));
         let dwarf = Dwarf { vmlinux: "/vmlinux".into(), modules: modules.into() };
-        let modules = Loaded::new(&dwarf, listed.as_bytes()).modules;
+        let modules = LoadedKernel::new(&dwarf, listed.as_bytes()).modules;
         modules.into_iter().map(|module| (module.name, module.sections.into_iter().collect())).collect()
     }
 

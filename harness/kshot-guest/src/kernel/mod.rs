@@ -22,34 +22,34 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{self, Cache, CacheError, Draft, Entry};
+use crate::cache::{self, Cache, CacheError, Draft, Lookup};
 use crate::progress::Progress;
-use crate::yaml::YamlFault;
+use crate::yaml::YamlError;
 use kshot_stack::arch::Arch;
 use kshot_stack::fault::{Blame, Fault};
 
 pub use apt::AptError;
-pub use apt::{Kind, Wanted};
+pub use apt::{PackageFiles, PackageRequest};
 pub use catalogue::{
-    Catalogue, DebianBinary, DebianOrig, DebianPackage, Directory, Git, HasDwarf, Images, KernelEntry,
-    Source, Tarball,
+    Catalogue, DwarfAvailability, GitCommit, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage,
+    LinuxSourcePackage, OrigTarball, SourceTarball, SourceTree,
 };
 pub use dwarf::{Dwarf, provision_dwarf};
 pub use elf::{build_id, build_id_of_notes};
 pub use git::GitError;
-pub use git::{Listed, Repository};
-pub use loaded::{LIST_SECTIONS, Loaded, Module, SECTIONS};
-pub use modules::closure;
-pub use process::StepError;
+pub use git::{ListedCommit, Repository};
+pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
+pub use modules::with_dependencies;
+pub use process::ToolError;
 pub use source::{
-    compiler, deb_file, differences, take_paths, unpack_linux_source, version_of, wanted_source,
+    compiler, deb_version, diff_folders, extract_paths, find_deb, linux_source_request, unpack_linux_source,
 };
 pub use tools::{MissingTool, missing_tools};
-pub use tools::{compiler_version, missing_to_build, missing_to_run};
-pub use workshop::Workshop;
+pub use tools::{compiler_version, missing_build_tools, missing_run_tools};
+pub use workshop::BuildFolder;
 
 /// The version of the build recipe; it changes when the same inputs give another kernel.
-const RECIPE: &str = "1";
+const RECIPE_VERSION: &str = "1";
 
 /// A kernel that is ready to boot. All paths are absolute.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ pub struct Kernel {
     /// The kernel's `.config`, where it is known.
     pub config: Option<PathBuf>,
     /// Whether the kernel is in the catalogue. Only those have snapshots.
-    pub catalogued: bool,
+    pub in_catalogue: bool,
     /// The lines of Kconfig fragments that the final `.config` lacks and that are not required.
     pub lost: Vec<String>,
 }
@@ -82,7 +82,7 @@ pub struct Kernel {
 pub enum KernelError {
     /// The catalogue is not valid YAML or has an unknown key.
     #[error(transparent)]
-    Yaml(#[from] Box<YamlFault>),
+    Yaml(#[from] Box<YamlError>),
     /// The host lacks tools that provisioning needs.
     #[error("this host has no {}", tools(missing))]
     MissingTools {
@@ -109,15 +109,15 @@ pub enum KernelError {
     },
     /// A tool failed while the kernel was unpacked, patched, configured or built.
     #[error("cannot make kernel {kernel}")]
-    Step {
+    Tool {
         /// The kernel.
         kernel: String,
         /// Which tool, its log and the log's tail.
-        source: Box<StepError>,
+        source: Box<ToolError>,
     },
     /// `olddefconfig` dropped a required line of a Kconfig fragment.
     #[error("kernel {kernel}: {line} of {fragment} did not survive: {found}")]
-    ConfigLost {
+    SettingDropped {
         /// The kernel.
         kernel: String,
         /// The fragment's line.
@@ -135,7 +135,7 @@ pub enum KernelError {
     },
     /// The DWARF belongs to another kernel.
     #[error("{} is not of kernel {kernel}: {why}", path.display())]
-    OtherDwarf {
+    DwarfMismatch {
         /// The kernel.
         kernel: String,
         /// The file that holds the DWARF.
@@ -145,7 +145,7 @@ pub enum KernelError {
     },
     /// The file is not a kernel that kshot can boot.
     #[error("{} is no kernel to boot: {why}", path.display())]
-    NotAKernel {
+    NotBootable {
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -167,7 +167,7 @@ pub enum KernelError {
 }
 
 /// The facts of a kernel that was just built or unpacked.
-struct Made {
+struct Provisioned {
     release: String,
     /// The source's version, as far as its kind has one.
     version: Option<String>,
@@ -177,7 +177,7 @@ struct Made {
 
 /// The contents of `kernel.json` in a cached kernel.
 #[derive(Serialize, Deserialize)]
-struct Facts {
+struct KernelMetadata {
     release: String,
     sha256: String,
     /// The source's version, as far as its kind has one.
@@ -187,7 +187,7 @@ struct Facts {
     lost: Vec<String>,
 }
 
-impl Facts {
+impl KernelMetadata {
     /// Reads `kernel.json` of a cached kernel.
     fn read(folder: &Path) -> Result<Self, KernelError> {
         let path = folder.join("kernel.json");
@@ -204,24 +204,24 @@ impl KernelError {
     }
 
     /// Whether Debian's archive no longer has the package, whatever its index says.
-    pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Download { source, .. } if source.is_gone())
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Download { source, .. } if source.is_unavailable())
     }
 
-    fn step(entry: &KernelEntry) -> impl Fn(StepError) -> Self {
-        let kernel = entry.name.clone();
-        move |source| Self::Step { kernel: kernel.clone(), source: Box::new(source) }
+    fn tool(spec: &KernelSpec) -> impl Fn(ToolError) -> Self {
+        let kernel = spec.name.clone();
+        move |source| Self::Tool { kernel: kernel.clone(), source: Box::new(source) }
     }
 }
 
 impl Fault for KernelError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Yaml(_) | Self::Checksum { .. } | Self::ConfigLost { .. } => Blame::Scenario,
-            Self::NotAKernel { .. } | Self::NoDwarf { .. } => Blame::Usage,
-            Self::MissingTools { .. } | Self::OtherDwarf { .. } | Self::Io { .. } => Blame::Infra,
+            Self::Yaml(_) | Self::Checksum { .. } | Self::SettingDropped { .. } => Blame::Scenario,
+            Self::NotBootable { .. } | Self::NoDwarf { .. } => Blame::Usage,
+            Self::MissingTools { .. } | Self::DwarfMismatch { .. } | Self::Io { .. } => Blame::Host,
             Self::Download { source, .. } => source.blame(),
-            Self::Step { source, .. } => source.blame(),
+            Self::Tool { source, .. } => source.blame(),
             Self::Cache(source) => source.blame(),
         }
     }
@@ -230,13 +230,13 @@ impl Fault for KernelError {
         match self {
             Self::MissingTools { missing } => Some(install(missing)),
             Self::Download { source, .. } => source.hint(),
-            Self::ConfigLost { .. } => {
+            Self::SettingDropped { .. } => {
                 Some("add what the symbol depends on, or put \"# optional: why\" above its line".into())
             }
             Self::NoDwarf { .. } => {
                 Some("name its -dbg package as `dbg` of its source in images/kernels.yaml".into())
             }
-            Self::OtherDwarf { .. } => Some(
+            Self::DwarfMismatch { .. } => Some(
                 "remove both of them from the cache; `kshot provision` gets what belongs together".into(),
             ),
             Self::Yaml(fault) => fault.hint().map(Into::into),
@@ -251,11 +251,15 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::Io`] for a fragment, patch or source tree that cannot be read.
-    pub fn find(entry: &KernelEntry, images: &Images, cache: &Cache) -> Result<Option<Self>, KernelError> {
-        let Some(folder) = cache.find("kernels", &source::key(entry, images)?) else { return Ok(None) };
-        let mut kernel = Self::in_folder(entry, &folder)?;
+    pub fn find(
+        spec: &KernelSpec,
+        images: &ImagesFolder,
+        cache: &Cache,
+    ) -> Result<Option<Self>, KernelError> {
+        let Some(folder) = cache.find("kernels", &source::key(spec, images)?) else { return Ok(None) };
+        let mut kernel = Self::from_entry(spec, &folder)?;
         if kernel.dwarf.is_none() {
-            kernel.dwarf = dwarf::find(entry, &kernel, images, cache)?;
+            kernel.dwarf = dwarf::find(spec, &kernel, images, cache)?;
         }
         Ok(Some(kernel))
     }
@@ -264,13 +268,13 @@ impl Kernel {
     /// file belong to the kernel.
     ///
     /// # Errors
-    /// [`KernelError::NotAKernel`] or [`KernelError::Io`].
+    /// [`KernelError::NotBootable`] or [`KernelError::Io`].
     pub fn from_file(path: &Path) -> Result<Self, KernelError> {
         let absent =
-            |error: std::io::Error| KernelError::NotAKernel { path: path.into(), why: error.to_string() };
+            |error: std::io::Error| KernelError::NotBootable { path: path.into(), why: error.to_string() };
         let path = path.canonicalize().map_err(absent)?;
         let image = elf::read(&path)?;
-        let release = image.release.ok_or_else(|| KernelError::NotAKernel {
+        let release = image.release.ok_or_else(|| KernelError::NotBootable {
             path: path.clone(),
             why: "it has no \"Linux version\" banner: it is a compressed vmlinuz, a program or a module"
                 .into(),
@@ -287,26 +291,26 @@ impl Kernel {
             dwarf: image.dwarf.then(|| Dwarf::of(path.clone(), modules.as_deref())),
             modules,
             config: config.is_file().then_some(config),
-            catalogued: false,
+            in_catalogue: false,
             lost: Vec::new(),
             boot: path,
         })
     }
 
-    fn in_folder(entry: &KernelEntry, folder: &Path) -> Result<Self, KernelError> {
-        let facts = Facts::read(folder)?;
+    fn from_entry(spec: &KernelSpec, folder: &Path) -> Result<Self, KernelError> {
+        let metadata = KernelMetadata::read(folder)?;
         let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
         Ok(Self {
-            name: entry.name.clone(),
-            arch: entry.arch,
-            release: facts.release,
+            name: spec.name.clone(),
+            arch: spec.arch,
+            release: metadata.release,
             boot: folder.join("vmlinux"),
-            sha256: facts.sha256,
+            sha256: metadata.sha256,
             dwarf: file("vmlinux.debug").map(|vmlinux| Dwarf::of(vmlinux, None)),
             modules: file("modules"),
             config: file("config"),
-            catalogued: true,
-            lost: facts.lost,
+            in_catalogue: true,
+            lost: metadata.lost,
         })
     }
 }
@@ -316,51 +320,51 @@ impl Kernel {
 /// # Errors
 /// [`KernelError`].
 pub fn provision(
-    entry: &KernelEntry,
-    images: &Images,
+    spec: &KernelSpec,
+    images: &ImagesFolder,
     cache: &Cache,
     progress: &Progress,
 ) -> Result<Kernel, KernelError> {
-    if let Some(kernel) = Kernel::find(entry, images, cache)? {
+    if let Some(kernel) = Kernel::find(spec, images, cache)? {
         return Ok(kernel);
     }
-    let missing = missing_tools(entry);
+    let missing = missing_tools(spec);
     if !missing.is_empty() {
         return Err(KernelError::MissingTools { missing });
     }
-    let waiting = || progress.note(&format!("waiting for another kshot to provision {}", entry.name));
-    let draft = match cache.entry("kernels", &source::key(entry, images)?, waiting)? {
-        Entry::Ready(folder) => return Kernel::in_folder(entry, &folder),
-        Entry::Draft(draft) => draft,
+    let on_wait = || progress.print_line(&format!("waiting for another kshot to provision {}", spec.name));
+    let draft = match cache.find_or_draft("kernels", &source::key(spec, images)?, on_wait)? {
+        Lookup::Found(folder) => return Kernel::from_entry(spec, &folder),
+        Lookup::Missing(draft) => draft,
     };
     // The scratch folder is removed when this returns: waiting processes have the kernel by then. Removing a source
     // tree can take minutes.
     let scratch = draft.scratch()?;
-    let made = match &entry.source {
-        Source::DebianPackage(package) => {
-            prebuilt::unpack(entry, package, images, cache, progress, draft.path())?
+    let made = match &spec.source {
+        KernelSource::DebianPackage(package) => {
+            prebuilt::unpack(spec, package, images, cache, progress, draft.path())?
         }
-        _ => build::build(entry, images, cache, progress, scratch.path(), draft.path())?,
+        _ => build::build(spec, images, cache, progress, scratch.path(), draft.path())?,
     };
-    Kernel::in_folder(entry, &finish(entry, draft, made)?)
+    Kernel::from_entry(spec, &commit_kernel(spec, draft, made)?)
 }
 
-fn finish(entry: &KernelEntry, draft: Draft, made: Made) -> Result<PathBuf, KernelError> {
+fn commit_kernel(spec: &KernelSpec, draft: Draft, made: Provisioned) -> Result<PathBuf, KernelError> {
     let boot = draft.path().join("vmlinux");
     let image = elf::read(&boot)?;
-    if image.arch != entry.arch {
-        let why = format!("it is for {}, the catalogue says {}", image.arch, entry.arch);
-        return Err(KernelError::NotAKernel { path: boot, why });
+    if image.arch != spec.arch {
+        let why = format!("it is for {}, the catalogue says {}", image.arch, spec.arch);
+        return Err(KernelError::NotBootable { path: boot, why });
     }
-    let facts = Facts {
+    let metadata = KernelMetadata {
         release: made.release,
         sha256: cache::sha256_file(&boot)?,
         version: made.version,
         lost: made.lost,
     };
     let path = draft.path().join("kernel.json");
-    let text =
-        serde_json::to_vec_pretty(&facts).map_err(|error| KernelError::io("write", &path)(error.into()))?;
+    let text = serde_json::to_vec_pretty(&metadata)
+        .map_err(|error| KernelError::io("write", &path)(error.into()))?;
     fs::write(&path, text).map_err(KernelError::io("write", &path))?;
     Ok(draft.commit()?)
 }

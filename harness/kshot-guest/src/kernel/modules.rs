@@ -3,7 +3,7 @@
 /// The lines of `modules_dep` (`kernel/drivers/net/tun.ko: kernel/a.ko kernel/b.ko`) that the modules `wanted`
 /// need, themselves and what they depend on, in the file's order. `-` and `_` are the same in a module's name,
 /// and a module that the kernel does not have is left out.
-pub fn closure<'a>(modules_dep: &'a str, wanted: &[String]) -> Vec<&'a str> {
+pub fn with_dependencies<'a>(modules_dep: &'a str, wanted: &[String]) -> Vec<&'a str> {
     let lines: Vec<(&str, Vec<&str>)> = modules_dep
         .lines()
         .filter_map(|line| line.split_once(':'))
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_module_brings_what_it_needs_and_no_more() {
-        let lines = closure(DEP, &["virtio_rng".into(), "not_there".into()]);
+        let lines = with_dependencies(DEP, &["virtio_rng".into(), "not_there".into()]);
         let paths: Vec<_> = lines.iter().filter_map(|line| line.split(':').next()).collect();
         assert_eq!(paths, ["kernel/virtio_ring.ko", "kernel/virtio.ko", "kernel/hw/virtio-rng.ko.xz"]);
     }

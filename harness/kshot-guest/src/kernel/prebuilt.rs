@@ -5,22 +5,25 @@ use std::path::{Path, PathBuf};
 
 use duct::cmd;
 
-use super::apt::{Kind, Wanted};
-use super::catalogue::{DebianBinary, Images, KernelEntry};
-use super::modules::closure;
-use super::process::{Log, find_tool};
-use super::source::{deb_file, version_of};
-use super::{KernelError, Made};
+use super::apt::{PackageFiles, PackageRequest};
+use super::catalogue::{ImagesFolder, KernelSpec, LinuxImagePackage};
+use super::modules::with_dependencies;
+use super::process::{ToolLog, find_program};
+use super::source::{deb_version, find_deb};
+use super::{KernelError, Provisioned};
 use crate::cache::Cache;
 use crate::progress::Progress;
 
 /// The package request for a prebuilt kernel.
-pub(super) fn wanted<'a>(entry: &KernelEntry, package: &'a DebianBinary) -> Wanted<'a> {
-    Wanted {
+pub(super) fn linux_image_request<'a>(
+    spec: &KernelSpec,
+    package: &'a LinuxImagePackage,
+) -> PackageRequest<'a> {
+    PackageRequest {
         package: &package.package,
         suite: &package.suite,
         version: package.version.as_deref(),
-        kind: Kind::Binary(entry.arch.row().debian.unwrap_or(entry.arch.row().name)),
+        files: PackageFiles::Binary(spec.arch.row().debian.unwrap_or(spec.arch.row().name)),
     }
 }
 
@@ -29,48 +32,48 @@ pub(super) fn wanted<'a>(entry: &KernelEntry, package: &'a DebianBinary) -> Want
 /// # Errors
 /// [`KernelError`].
 pub(super) fn unpack(
-    entry: &KernelEntry,
-    package: &DebianBinary,
-    images: &Images,
+    spec: &KernelSpec,
+    package: &LinuxImagePackage,
+    images: &ImagesFolder,
     cache: &Cache,
     progress: &Progress,
     folder: &Path,
-) -> Result<Made, KernelError> {
-    let download = |source| KernelError::Download { kernel: entry.name.clone(), source: Box::new(source) };
-    let step = KernelError::step(entry);
-    let wanted = wanted(entry, package);
-    let deb = deb_file(&wanted.fetch(cache, progress).map_err(download)?)?;
-    let task = progress.task(format!("unpack {}", entry.name), 0);
-    let mut log = Log::create(cache, &format!("kernel-{}", entry.name)).map_err(&step)?;
+) -> Result<Provisioned, KernelError> {
+    let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
+    let step = KernelError::tool(spec);
+    let request = linux_image_request(spec, package);
+    let deb = find_deb(&request.download(cache, progress).map_err(download)?)?;
+    let task = progress.task(format!("unpack {}", spec.name), 0);
+    let mut log = ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(&step)?;
 
     let unpacked = folder.join("unpacked");
     log.run("unpacking the kernel", &cmd!("dpkg-deb", "-x", &deb, &unpacked)).map_err(&step)?;
     // On MIPS it is an ELF file, which unpacks itself.
     let boot = folder.join("vmlinux");
-    take(&the_one_file(&unpacked.join("boot"), "vmlinu")?, &boot)?;
-    take(&the_one_file(&unpacked.join("boot"), "config-")?, &folder.join("config"))?;
-    take(&the_one_file(&unpacked.join("boot"), "System.map")?, &folder.join("System.map"))?;
+    move_file(&file_with_prefix(&unpacked.join("boot"), "vmlinu")?, &boot)?;
+    move_file(&file_with_prefix(&unpacked.join("boot"), "config-")?, &folder.join("config"))?;
+    move_file(&file_with_prefix(&unpacked.join("boot"), "System.map")?, &folder.join("System.map"))?;
 
     // The banner of Debian's vmlinuz is compressed, so the release comes from the modules' folder.
-    let modules = the_one_file(&unpacked.join("lib/modules"), "")?;
+    let modules = file_with_prefix(&unpacked.join("lib/modules"), "")?;
     let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    task.at(0, "modules");
-    let depmod = find_tool("depmod").unwrap_or_else(|| "depmod".into());
+    task.update(0, "modules");
+    let depmod = find_program("depmod").unwrap_or_else(|| "depmod".into());
     log.run("depmod", &cmd!(depmod, "-b", &unpacked, &release)).map_err(&step)?;
-    take_modules(&unpacked, &folder.join("modules"), &release, images, |packed, plain| {
+    extract_modules(&unpacked, &folder.join("modules"), &release, images, |packed, plain| {
         log.run("xz", &cmd!("xz", "-dc", packed).stdout_path(plain)).map_err(&step)
     })?;
     fs::remove_dir_all(&unpacked).map_err(KernelError::io("remove", &unpacked))?;
 
-    Ok(Made { release, version: version_of(&deb), lost: Vec::new() })
+    Ok(Provisioned { release, version: deb_version(&deb), lost: Vec::new() })
 }
 
 /// Extracts the modules that the guest loads, uncompressed, with a `modules.dep` for them alone.
-fn take_modules(
+fn extract_modules(
     from: &Path,
     to: &Path,
     release: &str,
-    images: &Images,
+    images: &ImagesFolder,
     mut decompress: impl FnMut(&Path, &Path) -> Result<(), KernelError>,
 ) -> Result<(), KernelError> {
     let inside = Path::new("lib/modules").join(release);
@@ -78,7 +81,7 @@ fn take_modules(
     let dep = from.join("modules.dep");
     let text = fs::read_to_string(&dep).map_err(KernelError::io("read", &dep))?;
     let mut taken = String::new();
-    for line in closure(&text, &images.guest_modules()?) {
+    for line in with_dependencies(&text, &images.guest_modules()?) {
         let Some((path, _)) = line.split_once(':') else { continue };
         let plain = to.join(path.trim_end_matches(".xz"));
         let folder = plain.parent().unwrap_or(&to);
@@ -86,7 +89,7 @@ fn take_modules(
         if path.ends_with(".xz") {
             decompress(&from.join(path), &plain)?;
         } else {
-            take(&from.join(path), &plain)?;
+            move_file(&from.join(path), &plain)?;
         }
         taken.push_str(&line.replace(".ko.xz", ".ko"));
         taken.push('\n');
@@ -95,17 +98,17 @@ fn take_modules(
     fs::create_dir_all(&to).and_then(|()| fs::write(&dep, taken)).map_err(KernelError::io("write", &dep))
 }
 
-fn take(from: &Path, to: &Path) -> Result<(), KernelError> {
+fn move_file(from: &Path, to: &Path) -> Result<(), KernelError> {
     fs::rename(from, to).map_err(KernelError::io("move", from))
 }
 
-fn the_one_file(folder: &Path, prefix: &str) -> Result<PathBuf, KernelError> {
+fn file_with_prefix(folder: &Path, prefix: &str) -> Result<PathBuf, KernelError> {
     let files = fs::read_dir(folder).map_err(KernelError::io("read", folder))?;
     files
         .flatten()
         .find(|file| file.file_name().to_string_lossy().starts_with(prefix))
         .map(|file| file.path())
-        .ok_or_else(|| KernelError::NotAKernel {
+        .ok_or_else(|| KernelError::NotBootable {
             path: folder.into(),
             why: format!("the package has no {prefix}* in this folder"),
         })

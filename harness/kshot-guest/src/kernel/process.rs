@@ -13,14 +13,14 @@ const TAIL_LINES: usize = 20;
 
 /// The log file of one build.
 #[derive(Debug)]
-pub struct Log {
+pub struct ToolLog {
     path: PathBuf,
     file: File,
 }
 
 /// Why a tool of the host failed.
 #[derive(Debug, thiserror::Error)]
-pub enum StepError {
+pub enum ToolError {
     /// The tool exited with an error.
     #[error("{what} failed ({status}); the log {} ends with:\n{tail}", log.display())]
     Failed {
@@ -41,7 +41,7 @@ pub enum StepError {
     },
     /// The tool could not be run, or its log could not be written.
     #[error("cannot run {what}")]
-    Spawn {
+    CannotRun {
         /// The activity that the tool was to be run for.
         what: String,
         /// Why not.
@@ -49,70 +49,71 @@ pub enum StepError {
     },
 }
 
-impl Fault for StepError {
+impl Fault for ToolError {
     fn blame(&self) -> Blame {
         match self {
             Self::Failed { .. } => Blame::Guest,
             Self::Interrupted { .. } => Blame::Interrupted,
-            Self::Spawn { .. } => Blame::Infra,
+            Self::CannotRun { .. } => Blame::Host,
         }
     }
 }
 
-impl Log {
+impl ToolLog {
     /// Creates the log `name` in the cache's `logs` folder, replacing an earlier one.
     ///
     /// # Errors
-    /// [`StepError::Spawn`].
-    pub fn create(cache: &Cache, name: &str) -> Result<Self, StepError> {
+    /// [`ToolError::CannotRun`].
+    pub fn create(cache: &Cache, name: &str) -> Result<Self, ToolError> {
         let folder = cache.root().join("logs");
         let path = folder.join(format!("{name}.log"));
         let file = fs::create_dir_all(&folder)
             .and_then(|()| File::create(&path))
-            .map_err(|source| StepError::Spawn { what: format!("the log {}", path.display()), source })?;
+            .map_err(|source| ToolError::CannotRun { what: format!("the log {}", path.display()), source })?;
         Ok(Self { path, file })
     }
 
     /// Runs `expression`, whose purpose is `what`; its output goes to the log.
     ///
     /// # Errors
-    /// [`StepError`].
-    pub fn run(&mut self, what: &str, expression: &duct::Expression) -> Result<(), StepError> {
-        self.run_watched(what, expression, |_| ())
+    /// [`ToolError`].
+    pub fn run(&mut self, what: &str, expression: &duct::Expression) -> Result<(), ToolError> {
+        self.run_with_lines(what, expression, |_| ())
     }
 
-    /// Runs `expression` as [`Log::run`] does; `watch` gets each line of output, lossily decoded as UTF-8.
+    /// Runs `expression` as [`ToolLog::run`] does; `watch` gets each line of output, lossily decoded as UTF-8.
     ///
     /// # Errors
-    /// [`StepError`].
-    pub fn run_watched(
+    /// [`ToolError`].
+    pub fn run_with_lines(
         &mut self,
         what: &str,
         expression: &duct::Expression,
-        mut watch: impl FnMut(&str),
-    ) -> Result<(), StepError> {
-        let broken = |source| StepError::Spawn { what: what.into(), source };
-        writeln!(self.file, "# {what}").map_err(broken)?;
-        let mut reader = expression.stdin_null().stderr_to_stdout().unchecked().reader().map_err(broken)?;
+        mut on_line: impl FnMut(&str),
+    ) -> Result<(), ToolError> {
+        let cannot_run = |source| ToolError::CannotRun { what: what.into(), source };
+        writeln!(self.file, "# {what}").map_err(cannot_run)?;
+        let mut reader =
+            expression.stdin_null().stderr_to_stdout().unchecked().reader().map_err(cannot_run)?;
         {
             let mut lines = BufReader::new(&mut reader);
             let mut line = Vec::new();
             // A tool's line is short; one without an end must not fill our memory.
-            while lines.by_ref().take(64 * 1024).read_until(b'\n', &mut line).map_err(broken)? > 0 {
-                self.file.write_all(&line).map_err(broken)?;
-                watch(&String::from_utf8_lossy(&line));
+            while lines.by_ref().take(64 * 1024).read_until(b'\n', &mut line).map_err(cannot_run)? > 0 {
+                self.file.write_all(&line).map_err(cannot_run)?;
+                on_line(&String::from_utf8_lossy(&line));
                 line.clear();
             }
         }
-        let status = match reader.try_wait().map_err(broken)? {
+        let status = match reader.try_wait().map_err(cannot_run)? {
             Some(output) => output.status,
-            None => return Err(broken(std::io::Error::other("its output ended before it did"))),
+            None => return Err(cannot_run(std::io::Error::other("its output ended before it did"))),
         };
         // 2 is SIGINT; make and tar die of it themselves.
         match status.signal() {
-            Some(2) => Err(StepError::Interrupted { what: what.into() }),
+            Some(2) => Err(ToolError::Interrupted { what: what.into() }),
             _ if status.success() => Ok(()),
-            _ => Err(StepError::Failed {
+            _ => Err(ToolError::Failed {
                 what: what.into(),
                 status: status.to_string(),
                 log: self.path.clone(),
@@ -128,7 +129,7 @@ impl Log {
 }
 
 /// The path of `tool` on `PATH`.
-pub fn find_tool(tool: &str) -> Option<PathBuf> {
+pub fn find_program(tool: &str) -> Option<PathBuf> {
     // Debian's users have no /usr/sbin on their PATH; depmod lies there.
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -150,8 +151,8 @@ mod tests {
 
     use super::*;
 
-    fn log(folder: &tempfile::TempDir) -> Log {
-        Log::create(&Cache::at(folder.path()), "test").unwrap()
+    fn log(folder: &tempfile::TempDir) -> ToolLog {
+        ToolLog::create(&Cache::at(folder.path()), "test").unwrap()
     }
 
     #[test]
@@ -170,7 +171,7 @@ mod tests {
     fn a_tool_that_is_not_there_cannot_be_run() {
         let folder = tempfile::tempdir().unwrap();
         let error = log(&folder).run("it", &cmd!("kshot-no-such-tool")).unwrap_err();
-        assert!(matches!(error, StepError::Spawn { .. }), "{error:?}");
+        assert!(matches!(error, ToolError::CannotRun { .. }), "{error:?}");
     }
 
     #[test]
@@ -186,7 +187,7 @@ mod tests {
     fn bytes_that_are_no_text_are_logged_and_watched() {
         let folder = tempfile::tempdir().unwrap();
         let mut lines = 0;
-        log(&folder).run_watched("it", &cmd!("printf", "\\377\\n\\376"), |_| lines += 1).unwrap();
+        log(&folder).run_with_lines("it", &cmd!("printf", "\\377\\n\\376"), |_| lines += 1).unwrap();
         assert_eq!(lines, 2);
     }
 }

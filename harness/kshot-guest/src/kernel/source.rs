@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use duct::cmd;
 
-use super::apt::{Kind, Wanted};
+use super::apt::{PackageFiles, PackageRequest};
 use super::catalogue::{
-    DebianBinary, DebianOrig, DebianPackage, Directory, Git, Images, KernelEntry, Source, Tarball,
+    GitCommit, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage, LinuxSourcePackage, OrigTarball,
+    SourceTarball, SourceTree,
 };
-use super::process::{Log, find_tool};
-use super::{KernelError, RECIPE, prebuilt};
+use super::process::{ToolLog, find_program};
+use super::{KernelError, RECIPE_VERSION, prebuilt};
 use crate::cache::{self, Cache};
 use crate::progress::Progress;
 
@@ -18,46 +19,49 @@ use crate::progress::Progress;
 ///
 /// # Errors
 /// [`KernelError::Io`] for a fragment, patch or source tree that cannot be read.
-pub(super) fn key(entry: &KernelEntry, images: &Images) -> Result<String, KernelError> {
-    let mut parts = vec![RECIPE.into(), entry.arch.row().name.into(), entry.source.key_text().into_bytes()];
-    match &entry.source {
-        Source::DebianPackage(_) => parts.push(images.guest_modules()?.join(" ").into_bytes()),
-        Source::Directory(directory) => parts.push(state_of_tree(&images.resolve(&directory.path))?),
+pub(super) fn key(spec: &KernelSpec, images: &ImagesFolder) -> Result<String, KernelError> {
+    let mut parts =
+        vec![RECIPE_VERSION.into(), spec.arch.row().name.into(), spec.source.key_text().into_bytes()];
+    match &spec.source {
+        KernelSource::DebianPackage(_) => parts.push(images.guest_modules()?.join(" ").into_bytes()),
+        KernelSource::Directory(directory) => parts.push(tree_fingerprint(&images.resolve(&directory.path))?),
         _ => {}
     }
-    for (name, path) in config_files(entry, images).chain(patch_files(entry, images)?) {
+    for (name, path) in config_files(spec, images).chain(patch_files(spec, images)?) {
         parts.push(name.as_bytes().to_vec());
         parts.push(fs::read(&path).map_err(KernelError::io("read", &path))?);
     }
-    if !matches!(entry.source, Source::DebianPackage(_)) {
-        parts.push(compiler(entry.arch.row().triplet).into_bytes());
+    if !matches!(spec.source, KernelSource::DebianPackage(_)) {
+        parts.push(compiler(spec.arch.row().triplet).into_bytes());
     }
-    Ok(format!("{}-{}", entry.name, cache::key(parts.iter().map(Vec::as_slice))))
+    Ok(format!("{}-{}", spec.name, cache::key(parts.iter().map(Vec::as_slice))))
 }
 
-impl Source {
+impl KernelSource {
     /// The source's part of a kernel's cache key: its kind and every field that its bytes depend on. Kernels that
     /// are cached are found by it, so its words stay as they are, whatever the types are called.
     fn key_text(&self) -> String {
         match self {
-            Self::DebianSource(DebianPackage { package, suite, version }) => format!(
+            Self::DebianSource(LinuxSourcePackage { package, suite, version }) => format!(
                 "DebianSource(DebianPackage {{ package: {package:?}, suite: {suite:?}, version: {version:?} }})"
             ),
-            Self::DebianOrig(DebianOrig { source, suite, version }) => {
+            Self::DebianOrig(OrigTarball { source, suite, version }) => {
                 format!(
                     "DebianOrig(DebianOrig {{ source: {source:?}, suite: {suite:?}, version: {version:?} }})"
                 )
             }
             // The DWARF of a prebuilt kernel is an entry of its own.
-            Self::DebianPackage(DebianBinary { package, suite, version, dbg: _ }) => format!(
+            Self::DebianPackage(LinuxImagePackage { package, suite, version, dbg: _ }) => format!(
                 "DebianPackage(DebianBinary {{ package: {package:?}, suite: {suite:?}, version: {version:?}, \
                  dbg: None }})"
             ),
-            Self::Tarball(Tarball { path, sha256 }) => {
+            Self::Tarball(SourceTarball { path, sha256 }) => {
                 format!("Tarball(Tarball {{ path: {path:?}, sha256: {sha256:?} }})")
             }
-            Self::Directory(Directory { path }) => format!("Directory(Directory {{ path: {path:?} }})"),
-            Self::Git(Git { path, commit }) => format!("Git(Git {{ path: {path:?}, commit: {commit:?} }})"),
+            Self::Directory(SourceTree { path }) => format!("Directory(Directory {{ path: {path:?} }})"),
+            Self::Git(GitCommit { path, commit }) => {
+                format!("Git(Git {{ path: {path:?}, commit: {commit:?} }})")
+            }
         }
     }
 }
@@ -65,14 +69,17 @@ impl Source {
 /// The identity of the cross compiler `triplet`-gcc, without running it: the SHA-256 of its driver, which contains its
 /// version. Empty if there is no such compiler.
 pub fn compiler(triplet: &str) -> String {
-    let driver = find_tool(&format!("{triplet}-gcc"));
+    let driver = find_program(&format!("{triplet}-gcc"));
     driver.and_then(|path| cache::sha256_file(&path).ok()).unwrap_or_default()
 }
 
 /// The Kconfig fragments of a kernel: name and path.
-pub(super) fn config_files(entry: &KernelEntry, images: &Images) -> impl Iterator<Item = (String, PathBuf)> {
-    let folder = images.config_dir();
-    entry.config.iter().map(move |name| (name.clone(), folder.join(name)))
+pub(super) fn config_files(
+    spec: &KernelSpec,
+    images: &ImagesFolder,
+) -> impl Iterator<Item = (String, PathBuf)> {
+    let folder = images.config_folder();
+    spec.config.iter().map(move |name| (name.clone(), folder.join(name)))
 }
 
 /// The patches of a kernel, name and path, in the order of application. A folder stands for its `.patch` files, sorted
@@ -81,12 +88,12 @@ pub(super) fn config_files(entry: &KernelEntry, images: &Images) -> impl Iterato
 /// # Errors
 /// [`KernelError::Io`] for a folder that cannot be read or contains no patch.
 pub(super) fn patch_files(
-    entry: &KernelEntry,
-    images: &Images,
+    spec: &KernelSpec,
+    images: &ImagesFolder,
 ) -> Result<Vec<(String, PathBuf)>, KernelError> {
     let mut patches = Vec::new();
-    for name in &entry.patches {
-        let path = images.patches_dir().join(name);
+    for name in &spec.patches {
+        let path = images.patches_folder().join(name);
         if !path.is_dir() {
             patches.push((name.clone(), path));
             continue;
@@ -104,7 +111,7 @@ pub(super) fn patch_files(
 }
 
 /// A kernel's source tree.
-pub(super) struct Tree {
+pub(super) struct UnpackedSource {
     /// The tree's top folder.
     pub(super) path: PathBuf,
     /// The version of the source, if it has one.
@@ -117,31 +124,31 @@ pub(super) struct Tree {
 /// # Errors
 /// [`KernelError`].
 pub(super) fn unpack(
-    entry: &KernelEntry,
-    images: &Images,
+    spec: &KernelSpec,
+    images: &ImagesFolder,
     cache: &Cache,
     progress: &Progress,
-    log: &mut Log,
+    log: &mut ToolLog,
     into: &Path,
-) -> Result<Tree, KernelError> {
-    let step = KernelError::step(entry);
-    let download = |source| KernelError::Download { kernel: entry.name.clone(), source: Box::new(source) };
+) -> Result<UnpackedSource, KernelError> {
+    let step = KernelError::tool(spec);
+    let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
     fs::create_dir_all(into).map_err(KernelError::io("create", into))?;
     let untar = cmd!("tar", "-x", "--strip-components=1", "-C", into);
     let mut version = None;
-    let unpack = match &entry.source {
-        Source::DebianSource(package) => {
-            let deb = deb_file(&wanted_source(package).fetch(cache, progress).map_err(download)?)?;
-            version = version_of(&deb);
+    let unpack = match &spec.source {
+        KernelSource::DebianSource(package) => {
+            let deb = find_deb(&linux_source_request(package).download(cache, progress).map_err(download)?)?;
+            version = deb_version(&deb);
             unpack_linux_source(&deb, &package.package, into, &[])
         }
-        Source::DebianOrig(orig) => {
-            let folder = wanted_orig(orig).fetch(cache, progress).map_err(download)?;
-            let tarball = the_file(&folder, ".orig.tar.xz")?;
+        KernelSource::DebianOrig(orig) => {
+            let folder = orig_tarball_request(orig).download(cache, progress).map_err(download)?;
+            let tarball = file_with_suffix(&folder, ".orig.tar.xz")?;
             version = tarball.file_name().map(|name| name.to_string_lossy().into_owned());
             cmd!("xz", "-dcT0", tarball).pipe(untar)
         }
-        Source::Tarball(tarball) => {
+        KernelSource::Tarball(tarball) => {
             let path = images.resolve(&tarball.path);
             let found = cache::sha256_file(&path)?;
             if !found.eq_ignore_ascii_case(&tarball.sha256) {
@@ -149,31 +156,33 @@ pub(super) fn unpack(
             }
             cmd!("tar", "-x", "--strip-components=1", "-C", into, "-f", path)
         }
-        Source::Directory(directory) => {
+        KernelSource::Directory(directory) => {
             let path = images.resolve(&directory.path);
-            if entry.patches.is_empty() {
-                return Ok(Tree { path, version });
+            if spec.patches.is_empty() {
+                return Ok(UnpackedSource { path, version });
             }
             cmd!("cp", "-a", "--reflink=auto", path.join("."), into)
         }
-        Source::Git(git) => {
+        KernelSource::Git(git) => {
             version = Some(git.commit.clone());
             cmd!("git", "-C", images.resolve(&git.path), "archive", &git.commit)
                 .pipe(cmd!("tar", "-x", "-C", into))
         }
-        Source::DebianPackage(package) => {
-            let deb = deb_file(&prebuilt::wanted(entry, package).fetch(cache, progress).map_err(download)?)?;
+        KernelSource::DebianPackage(package) => {
+            let deb = find_deb(
+                &prebuilt::linux_image_request(spec, package).download(cache, progress).map_err(download)?,
+            )?;
             cmd!("dpkg-deb", "-x", deb, into)
         }
     };
-    let task = progress.task(format!("unpack {}", entry.name), 0);
+    let task = progress.task(format!("unpack {}", spec.name), 0);
     log.run("unpacking the source", &unpack).map_err(&step)?;
-    for (name, path) in patch_files(entry, images)? {
-        task.at(0, &name);
+    for (name, path) in patch_files(spec, images)? {
+        task.update(0, &name);
         let patch = cmd!("patch", "--batch", "--forward", "--fuzz=0", "-p1", "-d", into, "-i", &path);
         log.run(&format!("the patch {name}"), &patch).map_err(&step)?;
     }
-    Ok(Tree { path: into.into(), version })
+    Ok(UnpackedSource { path: into.into(), version })
 }
 
 /// The command that unpacks the tarball of a `linux-source-X` package into `into`: the whole tree, or only the
@@ -194,23 +203,25 @@ pub fn unpack_linux_source(deb: &Path, package: &str, into: &Path, members: &[&s
 ///
 /// # Errors
 /// [`KernelError`].
-pub fn take_paths(
-    entry: &KernelEntry,
+pub fn extract_paths(
+    spec: &KernelSpec,
     paths: &[String],
     (cache, progress): (&Cache, &Progress),
     into: &Path,
 ) -> Result<(), KernelError> {
-    let download = |source| KernelError::Download { kernel: entry.name.clone(), source: Box::new(source) };
+    let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
     fs::create_dir_all(into).map_err(KernelError::io("create", into))?;
-    let take = match &entry.source {
-        Source::DebianSource(package) => {
-            let deb = deb_file(&wanted_source(package).fetch(cache, progress).map_err(download)?)?;
+    let take = match &spec.source {
+        KernelSource::DebianSource(package) => {
+            let deb = find_deb(&linux_source_request(package).download(cache, progress).map_err(download)?)?;
             let members: Vec<&str> = paths.iter().map(String::as_str).collect();
             unpack_linux_source(&deb, &package.package, into, &members)
         }
-        Source::DebianOrig(orig) => {
-            let tarball =
-                the_file(&wanted_orig(orig).fetch(cache, progress).map_err(download)?, ".orig.tar.xz")?;
+        KernelSource::DebianOrig(orig) => {
+            let tarball = file_with_suffix(
+                &orig_tarball_request(orig).download(cache, progress).map_err(download)?,
+                ".orig.tar.xz",
+            )?;
             let untar = ["-x", "--strip-components=1", "--wildcards", "-C"].map(String::from).into_iter();
             let untar = untar.chain([into.display().to_string()]);
             cmd!("xz", "-dcT0", tarball)
@@ -218,15 +229,15 @@ pub fn take_paths(
         }
         _ => return Ok(()),
     };
-    let mut log = Log::create(cache, &format!("paths-{}", entry.name)).map_err(KernelError::step(entry))?;
-    log.run("taking paths out of the source", &take).map_err(KernelError::step(entry))
+    let mut log = ToolLog::create(cache, &format!("paths-{}", spec.name)).map_err(KernelError::tool(spec))?;
+    log.run("taking paths out of the source", &take).map_err(KernelError::tool(spec))
 }
 
 /// The differences between two folders, in the format of `diff -ruN`.
 ///
 /// # Errors
 /// [`KernelError::Io`].
-pub fn differences(older: &Path, newer: &Path) -> Result<String, KernelError> {
+pub fn diff_folders(older: &Path, newer: &Path) -> Result<String, KernelError> {
     let top = older.parent().unwrap_or(older);
     let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
     let diff = cmd!("diff", "-ruN", name(older), name(newer)).dir(top).env("LC_ALL", "C").stderr_null();
@@ -238,31 +249,36 @@ pub fn differences(older: &Path, newer: &Path) -> Result<String, KernelError> {
 ///
 /// # Errors
 /// [`KernelError::Io`].
-pub fn deb_file(folder: &Path) -> Result<PathBuf, KernelError> {
-    the_file(folder, ".deb")
+pub fn find_deb(folder: &Path) -> Result<PathBuf, KernelError> {
+    file_with_suffix(folder, ".deb")
 }
 
 /// The version in the name of a `.deb` (`name_version_arch.deb`, an epoch's colon as `%3a`).
-pub fn version_of(deb: &Path) -> Option<String> {
+pub fn deb_version(deb: &Path) -> Option<String> {
     let name = deb.file_name()?.to_string_lossy();
     Some(name.split('_').nth(1)?.replace("%3a", ":"))
 }
 
 /// The request for a `linux-source-X` package. It is `Architecture: all`, so the index of amd64 lists it.
-pub fn wanted_source(package: &DebianPackage) -> Wanted<'_> {
-    Wanted {
+pub fn linux_source_request(package: &LinuxSourcePackage) -> PackageRequest<'_> {
+    PackageRequest {
         package: &package.package,
         suite: &package.suite,
         version: package.version.as_deref(),
-        kind: Kind::Binary("amd64"),
+        files: PackageFiles::Binary("amd64"),
     }
 }
 
-fn wanted_orig(orig: &DebianOrig) -> Wanted<'_> {
-    Wanted { package: &orig.source, suite: &orig.suite, version: orig.version.as_deref(), kind: Kind::Orig }
+fn orig_tarball_request(orig: &OrigTarball) -> PackageRequest<'_> {
+    PackageRequest {
+        package: &orig.source,
+        suite: &orig.suite,
+        version: orig.version.as_deref(),
+        files: PackageFiles::Orig,
+    }
 }
 
-fn the_file(folder: &Path, suffix: &str) -> Result<PathBuf, KernelError> {
+fn file_with_suffix(folder: &Path, suffix: &str) -> Result<PathBuf, KernelError> {
     let files = fs::read_dir(folder).map_err(KernelError::io("read", folder))?;
     let found = files.flatten().map(|file| file.path()).find(|path| path.to_string_lossy().ends_with(suffix));
     let nothing = || std::io::Error::other(format!("there is no *{suffix} in it"));
@@ -270,7 +286,7 @@ fn the_file(folder: &Path, suffix: &str) -> Result<PathBuf, KernelError> {
 }
 
 /// A fingerprint of a source tree: the path, size and modification time of every file.
-fn state_of_tree(top: &Path) -> Result<Vec<u8>, KernelError> {
+fn tree_fingerprint(top: &Path) -> Result<Vec<u8>, KernelError> {
     use std::os::unix::fs::MetadataExt;
     let mut state = Vec::new();
     let mut folders = vec![top.to_owned()];
@@ -302,14 +318,14 @@ mod tests {
 
     fn patches_of(folder: &[&str]) -> Result<Vec<String>, KernelError> {
         let root = tempfile::tempdir().unwrap();
-        let images = Images::at(root.path());
-        fs::create_dir_all(images.patches_dir().join("series")).unwrap();
+        let images = ImagesFolder::new(root.path());
+        fs::create_dir_all(images.patches_folder().join("series")).unwrap();
         for name in folder {
-            fs::write(images.patches_dir().join("series").join(name), "").unwrap();
+            fs::write(images.patches_folder().join("series").join(name), "").unwrap();
         }
-        let entry =
+        let spec =
             "- { name: a, arch: mips64, source: { directory: { path: /x } }, patches: [series, last.patch] }";
-        fs::write(images.kernels_yaml(), entry).unwrap();
+        fs::write(images.kernels_yaml(), spec).unwrap();
         let catalogue = Catalogue::load(&images.kernels_yaml()).unwrap();
         let patches = patch_files(catalogue.get("a").unwrap(), &images)?;
         Ok(patches.into_iter().map(|(name, _)| name).collect())
@@ -325,7 +341,7 @@ mod tests {
     fn the_keys_of_cached_kernels_stay_what_they_were() {
         let key_of = |source: &str| {
             let root = tempfile::tempdir().unwrap();
-            let images = Images::at(root.path());
+            let images = ImagesFolder::new(root.path());
             fs::write(
                 images.kernels_yaml(),
                 format!("- {{ name: a, arch: mips64, source: {{ {source} }} }}"),
@@ -365,13 +381,13 @@ mod tests {
     #[test]
     fn where_its_dwarf_is_does_not_make_it_another_kernel() {
         let root = tempfile::tempdir().unwrap();
-        let images = Images::at(root.path());
-        fs::create_dir_all(images.guest_dir()).unwrap();
-        fs::write(images.guest_dir().join("modules"), "tun\n").unwrap();
+        let images = ImagesFolder::new(root.path());
+        fs::create_dir_all(images.guest_folder()).unwrap();
+        fs::write(images.guest_folder().join("modules"), "tun\n").unwrap();
         let key_of = |more: &str| {
             let package = format!("debian-package: {{ package: linux-image-1, suite: bookworm{more} }}");
-            let entry = format!("- {{ name: a, arch: mips64el, source: {{ {package} }} }}");
-            fs::write(images.kernels_yaml(), entry).unwrap();
+            let spec = format!("- {{ name: a, arch: mips64el, source: {{ {package} }} }}");
+            fs::write(images.kernels_yaml(), spec).unwrap();
             let catalogue = Catalogue::load(&images.kernels_yaml()).unwrap();
             key(catalogue.get("a").unwrap(), &images).unwrap()
         };

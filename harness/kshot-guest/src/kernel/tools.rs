@@ -1,7 +1,7 @@
 //! The host's tools that kshot needs, and the Debian packages that contain them.
 
-use super::catalogue::{KernelEntry, Source};
-use super::process::find_tool;
+use super::catalogue::{KernelSource, KernelSpec};
+use super::process::find_program;
 use kshot_stack::arch::Arch;
 
 /// A tool that the host lacks.
@@ -35,20 +35,20 @@ const BUILD: Tools = &[
 ];
 
 /// The tools that provisioning `entry` needs and the host lacks.
-pub fn missing_tools(entry: &KernelEntry) -> Vec<MissingTool> {
-    match &entry.source {
-        Source::DebianPackage(_) => {
+pub fn missing_tools(spec: &KernelSpec) -> Vec<MissingTool> {
+    match &spec.source {
+        KernelSource::DebianPackage(_) => {
             missing(UNPACK).into_iter().chain(missing(&[("depmod", "kmod")])).collect()
         }
-        Source::Git(_) => {
-            missing(&[("git", "git")]).into_iter().chain(missing_to_build(entry.arch)).collect()
+        KernelSource::Git(_) => {
+            missing(&[("git", "git")]).into_iter().chain(missing_build_tools(spec.arch)).collect()
         }
-        _ => missing_to_build(entry.arch),
+        _ => missing_build_tools(spec.arch),
     }
 }
 
 /// The tools that running a kernel of `arch` needs and the host lacks.
-pub fn missing_to_run(arch: Arch) -> Vec<MissingTool> {
+pub fn missing_run_tools(arch: Arch) -> Vec<MissingTool> {
     let tools = [
         (arch.row().qemu, arch.row().qemu_package),
         ("setpriv", "util-linux"),
@@ -58,18 +58,18 @@ pub fn missing_to_run(arch: Arch) -> Vec<MissingTool> {
 }
 
 /// The tools that cross-building for `arch` needs and the host lacks.
-pub fn missing_to_build(arch: Arch) -> Vec<MissingTool> {
+pub fn missing_build_tools(arch: Arch) -> Vec<MissingTool> {
     let row = arch.row();
     let packages = row.cross_packages.first().into_iter();
     let compiler = packages
         .map(|package| MissingTool { tool: format!("{}-gcc", row.triplet), package: (*package).into() })
-        .filter(|missing| find_tool(&missing.tool).is_none());
+        .filter(|missing| find_program(&missing.tool).is_none());
     missing(UNPACK).into_iter().chain(missing(BUILD)).chain(compiler).collect()
 }
 
 /// The major version of the cross compiler of `arch`, `None` if it is not installed.
 pub fn compiler_version(arch: Arch) -> Option<u32> {
-    let compiler = find_tool(&format!("{}-gcc", arch.row().triplet))?;
+    let compiler = find_program(&format!("{}-gcc", arch.row().triplet))?;
     let said = duct::cmd!(compiler, "-dumpversion").stderr_null().unchecked().read().ok()?;
     said.split('.').next()?.trim().parse().ok()
 }
@@ -77,7 +77,7 @@ pub fn compiler_version(arch: Arch) -> Option<u32> {
 fn missing(tools: &[(&str, &str)]) -> Vec<MissingTool> {
     tools
         .iter()
-        .filter(|(tool, _)| find_tool(tool).is_none())
+        .filter(|(tool, _)| find_program(tool).is_none())
         .map(|(tool, package)| MissingTool { tool: (*tool).into(), package: (*package).into() })
         .collect()
 }

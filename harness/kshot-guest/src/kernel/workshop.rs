@@ -5,27 +5,28 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::catalogue::{Images, KernelEntry};
-use super::tools::missing_to_build;
-use super::{Dwarf, Kernel, KernelError, Made, build, finish, source};
-use crate::cache::{Cache, Entry};
+use super::catalogue::{ImagesFolder, KernelSpec};
+use super::tools::missing_build_tools;
+use super::{Dwarf, Kernel, KernelError, Provisioned, build, commit_kernel, source};
+use crate::cache::{Cache, Lookup};
 use crate::progress::Progress;
 
 /// A build folder, locked while this value lives.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct BuildFolder {
     root: PathBuf,
     _lock: File,
 }
 
-impl Workshop {
+impl BuildFolder {
     /// Opens the build folder `name`, creating it on first use.
     ///
     /// # Errors
     /// [`KernelError`].
     pub fn open(name: &str, cache: &Cache, progress: &Progress) -> Result<Self, KernelError> {
-        let waiting = || progress.note(&format!("waiting for another kshot to leave the workshop {name}"));
-        let lock = cache.lock(&format!("workshops-{name}"), waiting)?;
+        let on_wait =
+            || progress.print_line(&format!("waiting for another kshot to leave the workshop {name}"));
+        let lock = cache.lock(&format!("workshops-{name}"), on_wait)?;
         let root = cache.root().join("workshops").join(name);
         fs::create_dir_all(&root).map_err(KernelError::io("create", &root))?;
         Ok(Self { root, _lock: lock })
@@ -36,32 +37,32 @@ impl Workshop {
         self.root.join("source")
     }
 
-    /// The kernel of `entry`, from the cache or built here. `ready` brings the source tree to the state that the
+    /// The kernel of `entry`, from the cache or built here. `check_out` brings the source tree to the state that the
     /// entry's `source` names.
     ///
     /// # Errors
-    /// [`KernelError`], or the error of `ready`.
+    /// [`KernelError`], or the error of `check_out`.
     pub fn provision<E: From<KernelError>>(
         &self,
-        entry: &KernelEntry,
-        images: &Images,
+        spec: &KernelSpec,
+        images: &ImagesFolder,
         cache: &Cache,
         progress: &Progress,
-        ready: impl FnOnce() -> Result<(), E>,
+        check_out: impl FnOnce() -> Result<(), E>,
     ) -> Result<Kernel, E> {
-        if let Some(kernel) = Kernel::find(entry, images, cache)? {
+        if let Some(kernel) = Kernel::find(spec, images, cache)? {
             return Ok(kernel);
         }
-        check_tools(entry)?;
-        let key = source::key(entry, images)?;
-        let waiting = || progress.note(&format!("waiting for another kshot to build {}", entry.name));
-        let draft = match cache.entry("kernels", &key, waiting).map_err(KernelError::from)? {
-            Entry::Ready(folder) => return Ok(Kernel::in_folder(entry, &folder)?),
-            Entry::Draft(draft) => draft,
+        check_tools(spec)?;
+        let key = source::key(spec, images)?;
+        let on_wait = || progress.print_line(&format!("waiting for another kshot to build {}", spec.name));
+        let draft = match cache.find_or_draft("kernels", &key, on_wait).map_err(KernelError::from)? {
+            Lookup::Found(folder) => return Ok(Kernel::from_entry(spec, &folder)?),
+            Lookup::Missing(draft) => draft,
         };
-        ready()?;
-        let made = self.rebuild(entry, images, cache, progress, (&self.source(), draft.path()))?;
-        Ok(Kernel::in_folder(entry, &finish(entry, draft, made)?)?)
+        check_out()?;
+        let made = self.rebuild(spec, images, cache, progress, (&self.source(), draft.path()))?;
+        Ok(Kernel::from_entry(spec, &commit_kernel(spec, draft, made)?)?)
     }
 
     /// Builds the source tree `tree` as it is into the folder `into`, as the user's own kernel.
@@ -70,17 +71,17 @@ impl Workshop {
     /// [`KernelError`].
     pub fn build_tree(
         &self,
-        entry: &KernelEntry,
+        spec: &KernelSpec,
         (tree, into): (&Path, &Path),
-        images: &Images,
+        images: &ImagesFolder,
         cache: &Cache,
         progress: &Progress,
     ) -> Result<Kernel, KernelError> {
-        check_tools(entry)?;
-        let made = self.rebuild(entry, images, cache, progress, (tree, into))?;
+        check_tools(spec)?;
+        let made = self.rebuild(spec, images, cache, progress, (tree, into))?;
         let mut kernel = Kernel::from_file(&into.join("vmlinux"))?;
         let dwarf = into.join("vmlinux.debug");
-        (kernel.name, kernel.lost) = (entry.name.clone(), made.lost);
+        (kernel.name, kernel.lost) = (spec.name.clone(), made.lost);
         kernel.dwarf = dwarf.exists().then(|| Dwarf::of(dwarf, None));
         Ok(kernel)
     }
@@ -89,19 +90,19 @@ impl Workshop {
     /// make takes for up to date because they are newer than their sources; everything it wrote is removed first.
     fn rebuild(
         &self,
-        entry: &KernelEntry,
-        images: &Images,
+        spec: &KernelSpec,
+        images: &ImagesFolder,
         cache: &Cache,
         progress: &Progress,
         (tree, into): (&Path, &Path),
-    ) -> Result<Made, KernelError> {
+    ) -> Result<Provisioned, KernelError> {
         let (objects, underway) = (self.root.join("build"), self.root.join("underway"));
         if let Ok(since) = fs::metadata(&underway).and_then(|file| file.modified()) {
-            progress.note("the last build here was cut off: what it wrote is built again");
+            progress.print_line("the last build here was cut off: what it wrote is built again");
             remove_since(&objects, since)?;
         }
         fs::write(&underway, "").map_err(KernelError::io("write", &underway))?;
-        let made = build::rebuild(entry, images, cache, progress, (tree, &objects), into);
+        let made = build::build_incrementally(spec, images, cache, progress, (tree, &objects), into);
         // The marker goes even after an error: make removes unfinished targets itself.
         fs::remove_file(&underway).map_err(KernelError::io("remove", &underway))?;
         made
@@ -127,8 +128,8 @@ fn remove_since(folder: &Path, since: SystemTime) -> Result<(), KernelError> {
     Ok(())
 }
 
-fn check_tools(entry: &KernelEntry) -> Result<(), KernelError> {
-    match missing_to_build(entry.arch) {
+fn check_tools(spec: &KernelSpec) -> Result<(), KernelError> {
+    match missing_build_tools(spec.arch) {
         missing if missing.is_empty() => Ok(()),
         missing => Err(KernelError::MissingTools { missing }),
     }

@@ -5,11 +5,11 @@ use std::io::{self, Read, Write};
 
 use kshot_stack::text::Lines;
 
-use super::vitals::Vitals;
+use super::liveness::Liveness;
 
-/// Reads `from` to its end: the bytes go to `log` as they are, the lines to `vitals`. A log that cannot be
+/// Reads `from` to its end: the bytes go to `log` as they are, the lines to `liveness`. A log that cannot be
 /// written is reported there; reading goes on, because a full pipe would stop the guest.
-pub(super) fn read(mut from: impl Read, mut log: File, vitals: &Vitals) {
+pub(super) fn read(mut from: impl Read, mut log: File, liveness: &Liveness) {
     let mut lines = Lines::default();
     let mut buffer = vec![0; 64 * 1024];
     let mut writing = true;
@@ -21,12 +21,12 @@ pub(super) fn read(mut from: impl Read, mut log: File, vitals: &Vitals) {
             Err(_) => break,
         };
         if writing && let Err(error) = log.write_all(bytes) {
-            vitals.log_failed(&error);
+            liveness.log_failed(&error);
             writing = false;
         }
-        lines.feed(bytes, |line| vitals.line(&line));
+        lines.feed(bytes, |line| liveness.line(&line));
     }
     if let Some(line) = lines.finish() {
-        vitals.line(&line);
+        liveness.line(&line);
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CONSOLE_LOG, Death, MonitorError, StateError};
+use super::{CONSOLE_LOG, MachineDown, MonitorError, StateError};
 use crate::deadline::TimedOut;
 use kshot_stack::fault::{Blame, Fault};
 
@@ -69,7 +69,7 @@ pub enum MachineError {
     TimedOut(#[from] TimedOut),
     /// QEMU reports no forwarded port.
     #[error("QEMU names no port that leads to the guest: {0}")]
-    NoPort(String),
+    NoForwardedPort(String),
     /// The machine's state cannot be written.
     #[error("cannot save the machine's state to {}", path.display())]
     Save {
@@ -91,7 +91,7 @@ pub enum MachineError {
     #[error(
         "the guest is not up: waited {waited:.1?} for {what}; {}{}",
         match silent_for { Some(silent) => format!("its console has been silent for {silent:.1?}"), None => "its console said nothing at all".into() },
-        last_words.as_ref().map(|words| format!("; {words}")).unwrap_or_default()
+        last_console_line.as_ref().map(|words| format!("; {words}")).unwrap_or_default()
     )]
     NotReady {
         /// The condition that was waited for.
@@ -101,11 +101,11 @@ pub enum MachineError {
         /// The time since the last console output; `None` if there was none.
         silent_for: Option<Duration>,
         /// The last notable console line.
-        last_words: Option<String>,
+        last_console_line: Option<String>,
     },
     /// The machine went down.
     #[error(transparent)]
-    Dead(#[from] Death),
+    Down(#[from] MachineDown),
 }
 
 impl Fault for MachineError {
@@ -113,7 +113,7 @@ impl Fault for MachineError {
         match self {
             Self::CmdlineTooLong { .. } => Blame::Scenario,
             Self::NotReady { .. } => Blame::Guest,
-            Self::Dead(death) => death.blame(),
+            Self::Down(down) => down.blame(),
             Self::Unreadable { .. }
             | Self::Create { .. }
             | Self::Folder(_)
@@ -123,11 +123,11 @@ impl Fault for MachineError {
             | Self::Refused { .. }
             | Self::Monitor(_)
             | Self::TimedOut(_)
-            | Self::NoPort(_)
+            | Self::NoForwardedPort(_)
             | Self::Save { .. }
             | Self::Migration
             | Self::Timer(_)
-            | Self::State(_) => Blame::Infra,
+            | Self::State(_) => Blame::Host,
         }
     }
 
@@ -143,7 +143,7 @@ impl Fault for MachineError {
             Self::NotReady { .. } => {
                 Some(format!("{CONSOLE_LOG} in the run folder holds all that the guest said"))
             }
-            Self::Dead(death) => death.hint(),
+            Self::Down(down) => down.hint(),
             _ => None,
         }
     }

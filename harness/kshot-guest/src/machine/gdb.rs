@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::process::{self, PROGRAM_NOT_FOUND, Process, Start};
+use super::process::{self, ChildProcess, PROGRAM_NOT_FOUND, Start};
 use super::relay::{self, Relay};
-use super::{Death, Machine, Vitals};
-use crate::deadline::{Deadline, TimedOut, Turn};
-use crate::kernel::Module;
+use super::{Liveness, Machine, MachineDown};
+use crate::deadline::{Deadline, PollResult, TimedOut};
+use crate::kernel::LoadedModule;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::text::printable;
 
@@ -45,7 +45,7 @@ pub struct Watch<'a> {
     /// [`Debugger::detach`] lets go of the guest.
     pub traced: bool,
     /// The booted kernel's modules with DWARF, where the guest has them.
-    pub modules: &'a [Module],
+    pub modules: &'a [LoadedModule],
     /// The new file for the stacks, JSON lines as [`kshot_stack::stack::gdb_json`] reads them.
     pub stacks: &'a Path,
 }
@@ -54,7 +54,7 @@ pub struct Watch<'a> {
 #[derive(Debug)]
 pub struct Reader {
     vmlinux: PathBuf,
-    process: Process,
+    process: ChildProcess,
     events: Receiver<Event>,
     input: PipeWriter,
     log: File,
@@ -66,7 +66,7 @@ pub struct Reader {
 #[derive(Debug)]
 pub struct Debugger {
     gdb: Reader,
-    vitals: Vitals,
+    liveness: Liveness,
     // Last: it ends with gdb.
     _relay: Relay,
 }
@@ -123,7 +123,7 @@ pub enum GdbError {
     TimedOut(#[from] TimedOut),
     /// The machine does not live.
     #[error(transparent)]
-    Dead(#[from] Death),
+    Down(#[from] MachineDown),
 }
 
 /// What `gdb.py` says on standard output.
@@ -155,7 +155,7 @@ impl Reader {
         let (stdin, mut input) = io::pipe().map_err(GdbError::Start)?;
         let argv = [PROGRAM, "-nx", "-batch", "-x", SCRIPT_NAME].map(Into::into).into();
         let start = Start { argv, folder: folder.path(), stdin: Some(stdin), stderr: &file };
-        let (process, output) = Process::start(start).map_err(GdbError::Start)?;
+        let (process, output) = ChildProcess::start(start).map_err(GdbError::Start)?;
         let (sender, events) = sync_channel(4);
         let listener = thread::Builder::new().name("gdb".into()).spawn(move || listen(output, &sender));
         listener.map_err(GdbError::Start)?;
@@ -173,7 +173,7 @@ impl Machine {
     pub fn watch(&self, gdb: Reader, watch: &Watch<'_>) -> Result<Debugger, GdbError> {
         let relay = gdb.log.try_clone().and_then(|log| Relay::start(self.folder.path(), log));
         let relay = relay.map_err(GdbError::Start)?;
-        let debugger = Debugger { gdb, vitals: self.vitals().clone(), _relay: relay };
+        let debugger = Debugger { gdb, liveness: self.liveness().clone(), _relay: relay };
         let modules = watch.modules.iter().map(|module| {
             let sections: BTreeMap<&str, String> =
                 module.sections.iter().map(|(name, at)| (name.as_str(), format!("{at:#x}"))).collect();
@@ -232,9 +232,9 @@ impl Debugger {
 
     fn hear(&self, deadline: &Deadline) -> Result<Event, GdbError> {
         deadline.poll(|slice| match self.gdb.events.recv_timeout(slice) {
-            Ok(event) => Ok(Turn::Done(event)),
+            Ok(event) => Ok(PollResult::Done(event)),
             Err(RecvTimeoutError::Timeout) => {
-                self.vitals.check().map(|()| Turn::NotYet(None)).map_err(Into::into)
+                self.liveness.check().map(|()| PollResult::Pending(None)).map_err(Into::into)
             }
             Err(RecvTimeoutError::Disconnected) => Err(self.ended()),
         })
@@ -248,7 +248,7 @@ impl Debugger {
             Ok(status) if status.code() == Some(PROGRAM_NOT_FOUND) => GdbError::Missing,
             Ok(status) => {
                 let said = process::tail(&self.gdb.log);
-                GdbError::Failed { why: format!("{}; it said: {said}", process::in_words(status)) }
+                GdbError::Failed { why: format!("{}; it said: {said}", process::describe_status(status)) }
             }
             Err(error) => GdbError::Start(error),
         }
@@ -280,14 +280,14 @@ impl Fault for GdbError {
     fn blame(&self) -> Blame {
         match self {
             Self::NoFunction { .. } => Blame::Guest,
-            Self::Dead(death) => death.blame(),
+            Self::Down(down) => down.blame(),
             Self::Missing
             | Self::Start(_)
             | Self::Unreadable { .. }
             | Self::Write { .. }
             | Self::OtherKernel { .. }
             | Self::Failed { .. }
-            | Self::TimedOut(_) => Blame::Infra,
+            | Self::TimedOut(_) => Blame::Host,
         }
     }
 
@@ -300,7 +300,7 @@ impl Fault for GdbError {
             Self::Failed { .. } | Self::TimedOut(_) => {
                 Some("the probe's gdb-log.txt in the run folder holds all that gdb said".into())
             }
-            Self::Dead(death) => death.hint(),
+            Self::Down(down) => down.hint(),
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ mod saved;
 mod spec;
 mod stub;
 mod timer;
-mod vitals;
+mod liveness;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -27,19 +27,19 @@ use tempfile::TempDir;
 
 pub use error::MachineError;
 pub use gdb::{Debugger, GdbError, Reader, Watch};
+pub use liveness::{Liveness, MachineDown};
 pub use monitor::MonitorError;
 pub use saved::{SavedState, StateError};
 pub use spec::{MachineSpec, Memory};
-pub use vitals::{Death, Vitals};
 
-use crate::deadline::{Deadline, TimedOut, Turn, wait_for};
+use crate::deadline::{Deadline, PollResult, TimedOut, wait_for};
 use crate::interrupt;
 use kshot_stack::arch::Arch;
 use kshot_stack::document::ConsoleEvent;
 use kshot_stack::text::printable;
+use liveness::QemuExit;
 use monitor::Monitor;
-use process::{PROGRAM_NOT_FOUND, Process, Start};
-use vitals::Exit;
+use process::{ChildProcess, PROGRAM_NOT_FOUND, Start};
 
 /// The file of the run folder with the raw console output.
 pub const CONSOLE_LOG: &str = "console.log";
@@ -74,7 +74,7 @@ impl Machine {
     /// # Errors
     /// See [`MachineError`].
     pub fn boot(spec: &MachineSpec, run_folder: &Path) -> Result<Self, MachineError> {
-        Self::start(spec, Memory::Own, io::empty(), run_folder)
+        Self::start(spec, Memory::Anonymous, io::empty(), run_folder)
     }
 
     /// Boots a machine as [`Self::boot`] does, with the guest's memory in the new file `memory`, so that [`Self::save`]
@@ -82,8 +82,8 @@ impl Machine {
     ///
     /// # Errors
     /// See [`MachineError`].
-    pub fn boot_to_keep(spec: &MachineSpec, memory: &Path, run_folder: &Path) -> Result<Self, MachineError> {
-        Self::start(spec, Memory::Kept(memory), io::empty(), run_folder)
+    pub fn boot_saveable(spec: &MachineSpec, memory: &Path, run_folder: &Path) -> Result<Self, MachineError> {
+        Self::start(spec, Memory::Saveable(memory), io::empty(), run_folder)
     }
 
     /// Restores a machine from a state that a machine with an equal `spec` saved. The guest runs when this returns.
@@ -94,7 +94,7 @@ impl Machine {
     pub fn restore(spec: &MachineSpec, state: &SavedState, run_folder: &Path) -> Result<Self, MachineError> {
         let console = state.console()?;
         let mut machine = Self::start(spec, Memory::Restored(&state.memory()), console, run_folder)?;
-        machine.take_over(state).map_err(|error| machine.qemu.explain(error))?;
+        machine.load_state(state).map_err(|error| machine.qemu.explain(error))?;
         machine.resumed = Some(Instant::now());
         Ok(machine)
     }
@@ -105,11 +105,11 @@ impl Machine {
         said: impl Read + Send + 'static,
         run_folder: &Path,
     ) -> Result<Self, MachineError> {
-        interrupt::listen().map_err(MachineError::Signals)?;
-        Vitals::default().check()?;
+        interrupt::install_handlers().map_err(MachineError::Signals)?;
+        Liveness::default().check()?;
         check(spec)?;
         let folder = tempfile::Builder::new().prefix("kshot-").tempdir().map_err(MachineError::Folder)?;
-        let listener = listen_in(folder.path(), spec::MONITOR).map_err(MachineError::Folder)?;
+        let listener = listen_nonblocking(folder.path(), spec::MONITOR).map_err(MachineError::Folder)?;
 
         let started = Instant::now();
         let qemu = Qemu::start(spec, memory, said, folder.path(), run_folder)?;
@@ -117,9 +117,9 @@ impl Machine {
         let (sender, migrations) = mpsc::channel();
         let talk = || -> Result<_, MachineError> {
             let stream = qemu.accept(&listener, &deadline)?;
-            let vitals = qemu.vitals.clone();
+            let liveness = qemu.liveness.clone();
             let hear = move |event: &str, data: &serde_json::Value| match event {
-                "SHUTDOWN" => vitals.shutting_down(data["reason"].as_str().unwrap_or_default()),
+                "SHUTDOWN" => liveness.shutting_down(data["reason"].as_str().unwrap_or_default()),
                 "MIGRATION" => drop(sender.send(data["status"].as_str().unwrap_or_default().to_owned())),
                 _ => {}
             };
@@ -130,7 +130,7 @@ impl Machine {
         };
         let (monitor, version, usernet) = talk().map_err(|error| qemu.explain(error))?;
         let ssh_port = monitor::forwarded_port(&usernet)
-            .ok_or_else(|| MachineError::NoPort(printable(usernet.as_bytes())))?;
+            .ok_or_else(|| MachineError::NoForwardedPort(printable(usernet.as_bytes())))?;
         let version = printable(version.trim().as_bytes());
         Ok(Self { monitor, version, ssh_port, started, resumed: None, migrations, qemu, folder })
     }
@@ -139,9 +139,9 @@ impl Machine {
     /// time of the restore.
     ///
     /// # Errors
-    /// [`MachineError::NotReady`] if the deadline passes, [`MachineError::Dead`] as soon as the machine goes down.
+    /// [`MachineError::NotReady`] if the deadline passes, [`MachineError::Down`] as soon as the machine goes down.
     pub fn wait_ready(&self, deadline: &Deadline) -> Result<Duration, MachineError> {
-        let at = self.wait_line(deadline, Vitals::ready_at)?;
+        let at = self.wait_for_console(deadline, Liveness::ready_at)?;
         Ok(self.resumed.unwrap_or(at).duration_since(self.started))
     }
 
@@ -149,31 +149,31 @@ impl Machine {
     ///
     /// # Errors
     /// The errors of [`Self::wait_ready`].
-    pub fn wait_rest(&self, deadline: &Deadline) -> Result<(), MachineError> {
-        self.wait_line(deadline, |vitals| vitals.at_rest().then_some(()))
+    pub fn wait_idle(&self, deadline: &Deadline) -> Result<(), MachineError> {
+        self.wait_for_console(deadline, |liveness| liveness.is_idle().then_some(()))
     }
 
-    fn wait_line<T>(
+    fn wait_for_console<T>(
         &self,
         deadline: &Deadline,
-        came: impl Fn(&Vitals) -> Option<T>,
+        came: impl Fn(&Liveness) -> Option<T>,
     ) -> Result<T, MachineError> {
-        let vitals = &self.qemu.vitals;
+        let liveness = &self.qemu.liveness;
         let result = deadline.poll(|slice| {
-            if let Some(line) = came(vitals) {
-                return Ok(Turn::Done(line));
+            if let Some(line) = came(liveness) {
+                return Ok(PollResult::Done(line));
             }
-            vitals.check().map_err(ReadyError::Dead)?;
-            vitals.wait(slice);
-            Ok(Turn::NotYet(None))
+            liveness.check().map_err(WaitError::Down)?;
+            liveness.wait(slice);
+            Ok(PollResult::Pending(None))
         });
         result.map_err(|error| match error {
-            ReadyError::Dead(death) => death.into(),
-            ReadyError::TimedOut(timed_out) => MachineError::NotReady {
+            WaitError::Down(down) => down.into(),
+            WaitError::TimedOut(timed_out) => MachineError::NotReady {
                 waited: timed_out.waited,
                 what: timed_out.what,
-                silent_for: vitals.last_line_at().map(|at| at.elapsed()),
-                last_words: vitals.last_words(),
+                silent_for: liveness.last_line_at().map(|at| at.elapsed()),
+                last_console_line: liveness.last_console_line(),
             },
         })
     }
@@ -189,13 +189,13 @@ impl Machine {
     }
 
     /// The liveness of the machine; cheap to clone, checked by every wait.
-    pub fn vitals(&self) -> &Vitals {
-        &self.qemu.vitals
+    pub fn liveness(&self) -> &Liveness {
+        &self.qemu.liveness
     }
 
     /// The events seen on the console so far.
     pub fn console_events(&self) -> Vec<ConsoleEvent> {
-        self.qemu.vitals.console_events()
+        self.qemu.liveness.console_events()
     }
 
     /// The process id of QEMU while it runs.
@@ -208,11 +208,11 @@ impl Machine {
     pub fn shutdown(self) -> Vec<ConsoleEvent> {
         // A QEMU that does not answer is killed when this is dropped.
         if self.monitor.send("quit", json!({})).is_ok() {
-            self.qemu.vitals.await_exit(QUIT_LIMIT);
+            self.qemu.liveness.await_exit(QUIT_LIMIT);
         }
-        let vitals = self.qemu.vitals.clone();
+        let liveness = self.qemu.liveness.clone();
         drop(self);
-        vitals.console_events()
+        liveness.console_events()
     }
 }
 
@@ -220,18 +220,18 @@ impl Machine {
 #[derive(Debug)]
 struct Qemu {
     arch: Arch,
-    process: Arc<Process>,
-    vitals: Vitals,
+    process: Arc<ChildProcess>,
+    liveness: Liveness,
     watcher: Option<JoinHandle<()>>,
 }
 
 /// Why a wait for a console line ended.
-enum ReadyError {
-    Dead(Death),
+enum WaitError {
+    Down(MachineDown),
     TimedOut(TimedOut),
 }
 
-impl From<TimedOut> for ReadyError {
+impl From<TimedOut> for WaitError {
     fn from(timed_out: TimedOut) -> Self {
         Self::TimedOut(timed_out)
     }
@@ -249,16 +249,17 @@ impl Qemu {
         let console_log = create(run_folder, CONSOLE_LOG)?;
         let qemu_log = create(run_folder, QEMU_LOG)?;
         let start = Start { argv: spec.argv(memory), folder, stdin: None, stderr: &qemu_log };
-        let (process, console) = Process::start(start).map_err(|source| MachineError::Start { source })?;
-        let (process, vitals) = (Arc::new(process), Vitals::default());
-        let mut qemu = Self { arch: spec.arch, process, vitals, watcher: None };
-        let (process, vitals) = (Arc::clone(&qemu.process), qemu.vitals.clone());
+        let (process, console) =
+            ChildProcess::start(start).map_err(|source| MachineError::Start { source })?;
+        let (process, liveness) = (Arc::new(process), Liveness::default());
+        let mut qemu = Self { arch: spec.arch, process, liveness, watcher: None };
+        let (process, liveness) = (Arc::clone(&qemu.process), qemu.liveness.clone());
         let watch = move || {
-            console::read(said.chain(console), console_log, &vitals);
+            console::read(said.chain(console), console_log, &liveness);
             let status = process.wait();
             let missing = status.as_ref().is_ok_and(|status| status.code() == Some(PROGRAM_NOT_FOUND));
-            let status = status.map_or_else(|error| error.to_string(), process::in_words);
-            vitals.exited(Exit { status, missing, stderr: process::tail(&qemu_log) });
+            let status = status.map_or_else(|error| error.to_string(), process::describe_status);
+            liveness.exited(QemuExit { status, missing, stderr: process::tail(&qemu_log) });
         };
         let watcher = thread::Builder::new().name("console".into()).spawn(watch);
         qemu.watcher = Some(watcher.map_err(|source| MachineError::Start { source })?);
@@ -267,24 +268,24 @@ impl Qemu {
 
     fn accept(&self, listener: &UnixListener, deadline: &Deadline) -> Result<UnixStream, MachineError> {
         deadline.poll(|slice| {
-            self.vitals.check()?;
-            let stream = accept_in(listener, slice).map_err(|error| MonitorError::Broken(Some(error)))?;
-            Ok(stream.map_or(Turn::NotYet(None), Turn::Done))
+            self.liveness.check()?;
+            let stream = accept_within(listener, slice).map_err(|error| MonitorError::Broken(Some(error)))?;
+            Ok(stream.map_or(PollResult::Pending(None), PollResult::Done))
         })
     }
 
     /// Replaces an error of the start by its cause: QEMU may be missing or may have rejected its arguments.
     fn explain(&self, error: MachineError) -> MachineError {
-        let death = match &error {
-            MachineError::Dead(death) => Some(death.clone()),
-            _ => self.vitals.cause_of_silence(),
+        let down = match &error {
+            MachineError::Down(down) => Some(down.clone()),
+            _ => self.liveness.wait_for_end(),
         };
-        match death {
-            Some(Death::Qemu { .. }) if self.vitals.program_missing() => {
+        match down {
+            Some(MachineDown::QemuExited { .. }) if self.liveness.program_missing() => {
                 MachineError::NoQemu { program: self.arch.row().qemu }
             }
-            Some(Death::Qemu { status, stderr }) => MachineError::Refused { status, stderr },
-            Some(death) => death.into(),
+            Some(MachineDown::QemuExited { status, stderr }) => MachineError::Refused { status, stderr },
+            Some(down) => down.into(),
             None => error,
         }
     }
@@ -314,14 +315,14 @@ fn check(spec: &MachineSpec) -> Result<(), MachineError> {
 
 /// A non-blocking listening socket in the machine's folder.
 #[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitor and gdb stub")]
-fn listen_in(folder: &Path, name: &str) -> io::Result<UnixListener> {
+fn listen_nonblocking(folder: &Path, name: &str) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(folder.join(name))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// The next connection to a socket of [`listen_in`], `None` if there is none within `limit`.
-fn accept_in(listener: &UnixListener, limit: Duration) -> io::Result<Option<UnixStream>> {
+/// The next connection to a socket of [`listen_nonblocking`], `None` if there is none within `limit`.
+fn accept_within(listener: &UnixListener, limit: Duration) -> io::Result<Option<UnixStream>> {
     match wait_for(listener, PollFlags::IN, limit).and_then(|_| listener.accept()) {
         Ok((stream, _)) => stream.set_nonblocking(false).map(|()| Some(stream)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

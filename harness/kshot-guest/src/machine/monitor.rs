@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::deadline::{Deadline, TimedOut, Turn};
+use crate::deadline::{Deadline, PollResult, TimedOut};
 
 /// The longest accepted QMP message in bytes; a longer one closes the connection.
 const MESSAGE_LIMIT: u64 = 16 << 20;
@@ -69,8 +69,8 @@ impl Monitor {
     ) -> Result<Value, MonitorError> {
         self.send(command, arguments)?;
         let answer = deadline.poll(|slice: Duration| match self.answers.recv_timeout(slice) {
-            Ok(answer) => Ok(Turn::Done(answer)),
-            Err(RecvTimeoutError::Timeout) => Ok(Turn::NotYet(None)),
+            Ok(answer) => Ok(PollResult::Done(answer)),
+            Err(RecvTimeoutError::Timeout) => Ok(PollResult::Pending(None)),
             Err(RecvTimeoutError::Disconnected) => Err(MonitorError::Broken(None)),
         })?;
         match answer.get("error") {

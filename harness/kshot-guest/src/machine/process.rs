@@ -18,7 +18,7 @@ use duct::Handle;
 
 /// A child process that dies with kshot.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ChildProcess {
     handle: Handle,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Start<'a> {
 /// The exit status of setpriv(1) for a program that does not exist.
 pub(super) const PROGRAM_NOT_FOUND: i32 = 127;
 
-impl Process {
+impl ChildProcess {
     /// Starts the child and returns it with the pipe of its standard output.
     pub(super) fn start(start: Start<'_>) -> io::Result<(Self, PipeReader)> {
         let (reader, writer) = io::pipe()?;
@@ -57,7 +57,7 @@ impl Process {
                 Ok(())
             })
             .unchecked();
-        let handle = on_lasting_thread(move || expression.start())?;
+        let handle = on_spawner_thread(move || expression.start())?;
         Ok((Self { handle }, reader))
     }
 
@@ -78,7 +78,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.kill();
         drop(self.handle.wait());
@@ -86,7 +86,7 @@ impl Drop for Process {
 }
 
 /// An exit status in words.
-pub(super) fn in_words(status: ExitStatus) -> String {
+pub(super) fn describe_status(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => {
@@ -115,7 +115,7 @@ pub(super) fn tail(mut file: &File) -> String {
 
 /// Runs `job` on a thread that lives as long as kshot: PR_SET_PDEATHSIG fires when the *thread* that started the child
 /// ends, not the process.
-fn on_lasting_thread<T: Send + 'static>(
+fn on_spawner_thread<T: Send + 'static>(
     job: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     type Job = Box<dyn FnOnce() + Send>;

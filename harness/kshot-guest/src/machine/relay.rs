@@ -21,8 +21,8 @@ use serde_json::json;
 
 use super::monitor::{Monitor, MonitorError};
 use super::stub::{self, Stub, framed, unexpected};
-use super::{accept_in, listen_in, spec};
-use crate::deadline::{Deadline, Turn};
+use super::{accept_within, listen_nonblocking, spec};
+use crate::deadline::{Deadline, PollResult};
 
 /// Where gdb connects to, in the machine's folder.
 pub(super) const SOCKET: &str = "relay.sock";
@@ -56,7 +56,7 @@ enum Heard {
 impl Relay {
     /// Waits for gdb in the machine's folder. What ends it before gdb's end goes to `log`.
     pub(super) fn start(folder: &Path, mut log: impl Write + Send + 'static) -> io::Result<Self> {
-        let listener = listen_in(folder, SOCKET)?;
+        let listener = listen_nonblocking(folder, SOCKET)?;
         let (sender, heard) = channel();
         let monitor = {
             let sender = sender.clone();
@@ -113,10 +113,10 @@ fn monitor_deadline() -> Deadline {
 fn accept(listener: &UnixListener, unwanted: &AtomicBool) -> Result<Option<UnixStream>, MonitorError> {
     Deadline::new("gdb to connect", CONNECT_LIMIT).poll(|slice| {
         if unwanted.load(Ordering::Relaxed) {
-            return Ok(Turn::Done(None));
+            return Ok(PollResult::Done(None));
         }
-        let gdb = accept_in(listener, slice).map_err(|error| MonitorError::Broken(Some(error)))?;
-        Ok(gdb.map_or(Turn::NotYet(None), |gdb| Turn::Done(Some(gdb))))
+        let gdb = accept_within(listener, slice).map_err(|error| MonitorError::Broken(Some(error)))?;
+        Ok(gdb.map_or(PollResult::Pending(None), |gdb| PollResult::Done(Some(gdb))))
     })
 }
 

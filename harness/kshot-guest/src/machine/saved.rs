@@ -17,17 +17,17 @@ use serde_json::json;
 use super::spec::{GDB, Memory};
 use super::{CONSOLE_LOG, Machine, MachineError, MachineSpec, timer};
 use crate::cache;
-use crate::deadline::{Deadline, Turn};
-use crate::kernel::process::find_tool;
+use crate::deadline::{Deadline, PollResult};
+use crate::kernel::process::find_program;
 
 /// The file of the guest's memory, sparse where the guest has written nothing.
 const MEMORY: &str = "memory";
 /// The file of the machine's devices, as QEMU's migration writes it.
 const DEVICES: &str = "devices";
 /// The file of the state's [`Note`], as JSON.
-const NOTE: &str = "note.json";
+const METADATA: &str = "note.json";
 /// The link to the devices file in QEMU's own folder.
-const LINK: &str = "devices";
+const DEVICES_LINK: &str = "devices";
 /// The time that saving or restoring may take: 20 ms each on an idle host.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -35,12 +35,12 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub struct SavedState {
     folder: PathBuf,
-    note: Note,
+    metadata: StateMetadata,
 }
 
 /// The metadata of a saved state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Note {
+struct StateMetadata {
     /// The version of the QEMU that saved the state.
     qemu: String,
     /// The random word in the guest that proves that it was restored from this state.
@@ -64,7 +64,7 @@ pub enum StateError {
     },
     /// A file of the state has another size than was written.
     #[error("{} has {got} bytes, not {wanted}", path.display())]
-    Cut {
+    WrongSize {
         /// The file.
         path: PathBuf,
         /// The size of the file in bytes.
@@ -74,7 +74,7 @@ pub enum StateError {
     },
     /// Another version of QEMU saved the state.
     #[error("it was saved by QEMU {saved}, and this is {running}")]
-    OtherQemu {
+    QemuMismatch {
         /// The QEMU version that saved the state.
         saved: String,
         /// The QEMU version that runs now.
@@ -84,32 +84,33 @@ pub enum StateError {
 
 impl SavedState {
     /// The file names of a saved state.
-    pub const FILES: [&str; 4] = [MEMORY, DEVICES, CONSOLE_LOG, NOTE];
+    pub const FILES: [&str; 4] = [MEMORY, DEVICES, CONSOLE_LOG, METADATA];
 
     /// Opens the state in a folder that [`Machine::save`] filled.
     ///
     /// # Errors
     /// [`StateError`].
     pub fn open(folder: &Path) -> Result<Self, StateError> {
-        let path = folder.join(NOTE);
+        let path = folder.join(METADATA);
         let unreadable = |source| StateError::Unreadable { path: path.clone(), source };
-        let note = fs::read(&path).map_err(unreadable)?;
-        let note: Note = serde_json::from_slice(&note).map_err(|error| unreadable(error.into()))?;
-        for (name, wanted) in [(MEMORY, note.memory), (DEVICES, note.devices)] {
+        let metadata = fs::read(&path).map_err(unreadable)?;
+        let metadata: StateMetadata =
+            serde_json::from_slice(&metadata).map_err(|error| unreadable(error.into()))?;
+        for (name, wanted) in [(MEMORY, metadata.memory), (DEVICES, metadata.devices)] {
             let path = folder.join(name);
             let length = fs::metadata(&path).map(|metadata| metadata.len());
             match length {
-                Ok(got) if got != wanted => return Err(StateError::Cut { path, got, wanted }),
+                Ok(got) if got != wanted => return Err(StateError::WrongSize { path, got, wanted }),
                 Ok(_) => {}
                 Err(source) => return Err(StateError::Unreadable { path, source }),
             }
         }
-        Ok(Self { folder: folder.into(), note })
+        Ok(Self { folder: folder.into(), metadata })
     }
 
     /// The random word in the guest that proves that it was restored from this state.
     pub fn nonce(&self) -> &str {
-        &self.note.nonce
+        &self.metadata.nonce
     }
 
     pub(super) fn memory(&self) -> PathBuf {
@@ -130,7 +131,7 @@ impl MachineSpec {
     pub fn state_key(&self, kernel_sha256: &str, initrd_sha256: &str, preparation: &str) -> String {
         let spec = Self { kernel: kernel_sha256.into(), initrd: initrd_sha256.into(), ..self.clone() };
         let argv = spec.argv(Memory::Restored(Path::new(MEMORY)));
-        let qemu = qemu_file(self.arch.row().qemu);
+        let qemu = qemu_fingerprint(self.arch.row().qemu);
         let parts =
             argv.iter().map(|word| word.as_encoded_bytes()).chain([qemu.as_bytes(), preparation.as_bytes()]);
         format!("{}-{}", self.arch, cache::key(parts))
@@ -139,15 +140,15 @@ impl MachineSpec {
 
 /// The identity of QEMU's file: path, size and modification time. Running it for its version would take longer than
 /// restoring a state.
-fn qemu_file(program: &str) -> String {
-    let Some(path) = find_tool(program) else { return String::new() };
+fn qemu_fingerprint(program: &str) -> String {
+    let Some(path) = find_program(program) else { return String::new() };
     let metadata =
         fs::metadata(&path).map(|file| format!("{} {}.{}", file.len(), file.mtime(), file.mtime_nsec()));
     format!("{} {}", path.display(), metadata.unwrap_or_default())
 }
 
 impl Machine {
-    /// Saves the state of a machine that was booted with [`Machine::boot_to_keep`] into the empty folder `folder`, and
+    /// Saves the state of a machine that was booted with [`Machine::boot_saveable`] into the empty folder `folder`, and
     /// continues the guest. `nonce` is the random word that the guest holds.
     ///
     /// # Errors
@@ -167,8 +168,12 @@ impl Machine {
         };
         self.link(&devices)?;
         self.monitor.execute("stop", json!({}), &deadline)?;
-        self.leave_memory_alone(&deadline)?;
-        self.monitor.execute("migrate", json!({ "uri": format!("exec:exec cat >{LINK}") }), &deadline)?;
+        self.set_migration_capabilities(&deadline)?;
+        self.monitor.execute(
+            "migrate",
+            json!({ "uri": format!("exec:exec cat >{DEVICES_LINK}") }),
+            &deadline,
+        )?;
         self.await_migration(&deadline)?;
         let kept = folder.join(MEMORY);
         copy_with_holes(memory, &kept).map_err(write(&kept))?;
@@ -177,27 +182,27 @@ impl Machine {
         self.await_end_of_migration(&deadline)?;
         self.monitor.execute("cont", json!({}), &deadline)?;
         let length = |path: &Path| fs::metadata(path).map(|file| file.len()).map_err(write(path));
-        let note = Note {
+        let metadata = StateMetadata {
             qemu: self.version.clone(),
             nonce: nonce.into(),
             memory: length(&kept)?,
             devices: length(&devices)?,
         };
-        let path = folder.join(NOTE);
-        let text = serde_json::to_vec(&note).map_err(io::Error::from);
+        let path = folder.join(METADATA);
+        let text = serde_json::to_vec(&metadata).map_err(io::Error::from);
         text.and_then(|text| fs::write(&path, text)).map_err(write(&path))
     }
 
     /// Loads a state into a machine that waits for it. The guest runs when this returns.
-    pub(super) fn take_over(&self, state: &SavedState) -> Result<(), MachineError> {
-        if state.note.qemu != self.version {
-            let (saved, running) = (state.note.qemu.clone(), self.version.clone());
-            return Err(StateError::OtherQemu { saved, running }.into());
+    pub(super) fn load_state(&self, state: &SavedState) -> Result<(), MachineError> {
+        if state.metadata.qemu != self.version {
+            let (saved, running) = (state.metadata.qemu.clone(), self.version.clone());
+            return Err(StateError::QemuMismatch { saved, running }.into());
         }
         let deadline = Deadline::new("QEMU to restore a state", LIMIT);
         self.link(&state.folder.join(DEVICES))?;
-        self.leave_memory_alone(&deadline)?;
-        let from = json!({ "uri": format!("exec:exec cat {LINK}") });
+        self.set_migration_capabilities(&deadline)?;
+        let from = json!({ "uri": format!("exec:exec cat {DEVICES_LINK}") });
         self.monitor.execute("migrate-incoming", from, &deadline)?;
         self.await_migration(&deadline)?;
         let row = self.qemu.arch.row();
@@ -206,10 +211,10 @@ impl Machine {
 
     fn link(&self, devices: &Path) -> Result<(), MachineError> {
         let devices = std::path::absolute(devices).map_err(MachineError::Folder)?;
-        symlink(devices, self.folder.path().join(LINK)).map_err(MachineError::Folder)
+        symlink(devices, self.folder.path().join(DEVICES_LINK)).map_err(MachineError::Folder)
     }
 
-    fn leave_memory_alone(&self, deadline: &Deadline) -> Result<(), MachineError> {
+    fn set_migration_capabilities(&self, deadline: &Deadline) -> Result<(), MachineError> {
         let capability = |name: &str| json!({ "capability": name, "state": true });
         let capabilities = [capability("x-ignore-shared"), capability("events")];
         let arguments = json!({ "capabilities": capabilities });
@@ -223,23 +228,23 @@ impl Machine {
         deadline.poll(|slice| {
             let status = self.monitor.execute("query-status", json!({}), deadline)?;
             if status["status"] != "finish-migrate" {
-                return Ok(Turn::Done(()));
+                return Ok(PollResult::Done(()));
             }
-            self.vitals().wait(slice.min(Duration::from_millis(1)));
-            Ok(Turn::NotYet(None))
+            self.liveness().wait(slice.min(Duration::from_millis(1)));
+            Ok(PollResult::Pending(None))
         })
     }
 
     fn await_migration(&self, deadline: &Deadline) -> Result<(), MachineError> {
         deadline.poll(|slice| match self.migrations.recv_timeout(slice).as_deref() {
-            Ok("completed") => Ok(Turn::Done(())),
+            Ok("completed") => Ok(PollResult::Done(())),
             Ok("failed" | "cancelled") => Err(MachineError::Migration),
-            Ok(status) => Ok(Turn::NotYet(Some(format!("QEMU says \"{status}\"")))),
+            Ok(status) => Ok(PollResult::Pending(Some(format!("QEMU says \"{status}\"")))),
             // QEMU exits if it cannot read a state.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                self.vitals().check()?;
-                self.vitals().wait(slice.min(Duration::from_millis(1)));
-                Ok(Turn::NotYet(None))
+                self.liveness().check()?;
+                self.liveness().wait(slice.min(Duration::from_millis(1)));
+                Ok(PollResult::Pending(None))
             }
         })
     }
@@ -277,7 +282,7 @@ mod tests {
             initrd: "/a/initramfs".into(),
             cmdline: vec!["ftrace=function".into()],
             memory_mib: 256,
-            steady: false,
+            icount: false,
         }
     }
 
@@ -292,7 +297,7 @@ mod tests {
         for other in [
             MachineSpec { cmdline: vec!["ftrace=nop".into()], ..spec() },
             MachineSpec { memory_mib: 512, ..spec() },
-            MachineSpec { steady: true, ..spec() },
+            MachineSpec { icount: true, ..spec() },
             MachineSpec { arch: Arch::Mips64el, ..spec() },
         ] {
             assert_ne!(key(&spec(), "1"), key(&other, "1"));
@@ -315,8 +320,8 @@ mod tests {
     #[test]
     fn a_state_that_was_cut_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let note = Note { qemu: "7".into(), nonce: "n".into(), memory: 5, devices: 3 };
-        fs::write(folder.path().join(NOTE), serde_json::to_vec(&note).unwrap()).unwrap();
+        let metadata = StateMetadata { qemu: "7".into(), nonce: "n".into(), memory: 5, devices: 3 };
+        fs::write(folder.path().join(METADATA), serde_json::to_vec(&metadata).unwrap()).unwrap();
         fs::write(folder.path().join(MEMORY), "12345").unwrap();
         assert!(matches!(SavedState::open(folder.path()), Err(StateError::Unreadable { .. })));
         fs::write(folder.path().join(DEVICES), "12").unwrap();

@@ -37,16 +37,16 @@ pub struct MachineSpec {
     pub memory_mib: u32,
     /// Whether the guest's clock counts instructions (QEMU's `-icount`). Otherwise a gdb that stops the guest thousands
     /// of times would use up its time: on a busy host each continue costs more than a tick.
-    pub steady: bool,
+    pub icount: bool,
 }
 
 /// The storage of a machine's memory.
 #[derive(Clone, Copy, Debug)]
 pub enum Memory<'a> {
     /// Anonymous memory of QEMU: the machine's state cannot be saved.
-    Own,
+    Anonymous,
     /// A shared mapping of this file: the machine's state can be saved ([`super::Machine::save`]).
-    Kept(&'a Path),
+    Saveable(&'a Path),
     /// A private mapping of this file of a saved state, which does not change: the machine copies the pages that it
     /// writes.
     Restored(&'a Path),
@@ -98,8 +98,10 @@ impl MachineSpec {
             "-nodefaults",
             "-machine",
             &match memory {
-                Memory::Own => row.machine.to_owned(),
-                Memory::Kept(_) | Memory::Restored(_) => format!("{},memory-backend={MEMORY}", row.machine),
+                Memory::Anonymous => row.machine.to_owned(),
+                Memory::Saveable(_) | Memory::Restored(_) => {
+                    format!("{},memory-backend={MEMORY}", row.machine)
+                }
             },
             // Without it malta takes a 32-bit CPU, on which a 64-bit kernel hangs without a word.
             "-cpu",
@@ -115,8 +117,8 @@ impl MachineSpec {
             "-no-reboot",
         ]);
         match memory {
-            Memory::Own => {}
-            Memory::Kept(file) => args.extend(self.memory_args(file, "on")),
+            Memory::Anonymous => {}
+            Memory::Saveable(file) => args.extend(self.memory_args(file, "on")),
             // A private mapping: pages that the guest writes are copied, pages that it only reads are shared.
             Memory::Restored(file) => args.extend(self.memory_args(file, "off")),
         }
@@ -146,7 +148,7 @@ impl MachineSpec {
     /// The clock: 16 ns an instruction. The kernel calibrates its CPU against the RTC, so the RTC has to use the same
     /// clock.
     fn clock_args(&self) -> Vec<OsString> {
-        if self.steady { strings(&["-icount", "shift=4", "-rtc", "clock=vm"]) } else { Vec::new() }
+        if self.icount { strings(&["-icount", "shift=4", "-rtc", "clock=vm"]) } else { Vec::new() }
     }
 
     fn network_args(&self) -> Vec<OsString> {
@@ -203,12 +205,12 @@ mod tests {
             initrd: "/cache/initramfs/1/initramfs".into(),
             cmdline: vec!["ftrace=function".into(), "ftrace_filter=register_netdevice".into()],
             memory_mib: 256,
-            steady: false,
+            icount: false,
         }
     }
 
     fn shown(arch: Arch) -> String {
-        let argv = spec(arch).argv(Memory::Own);
+        let argv = spec(arch).argv(Memory::Anonymous);
         let words: Vec<_> = argv.iter().map(|word| word.to_str().unwrap()).collect();
         words.join(" ").replace(" -", " \\\n  -")
     }
@@ -227,7 +229,7 @@ mod tests {
     fn a_restored_machine_differs_in_whose_its_memory_is() {
         let words = |memory| spec(Arch::Mips64).argv(memory);
         let file = Path::new("/cache/a,b/memory");
-        let (kept, restored) = (words(Memory::Kept(file)), words(Memory::Restored(file)));
+        let (kept, restored) = (words(Memory::Saveable(file)), words(Memory::Restored(file)));
         let other: Vec<_> = restored.iter().filter(|word| !kept.contains(word)).collect();
         assert_eq!(
             other,
@@ -237,7 +239,7 @@ mod tests {
                 "defer"
             ]
         );
-        let own = words(Memory::Own);
+        let own = words(Memory::Anonymous);
         let other: Vec<_> = kept.iter().filter(|word| !own.contains(word)).collect();
         assert_eq!(
             other,
@@ -251,8 +253,8 @@ mod tests {
 
     #[test]
     fn a_steady_clock_and_the_rtc_that_it_is_measured_against_go_together() {
-        let argv = MachineSpec { steady: true, ..spec(Arch::Mips64) }.argv(Memory::Own);
-        let without = spec(Arch::Mips64).argv(Memory::Own);
+        let argv = MachineSpec { icount: true, ..spec(Arch::Mips64) }.argv(Memory::Anonymous);
+        let without = spec(Arch::Mips64).argv(Memory::Anonymous);
         let more: Vec<_> = argv.iter().filter(|word| !without.contains(word)).collect();
         assert_eq!(more, ["-icount", "shift=4", "-rtc", "clock=vm"]);
     }

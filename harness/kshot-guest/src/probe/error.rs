@@ -26,7 +26,7 @@ pub enum ProbeError<E: std::error::Error + 'static> {
     },
     /// A tool in the guest failed.
     #[error("probe {probe}: {doing} failed with status {status}: {said}")]
-    Refused {
+    ToolFailed {
         /// The probe's name.
         probe: String,
         /// The activity that the tool was run for.
@@ -43,8 +43,8 @@ impl<E: Fault + 'static> Fault for ProbeError<E> {
         match self {
             Self::Guest(error) => error.blame(),
             Self::Gdb(error) => error.blame(),
-            Self::NoDwarf { .. } => Blame::Infra,
-            Self::Refused { .. } => Blame::Guest,
+            Self::NoDwarf { .. } => Blame::Host,
+            Self::ToolFailed { .. } => Blame::Guest,
         }
     }
 
@@ -53,10 +53,10 @@ impl<E: Fault + 'static> Fault for ProbeError<E> {
             Self::Guest(error) => error.hint(),
             Self::Gdb(error) => error.hint(),
             Self::NoDwarf { .. } => Some("use a kernel that is built here".into()),
-            Self::Refused { status: NOT_FOUND, .. } => {
+            Self::ToolFailed { status: NOT_FOUND, .. } => {
                 Some("the guest's image lacks the command: provision the kernel again".into())
             }
-            Self::Refused { .. } => None,
+            Self::ToolFailed { .. } => None,
         }
     }
 }

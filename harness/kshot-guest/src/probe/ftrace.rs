@@ -1,6 +1,6 @@
 //! The ftrace probe: reads a ring buffer that boot options or steps have armed (Documentation/trace/ftrace.rst).
 
-use super::{Asker, CAPTURE_LIMIT, COMMAND_LIMIT, Format, Home, ProbeError, TRACE};
+use super::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, CaptureFormat, ProbeError, ProbeGuest, TRACE};
 use crate::session::Guest;
 use kshot_stack::text::quote;
 
@@ -9,11 +9,11 @@ pub(super) const TRACEFS: &str = "/sys/kernel/tracing";
 
 /// The ring buffer of a tracefs instance.
 #[derive(Debug)]
-pub(super) struct Ftrace {
+pub(super) struct FtraceProbe {
     folder: String,
 }
 
-impl Ftrace {
+impl FtraceProbe {
     pub(super) fn of(instance: Option<&str>) -> Self {
         let folder = match instance {
             None => TRACEFS.to_owned(),
@@ -22,15 +22,18 @@ impl Ftrace {
         Self { folder }
     }
 
-    pub(super) fn stop<G: Guest>(&self, asker: &mut Asker<'_, G>) -> Result<(), ProbeError<G::Error>> {
+    pub(super) fn stop<G: Guest>(&self, guest: &mut ProbeGuest<'_, G>) -> Result<(), ProbeError<G::Error>> {
         let script = format!("cd {} || exit; echo 0 > tracing_on", quote(&self.folder));
-        asker.ask("switching tracing off", &script, COMMAND_LIMIT).map(drop)
+        guest.run("switching tracing off", &script, COMMAND_LIMIT).map(drop)
     }
 
-    pub(super) fn fetch<G: Guest>(&self, home: &mut Home<'_, G>) -> Result<(), ProbeError<G::Error>> {
+    pub(super) fn fetch<G: Guest>(
+        &self,
+        fetcher: &mut CaptureFetcher<'_, G>,
+    ) -> Result<(), ProbeError<G::Error>> {
         // sym-offset and sym-addr affect only the rendering: they add offset and address to each symbol. The script
         // restores them, and writes to a file in the guest, because only there the buffer can be read in one go.
-        let rendered = format!("/tmp/kshot-{}.trace", home.asker.file_stem());
+        let rendered = format!("/tmp/kshot-{}.trace", fetcher.guest.file_stem());
         let render = format!(
             "cd {folder} || exit
              read -r offset < options/sym-offset || exit
@@ -43,8 +46,8 @@ impl Ftrace {
             folder = quote(&self.folder),
             text = quote(&rendered),
         );
-        home.asker.ask("reading the trace", &render, CAPTURE_LIMIT)?;
-        home.bring(&rendered, TRACE, Format::FtraceText)?;
-        home.bring(&format!("{rendered}.stats"), "trace-stats.txt", Format::Notes)
+        fetcher.guest.run("reading the trace", &render, CAPTURE_LIMIT)?;
+        fetcher.fetch_as(&rendered, TRACE, CaptureFormat::FtraceText)?;
+        fetcher.fetch_as(&format!("{rendered}.stats"), "trace-stats.txt", CaptureFormat::Supplement)
     }
 }

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use object::ReadCache;
 
-use super::{Asker, COMMAND_LIMIT, Capture, Format, GDB_STACKS, Outside, ProbeError, file_stem};
-use crate::kernel::{Loaded, build_id, build_id_of_notes};
+use super::{
+    COMMAND_LIMIT, Capture, CaptureFormat, GDB_STACKS, GdbContext, ProbeError, ProbeGuest, file_stem,
+};
+use crate::kernel::{LoadedKernel, build_id, build_id_of_notes};
 use crate::machine::{Debugger, GdbError, Reader, Watch};
 use crate::session::Guest;
 
@@ -16,7 +18,7 @@ const NOTES: &str = "/sys/kernel/notes";
 
 /// A gdb that reads the DWARF of the kernel that will run, and the files it writes on this side.
 #[derive(Debug)]
-pub struct Ahead {
+pub struct StartedGdb {
     reader: Reader,
     stacks: PathBuf,
     log: PathBuf,
@@ -24,13 +26,13 @@ pub struct Ahead {
 
 /// A gdb at work, and the files it writes on this side.
 #[derive(Debug)]
-pub(super) struct Truth {
+pub(super) struct GdbProbe {
     debugger: Debugger,
     stacks: PathBuf,
     log: PathBuf,
 }
 
-impl Ahead {
+impl StartedGdb {
     pub(super) fn start(probe: &str, vmlinux: &Path, folder: &Path, index: &Path) -> Result<Self, GdbError> {
         // gdb runs in another folder.
         let folder =
@@ -42,15 +44,15 @@ impl Ahead {
     }
 }
 
-impl Truth {
+impl GdbProbe {
     pub(super) fn start<G: Guest>(
-        asker: &mut Asker<'_, G>,
+        guest: &mut ProbeGuest<'_, G>,
         (function, hits, traced): (&str, u32, bool),
-        outside: Outside<'_>,
+        outside: GdbContext<'_>,
     ) -> Result<Self, ProbeError<G::Error>> {
-        let Outside { machine, loaded: Loaded { vmlinux, modules }, ahead } = outside;
-        let Ahead { reader, stacks, log } = ahead;
-        let answer = asker.guest.run(&format!("cat {NOTES}"), COMMAND_LIMIT).map_err(ProbeError::Guest)?;
+        let GdbContext { machine, loaded: LoadedKernel { vmlinux, modules }, ahead } = outside;
+        let StartedGdb { reader, stacks, log } = ahead;
+        let answer = guest.guest.run(&format!("cat {NOTES}"), COMMAND_LIMIT).map_err(ProbeError::Guest)?;
         // Old kernels show no notes; gdb compares the banners in any case.
         let notes = if answer.status == 0 { answer.text } else { Vec::new() };
         same_build(vmlinux, &notes)?;
@@ -72,7 +74,7 @@ impl Truth {
     pub(super) fn captures(&self, probe: &str) -> Vec<Capture> {
         let capture =
             |format, path: &PathBuf| Capture { probe: probe.to_owned(), format, path: path.clone() };
-        vec![capture(Format::GdbJson, &self.stacks), capture(Format::Notes, &self.log)]
+        vec![capture(CaptureFormat::GdbJson, &self.stacks), capture(CaptureFormat::Supplement, &self.log)]
     }
 }
 

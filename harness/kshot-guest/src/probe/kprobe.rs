@@ -1,9 +1,9 @@
 //! The kprobe probe: a kprobe event with a stack trace (Documentation/trace/kprobetrace.rst,
 //! Documentation/trace/events.rst). Its records go to the top-level ring buffer, which the ftrace probe's code reads.
 
-use super::ftrace::{Ftrace, TRACEFS};
+use super::ftrace::{FtraceProbe, TRACEFS};
 use super::spec::{KprobeEvent, Stacktrace};
-use super::{Asker, COMMAND_LIMIT, Home, ProbeError};
+use super::{COMMAND_LIMIT, CaptureFetcher, ProbeError, ProbeGuest};
 use crate::session::Guest;
 use kshot_stack::text::quote;
 
@@ -12,16 +12,16 @@ use kshot_stack::text::quote;
 pub(super) struct Kprobe {
     event: KprobeEvent,
     stacktrace: Stacktrace,
-    buffer: Ftrace,
+    buffer: FtraceProbe,
 }
 
 impl Kprobe {
     pub(super) fn start<G: Guest>(
-        asker: &mut Asker<'_, G>,
+        guest: &mut ProbeGuest<'_, G>,
         event: &KprobeEvent,
         stacktrace: Stacktrace,
     ) -> Result<Self, ProbeError<G::Error>> {
-        let kprobe = Self { event: event.clone(), stacktrace, buffer: Ftrace::of(None) };
+        let kprobe = Self { event: event.clone(), stacktrace, buffer: FtraceProbe::of(None) };
         let (make, stack) = match stacktrace {
             Stacktrace::Trigger => ("echo stacktrace > $event/trigger", "a `stacktrace` trigger"),
             Stacktrace::Option => ("echo 1 > options/stacktrace", "`options/stacktrace`"),
@@ -33,16 +33,19 @@ impl Kprobe {
             definition = quote(&event.definition),
             folder = quote(&kprobe.folder()),
         );
-        asker.ask(&format!("arming `{}` with {stack}", event.definition), &script, COMMAND_LIMIT)?;
+        guest.run(&format!("arming `{}` with {stack}", event.definition), &script, COMMAND_LIMIT)?;
         Ok(kprobe)
     }
 
-    pub(super) fn stop<G: Guest>(&self, asker: &mut Asker<'_, G>) -> Result<(), ProbeError<G::Error>> {
-        self.buffer.stop(asker)
+    pub(super) fn stop<G: Guest>(&self, guest: &mut ProbeGuest<'_, G>) -> Result<(), ProbeError<G::Error>> {
+        self.buffer.stop(guest)
     }
 
-    pub(super) fn fetch<G: Guest>(&self, home: &mut Home<'_, G>) -> Result<(), ProbeError<G::Error>> {
-        self.buffer.fetch(home)?;
+    pub(super) fn fetch<G: Guest>(
+        &self,
+        fetcher: &mut CaptureFetcher<'_, G>,
+    ) -> Result<(), ProbeError<G::Error>> {
+        self.buffer.fetch(fetcher)?;
         // The event is removed last: the kernel cannot print the records of a removed event.
         let undo = match self.stacktrace {
             Stacktrace::Trigger => "echo '!stacktrace' > $event/trigger",
@@ -55,7 +58,7 @@ impl Kprobe {
             folder = quote(&self.folder()),
             removal = quote(&format!("-:{}/{}", self.event.group, self.event.name)),
         );
-        home.asker.ask("removing the kprobe", &script, COMMAND_LIMIT).map(drop)
+        fetcher.guest.run("removing the kprobe", &script, COMMAND_LIMIT).map(drop)
     }
 
     fn folder(&self) -> String {

@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ProbeError;
-use ftrace::Ftrace;
-pub use gdb::Ahead;
-use gdb::Truth;
+use ftrace::FtraceProbe;
+use gdb::GdbProbe;
+pub use gdb::StartedGdb;
 use kprobe::Kprobe;
-use perf::Recording;
+use perf::PerfProbe;
 pub use spec::{KprobeEvent, PerfEvent, ProbeKind, ProbeSpec, Stacktrace};
 
-use crate::kernel::{Kernel, Loaded};
+use crate::kernel::{Kernel, LoadedKernel};
 use crate::machine::{GdbError, Machine};
 use crate::session::Guest;
 
@@ -35,7 +35,7 @@ const GDB_STACKS: &str = "jsonl";
 
 /// The format of a capture file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum CaptureFormat {
     /// The text of tracefs's `trace`, each symbol with its offset and address.
     FtraceText,
     /// The output of `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso`, including lost events.
@@ -45,7 +45,7 @@ pub enum Format {
     /// The raw `perf.data`, which is kept as evidence and not parsed.
     PerfData,
     /// Supplementary text for people: buffer statistics, perf's and gdb's messages.
-    Notes,
+    Supplement,
 }
 
 /// One raw file that a probe recorded.
@@ -54,48 +54,51 @@ pub struct Capture {
     /// The probe's name.
     pub probe: String,
     /// The format of the file.
-    pub format: Format,
+    pub format: CaptureFormat,
     /// The path of the file.
     pub path: PathBuf,
 }
 
 /// A probe that is recording.
 #[derive(Debug)]
-pub struct Armed {
+pub struct ArmedProbe {
     name: String,
     mechanism: Mechanism,
 }
 
 #[derive(Debug)]
 enum Mechanism {
-    Ftrace(Ftrace),
+    Ftrace(FtraceProbe),
     Kprobe(Kprobe),
-    Gdb(Box<Truth>),
-    Perf(Recording),
+    Gdb(Box<GdbProbe>),
+    Perf(PerfProbe),
 }
 
 /// The context of the gdb probe, which records from outside of the guest.
 #[derive(Debug)]
-pub struct Outside<'a> {
+pub struct GdbContext<'a> {
     /// The machine, whose gdb stub no one else uses.
     pub machine: &'a Machine,
     /// The guest's kernel with its DWARF and load addresses.
-    pub loaded: &'a Loaded,
+    pub loaded: &'a LoadedKernel,
     /// The gdb that was started before the machine.
-    pub ahead: Ahead,
+    pub ahead: StartedGdb,
 }
 
 /// Why a probe is left out on a kernel, `None` if it is not: without DWARF there is no truth.
-pub fn absence(kind: &ProbeKind, kernel: &Kernel) -> Option<String> {
+pub fn left_out_because(kind: &ProbeKind, kernel: &Kernel) -> Option<String> {
     let truthless = matches!(kind, ProbeKind::Gdb { .. }) && kernel.dwarf.is_none();
     truthless.then(|| format!("no DWARF of {}: perf stands in for the truth", kernel.name))
 }
 
 /// The captures of a probe in a run folder that are parsed.
-pub fn captures(spec: &ProbeSpec, folder: &Path) -> Vec<Capture> {
-    let kinds =
-        [(TRACE, Format::FtraceText), (PERF_SCRIPT, Format::PerfScript), (GDB_STACKS, Format::GdbJson)];
-    let capture = |(suffix, format): (&str, Format)| {
+pub fn find_captures(spec: &ProbeSpec, folder: &Path) -> Vec<Capture> {
+    let kinds = [
+        (TRACE, CaptureFormat::FtraceText),
+        (PERF_SCRIPT, CaptureFormat::PerfScript),
+        (GDB_STACKS, CaptureFormat::GdbJson),
+    ];
+    let capture = |(suffix, format): (&str, CaptureFormat)| {
         let path = folder.join(format!("{}.{suffix}", file_stem(&spec.name)));
         path.is_file().then(|| Capture { probe: spec.name.clone(), format, path })
     };
@@ -114,18 +117,18 @@ fn file_stem(probe: &str) -> String {
 ///
 /// # Errors
 /// [`GdbError::Start`], [`GdbError::Write`].
-pub fn ahead(
+pub fn start_gdb(
     probes: &[ProbeSpec],
     vmlinux: &Path,
     folder: &Path,
     index: &Path,
-) -> Result<Option<Ahead>, GdbError> {
-    let outside = probes.iter().find(|probe| looks_from_outside(probe));
-    outside.map(|probe| Ahead::start(&probe.name, vmlinux, folder, index)).transpose()
+) -> Result<Option<StartedGdb>, GdbError> {
+    let outside = probes.iter().find(|probe| uses_gdb(probe));
+    outside.map(|probe| StartedGdb::start(&probe.name, vmlinux, folder, index)).transpose()
 }
 
 /// Whether a probe needs an [`Outside`] context to be armed.
-pub fn looks_from_outside(probe: &ProbeSpec) -> bool {
+pub fn uses_gdb(probe: &ProbeSpec) -> bool {
     matches!(probe.kind, ProbeKind::Gdb { .. })
 }
 
@@ -137,7 +140,7 @@ pub fn looks_from_outside(probe: &ProbeSpec) -> bool {
 pub fn prepare<G: Guest>(spec: &ProbeSpec, guest: &mut G) -> Result<(), ProbeError<G::Error>> {
     match &spec.kind {
         ProbeKind::Perf { event, call_graph } => {
-            Recording::of(&spec.name).prepare(&mut Asker::new(&spec.name, guest), event, call_graph)
+            PerfProbe::of(&spec.name).prepare(&mut ProbeGuest::new(&spec.name, guest), event, call_graph)
         }
         ProbeKind::Ftrace { .. } | ProbeKind::Kprobe { .. } | ProbeKind::Gdb { .. } => Ok(()),
     }
@@ -147,7 +150,7 @@ pub fn prepare<G: Guest>(spec: &ProbeSpec, guest: &mut G) -> Result<(), ProbeErr
 pub fn preparation(specs: &[ProbeSpec]) -> String {
     let of = |spec: &ProbeSpec| match &spec.kind {
         ProbeKind::Perf { event, call_graph } => {
-            Some(Recording::of(&spec.name).preparation(event, call_graph))
+            Some(PerfProbe::of(&spec.name).preparation(event, call_graph))
         }
         ProbeKind::Ftrace { .. } | ProbeKind::Kprobe { .. } | ProbeKind::Gdb { .. } => None,
     };
@@ -161,39 +164,39 @@ pub fn preparation(specs: &[ProbeSpec]) -> String {
 pub fn arm<G: Guest>(
     spec: &ProbeSpec,
     guest: &mut G,
-    outside: Option<Outside<'_>>,
-) -> Result<Armed, ProbeError<G::Error>> {
-    let asker = &mut Asker::new(&spec.name, guest);
+    outside: Option<GdbContext<'_>>,
+) -> Result<ArmedProbe, ProbeError<G::Error>> {
+    let guest = &mut ProbeGuest::new(&spec.name, guest);
     let mechanism = match &spec.kind {
-        ProbeKind::Ftrace { instance, .. } => Mechanism::Ftrace(Ftrace::of(instance.as_deref())),
+        ProbeKind::Ftrace { instance, .. } => Mechanism::Ftrace(FtraceProbe::of(instance.as_deref())),
         ProbeKind::Perf { .. } => {
-            let recording = Recording::of(&spec.name);
-            recording.start(asker)?;
+            let recording = PerfProbe::of(&spec.name);
+            recording.start(guest)?;
             Mechanism::Perf(recording)
         }
         ProbeKind::Kprobe { event, stacktrace } => {
-            Mechanism::Kprobe(Kprobe::start(asker, event, *stacktrace)?)
+            Mechanism::Kprobe(Kprobe::start(guest, event, *stacktrace)?)
         }
         ProbeKind::Gdb { function, hits, traced } => {
             let outside = outside.ok_or_else(|| ProbeError::NoDwarf { probe: spec.name.clone() })?;
-            Mechanism::Gdb(Box::new(Truth::start(asker, (function, *hits, *traced), outside)?))
+            Mechanism::Gdb(Box::new(GdbProbe::start(guest, (function, *hits, *traced), outside)?))
         }
     };
-    Ok(Armed { name: spec.name.clone(), mechanism })
+    Ok(ArmedProbe { name: spec.name.clone(), mechanism })
 }
 
-impl Armed {
+impl ArmedProbe {
     /// Stops recording; the recorded data stays in the guest.
     ///
     /// # Errors
     /// The errors of [`arm`].
     pub fn stop<G: Guest>(&self, guest: &mut G) -> Result<(), ProbeError<G::Error>> {
-        let asker = &mut Asker::new(&self.name, guest);
+        let guest = &mut ProbeGuest::new(&self.name, guest);
         match &self.mechanism {
-            Mechanism::Ftrace(ftrace) => ftrace.stop(asker),
-            Mechanism::Kprobe(kprobe) => kprobe.stop(asker),
+            Mechanism::Ftrace(ftrace) => ftrace.stop(guest),
+            Mechanism::Kprobe(kprobe) => kprobe.stop(guest),
             Mechanism::Gdb(truth) => Ok(truth.stop()?),
-            Mechanism::Perf(recording) => recording.stop(asker),
+            Mechanism::Perf(recording) => recording.stop(guest),
         }
     }
 
@@ -206,14 +209,15 @@ impl Armed {
         guest: &mut G,
         folder: &Path,
     ) -> Result<Vec<Capture>, ProbeError<G::Error>> {
-        let mut home = Home { asker: Asker::new(&self.name, guest), folder, captures: Vec::new() };
+        let mut fetcher =
+            CaptureFetcher { guest: ProbeGuest::new(&self.name, guest), folder, captures: Vec::new() };
         match &self.mechanism {
-            Mechanism::Ftrace(ftrace) => ftrace.fetch(&mut home)?,
-            Mechanism::Kprobe(kprobe) => kprobe.fetch(&mut home)?,
-            Mechanism::Gdb(truth) => home.captures.extend(truth.captures(&self.name)),
-            Mechanism::Perf(recording) => recording.fetch(&mut home)?,
+            Mechanism::Ftrace(ftrace) => ftrace.fetch(&mut fetcher)?,
+            Mechanism::Kprobe(kprobe) => kprobe.fetch(&mut fetcher)?,
+            Mechanism::Gdb(truth) => fetcher.captures.extend(truth.captures(&self.name)),
+            Mechanism::Perf(recording) => recording.fetch(&mut fetcher)?,
         }
-        Ok(home.captures)
+        Ok(fetcher.captures)
     }
 
     /// The error that ended the probe before it was stopped, if any is known; a stopped guest may be its consequence.
@@ -226,23 +230,23 @@ impl Armed {
 }
 
 /// The guest, as a probe runs its scripts in it.
-struct Asker<'a, G> {
+struct ProbeGuest<'a, G> {
     probe: &'a str,
     guest: &'a mut G,
 }
 
-impl<'a, G: Guest> Asker<'a, G> {
+impl<'a, G: Guest> ProbeGuest<'a, G> {
     fn new(probe: &'a str, guest: &'a mut G) -> Self {
         Self { probe, guest }
     }
 
     /// Runs a script that must exit with 0 and returns its output. `doing` describes it in errors.
-    fn ask(&mut self, doing: &str, script: &str, limit: Duration) -> Result<Vec<u8>, ProbeError<G::Error>> {
+    fn run(&mut self, doing: &str, script: &str, limit: Duration) -> Result<Vec<u8>, ProbeError<G::Error>> {
         let output = self.guest.run(script, limit).map_err(ProbeError::Guest)?;
         if output.status == 0 {
             return Ok(output.text);
         }
-        Err(ProbeError::Refused {
+        Err(ProbeError::ToolFailed {
             probe: self.probe.to_owned(),
             doing: doing.to_owned(),
             status: output.status,
@@ -257,18 +261,23 @@ impl<'a, G: Guest> Asker<'a, G> {
 }
 
 /// The destination of a probe's captures.
-struct Home<'a, G> {
-    asker: Asker<'a, G>,
+struct CaptureFetcher<'a, G> {
+    guest: ProbeGuest<'a, G>,
     folder: &'a Path,
     captures: Vec<Capture>,
 }
 
-impl<G: Guest> Home<'_, G> {
+impl<G: Guest> CaptureFetcher<'_, G> {
     /// Fetches a file of the guest as the capture `<probe>.<suffix>`.
-    fn bring(&mut self, from: &str, suffix: &str, format: Format) -> Result<(), ProbeError<G::Error>> {
-        let path = self.folder.join(format!("{}.{suffix}", self.asker.file_stem()));
-        self.asker.guest.fetch(from, &path, CAPTURE_LIMIT).map_err(ProbeError::Guest)?;
-        self.captures.push(Capture { probe: self.asker.probe.to_owned(), format, path });
+    fn fetch_as(
+        &mut self,
+        from: &str,
+        suffix: &str,
+        format: CaptureFormat,
+    ) -> Result<(), ProbeError<G::Error>> {
+        let path = self.folder.join(format!("{}.{suffix}", self.guest.file_stem()));
+        self.guest.guest.fetch(from, &path, CAPTURE_LIMIT).map_err(ProbeError::Guest)?;
+        self.captures.push(Capture { probe: self.guest.probe.to_owned(), format, path });
         Ok(())
     }
 }
@@ -277,7 +286,7 @@ impl<G: Guest> Home<'_, G> {
 mod tests {
     use super::*;
     use crate::probe::{KprobeEvent, PerfEvent, Stacktrace};
-    use crate::session::scripted::ScriptedGuest;
+    use crate::session::scripted::FakeGuest;
     use kshot_stack::fault::{Blame, Fault};
 
     const ADDED: &str = "Added new event:\n  probe:register_netdevice (on register_netdevice)\n\nYou can now use it in all perf tools, such as:\n\n\tperf record -e probe:register_netdevice -aR sleep 1\n\n";
@@ -287,7 +296,7 @@ mod tests {
         ProbeSpec { name: "perf".into(), kind: ProbeKind::Perf { event, call_graph: "dwarf".into() } }
     }
 
-    fn walk(spec: &ProbeSpec, guest: &mut ScriptedGuest) -> Vec<(String, Format)> {
+    fn walk(spec: &ProbeSpec, guest: &mut FakeGuest) -> Vec<(String, CaptureFormat)> {
         let folder = tempfile::tempdir().unwrap();
         prepare(spec, guest).unwrap();
         let armed = arm(spec, guest, None).unwrap();
@@ -301,18 +310,21 @@ mod tests {
     #[test]
     fn ftrace_is_only_read_and_its_options_are_put_back() {
         let kind = ProbeKind::Ftrace { only: Vec::new(), instance: Some("it's".into()) };
-        let mut guest = ScriptedGuest::answering(&[(0, ""), (0, ""), (0, "trace"), (0, "stats")]);
+        let mut guest = FakeGuest::answering(&[(0, ""), (0, ""), (0, "trace"), (0, "stats")]);
         let captures = walk(&ProbeSpec { name: "a/b".into(), kind }, &mut guest);
         assert_eq!(
             captures,
-            [("a%2fb.trace.txt".into(), Format::FtraceText), ("a%2fb.trace-stats.txt".into(), Format::Notes)]
+            [
+                ("a%2fb.trace.txt".into(), CaptureFormat::FtraceText),
+                ("a%2fb.trace-stats.txt".into(), CaptureFormat::Supplement)
+            ]
         );
-        insta::assert_snapshot!("ftrace_scripts", guest.asked.join("\n----\n"));
+        insta::assert_snapshot!("ftrace_scripts", guest.requests.join("\n----\n"));
     }
 
     #[test]
     fn perf_is_got_ready_first_and_records_from_its_arming_on() {
-        let mut guest = ScriptedGuest::answering(&[
+        let mut guest = FakeGuest::answering(&[
             (0, ADDED),
             (0, ""),
             (0, ""),
@@ -324,16 +336,16 @@ mod tests {
         ]);
         let captures = walk(&perf("register_netdevice"), &mut guest);
         let formats: Vec<_> = captures.iter().map(|(_, format)| *format).collect();
-        assert_eq!(formats, [Format::PerfData, Format::Notes, Format::PerfScript]);
-        insta::assert_snapshot!("perf_scripts", guest.asked.join("\n----\n"));
+        assert_eq!(formats, [CaptureFormat::PerfData, CaptureFormat::Supplement, CaptureFormat::PerfScript]);
+        insta::assert_snapshot!("perf_scripts", guest.requests.join("\n----\n"));
     }
 
     #[test]
     fn what_is_done_in_the_guest_before_is_known_beforehand() {
         let preparation = |spec: &ProbeSpec| preparation(std::slice::from_ref(spec));
-        let mut guest = ScriptedGuest::answering(&[(0, ADDED), (0, "")]);
+        let mut guest = FakeGuest::answering(&[(0, ADDED), (0, "")]);
         prepare(&perf("register_netdevice"), &mut guest).unwrap();
-        let done = guest.asked.join("\n").replace("--event='probe:register_netdevice' ", "");
+        let done = guest.requests.join("\n").replace("--event='probe:register_netdevice' ", "");
         assert_eq!(preparation(&perf("register_netdevice")), done);
         assert_ne!(preparation(&perf("register_netdevice")), preparation(&perf("tun_chr_ioctl")));
         let kind = ProbeKind::Ftrace { only: Vec::new(), instance: None };
@@ -342,16 +354,16 @@ mod tests {
 
     #[test]
     fn a_function_name_cannot_leave_its_quotes() {
-        let mut guest = ScriptedGuest::answering(&[(1, "")]);
+        let mut guest = FakeGuest::answering(&[(1, "")]);
         prepare(&perf("x'; reboot; '"), &mut guest).unwrap_err();
-        assert_eq!(guest.asked, [r"perf probe --add='x'\''; reboot; '\'''"]);
+        assert_eq!(guest.requests, [r"perf probe --add='x'\''; reboot; '\'''"]);
     }
 
     #[test]
     fn what_perf_says_against_a_function_is_quoted_without_its_escape_codes() {
         let said =
             "\x1b[31mProbe point 'no_such_function' not found.\x1b[0m\n  Error: Failed to add events.\n";
-        let mut guest = ScriptedGuest::answering(&[(254, said)]);
+        let mut guest = FakeGuest::answering(&[(254, said)]);
         let error = prepare(&perf("no_such_function"), &mut guest).unwrap_err();
         assert_eq!(error.blame(), Blame::Guest);
         assert_eq!(
@@ -363,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_guest_without_perf_says_so() {
-        let mut guest = ScriptedGuest::answering(&[(127, "sh: perf: not found\n")]);
+        let mut guest = FakeGuest::answering(&[(127, "sh: perf: not found\n")]);
         let error = prepare(&perf("register_netdevice"), &mut guest).unwrap_err();
         assert!(error.to_string().ends_with("failed with status 127: sh: perf: not found"), "{error}");
         assert!(error.hint().unwrap().contains("provision"));
@@ -371,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_perf_probe_that_names_no_event_is_no_success() {
-        let mut guest = ScriptedGuest::answering(&[(0, "all fine\n")]);
+        let mut guest = FakeGuest::answering(&[(0, "all fine\n")]);
         let error = prepare(&perf("f"), &mut guest).unwrap_err();
         assert!(error.to_string().contains("names no event"), "{error}");
     }
@@ -385,7 +397,7 @@ mod tests {
         };
         for (stacktrace, name) in [(Stacktrace::Trigger, "trigger"), (Stacktrace::Option, "option")] {
             let kind = ProbeKind::Kprobe { event: event.clone(), stacktrace };
-            let mut guest = ScriptedGuest::answering(&[
+            let mut guest = FakeGuest::answering(&[
                 (0, ""),
                 (0, ""),
                 (0, ""),
@@ -395,7 +407,7 @@ mod tests {
                 (0, ""),
             ]);
             walk(&ProbeSpec { name: "kprobe".into(), kind }, &mut guest);
-            let ours = [&guest.asked[0], guest.asked.last().unwrap()].map(String::as_str);
+            let ours = [&guest.requests[0], guest.requests.last().unwrap()].map(String::as_str);
             insta::assert_snapshot!(format!("kprobe_{name}_scripts"), ours.join("\n----\n"));
         }
     }
@@ -403,9 +415,9 @@ mod tests {
     #[test]
     fn without_dwarf_the_truth_is_refused_and_says_why() {
         let kind = ProbeKind::Gdb { function: "f".into(), hits: 1, traced: false };
-        let mut guest = ScriptedGuest::default();
+        let mut guest = FakeGuest::default();
         let error = arm(&ProbeSpec { name: "gdb".into(), kind }, &mut guest, None).unwrap_err();
         assert_eq!(error.to_string(), "probe gdb: there is no DWARF of this kernel to unwind with");
-        assert!(guest.asked.is_empty());
+        assert!(guest.requests.is_empty());
     }
 }

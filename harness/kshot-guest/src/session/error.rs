@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::deadline::TimedOut;
-use crate::machine::Death;
+use crate::machine::MachineDown;
 use kshot_stack::fault::{Blame, Fault};
 
 /// Why a login or a request to the guest failed.
@@ -12,7 +12,7 @@ use kshot_stack::fault::{Blame, Fault};
 pub enum SessionError {
     /// The machine went down.
     #[error(transparent)]
-    Dead(#[from] Death),
+    Down(#[from] MachineDown),
     /// The deadline passed.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
@@ -26,7 +26,7 @@ pub enum SessionError {
     },
     /// The SSH library cannot be set up.
     #[error("cannot set up SSH")]
-    Library(#[source] ssh2::Error),
+    SshSetup(#[source] ssh2::Error),
     /// The SSH server is not the guest's: it has another host key.
     #[error("the machine behind 127.0.0.1:{port} shows another host key than the guest's")]
     HostKey {
@@ -51,10 +51,10 @@ pub enum SessionError {
     },
     /// The connection broke although the machine runs.
     #[error("the connection to the guest broke")]
-    Link(#[source] io::Error),
+    ConnectionBroken(#[source] io::Error),
     /// The shell of a command died before it reported an exit status.
     #[error("`{command}` ended without a word: its shell died{}", if said.is_empty() { String::new() } else { format!("; it said last: {said}") })]
-    NoEnd {
+    NoExitStatus {
         /// The first line of the command.
         command: String,
         /// The last line of the command's output.
@@ -84,25 +84,25 @@ pub enum SessionError {
 impl Fault for SessionError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Dead(death) => death.blame(),
+            Self::Down(down) => down.blame(),
             Self::TimedOut(_)
             | Self::Login { .. }
-            | Self::Link(_)
-            | Self::NoEnd { .. }
+            | Self::ConnectionBroken(_)
+            | Self::NoExitStatus { .. }
             | Self::Unreadable { .. } => Blame::Guest,
             Self::Unreachable { .. }
-            | Self::Library(_)
+            | Self::SshSetup(_)
             | Self::HostKey { .. }
             | Self::Key { .. }
-            | Self::Write { .. } => Blame::Infra,
+            | Self::Write { .. } => Blame::Host,
             Self::Terminal(_) => Blame::Usage,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Dead(death) => death.hint(),
-            Self::TimedOut(_) | Self::Link(_) | Self::NoEnd { .. } => {
+            Self::Down(down) => down.hint(),
+            Self::TimedOut(_) | Self::ConnectionBroken(_) | Self::NoExitStatus { .. } => {
                 Some("console.log in the run folder may tell more".into())
             }
             Self::Login { .. } | Self::HostKey { .. } => {
@@ -112,7 +112,7 @@ impl Fault for SessionError {
                 Some("make room on the disk that holds the run folder, or choose another with --out".into())
             }
             Self::Terminal(_) => Some("call it from a terminal".into()),
-            Self::Unreachable { .. } | Self::Library(_) | Self::Key { .. } | Self::Unreadable { .. } => None,
+            Self::Unreachable { .. } | Self::SshSetup(_) | Self::Key { .. } | Self::Unreadable { .. } => None,
         }
     }
 }

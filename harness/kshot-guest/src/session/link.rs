@@ -1,5 +1,5 @@
 //! The SSH connection. libssh2 runs non-blocking; every wait polls its socket with [`Deadline::poll`] and checks the
-//! machine's [`Vitals`].
+//! machine's [`Liveness`].
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,32 +9,32 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use ssh2::{BlockDirections, Channel, ErrorCode};
 
-use super::{Keys, SessionError, script};
-use crate::deadline::{Deadline, TimedOut, Turn, wait_for};
-use crate::machine::Vitals;
+use super::{Credentials, SessionError, script};
+use crate::deadline::{Deadline, PollResult, TimedOut, wait_for};
+use crate::machine::Liveness;
 
 /// `LIBSSH2_ERROR_EAGAIN` of libssh2.h.
 const AGAIN: ErrorCode = ErrorCode::Session(-37);
 /// `LIBSSH2_ERROR_AUTHENTICATION_FAILED` and `LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED`.
-const REFUSED: [ErrorCode; 2] = [ErrorCode::Session(-18), ErrorCode::Session(-19)];
+const LOGIN_REJECTED: [ErrorCode; 2] = [ErrorCode::Session(-18), ErrorCode::Session(-19)];
 
 /// A logged-in SSH connection.
-pub(super) struct Link {
+pub(super) struct SshConnection {
     session: ssh2::Session,
     /// A second handle of the socket that the SSH session owns.
     socket: TcpStream,
-    vitals: Vitals,
+    liveness: Liveness,
 }
 
 /// The error of a non-blocking operation.
-pub(super) trait MayBlock {
+pub(super) trait NonBlocking {
     /// Whether the operation has to be repeated once the socket is ready.
     fn would_block(&self) -> bool;
     /// The error as an IO error.
     fn into_io(self) -> io::Error;
 }
 
-impl MayBlock for ssh2::Error {
+impl NonBlocking for ssh2::Error {
     fn would_block(&self) -> bool {
         self.code() == AGAIN
     }
@@ -44,7 +44,7 @@ impl MayBlock for ssh2::Error {
     }
 }
 
-impl MayBlock for io::Error {
+impl NonBlocking for io::Error {
     fn would_block(&self) -> bool {
         self.kind() == io::ErrorKind::WouldBlock
     }
@@ -54,35 +54,35 @@ impl MayBlock for io::Error {
     }
 }
 
-impl Link {
+impl SshConnection {
     pub(super) fn open(
         port: u16,
-        keys: Keys<'_>,
-        vitals: &Vitals,
+        keys: Credentials<'_>,
+        liveness: &Liveness,
         deadline: &Deadline,
     ) -> Result<Self, SessionError> {
         // libssh2 reads the key only after the handshake and cannot report what is wrong with it.
-        std::fs::File::open(keys.client_private)
-            .map_err(|source| SessionError::Key { path: keys.client_private.to_owned(), source })?;
-        let mut last_words = None;
+        std::fs::File::open(keys.client_key_private)
+            .map_err(|source| SessionError::Key { path: keys.client_key_private.to_owned(), source })?;
+        let mut last_console_line = None;
         let link = deadline.poll(|slice| {
-            vitals.check()?;
-            match Self::connect(port, vitals, deadline) {
-                Ok(link) => Ok(Turn::Done(link)),
+            liveness.check()?;
+            match Self::connect(port, liveness, deadline) {
+                Ok(link) => Ok(PollResult::Done(link)),
                 // QEMU accepts connections before the guest listens, and closes them again.
-                Err(SessionError::Link(cause)) => {
-                    vitals.wait(slice);
-                    last_words = Some(cause.to_string());
-                    Ok(Turn::NotYet(last_words.clone()))
+                Err(SessionError::ConnectionBroken(cause)) => {
+                    liveness.wait(slice);
+                    last_console_line = Some(cause.to_string());
+                    Ok(PollResult::Pending(last_console_line.clone()))
                 }
                 Err(SessionError::TimedOut(timed_out)) => {
-                    let cause = last_words.take().or(timed_out.last_cause);
+                    let cause = last_console_line.take().or(timed_out.last_error);
                     Err(SessionError::TimedOut(deadline.timed_out(cause)))
                 }
                 Err(other) => Err(other),
             }
         })?;
-        if link.session.host_key().map(|(key, _)| key) != Some(keys.host_public) {
+        if link.session.host_key().map(|(key, _)| key) != Some(keys.host_key_public) {
             return Err(SessionError::HostKey { port });
         }
         link.login(keys, deadline)?;
@@ -124,7 +124,7 @@ impl Link {
     }
 
     /// Ends a command's standard input.
-    pub(super) fn write_end(&self, channel: &mut Channel, deadline: &Deadline) -> Result<(), SessionError> {
+    pub(super) fn close_input(&self, channel: &mut Channel, deadline: &Deadline) -> Result<(), SessionError> {
         self.wait(deadline, || channel.send_eof())
     }
 
@@ -139,32 +139,36 @@ impl Link {
     }
 
     /// Repeats `operation` until it no longer blocks.
-    pub(super) fn wait<T, E: MayBlock>(
+    pub(super) fn wait<T, E: NonBlocking>(
         &self,
         deadline: &Deadline,
         mut operation: impl FnMut() -> Result<T, E>,
     ) -> Result<T, SessionError> {
         let result = deadline.poll(|slice| {
-            self.vitals.check()?;
+            self.liveness.check()?;
             match operation() {
-                Ok(value) => Ok(Turn::Done(value)),
+                Ok(value) => Ok(PollResult::Done(value)),
                 Err(error) if error.would_block() => {
-                    wait_for(&self.socket, self.directions(), slice).map_err(SessionError::Link)?;
-                    Ok(Turn::NotYet(None))
+                    wait_for(&self.socket, self.poll_flags(), slice)
+                        .map_err(SessionError::ConnectionBroken)?;
+                    Ok(PollResult::Pending(None))
                 }
-                Err(error) => Err(SessionError::Link(error.into_io())),
+                Err(error) => Err(SessionError::ConnectionBroken(error.into_io())),
             }
         });
         result.map_err(|error| self.explain(error))
     }
 
     /// The error for a command whose channel was closed without an end marker.
-    pub(super) fn no_end(&self, command: &str, output: &[u8]) -> SessionError {
-        self.explain(SessionError::NoEnd { command: script::brief(command), said: script::last_line(output) })
+    pub(super) fn no_exit_status(&self, command: &str, output: &[u8]) -> SessionError {
+        self.explain(SessionError::NoExitStatus {
+            command: script::brief(command),
+            said: script::last_line(output),
+        })
     }
 
     /// The socket events that libssh2 waits for.
-    pub(super) fn directions(&self) -> PollFlags {
+    pub(super) fn poll_flags(&self) -> PollFlags {
         match self.session.block_directions() {
             BlockDirections::Outbound => PollFlags::OUT,
             BlockDirections::Both => PollFlags::IN | PollFlags::OUT,
@@ -176,18 +180,18 @@ impl Link {
         &self.socket
     }
 
-    pub(super) fn vitals(&self) -> &Vitals {
-        &self.vitals
+    pub(super) fn liveness(&self) -> &Liveness {
+        &self.liveness
     }
 
     /// Adds the likely cause to an error: the machine's end to a broken connection, the last console line to a timeout.
     fn explain(&self, error: SessionError) -> SessionError {
         match error {
-            SessionError::Link(_) | SessionError::NoEnd { .. } => {
-                self.vitals.cause_of_silence().map_or(error, SessionError::Dead)
+            SessionError::ConnectionBroken(_) | SessionError::NoExitStatus { .. } => {
+                self.liveness.wait_for_end().map_or(error, SessionError::Down)
             }
             SessionError::TimedOut(timed_out) => SessionError::TimedOut(TimedOut {
-                last_cause: timed_out.last_cause.or_else(|| self.vitals.last_words()),
+                last_error: timed_out.last_error.or_else(|| self.liveness.last_console_line()),
                 ..timed_out
             }),
             other => other,
@@ -196,42 +200,43 @@ impl Link {
 
     /// One handshake, with a new SSH session and socket: libssh2 cannot retry with the same ones.
     #[expect(clippy::disallowed_methods, reason = "the session owns the socket into the guest")]
-    fn connect(port: u16, vitals: &Vitals, deadline: &Deadline) -> Result<Self, SessionError> {
+    fn connect(port: u16, liveness: &Liveness, deadline: &Deadline) -> Result<Self, SessionError> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         // On loopback, either QEMU's port answers at once or nothing listens there.
         let limit = deadline.remaining().clamp(Duration::from_millis(1), Duration::from_secs(5));
         let socket = TcpStream::connect_timeout(&address, limit)
-            .map_err(|source| Self::unreachable(port, vitals, source))?;
+            .map_err(|source| Self::unreachable(port, liveness, source))?;
         socket.set_nodelay(true).map_err(|source| SessionError::Unreachable { port, source })?;
-        let mut session = ssh2::Session::new().map_err(SessionError::Library)?;
+        let mut session = ssh2::Session::new().map_err(SessionError::SshSetup)?;
         let owned = socket.try_clone().map_err(|source| SessionError::Unreachable { port, source })?;
         session.set_tcp_stream(owned);
         session.set_blocking(false);
-        let mut link = Self { session, socket, vitals: vitals.clone() };
+        let mut link = Self { session, socket, liveness: liveness.clone() };
         link.handshake(deadline)?;
         Ok(link)
     }
 
     fn handshake(&mut self, deadline: &Deadline) -> Result<(), SessionError> {
         deadline.poll(|slice| {
-            self.vitals.check()?;
+            self.liveness.check()?;
             match self.session.handshake() {
-                Ok(()) => Ok(Turn::Done(())),
+                Ok(()) => Ok(PollResult::Done(())),
                 Err(error) if error.would_block() => {
-                    wait_for(&self.socket, self.directions(), slice).map_err(SessionError::Link)?;
-                    Ok(Turn::NotYet(Some("the guest has not answered the SSH handshake".into())))
+                    wait_for(&self.socket, self.poll_flags(), slice)
+                        .map_err(SessionError::ConnectionBroken)?;
+                    Ok(PollResult::Pending(Some("the guest has not answered the SSH handshake".into())))
                 }
-                Err(error) => Err(SessionError::Link(error.into_io())),
+                Err(error) => Err(SessionError::ConnectionBroken(error.into_io())),
             }
         })
     }
 
-    fn login(&self, keys: Keys<'_>, deadline: &Deadline) -> Result<(), SessionError> {
+    fn login(&self, keys: Credentials<'_>, deadline: &Deadline) -> Result<(), SessionError> {
         let mut refusal = None;
         let result = self.wait(deadline, || {
-            let result = self.session.userauth_pubkey_file("root", None, keys.client_private, None);
+            let result = self.session.userauth_pubkey_file("root", None, keys.client_key_private, None);
             match result {
-                Err(error) if REFUSED.contains(&error.code()) => {
+                Err(error) if LOGIN_REJECTED.contains(&error.code()) => {
                     refusal = Some(error);
                     Ok(())
                 }
@@ -239,25 +244,25 @@ impl Link {
             }
         });
         match refusal {
-            Some(source) => Err(SessionError::Login { key: keys.client_private.to_owned(), source }),
+            Some(source) => Err(SessionError::Login { key: keys.client_key_private.to_owned(), source }),
             None => result,
         }
     }
 
-    fn unreachable(port: u16, vitals: &Vitals, source: io::Error) -> SessionError {
-        vitals.cause_of_silence().map_or(SessionError::Unreachable { port, source }, SessionError::Dead)
+    fn unreachable(port: u16, liveness: &Liveness, source: io::Error) -> SessionError {
+        liveness.wait_for_end().map_or(SessionError::Unreachable { port, source }, SessionError::Down)
     }
 }
 
-impl Drop for Link {
+impl Drop for SshConnection {
     fn drop(&mut self) {
         // Freeing the SSH session would send a disconnect message to a guest that may be dead.
         drop(self.socket.shutdown(Shutdown::Both));
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for SshConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("SshConnection").field("socket", &self.socket).finish_non_exhaustive()
     }
 }

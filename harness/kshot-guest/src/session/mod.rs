@@ -17,12 +17,12 @@ use std::time::Duration;
 use ssh2::Channel;
 
 pub use error::SessionError;
-use link::Link;
-pub use noted::{Asked, Noted};
-use script::{Head, Nonce, Split, Tail};
+use link::SshConnection;
+pub use noted::{LoggedSession, Request};
+use script::{EndMarker, EndMarkerParser, LengthParser, OutputPiece};
 
 use crate::deadline::{Deadline, TimedOut};
-use crate::machine::Vitals;
+use crate::machine::Liveness;
 
 /// The result of a command in the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,17 +57,17 @@ pub const OUTPUT_LIMIT: usize = 8 << 20;
 
 /// The client key and the host key of the guest's SSH server; kshot generates both.
 #[derive(Clone, Copy, Debug)]
-pub struct Keys<'a> {
+pub struct Credentials<'a> {
     /// The path of the client's private key, in OpenSSH's format.
-    pub client_private: &'a Path,
+    pub client_key_private: &'a Path,
     /// The guest's public host key, in SSH's wire format (RFC 4253, section 6.6).
-    pub host_public: &'a [u8],
+    pub host_key_public: &'a [u8],
 }
 
 /// An SSH session in the guest. Dropping it never blocks.
 #[derive(Debug)]
 pub struct Session {
-    link: Link,
+    link: SshConnection,
     /// A shell in the guest that reads commands from its standard input, started on first use. A new SSH channel costs
     /// the emulated guest some 20 ms, a line for this shell 5 ms.
     shell: Option<Shell>,
@@ -81,11 +81,11 @@ impl Session {
     /// [`SessionError`]. A wrong host key and a rejected login are not retried.
     pub fn open(
         port: u16,
-        keys: Keys<'_>,
-        vitals: &Vitals,
+        keys: Credentials<'_>,
+        liveness: &Liveness,
         deadline: &Deadline,
     ) -> Result<Self, SessionError> {
-        Link::open(port, keys, vitals, deadline).map(|link| Self { link, shell: None })
+        SshConnection::open(port, keys, liveness, deadline).map(|link| Self { link, shell: None })
     }
 
     /// Runs an interactive login shell on the caller's terminal and returns its exit status. The terminal's settings
@@ -103,21 +103,21 @@ impl Guest for Session {
 
     fn run(&mut self, script: &str, limit: Duration) -> Result<Output, SessionError> {
         let deadline = Deadline::new(format!("the end of `{}`", script::brief(script)), limit);
-        let (mut text, mut beyond) = (Vec::new(), 0);
+        let (mut text, mut discarded) = (Vec::new(), 0);
         let keep = |bytes: &[u8]| {
             let kept = bytes.len().min(OUTPUT_LIMIT - text.len());
             text.extend_from_slice(&bytes[..kept]);
-            beyond += bytes.len() - kept;
+            discarded += bytes.len() - kept;
             Ok(())
         };
-        let status = if script::wants_a_channel(script) {
-            self.alone(script, &deadline, keep)
+        let status = if script::needs_channel(script) {
+            self.run_in_channel(script, &deadline, keep)
         } else {
-            self.in_shell((script, script), &deadline, keep)
+            self.run_in_shell((script, script), &deadline, keep)
         };
-        let status = status.map_err(|error| having_said(error, &text))?;
-        if beyond > 0 {
-            text.extend(format!("\n[kshot: {beyond} more bytes of output were not kept]\n").into_bytes());
+        let status = status.map_err(|error| with_last_output(error, &text))?;
+        if discarded > 0 {
+            text.extend(format!("\n[kshot: {discarded} more bytes of output were not kept]\n").into_bytes());
         }
         Ok(Output { status, text })
     }
@@ -137,57 +137,57 @@ impl Guest for Session {
 impl Session {
     /// Runs a script in an SSH channel of its own, which is closed when the script ends, so that its background
     /// processes have no output any more.
-    fn alone(
+    fn run_in_channel(
         &self,
         script: &str,
         deadline: &Deadline,
         take: impl FnMut(&[u8]) -> Result<(), SessionError>,
     ) -> Result<i32, SessionError> {
-        let nonce = Nonce::new();
+        let nonce = EndMarker::new();
         let mut channel = self.link.execute(&script::command(&nonce), deadline)?;
         self.link.write(&mut channel, script.as_bytes(), deadline)?;
-        self.link.write_end(&mut channel, deadline)?;
-        let status = self.listen(&mut channel, (&nonce, script), deadline, take)?;
+        self.link.close_input(&mut channel, deadline)?;
+        let status = self.read_to_marker(&mut channel, (&nonce, script), deadline, take)?;
         self.link.close(channel, deadline)?;
         Ok(status)
     }
 
     /// Runs a script in the persistent shell and returns its exit status. Errors call the script `name`.
-    fn in_shell(
+    fn run_in_shell(
         &mut self,
         (name, script): (&str, &str),
         deadline: &Deadline,
         take: impl FnMut(&[u8]) -> Result<(), SessionError>,
     ) -> Result<i32, SessionError> {
-        let nonce = Nonce::new();
+        let nonce = EndMarker::new();
         let Shell(mut channel) = match self.shell.take() {
             Some(shell) => shell,
             None => Shell(self.link.execute(script::SHELL, deadline)?),
         };
         self.link.write(&mut channel, script::line(&nonce, script).as_bytes(), deadline)?;
-        let status = self.listen(&mut channel, (&nonce, name), deadline, take)?;
+        let status = self.read_to_marker(&mut channel, (&nonce, name), deadline, take)?;
         // A shell that failed is dropped; the next call starts another.
         self.shell = Some(Shell(channel));
         Ok(status)
     }
 
     /// Passes the output up to the end marker to `take` and returns the exit status in the marker.
-    fn listen(
+    fn read_to_marker(
         &self,
         channel: &mut Channel,
-        (nonce, name): (&Nonce, &str),
+        (nonce, name): (&EndMarker, &str),
         deadline: &Deadline,
         mut take: impl FnMut(&[u8]) -> Result<(), SessionError>,
     ) -> Result<i32, SessionError> {
         let mut last = Vec::new();
-        let mut tail = Tail::new(nonce);
+        let mut tail = EndMarkerParser::new(nonce);
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let count = self.link.wait(deadline, || channel.read(&mut buffer))?;
             if count == 0 {
-                return Err(self.link.no_end(name, &last));
+                return Err(self.link.no_exit_status(name, &last));
             }
-            let Split { bytes, status } = tail.feed(&buffer[..count]);
+            let OutputPiece { bytes, status } = tail.feed(&buffer[..count]);
             take(&bytes)?;
             if let Some(status) = status {
                 return Ok(status);
@@ -202,14 +202,14 @@ impl Session {
         let deadline = Deadline::new(format!("the guest's file {}", script::brief(from)), limit);
         // The end marker follows the last byte, so a truncated file cannot pass as complete; the length precedes the
         // first byte, so neither can a file that another process's output was mixed into.
-        let mut head = Head::default();
+        let mut head = LengthParser::default();
         let mut length = 0;
         let take = |bytes: &[u8]| {
             let bytes = head.feed(bytes);
             length += bytes.len() as u64;
             file.write_all(bytes).map_err(|source| SessionError::Write { path: to.to_owned(), source })
         };
-        let status = self.in_shell((&format!("cat {from}"), &script::copy(from)), &deadline, take)?;
+        let status = self.run_in_shell((&format!("cat {from}"), &script::copy(from)), &deadline, take)?;
         match head.length() {
             Some(wanted) if status == 0 && length == wanted => Ok(length),
             Some(wanted) if status == 0 => {
@@ -233,13 +233,13 @@ impl fmt::Debug for Shell {
 }
 
 /// Adds the last line of a command's output to the error if it timed out.
-fn having_said(error: SessionError, output: &[u8]) -> SessionError {
+fn with_last_output(error: SessionError, output: &[u8]) -> SessionError {
     match error {
         SessionError::TimedOut(timed_out) if !output.is_empty() => {
             let causes =
-                [Some(format!("it said last \"{}\"", script::last_line(output))), timed_out.last_cause];
-            let last_cause = Some(causes.into_iter().flatten().collect::<Vec<_>>().join(", "));
-            SessionError::TimedOut(TimedOut { last_cause, ..timed_out })
+                [Some(format!("it said last \"{}\"", script::last_line(output))), timed_out.last_error];
+            let last_error = Some(causes.into_iter().flatten().collect::<Vec<_>>().join(", "));
+            SessionError::TimedOut(TimedOut { last_error, ..timed_out })
         }
         other => other,
     }

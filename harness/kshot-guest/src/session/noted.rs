@@ -12,7 +12,7 @@ use super::{Guest, Output, Session, SessionError};
 /// A request to the guest. The request log has one per line, as JSON, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Asked {
+pub enum Request {
     /// Run this script.
     Run(String),
     /// Fetch this file.
@@ -21,13 +21,13 @@ pub enum Asked {
 
 /// A session and its request log.
 #[derive(Debug)]
-pub struct Noted {
+pub struct LoggedSession {
     session: Session,
     file: File,
     path: PathBuf,
 }
 
-impl Noted {
+impl LoggedSession {
     /// Creates a request log at `path`.
     ///
     /// # Errors
@@ -53,23 +53,23 @@ impl Noted {
     }
 
     /// Logs a request before it is sent, so that a request that kills the guest is the last one in the log.
-    fn note(&mut self, asked: &Asked) -> Result<(), SessionError> {
+    fn note(&mut self, asked: &Request) -> Result<(), SessionError> {
         let line = serde_json::to_string(asked).expect("it has string keys only") + "\n";
         let written = self.file.write_all(line.as_bytes());
         written.map_err(|source| SessionError::Write { path: self.path.clone(), source })
     }
 }
 
-impl Guest for Noted {
+impl Guest for LoggedSession {
     type Error = SessionError;
 
     fn run(&mut self, script: &str, limit: Duration) -> Result<Output, SessionError> {
-        self.note(&Asked::Run(script.into()))?;
+        self.note(&Request::Run(script.into()))?;
         self.session.run(script, limit)
     }
 
     fn fetch(&mut self, from: &str, to: &Path, limit: Duration) -> Result<u64, SessionError> {
-        self.note(&Asked::Fetch(from.into()))?;
+        self.note(&Request::Fetch(from.into()))?;
         self.session.fetch(from, to, limit)
     }
 }

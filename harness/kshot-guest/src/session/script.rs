@@ -6,12 +6,12 @@ use kshot_stack::text::{printable, quote};
 
 /// A random word that marks the end of one command's output.
 #[derive(Clone, Debug)]
-pub(super) struct Nonce(String);
+pub(super) struct EndMarker(String);
 
 /// Finds the end marker, `\0kshot-<nonce> <status>\n`, in a stream. SSH does not distinguish an exit status from a
 /// closed channel, so the guest's shell writes the status behind the output.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct EndMarkerParser {
     mark: Vec<u8>,
     /// Bytes that may be the start of the marker.
     held: Vec<u8>,
@@ -19,14 +19,14 @@ pub(super) struct Tail {
 
 /// The output and exit status in one piece of the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Split {
+pub(super) struct OutputPiece {
     /// Output of the command.
     pub(super) bytes: Vec<u8>,
     /// The exit status, once the marker has arrived; later bytes are ignored.
     pub(super) status: Option<i32>,
 }
 
-impl Nonce {
+impl EndMarker {
     pub(super) fn new() -> Self {
         // RandomState is seeded by the kernel's randomness.
         let word = || RandomState::new().build_hasher().finish();
@@ -34,30 +34,30 @@ impl Nonce {
     }
 }
 
-impl Tail {
-    pub(super) fn new(nonce: &Nonce) -> Self {
+impl EndMarkerParser {
+    pub(super) fn new(nonce: &EndMarker) -> Self {
         Self { mark: format!("\0kshot-{} ", nonce.0).into_bytes(), held: Vec::new() }
     }
 
-    pub(super) fn feed(&mut self, piece: &[u8]) -> Split {
+    pub(super) fn feed(&mut self, piece: &[u8]) -> OutputPiece {
         let mut bytes = std::mem::take(&mut self.held);
         bytes.extend_from_slice(piece);
         let found = bytes.windows(self.mark.len()).position(|window| window == self.mark);
         let Some(at) = found else {
             let begun = (1..self.mark.len()).rev().find(|length| bytes.ends_with(&self.mark[..*length]));
             self.held = bytes.split_off(bytes.len() - begun.unwrap_or(0));
-            return Split { bytes, status: None };
+            return OutputPiece { bytes, status: None };
         };
         let digits = &bytes[at + self.mark.len()..];
         let status = digits.iter().position(|byte| *byte == b'\n').map(|end| &digits[..end]);
         match status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()) {
             Some(status) => {
                 bytes.truncate(at);
-                Split { bytes, status: Some(status) }
+                OutputPiece { bytes, status: Some(status) }
             }
             None => {
                 self.held = bytes.split_off(at);
-                Split { bytes, status: None }
+                OutputPiece { bytes, status: None }
             }
         }
     }
@@ -65,7 +65,7 @@ impl Tail {
 
 /// The command that reads a script from standard input and runs it, with standard error merged into standard output.
 /// The script itself is no argument because dropbear limits commands to 9,000 bytes.
-pub(super) fn command(nonce: &Nonce) -> String {
+pub(super) fn command(nonce: &EndMarker) -> String {
     format!("exec 2>&1; sh -c \"$(cat)\" </dev/null; printf '\\0kshot-{} %d\\n' $?", nonce.0)
 }
 
@@ -73,13 +73,13 @@ pub(super) fn command(nonce: &Nonce) -> String {
 pub(super) const SHELL: &str = "exec sh 2>&1";
 
 /// The line for [`SHELL`] that runs a script, with standard error merged into standard output.
-pub(super) fn line(nonce: &Nonce, script: &str) -> String {
+pub(super) fn line(nonce: &EndMarker, script: &str) -> String {
     format!("sh -c {} </dev/null; printf '\\0kshot-{} %d\\n' $?\n", quote(script), nonce.0)
 }
 
 /// Whether a script needs an SSH channel of its own: it may leave a background process that holds its output open
 /// (daemon(3) closes it), or contains a byte that no shell line can.
-pub(super) fn wants_a_channel(script: &str) -> bool {
+pub(super) fn needs_channel(script: &str) -> bool {
     script.contains(['&', '\0'])
 }
 
@@ -92,12 +92,12 @@ pub(super) fn copy(path: &str) -> String {
 /// Splits the first line, which holds the length, from the output of [`copy`]. Only the start of an overlong line is
 /// kept.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(super) struct LengthParser {
     line: Vec<u8>,
     whole: bool,
 }
 
-impl Head {
+impl LengthParser {
     /// The part of `piece` that belongs to the file.
     pub(super) fn feed<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
         const LONGEST: usize = 4096;
@@ -145,11 +145,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn whole(pieces: &[&[u8]], nonce: &Nonce) -> Split {
-        let mut tail = Tail::new(nonce);
-        let mut all = Split { bytes: Vec::new(), status: None };
+    fn whole(pieces: &[&[u8]], nonce: &EndMarker) -> OutputPiece {
+        let mut tail = EndMarkerParser::new(nonce);
+        let mut all = OutputPiece { bytes: Vec::new(), status: None };
         for piece in pieces {
-            let Split { bytes, status } = tail.feed(piece);
+            let OutputPiece { bytes, status } = tail.feed(piece);
             all.bytes.extend(bytes);
             all.status = all.status.or(status);
         }
@@ -158,27 +158,33 @@ mod tests {
 
     #[test]
     fn output_without_a_final_newline_keeps_its_last_byte() {
-        let nonce = Nonce("n".into());
-        assert_eq!(whole(&[b"a\nb\0kshot-n 3\n"], &nonce), Split { bytes: b"a\nb".into(), status: Some(3) });
-        assert_eq!(whole(&[b"\0kshot-n 0\n"], &nonce), Split { bytes: b"".into(), status: Some(0) });
+        let nonce = EndMarker("n".into());
+        assert_eq!(
+            whole(&[b"a\nb\0kshot-n 3\n"], &nonce),
+            OutputPiece { bytes: b"a\nb".into(), status: Some(3) }
+        );
+        assert_eq!(whole(&[b"\0kshot-n 0\n"], &nonce), OutputPiece { bytes: b"".into(), status: Some(0) });
     }
 
     #[test]
     fn a_mark_of_another_command_is_output() {
-        let nonce = Nonce("n".into());
+        let nonce = EndMarker("n".into());
         let other = b"\0kshot-m 0\n";
-        assert_eq!(whole(&[other, b"\0kshot-n 1\n"], &nonce), Split { bytes: other.into(), status: Some(1) });
+        assert_eq!(
+            whole(&[other, b"\0kshot-n 1\n"], &nonce),
+            OutputPiece { bytes: other.into(), status: Some(1) }
+        );
     }
 
     #[test]
     fn a_stream_that_is_cut_has_no_status() {
-        assert_eq!(whole(&[b"abc\0kshot-n 12"], &Nonce("n".into())).status, None);
+        assert_eq!(whole(&[b"abc\0kshot-n 12"], &EndMarker("n".into())).status, None);
     }
 
     #[test]
     fn a_file_begins_behind_the_line_of_its_length() {
         let all = |pieces: &[&[u8]]| {
-            let mut head = Head::default();
+            let mut head = LengthParser::default();
             let rest: Vec<u8> = pieces.iter().flat_map(|piece| head.feed(piece).to_vec()).collect();
             (head.length(), rest)
         };
@@ -186,16 +192,16 @@ mod tests {
         assert_eq!(all(&[b"0\n"]), (Some(0), Vec::new()));
         assert_eq!(all(&[b"stat: can't stat"]).0, None);
         assert_eq!(all(&[b"12"]).0, None, "the line has no end");
-        let mut head = Head::default();
+        let mut head = LengthParser::default();
         (0..10).for_each(|_| assert_eq!(head.feed(&[b'1'; 1000]), b""));
         assert_eq!(head.line().len(), 4096);
     }
 
     #[test]
     fn what_may_go_on_in_the_background_has_a_channel_of_its_own() {
-        assert!(wants_a_channel("sleep 60 &"));
-        assert!(wants_a_channel("echo a\0b"));
-        assert!(!wants_a_channel("/isam/user/eoe_filter -n lo -t tap0 -E"));
+        assert!(needs_channel("sleep 60 &"));
+        assert!(needs_channel("echo a\0b"));
+        assert!(!needs_channel("/isam/user/eoe_filter -n lo -t tap0 -E"));
     }
 
     #[test]
@@ -216,10 +222,10 @@ mod tests {
         fn the_mark_is_found_wherever_the_stream_is_cut(
             output in proptest::collection::vec(any::<u8>(), 0..200), status in 0..256_i32, cut in 1..40_usize,
         ) {
-            let nonce = Nonce::new();
+            let nonce = EndMarker::new();
             let stream = [&output[..], format!("\0kshot-{} {status}\n", nonce.0).as_bytes()].concat();
             let pieces: Vec<_> = stream.chunks(cut).collect();
-            prop_assert_eq!(whole(&pieces, &nonce), Split { bytes: output, status: Some(status) });
+            prop_assert_eq!(whole(&pieces, &nonce), OutputPiece { bytes: output, status: Some(status) });
         }
 
         #[test]

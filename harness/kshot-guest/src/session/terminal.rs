@@ -12,7 +12,7 @@ use signal_hook::consts::SIGWINCH;
 use ssh2::Channel;
 
 use super::SessionError;
-use super::link::{Link, MayBlock};
+use super::link::{NonBlocking, SshConnection};
 use crate::deadline::Deadline;
 
 /// The time that the guest may take to open a terminal.
@@ -23,7 +23,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Runs a login shell on standard input and output until it ends. Returns its exit status.
-pub(super) fn relay(link: &Link) -> Result<i32, SessionError> {
+pub(super) fn relay(link: &SshConnection) -> Result<i32, SessionError> {
     let input = io::stdin();
     let size = || tcgetwinsize(&input).map(|size| (u32::from(size.ws_col), u32::from(size.ws_row)));
     let first_size = size().map_err(|error| SessionError::Terminal(error.into()))?;
@@ -34,25 +34,26 @@ pub(super) fn relay(link: &Link) -> Result<i32, SessionError> {
     let deadline = Deadline::new("a shell of the guest", OPEN_LIMIT);
     let kind = std::env::var("TERM").unwrap_or_else(|_| "vt100".into());
     let mut channel = link.login_shell(&kind, first_size, &deadline)?;
-    let raw = Raw::enter(&input).map_err(SessionError::Terminal)?;
-    let result =
-        pump(link, &mut channel, || resized.swap(false, Ordering::Relaxed).then(|| size().ok()).flatten());
+    let raw = RawMode::enter(&input).map_err(SessionError::Terminal)?;
+    let result = copy_both_ways(link, &mut channel, || {
+        resized.swap(false, Ordering::Relaxed).then(|| size().ok()).flatten()
+    });
     drop(raw);
     signal_hook::low_level::unregister(listening);
     result?;
     // The exit status arrives after the last byte.
     let deadline = Deadline::new("the shell's exit status", CLOSE_LIMIT);
     link.wait(&deadline, || channel.wait_close())?;
-    channel.exit_status().map_err(|error| SessionError::Link(error.into()))
+    channel.exit_status().map_err(|error| SessionError::ConnectionBroken(error.into()))
 }
 
 /// A terminal in raw mode; dropping this restores its settings.
-struct Raw<F: AsFd> {
+struct RawMode<F: AsFd> {
     terminal: F,
     before: Termios,
 }
 
-impl<F: AsFd> Raw<F> {
+impl<F: AsFd> RawMode<F> {
     fn enter(terminal: F) -> io::Result<Self> {
         let before = tcgetattr(&terminal)?;
         let mut raw = before.clone();
@@ -62,23 +63,23 @@ impl<F: AsFd> Raw<F> {
     }
 }
 
-impl<F: AsFd> Drop for Raw<F> {
+impl<F: AsFd> Drop for RawMode<F> {
     fn drop(&mut self) {
         // A terminal that is gone needs no restoring.
         let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
     }
 }
 
-/// Copies bytes in both directions until the shell ends.
-fn pump(
-    link: &Link,
+/// Copies bytes in both poll_flags until the shell ends.
+fn copy_both_ways(
+    link: &SshConnection,
     channel: &mut Channel,
     mut new_size: impl FnMut() -> Option<(u32, u32)>,
 ) -> Result<(), SessionError> {
     let (input, mut output) = (io::stdin(), io::stdout());
     let (mut buffer, mut typed) = (vec![0; 16 * 1024], Vec::new());
     loop {
-        link.vitals().check()?;
+        link.liveness().check()?;
         if let Some((columns, rows)) = new_size() {
             // If this fails the guest keeps the old size, which is no reason to end the shell.
             drop(channel.request_pty_size(columns, rows, None, None));
@@ -114,9 +115,9 @@ fn pump(
 }
 
 /// Waits for input from either side. Returns whether the terminal has input.
-fn wait(link: &Link, input: &io::Stdin, idle: bool) -> io::Result<bool> {
+fn wait(link: &SshConnection, input: &io::Stdin, idle: bool) -> io::Result<bool> {
     let typing = if idle { PollFlags::IN } else { PollFlags::empty() };
-    let mut sides = [PollFd::new(link.socket(), link.directions()), PollFd::new(input, typing)];
+    let mut sides = [PollFd::new(link.socket(), link.poll_flags()), PollFd::new(input, typing)];
     match poll(&mut sides, Some(&SLICE)) {
         Ok(_) => Ok(idle && !sides[1].revents().is_empty()),
         Err(rustix::io::Errno::INTR) => Ok(false),
@@ -124,6 +125,6 @@ fn wait(link: &Link, input: &io::Stdin, idle: bool) -> io::Result<bool> {
     }
 }
 
-fn broken(link: &Link, error: io::Error) -> SessionError {
-    link.vitals().cause_of_silence().map_or(SessionError::Link(error), SessionError::Dead)
+fn broken(link: &SshConnection, error: io::Error) -> SessionError {
+    link.liveness().wait_for_end().map_or(SessionError::ConnectionBroken(error), SessionError::Down)
 }

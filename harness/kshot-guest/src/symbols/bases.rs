@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use object::read::ReadRef;
 use object::{File, Object, ObjectSection, SectionIndex};
 
-use crate::kernel::Module;
+use crate::kernel::LoadedModule;
 
 /// The load addresses of a file's sections, empty for a linked file.
-pub(super) struct Bases(Option<HashMap<SectionIndex, u64>>);
+pub(super) struct SectionAddresses(Option<HashMap<SectionIndex, u64>>);
 
-impl Bases {
+impl SectionAddresses {
     /// The section addresses of a loaded module.
-    pub(super) fn of_module<'data, R: ReadRef<'data>>(file: &File<'data, R>, module: &Module) -> Self {
+    pub(super) fn of_module<'data, R: ReadRef<'data>>(file: &File<'data, R>, module: &LoadedModule) -> Self {
         let base = |section: object::Section<'data, '_, R>| {
             Some((section.index(), *module.sections.get(section.name().ok()?)?))
         };

@@ -13,25 +13,25 @@ use object::{
     RelocationTarget,
 };
 
-use super::bases::Bases;
+use super::bases::SectionAddresses;
 
 pub(super) type Reader = EndianRcSlice<RunTimeEndian>;
 
 /// Why DWARF could not be loaded.
-pub(super) enum Fault {
+pub(super) enum DwarfError {
     Elf(object::Error),
     Dwarf(gimli::Error),
     /// The unsupported relocation.
     Relocation(String),
 }
 
-impl From<object::Error> for Fault {
+impl From<object::Error> for DwarfError {
     fn from(error: object::Error) -> Self {
         Self::Elf(error)
     }
 }
 
-impl From<gimli::Error> for Fault {
+impl From<gimli::Error> for DwarfError {
     fn from(error: gimli::Error) -> Self {
         Self::Dwarf(error)
     }
@@ -42,11 +42,11 @@ impl From<gimli::Error> for Fault {
 pub(super) fn of<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bytes: R,
-    bases: &Bases,
+    bases: &SectionAddresses,
     addresses: &[u64],
-) -> Result<Context<Reader>, Fault> {
+) -> Result<Context<Reader>, DwarfError> {
     let endian = endian(file);
-    let load = |id: SectionId| -> Result<Reader, Fault> {
+    let load = |id: SectionId| -> Result<Reader, DwarfError> {
         let part = match id {
             SectionId::DebugInfo => units(file, bytes, endian, addresses)?,
             // Locations of variables are not needed.
@@ -69,17 +69,17 @@ fn units<'data, R: ReadRef<'data>>(
     bytes: R,
     endian: RunTimeEndian,
     addresses: &[u64],
-) -> Result<Option<Vec<u8>>, Fault> {
+) -> Result<Option<Vec<u8>>, DwarfError> {
     if file.kind() == ObjectKind::Relocatable {
         return Ok(None);
     }
-    let aranges = section(file, &Bases::linked(), SectionId::DebugAranges)?;
+    let aranges = section(file, &SectionAddresses::linked(), SectionId::DebugAranges)?;
     let Some(info) = file.section_by_name(SectionId::DebugInfo.name()) else { return Ok(None) };
     let place = info.compressed_file_range()?;
     if aranges.is_empty() || place.format != CompressionFormat::None {
         return Ok(None);
     }
-    let truncated = || Fault::Dwarf(gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(0)));
+    let truncated = || DwarfError::Dwarf(gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(0)));
     let read = |offset: u64, size: u64| {
         let end = offset.checked_add(size).filter(|end| *end <= place.uncompressed_size);
         let at = end.and_then(|_| place.offset.checked_add(offset)).ok_or_else(truncated)?;
@@ -113,9 +113,9 @@ pub(super) fn endian<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) ->
 /// A DWARF section with its relocations applied; empty if the file has no such section.
 pub(super) fn section<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
-    bases: &Bases,
+    bases: &SectionAddresses,
     id: SectionId,
-) -> Result<Cow<'data, [u8]>, Fault> {
+) -> Result<Cow<'data, [u8]>, DwarfError> {
     let Some(section) = file.section_by_name(id.name()) else { return Ok(Cow::Borrowed(&[])) };
     let data = section.uncompressed_data()?;
     // A linked file may still have relocation sections.
@@ -133,12 +133,12 @@ pub(super) fn section<'data, R: ReadRef<'data>>(
 /// or in other files become offsets from 0; nothing is looked up there.
 fn relocate<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
-    bases: &Bases,
+    bases: &SectionAddresses,
     data: &mut [u8],
     offset: u64,
     relocation: &Relocation,
-) -> Result<(), Fault> {
-    let unknown = || Fault::Relocation(format!("{relocation:?}"));
+) -> Result<(), DwarfError> {
+    let unknown = || DwarfError::Relocation(format!("{relocation:?}"));
     let target = match (relocation.kind(), relocation.target()) {
         (RelocationKind::None, _) => return Ok(()),
         // On 64-bit architectures the addend is in the relocation, never in the section.

@@ -11,10 +11,10 @@ use gimli::{
     RegisterRule, RunTimeEndian, SectionId, UnwindContext, UnwindSection,
 };
 
-use super::bases::Bases;
+use super::bases::SectionAddresses;
 use super::dwarf::{self, Reader};
 use super::{Function, SymbolsError, function_at, functions, named, open};
-use crate::kernel::{Loaded, Module};
+use crate::kernel::{LoadedKernel, LoadedModule};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_raw::Raw;
 use kshot_stack::stack::{DEEPEST_STACK, Frame, in_kernel};
@@ -27,7 +27,7 @@ pub struct Unwinder {
     /// The `.debug_frame` section of each file.
     sections: Vec<DebugFrame<Reader>>,
     /// The frame description entries of all functions, sorted by address, each with the index of its section.
-    rules: Vec<(usize, FrameDescriptionEntry<Reader>)>,
+    unwind_rows: Vec<(usize, FrameDescriptionEntry<Reader>)>,
     /// The functions, sorted by start address.
     functions: Vec<Function>,
     /// The start addresses of functions, by any of their names.
@@ -38,7 +38,7 @@ pub struct Unwinder {
 
 /// The registers in one physical frame.
 #[derive(Clone)]
-struct Place {
+struct RegisterFrame {
     pc: u64,
     /// Whether `pc` is a return address; otherwise it is where the CPU was.
     returns: bool,
@@ -56,10 +56,10 @@ impl Unwinder {
     ///
     /// # Errors
     /// See [`SymbolsError`].
-    pub fn read(loaded: &Loaded) -> Result<Self, SymbolsError> {
+    pub fn read(loaded: &LoadedKernel) -> Result<Self, SymbolsError> {
         let mut all = Self {
             sections: Vec::new(),
-            rules: Vec::new(),
+            unwind_rows: Vec::new(),
             functions: Vec::new(),
             starts: HashMap::new(),
             context: RefCell::default(),
@@ -69,21 +69,24 @@ impl Unwinder {
         for module in &loaded.modules {
             all.add(&module.path, Some(module))?;
         }
-        all.rules.sort_by_key(|(_, rules)| rules.initial_address());
+        all.unwind_rows.sort_by_key(|(_, unwind_rows)| unwind_rows.initial_address());
         all.functions.sort_by_key(|(start, ..)| *start);
         Ok(all)
     }
 
-    fn add(&mut self, path: &Path, module: Option<&Module>) -> Result<(), SymbolsError> {
+    fn add(&mut self, path: &Path, module: Option<&LoadedModule>) -> Result<(), SymbolsError> {
         let cache = open(path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
-        let bases = module.map_or_else(Bases::linked, |module| Bases::of_module(&file, module));
+        let bases =
+            module.map_or_else(SectionAddresses::linked, |module| SectionAddresses::of_module(&file, module));
         self.endian = dwarf::endian(&file);
         let section = dwarf::section(&file, &bases, SectionId::DebugFrame).map_err(SymbolsError::of(path))?;
         let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), self.endian));
         section.set_address_size(8);
-        let rules = rules(&section).map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
-        self.rules.extend(rules.into_iter().map(|rules| (self.sections.len(), rules)));
+        let unwind_rows =
+            unwind_rows(&section).map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
+        self.unwind_rows
+            .extend(unwind_rows.into_iter().map(|unwind_rows| (self.sections.len(), unwind_rows)));
         self.sections.push(section);
         for (start, _, name) in named(&file, &bases) {
             self.starts.entry(name).or_default().push(start);
@@ -108,14 +111,14 @@ impl Unwinder {
                 *known = Some(value);
             }
         }
-        let mut place = Place { pc: raw.pc, returns: false, registers };
+        let mut place = RegisterFrame { pc: raw.pc, returns: false, registers };
         let mut frames = Vec::new();
         let mut traced = false;
         for _ in 0..DEEPEST_STACK {
             let next = if self.in_trampoline(place.pc, row) {
                 frames.clear();
                 traced = true;
-                self.out_of_trampoline(&place, raw, row)
+                self.skip_trampoline(&place, raw, row)
             } else {
                 let frame = self.frame(place.pc);
                 let end = frame.user || frame.is_one_of(row.entries);
@@ -135,7 +138,7 @@ impl Unwinder {
             .is_some_and(|(.., name)| row.trampoline.labels.contains(&name.as_str()))
     }
 
-    fn out_of_trampoline(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
+    fn skip_trampoline(&self, place: &RegisterFrame, raw: &Raw, row: &ArchRow) -> Option<RegisterFrame> {
         let sp = place.register(Register(row.stack_pointer))?;
         let word = |offset| self.word(raw, sp.wrapping_add(offset));
         let mut traced = place.clone();
@@ -157,22 +160,22 @@ impl Unwinder {
     }
 
     /// The caller's frame, `None` if it cannot be unwound.
-    fn caller(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
+    fn caller(&self, place: &RegisterFrame, raw: &Raw, row: &ArchRow) -> Option<RegisterFrame> {
         let address = if place.returns { place.pc.wrapping_sub(1) } else { place.pc };
-        let after = self.rules.partition_point(|(_, function)| function.initial_address() <= address);
-        let (section, function) = self.rules.get(after.checked_sub(1)?)?;
+        let after = self.unwind_rows.partition_point(|(_, function)| function.initial_address() <= address);
+        let (section, function) = self.unwind_rows.get(after.checked_sub(1)?)?;
         let function = Some(function).filter(|one| one.contains(address))?;
         let mut context = self.context.borrow_mut();
         let bases = BaseAddresses::default();
-        let rules = function
+        let unwind_rows = function
             .unwind_info_for_address(self.sections.get(*section)?, &bases, &mut context, address)
             .ok()?;
-        let CfaRule::RegisterAndOffset { register, offset } = rules.cfa() else { return None };
+        let CfaRule::RegisterAndOffset { register, offset } = unwind_rows.cfa() else { return None };
         let cfa = place.register(*register)?.wrapping_add_signed(*offset);
 
         let mut caller = place.clone();
         caller.registers[usize::from(row.stack_pointer)] = Some(cfa);
-        for (register, rule) in rules.registers() {
+        for (register, rule) in unwind_rows.registers() {
             let value = match rule {
                 RegisterRule::SameValue => place.register(*register),
                 RegisterRule::Offset(offset) => self.word(raw, cfa.wrapping_add_signed(*offset)),
@@ -203,20 +206,20 @@ impl Unwinder {
     }
 }
 
-impl Place {
+impl RegisterFrame {
     fn register(&self, register: Register) -> Option<u64> {
         self.registers.get(usize::from(register.0)).copied().flatten()
     }
 }
 
 /// The unwind rows of each function.
-fn rules(section: &DebugFrame<Reader>) -> gimli::Result<Vec<FrameDescriptionEntry<Reader>>> {
-    let (bases, mut rules) = (BaseAddresses::default(), Vec::new());
+fn unwind_rows(section: &DebugFrame<Reader>) -> gimli::Result<Vec<FrameDescriptionEntry<Reader>>> {
+    let (bases, mut unwind_rows) = (BaseAddresses::default(), Vec::new());
     let mut entries = section.entries(&bases);
     while let Some(entry) = entries.next()? {
         if let CieOrFde::Fde(partial) = entry {
-            rules.push(partial.parse(DebugFrame::cie_from_offset)?);
+            unwind_rows.push(partial.parse(DebugFrame::cie_from_offset)?);
         }
     }
-    Ok(rules)
+    Ok(unwind_rows)
 }

@@ -63,7 +63,7 @@ fn became(now: Option<(Word, u64)>, past: &[Past]) -> Option<Change> {
 }
 
 fn became_on(now: Option<(Word, u64)>, past: &[Past], release: &str, origin: &str) -> Option<Change> {
-    let fault = FaultLine { blame: Blame::Infra, what: "no space".into() };
+    let fault = FaultLine { blame: Blame::Host, what: "no space".into() };
     let pair = Pair {
         scenario: "s".into(),
         kernel: "k".into(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Document, KernelInfo, Start, Timings, Word};
-use crate::fault::{Blame, Fault, chain};
+use crate::fault::{Blame, Fault, error_chain};
 
 /// The version of the document. It grows when a reader of the old one would go wrong.
 pub const SCHEMA: u32 = 1;
@@ -268,7 +268,7 @@ pub fn anchor(scenario: &str, kernel: &str) -> String {
 impl FaultLine {
     /// What a night writes down of an error.
     pub fn of(error: &impl Fault) -> Self {
-        Self { blame: error.blame(), what: chain(error) }
+        Self { blame: error.blame(), what: error_chain(error) }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::cache::{self, Cache, CacheError};
 use kshot_guest::kernel::{
-    self, Git, Kernel, KernelEntry, KernelError, Repository, Source, Workshop, compiler_version, take_paths,
+    self, BuildFolder, GitCommit, Kernel, KernelError, KernelSource, KernelSpec, Repository,
+    compiler_version, extract_paths,
 };
 use kshot_guest::progress::Progress;
 use kshot_stack::arch::Arch;
@@ -115,7 +116,7 @@ impl<'a> Bench<'a> {
             return Ok(kernel.clone());
         }
         let mut kernel = self.maker.make(subject, "", self.progress)?;
-        (kernel.name, kernel.catalogued) = match &self.question {
+        (kernel.name, kernel.in_catalogue) = match &self.question {
             Question::Verdict(name) => (name.clone(), true),
             _ => (kernel.name, false),
         };
@@ -174,7 +175,7 @@ impl Drop for Bench<'_> {
     fn drop(&mut self) {
         if let Some(thread) = self.ahead.take() {
             if !thread.is_finished() {
-                self.progress.note("waiting for the kernel that is built ahead: it stays in the cache");
+                self.progress.print_line("waiting for the kernel that is built ahead: it stays in the cache");
             }
             drop(thread.join());
         }
@@ -207,15 +208,16 @@ impl Maker {
             (Supply::Versions(_), _) => Err(Trouble::CannotTell("a version cannot be taken back".into())),
             (Supply::Commits { repository, ids, ends }, _) => {
                 let name = format!("{}{bench}", self.workshop(repository));
-                let workshop = Workshop::open(&name, &self.workspace.cache, progress)?;
-                let clone = repository.clone_to(&workshop.source())?;
+                let workshop = BuildFolder::open(&name, &self.workspace.cache, progress)?;
+                let clone = repository.shared_clone(&workshop.source())?;
                 let id = match subject {
                     Subject::At(node) => ids[node].clone(),
                     Subject::Reverted(node) => clone.revert(&ids[ends.1], &ids[node])?,
-                    Subject::Applied(node) => clone.pick(&ids[ends.0], &ids[node])?,
+                    Subject::Applied(node) => clone.cherry_pick(&ids[ends.0], &ids[node])?,
                 };
-                let source = Source::Git(Git { path: repository.path().into(), commit: id.clone() });
-                let entry = KernelEntry { patches: Vec::new(), ..self.entry(&short(&id), source, &[]) };
+                let source =
+                    KernelSource::Git(GitCommit { path: repository.path().into(), commit: id.clone() });
+                let entry = KernelSpec { patches: Vec::new(), ..self.entry(&short(&id), source, &[]) };
                 let images = self.workspace.images();
                 let ready = || Ok::<_, HuntError>(clone.checkout(&id)?);
                 Ok(workshop.provision(&entry, &images, &self.workspace.cache, progress, ready)?)
@@ -240,7 +242,7 @@ impl Maker {
         for source in &candidate.sources {
             let entry = self.entry_of(candidate, source.clone());
             match kernel::provision(&entry, &self.workspace.images(), cache, progress) {
-                Err(error) if error.is_gone() => gone = Some(error),
+                Err(error) if error.is_unavailable() => gone = Some(error),
                 other => return Ok(other?),
             }
         }
@@ -250,7 +252,7 @@ impl Maker {
         ))
     }
 
-    fn entry_of(&self, candidate: &Candidate, source: Source) -> KernelEntry {
+    fn entry_of(&self, candidate: &Candidate, source: KernelSource) -> KernelSpec {
         let limits = &candidate.limits;
         let config: Vec<String> = limits.iter().flat_map(|limit| limit.config.clone()).collect();
         let mut entry = self.entry(&candidate.name, source, &config);
@@ -258,9 +260,9 @@ impl Maker {
         entry
     }
 
-    fn entry(&self, name: &str, source: Source, config: &[String]) -> KernelEntry {
+    fn entry(&self, name: &str, source: KernelSource, config: &[String]) -> KernelSpec {
         let Template { arch, patches, objects, required, .. } = &self.template;
-        KernelEntry {
+        KernelSpec {
             name: format!("{arch}-{name}"),
             arch: *arch,
             source,
@@ -274,7 +276,7 @@ impl Maker {
     fn is_missing(&self, node: usize) -> bool {
         let (images, cache) = (self.workspace.images(), &self.workspace.cache);
         let found =
-            |entry: &KernelEntry| Kernel::find(entry, &images, cache).is_ok_and(|kernel| kernel.is_some());
+            |entry: &KernelSpec| Kernel::find(entry, &images, cache).is_ok_and(|kernel| kernel.is_some());
         match &*self.supply {
             Supply::Versions(candidates) => {
                 let candidate = &candidates[node];
@@ -282,8 +284,11 @@ impl Maker {
                 !candidate.entry.iter().cloned().chain(entries).any(|entry| found(&entry))
             }
             Supply::Commits { repository, ids, .. } => {
-                let source = Source::Git(Git { path: repository.path().into(), commit: ids[node].clone() });
-                !found(&KernelEntry { patches: Vec::new(), ..self.entry(&short(&ids[node]), source, &[]) })
+                let source = KernelSource::Git(GitCommit {
+                    path: repository.path().into(),
+                    commit: ids[node].clone(),
+                });
+                !found(&KernelSpec { patches: Vec::new(), ..self.entry(&short(&ids[node]), source, &[]) })
             }
         }
     }
@@ -424,8 +429,8 @@ pub(crate) fn differences(
         let listed = version.sources.iter().map(|source| entry_of_source(&version.name, source.clone()));
         let place = folder.path().join(&version.name);
         for entry in entry.chain(listed) {
-            match take_paths(&entry, paths, (cache, progress), &place) {
-                Err(error) if error.is_gone() => {}
+            match extract_paths(&entry, paths, (cache, progress), &place) {
+                Err(error) if error.is_unavailable() => {}
                 taken => {
                     taken?;
                     break;
@@ -434,12 +439,12 @@ pub(crate) fn differences(
         }
         places.push(place);
     }
-    Ok(kernel::differences(&places[0], &places[1])?)
+    Ok(kernel::diff_folders(&places[0], &places[1])?)
 }
 
 /// An entry that is a source and nothing else.
-fn entry_of_source(name: &str, source: Source) -> KernelEntry {
-    KernelEntry {
+fn entry_of_source(name: &str, source: KernelSource) -> KernelSpec {
+    KernelSpec {
         name: name.into(),
         arch: Arch::Mips64,
         source,

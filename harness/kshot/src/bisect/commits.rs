@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::history::History;
-use kshot_guest::kernel::{GitError, Listed, Repository};
+use kshot_guest::kernel::{GitError, ListedCommit, Repository};
 
 /// The commits of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Commits {
 /// A listed commit may have a parent that is neither listed nor in `old`: a branch that began earlier and was
 /// merged later. It is an ancestor of `old`, and becomes one here. With paths (`whole` is false) git rewrites
 /// parents to the nearest commit that touches them; before the first of those comes `old`.
-fn arrange(old: &[String], new: &str, listed: Vec<Listed>, whole: bool) -> (Vec<String>, History) {
+fn arrange(old: &[String], new: &str, listed: Vec<ListedCommit>, whole: bool) -> (Vec<String>, History) {
     let mut graph = Graph::default();
     let inside: HashSet<&String> = listed.iter().map(|one| &one.commit).chain(old).collect();
     let mut outside = BTreeSet::new();
@@ -101,10 +101,10 @@ impl Graph {
 mod tests {
     use super::*;
 
-    fn listed(rows: &[(&str, &[&str])]) -> Vec<Listed> {
+    fn listed(rows: &[(&str, &[&str])]) -> Vec<ListedCommit> {
         let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
         rows.iter()
-            .map(|(commit, parents)| Listed { commit: (*commit).into(), parents: owned(parents) })
+            .map(|(commit, parents)| ListedCommit { commit: (*commit).into(), parents: owned(parents) })
             .collect()
     }
 

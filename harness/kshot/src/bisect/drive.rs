@@ -18,7 +18,7 @@ use crate::artifacts::RUN_JSON;
 use crate::run::STACKS;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
-use kshot_guest::kernel::{Catalogue, Directory, Kernel, KernelEntry, Repository, Source, Workshop};
+use kshot_guest::kernel::{BuildFolder, Catalogue, Kernel, KernelSource, KernelSpec, Repository, SourceTree};
 use kshot_guest::progress::Progress;
 use kshot_stack::document::Document;
 use kshot_stack::text::printable;
@@ -91,7 +91,7 @@ pub(crate) fn commit_ends(
 ) -> Result<(PathBuf, Ends), HuntError> {
     let repository = Repository::at(path)?;
     let found = Commits::between(&repository, good, bad, paths)?;
-    let titles = repository.titles(&found.ids)?;
+    let titles = repository.subjects(&found.ids)?;
     let mut notes = vec![format!("{} commits", found.history.len())];
     if found.forked {
         notes.push(format!("{good} is no ancestor of {bad}: their merge base stands for it"));
@@ -177,7 +177,7 @@ pub(crate) fn ask(
     let scenario = question.prepare(scenario.clone());
     let mut kernel = kernel.clone();
     if let Question::Verdict(name) = question {
-        (kernel.name, kernel.catalogued) = (name.clone(), true);
+        (kernel.name, kernel.in_catalogue) = (name.clone(), true);
     }
     match bench::boot(workspace, (&scenario, question), &kernel, progress) {
         Ok((state, folder)) => Ok(Asked::Saw { state, folder: Some(folder) }),
@@ -200,11 +200,11 @@ pub(crate) fn build_tree(
         let tree = Repository::at(tree)?.path().to_owned();
         // Not the folder of `kshot bisect --git` on the same tree: objects of one source folder are not another's.
         let name = format!("{}-tree", bench::workshop(&tree, template));
-        let workshop = Workshop::open(&name, &workspace.cache, progress)?;
-        let entry = KernelEntry {
+        let workshop = BuildFolder::open(&name, &workspace.cache, progress)?;
+        let entry = KernelSpec {
             name: format!("{}-tree", template.arch),
             arch: template.arch,
-            source: Source::Directory(Directory { path: tree.clone() }),
+            source: KernelSource::Directory(SourceTree { path: tree.clone() }),
             config: template.config.clone(),
             patches: Vec::new(),
             objects: template.objects,

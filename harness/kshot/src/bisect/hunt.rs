@@ -9,7 +9,7 @@ use super::search::Search;
 use crate::run::RunError;
 use kshot_guest::kernel::{AptError, GitError, KernelError};
 use kshot_guest::progress::Progress;
-use kshot_stack::fault::{Blame, Fault, chain};
+use kshot_stack::fault::{Blame, Fault, error_chain};
 
 /// What builds and runs candidates.
 pub(crate) trait Lab {
@@ -104,14 +104,14 @@ impl From<HuntError> for Trouble {
     fn from(error: HuntError) -> Self {
         /// What a tool says whose host fails it.
         const HOST: [&str; 3] = ["No space left on device", "Cannot allocate memory", "signal: 9"];
-        let why = chain(&error);
+        let why = error_chain(&error);
         match error {
-            HuntError::Kernel(ref fault) if fault.is_gone() => Self::CannotTell(why),
-            HuntError::Kernel(KernelError::ConfigLost { .. }) => Self::CannotTell(why),
+            HuntError::Kernel(ref fault) if fault.is_unavailable() => Self::CannotTell(why),
+            HuntError::Kernel(KernelError::SettingDropped { .. }) => Self::CannotTell(why),
             _ => match error.blame() {
                 Blame::Guest if HOST.iter().any(|words| why.contains(words)) => Self::Host(error),
                 Blame::Guest => Self::CannotTell(why),
-                Blame::Infra => Self::Host(error),
+                Blame::Host => Self::Host(error),
                 Blame::Usage | Blame::Scenario | Blame::Interrupted => Self::Stop(error),
             },
         }
@@ -172,13 +172,13 @@ pub(crate) fn hunt(
         let event = match tried {
             Ok(event) => event,
             Err(Trouble::CannotTell(why)) => Event::CannotTell { subject, why },
-            Err(Trouble::Host(error)) => Event::HostFault { why: chain(&error) },
+            Err(Trouble::Host(error)) => Event::HostFault { why: error_chain(&error) },
             Err(Trouble::Stop(error)) => return Err(error),
         };
         record.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         record.event = Some(event.clone());
         pace.add(&record);
-        progress.note(&line(&record, purpose, left, &pace));
+        progress.print_line(&line(&record, purpose, left, &pace));
         journal.append(record)?;
         search.record(event);
     }

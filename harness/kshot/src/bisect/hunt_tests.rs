@@ -202,21 +202,21 @@ fn a_long_reason_is_cut_to_its_gist() {
 
 #[test]
 fn whose_fault_it_is_decides_what_it_says_of_a_candidate() {
-    use kshot_guest::kernel::StepError;
+    use kshot_guest::kernel::ToolError;
     let step = |tail: &str| {
-        let failed = StepError::Failed {
+        let failed = ToolError::Failed {
             what: "kbuild".into(),
             status: "exit status: 2".into(),
             log: "log".into(),
             tail: tail.into(),
         };
-        Trouble::from(KernelError::Step { kernel: "k".into(), source: Box::new(failed) })
+        Trouble::from(KernelError::Tool { kernel: "k".into(), source: Box::new(failed) })
     };
     assert!(matches!(step("fs/a.c:1: error: x"), Trouble::CannotTell(_)));
     assert!(matches!(step("cc1: No space left on device"), Trouble::Host(_)));
-    let interrupted = StepError::Interrupted { what: "kbuild".into() };
-    let stopped = Trouble::from(KernelError::Step { kernel: "k".into(), source: Box::new(interrupted) });
+    let interrupted = ToolError::Interrupted { what: "kbuild".into() };
+    let stopped = Trouble::from(KernelError::Tool { kernel: "k".into(), source: Box::new(interrupted) });
     assert!(matches!(stopped, Trouble::Stop(_)));
-    let conflict = GitError::Conflict { action: "git revert x".into(), said: "conflict".into() };
+    let conflict = GitError::Conflict { command: "git revert x".into(), stderr: "conflict".into() };
     assert!(matches!(Trouble::from(conflict), Trouble::CannotTell(_)));
 }

@@ -127,7 +127,7 @@ pub enum JournalError {
 impl Fault for JournalError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Io { .. } => Blame::Infra,
+            Self::Io { .. } => Blame::Host,
             Self::Json { .. } | Self::Busy { .. } | Self::Nothing { .. } => Blame::Usage,
         }
     }

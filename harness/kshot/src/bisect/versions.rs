@@ -8,10 +8,11 @@ use serde::Deserialize;
 
 use kshot_guest::cache::Cache;
 use kshot_guest::kernel::{
-    AptError, DebianOrig, DebianPackage, Images, KernelEntry, KernelError, Kind, Source, Wanted,
+    AptError, ImagesFolder, KernelError, KernelSource, KernelSpec, LinuxSourcePackage, OrigTarball,
+    PackageFiles, PackageRequest,
 };
 use kshot_guest::progress::Progress;
-use kshot_guest::yaml::{self, YamlFault};
+use kshot_guest::yaml::{self, YamlError};
 
 /// The name of the table in faults.
 const FILE: &str = "images/versions.yaml";
@@ -65,9 +66,9 @@ pub(crate) struct Candidate {
     /// Its name: the upstream version, or the catalogue's name for it.
     pub(crate) name: String,
     /// It as the catalogue has it, where it comes from there.
-    pub(crate) entry: Option<KernelEntry>,
+    pub(crate) entry: Option<KernelSpec>,
     /// Where its source may be had, the best first. An index may name what the archive no longer holds.
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<KernelSource>,
     /// What is known of it.
     pub(crate) limits: Vec<Limit>,
 }
@@ -173,17 +174,17 @@ impl Table {
     ///
     /// # Errors
     /// [`KernelError::Io`], or [`KernelError::Yaml`] with the place.
-    pub(crate) fn load(images: &Images) -> Result<Self, KernelError> {
+    pub(crate) fn load(images: &ImagesFolder) -> Result<Self, KernelError> {
         let path = images.versions_yaml();
         let text = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
         Ok(Self::parse(&text)?)
     }
 
-    fn parse(text: &str) -> Result<Self, Box<YamlFault>> {
+    fn parse(text: &str) -> Result<Self, Box<YamlError>> {
         let raw: RawTable = yaml::from_str(FILE, text)?;
         let span = |text_of: &str| {
             let why = || format!("`{text_of}` is no range of versions, such as 6.1.164..6.1.192");
-            Span::parse(text_of).ok_or_else(|| YamlFault::about(FILE, text, "", text_of, why(), None))
+            Span::parse(text_of).ok_or_else(|| YamlError::at_word(FILE, text, "", text_of, why(), None))
         };
         let mut table = Self { archive: Vec::new(), limits: Vec::new() };
         for row in raw.archive {
@@ -216,21 +217,21 @@ impl Table {
     ) -> Result<Vec<Candidate>, AptError> {
         let mut listings = Vec::new();
         for row in self.archive.iter().filter(|row| row.versions.meets(span)) {
-            let listed = |package: &str, kind| {
-                Wanted { package, suite: &row.suite, version: None, kind }.listed(cache, progress)
+            let listed = |package: &str, files| {
+                PackageRequest { package, suite: &row.suite, version: None, files }.versions(cache, progress)
             };
-            let origs = listed(&row.source, Kind::Orig)?;
+            let origs = listed(&row.source, PackageFiles::Orig)?;
             let packages = row
                 .package
                 .as_deref()
-                .map_or(Ok(Vec::new()), |package| listed(package, Kind::Binary("amd64")))?;
+                .map_or(Ok(Vec::new()), |package| listed(package, PackageFiles::Binary("amd64")))?;
             listings.push((row, Listing { origs, packages }));
         }
         Ok(self.gather(span, &listings))
     }
 
     fn gather(&self, span: &Span, listings: &[(&Row, Listing)]) -> Vec<Candidate> {
-        let mut found: BTreeMap<Version, (Vec<Source>, Vec<Source>)> = BTreeMap::new();
+        let mut found: BTreeMap<Version, (Vec<KernelSource>, Vec<KernelSource>)> = BTreeMap::new();
         for (row, listing) in listings {
             let within = |text: &String| {
                 let version = Version::of_debian(text)?;
@@ -244,17 +245,20 @@ impl Table {
             };
             for (version, text) in newest(&listing.origs) {
                 let orig =
-                    DebianOrig { source: row.source.clone(), suite: row.suite.clone(), version: Some(text) };
-                found.entry(version).or_default().0.push(Source::DebianOrig(orig));
+                    OrigTarball { source: row.source.clone(), suite: row.suite.clone(), version: Some(text) };
+                found.entry(version).or_default().0.push(KernelSource::DebianOrig(orig));
             }
             for (package, (version, text)) in row
                 .package
                 .iter()
                 .flat_map(|package| newest(&listing.packages).into_iter().map(move |one| (package, one)))
             {
-                let source =
-                    DebianPackage { package: package.clone(), suite: row.suite.clone(), version: Some(text) };
-                found.entry(version).or_default().1.push(Source::DebianSource(source));
+                let source = LinuxSourcePackage {
+                    package: package.clone(),
+                    suite: row.suite.clone(),
+                    version: Some(text),
+                };
+                found.entry(version).or_default().1.push(KernelSource::DebianSource(source));
             }
         }
         found
@@ -333,7 +337,7 @@ limits:
     #[test]
     fn a_tarball_of_upstreams_comes_before_debians_tree() {
         let found = gather("6.1.192", &["6.1.192-2"], &["6.1.192-2"]);
-        assert!(matches!(found[0].sources[..], [Source::DebianOrig(_), Source::DebianSource(_)]));
+        assert!(matches!(found[0].sources[..], [KernelSource::DebianOrig(_), KernelSource::DebianSource(_)]));
         assert_eq!(gather("6.1.192", &[], &["6.1.192-2"]).len(), 1);
     }
 
@@ -376,12 +380,12 @@ limits:
 
     #[test]
     fn the_table_of_the_repository_loads_and_its_files_are_there() {
-        let images = Images::at(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images"));
+        let images = ImagesFolder::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images"));
         let table = Table::load(&images).unwrap();
         assert!(!table.archive.is_empty());
         for limit in &table.limits {
-            assert!(limit.config.iter().all(|file| images.config_dir().join(file).is_file()));
-            assert!(limit.patches.iter().all(|file| images.patches_dir().join(file).exists()));
+            assert!(limit.config.iter().all(|file| images.config_folder().join(file).is_file()));
+            assert!(limit.patches.iter().all(|file| images.patches_folder().join(file).exists()));
         }
     }
 }

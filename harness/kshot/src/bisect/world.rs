@@ -14,7 +14,7 @@ pub(super) struct World {
     pub(super) rate: f64,
     /// Nodes that do not build or boot.
     pub(super) broken: BTreeSet<usize>,
-    /// Images that several nodes share.
+    /// ImagesFolder that several nodes share.
     pub(super) images: BTreeMap<usize, String>,
     /// How often the host fails.
     pub(super) host: f64,

@@ -92,7 +92,7 @@ impl Fault for BundleError {
             | Self::Exists { .. } => Blame::Usage,
             // The archive is not there, or something in it.
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Blame::Usage,
-            Self::Io { .. } => Blame::Infra,
+            Self::Io { .. } => Blame::Host,
             Self::Artifacts(error) => error.blame(),
             Self::Scenario(error) => error.blame(),
             Self::Kernel(error) => error.blame(),

@@ -23,7 +23,7 @@ use crate::run;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::cache::Cache;
-use kshot_guest::image::{self, Keys, Userland};
+use kshot_guest::image::{self, SshKeys, Userland};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::probe;
 use kshot_guest::progress::Progress;
@@ -48,7 +48,7 @@ struct Contents {
     image_sha256: String,
     qemu: String,
     /// Whether the kernel is of the catalogue, and with it has snapshots.
-    catalogued: bool,
+    in_catalogue: bool,
     /// The catalogue's names, which the scenario's globs are over.
     kernels: Vec<String>,
     /// QEMU's command line of a boot, paths relative to the bundle.
@@ -106,7 +106,7 @@ pub fn export(
     // With keys of the bundle's own: those of this host's guests stay here.
     let own = Cache::at(scratch.path().join("cache"));
     let userland = Userland::provision(kernel.arch, &workspace.images(), &workspace.cache, progress)?;
-    let image = image::initramfs(&kernel, &userland, &Keys::ensure(&own)?, &workspace.images(), &own)?;
+    let image = image::initramfs(&kernel, &userland, &SshKeys::provision(&own)?, &workspace.images(), &own)?;
     take(&image.path, "initramfs")?;
     take(&workspace.scenarios().join(format!("{}.yaml", scenario.id)), "scenario.yaml")?;
     for result in &document.probes {
@@ -138,7 +138,7 @@ pub fn export(
         release: kernel.release.clone(),
         image_sha256: kernel.sha256.clone(),
         qemu: document.qemu.clone(),
-        catalogued: kernel.catalogued,
+        in_catalogue: kernel.in_catalogue,
         kernels: names.into_iter().map(Into::into).collect(),
         argv: rerun.argv,
     };
@@ -194,7 +194,7 @@ fn judge(folder: &Path, contents: Contents) -> Result<(Document, Document), Bund
         dwarf: None,
         modules: None,
         config: Some(folder.join("config")).filter(|path| path.is_file()),
-        catalogued: contents.catalogued,
+        in_catalogue: contents.in_catalogue,
         lost: Vec::new(),
         boot,
     };

@@ -10,8 +10,8 @@ use crate::scenario::Scenario;
 use kshot_guest::image;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{MachineSpec, Memory};
-use kshot_guest::probe::Format;
-use kshot_guest::session::Asked;
+use kshot_guest::probe::CaptureFormat;
+use kshot_guest::session::Request;
 use kshot_stack::text::quote;
 
 /// On the host.
@@ -36,21 +36,21 @@ impl Rerun {
     pub(super) fn of(scenario: &Scenario, kernel: &Kernel, folder: &Path) -> Result<Self, BundleError> {
         let no_list = || BundleError::NoList { path: folder.into() };
         let list = fs::read_to_string(folder.join(run::ASKED)).map_err(|_| no_list())?;
-        let asked: Result<Vec<Asked>, _> = list.lines().map(serde_json::from_str).collect();
+        let asked: Result<Vec<Request>, _> = list.lines().map(serde_json::from_str).collect();
         let asked = asked.map_err(|_| no_list())?;
 
-        let captures = scenario.probes.iter().flat_map(|spec| probe::captures(spec, folder));
-        let text = captures.filter(|capture| capture.format != Format::GdbJson);
+        let captures = scenario.probes.iter().flat_map(|spec| probe::find_captures(spec, folder));
+        let text = captures.filter(|capture| capture.format != CaptureFormat::GdbJson);
         let names: Vec<String> = text
             .map(|capture| capture.path.file_name().unwrap_or_default().to_string_lossy().into_owned())
             .collect();
         let mut files = vec![("reproduce".to_owned(), 0o755, GUEST.as_bytes().to_vec())];
         for (number, one) in asked.iter().enumerate() {
             match one {
-                Asked::Run(script) => {
+                Request::Run(script) => {
                     files.push((format!("reproduce.d/{number:04}.run"), 0o644, script.clone().into_bytes()));
                 }
-                Asked::Fetch(from) => {
+                Request::Fetch(from) => {
                     // Its name here is that of the capture it became, in the order both were made.
                     let Some(name) = names.iter().find(|name| became(from, name)) else { continue };
                     let lines = format!("{name}\n{from}\n");
@@ -67,7 +67,7 @@ impl Rerun {
             initrd: "again/initrd".into(),
             cmdline,
             memory_mib: scenario.boot.memory_mib,
-            steady: scenario.boot.steady,
+            icount: scenario.boot.icount,
         };
         let argv = alone(&spec);
         let words: Vec<String> = argv.iter().map(|word| quote(word)).collect();
@@ -85,7 +85,7 @@ impl Rerun {
 
 /// QEMU's command line without the sockets that lead to us.
 fn alone(spec: &MachineSpec) -> Vec<String> {
-    let words = spec.argv(Memory::Own).into_iter().map(|word| word.to_string_lossy().into_owned());
+    let words = spec.argv(Memory::Anonymous).into_iter().map(|word| word.to_string_lossy().into_owned());
     let mut words = words.peekable();
     let mut kept = Vec::new();
     while let Some(word) = words.next() {

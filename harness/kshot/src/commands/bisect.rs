@@ -102,10 +102,12 @@ impl Args {
         let scenario = select::scenario(&workspace, &catalogue, &header.scenario)?;
         let scenario = keep_probes(scenario, &header.only)?;
         let template = template(&catalogue, &header.like, &header.config, &header.require)?;
-        streams.progress.note(&format!("state and artifacts: {}", folder.display()));
+        streams.progress.print_line(&format!("state and artifacts: {}", folder.display()));
         let told = bisect::drive(journal, &workspace, &scenario, template, habits, &streams.progress);
         let told = told.inspect_err(|_| {
-            streams.progress.note(&format!("nothing is lost: kshot bisect --resume {}", folder.display()));
+            streams
+                .progress
+                .print_line(&format!("nothing is lost: kshot bisect --resume {}", folder.display()));
         })?;
         match format {
             Format::Table => {

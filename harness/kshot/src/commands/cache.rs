@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 
 use super::{CommandError, Format, Streams, workspace};
 use crate::report::new_table;
-use kshot_guest::cache::{Cache, Held};
+use kshot_guest::cache::{Cache, CacheEntry};
 use kshot_stack::exit::Exit;
 
 #[derive(Debug, clap::Args)]
@@ -51,17 +51,19 @@ impl Args {
             });
         }
         let asked = |kind: &String| self.kinds.is_empty() || self.kinds.contains(kind);
-        let held: Vec<Held> = cache.entries()?.into_iter().filter(|held| asked(&held.kind)).collect();
+        let held: Vec<CacheEntry> = cache.entries()?.into_iter().filter(|held| asked(&held.kind)).collect();
         if self.prune {
             for kind in there.iter().filter(|kind| asked(kind)) {
-                let bytes = cache.sweep_abandoned(kind)?;
+                let bytes = cache.remove_abandoned(kind)?;
                 if bytes > 0 {
                     let bytes = HumanBytes(bytes);
-                    streams.progress.note(&format!("{bytes} of {kind} that killed processes left: removed"));
+                    streams
+                        .progress
+                        .print_line(&format!("{bytes} of {kind} that killed processes left: removed"));
                 }
             }
         }
-        let shown = if self.prune { cache.shrink(held, self.to.saturating_mul(1 << 20))? } else { held };
+        let shown = if self.prune { cache.evict_until(held, self.to.saturating_mul(1 << 20))? } else { held };
         match self.format {
             Format::Json => {
                 let word = if self.prune { "removed" } else { "kinds" };
@@ -74,7 +76,12 @@ impl Args {
         Ok(Exit::Match)
     }
 
-    fn show(&self, cache: &Cache, held: &[Held], streams: &mut Streams<'_>) -> Result<(), CommandError> {
+    fn show(
+        &self,
+        cache: &Cache,
+        held: &[CacheEntry],
+        streams: &mut Streams<'_>,
+    ) -> Result<(), CommandError> {
         let mut table = new_table();
         table.set_header(["kind", "entries", "on disk", "the oldest unused for"]);
         for kind in kinds(held) {
@@ -93,10 +100,10 @@ impl Args {
     }
 }
 
-fn kinds(held: &[Held]) -> impl Iterator<Item = Kind<'_>> {
+fn kinds(held: &[CacheEntry]) -> impl Iterator<Item = Kind<'_>> {
     let mut by_kind: BTreeMap<&str, Vec<Line<'_>>> = BTreeMap::new();
     for one in held {
-        let unused_for_s = SystemTime::now().duration_since(one.used).unwrap_or_default().as_secs();
+        let unused_for_s = SystemTime::now().duration_since(one.last_used).unwrap_or_default().as_secs();
         by_kind.entry(&one.kind).or_default().push(Line { key: &one.key, bytes: one.bytes, unused_for_s });
     }
     by_kind.into_iter().map(|(kind, entries)| Kind {

@@ -33,8 +33,8 @@ impl Args {
             for choice in select::kernels(&workspace, &catalogue, &scenario, &self.kernels)? {
                 match choice {
                     // There is no snapshot to check against.
-                    _ if choice.catalogued().is_some_and(|name| !its_own.iter().any(|own| own == name)) => {
-                        foreign.extend(choice.catalogued().map(|name| (id.clone(), name.to_owned())));
+                    _ if choice.in_catalogue().is_some_and(|name| !its_own.iter().any(|own| own == name)) => {
+                        foreign.extend(choice.in_catalogue().map(|name| (id.clone(), name.to_owned())));
                     }
                     Choice::Ready(kernel) => pairs.push((scenario.clone(), kernel)),
                     Choice::Missing(name) => missing.push((id.clone(), name)),

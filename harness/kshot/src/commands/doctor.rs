@@ -38,9 +38,9 @@ impl Args {
         let workspace = workspace(None)?;
         let mut findings = Vec::new();
         for arch in Arch::all() {
-            findings.push(tools(format!("run {arch} kernels"), &kernel::missing_to_run(arch)));
+            findings.push(tools(format!("run {arch} kernels"), &kernel::missing_run_tools(arch)));
             if !self.to_run {
-                findings.push(tools(format!("provision {arch} kernels"), &kernel::missing_to_build(arch)));
+                findings.push(tools(format!("provision {arch} kernels"), &kernel::missing_build_tools(arch)));
             }
         }
         findings.push(cache(&workspace, if self.to_run { RUNS_GIB } else { FREE_GIB }));

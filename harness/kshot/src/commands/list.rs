@@ -2,7 +2,7 @@
 
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::report::new_table;
-use kshot_guest::kernel::{Catalogue, HasDwarf, Kernel};
+use kshot_guest::kernel::{Catalogue, DwarfAvailability, Kernel};
 use kshot_stack::exit::Exit;
 
 #[derive(Debug, clap::Args)]
@@ -60,7 +60,7 @@ impl Args {
                     let provisioned = match kernel {
                         None => format!("no: kshot provision {name}"),
                         Some(Kernel { dwarf: None, release, .. })
-                            if entry.has_dwarf() == HasDwarf::OnRequest =>
+                            if entry.dwarf_availability() == DwarfAvailability::OnRequest =>
                         {
                             format!("Linux {release}\nno DWARF: kshot provision {name} --dwarf")
                         }

@@ -42,7 +42,7 @@ use kshot_guest::kernel::KernelError;
 use kshot_guest::progress::Progress;
 use kshot_guest::slots::Slots;
 use kshot_stack::exit::Exit;
-use kshot_stack::fault::{Blame, Fault, chain};
+use kshot_stack::fault::{Blame, Fault, error_chain};
 
 pub use schema::Which;
 
@@ -138,7 +138,7 @@ impl RunArgs {
     }
 
     fn jobs(&self, workspace: &Workspace) -> usize {
-        self.jobs.map_or_else(|| Slots::of_host(&workspace.cache).count(), usize::from)
+        self.jobs.map_or_else(|| Slots::of_this_host(&workspace.cache).count(), usize::from)
     }
 }
 
@@ -211,7 +211,7 @@ impl Fault for CommandError {
             Self::Sweep(error) => error.blame(),
             Self::Cache(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
-            Self::Output(_) => Blame::Infra,
+            Self::Output(_) => Blame::Host,
         }
     }
 
@@ -299,14 +299,14 @@ fn render(error: &CommandError) -> String {
             return format!("error: {}\n", text.trim_start().trim_start_matches('×').trim_start());
         }
     }
-    let mut text = format!("error: {}\n", chain(error));
+    let mut text = format!("error: {}\n", error_chain(error));
     if let Some(hint) = error.hint() {
         text.push_str(&format!("hint: {hint}\n"));
     }
     text
 }
 
-fn yaml_fault(error: &CommandError) -> Option<&kshot_guest::yaml::YamlFault> {
+fn yaml_fault(error: &CommandError) -> Option<&kshot_guest::yaml::YamlError> {
     match error {
         CommandError::Scenario(ScenarioError::Yaml(fault)) => Some(fault),
         CommandError::Kernel(KernelError::Yaml(fault)) | CommandError::Matrix(MatrixError::Yaml(fault)) => {

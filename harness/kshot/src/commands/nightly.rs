@@ -148,12 +148,12 @@ impl Args {
                 match select::provision(workspace, catalogue, name, &streams.progress) {
                     Ok(made) => kernel = Some(made),
                     // One kernel that cannot be had does not cost the others their night; it is told.
-                    Err(error) => streams.progress.note(super::render(&error).trim_end()),
+                    Err(error) => streams.progress.print_line(super::render(&error).trim_end()),
                 }
             }
             match kernel {
                 Some(kernel) => drop(found.insert(name.clone(), kernel)),
-                None => streams.progress.note(&format!("left out: {name} (kshot provision {name})")),
+                None => streams.progress.print_line(&format!("left out: {name} (kshot provision {name})")),
             }
         }
         Ok(found)

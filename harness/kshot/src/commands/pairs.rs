@@ -49,15 +49,15 @@ pub(super) fn judge(
         let Pair { number, scenario, kernel } = &pairs[index];
         done += 1;
         if let Some(task) = &task {
-            task.at(done, &format!("{} on {}", scenario.id, kernel.name));
+            task.update(done, &format!("{} on {}", scenario.id, kernel.name));
         }
         match result {
             Ok(outcome) => {
                 exits.push(Exit::from(outcome.document.verdict));
                 take(*number, outcome, *out)
             }
-            Err(error) if error.blame() == Blame::Infra => {
-                progress.note(super::render(&error.into()).trim_end());
+            Err(error) if error.blame() == Blame::Host => {
+                progress.print_line(super::render(&error.into()).trim_end());
                 exits.push(Exit::Infra);
                 Ok(())
             }

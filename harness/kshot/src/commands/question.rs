@@ -3,7 +3,7 @@
 use super::{CommandError, select};
 use crate::bisect::{Question, Template};
 use crate::scenario::Scenario;
-use kshot_guest::kernel::{Catalogue, Source};
+use kshot_guest::kernel::{Catalogue, KernelSource};
 
 /// What is judged. The claims of the scenario unless one of these says otherwise.
 #[derive(Debug, clap::Args)]
@@ -98,7 +98,7 @@ pub(super) fn template(
         hint: "name one that is built from source: --like mips64-6.1".into(),
     };
     let entry = catalogue.get(like).ok_or_else(|| prebuilt("is not in images/kernels.yaml"))?;
-    if matches!(entry.source, Source::DebianPackage(_)) {
+    if matches!(entry.source, KernelSource::DebianPackage(_)) {
         return Err(prebuilt("is a prebuilt package"));
     }
     Ok(Template {

@@ -87,7 +87,7 @@ impl Args {
             });
         }
         if !missing.is_empty() {
-            streams.progress.note(&format!(
+            streams.progress.print_line(&format!(
                 "{}: not provisioned, left out: {}",
                 scenario.id,
                 missing.join(", ")

@@ -55,9 +55,9 @@ pub(super) enum Choice {
 
 impl Choice {
     /// Its name in the catalogue, where it is of that.
-    pub(super) fn catalogued(&self) -> Option<&str> {
+    pub(super) fn in_catalogue(&self) -> Option<&str> {
         match self {
-            Self::Ready(kernel) => Some(kernel.name.as_str()).filter(|_| kernel.catalogued),
+            Self::Ready(kernel) => Some(kernel.name.as_str()).filter(|_| kernel.in_catalogue),
             Self::Missing(name) => Some(name),
         }
     }

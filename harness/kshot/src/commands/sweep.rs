@@ -43,7 +43,7 @@ impl Args {
         let kernels = names.iter().map(|name| select::one(&workspace, &catalogue, name, &streams.progress));
         for kernel in kernels.collect::<Result<Vec<Kernel>, CommandError>>()? {
             let (document, folder) = sweep::sweep(&workspace, &kernel, options, &streams.progress)?;
-            streams.progress.note(&format!("artifacts: {}", folder.display()));
+            streams.progress.print_line(&format!("artifacts: {}", folder.display()));
             self.add(document, &mut documents, streams)?;
         }
         if self.common.format == Format::Table {

@@ -3,7 +3,7 @@
 use super::{CommandError, Format, Streams, select, workspace};
 use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::Exit;
-use kshot_stack::fault::{Fault, chain};
+use kshot_stack::fault::{Fault, error_chain};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -29,7 +29,7 @@ impl Args {
                     let document = serde_json::json!({
                         "scenario": id,
                         "ok": fault.is_none(),
-                        "fault": fault.map(|error| chain(error)),
+                        "fault": fault.map(|error| error_chain(error)),
                         "hint": fault.and_then(Fault::hint),
                     });
                     writeln!(streams.out, "{document}")?;

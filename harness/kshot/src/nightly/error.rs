@@ -68,11 +68,11 @@ impl NightlyError {
 impl Fault for NightlyError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Io { .. } => Blame::Infra,
+            Self::Io { .. } => Blame::Host,
             Self::Json { .. } | Self::OtherMatrix { .. } | Self::Busy { .. } => Blame::Usage,
             Self::History(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
-            Self::Report(_) => Blame::Infra,
+            Self::Report(_) => Blame::Host,
             Self::Engine(error) => error.blame(),
         }
     }

@@ -74,7 +74,7 @@ pub enum HistoryError {
 impl Fault for HistoryError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Store { .. } | Self::Folder { .. } => Blame::Infra,
+            Self::Store { .. } | Self::Folder { .. } => Blame::Host,
             Self::Newer { .. } => Blame::Usage,
         }
     }

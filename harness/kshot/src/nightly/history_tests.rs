@@ -20,7 +20,7 @@ fn run(verdict: Word, boot: u64) -> RunLine {
 }
 
 fn attempt(run: Option<RunLine>, wall_ms: u64) -> Try {
-    let fault = FaultLine { blame: Blame::Infra, what: "the host is gone".into() };
+    let fault = FaultLine { blame: Blame::Host, what: "the host is gone".into() };
     let fault = run.is_none().then_some(fault);
     Try { started: "2026-11-25T02:00:00Z".into(), wall_ms, host: "h".into(), run, fault }
 }
@@ -130,6 +130,6 @@ fn a_file_that_is_no_store_is_a_fault_of_the_host_and_is_left_alone() {
     let path = folder.path().join("notes.txt");
     std::fs::write(&path, "these are my notes, and not a database of any kind whatsoever").unwrap();
     let error = History::open(&path).unwrap_err();
-    assert_eq!(error.blame(), Blame::Infra);
+    assert_eq!(error.blame(), Blame::Host);
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("these are my notes"));
 }

@@ -34,7 +34,7 @@ pub(super) fn run(
             scope.spawn(|| {
                 while let Some((number, scenario, kernel)) = take(&shared, limits) {
                     let detail = format!("{scenario} on {kernel}");
-                    task.at(lock(&shared).done, &detail);
+                    task.update(lock(&shared).done, &detail);
                     let attempt = attempt(desk, folder, &scenario, &kernel);
                     keep(&shared, folder, number, attempt);
                 }

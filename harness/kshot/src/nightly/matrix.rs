@@ -7,7 +7,7 @@ use std::time::Duration;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 
-use kshot_guest::yaml::{self, YamlFault};
+use kshot_guest::yaml::{self, YamlError};
 use kshot_stack::fault::{Blame, Fault};
 
 /// The file's name in faults.
@@ -39,7 +39,7 @@ pub enum MatrixError {
     },
     /// The YAML is wrong.
     #[error(transparent)]
-    Yaml(#[from] Box<YamlFault>),
+    Yaml(#[from] Box<YamlError>),
 }
 
 impl Fault for MatrixError {
@@ -83,18 +83,18 @@ impl Matrix {
         Ok(Self::parse(&text, kernels, scenarios)?)
     }
 
-    fn parse(text: &str, kernels: &[&str], scenarios: &[String]) -> Result<Self, Box<YamlFault>> {
+    fn parse(text: &str, kernels: &[&str], scenarios: &[String]) -> Result<Self, Box<YamlError>> {
         let raw: RawMatrix = yaml::from_str(FILE, text)?;
         let ids: Vec<&str> = scenarios.iter().map(String::as_str).collect();
         let deadline = raw.deadline.as_deref().map(|typed| {
             humantime::parse_duration(typed).map_err(|error| {
                 let hint = Some("write it as in `8h` or `7h 30m`".into());
-                YamlFault::about(FILE, text, "deadline", typed, format!("`{typed}`: {error}"), hint)
+                YamlError::at_word(FILE, text, "deadline", typed, format!("`{typed}`: {error}"), hint)
             })
         });
         if raw.repeat == 0 {
             let why = "each pair has to run at least once".into();
-            return Err(YamlFault::about(FILE, text, "repeat", "0", why, None));
+            return Err(YamlError::at_word(FILE, text, "repeat", "0", why, None));
         }
         Ok(Self {
             kernels: chosen(text, "kernels", "kernel", &raw.kernels, kernels)?,
@@ -112,8 +112,8 @@ fn chosen(
     noun: &str,
     globs: &[String],
     all: &[&str],
-) -> Result<Vec<String>, Box<YamlFault>> {
-    let fault = |word: &str, why: String, hint| YamlFault::about(FILE, text, section, word, why, hint);
+) -> Result<Vec<String>, Box<YamlError>> {
+    let fault = |word: &str, why: String, hint| YamlError::at_word(FILE, text, section, word, why, hint);
     if globs.is_empty() {
         return Err(fault(section, format!("`{section}` names no {noun}"), Some("'*' means all".into())));
     }

@@ -22,7 +22,7 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use engine::{Hosts, Sender};
 use history::History;
-use kshot_guest::kernel::{Catalogue, Kernel, KernelEntry, Source};
+use kshot_guest::kernel::{Catalogue, Kernel, KernelSource, KernelSpec};
 use kshot_guest::progress::Progress;
 use kshot_stack::document::Document;
 use kshot_stack::night::results::{KernelLine, Night, Pair, SCHEMA, ScenarioLine};
@@ -118,8 +118,8 @@ pub fn plan_night(
             });
         }
     }
-    let entries: Vec<&KernelEntry> = matrix.kernels.iter().filter_map(|name| catalogue.get(name)).collect();
-    let (used, idle): (Vec<&KernelEntry>, Vec<&KernelEntry>) =
+    let entries: Vec<&KernelSpec> = matrix.kernels.iter().filter_map(|name| catalogue.get(name)).collect();
+    let (used, idle): (Vec<&KernelSpec>, Vec<&KernelSpec>) =
         entries.into_iter().partition(|entry| pairs.iter().any(|pair| pair.kernel == entry.name));
     let kernels = used.into_iter().map(|entry| KernelLine {
         name: entry.name.clone(),
@@ -205,17 +205,21 @@ fn waiting(desk: &Desk<'_>, history: &History, night: &Night) -> Result<Vec<Wait
 }
 
 /// Where a kernel comes from, in one line. `images` is the folder that paths of the catalogue are meant from.
-fn origin(entry: &KernelEntry, images: &Path) -> String {
+fn origin(entry: &KernelSpec, images: &Path) -> String {
     let version = |version: &Option<String>| version.as_ref().map(|v| format!(" {v}")).unwrap_or_default();
     let mut text = match &entry.source {
-        Source::DebianSource(one) => format!("{}{} of {}", one.package, version(&one.version), one.suite),
-        Source::DebianOrig(one) => {
+        KernelSource::DebianSource(one) => {
+            format!("{}{} of {}", one.package, version(&one.version), one.suite)
+        }
+        KernelSource::DebianOrig(one) => {
             format!("upstream's {}{} as {} has it", one.source, version(&one.version), one.suite)
         }
-        Source::DebianPackage(one) => format!("{}{} of {}", one.package, version(&one.version), one.suite),
-        Source::Tarball(one) => format!("the tarball {}", images.join(&one.path).display()),
-        Source::Directory(one) => format!("the folder {}", images.join(&one.path).display()),
-        Source::Git(one) => format!("commit {} of {}", one.commit, images.join(&one.path).display()),
+        KernelSource::DebianPackage(one) => {
+            format!("{}{} of {}", one.package, version(&one.version), one.suite)
+        }
+        KernelSource::Tarball(one) => format!("the tarball {}", images.join(&one.path).display()),
+        KernelSource::Directory(one) => format!("the folder {}", images.join(&one.path).display()),
+        KernelSource::Git(one) => format!("commit {} of {}", one.commit, images.join(&one.path).display()),
     };
     if !entry.patches.is_empty() {
         text.push_str(&format!(", with {}", entry.patches.join(", ")));

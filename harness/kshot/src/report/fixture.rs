@@ -76,8 +76,7 @@ fn scenario(id: &str) -> ScenarioLine {
 }
 
 fn attempt(word: Option<Word>) -> Try {
-    let fault =
-        FaultLine { blame: Blame::Infra, what: "cannot write runs/x: No space left on device".into() };
+    let fault = FaultLine { blame: Blame::Host, what: "cannot write runs/x: No space left on device".into() };
     Try {
         started: "2026-11-25T02:00:01Z".into(),
         wall_ms: 4100,

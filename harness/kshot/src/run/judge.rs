@@ -12,7 +12,7 @@ use crate::artifacts::ArtifactsError;
 use crate::baseline::{self, Place};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
-use kshot_guest::probe::{self, Capture, Format};
+use kshot_guest::probe::{self, Capture, CaptureFormat};
 use kshot_guest::probe::{ProbeKind, ProbeSpec};
 use kshot_stack::document::{ConsoleEvent, Document, ProbeResult, Word};
 use kshot_stack::results::{Recorded, probe_results};
@@ -63,7 +63,7 @@ pub fn again(
         return Ok(document.clone());
     }
     let captures: Vec<Capture> =
-        scenario.probes.iter().flat_map(|spec| probe::captures(spec, folder)).collect();
+        scenario.probes.iter().flat_map(|spec| probe::find_captures(spec, folder)).collect();
     let absent = |spec: &ProbeSpec| {
         document.probes.iter().find(|probe| probe.name == spec.name).and_then(|probe| probe.absent.clone())
     };
@@ -103,7 +103,7 @@ pub(super) fn judge(
     let comparisons = probes
         .iter()
         // A kernel of the user's own is judged by the claims alone.
-        .filter(|probe| probe.absent.is_none() && kernel.catalogued)
+        .filter(|probe| probe.absent.is_none() && kernel.in_catalogue)
         .map(|probe| {
             let place = Place::new(snapshots, &scenario.id, &kernel.name, &probe.name).of_run(&probes);
             Ok((probe.name.clone(), baseline::compare(&place, &snapshot::text(probe))?))
@@ -127,7 +127,7 @@ fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError
     let read = |source| ArtifactsError::Io { action: "read", path: capture.path.clone(), source };
     let open = || File::open(&capture.path).map(|file| BufReader::with_capacity(CHUNK, file)).map_err(read);
     let parsed = match capture.format {
-        Format::FtraceText => match kind {
+        CaptureFormat::FtraceText => match kind {
             ProbeKind::Ftrace { only, .. } => ftrace_text::parse_only(open()?, only),
             // Others may record in the same buffer.
             ProbeKind::Kprobe { event, .. } => {
@@ -135,9 +135,9 @@ fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError
             }
             _ => ftrace_text::parse(open()?),
         },
-        Format::GdbJson => gdb_json::parse(open()?),
-        Format::PerfScript => perf_script::parse(open()?),
-        Format::PerfData | Format::Notes => return Ok(None),
+        CaptureFormat::GdbJson => gdb_json::parse(open()?),
+        CaptureFormat::PerfScript => perf_script::parse(open()?),
+        CaptureFormat::PerfData | CaptureFormat::Supplement => return Ok(None),
     };
     Ok(Some(parsed.map_err(read)?))
 }

@@ -8,16 +8,16 @@ use crate::artifacts::RunFolder;
 use crate::scenario::{Scenario, Step};
 use crate::workspace::Workspace;
 use kshot_guest::cache::Cache;
-use kshot_guest::image::{self, Keys, Userland};
-use kshot_guest::kernel::{Dwarf, Kernel, LIST_SECTIONS, Loaded, SECTIONS};
+use kshot_guest::image::{self, SshKeys, Userland};
+use kshot_guest::kernel::{Dwarf, Kernel, LIST_SECTIONS_COMMAND, LoadedKernel, SECTIONS};
 use kshot_guest::machine::{Machine, MachineSpec, Memory};
 use kshot_guest::probe::ProbeSpec;
-use kshot_guest::probe::{self, Ahead, Armed, Capture, Outside, ProbeError};
+use kshot_guest::probe::{self, ArmedProbe, Capture, GdbContext, ProbeError, StartedGdb};
 use kshot_guest::progress::Progress;
-use kshot_guest::session::{Guest, Noted, SessionError};
+use kshot_guest::session::{Guest, LoggedSession, SessionError};
 use kshot_guest::slots::Slots;
 use kshot_stack::document::{ConsoleEvent, Start, Timings};
-use kshot_stack::fault::chain;
+use kshot_stack::fault::error_chain;
 use kshot_stack::text::printable;
 
 /// The file of the run folder that lists what was asked of the guest ([`session::Asked`]).
@@ -32,7 +32,7 @@ const TAIL_LINES: usize = 10;
 /// What a machine is started from.
 pub(crate) struct Prepared {
     pub(super) spec: MachineSpec,
-    pub(super) keys: Keys,
+    pub(super) keys: SshKeys,
     pub(super) cache: Cache,
     /// The state that a machine of this spec may start from, in the cache.
     pub(super) state_key: String,
@@ -62,9 +62,9 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, RunError> {
     let images = workspace.images();
     let userland = Userland::provision(kernel.arch, &images, &workspace.cache, progress)?;
-    let keys = Keys::ensure(&workspace.cache)?;
+    let keys = SshKeys::provision(&workspace.cache)?;
     let image = image::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
-    let present = |probe: &&ProbeSpec| probe::absence(&probe.kind, kernel).is_none();
+    let present = |probe: &&ProbeSpec| probe::left_out_because(&probe.kind, kernel).is_none();
     let probes: Vec<_> = scenario.probes.iter().filter(present).cloned().collect();
     let spec = MachineSpec {
         arch: kernel.arch,
@@ -72,7 +72,7 @@ pub(crate) fn prepare(
         initrd: image.path,
         cmdline: scenario.boot.cmdline.clone(),
         memory_mib: scenario.boot.memory_mib,
-        steady: scenario.boot.steady,
+        icount: scenario.boot.icount,
     };
     let state_key = spec.state_key(&kernel.sha256, &image.sha256, &probe::preparation(&probes));
     Ok(Prepared {
@@ -109,7 +109,7 @@ pub fn command_line(
     progress: &Progress,
 ) -> Result<String, RunError> {
     let prepared = prepare(workspace, scenario, kernel, progress)?;
-    let words = prepared.spec.argv(Memory::Own);
+    let words = prepared.spec.argv(Memory::Anonymous);
     Ok(words
         .iter()
         .map(|word| kshot_stack::text::quote(&word.to_string_lossy()))
@@ -130,15 +130,15 @@ pub fn shell(
     let prepared = prepare(workspace, scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
     let task = progress.task(format!("boot {}", kernel.name), 0);
-    let ahead = ahead(&prepared, &folder)?;
+    let ahead = start_gdb(&prepared, &folder)?;
     let Up { machine, mut session, keeping, .. } =
         start::up(&prepared, Begin::Restore, &folder, &mut Timings::default())?;
     if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(&prepared)) {
-        progress.note(&format!("its state could not be kept: {}", chain(&fault)));
+        progress.print_line(&format!("its state could not be kept: {}", error_chain(&fault)));
     }
     let _armed = arm(&prepared, (&machine, ahead), &mut session, &folder)?;
     drop(task);
-    progress.note(&format!("console log and artifacts: {}", folder.path().display()));
+    progress.print_line(&format!("console log and artifacts: {}", folder.path().display()));
     Ok(session.into_session().shell()?)
 }
 
@@ -151,34 +151,35 @@ pub(crate) fn record(
     progress: &Progress,
 ) -> (Recording, Result<(), RunError>) {
     let mut recording = Recording::default();
-    let result = Slots::of_host(&prepared.cache).take(progress).map_err(RunError::from).and_then(|_slot| {
-        let started = Instant::now();
-        let begun = ahead(prepared, folder).and_then(|ahead| {
-            start::up(prepared, begin, folder, &mut recording.timings).map(|up| (ahead, up))
-        });
-        let result = begun.and_then(|(ahead, up)| {
-            let Up { machine, session, start, because, keeping } = up;
-            recording.qemu = machine.qemu_version().into();
-            (recording.start, recording.cold_because) = (start, because);
-            let result = replay(prepared, scenario, (&machine, ahead, session), folder, &mut recording);
-            recording.console = machine.shutdown();
-            if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(prepared)) {
-                // The next run boots, too. What this one got is none the worse for it.
-                let because = recording.cold_because.get_or_insert_default();
-                because.push_str(&format!(", and this one's could not be kept: {}", chain(&fault)));
-            }
+    let result =
+        Slots::of_this_host(&prepared.cache).take(progress).map_err(RunError::from).and_then(|_slot| {
+            let started = Instant::now();
+            let begun = start_gdb(prepared, folder).and_then(|ahead| {
+                start::up(prepared, begin, folder, &mut recording.timings).map(|up| (ahead, up))
+            });
+            let result = begun.and_then(|(ahead, up)| {
+                let Up { machine, session, start, because, keeping } = up;
+                recording.qemu = machine.qemu_version().into();
+                (recording.start, recording.cold_because) = (start, because);
+                let result = replay(prepared, scenario, (&machine, ahead, session), folder, &mut recording);
+                recording.console = machine.shutdown();
+                if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(prepared)) {
+                    // The next run boots, too. What this one got is none the worse for it.
+                    let because = recording.cold_because.get_or_insert_default();
+                    because.push_str(&format!(", and this one's could not be kept: {}", error_chain(&fault)));
+                }
+                result
+            });
+            recording.timings.total = milliseconds(started.elapsed());
             result
         });
-        recording.timings.total = milliseconds(started.elapsed());
-        result
-    });
     (recording, result)
 }
 
 fn replay(
     prepared: &Prepared,
     scenario: &Scenario,
-    (machine, ahead, mut session): (&Machine, Option<Ahead>, Noted),
+    (machine, ahead, mut session): (&Machine, Option<StartedGdb>, LoggedSession),
     folder: &RunFolder,
     recording: &mut Recording,
 ) -> Result<(), RunError> {
@@ -191,7 +192,7 @@ fn replay(
     result.map_err(|error| match error {
         // A guest that a dead gdb holds answers nothing: that is not its own fault.
         RunError::Session(SessionError::TimedOut(_)) => {
-            let fault = armed.iter().find_map(Armed::fault);
+            let fault = armed.iter().find_map(ArmedProbe::fault);
             fault.map_or(error, |fault| ProbeError::Gdb(fault).into())
         }
         error => error,
@@ -210,23 +211,23 @@ fn replay(
 }
 
 /// Begins what takes time beside the start of the machine.
-fn ahead(prepared: &Prepared, folder: &RunFolder) -> Result<Option<Ahead>, RunError> {
+fn start_gdb(prepared: &Prepared, folder: &RunFolder) -> Result<Option<StartedGdb>, RunError> {
     let Some(dwarf) = &prepared.dwarf else { return Ok(None) };
     let index = prepared.cache.root().join(GDB_INDEX);
-    let ahead = probe::ahead(&prepared.probes, &dwarf.vmlinux, folder.path(), &index);
+    let ahead = probe::start_gdb(&prepared.probes, &dwarf.vmlinux, folder.path(), &index);
     Ok(ahead.map_err(ProbeError::Gdb)?)
 }
 
 fn arm(
     prepared: &Prepared,
-    (machine, mut ahead): (&Machine, Option<Ahead>),
+    (machine, mut ahead): (&Machine, Option<StartedGdb>),
     session: &mut impl Guest<Error = SessionError>,
     folder: &RunFolder,
-) -> Result<Vec<Armed>, RunError> {
+) -> Result<Vec<ArmedProbe>, RunError> {
     let loaded = prepared.dwarf.as_ref().map(|dwarf| loaded(dwarf, session, folder)).transpose()?;
     let mut arm = |spec: &ProbeSpec| {
-        let ahead = probe::looks_from_outside(spec).then(|| ahead.take()).flatten();
-        let outside = loaded.as_ref().zip(ahead).map(|(loaded, ahead)| Outside { machine, loaded, ahead });
+        let ahead = probe::uses_gdb(spec).then(|| ahead.take()).flatten();
+        let outside = loaded.as_ref().zip(ahead).map(|(loaded, ahead)| GdbContext { machine, loaded, ahead });
         Ok(probe::arm(spec, session, outside)?)
     };
     prepared.probes.iter().map(&mut arm).collect()
@@ -237,17 +238,22 @@ fn loaded(
     dwarf: &Dwarf,
     session: &mut impl Guest<Error = SessionError>,
     folder: &RunFolder,
-) -> Result<Loaded, RunError> {
+) -> Result<LoadedKernel, RunError> {
     if dwarf.modules.is_empty() {
-        return Ok(Loaded::new(dwarf, b""));
+        return Ok(LoadedKernel::new(dwarf, b""));
     }
     // It ends with a fault where there are none.
-    let listed = session.run(LIST_SECTIONS, LIST_LIMIT)?.text;
+    let listed = session.run(LIST_SECTIONS_COMMAND, LIST_LIMIT)?.text;
     folder.write(SECTIONS, &listed)?;
-    Ok(Loaded::new(dwarf, &listed))
+    Ok(LoadedKernel::new(dwarf, &listed))
 }
 
-fn run_step(number: usize, step: &Step, session: &mut Noted, folder: &RunFolder) -> Result<(), RunError> {
+fn run_step(
+    number: usize,
+    step: &Step,
+    session: &mut LoggedSession,
+    folder: &RunFolder,
+) -> Result<(), RunError> {
     for repeat in 1..=step.repeat {
         let output = session.run(&step.run, step.limit)?;
         folder.write(&format!("steps/{number:02}-{repeat:02}.txt"), &output.text)?;

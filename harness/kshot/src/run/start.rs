@@ -13,13 +13,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::RunError;
 use super::record::{ASKED, Prepared, milliseconds};
 use crate::artifacts::RunFolder;
-use kshot_guest::cache::{CacheError, Draft, Entry};
+use kshot_guest::cache::{CacheError, Draft, Lookup};
 use kshot_guest::deadline::Deadline;
-use kshot_guest::machine::{Death, Machine, MachineError, SavedState, StateError};
+use kshot_guest::machine::{Machine, MachineDown, MachineError, SavedState, StateError};
 use kshot_guest::probe;
-use kshot_guest::session::{self, Guest, Noted, Session};
+use kshot_guest::session::{self, Guest, LoggedSession, Session};
 use kshot_stack::document::{Start, Timings};
-use kshot_stack::fault::{Blame, Fault, chain};
+use kshot_stack::fault::{Blame, Fault, error_chain};
 use kshot_stack::text::printable;
 
 /// The kind of the cache's entries that are saved states.
@@ -39,7 +39,7 @@ const NONCE: &str = "/run/kshot-state";
 pub(super) struct Up {
     pub(super) machine: Machine,
     /// With the list of what was asked of the guest.
-    pub(super) session: Noted,
+    pub(super) session: LoggedSession,
     pub(super) start: Start,
     /// Why it was booted, where it was.
     pub(super) because: Option<String>,
@@ -87,24 +87,24 @@ pub(super) fn up(
     if begin == Begin::Boot || begin == Begin::BootAndKeep && there() {
         return boot(prepared, folder, timings, "as asked");
     }
-    let because = match prepared.cache.entry(STATES, &prepared.state_key, || ())? {
+    let because = match prepared.cache.find_or_draft(STATES, &prepared.state_key, || ())? {
         // Somebody else made it while we waited.
-        Entry::Ready(_) if begin == Begin::BootAndKeep => "as asked".into(),
-        Entry::Ready(state) => match restore(prepared, &state, folder, timings) {
+        Lookup::Found(_) if begin == Begin::BootAndKeep => "as asked".into(),
+        Lookup::Found(state) => match restore(prepared, &state, folder, timings) {
             Ok(up) => return Ok(up),
             Err(error) if error.blame() == Blame::Interrupted => return Err(error),
             Err(error) if is_of_no_use(&error) => {
                 // One that cannot be removed is no worse than before.
                 drop(prepared.cache.remove(STATES, &prepared.state_key));
-                format!("the saved state is of no use: {}", chain(&error))
+                format!("the saved state is of no use: {}", error_chain(&error))
             }
-            Err(error) => format!("the saved state could not be restored: {}", chain(&error)),
+            Err(error) => format!("the saved state could not be restored: {}", error_chain(&error)),
         },
-        Entry::Draft(draft) => match boot_and_keep(prepared, draft, folder, timings) {
+        Lookup::Missing(draft) => match boot_and_keep(prepared, draft, folder, timings) {
             Ok(up) => return Ok(up),
             Err(NotKept::Run(error)) => return Err(error),
             Err(NotKept::Save(error)) if error.blame() == Blame::Interrupted => return Err(error),
-            Err(NotKept::Save(error)) => format!("a state could not be saved: {}", chain(&error)),
+            Err(NotKept::Save(error)) => format!("a state could not be saved: {}", error_chain(&error)),
         },
     };
     boot(prepared, folder, timings, &because)
@@ -116,7 +116,7 @@ fn is_of_no_use(error: &RunError) -> bool {
         RunError::NotRestored { .. } => true,
         RunError::Machine(MachineError::State(_) | MachineError::Migration) => true,
         // A QEMU that cannot read a state ends.
-        RunError::Machine(MachineError::Dead(Death::Qemu { .. })) => true,
+        RunError::Machine(MachineError::Down(MachineDown::QemuExited { .. })) => true,
         error => error.blame() == Blame::Guest,
     }
 }
@@ -149,7 +149,7 @@ fn restore(
     timings: &mut Timings,
 ) -> Result<Up, RunError> {
     let state = SavedState::open(saved).map_err(MachineError::from)?;
-    prepared.cache.touch(STATES, &prepared.state_key);
+    prepared.cache.mark_used(STATES, &prepared.state_key);
     let machine = Machine::restore(&prepared.spec, &state, folder.path())?;
     let mut session = login(prepared, &machine, timings)?;
     renew(&mut session, state.nonce())?;
@@ -157,7 +157,7 @@ fn restore(
     let (before, list) = (saved.join(ASKED), folder.path().join(ASKED));
     fs::copy(&before, &list)
         .map_err(|source| MachineError::from(StateError::Unreadable { path: before, source }))?;
-    let session = Noted::append(session, &list)?;
+    let session = LoggedSession::append(session, &list)?;
     Ok(Up { machine, session, start: Start::Warm, because: None, keeping: None })
 }
 
@@ -167,9 +167,9 @@ fn get_ready(
     session: Session,
     folder: &RunFolder,
     timings: &mut Timings,
-) -> Result<Noted, RunError> {
+) -> Result<LoggedSession, RunError> {
     let started = Instant::now();
-    let mut session = Noted::new(session, &folder.path().join(ASKED))?;
+    let mut session = LoggedSession::new(session, &folder.path().join(ASKED))?;
     prepared.probes.iter().try_for_each(|probe| probe::prepare(probe, &mut session))?;
     timings.steps = milliseconds(started.elapsed());
     Ok(session)
@@ -201,14 +201,15 @@ fn boot_and_keep(
 ) -> Result<Up, NotKept> {
     let scratch = draft.scratch().map_err(RunError::from).map_err(NotKept::Save)?;
     let memory = scratch.path().join("memory");
-    let machine = Machine::boot_to_keep(&prepared.spec, &memory, folder.path());
+    let machine = Machine::boot_saveable(&prepared.spec, &memory, folder.path());
     let machine = machine.map_err(RunError::from).map_err(NotKept::Run)?;
     let session = login(prepared, &machine, timings).map_err(NotKept::Run)?;
     let session = get_ready(prepared, session, folder, timings).map_err(NotKept::Run)?;
     keep(&machine, session.into_session(), &memory, draft.path(), folder).map_err(NotKept::Save)?;
     let session = login(prepared, &machine, timings).map_err(NotKept::Run)?;
-    let session =
-        Noted::append(session, &folder.path().join(ASKED)).map_err(RunError::from).map_err(NotKept::Run)?;
+    let session = LoggedSession::append(session, &folder.path().join(ASKED))
+        .map_err(RunError::from)
+        .map_err(NotKept::Run)?;
     let writer = thread::Builder::new().name("state".into()).spawn(move || write(draft));
     let writer = writer.map_err(|source| NotKept::Save(MachineError::Folder(source).into()))?;
     let keeping = Some(Keeping { writer, _scratch: scratch });
@@ -239,7 +240,7 @@ fn keep(
     }
     drop(session);
     let deadline = Deadline::new("the guest to be at rest", COMMAND_LIMIT);
-    machine.wait_rest(&deadline)?;
+    machine.wait_idle(&deadline)?;
     machine.save(memory, &nonce, folder.path(), state)?;
     let asked = state.join(ASKED);
     fs::copy(folder.path().join(ASKED), &asked).map_err(|source| CacheError::Io {
@@ -265,12 +266,12 @@ fn login(prepared: &Prepared, machine: &Machine, timings: &mut Timings) -> Resul
     let boot = machine.wait_ready(&Deadline::new("the guest's init to be done", BOOT_LIMIT))?;
     timings.boot = milliseconds(boot);
     let login = Instant::now();
-    let keys = session::Keys {
-        client_private: &prepared.keys.client_private,
-        host_public: &prepared.keys.host_public,
+    let keys = session::Credentials {
+        client_key_private: &prepared.keys.client_key_private,
+        host_key_public: &prepared.keys.host_key_public,
     };
     let deadline = Deadline::new("an SSH login", LOGIN_LIMIT);
-    let session = Session::open(machine.ssh_port(), keys, machine.vitals(), &deadline)?;
+    let session = Session::open(machine.ssh_port(), keys, machine.liveness(), &deadline)?;
     timings.ssh = milliseconds(login.elapsed());
     Ok(session)
 }
@@ -292,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_state_goes_for_its_own_faults_and_not_for_the_hosts() {
-        let late = TimedOut { what: "an SSH login".into(), waited: LOGIN_LIMIT, last_cause: None };
+        let late = TimedOut { what: "an SSH login".into(), waited: LOGIN_LIMIT, last_error: None };
         let spoiled = [
             RunError::NotRestored { status: 1, said: String::new() },
             MachineError::Migration.into(),

@@ -7,7 +7,7 @@ use globset::Glob;
 use super::raw::{RawBoot, RawGdb, RawPerf, RawProbe, RawScenario};
 use super::{Boot, Scenario, Step};
 use kshot_guest::probe::{KprobeEvent, PerfEvent, ProbeKind, ProbeSpec};
-use kshot_guest::yaml::{YamlFault, closest};
+use kshot_guest::yaml::{YamlError, closest};
 use kshot_stack::claim::{Claim, Known, Silence};
 
 /// What a guest gets unless the scenario says otherwise.
@@ -17,7 +17,7 @@ const MEMORY_MIB_MOST: u32 = 2048;
 const REPEAT_MOST: u32 = 100_000;
 const HITS_MOST: u32 = 100_000;
 
-type Result<T> = std::result::Result<T, Box<YamlFault>>;
+type Result<T> = std::result::Result<T, Box<YamlError>>;
 
 /// What a scenario is read from and against.
 pub(super) struct Source<'a> {
@@ -30,7 +30,7 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn fault(&self, section: &str, word: &str, message: String) -> Box<YamlFault> {
+    fn fault(&self, section: &str, word: &str, message: String) -> Box<YamlError> {
         self.fault_with_hint(section, word, message, None)
     }
 
@@ -40,8 +40,8 @@ impl Source<'_> {
         word: &str,
         message: String,
         hint: Option<String>,
-    ) -> Box<YamlFault> {
-        YamlFault::about(self.file, self.text, section, word, message, hint)
+    ) -> Box<YamlError> {
+        YamlError::at_word(self.file, self.text, section, word, message, hint)
     }
 }
 
@@ -174,7 +174,7 @@ fn boot(source: &Source<'_>, raw: RawBoot) -> Result<Boot> {
         let message = format!("`memory-mib` is {memory_mib}, not within 64 and {MEMORY_MIB_MOST}");
         return Err(source.fault("boot", "memory-mib", message));
     }
-    Ok(Boot { cmdline, memory_mib, steady: false })
+    Ok(Boot { cmdline, memory_mib, icount: false })
 }
 
 fn probe_spec(source: &Source<'_>, raw: RawProbe) -> Result<ProbeSpec> {

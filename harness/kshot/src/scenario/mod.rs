@@ -10,7 +10,7 @@ use std::{fs, io};
 use serde::Serialize;
 
 use kshot_guest::probe::ProbeSpec;
-use kshot_guest::yaml::{self, YamlFault};
+use kshot_guest::yaml::{self, YamlError};
 use kshot_stack::claim::{Claim, Known, Silence};
 use kshot_stack::fault::{Blame, Fault};
 
@@ -44,8 +44,8 @@ pub struct Boot {
     pub cmdline: Vec<String>,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// Whether the guest's clock goes by what it executes ([`kshot_guest::machine::MachineSpec::steady`]).
-    pub steady: bool,
+    /// Whether the guest's clock goes by what it executes ([`kshot_guest::machine::MachineSpec::icount`]).
+    pub icount: bool,
 }
 
 /// One command in the guest.
@@ -84,7 +84,7 @@ pub enum ScenarioError {
     },
     /// The YAML is wrong.
     #[error(transparent)]
-    Yaml(#[from] Box<YamlFault>),
+    Yaml(#[from] Box<YamlError>),
 }
 
 impl Fault for ScenarioError {
@@ -151,7 +151,7 @@ impl Scenario {
             id: id.into(),
             summary: String::new(),
             kernels: Vec::new(),
-            boot: Boot { cmdline: Vec::new(), memory_mib: check::MEMORY_MIB, steady: false },
+            boot: Boot { cmdline: Vec::new(), memory_mib: check::MEMORY_MIB, icount: false },
             steps: Vec::new(),
             probes: Vec::new(),
             claims: Vec::new(),

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kshot::workspace::Workspace;
-use kshot_guest::deadline::{Deadline, TimedOut, Turn};
+use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use libtest_mimic::{Failed, Trial};
 
@@ -175,10 +175,10 @@ fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Deadline::new(what, Duration::from_secs(60));
     let ended: Result<T, TimedOut> = deadline.poll(|slice| {
         Ok(match condition() {
-            Some(value) => Turn::Done(value),
+            Some(value) => PollResult::Done(value),
             None => {
                 std::thread::park_timeout(slice.min(Duration::from_millis(20)));
-                Turn::NotYet(None)
+                PollResult::Pending(None)
             }
         })
     });

@@ -21,10 +21,10 @@ use kshot::baseline::{self, Info, Place};
 use kshot::run::{self, Options};
 use kshot::scenario::Scenario;
 use kshot::workspace::Workspace;
-use kshot_guest::kernel::{Catalogue, Kernel, KernelEntry};
+use kshot_guest::kernel::{Catalogue, Kernel, KernelSpec};
 use kshot_guest::progress::Progress;
 use kshot_stack::document::Word;
-use kshot_stack::fault::chain;
+use kshot_stack::fault::error_chain;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 pub(crate) fn main() -> ExitCode {
@@ -64,7 +64,7 @@ fn trials(workspace: &Workspace) -> Vec<Trial> {
 fn of_scenario(workspace: &Workspace, catalogue: &Catalogue, scenario: &Scenario) -> Vec<Trial> {
     let name = scenario.id.replace('/', "::");
     let entries = catalogue.matching(scenario.kernels.iter().map(String::as_str));
-    let trial = |entry: &KernelEntry| {
+    let trial = |entry: &KernelSpec| {
         let (workspace_, scenario) = (workspace.clone(), scenario.clone());
         on_kernel(workspace, catalogue, &format!("{name}::{}", entry.name), &entry.name, move |kernel| {
             holds(&workspace_, &scenario, kernel)
@@ -109,7 +109,7 @@ fn failing(name: &str, why: String) -> Trial {
 /// The run matches; what drifted is left for `cargo insta review`.
 fn holds(workspace: &Workspace, scenario: &Scenario, kernel: &Kernel) -> Result<(), Failed> {
     let outcome = run::run(workspace, scenario, kernel, &Options::default(), &Progress::silent())
-        .map_err(|error| Failed::from(chain(&error)))?;
+        .map_err(|error| Failed::from(error_chain(&error)))?;
     let document = &outcome.document;
     if document.verdict == Word::Match {
         return Ok(());

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use kshot::run::{self, Options};
 use kshot::scenario::Scenario;
 use kshot::workspace::Workspace;
-use kshot_guest::kernel::{Catalogue, Kernel, Loaded};
+use kshot_guest::kernel::{Catalogue, Kernel, LoadedKernel};
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Symbols;
 use kshot_stack::document::{Document, Reference};
@@ -81,7 +81,7 @@ fn compare_lines(workspace: &Workspace, names: &[String], kernel: &Kernel) -> Re
     let pc = |frame: &serde_json::Value| {
         u64::from_str_radix(frame["pc"].as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
     };
-    let loaded = Loaded::in_run(kernel.dwarf.as_ref().unwrap(), &outcome.folder);
+    let loaded = LoadedKernel::from_run_folder(kernel.dwarf.as_ref().unwrap(), &outcome.folder);
     let symbols = Symbols::read(&loaded, frames.iter().flatten().map(pc)).unwrap();
     let decoded = fs::read_to_string(outcome.folder.join("stacks.txt")).unwrap();
     let mut modules = BTreeSet::new();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use kshot_guest::deadline::{Deadline, TimedOut, Turn};
+use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
 
 /// A server. Dropping it ends it and everything that was started through it.
 pub(crate) struct Sshd {
@@ -114,10 +114,10 @@ pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> 
     let deadline = Deadline::new(what, Duration::from_secs(180));
     let ended: Result<T, TimedOut> = deadline.poll(|slice| {
         Ok(match condition() {
-            Some(value) => Turn::Done(value),
+            Some(value) => PollResult::Done(value),
             None => {
                 std::thread::park_timeout(slice.min(Duration::from_millis(20)));
-                Turn::NotYet(None)
+                PollResult::Pending(None)
             }
         })
     });

@@ -35,7 +35,7 @@ pub(crate) fn machine(folder: &Path, text: &str) -> MachineSpec {
     let (kernel, initrd) = (folder.join("firmware"), folder.join("initrd"));
     std::fs::write(&kernel, elf(text)).unwrap();
     std::fs::write(&initrd, "none").unwrap();
-    MachineSpec { arch: Arch::Mips64, kernel, initrd, cmdline: Vec::new(), memory_mib: 64, steady: false }
+    MachineSpec { arch: Arch::Mips64, kernel, initrd, cmdline: Vec::new(), memory_mib: 64, icount: false }
 }
 
 /// An ELF file of one segment.

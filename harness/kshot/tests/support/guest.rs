@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use kshot::workspace::Workspace;
 use kshot_guest::deadline::Deadline;
-use kshot_guest::image::{Keys as Pair, Userland, initramfs};
+use kshot_guest::image::{SshKeys as Pair, Userland, initramfs};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::machine::{Machine, MachineSpec};
-use kshot_guest::session::{Keys, Session, SessionError};
+use kshot_guest::session::{Credentials, Session, SessionError};
 use libtest_mimic::{Arguments, Trial};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ pub(crate) struct Fixture {
 
 /// The cache's keys.
 pub(crate) fn keys() -> Pair {
-    Pair::ensure(&workspace().cache).unwrap()
+    Pair::provision(&workspace().cache).unwrap()
 }
 
 fn workspace() -> &'static Workspace {
@@ -73,18 +73,22 @@ fn boot(cmdline: &[&str]) -> (tempfile::TempDir, Machine) {
         kernel: kernel.boot,
         cmdline: cmdline.iter().map(ToString::to_string).collect(),
         memory_mib: 256,
-        steady: false,
+        icount: false,
     };
     let machine = Machine::boot(&spec, folder.path()).unwrap();
     (folder, machine)
 }
 
-pub(crate) fn open(machine: &Machine, host_public: &[u8], client: &Path) -> Result<Session, SessionError> {
-    let keys = Keys { client_private: client, host_public };
+pub(crate) fn open(
+    machine: &Machine,
+    host_key_public: &[u8],
+    client: &Path,
+) -> Result<Session, SessionError> {
+    let keys = Credentials { client_key_private: client, host_key_public };
     Session::open(
         machine.ssh_port(),
         keys,
-        machine.vitals(),
+        machine.liveness(),
         &Deadline::new("the login", Duration::from_secs(20)),
     )
 }
@@ -93,7 +97,7 @@ pub(crate) fn open(machine: &Machine, host_public: &[u8], client: &Path) -> Resu
 pub(crate) fn login(cmdline: &[&str]) -> Fixture {
     let (folder, machine) = boot(cmdline);
     machine.wait_ready(&Deadline::new("the guest's init", LIMIT)).unwrap();
-    let session = open(&machine, &keys().host_public, &keys().client_private).unwrap();
+    let session = open(&machine, &keys().host_key_public, &keys().client_key_private).unwrap();
     Fixture { session, machine, folder }
 }
 
@@ -109,7 +113,7 @@ pub(crate) fn shared() -> Shared {
 impl Shared {
     pub(crate) fn get(&mut self) -> &mut Fixture {
         // One that a test before has lost is of no use to this one.
-        self.0.take_if(|fixture| fixture.machine.vitals().check().is_err());
+        self.0.take_if(|fixture| fixture.machine.liveness().check().is_err());
         self.0.get_or_insert_with(|| login(&[]))
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kshot::baseline::Place;
 use kshot::commands::Which;
 use kshot::scenario::Scenario;
-use kshot_guest::kernel::{Catalogue, HasDwarf};
+use kshot_guest::kernel::{Catalogue, DwarfAvailability};
 use kshot_guest::probe::{ProbeKind, ProbeSpec};
 
 fn root() -> PathBuf {
@@ -64,10 +64,10 @@ fn expected_snapshots() -> BTreeSet<String> {
             for probe in &scenario.probes {
                 let place = Place::new(Path::new(""), &scenario.id, &entry.name, &probe.name);
                 let mut add = |place: Place| expected.insert(place.file().to_string_lossy().into_owned());
-                if !asks || entry.has_dwarf() != HasDwarf::Never {
+                if !asks || entry.dwarf_availability() != DwarfAvailability::Unavailable {
                     add(place.clone());
                 }
-                if asks && !is_truth(probe) && entry.has_dwarf() != HasDwarf::Always {
+                if asks && !is_truth(probe) && entry.dwarf_availability() != DwarfAvailability::Built {
                     add(place.without_truth());
                 }
             }

@@ -158,7 +158,7 @@ fn lost(host: &str, what: &str) -> Try {
         wall_ms: 0,
         host: host.into(),
         run: None,
-        fault: Some(FaultLine { blame: Blame::Infra, what: format!("on {host}: {what}") }),
+        fault: Some(FaultLine { blame: Blame::Host, what: format!("on {host}: {what}") }),
     }
 }
 

@@ -55,7 +55,7 @@ impl EngineError {
 
 impl Fault for EngineError {
     fn blame(&self) -> Blame {
-        Blame::Infra
+        Blame::Host
     }
 
     fn hint(&self) -> Option<String> {

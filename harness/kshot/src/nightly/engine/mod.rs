@@ -20,7 +20,7 @@ use kit::Kit;
 
 use super::plan::{self, Unit, Waiting};
 use super::{Desk, End, Limits, NightlyError, ResultFolder};
-use kshot_guest::deadline::{Deadline, TimedOut, Turn};
+use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
 use kshot_guest::interrupt;
 use kshot_stack::night::results::Night;
 
@@ -73,7 +73,7 @@ pub(super) fn run(
     hosts: &Hosts,
     limits: Limits,
 ) -> Result<End, NightlyError> {
-    interrupt::listen().map_err(EngineError::Signals)?;
+    interrupt::install_handlers().map_err(EngineError::Signals)?;
     let task = desk.progress.task("nightly", queue.len() as u64);
     let all = queue.len();
     let mut out: HashSet<String> = HashSet::new();
@@ -90,7 +90,7 @@ pub(super) fn run(
             folder.write(night)?;
             return Err(EngineError::NoHost.into());
         }
-        task.at((all - queue.len()) as u64, &format!("round {round} on {}", there.join(", ")));
+        task.update((all - queue.len()) as u64, &format!("round {round} on {}", there.join(", ")));
         let units = plan::pack(queue.clone(), there.len() * 2);
         let sent = kit.write_units(units, night)?;
         let end = match &hosts.sender {
@@ -186,11 +186,11 @@ fn run_program(
     let handle = expression.start().map_err(broken)?;
     let deadline = Deadline::new(format!("the end of {what}"), limit);
     let ended: Result<bool, Wait> = deadline.poll(|slice| {
-        if on_interrupt == OnInterrupt::End && interrupt::came() {
-            return Ok(Turn::Done(false));
+        if on_interrupt == OnInterrupt::End && interrupt::arrived() {
+            return Ok(PollResult::Done(false));
         }
         let ended = handle.wait_timeout(slice).map_err(Wait::Broken)?;
-        Ok(if ended.is_some() { Turn::Done(true) } else { Turn::NotYet(None) })
+        Ok(if ended.is_some() { PollResult::Done(true) } else { PollResult::Pending(None) })
     });
     let interrupted = match ended {
         Ok(ended) => !ended,

@@ -11,15 +11,15 @@ use kshot_stack::fault::{Blame, Fault};
 
 /// The time for the console output of a crash to arrive: QEMU exits by itself after a panic (`panic=-1`, `-no-reboot`),
 /// and the console is complete then. A kernel that cannot reset the machine prints no more.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FINAL_OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Whether a machine runs, shared by everything that waits for it.
 #[derive(Clone, Debug, Default)]
-pub struct Vitals(Arc<Shared>);
+pub struct Liveness(Arc<Shared>);
 
 /// Why a machine went down.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Death {
+pub enum MachineDown {
     /// The guest crashed, by its console: a panic, an init that exited, a reboot without a message.
     #[error(
         "the guest died ({}): {}{}",
@@ -27,7 +27,7 @@ pub enum Death {
         event.line,
         before.as_ref().map(|before| format!("; before that ({}): {}", before.kind, before.line)).unwrap_or_default()
     )]
-    Console {
+    GuestCrashed {
         /// The console event of the crash, with the lines around it.
         event: Box<ConsoleEvent>,
         /// The last warning or oops on the console before it.
@@ -35,7 +35,7 @@ pub enum Death {
     },
     /// QEMU exited because the guest requested it, without a panic.
     #[error("the guest ended by itself ({reason}){}", last_line.as_ref().map(|l| format!("; its last line: {l}")).unwrap_or_default())]
-    Left {
+    GuestExited {
         /// QEMU's reason: `guest-shutdown`, `guest-reset`.
         reason: String,
         /// The last line of the console.
@@ -43,7 +43,7 @@ pub enum Death {
     },
     /// QEMU exited for a reason other than the guest.
     #[error("QEMU ended: {status}{}", if stderr.is_empty() { String::new() } else { format!("; it said: {stderr}") })]
-    Qemu {
+    QemuExited {
         /// The exit status in words.
         status: String,
         /// The end of QEMU's standard error.
@@ -51,7 +51,7 @@ pub enum Death {
     },
     /// `console.log` could not be written.
     #[error("cannot write console.log: {0}")]
-    Log(String),
+    ConsoleLog(String),
     /// SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
@@ -59,25 +59,25 @@ pub enum Death {
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Observed>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Observed {
     console: Recogniser,
     ready_at: Option<Instant>,
     last_line_at: Option<Instant>,
-    died_at: Option<Instant>,
+    crashed_at: Option<Instant>,
     log_fault: Option<String>,
     /// The reason in QMP's SHUTDOWN event.
     shutdown: Option<String>,
-    exit: Option<Exit>,
+    exit: Option<QemuExit>,
 }
 
 /// The exit of the QEMU process.
 #[derive(Clone, Debug)]
-pub(super) struct Exit {
+pub(super) struct QemuExit {
     /// The exit status in words.
     pub(super) status: String,
     /// Whether QEMU is not installed.
@@ -86,27 +86,28 @@ pub(super) struct Exit {
     pub(super) stderr: String,
 }
 
-impl Vitals {
+impl Liveness {
     /// Checks that the machine runs. If it is going down, waits up to a second for the rest of its console output.
     ///
     /// # Errors
     /// The reason why the machine went down.
-    pub fn check(&self) -> Result<(), Death> {
-        if interrupt::came() {
-            return Err(Death::Interrupted);
+    pub fn check(&self) -> Result<(), MachineDown> {
+        if interrupt::arrived() {
+            return Err(MachineDown::Interrupted);
         }
         let state = self.state();
-        if !state.dying() {
+        if !state.is_going_down() {
             return Ok(());
         }
-        let limit = state.died_at.map_or(LAST_WORDS, |at| LAST_WORDS.saturating_sub(at.elapsed()));
-        Err(self.await_death(state, limit).unwrap_or(Death::Interrupted))
+        let limit =
+            state.crashed_at.map_or(FINAL_OUTPUT_LIMIT, |at| FINAL_OUTPUT_LIMIT.saturating_sub(at.elapsed()));
+        Err(self.wait_until_down(state, limit).unwrap_or(MachineDown::Interrupted))
     }
 
     /// Why the connection to the guest broke: waits up to a second for the machine's end.
-    pub fn cause_of_silence(&self) -> Option<Death> {
+    pub fn wait_for_end(&self) -> Option<MachineDown> {
         let state = self.state();
-        self.await_death(state, LAST_WORDS)
+        self.wait_until_down(state, FINAL_OUTPUT_LIMIT)
     }
 
     /// Waits for any change, at most `limit`.
@@ -116,8 +117,8 @@ impl Vitals {
     }
 
     /// The last warning or oops on the console, or its last line: a likely cause of a timeout.
-    pub fn last_words(&self) -> Option<String> {
-        self.state().console.last_words().map(|line| format!("the console said \"{line}\""))
+    pub fn last_console_line(&self) -> Option<String> {
+        self.state().console.last_console_line().map(|line| format!("the console said \"{line}\""))
     }
 
     /// The events seen on the console.
@@ -131,8 +132,8 @@ impl Vitals {
     }
 
     /// Whether the guest has reported that it is idle.
-    pub(super) fn at_rest(&self) -> bool {
-        self.state().console.at_rest()
+    pub(super) fn is_idle(&self) -> bool {
+        self.state().console.is_idle()
     }
 
     /// The time of the last console line.
@@ -148,7 +149,7 @@ impl Vitals {
                 state.ready_at = state.ready_at.or(state.last_line_at);
             }
             if state.console.fatal().is_some() {
-                state.died_at = state.died_at.or(state.last_line_at);
+                state.crashed_at = state.crashed_at.or(state.last_line_at);
             }
         });
     }
@@ -162,13 +163,13 @@ impl Vitals {
     }
 
     /// Records that QEMU has exited and the console was read to its end.
-    pub(super) fn exited(&self, exit: Exit) {
+    pub(super) fn exited(&self, exit: QemuExit) {
         self.change(|state| state.exit = Some(exit));
     }
 
     /// Waits for QEMU to exit, at most `limit`.
     pub(super) fn await_exit(&self, limit: Duration) {
-        let running = |state: &mut State| state.exit.is_none() && !interrupt::came();
+        let running = |state: &mut Observed| state.exit.is_none() && !interrupt::arrived();
         drop(
             self.0
                 .changed
@@ -182,76 +183,76 @@ impl Vitals {
         self.state().exit.as_ref().is_some_and(|exit| exit.missing)
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut Observed)) {
         change(&mut self.state());
         self.0.changed.notify_all();
     }
 
-    fn await_death(&self, state: MutexGuard<'_, State>, limit: Duration) -> Option<Death> {
+    fn wait_until_down(&self, state: MutexGuard<'_, Observed>, limit: Duration) -> Option<MachineDown> {
         let unfinished =
-            |state: &mut State| state.exit.is_none() && state.log_fault.is_none() && !interrupt::came();
+            |state: &mut Observed| state.exit.is_none() && state.log_fault.is_none() && !interrupt::arrived();
         let (state, _) = self
             .0
             .changed
             .wait_timeout_while(state, limit, unfinished)
             .unwrap_or_else(PoisonError::into_inner);
-        if interrupt::came() { Some(Death::Interrupted) } else { state.death() }
+        if interrupt::arrived() { Some(MachineDown::Interrupted) } else { state.down() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Observed> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn dying(&self) -> bool {
+impl Observed {
+    fn is_going_down(&self) -> bool {
         self.console.fatal().is_some() || self.exit.is_some() || self.log_fault.is_some()
     }
 
-    fn death(&self) -> Option<Death> {
+    fn down(&self) -> Option<MachineDown> {
         if let Some(fault) = &self.log_fault {
-            return Some(Death::Log(fault.clone()));
+            return Some(MachineDown::ConsoleLog(fault.clone()));
         }
         if let Some((event, before)) = self.console.fatal() {
-            return Some(Death::Console {
+            return Some(MachineDown::GuestCrashed {
                 event: event.clone().into(),
                 before: before.cloned().map(Box::new),
             });
         }
-        let Exit { status, stderr, .. } = self.exit.clone()?;
+        let QemuExit { status, stderr, .. } = self.exit.clone()?;
         Some(match self.shutdown.as_deref().filter(|reason| reason.starts_with("guest-")) {
-            Some(reason) => Death::Left {
+            Some(reason) => MachineDown::GuestExited {
                 reason: reason.to_owned(),
-                last_line: self.console.last_words().map(str::to_owned),
+                last_line: self.console.last_console_line().map(str::to_owned),
             },
-            None => Death::Qemu { status, stderr },
+            None => MachineDown::QemuExited { status, stderr },
         })
     }
 }
 
-impl Fault for Death {
+impl Fault for MachineDown {
     fn blame(&self) -> Blame {
         match self {
-            Self::Console { .. } | Self::Left { .. } => Blame::Guest,
-            Self::Qemu { .. } | Self::Log(_) => Blame::Infra,
+            Self::GuestCrashed { .. } | Self::GuestExited { .. } => Blame::Guest,
+            Self::QemuExited { .. } | Self::ConsoleLog(_) => Blame::Host,
             Self::Interrupted => Blame::Interrupted,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Console { event, before } => {
+            Self::GuestCrashed { event, before } => {
                 let lines = before.iter().chain([event]).flat_map(|event| &event.excerpt);
                 Some(format!(
                     "console.log says:\n{}",
                     lines.map(String::as_str).collect::<Vec<_>>().join("\n")
                 ))
             }
-            Self::Left { .. } => Some("console.log holds what the guest said before".into()),
-            Self::Log(_) => {
+            Self::GuestExited { .. } => Some("console.log holds what the guest said before".into()),
+            Self::ConsoleLog(_) => {
                 Some("make room on the disk that holds the run folder, or choose another with --out".into())
             }
-            Self::Qemu { .. } | Self::Interrupted => None,
+            Self::QemuExited { .. } | Self::Interrupted => None,
         }
     }
 }
