@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kshot_guest::cache::Cache;
+use kshot_guest::host::cache::Cache;
 
 /// How long a scenario took on a kernel the last time; `None` where nobody knows.
 pub fn expected(cache: &Cache, scenario: &str, kernel: &str) -> Option<Duration> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use kshot_guest::cache::{Cache, CacheError};
+use kshot_guest::host::cache::{Cache, CacheError};
 use kshot_guest::kernel::ImagesFolder;
 use kshot_stack::fault::{Blame, Fault};
 

@@ -115,7 +115,7 @@ fn a_file_comes_byte_for_byte_or_not_at_all() {
     let to = folder.path().join("file");
     assert_eq!(guest.fetch("/tmp/it's", &to, LIMIT).unwrap(), 3_000_000);
     let theirs = guest.run("sha256sum < \"/tmp/it's\"", LIMIT).unwrap().text;
-    assert!(theirs.starts_with(kshot_guest::cache::sha256_file(&to).unwrap().as_bytes()));
+    assert!(theirs.starts_with(kshot_guest::host::cache::sha256_file(&to).unwrap().as_bytes()));
 
     let to = folder.path().join("none");
     let error = guest.fetch("/nonexistent", &to, LIMIT).unwrap_err();

@@ -5,9 +5,11 @@ use std::io::BufWriter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::archive::{CpioArchive, CpioEntry};
-use super::{ImageError, ImagesFolder, SshKeys, Userland};
-use crate::cache::{self, Cache, Lookup};
+use super::cpio::{CpioArchive, CpioEntry};
+use super::{ImageError, SshKeys, Userland};
+use crate::host::FileError;
+use crate::host::cache::{self, Cache, Lookup};
+use crate::kernel::ImagesFolder;
 use crate::kernel::{Kernel, with_dependencies};
 
 /// The version of the format; it changes when the same inputs give other bytes.
@@ -62,14 +64,14 @@ pub fn initramfs(
             let path = draft.path().join("initramfs");
             File::create(&path)
                 .and_then(|file| archive.write(BufWriter::new(file)))
-                .map_err(ImageError::io("write", &path))?;
+                .map_err(FileError::on("write", &path))?;
             let sum = draft.path().join("sha256");
-            fs::write(&sum, cache::sha256_file(&path)?).map_err(ImageError::io("write", &sum))?;
+            fs::write(&sum, cache::sha256_file(&path)?).map_err(FileError::on("write", &sum))?;
             draft.commit()?
         }
     };
     let sum = folder.join("sha256");
-    let sha256 = fs::read_to_string(&sum).map_err(ImageError::io("read", &sum))?;
+    let sha256 = fs::read_to_string(&sum).map_err(FileError::on("read", &sum))?;
     Ok(Initramfs { path: folder.join("initramfs"), sha256 })
 }
 
@@ -107,14 +109,14 @@ fn base_files(
 }
 
 fn add_tree(archive: &mut CpioArchive, root: &Path, folder: &Path) -> Result<(), ImageError> {
-    for file in fs::read_dir(folder).map_err(ImageError::io("read", folder))?.flatten() {
+    for file in fs::read_dir(folder).map_err(FileError::on("read", folder))?.flatten() {
         let path = file.path();
-        let metadata = path.symlink_metadata().map_err(ImageError::io("read", &path))?;
+        let metadata = path.symlink_metadata().map_err(FileError::on("read", &path))?;
         let inside = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         if metadata.is_dir() {
             add_tree(archive, root, &path)?;
         } else if metadata.is_symlink() {
-            let to = fs::read_link(&path).map_err(ImageError::io("read", &path))?;
+            let to = fs::read_link(&path).map_err(FileError::on("read", &path))?;
             archive.add(&inside, CpioEntry::Link(to.into_os_string().into_encoded_bytes()));
         } else {
             archive.add(&inside, CpioEntry::File(metadata.permissions().mode() & 0o755, read(&path)?));
@@ -123,6 +125,6 @@ fn add_tree(archive: &mut CpioArchive, root: &Path, folder: &Path) -> Result<(),
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
-    fs::read(path).map_err(ImageError::io("read", path))
+fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(FileError::on("read", path))
 }

@@ -10,7 +10,8 @@ use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{LineEnding, PrivateKey};
 
 use super::ImageError;
-use crate::cache::{Cache, Lookup};
+use crate::host::FileError;
+use crate::host::cache::{Cache, Lookup};
 
 /// The SSH keys in the cache, generated once.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ impl SshKeys {
 fn generate(name: &str) -> Result<PrivateKey, ImageError> {
     let path = Path::new("/dev/urandom");
     let mut seed = [0; 32];
-    File::open(path).and_then(|mut file| file.read_exact(&mut seed)).map_err(ImageError::io("read", path))?;
+    File::open(path).and_then(|mut file| file.read_exact(&mut seed)).map_err(FileError::on("read", path))?;
     let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&seed));
     Ok(PrivateKey::new(pair, format!("kshot {name}"))?)
 }
@@ -65,7 +66,7 @@ fn generate(name: &str) -> Result<PrivateKey, ImageError> {
 fn write(path: &Path, key: &PrivateKey) -> Result<(), ImageError> {
     let text = key.to_openssh(LineEnding::LF)?;
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(ImageError::io("write", path))
+    Ok(file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(FileError::on("write", path))?)
 }
 
 fn read(path: &Path) -> Result<PrivateKey, ImageError> {

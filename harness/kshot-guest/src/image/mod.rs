@@ -1,17 +1,16 @@
 //! The guest's userland, SSH keys and initramfs.
 #![expect(clippy::disallowed_methods, reason = "the userland is made by tools of the host")]
 
-mod archive;
+mod cpio;
 mod initramfs;
 mod keys;
-mod recipes;
+mod components;
 mod userland;
 
-use std::path::{Path, PathBuf};
-
-use crate::cache::CacheError;
-pub use crate::kernel::ImagesFolder;
-use crate::kernel::{self, AptError, KernelError, MissingTool, ToolError};
+use crate::debian::AptError;
+use crate::host::cache::CacheError;
+use crate::host::{FileError, MissingTool, ToolError, install, tools};
+use crate::kernel::KernelError;
 use kshot_stack::fault::{Blame, Fault};
 
 pub use initramfs::{Initramfs, initramfs};
@@ -23,9 +22,9 @@ pub use userland::{Userland, missing_tools};
 /// # Errors
 /// A file is too large for the format.
 pub fn overlay(files: Vec<(String, u32, Vec<u8>)>) -> std::io::Result<Vec<u8>> {
-    let mut archive = archive::CpioArchive::default();
+    let mut archive = cpio::CpioArchive::default();
     for (path, mode, data) in files {
-        archive.add(&path, archive::CpioEntry::File(mode, data));
+        archive.add(&path, cpio::CpioEntry::File(mode, data));
     }
     let mut bytes = Vec::new();
     archive.write(&mut bytes)?;
@@ -36,7 +35,7 @@ pub fn overlay(files: Vec<(String, u32, Vec<u8>)>) -> std::io::Result<Vec<u8>> {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The host lacks tools that the build needs.
-    #[error("this host has no {}", kernel::tools(missing))]
+    #[error("this host has no {}", tools(missing))]
     MissingTools {
         /// All of them.
         missing: Vec<MissingTool>,
@@ -61,28 +60,14 @@ pub enum ImageError {
     #[error("cannot use the keys in the cache")]
     Key(#[from] ssh_key::Error),
     /// A file operation failed.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Why it failed.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The list of the guest's modules or the source of perf could not be read.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
-}
-
-impl ImageError {
-    fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
-    }
 }
 
 impl Fault for ImageError {
@@ -99,7 +84,7 @@ impl Fault for ImageError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::MissingTools { missing } => Some(kernel::install(missing)),
+            Self::MissingTools { missing } => Some(install(missing)),
             Self::Download { source, .. } => source.hint(),
             Self::Key(_) => Some("remove the folder \"keys\" of the cache; new ones are made".into()),
             Self::Kernel(source) => source.hint(),

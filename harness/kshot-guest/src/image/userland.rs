@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::thread;
 
-use super::recipes::Component;
-use super::{ImageError, ImagesFolder};
-use crate::cache::Cache;
-use crate::kernel::{MissingTool, missing_build_tools};
+use super::ImageError;
+use super::components::Component;
+use crate::host::cache::Cache;
+use crate::host::{MissingTool, missing_build_tools};
+use crate::kernel::ImagesFolder;
 use crate::progress::Progress;
 use kshot_stack::arch::Arch;
 
@@ -29,7 +30,7 @@ impl Userland {
     /// The userland, if it is in the cache. Starts no process and uses no network.
     ///
     /// # Errors
-    /// [`ImageError::Io`] for a file of `images/guest` that cannot be read.
+    /// [`ImageError::File`] for a file of `images/guest` that cannot be read.
     pub fn find(arch: Arch, images: &ImagesFolder, cache: &Cache) -> Result<Option<Self>, ImageError> {
         let mut roots = Vec::new();
         for part in Component::ALL {

@@ -7,11 +7,12 @@ use duct::{Expression, cmd};
 
 use super::catalogue::{ImagesFolder, KernelSpec};
 use super::kconfig::{self, Fragment};
-use super::process::{ToolLog, find_program};
-use super::{KernelError, Provisioned, elf, source};
-use crate::cache::Cache;
+use super::{KernelError, Provisioned, source, vmlinux};
+use crate::host::FileError;
+use crate::host::cache::Cache;
+use crate::host::slots::Slots;
+use crate::host::{ToolLog, find_program};
 use crate::progress::Progress;
-use crate::slots::Slots;
 use kshot_stack::arch::Arch;
 
 /// Builds the kernel of `entry` into `folder`. Source and object files stay in `scratch`. Returns the facts of the
@@ -31,7 +32,7 @@ pub(super) fn build(
     let mut log = ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(&step)?;
     let (source, objects) = (scratch.join("source"), scratch.join("build"));
     let tree = source::unpack(spec, images, cache, progress, &mut log, &source)?;
-    fs::create_dir_all(&objects).map_err(KernelError::io("create", &objects))?;
+    fs::create_dir_all(&objects).map_err(FileError::on("create", &objects))?;
     let lost = configure_and_build(spec, images, cache, progress, &mut log, (&tree.path, &objects))?;
     let release = copy_results(spec, &mut log, &objects, folder)?;
     Ok(Provisioned { release, version: tree.version, lost })
@@ -51,7 +52,7 @@ pub(super) fn build_incrementally(
 ) -> Result<Provisioned, KernelError> {
     let mut log =
         ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(KernelError::tool(spec))?;
-    fs::create_dir_all(objects).map_err(KernelError::io("create", objects))?;
+    fs::create_dir_all(objects).map_err(FileError::on("create", objects))?;
     let lost = configure_and_build(spec, images, cache, progress, &mut log, (tree, objects))?;
     let release = copy_results(spec, &mut log, objects, folder)?;
     Ok(Provisioned { release, version: None, lost })
@@ -97,13 +98,13 @@ fn copy_results(
     let boot = folder.join("vmlinux");
     let strip = format!("{}-objcopy", spec.arch.row().triplet);
     log.run("objcopy", &cmd!(strip, "--strip-debug", &built, &boot)).map_err(KernelError::tool(spec))?;
-    let dwarf = elf::read(&built)?.dwarf.then_some(("vmlinux", "vmlinux.debug"));
+    let dwarf = vmlinux::read(&built)?.dwarf.then_some(("vmlinux", "vmlinux.debug"));
     for (from, to) in [(".config", "config"), ("System.map", "System.map")].into_iter().chain(dwarf) {
         let from = objects.join(from);
-        fs::copy(&from, folder.join(to)).map_err(KernelError::io("copy", &from))?;
+        fs::copy(&from, folder.join(to)).map_err(FileError::on("copy", &from))?;
     }
     let nothing = || KernelError::NotBootable { path: boot.clone(), why: "it has no banner".into() };
-    elf::read(&boot)?.release.ok_or_else(nothing)
+    vmlinux::read(&boot)?.release.ok_or_else(nothing)
 }
 
 /// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and compares the result with them. Returns
@@ -118,19 +119,19 @@ fn configure(
     let mut merged = String::new();
     let mut fragments = Vec::new();
     for (name, path) in source::config_files(spec, images) {
-        let text = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
+        let text = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
         fragments.push(Fragment::parse(&name, &text));
         merged.push_str(&text);
         merged.push('\n');
     }
     let path = objects.join("kshot.config");
-    fs::write(&path, merged).map_err(KernelError::io("write", &path))?;
+    fs::write(&path, merged).map_err(FileError::on("write", &path))?;
     let step = KernelError::tool(spec);
     log.run("allnoconfig", &make(&["allnoconfig"]).env("KCONFIG_ALLCONFIG", &path)).map_err(&step)?;
     log.run("olddefconfig", &make(&["olddefconfig"])).map_err(&step)?;
 
     let path = objects.join(".config");
-    let config = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
+    let config = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
     let (fatal, tolerated): (Vec<_>, Vec<_>) =
         kconfig::lost(&fragments, &config).into_iter().partition(|lost| {
             spec.required.as_ref().is_none_or(|required| required.iter().any(|one| lost.is_of(one)))

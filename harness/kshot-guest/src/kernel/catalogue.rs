@@ -8,6 +8,7 @@ use globset::{Glob, GlobSetBuilder};
 use serde::Deserialize;
 
 use super::KernelError;
+use crate::host::FileError;
 use crate::yaml::{self, YamlError};
 use kshot_stack::arch::Arch;
 
@@ -195,10 +196,10 @@ impl ImagesFolder {
     /// The names of the drivers that a modular kernel loads, from `guest/modules`, in loading order.
     ///
     /// # Errors
-    /// [`KernelError::Io`].
+    /// [`KernelError::File`].
     pub fn guest_modules(&self) -> Result<Vec<String>, KernelError> {
         let path = self.guest_folder().join("modules");
-        let text = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
+        let text = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 
@@ -235,9 +236,9 @@ impl Catalogue {
     /// Reads the catalogue.
     ///
     /// # Errors
-    /// [`KernelError::Io`], or [`KernelError::Yaml`] with line, column and the known keys.
+    /// [`KernelError::File`], or [`KernelError::Yaml`] with line, column and the known keys.
     pub fn load(path: &Path) -> Result<Self, KernelError> {
-        let text = fs::read_to_string(path).map_err(KernelError::io("read", path))?;
+        let text = fs::read_to_string(path).map_err(FileError::on("read", path))?;
         Ok(Self::parse(&text)?)
     }
 

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use duct::{Expression, cmd};
 
-use super::apt::PackageRequest;
 use super::catalogue::{DwarfAvailability, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage};
-use super::modules::module_name;
-use super::process::ToolLog;
-use super::source::find_deb;
-use super::{Kernel, KernelError, KernelMetadata, build_id, elf, prebuilt, provision};
-use crate::cache::{self, Cache, Draft, Lookup};
+use super::{Kernel, KernelError, KernelMetadata, package, provision, vmlinux};
+use crate::debian::PackageRequest;
+use crate::debian::find_deb;
+use crate::host::FileError;
+use crate::host::ToolLog;
+use crate::host::cache::{self, Cache, Draft, Lookup};
 use crate::progress::Progress;
+use crate::symbols::build_id;
+use crate::symbols::{Dwarf, modules_below};
 
 /// The kind of the DWARF entries in the cache.
 const DWARF: &str = "dwarf";
@@ -23,27 +25,10 @@ const RECIPE_VERSION: &str = "1";
 /// The file name of the `vmlinux` with DWARF in a cache entry; `lib/modules/<release>` is beside it.
 const VMLINUX: &str = "vmlinux";
 
-/// The DWARF of a kernel. All paths are absolute.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dwarf {
-    /// The path of the `vmlinux` with DWARF.
-    pub vmlinux: PathBuf,
-    /// The paths of the modules with DWARF, by module name (`virtio_net`).
-    pub modules: BTreeMap<String, PathBuf>,
-}
-
-impl Dwarf {
-    /// The DWARF in `vmlinux` and, if there are modules, in the files below `modules`/lib/modules.
-    pub(super) fn of(vmlinux: PathBuf, modules: Option<&Path>) -> Self {
-        let modules = modules.map(|root| modules_below(&root.join("lib/modules"))).unwrap_or_default();
-        Self { vmlinux, modules }
-    }
-}
-
 /// The DWARF of a prebuilt kernel, if it is in the cache.
 ///
 /// # Errors
-/// [`KernelError::Io`].
+/// [`KernelError::File`].
 pub(super) fn find(
     spec: &KernelSpec,
     kernel: &Kernel,
@@ -79,7 +64,7 @@ pub fn provision_dwarf(
             let metadata = KernelMetadata::read(kernel.boot.parent().unwrap_or(Path::new("/")))?;
             let version = metadata.version.as_deref();
             let request =
-                PackageRequest { package: dbg, version, ..prebuilt::linux_image_request(spec, package) };
+                PackageRequest { package: dbg, version, ..package::linux_image_request(spec, package) };
             unpack(spec, &kernel, &request, cache, progress, draft)?
         }
     };
@@ -126,7 +111,7 @@ fn unpack(
     log.run("unpacking the DWARF", &extract_members(&deb, members, scratch.path())).map_err(&step)?;
 
     let take = |from: &Path, to: PathBuf| {
-        fs::rename(scratch.path().join(from), &to).map_err(KernelError::io("create", &to))
+        fs::rename(scratch.path().join(from), &to).map_err(FileError::on("create", &to))
     };
     take(&vmlinux, draft.path().join(VMLINUX))?;
     if !kernel_modules.is_empty() {
@@ -152,7 +137,7 @@ fn check_same_build(
 ) -> Result<(), KernelError> {
     let other =
         |path: &Path, why| KernelError::DwarfMismatch { kernel: kernel.name.clone(), path: path.into(), why };
-    let image = elf::read(&dwarf.vmlinux)?;
+    let image = vmlinux::read(&dwarf.vmlinux)?;
     if image.arch != kernel.arch || image.release.as_deref() != Some(&kernel.release) || !image.dwarf {
         let release = image.release.unwrap_or_else(|| "unknown".into());
         let why = format!("it is of release {release} for {}, DWARF {}", image.arch, image.dwarf);
@@ -162,7 +147,7 @@ fn check_same_build(
         let path =
             dwarf.modules.get(name).ok_or_else(|| other(&dwarf.vmlinux, format!("it lacks {name}")))?;
         let id = |path: &Path| {
-            let bytes = fs::read(path).map_err(KernelError::io("read", path))?;
+            let bytes = fs::read(path).map_err(FileError::on("read", path))?;
             build_id(&*bytes).map_err(|error| other(path, error.to_string()))
         };
         let (ours, theirs) = (id(path)?, id(kernel_modules)?);
@@ -171,22 +156,4 @@ fn check_same_build(
         }
     }
     Ok(())
-}
-
-/// The uncompressed modules below a folder, by module name.
-fn modules_below(folder: &Path) -> BTreeMap<String, PathBuf> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for spec in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = spec.path();
-            // Not what a link leads to: `build` and `source` are links to whole trees.
-            if spec.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "ko") {
-                found.insert(module_name(&path.to_string_lossy()), path);
-            }
-        }
-    }
-    found
 }

@@ -1,52 +1,40 @@
 //! Kernels: the catalogue, and the provisioning of its kernels.
 #![expect(clippy::disallowed_methods, reason = "kernels are made by tools of the host")]
 
-mod apt;
-mod archive;
-mod build;
-mod catalogue;
-mod dwarf;
-mod elf;
-mod git;
-mod kconfig;
-mod loaded;
-mod modules;
-mod prebuilt;
-pub mod process;
-mod source;
-mod tools;
-mod workshop;
+mod catalogue; // images/kernels.yaml: which kernels there are and where each comes from
+mod tools; // the tools of the host that a kernel needs
+mod kconfig; // Kconfig fragments
+mod vmlinux; // the architecture and release of a vmlinux
+mod modules; // modules.dep
+mod package; // a kernel out of a package
+mod source; // source trees, and what identifies one
+mod build; // a kernel out of a source tree
+mod build_folder; // one folder in which many versions are built
+mod dwarf; // the DWARF of a kernel
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{self, Cache, CacheError, Draft, Lookup};
+use crate::debian::AptError;
+use crate::host::cache::{self, Cache, CacheError, Draft, Lookup};
+use crate::host::{FileError, MissingTool, ToolError, install, tools as names_of};
 use crate::progress::Progress;
+use crate::symbols::Dwarf;
 use crate::yaml::YamlError;
 use kshot_stack::arch::Arch;
 use kshot_stack::fault::{Blame, Fault};
 
-pub use apt::AptError;
-pub use apt::{PackageFiles, PackageRequest};
+pub use build_folder::BuildFolder;
 pub use catalogue::{
     Catalogue, DwarfAvailability, GitCommit, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage,
     LinuxSourcePackage, OrigTarball, SourceTarball, SourceTree,
 };
-pub use dwarf::{Dwarf, provision_dwarf};
-pub use elf::{build_id, build_id_of_notes};
-pub use git::GitError;
-pub use git::{ListedCommit, Repository};
-pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
+pub use dwarf::provision_dwarf;
 pub use modules::with_dependencies;
-pub use process::ToolError;
-pub use source::{
-    compiler, deb_version, diff_folders, extract_paths, find_deb, linux_source_request, unpack_linux_source,
-};
-pub use tools::{MissingTool, missing_tools};
-pub use tools::{compiler_version, missing_build_tools, missing_run_tools};
-pub use workshop::BuildFolder;
+pub use source::{diff_folders, extract_paths, linux_source_request};
+pub use tools::missing_tools;
 
 /// The version of the build recipe; it changes when the same inputs give another kernel.
 const RECIPE_VERSION: &str = "1";
@@ -84,7 +72,7 @@ pub enum KernelError {
     #[error(transparent)]
     Yaml(#[from] Box<YamlError>),
     /// The host lacks tools that provisioning needs.
-    #[error("this host has no {}", tools(missing))]
+    #[error("this host has no {}", names_of(missing))]
     MissingTools {
         /// All of them.
         missing: Vec<MissingTool>,
@@ -152,15 +140,8 @@ pub enum KernelError {
         why: String,
     },
     /// A file operation failed.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Why it failed.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -189,20 +170,14 @@ struct KernelMetadata {
 
 impl KernelMetadata {
     /// Reads `kernel.json` of a cached kernel.
-    fn read(folder: &Path) -> Result<Self, KernelError> {
+    fn read(folder: &Path) -> Result<Self, FileError> {
         let path = folder.join("kernel.json");
-        let text = fs::read(&path).map_err(KernelError::io("read", &path))?;
-        serde_json::from_slice(&text).map_err(|error| KernelError::io("read", &path)(error.into()))
+        let text = fs::read(&path).map_err(FileError::on("read", &path))?;
+        serde_json::from_slice(&text).map_err(|error| FileError::on("read", &path)(error.into()))
     }
 }
 
 impl KernelError {
-    /// The error of a file operation on `path`.
-    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
-    }
-
     /// Whether Debian's archive no longer has the package, whatever its index says.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Download { source, .. } if source.is_unavailable())
@@ -219,7 +194,7 @@ impl Fault for KernelError {
         match self {
             Self::Yaml(_) | Self::Checksum { .. } | Self::SettingDropped { .. } => Blame::Scenario,
             Self::NotBootable { .. } | Self::NoDwarf { .. } => Blame::Usage,
-            Self::MissingTools { .. } | Self::DwarfMismatch { .. } | Self::Io { .. } => Blame::Host,
+            Self::MissingTools { .. } | Self::DwarfMismatch { .. } | Self::File(_) => Blame::Host,
             Self::Download { source, .. } => source.blame(),
             Self::Tool { source, .. } => source.blame(),
             Self::Cache(source) => source.blame(),
@@ -250,7 +225,7 @@ impl Kernel {
     /// The kernel of a catalogue entry if it is in the cache. Starts no process and uses no network.
     ///
     /// # Errors
-    /// [`KernelError::Io`] for a fragment, patch or source tree that cannot be read.
+    /// [`KernelError::File`] for a fragment, patch or source tree that cannot be read.
     pub fn find(
         spec: &KernelSpec,
         images: &ImagesFolder,
@@ -268,12 +243,12 @@ impl Kernel {
     /// file belong to the kernel.
     ///
     /// # Errors
-    /// [`KernelError::NotBootable`] or [`KernelError::Io`].
+    /// [`KernelError::NotBootable`] or [`KernelError::File`].
     pub fn from_file(path: &Path) -> Result<Self, KernelError> {
         let absent =
             |error: std::io::Error| KernelError::NotBootable { path: path.into(), why: error.to_string() };
         let path = path.canonicalize().map_err(absent)?;
-        let image = elf::read(&path)?;
+        let image = vmlinux::read(&path)?;
         let release = image.release.ok_or_else(|| KernelError::NotBootable {
             path: path.clone(),
             why: "it has no \"Linux version\" banner: it is a compressed vmlinuz, a program or a module"
@@ -342,7 +317,7 @@ pub fn provision(
     let scratch = draft.scratch()?;
     let made = match &spec.source {
         KernelSource::DebianPackage(package) => {
-            prebuilt::unpack(spec, package, images, cache, progress, draft.path())?
+            package::unpack(spec, package, images, cache, progress, draft.path())?
         }
         _ => build::build(spec, images, cache, progress, scratch.path(), draft.path())?,
     };
@@ -351,7 +326,7 @@ pub fn provision(
 
 fn commit_kernel(spec: &KernelSpec, draft: Draft, made: Provisioned) -> Result<PathBuf, KernelError> {
     let boot = draft.path().join("vmlinux");
-    let image = elf::read(&boot)?;
+    let image = vmlinux::read(&boot)?;
     if image.arch != spec.arch {
         let why = format!("it is for {}, the catalogue says {}", image.arch, spec.arch);
         return Err(KernelError::NotBootable { path: boot, why });
@@ -363,21 +338,8 @@ fn commit_kernel(spec: &KernelSpec, draft: Draft, made: Provisioned) -> Result<P
         lost: made.lost,
     };
     let path = draft.path().join("kernel.json");
-    let text = serde_json::to_vec_pretty(&metadata)
-        .map_err(|error| KernelError::io("write", &path)(error.into()))?;
-    fs::write(&path, text).map_err(KernelError::io("write", &path))?;
+    let text =
+        serde_json::to_vec_pretty(&metadata).map_err(|error| FileError::on("write", &path)(error.into()))?;
+    fs::write(&path, text).map_err(FileError::on("write", &path))?;
     Ok(draft.commit()?)
-}
-
-/// The names of missing tools, for a message.
-pub fn tools(missing: &[MissingTool]) -> String {
-    missing.iter().map(|missing| missing.tool.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-/// The command that installs what is missing.
-pub fn install(missing: &[MissingTool]) -> String {
-    let mut packages: Vec<&str> = missing.iter().map(|missing| missing.package.as_str()).collect();
-    packages.sort_unstable();
-    packages.dedup();
-    format!("sudo apt-get install {}", packages.join(" "))
 }

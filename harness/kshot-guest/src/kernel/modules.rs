@@ -1,5 +1,7 @@
 //! The dependency closure of kernel modules, from `modules.dep`.
 
+use crate::symbols::module_name;
+
 /// The lines of `modules_dep` (`kernel/drivers/net/tun.ko: kernel/a.ko kernel/b.ko`) that the modules `wanted`
 /// need, themselves and what they depend on, in the file's order. `-` and `_` are the same in a module's name,
 /// and a module that the kernel does not have is left out.
@@ -18,12 +20,6 @@ pub fn with_dependencies<'a>(modules_dep: &'a str, wanted: &[String]) -> Vec<&'a
         .collect();
     let is_needed = |line: &&str| line.split_once(':').is_some_and(|(path, _)| needed.contains(&path));
     modules_dep.lines().filter(is_needed).collect()
-}
-
-/// `kernel/drivers/char/hw_random/virtio-rng.ko.xz` is `virtio_rng`.
-pub(super) fn module_name(path: &str) -> String {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    file.split(".ko").next().unwrap_or(file).replace('-', "_")
 }
 
 #[cfg(test)]

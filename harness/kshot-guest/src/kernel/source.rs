@@ -5,20 +5,23 @@ use std::path::{Path, PathBuf};
 
 use duct::cmd;
 
-use super::apt::{PackageFiles, PackageRequest};
 use super::catalogue::{
     GitCommit, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage, LinuxSourcePackage, OrigTarball,
     SourceTarball, SourceTree,
 };
-use super::process::{ToolLog, find_program};
-use super::{KernelError, RECIPE_VERSION, prebuilt};
-use crate::cache::{self, Cache};
+use super::{KernelError, RECIPE_VERSION, package};
+use crate::debian::{PackageFiles, PackageRequest};
+use crate::debian::{deb_version, file_with_suffix, find_deb, unpack_linux_source};
+use crate::host::FileError;
+use crate::host::ToolLog;
+use crate::host::cache::{self, Cache};
+use crate::host::compiler;
 use crate::progress::Progress;
 
 /// The cache key of a kernel: a hash of everything that its contents depend on.
 ///
 /// # Errors
-/// [`KernelError::Io`] for a fragment, patch or source tree that cannot be read.
+/// [`KernelError::File`] for a fragment, patch or source tree that cannot be read.
 pub(super) fn key(spec: &KernelSpec, images: &ImagesFolder) -> Result<String, KernelError> {
     let mut parts =
         vec![RECIPE_VERSION.into(), spec.arch.row().name.into(), spec.source.key_text().into_bytes()];
@@ -29,7 +32,7 @@ pub(super) fn key(spec: &KernelSpec, images: &ImagesFolder) -> Result<String, Ke
     }
     for (name, path) in config_files(spec, images).chain(patch_files(spec, images)?) {
         parts.push(name.as_bytes().to_vec());
-        parts.push(fs::read(&path).map_err(KernelError::io("read", &path))?);
+        parts.push(fs::read(&path).map_err(FileError::on("read", &path))?);
     }
     if !matches!(spec.source, KernelSource::DebianPackage(_)) {
         parts.push(compiler(spec.arch.row().triplet).into_bytes());
@@ -66,13 +69,6 @@ impl KernelSource {
     }
 }
 
-/// The identity of the cross compiler `triplet`-gcc, without running it: the SHA-256 of its driver, which contains its
-/// version. Empty if there is no such compiler.
-pub fn compiler(triplet: &str) -> String {
-    let driver = find_program(&format!("{triplet}-gcc"));
-    driver.and_then(|path| cache::sha256_file(&path).ok()).unwrap_or_default()
-}
-
 /// The Kconfig fragments of a kernel: name and path.
 pub(super) fn config_files(
     spec: &KernelSpec,
@@ -86,7 +82,7 @@ pub(super) fn config_files(
 /// by name.
 ///
 /// # Errors
-/// [`KernelError::Io`] for a folder that cannot be read or contains no patch.
+/// [`KernelError::File`] for a folder that cannot be read or contains no patch.
 pub(super) fn patch_files(
     spec: &KernelSpec,
     images: &ImagesFolder,
@@ -98,11 +94,13 @@ pub(super) fn patch_files(
             patches.push((name.clone(), path));
             continue;
         }
-        let files = fs::read_dir(&path).map_err(KernelError::io("read", &path))?;
+        let files = fs::read_dir(&path).map_err(FileError::on("read", &path))?;
         let files = files.flatten().map(|file| file.file_name().to_string_lossy().into_owned());
         let mut series: Vec<String> = files.filter(|file| file.ends_with(".patch")).collect();
         if series.is_empty() {
-            return Err(KernelError::io("use", &path)(std::io::Error::other("there is no *.patch in it")));
+            return Err(
+                FileError::on("use", &path)(std::io::Error::other("there is no *.patch in it")).into()
+            );
         }
         series.sort();
         patches.extend(series.into_iter().map(|file| (format!("{name}/{file}"), path.join(file))));
@@ -133,7 +131,7 @@ pub(super) fn unpack(
 ) -> Result<UnpackedSource, KernelError> {
     let step = KernelError::tool(spec);
     let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
-    fs::create_dir_all(into).map_err(KernelError::io("create", into))?;
+    fs::create_dir_all(into).map_err(FileError::on("create", into))?;
     let untar = cmd!("tar", "-x", "--strip-components=1", "-C", into);
     let mut version = None;
     let unpack = match &spec.source {
@@ -170,7 +168,7 @@ pub(super) fn unpack(
         }
         KernelSource::DebianPackage(package) => {
             let deb = find_deb(
-                &prebuilt::linux_image_request(spec, package).download(cache, progress).map_err(download)?,
+                &package::linux_image_request(spec, package).download(cache, progress).map_err(download)?,
             )?;
             cmd!("dpkg-deb", "-x", deb, into)
         }
@@ -185,19 +183,6 @@ pub(super) fn unpack(
     Ok(UnpackedSource { path: into.into(), version })
 }
 
-/// The command that unpacks the tarball of a `linux-source-X` package into `into`: the whole tree, or only the
-/// `members` (globs) of its top folder.
-pub fn unpack_linux_source(deb: &Path, package: &str, into: &Path, members: &[&str]) -> duct::Expression {
-    let members: Vec<String> = members.iter().map(|member| format!("{package}/{member}")).collect();
-    let untar = ["-x", "--strip-components=1", "--wildcards", "-C"].map(String::from);
-    let untar = untar.into_iter().chain([into.to_string_lossy().into_owned()]).chain(members);
-    // Debian's tarball has many xz blocks, which xz can decompress side by side.
-    cmd!("dpkg-deb", "--fsys-tarfile", deb)
-        .pipe(cmd!("tar", "-xO", format!("./usr/src/{package}.tar.xz")))
-        .pipe(cmd!("xz", "-dcT0"))
-        .pipe(cmd("tar", untar))
-}
-
 /// Extracts `paths` from a downloaded source into the new folder `into`. Does nothing for a source that is not a
 /// download.
 ///
@@ -210,7 +195,7 @@ pub fn extract_paths(
     into: &Path,
 ) -> Result<(), KernelError> {
     let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
-    fs::create_dir_all(into).map_err(KernelError::io("create", into))?;
+    fs::create_dir_all(into).map_err(FileError::on("create", into))?;
     let take = match &spec.source {
         KernelSource::DebianSource(package) => {
             let deb = find_deb(&linux_source_request(package).download(cache, progress).map_err(download)?)?;
@@ -236,27 +221,13 @@ pub fn extract_paths(
 /// The differences between two folders, in the format of `diff -ruN`.
 ///
 /// # Errors
-/// [`KernelError::Io`].
+/// [`KernelError::File`].
 pub fn diff_folders(older: &Path, newer: &Path) -> Result<String, KernelError> {
     let top = older.parent().unwrap_or(older);
     let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
     let diff = cmd!("diff", "-ruN", name(older), name(newer)).dir(top).env("LC_ALL", "C").stderr_null();
-    let output = diff.stdout_capture().unchecked().run().map_err(KernelError::io("compare", older))?;
+    let output = diff.stdout_capture().unchecked().run().map_err(FileError::on("compare", older))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// The `.deb` file in a download's folder.
-///
-/// # Errors
-/// [`KernelError::Io`].
-pub fn find_deb(folder: &Path) -> Result<PathBuf, KernelError> {
-    file_with_suffix(folder, ".deb")
-}
-
-/// The version in the name of a `.deb` (`name_version_arch.deb`, an epoch's colon as `%3a`).
-pub fn deb_version(deb: &Path) -> Option<String> {
-    let name = deb.file_name()?.to_string_lossy();
-    Some(name.split('_').nth(1)?.replace("%3a", ":"))
 }
 
 /// The request for a `linux-source-X` package. It is `Architecture: all`, so the index of amd64 lists it.
@@ -278,24 +249,17 @@ fn orig_tarball_request(orig: &OrigTarball) -> PackageRequest<'_> {
     }
 }
 
-fn file_with_suffix(folder: &Path, suffix: &str) -> Result<PathBuf, KernelError> {
-    let files = fs::read_dir(folder).map_err(KernelError::io("read", folder))?;
-    let found = files.flatten().map(|file| file.path()).find(|path| path.to_string_lossy().ends_with(suffix));
-    let nothing = || std::io::Error::other(format!("there is no *{suffix} in it"));
-    found.ok_or_else(|| KernelError::io("use", folder)(nothing()))
-}
-
 /// A fingerprint of a source tree: the path, size and modification time of every file.
 fn tree_fingerprint(top: &Path) -> Result<Vec<u8>, KernelError> {
     use std::os::unix::fs::MetadataExt;
     let mut state = Vec::new();
     let mut folders = vec![top.to_owned()];
     while let Some(folder) = folders.pop() {
-        let files = fs::read_dir(&folder).map_err(KernelError::io("read", &folder))?;
+        let files = fs::read_dir(&folder).map_err(FileError::on("read", &folder))?;
         let mut files: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
         files.sort();
         for file in files {
-            let metadata = file.symlink_metadata().map_err(KernelError::io("read", &file))?;
+            let metadata = file.symlink_metadata().map_err(FileError::on("read", &file))?;
             if metadata.is_dir() {
                 if !file.ends_with(".git") {
                     folders.push(file);

@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::process::{self, ChildProcess, PROGRAM_NOT_FOUND, Start};
+use super::child::{self, ChildProcess, PROGRAM_NOT_FOUND, Start};
 use super::relay::{self, Relay};
 use super::{Liveness, Machine, MachineDown};
 use crate::deadline::{Deadline, PollResult, TimedOut};
-use crate::kernel::LoadedModule;
+use crate::symbols::LoadedModule;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::text::printable;
 
@@ -247,8 +247,8 @@ impl Debugger {
         match self.gdb.process.wait() {
             Ok(status) if status.code() == Some(PROGRAM_NOT_FOUND) => GdbError::Missing,
             Ok(status) => {
-                let said = process::tail(&self.gdb.log);
-                GdbError::Failed { why: format!("{}; it said: {said}", process::describe_status(status)) }
+                let said = child::tail(&self.gdb.log);
+                GdbError::Failed { why: format!("{}; it said: {said}", child::describe_status(status)) }
             }
             Err(error) => GdbError::Start(error),
         }

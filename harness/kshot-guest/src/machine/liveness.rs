@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::interrupt;
+use crate::host::interrupt;
 use kshot_stack::console::Recogniser;
 use kshot_stack::document::ConsoleEvent;
 use kshot_stack::fault::{Blame, Fault};

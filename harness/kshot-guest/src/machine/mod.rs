@@ -4,9 +4,9 @@ mod console;
 mod error;
 mod gdb;
 mod monitor;
-mod process;
+mod child;
 mod relay;
-mod saved;
+mod state;
 mod spec;
 mod stub;
 mod timer;
@@ -29,17 +29,17 @@ pub use error::MachineError;
 pub use gdb::{Debugger, GdbError, Reader, Watch};
 pub use liveness::{Liveness, MachineDown};
 pub use monitor::MonitorError;
-pub use saved::{SavedState, StateError};
 pub use spec::{MachineSpec, Memory};
+pub use state::{SavedState, StateError};
 
 use crate::deadline::{Deadline, PollResult, TimedOut, wait_for};
-use crate::interrupt;
+use crate::host::interrupt;
+use child::{ChildProcess, PROGRAM_NOT_FOUND, Start};
 use kshot_stack::arch::Arch;
 use kshot_stack::document::ConsoleEvent;
 use kshot_stack::text::printable;
 use liveness::QemuExit;
 use monitor::Monitor;
-use process::{ChildProcess, PROGRAM_NOT_FOUND, Start};
 
 /// The file of the run folder with the raw console output.
 pub const CONSOLE_LOG: &str = "console.log";
@@ -258,8 +258,8 @@ impl Qemu {
             console::read(said.chain(console), console_log, &liveness);
             let status = process.wait();
             let missing = status.as_ref().is_ok_and(|status| status.code() == Some(PROGRAM_NOT_FOUND));
-            let status = status.map_or_else(|error| error.to_string(), process::describe_status);
-            liveness.exited(QemuExit { status, missing, stderr: process::tail(&qemu_log) });
+            let status = status.map_or_else(|error| error.to_string(), child::describe_status);
+            liveness.exited(QemuExit { status, missing, stderr: child::tail(&qemu_log) });
         };
         let watcher = thread::Builder::new().name("console".into()).spawn(watch);
         qemu.watcher = Some(watcher.map_err(|source| MachineError::Start { source })?);

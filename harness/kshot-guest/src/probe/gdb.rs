@@ -9,9 +9,9 @@ use object::ReadCache;
 use super::{
     COMMAND_LIMIT, Capture, CaptureFormat, GDB_STACKS, GdbContext, ProbeError, ProbeGuest, file_stem,
 };
-use crate::kernel::{LoadedKernel, build_id, build_id_of_notes};
 use crate::machine::{Debugger, GdbError, Reader, Watch};
 use crate::session::Guest;
+use crate::symbols::{LoadedKernel, build_id, build_id_of_notes};
 
 /// The kernel's notes as it shows them itself, its build id among them (Documentation/ABI/testing/sysfs-kernel-notes).
 const NOTES: &str = "/sys/kernel/notes";

@@ -19,9 +19,10 @@ use kprobe::Kprobe;
 use perf::PerfProbe;
 pub use spec::{KprobeEvent, PerfEvent, ProbeKind, ProbeSpec, Stacktrace};
 
-use crate::kernel::{Kernel, LoadedKernel};
+use crate::kernel::Kernel;
 use crate::machine::{GdbError, Machine};
 use crate::session::Guest;
+use crate::symbols::LoadedKernel;
 
 /// The time that one command in the guest may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
@@ -286,7 +287,7 @@ impl<G: Guest> CaptureFetcher<'_, G> {
 mod tests {
     use super::*;
     use crate::probe::{KprobeEvent, PerfEvent, Stacktrace};
-    use crate::session::scripted::FakeGuest;
+    use crate::session::fake::FakeGuest;
     use kshot_stack::fault::{Blame, Fault};
 
     const ADDED: &str = "Added new event:\n  probe:register_netdevice (on register_netdevice)\n\nYou can now use it in all perf tools, such as:\n\n\tperf record -e probe:register_netdevice -aR sleep 1\n\n";

@@ -1,11 +1,11 @@
 //! The SSH session in the guest. Every wait has a deadline and ends early if the machine goes down.
 
 mod error;
-mod link;
-mod noted;
-mod script;
+mod connection;
+mod request_log;
+mod protocol;
 #[cfg(test)]
-pub mod scripted;
+pub mod fake;
 mod terminal;
 
 use std::fmt;
@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use ssh2::Channel;
 
+use connection::SshConnection;
 pub use error::SessionError;
-use link::SshConnection;
-pub use noted::{LoggedSession, Request};
-use script::{EndMarker, EndMarkerParser, LengthParser, OutputPiece};
+use protocol::{EndMarker, EndMarkerParser, LengthParser, OutputPiece};
+pub use request_log::{LoggedSession, Request};
 
 use crate::deadline::{Deadline, TimedOut};
 use crate::machine::Liveness;
@@ -102,7 +102,7 @@ impl Guest for Session {
     type Error = SessionError;
 
     fn run(&mut self, script: &str, limit: Duration) -> Result<Output, SessionError> {
-        let deadline = Deadline::new(format!("the end of `{}`", script::brief(script)), limit);
+        let deadline = Deadline::new(format!("the end of `{}`", protocol::brief(script)), limit);
         let (mut text, mut discarded) = (Vec::new(), 0);
         let keep = |bytes: &[u8]| {
             let kept = bytes.len().min(OUTPUT_LIMIT - text.len());
@@ -110,7 +110,7 @@ impl Guest for Session {
             discarded += bytes.len() - kept;
             Ok(())
         };
-        let status = if script::needs_channel(script) {
+        let status = if protocol::needs_channel(script) {
             self.run_in_channel(script, &deadline, keep)
         } else {
             self.run_in_shell((script, script), &deadline, keep)
@@ -144,7 +144,7 @@ impl Session {
         take: impl FnMut(&[u8]) -> Result<(), SessionError>,
     ) -> Result<i32, SessionError> {
         let nonce = EndMarker::new();
-        let mut channel = self.link.execute(&script::command(&nonce), deadline)?;
+        let mut channel = self.link.execute(&protocol::command(&nonce), deadline)?;
         self.link.write(&mut channel, script.as_bytes(), deadline)?;
         self.link.close_input(&mut channel, deadline)?;
         let status = self.read_to_marker(&mut channel, (&nonce, script), deadline, take)?;
@@ -162,9 +162,9 @@ impl Session {
         let nonce = EndMarker::new();
         let Shell(mut channel) = match self.shell.take() {
             Some(shell) => shell,
-            None => Shell(self.link.execute(script::SHELL, deadline)?),
+            None => Shell(self.link.execute(protocol::SHELL, deadline)?),
         };
-        self.link.write(&mut channel, script::line(&nonce, script).as_bytes(), deadline)?;
+        self.link.write(&mut channel, protocol::line(&nonce, script).as_bytes(), deadline)?;
         let status = self.read_to_marker(&mut channel, (&nonce, name), deadline, take)?;
         // A shell that failed is dropped; the next call starts another.
         self.shell = Some(Shell(channel));
@@ -199,7 +199,7 @@ impl Session {
     }
 
     fn copy(&mut self, from: &str, mut file: File, to: &Path, limit: Duration) -> Result<u64, SessionError> {
-        let deadline = Deadline::new(format!("the guest's file {}", script::brief(from)), limit);
+        let deadline = Deadline::new(format!("the guest's file {}", protocol::brief(from)), limit);
         // The end marker follows the last byte, so a truncated file cannot pass as complete; the length precedes the
         // first byte, so neither can a file that another process's output was mixed into.
         let mut head = LengthParser::default();
@@ -209,16 +209,17 @@ impl Session {
             length += bytes.len() as u64;
             file.write_all(bytes).map_err(|source| SessionError::Write { path: to.to_owned(), source })
         };
-        let status = self.run_in_shell((&format!("cat {from}"), &script::copy(from)), &deadline, take)?;
+        let status = self.run_in_shell((&format!("cat {from}"), &protocol::copy(from)), &deadline, take)?;
         match head.length() {
             Some(wanted) if status == 0 && length == wanted => Ok(length),
             Some(wanted) if status == 0 => {
                 let said = format!("it has {wanted} bytes, but {length} came");
                 Err(SessionError::Unreadable { path: from.to_owned(), said })
             }
-            _ => {
-                Err(SessionError::Unreadable { path: from.to_owned(), said: script::last_line(head.line()) })
-            }
+            _ => Err(SessionError::Unreadable {
+                path: from.to_owned(),
+                said: protocol::last_line(head.line()),
+            }),
         }
     }
 }
@@ -237,7 +238,7 @@ fn with_last_output(error: SessionError, output: &[u8]) -> SessionError {
     match error {
         SessionError::TimedOut(timed_out) if !output.is_empty() => {
             let causes =
-                [Some(format!("it said last \"{}\"", script::last_line(output))), timed_out.last_error];
+                [Some(format!("it said last \"{}\"", protocol::last_line(output))), timed_out.last_error];
             let last_error = Some(causes.into_iter().flatten().collect::<Vec<_>>().join(", "));
             SessionError::TimedOut(TimedOut { last_error, ..timed_out })
         }

@@ -12,7 +12,7 @@ use signal_hook::consts::SIGWINCH;
 use ssh2::Channel;
 
 use super::SessionError;
-use super::link::{NonBlocking, SshConnection};
+use super::connection::{NonBlocking, SshConnection};
 use crate::deadline::Deadline;
 
 /// The time that the guest may take to open a terminal.

@@ -13,7 +13,7 @@ use object::{
     RelocationTarget,
 };
 
-use super::bases::SectionAddresses;
+use super::section_addresses::SectionAddresses;
 
 pub(super) type Reader = EndianRcSlice<RunTimeEndian>;
 

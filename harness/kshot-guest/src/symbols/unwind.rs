@@ -11,10 +11,10 @@ use gimli::{
     RegisterRule, RunTimeEndian, SectionId, UnwindContext, UnwindSection,
 };
 
-use super::bases::SectionAddresses;
 use super::dwarf::{self, Reader};
+use super::loaded::{LoadedKernel, LoadedModule};
+use super::section_addresses::SectionAddresses;
 use super::{Function, SymbolsError, function_at, functions, named, open};
-use crate::kernel::{LoadedKernel, LoadedModule};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_raw::Raw;
 use kshot_stack::stack::{DEEPEST_STACK, Frame, in_kernel};

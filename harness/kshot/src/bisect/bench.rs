@@ -14,10 +14,12 @@ use super::versions::Candidate;
 use crate::run::{self, Options, RunError, Starts};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
-use kshot_guest::cache::{self, Cache, CacheError};
+use kshot_guest::git::Repository;
+use kshot_guest::host::FileError;
+use kshot_guest::host::cache::{self, Cache};
+use kshot_guest::host::compiler_version;
 use kshot_guest::kernel::{
-    self, BuildFolder, GitCommit, Kernel, KernelError, KernelSource, KernelSpec, Repository,
-    compiler_version, extract_paths,
+    self, BuildFolder, GitCommit, Kernel, KernelError, KernelSource, KernelSpec, extract_paths,
 };
 use kshot_guest::progress::Progress;
 use kshot_stack::arch::Arch;
@@ -406,8 +408,7 @@ impl Verdicts {
 }
 
 fn host(action: &'static str, path: &Path, source: std::io::Error) -> Trouble {
-    let error = KernelError::Cache(CacheError::Io { action, path: path.into(), source });
-    error.into()
+    KernelError::File(FileError { action, path: path.into(), source }).into()
 }
 
 /// How the sources of two versions differ in `paths`; nothing where one is no download.
@@ -417,11 +418,7 @@ pub(crate) fn differences(
     cache: &Cache,
     progress: &Progress,
 ) -> Result<String, HuntError> {
-    let folder = tempfile::tempdir().map_err(|source| CacheError::Io {
-        action: "create a folder in",
-        path: std::env::temp_dir(),
-        source,
-    });
+    let folder = tempfile::tempdir().map_err(FileError::on("create a folder in", &std::env::temp_dir()));
     let folder = folder.map_err(KernelError::from)?;
     let mut places = Vec::new();
     for version in versions {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::history::History;
-use kshot_guest::kernel::{GitError, ListedCommit, Repository};
+use kshot_guest::git::{GitError, ListedCommit, Repository};
 
 /// The commits of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,9 @@ use super::journal::{Journal, JournalError, Record};
 use super::plan::{Event, Left, Next, Outcome, Purpose, Subject};
 use super::search::Search;
 use crate::run::RunError;
-use kshot_guest::kernel::{AptError, GitError, KernelError};
+use kshot_guest::debian::AptError;
+use kshot_guest::git::GitError;
+use kshot_guest::kernel::KernelError;
 use kshot_guest::progress::Progress;
 use kshot_stack::fault::{Blame, Fault, error_chain};
 

@@ -202,7 +202,7 @@ fn a_long_reason_is_cut_to_its_gist() {
 
 #[test]
 fn whose_fault_it_is_decides_what_it_says_of_a_candidate() {
-    use kshot_guest::kernel::ToolError;
+    use kshot_guest::host::ToolError;
     let step = |tail: &str| {
         let failed = ToolError::Failed {
             what: "kbuild".into(),

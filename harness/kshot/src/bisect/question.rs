@@ -7,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Scenario, Step};
-use kshot_guest::cache;
+use kshot_guest::host::cache;
 use kshot_stack::document::{Document, Word};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::verdict::{self, Evidence};

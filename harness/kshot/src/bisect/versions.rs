@@ -6,10 +6,11 @@ use std::fs;
 
 use serde::Deserialize;
 
-use kshot_guest::cache::Cache;
+use kshot_guest::debian::{AptError, PackageFiles, PackageRequest};
+use kshot_guest::host::FileError;
+use kshot_guest::host::cache::Cache;
 use kshot_guest::kernel::{
-    AptError, ImagesFolder, KernelError, KernelSource, KernelSpec, LinuxSourcePackage, OrigTarball,
-    PackageFiles, PackageRequest,
+    ImagesFolder, KernelError, KernelSource, KernelSpec, LinuxSourcePackage, OrigTarball,
 };
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml::{self, YamlError};
@@ -176,7 +177,8 @@ impl Table {
     /// [`KernelError::Io`], or [`KernelError::Yaml`] with the place.
     pub(crate) fn load(images: &ImagesFolder) -> Result<Self, KernelError> {
         let path = images.versions_yaml();
-        let text = fs::read_to_string(&path).map_err(KernelError::io("read", &path))?;
+        let text =
+            fs::read_to_string(&path).map_err(FileError::on("read", &path)).map_err(KernelError::from)?;
         Ok(Self::parse(&text)?)
     }
 

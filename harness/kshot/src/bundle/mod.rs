@@ -22,7 +22,7 @@ use crate::baseline::Place;
 use crate::run;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
-use kshot_guest::cache::Cache;
+use kshot_guest::host::cache::Cache;
 use kshot_guest::image::{self, SshKeys, Userland};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::probe;

@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 
 use super::{CommandError, Format, Streams, workspace};
 use crate::report::new_table;
-use kshot_guest::cache::{Cache, CacheEntry};
+use kshot_guest::host::cache::{Cache, CacheEntry};
 use kshot_stack::exit::Exit;
 
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,8 @@ use std::fs;
 use super::{CommandError, Format, Streams, workspace};
 use crate::report::new_table;
 use crate::workspace::Workspace;
-use kshot_guest::kernel::{self, MissingTool};
+use kshot_guest::host;
+use kshot_guest::host::MissingTool;
 use kshot_stack::arch::Arch;
 use kshot_stack::exit::Exit;
 
@@ -38,9 +39,9 @@ impl Args {
         let workspace = workspace(None)?;
         let mut findings = Vec::new();
         for arch in Arch::all() {
-            findings.push(tools(format!("run {arch} kernels"), &kernel::missing_run_tools(arch)));
+            findings.push(tools(format!("run {arch} kernels"), &host::missing_run_tools(arch)));
             if !self.to_run {
-                findings.push(tools(format!("provision {arch} kernels"), &kernel::missing_build_tools(arch)));
+                findings.push(tools(format!("provision {arch} kernels"), &host::missing_build_tools(arch)));
             }
         }
         findings.push(cache(&workspace, if self.to_run { RUNS_GIB } else { FREE_GIB }));
@@ -67,7 +68,7 @@ impl Args {
 fn tools(what: String, missing: &[MissingTool]) -> Finding {
     let names: Vec<_> = missing.iter().map(|missing| missing.tool.as_str()).collect();
     let fault = (!names.is_empty()).then(|| format!("missing: {}", names.join(", ")));
-    let remedy = fault.is_some().then(|| kernel::install(missing));
+    let remedy = fault.is_some().then(|| host::install(missing));
     Finding { what, fault, remedy }
 }
 

@@ -37,10 +37,10 @@ use crate::run::{RunError, Starts};
 use crate::scenario::ScenarioError;
 use crate::sweep::SweepError;
 use crate::workspace::{Workspace, WorkspaceError};
-use kshot_guest::cache::CacheError;
+use kshot_guest::host::cache::CacheError;
+use kshot_guest::host::slots::Slots;
 use kshot_guest::kernel::KernelError;
 use kshot_guest::progress::Progress;
-use kshot_guest::slots::Slots;
 use kshot_stack::exit::Exit;
 use kshot_stack::fault::{Blame, Fault, error_chain};
 

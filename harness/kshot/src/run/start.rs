@@ -13,8 +13,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::RunError;
 use super::record::{ASKED, Prepared, milliseconds};
 use crate::artifacts::RunFolder;
-use kshot_guest::cache::{CacheError, Draft, Lookup};
 use kshot_guest::deadline::Deadline;
+use kshot_guest::host::FileError;
+use kshot_guest::host::cache::{CacheError, Draft, Lookup};
 use kshot_guest::machine::{Machine, MachineDown, MachineError, SavedState, StateError};
 use kshot_guest::probe;
 use kshot_guest::session::{self, Guest, LoggedSession, Session};
@@ -243,11 +244,9 @@ fn keep(
     machine.wait_idle(&deadline)?;
     machine.save(memory, &nonce, folder.path(), state)?;
     let asked = state.join(ASKED);
-    fs::copy(folder.path().join(ASKED), &asked).map_err(|source| CacheError::Io {
-        action: "write",
-        path: asked,
-        source,
-    })?;
+    fs::copy(folder.path().join(ASKED), &asked)
+        .map_err(FileError::on("write", &asked))
+        .map_err(CacheError::from)?;
     Ok(())
 }
 
@@ -257,7 +256,7 @@ fn write(draft: Draft) -> Result<PathBuf, CacheError> {
     for name in SavedState::FILES.into_iter().chain([ASKED]) {
         let path = draft.path().join(name);
         let synced = File::open(&path).and_then(|file| file.sync_all());
-        synced.map_err(|source| CacheError::Io { action: "write", path, source })?;
+        synced.map_err(FileError::on("write", &path))?;
     }
     draft.commit()
 }
@@ -281,7 +280,7 @@ fn random() -> Result<String, RunError> {
     let path = Path::new("/dev/urandom");
     let mut bytes = [0; 32];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(|source| CacheError::Io { action: "read", path: path.into(), source })?;
+    read.map_err(FileError::on("read", path)).map_err(CacheError::from)?;
     Ok(hex::encode(bytes))
 }
 

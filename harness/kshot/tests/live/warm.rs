@@ -8,7 +8,7 @@ use std::time::Duration;
 use kshot::run::{self, Options, Outcome, STATES, Starts};
 use kshot::scenario::{Scenario, Step};
 use kshot::workspace::Workspace;
-use kshot_guest::cache::Cache;
+use kshot_guest::host::cache::Cache;
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::progress::Progress;
 use kshot_stack::document::{Start, Word};

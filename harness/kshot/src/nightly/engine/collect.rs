@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::{End, EngineError, Kit, Sent, Told};
 use crate::artifacts;
 use crate::nightly::{NightlyError, ResultFolder};
-use kshot_guest::cache;
+use kshot_guest::host::cache;
 use kshot_stack::fault::Blame;
 use kshot_stack::night::results::{FaultLine, Night, Try};
 use kshot_stack::snapshot::plural;

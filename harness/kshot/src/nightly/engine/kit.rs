@@ -47,7 +47,7 @@ impl Kit {
         let program = std::env::current_exe().map_err(EngineError::io("find", Path::new("kshot")))?;
         let target = kit.join("kshot");
         fs::copy(&program, &target).map_err(EngineError::io("copy", &program))?;
-        let key = kshot_guest::cache::key([place.as_os_str().as_encoded_bytes()]);
+        let key = kshot_guest::host::cache::key([place.as_os_str().as_encoded_bytes()]);
         Ok(Self {
             place: place.into(),
             remote: format!(".kshot-nightly/{key}"),

@@ -21,7 +21,7 @@ use kit::Kit;
 use super::plan::{self, Unit, Waiting};
 use super::{Desk, End, Limits, NightlyError, ResultFolder};
 use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
-use kshot_guest::interrupt;
+use kshot_guest::host::interrupt;
 use kshot_stack::night::results::Night;
 
 /// How often what came to no verdict is sent again, to other hosts.

@@ -1,4 +1,5 @@
 //! The git operations of a bisection. The user's repository is only read; all writes go to kshot's own clone.
+#![expect(clippy::disallowed_methods, reason = "git does the work")]
 
 use std::path::{Path, PathBuf};
 

@@ -7,13 +7,14 @@ use std::thread;
 
 use duct::{Expression, cmd};
 
-use super::{ImageError, ImagesFolder};
-use crate::cache::{self, Cache, Lookup};
-use crate::kernel::process::ToolLog;
-use crate::kernel::{
-    self, LinuxSourcePackage, PackageFiles, PackageRequest, ToolError, compiler, deb_version, find_deb,
-    unpack_linux_source,
-};
+use super::ImageError;
+use crate::debian::{PackageFiles, PackageRequest, deb_version, find_deb, unpack_linux_source};
+use crate::host::FileError;
+use crate::host::ToolLog;
+use crate::host::cache::{self, Cache, Lookup};
+use crate::host::{ToolError, compiler};
+use crate::kernel::ImagesFolder;
+use crate::kernel::{self, LinuxSourcePackage};
 use crate::progress::Progress;
 use kshot_stack::arch::{Arch, ArchRow};
 
@@ -60,7 +61,7 @@ impl Component {
     /// The component's root folder, if it is in the cache.
     ///
     /// # Errors
-    /// [`ImageError::Io`].
+    /// [`ImageError::File`].
     pub(super) fn find(
         self,
         arch: Arch,
@@ -125,7 +126,7 @@ impl Component {
             Self::Busybox => Ok(vec![guest.join("busybox.config")]),
             Self::Dropbear => Ok(vec![guest.join("dropbear.h")]),
             Self::Programs => {
-                let files = fs::read_dir(&guest).map_err(ImageError::io("read", &guest))?;
+                let files = fs::read_dir(&guest).map_err(FileError::on("read", &guest))?;
                 let mut sources: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
                 sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
                 sources.sort();
@@ -138,7 +139,7 @@ impl Component {
         let mut parts = vec![RECIPE_VERSION.into(), SUITE.into(), compiler(arch.row().triplet).into_bytes()];
         for path in self.inputs(images)? {
             parts.push(path.file_name().unwrap_or_default().as_encoded_bytes().to_vec());
-            parts.push(fs::read(&path).map_err(ImageError::io("read", &path))?);
+            parts.push(fs::read(&path).map_err(FileError::on("read", &path))?);
         }
         Ok(format!("{}-{arch}-{}", self.name(), cache::key(parts.iter().map(Vec::as_slice))))
     }
@@ -192,7 +193,7 @@ impl ComponentBuild<'_> {
         // Where perf looks for its version in a tree that is neither git's nor whole.
         let version = format!("#define PERF_VERSION \"{}\"\n", deb_version(&deb).unwrap_or_default());
         let file = source.join("PERF-VERSION-FILE");
-        fs::write(&file, version).map_err(ImageError::io("write", &file))?;
+        fs::write(&file, version).map_err(FileError::on("write", &file))?;
 
         let mut argv = vec![
             format!("O={}", objects.display()),
@@ -268,9 +269,9 @@ impl ComponentBuild<'_> {
         // In busybox's old kconfig the first line of a symbol wins, so the fragment comes first. Empty lines answer the
         // questions about newly visible symbols with the default.
         let config = source.join(".config");
-        let read = |path: &Path| fs::read_to_string(path).map_err(ImageError::io("read", path));
+        let read = |path: &Path| fs::read_to_string(path).map_err(FileError::on("read", path));
         let merged = read(&fragment)? + &read(&config)?;
-        fs::write(&config, merged).map_err(ImageError::io("write", &config))?;
+        fs::write(&config, merged).map_err(FileError::on("write", &config))?;
         self.run("configuring busybox", &oldconfig.stdin_bytes(vec![b'\n'; 4096]))?;
         self.run("building busybox", &build)?;
         self.run("building busybox", &links)?;
@@ -280,7 +281,7 @@ impl ComponentBuild<'_> {
         for applet in read(&source.join("busybox.links"))?.lines() {
             let link = self.root.join(applet.trim_start_matches('/'));
             create_parent(&link)?;
-            symlink("/bin/busybox", &link).map_err(ImageError::io("create", &link))?;
+            symlink("/bin/busybox", &link).map_err(FileError::on("create", &link))?;
         }
         Ok(())
     }
@@ -328,7 +329,7 @@ impl ComponentBuild<'_> {
         let wanted = PackageRequest { package, suite: SUITE, version: None, files: PackageFiles::Source };
         let download = |source| ImageError::Download { part: self.part.name(), source: Box::new(source) };
         let folder = wanted.download(self.cache, self.progress).map_err(download)?;
-        let files = fs::read_dir(&folder).map_err(ImageError::io("read", &folder))?;
+        let files = fs::read_dir(&folder).map_err(FileError::on("read", &folder))?;
         let dsc =
             files.flatten().map(|file| file.path()).find(|path| path.extension().is_some_and(|e| e == "dsc"));
         let into = self.scratch.join(package);
@@ -347,7 +348,7 @@ impl ComponentBuild<'_> {
 
     fn folder(&self, name: &str) -> Result<PathBuf, ImageError> {
         let path = self.scratch.join(name);
-        fs::create_dir_all(&path).map_err(ImageError::io("create", &path))?;
+        fs::create_dir_all(&path).map_err(FileError::on("create", &path))?;
         Ok(path)
     }
 
@@ -368,12 +369,12 @@ fn clean_environment(build: Expression) -> Expression {
     build.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("LDLIBS")
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), ImageError> {
+fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
     create_parent(to)?;
-    fs::copy(from, to).map(drop).map_err(ImageError::io("copy", from))
+    fs::copy(from, to).map(drop).map_err(FileError::on("copy", from))
 }
 
-fn create_parent(path: &Path) -> Result<(), ImageError> {
+fn create_parent(path: &Path) -> Result<(), FileError> {
     let parent = path.parent().unwrap_or(path);
-    fs::create_dir_all(parent).map_err(ImageError::io("create", parent))
+    fs::create_dir_all(parent).map_err(FileError::on("create", parent))
 }

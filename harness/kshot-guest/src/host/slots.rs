@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::thread;
 use std::time::Duration;
 
-use crate::cache::{self, Cache, CacheError};
 use crate::deadline::Deadline;
+use crate::host::cache::{self, Cache, CacheError};
 use crate::progress::Progress;
 
 /// The memory of one machine in MiB, at most: a guest of 256 MiB, QEMU itself, and gdb with a kernel's DWARF.

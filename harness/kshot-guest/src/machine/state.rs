@@ -16,9 +16,9 @@ use serde_json::json;
 
 use super::spec::{GDB, Memory};
 use super::{CONSOLE_LOG, Machine, MachineError, MachineSpec, timer};
-use crate::cache;
 use crate::deadline::{Deadline, PollResult};
-use crate::kernel::process::find_program;
+use crate::host::cache;
+use crate::host::find_program;
 
 /// The file of the guest's memory, sparse where the guest has written nothing.
 const MEMORY: &str = "memory";

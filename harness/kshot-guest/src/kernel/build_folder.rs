@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::catalogue::{ImagesFolder, KernelSpec};
-use super::tools::missing_build_tools;
-use super::{Dwarf, Kernel, KernelError, Provisioned, build, commit_kernel, source};
-use crate::cache::{Cache, Lookup};
+use super::{Kernel, KernelError, Provisioned, build, commit_kernel, source};
+use crate::host::FileError;
+use crate::host::cache::{Cache, Lookup};
+use crate::host::missing_build_tools;
 use crate::progress::Progress;
+use crate::symbols::Dwarf;
 
 /// A build folder, locked while this value lives.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ impl BuildFolder {
             || progress.print_line(&format!("waiting for another kshot to leave the workshop {name}"));
         let lock = cache.lock(&format!("workshops-{name}"), on_wait)?;
         let root = cache.root().join("workshops").join(name);
-        fs::create_dir_all(&root).map_err(KernelError::io("create", &root))?;
+        fs::create_dir_all(&root).map_err(FileError::on("create", &root))?;
         Ok(Self { root, _lock: lock })
     }
 
@@ -101,10 +103,10 @@ impl BuildFolder {
             progress.print_line("the last build here was cut off: what it wrote is built again");
             remove_since(&objects, since)?;
         }
-        fs::write(&underway, "").map_err(KernelError::io("write", &underway))?;
+        fs::write(&underway, "").map_err(FileError::on("write", &underway))?;
         let made = build::build_incrementally(spec, images, cache, progress, (tree, &objects), into);
         // The marker goes even after an error: make removes unfinished targets itself.
-        fs::remove_file(&underway).map_err(KernelError::io("remove", &underway))?;
+        fs::remove_file(&underway).map_err(FileError::on("remove", &underway))?;
         made
     }
 }
@@ -112,7 +114,7 @@ impl BuildFolder {
 /// Removes the files below `folder` that were written at `since` or later. Headers stay: kbuild renames them into place
 /// when they are complete, and their times record which options changed.
 fn remove_since(folder: &Path, since: SystemTime) -> Result<(), KernelError> {
-    let failed = |action| KernelError::io(action, folder);
+    let failed = |action| FileError::on(action, folder);
     let Ok(files) = fs::read_dir(folder) else { return Ok(()) };
     for file in files {
         let file = file.map_err(failed("list"))?;
@@ -122,7 +124,7 @@ fn remove_since(folder: &Path, since: SystemTime) -> Result<(), KernelError> {
         } else if kind.is_file()
             && file.metadata().and_then(|file| file.modified()).map_err(failed("list"))? >= since
         {
-            fs::remove_file(&path).map_err(KernelError::io("remove", &path))?;
+            fs::remove_file(&path).map_err(FileError::on("remove", &path))?;
         }
     }
     Ok(())

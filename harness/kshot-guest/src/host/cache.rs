@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use super::file::FileError;
+use super::interrupt;
 use crate::deadline::{Deadline, PollResult, TimedOut};
-use crate::interrupt;
 use kshot_stack::fault::{Blame, Fault};
 
 /// The folder of the lock files; it holds no entries.
@@ -37,15 +38,8 @@ pub enum CacheError {
     #[error("no cache folder: neither XDG_CACHE_HOME nor HOME is set")]
     NoHome,
     /// A file operation failed.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// The verb of the failed operation ("create", "lock", "rename").
-        action: &'static str,
-        /// The path that the operation was on.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Another process held a lock for too long.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
@@ -58,7 +52,7 @@ impl Fault for CacheError {
     fn blame(&self) -> Blame {
         match self {
             Self::NoHome => Blame::Usage,
-            Self::Io { .. } | Self::TimedOut(_) => Blame::Host,
+            Self::File(_) | Self::TimedOut(_) => Blame::Host,
             Self::Interrupted => Blame::Interrupted,
         }
     }
@@ -168,13 +162,15 @@ impl Cache {
     /// Takes the lock `name` as [`Self::lock`] does, without waiting; `None` if another process holds it.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::File`].
     pub fn try_lock(&self, name: &str) -> Result<Option<File>, CacheError> {
         let (file, path) = self.create_lock_file(name)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(source)) => Err(CacheError::Io { action: "lock", path, source }),
+            Err(fs::TryLockError::Error(source)) => {
+                Err(CacheError::File(FileError { action: "lock", path, source }))
+            }
         }
     }
 
@@ -187,7 +183,7 @@ impl Cache {
     /// Every entry of the cache, sorted by kind and last use, oldest first. Drafts are left out.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::File`].
     pub fn entries(&self) -> Result<Vec<CacheEntry>, CacheError> {
         let mut held = Vec::new();
         for kind in self.kinds()? {
@@ -200,7 +196,7 @@ impl Cache {
     /// The kinds of entries in the cache, including kinds whose entries were all removed.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::File`].
     pub fn kinds(&self) -> Result<Vec<String>, CacheError> {
         Ok(folders(&self.root)?.into_iter().filter(|kind| kind != LOCKS && !kind.starts_with('.')).collect())
     }
@@ -210,7 +206,7 @@ impl Cache {
         for key in folders(&self.root.join(kind))?.into_iter().filter(|key| !key.starts_with('.')) {
             let path = self.path(kind, &key);
             let Some(folder) = if_exists(path.metadata(), &path)? else { continue };
-            let last_used = folder.modified().map_err(read_error(&path))?;
+            let last_used = folder.modified().map_err(FileError::on("read", &path))?;
             held.push(CacheEntry { kind: kind.into(), bytes: disk_usage(&path)?, last_used, key, path });
         }
         Ok(held)
@@ -220,7 +216,7 @@ impl Cache {
     /// them.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::File`].
     pub fn remove(&self, kind: &str, key: &str) -> Result<(), CacheError> {
         // `remove_abandoned` skips this entry while the lock is held; if another process holds the lock, it skips the
         // entry too.
@@ -229,7 +225,7 @@ impl Cache {
         let path = self.path(kind, key);
         match fs::rename(&path, aside.path().join(key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(CacheError::Io { action: "remove", path, source: error })
+                Err(CacheError::File(FileError { action: "remove", path, source: error }))
             }
             _ => Ok(()),
         }
@@ -238,7 +234,7 @@ impl Cache {
     /// Evicts entries of one kind as [`Self::evict_until`] does, and removes what killed processes left of that kind.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::File`].
     pub fn evict(&self, kind: &str, limit: u64) -> Result<Vec<CacheEntry>, CacheError> {
         self.remove_abandoned(kind)?;
         self.evict_until(self.entries_of_kind(kind)?, limit)
@@ -248,7 +244,7 @@ impl Cache {
     /// freed, in bytes.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::File`].
     pub fn remove_abandoned(&self, kind: &str) -> Result<u64, CacheError> {
         let parent = self.root.join(kind);
         let mut bytes = 0;
@@ -269,7 +265,7 @@ impl Cache {
     /// entries.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::File`].
     pub fn evict_until(
         &self,
         mut entries: Vec<CacheEntry>,
@@ -295,7 +291,7 @@ impl Cache {
         let path = folder.join(name);
         match File::create(&path) {
             Ok(file) => Ok((file, path)),
-            Err(source) => Err(CacheError::Io { action: "create", path, source }),
+            Err(source) => Err(CacheError::File(FileError { action: "create", path, source })),
         }
     }
 
@@ -313,7 +309,7 @@ impl Draft {
     /// A temporary folder beside the draft for intermediate files; it is removed when dropped.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::File`].
     pub fn scratch(&self) -> Result<tempfile::TempDir, CacheError> {
         temp_folder(self.target.parent().unwrap_or(Path::new(".")), &self.prefix)
     }
@@ -321,13 +317,11 @@ impl Draft {
     /// Turns the draft into the entry with a single rename. Returns the entry's folder.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::File`].
     pub fn commit(self) -> Result<PathBuf, CacheError> {
         let path = self.folder.keep();
-        fs::rename(&path, &self.target).map_err(|source| CacheError::Io {
-            action: "rename into place",
-            path: self.target.clone(),
-            source,
+        fs::rename(&path, &self.target).map_err(|source| {
+            CacheError::File(FileError { action: "rename into place", path: self.target.clone(), source })
         })?;
         Ok(self.target)
     }
@@ -367,9 +361,9 @@ pub fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
 /// The SHA-256 of a file, in hexadecimal.
 ///
 /// # Errors
-/// [`CacheError::Io`].
+/// [`CacheError::File`].
 pub fn sha256_file(path: &Path) -> Result<String, CacheError> {
-    let fail = |source| CacheError::Io { action: "read", path: path.into(), source };
+    let fail = |source| CacheError::File(FileError { action: "read", path: path.into(), source });
     let mut hash = Sha256::new();
     io::copy(&mut File::open(path).map_err(fail)?, &mut HashWriter(&mut hash)).map_err(fail)?;
     Ok(hex::encode(hash.finalize()))
@@ -392,7 +386,7 @@ impl io::Write for HashWriter<'_> {
 fn folders(path: &Path) -> Result<Vec<String>, CacheError> {
     let mut names = Vec::new();
     for entry in if_exists(fs::read_dir(path), path)?.into_iter().flatten() {
-        let entry = entry.map_err(read_error(path))?;
+        let entry = entry.map_err(FileError::on("read", path))?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
@@ -406,7 +400,7 @@ fn disk_usage(path: &Path) -> Result<u64, CacheError> {
     let mut bytes = metadata.blocks() * 512;
     if metadata.is_dir() {
         for entry in if_exists(fs::read_dir(path), path)?.into_iter().flatten() {
-            bytes += disk_usage(&entry.map_err(read_error(path))?.path())?;
+            bytes += disk_usage(&entry.map_err(FileError::on("read", path))?.path())?;
         }
     }
     Ok(bytes)
@@ -416,18 +410,15 @@ fn disk_usage(path: &Path) -> Result<u64, CacheError> {
 fn if_exists<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, CacheError> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        result => result.map(Some).map_err(read_error(path)),
+        result => Ok(result.map(Some).map_err(FileError::on("read", path))?),
     }
-}
-
-fn read_error(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
-    let path = path.to_owned();
-    move |source| CacheError::Io { action: "read", path, source }
 }
 
 fn temp_folder(parent: &Path, prefix: &str) -> Result<tempfile::TempDir, CacheError> {
     let made = tempfile::Builder::new().prefix(prefix).tempdir_in(parent);
-    made.map_err(|source| CacheError::Io { action: "create a folder in", path: parent.into(), source })
+    made.map_err(|source| {
+        CacheError::File(FileError { action: "create a folder in", path: parent.into(), source })
+    })
 }
 
 fn remove_drafts(parent: &Path, prefix: &str) -> Result<(), CacheError> {
@@ -439,14 +430,15 @@ fn remove_drafts(parent: &Path, prefix: &str) -> Result<(), CacheError> {
 fn remove_all(path: &Path) -> Result<(), CacheError> {
     match fs::remove_dir_all(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(CacheError::Io { action: "remove", path: path.into(), source })
+            Err(CacheError::File(FileError { action: "remove", path: path.into(), source }))
         }
         _ => Ok(()),
     }
 }
 
 fn create_dir_all(path: &Path) -> Result<(), CacheError> {
-    fs::create_dir_all(path).map_err(|source| CacheError::Io { action: "create", path: path.into(), source })
+    fs::create_dir_all(path)
+        .map_err(|source| CacheError::File(FileError { action: "create", path: path.into(), source }))
 }
 
 #[cfg(test)]

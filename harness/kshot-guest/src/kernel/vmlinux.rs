@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use object::elf::{self, FileHeader64};
-use object::read::elf::NoteIterator;
-use object::{Endianness, Object, ObjectSection, ReadRef};
+use object::{Object, ObjectSection};
 
 use super::KernelError;
+use crate::host::FileError;
 use kshot_stack::arch::Arch;
 
 /// The facts of a `vmlinux`.
@@ -23,13 +22,13 @@ pub(super) struct Vmlinux {
 /// Reads the ELF file `path`.
 ///
 /// # Errors
-/// [`KernelError::NotBootable`], which says what the file is instead; [`KernelError::Io`].
+/// [`KernelError::NotBootable`], which says what the file is instead; [`KernelError::File`].
 pub(super) fn read(path: &Path) -> Result<Vmlinux, KernelError> {
     let not = |why: String| KernelError::NotBootable { path: path.into(), why };
     if path.is_dir() {
         return Err(not("it is a folder; name the vmlinux in it".into()));
     }
-    let bytes = fs::read(path).map_err(KernelError::io("read", path))?;
+    let bytes = fs::read(path).map_err(FileError::on("read", path))?;
     let file = match object::FileKind::parse(&*bytes) {
         Ok(object::FileKind::Elf64) => object::read::elf::ElfFile64::<object::Endianness>::parse(&*bytes)
             .map_err(|error| not(error.to_string()))?,
@@ -44,33 +43,6 @@ pub(super) fn read(path: &Path) -> Result<Vmlinux, KernelError> {
     let release = release(&bytes);
     let dwarf = file.sections().any(|section| section.name() == Ok(".debug_info"));
     Ok(Vmlinux { arch, release, dwarf })
-}
-
-/// The GNU build id of an ELF file, `None` if it has none.
-///
-/// # Errors
-/// The data is not an ELF file.
-pub fn build_id<'data>(elf: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, object::Error> {
-    Ok(object::File::parse(elf)?.build_id()?.map(<[u8]>::to_vec))
-}
-
-/// The build id in `notes`, the contents of the guest's `/sys/kernel/notes`, in the byte order of the ELF file `elf`.
-/// Parsing ends at the first invalid note.
-///
-/// # Errors
-/// `elf` is no ELF file.
-pub fn build_id_of_notes<'data>(
-    elf: impl ReadRef<'data>,
-    notes: &[u8],
-) -> Result<Option<Vec<u8>>, object::Error> {
-    let endian = object::File::parse(elf)?.endianness();
-    let mut notes = NoteIterator::<FileHeader64<Endianness>>::new(endian, 4, notes)?;
-    while let Ok(Some(note)) = notes.next() {
-        if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
-            return Ok(Some(note.desc().to_vec()));
-        }
-    }
-    Ok(None)
 }
 
 /// `Linux version 6.1.176 (user@host) ...` in the read-only data; a stripped image still has it.
@@ -155,7 +127,7 @@ mod tests {
     fn a_folder_and_a_missing_file_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         assert!(read(folder.path()).unwrap_err().to_string().contains("it is a folder"));
-        assert!(matches!(read(&folder.path().join("no")), Err(KernelError::Io { .. })));
+        assert!(matches!(read(&folder.path().join("no")), Err(KernelError::File(_))));
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use duct::cmd;
 
-use super::apt::{PackageFiles, PackageRequest};
 use super::catalogue::{ImagesFolder, KernelSpec, LinuxImagePackage};
 use super::modules::with_dependencies;
-use super::process::{ToolLog, find_program};
-use super::source::{deb_version, find_deb};
 use super::{KernelError, Provisioned};
-use crate::cache::Cache;
+use crate::debian::{PackageFiles, PackageRequest};
+use crate::debian::{deb_version, find_deb};
+use crate::host::FileError;
+use crate::host::cache::Cache;
+use crate::host::{ToolLog, find_program};
 use crate::progress::Progress;
 
 /// The package request for a prebuilt kernel.
@@ -63,7 +64,7 @@ pub(super) fn unpack(
     extract_modules(&unpacked, &folder.join("modules"), &release, images, |packed, plain| {
         log.run("xz", &cmd!("xz", "-dc", packed).stdout_path(plain)).map_err(&step)
     })?;
-    fs::remove_dir_all(&unpacked).map_err(KernelError::io("remove", &unpacked))?;
+    fs::remove_dir_all(&unpacked).map_err(FileError::on("remove", &unpacked))?;
 
     Ok(Provisioned { release, version: deb_version(&deb), lost: Vec::new() })
 }
@@ -79,13 +80,13 @@ fn extract_modules(
     let inside = Path::new("lib/modules").join(release);
     let (from, to) = (from.join(&inside), to.join(&inside));
     let dep = from.join("modules.dep");
-    let text = fs::read_to_string(&dep).map_err(KernelError::io("read", &dep))?;
+    let text = fs::read_to_string(&dep).map_err(FileError::on("read", &dep))?;
     let mut taken = String::new();
     for line in with_dependencies(&text, &images.guest_modules()?) {
         let Some((path, _)) = line.split_once(':') else { continue };
         let plain = to.join(path.trim_end_matches(".xz"));
         let folder = plain.parent().unwrap_or(&to);
-        fs::create_dir_all(folder).map_err(KernelError::io("create", folder))?;
+        fs::create_dir_all(folder).map_err(FileError::on("create", folder))?;
         if path.ends_with(".xz") {
             decompress(&from.join(path), &plain)?;
         } else {
@@ -95,15 +96,15 @@ fn extract_modules(
         taken.push('\n');
     }
     let dep = to.join("modules.dep");
-    fs::create_dir_all(&to).and_then(|()| fs::write(&dep, taken)).map_err(KernelError::io("write", &dep))
+    Ok(fs::create_dir_all(&to).and_then(|()| fs::write(&dep, taken)).map_err(FileError::on("write", &dep))?)
 }
 
-fn move_file(from: &Path, to: &Path) -> Result<(), KernelError> {
-    fs::rename(from, to).map_err(KernelError::io("move", from))
+fn move_file(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(FileError::on("move", from))
 }
 
 fn file_with_prefix(folder: &Path, prefix: &str) -> Result<PathBuf, KernelError> {
-    let files = fs::read_dir(folder).map_err(KernelError::io("read", folder))?;
+    let files = fs::read_dir(folder).map_err(FileError::on("read", folder))?;
     files
         .flatten()
         .find(|file| file.file_name().to_string_lossy().starts_with(prefix))

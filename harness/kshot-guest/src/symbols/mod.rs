@@ -1,9 +1,12 @@
 //! Symbolisation: addresses to functions, files, lines and inlined calls by the DWARF of a kernel and its modules,
 //! printed as the kernel's `scripts/decode_stacktrace.sh` and `scripts/faddr2line` do.
 
-mod bases;
-mod dwarf;
-mod unwind;
+mod files; // the files that hold a kernel's DWARF
+mod build_id; // which build a file or a guest is of
+mod loaded; // a kernel as it is loaded in a guest
+mod section_addresses; // where a module's sections are
+mod dwarf; // DWARF of a file
+mod unwind; // call stacks out of registers and memory
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -15,11 +18,14 @@ use std::path::{Path, PathBuf};
 use addr2line::Context;
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
 
-use crate::kernel::{LoadedKernel, LoadedModule};
-use bases::SectionAddresses;
+pub use build_id::{build_id, build_id_of_notes};
+pub use files::Dwarf;
+pub(crate) use files::{module_name, modules_below};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::results::Recorded;
 use kshot_stack::stack::{Frame, Stack, in_kernel};
+pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
+use section_addresses::SectionAddresses;
 pub use unwind::Unwinder;
 
 /// A function of the symbol table: start address, size in bytes and name.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
-use crate::cache::Cache;
+use crate::host::cache::Cache;
 use kshot_stack::fault::{Blame, Fault};
 
 /// The number of the log's last lines that an error shows.

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use duct::cmd;
 
-use super::archive::{Mirrors, is_security};
-use super::process::{ToolError, ToolLog};
-use crate::cache::{self, Cache, CacheError, Lookup};
+use super::mirrors::{Mirrors, is_security};
+use crate::host::cache::{self, Cache, CacheError, Lookup};
+use crate::host::{FileError, ToolError, ToolLog};
 use crate::progress::Progress;
 use kshot_stack::fault::{Blame, Fault};
 
@@ -85,13 +85,8 @@ pub enum AptError {
         source: Box<ToolError>,
     },
     /// A file in kshot's apt folder could not be written.
-    #[error("cannot write {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A tool could not be run, or its log could not be written.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -230,7 +225,7 @@ impl PackageIndex {
         }
         for folder in ["state/lists/partial", "cache/archives/partial"] {
             let path = apt.root.join(folder);
-            fs::create_dir_all(&path).map_err(|source| AptError::Io { path, source })?;
+            fs::create_dir_all(&path).map_err(FileError::on("write", &path))?;
         }
         apt.write("status", "")?;
         apt.write("apt.conf", &apt.configuration(architecture))?;
@@ -347,7 +342,7 @@ Acquire::https::Timeout "30";
 
     fn write(&self, name: &str, text: &str) -> Result<(), AptError> {
         let path = self.root.join(name);
-        fs::write(&path, text).map_err(|source| AptError::Io { path, source })
+        Ok(fs::write(&path, text).map_err(FileError::on("write", &path))?)
     }
 }
 

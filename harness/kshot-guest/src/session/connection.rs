@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use ssh2::{BlockDirections, Channel, ErrorCode};
 
-use super::{Credentials, SessionError, script};
+use super::{Credentials, SessionError, protocol};
 use crate::deadline::{Deadline, PollResult, TimedOut, wait_for};
 use crate::machine::Liveness;
 
@@ -162,8 +162,8 @@ impl SshConnection {
     /// The error for a command whose channel was closed without an end marker.
     pub(super) fn no_exit_status(&self, command: &str, output: &[u8]) -> SessionError {
         self.explain(SessionError::NoExitStatus {
-            command: script::brief(command),
-            said: script::last_line(output),
+            command: protocol::brief(command),
+            said: protocol::last_line(output),
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use object::read::ReadRef;
 use object::{File, Object, ObjectSection, SectionIndex};
 
-use crate::kernel::LoadedModule;
+use super::loaded::LoadedModule;
 
 /// The load addresses of a file's sections, empty for a linked file.
 pub(super) struct SectionAddresses(Option<HashMap<SectionIndex, u64>>);

@@ -1,0 +1,46 @@
+//! The files of a download: `.deb` packages and what is in them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use duct::cmd;
+
+use crate::host::FileError;
+
+/// The command that unpacks the tarball of a `linux-source-X` package into `into`: the whole tree, or only the
+/// `members` (globs) of its top folder.
+pub fn unpack_linux_source(deb: &Path, package: &str, into: &Path, members: &[&str]) -> duct::Expression {
+    let members: Vec<String> = members.iter().map(|member| format!("{package}/{member}")).collect();
+    let untar = ["-x", "--strip-components=1", "--wildcards", "-C"].map(String::from);
+    let untar = untar.into_iter().chain([into.to_string_lossy().into_owned()]).chain(members);
+    // Debian's tarball has many xz blocks, which xz can decompress side by side.
+    cmd!("dpkg-deb", "--fsys-tarfile", deb)
+        .pipe(cmd!("tar", "-xO", format!("./usr/src/{package}.tar.xz")))
+        .pipe(cmd!("xz", "-dcT0"))
+        .pipe(cmd("tar", untar))
+}
+
+/// The `.deb` file in a download's folder.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn find_deb(folder: &Path) -> Result<PathBuf, FileError> {
+    file_with_suffix(folder, ".deb")
+}
+
+/// The version in the name of a `.deb` (`name_version_arch.deb`, an epoch's colon as `%3a`).
+pub fn deb_version(deb: &Path) -> Option<String> {
+    let name = deb.file_name()?.to_string_lossy();
+    Some(name.split('_').nth(1)?.replace("%3a", ":"))
+}
+
+/// The first file in `folder` whose name ends with `suffix`.
+///
+/// # Errors
+/// [`FileError`] if there is none.
+pub(crate) fn file_with_suffix(folder: &Path, suffix: &str) -> Result<PathBuf, FileError> {
+    let files = fs::read_dir(folder).map_err(FileError::on("read", folder))?;
+    let found = files.flatten().map(|file| file.path()).find(|path| path.to_string_lossy().ends_with(suffix));
+    let nothing = || std::io::Error::other(format!("there is no *{suffix} in it"));
+    found.ok_or_else(|| FileError::on("use", folder)(nothing()))
+}

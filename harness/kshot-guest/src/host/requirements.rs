@@ -1,0 +1,96 @@
+//! The host's tools that kshot needs, and the Debian packages that contain them.
+
+use super::tool::find_program;
+use kshot_stack::arch::Arch;
+
+/// A tool that the host lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingTool {
+    /// The program's name.
+    pub tool: String,
+    /// The Debian package that contains the program.
+    pub package: String,
+}
+
+/// Programs, each with the Debian package that contains it.
+type Tools = &'static [(&'static str, &'static str)];
+/// The tools that unpack what was downloaded.
+pub(crate) const UNPACK: Tools = &[
+    ("apt-get", "apt"),
+    ("dpkg-deb", "dpkg"),
+    ("dpkg-source", "dpkg-dev"),
+    ("tar", "tar"),
+    ("xz", "xz-utils"),
+    ("bzip2", "bzip2"),
+    ("patch", "patch"),
+];
+/// The tools that build a kernel or a program, besides the compiler.
+const BUILD: Tools = &[
+    ("make", "make"),
+    ("gcc", "gcc"),
+    ("flex", "flex"),
+    ("bison", "bison"),
+    ("bc", "bc"),
+    ("perl", "perl"),
+    ("pkg-config", "pkg-config"),
+];
+
+/// The tools that running a kernel of `arch` needs and the host lacks.
+pub fn missing_run_tools(arch: Arch) -> Vec<MissingTool> {
+    let tools = [
+        (arch.row().qemu, arch.row().qemu_package),
+        ("setpriv", "util-linux"),
+        ("gdb-multiarch", "gdb-multiarch"),
+    ];
+    missing(&tools)
+}
+
+/// The tools that cross-building for `arch` needs and the host lacks.
+pub fn missing_build_tools(arch: Arch) -> Vec<MissingTool> {
+    let row = arch.row();
+    let packages = row.cross_packages.first().into_iter();
+    let compiler = packages
+        .map(|package| MissingTool { tool: format!("{}-gcc", row.triplet), package: (*package).into() })
+        .filter(|missing| find_program(&missing.tool).is_none());
+    missing(UNPACK).into_iter().chain(missing(BUILD)).chain(compiler).collect()
+}
+
+/// The names of missing tools, for a message.
+pub fn tools(missing: &[MissingTool]) -> String {
+    missing.iter().map(|missing| missing.tool.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The command that installs what is missing.
+pub fn install(missing: &[MissingTool]) -> String {
+    let mut packages: Vec<&str> = missing.iter().map(|missing| missing.package.as_str()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    format!("sudo apt-get install {}", packages.join(" "))
+}
+
+/// The tools of a list that the host lacks.
+pub(crate) fn missing(tools: &[(&str, &str)]) -> Vec<MissingTool> {
+    tools
+        .iter()
+        .filter(|(tool, _)| find_program(tool).is_none())
+        .map(|(tool, package)| MissingTool { tool: (*tool).into(), package: (*package).into() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_that_an_error_names_is_in_the_list_that_the_scripts_install() {
+        let listed = include_str!("../../../../images/host-packages.txt");
+        let listed: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let tools = UNPACK.iter().chain(BUILD).map(|(_, package)| *package);
+        // No Debian is without it.
+        let essential = ["dpkg"];
+        let cross = Arch::all().flat_map(|arch| arch.row().cross_packages.iter().copied());
+        for package in tools.chain(cross).filter(|package| !essential.contains(package)) {
+            assert!(listed.contains(&package), "images/host-packages.txt lacks {package}");
+        }
+    }
+}
