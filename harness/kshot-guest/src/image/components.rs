@@ -256,7 +256,7 @@ impl ComponentBuild<'_> {
             clean_environment(cmd!(
                 "make",
                 format!("-j{}", jobs()),
-                "ARCH=mips",
+                format!("ARCH={}", self.row.kbuild),
                 cross,
                 "EXTRA_CFLAGS=-O1",
                 target

@@ -28,7 +28,7 @@ pub(super) fn build(
     scratch: &Path,
     folder: &Path,
 ) -> Result<Provisioned, KernelError> {
-    let step = KernelError::tool(spec);
+    let step = KernelError::tool(&spec.name);
     let mut log = ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(&step)?;
     let (source, objects) = (scratch.join("source"), scratch.join("build"));
     let tree = source::unpack(spec, images, cache, progress, &mut log, &source)?;
@@ -51,7 +51,7 @@ pub(super) fn build_incrementally(
     folder: &Path,
 ) -> Result<Provisioned, KernelError> {
     let mut log =
-        ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(KernelError::tool(spec))?;
+        ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(KernelError::tool(&spec.name))?;
     fs::create_dir_all(objects).map_err(FileError::on("create", objects))?;
     let lost = configure_and_build(spec, images, cache, progress, &mut log, (tree, objects))?;
     let release = copy_results(spec, &mut log, objects, folder)?;
@@ -83,7 +83,7 @@ fn configure_and_build(
             task.update(done, object);
         }
     })
-    .map_err(KernelError::tool(spec))?;
+    .map_err(KernelError::tool(&spec.name))?;
     Ok(lost)
 }
 
@@ -97,7 +97,8 @@ fn copy_results(
     let built = objects.join("vmlinux");
     let boot = folder.join("vmlinux");
     let strip = format!("{}-objcopy", spec.arch.row().triplet);
-    log.run("objcopy", &cmd!(strip, "--strip-debug", &built, &boot)).map_err(KernelError::tool(spec))?;
+    log.run("objcopy", &cmd!(strip, "--strip-debug", &built, &boot))
+        .map_err(KernelError::tool(&spec.name))?;
     let dwarf = vmlinux::read(&built)?.dwarf.then_some(("vmlinux", "vmlinux.debug"));
     for (from, to) in [(".config", "config"), ("System.map", "System.map")].into_iter().chain(dwarf) {
         let from = objects.join(from);
@@ -126,7 +127,7 @@ fn configure(
     }
     let path = objects.join("kshot.config");
     fs::write(&path, merged).map_err(FileError::on("write", &path))?;
-    let step = KernelError::tool(spec);
+    let step = KernelError::tool(&spec.name);
     log.run("allnoconfig", &make(&["allnoconfig"]).env("KCONFIG_ALLCONFIG", &path)).map_err(&step)?;
     log.run("olddefconfig", &make(&["olddefconfig"])).map_err(&step)?;
 

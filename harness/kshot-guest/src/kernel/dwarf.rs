@@ -94,7 +94,7 @@ fn unpack(
     progress: &Progress,
     draft: Draft,
 ) -> Result<PathBuf, KernelError> {
-    let step = KernelError::tool(spec);
+    let step = KernelError::tool(&spec.name);
     let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
     let deb = find_deb(&request.download(cache, progress).map_err(download)?)?;
 

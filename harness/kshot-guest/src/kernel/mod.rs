@@ -183,8 +183,8 @@ impl KernelError {
         matches!(self, Self::Download { source, .. } if source.is_unavailable())
     }
 
-    fn tool(spec: &KernelSpec) -> impl Fn(ToolError) -> Self {
-        let kernel = spec.name.clone();
+    fn tool(kernel: &str) -> impl Fn(ToolError) -> Self + use<> {
+        let kernel = kernel.to_owned();
         move |source| Self::Tool { kernel: kernel.clone(), source: Box::new(source) }
     }
 }

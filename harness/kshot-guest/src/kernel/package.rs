@@ -41,7 +41,7 @@ pub(super) fn unpack(
     folder: &Path,
 ) -> Result<Provisioned, KernelError> {
     let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
-    let step = KernelError::tool(spec);
+    let step = KernelError::tool(&spec.name);
     let request = linux_image_request(spec, package);
     let deb = find_deb(&request.download(cache, progress).map_err(download)?)?;
     let task = progress.task(format!("unpack {}", spec.name), 0);
@@ -51,7 +51,7 @@ pub(super) fn unpack(
     log.run("unpacking the kernel", &cmd!("dpkg-deb", "-x", &deb, &unpacked)).map_err(&step)?;
     // On MIPS it is an ELF file, which unpacks itself.
     let boot = folder.join("vmlinux");
-    move_file(&file_with_prefix(&unpacked.join("boot"), "vmlinu")?, &boot)?;
+    move_file(&file_with_prefix(&unpacked.join("boot"), spec.arch.row().image_prefix)?, &boot)?;
     move_file(&file_with_prefix(&unpacked.join("boot"), "config-")?, &folder.join("config"))?;
     move_file(&file_with_prefix(&unpacked.join("boot"), "System.map")?, &folder.join("System.map"))?;
 

@@ -129,7 +129,7 @@ pub(super) fn unpack(
     log: &mut ToolLog,
     into: &Path,
 ) -> Result<UnpackedSource, KernelError> {
-    let step = KernelError::tool(spec);
+    let step = KernelError::tool(&spec.name);
     let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
     fs::create_dir_all(into).map_err(FileError::on("create", into))?;
     let untar = cmd!("tar", "-x", "--strip-components=1", "-C", into);
@@ -189,14 +189,15 @@ pub(super) fn unpack(
 /// # Errors
 /// [`KernelError`].
 pub fn extract_paths(
-    spec: &KernelSpec,
+    name: &str,
+    source: &KernelSource,
     paths: &[String],
     (cache, progress): (&Cache, &Progress),
     into: &Path,
 ) -> Result<(), KernelError> {
-    let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
+    let download = |source| KernelError::Download { kernel: name.into(), source: Box::new(source) };
     fs::create_dir_all(into).map_err(FileError::on("create", into))?;
-    let take = match &spec.source {
+    let take = match source {
         KernelSource::DebianSource(package) => {
             let deb = find_deb(&linux_source_request(package).download(cache, progress).map_err(download)?)?;
             let members: Vec<&str> = paths.iter().map(String::as_str).collect();
@@ -214,8 +215,8 @@ pub fn extract_paths(
         }
         _ => return Ok(()),
     };
-    let mut log = ToolLog::create(cache, &format!("paths-{}", spec.name)).map_err(KernelError::tool(spec))?;
-    log.run("taking paths out of the source", &take).map_err(KernelError::tool(spec))
+    let mut log = ToolLog::create(cache, &format!("paths-{}", name)).map_err(KernelError::tool(name))?;
+    log.run("taking paths out of the source", &take).map_err(KernelError::tool(name))
 }
 
 /// The differences between two folders, in the format of `diff -ruN`.

@@ -52,6 +52,8 @@ pub enum MachineError {
     NoQemu {
         /// The program.
         program: &'static str,
+        /// The Debian package with the program.
+        package: &'static str,
     },
     /// QEMU exited before the machine started.
     #[error("QEMU did not start: {status}; it said: {stderr}")]
@@ -139,7 +141,7 @@ impl Fault for MachineError {
             Self::Start { source } if source.kind() == io::ErrorKind::NotFound => {
                 Some("install it: apt-get install util-linux".into())
             }
-            Self::NoQemu { .. } => Some("install it: apt-get install qemu-system-mips".into()),
+            Self::NoQemu { package, .. } => Some(format!("install it: apt-get install {package}")),
             Self::NotReady { .. } => {
                 Some(format!("{CONSOLE_LOG} in the run folder holds all that the guest said"))
             }

@@ -282,7 +282,7 @@ impl Qemu {
         };
         match down {
             Some(MachineDown::QemuExited { .. }) if self.liveness.program_missing() => {
-                MachineError::NoQemu { program: self.arch.row().qemu }
+                MachineError::NoQemu { program: self.arch.row().qemu, package: self.arch.row().qemu_package }
             }
             Some(MachineDown::QemuExited { status, stderr }) => MachineError::Refused { status, stderr },
             Some(down) => down.into(),

@@ -18,10 +18,6 @@ pub(super) const GDB: &str = "gdb.sock";
 /// The id of QEMU's memory backend object.
 const MEMORY: &str = "memory";
 
-/// The length of the parameters that QEMU adds to the kernel's command line for the initramfs (hw/mips/malta.c):
-/// "rd_start=0x" and 16 digits, " rd_size=" and at most 9 digits, and a space.
-const RAMDISK_PARAMETERS: usize = 46;
-
 /// A machine to be booted. All paths are absolute, because QEMU runs in a folder of its own.
 #[derive(Clone, Debug)]
 pub struct MachineSpec {
@@ -78,16 +74,17 @@ impl MachineSpec {
         // nokaslr: addresses are those of vmlinux, which symbols go by; and a relocated MIPS kernel cannot
         // handle a fault on user memory in 6.12, which perf's copies of user stacks run into.
         let console = format!("console={}", self.arch.row().console);
-        // use_softirq: MIPS handles a kprobe with interrupts on, and a softirq of RCU that reaps a task there
-        // (kprobe_flush_task) forgets the running kprobe, so that the break after its single step is an oops.
-        // In RCU's own thread it cannot come in between. Kernels without SMP have no such thread.
-        let own = [console.as_str(), "oops=panic", "panic=-1", "nokaslr", "rcutree.use_softirq=0"];
-        own.into_iter().chain(self.cmdline.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+        let own = [console.as_str(), "oops=panic", "panic=-1", "nokaslr"];
+        own.into_iter()
+            .chain(self.arch.row().parameters.iter().copied())
+            .chain(self.cmdline.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// The longest [`Self::kernel_cmdline`] in bytes; the machine's firmware silently truncates the rest.
     pub fn cmdline_limit(&self) -> usize {
-        self.arch.row().cmdline_bytes - RAMDISK_PARAMETERS
+        self.arch.row().cmdline_bytes - self.arch.row().initrd_parameter_bytes
     }
 
     fn machine_args(&self, memory: Memory<'_>) -> Vec<OsString> {
@@ -148,7 +145,11 @@ impl MachineSpec {
     /// The clock: 16 ns an instruction. The kernel calibrates its CPU against the RTC, so the RTC has to use the same
     /// clock.
     fn clock_args(&self) -> Vec<OsString> {
-        if self.icount { strings(&["-icount", "shift=4", "-rtc", "clock=vm"]) } else { Vec::new() }
+        if self.icount {
+            strings(&["-icount", &format!("shift={}", self.arch.row().icount_shift), "-rtc", "clock=vm"])
+        } else {
+            Vec::new()
+        }
     }
 
     fn network_args(&self) -> Vec<OsString> {
@@ -262,7 +263,7 @@ mod tests {
     #[test]
     fn the_initramfs_parameters_leave_room_for_a_command_line() {
         let longest = "rd_start=0xffffffff80f00000 rd_size=123456789 ";
-        assert_eq!(longest.len(), RAMDISK_PARAMETERS);
+        assert_eq!(longest.len(), Arch::Mips64.row().initrd_parameter_bytes);
         for arch in Arch::all() {
             assert_eq!(spec(arch).cmdline_limit(), 255 - 46);
         }

@@ -206,7 +206,12 @@ impl Machine {
         self.monitor.execute("migrate-incoming", from, &deadline)?;
         self.await_migration(&deadline)?;
         let row = self.qemu.arch.row();
-        timer::arm(&self.folder.path().join(GDB), row.big_endian).map_err(MachineError::Timer)
+        match row.restore_toggle {
+            Some(toggle) => {
+                timer::arm(&self.folder.path().join(GDB), toggle, row.big_endian).map_err(MachineError::Timer)
+            }
+            None => Ok(self.monitor.execute("cont", json!({}), &deadline).map(drop)?),
+        }
     }
 
     fn link(&self, devices: &Path) -> Result<(), MachineError> {

@@ -422,11 +422,10 @@ pub(crate) fn differences(
     let folder = folder.map_err(KernelError::from)?;
     let mut places = Vec::new();
     for version in versions {
-        let entry = version.entry.clone().into_iter();
-        let listed = version.sources.iter().map(|source| entry_of_source(&version.name, source.clone()));
+        let sources = version.entry.iter().map(|entry| &entry.source).chain(&version.sources);
         let place = folder.path().join(&version.name);
-        for entry in entry.chain(listed) {
-            match extract_paths(&entry, paths, (cache, progress), &place) {
+        for source in sources {
+            match extract_paths(&version.name, source, paths, (cache, progress), &place) {
                 Err(error) if error.is_unavailable() => {}
                 taken => {
                     taken?;
@@ -437,19 +436,6 @@ pub(crate) fn differences(
         places.push(place);
     }
     Ok(kernel::diff_folders(&places[0], &places[1])?)
-}
-
-/// An entry that is a source and nothing else.
-fn entry_of_source(name: &str, source: KernelSource) -> KernelSpec {
-    KernelSpec {
-        name: name.into(),
-        arch: Arch::Mips64,
-        source,
-        config: Vec::new(),
-        patches: Vec::new(),
-        objects: 0,
-        required: None,
-    }
 }
 
 /// The first digits of a commit id.

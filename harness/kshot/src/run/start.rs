@@ -302,7 +302,7 @@ mod tests {
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
         let hosts = [
             MachineError::Folder(full()).into(),
-            MachineError::NoQemu { program: "qemu-system-mips64" }.into(),
+            MachineError::NoQemu { program: "qemu-system-mips64", package: "qemu-system-mips" }.into(),
             RunError::Cache(CacheError::Interrupted),
         ];
         assert!(!hosts.iter().any(is_of_no_use));

@@ -8,12 +8,11 @@ use super::raw::{RawBoot, RawGdb, RawPerf, RawProbe, RawScenario};
 use super::{Boot, Scenario, Step};
 use kshot_guest::probe::{KprobeEvent, PerfEvent, ProbeKind, ProbeSpec};
 use kshot_guest::yaml::{YamlError, closest};
+use kshot_stack::arch::Arch;
 use kshot_stack::claim::{Claim, Known, Silence};
 
 /// What a guest gets unless the scenario says otherwise.
 pub(super) const MEMORY_MIB: u32 = 256;
-/// What malta's memory map holds below the PCI hole and above it.
-const MEMORY_MIB_MOST: u32 = 2048;
 const REPEAT_MOST: u32 = 100_000;
 const HITS_MOST: u32 = 100_000;
 
@@ -170,8 +169,10 @@ fn boot(source: &Source<'_>, raw: RawBoot) -> Result<Boot> {
         cmdline.push(parameter);
     }
     let memory_mib = raw.memory_mib.unwrap_or(MEMORY_MIB);
-    if !(64..=MEMORY_MIB_MOST).contains(&memory_mib) {
-        let message = format!("`memory-mib` is {memory_mib}, not within 64 and {MEMORY_MIB_MOST}");
+    // A scenario runs on kernels of all architectures, so the smallest board counts.
+    let most = Arch::all().map(|arch| arch.row().memory_mib_max).min().unwrap_or(MEMORY_MIB);
+    if !(64..=most).contains(&memory_mib) {
+        let message = format!("`memory-mib` is {memory_mib}, not within 64 and {most}");
         return Err(source.fault("boot", "memory-mib", message));
     }
     Ok(Boot { cmdline, memory_mib, icount: false })

@@ -1,0 +1,94 @@
+//! What both byte orders of MIPS64 share: QEMU's board malta, the registers, and the kernel's own labels.
+
+use super::{CurrentTask, RegisterToggle, Trampoline};
+
+/// QEMU's board.
+pub(super) const MACHINE: &str = "malta";
+/// By itself malta takes a 32-bit CPU, on which a 64-bit kernel hangs without a word.
+pub(super) const CPU: &str = "MIPS64R2-generic";
+/// The card that malta's slot 11 is wired for.
+pub(super) const NIC: &str = "pcnet";
+/// Malta's kernel knows the interrupt lines of slots 10 to 12 and 18 to 21 only (arch/mips/pci/fixup-malta.c); 11 is
+/// the network card's.
+pub(super) const RNG: &str = "virtio-rng-pci,addr=0x12";
+/// ENVP_ENTRY_SIZE of QEMU's hw/mips/malta.c, less the final zero.
+pub(super) const CMDLINE_BYTES: usize = 255;
+/// What QEMU adds for the initramfs (hw/mips/malta.c): "rd_start=0x" and 16 digits, " rd_size=" and at most 9 digits,
+/// and a space.
+pub(super) const INITRD_PARAMETER_BYTES: usize = 46;
+/// What malta's memory map holds below the PCI hole and above it.
+pub(super) const MEMORY_MIB_MAX: u32 = 2048;
+/// use_softirq: MIPS handles a kprobe with interrupts on, and a softirq of RCU that reaps a task there
+/// (kprobe_flush_task) forgets the running kprobe, so that the break after its single step is an oops. In RCU's own
+/// thread it cannot come in between. Kernels without SMP have no such thread.
+pub(super) const PARAMETERS: &[&str] = &["rcutree.use_softirq=0"];
+/// 16 ns an instruction: about what the emulated CPU takes.
+pub(super) const ICOUNT_SHIFT: u8 = 4;
+/// QEMU saves the counter and the value that it is compared with, but not the timer between them
+/// (target/mips/sysemu/cp0_timer.c): a guest whose next tick was near would wait for it until the counter comes round.
+/// Stopping and starting the counter, bit DC of the register Cause, sets the timer anew. Cause is register 36 of gdb's
+/// (gdb/features/mips64-cp0.xml), with 16 digits each.
+pub(super) const RESTORE_TOGGLE: RegisterToggle = RegisterToggle { register: 36, digits: 16, bit: 27 };
+/// Debian's kernel is an ELF file that unpacks itself (`vmlinuz`) or a plain one (`vmlinux`).
+pub(super) const IMAGE_PREFIX: &str = "vmlinu";
+/// EM_MIPS.
+pub(super) const ELF_MACHINE: u16 = 8;
+/// With pages of 4 KiB.
+pub(super) const KERNEL_STACK: u64 = 16 << 10;
+/// `$sp`.
+pub(super) const STACK_POINTER: u16 = 29;
+/// `$ra`.
+pub(super) const RETURN_ADDRESS: u16 = 31;
+
+/// Entries and plumbing of MIPS, from `arch/mips/kernel/{scall64-n64,scall64-n32,scall64-o32,entry,mcount}.S`.
+pub(super) const ENTRIES: &[&str] = &[
+    "handle_sys64",
+    "handle_sysn32",
+    "handle_sys",
+    "syscall_common",
+    "n64_syscall_exit",
+    "n32_syscall_exit",
+    "o32_syscall_exit",
+    "syscall_exit", // where a new task leaves schedule_tail for
+    "work_resched", // preempted, or handling signals, on the way back to user space
+    "work_notifysig",
+    "ret_from_kernel_thread",
+    "ret_from_fork",
+    "kernel_entry",
+    "start_kernel",
+];
+/// The kernel keeps a pointer to the running task's thread_info in $gp (`arch/mips/include/asm/thread_info.h`).
+pub(super) const TASK: CurrentTask =
+    CurrentTask { register: "gp", structure: "struct thread_info", field: "task" };
+pub(super) const REGISTERS: &[(u16, &str)] = &[
+    (16, "s0"),
+    (17, "s1"),
+    (18, "s2"),
+    (19, "s3"),
+    (20, "s4"),
+    (21, "s5"),
+    (22, "s6"),
+    (23, "s7"),
+    (28, "gp"),
+    (29, "sp"),
+    (30, "s8"),
+    (31, "ra"),
+];
+/// `MCOUNT_SAVE_REGS` of `arch/mips/kernel/mcount.S`: a `struct pt_regs` with the place in $31 and, because the traced
+/// function calls `_mcount` with its own return address in $at, that in $1.
+pub(super) const TRAMPOLINE: Trampoline = Trampoline {
+    labels: &["ftrace_caller", "ftrace_call", "ftrace_graph_call"],
+    place: 31 * 8,
+    caller: 8,
+    size: 304,
+};
+pub(super) const PLUMBING: &[&str] = &[
+    "ftrace_caller",
+    "ftrace_call",
+    "ftrace_graph_call",
+    "ftrace_stub",
+    "_mcount",
+    "ftrace_regs_caller",
+    "return_to_handler",
+    "kprobe_handler",
+];

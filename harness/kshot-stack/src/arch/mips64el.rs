@@ -1,0 +1,36 @@
+//! MIPS64, little-endian: Debian's mips64el.
+
+use super::{ArchRow, mips};
+
+/// The row.
+pub(super) const ROW: ArchRow = ArchRow {
+    name: "mips64el",
+    qemu: "qemu-system-mips64el",
+    qemu_package: "qemu-system-mips",
+    machine: mips::MACHINE,
+    cpu: mips::CPU,
+    big_endian: false,
+    console: "ttyS0",
+    nic: mips::NIC,
+    rng: mips::RNG,
+    cmdline_bytes: mips::CMDLINE_BYTES,
+    initrd_parameter_bytes: mips::INITRD_PARAMETER_BYTES,
+    memory_mib_max: mips::MEMORY_MIB_MAX,
+    parameters: mips::PARAMETERS,
+    icount_shift: mips::ICOUNT_SHIFT,
+    restore_toggle: Some(mips::RESTORE_TOGGLE),
+    image_prefix: mips::IMAGE_PREFIX,
+    kbuild: "mips",
+    triplet: "mips64el-linux-gnuabi64",
+    debian: Some("mips64el"),
+    cross_packages: &["gcc-mips64el-linux-gnuabi64", "libc6-dev-mips64el-cross"],
+    elf_machine: mips::ELF_MACHINE,
+    task: mips::TASK,
+    registers: mips::REGISTERS,
+    kernel_stack: mips::KERNEL_STACK,
+    stack_pointer: mips::STACK_POINTER,
+    return_address: mips::RETURN_ADDRESS,
+    trampoline: mips::TRAMPOLINE,
+    entries: mips::ENTRIES,
+    plumbing: mips::PLUMBING,
+};

@@ -1,0 +1,159 @@
+//! The architectures, one file each. Nothing else in kshot asks which architecture it is on. A new one is a file with
+//! a `ROW`, its `mod`, and its line in `architectures!`.
+
+mod mips;
+mod mips64;
+mod mips64el;
+
+use serde::{Deserialize, Serialize};
+
+/// Makes [`Arch`] and its rows out of the table: a name, and the module with its `ROW`.
+macro_rules! architectures {
+    ($($(#[$doc:meta])* $arch:ident => $module:ident,)*) => {
+        /// A guest architecture, by the name that the catalogue and the result document use.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+        )]
+        #[serde(rename_all = "lowercase")]
+        pub enum Arch {
+            $($(#[$doc])* $arch,)*
+        }
+
+        impl Arch {
+            const ALL: &[Self] = &[$(Self::$arch,)*];
+
+            /// The row of the architecture.
+            pub fn row(self) -> &'static ArchRow {
+                match self {
+                    $(Self::$arch => const { &$module::ROW },)*
+                }
+            }
+        }
+    };
+}
+
+architectures! {
+    /// MIPS64, big-endian, n64.
+    Mips64 => mips64,
+    /// MIPS64, little-endian, n64.
+    Mips64el => mips64el,
+}
+
+/// The assembly code between a traced function and the function tracer, which has no DWARF. It saves the traced
+/// function's registers at its stack pointer.
+#[derive(Debug)]
+pub struct Trampoline {
+    /// The trampoline's labels, each of which the symbol table lists as a function.
+    pub labels: &'static [&'static str],
+    /// The offset from the stack pointer, in bytes, of the saved program counter in the traced function.
+    pub place: u64,
+    /// The offset from the stack pointer, in bytes, of the traced function's own return address.
+    pub caller: u64,
+    /// The size of the trampoline's stack frame in bytes.
+    pub size: u64,
+}
+
+/// How to find the current task (`current`), as data: evaluating the same as a C expression would make gdb read the
+/// symbol tables of a whole kernel.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct CurrentTask {
+    /// The register that points to the structure.
+    pub register: &'static str,
+    /// The structure's type.
+    pub structure: &'static str,
+    /// The structure's field that points to the current task.
+    pub field: &'static str,
+}
+
+/// A bit of a register, to be set and cleared through QEMU's gdb stub.
+#[derive(Clone, Copy, Debug)]
+pub struct RegisterToggle {
+    /// The register's number among gdb's.
+    pub register: usize,
+    /// The hexadecimal digits of each register.
+    pub digits: usize,
+    /// The bit; 0 is the least significant.
+    pub bit: u32,
+}
+
+/// Everything that differs between architectures.
+#[derive(Debug)]
+pub struct ArchRow {
+    /// The name in catalogue, CLI and documents.
+    pub name: &'static str,
+    /// The QEMU binary.
+    pub qemu: &'static str,
+    /// The Debian package with the QEMU binary.
+    pub qemu_package: &'static str,
+    /// The value of QEMU's `-machine`.
+    pub machine: &'static str,
+    /// The value of QEMU's `-cpu`.
+    pub cpu: &'static str,
+    /// Whether the architecture is big-endian.
+    pub big_endian: bool,
+    /// The device named in the kernel's `console=` parameter.
+    pub console: &'static str,
+    /// The QEMU network card model that the kernels have a driver for.
+    pub nic: &'static str,
+    /// The QEMU `-device` of the random number generator, in a PCI slot whose interrupt line the board has wired.
+    pub rng: &'static str,
+    /// The longest kernel command line, in bytes, that the board's firmware passes on; it silently truncates the rest.
+    pub cmdline_bytes: usize,
+    /// What QEMU adds to the kernel's command line for the initramfs, in bytes; 0 where it passes it otherwise.
+    pub initrd_parameter_bytes: usize,
+    /// The most memory that the board takes, in MiB.
+    pub memory_mib_max: u32,
+    /// Kernel parameters that guests of this architecture need.
+    pub parameters: &'static [&'static str],
+    /// An instruction takes 2 to this power nanoseconds where the guest's clock goes by them (`-icount shift=`).
+    pub icount_shift: u8,
+    /// What starts the timer of a restored machine, where QEMU does not restore it.
+    pub restore_toggle: Option<RegisterToggle>,
+    /// How the names of kernels begin in Debian's packages, below `boot`.
+    pub image_prefix: &'static str,
+    /// The value of kbuild's `ARCH=`.
+    pub kbuild: &'static str,
+    /// The GNU triplet; `CROSS_COMPILE=` is the triplet and a dash.
+    pub triplet: &'static str,
+    /// Debian's name of the architecture, `None` where Debian has no such port.
+    pub debian: Option<&'static str>,
+    /// The Debian packages with the cross compiler and its C library, the compiler first.
+    pub cross_packages: &'static [&'static str],
+    /// The value of `e_machine` in an ELF header.
+    pub elf_machine: u16,
+    /// How to find the current task.
+    pub task: CurrentTask,
+    /// The registers that unwinding needs besides the program counter.
+    pub registers: &'static [(u16, &'static str)],
+    /// The size and alignment of a kernel stack in bytes (`THREAD_SIZE`).
+    pub kernel_stack: u64,
+    /// The DWARF number of the stack pointer.
+    pub stack_pointer: u16,
+    /// The DWARF number of the register that a call leaves its return address in.
+    pub return_address: u16,
+    /// The trampoline of the function tracer.
+    pub trampoline: Trampoline,
+    /// Functions that a complete stack ends in: system-call entries, kernel-thread entries and the boot path, with
+    /// every name that one address may have.
+    pub entries: &'static [&'static str],
+    /// Labels of the tracers' own code, which count neither for nor against a stack.
+    pub plumbing: &'static [&'static str],
+}
+
+impl Arch {
+    /// Every architecture, in table order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied()
+    }
+
+    /// The architecture of an ELF file's header: `e_machine` and whether it is big-endian.
+    pub fn of_elf(machine: u16, big_endian: bool) -> Option<Self> {
+        Self::all().find(|arch| arch.row().elf_machine == machine && arch.row().big_endian == big_endian)
+    }
+}
+
+impl std::fmt::Display for Arch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.row().name)
+    }
+}
