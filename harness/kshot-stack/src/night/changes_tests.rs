@@ -1,5 +1,5 @@
 use super::*;
-use crate::document::{Fidelity, Reference};
+use crate::document::{Fidelity, KernelInfo, Reference, Word};
 use crate::fault::Blame;
 use crate::night::results::{FaultLine, KernelLine, Try};
 use crate::stack::State;
