@@ -15,14 +15,15 @@
 //!       eoe_filter-1       [000]      0.227540: register_netdevice <-tun_chr_ioctl
 //! eoe_filt-1         0..... 2887us!: register_netdevice <-tun_chr_ioctl
 //!  => tun_get+0x18/0x40 [tun] <ffffffffc0001234>
+//!  => [unknown/kretprobe'd] <ffffffff80113cb0>
+//!  => [FTRACE TRAMPOLINE]
+//!           <idle>-0       [000] d..4.    30.200001: block_lat: pid=93 stack=STACK:
+//! => __schedule+0x448/0x7b8
 //! CPU:0 [LOST 8128 EVENTS]
 //! ##### CPU 1 buffer started ####
-//!  0)               |  tun_chr_ioctl() {
-//!  0)   7.569 us    |    tun_get();
-//!  0)      sh-1      | # 3979.574 us |  }
-//!  0)      sh-1      |               |  /* sched_process_fork: comm=sh pid=1 child_comm=sh child_pid=19 */
-//!  0)      sh-1      =>    child-19
 //! ```
+//!
+//! What an event's text says is read in `ftrace_event.rs`, the function-graph tracer's lines in `ftrace_graph.rs`.
 //!
 //! The kernel prints the task as `%16s-%-7d`, right-aligned and at most 15 bytes long, so the dash before the
 //! pid is always the 17th byte, whatever the task calls itself. Flags are 4 characters up to 5.10, 5 later.
@@ -32,20 +33,25 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
-use memchr::memrchr_iter;
 
 use super::fold::{Fold, Texts, count};
-use super::lines::{
-    self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, is_symbol, printable, split_at, symbol,
-};
+use super::ftrace_context::{Context, TASK_WIDTH, context};
+use super::ftrace_event::{EventText, NAMELESS, arguments, comment, event};
+use super::ftrace_frame::{frame, unreadable_frame};
+use super::ftrace_graph::{What, graph_line};
+use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, printable, split_at};
 use super::{Arguments, Frame, Parsed, Stack};
 
 /// The name of the event of a stack that no event was printed for: a trigger's, whose event is not recorded.
 pub const UNNAMED: &str = "stacktrace";
 /// The text of such an event.
 const UNNAMED_EVENT: &[u8] = b"stacktrace:";
-/// The name and function of an event that cannot be read.
-const UNREADABLE: (&[u8], Option<&[u8]>) = (b"?", None);
+/// What an event's text ends in when a field of it is a stack (`trace_events_synth.c`).
+const STACK_FIELD: &[u8] = b"=STACK:";
+/// The task of a stack that was taken in another one than its event's: a name that the kernel has forgotten.
+const ANOTHER_TASK: &[u8] = b"<...>";
+/// The length of the longest stack that a synthetic event carries, in bytes or frames (`include/linux/trace.h`).
+const LONGEST_FIELD: u64 = 4096;
 
 /// Reads a capture. [`Parsed::lost`] counts ring-buffer entries: the kernel does not tell how many of them
 /// were events and how many their stacks. In latency format the kernel cuts task names to 8 bytes.
@@ -87,6 +93,12 @@ struct Parser<'a> {
     last: IndexMap<u64, Event, RandomState>,
     /// Where the next frames go.
     open: Open,
+    /// Whether the header names the function-graph tracer.
+    graph: bool,
+    /// Whether events have task, CPU and time in front of them, as they have but without `context-info`.
+    context: Option<bool>,
+    /// A line that may be the first part of a task's name with a line end in it.
+    name_begun: Vec<u8>,
     /// How many stacks have begun.
     begun: u64,
     stacks: Fold<Numbers>,
@@ -105,6 +117,15 @@ enum Open {
     Nowhere,
     /// They belong to an event that does not count.
     Ignored,
+    /// They are an event's text, which may have line ends.
+    Text,
+    /// To the stack that is a field of the event at this place of [`Parser::last`].
+    Field {
+        /// The place.
+        place: usize,
+        /// Whether none has come yet.
+        first: bool,
+    },
     /// To the stack of the event at this place of [`Parser::last`], as frames of user space or of the kernel.
     Stack { place: usize, user: bool },
 }
@@ -134,13 +155,6 @@ struct Numbers {
     frames: Vec<usize>,
 }
 
-struct Context<'a> {
-    task: &'a [u8],
-    pid: u64,
-    cpu: u64,
-    rest: &'a [u8],
-}
-
 impl Parser<'_> {
     fn read(mut self, input: impl BufRead) -> io::Result<(Parsed, Vec<usize>)> {
         let mut warnings = Warnings::default();
@@ -151,38 +165,136 @@ impl Parser<'_> {
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
         // Most lines are frames, and most of them have been seen before.
         if let Some(text) = line.strip_prefix(b" => ")
-            && let Some(frame) = self.frame(text, line)
+            && let Some(frame) = self.frame(text, line, warnings)
         {
             return self.push(frame, line, warnings);
         }
-        self.open = Open::Nowhere;
-        if let Some(context) = context(line) {
+        if let Open::Field { place, first } = self.open {
+            if let Some(text) = line.strip_prefix(b"=> ") {
+                return self.field_frame(place, first, text, line, warnings);
+            }
+            // Further fields of the event stand behind the stack, in a line of their own.
+            self.end_field(place);
+            self.open = if line.ends_with(STACK_FIELD) { self.begin_field(place) } else { Open::Text };
+        }
+        if let Some(mut context) = context(line) {
+            let name = self.whole_name(&context, warnings);
+            context.task = name.as_deref().unwrap_or(context.task);
+            self.context = Some(true);
             return match context.rest {
                 b"<stack trace>" => self.stack(&context, false),
                 b"<user stack trace>" => self.stack(&context, true),
                 rest => self.event(&context, rest, line, warnings),
             };
         }
-        if !self.remark(line, warnings) && !self.graph(line) {
+        self.forget_name(warnings);
+        if self.context == Some(false) && self.bare_event(line, warnings) {
+            return;
+        }
+        if self.remark(line, warnings)
+            || self.graph(line)
+            || matches!(self.open, Open::Text | Open::Field { .. })
+        {
+            return;
+        }
+        self.open = Open::Nowhere;
+        if line.len() < TASK_WIDTH && line.starts_with(b" ") {
+            self.name_begun.extend_from_slice(line);
+        } else {
             warnings.note(Kind::UnreadableLine, line);
         }
     }
 
-    /// The number of a frame; in user space of a file too: ` => /bin/busybox[+0x1234]`.
-    fn frame(&mut self, text: &[u8], line: &[u8]) -> Option<usize> {
+    /// An event without anything in front of it.
+    fn bare_event(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
+        let context = Context { task: ANOTHER_TASK, width: 0, pid: 0, cpu: 0, rest: line };
+        let told = || split_at(line, b" <-").is_some() || split_at(line, b": ").is_some();
+        match line {
+            b"<stack trace>" => self.stack(&context, false),
+            b"<user stack trace>" => self.stack(&context, true),
+            _ if !line.starts_with(b"#") && event(line).is_some() && told() => {
+                self.event(&context, line, line, warnings);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The task of a line whose first part is the line before: the kernel prints a name with its line ends, both parts
+    /// together right-aligned.
+    fn whole_name(&mut self, context: &Context<'_>, warnings: &mut Warnings) -> Option<Vec<u8>> {
+        if self.name_begun.is_empty() {
+            return None;
+        }
+        if self.name_begun.len() + 1 + context.width != TASK_WIDTH {
+            self.forget_name(warnings);
+            return None;
+        }
+        let mut begun = std::mem::take(&mut self.name_begun);
+        begun.push(b'\n');
+        begun.extend_from_slice(context.task);
+        Some(begun.trim_ascii_start().to_vec())
+    }
+
+    fn forget_name(&mut self, warnings: &mut Warnings) {
+        if !self.name_begun.is_empty() {
+            warnings.note(Kind::UnreadableLine, &self.name_begun);
+            self.name_begun.clear();
+        }
+    }
+
+    /// The number of a frame; in user space of a file too: ` => /bin/busybox[+0x1234]`. What cannot be read is a frame
+    /// without a name, unless it is a task's: ` => aaaaaaaaaaaa-25      [000] .....     0.274600: <stack trace>`.
+    fn frame(&mut self, text: &[u8], line: &[u8], warnings: &mut Warnings) -> Option<usize> {
         if let Open::Stack { user: true, .. } = self.open {
             let file = || Frame { symbol: Some(printable(text)), ..Frame::default() };
             let read = |text: &[u8]| frame(text).or_else(|| context(line).is_none().then(file));
             let user = |frame| Arc::new(Frame { user: true, ..frame });
             return self.user_frames.number(text, |text| read(text).map(user));
         }
-        self.frames.number(text, |text| frame(text).map(Arc::new))
+        let known = self.frames.number(text, |text| frame(text).map(Arc::new));
+        if known.is_some()
+            || !matches!(self.open, Open::Stack { .. } | Open::Field { .. })
+            || context(line).is_some()
+        {
+            return known;
+        }
+        warnings.note(Kind::UnreadableLine, line);
+        self.frames.number(line, |_| Some(Arc::new(unreadable_frame(text))))
+    }
+
+    fn field_frame(&mut self, place: usize, first: bool, text: &[u8], line: &[u8], warnings: &mut Warnings) {
+        self.open = Open::Field { place, first: false };
+        // Kernels before 6.5 print the length of the stack for its first frame.
+        if first && hexadecimal(text).is_some_and(|length| length <= LONGEST_FIELD) {
+            return;
+        }
+        if let Some(frame) = self.frame(text, line, warnings) {
+            self.push(frame, line, warnings);
+        }
+    }
+
+    fn begin_field(&mut self, place: usize) -> Open {
+        if !self.last[place].counts {
+            return Open::Text;
+        }
+        self.begin_stack(place, ANOTHER_TASK);
+        Open::Field { place, first: true }
+    }
+
+    /// Counts the stack of a field, so that the event may still get its own.
+    fn end_field(&mut self, place: usize) {
+        let event = &mut self.last[place];
+        if let Some(number) = event.begun.take() {
+            self.stacks.add(&event.stack, number);
+        }
     }
 
     fn push(&mut self, frame: usize, line: &[u8], warnings: &mut Warnings) {
         let (place, user) = match self.open {
             Open::Stack { place, user } => (place, user),
-            Open::Ignored => return,
+            Open::Field { place, .. } => (place, false),
+            Open::Ignored | Open::Text => return,
             Open::Nowhere => return warnings.note(Kind::StrayFrame, line),
         };
         let stack = &mut self.last[place].stack;
@@ -222,20 +334,36 @@ impl Parser<'_> {
 
     fn event(&mut self, context: &Context<'_>, text: &[u8], line: &[u8], warnings: &mut Warnings) {
         let read = event(text);
-        if read.is_none() {
-            warnings.note(Kind::UnreadableLine, line);
-        }
-        let (name, function) = read.unwrap_or(UNREADABLE);
-        let counts = self.counts(name, function);
-        self.events += u64::from(counts);
-        if let Some(fetched) = arguments(text).filter(|_| counts) {
-            let numbers = (self.words.word(name), self.words.word(fetched));
-            *self.arguments.entry(numbers).or_default() += 1;
-        }
-        self.begin_event(context.cpu, counts, Some(context.pid), text);
+        let counts = self.counts(read.as_ref());
+        let entered = match &read {
+            Some(read) => {
+                let entered = read.is_entry();
+                self.events += if counts { read.times } else { 0 };
+                if counts
+                    && !entered
+                    && let Some(fetched) = arguments(text)
+                {
+                    let numbers = (self.words.word(&read.name), self.words.word(fetched));
+                    *self.arguments.entry(numbers).or_default() += 1;
+                }
+                entered
+            }
+            None => {
+                warnings.note(Kind::UnreadableLine, line);
+                self.events += u64::from(counts);
+                true
+            }
+        };
+        let place = self.begin_event(context.cpu, counts, Some(context.pid), text);
+        self.open = match entered {
+            true => Open::Nowhere,
+            false if text.ends_with(STACK_FIELD) => self.begin_field(place),
+            false => Open::Text,
+        };
     }
 
-    fn counts(&self, name: &[u8], function: Option<&[u8]>) -> bool {
+    fn counts(&self, event: Option<&EventText<'_>>) -> bool {
+        let (name, function) = event.map_or((NAMELESS, None), |event| (event.name.as_ref(), event.function));
         let mut only = self.only.iter().map(String::as_bytes);
         self.only.is_empty() || only.any(|one| one == name || Some(one) == function)
     }
@@ -256,7 +384,9 @@ impl Parser<'_> {
 
     fn begin_stack(&mut self, place: usize, task: &[u8]) {
         let Event { text, begun, stack, .. } = &mut self.last[place];
-        let (name, function) = event(text).unwrap_or(UNREADABLE);
+        let read = event(text);
+        let (name, function) =
+            read.as_ref().map_or((NAMELESS, None), |event| (event.name.as_ref(), event.function));
         stack.task = self.words.word(task);
         stack.event = self.words.word(name);
         stack.function = function.map(|function| self.words.word(function));
@@ -286,43 +416,50 @@ impl Parser<'_> {
             warnings.note(Kind::LostEvents, line);
             return true;
         }
+        if let Some(text) = line.strip_prefix(b"# latency: ")
+            && let Some((_, text)) = split_at(text, b", #")
+            && let Some((inside, text)) = decimal(text)
+            && let Some((written, _)) = text.strip_prefix(b"/").and_then(decimal)
+            && written > inside
+        {
+            self.overwritten = self.overwritten.saturating_add(written - inside);
+            warnings.note(Kind::LostEvents, line);
+        }
+        if let Some(tracer) = line.strip_prefix(b"# tracer: ") {
+            self.graph |= tracer == b"function_graph";
+            self.context.get_or_insert(false);
+        }
         line.is_empty() || line.starts_with(b"#")
     }
 
     /// Lines of the function-graph tracer: each function that is entered is an event, and so is each comment.
     fn graph(&mut self, line: &[u8]) -> bool {
-        let text = line.trim_ascii();
-        if text.len() > 20 && text.iter().all(|&byte| byte == b'-') {
-            return true;
-        }
-        let Some((cpu, text)) = decimal(text) else { return false };
-        let Some(text) = text.strip_prefix(b")") else { return false };
-        let column = memrchr_iter(b'|', text).find(|&bar| text[bar..].starts_with(b"| "));
-        match column.map(|column| text[column + 1..].trim_ascii()) {
-            Some(call) => {
-                // A comment is looked for from the left: its text may hold anything.
-                let comment = split_at(text, b" /* ").and_then(|(_, text)| text.strip_suffix(b" */"));
-                let event = comment.map(event);
-                let entered = call.strip_suffix(b"() {").or_else(|| call.strip_suffix(b"();"));
-                let counts = match (event, entered) {
-                    (Some(Some((name, function))), _) => self.counts(name, function),
-                    (None, Some(function)) if !self.only.is_empty() => {
-                        is_symbol(function) && self.counts(function, None)
-                    }
-                    (event, entered) => self.only.is_empty() && (event.is_some() || entered.is_some()),
-                };
-                self.events += u64::from(counts);
-                if let Some((text, Some(_))) = comment.zip(event) {
-                    self.begin_event(cpu, counts, None, text);
-                }
-                true
+        let Some(read) = graph_line(line, self.graph) else { return false };
+        self.open = Open::Nowhere;
+        match read.what {
+            What::Entered(function) => {
+                let only = |one: &String| one.as_bytes() == function;
+                self.events += u64::from(self.only.is_empty() || self.only.iter().any(only));
             }
-            // ` 0)    child-19    =>    child-21`: another task.
-            None => split_at(text, b" => ").is_some(),
+            What::Comment(text) => {
+                let event = comment(text);
+                let counts = self.counts(event.as_ref());
+                self.events += u64::from(counts);
+                self.open = Open::Text;
+                if event.is_some() {
+                    let place = self.begin_event(read.cpu, counts, None, text);
+                    if text.ends_with(STACK_FIELD) {
+                        self.open = self.begin_field(place);
+                    }
+                }
+            }
+            What::Nothing => {}
         }
+        true
     }
 
-    fn finish(self, warnings: Warnings) -> (Parsed, Vec<usize>) {
+    fn finish(mut self, mut warnings: Warnings) -> (Parsed, Vec<usize>) {
+        self.forget_name(&mut warnings);
         let Self { words, frames, user_frames, mut stacks, .. } = self;
         for event in self.last.values() {
             if let Some(number) = event.begun {
@@ -352,130 +489,6 @@ impl Parser<'_> {
         };
         (parsed, order)
     }
-}
-
-/// Task, pid, CPU and what follows the time.
-fn context(line: &[u8]) -> Option<Context<'_>> {
-    const DASH: usize = 16;
-    const LATENCY_DASH: usize = 8;
-    if line.get(DASH) == Some(&b'-')
-        && let Some(context) = context_at(line, DASH, normal_columns)
-    {
-        return Some(context);
-    }
-    if line.get(LATENCY_DASH) == Some(&b'-')
-        && let Some(context) = context_at(line, LATENCY_DASH, latency_columns)
-    {
-        return Some(context);
-    }
-    // A task name with a line end in it pushes its second half to the first column.
-    let dashes = line.iter().enumerate().take(DASH).filter(|(_, byte)| **byte == b'-');
-    dashes.into_iter().find_map(|(dash, _)| context_at(line, dash, normal_columns))
-}
-
-/// Reads the columns between the pid and the text: the CPU, and the text.
-type Columns = fn(&[u8]) -> Option<(u64, &[u8])>;
-
-fn context_at(line: &[u8], dash: usize, columns: Columns) -> Option<Context<'_>> {
-    let (pid, text) = decimal(&line[dash + 1..])?;
-    let (cpu, rest) = columns(text)?;
-    Some(Context { task: line[..dash].trim_ascii_start(), pid, cpu, rest })
-}
-
-/// ` (-------) [000] .....     0.227540: `, with or without the thread group and the flags.
-fn normal_columns(text: &[u8]) -> Option<(u64, &[u8])> {
-    let mut text = text.strip_prefix(b" ")?.trim_ascii_start();
-    if text.starts_with(b"(") {
-        text = split_at(text, b")")?.1.trim_ascii_start();
-    }
-    let (cpu, text) = decimal(text.strip_prefix(b"[")?)?;
-    let text = text.strip_prefix(b"] ")?.trim_ascii_start();
-    if let Some(rest) = after_time(text) {
-        return Some((cpu, rest));
-    }
-    let (flags, text) = split_at(text, b" ")?;
-    (flags.len() <= 8).then(|| after_time(text.trim_ascii_start()))?.map(|rest| (cpu, rest))
-}
-
-/// What follows `0.227540: `, or `227540: ` of a clock that counts.
-fn after_time(text: &[u8]) -> Option<&[u8]> {
-    let (_, text) = decimal(text)?;
-    let text = text.strip_prefix(b".").map_or(Some(text), |text| decimal(text).map(|(_, text)| text))?;
-    text.strip_prefix(b": ")
-}
-
-/// `   0..... 2887us!: `
-fn latency_columns(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (cpu, text) = decimal(text.trim_ascii_start())?;
-    let (flags, text) = split_at(text, b" ")?;
-    let (_, text) = decimal(text.trim_ascii_start())?;
-    let (mark, text) = split_at(text.strip_prefix(b"us")?, b": ")?;
-    (flags.len() <= 8 && mark.len() <= 1).then_some((cpu, text))
-}
-
-/// The event's name and its function: `sched_wakeup: comm=..`, `register_netdevice+0x1c/0x798 <-tun_chr_ioctl`,
-/// `rn: (register_netdevice+0x0/0x798)`; a return probe `(tun_chr_ioctl+0x8/0x10 <- register_netdevice)` is
-/// taken in neither.
-fn event(text: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
-    let end = text.iter().position(|byte| matches!(byte, b' ' | b':' | b'+')).unwrap_or(text.len());
-    let (name, text) = text.split_at(end);
-    if !is_symbol(name) {
-        return None;
-    }
-    let Some(text) = text.strip_prefix(b":") else {
-        return split_at(text, b" <-").map(|_| (name, Some(name)));
-    };
-    let place = text.trim_ascii_start().strip_prefix(b"(").and_then(|text| split_at(text, b")"));
-    let function = place.map(|(place, _)| place).filter(|place| split_at(place, b" <- ").is_none());
-    let function = function.and_then(|place| split_at(place, b"+0x")).map(|(function, _)| function);
-    Some((name, function.filter(|function| is_symbol(function))))
-}
-
-/// What a kprobe event fetched, which stands behind its place: `tsk: (save_stack_trace_tsk+0x28/0x188) skip=5`.
-fn arguments(text: &[u8]) -> Option<&[u8]> {
-    let (_, text) = split_at(text, b": (")?;
-    let (_, text) = split_at(text, b") ")?;
-    text.contains(&b'=').then_some(text)
-}
-
-/// `register_netdevice+0x1c/0x798 [tun] <ffffffff803feffc>`, each part but the first optional; `0` and
-/// `0x1234` are addresses that kallsyms has no name for.
-fn frame(text: &[u8]) -> Option<Frame> {
-    let mut words = text.trim_ascii_end().split(|&byte| byte == b' ');
-    let mut frame = Frame::default();
-    let mut first = words.next()?;
-    // ` => <ffffffff>`: a user frame without a file.
-    if first.is_empty() {
-        first = words.next()?;
-    }
-    if let Some(address) = bracketed(first, b'<', b'>').and_then(hexadecimal) {
-        frame.address = Some(address);
-        return words.next().is_none().then_some(frame);
-    }
-    if first == b"0" || first.starts_with(b"0x") {
-        frame.address = Some(hexadecimal(first)?);
-    } else {
-        let (name, place) =
-            split_at(first, b"+0x").map_or((first, None), |(name, place)| (name, Some(place)));
-        frame.symbol = Some(symbol(name).filter(|name| !name.starts_with(['/', '<', '[', '?']))?.to_owned());
-        if let Some((offset, size)) = place.and_then(|place| split_at(place, b"/")) {
-            (frame.offset, frame.size) = (Some(hexadecimal(offset)?), Some(hexadecimal(size)?));
-        } else if place.is_some() {
-            return None;
-        }
-    }
-    for word in words {
-        if let Some(module) = bracketed(word, b'[', b']') {
-            frame.module = Some(symbol(module)?.to_owned());
-        } else {
-            frame.address = Some(hexadecimal(bracketed(word, b'<', b'>')?)?);
-        }
-    }
-    Some(frame)
-}
-
-fn bracketed(word: &[u8], open: u8, close: u8) -> Option<&[u8]> {
-    word.strip_prefix(&[open]).and_then(|word| word.strip_suffix(&[close]))
 }
 
 #[cfg(test)]

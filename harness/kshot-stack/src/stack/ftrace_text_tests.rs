@@ -13,7 +13,7 @@ fn kinds(parsed: &Parsed) -> Vec<(&str, u64)> {
 #[test]
 fn every_capture_reads_as_its_snapshot_says() {
     let captures = show::captures("ftrace");
-    assert!(captures.len() >= 17, "captures are missing");
+    assert!(captures.len() >= 25, "captures are missing");
     for (name, bytes) in captures {
         let (parsed, order) = parse_in_order(&bytes[..]).unwrap();
         show::assert_snapshot("ftrace", &name, &show::in_order(&parsed, &order));
@@ -67,6 +67,22 @@ fn an_address_outside_the_kernel_between_two_inside_is_corruption() {
     let text = "              sh-1       [000] .....     0.1: <stack trace>\n => f <ffffffff80100000>\n => 0x1234\n => syscall_common <ffffffff80114740>\n";
     let (state, end) = parse_text(text).stacks[0].0.state(Arch::Mips64.row());
     assert_eq!((state, end.as_deref()), (State::Corrupt, Some("syscall_common")));
+}
+
+#[test]
+fn a_frame_behind_the_entry_is_corruption_unless_it_is_null() {
+    let state = |frames: &str| {
+        let text = format!("              sh-1       [000] .....     0.1: <stack trace>\n{frames}");
+        parse_text(&text).stacks[0].0.state(Arch::Mips64.row()).0
+    };
+    let entered = " => f <ffffffff80100000>\n => syscall_common <ffffffff80114740>\n";
+    assert_eq!(state(entered), State::Complete);
+    assert_eq!(state(&format!("{entered} => handle_sys\n => 0\n")), State::Complete);
+    for behind in [" => g\n", " => 0x600000001\n", " => g\n => syscall_common\n", " => 0xffffffff80000001\n"]
+    {
+        assert_eq!(state(&format!("{entered}{behind}")), State::Corrupt, "{behind}");
+    }
+    assert_eq!(state(" => 0x8\n => f\n => syscall_common\n"), State::Complete, "a call of no function");
 }
 
 #[test]
@@ -245,4 +261,26 @@ fn only_the_events_that_were_asked_for_count() {
     assert_eq!(only("function_graph-stacktrace-trigger", &["schedule_tail"]).1, "");
     let (events, stacks) = only("function_graph-stacktrace-trigger", &["sched_process_fork"]);
     assert_eq!(events, stacks.split(' ').count() as u64);
+    assert_eq!(only("syscalls", &["sys_enter_read"]), (1, "sys_enter_read".into()));
+    assert_eq!(only("syscalls", &["sys_exit_openat", "sys_exit_read"]), (2, "sys_exit_read".into()));
+    let graph =
+        [("ksys_read", 1), ("fdget_pos", 1), ("do_IRQ", 1), ("tun_chr_read_iter", 1), ("fput", 3), ("y", 0)];
+    for (function, number) in graph {
+        assert_eq!(only("function_graph-options", &[function]).0, number, "{function}");
+    }
+    assert_eq!(only("text-of-programs", &["tracing_mark_write"]).0, 4);
+    assert_eq!(only("text-of-programs", &["register_netdevice"]), (1, "register_netdevice".into()));
+    assert_eq!(only("text-of-programs", &["raw_data", "my_probe_init"]).0, 2);
+    assert_eq!(only("synthetic-stack-fields", &["sched_switch"]), (1, String::new()));
+}
+
+#[test]
+fn a_stack_with_a_place_that_has_no_name_goes_on_behind_it() {
+    let row = Arch::Mips64.row();
+    for file in ["kretprobe-hooks", "trampoline-in-stack"] {
+        let bytes = std::fs::read(show::data(&format!("ftrace/{file}.txt"))).unwrap();
+        let parsed = parse(&bytes[..]).unwrap();
+        assert_eq!(parsed.stacks.len(), 2, "{file}");
+        assert!(parsed.stacks.iter().all(|(stack, _)| stack.state(row).0 == State::Complete), "{file}");
+    }
 }

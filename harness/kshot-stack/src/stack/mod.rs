@@ -1,6 +1,10 @@
 //! Stacks: what every parser returns, whatever the format.
 
 mod fold; // equal stacks counted as they come
+mod ftrace_context; // task, CPU and time in front of an event
+mod ftrace_event; // what the text of one event says
+mod ftrace_frame; // one frame
+mod ftrace_graph; // the lines of the function-graph tracer
 pub mod ftrace_text; // the `trace` and `trace_pipe` files of tracefs
 pub mod gdb_json; // what machine/gdb.py writes
 pub mod gdb_raw; // the same of the function tracer: registers and raw stacks
@@ -60,7 +64,8 @@ pub struct Arguments {
 pub struct Frame {
     /// The address, where the capture gives one.
     pub address: Option<u64>,
-    /// The symbol that the capture gives for it; `None` where it could not tell.
+    /// The symbol that the capture gives for it, or the words in brackets that stand for one; `None` where it could not
+    /// tell.
     pub symbol: Option<String>,
     /// Bytes from the start of the symbol.
     pub offset: Option<u64>,
@@ -95,7 +100,7 @@ pub enum State {
     Truncated,
     /// It has no frame besides the tracer's own.
     Empty,
-    /// It holds what cannot be a stack: an address outside the kernel between two inside.
+    /// It holds what cannot be a stack: an address outside the kernel between two inside, or a frame behind its entry.
     Corrupt,
 }
 
@@ -116,19 +121,24 @@ impl Stack {
     /// address outside the kernel (` => 0`) do not count as an end.
     pub fn state(&self, row: &ArchRow) -> (State, Option<String>) {
         let (mut last, mut strays, mut corrupt) = (None, false, false);
+        // Of the entry that the stack has come to; one entry's code may carry several labels.
+        let mut entered = false;
         for frame in self.frames.iter().filter(|frame| !frame.user) {
-            if frame.in_kernel() {
-                corrupt |= strays && last.is_some();
+            let inside = frame.in_kernel();
+            corrupt |= inside && strays && last.is_some();
+            corrupt |= entered && frame.address != Some(0) && !(inside && frame.is_one_of(row.entries));
+            if inside {
+                entered |= frame.is_one_of(row.entries);
                 last = Some(frame);
-            } else {
-                strays = true;
             }
+            strays = last.is_some() && (strays || !inside);
         }
+        let outside = || self.frames.iter().any(|frame| !frame.user);
         let state = match last {
             _ if corrupt => State::Corrupt,
-            None if strays => State::Truncated,
+            None if outside() => State::Truncated,
             None => State::Empty,
-            Some(frame) if frame.is_one_of(row.entries) => State::Complete,
+            Some(_) if entered => State::Complete,
             Some(_) => State::Truncated,
         };
         (state, last.map(|frame| frame.name()))
@@ -145,9 +155,15 @@ impl Stack {
 }
 
 impl Frame {
-    /// Whether it is a place in the kernel: not user space, and not an address that cannot be the kernel's.
+    /// Whether it is a place in the kernel, named or not: not user space, and not an address that cannot be the kernel's.
     pub fn in_kernel(&self) -> bool {
-        !self.user && self.address.map_or(self.symbol.is_some(), in_kernel)
+        !self.user && self.address.is_none_or(in_kernel)
+    }
+
+    /// Whether the kernel names no function but what stands in its place: `[FTRACE TRAMPOLINE]`,
+    /// `[unknown/kretprobe'd]`.
+    pub fn is_marker(&self) -> bool {
+        self.symbol.as_ref().is_some_and(|symbol| symbol.starts_with('['))
     }
 
     /// Whether its symbol is in `names`.

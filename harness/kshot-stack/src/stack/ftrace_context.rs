@@ -1,0 +1,120 @@
+//! The columns in front of an event in ftrace's text: task, pid, CPU, flags and time (`trace_print_context` and
+//! `trace_print_lat_context` of `kernel/trace/trace_output.c`).
+
+use super::lines::{decimal, split_at};
+
+/// How wide the kernel prints the name of a task.
+pub(super) const TASK_WIDTH: usize = 16;
+
+/// Who an event is of, and where.
+pub(super) struct Context<'a> {
+    /// The task's name; the kernel cuts it to 8 bytes in latency format.
+    pub(super) task: &'a [u8],
+    /// How many bytes of the line the task takes.
+    pub(super) width: usize,
+    /// Its pid.
+    pub(super) pid: u64,
+    /// The CPU.
+    pub(super) cpu: u64,
+    /// What follows the time.
+    pub(super) rest: &'a [u8],
+}
+
+/// Task, pid, CPU and what follows the time.
+pub(super) fn context(line: &[u8]) -> Option<Context<'_>> {
+    const DASH: usize = 16;
+    const LATENCY_DASH: usize = 8;
+    if line.get(DASH) == Some(&b'-')
+        && let Some(context) = context_at(line, DASH, normal_columns)
+    {
+        return Some(context);
+    }
+    if line.get(LATENCY_DASH) == Some(&b'-')
+        && let Some(context) = context_at(line, LATENCY_DASH, latency_columns)
+    {
+        return Some(context);
+    }
+    if line.get(DASH) == Some(&b' ')
+        && let Some(context) = verbose(line)
+    {
+        return Some(context);
+    }
+    // A task name with a line end in it pushes its second half to the first column.
+    let dashes = line.iter().enumerate().take(DASH).filter(|(_, byte)| **byte == b'-');
+    dashes.into_iter().find_map(|(dash, _)| context_at(line, dash, normal_columns))
+}
+
+/// Reads the columns between the pid and the text: the CPU, and the text.
+type Columns = fn(&[u8]) -> Option<(u64, &[u8])>;
+
+fn context_at(line: &[u8], dash: usize, columns: Columns) -> Option<Context<'_>> {
+    let (pid, text) = decimal(&line[dash + 1..])?;
+    let (cpu, rest) = columns(text)?;
+    Some(Context { task: line[..dash].trim_ascii_start(), width: dash, pid, cpu, rest })
+}
+
+/// ` (-------) [000] .....     0.227540: `, with or without the thread group and the flags.
+fn normal_columns(text: &[u8]) -> Option<(u64, &[u8])> {
+    let mut text = text.strip_prefix(b" ")?.trim_ascii_start();
+    if text.starts_with(b"(") {
+        text = split_at(text, b")")?.1.trim_ascii_start();
+    }
+    let (cpu, text) = decimal(text.strip_prefix(b"[")?)?;
+    let text = text.strip_prefix(b"] ")?.trim_ascii_start();
+    if let Some(rest) = after_time(text) {
+        return Some((cpu, rest));
+    }
+    let (flags, text) = split_at(text, b" ")?;
+    (flags.len() <= 8).then(|| after_time(text.trim_ascii_start()))?.map(|rest| (cpu, rest))
+}
+
+/// What follows `0.227540: `, or `227540: ` of a clock that counts.
+fn after_time(text: &[u8]) -> Option<&[u8]> {
+    let (_, text) = decimal(text)?;
+    let text = text.strip_prefix(b".").map_or(Some(text), |text| decimal(text).map(|(_, text)| text))?;
+    text.strip_prefix(b": ")
+}
+
+/// `              sh      91   0 0 00000000 [00000001] 12.345ms (+0.123ms): `, of latency format with `verbose`.
+fn verbose(line: &[u8]) -> Option<Context<'_>> {
+    let (task, text) = line.split_at(TASK_WIDTH);
+    let (pid, text) = decimal(text.trim_ascii_start())?;
+    let (cpu, text) = decimal(text.strip_prefix(b" ")?.trim_ascii_start())?;
+    let (_, text) = decimal(text.strip_prefix(b" ")?)?;
+    let (_, text) = split_at(text.strip_prefix(b" ")?, b" [")?;
+    let (_, text) = split_at(text, b"] ")?;
+    let (_, rest) = split_at(text, b"): ")?;
+    Some(Context { task: task.trim_ascii_start(), width: TASK_WIDTH, pid, cpu, rest })
+}
+
+/// `   0..... 2887us!: `, or `   0..... 2887: ` of a clock that counts.
+fn latency_columns(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (cpu, text) = decimal(text.trim_ascii_start())?;
+    let (flags, text) = split_at(text, b" ")?;
+    let (_, text) = decimal(text.trim_ascii_start())?;
+    let (mark, text) = split_at(text.strip_prefix(b"us").unwrap_or(text), b": ")?;
+    (flags.len() <= 8 && mark.len() <= 1).then_some((cpu, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_set_of_columns_gives_the_same() {
+        for line in [
+            "             a b-91      [002] d..2.     5.100001: f <-g",
+            "             a b-91      [002] d..2.  227540: f <-g",
+            "             a b-91      (     91) [002] d..2.     5.100001: f <-g",
+            "             a b-91      [002]     5.100001: f <-g",
+            "     a b-91        2d..2. 2887us!: f <-g",
+            "     a b-91        2d..2. 2887: f <-g",
+            "             a b      91   2 0 00000001 [00000001] 12.345ms (+0.123ms): f <-g",
+            "             a b      91   2 0 00000001 [0000000000000001] 12 (+1): f <-g",
+        ] {
+            let Context { task, pid, cpu, rest, .. } =
+                context(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
+            assert_eq!((task, pid, cpu, rest), (&b"a b"[..], 91, 2, &b"f <-g"[..]), "{line}");
+        }
+    }
+}
