@@ -7,15 +7,19 @@
 //!         ffffffff80114740 syscall_common+0x34 ([kernel.kallsyms])
 //!                   10d2f4 __ioctl+0x14 (inlined)
 //!                   10d2f4 [unknown] (/bin/eoe_filter)
+//!             7f44000020 jit_stub+0x8 ([anon:v8])
+//!             7f77001000 run+0x4 (/tmp/a b/prog (deleted))
 //!                        0 [unknown] ([unknown])
 //!
 //! a b: 1.2: x  123/123   [000]    12.345678:     250000 sched:sched_process_fork: comm=sh pid=1
 //! swapper     0 [000]     0.107356: cpu-clock:u:
 //! sh     1 [000]     0.107356: PERF_RECORD_LOST lost 12
+//! swapper     0 [-01]     0.107356: PERF_RECORD_LOST_SAMPLES lost 7
 //! ```
 //!
-//! A header's fields are those of `-F`; the task and the time have to be among them. An empty line ends a
-//! sample with a call chain, also an empty one. Frames are taken with and without symbol, offset and object.
+//! A header's fields are those of `-F`; the task and the time have to be among them. A task's name may hold a line end.
+//! An empty line ends a sample with a call chain, also an empty one. Frames are taken with and without address, symbol,
+//! offset and object.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -37,10 +41,17 @@ pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
     Ok(parser.finish(warnings))
 }
 
+/// The longest name of a task, without the final zero (`TASK_COMM_LEN`).
+const LONGEST_TASK: usize = 15;
+/// The name of the event of a sample that is printed without one.
+const NAMELESS: &str = "?";
+
 struct Parser {
-    losses: [Finder<'static>; 2],
+    losses: [Finder<'static>; 3],
     events: u64,
     lost: u64,
+    /// Lines that may be the first part of a task's name with line ends in it.
+    name_begun: Vec<u8>,
     /// Whether the last sample may still get frames.
     open: bool,
     /// Its stack, in memory that the next one takes over.
@@ -61,7 +72,9 @@ struct Numbers {
 impl Parser {
     fn new() -> Self {
         Self {
-            losses: [" PERF_RECORD_LOST lost ", " events and lost "].map(Finder::new),
+            losses: [" PERF_RECORD_LOST lost ", " PERF_RECORD_LOST_SAMPLES lost ", " events and lost "]
+                .map(Finder::new),
+            name_begun: Vec::new(),
             events: 0,
             lost: 0,
             open: false,
@@ -74,11 +87,12 @@ impl Parser {
 
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
         if line.is_empty() {
+            self.forget_name(warnings);
             return self.end(true);
         }
         // Most lines are frames, and most of them have been seen before.
         if line[0].is_ascii_whitespace()
-            && let Some(frame) = self.frames.number(line, |line| frame(line.trim_ascii()).map(Arc::new))
+            && let Some(frame) = self.frame(line, warnings)
         {
             if !self.open {
                 return warnings.note(Kind::StrayFrame, line);
@@ -88,25 +102,79 @@ impl Parser {
             }
             return self.stack.frames.push(frame);
         }
-        if let Some(lost) = self.lost(line) {
-            self.lost = self.lost.saturating_add(lost);
-            return warnings.note(Kind::LostEvents, line);
+        if self.open && is_source(line) {
+            return;
         }
         let Some((task, event)) = header(line) else {
+            if let Some(lost) = self.lost(line) {
+                self.lost = self.lost.saturating_add(lost);
+                return warnings.note(Kind::LostEvents, line);
+            }
             if !line.starts_with(b"#") {
-                warnings.note(Kind::UnreadableLine, line);
+                self.unreadable(line, warnings);
             }
             return;
         };
         self.end(false);
         if event.starts_with("PERF_RECORD_") {
+            self.forget_name(warnings);
+            if let Some(lost) = self.lost(line) {
+                self.lost = self.lost.saturating_add(lost);
+                warnings.note(Kind::LostEvents, line);
+            }
             return;
         }
         self.events += 1;
         self.open = true;
-        self.stack.task = self.words.word(task);
+        self.stack.task = self.task(task, warnings);
         self.stack.event = self.words.word(event.as_bytes());
         self.stack.frames.clear();
+    }
+
+    /// The number of a frame. Within a sample a line that begins with a tab is one, whatever it says.
+    fn frame(&mut self, line: &[u8], warnings: &mut Warnings) -> Option<usize> {
+        let known = self.frames.number(line, |line| frame(line.trim_ascii()).map(Arc::new));
+        if known.is_some() || !self.open || line[0] != b'\t' || header(line).is_some() {
+            return known;
+        }
+        let text = line.trim_ascii();
+        if let Some(frame) = self.frames.number(line, |_| frame_without_address(text).map(Arc::new)) {
+            return Some(frame);
+        }
+        warnings.note(Kind::UnreadableLine, line);
+        self.frames.number(line, |_| Some(Arc::new(Frame::default())))
+    }
+
+    /// A line of which nothing is known: if a header follows, the first part of its task's name.
+    fn unreadable(&mut self, line: &[u8], warnings: &mut Warnings) {
+        if self.name_begun.len() + line.trim_ascii_start().len() > LONGEST_TASK {
+            self.forget_name(warnings);
+        }
+        let begun = line.trim_ascii_start();
+        if begun.len() > LONGEST_TASK {
+            return warnings.note(Kind::UnreadableLine, line);
+        }
+        self.name_begun.extend_from_slice(begun);
+        self.name_begun.push(b'\n');
+    }
+
+    fn forget_name(&mut self, warnings: &mut Warnings) {
+        for line in self.name_begun.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            warnings.note(Kind::UnreadableLine, line);
+        }
+        self.name_begun.clear();
+    }
+
+    /// The number of a task's name, with what stands of it in the lines before.
+    fn task(&mut self, task: &[u8], warnings: &mut Warnings) -> usize {
+        if self.name_begun.len() + task.len() > LONGEST_TASK {
+            self.forget_name(warnings);
+        }
+        if self.name_begun.is_empty() {
+            return self.words.word(task);
+        }
+        self.name_begun.extend_from_slice(task);
+        self.words.word(&std::mem::take(&mut self.name_begun))
     }
 
     /// Ends a sample. One without a call chain has no empty line after it; one with frames may have lost it.
@@ -117,16 +185,17 @@ impl Parser {
         self.open = false;
     }
 
-    /// `PERF_RECORD_LOST lost 12`, and perf's own `Processed 100 events and lost 3 chunks!`.
+    /// `PERF_RECORD_LOST lost 12`, `PERF_RECORD_LOST_SAMPLES lost 7`, and perf's own `Processed 100 events and lost 3 chunks!`.
     fn lost(&self, line: &[u8]) -> Option<u64> {
-        let [record, summary] = &self.losses;
+        let [record, samples, summary] = &self.losses;
         let at = |mark: &Finder<'_>| mark.find(line).map(|at| at + mark.needle().len());
         let of_summary = || at(summary).filter(|&at| split_at(&line[..at], b"Processed ").is_some());
-        let (count, _) = decimal(&line[at(record).or_else(of_summary)?..])?;
+        let (count, _) = decimal(&line[at(record).or_else(|| at(samples)).or_else(of_summary)?..])?;
         Some(count)
     }
 
-    fn finish(mut self, warnings: Warnings) -> Parsed {
+    fn finish(mut self, mut warnings: Warnings) -> Parsed {
+        self.forget_name(&mut warnings);
         self.end(false);
         let Self { words, frames, .. } = self;
         let (stacks, _) = self.stacks.finish(|stack| {
@@ -169,20 +238,25 @@ fn set_user(frames: &mut [Arc<Frame>], user: bool) {
 /// The task and the event of `eoe_filter   123 [000]    12.345678: probe:register_netdevice: (...)`.
 fn header(line: &[u8]) -> Option<(&[u8], &str)> {
     let mut words = words(line);
-    let (mut last_but_one, mut last) = (None, None);
-    // The time is the first word like one that stands where it can: behind the CPU or the pid, not in a name.
+    // The last three words, the latest last.
+    let mut before: [Option<(usize, &[u8])>; 3] = [None; 3];
+    // The time is the first word like one that stands where it can: behind the pid, the CPU or `-F misc`, not in a name.
     let pid = loop {
         let (begin, word) = words.next()?;
-        let pid = if last.is_some_and(|(_, word)| is_cpu(word)) { last_but_one } else { last };
-        if let Some((begin, _)) = pid.filter(|(_, pid)| is_time(word) && is_pid(pid)) {
-            break begin;
+        if is_time(word) {
+            let mut last = before.iter().rev().copied().flatten().peekable();
+            last.next_if(|(_, word)| is_misc(word));
+            last.next_if(|(_, word)| is_cpu(word));
+            if let Some((begin, _)) = last.next().filter(|(_, pid)| is_pid(pid)) {
+                break begin;
+            }
         }
-        (last_but_one, last) = (last, Some((begin, word)));
+        before = [before[1], before[2], Some((begin, word))];
     };
-    let (_, mut event) = words.next()?;
+    let mut event = words.next().map_or(NAMELESS.as_bytes(), |(_, word)| word);
     // The period, where it was asked for.
     if decimal(event).is_some_and(|(_, rest)| rest.is_empty()) {
-        (_, event) = words.next()?;
+        event = words.next().map_or(NAMELESS.as_bytes(), |(_, word)| word);
     }
     let event = symbol(event.strip_suffix(b":").unwrap_or(event))?;
     Some((line[..pid].trim_ascii(), event))
@@ -198,10 +272,24 @@ fn words(line: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     })
 }
 
-/// `[000]`
+/// `[000]`, or `[-01]` where perf does not know it
 fn is_cpu(word: &[u8]) -> bool {
     let inner = word.strip_prefix(b"[").and_then(|word| word.strip_suffix(b"]"));
-    inner.and_then(decimal).is_some_and(|(_, rest)| rest.is_empty())
+    inner
+        .map(|cpu| cpu.strip_prefix(b"-").unwrap_or(cpu))
+        .and_then(decimal)
+        .is_some_and(|(_, rest)| rest.is_empty())
+}
+
+/// `K`, `U`, `KE`: `-F misc`
+fn is_misc(word: &[u8]) -> bool {
+    word.len() <= 3 && word.iter().all(|byte| b"KUHGgMESPpAD".contains(byte))
+}
+
+/// `  dev.c:10083` of `-F srcline`, behind its frame
+fn is_source(line: &[u8]) -> bool {
+    let number = memchr::memrchr(b':', line).map(|colon| &line[colon + 1..]);
+    line.starts_with(b"  ") && number.and_then(decimal).is_some_and(|(_, rest)| rest.is_empty())
 }
 
 /// `123`, `123/124` or `-1`
@@ -220,54 +308,105 @@ fn is_time(word: &[u8]) -> bool {
 fn frame(text: &[u8]) -> Option<Frame> {
     let (address, text) = split_at(text, b" ").unwrap_or((text, b""));
     let address = hexadecimal(address).filter(|_| !address.starts_with(b"0x"))?;
-    let mut frame = Frame { address: Some(address), ..Frame::default() };
-    let mut text = text.trim_ascii();
+    Some(placed(Some(address), text.trim_ascii()))
+}
+
+/// `tun_chr_ioctl+0xeec ([tun])`, without `-F ip`.
+fn frame_without_address(text: &[u8]) -> Option<Frame> {
+    let known = text == b"[unknown]" || text.ends_with(b")") || symbol(text).is_some();
+    known.then(|| placed(None, text))
+}
+
+/// A frame by what stands behind its address.
+fn placed(address: Option<u64>, mut text: &[u8]) -> Frame {
+    let mut frame = Frame { address, ..Frame::default() };
     if let Some(outer) = text.strip_suffix(b"(inlined)") {
         frame.inlined = true;
         text = outer.trim_ascii_end();
     }
-    // A C++ name holds blanks and brackets itself, so the object is what stands in the last ones.
-    let mut object = None;
-    if let Some(open) = text.windows(2).rposition(|window| window == b" (").map(|at| at + 1)
-        && let Some(inner) = text[open..].strip_prefix(b"(").and_then(|object| object.strip_suffix(b")"))
-    {
-        object = Some(inner);
-        text = text[..open].trim_ascii_end();
-    }
+    let object = object_at(text).map(|open| {
+        let (before, object) = text.split_at(open);
+        text = before.trim_ascii_end();
+        without_offset(&object[1..object.len() - 1])
+    });
     // A null address without an object may be either; the kernel's walk is what ends in one.
-    let of_kernel = object.map_or(address == 0, is_kernel_object);
-    frame.user = !in_kernel(address) && !of_kernel;
+    let of_kernel = object.map_or(address.is_none_or(|address| address == 0), is_kernel_object);
+    frame.user = !address.is_some_and(in_kernel) && !of_kernel;
     frame.module = object.and_then(module);
     if !text.is_empty() && text != b"[unknown]" {
         let place = text.windows(3).rposition(|window| window == b"+0x");
         frame.offset = place.and_then(|place| hexadecimal(&text[place + 1..]));
         let name = if frame.offset.is_some() { &text[..place.unwrap_or(text.len())] } else { text };
-        // A kernel's symbol has no blanks: such a line is not a frame.
-        frame.symbol = Some(if frame.user { printable(name) } else { symbol(name)?.to_owned() });
+        frame.symbol = Some(printable(name));
     }
-    Some(frame)
+    frame
+}
+
+/// Where the brackets begin that hold the object. A C++ name holds blanks and brackets itself, and so does
+/// `(/tmp/a b/prog (deleted))`: they are the last that are balanced or, where none are, the last.
+fn object_at(text: &[u8]) -> Option<usize> {
+    text.strip_suffix(b")")?;
+    let mut depth = 0_usize;
+    let opens = |at: &usize| text[*at] == b'(' && (*at == 0 || text[at - 1] == b' ');
+    let balanced = (0..text.len()).rev().find(|at| {
+        match text[*at] {
+            b')' => depth += 1,
+            b'(' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+    });
+    balanced.filter(opens).or_else(|| (0..text.len()).rev().find(opens))
+}
+
+/// The object without what `-F dsoff` appends: `[kernel.kallsyms]+0x3fefe0`.
+fn without_offset(object: &[u8]) -> &[u8] {
+    let place = object.windows(3).rposition(|window| window == b"+0x");
+    place.filter(|place| hexadecimal(&object[place + 1..]).is_some()).map_or(object, |place| &object[..place])
 }
 
 fn is_kernel_object(object: &[u8]) -> bool {
     object.starts_with(b"[kernel") || object.ends_with(b"/vmlinux") || module(object).is_some()
 }
 
-/// `[tun]` or `/lib/modules/6.1.0/kernel/drivers/net/tun.ko.xz`.
+/// `[tun]` or `/lib/modules/6.1.0/kernel/drivers/net/tun.ko.xz`. Other names in brackets are mappings of user space:
+/// `[anon:v8]`, `[JIT app cache]`, `[vdso]`.
 fn module(object: &[u8]) -> Option<String> {
-    const NOT_MODULES: [&[u8]; 6] = [b"unknown", b"vdso", b"vsyscall", b"heap", b"stack", b"uprobes"];
+    const MAPPINGS: [&[u8]; 14] = [
+        b"unknown",
+        b"vdso",
+        b"vdso32",
+        b"vdsox32",
+        b"vvar",
+        b"vvar_vclock",
+        b"vsyscall",
+        b"vectors",
+        b"sigpage",
+        b"heap",
+        b"stack",
+        b"anon",
+        b"uprobes",
+        b"JIT",
+    ];
     let name = match object.strip_prefix(b"[").and_then(|object| object.strip_suffix(b"]")) {
         Some(name)
-            if name.starts_with(b"kernel") || name.starts_with(b"guest") || NOT_MODULES.contains(&name) =>
+            if name.starts_with(b"kernel") || name.starts_with(b"guest") || MAPPINGS.contains(&name) =>
         {
             return None;
         }
         Some(name) => name,
         None => {
             let file = object.rsplit(|&byte| byte == b'/').next()?;
-            split_at(file, b".ko")?.0
+            let (name, end) = split_at(file, b".ko")?;
+            if !end.is_empty() && !end.starts_with(b".") {
+                return None;
+            }
+            name
         }
     };
-    symbol(name).map(str::to_owned)
+    let plausible =
+        name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+    symbol(name).filter(|_| plausible).map(str::to_owned)
 }
 
 #[cfg(test)]

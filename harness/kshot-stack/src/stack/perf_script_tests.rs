@@ -12,7 +12,7 @@ fn kinds(parsed: &Parsed) -> Vec<(&str, u64)> {
 #[test]
 fn every_capture_reads_as_its_snapshot_says() {
     let captures = show::captures("perf");
-    assert!(captures.len() >= 5, "captures are missing");
+    assert!(captures.len() >= 7, "captures are missing");
     for (name, bytes) in captures {
         show::assert_snapshot("perf", &name, &show::parsed(&parse(&bytes[..]).unwrap()));
     }
