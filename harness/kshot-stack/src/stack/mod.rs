@@ -1,5 +1,7 @@
 //! Stacks: what every parser returns, whatever the format.
 
+#[cfg(test)]
+mod damage_tests; // captures damaged at random
 mod fold; // equal stacks counted as they come
 mod ftrace_context; // task, CPU and time in front of an event
 mod ftrace_event; // what the text of one event says

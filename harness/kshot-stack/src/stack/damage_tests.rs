@@ -1,0 +1,133 @@
+//! Captures of all formats, damaged by the same random numbers at each run: no parser may fault, hang, or let pass what a
+//! terminal would obey.
+
+use super::{DEEPEST_STACK, Parsed, ftrace_text, gdb_json, perf_script, show};
+
+/// How many damaged captures each parser reads.
+const ROUNDS: u64 = 1500;
+/// Bytes of a capture that are damaged and read.
+const LONGEST: usize = 6000;
+
+/// Numbers by Marsaglia's xorshift.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % (limit.max(1) as u64)).unwrap()
+    }
+
+    fn place(&mut self, bytes: &[u8]) -> std::ops::Range<usize> {
+        let begin = self.below(bytes.len());
+        begin..(begin + self.below(60)).min(bytes.len())
+    }
+}
+
+/// What the parsers look for.
+const WORDS: [&[u8]; 16] = [
+    b" => ",
+    b"=> ",
+    b"<stack trace>",
+    b" <-",
+    b"=STACK:",
+    b"# tracer: ",
+    b"[unknown/kretprobe'd]",
+    b"+0x",
+    b" /* ",
+    b" | ",
+    b"-1 [-01] 1.5: ",
+    b" (",
+    b"\t",
+    b"\n",
+    b"\xff\x1b[2J",
+    b"18446744073709551616",
+];
+
+fn damaged(captures: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut bytes = captures[random.below(captures.len())].clone();
+    let begin = random.below(bytes.len().saturating_sub(LONGEST));
+    bytes = bytes[begin..(begin + LONGEST).min(bytes.len())].to_vec();
+    for _ in 0..=random.below(8) {
+        let place = random.place(&bytes);
+        match random.below(6) {
+            0 => bytes[place.start] = u8::try_from(random.below(256)).unwrap(),
+            1 => drop(bytes.drain(place)),
+            2 => {
+                let piece = bytes[place].to_vec();
+                let at = random.below(bytes.len());
+                bytes.splice(at..at, piece);
+            }
+            3 => {
+                let other = &captures[random.below(captures.len())];
+                let piece = other[random.place(other)].to_vec();
+                bytes.splice(place, piece);
+            }
+            4 => {
+                drop(bytes.splice(place.start..place.start, WORDS[random.below(WORDS.len())].iter().copied()))
+            }
+            _ => bytes.truncate(random.below(bytes.len()).max(100)),
+        }
+        if bytes.is_empty() {
+            bytes.push(b'\n');
+        }
+    }
+    bytes
+}
+
+/// What holds of a reading whatever was read.
+fn check(parsed: &Parsed, bytes: &[u8]) {
+    let shown = || String::from_utf8_lossy(bytes).into_owned();
+    let clean = |text: &str| !text.chars().any(char::is_control);
+    for (stack, count) in &parsed.stacks {
+        assert!(*count > 0 && stack.frames.len() <= DEEPEST_STACK, "{}", shown());
+        assert!(clean(&stack.task) && clean(&stack.event), "{}", shown());
+        assert!(stack.function.as_deref().is_none_or(clean), "{}", shown());
+        for frame in &stack.frames {
+            assert!(clean(&frame.name()) && frame.module.as_deref().is_none_or(clean), "{}", shown());
+        }
+    }
+    assert!(
+        parsed.warnings.iter().all(|warning| warning.count > 0 && clean(&warning.example)),
+        "{}",
+        shown()
+    );
+}
+
+fn read_damaged(folder: &str, seed: u64, read: impl Fn(&[u8]) -> Parsed) {
+    let captures: Vec<_> = show::captures(folder).into_iter().map(|(_, bytes)| bytes).collect();
+    let mut random = Random(seed);
+    for _ in 0..ROUNDS {
+        let bytes = damaged(&captures, &mut random);
+        check(&read(&bytes), &bytes);
+    }
+}
+
+#[test]
+fn damaged_text_of_ftrace_is_read_the_same_in_both_ways() {
+    read_damaged("ftrace", 0x5eed_f7ac, |bytes| {
+        let parsed = ftrace_text::parse(bytes).unwrap();
+        let (in_order, order) = ftrace_text::parse_in_order(bytes).unwrap();
+        assert_eq!(parsed, in_order);
+        assert_eq!(order.len() as u64, parsed.stacks.iter().map(|(_, count)| count).sum::<u64>());
+        let only = ftrace_text::parse_only(bytes, &["register_netdevice".into()]).unwrap();
+        assert!(only.events <= parsed.events);
+        parsed
+    });
+}
+
+#[test]
+fn damaged_text_of_perf_is_read() {
+    read_damaged("perf", 0x5eed_9e8f, |bytes| perf_script::parse(bytes).unwrap());
+}
+
+#[test]
+fn damaged_lines_of_gdb_are_read() {
+    let captures = [std::fs::read(show::data("gdb/register_netdevice.jsonl")).unwrap()];
+    let mut random = Random(0x5eed_0db1);
+    for _ in 0..ROUNDS {
+        let bytes = damaged(&captures, &mut random);
+        check(&gdb_json::parse(&bytes[..]).unwrap(), &bytes);
+    }
+}
