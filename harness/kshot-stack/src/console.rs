@@ -7,24 +7,44 @@ use regex::{Regex, RegexSet};
 use serde::Deserialize;
 
 use crate::document::ConsoleEvent;
+use crate::text::Lines;
+use crate::stack::CallTrace;
 
 /// Lines before the one that matched which are kept with it.
 const BEFORE: usize = 5;
 /// Events that are kept; a guest that complains for ever is counted from there on.
 const KEPT: usize = 100;
+/// Lines behind the one that matched in which its call trace is looked for; lockdep lists every lock before it.
+const TRACE_WITHIN: usize = 400;
+/// How much of a program's line is kept while messages of the kernel cut it, in bytes.
+const LONGEST_CUT: usize = 256;
 
 /// What a console has said so far.
 #[derive(Debug, Default)]
 pub struct Recogniser {
     before: VecDeque<String>,
-    /// Indices into `events` that still take lines, with how many.
-    open: Vec<(usize, usize)>,
+    /// Events that still take lines.
+    open: Vec<Open>,
+    /// What a program has written of a line that a message of the kernel cut.
+    cut: String,
     events: Vec<ConsoleEvent>,
     left_out: u64,
     ready: bool,
     rest: bool,
     fatal: Option<usize>,
     last_report: Option<String>,
+}
+
+/// An event that still takes lines.
+#[derive(Debug)]
+struct Open {
+    /// Its place in [`Recogniser::events`].
+    event: usize,
+    /// How many lines its excerpt takes.
+    left: usize,
+    /// In how many lines its call trace may stand.
+    left_of_trace: usize,
+    trace: CallTrace,
 }
 
 /// A pattern of `patterns.yaml`, which describes the fields.
@@ -50,8 +70,9 @@ enum Means {
 struct Table {
     patterns: Vec<Pattern>,
     set: RegexSet,
-    /// `CONFIG_PRINTK_TIME`'s prefix, with `CONFIG_PRINTK_CALLER`'s where it is on.
-    timestamp: Regex,
+    /// `CONFIG_PRINTK_TIME`'s prefix, with `CONFIG_PRINTK_CALLER`'s where it is on; or the latter alone, behind a time that
+    /// other text is mixed with.
+    stamp: Regex,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -60,28 +81,72 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         serde_yaml::from_str(include_str!("patterns.yaml")).expect("patterns.yaml is well formed");
     let set =
         RegexSet::new(patterns.iter().map(|pattern| &pattern.regex)).expect("patterns.yaml holds regexes");
-    let timestamp = Regex::new(r"^\[ *\d+\.\d+\](\[ *[TC]\d+\])? ").expect("a regex");
-    Table { patterns, set, timestamp }
+    let stamp = Regex::new(r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])?|\]\[ *[TC]\d+\])(?: |$)").expect("a regex");
+    Table { patterns, set, stamp }
 });
+
+/// What a whole console says.
+pub fn recognise(console: &[u8]) -> Vec<ConsoleEvent> {
+    let (mut lines, mut recogniser) = (Lines::default(), Recogniser::default());
+    lines.feed(console, |line| recogniser.line(&line));
+    if let Some(line) = lines.finish() {
+        recogniser.line(&line);
+    }
+    recogniser.events()
+}
+
+impl Open {
+    fn is_over(&self) -> bool {
+        self.left == 0 && self.left_of_trace == 0
+    }
+}
 
 impl Recogniser {
     /// Takes the next line, already printable.
     pub fn line(&mut self, line: &str) {
-        for (event, left) in &mut self.open {
-            self.events[*event].excerpt.push(line.to_owned());
-            *left -= 1;
-        }
-        let text = &line[TABLE.timestamp.find(line).map_or(0, |stamp| stamp.end())..];
+        let (written, messages) = parts(line);
         // "---[ end trace 0000000000000000 ]---", "---[ end Kernel panic - not syncing: ... ]---"
-        let over = text.starts_with("---[ end ");
-        self.open.retain(|(_, left)| *left > 0 && !over);
-        if let Some(index) = TABLE.set.matches(text).iter().next() {
-            self.matched(&TABLE.patterns[index], line);
+        let over = messages.last().unwrap_or(&written).starts_with("---[ end ");
+        for open in &mut self.open {
+            let event = &mut self.events[open.event];
+            open.trace.line(messages.last().unwrap_or(&written));
+            open.left_of_trace = if open.trace.is_over() { 0 } else { open.left_of_trace.saturating_sub(1) };
+            if open.left > 0 {
+                event.excerpt.push(line.to_owned());
+                open.left -= 1;
+            }
+            if over || open.is_over() {
+                tell_frames(event, &open.trace);
+            }
+        }
+        self.open.retain(|open| !over && !open.is_over());
+        let whole = self.uncut(written, !messages.is_empty());
+        for message in whole.as_deref().into_iter().chain(messages) {
+            if let Some(index) = TABLE.set.matches(message).iter().next() {
+                self.matched(&TABLE.patterns[index], line);
+            }
         }
         self.before.push_back(line.to_owned());
         if self.before.len() > BEFORE {
             self.before.pop_front();
         }
+    }
+
+    /// What a program wrote in this line, with what it wrote of it in the lines before: a message of the kernel may fall
+    /// in between, and the rest comes behind it. `None` where nothing ends here.
+    fn uncut(&mut self, written: &str, is_cut: bool) -> Option<String> {
+        if !is_cut {
+            let mut whole = std::mem::take(&mut self.cut);
+            whole.push_str(written);
+            return Some(whole);
+        }
+        if self.cut.len() + written.len() <= LONGEST_CUT {
+            self.cut.push_str(written);
+        } else {
+            self.cut.clear();
+        }
+        // What was written may be the kernel's all the same, its time mixed with other text.
+        (!written.is_empty()).then(|| written.to_owned())
     }
 
     /// Whether our init has said that it is done.
@@ -106,12 +171,17 @@ impl Recogniser {
 
     /// Everything that was recognised. Beyond the first hundred, reports are only counted.
     pub fn events(&self) -> Vec<ConsoleEvent> {
+        let mut events = self.events.clone();
+        for open in &self.open {
+            tell_frames(&mut events[open.event], &open.trace);
+        }
         let more = (self.left_out > 0).then(|| ConsoleEvent {
             kind: "more".into(),
             line: format!("{} more reports are in console.log", self.left_out),
-            excerpt: Vec::new(),
+            ..ConsoleEvent::default()
         });
-        self.events.iter().cloned().chain(more).collect()
+        events.extend(more);
+        events
     }
 
     fn matched(&mut self, pattern: &Pattern, line: &str) {
@@ -135,20 +205,49 @@ impl Recogniser {
             return;
         }
         let excerpt = self.before.iter().cloned().chain([line.to_owned()]).collect();
-        self.events.push(ConsoleEvent { kind: pattern.kind.clone(), line: line.to_owned(), excerpt });
+        let (kind, line) = (pattern.kind.clone(), line.to_owned());
+        self.events.push(ConsoleEvent { kind, line, excerpt, ..ConsoleEvent::default() });
         let index = self.events.len() - 1;
         if fatal {
             self.fatal = Some(index);
         }
         if pattern.after > 0 {
-            self.open.push((index, pattern.after));
+            // What comes behind the excerpt of an earlier event is this one's.
+            self.open.retain_mut(|open| {
+                open.left_of_trace = open.left_of_trace.min(open.left);
+                !open.is_over()
+            });
+            let (left, left_of_trace) = (pattern.after, TRACE_WITHIN.max(pattern.after));
+            self.open.push(Open { event: index, left, left_of_trace, trace: CallTrace::default() });
         }
     }
+}
+
+/// What was written before the first message of the kernel's in a line, and the messages.
+fn parts(line: &str) -> (&str, Vec<&str>) {
+    let mut stamps = TABLE.stamp.find_iter(line).peekable();
+    let written = &line[..stamps.peek().map_or(line.len(), |stamp| stamp.start())];
+    let mut messages = Vec::new();
+    while let Some(stamp) = stamps.next() {
+        let end = stamps.peek().map_or(line.len(), |next| next.start());
+        messages.push(line[stamp.end()..end].trim_start_matches(' '));
+    }
+    (written, messages)
+}
+
+fn tell_frames(event: &mut ConsoleEvent, trace: &CallTrace) {
+    let names = |reliable: bool| {
+        let frames = trace.frames().iter().filter(move |frame| frame.reliable == reliable);
+        frames.map(|frame| frame.frame.name()).collect()
+    };
+    (event.frames, event.guesses) = (names(true), names(false));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::damage_tests::{ROUNDS, Random, damaged};
+    use crate::stack::show;
 
     fn read(console: &[u8]) -> Recogniser {
         let mut recogniser = Recogniser::default();
@@ -226,44 +325,84 @@ mod tests {
         assert_eq!(console.fatal().unwrap().0.kind, "silent reboot");
     }
 
-    /// Lines after the format strings of the files that `patterns.yaml` names.
     #[test]
-    fn each_kind_of_trouble_is_told_from_the_others() {
-        for (line, kind) in [
-            ("[  1.0] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [sh:91]", "soft lockup"),
-            ("[  1.0][   T17] INFO: task eoe_filter:119 blocked for more than 120 seconds.", "hung task"),
-            ("[  1.0] INFO: task a b:1 blocked in I/O wait for more than 2 seconds.", "hung task"),
-            ("[  1.0] rcu: INFO: rcu_sched self-detected stall on CPU", "rcu stall"),
-            ("[  1.0] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "rcu stall"),
-            ("[  1.0] Kernel bug detected[#1]:", "oops"),
-            ("[  1.0] Oops[#1]:", "oops"),
-            (
-                "[  1.0] CPU 0 Unable to handle kernel paging request at virtual address 0000, epc == 8, ra == 9",
-                "oops",
-            ),
-            ("[  1.0] BUG: sleeping function called from invalid context at mm/slab.h:1", "bug"),
-            ("[  1.0] kernel BUG at mm/slub.c:1!", "bug"),
-            ("[  1.0] WARNING: possible circular locking dependency detected", "warn"),
-            ("[  1.0] WARNING: net/core/dev.c:5 at register_netdevice+0x1/0x2, CPU#0: sh/91", "warn"),
-            ("[  1.0] Out of memory: Killed process 91 (sh) total-vm:1kB", "out of memory"),
-            ("kshot-guest: failed: dropbear: no host key", "init failed"),
-            ("Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)", "panic"),
-        ] {
+    fn each_pattern_has_a_line_and_each_line_is_of_its_kind() {
+        let lines = include_str!("../../../tests/data/console/kinds.txt");
+        let mut seen = vec![0; TABLE.patterns.len()];
+        for (kind, line) in
+            lines.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" | "))
+        {
             let console = read(format!("{line}\n").as_bytes());
-            assert_eq!(kinds(&console), [kind], "{line}");
+            let kinds = kinds(&console);
+            assert_eq!(kinds, if kind == "-" { vec![] } else { vec![kind] }, "{line}");
+            assert!(!console.ready(), "{line}");
+            let (written, messages) = parts(line);
+            let matched = [written]
+                .into_iter()
+                .chain(messages)
+                .filter_map(|text| TABLE.set.matches(text).iter().next());
+            matched.for_each(|pattern| seen[pattern] += 1);
         }
+        let unseen = TABLE.patterns.iter().zip(seen).filter(|(_, seen)| *seen == 0);
+        let unseen: Vec<_> = unseen.map(|(pattern, _)| pattern.kind.as_str()).collect();
+        assert_eq!(unseen, ["silent reboot", "ready", "rest"], "of which other tests tell");
     }
 
     #[test]
-    fn plain_lines_are_no_trouble() {
-        for line in [
-            "[  1.0] This architecture does not have kernel memory protection.",
-            "[  1.0] printk: bootconsole [uart8250] disabled",
-            "the test says: Kernel panic is what we look for",
-            "echo kshot-guest: ready",
-        ] {
-            let console = read(format!("{line}\n").as_bytes());
-            assert!(console.events().is_empty() && !console.ready(), "{line}");
+    fn a_line_of_init_that_messages_of_the_kernel_cut_is_put_together() {
+        assert!(console!("ready-cut.txt").ready());
+        assert!(!read(b"kshot-guest: re[    2.0] random: crng init done\nady?\n").ready());
+        let long = "x".repeat(LONGEST_CUT + 1);
+        assert!(
+            !read(format!("{long}[    2.0] a\nkshot-guest: re[    2.0] b\nad[    2.0] c\n").as_bytes())
+                .ready()
+        );
+        let failed = read(b"kshot-guest: fai[    2.0] random: crng init done\nled: no host key\n");
+        assert_eq!(kinds(&failed), ["init failed"]);
+    }
+
+    #[test]
+    fn two_messages_of_one_line_are_two() {
+        let console =
+            read(b"a[    2.0] BUG: Bad page state in process sh[    2.1] Kernel panic - not syncing: b\n");
+        assert_eq!(kinds(&console), ["bug", "panic"]);
+    }
+
+    #[test]
+    fn a_call_trace_is_told_as_frames() {
+        let console = console!("warn-perf-regs.txt");
+        let event = &console.events()[0];
+        assert_eq!((event.frames.len(), event.guesses.len()), (17, 0));
+        assert_eq!((event.frames[0].as_str(), event.frames[16].as_str()), ("show_stack", "handle_bp_int"));
+        let text = "[  1.0] WARNING: CPU: 0 PID: 1 at x.c:1\n[  1.0] Call Trace:\n[  1.0]  ? f+0x1/0x2\n[  1.0]  g+0x1/0x2\n";
+        let event = read(text.as_bytes()).events().remove(0);
+        assert_eq!((event.frames, event.guesses), (vec!["g".to_owned()], vec!["f".to_owned()]));
+    }
+
+    #[test]
+    fn a_call_trace_behind_the_excerpt_is_that_of_the_last_report() {
+        let locks = "[  1.0] lock\n".repeat(100);
+        let trace = "[  1.0] Call Trace:\n[  1.0]  f+0x1/0x2\n";
+        let warn = "[  1.0] WARNING: inconsistent lock state\n";
+        let found = |text: String| {
+            let events = read(text.as_bytes()).events();
+            events.iter().map(|event| event.frames.join(" ")).collect::<Vec<_>>()
+        };
+        assert_eq!(found(format!("{warn}{locks}{trace}")), ["f"]);
+        assert_eq!(found(format!("{warn}{locks}{warn}{locks}{trace}")), ["", "f"]);
+    }
+
+    #[test]
+    fn damaged_consoles_are_read_and_what_is_told_is_bounded() {
+        let captures: Vec<_> = show::captures("console").into_iter().map(|(_, bytes)| bytes).collect();
+        let mut random = Random(0x5eed_c025);
+        for _ in 0..ROUNDS / 5 {
+            let bytes = damaged(&captures, &mut random);
+            let events = read(&bytes).events();
+            assert!(events.len() <= KEPT + 2);
+            let lines = events.iter().flat_map(|event| &event.excerpt);
+            let clean = |line: &String| !line.chars().any(|char| char.is_control() && char != '\t');
+            assert!(lines.into_iter().all(clean), "{}", String::from_utf8_lossy(&bytes));
         }
     }
 

@@ -241,7 +241,7 @@ impl std::fmt::Display for Fidelity {
 }
 
 /// Something the kernel reported on its console.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ConsoleEvent {
     /// Which pattern it matched (`warn`, `oops`, `panic`).
     pub kind: String,
@@ -249,4 +249,11 @@ pub struct ConsoleEvent {
     pub line: String,
     /// The lines around it, escaped.
     pub excerpt: Vec<String>,
+    /// The functions of its call trace, from the innermost outwards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<String>,
+    /// The functions of the same trace that the kernel prints with a `?`: addresses on the stack that it did not unwind
+    /// through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guesses: Vec<String>,
 }

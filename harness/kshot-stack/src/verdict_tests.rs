@@ -158,7 +158,8 @@ fn a_known_fault_excuses_its_own_claim_alone() {
 #[test]
 fn a_report_that_must_not_come_fails_its_claim_or_is_known() {
     let silences = [Silence { name: "c".into(), never: "stack_trace_save_regs".into() }];
-    let report = |line: &str| ConsoleEvent { kind: "warn".into(), line: line.into(), excerpt: vec![] };
+    let report =
+        |line: &str| ConsoleEvent { kind: "warn".into(), line: line.into(), ..ConsoleEvent::default() };
     let ours =
         [report("WARNING: CPU: 0 PID: 105 at kernel/stacktrace.c:256 stack_trace_save_regs+0x44/0x70")];
     let other = [report("WARNING: CPU: 0 PID: 53 at perf_regs.c:56 perf_reg_value+0xac/0xb8")];

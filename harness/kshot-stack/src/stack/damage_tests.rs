@@ -4,12 +4,12 @@
 use super::{DEEPEST_STACK, Parsed, ftrace_text, gdb_json, perf_script, show};
 
 /// How many damaged captures each parser reads.
-const ROUNDS: u64 = 1500;
+pub(crate) const ROUNDS: u64 = 1500;
 /// Bytes of a capture that are damaged and read.
 const LONGEST: usize = 6000;
 
 /// Numbers by Marsaglia's xorshift.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn below(&mut self, limit: usize) -> usize {
@@ -45,7 +45,8 @@ const WORDS: [&[u8]; 16] = [
     b"18446744073709551616",
 ];
 
-fn damaged(captures: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+/// A piece of one of the captures with up to eight faults in it.
+pub(crate) fn damaged(captures: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes = captures[random.below(captures.len())].clone();
     let begin = random.below(bytes.len().saturating_sub(LONGEST));
     bytes = bytes[begin..(begin + LONGEST).min(bytes.len())].to_vec();

@@ -1,7 +1,8 @@
 //! Stacks: what every parser returns, whatever the format.
 
+mod call_trace; // the call trace of a report on the console
 #[cfg(test)]
-mod damage_tests; // captures damaged at random
+pub(crate) mod damage_tests; // captures damaged at random
 mod fold; // equal stacks counted as they come
 mod ftrace_context; // task, CPU and time in front of an event
 mod ftrace_event; // what the text of one event says
@@ -15,6 +16,7 @@ pub mod perf_script; // what `perf script` prints
 #[cfg(test)]
 pub(crate) mod show; // stacks as lines, for tests
 
+pub(crate) use call_trace::CallTrace;
 pub use fold::count;
 pub use lines::DEEPEST_STACK;
 

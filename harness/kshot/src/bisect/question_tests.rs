@@ -89,7 +89,7 @@ fn claims_are_judged_whatever_is_known_of_them() {
         "holds"
     );
     let mut noisy = document(State::Complete, 4);
-    noisy.console.push(ConsoleEvent { kind: "bug".into(), line: "BUG: x".into(), excerpt: vec![] });
+    noisy.console.push(ConsoleEvent { kind: "bug".into(), line: "BUG: x".into(), ..ConsoleEvent::default() });
     assert_eq!(answer(&all, &noisy).unwrap(), "fails: quiet");
 }
 

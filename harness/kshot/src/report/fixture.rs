@@ -128,6 +128,7 @@ fn document(pair: &Pair) -> Document {
         kind: "warn".into(),
         line: line.into(),
         excerpt: vec![line.into(), "[    1.1] Call Trace:".into()],
+        ..ConsoleEvent::default()
     };
     let probes = match run.verdict {
         Word::Inconclusive => vec![],

@@ -1,0 +1,210 @@
+//! The call trace of a kernel's report on its console (`dump_stack`, `show_stack` of each architecture).
+//!
+//! ```text
+//! Call Trace:
+//!  <TASK>
+//!  ? __warn+0x81/0x130
+//!  register_netdevice+0x4f1/0x690
+//!  tun_chr_ioctl+0x11/0x20 [tun 6f1c0b5e9a]
+//!  show_stack+0x18/0x24 (C)                                               arm64
+//! [<ffffffff8191c190>] show_stack+0x70/0x168                              MIPS, x86 before 4.9
+//! [<c010e5a4>] (unwind_backtrace) from [<c010a0a8>] (show_stack+0x10/0x14) arm
+//!  show_stack from dump_stack_lvl+0x40/0x4c                               arm
+//! [c0000000f8a3b7c0] [c000000000a1b2c4] dump_stack+0x9c/0xd0 (unreliable) powerpc
+//! ([<000000000011a7f0>] show_stack+0x90/0xc0)                             s390
+//! ```
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use super::Frame;
+use super::lines::{DEEPEST_STACK, hexadecimal};
+
+/// The first call trace of a text that is read line by line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallTrace {
+    place: Place,
+    frames: Vec<TraceFrame>,
+}
+
+/// One line of a call trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TraceFrame {
+    /// The place.
+    pub(crate) frame: Frame,
+    /// Whether the unwinder came by it. The others (`?`, `(unreliable)`) are words of the stack that may be an address.
+    pub(crate) reliable: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Before,
+    Inside,
+    Behind,
+}
+
+struct Shapes {
+    heading: Regex,
+    marker: Regex,
+    frame: Regex,
+    from: Regex,
+}
+
+static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
+    const SYMBOL: &str = r"[A-Za-z_$][\w.$]*";
+    let place = format!(r"{SYMBOL}(?:\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?)?");
+    let frame = format!(
+        r"^\s*(?P<doubt>\(?)(?:\[<?\s*(?P<address>[0-9a-f]+|inline)\s*>?\]\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?: \S+:\d+)?(?: \[inline\])?\s*$"
+    );
+    let from = format!(
+        r"^\s*(?:\[<[0-9a-f]+>\] )?\(?(?P<inner>{place})\)?(?: \[[^\]]*\])?\)? from (?:\[<(?P<address>[0-9a-f]+)>\] )?\(?(?P<place>{place})(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?\s*$"
+    );
+    let regex = |text: &str| Regex::new(text).expect("a regex");
+    Shapes {
+        heading: regex(r"(?i)(?:call trace|^\s*call backtrace|^\s*backtrace):\s*"),
+        marker: regex(r"^\s*(?:(?:</?[A-Z#]+\w*>\s*)+|=+$)?"),
+        frame: regex(&frame),
+        from: regex(&from),
+    }
+});
+
+impl CallTrace {
+    /// Takes the next line, without its time.
+    pub(crate) fn line(&mut self, text: &str) {
+        match self.place {
+            Place::Before => {
+                if let Some(heading) = SHAPES.heading.find(text) {
+                    self.place = Place::Inside;
+                    self.take(&text[heading.end()..]);
+                }
+            }
+            Place::Inside if SHAPES.heading.is_match(text) && self.frames.is_empty() => {}
+            Place::Inside => {
+                let frame = &text[SHAPES.marker.find(text).map_or(0, |marker| marker.end())..];
+                // Others' messages may stand between the heading and its first frame.
+                if !frame.trim().is_empty() && !self.take(frame) && !self.frames.is_empty() {
+                    self.place = Place::Behind;
+                }
+            }
+            Place::Behind => {}
+        }
+    }
+
+    /// Whether no further line can belong to it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.place == Place::Behind
+    }
+
+    /// The frames, innermost first.
+    pub(crate) fn frames(&self) -> &[TraceFrame] {
+        &self.frames
+    }
+
+    fn take(&mut self, text: &str) -> bool {
+        if self.frames.len() >= DEEPEST_STACK {
+            return false;
+        }
+        if let Some(line) = SHAPES.from.captures(text) {
+            if self.frames.is_empty() {
+                self.frames.push(TraceFrame { frame: placed(&line["inner"]), reliable: true });
+            }
+            self.frames.push(TraceFrame { frame: whole(&line), reliable: true });
+            return true;
+        }
+        let Some(line) = SHAPES.frame.captures(text) else { return false };
+        // Half a sentence may be one word: without an offset or an address a word is no frame.
+        let inline = line.name("address").is_some();
+        if !line["place"].contains("0x") && !inline {
+            return false;
+        }
+        let unreliable = line.name("flags").is_some_and(|flags| flags.as_str() == "unreliable");
+        let doubtful = line.name("guess").is_some() || unreliable || !line["doubt"].is_empty();
+        self.frames.push(TraceFrame { frame: whole(&line), reliable: !doubtful });
+        true
+    }
+}
+
+fn whole(line: &Captures<'_>) -> Frame {
+    let address = line.name("address").and_then(|address| hexadecimal(address.as_str().as_bytes()));
+    let module = line.name("module").map(|module| module.as_str().to_owned());
+    let inlined = line.name("address").is_some_and(|address| address.as_str() == "inline");
+    let frame = placed(&line["place"]);
+    Frame { address: address.or(frame.address), module, inlined, ..frame }
+}
+
+/// `f`, `f+0x1/0x2` or `0xffffffff80100abc`.
+fn placed(place: &str) -> Frame {
+    if place.starts_with("0x") {
+        return Frame { address: hexadecimal(place.as_bytes()), ..Frame::default() };
+    }
+    let (symbol, place) =
+        place.split_once('+').map_or((place, None), |(symbol, place)| (symbol, Some(place)));
+    let (offset, size) = place.map_or((None, None), |place| match place.split_once('/') {
+        Some((offset, size)) => (Some(offset), Some(size)),
+        None => (Some(place), None),
+    });
+    let number = |text: Option<&str>| text.and_then(|text| hexadecimal(text.as_bytes()));
+    Frame { symbol: Some(symbol.to_owned()), offset: number(offset), size: number(size), ..Frame::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> String {
+        let mut trace = CallTrace::default();
+        text.lines().for_each(|line| trace.line(line));
+        let names = trace.frames().iter().map(|frame| {
+            let doubt = if frame.reliable { "" } else { "? " };
+            format!("{doubt}{}", frame.frame.name())
+        });
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_architecture_tells_the_same_trace() {
+        for text in [
+            "Call Trace:\n <TASK>\n f+0x1/0x20\n g+0x2/0x30 [tun]\n </TASK>\nModules linked in:",
+            "Call Trace:\n <IRQ>\n f+0x1/0x20 net/core/dev.c:12\n </IRQ>\n <TASK>\n g+0x2/0x30 [tun 6f1c]\n\nRIP: 0010:h+0x1/0x2",
+            "Call trace:\n f+0x1/0x20 (P)\n g+0x2/0x30 (C)\nCode: d503201f",
+            "Call Trace:\n[<ffffffff8191c190>] f+0x1/0x20\n[<ffffffff82358f28>] g+0x2/0x30\n",
+            "Call Trace: [<ffffffff8191c190>] f+0x1/0x20\n[<ffffffff82358f28>] g+0x2/0x30\n",
+            "Backtrace: \n[<c010e5a4>] (f) from [<c010a0a8>] (g+0x10/0x14)\n r7:00000000",
+            "Call trace: \n f from g+0x10/0x14\nException stack",
+            "Call Trace:\n[c0000000f8a3b7c0] [c000000000a1b2c4] f+0x9c/0xd0\n[c0000000f8a3b7d0] [c000000000a1b2d4] g+0x9c/0xd0\nInstruction dump:",
+            "Call Trace:\n [<000000000011a7f0>] f+0x90/0xc0 \n [<000000000011a8f0>] g+0x90/0xc0\nLast Breaking-Event-Address:",
+            "00000000Call Trace:\n <IRQ>  [<ffffffff8191c190>] f+0x1/0x20\n <EOI>  [<ffffffff8191c190>] g+0x2/0x30\n \nCode:",
+            "Call Trace:\nno frame\nCall Trace:\n f+0x1/0x20\n g+0x2/0x30\nf+0x3/0x4 is behind it\n h+0x1/0x2",
+        ] {
+            assert_eq!(names(text), "f g", "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_unwinder_did_not_come_by_is_told_apart() {
+        assert_eq!(names("Call Trace:\n ? f+0x1/0x2\n g+0x1/0x2"), "? f g");
+        assert_eq!(
+            names("Call Trace:\n[<ffffffff81000000>] ? f+0x1/0x2\n[<ffffffff81000000>] g+0x1/0x2"),
+            "? f g"
+        );
+        assert_eq!(names("Call Trace:\n[c0] [c1] f+0x1/0x2 (unreliable)\n[c0] [c2] g+0x1/0x2"), "? f g");
+        assert_eq!(
+            names("Call Trace:\n([<0000000000000001>] f+0x1/0x2)\n [<0000000000000002>] g+0x1/0x2"),
+            "? f g"
+        );
+    }
+
+    #[test]
+    fn places_keep_all_that_the_line_says() {
+        let mut trace = CallTrace::default();
+        trace.line("Call Trace:");
+        trace.line("[<ffffffffc0001234>] tun_get.isra.0+0x18/0x40 [tun]");
+        trace.line(" 0xffffffff80000010");
+        let [full, bare] = trace.frames() else { panic!("{trace:?}") };
+        assert_eq!((full.frame.address, full.frame.offset), (Some(0xffff_ffff_c000_1234), Some(0x18)));
+        assert_eq!((full.frame.size, full.frame.module.as_deref()), (Some(0x40), Some("tun")));
+        assert_eq!(bare.frame.address, Some(0xffff_ffff_8000_0010));
+    }
+}
