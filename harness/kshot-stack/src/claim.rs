@@ -17,6 +17,8 @@ pub struct Claim {
     pub stacks: Option<u64>,
     /// Whether each witness has to be complete.
     pub complete: bool,
+    /// Whether no witness may have a frame that the reference has not.
+    pub exact: bool,
 }
 
 /// Trouble that the kernel must not report on its console.

@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn each_pattern_has_a_line_and_each_line_is_of_its_kind() {
-        let lines = include_str!("../../../tests/data/console/kinds.txt");
+        let lines = include_str!("../tests/data/console/kinds.txt");
         let mut seen = vec![0; TABLE.patterns.len()];
         for (kind, line) in
             lines.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" | "))

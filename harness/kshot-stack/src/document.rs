@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::stack::{State, Warning};
 
 /// The version of the document. It grows when a reader of the old one would go wrong.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One run.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Document {
-    /// The version of this document's form, 1.
+    /// The version of this document's form, 2. Documents of version 1 read the same; they do not tell of frames that a
+    /// stack has besides those of its reference.
     pub schema: u32,
     /// The scenario's id.
     pub scenario: String,
@@ -193,6 +194,9 @@ pub struct StackResult {
     pub ends_at: Option<String>,
     /// How much of the truth it holds, `null` where there is nothing to compare with.
     pub fidelity: Option<Fidelity>,
+    /// The frames that are missing, extra or repeated beside those of the reference, from the innermost outwards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
 }
 
 impl StackResult {
@@ -201,15 +205,78 @@ impl StackResult {
         let at = self.ends_at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
         format!("{}{at}", self.state.name())
     }
+
+    /// The frames that the stack should not have, for people: `extra: f behind g; repeated: register_netdevice,
+    /// innermost`. `None` where there are none.
+    pub fn excess(&self) -> Option<String> {
+        let excess = self.differences.iter().filter(|difference| difference.deviation != Deviation::Missing);
+        let words: Vec<String> = excess.map(|difference| difference.in_words(&self.frames)).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
 }
 
-/// How many of the reference's physical frames a stack reports, in order.
+/// A frame by which a stack differs from its reference.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Difference {
+    /// In which way.
+    pub deviation: Deviation,
+    /// The function.
+    pub frame: String,
+    /// Where it stands in `frames`, from 0; for a missing one, which frame it should stand before.
+    pub at: u64,
+}
+
+/// How a frame differs from what the reference has there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Deviation {
+    /// The reference has it, the stack has not.
+    Missing,
+    /// The stack has it, the reference has not.
+    Extra,
+    /// The stack has it more often than the reference.
+    Repeated,
+}
+
+impl Deviation {
+    /// The word itself, as in the document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
+impl Difference {
+    /// What it is and where, in a stack of these frames: `missing: sys_ioctl before handle_sys`.
+    pub fn in_words(&self, frames: &[String]) -> String {
+        let at = usize::try_from(self.at).unwrap_or(usize::MAX);
+        let place = match (self.deviation, at.checked_sub(1).and_then(|before| frames.get(before))) {
+            (Deviation::Missing, _) => {
+                frames.get(at).map_or_else(|| " at the end".into(), |next| format!(" before {next}"))
+            }
+            (_, Some(before)) => format!(" behind {before}"),
+            (_, None) => ", innermost".into(),
+        };
+        format!("{}: {}{place}", self.deviation.name(), self.frame)
+    }
+}
+
+/// How many of the reference's physical frames a stack reports, in order, and how many others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Fidelity {
     /// The frames of the reference.
     pub of: u64,
-    /// Those that the stack holds too.
+    /// The frames of the reference that the stack holds too.
     pub got: u64,
+    /// The frames of the stack that the reference has not, also behind its entry.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub extra: u64,
+    /// The frames of the reference that the stack holds once more than it should.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeated: u64,
     /// Whose stack the reference is.
     pub reference: Reference,
 }
@@ -234,9 +301,27 @@ impl Reference {
     }
 }
 
+impl Fidelity {
+    /// That of a stack without extra and repeated frames.
+    pub fn new(of: u64, got: u64, reference: Reference) -> Self {
+        Self { of, got, extra: 0, repeated: 0, reference }
+    }
+
+    /// Whether the stack has a frame that the reference has not.
+    pub fn has_excess(&self) -> bool {
+        self.extra + self.repeated > 0
+    }
+}
+
 impl std::fmt::Display for Fidelity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of {} ({})", self.got, self.of, self.reference.name())
+        write!(f, "{} of {}", self.got, self.of)?;
+        for (count, deviation) in [(self.extra, Deviation::Extra), (self.repeated, Deviation::Repeated)] {
+            if count > 0 {
+                write!(f, ", {count} {}", deviation.name())?;
+            }
+        }
+        write!(f, " ({})", self.reference.name())
     }
 }
 
@@ -256,4 +341,9 @@ pub struct ConsoleEvent {
     /// through.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guesses: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -1,73 +1,349 @@
-//! How much of the truth a stack tells.
+//! How much of the truth a stack tells, and what it tells besides.
+
+mod align;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use indexmap::IndexSet;
 
 use crate::arch::ArchRow;
-use crate::document::{Fidelity, Reference};
-use crate::stack::{Frame, Stack, fold_suffix};
+use crate::document::{Deviation, Difference, Fidelity, Reference};
+use crate::stack::{Frame, Stack, fold_suffix, ftrace_text};
+use align::{Place, align, is_same};
 
-/// How many physical frames `reference` has up to its entry, and how many of them `stack` reports, in order.
-///
-/// Left out on both sides: inlined frames, user space, the tracers' own labels and addresses that cannot be
-/// the kernel's. The innermost frame of the reference is compared by function, because each mechanism stops
-/// elsewhere in it (a breakpoint at its first byte, ftrace behind its call of `_mcount`). The others are
-/// compared by their return address where both sides give one, because one address can carry several names;
-/// else by function and, where both give it, the offset in it.
-pub fn fidelity(stack: &Stack, reference: &Stack, row: &ArchRow) -> (u64, u64) {
-    let truth = up_to_entry(reference, row);
-    let told: Vec<&Frame> = physical(stack, row).collect();
-    // The longest common subsequence, in one row: `best[j]` is the one of the frames so far and `told[..j]`.
-    let mut best = vec![0_u64; told.len() + 1];
-    for (depth, expected) in truth.iter().enumerate() {
-        let mut diagonal = 0;
-        for (j, frame) in told.iter().enumerate() {
-            let same = if depth == 0 {
-                same_function(expected, frame, row)
-            } else {
-                same_place(expected, frame, row)
-            };
-            let above = best[j + 1];
-            best[j + 1] = if same { diagonal + 1 } else { above.max(best[j]) };
-            diagonal = above;
+/// References that one stack is compared with frame by frame, at most. The likeliest come first, by how many frames they
+/// can have in common with it.
+const MOST_COMPARED: usize = 32;
+/// The name of a task that the kernel has forgotten: it may be any task's.
+const FORGOTTEN: &str = "<...>";
+
+/// The stacks that others are measured against, found by what they tell of.
+#[derive(Debug)]
+pub struct References<'a> {
+    kind: Reference,
+    row: &'a ArchRow,
+    subjects: HashMap<&'a str, Subject<'a>, RandomState>,
+}
+
+/// What was measured of a stack.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Measure {
+    /// How many frames it shares with the reference, and how many it has besides.
+    pub fidelity: Fidelity,
+    /// The frames that are missing, extra or repeated, from the innermost outwards.
+    pub differences: Vec<Difference>,
+}
+
+impl<'a> References<'a> {
+    /// Those of `stacks` that reach an entry: half a stack is no measure.
+    pub fn new(stacks: impl IntoIterator<Item = &'a Stack>, kind: Reference, row: &'a ArchRow) -> Self {
+        let mut subjects: HashMap<&str, Subject<'_>, RandomState> = HashMap::default();
+        for stack in stacks {
+            let subject = subjects.entry(stack.subject()).or_default();
+            if reaches_entry(stack, row) {
+                let frames = up_to_entry(stack, row);
+                let places = frames.into_iter().map(|frame| Place::new(frame, row)).collect();
+                subject.add(Candidate { task: &stack.task, places });
+            }
+        }
+        Self { kind, row, subjects }
+    }
+
+    /// Measures a stack against whichever reference tells of the same event in the same task; `None` if none does.
+    ///
+    /// Left out on both sides: inlined frames, user space, the tracers' own labels. The innermost frame of the reference
+    /// is compared by function, because each mechanism stops elsewhere in it (a breakpoint at its first byte, ftrace
+    /// behind its call of `_mcount`). The others are compared by their return address where both sides give one, because
+    /// one address can carry several names; else by function and, where both give it, the offset in it.
+    ///
+    /// Of several references the one that speaks best for the stack counts, of equals the shortest: a function is called
+    /// from many places, nothing says which sample is of which call, and a probe is only to be blamed for what none of
+    /// them explains. gdb stops a few times only, so it may have seen a path in another task alone: a stack that is whole
+    /// by that one is whole.
+    pub fn measure(&self, stack: &Stack) -> Option<Measure> {
+        let subject = self.subject(stack)?;
+        let told = Told::new(stack, self.row);
+        let of_task = |candidate: &Candidate<'_>| stack.task == candidate.task || stack.task == FORGOTTEN;
+        let mut best: Option<Comparison<'_>> = None;
+        for likely in subject.likeliest(&told, of_task) {
+            // None of those that follow can speak better for it.
+            if best
+                .as_ref()
+                .is_some_and(|best| (Reverse(likely.bound), likely.of()) >= (Reverse(best.got), best.of()))
+            {
+                break;
+            }
+            let found = Comparison::new(likely.candidate, &told);
+            if best.as_ref().is_none_or(|best| found.rank() < best.rank()) {
+                best = Some(found);
+            }
+        }
+        let mut best = best?;
+        if !best.is_whole()
+            && let Some(elsewhere) = self.whole_elsewhere(stack, &told)
+        {
+            best = elsewhere;
+        }
+        Some(best.measure(&told, self.kind))
+    }
+
+    /// What tells of the same event. A stack without an event of its own, as triggers leave it, can only be matched when
+    /// all references tell of one event.
+    fn subject(&self, stack: &Stack) -> Option<&Subject<'a>> {
+        if stack.event == ftrace_text::UNNAMED {
+            let mut all = self.subjects.values();
+            return all.next().filter(|_| all.next().is_none());
+        }
+        self.subjects.get(stack.subject())
+    }
+
+    /// The comparison with a reference of any task that has the same frames and no others.
+    fn whole_elsewhere(&self, stack: &Stack, told: &Told<'_>) -> Option<Comparison<'_>> {
+        let subject = self.subjects.get(stack.subject())?;
+        let likeliest = subject.likeliest(told, |candidate| candidate.places.len() == told.up_to_entry);
+        let whole = likeliest.into_iter().take_while(|likely| likely.bound >= told.up_to_entry);
+        let mut compared = whole.map(|likely| Comparison::new(likely.candidate, told));
+        compared.find(Comparison::is_whole)
+    }
+}
+
+/// The different references of one event.
+#[derive(Debug, Default)]
+struct Subject<'a> {
+    candidates: IndexSet<Candidate<'a>, RandomState>,
+    /// The candidates that hold an address.
+    by_address: HashMap<u64, Vec<usize>, RandomState>,
+    /// The candidates that hold a function.
+    by_function: HashMap<&'a str, Vec<usize>, RandomState>,
+    /// The same of frames that are compared by function even with an address.
+    by_function_alone: HashMap<&'a str, Vec<usize>, RandomState>,
+    /// The candidates whose innermost function begins at an address.
+    by_start: HashMap<u64, Vec<usize>, RandomState>,
+}
+
+/// A reference that reaches an entry.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Candidate<'a> {
+    task: &'a str,
+    /// Its physical frames up to the entry.
+    places: Vec<Place<'a>>,
+}
+
+/// A candidate, and how many frames it can have in common with a stack.
+struct Likely<'a> {
+    number: usize,
+    candidate: &'a Candidate<'a>,
+    bound: usize,
+}
+
+impl<'a> Subject<'a> {
+    fn add(&mut self, candidate: Candidate<'a>) {
+        fn note<K: std::hash::Hash + Eq>(
+            map: &mut HashMap<K, Vec<usize>, RandomState>,
+            key: Option<K>,
+            number: usize,
+        ) {
+            let Some(key) = key else { return };
+            let numbers = map.entry(key).or_default();
+            if numbers.last() != Some(&number) {
+                numbers.push(number);
+            }
+        }
+        let (number, is_new) = self.candidates.insert_full(candidate);
+        if !is_new {
+            return;
+        }
+        for (depth, place) in self.candidates[number].places.iter().enumerate() {
+            note(&mut self.by_address, place.frame.address, number);
+            note(&mut self.by_function, place.function, number);
+            if depth == 0 || place.frame.address.is_none() {
+                note(&mut self.by_function_alone, place.function, number);
+            }
+            if depth == 0 {
+                note(&mut self.by_start, place.start, number);
+            }
         }
     }
-    (truth.len() as u64, best.last().copied().unwrap_or_default())
-}
 
-/// The fidelity of `stack` to whichever of `references` tells of the same event in the same task; `None`
-/// if none does, or if none of those reaches an entry: half a stack is no measure.
-///
-/// Of several the one that speaks best for the stack counts, of equals the shortest: a function is called
-/// from many places, nothing says which sample is of which call, and a probe is only to be blamed for what
-/// none of them explains. gdb stops a few times only, so it may have seen a path in another task alone: a stack that
-/// is whole by that one is whole.
-pub fn against(stack: &Stack, references: &[Stack], kind: Reference, row: &ArchRow) -> Option<Fidelity> {
-    let candidates = references.iter().filter(|reference| comparable(stack, reference, references));
-    let whole = candidates.filter(|reference| reaches_entry(reference, row));
-    let measured = whole.map(|reference| fidelity(stack, reference, row));
-    let (mut of, mut got) = measured.min_by_key(|&(of, got)| (std::cmp::Reverse(got), of))?;
-    if got < of {
-        let mut elsewhere = references.iter().filter(|reference| stack.subject() == reference.subject());
-        if elsewhere.any(|reference| is_whole(stack, reference, row)) {
-            of = up_to_entry(stack, row).len() as u64;
-            got = of;
+    /// [`MOST_COMPARED`] candidates by how many of a stack's frames they can hold, the most first, of equals the shortest.
+    fn likeliest(&self, told: &Told<'_>, allowed: impl Fn(&Candidate<'_>) -> bool) -> Vec<Likely<'_>> {
+        let mut by_all = 0;
+        let mut bounds = vec![0; self.candidates.len()];
+        let mut counted = vec![usize::MAX; self.candidates.len()];
+        for (index, place) in told.places.iter().enumerate() {
+            let by_name =
+                if place.frame.address.is_some() { &self.by_function_alone } else { &self.by_function };
+            let holders = [
+                place.frame.address.and_then(|address| self.by_address.get(&address)),
+                place.function.and_then(|function| by_name.get(function)),
+                place.start.and_then(|start| self.by_start.get(&start)),
+            ];
+            // Most have the outermost frames.
+            if holders.iter().flatten().any(|holders| holders.len() == bounds.len()) {
+                by_all += 1;
+                continue;
+            }
+            for &number in holders.into_iter().flatten().flatten() {
+                if counted[number] != index {
+                    counted[number] = index;
+                    bounds[number] += 1;
+                }
+            }
         }
+        let candidates = self.candidates.iter().zip(bounds).enumerate();
+        let mut likeliest: Vec<_> = candidates
+            .filter(|(_, (candidate, _))| allowed(candidate))
+            .map(|(number, (candidate, bound))| Likely {
+                number,
+                candidate,
+                bound: (by_all + bound).min(candidate.places.len()),
+            })
+            .collect();
+        if likeliest.len() > MOST_COMPARED {
+            likeliest.select_nth_unstable_by_key(MOST_COMPARED, Likely::rank);
+            likeliest.truncate(MOST_COMPARED);
+        }
+        likeliest.sort_unstable_by_key(Likely::rank);
+        likeliest
     }
-    Some(Fidelity { of, got, reference: kind })
 }
 
-/// Whether a stack has the frames of `reference` up to the entry, all of them and no others.
-fn is_whole(stack: &Stack, reference: &Stack, row: &ArchRow) -> bool {
-    let (of, got) = fidelity(stack, reference, row);
-    reaches_entry(reference, row) && got == of && up_to_entry(stack, row).len() as u64 == of
+impl Likely<'_> {
+    fn of(&self) -> usize {
+        self.candidate.places.len()
+    }
+
+    fn rank(&self) -> (Reverse<usize>, usize, usize) {
+        (Reverse(self.bound), self.of(), self.number)
+    }
 }
 
-/// Whether both tell of the same event in the same task. A name that the kernel has forgotten (`<...>`) may
-/// be any task's. A stack without an event of its own, as triggers leave it, can only be matched when all
-/// references tell of one event.
-fn comparable(stack: &Stack, reference: &Stack, references: &[Stack]) -> bool {
-    let same_task = stack.task == reference.task || stack.task == "<...>";
-    let unnamed = stack.event == crate::stack::ftrace_text::UNNAMED;
-    let only = || references.iter().all(|other| other.subject() == reference.subject());
-    same_task && if unnamed { only() } else { stack.subject() == reference.subject() }
+/// A stack that is measured.
+struct Told<'a> {
+    /// Its physical frames.
+    places: Vec<Place<'a>>,
+    /// Where each of them stands in the document.
+    at: Vec<usize>,
+    /// Frames that cannot be the kernel's nor are user space, with where they stand; not the null that ends a walk.
+    strays: Vec<(usize, &'a Frame)>,
+    /// How many frames the document shows.
+    shown: usize,
+    /// How many of `places` there are up to the entry.
+    up_to_entry: usize,
+    /// Whether the frames inside of the event's place are those of the mechanism that recorded it.
+    begins_in_mechanism: bool,
+}
+
+impl<'a> Told<'a> {
+    fn new(stack: &'a Stack, row: &'a ArchRow) -> Self {
+        let (mut places, mut at, mut strays, mut shown) = (Vec::new(), Vec::new(), Vec::new(), 0_usize);
+        let mut behind_user = false;
+        for frame in stack.frames.iter().map(AsRef::as_ref).filter(|frame| !frame.inlined) {
+            // As the normalisation leaves them: user space is one frame.
+            shown += usize::from(!(frame.user && behind_user));
+            behind_user = frame.user;
+            if is_physical(frame, row) {
+                places.push(Place::new(frame, row));
+                at.push(shown - 1);
+            } else if !frame.user && !frame.in_kernel() && frame.address != Some(0) {
+                strays.push((shown - 1, frame));
+            }
+        }
+        // The function tracer and perf's probes begin in the function itself; others come by an exception or a call.
+        let event = fold_suffix(stack.event.rsplit(':').next().unwrap_or(&stack.event));
+        let of_function = stack.function.as_deref().is_some_and(|function| fold_suffix(function) == event);
+        let up_to_entry = up_to_entry(stack, row).len();
+        Self { places, at, strays, shown, up_to_entry, begins_in_mechanism: !of_function }
+    }
+}
+
+/// A stack beside one reference.
+struct Comparison<'a> {
+    reference: &'a Candidate<'a>,
+    /// For each frame of the reference the stack's.
+    pairs: Vec<Option<usize>>,
+    got: usize,
+    /// The stack's frames that the reference has not, and where each stands in the document.
+    unexplained: Vec<(usize, String, Deviation)>,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(reference: &'a Candidate<'a>, told: &Told<'_>) -> Self {
+        let pairs = align(&reference.places, &told.places);
+        let got = pairs.iter().flatten().count();
+        let mut unexplained = unexplained(reference, &pairs, told);
+        unexplained.extend(told.strays.iter().map(|(at, frame)| (*at, frame.name(), Deviation::Extra)));
+        unexplained.sort_by_key(|(at, ..)| *at);
+        Self { reference, pairs, got, unexplained }
+    }
+
+    fn of(&self) -> usize {
+        self.reference.places.len()
+    }
+
+    /// The less, the better it speaks for the stack.
+    fn rank(&self) -> (Reverse<usize>, usize, usize) {
+        (Reverse(self.got), self.of(), self.unexplained.len())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.got == self.of() && self.unexplained.is_empty()
+    }
+
+    fn measure(self, told: &Told<'_>, reference: Reference) -> Measure {
+        let number = |deviation| self.unexplained.iter().filter(|(.., is)| *is == deviation).count() as u64;
+        let (of, got) = (self.of() as u64, self.got as u64);
+        let (extra, repeated) = (number(Deviation::Extra), number(Deviation::Repeated));
+        let fidelity = Fidelity { of, got, extra, repeated, reference };
+        let mut next = told.shown;
+        let mut missing = Vec::new();
+        for (place, pair) in self.reference.places.iter().zip(&self.pairs).rev() {
+            match pair {
+                Some(pair) => next = told.at[*pair],
+                None => missing.push((next, place.frame.name(), Deviation::Missing)),
+            }
+        }
+        let mut differences: Vec<_> = missing.into_iter().rev().chain(self.unexplained).collect();
+        differences.sort_by_key(|(at, ..)| *at);
+        let differences = differences
+            .into_iter()
+            .map(|(at, frame, deviation)| Difference { deviation, frame, at: at as u64 })
+            .collect();
+        Measure { fidelity, differences }
+    }
+}
+
+/// The stack's frames in the kernel that the reference has not. What stands for a frame that the kernel could not name
+/// is neither, and so are the mechanism's own frames, which no reference has.
+fn unexplained(
+    reference: &Candidate<'_>,
+    pairs: &[Option<usize>],
+    told: &Told<'_>,
+) -> Vec<(usize, String, Deviation)> {
+    let first = pairs.iter().flatten().min().copied().unwrap_or(told.places.len());
+    let names = told.places[..first].iter().filter_map(|place| place.frame.symbol.as_deref());
+    let mechanism = told.begins_in_mechanism || names.into_iter().any(|name| name.contains("probe"));
+    let mut paired = vec![false; told.places.len()];
+    pairs.iter().flatten().for_each(|&place| paired[place] = true);
+    let mut found = Vec::new();
+    for (index, place) in told.places.iter().enumerate().filter(|(index, _)| !paired[*index]) {
+        let frame = place.frame;
+        if frame.is_marker() || frame.symbol.is_none() && frame.address.is_none() {
+            continue;
+        }
+        let mut truths = reference.places.iter().enumerate().zip(pairs).filter(|(_, pair)| pair.is_some());
+        let deviation = if truths.any(|((depth, truth), _)| is_same(truth, depth, place)) {
+            Deviation::Repeated
+        } else if index < first && mechanism {
+            continue;
+        } else {
+            Deviation::Extra
+        };
+        found.push((told.at[index], frame.name(), deviation));
+    }
+    found
 }
 
 /// Whether a stack goes as far as an entry.
@@ -77,36 +353,29 @@ pub fn reaches_entry(stack: &Stack, row: &ArchRow) -> bool {
 
 /// The physical frames up to the first entry, that included.
 pub fn up_to_entry<'a>(stack: &'a Stack, row: &ArchRow) -> Vec<&'a Frame> {
-    let frames: Vec<&Frame> = physical(stack, row).collect();
+    let mut frames: Vec<&Frame> = physical(stack, row).collect();
     let end = frames.iter().position(|frame| frame.is_one_of(row.entries)).map_or(frames.len(), |at| at + 1);
-    frames[..end].to_vec()
+    frames.truncate(end);
+    frames
 }
 
 /// The frames that count: the kernel's, neither inlined nor a tracer's own.
 pub fn physical<'a>(stack: &'a Stack, row: &ArchRow) -> impl Iterator<Item = &'a Frame> {
-    let frames = stack.frames.iter().map(AsRef::as_ref);
-    frames.filter(|frame: &&Frame| frame.in_kernel() && !frame.inlined && !frame.is_one_of(row.plumbing))
+    stack.frames.iter().map(AsRef::as_ref).filter(|frame| is_physical(frame, row))
+}
+
+fn is_physical(frame: &Frame, row: &ArchRow) -> bool {
+    frame.in_kernel() && !frame.inlined && !frame.is_one_of(row.plumbing)
 }
 
 /// Whether two frames are one return address.
 pub fn same_place(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
-    match (one.address, other.address) {
-        (Some(one), Some(other)) => one == other,
-        _ => {
-            same_name(one, other, row) && one.offset.zip(other.offset).is_none_or(|(one, other)| one == other)
-        }
-    }
+    Place::new(one, row).is_at(&Place::new(other, row))
 }
 
 /// Whether two frames are in one function.
 pub fn same_function(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
-    let start = |frame: &Frame| frame.address?.checked_sub(frame.offset?);
-    same_name(one, other, row) || start(one).is_some_and(|begin| start(other) == Some(begin))
-}
-
-fn same_name(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
-    let (Some(one), Some(other)) = (&one.symbol, &other.symbol) else { return false };
-    function(one, row) == function(other, row)
+    Place::new(one, row).is_in_function_of(&Place::new(other, row))
 }
 
 /// One name for all that a function goes by: `sys_ioctl` for `__se_sys_ioctl` (`include/linux/syscalls.h`), the

@@ -53,22 +53,26 @@ fn frames_count_by_address_by_offset_or_by_name() {
     ];
     let truth = truth("eoe_filter", "probe:register_netdevice", TRUTH);
     for (name, frames, got) in cases {
-        assert_eq!(fidelity(&told(frames), &truth, Arch::Mips64.row()), (4, *got), "{name}");
+        assert_eq!(measured(&told(frames), std::slice::from_ref(&truth)), Some((4, *got)), "{name}");
     }
 }
 
 #[test]
 fn the_truth_ends_at_its_entry() {
     let reference = truth(
-        "a",
-        "probe:f",
-        "ffffffff80000000 f+0x0\nffffffff80000100 start_kernel+0x10\nffffffff80000200 kernel_entry+0x4",
+        "eoe_filter",
+        "probe:register_netdevice",
+        "ffffffff80000000 register_netdevice+0x0\nffffffff80000100 start_kernel+0x10\nffffffff80000200 kernel_entry+0x4",
     );
-    assert_eq!(fidelity(&told(&[]), &reference, Arch::Mips64.row()).0, 2);
+    assert_eq!(measured(&told(&[]), &[reference]), Some((2, 0)));
+}
+
+fn measure(stack: &Stack, references: &[Stack]) -> Option<Measure> {
+    References::new(references, Reference::Perf, Arch::Mips64.row()).measure(stack)
 }
 
 fn measured(stack: &Stack, references: &[Stack]) -> Option<(u64, u64)> {
-    against(stack, references, Reference::Perf, Arch::Mips64.row()).map(|found| (found.of, found.got))
+    measure(stack, references).map(|found| (found.fidelity.of, found.fidelity.got))
 }
 
 #[test]
@@ -133,4 +137,140 @@ fn a_stack_without_an_event_needs_references_of_one_event() {
     assert_eq!(measured(&unnamed, &[good, truth("eoe_filter", "probe:other_function", TRUTH)]), Some((4, 1)));
     let fork = truth("eoe_filter", "sched:sched_process_fork", TRUTH);
     assert_eq!(measured(&unnamed, &[truth("eoe_filter", "probe:register_netdevice", TRUTH), fork]), None);
+}
+
+/// What is missing, extra or repeated, in words.
+fn differences(stack: &Stack, references: &[Stack]) -> Vec<String> {
+    let frames: Vec<String> = stack.frames.iter().map(|frame| frame.name()).collect();
+    let found = measure(stack, references).unwrap();
+    let number = |deviation| found.differences.iter().filter(|one| one.deviation == deviation).count() as u64;
+    assert_eq!(number(Deviation::Missing), found.fidelity.of - found.fidelity.got);
+    assert_eq!(number(Deviation::Extra), found.fidelity.extra);
+    assert_eq!(number(Deviation::Repeated), found.fidelity.repeated);
+    found.differences.iter().map(|difference| difference.in_words(&frames)).collect()
+}
+
+#[test]
+fn each_frame_that_differs_is_told_with_its_place() {
+    let truth = [truth("eoe_filter", "probe:register_netdevice", TRUTH)];
+    let whole = ["register_netdevice", "tun_chr_ioctl", "sys_ioctl", "syscall_common"];
+    let with = |at: usize, frame: &'static str| {
+        let mut frames = whole.to_vec();
+        frames.insert(at, frame);
+        differences(&told(&frames), &truth)
+    };
+    assert_eq!(differences(&told(&whole), &truth), [""; 0]);
+    assert_eq!(with(4, "0"), [""; 0]);
+    assert_eq!(with(1, "ftrace_graph_call"), [""; 0]);
+    assert_eq!(with(2, "[unknown/kretprobe'd] <ffffffff80113cb0>"), [""; 0]);
+    assert_eq!(with(1, "register_netdevice"), ["repeated: register_netdevice, innermost"]);
+    assert_eq!(with(0, "f"), ["extra: f, innermost"]);
+    assert_eq!(with(2, "f"), ["extra: f behind tun_chr_ioctl"]);
+    assert_eq!(with(4, "f"), ["extra: f behind syscall_common"]);
+    assert_eq!(with(4, "0x600000001"), ["extra: ? behind syscall_common"]);
+    assert_eq!(with(4, "handle_sys"), ["repeated: syscall_common behind sys_ioctl"]);
+    let lacking = ["register_netdevice", "sys_ioctl"];
+    let words = ["missing: tun_chr_ioctl before sys_ioctl", "missing: handle_sys64 at the end"];
+    assert_eq!(differences(&told(&lacking), &truth), words);
+    let swapped = ["tun_chr_ioctl", "f", "f", "syscall_common"];
+    let words = [
+        "missing: register_netdevice before tun_chr_ioctl",
+        "extra: f behind tun_chr_ioctl",
+        "extra: f behind f",
+        "missing: __se_sys_ioctl before syscall_common",
+    ];
+    assert_eq!(differences(&told(&swapped), &truth), words);
+}
+
+/// The way by which a kprobe's breakpoint comes to the tracer lies inside of the function, and no truth has it.
+#[test]
+fn the_frames_of_the_mechanism_itself_are_not_extra() {
+    let truth = [truth("eoe_filter", "probe:register_netdevice", TRUTH)];
+    let frames = ["notify_die", "do_bp", "handle_bp_int", "register_netdevice", "tun_chr_ioctl", "f"];
+    let words = [
+        "extra: f behind tun_chr_ioctl",
+        "missing: __se_sys_ioctl at the end",
+        "missing: handle_sys64 at the end",
+    ];
+    let kprobe = Stack { event: "rn".into(), ..told(&frames) };
+    assert_eq!(differences(&kprobe, &truth), words);
+    // A kprobe may have the name of its function.
+    let named = told(&["kprobe_exceptions_notify", "do_bp", "register_netdevice", "tun_chr_ioctl", "f"]);
+    assert_eq!(differences(&named, &truth), words);
+    let repeated = Stack { event: "rn".into(), ..told(&["register_netdevice", "register_netdevice"]) };
+    assert_eq!(measure(&repeated, &truth).unwrap().fidelity.repeated, 1);
+}
+
+#[test]
+fn a_place_is_that_of_the_frame_in_the_document() {
+    let event = "probe:register_netdevice";
+    let references = [truth("eoe_filter", event, TRUTH)];
+    let text = TRUTH.replace("10d2f4", "ffffffff80000100 f+0x0\n10d2f4");
+    let found = measure(&truth("eoe_filter", event, &text), &references).unwrap();
+    // The inlined frame is left out there.
+    let extra = Difference { deviation: Deviation::Extra, frame: "f".into(), at: 4 };
+    assert_eq!(found.differences, [extra]);
+}
+
+#[test]
+fn each_of_many_stacks_finds_its_own_reference_among_as_many() {
+    let event = "probe:register_netdevice";
+    let stack = |way: u64, offset: u64| {
+        let middle: String = (0..16)
+            .map(|depth| {
+                format!(
+                    "{:x} f{depth}+0x0\n",
+                    0xffff_ffff_8100_0000 + (way >> depth & 1) * 16 + depth * 64 + offset
+                )
+            })
+            .collect();
+        let text = TRUTH.replace("ffffffff803a68b4 tun", &format!("{middle}ffffffff803a68b4 tun"));
+        truth("eoe_filter", event, &text)
+    };
+    let references: Vec<Stack> = (0..200).map(|way| stack(way * 61, 0)).collect();
+    let measure = References::new(&references, Reference::Gdb, Arch::Mips64.row());
+    for (way, reference) in references.iter().enumerate() {
+        assert!(measure.measure(reference).unwrap().differences.is_empty(), "{way}");
+        let strange = stack(way as u64 * 61, 4);
+        assert_eq!(measure.measure(&strange).unwrap().fidelity.got, 4, "{way}");
+    }
+}
+
+#[test]
+fn of_two_stacks_of_the_deepest_kind_the_comparison_ends() {
+    let frames = |first: u64| -> String {
+        (0..1000).map(|depth| format!("{:x} f+0x0\n", 0xffff_ffff_8100_0000 + (first * depth) % 7)).collect()
+    };
+    let whole = |first| format!("{}ffffffff80114740 handle_sys64+0x34", frames(first));
+    let references: Vec<Stack> = (1..60).map(|first| truth("a", "probe:f", &whole(first))).collect();
+    let found = References::new(&references, Reference::Gdb, Arch::Mips64.row())
+        .measure(&truth("a", "probe:f", &frames(3)))
+        .unwrap();
+    assert!(found.fidelity.got > 500);
+}
+
+proptest::proptest! {
+    /// Few names, so that frames come in many orders and more than once.
+    #[test]
+    fn every_frame_of_both_stacks_is_accounted_for(told_frames: Vec<u8>, truth_frames: Vec<u8>) {
+        let names = |frames: &[u8]| -> Vec<String> {
+            frames.iter().take(24).map(|frame| format!("f{}", frame % 5)).collect()
+        };
+        let (told_names, mut truth_names) = (names(&told_frames), names(&truth_frames));
+        truth_names.push("handle_sys64".into());
+        let addressed = |names: &[String]| -> String {
+            let place = |name: &String| format!("{:x} {name}+0x0", 0xffff_ffff_8000_0000_u64 + name.bytes().map(u64::from).sum::<u64>() * 64);
+            names.iter().map(place).collect::<Vec<_>>().join("\n")
+        };
+        let references = [truth("a", "probe:x", &addressed(&truth_names))];
+        let mut stack = truth("a", "probe:x", &addressed(&told_names));
+        stack.event = "x".into();
+        stack.function = Some("x".into());
+        let mut references = references;
+        references[0].event = "x".into();
+        references[0].function = Some("x".into());
+        let Fidelity { of, got, extra, repeated, .. } = measure(&stack, &references).unwrap().fidelity;
+        proptest::prop_assert_eq!(of, truth_names.len() as u64);
+        proptest::prop_assert_eq!(got + extra + repeated, told_names.len() as u64);
+    }
 }

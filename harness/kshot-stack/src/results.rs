@@ -1,8 +1,8 @@
 //! From what the parsers read to the probes' part of the result document.
 
 use crate::arch::ArchRow;
-use crate::document::{ArgumentsResult, Fidelity, ProbeResult, Reference, StackResult};
-use crate::fidelity;
+use crate::document::{ArgumentsResult, ProbeResult, Reference, StackResult};
+use crate::fidelity::{Measure, References};
 use crate::normalize::{self, normalize};
 use crate::stack::{Parsed, Stack, State, count};
 
@@ -20,14 +20,14 @@ pub struct Recorded {
 /// The results of all probes of a run, in their order. Each stack is measured against the truth, gdb's, or
 /// else perf's, where there is one of the same event; never against its own mechanism.
 pub fn probe_results(recorded: &[Recorded], row: &ArchRow) -> Vec<ProbeResult> {
-    let references = [("gdb", Reference::Gdb), ("perf", Reference::Perf)].map(|(kind, reference)| {
-        let probes = recorded.iter().filter(|probe| probe.kind == kind);
-        let stacks = probes.flat_map(|probe| &probe.parsed.stacks).map(|(stack, _)| stack.clone());
-        (kind, reference, stacks.collect::<Vec<_>>())
+    let references = [Reference::Gdb, Reference::Perf].map(|reference| {
+        let probes = recorded.iter().filter(|probe| probe.kind == reference.name());
+        let stacks = probes.flat_map(|probe| &probe.parsed.stacks).map(|(stack, _)| stack);
+        (reference.name(), References::new(stacks, reference, row))
     });
     let measure = |stack: &Stack, kind: &str| {
-        let better = references.iter().take_while(|(reference, ..)| *reference != kind);
-        better.into_iter().find_map(|(_, kind, stacks)| fidelity::against(stack, stacks, *kind, row))
+        let mut better = references.iter().take_while(|(reference, _)| *reference != kind);
+        better.find_map(|(_, references)| references.measure(stack))
     };
     recorded.iter().map(|probe| probe_result(probe, row, |stack| measure(stack, &probe.kind))).collect()
 }
@@ -38,20 +38,16 @@ struct Seen {
     stack: Stack,
     state: State,
     ends_at: Option<String>,
-    fidelity: Option<Fidelity>,
+    measure: Option<Measure>,
 }
 
-fn probe_result(
-    probe: &Recorded,
-    row: &ArchRow,
-    measure: impl Fn(&Stack) -> Option<Fidelity>,
-) -> ProbeResult {
+fn probe_result(probe: &Recorded, row: &ArchRow, measure: impl Fn(&Stack) -> Option<Measure>) -> ProbeResult {
     let Parsed { events, lost, stacks, arguments, warnings } = &probe.parsed;
     // State and fidelity need the addresses that the normalisation forgets, so they come first.
     let seen = stacks.iter().map(|(stack, number)| {
         let (state, ends_at) = stack.state(row);
-        let fidelity = measure(stack);
-        (Seen { stack: normalize(stack.clone()), state, ends_at, fidelity }, *number)
+        let measure = measure(stack);
+        (Seen { stack: normalize(stack.clone()), state, ends_at, measure }, *number)
     });
     let stacks = count(seen).into_iter().map(|(seen, count)| StackResult {
         count,
@@ -60,7 +56,8 @@ fn probe_result(
         frames: seen.stack.frames.iter().map(|frame| frame.name()).collect(),
         state: seen.state,
         ends_at: seen.ends_at,
-        fidelity: seen.fidelity,
+        fidelity: seen.measure.as_ref().map(|measure| measure.fidelity),
+        differences: seen.measure.map(|measure| measure.differences).unwrap_or_default(),
     });
     let arguments = count(arguments.iter().cloned().map(|(one, number)| (normalize::fetched(one), number)));
     let arguments =

@@ -1,5 +1,6 @@
 use super::*;
 use crate::arch::Arch;
+use crate::document::Fidelity;
 use crate::stack::{ftrace_text, perf_script, show};
 
 const PERF: &str = "\
@@ -64,4 +65,28 @@ fn stacks_that_read_alike_but_differ_in_fidelity_stay_apart() {
     let results = probe_results(&[perf("perf", &text)], Arch::Mips64.row());
     let counts: Vec<_> = results[0].stacks.iter().map(|stack| stack.count).collect();
     assert_eq!(counts, [1, 1, 2]);
+}
+
+#[test]
+fn frames_that_are_not_there_are_counted_and_named() {
+    let stray = PERF
+        .replace("\tffffffff803a68b4", "\tffffffff80100000 f+0x0 ([kernel.kallsyms])\n\tffffffff803a68b4");
+    assert_ne!(stray, PERF);
+    let results = probe_results(&[perf("perf", &stray), perf("gdb", PERF)], Arch::Mips64.row());
+    let stack = &results[0].stacks[0];
+    assert_eq!(stack.fidelity.unwrap().to_string(), "4 of 4, 1 extra (gdb)");
+    assert_eq!(stack.excess().unwrap(), "extra: f behind register_netdevice");
+    let json = serde_json::to_value(stack).unwrap();
+    assert_eq!(json["differences"], serde_json::json!([{ "deviation": "extra", "frame": "f", "at": 1 }]));
+    assert_eq!(serde_json::from_value::<StackResult>(json).unwrap(), *stack);
+}
+
+#[test]
+fn a_stack_of_the_first_version_of_the_document_is_read() {
+    let json = r#"{"count": 5, "task": "t", "event": "e", "frames": [], "state": "empty", "ends_at": null,
+        "fidelity": {"of": 4, "got": 0, "reference": "gdb"}}"#;
+    let stack: StackResult = serde_json::from_str(json).unwrap();
+    assert_eq!((stack.fidelity, stack.excess()), (Some(Fidelity::new(4, 0, Reference::Gdb)), None));
+    let console = r#"{"kind": "warn", "line": "WARNING", "excerpt": []}"#;
+    assert!(serde_json::from_str::<crate::document::ConsoleEvent>(console).unwrap().frames.is_empty());
 }

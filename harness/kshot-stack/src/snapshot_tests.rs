@@ -6,7 +6,7 @@ fn stack(count: u64, frames: &[&str], state: State, fidelity: Option<Fidelity>) 
     let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
     let ends_at = frames.iter().rfind(|frame| *frame != "0" && *frame != "[user]").cloned();
     let (task, event) = ("eoe_filter".into(), "register_netdevice".into());
-    StackResult { count, task, event, frames, state, ends_at, fidelity }
+    StackResult { count, task, event, frames, state, ends_at, fidelity, differences: Vec::new() }
 }
 
 fn probe(events: u64, lost: u64, stacks: Vec<StackResult>) -> ProbeResult {
@@ -16,7 +16,7 @@ fn probe(events: u64, lost: u64, stacks: Vec<StackResult>) -> ProbeResult {
 
 #[test]
 fn the_text_is_for_people() {
-    let fidelity = Some(Fidelity { of: 4, got: 0, reference: Reference::Perf });
+    let fidelity = Some(Fidelity::new(4, 0, Reference::Perf));
     let text = text(&probe(
         7,
         3,

@@ -1,10 +1,20 @@
 use super::*;
+use crate::document::{Deviation, Difference, Fidelity, Reference};
 use crate::stack::Warning;
 
 fn stack(count: u64, frames: &[&str], state: State) -> StackResult {
     let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
     let ends_at = frames.last().cloned();
-    StackResult { count, task: "t".into(), event: "e".into(), frames, state, ends_at, fidelity: None }
+    StackResult {
+        count,
+        task: "t".into(),
+        event: "e".into(),
+        frames,
+        state,
+        ends_at,
+        fidelity: None,
+        differences: Vec::new(),
+    }
 }
 
 fn probe(name: &str, stacks: Vec<StackResult>) -> ProbeResult {
@@ -31,7 +41,7 @@ fn broken(count: u64) -> StackResult {
 
 fn claim(through: &[&str], stacks: Option<u64>, complete: bool) -> Claim {
     let through = through.iter().map(|function| (*function).to_owned()).collect();
-    Claim { name: "c".into(), probe: "ftrace".into(), through, stacks, complete }
+    Claim { name: "c".into(), probe: "ftrace".into(), through, stacks, complete, exact: false }
 }
 
 fn known() -> Vec<Known> {
@@ -239,4 +249,41 @@ fn a_probe_that_is_left_out_is_neither_judged_nor_known_to_be_mended() {
         assert_eq!(verdict.word, Word::Match);
         assert_eq!(verdict.why, ["`ftrace` was left out, and what is claimed of it is not judged: no DWARF"]);
     }
+}
+
+#[test]
+fn an_exact_claim_fails_by_a_frame_that_is_not_there() {
+    let exact = Claim { exact: true, ..claim(&["register_netdevice"], Some(5), true) };
+    let measured = |differences: Vec<Difference>| StackResult {
+        fidelity: Some(Fidelity::new(4, 4, Reference::Gdb)),
+        differences,
+        ..full(5)
+    };
+    let difference = |deviation, at| Difference { deviation, frame: "f".into(), at };
+    let judged =
+        |stack: StackResult| judged(std::slice::from_ref(&exact), &[], vec![stack], Comparison::Same);
+    assert_eq!(judged(measured(vec![])).word, Word::Match);
+    assert_eq!(judged(measured(vec![difference(Deviation::Missing, 1)])).word, Word::Match);
+    let verdict = judged(measured(vec![difference(Deviation::Extra, 1), difference(Deviation::Repeated, 0)]));
+    assert_eq!(verdict.word, Word::Drift);
+    let why = "has frames that are not there: extra: f behind register_netdevice; repeated: f, innermost";
+    assert!(verdict.why[0].ends_with(why), "{verdict:?}");
+    let verdict = judged(full(5));
+    assert_eq!((verdict.word, verdict.why[0].contains("no reference")), (Word::Inconclusive, true));
+}
+
+#[test]
+fn an_exact_claim_does_without_a_truth_that_cannot_be_had() {
+    let claims = [Claim { exact: true, ..claim(&[], None, true) }];
+    let gone = ProbeResult { absent: Some("no DWARF".into()), ..probe("gdb", vec![]) };
+    let probes = [probe("ftrace", vec![full(5)]), gone];
+    let verdict = judge(Evidence { claims: &claims, probes: &probes, ..Evidence::default() });
+    assert_eq!(verdict.word, Word::Match);
+}
+
+#[test]
+fn a_stack_with_a_frame_behind_its_entry_is_not_complete() {
+    let corrupt = StackResult { state: State::Corrupt, ..full(5) };
+    let verdict = judged(&[claim(&[], None, true)], &[], vec![corrupt], Comparison::Same);
+    assert!(verdict.why[0].contains("is corrupt; its last frame is syscall_common"), "{verdict:?}");
 }

@@ -7,7 +7,7 @@ fn stack(count: u64, frames: &[&str], state: State) -> StackResult {
     let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
     let ends_at = frames.iter().rfind(|frame| *frame != "0" && *frame != "[user]").cloned();
     let (task, event) = ("eoe_filter".into(), "register_netdevice".into());
-    StackResult { count, task, event, frames, state, ends_at, fidelity: None }
+    StackResult { count, task, event, frames, state, ends_at, fidelity: None, differences: Vec::new() }
 }
 
 fn probe(events: u64, lost: u64, stacks: Vec<StackResult>) -> ProbeResult {

@@ -9,9 +9,10 @@ fn probes(got: u64) -> Vec<ProbeResult> {
         ["ftrace_graph_call", "register_netdevice", "tun_chr_ioctl", "__se_sys_ioctl", "syscall_common"];
     let frames: Vec<String> = names.iter().take(1 + got as usize).map(|name| (*name).into()).collect();
     let state = if got == 4 { State::Complete } else { State::Truncated };
-    let fidelity = Some(Fidelity { of: 4, got, reference: Reference::Gdb });
+    let fidelity = Some(Fidelity::new(4, got, Reference::Gdb));
     let (task, event, ends_at) = ("eoe_filter".into(), "register_netdevice".into(), frames.last().cloned());
-    let stack = StackResult { count: 5, task, event, frames, state, ends_at, fidelity };
+    let stack =
+        StackResult { count: 5, task, event, frames, state, ends_at, fidelity, differences: Vec::new() };
     vec![ProbeResult {
         name: "ftrace".into(),
         kind: "ftrace".into(),

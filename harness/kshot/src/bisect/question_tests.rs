@@ -26,7 +26,8 @@ fn document(state: State, got: u64) -> Document {
         frames: vec!["register_netdevice".into(), "syscall_common".into()],
         state,
         ends_at: Some("syscall_common".into()),
-        fidelity: Some(Fidelity { of: 4, got, reference: Reference::Perf }),
+        fidelity: Some(Fidelity::new(4, got, Reference::Perf)),
+        differences: Vec::new(),
     };
     let probe = ProbeResult {
         name: "ftrace".into(),

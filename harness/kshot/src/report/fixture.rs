@@ -155,8 +155,9 @@ fn probes(got: u64, task: &str) -> Vec<ProbeResult> {
         frames: frames.into_iter().map(Into::into).chain((task == HOSTILE).then(|| HOSTILE.into())).collect(),
         state,
         fidelity,
+        differences: Vec::new(),
     };
-    let fidelity = Some(Fidelity { of: 4, got, reference: Reference::Gdb });
+    let fidelity = Some(Fidelity::new(4, got, Reference::Gdb));
     let state = if got == 4 { State::Complete } else { State::Truncated };
     let frames = ["ftrace_graph_call"].into_iter().chain(WHOLE.into_iter().take(got as usize)).collect();
     let probe = |name: &str, stack| ProbeResult {

@@ -134,7 +134,16 @@ mod tests {
         let frames: Vec<String> = frames.split_whitespace().map(Into::into).collect();
         let ends_at = frames.last().cloned();
         let (task, event) = ("task".into(), "event".into());
-        StackResult { count, task, event, frames, state: State::Complete, ends_at, fidelity: None }
+        StackResult {
+            count,
+            task,
+            event,
+            frames,
+            state: State::Complete,
+            ends_at,
+            fidelity: None,
+            differences: Vec::new(),
+        }
     }
 
     fn shape(flame: &Flame) -> Vec<(&str, u64, u64, usize)> {

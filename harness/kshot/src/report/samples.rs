@@ -5,9 +5,18 @@ use kshot_stack::stack::State;
 
 pub(super) fn stack(task: &str, frames: &[&str], state: State, got: u64) -> StackResult {
     let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
-    let fidelity = Some(Fidelity { of: 4, got, reference: Reference::Perf });
+    let fidelity = Some(Fidelity::new(4, got, Reference::Perf));
     let (event, ends_at) = ("register_netdevice".into(), frames.last().cloned());
-    StackResult { count: 5, task: task.into(), event, frames, state, ends_at, fidelity }
+    StackResult {
+        count: 5,
+        task: task.into(),
+        event,
+        frames,
+        state,
+        ends_at,
+        fidelity,
+        differences: Vec::new(),
+    }
 }
 
 pub(super) fn document(kernel: &str, stacks: Option<Vec<StackResult>>) -> Document {

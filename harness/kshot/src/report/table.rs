@@ -48,6 +48,14 @@ pub fn table(document: &Document) -> String {
         }
     }
     for probe in &document.probes {
+        for stack in &probe.stacks {
+            if let Some(excess) = stack.excess() {
+                text.push_str(&format!(
+                    "note: {}: {} in {}: {excess}\n",
+                    probe.name, stack.event, stack.task
+                ));
+            }
+        }
         if probe.lost > 0 {
             text.push_str(&format!("note: {} lost {} events\n", probe.name, probe.lost));
         }
@@ -175,6 +183,7 @@ mod tests {
     fn many_runs_show_each_end_once_and_the_scenario_once() {
         let boot = |task: &str| StackResult {
             fidelity: None,
+            differences: Vec::new(),
             count: 1,
             ..stack(task, &["ftrace_graph_call"], State::Truncated, 0)
         };

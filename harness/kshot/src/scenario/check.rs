@@ -93,6 +93,7 @@ pub(super) fn check(id: &str, source: &Source<'_>, raw: RawScenario) -> Result<S
             through: claim.through,
             stacks: claim.stacks,
             complete: claim.complete,
+            exact: claim.exact,
         })
         .collect();
     let console: Vec<_> =

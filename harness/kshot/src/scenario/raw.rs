@@ -184,6 +184,9 @@ pub struct RawClaim {
     /// Whether each witness reaches a system-call or kernel-thread entry.
     #[serde(default)]
     pub complete: bool,
+    /// Whether no witness has a frame that the truth, or perf's stack where there is none, has not.
+    #[serde(default)]
+    pub exact: bool,
 }
 
 /// Trouble that the kernel must not report on its console: a claim like the others, for `known`.

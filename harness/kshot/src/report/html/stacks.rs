@@ -132,7 +132,8 @@ fn caption(stack: &StackResult) -> String {
 /// `4 of 4 frames missing, measured against perf; it ends at ftrace_graph_call, before any entry`
 fn lacking(stack: &StackResult) -> String {
     let Some(fidelity) = stack.fidelity else { return stack.ending() };
-    match fidelity.of.saturating_sub(fidelity.got) {
+    let excess = stack.excess().map(|excess| format!("; {excess}")).unwrap_or_default();
+    let lacking = match fidelity.of.saturating_sub(fidelity.got) {
         0 => format!("no frame missing: all {} of {}", fidelity.of, fidelity.reference.name()),
         missing => format!(
             "{missing} of {} frames missing, measured against {}; {}",
@@ -140,7 +141,8 @@ fn lacking(stack: &StackResult) -> String {
             fidelity.reference.name(),
             stack.ending()
         ),
-    }
+    };
+    format!("{lacking}{excess}")
 }
 
 fn rows(left: &[String], right: &[String], arch: &str) -> Vec<Row> {

@@ -4,7 +4,7 @@ use super::stacks::{self, Pair as Beside, Probe};
 use super::{href, seconds};
 use crate::report::Edition;
 use crate::report::flame::Flame;
-use kshot_stack::document::{Document, Start, Timings};
+use kshot_stack::document::{Document, Fidelity, Start, Timings};
 use kshot_stack::night::results::{Change, Kind};
 use kshot_stack::night::results::{Pair, Standing};
 use kshot_stack::verdict;
@@ -124,7 +124,11 @@ impl Cell {
             anchor: pair.anchor(),
             kernel: pair.kernel.clone(),
             look: Look::of_pair(pair),
-            fidelity: worst.map(|(got, of)| format!("{got}/{of}")),
+            fidelity: worst.map(|worst| {
+                let excess = worst.extra + worst.repeated;
+                let excess = if excess > 0 { format!("+{excess}") } else { String::new() };
+                format!("{}{excess}/{}", worst.got, worst.of)
+            }),
             change: change
                 .filter(|kind| matches!(kind, Kind::NewDrift | Kind::Mended | Kind::Accepted))
                 .map(Kind::name),
@@ -133,10 +137,12 @@ impl Cell {
 }
 
 /// The fidelity of the least faithful stack.
-fn worst(document: &Document) -> Option<(u64, u64)> {
+fn worst(document: &Document) -> Option<Fidelity> {
     let stacks = document.probes.iter().flat_map(|probe| &probe.stacks);
-    let measured = stacks.filter_map(|stack| stack.fidelity).map(|fidelity| (fidelity.got, fidelity.of));
-    measured.min_by(|(got, of), (more, than)| (got * than).cmp(&(more * of)))
+    let excess = |one: &Fidelity| one.extra + one.repeated;
+    stacks.filter_map(|stack| stack.fidelity).min_by(|one, other| {
+        (one.got * other.of).cmp(&(other.got * one.of)).then_with(|| excess(other).cmp(&excess(one)))
+    })
 }
 
 impl Card {
