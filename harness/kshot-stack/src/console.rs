@@ -105,6 +105,8 @@ impl Recogniser {
     /// Takes the next line, already printable.
     pub fn line(&mut self, line: &str) {
         let (written, messages) = parts(line);
+        // Escaped, where a message falls in between the two characters of a line's end.
+        let written = written.trim_end_matches("\\r");
         // "---[ end trace 0000000000000000 ]---", "---[ end Kernel panic - not syncing: ... ]---"
         let over = messages.last().unwrap_or(&written).starts_with("---[ end ");
         for open in &mut self.open {
@@ -116,7 +118,7 @@ impl Recogniser {
                 open.left -= 1;
             }
             if over || open.is_over() {
-                tell_frames(event, &open.trace);
+                set_frames(event, &open.trace);
             }
         }
         self.open.retain(|open| !over && !open.is_over());
@@ -173,7 +175,7 @@ impl Recogniser {
     pub fn events(&self) -> Vec<ConsoleEvent> {
         let mut events = self.events.clone();
         for open in &self.open {
-            tell_frames(&mut events[open.event], &open.trace);
+            set_frames(&mut events[open.event], &open.trace);
         }
         let more = (self.left_out > 0).then(|| ConsoleEvent {
             kind: "more".into(),
@@ -235,7 +237,7 @@ fn parts(line: &str) -> (&str, Vec<&str>) {
     (written, messages)
 }
 
-fn tell_frames(event: &mut ConsoleEvent, trace: &CallTrace) {
+fn set_frames(event: &mut ConsoleEvent, trace: &CallTrace) {
     let names = |reliable: bool| {
         let frames = trace.frames().iter().filter(move |frame| frame.reliable == reliable);
         frames.map(|frame| frame.frame.name()).collect()
@@ -351,6 +353,7 @@ mod tests {
     #[test]
     fn a_line_of_init_that_messages_of_the_kernel_cut_is_put_together() {
         assert!(console!("ready-cut.txt").ready());
+        assert!(read(b"kshot-guest: ready\r[    2.0] random: crng init done\r\n\n").ready());
         assert!(!read(b"kshot-guest: re[    2.0] random: crng init done\nady?\n").ready());
         let long = "x".repeat(LONGEST_CUT + 1);
         assert!(

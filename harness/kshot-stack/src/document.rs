@@ -307,9 +307,9 @@ impl Fidelity {
         Self { of, got, extra: 0, repeated: 0, reference }
     }
 
-    /// Whether the stack has a frame that the reference has not.
-    pub fn has_excess(&self) -> bool {
-        self.extra + self.repeated > 0
+    /// How many frames the stack has that the reference has not, or not so often.
+    pub fn excess(&self) -> u64 {
+        self.extra + self.repeated
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Measure {
 }
 
 impl<'a> References<'a> {
-    /// Those of `stacks` that reach an entry: half a stack is no measure.
+    /// Finds its way among `stacks`. A stack that reaches no entry is left out: half a stack is no measure.
     pub fn new(stacks: impl IntoIterator<Item = &'a Stack>, kind: Reference, row: &'a ArchRow) -> Self {
         let mut subjects: HashMap<&str, Subject<'_>, RandomState> = HashMap::default();
         for stack in stacks {
@@ -64,10 +64,10 @@ impl<'a> References<'a> {
     /// by that one is whole.
     pub fn measure(&self, stack: &Stack) -> Option<Measure> {
         let subject = self.subject(stack)?;
-        let told = Told::new(stack, self.row);
+        let reported = Reported::new(stack, self.row);
         let of_task = |candidate: &Candidate<'_>| stack.task == candidate.task || stack.task == FORGOTTEN;
         let mut best: Option<Comparison<'_>> = None;
-        for likely in subject.likeliest(&told, of_task) {
+        for likely in subject.likeliest(&reported, of_task) {
             // None of those that follow can speak better for it.
             if best
                 .as_ref()
@@ -75,21 +75,21 @@ impl<'a> References<'a> {
             {
                 break;
             }
-            let found = Comparison::new(likely.candidate, &told);
+            let found = Comparison::new(likely.candidate, &reported);
             if best.as_ref().is_none_or(|best| found.rank() < best.rank()) {
                 best = Some(found);
             }
         }
         let mut best = best?;
         if !best.is_whole()
-            && let Some(elsewhere) = self.whole_elsewhere(stack, &told)
+            && let Some(elsewhere) = self.whole_elsewhere(stack, &reported)
         {
             best = elsewhere;
         }
-        Some(best.measure(&told, self.kind))
+        Some(best.measure(&reported, self.kind))
     }
 
-    /// What tells of the same event. A stack without an event of its own, as triggers leave it, can only be matched when
+    /// The references of the same event. A stack without an event of its own, as triggers leave it, can only be matched when
     /// all references tell of one event.
     fn subject(&self, stack: &Stack) -> Option<&Subject<'a>> {
         if stack.event == ftrace_text::UNNAMED {
@@ -100,11 +100,12 @@ impl<'a> References<'a> {
     }
 
     /// The comparison with a reference of any task that has the same frames and no others.
-    fn whole_elsewhere(&self, stack: &Stack, told: &Told<'_>) -> Option<Comparison<'_>> {
+    fn whole_elsewhere(&self, stack: &Stack, reported: &Reported<'_>) -> Option<Comparison<'_>> {
         let subject = self.subjects.get(stack.subject())?;
-        let likeliest = subject.likeliest(told, |candidate| candidate.places.len() == told.up_to_entry);
-        let whole = likeliest.into_iter().take_while(|likely| likely.bound >= told.up_to_entry);
-        let mut compared = whole.map(|likely| Comparison::new(likely.candidate, told));
+        let likeliest =
+            subject.likeliest(reported, |candidate| candidate.places.len() == reported.up_to_entry);
+        let whole = likeliest.into_iter().take_while(|likely| likely.bound >= reported.up_to_entry);
+        let mut compared = whole.map(|likely| Comparison::new(likely.candidate, reported));
         compared.find(Comparison::is_whole)
     }
 }
@@ -117,7 +118,7 @@ struct Subject<'a> {
     by_address: HashMap<u64, Vec<usize>, RandomState>,
     /// The candidates that hold a function.
     by_function: HashMap<&'a str, Vec<usize>, RandomState>,
-    /// The same of frames that are compared by function even with an address.
+    /// The candidates that hold a function in a frame which is compared by it, even with an address.
     by_function_alone: HashMap<&'a str, Vec<usize>, RandomState>,
     /// The candidates whose innermost function begins at an address.
     by_start: HashMap<u64, Vec<usize>, RandomState>,
@@ -168,11 +169,15 @@ impl<'a> Subject<'a> {
     }
 
     /// [`MOST_COMPARED`] candidates by how many of a stack's frames they can hold, the most first, of equals the shortest.
-    fn likeliest(&self, told: &Told<'_>, allowed: impl Fn(&Candidate<'_>) -> bool) -> Vec<Likely<'_>> {
+    fn likeliest(
+        &self,
+        reported: &Reported<'_>,
+        allowed: impl Fn(&Candidate<'_>) -> bool,
+    ) -> Vec<Likely<'_>> {
         let mut by_all = 0;
         let mut bounds = vec![0; self.candidates.len()];
         let mut counted = vec![usize::MAX; self.candidates.len()];
-        for (index, place) in told.places.iter().enumerate() {
+        for (index, place) in reported.places.iter().enumerate() {
             let by_name =
                 if place.frame.address.is_some() { &self.by_function_alone } else { &self.by_function };
             let holders = [
@@ -221,10 +226,10 @@ impl Likely<'_> {
 }
 
 /// A stack that is measured.
-struct Told<'a> {
+struct Reported<'a> {
     /// Its physical frames.
     places: Vec<Place<'a>>,
-    /// Where each of them stands in the document.
+    /// The index of each physical frame in the document's frames.
     at: Vec<usize>,
     /// Frames that cannot be the kernel's nor are user space, with where they stand; not the null that ends a walk.
     strays: Vec<(usize, &'a Frame)>,
@@ -232,11 +237,11 @@ struct Told<'a> {
     shown: usize,
     /// How many of `places` there are up to the entry.
     up_to_entry: usize,
-    /// Whether the frames inside of the event's place are those of the mechanism that recorded it.
+    /// Whether its first frames may be code of the mechanism that recorded it.
     begins_in_mechanism: bool,
 }
 
-impl<'a> Told<'a> {
+impl<'a> Reported<'a> {
     fn new(stack: &'a Stack, row: &'a ArchRow) -> Self {
         let (mut places, mut at, mut strays, mut shown) = (Vec::new(), Vec::new(), Vec::new(), 0_usize);
         let mut behind_user = false;
@@ -262,7 +267,7 @@ impl<'a> Told<'a> {
 /// A stack beside one reference.
 struct Comparison<'a> {
     reference: &'a Candidate<'a>,
-    /// For each frame of the reference the stack's.
+    /// For each frame of the reference the index of the stack's frame that is the same.
     pairs: Vec<Option<usize>>,
     got: usize,
     /// The stack's frames that the reference has not, and where each stands in the document.
@@ -270,11 +275,11 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    fn new(reference: &'a Candidate<'a>, told: &Told<'_>) -> Self {
-        let pairs = align(&reference.places, &told.places);
+    fn new(reference: &'a Candidate<'a>, reported: &Reported<'_>) -> Self {
+        let pairs = align(&reference.places, &reported.places);
         let got = pairs.iter().flatten().count();
-        let mut unexplained = unexplained(reference, &pairs, told);
-        unexplained.extend(told.strays.iter().map(|(at, frame)| (*at, frame.name(), Deviation::Extra)));
+        let mut unexplained = unexplained(reference, &pairs, reported);
+        unexplained.extend(reported.strays.iter().map(|(at, frame)| (*at, frame.name(), Deviation::Extra)));
         unexplained.sort_by_key(|(at, ..)| *at);
         Self { reference, pairs, got, unexplained }
     }
@@ -283,7 +288,7 @@ impl<'a> Comparison<'a> {
         self.reference.places.len()
     }
 
-    /// The less, the better it speaks for the stack.
+    /// Of two comparisons the one of the lower rank speaks better for the stack.
     fn rank(&self) -> (Reverse<usize>, usize, usize) {
         (Reverse(self.got), self.of(), self.unexplained.len())
     }
@@ -292,16 +297,16 @@ impl<'a> Comparison<'a> {
         self.got == self.of() && self.unexplained.is_empty()
     }
 
-    fn measure(self, told: &Told<'_>, reference: Reference) -> Measure {
+    fn measure(self, reported: &Reported<'_>, reference: Reference) -> Measure {
         let number = |deviation| self.unexplained.iter().filter(|(.., is)| *is == deviation).count() as u64;
         let (of, got) = (self.of() as u64, self.got as u64);
         let (extra, repeated) = (number(Deviation::Extra), number(Deviation::Repeated));
         let fidelity = Fidelity { of, got, extra, repeated, reference };
-        let mut next = told.shown;
+        let mut next = reported.shown;
         let mut missing = Vec::new();
         for (place, pair) in self.reference.places.iter().zip(&self.pairs).rev() {
             match pair {
-                Some(pair) => next = told.at[*pair],
+                Some(pair) => next = reported.at[*pair],
                 None => missing.push((next, place.frame.name(), Deviation::Missing)),
             }
         }
@@ -315,20 +320,20 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// The stack's frames in the kernel that the reference has not. What stands for a frame that the kernel could not name
-/// is neither, and so are the mechanism's own frames, which no reference has.
+/// The stack's frames in the kernel that the reference has not. Words that stand for a frame which the kernel could not
+/// name are left out, and so are the mechanism's own frames, which no reference has.
 fn unexplained(
     reference: &Candidate<'_>,
     pairs: &[Option<usize>],
-    told: &Told<'_>,
+    reported: &Reported<'_>,
 ) -> Vec<(usize, String, Deviation)> {
-    let first = pairs.iter().flatten().min().copied().unwrap_or(told.places.len());
-    let names = told.places[..first].iter().filter_map(|place| place.frame.symbol.as_deref());
-    let mechanism = told.begins_in_mechanism || names.into_iter().any(|name| name.contains("probe"));
-    let mut paired = vec![false; told.places.len()];
+    let first = pairs.iter().flatten().min().copied().unwrap_or(reported.places.len());
+    let names = reported.places[..first].iter().filter_map(|place| place.frame.symbol.as_deref());
+    let mechanism = reported.begins_in_mechanism || names.into_iter().any(|name| name.contains("probe"));
+    let mut paired = vec![false; reported.places.len()];
     pairs.iter().flatten().for_each(|&place| paired[place] = true);
     let mut found = Vec::new();
-    for (index, place) in told.places.iter().enumerate().filter(|(index, _)| !paired[*index]) {
+    for (index, place) in reported.places.iter().enumerate().filter(|(index, _)| !paired[*index]) {
         let frame = place.frame;
         if frame.is_marker() || frame.symbol.is_none() && frame.address.is_none() {
             continue;
@@ -341,7 +346,7 @@ fn unexplained(
         } else {
             Deviation::Extra
         };
-        found.push((told.at[index], frame.name(), deviation));
+        found.push((reported.at[index], frame.name(), deviation));
     }
     found
 }

@@ -16,7 +16,7 @@ fn truth(task: &str, event: &str, frames: &str) -> Stack {
     perf_script::parse(format!("{task} 1 1.5: {event}:\n{frames}\n").as_bytes()).unwrap().stacks.remove(0).0
 }
 
-fn told(frames: &[&str]) -> Stack {
+fn reported(frames: &[&str]) -> Stack {
     let head = "      eoe_filter-1       [000] .....     0.1: ";
     let frames: String = frames.iter().map(|frame| format!(" => {frame}\n")).collect();
     let text = format!("{head}register_netdevice <-tun_chr_ioctl\n{head}<stack trace>\n{frames}");
@@ -48,12 +48,12 @@ fn frames_count_by_address_by_offset_or_by_name() {
         ("a hole in the middle", &["register_netdevice", "syscall_common"], 2),
         ("frames that are not there", &["register_netdevice", "a", "b", "tun_chr_ioctl", "c"], 2),
         ("frames in the wrong order", &["syscall_common", "tun_chr_ioctl", "register_netdevice"], 1),
-        ("one frame told twice", &["register_netdevice", "register_netdevice", "register_netdevice"], 1),
+        ("one frame twice", &["register_netdevice", "register_netdevice", "register_netdevice"], 1),
         ("an inlined frame of the truth", &["__tun_chr_ioctl"], 0),
     ];
     let truth = truth("eoe_filter", "probe:register_netdevice", TRUTH);
     for (name, frames, got) in cases {
-        assert_eq!(measured(&told(frames), std::slice::from_ref(&truth)), Some((4, *got)), "{name}");
+        assert_eq!(measured(&reported(frames), std::slice::from_ref(&truth)), Some((4, *got)), "{name}");
     }
 }
 
@@ -64,7 +64,7 @@ fn the_truth_ends_at_its_entry() {
         "probe:register_netdevice",
         "ffffffff80000000 register_netdevice+0x0\nffffffff80000100 start_kernel+0x10\nffffffff80000200 kernel_entry+0x4",
     );
-    assert_eq!(measured(&told(&[]), &[reference]), Some((2, 0)));
+    assert_eq!(measured(&reported(&[]), &[reference]), Some((2, 0)));
 }
 
 fn measure(stack: &Stack, references: &[Stack]) -> Option<Measure> {
@@ -77,7 +77,7 @@ fn measured(stack: &Stack, references: &[Stack]) -> Option<(u64, u64)> {
 
 #[test]
 fn a_reference_is_of_the_same_event_and_task() {
-    let stack = told(&["register_netdevice", "tun_chr_ioctl"]);
+    let stack = reported(&["register_netdevice", "tun_chr_ioctl"]);
     let good = truth("eoe_filter", "probe:register_netdevice", TRUTH);
     assert_eq!(
         measured(&stack, &[truth("sh", "probe:register_netdevice", TRUTH), good.clone()]),
@@ -112,7 +112,7 @@ fn a_path_that_the_truth_saw_in_another_task_is_true() {
 #[test]
 fn half_a_stack_is_no_reference() {
     let half = TRUTH.lines().take(3).collect::<Vec<_>>().join("\n");
-    let stack = told(&["register_netdevice"]);
+    let stack = reported(&["register_netdevice"]);
     assert_eq!(measured(&stack, &[truth("eoe_filter", "probe:register_netdevice", &half)]), None);
 }
 
@@ -121,9 +121,9 @@ fn of_several_references_the_one_that_explains_most_counts() {
     let event = "probe:register_netdevice";
     let boot = "ffffffff803fefe0 register_netdevice+0x0\nffffffff803ff7a8 register_netdev+0x30\nffffffff805178ac kernel_init+0x2c\nffffffff801032b8 ret_from_kernel_thread+0x14\n0 [unknown]";
     let references = [truth("eoe_filter", event, boot), truth("eoe_filter", event, TRUTH)];
-    assert_eq!(measured(&told(&["register_netdevice", "tun_chr_ioctl"]), &references), Some((4, 2)));
+    assert_eq!(measured(&reported(&["register_netdevice", "tun_chr_ioctl"]), &references), Some((4, 2)));
     assert_eq!(
-        measured(&told(&["register_netdevice", "register_netdev", "kernel_init"]), &references),
+        measured(&reported(&["register_netdevice", "register_netdev", "kernel_init"]), &references),
         Some((4, 3))
     );
 }
@@ -131,7 +131,7 @@ fn of_several_references_the_one_that_explains_most_counts() {
 #[test]
 fn a_stack_without_an_event_needs_references_of_one_event() {
     let unnamed =
-        Stack { event: ftrace_text::UNNAMED.into(), function: None, ..told(&["register_netdevice"]) };
+        Stack { event: ftrace_text::UNNAMED.into(), function: None, ..reported(&["register_netdevice"]) };
     let good = truth("eoe_filter", "probe:register_netdevice", TRUTH);
     assert_eq!(measured(&unnamed, std::slice::from_ref(&good)), Some((4, 1)));
     assert_eq!(measured(&unnamed, &[good, truth("eoe_filter", "probe:other_function", TRUTH)]), Some((4, 1)));
@@ -157,9 +157,9 @@ fn each_frame_that_differs_is_told_with_its_place() {
     let with = |at: usize, frame: &'static str| {
         let mut frames = whole.to_vec();
         frames.insert(at, frame);
-        differences(&told(&frames), &truth)
+        differences(&reported(&frames), &truth)
     };
-    assert_eq!(differences(&told(&whole), &truth), [""; 0]);
+    assert_eq!(differences(&reported(&whole), &truth), [""; 0]);
     assert_eq!(with(4, "0"), [""; 0]);
     assert_eq!(with(1, "ftrace_graph_call"), [""; 0]);
     assert_eq!(with(2, "[unknown/kretprobe'd] <ffffffff80113cb0>"), [""; 0]);
@@ -171,7 +171,7 @@ fn each_frame_that_differs_is_told_with_its_place() {
     assert_eq!(with(4, "handle_sys"), ["repeated: syscall_common behind sys_ioctl"]);
     let lacking = ["register_netdevice", "sys_ioctl"];
     let words = ["missing: tun_chr_ioctl before sys_ioctl", "missing: handle_sys64 at the end"];
-    assert_eq!(differences(&told(&lacking), &truth), words);
+    assert_eq!(differences(&reported(&lacking), &truth), words);
     let swapped = ["tun_chr_ioctl", "f", "f", "syscall_common"];
     let words = [
         "missing: register_netdevice before tun_chr_ioctl",
@@ -179,7 +179,7 @@ fn each_frame_that_differs_is_told_with_its_place() {
         "extra: f behind f",
         "missing: __se_sys_ioctl before syscall_common",
     ];
-    assert_eq!(differences(&told(&swapped), &truth), words);
+    assert_eq!(differences(&reported(&swapped), &truth), words);
 }
 
 /// The way by which a kprobe's breakpoint comes to the tracer lies inside of the function, and no truth has it.
@@ -192,12 +192,12 @@ fn the_frames_of_the_mechanism_itself_are_not_extra() {
         "missing: __se_sys_ioctl at the end",
         "missing: handle_sys64 at the end",
     ];
-    let kprobe = Stack { event: "rn".into(), ..told(&frames) };
+    let kprobe = Stack { event: "rn".into(), ..reported(&frames) };
     assert_eq!(differences(&kprobe, &truth), words);
     // A kprobe may have the name of its function.
-    let named = told(&["kprobe_exceptions_notify", "do_bp", "register_netdevice", "tun_chr_ioctl", "f"]);
+    let named = reported(&["kprobe_exceptions_notify", "do_bp", "register_netdevice", "tun_chr_ioctl", "f"]);
     assert_eq!(differences(&named, &truth), words);
-    let repeated = Stack { event: "rn".into(), ..told(&["register_netdevice", "register_netdevice"]) };
+    let repeated = Stack { event: "rn".into(), ..reported(&["register_netdevice", "register_netdevice"]) };
     assert_eq!(measure(&repeated, &truth).unwrap().fidelity.repeated, 1);
 }
 
@@ -252,18 +252,18 @@ fn of_two_stacks_of_the_deepest_kind_the_comparison_ends() {
 proptest::proptest! {
     /// Few names, so that frames come in many orders and more than once.
     #[test]
-    fn every_frame_of_both_stacks_is_accounted_for(told_frames: Vec<u8>, truth_frames: Vec<u8>) {
+    fn every_frame_of_both_stacks_is_accounted_for(stack_frames: Vec<u8>, truth_frames: Vec<u8>) {
         let names = |frames: &[u8]| -> Vec<String> {
             frames.iter().take(24).map(|frame| format!("f{}", frame % 5)).collect()
         };
-        let (told_names, mut truth_names) = (names(&told_frames), names(&truth_frames));
+        let (stack_names, mut truth_names) = (names(&stack_frames), names(&truth_frames));
         truth_names.push("handle_sys64".into());
         let addressed = |names: &[String]| -> String {
             let place = |name: &String| format!("{:x} {name}+0x0", 0xffff_ffff_8000_0000_u64 + name.bytes().map(u64::from).sum::<u64>() * 64);
             names.iter().map(place).collect::<Vec<_>>().join("\n")
         };
         let references = [truth("a", "probe:x", &addressed(&truth_names))];
-        let mut stack = truth("a", "probe:x", &addressed(&told_names));
+        let mut stack = truth("a", "probe:x", &addressed(&stack_names));
         stack.event = "x".into();
         stack.function = Some("x".into());
         let mut references = references;
@@ -271,6 +271,6 @@ proptest::proptest! {
         references[0].function = Some("x".into());
         let Fidelity { of, got, extra, repeated, .. } = measure(&stack, &references).unwrap().fidelity;
         proptest::prop_assert_eq!(of, truth_names.len() as u64);
-        proptest::prop_assert_eq!(got + extra + repeated, told_names.len() as u64);
+        proptest::prop_assert_eq!(got + extra + repeated, stack_names.len() as u64);
     }
 }

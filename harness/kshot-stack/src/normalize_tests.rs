@@ -78,6 +78,6 @@ proptest! {
 #[test]
 fn fetched_symbols_are_names_and_numbers_stay() {
     let text = "r31=register_netdevice+0x24/0x798 skip=5 at=0x5 sum=1+0x2".to_owned();
-    let told = fetched(Arguments { event: "frame".into(), text });
-    assert_eq!(told.text, "r31=register_netdevice skip=5 at=0x5 sum=1+0x2");
+    let fetched = fetched(Arguments { event: "frame".into(), text });
+    assert_eq!(fetched.text, "r31=register_netdevice skip=5 at=0x5 sum=1+0x2");
 }

@@ -59,17 +59,17 @@ impl<'a> Place<'a> {
 }
 
 /// Whether a frame is the one at this depth of the truth.
-pub(super) fn is_same(truth: &Place<'_>, depth: usize, told: &Place<'_>) -> bool {
-    if depth == 0 { truth.is_in_function_of(told) } else { truth.is_at(told) }
+pub(super) fn is_same(truth: &Place<'_>, depth: usize, reported: &Place<'_>) -> bool {
+    if depth == 0 { truth.is_in_function_of(reported) } else { truth.is_at(reported) }
 }
 
-/// For each frame of `truth` the one of `told` that is the same, in order, as many as there can be: the longest common
+/// For each frame of `truth` the one of `reported` that is the same, in order, as many as there can be: the longest common
 /// subsequence.
-pub(super) fn align(truth: &[Place<'_>], told: &[Place<'_>]) -> Vec<Option<usize>> {
-    let same = |depth: usize, place: usize| is_same(&truth[depth], depth, &told[place]);
+pub(super) fn align(truth: &[Place<'_>], reported: &[Place<'_>]) -> Vec<Option<usize>> {
+    let same = |depth: usize, place: usize| is_same(&truth[depth], depth, &reported[place]);
     let mut pairs = vec![None; truth.len()];
     // Frames that are the same at both ends need no search, and most are.
-    let (mut depths, mut places) = (truth.len(), told.len());
+    let (mut depths, mut places) = (truth.len(), reported.len());
     while depths > 0 && places > 0 && same(depths - 1, places - 1) {
         (depths, places) = (depths - 1, places - 1);
         pairs[depths] = Some(places);

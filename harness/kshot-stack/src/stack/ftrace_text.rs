@@ -150,7 +150,7 @@ struct Numbers {
     task: usize,
     event: usize,
     function: Option<usize>,
-    /// How many of the frames are the kernel's; those of user space come behind them.
+    /// How many of the frames are the kernel's; the frames of user space come behind them.
     of_kernel: usize,
     frames: Vec<usize>,
 }
@@ -208,11 +208,11 @@ impl Parser<'_> {
     /// An event without anything in front of it.
     fn bare_event(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
         let context = Context { task: ANOTHER_TASK, width: 0, pid: 0, cpu: 0, rest: line };
-        let told = || split_at(line, b" <-").is_some() || split_at(line, b": ").is_some();
+        let has_text = || split_at(line, b" <-").is_some() || split_at(line, b": ").is_some();
         match line {
             b"<stack trace>" => self.stack(&context, false),
             b"<user stack trace>" => self.stack(&context, true),
-            _ if !line.starts_with(b"#") && event(line).is_some() && told() => {
+            _ if !line.starts_with(b"#") && event(line).is_some() && has_text() => {
                 self.event(&context, line, line, warnings);
             }
             _ => return false,

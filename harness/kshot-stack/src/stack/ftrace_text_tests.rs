@@ -42,8 +42,8 @@ fn the_five_triggers_and_the_boot_give_six_stacks_truncated_in_the_trampoline() 
 fn a_capture_many_times_over_has_the_stacks_of_one() {
     let bytes = std::fs::read(show::data("ftrace/func_stack_trace.txt")).unwrap();
     let (one, many) = (parse(&bytes[..]).unwrap(), parse(&bytes.repeat(1000)[..]).unwrap());
-    let told: Vec<_> = one.stacks.into_iter().map(|(stack, count)| (stack, 1000 * count)).collect();
-    assert_eq!((many.events, many.stacks), (1000 * one.events, told));
+    let expected: Vec<_> = one.stacks.into_iter().map(|(stack, count)| (stack, 1000 * count)).collect();
+    assert_eq!((many.events, many.stacks), (1000 * one.events, expected));
 }
 
 /// Debian's kernel prints one more line.
@@ -110,9 +110,9 @@ fn a_stack_finds_its_event_behind_the_events_of_another_cpu() {
          \x20           a b-11      [000] ....     1.000003: <stack trace>\n => f\n => g\n\
          \x20         <idle>-0       [001] d.h1     1.000004: <stack trace>\n => do_idle\n",
     );
-    let told: Vec<_> =
+    let named: Vec<_> =
         parsed.stacks.iter().map(|(stack, _)| (stack.task.as_str(), stack.event.as_str())).collect();
-    assert_eq!(told, [("a b", "f"), ("<idle>", "hrtimer_cancel")]);
+    assert_eq!(named, [("a b", "f"), ("<idle>", "hrtimer_cancel")]);
     assert_eq!((parsed.events, parsed.warnings), (2, vec![]));
 }
 

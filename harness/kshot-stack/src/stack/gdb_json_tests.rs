@@ -29,8 +29,8 @@ fn a_file_cut_anywhere_costs_the_last_stack_and_no_more() {
         assert!(parsed.stacks.iter().all(known), "{length}");
         assert!(number(&parsed) < number(&all) && number(&parsed) == parsed.events, "{length}");
         // Between two lines nothing shows.
-        let told = parsed.warnings.iter().any(|warning| warning.kind == "cut-line");
-        assert!(told || length == 0 || whole[length - 1] == b'\n', "{length}");
+        let warned = parsed.warnings.iter().any(|warning| warning.kind == "cut-line");
+        assert!(warned || length == 0 || whole[length - 1] == b'\n', "{length}");
     }
 }
 

@@ -187,6 +187,10 @@ impl Parser {
 
     /// `PERF_RECORD_LOST lost 12`, `PERF_RECORD_LOST_SAMPLES lost 7`, and perf's own `Processed 100 events and lost 3 chunks!`.
     fn lost(&self, line: &[u8]) -> Option<u64> {
+        // `Processed 100 samples and lost 3.50%!`: a share, so at least one.
+        if line.starts_with(b"Processed ") && split_at(line, b" samples and lost ").is_some() {
+            return Some(1);
+        }
         let [record, samples, summary] = &self.losses;
         let at = |mark: &Finder<'_>| mark.find(line).map(|at| at + mark.needle().len());
         let of_summary = || at(summary).filter(|&at| split_at(&line[..at], b"Processed ").is_some());
@@ -240,7 +244,7 @@ fn header(line: &[u8]) -> Option<(&[u8], &str)> {
     let mut words = words(line);
     // The last three words, the latest last.
     let mut before: [Option<(usize, &[u8])>; 3] = [None; 3];
-    // The time is the first word like one that stands where it can: behind the pid, the CPU or `-F misc`, not in a name.
+    // The time is the first word of its form that stands where a time can: behind the pid, the CPU or `-F misc`, not in a name.
     let pid = loop {
         let (begin, word) = words.next()?;
         if is_time(word) {
@@ -365,8 +369,12 @@ fn without_offset(object: &[u8]) -> &[u8] {
     place.filter(|place| hexadecimal(&object[place + 1..]).is_some()).map_or(object, |place| &object[..place])
 }
 
+/// Whether it is the kernel's own code, a module's or a BPF program's.
 fn is_kernel_object(object: &[u8]) -> bool {
-    object.starts_with(b"[kernel") || object.ends_with(b"/vmlinux") || module(object).is_some()
+    const FILES: [&[u8]; 4] = [b"vmlinux", b"kcore", b"bpf_prog_", b"bpf_trampoline_"];
+    let file = object.rsplit(|&byte| byte == b'/').next().unwrap_or(object);
+    let kernel = object.starts_with(b"[kernel") || FILES.iter().any(|name| file.starts_with(name));
+    kernel || module(object).is_some()
 }
 
 /// `[tun]` or `/lib/modules/6.1.0/kernel/drivers/net/tun.ko.xz`. Other names in brackets are mappings of user space:

@@ -80,9 +80,9 @@ fn a_header_reads_with_any_of_its_fields() {
     ];
     for (line, task, event) in cases {
         let parsed = parse_text(&format!("{line}\n\tffffffff803fefe0 f+0x0\n\n"));
-        let told: Vec<_> =
+        let named: Vec<_> =
             parsed.stacks.iter().map(|(stack, _)| (stack.task.as_str(), stack.event.as_str())).collect();
-        assert_eq!((told, parsed.warnings), (vec![(task, event)], vec![]), "{line}");
+        assert_eq!((named, parsed.warnings), (vec![(task, event)], vec![]), "{line}");
     }
 }
 
@@ -136,6 +136,7 @@ fn losses_are_counted_and_said() {
     let parsed =
         parse_text("sh 1 [000] 0.1: PERF_RECORD_LOST lost 12\nProcessed 100 events and lost 3 chunks!\n");
     assert_eq!((parsed.events, parsed.lost, kinds(&parsed)), (0, 15, vec![("lost-events", 2)]));
+    assert_eq!(parse_text("Processed 100 samples and lost 3.50%!\n").lost, 1);
 }
 
 #[test]

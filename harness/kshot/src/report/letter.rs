@@ -102,10 +102,17 @@ fn finding(document: &Document) -> String {
     });
     match lacks.filter(|(lacking, ..)| *lacking > 0).max_by_key(|(lacking, ..)| *lacking) {
         Some((lacking, of, probe)) => format!("{probe} lacks {lacking} of {of} frames"),
+        None if excess(document) > 0 => format!("{} frames are not there in truth", excess(document)),
         None if document.verdict == Word::Match => "the stacks are whole".into(),
         None if document.verdict == Word::Drift => "the stacks changed".into(),
         None => format!("cannot tell ({})", document.verdict.name()),
     }
+}
+
+/// How many frames the stacks have that their references have not.
+fn excess(document: &Document) -> u64 {
+    let stacks = document.probes.iter().flat_map(|probe| &probe.stacks).filter_map(|stack| stack.fidelity);
+    stacks.map(|fidelity| fidelity.excess()).sum()
 }
 
 /// The stacks of a probe, each beside its reference where it has one.

@@ -125,7 +125,7 @@ impl Cell {
             kernel: pair.kernel.clone(),
             look: Look::of_pair(pair),
             fidelity: worst.map(|worst| {
-                let excess = worst.extra + worst.repeated;
+                let excess = worst.excess();
                 let excess = if excess > 0 { format!("+{excess}") } else { String::new() };
                 format!("{}{excess}/{}", worst.got, worst.of)
             }),
@@ -139,9 +139,8 @@ impl Cell {
 /// The fidelity of the least faithful stack.
 fn worst(document: &Document) -> Option<Fidelity> {
     let stacks = document.probes.iter().flat_map(|probe| &probe.stacks);
-    let excess = |one: &Fidelity| one.extra + one.repeated;
     stacks.filter_map(|stack| stack.fidelity).min_by(|one, other| {
-        (one.got * other.of).cmp(&(other.got * one.of)).then_with(|| excess(other).cmp(&excess(one)))
+        (one.got * other.of).cmp(&(other.got * one.of)).then_with(|| other.excess().cmp(&one.excess()))
     })
 }
 
