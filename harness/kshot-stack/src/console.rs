@@ -7,8 +7,8 @@ use regex::{Regex, RegexSet};
 use serde::Deserialize;
 
 use crate::document::ConsoleEvent;
-use crate::text::Lines;
 use crate::stack::CallTrace;
+use crate::text::Lines;
 
 /// Lines before the one that matched which are kept with it.
 const BEFORE: usize = 5;
