@@ -1,6 +1,7 @@
 //! The walk: from a scenario and a kernel to a verdict.
 
 mod judge;
+mod prepare;
 pub(crate) mod record;
 mod start;
 
@@ -10,9 +11,10 @@ use std::time::Duration;
 
 use judge::Judged;
 pub use judge::again;
+pub use prepare::{ASKED, command_line};
+pub(crate) use prepare::{prepare, state_key};
 use record::Recording;
-pub(crate) use record::state_key;
-pub use record::{ASKED, command_line, shell};
+pub use record::shell;
 pub(crate) use start::Begin;
 pub use start::STATES;
 
@@ -214,7 +216,7 @@ fn once(
     (keep, begin): (bool, Begin),
     progress: &Progress,
 ) -> Result<Outcome, RunError> {
-    let prepared = record::prepare(workspace, scenario, kernel, progress)?;
+    let prepared = prepare(workspace, scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
     let (recording, result) = record::record(&prepared, scenario, begin, &folder, progress);
     let judged = match result {

@@ -136,7 +136,7 @@ pub fn sweep(
     let dwarf = dwarf(kernel)?;
     let scenario = scenario(options);
     let task = progress.task(format!("sweep over {}", kernel.name), 0);
-    let prepared = record::prepare(workspace, &scenario, kernel, progress)?;
+    let prepared = run::prepare(workspace, &scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
     task.update(0, "gdb stops the guest at each of some ten thousand events: this takes minutes");
     let (recording, result) = record::record(&prepared, &scenario, Begin::Boot, &folder, progress);

@@ -11,8 +11,6 @@
 mod night;
 #[path = "support/mod.rs"]
 mod support;
-// Its place in the library, where it is a module beside `Edition`.
-use kshot::report::Edition;
 #[path = "../src/report/fixture.rs"]
 mod fixture;
 

@@ -1,6 +1,7 @@
 //! A night as a document: its results, and what changed since the night before.
 
 pub mod changes;
+pub mod report;
 pub mod results;
 
 /// The commit and the tree of an origin that is one, without patches on it.

@@ -33,6 +33,7 @@ use crate::bundle::BundleError;
 use crate::nightly::NightlyError;
 use crate::nightly::history::HistoryError;
 use crate::nightly::matrix::MatrixError;
+use crate::report::ReportError;
 use crate::run::{RunError, Starts};
 use crate::scenario::ScenarioError;
 use crate::sweep::SweepError;
@@ -172,6 +173,9 @@ enum CommandError {
     /// A night.
     #[error(transparent)]
     Nightly(#[from] NightlyError),
+    /// A report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// A bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -207,6 +211,7 @@ impl Fault for CommandError {
             Self::Question(error) => error.blame(),
             Self::Matrix(error) => error.blame(),
             Self::Nightly(error) => error.blame(),
+            Self::Report(error) => error.blame(),
             Self::Bundle(error) => error.blame(),
             Self::Sweep(error) => error.blame(),
             Self::Cache(error) => error.blame(),
@@ -226,6 +231,7 @@ impl Fault for CommandError {
             Self::Question(error) => error.hint(),
             Self::Matrix(error) => error.hint(),
             Self::Nightly(error) => error.hint(),
+            Self::Report(error) => error.hint(),
             Self::Bundle(error) => error.hint(),
             Self::Sweep(error) => error.hint(),
             Self::Cache(error) => error.hint(),

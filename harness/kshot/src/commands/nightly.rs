@@ -98,17 +98,20 @@ impl Args {
             None => planned,
         };
         let limits = Limits { began, deadline: matrix.deadline };
-        let end = nightly::sit(&desk, &mut history, &folder, &mut night, &engine, limits)?;
+        let end = nightly::sit(&desk, &history, &folder, &mut night, &engine, limits)?;
+        let report = nightly::close(&mut history, &folder, night)?;
+        folder.write_files(&report::files(&report)?)?;
+        let night = &report.night;
         match self.format {
             Format::Json => {
-                writeln!(streams.out, "{}", serde_json::to_string(&night).map_err(std::io::Error::other)?)?
+                writeln!(streams.out, "{}", serde_json::to_string(night).map_err(std::io::Error::other)?)?
             }
             Format::Table => {
-                write!(streams.out, "{}", report::night(&night))?;
+                write!(streams.out, "{}", report::night(night))?;
                 writeln!(streams.out, "report: {}", folder.path().join("index.html").display())?;
             }
         }
-        Ok(exit(&night, end))
+        Ok(exit(night, end))
     }
 
     fn matrix(&self, workspace: &Workspace, catalogue: &Catalogue) -> Result<Matrix, CommandError> {

@@ -3,10 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::engine::EngineError;
 use super::history::HistoryError;
 use crate::artifacts::ArtifactsError;
-use crate::report::ReportError;
+use kshot_guest::deadline::TimedOut;
 use kshot_stack::fault::{Blame, Fault};
 
 /// Why there is no night, or no more of it.
@@ -53,9 +52,6 @@ pub enum NightlyError {
     /// An engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A report.
-    #[error(transparent)]
-    Report(#[from] ReportError),
 }
 
 impl NightlyError {
@@ -72,7 +68,6 @@ impl Fault for NightlyError {
             Self::Json { .. } | Self::OtherMatrix { .. } | Self::Busy { .. } => Blame::Usage,
             Self::History(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
-            Self::Report(_) => Blame::Host,
             Self::Engine(error) => error.blame(),
         }
     }
@@ -90,6 +85,72 @@ impl Fault for NightlyError {
             Self::History(error) => error.hint(),
             Self::Artifacts(error) => error.hint(),
             Self::Engine(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// Why units cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A program is not there or cannot be started.
+    #[error("cannot run {what}")]
+    Start {
+        /// Which.
+        what: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It refused.
+    #[error("{what} failed: {said}")]
+    Refused {
+        /// Which.
+        what: String,
+        /// What it said.
+        said: String,
+    },
+    /// It did not end.
+    #[error(transparent)]
+    TimedOut(TimedOut),
+    /// No host is left.
+    #[error("no host is left that can run a unit")]
+    NoHost,
+    /// A file operation failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Signals cannot be listened for.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+}
+
+impl EngineError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl Fault for EngineError {
+    fn blame(&self) -> Blame {
+        Blame::Host
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Start { what, source } if source.kind() == io::ErrorKind::NotFound => Some(format!(
+                "{what} comes with Debian's package: sudo apt-get install {}",
+                if what.contains("parallel") { "parallel rsync openssh-client" } else { "slurm-client" }
+            )),
+            Self::NoHost => {
+                Some("the notes in results.json say why each was taken out; then run the same command".into())
+            }
             _ => None,
         }
     }

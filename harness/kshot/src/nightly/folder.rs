@@ -1,15 +1,16 @@
 //! The result folder of a night: `results.json`, the reports, and `runs/` with each run's artifacts.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Documents, NightlyError};
+use super::NightlyError;
 use crate::artifacts;
-use crate::report::{self, Edition};
 use crate::workspace::Workspace;
-use kshot_stack::night::results::{Night, Pair};
+use kshot_stack::document::Document;
+use kshot_stack::night::results::{Night, Pair, RunLine};
 
 /// The name of the results in the folder.
 pub(super) const RESULTS_JSON: &str = "results.json";
@@ -73,24 +74,21 @@ impl ResultFolder {
         self.replace(RESULTS_JSON, &text)
     }
 
-    /// Writes every report.
+    /// Writes files of the folder by name, each in one rename.
     ///
     /// # Errors
-    /// [`NightlyError::Report`], [`NightlyError::Io`].
-    pub fn write_reports(&self, edition: &Edition) -> Result<(), NightlyError> {
-        for (name, text) in report::files(edition)? {
-            self.replace(name, text.as_bytes())?;
-        }
-        Ok(())
+    /// [`NightlyError::Io`].
+    pub fn write_files(&self, files: &[(&str, String)]) -> Result<(), NightlyError> {
+        files.iter().try_for_each(|(name, text)| self.replace(name, text.as_bytes()))
     }
 
     /// The documents of the runs that count, by [`Pair::anchor`].
     ///
     /// # Errors
     /// [`NightlyError::Artifacts`] for a `run.json` that cannot be read.
-    pub fn documents(&self, night: &Night) -> Result<Documents, NightlyError> {
+    pub fn documents(&self, night: &Night) -> Result<HashMap<String, Document>, NightlyError> {
         let runs = night.pairs.iter().filter_map(|pair| Some((pair, pair.run()?)));
-        let read = |(pair, run): (&Pair, &kshot_stack::night::results::RunLine)| {
+        let read = |(pair, run): (&Pair, &RunLine)| {
             Ok((pair.anchor(), artifacts::read(&self.path.join(&run.folder))?))
         };
         runs.map(read).collect()

@@ -13,10 +13,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use error::NightlyError;
+pub use error::{EngineError, NightlyError};
 pub use folder::ResultFolder;
 
-use crate::report::Edition;
 use crate::run;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
@@ -24,7 +23,7 @@ use engine::{Hosts, Sender};
 use history::History;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSource, KernelSpec};
 use kshot_guest::progress::Progress;
-use kshot_stack::document::Document;
+use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{KernelLine, Night, Pair, SCHEMA, ScenarioLine};
 use matrix::Matrix;
 use plan::{UNKNOWN, Waiting};
@@ -149,13 +148,13 @@ pub fn plan_night(
     })
 }
 
-/// One sitting: runs what is open, writes every result down as it comes, and the reports at its end.
+/// One sitting: runs what is open, and writes every result down as it comes.
 ///
 /// # Errors
 /// The result folder or the history cannot be used, or the engine cannot. A fault of a single run is a result.
 pub fn sit(
     desk: &Desk<'_>,
-    history: &mut History,
+    history: &History,
     folder: &ResultFolder,
     night: &mut Night,
     engine: &Engine,
@@ -169,26 +168,29 @@ pub fn sit(
         Engine::Hosts(hosts) => engine::run(desk, folder, night, queue, hosts, limits)?,
     };
     night.wall_ms = before + milliseconds(limits.began.elapsed());
-    publish(history, folder, night)?;
     Ok(end)
 }
 
-/// Compares the night with those before, writes it into the history, and writes every report.
+/// Compares the night with those before, and writes it into the history and the folder. Returns what its reports are
+/// made from.
 ///
 /// # Errors
 /// [`NightlyError`].
-pub fn publish(history: &mut History, folder: &ResultFolder, night: &mut Night) -> Result<(), NightlyError> {
-    let documents = folder.documents(night)?;
-    let mut edition = Edition { night: night.clone(), documents, past: HashMap::new() };
-    for pair in &edition.night.pairs {
-        let past = history.past(&pair.scenario, &pair.kernel, &night.night, NIGHTS)?;
-        edition.past.insert(pair.anchor(), past);
+pub fn close(
+    history: &mut History,
+    folder: &ResultFolder,
+    night: Night,
+) -> Result<NightReport, NightlyError> {
+    let documents = folder.documents(&night)?;
+    let mut past = HashMap::new();
+    for pair in &night.pairs {
+        past.insert(pair.anchor(), history.past(&pair.scenario, &pair.kernel, &night.night, NIGHTS)?);
     }
-    edition.compare();
-    night.changes.clone_from(&edition.night.changes);
-    history.record(&edition.night, |pair| edition.documents.get(&pair.anchor()))?;
-    folder.write(&edition.night)?;
-    folder.write_reports(&edition)
+    let mut report = NightReport { night, documents, past };
+    report.compare();
+    history.record(&report.night, |pair| report.document(pair))?;
+    folder.write(&report.night)?;
+    Ok(report)
 }
 
 /// The pairs that are open and can be run, with what they took before.
@@ -245,6 +247,3 @@ fn host() -> String {
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-
-/// The result documents of a night, by [`Pair::anchor`].
-pub type Documents = HashMap<String, Document>;

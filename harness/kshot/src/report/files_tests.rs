@@ -3,18 +3,18 @@
 use quick_junit::{Report, TestCaseStatus};
 use serde_json::Value;
 
-use super::fixture::{HOSTILE, edition};
+use super::fixture::{HOSTILE, night_report};
 use super::{files, night};
 
 fn file(name: &str) -> String {
-    let files = files(&edition()).unwrap();
+    let files = files(&night_report()).unwrap();
     files.into_iter().find(|(file, _)| *file == name).unwrap().1
 }
 
 #[test]
 fn the_headline_and_the_summary_tell_what_changed_first() {
-    assert_eq!(edition().headline(), "1 new drift, 1 unstable, 3 could not tell, 2 of 7 match");
-    insta::assert_snapshot!(night(&edition().night));
+    assert_eq!(night_report().headline(), "1 new drift, 1 unstable, 3 could not tell, 2 of 7 match");
+    insta::assert_snapshot!(night(&night_report().night));
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::Edition;
 use kshot_stack::document::{
     ConsoleEvent, Document, Fidelity, KernelInfo, ProbeResult, Reference, StackResult, Start, Timings, Word,
 };
 use kshot_stack::fault::Blame;
 use kshot_stack::night::changes::Past;
+use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{FaultLine, KernelLine, Night, Pair, RunLine, ScenarioLine, Standing, Try};
 use kshot_stack::stack::State;
 
@@ -17,7 +17,7 @@ pub(super) const HOSTILE: &str = "</pre><script>alert(1)</script><img src=x oner
 const WHOLE: [&str; 4] = ["register_netdevice", "tun_chr_ioctl", "__se_sys_ioctl", "syscall_common"];
 
 /// The night, compared with the one before.
-pub(super) fn edition() -> Edition {
+pub(super) fn night_report() -> NightReport {
     let standings = [
         ("tunsetiff/leaf", "mips64-6.1", vec![attempt(Some(Word::Drift))]),
         ("tunsetiff/leaf", "mips64-6.1-fixed", vec![attempt(Some(Word::Match))]),
@@ -60,9 +60,9 @@ pub(super) fn edition() -> Edition {
         documents.insert(pair.anchor(), document(pair));
         past.insert(pair.anchor(), vec![before(Word::Match, 4)]);
     }
-    let mut edition = Edition { night, documents, past };
-    edition.compare();
-    edition
+    let mut report = NightReport { night, documents, past };
+    report.compare();
+    report
 }
 
 fn kernel(name: &str) -> KernelLine {

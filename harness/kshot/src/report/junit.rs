@@ -4,30 +4,31 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
-use super::{Edition, ReportError};
+use super::ReportError;
+use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Pair, Standing, Try};
 
 /// The file's text.
 ///
 /// # Errors
 /// [`ReportError::Junit`].
-pub(super) fn text(edition: &Edition) -> Result<String, ReportError> {
-    let night = &edition.night;
-    let mut report = Report::new(format!("kshot {}", night.night));
-    report.set_time(Duration::from_millis(night.wall_ms));
+pub(super) fn text(report: &NightReport) -> Result<String, ReportError> {
+    let night = &report.night;
+    let mut file = Report::new(format!("kshot {}", night.night));
+    file.set_time(Duration::from_millis(night.wall_ms));
     for kernel in &night.kernels {
         let mut suite = TestSuite::new(kernel.name.as_str());
         suite.add_property(("origin", kernel.origin.as_str()));
         suite.add_property(("harness", night.harness.as_str()));
         for pair in night.pairs.iter().filter(|pair| pair.kernel == kernel.name) {
-            suite.add_test_case(case(edition, pair));
+            suite.add_test_case(case(report, pair));
         }
-        report.add_test_suite(suite);
+        file.add_test_suite(suite);
     }
-    Ok(report.to_string()?)
+    Ok(file.to_string()?)
 }
 
-fn case(edition: &Edition, pair: &Pair) -> TestCase {
+fn case(report: &NightReport, pair: &Pair) -> TestCase {
     let mut status = match pair.standing() {
         Standing::Match => TestCaseStatus::success(),
         Standing::Drift => TestCaseStatus::non_success(NonSuccessKind::Failure),
@@ -38,7 +39,7 @@ fn case(edition: &Edition, pair: &Pair) -> TestCase {
         Standing::NotReached => TestCaseStatus::skipped(),
     };
     let why = pair.run().map(|run| run.why.join("\n"));
-    if let Some(message) = why.or_else(|| edition.night.obstacle(pair).map(Into::into)) {
+    if let Some(message) = why.or_else(|| report.night.obstacle(pair).map(Into::into)) {
         let first = message.lines().next().unwrap_or_default().to_owned();
         if pair.standing() != Standing::Match {
             status.set_type(pair.standing().name()).set_message(first).set_description(message);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Edition;
+use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Night, Pair, RunLine, Standing};
 
 /// Who reports, as the store names its origins.
@@ -11,8 +11,8 @@ const ORIGIN: &str = "kshot";
 const EXCERPT: usize = 16_384;
 
 /// The document: a checkout and a build a kernel, a test a pair.
-pub(super) fn text(edition: &Edition) -> String {
-    let night = &edition.night;
+pub(super) fn text(report: &NightReport) -> String {
+    let night = &report.night;
     let (mut checkouts, mut builds) = (Vec::new(), Vec::new());
     for kernel in &night.kernels {
         let id = build_id(night, &kernel.name);
@@ -28,15 +28,15 @@ pub(super) fn text(edition: &Edition) -> String {
         }
         builds.push(build);
     }
-    let tests: Vec<Value> = night.pairs.iter().map(|pair| test(edition, pair)).collect();
+    let tests: Vec<Value> = night.pairs.iter().map(|pair| test(report, pair)).collect();
     let document = json!({
         "version": { "major": 5, "minor": 3 }, "checkouts": checkouts, "builds": builds, "tests": tests,
     });
     format!("{document:#}\n")
 }
 
-fn test(edition: &Edition, pair: &Pair) -> Value {
-    let night = &edition.night;
+fn test(report: &NightReport, pair: &Pair) -> Value {
+    let night = &report.night;
     let mut test = json!({
         "id": format!("{ORIGIN}:{}:{}", night.night, pair.anchor()),
         "origin": ORIGIN,

@@ -2,25 +2,25 @@
 
 use std::fmt::Write as _;
 
-use super::Edition;
+use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Pair, Standing};
 use kshot_stack::text::printable;
 
 /// The file's text.
-pub(super) fn text(edition: &Edition) -> String {
-    let night = &edition.night;
+pub(super) fn text(report: &NightReport) -> String {
+    let night = &report.night;
     let rows: Vec<(&str, Vec<&Pair>)> = night
         .scenarios
         .iter()
         .map(|one| (one.id.as_str(), night.pairs.iter().filter(|pair| pair.scenario == one.id).collect()))
         .collect();
     // Writing to a string cannot fail.
-    let mut text = format!("KTAP version 1\n# kshot {}: {}\n", night.night, edition.headline());
+    let mut text = format!("KTAP version 1\n# kshot {}: {}\n", night.night, report.headline());
     let _ = writeln!(text, "1..{}", rows.len());
     for (index, (id, pairs)) in rows.iter().enumerate() {
         let _ = writeln!(text, "  KTAP version 1\n  # Subtest: {id}\n  1..{}", pairs.len());
         for (number, pair) in pairs.iter().enumerate() {
-            text.push_str(&case(edition, number + 1, pair));
+            text.push_str(&case(report, number + 1, pair));
         }
         let failed = pairs.iter().any(|pair| result(pair.standing()).0 == "not ok");
         let skipped = pairs.iter().all(|pair| result(pair.standing()).1 == Some("SKIP"));
@@ -35,10 +35,10 @@ pub(super) fn text(edition: &Edition) -> String {
     text
 }
 
-fn case(edition: &Edition, number: usize, pair: &Pair) -> String {
+fn case(report: &NightReport, number: usize, pair: &Pair) -> String {
     let mut text = String::new();
     let reasons = pair.run().map_or(&[][..], |run| &run.why);
-    let obstacle = edition.night.obstacle(pair);
+    let obstacle = report.night.obstacle(pair);
     for line in reasons.iter().flat_map(|why| why.lines()).chain(obstacle.iter().flat_map(|o| o.lines())) {
         let _ = writeln!(text, "    # {}", printable(line.as_bytes()));
     }

@@ -237,12 +237,12 @@ fn escaped(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::edition;
+    use super::super::fixture::night_report;
     use super::*;
 
     fn text(style: Style, scenario: &str) -> String {
-        let edition = edition();
-        let document = edition.document(edition.night.pair(scenario, "mips64-6.1").unwrap()).unwrap();
+        let report = night_report();
+        let document = report.document(report.night.pair(scenario, "mips64-6.1").unwrap()).unwrap();
         let steps = ["eoe_filter -n lo -t tap0 -E".to_owned()];
         let cmdline = ["ftrace=function", "ftrace_filter=register_netdevice"].map(ToOwned::to_owned);
         let decoded = Some("ftrace: 5 x eoe_filter, register_netdevice\n    ftrace_graph_call+0x0/0x8\n");

@@ -1,7 +1,6 @@
 //! What people read, and what their tools do: tables, stacks side by side, a night's reports.
 
 mod align;
-mod edition;
 mod flame;
 mod html;
 mod junit;
@@ -15,12 +14,14 @@ mod samples;
 mod sweep;
 mod table;
 
-pub use edition::Edition;
 pub use letter::{Enclosed, Style, letter};
 pub use night::{Nights, night};
 pub use sides::Sides;
 pub use sweep::{breaks, sweeps};
 pub use table::{new_table, summary, table};
+
+use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::night::report::NightReport;
 
 /// Why a report cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -33,16 +34,22 @@ pub enum ReportError {
     Html(#[from] askama::Error),
 }
 
+impl Fault for ReportError {
+    fn blame(&self) -> Blame {
+        Blame::Host
+    }
+}
+
 /// The files of a night's reports: name and text.
 ///
 /// # Errors
 /// [`ReportError`].
-pub fn files(edition: &Edition) -> Result<[(&'static str, String); 4], ReportError> {
+pub fn files(report: &NightReport) -> Result<[(&'static str, String); 4], ReportError> {
     Ok([
-        ("junit.xml", junit::text(edition)?),
-        ("results.ktap", ktap::text(edition)),
-        ("kcidb.json", kcidb::text(edition)),
-        ("index.html", html::page(edition)?),
+        ("junit.xml", junit::text(report)?),
+        ("results.ktap", ktap::text(report)),
+        ("kcidb.json", kcidb::text(report)),
+        ("index.html", html::page(report)?),
     ])
 }
 

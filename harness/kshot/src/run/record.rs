@@ -3,15 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::RunError;
+use super::prepare::{Prepared, milliseconds, prepare};
 use super::start::{self, Begin, Up};
 use crate::artifacts::RunFolder;
 use crate::scenario::{Scenario, Step};
 use crate::workspace::Workspace;
-use kshot_guest::host::cache::Cache;
 use kshot_guest::host::slots::Slots;
-use kshot_guest::image::{self, SshKeys, Userland};
 use kshot_guest::kernel::Kernel;
-use kshot_guest::machine::{Machine, MachineSpec, Memory};
+use kshot_guest::machine::Machine;
 use kshot_guest::probe::ProbeSpec;
 use kshot_guest::probe::{self, ArmedProbe, Capture, GdbContext, ProbeError, StartedGdb};
 use kshot_guest::progress::Progress;
@@ -21,26 +20,12 @@ use kshot_stack::document::{ConsoleEvent, Start, Timings};
 use kshot_stack::fault::error_chain;
 use kshot_stack::text::printable;
 
-/// The file of the run folder that lists what was asked of the guest ([`session::Asked`]).
-pub const ASKED: &str = "guest.jsonl";
 /// Where gdb keeps its indices of DWARF, in the cache.
 const GDB_INDEX: &str = "gdb-index/all";
 /// For the list of the modules' sections: some hundred lines.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
 /// How many lines of a failed step's output are quoted.
 const TAIL_LINES: usize = 10;
-
-/// What a machine is started from.
-pub(crate) struct Prepared {
-    pub(super) spec: MachineSpec,
-    pub(super) keys: SshKeys,
-    pub(super) cache: Cache,
-    /// The state that a machine of this spec may start from, in the cache.
-    pub(super) state_key: String,
-    /// The probes that this kernel allows.
-    pub(super) probes: Vec<ProbeSpec>,
-    dwarf: Option<Dwarf>,
-}
 
 /// What a run brought home, however far it came.
 #[derive(Debug, Default)]
@@ -52,70 +37,6 @@ pub(crate) struct Recording {
     pub(crate) start: Start,
     /// Why it was booted, where it was.
     pub(crate) cold_because: Option<String>,
-}
-
-/// Everything that has to be there before a machine can start.
-pub(crate) fn prepare(
-    workspace: &Workspace,
-    scenario: &Scenario,
-    kernel: &Kernel,
-    progress: &Progress,
-) -> Result<Prepared, RunError> {
-    let images = workspace.images();
-    let userland = Userland::provision(kernel.arch, &images, &workspace.cache, progress)?;
-    let keys = SshKeys::provision(&workspace.cache)?;
-    let image = image::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
-    let present = |probe: &&ProbeSpec| probe::left_out_because(&probe.kind, kernel).is_none();
-    let probes: Vec<_> = scenario.probes.iter().filter(present).cloned().collect();
-    let spec = MachineSpec {
-        arch: kernel.arch,
-        kernel: kernel.boot.clone(),
-        initrd: image.path,
-        cmdline: scenario.boot.cmdline.clone(),
-        memory_mib: scenario.boot.memory_mib,
-        icount: scenario.boot.icount,
-    };
-    let state_key = spec.state_key(&kernel.sha256, &image.sha256, &probe::preparation(&probes));
-    Ok(Prepared {
-        spec,
-        keys,
-        cache: workspace.cache.clone(),
-        state_key,
-        probes,
-        dwarf: kernel.dwarf.clone(),
-    })
-}
-
-/// What the machines of a run have in common: kernel, guest, QEMU and both command lines, by their content.
-///
-/// # Errors
-/// [`RunError::Image`].
-pub(crate) fn state_key(
-    workspace: &Workspace,
-    scenario: &Scenario,
-    kernel: &Kernel,
-    progress: &Progress,
-) -> Result<String, RunError> {
-    Ok(prepare(workspace, scenario, kernel, progress)?.state_key)
-}
-
-/// The exact QEMU command line of a run, quoted for a shell.
-///
-/// # Errors
-/// [`RunError::Image`].
-pub fn command_line(
-    workspace: &Workspace,
-    scenario: &Scenario,
-    kernel: &Kernel,
-    progress: &Progress,
-) -> Result<String, RunError> {
-    let prepared = prepare(workspace, scenario, kernel, progress)?;
-    let words = prepared.spec.argv(Memory::Anonymous);
-    Ok(words
-        .iter()
-        .map(|word| kshot_stack::text::quote(&word.to_string_lossy()))
-        .collect::<Vec<_>>()
-        .join(" "))
 }
 
 /// Boots, arms the probes, and hands the terminal to a login shell.
@@ -271,8 +192,4 @@ fn run_step(
         }
     }
     Ok(())
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::RunError;
-use super::record::{ASKED, Prepared, milliseconds};
+use super::prepare::{ASKED, Prepared, milliseconds};
 use crate::artifacts::RunFolder;
 use kshot_guest::deadline::Deadline;
 use kshot_guest::host::FileError;

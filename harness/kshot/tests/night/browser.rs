@@ -5,11 +5,11 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::fixture::edition;
+use crate::fixture::night_report;
 
 /// The page of the fixture's night, with `more` behind its own scripts.
 fn page(more: &str) -> String {
-    let files = kshot::report::files(&edition()).unwrap();
+    let files = kshot::report::files(&night_report()).unwrap();
     let page = files.into_iter().find(|(name, _)| *name == "index.html").unwrap().1;
     assert!(page.contains("</body>"));
     page.replace("</body>", &format!("<script>{more}</script></body>"))

@@ -1,6 +1,8 @@
 //! What no compiler sees: orphans, stale schemas, sizes, stray names.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod imports;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,6 @@
 #![expect(clippy::disallowed_methods, reason = "engines are programs of the host")]
 
 mod collect;
-mod error;
 mod kit;
 mod parallel;
 mod slurm;
@@ -15,11 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use collect::Collector;
-pub use error::EngineError;
 use kit::Kit;
 
 use super::plan::{self, Unit, Waiting};
-use super::{Desk, End, Limits, NightlyError, ResultFolder};
+use super::{Desk, End, EngineError, Limits, NightlyError, ResultFolder};
 use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
 use kshot_guest::host::interrupt;
 use kshot_stack::night::results::Night;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::seconds;
-use crate::report::Edition;
 use kshot_stack::document::Timings;
+use kshot_stack::night::report::NightReport;
 
 /// How wide and high a chart is, in its own units.
 const WIDTH: u64 = 300;
@@ -46,18 +46,18 @@ pub(super) struct Line {
 }
 
 /// A chart of each kernel that ran.
-pub(super) fn all(edition: &Edition) -> Vec<Chart> {
-    let kernels = edition.night.kernels.iter().map(|kernel| kernel.name.as_str());
-    kernels.filter_map(|kernel| of_kernel(edition, kernel)).collect()
+pub(super) fn all(report: &NightReport) -> Vec<Chart> {
+    let kernels = report.night.kernels.iter().map(|kernel| kernel.name.as_str());
+    kernels.filter_map(|kernel| of_kernel(report, kernel)).collect()
 }
 
-fn of_kernel(edition: &Edition, kernel: &str) -> Option<Chart> {
+fn of_kernel(report: &NightReport, kernel: &str) -> Option<Chart> {
     let mut nights: BTreeMap<&str, Vec<Timings>> = BTreeMap::new();
-    for pair in edition.night.pairs.iter().filter(|pair| pair.kernel == kernel) {
+    for pair in report.night.pairs.iter().filter(|pair| pair.kernel == kernel) {
         if let Some(run) = pair.run() {
-            nights.entry(&edition.night.night).or_default().push(run.timings_ms);
+            nights.entry(&report.night.night).or_default().push(run.timings_ms);
         }
-        for past in edition.past(pair) {
+        for past in report.past(pair) {
             if let Some(run) = &past.run {
                 nights.entry(&past.night).or_default().push(run.timings_ms);
             }

@@ -10,8 +10,9 @@ use std::fmt::{self, Write};
 
 use askama::Template;
 
-use super::{Edition, ReportError};
+use super::ReportError;
 use chart::Chart;
+use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::Kind;
 use kshot_stack::night::results::Standing;
 use view::{Card, Cell, Detail, Group};
@@ -20,7 +21,7 @@ use view::{Card, Cell, Detail, Group};
 #[derive(Template)]
 #[template(path = "page.html")]
 struct Page<'a> {
-    edition: &'a Edition,
+    report: &'a NightReport,
     headline: String,
     tiles: Vec<Tile>,
     sections: Vec<Section>,
@@ -62,11 +63,10 @@ struct Row<'a> {
 ///
 /// # Errors
 /// [`ReportError::Html`].
-pub(super) fn page(edition: &Edition) -> Result<String, ReportError> {
-    let night = &edition.night;
+pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
+    let night = &report.night;
     let sections = Kind::ALL.iter().filter_map(|kind| {
-        let cards: Vec<Card> =
-            edition.of_kind(*kind).filter_map(|change| Card::of(edition, change)).collect();
+        let cards: Vec<Card> = report.of_kind(*kind).filter_map(|change| Card::of(report, change)).collect();
         let (class, advice) = dress(*kind);
         let number = cards.len();
         let (cards, groups) = match kind {
@@ -88,18 +88,18 @@ pub(super) fn page(edition: &Edition) -> Result<String, ReportError> {
     let matching = night.count(Standing::Match);
     tiles.push(Tile { number: matching, word: "match", class: "match", link: "#matrix".into() });
     let rows = night.scenarios.iter().map(|scenario| {
-        let cell = |kernel: &str| Some(Cell::of(edition, night.pair(&scenario.id, kernel)?));
+        let cell = |kernel: &str| Some(Cell::of(report, night.pair(&scenario.id, kernel)?));
         let cells = night.kernels.iter().map(|kernel| cell(&kernel.name)).collect();
         Row { id: &scenario.id, summary: &scenario.summary, cells }
     });
     let page = Page {
-        edition,
-        headline: edition.headline(),
+        report,
+        headline: report.headline(),
         tiles,
         sections,
         rows: rows.collect(),
-        details: night.pairs.iter().map(|pair| Detail::of(edition, pair)).collect(),
-        charts: chart::all(edition),
+        details: night.pairs.iter().map(|pair| Detail::of(report, pair)).collect(),
+        charts: chart::all(report),
         took: seconds(night.wall_ms),
     };
     Ok(page.render()?)

@@ -2,9 +2,9 @@
 
 use super::stacks::{self, Pair as Beside, Probe};
 use super::{href, seconds};
-use crate::report::Edition;
 use crate::report::flame::Flame;
 use kshot_stack::document::{Document, Fidelity, Start, Timings};
+use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Change, Kind};
 use kshot_stack::night::results::{Pair, Standing};
 use kshot_stack::verdict;
@@ -117,9 +117,9 @@ impl Look {
 }
 
 impl Cell {
-    pub(super) fn of(edition: &Edition, pair: &Pair) -> Self {
-        let worst = edition.document(pair).and_then(worst);
-        let change = edition.change(pair).map(|change| change.kind);
+    pub(super) fn of(report: &NightReport, pair: &Pair) -> Self {
+        let worst = report.document(pair).and_then(worst);
+        let change = report.change(pair).map(|change| change.kind);
         Self {
             anchor: pair.anchor(),
             kernel: pair.kernel.clone(),
@@ -145,10 +145,10 @@ fn worst(document: &Document) -> Option<Fidelity> {
 }
 
 impl Card {
-    pub(super) fn of(edition: &Edition, change: &Change) -> Option<Self> {
-        let pair = edition.night.pair(&change.scenario, &change.kernel)?;
-        let now = edition.document(pair);
-        let past = edition.past(pair);
+    pub(super) fn of(report: &NightReport, change: &Change) -> Option<Self> {
+        let pair = report.night.pair(&change.scenario, &change.kernel)?;
+        let now = report.document(pair);
+        let past = report.past(pair);
         let before = change.before.as_ref().and_then(|before| {
             past.iter().find(|past| past.night == before.night)?.document(&change.scenario)
         });
@@ -170,7 +170,7 @@ impl Card {
             }
             (None, None) => format!("{}; no verdict of an earlier night", standing.name()),
         };
-        let obstacle = edition.night.obstacle(pair).map(ToOwned::to_owned);
+        let obstacle = report.night.obstacle(pair).map(ToOwned::to_owned);
         Some(Self {
             anchor: pair.anchor(),
             scenario: change.scenario.clone(),
@@ -206,11 +206,11 @@ impl Group {
 }
 
 impl Detail {
-    pub(super) fn of(edition: &Edition, pair: &Pair) -> Self {
-        let document = edition.document(pair);
+    pub(super) fn of(report: &NightReport, pair: &Pair) -> Self {
+        let document = report.document(pair);
         let look = Look::of_pair(pair);
-        let obstacle = edition.night.obstacle(pair).map(ToOwned::to_owned);
-        let past = edition.past(pair).iter().rev();
+        let obstacle = report.night.obstacle(pair).map(ToOwned::to_owned);
+        let past = report.past(pair).iter().rev();
         let nights = past.map(|past| (past.night.clone(), Look::of(past.standing)));
         let folder = pair.run().map(|run| run.folder.as_str()).unwrap_or_default();
         let file = |path: &String| (path.clone(), href(&format!("{folder}/{path}")));

@@ -1,15 +1,14 @@
-//! A night with all that a report of it tells: its runs' documents and the nights before. Pure.
+//! A night with all that a report of it tells: its runs' documents and the nights before.
 
 use std::collections::HashMap;
 
-use kshot_stack::document::Document;
-use kshot_stack::night::changes::{self, Past};
-use kshot_stack::night::results::{Change, Kind};
-use kshot_stack::night::results::{Night, Pair, Standing};
+use super::changes::{self, Past};
+use super::results::{Change, Kind, Night, Pair, Standing};
+use crate::document::Document;
 
 /// What the reports of a night are made from.
 #[derive(Clone, Debug)]
-pub struct Edition {
+pub struct NightReport {
     /// The night.
     pub night: Night,
     /// The documents of the runs that count, by [`Pair::anchor`].
@@ -18,7 +17,7 @@ pub struct Edition {
     pub past: HashMap<String, Vec<Past>>,
 }
 
-impl Edition {
+impl NightReport {
     /// The document of a pair's run, where it came to a verdict.
     pub fn document(&self, pair: &Pair) -> Option<&Document> {
         self.documents.get(&pair.anchor())

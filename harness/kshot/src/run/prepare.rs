@@ -1,0 +1,94 @@
+//! What has to be there before a machine can start: userland, keys, initramfs, and what the machine is to be.
+
+use std::time::Duration;
+
+use super::RunError;
+use crate::scenario::Scenario;
+use crate::workspace::Workspace;
+use kshot_guest::host::cache::Cache;
+use kshot_guest::image::{self, SshKeys, Userland};
+use kshot_guest::kernel::Kernel;
+use kshot_guest::machine::{MachineSpec, Memory};
+use kshot_guest::probe::{self, ProbeSpec};
+use kshot_guest::progress::Progress;
+use kshot_guest::symbols::Dwarf;
+use kshot_stack::text::quote;
+
+/// The file of the run folder that lists what was asked of the guest ([`session::Asked`]).
+pub const ASKED: &str = "guest.jsonl";
+
+/// What a machine is started from.
+pub(crate) struct Prepared {
+    pub(super) spec: MachineSpec,
+    pub(super) keys: SshKeys,
+    pub(super) cache: Cache,
+    /// The state that a machine of this spec may start from, in the cache.
+    pub(super) state_key: String,
+    /// The probes that this kernel allows.
+    pub(super) probes: Vec<ProbeSpec>,
+    pub(super) dwarf: Option<Dwarf>,
+}
+
+/// Everything that has to be there before a machine can start.
+pub(crate) fn prepare(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<Prepared, RunError> {
+    let images = workspace.images();
+    let userland = Userland::provision(kernel.arch, &images, &workspace.cache, progress)?;
+    let keys = SshKeys::provision(&workspace.cache)?;
+    let image = image::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
+    let present = |probe: &&ProbeSpec| probe::left_out_because(&probe.kind, kernel).is_none();
+    let probes: Vec<_> = scenario.probes.iter().filter(present).cloned().collect();
+    let spec = MachineSpec {
+        arch: kernel.arch,
+        kernel: kernel.boot.clone(),
+        initrd: image.path,
+        cmdline: scenario.boot.cmdline.clone(),
+        memory_mib: scenario.boot.memory_mib,
+        icount: scenario.boot.icount,
+    };
+    let state_key = spec.state_key(&kernel.sha256, &image.sha256, &probe::preparation(&probes));
+    Ok(Prepared {
+        spec,
+        keys,
+        cache: workspace.cache.clone(),
+        state_key,
+        probes,
+        dwarf: kernel.dwarf.clone(),
+    })
+}
+
+/// What the machines of a run have in common: kernel, guest, QEMU and both command lines, by their content.
+///
+/// # Errors
+/// [`RunError::Image`].
+pub(crate) fn state_key(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<String, RunError> {
+    Ok(prepare(workspace, scenario, kernel, progress)?.state_key)
+}
+
+/// The exact QEMU command line of a run, quoted for a shell.
+///
+/// # Errors
+/// [`RunError::Image`].
+pub fn command_line(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<String, RunError> {
+    let prepared = prepare(workspace, scenario, kernel, progress)?;
+    let words = prepared.spec.argv(Memory::Anonymous);
+    Ok(words.iter().map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" "))
+}
+
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
