@@ -1,8 +1,12 @@
 //! The result document: what `kshot run --format json` prints and `run.json` holds.
 
+mod reason;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use reason::{ClaimFailure, NearestStack, Reason, StackEnd, VerdictCount};
 
 use crate::stack::{State, Warning};
 
@@ -23,8 +27,8 @@ pub struct Document {
     pub qemu: String,
     /// The one word.
     pub verdict: Word,
-    /// The reasons for it, for people.
-    pub why: Vec<String>,
+    /// The reasons for it.
+    pub why: Vec<Reason>,
     /// Whether the machine booted or was restored.
     pub start: Start,
     /// Why it booted, where it did.
@@ -65,7 +69,7 @@ pub struct KernelInfo {
 }
 
 /// The verdict on a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Word {
     /// The stacks are what the snapshot and the claims say.
@@ -96,7 +100,7 @@ pub struct Repeat {
     /// Its verdict.
     pub verdict: Word,
     /// The reasons.
-    pub why: Vec<String>,
+    pub why: Vec<Reason>,
     /// The name of its run folder.
     pub folder: String,
     /// How its machine came up.
@@ -108,7 +112,7 @@ pub struct Repeat {
 }
 
 /// How a machine came up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Start {
     /// It booted.

@@ -1,7 +1,9 @@
 //! Claims, known faults, snapshots and repeats, folded into one word.
 
 use crate::claim::{Claim, Known, Silence};
-use crate::document::{ConsoleEvent, ProbeResult, StackResult, Word};
+use crate::document::{
+    ClaimFailure, ConsoleEvent, NearestStack, ProbeResult, Reason, StackEnd, StackResult, VerdictCount, Word,
+};
 use crate::snapshot::Comparison;
 use crate::stack::{State, fold_suffix};
 
@@ -22,27 +24,13 @@ pub struct Evidence<'a> {
     pub comparisons: &'a [(String, Comparison)],
 }
 
-/// What the reasons say of a claim that fails and is known to.
-const AS_KNOWN: &str = "fails, as known";
-const NO_SNAPSHOT: &str = "no snapshot on file";
-
-/// Whether a reason is that there is nothing to compare with yet.
-pub fn tells_of_no_snapshot(why: &str) -> bool {
-    why.starts_with(NO_SNAPSHOT)
-}
-
-/// Whether any of a verdict's reasons is a fault that is known.
-pub fn tells_of_known(why: &[String]) -> bool {
-    why.iter().any(|why| why.starts_with("claim `") && why.contains(AS_KNOWN))
-}
-
 /// The word and its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The word.
     pub word: Word,
-    /// The reasons, and what else is worth knowing, one sentence each.
-    pub why: Vec<String>,
+    /// The reasons, and what else is worth knowing.
+    pub why: Vec<Reason>,
 }
 
 /// Judges one run: drift if a claim or a snapshot says so, else inconclusive if one cannot be told, else match.
@@ -54,42 +42,46 @@ pub fn judge(evidence: Evidence<'_>) -> Verdict {
         .filter_map(|silence| judged(&silence.name, kept(silence, evidence.console), evidence.known));
     let snapshots =
         evidence.comparisons.iter().filter_map(|(probe, comparison)| of_snapshot(probe, comparison));
-    let findings: Vec<(Word, String)> =
+    let why: Vec<Reason> =
         claims.chain(silences).chain(snapshots).chain(evidence.probes.iter().flat_map(doubts)).collect();
-    let word =
-        [Word::Drift, Word::Inconclusive].into_iter().find(|word| findings.iter().any(|(w, _)| w == word));
-    Verdict { word: word.unwrap_or(Word::Match), why: findings.into_iter().map(|(_, why)| why).collect() }
+    let word = [Word::Drift, Word::Inconclusive]
+        .into_iter()
+        .find(|word| why.iter().any(|why| word_of(why) == *word));
+    Verdict { word: word.unwrap_or(Word::Match), why }
+}
+
+/// The verdict that a reason alone gives; a match for what is only worth knowing.
+fn word_of(reason: &Reason) -> Word {
+    match reason {
+        Reason::SnapshotDiffers { .. } | Reason::KnownFaultGone { .. } | Reason::ClaimFails { .. } => {
+            Word::Drift
+        }
+        Reason::NoSnapshot { .. } | Reason::NoProbe { .. } | Reason::NoReference { .. } => Word::Inconclusive,
+        _ => Word::Match,
+    }
 }
 
 /// Folds the verdicts of repeats: one word if they agree, else unstable; `disagreements` says in which stacks the runs
 /// differ, whatever was made of them. No repeat at all is inconclusive.
-pub fn fold(verdicts: &[Verdict], disagreements: &[String]) -> Verdict {
+pub fn fold(verdicts: &[Verdict], disagreements: Vec<Reason>) -> Verdict {
     let Some(first) = verdicts.first() else {
-        return Verdict { word: Word::Inconclusive, why: vec!["there was no run".into()] };
+        return Verdict { word: Word::Inconclusive, why: vec![Reason::NoRun {}] };
     };
-    let mut why: Vec<String> = Vec::new();
+    let agree = verdicts.iter().all(|verdict| verdict.word == first.word);
+    let word = if agree && disagreements.is_empty() { first.word } else { Word::Unstable };
+    let mut why = disagreements;
+    if !agree {
+        let words = [Word::Match, Word::Drift, Word::Unstable, Word::Inconclusive].into_iter();
+        let count = |word| verdicts.iter().filter(|verdict| verdict.word == word).count() as u64;
+        let verdicts = words.map(|verdict| VerdictCount { verdict, runs: count(verdict) });
+        why.insert(0, Reason::RunsDisagree { verdicts: verdicts.filter(|one| one.runs > 0).collect() });
+    }
     for reason in verdicts.iter().flat_map(|verdict| &verdict.why) {
         if !why.contains(reason) {
             why.push(reason.clone());
         }
     }
-    let agree = verdicts.iter().all(|verdict| verdict.word == first.word);
-    if !disagreements.is_empty() {
-        why.splice(0..0, disagreements.iter().cloned());
-        if agree {
-            return Verdict { word: Word::Unstable, why };
-        }
-    }
-    if agree {
-        return Verdict { word: first.word, why };
-    }
-    let words =
-        [Word::Match, Word::Drift, Word::Unstable, Word::Inconclusive].into_iter().filter_map(|word| {
-            let count = verdicts.iter().filter(|verdict| verdict.word == word).count();
-            (count > 0).then(|| format!("{} in {count}", word.name()))
-        });
-    why.insert(0, format!("{} runs disagree: {}", verdicts.len(), words.collect::<Vec<_>>().join(", ")));
-    Verdict { word: Word::Unstable, why }
+    Verdict { word, why }
 }
 
 /// The names of the claims and silences that do not hold, whatever is known of them.
@@ -105,13 +97,9 @@ pub fn failing(evidence: &Evidence<'_>) -> Vec<String> {
     claims.chain(silences).cloned().collect()
 }
 
-fn of_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<(Word, String)> {
-    let name = &claim.name;
+fn of_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
     let Some(probe) = evidence.probes.iter().find(|probe| probe.name == claim.probe) else {
-        return Some((
-            Word::Inconclusive,
-            format!("claim `{name}`: the probe `{}` brought nothing", claim.probe),
-        ));
+        return Some(Reason::NoProbe { claim: claim.name.clone(), probe: claim.probe.clone() });
     };
     // Nothing to judge, and no fault of the kernel's: that the truth is missing is said once, by `doubts`.
     if probe.absent.is_some() {
@@ -125,66 +113,56 @@ fn of_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<(Word, String)> {
         && can_measure
         && witnesses(claim, probe).any(|stack| stack.fidelity.is_none())
     {
-        return Some((
-            Word::Inconclusive,
-            format!("claim `{name}`: a stack has no reference to be exact by"),
-        ));
+        return Some(Reason::NoReference { claim: claim.name.clone() });
     }
-    judged(name, outcome, evidence.known)
+    judged(&claim.name, outcome, evidence.known)
 }
 
 /// What a claim that holds or not says, given what is known.
-fn judged(name: &str, outcome: Result<(), String>, known: &[Known]) -> Option<(Word, String)> {
-    let known = known.iter().find(|known| known.claim == name);
+fn judged(claim: &str, outcome: Result<(), ClaimFailure>, known: &[Known]) -> Option<Reason> {
+    let known = known.iter().find(|known| known.claim == claim).map(|known| known.because.clone());
+    let claim = claim.to_owned();
     match (outcome, known) {
         (Ok(()), None) => None,
-        (Ok(()), Some(known)) => Some((
-            Word::Drift,
-            format!(
-                "claim `{name}` holds: mended what was known ({}); remove it from `known`",
-                known.because
-            ),
-        )),
-        (Err(_), Some(known)) => Some((Word::Match, format!("claim `{name}` {AS_KNOWN}: {}", known.because))),
-        (Err(fault), None) => Some((Word::Drift, format!("claim `{name}` fails: {fault}"))),
+        (Ok(()), Some(because)) => Some(Reason::KnownFaultGone { claim, because }),
+        (Err(_), Some(because)) => Some(Reason::KnownFault { claim, because }),
+        (Err(failure), None) => Some(Reason::ClaimFails { claim, failure }),
     }
 }
 
-fn kept(silence: &Silence, console: &[ConsoleEvent]) -> Result<(), String> {
+fn kept(silence: &Silence, console: &[ConsoleEvent]) -> Result<(), ClaimFailure> {
     match console.iter().find(|event| event.line.contains(&silence.never)) {
-        Some(event) => Err(format!("the console reports ({}): {}", event.kind, event.line)),
+        Some(event) => Err(ClaimFailure::Console { report: event.kind.clone(), line: event.line.clone() }),
         None => Ok(()),
     }
 }
 
-fn holds(claim: &Claim, probe: &ProbeResult) -> Result<(), String> {
+fn holds(claim: &Claim, probe: &ProbeResult) -> Result<(), ClaimFailure> {
     let witnesses: Vec<&StackResult> = witnesses(claim, probe).collect();
     let found: u64 = witnesses.iter().map(|stack| stack.count).sum();
-    let all: u64 = probe.stacks.iter().map(|stack| stack.count).sum();
-    let through = match claim.through.as_slice() {
-        [] => String::new(),
-        functions => format!(" through {}", functions.join(", ")),
-    };
+    let through = claim.through.clone();
     match claim.stacks {
-        None if found == 0 => {
-            let nearest = nearest(probe, &claim.through);
-            Err(format!(
-                "none of the {all} stacks of `{}` passes{through}{}{nearest}",
-                probe.name,
-                endings(probe)
-            ))
-        }
+        None if found == 0 => Err(ClaimFailure::NoWitness {
+            probe: probe.name.clone(),
+            stacks: probe.stacks.iter().map(|stack| stack.count).sum(),
+            nearest: nearest(probe, &through),
+            through,
+            ends: endings(probe),
+        }),
         Some(wanted) if found != wanted => {
-            Err(format!("{found} instead of {wanted} stacks{through}{}", endings(probe)))
+            Err(ClaimFailure::WrongCount { found, wanted, through, ends: endings(probe) })
         }
         _ => {
             if let Some(stack) =
                 witnesses.iter().find(|stack| claim.complete && stack.state != State::Complete)
             {
-                return Err(format!("a stack{through} {}", unfinished(stack)));
+                return Err(match (&stack.ends_at, stack.state) {
+                    (Some(at), State::Corrupt) => ClaimFailure::Corrupt { through, ends_at: at.clone() },
+                    (ends_at, _) => ClaimFailure::Incomplete { through, ends_at: ends_at.clone() },
+                });
             }
             match witnesses.iter().filter(|_| claim.exact).find_map(|stack| stack.excess()) {
-                Some(excess) => Err(format!("a stack{through} has frames that are not there: {excess}")),
+                Some(excess) => Err(ClaimFailure::NotExact { through, excess }),
                 None => Ok(()),
             }
         }
@@ -194,15 +172,6 @@ fn holds(claim: &Claim, probe: &ProbeResult) -> Result<(), String> {
 /// The stacks that a claim speaks of.
 fn witnesses<'a>(claim: &'a Claim, probe: &'a ProbeResult) -> impl Iterator<Item = &'a StackResult> {
     probe.stacks.iter().filter(|stack| passes_through(stack, &claim.through))
-}
-
-/// Why a stack is not complete.
-fn unfinished(stack: &StackResult) -> String {
-    match (&stack.ends_at, stack.state) {
-        (Some(at), State::Corrupt) => format!("is corrupt; its last frame is {at}"),
-        (Some(at), _) => format!("ends at {at}, before any entry"),
-        (None, _) => "is empty, before any entry".into(),
-    }
 }
 
 /// Whether the functions are frames of the stack in this order, others between them allowed.
@@ -218,55 +187,51 @@ fn reached(stack: &StackResult, functions: &[String]) -> usize {
     functions.iter().take_while(is_there).count()
 }
 
-/// `; the nearest has no c behind b: a, b, d`
-fn nearest(probe: &ProbeResult, functions: &[String]) -> String {
-    /// Frames that are shown.
+/// The stack that passes through most of the functions, where one passes through some.
+fn nearest(probe: &ProbeResult, functions: &[String]) -> Option<Box<NearestStack>> {
+    /// How many frames are shown.
     const SHOWN: usize = 8;
     let stacks = probe.stacks.iter().map(|stack| (reached(stack, functions), stack));
-    let Some((reached @ 1.., stack)) = stacks.max_by_key(|(reached, _)| *reached) else {
-        return String::new();
-    };
-    let frames: Vec<&str> = stack.frames.iter().take(SHOWN).map(String::as_str).collect();
-    let more = if stack.frames.len() > SHOWN { ", ..." } else { "" };
-    let (last, next) = (&functions[reached - 1], &functions[reached]);
-    format!("; the nearest has no {next} behind {last}: {}{more}", frames.join(", "))
+    let (reached @ 1.., stack) = stacks.max_by_key(|(reached, _)| *reached)? else { return None };
+    Some(Box::new(NearestStack {
+        last: functions[reached - 1].clone(),
+        next: functions[reached].clone(),
+        frames: stack.frames.iter().take(SHOWN).cloned().collect(),
+        more: stack.frames.len() > SHOWN,
+    }))
 }
 
-/// `; they end at ftrace_graph_call (5), syscall_common (1)`
-fn endings(probe: &ProbeResult) -> String {
-    let ends = probe.stacks.iter().map(|stack| (stack.ends_at.as_deref().unwrap_or("nothing"), stack.count));
-    let ends = crate::stack::count(ends);
-    let ends: Vec<String> = ends.iter().take(5).map(|(at, count)| format!("{at} ({count})")).collect();
-    if ends.is_empty() { String::new() } else { format!("; they end at {}", ends.join(", ")) }
+/// Where the stacks of a probe end, the first five.
+fn endings(probe: &ProbeResult) -> Vec<StackEnd> {
+    let ends = crate::stack::count(probe.stacks.iter().map(|stack| (stack.ends_at.clone(), stack.count)));
+    ends.into_iter().take(5).map(|(at, count)| StackEnd { at, count }).collect()
 }
 
-fn of_snapshot(probe: &str, comparison: &Comparison) -> Option<(Word, String)> {
+fn of_snapshot(probe: &str, comparison: &Comparison) -> Option<Reason> {
+    let probe = probe.to_owned();
     match comparison {
         Comparison::Same => None,
-        Comparison::Drift { diff, .. } => Some((
-            Word::Drift,
-            format!("the stacks of `{probe}` are not its snapshot's:\n{}", diff.trim_end()),
-        )),
-        Comparison::Missing => Some((
-            Word::Inconclusive,
-            format!("{NO_SNAPSHOT} for `{probe}`: run the tests, then `cargo insta review`"),
-        )),
+        Comparison::Drift { diff, .. } => {
+            Some(Reason::SnapshotDiffers { probe, diff: diff.trim_end().into() })
+        }
+        Comparison::Missing => Some(Reason::NoSnapshot { probe }),
     }
 }
 
 /// What does not change the word but sheds doubt on a count.
-fn doubts(probe: &ProbeResult) -> Vec<(Word, String)> {
-    let absent = probe
-        .absent
-        .iter()
-        .map(|why| format!("`{}` was left out, and what is claimed of it is not judged: {why}", probe.name));
-    let lost = (probe.lost > 0)
-        .then(|| format!("`{}` lost {} entries, so its counts are too low", probe.name, probe.lost));
-    let unread = probe.warnings.iter().filter(|warning| warning.kind != "lost-events").map(|warning| {
-        let (kind, count, example) = (&warning.kind, warning.count, &warning.example);
-        format!("`{}`: {count} x {kind}, first: {example}", probe.name)
+fn doubts(result: &ProbeResult) -> Vec<Reason> {
+    let probe = || result.name.clone();
+    let absent = result.absent.iter().cloned().map(|because| Reason::LeftOut { probe: probe(), because });
+    let lost = (result.lost > 0).then(|| Reason::Lost { probe: probe(), entries: result.lost });
+    let unread = result.warnings.iter().filter(|warning| warning.kind != "lost-events").map(|warning| {
+        Reason::Unreadable {
+            probe: probe(),
+            warning: warning.kind.clone(),
+            count: warning.count,
+            example: warning.example.clone(),
+        }
     });
-    absent.chain(lost).chain(unread).map(|why| (Word::Match, why)).collect()
+    absent.chain(lost).chain(unread).collect()
 }
 
 #[cfg(test)]

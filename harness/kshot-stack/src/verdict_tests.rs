@@ -1,5 +1,5 @@
 use super::*;
-use crate::document::{Deviation, Difference, Fidelity, Reference};
+use crate::document::{Deviation, Difference, Fidelity, Reference, Start};
 use crate::stack::Warning;
 
 fn stack(count: u64, frames: &[&str], state: State) -> StackResult {
@@ -52,6 +52,14 @@ fn judged(claims: &[Claim], known: &[Known], stacks: Vec<StackResult>, compariso
     let comparisons = [("ftrace".to_owned(), comparison)];
     let probes = [probe("ftrace", stacks)];
     judge(Evidence { claims, known, probes: &probes, comparisons: &comparisons, ..Evidence::default() })
+}
+
+fn told(why: &[Reason]) -> Vec<String> {
+    why.iter().map(ToString::to_string).collect()
+}
+
+fn reason(text: &str) -> Reason {
+    Reason::Text { text: text.into() }
 }
 
 fn drift() -> Comparison {
@@ -108,11 +116,11 @@ fn a_claim_holds_or_says_why_not() {
     ];
     for (name, claim, stacks, fault) in cases {
         let verdict = judged(&[claim], &[], stacks, Comparison::Same);
-        let expected = match fault {
-            "" => Verdict { word: Word::Match, why: vec![] },
-            fault => Verdict { word: Word::Drift, why: vec![format!("claim `c` fails: {fault}")] },
+        let (word, why) = match fault {
+            "" => (Word::Match, vec![]),
+            fault => (Word::Drift, vec![format!("claim `c` fails: {fault}")]),
         };
-        assert_eq!(verdict, expected, "{name}");
+        assert_eq!((verdict.word, told(&verdict.why)), (word, why), "{name}");
     }
 }
 
@@ -141,7 +149,7 @@ fn claims_known_faults_and_snapshots_give_one_word() {
 #[test]
 fn the_reasons_name_probe_claim_and_remedy() {
     let claims = [claim(&["register_netdevice"], None, false)];
-    let why = |stack, comparison| judged(&claims, &known(), vec![stack], comparison).why;
+    let why = |stack, comparison| told(&judged(&claims, &known(), vec![stack], comparison).why);
     assert_eq!(
         why(full(1), drift()),
         [
@@ -184,7 +192,7 @@ fn a_report_that_must_not_come_fails_its_claim_or_is_known() {
     for (console, known, word, why) in cases {
         let verdict = judge(Evidence { silences: &silences, console, known, ..Evidence::default() });
         assert_eq!(verdict.word, word, "{:?}", verdict.why);
-        assert!(verdict.why.concat().starts_with(why), "{:?}", verdict.why);
+        assert!(told(&verdict.why).concat().starts_with(why), "{:?}", verdict.why);
     }
 }
 
@@ -193,7 +201,7 @@ fn a_probe_that_brought_nothing_cannot_be_judged() {
     let claims = [claim(&[], None, false)];
     let verdict = judge(Evidence { claims: &claims, ..Evidence::default() });
     assert_eq!(verdict.word, Word::Inconclusive);
-    assert_eq!(verdict.why, ["claim `c`: the probe `ftrace` brought nothing"]);
+    assert_eq!(told(&verdict.why), ["claim `c`: the probe `ftrace` brought nothing"]);
 }
 
 #[test]
@@ -204,7 +212,7 @@ fn losses_and_unread_lines_are_told_but_change_no_word() {
     let verdict = judge(Evidence { probes: &probes, ..Evidence::default() });
     assert_eq!(verdict.word, Word::Match);
     assert_eq!(
-        verdict.why,
+        told(&verdict.why),
         ["`ftrace` lost 3 entries, so its counts are too low", "`ftrace`: 2 x unreadable-line, first: x"]
     );
 }
@@ -224,19 +232,21 @@ fn repeats_agree_or_are_unstable() {
     ];
     for (words, expected) in cases {
         let verdicts: Vec<_> =
-            words.iter().map(|&word| Verdict { word, why: vec![word.name().into()] }).collect();
-        assert_eq!(fold(&verdicts, &[]).word, *expected, "{words:?}");
+            words.iter().map(|&word| Verdict { word, why: vec![reason(word.name())] }).collect();
+        assert_eq!(fold(&verdicts, vec![]).word, *expected, "{words:?}");
     }
-    let verdict = |word, why: &str| Verdict { word, why: vec![why.into()] };
-    let folded = fold(&[verdict(Match, "a"), verdict(Drift, "b"), verdict(Drift, "b")], &[]);
-    assert_eq!(folded.why, ["3 runs disagree: match in 1, drift in 2", "a", "b"]);
-    assert_eq!(fold(&[verdict(Drift, "b"), verdict(Drift, "b")], &[]).why, ["b"]);
-    let differing = ["the stacks of `ftrace` differ between a cold and a warm start".to_owned()];
-    let folded = fold(&[verdict(Drift, "b"), verdict(Drift, "b")], &differing);
-    assert_eq!((folded.word, folded.why), (Unstable, vec![differing[0].clone(), "b".into()]));
-    let folded = fold(&[verdict(Match, "a"), verdict(Drift, "b")], &differing);
+    let verdict = |word, why: &str| Verdict { word, why: vec![reason(why)] };
+    let folded = fold(&[verdict(Match, "a"), verdict(Drift, "b"), verdict(Drift, "b")], vec![]);
+    assert_eq!(told(&folded.why), ["3 runs disagree: match in 1, drift in 2", "a", "b"]);
+    assert_eq!(told(&fold(&[verdict(Drift, "b"), verdict(Drift, "b")], vec![]).why), ["b"]);
+    let differing =
+        || vec![Reason::StacksDiffer { probe: "ftrace".into(), starts: [Start::Cold, Start::Warm] }];
+    let folded = fold(&[verdict(Drift, "b"), verdict(Drift, "b")], differing());
+    let sentence = "the stacks of `ftrace` differ between a cold and a warm start";
+    assert_eq!((folded.word, told(&folded.why)), (Unstable, vec![sentence.to_owned(), "b".into()]));
+    let folded = fold(&[verdict(Match, "a"), verdict(Drift, "b")], differing());
     assert_eq!(folded.word, Unstable);
-    assert_eq!(folded.why[0], "2 runs disagree: match in 1, drift in 1");
+    assert_eq!(told(&folded.why), ["2 runs disagree: match in 1, drift in 1", sentence, "a", "b"]);
 }
 
 #[test]
@@ -247,7 +257,10 @@ fn a_probe_that_is_left_out_is_neither_judged_nor_known_to_be_mended() {
         let verdict =
             judge(Evidence { claims: &claims, known: &known, probes: &probes, ..Evidence::default() });
         assert_eq!(verdict.word, Word::Match);
-        assert_eq!(verdict.why, ["`ftrace` was left out, and what is claimed of it is not judged: no DWARF"]);
+        assert_eq!(
+            told(&verdict.why),
+            ["`ftrace` was left out, and what is claimed of it is not judged: no DWARF"]
+        );
     }
 }
 
@@ -267,9 +280,9 @@ fn an_exact_claim_fails_by_a_frame_that_is_not_there() {
     let verdict = judged(measured(vec![difference(Deviation::Extra, 1), difference(Deviation::Repeated, 0)]));
     assert_eq!(verdict.word, Word::Drift);
     let why = "has frames that are not there: extra: f behind register_netdevice; repeated: f, innermost";
-    assert!(verdict.why[0].ends_with(why), "{verdict:?}");
+    assert!(verdict.why[0].to_string().ends_with(why), "{verdict:?}");
     let verdict = judged(full(5));
-    assert_eq!((verdict.word, verdict.why[0].contains("no reference")), (Word::Inconclusive, true));
+    assert_eq!((verdict.word, verdict.why[0].to_string().contains("no reference")), (Word::Inconclusive, true));
 }
 
 #[test]
@@ -285,5 +298,5 @@ fn an_exact_claim_does_without_a_truth_that_cannot_be_had() {
 fn a_stack_with_a_frame_behind_its_entry_is_not_complete() {
     let corrupt = StackResult { state: State::Corrupt, ..full(5) };
     let verdict = judged(&[claim(&[], None, true)], &[], vec![corrupt], Comparison::Same);
-    assert!(verdict.why[0].contains("is corrupt; its last frame is syscall_common"), "{verdict:?}");
+    assert!(verdict.why[0].to_string().contains("is corrupt; its last frame is syscall_common"), "{verdict:?}");
 }

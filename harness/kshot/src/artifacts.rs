@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-use kshot_stack::document::Document;
+use kshot_stack::document::{Document, SCHEMA, Word};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::text::printable;
 
@@ -164,7 +164,7 @@ impl RunFolder {
 }
 
 /// Reads the result document of a run folder, or of the file itself. It may be from elsewhere: control characters in it
-/// are escaped, and all that it names lies in its folder.
+/// are escaped, all that it names lies in its folder, and one of an older version is brought up to date.
 ///
 /// # Errors
 /// [`ArtifactsError`].
@@ -179,7 +179,7 @@ pub fn read(path: &Path) -> Result<Document, ArtifactsError> {
         document.map_err(|source| ArtifactsError::Json { path: path.clone(), source })?;
     let folder = path.parent().unwrap_or(Path::new("."));
     match document.artifacts.values().find(|name| !is_inside(folder, name)) {
-        None => Ok(document),
+        None => Ok(Document { schema: SCHEMA, ..document }),
         Some(name) => Err(ArtifactsError::Outside { name: name.clone(), path }),
     }
 }
@@ -234,8 +234,7 @@ pub fn prune(base: &Path) -> Result<(), ArtifactsError> {
     let mut matches = Vec::new();
     for entry in fs::read_dir(base).map_err(io_error("list", base))? {
         let path = entry.map_err(io_error("list", base))?.path();
-        let matched =
-            read(&path).is_ok_and(|document| document.verdict == kshot_stack::document::Word::Match);
+        let matched = read(&path).is_ok_and(|document| document.verdict == Word::Match);
         if matched && !path.join(KEEP).exists() {
             matches.push(path);
         }
@@ -263,12 +262,13 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Arti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kshot_stack::document::Reason;
 
     fn document(change: impl FnOnce(&mut serde_json::Value)) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(RUN_JSON);
         let mut value = serde_json::json!({
-            "schema": kshot_stack::document::SCHEMA, "scenario": "s", "qemu": "7.2", "verdict": "match", "why": ["one\ntwo"],
+            "schema": 1, "scenario": "s", "qemu": "7.2", "verdict": "match", "why": ["one\ntwo"],
             "kernel": { "name": "k", "release": "6.1", "arch": "mips64", "image_sha256": "0" },
             "start": "cold", "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 },
             "probes": [], "repeats": [], "console": [], "artifacts": { "a": "steps/a.txt" }
@@ -283,7 +283,7 @@ mod tests {
         let (_folder, path) = document(|value| value["kernel"]["release"] = "6\x1b[2J.\x071".into());
         let read = read(&path).unwrap();
         assert_eq!(read.kernel.release, r"6.\u{7}1");
-        assert_eq!(read.why, ["one\ntwo"]);
+        assert_eq!((read.schema, read.why), (SCHEMA, vec![Reason::Text { text: "one\ntwo".into() }]));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use kshot_guest::session::SessionError;
 use kshot_guest::symbols::LoadedKernel;
 use kshot_guest::symbols::{Symbols, SymbolsError};
 use kshot_stack::arch::Arch;
-use kshot_stack::document::{Document, KernelInfo, Repeat, SCHEMA, Start};
+use kshot_stack::document::{Document, KernelInfo, Reason, Repeat, SCHEMA, Start};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::snapshot::Comparison;
 use kshot_stack::verdict;
@@ -199,11 +199,8 @@ pub fn run(
     let only_cold = outcomes.iter().all(|outcome| outcome.document.start == Start::Cold);
     let mut folded = fold(outcomes);
     if options.starts == Starts::Both && only_cold {
-        let because = folded.document.repeats.last().and_then(|repeat| repeat.cold_because.as_deref());
-        folded
-            .document
-            .why
-            .push(format!("not compared with a warm start: {}", because.unwrap_or("none ran")));
+        let because = folded.document.repeats.last().and_then(|repeat| repeat.cold_because.clone());
+        folded.document.why.push(Reason::NoWarmStart { because });
     }
     Ok(folded)
 }
@@ -301,7 +298,7 @@ fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
         return outcomes.remove(0);
     }
     let verdicts: Vec<_> = outcomes.iter().map(Outcome::verdict).collect();
-    let folded = verdict::fold(&verdicts, &disagreements(&outcomes));
+    let folded = verdict::fold(&verdicts, disagreements(&outcomes));
     let repeats = outcomes
         .iter()
         .map(|outcome| Repeat {
@@ -325,19 +322,15 @@ fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
     outcome
 }
 
-/// The probes whose stacks are not the same in all runs that brought some, each with how it came up.
-fn disagreements(outcomes: &[Outcome]) -> Vec<String> {
+/// The probes whose stacks are not the same in all runs that brought some.
+fn disagreements(outcomes: &[Outcome]) -> Vec<Reason> {
     let first = &outcomes[0];
     let other = |outcome: &&Outcome| !same_stacks(first, outcome);
     let Some(other) = outcomes.iter().find(other) else { return Vec::new() };
-    let start = |outcome: &Outcome| outcome.document.start.name();
-    let sides = match (start(first), start(other)) {
-        (one, another) if one == another => "two runs".to_owned(),
-        (one, another) => format!("a {one} and a {another} start"),
-    };
+    let starts = [first.document.start, other.document.start];
     let probes = first.document.probes.iter().zip(&other.document.probes);
     let differing = probes.filter(|(one, another)| snapshot::text(one) != snapshot::text(another));
-    differing.map(|(probe, _)| format!("the stacks of `{}` differ between {sides}", probe.name)).collect()
+    differing.map(|(probe, _)| Reason::StacksDiffer { probe: probe.name.clone(), starts }).collect()
 }
 
 /// Whether two runs say the same in the form of snapshots. One that came to no stacks says nothing.

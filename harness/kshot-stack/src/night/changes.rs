@@ -1,7 +1,6 @@
 //! What changed since the nights before. Pure.
 
-use super::commit_of;
-use super::results::{Before, Change, Kind, Night, Pair, RunLine, Standing};
+use super::results::{Before, Change, GitCommit, Kind, Night, Pair, RunLine, Standing};
 use crate::document::{Document, ProbeResult, StackResult, Start};
 use crate::text::quote;
 
@@ -18,6 +17,8 @@ pub struct Past {
     pub harness: String,
     /// Where the kernel came from then.
     pub origin: String,
+    /// The commit that it was built from, where it was one and no patch was put on it.
+    pub git: Option<GitCommit>,
     /// The scenario and its snapshots then, see [`Pair::inputs`].
     pub inputs: String,
     /// What the probes recorded, where there was a run.
@@ -88,14 +89,17 @@ pub fn of_pair(night: &Night, pair: &Pair, document: Option<&Document>, past: &[
             verdict: run.verdict,
             kernel: run.kernel.clone(),
             origin: last.origin.clone(),
+            git: last.git.clone(),
         })
     });
-    let origin = night.kernels.iter().find(|kernel| kernel.name == pair.kernel);
-    let origin = origin.map_or("", |kernel| kernel.origin.as_str());
+    let kernel = night.kernels.iter().find(|kernel| kernel.name == pair.kernel);
+    let origin = kernel.map_or("", |kernel| kernel.origin.as_str());
     let command = match (&before, pair.run(), document, last) {
         (Some(before), Some(run), Some(document), Some(last)) if kind == Kind::NewDrift => {
             let probes = changed(&last.probes, &document.probes);
-            bisect(pair, (&before.origin, &before.kernel.release), (origin, &run.kernel.release), &probes)
+            let good = End { git: before.git.as_ref(), release: &before.kernel.release };
+            let git = kernel.and_then(|kernel| kernel.git.as_ref());
+            bisect(pair, good, End { git, release: &run.kernel.release }, &probes)
         }
         _ => None,
     };
@@ -115,14 +119,22 @@ pub fn of_pair(night: &Night, pair: &Pair, document: Option<&Document>, past: &[
     })
 }
 
-/// The command that searches between two kernels, each its origin and its release, for what changed `probes`.
-fn bisect(pair: &Pair, good: (&str, &str), bad: (&str, &str), probes: &[&str]) -> Option<String> {
-    let range = match (commit_of(good.0), commit_of(bad.0)) {
-        (Some((old, tree)), Some((new, same))) if tree == same && old != new => {
-            format!("--git {} --good {old} --bad {new}", quote(tree))
+/// A kernel at one end of a bisection.
+struct End<'a> {
+    /// The commit that it is built from, where it is one.
+    git: Option<&'a GitCommit>,
+    /// Its release, `uname -r`.
+    release: &'a str,
+}
+
+/// The command that searches between two kernels for what changed `probes`.
+fn bisect(pair: &Pair, good: End<'_>, bad: End<'_>, probes: &[&str]) -> Option<String> {
+    let range = match (good.git, bad.git) {
+        (Some(old), Some(new)) if old.tree == new.tree && old.commit != new.commit => {
+            format!("--git {} --good {} --bad {}", quote(&old.tree), old.commit, new.commit)
         }
         _ => {
-            let (old, new) = (version(good.1)?, version(bad.1)?);
+            let (old, new) = (version(good.release)?, version(bad.release)?);
             if old == new {
                 return None;
             }

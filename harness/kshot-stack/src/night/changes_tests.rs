@@ -49,6 +49,7 @@ fn past(night: &str, verdict: Word, got: u64) -> Past {
         run: Some(run(verdict, "6.1.1")),
         harness: "0.1.0".into(),
         origin: "linux-source-6.1".into(),
+        git: None,
         inputs: "in".into(),
         probes: probes(got),
     }
@@ -60,10 +61,18 @@ fn fault(night: &str) -> Past {
 
 /// What became of a pair whose run of this night came to `now`.
 fn became(now: Option<(Word, u64)>, past: &[Past]) -> Option<Change> {
-    became_on(now, past, "6.1.1", "linux-source-6.1")
+    became_on(now, past, "6.1.1", from("linux-source-6.1"))
 }
 
-fn became_on(now: Option<(Word, u64)>, past: &[Past], release: &str, origin: &str) -> Option<Change> {
+fn from(origin: &str) -> KernelLine {
+    KernelLine { name: "k".into(), origin: origin.into(), git: None, absent: None }
+}
+
+fn commit(tree: &str, commit: &str) -> Option<GitCommit> {
+    Some(GitCommit { tree: tree.into(), commit: commit.into() })
+}
+
+fn became_on(now: Option<(Word, u64)>, past: &[Past], release: &str, kernel: KernelLine) -> Option<Change> {
     let fault = FaultLine { blame: Blame::Host, what: "no space".into() };
     let pair = Pair {
         scenario: "s".into(),
@@ -85,7 +94,7 @@ fn became_on(now: Option<(Word, u64)>, past: &[Past], release: &str, origin: &st
         deadline_ms: None,
         engine: "local".into(),
         harness: "0.1.0".into(),
-        kernels: vec![KernelLine { name: "k".into(), origin: origin.into(), absent: None }],
+        kernels: vec![kernel],
         scenarios: vec![],
         pairs: vec![pair],
         notes: vec![],
@@ -155,28 +164,29 @@ fn other_stacks_that_match_are_a_new_snapshot() {
 #[test]
 fn between_two_versions_or_commits_the_cause_can_be_searched_for() {
     let before = [past("n8", Word::Match, 4)];
-    let command = |release: &str, origin: &str, before: &[Past]| {
-        became_on(Some((Word::Drift, 0)), before, release, origin).unwrap().bisect
+    let command = |release: &str, git: Option<GitCommit>, before: &[Past]| {
+        let kernel = KernelLine { git, ..from("x") };
+        became_on(Some((Word::Drift, 0)), before, release, kernel).unwrap().bisect
     };
     let release = |release: &str| {
         let run = Some(run(Word::Match, release));
         [Past { run, ..past("n8", Word::Match, 4) }]
     };
     assert_eq!(
-        command("6.1.192-kshot", "linux-source-6.1", &release("6.1.180-kshot")).unwrap(),
+        command("6.1.192-kshot", None, &release("6.1.180-kshot")).unwrap(),
         "kshot bisect s --versions 6.1.180..6.1.192 --good 6.1.180 --bad 6.1.192 --like k --drift 'ftrace'"
     );
-    let git = [Past { origin: "commit aa of /src/a b".into(), ..past("n8", Word::Match, 4) }];
+    let git = [Past { git: commit("/src/a b", "aa"), ..past("n8", Word::Match, 4) }];
     assert_eq!(
-        command("6.1.1", "commit bb of /src/a b", &git).unwrap(),
+        command("6.1.1", commit("/src/a b", "bb"), &git).unwrap(),
         "kshot bisect s --git '/src/a b' --good aa --bad bb --like k --drift 'ftrace'"
     );
-    assert_eq!(command("6.1.1", "commit bb of /src/other", &git), None);
-    assert_eq!(command("6.1.1", "commit bb of /src/a b, with a.patch", &git), None);
-    assert_eq!(command("6.1.0-51-5kc-malta", "", &release("6.1.0-50-5kc-malta")), None);
-    assert_eq!(command("6.1.1-kshot", "x", &release("6.1.1-kshot")), None, "patches are no range");
+    assert_eq!(command("6.1.1", commit("/src/other", "bb"), &git), None);
+    assert_eq!(command("6.1.1", None, &git), None, "a patched tree is no commit");
+    assert_eq!(command("6.1.0-51-5kc-malta", None, &release("6.1.0-50-5kc-malta")), None);
+    assert_eq!(command("6.1.1-kshot", None, &release("6.1.1-kshot")), None, "patches are no range");
     let known =
-        became_on(Some((Word::Drift, 0)), &[past("n8", Word::Drift, 0)], "6.1.192-kshot", "x").unwrap();
+        became_on(Some((Word::Drift, 0)), &[past("n8", Word::Drift, 0)], "6.1.192-kshot", from("x")).unwrap();
     assert_eq!(known.bisect, None, "only for what is new");
     assert_eq!(became(Some((Word::Drift, 0)), &before).unwrap().bisect, None);
 }
@@ -184,10 +194,10 @@ fn between_two_versions_or_commits_the_cause_can_be_searched_for() {
 #[test]
 fn the_suspects_are_all_that_differs_and_nothing_else() {
     let before = [past("n8", Word::Match, 4)];
-    let change = became_on(Some((Word::Drift, 0)), &before, "6.1.2", "linux-source-6.1").unwrap();
+    let change = became_on(Some((Word::Drift, 0)), &before, "6.1.2", from("linux-source-6.1")).unwrap();
     assert_eq!(change.suspects, ["the kernel: 6.1.1 before, 6.1.2 now"]);
     let change =
-        became_on(Some((Word::Drift, 0)), &before, "6.1.1", "linux-source-6.1, with a.patch").unwrap();
+        became_on(Some((Word::Drift, 0)), &before, "6.1.1", from("linux-source-6.1, with a.patch")).unwrap();
     assert_eq!(
         change.suspects,
         ["where the kernel comes from: linux-source-6.1 before, linux-source-6.1, with a.patch now"]

@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Document, KernelInfo, Start, Timings, Word};
+use crate::document::{Document, KernelInfo, Reason, Start, Timings, Word};
 use crate::fault::{Blame, Fault, error_chain};
 
 /// The version of the document. It grows when a reader of the old one would go wrong.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One night: every scenario on every kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Night {
-    /// The version of this document's form, 1.
+    /// The version of this document's form, 2.
     pub schema: u32,
     /// Its name: the time of its start, `20261125T020000Z`.
     pub night: String,
@@ -44,8 +44,20 @@ pub struct KernelLine {
     pub name: String,
     /// Where it comes from and what was done to it, in one line.
     pub origin: String,
+    /// The commit that it is built from, where it is one and no patch is put on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitCommit>,
     /// Why nothing can run on it, where nothing can: it is not provisioned.
     pub absent: Option<String>,
+}
+
+/// A commit of a kernel tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct GitCommit {
+    /// The folder of the tree's repository.
+    pub tree: String,
+    /// The commit, as the catalogue names it.
+    pub commit: String,
 }
 
 /// A scenario of the matrix.
@@ -93,7 +105,7 @@ pub struct RunLine {
     /// The one word.
     pub verdict: Word,
     /// The reasons for it.
-    pub why: Vec<String>,
+    pub why: Vec<Reason>,
     /// What was booted.
     pub kernel: KernelInfo,
     /// QEMU's version.
@@ -163,6 +175,9 @@ pub struct Before {
     pub kernel: KernelInfo,
     /// Where the kernel came from.
     pub origin: String,
+    /// The commit that it was built from, where it was one and no patch was put on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitCommit>,
 }
 
 /// How a pair stands.
@@ -296,8 +311,9 @@ impl Night {
         if names(&self) != names(&planned) {
             return None;
         }
-        // A kernel may have been provisioned in between.
-        Some(Self { kernels: planned.kernels, deadline_ms: planned.deadline_ms, ..self })
+        // A kernel may have been provisioned in between, and an older kshot may have begun the night.
+        let Self { schema, kernels, deadline_ms, .. } = planned;
+        Some(Self { schema, kernels, deadline_ms, ..self })
     }
 
     /// How many pairs stand so.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Scenario, Step};
 use kshot_guest::host::cache;
-use kshot_stack::document::{Document, Word};
+use kshot_stack::document::{Document, Reason, Word};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::verdict::{self, Evidence};
 
@@ -176,7 +176,7 @@ impl Question {
             Self::Verdict(_) => match seen.document.verdict {
                 Word::Match => Ok("match".into()),
                 Word::Drift => Ok("drift".into()),
-                Word::Unstable | Word::Inconclusive => Err(seen.document.why.join("; ")),
+                Word::Unstable | Word::Inconclusive => Err(Reason::join(&seen.document.why, "; ")),
             },
             Self::Console(_) => unreachable!("answered above"),
         }
@@ -233,7 +233,7 @@ fn regex(text: &str) -> Result<Regex, QuestionError> {
 
 fn conclusive(document: &Document) -> Result<(), String> {
     match document.verdict {
-        Word::Inconclusive => Err(document.why.join("; ")),
+        Word::Inconclusive => Err(Reason::join(&document.why, "; ")),
         _ => Ok(()),
     }
 }

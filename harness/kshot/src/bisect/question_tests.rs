@@ -1,6 +1,6 @@
 use super::*;
 use kshot_stack::document::{
-    ConsoleEvent, Fidelity, KernelInfo, ProbeResult, Reference, StackResult, Start, Timings,
+    ConsoleEvent, Fidelity, KernelInfo, ProbeResult, Reason, Reference, StackResult, Start, Timings,
 };
 use kshot_stack::stack::State;
 
@@ -137,7 +137,8 @@ fn the_predicate_is_a_step_of_its_own_after_the_others() {
 #[test]
 fn a_run_without_a_verdict_tells_nothing_but_what_its_console_says() {
     let mut dead = document(State::Complete, 4);
-    (dead.verdict, dead.why) = (Word::Inconclusive, vec!["it panicked".into()]);
+    (dead.verdict, dead.why) =
+        (Word::Inconclusive, vec![Reason::GuestFailed { error: "it panicked".into() }]);
     for question in [Question::Claims(vec![]), Question::Text("x".into()), Question::Verdict("k".into())] {
         assert_eq!(answer(&question, &dead).unwrap_err(), "it panicked");
     }

@@ -118,8 +118,8 @@ impl AskArgs {
                     writeln!(streams.out, "{word}: {} ({state}), run {number} of {runs}", kernel.release)?;
                     if let Some(folder) = folder.map(|folder| workspace.runs.join(folder)) {
                         let reasons = artifacts::read(&folder)?.why;
-                        for reason in reasons.iter().filter_map(|reason| reason.lines().next()) {
-                            writeln!(streams.out, "  {reason}")?;
+                        for reason in reasons {
+                            writeln!(streams.out, "  {}", reason.headline())?;
                         }
                         writeln!(streams.out, "artifacts: {}", folder.display())?;
                     }

@@ -74,7 +74,7 @@ impl Args {
             for document in documents.iter().filter(|document| document.verdict != Word::Match) {
                 writeln!(streams.out, "\n{} on {}:", document.scenario, document.kernel.name)?;
                 for why in &document.why {
-                    writeln!(streams.out, "  {}", why.replace('\n', "\n  "))?;
+                    writeln!(streams.out, "  {}", why.to_string().replace('\n', "\n  "))?;
                 }
             }
             for (id, name) in foreign {

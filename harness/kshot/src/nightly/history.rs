@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 use kshot_stack::document::{Document, KernelInfo, ProbeResult, Start, Timings, Word};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::night::changes::Past;
-use kshot_stack::night::results::{Night, Pair, RunLine, Standing, Try};
+use kshot_stack::night::results::{KernelLine, Night, Pair, RunLine, Standing, Try};
 
 /// Grows when the tables change; an older file is then brought up to date, a newer one refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// What the probes recorded is kept once for all runs that recorded the same: night after night the same
 /// stacks come back. Of the counts in it, only those of equal runs are equal.
@@ -34,6 +34,9 @@ CREATE TABLE attempt (
 ) STRICT;
 CREATE INDEX of_pair ON attempt (scenario, kernel, night);
 ";
+
+/// The commit that the kernel was built from, as JSON.
+const ADD_GIT: &str = "ALTER TABLE attempt ADD COLUMN git TEXT;";
 
 /// The store.
 #[derive(Debug)]
@@ -113,14 +116,11 @@ impl History {
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .map_err(fail)?;
         let found: i64 = change.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
-        match found {
-            VERSION => {}
-            0 => {
-                change.execute_batch(TABLES).map_err(fail)?;
-                change.pragma_update(None, "user_version", VERSION).map_err(fail)?;
-            }
-            found => return Err(HistoryError::Newer { path, found }),
-        }
+        let steps = [TABLES, ADD_GIT];
+        let done = usize::try_from(found).unwrap_or(usize::MAX);
+        let Some(open) = steps.get(done..) else { return Err(HistoryError::Newer { path, found }) };
+        open.iter().try_for_each(|step| change.execute_batch(step)).map_err(fail)?;
+        change.pragma_update(None, "user_version", VERSION).map_err(fail)?;
         change.commit().map_err(fail)
     }
 
@@ -150,14 +150,15 @@ impl History {
             params![night.night, night.started, night.engine, night.harness, signed(night.wall_ms)],
         )?;
         for pair in &night.pairs {
-            let origin = night.kernels.iter().find(|kernel| kernel.name == pair.kernel);
-            let origin = origin.map_or("", |kernel| kernel.origin.as_str());
+            let kernel = night.kernels.iter().find(|kernel| kernel.name == pair.kernel);
             let recording = match document(pair) {
                 Some(document) => Some(keep(&change, &document.probes)?),
                 None => None,
             };
             for (number, attempt) in pair.tries.iter().enumerate() {
-                insert(&change, night, pair, origin, (number, attempt), recording.as_deref())?;
+                let row =
+                    AttemptRow { night, pair, kernel, number, attempt, recording: recording.as_deref() };
+                row.insert(&change)?;
             }
         }
         // What no run refers to any more.
@@ -234,27 +235,33 @@ impl History {
 
 /// Keeps a recording once; says its name.
 fn keep(change: &Connection, probes: &[ProbeResult]) -> rusqlite::Result<String> {
-    let text = serde_json::to_string(probes)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let text = serde_json::to_string(probes).map_err(to_sql)?;
     let sha256 = hex::encode(Sha256::digest(text.as_bytes()));
     change.execute("INSERT OR IGNORE INTO recording VALUES (?1, ?2)", [&sha256, &text])?;
     Ok(sha256)
 }
 
-fn insert(
-    change: &Connection,
-    night: &Night,
-    pair: &Pair,
-    origin: &str,
-    (number, attempt): (usize, &Try),
-    recording: Option<&str>,
-) -> rusqlite::Result<()> {
-    let run = attempt.run.as_ref();
-    let why = run.map(|run| serde_json::to_string(&run.why).unwrap_or_default());
-    let phase = |of: fn(&Timings) -> u64| run.map(|run| signed(of(&run.timings_ms)));
-    change.execute(
+/// What the history keeps of an attempt.
+struct AttemptRow<'a> {
+    night: &'a Night,
+    pair: &'a Pair,
+    kernel: Option<&'a KernelLine>,
+    number: usize,
+    attempt: &'a Try,
+    /// The name of its recording.
+    recording: Option<&'a str>,
+}
+
+impl AttemptRow<'_> {
+    fn insert(&self, change: &Connection) -> rusqlite::Result<()> {
+        let Self { night, pair, kernel, number, attempt, recording } = *self;
+        let run = attempt.run.as_ref();
+        let git = kernel.and_then(|kernel| kernel.git.as_ref()).map(serde_json::to_string);
+        let why = run.map(|run| serde_json::to_string(&run.why)).transpose().map_err(to_sql)?;
+        let phase = |of: fn(&Timings) -> u64| run.map(|run| signed(of(&run.timings_ms)));
+        change.execute(
         "INSERT INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-         ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
+         ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
         params![
             night.night,
             pair.scenario,
@@ -263,7 +270,7 @@ fn insert(
             attempt.started,
             signed(attempt.wall_ms),
             attempt.host,
-            origin,
+            kernel.map_or("", |kernel| &kernel.origin),
             pair.inputs,
             attempt.fault.as_ref().map(|fault| &fault.what),
             run.map(|run| run.verdict.name()),
@@ -280,9 +287,15 @@ fn insert(
             phase(|timings| timings.collect),
             phase(|timings| timings.total),
             run.and(recording),
+            git.transpose().map_err(to_sql)?,
         ],
     )?;
-    Ok(())
+        Ok(())
+    }
+}
+
+fn to_sql(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(error.into())
 }
 
 fn past(row: &Row<'_>) -> rusqlite::Result<Past> {
@@ -319,6 +332,7 @@ fn past(row: &Row<'_>) -> rusqlite::Result<Past> {
             })
         }
     };
+    let git: Option<String> = row.get("git")?;
     let probes: Option<String> = row.get("probes")?;
     let probes = match probes {
         Some(text) => serde_json::from_str(&text).map_err(|why| broken("probes", why))?,
@@ -330,6 +344,7 @@ fn past(row: &Row<'_>) -> rusqlite::Result<Past> {
         run,
         harness: text("harness")?,
         origin: text("origin")?,
+        git: git.map(|git| serde_json::from_str(&git)).transpose().map_err(|why| broken("git", why))?,
         inputs: text("inputs")?,
         probes,
     })

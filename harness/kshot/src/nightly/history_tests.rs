@@ -1,12 +1,12 @@
 use super::*;
-use kshot_stack::document::{KernelInfo, Word};
-use kshot_stack::night::results::{FaultLine, KernelLine};
+use kshot_stack::document::{KernelInfo, Reason, Word};
+use kshot_stack::night::results::{FaultLine, GitCommit};
 
 fn run(verdict: Word, boot: u64) -> RunLine {
     RunLine {
         folder: "runs/1".into(),
         verdict,
-        why: vec!["why \"so\"".into()],
+        why: vec![Reason::Text { text: "why \"so\"".into() }],
         kernel: KernelInfo {
             name: "k".into(),
             release: "6.1.1".into(),
@@ -25,6 +25,10 @@ fn attempt(run: Option<RunLine>, wall_ms: u64) -> Try {
     Try { started: "2026-11-25T02:00:00Z".into(), wall_ms, host: "h".into(), run, fault }
 }
 
+fn git() -> Option<GitCommit> {
+    Some(GitCommit { tree: "/src/linux".into(), commit: "v6.1".into() })
+}
+
 fn night(name: &str, tries: Vec<Try>) -> Night {
     Night {
         schema: 1,
@@ -34,7 +38,7 @@ fn night(name: &str, tries: Vec<Try>) -> Night {
         deadline_ms: None,
         engine: "local".into(),
         harness: "0.1.0 (abc)".into(),
-        kernels: vec![KernelLine { name: "k".into(), origin: "somewhere".into(), absent: None }],
+        kernels: vec![KernelLine { name: "k".into(), origin: "somewhere".into(), git: git(), absent: None }],
         scenarios: vec![],
         pairs: vec![Pair { scenario: "s".into(), kernel: "k".into(), inputs: "in".into(), tries }],
         notes: vec![],
@@ -52,6 +56,7 @@ fn document(run: &RunLine) -> Document {
         run: Some(run.clone()),
         harness: String::new(),
         origin: String::new(),
+        git: None,
         inputs: String::new(),
         probes: serde_json::from_value(probes).unwrap(),
     }
@@ -82,6 +87,7 @@ fn what_is_recorded_comes_back_whole_the_latest_first() {
         (past[1].harness.as_str(), past[1].origin.as_str(), past[1].inputs.as_str()),
         ("0.1.0 (abc)", "somewhere", "in")
     );
+    assert_eq!(past[1].git, git());
     assert_eq!(past[1].probes, document.probes);
     assert_eq!(history.past("s", "k", "n2", 9).unwrap().len(), 1, "only nights before");
     assert_eq!(history.past("s", "k", "n3", 1).unwrap().len(), 1, "no more than asked for");
@@ -115,12 +121,34 @@ fn the_expected_time_is_the_middle_of_the_last_five_runs_with_a_verdict() {
 }
 
 #[test]
+fn a_store_of_version_1_is_brought_up_to_date_and_its_rows_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.sqlite");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(TABLES).unwrap();
+    old.execute_batch(
+        r#"PRAGMA user_version = 1;
+        INSERT INTO night VALUES ('n1', 't', 'local', '0.1.0', 9);
+        INSERT INTO attempt VALUES ('n1', 's', 'k', 0, 't', 8, 'h', 'commit a of /src', 'in', NULL, 'drift',
+            '["claim `c` fails: so"]', 'runs/1', '6.1.1', 'mips64', 'ab', '7.2', 'cold', 1, 2, 3, 4, 5, NULL);"#,
+    )
+    .unwrap();
+    drop(old);
+    let mut history = History::open(&path).unwrap();
+    let past = history.past("s", "k", "n3", 9).unwrap().remove(0);
+    assert_eq!(past.run.unwrap().why, [Reason::Text { text: "claim `c` fails: so".into() }]);
+    assert_eq!((past.origin.as_str(), past.git), ("commit a of /src", None), "no sentence is read back");
+    history.record(&night("n2", vec![attempt(Some(run(Word::Match, 1)), 8)]), |_| None).unwrap();
+    assert_eq!(history.past("s", "k", "n3", 9).unwrap()[0].git, git());
+}
+
+#[test]
 fn a_store_of_a_newer_kshot_is_left_alone() {
     let (folder, history) = store();
     history.connection.pragma_update(None, "user_version", 99).unwrap();
     drop(history);
     let error = History::open(&folder.path().join("deep/history.sqlite")).unwrap_err();
-    assert!(error.to_string().contains("is of version 99, this kshot knows 1"), "{error}");
+    assert!(error.to_string().contains("is of version 99, this kshot knows 2"), "{error}");
     assert_eq!(error.blame(), Blame::Usage);
 }
 

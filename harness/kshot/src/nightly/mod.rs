@@ -24,7 +24,7 @@ use history::History;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSource, KernelSpec};
 use kshot_guest::progress::Progress;
 use kshot_stack::night::report::NightReport;
-use kshot_stack::night::results::{KernelLine, Night, Pair, SCHEMA, ScenarioLine};
+use kshot_stack::night::results::{GitCommit, KernelLine, Night, Pair, SCHEMA, ScenarioLine};
 use matrix::Matrix;
 use plan::{UNKNOWN, Waiting};
 
@@ -120,9 +120,11 @@ pub fn plan_night(
     let entries: Vec<&KernelSpec> = matrix.kernels.iter().filter_map(|name| catalogue.get(name)).collect();
     let (used, idle): (Vec<&KernelSpec>, Vec<&KernelSpec>) =
         entries.into_iter().partition(|entry| pairs.iter().any(|pair| pair.kernel == entry.name));
+    let images = desk.workspace.root.join("images");
     let kernels = used.into_iter().map(|entry| KernelLine {
         name: entry.name.clone(),
-        origin: origin(entry, &desk.workspace.root.join("images")),
+        origin: origin(entry, &images),
+        git: git_commit(entry, &images),
         // What other hosts have, they say themselves.
         absent: (matches!(engine, Engine::Local { .. }) && !desk.kernels.contains_key(&entry.name))
             .then(|| format!("not provisioned: kshot provision {}", entry.name)),
@@ -227,6 +229,13 @@ fn origin(entry: &KernelSpec, images: &Path) -> String {
         text.push_str(&format!(", with {}", entry.patches.join(", ")));
     }
     text
+}
+
+/// The commit that a kernel is built from, where it is one and no patch is put on it.
+fn git_commit(entry: &KernelSpec, images: &Path) -> Option<GitCommit> {
+    let KernelSource::Git(one) = &entry.source else { return None };
+    let commit = GitCommit { tree: images.join(&one.path).display().to_string(), commit: one.commit.clone() };
+    entry.patches.is_empty().then_some(commit)
 }
 
 /// kshot's version and, where the repository says it, the commit: `0.1.0 (ec7b59b0a1c2)`.

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use kshot_stack::document::{
-    ConsoleEvent, Document, Fidelity, KernelInfo, ProbeResult, Reference, StackResult, Start, Timings, Word,
+    ConsoleEvent, Document, Fidelity, KernelInfo, ProbeResult, Reason, Reference, StackResult, Start,
+    Timings, Word,
 };
 use kshot_stack::fault::Blame;
 use kshot_stack::night::changes::Past;
@@ -68,7 +69,7 @@ pub(super) fn night_report() -> NightReport {
 fn kernel(name: &str) -> KernelLine {
     let origin = "linux-source-6.1 of bookworm-security".into();
     let absent = (name == "mips64el-6.1").then(|| format!("not provisioned: kshot provision {name}"));
-    KernelLine { name: name.into(), origin, absent }
+    KernelLine { name: name.into(), origin, git: None, absent }
 }
 
 fn scenario(id: &str) -> ScenarioLine {
@@ -87,11 +88,12 @@ fn attempt(word: Option<Word>) -> Try {
 }
 
 fn run(verdict: Word) -> RunLine {
+    let text = |text: &str| Reason::Text { text: text.into() };
     let why = match verdict {
         Word::Match => vec![],
-        Word::Drift => vec!["claim `ftrace` fails: 0 instead of 5 stacks".into(), "and more\nof it".into()],
-        Word::Unstable => vec![HOSTILE.into()],
-        Word::Inconclusive => vec!["the guest's kernel panicked: Kernel panic - not syncing".into()],
+        Word::Drift => vec![text("claim `ftrace` fails: 0 instead of 5 stacks"), text("and more\nof it")],
+        Word::Unstable => vec![text(HOSTILE)],
+        Word::Inconclusive => vec![text("the guest's kernel panicked: Kernel panic - not syncing")],
     };
     RunLine {
         folder: String::new(),
@@ -116,6 +118,7 @@ fn before(verdict: Word, got: u64) -> Past {
         run: Some(run(verdict)),
         harness: "0.1.0 (ec7b59b0a1c2)".into(),
         origin: "linux-source-6.1 of bookworm-security".into(),
+        git: None,
         inputs: "in".into(),
         probes: probes(got, "eoe_filter"),
     }

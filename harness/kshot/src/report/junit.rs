@@ -5,6 +5,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::ReportError;
+use kshot_stack::document::Reason;
 use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Pair, Standing, Try};
 
@@ -38,7 +39,7 @@ fn case(report: &NightReport, pair: &Pair) -> TestCase {
         }
         Standing::NotReached => TestCaseStatus::skipped(),
     };
-    let why = pair.run().map(|run| run.why.join("\n"));
+    let why = pair.run().map(|run| Reason::join(&run.why, "\n"));
     if let Some(message) = why.or_else(|| report.night.obstacle(pair).map(Into::into)) {
         let first = message.lines().next().unwrap_or_default().to_owned();
         if pair.standing() != Standing::Match {

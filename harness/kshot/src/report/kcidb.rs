@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use kshot_stack::document::Reason;
 use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Night, Pair, RunLine, Standing};
 
@@ -46,7 +47,7 @@ fn test(report: &NightReport, pair: &Pair) -> Value {
         "misc": { "verdict": pair.standing().name(), "harness": night.harness, "attempts": pair.tries.len() },
     });
     let run = pair.run();
-    let why = run.map(|run| run.why.join("\n"));
+    let why = run.map(|run| Reason::join(&run.why, "\n"));
     if let Some(excerpt) = why.or_else(|| night.obstacle(pair).map(Into::into)) {
         test["log_excerpt"] = printable(&excerpt).chars().take(EXCERPT).collect::<String>().into();
     }

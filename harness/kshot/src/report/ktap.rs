@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use kshot_stack::document::Reason;
 use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Pair, Standing};
 use kshot_stack::text::printable;
@@ -39,14 +40,14 @@ fn case(report: &NightReport, number: usize, pair: &Pair) -> String {
     let mut text = String::new();
     let reasons = pair.run().map_or(&[][..], |run| &run.why);
     let obstacle = report.night.obstacle(pair);
-    for line in reasons.iter().flat_map(|why| why.lines()).chain(obstacle.iter().flat_map(|o| o.lines())) {
+    let said = obstacle.map_or_else(|| Reason::join(reasons, "\n"), ToOwned::to_owned);
+    for line in said.lines() {
         let _ = writeln!(text, "    # {}", printable(line.as_bytes()));
     }
     let (result, directive) = result(pair.standing());
     let _ = write!(text, "    {result} {number} {}", pair.kernel);
     match directive {
         Some(directive) => {
-            let said = obstacle.or(reasons.first().map(String::as_str)).unwrap_or_default();
             let line = printable(said.lines().next().unwrap_or_default().as_bytes()).replace('#', "");
             let _ = writeln!(text, " # {directive} {}: {line}", pair.standing().name());
         }

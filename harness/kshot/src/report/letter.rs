@@ -1,10 +1,9 @@
 //! A run as one would send it to a kernel list: plain mail, or Markdown.
 
-use kshot_stack::document::{Document, ProbeResult, Word};
+use kshot_stack::document::{Document, ProbeResult, Reason, Word};
 
 use super::align::align;
 use super::table::reference;
-use kshot_stack::verdict;
 
 /// How a letter is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +45,8 @@ pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> Stri
         standing(document)
     ));
     // That nobody recorded a snapshot yet is no news to whoever gets the letter.
-    for why in document.why.iter().filter(|why| !verdict::tells_of_no_snapshot(why)) {
+    for why in document.why.iter().filter(|why| !matches!(why, Reason::NoSnapshot { .. })) {
+        let why = why.to_string();
         match why.split_once('\n') {
             None => paper.paragraph(&format!("{why}.")),
             Some((first, rest)) => {
@@ -87,7 +87,7 @@ pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> Stri
 /// The verdict, for those who do not know what it goes by.
 fn standing(document: &Document) -> &'static str {
     match document.verdict {
-        Word::Match if verdict::tells_of_known(&document.why) => {
+        Word::Match if document.why.iter().any(Reason::is_known_fault) => {
             "match (the fault is known, and still there)"
         }
         word => word.name(),

@@ -3,6 +3,7 @@
 use comfy_table::Table;
 
 use super::new_table;
+use kshot_stack::document::Reason;
 use kshot_stack::night::changes::Past;
 use kshot_stack::night::results::{Change, Kind};
 use kshot_stack::night::results::{Night, Standing};
@@ -57,10 +58,10 @@ pub fn night(night: &Night) -> String {
 }
 
 /// The first line of what kept a pair from a verdict.
-fn obstacle<'a>(night: &'a Night, change: &Change) -> &'a str {
-    let Some(pair) = night.pair(&change.scenario, &change.kernel) else { return "" };
-    let run = pair.run().and_then(|run| run.why.first()).map(String::as_str);
-    run.or(night.obstacle(pair)).and_then(|why| why.lines().next()).unwrap_or_default()
+fn obstacle(night: &Night, change: &Change) -> String {
+    let Some(pair) = night.pair(&change.scenario, &change.kernel) else { return String::new() };
+    let run = pair.run().and_then(|run| run.why.first()).map(Reason::headline);
+    run.or_else(|| night.obstacle(pair)?.lines().next().map(Into::into)).unwrap_or_default()
 }
 
 /// A scenario's nights, a row each; a row of equal nights is one.

@@ -1,6 +1,8 @@
 //! Runs as the reports' tests need them.
 
-use kshot_stack::document::{Document, Fidelity, KernelInfo, Reference, StackResult, Start, Timings, Word};
+use kshot_stack::document::{
+    Document, Fidelity, KernelInfo, Reason, Reference, StackResult, Start, Timings, Word,
+};
 use kshot_stack::stack::State;
 
 pub(super) fn stack(task: &str, frames: &[&str], state: State, got: u64) -> StackResult {
@@ -36,7 +38,7 @@ pub(super) fn document(kernel: &str, stacks: Option<Vec<StackResult>>) -> Docume
         },
         qemu: "7.2".into(),
         verdict: Word::Match,
-        why: vec!["it did not boot".into()],
+        why: vec![Reason::GuestFailed { error: "it did not boot".into() }],
         start: Start::Cold,
         cold_because: None,
         timings_ms: Timings::default(),

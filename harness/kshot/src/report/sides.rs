@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::align::align;
 use super::table::new_table;
-use kshot_stack::document::{ArgumentsResult, Document, ProbeResult, StackResult};
+use kshot_stack::document::{ArgumentsResult, Document, ProbeResult, Reason, StackResult};
 
 /// Two runs of one scenario, stack beside stack.
 #[derive(Clone, Debug, Serialize)]
@@ -128,7 +128,11 @@ impl Sides {
                 ));
             }
             if document.probes.is_empty() {
-                text.push_str(&format!("{}: {}\n", document.kernel.name, document.why.join("\n  ")));
+                text.push_str(&format!(
+                    "{}: {}\n",
+                    document.kernel.name,
+                    Reason::join(&document.why, "\n  ")
+                ));
             }
         }
         text.push_str(match self.same {

@@ -70,7 +70,7 @@ pub fn table(document: &Document) -> String {
     }
     text.push_str(&format!("verdict: {}\n", document.verdict.name()));
     for why in &document.why {
-        text.push_str(&format!("  {}\n", why.replace('\n', "\n  ")));
+        text.push_str(&format!("  {}\n", why.to_string().replace('\n', "\n  ")));
     }
     let timings = document.timings_ms;
     text.push_str(&format!(

@@ -14,7 +14,8 @@ use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::probe::{self, Capture, CaptureFormat};
 use kshot_guest::probe::{ProbeKind, ProbeSpec};
-use kshot_stack::document::{ConsoleEvent, Document, ProbeResult, Word};
+use kshot_stack::document::{ConsoleEvent, Document, ProbeResult, Reason, Word};
+use kshot_stack::fault::error_chain;
 use kshot_stack::results::{Recorded, probe_results};
 use kshot_stack::snapshot::Comparison;
 use kshot_stack::stack::{Parsed, ftrace_text, gdb_json, perf_script};
@@ -36,13 +37,8 @@ pub(super) struct Judged {
 impl Judged {
     /// A run that a fault of the guest ended before anything could be judged.
     pub(super) fn inconclusive(fault: &dyn Error) -> Self {
-        let mut why = fault.to_string();
-        let mut source = fault.source();
-        while let Some(cause) = source {
-            why.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        let verdict = Verdict { word: Word::Inconclusive, why: vec![why] };
+        let why = vec![Reason::GuestFailed { error: error_chain(fault) }];
+        let verdict = Verdict { word: Word::Inconclusive, why };
         Self { verdict, recorded: Vec::new(), probes: Vec::new(), comparisons: Vec::new() }
     }
 }

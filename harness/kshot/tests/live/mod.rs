@@ -23,7 +23,7 @@ use kshot::scenario::Scenario;
 use kshot::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSpec};
 use kshot_guest::progress::Progress;
-use kshot_stack::document::Word;
+use kshot_stack::document::{Reason, Word};
 use kshot_stack::fault::error_chain;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -126,5 +126,5 @@ fn holds(workspace: &Workspace, scenario: &Scenario, kernel: &Kernel) -> Result<
         drop(panic::catch_unwind(|| baseline::propose(&place, &info, &snapshot::text(probe))));
     }
     let folder = outcome.folder.display();
-    Err(format!("{:?}\n{}\nartifacts: {folder}", document.verdict, document.why.join("\n")).into())
+    Err(format!("{:?}\n{}\nartifacts: {folder}", document.verdict, Reason::join(&document.why, "\n")).into())
 }

@@ -3,11 +3,10 @@
 use super::stacks::{self, Pair as Beside, Probe};
 use super::{href, seconds};
 use crate::report::flame::Flame;
-use kshot_stack::document::{Document, Fidelity, Start, Timings};
+use kshot_stack::document::{Document, Fidelity, Reason, Start, Timings};
 use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Change, Kind};
 use kshot_stack::night::results::{Pair, Standing};
-use kshot_stack::verdict;
 
 /// The longest console excerpts that a page quotes; the log itself is one link away.
 const EXCERPT_LINES: usize = 60;
@@ -108,7 +107,7 @@ impl Look {
     /// A match with a fault that is known is not the same as one without.
     fn of_pair(pair: &Pair) -> Self {
         match (pair.standing(), pair.run()) {
-            (Standing::Match, Some(run)) if verdict::tells_of_known(&run.why) => {
+            (Standing::Match, Some(run)) if run.why.iter().any(Reason::is_known_fault) => {
                 Self { class: "known", sign: "◐", word: "match, broken as known" }
             }
             (standing, _) => Self::of(standing),
@@ -170,7 +169,6 @@ impl Card {
             }
             (None, None) => format!("{}; no verdict of an earlier night", standing.name()),
         };
-        let obstacle = report.night.obstacle(pair).map(ToOwned::to_owned);
         Some(Self {
             anchor: pair.anchor(),
             scenario: change.scenario.clone(),
@@ -178,7 +176,7 @@ impl Card {
             look: Look::of(standing),
             turn,
             since: change.since.is_some(),
-            why: pair.run().map_or(obstacle.into_iter().collect(), |run| run.why.clone()),
+            why: why(report, pair),
             suspects: change.suspects.clone(),
             bisect: change.bisect.clone(),
             beside,
@@ -209,7 +207,6 @@ impl Detail {
     pub(super) fn of(report: &NightReport, pair: &Pair) -> Self {
         let document = report.document(pair);
         let look = Look::of_pair(pair);
-        let obstacle = report.night.obstacle(pair).map(ToOwned::to_owned);
         let past = report.past(pair).iter().rev();
         let nights = past.map(|past| (past.night.clone(), Look::of(past.standing)));
         let folder = pair.run().map(|run| run.folder.as_str()).unwrap_or_default();
@@ -220,7 +217,7 @@ impl Detail {
             kernel: pair.kernel.clone(),
             look,
             open: pair.standing() == Standing::Drift,
-            why: pair.run().map_or(obstacle.into_iter().collect(), |run| run.why.clone()),
+            why: why(report, pair),
             facts: facts(pair),
             phases: pair.run().map_or(Vec::new(), |run| phases(&run.timings_ms)),
             probes: document.map_or(Vec::new(), stacks::probes),
@@ -230,6 +227,12 @@ impl Detail {
             files: document.map_or(Vec::new(), |document| document.artifacts.values().map(file).collect()),
         }
     }
+}
+
+/// The reasons for a pair's verdict, or what kept it from one.
+fn why(report: &NightReport, pair: &Pair) -> Vec<String> {
+    let obstacle = report.night.obstacle(pair).map(ToOwned::to_owned);
+    pair.run().map_or(obstacle.into_iter().collect(), |run| run.why.iter().map(ToString::to_string).collect())
 }
 
 fn facts(pair: &Pair) -> Vec<(&'static str, String)> {
