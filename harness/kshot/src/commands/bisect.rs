@@ -252,5 +252,5 @@ fn probability(text: &str) -> Result<f64, String> {
 }
 
 fn usage(message: String, hint: &str) -> CommandError {
-    CommandError::Usage { message, hint: hint.into() }
+    CommandError::usage(message, hint)
 }

@@ -90,10 +90,10 @@ impl AskArgs {
         question.check(&scenario)?;
         let quiet = match &question {
             Question::Drift(_) => {
-                return Err(CommandError::Usage {
-                    message: "a drift is from one kernel to another, and here is one".into(),
-                    hint: "compare with a kernel's snapshots (--as KERNEL), or take a claim".into(),
-                });
+                return Err(CommandError::usage(
+                    "a drift is from one kernel to another, and here is one",
+                    "compare with a kernel's snapshots (--as KERNEL), or take a claim",
+                ));
             }
             Question::Text(_) | Question::Console(_) if match_is_good => ["matches".to_owned()].into(),
             Question::Text(_) | Question::Console(_) => ["does not match".to_owned()].into(),

@@ -45,10 +45,10 @@ impl Args {
         let cache = workspace(None)?.cache;
         let there = cache.kinds()?;
         if let Some(unknown) = self.kinds.iter().find(|kind| !there.contains(kind)) {
-            return Err(CommandError::Usage {
-                message: format!("the cache holds nothing of the kind `{unknown}`"),
-                hint: format!("it holds: {}", there.join(", ")),
-            });
+            return Err(CommandError::usage(
+                format!("the cache holds nothing of the kind `{unknown}`"),
+                format!("it holds: {}", there.join(", ")),
+            ));
         }
         let asked = |kind: &String| self.kinds.is_empty() || self.kinds.contains(kind);
         let held: Vec<CacheEntry> = cache.entries()?.into_iter().filter(|held| asked(&held.kind)).collect();

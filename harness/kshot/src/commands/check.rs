@@ -43,18 +43,16 @@ impl Args {
         }
         let asked_for = !self.kernels.is_empty();
         if let (Some((_, name)), true) = (missing.first(), pairs.is_empty() || asked_for) {
-            return Err(CommandError::Usage {
-                message: format!("kernel `{name}` is not provisioned"),
-                hint: format!("kshot provision {name}"),
-            });
+            return Err(CommandError::usage(
+                format!("kernel `{name}` is not provisioned"),
+                format!("kshot provision {name}"),
+            ));
         }
         if let (Some((id, name)), true) = (foreign.first(), pairs.is_empty()) {
-            return Err(CommandError::Usage {
-                message: format!("no scenario of those is for kernel `{name}`"),
-                hint: format!(
-                    "to judge it by the claims, without a snapshot: kshot run {id} --kernel {name}"
-                ),
-            });
+            return Err(CommandError::usage(
+                format!("no scenario of those is for kernel `{name}`"),
+                format!("to judge it by the claims, without a snapshot: kshot run {id} --kernel {name}"),
+            ));
         }
         let options = Options { starts: self.common.starts(), ..Options::default() };
         let jobs = self.common.jobs(&workspace);

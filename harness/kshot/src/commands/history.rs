@@ -31,10 +31,10 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
         if let Some(missing) = self.history.as_ref().filter(|file| !file.exists()) {
-            return Err(CommandError::Usage {
-                message: format!("there is no {}", missing.display()),
-                hint: "name the file that `kshot nightly --history` wrote".into(),
-            });
+            return Err(CommandError::usage(
+                format!("there is no {}", missing.display()),
+                "name the file that `kshot nightly --history` wrote",
+            ));
         }
         let history = History::open(&history_file(self.history.as_ref())?)?;
         let mut kernels = history.kernels(&self.scenario)?;
@@ -42,10 +42,10 @@ impl Args {
             let workspace = workspace(None)?;
             // A scenario that there is not has no history either: say which there are.
             let id = crate::scenario::Scenario::id_of(&workspace.scenarios(), &self.scenario)?;
-            return Err(CommandError::Usage {
-                message: format!("no night has run {id}"),
-                hint: "kshot nightly --out DIR runs all; the history begins with it".into(),
-            });
+            return Err(CommandError::usage(
+                format!("no night has run {id}"),
+                "kshot nightly --out DIR runs all; the history begins with it",
+            ));
         }
         if !self.kernels.is_empty() {
             let catalogue = Catalogue::load(&workspace(None)?.images().kernels_yaml())?;

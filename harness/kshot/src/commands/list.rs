@@ -47,7 +47,7 @@ impl Args {
                         Ok((kernels, summary)) => {
                             serde_json::json!({ "id": id, "summary": summary, "kernels": kernels })
                         }
-                        Err(fault) => serde_json::json!({ "id": id, "fault": fault.to_string() }),
+                        Err(fault) => serde_json::json!({ "id": id, "fault": fault.error.to_string() }),
                     })
                     .collect();
                 let document = serde_json::json!({ "kernels": kernels, "scenarios": scenarios });

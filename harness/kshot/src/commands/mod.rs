@@ -6,6 +6,7 @@ mod cache;
 mod check;
 mod compare;
 mod doctor;
+mod error;
 mod export;
 mod history;
 mod list;
@@ -22,29 +23,18 @@ mod sweep;
 mod validate;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::artifacts::ArtifactsError;
-use crate::bisect::{HuntError, QuestionError};
-use crate::bundle::BundleError;
-use crate::nightly::NightlyError;
-use crate::nightly::history::HistoryError;
-use crate::nightly::matrix::MatrixError;
-use crate::report::ReportError;
-use crate::run::{RunError, Starts};
-use crate::scenario::ScenarioError;
-use crate::sweep::SweepError;
-use crate::workspace::{Workspace, WorkspaceError};
-use kshot_guest::host::cache::CacheError;
+use crate::run::Starts;
+use crate::workspace::Workspace;
 use kshot_guest::host::slots::Slots;
-use kshot_guest::kernel::KernelError;
 use kshot_guest::progress::Progress;
 use kshot_stack::exit::Exit;
-use kshot_stack::fault::{Blame, Fault, error_chain};
 
+use error::CommandError;
 pub use schema::Which;
 
 /// Reproduces Linux kernel call stacks in QEMU and compares them with the truth.
@@ -143,104 +133,6 @@ impl RunArgs {
     }
 }
 
-/// What a verb fails with.
-#[derive(Debug, thiserror::Error)]
-enum CommandError {
-    /// An argument does not fit.
-    #[error("{message}")]
-    Usage { message: String, hint: String },
-    /// No workspace.
-    #[error(transparent)]
-    Workspace(#[from] WorkspaceError),
-    /// A scenario.
-    #[error(transparent)]
-    Scenario(#[from] ScenarioError),
-    /// A kernel or the catalogue.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// A run.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// A hunt.
-    #[error(transparent)]
-    Hunt(#[from] HuntError),
-    /// What is to be judged.
-    #[error(transparent)]
-    Question(#[from] QuestionError),
-    /// The matrix of a night.
-    #[error(transparent)]
-    Matrix(#[from] MatrixError),
-    /// A night.
-    #[error(transparent)]
-    Nightly(#[from] NightlyError),
-    /// A report.
-    #[error(transparent)]
-    Report(#[from] ReportError),
-    /// A bundle.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// A sweep.
-    #[error(transparent)]
-    Sweep(#[from] SweepError),
-    /// The cache.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    /// A run folder.
-    #[error(transparent)]
-    Artifacts(#[from] ArtifactsError),
-    /// Standard output is gone.
-    #[error("cannot write the result")]
-    Output(#[from] io::Error),
-}
-
-impl From<HistoryError> for CommandError {
-    fn from(error: HistoryError) -> Self {
-        Self::Nightly(error.into())
-    }
-}
-
-impl Fault for CommandError {
-    fn blame(&self) -> Blame {
-        match self {
-            Self::Usage { .. } => Blame::Usage,
-            Self::Workspace(error) => error.blame(),
-            Self::Scenario(error) => error.blame(),
-            Self::Kernel(error) => error.blame(),
-            Self::Run(error) => error.blame(),
-            Self::Hunt(error) => error.blame(),
-            Self::Question(error) => error.blame(),
-            Self::Matrix(error) => error.blame(),
-            Self::Nightly(error) => error.blame(),
-            Self::Report(error) => error.blame(),
-            Self::Bundle(error) => error.blame(),
-            Self::Sweep(error) => error.blame(),
-            Self::Cache(error) => error.blame(),
-            Self::Artifacts(error) => error.blame(),
-            Self::Output(_) => Blame::Host,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Usage { hint, .. } => Some(hint.clone()),
-            Self::Workspace(error) => error.hint(),
-            Self::Scenario(error) => error.hint(),
-            Self::Kernel(error) => error.hint(),
-            Self::Run(error) => error.hint(),
-            Self::Hunt(error) => error.hint(),
-            Self::Question(error) => error.hint(),
-            Self::Matrix(error) => error.hint(),
-            Self::Nightly(error) => error.hint(),
-            Self::Report(error) => error.hint(),
-            Self::Bundle(error) => error.hint(),
-            Self::Sweep(error) => error.hint(),
-            Self::Cache(error) => error.hint(),
-            Self::Artifacts(error) => error.hint(),
-            Self::Output(_) => None,
-        }
-    }
-}
-
 /// Where a verb writes.
 struct Streams<'a> {
     out: &'a mut dyn Write,
@@ -285,50 +177,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
         Verb::Schema(args) => args.execute(&mut streams),
     };
     let result = result.and_then(|exit| streams.out.flush().map(|()| exit).map_err(Into::into));
-    match result {
-        Ok(exit) => exit,
-        // `kshot list | head` is no fault.
-        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Match,
-        Err(error) => {
-            drop(err.write_all(render(&error).as_bytes()));
-            Exit::from(error.blame())
+    result.unwrap_or_else(|error| {
+        let exit = error.exit();
+        if exit != Exit::Match {
+            drop(err.write_all(error.render().as_bytes()));
         }
-    }
-}
-
-/// A fault for people: the chain on one line and the remedy under it; for YAML the place with a caret.
-fn render(error: &CommandError) -> String {
-    if let Some(fault) = yaml_fault(error) {
-        let mut text = String::new();
-        let theme = miette::GraphicalTheme::unicode_nocolor();
-        if miette::GraphicalReportHandler::new_themed(theme).render_report(&mut text, fault).is_ok() {
-            return format!("error: {}\n", text.trim_start().trim_start_matches('×').trim_start());
-        }
-    }
-    let mut text = format!("error: {}\n", error_chain(error));
-    if let Some(hint) = error.hint() {
-        text.push_str(&format!("hint: {hint}\n"));
-    }
-    text
-}
-
-fn yaml_fault(error: &CommandError) -> Option<&kshot_guest::yaml::YamlError> {
-    match error {
-        CommandError::Scenario(ScenarioError::Yaml(fault)) => Some(fault),
-        CommandError::Kernel(KernelError::Yaml(fault)) | CommandError::Matrix(MatrixError::Yaml(fault)) => {
-            Some(fault)
-        }
-        _ => None,
-    }
+        exit
+    })
 }
 
 /// The workspace, with run folders where `out` says.
 fn workspace(out: Option<&PathBuf>) -> Result<Workspace, CommandError> {
     if let Some(file) = out.filter(|out| out.exists() && !out.is_dir()) {
-        return Err(CommandError::Usage {
-            message: format!("--out names {}, which is no folder", file.display()),
-            hint: "name a folder; it is made if need be".into(),
-        });
+        return Err(CommandError::usage(
+            format!("--out names {}, which is no folder", file.display()),
+            "name a folder; it is made if need be",
+        ));
     }
     Ok(Workspace::find(out.map(PathBuf::as_path))?)
 }

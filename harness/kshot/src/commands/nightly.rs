@@ -151,7 +151,7 @@ impl Args {
                 match select::provision(workspace, catalogue, name, &streams.progress) {
                     Ok(made) => kernel = Some(made),
                     // One kernel that cannot be had does not cost the others their night; it is told.
-                    Err(error) => streams.progress.print_line(super::render(&error).trim_end()),
+                    Err(error) => streams.progress.print_line(error.render().trim_end()),
                 }
             }
             match kernel {

@@ -57,7 +57,7 @@ pub(super) fn judge(
                 take(*number, outcome, *out)
             }
             Err(error) if error.blame() == Blame::Host => {
-                progress.print_line(super::render(&error.into()).trim_end());
+                progress.print_line(CommandError::from(error).render().trim_end());
                 exits.push(Exit::Infra);
                 Ok(())
             }

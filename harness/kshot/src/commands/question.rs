@@ -75,9 +75,11 @@ impl TemplateArgs {
             None => {
                 let names = select::kernel_names(catalogue, &scenario.kernels)?;
                 let built = names.into_iter().find(|name| template(catalogue, name, &[], &[]).is_ok());
-                built.ok_or_else(|| CommandError::Usage {
-                    message: format!("no kernel of {} is built from source", scenario.id),
-                    hint: "say whose configuration to take: --like mips64-6.1".into(),
+                built.ok_or_else(|| {
+                    CommandError::usage(
+                        format!("no kernel of {} is built from source", scenario.id),
+                        "say whose configuration to take: --like mips64-6.1",
+                    )
                 })?
             }
         };
@@ -93,9 +95,11 @@ pub(super) fn template(
     config: &[String],
     require: &[String],
 ) -> Result<Template, CommandError> {
-    let prebuilt = |what: &str| CommandError::Usage {
-        message: format!("`{like}` {what}, so no configuration can be taken from it"),
-        hint: "name one that is built from source: --like mips64-6.1".into(),
+    let prebuilt = |what: &str| {
+        CommandError::usage(
+            format!("`{like}` {what}, so no configuration can be taken from it"),
+            "name one that is built from source: --like mips64-6.1",
+        )
     };
     let entry = catalogue.get(like).ok_or_else(|| prebuilt("is not in images/kernels.yaml"))?;
     if matches!(entry.source, KernelSource::DebianPackage(_)) {
@@ -115,10 +119,10 @@ pub(super) fn keep_probes(mut scenario: Scenario, only: &[String]) -> Result<Sce
     if let Some(unknown) = only.iter().find(|name| !scenario.probes.iter().any(|probe| probe.name == **name))
     {
         let known: Vec<&str> = scenario.probes.iter().map(|probe| probe.name.as_str()).collect();
-        return Err(CommandError::Usage {
-            message: format!("{} has no probe `{unknown}`", scenario.id),
-            hint: format!("it has {}", known.join(", ")),
-        });
+        return Err(CommandError::usage(
+            format!("{} has no probe `{unknown}`", scenario.id),
+            format!("it has {}", known.join(", ")),
+        ));
     }
     if !only.is_empty() {
         scenario.probes.retain(|probe| only.contains(&probe.name));

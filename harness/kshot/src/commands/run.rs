@@ -81,10 +81,10 @@ impl Args {
             }
         }
         if ready.is_empty() {
-            return Err(CommandError::Usage {
-                message: format!("no kernel of {} is provisioned: {}", scenario.id, missing.join(", ")),
-                hint: format!("kshot provision {}", missing.first().map_or("", String::as_str)),
-            });
+            return Err(CommandError::usage(
+                format!("no kernel of {} is provisioned: {}", scenario.id, missing.join(", ")),
+                format!("kshot provision {}", missing.first().map_or("", String::as_str)),
+            ));
         }
         if !missing.is_empty() {
             streams.progress.print_line(&format!(

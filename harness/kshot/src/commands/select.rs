@@ -101,16 +101,16 @@ pub(super) fn kernel_names(catalogue: &Catalogue, words: &[String]) -> Result<Ve
             None => all.iter().copied().filter(|name| name == word).collect(),
         };
         if matching.is_empty() {
-            return Err(CommandError::Usage {
-                message: format!("no kernel `{word}` in images/kernels.yaml"),
-                hint: match yaml::closest(word, all) {
+            return Err(CommandError::usage(
+                format!("no kernel `{word}` in images/kernels.yaml"),
+                match yaml::closest(word, all) {
                     Some(name) => {
                         format!("did you mean `{name}`? `kshot list` shows all; a file needs a `/`")
                     }
                     None => "`kshot list` shows all; a kernel file of your own needs a `/`, as in ./vmlinux"
                         .into(),
                 },
-            });
+            ));
         }
         for name in matching {
             if !chosen.iter().any(|one| one == name) {
@@ -132,10 +132,10 @@ pub(super) fn one(
     match <[Choice; 1]>::try_from(choices) {
         Ok([Choice::Ready(kernel)]) => Ok(kernel),
         Ok([Choice::Missing(name)]) => provision(workspace, catalogue, &name, progress),
-        Err(choices) => Err(CommandError::Usage {
-            message: format!("`{word}` means {} kernels; it has to be one", choices.len()),
-            hint: "`kshot list` shows their names".into(),
-        }),
+        Err(choices) => Err(CommandError::usage(
+            format!("`{word}` means {} kernels; it has to be one", choices.len()),
+            "`kshot list` shows their names",
+        )),
     }
 }
 
@@ -167,9 +167,9 @@ fn glob(word: &str) -> Result<Option<globset::GlobMatcher>, CommandError> {
     }
     match Glob::new(word) {
         Ok(glob) => Ok(Some(glob.compile_matcher())),
-        Err(error) => Err(CommandError::Usage {
-            message: format!("`{word}` is no glob: {}", error.kind()),
-            hint: "quote globs so that the shell leaves them alone".into(),
-        }),
+        Err(error) => Err(CommandError::usage(
+            format!("`{word}` is no glob: {}", error.kind()),
+            "quote globs so that the shell leaves them alone",
+        )),
     }
 }

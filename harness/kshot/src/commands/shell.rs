@@ -21,10 +21,10 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
         if !std::io::stdin().is_terminal() {
-            return Err(CommandError::Usage {
-                message: "kshot shell needs a terminal on standard input".into(),
-                hint: "for commands without a terminal write a scenario: its steps are commands".into(),
-            });
+            return Err(CommandError::usage(
+                "kshot shell needs a terminal on standard input",
+                "for commands without a terminal write a scenario: its steps are commands",
+            ));
         }
         let workspace = workspace(None)?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;

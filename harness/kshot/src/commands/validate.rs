@@ -3,7 +3,6 @@
 use super::{CommandError, Format, Streams, select, workspace};
 use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::Exit;
-use kshot_stack::fault::{Fault, error_chain};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -23,19 +22,19 @@ impl Args {
             let read = select::scenario(&workspace, &catalogue, &id);
             match (&read, self.format) {
                 (Ok(scenario), Format::Table) => writeln!(streams.out, "ok    {id}: {}", scenario.summary)?,
-                (Err(error), Format::Table) => writeln!(streams.out, "fault {id}\n{}", super::render(error))?,
+                (Err(error), Format::Table) => writeln!(streams.out, "fault {id}\n{}", error.render())?,
                 (read, Format::Json) => {
                     let fault = read.as_ref().err();
                     let document = serde_json::json!({
                         "scenario": id,
                         "ok": fault.is_none(),
-                        "fault": fault.map(|error| error_chain(error)),
-                        "hint": fault.and_then(Fault::hint),
+                        "fault": fault.map(CommandError::chain),
+                        "hint": fault.and_then(|error| error.hints.first()),
                     });
                     writeln!(streams.out, "{document}")?;
                 }
             }
-            exits.push(read.map_or_else(|error| Exit::from(error.blame()), |_| Exit::Match));
+            exits.push(read.map_or_else(|error| error.exit(), |_| Exit::Match));
         }
         Ok(Exit::worst(exits))
     }

@@ -1,0 +1,124 @@
+//! What a command fails with, ready to be shown: whose it is, the error, the remedies, and the place in the file.
+
+use std::error::Error;
+use std::io;
+
+use crate::artifacts::ArtifactsError;
+use crate::bisect::{HuntError, QuestionError};
+use crate::bundle::BundleError;
+use crate::nightly::NightlyError;
+use crate::nightly::history::HistoryError;
+use crate::nightly::matrix::MatrixError;
+use crate::report::ReportError;
+use crate::run::RunError;
+use crate::scenario::ScenarioError;
+use crate::sweep::SweepError;
+use crate::workspace::WorkspaceError;
+use kshot_guest::host::cache::CacheError;
+use kshot_guest::kernel::KernelError;
+use kshot_guest::yaml::YamlError;
+use kshot_stack::exit::Exit;
+use kshot_stack::fault::{Blame, Fault, error_chain};
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) struct CommandError {
+    /// The party that has to act on it.
+    kind: Blame,
+    /// What happened.
+    pub(super) error: Box<dyn Error + Send + Sync>,
+    /// The remedies, a sentence each.
+    pub(super) hints: Vec<String>,
+    /// The place in a YAML file with the message at it, which stands in place of the error and its hints.
+    snippet: Option<String>,
+}
+
+impl CommandError {
+    /// An argument does not fit.
+    pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { kind: Blame::Usage, error: message.into().into(), hints: vec![hint.into()], snippet: None }
+    }
+
+    fn new(error: impl Fault + Send + Sync + 'static, yaml: Option<String>) -> Self {
+        let (kind, hints) = (error.blame(), error.hint().into_iter().collect());
+        Self { kind, hints, snippet: yaml, error: Box::new(error) }
+    }
+
+    /// How the command ends.
+    pub(super) fn exit(&self) -> Exit {
+        // `kshot list | head` is no fault.
+        let output = self.error.downcast_ref::<OutputError>();
+        if output.is_some_and(|OutputError(error)| error.kind() == io::ErrorKind::BrokenPipe) {
+            return Exit::Match;
+        }
+        Exit::from(self.kind)
+    }
+
+    /// The error and its causes, on one line.
+    pub(super) fn chain(&self) -> String {
+        error_chain(self.error.as_ref())
+    }
+
+    /// The error for people: the chain on one line and the remedies under it; for YAML the place with a caret.
+    pub(super) fn render(&self) -> String {
+        if let Some(snippet) = &self.snippet {
+            return format!("error: {snippet}\n");
+        }
+        let hints = self.hints.iter().map(|hint| format!("hint: {hint}\n"));
+        format!("error: {}\n{}", self.chain(), hints.collect::<String>())
+    }
+}
+
+/// Standard output is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the result")]
+struct OutputError(#[source] io::Error);
+
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> Self {
+        let (kind, error) = (Blame::Host, Box::new(OutputError(error)));
+        Self { kind, error, hints: Vec::new(), snippet: None }
+    }
+}
+
+/// Makes a command's error of a module's.
+macro_rules! command_error_from {
+    ($($error:ty),+) => {
+        $(impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self::new(error, None)
+            }
+        })+
+    };
+    (yaml $($error:ident),+) => {
+        $(impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                let snippet = if let $error::Yaml(fault) = &error { snippet(fault) } else { None };
+                Self::new(error, snippet)
+            }
+        })+
+    };
+}
+
+command_error_from!(
+    ArtifactsError,
+    BundleError,
+    CacheError,
+    HistoryError,
+    HuntError,
+    NightlyError,
+    QuestionError,
+    ReportError,
+    RunError,
+    SweepError,
+    WorkspaceError
+);
+command_error_from!(yaml KernelError, MatrixError, ScenarioError);
+
+/// The place in the file with a caret.
+fn snippet(fault: &YamlError) -> Option<String> {
+    let mut text = String::new();
+    let theme = miette::GraphicalTheme::unicode_nocolor();
+    miette::GraphicalReportHandler::new_themed(theme).render_report(&mut text, fault).ok()?;
+    Some(text.trim_start().trim_start_matches('×').trim_start().to_owned())
+}
