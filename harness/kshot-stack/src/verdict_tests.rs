@@ -282,7 +282,10 @@ fn an_exact_claim_fails_by_a_frame_that_is_not_there() {
     let why = "has frames that are not there: extra: f behind register_netdevice; repeated: f, innermost";
     assert!(verdict.why[0].to_string().ends_with(why), "{verdict:?}");
     let verdict = judged(full(5));
-    assert_eq!((verdict.word, verdict.why[0].to_string().contains("no reference")), (Word::Inconclusive, true));
+    assert_eq!(
+        (verdict.word, verdict.why[0].to_string().contains("no reference")),
+        (Word::Inconclusive, true)
+    );
 }
 
 #[test]
@@ -298,5 +301,8 @@ fn an_exact_claim_does_without_a_truth_that_cannot_be_had() {
 fn a_stack_with_a_frame_behind_its_entry_is_not_complete() {
     let corrupt = StackResult { state: State::Corrupt, ..full(5) };
     let verdict = judged(&[claim(&[], None, true)], &[], vec![corrupt], Comparison::Same);
-    assert!(verdict.why[0].to_string().contains("is corrupt; its last frame is syscall_common"), "{verdict:?}");
+    assert!(
+        verdict.why[0].to_string().contains("is corrupt; its last frame is syscall_common"),
+        "{verdict:?}"
+    );
 }

@@ -57,10 +57,7 @@ fn all() -> Vec<(Reason, &'static str)> {
             fails(ClaimFailure::NotExact { through, excess: text("extra: y behind a") }),
             "claim `c` fails: a stack through a, b has frames that are not there: extra: y behind a",
         ),
-        (
-            Reason::NoReference { claim: claim.clone() },
-            "claim `c`: a stack has no reference to be exact by",
-        ),
+        (Reason::NoReference { claim: claim.clone() }, "claim `c`: a stack has no reference to be exact by"),
         (
             fails(ClaimFailure::Console { report: text("warn"), line: text("WARNING: x") }),
             "claim `c` fails: the console reports (warn): WARNING: x",
