@@ -1,7 +1,10 @@
 //! Result tables for a terminal.
 
+use std::io;
+
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Cell, ContentArrangement, Table};
+use rustix::termios::tcgetwinsize;
 
 use super::align::align;
 use kshot_stack::document::{Document, Fidelity, ProbeResult, StackResult};
@@ -167,10 +170,14 @@ fn side_by_side(
     format!("{rows}\n")
 }
 
-/// A table as all of kshot's are.
+/// A table as all of kshot's are; on a terminal as wide as that, at most.
 pub fn new_table() -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    // A terminal that does not know its size says 0.
+    if let Some(width) = tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col).filter(|width| *width > 0) {
+        table.set_width(width);
+    }
     table
 }
 
