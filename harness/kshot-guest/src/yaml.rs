@@ -1,24 +1,25 @@
 //! The only YAML reader: returns typed values, or an error with the position and a hint.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
-use miette::{Diagnostic, NamedSource, SourceSpan};
+use codespan_reporting::diagnostic::{Diagnostic, Label};
+use codespan_reporting::files::SimpleFile;
+use codespan_reporting::term;
 use regex::Regex;
 use serde::de::DeserializeOwned;
 
 /// An error in a YAML file: file, line, column, the line itself with a caret, and a hint where there is one.
-#[derive(Debug, thiserror::Error, Diagnostic)]
+#[derive(Debug, thiserror::Error)]
 #[error("{file}:{line}:{column}: {message}")]
 pub struct YamlError {
     file: String,
     line: usize,
     column: usize,
     message: String,
-    #[source_code]
-    text: NamedSource<String>,
-    #[label("here")]
-    span: SourceSpan,
-    #[help]
+    text: String,
+    /// The word at the position, in bytes of the text.
+    span: Range<usize>,
     hint: Option<String>,
 }
 
@@ -65,6 +66,18 @@ impl YamlError {
         fault
     }
 
+    /// The error for people, without colour: the message, the line with its neighbours, the word underlined, and the
+    /// hint.
+    pub fn report(&self) -> String {
+        let diagnostic = Diagnostic::error()
+            .with_message(self.to_string())
+            .with_label(Label::primary((), self.span.clone()).with_message("here"))
+            .with_notes_iter(self.hint.iter().map(|hint| format!("hint: {hint}")));
+        let config = term::Config { before_label_lines: 1, after_label_lines: 1, ..term::Config::default() };
+        term::emit_into_string(&config, &SimpleFile::new(&self.file, &self.text), &diagnostic)
+            .unwrap_or_else(|_| format!("error: {self}\n"))
+    }
+
     /// The remedy, where there is one.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
@@ -87,8 +100,8 @@ impl YamlError {
             line,
             column,
             message,
-            text: NamedSource::new(file, text.to_owned()),
-            span: (offset, length).into(),
+            text: text.into(),
+            span: offset..offset + length,
             hint,
         })
     }
@@ -148,6 +161,22 @@ mod tests {
     }
 
     #[test]
+    fn a_report_shows_the_line_between_its_neighbours_and_the_word() {
+        let fault = from_str::<Sample>("a.yaml", "# one\nstepz: []\n# three\n# four\n").unwrap_err();
+        insta::assert_snapshot!(fault.report(), @"
+        error: a.yaml:2:1: unknown field `stepz`, expected `steps`
+          ┌─ a.yaml:2:1
+          │
+        1 │ # one
+        2 │ stepz: []
+          │ ^^^^^ here
+        3 │ # three
+          │
+          = hint: did you mean `steps`?
+        ");
+    }
+
+    #[test]
     fn a_wrong_type_shows_its_place() {
         let fault = from_str::<Sample>("a.yaml", "steps:\n  - a\n  - [b]\n").unwrap_err();
         assert!(fault.to_string().starts_with("a.yaml:3:5: "), "{fault}");
@@ -163,7 +192,8 @@ mod tests {
     #[test]
     fn text_that_is_no_yaml_is_a_fault_and_no_panic() {
         for text in ["", "\t", "a: [", "a: \"", "\u{0}", "é: [", "- - -", "&a *a"] {
-            assert!(from_str::<Sample>("a.yaml", text).is_err(), "{text:?}");
+            let fault = from_str::<Sample>("a.yaml", text).unwrap_err();
+            assert!(fault.report().contains("┌─ a.yaml:"), "{text:?}");
         }
     }
 }

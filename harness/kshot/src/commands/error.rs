@@ -16,7 +16,6 @@ use crate::sweep::SweepError;
 use crate::workspace::WorkspaceError;
 use kshot_guest::host::cache::CacheError;
 use kshot_guest::kernel::KernelError;
-use kshot_guest::yaml::YamlError;
 use kshot_stack::exit::Exit;
 use kshot_stack::fault::{Blame, Fault, error_chain};
 
@@ -62,7 +61,7 @@ impl CommandError {
     /// The error for people: the chain on one line and the remedies under it; for YAML the place with a caret.
     pub(super) fn render(&self) -> String {
         if let Some(snippet) = &self.snippet {
-            return format!("error: {snippet}\n");
+            return snippet.clone();
         }
         let hints = self.hints.iter().map(|hint| format!("hint: {hint}\n"));
         format!("error: {}\n{}", self.chain(), hints.collect::<String>())
@@ -93,7 +92,7 @@ macro_rules! command_error_from {
     (yaml $($error:ident),+) => {
         $(impl From<$error> for CommandError {
             fn from(error: $error) -> Self {
-                let snippet = if let $error::Yaml(fault) = &error { snippet(fault) } else { None };
+                let snippet = if let $error::Yaml(fault) = &error { Some(fault.report()) } else { None };
                 Self::new(error, snippet)
             }
         })+
@@ -114,11 +113,3 @@ command_error_from!(
     WorkspaceError
 );
 command_error_from!(yaml KernelError, MatrixError, ScenarioError);
-
-/// The place in the file with a caret.
-fn snippet(fault: &YamlError) -> Option<String> {
-    let mut text = String::new();
-    let theme = miette::GraphicalTheme::unicode_nocolor();
-    miette::GraphicalReportHandler::new_themed(theme).render_report(&mut text, fault).ok()?;
-    Some(text.trim_start().trim_start_matches('×').trim_start().to_owned())
-}
