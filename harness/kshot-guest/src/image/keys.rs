@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use ed25519_compact::{KeyPair, Seed};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{LineEnding, PrivateKey};
 
@@ -59,8 +60,13 @@ fn generate(name: &str) -> Result<PrivateKey, ImageError> {
     let path = Path::new("/dev/urandom");
     let mut seed = [0; 32];
     File::open(path).and_then(|mut file| file.read_exact(&mut seed)).map_err(FileError::on("read", path))?;
-    let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&seed));
-    Ok(PrivateKey::new(pair, format!("kshot {name}"))?)
+    Ok(PrivateKey::new(KeypairData::Ed25519(from_seed(seed)?), format!("kshot {name}"))?)
+}
+
+fn from_seed(seed: [u8; 32]) -> Result<Ed25519Keypair, ssh_key::Error> {
+    let pair = KeyPair::try_from_seed(Seed::new(seed)).map_err(|_| ssh_key::Error::Crypto)?;
+    // Both keep the seed, then the public key.
+    Ed25519Keypair::from_bytes(&pair.sk)
 }
 
 fn write(path: &Path, key: &PrivateKey) -> Result<(), ImageError> {
@@ -103,6 +109,14 @@ mod tests {
         assert!(first.client_key_public.starts_with("ssh-ed25519 AAAA"));
         let mode = fs::metadata(&first.client_key_private).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    /// RFC 8032 section 7.1, test 1.
+    #[test]
+    fn a_seed_gives_the_public_key_that_the_standard_says() {
+        let seed = hex::decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
+        let public = hex::decode("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a").unwrap();
+        assert_eq!(from_seed(seed.try_into().unwrap()).unwrap().public.0, *public);
     }
 
     #[test]
