@@ -4,8 +4,11 @@
 mod cpio;
 mod initramfs;
 mod keys;
+mod openssh;
 mod components;
 mod userland;
+
+use std::path::PathBuf;
 
 use crate::debian::AptError;
 use crate::host::cache::CacheError;
@@ -56,9 +59,12 @@ pub enum ImageError {
         /// Which tool, its log and the log's tail.
         source: Box<ToolError>,
     },
-    /// An SSH key could not be generated, read or written.
-    #[error("cannot use the keys in the cache")]
-    Key(#[from] ssh_key::Error),
+    /// A key file in the cache holds something else.
+    #[error("{} is no ed25519 key of OpenSSH's without a passphrase", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -86,7 +92,7 @@ impl Fault for ImageError {
         match self {
             Self::MissingTools { missing } => Some(install(missing)),
             Self::Download { source, .. } => source.hint(),
-            Self::Key(_) => Some("remove the folder \"keys\" of the cache; new ones are made".into()),
+            Self::Key { .. } => Some("remove the folder \"keys\" of the cache; new ones are made".into()),
             Self::Kernel(source) => source.hint(),
             Self::Cache(source) => source.hint(),
             _ => None,
