@@ -2,6 +2,35 @@
 //!
 //! Nothing here does IO of its own, reads a clock or starts a process. The modules stand in reading order: each uses
 //! only those above it.
+//!
+//! How much of one trace another tells:
+//!
+//! ```
+//! use std::fs::File;
+//! use std::io::BufReader;
+//!
+//! use kshot_stack::arch::Arch;
+//! use kshot_stack::document::Reference;
+//! use kshot_stack::fidelity::References;
+//! use kshot_stack::stack::ftrace_text;
+//!
+//! /// Prints how much of the stacks in `reference` each stack of `trace` tells.
+//! fn print_fidelity(trace: &str, reference: &str) -> std::io::Result<()> {
+//!     let parse = |path| ftrace_text::parse(BufReader::new(File::open(path)?));
+//!     let (trace, reference) = (parse(trace)?, parse(reference)?);
+//!     let stacks = reference.stacks.iter().map(|(stack, _)| stack);
+//!     let references = References::new(stacks, Reference::Gdb, Arch::Mips64.row());
+//!     for (stack, count) in &trace.stacks {
+//!         if let Some(measure) = references.measure(stack) {
+//!             println!("{count} x {}, {}: {}", stack.task, stack.event, measure.fidelity);
+//!             # assert_eq!(measure.fidelity.got, measure.fidelity.of, "a trace tells all of itself");
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! # let trace = "tests/data/ftrace/sched-stacktrace.txt";
+//! # print_fidelity(trace, trace).unwrap();
+//! ```
 
 pub mod text; // what a guest printed, made printable
 pub mod fault; // whose fault an error is
