@@ -229,6 +229,7 @@ fn once(
             return Err(error);
         }
     };
+    judge::print_perf_data(&recording.captures)?;
     if let Some(dwarf) = kernel.dwarf.as_ref().filter(|_| !judged.recorded.is_empty()) {
         let loaded = LoadedKernel::from_run_folder(dwarf, folder.path());
         let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;

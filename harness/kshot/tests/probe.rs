@@ -11,6 +11,8 @@ use kshot_guest::probe::{ArmedProbe, Capture, CaptureFormat, ProbeError, arm, pr
 use kshot_guest::probe::{PerfEvent, ProbeKind, ProbeSpec};
 use kshot_guest::session::{Guest, SessionError};
 use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::stack::kallsyms::Kallsyms;
+use kshot_stack::stack::{Parsed, perf_data};
 
 use guest::{Fixture, LIMIT, login, shared};
 
@@ -45,6 +47,12 @@ fn text(captures: &[Capture], format: CaptureFormat) -> String {
     std::fs::read_to_string(&capture.path).unwrap()
 }
 
+fn samples(captures: &[Capture]) -> Parsed {
+    let capture = captures.iter().find(|capture| capture.format == CaptureFormat::PerfData).unwrap();
+    let symbols = Kallsyms::read(capture.open_symbols().unwrap()).unwrap();
+    perf_data::parse(&std::fs::read(&capture.path).unwrap()[..], &symbols).unwrap()
+}
+
 fn run(guest: &mut impl Guest, script: &str) -> String {
     let output = guest.run(script, LIMIT).unwrap();
     assert_eq!(output.status, 0, "{}", String::from_utf8_lossy(&output.text));
@@ -54,9 +62,14 @@ fn run(guest: &mut impl Guest, script: &str) -> String {
 fn ready(
     spec: &ProbeSpec,
     session: &mut impl Guest<Error = SessionError>,
+    folder: &Path,
 ) -> Result<ArmedProbe, ProbeError<SessionError>> {
-    prepare(spec, session)?;
+    prepare(spec, session, folder)?;
     arm(spec, session, None)
+}
+
+fn refused(spec: &ProbeSpec, Fixture { session, folder, .. }: &mut Fixture) -> ProbeError<SessionError> {
+    ready(spec, session, folder.path()).unwrap_err()
 }
 
 fn ftrace_brings_five_traces_with_addresses() {
@@ -84,14 +97,17 @@ fn ftrace_brings_five_traces_with_addresses() {
 fn perf_brings_five_samples_with_addresses() {
     let mut fixture = shared();
     let Fixture { session, folder, .. } = fixture.get();
-    let armed = ready(&perf("perf", PerfEvent::Probe("register_netdevice".into())), session).unwrap();
+    let armed =
+        ready(&perf("perf", PerfEvent::Probe("register_netdevice".into())), session, folder.path()).unwrap();
     run(session, TRIGGER);
     armed.stop(session).unwrap();
     let captures = armed.fetch(session, folder.path()).unwrap();
-    let script = text(&captures, CaptureFormat::PerfScript);
-    let heads = script.lines().filter(|line| line.contains(": probe:register_netdevice:")).count();
-    assert_eq!(heads, 5, "{script}");
-    assert_eq!(script.matches("register_netdevice+0x0 ([kernel.kallsyms])").count(), 5, "{script}");
+    let parsed = samples(&captures);
+    assert_eq!(parsed.events, 5);
+    for (stack, _) in &parsed.stacks {
+        assert_eq!(stack.event, "probe:register_netdevice");
+        assert_eq!(stack.frames[0].symbol.as_deref(), Some("register_netdevice"));
+    }
     assert!(text(&captures, CaptureFormat::Supplement).contains("Captured and wrote"));
     let data = captures.iter().find(|capture| capture.format == CaptureFormat::PerfData).unwrap();
     assert!(
@@ -107,7 +123,7 @@ fn perf_brings_five_samples_with_addresses() {
 fn perf_says_which_function_it_cannot_probe() {
     let mut fixture = shared();
     let spec = perf("perf", PerfEvent::Probe("no_such_function".into()));
-    let error = ready(&spec, &mut fixture.get().session).unwrap_err();
+    let error = refused(&spec, fixture.get());
     assert_eq!(error.blame(), Blame::Guest);
     let said = error.to_string();
     assert!(said.starts_with("probe perf: `perf probe no_such_function` failed with status "), "{said}");
@@ -117,7 +133,7 @@ fn perf_says_which_function_it_cannot_probe() {
 fn an_event_that_does_not_exist_does_not_hang() {
     let mut fixture = shared();
     let spec = perf("perf", PerfEvent::Event("no:such".into()));
-    let error = ready(&spec, &mut fixture.get().session).unwrap_err();
+    let error = refused(&spec, fixture.get());
     assert!(error.to_string().contains("event syntax error"), "{error}");
 }
 
@@ -134,12 +150,18 @@ fn an_instance_that_does_not_exist_is_named() {
 fn two_recordings_run_side_by_side() {
     let mut fixture = shared();
     let Fixture { session, folder, .. } = fixture.get();
-    let one = ready(&perf("one", PerfEvent::Probe("register_netdevice".into())), session).unwrap();
-    let two = ready(&perf("two", PerfEvent::Event("sched:sched_process_fork".into())), session).unwrap();
+    let one =
+        ready(&perf("one", PerfEvent::Probe("register_netdevice".into())), session, folder.path()).unwrap();
+    let two =
+        ready(&perf("two", PerfEvent::Event("sched:sched_process_fork".into())), session, folder.path())
+            .unwrap();
     run(session, TRIGGER);
-    for (armed, event) in [(two, "sched:sched_process_fork:"), (one, "probe:register_netdevice:")] {
+    for (armed, event) in [(two, "sched:sched_process_fork"), (one, "probe:register_netdevice")] {
         armed.stop(session).unwrap();
-        let script = text(&armed.fetch(session, folder.path()).unwrap(), CaptureFormat::PerfScript);
-        assert!(script.lines().filter(|line| line.contains(event)).count() >= 5, "{script}");
+        let parsed = samples(&armed.fetch(session, folder.path()).unwrap());
+        assert!(
+            parsed.events >= 5 && parsed.stacks.iter().all(|(stack, _)| stack.event == event),
+            "{parsed:?}"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Errors of a probe.
 
+use std::path::PathBuf;
+
 use crate::machine::GdbError;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::text::printable;
@@ -24,6 +26,14 @@ pub enum ProbeError<E: std::error::Error + 'static> {
         /// The probe's name.
         probe: String,
     },
+    /// A capture cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The path of the file.
+        path: PathBuf,
+        /// The error of the write.
+        source: std::io::Error,
+    },
     /// A tool in the guest failed.
     #[error("probe {probe}: {doing} failed with status {status}: {said}")]
     ToolFailed {
@@ -43,7 +53,7 @@ impl<E: Fault + 'static> Fault for ProbeError<E> {
         match self {
             Self::Guest(error) => error.blame(),
             Self::Gdb(error) => error.blame(),
-            Self::NoDwarf { .. } => Blame::Host,
+            Self::NoDwarf { .. } | Self::Write { .. } => Blame::Host,
             Self::ToolFailed { .. } => Blame::Guest,
         }
     }
@@ -56,7 +66,7 @@ impl<E: Fault + 'static> Fault for ProbeError<E> {
             Self::ToolFailed { status: NOT_FOUND, .. } => {
                 Some("the guest's image lacks the command: provision the kernel again".into())
             }
-            Self::ToolFailed { .. } => None,
+            Self::Write { .. } | Self::ToolFailed { .. } => None,
         }
     }
 }

@@ -8,8 +8,14 @@ mod kprobe;
 mod perf;
 mod spec;
 
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use flate2::Compression;
+use flate2::bufread::GzDecoder;
+use flate2::write::GzEncoder;
 
 pub use error::ProbeError;
 use ftrace::FtraceProbe;
@@ -17,6 +23,7 @@ use gdb::GdbProbe;
 pub use gdb::StartedGdb;
 use kprobe::Kprobe;
 use perf::PerfProbe;
+pub use perf::PerfScript;
 pub use spec::{KprobeEvent, PerfEvent, ProbeKind, ProbeSpec, Stacktrace};
 
 use crate::kernel::Kernel;
@@ -31,7 +38,10 @@ const CAPTURE_LIMIT: Duration = Duration::from_secs(300);
 
 /// The file name suffixes of the captures that are parsed, after the probe's name.
 const TRACE: &str = "trace.txt";
+const PERF_DATA: &str = "perf.data";
 const PERF_SCRIPT: &str = "perf-script.txt";
+/// The file name suffix of the kernel's symbols that belong to a `perf.data`.
+const KALLSYMS: &str = "kallsyms.gz";
 const GDB_STACKS: &str = "jsonl";
 
 /// The format of a capture file.
@@ -39,12 +49,13 @@ const GDB_STACKS: &str = "jsonl";
 pub enum CaptureFormat {
     /// The text of tracefs's `trace`, each symbol with its offset and address.
     FtraceText,
-    /// The output of `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso`, including lost events.
+    /// The raw `perf.data`; the kernel's symbols are in another file ([`Capture::open_symbols`]).
+    PerfData,
+    /// The output of `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso`, including lost events; of runs that
+    /// have no symbols file.
     PerfScript,
     /// Stacks as gdb saw them, JSON lines ([`kshot_stack::stack::gdb_json`]).
     GdbJson,
-    /// The raw `perf.data`, which is kept as evidence and not parsed.
-    PerfData,
     /// Supplementary text for people: buffer statistics, perf's and gdb's messages.
     Supplement,
 }
@@ -94,16 +105,47 @@ pub fn left_out_because(kind: &ProbeKind, kernel: &Kernel) -> Option<String> {
 
 /// The captures of a probe in a run folder that are parsed.
 pub fn find_captures(spec: &ProbeSpec, folder: &Path) -> Vec<Capture> {
-    let kinds = [
-        (TRACE, CaptureFormat::FtraceText),
-        (PERF_SCRIPT, CaptureFormat::PerfScript),
-        (GDB_STACKS, CaptureFormat::GdbJson),
-    ];
+    let file = |suffix: &str| Some(capture_path(&spec.name, suffix, folder)).filter(|path| path.is_file());
+    let perf = match file(KALLSYMS) {
+        Some(_) => (PERF_DATA, CaptureFormat::PerfData),
+        None => (PERF_SCRIPT, CaptureFormat::PerfScript),
+    };
+    let kinds = [(TRACE, CaptureFormat::FtraceText), perf, (GDB_STACKS, CaptureFormat::GdbJson)];
     let capture = |(suffix, format): (&str, CaptureFormat)| {
-        let path = folder.join(format!("{}.{suffix}", file_stem(&spec.name)));
-        path.is_file().then(|| Capture { probe: spec.name.clone(), format, path })
+        file(suffix).map(|path| Capture { probe: spec.name.clone(), format, path })
     };
     kinds.into_iter().filter_map(capture).collect()
+}
+
+/// The names of the files that [`prepare`] writes to the run folder. A machine that starts from a saved state needs
+/// them, too.
+pub fn prepared_files(specs: &[ProbeSpec]) -> Vec<String> {
+    let of_perf = specs.iter().filter(|spec| matches!(spec.kind, ProbeKind::Perf { .. }));
+    of_perf.map(|spec| format!("{}.{KALLSYMS}", file_stem(&spec.name))).collect()
+}
+
+impl Capture {
+    /// Opens the symbols of the kernel that a `perf.data` was recorded on, the text of `/proc/kallsyms`.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open_symbols(&self) -> io::Result<impl io::BufRead + use<>> {
+        let path = capture_path(&self.probe, KALLSYMS, self.folder());
+        Ok(BufReader::new(GzDecoder::new(BufReader::new(File::open(path)?))))
+    }
+
+    /// The path of the text that a `perf.data` is printed to.
+    pub fn script_path(&self) -> PathBuf {
+        capture_path(&self.probe, PERF_SCRIPT, self.folder())
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+}
+
+fn capture_path(probe: &str, suffix: &str, folder: &Path) -> PathBuf {
+    folder.join(format!("{}.{suffix}", file_stem(probe)))
 }
 
 /// A probe's name encoded for a file name, unambiguously.
@@ -134,14 +176,15 @@ pub fn uses_gdb(probe: &ProbeSpec) -> bool {
 }
 
 /// Prepares a probe in the guest, as far as that can be done long before it records: the machine's state may be saved
-/// afterwards.
+/// afterwards. `folder` is the run folder.
 ///
 /// # Errors
-/// The errors of [`arm`].
-pub fn prepare<G: Guest>(spec: &ProbeSpec, guest: &mut G) -> Result<(), ProbeError<G::Error>> {
+/// The errors of [`arm`], and of writing to `folder`.
+pub fn prepare<G: Guest>(spec: &ProbeSpec, guest: &mut G, folder: &Path) -> Result<(), ProbeError<G::Error>> {
     match &spec.kind {
         ProbeKind::Perf { event, call_graph } => {
-            PerfProbe::of(&spec.name).prepare(&mut ProbeGuest::new(&spec.name, guest), event, call_graph)
+            let mut fetcher = CaptureFetcher::new(&spec.name, guest, folder);
+            PerfProbe::of(&spec.name).prepare(&mut fetcher, event, call_graph)
         }
         ProbeKind::Ftrace { .. } | ProbeKind::Kprobe { .. } | ProbeKind::Gdb { .. } => Ok(()),
     }
@@ -210,8 +253,7 @@ impl ArmedProbe {
         guest: &mut G,
         folder: &Path,
     ) -> Result<Vec<Capture>, ProbeError<G::Error>> {
-        let mut fetcher =
-            CaptureFetcher { guest: ProbeGuest::new(&self.name, guest), folder, captures: Vec::new() };
+        let mut fetcher = CaptureFetcher::new(&self.name, guest, folder);
         match &self.mechanism {
             Mechanism::Ftrace(ftrace) => ftrace.fetch(&mut fetcher)?,
             Mechanism::Kprobe(kprobe) => kprobe.fetch(&mut fetcher)?,
@@ -268,7 +310,11 @@ struct CaptureFetcher<'a, G> {
     captures: Vec<Capture>,
 }
 
-impl<G: Guest> CaptureFetcher<'_, G> {
+impl<'a, G: Guest> CaptureFetcher<'a, G> {
+    fn new(probe: &'a str, guest: &'a mut G, folder: &'a Path) -> Self {
+        Self { guest: ProbeGuest::new(probe, guest), folder, captures: Vec::new() }
+    }
+
     /// Fetches a file of the guest as the capture `<probe>.<suffix>`.
     fn fetch_as(
         &mut self,
@@ -276,8 +322,35 @@ impl<G: Guest> CaptureFetcher<'_, G> {
         suffix: &str,
         format: CaptureFormat,
     ) -> Result<(), ProbeError<G::Error>> {
-        let path = self.folder.join(format!("{}.{suffix}", self.guest.file_stem()));
+        let path = capture_path(self.guest.probe, suffix, self.folder);
         self.guest.guest.fetch(from, &path, CAPTURE_LIMIT).map_err(ProbeError::Guest)?;
+        self.captures.push(Capture { probe: self.guest.probe.to_owned(), format, path });
+        Ok(())
+    }
+
+    /// Fetches a file of the guest that belongs to a capture as `<probe>.<suffix>`, and compresses it.
+    fn fetch_gzipped(&mut self, from: &str, suffix: &str) -> Result<(), ProbeError<G::Error>> {
+        let path = capture_path(self.guest.probe, suffix, self.folder);
+        let plain = path.with_extension("new");
+        self.guest.guest.fetch(from, &plain, CAPTURE_LIMIT).map_err(ProbeError::Guest)?;
+        let gzip = || {
+            let mut gzip = GzEncoder::new(BufWriter::new(File::create(&path)?), Compression::fast());
+            io::copy(&mut File::open(&plain)?, &mut gzip)?;
+            gzip.finish()?.flush()?;
+            fs::remove_file(&plain)
+        };
+        gzip().map_err(|source| ProbeError::Write { path: path.clone(), source })
+    }
+
+    /// Writes output of the guest as the capture `<probe>.<suffix>`.
+    fn write(
+        &mut self,
+        bytes: &[u8],
+        suffix: &str,
+        format: CaptureFormat,
+    ) -> Result<(), ProbeError<G::Error>> {
+        let path = capture_path(self.guest.probe, suffix, self.folder);
+        fs::write(&path, bytes).map_err(|source| ProbeError::Write { path: path.clone(), source })?;
         self.captures.push(Capture { probe: self.guest.probe.to_owned(), format, path });
         Ok(())
     }
@@ -285,6 +358,8 @@ impl<G: Guest> CaptureFetcher<'_, G> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
     use crate::probe::{KprobeEvent, PerfEvent, Stacktrace};
     use crate::session::fake::FakeGuest;
@@ -299,7 +374,7 @@ mod tests {
 
     fn walk(spec: &ProbeSpec, guest: &mut FakeGuest) -> Vec<(String, CaptureFormat)> {
         let folder = tempfile::tempdir().unwrap();
-        prepare(spec, guest).unwrap();
+        prepare(spec, guest, folder.path()).unwrap();
         let armed = arm(spec, guest, None).unwrap();
         armed.stop(guest).unwrap();
         let captures = armed.fetch(guest, folder.path()).unwrap();
@@ -328,24 +403,49 @@ mod tests {
         let mut guest = FakeGuest::answering(&[
             (0, ADDED),
             (0, ""),
+            (0, "symbols"),
             (0, ""),
             (0, ""),
             (0, "data"),
             (0, "log"),
-            (0, ""),
-            (0, "script"),
         ]);
         let captures = walk(&perf("register_netdevice"), &mut guest);
         let formats: Vec<_> = captures.iter().map(|(_, format)| *format).collect();
-        assert_eq!(formats, [CaptureFormat::PerfData, CaptureFormat::Supplement, CaptureFormat::PerfScript]);
+        assert_eq!(formats, [CaptureFormat::PerfData, CaptureFormat::Supplement]);
         insta::assert_snapshot!("perf_scripts", guest.requests.join("\n----\n"));
+    }
+
+    #[test]
+    fn symbols_are_brought_again_where_a_step_loaded_a_module() {
+        let log = "log\n# other modules are loaded now\n";
+        let mut guest = FakeGuest::answering(&[
+            (0, ADDED),
+            (0, ""),
+            (0, "before"),
+            (0, ""),
+            (0, "data"),
+            (0, log),
+            (0, "after"),
+        ]);
+        let folder = tempfile::tempdir().unwrap();
+        let spec = perf("register_netdevice");
+        prepare(&spec, &mut guest, folder.path()).unwrap();
+        assert_eq!(prepared_files(std::slice::from_ref(&spec)), ["perf.kallsyms.gz"]);
+        let armed = arm(&spec, &mut guest, None).unwrap();
+        let captures = armed.fetch(&mut guest, folder.path()).unwrap();
+        let mut text = String::new();
+        captures[0].open_symbols().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "after");
+        assert_eq!(find_captures(&spec, folder.path()), captures[..1]);
     }
 
     #[test]
     fn what_is_done_in_the_guest_before_is_known_beforehand() {
         let preparation = |spec: &ProbeSpec| preparation(std::slice::from_ref(spec));
-        let mut guest = FakeGuest::answering(&[(0, ADDED), (0, "")]);
-        prepare(&perf("register_netdevice"), &mut guest).unwrap();
+        let mut guest = FakeGuest::answering(&[(0, ADDED), (0, ""), (0, "symbols")]);
+        let folder = tempfile::tempdir().unwrap();
+        prepare(&perf("register_netdevice"), &mut guest, folder.path()).unwrap();
+        assert_eq!(guest.requests.pop().unwrap(), "fetch /tmp/kshot-perf/kallsyms");
         let done = guest.requests.join("\n").replace("--event='probe:register_netdevice' ", "");
         assert_eq!(preparation(&perf("register_netdevice")), done);
         assert_ne!(preparation(&perf("register_netdevice")), preparation(&perf("tun_chr_ioctl")));
@@ -356,7 +456,7 @@ mod tests {
     #[test]
     fn a_function_name_cannot_leave_its_quotes() {
         let mut guest = FakeGuest::answering(&[(1, "")]);
-        prepare(&perf("x'; reboot; '"), &mut guest).unwrap_err();
+        prepare(&perf("x'; reboot; '"), &mut guest, Path::new("")).unwrap_err();
         assert_eq!(guest.requests, [r"perf probe --add='x'\''; reboot; '\'''"]);
     }
 
@@ -365,7 +465,7 @@ mod tests {
         let said =
             "\x1b[31mProbe point 'no_such_function' not found.\x1b[0m\n  Error: Failed to add events.\n";
         let mut guest = FakeGuest::answering(&[(254, said)]);
-        let error = prepare(&perf("no_such_function"), &mut guest).unwrap_err();
+        let error = prepare(&perf("no_such_function"), &mut guest, Path::new("")).unwrap_err();
         assert_eq!(error.blame(), Blame::Guest);
         assert_eq!(
             error.to_string(),
@@ -377,7 +477,7 @@ mod tests {
     #[test]
     fn a_guest_without_perf_says_so() {
         let mut guest = FakeGuest::answering(&[(127, "sh: perf: not found\n")]);
-        let error = prepare(&perf("register_netdevice"), &mut guest).unwrap_err();
+        let error = prepare(&perf("register_netdevice"), &mut guest, Path::new("")).unwrap_err();
         assert!(error.to_string().ends_with("failed with status 127: sh: perf: not found"), "{error}");
         assert!(error.hint().unwrap().contains("provision"));
     }
@@ -385,7 +485,7 @@ mod tests {
     #[test]
     fn a_perf_probe_that_names_no_event_is_no_success() {
         let mut guest = FakeGuest::answering(&[(0, "all fine\n")]);
-        let error = prepare(&perf("f"), &mut guest).unwrap_err();
+        let error = prepare(&perf("f"), &mut guest, Path::new("")).unwrap_err();
         assert!(error.to_string().contains("names no event"), "{error}");
     }
 

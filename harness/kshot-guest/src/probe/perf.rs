@@ -1,9 +1,10 @@
 //! The perf probe: `perf record` on one event, controlled through its control pipe (perf-record(1), `--control`), so
-//! that it is recording for certain when the first step runs.
+//! that it is recording for certain when the first step runs. `perf.data` is decoded on the host
+//! ([`kshot_stack::stack::perf_data`]), with the symbols of the guest's kernel.
 
 use super::spec::PerfEvent;
 use super::{
-    CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, CaptureFormat, PERF_SCRIPT, ProbeError, ProbeGuest,
+    CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, CaptureFormat, KALLSYMS, PERF_DATA, ProbeError, ProbeGuest,
     file_stem,
 };
 use crate::session::Guest;
@@ -11,6 +12,9 @@ use kshot_stack::text::quote;
 
 /// The command that lists the loaded modules and their addresses (proc(5)).
 const LIST_MODULES: &str = "cut -d ' ' -f 1,6 /proc/modules";
+
+/// The last line of perf's messages if the loaded modules changed while perf ran.
+const MODULES_CHANGED: &str = "# other modules are loaded now";
 
 /// The shell commands that report a perf that ended too early.
 const REPORT_EARLY_END: &str = "echo \"it ended with status $(cat status)\"; cat log; exit 1";
@@ -39,18 +43,19 @@ impl PerfProbe {
         }
     }
 
-    /// Starts perf with recording disabled.
+    /// Starts perf with recording disabled, and fetches the kernel's symbols.
     pub(super) fn prepare<G: Guest>(
         &self,
-        guest: &mut ProbeGuest<'_, G>,
+        fetcher: &mut CaptureFetcher<'_, G>,
         event: &PerfEvent,
         call_graph: &str,
     ) -> Result<(), ProbeError<G::Error>> {
         let events = match event {
             PerfEvent::Event(name) => vec![name.clone()],
-            PerfEvent::Probe(function) => add_probe_points(guest, function)?,
+            PerfEvent::Probe(function) => add_probe_points(&mut fetcher.guest, function)?,
         };
-        guest.run("`perf record`", &self.start_script(&events, call_graph), COMMAND_LIMIT).map(drop)
+        fetcher.guest.run("`perf record`", &self.start_script(&events, call_graph), COMMAND_LIMIT)?;
+        self.fetch_symbols(fetcher)
     }
 
     /// The script that starts perf on `events`.
@@ -60,11 +65,9 @@ impl PerfProbe {
         // and answers `ping` with `ack`; if it ends instead, the surrounding shell answers, so one blocking read tells
         // which. -N, -B: at its end perf need not copy the kernel's symbols to its cache nor scan the whole recording
         // for build ids.
-        //
-        // Printing kallsyms is slow, so `perf script` gets it from a file, as long as the same modules are loaded.
         format!(
             "mkdir -p {folder} && cd {folder} && rm -f * && mkfifo ctl ack || exit
-             cat /proc/kallsyms > kallsyms; {LIST_MODULES} > modules
+             {LIST_MODULES} > modules; cat /proc/kallsyms > kallsyms || exit
              exec 3<>ctl 4<>ack
              {{
                  perf record {events}-aRNB -g --call-graph={call_graph} \
@@ -122,19 +125,57 @@ impl PerfProbe {
         &self,
         fetcher: &mut CaptureFetcher<'_, G>,
     ) -> Result<(), ProbeError<G::Error>> {
-        let (inside, folder) = (|name: &str| format!("{}/{name}", self.folder), quote(&self.folder));
-        // Raw data first: the rendering may fail.
-        fetcher.fetch_as(&inside("perf.data"), "perf.data", CaptureFormat::PerfData)?;
-        fetcher.fetch_as(&inside("log"), "perf-log.txt", CaptureFormat::Supplement)?;
-        // Explicit fields, so that the output does not depend on perf's defaults; every symbol with offset and address.
-        let render = format!(
+        fetcher.fetch_as(&self.path("perf.data"), PERF_DATA, CaptureFormat::PerfData)?;
+        // The fetched symbols are valid as long as the same modules are loaded.
+        let script = format!(
             "cd {folder} || exit
-             if [ \"$({LIST_MODULES})\" = \"$(cat modules)\" ]; then symbols=--kallsyms=kallsyms; else symbols=; fi
-             perf script $symbols -i perf.data --show-lost-events -F comm,tid,cpu,time,event,ip,sym,symoff,dso \
-                 > script 2> script.log < /dev/null || {{ status=$?; cat script.log; exit $status; }}"
+             cat log
+             [ \"$({LIST_MODULES})\" = \"$(cat modules)\" ] && exit
+             cat /proc/kallsyms > kallsyms && echo '{MODULES_CHANGED}'",
+            folder = quote(&self.folder),
         );
-        fetcher.guest.run("`perf script`", &render, CAPTURE_LIMIT)?;
-        fetcher.fetch_as(&inside("script"), PERF_SCRIPT, CaptureFormat::PerfScript)
+        let messages = fetcher.guest.run("reading perf's messages", &script, COMMAND_LIMIT)?;
+        fetcher.write(&messages, "perf-log.txt", CaptureFormat::Supplement)?;
+        if messages.ends_with(format!("{MODULES_CHANGED}\n").as_bytes()) {
+            self.fetch_symbols(fetcher)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn fetch_symbols<G: Guest>(
+        &self,
+        fetcher: &mut CaptureFetcher<'_, G>,
+    ) -> Result<(), ProbeError<G::Error>> {
+        fetcher.fetch_gzipped(&self.path("kallsyms"), KALLSYMS)
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.folder)
+    }
+}
+
+/// How perf itself prints a recording in the guest.
+#[derive(Debug)]
+pub struct PerfScript {
+    /// The script that runs `perf script`, with explicit fields, so that the output does not depend on perf's defaults.
+    pub script: String,
+    /// The path of its output in the guest.
+    pub output: String,
+}
+
+impl PerfScript {
+    /// For the recording of the probe of this name, after it was stopped.
+    pub fn of(probe: &str) -> Self {
+        let recording = PerfProbe::of(probe);
+        let script = format!(
+            "cd {folder} || exit
+             perf script --kallsyms=kallsyms -i perf.data --show-lost-events \
+                 -F comm,tid,cpu,time,event,ip,sym,symoff,dso \
+                 > script 2> script.log < /dev/null || {{ status=$?; cat script.log; exit $status; }}",
+            folder = quote(&recording.folder),
+        );
+        Self { script, output: recording.path("script") }
     }
 }
 

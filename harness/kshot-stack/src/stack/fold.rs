@@ -17,6 +17,14 @@ pub(super) struct Texts<T> {
     things: Vec<T>,
 }
 
+/// A stack as the numbers of its task, event and frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Numbers {
+    pub(super) task: usize,
+    pub(super) event: usize,
+    pub(super) frames: Vec<usize>,
+}
+
 /// Equal stacks once, each as the numbers of its texts.
 #[derive(Debug)]
 pub(super) struct Fold<S> {

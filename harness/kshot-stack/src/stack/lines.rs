@@ -24,6 +24,10 @@ pub(super) enum Kind {
     OverlongLine,
     /// The capture ends in the middle of a line.
     CutLine,
+    /// Not a record that the format knows.
+    UnreadableRecord,
+    /// The capture ends in the middle of a record, or before what should follow the last.
+    CutCapture,
     /// A stack above [`DEEPEST_STACK`].
     DeepStack,
     /// The kernel says that events were lost.
@@ -39,6 +43,8 @@ impl Kind {
             Self::StrayFrame => "stray-frame",
             Self::OverlongLine => "overlong-line",
             Self::CutLine => "cut-line",
+            Self::UnreadableRecord => "unreadable-record",
+            Self::CutCapture => "cut-capture",
             Self::DeepStack => "deep-stack",
             Self::LostEvents => "lost-events",
             Self::NeverHit => "never-hit",

@@ -11,7 +11,9 @@ mod ftrace_graph; // the lines of the function-graph tracer
 pub mod ftrace_text; // the `trace` and `trace_pipe` files of tracefs
 pub mod gdb_json; // what machine/gdb.py writes
 pub mod gdb_raw; // the same of the function tracer: registers and raw stacks
+pub mod kallsyms; // addresses to the kernel's own names
 mod lines; // lines of bounded length and counted warnings, for all parsers
+pub mod perf_data; // what `perf record` writes
 pub mod perf_script; // what `perf script` prints
 #[cfg(test)]
 pub(crate) mod show; // stacks as lines, for tests

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
-use super::fold::{Fold, Texts};
+use super::fold::{Fold, Numbers, Texts};
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, printable, split_at, symbol};
 use super::{Frame, Parsed, Stack, in_kernel};
 
@@ -59,14 +59,6 @@ struct Parser {
     stacks: Fold<Numbers>,
     words: Texts<String>,
     frames: Texts<Arc<Frame>>,
-}
-
-/// A stack as the numbers of its words and frames.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
-struct Numbers {
-    task: usize,
-    event: usize,
-    frames: Vec<usize>,
 }
 
 impl Parser {
@@ -218,7 +210,7 @@ impl Parser {
 /// Tells kernel and user frames apart where an address alone could not: the kernel's come first, so a stray
 /// address before the last of them is the kernel's fault, and one behind the first of user space is garbage of
 /// the walk there. A sample of a probe was taken in the function of its first frame, unless it is of a return.
-fn finished(mut stack: Stack) -> Stack {
+pub(super) fn finished(mut stack: Stack) -> Stack {
     let frames = &mut stack.frames;
     let last_of_kernel = frames.iter().rposition(|frame| !frame.user && frame.symbol.is_some());
     let kernel = last_of_kernel

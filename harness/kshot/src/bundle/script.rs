@@ -10,7 +10,7 @@ use crate::scenario::Scenario;
 use kshot_guest::image;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{MachineSpec, Memory};
-use kshot_guest::probe::CaptureFormat;
+use kshot_guest::probe::{CaptureFormat, PerfScript};
 use kshot_guest::session::Request;
 use kshot_stack::text::quote;
 
@@ -40,10 +40,22 @@ impl Rerun {
         let asked = asked.map_err(|_| no_list())?;
 
         let captures = scenario.probes.iter().flat_map(|spec| probe::find_captures(spec, folder));
-        let text = captures.filter(|capture| capture.format != CaptureFormat::GdbJson);
-        let names: Vec<String> = text
-            .map(|capture| capture.path.file_name().unwrap_or_default().to_string_lossy().into_owned())
-            .collect();
+        let (mut asked, mut names) = (asked, Vec::new());
+        for capture in captures {
+            let path = match capture.format {
+                CaptureFormat::GdbJson => continue,
+                // The run decoded it without perf; the reproduction lets perf print it.
+                CaptureFormat::PerfData => {
+                    let PerfScript { script, output } = PerfScript::of(&capture.probe);
+                    asked.extend([Request::Run(script), Request::Fetch(output)]);
+                    capture.script_path()
+                }
+                CaptureFormat::FtraceText | CaptureFormat::PerfScript | CaptureFormat::Supplement => {
+                    capture.path
+                }
+            };
+            names.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        }
         let mut files = vec![("reproduce".to_owned(), 0o755, GUEST.as_bytes().to_vec())];
         for (number, one) in asked.iter().enumerate() {
             match one {

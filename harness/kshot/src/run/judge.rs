@@ -4,7 +4,7 @@
 use kshot_stack::snapshot;
 use std::error::Error;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 
 use super::RunError;
@@ -18,7 +18,8 @@ use kshot_stack::document::{ConsoleEvent, Document, ProbeResult, Reason, Word};
 use kshot_stack::fault::error_chain;
 use kshot_stack::results::{Recorded, probe_results};
 use kshot_stack::snapshot::Comparison;
-use kshot_stack::stack::{Parsed, ftrace_text, gdb_json, perf_script};
+use kshot_stack::stack::kallsyms::Kallsyms;
+use kshot_stack::stack::{Parsed, ftrace_text, gdb_json, perf_data, perf_script};
 use kshot_stack::verdict::{self, Evidence, Verdict};
 
 /// How much of a capture is read at a time.
@@ -121,7 +122,7 @@ pub(super) fn judge(
 /// The stacks of a capture; `None` for what is kept as evidence only.
 fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError> {
     let read = |source| ArtifactsError::Io { action: "read", path: capture.path.clone(), source };
-    let open = || File::open(&capture.path).map(|file| BufReader::with_capacity(CHUNK, file)).map_err(read);
+    let open = || open(capture).map_err(read);
     let parsed = match capture.format {
         CaptureFormat::FtraceText => match kind {
             ProbeKind::Ftrace { only, .. } => ftrace_text::parse_only(open()?, only),
@@ -132,8 +133,33 @@ fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError
             _ => ftrace_text::parse(open()?),
         },
         CaptureFormat::GdbJson => gdb_json::parse(open()?),
+        CaptureFormat::PerfData => {
+            symbols(capture).and_then(|symbols| perf_data::parse(self::open(capture)?, &symbols))
+        }
         CaptureFormat::PerfScript => perf_script::parse(open()?),
-        CaptureFormat::PerfData | CaptureFormat::Supplement => return Ok(None),
+        CaptureFormat::Supplement => return Ok(None),
     };
     Ok(Some(parsed.map_err(read)?))
+}
+
+/// Prints each `perf.data` beside it, as `perf script` would.
+pub(super) fn print_perf_data(captures: &[Capture]) -> Result<(), ArtifactsError> {
+    for capture in captures.iter().filter(|capture| capture.format == CaptureFormat::PerfData) {
+        let path = capture.script_path();
+        let print = || {
+            let mut out = BufWriter::with_capacity(CHUNK, File::create(&path)?);
+            perf_data::print_script(|| open(capture), &symbols(capture)?, &mut out)?;
+            out.flush()
+        };
+        print().map_err(|source| ArtifactsError::Io { action: "write", path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+fn open(capture: &Capture) -> io::Result<BufReader<File>> {
+    Ok(BufReader::with_capacity(CHUNK, File::open(&capture.path)?))
+}
+
+fn symbols(capture: &Capture) -> io::Result<Kallsyms> {
+    Kallsyms::read(capture.open_symbols()?)
 }

@@ -154,11 +154,13 @@ fn restore(
     let machine = Machine::restore(&prepared.spec, &state, folder.path())?;
     let mut session = login(prepared, &machine, timings)?;
     renew(&mut session, state.nonce())?;
+    for name in run_files(prepared) {
+        let from = saved.join(&name);
+        fs::copy(&from, folder.path().join(&name))
+            .map_err(|source| MachineError::from(StateError::Unreadable { path: from, source }))?;
+    }
     // What was asked before the state was saved comes first.
-    let (before, list) = (saved.join(ASKED), folder.path().join(ASKED));
-    fs::copy(&before, &list)
-        .map_err(|source| MachineError::from(StateError::Unreadable { path: before, source }))?;
-    let session = LoggedSession::append(session, &list)?;
+    let session = LoggedSession::append(session, &folder.path().join(ASKED))?;
     Ok(Up { machine, session, start: Start::Warm, because: None, keeping: None })
 }
 
@@ -171,7 +173,7 @@ fn get_ready(
 ) -> Result<LoggedSession, RunError> {
     let started = Instant::now();
     let mut session = LoggedSession::new(session, &folder.path().join(ASKED))?;
-    prepared.probes.iter().try_for_each(|probe| probe::prepare(probe, &mut session))?;
+    prepared.probes.iter().try_for_each(|probe| probe::prepare(probe, &mut session, folder.path()))?;
     timings.steps = milliseconds(started.elapsed());
     Ok(session)
 }
@@ -207,11 +209,17 @@ fn boot_and_keep(
     let session = login(prepared, &machine, timings).map_err(NotKept::Run)?;
     let session = get_ready(prepared, session, folder, timings).map_err(NotKept::Run)?;
     keep(&machine, session.into_session(), &memory, draft.path(), folder).map_err(NotKept::Save)?;
+    let files = run_files(prepared);
+    for name in &files {
+        let to = draft.path().join(name);
+        let copied = fs::copy(folder.path().join(name), &to).map_err(FileError::on("write", &to));
+        copied.map_err(CacheError::from).map_err(RunError::from).map_err(NotKept::Save)?;
+    }
     let session = login(prepared, &machine, timings).map_err(NotKept::Run)?;
     let session = LoggedSession::append(session, &folder.path().join(ASKED))
         .map_err(RunError::from)
         .map_err(NotKept::Run)?;
-    let writer = thread::Builder::new().name("state".into()).spawn(move || write(draft));
+    let writer = thread::Builder::new().name("state".into()).spawn(move || write(draft, &files));
     let writer = writer.map_err(|source| NotKept::Save(MachineError::Folder(source).into()))?;
     let keeping = Some(Keeping { writer, _scratch: scratch });
     let because = Some("there was no saved state".into());
@@ -243,17 +251,20 @@ fn keep(
     let deadline = Deadline::new("the guest to be at rest", COMMAND_LIMIT);
     machine.wait_idle(&deadline)?;
     machine.save(memory, &nonce, folder.path(), state)?;
-    let asked = state.join(ASKED);
-    fs::copy(folder.path().join(ASKED), &asked)
-        .map_err(FileError::on("write", &asked))
-        .map_err(CacheError::from)?;
     Ok(())
+}
+
+/// The files of the run folder that a saved state has, too: the requests to the guest, and the probes' own files.
+fn run_files(prepared: &Prepared) -> Vec<String> {
+    let mut files = probe::prepared_files(&prepared.probes);
+    files.push(ASKED.to_owned());
+    files
 }
 
 /// Makes a state the cache's own once all of it lies on the disk: a host that loses its power must not leave one that
 /// looks whole.
-fn write(draft: Draft) -> Result<PathBuf, CacheError> {
-    for name in SavedState::FILES.into_iter().chain([ASKED]) {
+fn write(draft: Draft, files: &[String]) -> Result<PathBuf, CacheError> {
+    for name in SavedState::FILES.into_iter().chain(files.iter().map(String::as_str)) {
         let path = draft.path().join(name);
         let synced = File::open(&path).and_then(|file| file.sync_all());
         synced.map_err(FileError::on("write", &path))?;

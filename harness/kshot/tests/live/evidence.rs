@@ -1,30 +1,34 @@
-//! perf.data is kept as evidence and not read by kshot. Here another reader reads it, once for each byte order:
-//! what `perf script` printed in the guest is what the kernel recorded.
+//! perf.data is read without perf. Here perf reads the same file in the guest that recorded it, once for each byte order:
+//! both tell of the same stacks.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Cursor};
-use std::path::Path;
+use std::io::BufReader;
+use std::sync::Arc;
+use std::time::Duration;
 
-use kshot::run::{self, Options};
-use kshot::scenario::Scenario;
 use kshot::workspace::Workspace;
+use kshot_guest::deadline::Deadline;
+use kshot_guest::image::{SshKeys, Userland, initramfs};
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_guest::progress::Progress;
-use kshot_stack::stack::{Stack, perf_script};
+use kshot_guest::machine::{Machine, MachineSpec};
+use kshot_guest::probe::{self, CaptureFormat, PerfEvent, PerfScript, ProbeKind, ProbeSpec};
+use kshot_guest::session::{Credentials, Guest, Session};
+use kshot_stack::stack::kallsyms::Kallsyms;
+use kshot_stack::stack::{Parsed, perf_data, perf_script};
 use libtest_mimic::{Failed, Trial};
-use linux_perf_data::linux_perf_event_reader::EventRecord;
-use linux_perf_data::{PerfFileReader, PerfFileRecord};
 
 use super::on_kernel;
 
-const SCENARIO: &str = "tunsetiff/perf_probe";
+const LIMIT: Duration = Duration::from_secs(300);
+/// Kernel and user space, tasks that fork, tasks of the kernel, and one whose name is awkward.
+const STEPS: &str = "cp /isam/user/eoe_filter '/tmp/a b: 1.2'
+    for i in 1 2 3; do /isam/user/eoe_filter -n lo -t tap0 -E || exit; '/tmp/a b: 1.2' -n lo -t tap0 -E; done";
 
 pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial> {
-    let names: Vec<String> = catalogue.names().into_iter().map(Into::into).collect();
     ["mips64-6.1", "mips64el-6.1-debian"]
         .map(|name| {
-            let (workspace_, names) = (workspace.clone(), names.clone());
-            let test = move |kernel: &Kernel| agree(&workspace_, &names, kernel);
+            let workspace_ = workspace.clone();
+            let test = move |kernel: &Kernel| agree(&workspace_, kernel);
             on_kernel(
                 workspace,
                 catalogue,
@@ -36,75 +40,65 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
         .into()
 }
 
-fn agree(workspace: &Workspace, names: &[String], kernel: &Kernel) -> Result<(), Failed> {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let scenario = Scenario::load(&workspace.scenarios(), SCENARIO, &names).unwrap();
-    let outcome = run::run(workspace, &scenario, kernel, &Options::default(), &Progress::silent()).unwrap();
-    let file = |end: &str| {
-        let artifacts = &outcome.document.artifacts;
-        let name = artifacts.values().find(|name| name.ends_with(end));
-        outcome.folder.join(name.unwrap_or_else(|| panic!("no {end} in {artifacts:?}")))
+fn agree(workspace: &Workspace, kernel: &Kernel) -> Result<(), Failed> {
+    let (images, folder) = (workspace.images(), tempfile::tempdir().unwrap());
+    let userland = Userland::find(kernel.arch, &images, &workspace.cache).unwrap().expect("no userland");
+    let pair = SshKeys::provision(&workspace.cache).unwrap();
+    let spec = MachineSpec {
+        arch: kernel.arch,
+        initrd: initramfs(kernel, &userland, &pair, &images, &workspace.cache).unwrap().path,
+        kernel: kernel.boot.clone(),
+        cmdline: Vec::new(),
+        memory_mib: 256,
+        icount: false,
     };
-    let script = BufReader::new(File::open(file("perf-script.txt")).unwrap());
-    let parsed = perf_script::parse(script).unwrap();
-    let addresses = |stack: &Stack| {
-        stack.frames.iter().filter(|frame| !frame.user).filter_map(|frame| frame.address).collect()
-    };
-    let each = parsed.stacks.iter().flat_map(|(stack, count)| (0..*count).map(|_| addresses(stack)));
-    let mut printed: Vec<Vec<u64>> = each.collect();
-    let mut recorded = call_chains(&file("perf.data"));
-    assert_eq!(recorded.len(), 5, "samples");
-    // Equal stacks were counted together.
-    printed.sort();
-    recorded.sort();
-    assert_eq!(recorded, printed);
+    let machine = Machine::boot(&spec, folder.path()).unwrap();
+    let deadline = Deadline::new("a login", LIMIT);
+    machine.wait_ready(&deadline).unwrap();
+    let keys =
+        Credentials { client_key_private: &pair.client_key_private, host_key_public: &pair.host_key_public };
+    let mut session = Session::open(machine.ssh_port(), keys, machine.liveness(), &deadline).unwrap();
+
+    let event = |name: &str| PerfEvent::Event(name.into());
+    let events = [
+        ("probed", PerfEvent::Probe("register_netdevice".into()), "dwarf"),
+        ("switches", event("sched:sched_switch"), "fp"),
+        ("clock", event("cpu-clock"), "fp"),
+    ];
+    for (name, event, call_graph) in events {
+        let kind = ProbeKind::Perf { event, call_graph: call_graph.into() };
+        let spec = ProbeSpec { name: name.into(), kind };
+        probe::prepare(&spec, &mut session, folder.path()).unwrap();
+        let armed = probe::arm(&spec, &mut session, None).unwrap();
+        assert_eq!(session.run(STEPS, LIMIT).unwrap().status, 0);
+        armed.stop(&mut session).unwrap();
+        let captures = armed.fetch(&mut session, folder.path()).unwrap();
+        let capture = captures.iter().find(|capture| capture.format == CaptureFormat::PerfData).unwrap();
+        let symbols = Kallsyms::read(capture.open_symbols().unwrap()).unwrap();
+        let ours = perf_data::parse(BufReader::new(File::open(&capture.path).unwrap()), &symbols).unwrap();
+
+        let PerfScript { script, output } = PerfScript::of(name);
+        let said = session.run(&script, LIMIT).unwrap();
+        assert_eq!(said.status, 0, "{}", String::from_utf8_lossy(&said.text));
+        let text = folder.path().join(format!("{name}.txt"));
+        session.fetch(&output, &text, LIMIT).unwrap();
+        let theirs = perf_script::parse(&fs::read(&text).unwrap()[..]).unwrap();
+        assert!(ours.events > 5 && ours.warnings.is_empty(), "{name}: {} {:?}", ours.events, ours.warnings);
+        assert_eq!(without_user_names(ours), without_user_names(theirs), "{name}");
+    }
+    drop(machine.shutdown());
     Ok(())
 }
 
-/// The kernel's part of each sample's call chain, innermost first.
-fn call_chains(path: &Path) -> Vec<Vec<u64>> {
-    /// The markers between the parts of a call chain (`PERF_CONTEXT_MAX`, include/uapi/linux/perf_event.h).
-    const CONTEXTS: u64 = -4095_i64 as u64;
-    const CONTEXT_USER: u64 = -512_i64 as u64;
-    let bytes = in_declared_bit_order(fs::read(path).unwrap());
-    let PerfFileReader { mut perf_file, mut record_iter } =
-        PerfFileReader::parse_file(Cursor::new(bytes)).unwrap();
-    let mut chains = Vec::new();
-    while let Some(record) = record_iter.next_record(&mut perf_file).unwrap() {
-        let PerfFileRecord::EventRecord { record, .. } = record else { continue };
-        let EventRecord::Sample(sample) = record.parse().unwrap() else { continue };
-        let chain = sample.callchain.expect("a call chain");
-        let addresses = (0..chain.len()).filter_map(|index| chain.get(index));
-        chains.push(addresses.take_while(|&at| at != CONTEXT_USER).filter(|&at| at < CONTEXTS).collect());
-    }
-    chains
-}
-
-/// The flags of `perf_event_attr` are a C bit field, which a big-endian compiler fills from the other end. The
-/// reader knows the little-endian order alone, so they are turned round wherever an attr stands in the file.
-fn in_declared_bit_order(mut bytes: Vec<u8>) -> Vec<u8> {
-    /// Offset of the flags in `perf_event_attr`.
-    const FLAGS: usize = 40;
-    if bytes.starts_with(b"PERFILE2") {
-        return bytes;
-    }
-    // struct perf_file_header (tools/perf/util/header.h): magic, size, attr_size, attrs { offset, size }.
-    let word = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
-    let (entry, start, length) = (word(16), word(24), word(32));
-    let attrs: Vec<Vec<u8>> =
-        (start..start + length).step_by(entry).map(|at| bytes[at..at + FLAGS + 8].to_vec()).collect();
-    assert!(!attrs.is_empty());
-    for attr in attrs {
-        let places: Vec<usize> = bytes
-            .windows(attr.len())
-            .enumerate()
-            .filter(|(_, part)| *part == attr)
-            .map(|(at, _)| at)
-            .collect();
-        let flags = u64::from_be_bytes(attr[FLAGS..].try_into().unwrap()).reverse_bits().to_be_bytes();
-        for at in places {
-            bytes[at + FLAGS..at + FLAGS + 8].copy_from_slice(&flags);
+/// perf looks for the names of user space, which it knows of programs that have not been stripped.
+fn without_user_names(parsed: Parsed) -> Parsed {
+    let nameless = |(mut stack, count): (kshot_stack::stack::Stack, u64)| {
+        for frame in stack.frames.iter_mut().filter(|frame| frame.user) {
+            let frame = Arc::make_mut(frame);
+            (frame.symbol, frame.offset, frame.module) = (None, None, None);
         }
-    }
-    bytes
+        (stack, count)
+    };
+    let stacks = kshot_stack::stack::count(parsed.stacks.into_iter().map(nameless));
+    Parsed { stacks, ..parsed }
 }
