@@ -24,6 +24,24 @@ const RECIPE_VERSION: &str = "2";
 /// The suite of the source packages.
 const SUITE: &str = "bookworm";
 
+/// The files of `images/guest/dropbear`: options, elliptic curves by libsodium, and how that is configured.
+const DROPBEAR_FILES: [&str; 3] = ["localoptions.h", "curve25519.c", SODIUM_CONFIG];
+const SODIUM_CONFIG: &str = "sodium.h";
+
+/// The source files of libsodium that implement Curve25519 and Ed25519. They are compiled without its build system:
+/// Debian's source has no configure script.
+const SODIUM_FILES: [&str; 9] = [
+    "crypto_core/ed25519/ref10/ed25519_ref10.c",
+    "crypto_hash/sha512/cp/hash_sha512_cp.c",
+    "crypto_scalarmult/curve25519/ref10/x25519_ref10.c",
+    "crypto_scalarmult/curve25519/scalarmult_curve25519.c",
+    "crypto_sign/ed25519/ref10/keypair.c",
+    "crypto_sign/ed25519/ref10/open.c",
+    "crypto_sign/ed25519/ref10/sign.c",
+    "crypto_verify/sodium/verify.c",
+    "sodium/utils.c",
+];
+
 /// The parts of the kernel source that perf is built from (see `tools/perf/MANIFEST`).
 const PERF_SOURCE: &[&str] = &["tools/*", "scripts/bpf_doc.py", "arch/*/include/uapi/asm/perf_regs.h"];
 
@@ -124,7 +142,7 @@ impl Component {
         match self {
             Self::Perf => Ok(Vec::new()),
             Self::Busybox => Ok(vec![guest.join("busybox.config")]),
-            Self::Dropbear => Ok(vec![guest.join("dropbear.h")]),
+            Self::Dropbear => Ok(DROPBEAR_FILES.map(|name| guest.join("dropbear").join(name)).into()),
             Self::Programs => {
                 let files = fs::read_dir(&guest).map_err(FileError::on("read", &guest))?;
                 let mut sources: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
@@ -300,16 +318,40 @@ impl ComponentBuild<'_> {
             "wtmpx",
             "zlib",
         ];
+        let sodium = self.sodium()?;
         let source = self.source("dropbear")?;
-        copy(&self.images.guest_folder().join("dropbear.h"), &source.join("localoptions.h"))?;
+        for path in self.part.inputs(self.images)? {
+            copy(&path, &source.join(path.file_name().unwrap_or_default()))?;
+        }
         let mut argv =
             vec!["./configure".into(), format!("--host={}", self.row.triplet), "--enable-static".into()];
         argv.extend(WITHOUT.iter().map(|feature| format!("--disable-{feature}")));
-        let configure = cmd("sh", argv).env("CFLAGS", "-O1");
+        let configure = cmd("sh", argv)
+            .env("CFLAGS", format!("-O2 -I{}", sodium.join("include").display()))
+            .env("LDFLAGS", format!("-L{}", sodium.display()))
+            .env("LIBS", "-lsodium");
         self.run("configuring dropbear", &clean_environment(configure).dir(&source))?;
         let make = cmd!("make", format!("-j{}", jobs()), "PROGRAMS=dropbear");
         self.run("building dropbear", &clean_environment(make).dir(&source))?;
         self.install(&source.join("dropbear"), "usr/sbin")
+    }
+
+    /// Builds libsodium.a of [`SODIUM_FILES`]; returns its folder, which also has the headers, in `include`.
+    fn sodium(&mut self) -> Result<PathBuf, ImageError> {
+        let source = self.source("libsodium")?;
+        let folder = source.join("src/libsodium");
+        copy(&source.join("builds/msvc/version.h"), &folder.join("include/sodium/version.h"))?;
+        let config = self.images.guest_folder().join("dropbear").join(SODIUM_CONFIG);
+        let options = ["-O3", "-c", "-Iinclude/sodium", "-Iinclude", "-include"].map(PathBuf::from);
+        let argv = options.into_iter().chain([config]).chain(SODIUM_FILES.map(PathBuf::from));
+        let compile = cmd(format!("{}-gcc", self.row.triplet), argv).dir(&folder);
+        self.run("compiling libsodium", &compile)?;
+        let objects = SODIUM_FILES.map(|file| Path::new(file).with_extension("o"));
+        let objects = objects.iter().filter_map(|object| object.file_name()).map(PathBuf::from);
+        let argv = ["rcs", "libsodium.a"].map(PathBuf::from).into_iter().chain(objects);
+        let archive = cmd(format!("{}-ar", self.row.triplet), argv).dir(&folder);
+        self.run("archiving libsodium", &archive)?;
+        Ok(folder)
     }
 
     fn triggers(&mut self) -> Result<(), ImageError> {

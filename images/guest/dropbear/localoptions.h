@@ -18,3 +18,5 @@
 #define DROPBEAR_SVR_REMOTETCPFWD 0
 #define DO_MOTD 0
 #define INETD_MODE 0
+/* SHA-256 and the ciphers unrolled. */
+#define DROPBEAR_SMALL_CODE 0
