@@ -46,7 +46,7 @@ pub(super) fn read(text: &str) -> Option<KeyPair> {
     let mut secret = take(&mut rest)?.get(8..)?;
     let (name, public, both) = (take(&mut secret)?, take(&mut secret)?, take(&mut secret)?);
     let pair = KeyPair::from_slice(both).ok()?;
-    (name == NAME && public == &*pair.pk && pair.validate().is_ok()).then_some(pair)
+    (name == NAME && public == *pair.pk && pair.validate().is_ok()).then_some(pair)
 }
 
 /// The public key as SSH sends it (RFC 8709 section 4).
