@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use reason::{ClaimFailure, NearestStack, Reason, StackEnd, VerdictCount};
 
+use crate::foreign::{Foreign, Name};
 use crate::stack::{State, Warning};
 
 /// The version of the document. It grows when a reader of the old one would go wrong.
@@ -55,6 +56,19 @@ impl Document {
     }
 }
 
+impl Foreign for Document {
+    const WHAT: &'static str = "a result document";
+    const SCHEMA: u32 = SCHEMA;
+
+    fn names(&self) -> Vec<Name<'_>> {
+        let mut names = vec![Name::Scenario(&self.scenario)];
+        names.extend(self.kernel.names());
+        names.extend(self.artifacts.values().map(|path| Name::Path(path)));
+        names.extend(self.repeats.iter().map(|repeat| Name::Path(&repeat.folder)));
+        names
+    }
+}
+
 /// The kernel of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct KernelInfo {
@@ -66,6 +80,13 @@ pub struct KernelInfo {
     pub arch: String,
     /// SHA-256 of the booted image, in hexadecimal.
     pub image_sha256: String,
+}
+
+impl KernelInfo {
+    /// What in it becomes a path or a word of a command line.
+    pub fn names(&self) -> [Name<'_>; 2] {
+        [Name::Kernel(&self.name), Name::Release(&self.release)]
+    }
 }
 
 /// The verdict on a run.

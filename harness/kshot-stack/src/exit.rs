@@ -24,6 +24,8 @@ pub enum Exit {
     Interrupted = 130,
     /// The host: QEMU, disk, network, tools.
     Infra = 131,
+    /// kshot itself: a panic.
+    Defect = 132,
 }
 
 impl Exit {
@@ -38,7 +40,7 @@ impl Exit {
             Self::Match => 0,
             Self::CannotTell => 1,
             Self::Drift => 2,
-            Self::Usage | Self::Scenario | Self::Infra => 3,
+            Self::Usage | Self::Scenario | Self::Infra | Self::Defect => 3,
             Self::Interrupted => 4,
         };
         all.into_iter().max_by_key(rank).unwrap_or(Self::Match)

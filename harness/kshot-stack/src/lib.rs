@@ -34,6 +34,8 @@
 
 pub mod text; // what a guest printed, made printable
 pub mod fault; // whose fault an error is
+pub mod name; // names that become paths or words of a command line
+pub mod foreign; // the one door for documents that others may have written
 pub mod arch; // the architectures, one row each
 pub mod stack; // bytes to stacks: one parser a format
 pub mod document; // the result document, `run.json`

@@ -46,11 +46,21 @@ pub fn printable(bytes: &[u8]) -> String {
         match character {
             '\x1b' => skip_escape(&mut rest),
             '\t' => shown.push('\t'),
-            hidden if hidden.is_control() || is_direction(hidden) => shown.extend(hidden.escape_default()),
+            hidden if is_hidden(hidden) => shown.extend(hidden.escape_default()),
             plain => shown.push(plain),
         }
     }
     shown
+}
+
+/// As [`printable`], of text with more than one line.
+pub fn printable_lines(text: &str) -> String {
+    text.split('\n').map(|line| printable(line.as_bytes())).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a character steers a terminal, or reorders or hides the text around it.
+pub fn is_hidden(character: char) -> bool {
+    character.is_control() || is_direction(character)
 }
 
 /// Skips an escape sequence of ECMA-48 whose escape character has been read: CSI up to its final byte,

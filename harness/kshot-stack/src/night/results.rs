@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::{Document, KernelInfo, Reason, Start, Timings, Word};
 use crate::fault::{Blame, Fault, error_chain};
+use crate::foreign::{Foreign, Name};
 
 /// The version of the document. It grows when a reader of the old one would go wrong.
 pub const SCHEMA: u32 = 2;
@@ -337,5 +338,31 @@ impl Night {
     /// The pair of a scenario and a kernel, where the matrix has it.
     pub fn pair(&self, scenario: &str, kernel: &str) -> Option<&Pair> {
         self.pairs.iter().find(|pair| pair.scenario == scenario && pair.kernel == kernel)
+    }
+}
+
+impl Foreign for Night {
+    const WHAT: &'static str = "the results of a night";
+    const SCHEMA: u32 = SCHEMA;
+
+    fn names(&self) -> Vec<Name<'_>> {
+        let mut names = vec![Name::Path(&self.night)];
+        names.extend(self.kernels.iter().map(|kernel| Name::Kernel(&kernel.name)));
+        names.extend(self.scenarios.iter().map(|scenario| Name::Scenario(&scenario.id)));
+        for pair in &self.pairs {
+            names.extend([Name::Scenario(&pair.scenario), Name::Kernel(&pair.kernel)]);
+            for run in pair.tries.iter().filter_map(|attempt| attempt.run.as_ref()) {
+                names.push(Name::Path(&run.folder));
+                names.extend(run.kernel.names());
+            }
+        }
+        for change in &self.changes {
+            names.extend([Name::Scenario(&change.scenario), Name::Kernel(&change.kernel)]);
+            if let Some(before) = &change.before {
+                names.push(Name::Path(&before.night));
+                names.extend(before.kernel.names());
+            }
+        }
+        names
     }
 }

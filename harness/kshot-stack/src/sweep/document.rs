@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::document::{ConsoleEvent, KernelInfo, Timings};
+use crate::foreign::{Foreign, Name};
 
 /// The version of the document. It grows when a reader of the old one would go wrong.
 pub const SCHEMA: u32 = 1;
@@ -141,5 +142,14 @@ impl Document {
     /// The document as it stands on file.
     pub fn to_text(&self) -> String {
         format!("{}\n", serde_json::to_string_pretty(self).expect("the document has string keys only"))
+    }
+}
+
+impl Foreign for Document {
+    const WHAT: &'static str = "a sweep document";
+    const SCHEMA: u32 = SCHEMA;
+
+    fn names(&self) -> Vec<Name<'_>> {
+        self.kernel.names().into_iter().chain(self.artifacts.values().map(|path| Name::Path(path))).collect()
     }
 }

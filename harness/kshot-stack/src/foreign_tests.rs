@@ -1,0 +1,106 @@
+use serde_json::json;
+
+use super::*;
+use crate::document::Document;
+use crate::{night, sweep};
+
+fn run() -> Value {
+    json!({
+        "schema": 1, "scenario": "a/s", "qemu": "7.2", "verdict": "match", "why": ["one\ntwo"],
+        "kernel": { "name": "k", "release": "6.1", "arch": "mips64", "image_sha256": "0" },
+        "start": "cold", "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 },
+        "probes": [], "repeats": [], "console": [], "artifacts": { "a": "steps/a.txt" }
+    })
+}
+
+fn refused(change: impl FnOnce(&mut Value)) -> String {
+    let mut value = run();
+    change(&mut value);
+    let error = read::<Document>(value.to_string().as_bytes()).unwrap_err();
+    assert_eq!(error.blame(), Blame::Usage);
+    assert!(error.hint().is_some());
+    error.to_string()
+}
+
+#[test]
+fn a_document_of_ours_passes() {
+    let document: Document = read(run().to_string().as_bytes()).unwrap();
+    assert_eq!(document.why, ["one\ntwo"]);
+}
+
+#[test]
+fn a_document_of_an_unknown_schema_is_refused() {
+    assert_eq!(
+        refused(|run| run["schema"] = 99.into()),
+        "a result document of schema 99; this kshot reads schema 1"
+    );
+    for schema in [json!("1"), json!(null), json!(-1)] {
+        assert_eq!(refused(|run| run["schema"] = schema), "not a result document: it has no number `schema`");
+    }
+}
+
+#[test]
+fn a_document_without_end_or_ground_takes_no_memory() {
+    let nested = format!("{{\"schema\":1,\"x\":{}", "[".repeat(80_000));
+    let error = read::<Document>(nested.as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("nests more than 32 deep, at byte"), "{error}");
+    let long = format!("{{\"schema\":1,\"x\":[{}0]}}", "0,".repeat(VALUES_MOST));
+    assert!(matches!(read::<Document>(long.as_bytes()), Err(ForeignError::Values { .. })));
+    assert!(matches!(read::<Document>(&vec![b' '; SIZE_MOST + 1]), Err(ForeignError::Size { .. })));
+    assert!(matches!(read::<Document>(b"{"), Err(ForeignError::Json { .. })));
+}
+
+#[test]
+fn brackets_and_quotes_in_text_are_no_depth() {
+    let text = format!("{}\\\"", "[".repeat(1000));
+    let mut value = run();
+    value["why"] = json!([text]);
+    assert_eq!(read::<Document>(value.to_string().as_bytes()).unwrap().why, [text]);
+}
+
+#[test]
+fn counts_that_could_not_be_summed_up_are_refused() {
+    let error = refused(|run| run["timings_ms"]["total"] = (1_u64 << 60).into());
+    assert!(error.contains("whose timings_ms/total is 1152921504606846976"), "{error}");
+    refused(|run| run["timings_ms"]["total"] = (-1).into());
+    refused(|run| run["timings_ms"]["total"] = 1.5.into());
+}
+
+#[test]
+fn text_that_could_steer_a_terminal_is_escaped() {
+    let mut value = run();
+    value["why"] = json!(["a\u{1b}[2Jb\u{202e}c\u{200b}", "x\ty\nz\u{7}"]);
+    let document: Document = read(value.to_string().as_bytes()).unwrap();
+    assert_eq!(document.why, [r"ab\u{202e}c\u{200b}", "x\ty\nz\\u{7}"]);
+    assert!(
+        refused(|run| run["artifacts"]["a\u{1b}b"] = "x".into())
+            .contains(r"the key `a\u{1b}b` in `artifacts`")
+    );
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_refused() {
+    assert_eq!(
+        refused(|run| run["scenario"] = "../..".into()),
+        "a result document whose scenario id is `../..`"
+    );
+    for name in ["..", "a/b", "", "-v"] {
+        assert!(refused(|run| run["kernel"]["name"] = name.into()).contains("kernel name"));
+    }
+    assert!(refused(|run| run["kernel"]["release"] = "6.1$(id)".into()).contains("release"));
+    for name in ["/etc/passwd", "../x", ""] {
+        assert!(refused(|run| run["artifacts"]["a"] = name.into()).contains("path"), "{name}");
+    }
+}
+
+#[test]
+fn nights_and_sweeps_come_in_by_the_same_door() {
+    for schema in [0, 2, 99] {
+        let bytes = json!({ "schema": schema }).to_string();
+        assert!(matches!(read::<night::results::Night>(bytes.as_bytes()), Err(ForeignError::Schema { .. })));
+        assert!(matches!(
+            read::<sweep::document::Document>(bytes.as_bytes()),
+            Err(ForeignError::Schema { .. })
+        ));
+    }
+}
