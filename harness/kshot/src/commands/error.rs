@@ -45,11 +45,6 @@ impl CommandError {
 
     /// How the command ends.
     pub(super) fn exit(&self) -> Exit {
-        // `kshot list | head` is no fault.
-        let output = self.error.downcast_ref::<OutputError>();
-        if output.is_some_and(|OutputError(error)| error.kind() == io::ErrorKind::BrokenPipe) {
-            return Exit::Match;
-        }
         Exit::from(self.kind)
     }
 

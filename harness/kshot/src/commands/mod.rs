@@ -11,7 +11,9 @@ mod export;
 mod history;
 mod list;
 mod nightly;
+mod output;
 mod pairs;
+mod panics;
 mod provision;
 mod question;
 mod report;
@@ -33,6 +35,7 @@ use crate::workspace::Workspace;
 use kshot_guest::host::slots::Slots;
 use kshot_guest::progress::Progress;
 use kshot_stack::exit::Exit;
+use output::Output;
 
 use error::CommandError;
 pub use schema::Which;
@@ -52,7 +55,8 @@ Exit codes:
        sweep: a stack is not the truth
   125  cannot tell: no build, no boot, unstable, no snapshot
   128  command line or environment   129  scenario or catalogue
-  130  interrupted                   131  the host";
+  130  interrupted                   131  the host
+  132  kshot itself: please report it";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -141,6 +145,10 @@ struct Streams<'a> {
 
 /// Runs the command line `args` (the program's name first): results to `out`, faults to `err`.
 pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+    panics::catch(out, err, |out, err| execute(args, out, err))
+}
+
+fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -154,7 +162,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
             return Exit::Match;
         }
     };
-    let mut streams = Streams { out, progress: Progress::detect() };
+    let mut out = Output::new(out);
+    let mut streams = Streams { out: &mut out, progress: Progress::detect() };
     let result = match cli.verb {
         Verb::Run(args) => args.execute(&mut streams),
         Verb::Check(args) => args.execute(&mut streams),
@@ -178,11 +187,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
     };
     let result = result.and_then(|exit| streams.out.flush().map(|()| exit).map_err(Into::into));
     result.unwrap_or_else(|error| {
-        let exit = error.exit();
-        if exit != Exit::Match {
-            drop(err.write_all(error.render().as_bytes()));
-        }
-        exit
+        drop(err.write_all(error.render().as_bytes()));
+        error.exit()
     })
 }
 

@@ -1,0 +1,73 @@
+//! Standard output whose reader may leave: `kshot check | head`.
+
+use std::io::{self, Write};
+
+/// A stream that swallows what is written after its reader left. So a verb goes on to its end, and how it ends is what
+/// it found and not who listened.
+pub(super) struct Output<'a> {
+    out: &'a mut dyn Write,
+    left: bool,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(out: &'a mut dyn Write) -> Self {
+        Self { out, left: false }
+    }
+
+    /// `result`, or `swallowed` where it failed because the reader left.
+    fn unless_left<T>(&mut self, result: io::Result<T>, swallowed: T) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.left = true;
+                Ok(swallowed)
+            }
+            result => result,
+        }
+    }
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.left {
+            return Ok(bytes.len());
+        }
+        let result = self.out.write(bytes);
+        self.unless_left(result, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.left {
+            return Ok(());
+        }
+        let result = self.out.flush();
+        self.unless_left(result, ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fails(io::ErrorKind);
+
+    impl Write for Fails {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_fault_and_a_full_disk_is() {
+        let mut gone = Fails(io::ErrorKind::BrokenPipe);
+        let mut output = Output::new(&mut gone);
+        writeln!(output, "one").unwrap();
+        writeln!(output, "two").unwrap();
+        output.flush().unwrap();
+        let mut full = Fails(io::ErrorKind::StorageFull);
+        assert!(writeln!(Output::new(&mut full), "one").is_err());
+    }
+}
