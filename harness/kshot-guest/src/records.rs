@@ -115,7 +115,7 @@ fn checksum(record: &str) -> String {
     hex::encode(Sha256::digest(record))[..DIGITS].to_owned()
 }
 
-fn contents(mut file: &File) -> io::Result<Vec<u8>> {
+fn contents(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(SIZE_MOST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > SIZE_MOST {

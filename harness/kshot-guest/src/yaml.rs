@@ -1,13 +1,24 @@
 //! The only YAML reader: returns typed values, or an error with the position and a hint.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use codespan_reporting::diagnostic::{Diagnostic, Label};
 use codespan_reporting::files::SimpleFile;
 use codespan_reporting::term;
+use kshot_stack::text::is_hidden;
 use regex::Regex;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+
+/// The longest text, in bytes. The catalogue, which is the longest of kshot's own, takes some ten thousand.
+pub const SIZE_MOST: u64 = 1 << 20;
+/// The most brackets and braces that open: the parser takes time with the square of their depth.
+const OPEN_MOST: usize = 5_000;
+/// The deepest list of lists on one line (`- - -`), which takes the parser as long.
+const DASHES_MOST: usize = 32;
+/// The most bytes that a text may come to with its aliases written out, each value with 16 for itself.
+const WRITTEN_OUT_MOST: usize = 16 << 20;
 
 /// An error in a YAML file: file, line, column, the line itself with a caret, and a hint where there is one.
 #[derive(Debug, thiserror::Error)]
@@ -27,14 +38,104 @@ pub struct YamlError {
 ///
 /// # Errors
 /// The text is not YAML, does not have the shape of `T`, has an unknown key (the error lists the known ones), or a
-/// value is out of range.
+/// value is out of range; or the text passes one of the limits above.
 pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<YamlError>> {
+    measure(text).map_err(|message| YamlError::new(file, text, message, 0, (1, 1)))?;
     serde_yaml::from_str(text).map_err(|error| {
         let message = error.to_string();
         let (offset, line, column) =
             error.location().map_or((0, 1, 1), |at| (at.index(), at.line(), at.column()));
         YamlError::new(file, text, without_position(&message), offset.min(text.len()), (line, column))
     })
+}
+
+/// Refuses text that would take the parser for ever, or all memory.
+fn measure(text: &str) -> Result<(), String> {
+    if text.len() as u64 > SIZE_MOST {
+        return Err(format!("more than {SIZE_MOST} bytes"));
+    }
+    if text.matches(['[', '{']).nth(OPEN_MOST).is_some() {
+        return Err(format!("more than {OPEN_MOST} brackets and braces"));
+    }
+    let dashes =
+        |line: &str| line.split_whitespace().take_while(|word| ["-", "?", ":"].contains(word)).count();
+    if text.lines().any(|line| dashes(line) > DASHES_MOST) {
+        return Err(format!("more than {DASHES_MOST} lists in each other on one line"));
+    }
+    let left = Cell::new(WRITTEN_OUT_MOST);
+    // What is no YAML is told by who reads it.
+    drop(Written { left: &left }.deserialize(serde_yaml::Deserializer::from_str(text)));
+    match left.get() {
+        0 => Err(format!("with its aliases written out, more than {WRITTEN_OUT_MOST} bytes")),
+        _ => Ok(()),
+    }
+}
+
+/// Counts what a text comes to, without keeping it.
+#[derive(Clone, Copy)]
+struct Written<'a> {
+    left: &'a Cell<usize>,
+}
+
+impl Written<'_> {
+    fn take<E: serde::de::Error>(self, bytes: usize) -> Result<(), E> {
+        self.left.set(self.left.get().saturating_sub(bytes + 16));
+        if self.left.get() == 0 { Err(E::custom("too much")) } else { Ok(()) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Written<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Written<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.take(text.len())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
+        self.take(0)?;
+        while values.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
+        self.take(0)?;
+        while values.next_key_seed(self)?.is_some() {
+            values.next_value_seed(self)?;
+        }
+        Ok(())
+    }
 }
 
 impl YamlError {
@@ -48,9 +149,10 @@ impl YamlError {
         message: String,
         hint: Option<String>,
     ) -> Box<Self> {
-        let from = text.lines().scan(0, |offset, line| {
+        // Not `lines`, which takes two bytes off the end of some.
+        let from = text.split_inclusive('\n').scan(0, |offset, line| {
             let start = *offset;
-            *offset += line.len() + 1;
+            *offset += line.len();
             Some((start, line))
         });
         let start = from
@@ -100,11 +202,29 @@ impl YamlError {
             line,
             column,
             message,
-            text: text.into(),
+            text: shown(text),
             span: offset..offset + length,
             hint,
         })
     }
+}
+
+/// The text as a fault quotes it: what could steer a terminal gives way to as many bytes that do not, so that places
+/// stay. Nothing of a text with lines that fill the screen.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 1000;
+    if text.lines().any(|line| line.len() > LONGEST) {
+        return " ".repeat(text.len());
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' | '\r' => shown.push(character),
+            hidden if is_hidden(hidden) => (0..hidden.len_utf8()).for_each(|_| shown.push('?')),
+            plain => shown.push(plain),
+        }
+    }
+    shown
 }
 
 /// The name in `known` that is most similar to `word`, if it is similar enough to be a typo.
@@ -183,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_behind_other_line_ends_and_letters_shows_its_place() {
+        let text = "# größer\r\n# größer\r\n# größer\r\nclaims:\r\n  - perf\r\n";
+        let fault = YamlError::at_word("a.yaml", text, "claims", "perf", "no".into(), None);
+        assert_eq!(fault.to_string(), "a.yaml:5:5: no");
+    }
+
+    #[test]
+    fn a_quoted_text_steers_no_terminal_and_fills_no_screen() {
+        assert_eq!(shown("a\u{1b}[2J\u{202e}\n"), "a?[2J???\n");
+        assert_eq!(shown(&"x".repeat(2000)).trim(), "");
+    }
+
+    #[test]
     fn a_fault_of_meaning_points_at_the_whole_word_in_its_section() {
         let text = "probes:\n  - perf: {}\nclaims:\n  - probe: perfect\n  - probe: perf\n";
         let fault = YamlError::at_word("a.yaml", text, "claims", "perf", "no".into(), None);
@@ -195,5 +328,29 @@ mod tests {
             let fault = from_str::<Sample>("a.yaml", text).unwrap_err();
             assert!(fault.report().contains("┌─ a.yaml:"), "{text:?}");
         }
+    }
+
+    #[test]
+    fn text_that_would_take_the_parser_for_ever_is_refused_at_once() {
+        let refused = |text: &str, why: &str| {
+            let begun = std::time::Instant::now();
+            let fault = from_str::<serde_yaml::Value>("a.yaml", text).unwrap_err();
+            assert!(fault.to_string().contains(why), "{fault}");
+            // Without the limits, each takes tens of seconds or gigabytes.
+            assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{why}: {:?}", begun.elapsed());
+        };
+        refused(&"x".repeat(SIZE_MOST as usize + 1), "more than 1048576 bytes");
+        refused(&"[".repeat(80_000), "brackets");
+        refused(&"- ".repeat(80_000), "lists in each other");
+        let long = format!("a: &a {}\n", "x".repeat(60_000));
+        let many = format!("b: &b [{}]\n", "*a,".repeat(1000));
+        refused(&format!("{long}{many}c: [{}]\n", "*b,".repeat(20)), "aliases written out");
+    }
+
+    #[test]
+    fn an_alias_or_two_are_welcome() {
+        let text = "a: &a [x, y]\nb: *a\n";
+        let value: serde_yaml::Value = from_str("a.yaml", text).unwrap();
+        assert_eq!(value["a"], value["b"]);
     }
 }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
+use kshot_guest::{bounded, records};
 use kshot_stack::document::{Document, SCHEMA, Word};
 use kshot_stack::fault::{Blame, Fault};
-use kshot_stack::text::printable;
+use kshot_stack::foreign::{self, Foreign, ForeignError};
+use kshot_stack::name::is_file_name;
+use kshot_stack::text::{is_hidden, printable};
 
 /// The name of the result document in a run folder.
 pub const RUN_JSON: &str = "run.json";
@@ -17,6 +20,10 @@ pub const RUN_JSON: &str = "run.json";
 const KEEP: &str = "keep";
 /// How many folders of matching runs stay before the oldest go.
 const MATCHES_KEPT: usize = 30;
+/// The most files of an archive from elsewhere: a bundle has some dozens, a night's unit some for each of its runs.
+const FILES_MOST: usize = 100_000;
+/// How long the time is that a run folder's name begins with.
+const TIME_LENGTH: usize = "20261125T020000Z".len();
 
 /// A folder that holds everything one run left behind.
 #[derive(Debug)]
@@ -45,13 +52,13 @@ pub enum ArtifactsError {
         /// What it names.
         name: String,
     },
-    /// A run.json is not of our form.
-    #[error("{} is not a result document", path.display())]
-    Json {
+    /// A document is refused.
+    #[error("{}", path.display())]
+    Refused {
         /// The file.
         path: PathBuf,
-        /// Where it goes wrong.
-        source: serde_json::Error,
+        /// Why.
+        source: ForeignError,
     },
 }
 
@@ -64,8 +71,15 @@ impl Fault for ArtifactsError {
             {
                 Blame::Usage
             }
+            // Somebody named what is none.
+            Self::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge) =>
+            {
+                Blame::Usage
+            }
             Self::Io { .. } => Blame::Host,
-            Self::Outside { .. } | Self::Json { .. } => Blame::Usage,
+            Self::Outside { .. } => Blame::Usage,
+            Self::Refused { source, .. } => source.blame(),
         }
     }
 
@@ -74,6 +88,7 @@ impl Fault for ArtifactsError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, or choose another folder with --out".into())
             }
+            Self::Refused { source, .. } => source.hint(),
             _ => None,
         }
     }
@@ -87,7 +102,7 @@ impl RunFolder {
     pub fn create(base: &Path, scenario: &str, kernel: &str) -> Result<Self, ArtifactsError> {
         fs::create_dir_all(base).map_err(io_error("create", base))?;
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace([':', '-'], "");
-        let name = format!("{now}-{}-{}", scenario.replace('/', "."), kernel.replace('/', "."));
+        let name = format!("{now}{}", behind_time(scenario, kernel));
         for attempt in 1_u32.. {
             let path = base.join(if attempt == 1 { name.clone() } else { format!("{name}-{attempt}") });
             match fs::create_dir(&path) {
@@ -146,37 +161,20 @@ impl RunFolder {
             self.write(KEEP, b"")?;
         }
         let path = self.path.join(RUN_JSON);
-        let text = serde_json::to_vec_pretty(document)
-            .map_err(|source| ArtifactsError::Json { path: path.clone(), source })?;
-        // Others may read it: tempfile alone would keep them out.
-        let mut file = tempfile::Builder::new()
-            .permissions(fs::Permissions::from_mode(0o644))
-            .tempfile_in(&self.path)
-            .map_err(io_error("create a file in", &self.path))?;
-        file.write_all(&text).and_then(|()| file.write_all(b"\n")).map_err(io_error("write", &path))?;
-        file.persist(&path).map_err(|error| ArtifactsError::Io {
-            action: "write",
-            path,
-            source: error.error,
-        })?;
-        Ok(())
+        let mut text = serde_json::to_vec_pretty(document).expect("the document has string keys only");
+        text.push(b'\n');
+        records::replace(&path, &text).map_err(io_error("write", &path))
     }
 }
 
-/// Reads the result document of a run folder, or of the file itself. It may be from elsewhere: control characters in it
-/// are escaped, all that it names lies in its folder, and one of an older version is brought up to date.
+/// Reads the result document of a run folder, or of the file itself. It may be from elsewhere: it comes in by
+/// [`foreign`], all that it names lies in its folder, and one of an older version is brought up to date.
 ///
 /// # Errors
 /// [`ArtifactsError`].
 pub fn read(path: &Path) -> Result<Document, ArtifactsError> {
     let path = if path.is_dir() { path.join(RUN_JSON) } else { path.to_owned() };
-    let bytes = fs::read(&path).map_err(io_error("read", &path))?;
-    let document = serde_json::from_slice(&bytes).and_then(|mut value| {
-        escape(&mut value);
-        serde_json::from_value(value)
-    });
-    let document: Document =
-        document.map_err(|source| ArtifactsError::Json { path: path.clone(), source })?;
+    let document: Document = foreign(&path)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     match document.artifacts.values().find(|name| !is_inside(folder, name)) {
         None => Ok(Document { schema: SCHEMA, ..document }),
@@ -184,18 +182,13 @@ pub fn read(path: &Path) -> Result<Document, ArtifactsError> {
     }
 }
 
-/// Escapes what could steer a terminal.
-fn escape(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::String(text)
-            if text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') =>
-        {
-            *text = text.split('\n').map(|line| printable(line.as_bytes())).collect::<Vec<_>>().join("\n");
-        }
-        serde_json::Value::Array(values) => values.iter_mut().for_each(escape),
-        serde_json::Value::Object(values) => values.values_mut().for_each(escape),
-        _ => {}
-    }
+/// Reads a document that may be from elsewhere.
+///
+/// # Errors
+/// [`ArtifactsError::Io`], [`ArtifactsError::Refused`].
+pub fn foreign<T: Foreign>(path: &Path) -> Result<T, ArtifactsError> {
+    let bytes = bounded::read(path, foreign::SIZE_MOST as u64).map_err(io_error("read", path))?;
+    foreign::read(&bytes).map_err(|source| ArtifactsError::Refused { path: path.into(), source })
 }
 
 /// Whether a name leads to something in the folder, and not out of it again.
@@ -208,20 +201,30 @@ pub(crate) fn is_inside(folder: &Path, name: &str) -> bool {
         })
 }
 
-/// Unpacks an archive from elsewhere into a new folder: files and folders, and nothing that lies outside of it.
+/// Unpacks an archive from elsewhere into a new folder: files and folders, and nothing that lies outside of it. Who may
+/// do what with them is ours to say.
 ///
 /// # Errors
 /// What reading or writing fails with; `InvalidData` for anything else in the archive.
 pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
     fs::create_dir_all(into)?;
-    for entry in tar::Archive::new(archive).entries()? {
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    // What is cut behind the last file ends early, and an archive of holes would fill the disk.
+    let archive = archive.take(bounded::UNPACKED_MOST);
+    for (index, entry) in tar::Archive::new(archive).entries()?.enumerate() {
         let mut entry = entry?;
-        let kind = entry.header().entry_type();
-        if !(kind.is_file() || kind.is_dir()) || !entry.unpack_in(into)? {
-            let name = printable(&entry.path_bytes());
-            let why = format!("`{name}` is neither a file nor a folder below its own");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        if index >= FILES_MOST {
+            return Err(invalid(format!("it holds more than {FILES_MOST} files")));
         }
+        let kind = entry.header().entry_type();
+        let path = entry.path()?.into_owned();
+        let plain = path.to_str().is_some_and(|path| !path.contains(is_hidden));
+        let mode = if kind.is_dir() || entry.header().mode()? & 0o100 != 0 { 0o755 } else { 0o644 };
+        if !plain || !(kind.is_file() || kind.is_dir()) || !entry.unpack_in(into)? {
+            let name = printable(&entry.path_bytes());
+            return Err(invalid(format!("`{name}` is neither a file nor a folder below its own")));
+        }
+        fs::set_permissions(into.join(&path), fs::Permissions::from_mode(mode))?;
     }
     Ok(())
 }
@@ -234,7 +237,10 @@ pub fn prune(base: &Path) -> Result<(), ArtifactsError> {
     let mut matches = Vec::new();
     for entry in fs::read_dir(base).map_err(io_error("list", base))? {
         let path = entry.map_err(io_error("list", base))?.path();
-        let matched = read(&path).is_ok_and(|document| document.verdict == Word::Match);
+        let matched = read(&path).is_ok_and(|document| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            document.verdict == Word::Match && is_of_run(&name, &document)
+        });
         if matched && !path.join(KEEP).exists() {
             matches.push(path);
         }
@@ -252,6 +258,37 @@ pub fn prune(base: &Path) -> Result<(), ArtifactsError> {
         }
     }
     Ok(())
+}
+
+/// What a run folder's name holds behind its time.
+fn behind_time(scenario: &str, kernel: &str) -> String {
+    format!("-{}-{}", scenario.replace('/', "."), kernel.replace('/', "."))
+}
+
+/// Whether a folder's name is one that [`RunFolder::create`] gives to such a run: no other is ever removed.
+fn is_of_run(name: &str, document: &Document) -> bool {
+    let Some((time, rest)) = name.split_at_checked(TIME_LENGTH) else { return false };
+    let behind = behind_time(&document.scenario, &document.kernel.name);
+    is_time(time)
+        && rest.strip_prefix(&behind).is_some_and(|number| {
+            number.is_empty() || number.strip_prefix('-').is_some_and(|number| number.parse::<u32>().is_ok())
+        })
+}
+
+/// Whether a folder's name begins as [`RunFolder::create`] lets it begin: `20261125T020000Z-`.
+pub(crate) fn is_run_name(name: &str) -> bool {
+    is_file_name(name)
+        && name
+            .split_at_checked(TIME_LENGTH)
+            .is_some_and(|(time, rest)| is_time(time) && rest.starts_with('-'))
+}
+
+fn is_time(time: &str) -> bool {
+    time.bytes().enumerate().all(|(at, byte)| match at {
+        8 => byte == b'T',
+        15 => byte == b'Z',
+        _ => byte.is_ascii_digit(),
+    })
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArtifactsError {
@@ -293,7 +330,8 @@ mod tests {
             let (folder, path) = document(|value| value["artifacts"]["a"] = name.into());
             std::os::unix::fs::symlink(outside.path(), folder.path().join("link")).unwrap();
             let error = read(&path).unwrap_err();
-            assert!(matches!(&error, ArtifactsError::Outside { .. }), "{name}: {error}");
+            let refused = matches!(&error, ArtifactsError::Outside { .. } | ArtifactsError::Refused { .. });
+            assert!(refused, "{name}: {error}");
             assert_eq!(error.blame(), Blame::Usage);
         }
         let (_folder, path) = document(|_| ());
@@ -305,11 +343,14 @@ mod tests {
         let mut archive = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_size(4);
+        header.set_mode(0o4777);
         archive.append_data(&mut header, "a/file", &b"text"[..]).unwrap();
         let whole = archive.get_ref().clone();
         let into = tempfile::tempdir().unwrap();
         unpack(&whole[..], into.path()).unwrap();
         assert_eq!(fs::read(into.path().join("a/file")).unwrap(), b"text");
+        let mode = fs::metadata(into.path().join("a/file")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755, "setuid and the right of others to write are not taken over");
 
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
@@ -318,5 +359,30 @@ mod tests {
         let error = unpack(&archive.into_inner().unwrap()[..], into.path()).unwrap_err();
         assert!(error.to_string().starts_with("`a/link` is neither"), "{error}");
         assert!(!into.path().join("a/link").is_symlink());
+    }
+
+    #[test]
+    fn only_folders_of_runs_are_ever_removed() {
+        let base = tempfile::tempdir().unwrap();
+        let (_source, document) = document(|_| ());
+        let put = |name: &str| {
+            fs::create_dir(base.path().join(name)).unwrap();
+            fs::copy(&document, base.path().join(name).join(RUN_JSON)).unwrap();
+        };
+        let times = (0..MATCHES_KEPT + 2).map(|n| format!("20260101T0000{n:02}Z-s-k"));
+        times.for_each(|name| put(&name));
+        for own in ["0-my-thesis", "20260101T000000Z", "20260101T000000Z-s-k-old", "20260101T000000Z-other-k"]
+        {
+            put(own);
+        }
+        put("20260101T000000Z-s-k-2");
+        prune(base.path()).unwrap();
+        let left = |name: &str| base.path().join(name).is_dir();
+        assert!(
+            !left("20260101T000000Z-s-k") && !left("20260101T000000Z-s-k-2") && !left("20260101T000001Z-s-k")
+        );
+        assert!(left("20260101T000002Z-s-k"));
+        assert!(left("0-my-thesis") && left("20260101T000000Z") && left("20260101T000000Z-s-k-old"));
+        assert!(left("20260101T000000Z-other-k"));
     }
 }

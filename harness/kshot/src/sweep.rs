@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kshot_stack::sweep::judge::{self, Mismatch};
 
-use crate::artifacts::{ArtifactsError, RunFolder};
+use crate::artifacts::{self, ArtifactsError, RunFolder};
 use crate::run::{self, Begin, RunError, record};
 use crate::scenario::{Boot, Scenario, Step};
 use crate::workspace::Workspace;
@@ -84,14 +84,6 @@ pub enum SweepError {
         /// The kernel.
         kernel: String,
     },
-    /// The folder holds no finished sweep.
-    #[error("{} is not the document of a sweep", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where it goes wrong.
-        source: serde_json::Error,
-    },
 }
 
 impl Fault for SweepError {
@@ -100,7 +92,7 @@ impl Fault for SweepError {
             Self::Run(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
             Self::Mismatch { .. } => Blame::Guest,
-            Self::OtherKernel { .. } | Self::Json { .. } => Blame::Usage,
+            Self::OtherKernel { .. } => Blame::Usage,
         }
     }
 
@@ -109,7 +101,7 @@ impl Fault for SweepError {
             Self::Run(error) => error.hint(),
             Self::Artifacts(error) => error.hint(),
             Self::OtherKernel { .. } => Some("sweep over it again".into()),
-            Self::Mismatch { .. } | Self::Json { .. } => None,
+            Self::Mismatch { .. } => None,
         }
     }
 }
@@ -167,9 +159,7 @@ pub fn replay<E: From<SweepError>>(
     find: impl FnOnce(&str) -> Result<Kernel, E>,
 ) -> Result<Document, E> {
     let path = folder.join(SWEEP_JSON);
-    let bytes = fs::read(&path).map_err(io_error(&path)).map_err(SweepError::from)?;
-    let document: Result<Document, _> = serde_json::from_slice(&bytes);
-    let mut document = document.map_err(|source| SweepError::Json { path, source })?;
+    let mut document: Document = artifacts::foreign(&path).map_err(SweepError::from)?;
     let kernel = find(&document.kernel.name)?;
     if kernel.sha256 != document.kernel.image_sha256 {
         return Err(SweepError::OtherKernel { kernel: kernel.name }.into());

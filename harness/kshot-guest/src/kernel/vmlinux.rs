@@ -1,13 +1,15 @@
 //! The architecture, release and build id of a `vmlinux`.
 
-use std::fs;
+use std::io;
 use std::path::Path;
 
 use object::{Object, ObjectSection};
 
 use super::KernelError;
+use crate::bounded;
 use crate::host::FileError;
 use kshot_stack::arch::Arch;
+use kshot_stack::name::is_release;
 
 /// The facts of a `vmlinux`.
 #[derive(Debug)]
@@ -19,6 +21,9 @@ pub(super) struct Vmlinux {
     pub dwarf: bool,
 }
 
+/// The largest kernel, in bytes: with DWARF, Debian's take half a gigabyte.
+const SIZE_MOST: u64 = 4 << 30;
+
 /// Reads the ELF file `path`.
 ///
 /// # Errors
@@ -28,7 +33,10 @@ pub(super) fn read(path: &Path) -> Result<Vmlinux, KernelError> {
     if path.is_dir() {
         return Err(not("it is a folder; name the vmlinux in it".into()));
     }
-    let bytes = fs::read(path).map_err(FileError::on("read", path))?;
+    let bytes = bounded::read(path, SIZE_MOST).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => not(error.to_string()),
+        _ => FileError::on("read", path)(error).into(),
+    })?;
     let file = match object::FileKind::parse(&*bytes) {
         Ok(object::FileKind::Elf64) => object::read::elf::ElfFile64::<object::Endianness>::parse(&*bytes)
             .map_err(|error| not(error.to_string()))?,
@@ -52,7 +60,8 @@ fn release(bytes: &[u8]) -> Option<String> {
     let rest = &bytes[at + BANNER.len()..];
     let end = rest.iter().position(|byte| !byte.is_ascii_graphic())?;
     let release = std::str::from_utf8(&rest[..end]).ok()?;
-    release.starts_with(|first: char| first.is_ascii_digit()).then(|| release.to_owned())
+    (release.starts_with(|first: char| first.is_ascii_digit()) && is_release(release))
+        .then(|| release.to_owned())
 }
 
 /// A guess at the type of a file that is not ELF.
@@ -74,6 +83,8 @@ fn architectures() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn refused(bytes: &[u8]) -> String {
@@ -134,5 +145,7 @@ mod tests {
     fn a_banner_cut_off_by_the_files_end_gives_no_release() {
         assert_eq!(release(b"Linux version 6.1"), None);
         assert_eq!(release(b"Linux version %s (gcc"), None);
+        assert_eq!(release(b"Linux version 6.1$(id) (gcc"), None, "it would run in reproduce.sh");
+        assert_eq!(release(b"Linux version 6.1/../.. (gcc"), None);
     }
 }

@@ -14,14 +14,13 @@ use super::question::Question;
 use super::report::{Stacks, Telling};
 use super::search::Search;
 use super::versions::{Candidate, Span, Table};
-use crate::artifacts::RUN_JSON;
-use crate::run::STACKS;
+use crate::artifacts;
+use crate::run::{RunError, STACKS};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
 use kshot_guest::kernel::{BuildFolder, Catalogue, Kernel, KernelSource, KernelSpec, SourceTree};
 use kshot_guest::progress::Progress;
-use kshot_stack::document::Document;
 use kshot_stack::text::printable;
 
 /// How much of a run's stacks a report shows.
@@ -305,9 +304,7 @@ fn shown(folder: &Path) -> Result<String, HuntError> {
     if folder.join(STACKS).is_file() {
         return Ok(cut(&read(folder.join(STACKS))?));
     }
-    let path = folder.join(RUN_JSON);
-    let document: Document =
-        serde_json::from_str(&read(path.clone())?).map_err(|source| JournalError::Json { path, source })?;
+    let document = artifacts::read(folder).map_err(RunError::from)?;
     if let Some(name) = document.artifacts.keys().find(|name| name.ends_with(".trace.txt")) {
         return Ok(cut(&read(folder.join(name))?));
     }

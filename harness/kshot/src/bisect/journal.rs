@@ -1,13 +1,14 @@
 //! The state of a hunt on disk: what it was asked, and one line for each thing that happened.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Event, Outcome, Plan};
 use super::question::Question;
+use kshot_guest::records::{self, Damage};
 use kshot_stack::fault::{Blame, Fault};
 
 const HEADER: &str = "bisect.json";
@@ -85,7 +86,7 @@ pub(crate) struct Journal {
     folder: PathBuf,
     header: Header,
     records: Vec<Record>,
-    file: File,
+    damage: Option<Damage>,
     _lock: File,
 }
 
@@ -145,9 +146,7 @@ impl Journal {
             &folder.join(HEADER),
             &serde_json::to_vec_pretty(&header).expect("a header has string keys only"),
         )?;
-        let path = folder.join(RECORDS);
-        let file = File::options().create(true).append(true).open(&path).map_err(fail("create", &path))?;
-        Ok(Self { folder: folder.into(), header, records: Vec::new(), file, _lock: lock })
+        Ok(Self { folder: folder.into(), header, records: Vec::new(), damage: None, _lock: lock })
     }
 
     /// The hunt in `folder`, as far as it came. A line that a kill cut short never happened. What the host did
@@ -161,19 +160,16 @@ impl Journal {
         let text = fs::read(&path).map_err(fail("read", &path))?;
         let header = serde_json::from_slice(&text).map_err(|source| JournalError::Json { path, source })?;
         let path = folder.join(RECORDS);
-        let text = fs::read_to_string(&path).map_err(fail("read", &path))?;
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let lines = records::read(&path, is_whole).map_err(fail("read", &path))?;
         let mut records = Vec::new();
-        for line in text[..whole].lines() {
+        for line in &lines.records {
             let record: Record = serde_json::from_str(line)
                 .map_err(|source| JournalError::Json { path: path.clone(), source })?;
             if !matches!(record.event, Some(Event::HostFault { .. })) {
                 records.push(record);
             }
         }
-        let file = File::options().append(true).open(&path).map_err(fail("open", &path))?;
-        file.set_len(whole as u64).map_err(fail("shorten", &path))?;
-        Ok(Self { folder: folder.into(), header, records, file, _lock: lock })
+        Ok(Self { folder: folder.into(), header, records, damage: lines.damage, _lock: lock })
     }
 
     /// The newest hunt below `base` that has no result.
@@ -201,15 +197,19 @@ impl Journal {
         &self.records
     }
 
+    /// What was left out at the end, when it was opened.
+    pub(crate) fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
+    }
+
     /// Writes down what happened. When this returns it is on disk.
     ///
     /// # Errors
     /// [`JournalError::Io`].
     pub(crate) fn append(&mut self, record: Record) -> Result<(), JournalError> {
-        let mut line = serde_json::to_vec(&record).expect("a record has string keys only");
-        line.push(b'\n');
+        let line = serde_json::to_string(&record).expect("a record has string keys only");
         let path = self.folder.join(RECORDS);
-        self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(fail("write", &path))?;
+        records::append(&path, &line, is_whole).map_err(fail("write", &path))?;
         self.records.push(record);
         Ok(())
     }
@@ -240,8 +240,12 @@ fn lock(folder: &Path) -> Result<File, JournalError> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
-    let draft = path.with_extension("draft");
-    fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path)).map_err(fail("write", path))
+    records::replace(path, bytes).map_err(fail("write", path))
+}
+
+/// Whether a line of a time without checksums is whole: JSON that is cut is no JSON.
+fn is_whole(line: &str) -> bool {
+    serde_json::from_str::<Record>(line).is_ok()
 }
 
 fn fail(action: &'static str, path: &Path) -> impl Fn(io::Error) -> JournalError {

@@ -5,13 +5,12 @@ mod error;
 mod script;
 
 use kshot_stack::snapshot;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
-use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
@@ -22,13 +21,16 @@ use crate::baseline::Place;
 use crate::run;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
+use kshot_guest::bounded::{self, Unzipped};
 use kshot_guest::host::cache::Cache;
 use kshot_guest::image::{self, SshKeys, Userland};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::probe;
 use kshot_guest::progress::Progress;
+use kshot_guest::yaml;
 use kshot_stack::arch::Arch;
 use kshot_stack::document::Document;
+use kshot_stack::foreign::{Foreign, Name};
 
 /// The version of a bundle's form.
 const SCHEMA: u32 = 1;
@@ -53,6 +55,25 @@ struct Contents {
     kernels: Vec<String>,
     /// QEMU's command line of a boot, paths relative to the bundle.
     argv: Vec<String>,
+}
+
+impl Contents {
+    /// A folder's name for what came under another name than that of a run folder.
+    fn folder(&self) -> String {
+        format!("bundle-{}-{}", self.scenario.replace('/', "."), self.kernel)
+    }
+}
+
+impl Foreign for Contents {
+    const WHAT: &'static str = "the contents of a bundle";
+    const SCHEMA: u32 = SCHEMA;
+
+    fn names(&self) -> Vec<Name<'_>> {
+        let mut names =
+            vec![Name::Scenario(&self.scenario), Name::Kernel(&self.kernel), Name::Release(&self.release)];
+        names.extend(self.kernels.iter().map(|kernel| Name::Kernel(kernel)));
+        names
+    }
 }
 
 /// A bundle that was unpacked and judged again.
@@ -152,23 +173,25 @@ pub fn export(
 /// # Errors
 /// [`BundleError`].
 pub fn import(bundle: &Path, out: &Path) -> Result<Imported, BundleError> {
-    let file = File::open(bundle).map_err(BundleError::io("open", bundle))?;
+    let file = bounded::open(bundle).map_err(BundleError::io("open", bundle))?;
     fs::create_dir_all(out).map_err(BundleError::io("create", out))?;
     let scratch = tempfile::tempdir_in(out).map_err(BundleError::io("create a folder in", out))?;
     let none = || BundleError::NoBundle { path: bundle.into() };
-    let plain = GzDecoder::new(file);
-    if plain.header().is_none() {
+    let plain = Unzipped::new(file);
+    if !plain.is_gzip() {
         return Err(none());
     }
     artifacts::unpack(plain, scratch.path()).map_err(BundleError::io("unpack", bundle))?;
     let mut entries = fs::read_dir(scratch.path()).map_err(BundleError::io("list", scratch.path()))?;
     let (Some(Ok(entry)), None) = (entries.next(), entries.next()) else { return Err(none()) };
-    let bytes = fs::read(entry.path().join(BUNDLE_JSON)).map_err(|_| none())?;
-    let contents: Contents = serde_json::from_slice(&bytes).map_err(|_| none())?;
-    let name = entry.file_name();
-    if name.as_encoded_bytes().iter().any(u8::is_ascii_control) {
+    let contents = entry.path().join(BUNDLE_JSON);
+    if !contents.is_file() {
         return Err(none());
     }
+    let contents: Contents = artifacts::foreign(&contents)?;
+    let name = entry.file_name().to_string_lossy().into_owned();
+    // Any other name could mean something where it lands: `.ssh`, `.cargo`, `bin`.
+    let name = if artifacts::is_run_name(&name) { name } else { contents.folder() };
     let folder = out.join(name);
     if folder.exists() {
         return Err(BundleError::Exists { path: folder });
@@ -181,7 +204,7 @@ pub fn import(bundle: &Path, out: &Path) -> Result<Imported, BundleError> {
 /// The document that an unpacked bundle came with, and the one that its captures give now.
 fn judge(folder: &Path, contents: Contents) -> Result<(Document, Document), BundleError> {
     let path = folder.join("scenario.yaml");
-    let text = fs::read_to_string(&path).map_err(BundleError::io("read", &path))?;
+    let text = bounded::read_text(&path, yaml::SIZE_MOST).map_err(BundleError::io("read", &path))?;
     let names: Vec<&str> = contents.kernels.iter().map(String::as_str).collect();
     let scenario = Scenario::parse(&contents.scenario, "scenario.yaml", &text, &names)?;
     let boot = folder.join("vmlinux");

@@ -90,7 +90,11 @@ impl Args {
         let journal = match &self.resume {
             Some(folder) => {
                 let folder = folder.clone().map_or_else(|| bisect::unfinished(&base), Ok)?;
-                bisect::resume(&folder)?
+                let journal = bisect::resume(&folder)?;
+                if let Some(damage) = journal.damage() {
+                    streams.progress.note(&format!("{}: {damage}", folder.display()));
+                }
+                journal
             }
             None => {
                 let header = self.header(&workspace, &catalogue, streams)?;

@@ -21,14 +21,6 @@ pub enum NightlyError {
         /// Why it failed.
         source: io::Error,
     },
-    /// A results.json is not of our form.
-    #[error("{} is no night's results", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where it goes wrong.
-        source: serde_json::Error,
-    },
     /// The folder holds a night over another matrix.
     #[error("{} holds the night {night} over another matrix", path.display())]
     OtherMatrix {
@@ -65,7 +57,7 @@ impl Fault for NightlyError {
     fn blame(&self) -> Blame {
         match self {
             Self::Io { .. } => Blame::Host,
-            Self::Json { .. } | Self::OtherMatrix { .. } | Self::Busy { .. } => Blame::Usage,
+            Self::OtherMatrix { .. } | Self::Busy { .. } => Blame::Usage,
             Self::History(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
             Self::Engine(error) => error.blame(),
@@ -77,7 +69,6 @@ impl Fault for NightlyError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space; what was done is kept, and the same command goes on from there".into())
             }
-            Self::Json { .. } => Some("choose another folder with --out".into()),
             Self::OtherMatrix { .. } => {
                 Some("go on with the kernels and scenarios it was begun with, or choose another --out".into())
             }

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::NightlyError;
 use crate::artifacts;
 use crate::workspace::Workspace;
+use kshot_guest::records;
 use kshot_stack::document::Document;
 use kshot_stack::night::results::{Night, Pair, RunLine};
 
@@ -54,13 +53,7 @@ impl ResultFolder {
     /// [`NightlyError::Json`], [`NightlyError::Io`].
     pub fn night(&self) -> Result<Option<Night>, NightlyError> {
         let path = self.path.join(RESULTS_JSON);
-        match fs::read(&path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map(Some).map_err(|source| NightlyError::Json { path, source })
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(NightlyError::io("read", &path)(source)),
-        }
+        if path.exists() { Ok(Some(artifacts::foreign(&path)?)) } else { Ok(None) }
     }
 
     /// Writes the results, in one rename.
@@ -68,8 +61,7 @@ impl ResultFolder {
     /// # Errors
     /// [`NightlyError::Io`].
     pub fn write(&self, night: &Night) -> Result<(), NightlyError> {
-        let mut text = serde_json::to_vec_pretty(night)
-            .map_err(|source| NightlyError::Json { path: self.path.join(RESULTS_JSON), source })?;
+        let mut text = serde_json::to_vec_pretty(night).expect("a night has string keys only");
         text.push(b'\n');
         self.replace(RESULTS_JSON, &text)
     }
@@ -111,14 +103,7 @@ impl ResultFolder {
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), NightlyError> {
         let path = self.path.join(name);
-        // Others may read it: tempfile alone would keep them out.
-        let mut file = tempfile::Builder::new()
-            .permissions(fs::Permissions::from_mode(0o644))
-            .tempfile_in(&self.path)
-            .map_err(NightlyError::io("create a file in", &self.path))?;
-        file.write_all(bytes).map_err(NightlyError::io("write", &path))?;
-        file.persist(&path).map_err(|error| NightlyError::io("write", &path)(error.error))?;
-        Ok(())
+        records::replace(&path, bytes).map_err(NightlyError::io("write", &path))
     }
 }
 

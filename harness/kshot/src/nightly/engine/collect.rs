@@ -141,8 +141,8 @@ fn unpack(kit: &Kit, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError
         return Ok(None);
     }
     let folder = back.join(name);
-    let night = fs::read(folder.join("results.json")).ok();
-    Ok(night.and_then(|bytes| serde_json::from_slice(&bytes).ok()).map(|night| (night, folder)))
+    // So are results that are not as kshot writes them.
+    Ok(artifacts::foreign(&folder.join("results.json")).ok().map(|night| (night, folder)))
 }
 
 /// A run's folder among what came back, if it lies there: below `runs`, as every night's.
