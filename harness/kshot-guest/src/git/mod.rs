@@ -2,9 +2,11 @@
 #![expect(clippy::disallowed_methods, reason = "git does the work")]
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use duct::{Expression, cmd};
 
+use crate::host::environment;
 use kshot_stack::fault::{Blame, Fault};
 
 /// A git repository.
@@ -180,8 +182,16 @@ impl Repository {
         let clone = Self { path: folder.into() };
         if !folder.join(".git").is_dir() {
             let from = self.path.to_string_lossy();
-            let to = folder.to_string_lossy();
-            run(&cmd!("git", "clone", "--quiet", "--shared", "--no-checkout", &*from, &*to), "git clone")?;
+            // What was cut off has no name that is ever looked for.
+            let underway = folder.with_extension("underway");
+            remove_all(&underway)?;
+            let to = underway.to_string_lossy();
+            // Without a template: its hooks would run on a stranger's tree.
+            let git =
+                cmd!("git", "clone", "--quiet", "--template=", "--shared", "--no-checkout", &*from, &*to);
+            run(&git, "git clone")?;
+            remove_all(folder)?;
+            fs::rename(&underway, folder)?;
         }
         Ok(clone)
     }
@@ -192,6 +202,11 @@ impl Repository {
     /// # Errors
     /// [`GitError`].
     pub fn checkout(&self, commit: &str) -> Result<(), GitError> {
+        // The clone is kshot's own and locked: whoever left a lock of git's in it is dead.
+        match fs::remove_file(self.path.join(".git/index.lock")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
         self.output_of(&["checkout", "--quiet", "--force", "--detach", commit])?;
         self.output_of(&["clean", "--quiet", "-ffdx"]).map(|_| ())
     }
@@ -250,7 +265,15 @@ impl Repository {
     }
 }
 
+fn remove_all(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
+    let expression = expression.full_env(environment(std::env::vars_os()));
     let output = expression.stdout_capture().stderr_capture().unchecked().run()?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
@@ -264,9 +287,22 @@ fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    #[test]
+    fn a_clone_that_was_cut_off_and_a_lock_that_was_left_heal() {
+        let (folder, base) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (repository, ids) = repository(folder.path());
+        let place = base.path().join("source");
+        fs::create_dir_all(place.with_extension("underway").join(".git/objects")).unwrap();
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("half"), "").unwrap();
+        let clone = repository.shared_clone(&place).unwrap();
+        fs::write(place.join(".git/index.lock"), "").unwrap();
+        clone.checkout(&ids[0]).unwrap();
+        assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "one\n");
+        assert!(!place.join(".git/hooks").exists() && !place.with_extension("underway").exists());
+    }
 
     /// A repository with the commits `one`, `two`, `three` in a row, each adding a line to `file`.
     fn repository(folder: &Path) -> (Repository, Vec<String>) {

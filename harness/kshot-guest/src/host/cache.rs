@@ -213,21 +213,20 @@ impl Cache {
     }
 
     /// Removes an entry; other processes see either all of it or nothing. A machine that has opened its files keeps
-    /// them.
+    /// them. Returns `false`, and removes nothing, where another process holds the entry's lock: it works in it.
     ///
     /// # Errors
     /// [`CacheError::File`].
-    pub fn remove(&self, kind: &str, key: &str) -> Result<(), CacheError> {
-        // `remove_abandoned` skips this entry while the lock is held; if another process holds the lock, it skips the
-        // entry too.
-        let _lock = self.try_lock(&format!("{kind}-{key}"))?;
+    pub fn remove(&self, kind: &str, key: &str) -> Result<bool, CacheError> {
+        // `remove_abandoned` skips this entry while the lock is held.
+        let Some(_lock) = self.try_lock(&format!("{kind}-{key}"))? else { return Ok(false) };
         let aside = temp_folder(&self.root.join(kind), &format!("{REMOVED_PREFIX}{key}-"))?;
         let path = self.path(kind, key);
         match fs::rename(&path, aside.path().join(key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(CacheError::File(FileError { action: "remove", path, source: error }))
             }
-            _ => Ok(()),
+            _ => Ok(true),
         }
     }
 
@@ -278,9 +277,10 @@ impl Cache {
             if bytes <= limit {
                 break;
             }
-            self.remove(&held.kind, &held.key)?;
-            bytes -= held.bytes;
-            gone.push(held);
+            if self.remove(&held.kind, &held.key)? {
+                bytes -= held.bytes;
+                gone.push(held);
+            }
         }
         Ok(gone)
     }
@@ -558,6 +558,20 @@ mod tests {
         cache.remove("kind", "key").unwrap();
         made.commit().unwrap();
         assert_eq!(cache.entries().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_another_process_works_in_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        fs::create_dir_all(folder.path().join("workshops/busy")).unwrap();
+        let lock = cache.lock("workshops-busy", || ()).unwrap();
+        assert!(!cache.remove("workshops", "busy").unwrap());
+        assert!(cache.evict_until(cache.entries().unwrap(), 0).unwrap().is_empty());
+        assert!(folder.path().join("workshops/busy").is_dir());
+        drop(lock);
+        assert!(cache.remove("workshops", "busy").unwrap());
+        assert!(!folder.path().join("workshops/busy").exists());
     }
 
     #[test]

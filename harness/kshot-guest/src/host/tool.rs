@@ -1,5 +1,6 @@
 //! Runs the host's tools: their output goes to a log file in the cache, and the log's tail into the error.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -33,6 +34,18 @@ pub enum ToolError {
         /// The log's last lines.
         tail: String,
     },
+    /// The host cut the tool short: what it was run on is not to blame.
+    #[error("{what} was cut short by the host ({why}); the log {} ends with:\n{tail}", log.display())]
+    CutShort {
+        /// The activity that the tool was run for.
+        what: String,
+        /// What the host did, or how the tool ended.
+        why: String,
+        /// The log file with the tool's output.
+        log: PathBuf,
+        /// The log's last lines.
+        tail: String,
+    },
     /// Ctrl-C stopped the tool.
     #[error("{what} was interrupted")]
     Interrupted {
@@ -54,7 +67,7 @@ impl Fault for ToolError {
         match self {
             Self::Failed { .. } => Blame::Guest,
             Self::Interrupted { .. } => Blame::Interrupted,
-            Self::CannotRun { .. } => Blame::Host,
+            Self::CutShort { .. } | Self::CannotRun { .. } => Blame::Host,
         }
     }
 }
@@ -93,8 +106,9 @@ impl ToolLog {
     ) -> Result<(), ToolError> {
         let cannot_run = |source| ToolError::CannotRun { what: what.into(), source };
         writeln!(self.file, "# {what}").map_err(cannot_run)?;
+        let expression = expression.stdin_null().stderr_to_stdout().unchecked();
         let mut reader =
-            expression.stdin_null().stderr_to_stdout().unchecked().reader().map_err(cannot_run)?;
+            expression.full_env(environment(std::env::vars_os())).reader().map_err(cannot_run)?;
         {
             let mut lines = BufReader::new(&mut reader);
             let mut line = Vec::new();
@@ -110,15 +124,21 @@ impl ToolLog {
             None => return Err(cannot_run(std::io::Error::other("its output ended before it did"))),
         };
         // 2 is SIGINT; make and tar die of it themselves.
-        match status.signal() {
-            Some(2) => Err(ToolError::Interrupted { what: what.into() }),
-            _ if status.success() => Ok(()),
-            _ => Err(ToolError::Failed {
-                what: what.into(),
-                status: status.to_string(),
-                log: self.path.clone(),
-                tail: tail(&self.path),
-            }),
+        if status.signal() == Some(2) {
+            return Err(ToolError::Interrupted { what: what.into() });
+        }
+        if status.success() {
+            return Ok(());
+        }
+        let (what, status_text) = (what.into(), status.to_string());
+        let (log, tail) = (self.path.clone(), tail(&self.path));
+        // 126 and 127 are a shell's for what it could not run.
+        if status.signal().is_some() || matches!(status.code(), Some(126 | 127)) {
+            return Err(ToolError::CutShort { what, why: status_text, log, tail });
+        }
+        match host_fault(&tail) {
+            Some(line) => Err(ToolError::CutShort { what, why: line.trim().into(), log, tail }),
+            None => Err(ToolError::Failed { what, status: status_text, log, tail }),
         }
     }
 
@@ -126,6 +146,71 @@ impl ToolLog {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.path).unwrap_or_default()).into_owned()
     }
+}
+
+/// The variables that a tool gets of the user's environment. What else could steer make, a compiler or git (`KCFLAGS`,
+/// `LLVM`, `CC`, `CPATH`, `GIT_DIR`) stands in no cache key.
+const KEPT: &[&str] = &[
+    "HOME",
+    "LOGNAME",
+    "PATH",
+    "SSH_AUTH_SOCK",
+    "TMPDIR",
+    "USER",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "CCACHE_DIR",
+    "CCACHE_CONFIGPATH",
+    "CCACHE_MAXSIZE",
+    "all_proxy",
+    "ftp_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "ALL_PROXY",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// What a tool prints where the host failed it: strerror(3) in English, and what make and GCC's driver say of a program
+/// that a signal ended (make's src/job.c, gcc/gcc.cc).
+const HOST_FAULTS: &[&str] = &[
+    "No space left on device",
+    "Disk quota exceeded",
+    "Read-only file system",
+    "Input/output error",
+    "Stale file handle",
+    "Cannot allocate memory",
+    "Out of memory",
+    "out of memory",
+    "virtual memory exhausted",
+    "Resource temporarily unavailable",
+    "Too many open files",
+    "signal terminated program",
+    "] Killed",
+    "] Terminated",
+    "] Hangup",
+    "] Bus error",
+    "] Error 126",
+    "] Error 127",
+    "] Error 137",
+    "] Error 143",
+];
+
+/// The environment of a tool: messages in English, and nothing that changes what is built.
+pub(crate) fn environment(
+    user: impl IntoIterator<Item = (OsString, OsString)>,
+) -> impl Iterator<Item = (OsString, OsString)> {
+    let kept = user.into_iter().filter(|(name, _)| name.to_str().is_some_and(|name| KEPT.contains(&name)));
+    kept.chain([("LC_ALL".into(), "C".into())])
+}
+
+/// The line of a failed tool's output that says that the host failed it.
+fn host_fault(output: &str) -> Option<&str> {
+    output.lines().find(|line| HOST_FAULTS.iter().any(|fault| line.contains(fault)))
 }
 
 /// The path of `tool` on `PATH`.
@@ -181,6 +266,64 @@ mod tests {
             .run("it", &cmd!("env", "--default-signal=INT", "sh", "-c", "kill -INT $$"))
             .unwrap_err();
         assert_eq!(error.blame(), Blame::Interrupted);
+    }
+
+    #[test]
+    fn what_the_host_does_to_a_tool_is_no_fault_of_the_kernel() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |line: &str| {
+            format!("echo 'make[3]: *** [scripts/Makefile.build:250: kernel/fork.o] {line}'; exit 2")
+        };
+        for script in [
+            "kill -KILL $$".to_owned(),
+            "kill -TERM $$".to_owned(),
+            "exit 126".to_owned(),
+            "kshot-no-such-tool".to_owned(),
+            make("Killed"),
+            make("Terminated"),
+            make("Error 127"),
+            "echo 'mips64-linux-gnuabi64-gcc: fatal error: Killed signal terminated program cc1'; exit 1"
+                .to_owned(),
+            "echo 'fatal error: error writing to /tmp/ccX.s: No space left on device'; exit 1".to_owned(),
+            "echo 'sh: 1: Cannot fork: Resource temporarily unavailable'; exit 2".to_owned(),
+        ] {
+            let error = log(&folder).run("it", &cmd!("sh", "-c", &script)).unwrap_err();
+            assert_eq!(error.blame(), Blame::Host, "{script}: {error}");
+        }
+        for script in [
+            "echo 'kernel/fork.c:1:1: error: expected identifier'; exit 1".to_owned(),
+            make("Error 1"),
+            "echo 'fork.c: internal compiler error: Segmentation fault'; exit 1".to_owned(),
+        ] {
+            let error = log(&folder).run("it", &cmd!("sh", "-c", &script)).unwrap_err();
+            assert_eq!(error.blame(), Blame::Guest, "{script}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_the_users_shell_sets_for_other_builds_reaches_no_tool() {
+        let user = [
+            "PATH",
+            "KCFLAGS",
+            "LLVM",
+            "CC",
+            "CFLAGS",
+            "CPATH",
+            "MAKEFLAGS",
+            "LANG",
+            "LC_MESSAGES",
+            "GIT_DIR",
+        ];
+        let user = user.map(|name| (name.into(), "x".into()));
+        let names: Vec<_> = environment(user).map(|(name, _)| name).collect();
+        assert_eq!(names, ["PATH", "LC_ALL"]);
+        let folder = tempfile::tempdir().unwrap();
+        let mut lines = Vec::new();
+        log(&folder)
+            .run_with_lines("it", &cmd!("env").env("ARCH", "mips"), |line| lines.push(line.to_owned()))
+            .unwrap();
+        assert!(lines.contains(&"LC_ALL=C\n".into()) && lines.contains(&"ARCH=mips\n".into()));
+        assert!(!lines.iter().any(|line| line.starts_with("CARGO")), "{lines:?}");
     }
 
     #[test]

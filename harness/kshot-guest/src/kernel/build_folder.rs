@@ -12,6 +12,7 @@ use crate::host::cache::{Cache, Lookup};
 use crate::host::missing_build_tools;
 use crate::progress::Progress;
 use crate::symbols::Dwarf;
+use kshot_stack::fault::{Blame, Fault};
 
 /// A build folder, locked while this value lives.
 #[derive(Debug)]
@@ -105,7 +106,10 @@ impl BuildFolder {
         }
         fs::write(&underway, "").map_err(FileError::on("write", &underway))?;
         let made = build::build_incrementally(spec, images, cache, progress, (tree, &objects), into);
-        // The marker goes even after an error: make removes unfinished targets itself.
+        // The marker goes even after an error: make removes unfinished targets itself, unless the host ended it.
+        if made.as_ref().is_err_and(|error| error.blame() == Blame::Host) {
+            return made;
+        }
         fs::remove_file(&underway).map_err(FileError::on("remove", &underway))?;
         made
     }

@@ -92,7 +92,7 @@ impl Args {
                 let folder = folder.clone().map_or_else(|| bisect::unfinished(&base), Ok)?;
                 let journal = bisect::resume(&folder)?;
                 if let Some(damage) = journal.damage() {
-                    streams.progress.note(&format!("{}: {damage}", folder.display()));
+                    streams.progress.print_line(&format!("{}: {damage}", folder.display()));
                 }
                 journal
             }
