@@ -218,12 +218,13 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
         }
         let kind = entry.header().entry_type();
         let path = entry.path()?.into_owned();
-        let plain = path.to_str().is_some_and(|path| !path.contains(is_hidden));
-        let mode = if kind.is_dir() || entry.header().mode()? & 0o100 != 0 { 0o755 } else { 0o644 };
+        let plain = path.to_str().is_some_and(|path| !path.contains(is_hidden))
+            && path.components().all(|part| matches!(part, Component::Normal(_)));
         if !plain || !(kind.is_file() || kind.is_dir()) || !entry.unpack_in(into)? {
             let name = printable(&entry.path_bytes());
             return Err(invalid(format!("`{name}` is neither a file nor a folder below its own")));
         }
+        let mode = if kind.is_dir() || entry.header().mode()? & 0o100 != 0 { 0o755 } else { 0o644 };
         fs::set_permissions(into.join(&path), fs::Permissions::from_mode(mode))?;
     }
     Ok(())
@@ -317,9 +318,9 @@ mod tests {
 
     #[test]
     fn a_document_from_elsewhere_steers_no_terminal() {
-        let (_folder, path) = document(|value| value["kernel"]["release"] = "6\x1b[2J.\x071".into());
+        let (_folder, path) = document(|value| value["qemu"] = "7\x1b[2J.\x071".into());
         let read = read(&path).unwrap();
-        assert_eq!(read.kernel.release, r"6.\u{7}1");
+        assert_eq!(read.qemu, r"7.\u{7}1");
         assert_eq!((read.schema, read.why), (SCHEMA, vec![Reason::Text { text: "one\ntwo".into() }]));
     }
 

@@ -314,11 +314,15 @@ impl Draft {
         temp_folder(self.target.parent().unwrap_or(Path::new(".")), &self.prefix)
     }
 
-    /// Turns the draft into the entry with a single rename. Returns the entry's folder.
+    /// Turns the draft into the entry with a single rename, once all of it is on disk: a power loss leaves no entry that
+    /// only looks whole. Returns the entry's folder.
     ///
     /// # Errors
     /// [`CacheError::File`].
     pub fn commit(self) -> Result<PathBuf, CacheError> {
+        let failed = FileError::on("write", self.folder.path());
+        let synced = File::open(self.folder.path()).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
+        synced.map_err(failed).map_err(CacheError::File)?;
         let path = self.folder.keep();
         fs::rename(&path, &self.target).map_err(|source| {
             CacheError::File(FileError { action: "rename into place", path: self.target.clone(), source })

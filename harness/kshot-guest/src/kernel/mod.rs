@@ -177,6 +177,12 @@ impl KernelMetadata {
     }
 }
 
+/// Whether a file is cut, empty or missing, and not only out of reach for now.
+fn is_damage(error: &FileError) -> bool {
+    use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.source.kind(), InvalidData | NotFound | UnexpectedEof)
+}
+
 impl KernelError {
     /// Whether Debian's archive no longer has the package, whatever its index says.
     pub fn is_unavailable(&self) -> bool {
@@ -231,8 +237,15 @@ impl Kernel {
         images: &ImagesFolder,
         cache: &Cache,
     ) -> Result<Option<Self>, KernelError> {
-        let Some(folder) = cache.find("kernels", &source::key(spec, images)?) else { return Ok(None) };
-        let mut kernel = Self::from_entry(spec, &folder)?;
+        let key = source::key(spec, images)?;
+        let Some(folder) = cache.find("kernels", &key) else { return Ok(None) };
+        let mut kernel = match Self::from_entry(spec, &folder) {
+            // A power loss left half of it: it is made anew, and what asks for other kernels goes on.
+            Err(KernelError::File(error)) if is_damage(&error) && cache.remove("kernels", &key)? => {
+                return Ok(None);
+            }
+            kernel => kernel?,
+        };
         if kernel.dwarf.is_none() {
             kernel.dwarf = dwarf::find(spec, &kernel, images, cache)?;
         }
@@ -342,4 +355,24 @@ fn commit_kernel(spec: &KernelSpec, draft: Draft, made: Provisioned) -> Result<P
         serde_json::to_vec_pretty(&metadata).map_err(|error| FileError::on("write", &path)(error.into()))?;
     fs::write(&path, text).map_err(FileError::on("write", &path))?;
     Ok(draft.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_cannot_be_read_is_made_anew() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let images = ImagesFolder::new(root.join("images"));
+        let catalogue = Catalogue::load(&images.kernels_yaml()).unwrap();
+        let spec = catalogue.get("mips64-6.1").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let entry = folder.path().join("kernels").join(source::key(spec, &images).unwrap());
+        fs::create_dir_all(&entry).unwrap();
+        fs::write(entry.join("kernel.json"), "").unwrap();
+        assert!(Kernel::find(spec, &images, &cache).unwrap().is_none());
+        assert!(!entry.exists());
+    }
 }

@@ -112,6 +112,9 @@ impl MachineSpec {
             "none",
             // A guest that resets itself ends QEMU.
             "-no-reboot",
+            // A guest that breaks out of QEMU starts no program and gains no rights (seccomp).
+            "-sandbox",
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         ]);
         match memory {
             Memory::Anonymous => {}

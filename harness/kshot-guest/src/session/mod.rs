@@ -55,6 +55,10 @@ pub trait Guest {
 /// line counts the discarded bytes.
 pub const OUTPUT_LIMIT: usize = 8 << 20;
 
+/// The longest file that is brought from a guest, in bytes: the largest captures, of a sweep over a whole kernel, take
+/// hundreds of megabytes.
+pub const FETCH_MOST: u64 = 4 << 30;
+
 /// The client key and the host key of the guest's SSH server; kshot generates both.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials<'a> {
@@ -207,6 +211,10 @@ impl Session {
         let take = |bytes: &[u8]| {
             let bytes = head.feed(bytes);
             length += bytes.len() as u64;
+            if length > FETCH_MOST || head.length().is_some_and(|wanted| wanted > FETCH_MOST) {
+                let said = format!("it has more than {FETCH_MOST} bytes");
+                return Err(SessionError::Unreadable { path: from.to_owned(), said });
+            }
             file.write_all(bytes).map_err(|source| SessionError::Write { path: to.to_owned(), source })
         };
         let status = self.run_in_shell((&format!("cat {from}"), &protocol::copy(from)), &deadline, take)?;

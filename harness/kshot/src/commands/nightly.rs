@@ -76,7 +76,7 @@ impl Args {
         for id in &matrix.scenarios {
             scenarios.push(select::scenario(&workspace, &catalogue, id)?);
         }
-        let mut history = History::open(&history_file(self.history.as_ref())?)?;
+        let (mut history, forgot) = History::open_or_forget(&history_file(self.history.as_ref())?)?;
         let folder = ResultFolder::open(&self.out)?;
         let engine = self.engine();
         let desk = Desk {
@@ -97,6 +97,7 @@ impl Args {
             }
             None => planned,
         };
+        night.notes.extend(forgot.filter(|why| !night.notes.contains(why)));
         let limits = Limits { began, deadline: matrix.deadline };
         let end = nightly::sit(&desk, &history, &folder, &mut night, &engine, limits)?;
         let report = nightly::close(&mut history, &folder, night)?;

@@ -9,7 +9,8 @@ use crate::artifacts;
 use crate::workspace::Workspace;
 use kshot_guest::records;
 use kshot_stack::document::Document;
-use kshot_stack::night::results::{Night, Pair, RunLine};
+use kshot_stack::fault::error_chain;
+use kshot_stack::night::results::Night;
 
 /// The name of the results in the folder.
 pub(super) const RESULTS_JSON: &str = "results.json";
@@ -74,16 +75,19 @@ impl ResultFolder {
         files.iter().try_for_each(|(name, text)| self.replace(name, text.as_bytes()))
     }
 
-    /// The documents of the runs that count, by [`Pair::anchor`].
+    /// The documents of the runs that count, by [`Pair::anchor`], and why some are missing: a run folder that is gone is
+    /// no reason to lose the others.
     ///
-    /// # Errors
-    /// [`NightlyError::Artifacts`] for a `run.json` that cannot be read.
-    pub fn documents(&self, night: &Night) -> Result<HashMap<String, Document>, NightlyError> {
-        let runs = night.pairs.iter().filter_map(|pair| Some((pair, pair.run()?)));
-        let read = |(pair, run): (&Pair, &RunLine)| {
-            Ok((pair.anchor(), artifacts::read(&self.path.join(&run.folder))?))
-        };
-        runs.map(read).collect()
+    /// [`Pair::anchor`]: kshot_stack::night::results::Pair::anchor
+    pub fn documents(&self, night: &Night) -> (HashMap<String, Document>, Vec<String>) {
+        let (mut documents, mut lost) = (HashMap::new(), Vec::new());
+        for (pair, run) in night.pairs.iter().filter_map(|pair| Some((pair, pair.run()?))) {
+            match artifacts::read(&self.path.join(&run.folder)) {
+                Ok(document) => drop(documents.insert(pair.anchor(), document)),
+                Err(error) => lost.push(format!("{}: not compared: {}", pair.anchor(), error_chain(&error))),
+            }
+        }
+        (documents, lost)
     }
 
     /// The same workspace, its run folders made here.
@@ -127,6 +131,8 @@ pub(super) fn commit(root: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use kshot_stack::fault::{Blame, Fault};
+
     use super::*;
 
     #[test]
@@ -143,7 +149,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(RESULTS_JSON), "{}").unwrap();
         let error = ResultFolder::open(folder.path()).unwrap().night().unwrap_err();
-        assert!(error.to_string().ends_with("results.json is no night's results"), "{error}");
+        assert!(
+            error_chain(&error).ends_with("not the results of a night: it has no number `schema`"),
+            "{error}"
+        );
+        assert_eq!(error.blame(), Blame::Usage);
         assert_eq!(fs::read_to_string(folder.path().join(RESULTS_JSON)).unwrap(), "{}");
     }
 

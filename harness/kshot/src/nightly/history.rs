@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
 use kshot_stack::document::{Document, KernelInfo, ProbeResult, Start, Timings, Word};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, error_chain};
 use kshot_stack::night::changes::Past;
 use kshot_stack::night::results::{KernelLine, Night, Pair, RunLine, Standing, Try};
 
@@ -87,6 +87,11 @@ impl Fault for HistoryError {
     }
 }
 
+/// What a night says that was not compared with others, or that others will not be compared with.
+pub(super) fn without_past(error: &HistoryError) -> String {
+    format!("without a past: {}", error_chain(error))
+}
+
 impl History {
     /// Opens the store, made now if there is none.
     ///
@@ -105,6 +110,26 @@ impl History {
         let mut history = Self { connection, path: path.into() };
         history.migrate()?;
         Ok(history)
+    }
+
+    /// The store at `path`; where the host keeps it from being read, one without a past that lasts as long as this
+    /// value, and why: a night is worth more than its comparison.
+    ///
+    /// # Errors
+    /// [`HistoryError::Newer`]; [`HistoryError::Store`] where not even memory serves.
+    pub fn open_or_forget(path: &Path) -> Result<(Self, Option<String>), HistoryError> {
+        match Self::open(path) {
+            Ok(history) => Ok((history, None)),
+            Err(error) if error.blame() == Blame::Host => {
+                let memory = Connection::open_in_memory();
+                let connection =
+                    memory.map_err(|source| HistoryError::Store { path: path.into(), source })?;
+                let mut history = Self { connection, path: path.into() };
+                history.migrate()?;
+                Ok((history, Some(without_past(&error))))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn migrate(&mut self) -> Result<(), HistoryError> {

@@ -161,3 +161,16 @@ fn a_file_that_is_no_store_is_a_fault_of_the_host_and_is_left_alone() {
     assert_eq!(error.blame(), Blame::Host);
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("these are my notes"));
 }
+
+#[test]
+fn a_history_that_is_broken_leaves_the_night_without_a_past() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.sqlite");
+    std::fs::write(&path, "no database of any kind, whatever its name says, and long enough").unwrap();
+    let (mut history, why) = History::open_or_forget(&path).unwrap();
+    assert!(why.unwrap().starts_with("without a past: "));
+    assert_eq!(history.past("s", "k", "n2", 5).unwrap(), []);
+    history.record(&night("n1", vec![]), |_| None).unwrap();
+    let (_, why) = History::open_or_forget(&folder.path().join("new.sqlite")).unwrap();
+    assert_eq!(why, None);
+}

@@ -181,18 +181,33 @@ pub fn sit(
 pub fn close(
     history: &mut History,
     folder: &ResultFolder,
-    night: Night,
+    mut night: Night,
 ) -> Result<NightReport, NightlyError> {
-    let documents = folder.documents(&night)?;
+    let (documents, lost) = folder.documents(&night);
+    lost.into_iter().for_each(|note| add_note(&mut night, note));
     let mut past = HashMap::new();
+    let mut unread = None;
     for pair in &night.pairs {
-        past.insert(pair.anchor(), history.past(&pair.scenario, &pair.kernel, &night.night, NIGHTS)?);
+        match history.past(&pair.scenario, &pair.kernel, &night.night, NIGHTS) {
+            Ok(nights) => drop(past.insert(pair.anchor(), nights)),
+            Err(error) => unread = Some(history::without_past(&error)),
+        }
     }
+    unread.into_iter().for_each(|note| add_note(&mut night, note));
     let mut report = NightReport { night, documents, past };
     report.compare();
-    history.record(&report.night, |pair| report.document(pair))?;
+    if let Err(error) = history.record(&report.night, |pair| report.document(pair)) {
+        add_note(&mut report.night, history::without_past(&error));
+    }
     folder.write(&report.night)?;
     Ok(report)
+}
+
+/// Notes what people should know of the night, once.
+fn add_note(night: &mut Night, note: String) {
+    if !night.notes.contains(&note) {
+        night.notes.push(note);
+    }
 }
 
 /// The pairs that are open and can be run, with what they took before.
@@ -201,7 +216,8 @@ fn waiting(desk: &Desk<'_>, history: &History, night: &Night) -> Result<Vec<Wait
     let mut found = Vec::new();
     let absent = |name: &str| night.kernels.iter().any(|one| one.name == name && one.absent.is_some());
     for (number, pair) in open.filter(|(_, pair)| !absent(&pair.kernel)) {
-        let expected = history.expected(&pair.scenario, &pair.kernel)?;
+        // Only the order hangs on it.
+        let expected = history.expected(&pair.scenario, &pair.kernel).ok().flatten();
         let kernel = pair.kernel.clone();
         found.push(Waiting { pair: number, kernel, expected: expected.unwrap_or(UNKNOWN * desk.repeat) });
     }

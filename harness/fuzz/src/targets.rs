@@ -1,0 +1,194 @@
+//! What is fed: the parsers of captures, the documents that others may have written, YAML, archives.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use kshot::artifacts;
+use kshot::scenario::Scenario;
+use kshot_guest::bounded::Unzipped;
+use kshot_guest::yaml;
+use kshot_stack::console::Recogniser;
+use kshot_stack::document::Document;
+use kshot_stack::foreign;
+use kshot_stack::night::results::Night;
+use kshot_stack::normalize::normalize;
+use kshot_stack::stack::{Parsed, ftrace_text, gdb_json, gdb_raw, perf_script};
+use kshot_stack::sweep;
+use kshot_stack::text::printable;
+use serde_json::json;
+
+/// Something that reads bytes which nobody vouches for.
+#[derive(Debug)]
+pub struct Target {
+    /// Its name, also that of its finds.
+    pub name: &'static str,
+    /// Whole inputs, which are damaged.
+    pub seeds: Vec<Vec<u8>>,
+    /// Feeds one.
+    pub feed: fn(&[u8]),
+}
+
+/// Every target.
+pub fn all() -> Vec<Target> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kshot-stack/tests/data");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let captures = |name: &str| files(&data.join(name), &[".txt", ".jsonl"]);
+    let mut scenarios = files(&root.join("scenarios"), &[".yaml"]);
+    scenarios.push(b"a: &a [x, y]\nb: *a\n".to_vec());
+    vec![
+        Target { name: "ftrace", seeds: captures("ftrace"), feed: |input| stacks(ftrace_text::parse(input)) },
+        Target { name: "perf", seeds: captures("perf"), feed: |input| stacks(perf_script::parse(input)) },
+        Target { name: "gdb", seeds: captures("gdb"), feed: |input| stacks(gdb_json::parse(input)) },
+        Target { name: "gdb-raw", seeds: captures("gdb"), feed: |input| drop(gdb_raw::parse(input)) },
+        Target { name: "console", seeds: captures("console"), feed: console },
+        Target { name: "printable", seeds: captures("console"), feed: |input| drop(printable(input)) },
+        Target {
+            name: "run",
+            seeds: vec![text(&run())],
+            feed: |input| drop(foreign::read::<Document>(input)),
+        },
+        Target {
+            name: "night",
+            seeds: vec![text(&night())],
+            feed: |input| drop(foreign::read::<Night>(input)),
+        },
+        Target {
+            name: "sweep",
+            seeds: vec![text(&swept())],
+            feed: |input| drop(foreign::read::<sweep::document::Document>(input)),
+        },
+        Target { name: "scenario", seeds: scenarios, feed: scenario },
+        Target { name: "yaml", seeds: files(&root.join("images"), &[".yaml"]), feed: values },
+        Target { name: "archive", seeds: vec![archive()], feed: unpacked },
+        Target { name: "gzip", seeds: vec![zipped(&archive())], feed: unzipped },
+    ]
+}
+
+fn stacks(parsed: io::Result<Parsed>) {
+    for (stack, _) in parsed.expect("reading from memory does not fail").stacks {
+        drop(normalize(stack));
+    }
+}
+
+fn console(input: &[u8]) {
+    let mut recogniser = Recogniser::default();
+    kshot_stack::text::Lines::default().feed(input, |line| recogniser.line(&line));
+    drop(recogniser.events());
+}
+
+fn scenario(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    drop(Scenario::parse("a/s", "s.yaml", &text, &["mips64-6.1", "mips64el-6.1-debian"]));
+}
+
+fn values(input: &[u8]) {
+    drop(yaml::from_str::<serde_yaml::Value>("a.yaml", &String::from_utf8_lossy(input)));
+}
+
+fn unpacked(input: &[u8]) {
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
+    let into = folder.path().join("a/b");
+    drop(artifacts::unpack(input, &into));
+    let beside = fs::read_dir(folder.path().join("a")).expect("it was just made").count();
+    assert_eq!(beside, 1, "something was unpacked elsewhere");
+}
+
+fn unzipped(input: &[u8]) {
+    drop(io::copy(&mut Unzipped::new(input).take(1 << 30), &mut io::sink()));
+}
+
+/// The contents of the files below a folder, by name.
+fn files(folder: &Path, ends: &[&str]) -> Vec<Vec<u8>> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the fixtures are there").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if ends.iter().any(|end| path.to_string_lossy().ends_with(end)) {
+                paths.push(path);
+            }
+        }
+    }
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).expect("the fixtures can be read")).collect()
+}
+
+fn text(value: &serde_json::Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+fn kernel() -> serde_json::Value {
+    json!({ "name": "mips64-6.1", "release": "6.1.192-kshot", "arch": "mips64", "image_sha256": "00ff" })
+}
+
+fn run() -> serde_json::Value {
+    json!({
+        "schema": 1, "scenario": "tunsetiff/perf_probe", "kernel": kernel(), "qemu": "7.2.22", "verdict": "drift",
+        "why": ["one\ntwo"], "start": "cold",
+        "timings_ms": { "boot": 2000, "ssh": 200, "steps": 100, "collect": 100, "total": 2500 },
+        "probes": [{
+            "name": "ftrace", "kind": "ftrace", "events": 5, "lost": 0, "warnings": [],
+            "stacks": [{
+                "count": 5, "task": "eoe_filter", "event": "register_netdevice", "frames": ["ftrace_graph_call"],
+                "state": "truncated", "ends_at": "ftrace_graph_call",
+                "fidelity": { "of": 4, "got": 0, "reference": "gdb" }
+            }]
+        }],
+        "repeats": [{ "verdict": "match", "why": [], "folder": "20261125T020000Z-a-b" }],
+        "console": [{ "kind": "warn", "line": "WARNING: CPU: 0", "excerpt": ["a", "b"] }],
+        "artifacts": { "console.log": "console.log", "steps/0.txt": "steps/0.txt" }
+    })
+}
+
+fn night() -> serde_json::Value {
+    let run = json!({
+        "folder": "runs/one", "verdict": "match", "why": [], "kernel": kernel(), "qemu": "7.2.22", "start": "warm",
+        "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 }
+    });
+    json!({
+        "schema": 1, "night": "20261125T020000Z", "started": "2026-11-25T02:00:00Z", "wall_ms": 60000, "deadline_ms": null,
+        "engine": "local", "harness": "0.1.0", "kernels": [{ "name": "mips64-6.1", "origin": "Debian", "absent": null }],
+        "scenarios": [{ "id": "a/s", "summary": "it shows something" }],
+        "pairs": [{ "scenario": "a/s", "kernel": "mips64-6.1", "inputs": "0123456789abcdef", "tries": [
+            { "started": "2026-11-25T02:00:00Z", "wall_ms": 4, "host": "h", "run": run, "fault": null }
+        ] }],
+        "notes": [], "changes": []
+    })
+}
+
+fn swept() -> serde_json::Value {
+    json!({
+        "schema": 1, "kernel": kernel(), "qemu": "7.2.22",
+        "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 },
+        "findings": {
+            "functions": { "armed": 9, "compared": 3, "whole": 1, "partly": 1, "never": 1 },
+            "stacks": { "recorded": 9, "compared": 3, "whole": 1 },
+            "breaks": [{ "kind": "cut", "at": null, "functions": 1, "stacks": 1, "examples": ["do_fork"] }],
+            "no_truth": [{ "ends_at": "x", "functions": 1, "stacks": 1 }],
+            "each": [{ "name": "do_fork", "compared": 1, "whole": 0 }]
+        },
+        "console": [], "artifacts": { "sweep.json": "sweep.json" }
+    })
+}
+
+fn archive() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for name in ["a/file", "a/folder/file", "a/x"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(4);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, &b"text"[..]).expect("memory takes all");
+    }
+    archive.into_inner().expect("memory takes all")
+}
+
+fn zipped(bytes: &[u8]) -> Vec<u8> {
+    let mut to = GzEncoder::new(Vec::new(), Compression::fast());
+    to.write_all(bytes).expect("memory takes all");
+    to.finish().expect("memory takes all")
+}

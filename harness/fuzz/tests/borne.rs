@@ -1,0 +1,17 @@
+//! A short feeding with each `cargo test`; `scripts/nightly` feeds for longer.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::time::Duration;
+
+use kshot_fuzz::{feed, targets};
+
+#[test]
+fn five_seconds_of_damaged_input_are_borne() {
+    let finds = tempfile::tempdir().unwrap();
+    let fed = feed(&targets::all(), Duration::from_secs(5), 1, finds.path()).unwrap();
+    if !fed.finds.is_empty() {
+        let kept = finds.keep();
+        panic!("kept in {}: {:#?}", kept.display(), fed.finds);
+    }
+    assert!(fed.inputs > 100, "{} inputs", fed.inputs);
+}

@@ -1,0 +1,110 @@
+//! Documents and archives that others wrote.
+
+use std::fs;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use crate::support::{Ended, Replica};
+
+fn run() -> Value {
+    json!({
+        "schema": 1, "scenario": "own/one", "qemu": "7.2", "verdict": "inconclusive", "why": ["why"],
+        "kernel": { "name": "k", "release": "6.1", "arch": "mips64", "image_sha256": "0" },
+        "start": "cold", "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 },
+        "probes": [], "repeats": [], "console": [], "artifacts": {}
+    })
+}
+
+/// `kshot report` of a run.json that somebody changed.
+fn report(change: impl FnOnce(&mut Value)) -> Ended {
+    let replica = Replica::new();
+    let mut value = run();
+    change(&mut value);
+    fs::create_dir(replica.path("theirs")).unwrap();
+    fs::write(replica.path("theirs/run.json"), value.to_string()).unwrap();
+    replica.run(&["report", "theirs"])
+}
+
+#[test]
+fn a_schema_that_nobody_knows_is_refused() {
+    report(|_| ()).expect(0, &["inconclusive"]);
+    report(|run| run["schema"] = 99.into()).expect(128, &["theirs/run.json", "schema 99", "reads schema 1"]);
+}
+
+#[test]
+fn a_count_that_overflows_sums_is_refused() {
+    report(|run| run["timings_ms"]["total"] = (1_u64 << 60).into()).expect(128, &["timings_ms/total"]);
+}
+
+#[test]
+fn a_scenario_id_that_leads_outside_is_refused() {
+    report(|run| run["scenario"] = "../..".into()).expect(128, &["scenario id is `../..`"]);
+}
+
+#[test]
+fn a_release_that_a_shell_would_run_is_refused() {
+    report(|run| run["kernel"]["release"] = "6.1$(id)".into()).expect(128, &["release is `6.1$(id)`"]);
+}
+
+#[test]
+fn text_of_a_document_does_not_steer_the_terminal() {
+    let ended = report(|run| run["why"] = json!(["ab\u{202e}c"]));
+    ended.expect(0, &[r"ab\u{202e}c"]);
+    assert!(!ended.out.contains(['\u{1b}', '\u{202e}']));
+}
+
+/// A bundle whose files lie in the folder `top`.
+fn bundle(top: &str) -> Vec<u8> {
+    let contents = json!({
+        "schema": 1, "harness": "0.1.0", "scenario": "own/one", "kernel": "k", "arch": "mips64", "release": "6.1",
+        "image_sha256": "0", "qemu": "7.2", "in_catalogue": false, "kernels": ["k"], "argv": []
+    });
+    let scenario =
+        "summary: it shows something\nkernels: [k]\nsteps:\n  - run: 'true'\nprobes:\n  - ftrace: {}\n";
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (name, text) in [
+        ("bundle.json", contents.to_string()),
+        ("scenario.yaml", scenario.into()),
+        ("run/run.json", run().to_string()),
+        ("run/ftrace.trace.txt", "# tracer: nop\n".into()),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o4777);
+        archive.append_data(&mut header, format!("{top}/{name}"), text.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap().finish().unwrap()
+}
+
+#[test]
+fn a_bundle_lands_under_a_name_of_ours() {
+    for top in [".cargo", ".ssh", ".git", "bin"] {
+        let replica = Replica::new();
+        fs::write(replica.path("theirs.tar.gz"), bundle(top)).unwrap();
+        fs::create_dir(replica.path("home")).unwrap();
+        let ended = replica.run(&["import", "theirs.tar.gz", "--out", "home"]);
+        assert!(!replica.path("home").join(top).exists(), "{top}: {ended:?}");
+        ended.expect(125, &["bundle-own.one-k"]);
+        assert!(replica.path("home/bundle-own.one-k/bundle.json").is_file());
+    }
+}
+
+#[test]
+fn a_bundle_that_swells_without_end_is_refused() {
+    let replica = Replica::new();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1 << 30);
+    header.set_mode(0o644);
+    header.set_path("a/file").unwrap();
+    header.set_cksum();
+    let mut to = GzEncoder::new(Vec::new(), Compression::fast());
+    to.write_all(header.as_bytes()).unwrap();
+    let zeros = vec![0; 1 << 20];
+    (0..64).for_each(|_| to.write_all(&zeros).unwrap());
+    fs::write(replica.path("bomb.tar.gz"), to.finish().unwrap()).unwrap();
+    replica.run(&["import", "bomb.tar.gz", "--out", "home"]).expect(131, &["200 times its size"]);
+    assert_eq!(fs::read_dir(replica.path("home")).unwrap().count(), 0, "nothing of it is left");
+}

@@ -1,0 +1,61 @@
+//! Faults of the host, of files and of strangers, one test each; `harness/docs/faults.md` is their table.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test: it may fail and starts what it tests"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod documents; // what others wrote
+mod host; // pipes, disks, limits, tools
+mod inputs; // files without end
+
+use std::fs;
+use std::path::Path;
+
+/// The table names each test that there is, and no other.
+#[test]
+fn the_table_names_every_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let table = fs::read_to_string(root.join("harness/docs/faults.md")).unwrap();
+    for name in ["main", "documents", "host", "inputs"] {
+        let source = fs::read_to_string(root.join(format!("harness/kshot/tests/faults/{name}.rs"))).unwrap();
+        for test in source.split("#[test]\n").skip(1) {
+            let test = test.split_once("fn ").unwrap().1.split_once('(').unwrap().0;
+            assert!(
+                name == "main" || table.contains(&format!("`{test}`")),
+                "harness/docs/faults.md lacks {test}"
+            );
+        }
+    }
+    let sources = [
+        "harness/kshot/tests/faults",
+        "harness/kshot/src",
+        "harness/kshot-guest/src",
+        "harness/kshot-stack/src",
+        "harness/fuzz",
+    ];
+    let sources = sources.map(|folder| text(&root.join(folder))).concat();
+    for row in table.lines().filter(|line| line.starts_with("| ") && line.ends_with("` |")) {
+        let test = row.trim_end_matches("` |").rsplit_once('`').unwrap().1;
+        assert!(
+            sources.contains(&format!("fn {test}()")),
+            "harness/docs/faults.md names {test}, which is no test"
+        );
+    }
+}
+
+fn text(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all += &text(&path);
+        } else if path.extension().is_some_and(|ends| ends == "rs") {
+            all += &fs::read_to_string(&path).unwrap();
+        }
+    }
+    all
+}
