@@ -128,7 +128,7 @@ fn kernel() -> serde_json::Value {
 
 fn run() -> serde_json::Value {
     json!({
-        "schema": 1, "scenario": "tunsetiff/perf_probe", "kernel": kernel(), "qemu": "7.2.22", "verdict": "drift",
+        "schema": kshot_stack::document::SCHEMA, "scenario": "tunsetiff/perf_probe", "kernel": kernel(), "qemu": "7.2.22", "verdict": "drift",
         "why": ["one\ntwo"], "start": "cold",
         "timings_ms": { "boot": 2000, "ssh": 200, "steps": 100, "collect": 100, "total": 2500 },
         "probes": [{

@@ -1,5 +1,4 @@
 //! A short feeding with each `cargo test`; `scripts/nightly` feeds for longer.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::time::Duration;
 

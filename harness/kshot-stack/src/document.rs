@@ -59,6 +59,7 @@ impl Document {
 impl Foreign for Document {
     const WHAT: &'static str = "a result document";
     const SCHEMA: u32 = SCHEMA;
+    const OLDEST: u32 = 1;
 
     fn names(&self) -> Vec<Name<'_>> {
         let mut names = vec![Name::Scenario(&self.scenario)];

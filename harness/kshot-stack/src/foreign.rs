@@ -24,6 +24,8 @@ pub trait Foreign: DeserializeOwned {
     const WHAT: &'static str;
     /// The version of its form that is known here.
     const SCHEMA: u32;
+    /// The oldest version that reads the same.
+    const OLDEST: u32 = Self::SCHEMA;
 
     /// What in it becomes a path or a word of a command line.
     fn names(&self) -> Vec<Name<'_>>;
@@ -149,7 +151,7 @@ pub fn read<T: Foreign>(bytes: &[u8]) -> Result<T, ForeignError> {
     let json = |source| ForeignError::Json { what, source };
     let mut value: Value = serde_json::from_slice(bytes).map_err(json)?;
     match value.get("schema").map(Value::as_u64) {
-        Some(Some(schema)) if schema == u64::from(T::SCHEMA) => {}
+        Some(Some(schema)) if (u64::from(T::OLDEST)..=u64::from(T::SCHEMA)).contains(&schema) => {}
         Some(Some(schema)) => return Err(ForeignError::Schema { what, schema, known: T::SCHEMA }),
         _ => return Err(ForeignError::NoSchema { what }),
     }

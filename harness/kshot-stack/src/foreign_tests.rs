@@ -6,7 +6,7 @@ use crate::{night, sweep};
 
 fn run() -> Value {
     json!({
-        "schema": 1, "scenario": "a/s", "qemu": "7.2", "verdict": "match", "why": ["one\ntwo"],
+        "schema": crate::document::SCHEMA, "scenario": "a/s", "qemu": "7.2", "verdict": "match", "why": ["one\ntwo"],
         "kernel": { "name": "k", "release": "6.1", "arch": "mips64", "image_sha256": "0" },
         "start": "cold", "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 },
         "probes": [], "repeats": [], "console": [], "artifacts": { "a": "steps/a.txt" }
@@ -32,7 +32,7 @@ fn a_document_of_ours_passes() {
 fn a_document_of_an_unknown_schema_is_refused() {
     assert_eq!(
         refused(|run| run["schema"] = 99.into()),
-        "a result document of schema 99; this kshot reads schema 1"
+        "a result document of schema 99; this kshot reads schema 2"
     );
     for schema in [json!("1"), json!(null), json!(-1)] {
         assert_eq!(refused(|run| run["schema"] = schema), "not a result document: it has no number `schema`");

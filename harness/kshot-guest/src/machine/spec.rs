@@ -112,9 +112,17 @@ impl MachineSpec {
             "none",
             // A guest that resets itself ends QEMU.
             "-no-reboot",
-            // A guest that breaks out of QEMU starts no program and gains no rights (seccomp).
+            // A guest that breaks out of QEMU gains no rights (seccomp), and starts no program where QEMU itself need not:
+            // a saved guest's devices go through `cat`.
             "-sandbox",
-            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+            match memory {
+                Memory::Anonymous => {
+                    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+                }
+                Memory::Saveable(_) | Memory::Restored(_) => {
+                    "on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny"
+                }
+            },
         ]);
         match memory {
             Memory::Anonymous => {}

@@ -11,7 +11,7 @@ use crate::support::{Ended, Replica};
 
 fn run() -> Value {
     json!({
-        "schema": 1, "scenario": "own/one", "qemu": "7.2", "verdict": "inconclusive", "why": ["why"],
+        "schema": kshot_stack::document::SCHEMA, "scenario": "own/one", "qemu": "7.2", "verdict": "inconclusive", "why": ["why"],
         "kernel": { "name": "k", "release": "6.1", "arch": "mips64", "image_sha256": "0" },
         "start": "cold", "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 },
         "probes": [], "repeats": [], "console": [], "artifacts": {}
@@ -31,7 +31,8 @@ fn report(change: impl FnOnce(&mut Value)) -> Ended {
 #[test]
 fn a_schema_that_nobody_knows_is_refused() {
     report(|_| ()).expect(0, &["inconclusive"]);
-    report(|run| run["schema"] = 99.into()).expect(128, &["theirs/run.json", "schema 99", "reads schema 1"]);
+    report(|run| run["schema"] = 99.into())
+        .expect(128, &["theirs/run.json", "schema 99", "this kshot reads schema"]);
 }
 
 #[test]
