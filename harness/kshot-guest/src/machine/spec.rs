@@ -257,6 +257,7 @@ mod tests {
             other,
             [
                 "malta,memory-backend=memory",
+                "on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny",
                 "-object",
                 "memory-backend-file,id=memory,size=256M,share=on,mem-path=/cache/a,,b/memory"
             ]
