@@ -22,10 +22,15 @@ fn refused(change: impl FnOnce(&mut Value)) -> String {
     error.to_string()
 }
 
+/// The sentences of reasons.
+fn told(why: &[crate::document::Reason]) -> Vec<String> {
+    why.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn a_document_of_ours_passes() {
     let document: Document = read(run().to_string().as_bytes()).unwrap();
-    assert_eq!(document.why, ["one\ntwo"]);
+    assert_eq!(told(&document.why), ["one\ntwo"]);
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn brackets_and_quotes_in_text_are_no_depth() {
     let text = format!("{}\\\"", "[".repeat(1000));
     let mut value = run();
     value["why"] = json!([text]);
-    assert_eq!(read::<Document>(value.to_string().as_bytes()).unwrap().why, [text]);
+    assert_eq!(told(&read::<Document>(value.to_string().as_bytes()).unwrap().why), [text]);
 }
 
 #[test]
@@ -71,7 +76,7 @@ fn text_that_could_steer_a_terminal_is_escaped() {
     let mut value = run();
     value["why"] = json!(["a\u{1b}[2Jb\u{202e}c\u{200b}", "x\ty\nz\u{7}"]);
     let document: Document = read(value.to_string().as_bytes()).unwrap();
-    assert_eq!(document.why, [r"ab\u{202e}c\u{200b}", "x\ty\nz\\u{7}"]);
+    assert_eq!(told(&document.why), [r"ab\u{202e}c\u{200b}", "x\ty\nz\\u{7}"]);
     assert!(
         refused(|run| run["artifacts"]["a\u{1b}b"] = "x".into())
             .contains(r"the key `a\u{1b}b` in `artifacts`")
