@@ -1,75 +1,105 @@
-//! `junit.xml`: a suite a kernel, a case a scenario.
+//! `junit.xml`: a suite a kernel, a case a scenario. The template beside this file holds the markup.
 
-use std::time::Duration;
-
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
+use askama::Template;
 
 use super::ReportError;
 use kshot_stack::document::Reason;
 use kshot_stack::night::report::NightReport;
-use kshot_stack::night::results::{Pair, Standing, Try};
+use kshot_stack::night::results::{KernelLine, Night, Pair, Standing, Try};
+
+/// The file.
+#[derive(Template)]
+#[template(path = "junit.xml")]
+struct Junit<'a> {
+    night: &'a Night,
+    counts: Counts,
+    suites: Vec<Suite<'a>>,
+}
+
+struct Suite<'a> {
+    kernel: &'a KernelLine,
+    counts: Counts,
+    cases: Vec<Case<'a>>,
+}
+
+/// How many cases there are, and how many of them ended how.
+struct Counts {
+    tests: usize,
+    skipped: usize,
+    errors: usize,
+    failures: usize,
+}
+
+struct Case<'a> {
+    pair: &'a Pair,
+    /// The element that says that it did not pass.
+    element: Option<&'static str>,
+    /// The reasons, a line each.
+    why: String,
+    /// The attempts before the one that counts: a case says of itself that it took more than one.
+    reruns: Vec<&'a Try>,
+}
 
 /// The file's text.
 ///
 /// # Errors
-/// [`ReportError::Junit`].
+/// [`ReportError::Template`].
 pub(super) fn text(report: &NightReport) -> Result<String, ReportError> {
     let night = &report.night;
-    let mut file = Report::new(format!("kshot {}", night.night));
-    file.set_time(Duration::from_millis(night.wall_ms));
-    for kernel in &night.kernels {
-        let mut suite = TestSuite::new(kernel.name.as_str());
-        suite.add_property(("origin", kernel.origin.as_str()));
-        suite.add_property(("harness", night.harness.as_str()));
-        for pair in night.pairs.iter().filter(|pair| pair.kernel == kernel.name) {
-            suite.add_test_case(case(report, pair));
-        }
-        file.add_test_suite(suite);
-    }
-    Ok(file.to_string()?)
+    let suites = night.kernels.iter().map(|kernel| {
+        let pairs = night.pairs.iter().filter(|pair| pair.kernel == kernel.name);
+        let cases: Vec<Case<'_>> = pairs.map(|pair| Case::of(report, pair)).collect();
+        Suite { kernel, counts: Counts::of(&cases), cases }
+    });
+    let suites: Vec<Suite<'_>> = suites.collect();
+    let counts = Counts::of(suites.iter().flat_map(|suite| &suite.cases));
+    Ok(Junit { night, counts, suites }.render()? + "\n")
 }
 
-fn case(report: &NightReport, pair: &Pair) -> TestCase {
-    let mut status = match pair.standing() {
-        Standing::Match => TestCaseStatus::success(),
-        Standing::Drift => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        // It cannot be told, which is no failure of the kernel.
-        Standing::Unstable | Standing::Inconclusive | Standing::Fault => {
-            TestCaseStatus::non_success(NonSuccessKind::Error)
+impl Counts {
+    fn of<'a>(cases: impl IntoIterator<Item = &'a Case<'a>>) -> Self {
+        let mut counts = Self { tests: 0, skipped: 0, errors: 0, failures: 0 };
+        for case in cases {
+            counts.tests += 1;
+            match case.element {
+                Some("skipped") => counts.skipped += 1,
+                Some("error") => counts.errors += 1,
+                Some("failure") => counts.failures += 1,
+                _ => {}
+            }
         }
-        Standing::NotReached => TestCaseStatus::skipped(),
-    };
-    let why = pair.run().map(|run| Reason::join(&run.why, "\n"));
-    if let Some(message) = why.or_else(|| report.night.obstacle(pair).map(Into::into)) {
-        let first = message.lines().next().unwrap_or_default().to_owned();
-        if pair.standing() != Standing::Match {
-            status.set_type(pair.standing().name()).set_message(first).set_description(message);
-        }
+        counts
     }
-    // The attempts before the one that counts: its case says of itself that it took more than one.
-    let telling = pair.telling();
-    let others = pair.tries.iter().filter(|attempt| telling.is_none_or(|one| !std::ptr::eq(*attempt, one)));
-    let reruns: Vec<TestRerun> = others.map(rerun).collect();
-    status.add_reruns(reruns);
-    let mut case = TestCase::new(pair.scenario.as_str(), status);
-    case.set_classname(format!("kshot.{}", pair.kernel));
-    if let Some(attempt) = telling {
-        case.set_time(Duration::from_millis(attempt.wall_ms));
-    }
-    if let Some(run) = pair.run() {
-        case.add_property(("folder", run.folder.as_str()));
-        case.add_property(("release", run.kernel.release.as_str()));
-        case.add_property(("image_sha256", run.kernel.image_sha256.as_str()));
-        case.add_property(("qemu", run.qemu.as_str()));
-    }
-    case
 }
 
-fn rerun(attempt: &Try) -> TestRerun {
-    let mut rerun = TestRerun::new(NonSuccessKind::Error);
-    rerun.set_type(Standing::Fault.name()).set_time(Duration::from_millis(attempt.wall_ms));
-    if let Some(fault) = &attempt.fault {
-        rerun.set_message(format!("on {}: {}", attempt.host, fault.what));
+impl<'a> Case<'a> {
+    fn of(report: &NightReport, pair: &'a Pair) -> Self {
+        let element = match pair.standing() {
+            Standing::Match => None,
+            Standing::Drift => Some("failure"),
+            // It cannot be told, which is no failure of the kernel.
+            Standing::Unstable | Standing::Inconclusive | Standing::Fault => Some("error"),
+            Standing::NotReached => Some("skipped"),
+        };
+        let why = pair.run().map(|run| Reason::join(&run.why, "\n"));
+        let why = why.or_else(|| report.night.obstacle(pair).map(Into::into)).unwrap_or_default();
+        let telling = pair.telling();
+        let others =
+            pair.tries.iter().filter(|attempt| telling.is_none_or(|one| !std::ptr::eq(*attempt, one)));
+        Self { pair, element, why, reruns: others.collect() }
     }
-    rerun
+
+    fn first_line(&self) -> &str {
+        self.why.lines().next().unwrap_or_default()
+    }
+
+    /// The element of an attempt before the one that counts, by how that one ended.
+    fn rerun_element(&self) -> &'static str {
+        if self.element.is_none() { "flakyError" } else { "rerunError" }
+    }
+}
+
+/// Seconds with three decimals.
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }

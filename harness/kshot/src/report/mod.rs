@@ -26,12 +26,9 @@ use kshot_stack::night::report::NightReport;
 /// Why a report cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The JUnit file.
-    #[error("cannot write JUnit's XML")]
-    Junit(#[from] quick_junit::SerializeError),
-    /// The page.
-    #[error("cannot write the HTML page")]
-    Html(#[from] askama::Error),
+    /// The JUnit file or the page.
+    #[error("cannot fill in a template")]
+    Template(#[from] askama::Error),
 }
 
 impl Fault for ReportError {

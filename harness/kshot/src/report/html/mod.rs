@@ -62,7 +62,7 @@ struct Row<'a> {
 /// The page's text.
 ///
 /// # Errors
-/// [`ReportError::Html`].
+/// [`ReportError::Template`].
 pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
     let night = &report.night;
     let sections = Kind::ALL.iter().filter_map(|kind| {
@@ -140,7 +140,7 @@ fn href(path: &str) -> String {
         .collect()
 }
 
-/// Escapes for HTML, and shows what would be invisible or change how its surroundings read: control
+/// Escapes for HTML and XML, and shows what would be invisible or change how its surroundings read: control
 /// characters, and the marks that turn the direction of text (UAX #9). A guest chooses its own task names.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Visible;
@@ -153,9 +153,11 @@ impl askama::filters::Escaper for Visible {
                 '>' => into.write_str("&gt;")?,
                 '&' => into.write_str("&amp;")?,
                 '"' => into.write_str("&quot;")?,
-                '\'' => into.write_str("&#39;")?,
+                '\'' => into.write_str("&apos;")?,
                 '\n' | '\t' => into.write_char(c)?,
-                '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+                '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+                // No characters of XML (section 2.2).
+                | '\u{fffe}' | '\u{ffff}' => {
                     write!(into, "\\u{{{:x}}}", u32::from(c))?;
                 }
                 c if c.is_control() => write!(into, "\\u{{{:x}}}", u32::from(c))?,
