@@ -100,12 +100,26 @@ fn names_that_lead_elsewhere_are_refused() {
 
 #[test]
 fn nights_and_sweeps_come_in_by_the_same_door() {
-    for schema in [0, 2, 99] {
+    fn is_unknown<T: Foreign>(schema: u32) -> bool {
         let bytes = json!({ "schema": schema }).to_string();
-        assert!(matches!(read::<night::results::Night>(bytes.as_bytes()), Err(ForeignError::Schema { .. })));
-        assert!(matches!(
-            read::<sweep::document::Document>(bytes.as_bytes()),
-            Err(ForeignError::Schema { .. })
-        ));
+        matches!(read::<T>(bytes.as_bytes()), Err(ForeignError::Schema { .. }))
     }
+    for schema in [0, 3, 99] {
+        assert!(is_unknown::<night::results::Night>(schema), "{schema}");
+    }
+    for schema in [0, 2, 99] {
+        assert!(is_unknown::<sweep::document::Document>(schema), "{schema}");
+    }
+}
+
+#[test]
+fn a_night_of_the_first_version_of_the_document_is_read() {
+    let night = json!({
+        "schema": 1, "night": "20261125T020000Z", "started": "2026-11-25T02:00:00Z", "wall_ms": 1,
+        "deadline_ms": null, "engine": "local", "harness": "0.1.0",
+        "kernels": [{ "name": "mips64-6.1", "origin": "linux-source-6.1", "absent": null }],
+        "scenarios": [], "pairs": [], "notes": [], "changes": [],
+    });
+    let night: night::results::Night = read(night.to_string().as_bytes()).unwrap();
+    assert_eq!(night.kernels[0].git, None);
 }

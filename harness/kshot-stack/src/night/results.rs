@@ -344,6 +344,7 @@ impl Night {
 impl Foreign for Night {
     const WHAT: &'static str = "the results of a night";
     const SCHEMA: u32 = SCHEMA;
+    const OLDEST: u32 = 1;
 
     fn names(&self) -> Vec<Name<'_>> {
         let mut names = vec![Name::Path(&self.night)];
