@@ -22,6 +22,9 @@ const DRAFT_PREFIX: &str = ".draft-";
 const REMOVED_PREFIX: &str = ".gone-";
 /// The longest wait for a lock; its holder may be building a kernel.
 const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
+/// The longest wait for the lock of an entry that is to be removed. Where this process starts another at the moment
+/// in which it lets a lock go, the other holds it until it has become its program.
+const REMOVE_LOCK_LIMIT: Duration = Duration::from_secs(2);
 /// The interval between attempts to take a lock: no signal tells that a lock was released.
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -213,13 +216,17 @@ impl Cache {
     }
 
     /// Removes an entry; other processes see either all of it or nothing. A machine that has opened its files keeps
-    /// them. Returns `false`, and removes nothing, where another process holds the entry's lock: it works in it.
+    /// them. Returns `false`, and removes nothing, where another process keeps the entry's lock: it works in it.
     ///
     /// # Errors
     /// [`CacheError::File`].
     pub fn remove(&self, kind: &str, key: &str) -> Result<bool, CacheError> {
         // `remove_abandoned` skips this entry while the lock is held.
-        let Some(_lock) = self.try_lock(&format!("{kind}-{key}"))? else { return Ok(false) };
+        let name = format!("{kind}-{key}");
+        let _lock = match poll_lock(&name, REMOVE_LOCK_LIMIT, || self.try_lock(&name)) {
+            Err(CacheError::TimedOut(_)) => return Ok(false),
+            lock => lock?,
+        };
         let aside = temp_folder(&self.root.join(kind), &format!("{REMOVED_PREFIX}{key}-"))?;
         let path = self.path(kind, key);
         match fs::rename(&path, aside.path().join(key)) {
@@ -320,15 +327,27 @@ impl Draft {
     /// # Errors
     /// [`CacheError::File`].
     pub fn commit(self) -> Result<PathBuf, CacheError> {
-        let failed = FileError::on("write", self.folder.path());
-        let synced = File::open(self.folder.path()).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
-        synced.map_err(failed).map_err(CacheError::File)?;
+        sync_all(self.folder.path())?;
         let path = self.folder.keep();
         fs::rename(&path, &self.target).map_err(|source| {
             CacheError::File(FileError { action: "rename into place", path: self.target.clone(), source })
         })?;
         Ok(self.target)
     }
+}
+
+/// Brings all that lies below a folder to disk. Only that: what others have still to write may take minutes.
+fn sync_all(folder: &Path) -> Result<(), CacheError> {
+    for file in fs::read_dir(folder).map_err(FileError::on("list", folder))? {
+        let path = file.and_then(|file| Ok((file.file_type()?, file.path())));
+        let (kind, path) = path.map_err(FileError::on("list", folder))?;
+        if kind.is_dir() {
+            sync_all(&path)?;
+        } else if kind.is_file() {
+            File::open(&path).and_then(|file| file.sync_all()).map_err(FileError::on("write", &path))?;
+        }
+    }
+    Ok(File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::on("write", folder))?)
 }
 
 /// Polls until `look` returns a lock. flock(2) itself would block and could not be interrupted.

@@ -97,7 +97,8 @@ fn panic_at_boot() {
     run(&replica)
         .expect(125, &["verdict: inconclusive", "Kernel panic - not syncing: Attempted to kill init!"]);
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(20), "a panic has to end the wait, not the deadline: {took:?}");
+    // Half of what a boot may take; on a busy host the boot itself takes 20 s.
+    assert!(took < Duration::from_secs(60), "a panic has to end the wait, not the deadline: {took:?}");
 }
 
 fn panic_in_a_step() {
