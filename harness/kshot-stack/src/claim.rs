@@ -1,48 +1,48 @@
-//! What must hold of stacks, and what is known not to.
+//! Claims about stacks and the console, and the faults that are already known.
 
 use globset::Glob;
 use serde::Serialize;
 
-/// What must hold of a probe's stacks.
+/// A claim about the stacks of one probe.
 #[derive(Clone, Debug, Serialize)]
 pub struct Claim {
-    /// Its name, for `known`; the probe's name unless the scenario gives one.
+    /// The claim's name, which known faults refer to; by default the probe's name.
     pub name: String,
-    /// The probe it speaks of.
+    /// The name of the probe.
     pub probe: String,
-    /// Functions that a stack has to pass through, innermost first, others between them allowed; `a|b` is
-    /// either of two. A stack that does is a *witness*.
+    /// The functions that a stack must pass through, innermost first, with other frames allowed in between. `a|b`
+    /// matches either function. A stack that passes through all of them is a *witness*.
     pub through: Vec<String>,
-    /// How many witnesses there must be; `None` means at least one.
+    /// The required number of witnesses; `None` means at least one.
     pub stacks: Option<u64>,
-    /// Whether each witness has to be complete.
+    /// Whether every witness must be complete.
     pub complete: bool,
     /// Whether no witness may have a frame that the reference has not.
     pub exact: bool,
 }
 
-/// Trouble that the kernel must not report on its console.
+/// A claim that the kernel does not report a certain problem on its console.
 #[derive(Clone, Debug, Serialize)]
 pub struct Silence {
-    /// Its name, for `known`.
+    /// The claim's name, which known faults refer to.
     pub name: String,
-    /// Text of the report's first line.
+    /// A part of the report's first line.
     pub never: String,
 }
 
-/// A fault that is known: the claim does not hold on these kernels, and why.
+/// A known fault: a claim that is known to fail on some kernels, with the reason.
 #[derive(Clone, Debug, Serialize)]
 pub struct Known {
     /// Globs over kernel names.
     pub kernels: Vec<String>,
-    /// The claim.
+    /// The claim's name.
     pub claim: String,
-    /// The reason, for people.
+    /// The reason why the claim fails.
     pub because: String,
 }
 
 impl Known {
-    /// Whether it is known of the kernel of that name.
+    /// Whether the fault is known on the kernel with this name.
     pub fn speaks_of(&self, kernel: &str) -> bool {
         self.kernels
             .iter()

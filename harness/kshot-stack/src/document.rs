@@ -11,10 +11,10 @@ pub use reason::{ClaimFailure, NearestStack, Reason, StackEnd, VerdictCount};
 use crate::foreign::{Foreign, Name};
 use crate::stack::{State, Warning};
 
-/// The version of the document. It grows when a reader of the old one would go wrong.
+/// The version of the result document's form. It grows when a reader of an older form would misread the document.
 pub const SCHEMA: u32 = 2;
 
-/// One run.
+/// The result document of one run.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Document {
     /// The version of this document's form, 2. Documents of version 1 read the same; they do not tell of frames that a
@@ -22,28 +22,28 @@ pub struct Document {
     pub schema: u32,
     /// The scenario's id.
     pub scenario: String,
-    /// What was, or would have been, booted.
+    /// The kernel that was booted, or would have been.
     pub kernel: KernelInfo,
-    /// QEMU's version, as it says itself; empty where it did not come so far.
+    /// QEMU's version as QEMU reports it; empty if the run failed before QEMU started.
     pub qemu: String,
-    /// The one word.
+    /// The verdict.
     pub verdict: Word,
     /// The reasons for it.
     pub why: Vec<Reason>,
     /// Whether the machine booted or was restored.
     pub start: Start,
-    /// Why it booted, where it did.
+    /// The reason for a cold start, if the machine booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_because: Option<String>,
-    /// Milliseconds of each phase.
+    /// The duration of each phase, in milliseconds.
     pub timings_ms: Timings,
-    /// What each probe recorded.
+    /// The result of each probe, in the scenario's order.
     pub probes: Vec<ProbeResult>,
-    /// The verdicts of the single runs, where there was more than one; `probes` is that of the first run with
-    /// the verdict, or of the first that disagrees.
+    /// The verdict of each repeat, if there was more than one. `probes` is then the result of the first run with the
+    /// overall verdict, or of the first run that disagrees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Repeat>,
-    /// Trouble that the kernel reported on its console.
+    /// The problems that the kernel reported on its console.
     pub console: Vec<ConsoleEvent>,
     /// The run folder's files: name to path, relative to the folder.
     pub artifacts: BTreeMap<String, String>,
@@ -73,9 +73,9 @@ impl Foreign for Document {
 /// The kernel of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct KernelInfo {
-    /// The name in the catalogue.
+    /// The kernel's name in the catalogue.
     pub name: String,
-    /// `uname -r`.
+    /// The kernel release, as `uname -r` prints it.
     pub release: String,
     /// The architecture's name.
     pub arch: String,
@@ -96,16 +96,16 @@ impl KernelInfo {
 pub enum Word {
     /// The stacks are what the snapshot and the claims say.
     Match,
-    /// They are not.
+    /// The stacks are not what the snapshot and the claims say.
     Drift,
     /// Repeats disagree.
     Unstable,
-    /// It cannot be told.
+    /// The run does not allow a verdict.
     Inconclusive,
 }
 
 impl Word {
-    /// The word itself, as in the document.
+    /// The verdict's name in the document.
     pub fn name(self) -> &'static str {
         match self {
             Self::Match => "match",
@@ -116,36 +116,36 @@ impl Word {
     }
 }
 
-/// One of several runs of the same pair.
+/// One of several runs of the same scenario and kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Repeat {
-    /// Its verdict.
+    /// The verdict of this run.
     pub verdict: Word,
-    /// The reasons.
+    /// The reasons for this run's verdict.
     pub why: Vec<Reason>,
     /// The name of its run folder.
     pub folder: String,
-    /// How its machine came up.
+    /// How this run's machine was started.
     #[serde(default)]
     pub start: Start,
-    /// Why it booted, where it did.
+    /// The reason for a cold start, if this run's machine booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_because: Option<String>,
 }
 
-/// How a machine came up.
+/// How a machine was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Start {
-    /// It booted.
+    /// The machine booted.
     #[default]
     Cold,
-    /// It was restored from a saved state.
+    /// The machine was restored from a saved state.
     Warm,
 }
 
 impl Start {
-    /// The word itself, as in the document.
+    /// The start's name in the document.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cold => "cold",
@@ -154,71 +154,72 @@ impl Start {
     }
 }
 
-/// Milliseconds of each phase.
+/// The duration of each phase of a run, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Timings {
-    /// From QEMU's start to the guest's ready line or, of a restored one, until it ran.
+    /// From QEMU's start to the guest's ready line or, for a restored machine, until it runs.
     pub boot: u64,
-    /// From there to a logged-in session.
+    /// From the ready line to a logged-in SSH session.
     pub ssh: u64,
-    /// Arming and steps; of a machine that was booted, with getting the probes ready, which a saved state holds.
+    /// Arming the probes and running the steps. After a boot this includes preparing the probes, which a saved state
+    /// already contains.
     pub steps: u64,
-    /// Stopping and fetching.
+    /// Stopping the probes and fetching their captures.
     pub collect: u64,
-    /// From QEMU's start to its end; where a state was saved, with that.
+    /// From QEMU's start to its end, including the time to save a state.
     pub total: u64,
 }
 
-/// What one probe recorded.
+/// The result of one probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ProbeResult {
     /// The probe's name.
     pub name: String,
-    /// The mechanism.
+    /// The tracing mechanism: `ftrace`, `kprobe`, `perf` or `gdb`.
     pub kind: String,
-    /// How many events it recorded, with or without a stack.
+    /// The number of recorded events, with or without a stack.
     pub events: u64,
-    /// How many the kernel lost.
+    /// The number of events that the kernel lost.
     pub lost: u64,
-    /// What its parser could not read.
+    /// The lines that the parser could not read, counted by kind.
     pub warnings: Vec<Warning>,
-    /// Why it was left out on this kernel, where it was.
+    /// The reason why the probe was left out on this kernel, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<String>,
-    /// Equal stacks once, in the order of their first appearance.
+    /// The recorded stacks. Equal stacks appear once, in the order of their first appearance.
     pub stacks: Vec<StackResult>,
-    /// What kprobe events fetched, equal ones once, in the order of their first appearance.
+    /// The values that kprobe events fetched. Equal values appear once, in the order of their first appearance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<ArgumentsResult>,
 }
 
-/// Equal values that a kprobe event fetched.
+/// A set of equal values that a kprobe event fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ArgumentsResult {
-    /// How many there were.
+    /// The number of equal values.
     pub count: u64,
-    /// The event.
+    /// The event's name.
     pub event: String,
     /// The arguments as the kernel prints them: `nr_entries=0 skip=5`.
     pub text: String,
 }
 
-/// Equal stacks of one probe.
+/// A set of equal stacks of one probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StackResult {
-    /// How many there were.
+    /// The number of equal stacks.
     pub count: u64,
     /// The task's name.
     pub task: String,
-    /// The event.
+    /// The event's name.
     pub event: String,
     /// Function names, from the innermost outwards.
     pub frames: Vec<String>,
-    /// How it ends.
+    /// How the stack ends: `complete`, `truncated`, `empty` or `corrupt`.
     pub state: State,
-    /// The last kernel frame, `null` for a stack without frames.
+    /// The outermost kernel frame, `null` for a stack without frames.
     pub ends_at: Option<String>,
-    /// How much of the truth it holds, `null` where there is nothing to compare with.
+    /// How much of the reference the stack holds, `null` if there is no reference.
     pub fidelity: Option<Fidelity>,
     /// The frames that are missing, extra or repeated beside those of the reference, from the innermost outwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -226,7 +227,7 @@ pub struct StackResult {
 }
 
 impl StackResult {
-    /// How it ends, for people: `truncated at ftrace_graph_call`.
+    /// A description of the stack's end: `truncated at ftrace_graph_call`.
     pub fn ending(&self) -> String {
         let at = self.ends_at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
         format!("{}{at}", self.state.name())
@@ -293,7 +294,7 @@ impl Difference {
 /// How many of the reference's physical frames a stack reports, in order, and how many others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Fidelity {
-    /// The frames of the reference.
+    /// The number of frames in the reference.
     pub of: u64,
     /// The frames of the reference that the stack holds too.
     pub got: u64,
@@ -303,22 +304,22 @@ pub struct Fidelity {
     /// The frames of the reference that the stack holds once more than it should.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeated: u64,
-    /// Whose stack the reference is.
+    /// The mechanism that recorded the reference.
     pub reference: Reference,
 }
 
-/// Who gave the stack to compare with.
+/// The mechanism that recorded a reference stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Reference {
-    /// gdb, from outside, with DWARF: the truth.
+    /// gdb, which unwinds from outside with DWARF: the truth.
     Gdb,
-    /// perf, standing in for it.
+    /// perf, used as the reference when there is no truth.
     Perf,
 }
 
 impl Reference {
-    /// The mechanism's word, as in the document.
+    /// The mechanism's name in the document.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gdb => "gdb",
@@ -351,14 +352,14 @@ impl std::fmt::Display for Fidelity {
     }
 }
 
-/// Something the kernel reported on its console.
+/// A problem that the kernel reported on its console.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ConsoleEvent {
-    /// Which pattern it matched (`warn`, `oops`, `panic`).
+    /// The kind of report: `warn`, `oops` or `panic`.
     pub kind: String,
-    /// The line that matched, escaped.
+    /// The first line of the report, with control characters escaped.
     pub line: String,
-    /// The lines around it, escaped.
+    /// The lines around it, with control characters escaped.
     pub excerpt: Vec<String>,
     /// The functions of its call trace, from the innermost outwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

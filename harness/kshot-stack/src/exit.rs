@@ -6,35 +6,35 @@
 use crate::document::Word;
 use crate::fault::Blame;
 
-/// How the command ends.
+/// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Match, or done.
+    /// The stacks match, or the command is done.
     Match = 0,
     /// The stacks are not what the snapshot or the claims say.
     Drift = 1,
-    /// Cannot tell: no build, no boot, unstable, no snapshot.
+    /// No verdict: the kernel does not build or boot, the run is unstable, or there is no snapshot.
     CannotTell = 125,
-    /// The command line or the environment.
+    /// An error in the command line or the environment.
     Usage = 128,
-    /// A scenario or another input file.
+    /// An error in a scenario or another input file.
     Scenario = 129,
-    /// Ctrl-C, as shells report SIGINT.
+    /// Interrupted by Ctrl-C; the code that shells report for SIGINT.
     Interrupted = 130,
-    /// The host: QEMU, disk, network, tools.
+    /// An error of the host: QEMU, disk, network or tools.
     Infra = 131,
     /// kshot itself: a panic.
     Defect = 132,
 }
 
 impl Exit {
-    /// The code for the operating system.
+    /// The number that is passed to the operating system.
     pub fn code(self) -> u8 {
         self as u8
     }
 
-    /// One exit for many: a fault of ours before everything, then drift, then cannot tell.
+    /// Combines several exit codes: errors come before drift, drift before "cannot tell".
     pub fn worst(all: impl IntoIterator<Item = Self>) -> Self {
         let rank = |exit: &Self| match exit {
             Self::Match => 0,

@@ -1,4 +1,4 @@
-//! From what the parsers read to the probes' part of the result document.
+//! Turns what the parsers read into the probes' part of the result document.
 
 use crate::arch::ArchRow;
 use crate::document::{ArgumentsResult, ProbeResult, Reference, StackResult};
@@ -6,19 +6,19 @@ use crate::fidelity::{Measure, References};
 use crate::normalize::{self, normalize};
 use crate::stack::{Parsed, Stack, State, count};
 
-/// What one probe brought home.
+/// The parsed capture of one probe.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     /// The probe's name.
     pub name: String,
-    /// The mechanism: `ftrace`, `perf`, `gdb`.
+    /// The tracing mechanism: `ftrace`, `kprobe`, `perf` or `gdb`.
     pub kind: String,
-    /// What its parser read.
+    /// What the parser read.
     pub parsed: Parsed,
 }
 
-/// The results of all probes of a run, in their order. Each stack is measured against the truth, gdb's, or
-/// else perf's, where there is one of the same event; never against its own mechanism.
+/// Builds the results of all probes of a run, in order. Each stack is measured against gdb's stack of the same event
+/// (the truth) or, if there is none, against perf's; never against a stack of its own mechanism.
 pub fn probe_results(recorded: &[Recorded], row: &ArchRow) -> Vec<ProbeResult> {
     let references = [Reference::Gdb, Reference::Perf].map(|reference| {
         let probes = recorded.iter().filter(|probe| probe.kind == reference.name());
@@ -32,7 +32,7 @@ pub fn probe_results(recorded: &[Recorded], row: &ArchRow) -> Vec<ProbeResult> {
     recorded.iter().map(|probe| probe_result(probe, row, |stack| measure(stack, &probe.kind))).collect()
 }
 
-/// All that a reader sees of a stack: stacks that agree in it are one.
+/// The parts of a stack that a reader sees. Stacks that agree in all of them are counted as one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Seen {
     stack: Stack,

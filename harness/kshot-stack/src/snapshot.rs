@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use crate::document::{ArgumentsResult, ProbeResult, StackResult};
 
-/// How a run compares with the snapshot.
+/// The comparison of a run with its snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// It says the same.
+    /// The texts are equal.
     Same,
-    /// It says something else.
+    /// The texts differ.
     Drift {
         /// A unified diff from the snapshot to the run.
         diff: String,

@@ -1,4 +1,4 @@
-//! Claims, known faults, snapshots and repeats, folded into one word.
+//! Judges a run: claims, known faults, snapshots and repeats become one verdict.
 
 use crate::claim::{Claim, Known, Silence};
 use crate::document::{
@@ -7,33 +7,34 @@ use crate::document::{
 use crate::snapshot::Comparison;
 use crate::stack::{State, fold_suffix};
 
-/// All that a verdict rests on. Anything that kept a run from its end is a fault, not evidence.
+/// The evidence that a verdict is based on. A failure that ends a run early is an error, not evidence.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Evidence<'a> {
-    /// What must hold.
+    /// The claims about the probes' stacks.
     pub claims: &'a [Claim],
-    /// What the console must not report.
+    /// The claims about the console.
     pub silences: &'a [Silence],
-    /// What is known not to hold on this kernel.
+    /// The known faults of this kernel.
     pub known: &'a [Known],
-    /// What the probes recorded.
+    /// The results of the probes.
     pub probes: &'a [ProbeResult],
-    /// What the console reported.
+    /// The problems that the kernel reported on its console.
     pub console: &'a [ConsoleEvent],
-    /// How each probe compares with its snapshot, by the probe's name.
+    /// The comparison of each probe with its snapshot, by the probe's name.
     pub comparisons: &'a [(String, Comparison)],
 }
 
-/// The word and its reasons.
+/// A verdict with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The word.
+    /// The verdict.
     pub word: Word,
     /// The reasons, and what else is worth knowing.
     pub why: Vec<Reason>,
 }
 
-/// Judges one run: drift if a claim or a snapshot says so, else inconclusive if one cannot be told, else match.
+/// Judges one run: drift if a claim or a snapshot disagrees, otherwise inconclusive if one of them cannot be judged,
+/// otherwise match.
 pub fn judge(evidence: Evidence<'_>) -> Verdict {
     let claims = evidence.claims.iter().filter_map(|claim| of_claim(claim, &evidence));
     let silences = evidence
@@ -61,8 +62,8 @@ fn word_of(reason: &Reason) -> Word {
     }
 }
 
-/// Folds the verdicts of repeats: one word if they agree, else unstable; `disagreements` says in which stacks the runs
-/// differ, whatever was made of them. No repeat at all is inconclusive.
+/// Combines the verdicts of repeats: the common verdict if they agree, otherwise unstable. `disagreements` lists the
+/// probes whose stacks differ between the runs. Without any repeat the verdict is inconclusive.
 pub fn fold(verdicts: &[Verdict], disagreements: Vec<Reason>) -> Verdict {
     let Some(first) = verdicts.first() else {
         return Verdict { word: Word::Inconclusive, why: vec![Reason::NoRun {}] };
@@ -84,7 +85,7 @@ pub fn fold(verdicts: &[Verdict], disagreements: Vec<Reason>) -> Verdict {
     Verdict { word, why }
 }
 
-/// The names of the claims and silences that do not hold, whatever is known of them.
+/// The names of all claims that fail, including known faults.
 pub fn failing(evidence: &Evidence<'_>) -> Vec<String> {
     let unknown = Evidence { known: &[], ..*evidence };
     let claims =
@@ -101,7 +102,7 @@ fn of_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
     let Some(probe) = evidence.probes.iter().find(|probe| probe.name == claim.probe) else {
         return Some(Reason::NoProbe { claim: claim.name.clone(), probe: claim.probe.clone() });
     };
-    // Nothing to judge, and no fault of the kernel's: that the truth is missing is said once, by `doubts`.
+    // A probe that was left out cannot fail a claim. `doubts` reports the missing probe once.
     if probe.absent.is_some() {
         return None;
     }
@@ -118,7 +119,8 @@ fn of_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
     judged(&claim.name, outcome, evidence.known)
 }
 
-/// What a claim that holds or not says, given what is known.
+/// The verdict and the reason that follow from a claim's outcome and the known faults; `None` if the claim holds and no
+/// fault is known.
 fn judged(claim: &str, outcome: Result<(), ClaimFailure>, known: &[Known]) -> Option<Reason> {
     let known = known.iter().find(|known| known.claim == claim).map(|known| known.because.clone());
     let claim = claim.to_owned();
@@ -174,12 +176,12 @@ fn witnesses<'a>(claim: &'a Claim, probe: &'a ProbeResult) -> impl Iterator<Item
     probe.stacks.iter().filter(|stack| passes_through(stack, &claim.through))
 }
 
-/// Whether the functions are frames of the stack in this order, others between them allowed.
+/// Whether the stack contains the functions in this order, with other frames allowed in between.
 fn passes_through(stack: &StackResult, functions: &[String]) -> bool {
     reached(stack, functions) == functions.len()
 }
 
-/// How many of the functions are found in this order before one is not.
+/// The number of leading `functions` that the stack contains in this order.
 fn reached(stack: &StackResult, functions: &[String]) -> usize {
     let mut frames = stack.frames.iter();
     let is_there =
@@ -218,7 +220,7 @@ fn of_snapshot(probe: &str, comparison: &Comparison) -> Option<Reason> {
     }
 }
 
-/// What does not change the word but sheds doubt on a count.
+/// Remarks that do not change the verdict: probes left out, lost events, unreadable lines.
 fn doubts(result: &ProbeResult) -> Vec<Reason> {
     let probe = || result.name.clone();
     let absent = result.absent.iter().cloned().map(|because| Reason::LeftOut { probe: probe(), because });

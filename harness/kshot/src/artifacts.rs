@@ -1,4 +1,4 @@
-//! The run folder: raw bytes first, `run.json` last.
+//! The run folder: the raw captures first, `run.json` last.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,16 +16,16 @@ use kshot_stack::text::{is_hidden, printable};
 
 /// The name of the result document in a run folder.
 pub const RUN_JSON: &str = "run.json";
-/// A run folder that holds this file is never pruned.
+/// The file that protects a run folder from being pruned.
 const KEEP: &str = "keep";
-/// How many folders of matching runs stay before the oldest go.
+/// The number of folders of matching runs that are kept; older ones are pruned.
 const MATCHES_KEPT: usize = 30;
 /// The most files of an archive from elsewhere: a bundle has some dozens, a night's unit some for each of its runs.
 const FILES_MOST: usize = 100_000;
 /// How long the time is that a run folder's name begins with.
 const TIME_LENGTH: usize = "20261125T020000Z".len();
 
-/// A folder that holds everything one run left behind.
+/// A folder that holds every artifact of one run.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -37,25 +37,25 @@ pub enum ArtifactsError {
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The failed operation, a verb ("read").
         action: &'static str,
-        /// On which path.
+        /// The path of the file.
         path: PathBuf,
-        /// Why it failed.
+        /// The underlying error.
         source: io::Error,
     },
-    /// A document names a file that is not of its folder.
+    /// A document names a file outside of its folder.
     #[error("{} names an artifact `{}`, which is none of its folder's files", path.display(), name.escape_debug())]
     Outside {
-        /// The document.
+        /// The path of the document.
         path: PathBuf,
-        /// What it names.
+        /// The name of the file outside.
         name: String,
     },
     /// A document is refused.
     #[error("{}", path.display())]
     Refused {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// Why.
         source: ForeignError,
@@ -65,7 +65,7 @@ pub enum ArtifactsError {
 impl Fault for ArtifactsError {
     fn blame(&self) -> Blame {
         match self {
-            // Somebody named a folder that is none of a run.
+            // The user named a folder that is not a run folder.
             Self::Io { path, source, .. }
                 if source.kind() == io::ErrorKind::NotFound && path.ends_with(RUN_JSON) =>
             {
@@ -114,12 +114,12 @@ impl RunFolder {
         unreachable!("some number is free")
     }
 
-    /// The folder.
+    /// The path of the run folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes one file, `name` relative to the folder, making folders between.
+    /// Writes one file, `name` relative to the folder, and creates the folders in between.
     ///
     /// # Errors
     /// [`ArtifactsError::Io`].
@@ -131,7 +131,7 @@ impl RunFolder {
         fs::write(&path, bytes).map_err(io_error("write", &path))
     }
 
-    /// Every file in the folder: name to relative path.
+    /// All files in the folder: name to relative path.
     ///
     /// # Errors
     /// [`ArtifactsError::Io`].
@@ -152,7 +152,7 @@ impl RunFolder {
         Ok(found)
     }
 
-    /// Writes the result document, in one rename: a folder without it is a run that did not end.
+    /// Writes the result document with one rename. A folder without the document is a run that did not finish.
     ///
     /// # Errors
     /// [`ArtifactsError::Io`].
@@ -191,7 +191,7 @@ pub fn foreign<T: Foreign>(path: &Path) -> Result<T, ArtifactsError> {
     foreign::read(&bytes).map_err(|source| ArtifactsError::Refused { path: path.into(), source })
 }
 
-/// Whether a name leads to something in the folder, and not out of it again.
+/// Whether `name` is a path inside of `folder`, without `..` and symbolic links.
 pub(crate) fn is_inside(folder: &Path, name: &str) -> bool {
     let mut path = folder.to_owned();
     !name.is_empty()
@@ -230,7 +230,7 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the oldest folders of matching runs that nobody asked to keep. Whatever did not match stays.
+/// Removes the oldest folders of matching runs, except those with `--keep`. All other runs are kept.
 ///
 /// # Errors
 /// [`ArtifactsError::Io`].

@@ -1,4 +1,4 @@
-//! Snapshots on file: where they lie, what they say, and whether a run still says the same.
+//! Snapshot files: their paths, their contents, and their comparison with a run.
 //!
 //! They are insta's, so that `cargo insta review` accepts them; nothing here ever writes one.
 
@@ -13,22 +13,22 @@ use kshot_stack::document::ProbeResult;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::snapshot::Comparison;
 
-/// Where a run without the truth that its scenario asks for has its snapshots, in the folder of the kernel.
+/// The subfolder for snapshots of runs without the truth that the scenario asks for.
 const WITHOUT_TRUTH: &str = "without-truth";
 
-/// A snapshot: `<snapshots>/<scenario id>/<kernel>/<probe>.snap`.
+/// The path of a snapshot: `<snapshots>/<scenario id>/<kernel>/<probe>.snap`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The folder of the scenario and kernel.
     pub folder: PathBuf,
-    /// Its name to insta: the probe's.
+    /// The snapshot's name in insta, which is the probe's name.
     pub name: String,
 }
 
-/// What a reviewer wants to know of the run behind a snapshot; no part of the comparison.
+/// The run behind a snapshot, shown to reviewers; it is not compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
-    /// `uname -r`.
+    /// The kernel release, as `uname -r` prints it.
     pub release: String,
     /// SHA-256 of the booted image, in hexadecimal.
     pub image_sha256: String,
@@ -40,9 +40,9 @@ pub struct Info {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the snapshot {}", path.display())]
 pub struct BaselineError {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Why.
+    /// The underlying error.
     pub source: Box<dyn Error + Send + Sync>,
 }
 
@@ -59,34 +59,33 @@ impl Fault for BaselineError {
 }
 
 impl Place {
-    /// The place of a probe's snapshot. A scenario's id is a path below `snapshots`; kernel and probe are
-    /// single names.
+    /// The path of a probe's snapshot. A scenario's id is a path below `snapshots`; kernel and probe are single names.
     pub fn new(snapshots: &Path, scenario: &str, kernel: &str, probe: &str) -> Self {
         let component = |name: &str| name.replace(['/', '\\'], "__");
         let folder = snapshots.join(scenario).join(component(kernel));
         Self { folder, name: component(probe) }
     }
 
-    /// The place of the same snapshot for a run that came to `probes`. Where one was left out because there is no
-    /// DWARF, fidelity is measured against something else, so there it lies in a folder of its own: DWARF may come on
-    /// request, and then no snapshot of the one can be taken for the other.
+    /// The path of the snapshot for a run with the results `probes`. If a probe was left out because there is no DWARF,
+    /// fidelity is measured against another reference, so such snapshots have a folder of their own: DWARF may be
+    /// provisioned later, and a snapshot of one case must not be taken for the other.
     #[must_use]
     pub fn of_run(self, probes: &[ProbeResult]) -> Self {
         if probes.iter().any(|probe| probe.absent.is_some()) { self.without_truth() } else { self }
     }
 
-    /// The place for a run without the truth.
+    /// The path of the snapshot for runs without the truth.
     #[must_use]
     pub fn without_truth(self) -> Self {
         Self { folder: self.folder.join(WITHOUT_TRUTH), ..self }
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn file(&self) -> PathBuf {
         self.folder.join(format!("{}.snap", self.name))
     }
 
-    /// What `insta::assert_snapshot!(place.name, text)` has to be bound to, to read and propose this file.
+    /// The insta settings under which `insta::assert_snapshot!(path.name, text)` reads and proposes this file.
     pub fn settings(&self, info: &Info) -> insta::Settings {
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(&self.folder);
@@ -99,13 +98,13 @@ impl Place {
     }
 }
 
-/// Hands a probe's text to insta, which writes `.snap.new` beside a snapshot that says something else, for
-/// `cargo insta review`. Says whether insta took it for the same. For tests only: this panics as insta does.
+/// Passes a probe's text to insta, which writes a differing snapshot as `.snap.new` for `cargo insta review`. For tests
+/// only: this panics as insta does.
 pub fn propose(place: &Place, info: &Info, text: &str) {
     place.settings(info).bind(|| insta::assert_snapshot!(place.name.as_str(), text));
 }
 
-/// Compares `text` with the snapshot, by insta's own notion of equality.
+/// Compares `text` with the snapshot, with insta's rules of equality.
 ///
 /// # Errors
 /// [`BaselineError`] when there is a file that cannot be read.

@@ -1,4 +1,4 @@
-//! How long runs took, so that the longest can begin first.
+//! The duration of earlier runs, so that the longest can be started first.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use kshot_guest::host::cache::Cache;
 
-/// How long a scenario took on a kernel the last time; `None` where nobody knows.
+/// The duration of a scenario's last run on a kernel; `None` if it is unknown.
 pub fn expected(cache: &Cache, scenario: &str, kernel: &str) -> Option<Duration> {
     let text = fs::read_to_string(path(cache, scenario, kernel)).ok()?;
     text.trim().parse().ok().map(Duration::from_millis)
 }
 
-/// Writes down how long one took.
+/// Records the duration of a run.
 pub fn note(cache: &Cache, scenario: &str, kernel: &str, took: Duration) {
     let path = path(cache, scenario, kernel);
     // Only an order hangs on it: a cache that cannot be written is no reason to lose a result.

@@ -26,7 +26,7 @@ pub fn each<T: Sync, R: Send, E>(
             let (take, work) = (&take, &work);
             scope.spawn(move || {
                 while let Some(number) = take() {
-                    // Nobody listens once there was an error.
+                    // Nobody receives results after an error.
                     if sender.send((number, work(&items[number]))).is_err() {
                         return;
                     }
@@ -35,7 +35,7 @@ pub fn each<T: Sync, R: Send, E>(
         }
         drop(sender);
         let result = results.iter().try_for_each(|(number, result)| done(number, result));
-        // Whoever has a result for nobody ends.
+        // Workers with a result that nobody receives end.
         drop(results);
         result
     })
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn every_item_is_done_once_and_as_many_at_a_time_as_asked() {
-        // Each waits for the other of its pair: one alone would wait for ever.
+        // Each waits for the other of its pair: a single worker would wait for ever.
         let barrier = Barrier::new(2);
         let mut seen = Vec::new();
         let items: Vec<usize> = (0..10).collect();

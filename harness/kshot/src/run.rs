@@ -38,31 +38,32 @@ use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::snapshot::Comparison;
 use kshot_stack::verdict;
 
-/// The file of the run folder that holds every stack decoded, where there is DWARF.
+/// The file of the run folder with all stacks decoded, if there is DWARF.
 pub(crate) const STACKS: &str = "stacks.txt";
-/// And the one that tells of each place in them which functions were inlined there.
+/// The file of the run folder that lists the functions inlined at each code location.
 const PLACES: &str = "places.txt";
 
-/// What a run may be asked beyond scenario and kernel.
+/// Options of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Never prune the run folder.
     pub keep: bool,
-    /// How often to run; verdicts or stacks that differ are `unstable`.
+    /// The number of runs; differing verdicts or stacks are `unstable`.
     pub repeat: u32,
-    /// How the machines come up.
+    /// How the machines are started.
     pub starts: Starts,
 }
 
-/// How the machines of a run come up.
+/// How the machines of a run are started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Starts {
-    /// From a saved state where there is one; the first to boot saves it.
+    /// From a saved state if there is one; the first machine that boots saves it.
     #[default]
     Warm,
-    /// Each boots, and none saves its state: runs that have nothing in common but their kernel.
+    /// Every machine boots and none saves its state, so that the runs share nothing but the kernel.
     Cold,
-    /// The first boots, and the others, one at least, start from a saved state. Stacks that differ are `unstable`.
+    /// The first machine boots, and the others, at least one, start from a saved state. Stacks that differ are
+    /// `unstable`.
     Both,
 }
 
@@ -72,66 +73,66 @@ impl Default for Options {
     }
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// The result document.
     pub document: Document,
-    /// The run folder.
+    /// The run folder cannot be read or written.
     pub folder: PathBuf,
-    /// Each probe's stacks against its snapshot, by the probe's name.
+    /// The comparison of each probe's stacks with its snapshot, by the probe's name.
     pub comparisons: Vec<(String, Comparison)>,
     /// Milliseconds that its machines ran, of all repeats: without the wait for a slot, which is the host's doing.
     pub machine_ms: u64,
 }
 
-/// What stops a run without a verdict.
+/// An error that ends a run without a verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The guest's userland or initramfs.
     #[error(transparent)]
     Initramfs(#[from] ImageError),
-    /// The machine.
+    /// The machine failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
     /// The link into the guest.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// A probe.
+    /// A probe failed.
     #[error(transparent)]
     Probe(#[from] ProbeError<SessionError>),
-    /// A step ended otherwise than it must.
+    /// A step ended with an unexpected status.
     #[error("step {number} (`{script}`) ended with status {got}, not {wanted}; its last lines:\n{tail}")]
     Step {
-        /// Which step, from 1.
+        /// The step's number, from 1.
         number: usize,
         /// The first line of its script.
         script: String,
-        /// How it ended.
+        /// The actual exit status.
         got: i32,
-        /// How it had to end.
+        /// The expected exit status.
         wanted: i32,
-        /// The end of what it printed.
+        /// The last lines of its output.
         tail: String,
     },
-    /// What was restored is not the guest of the saved state.
+    /// The restored guest is not the one that was saved.
     #[error("the guest of the saved state answers with status {status}: {said}")]
     NotRestored {
-        /// The status of the command that asked it.
+        /// The exit status of the check.
         status: i32,
-        /// What it said.
+        /// The command's output.
         said: String,
     },
-    /// The cache.
+    /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The run folder.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
-    /// The kernel's symbols.
+    /// The kernel's symbols cannot be read.
     #[error(transparent)]
     Symbols(#[from] SymbolsError),
-    /// A snapshot.
+    /// A snapshot cannot be read.
     #[error(transparent)]
     Baseline(#[from] BaselineError),
 }
@@ -167,7 +168,7 @@ impl Fault for RunError {
     }
 }
 
-/// Runs a scenario on a kernel, `options.repeat` times, and folds the verdicts into one.
+/// Runs a scenario on a kernel, `options.repeat` times, and combines the verdicts.
 ///
 /// # Errors
 /// Faults of ours and of the host. What the guest does wrong is an outcome: `inconclusive`, with the reason.
@@ -205,7 +206,7 @@ pub fn run(
     Ok(folded)
 }
 
-/// One run: boot, replay, collect; then judge.
+/// Runs a scenario once: boot, replay and collect, then judge.
 fn once(
     workspace: &Workspace,
     scenario: &Scenario,
@@ -256,7 +257,7 @@ fn once(
     Ok(Outcome { document, folder: folder.path().into(), comparisons: judged.comparisons, machine_ms })
 }
 
-/// What a pair's verdict rests on beside the kernel and its guest: the scenario's text and its snapshots.
+/// A hash of the inputs of a pair's verdict, beside the kernel and its guest: the scenario's text and its snapshots.
 ///
 /// # Errors
 /// [`ArtifactsError::Io`].
@@ -282,7 +283,7 @@ pub(crate) fn inputs(
     Ok(cache::key(parts.iter().map(Vec::as_slice)))
 }
 
-/// What documents say of a kernel.
+/// The kernel's description for documents.
 pub(crate) fn kernel_info(kernel: &Kernel) -> KernelInfo {
     KernelInfo {
         name: kernel.name.clone(),
@@ -292,8 +293,8 @@ pub(crate) fn kernel_info(kernel: &Kernel) -> KernelInfo {
     }
 }
 
-/// Many outcomes of one pair as one. Its stacks are those of the first run that shows the folded verdict or,
-/// where the runs disagree, of the first that differs from the first.
+/// Combines several runs of one pair. The stacks are those of the first run with the combined verdict or, if the runs
+/// disagree, of the first run that differs from the first.
 fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
     if outcomes.len() == 1 {
         return outcomes.remove(0);
@@ -334,7 +335,7 @@ fn disagreements(outcomes: &[Outcome]) -> Vec<Reason> {
     differing.map(|(probe, _)| Reason::StacksDiffer { probe: probe.name.clone(), starts }).collect()
 }
 
-/// Whether two runs say the same in the form of snapshots. One that came to no stacks says nothing.
+/// Whether two runs have the same snapshot texts. A run without stacks agrees with every other.
 fn same_stacks(one: &Outcome, other: &Outcome) -> bool {
     let (one, other) = (&one.document.probes, &other.document.probes);
     one.is_empty()
@@ -348,7 +349,7 @@ impl Outcome {
     }
 }
 
-/// Builds the userland of an architecture, unless it is there.
+/// Builds the userland of an architecture, unless it exists.
 ///
 /// # Errors
 /// [`RunError::Image`].

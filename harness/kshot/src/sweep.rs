@@ -1,5 +1,5 @@
-//! The sweep: func_stack_trace on every function that a workload of common system calls reaches, each stack against
-//! the truth of the same event. `harness/SWEEP.md` says what that measures.
+//! The sweep: runs func_stack_trace on every function that a workload of common system calls reaches, and compares each
+//! stack with the truth of the same event. `harness/SWEEP.md` explains the measurement.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -26,12 +26,12 @@ use kshot_stack::sweep::document::{self, Document, SCHEMA};
 /// The name of the document in a sweep's run folder.
 pub const SWEEP_JSON: &str = "sweep.json";
 
-/// What puts each traced function into the buffer, and only what gets there, in `kernel/trace/trace.c`. It has been a
-/// function of its own, with the place as `ip`, from 5.10 to 7.3.
+/// The function that puts each traced function into the buffer, and nothing else, in `kernel/trace/trace.c`. It has
+/// been a separate function, with the traced address as `ip`, from 5.10 to 7.3.
 const TRACER: &str = "trace_function";
 const FTRACE: &str = "ftrace";
 const GDB: &str = "gdb";
-/// What the first step printed: how many functions there are.
+/// The output of the first step: the number of functions.
 const ARMED: &str = "steps/01-01.txt";
 
 const MEMORY_MIB: u32 = 512;
@@ -45,11 +45,12 @@ mkfifo /tmp/stopped /tmp/ended && cd /sys/kernel/tracing || exit
 echo 32768 > buffer_size_kb && echo 1 > options/func_stack_trace && echo 1 > options/function-fork || exit
 wc -l < available_filter_functions"#;
 
-/// How many slices all functions are cut into: to arm all of them at once would be more than a tick has time for.
+/// The number of slices that all functions are divided into: tracing all of them at once takes longer than a timer
+/// tick.
 pub const SLICES: usize = 20;
 
-/// Runs the workload, which stands still until it is told (`images/guest/workload.c`), with one slice of all functions
-/// armed: every `SLICES`th, by its number in `available_filter_functions`, because looking up names would take minutes.
+/// Runs the workload, which stops until it gets SIGCONT (`images/guest/workload.c`), with one slice of all functions
+/// traced: every `SLICES`th by its number in `available_filter_functions`, because looking up names would take minutes.
 const SLICE: &str = r#"
 cd /sys/kernel/tracing || exit
 seq FIRST SLICES $(wc -l < available_filter_functions) | tr '\n' ' ' > set_ftrace_filter || exit
@@ -61,13 +62,13 @@ read -r status < /tmp/ended
 cat /tmp/workload.log
 exit "$status""#;
 
-/// Why there is no result of a sweep.
+/// Why a sweep has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
-    /// The run.
+    /// The run failed.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// The run folder.
+    /// The run folder cannot be read or written.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
     /// The stacks and the truths are not of the same events.
@@ -75,10 +76,10 @@ pub enum SweepError {
     Mismatch {
         /// The kernel.
         kernel: String,
-        /// What does not fit.
+        /// The mismatch.
         source: Mismatch,
     },
-    /// The kernel has been built anew since.
+    /// The kernel has been rebuilt since the sweep.
     #[error("the kernel {kernel} is not the one that was swept over")]
     OtherKernel {
         /// The kernel.
@@ -106,12 +107,12 @@ impl Fault for SweepError {
     }
 }
 
-/// How much a sweep compares.
+/// Options of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// The first so many stacks of each function.
+    /// The number of stacks that are compared for each function.
     pub hits: u32,
-    /// The functions of so many of [`SLICES`].
+    /// The number of slices that are traced, of [`SLICES`].
     pub slices: usize,
 }
 
@@ -150,7 +151,7 @@ pub fn sweep(
     Ok((document, folder.path().into()))
 }
 
-/// Judges the captures of a sweep's run folder again, with the kernel that it was over, which `find` finds by name.
+/// Judges the captures of a sweep's run folder again. `find` finds the kernel by its name.
 ///
 /// # Errors
 /// [`SweepError`], and what `find` fails with.

@@ -1,4 +1,4 @@
-//! Where everything lies: the repository's folders, the cache, the run folders.
+//! The locations of everything: the repository's folders, the cache, the run folders.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -10,30 +10,30 @@ use kshot_stack::fault::{Blame, Fault};
 /// The folders that a command works with.
 #[derive(Clone, Debug)]
 pub struct Workspace {
-    /// The folder that holds `images/`, `scenarios/` and `snapshots/`.
+    /// The folder with `images/`, `scenarios/` and `snapshots/`.
     pub root: PathBuf,
-    /// What was downloaded and built.
+    /// The cache of downloads and builds.
     pub cache: Cache,
-    /// Where run folders are made.
+    /// The folder of the run folders.
     pub runs: PathBuf,
 }
 
-/// Why there is no workspace.
+/// Why the workspace cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
     /// No folder with `images/kernels.yaml` was found.
     #[error("no images/kernels.yaml in {} or above it", from.display())]
     NoRoot {
-        /// Where the search began.
+        /// The folder where the search began.
         from: PathBuf,
     },
     /// `KSHOT_ROOT` names a folder without it.
     #[error("KSHOT_ROOT is {}, which has no images/kernels.yaml", root.display())]
     BadRoot {
-        /// What the variable says.
+        /// The variable's value.
         root: PathBuf,
     },
-    /// The cache has no place.
+    /// The cache has no location.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
@@ -78,17 +78,17 @@ impl Workspace {
         Ok(state_home().ok_or(CacheError::NoHome)?.join("kshot/history.sqlite"))
     }
 
-    /// `scenarios/`.
+    /// The path of `scenarios/`.
     pub fn scenarios(&self) -> PathBuf {
         self.root.join("scenarios")
     }
 
-    /// `snapshots/`.
+    /// The path of `snapshots/`.
     pub fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
     }
 
-    /// `images/`.
+    /// The `images/` folder.
     pub fn images(&self) -> ImagesFolder {
         ImagesFolder::new(self.root.join("images"))
     }

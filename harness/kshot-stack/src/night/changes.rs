@@ -1,31 +1,31 @@
-//! What changed since the nights before. Pure.
+//! Compares a night with earlier nights. Pure.
 
 use super::results::{Before, Change, GitCommit, Kind, Night, Pair, RunLine, Standing};
 use crate::document::{Document, ProbeResult, StackResult, Start};
 use crate::text::quote;
 
-/// A pair's result of an earlier night, as the history keeps it.
+/// The result of a scenario and kernel in an earlier night, as the history stores it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Past {
-    /// The night.
+    /// The name of the earlier night.
     pub night: String,
-    /// How the pair stood.
+    /// The status of the pair in that night.
     pub standing: Standing,
-    /// The run, where it came to a verdict.
+    /// The run, if there was a verdict.
     pub run: Option<RunLine>,
-    /// kshot's version then.
+    /// The version of kshot in that night.
     pub harness: String,
-    /// Where the kernel came from then.
+    /// The origin of the kernel in that night.
     pub origin: String,
     /// The commit that it was built from, where it was one and no patch was put on it.
     pub git: Option<GitCommit>,
-    /// The scenario and its snapshots then, see [`Pair::inputs`].
+    /// The hash of the scenario and its snapshots in that night, see [`Pair::inputs`].
     pub inputs: String,
-    /// What the probes recorded, where there was a run.
+    /// The results of the probes, if there was a run.
     pub probes: Vec<ProbeResult>,
 }
 
-/// Which way a run's stacks went from those before.
+/// How a run's stacks compare with those of the run before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Same,
@@ -34,7 +34,7 @@ enum Way {
 }
 
 impl Past {
-    /// The result document of that run, as far as the history keeps it.
+    /// The result document of the earlier run, as far as the history stores it.
     pub fn document(&self, scenario: &str) -> Option<Document> {
         let run = self.run.as_ref()?;
         Some(Document {
@@ -55,8 +55,8 @@ impl Past {
     }
 }
 
-/// What became of a pair. `document` is that of its run, `past` its results of earlier nights, the latest
-/// first. `None` where all is as it was and as it should be.
+/// Classifies the change of a pair. `document` is the result document of its run, `past` its results of earlier nights,
+/// the latest first. `None` if nothing changed and the pair matches.
 pub fn of_pair(night: &Night, pair: &Pair, document: Option<&Document>, past: &[Past]) -> Option<Change> {
     let judged: Vec<&Past> = past
         .iter()
@@ -148,15 +148,15 @@ fn bisect(pair: &Pair, good: End<'_>, bad: End<'_>, probes: &[&str]) -> Option<S
     Some(format!("kshot bisect {} {range} --like {} {question}", pair.scenario, pair.kernel))
 }
 
-/// The version in a release that was built here: `6.1.192` of `6.1.192-kshot`. Debian's own releases have none:
-/// `6.1.0-50-5kc-malta` is 6.1.176.
+/// The upstream version in the release of a kernel that kshot built: `6.1.192` in `6.1.192-kshot`. Debian's releases do
+/// not contain it: `6.1.0-50-5kc-malta` is 6.1.176.
 fn version(release: &str) -> Option<&str> {
     release
         .strip_suffix("-kshot")
         .filter(|version| version.split('.').all(|part| part.parse::<u32>().is_ok()))
 }
 
-/// The probes whose stacks are not those of before.
+/// The names of the probes whose stacks changed.
 fn changed<'a>(before: &[ProbeResult], now: &'a [ProbeResult]) -> Vec<&'a str> {
     let same = |probe: &ProbeResult| {
         before.iter().any(|then| then.name == probe.name && then.stacks == probe.stacks)
@@ -164,7 +164,7 @@ fn changed<'a>(before: &[ProbeResult], now: &'a [ProbeResult]) -> Vec<&'a str> {
     now.iter().filter(|probe| !same(probe)).map(|probe| probe.name.as_str()).collect()
 }
 
-/// All that differs between then and now, a sentence each.
+/// Lists everything that changed between two runs, one sentence each.
 fn suspects(last: &Past, run: &RunLine, harness: &str, origin: &str, inputs: &str) -> Vec<String> {
     let Some(then) = &last.run else { return Vec::new() };
     let mut found = Vec::new();
@@ -210,10 +210,10 @@ fn way(before: &[ProbeResult], now: &[ProbeResult]) -> Way {
         return Way::Same;
     }
     let (was, is) = (missing(before), missing(now));
-    // The reference itself may have changed; then there is no telling which of the two is the better one.
+    // If the reference itself changed, neither result can be called better.
     let compares = was.iter().map(|(probe, _)| probe).eq(is.iter().map(|(probe, _)| probe));
     let pairs = || was.iter().zip(&is).map(|((_, was), (_, is))| (was, is));
-    // Half mended is not mended.
+    // A partial improvement does not count as a fix.
     if compares && pairs().all(|(was, is)| is == was || *is == 0) && pairs().any(|(was, is)| is < was) {
         Way::Better
     } else {
@@ -221,12 +221,12 @@ fn way(before: &[ProbeResult], now: &[ProbeResult]) -> Way {
     }
 }
 
-/// What a reader sees of the stacks, without what differs between two equal runs.
+/// The stacks of each probe, without the values that differ between equal runs.
 fn shown(probes: &[ProbeResult]) -> Vec<(&str, &Vec<StackResult>)> {
     probes.iter().map(|probe| (probe.name.as_str(), &probe.stacks)).collect()
 }
 
-/// For each probe that is measured: the frames of the reference that its stacks lack, a share of each stack.
+/// For each probe with a reference: the share of the reference's frames that its stacks lack, in thousandths.
 fn missing(probes: &[ProbeResult]) -> Vec<(&str, u64)> {
     let measured = probes.iter().filter_map(|probe| {
         let stacks = probe.stacks.iter().filter_map(|stack| Some((stack.count, stack.fidelity?)));
@@ -235,7 +235,7 @@ fn missing(probes: &[ProbeResult]) -> Vec<(&str, u64)> {
             count += number * fidelity.of;
             lacking += number * fidelity.of.saturating_sub(fidelity.got);
         }
-        // In thousandths: the counts of two nights may differ.
+        // A share and not a sum, because the number of stacks may differ between nights.
         (count > 0).then(|| (probe.name.as_str(), lacking * 1000 / count))
     });
     measured.collect()

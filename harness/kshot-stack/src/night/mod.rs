@@ -1,4 +1,4 @@
-//! A night as a document: its results, and what changed since the night before.
+//! The results document of a night, and what changed since earlier nights.
 
 pub mod changes;
 pub mod report;

@@ -6,14 +6,14 @@ use super::changes::{self, Past};
 use super::results::{Change, Kind, Night, Pair, Standing};
 use crate::document::Document;
 
-/// What the reports of a night are made from.
+/// The data that the reports of a night are made from.
 #[derive(Clone, Debug)]
 pub struct NightReport {
-    /// The night.
+    /// The night's results.
     pub night: Night,
     /// The documents of the runs that count, by [`Pair::anchor`].
     pub documents: HashMap<String, Document>,
-    /// Each pair's results of earlier nights, the latest first, by [`Pair::anchor`].
+    /// The results of each pair in earlier nights, the latest first, by [`Pair::anchor`].
     pub past: HashMap<String, Vec<Past>>,
 }
 
@@ -23,12 +23,12 @@ impl NightReport {
         self.documents.get(&pair.anchor())
     }
 
-    /// A pair's earlier results, the latest first.
+    /// The results of a pair in earlier nights, the latest first.
     pub fn past(&self, pair: &Pair) -> &[Past] {
         self.past.get(&pair.anchor()).map_or(&[], Vec::as_slice)
     }
 
-    /// What became of a pair, where that is worth telling.
+    /// The change of a pair, if there is one.
     pub fn change(&self, pair: &Pair) -> Option<&Change> {
         self.night.changes.iter().find(|one| one.scenario == pair.scenario && one.kernel == pair.kernel)
     }
@@ -46,7 +46,7 @@ impl NightReport {
         self.night.changes.iter().filter(move |change| change.kind == kind)
     }
 
-    /// The night in one sentence: `2 new drifts, 1 mended, 130 match`.
+    /// The night's summary in one line: `2 new drifts, 1 mended, 130 match`.
     pub fn headline(&self) -> String {
         let kinds = Kind::ALL.iter().filter_map(|kind| {
             let number = self.of_kind(*kind).count();

@@ -1,4 +1,4 @@
-//! A night's results as a document: `results.json`.
+//! The results document of a night: `results.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::document::{Document, KernelInfo, Reason, Start, Timings, Word};
 use crate::fault::{Blame, Fault, error_chain};
 use crate::foreign::{Foreign, Name};
 
-/// The version of the document. It grows when a reader of the old one would go wrong.
+/// The version of the document's form. It grows when a reader of an older form would misread the document.
 pub const SCHEMA: u32 = 2;
 
 /// One night: every scenario on every kernel.
@@ -14,41 +14,41 @@ pub const SCHEMA: u32 = 2;
 pub struct Night {
     /// The version of this document's form, 2.
     pub schema: u32,
-    /// Its name: the time of its start, `20261125T020000Z`.
+    /// The night's name, which is its start time: `20261125T020000Z`.
     pub night: String,
-    /// The time of its start, RFC 3339.
+    /// The start time, RFC 3339.
     pub started: String,
-    /// Milliseconds that it worked, all sittings together.
+    /// The time spent on the night, in milliseconds, summed over all invocations.
     pub wall_ms: u64,
-    /// Milliseconds that a sitting may take, `null` where there is no limit.
+    /// The time limit of one invocation, in milliseconds; `null` if there is none.
     pub deadline_ms: Option<u64>,
-    /// Where the runs were made: `local`, `parallel`, `slurm`.
+    /// Where the runs were executed: `local`, `parallel` or `slurm`.
     pub engine: String,
     /// The version of kshot, with the commit of its repository where that is known.
     pub harness: String,
-    /// The kernels, in the order of the columns.
+    /// The kernels, in the order of the matrix's columns.
     pub kernels: Vec<KernelLine>,
-    /// The scenarios, in the order of the rows.
+    /// The scenarios, in the order of the matrix's rows.
     pub scenarios: Vec<ScenarioLine>,
-    /// Each pair of them that is to be judged.
+    /// Every pair of a scenario and a kernel to be judged.
     pub pairs: Vec<Pair>,
-    /// What people should know of how the night went: hosts that were taken out, results that came twice.
+    /// Notes on the course of the night: hosts that were excluded, results that arrived twice.
     pub notes: Vec<String>,
-    /// What is not as it was, or not as it should be, the most pressing first.
+    /// The changes since earlier nights and the pairs that do not match, the most urgent first.
     pub changes: Vec<Change>,
 }
 
 /// A kernel of the matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct KernelLine {
-    /// Its name in the catalogue.
+    /// The kernel's name in the catalogue.
     pub name: String,
-    /// Where it comes from and what was done to it, in one line.
+    /// The kernel's source and the patches applied to it, in one line.
     pub origin: String,
     /// The commit that it is built from, where it is one and no patch is put on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitCommit>,
-    /// Why nothing can run on it, where nothing can: it is not provisioned.
+    /// The reason why nothing can run on this kernel: it is not provisioned. `null` otherwise.
     pub absent: Option<String>,
 }
 
@@ -64,13 +64,13 @@ pub struct GitCommit {
 /// A scenario of the matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ScenarioLine {
-    /// Its id.
+    /// The scenario's id.
     pub id: String,
-    /// What it shows.
+    /// What the scenario demonstrates, in one line.
     pub summary: String,
 }
 
-/// A scenario on a kernel.
+/// A pair of a scenario and a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Pair {
     /// The scenario's id.
@@ -79,131 +79,131 @@ pub struct Pair {
     pub kernel: String,
     /// The first 16 hexadecimal digits of a SHA-256 over the scenario and its snapshots for this kernel.
     pub inputs: String,
-    /// Every attempt, in the order they were made. A retry stands behind the first and replaces nothing.
+    /// All attempts, in chronological order. A retry is appended and replaces nothing.
     pub tries: Vec<Try>,
 }
 
-/// One attempt at a pair.
+/// One attempt to run a pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Try {
-    /// When it began, RFC 3339.
+    /// The start time of the attempt, RFC 3339.
     pub started: String,
-    /// Milliseconds that its machines ran; where it came to no verdict, until it failed.
+    /// The running time of the machines in milliseconds; without a verdict, the time until the failure.
     pub wall_ms: u64,
-    /// The host that made it.
+    /// The host that executed the attempt.
     pub host: String,
-    /// The run, where it came to a verdict.
+    /// The run, if there was a verdict.
     pub run: Option<RunLine>,
-    /// What kept it from one, where something did.
+    /// The error that prevented a verdict, if there was one.
     pub fault: Option<FaultLine>,
 }
 
-/// A run that came to a verdict.
+/// The summary of a run with a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunLine {
-    /// Its folder, relative to the result folder.
+    /// The path of the run folder, relative to the result folder.
     pub folder: String,
-    /// The one word.
+    /// The verdict.
     pub verdict: Word,
-    /// The reasons for it.
+    /// The reasons for the verdict.
     pub why: Vec<Reason>,
-    /// What was booted.
+    /// The kernel that was booted.
     pub kernel: KernelInfo,
     /// QEMU's version.
     pub qemu: String,
     /// Whether the machine booted or was restored.
     pub start: Start,
-    /// Milliseconds of each phase.
+    /// The duration of each phase, in milliseconds.
     pub timings_ms: Timings,
 }
 
-/// A fault that is not the kernel's: nothing was judged.
+/// An error that is not the kernel's, so that nothing was judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FaultLine {
-    /// Whose it is.
+    /// The party that has to act on the error.
     pub blame: Blame,
-    /// What happened, the whole chain.
+    /// The error with all its sources.
     pub what: String,
 }
 
-/// What became of a pair.
+/// The kind of change between two nights.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// It drifts, and did not before.
+    /// The pair drifts and did not drift before.
     NewDrift,
-    /// Its repeats disagree.
+    /// The repeats disagree.
     Unstable,
-    /// A fault is gone: it matches again, or it drifts because what was known no longer fails.
+    /// A fault was fixed: the pair matches again, or it drifts because a known fault no longer occurs.
     Mended,
-    /// It drifted before and still does.
+    /// The pair drifted before and still drifts.
     StillBroken,
-    /// It came to no verdict.
+    /// There is no verdict.
     CannotTell,
-    /// It matches, but not the stacks of before: a new snapshot was accepted.
+    /// The pair matches with different stacks: a new snapshot was accepted.
     Accepted,
 }
 
-/// A pair that is not as it was, or not as it should be.
+/// A pair whose result changed, or that does not match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Change {
     /// The scenario's id.
     pub scenario: String,
     /// The kernel's name.
     pub kernel: String,
-    /// What became of it.
+    /// The kind of change.
     pub kind: Kind,
-    /// The first night of an unbroken row of drifts, for what still drifts.
+    /// The first night of the current series of drifts, for a pair that still drifts.
     pub since: Option<String>,
-    /// The last verdict before this night, where there is one.
+    /// The last verdict before this night, if there is one.
     pub before: Option<Before>,
-    /// What else is not as it was then: where the cause may lie.
+    /// Everything else that changed since then and may be the cause.
     pub suspects: Vec<String>,
-    /// The command that searches for the cause, where versions or commits lie between then and now.
+    /// The bisect command that finds the cause, if versions or commits lie between the two kernels.
     pub bisect: Option<String>,
 }
 
-/// The last verdict before this night.
+/// The last verdict before a night.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Before {
-    /// The night.
+    /// The name of the earlier night.
     pub night: String,
-    /// The word.
+    /// The verdict.
     pub verdict: Word,
-    /// What was booted.
+    /// The kernel that was booted.
     pub kernel: KernelInfo,
-    /// Where the kernel came from.
+    /// The origin of the kernel.
     pub origin: String,
     /// The commit that it was built from, where it was one and no patch was put on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitCommit>,
 }
 
-/// How a pair stands.
+/// The status of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
     /// The stacks are not what the snapshot and the claims say.
     Drift,
     /// Repeats disagree.
     Unstable,
-    /// The kernel did not come far enough to be judged.
+    /// The kernel did not get far enough to be judged.
     Inconclusive,
-    /// A fault of ours or of the host.
+    /// An error of kshot or of the host prevented a verdict.
     Fault,
-    /// Its turn did not come.
+    /// The pair has not been run.
     NotReached,
     /// The stacks are what they should be.
     Match,
 }
 
 impl Standing {
-    /// Every standing, the worst first.
+    /// All statuses, the worst first.
     pub const ALL: [Self; 6] =
         [Self::Drift, Self::Unstable, Self::Inconclusive, Self::Fault, Self::NotReached, Self::Match];
 
-    /// The word for it, for people.
+    /// The status's name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Drift => "drift",
@@ -221,7 +221,7 @@ impl Kind {
     pub const ALL: [Self; 6] =
         [Self::NewDrift, Self::Unstable, Self::Mended, Self::StillBroken, Self::CannotTell, Self::Accepted];
 
-    /// For people.
+    /// The kind's name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::NewDrift => "new drift",
@@ -246,17 +246,17 @@ impl From<Word> for Standing {
 }
 
 impl Pair {
-    /// The run that counts: the first that came to a verdict. No later one is ever made.
+    /// The run that counts: the first with a verdict. No run is made after it.
     pub fn run(&self) -> Option<&RunLine> {
         self.tries.iter().find_map(|attempt| attempt.run.as_ref())
     }
 
-    /// The attempt that counts: the first with a verdict, or else the last.
+    /// The attempt that counts: the first with a verdict, otherwise the last.
     pub fn telling(&self) -> Option<&Try> {
         self.tries.iter().find(|attempt| attempt.run.is_some()).or(self.tries.last())
     }
 
-    /// How it stands.
+    /// The status of the pair.
     pub fn standing(&self) -> Standing {
         match (self.run(), self.tries.last()) {
             (Some(run), _) => run.verdict.into(),
@@ -265,31 +265,31 @@ impl Pair {
         }
     }
 
-    /// Whether it still has to be run: it has no verdict yet.
+    /// Whether the pair still has to be run, because there is no verdict yet.
     pub fn open(&self) -> bool {
         self.run().is_none()
     }
 
-    /// Its name in links and ids: `tunsetiff.leaf--mips64-6.1`.
+    /// The pair's name in links and ids: `tunsetiff.leaf--mips64-6.1`.
     pub fn anchor(&self) -> String {
         anchor(&self.scenario, &self.kernel)
     }
 }
 
-/// The name of a pair in links and ids.
+/// The name of a scenario and kernel in links and ids.
 pub fn anchor(scenario: &str, kernel: &str) -> String {
     format!("{}--{kernel}", scenario.replace('/', "."))
 }
 
 impl FaultLine {
-    /// What a night writes down of an error.
+    /// Records an error with its blame and its sources.
     pub fn of(error: &impl Fault) -> Self {
         Self { blame: error.blame(), what: error_chain(error) }
     }
 }
 
 impl RunLine {
-    /// The line of a run whose folder is `folder` in the result folder.
+    /// The summary of a run whose folder is `folder`, relative to the result folder.
     pub fn of(document: &Document, folder: String) -> Self {
         Self {
             folder,
@@ -304,8 +304,8 @@ impl RunLine {
 }
 
 impl Night {
-    /// This night, begun before, over the matrix as it is `planned` now: what has a verdict keeps it.
-    /// `None` where the kernels or scenarios are others.
+    /// Continues this night with the matrix as it is planned now; existing verdicts are kept. `None` if the kernels or
+    /// scenarios differ.
     #[must_use]
     pub fn resume(self, planned: Self) -> Option<Self> {
         let names = |night: &Self| -> Vec<String> { night.pairs.iter().map(Pair::anchor).collect() };
@@ -317,12 +317,12 @@ impl Night {
         Some(Self { schema, kernels, deadline_ms, ..self })
     }
 
-    /// How many pairs stand so.
+    /// The number of pairs with this status.
     pub fn count(&self, standing: Standing) -> usize {
         self.pairs.iter().filter(|pair| pair.standing() == standing).count()
     }
 
-    /// What kept a pair from a verdict, for people; nothing where it has one.
+    /// The reason why a pair has no verdict; `None` if it has one.
     pub fn obstacle<'a>(&'a self, pair: &'a Pair) -> Option<&'a str> {
         if pair.run().is_some() {
             return None;
@@ -335,7 +335,7 @@ impl Night {
         Some(absent.unwrap_or("its turn did not come: the deadline, or the end of the sitting, was first"))
     }
 
-    /// The pair of a scenario and a kernel, where the matrix has it.
+    /// The pair of a scenario and a kernel, if the matrix contains it.
     pub fn pair(&self, scenario: &str, kernel: &str) -> Option<&Pair> {
         self.pairs.iter().find(|pair| pair.scenario == scenario && pair.kernel == kernel)
     }

@@ -7,85 +7,85 @@ use serde::{Deserialize, Serialize};
 use crate::document::{ConsoleEvent, KernelInfo, Timings};
 use crate::foreign::{Foreign, Name};
 
-/// The version of the document. It grows when a reader of the old one would go wrong.
+/// The version of the document's form. It grows when a reader of an older form would misread the document.
 pub const SCHEMA: u32 = 1;
 
-/// One sweep over one kernel.
+/// The result document of a sweep over one kernel.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Document {
-    /// The version of this document's form, 1.
+    /// The version of the document's form.
     pub schema: u32,
-    /// What was booted.
+    /// The kernel that was booted.
     pub kernel: KernelInfo,
-    /// QEMU's version, as it says itself.
+    /// QEMU's version as QEMU reports it.
     pub qemu: String,
-    /// Milliseconds of each phase.
+    /// The duration of each phase, in milliseconds.
     pub timings_ms: Timings,
-    /// What it came to.
+    /// The findings.
     pub findings: Findings,
-    /// Trouble that the kernel reported on its console.
+    /// The problems that the kernel reported on its console.
     pub console: Vec<ConsoleEvent>,
     /// The run folder's files: name to path, relative to the folder.
     pub artifacts: BTreeMap<String, String>,
 }
 
-/// How much of the truth func_stack_trace tells over the whole kernel.
+/// How many of the kernel's stacks func_stack_trace records correctly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Findings {
-    /// How many functions.
+    /// The counts of functions.
     pub functions: Functions,
-    /// How many stacks.
+    /// The counts of stacks.
     pub stacks: Stacks,
-    /// Where stacks break, the place with the most functions first.
+    /// The places where stacks break, the one with the most functions first.
     pub breaks: Vec<Break>,
-    /// Stacks without a whole truth, by where the truth ends.
+    /// The stacks whose truth is incomplete, grouped by where the truth ends.
     pub no_truth: Vec<NoTruth>,
-    /// Every function that was compared, by name.
+    /// Every function that was compared, sorted by name.
     pub each: Vec<Function>,
 }
 
 /// Counts of functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Functions {
-    /// Those that func_stack_trace was armed on: what the workload reached in its first run.
+    /// The functions that func_stack_trace was armed on.
     pub armed: u64,
-    /// Those of which at least one stack was compared; the next three sum up to it.
+    /// The functions with at least one compared stack; the sum of the next three.
     pub compared: u64,
-    /// Those all of whose stacks are whole.
+    /// The functions whose stacks are all whole.
     pub whole: u64,
-    /// Those some of whose stacks are whole.
+    /// The functions with some whole and some broken stacks.
     pub partly: u64,
-    /// Those none of whose stacks is whole.
+    /// The functions without a whole stack.
     pub never: u64,
 }
 
 /// Counts of stacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Stacks {
-    /// Those that ftrace recorded.
+    /// The stacks that ftrace recorded.
     pub recorded: u64,
-    /// Those that were compared: of each function the first ones, where the truth is whole.
+    /// The stacks that were compared: the first ones of each function, where the truth is complete.
     pub compared: u64,
-    /// Those that hold the frames of the truth, all of them and no others.
+    /// The stacks that hold all frames of the truth and no others.
     pub whole: u64,
 }
 
-/// How a stack parts from the truth.
+/// How a stack differs from the truth.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// It ends too early.
+    /// The stack ends too early.
     Cut,
-    /// It leaves frames out and goes on.
+    /// The stack skips frames and goes on.
     Gap,
-    /// It holds a frame that the truth does not.
+    /// The stack holds a frame that the truth does not.
     Wrong,
 }
 
 impl Kind {
-    /// The word itself, as in the document.
+    /// The kind's name in the document.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cut => "cut",
@@ -95,41 +95,41 @@ impl Kind {
     }
 }
 
-/// Stacks that break in the same way at the same place.
+/// A set of stacks that break in the same way at the same place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Break {
-    /// How.
+    /// How the stacks break.
     pub kind: Kind,
-    /// Of a `cut` the frame that the stack ends at, `null` for an empty one; of a `gap` the last frame before it,
-    /// `null` where it is the innermost that is missing; of a `wrong` the frame itself.
+    /// Where the stacks break. For `cut`: the frame that the stack ends at, `null` for an empty stack. For `gap`: the
+    /// last frame before the gap, `null` if the innermost frame is missing. For `wrong`: the wrong frame.
     pub at: Option<String>,
-    /// In the stacks of how many functions.
+    /// The number of functions whose stacks break here.
     pub functions: u64,
-    /// In how many stacks.
+    /// The number of stacks that break here.
     pub stacks: u64,
-    /// Some of the functions.
+    /// The names of some of the functions.
     pub examples: Vec<String>,
 }
 
-/// Stacks that could not be compared.
+/// A set of stacks that could not be compared, because gdb's stack is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct NoTruth {
-    /// Where gdb lost its way.
+    /// The frame at which gdb's stack ends.
     pub ends_at: Option<String>,
-    /// Stacks of how many functions.
+    /// The number of functions.
     pub functions: u64,
-    /// How many stacks.
+    /// The number of stacks.
     pub stacks: u64,
 }
 
-/// One function.
+/// The result of one function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Function {
-    /// Its name, as ftrace has it.
+    /// The function's name as ftrace prints it.
     pub name: String,
-    /// How many of its stacks were compared.
+    /// The number of compared stacks.
     pub compared: u64,
-    /// How many of them are whole.
+    /// The number of whole stacks.
     pub whole: u64,
 }
 
@@ -139,7 +139,7 @@ impl Document {
         serde_json::to_string(self).expect("the document has string keys only")
     }
 
-    /// The document as it stands on file.
+    /// The document as it is written to a file.
     pub fn to_text(&self) -> String {
         format!("{}\n", serde_json::to_string_pretty(self).expect("the document has string keys only"))
     }

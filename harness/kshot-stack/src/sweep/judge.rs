@@ -1,4 +1,4 @@
-//! From the captures of a sweep to its findings.
+//! Compares the captures of a sweep.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::fidelity::{physical, reaches_entry, same_function, same_place, up_to_
 use crate::stack::gdb_raw::{Raw, RawEvents};
 use crate::stack::{Frame, Parsed, Stack, State};
 
-/// How many functions stand for all of a break.
+/// The number of functions that are listed as examples of a break.
 const EXAMPLES: usize = 3;
 
-/// Why stacks and truths are not of the same events.
+/// Why the stacks of ftrace and of gdb cannot be matched event by event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// gdb ended before it was told to.
@@ -21,22 +21,22 @@ pub enum Mismatch {
     /// The ring buffer lost events.
     #[error("the ring buffer lost {0} entries")]
     Lost(u64),
-    /// There are more of the ones than of the others.
+    /// ftrace and gdb recorded different numbers of events.
     #[error("ftrace recorded {recorded} stacks, gdb saw {seen} of them")]
     Number {
-        /// Stacks of the buffer.
+        /// The number of stacks in the ring buffer.
         recorded: u64,
-        /// Stacks that gdb saw ftrace take.
+        /// The number of stacks that gdb saw ftrace take.
         seen: u64,
     },
-    /// One event has two functions.
+    /// ftrace and gdb name different functions for one event.
     #[error("stack {number} is of {traced}, gdb's of {seen}")]
     Function {
-        /// The event, from 1.
+        /// The event's number, from 1.
         number: u64,
-        /// ftrace's.
+        /// The function that ftrace names.
         traced: String,
-        /// gdb's.
+        /// The function that gdb names.
         seen: String,
     },
     /// Nothing was recorded.
@@ -87,10 +87,10 @@ pub fn judge(
     Ok(tally.findings(armed, stacks))
 }
 
-/// Counts, by function.
+/// Counters, by function.
 #[derive(Default)]
 struct Tally {
-    /// Compared and whole ones.
+    /// The numbers of compared and of whole stacks, by function.
     functions: BTreeMap<String, (u64, u64)>,
     breaks: HashMap<(Kind, Option<String>), (BTreeSet<String>, u64)>,
     no_truth: HashMap<Option<String>, (BTreeSet<String>, u64)>,
@@ -165,12 +165,13 @@ impl Tally {
     }
 }
 
-/// Whether a truth goes all the way: to an entry, or out to user space.
+/// Whether a truth is complete: it reaches an entry or user space.
 fn is_whole(truth: &Stack, row: &ArchRow) -> bool {
     reaches_entry(truth, row) || truth.frames.last().is_some_and(|frame| frame.user)
 }
 
-/// Where a stack parts from the truth; `None` where it holds the same frames. The tracers' own labels do not count.
+/// The first difference between a stack and the truth; `None` if both hold the same frames. The tracers' own labels do
+/// not count.
 fn parting(stack: &Stack, truth: &Stack, row: &ArchRow) -> Option<(Kind, Option<String>)> {
     let (told, truth): (Vec<&Frame>, _) = (physical(stack, row).collect(), up_to_entry(truth, row));
     let same = |depth: usize| match (told.get(depth), truth.get(depth)) {

@@ -1,4 +1,4 @@
-//! The real laboratory: kernels of versions or commits, booted with the scenario.
+//! Builds and runs real kernels of versions or commits.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,17 +26,17 @@ use kshot_guest::{bounded, records};
 use kshot_stack::arch::Arch;
 use kshot_stack::document::Document;
 
-/// How much of a console or capture is searched for a text.
+/// How many bytes of a console log or capture are searched for a text.
 const TEXT_MOST: u64 = 64 * 1024 * 1024;
 
-/// How candidates are configured.
+/// How the kernels of a bisection are configured.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
-    /// What they run on.
+    /// The architecture to build for.
     pub(crate) arch: Arch,
-    /// The fragments.
+    /// The configuration fragments.
     pub(crate) config: Vec<String>,
-    /// The patches, of versions only: a commit is taken as it is.
+    /// The patches. They apply to versions only: a commit is tested as it is.
     pub(crate) patches: Vec<String>,
     /// About how many lines kbuild prints.
     pub(crate) objects: u64,
@@ -44,12 +44,12 @@ pub(crate) struct Template {
     pub(crate) required: Vec<String>,
 }
 
-/// Where kernels come from.
+/// The candidates of a bisection.
 #[derive(Clone, Debug)]
 pub(crate) enum Supply {
-    /// The archive.
+    /// Versions from Debian's archive.
     Versions(Vec<Candidate>),
-    /// A git tree: the user's, and the ids of the nodes with the ends of the search.
+    /// Commits of a git tree.
     Commits {
         /// The repository, which is only read.
         repository: Repository,
@@ -60,7 +60,7 @@ pub(crate) enum Supply {
     },
 }
 
-/// What makes kernels. Shared with the thread that builds ahead.
+/// Builds the candidates' kernels. Shared with the thread that builds ahead.
 #[derive(Clone, Debug)]
 struct Maker {
     workspace: Workspace,
@@ -68,14 +68,14 @@ struct Maker {
     supply: Arc<Supply>,
 }
 
-/// The laboratory.
+/// Builds and runs real kernels.
 #[derive(Debug)]
 pub(crate) struct Bench<'a> {
     maker: Maker,
     scenario: Scenario,
     question: Question,
     kernels: BTreeMap<Subject, Kernel>,
-    /// Whether verdicts on file count.
+    /// Whether recorded results are ignored.
     fresh: bool,
     /// Whether kernels are built ahead while cores are idle.
     speculate: bool,
@@ -83,7 +83,7 @@ pub(crate) struct Bench<'a> {
     progress: &'a Progress,
 }
 
-/// How a laboratory works.
+/// Options of a tester.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Habits {
     /// Verdicts on file do not count.
@@ -93,7 +93,7 @@ pub(crate) struct Habits {
 }
 
 impl<'a> Bench<'a> {
-    /// A laboratory whose run folders go to `workspace.runs`.
+    /// A tester whose run folders go to `workspace.runs`.
     pub(crate) fn new(
         workspace: Workspace,
         (scenario, question): (&Scenario, &Question),
@@ -165,7 +165,7 @@ impl Lab for Bench<'_> {
             return;
         }
         let maker = self.maker.clone();
-        // What fails ahead fails again when it is asked for, and is reported then.
+        // A build that fails here fails again when it is requested, and is reported then.
         self.ahead = Some(std::thread::spawn(move || {
             for node in missing.into_iter().take(2) {
                 drop(maker.make(Subject::At(node), "-ahead", &Progress::silent()));
@@ -309,8 +309,8 @@ pub(crate) fn workshop(tree: &Path, template: &Template) -> String {
     cache::key(parts.into_iter().chain(config))
 }
 
-/// One run of a kernel, and what the question makes of it; from the verdicts on file where the same kernel, guest,
-/// scenario and question ran so often before.
+/// Runs a kernel once and evaluates the question. A recorded result is used if the same kernel, guest, scenario and
+/// question already ran `number` times.
 fn try_once(
     workspace: &Workspace,
     (scenario, question): (&Scenario, &Question),
@@ -339,14 +339,14 @@ fn try_once(
     Ok(Ran { state, folder: Some(folder) })
 }
 
-/// One run of a kernel: what the question makes of it, and the run folder's name.
+/// Runs a kernel once: the observed state, and the run folder's name.
 pub(crate) fn boot(
     workspace: &Workspace,
     (scenario, question): (&Scenario, &Question),
     kernel: &Kernel,
     progress: &Progress,
 ) -> Result<(String, String), Trouble> {
-    // Runs from one saved state share whatever chance decided at boot: they would not count as many.
+    // Runs from one saved state share everything that chance decided at boot, so they would not be independent.
     let options = Options { keep: true, starts: Starts::Cold, ..Options::default() };
     let outcome = run::run(workspace, scenario, kernel, &options, progress)?;
     let state =
@@ -355,7 +355,7 @@ pub(crate) fn boot(
     Ok((state, folder))
 }
 
-/// What a question makes of a run folder.
+/// Evaluates a question on a run folder.
 fn answer(
     question: &Question,
     scenario: &Scenario,
@@ -385,7 +385,7 @@ fn answer(
     })
 }
 
-/// The verdicts of one kernel, guest, scenario and question, in the order of their runs.
+/// The recorded states of one kernel, guest, scenario and question, in the order of the runs.
 struct Verdicts {
     path: PathBuf,
     states: Vec<String>,
@@ -414,7 +414,7 @@ fn host(action: &'static str, path: &Path, source: std::io::Error) -> Trouble {
     KernelError::File(FileError { action, path: path.into(), source }).into()
 }
 
-/// How the sources of two versions differ in `paths`; nothing where one is no download.
+/// The diff between the sources of two versions in `paths`; empty if one of them cannot be downloaded.
 pub(crate) fn differences(
     versions: [&Candidate; 2],
     paths: &[String],
@@ -446,7 +446,7 @@ pub(crate) fn short(id: &str) -> String {
     id.chars().take(12).collect()
 }
 
-/// Whether the load of the last minute leaves a core idle.
+/// Whether the load average of the last minute leaves a core idle.
 fn cores_are_idle() -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Commits as candidates: the history between two ends, as git sees it.
+//! Commits as candidates: the history between the good and the bad end.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -8,20 +8,20 @@ use kshot_guest::git::{GitError, ListedCommit, Repository};
 /// The commits of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Commits {
-    /// Their ids, in the order of the history's nodes.
+    /// The commit ids, in the order of the history's nodes.
     pub(crate) ids: Vec<String>,
-    /// How they hang together.
+    /// The commits' parents.
     pub(crate) history: History,
-    /// The nodes where the fault is not.
+    /// The nodes without the fault.
     pub(crate) good: Vec<usize>,
-    /// The node where it is.
+    /// The node with the fault.
     pub(crate) bad: usize,
-    /// Whether the good end is no ancestor of the bad one and their merge base stands for it.
+    /// Whether the good commit is not an ancestor of the bad one, so that their merge base is used instead.
     pub(crate) forked: bool,
 }
 
 impl Commits {
-    /// The commits between `good` and `bad`, revisions of `repository`; of those, the ones that touch `paths`.
+    /// The commits between the revisions `good` and `bad` of `repository`, restricted to those that touch `paths`.
     ///
     /// # Errors
     /// [`GitError`].
@@ -34,7 +34,7 @@ impl Commits {
         let (good, bad) = (repository.commit(good)?, repository.commit(bad)?);
         let bases = repository.merge_bases(&good, &bad)?;
         if bases.contains(&bad) {
-            // The fault is older: its end is looked for.
+            // The bad commit is the older one: the search looks for the fix.
             let listed = repository.list(std::slice::from_ref(&bad), &good, paths)?;
             let (ids, history) = arrange(std::slice::from_ref(&bad), &good, listed, paths.is_empty());
             let at = |id: &String| ids.iter().position(|one| one == id).unwrap_or_default();
@@ -49,7 +49,8 @@ impl Commits {
     }
 }
 
-/// The nodes of a search: what the listed commits lead back to, then `old`, then the listed commits up to `new`.
+/// The nodes of a bisection: first the older parents of listed commits, then `old`, then the listed commits up to
+/// `new`.
 ///
 /// A listed commit may have a parent that is neither listed nor in `old`: a branch that began earlier and was
 /// merged later. It is an ancestor of `old`, and becomes one here. With paths (`whole` is false) git rewrites
@@ -85,7 +86,7 @@ struct Graph {
 }
 
 impl Graph {
-    /// The node of a commit, made unless it is there.
+    /// The node of a commit, added if it is new.
     fn add(&mut self, id: &str, parents: &BTreeSet<usize>) -> usize {
         if let Some(node) = self.place.get(id) {
             return *node;

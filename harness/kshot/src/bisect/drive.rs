@@ -1,4 +1,4 @@
-//! What the commands call: from what was typed to a hunt, and from a hunt to its reports.
+//! The interface for the commands: creates a bisection from a request, drives it, and writes its reports.
 
 use kshot_stack::snapshot;
 use std::fs;
@@ -23,10 +23,10 @@ use kshot_guest::kernel::{BuildFolder, Catalogue, Kernel, KernelSource, KernelSp
 use kshot_guest::progress::Progress;
 use kshot_stack::text::printable;
 
-/// How much of a run's stacks a report shows.
+/// How many lines of a run's stacks a report shows.
 const LINES_MOST: usize = 30;
 
-/// What there is to search, and its ends.
+/// The candidates to search, with the good and the bad end.
 #[derive(Clone, Debug)]
 pub(crate) struct Ends {
     pub(crate) names: Vec<String>,
@@ -37,31 +37,31 @@ pub(crate) struct Ends {
     pub(crate) notes: Vec<String>,
 }
 
-/// What a hunt came to.
+/// The result of a bisection, with its texts.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) outcome: Outcome,
-    /// In one or two sentences.
+    /// The result in one or two sentences.
     pub(crate) summary: String,
-    /// For a terminal.
+    /// The report for a terminal.
     pub(crate) text: String,
 }
 
-/// The answer to one question to one kernel.
+/// The result of testing one kernel once.
 #[derive(Clone, Debug)]
 pub(crate) enum Asked {
-    /// What was seen, and the run folder's name.
+    /// The observed state, and the run folder's name.
     Saw { state: String, folder: Option<String> },
-    /// It cannot be told, and why.
+    /// The kernel cannot be tested, with the reason.
     CannotTell(String),
 }
 
-/// Why a tree did not become a kernel.
+/// Why a source tree could not be built.
 #[derive(Debug)]
 pub(crate) enum Failed {
-    /// It does not build.
+    /// The tree does not build: skip it.
     CannotTell(String),
-    /// Whose fault it is otherwise.
+    /// An error that ends the command.
     Stop(Box<HuntError>),
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn commit_ends(
     Ok((repository.path().to_owned(), ends))
 }
 
-/// Begins a hunt in a new folder.
+/// Starts a bisection in a new folder.
 ///
 /// # Errors
 /// [`HuntError::Journal`].
@@ -112,7 +112,7 @@ pub(crate) fn begin(folder: &Path, header: Header) -> Result<Journal, HuntError>
     Ok(Journal::create(folder, header)?)
 }
 
-/// Takes a hunt up that was cut off.
+/// Resumes an unfinished bisection.
 ///
 /// # Errors
 /// [`HuntError::Journal`].
@@ -120,7 +120,7 @@ pub(crate) fn resume(folder: &Path) -> Result<Journal, HuntError> {
     Ok(Journal::open(folder)?)
 }
 
-/// The newest hunt below `base` that was cut off.
+/// The newest unfinished bisection below `base`.
 ///
 /// # Errors
 /// [`HuntError::Journal`].
@@ -128,7 +128,7 @@ pub(crate) fn unfinished(base: &Path) -> Result<PathBuf, HuntError> {
     Ok(Journal::unfinished(base)?)
 }
 
-/// Drives a hunt to its result and writes its reports.
+/// Runs a bisection to its result and writes its reports.
 ///
 /// # Errors
 /// [`HuntError`].
@@ -164,7 +164,7 @@ pub(crate) fn drive(
     Ok(Told { summary: telling.sentence(), text: telling.text(), outcome })
 }
 
-/// Asks one question to one kernel, once.
+/// Tests one kernel once.
 ///
 /// # Errors
 /// [`HuntError`]: what is not the kernel's fault.
@@ -186,7 +186,7 @@ pub(crate) fn ask(
     }
 }
 
-/// Builds the source tree at `tree`, as it is, into the folder `into`.
+/// Builds the source tree `tree` as it is, into the folder `into`.
 ///
 /// # Errors
 /// [`Failed`].
@@ -198,7 +198,7 @@ pub(crate) fn build_tree(
 ) -> Result<Kernel, Failed> {
     let build = || -> Result<Kernel, Trouble> {
         let tree = Repository::at(tree)?.path().to_owned();
-        // Not the folder of `kshot bisect --git` on the same tree: objects of one source folder are not another's.
+        // A folder of its own, apart from that of `kshot bisect --git`: object files depend on the source folder.
         let name = format!("{}-tree", bench::workshop(&tree, template));
         let workshop = BuildFolder::open(&name, &workspace.cache, progress)?;
         let entry = KernelSpec {
@@ -224,7 +224,7 @@ fn supply(header: &Header, workspace: &Workspace, progress: &Progress) -> Result
             let listed = candidates(workspace, text, progress)?.unwrap_or_default();
             let find = |name: &String| {
                 let found = listed.iter().find(|candidate| candidate.name == *name).cloned();
-                // The archive may have moved on since the hunt began.
+                // The archive may have changed since the bisection was started.
                 found.unwrap_or_else(|| Candidate::hole(name))
             };
             Ok(Supply::Versions(header.names.iter().map(find).collect()))
@@ -263,7 +263,7 @@ fn candidates(
     Ok(Some(all))
 }
 
-/// The stacks of a run before the change and of one after it, and the commit.
+/// The stacks of a run before the change and of one after it, and the culprit.
 fn stacks(journal: &Journal, outcome: &Outcome) -> Result<Stacks, HuntError> {
     let Outcome::Found { changes, .. } = outcome else { return Ok(Stacks::default()) };
     let Some(change) = changes.last() else { return Ok(Stacks::default()) };
@@ -290,8 +290,8 @@ fn stacks(journal: &Journal, outcome: &Outcome) -> Result<Stacks, HuntError> {
     Ok(stacks)
 }
 
-/// The stacks of a run folder: decoded where there was DWARF, else as ftrace printed them, else as a snapshot
-/// holds them.
+/// The stacks of a run folder: decoded if there was DWARF, otherwise as ftrace printed them, otherwise in the form of
+/// snapshots.
 fn shown(folder: &Path) -> Result<String, HuntError> {
     let read = |path: PathBuf| {
         let bytes = fs::read(&path).map_err(|source| JournalError::Io { action: "read", path, source })?;

@@ -1,18 +1,18 @@
-//! The runs of one image, and how they are read.
+//! The runs of one image, and their classification as good or bad.
 
 use std::collections::BTreeSet;
 
 use super::odds::Rate;
 use super::plan::Purpose;
 
-/// All runs of one image.
+/// All runs of one kernel image.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Runs {
     pub(super) seen: Vec<(Purpose, String)>,
     pub(super) cannot_tell: Vec<String>,
 }
 
-/// How runs are read in one range: which states are quiet, and how often the rest shows where it must.
+/// Decides whether a run is good or bad: the good states, and how often a bad kernel shows the fault.
 #[derive(Clone, Debug)]
 pub(super) struct Lens {
     pub(super) quiet: BTreeSet<String>,
@@ -33,7 +33,8 @@ impl Runs {
             .unwrap_or(u32::MAX)
     }
 
-    /// How many quiet runs count as proof: those that did not choose what is to be proven. `None` if it showed.
+    /// The number of good runs that count as proof; runs that chose what is to be proven do not. `None` if a run was
+    /// bad.
     pub(super) fn proof(&self, quiet: &BTreeSet<String>) -> Option<u32> {
         let fresh = self
             .seen
@@ -42,7 +43,7 @@ impl Runs {
         (self.shows(quiet) == 0).then(|| u32::try_from(fresh.count()).unwrap_or(u32::MAX))
     }
 
-    /// Whether the runs that cannot tell outnumber those that can.
+    /// Whether there are more skipped runs than runs with a result.
     pub(super) fn is_skipped(&self) -> bool {
         self.cannot_tell.len() > self.seen.len()
     }

@@ -1,8 +1,8 @@
-//! What there is to search: versions in a row, or commits with their parents.
+//! The candidates of a bisection: versions in a row, or commits with their parents.
 
 use serde::{Deserialize, Serialize};
 
-/// A directed graph without cycles. Its nodes are numbered so that parents come before their children.
+/// A directed acyclic graph. Its nodes are numbered so that parents come before their children.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     parents: Vec<Vec<usize>>,
@@ -14,18 +14,18 @@ impl History {
         Self { parents: (0..length).map(|node| node.checked_sub(1).into_iter().collect()).collect() }
     }
 
-    /// A history with these parents of each node; `None` if a parent does not come before its child.
+    /// Creates a history from each node's parents; `None` if a parent does not come before its child.
     pub fn new(parents: Vec<Vec<usize>>) -> Option<Self> {
         let ordered = parents.iter().enumerate().all(|(node, of)| of.iter().all(|parent| *parent < node));
         ordered.then_some(Self { parents })
     }
 
-    /// How many nodes there are.
+    /// The number of nodes.
     pub fn len(&self) -> usize {
         self.parents.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.parents.is_empty()
     }
@@ -35,7 +35,7 @@ impl History {
         &self.parents[node]
     }
 
-    /// Which nodes are one of `nodes` or an ancestor of one.
+    /// For each node, whether it is in `nodes` or an ancestor of one of them.
     pub fn ancestry(&self, nodes: &[usize]) -> Vec<bool> {
         let mut within = vec![false; self.len()];
         for &node in nodes {
@@ -51,19 +51,19 @@ impl History {
         within
     }
 
-    /// Whether `older` is `newer` or an ancestor of it.
+    /// Whether `older` is `newer` or one of its ancestors.
     pub fn is_ancestor(&self, older: usize, newer: usize) -> bool {
         older <= newer && self.ancestry(&[newer])[older]
     }
 
-    /// The nodes of `tip`'s ancestry, itself included, that are not in the ancestry of any of `old`; in order.
+    /// The ancestors of `tip`, itself included, that are not ancestors of any of `old`; in order.
     pub fn between(&self, old: &[usize], tip: usize) -> Vec<usize> {
         let (within, without) = (self.ancestry(&[tip]), self.ancestry(old));
         (0..=tip).filter(|&node| within[node] && !without[node]).collect()
     }
 
-    /// Of `nodes` (in order), how many each one has in its ancestry, itself included. What git's
-    /// `find_bisection` (bisect.c) calls the weight.
+    /// For each of `nodes` (in order), how many of them are its ancestors, itself included. git's `find_bisection`
+    /// (bisect.c) calls this the weight.
     pub fn weights(&self, nodes: &[usize]) -> Vec<usize> {
         let mut place = vec![usize::MAX; self.len()];
         for (at, &node) in nodes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The drive: what the search wants is built and run, and what came of it is written down at once.
+//! The driver: builds and runs what the search asks for, and logs each result at once.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,68 +13,68 @@ use kshot_guest::kernel::KernelError;
 use kshot_guest::progress::Progress;
 use kshot_stack::fault::{Blame, Fault, error_chain};
 
-/// What builds and runs candidates.
+/// Builds and runs candidates.
 pub(crate) trait Lab {
-    /// What people call a subject.
+    /// The candidate's name in reports.
     fn name(&self, subject: Subject) -> String;
 
-    /// Has it built.
+    /// Builds a candidate.
     fn build(&mut self, subject: Subject) -> Result<Built, Trouble>;
 
-    /// Has it run, for the `number`-th time, counted from 0 over all subjects with its image.
+    /// Runs a candidate for the `number`-th time, counted from 0 over all candidates with the same image.
     fn run(&mut self, subject: Subject, number: usize) -> Result<Ran, Trouble>;
 
-    /// May build nodes that could be wanted after the next run.
+    /// Builds nodes that may be needed after the next run.
     fn ahead(&mut self, nodes: &[usize]);
 }
 
-/// A subject that was built.
+/// A candidate that was built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Built {
     /// The SHA-256 of its image.
     pub(crate) image: String,
-    /// What it says its release is.
+    /// The kernel release.
     pub(crate) release: String,
-    /// What is worth knowing of it: symbols that its version lacks, where its source came from.
+    /// Notes on the build: symbols that this version lacks, the origin of the source.
     pub(crate) notes: Vec<String>,
 }
 
 /// A run that ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ran {
-    /// What was seen.
+    /// The observed state.
     pub(crate) state: String,
-    /// The run folder's name, where there was a boot; without one the verdict was on file.
+    /// The run folder's name; `None` if the result was recorded earlier.
     pub(crate) folder: Option<String>,
 }
 
-/// A subject that did not get so far.
+/// Why a candidate could not be built or run.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// It is the subject's: it cannot be told.
+    /// The candidate's own fault: it is skipped.
     CannotTell(String),
-    /// It is the host's.
+    /// An error of the host: it is retried.
     Host(HuntError),
-    /// It ends the drive; what was found so far is kept.
+    /// An error that ends the bisection; the results so far are kept.
     Stop(HuntError),
 }
 
-/// What ends a drive without a result.
+/// An error that ends a bisection without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum HuntError {
-    /// A kernel.
+    /// Building a kernel failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// A run.
+    /// Running a kernel failed.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// git.
+    /// git failed.
     #[error(transparent)]
     Git(#[from] GitError),
-    /// The archive's indexes.
+    /// Reading the archive's indexes failed.
     #[error(transparent)]
     Archive(#[from] AptError),
-    /// The state on disk.
+    /// Reading or writing the bisection's log failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -102,7 +102,7 @@ impl Fault for HuntError {
 }
 
 impl From<HuntError> for Trouble {
-    /// Whose fault it is decides what it says of the subject.
+    /// The error's blame decides whether the candidate is skipped.
     fn from(error: HuntError) -> Self {
         /// What a tool says whose host fails it.
         const HOST: [&str; 3] = ["No space left on device", "Cannot allocate memory", "signal: 9"];
@@ -138,8 +138,8 @@ impl From<RunError> for Trouble {
     }
 }
 
-/// Drives a search to its result. Each event is on disk before the next step begins, so whoever is killed can go
-/// on from the journal.
+/// Drives a search to its result. Each event is on disk before the next step starts, so that a killed bisection can be
+/// resumed.
 ///
 /// # Errors
 /// [`HuntError`]: what no further try can mend.
@@ -193,7 +193,7 @@ fn built_of(event: &Event) -> Option<Subject> {
     }
 }
 
-/// How long builds and runs take.
+/// The average duration of builds and runs.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
     build: (u64, u32),
@@ -224,7 +224,8 @@ impl Pace {
     }
 }
 
-/// `6.1.180: does not match (mark, 3.9 s); 3 suspects, at most 2 marks and 12 runs to go, about 5 min`
+/// The progress line of a step: `6.1.180: does not match (mark, 3.9 s); 3 suspects, at most 2 marks and 12 runs to go,
+/// about 5 min`
 fn line(record: &Record, purpose: Purpose, left: Left, pace: &Pace) -> String {
     let seconds = record.milliseconds as f64 / 1000.0;
     let what = match &record.event {
@@ -245,9 +246,9 @@ fn line(record: &Record, purpose: Purpose, left: Left, pace: &Pace) -> String {
     format!("{}: {what}; {suspects}{} runs to go, about {minutes} min", record.name, left.runs)
 }
 
-/// The gist of a long reason, for one line of a table: how it begins, and the first error that a log in it tells of.
+/// A long reason in one line: its beginning, and the first error in the log that it quotes.
 pub(crate) fn brief(why: &str) -> String {
-    /// How long that may be.
+    /// The maximum length in characters.
     const MOST: usize = 160;
     let first = why.lines().next().unwrap_or_default();
     let first = first.split("; the log ").next().unwrap_or_default();

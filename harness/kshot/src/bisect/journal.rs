@@ -1,4 +1,4 @@
-//! The state of a hunt on disk: what it was asked, and one line for each thing that happened.
+//! The files of a bisection: its request, and a log with one line for each event.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,72 +15,72 @@ const HEADER: &str = "bisect.json";
 const RECORDS: &str = "events.jsonl";
 const RESULT: &str = "result.json";
 
-/// What a hunt was asked: all that is needed to go on with it.
+/// The request of a bisection: everything that is needed to resume it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Header {
-    /// The version of this form.
+    /// The version of the file's form.
     pub(crate) schema: u32,
     /// The command line, for the report.
     pub(crate) command: String,
-    /// The scenario.
+    /// The scenario's id.
     pub(crate) scenario: String,
-    /// The probes that are kept; all where there are none.
+    /// The probes that are used; all if the list is empty.
     pub(crate) only: Vec<String>,
-    /// What is judged.
+    /// The question that each run answers.
     pub(crate) question: Question,
-    /// Where the candidates come from.
+    /// The source of the candidates.
     pub(crate) range: Range,
-    /// The paths that the change is looked for in; everywhere where there are none.
+    /// The paths that commits must touch; all commits if the list is empty.
     pub(crate) paths: Vec<String>,
-    /// The kernel of the catalogue whose configuration is taken.
+    /// The kernel of the catalogue whose configuration is used.
     pub(crate) like: String,
-    /// Fragments after that one's.
+    /// Further configuration fragments.
     pub(crate) config: Vec<String>,
     /// The symbols that must survive.
     pub(crate) require: Vec<String>,
-    /// What people call the two sides, older and newer.
+    /// The names of the older and the newer side in reports.
     pub(crate) terms: (String, String),
-    /// The search.
+    /// The search plan.
     pub(crate) plan: Plan,
-    /// The nodes: versions, or commit ids.
+    /// The names of the nodes: versions, or commit ids.
     pub(crate) names: Vec<String>,
-    /// What each node is about: nothing, or a commit's title.
+    /// The titles of the nodes: a commit's subject, or nothing.
     pub(crate) titles: Vec<String>,
-    /// What the user should know of how the candidates came about.
+    /// Notes for the user on how the candidates were chosen.
     pub(crate) notes: Vec<String>,
 }
 
-/// Where candidates come from.
+/// The source of the candidates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Range {
-    /// Versions that the archive holds, as `--versions` says.
+    /// Versions in the archive, as given with `--versions`.
     Versions(String),
     /// Commits of this repository.
     Git(PathBuf),
 }
 
-/// One thing that happened.
+/// One entry of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The subject's name.
+    /// The candidate's name.
     pub(crate) name: String,
-    /// What happened.
+    /// The event.
     pub(crate) event: Option<Event>,
-    /// How long it took.
+    /// The duration in milliseconds.
     pub(crate) milliseconds: u64,
-    /// The kernel's release, of a build.
+    /// The kernel release, after a build.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) release: String,
-    /// What is worth knowing of a build.
+    /// Notes on the build.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
-    /// The run folder's name, of a run that booted.
+    /// The run folder's name, after a run that booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) folder: Option<String>,
 }
 
-/// A hunt's folder.
+/// The folder and the log of a bisection.
 #[derive(Debug)]
 pub(crate) struct Journal {
     folder: PathBuf,
@@ -90,37 +90,37 @@ pub(crate) struct Journal {
     _lock: File,
 }
 
-/// Why the state cannot be written or read.
+/// Why a bisection's log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The failed operation, a verb ("read").
         action: &'static str,
-        /// On which path.
+        /// The path of the file.
         path: PathBuf,
-        /// Why it failed.
+        /// The underlying error.
         source: io::Error,
     },
-    /// A file is not of our form.
+    /// A file does not have the expected form.
     #[error("{} is not the state of a bisection", path.display())]
     Json {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Where it goes wrong.
+        /// The parse error.
         source: serde_json::Error,
     },
-    /// Another process goes on with it.
+    /// Another process works on the bisection.
     #[error("another kshot works in {}", folder.display())]
     Busy {
-        /// The folder.
+        /// The path of the bisection's folder.
         folder: PathBuf,
     },
-    /// There is nothing to go on with.
+    /// There is no unfinished bisection.
     #[error("no unfinished bisection in {}", folder.display())]
     Nothing {
-        /// Where they lie.
+        /// The folder that was searched for bisections.
         folder: PathBuf,
     },
 }
@@ -135,7 +135,7 @@ impl Fault for JournalError {
 }
 
 impl Journal {
-    /// A new hunt in the new folder `folder`.
+    /// Creates the bisection in the new folder `folder`.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -149,8 +149,8 @@ impl Journal {
         Ok(Self { folder: folder.into(), header, records: Vec::new(), damage: None, _lock: lock })
     }
 
-    /// The hunt in `folder`, as far as it came. A line that a kill cut short never happened. What the host did
-    /// then is no reason to stop now, so its faults are left out.
+    /// Opens the bisection in `folder`. An incomplete last line, as a kill leaves it, is dropped. Host errors are left
+    /// out, because the host may work now.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -172,7 +172,7 @@ impl Journal {
         Ok(Self { folder: folder.into(), header, records, damage: lines.damage, _lock: lock })
     }
 
-    /// The newest hunt below `base` that has no result.
+    /// The newest bisection below `base` without a result.
     ///
     /// # Errors
     /// [`JournalError::Nothing`].
@@ -182,17 +182,17 @@ impl Journal {
         open.max().ok_or_else(|| JournalError::Nothing { folder: base.into() })
     }
 
-    /// The folder.
+    /// The path of the bisection's folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What was asked.
+    /// The request.
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }
 
-    /// What happened so far.
+    /// The log entries so far.
     pub(crate) fn records(&self) -> &[Record] {
         &self.records
     }
@@ -214,7 +214,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes the result, last of all: a hunt without it is not done.
+    /// Writes the result, as the last file: a bisection without it is unfinished.
     ///
     /// # Errors
     /// [`JournalError::Io`].

@@ -1,4 +1,4 @@
-//! Where a stack changed: over versions and over commits.
+//! Finds where a stack changed, over versions and over commits.
 //!
 //! What builds and boots is behind the trait `Lab`; the search itself has no clock and no files.
 

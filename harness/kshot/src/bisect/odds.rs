@@ -1,4 +1,4 @@
-//! How many runs a mark takes, and how likely a result is wrong.
+//! How many runs an evaluation takes, and how likely a result is wrong.
 //!
 //! A run of a faulty kernel *shows* the fault or stays *quiet*; a sound kernel is always quiet. One show is
 //! therefore proof, and quiet runs are not: the question is how many of them are enough. Nobody knows the rate
@@ -26,41 +26,41 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The bad end's runs: it was run until it had shown `shows` times, which took `runs`.
+/// The runs of the bad end, which is run until it was bad `shows` times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
-    /// How often the fault showed.
+    /// The number of bad runs.
     pub shows: u32,
-    /// In how many runs, the last one a show.
+    /// The number of all runs, the last one a bad run.
     pub runs: u32,
 }
 
 impl Rate {
-    /// The probability of at most this that a kernel with the fault stays quiet in `quiet` runs.
+    /// An upper bound of the probability that a kernel with the fault is good in `quiet` runs.
     pub fn hidden(self, quiet: u32) -> f64 {
         let (n, quiet) = (f64::from(self.runs), f64::from(quiet));
         (1..self.shows).map(|i| (n - f64::from(i)) / (n + quiet - f64::from(i))).product()
     }
 
-    /// How many quiet runs bring [`Self::hidden`] to `level` or below; at least one.
+    /// The least number of good runs, at least one, that brings [`Self::hidden`] to `level` or below.
     pub fn quiet_needed(self, level: f64) -> u32 {
         (1..).find(|&quiet| self.hidden(quiet) <= level).unwrap_or(u32::MAX)
     }
 
-    /// How many quiet runs make a mark that the search goes by until it is proven or overturned: as many as
-    /// cost a fault that always shows one run.
+    /// The number of good runs after which the search provisionally takes a kernel for good, until that is proven or
+    /// overturned: as many as cost one run for a fault that always occurs.
     pub fn quiet_for_a_mark(self) -> u32 {
         self.quiet_needed(1.0 / f64::from(self.shows))
     }
 }
 
-/// How often the bad end must show, so that a fault that always shows costs as many runs there as at the kernel
-/// that is held for sound: the least `k` with `1 / C(2k-1, k) <= level`.
+/// The number of bad runs that the bad end must show: the least `k` with `1 / C(2k-1, k) <= level`. With it, a fault
+/// that always occurs costs as many runs at the bad end as at the kernel that is to be proven good.
 pub fn shows_needed(level: f64) -> u32 {
     (2..).find(|&k| Rate { shows: k, runs: k }.hidden(k) <= level).unwrap_or(u32::MAX)
 }
 
-/// The part of the accepted `error` that proof number `attempt` (from 0) may use up.
+/// The part of the accepted `error` that proof number `attempt` (from 0) may use.
 pub fn share(error: f64, attempt: usize) -> f64 {
     error / 2_f64.powi(i32::try_from(attempt + 1).unwrap_or(i32::MAX))
 }
@@ -69,7 +69,8 @@ pub fn share(error: f64, attempt: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// The probability that a kernel of rate `p` is passed, summed over every number of runs at the bad end.
+    /// The probability that a kernel with failure rate `p` passes as good, summed over every number of runs at the bad
+    /// end.
     fn passed(p: f64, level: f64) -> f64 {
         let shows = shows_needed(level);
         let mut first = p.powi(shows.cast_signed());

@@ -1,4 +1,4 @@
-//! What a search is asked, what it is told, and what it answers.
+//! The plan, the events and the result of a bisection.
 
 use std::collections::BTreeSet;
 
@@ -6,62 +6,63 @@ use serde::{Deserialize, Serialize};
 
 use super::history::History;
 
-/// What a search is asked.
+/// The plan of a bisection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What there is to search.
+    /// The candidates and their parents.
     pub history: History,
-    /// Where the fault is not: one node, or the merge bases where that node is no ancestor of the other end. None
-    /// at all where nobody knows; then it is looked for with a growing stride.
+    /// The nodes without the fault: one node, or the merge bases if that node is not an ancestor of the bad one. Empty
+    /// if no good node is known; then the search looks for one with a growing stride.
     pub good: Vec<usize>,
-    /// Where the fault is. As the newer end its beginning is looked for, as the older one its end.
+    /// The node with the fault. If it is the newer end, the search finds where the fault begins, otherwise where it
+    /// ends.
     pub bad: usize,
-    /// The states that are no fault; none where those of the good end are to be taken, whatever they are.
+    /// The states that count as good; if empty, the states of the good ends.
     pub quiet: BTreeSet<String>,
     /// The accepted probability that the result is wrong.
     pub error: f64,
-    /// How often in a row the fault may stay away where it must show, before it counts as not reproduced.
+    /// How many good runs in a row are accepted where the fault is expected, before the fault counts as not reproduced.
     pub patience: u32,
-    /// Whether the driver can take the culprit back on the newer end, or put it on the older one.
+    /// Whether the driver can revert the culprit on the newer end, or apply it to the older end.
     pub flips: bool,
-    /// How many nodes, spread evenly, are tried after the search to see whether it changed only there.
+    /// The number of evenly spread nodes that are tested after the search, to see whether the state changed elsewhere.
     pub checks: usize,
 }
 
-/// What was tried.
+/// A kernel that can be tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subject {
     /// A node of the history.
     At(usize),
-    /// The newer end without this node's change.
+    /// The newer end with this node's commit reverted.
     Reverted(usize),
-    /// The older end with this node's change.
+    /// The older end with this node's commit applied.
     Applied(usize),
 }
 
-/// Why it was tried.
+/// The purpose of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
-    /// To see that an end is what it is said to be.
+    /// Confirm that an end is good or bad, as stated.
     End,
-    /// To find an end.
+    /// Find a good end.
     Walk,
-    /// To halve what is left.
+    /// Halve the suspects.
     Mark,
-    /// To prove that the fault is not there.
+    /// Prove that the fault is absent.
     Proof,
-    /// To see the fault again where it was found.
+    /// Reproduce the fault where it was found.
     Again,
-    /// To see that the change alone does it.
+    /// Verify that the culprit alone causes the change.
     Flip,
-    /// To see that it changed nowhere else.
+    /// Check that nothing changed elsewhere.
     Check,
 }
 
 impl Purpose {
-    /// The word for it.
+    /// The purpose's name in reports.
     pub fn word(self) -> &'static str {
         match self {
             Self::End => "end",
@@ -75,64 +76,64 @@ impl Purpose {
     }
 }
 
-/// What a search is told, one thing at a time, in order. A search is its plan and these.
+/// An event that is reported to the search, in chronological order. A search is determined by its plan and its events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
-    /// It was built; its image has this hash. Subjects with the same image are one.
+    /// A candidate was built. Candidates with the same image count as one.
     Built {
-        /// What.
+        /// The candidate.
         subject: Subject,
-        /// The hash.
+        /// The SHA-256 of the image.
         image: String,
     },
-    /// It ran, and this is what was seen.
+    /// A candidate ran.
     Ran {
-        /// What.
+        /// The candidate.
         subject: Subject,
-        /// Why.
+        /// The purpose of the run.
         purpose: Purpose,
-        /// What was seen, as the question puts it.
+        /// The observed state, in the question's terms.
         state: String,
     },
-    /// It did not build, boot, or answer.
+    /// A candidate did not build, boot or answer, and is skipped.
     CannotTell {
-        /// What.
+        /// The candidate.
         subject: Subject,
-        /// Why it cannot be told.
+        /// The reason.
         why: String,
     },
-    /// The host failed: this says nothing of any subject.
+    /// The host failed, which says nothing about any candidate.
     HostFault {
-        /// How.
+        /// The error.
         why: String,
     },
 }
 
-/// What a search wants next.
+/// The next step of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    /// One run of this.
+    /// Run a candidate once.
     Run {
-        /// What.
+        /// The candidate.
         subject: Subject,
-        /// Why.
+        /// The purpose of the run.
         purpose: Purpose,
-        /// What is left after it, as far as it can be foreseen.
+        /// The work that remains after it, as an estimate.
         left: Left,
     },
-    /// Nothing: this is the result.
+    /// The search is finished.
     Done(Outcome),
 }
 
-/// What is left of a search if nothing unforeseen happens.
+/// An estimate of the remaining work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Left {
-    /// How many nodes the change may still be in.
+    /// The number of nodes that may still be the culprit.
     pub suspects: usize,
-    /// How many nodes have still to be marked.
+    /// The number of nodes that still have to be evaluated.
     pub marks: u32,
-    /// How many runs that and the proof take, this one included.
+    /// The number of remaining runs, this one included.
     pub runs: u32,
 }
 
@@ -140,81 +141,81 @@ pub struct Left {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It changed here; more than one place where the state changed more than once.
+    /// The state changed here; several change points if it changed more than once.
     Found {
-        /// In the order in which they were found.
+        /// The change points, in the order in which they were found.
         changes: Vec<Change>,
         /// The probability of at most this that a place is wrong.
         wrong: f64,
     },
-    /// It changed there, and back elsewhere, so there is no one place.
+    /// The state changed and changed back, so there is no single culprit.
     NotMonotonic {
-        /// A node that has the change.
+        /// A node with the change.
         has: usize,
-        /// A descendant of it that has not.
+        /// A descendant of that node without the change.
         lacks: usize,
     },
-    /// The bad end shows nothing that the good end does not.
+    /// The bad end shows no state that the good end does not show.
     NoChange {
-        /// How often the bad end was run.
+        /// The number of runs of the bad end.
         runs: u32,
     },
-    /// The bad end shows it too rarely for the patience that was given.
+    /// The bad end is bad too rarely for the given patience.
     TooRare {
-        /// How often it showed.
+        /// The number of bad runs.
         shows: u32,
-        /// In how many runs.
+        /// The number of all runs.
         runs: u32,
     },
-    /// The good end shows the fault.
+    /// The good end is bad.
     WrongEnd {
-        /// The end.
+        /// The node of the good end.
         end: usize,
-        /// What it showed.
+        /// The observed state.
         state: String,
     },
-    /// The good end says another thing in every run.
+    /// The good end shows a different state in every run.
     Unstable {
-        /// The end.
+        /// The node of the good end.
         end: usize,
-        /// How many things it said.
+        /// The number of different states.
         states: usize,
     },
     /// An end does not build, boot or answer.
     Unusable {
-        /// The end.
+        /// The node of the end.
         end: usize,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A node showed the fault and then not again.
+    /// A node was bad and then never again.
     Fluke {
         /// The node.
         at: usize,
-        /// How often it showed.
+        /// The number of bad runs.
         shows: u32,
-        /// In how many runs.
+        /// The number of all runs.
         runs: u32,
     },
-    /// Every node that the walk tried shows the fault.
+    /// Every node that was tried while looking for a good end is bad.
     NoGood,
-    /// The host fails more often than not.
+    /// The host fails in most attempts.
     HostFaults {
-        /// The last fault.
+        /// The last host error.
         why: String,
     },
 }
 
-/// One place where it changed.
+/// A place in the history where the state changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// The nodes that it may be in, oldest first: one, unless what lies between cannot be told.
+    /// The suspects, oldest first: one node, unless the nodes in between had to be skipped.
     pub suspects: Vec<usize>,
-    /// The nodes before them that do not have it.
+    /// The parents of the suspects, which are without the change.
     pub before: Vec<usize>,
-    /// Those of `before` and the last suspect that could not be proven, because they do not build or boot.
+    /// The nodes in `before` and the last suspect that could not be proven because they do not build or boot.
     pub unproven: Vec<usize>,
-    /// What became of the change taken back, or put on alone; `None` where neither could be tried.
+    /// The result of reverting or applying the culprit alone; `None` if neither could be tried.
     pub flip: Option<Flip>,
 }
 
@@ -225,11 +226,11 @@ impl Change {
     }
 }
 
-/// What the change alone does.
+/// Whether the culprit alone causes the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flip {
-    /// What was tried.
+    /// The candidate that was tested.
     pub subject: Subject,
-    /// Whether it flips the verdict.
+    /// Whether the culprit alone causes the change.
     pub flips: bool,
 }

@@ -1,4 +1,4 @@
-//! What holds of every search, over thousands of random histories.
+//! Properties of every search, over thousands of random histories.
 
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn graph(random: &mut Random, length: usize) -> Vec<Vec<usize>> {
     parents
 }
 
-/// A random history with one change in it, and the change.
+/// A random history with one change, and the changed node.
 fn random_world(seed: u64, rate: f64) -> (World, usize) {
     let random = &mut Random(seed);
     let length = 2 + random.below(80);
@@ -47,7 +47,7 @@ fn random_world(seed: u64, rate: f64) -> (World, usize) {
     (world.rate(rate).seed(seed ^ 0x5eed), culprit)
 }
 
-/// How many of `count` searches end elsewhere than at the change; those that the host stopped do not count.
+/// The number of finished searches among `count`, and how many of them ended at the wrong node.
 fn wrong(count: u64, rate: f64) -> (u32, u32) {
     let (mut told, mut wrong) = (0, 0);
     for seed in 0..count {
@@ -86,7 +86,7 @@ proptest! {
 
     #[test]
     fn every_search_ends_and_asks_nothing_that_it_knows(seed: u64, rate in 0.3..=1.0_f64) {
-        // `World::search` fails on a question whose answer is known, and on a search without an end.
+        // `World::search` fails on a question whose answer is known, and on a search that does not end.
         let (world, culprit) = random_world(seed, rate);
         match world.search().outcome {
             Outcome::Found { changes, .. } => {

@@ -1,4 +1,4 @@
-//! The question: what is judged of a run, and how a run's evidence becomes one state.
+//! The question that a bisection asks of each run, and how a run's evidence becomes a state.
 
 use kshot_stack::snapshot;
 use std::collections::BTreeSet;
@@ -12,77 +12,78 @@ use kshot_stack::document::{Document, Reason, Word};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::verdict::{self, Evidence};
 
-/// What the predicate's exit status is announced with, in the output of the step that we add.
+/// The marker before the predicate's exit status, in the output of the step that `prepare` adds.
 const ANSWER: &str = "kshot-answer:";
 
-/// What is judged.
+/// The question that each run answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
-    /// Whether these claims of the scenario hold; all of them where none is named. What is `known` not to hold
-    /// does not count: it is what is hunted.
+    /// Whether these claims of the scenario hold; all claims if the list is empty. Known faults count as failures here:
+    /// they are what the bisection looks for.
     Claims(Vec<String>),
     /// The stacks as a snapshot holds them, of this probe or of all. Any difference is a change.
     Drift(Option<String>),
-    /// Whether each stack of the probe holds at least so much of its reference.
+    /// Whether each stack of the probe holds at least this share of its reference.
     Fidelity {
-        /// The probe.
+        /// The probe's name.
         probe: String,
         /// The least, in per cent.
         percent: u32,
     },
-    /// Whether the raw text of a capture matches a regular expression; `^` and `$` are a line's.
+    /// Whether a capture's raw text matches a regular expression; `^` and `$` match at lines.
     Text(String),
-    /// Whether the console's text does.
+    /// Whether the console log matches a regular expression.
     Console(String),
-    /// What a shell script in the guest says, run after the scenario's steps: 0 is good, 125 cannot tell.
+    /// The exit status of a shell script that runs in the guest after the scenario's steps: 0 is good, 125 means skip,
+    /// anything else is bad.
     Shell(String),
-    /// The verdict, with the snapshots and known faults of this kernel of the catalogue.
+    /// Whether the verdict is a match, with the snapshots and known faults of this catalogue kernel.
     Verdict(String),
 }
 
-/// What a run left behind that a question may ask about.
+/// The evidence of a run that a question is evaluated on.
 #[derive(Clone, Copy, Debug)]
 pub struct Testimony<'a> {
-    /// The scenario that was replayed.
+    /// The replayed scenario.
     pub scenario: &'a Scenario,
-    /// The result document.
+    /// The run's result document.
     pub document: &'a Document,
     /// The text of each capture.
     pub captures: &'a [String],
-    /// The console's text.
+    /// The text of the console log.
     pub console: &'a str,
-    /// What the last step printed.
+    /// The output of the last step.
     pub last_step: &'a str,
 }
 
-/// Why a question cannot be asked.
+/// Why a question cannot be evaluated on a scenario.
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
     /// The regular expression is none.
     #[error("`{text}` is no regular expression")]
     Regex {
-        /// What was given.
+        /// The given text.
         text: String,
-        /// Where it goes wrong.
+        /// The parse error.
         source: Box<regex::Error>,
     },
-    /// The scenario has no such claim or probe.
+    /// The scenario has no claim or probe of this name.
     #[error("{scenario} has no {what} `{name}`; it has {known}")]
     Unknown {
-        /// The scenario.
+        /// The scenario's id.
         scenario: String,
-        /// "claim" or "probe".
+        /// The kind of the missing thing: "claim" or "probe".
         what: &'static str,
-        /// What was given.
+        /// The given name.
         name: String,
-        /// What there is.
+        /// The existing names.
         known: String,
     },
-    /// The scenario claims nothing.
+    /// The scenario has no claims.
     #[error("{scenario} makes no claim to judge by")]
     NoClaims {
-        /// The scenario.
+        /// The scenario's id.
         scenario: String,
     },
 }
@@ -104,7 +105,7 @@ impl Fault for QuestionError {
 }
 
 impl Question {
-    /// The states that are no fault, whatever the good end shows; none where only the good end can tell.
+    /// The states that count as good; empty if they depend on the good end.
     pub fn quiet(&self) -> BTreeSet<String> {
         let quiet: &[&str] = match self {
             Self::Claims(_) | Self::Fidelity { .. } | Self::Shell(_) => &["holds"],
@@ -114,7 +115,7 @@ impl Question {
         quiet.iter().map(|state| (*state).to_owned()).collect()
     }
 
-    /// Whether it can be asked of this scenario.
+    /// Checks that the question can be evaluated on this scenario.
     ///
     /// # Errors
     /// [`QuestionError`].
@@ -140,7 +141,7 @@ impl Question {
         }
     }
 
-    /// The scenario with what has to be done in the guest to answer.
+    /// Adds the step that the question needs in the guest.
     pub fn prepare(&self, mut scenario: Scenario) -> Scenario {
         if let Self::Shell(predicate) = self {
             let run = format!("(\n{predicate}\n)\necho \"{ANSWER} $?\"");
@@ -150,7 +151,7 @@ impl Question {
         scenario
     }
 
-    /// The state that a run shows, or why it cannot be told.
+    /// The state that a run shows.
     ///
     /// # Errors
     /// The reason, for people.
@@ -162,7 +163,7 @@ impl Question {
         };
         if let Self::Console(text) = self {
             let answer = matches(text, &[seen.console])?;
-            // A guest that died may have died of what is looked for; of anything else it tells nothing.
+            // A guest that crashed may show the text that is looked for; it says nothing about anything else.
             return if answer == "matches" { Ok(answer) } else { conclusive(seen.document).map(|()| answer) };
         }
         conclusive(seen.document)?;
@@ -182,7 +183,7 @@ impl Question {
         }
     }
 
-    /// What a change for the worse comes to, as the subject of a mail has it.
+    /// The fault in words, for the subject of a mail.
     pub fn fault(&self) -> String {
         match self {
             Self::Claims(names) if names.is_empty() => "the claims fail".into(),

@@ -1,4 +1,4 @@
-//! What a hunt came to: for the terminal, as Markdown, and as a mail to a maintainer.
+//! The reports of a bisection: for a terminal, as Markdown, and as a mail to a maintainer.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,29 +8,29 @@ use super::journal::{Header, Record};
 use super::plan::{Change, Event, Outcome, Purpose, Subject};
 use crate::report::new_table;
 
-/// All that a report tells of.
+/// The data of a bisection's report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Telling<'a> {
-    /// What was asked.
+    /// The request.
     pub(crate) header: &'a Header,
-    /// What happened.
+    /// The log entries.
     pub(crate) records: &'a [Record],
-    /// What it came to.
+    /// The result.
     pub(crate) outcome: &'a Outcome,
-    /// The decoded stacks of a run before and after the change, where there are some.
+    /// The stacks before and after the change.
     pub(crate) stacks: &'a Stacks,
 }
 
-/// What belongs to the culprit and the node before it.
+/// The stacks before and after the culprit, and the culprit itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stacks {
-    /// A run's stacks before the change.
+    /// The stacks of a run before the change.
     pub(crate) before: String,
-    /// A run's stacks after it.
+    /// The stacks of a run after the change.
     pub(crate) after: String,
-    /// The commit, as git shows it; of versions, how their sources differ.
+    /// The commit as git shows it, or the diff between the sources of two versions.
     pub(crate) commit: String,
-    /// Who wrote to: the author of the commit.
+    /// The author of the commit, to whom the mail is addressed.
     pub(crate) author: String,
 }
 
@@ -159,7 +159,7 @@ impl Telling<'_> {
         )
     }
 
-    /// The whole report.
+    /// The full report, in Markdown.
     pub(crate) fn markdown(&self) -> String {
         let Header { scenario, question, command, plan, notes, .. } = self.header;
         let mut text = format!("# {scenario}: {question}\n\n{}\n\n", self.sentence());
@@ -207,11 +207,11 @@ impl Telling<'_> {
         text
     }
 
-    /// A mail to a maintainer, in the form that regzbot reads (Documentation/process/handling-regressions.rst).
+    /// A mail to a maintainer, in the format of regzbot (Documentation/process/handling-regressions.rst).
     pub(crate) fn mail(&self) -> Option<String> {
         let Outcome::Found { changes, .. } = self.outcome else { return None };
         let change = changes.last()?;
-        // A fault that ended is no regression.
+        // A fix is not a regression.
         if self.header.plan.history.is_ancestor(self.header.plan.bad, *self.header.plan.good.first()?)
             && self.header.plan.bad < self.header.plan.good[0]
         {
@@ -263,7 +263,7 @@ impl Telling<'_> {
         Some(text)
     }
 
-    /// What was marked, as `git bisect log` writes it.
+    /// The evaluated candidates, in the format of `git bisect log`.
     fn log(&self) -> String {
         let mut text = String::new();
         for row in self.rows() {
@@ -366,7 +366,7 @@ impl Telling<'_> {
         }
     }
 
-    /// The states that count as no fault: those of the plan, else what the good ends showed.
+    /// The states that count as good: those of the plan, otherwise those of the good ends.
     fn quiet(&self) -> Vec<String> {
         let plan = &self.header.plan;
         if !plan.quiet.is_empty() {
@@ -383,7 +383,7 @@ impl Telling<'_> {
         of_good.collect()
     }
 
-    /// Whether the fault is in the older end, and its end was looked for.
+    /// Whether the fault is in the older end, so that the search finds the fix.
     pub(crate) fn fixed(&self) -> bool {
         let plan = &self.header.plan;
         match plan.good.first() {
@@ -424,7 +424,7 @@ struct Row {
 }
 
 impl Row {
-    /// How long a run took, on average.
+    /// The average duration of a run.
     fn each(&self) -> String {
         let mean = self.milliseconds.checked_div(u64::from(self.runs));
         mean.map_or_else(String::new, |mean| format!("{:.1} s", mean as f64 / 1000.0))

@@ -1,4 +1,4 @@
-//! The search: a plan and what it was told so far, from which follows what it wants next. No clock, no files.
+//! The bisection's state machine: its plan and the events so far determine the next step. No clock, no files.
 //!
 //! Every answer is worked out anew from the events, so a search that was cut off goes on from a list of them.
 //! A run *shows* what is looked for or is *quiet*. One show settles a node; quiet ones settle it only in numbers
@@ -11,35 +11,35 @@ use super::evidence::{Lens, Runs};
 use super::odds::{self, Rate};
 use super::plan::{Change, Event, Flip, Left, Next, Outcome, Plan, Purpose, Subject};
 
-/// Of the last runs, this many tell whether the host's faults dominate.
+/// The number of recent attempts that decide whether the host fails too often.
 const HOST_WINDOW: usize = 10;
-/// More different states than this in the confirmation of a good end are no state at all.
+/// The maximum number of different states of a good end; with more, the question has no stable answer there.
 const STATES_MOST: usize = 3;
 
-/// A search.
+/// The state machine of a bisection.
 #[derive(Clone, Debug)]
 pub struct Search {
     plan: Plan,
     events: Vec<Event>,
 }
 
-/// Where one change is looked for: between nodes that lack it and one that has it.
+/// The interval that is searched for one change: nodes without it and one node with it.
 #[derive(Clone, Debug)]
 struct Range {
     old: Vec<usize>,
     new: usize,
 }
 
-/// What is known of a node.
+/// The evaluation of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
-    /// It lacks the change.
+    /// The node is without the change.
     Old,
-    /// It has it.
+    /// The node has the change.
     New,
-    /// It does not build, boot or answer.
+    /// The node does not build, boot or answer.
     Skipped,
-    /// Not enough.
+    /// There are not enough runs yet.
     Open,
 }
 
@@ -49,40 +49,40 @@ struct Known<'a> {
     images: BTreeMap<Subject, &'a str>,
     first: BTreeMap<&'a str, Subject>,
     runs: BTreeMap<Subject, Runs>,
-    /// What was to be proven quiet, in that order: the good ends and what a proof was tried on.
+    /// The candidates that were to be proven good, in order: the good ends and the candidates of proofs.
     attempts: Vec<Subject>,
 }
 
-/// A step of the work: go on, or stop with what is wanted.
+/// The result of a part of the search: a value, or the step that is needed first.
 type Step<T> = Result<T, Next>;
 
 impl Search {
-    /// A search that knows nothing.
+    /// A search without events.
     pub fn new(plan: Plan) -> Self {
         Self { plan, events: Vec::new() }
     }
 
-    /// The plan.
+    /// The search plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// What it was told.
+    /// The events so far.
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// Tells it what happened.
+    /// Adds an event.
     pub fn record(&mut self, event: Event) {
         self.events.push(event);
     }
 
-    /// How often this subject ran, or another with its image.
+    /// The number of runs of this candidate or of others with the same image.
     pub fn runs_of(&self, subject: Subject) -> usize {
         Known::of(&self.plan, &self.events).runs(subject).seen.len()
     }
 
-    /// What it wants next.
+    /// The next step.
     pub fn next(&self) -> Next {
         if let Some(why) = self.host_dominates() {
             return Next::Done(Outcome::HostFaults { why });
@@ -91,8 +91,7 @@ impl Search {
         known.work().unwrap_or_else(|next| next)
     }
 
-    /// What it may want after the run that it wants now: the nodes to mark if that node turns out to lack the
-    /// change, and if it has it.
+    /// The nodes that may be tested after the current run: one if it turns out good, another if bad.
     pub fn ahead(&self) -> Vec<usize> {
         let Next::Run { subject: subject @ Subject::At(now), purpose: Purpose::Mark, .. } = self.next()
         else {
@@ -119,7 +118,7 @@ impl Search {
         nodes
     }
 
-    /// The last fault of the host if the last tries were more faults than runs.
+    /// The last host error, if most of the recent attempts were host errors.
     fn host_dominates(&self) -> Option<String> {
         let tries = self.events.iter().rev().filter(|event| !matches!(event, Event::Built { .. }));
         let faults = tries.take(HOST_WINDOW).filter_map(|event| match event {
@@ -165,7 +164,7 @@ impl<'a> Known<'a> {
         known
     }
 
-    /// The subject that stands for all with the same image.
+    /// The candidate that represents all candidates with the same image.
     fn class(&self, subject: Subject) -> Subject {
         self.images.get(&subject).and_then(|image| self.first.get(image)).copied().unwrap_or(subject)
     }
@@ -175,7 +174,7 @@ impl<'a> Known<'a> {
         self.runs.get(&self.class(subject)).unwrap_or(&NONE)
     }
 
-    /// The whole search, from its ends to its result.
+    /// The whole search, from confirming the ends to the result.
     fn work(&self) -> Step<Next> {
         let (good, lens) = self.ends()?;
         let fixed = self.plan.history.is_ancestor(self.plan.bad, good[0]);
@@ -188,7 +187,7 @@ impl<'a> Known<'a> {
         let mut changes = Vec::new();
         loop {
             let change = self.change(&range, &lens, fixed)?;
-            // Where the fault's side of the change says another thing than the bad end, it changed again beyond.
+            // If the node at the change shows another state than the bad end, there is a further change beyond it.
             let side = if fixed { change.before.clone() } else { vec![change.culprit()] };
             let there: BTreeSet<String> =
                 side.iter().flat_map(|&node| self.runs(Subject::At(node)).states()).collect();
@@ -220,11 +219,11 @@ impl<'a> Known<'a> {
         Ok(Next::Done(Outcome::Found { changes, wrong }))
     }
 
-    /// Confirms both ends; looks for the good one first where it is not known.
+    /// Confirms both ends; looks for a good one first if none is given.
     fn ends(&self) -> Step<(Vec<usize>, Lens)> {
         let Plan { bad, .. } = *self.plan;
         let good = if self.plan.good.is_empty() { vec![self.walk()?] } else { self.plan.good.clone() };
-        // One run of each tells whether they are worth more.
+        // One run of each shows whether more runs are worthwhile.
         for &end in &good {
             self.try_end(end, 1, Purpose::End)?;
         }
@@ -241,7 +240,7 @@ impl<'a> Known<'a> {
         Ok((good, Lens { rate: self.rate(&quiet)?, quiet }))
     }
 
-    /// The states that are quiet: those of the plan, else those of the good ends.
+    /// The good states: those of the plan, otherwise those of the good ends.
     fn quiet_states(&self, good: &[usize]) -> BTreeSet<String> {
         if self.plan.quiet.is_empty() {
             good.iter().flat_map(|&end| self.runs(Subject::At(end)).states()).collect()
@@ -268,7 +267,7 @@ impl<'a> Known<'a> {
         Ok(())
     }
 
-    /// How often it took the bad end to show as often as the error asks for.
+    /// The number of runs until the bad end was bad as often as the accepted error requires.
     fn rate(&self, quiet: &BTreeSet<String>) -> Step<Rate> {
         let wanted = odds::shows_needed(odds::share(self.plan.error, 0));
         let subject = Subject::At(self.plan.bad);
@@ -292,7 +291,7 @@ impl<'a> Known<'a> {
         Err(want(subject, Purpose::End, self.plan.history.len(), wanted - shows))
     }
 
-    /// Has an end run `times`.
+    /// Requires that an end has run `times` times.
     fn try_end(&self, end: usize, times: u32, purpose: Purpose) -> Step<()> {
         let subject = Subject::At(end);
         let runs = self.runs(subject);
@@ -307,7 +306,7 @@ impl<'a> Known<'a> {
         Ok(())
     }
 
-    /// Looks for a good end: 1, 2, 4, ... nodes away from the bad one, then the last.
+    /// Looks for a good end at a distance of 1, 2, 4, ... nodes from the bad one, then at the last node.
     fn walk(&self) -> Step<usize> {
         let Plan { bad, .. } = *self.plan;
         let last = self.plan.history.len() - 1;
@@ -336,7 +335,7 @@ impl<'a> Known<'a> {
         Err(Next::Done(Outcome::NoGood))
     }
 
-    /// Finds one change in a range, and proves it.
+    /// Finds one change in an interval, and proves it.
     fn change(&self, range: &Range, lens: &Lens, fixed: bool) -> Step<Change> {
         let history = &self.plan.history;
         self.contradictions(range, lens, fixed)?;
@@ -371,7 +370,7 @@ impl<'a> Known<'a> {
         Ok(Change { suspects, before, unproven, flip })
     }
 
-    /// The nodes that are known to lack the change, and the oldest that is known to have it.
+    /// The nodes without the change, and the oldest node that is known to have it.
     fn bounds(&self, range: &Range, lens: &Lens, fixed: bool) -> (Vec<usize>, usize) {
         let (mut old, mut tip) = (range.old.clone(), range.new);
         for node in self.tried() {
@@ -384,8 +383,8 @@ impl<'a> Known<'a> {
         (old, tip)
     }
 
-    /// A node that lacks the change although an ancestor has it: whichever of the two was only quiet a few
-    /// times is run until it shows or is proven quiet.
+    /// Resolves a node without the change that has an ancestor with it: whichever of the two was only good a few times
+    /// is run until it is bad or proven good.
     fn contradictions(&self, range: &Range, lens: &Lens, fixed: bool) -> Step<()> {
         let marked =
             |mark| self.tried().into_iter().filter(move |&node| self.mark(node, range, lens, fixed) == mark);
@@ -403,7 +402,7 @@ impl<'a> Known<'a> {
         Ok(())
     }
 
-    /// The nodes of the history that were tried, or have the image of one that was.
+    /// The nodes that were tested, or that have the image of a tested one.
     fn tried(&self) -> Vec<usize> {
         let subjects: BTreeSet<Subject> = self.images.keys().chain(self.runs.keys()).copied().collect();
         subjects.into_iter().filter(|subject| self.runs(*subject).count() > 0).filter_map(node).collect()
@@ -429,8 +428,8 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// The open node that halves what is left best, as git's `find_bisection` does. After nodes that could not
-    /// be told, it is looked for ever further off, in steps of 1, 2, 4, ...: they come in clusters.
+    /// The open node that halves the suspects best, as git's `find_bisection` does. After skipped nodes the choice
+    /// moves away from the middle in steps of 1, 2, 4, ...: broken nodes come in clusters.
     fn choose(
         &self,
         suspects: &[usize],
@@ -464,8 +463,8 @@ impl<'a> Known<'a> {
         before.into_iter().collect()
     }
 
-    /// Has a subject run until it has shown, or been quiet, often enough; `false` if it cannot be told. What
-    /// shows where it must be quiet is no proof, but has a mark now, and the search goes on from that.
+    /// Requires runs until a candidate is proven bad or good; `false` if it has to be skipped. A bad run where good was
+    /// to be proven changes the node's evaluation, and the search goes on from there.
     fn prove(&self, subject: Subject, purpose: Purpose, shows: bool, lens: &Lens) -> Step<bool> {
         let runs = self.runs(subject);
         if runs.is_skipped() {
@@ -498,7 +497,7 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// Takes the culprit back on the newer end or, where that does not go, puts it on the older one.
+    /// Verifies the culprit: reverts it on the newer end or, if that fails, applies it to the older one.
     fn flip(&self, culprit: usize, lens: &Lens, fixed: bool) -> Step<Option<Flip>> {
         for (subject, shows) in [(Subject::Reverted(culprit), fixed), (Subject::Applied(culprit), !fixed)] {
             let runs = self.runs(subject);
@@ -525,7 +524,7 @@ impl<'a> Known<'a> {
         self.contradictions(range, lens, fixed)
     }
 
-    /// Which proof this is, or would be: each may use up less of the error than the one before.
+    /// The number of this proof. Each proof may use less of the accepted error than the one before.
     fn attempt(&self, subject: Subject) -> usize {
         let class = self.class(subject);
         self.attempts.iter().position(|one| *one == class).unwrap_or(self.attempts.len())

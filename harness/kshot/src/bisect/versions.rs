@@ -15,14 +15,14 @@ use kshot_guest::kernel::{
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml::{self, YamlError};
 
-/// The name of the table in faults.
+/// The table's name in error messages.
 const FILE: &str = "images/versions.yaml";
 
 /// An upstream version: `6.1.192`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(Vec<u32>);
 
-/// Versions from one to another, both included; open where an end is missing.
+/// A range of versions, both ends included; an end may be open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     from: Option<Version>,
@@ -36,7 +36,7 @@ pub(crate) struct Table {
     limits: Vec<Limit>,
 }
 
-/// Where versions are looked for.
+/// A suite of the archive and the versions that are taken from it.
 #[derive(Clone, Debug)]
 struct Row {
     suite: String,
@@ -45,36 +45,37 @@ struct Row {
     versions: Span,
 }
 
-/// What holds for some versions only.
+/// Settings that apply to some versions only.
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
     versions: Span,
-    /// Fragments, after all others.
+    /// Configuration fragments, applied after all others.
     pub(crate) config: Vec<String>,
-    /// Patches, before all others.
+    /// Patches, applied before all others.
     pub(crate) patches: Vec<String>,
     /// The compiler's major version from which on it does not build.
     pub(crate) compiler_below: Option<u32>,
-    /// Whether it is left out.
+    /// Whether these versions are skipped.
     pub(crate) skip: bool,
-    /// Why.
+    /// The reason for this limit.
     pub(crate) because: String,
 }
 
-/// A version that can be tried.
+/// A version that can be tested.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
-    /// Its name: the upstream version, or the catalogue's name for it.
+    /// The version's name: the upstream version, or the catalogue's name for it.
     pub(crate) name: String,
-    /// It as the catalogue has it, where it comes from there.
+    /// The catalogue's entry, if the version comes from the catalogue.
     pub(crate) entry: Option<KernelSpec>,
-    /// Where its source may be had, the best first. An index may name what the archive no longer holds.
+    /// The sources that may still be downloadable, the best first. An index may list a version that the archive no
+    /// longer holds.
     pub(crate) sources: Vec<KernelSource>,
-    /// What is known of it.
+    /// The limits that apply to this version.
     pub(crate) limits: Vec<Limit>,
 }
 
-/// What one row's indexes list.
+/// The versions that the indexes of one suite list.
 #[derive(Clone, Debug, Default)]
 struct Listing {
     origs: Vec<String>,
@@ -135,8 +136,7 @@ impl std::fmt::Display for Version {
 }
 
 impl Span {
-    /// Reads `6.1.164..6.1.192`, `..6.9`, `7.0..` or `6.1.176`. An end without a third number stands for the whole
-    /// series.
+    /// Parses `6.1.164..6.1.192`, `..6.9`, `7.0..` or `6.1.176`. An end without a third number means the whole series.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let end = |text: &str| match text {
             "" => Some(None),
@@ -153,7 +153,7 @@ impl Span {
         self.from.as_ref().is_none_or(|from| from <= version) && self.to.as_ref().is_none_or(within)
     }
 
-    /// Whether some version may lie in both.
+    /// Whether the two ranges overlap.
     fn meets(&self, other: &Self) -> bool {
         let before = |one: &Self, other: &Self| match (&one.to, &other.from) {
             (Some(to), Some(from)) => !Self { from: None, to: Some(to.clone()) }.holds(from),
@@ -164,7 +164,7 @@ impl Span {
 }
 
 impl Candidate {
-    /// One that no index lists.
+    /// A version that no index lists.
     pub(crate) fn hole(name: &str) -> Self {
         Self { name: name.into(), entry: None, sources: Vec::new(), limits: Vec::new() }
     }
@@ -239,7 +239,7 @@ impl Table {
                 let version = Version::of_debian(text)?;
                 (row.versions.holds(&version) && span.holds(&version)).then(|| (version, text.clone()))
             };
-            // Revisions of one version share upstream's tarball: the newest is the likeliest to be there still.
+            // All revisions of a version share upstream's tarball; the newest is the most likely to be still available.
             let newest = |list: &[String]| {
                 let mut found: Vec<(Version, String)> = list.iter().filter_map(within).collect();
                 found.sort_by_cached_key(|(_, text)| natural(text));
@@ -275,7 +275,7 @@ impl Table {
     }
 }
 
-/// A text as its runs of digits, by value, and what lies between: `6.1.170-10` comes after `6.1.170-9`.
+/// A sort key that compares runs of digits by value: `6.1.170-10` comes after `6.1.170-9`.
 fn natural(text: &str) -> Vec<(String, u64)> {
     let mut parts: Vec<(String, u64)> = vec![(String::new(), 0)];
     let mut in_digits = false;

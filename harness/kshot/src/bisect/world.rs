@@ -4,27 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-/// A history with a change in it, as a driver would find it.
+/// A made-up history with one change, in place of a driver.
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) plan: Plan,
-    /// What each node shows when it shows something; nodes that are not here are quiet.
+    /// The state of each bad node; other nodes are good.
     pub(super) faulty: BTreeMap<usize, String>,
-    /// How often a faulty node shows it.
+    /// The probability that a bad node shows its state.
     pub(super) rate: f64,
     /// Nodes that do not build or boot.
     pub(super) broken: BTreeSet<usize>,
     /// ImagesFolder that several nodes share.
     pub(super) images: BTreeMap<usize, String>,
-    /// How often the host fails.
+    /// The probability that the host fails.
     pub(super) host: f64,
-    /// Whether the change can be taken back, and put on alone.
+    /// Whether the culprit can be reverted, and applied alone.
     pub(super) reverts: bool,
     pub(super) applies: bool,
     random: Random,
 }
 
-/// What a search came to, and what it cost.
+/// The result of a search, with its events.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     pub(super) outcome: Outcome,
@@ -50,21 +50,21 @@ impl Random {
 }
 
 impl World {
-    /// `length` nodes in a row; the fault begins at `culprit`.
+    /// `length` nodes in a row with the fault from `culprit` on.
     pub(super) fn row(length: usize, culprit: usize) -> Self {
         let mut world = Self::of(History::linear(length), 0, length - 1);
         world.faulty = (culprit..length).map(|node| (node, "fault".into())).collect();
         world
     }
 
-    /// `length` nodes in a row; the fault ends at `fix`.
+    /// `length` nodes in a row with the fault before `fix`.
     pub(super) fn fixed(length: usize, fix: usize) -> Self {
         let mut world = Self::of(History::linear(length), length - 1, 0);
         world.faulty = (0..fix).map(|node| (node, "fault".into())).collect();
         world
     }
 
-    /// A graph; the fault begins at `culprit` and is in all that descends from it.
+    /// A graph in which the fault begins at `culprit` and is in all its descendants.
     pub(super) fn graph(parents: Vec<Vec<usize>>, culprit: usize) -> Self {
         let history = History::new(parents).unwrap();
         let last = history.len() - 1;
@@ -116,7 +116,7 @@ impl World {
         self
     }
 
-    /// The first node whose subject is told of carries the name of the image.
+    /// Gives several nodes the same image.
     pub(super) fn same_image(mut self, nodes: impl IntoIterator<Item = usize>) -> Self {
         self.images.extend(nodes.into_iter().map(|node| (node, "shared".into())));
         self
@@ -142,7 +142,7 @@ impl World {
         panic!("the search does not end");
     }
 
-    /// Whether a halving step asks for what follows from the marks it has.
+    /// Whether a halving step asks for a node whose evaluation is already known.
     fn known(&self, search: &Search, subject: Subject, purpose: Purpose) -> bool {
         let (Subject::At(node), Purpose::Mark) = (subject, purpose) else { return false };
         search.events().iter().any(|event| match event {
@@ -185,7 +185,7 @@ impl World {
 }
 
 impl Told {
-    /// How often something was booted.
+    /// The number of boots.
     pub(super) fn boots(&self) -> usize {
         self.events
             .iter()
@@ -193,7 +193,7 @@ impl Told {
             .count()
     }
 
-    /// How many different nodes were marked on the way.
+    /// The number of different nodes that were evaluated while halving.
     pub(super) fn marked(&self) -> usize {
         let marked = self.events.iter().filter_map(|event| match event {
             Event::Ran { subject, purpose: Purpose::Mark, .. } => Some(*subject),

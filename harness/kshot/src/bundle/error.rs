@@ -1,4 +1,4 @@
-//! What bundles fail with.
+//! Errors of bundles.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,66 +11,66 @@ use kshot_guest::kernel::KernelError;
 use kshot_stack::document::Word;
 use kshot_stack::fault::{Blame, Fault};
 
-/// Why there is no bundle, or nothing in it.
+/// Why a bundle cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// The kernel of that name is another one now.
+    /// The catalogue's kernel of that name has changed since the run.
     #[error("the kernel {kernel} of that run (image {sha256}) is not here any more")]
     KernelGone {
-        /// Its name.
+        /// The kernel's name.
         kernel: String,
         /// The SHA-256 of its image.
         sha256: String,
     },
-    /// Judged again, the run comes to another verdict.
+    /// Judged again, the run has another verdict.
     #[error("the run came to `{}`, and would now come to `{}`", then.name(), now.name())]
     Changed {
         /// The verdict that was found.
         then: Word,
-        /// The one of today.
+        /// The verdict today.
         now: Word,
     },
-    /// The run is older than the list of what was asked of the guest.
+    /// The run folder is older than the request log.
     #[error("{} does not list what was asked of the guest", path.display())]
     NoList {
-        /// The run folder.
+        /// Reading the run folder failed.
         path: PathBuf,
     },
-    /// It is no bundle of ours.
+    /// The file is not a bundle of kshot.
     #[error("{} is no bundle of `kshot export`", path.display())]
     NoBundle {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// It was unpacked before.
+    /// The bundle was already unpacked here.
     #[error("{} is there already", path.display())]
     Exists {
-        /// The folder.
+        /// The path of the existing folder.
         path: PathBuf,
     },
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The failed operation, a verb ("read").
         action: &'static str,
-        /// On which path.
+        /// The path of the file.
         path: PathBuf,
-        /// Why it failed.
+        /// The underlying error.
         source: io::Error,
     },
     /// The run folder.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
-    /// The scenario.
+    /// Reading the scenario failed.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
-    /// The kernel.
+    /// Finding the kernel failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The initramfs.
+    /// Building the initramfs failed.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// A capture.
+    /// Judging a capture failed.
     #[error(transparent)]
     Run(#[from] RunError),
 }
@@ -90,7 +90,7 @@ impl Fault for BundleError {
             | Self::NoList { .. }
             | Self::NoBundle { .. }
             | Self::Exists { .. } => Blame::Usage,
-            // The archive is not there, or something in it.
+            // The archive or a file in it does not exist.
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Blame::Usage,
             Self::Io { .. } => Blame::Host,
             Self::Artifacts(error) => error.blame(),

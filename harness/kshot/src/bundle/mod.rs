@@ -1,5 +1,5 @@
-//! Reproduction bundles: one archive with all that a run rested on. Another host judges it again, and
-//! `reproduce.sh` in it makes the run again with QEMU alone.
+//! Reproduction bundles: one archive with everything that a run was based on. Another host can judge the run again, and
+//! `reproduce.sh` in it repeats the run with QEMU alone.
 
 mod error;
 mod script;
@@ -49,7 +49,7 @@ struct Contents {
     /// SHA-256 of `vmlinux`.
     image_sha256: String,
     qemu: String,
-    /// Whether the kernel is of the catalogue, and with it has snapshots.
+    /// Whether the kernel is from the catalogue and therefore has snapshots.
     in_catalogue: bool,
     /// The catalogue's names, which the scenario's globs are over.
     kernels: Vec<String>,
@@ -76,14 +76,14 @@ impl Foreign for Contents {
     }
 }
 
-/// A bundle that was unpacked and judged again.
+/// An unpacked bundle that was judged again.
 #[derive(Debug)]
 pub struct Imported {
-    /// Where it lies now.
+    /// The folder that it was unpacked to.
     pub folder: PathBuf,
     /// The result document that came with it.
     pub then: Document,
-    /// The same, judged now from the raw captures.
+    /// The result document, judged again from the raw captures.
     pub now: Document,
 }
 
@@ -124,7 +124,7 @@ pub fn export(
     if let Some(config) = &kernel.config {
         take(config, "config")?;
     }
-    // With keys of the bundle's own: those of this host's guests stay here.
+    // The bundle gets SSH keys of its own, so that this host's keys stay private.
     let own = Cache::at(scratch.path().join("cache"));
     let userland = Userland::provision(kernel.arch, &workspace.images(), &workspace.cache, progress)?;
     let image = image::initramfs(&kernel, &userland, &SshKeys::provision(&own)?, &workspace.images(), &own)?;
@@ -201,7 +201,7 @@ pub fn import(bundle: &Path, out: &Path) -> Result<Imported, BundleError> {
     Ok(Imported { folder, then, now })
 }
 
-/// The document that an unpacked bundle came with, and the one that its captures give now.
+/// The document in an unpacked bundle, and the one that its captures result in now.
 fn judge(folder: &Path, contents: Contents) -> Result<(Document, Document), BundleError> {
     let path = folder.join("scenario.yaml");
     let text = bounded::read_text(&path, yaml::SIZE_MOST).map_err(BundleError::io("read", &path))?;
@@ -213,7 +213,7 @@ fn judge(folder: &Path, contents: Contents) -> Result<(Document, Document), Bund
         arch: contents.arch,
         release: contents.release,
         sha256: contents.image_sha256,
-        // What it told is in the captures.
+        // Everything that DWARF was needed for is in the captures.
         dwarf: None,
         modules: None,
         config: Some(folder.join("config")).filter(|path| path.is_file()),
@@ -227,7 +227,7 @@ fn judge(folder: &Path, contents: Contents) -> Result<(Document, Document), Bund
     Ok((then, now))
 }
 
-/// The kernel that the run booted, if it is still the one of that name.
+/// The kernel that the run booted, if the catalogue's kernel is still the same.
 fn kernel_of(
     workspace: &Workspace,
     catalogue: &Catalogue,

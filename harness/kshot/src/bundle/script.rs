@@ -1,5 +1,5 @@
-//! What makes a run again without kshot: `reproduce.sh`, and an overlay for the initramfs with the list of what
-//! was asked of the guest.
+//! The files that repeat a run without kshot: `reproduce.sh`, and an overlay for the initramfs with the guest's request
+//! log.
 
 use std::fs;
 use std::path::Path;
@@ -14,14 +14,14 @@ use kshot_guest::probe::{CaptureFormat, PerfScript};
 use kshot_guest::session::Request;
 use kshot_stack::text::quote;
 
-/// On the host.
+/// The script that runs on the host.
 const REPRODUCE: &str = include_str!("reproduce.sh");
-/// In the guest, where `init=` hands over to it.
+/// The script that runs in the guest, started by `init=`.
 const GUEST: &str = include_str!("guest.sh");
-/// How long a reproduction may take, in seconds: a boot, the steps, and the printing of it all.
+/// The time limit of a reproduction, in seconds: a boot, the steps, and printing the captures.
 const SECONDS: u32 = 300;
 
-/// The parts of a bundle that make the run again.
+/// The files of a bundle that repeat the run.
 pub(super) struct Rerun {
     pub(super) argv: Vec<String>,
     pub(super) overlay: Vec<u8>,
@@ -29,7 +29,7 @@ pub(super) struct Rerun {
 }
 
 impl Rerun {
-    /// From the run in `folder`.
+    /// Creates the files from the run in `folder`.
     ///
     /// # Errors
     /// [`BundleError::NoList`], [`BundleError::Io`].
@@ -63,7 +63,7 @@ impl Rerun {
                     files.push((format!("reproduce.d/{number:04}.run"), 0o644, script.clone().into_bytes()));
                 }
                 Request::Fetch(from) => {
-                    // Its name here is that of the capture it became, in the order both were made.
+                    // In the bundle a file is named like its capture; both lists are in the order of creation.
                     let Some(name) = names.iter().find(|name| became(from, name)) else { continue };
                     let lines = format!("{name}\n{from}\n");
                     files.push((format!("reproduce.d/{number:04}.fetch"), 0o644, lines.into_bytes()));
@@ -110,7 +110,7 @@ fn alone(spec: &MachineSpec) -> Vec<String> {
     kept
 }
 
-/// Whether the guest's file `from` became the capture `name`: both carry the probe's name.
+/// Whether the guest's file `from` is the source of the capture `name`: both carry the probe's name.
 fn became(from: &str, name: &str) -> bool {
     let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
     let ours = |end: &str| from == format!("/tmp/kshot-{stem}{end}");

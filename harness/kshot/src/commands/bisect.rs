@@ -13,68 +13,68 @@ use kshot_stack::exit::Exit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The scenario
+    /// The scenario's id
     #[arg(required_unless_present = "resume")]
     scenario: Option<String>,
-    /// Search the versions that Debian's archive holds: 6.1.164..6.1.192; several ranges, versions and kernels of
-    /// the catalogue with commas, in their order
+    /// Search the versions in Debian's archive: 6.1.164..6.1.192. Several ranges, versions and catalogue kernels can be
+    /// given, separated by commas, in their order
     #[arg(long, value_name = "RANGE", conflicts_with = "git")]
     versions: Option<String>,
-    /// Search the commits of this git tree; it is only read
+    /// Search the commits of this git tree, which is only read
     #[arg(long, value_name = "TREE")]
     git: Option<PathBuf>,
-    /// Of the commits, only those that touch this path; of versions, show how the sources before and after the
-    /// change differ there; may be given more than once
+    /// With --git: test only the commits that touch PATH. With --versions: show how the sources differ there before and
+    /// after the change. Can be given more than once
     #[arg(long, value_name = "PATH")]
     path: Vec<String>,
-    /// Where the fault is not: a version or revision, older or newer than the bad one; of versions it is looked
-    /// for unless said
+    /// A version or revision without the fault, older or newer than the bad one. With --versions kshot looks for one if
+    /// this is not given
     #[arg(long, value_name = "X", conflicts_with = "old")]
     good: Option<String>,
-    /// Where the fault is
+    /// A version or revision with the fault
     #[arg(long, value_name = "Y", conflicts_with = "new")]
     bad: Option<String>,
-    /// As --good, for a change that is no fault: whatever this one shows is how it was
+    /// Like --good, for a change that is not a fault: the state to compare with
     #[arg(long, value_name = "X")]
     old: Option<String>,
-    /// As --bad, for a change that is no fault
+    /// Like --bad, for a change that is not a fault
     #[arg(long, value_name = "Y", requires = "old")]
     new: Option<String>,
-    /// What the report calls the older side
+    /// The report's word for the older side
     #[arg(long, value_name = "WORD")]
     term_old: Option<String>,
-    /// What the report calls the newer side
+    /// The report's word for the newer side
     #[arg(long, value_name = "WORD")]
     term_new: Option<String>,
     #[command(flatten)]
     question: QuestionArgs,
     #[command(flatten)]
     template: TemplateArgs,
-    /// Replay with these probes of the scenario alone; may be given more than once
+    /// Use only these probes of the scenario; can be given more than once
     #[arg(long, value_name = "PROBE")]
     only: Vec<String>,
     /// The accepted probability that the result is wrong
     #[arg(long, value_name = "P", default_value_t = 0.01, value_parser = probability)]
     error: f64,
-    /// How often in a row the fault may stay away where it must show
+    /// How many good runs in a row are accepted where the fault is expected
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..10_000))]
     patience: u32,
-    /// Afterwards try N candidates on both sides, to see that it changed only there
+    /// After the search, test N candidates on both sides to check that nothing changed elsewhere
     #[arg(long, value_name = "N", default_value_t = 0)]
     checks: usize,
-    /// Leave verdicts of earlier hunts out
+    /// Ignore results that earlier bisections recorded
     #[arg(long)]
     fresh: bool,
-    /// Build ahead what may be wanted next, while cores are idle
+    /// While cores are idle, build kernels that may be needed next
     #[arg(long)]
     speculate: bool,
-    /// Go on with a hunt that was cut off: the newest, or the one in FOLDER
+    /// Resume an unfinished bisection: the newest one, or the one in FOLDER
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, conflicts_with_all = ["scenario", "versions", "git"])]
     resume: Option<Option<PathBuf>>,
-    /// How the result is printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Keep the hunt below DIR instead of ~/.local/state/kshot/bisects
+    /// Store the bisection below DIR instead of ~/.local/state/kshot/bisects
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -221,7 +221,7 @@ impl Args {
     }
 }
 
-/// The ends among versions; a list of those that there are where one of them is not.
+/// The ends of a search over versions; an error that lists the versions if one of them does not exist.
 fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<Ends, CommandError> {
     let place = |name: &str| {
         names.iter().position(|one| one == name).ok_or_else(|| {
@@ -237,7 +237,7 @@ fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<End
     Ok(Ends { history: History::linear(names.len()), good, bad, titles: Vec::new(), notes, names })
 }
 
-/// A word of the command line as one would type it.
+/// Quotes a word of the command line for a shell.
 fn typed(word: String) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word } else { kshot_stack::text::quote(&word) }

@@ -1,4 +1,4 @@
-//! `kshot bisect-step` and `kshot verdict`: one question to one kernel, answered by the exit code.
+//! `kshot bisect-step` and `kshot verdict`: test one kernel and report the result by the exit code.
 
 use std::path::{Path, PathBuf};
 
@@ -9,26 +9,26 @@ use crate::bisect::{self, Asked, Question};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_stack::exit::Exit;
 
-/// What both verbs are asked.
+/// The arguments that both commands share.
 #[derive(Debug, clap::Args)]
 struct AskArgs {
-    /// The scenario
+    /// The scenario's id
     scenario: String,
     #[command(flatten)]
     question: QuestionArgs,
-    /// With --text or --console: a match is good, and its absence is bad
+    /// With --text or --console: a match is good, and no match is bad
     #[arg(long)]
     match_is_good: bool,
-    /// Replay with these probes of the scenario alone; may be given more than once
+    /// Use only these probes of the scenario; can be given more than once
     #[arg(long, value_name = "PROBE")]
     only: Vec<String>,
-    /// Run up to N times: one that is bad is enough, and N that are good
+    /// Run up to N times: one bad run is bad, N good runs are good
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..10_000))]
     runs: u32,
-    /// How the answer is printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Make run folders below DIR instead of ~/.local/state/kshot/runs
+    /// Create run folders below DIR instead of ~/.local/state/kshot/runs
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -40,7 +40,7 @@ pub(super) struct StepArgs {
     ask: AskArgs,
     #[command(flatten)]
     template: TemplateArgs,
-    /// The kernel's source tree, as it is; it must be clean of builds of its own
+    /// The kernel's source tree, without build results in it
     #[arg(long, value_name = "DIR", default_value = ".")]
     tree: PathBuf,
 }
@@ -50,7 +50,7 @@ pub(super) struct StepArgs {
 pub(super) struct VerdictArgs {
     #[command(flatten)]
     ask: AskArgs,
-    /// The kernel: a vmlinux
+    /// The kernel to test: a vmlinux
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
 }
@@ -137,7 +137,7 @@ impl AskArgs {
         unreachable!("the last run returns")
     }
 
-    /// A tree that does not build: git is told to skip it.
+    /// Reports a tree that does not build, so that git skips it.
     fn cannot_tell(&self, error: bisect::Failed, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
         match error {
             bisect::Failed::CannotTell(why) => {

@@ -1,4 +1,4 @@
-//! `kshot cache`: what lies in the cache, and how to make room.
+//! `kshot cache`: shows and prunes the cache.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -12,20 +12,20 @@ use kshot_stack::exit::Exit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only these kinds (states, kernels, ...); all unless said
+    /// Show only these kinds of entries (states, kernels, ...); default: all
     kinds: Vec<String>,
-    /// Remove what the kinds named hold, the entries unused for longest first
+    /// Remove the entries of the given kinds, the least recently used first
     #[arg(long, requires = "kinds")]
     prune: bool,
-    /// Prune only until the kinds named take no more than so many MiB together
+    /// With --prune: keep up to MIB of the given kinds together
     #[arg(long, value_name = "MIB", requires = "prune", default_value_t = 0)]
     to: u64,
-    /// How it is printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// What a kind of entries comes to.
+/// The entries of one kind, with their total size.
 #[derive(serde::Serialize)]
 struct Kind<'a> {
     kind: &'a str,
@@ -113,7 +113,7 @@ fn kinds(held: &[CacheEntry]) -> impl Iterator<Item = Kind<'_>> {
     })
 }
 
-/// An age that people read: minutes do not count beyond an hour, nor hours beyond two days.
+/// Rounds an age for display: to hours after an hour, to days after two days.
 fn rounded(seconds: u64) -> Duration {
     const HOUR: u64 = 60 * 60;
     const DAY: u64 = 24 * HOUR;

@@ -1,4 +1,4 @@
-//! `kshot check`: every scenario on every kernel that is there, against the snapshots, without a test runner.
+//! `kshot check`: judges every scenario on every provisioned kernel against the snapshots, without a test runner.
 
 use super::select::{self, Choice};
 use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
@@ -10,10 +10,9 @@ use kshot_stack::exit::Exit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Scenarios, by id or glob; all unless said
+    /// Scenarios, by id or glob; default: all
     scenarios: Vec<String>,
-    /// Kernels, by name, glob or file, each with the scenarios that are for it; those that are provisioned
-    /// unless said
+    /// Kernels, by name, glob or file, each with the scenarios that are for it; default: all that are provisioned
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<String>,
     #[command(flatten)]
@@ -32,7 +31,7 @@ impl Args {
             let its_own = select::kernel_names(&catalogue, &scenario.kernels)?;
             for choice in select::kernels(&workspace, &catalogue, &scenario, &self.kernels)? {
                 match choice {
-                    // There is no snapshot to check against.
+                    // There is no snapshot to compare with.
                     _ if choice.in_catalogue().is_some_and(|name| !its_own.iter().any(|own| own == name)) => {
                         foreign.extend(choice.in_catalogue().map(|name| (id.clone(), name.to_owned())));
                     }

@@ -1,4 +1,4 @@
-//! `kshot compare`: one scenario on two kernels, their stacks side by side.
+//! `kshot compare`: shows the stacks of one scenario on two kernels, side by side.
 
 use std::path::PathBuf;
 
@@ -12,16 +12,16 @@ use kshot_stack::exit::Exit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The scenario, by id
+    /// The scenario's id
     scenario: String,
-    /// The kernel on the left: a name of the catalogue or a file (./vmlinux); provisioned if need be
+    /// The kernel on the left: a catalogue name or a file (./vmlinux); it is provisioned if necessary
     left: String,
     /// The kernel on the right
     right: String,
-    /// How the comparison is printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Make run folders below DIR instead of ~/.local/state/kshot/runs
+    /// Create run folders below DIR instead of ~/.local/state/kshot/runs
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

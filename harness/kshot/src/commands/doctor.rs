@@ -10,26 +10,26 @@ use kshot_guest::host::MissingTool;
 use kshot_stack::arch::Arch;
 use kshot_stack::exit::Exit;
 
-/// What kernels, userland and a few hundred run folders take.
+/// The disk space for kernels, userland and a few hundred run folders.
 const FREE_GIB: u64 = 8;
-/// What initramfs images and the runs of a night take.
+/// The disk space for initramfs images and the runs of a night.
 const RUNS_GIB: u64 = 1;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only what running needs; kernels and userland are there already
+    /// Check only what running needs; kernels and userland are already provisioned
     #[arg(long)]
     to_run: bool,
-    /// How the findings are printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// One thing that has to be so.
+/// The result of one check.
 #[derive(serde::Serialize)]
 struct Finding {
     what: String,
-    /// What is wrong, `null` where nothing is.
+    /// The problem, `null` if there is none.
     fault: Option<String>,
     remedy: Option<String>,
 }

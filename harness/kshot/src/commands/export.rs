@@ -1,4 +1,4 @@
-//! `kshot export` and `kshot import`: a run as one archive, and back.
+//! `kshot export` and `kshot import`: pack a run into an archive, and unpack it.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::report;
 use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::Exit;
 
-/// Takes a run folder.
+/// Arguments of `kshot export`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
     /// The run folder
@@ -16,20 +16,20 @@ pub(super) struct Export {
     /// The archive, instead of NAME.tar.gz in the current folder
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// How the archive is told
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// Takes a bundle.
+/// Arguments of `kshot import`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
     /// The archive that `kshot export` wrote
     bundle: PathBuf,
-    /// Unpack it below DIR
+    /// The folder to unpack into
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// How the verdict is printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }

@@ -12,18 +12,18 @@ use kshot_stack::night::changes::Past;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The scenario, by id
+    /// The scenario's id
     scenario: String,
-    /// Kernels, by name or glob; all that it ever ran on unless said
+    /// Kernels, by name or glob; default: all that the scenario ever ran on
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<String>,
-    /// How many nights to look back
+    /// The number of nights to show
     #[arg(long, value_name = "N", default_value_t = 30)]
     nights: usize,
-    /// The file, instead of ~/.local/state/kshot/history.sqlite
+    /// The history file, instead of ~/.local/state/kshot/history.sqlite
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
-    /// How the history is printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -40,7 +40,7 @@ impl Args {
         let mut kernels = history.kernels(&self.scenario)?;
         if kernels.is_empty() {
             let workspace = workspace(None)?;
-            // A scenario that there is not has no history either: say which there are.
+            // A scenario that does not exist has no history either: the error lists the existing ones.
             let id = crate::scenario::Scenario::id_of(&workspace.scenarios(), &self.scenario)?;
             return Err(CommandError::usage(
                 format!("no night has run {id}"),
@@ -54,7 +54,7 @@ impl Args {
         }
         let mut nights = Vec::new();
         for kernel in kernels {
-            // Nothing is later than this.
+            // No night has a greater name.
             let past = history.past(&self.scenario, &kernel, "\u{10ffff}", self.nights)?;
             nights.push((kernel, past));
         }

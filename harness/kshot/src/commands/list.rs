@@ -1,4 +1,4 @@
-//! `kshot list`: scenarios, kernels, and what is provisioned.
+//! `kshot list`: lists the scenarios, the kernels, and which kernels are provisioned.
 
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::report::new_table;
@@ -7,7 +7,7 @@ use kshot_stack::exit::Exit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How the list is printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -23,7 +23,7 @@ impl Args {
         }
         let mut scenarios = Vec::new();
         for id in select::ids(&workspace, &[])? {
-            // One that is broken does not hide the others.
+            // A broken scenario must not hide the others.
             let kernels = select::scenario(&workspace, &catalogue, &id).and_then(|scenario| {
                 Ok((select::kernel_names(&catalogue, &scenario.kernels)?, scenario.summary))
             });

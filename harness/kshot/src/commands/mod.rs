@@ -1,4 +1,4 @@
-//! The command line: one file a verb. Verbs write to the streams they are given and return how they ended.
+//! The command line: one file a command. Commands write to the streams they are given and return an exit code.
 
 mod bisect;
 mod bisect_step;
@@ -62,67 +62,67 @@ Exit codes:
 enum Verb {
     /// Boot kernels, replay scenarios, and judge the stacks
     Run(run::Args),
-    /// Judge every scenario on every kernel that is there, and show what drifted
+    /// Judge every scenario on every provisioned kernel, and show what drifted
     Check(check::Args),
-    /// Show one scenario's stacks on two kernels, side by side
+    /// Show the stacks of one scenario on two kernels, side by side
     Compare(compare::Args),
-    /// Judge every scenario on every kernel, and tell what changed since the night before
+    /// Judge every scenario on every kernel, and show what changed since earlier nights
     Nightly(nightly::Args),
-    /// Show what became of a scenario, night by night
+    /// Show the results of a scenario, night by night
     History(history::Args),
-    /// Tell a run that was made again: as a table, or as a letter to a kernel list
+    /// Show a run that was made earlier: as a table, as JSON, or as a mail to a kernel list
     Report(report::Args),
-    /// Pack a run into one archive that makes it again with QEMU alone
+    /// Pack a run into one archive that repeats it with QEMU alone
     Export(export::Export),
-    /// Unpack such an archive and judge its run again
+    /// Unpack an archive of `kshot export` and judge its run again
     Import(export::Import),
-    /// Arm func_stack_trace on all that a workload reaches, and compare each stack with the truth
+    /// Trace every function that a workload reaches with func_stack_trace, and compare each stack with the truth
     Sweep(sweep::Args),
-    /// Show the scenarios, the kernels, and which kernels are provisioned
+    /// List the scenarios and the kernels, and which kernels are provisioned
     List(list::Args),
     /// Find where a stack changed, over versions or commits
     Bisect(Box<bisect::Args>),
-    /// Build the tree that one stands in and judge it: for `git bisect run`
+    /// Build the kernel tree in the current folder and test it: for `git bisect run`
     BisectStep(bisect_step::StepArgs),
-    /// Judge a kernel of one's own, and answer by the exit code
+    /// Test your own kernel, and report the result by the exit code
     Verdict(bisect_step::VerdictArgs),
     /// Download or build kernels and the guest's userland
     Provision(provision::Args),
-    /// Read scenarios and report their faults, without booting
+    /// Check scenarios for errors without booting
     Validate(validate::Args),
     /// Boot a kernel and log in
     Shell(shell::Args),
-    /// Show what lies in the cache, and make room
+    /// Show the contents of the cache, and prune them
     Cache(cache::Args),
-    /// Say what this host lacks and the command that mends it
+    /// Check what this host is missing, and print the commands that fix it
     Doctor(doctor::Args),
     /// Print a JSON Schema
     Schema(schema::Args),
 }
 
-/// How results are printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A table for people.
+    /// A table for a terminal.
     #[default]
     Table,
     /// JSON, one document a line.
     Json,
 }
 
-/// What every verb that runs scenarios takes.
+/// The arguments of all commands that run scenarios.
 #[derive(Debug, clap::Args)]
 struct RunArgs {
-    /// How the results are printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Make run folders below DIR instead of ~/.local/state/kshot/runs
+    /// Create run folders below DIR instead of ~/.local/state/kshot/runs
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Boot, even where there is a saved state to start from
+    /// Always boot, even if there is a saved state
     #[arg(long)]
     cold: bool,
-    /// Run N pairs at once; as many as this host carries unless said
+    /// Run N pairs in parallel; default: as many as this host has slots for
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
 }
@@ -137,13 +137,13 @@ impl RunArgs {
     }
 }
 
-/// Where a verb writes.
+/// The output streams of a command.
 struct Streams<'a> {
     out: &'a mut dyn Write,
     progress: Progress,
 }
 
-/// Runs the command line `args` (the program's name first): results to `out`, faults to `err`.
+/// Runs the command line `args` (the program's name first): results go to `out`, errors to `err`.
 pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
     panics::catch(out, err, |out, err| execute(args, out, err))
 }
@@ -152,8 +152,8 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are answers; the rest are faults, with a code of ours instead of clap's 2,
-            // which git bisect would read as bad.
+            // Help and version are results. Everything else is an error, with our exit code instead of clap's 2, which
+            // git bisect would read as bad.
             if error.use_stderr() {
                 drop(write!(err, "{}", error.render()));
                 return Exit::Usage;
@@ -192,7 +192,7 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
     })
 }
 
-/// The workspace, with run folders where `out` says.
+/// Finds the workspace; run folders go to `out` if it is given.
 fn workspace(out: Option<&PathBuf>) -> Result<Workspace, CommandError> {
     if let Some(file) = out.filter(|out| out.exists() && !out.is_dir()) {
         return Err(CommandError::usage(

@@ -1,4 +1,4 @@
-//! `kshot nightly`: every scenario on every kernel, into one result folder.
+//! `kshot nightly`: judges every scenario on every kernel, into one result folder.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,8 +19,8 @@ use kshot_stack::night::results::{Night, Standing};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The result folder: results.json, junit.xml, results.ktap, kcidb.json, index.html and the runs. A night
-    /// that was begun in it goes on: only pairs without a verdict run
+    /// The result folder: results.json, junit.xml, results.ktap, kcidb.json, index.html and the runs. If it holds an
+    /// unfinished night, only the pairs without a verdict are run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Kernels, by name or glob, instead of those of images/nightly.yaml
@@ -29,40 +29,40 @@ pub(super) struct Args {
     /// Scenarios, by id or glob, instead of those of images/nightly.yaml
     #[arg(long, value_name = "SCENARIO", num_args = 1..)]
     scenarios: Vec<String>,
-    /// How long this sitting may take (8h, 90m); what would not be done in time stays open
+    /// The time limit of this invocation (8h, 90m); pairs that would not finish in time stay open
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
     /// Run each pair N times; differing verdicts are `unstable`
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: Option<u32>,
-    /// Where the runs are made
+    /// Where to execute the runs
     #[arg(long, value_enum, default_value_t = Where::Local)]
     engine: Where,
-    /// For --engine parallel: the hosts, a line each as `parallel --sshloginfile` reads them (4/user@host)
+    /// With --engine parallel: a file with one host a line, as `parallel --sshloginfile` reads it (4/user@host)
     #[arg(long, value_name = "FILE", required_if_eq("engine", "parallel"))]
     hosts: Option<PathBuf>,
-    /// How many runs at once on this host; as many as the host has cores unless said
+    /// The number of parallel runs on this host; default: the number of cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Download or build the kernels that are missing first; without it, they are told and left out
+    /// Download or build missing kernels first; without this option they are reported and left out
     #[arg(long)]
     provision: bool,
-    /// The nights before, instead of ~/.local/state/kshot/history.sqlite
+    /// The history file, instead of ~/.local/state/kshot/history.sqlite
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
-    /// How the summary is printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// Where the runs are made.
+/// Where to execute the runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Where {
     /// On this host
     Local,
     /// On other hosts, by GNU parallel over SSH
     Parallel,
-    /// On the nodes of a Slurm cluster, by a job array; --out lies on a file system that they share
+    /// On the nodes of a Slurm cluster, as a job array; --out must be on a file system that the nodes share
     Slurm,
 }
 
@@ -151,7 +151,7 @@ impl Args {
             if kernel.is_none() && self.provision {
                 match select::provision(workspace, catalogue, name, &streams.progress) {
                     Ok(made) => kernel = Some(made),
-                    // One kernel that cannot be had does not cost the others their night; it is told.
+                    // A kernel that cannot be provisioned must not stop the night of the others; it is reported.
                     Err(error) => streams.progress.print_line(error.render().trim_end()),
                 }
             }
@@ -176,7 +176,7 @@ impl Args {
     }
 }
 
-/// Where the history lies: as said, or in the user's state folder.
+/// The path of the history: the given one, or the one in the user's state folder.
 pub(super) fn history_file(said: Option<&PathBuf>) -> Result<PathBuf, CommandError> {
     match said {
         Some(path) => Ok(path.clone()),
@@ -184,7 +184,7 @@ pub(super) fn history_file(said: Option<&PathBuf>) -> Result<PathBuf, CommandErr
     }
 }
 
-/// One exit for the night: a fault of the host before drift, drift before what cannot be told.
+/// The exit code of a night: host errors come before drift, drift before "cannot tell".
 fn exit(night: &Night, end: End) -> Exit {
     if end == End::Interrupted {
         return Exit::Interrupted;

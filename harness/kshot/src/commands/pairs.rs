@@ -12,14 +12,15 @@ use kshot_guest::kernel::Kernel;
 use kshot_stack::exit::Exit;
 use kshot_stack::fault::{Blame, Fault};
 
-/// A scenario on a kernel, with its place among the others.
+/// A scenario and a kernel, with their position in the user's order.
 struct Pair {
     number: usize,
     scenario: Scenario,
     kernel: Kernel,
 }
 
-/// Judges each pair, `jobs` at a time, and hands each outcome to `take` as soon as it is there, with the pair's number.
+/// Judges each pair, `jobs` in parallel, and passes each result to `take` as soon as it is there, with the pair's
+/// number.
 ///
 /// # Errors
 /// The first fault that is not the host's: one of those need not lose the results of the other pairs, but is among
@@ -35,7 +36,8 @@ pub(super) fn judge(
     let pairs = pairs.into_iter().enumerate();
     let mut pairs: Vec<_> =
         pairs.map(|(number, (scenario, kernel))| Pair { number, scenario, kernel }).collect();
-    // The longest first, so that no long one is left for the end; those that nobody knows before them.
+    // The longest pairs start first, so that none of them is left for the end; pairs of unknown duration come before
+    // them.
     pairs.sort_by_cached_key(|Pair { number, scenario, kernel }| {
         let expected = durations::expected(&workspace.cache, &scenario.id, &kernel.name);
         (expected.is_some(), Reverse(expected), *number)

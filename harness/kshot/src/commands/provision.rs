@@ -1,4 +1,4 @@
-//! `kshot provision`: download or build kernels and the guest's userland.
+//! `kshot provision`: downloads or builds kernels and the guest's userland.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use kshot_stack::exit::Exit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Kernels of the catalogue, by name or glob; all unless said
+    /// Kernels of the catalogue, by name or glob; default: all
     kernels: Vec<String>,
-    /// Get the DWARF of prebuilt kernels too, for gdb: some hundred megabytes each
+    /// Also download the DWARF of prebuilt kernels, for gdb: some hundred megabytes each
     #[arg(long)]
     dwarf: bool,
-    /// How each kernel is told
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }

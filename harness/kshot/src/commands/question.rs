@@ -1,48 +1,48 @@
-//! The options that say what is judged, and on which kernel's configuration: shared by the verbs that hunt.
+//! The options for the question and for the kernel configuration, shared by the commands that bisect.
 
 use super::{CommandError, select};
 use crate::bisect::{Question, Template};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::{Catalogue, KernelSource};
 
-/// What is judged. The claims of the scenario unless one of these says otherwise.
+/// The question; by default whether the scenario's claims hold.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 pub(super) struct QuestionArgs {
-    /// Judge this claim alone; may be given more than once
+    /// Judge only this claim; can be given more than once
     #[arg(long, value_name = "CLAIM", group = "question")]
     claim: Vec<String>,
     /// Judge any difference of the stacks, of one probe or of all
     #[arg(long, value_name = "PROBE", num_args = 0..=1, group = "question")]
     drift: Option<Option<String>>,
-    /// Judge whether a probe's stacks hold so much of their reference: ftrace=80%
+    /// Judge whether a probe's stacks hold this share of their reference: ftrace=80%
     #[arg(long, value_name = "PROBE=PERCENT", value_parser = percent, group = "question")]
     fidelity: Option<(String, u32)>,
     /// Judge whether the raw text of a capture matches a regular expression
     #[arg(long, value_name = "REGEX", group = "question")]
     text: Option<String>,
-    /// Judge whether the console's text does
+    /// Judge whether the console log matches a regular expression
     #[arg(long, value_name = "REGEX", group = "question")]
     console: Option<String>,
-    /// Judge by a shell command in the guest, run after the steps: 0 is good, 125 cannot tell, the rest is bad
+    /// Judge by a shell command that runs in the guest after the steps: 0 is good, 125 means skip, the rest is bad
     #[arg(long, value_name = "COMMAND", group = "question")]
     shell: Option<String>,
-    /// Judge as for this kernel of the catalogue, with its snapshots and known faults
+    /// Judge by the verdict, with the snapshots and known faults of this catalogue kernel
     #[arg(long = "as", value_name = "KERNEL", group = "question")]
     verdict: Option<String>,
 }
 
-/// How kernels are built.
+/// The configuration of built kernels.
 #[derive(Debug, clap::Args)]
 pub(super) struct TemplateArgs {
-    /// The kernel of the catalogue whose architecture and configuration are taken; the first of the scenario's
-    /// that is built from source unless said
+    /// The catalogue kernel whose architecture and configuration are used; default: the scenario's first kernel that is
+    /// built from source
     #[arg(long, value_name = "KERNEL")]
     like: Option<String>,
-    /// A fragment of images/config to add, after that kernel's; lean.config halves the time of a build
+    /// A further configuration fragment of images/config; lean.config halves the build time
     #[arg(long, value_name = "FRAGMENT")]
     config: Vec<String>,
-    /// A symbol that must survive; what else a version lacks is reported
+    /// A Kconfig symbol that must be set; others that a version lacks are only reported
     #[arg(long, value_name = "SYMBOL")]
     require: Vec<String>,
 }
@@ -64,7 +64,7 @@ impl QuestionArgs {
 }
 
 impl TemplateArgs {
-    /// The kernel that is taken as an example, and what is asked beyond it.
+    /// The catalogue kernel whose configuration is used, and the additions to it.
     pub(super) fn chosen(
         self,
         catalogue: &Catalogue,
@@ -88,7 +88,7 @@ impl TemplateArgs {
     }
 }
 
-/// How a kernel of the catalogue is built, with more fragments.
+/// The build template of a catalogue kernel, with more fragments.
 pub(super) fn template(
     catalogue: &Catalogue,
     like: &str,
@@ -114,7 +114,7 @@ pub(super) fn template(
     })
 }
 
-/// The scenario with these probes and what is claimed of them alone; all where none is named.
+/// Restricts a scenario to these probes and the claims about them; no restriction if the list is empty.
 pub(super) fn keep_probes(mut scenario: Scenario, only: &[String]) -> Result<Scenario, CommandError> {
     if let Some(unknown) = only.iter().find(|name| !scenario.probes.iter().any(|probe| probe.name == **name))
     {

@@ -1,4 +1,4 @@
-//! `kshot report`: a run that was made, as a table, a document, or a letter to a kernel list.
+//! `kshot report`: shows an earlier run as a table, a document, or a mail to a kernel list.
 
 use std::path::PathBuf;
 
@@ -13,22 +13,22 @@ use kshot_stack::exit::Exit;
 pub(super) struct Args {
     /// The run folder, or its run.json
     run: PathBuf,
-    /// How it is told
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Form,
 }
 
-/// How a run is told.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Form {
-    /// As `kshot run` prints it
+    /// A table, as `kshot run` prints it
     #[default]
     Table,
     /// The result document
     Json,
     /// Plain mail for a kernel list, with decoded stacks
     Mail,
-    /// The same for an issue tracker
+    /// The same in Markdown, for an issue tracker
     Markdown,
 }
 

@@ -1,4 +1,4 @@
-//! `kshot run`: boot, replay, judge.
+//! `kshot run`: boots, replays and judges.
 
 use std::io::Write;
 
@@ -16,14 +16,14 @@ pub(super) struct Args {
     /// Scenarios, by id (tunsetiff/perf_probe) or glob
     #[arg(required = true)]
     scenarios: Vec<String>,
-    /// A kernel of the catalogue, a glob, or a file (./vmlinux); provisioned if need be. Without it, those of
-    /// the scenario's kernels that are provisioned
+    /// A catalogue kernel, a glob, or a file (./vmlinux); provisioned if necessary. Default: the scenario's provisioned
+    /// kernels
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<String>,
     /// Never prune these run folders
     #[arg(long)]
     keep: bool,
-    /// Show the exact QEMU command line and boot nothing
+    /// Print the exact QEMU command line and boot nothing
     #[arg(long)]
     dry_run: bool,
     /// Run each pair N times; differing verdicts are `unstable`
@@ -38,7 +38,7 @@ impl Args {
         let workspace = workspace(self.common.out.as_ref())?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut pairs = Vec::new();
-        // Every fault of the command line shows before the first boot.
+        // All errors of the command line are reported before the first boot.
         for id in select::ids(&workspace, &self.scenarios)? {
             let scenario = select::scenario(&workspace, &catalogue, &id)?;
             for kernel in self.kernels(&workspace, &catalogue, &scenario, streams)? {
@@ -104,7 +104,7 @@ impl Args {
                 writeln!(out, "artifacts: {}\n", outcome.folder.display())?;
             }
         }
-        // A result is out when it is there, not when the last of many is.
+        // Each result is printed at once, not with the last one.
         Ok(out.flush()?)
     }
 }

@@ -1,4 +1,4 @@
-//! `kshot schema`: the JSON Schemas of what goes in and what comes out.
+//! `kshot schema`: the JSON Schemas of scenarios and documents.
 
 use schemars::schema_for;
 
@@ -10,7 +10,7 @@ use kshot_stack::night::results::Night;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which one
+    /// The document whose schema is printed
     which: Which,
 }
 
@@ -28,7 +28,7 @@ pub enum Which {
 }
 
 impl Which {
-    /// The schema as it stands on file.
+    /// The schema's text as it is stored in the repository.
     pub fn text(self) -> String {
         let schema = match self {
             Self::Scenario => schema_for!(RawScenario),

@@ -1,4 +1,4 @@
-//! From the words of a command line to scenarios and kernels.
+//! Resolves the words of a command line to scenarios and kernels.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use kshot_guest::kernel::{self, Catalogue, Kernel};
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 
-/// The ids that the words mean: each an id or a glob; all where there are none.
+/// The scenario ids that the words match, each word an id or a glob; all ids if there are no words.
 pub(super) fn ids(workspace: &Workspace, words: &[String]) -> Result<Vec<String>, CommandError> {
     let folder = workspace.scenarios();
     let all = Scenario::ids(&folder)?;
@@ -36,7 +36,7 @@ pub(super) fn ids(workspace: &Workspace, words: &[String]) -> Result<Vec<String>
     Ok(chosen)
 }
 
-/// A scenario whose kernels are all in the catalogue.
+/// Loads a scenario; all its kernels must be in the catalogue.
 pub(super) fn scenario(
     workspace: &Workspace,
     catalogue: &Catalogue,
@@ -47,14 +47,14 @@ pub(super) fn scenario(
 
 /// A kernel that a scenario is to run on.
 pub(super) enum Choice {
-    /// It is there.
+    /// The kernel is provisioned.
     Ready(Kernel),
-    /// It is in the catalogue only; the name.
+    /// The kernel is not provisioned, with its catalogue name.
     Missing(String),
 }
 
 impl Choice {
-    /// Its name in the catalogue, where it is of that.
+    /// The kernel's catalogue name, if it is from the catalogue.
     pub(super) fn in_catalogue(&self) -> Option<&str> {
         match self {
             Self::Ready(kernel) => Some(kernel.name.as_str()).filter(|_| kernel.in_catalogue),
@@ -63,7 +63,7 @@ impl Choice {
     }
 }
 
-/// The kernels of the words, or where there are none those of the scenario, provisioned or not.
+/// The kernels that `words` name, or the scenario's kernels if there are no words; provisioned or not.
 pub(super) fn kernels(
     workspace: &Workspace,
     catalogue: &Catalogue,
@@ -88,7 +88,7 @@ pub(super) fn kernels(
     Ok(choices)
 }
 
-/// The catalogue's names that the words mean: each a name or a glob; all where there are none.
+/// The catalogue names that the words match, each word a name or a glob; all names if there are no words.
 pub(super) fn kernel_names(catalogue: &Catalogue, words: &[String]) -> Result<Vec<String>, CommandError> {
     let all = catalogue.names();
     if words.is_empty() {
@@ -121,7 +121,7 @@ pub(super) fn kernel_names(catalogue: &Catalogue, words: &[String]) -> Result<Ve
     Ok(chosen)
 }
 
-/// The one kernel that a word means, provisioned if need be.
+/// The single kernel that a word names, provisioned if necessary.
 pub(super) fn one(
     workspace: &Workspace,
     catalogue: &Catalogue,
@@ -150,7 +150,7 @@ pub(super) fn provision(
     Ok(kernel::provision(entry, &workspace.images(), &workspace.cache, progress)?)
 }
 
-/// The same, and its DWARF, which for a prebuilt kernel is a download of its own.
+/// Downloads or builds a kernel of the catalogue with its DWARF, which for a prebuilt kernel is a separate download.
 pub(super) fn provision_dwarf(
     workspace: &Workspace,
     catalogue: &Catalogue,

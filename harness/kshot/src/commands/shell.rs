@@ -1,4 +1,4 @@
-//! `kshot shell`: boot a kernel and log in.
+//! `kshot shell`: boots a kernel and logs in.
 
 use std::io::IsTerminal;
 
@@ -13,7 +13,7 @@ use kshot_stack::exit::Exit;
 pub(super) struct Args {
     /// A kernel of the catalogue, or a file (./vmlinux)
     kernel: String,
-    /// Boot as this scenario does and arm its probes
+    /// Boot with this scenario's options and arm its probes
     #[arg(long, value_name = "SCENARIO")]
     scenario: Option<String>,
 }

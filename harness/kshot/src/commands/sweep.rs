@@ -1,4 +1,4 @@
-//! `kshot sweep`: how much of the truth func_stack_trace tells over whole kernels.
+//! `kshot sweep`: measures how many stacks of whole kernels func_stack_trace records correctly.
 
 use std::path::PathBuf;
 
@@ -11,16 +11,16 @@ use kshot_stack::sweep::document::Document;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Kernels with DWARF: names of the catalogue, provisioned if need be, or files (./vmlinux)
+    /// Kernels with DWARF: catalogue names (provisioned if necessary) or files (./vmlinux)
     #[arg(required_unless_present = "replay", value_name = "KERNEL")]
     kernels: Vec<String>,
     /// Compare the first N stacks of each function
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
     hits: u32,
-    /// Sweep over the functions of N slices of 20 only: less, and faster
+    /// Trace only the functions of N of 20 slices: fewer, and faster
     #[arg(long, value_name = "N", default_value_t = SLICES, value_parser = slices)]
     slices: usize,
-    /// Boot nothing: judge the captures of a sweep's run folder again
+    /// Boot nothing: judge the captures of an earlier sweep again
     #[arg(long, value_name = "FOLDER", conflicts_with = "kernels")]
     replay: Vec<PathBuf>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ impl Args {
             self.add(document, &mut documents, streams)?;
         }
         let options = Options { hits: self.hits, slices: self.slices };
-        // All of them first: a name that is wrong shall not be found after minutes.
+        // All kernels are found first, so that a wrong name is not reported after minutes.
         let names = if self.replay.is_empty() { self.kernels.as_slice() } else { &[] };
         let kernels = names.iter().map(|name| select::one(&workspace, &catalogue, name, &streams.progress));
         for kernel in kernels.collect::<Result<Vec<Kernel>, CommandError>>()? {
@@ -56,7 +56,7 @@ impl Args {
         Ok(if told { Exit::Match } else { Exit::Drift })
     }
 
-    /// Keeps a document and, as JSON, prints it at once.
+    /// Adds a document and, in JSON format, prints it at once.
     fn add(
         &self,
         document: Document,

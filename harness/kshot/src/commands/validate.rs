@@ -1,4 +1,4 @@
-//! `kshot validate`: read scenarios and report their faults.
+//! `kshot validate`: checks scenarios for errors.
 
 use super::{CommandError, Format, Streams, select, workspace};
 use kshot_guest::kernel::Catalogue;
@@ -6,9 +6,9 @@ use kshot_stack::exit::Exit;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Scenarios, by id or glob; all unless said
+    /// Scenarios, by id or glob; default: all
     scenarios: Vec<String>,
-    /// How each scenario is told
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }

@@ -1,4 +1,4 @@
-//! What a night fails with.
+//! Errors of a night.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,40 +8,40 @@ use crate::artifacts::ArtifactsError;
 use kshot_guest::deadline::TimedOut;
 use kshot_stack::fault::{Blame, Fault};
 
-/// Why there is no night, or no more of it.
+/// Why a night cannot be run or continued.
 #[derive(Debug, thiserror::Error)]
 pub enum NightlyError {
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The failed operation, a verb ("read").
         action: &'static str,
-        /// On which path.
+        /// The path of the file.
         path: PathBuf,
-        /// Why it failed.
+        /// The underlying error.
         source: io::Error,
     },
-    /// The folder holds a night over another matrix.
+    /// The folder holds a night with another matrix.
     #[error("{} holds the night {night} over another matrix", path.display())]
     OtherMatrix {
-        /// The folder.
+        /// The path of the result folder.
         path: PathBuf,
-        /// Its night.
+        /// The name of that night.
         night: String,
     },
     /// Another kshot works on this night.
     #[error("another kshot works on the night in {}", path.display())]
     Busy {
-        /// The folder.
+        /// The path of the result folder.
         path: PathBuf,
     },
-    /// The history.
+    /// The history failed.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// A run folder.
+    /// A run folder cannot be read or written.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
-    /// An engine.
+    /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -81,26 +81,26 @@ impl Fault for NightlyError {
     }
 }
 
-/// Why units cannot be sent.
+/// Why units cannot be dispatched.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// A program is not there or cannot be started.
+    /// A program is missing or cannot be started.
     #[error("cannot run {what}")]
     Start {
-        /// Which.
+        /// The program's name.
         what: String,
-        /// Why not.
+        /// The underlying error.
         source: io::Error,
     },
-    /// It refused.
+    /// A program failed.
     #[error("{what} failed: {said}")]
     Refused {
-        /// Which.
+        /// The program's name.
         what: String,
-        /// What it said.
+        /// The program's error output.
         said: String,
     },
-    /// It did not end.
+    /// A program did not end in time.
     #[error(transparent)]
     TimedOut(TimedOut),
     /// No host is left.
@@ -109,11 +109,11 @@ pub enum EngineError {
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The failed operation, a verb ("read").
         action: &'static str,
-        /// On which path.
+        /// The path of the file.
         path: PathBuf,
-        /// Why it failed.
+        /// The underlying error.
         source: io::Error,
     },
     /// Signals cannot be listened for.

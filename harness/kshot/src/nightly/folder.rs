@@ -14,12 +14,12 @@ use kshot_stack::night::results::Night;
 
 /// The name of the results in the folder.
 pub(super) const RESULTS_JSON: &str = "results.json";
-/// Where the run folders lie.
+/// The subfolder of the run folders.
 const RUNS: &str = "runs";
 /// Held by the kshot that works on the night.
 const LOCK: &str = ".lock";
 
-/// A result folder that is ours as long as this lives.
+/// A result folder that is locked while this value lives.
 #[derive(Debug)]
 pub struct ResultFolder {
     path: PathBuf,
@@ -27,7 +27,7 @@ pub struct ResultFolder {
 }
 
 impl ResultFolder {
-    /// Opens the folder, made now if there is none.
+    /// Opens the folder, and creates it if it does not exist.
     ///
     /// # Errors
     /// [`NightlyError::Busy`] where another kshot works on it, [`NightlyError::Io`].
@@ -43,12 +43,12 @@ impl ResultFolder {
         }
     }
 
-    /// The folder.
+    /// The path of the result folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The night that was begun here, where one was.
+    /// The night that was begun in this folder, if there is one.
     ///
     /// # Errors
     /// [`NightlyError::Json`], [`NightlyError::Io`].
@@ -57,7 +57,7 @@ impl ResultFolder {
         if path.exists() { Ok(Some(artifacts::foreign(&path)?)) } else { Ok(None) }
     }
 
-    /// Writes the results, in one rename.
+    /// Writes the results with one rename.
     ///
     /// # Errors
     /// [`NightlyError::Io`].
@@ -90,17 +90,17 @@ impl ResultFolder {
         (documents, lost)
     }
 
-    /// The same workspace, its run folders made here.
+    /// The workspace with run folders inside of this result folder.
     pub(super) fn workspace(&self, workspace: &Workspace) -> Workspace {
         Workspace { runs: self.runs(), ..workspace.clone() }
     }
 
-    /// Where the run folders lie.
+    /// The path of the run folders.
     pub(super) fn runs(&self) -> PathBuf {
         self.path.join(RUNS)
     }
 
-    /// A path below the folder as the results name it.
+    /// A path below the folder, in the form that the results use.
     pub(super) fn relative(&self, path: &Path) -> String {
         path.strip_prefix(&self.path).unwrap_or(path).to_string_lossy().into_owned()
     }
@@ -115,7 +115,7 @@ impl ResultFolder {
 pub(super) fn commit(root: &Path) -> Option<String> {
     let read = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let dot_git = root.join(".git");
-    // In a linked working tree, `.git` is a file that says where.
+    // In a linked working tree, `.git` is a file with the path.
     let git = match read(dot_git.clone()) {
         Some(file) => root.join(file.strip_prefix("gitdir: ")?),
         None => dot_git,

@@ -1,4 +1,4 @@
-//! The nights before, in one SQLite file: every run with the versions of all that took part in it.
+//! The history of all nights in one SQLite file: every run, with the versions of everything involved.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,11 +11,11 @@ use kshot_stack::fault::{Blame, Fault, error_chain};
 use kshot_stack::night::changes::Past;
 use kshot_stack::night::results::{KernelLine, Night, Pair, RunLine, Standing, Try};
 
-/// Grows when the tables change; an older file is then brought up to date, a newer one refused.
+/// The version of the tables. It grows when they change; an older file is then upgraded, a newer one refused.
 const VERSION: i64 = 2;
 
-/// What the probes recorded is kept once for all runs that recorded the same: night after night the same
-/// stacks come back. Of the counts in it, only those of equal runs are equal.
+/// A recording is stored once for all runs with equal results, because the same stacks come back night after night. The
+/// counts are part of it, so only runs with equal counts share one.
 const TABLES: &str = "
 CREATE TABLE night (
     night TEXT PRIMARY KEY, started TEXT NOT NULL, engine TEXT NOT NULL, harness TEXT NOT NULL,
@@ -38,38 +38,38 @@ CREATE INDEX of_pair ON attempt (scenario, kernel, night);
 /// The commit that the kernel was built from, as JSON.
 const ADD_GIT: &str = "ALTER TABLE attempt ADD COLUMN git TEXT;";
 
-/// The store.
+/// The history of earlier nights.
 #[derive(Debug)]
 pub struct History {
     connection: Connection,
     path: PathBuf,
 }
 
-/// What the store failed with.
+/// Errors of the history.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// SQLite.
+    /// SQLite failed.
     #[error("cannot use the history {}", path.display())]
     Store {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The underlying error.
         source: rusqlite::Error,
     },
-    /// Its folder.
+    /// The file's folder cannot be created.
     #[error("cannot create {}", path.display())]
     Folder {
-        /// The folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// Why not.
+        /// The underlying error.
         source: std::io::Error,
     },
-    /// A newer kshot wrote it.
+    /// The file was written by a newer kshot.
     #[error("the history {} is of version {found}, this kshot knows {VERSION}", path.display())]
     Newer {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the file's schema.
         found: i64,
     },
 }
@@ -93,7 +93,7 @@ pub(super) fn without_past(error: &HistoryError) -> String {
 }
 
 impl History {
-    /// Opens the store, made now if there is none.
+    /// Opens the history, and creates the file if it does not exist.
     ///
     /// # Errors
     /// [`HistoryError`].
@@ -194,8 +194,8 @@ impl History {
         change.commit()
     }
 
-    /// A pair's results of the nights before `night`, the latest first, `most` of them: of each night the run
-    /// with the verdict, or the last attempt.
+    /// The results of a pair in the nights before `night`, the latest first, at most `most`. For each night this is the
+    /// run with the verdict, or the last attempt.
     ///
     /// # Errors
     /// [`HistoryError::Store`].
@@ -224,7 +224,7 @@ impl History {
         found.collect::<Result<_, _>>().map_err(fail)
     }
 
-    /// The kernels that a scenario ever ran on, by name.
+    /// The kernels that a scenario ever ran on, sorted by name.
     ///
     /// # Errors
     /// [`HistoryError::Store`].
@@ -238,7 +238,7 @@ impl History {
         found.collect::<Result<_, _>>().map_err(fail)
     }
 
-    /// How long a pair took, the middle of its last five runs.
+    /// The expected duration of a pair: the median of its last five runs.
     ///
     /// # Errors
     /// [`HistoryError::Store`].
@@ -258,7 +258,7 @@ impl History {
     }
 }
 
-/// Keeps a recording once; says its name.
+/// Stores a recording once; returns its SHA-256.
 fn keep(change: &Connection, probes: &[ProbeResult]) -> rusqlite::Result<String> {
     let text = serde_json::to_string(probes).map_err(to_sql)?;
     let sha256 = hex::encode(Sha256::digest(text.as_bytes()));
@@ -382,7 +382,7 @@ fn start_name(start: Start) -> &'static str {
     }
 }
 
-/// SQLite's numbers have a sign; ours are milliseconds and small.
+/// SQLite has signed integers only; our values are milliseconds and small.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -9,7 +9,7 @@ use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::night::results::{FaultLine, Night, RunLine, Try};
 use kshot_stack::snapshot::plural;
 
-/// What the workers share.
+/// The state that the workers share.
 struct Shared<'a> {
     queue: Vec<plan::Waiting>,
     night: &'a mut Night,
@@ -56,7 +56,7 @@ fn lock<'a, 'b>(shared: &'a Mutex<Shared<'b>>) -> std::sync::MutexGuard<'a, Shar
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The next pair, while there is one and nothing has ended the sitting.
+/// Takes the next pair, unless the invocation has ended.
 fn take(shared: &Mutex<Shared<'_>>, limits: Limits) -> Option<(usize, String, String)> {
     let mut shared = lock(shared);
     if shared.end == End::Interrupted || shared.error.is_some() {
@@ -67,7 +67,7 @@ fn take(shared: &Mutex<Shared<'_>>, limits: Limits) -> Option<(usize, String, St
     Some((next.pair, pair.scenario.clone(), pair.kernel.clone()))
 }
 
-/// One attempt; `Err` when Ctrl-C ended it, which says nothing about the pair.
+/// Runs a pair once; `Err` if Ctrl-C ended it, which says nothing about the pair.
 fn attempt(desk: &Desk<'_>, folder: &ResultFolder, scenario: &str, kernel: &str) -> Result<Try, RunError> {
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let began = Instant::now();
@@ -89,7 +89,7 @@ fn attempt(desk: &Desk<'_>, folder: &ResultFolder, scenario: &str, kernel: &str)
     Ok(Try { started, wall_ms: took, host: host(), run, fault })
 }
 
-/// Writes an attempt down at once: whatever ends us later takes nothing back.
+/// Writes an attempt down at once, so that nothing is lost if we are killed.
 fn keep(shared: &Mutex<Shared<'_>>, folder: &ResultFolder, number: usize, attempt: Result<Try, RunError>) {
     let mut shared = lock(shared);
     shared.done += 1;

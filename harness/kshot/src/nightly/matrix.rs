@@ -1,4 +1,4 @@
-//! `images/nightly.yaml`: which scenarios a night runs on which kernels, and how long it may take.
+//! `images/nightly.yaml`: the scenarios and kernels of a night, and its time limit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,34 +10,34 @@ use serde::Deserialize;
 use kshot_guest::yaml::{self, YamlError};
 use kshot_stack::fault::{Blame, Fault};
 
-/// The file's name in faults.
+/// The file's name in error messages.
 const FILE: &str = "images/nightly.yaml";
 
-/// What a night is asked for.
+/// The scenarios and kernels of a night, and its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matrix {
     /// The kernels' names, in the catalogue's order.
     pub kernels: Vec<String>,
     /// The scenarios' ids, sorted.
     pub scenarios: Vec<String>,
-    /// How long a sitting may take.
+    /// The time limit of an invocation.
     pub deadline: Option<Duration>,
-    /// How often each pair runs.
+    /// The number of runs of each pair.
     pub repeat: u32,
 }
 
-/// Why there is no matrix.
+/// Why the matrix cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum MatrixError {
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The underlying error.
         source: std::io::Error,
     },
-    /// The YAML is wrong.
+    /// The YAML is invalid.
     #[error(transparent)]
     Yaml(#[from] Box<YamlError>),
 }
@@ -57,7 +57,7 @@ impl Fault for MatrixError {
     }
 }
 
-/// The file as typed.
+/// The file's contents as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawMatrix {
@@ -73,7 +73,7 @@ fn once() -> u32 {
 }
 
 impl Matrix {
-    /// Reads the file; `kernels` and `scenarios` are the names that there are.
+    /// Reads the file; `kernels` and `scenarios` are the existing names.
     ///
     /// # Errors
     /// [`MatrixError`].
@@ -105,7 +105,7 @@ impl Matrix {
     }
 }
 
-/// The names that the globs mean, in the order of `all`; each glob has to mean one.
+/// The names that the globs match, in the order of `all`; each glob must match at least one.
 fn chosen(
     text: &str,
     section: &str,

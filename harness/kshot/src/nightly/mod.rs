@@ -1,4 +1,4 @@
-//! Nights: every scenario on every kernel, to a deadline, into one result folder that people act on.
+//! Nights: every scenario on every kernel, within a deadline, into one result folder.
 
 pub mod engine;
 pub mod history;
@@ -28,56 +28,56 @@ use kshot_stack::night::results::{GitCommit, KernelLine, Night, Pair, SCHEMA, Sc
 use matrix::Matrix;
 use plan::{UNKNOWN, Waiting};
 
-/// How many nights the report looks back.
+/// The number of earlier nights that the report shows.
 const NIGHTS: usize = 60;
 
-/// What a sitting needs.
+/// The context of an invocation: everything that the engines share.
 #[derive(Debug)]
 pub struct Desk<'a> {
     /// The repository and the cache.
     pub workspace: &'a Workspace,
-    /// The scenarios of the matrix, each judged on those of its kernels that the matrix names.
+    /// The scenarios of the matrix, each run on those of its kernels that the matrix names.
     pub scenarios: Vec<Scenario>,
-    /// The kernels of the matrix that are there, by name.
+    /// The provisioned kernels of the matrix, by name.
     pub kernels: HashMap<String, Kernel>,
-    /// Where progress is shown.
+    /// The progress display.
     pub progress: &'a Progress,
-    /// How often each pair runs.
+    /// The number of runs of each pair.
     pub repeat: u32,
 }
 
-/// The limits of one sitting.
+/// The time limit of an invocation.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// When it began.
+    /// The start of the invocation.
     pub began: Instant,
-    /// How long it may take.
+    /// The time limit.
     pub deadline: Option<Duration>,
 }
 
-/// Where the runs of a sitting are made.
+/// Where the runs are executed.
 #[derive(Clone, Debug)]
 pub enum Engine {
-    /// On this host, some at once.
+    /// On this host.
     Local {
-        /// How many.
+        /// The number of parallel runs.
         jobs: usize,
     },
     /// On other hosts.
     Hosts(Hosts),
 }
 
-/// How a sitting ended.
+/// How an invocation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Everything that could be run was.
+    /// Everything that could be run was run.
     Done,
-    /// Ctrl-C.
+    /// Interrupted by Ctrl-C.
     Interrupted,
 }
 
 impl Engine {
-    /// Its name in the results.
+    /// The engine's name in the results.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Local { .. } => "local",
@@ -94,7 +94,7 @@ impl Limits {
     }
 }
 
-/// A new night over the matrix: nothing of it has run.
+/// Plans a new night over the matrix.
 ///
 /// # Errors
 /// A scenario or snapshot that cannot be read.
@@ -210,7 +210,7 @@ fn add_note(night: &mut Night, note: String) {
     }
 }
 
-/// The pairs that are open and can be run, with what they took before.
+/// The open pairs that can be run, with their expected durations.
 fn waiting(desk: &Desk<'_>, history: &History, night: &Night) -> Result<Vec<Waiting>, NightlyError> {
     let open = night.pairs.iter().enumerate().filter(|(_, pair)| pair.open());
     let mut found = Vec::new();
@@ -224,7 +224,7 @@ fn waiting(desk: &Desk<'_>, history: &History, night: &Night) -> Result<Vec<Wait
     Ok(plan::order(found))
 }
 
-/// Where a kernel comes from, in one line. `images` is the folder that paths of the catalogue are meant from.
+/// The kernel's source and patches, in one line. Paths of the catalogue are relative to `images`.
 fn origin(entry: &KernelSpec, images: &Path) -> String {
     let version = |version: &Option<String>| version.as_ref().map(|v| format!(" {v}")).unwrap_or_default();
     let mut text = match &entry.source {
@@ -254,7 +254,7 @@ fn git_commit(entry: &KernelSpec, images: &Path) -> Option<GitCommit> {
     entry.patches.is_empty().then_some(commit)
 }
 
-/// kshot's version and, where the repository says it, the commit: `0.1.0 (ec7b59b0a1c2)`.
+/// The version of kshot and, if known, the commit: `0.1.0 (ec7b59b0a1c2)`.
 fn harness(workspace: &Workspace) -> String {
     let version = env!("CARGO_PKG_VERSION");
     match folder::commit(&workspace.root) {

@@ -1,33 +1,34 @@
-//! In which order pairs run, and how they are packed for other hosts. Pure.
+//! The order in which pairs run, and how they are packed into units for other hosts. Pure.
 
 use std::time::Duration;
 
-/// What a pair takes as long as nobody has measured one: a cold boot, its steps and the collecting.
+/// The expected duration of a pair that never ran: a cold boot, its steps and the collection.
 pub const UNKNOWN: Duration = Duration::from_secs(10);
 
-/// A pair that waits for its turn.
+/// A pair that waits to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Its number in the night's list of pairs.
+    /// The pair's index in the night's list.
     pub pair: usize,
-    /// Its kernel.
+    /// The pair's kernel.
     pub kernel: String,
-    /// How long it took before, or what the others take.
+    /// The expected duration.
     pub expected: Duration,
 }
 
-/// What a host is sent: one kernel and a batch of scenarios.
+/// The work that a host is sent: one kernel and some scenarios.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
-    /// The kernel.
+    /// The pair's kernel.
     pub kernel: String,
     /// The numbers of its pairs, the longest first.
     pub pairs: Vec<usize>,
-    /// What they take together.
+    /// The expected duration of all its pairs.
     pub expected: Duration,
 }
 
-/// The order of a sitting: the longest first, so that no long one is left for the end; equals in their order.
+/// Sorts the pairs, the longest first, so that none of them is left for the end; pairs of equal duration keep their
+/// order.
 pub fn order(mut waiting: Vec<Waiting>) -> Vec<Waiting> {
     waiting.sort_by_key(|one| std::cmp::Reverse(one.expected));
     waiting

@@ -1,4 +1,4 @@
-//! A night of tests: one pair of each standing, a night before it, and a guest that means ill.
+//! A night for tests: one pair of each status, a night before it, and a malicious guest.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{FaultLine, KernelLine, Night, Pair, RunLine, ScenarioLine, Standing, Try};
 use kshot_stack::stack::State;
 
-/// What the ill guest calls its tasks, functions and console lines.
+/// The task names, functions and console lines of the malicious guest.
 pub(super) const HOSTILE: &str = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>\" onload='alert(3)' &lt; \u{202e}gnp.exe\u{1b}[31m\0#";
 
 const WHOLE: [&str; 4] = ["register_netdevice", "tun_chr_ioctl", "__se_sys_ioctl", "syscall_common"];

@@ -2,21 +2,21 @@
 
 use kshot_stack::document::StackResult;
 
-/// A laid-out graph. Lengths are in thousandths of its width; rows count from 0.
+/// The boxes of a flame graph. Lengths are in thousandths of its width; rows count from 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Flame {
     pub(super) boxes: Vec<Frame>,
     pub(super) rows: usize,
 }
 
-/// A frame of the graph.
+/// A box of a flame graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) name: String,
     pub(super) left: u64,
     pub(super) width: u64,
     pub(super) row: usize,
-    /// How many stacks pass through it: before and now. Equal in a graph of one run.
+    /// The number of stacks that pass through the box, before and now. Equal in a graph of one run.
     pub(super) before: u64,
     pub(super) now: u64,
 }
@@ -29,12 +29,12 @@ struct Node {
     inner: Vec<Node>,
 }
 
-/// The graph of one run's stacks.
+/// The flame graph of one run's stacks.
 pub(super) fn graph(stacks: &[StackResult]) -> Flame {
     difference(stacks, stacks)
 }
 
-/// One graph of two runs: a frame is as wide as the run that has more of it, so that what was lost keeps its
+/// The flame graph of two runs. A box is as wide as in the run that has more of it, so that lost boxes keep their
 /// place.
 pub(super) fn difference(before: &[StackResult], now: &[StackResult]) -> Flame {
     let mut root = Node::default();
@@ -84,7 +84,7 @@ fn lay(nodes: &[Node], left: u64, width: u64, total: u64, row: usize, flame: &mu
 }
 
 impl Frame {
-    /// What became of it, as a class of the page.
+    /// The CSS class for the change of the box's count.
     pub(super) fn change(&self) -> &'static str {
         match (self.before, self.now) {
             (0, _) => "gained",
@@ -95,7 +95,7 @@ impl Frame {
         }
     }
 
-    /// For people: `tun_chr_ioctl: 5 stacks`, `tun_chr_ioctl: lost, 5 stacks before`.
+    /// The box's text: `tun_chr_ioctl: 5 stacks`, `tun_chr_ioctl: lost, 5 stacks before`.
     pub(super) fn words(&self) -> String {
         let stacks = |number| kshot_stack::snapshot::plural(number, "stack");
         let Self { name, before, now, .. } = self;
@@ -107,12 +107,12 @@ impl Frame {
         }
     }
 
-    /// A colour of eight for its name, always the same.
+    /// The number of the box's colour, 0 to 7, derived from its name.
     pub(super) fn hue(&self) -> u32 {
         self.name.bytes().fold(7_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % 8
     }
 
-    /// As much of its name as fits, 8 thousandths a character.
+    /// The part of the name that fits, at 8 thousandths a character.
     pub(super) fn label(&self) -> String {
         let room = usize::try_from(self.width / 8).unwrap_or(0);
         match self.name.chars().count() {

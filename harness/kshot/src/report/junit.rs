@@ -40,7 +40,7 @@ struct Case<'a> {
     reruns: Vec<&'a Try>,
 }
 
-/// The file's text.
+/// The text of the file.
 ///
 /// # Errors
 /// [`ReportError::Template`].
@@ -77,7 +77,7 @@ impl<'a> Case<'a> {
         let element = match pair.standing() {
             Standing::Match => None,
             Standing::Drift => Some("failure"),
-            // It cannot be told, which is no failure of the kernel.
+            // There is no verdict, which is not a failure of the kernel.
             Standing::Unstable | Standing::Inconclusive | Standing::Fault => Some("error"),
             Standing::NotReached => Some("skipped"),
         };

@@ -6,7 +6,7 @@ use kshot_stack::document::Reason;
 use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Night, Pair, RunLine, Standing};
 
-/// Who reports, as the store names its origins.
+/// The origin that the store lists our reports under.
 const ORIGIN: &str = "kshot";
 /// The longest excerpt that the schema allows, in characters.
 const EXCERPT: usize = 16_384;
@@ -64,8 +64,8 @@ fn test(report: &NightReport, pair: &Pair) -> Value {
     test
 }
 
-/// In the schema's own words: ERROR is "the test didn't complete ..., and the status of the tested code is
-/// unknown"; MISS "the test didn't run due to a failure in the test harness".
+/// The status in kcidb's terms: ERROR is "the test didn't complete ..., and the status of the tested code is unknown";
+/// MISS "the test didn't run due to a failure in the test harness".
 fn status(standing: Standing) -> &'static str {
     match standing {
         Standing::Match => "PASS",

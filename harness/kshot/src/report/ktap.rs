@@ -7,7 +7,7 @@ use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Pair, Standing};
 use kshot_stack::text::printable;
 
-/// The file's text.
+/// The text of the file.
 pub(super) fn text(report: &NightReport) -> String {
     let night = &report.night;
     let rows: Vec<(&str, Vec<&Pair>)> = night
@@ -56,7 +56,7 @@ fn case(report: &NightReport, number: usize, pair: &Pair) -> String {
     text
 }
 
-/// A fault of the host is no failure of the kernel: the test was skipped, and the reason stands beside it.
+/// A host error does not fail the test: it is skipped, with the reason beside it.
 fn result(standing: Standing) -> (&'static str, Option<&'static str>) {
     match standing {
         Standing::Match => ("ok", None),

@@ -1,11 +1,11 @@
-//! A run as one would send it to a kernel list: plain mail, or Markdown.
+//! A run as a mail to a kernel list, or as Markdown.
 
 use kshot_stack::document::{Document, ProbeResult, Reason, Word};
 
 use super::align::align;
 use super::table::reference;
 
-/// How a letter is written.
+/// The format of the mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// Plain text, wrapped at 72 columns, with a subject line.
@@ -14,23 +14,23 @@ pub enum Style {
     Markdown,
 }
 
-/// What a letter tells beside the result document.
+/// The information of a mail that is not in the result document.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Enclosed<'a> {
-    /// What the scenario shows, in one line.
+    /// The scenario's summary.
     pub summary: &'a str,
-    /// What the scenario adds to the kernel's command line.
+    /// The kernel parameters that the scenario adds.
     pub cmdline: &'a [String],
-    /// What is run in the guest.
+    /// The scripts that run in the guest.
     pub steps: &'a [String],
-    /// Every stack decoded, as the run folder holds it.
+    /// The decoded stacks, as stored in the run folder.
     pub decoded: Option<&'a str>,
 }
 
 /// The width of a mail's paragraphs (RFC 3676 asks for 78 at most).
 const WIDTH: usize = 72;
 
-/// A run as a letter.
+/// Writes a run as a mail.
 pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> String {
     let mut paper = Paper { style, text: String::new() };
     let kernel = &document.kernel;
@@ -44,7 +44,7 @@ pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> Stri
         kernel.image_sha256,
         standing(document)
     ));
-    // That nobody recorded a snapshot yet is no news to whoever gets the letter.
+    // A missing snapshot is of no interest to the recipient.
     for why in document.why.iter().filter(|why| !matches!(why, Reason::NoSnapshot { .. })) {
         let why = why.to_string();
         match why.split_once('\n') {
@@ -84,7 +84,7 @@ pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> Stri
     paper.text
 }
 
-/// The verdict, for those who do not know what it goes by.
+/// The verdict, in words for readers who do not know kshot.
 fn standing(document: &Document) -> &'static str {
     match document.verdict {
         Word::Match if document.why.iter().any(Reason::is_known_fault) => {
@@ -115,7 +115,7 @@ fn excess(document: &Document) -> u64 {
     stacks.map(|fidelity| fidelity.excess()).sum()
 }
 
-/// The stacks of a probe, each beside its reference where it has one.
+/// The stacks of a probe, each beside its reference if there is one.
 fn stacks(document: &Document, probe: &ProbeResult) -> String {
     let mut text = String::new();
     for stack in &probe.stacks {
@@ -147,7 +147,7 @@ fn stacks(document: &Document, probe: &ProbeResult) -> String {
     text
 }
 
-/// The letter as it grows.
+/// Builds the text of a mail.
 struct Paper {
     style: Style,
     text: String,
@@ -192,7 +192,7 @@ impl Paper {
     }
 }
 
-/// A guest's text may hold escape codes.
+/// Escapes control characters, which a guest's text may contain.
 fn shown(line: &str) -> String {
     kshot_stack::text::printable(line.as_bytes())
 }
@@ -214,12 +214,12 @@ fn wrapped(words: &str) -> String {
     text + "\n"
 }
 
-/// A fence has to be longer than any run of backticks inside of it.
+/// The longest run of backticks in the block; the fence must be longer.
 fn longest_run(block: &str) -> usize {
     block.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
-/// Text that Markdown takes as it is: code spans stay, the rest is made harmless.
+/// Escapes Markdown, except inside of code spans.
 fn escaped(words: &str) -> String {
     let mut code = false;
     let one = |c: char| {

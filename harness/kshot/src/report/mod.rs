@@ -1,4 +1,4 @@
-//! What people read, and what their tools do: tables, stacks side by side, a night's reports.
+//! Renders results for people and their tools: tables, stacks side by side, a night's reports.
 
 mod align;
 mod flame;
@@ -23,7 +23,7 @@ pub use table::{new_table, summary, table};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::night::report::NightReport;
 
-/// Why a report cannot be made.
+/// Why a report cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// The JUnit file or the page.

@@ -1,4 +1,4 @@
-//! A night and a scenario's nights for a terminal.
+//! Tables of a night and of a scenario's nights, for a terminal.
 
 use comfy_table::Table;
 
@@ -8,7 +8,7 @@ use kshot_stack::night::changes::Past;
 use kshot_stack::night::results::{Change, Kind};
 use kshot_stack::night::results::{Night, Standing};
 
-/// A night for people: what changed first, then how many pairs stand how.
+/// A night for a terminal: the changes first, then the number of pairs by status.
 pub fn night(night: &Night) -> String {
     let mut text = String::new();
     let mut last = String::new();
@@ -25,7 +25,7 @@ pub fn night(night: &Night) -> String {
             if kind == Kind::CannotTell {
                 below.push(format!("  {}\n", obstacle(night, change)));
             }
-            // One reason for many stands under the last of them.
+            // A reason that several changes share is printed once, below the last of them.
             let below = below.concat();
             if below != last {
                 text.push_str(&std::mem::replace(&mut last, below));
@@ -64,14 +64,14 @@ fn obstacle(night: &Night, change: &Change) -> String {
     run.or_else(|| night.obstacle(pair)?.lines().next().map(Into::into)).unwrap_or_default()
 }
 
-/// A scenario's nights, a row each; a row of equal nights is one.
+/// The results of a scenario over many nights; consecutive equal nights share a row.
 #[derive(Debug)]
 pub struct Nights {
     rows: Vec<[String; 8]>,
 }
 
 impl Nights {
-    /// From what the history says of each kernel, the latest night first.
+    /// Creates the rows from the history of each kernel, the latest night first.
     pub fn of(kernels: &[(String, Vec<Past>)]) -> Self {
         let mut rows: Vec<[String; 8]> = Vec::new();
         for (kernel, past) in kernels {

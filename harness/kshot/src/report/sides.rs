@@ -1,4 +1,4 @@
-//! Two runs of one scenario beside each other.
+//! Compares two runs of one scenario, stack by stack.
 
 use serde::Serialize;
 
@@ -6,31 +6,31 @@ use super::align::align;
 use super::table::new_table;
 use kshot_stack::document::{ArgumentsResult, Document, ProbeResult, Reason, StackResult};
 
-/// Two runs of one scenario, stack beside stack.
+/// The comparison of two runs of one scenario.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sides {
-    /// The version of this document's form, 1.
+    /// The version of the document's form.
     schema: u32,
-    /// Whether both recorded the same, with the same fidelity; `null` where a run came to no stacks.
+    /// Whether both runs recorded the same stacks with the same fidelity; `null` if a run has no stacks.
     pub same: Option<bool>,
-    /// What each probe recorded.
+    /// The comparison of each probe.
     probes: Vec<ProbeSides>,
-    /// The run on the left.
+    /// The result document of the run on the left.
     left: Document,
-    /// The run on the right.
+    /// The result document of the run on the right.
     right: Document,
 }
 
-/// What one probe recorded on both sides.
+/// The comparison of one probe's stacks.
 #[derive(Clone, Debug, Serialize)]
 struct ProbeSides {
     name: String,
     pairs: Vec<Pair>,
-    /// What kprobe events fetched.
+    /// The values that kprobe events fetched, left and right.
     arguments: (Vec<ArgumentsResult>, Vec<ArgumentsResult>),
 }
 
-/// Stacks of the same task and event; where one side has more kinds of them, the others stand alone.
+/// Two stacks of the same task and event; a stack without a counterpart has an empty side.
 #[derive(Clone, Debug, Serialize)]
 struct Pair {
     same: bool,
@@ -39,7 +39,7 @@ struct Pair {
 }
 
 impl Sides {
-    /// Puts two runs of one scenario beside each other.
+    /// Compares two runs of one scenario.
     pub fn of(left: Document, right: Document) -> Self {
         let none = Vec::new();
         let names = left.probes.iter().chain(&right.probes).map(|probe| probe.name.as_str());
@@ -86,7 +86,7 @@ impl Sides {
         serde_json::to_string(self).expect("the document has string keys only")
     }
 
-    /// The comparison for people: a table a pair of stacks, what one side lacks as a gap.
+    /// The comparison for a terminal: a table for each pair of stacks, with gaps for missing frames.
     pub fn text(&self) -> String {
         let [left, right] = [&self.left, &self.right].map(|document| &document.kernel);
         let mut text = format!(

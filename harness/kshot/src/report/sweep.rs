@@ -1,4 +1,4 @@
-//! Sweeps for a terminal.
+//! Tables of sweeps, for a terminal.
 
 use super::new_table;
 use kshot_stack::sweep::document::{Break, Document, Kind};
@@ -32,7 +32,7 @@ pub fn sweeps(documents: &[Document]) -> String {
     format!("{rows}\n")
 }
 
-/// One sweep: where stacks break, and what could not be compared.
+/// A sweep for a terminal: where stacks break, and which could not be compared.
 pub fn breaks(document: &Document) -> String {
     let (kernel, findings) = (&document.kernel, &document.findings);
     let mut text = format!("{} ({}, {})\n", kernel.name, kernel.release, kernel.arch);
@@ -74,7 +74,7 @@ fn in_words(one: &Break) -> String {
     }
 }
 
-/// `1962 (97.3 %)`
+/// A count with its percentage: `1962 (97.3 %)`.
 fn share(some: u64, all: u64) -> String {
     match some.saturating_mul(1000).checked_div(all) {
         Some(thousandths) => format!("{some} ({}.{} %)", thousandths / 10, thousandths % 10),

@@ -11,8 +11,8 @@ use kshot_stack::document::{Document, Fidelity, ProbeResult, StackResult};
 use kshot_stack::stack::State;
 use kshot_stack::stack::count;
 
-/// One run for people: the verdict and its reasons, a row for each kind of stack of each probe, and each
-/// stack that has a reference beside it.
+/// A run for a terminal: the verdict and its reasons, a row for each kind of stack, and each stack beside its
+/// reference.
 pub fn table(document: &Document) -> String {
     let kernel = &document.kernel;
     let mut text =
@@ -89,8 +89,7 @@ pub fn table(document: &Document) -> String {
     text
 }
 
-/// Many runs, one below the other: a row for each way in which the stacks of a probe end, with what that is of
-/// the truth.
+/// Many runs in one table: a row for each way in which the stacks of a probe end, with their fidelity.
 pub fn summary(documents: &[Document]) -> String {
     let mut rows = new_table();
     rows.set_header(["scenario", "kernel", "probe", "stacks", "state", "ends at", "fidelity", "verdict"]);
@@ -100,7 +99,7 @@ pub fn summary(documents: &[Document]) -> String {
         last = &document.scenario;
         let mut run = [scenario, &document.kernel.name, document.verdict.name()].map(ToOwned::to_owned);
         let mut add = |probe: &str, [stacks, state, ends_at, fidelity]: [String; 4]| {
-            // Said once for all rows of a run.
+            // Printed once for all rows of a run.
             let [scenario, kernel, verdict] = std::mem::take(&mut run);
             rows.add_row([scenario, kernel, probe.into(), stacks, state, ends_at, fidelity, verdict]);
         };
@@ -119,7 +118,7 @@ pub fn summary(documents: &[Document]) -> String {
     format!("{rows}\n")
 }
 
-/// The ways in which the stacks of a probe end: how many, state, last frame and fidelity.
+/// Groups the stacks of a probe by their end: count, state, last frame and fidelity.
 fn endings(stacks: &[StackResult]) -> Vec<[String; 4]> {
     let endings =
         count(stacks.iter().map(|stack| ((stack.state, &stack.ends_at, stack.fidelity), stack.count)));

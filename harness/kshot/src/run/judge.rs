@@ -1,5 +1,5 @@
-//! The lower half of the walk: captures in, verdict out. It needs no guest and can be had again from a run
-//! folder at any time.
+//! The second half of the walk: from captures to a verdict. It needs no guest and can be repeated from a run folder at
+//! any time.
 
 use kshot_stack::snapshot;
 use std::error::Error;
@@ -22,21 +22,21 @@ use kshot_stack::stack::kallsyms::Kallsyms;
 use kshot_stack::stack::{Parsed, ftrace_text, gdb_json, perf_data, perf_script};
 use kshot_stack::verdict::{self, Evidence, Verdict};
 
-/// How much of a capture is read at a time.
+/// The size of the read buffer for captures.
 const CHUNK: usize = 64 << 10;
 
-/// What the lower half makes of a run.
+/// A run that was judged.
 #[derive(Debug)]
 pub(super) struct Judged {
     pub(super) verdict: Verdict,
-    /// As the parsers read them, with addresses.
+    /// The parsed captures, with addresses.
     pub(super) recorded: Vec<Recorded>,
     pub(super) probes: Vec<ProbeResult>,
     pub(super) comparisons: Vec<(String, Comparison)>,
 }
 
 impl Judged {
-    /// A run that a fault of the guest ended before anything could be judged.
+    /// The judgement of a run that a guest error ended early: inconclusive.
     pub(super) fn inconclusive(fault: &dyn Error) -> Self {
         let why = vec![Reason::GuestFailed { error: error_chain(fault) }];
         let verdict = Verdict { word: Word::Inconclusive, why };
@@ -44,7 +44,7 @@ impl Judged {
     }
 }
 
-/// Judges a run folder again, from its raw captures alone: `document` as it would be today.
+/// Judges a run folder again from its raw captures; returns the document as it would be today.
 ///
 /// # Errors
 /// A capture or a snapshot cannot be read.
@@ -55,7 +55,7 @@ pub fn again(
     folder: &Path,
     snapshots: &Path,
 ) -> Result<Document, RunError> {
-    // What ended before there was anything to judge stays what it was.
+    // A run that ended before anything could be judged keeps its verdict.
     if document.probes.is_empty() {
         return Ok(document.clone());
     }
@@ -74,8 +74,8 @@ pub fn again(
     })
 }
 
-/// Judges captures: parse, normalise, measure, compare, fold. `absent` says of each probe why it was left
-/// out, where it was.
+/// Judges captures: parse, normalise, measure, compare, combine. `absent` holds, for each probe, the reason why it was
+/// left out.
 pub(super) fn judge(
     (scenario, absent): (&Scenario, &[Option<String>]),
     kernel: &Kernel,

@@ -1,4 +1,4 @@
-//! The upper half of the walk: boot, arm, replay, collect. Everything it gets goes to the run folder raw.
+//! The first half of the walk: boot, arm, replay, collect. Everything is written to the run folder raw.
 
 use std::time::{Duration, Instant};
 
@@ -20,14 +20,14 @@ use kshot_stack::document::{ConsoleEvent, Start, Timings};
 use kshot_stack::fault::error_chain;
 use kshot_stack::text::printable;
 
-/// Where gdb keeps its indices of DWARF, in the cache.
+/// The cache folder of gdb's DWARF indices.
 const GDB_INDEX: &str = "gdb-index/all";
-/// For the list of the modules' sections: some hundred lines.
+/// The time limit for listing the modules' sections, some hundred lines.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
-/// How many lines of a failed step's output are quoted.
+/// The number of lines that are quoted from a failed step's output.
 const TAIL_LINES: usize = 10;
 
-/// What a run brought home, however far it came.
+/// The captures and timings of a run, also of one that failed.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
     pub(crate) captures: Vec<Capture>,
@@ -35,11 +35,11 @@ pub(crate) struct Recording {
     pub(crate) timings: Timings,
     pub(crate) qemu: String,
     pub(crate) start: Start,
-    /// Why it was booted, where it was.
+    /// The reason for a cold start, if the machine booted.
     pub(crate) cold_because: Option<String>,
 }
 
-/// Boots, arms the probes, and hands the terminal to a login shell.
+/// Boots, arms the probes, and connects the terminal to a login shell.
 ///
 /// # Errors
 /// As [`super::run`]; here what the guest does wrong is an error too.
@@ -64,7 +64,7 @@ pub fn shell(
     Ok(session.into_session().shell()?)
 }
 
-/// One run up to the captures. What it got comes back even where it failed.
+/// Runs a machine up to the captures. What was recorded is returned even if the run failed.
 pub(crate) fn record(
     prepared: &Prepared,
     scenario: &Scenario,
@@ -86,7 +86,7 @@ pub(crate) fn record(
                 let result = replay(prepared, scenario, (&machine, ahead, session), folder, &mut recording);
                 recording.console = machine.shutdown();
                 if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(prepared)) {
-                    // The next run boots, too. What this one got is none the worse for it.
+                    // The next run will boot too. This run is not affected.
                     let because = recording.cold_because.get_or_insert_default();
                     because.push_str(&format!(", and this one's could not be kept: {}", error_chain(&fault)));
                 }
@@ -109,10 +109,10 @@ fn replay(
     let armed = arm(prepared, (machine, ahead), &mut session, folder)?;
     let mut steps = scenario.steps.iter().enumerate();
     let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, &mut session, folder));
-    // Beside what the preparation took.
+    // Added to the time of the preparation.
     recording.timings.steps += milliseconds(started.elapsed());
     result.map_err(|error| match error {
-        // A guest that a dead gdb holds answers nothing: that is not its own fault.
+        // A guest that a dead gdb holds does not answer: gdb's failure is the cause.
         RunError::Session(SessionError::TimedOut(_)) => {
             let fault = armed.iter().find_map(ArmedProbe::fault);
             fault.map_or(error, |fault| ProbeError::Gdb(fault).into())
@@ -121,7 +121,7 @@ fn replay(
     })?;
 
     let collect = Instant::now();
-    // The one that was armed last must not record how the others are stopped.
+    // The probe that was armed last must not record how the others are stopped.
     for probe in armed.iter().rev() {
         probe.stop(&mut session)?;
     }
@@ -132,7 +132,7 @@ fn replay(
     Ok(())
 }
 
-/// Begins what takes time beside the start of the machine.
+/// Starts gdb, which reads the DWARF while the machine starts.
 fn start_gdb(prepared: &Prepared, folder: &RunFolder) -> Result<Option<StartedGdb>, RunError> {
     let Some(dwarf) = &prepared.dwarf else { return Ok(None) };
     let index = prepared.cache.root().join(GDB_INDEX);
@@ -155,7 +155,7 @@ fn arm(
     prepared.probes.iter().map(&mut arm).collect()
 }
 
-/// Where the guest has what has DWARF; the list of its modules' sections goes to the run folder.
+/// The load addresses of the kernel and its modules; the list of the modules' sections goes to the run folder.
 fn loaded(
     dwarf: &Dwarf,
     session: &mut impl Guest<Error = SessionError>,
@@ -164,7 +164,7 @@ fn loaded(
     if dwarf.modules.is_empty() {
         return Ok(LoadedKernel::new(dwarf, b""));
     }
-    // It ends with a fault where there are none.
+    // The command fails if the guest has no modules.
     let listed = session.run(LIST_SECTIONS_COMMAND, LIST_LIMIT)?.text;
     folder.write(SECTIONS, &listed)?;
     Ok(LoadedKernel::new(dwarf, &listed))

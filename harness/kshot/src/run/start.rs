@@ -1,5 +1,4 @@
-//! How a machine comes up for a run: restored from a saved state where there is one, else booted; and how a state
-//! is saved.
+//! Starts a machine for a run: restored from a saved state if there is one, otherwise booted; and saves states.
 //!
 //! A state is taken of a guest that has let a login in, which got the probes ready, and out again, and is at rest. It is
 //! a cold start's by-product: the run that boots goes on in the machine that it booted.
@@ -25,55 +24,55 @@ use kshot_stack::text::printable;
 
 /// The kind of the cache's entries that are saved states.
 pub const STATES: &str = "states";
-/// How many bytes saved states may take; the ones not used for longest go. One takes about 100 MB.
+/// The maximum size of all saved states in bytes; the least recently used are evicted. One state takes about 100 MB.
 const STATES_LIMIT: u64 = 10 << 30;
-/// From QEMU's start to the init's ready line. A cold boot takes 3 s on an idle host.
+/// The time limit from QEMU's start to the init's ready line. A cold boot takes 3 s on an idle host.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
-/// From the ready line to a login: the server listens already.
+/// The time limit from the ready line to a login; the SSH server is already listening.
 const LOGIN_LIMIT: Duration = Duration::from_secs(20);
-/// How long one command of ours in the guest may take.
+/// The time limit of one of kshot's own commands in the guest.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
-/// Where the guest holds the nonce of its state.
+/// The file in the guest that holds the nonce of its saved state.
 const NONCE: &str = "/run/kshot-state";
 
-/// A machine that is up, and a login in it.
+/// A running machine with a logged-in session.
 pub(super) struct Up {
     pub(super) machine: Machine,
-    /// With the list of what was asked of the guest.
+    /// The session, which logs all requests.
     pub(super) session: LoggedSession,
     pub(super) start: Start,
-    /// Why it was booted, where it was.
+    /// The reason for a cold start, if the machine booted.
     pub(super) because: Option<String>,
-    /// The state that is being written, where one is.
+    /// The thread that writes the state, if one is saved.
     pub(super) keeping: Option<Keeping>,
 }
 
-/// A state on its way to the disk, and what the machine that it was taken of still stands on.
+/// A thread that writes a state to the cache, and the memory file that the running machine still needs.
 pub(super) struct Keeping {
     writer: JoinHandle<Result<PathBuf, CacheError>>,
     _scratch: tempfile::TempDir,
 }
 
-/// Why there is no machine that a state was saved of.
+/// Why booting and saving a machine failed.
 enum NotKept {
-    /// It did not come up.
+    /// The machine did not boot.
     Run(RunError),
-    /// It did, but could not be saved.
+    /// The machine booted, but its state could not be saved.
     Save(RunError),
 }
 
-/// How a machine is to come up.
+/// How a machine is to be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
-    /// From a saved state, where there is one; else it boots and saves one.
+    /// Restore a saved state if there is one; otherwise boot and save one.
     Restore,
-    /// It boots, and saves its state where there is none.
+    /// Boot, and save the state if there is none.
     BootAndKeep,
-    /// It boots.
+    /// Boot.
     Boot,
 }
 
-/// Brings a machine up and logs in.
+/// Starts a machine and logs in.
 ///
 /// # Errors
 /// [`RunError`]: what is wrong with a saved state is none, but a reason for a boot. So is what keeps it from being
@@ -89,13 +88,13 @@ pub(super) fn up(
         return boot(prepared, folder, timings, "as asked");
     }
     let because = match prepared.cache.find_or_draft(STATES, &prepared.state_key, || ())? {
-        // Somebody else made it while we waited.
+        // Another process saved it while we waited.
         Lookup::Found(_) if begin == Begin::BootAndKeep => "as asked".into(),
         Lookup::Found(state) => match restore(prepared, &state, folder, timings) {
             Ok(up) => return Ok(up),
             Err(error) if error.blame() == Blame::Interrupted => return Err(error),
             Err(error) if is_of_no_use(&error) => {
-                // One that cannot be removed is no worse than before.
+                // A state that cannot be removed is no worse than before.
                 drop(prepared.cache.remove(STATES, &prepared.state_key));
                 format!("the saved state is of no use: {}", error_chain(&error))
             }
@@ -111,19 +110,19 @@ pub(super) fn up(
     boot(prepared, folder, timings, &because)
 }
 
-/// Whether a restore failed because of the state, and not of this host: then the next would, too.
+/// Whether the saved state is to blame for a failed restore, and not this host. Such a state would fail again.
 fn is_of_no_use(error: &RunError) -> bool {
     match error {
         RunError::NotRestored { .. } => true,
         RunError::Machine(MachineError::State(_) | MachineError::Migration) => true,
-        // A QEMU that cannot read a state ends.
+        // A QEMU that cannot read a state exits.
         RunError::Machine(MachineError::Down(MachineDown::QemuExited { .. })) => true,
         error => error.blame() == Blame::Guest,
     }
 }
 
 impl Keeping {
-    /// Waits until the state lies on the disk.
+    /// Waits until the state is on disk.
     pub(super) fn finish(self, prepared: &Prepared) -> Result<(), CacheError> {
         self.writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         prepared.cache.evict(STATES, STATES_LIMIT)?;
@@ -159,12 +158,12 @@ fn restore(
         fs::copy(&from, folder.path().join(&name))
             .map_err(|source| MachineError::from(StateError::Unreadable { path: from, source }))?;
     }
-    // What was asked before the state was saved comes first.
+    // The requests from before the state was saved come first.
     let session = LoggedSession::append(session, &folder.path().join(ASKED))?;
     Ok(Up { machine, session, start: Start::Warm, because: None, keeping: None })
 }
 
-/// Gets the probes ready, as far as they need not record yet, and begins the list of what was asked of the guest.
+/// Prepares the probes, as far as that is possible before recording, and starts the request log.
 fn get_ready(
     prepared: &Prepared,
     session: Session,
@@ -178,7 +177,7 @@ fn get_ready(
     Ok(session)
 }
 
-/// What restored machines of one state must not share, and the proof that it was restored.
+/// Gives a restored machine its own time and random seed, and checks the nonce of the saved state.
 fn renew(session: &mut Session, nonce: &str) -> Result<(), RunError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = random()?;
@@ -195,7 +194,7 @@ fn renew(session: &mut Session, nonce: &str) -> Result<(), RunError> {
     Err(RunError::NotRestored { status: output.status, said: printable(said.trim().as_bytes()) })
 }
 
-/// Boots, saves the state of the guest, and goes on with it.
+/// Boots, saves the guest's state, and continues with the same machine.
 fn boot_and_keep(
     prepared: &Prepared,
     draft: Draft,
@@ -226,7 +225,7 @@ fn boot_and_keep(
     Ok(Up { machine, session, start: Start::Cold, because, keeping })
 }
 
-/// Lets go of the guest, waits until it is at rest, and saves its state.
+/// Logs out, waits until the guest is at rest, and saves its state.
 fn keep(
     machine: &Machine,
     mut session: Session,
@@ -235,7 +234,8 @@ fn keep(
     folder: &RunFolder,
 ) -> Result<(), RunError> {
     let nonce = random()?;
-    // The server has a process for each login; what tells of the last one's end outlives it as init's child.
+    // dropbear has one process for each login. The process that reports the end of the last login outlives it as a
+    // child of init.
     let script = format!(
         "echo {nonce} > {NONCE}
          {{
@@ -261,8 +261,8 @@ fn run_files(prepared: &Prepared) -> Vec<String> {
     files
 }
 
-/// Makes a state the cache's own once all of it lies on the disk: a host that loses its power must not leave one that
-/// looks whole.
+/// Adds a state to the cache once it is on disk, so that a power failure cannot leave an incomplete state that looks
+/// complete.
 fn write(draft: Draft, files: &[String]) -> Result<PathBuf, CacheError> {
     for name in SavedState::FILES.into_iter().chain(files.iter().map(String::as_str)) {
         let path = draft.path().join(name);

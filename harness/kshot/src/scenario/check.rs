@@ -1,4 +1,4 @@
-//! From the YAML as typed to what it means: every rule that the types cannot hold.
+//! Checks a scenario: every rule that the YAML's types cannot express.
 
 use std::collections::HashSet;
 
@@ -11,20 +11,20 @@ use kshot_guest::yaml::{YamlError, closest};
 use kshot_stack::arch::Arch;
 use kshot_stack::claim::{Claim, Known, Silence};
 
-/// What a guest gets unless the scenario says otherwise.
+/// The guest's memory by default, in MiB.
 pub(super) const MEMORY_MIB: u32 = 256;
 const REPEAT_MOST: u32 = 100_000;
 const HITS_MOST: u32 = 100_000;
 
 type Result<T> = std::result::Result<T, Box<YamlError>>;
 
-/// What a scenario is read from and against.
+/// The text that is checked, and the names that it may refer to.
 pub(super) struct Source<'a> {
-    /// The file's name, for faults.
+    /// The file's name in error messages.
     pub(super) file: &'a str,
-    /// Its text, for faults.
+    /// The file's text, for error messages.
     pub(super) text: &'a str,
-    /// The names of the catalogue.
+    /// The kernels' names in the catalogue.
     pub(super) kernels: &'a [&'a str],
 }
 

@@ -1,4 +1,4 @@
-//! Scenarios: the YAML as typed ([`raw`]) and as meant ([`Scenario`]), and the step between (`check`).
+//! Scenarios: the YAML as written ([`raw`]), the checked [`Scenario`], and the checks in between (`check`).
 
 mod check;
 pub mod raw;
@@ -14,30 +14,30 @@ use kshot_guest::yaml::{self, YamlError};
 use kshot_stack::claim::{Claim, Known, Silence};
 use kshot_stack::fault::{Blame, Fault};
 
-/// What a scenario means, checked.
+/// A scenario after all checks.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scenario {
-    /// Its path below `scenarios/`, without `.yaml`: `tunsetiff/func_stack_trace`.
+    /// The path below `scenarios/`, without `.yaml`: `tunsetiff/func_stack_trace`.
     pub id: String,
-    /// What it shows, in one line.
+    /// What the scenario demonstrates, in one line.
     pub summary: String,
     /// Globs over the names of the catalogue.
     pub kernels: Vec<String>,
-    /// What the kernel is booted with.
+    /// The boot options.
     pub boot: Boot,
-    /// What is done in the guest, in order.
+    /// The commands that run in the guest, in order.
     pub steps: Vec<Step>,
-    /// What records stacks meanwhile; names are unique.
+    /// The probes that record stacks meanwhile; names are unique.
     pub probes: Vec<ProbeSpec>,
-    /// What must hold.
+    /// The claims about the stacks.
     pub claims: Vec<Claim>,
-    /// What the kernel must not report on its console; names differ from those of the claims.
+    /// The claims about the console; their names differ from those of the other claims.
     pub console: Vec<Silence>,
-    /// What is known not to hold.
+    /// The known faults.
     pub known: Vec<Known>,
 }
 
-/// What the kernel is booted with, beyond what the machine needs.
+/// The boot options of a scenario, beyond what the machine needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Boot {
     /// Kernel parameters, in order (`ftrace=function`, ...).
@@ -48,28 +48,28 @@ pub struct Boot {
     pub icount: bool,
 }
 
-/// One command in the guest.
+/// A command that runs in the guest.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
     /// The shell script.
     pub run: String,
-    /// How often it runs.
+    /// The number of runs.
     pub repeat: u32,
-    /// How long one run may take.
+    /// The time limit of one run.
     pub limit: Duration,
-    /// The exit status it must end with.
+    /// The expected exit status.
     pub status: i32,
 }
 
-/// Why a scenario cannot be had.
+/// Why a scenario cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// No such file.
+    /// There is no scenario with this id.
     #[error("no scenario `{id}` under {}", folder.display())]
     Unknown {
-        /// What was asked for.
+        /// The given id.
         id: String,
-        /// Where scenarios lie.
+        /// The folder of the scenarios.
         folder: PathBuf,
         /// Ids that are close to it.
         closest: Option<String>,
@@ -77,12 +77,12 @@ pub enum ScenarioError {
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The underlying error.
         source: io::Error,
     },
-    /// The YAML is wrong.
+    /// The YAML is invalid.
     #[error(transparent)]
     Yaml(#[from] Box<YamlError>),
 }
@@ -108,7 +108,7 @@ impl Fault for ScenarioError {
 }
 
 impl Scenario {
-    /// Reads the text of a scenario. `file` is the name that faults show, `kernels` the catalogue's names.
+    /// Parses the text of a scenario. `file` is the name in error messages, `kernels` the names of the catalogue.
     ///
     /// # Errors
     /// [`ScenarioError::Yaml`].
@@ -117,7 +117,7 @@ impl Scenario {
         Ok(check::check(id, &check::Source { file, text, kernels }, raw)?)
     }
 
-    /// The scenario `id` below `folder`; `kernels` are the catalogue's names.
+    /// Reads the scenario `id` below `folder`; `kernels` are the names of the catalogue.
     ///
     /// # Errors
     /// [`ScenarioError`].
@@ -145,7 +145,7 @@ impl Scenario {
         Err(ScenarioError::Unknown { id: word.into(), folder: folder.into(), closest })
     }
 
-    /// A scenario that does nothing: a kernel to log in to.
+    /// A scenario without steps and probes, for logging in to a kernel.
     pub fn bare(id: &str) -> Self {
         Self {
             id: id.into(),

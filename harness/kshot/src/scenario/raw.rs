@@ -6,44 +6,45 @@ use kshot_guest::probe::Stacktrace;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
-/// A scenario: a trigger that is replayed in a guest, what records stacks meanwhile, and what must hold.
+/// A scenario: a trigger that is replayed in a guest, the probes that record stacks meanwhile, and the claims about
+/// them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawScenario {
-    /// What it shows, in one line.
+    /// What the scenario demonstrates, in one line.
     pub summary: String,
-    /// The kernels it runs on: names of images/kernels.yaml, or globs over them ("mips64-*").
+    /// The kernels to run on: names in images/kernels.yaml, or globs ("mips64-*").
     pub kernels: Vec<String>,
-    /// What the kernel is booted with.
+    /// The boot options.
     #[serde(default)]
     pub boot: RawBoot,
-    /// What is done in the guest, in order, while the probes record.
+    /// The commands that run in the guest while the probes record, in order.
     #[serde(default)]
     pub steps: Vec<RawStep>,
-    /// What records stacks.
+    /// The probes that record stacks.
     pub probes: Vec<RawProbe>,
-    /// What must hold on every kernel.
+    /// The claims that must hold on every kernel.
     #[serde(default)]
     pub claims: Vec<RawClaim>,
-    /// What the kernel must not report on its console.
+    /// The problems that the kernel must not report on its console.
     #[serde(default)]
     pub console: Vec<RawConsole>,
-    /// What is known not to hold, where and why.
+    /// The claims that are known to fail, with kernels and reasons.
     #[serde(default)]
     pub known: Vec<RawKnown>,
 }
 
-/// What the kernel is booted with.
+/// The boot options.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawBoot {
     /// ftrace's boot options.
     #[serde(default)]
     pub ftrace: RawBootFtrace,
-    /// Further kernel parameters, one an item, after ftrace's.
+    /// Further kernel parameters, one an item, after those of ftrace.
     #[serde(default)]
     pub cmdline: Vec<String>,
-    /// Guest memory in MiB, 256 unless said; the board takes at most 2048.
+    /// Guest memory in MiB; default: 256. The board takes at most 2048.
     #[serde(default)]
     pub memory_mib: Option<u32>,
 }
@@ -75,29 +76,29 @@ pub struct RawBootFtrace {
     pub buffer_kib: Option<u32>,
 }
 
-/// One command in the guest.
+/// A command that runs in the guest.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawStep {
     /// A shell script, run by `sh -c`.
     pub run: String,
-    /// How often, 1 unless said.
+    /// The number of runs; default: 1.
     #[serde(default = "one")]
     pub repeat: u32,
-    /// How long one run may take ("30s", "2m"), 30 seconds unless said.
+    /// The time limit of one run ("30s", "2m"); default: 30 seconds.
     #[serde(default = "half_a_minute", deserialize_with = "duration")]
     #[schemars(with = "String")]
     pub timeout: Duration,
-    /// The exit status it must end with, 0 unless said.
+    /// The expected exit status; default: 0.
     #[serde(default)]
     pub status: i32,
 }
 
-/// What records stacks: exactly one of the keys below, and a name where a kind is used twice.
+/// A probe: exactly one of the keys below, and a name if a kind is used twice.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawProbe {
-    /// The name in results, snapshots and claims; the kind unless said.
+    /// The name in results, snapshots and claims; default: the kind.
     #[serde(default)]
     pub name: Option<String>,
     /// The ftrace ring buffer, whatever armed it: boot options or steps.
@@ -106,10 +107,10 @@ pub struct RawProbe {
     /// `perf record` on one event, with call chains.
     #[serde(default)]
     pub perf: Option<RawPerf>,
-    /// A kprobe event with a stack.
+    /// A kprobe event that records a stack.
     #[serde(default)]
     pub kprobe: Option<RawKprobe>,
-    /// gdb, from outside, with the kernel's DWARF: the truth. At most one.
+    /// gdb, which unwinds from outside with the kernel's DWARF: the truth. At most one.
     #[serde(default)]
     pub gdb: Option<RawGdb>,
 }
@@ -118,11 +119,10 @@ pub struct RawProbe {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawFtrace {
-    /// A tracefs instance (`instances/NAME`); the top one unless said.
+    /// The tracefs instance (`instances/NAME`); default: the top-level one.
     #[serde(default)]
     pub instance: Option<String>,
-    /// Of a buffer that records more than is of interest, the events that count: traced functions or names of
-    /// events. All unless said.
+    /// The traced functions or event names to keep, if the buffer records more; default: all.
     #[serde(default)]
     pub only: Vec<String>,
 }
@@ -131,24 +131,24 @@ pub struct RawFtrace {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawPerf {
-    /// A function: `perf probe FUNCTION` and its event `probe:FUNCTION`.
+    /// A function to probe, with `perf probe FUNCTION` and its event `probe:FUNCTION`.
     #[serde(default)]
     pub probe: Option<String>,
-    /// An event that exists: `sched:sched_process_fork`.
+    /// An existing event: `sched:sched_process_fork`.
     #[serde(default)]
     pub event: Option<String>,
-    /// The argument of `--call-graph`: `dwarf` (as in perf-record(1)) unless said.
+    /// The argument of `--call-graph` (perf-record(1)); default: `dwarf`.
     #[serde(default = "dwarf")]
     pub call_graph: String,
 }
 
-/// A kprobe event (Documentation/trace/kprobetrace.rst) whose records get a stack.
+/// A kprobe event (Documentation/trace/kprobetrace.rst) that records a stack.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawKprobe {
     /// The line for `kprobe_events`, with group and name: `p:probe/rn register_netdevice`.
     pub event: String,
-    /// What makes the kernel record the stack.
+    /// How the kernel is told to record the stack.
     #[serde(default)]
     pub stacktrace: Stacktrace,
 }
@@ -160,28 +160,29 @@ pub struct RawGdb {
     /// The function to break at.
     #[serde(rename = "break")]
     pub function: String,
-    /// After how many hits it lets go of the guest, 100 unless said.
+    /// The number of hits after which gdb detaches; default: 100.
     #[serde(default = "hundred")]
     pub hits: u32,
 }
 
-/// What must hold of a probe's stacks.
+/// A claim about the stacks of one probe.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawClaim {
-    /// Its name, for `known`; the probe's name unless said.
+    /// The claim's name, which `known` refers to; default: the probe's name.
     #[serde(default)]
     pub name: Option<String>,
     /// The probe it speaks of.
     pub probe: String,
-    /// Functions that a stack passes through, innermost first, others between them allowed; `a|b` is either of two,
-    /// as one compiler inlines what another does not. Such a stack is a witness. Without it every stack is one.
+    /// The functions that a stack passes through, innermost first, with other frames allowed in between; `a|b` matches
+    /// either, because one compiler inlines what another does not. Such a stack is a witness. Default: every stack is a
+    /// witness.
     #[serde(default)]
     pub through: Vec<String>,
-    /// How many witnesses there are; at least one unless said.
+    /// The required number of witnesses; default: at least one.
     #[serde(default)]
     pub stacks: Option<u64>,
-    /// Whether each witness reaches a system-call or kernel-thread entry.
+    /// Whether every witness must reach a system-call or kernel-thread entry.
     #[serde(default)]
     pub complete: bool,
     /// Whether no witness has a frame that the truth, or perf's stack where there is none, has not.
@@ -193,13 +194,13 @@ pub struct RawClaim {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawConsole {
-    /// Its name, for `known`.
+    /// The claim's name, which `known` refers to.
     pub name: String,
     /// Text of the report's first line (`stack_trace_save_regs`).
     pub never: String,
 }
 
-/// A fault that is known: the claim does not hold on these kernels.
+/// A known fault: the claim fails on these kernels.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawKnown {
@@ -207,7 +208,7 @@ pub struct RawKnown {
     pub kernels: Vec<String>,
     /// The claim's name.
     pub claim: String,
-    /// Why it does not hold.
+    /// The reason why the claim fails.
     pub because: String,
 }
 

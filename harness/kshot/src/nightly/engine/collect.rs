@@ -14,13 +14,13 @@ use kshot_stack::fault::Blame;
 use kshot_stack::night::results::{FaultLine, Night, Try};
 use kshot_stack::snapshot::plural;
 
-/// Takes units in, each result once and each file's content once.
+/// Collects the results of units: each result once, and each file's content once.
 #[derive(Debug)]
 pub(super) struct Collector<'a> {
     folder: &'a ResultFolder,
-    /// Where a content lies, by its SHA-256.
+    /// The first file with each content, by SHA-256.
     contents: HashMap<String, PathBuf>,
-    /// How many results were there already.
+    /// The number of results that arrived twice.
     twice: u64,
 }
 
@@ -29,8 +29,8 @@ impl<'a> Collector<'a> {
         Self { folder, contents: HashMap::new(), twice: 0 }
     }
 
-    /// Takes in what came back of a unit. Says which host failed it, where one did. Of a round that was interrupted,
-    /// what did not come back says nothing.
+    /// Collects the results of one unit. Returns the host, if it failed the unit. After an interrupted round, missing
+    /// results are not counted as failures.
     pub(super) fn take(
         &mut self,
         kit: &Kit,
@@ -87,7 +87,7 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Moves a run folder to the others; says its new name.
+    /// Moves a run folder into the night's folder; returns its new path.
     fn bring(&mut self, from: &Path) -> Result<String, EngineError> {
         let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut to = self.folder.runs().join(&name);
@@ -102,7 +102,7 @@ impl<'a> Collector<'a> {
         Ok(self.folder.relative(&to))
     }
 
-    /// Makes files of one content one file: artifacts are never edited.
+    /// Replaces files of equal content by hard links: artifacts are never edited.
     fn share(&mut self, folder: &Path) -> Result<(), EngineError> {
         for entry in fs::read_dir(folder).map_err(EngineError::io("list", folder))? {
             let path = entry.map_err(EngineError::io("list", folder))?.path();
@@ -127,7 +127,7 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// A unit's night and the folder it was unpacked to; `None` where nothing whole came back.
+/// The results of a unit and the folder they were unpacked to; `None` if nothing complete was returned.
 fn unpack(kit: &Kit, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError> {
     let path = kit.place.join(format!("{name}.tar"));
     let file = match File::open(&path) {
@@ -135,7 +135,7 @@ fn unpack(kit: &Kit, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(EngineError::io("open", &path)(error)),
     };
-    // A broken archive is the host's fault.
+    // A broken archive is the other host's fault.
     let back = kit.place.join(format!("{name}.back"));
     if artifacts::unpack(file, &back).is_err() {
         return Ok(None);
@@ -145,7 +145,7 @@ fn unpack(kit: &Kit, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError
     Ok(artifacts::foreign(&folder.join("results.json")).ok().map(|night| (night, folder)))
 }
 
-/// A run's folder among what came back, if it lies there: below `runs`, as every night's.
+/// The folder of a run in a unit's results, if it is below `runs`.
 fn run_folder(unit: &Path, named: &str) -> Option<PathBuf> {
     let below_runs = Path::new(named).parent() == Some(Path::new("runs"));
     let folder = unit.join(named);

@@ -1,4 +1,4 @@
-//! What a host is sent: kshot itself, the repository's inputs, and a script a unit.
+//! The files that are sent to a host: kshot itself, the repository's inputs, and one script a unit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,28 +10,28 @@ use crate::nightly::{Desk, Limits};
 use kshot_stack::night::results::Night;
 use kshot_stack::text::quote;
 
-/// The folder of a round, and what stands in it.
+/// The folder of a round.
 #[derive(Debug)]
 pub(super) struct Kit {
-    /// Where units and what comes back of them lie.
+    /// The folder on this host, with the units and their returned results.
     pub(super) place: PathBuf,
-    /// The same on another host, relative to the home folder there.
+    /// The folder on other hosts, relative to the home folder.
     pub(super) remote: String,
     repeat: u32,
     provision: bool,
-    /// When a unit has to be done, in seconds since 1970: a unit may wait long for its turn.
+    /// The time by which a unit must be done, in seconds since 1970; a unit may have to wait long before it starts.
     deadline: Option<u64>,
 }
 
 impl Kit {
-    /// Copies what hosts need into `place`/kit.
+    /// Copies the files that hosts need to `place`/kit.
     pub(super) fn lay_out(
         desk: &Desk<'_>,
         place: &Path,
         hosts: &Hosts,
         limits: &Limits,
     ) -> Result<Self, EngineError> {
-        // What an earlier sitting left.
+        // Files of an earlier invocation.
         match fs::remove_dir_all(place) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(EngineError::io("remove", place)(error));

@@ -1,4 +1,4 @@
-//! Other hosts: units of one kernel and some scenarios, sent by GNU parallel over SSH or by Slurm.
+//! Runs units of a night on other hosts, through GNU parallel over SSH or through Slurm.
 //!
 //! A unit is a night of its own, made by the same command on the host that gets it. Its results come back as
 //! one archive and are put into ours. What comes back without a verdict goes into the next round, to other hosts.
@@ -22,43 +22,43 @@ use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
 use kshot_guest::host::interrupt;
 use kshot_stack::night::results::Night;
 
-/// How often what came to no verdict is sent again, to other hosts.
+/// How often pairs without a verdict are sent again, to other hosts.
 const ROUNDS: usize = 3;
-/// How long a host may take to say that it is sound.
+/// The time limit of a host's health check.
 const CHECK_LIMIT: Duration = Duration::from_secs(120);
 
-/// Who sends units to hosts.
+/// The program that dispatches units to hosts.
 #[derive(Clone, Debug)]
 pub enum Sender {
     /// GNU parallel over SSH; the file names the hosts as `parallel --sshloginfile` reads them.
     Parallel(PathBuf),
-    /// A Slurm job array. The result folder lies on a file system that the nodes share.
+    /// A Slurm job array. The result folder must be on a file system that the nodes share.
     Slurm,
 }
 
-/// What the hosts are asked beside the pairs.
+/// How the hosts are used.
 #[derive(Clone, Debug)]
 pub struct Hosts {
-    /// Who sends.
+    /// The program that dispatches the units.
     pub sender: Sender,
-    /// Whether they provision what they lack.
+    /// Whether the hosts provision missing kernels.
     pub provision: bool,
 }
 
-/// A unit that was sent.
+/// A unit that was dispatched.
 #[derive(Clone, Debug)]
 struct Sent {
-    /// Its name: `unit-007`.
+    /// The unit's name: `unit-007`.
     name: String,
     unit: Unit,
 }
 
-/// What the sender says of a unit.
+/// The status of a unit, as the dispatcher reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Told {
-    /// The host that had it, where that is known.
+    /// The host that ran the unit, if it is known.
     host: Option<String>,
-    /// How it failed, where it did.
+    /// The error, if the unit failed.
     fault: Option<String>,
 }
 
@@ -117,8 +117,8 @@ pub(super) fn run(
     Ok(End::Done)
 }
 
-/// The hosts that take part in a round: those that pass the health check and have failed no unit. Where all
-/// have failed one, those that pass get another chance.
+/// The hosts of a round: those that pass the health check and have not failed a unit. If all have failed one, those
+/// that pass get another chance.
 fn sound_hosts(
     hosts: &Hosts,
     kit: &Kit,
@@ -155,24 +155,24 @@ fn sound_hosts(
     Ok(fresh)
 }
 
-/// How long a round may take before its sender is given up.
+/// The time limit of a round.
 fn limit(sent: &[Sent]) -> Duration {
     let longest = sent.iter().map(|one| one.unit.expected).max().unwrap_or_default();
     let all: Duration = sent.iter().map(|one| one.unit.expected).sum();
-    // A host may be slower than the one that the times are from, and may have to build a kernel first.
+    // A host may be slower than the one that was measured, and may have to build a kernel first.
     (longest + all) * 10 + Duration::from_secs(3600)
 }
 
-/// What Ctrl-C does to a program of the host.
+/// The effect of Ctrl-C on a program of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnInterrupt {
-    /// It ends it.
+    /// The program is ended.
     End,
-    /// Nothing: it cleans up, which is wanted then above all.
+    /// The program goes on, because it cleans up.
     GoOn,
 }
 
-/// Runs a program of the host to its end in `folder`.
+/// Runs a program of the host in `folder` until it ends.
 fn run_program(
     what: &str,
     expression: &duct::Expression,
@@ -211,7 +211,7 @@ fn run_program(
     })
 }
 
-/// A program of the host that ended.
+/// The result of a program of the host.
 struct Finished {
     interrupted: bool,
     code: Option<i32>,

@@ -9,12 +9,11 @@ use super::{CHECK_LIMIT, End, EngineError, Finished, Kit, OnInterrupt, Sent, Tol
 
 /// parallel's log of a round, in the round's folder.
 const JOB_LOG: &str = "parallel.log";
-/// How SSH is called for hosts whose line names no command: never a question, and a host that is gone is
-/// noticed.
+/// The SSH command for hosts whose line does not name one: it never prompts, and it notices a host that is gone.
 const SSH: &str =
     "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountMax=3";
 
-/// Each host of the file with what is wrong with it: every one gets the kit and is asked whether it can run.
+/// Checks each host of the file: it gets the files and runs `kshot doctor`. Returns each host's error, if any.
 pub(super) fn check(kit: &Kit, file: &Path) -> Result<Vec<(String, Option<String>)>, EngineError> {
     let file = std::path::absolute(file).map_err(EngineError::io("find", file))?;
     let text = fs::read_to_string(&file).map_err(EngineError::io("read", &file))?;
@@ -43,7 +42,7 @@ pub(super) fn check(kit: &Kit, file: &Path) -> Result<Vec<(String, Option<String
         let fault = match answer {
             Ok(Finished { code: Some(0), .. }) => None,
             Ok(Finished { out, err, .. }) => Some(last_line(&(out + &err), "no answer")),
-            // A host that does not answer is that host's fault; a missing parallel is ours.
+            // A host that does not answer is reported; a missing parallel is our own error.
             Err(EngineError::TimedOut(timed_out)) => Some(timed_out.to_string()),
             Err(error) => return Err(error),
         };
@@ -79,7 +78,7 @@ pub(super) fn send(kit: &Kit, sent: &[Sent], hosts: &[String]) -> Result<End, En
     .into();
     words.extend(sent.iter().map(|one| one.name.clone()));
     let finished = parallel(kit, &cmd("parallel", words), (limit(sent), OnInterrupt::End))?;
-    // What came of each unit is in the log; here only that there is one.
+    // The results of the units are in the log; here it only has to exist.
     if !finished.interrupted && !kit.place.join(JOB_LOG).is_file() {
         let said = last_line(&finished.err, "it left no log");
         return Err(EngineError::Refused { what: "GNU parallel".into(), said });
@@ -114,7 +113,7 @@ fn parallel(
     run_program("GNU parallel", expression, &kit.place, limit)
 }
 
-/// What the log says of a unit: `Seq Host Starttime JobRuntime Send Receive Exitval Signal Command`.
+/// The status of a unit from parallel's log: `Seq Host Starttime JobRuntime Send Receive Exitval Signal Command`.
 pub(super) fn told(kit: &Kit, unit: &str) -> Told {
     let log = fs::read_to_string(kit.place.join(JOB_LOG)).unwrap_or_default();
     told_by(&log, unit)

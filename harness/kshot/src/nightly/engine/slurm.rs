@@ -9,11 +9,11 @@ use duct::cmd;
 
 use super::{End, EngineError, Kit, OnInterrupt, Sent, Told, limit, run_program};
 
-/// The job's name; ours is told from others' by the round's own key.
+/// The job's name; the round's key is appended, to tell our jobs apart.
 const JOB: &str = "kshot-nightly";
-/// How long a question to the controller may take.
+/// The time limit of a request to the controller.
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
-/// What each task of the array runs. The health check comes first: a bad node says so and is left alone.
+/// The script of each task of the array. The health check comes first, so that a bad node is reported and excluded.
 const TASK: &str = "#!/bin/sh\n\
     unit=$(printf 'unit-%03d' \"$SLURM_ARRAY_TASK_ID\")\n\
     echo \"$SLURMD_NODENAME\" >\"$unit.host\"\n\
@@ -21,7 +21,7 @@ const TASK: &str = "#!/bin/sh\n\
     sh \"kit/units/$unit.sh\"\n\
     echo $? >\"$unit.status\"\n";
 
-/// Each node that the controller has, with what is wrong with it: `sinfo` gives a node's name and state.
+/// Each node of the cluster with its error, if any; `sinfo` prints a node's name and state.
 pub(super) fn check() -> Result<Vec<(String, Option<String>)>, EngineError> {
     let expression = cmd!("sinfo", "--noheader", "--Node", "--format", "%N %t");
     let finished =
@@ -35,7 +35,7 @@ pub(super) fn check() -> Result<Vec<(String, Option<String>)>, EngineError> {
 fn nodes(said: &str) -> Vec<(String, Option<String>)> {
     let mut nodes: Vec<(String, Option<String>)> = Vec::new();
     for (node, state) in said.lines().filter_map(|line| line.trim().split_once(' ')) {
-        // A node stands in one line for each partition.
+        // sinfo prints a node once for each partition.
         if nodes.iter().any(|(name, _)| name == node) {
             continue;
         }
@@ -71,12 +71,12 @@ pub(super) fn send(kit: &Kit, sent: &[Sent], out: &HashSet<String>) -> Result<En
     let finished =
         run_program("Slurm's sbatch", &cmd("sbatch", words), &kit.place, (limit(sent), OnInterrupt::End));
     if !matches!(&finished, Ok(finished) if !finished.interrupted && finished.code.is_some()) {
-        // Whoever waited is gone; the tasks must not go on without anybody.
+        // sbatch has ended, so the tasks must not go on without it.
         let cancel = cmd!("scancel", "--name", &name);
         drop(run_program("Slurm's scancel", &cancel, &kit.place, (QUESTION_LIMIT, OnInterrupt::GoOn)));
     }
     let finished = finished?;
-    // sbatch ends with the highest status of a task; it refused only if there was none.
+    // sbatch exits with the highest status of its tasks; it refused the job only if it was not submitted.
     let submitted = finished.out.contains("Submitted batch job");
     if !finished.interrupted && !submitted {
         return Err(EngineError::Refused { what: "Slurm's sbatch".into(), said: finished.err.trim().into() });
@@ -84,7 +84,7 @@ pub(super) fn send(kit: &Kit, sent: &[Sent], out: &HashSet<String>) -> Result<En
     Ok(if finished.interrupted { End::Interrupted } else { End::Done })
 }
 
-/// What a task left behind of its unit.
+/// The status of a unit from the files that its task left.
 pub(super) fn told(kit: &Kit, unit: &str) -> Told {
     let read = |suffix: &str| fs::read_to_string(kit.place.join(format!("{unit}.{suffix}"))).ok();
     let host = read("host").map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());

@@ -6,10 +6,10 @@ use super::seconds;
 use kshot_stack::document::Timings;
 use kshot_stack::night::report::NightReport;
 
-/// How wide and high a chart is, in its own units.
+/// The width and height of a chart, in SVG units.
 const WIDTH: u64 = 300;
 const HEIGHT: u64 = 90;
-/// How long a phase took.
+/// Reads the duration of one phase.
 type Phase = fn(&Timings) -> u64;
 
 /// The phases, in the order of the walk, as they are drawn.
@@ -29,7 +29,7 @@ pub(super) struct Chart {
     pub(super) nights: Vec<Line>,
 }
 
-/// A phase of a night.
+/// The bar of one phase of one night.
 pub(super) struct Bar {
     pub(super) phase: &'static str,
     pub(super) x: u64,
@@ -39,13 +39,13 @@ pub(super) struct Bar {
     pub(super) words: String,
 }
 
-/// The same in numbers.
+/// The numbers of one night, for the table below the chart.
 pub(super) struct Line {
     pub(super) night: String,
     pub(super) phases: Vec<String>,
 }
 
-/// A chart of each kernel that ran.
+/// The charts of all kernels that ran.
 pub(super) fn all(report: &NightReport) -> Vec<Chart> {
     let kernels = report.night.kernels.iter().map(|kernel| kernel.name.as_str());
     kernels.filter_map(|kernel| of_kernel(report, kernel)).collect()

@@ -1,4 +1,4 @@
-//! `index.html`: a night on one page, without network and readable without scripts. Pure.
+//! `index.html`: a night on one page, without network access and readable without scripts. Pure.
 //!
 //! The templates beside this file hold the markup; what they show is worked out here.
 
@@ -17,7 +17,7 @@ use kshot_stack::night::results::Kind;
 use kshot_stack::night::results::Standing;
 use view::{Card, Cell, Detail, Group};
 
-/// The page.
+/// The page of a night.
 #[derive(Template)]
 #[template(path = "page.html")]
 struct Page<'a> {
@@ -31,7 +31,7 @@ struct Page<'a> {
     took: String,
 }
 
-/// A number of the summary and where it leads.
+/// A number of the summary, with its link.
 struct Tile {
     number: usize,
     word: &'static str,
@@ -45,21 +45,21 @@ struct Section {
     class: &'static str,
     advice: &'static str,
     number: usize,
-    /// Those that want a look each.
+    /// The changes that are shown one by one.
     cards: Vec<Card>,
-    /// The others, those of one reason together.
+    /// The other changes, grouped by reason.
     groups: Vec<Group>,
 }
 
-/// A scenario's row of the matrix.
+/// A row of the matrix: one scenario.
 struct Row<'a> {
     id: &'a str,
     summary: &'a str,
-    /// One a kernel; `None` where the scenario is not meant for it.
+    /// The cells, one a kernel; `None` if the scenario is not for that kernel.
     cells: Vec<Option<Cell>>,
 }
 
-/// The page's text.
+/// Renders the page.
 ///
 /// # Errors
 /// [`ReportError::Template`].
@@ -123,7 +123,7 @@ fn dress(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
-/// A time for people: `1 h 02 min`, `3 min 05 s`, `4.1 s`.
+/// A duration in words: `1 h 02 min`, `3 min 05 s`, `4.1 s`.
 fn seconds(milliseconds: u64) -> String {
     match milliseconds / 1000 {
         s if s >= 3600 => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
@@ -132,7 +132,7 @@ fn seconds(milliseconds: u64) -> String {
     }
 }
 
-/// A path as a link: what is not plain is percent-encoded (RFC 3986, section 2.1).
+/// A path as a link, percent-encoded (RFC 3986, section 2.1).
 fn href(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     path.bytes()

@@ -8,38 +8,38 @@ use kshot_stack::document::{Document, ProbeResult, StackResult};
 
 /// Two stacks in one table.
 pub(super) struct Pair {
-    /// What they are of: `register_netdevice in eoe_filter`.
+    /// The event and the task: `register_netdevice in eoe_filter`.
     pub(super) caption: String,
     /// The heads of the two columns.
     pub(super) heads: (String, String),
-    /// Whether either is measured: those of the claims' own events mostly are.
+    /// Whether one of the two stacks has a fidelity.
     pub(super) measured: bool,
-    /// What the left one lacks, in words.
+    /// A description of what the left stack lacks.
     pub(super) words: String,
-    /// A row a frame, innermost first.
+    /// The rows, one a frame, innermost first.
     pub(super) rows: Vec<Row>,
 }
 
-/// A frame of one stack, the other, or both.
+/// A frame of the left stack, the right stack, or both.
 pub(super) struct Row {
     pub(super) left: Option<String>,
     pub(super) right: Option<String>,
 }
 
-/// A stack that stands alone.
+/// A stack without a reference.
 pub(super) struct Alone {
     pub(super) caption: String,
     pub(super) ending: String,
     pub(super) frames: Vec<String>,
 }
 
-/// What a probe recorded.
+/// The stacks of one probe.
 pub(super) struct Probe {
     pub(super) name: String,
     pub(super) notes: Vec<String>,
     /// Stacks with a reference beside them.
     pub(super) measured: Vec<Pair>,
-    /// The others.
+    /// The stacks without a reference.
     pub(super) alone: Vec<Alone>,
     pub(super) flame: Option<Flame>,
 }
@@ -55,7 +55,7 @@ impl Row {
     }
 }
 
-/// Each probe of a run.
+/// The stacks of each probe of a run.
 pub(super) fn probes(document: &Document) -> Vec<Probe> {
     document.probes.iter().map(|probe| of_probe(document, probe)).collect()
 }
@@ -95,7 +95,7 @@ fn of_probe(document: &Document, probe: &ProbeResult) -> Probe {
     Probe { name: probe.name.clone(), notes, measured, alone, flame }
 }
 
-/// What changed of the stacks between two runs: the pairs that differ, and a differential flame graph a probe.
+/// The stacks that changed between two runs: the pairs that differ, and a differential flame graph for each probe.
 pub(super) fn changed(before: Document, now: Document) -> (Vec<Pair>, Vec<(String, Flame)>) {
     let mut flames = Vec::new();
     for probe in &now.probes {
@@ -129,7 +129,8 @@ fn caption(stack: &StackResult) -> String {
     format!("{} in {}", stack.event, stack.task)
 }
 
-/// `4 of 4 frames missing, measured against perf; it ends at ftrace_graph_call, before any entry`
+/// Describes the missing frames: `4 of 4 frames missing, measured against perf; it ends at ftrace_graph_call, before
+/// any entry`
 fn lacking(stack: &StackResult) -> String {
     let Some(fidelity) = stack.fidelity else { return stack.ending() };
     let excess = stack.excess().map(|excess| format!("; {excess}")).unwrap_or_default();

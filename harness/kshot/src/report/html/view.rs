@@ -1,4 +1,4 @@
-//! What the templates show of a pair: its cell, its card among the changes, its details.
+//! The data that the templates show of a pair: its matrix cell, its change, its details.
 
 use super::stacks::{self, Pair as Beside, Probe};
 use super::{href, seconds};
@@ -8,7 +8,7 @@ use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{Change, Kind};
 use kshot_stack::night::results::{Pair, Standing};
 
-/// The longest console excerpts that a page quotes; the log itself is one link away.
+/// The number of console lines that the page quotes; the full log is linked.
 const EXCERPT_LINES: usize = 60;
 
 /// A cell of the matrix.
@@ -18,11 +18,11 @@ pub(super) struct Cell {
     pub(super) look: Look,
     /// The least faithful stack: `0/4`.
     pub(super) fidelity: Option<String>,
-    /// What became of it.
+    /// The change since the night before.
     pub(super) change: Option<&'static str>,
 }
 
-/// How a standing looks: a class, a sign and a word, so that colour alone says nothing.
+/// The appearance of a status: a class, a sign and a word, so that colour alone carries no meaning.
 #[derive(Clone, Copy)]
 pub(super) struct Look {
     pub(super) class: &'static str,
@@ -30,7 +30,7 @@ pub(super) struct Look {
     pub(super) word: &'static str,
 }
 
-/// A change, for people who act on it.
+/// A change, with everything that is needed to act on it.
 pub(super) struct Card {
     pub(super) anchor: String,
     pub(super) scenario: String,
@@ -38,7 +38,7 @@ pub(super) struct Card {
     pub(super) look: Look,
     /// `match on 20261124T020000Z, drift now`
     pub(super) turn: String,
-    /// Whether it only goes on as before.
+    /// Whether the pair only continues to drift.
     pub(super) since: bool,
     pub(super) why: Vec<String>,
     pub(super) suspects: Vec<String>,
@@ -49,15 +49,15 @@ pub(super) struct Card {
     pub(super) flames: Vec<(String, Flame)>,
 }
 
-/// Pairs that one reason holds for.
+/// A group of pairs with the same reason.
 pub(super) struct Group {
     pub(super) look: Look,
     pub(super) reason: String,
-    /// Anchor, scenario, kernel.
+    /// The pairs: anchor, scenario, kernel.
     pub(super) pairs: Vec<(String, String, String)>,
 }
 
-/// Everything about a pair.
+/// The details of a pair.
 pub(super) struct Detail {
     pub(super) anchor: String,
     pub(super) scenario: String,
@@ -78,11 +78,11 @@ pub(super) struct Detail {
 pub(super) struct Phase {
     pub(super) name: &'static str,
     pub(super) took: String,
-    /// Its share of the whole, in percent.
+    /// The phase's share of the whole duration, in percent.
     pub(super) share: u64,
 }
 
-/// An attempt that came before or after the one that counts.
+/// An attempt of a pair, as a table row.
 pub(super) struct Attempt {
     pub(super) number: usize,
     pub(super) started: String,
@@ -104,7 +104,7 @@ impl Look {
         Self { class, sign, word: standing.name() }
     }
 
-    /// A match with a fault that is known is not the same as one without.
+    /// The appearance of a pair; a match with a known fault differs from a plain match.
     fn of_pair(pair: &Pair) -> Self {
         match (pair.standing(), pair.run()) {
             (Standing::Match, Some(run)) if run.why.iter().any(Reason::is_known_fault) => {
@@ -187,7 +187,7 @@ impl Card {
 }
 
 impl Group {
-    /// Cards of one reason together, in the order of their first.
+    /// Groups changes by reason, in order of first appearance.
     pub(super) fn of(cards: Vec<Card>) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for card in cards {
