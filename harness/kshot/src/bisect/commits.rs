@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::history::History;
+use super::graph::CandidateGraph;
 use kshot_guest::git::{GitError, ListedCommit, Repository};
 
 /// The commits of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Commits {
+pub(crate) struct CommitRange {
     /// The commit ids, in the order of the history's nodes.
     pub(crate) ids: Vec<String>,
     /// The commits' parents.
-    pub(crate) history: History,
+    pub(crate) history: CandidateGraph,
     /// The nodes without the fault.
     pub(crate) good: Vec<usize>,
     /// The node with the fault.
@@ -20,7 +20,7 @@ pub(crate) struct Commits {
     pub(crate) forked: bool,
 }
 
-impl Commits {
+impl CommitRange {
     /// The commits between the revisions `good` and `bad` of `repository`, restricted to those that touch `paths`.
     ///
     /// # Errors
@@ -36,14 +36,14 @@ impl Commits {
         if bases.contains(&bad) {
             // The bad commit is the older one: the search looks for the fix.
             let listed = repository.list(std::slice::from_ref(&bad), &good, paths)?;
-            let (ids, history) = arrange(std::slice::from_ref(&bad), &good, listed, paths.is_empty());
+            let (ids, history) = build_graph(std::slice::from_ref(&bad), &good, listed, paths.is_empty());
             let at = |id: &String| ids.iter().position(|one| one == id).unwrap_or_default();
             return Ok(Self { good: vec![at(&good)], bad: at(&bad), ids, history, forked: false });
         }
         let forked = !bases.contains(&good);
         let old = if forked { bases } else { vec![good] };
         let listed = repository.list(&old, &bad, paths)?;
-        let (ids, history) = arrange(&old, &bad, listed, paths.is_empty());
+        let (ids, history) = build_graph(&old, &bad, listed, paths.is_empty());
         let at = |id: &String| ids.iter().position(|one| one == id).unwrap_or_default();
         Ok(Self { good: old.iter().map(at).collect(), bad: at(&bad), ids, history, forked })
     }
@@ -55,12 +55,17 @@ impl Commits {
 /// A listed commit may have a parent that is neither listed nor in `old`: a branch that began earlier and was
 /// merged later. It is an ancestor of `old`, and becomes one here. With paths (`whole` is false) git rewrites
 /// parents to the nearest commit that touches them; before the first of those comes `old`.
-fn arrange(old: &[String], new: &str, listed: Vec<ListedCommit>, whole: bool) -> (Vec<String>, History) {
-    let mut graph = Graph::default();
+fn build_graph(
+    old: &[String],
+    new: &str,
+    listed: Vec<ListedCommit>,
+    all_paths: bool,
+) -> (Vec<String>, CandidateGraph) {
+    let mut graph = GraphBuilder::default();
     let inside: HashSet<&String> = listed.iter().map(|one| &one.commit).chain(old).collect();
     let mut outside = BTreeSet::new();
     for parent in
-        listed.iter().flat_map(|one| &one.parents).filter(|parent| whole && !inside.contains(parent))
+        listed.iter().flat_map(|one| &one.parents).filter(|parent| all_paths && !inside.contains(parent))
     {
         outside.insert(graph.add(parent, &BTreeSet::new()));
     }
@@ -74,18 +79,18 @@ fn arrange(old: &[String], new: &str, listed: Vec<ListedCommit>, whole: bool) ->
     let with_children: HashSet<usize> = graph.parents.iter().flatten().copied().collect();
     let heads = (0..graph.ids.len()).filter(|node| !with_children.contains(node)).collect();
     graph.add(new, &heads);
-    let history = History::new(graph.parents).expect("git lists parents before children");
+    let history = CandidateGraph::new(graph.parents).expect("git lists parents before children");
     (graph.ids, history)
 }
 
 #[derive(Default)]
-struct Graph {
+struct GraphBuilder {
     ids: Vec<String>,
     parents: Vec<Vec<usize>>,
     place: HashMap<String, usize>,
 }
 
-impl Graph {
+impl GraphBuilder {
     /// The node of a commit, added if it is new.
     fn add(&mut self, id: &str, parents: &BTreeSet<usize>) -> usize {
         if let Some(node) = self.place.get(id) {
@@ -110,7 +115,7 @@ mod tests {
     }
 
     fn arranged(rows: &[(&str, &[&str])], new: &str, whole: bool) -> Vec<(String, Vec<usize>)> {
-        let (ids, history) = arrange(&["old".into()], new, listed(rows), whole);
+        let (ids, history) = build_graph(&["old".into()], new, listed(rows), whole);
         ids.into_iter().enumerate().map(|(node, id)| (id, history.parents(node).to_vec())).collect()
     }
 

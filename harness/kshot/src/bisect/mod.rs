@@ -1,37 +1,41 @@
 //! Finds where a stack changed, over versions and over commits.
 //!
-//! What builds and boots is behind the trait `Lab`; the search itself has no clock and no files.
+//! Building and running kernels is behind the trait `Tester`; the search itself has no clock and no files.
 
-mod history; // versions in a row, commits with their parents
-pub mod odds; // how many runs a mark takes, and how likely a result is wrong
-mod plan; // what a search is asked, told, and answers
-mod evidence; // the runs of one image, and how they are read
-mod search; // the state machine
+mod graph; // candidates and their parents
+pub mod statistics; // how many runs are enough, and how likely a result is wrong
+mod plan; // plan, events and result
+mod image_runs; // the runs of one image, good or bad
+mod bisector; // the state machine
 
-mod bench; // the real laboratory
-mod commits; // git's history as candidates
-mod drive; // what the commands call
-mod hunt; // search, laboratory and journal together
-mod journal; // the state on disk
-mod question; // what is judged of a run
-mod report; // for the terminal, as Markdown, as a mail
-mod versions; // the archive's versions as candidates
+mod kernel_tester; // builds and runs real kernels
+mod commits; // the candidates of a git history
+mod bisection; // the interface for the commands
+mod driver; // drives a search with a tester, and logs each result
+mod log; // the bisection's folder: request, events, reports
+mod question; // the question that each run answers
+mod report; // the reports: terminal, Markdown, mail
+mod versions; // the candidates of Debian's archive
 
-pub use history::History;
-pub use plan::{Change, Event, Flip, Left, Next, Outcome, Plan, Purpose, Subject};
-pub use question::{Question, QuestionError, Testimony};
-pub use search::Search;
-
-pub use hunt::HuntError;
-pub use journal::JournalError;
-
-pub(crate) use bench::{Habits, Template};
-pub(crate) use drive::{
-    Asked, Ends, Failed, ask, begin, build_tree, commit_ends, drive, resume, unfinished, version_names,
+pub use bisector::Bisector;
+pub use graph::CandidateGraph;
+pub use plan::{
+    BisectionResult, Candidate, ChangePoint, CulpritVerification, NextStep, Purpose, RemainingWork,
+    SearchEvent, SearchPlan,
 };
-pub(crate) use journal::{Header, Range};
+pub use question::{Question, QuestionError, RunEvidence};
+
+pub use driver::BisectError;
+pub use log::BisectLogError;
+
+pub(crate) use bisection::{
+    CandidateRange, TestResult, TreeBuildError, build_tree, commit_range, create, list_versions,
+    newest_unfinished, resume, run, test_once,
+};
+pub(crate) use kernel_tester::{BuildTemplate, TesterOptions};
+pub(crate) use log::{BisectRequest, CandidateSource};
 
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod world;
+mod fake_history;

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::history::History;
+use super::graph::CandidateGraph;
 
 /// The plan of a bisection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct SearchPlan {
     /// The candidates and their parents.
-    pub history: History,
+    #[serde(rename = "history")]
+    pub graph: CandidateGraph,
     /// The nodes without the fault: one node, or the merge bases if that node is not an ancestor of the bad one. Empty
     /// if no good node is known; then the search looks for one with a growing stride.
     pub good: Vec<usize>,
@@ -18,23 +19,28 @@ pub struct Plan {
     /// ends.
     pub bad: usize,
     /// The states that count as good; if empty, the states of the good ends.
-    pub quiet: BTreeSet<String>,
+    #[serde(rename = "quiet")]
+    pub good_states: BTreeSet<String>,
     /// The accepted probability that the result is wrong.
-    pub error: f64,
+    #[serde(rename = "error")]
+    pub accepted_error: f64,
     /// How many good runs in a row are accepted where the fault is expected, before the fault counts as not reproduced.
     pub patience: u32,
     /// Whether the driver can revert the culprit on the newer end, or apply it to the older end.
-    pub flips: bool,
+    #[serde(rename = "flips")]
+    pub can_verify_culprit: bool,
     /// The number of evenly spread nodes that are tested after the search, to see whether the state changed elsewhere.
-    pub checks: usize,
+    #[serde(rename = "checks")]
+    pub spot_checks: usize,
 }
 
 /// A kernel that can be tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Subject {
+pub enum Candidate {
     /// A node of the history.
-    At(usize),
+    #[serde(rename = "at")]
+    Node(usize),
     /// The newer end with this node's commit reverted.
     Reverted(usize),
     /// The older end with this node's commit applied.
@@ -46,32 +52,39 @@ pub enum Subject {
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
     /// Confirm that an end is good or bad, as stated.
-    End,
+    #[serde(rename = "end")]
+    ConfirmEnd,
     /// Find a good end.
-    Walk,
+    #[serde(rename = "walk")]
+    FindGoodEnd,
     /// Halve the suspects.
-    Mark,
+    #[serde(rename = "mark")]
+    Halve,
     /// Prove that the fault is absent.
-    Proof,
+    #[serde(rename = "proof")]
+    ProveGood,
     /// Reproduce the fault where it was found.
-    Again,
+    #[serde(rename = "again")]
+    Reproduce,
     /// Verify that the culprit alone causes the change.
-    Flip,
+    #[serde(rename = "flip")]
+    VerifyCulprit,
     /// Check that nothing changed elsewhere.
-    Check,
+    #[serde(rename = "check")]
+    SpotCheck,
 }
 
 impl Purpose {
     /// The purpose's name in reports.
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
-            Self::End => "end",
-            Self::Walk => "walk",
-            Self::Mark => "mark",
-            Self::Proof => "proof",
-            Self::Again => "again",
-            Self::Flip => "flip",
-            Self::Check => "check",
+            Self::ConfirmEnd => "end",
+            Self::FindGoodEnd => "walk",
+            Self::Halve => "mark",
+            Self::ProveGood => "proof",
+            Self::Reproduce => "again",
+            Self::VerifyCulprit => "flip",
+            Self::SpotCheck => "check",
         }
     }
 }
@@ -79,32 +92,37 @@ impl Purpose {
 /// An event that is reported to the search, in chronological order. A search is determined by its plan and its events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Event {
+pub enum SearchEvent {
     /// A candidate was built. Candidates with the same image count as one.
     Built {
         /// The candidate.
-        subject: Subject,
+        #[serde(rename = "subject")]
+        candidate: Candidate,
         /// The SHA-256 of the image.
         image: String,
     },
     /// A candidate ran.
     Ran {
         /// The candidate.
-        subject: Subject,
+        #[serde(rename = "subject")]
+        candidate: Candidate,
         /// The purpose of the run.
         purpose: Purpose,
         /// The observed state, in the question's terms.
         state: String,
     },
     /// A candidate did not build, boot or answer, and is skipped.
-    CannotTell {
+    #[serde(rename = "cannot-tell")]
+    Skip {
         /// The candidate.
-        subject: Subject,
+        #[serde(rename = "subject")]
+        candidate: Candidate,
         /// The reason.
         why: String,
     },
     /// The host failed, which says nothing about any candidate.
-    HostFault {
+    #[serde(rename = "host-fault")]
+    HostError {
         /// The error.
         why: String,
     },
@@ -112,27 +130,27 @@ pub enum Event {
 
 /// The next step of a search.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Next {
+pub enum NextStep {
     /// Run a candidate once.
     Run {
         /// The candidate.
-        subject: Subject,
+        candidate: Candidate,
         /// The purpose of the run.
         purpose: Purpose,
         /// The work that remains after it, as an estimate.
-        left: Left,
+        left: RemainingWork,
     },
     /// The search is finished.
-    Done(Outcome),
+    Done(BisectionResult),
 }
 
 /// An estimate of the remaining work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Left {
+pub struct RemainingWork {
     /// The number of nodes that may still be the culprit.
     pub suspects: usize,
     /// The number of nodes that still have to be evaluated.
-    pub marks: u32,
+    pub evaluations: u32,
     /// The number of remaining runs, this one included.
     pub runs: u32,
 }
@@ -140,20 +158,23 @@ pub struct Left {
 /// The result of a search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum BisectionResult {
     /// The state changed here; several change points if it changed more than once.
     Found {
         /// The change points, in the order in which they were found.
-        changes: Vec<Change>,
+        changes: Vec<ChangePoint>,
         /// The probability of at most this that a place is wrong.
-        wrong: f64,
+        #[serde(rename = "wrong")]
+        error_bound: f64,
     },
     /// The state changed and changed back, so there is no single culprit.
     NotMonotonic {
         /// A node with the change.
-        has: usize,
+        #[serde(rename = "has")]
+        with_change: usize,
         /// A descendant of that node without the change.
-        lacks: usize,
+        #[serde(rename = "lacks")]
+        without_change: usize,
     },
     /// The bad end shows no state that the good end does not show.
     NoChange {
@@ -163,12 +184,14 @@ pub enum Outcome {
     /// The bad end is bad too rarely for the given patience.
     TooRare {
         /// The number of bad runs.
-        shows: u32,
+        #[serde(rename = "shows")]
+        bad_runs: u32,
         /// The number of all runs.
         runs: u32,
     },
     /// The good end is bad.
-    WrongEnd {
+    #[serde(rename = "wrong-end")]
+    GoodEndIsBad {
         /// The node of the good end.
         end: usize,
         /// The observed state.
@@ -182,25 +205,30 @@ pub enum Outcome {
         states: usize,
     },
     /// An end does not build, boot or answer.
-    Unusable {
+    #[serde(rename = "unusable")]
+    UnusableEnd {
         /// The node of the end.
         end: usize,
         /// The reason.
         why: String,
     },
     /// A node was bad and then never again.
-    Fluke {
+    #[serde(rename = "fluke")]
+    NotReproducible {
         /// The node.
         at: usize,
         /// The number of bad runs.
-        shows: u32,
+        #[serde(rename = "shows")]
+        bad_runs: u32,
         /// The number of all runs.
         runs: u32,
     },
     /// Every node that was tried while looking for a good end is bad.
-    NoGood,
+    #[serde(rename = "no-good")]
+    NoGoodFound,
     /// The host fails in most attempts.
-    HostFaults {
+    #[serde(rename = "host-faults")]
+    TooManyHostErrors {
         /// The last host error.
         why: String,
     },
@@ -208,18 +236,20 @@ pub enum Outcome {
 
 /// A place in the history where the state changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct ChangePoint {
     /// The suspects, oldest first: one node, unless the nodes in between had to be skipped.
     pub suspects: Vec<usize>,
     /// The parents of the suspects, which are without the change.
-    pub before: Vec<usize>,
+    #[serde(rename = "before")]
+    pub parents: Vec<usize>,
     /// The nodes in `before` and the last suspect that could not be proven because they do not build or boot.
     pub unproven: Vec<usize>,
     /// The result of reverting or applying the culprit alone; `None` if neither could be tried.
-    pub flip: Option<Flip>,
+    #[serde(rename = "flip")]
+    pub verification: Option<CulpritVerification>,
 }
 
-impl Change {
+impl ChangePoint {
     /// The first node that has it for certain.
     pub fn culprit(&self) -> usize {
         *self.suspects.last().expect("a change has a suspect")
@@ -228,9 +258,11 @@ impl Change {
 
 /// Whether the culprit alone causes the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Flip {
+pub struct CulpritVerification {
     /// The candidate that was tested.
-    pub subject: Subject,
+    #[serde(rename = "subject")]
+    pub candidate: Candidate,
     /// Whether the culprit alone causes the change.
-    pub flips: bool,
+    #[serde(rename = "flips")]
+    pub confirmed: bool,
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::world::{Random, World};
+use super::fake_history::{FakeHistory, Random};
 use super::*;
 
 /// A random graph: every node has a parent, some have more, and all lead to the last one.
@@ -24,14 +24,14 @@ fn graph(random: &mut Random, length: usize) -> Vec<Vec<usize>> {
 }
 
 /// A random history with one change, and the changed node.
-fn random_world(seed: u64, rate: f64) -> (World, usize) {
+fn random_world(seed: u64, rate: f64) -> (FakeHistory, usize) {
     let random = &mut Random(seed);
     let length = 2 + random.below(80);
     let culprit = 1 + random.below(length - 1);
     let mut world = match random.below(3) {
-        0 => World::row(length, culprit),
-        1 => World::fixed(length, culprit),
-        _ => World::graph(graph(random, length), culprit),
+        0 => FakeHistory::row(length, culprit),
+        1 => FakeHistory::fixed(length, culprit),
+        _ => FakeHistory::graph(graph(random, length), culprit),
     };
     let breaks = [0.0, 0.1, 0.4][random.below(3)];
     world.broken = (1..length - 1).filter(|_| random.chance(breaks)).collect();
@@ -42,42 +42,42 @@ fn random_world(seed: u64, rate: f64) -> (World, usize) {
         world = world.same_image(same);
     }
     world.host = [0.0, 0.02, 0.05][random.below(3)];
-    world.plan.error = 0.05;
+    world.plan.accepted_error = 0.05;
     world.plan.patience = 100;
     (world.rate(rate).seed(seed ^ 0x5eed), culprit)
 }
 
 /// The number of finished searches among `count`, and how many of them ended at the wrong node.
 fn wrong(count: u64, rate: f64) -> (u32, u32) {
-    let (mut told, mut wrong) = (0, 0);
+    let (mut summary, mut wrong) = (0, 0);
     for seed in 0..count {
         let (world, culprit) = random_world(seed, rate);
         match world.search().outcome {
-            Outcome::Found { changes, wrong: stated } => {
+            BisectionResult::Found { changes, error_bound: stated } => {
                 assert!(stated <= 0.05, "{stated}");
-                told += 1;
+                summary += 1;
                 wrong += u32::from(changes.len() != 1 || !changes[0].suspects.contains(&culprit));
             }
-            Outcome::HostFaults { .. } => {}
+            BisectionResult::TooManyHostErrors { .. } => {}
             other => panic!("seed {seed}, rate {rate}: {other:?}"),
         }
     }
-    (told, wrong)
+    (summary, wrong)
 }
 
 #[test]
 fn a_fault_that_always_shows_is_never_missed() {
-    let (told, wrong) = wrong(3000, 1.0);
-    assert!(told > 2500, "{told}");
-    assert_eq!(wrong, 0, "of {told}");
+    let (summary, wrong) = wrong(3000, 1.0);
+    assert!(summary > 2500, "{summary}");
+    assert_eq!(wrong, 0, "of {summary}");
 }
 
 #[test]
 fn a_flaky_fault_is_missed_no_more_often_than_the_error_allows() {
     for rate in [0.9, 0.7, 0.5, 0.3] {
-        let (told, wrong) = wrong(300, rate);
-        assert!(told > 240, "{told}");
-        assert!(f64::from(wrong) <= 0.05 * f64::from(told), "rate {rate}: {wrong} of {told}");
+        let (summary, wrong) = wrong(300, rate);
+        assert!(summary > 240, "{summary}");
+        assert!(f64::from(wrong) <= 0.05 * f64::from(summary), "rate {rate}: {wrong} of {summary}");
     }
 }
 
@@ -89,15 +89,15 @@ proptest! {
         // `World::search` fails on a question whose answer is known, and on a search that does not end.
         let (world, culprit) = random_world(seed, rate);
         match world.search().outcome {
-            Outcome::Found { changes, .. } => {
+            BisectionResult::Found { changes, .. } => {
                 for change in &changes {
-                    prop_assert!(!change.suspects.is_empty() && !change.before.is_empty());
+                    prop_assert!(!change.suspects.is_empty() && !change.parents.is_empty());
                 }
                 if rate == 1.0 {
                     prop_assert!(changes[0].suspects.contains(&culprit));
                 }
             }
-            Outcome::HostFaults { .. } => {}
+            BisectionResult::TooManyHostErrors { .. } => {}
             other => prop_assert!(false, "{other:?}"),
         }
     }
@@ -105,8 +105,8 @@ proptest! {
     #[test]
     fn a_fault_that_always_shows_costs_a_boot_for_each_halving(length in 2_usize..500, place: prop::sample::Index) {
         let culprit = 1 + place.index(length - 1);
-        let told = World::row(length, culprit).search();
-        prop_assert_eq!(told.suspects(), [[culprit]]);
-        prop_assert!(told.boots() <= (length - 1).next_power_of_two().ilog2() as usize + 22);
+        let summary = FakeHistory::row(length, culprit).search();
+        prop_assert_eq!(summary.suspects(), [[culprit]]);
+        prop_assert!(summary.boots() <= (length - 1).next_power_of_two().ilog2() as usize + 22);
     }
 }

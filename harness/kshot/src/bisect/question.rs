@@ -13,7 +13,7 @@ use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::verdict::{self, Evidence};
 
 /// The marker before the predicate's exit status, in the output of the step that `prepare` adds.
-const ANSWER: &str = "kshot-answer:";
+const STATUS_MARKER: &str = "kshot-answer:";
 
 /// The question that each run answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub enum Question {
 
 /// The evidence of a run that a question is evaluated on.
 #[derive(Clone, Copy, Debug)]
-pub struct Testimony<'a> {
+pub struct RunEvidence<'a> {
     /// The replayed scenario.
     pub scenario: &'a Scenario,
     /// The run's result document.
@@ -106,7 +106,7 @@ impl Fault for QuestionError {
 
 impl Question {
     /// The states that count as good; empty if they depend on the good end.
-    pub fn quiet(&self) -> BTreeSet<String> {
+    pub fn good_states(&self) -> BTreeSet<String> {
         let quiet: &[&str] = match self {
             Self::Claims(_) | Self::Fidelity { .. } | Self::Shell(_) => &["holds"],
             Self::Verdict(_) => &["match"],
@@ -122,7 +122,7 @@ impl Question {
     pub fn check(&self, scenario: &Scenario) -> Result<(), QuestionError> {
         let probe = |name: &String| {
             let known: Vec<&str> = scenario.probes.iter().map(|probe| probe.name.as_str()).collect();
-            among(scenario, "probe", name, &known)
+            require_known(scenario, "probe", name, &known)
         };
         match self {
             Self::Claims(names) => {
@@ -132,7 +132,7 @@ impl Question {
                 if known.is_empty() {
                     return Err(QuestionError::NoClaims { scenario: scenario.id.clone() });
                 }
-                names.iter().try_for_each(|name| among(scenario, "claim", name, &known))
+                names.iter().try_for_each(|name| require_known(scenario, "claim", name, &known))
             }
             Self::Drift(name) => name.iter().try_for_each(probe),
             Self::Fidelity { probe: name, .. } => probe(name),
@@ -142,9 +142,9 @@ impl Question {
     }
 
     /// Adds the step that the question needs in the guest.
-    pub fn prepare(&self, mut scenario: Scenario) -> Scenario {
+    pub fn add_step(&self, mut scenario: Scenario) -> Scenario {
         if let Self::Shell(predicate) = self {
-            let run = format!("(\n{predicate}\n)\necho \"{ANSWER} $?\"");
+            let run = format!("(\n{predicate}\n)\necho \"{STATUS_MARKER} $?\"");
             let limit = std::time::Duration::from_secs(60);
             scenario.steps.push(Step { run, repeat: 1, limit, status: 0 });
         }
@@ -155,7 +155,7 @@ impl Question {
     ///
     /// # Errors
     /// The reason, for people.
-    pub fn answer(&self, seen: &Testimony<'_>) -> Result<String, String> {
+    pub fn evaluate(&self, seen: &RunEvidence<'_>) -> Result<String, String> {
         let matches = |text: &str, within: &[&str]| {
             let regex = regex(text).map_err(|error| error.to_string())?;
             Ok(if within.iter().any(|text| regex.is_match(text)) { "matches" } else { "does not match" }
@@ -164,16 +164,20 @@ impl Question {
         if let Self::Console(text) = self {
             let answer = matches(text, &[seen.console])?;
             // A guest that crashed may show the text that is looked for; it says nothing about anything else.
-            return if answer == "matches" { Ok(answer) } else { conclusive(seen.document).map(|()| answer) };
+            return if answer == "matches" {
+                Ok(answer)
+            } else {
+                require_conclusive(seen.document).map(|()| answer)
+            };
         }
-        conclusive(seen.document)?;
+        require_conclusive(seen.document)?;
         match self {
             Self::Claims(names) => Ok(claims(names, seen)),
             Self::Drift(probe) => drift(probe.as_deref(), seen.document),
             Self::Fidelity { probe, percent } => fidelity(probe, *percent, seen.document),
             Self::Text(_) if seen.captures.is_empty() => Err("no probe brought a text".into()),
             Self::Text(text) => matches(text, &seen.captures.iter().map(String::as_str).collect::<Vec<_>>()),
-            Self::Shell(_) => predicate(seen.last_step),
+            Self::Shell(_) => predicate_state(seen.last_step),
             Self::Verdict(_) => match seen.document.verdict {
                 Word::Match => Ok("match".into()),
                 Word::Drift => Ok("drift".into()),
@@ -184,7 +188,7 @@ impl Question {
     }
 
     /// The fault in words, for the subject of a mail.
-    pub fn fault(&self) -> String {
+    pub fn fault_description(&self) -> String {
         match self {
             Self::Claims(names) if names.is_empty() => "the claims fail".into(),
             Self::Claims(names) => format!("the claim {} fails", names.join(", ")),
@@ -219,7 +223,12 @@ impl std::fmt::Display for Question {
     }
 }
 
-fn among(scenario: &Scenario, what: &'static str, name: &str, known: &[&str]) -> Result<(), QuestionError> {
+fn require_known(
+    scenario: &Scenario,
+    what: &'static str,
+    name: &str,
+    known: &[&str],
+) -> Result<(), QuestionError> {
     if known.contains(&name) {
         return Ok(());
     }
@@ -232,14 +241,14 @@ fn regex(text: &str) -> Result<Regex, QuestionError> {
     regex.map_err(|source| QuestionError::Regex { text: text.into(), source: Box::new(source) })
 }
 
-fn conclusive(document: &Document) -> Result<(), String> {
+fn require_conclusive(document: &Document) -> Result<(), String> {
     match document.verdict {
         Word::Inconclusive => Err(Reason::join(&document.why, "; ")),
         _ => Ok(()),
     }
 }
 
-fn claims(names: &[String], seen: &Testimony<'_>) -> String {
+fn claims(names: &[String], seen: &RunEvidence<'_>) -> String {
     let evidence = Evidence {
         claims: &seen.scenario.claims,
         silences: &seen.scenario.console,
@@ -278,11 +287,11 @@ fn fidelity(probe: &str, percent: u32, document: &Document) -> Result<String, St
     Ok(if enough { "holds" } else { "fails" }.into())
 }
 
-fn predicate(output: &str) -> Result<String, String> {
+fn predicate_state(output: &str) -> Result<String, String> {
     let said = output
         .lines()
         .rev()
-        .find_map(|line| line.trim().strip_prefix(ANSWER))
+        .find_map(|line| line.trim().strip_prefix(STATUS_MARKER))
         .map(|rest| rest.trim().parse());
     match said {
         Some(Ok(0)) => Ok("holds".into()),

@@ -66,14 +66,14 @@ fn answer(question: &Question, document: &Document) -> Result<String, String> {
     let scenario = scenario();
     let captures = ["<stack trace>\n => ftrace_graph_call\n => 0\n".to_owned()];
     let console = "[1.0] BUG: spinlock\n";
-    let seen = Testimony {
+    let seen = RunEvidence {
         scenario: &scenario,
         document,
         captures: &captures,
         console,
         last_step: "x\nkshot-answer: 3\n",
     };
-    question.answer(&seen)
+    question.evaluate(&seen)
 }
 
 fn says(question: &Question) -> String {
@@ -120,7 +120,7 @@ fn a_fidelity_is_held_to_its_threshold() {
 
 #[test]
 fn a_predicate_answers_by_its_status() {
-    let of = |text: &str| predicate(text);
+    let of = |text: &str| predicate_state(text);
     assert_eq!(of("kshot-answer: 0\n").unwrap(), "holds");
     assert_eq!(of("noise\nkshot-answer: 1").unwrap(), "fails");
     assert!(of("kshot-answer: 125").is_err() && of("kshot-answer: 137").is_err() && of("cut off").is_err());
@@ -129,7 +129,7 @@ fn a_predicate_answers_by_its_status() {
 
 #[test]
 fn the_predicate_is_a_step_of_its_own_after_the_others() {
-    let prepared = Question::Shell("exit 7".into()).prepare(scenario());
+    let prepared = Question::Shell("exit 7".into()).add_step(scenario());
     assert_eq!(prepared.steps.len(), 2);
     assert!(prepared.steps[1].run.contains("exit 7") && prepared.steps[1].status == 0);
 }
@@ -171,7 +171,11 @@ fn what_the_scenario_does_not_have_is_refused_with_what_it_has() {
 #[test]
 fn only_a_question_of_right_and_wrong_knows_its_answer_beforehand() {
     assert!(
-        !Question::Claims(vec![]).quiet().is_empty() && !Question::Shell(String::new()).quiet().is_empty()
+        !Question::Claims(vec![]).good_states().is_empty()
+            && !Question::Shell(String::new()).good_states().is_empty()
     );
-    assert!(Question::Text(String::new()).quiet().is_empty() && Question::Drift(None).quiet().is_empty());
+    assert!(
+        Question::Text(String::new()).good_states().is_empty()
+            && Question::Drift(None).good_states().is_empty()
+    );
 }

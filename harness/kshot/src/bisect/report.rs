@@ -3,27 +3,27 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::hunt::brief;
-use super::journal::{Header, Record};
-use super::plan::{Change, Event, Outcome, Purpose, Subject};
+use super::driver::shorten_reason;
+use super::log::{BisectRequest, LogEntry};
+use super::plan::{BisectionResult, Candidate, ChangePoint, Purpose, SearchEvent};
 use crate::report::new_table;
 
 /// The data of a bisection's report.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Telling<'a> {
+pub(crate) struct BisectReport<'a> {
     /// The request.
-    pub(crate) header: &'a Header,
+    pub(crate) header: &'a BisectRequest,
     /// The log entries.
-    pub(crate) records: &'a [Record],
+    pub(crate) records: &'a [LogEntry],
     /// The result.
-    pub(crate) outcome: &'a Outcome,
+    pub(crate) outcome: &'a BisectionResult,
     /// The stacks before and after the change.
-    pub(crate) stacks: &'a Stacks,
+    pub(crate) stacks: &'a ChangeEvidence,
 }
 
 /// The stacks before and after the culprit, and the culprit itself.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stacks {
+pub(crate) struct ChangeEvidence {
     /// The stacks of a run before the change.
     pub(crate) before: String,
     /// The stacks of a run after the change.
@@ -34,13 +34,14 @@ pub(crate) struct Stacks {
     pub(crate) author: String,
 }
 
-impl Telling<'_> {
+impl BisectReport<'_> {
     /// The result in one or two sentences.
-    pub(crate) fn sentence(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let name = |node: usize| self.name(node);
         match self.outcome {
-            Outcome::Found { changes, wrong } => {
-                let places: Vec<String> = changes.iter().map(|change| self.place(change)).collect();
+            BisectionResult::Found { changes, error_bound: wrong } => {
+                let places: Vec<String> =
+                    changes.iter().map(|change| self.change_point_text(change)).collect();
                 let several = if changes.len() > 1 {
                     format!("It changed {} times. ", changes.len())
                 } else {
@@ -52,63 +53,67 @@ impl Telling<'_> {
                     wrong
                 )
             }
-            Outcome::NotMonotonic { has, lacks } => format!(
+            BisectionResult::NotMonotonic { with_change: has, without_change: lacks } => format!(
                 "It changed more than once: {} has the change and {}, which comes after it, has not, so there is no one place.",
                 name(*has),
                 name(*lacks)
             ),
-            Outcome::NoChange { runs } => format!(
+            BisectionResult::NoChange { runs } => format!(
                 "There is no change to find: in {runs} runs {} shows nothing that the other end does not.",
                 name(self.header.plan.bad)
             ),
-            Outcome::TooRare { shows, runs } => format!(
+            BisectionResult::TooRare { bad_runs: shows, runs } => format!(
                 "The fault is too rare: {} showed it in {shows} of {runs} runs. Raise --patience.",
                 name(self.header.plan.bad)
             ),
-            Outcome::WrongEnd { end, state } => format!(
+            BisectionResult::GoodEndIsBad { end, state } => format!(
                 "{} is said to be without the fault and shows it: {state}. Are the ends exchanged, or is an older one needed?",
                 name(*end)
             ),
-            Outcome::Unstable { end, states } => {
+            BisectionResult::Unstable { end, states } => {
                 format!(
                     "{} showed {states} different things: this question has no stable answer there.",
                     name(*end)
                 )
             }
-            Outcome::Unusable { end, why } => format!("{} cannot serve as an end: {why}", name(*end)),
-            Outcome::Fluke { at, shows, runs } => format!(
+            BisectionResult::UnusableEnd { end, why } => {
+                format!("{} cannot serve as an end: {why}", name(*end))
+            }
+            BisectionResult::NotReproducible { at, bad_runs: shows, runs } => format!(
                 "{} showed the fault in {shows} of {runs} runs and then no more: it is no steady fault.",
                 name(*at)
             ),
-            Outcome::NoGood => "Every candidate that was tried shows the fault.".into(),
-            Outcome::HostFaults { why } => format!("This host fails too often to go on: {why}"),
+            BisectionResult::NoGoodFound => "Every candidate that was tried shows the fault.".into(),
+            BisectionResult::TooManyHostErrors { why } => {
+                format!("This host fails too often to go on: {why}")
+            }
         }
     }
 
-    fn place(&self, change: &Change) -> String {
+    fn change_point_text(&self, change: &ChangePoint) -> String {
         let (older, newer) = &self.header.terms;
         let culprit = self.titled(change.culprit());
-        let before: Vec<String> = change.before.iter().map(|&node| self.name(node)).collect();
+        let before: Vec<String> = change.parents.iter().map(|&node| self.name(node)).collect();
         let mut text = if change.suspects.len() == 1 {
             format!("{culprit} is the first {newer} one; {} before it is {older}", before.join(", "))
         } else {
             let suspects: Vec<String> = change.suspects.iter().map(|&node| self.name(node)).collect();
             format!(
-                "the first {newer} one is among {}, of which only the last could be told; {} before them is {older}",
+                "the first {newer} one is among {}, of which only the last could be summary; {} before them is {older}",
                 suspects.join(", "),
                 before.join(", ")
             )
         };
-        match change.flip {
+        match change.verification {
             Some(flip) => {
-                let how = match flip.subject {
-                    Subject::Applied(_) => "put alone on the older end, it",
+                let how = match flip.candidate {
+                    Candidate::Applied(_) => "put alone on the older end, it",
                     _ => "taken back on the newer end, it",
                 };
-                let does = if flip.flips { "flips" } else { "does not flip" };
+                let does = if flip.confirmed { "flips" } else { "does not flip" };
                 write!(text, "; {how} {does} the verdict").expect("a string");
             }
-            None if self.header.plan.flips => {
+            None if self.header.plan.can_verify_culprit => {
                 text.push_str("; it could neither be taken back nor be put on alone")
             }
             None => {}
@@ -123,7 +128,7 @@ impl Telling<'_> {
 
     /// The result and the steps, for a terminal.
     pub(crate) fn text(&self) -> String {
-        format!("{}\n{}\n{}\n", self.sentence(), self.steps(), self.cost())
+        format!("{}\n{}\n{}\n", self.summary(), self.steps(), self.totals())
     }
 
     fn steps(&self) -> String {
@@ -145,24 +150,26 @@ impl Telling<'_> {
         table.to_string()
     }
 
-    fn cost(&self) -> String {
-        let count = |wanted: fn(&Record) -> bool| self.records.iter().filter(|record| wanted(record)).count();
-        let boots = count(|record| record.folder.is_some());
-        let filed =
-            count(|record| matches!(record.event, Some(Event::Ran { .. })) && record.folder.is_none());
-        let skipped = count(|record| matches!(record.event, Some(Event::CannotTell { .. })));
-        let faults = count(|record| matches!(record.event, Some(Event::HostFault { .. })));
+    fn totals(&self) -> String {
+        let count =
+            |wanted: fn(&LogEntry) -> bool| self.records.iter().filter(|record| wanted(record)).count();
+        let boots = count(|record| record.run_folder.is_some());
+        let filed = count(|record| {
+            matches!(record.event, Some(SearchEvent::Ran { .. })) && record.run_folder.is_none()
+        });
+        let skipped = count(|record| matches!(record.event, Some(SearchEvent::Skip { .. })));
+        let faults = count(|record| matches!(record.event, Some(SearchEvent::HostError { .. })));
         let time: u64 = self.records.iter().map(|record| record.milliseconds).sum();
         let time = humantime::format_duration(Duration::from_secs(time / 1000));
         format!(
-            "{boots} boots, {filed} verdicts on file, {skipped} that could not be told, {faults} faults of the host, {time}"
+            "{boots} boots, {filed} verdicts on file, {skipped} that could not be summary, {faults} faults of the host, {time}"
         )
     }
 
     /// The full report, in Markdown.
     pub(crate) fn markdown(&self) -> String {
-        let Header { scenario, question, command, plan, notes, .. } = self.header;
-        let mut text = format!("# {scenario}: {question}\n\n{}\n\n", self.sentence());
+        let BisectRequest { scenario, question, command, plan, notes, .. } = self.header;
+        let mut text = format!("# {scenario}: {question}\n\n{}\n\n", self.summary());
         writeln!(text, "```\n{command}\n```\n").expect("a string");
         for note in notes {
             writeln!(text, "- {note}").expect("a string");
@@ -170,9 +177,9 @@ impl Telling<'_> {
         writeln!(
             text,
             "- accepted error {}; proofs by Fisher's exact test at the rate of the bad end, {}\n- {}\n",
-            plan.error,
+            plan.accepted_error,
             self.rate(),
-            self.cost()
+            self.totals()
         )
         .expect("a string");
         text.push_str(
@@ -209,10 +216,10 @@ impl Telling<'_> {
 
     /// A mail to a maintainer, in the format of regzbot (Documentation/process/handling-regressions.rst).
     pub(crate) fn mail(&self) -> Option<String> {
-        let Outcome::Found { changes, .. } = self.outcome else { return None };
+        let BisectionResult::Found { changes, .. } = self.outcome else { return None };
         let change = changes.last()?;
         // A fix is not a regression.
-        if self.header.plan.history.is_ancestor(self.header.plan.bad, *self.header.plan.good.first()?)
+        if self.header.plan.graph.is_ancestor(self.header.plan.bad, *self.header.plan.good.first()?)
             && self.header.plan.bad < self.header.plan.good[0]
         {
             return None;
@@ -221,22 +228,22 @@ impl Telling<'_> {
             [only] => self.header.names[*only].clone(),
             _ => format!(
                 "{}..{}",
-                self.header.names[*change.before.first()?],
+                self.header.names[*change.parents.first()?],
                 self.header.names[change.culprit()]
             ),
         };
         let introduced = match &self.header.range {
-            super::journal::Range::Versions(_) => format!(
+            super::log::CandidateSource::Versions(_) => format!(
                 "v{}..v{}",
-                self.header.names[*change.before.first()?],
+                self.header.names[*change.parents.first()?],
                 self.header.names[change.culprit()]
             ),
-            super::journal::Range::Git(_) => introduced,
+            super::log::CandidateSource::Git(_) => introduced,
         };
         let mut text = format!(
             "Subject: [REGRESSION] {}: {} since {}\n",
             self.header.scenario,
-            self.header.question.fault(),
+            self.header.question.fault_description(),
             self.titled(change.culprit())
         );
         let to = if self.stacks.author.is_empty() { "" } else { &self.stacks.author };
@@ -244,12 +251,12 @@ impl Telling<'_> {
             writeln!(text, "To: {to}").expect("a string");
         }
         writeln!(text, "Cc: regressions@lists.linux.dev\n").expect("a string");
-        writeln!(text, "{}\n", self.sentence()).expect("a string");
+        writeln!(text, "{}\n", self.summary()).expect("a string");
         writeln!(text, "Reproduce with kshot, in QEMU:\n\n    {}\n", self.header.command).expect("a string");
         writeln!(
             text,
             "Configuration: {} of kshot's images/kernels.yaml{}\n",
-            self.header.like,
+            self.header.configuration_of,
             self.header.config.iter().fold(String::new(), |all, one| all + ", " + one)
         )
         .expect("a string");
@@ -276,11 +283,11 @@ impl Telling<'_> {
     }
 
     fn rate(&self) -> String {
-        let bad = Subject::At(self.header.plan.bad);
+        let bad = Candidate::Node(self.header.plan.bad);
         let mut states: Vec<&String> = Vec::new();
         for record in self.records {
-            if let Some(Event::Ran { subject, purpose: Purpose::End, state }) = &record.event
-                && *subject == bad
+            if let Some(SearchEvent::Ran { candidate, purpose: Purpose::ConfirmEnd, state }) = &record.event
+                && *candidate == bad
             {
                 states.push(state);
             }
@@ -290,44 +297,44 @@ impl Telling<'_> {
         format!("{shows} of {} runs", states.len())
     }
 
-    fn rows(&self) -> Vec<Row> {
-        let mut rows: Vec<Row> = Vec::new();
-        let quiet = self.quiet();
+    fn rows(&self) -> Vec<CandidateRow> {
+        let mut rows: Vec<CandidateRow> = Vec::new();
+        let quiet = self.good_states();
         for record in self.records.iter().filter(|record| !record.name.is_empty()) {
             let Some(event) = &record.event else { continue };
-            let (Event::Built { subject, .. }
-            | Event::Ran { subject, .. }
-            | Event::CannotTell { subject, .. }) = event
+            let (SearchEvent::Built { candidate, .. }
+            | SearchEvent::Ran { candidate, .. }
+            | SearchEvent::Skip { candidate, .. }) = event
             else {
                 continue;
             };
             let at = match rows.iter().position(|row| row.name == record.name) {
                 Some(at) => at,
                 None => {
-                    rows.push(self.row(record, *subject));
+                    rows.push(self.row(record, *candidate));
                     rows.len() - 1
                 }
             };
             let row = &mut rows[at];
             match event {
-                Event::Built { image, .. } => {
+                SearchEvent::Built { image, .. } => {
                     row.release.clone_from(&record.release);
                     row.built = format!("{:.1} s", record.milliseconds as f64 / 1000.0);
                     row.notes.extend(record.notes.clone());
                     row.image.clone_from(image);
                 }
-                Event::Ran { purpose, state, .. } => {
+                SearchEvent::Ran { purpose, state, .. } => {
                     row.runs += 1;
                     row.milliseconds += record.milliseconds;
-                    row.see(state);
-                    if !row.why.split(", ").any(|why| why == purpose.word()) {
+                    row.add_observation(state);
+                    if !row.why.split(", ").any(|why| why == purpose.name()) {
                         let comma = if row.why.is_empty() { "" } else { ", " };
-                        row.why = format!("{}{comma}{}", row.why, purpose.word());
+                        row.why = format!("{}{comma}{}", row.why, purpose.name());
                     }
                     row.shows |= !quiet.contains(state);
                 }
-                Event::CannotTell { why, .. } => row.notes.push(format!("skipped: {}", brief(why))),
-                Event::HostFault { .. } => {}
+                SearchEvent::Skip { why, .. } => row.notes.push(format!("skipped: {}", shorten_reason(why))),
+                SearchEvent::HostError { .. } => {}
             }
         }
         for at in 0..rows.len() {
@@ -339,7 +346,7 @@ impl Telling<'_> {
             }
         }
         let (older, newer) = &self.header.terms;
-        let fixed = self.fixed();
+        let fixed = self.searches_fix();
         for row in rows.iter_mut().filter(|row| row.is_node) {
             row.mark = Some(
                 if row.runs == 0 {
@@ -355,45 +362,45 @@ impl Telling<'_> {
         rows
     }
 
-    fn row(&self, record: &Record, subject: Subject) -> Row {
-        let (Subject::At(node) | Subject::Reverted(node) | Subject::Applied(node)) = subject;
-        Row {
+    fn row(&self, record: &LogEntry, candidate: Candidate) -> CandidateRow {
+        let (Candidate::Node(node) | Candidate::Reverted(node) | Candidate::Applied(node)) = candidate;
+        CandidateRow {
             name: record.name.clone(),
             id: self.header.names[node].clone(),
             title: self.header.titles.get(node).cloned().unwrap_or_default(),
-            is_node: matches!(subject, Subject::At(_)),
-            ..Row::default()
+            is_node: matches!(candidate, Candidate::Node(_)),
+            ..CandidateRow::default()
         }
     }
 
     /// The states that count as good: those of the plan, otherwise those of the good ends.
-    fn quiet(&self) -> Vec<String> {
+    fn good_states(&self) -> Vec<String> {
         let plan = &self.header.plan;
-        if !plan.quiet.is_empty() {
-            return plan.quiet.iter().cloned().collect();
+        if !plan.good_states.is_empty() {
+            return plan.good_states.iter().cloned().collect();
         }
         let of_good = self.records.iter().filter_map(|record| match &record.event {
-            Some(Event::Ran { subject: Subject::At(node), purpose: Purpose::End | Purpose::Walk, state })
-                if *node != plan.bad =>
-            {
-                Some(state.clone())
-            }
+            Some(SearchEvent::Ran {
+                candidate: Candidate::Node(node),
+                purpose: Purpose::ConfirmEnd | Purpose::FindGoodEnd,
+                state,
+            }) if *node != plan.bad => Some(state.clone()),
             _ => None,
         });
         of_good.collect()
     }
 
     /// Whether the fault is in the older end, so that the search finds the fix.
-    pub(crate) fn fixed(&self) -> bool {
+    pub(crate) fn searches_fix(&self) -> bool {
         let plan = &self.header.plan;
         match plan.good.first() {
-            Some(&good) => plan.history.is_ancestor(plan.bad, good),
+            Some(&good) => plan.graph.is_ancestor(plan.bad, good),
             None => plan.bad == 0,
         }
     }
 
     fn name(&self, node: usize) -> String {
-        super::bench::short(&self.header.names[node])
+        super::kernel_tester::short_id(&self.header.names[node])
     }
 
     fn titled(&self, node: usize) -> String {
@@ -405,7 +412,7 @@ impl Telling<'_> {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Row {
+struct CandidateRow {
     name: String,
     id: String,
     title: String,
@@ -423,14 +430,14 @@ struct Row {
     mark: Option<String>,
 }
 
-impl Row {
+impl CandidateRow {
     /// The average duration of a run.
     fn each(&self) -> String {
         let mean = self.milliseconds.checked_div(u64::from(self.runs));
         mean.map_or_else(String::new, |mean| format!("{:.1} s", mean as f64 / 1000.0))
     }
 
-    fn see(&mut self, state: &str) {
+    fn add_observation(&mut self, state: &str) {
         match self.counts.iter_mut().find(|(one, _)| one == state) {
             Some((_, count)) => *count += 1,
             None => self.counts.push((state.into(), 1)),

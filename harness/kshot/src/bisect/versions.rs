@@ -20,35 +20,35 @@ const FILE: &str = "images/versions.yaml";
 
 /// An upstream version: `6.1.192`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Version(Vec<u32>);
+pub(crate) struct UpstreamVersion(Vec<u32>);
 
 /// A range of versions, both ends included; an end may be open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    from: Option<Version>,
-    to: Option<Version>,
+pub(crate) struct VersionRange {
+    from: Option<UpstreamVersion>,
+    to: Option<UpstreamVersion>,
 }
 
 /// `images/versions.yaml`.
 #[derive(Clone, Debug)]
-pub(crate) struct Table {
-    archive: Vec<Row>,
+pub(crate) struct VersionTable {
+    archive: Vec<ArchiveSuite>,
     limits: Vec<Limit>,
 }
 
 /// A suite of the archive and the versions that are taken from it.
 #[derive(Clone, Debug)]
-struct Row {
+struct ArchiveSuite {
     suite: String,
     source: String,
     package: Option<String>,
-    versions: Span,
+    versions: VersionRange,
 }
 
 /// Settings that apply to some versions only.
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
-    versions: Span,
+    versions: VersionRange,
     /// Configuration fragments, applied after all others.
     pub(crate) config: Vec<String>,
     /// Patches, applied before all others.
@@ -63,7 +63,7 @@ pub(crate) struct Limit {
 
 /// A version that can be tested.
 #[derive(Clone, Debug)]
-pub(crate) struct Candidate {
+pub(crate) struct VersionCandidate {
     /// The version's name: the upstream version, or the catalogue's name for it.
     pub(crate) name: String,
     /// The catalogue's entry, if the version comes from the catalogue.
@@ -77,7 +77,7 @@ pub(crate) struct Candidate {
 
 /// The versions that the indexes of one suite list.
 #[derive(Clone, Debug, Default)]
-struct Listing {
+struct IndexListing {
     origs: Vec<String>,
     packages: Vec<String>,
 }
@@ -113,7 +113,7 @@ struct RawLimit {
     because: String,
 }
 
-impl Version {
+impl UpstreamVersion {
     /// Reads `6.1.192`; `None` for anything else.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let numbers: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
@@ -128,49 +128,49 @@ impl Version {
     }
 }
 
-impl std::fmt::Display for Version {
+impl std::fmt::Display for UpstreamVersion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let numbers: Vec<String> = self.0.iter().map(u32::to_string).collect();
         write!(f, "{}", numbers.join("."))
     }
 }
 
-impl Span {
+impl VersionRange {
     /// Parses `6.1.164..6.1.192`, `..6.9`, `7.0..` or `6.1.176`. An end without a third number means the whole series.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let end = |text: &str| match text {
             "" => Some(None),
-            text => Version::parse(text).map(Some),
+            text => UpstreamVersion::parse(text).map(Some),
         };
         let (from, to) = text.split_once("..").unwrap_or((text, text));
         let span = Self { from: end(from)?, to: end(to)? };
         (span.from.is_some() || span.to.is_some()).then_some(span)
     }
 
-    pub(crate) fn holds(&self, version: &Version) -> bool {
+    pub(crate) fn contains(&self, version: &UpstreamVersion) -> bool {
         // `..6.9` holds 6.9.12.
-        let within = |to: &Version| version.0.iter().take(to.0.len()).cmp(&to.0) != Ordering::Greater;
+        let within = |to: &UpstreamVersion| version.0.iter().take(to.0.len()).cmp(&to.0) != Ordering::Greater;
         self.from.as_ref().is_none_or(|from| from <= version) && self.to.as_ref().is_none_or(within)
     }
 
     /// Whether the two ranges overlap.
-    fn meets(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         let before = |one: &Self, other: &Self| match (&one.to, &other.from) {
-            (Some(to), Some(from)) => !Self { from: None, to: Some(to.clone()) }.holds(from),
+            (Some(to), Some(from)) => !Self { from: None, to: Some(to.clone()) }.contains(from),
             _ => false,
         };
         !before(self, other) && !before(other, self)
     }
 }
 
-impl Candidate {
+impl VersionCandidate {
     /// A version that no index lists.
-    pub(crate) fn hole(name: &str) -> Self {
+    pub(crate) fn unlisted(name: &str) -> Self {
         Self { name: name.into(), entry: None, sources: Vec::new(), limits: Vec::new() }
     }
 }
 
-impl Table {
+impl VersionTable {
     /// The table of the repository.
     ///
     /// # Errors
@@ -186,12 +186,18 @@ impl Table {
         let raw: RawTable = yaml::from_str(FILE, text)?;
         let span = |text_of: &str| {
             let why = || format!("`{text_of}` is no range of versions, such as 6.1.164..6.1.192");
-            Span::parse(text_of).ok_or_else(|| YamlError::at_word(FILE, text, "", text_of, why(), None))
+            VersionRange::parse(text_of)
+                .ok_or_else(|| YamlError::at_word(FILE, text, "", text_of, why(), None))
         };
         let mut table = Self { archive: Vec::new(), limits: Vec::new() };
         for row in raw.archive {
             let versions = span(&row.versions)?;
-            table.archive.push(Row { suite: row.suite, source: row.source, package: row.package, versions });
+            table.archive.push(ArchiveSuite {
+                suite: row.suite,
+                source: row.source,
+                package: row.package,
+                versions,
+            });
         }
         for limit in raw.limits {
             let RawLimit { versions, config, patches, compiler_below, skip, because } = limit;
@@ -213,12 +219,12 @@ impl Table {
     /// [`AptError`] where an index cannot be had.
     pub(crate) fn candidates(
         &self,
-        span: &Span,
+        span: &VersionRange,
         cache: &Cache,
         progress: &Progress,
-    ) -> Result<Vec<Candidate>, AptError> {
+    ) -> Result<Vec<VersionCandidate>, AptError> {
         let mut listings = Vec::new();
-        for row in self.archive.iter().filter(|row| row.versions.meets(span)) {
+        for row in self.archive.iter().filter(|row| row.versions.overlaps(span)) {
             let listed = |package: &str, files| {
                 PackageRequest { package, suite: &row.suite, version: None, files }.versions(cache, progress)
             };
@@ -227,22 +233,26 @@ impl Table {
                 .package
                 .as_deref()
                 .map_or(Ok(Vec::new()), |package| listed(package, PackageFiles::Binary("amd64")))?;
-            listings.push((row, Listing { origs, packages }));
+            listings.push((row, IndexListing { origs, packages }));
         }
-        Ok(self.gather(span, &listings))
+        Ok(self.merge_listings(span, &listings))
     }
 
-    fn gather(&self, span: &Span, listings: &[(&Row, Listing)]) -> Vec<Candidate> {
-        let mut found: BTreeMap<Version, (Vec<KernelSource>, Vec<KernelSource>)> = BTreeMap::new();
+    fn merge_listings(
+        &self,
+        span: &VersionRange,
+        listings: &[(&ArchiveSuite, IndexListing)],
+    ) -> Vec<VersionCandidate> {
+        let mut found: BTreeMap<UpstreamVersion, (Vec<KernelSource>, Vec<KernelSource>)> = BTreeMap::new();
         for (row, listing) in listings {
             let within = |text: &String| {
-                let version = Version::of_debian(text)?;
-                (row.versions.holds(&version) && span.holds(&version)).then(|| (version, text.clone()))
+                let version = UpstreamVersion::of_debian(text)?;
+                (row.versions.contains(&version) && span.contains(&version)).then(|| (version, text.clone()))
             };
             // All revisions of a version share upstream's tarball; the newest is the most likely to be still available.
             let newest = |list: &[String]| {
-                let mut found: Vec<(Version, String)> = list.iter().filter_map(within).collect();
-                found.sort_by_cached_key(|(_, text)| natural(text));
+                let mut found: Vec<(UpstreamVersion, String)> = list.iter().filter_map(within).collect();
+                found.sort_by_cached_key(|(_, text)| natural_sort_key(text));
                 found.into_iter().collect::<BTreeMap<_, _>>()
             };
             for (version, text) in newest(&listing.origs) {
@@ -265,18 +275,23 @@ impl Table {
         }
         found
             .into_iter()
-            .map(|(version, (origs, packages))| Candidate {
+            .map(|(version, (origs, packages))| VersionCandidate {
                 name: version.to_string(),
                 entry: None,
                 sources: origs.into_iter().chain(packages).collect(),
-                limits: self.limits.iter().filter(|limit| limit.versions.holds(&version)).cloned().collect(),
+                limits: self
+                    .limits
+                    .iter()
+                    .filter(|limit| limit.versions.contains(&version))
+                    .cloned()
+                    .collect(),
             })
             .collect()
     }
 }
 
 /// A sort key that compares runs of digits by value: `6.1.170-10` comes after `6.1.170-9`.
-fn natural(text: &str) -> Vec<(String, u64)> {
+fn natural_sort_key(text: &str) -> Vec<(String, u64)> {
     let mut parts: Vec<(String, u64)> = vec![(String::new(), 0)];
     let mut in_digits = false;
     for c in text.chars() {
@@ -308,15 +323,15 @@ limits:
   - { versions: 6.1.177, skip: true, because: it does not build }
 ";
 
-    fn table() -> Table {
-        Table::parse(TABLE).unwrap()
+    fn table() -> VersionTable {
+        VersionTable::parse(TABLE).unwrap()
     }
 
-    fn gather(span: &str, origs: &[&str], packages: &[&str]) -> Vec<Candidate> {
+    fn gather(span: &str, origs: &[&str], packages: &[&str]) -> Vec<VersionCandidate> {
         let table = table();
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let listing = Listing { origs: list(origs), packages: list(packages) };
-        table.gather(&Span::parse(span).unwrap(), &[(&table.archive[0], listing)])
+        let listing = IndexListing { origs: list(origs), packages: list(packages) };
+        table.merge_listings(&VersionRange::parse(span).unwrap(), &[(&table.archive[0], listing)])
     }
 
     #[test]
@@ -353,21 +368,30 @@ limits:
 
     #[test]
     fn a_span_without_a_third_number_holds_the_series() {
-        let holds =
-            |span: &str, version: &str| Span::parse(span).unwrap().holds(&Version::parse(version).unwrap());
+        let holds = |span: &str, version: &str| {
+            VersionRange::parse(span).unwrap().contains(&UpstreamVersion::parse(version).unwrap())
+        };
         assert!(holds("..6.9", "6.9.12") && !holds("..6.9", "6.10.1"));
         assert!(
             holds("5.10..7.3", "7.3.4")
                 && holds("5.10..7.3", "5.10.251")
                 && !holds("6.1.164..6.1.192", "6.1.9")
         );
-        assert!(Span::parse("..").is_none() && Span::parse("6").is_none() && Span::parse("a..b").is_none());
+        assert!(
+            VersionRange::parse("..").is_none()
+                && VersionRange::parse("6").is_none()
+                && VersionRange::parse("a..b").is_none()
+        );
     }
 
     #[test]
     fn only_indexes_that_may_hold_the_span_are_read() {
         let meets = |span: &str| -> Vec<bool> {
-            table().archive.iter().map(|row| row.versions.meets(&Span::parse(span).unwrap())).collect()
+            table()
+                .archive
+                .iter()
+                .map(|row| row.versions.overlaps(&VersionRange::parse(span).unwrap()))
+                .collect()
         };
         assert_eq!(meets("6.1.164..6.1.192"), [true, false]);
         assert_eq!(meets("5.10..7.3"), [true, true]);
@@ -376,14 +400,14 @@ limits:
 
     #[test]
     fn a_range_that_is_none_is_a_fault_with_its_place() {
-        let said = Table::parse(&TABLE.replace("..6.1.170", "old")).unwrap_err().to_string();
+        let said = VersionTable::parse(&TABLE.replace("..6.1.170", "old")).unwrap_err().to_string();
         assert!(said.contains("`old` is no range of versions") && said.contains("versions.yaml:6"), "{said}");
     }
 
     #[test]
     fn the_table_of_the_repository_loads_and_its_files_are_there() {
         let images = ImagesFolder::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images"));
-        let table = Table::load(&images).unwrap();
+        let table = VersionTable::load(&images).unwrap();
         assert!(!table.archive.is_empty());
         for limit in &table.limits {
             assert!(limit.config.iter().all(|file| images.config_folder().join(file).is_file()));

@@ -6,7 +6,10 @@ use std::time::SystemTime;
 
 use super::question::{QuestionArgs, TemplateArgs, keep_probes, template};
 use super::{CommandError, Format, Streams, select, workspace};
-use crate::bisect::{self, Ends, Habits, Header, History, Outcome, Plan, Range};
+use crate::bisect::{
+    self, BisectRequest, BisectionResult, CandidateGraph, CandidateRange, CandidateSource, SearchPlan,
+    TesterOptions,
+};
 use crate::workspace::Workspace;
 use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::Exit;
@@ -85,11 +88,11 @@ impl Args {
         let base = self.out.clone().unwrap_or_else(|| workspace.runs.with_file_name("bisects"));
         let base = std::path::absolute(&base).unwrap_or(base);
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
-        let habits = Habits { fresh: self.fresh, speculate: self.speculate };
+        let habits = TesterOptions { ignore_recorded: self.fresh, build_ahead: self.speculate };
         let format = self.format;
         let journal = match &self.resume {
             Some(folder) => {
-                let folder = folder.clone().map_or_else(|| bisect::unfinished(&base), Ok)?;
+                let folder = folder.clone().map_or_else(|| bisect::newest_unfinished(&base), Ok)?;
                 let journal = bisect::resume(&folder)?;
                 if let Some(damage) = journal.damage() {
                     streams.progress.print_line(&format!("{}: {damage}", folder.display()));
@@ -98,16 +101,16 @@ impl Args {
             }
             None => {
                 let header = self.header(&workspace, &catalogue, streams)?;
-                bisect::begin(&new_folder(&base, &header.scenario), header)?
+                bisect::create(&new_folder(&base, &header.scenario), header)?
             }
         };
         let header = journal.header().clone();
         let folder = journal.folder().to_owned();
         let scenario = select::scenario(&workspace, &catalogue, &header.scenario)?;
-        let scenario = keep_probes(scenario, &header.only)?;
-        let template = template(&catalogue, &header.like, &header.config, &header.require)?;
+        let scenario = keep_probes(scenario, &header.probes)?;
+        let template = template(&catalogue, &header.configuration_of, &header.config, &header.require)?;
         streams.progress.print_line(&format!("state and artifacts: {}", folder.display()));
-        let told = bisect::drive(journal, &workspace, &scenario, template, habits, &streams.progress);
+        let told = bisect::run(journal, &workspace, &scenario, template, habits, &streams.progress);
         let told = told.inspect_err(|_| {
             streams
                 .progress
@@ -126,8 +129,8 @@ impl Args {
             }
         }
         Ok(match told.outcome {
-            Outcome::Found { .. } => Exit::Match,
-            Outcome::HostFaults { .. } => Exit::Infra,
+            BisectionResult::Found { .. } => Exit::Match,
+            BisectionResult::TooManyHostErrors { .. } => Exit::Infra,
             _ => Exit::CannotTell,
         })
     }
@@ -137,7 +140,7 @@ impl Args {
         workspace: &Workspace,
         catalogue: &Catalogue,
         streams: &Streams<'_>,
-    ) -> Result<Header, CommandError> {
+    ) -> Result<BisectRequest, CommandError> {
         let word = self.scenario.clone().unwrap_or_default();
         let [id] = <[String; 1]>::try_from(select::ids(workspace, &[word])?).map_err(|ids| {
             usage(format!("{} scenarios match", ids.len()), "a hunt has one scenario; name it")
@@ -154,20 +157,20 @@ impl Args {
         let (range, ends) = match (self.versions, self.git) {
             (Some(versions), _) => {
                 let names =
-                    bisect::version_names(workspace, &versions, &streams.progress)?.ok_or_else(|| {
+                    bisect::list_versions(workspace, &versions, &streams.progress)?.ok_or_else(|| {
                         usage(
                             format!("`{versions}` is neither versions nor kernels"),
                             "write versions as 6.1.164..6.1.192, or list them with commas; `kshot list` shows the kernels",
                         )
                     })?;
-                (Range::Versions(versions), version_ends(names, good.as_deref(), &bad)?)
+                (CandidateSource::Versions(versions), version_ends(names, good.as_deref(), &bad)?)
             }
             (None, Some(tree)) => {
                 let good = good.ok_or_else(|| {
                     usage("--good is not given".into(), "over commits both ends are needed")
                 })?;
-                let (tree, ends) = bisect::commit_ends(&tree, &good, &bad, &self.path)?;
-                (Range::Git(tree), ends)
+                let (tree, ends) = bisect::commit_range(&tree, &good, &bad, &self.path)?;
+                (CandidateSource::Git(tree), ends)
             }
             (None, None) => {
                 return Err(usage(
@@ -176,23 +179,23 @@ impl Args {
                 ));
             }
         };
-        let Ends { names, titles, history, good, bad, notes } = ends;
+        let CandidateRange { names, titles, history, good, bad, notes } = ends;
         if good.contains(&bad) {
             return Err(usage("both ends are the same".into(), "give two ends"));
         }
-        let quiet = if neutral { BTreeSet::new() } else { question.quiet() };
-        let flips = matches!(range, Range::Git(_));
-        let plan = Plan {
-            history,
+        let quiet = if neutral { BTreeSet::new() } else { question.good_states() };
+        let flips = matches!(range, CandidateSource::Git(_));
+        let plan = SearchPlan {
+            graph: history,
             good,
             bad,
-            quiet,
-            error: self.error,
+            good_states: quiet,
+            accepted_error: self.error,
             patience: self.patience,
-            flips,
-            checks: self.checks,
+            can_verify_culprit: flips,
+            spot_checks: self.checks,
         };
-        let fixed = plan.good.first().map_or(plan.bad == 0, |&good| plan.history.is_ancestor(plan.bad, good));
+        let fixed = plan.good.first().map_or(plan.bad == 0, |&good| plan.graph.is_ancestor(plan.bad, good));
         let terms = match (neutral, fixed) {
             (true, _) => ("old", "new"),
             (false, false) => ("good", "bad"),
@@ -201,15 +204,15 @@ impl Args {
         let terms = (self.term_old.unwrap_or(terms.0.into()), self.term_new.unwrap_or(terms.1.into()));
         let command = std::env::args().map(typed).collect::<Vec<_>>();
         let command = format!("kshot {}", command[1.min(command.len())..].join(" "));
-        Ok(Header {
+        Ok(BisectRequest {
             schema: 1,
             command,
             scenario: id,
-            only: self.only,
+            probes: self.only,
             question,
             range,
             paths: self.path,
-            like,
+            configuration_of: like,
             config,
             require,
             terms,
@@ -222,7 +225,7 @@ impl Args {
 }
 
 /// The ends of a search over versions; an error that lists the versions if one of them does not exist.
-fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<Ends, CommandError> {
+fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<CandidateRange, CommandError> {
     let place = |name: &str| {
         names.iter().position(|one| one == name).ok_or_else(|| {
             usage(
@@ -234,7 +237,14 @@ fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<End
     let good = good.map(place).transpose()?.into_iter().collect();
     let bad = place(bad)?;
     let notes = vec![format!("versions that the archive's indexes list: {}", names.join(", "))];
-    Ok(Ends { history: History::linear(names.len()), good, bad, titles: Vec::new(), notes, names })
+    Ok(CandidateRange {
+        history: CandidateGraph::linear(names.len()),
+        good,
+        bad,
+        titles: Vec::new(),
+        notes,
+        names,
+    })
 }
 
 /// Quotes a word of the command line for a shell.

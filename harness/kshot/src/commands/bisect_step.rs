@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::question::{QuestionArgs, TemplateArgs, keep_probes, template};
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::artifacts;
-use crate::bisect::{self, Asked, Question};
+use crate::bisect::{self, Question, TestResult};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_stack::exit::Exit;
 
@@ -97,21 +97,21 @@ impl AskArgs {
             }
             Question::Text(_) | Question::Console(_) if match_is_good => ["matches".to_owned()].into(),
             Question::Text(_) | Question::Console(_) => ["does not match".to_owned()].into(),
-            other => other.quiet(),
+            other => other.good_states(),
         };
         for number in 1..=runs {
-            let asked = bisect::ask(&workspace, (&scenario, &question), kernel, &streams.progress)?;
+            let asked = bisect::test_once(&workspace, (&scenario, &question), kernel, &streams.progress)?;
             let (word, exit) = match &asked {
-                Asked::Saw { state, .. } if quiet.contains(state) => ("good", Exit::Match),
-                Asked::Saw { .. } => ("bad", Exit::Drift),
-                Asked::CannotTell(_) => ("cannot tell", Exit::CannotTell),
+                TestResult::Ran { state, .. } if quiet.contains(state) => ("good", Exit::Match),
+                TestResult::Ran { .. } => ("bad", Exit::Drift),
+                TestResult::Skip(_) => ("cannot tell", Exit::CannotTell),
             };
             if exit == Exit::Match && number < runs {
                 continue;
             }
             let (state, folder) = match asked {
-                Asked::Saw { state, folder } => (state, folder),
-                Asked::CannotTell(why) => (why, None),
+                TestResult::Ran { state, folder } => (state, folder),
+                TestResult::Skip(why) => (why, None),
             };
             match format {
                 Format::Table => {
@@ -138,9 +138,13 @@ impl AskArgs {
     }
 
     /// Reports a tree that does not build, so that git skips it.
-    fn cannot_tell(&self, error: bisect::Failed, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    fn cannot_tell(
+        &self,
+        error: bisect::TreeBuildError,
+        streams: &mut Streams<'_>,
+    ) -> Result<Exit, CommandError> {
         match error {
-            bisect::Failed::CannotTell(why) => {
+            bisect::TreeBuildError::Skip(why) => {
                 match self.format {
                     Format::Table => writeln!(streams.out, "cannot tell: {why}")?,
                     Format::Json => {
@@ -150,7 +154,7 @@ impl AskArgs {
                 }
                 Ok(Exit::CannotTell)
             }
-            bisect::Failed::Stop(error) => Err((*error).into()),
+            bisect::TreeBuildError::Abort(error) => Err((*error).into()),
         }
     }
 }

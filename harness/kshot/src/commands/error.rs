@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 
 use crate::artifacts::ArtifactsError;
-use crate::bisect::{HuntError, QuestionError};
+use crate::bisect::{BisectError, QuestionError};
 use crate::bundle::BundleError;
 use crate::nightly::NightlyError;
 use crate::nightly::history::HistoryError;
@@ -99,7 +99,7 @@ command_error_from!(
     BundleError,
     CacheError,
     HistoryError,
-    HuntError,
+    BisectError,
     NightlyError,
     QuestionError,
     ReportError,

@@ -1,7 +1,7 @@
 //! The options for the question and for the kernel configuration, shared by the commands that bisect.
 
 use super::{CommandError, select};
-use crate::bisect::{Question, Template};
+use crate::bisect::{BuildTemplate, Question};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::{Catalogue, KernelSource};
 
@@ -94,7 +94,7 @@ pub(super) fn template(
     like: &str,
     config: &[String],
     require: &[String],
-) -> Result<Template, CommandError> {
+) -> Result<BuildTemplate, CommandError> {
     let prebuilt = |what: &str| {
         CommandError::usage(
             format!("`{like}` {what}, so no configuration can be taken from it"),
@@ -105,7 +105,7 @@ pub(super) fn template(
     if matches!(entry.source, KernelSource::DebianPackage(_)) {
         return Err(prebuilt("is a prebuilt package"));
     }
-    Ok(Template {
+    Ok(BuildTemplate {
         arch: entry.arch,
         config: entry.config.iter().chain(config).cloned().collect(),
         patches: entry.patches.clone(),

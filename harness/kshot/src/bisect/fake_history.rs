@@ -6,8 +6,8 @@ use super::*;
 
 /// A made-up history with one change, in place of a driver.
 #[derive(Clone, Debug)]
-pub(super) struct World {
-    pub(super) plan: Plan,
+pub(super) struct FakeHistory {
+    pub(super) plan: SearchPlan,
     /// The state of each bad node; other nodes are good.
     pub(super) faulty: BTreeMap<usize, String>,
     /// The probability that a bad node shows its state.
@@ -26,9 +26,9 @@ pub(super) struct World {
 
 /// The result of a search, with its events.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
-    pub(super) outcome: Outcome,
-    pub(super) events: Vec<Event>,
+pub(super) struct FakeBisection {
+    pub(super) outcome: BisectionResult,
+    pub(super) events: Vec<SearchEvent>,
 }
 
 /// SplitMix64 (Steele, Lea, Flood, 2014).
@@ -49,44 +49,44 @@ impl Random {
     }
 }
 
-impl World {
+impl FakeHistory {
     /// `length` nodes in a row with the fault from `culprit` on.
     pub(super) fn row(length: usize, culprit: usize) -> Self {
-        let mut world = Self::of(History::linear(length), 0, length - 1);
+        let mut world = Self::of(CandidateGraph::linear(length), 0, length - 1);
         world.faulty = (culprit..length).map(|node| (node, "fault".into())).collect();
         world
     }
 
     /// `length` nodes in a row with the fault before `fix`.
     pub(super) fn fixed(length: usize, fix: usize) -> Self {
-        let mut world = Self::of(History::linear(length), length - 1, 0);
+        let mut world = Self::of(CandidateGraph::linear(length), length - 1, 0);
         world.faulty = (0..fix).map(|node| (node, "fault".into())).collect();
         world
     }
 
     /// A graph in which the fault begins at `culprit` and is in all its descendants.
     pub(super) fn graph(parents: Vec<Vec<usize>>, culprit: usize) -> Self {
-        let history = History::new(parents).unwrap();
+        let history = CandidateGraph::new(parents).unwrap();
         let last = history.len() - 1;
         let mut world = Self::of(history, 0, last);
         world.faulty = (culprit..=last)
-            .filter(|&node| world.plan.history.is_ancestor(culprit, node))
+            .filter(|&node| world.plan.graph.is_ancestor(culprit, node))
             .map(|node| (node, "fault".into()))
             .collect();
         world
     }
 
-    fn of(history: History, good: usize, bad: usize) -> Self {
+    fn of(history: CandidateGraph, good: usize, bad: usize) -> Self {
         let quiet = BTreeSet::from(["quiet".to_owned()]);
-        let plan = Plan {
-            history,
+        let plan = SearchPlan {
+            graph: history,
             good: vec![good],
             bad,
-            quiet,
-            error: 0.01,
+            good_states: quiet,
+            accepted_error: 0.01,
             patience: 20,
-            flips: false,
-            checks: 0,
+            can_verify_culprit: false,
+            spot_checks: 0,
         };
         Self {
             plan,
@@ -123,19 +123,21 @@ impl World {
     }
 
     /// Runs the search to its end.
-    pub(super) fn search(mut self) -> Told {
-        let mut search = Search::new(self.plan.clone());
+    pub(super) fn search(mut self) -> FakeBisection {
+        let mut search = Bisector::new(self.plan.clone());
         let mut built = BTreeSet::new();
         for _ in 0..100_000 {
-            match search.next() {
-                Next::Done(outcome) => return Told { outcome, events: search.events().to_vec() },
-                Next::Run { subject, purpose, .. } => {
+            match search.next_step() {
+                NextStep::Done(outcome) => {
+                    return FakeBisection { outcome, events: search.events().to_vec() };
+                }
+                NextStep::Run { candidate, purpose, .. } => {
                     assert!(
-                        !self.known(&search, subject, purpose),
-                        "{subject:?} is known, and asked for {purpose:?}"
+                        !self.known(&search, candidate, purpose),
+                        "{candidate:?} is known, and asked for {purpose:?}"
                     );
-                    let event = self.answer(subject, purpose, &mut built);
-                    search.record(event);
+                    let event = self.answer(candidate, purpose, &mut built);
+                    search.add_event(event);
                 }
             }
         }
@@ -143,80 +145,87 @@ impl World {
     }
 
     /// Whether a halving step asks for a node whose evaluation is already known.
-    fn known(&self, search: &Search, subject: Subject, purpose: Purpose) -> bool {
-        let (Subject::At(node), Purpose::Mark) = (subject, purpose) else { return false };
+    fn known(&self, search: &Bisector, candidate: Candidate, purpose: Purpose) -> bool {
+        let (Candidate::Node(node), Purpose::Halve) = (candidate, purpose) else { return false };
         search.events().iter().any(|event| match event {
-            Event::Ran { subject: Subject::At(ran), state, .. } => {
-                *ran == node && !self.plan.quiet.is_empty() && !self.plan.quiet.contains(state)
+            SearchEvent::Ran { candidate: Candidate::Node(ran), state, .. } => {
+                *ran == node && !self.plan.good_states.is_empty() && !self.plan.good_states.contains(state)
             }
-            Event::CannotTell { subject: Subject::At(ran), .. } => *ran == node,
+            SearchEvent::Skip { candidate: Candidate::Node(ran), .. } => *ran == node,
             _ => false,
         })
     }
 
-    fn answer(&mut self, subject: Subject, purpose: Purpose, built: &mut BTreeSet<Subject>) -> Event {
+    fn answer(
+        &mut self,
+        candidate: Candidate,
+        purpose: Purpose,
+        built: &mut BTreeSet<Candidate>,
+    ) -> SearchEvent {
         if self.random.chance(self.host) {
-            return Event::HostFault { why: "no space left".into() };
+            return SearchEvent::HostError { why: "no space left".into() };
         }
-        let works = match subject {
-            Subject::At(node) => !self.broken.contains(&node),
-            Subject::Reverted(_) => self.reverts,
-            Subject::Applied(_) => self.applies,
+        let works = match candidate {
+            Candidate::Node(node) => !self.broken.contains(&node),
+            Candidate::Reverted(_) => self.reverts,
+            Candidate::Applied(_) => self.applies,
         };
         if !works {
-            return Event::CannotTell { subject, why: "it does not build".into() };
+            return SearchEvent::Skip { candidate, why: "it does not build".into() };
         }
-        if let Subject::At(node) = subject
+        if let Candidate::Node(node) = candidate
             && let Some(image) = self.images.get(&node)
-            && built.insert(subject)
+            && built.insert(candidate)
         {
-            return Event::Built { subject, image: image.clone() };
+            return SearchEvent::Built { candidate, image: image.clone() };
         }
         let (older, newer) = (self.plan.good[0].min(self.plan.bad), self.plan.good[0].max(self.plan.bad));
-        let fault = match subject {
-            Subject::At(node) => self.faulty.get(&node),
+        let fault = match candidate {
+            Candidate::Node(node) => self.faulty.get(&node),
             // The change alone makes the difference.
-            Subject::Reverted(_) => self.faulty.get(&older),
-            Subject::Applied(_) => self.faulty.get(&newer),
+            Candidate::Reverted(_) => self.faulty.get(&older),
+            Candidate::Applied(_) => self.faulty.get(&newer),
         };
         let shows = fault.filter(|_| self.random.chance(self.rate)).cloned();
-        Event::Ran { subject, purpose, state: shows.unwrap_or_else(|| "quiet".into()) }
+        SearchEvent::Ran { candidate, purpose, state: shows.unwrap_or_else(|| "quiet".into()) }
     }
 }
 
-impl Told {
+impl FakeBisection {
     /// The number of boots.
     pub(super) fn boots(&self) -> usize {
         self.events
             .iter()
-            .filter(|event| matches!(event, Event::Ran { .. } | Event::CannotTell { .. }))
+            .filter(|event| matches!(event, SearchEvent::Ran { .. } | SearchEvent::Skip { .. }))
             .count()
     }
 
     /// The number of different nodes that were evaluated while halving.
     pub(super) fn marked(&self) -> usize {
         let marked = self.events.iter().filter_map(|event| match event {
-            Event::Ran { subject, purpose: Purpose::Mark, .. } => Some(*subject),
+            SearchEvent::Ran { candidate, purpose: Purpose::Halve, .. } => Some(*candidate),
             _ => None,
         });
         marked.collect::<BTreeSet<_>>().len()
     }
 
     pub(super) fn skipped(&self) -> usize {
-        self.events.iter().filter(|event| matches!(event, Event::CannotTell { .. })).count()
+        self.events.iter().filter(|event| matches!(event, SearchEvent::Skip { .. })).count()
     }
 
     /// The suspects of each change.
     pub(super) fn suspects(&self) -> Vec<Vec<usize>> {
         match &self.outcome {
-            Outcome::Found { changes, .. } => changes.iter().map(|change| change.suspects.clone()).collect(),
+            BisectionResult::Found { changes, .. } => {
+                changes.iter().map(|change| change.suspects.clone()).collect()
+            }
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) fn change(&self) -> &Change {
+    pub(super) fn change(&self) -> &ChangePoint {
         match &self.outcome {
-            Outcome::Found { changes, .. } if changes.len() == 1 => &changes[0],
+            BisectionResult::Found { changes, .. } if changes.len() == 1 => &changes[0],
             other => panic!("{other:?}"),
         }
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::journal::{Journal, JournalError, Record};
-use super::plan::{Event, Left, Next, Outcome, Purpose, Subject};
-use super::search::Search;
+use super::bisector::Bisector;
+use super::log::{BisectLog, BisectLogError, LogEntry};
+use super::plan::{BisectionResult, Candidate, NextStep, Purpose, RemainingWork, SearchEvent};
 use crate::run::RunError;
 use kshot_guest::debian::AptError;
 use kshot_guest::git::GitError;
@@ -14,25 +14,25 @@ use kshot_guest::progress::Progress;
 use kshot_stack::fault::{Blame, Fault, error_chain};
 
 /// Builds and runs candidates.
-pub(crate) trait Lab {
+pub(crate) trait Tester {
     /// The candidate's name in reports.
-    fn name(&self, subject: Subject) -> String;
+    fn name(&self, candidate: Candidate) -> String;
 
     /// Builds a candidate.
-    fn build(&mut self, subject: Subject) -> Result<Built, Trouble>;
+    fn build(&mut self, candidate: Candidate) -> Result<BuiltCandidate, CandidateError>;
 
     /// Runs a candidate for the `number`-th time, counted from 0 over all candidates with the same image.
-    fn run(&mut self, subject: Subject, number: usize) -> Result<Ran, Trouble>;
+    fn run(&mut self, candidate: Candidate, number: usize) -> Result<TestRun, CandidateError>;
 
     /// Builds nodes that may be needed after the next run.
-    fn ahead(&mut self, nodes: &[usize]);
+    fn build_ahead(&mut self, nodes: &[usize]);
 }
 
 /// A candidate that was built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Built {
+pub(crate) struct BuiltCandidate {
     /// The SHA-256 of its image.
-    pub(crate) image: String,
+    pub(crate) image_sha256: String,
     /// The kernel release.
     pub(crate) release: String,
     /// Notes on the build: symbols that this version lacks, the origin of the source.
@@ -41,27 +41,27 @@ pub(crate) struct Built {
 
 /// A run that ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ran {
+pub(crate) struct TestRun {
     /// The observed state.
     pub(crate) state: String,
     /// The run folder's name; `None` if the result was recorded earlier.
-    pub(crate) folder: Option<String>,
+    pub(crate) run_folder: Option<String>,
 }
 
 /// Why a candidate could not be built or run.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum CandidateError {
     /// The candidate's own fault: it is skipped.
-    CannotTell(String),
+    Skip(String),
     /// An error of the host: it is retried.
-    Host(HuntError),
+    Host(BisectError),
     /// An error that ends the bisection; the results so far are kept.
-    Stop(HuntError),
+    Abort(BisectError),
 }
 
 /// An error that ends a bisection without a result.
 #[derive(Debug, thiserror::Error)]
-pub enum HuntError {
+pub enum BisectError {
     /// Building a kernel failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -76,17 +76,17 @@ pub enum HuntError {
     Archive(#[from] AptError),
     /// Reading or writing the bisection's log failed.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Log(#[from] BisectLogError),
 }
 
-impl Fault for HuntError {
+impl Fault for BisectError {
     fn blame(&self) -> Blame {
         match self {
             Self::Kernel(error) => error.blame(),
             Self::Run(error) => error.blame(),
             Self::Git(error) => error.blame(),
             Self::Archive(error) => error.blame(),
-            Self::Journal(error) => error.blame(),
+            Self::Log(error) => error.blame(),
         }
     }
 
@@ -96,45 +96,45 @@ impl Fault for HuntError {
             Self::Run(error) => error.hint(),
             Self::Git(error) => error.hint(),
             Self::Archive(error) => error.hint(),
-            Self::Journal(error) => error.hint(),
+            Self::Log(error) => error.hint(),
         }
     }
 }
 
-impl From<HuntError> for Trouble {
+impl From<BisectError> for CandidateError {
     /// The error's blame decides whether the candidate is skipped.
-    fn from(error: HuntError) -> Self {
+    fn from(error: BisectError) -> Self {
         /// What a tool says whose host fails it.
         const HOST: [&str; 3] = ["No space left on device", "Cannot allocate memory", "signal: 9"];
         let why = error_chain(&error);
         match error {
-            HuntError::Kernel(ref fault) if fault.is_unavailable() => Self::CannotTell(why),
-            HuntError::Kernel(KernelError::SettingDropped { .. }) => Self::CannotTell(why),
+            BisectError::Kernel(ref fault) if fault.is_unavailable() => Self::Skip(why),
+            BisectError::Kernel(KernelError::SettingDropped { .. }) => Self::Skip(why),
             _ => match error.blame() {
                 Blame::Guest if HOST.iter().any(|words| why.contains(words)) => Self::Host(error),
-                Blame::Guest => Self::CannotTell(why),
+                Blame::Guest => Self::Skip(why),
                 Blame::Host => Self::Host(error),
-                Blame::Usage | Blame::Scenario | Blame::Interrupted => Self::Stop(error),
+                Blame::Usage | Blame::Scenario | Blame::Interrupted => Self::Abort(error),
             },
         }
     }
 }
 
-impl From<KernelError> for Trouble {
+impl From<KernelError> for CandidateError {
     fn from(error: KernelError) -> Self {
-        HuntError::from(error).into()
+        BisectError::from(error).into()
     }
 }
 
-impl From<GitError> for Trouble {
+impl From<GitError> for CandidateError {
     fn from(error: GitError) -> Self {
-        HuntError::from(error).into()
+        BisectError::from(error).into()
     }
 }
 
-impl From<RunError> for Trouble {
+impl From<RunError> for CandidateError {
     fn from(error: RunError) -> Self {
-        HuntError::from(error).into()
+        BisectError::from(error).into()
     }
 }
 
@@ -142,112 +142,112 @@ impl From<RunError> for Trouble {
 /// resumed.
 ///
 /// # Errors
-/// [`HuntError`]: what no further try can mend.
-pub(crate) fn hunt(
-    search: &mut Search,
-    journal: &mut Journal,
-    lab: &mut dyn Lab,
+/// [`BisectError`]: what no further try can mend.
+pub(crate) fn drive_search(
+    search: &mut Bisector,
+    log: &mut BisectLog,
+    tester: &mut dyn Tester,
     progress: &Progress,
-) -> Result<Outcome, HuntError> {
-    let mut built: BTreeSet<Subject> = search.events().iter().filter_map(built_of).collect();
-    let mut pace = Pace::of(journal.records());
+) -> Result<BisectionResult, BisectError> {
+    let mut built: BTreeSet<Candidate> = search.events().iter().filter_map(built_candidate).collect();
+    let mut pace = StepDurations::of(log.entries());
     loop {
-        let (subject, purpose, left) = match search.next() {
-            Next::Done(outcome) => return Ok(outcome),
-            Next::Run { subject, purpose, left } => (subject, purpose, left),
+        let (candidate, purpose, left) = match search.next_step() {
+            NextStep::Done(outcome) => return Ok(outcome),
+            NextStep::Run { candidate, purpose, left } => (candidate, purpose, left),
         };
-        lab.ahead(&search.ahead());
+        tester.build_ahead(&search.likely_next());
         let started = Instant::now();
-        let mut record = Record { name: lab.name(subject), ..Record::default() };
-        let tried = if built.contains(&subject) {
-            lab.run(subject, search.runs_of(subject)).map(|ran| {
-                record.folder = ran.folder;
-                Event::Ran { subject, purpose, state: ran.state }
+        let mut record = LogEntry { name: tester.name(candidate), ..LogEntry::default() };
+        let tried = if built.contains(&candidate) {
+            tester.run(candidate, search.run_count(candidate)).map(|ran| {
+                record.run_folder = ran.run_folder;
+                SearchEvent::Ran { candidate, purpose, state: ran.state }
             })
         } else {
-            lab.build(subject).map(|made| {
-                built.insert(subject);
+            tester.build(candidate).map(|made| {
+                built.insert(candidate);
                 (record.release, record.notes) = (made.release, made.notes);
-                Event::Built { subject, image: made.image }
+                SearchEvent::Built { candidate, image: made.image_sha256 }
             })
         };
         let event = match tried {
             Ok(event) => event,
-            Err(Trouble::CannotTell(why)) => Event::CannotTell { subject, why },
-            Err(Trouble::Host(error)) => Event::HostFault { why: error_chain(&error) },
-            Err(Trouble::Stop(error)) => return Err(error),
+            Err(CandidateError::Skip(why)) => SearchEvent::Skip { candidate, why },
+            Err(CandidateError::Host(error)) => SearchEvent::HostError { why: error_chain(&error) },
+            Err(CandidateError::Abort(error)) => return Err(error),
         };
         record.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         record.event = Some(event.clone());
         pace.add(&record);
-        progress.print_line(&line(&record, purpose, left, &pace));
-        journal.append(record)?;
-        search.record(event);
+        progress.print_line(&progress_line(&record, purpose, left, &pace));
+        log.append(record)?;
+        search.add_event(event);
     }
 }
 
-fn built_of(event: &Event) -> Option<Subject> {
+fn built_candidate(event: &SearchEvent) -> Option<Candidate> {
     match event {
-        Event::Built { subject, .. } => Some(*subject),
+        SearchEvent::Built { candidate, .. } => Some(*candidate),
         _ => None,
     }
 }
 
 /// The average duration of builds and runs.
 #[derive(Clone, Copy, Debug, Default)]
-struct Pace {
+struct StepDurations {
     build: (u64, u32),
     run: (u64, u32),
 }
 
-impl Pace {
-    fn of(records: &[Record]) -> Self {
+impl StepDurations {
+    fn of(records: &[LogEntry]) -> Self {
         let mut pace = Self::default();
         records.iter().for_each(|record| pace.add(record));
         pace
     }
 
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &LogEntry) {
         let sum = match record.event {
-            Some(Event::Built { .. }) => &mut self.build,
-            Some(Event::Ran { .. }) => &mut self.run,
+            Some(SearchEvent::Built { .. }) => &mut self.build,
+            Some(SearchEvent::Ran { .. }) => &mut self.run,
             _ => return,
         };
         (sum.0, sum.1) = (sum.0 + record.milliseconds, sum.1 + 1);
     }
 
-    fn estimate(&self, left: Left) -> Duration {
+    fn estimate(&self, left: RemainingWork) -> Duration {
         let mean = |(sum, count): (u64, u32)| sum.checked_div(u64::from(count)).unwrap_or(0);
         Duration::from_millis(
-            mean(self.build) * u64::from(left.marks) + mean(self.run) * u64::from(left.runs),
+            mean(self.build) * u64::from(left.evaluations) + mean(self.run) * u64::from(left.runs),
         )
     }
 }
 
 /// The progress line of a step: `6.1.180: does not match (mark, 3.9 s); 3 suspects, at most 2 marks and 12 runs to go,
 /// about 5 min`
-fn line(record: &Record, purpose: Purpose, left: Left, pace: &Pace) -> String {
+fn progress_line(record: &LogEntry, purpose: Purpose, left: RemainingWork, pace: &StepDurations) -> String {
     let seconds = record.milliseconds as f64 / 1000.0;
     let what = match &record.event {
-        Some(Event::Built { .. }) => format!("built {} in {seconds:.1} s", record.release),
-        Some(Event::Ran { state, .. }) if record.folder.is_none() => {
-            format!("{state} ({}, on file)", purpose.word())
+        Some(SearchEvent::Built { .. }) => format!("built {} in {seconds:.1} s", record.release),
+        Some(SearchEvent::Ran { state, .. }) if record.run_folder.is_none() => {
+            format!("{state} ({}, on file)", purpose.name())
         }
-        Some(Event::Ran { state, .. }) => format!("{state} ({}, {seconds:.1} s)", purpose.word()),
-        Some(Event::CannotTell { why, .. }) => format!("skipped: {}", brief(why)),
-        Some(Event::HostFault { why }) => format!("the host: {}", brief(why)),
+        Some(SearchEvent::Ran { state, .. }) => format!("{state} ({}, {seconds:.1} s)", purpose.name()),
+        Some(SearchEvent::Skip { why, .. }) => format!("skipped: {}", shorten_reason(why)),
+        Some(SearchEvent::HostError { why }) => format!("the host: {}", shorten_reason(why)),
         None => String::new(),
     };
     let minutes = pace.estimate(left).as_secs().div_ceil(60);
     let suspects = match purpose {
-        Purpose::Mark => format!("{} suspects, {} marks and ", left.suspects, left.marks),
+        Purpose::Halve => format!("{} suspects, {} marks and ", left.suspects, left.evaluations),
         _ => String::new(),
     };
     format!("{}: {what}; {suspects}{} runs to go, about {minutes} min", record.name, left.runs)
 }
 
 /// A long reason in one line: its beginning, and the first error in the log that it quotes.
-pub(crate) fn brief(why: &str) -> String {
+pub(crate) fn shorten_reason(why: &str) -> String {
     /// The maximum length in characters.
     const MOST: usize = 160;
     let first = why.lines().next().unwrap_or_default();
@@ -263,5 +263,5 @@ pub(crate) fn brief(why: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "hunt_tests.rs"]
+#[path = "driver_tests.rs"]
 pub(super) mod tests;

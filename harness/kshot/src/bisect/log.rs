@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Event, Outcome, Plan};
+use super::plan::{BisectionResult, SearchEvent, SearchPlan};
 use super::question::Question;
 use kshot_guest::records::{self, Damage};
 use kshot_stack::fault::{Blame, Fault};
@@ -17,7 +17,7 @@ const RESULT: &str = "result.json";
 
 /// The request of a bisection: everything that is needed to resume it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Header {
+pub(crate) struct BisectRequest {
     /// The version of the file's form.
     pub(crate) schema: u32,
     /// The command line, for the report.
@@ -25,15 +25,17 @@ pub(crate) struct Header {
     /// The scenario's id.
     pub(crate) scenario: String,
     /// The probes that are used; all if the list is empty.
-    pub(crate) only: Vec<String>,
+    #[serde(rename = "only")]
+    pub(crate) probes: Vec<String>,
     /// The question that each run answers.
     pub(crate) question: Question,
     /// The source of the candidates.
-    pub(crate) range: Range,
+    pub(crate) range: CandidateSource,
     /// The paths that commits must touch; all commits if the list is empty.
     pub(crate) paths: Vec<String>,
     /// The kernel of the catalogue whose configuration is used.
-    pub(crate) like: String,
+    #[serde(rename = "like")]
+    pub(crate) configuration_of: String,
     /// Further configuration fragments.
     pub(crate) config: Vec<String>,
     /// The symbols that must survive.
@@ -41,7 +43,7 @@ pub(crate) struct Header {
     /// The names of the older and the newer side in reports.
     pub(crate) terms: (String, String),
     /// The search plan.
-    pub(crate) plan: Plan,
+    pub(crate) plan: SearchPlan,
     /// The names of the nodes: versions, or commit ids.
     pub(crate) names: Vec<String>,
     /// The titles of the nodes: a commit's subject, or nothing.
@@ -53,7 +55,7 @@ pub(crate) struct Header {
 /// The source of the candidates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Range {
+pub(crate) enum CandidateSource {
     /// Versions in the archive, as given with `--versions`.
     Versions(String),
     /// Commits of this repository.
@@ -62,11 +64,11 @@ pub(crate) enum Range {
 
 /// One entry of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct LogEntry {
     /// The candidate's name.
     pub(crate) name: String,
     /// The event.
-    pub(crate) event: Option<Event>,
+    pub(crate) event: Option<SearchEvent>,
     /// The duration in milliseconds.
     pub(crate) milliseconds: u64,
     /// The kernel release, after a build.
@@ -77,22 +79,23 @@ pub(crate) struct Record {
     pub(crate) notes: Vec<String>,
     /// The run folder's name, after a run that booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) folder: Option<String>,
+    #[serde(rename = "folder")]
+    pub(crate) run_folder: Option<String>,
 }
 
 /// The folder and the log of a bisection.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub(crate) struct BisectLog {
     folder: PathBuf,
-    header: Header,
-    records: Vec<Record>,
+    header: BisectRequest,
+    entries: Vec<LogEntry>,
     damage: Option<Damage>,
     _lock: File,
 }
 
 /// Why a bisection's log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum JournalError {
+pub enum BisectLogError {
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -119,67 +122,67 @@ pub enum JournalError {
     },
     /// There is no unfinished bisection.
     #[error("no unfinished bisection in {}", folder.display())]
-    Nothing {
+    NoneUnfinished {
         /// The folder that was searched for bisections.
         folder: PathBuf,
     },
 }
 
-impl Fault for JournalError {
+impl Fault for BisectLogError {
     fn blame(&self) -> Blame {
         match self {
             Self::Io { .. } => Blame::Host,
-            Self::Json { .. } | Self::Busy { .. } | Self::Nothing { .. } => Blame::Usage,
+            Self::Json { .. } | Self::Busy { .. } | Self::NoneUnfinished { .. } => Blame::Usage,
         }
     }
 }
 
-impl Journal {
+impl BisectLog {
     /// Creates the bisection in the new folder `folder`.
     ///
     /// # Errors
-    /// [`JournalError`].
-    pub(crate) fn create(folder: &Path, header: Header) -> Result<Self, JournalError> {
+    /// [`BisectLogError`].
+    pub(crate) fn create(folder: &Path, header: BisectRequest) -> Result<Self, BisectLogError> {
         fs::create_dir_all(folder).map_err(fail("create", folder))?;
         let lock = lock(folder)?;
         write(
             &folder.join(HEADER),
             &serde_json::to_vec_pretty(&header).expect("a header has string keys only"),
         )?;
-        Ok(Self { folder: folder.into(), header, records: Vec::new(), damage: None, _lock: lock })
+        Ok(Self { folder: folder.into(), header, entries: Vec::new(), damage: None, _lock: lock })
     }
 
     /// Opens the bisection in `folder`. An incomplete last line, as a kill leaves it, is dropped. Host errors are left
     /// out, because the host may work now.
     ///
     /// # Errors
-    /// [`JournalError`].
-    pub(crate) fn open(folder: &Path) -> Result<Self, JournalError> {
+    /// [`BisectLogError`].
+    pub(crate) fn open(folder: &Path) -> Result<Self, BisectLogError> {
         let lock = lock(folder)?;
         let path = folder.join(HEADER);
         let text = fs::read(&path).map_err(fail("read", &path))?;
-        let header = serde_json::from_slice(&text).map_err(|source| JournalError::Json { path, source })?;
+        let header = serde_json::from_slice(&text).map_err(|source| BisectLogError::Json { path, source })?;
         let path = folder.join(RECORDS);
         let lines = records::read(&path, is_whole).map_err(fail("read", &path))?;
         let mut records = Vec::new();
         for line in &lines.records {
-            let record: Record = serde_json::from_str(line)
-                .map_err(|source| JournalError::Json { path: path.clone(), source })?;
-            if !matches!(record.event, Some(Event::HostFault { .. })) {
+            let record: LogEntry = serde_json::from_str(line)
+                .map_err(|source| BisectLogError::Json { path: path.clone(), source })?;
+            if !matches!(record.event, Some(SearchEvent::HostError { .. })) {
                 records.push(record);
             }
         }
-        Ok(Self { folder: folder.into(), header, records, damage: lines.damage, _lock: lock })
+        Ok(Self { folder: folder.into(), header, entries: records, damage: lines.damage, _lock: lock })
     }
 
     /// The newest bisection below `base` without a result.
     ///
     /// # Errors
-    /// [`JournalError::Nothing`].
-    pub(crate) fn unfinished(base: &Path) -> Result<PathBuf, JournalError> {
+    /// [`BisectLogError::NoneUnfinished`].
+    pub(crate) fn unfinished(base: &Path) -> Result<PathBuf, BisectLogError> {
         let folders = fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path());
         let open = folders.filter(|path| path.join(HEADER).is_file() && !path.join(RESULT).is_file());
-        open.max().ok_or_else(|| JournalError::Nothing { folder: base.into() })
+        open.max().ok_or_else(|| BisectLogError::NoneUnfinished { folder: base.into() })
     }
 
     /// The path of the bisection's folder.
@@ -188,13 +191,13 @@ impl Journal {
     }
 
     /// The request.
-    pub(crate) fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> &BisectRequest {
         &self.header
     }
 
     /// The log entries so far.
-    pub(crate) fn records(&self) -> &[Record] {
-        &self.records
+    pub(crate) fn entries(&self) -> &[LogEntry] {
+        &self.entries
     }
 
     /// What was left out at the end, when it was opened.
@@ -205,20 +208,24 @@ impl Journal {
     /// Writes down what happened. When this returns it is on disk.
     ///
     /// # Errors
-    /// [`JournalError::Io`].
-    pub(crate) fn append(&mut self, record: Record) -> Result<(), JournalError> {
+    /// [`BisectLogError::Io`].
+    pub(crate) fn append(&mut self, record: LogEntry) -> Result<(), BisectLogError> {
         let line = serde_json::to_string(&record).expect("a record has string keys only");
         let path = self.folder.join(RECORDS);
         records::append(&path, &line, is_whole).map_err(fail("write", &path))?;
-        self.records.push(record);
+        self.entries.push(record);
         Ok(())
     }
 
     /// Writes the result, as the last file: a bisection without it is unfinished.
     ///
     /// # Errors
-    /// [`JournalError::Io`].
-    pub(crate) fn finish(&self, outcome: &Outcome, reports: &[(&str, String)]) -> Result<(), JournalError> {
+    /// [`BisectLogError::Io`].
+    pub(crate) fn finish(
+        &self,
+        outcome: &BisectionResult,
+        reports: &[(&str, String)],
+    ) -> Result<(), BisectLogError> {
         for (name, text) in reports {
             write(&self.folder.join(name), text.as_bytes())?;
         }
@@ -229,26 +236,26 @@ impl Journal {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, JournalError> {
+fn lock(folder: &Path) -> Result<File, BisectLogError> {
     let path = folder.join("lock");
     let file = File::create(&path).map_err(fail("create", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(JournalError::Busy { folder: folder.into() }),
+        Err(fs::TryLockError::WouldBlock) => Err(BisectLogError::Busy { folder: folder.into() }),
         Err(fs::TryLockError::Error(source)) => Err(fail("lock", &path)(source)),
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), BisectLogError> {
     records::replace(path, bytes).map_err(fail("write", path))
 }
 
 /// Whether a line of a time without checksums is whole: JSON that is cut is no JSON.
 fn is_whole(line: &str) -> bool {
-    serde_json::from_str::<Record>(line).is_ok()
+    serde_json::from_str::<LogEntry>(line).is_ok()
 }
 
-fn fail(action: &'static str, path: &Path) -> impl Fn(io::Error) -> JournalError {
+fn fail(action: &'static str, path: &Path) -> impl Fn(io::Error) -> BisectLogError {
     let path = path.to_owned();
-    move |source| JournalError::Io { action, path: path.clone(), source }
+    move |source| BisectLogError::Io { action, path: path.clone(), source }
 }

@@ -28,40 +28,41 @@ use serde::{Deserialize, Serialize};
 
 /// The runs of the bad end, which is run until it was bad `shows` times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rate {
+pub struct FailureRate {
     /// The number of bad runs.
-    pub shows: u32,
+    #[serde(rename = "shows")]
+    pub bad_runs: u32,
     /// The number of all runs, the last one a bad run.
     pub runs: u32,
 }
 
-impl Rate {
+impl FailureRate {
     /// An upper bound of the probability that a kernel with the fault is good in `quiet` runs.
-    pub fn hidden(self, quiet: u32) -> f64 {
-        let (n, quiet) = (f64::from(self.runs), f64::from(quiet));
-        (1..self.shows).map(|i| (n - f64::from(i)) / (n + quiet - f64::from(i))).product()
+    pub fn miss_probability(self, good_runs: u32) -> f64 {
+        let (n, quiet) = (f64::from(self.runs), f64::from(good_runs));
+        (1..self.bad_runs).map(|i| (n - f64::from(i)) / (n + quiet - f64::from(i))).product()
     }
 
     /// The least number of good runs, at least one, that brings [`Self::hidden`] to `level` or below.
-    pub fn quiet_needed(self, level: f64) -> u32 {
-        (1..).find(|&quiet| self.hidden(quiet) <= level).unwrap_or(u32::MAX)
+    pub fn good_runs_for_proof(self, level: f64) -> u32 {
+        (1..).find(|&quiet| self.miss_probability(quiet) <= level).unwrap_or(u32::MAX)
     }
 
     /// The number of good runs after which the search provisionally takes a kernel for good, until that is proven or
     /// overturned: as many as cost one run for a fault that always occurs.
-    pub fn quiet_for_a_mark(self) -> u32 {
-        self.quiet_needed(1.0 / f64::from(self.shows))
+    pub fn good_runs_for_evaluation(self) -> u32 {
+        self.good_runs_for_proof(1.0 / f64::from(self.bad_runs))
     }
 }
 
 /// The number of bad runs that the bad end must show: the least `k` with `1 / C(2k-1, k) <= level`. With it, a fault
 /// that always occurs costs as many runs at the bad end as at the kernel that is to be proven good.
-pub fn shows_needed(level: f64) -> u32 {
-    (2..).find(|&k| Rate { shows: k, runs: k }.hidden(k) <= level).unwrap_or(u32::MAX)
+pub fn bad_runs_needed(level: f64) -> u32 {
+    (2..).find(|&k| FailureRate { bad_runs: k, runs: k }.miss_probability(k) <= level).unwrap_or(u32::MAX)
 }
 
 /// The part of the accepted `error` that proof number `attempt` (from 0) may use.
-pub fn share(error: f64, attempt: usize) -> f64 {
+pub fn error_share(error: f64, attempt: usize) -> f64 {
     error / 2_f64.powi(i32::try_from(attempt + 1).unwrap_or(i32::MAX))
 }
 
@@ -72,11 +73,11 @@ mod tests {
     /// The probability that a kernel with failure rate `p` passes as good, summed over every number of runs at the bad
     /// end.
     fn passed(p: f64, level: f64) -> f64 {
-        let shows = shows_needed(level);
+        let shows = bad_runs_needed(level);
         let mut first = p.powi(shows.cast_signed());
         let mut sum = 0.0;
         for runs in shows..3000 {
-            let quiet = Rate { shows, runs }.quiet_needed(level);
+            let quiet = FailureRate { bad_runs: shows, runs }.good_runs_for_proof(level);
             sum += first * (1.0 - p).powi(quiet.cast_signed());
             first *= (1.0 - p) * f64::from(runs) / f64::from(runs - shows + 1);
         }
@@ -95,14 +96,14 @@ mod tests {
 
     #[test]
     fn a_fault_that_always_shows_costs_few_runs() {
-        let shows = shows_needed(0.005);
-        let rate = Rate { shows, runs: shows };
-        assert_eq!((shows, rate.quiet_needed(0.005), rate.quiet_for_a_mark()), (6, 5, 1));
+        let shows = bad_runs_needed(0.005);
+        let rate = FailureRate { bad_runs: shows, runs: shows };
+        assert_eq!((shows, rate.good_runs_for_proof(0.005), rate.good_runs_for_evaluation()), (6, 5, 1));
     }
 
     #[test]
     fn a_rarer_fault_costs_more() {
-        let needed = |runs| Rate { shows: 6, runs }.quiet_needed(0.005);
+        let needed = |runs| FailureRate { bad_runs: 6, runs }.good_runs_for_proof(0.005);
         assert!(
             needed(6) < needed(12) && needed(12) < needed(20),
             "{} {} {}",
@@ -115,14 +116,14 @@ mod tests {
 
     #[test]
     fn one_quiet_run_more_never_makes_a_fault_likelier() {
-        let rate = Rate { shows: 5, runs: 17 };
-        assert!((rate.hidden(0) - 1.0).abs() < 1e-12);
-        assert!((1..100).all(|quiet| rate.hidden(quiet) < rate.hidden(quiet - 1)));
+        let rate = FailureRate { bad_runs: 5, runs: 17 };
+        assert!((rate.miss_probability(0) - 1.0).abs() < 1e-12);
+        assert!((1..100).all(|quiet| rate.miss_probability(quiet) < rate.miss_probability(quiet - 1)));
     }
 
     #[test]
     fn the_shares_of_all_proofs_stay_within_the_error() {
-        let sum: f64 = (0..60).map(|attempt| share(0.01, attempt)).sum();
+        let sum: f64 = (0..60).map(|attempt| error_share(0.01, attempt)).sum();
         assert!(sum <= 0.01 + 1e-12, "{sum}");
     }
 }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::hunt::{Built, HuntError, Lab, Ran, Trouble};
-use super::plan::Subject;
-use super::question::{Question, Testimony};
-use super::versions::Candidate;
+use super::driver::{BisectError, BuiltCandidate, CandidateError, TestRun, Tester};
+use super::plan::Candidate;
+use super::question::{Question, RunEvidence};
+use super::versions::VersionCandidate;
 use crate::run::{self, Options, RunError, Starts};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
@@ -27,11 +27,11 @@ use kshot_stack::arch::Arch;
 use kshot_stack::document::Document;
 
 /// How many bytes of a console log or capture are searched for a text.
-const TEXT_MOST: u64 = 64 * 1024 * 1024;
+const MAX_TEXT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How the kernels of a bisection are configured.
 #[derive(Clone, Debug)]
-pub(crate) struct Template {
+pub(crate) struct BuildTemplate {
     /// The architecture to build for.
     pub(crate) arch: Arch,
     /// The configuration fragments.
@@ -46,9 +46,9 @@ pub(crate) struct Template {
 
 /// The candidates of a bisection.
 #[derive(Clone, Debug)]
-pub(crate) enum Supply {
+pub(crate) enum CandidateSet {
     /// Versions from Debian's archive.
-    Versions(Vec<Candidate>),
+    Versions(Vec<VersionCandidate>),
     /// Commits of a git tree.
     Commits {
         /// The repository, which is only read.
@@ -62,94 +62,94 @@ pub(crate) enum Supply {
 
 /// Builds the candidates' kernels. Shared with the thread that builds ahead.
 #[derive(Clone, Debug)]
-struct Maker {
+struct CandidateBuilder {
     workspace: Workspace,
-    template: Template,
-    supply: Arc<Supply>,
+    template: BuildTemplate,
+    supply: Arc<CandidateSet>,
 }
 
 /// Builds and runs real kernels.
 #[derive(Debug)]
-pub(crate) struct Bench<'a> {
-    maker: Maker,
+pub(crate) struct KernelTester<'a> {
+    maker: CandidateBuilder,
     scenario: Scenario,
     question: Question,
-    kernels: BTreeMap<Subject, Kernel>,
+    kernels: BTreeMap<Candidate, Kernel>,
     /// Whether recorded results are ignored.
     fresh: bool,
     /// Whether kernels are built ahead while cores are idle.
     speculate: bool,
-    ahead: Option<JoinHandle<()>>,
+    ahead_thread: Option<JoinHandle<()>>,
     progress: &'a Progress,
 }
 
 /// Options of a tester.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Habits {
+pub(crate) struct TesterOptions {
     /// Verdicts on file do not count.
-    pub(crate) fresh: bool,
+    pub(crate) ignore_recorded: bool,
     /// Kernels are built ahead while cores are idle.
-    pub(crate) speculate: bool,
+    pub(crate) build_ahead: bool,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> KernelTester<'a> {
     /// A tester whose run folders go to `workspace.runs`.
     pub(crate) fn new(
         workspace: Workspace,
         (scenario, question): (&Scenario, &Question),
-        template: Template,
-        supply: Supply,
-        habits: Habits,
+        template: BuildTemplate,
+        supply: CandidateSet,
+        options: TesterOptions,
         progress: &'a Progress,
     ) -> Self {
         Self {
-            maker: Maker { workspace, template, supply: Arc::new(supply) },
-            scenario: question.prepare(scenario.clone()),
+            maker: CandidateBuilder { workspace, template, supply: Arc::new(supply) },
+            scenario: question.add_step(scenario.clone()),
             question: question.clone(),
             kernels: BTreeMap::new(),
-            fresh: habits.fresh,
-            speculate: habits.speculate,
-            ahead: None,
+            fresh: options.ignore_recorded,
+            speculate: options.build_ahead,
+            ahead_thread: None,
             progress,
         }
     }
 
-    fn kernel(&mut self, subject: Subject) -> Result<Kernel, Trouble> {
-        if let Some(kernel) = self.kernels.get(&subject) {
+    fn kernel(&mut self, candidate: Candidate) -> Result<Kernel, CandidateError> {
+        if let Some(kernel) = self.kernels.get(&candidate) {
             return Ok(kernel.clone());
         }
-        let mut kernel = self.maker.make(subject, "", self.progress)?;
+        let mut kernel = self.maker.build(candidate, "", self.progress)?;
         (kernel.name, kernel.in_catalogue) = match &self.question {
             Question::Verdict(name) => (name.clone(), true),
             _ => (kernel.name, false),
         };
-        self.kernels.insert(subject, kernel.clone());
+        self.kernels.insert(candidate, kernel.clone());
         Ok(kernel)
     }
 }
 
-impl Lab for Bench<'_> {
-    fn name(&self, subject: Subject) -> String {
-        match subject {
-            Subject::At(node) => self.maker.supply.name(node),
-            Subject::Reverted(node) => {
+impl Tester for KernelTester<'_> {
+    fn name(&self, candidate: Candidate) -> String {
+        match candidate {
+            Candidate::Node(node) => self.maker.supply.name(node),
+            Candidate::Reverted(node) => {
                 format!("{} without {}", self.maker.supply.end(true), self.maker.supply.name(node))
             }
-            Subject::Applied(node) => {
+            Candidate::Applied(node) => {
                 format!("{} with {}", self.maker.supply.end(false), self.maker.supply.name(node))
             }
         }
     }
 
-    fn build(&mut self, subject: Subject) -> Result<Built, Trouble> {
-        let kernel = self.kernel(subject)?;
+    fn build(&mut self, candidate: Candidate) -> Result<BuiltCandidate, CandidateError> {
+        let kernel = self.kernel(candidate)?;
         let notes = kernel.lost.iter().map(|line| format!("not in this version: {line}")).collect();
-        Ok(Built { image: kernel.sha256, release: kernel.release, notes })
+        Ok(BuiltCandidate { image_sha256: kernel.sha256, release: kernel.release, notes })
     }
 
-    fn run(&mut self, subject: Subject, number: usize) -> Result<Ran, Trouble> {
-        let kernel = self.kernel(subject)?;
-        try_once(
+    fn run(&mut self, candidate: Candidate, number: usize) -> Result<TestRun, CandidateError> {
+        let kernel = self.kernel(candidate)?;
+        run_or_reuse(
             &self.maker.workspace,
             (&self.scenario, &self.question),
             &kernel,
@@ -158,25 +158,25 @@ impl Lab for Bench<'_> {
         )
     }
 
-    fn ahead(&mut self, nodes: &[usize]) {
-        let busy = self.ahead.as_ref().is_some_and(|thread| !thread.is_finished());
-        let missing: Vec<usize> = nodes.iter().copied().filter(|&node| self.maker.is_missing(node)).collect();
+    fn build_ahead(&mut self, nodes: &[usize]) {
+        let busy = self.ahead_thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        let missing: Vec<usize> = nodes.iter().copied().filter(|&node| self.maker.is_unbuilt(node)).collect();
         if !self.speculate || busy || missing.is_empty() || !cores_are_idle() {
             return;
         }
         let maker = self.maker.clone();
         // A build that fails here fails again when it is requested, and is reported then.
-        self.ahead = Some(std::thread::spawn(move || {
+        self.ahead_thread = Some(std::thread::spawn(move || {
             for node in missing.into_iter().take(2) {
-                drop(maker.make(Subject::At(node), "-ahead", &Progress::silent()));
+                drop(maker.build(Candidate::Node(node), "-ahead", &Progress::silent()));
             }
         }));
     }
 }
 
-impl Drop for Bench<'_> {
+impl Drop for KernelTester<'_> {
     fn drop(&mut self) {
-        if let Some(thread) = self.ahead.take() {
+        if let Some(thread) = self.ahead_thread.take() {
             if !thread.is_finished() {
                 self.progress.print_line("waiting for the kernel that is built ahead: it stays in the cache");
             }
@@ -185,11 +185,11 @@ impl Drop for Bench<'_> {
     }
 }
 
-impl Supply {
+impl CandidateSet {
     fn name(&self, node: usize) -> String {
         match self {
             Self::Versions(candidates) => candidates[node].name.clone(),
-            Self::Commits { ids, .. } => short(&ids[node]),
+            Self::Commits { ids, .. } => short_id(&ids[node]),
         }
     }
 
@@ -199,37 +199,46 @@ impl Supply {
                 let end = if newer { candidates.last() } else { candidates.first() };
                 end.map(|candidate| candidate.name.clone()).unwrap_or_default()
             }
-            Self::Commits { ids, ends, .. } => short(&ids[if newer { ends.1 } else { ends.0 }]),
+            Self::Commits { ids, ends, .. } => short_id(&ids[if newer { ends.1 } else { ends.0 }]),
         }
     }
 }
 
-impl Maker {
-    fn make(&self, subject: Subject, bench: &str, progress: &Progress) -> Result<Kernel, Trouble> {
-        match (&*self.supply, subject) {
-            (Supply::Versions(candidates), Subject::At(node)) => self.version(&candidates[node], progress),
-            (Supply::Versions(_), _) => Err(Trouble::CannotTell("a version cannot be taken back".into())),
-            (Supply::Commits { repository, ids, ends }, _) => {
-                let name = format!("{}{bench}", self.workshop(repository));
+impl CandidateBuilder {
+    fn build(
+        &self,
+        candidate: Candidate,
+        tester: &str,
+        progress: &Progress,
+    ) -> Result<Kernel, CandidateError> {
+        match (&*self.supply, candidate) {
+            (CandidateSet::Versions(candidates), Candidate::Node(node)) => {
+                self.version(&candidates[node], progress)
+            }
+            (CandidateSet::Versions(_), _) => {
+                Err(CandidateError::Skip("a version cannot be taken back".into()))
+            }
+            (CandidateSet::Commits { repository, ids, ends }, _) => {
+                let name = format!("{}{tester}", self.workshop(repository));
                 let workshop = BuildFolder::open(&name, &self.workspace.cache, progress)?;
                 let clone = repository.shared_clone(&workshop.source())?;
-                let id = match subject {
-                    Subject::At(node) => ids[node].clone(),
-                    Subject::Reverted(node) => clone.revert(&ids[ends.1], &ids[node])?,
-                    Subject::Applied(node) => clone.cherry_pick(&ids[ends.0], &ids[node])?,
+                let id = match candidate {
+                    Candidate::Node(node) => ids[node].clone(),
+                    Candidate::Reverted(node) => clone.revert(&ids[ends.1], &ids[node])?,
+                    Candidate::Applied(node) => clone.cherry_pick(&ids[ends.0], &ids[node])?,
                 };
                 let source =
                     KernelSource::Git(GitCommit { path: repository.path().into(), commit: id.clone() });
-                let entry = KernelSpec { patches: Vec::new(), ..self.entry(&short(&id), source, &[]) };
+                let entry = KernelSpec { patches: Vec::new(), ..self.spec(&short_id(&id), source, &[]) };
                 let images = self.workspace.images();
-                let ready = || Ok::<_, HuntError>(clone.checkout(&id)?);
+                let ready = || Ok::<_, BisectError>(clone.checkout(&id)?);
                 Ok(workshop.provision(&entry, &images, &self.workspace.cache, progress, ready)?)
             }
         }
     }
 
     /// The first of a version's sources that the archive still holds.
-    fn version(&self, candidate: &Candidate, progress: &Progress) -> Result<Kernel, Trouble> {
+    fn version(&self, candidate: &VersionCandidate, progress: &Progress) -> Result<Kernel, CandidateError> {
         let Workspace { cache, .. } = &self.workspace;
         if let Some(entry) = &candidate.entry {
             return Ok(kernel::provision(entry, &self.workspace.images(), cache, progress)?);
@@ -238,33 +247,33 @@ impl Maker {
         for limit in &candidate.limits {
             let too_new = limit.compiler_below.zip(compiler).is_some_and(|(below, has)| has >= below);
             if limit.skip || too_new {
-                return Err(Trouble::CannotTell(format!("left out: {}", limit.because)));
+                return Err(CandidateError::Skip(format!("left out: {}", limit.because)));
             }
         }
         let mut gone = None;
         for source in &candidate.sources {
-            let entry = self.entry_of(candidate, source.clone());
+            let entry = self.candidate_spec(candidate, source.clone());
             match kernel::provision(&entry, &self.workspace.images(), cache, progress) {
                 Err(error) if error.is_unavailable() => gone = Some(error),
                 other => return Ok(other?),
             }
         }
         Err(gone.map_or_else(
-            || Trouble::CannotTell("the archive's indexes no longer have it".into()),
-            Trouble::from,
+            || CandidateError::Skip("the archive's indexes no longer have it".into()),
+            CandidateError::from,
         ))
     }
 
-    fn entry_of(&self, candidate: &Candidate, source: KernelSource) -> KernelSpec {
+    fn candidate_spec(&self, candidate: &VersionCandidate, source: KernelSource) -> KernelSpec {
         let limits = &candidate.limits;
         let config: Vec<String> = limits.iter().flat_map(|limit| limit.config.clone()).collect();
-        let mut entry = self.entry(&candidate.name, source, &config);
+        let mut entry = self.spec(&candidate.name, source, &config);
         entry.patches = limits.iter().flat_map(|limit| limit.patches.clone()).chain(entry.patches).collect();
         entry
     }
 
-    fn entry(&self, name: &str, source: KernelSource, config: &[String]) -> KernelSpec {
-        let Template { arch, patches, objects, required, .. } = &self.template;
+    fn spec(&self, name: &str, source: KernelSource, config: &[String]) -> KernelSpec {
+        let BuildTemplate { arch, patches, objects, required, .. } = &self.template;
         KernelSpec {
             name: format!("{arch}-{name}"),
             arch: *arch,
@@ -276,22 +285,23 @@ impl Maker {
         }
     }
 
-    fn is_missing(&self, node: usize) -> bool {
+    fn is_unbuilt(&self, node: usize) -> bool {
         let (images, cache) = (self.workspace.images(), &self.workspace.cache);
         let found =
             |entry: &KernelSpec| Kernel::find(entry, &images, cache).is_ok_and(|kernel| kernel.is_some());
         match &*self.supply {
-            Supply::Versions(candidates) => {
+            CandidateSet::Versions(candidates) => {
                 let candidate = &candidates[node];
-                let entries = candidate.sources.iter().map(|source| self.entry_of(candidate, source.clone()));
+                let entries =
+                    candidate.sources.iter().map(|source| self.candidate_spec(candidate, source.clone()));
                 !candidate.entry.iter().cloned().chain(entries).any(|entry| found(&entry))
             }
-            Supply::Commits { repository, ids, .. } => {
+            CandidateSet::Commits { repository, ids, .. } => {
                 let source = KernelSource::Git(GitCommit {
                     path: repository.path().into(),
                     commit: ids[node].clone(),
                 });
-                !found(&KernelSpec { patches: Vec::new(), ..self.entry(&short(&ids[node]), source, &[]) })
+                !found(&KernelSpec { patches: Vec::new(), ..self.spec(&short_id(&ids[node]), source, &[]) })
             }
         }
     }
@@ -303,7 +313,7 @@ impl Maker {
 }
 
 /// The name of the workshop for a source tree and a configuration.
-pub(crate) fn workshop(tree: &Path, template: &Template) -> String {
+pub(crate) fn workshop(tree: &Path, template: &BuildTemplate) -> String {
     let parts = [tree.as_os_str().as_encoded_bytes(), template.arch.row().name.as_bytes()];
     let config = template.config.iter().map(String::as_bytes);
     cache::key(parts.into_iter().chain(config))
@@ -311,13 +321,13 @@ pub(crate) fn workshop(tree: &Path, template: &Template) -> String {
 
 /// Runs a kernel once and evaluates the question. A recorded result is used if the same kernel, guest, scenario and
 /// question already ran `number` times.
-fn try_once(
+fn run_or_reuse(
     workspace: &Workspace,
     (scenario, question): (&Scenario, &Question),
     kernel: &Kernel,
     (number, fresh): (usize, bool),
     progress: &Progress,
-) -> Result<Ran, Trouble> {
+) -> Result<TestRun, CandidateError> {
     let asked = serde_json::to_string(&(scenario, question)).expect("a scenario has string keys only");
     let parts = [
         env!("CARGO_PKG_VERSION").into(),
@@ -330,33 +340,33 @@ fn try_once(
             _ => String::new(),
         },
     ];
-    let verdicts = Verdicts::at(workspace, &cache::key(parts.iter().map(String::as_bytes)))?;
+    let verdicts = RecordedStates::at(workspace, &cache::key(parts.iter().map(String::as_bytes)))?;
     if let Some(state) = verdicts.states.get(number).filter(|_| !fresh) {
-        return Ok(Ran { state: state.clone(), folder: None });
+        return Ok(TestRun { state: state.clone(), run_folder: None });
     }
-    let (state, folder) = boot(workspace, (scenario, question), kernel, progress)?;
+    let (state, folder) = run_once(workspace, (scenario, question), kernel, progress)?;
     verdicts.add(&state)?;
-    Ok(Ran { state, folder: Some(folder) })
+    Ok(TestRun { state, run_folder: Some(folder) })
 }
 
 /// Runs a kernel once: the observed state, and the run folder's name.
-pub(crate) fn boot(
+pub(crate) fn run_once(
     workspace: &Workspace,
     (scenario, question): (&Scenario, &Question),
     kernel: &Kernel,
     progress: &Progress,
-) -> Result<(String, String), Trouble> {
+) -> Result<(String, String), CandidateError> {
     // Runs from one saved state share everything that chance decided at boot, so they would not be independent.
     let options = Options { keep: true, starts: Starts::Cold, ..Options::default() };
     let outcome = run::run(workspace, scenario, kernel, &options, progress)?;
     let state =
-        answer(question, scenario, &outcome.document, &outcome.folder).map_err(Trouble::CannotTell)?;
+        evaluate_run(question, scenario, &outcome.document, &outcome.folder).map_err(CandidateError::Skip)?;
     let folder = outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok((state, folder))
 }
 
 /// Evaluates a question on a run folder.
-fn answer(
+fn evaluate_run(
     question: &Question,
     scenario: &Scenario,
     document: &Document,
@@ -364,8 +374,8 @@ fn answer(
 ) -> Result<String, String> {
     let text = |name: &str| {
         let mut bytes = Vec::new();
-        let read =
-            bounded::open(&folder.join(name)).and_then(|file| file.take(TEXT_MOST).read_to_end(&mut bytes));
+        let read = bounded::open(&folder.join(name))
+            .and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes));
         read.map_err(|error| format!("cannot read {name} of the run folder: {error}"))?;
         Ok::<_, String>(String::from_utf8_lossy(&bytes).into_owned())
     };
@@ -376,7 +386,7 @@ fn answer(
     let steps = document.artifacts.keys().filter(|name| name.starts_with("steps/"));
     let last_step = steps.max().map_or(Ok(String::new()), |name| text(name))?;
     let console = text(kshot_guest::machine::CONSOLE_LOG)?;
-    question.answer(&Testimony {
+    question.evaluate(&RunEvidence {
         scenario,
         document,
         captures: &captures,
@@ -386,22 +396,22 @@ fn answer(
 }
 
 /// The recorded states of one kernel, guest, scenario and question, in the order of the runs.
-struct Verdicts {
+struct RecordedStates {
     path: PathBuf,
     states: Vec<String>,
 }
 
-impl Verdicts {
-    fn at(workspace: &Workspace, key: &str) -> Result<Self, Trouble> {
+impl RecordedStates {
+    fn at(workspace: &Workspace, key: &str) -> Result<Self, CandidateError> {
         let folder = workspace.cache.root().join("verdicts");
-        fs::create_dir_all(&folder).map_err(|error| host("make", &folder, error))?;
+        fs::create_dir_all(&folder).map_err(|error| host_error("make", &folder, error))?;
         let path = folder.join(key);
-        let read = records::read(&path, never).map_err(|error| host("read", &path, error))?;
+        let read = records::read(&path, never).map_err(|error| host_error("read", &path, error))?;
         Ok(Self { states: read.records, path })
     }
 
-    fn add(&self, state: &str) -> Result<(), Trouble> {
-        records::append(&self.path, state, never).map_err(|error| host("write", &self.path, error))
+    fn add(&self, state: &str) -> Result<(), CandidateError> {
+        records::append(&self.path, state, never).map_err(|error| host_error("write", &self.path, error))
     }
 }
 
@@ -410,17 +420,17 @@ fn never(_: &str) -> bool {
     false
 }
 
-fn host(action: &'static str, path: &Path, source: std::io::Error) -> Trouble {
+fn host_error(action: &'static str, path: &Path, source: std::io::Error) -> CandidateError {
     KernelError::File(FileError { action, path: path.into(), source }).into()
 }
 
 /// The diff between the sources of two versions in `paths`; empty if one of them cannot be downloaded.
 pub(crate) fn differences(
-    versions: [&Candidate; 2],
+    versions: [&VersionCandidate; 2],
     paths: &[String],
     cache: &Cache,
     progress: &Progress,
-) -> Result<String, HuntError> {
+) -> Result<String, BisectError> {
     let folder = tempfile::tempdir().map_err(FileError::on("create a folder in", &std::env::temp_dir()));
     let folder = folder.map_err(KernelError::from)?;
     let mut places = Vec::new();
@@ -442,7 +452,7 @@ pub(crate) fn differences(
 }
 
 /// The first digits of a commit id.
-pub(crate) fn short(id: &str) -> String {
+pub(crate) fn short_id(id: &str) -> String {
     id.chars().take(12).collect()
 }
 

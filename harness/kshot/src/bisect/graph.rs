@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 /// A directed acyclic graph. Its nodes are numbered so that parents come before their children.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct History {
+pub struct CandidateGraph {
     parents: Vec<Vec<usize>>,
 }
 
-impl History {
+impl CandidateGraph {
     /// `length` nodes in a row, the oldest first.
     pub fn linear(length: usize) -> Self {
         Self { parents: (0..length).map(|node| node.checked_sub(1).into_iter().collect()).collect() }
@@ -98,8 +98,8 @@ mod tests {
 
     /// 0 - 1 - 2 ----- 5 - 6
     ///       \- 3 - 4 -/
-    fn merge() -> History {
-        History::new(vec![vec![], vec![0], vec![1], vec![1], vec![3], vec![2, 4], vec![5]]).unwrap()
+    fn merge() -> CandidateGraph {
+        CandidateGraph::new(vec![vec![], vec![0], vec![1], vec![1], vec![3], vec![2, 4], vec![5]]).unwrap()
     }
 
     #[test]
@@ -123,6 +123,6 @@ mod tests {
 
     #[test]
     fn a_parent_after_its_child_is_no_history() {
-        assert!(History::new(vec![vec![1], vec![]]).is_none());
+        assert!(CandidateGraph::new(vec![vec![1], vec![]]).is_none());
     }
 }

@@ -1,0 +1,628 @@
+//! The bisection's state machine: its plan and the events so far determine the next step. No clock, no files.
+//!
+//! Every answer is worked out anew from the events, so a search that was cut off goes on from a list of them.
+//! A run *shows* what is looked for or is *quiet*. One show settles a node; quiet ones settle it only in numbers
+//! ([`super::statistics`]), so the search goes by a few of them, and proves with fresh runs what it came to. A mark
+//! that a proof overturns is a mark the other way, and the search goes on from there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::image_runs::{ImageRuns, RunClassifier};
+use super::plan::{
+    BisectionResult, Candidate, ChangePoint, CulpritVerification, NextStep, Purpose, RemainingWork,
+    SearchEvent, SearchPlan,
+};
+use super::statistics::{self, FailureRate};
+
+/// The number of recent attempts that decide whether the host fails too often.
+const HOST_ERROR_WINDOW: usize = 10;
+/// The maximum number of different states of a good end; with more, the question has no stable answer there.
+const MAX_GOOD_STATES: usize = 3;
+
+/// The state machine of a bisection.
+#[derive(Clone, Debug)]
+pub struct Bisector {
+    plan: SearchPlan,
+    events: Vec<SearchEvent>,
+}
+
+/// The interval that is searched for one change: nodes without it and one node with it.
+#[derive(Clone, Debug)]
+struct Interval {
+    old: Vec<usize>,
+    new: usize,
+}
+
+/// The evaluation of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Evaluation {
+    /// The node is without the change.
+    Old,
+    /// The node has the change.
+    New,
+    /// The node does not build, boot or answer.
+    Skip,
+    /// There are not enough runs yet.
+    Undecided,
+}
+
+/// The events, sorted by what they are about.
+struct SearchState<'a> {
+    plan: &'a SearchPlan,
+    images: BTreeMap<Candidate, &'a str>,
+    representatives: BTreeMap<&'a str, Candidate>,
+    runs: BTreeMap<Candidate, ImageRuns>,
+    /// The candidates that were to be proven good, in order: the good ends and the candidates of proofs.
+    proofs: Vec<Candidate>,
+}
+
+/// The result of a part of the search: a value, or the step that is needed first.
+type StepResult<T> = Result<T, NextStep>;
+
+impl Bisector {
+    /// A search without events.
+    pub fn new(plan: SearchPlan) -> Self {
+        Self { plan, events: Vec::new() }
+    }
+
+    /// The search plan.
+    pub fn plan(&self) -> &SearchPlan {
+        &self.plan
+    }
+
+    /// The events so far.
+    pub fn events(&self) -> &[SearchEvent] {
+        &self.events
+    }
+
+    /// Adds an event.
+    pub fn add_event(&mut self, event: SearchEvent) {
+        self.events.push(event);
+    }
+
+    /// The number of runs of this candidate or of others with the same image.
+    pub fn run_count(&self, candidate: Candidate) -> usize {
+        SearchState::of(&self.plan, &self.events).runs(candidate).observations.len()
+    }
+
+    /// The next step.
+    pub fn next_step(&self) -> NextStep {
+        if let Some(why) = self.too_many_host_errors() {
+            return NextStep::Done(BisectionResult::TooManyHostErrors { why });
+        }
+        let known = SearchState::of(&self.plan, &self.events);
+        known.search().unwrap_or_else(|next| next)
+    }
+
+    /// The nodes that may be tested after the current run: one if it turns out good, another if bad.
+    pub fn likely_next(&self) -> Vec<usize> {
+        let NextStep::Run { candidate: candidate @ Candidate::Node(now), purpose: Purpose::Halve, .. } =
+            self.next_step()
+        else {
+            return Vec::new();
+        };
+        let mut nodes = Vec::new();
+        let known = SearchState::of(&self.plan, &self.events);
+        let quiet = known.good_states_of_ends().into_iter().next().unwrap_or_default();
+        for state in [quiet, "\u{0}".into()] {
+            let mut search = self.clone();
+            while let NextStep::Run { candidate: next, purpose, .. } = search.next_step() {
+                if next != candidate {
+                    if let (Candidate::Node(node), Purpose::Halve) = (next, purpose)
+                        && !nodes.contains(&node)
+                        && node != now
+                    {
+                        nodes.push(node);
+                    }
+                    break;
+                }
+                search.add_event(SearchEvent::Ran { candidate, purpose, state: state.clone() });
+            }
+        }
+        nodes
+    }
+
+    /// The last host error, if most of the recent attempts were host errors.
+    fn too_many_host_errors(&self) -> Option<String> {
+        let tries = self.events.iter().rev().filter(|event| !matches!(event, SearchEvent::Built { .. }));
+        let faults = tries.take(HOST_ERROR_WINDOW).filter_map(|event| match event {
+            SearchEvent::HostError { why } => Some(why),
+            _ => None,
+        });
+        let faults: Vec<_> = faults.collect();
+        (faults.len() * 2 > HOST_ERROR_WINDOW).then(|| faults[0].clone())
+    }
+}
+
+impl<'a> SearchState<'a> {
+    fn of(plan: &'a SearchPlan, events: &'a [SearchEvent]) -> Self {
+        let mut known = Self {
+            plan,
+            images: BTreeMap::new(),
+            representatives: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            proofs: Vec::new(),
+        };
+        for event in events {
+            match event {
+                SearchEvent::Built { candidate, image } => {
+                    known.images.insert(*candidate, image);
+                    known.representatives.entry(image).or_insert(*candidate);
+                }
+                SearchEvent::Ran { candidate, purpose, state } => {
+                    let class = known.representative(*candidate);
+                    let attempt = matches!(purpose, Purpose::ConfirmEnd | Purpose::ProveGood)
+                        && *candidate != Candidate::Node(plan.bad);
+                    if attempt && !known.proofs.contains(&class) {
+                        known.proofs.push(class);
+                    }
+                    known.runs.entry(class).or_default().observations.push((*purpose, state.clone()));
+                }
+                SearchEvent::Skip { candidate, why } => {
+                    let class = known.representative(*candidate);
+                    known.runs.entry(class).or_default().skip_reasons.push(why.clone());
+                }
+                SearchEvent::HostError { .. } => {}
+            }
+        }
+        known
+    }
+
+    /// The candidate that represents all candidates with the same image.
+    fn representative(&self, candidate: Candidate) -> Candidate {
+        self.images
+            .get(&candidate)
+            .and_then(|image| self.representatives.get(image))
+            .copied()
+            .unwrap_or(candidate)
+    }
+
+    fn runs(&self, candidate: Candidate) -> &ImageRuns {
+        static NONE: ImageRuns = ImageRuns { observations: Vec::new(), skip_reasons: Vec::new() };
+        self.runs.get(&self.representative(candidate)).unwrap_or(&NONE)
+    }
+
+    /// The whole search, from confirming the ends to the result.
+    fn search(&self) -> StepResult<NextStep> {
+        let (good, classifier) = self.confirm_ends()?;
+        let fixed = self.plan.graph.is_ancestor(self.plan.bad, good[0]);
+        let mut range = if fixed {
+            Interval { old: vec![self.plan.bad], new: good[0] }
+        } else {
+            Interval { old: good, new: self.plan.bad }
+        };
+        let mut classifier = classifier;
+        let mut changes = Vec::new();
+        loop {
+            let change = self.find_change(&range, &classifier, fixed)?;
+            // If the node at the change shows another state than the bad end, there is a further change beyond it.
+            let side = if fixed { change.parents.clone() } else { vec![change.culprit()] };
+            let there: BTreeSet<String> =
+                side.iter().flat_map(|&node| self.runs(Candidate::Node(node)).states()).collect();
+            let rest: BTreeSet<String> = self
+                .runs(Candidate::Node(self.plan.bad))
+                .states()
+                .filter(|state| !classifier.good_states.contains(state) && !there.contains(state))
+                .collect();
+            changes.push(change);
+            if rest.is_empty() || side.len() != 1 {
+                break;
+            }
+            classifier.good_states.extend(there);
+            classifier.failure_rate = match self.failure_rate(&classifier.good_states) {
+                Ok(rate) => rate,
+                Err(NextStep::Done(_)) => break,
+                Err(next) => return Err(next),
+            };
+            range = if fixed { Interval { new: side[0], ..range } } else { Interval { old: side, ..range } };
+        }
+        if let [change] = changes.as_slice() {
+            self.spot_checks(change, &range, &classifier, fixed)?;
+        }
+        let level = |(attempt, candidate): (usize, &Candidate)| {
+            let share = statistics::error_share(self.plan.accepted_error, attempt);
+            self.runs(*candidate)
+                .proof_runs(&classifier.good_states)
+                .map_or(share, |quiet| classifier.failure_rate.miss_probability(quiet).min(share))
+        };
+        let wrong = self.proofs.iter().enumerate().map(level).sum();
+        Ok(NextStep::Done(BisectionResult::Found { changes, error_bound: wrong }))
+    }
+
+    /// Confirms both ends; looks for a good one first if none is given.
+    fn confirm_ends(&self) -> StepResult<(Vec<usize>, RunClassifier)> {
+        let SearchPlan { bad, .. } = *self.plan;
+        let good =
+            if self.plan.good.is_empty() { vec![self.find_good_end()?] } else { self.plan.good.clone() };
+        // One run of each shows whether more runs are worthwhile.
+        for &end in &good {
+            self.require_runs(end, 1, Purpose::ConfirmEnd)?;
+        }
+        self.require_runs(bad, 1, Purpose::ConfirmEnd)?;
+        let quiet = self.find_good_states(&good);
+        self.check_good_ends(&good, &quiet)?;
+        let rate = self.failure_rate(&quiet)?;
+        for &end in &good {
+            let needed = rate.good_runs_for_proof(statistics::error_share(
+                self.plan.accepted_error,
+                self.proof_number(Candidate::Node(end)),
+            ));
+            self.require_runs(end, needed, Purpose::ConfirmEnd)?;
+        }
+        let quiet = self.find_good_states(&good);
+        self.check_good_ends(&good, &quiet)?;
+        Ok((good, RunClassifier { failure_rate: self.failure_rate(&quiet)?, good_states: quiet }))
+    }
+
+    /// The good states: those of the plan, otherwise those of the good ends.
+    fn find_good_states(&self, good: &[usize]) -> BTreeSet<String> {
+        if self.plan.good_states.is_empty() {
+            good.iter().flat_map(|&end| self.runs(Candidate::Node(end)).states()).collect()
+        } else {
+            self.plan.good_states.clone()
+        }
+    }
+
+    fn good_states_of_ends(&self) -> BTreeSet<String> {
+        self.find_good_states(&self.plan.good)
+    }
+
+    fn check_good_ends(&self, good: &[usize], good_states: &BTreeSet<String>) -> StepResult<()> {
+        for &end in good {
+            let mut states = self.runs(Candidate::Node(end)).states();
+            if let Some(state) = states.find(|state| !good_states.contains(state)) {
+                return Err(NextStep::Done(BisectionResult::GoodEndIsBad { end, state }));
+            }
+            let states: BTreeSet<_> = self.runs(Candidate::Node(end)).states().collect();
+            if states.len() > MAX_GOOD_STATES {
+                return Err(NextStep::Done(BisectionResult::Unstable { end, states: states.len() }));
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of runs until the bad end was bad as often as the accepted error requires.
+    fn failure_rate(&self, quiet: &BTreeSet<String>) -> StepResult<FailureRate> {
+        let wanted = statistics::bad_runs_needed(statistics::error_share(self.plan.accepted_error, 0));
+        let candidate = Candidate::Node(self.plan.bad);
+        let (mut shows, mut runs, mut silence) = (0, 0, 0);
+        for (_, state) in &self.runs(candidate).observations {
+            runs += 1;
+            silence += 1;
+            if !quiet.contains(state) {
+                (shows, silence) = (shows + 1, 0);
+            }
+            if shows == wanted {
+                return Ok(FailureRate { bad_runs: shows, runs });
+            }
+            if silence == self.plan.patience {
+                return Err(NextStep::Done(match shows {
+                    0 => BisectionResult::NoChange { runs },
+                    _ => BisectionResult::TooRare { bad_runs: shows, runs },
+                }));
+            }
+        }
+        Err(run_step(candidate, Purpose::ConfirmEnd, self.plan.graph.len(), wanted - shows))
+    }
+
+    /// Requires that an end has run `times` times.
+    fn require_runs(&self, end: usize, times: u32, purpose: Purpose) -> StepResult<()> {
+        let candidate = Candidate::Node(end);
+        let runs = self.runs(candidate);
+        if runs.is_skipped() {
+            let why = runs.skip_reasons.last().cloned().unwrap_or_default();
+            return Err(NextStep::Done(BisectionResult::UnusableEnd { end, why }));
+        }
+        let done = runs.count();
+        if done < times {
+            return Err(run_step(candidate, purpose, self.plan.graph.len(), times - done));
+        }
+        Ok(())
+    }
+
+    /// Looks for a good end at a distance of 1, 2, 4, ... nodes from the bad one, then at the last node.
+    fn find_good_end(&self) -> StepResult<usize> {
+        let SearchPlan { bad, .. } = *self.plan;
+        let last = self.plan.graph.len() - 1;
+        self.require_runs(bad, 1, Purpose::ConfirmEnd)?;
+        let shows: BTreeSet<String> = self.runs(Candidate::Node(bad)).states().collect();
+        let (room, older) = if bad == 0 { (last, false) } else { (bad, true) };
+        let strides =
+            (0..usize::BITS).map(|power| 1_usize << power).take_while(|stride| *stride < room).chain([room]);
+        for stride in strides {
+            let node = if older { bad - stride } else { bad + stride };
+            let runs = self.runs(Candidate::Node(node));
+            let quiet = |state: &String| {
+                if self.plan.good_states.is_empty() {
+                    !shows.contains(state)
+                } else {
+                    self.plan.good_states.contains(state)
+                }
+            };
+            match runs.observations.first() {
+                _ if runs.is_skipped() => {}
+                None => {
+                    return Err(run_step(
+                        Candidate::Node(node),
+                        Purpose::FindGoodEnd,
+                        self.plan.graph.len(),
+                        1,
+                    ));
+                }
+                Some((_, state)) if quiet(state) => return Ok(node),
+                Some(_) => {}
+            }
+        }
+        Err(NextStep::Done(BisectionResult::NoGoodFound))
+    }
+
+    /// Finds one change in an interval, and proves it.
+    fn find_change(
+        &self,
+        range: &Interval,
+        classifier: &RunClassifier,
+        fixed: bool,
+    ) -> StepResult<ChangePoint> {
+        let history = &self.plan.graph;
+        self.resolve_contradictions(range, classifier, fixed)?;
+        let (old, tip) = self.bounds(range, classifier, fixed);
+        let suspects = history.between(&old, tip);
+        let open: Vec<usize> = suspects
+            .iter()
+            .copied()
+            .filter(|&node| {
+                node != tip && self.evaluate(node, range, classifier, fixed) == Evaluation::Undecided
+            })
+            .collect();
+        if let Some(node) = self.choose_node(&suspects, &open, range, classifier, fixed) {
+            let marks = suspects.len().next_power_of_two().ilog2();
+            let proof = classifier.failure_rate.bad_runs
+                + classifier.failure_rate.good_runs_for_proof(self.plan.accepted_error);
+            let left = RemainingWork {
+                suspects: suspects.len(),
+                evaluations: marks,
+                runs: marks * classifier.failure_rate.good_runs_for_evaluation() + proof,
+            };
+            return Err(NextStep::Run { candidate: Candidate::Node(node), purpose: Purpose::Halve, left });
+        }
+        let before = self.parents_outside(&suspects);
+        let mut unproven = Vec::new();
+        for &node in before.iter().chain([&tip]) {
+            let shows = fixed == (node != tip);
+            let purpose = if shows { Purpose::Reproduce } else { Purpose::ProveGood };
+            if !self.prove(Candidate::Node(node), purpose, shows, classifier)? {
+                unproven.push(node);
+            }
+        }
+        let flip = if self.plan.can_verify_culprit && suspects.len() == 1 && before.len() == 1 {
+            self.verify_culprit(tip, classifier, fixed)?
+        } else {
+            None
+        };
+        Ok(ChangePoint { suspects, parents: before, unproven, verification: flip })
+    }
+
+    /// The nodes without the change, and the oldest node that is known to have it.
+    fn bounds(&self, range: &Interval, classifier: &RunClassifier, fixed: bool) -> (Vec<usize>, usize) {
+        let (mut old, mut tip) = (range.old.clone(), range.new);
+        for node in self.tested_nodes() {
+            match self.evaluate(node, range, classifier, fixed) {
+                Evaluation::Old => old.push(node),
+                Evaluation::New if self.plan.graph.is_ancestor(node, tip) => tip = node,
+                _ => {}
+            }
+        }
+        (old, tip)
+    }
+
+    /// Resolves a node without the change that has an ancestor with it: whichever of the two was only good a few times
+    /// is run until it is bad or proven good.
+    fn resolve_contradictions(
+        &self,
+        range: &Interval,
+        classifier: &RunClassifier,
+        fixed: bool,
+    ) -> StepResult<()> {
+        let marked = |mark| {
+            self.tested_nodes()
+                .into_iter()
+                .filter(move |&node| self.evaluate(node, range, classifier, fixed) == mark)
+        };
+        let inside = self.plan.graph.ancestry(&[range.new]);
+        for has in marked(Evaluation::New).filter(|&node| inside[node]) {
+            for lacks in marked(Evaluation::Old).filter(|&node| inside[node] && node != has) {
+                if self.plan.graph.is_ancestor(has, lacks) {
+                    let doubtful = if fixed { has } else { lacks };
+                    if self.prove(Candidate::Node(doubtful), Purpose::ProveGood, false, classifier)? {
+                        return Err(NextStep::Done(BisectionResult::NotMonotonic {
+                            with_change: has,
+                            without_change: lacks,
+                        }));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes that were tested, or that have the image of a tested one.
+    fn tested_nodes(&self) -> Vec<usize> {
+        let candidates: BTreeSet<Candidate> = self.images.keys().chain(self.runs.keys()).copied().collect();
+        candidates
+            .into_iter()
+            .filter(|candidate| self.runs(*candidate).count() > 0)
+            .filter_map(node)
+            .collect()
+    }
+
+    fn evaluate(&self, node: usize, range: &Interval, classifier: &RunClassifier, fixed: bool) -> Evaluation {
+        let (shows, quiet) =
+            if fixed { (Evaluation::Old, Evaluation::New) } else { (Evaluation::New, Evaluation::Old) };
+        if range.old.contains(&node) {
+            return Evaluation::Old;
+        }
+        if node == range.new {
+            return Evaluation::New;
+        }
+        let runs = self.runs(Candidate::Node(node));
+        if runs.bad_count(&classifier.good_states) > 0 {
+            shows
+        } else if runs.count() >= classifier.failure_rate.good_runs_for_evaluation() {
+            quiet
+        } else if runs.is_skipped() {
+            Evaluation::Skip
+        } else {
+            Evaluation::Undecided
+        }
+    }
+
+    /// The open node that halves the suspects best, as git's `find_bisection` does. After skipped nodes the choice
+    /// moves away from the middle in steps of 1, 2, 4, ...: broken nodes come in clusters.
+    fn choose_node(
+        &self,
+        suspects: &[usize],
+        open: &[usize],
+        range: &Interval,
+        classifier: &RunClassifier,
+        fixed: bool,
+    ) -> Option<usize> {
+        let started = |node: &&usize| self.runs(Candidate::Node(**node)).count() > 0;
+        if let Some(node) = open.iter().find(started) {
+            return Some(*node);
+        }
+        let weights = self.plan.graph.weights(suspects);
+        let mut by_value: Vec<(usize, usize)> = suspects
+            .iter()
+            .zip(weights)
+            .filter(|(node, _)| open.contains(node))
+            .map(|(&node, weight)| (weight.min(suspects.len() - weight), node))
+            .collect();
+        by_value.sort_by_key(|&(value, node)| (std::cmp::Reverse(value), node));
+        let skipped = suspects
+            .iter()
+            .filter(|&&node| self.evaluate(node, range, classifier, fixed) == Evaluation::Skip)
+            .count();
+        let far = 1_usize.checked_shl(u32::try_from(skipped).unwrap_or(u32::MAX)).unwrap_or(usize::MAX) - 1;
+        by_value.get(far).or(by_value.last()).map(|&(_, node)| node)
+    }
+
+    /// The parents of the suspects that are none.
+    fn parents_outside(&self, suspects: &[usize]) -> Vec<usize> {
+        let parents = suspects.iter().flat_map(|&node| self.plan.graph.parents(node)).copied();
+        let before: BTreeSet<usize> = parents.filter(|parent| !suspects.contains(parent)).collect();
+        before.into_iter().collect()
+    }
+
+    /// Requires runs until a candidate is proven bad or good; `false` if it has to be skipped. A bad run where good was
+    /// to be proven changes the node's evaluation, and the search goes on from there.
+    fn prove(
+        &self,
+        candidate: Candidate,
+        purpose: Purpose,
+        shows: bool,
+        classifier: &RunClassifier,
+    ) -> StepResult<bool> {
+        let runs = self.runs(candidate);
+        if runs.is_skipped() {
+            return Ok(false);
+        }
+        let shown = runs.bad_count(&classifier.good_states);
+        if !shows {
+            let fresh = runs.proof_runs(&classifier.good_states).unwrap_or(0);
+            let needed = classifier.failure_rate.good_runs_for_proof(statistics::error_share(
+                self.plan.accepted_error,
+                self.proof_number(candidate),
+            ));
+            return if shown > 0 {
+                Ok(false)
+            } else if fresh < needed {
+                Err(run_step(candidate, purpose, 1, needed - fresh))
+            } else {
+                Ok(true)
+            };
+        }
+        let silence = u32::try_from(
+            runs.observations
+                .iter()
+                .rev()
+                .take_while(|(_, state)| classifier.good_states.contains(state))
+                .count(),
+        )
+        .unwrap_or(u32::MAX);
+        if shown >= classifier.failure_rate.bad_runs {
+            Ok(true)
+        } else if silence >= self.plan.patience {
+            match candidate {
+                Candidate::Node(at) => Err(NextStep::Done(BisectionResult::NotReproducible {
+                    at,
+                    bad_runs: shown,
+                    runs: runs.count(),
+                })),
+                _ => Ok(false),
+            }
+        } else {
+            Err(run_step(candidate, purpose, 1, classifier.failure_rate.bad_runs - shown))
+        }
+    }
+
+    /// Verifies the culprit: reverts it on the newer end or, if that fails, applies it to the older one.
+    fn verify_culprit(
+        &self,
+        culprit: usize,
+        classifier: &RunClassifier,
+        fixed: bool,
+    ) -> StepResult<Option<CulpritVerification>> {
+        for (candidate, shows) in
+            [(Candidate::Reverted(culprit), fixed), (Candidate::Applied(culprit), !fixed)]
+        {
+            let runs = self.runs(candidate);
+            if !runs.is_skipped() {
+                let proven = self.prove(candidate, Purpose::VerifyCulprit, shows, classifier)?;
+                return Ok(Some(CulpritVerification { candidate, confirmed: proven }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tries nodes on both sides of a change, to see that it changed nowhere else.
+    fn spot_checks(
+        &self,
+        change: &ChangePoint,
+        range: &Interval,
+        classifier: &RunClassifier,
+        fixed: bool,
+    ) -> StepResult<()> {
+        let nodes = self.plan.graph.between(&range.old, range.new);
+        for number in 1..=self.plan.spot_checks {
+            let node = nodes[(nodes.len() * number / (self.plan.spot_checks + 1)).min(nodes.len() - 1)];
+            if change.suspects.contains(&node) {
+                continue;
+            }
+            if self.evaluate(node, range, classifier, fixed) == Evaluation::Undecided {
+                return Err(run_step(Candidate::Node(node), Purpose::SpotCheck, 1, 1));
+            }
+        }
+        self.resolve_contradictions(range, classifier, fixed)
+    }
+
+    /// The number of this proof. Each proof may use less of the accepted error than the one before.
+    fn proof_number(&self, candidate: Candidate) -> usize {
+        let class = self.representative(candidate);
+        self.proofs.iter().position(|one| *one == class).unwrap_or(self.proofs.len())
+    }
+}
+
+fn run_step(candidate: Candidate, purpose: Purpose, suspects: usize, runs: u32) -> NextStep {
+    NextStep::Run { candidate, purpose, left: RemainingWork { suspects, evaluations: 0, runs } }
+}
+
+fn node(candidate: Candidate) -> Option<usize> {
+    match candidate {
+        Candidate::Node(node) => Some(node),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "bisector_tests.rs"]
+mod tests;
