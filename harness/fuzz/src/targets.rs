@@ -11,7 +11,7 @@ use kshot::scenario::Scenario;
 use kshot_guest::bounded::Unzipped;
 use kshot_guest::yaml;
 use kshot_stack::console::Recogniser;
-use kshot_stack::document::Document;
+use kshot_stack::document::RunDocument;
 use kshot_stack::foreign;
 use kshot_stack::night::results::Night;
 use kshot_stack::normalize::normalize;
@@ -48,7 +48,7 @@ pub fn all() -> Vec<Target> {
         Target {
             name: "run",
             seeds: vec![text(&run())],
-            feed: |input| drop(foreign::read::<Document>(input)),
+            feed: |input| drop(foreign::read::<RunDocument>(input)),
         },
         Target {
             name: "night",
@@ -58,7 +58,7 @@ pub fn all() -> Vec<Target> {
         Target {
             name: "sweep",
             seeds: vec![text(&swept())],
-            feed: |input| drop(foreign::read::<sweep::document::Document>(input)),
+            feed: |input| drop(foreign::read::<sweep::document::SweepDocument>(input)),
         },
         Target { name: "scenario", seeds: scenarios, feed: scenario },
         Target { name: "yaml", seeds: files(&root.join("images"), &[".yaml"]), feed: values },

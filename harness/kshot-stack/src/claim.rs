@@ -14,7 +14,7 @@ pub struct Claim {
     /// matches either function. A stack that passes through all of them is a *witness*.
     pub through: Vec<String>,
     /// The required number of witnesses; `None` means at least one.
-    pub stacks: Option<u64>,
+    pub witness_count: Option<u64>,
     /// Whether every witness must be complete.
     pub complete: bool,
     /// Whether no witness may have a frame that the reference has not.
@@ -23,16 +23,16 @@ pub struct Claim {
 
 /// A claim that the kernel does not report a certain problem on its console.
 #[derive(Clone, Debug, Serialize)]
-pub struct Silence {
+pub struct ConsoleClaim {
     /// The claim's name, which known faults refer to.
     pub name: String,
     /// A part of the report's first line.
-    pub never: String,
+    pub forbidden_text: String,
 }
 
 /// A known fault: a claim that is known to fail on some kernels, with the reason.
 #[derive(Clone, Debug, Serialize)]
-pub struct Known {
+pub struct KnownFault {
     /// Globs over kernel names.
     pub kernels: Vec<String>,
     /// The claim's name.
@@ -41,9 +41,9 @@ pub struct Known {
     pub because: String,
 }
 
-impl Known {
+impl KnownFault {
     /// Whether the fault is known on the kernel with this name.
-    pub fn speaks_of(&self, kernel: &str) -> bool {
+    pub fn applies_to(&self, kernel: &str) -> bool {
         self.kernels
             .iter()
             .any(|glob| Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(kernel)))

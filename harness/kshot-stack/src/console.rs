@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::{Regex, RegexSet};
 use serde::Deserialize;
 
-use crate::document::ConsoleEvent;
+use crate::document::ConsoleReport;
 use crate::stack::CallTrace;
 use crate::text::Lines;
 
@@ -27,7 +27,7 @@ pub struct Recogniser {
     open: Vec<Open>,
     /// What a program has written of a line that a message of the kernel cut.
     cut: String,
-    events: Vec<ConsoleEvent>,
+    events: Vec<ConsoleReport>,
     left_out: u64,
     ready: bool,
     rest: bool,
@@ -86,7 +86,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 });
 
 /// What a whole console says.
-pub fn recognise(console: &[u8]) -> Vec<ConsoleEvent> {
+pub fn recognise(console: &[u8]) -> Vec<ConsoleReport> {
     let (mut lines, mut recogniser) = (Lines::default(), Recogniser::default());
     lines.feed(console, |line| recogniser.line(&line));
     if let Some(line) = lines.finish() {
@@ -162,7 +162,7 @@ impl Recogniser {
     }
 
     /// What the guest died of, with the lines that have come so far, and the trouble that came just before it.
-    pub fn fatal(&self) -> Option<(&ConsoleEvent, Option<&ConsoleEvent>)> {
+    pub fn fatal(&self) -> Option<(&ConsoleReport, Option<&ConsoleReport>)> {
         self.fatal.map(|index| (&self.events[index], index.checked_sub(1).map(|before| &self.events[before])))
     }
 
@@ -172,15 +172,15 @@ impl Recogniser {
     }
 
     /// Everything that was recognised. Beyond the first hundred, reports are only counted.
-    pub fn events(&self) -> Vec<ConsoleEvent> {
+    pub fn events(&self) -> Vec<ConsoleReport> {
         let mut events = self.events.clone();
         for open in &self.open {
             set_frames(&mut events[open.event], &open.trace);
         }
-        let more = (self.left_out > 0).then(|| ConsoleEvent {
+        let more = (self.left_out > 0).then(|| ConsoleReport {
             kind: "more".into(),
             line: format!("{} more reports are in console.log", self.left_out),
-            ..ConsoleEvent::default()
+            ..ConsoleReport::default()
         });
         events.extend(more);
         events
@@ -208,7 +208,7 @@ impl Recogniser {
         }
         let excerpt = self.before.iter().cloned().chain([line.to_owned()]).collect();
         let (kind, line) = (pattern.kind.clone(), line.to_owned());
-        self.events.push(ConsoleEvent { kind, line, excerpt, ..ConsoleEvent::default() });
+        self.events.push(ConsoleReport { kind, line, excerpt, ..ConsoleReport::default() });
         let index = self.events.len() - 1;
         if fatal {
             self.fatal = Some(index);
@@ -237,7 +237,7 @@ fn parts(line: &str) -> (&str, Vec<&str>) {
     (written, messages)
 }
 
-fn set_frames(event: &mut ConsoleEvent, trace: &CallTrace) {
+fn set_frames(event: &mut ConsoleReport, trace: &CallTrace) {
     let names = |reliable: bool| {
         let frames = trace.frames().iter().filter(move |frame| frame.reliable == reliable);
         frames.map(|frame| frame.frame.name()).collect()

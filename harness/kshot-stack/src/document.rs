@@ -16,7 +16,7 @@ pub const SCHEMA: u32 = 2;
 
 /// The result document of one run.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Document {
+pub struct RunDocument {
     /// The version of this document's form, 2. Documents of version 1 read the same; they do not tell of frames that a
     /// stack has besides those of its reference.
     pub schema: u32,
@@ -27,9 +27,10 @@ pub struct Document {
     /// QEMU's version as QEMU reports it; empty if the run failed before QEMU started.
     pub qemu: String,
     /// The verdict.
-    pub verdict: Word,
+    pub verdict: Verdict,
     /// The reasons for it.
-    pub why: Vec<Reason>,
+    #[serde(rename = "why")]
+    pub reasons: Vec<Reason>,
     /// Whether the machine booted or was restored.
     pub start: Start,
     /// The reason for a cold start, if the machine booted.
@@ -44,19 +45,19 @@ pub struct Document {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Repeat>,
     /// The problems that the kernel reported on its console.
-    pub console: Vec<ConsoleEvent>,
+    pub console: Vec<ConsoleReport>,
     /// The run folder's files: name to path, relative to the folder.
     pub artifacts: BTreeMap<String, String>,
 }
 
-impl Document {
+impl RunDocument {
     /// The document as one line of JSON.
     pub fn to_json_line(&self) -> String {
         serde_json::to_string(self).expect("the document has string keys only")
     }
 }
 
-impl Foreign for Document {
+impl Foreign for RunDocument {
     const WHAT: &'static str = "a result document";
     const SCHEMA: u32 = SCHEMA;
     const OLDEST: u32 = 1;
@@ -93,7 +94,7 @@ impl KernelInfo {
 /// The verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Word {
+pub enum Verdict {
     /// The stacks are what the snapshot and the claims say.
     Match,
     /// The stacks are not what the snapshot and the claims say.
@@ -104,7 +105,7 @@ pub enum Word {
     Inconclusive,
 }
 
-impl Word {
+impl Verdict {
     /// The verdict's name in the document.
     pub fn name(self) -> &'static str {
         match self {
@@ -120,9 +121,10 @@ impl Word {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Repeat {
     /// The verdict of this run.
-    pub verdict: Word,
+    pub verdict: Verdict,
     /// The reasons for this run's verdict.
-    pub why: Vec<Reason>,
+    #[serde(rename = "why")]
+    pub reasons: Vec<Reason>,
     /// The name of its run folder.
     pub folder: String,
     /// How this run's machine was started.
@@ -185,7 +187,8 @@ pub struct ProbeResult {
     pub warnings: Vec<Warning>,
     /// The reason why the probe was left out on this kernel, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub absent: Option<String>,
+    #[serde(rename = "absent")]
+    pub left_out_because: Option<String>,
     /// The recorded stacks. Equal stacks appear once, in the order of their first appearance.
     pub stacks: Vec<StackResult>,
     /// The values that kprobe events fetched. Equal values appear once, in the order of their first appearance.
@@ -228,7 +231,7 @@ pub struct StackResult {
 
 impl StackResult {
     /// A description of the stack's end: `truncated at ftrace_graph_call`.
-    pub fn ending(&self) -> String {
+    pub fn end_description(&self) -> String {
         let at = self.ends_at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
         format!("{}{at}", self.state.name())
     }
@@ -237,7 +240,7 @@ impl StackResult {
     /// innermost`. `None` where there are none.
     pub fn excess(&self) -> Option<String> {
         let excess = self.differences.iter().filter(|difference| difference.deviation != Deviation::Missing);
-        let words: Vec<String> = excess.map(|difference| difference.in_words(&self.frames)).collect();
+        let words: Vec<String> = excess.map(|difference| difference.description(&self.frames)).collect();
         (!words.is_empty()).then(|| words.join("; "))
     }
 }
@@ -278,7 +281,7 @@ impl Deviation {
 
 impl Difference {
     /// What it is and where, in a stack of these frames: `missing: sys_ioctl before handle_sys`.
-    pub fn in_words(&self, frames: &[String]) -> String {
+    pub fn description(&self, frames: &[String]) -> String {
         let at = usize::try_from(self.at).unwrap_or(usize::MAX);
         let place = match (self.deviation, at.checked_sub(1).and_then(|before| frames.get(before))) {
             (Deviation::Missing, _) => {
@@ -295,9 +298,11 @@ impl Difference {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Fidelity {
     /// The number of frames in the reference.
-    pub of: u64,
+    #[serde(rename = "of")]
+    pub reference_frames: u64,
     /// The frames of the reference that the stack holds too.
-    pub got: u64,
+    #[serde(rename = "got")]
+    pub matched_frames: u64,
     /// The frames of the stack that the reference has not, also behind its entry.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub extra: u64,
@@ -331,7 +336,7 @@ impl Reference {
 impl Fidelity {
     /// That of a stack without extra and repeated frames.
     pub fn new(of: u64, got: u64, reference: Reference) -> Self {
-        Self { of, got, extra: 0, repeated: 0, reference }
+        Self { reference_frames: of, matched_frames: got, extra: 0, repeated: 0, reference }
     }
 
     /// How many frames the stack has that the reference has not, or not so often.
@@ -342,7 +347,7 @@ impl Fidelity {
 
 impl std::fmt::Display for Fidelity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of {}", self.got, self.of)?;
+        write!(f, "{} of {}", self.matched_frames, self.reference_frames)?;
         for (count, deviation) in [(self.extra, Deviation::Extra), (self.repeated, Deviation::Repeated)] {
             if count > 0 {
                 write!(f, ", {count} {}", deviation.name())?;
@@ -354,7 +359,7 @@ impl std::fmt::Display for Fidelity {
 
 /// A problem that the kernel reported on its console.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct ConsoleEvent {
+pub struct ConsoleReport {
     /// The kind of report: `warn`, `oops` or `panic`.
     pub kind: String,
     /// The first line of the report, with control characters escaped.

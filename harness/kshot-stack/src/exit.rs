@@ -3,13 +3,13 @@
 //! `git bisect run` reads 1 to 127 (125 aside) as bad and aborts from 128: a fault of the host must never
 //! become a mark.
 
-use crate::document::Word;
+use crate::document::Verdict;
 use crate::fault::Blame;
 
 /// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub enum ExitCode {
     /// The stacks match, or the command is done.
     Match = 0,
     /// The stacks are not what the snapshot or the claims say.
@@ -19,18 +19,18 @@ pub enum Exit {
     /// An error in the command line or the environment.
     Usage = 128,
     /// An error in a scenario or another input file.
-    Scenario = 129,
+    Input = 129,
     /// Interrupted by Ctrl-C; the code that shells report for SIGINT.
     Interrupted = 130,
     /// An error of the host: QEMU, disk, network or tools.
-    Infra = 131,
+    Host = 131,
     /// kshot itself: a panic.
     Defect = 132,
 }
 
-impl Exit {
+impl ExitCode {
     /// The number that is passed to the operating system.
-    pub fn code(self) -> u8 {
+    pub fn as_u8(self) -> u8 {
         self as u8
     }
 
@@ -40,30 +40,30 @@ impl Exit {
             Self::Match => 0,
             Self::CannotTell => 1,
             Self::Drift => 2,
-            Self::Usage | Self::Scenario | Self::Infra | Self::Defect => 3,
+            Self::Usage | Self::Input | Self::Host | Self::Defect => 3,
             Self::Interrupted => 4,
         };
         all.into_iter().max_by_key(rank).unwrap_or(Self::Match)
     }
 }
 
-impl From<Word> for Exit {
-    fn from(word: Word) -> Self {
+impl From<Verdict> for ExitCode {
+    fn from(word: Verdict) -> Self {
         match word {
-            Word::Match => Self::Match,
-            Word::Drift => Self::Drift,
-            Word::Unstable | Word::Inconclusive => Self::CannotTell,
+            Verdict::Match => Self::Match,
+            Verdict::Drift => Self::Drift,
+            Verdict::Unstable | Verdict::Inconclusive => Self::CannotTell,
         }
     }
 }
 
-impl From<Blame> for Exit {
+impl From<Blame> for ExitCode {
     fn from(blame: Blame) -> Self {
         match blame {
             Blame::Usage => Self::Usage,
-            Blame::Scenario => Self::Scenario,
+            Blame::Input => Self::Input,
             Blame::Guest => Self::CannotTell,
-            Blame::Host => Self::Infra,
+            Blame::Host => Self::Host,
             Blame::Interrupted => Self::Interrupted,
         }
     }
@@ -75,16 +75,19 @@ mod tests {
 
     #[test]
     fn a_fault_of_ours_is_never_read_as_a_mark_by_git_bisect() {
-        for blame in [Blame::Usage, Blame::Scenario, Blame::Host, Blame::Interrupted] {
-            assert!(Exit::from(blame).code() >= 128, "{blame:?}");
+        for blame in [Blame::Usage, Blame::Input, Blame::Host, Blame::Interrupted] {
+            assert!(ExitCode::from(blame).as_u8() >= 128, "{blame:?}");
         }
-        assert_eq!(Exit::from(Blame::Guest).code(), 125);
+        assert_eq!(ExitCode::from(Blame::Guest).as_u8(), 125);
     }
 
     #[test]
     fn drift_outranks_cannot_tell_and_a_fault_outranks_both() {
-        assert_eq!(Exit::worst([Exit::CannotTell, Exit::Drift, Exit::Match]), Exit::Drift);
-        assert_eq!(Exit::worst([Exit::Infra, Exit::Drift]), Exit::Infra);
-        assert_eq!(Exit::worst([]), Exit::Match);
+        assert_eq!(
+            ExitCode::worst([ExitCode::CannotTell, ExitCode::Drift, ExitCode::Match]),
+            ExitCode::Drift
+        );
+        assert_eq!(ExitCode::worst([ExitCode::Host, ExitCode::Drift]), ExitCode::Host);
+        assert_eq!(ExitCode::worst([]), ExitCode::Match);
     }
 }

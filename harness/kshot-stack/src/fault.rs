@@ -10,7 +10,8 @@ pub enum Blame {
     /// The command line or the environment.
     Usage,
     /// A scenario, catalogue or other input file.
-    Scenario,
+    #[serde(rename = "scenario")]
+    Input,
     /// The kernel under test: it did not build, boot, answer or survive.
     Guest,
     /// The host: QEMU, disk, network, missing tools.

@@ -301,7 +301,7 @@ impl<'a> Comparison<'a> {
         let number = |deviation| self.unexplained.iter().filter(|(.., is)| *is == deviation).count() as u64;
         let (of, got) = (self.of() as u64, self.got as u64);
         let (extra, repeated) = (number(Deviation::Extra), number(Deviation::Repeated));
-        let fidelity = Fidelity { of, got, extra, repeated, reference };
+        let fidelity = Fidelity { reference_frames: of, matched_frames: got, extra, repeated, reference };
         let mut next = reported.shown;
         let mut missing = Vec::new();
         for (place, pair) in self.reference.places.iter().zip(&self.pairs).rev() {

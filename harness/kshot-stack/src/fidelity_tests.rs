@@ -72,7 +72,7 @@ fn measure(stack: &Stack, references: &[Stack]) -> Option<Measure> {
 }
 
 fn measured(stack: &Stack, references: &[Stack]) -> Option<(u64, u64)> {
-    measure(stack, references).map(|found| (found.fidelity.of, found.fidelity.got))
+    measure(stack, references).map(|found| (found.fidelity.reference_frames, found.fidelity.matched_frames))
 }
 
 #[test]
@@ -144,10 +144,10 @@ fn differences(stack: &Stack, references: &[Stack]) -> Vec<String> {
     let frames: Vec<String> = stack.frames.iter().map(|frame| frame.name()).collect();
     let found = measure(stack, references).unwrap();
     let number = |deviation| found.differences.iter().filter(|one| one.deviation == deviation).count() as u64;
-    assert_eq!(number(Deviation::Missing), found.fidelity.of - found.fidelity.got);
+    assert_eq!(number(Deviation::Missing), found.fidelity.reference_frames - found.fidelity.matched_frames);
     assert_eq!(number(Deviation::Extra), found.fidelity.extra);
     assert_eq!(number(Deviation::Repeated), found.fidelity.repeated);
-    found.differences.iter().map(|difference| difference.in_words(&frames)).collect()
+    found.differences.iter().map(|difference| difference.description(&frames)).collect()
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn each_of_many_stacks_finds_its_own_reference_among_as_many() {
     for (way, reference) in references.iter().enumerate() {
         assert!(measure.measure(reference).unwrap().differences.is_empty(), "{way}");
         let strange = stack(way as u64 * 61, 4);
-        assert_eq!(measure.measure(&strange).unwrap().fidelity.got, 4, "{way}");
+        assert_eq!(measure.measure(&strange).unwrap().fidelity.matched_frames, 4, "{way}");
     }
 }
 
@@ -246,7 +246,7 @@ fn of_two_stacks_of_the_deepest_kind_the_comparison_ends() {
     let found = References::new(&references, Reference::Gdb, Arch::Mips64.row())
         .measure(&truth("a", "probe:f", &frames(3)))
         .unwrap();
-    assert!(found.fidelity.got > 500);
+    assert!(found.fidelity.matched_frames > 500);
 }
 
 proptest::proptest! {
@@ -269,8 +269,8 @@ proptest::proptest! {
         let mut references = references;
         references[0].event = "x".into();
         references[0].function = Some("x".into());
-        let Fidelity { of, got, extra, repeated, .. } = measure(&stack, &references).unwrap().fidelity;
-        proptest::prop_assert_eq!(of, truth_names.len() as u64);
-        proptest::prop_assert_eq!(got + extra + repeated, stack_names.len() as u64);
+        let Fidelity { reference_frames, matched_frames, extra, repeated, .. } = measure(&stack, &references).unwrap().fidelity;
+        proptest::prop_assert_eq!(reference_frames, truth_names.len() as u64);
+        proptest::prop_assert_eq!(matched_frames + extra + repeated, stack_names.len() as u64);
     }
 }

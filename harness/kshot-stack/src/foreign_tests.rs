@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::document::Document;
+use crate::document::RunDocument;
 use crate::{night, sweep};
 
 fn run() -> Value {
@@ -16,7 +16,7 @@ fn run() -> Value {
 fn refused(change: impl FnOnce(&mut Value)) -> String {
     let mut value = run();
     change(&mut value);
-    let error = read::<Document>(value.to_string().as_bytes()).unwrap_err();
+    let error = read::<RunDocument>(value.to_string().as_bytes()).unwrap_err();
     assert_eq!(error.blame(), Blame::Usage);
     assert!(error.hint().is_some());
     error.to_string()
@@ -29,8 +29,8 @@ fn told(why: &[crate::document::Reason]) -> Vec<String> {
 
 #[test]
 fn a_document_of_ours_passes() {
-    let document: Document = read(run().to_string().as_bytes()).unwrap();
-    assert_eq!(told(&document.why), ["one\ntwo"]);
+    let document: RunDocument = read(run().to_string().as_bytes()).unwrap();
+    assert_eq!(told(&document.reasons), ["one\ntwo"]);
 }
 
 #[test]
@@ -47,12 +47,12 @@ fn a_document_of_an_unknown_schema_is_refused() {
 #[test]
 fn a_document_without_end_or_ground_takes_no_memory() {
     let nested = format!("{{\"schema\":1,\"x\":{}", "[".repeat(80_000));
-    let error = read::<Document>(nested.as_bytes()).unwrap_err();
+    let error = read::<RunDocument>(nested.as_bytes()).unwrap_err();
     assert!(error.to_string().contains("nests more than 32 deep, at byte"), "{error}");
     let long = format!("{{\"schema\":1,\"x\":[{}0]}}", "0,".repeat(VALUES_MOST));
-    assert!(matches!(read::<Document>(long.as_bytes()), Err(ForeignError::Values { .. })));
-    assert!(matches!(read::<Document>(&vec![b' '; SIZE_MOST + 1]), Err(ForeignError::Size { .. })));
-    assert!(matches!(read::<Document>(b"{"), Err(ForeignError::Json { .. })));
+    assert!(matches!(read::<RunDocument>(long.as_bytes()), Err(ForeignError::Values { .. })));
+    assert!(matches!(read::<RunDocument>(&vec![b' '; SIZE_MOST + 1]), Err(ForeignError::Size { .. })));
+    assert!(matches!(read::<RunDocument>(b"{"), Err(ForeignError::Json { .. })));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn brackets_and_quotes_in_text_are_no_depth() {
     let text = format!("{}\\\"", "[".repeat(1000));
     let mut value = run();
     value["why"] = json!([text]);
-    assert_eq!(told(&read::<Document>(value.to_string().as_bytes()).unwrap().why), [text]);
+    assert_eq!(told(&read::<RunDocument>(value.to_string().as_bytes()).unwrap().reasons), [text]);
 }
 
 #[test]
@@ -75,8 +75,8 @@ fn counts_that_could_not_be_summed_up_are_refused() {
 fn text_that_could_steer_a_terminal_is_escaped() {
     let mut value = run();
     value["why"] = json!(["a\u{1b}[2Jb\u{202e}c\u{200b}", "x\ty\nz\u{7}"]);
-    let document: Document = read(value.to_string().as_bytes()).unwrap();
-    assert_eq!(told(&document.why), [r"ab\u{202e}c\u{200b}", "x\ty\nz\\u{7}"]);
+    let document: RunDocument = read(value.to_string().as_bytes()).unwrap();
+    assert_eq!(told(&document.reasons), [r"ab\u{202e}c\u{200b}", "x\ty\nz\\u{7}"]);
     assert!(
         refused(|run| run["artifacts"]["a\u{1b}b"] = "x".into())
             .contains(r"the key `a\u{1b}b` in `artifacts`")
@@ -108,7 +108,7 @@ fn nights_and_sweeps_come_in_by_the_same_door() {
         assert!(is_unknown::<night::results::Night>(schema), "{schema}");
     }
     for schema in [0, 2, 99] {
-        assert!(is_unknown::<sweep::document::Document>(schema), "{schema}");
+        assert!(is_unknown::<sweep::document::SweepDocument>(schema), "{schema}");
     }
 }
 

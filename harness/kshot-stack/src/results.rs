@@ -8,7 +8,7 @@ use crate::stack::{Parsed, Stack, State, count};
 
 /// The parsed capture of one probe.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct ParsedProbe {
     /// The probe's name.
     pub name: String,
     /// The tracing mechanism: `ftrace`, `kprobe`, `perf` or `gdb`.
@@ -19,7 +19,7 @@ pub struct Recorded {
 
 /// Builds the results of all probes of a run, in order. Each stack is measured against gdb's stack of the same event
 /// (the truth) or, if there is none, against perf's; never against a stack of its own mechanism.
-pub fn probe_results(recorded: &[Recorded], row: &ArchRow) -> Vec<ProbeResult> {
+pub fn probe_results(recorded: &[ParsedProbe], row: &ArchRow) -> Vec<ProbeResult> {
     let references = [Reference::Gdb, Reference::Perf].map(|reference| {
         let probes = recorded.iter().filter(|probe| probe.kind == reference.name());
         let stacks = probes.flat_map(|probe| &probe.parsed.stacks).map(|(stack, _)| stack);
@@ -34,20 +34,24 @@ pub fn probe_results(recorded: &[Recorded], row: &ArchRow) -> Vec<ProbeResult> {
 
 /// The parts of a stack that a reader sees. Stacks that agree in all of them are counted as one.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Seen {
+struct DisplayedStack {
     stack: Stack,
     state: State,
     ends_at: Option<String>,
     measure: Option<Measure>,
 }
 
-fn probe_result(probe: &Recorded, row: &ArchRow, measure: impl Fn(&Stack) -> Option<Measure>) -> ProbeResult {
+fn probe_result(
+    probe: &ParsedProbe,
+    row: &ArchRow,
+    measure: impl Fn(&Stack) -> Option<Measure>,
+) -> ProbeResult {
     let Parsed { events, lost, stacks, arguments, warnings } = &probe.parsed;
     // State and fidelity need the addresses that the normalisation forgets, so they come first.
     let seen = stacks.iter().map(|(stack, number)| {
         let (state, ends_at) = stack.state(row);
         let measure = measure(stack);
-        (Seen { stack: normalize(stack.clone()), state, ends_at, measure }, *number)
+        (DisplayedStack { stack: normalize(stack.clone()), state, ends_at, measure }, *number)
     });
     let stacks = count(seen).into_iter().map(|(seen, count)| StackResult {
         count,
@@ -68,7 +72,7 @@ fn probe_result(probe: &Recorded, row: &ArchRow, measure: impl Fn(&Stack) -> Opt
         events: *events,
         lost: *lost,
         warnings: warnings.clone(),
-        absent: None,
+        left_out_because: None,
         stacks: stacks.collect(),
         arguments: arguments.collect(),
     }

@@ -14,15 +14,15 @@ eoe_filter     1 [000]     0.1: probe:register_netdevice: (ffffffff803fefe0)
 
 ";
 
-fn ftrace(capture: &str) -> Recorded {
+fn ftrace(capture: &str) -> ParsedProbe {
     let bytes = std::fs::read(show::data(&format!("ftrace/{capture}.txt"))).unwrap();
     let parsed = ftrace_text::parse(&bytes[..]).unwrap();
-    Recorded { name: "ftrace".into(), kind: "ftrace".into(), parsed }
+    ParsedProbe { name: "ftrace".into(), kind: "ftrace".into(), parsed }
 }
 
-fn perf(kind: &str, text: &str) -> Recorded {
+fn perf(kind: &str, text: &str) -> ParsedProbe {
     let parsed = perf_script::parse(text.as_bytes()).unwrap();
-    Recorded { name: kind.into(), kind: kind.into(), parsed }
+    ParsedProbe { name: kind.into(), kind: kind.into(), parsed }
 }
 
 #[test]
@@ -88,5 +88,5 @@ fn a_stack_of_the_first_version_of_the_document_is_read() {
     let stack: StackResult = serde_json::from_str(json).unwrap();
     assert_eq!((stack.fidelity, stack.excess()), (Some(Fidelity::new(4, 0, Reference::Gdb)), None));
     let console = r#"{"kind": "warn", "line": "WARNING", "excerpt": []}"#;
-    assert!(serde_json::from_str::<crate::document::ConsoleEvent>(console).unwrap().frames.is_empty());
+    assert!(serde_json::from_str::<crate::document::ConsoleReport>(console).unwrap().frames.is_empty());
 }

@@ -31,8 +31,8 @@ pub enum Comparison {
 /// ```
 ///
 /// What kprobe events fetched stands at the end, a line each: `5 x tsk: nr_entries=0 skip=5`.
-pub fn text(probe: &ProbeResult) -> String {
-    let mut text = plural(probe.events, "event");
+pub fn snapshot_text(probe: &ProbeResult) -> String {
+    let mut text = count_noun(probe.events, "event");
     if probe.lost > 0 {
         // Not how many: that differs between runs.
         text.push_str(", others lost");
@@ -58,11 +58,11 @@ pub fn text(probe: &ProbeResult) -> String {
 
 fn ending(stack: &StackResult) -> String {
     let fidelity = stack.fidelity.map(|fidelity| format!(", fidelity {fidelity}"));
-    format!("{}{}", stack.ending(), fidelity.unwrap_or_default())
+    format!("{}{}", stack.end_description(), fidelity.unwrap_or_default())
 }
 
 /// `1 event`, `2 events`.
-pub fn plural(count: u64, noun: &str) -> String {
+pub fn count_noun(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -11,13 +11,22 @@ fn stack(count: u64, frames: &[&str], state: State, fidelity: Option<Fidelity>) 
 
 fn probe(events: u64, lost: u64, stacks: Vec<StackResult>) -> ProbeResult {
     let (name, kind) = ("ftrace".into(), "ftrace".into());
-    ProbeResult { name, kind, events, lost, warnings: vec![], absent: None, stacks, arguments: vec![] }
+    ProbeResult {
+        name,
+        kind,
+        events,
+        lost,
+        warnings: vec![],
+        left_out_because: None,
+        stacks,
+        arguments: vec![],
+    }
 }
 
 #[test]
 fn the_text_is_for_people() {
     let fidelity = Some(Fidelity::new(4, 0, Reference::Perf));
-    let text = text(&probe(
+    let text = snapshot_text(&probe(
         7,
         3,
         vec![

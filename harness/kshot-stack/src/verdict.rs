@@ -1,8 +1,9 @@
 //! Judges a run: claims, known faults, snapshots and repeats become one verdict.
 
-use crate::claim::{Claim, Known, Silence};
+use crate::claim::{Claim, ConsoleClaim, KnownFault};
 use crate::document::{
-    ClaimFailure, ConsoleEvent, NearestStack, ProbeResult, Reason, StackEnd, StackResult, VerdictCount, Word,
+    ClaimFailure, ConsoleReport, NearestStack, ProbeResult, Reason, StackEnd, StackResult, Verdict,
+    VerdictCount,
 };
 use crate::snapshot::Comparison;
 use crate::stack::{State, fold_suffix};
@@ -13,102 +14,107 @@ pub struct Evidence<'a> {
     /// The claims about the probes' stacks.
     pub claims: &'a [Claim],
     /// The claims about the console.
-    pub silences: &'a [Silence],
+    pub console_claims: &'a [ConsoleClaim],
     /// The known faults of this kernel.
-    pub known: &'a [Known],
+    pub known_faults: &'a [KnownFault],
     /// The results of the probes.
     pub probes: &'a [ProbeResult],
     /// The problems that the kernel reported on its console.
-    pub console: &'a [ConsoleEvent],
+    pub console: &'a [ConsoleReport],
     /// The comparison of each probe with its snapshot, by the probe's name.
     pub comparisons: &'a [(String, Comparison)],
 }
 
 /// A verdict with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Judgement {
     /// The verdict.
-    pub word: Word,
+    pub verdict: Verdict,
     /// The reasons, and what else is worth knowing.
-    pub why: Vec<Reason>,
+    pub reasons: Vec<Reason>,
 }
 
 /// Judges one run: drift if a claim or a snapshot disagrees, otherwise inconclusive if one of them cannot be judged,
 /// otherwise match.
-pub fn judge(evidence: Evidence<'_>) -> Verdict {
-    let claims = evidence.claims.iter().filter_map(|claim| of_claim(claim, &evidence));
-    let silences = evidence
-        .silences
-        .iter()
-        .filter_map(|silence| judged(&silence.name, kept(silence, evidence.console), evidence.known));
+pub fn judge(evidence: Evidence<'_>) -> Judgement {
+    let claims = evidence.claims.iter().filter_map(|claim| judge_claim(claim, &evidence));
+    let silences = evidence.console_claims.iter().filter_map(|silence| {
+        apply_known_faults(
+            &silence.name,
+            check_console_claim(silence, evidence.console),
+            evidence.known_faults,
+        )
+    });
     let snapshots =
-        evidence.comparisons.iter().filter_map(|(probe, comparison)| of_snapshot(probe, comparison));
+        evidence.comparisons.iter().filter_map(|(probe, comparison)| judge_snapshot(probe, comparison));
     let why: Vec<Reason> =
-        claims.chain(silences).chain(snapshots).chain(evidence.probes.iter().flat_map(doubts)).collect();
-    let word = [Word::Drift, Word::Inconclusive]
+        claims.chain(silences).chain(snapshots).chain(evidence.probes.iter().flat_map(remarks)).collect();
+    let word = [Verdict::Drift, Verdict::Inconclusive]
         .into_iter()
         .find(|word| why.iter().any(|why| word_of(why) == *word));
-    Verdict { word: word.unwrap_or(Word::Match), why }
+    Judgement { verdict: word.unwrap_or(Verdict::Match), reasons: why }
 }
 
 /// The verdict that a reason alone gives; a match for what is only worth knowing.
-fn word_of(reason: &Reason) -> Word {
+fn word_of(reason: &Reason) -> Verdict {
     match reason {
         Reason::SnapshotDiffers { .. } | Reason::KnownFaultGone { .. } | Reason::ClaimFails { .. } => {
-            Word::Drift
+            Verdict::Drift
         }
-        Reason::NoSnapshot { .. } | Reason::NoProbe { .. } | Reason::NoReference { .. } => Word::Inconclusive,
-        _ => Word::Match,
+        Reason::NoSnapshot { .. } | Reason::NoProbe { .. } | Reason::NoReference { .. } => {
+            Verdict::Inconclusive
+        }
+        _ => Verdict::Match,
     }
 }
 
 /// Combines the verdicts of repeats: the common verdict if they agree, otherwise unstable. `disagreements` lists the
 /// probes whose stacks differ between the runs. Without any repeat the verdict is inconclusive.
-pub fn fold(verdicts: &[Verdict], disagreements: Vec<Reason>) -> Verdict {
+pub fn combine_repeats(verdicts: &[Judgement], disagreements: Vec<Reason>) -> Judgement {
     let Some(first) = verdicts.first() else {
-        return Verdict { word: Word::Inconclusive, why: vec![Reason::NoRun {}] };
+        return Judgement { verdict: Verdict::Inconclusive, reasons: vec![Reason::NoRun {}] };
     };
-    let agree = verdicts.iter().all(|verdict| verdict.word == first.word);
-    let word = if agree && disagreements.is_empty() { first.word } else { Word::Unstable };
+    let agree = verdicts.iter().all(|verdict| verdict.verdict == first.verdict);
+    let word = if agree && disagreements.is_empty() { first.verdict } else { Verdict::Unstable };
     let mut why = disagreements;
     if !agree {
-        let words = [Word::Match, Word::Drift, Word::Unstable, Word::Inconclusive].into_iter();
-        let count = |word| verdicts.iter().filter(|verdict| verdict.word == word).count() as u64;
+        let words = [Verdict::Match, Verdict::Drift, Verdict::Unstable, Verdict::Inconclusive].into_iter();
+        let count = |word| verdicts.iter().filter(|verdict| verdict.verdict == word).count() as u64;
         let verdicts = words.map(|verdict| VerdictCount { verdict, runs: count(verdict) });
         why.insert(0, Reason::RunsDisagree { verdicts: verdicts.filter(|one| one.runs > 0).collect() });
     }
-    for reason in verdicts.iter().flat_map(|verdict| &verdict.why) {
+    for reason in verdicts.iter().flat_map(|verdict| &verdict.reasons) {
         if !why.contains(reason) {
             why.push(reason.clone());
         }
     }
-    Verdict { word, why }
+    Judgement { verdict: word, reasons: why }
 }
 
 /// The names of all claims that fail, including known faults.
-pub fn failing(evidence: &Evidence<'_>) -> Vec<String> {
-    let unknown = Evidence { known: &[], ..*evidence };
+pub fn failing_claims(evidence: &Evidence<'_>) -> Vec<String> {
+    let unknown = Evidence { known_faults: &[], ..*evidence };
     let claims =
-        unknown.claims.iter().filter(|claim| of_claim(claim, &unknown).is_some()).map(|claim| &claim.name);
+        unknown.claims.iter().filter(|claim| judge_claim(claim, &unknown).is_some()).map(|claim| &claim.name);
     let silences = unknown
-        .silences
+        .console_claims
         .iter()
-        .filter(|silence| kept(silence, unknown.console).is_err())
+        .filter(|silence| check_console_claim(silence, unknown.console).is_err())
         .map(|silence| &silence.name);
     claims.chain(silences).cloned().collect()
 }
 
-fn of_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
+fn judge_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
     let Some(probe) = evidence.probes.iter().find(|probe| probe.name == claim.probe) else {
         return Some(Reason::NoProbe { claim: claim.name.clone(), probe: claim.probe.clone() });
     };
     // A probe that was left out cannot fail a claim. `doubts` reports the missing probe once.
-    if probe.absent.is_some() {
+    if probe.left_out_because.is_some() {
         return None;
     }
-    let outcome = holds(claim, probe);
+    let outcome = check_claim(claim, probe);
     // Without the truth, where a run has to do without it, there may be nothing to compare with.
-    let can_measure = evidence.probes.iter().all(|probe| probe.absent.is_none());
+    let can_measure = evidence.probes.iter().all(|probe| probe.left_out_because.is_none());
     if outcome.is_ok()
         && claim.exact
         && can_measure
@@ -116,12 +122,16 @@ fn of_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
     {
         return Some(Reason::NoReference { claim: claim.name.clone() });
     }
-    judged(&claim.name, outcome, evidence.known)
+    apply_known_faults(&claim.name, outcome, evidence.known_faults)
 }
 
 /// The verdict and the reason that follow from a claim's outcome and the known faults; `None` if the claim holds and no
 /// fault is known.
-fn judged(claim: &str, outcome: Result<(), ClaimFailure>, known: &[Known]) -> Option<Reason> {
+fn apply_known_faults(
+    claim: &str,
+    outcome: Result<(), ClaimFailure>,
+    known: &[KnownFault],
+) -> Option<Reason> {
     let known = known.iter().find(|known| known.claim == claim).map(|known| known.because.clone());
     let claim = claim.to_owned();
     match (outcome, known) {
@@ -132,27 +142,27 @@ fn judged(claim: &str, outcome: Result<(), ClaimFailure>, known: &[Known]) -> Op
     }
 }
 
-fn kept(silence: &Silence, console: &[ConsoleEvent]) -> Result<(), ClaimFailure> {
-    match console.iter().find(|event| event.line.contains(&silence.never)) {
+fn check_console_claim(silence: &ConsoleClaim, console: &[ConsoleReport]) -> Result<(), ClaimFailure> {
+    match console.iter().find(|event| event.line.contains(&silence.forbidden_text)) {
         Some(event) => Err(ClaimFailure::Console { report: event.kind.clone(), line: event.line.clone() }),
         None => Ok(()),
     }
 }
 
-fn holds(claim: &Claim, probe: &ProbeResult) -> Result<(), ClaimFailure> {
+fn check_claim(claim: &Claim, probe: &ProbeResult) -> Result<(), ClaimFailure> {
     let witnesses: Vec<&StackResult> = witnesses(claim, probe).collect();
     let found: u64 = witnesses.iter().map(|stack| stack.count).sum();
     let through = claim.through.clone();
-    match claim.stacks {
+    match claim.witness_count {
         None if found == 0 => Err(ClaimFailure::NoWitness {
             probe: probe.name.clone(),
             stacks: probe.stacks.iter().map(|stack| stack.count).sum(),
-            nearest: nearest(probe, &through),
+            nearest: nearest_stack(probe, &through),
             through,
-            ends: endings(probe),
+            ends: stack_ends(probe),
         }),
         Some(wanted) if found != wanted => {
-            Err(ClaimFailure::WrongCount { found, wanted, through, ends: endings(probe) })
+            Err(ClaimFailure::WrongCount { found, wanted, through, ends: stack_ends(probe) })
         }
         _ => {
             if let Some(stack) =
@@ -178,11 +188,11 @@ fn witnesses<'a>(claim: &'a Claim, probe: &'a ProbeResult) -> impl Iterator<Item
 
 /// Whether the stack contains the functions in this order, with other frames allowed in between.
 fn passes_through(stack: &StackResult, functions: &[String]) -> bool {
-    reached(stack, functions) == functions.len()
+    matched_functions(stack, functions) == functions.len()
 }
 
 /// The number of leading `functions` that the stack contains in this order.
-fn reached(stack: &StackResult, functions: &[String]) -> usize {
+fn matched_functions(stack: &StackResult, functions: &[String]) -> usize {
     let mut frames = stack.frames.iter();
     let is_there =
         |names: &&String| frames.any(|frame| names.split('|').any(|function| frame == fold_suffix(function)));
@@ -190,10 +200,10 @@ fn reached(stack: &StackResult, functions: &[String]) -> usize {
 }
 
 /// The stack that passes through most of the functions, where one passes through some.
-fn nearest(probe: &ProbeResult, functions: &[String]) -> Option<Box<NearestStack>> {
+fn nearest_stack(probe: &ProbeResult, functions: &[String]) -> Option<Box<NearestStack>> {
     /// How many frames are shown.
     const SHOWN: usize = 8;
-    let stacks = probe.stacks.iter().map(|stack| (reached(stack, functions), stack));
+    let stacks = probe.stacks.iter().map(|stack| (matched_functions(stack, functions), stack));
     let (reached @ 1.., stack) = stacks.max_by_key(|(reached, _)| *reached)? else { return None };
     Some(Box::new(NearestStack {
         last: functions[reached - 1].clone(),
@@ -204,12 +214,12 @@ fn nearest(probe: &ProbeResult, functions: &[String]) -> Option<Box<NearestStack
 }
 
 /// Where the stacks of a probe end, the first five.
-fn endings(probe: &ProbeResult) -> Vec<StackEnd> {
+fn stack_ends(probe: &ProbeResult) -> Vec<StackEnd> {
     let ends = crate::stack::count(probe.stacks.iter().map(|stack| (stack.ends_at.clone(), stack.count)));
     ends.into_iter().take(5).map(|(at, count)| StackEnd { at, count }).collect()
 }
 
-fn of_snapshot(probe: &str, comparison: &Comparison) -> Option<Reason> {
+fn judge_snapshot(probe: &str, comparison: &Comparison) -> Option<Reason> {
     let probe = probe.to_owned();
     match comparison {
         Comparison::Same => None,
@@ -221,9 +231,10 @@ fn of_snapshot(probe: &str, comparison: &Comparison) -> Option<Reason> {
 }
 
 /// Remarks that do not change the verdict: probes left out, lost events, unreadable lines.
-fn doubts(result: &ProbeResult) -> Vec<Reason> {
+fn remarks(result: &ProbeResult) -> Vec<Reason> {
     let probe = || result.name.clone();
-    let absent = result.absent.iter().cloned().map(|because| Reason::LeftOut { probe: probe(), because });
+    let absent =
+        result.left_out_because.iter().cloned().map(|because| Reason::LeftOut { probe: probe(), because });
     let lost = (result.lost > 0).then(|| Reason::Lost { probe: probe(), entries: result.lost });
     let unread = result.warnings.iter().filter(|warning| warning.kind != "lost-events").map(|warning| {
         Reason::Unreadable {

@@ -25,7 +25,7 @@ fn probe(name: &str, stacks: Vec<StackResult>) -> ProbeResult {
         events,
         lost: 0,
         warnings: vec![],
-        absent: None,
+        left_out_because: None,
         stacks,
         arguments: vec![],
     }
@@ -41,17 +41,28 @@ fn broken(count: u64) -> StackResult {
 
 fn claim(through: &[&str], stacks: Option<u64>, complete: bool) -> Claim {
     let through = through.iter().map(|function| (*function).to_owned()).collect();
-    Claim { name: "c".into(), probe: "ftrace".into(), through, stacks, complete, exact: false }
+    Claim { name: "c".into(), probe: "ftrace".into(), through, witness_count: stacks, complete, exact: false }
 }
 
-fn known() -> Vec<Known> {
-    vec![Known { kernels: vec!["*".into()], claim: "c".into(), because: "the unwinder stops".into() }]
+fn known() -> Vec<KnownFault> {
+    vec![KnownFault { kernels: vec!["*".into()], claim: "c".into(), because: "the unwinder stops".into() }]
 }
 
-fn judged(claims: &[Claim], known: &[Known], stacks: Vec<StackResult>, comparison: Comparison) -> Verdict {
+fn judged(
+    claims: &[Claim],
+    known: &[KnownFault],
+    stacks: Vec<StackResult>,
+    comparison: Comparison,
+) -> Judgement {
     let comparisons = [("ftrace".to_owned(), comparison)];
     let probes = [probe("ftrace", stacks)];
-    judge(Evidence { claims, known, probes: &probes, comparisons: &comparisons, ..Evidence::default() })
+    judge(Evidence {
+        claims,
+        known_faults: known,
+        probes: &probes,
+        comparisons: &comparisons,
+        ..Evidence::default()
+    })
 }
 
 fn told(why: &[Reason]) -> Vec<String> {
@@ -117,10 +128,10 @@ fn a_claim_holds_or_says_why_not() {
     for (name, claim, stacks, fault) in cases {
         let verdict = judged(&[claim], &[], stacks, Comparison::Same);
         let (word, why) = match fault {
-            "" => (Word::Match, vec![]),
-            fault => (Word::Drift, vec![format!("claim `c` fails: {fault}")]),
+            "" => (Verdict::Match, vec![]),
+            fault => (Verdict::Drift, vec![format!("claim `c` fails: {fault}")]),
         };
-        assert_eq!((verdict.word, told(&verdict.why)), (word, why), "{name}");
+        assert_eq!((verdict.verdict, told(&verdict.reasons)), (word, why), "{name}");
     }
 }
 
@@ -128,28 +139,28 @@ fn a_claim_holds_or_says_why_not() {
 fn claims_known_faults_and_snapshots_give_one_word() {
     let (same, missing) = (Comparison::Same, Comparison::Missing);
     let cases = [
-        ("all is well", full(5), vec![], same.clone(), Word::Match),
-        ("a claim fails", broken(5), vec![], same.clone(), Word::Drift),
-        ("a claim fails as known", broken(5), known(), same.clone(), Word::Match),
-        ("a known fault is mended", full(5), known(), same, Word::Drift),
-        ("the snapshot differs", full(5), vec![], drift(), Word::Drift),
-        ("the snapshot of a known fault differs", broken(5), known(), drift(), Word::Drift),
-        ("no snapshot", full(5), vec![], missing.clone(), Word::Inconclusive),
-        ("no snapshot of a known fault", broken(5), known(), missing.clone(), Word::Inconclusive),
-        ("no snapshot, but a claim fails", broken(5), vec![], missing.clone(), Word::Drift),
-        ("no snapshot, but a known fault is mended", full(5), known(), missing, Word::Drift),
+        ("all is well", full(5), vec![], same.clone(), Verdict::Match),
+        ("a claim fails", broken(5), vec![], same.clone(), Verdict::Drift),
+        ("a claim fails as known", broken(5), known(), same.clone(), Verdict::Match),
+        ("a known fault is mended", full(5), known(), same, Verdict::Drift),
+        ("the snapshot differs", full(5), vec![], drift(), Verdict::Drift),
+        ("the snapshot of a known fault differs", broken(5), known(), drift(), Verdict::Drift),
+        ("no snapshot", full(5), vec![], missing.clone(), Verdict::Inconclusive),
+        ("no snapshot of a known fault", broken(5), known(), missing.clone(), Verdict::Inconclusive),
+        ("no snapshot, but a claim fails", broken(5), vec![], missing.clone(), Verdict::Drift),
+        ("no snapshot, but a known fault is mended", full(5), known(), missing, Verdict::Drift),
     ];
     for (name, stack, known, comparison, word) in cases {
         let claims = [claim(&["register_netdevice"], None, false)];
         let verdict = judged(&claims, &known, vec![stack], comparison);
-        assert_eq!(verdict.word, word, "{name}: {:?}", verdict.why);
+        assert_eq!(verdict.verdict, word, "{name}: {:?}", verdict.reasons);
     }
 }
 
 #[test]
 fn the_reasons_name_probe_claim_and_remedy() {
     let claims = [claim(&["register_netdevice"], None, false)];
-    let why = |stack, comparison| told(&judged(&claims, &known(), vec![stack], comparison).why);
+    let why = |stack, comparison| told(&judged(&claims, &known(), vec![stack], comparison).reasons);
     assert_eq!(
         why(full(1), drift()),
         [
@@ -170,29 +181,34 @@ fn the_reasons_name_probe_claim_and_remedy() {
 fn a_known_fault_excuses_its_own_claim_alone() {
     let other = Claim { name: "other".into(), ..claim(&["register_netdevice"], None, false) };
     let claims = [claim(&["register_netdevice"], None, false), other];
-    assert_eq!(judged(&claims, &known(), vec![broken(1)], Comparison::Same).word, Word::Drift);
+    assert_eq!(judged(&claims, &known(), vec![broken(1)], Comparison::Same).verdict, Verdict::Drift);
 }
 
 #[test]
 fn a_report_that_must_not_come_fails_its_claim_or_is_known() {
-    let silences = [Silence { name: "c".into(), never: "stack_trace_save_regs".into() }];
+    let silences = [ConsoleClaim { name: "c".into(), forbidden_text: "stack_trace_save_regs".into() }];
     let report =
-        |line: &str| ConsoleEvent { kind: "warn".into(), line: line.into(), ..ConsoleEvent::default() };
+        |line: &str| ConsoleReport { kind: "warn".into(), line: line.into(), ..ConsoleReport::default() };
     let ours =
         [report("WARNING: CPU: 0 PID: 105 at kernel/stacktrace.c:256 stack_trace_save_regs+0x44/0x70")];
     let other = [report("WARNING: CPU: 0 PID: 53 at perf_regs.c:56 perf_reg_value+0xac/0xb8")];
     let known = known();
-    let cases: [(&[ConsoleEvent], &[Known], Word, &str); 5] = [
-        (&[], &[], Word::Match, ""),
-        (&other, &[], Word::Match, ""),
-        (&ours, &[], Word::Drift, "claim `c` fails: the console reports (warn): WARNING: "),
-        (&ours, &known, Word::Match, "claim `c` fails, as known: the unwinder stops"),
-        (&other, &known, Word::Drift, "claim `c` holds: mended what was known"),
+    let cases: [(&[ConsoleReport], &[KnownFault], Verdict, &str); 5] = [
+        (&[], &[], Verdict::Match, ""),
+        (&other, &[], Verdict::Match, ""),
+        (&ours, &[], Verdict::Drift, "claim `c` fails: the console reports (warn): WARNING: "),
+        (&ours, &known, Verdict::Match, "claim `c` fails, as known: the unwinder stops"),
+        (&other, &known, Verdict::Drift, "claim `c` holds: mended what was known"),
     ];
     for (console, known, word, why) in cases {
-        let verdict = judge(Evidence { silences: &silences, console, known, ..Evidence::default() });
-        assert_eq!(verdict.word, word, "{:?}", verdict.why);
-        assert!(told(&verdict.why).concat().starts_with(why), "{:?}", verdict.why);
+        let verdict = judge(Evidence {
+            console_claims: &silences,
+            console,
+            known_faults: known,
+            ..Evidence::default()
+        });
+        assert_eq!(verdict.verdict, word, "{:?}", verdict.reasons);
+        assert!(told(&verdict.reasons).concat().starts_with(why), "{:?}", verdict.reasons);
     }
 }
 
@@ -200,8 +216,8 @@ fn a_report_that_must_not_come_fails_its_claim_or_is_known() {
 fn a_probe_that_brought_nothing_cannot_be_judged() {
     let claims = [claim(&[], None, false)];
     let verdict = judge(Evidence { claims: &claims, ..Evidence::default() });
-    assert_eq!(verdict.word, Word::Inconclusive);
-    assert_eq!(told(&verdict.why), ["claim `c`: the probe `ftrace` brought nothing"]);
+    assert_eq!(verdict.verdict, Verdict::Inconclusive);
+    assert_eq!(told(&verdict.reasons), ["claim `c`: the probe `ftrace` brought nothing"]);
 }
 
 #[test]
@@ -210,17 +226,17 @@ fn losses_and_unread_lines_are_told_but_change_no_word() {
     let warnings = vec![warning("lost-events"), warning("unreadable-line")];
     let probes = [ProbeResult { lost: 3, warnings, ..probe("ftrace", vec![full(1)]) }];
     let verdict = judge(Evidence { probes: &probes, ..Evidence::default() });
-    assert_eq!(verdict.word, Word::Match);
+    assert_eq!(verdict.verdict, Verdict::Match);
     assert_eq!(
-        told(&verdict.why),
+        told(&verdict.reasons),
         ["`ftrace` lost 3 entries, so its counts are too low", "`ftrace`: 2 x unreadable-line, first: x"]
     );
 }
 
 #[test]
 fn repeats_agree_or_are_unstable() {
-    use Word::{Drift, Inconclusive, Match, Unstable};
-    let cases: &[(&[Word], Word)] = &[
+    use Verdict::{Drift, Inconclusive, Match, Unstable};
+    let cases: &[(&[Verdict], Verdict)] = &[
         (&[], Inconclusive),
         (&[Match], Match),
         (&[Drift, Drift, Drift], Drift),
@@ -231,34 +247,36 @@ fn repeats_agree_or_are_unstable() {
         (&[Unstable, Unstable], Unstable),
     ];
     for (words, expected) in cases {
-        let verdicts: Vec<_> =
-            words.iter().map(|&word| Verdict { word, why: vec![reason(word.name())] }).collect();
-        assert_eq!(fold(&verdicts, vec![]).word, *expected, "{words:?}");
+        let verdicts: Vec<_> = words
+            .iter()
+            .map(|&word| Judgement { verdict: word, reasons: vec![reason(word.name())] })
+            .collect();
+        assert_eq!(combine_repeats(&verdicts, vec![]).verdict, *expected, "{words:?}");
     }
-    let verdict = |word, why: &str| Verdict { word, why: vec![reason(why)] };
-    let folded = fold(&[verdict(Match, "a"), verdict(Drift, "b"), verdict(Drift, "b")], vec![]);
-    assert_eq!(told(&folded.why), ["3 runs disagree: match in 1, drift in 2", "a", "b"]);
-    assert_eq!(told(&fold(&[verdict(Drift, "b"), verdict(Drift, "b")], vec![]).why), ["b"]);
+    let verdict = |word, why: &str| Judgement { verdict: word, reasons: vec![reason(why)] };
+    let folded = combine_repeats(&[verdict(Match, "a"), verdict(Drift, "b"), verdict(Drift, "b")], vec![]);
+    assert_eq!(told(&folded.reasons), ["3 runs disagree: match in 1, drift in 2", "a", "b"]);
+    assert_eq!(told(&combine_repeats(&[verdict(Drift, "b"), verdict(Drift, "b")], vec![]).reasons), ["b"]);
     let differing =
         || vec![Reason::StacksDiffer { probe: "ftrace".into(), starts: [Start::Cold, Start::Warm] }];
-    let folded = fold(&[verdict(Drift, "b"), verdict(Drift, "b")], differing());
+    let folded = combine_repeats(&[verdict(Drift, "b"), verdict(Drift, "b")], differing());
     let sentence = "the stacks of `ftrace` differ between a cold and a warm start";
-    assert_eq!((folded.word, told(&folded.why)), (Unstable, vec![sentence.to_owned(), "b".into()]));
-    let folded = fold(&[verdict(Match, "a"), verdict(Drift, "b")], differing());
-    assert_eq!(folded.word, Unstable);
-    assert_eq!(told(&folded.why), ["2 runs disagree: match in 1, drift in 1", sentence, "a", "b"]);
+    assert_eq!((folded.verdict, told(&folded.reasons)), (Unstable, vec![sentence.to_owned(), "b".into()]));
+    let folded = combine_repeats(&[verdict(Match, "a"), verdict(Drift, "b")], differing());
+    assert_eq!(folded.verdict, Unstable);
+    assert_eq!(told(&folded.reasons), ["2 runs disagree: match in 1, drift in 1", sentence, "a", "b"]);
 }
 
 #[test]
 fn a_probe_that_is_left_out_is_neither_judged_nor_known_to_be_mended() {
     let claims = [claim(&["register_netdevice"], None, false)];
-    let probes = [ProbeResult { absent: Some("no DWARF".into()), ..probe("ftrace", vec![]) }];
+    let probes = [ProbeResult { left_out_because: Some("no DWARF".into()), ..probe("ftrace", vec![]) }];
     for known in [known(), Vec::new()] {
         let verdict =
-            judge(Evidence { claims: &claims, known: &known, probes: &probes, ..Evidence::default() });
-        assert_eq!(verdict.word, Word::Match);
+            judge(Evidence { claims: &claims, known_faults: &known, probes: &probes, ..Evidence::default() });
+        assert_eq!(verdict.verdict, Verdict::Match);
         assert_eq!(
-            told(&verdict.why),
+            told(&verdict.reasons),
             ["`ftrace` was left out, and what is claimed of it is not judged: no DWARF"]
         );
     }
@@ -275,26 +293,26 @@ fn an_exact_claim_fails_by_a_frame_that_is_not_there() {
     let difference = |deviation, at| Difference { deviation, frame: "f".into(), at };
     let judged =
         |stack: StackResult| judged(std::slice::from_ref(&exact), &[], vec![stack], Comparison::Same);
-    assert_eq!(judged(measured(vec![])).word, Word::Match);
-    assert_eq!(judged(measured(vec![difference(Deviation::Missing, 1)])).word, Word::Match);
+    assert_eq!(judged(measured(vec![])).verdict, Verdict::Match);
+    assert_eq!(judged(measured(vec![difference(Deviation::Missing, 1)])).verdict, Verdict::Match);
     let verdict = judged(measured(vec![difference(Deviation::Extra, 1), difference(Deviation::Repeated, 0)]));
-    assert_eq!(verdict.word, Word::Drift);
+    assert_eq!(verdict.verdict, Verdict::Drift);
     let why = "has frames that are not there: extra: f behind register_netdevice; repeated: f, innermost";
-    assert!(verdict.why[0].to_string().ends_with(why), "{verdict:?}");
+    assert!(verdict.reasons[0].to_string().ends_with(why), "{verdict:?}");
     let verdict = judged(full(5));
     assert_eq!(
-        (verdict.word, verdict.why[0].to_string().contains("no reference")),
-        (Word::Inconclusive, true)
+        (verdict.verdict, verdict.reasons[0].to_string().contains("no reference")),
+        (Verdict::Inconclusive, true)
     );
 }
 
 #[test]
 fn an_exact_claim_does_without_a_truth_that_cannot_be_had() {
     let claims = [Claim { exact: true, ..claim(&[], None, true) }];
-    let gone = ProbeResult { absent: Some("no DWARF".into()), ..probe("gdb", vec![]) };
+    let gone = ProbeResult { left_out_because: Some("no DWARF".into()), ..probe("gdb", vec![]) };
     let probes = [probe("ftrace", vec![full(5)]), gone];
     let verdict = judge(Evidence { claims: &claims, probes: &probes, ..Evidence::default() });
-    assert_eq!(verdict.word, Word::Match);
+    assert_eq!(verdict.verdict, Verdict::Match);
 }
 
 #[test]
@@ -302,7 +320,7 @@ fn a_stack_with_a_frame_behind_its_entry_is_not_complete() {
     let corrupt = StackResult { state: State::Corrupt, ..full(5) };
     let verdict = judged(&[claim(&[], None, true)], &[], vec![corrupt], Comparison::Same);
     assert!(
-        verdict.why[0].to_string().contains("is corrupt; its last frame is syscall_common"),
+        verdict.reasons[0].to_string().contains("is corrupt; its last frame is syscall_common"),
         "{verdict:?}"
     );
 }

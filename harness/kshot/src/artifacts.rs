@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use kshot_guest::{bounded, records};
-use kshot_stack::document::{Document, SCHEMA, Word};
+use kshot_stack::document::{RunDocument, SCHEMA, Verdict};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::foreign::{self, Foreign, ForeignError};
 use kshot_stack::name::is_file_name;
@@ -156,7 +156,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`ArtifactsError::Io`].
-    pub fn finish(&self, document: &Document, keep: bool) -> Result<(), ArtifactsError> {
+    pub fn finish(&self, document: &RunDocument, keep: bool) -> Result<(), ArtifactsError> {
         if keep {
             self.write(KEEP, b"")?;
         }
@@ -172,12 +172,12 @@ impl RunFolder {
 ///
 /// # Errors
 /// [`ArtifactsError`].
-pub fn read(path: &Path) -> Result<Document, ArtifactsError> {
+pub fn read(path: &Path) -> Result<RunDocument, ArtifactsError> {
     let path = if path.is_dir() { path.join(RUN_JSON) } else { path.to_owned() };
-    let document: Document = foreign(&path)?;
+    let document: RunDocument = foreign(&path)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     match document.artifacts.values().find(|name| !is_inside(folder, name)) {
-        None => Ok(Document { schema: SCHEMA, ..document }),
+        None => Ok(RunDocument { schema: SCHEMA, ..document }),
         Some(name) => Err(ArtifactsError::Outside { name: name.clone(), path }),
     }
 }
@@ -240,7 +240,7 @@ pub fn prune(base: &Path) -> Result<(), ArtifactsError> {
         let path = entry.map_err(io_error("list", base))?.path();
         let matched = read(&path).is_ok_and(|document| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            document.verdict == Word::Match && is_of_run(&name, &document)
+            document.verdict == Verdict::Match && is_of_run(&name, &document)
         });
         if matched && !path.join(KEEP).exists() {
             matches.push(path);
@@ -267,7 +267,7 @@ fn behind_time(scenario: &str, kernel: &str) -> String {
 }
 
 /// Whether a folder's name is one that [`RunFolder::create`] gives to such a run: no other is ever removed.
-fn is_of_run(name: &str, document: &Document) -> bool {
+fn is_of_run(name: &str, document: &RunDocument) -> bool {
     let Some((time, rest)) = name.split_at_checked(TIME_LENGTH) else { return false };
     let behind = behind_time(&document.scenario, &document.kernel.name);
     is_time(time)
@@ -321,7 +321,7 @@ mod tests {
         let (_folder, path) = document(|value| value["qemu"] = "7\x1b[2J.\x071".into());
         let read = read(&path).unwrap();
         assert_eq!(read.qemu, r"7.\u{7}1");
-        assert_eq!((read.schema, read.why), (SCHEMA, vec![Reason::Text { text: "one\ntwo".into() }]));
+        assert_eq!((read.schema, read.reasons), (SCHEMA, vec![Reason::Text { text: "one\ntwo".into() }]));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct BaselineError {
 
 impl Fault for BaselineError {
     fn blame(&self) -> Blame {
-        if self.source.is::<io::Error>() { Blame::Host } else { Blame::Scenario }
+        if self.source.is::<io::Error>() { Blame::Host } else { Blame::Input }
     }
 
     fn hint(&self) -> Option<String> {
@@ -71,7 +71,7 @@ impl Place {
     /// provisioned later, and a snapshot of one case must not be taken for the other.
     #[must_use]
     pub fn of_run(self, probes: &[ProbeResult]) -> Self {
-        if probes.iter().any(|probe| probe.absent.is_some()) { self.without_truth() } else { self }
+        if probes.iter().any(|probe| probe.left_out_because.is_some()) { self.without_truth() } else { self }
     }
 
     /// The path of the snapshot for runs without the truth.

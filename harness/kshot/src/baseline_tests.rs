@@ -1,6 +1,6 @@
 use super::*;
 use kshot_stack::document::StackResult;
-use kshot_stack::snapshot::text;
+use kshot_stack::snapshot::snapshot_text;
 use kshot_stack::stack::State;
 
 fn stack(count: u64, frames: &[&str], state: State) -> StackResult {
@@ -12,7 +12,16 @@ fn stack(count: u64, frames: &[&str], state: State) -> StackResult {
 
 fn probe(events: u64, lost: u64, stacks: Vec<StackResult>) -> ProbeResult {
     let (name, kind) = ("ftrace".into(), "ftrace".into());
-    ProbeResult { name, kind, events, lost, warnings: vec![], absent: None, stacks, arguments: vec![] }
+    ProbeResult {
+        name,
+        kind,
+        events,
+        lost,
+        warnings: vec![],
+        left_out_because: None,
+        stacks,
+        arguments: vec![],
+    }
 }
 
 fn info() -> Info {
@@ -26,8 +35,8 @@ fn a_snapshot_is_the_same_drifts_or_is_missing() {
     assert!(place.file().ends_with("tunsetiff/func_stack_trace/mips64-6.1/ftrace.snap"));
     assert_eq!(compare(&place, "x\n").unwrap(), Comparison::Missing);
 
-    let old = text(&probe(1, 0, vec![stack(1, &["a", "b", "c"], State::Truncated)]));
-    let new = text(&probe(1, 0, vec![stack(1, &["a", "c"], State::Truncated)]));
+    let old = snapshot_text(&probe(1, 0, vec![stack(1, &["a", "b", "c"], State::Truncated)]));
+    let new = snapshot_text(&probe(1, 0, vec![stack(1, &["a", "c"], State::Truncated)]));
     std::fs::create_dir_all(&place.folder).unwrap();
     std::fs::write(
         place.file(),
@@ -48,7 +57,7 @@ fn a_snapshot_is_the_same_drifts_or_is_missing() {
 fn insta_and_compare_mean_the_same_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/baseline");
     let place = Place::new(&folder, "area/name", "kernel", "probe");
-    let text = text(&probe(5, 0, vec![stack(5, &["ftrace_graph_call", "0"], State::Truncated)]));
+    let text = snapshot_text(&probe(5, 0, vec![stack(5, &["ftrace_graph_call", "0"], State::Truncated)]));
     place.settings(&info()).bind(|| insta::assert_snapshot!(place.name.clone(), text));
     assert_eq!(compare(&place, &text).unwrap(), Comparison::Same);
     let file = std::fs::read_to_string(place.file()).unwrap();
@@ -59,7 +68,7 @@ fn insta_and_compare_mean_the_same_file() {
 fn a_run_without_the_truth_has_snapshots_of_its_own() {
     let place = || Place::new(Path::new("s"), "a", "k", "ftrace");
     let there = probe(0, 0, vec![]);
-    let absent = ProbeResult { absent: Some("no DWARF".into()), ..probe(0, 0, vec![]) };
+    let absent = ProbeResult { left_out_because: Some("no DWARF".into()), ..probe(0, 0, vec![]) };
     assert_eq!(place().of_run(&[]), place());
     assert_eq!(place().of_run(std::slice::from_ref(&there)), place());
     assert_eq!(place().of_run(&[there, absent]).file(), Path::new("s/a/k/without-truth/ftrace.snap"));
@@ -77,7 +86,7 @@ fn a_broken_snapshot_is_a_fault_and_no_drift() {
     let place = Place::new(folder.path(), "a", "k", "p");
     std::fs::create_dir_all(&place.folder).unwrap();
     std::fs::write(place.file(), "---\n\tx: [\n---\ntext\n").unwrap();
-    assert_eq!(compare(&place, "text").unwrap_err().blame(), Blame::Scenario);
+    assert_eq!(compare(&place, "text").unwrap_err().blame(), Blame::Input);
     std::fs::write(place.file(), "---\nsource: x\n---\ntext").unwrap();
     assert_eq!(compare(&place, "text").unwrap(), Comparison::Same);
     std::fs::write(place.file(), b"---\nsource: x\n---\n\xff\xfe").unwrap();

@@ -6,5 +6,5 @@ use std::{env, io};
 fn main() -> ExitCode {
     // Standard error stays unlocked: progress writes to it from other threads.
     let exit = kshot::commands::main(env::args_os(), &mut io::stdout().lock(), &mut io::stderr());
-    ExitCode::from(exit.code())
+    ExitCode::from(exit.as_u8())
 }

@@ -33,7 +33,7 @@ use kshot_guest::session::SessionError;
 use kshot_guest::symbols::LoadedKernel;
 use kshot_guest::symbols::{Symbols, SymbolsError};
 use kshot_stack::arch::Arch;
-use kshot_stack::document::{Document, KernelInfo, Reason, Repeat, SCHEMA, Start};
+use kshot_stack::document::{KernelInfo, Reason, Repeat, RunDocument, SCHEMA, Start};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::snapshot::Comparison;
 use kshot_stack::verdict;
@@ -77,7 +77,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Outcome {
     /// The result document.
-    pub document: Document,
+    pub document: RunDocument,
     /// The run folder cannot be read or written.
     pub folder: PathBuf,
     /// The comparison of each probe's stacks with its snapshot, by the probe's name.
@@ -201,7 +201,7 @@ pub fn run(
     let mut folded = fold(outcomes);
     if options.starts == Starts::Both && only_cold {
         let because = folded.document.repeats.last().and_then(|repeat| repeat.cold_because.clone());
-        folded.document.why.push(Reason::NoWarmStart { because });
+        folded.document.reasons.push(Reason::NoWarmStart { because });
     }
     Ok(folded)
 }
@@ -237,13 +237,13 @@ fn once(
         folder.write(STACKS, symbols.decode(&judged.recorded).as_bytes())?;
         folder.write(PLACES, symbols.list(&judged.recorded).as_bytes())?;
     }
-    let document = Document {
+    let document = RunDocument {
         schema: SCHEMA,
         scenario: scenario.id.clone(),
         kernel: kernel_info(kernel),
         qemu: recording.qemu,
-        verdict: judged.verdict.word,
-        why: judged.verdict.why,
+        verdict: judged.verdict.verdict,
+        reasons: judged.verdict.reasons,
         start: recording.start,
         cold_because: recording.cold_because,
         timings_ms: recording.timings,
@@ -300,12 +300,12 @@ fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
         return outcomes.remove(0);
     }
     let verdicts: Vec<_> = outcomes.iter().map(Outcome::verdict).collect();
-    let folded = verdict::fold(&verdicts, disagreements(&outcomes));
+    let folded = verdict::combine_repeats(&verdicts, disagreements(&outcomes));
     let repeats = outcomes
         .iter()
         .map(|outcome| Repeat {
             verdict: outcome.document.verdict,
-            why: outcome.document.why.clone(),
+            reasons: outcome.document.reasons.clone(),
             folder: outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             start: outcome.document.start,
             cold_because: outcome.document.cold_because.clone(),
@@ -317,8 +317,8 @@ fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
         |outcome: &Outcome| outcome.document.verdict != first || !same_stacks(&outcomes[0], outcome);
     let telling = outcomes.iter().position(differs).unwrap_or(0);
     let mut outcome = outcomes.swap_remove(telling);
-    outcome.document.verdict = folded.word;
-    outcome.document.why = folded.why;
+    outcome.document.verdict = folded.verdict;
+    outcome.document.reasons = folded.reasons;
     outcome.document.repeats = repeats;
     outcome.machine_ms = machine_ms;
     outcome
@@ -331,7 +331,8 @@ fn disagreements(outcomes: &[Outcome]) -> Vec<Reason> {
     let Some(other) = outcomes.iter().find(other) else { return Vec::new() };
     let starts = [first.document.start, other.document.start];
     let probes = first.document.probes.iter().zip(&other.document.probes);
-    let differing = probes.filter(|(one, another)| snapshot::text(one) != snapshot::text(another));
+    let differing =
+        probes.filter(|(one, another)| snapshot::snapshot_text(one) != snapshot::snapshot_text(another));
     differing.map(|(probe, _)| Reason::StacksDiffer { probe: probe.name.clone(), starts }).collect()
 }
 
@@ -340,12 +341,15 @@ fn same_stacks(one: &Outcome, other: &Outcome) -> bool {
     let (one, other) = (&one.document.probes, &other.document.probes);
     one.is_empty()
         || other.is_empty()
-        || one.iter().zip(other).all(|(one, other)| snapshot::text(one) == snapshot::text(other))
+        || one
+            .iter()
+            .zip(other)
+            .all(|(one, other)| snapshot::snapshot_text(one) == snapshot::snapshot_text(other))
 }
 
 impl Outcome {
-    fn verdict(&self) -> verdict::Verdict {
-        verdict::Verdict { word: self.document.verdict, why: self.document.why.clone() }
+    fn verdict(&self) -> verdict::Judgement {
+        verdict::Judgement { verdict: self.document.verdict, reasons: self.document.reasons.clone() }
     }
 }
 

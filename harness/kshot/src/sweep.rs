@@ -6,7 +6,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kshot_stack::sweep::judge::{self, Mismatch};
+use kshot_stack::sweep::judge::{self, EventMismatch};
 
 use crate::artifacts::{self, ArtifactsError, RunFolder};
 use crate::run::{self, Begin, RunError, record};
@@ -21,7 +21,7 @@ use kshot_guest::symbols::{Dwarf, LoadedKernel};
 use kshot_stack::arch::Arch;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::stack::{ftrace_text, gdb_raw};
-use kshot_stack::sweep::document::{self, Document, SCHEMA};
+use kshot_stack::sweep::document::{self, SCHEMA, SweepDocument};
 
 /// The name of the document in a sweep's run folder.
 pub const SWEEP_JSON: &str = "sweep.json";
@@ -77,7 +77,7 @@ pub enum SweepError {
         /// The kernel.
         kernel: String,
         /// The mismatch.
-        source: Mismatch,
+        source: EventMismatch,
     },
     /// The kernel has been rebuilt since the sweep.
     #[error("the kernel {kernel} is not the one that was swept over")]
@@ -125,7 +125,7 @@ pub fn sweep(
     kernel: &Kernel,
     options: Options,
     progress: &Progress,
-) -> Result<(Document, PathBuf), SweepError> {
+) -> Result<(SweepDocument, PathBuf), SweepError> {
     let dwarf = dwarf(kernel)?;
     let scenario = scenario(options);
     let task = progress.task(format!("sweep over {}", kernel.name), 0);
@@ -137,7 +137,7 @@ pub fn sweep(
         progress.print_line(&format!("what there is of the sweep lies in {}", folder.path().display()));
         return Err(error.into());
     }
-    let mut document = Document {
+    let mut document = SweepDocument {
         schema: SCHEMA,
         kernel: run::kernel_info(kernel),
         qemu: recording.qemu,
@@ -158,9 +158,9 @@ pub fn sweep(
 pub fn replay<E: From<SweepError>>(
     folder: &Path,
     find: impl FnOnce(&str) -> Result<Kernel, E>,
-) -> Result<Document, E> {
+) -> Result<SweepDocument, E> {
     let path = folder.join(SWEEP_JSON);
-    let mut document: Document = artifacts::foreign(&path).map_err(SweepError::from)?;
+    let mut document: SweepDocument = artifacts::foreign(&path).map_err(SweepError::from)?;
     let kernel = find(&document.kernel.name)?;
     if kernel.sha256 != document.kernel.image_sha256 {
         return Err(SweepError::OtherKernel { kernel: kernel.name }.into());
@@ -174,7 +174,12 @@ fn dwarf(kernel: &Kernel) -> Result<&Dwarf, SweepError> {
     Ok(kernel.dwarf.as_ref().ok_or_else(without)?)
 }
 
-fn judge(folder: &Path, dwarf: &Dwarf, kernel: &str, arch: Arch) -> Result<document::Findings, SweepError> {
+fn judge(
+    folder: &Path,
+    dwarf: &Dwarf,
+    kernel: &str,
+    arch: Arch,
+) -> Result<document::SweepFindings, SweepError> {
     let open = |name: &str| {
         let path = folder.join(name);
         File::open(&path).map(BufReader::new).map_err(io_error(&path)).map(|file| (file, path))
@@ -188,7 +193,7 @@ fn judge(folder: &Path, dwarf: &Dwarf, kernel: &str, arch: Arch) -> Result<docum
     let armed = armed.trim().parse().unwrap_or_default();
     let row = arch.row();
     let unwinder = Unwinder::read(&LoadedKernel::from_run_folder(dwarf, folder)).map_err(RunError::from)?;
-    judge::judge(
+    judge::compare_events(
         armed,
         &traced,
         &order,

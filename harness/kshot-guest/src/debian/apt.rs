@@ -104,7 +104,7 @@ impl Fault for AptError {
                 Blame::Interrupted
             }
             Self::Tool(source) if source.blame() == Blame::Interrupted => Blame::Interrupted,
-            Self::NotInIndex { .. } => Blame::Scenario,
+            Self::NotInIndex { .. } => Blame::Input,
             _ => Blame::Host,
         }
     }

@@ -198,7 +198,7 @@ impl KernelError {
 impl Fault for KernelError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Yaml(_) | Self::Checksum { .. } | Self::SettingDropped { .. } => Blame::Scenario,
+            Self::Yaml(_) | Self::Checksum { .. } | Self::SettingDropped { .. } => Blame::Input,
             Self::NotBootable { .. } | Self::NoDwarf { .. } => Blame::Usage,
             Self::MissingTools { .. } | Self::DwarfMismatch { .. } | Self::File(_) => Blame::Host,
             Self::Download { source, .. } => source.blame(),

@@ -113,7 +113,7 @@ pub enum MachineError {
 impl Fault for MachineError {
     fn blame(&self) -> Blame {
         match self {
-            Self::CmdlineTooLong { .. } => Blame::Scenario,
+            Self::CmdlineTooLong { .. } => Blame::Input,
             Self::NotReady { .. } => Blame::Guest,
             Self::Down(down) => down.blame(),
             Self::Unreadable { .. }

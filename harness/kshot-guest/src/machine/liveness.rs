@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::host::interrupt;
 use kshot_stack::console::Recogniser;
-use kshot_stack::document::ConsoleEvent;
+use kshot_stack::document::ConsoleReport;
 use kshot_stack::fault::{Blame, Fault};
 
 /// The time for the console output of a crash to arrive: QEMU exits by itself after a panic (`panic=-1`, `-no-reboot`),
@@ -29,9 +29,9 @@ pub enum MachineDown {
     )]
     GuestCrashed {
         /// The console event of the crash, with the lines around it.
-        event: Box<ConsoleEvent>,
+        event: Box<ConsoleReport>,
         /// The last warning or oops on the console before it.
-        before: Option<Box<ConsoleEvent>>,
+        before: Option<Box<ConsoleReport>>,
     },
     /// QEMU exited because the guest requested it, without a panic.
     #[error("the guest ended by itself ({reason}){}", last_line.as_ref().map(|l| format!("; its last line: {l}")).unwrap_or_default())]
@@ -122,7 +122,7 @@ impl Liveness {
     }
 
     /// The events seen on the console.
-    pub fn console_events(&self) -> Vec<ConsoleEvent> {
+    pub fn console_events(&self) -> Vec<ConsoleReport> {
         self.state().console.events()
     }
 

@@ -36,7 +36,7 @@ use crate::deadline::{Deadline, PollResult, TimedOut, wait_for};
 use crate::host::interrupt;
 use child::{ChildProcess, PROGRAM_NOT_FOUND, Start};
 use kshot_stack::arch::Arch;
-use kshot_stack::document::ConsoleEvent;
+use kshot_stack::document::ConsoleReport;
 use kshot_stack::text::printable;
 use liveness::QemuExit;
 use monitor::Monitor;
@@ -194,7 +194,7 @@ impl Machine {
     }
 
     /// The events seen on the console so far.
-    pub fn console_events(&self) -> Vec<ConsoleEvent> {
+    pub fn console_events(&self) -> Vec<ConsoleReport> {
         self.qemu.liveness.console_events()
     }
 
@@ -205,7 +205,7 @@ impl Machine {
 
     /// Ends QEMU with the monitor's `quit`, else by a signal. The guest is not shut down: none of its state is kept.
     /// Returns the console events up to the last line.
-    pub fn shutdown(self) -> Vec<ConsoleEvent> {
+    pub fn shutdown(self) -> Vec<ConsoleReport> {
         // A QEMU that does not answer is killed when this is dropped.
         if self.monitor.send("quit", json!({})).is_ok() {
             self.qemu.liveness.await_exit(QUIT_LIMIT);

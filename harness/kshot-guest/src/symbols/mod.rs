@@ -22,7 +22,7 @@ pub use build_id::{build_id, build_id_of_notes};
 pub use files::Dwarf;
 pub(crate) use files::{module_name, modules_below};
 use kshot_stack::fault::{Blame, Fault};
-use kshot_stack::results::Recorded;
+use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack, in_kernel};
 pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
 use section_addresses::SectionAddresses;
@@ -168,7 +168,7 @@ impl Symbols {
     ///
     /// # Errors
     /// See [`SymbolsError`].
-    pub fn of_recorded(loaded: &LoadedKernel, recorded: &[Recorded]) -> Result<Self, SymbolsError> {
+    pub fn of_recorded(loaded: &LoadedKernel, recorded: &[ParsedProbe]) -> Result<Self, SymbolsError> {
         let stacks = recorded.iter().flat_map(|probe| &probe.parsed.stacks);
         Self::read(loaded, stacks.flat_map(|(stack, _)| &stack.frames).filter_map(|frame| frame.address))
     }
@@ -184,7 +184,7 @@ impl Symbols {
     }
 
     /// The distinct stacks of each probe with decoded frames, as text.
-    pub fn decode(&self, recorded: &[Recorded]) -> String {
+    pub fn decode(&self, recorded: &[ParsedProbe]) -> String {
         let mut text = String::new();
         for probe in recorded {
             for (stack, number) in &probe.parsed.stacks {
@@ -206,7 +206,7 @@ impl Symbols {
     }
 
     /// Every distinct address of the stacks with its inlined calls, as text.
-    pub fn list(&self, recorded: &[Recorded]) -> String {
+    pub fn list(&self, recorded: &[ParsedProbe]) -> String {
         let (mut seen, mut text) = (HashSet::new(), String::new());
         for (stack, _) in recorded.iter().flat_map(|probe| &probe.parsed.stacks) {
             for (depth, frame) in physical(stack) {

@@ -6,7 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Start, Word};
+use super::{Start, Verdict};
 
 /// One reason for a verdict, or something else worth knowing about the run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -197,7 +197,7 @@ pub struct NearestStack {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct VerdictCount {
     /// The verdict.
-    pub verdict: Word,
+    pub verdict: Verdict,
     /// How many runs.
     pub runs: u64,
 }

@@ -77,7 +77,7 @@ fn all() -> Vec<(Reason, &'static str)> {
         ),
         (Reason::NoRun {}, "there was no run"),
         (
-            Reason::RunsDisagree { verdicts: vec![count(Word::Match, 1), count(Word::Drift, 2)] },
+            Reason::RunsDisagree { verdicts: vec![count(Verdict::Match, 1), count(Verdict::Drift, 2)] },
             "3 runs disagree: match in 1, drift in 2",
         ),
         (

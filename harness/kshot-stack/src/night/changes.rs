@@ -1,18 +1,20 @@
 //! Compares a night with earlier nights. Pure.
 
-use super::results::{Before, Change, GitCommit, Kind, Night, Pair, RunLine, Standing};
-use crate::document::{Document, ProbeResult, StackResult, Start};
+use super::results::{
+    ChangeKind, GitCommit, Night, Pair, PairChange, PairStatus, PreviousVerdict, RunSummary,
+};
+use crate::document::{ProbeResult, RunDocument, StackResult, Start};
 use crate::text::quote;
 
 /// The result of a scenario and kernel in an earlier night, as the history stores it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Past {
+pub struct PastResult {
     /// The name of the earlier night.
     pub night: String,
     /// The status of the pair in that night.
-    pub standing: Standing,
+    pub status: PairStatus,
     /// The run, if there was a verdict.
-    pub run: Option<RunLine>,
+    pub run: Option<RunSummary>,
     /// The version of kshot in that night.
     pub harness: String,
     /// The origin of the kernel in that night.
@@ -20,30 +22,30 @@ pub struct Past {
     /// The commit that it was built from, where it was one and no patch was put on it.
     pub git: Option<GitCommit>,
     /// The hash of the scenario and its snapshots in that night, see [`Pair::inputs`].
-    pub inputs: String,
+    pub inputs_hash: String,
     /// The results of the probes, if there was a run.
     pub probes: Vec<ProbeResult>,
 }
 
 /// How a run's stacks compare with those of the run before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Trend {
     Same,
     Better,
     Other,
 }
 
-impl Past {
+impl PastResult {
     /// The result document of the earlier run, as far as the history stores it.
-    pub fn document(&self, scenario: &str) -> Option<Document> {
+    pub fn document(&self, scenario: &str) -> Option<RunDocument> {
         let run = self.run.as_ref()?;
-        Some(Document {
+        Some(RunDocument {
             schema: crate::document::SCHEMA,
             scenario: scenario.into(),
             kernel: run.kernel.clone(),
             qemu: run.qemu.clone(),
             verdict: run.verdict,
-            why: run.why.clone(),
+            reasons: run.reasons.clone(),
             start: run.start,
             cold_because: None,
             timings_ms: run.timings_ms,
@@ -57,34 +59,39 @@ impl Past {
 
 /// Classifies the change of a pair. `document` is the result document of its run, `past` its results of earlier nights,
 /// the latest first. `None` if nothing changed and the pair matches.
-pub fn of_pair(night: &Night, pair: &Pair, document: Option<&Document>, past: &[Past]) -> Option<Change> {
-    let judged: Vec<&Past> = past
+pub fn classify_pair(
+    night: &Night,
+    pair: &Pair,
+    document: Option<&RunDocument>,
+    past: &[PastResult],
+) -> Option<PairChange> {
+    let judged: Vec<&PastResult> = past
         .iter()
-        .filter(|past| matches!(past.standing, Standing::Match | Standing::Drift | Standing::Unstable))
+        .filter(|past| matches!(past.status, PairStatus::Match | PairStatus::Drift | PairStatus::Unstable))
         .collect();
     let last = judged.first().copied();
     let way = match (document, last) {
-        (Some(document), Some(last)) => way(&last.probes, &document.probes),
-        _ => Way::Same,
+        (Some(document), Some(last)) => trend(&last.probes, &document.probes),
+        _ => Trend::Same,
     };
-    let drifted = last.is_some_and(|last| last.standing == Standing::Drift);
-    let kind = match pair.standing() {
-        Standing::Inconclusive | Standing::Fault | Standing::NotReached => Kind::CannotTell,
-        Standing::Unstable => Kind::Unstable,
-        Standing::Drift if last.is_some() && way == Way::Better => Kind::Mended,
-        Standing::Drift if drifted => Kind::StillBroken,
-        Standing::Drift => Kind::NewDrift,
-        Standing::Match if drifted => Kind::Mended,
-        Standing::Match if way != Way::Same => Kind::Accepted,
-        Standing::Match => return None,
+    let drifted = last.is_some_and(|last| last.status == PairStatus::Drift);
+    let kind = match pair.status() {
+        PairStatus::Inconclusive | PairStatus::HostError | PairStatus::NotRun => ChangeKind::CannotTell,
+        PairStatus::Unstable => ChangeKind::Unstable,
+        PairStatus::Drift if last.is_some() && way == Trend::Better => ChangeKind::Mended,
+        PairStatus::Drift if drifted => ChangeKind::StillBroken,
+        PairStatus::Drift => ChangeKind::NewDrift,
+        PairStatus::Match if drifted => ChangeKind::Mended,
+        PairStatus::Match if way != Trend::Same => ChangeKind::Accepted,
+        PairStatus::Match => return None,
     };
-    let since = (kind == Kind::StillBroken).then(|| {
-        let row = judged.iter().take_while(|past| past.standing == Standing::Drift);
+    let since = (kind == ChangeKind::StillBroken).then(|| {
+        let row = judged.iter().take_while(|past| past.status == PairStatus::Drift);
         row.last().map(|past| past.night.clone())
     });
     let before = last.and_then(|last| {
         let run = last.run.as_ref()?;
-        Some(Before {
+        Some(PreviousVerdict {
             night: last.night.clone(),
             verdict: run.verdict,
             kernel: run.kernel.clone(),
@@ -95,32 +102,37 @@ pub fn of_pair(night: &Night, pair: &Pair, document: Option<&Document>, past: &[
     let kernel = night.kernels.iter().find(|kernel| kernel.name == pair.kernel);
     let origin = kernel.map_or("", |kernel| kernel.origin.as_str());
     let command = match (&before, pair.run(), document, last) {
-        (Some(before), Some(run), Some(document), Some(last)) if kind == Kind::NewDrift => {
-            let probes = changed(&last.probes, &document.probes);
-            let good = End { git: before.git.as_ref(), release: &before.kernel.release };
+        (Some(before), Some(run), Some(document), Some(last)) if kind == ChangeKind::NewDrift => {
+            let probes = changed_probes(&last.probes, &document.probes);
+            let good = BisectEnd { git: before.git.as_ref(), release: &before.kernel.release };
             let git = kernel.and_then(|kernel| kernel.git.as_ref());
-            bisect(pair, good, End { git, release: &run.kernel.release }, &probes)
+            bisect_command(pair, good, BisectEnd { git, release: &run.kernel.release }, &probes)
         }
         _ => None,
     };
-    let turned = matches!(kind, Kind::NewDrift | Kind::Mended | Kind::Unstable | Kind::Accepted);
+    let turned = matches!(
+        kind,
+        ChangeKind::NewDrift | ChangeKind::Mended | ChangeKind::Unstable | ChangeKind::Accepted
+    );
     let suspects = match (last, pair.run()) {
-        (Some(last), Some(run)) if turned => suspects(last, run, &night.harness, origin, &pair.inputs),
+        (Some(last), Some(run)) if turned => {
+            possible_causes(last, run, &night.harness, origin, &pair.inputs_hash)
+        }
         _ => Vec::new(),
     };
-    Some(Change {
+    Some(PairChange {
         scenario: pair.scenario.clone(),
         kernel: pair.kernel.clone(),
         kind,
         since: since.flatten(),
-        before,
-        suspects,
-        bisect: command,
+        previous: before,
+        possible_causes: suspects,
+        bisect_command: command,
     })
 }
 
 /// A kernel at one end of a bisection.
-struct End<'a> {
+struct BisectEnd<'a> {
     /// The commit that it is built from, where it is one.
     git: Option<&'a GitCommit>,
     /// Its release, `uname -r`.
@@ -128,13 +140,13 @@ struct End<'a> {
 }
 
 /// The command that searches between two kernels for what changed `probes`.
-fn bisect(pair: &Pair, good: End<'_>, bad: End<'_>, probes: &[&str]) -> Option<String> {
+fn bisect_command(pair: &Pair, good: BisectEnd<'_>, bad: BisectEnd<'_>, probes: &[&str]) -> Option<String> {
     let range = match (good.git, bad.git) {
         (Some(old), Some(new)) if old.tree == new.tree && old.commit != new.commit => {
             format!("--git {} --good {} --bad {}", quote(&old.tree), old.commit, new.commit)
         }
         _ => {
-            let (old, new) = (version(good.release)?, version(bad.release)?);
+            let (old, new) = (upstream_version(good.release)?, upstream_version(bad.release)?);
             if old == new {
                 return None;
             }
@@ -150,14 +162,14 @@ fn bisect(pair: &Pair, good: End<'_>, bad: End<'_>, probes: &[&str]) -> Option<S
 
 /// The upstream version in the release of a kernel that kshot built: `6.1.192` in `6.1.192-kshot`. Debian's releases do
 /// not contain it: `6.1.0-50-5kc-malta` is 6.1.176.
-fn version(release: &str) -> Option<&str> {
+fn upstream_version(release: &str) -> Option<&str> {
     release
         .strip_suffix("-kshot")
         .filter(|version| version.split('.').all(|part| part.parse::<u32>().is_ok()))
 }
 
 /// The names of the probes whose stacks changed.
-fn changed<'a>(before: &[ProbeResult], now: &'a [ProbeResult]) -> Vec<&'a str> {
+fn changed_probes<'a>(before: &[ProbeResult], now: &'a [ProbeResult]) -> Vec<&'a str> {
     let same = |probe: &ProbeResult| {
         before.iter().any(|then| then.name == probe.name && then.stacks == probe.stacks)
     };
@@ -165,7 +177,13 @@ fn changed<'a>(before: &[ProbeResult], now: &'a [ProbeResult]) -> Vec<&'a str> {
 }
 
 /// Lists everything that changed between two runs, one sentence each.
-fn suspects(last: &Past, run: &RunLine, harness: &str, origin: &str, inputs: &str) -> Vec<String> {
+fn possible_causes(
+    last: &PastResult,
+    run: &RunSummary,
+    harness: &str,
+    origin: &str,
+    inputs: &str,
+) -> Vec<String> {
     let Some(then) = &last.run else { return Vec::new() };
     let mut found = Vec::new();
     if then.kernel.image_sha256 != run.kernel.image_sha256 {
@@ -192,7 +210,7 @@ fn suspects(last: &Past, run: &RunLine, harness: &str, origin: &str, inputs: &st
             found.push(format!("{what}: {old} before, {new} now"));
         }
     }
-    if last.inputs != inputs {
+    if last.inputs_hash != inputs {
         found.push("the scenario, or its snapshots for this kernel".into());
     }
     if then.start != run.start {
@@ -205,35 +223,35 @@ fn suspects(last: &Past, run: &RunLine, harness: &str, origin: &str, inputs: &st
     found
 }
 
-fn way(before: &[ProbeResult], now: &[ProbeResult]) -> Way {
-    if shown(before) == shown(now) {
-        return Way::Same;
+fn trend(before: &[ProbeResult], now: &[ProbeResult]) -> Trend {
+    if stacks_by_probe(before) == stacks_by_probe(now) {
+        return Trend::Same;
     }
-    let (was, is) = (missing(before), missing(now));
+    let (was, is) = (missing_thousandths(before), missing_thousandths(now));
     // If the reference itself changed, neither result can be called better.
     let compares = was.iter().map(|(probe, _)| probe).eq(is.iter().map(|(probe, _)| probe));
     let pairs = || was.iter().zip(&is).map(|((_, was), (_, is))| (was, is));
     // A partial improvement does not count as a fix.
     if compares && pairs().all(|(was, is)| is == was || *is == 0) && pairs().any(|(was, is)| is < was) {
-        Way::Better
+        Trend::Better
     } else {
-        Way::Other
+        Trend::Other
     }
 }
 
 /// The stacks of each probe, without the values that differ between equal runs.
-fn shown(probes: &[ProbeResult]) -> Vec<(&str, &Vec<StackResult>)> {
+fn stacks_by_probe(probes: &[ProbeResult]) -> Vec<(&str, &Vec<StackResult>)> {
     probes.iter().map(|probe| (probe.name.as_str(), &probe.stacks)).collect()
 }
 
 /// For each probe with a reference: the share of the reference's frames that its stacks lack, in thousandths.
-fn missing(probes: &[ProbeResult]) -> Vec<(&str, u64)> {
+fn missing_thousandths(probes: &[ProbeResult]) -> Vec<(&str, u64)> {
     let measured = probes.iter().filter_map(|probe| {
         let stacks = probe.stacks.iter().filter_map(|stack| Some((stack.count, stack.fidelity?)));
         let (mut count, mut lacking) = (0, 0);
         for (number, fidelity) in stacks {
-            count += number * fidelity.of;
-            lacking += number * fidelity.of.saturating_sub(fidelity.got);
+            count += number * fidelity.reference_frames;
+            lacking += number * fidelity.reference_frames.saturating_sub(fidelity.matched_frames);
         }
         // A share and not a sum, because the number of stacks may differ between nights.
         (count > 0).then(|| (probe.name.as_str(), lacking * 1000 / count))

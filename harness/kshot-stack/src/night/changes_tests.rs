@@ -1,7 +1,7 @@
 use super::*;
-use crate::document::{Fidelity, KernelInfo, Reference, Word};
+use crate::document::{Fidelity, KernelInfo, Reference, Verdict};
 use crate::fault::Blame;
-use crate::night::results::{FaultLine, KernelLine, Try};
+use crate::night::results::{Attempt, AttemptError, NightKernel};
 use crate::stack::State;
 
 fn probes(got: u64) -> Vec<ProbeResult> {
@@ -19,17 +19,17 @@ fn probes(got: u64) -> Vec<ProbeResult> {
         events: 5,
         lost: 0,
         warnings: vec![],
-        absent: None,
+        left_out_because: None,
         stacks: vec![stack],
         arguments: vec![],
     }]
 }
 
-fn run(verdict: Word, release: &str) -> RunLine {
-    RunLine {
+fn run(verdict: Verdict, release: &str) -> RunSummary {
+    RunSummary {
         folder: "runs/1".into(),
         verdict,
-        why: vec![],
+        reasons: vec![],
         kernel: KernelInfo {
             name: "k".into(),
             release: release.into(),
@@ -42,53 +42,58 @@ fn run(verdict: Word, release: &str) -> RunLine {
     }
 }
 
-fn past(night: &str, verdict: Word, got: u64) -> Past {
-    Past {
+fn past(night: &str, verdict: Verdict, got: u64) -> PastResult {
+    PastResult {
         night: night.into(),
-        standing: verdict.into(),
+        status: verdict.into(),
         run: Some(run(verdict, "6.1.1")),
         harness: "0.1.0".into(),
         origin: "linux-source-6.1".into(),
         git: None,
-        inputs: "in".into(),
+        inputs_hash: "in".into(),
         probes: probes(got),
     }
 }
 
-fn fault(night: &str) -> Past {
-    Past { standing: Standing::Fault, run: None, probes: vec![], ..past(night, Word::Match, 0) }
+fn fault(night: &str) -> PastResult {
+    PastResult { status: PairStatus::HostError, run: None, probes: vec![], ..past(night, Verdict::Match, 0) }
 }
 
 /// What became of a pair whose run of this night came to `now`.
-fn became(now: Option<(Word, u64)>, past: &[Past]) -> Option<Change> {
+fn became(now: Option<(Verdict, u64)>, past: &[PastResult]) -> Option<PairChange> {
     became_on(now, past, "6.1.1", from("linux-source-6.1"))
 }
 
-fn from(origin: &str) -> KernelLine {
-    KernelLine { name: "k".into(), origin: origin.into(), git: None, absent: None }
+fn from(origin: &str) -> NightKernel {
+    NightKernel { name: "k".into(), origin: origin.into(), git: None, absent: None }
 }
 
 fn commit(tree: &str, commit: &str) -> Option<GitCommit> {
     Some(GitCommit { tree: tree.into(), commit: commit.into() })
 }
 
-fn became_on(now: Option<(Word, u64)>, past: &[Past], release: &str, kernel: KernelLine) -> Option<Change> {
-    let fault = FaultLine { blame: Blame::Host, what: "no space".into() };
+fn became_on(
+    now: Option<(Verdict, u64)>,
+    past: &[PastResult],
+    release: &str,
+    kernel: NightKernel,
+) -> Option<PairChange> {
+    let fault = AttemptError { blame: Blame::Host, error_chain: "no space".into() };
     let pair = Pair {
         scenario: "s".into(),
         kernel: "k".into(),
-        inputs: "in".into(),
-        tries: vec![Try {
+        inputs_hash: "in".into(),
+        attempts: vec![Attempt {
             started: String::new(),
             wall_ms: 1,
             host: "h".into(),
             run: now.map(|(word, _)| run(word, release)),
-            fault: now.is_none().then_some(fault),
+            error: now.is_none().then_some(fault),
         }],
     };
     let night = Night {
         schema: 1,
-        night: "n9".into(),
+        name: "n9".into(),
         started: String::new(),
         wall_ms: 0,
         deadline_ms: None,
@@ -101,82 +106,87 @@ fn became_on(now: Option<(Word, u64)>, past: &[Past], release: &str, kernel: Ker
         changes: vec![],
     };
     let document = now.and_then(|(word, got)| {
-        let now = Past { run: Some(run(word, release)), probes: probes(got), ..fault_free() };
+        let now = PastResult { run: Some(run(word, release)), probes: probes(got), ..fault_free() };
         now.document("s")
     });
-    of_pair(&night, &night.pairs[0], document.as_ref(), past)
+    classify_pair(&night, &night.pairs[0], document.as_ref(), past)
 }
 
-fn fault_free() -> Past {
-    past("n9", Word::Match, 4)
+fn fault_free() -> PastResult {
+    past("n9", Verdict::Match, 4)
 }
 
-fn kind(now: Option<(Word, u64)>, past: &[Past]) -> Option<Kind> {
+fn kind(now: Option<(Verdict, u64)>, past: &[PastResult]) -> Option<ChangeKind> {
     became(now, past).map(|change| change.kind)
 }
 
 #[test]
 fn a_match_as_before_is_nothing_to_tell() {
-    assert_eq!(kind(Some((Word::Match, 4)), &[past("n8", Word::Match, 4)]), None);
-    assert_eq!(kind(Some((Word::Match, 4)), &[]), None);
+    assert_eq!(kind(Some((Verdict::Match, 4)), &[past("n8", Verdict::Match, 4)]), None);
+    assert_eq!(kind(Some((Verdict::Match, 4)), &[]), None);
 }
 
 #[test]
 fn a_drift_is_new_on_its_first_night_and_still_there_on_the_next() {
-    assert_eq!(kind(Some((Word::Drift, 0)), &[]), Some(Kind::NewDrift));
-    assert_eq!(kind(Some((Word::Drift, 0)), &[past("n8", Word::Match, 4)]), Some(Kind::NewDrift));
-    let nights = [past("n8", Word::Drift, 0), past("n7", Word::Drift, 0), past("n6", Word::Match, 4)];
-    let change = became(Some((Word::Drift, 0)), &nights).unwrap();
-    assert_eq!((change.kind, change.since.as_deref()), (Kind::StillBroken, Some("n7")));
+    assert_eq!(kind(Some((Verdict::Drift, 0)), &[]), Some(ChangeKind::NewDrift));
+    assert_eq!(kind(Some((Verdict::Drift, 0)), &[past("n8", Verdict::Match, 4)]), Some(ChangeKind::NewDrift));
+    let nights =
+        [past("n8", Verdict::Drift, 0), past("n7", Verdict::Drift, 0), past("n6", Verdict::Match, 4)];
+    let change = became(Some((Verdict::Drift, 0)), &nights).unwrap();
+    assert_eq!((change.kind, change.since.as_deref()), (ChangeKind::StillBroken, Some("n7")));
 }
 
 #[test]
 fn a_night_that_could_not_tell_breaks_no_row_and_starts_none() {
-    let nights = [fault("n8"), past("n7", Word::Drift, 0), fault("n6"), past("n5", Word::Drift, 0)];
-    let change = became(Some((Word::Drift, 0)), &nights).unwrap();
-    assert_eq!((change.kind, change.since.as_deref()), (Kind::StillBroken, Some("n5")));
+    let nights = [fault("n8"), past("n7", Verdict::Drift, 0), fault("n6"), past("n5", Verdict::Drift, 0)];
+    let change = became(Some((Verdict::Drift, 0)), &nights).unwrap();
+    assert_eq!((change.kind, change.since.as_deref()), (ChangeKind::StillBroken, Some("n5")));
     assert_eq!(
-        kind(Some((Word::Drift, 0)), &[fault("n8"), past("n7", Word::Match, 4)]),
-        Some(Kind::NewDrift)
+        kind(Some((Verdict::Drift, 0)), &[fault("n8"), past("n7", Verdict::Match, 4)]),
+        Some(ChangeKind::NewDrift)
     );
 }
 
 #[test]
 fn a_fault_of_the_host_is_never_a_drift_nor_a_mend() {
-    for before in [Word::Match, Word::Drift] {
-        assert_eq!(kind(None, &[past("n8", before, 4)]), Some(Kind::CannotTell));
+    for before in [Verdict::Match, Verdict::Drift] {
+        assert_eq!(kind(None, &[past("n8", before, 4)]), Some(ChangeKind::CannotTell));
     }
 }
 
 #[test]
 fn what_matches_again_is_mended_and_so_is_a_known_fault_that_is_gone() {
-    assert_eq!(kind(Some((Word::Match, 4)), &[past("n8", Word::Drift, 0)]), Some(Kind::Mended));
+    assert_eq!(kind(Some((Verdict::Match, 4)), &[past("n8", Verdict::Drift, 0)]), Some(ChangeKind::Mended));
     // `known` still names it, so the word is drift; but no frame is missing any more.
-    assert_eq!(kind(Some((Word::Drift, 4)), &[past("n8", Word::Match, 0)]), Some(Kind::Mended));
-    assert_eq!(kind(Some((Word::Drift, 2)), &[past("n8", Word::Match, 0)]), Some(Kind::NewDrift), "half");
+    assert_eq!(kind(Some((Verdict::Drift, 4)), &[past("n8", Verdict::Match, 0)]), Some(ChangeKind::Mended));
+    assert_eq!(
+        kind(Some((Verdict::Drift, 2)), &[past("n8", Verdict::Match, 0)]),
+        Some(ChangeKind::NewDrift),
+        "half"
+    );
 }
 
 #[test]
 fn other_stacks_that_match_are_a_new_snapshot() {
-    assert_eq!(kind(Some((Word::Match, 4)), &[past("n8", Word::Match, 0)]), Some(Kind::Accepted));
+    assert_eq!(kind(Some((Verdict::Match, 4)), &[past("n8", Verdict::Match, 0)]), Some(ChangeKind::Accepted));
 }
 
 #[test]
 fn between_two_versions_or_commits_the_cause_can_be_searched_for() {
-    let before = [past("n8", Word::Match, 4)];
-    let command = |release: &str, git: Option<GitCommit>, before: &[Past]| {
-        let kernel = KernelLine { git, ..from("x") };
-        became_on(Some((Word::Drift, 0)), before, release, kernel).unwrap().bisect
+    let before = [past("n8", Verdict::Match, 4)];
+    let command = |release: &str, git: Option<GitCommit>, before: &[PastResult]| {
+        let kernel = NightKernel { git, ..from("x") };
+        became_on(Some((Verdict::Drift, 0)), before, release, kernel).unwrap().bisect_command
     };
     let release = |release: &str| {
-        let run = Some(run(Word::Match, release));
-        [Past { run, ..past("n8", Word::Match, 4) }]
+        let run = Some(run(Verdict::Match, release));
+        [PastResult { run, ..past("n8", Verdict::Match, 4) }]
     };
     assert_eq!(
         command("6.1.192-kshot", None, &release("6.1.180-kshot")).unwrap(),
         "kshot bisect s --versions 6.1.180..6.1.192 --good 6.1.180 --bad 6.1.192 --like k --drift 'ftrace'"
     );
-    let git = [Past { git: commit("/src/a b", "aa"), ..past("n8", Word::Match, 4) }];
+    let git = [PastResult { git: commit("/src/a b", "aa"), ..past("n8", Verdict::Match, 4) }];
     assert_eq!(
         command("6.1.1", commit("/src/a b", "bb"), &git).unwrap(),
         "kshot bisect s --git '/src/a b' --good aa --bad bb --like k --drift 'ftrace'"
@@ -186,25 +196,27 @@ fn between_two_versions_or_commits_the_cause_can_be_searched_for() {
     assert_eq!(command("6.1.0-51-5kc-malta", None, &release("6.1.0-50-5kc-malta")), None);
     assert_eq!(command("6.1.1-kshot", None, &release("6.1.1-kshot")), None, "patches are no range");
     let known =
-        became_on(Some((Word::Drift, 0)), &[past("n8", Word::Drift, 0)], "6.1.192-kshot", from("x")).unwrap();
-    assert_eq!(known.bisect, None, "only for what is new");
-    assert_eq!(became(Some((Word::Drift, 0)), &before).unwrap().bisect, None);
+        became_on(Some((Verdict::Drift, 0)), &[past("n8", Verdict::Drift, 0)], "6.1.192-kshot", from("x"))
+            .unwrap();
+    assert_eq!(known.bisect_command, None, "only for what is new");
+    assert_eq!(became(Some((Verdict::Drift, 0)), &before).unwrap().bisect_command, None);
 }
 
 #[test]
 fn the_suspects_are_all_that_differs_and_nothing_else() {
-    let before = [past("n8", Word::Match, 4)];
-    let change = became_on(Some((Word::Drift, 0)), &before, "6.1.2", from("linux-source-6.1")).unwrap();
-    assert_eq!(change.suspects, ["the kernel: 6.1.1 before, 6.1.2 now"]);
+    let before = [past("n8", Verdict::Match, 4)];
+    let change = became_on(Some((Verdict::Drift, 0)), &before, "6.1.2", from("linux-source-6.1")).unwrap();
+    assert_eq!(change.possible_causes, ["the kernel: 6.1.1 before, 6.1.2 now"]);
     let change =
-        became_on(Some((Word::Drift, 0)), &before, "6.1.1", from("linux-source-6.1, with a.patch")).unwrap();
+        became_on(Some((Verdict::Drift, 0)), &before, "6.1.1", from("linux-source-6.1, with a.patch"))
+            .unwrap();
     assert_eq!(
-        change.suspects,
+        change.possible_causes,
         ["where the kernel comes from: linux-source-6.1 before, linux-source-6.1, with a.patch now"]
     );
-    let change = became(Some((Word::Drift, 0)), &before).unwrap();
+    let change = became(Some((Verdict::Drift, 0)), &before).unwrap();
     assert_eq!(
-        change.suspects,
+        change.possible_causes,
         ["nothing that kshot records: the same kernel, QEMU, kshot and scenario as before"]
     );
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Document, KernelInfo, Reason, Start, Timings, Word};
+use crate::document::{KernelInfo, Reason, RunDocument, Start, Timings, Verdict};
 use crate::fault::{Blame, Fault, error_chain};
 use crate::foreign::{Foreign, Name};
 
@@ -15,7 +15,8 @@ pub struct Night {
     /// The version of this document's form, 2.
     pub schema: u32,
     /// The night's name, which is its start time: `20261125T020000Z`.
-    pub night: String,
+    #[serde(rename = "night")]
+    pub name: String,
     /// The start time, RFC 3339.
     pub started: String,
     /// The time spent on the night, in milliseconds, summed over all invocations.
@@ -27,20 +28,20 @@ pub struct Night {
     /// The version of kshot, with the commit of its repository where that is known.
     pub harness: String,
     /// The kernels, in the order of the matrix's columns.
-    pub kernels: Vec<KernelLine>,
+    pub kernels: Vec<NightKernel>,
     /// The scenarios, in the order of the matrix's rows.
-    pub scenarios: Vec<ScenarioLine>,
+    pub scenarios: Vec<NightScenario>,
     /// Every pair of a scenario and a kernel to be judged.
     pub pairs: Vec<Pair>,
     /// Notes on the course of the night: hosts that were excluded, results that arrived twice.
     pub notes: Vec<String>,
     /// The changes since earlier nights and the pairs that do not match, the most urgent first.
-    pub changes: Vec<Change>,
+    pub changes: Vec<PairChange>,
 }
 
 /// A kernel of the matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct KernelLine {
+pub struct NightKernel {
     /// The kernel's name in the catalogue.
     pub name: String,
     /// The kernel's source and the patches applied to it, in one line.
@@ -63,7 +64,7 @@ pub struct GitCommit {
 
 /// A scenario of the matrix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct ScenarioLine {
+pub struct NightScenario {
     /// The scenario's id.
     pub id: String,
     /// What the scenario demonstrates, in one line.
@@ -78,14 +79,16 @@ pub struct Pair {
     /// The kernel's name.
     pub kernel: String,
     /// The first 16 hexadecimal digits of a SHA-256 over the scenario and its snapshots for this kernel.
-    pub inputs: String,
+    #[serde(rename = "inputs")]
+    pub inputs_hash: String,
     /// All attempts, in chronological order. A retry is appended and replaces nothing.
-    pub tries: Vec<Try>,
+    #[serde(rename = "tries")]
+    pub attempts: Vec<Attempt>,
 }
 
 /// One attempt to run a pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Try {
+pub struct Attempt {
     /// The start time of the attempt, RFC 3339.
     pub started: String,
     /// The running time of the machines in milliseconds; without a verdict, the time until the failure.
@@ -93,20 +96,22 @@ pub struct Try {
     /// The host that executed the attempt.
     pub host: String,
     /// The run, if there was a verdict.
-    pub run: Option<RunLine>,
+    pub run: Option<RunSummary>,
     /// The error that prevented a verdict, if there was one.
-    pub fault: Option<FaultLine>,
+    #[serde(rename = "fault")]
+    pub error: Option<AttemptError>,
 }
 
 /// The summary of a run with a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct RunLine {
+pub struct RunSummary {
     /// The path of the run folder, relative to the result folder.
     pub folder: String,
     /// The verdict.
-    pub verdict: Word,
+    pub verdict: Verdict,
     /// The reasons for the verdict.
-    pub why: Vec<Reason>,
+    #[serde(rename = "why")]
+    pub reasons: Vec<Reason>,
     /// The kernel that was booted.
     pub kernel: KernelInfo,
     /// QEMU's version.
@@ -119,11 +124,12 @@ pub struct RunLine {
 
 /// An error that is not the kernel's, so that nothing was judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct FaultLine {
+pub struct AttemptError {
     /// The party that has to act on the error.
     pub blame: Blame,
     /// The error with all its sources.
-    pub what: String,
+    #[serde(rename = "what")]
+    pub error_chain: String,
 }
 
 /// The kind of change between two nights.
@@ -131,7 +137,7 @@ pub struct FaultLine {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum ChangeKind {
     /// The pair drifts and did not drift before.
     NewDrift,
     /// The repeats disagree.
@@ -148,30 +154,33 @@ pub enum Kind {
 
 /// A pair whose result changed, or that does not match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Change {
+pub struct PairChange {
     /// The scenario's id.
     pub scenario: String,
     /// The kernel's name.
     pub kernel: String,
     /// The kind of change.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// The first night of the current series of drifts, for a pair that still drifts.
     pub since: Option<String>,
     /// The last verdict before this night, if there is one.
-    pub before: Option<Before>,
+    #[serde(rename = "before")]
+    pub previous: Option<PreviousVerdict>,
     /// Everything else that changed since then and may be the cause.
-    pub suspects: Vec<String>,
+    #[serde(rename = "suspects")]
+    pub possible_causes: Vec<String>,
     /// The bisect command that finds the cause, if versions or commits lie between the two kernels.
-    pub bisect: Option<String>,
+    #[serde(rename = "bisect")]
+    pub bisect_command: Option<String>,
 }
 
 /// The last verdict before a night.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Before {
+pub struct PreviousVerdict {
     /// The name of the earlier night.
     pub night: String,
     /// The verdict.
-    pub verdict: Word,
+    pub verdict: Verdict,
     /// The kernel that was booted.
     pub kernel: KernelInfo,
     /// The origin of the kernel.
@@ -183,7 +192,7 @@ pub struct Before {
 
 /// The status of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Standing {
+pub enum PairStatus {
     /// The stacks are not what the snapshot and the claims say.
     Drift,
     /// Repeats disagree.
@@ -191,17 +200,17 @@ pub enum Standing {
     /// The kernel did not get far enough to be judged.
     Inconclusive,
     /// An error of kshot or of the host prevented a verdict.
-    Fault,
+    HostError,
     /// The pair has not been run.
-    NotReached,
+    NotRun,
     /// The stacks are what they should be.
     Match,
 }
 
-impl Standing {
+impl PairStatus {
     /// All statuses, the worst first.
     pub const ALL: [Self; 6] =
-        [Self::Drift, Self::Unstable, Self::Inconclusive, Self::Fault, Self::NotReached, Self::Match];
+        [Self::Drift, Self::Unstable, Self::Inconclusive, Self::HostError, Self::NotRun, Self::Match];
 
     /// The status's name in reports.
     pub fn name(self) -> &'static str {
@@ -209,14 +218,14 @@ impl Standing {
             Self::Drift => "drift",
             Self::Unstable => "unstable",
             Self::Inconclusive => "inconclusive",
-            Self::Fault => "host fault",
-            Self::NotReached => "not reached",
+            Self::HostError => "host fault",
+            Self::NotRun => "not reached",
             Self::Match => "match",
         }
     }
 }
 
-impl Kind {
+impl ChangeKind {
     /// Every kind, in the order of the report.
     pub const ALL: [Self; 6] =
         [Self::NewDrift, Self::Unstable, Self::Mended, Self::StillBroken, Self::CannotTell, Self::Accepted];
@@ -234,39 +243,39 @@ impl Kind {
     }
 }
 
-impl From<Word> for Standing {
-    fn from(word: Word) -> Self {
+impl From<Verdict> for PairStatus {
+    fn from(word: Verdict) -> Self {
         match word {
-            Word::Match => Self::Match,
-            Word::Drift => Self::Drift,
-            Word::Unstable => Self::Unstable,
-            Word::Inconclusive => Self::Inconclusive,
+            Verdict::Match => Self::Match,
+            Verdict::Drift => Self::Drift,
+            Verdict::Unstable => Self::Unstable,
+            Verdict::Inconclusive => Self::Inconclusive,
         }
     }
 }
 
 impl Pair {
     /// The run that counts: the first with a verdict. No run is made after it.
-    pub fn run(&self) -> Option<&RunLine> {
-        self.tries.iter().find_map(|attempt| attempt.run.as_ref())
+    pub fn run(&self) -> Option<&RunSummary> {
+        self.attempts.iter().find_map(|attempt| attempt.run.as_ref())
     }
 
     /// The attempt that counts: the first with a verdict, otherwise the last.
-    pub fn telling(&self) -> Option<&Try> {
-        self.tries.iter().find(|attempt| attempt.run.is_some()).or(self.tries.last())
+    pub fn deciding_attempt(&self) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.run.is_some()).or(self.attempts.last())
     }
 
     /// The status of the pair.
-    pub fn standing(&self) -> Standing {
-        match (self.run(), self.tries.last()) {
+    pub fn status(&self) -> PairStatus {
+        match (self.run(), self.attempts.last()) {
             (Some(run), _) => run.verdict.into(),
-            (None, Some(_)) => Standing::Fault,
-            (None, None) => Standing::NotReached,
+            (None, Some(_)) => PairStatus::HostError,
+            (None, None) => PairStatus::NotRun,
         }
     }
 
     /// Whether the pair still has to be run, because there is no verdict yet.
-    pub fn open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.run().is_none()
     }
 
@@ -281,20 +290,20 @@ pub fn anchor(scenario: &str, kernel: &str) -> String {
     format!("{}--{kernel}", scenario.replace('/', "."))
 }
 
-impl FaultLine {
+impl AttemptError {
     /// Records an error with its blame and its sources.
     pub fn of(error: &impl Fault) -> Self {
-        Self { blame: error.blame(), what: error_chain(error) }
+        Self { blame: error.blame(), error_chain: error_chain(error) }
     }
 }
 
-impl RunLine {
+impl RunSummary {
     /// The summary of a run whose folder is `folder`, relative to the result folder.
-    pub fn of(document: &Document, folder: String) -> Self {
+    pub fn of(document: &RunDocument, folder: String) -> Self {
         Self {
             folder,
             verdict: document.verdict,
-            why: document.why.clone(),
+            reasons: document.reasons.clone(),
             kernel: document.kernel.clone(),
             qemu: document.qemu.clone(),
             start: document.start,
@@ -318,17 +327,17 @@ impl Night {
     }
 
     /// The number of pairs with this status.
-    pub fn count(&self, standing: Standing) -> usize {
-        self.pairs.iter().filter(|pair| pair.standing() == standing).count()
+    pub fn count(&self, standing: PairStatus) -> usize {
+        self.pairs.iter().filter(|pair| pair.status() == standing).count()
     }
 
     /// The reason why a pair has no verdict; `None` if it has one.
-    pub fn obstacle<'a>(&'a self, pair: &'a Pair) -> Option<&'a str> {
+    pub fn why_no_verdict<'a>(&'a self, pair: &'a Pair) -> Option<&'a str> {
         if pair.run().is_some() {
             return None;
         }
-        if let Some(fault) = pair.tries.last().and_then(|last| last.fault.as_ref()) {
-            return Some(&fault.what);
+        if let Some(fault) = pair.attempts.last().and_then(|last| last.error.as_ref()) {
+            return Some(&fault.error_chain);
         }
         let absent = self.kernels.iter().find(|kernel| kernel.name == pair.kernel);
         let absent = absent.and_then(|kernel| kernel.absent.as_deref());
@@ -347,19 +356,19 @@ impl Foreign for Night {
     const OLDEST: u32 = 1;
 
     fn names(&self) -> Vec<Name<'_>> {
-        let mut names = vec![Name::Path(&self.night)];
+        let mut names = vec![Name::Path(&self.name)];
         names.extend(self.kernels.iter().map(|kernel| Name::Kernel(&kernel.name)));
         names.extend(self.scenarios.iter().map(|scenario| Name::Scenario(&scenario.id)));
         for pair in &self.pairs {
             names.extend([Name::Scenario(&pair.scenario), Name::Kernel(&pair.kernel)]);
-            for run in pair.tries.iter().filter_map(|attempt| attempt.run.as_ref()) {
+            for run in pair.attempts.iter().filter_map(|attempt| attempt.run.as_ref()) {
                 names.push(Name::Path(&run.folder));
                 names.extend(run.kernel.names());
             }
         }
         for change in &self.changes {
             names.extend([Name::Scenario(&change.scenario), Name::Kernel(&change.kernel)]);
-            if let Some(before) = &change.before {
+            if let Some(before) = &change.previous {
                 names.push(Name::Path(&before.night));
                 names.extend(before.kernel.names());
             }

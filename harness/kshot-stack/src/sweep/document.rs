@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{ConsoleEvent, KernelInfo, Timings};
+use crate::document::{ConsoleReport, KernelInfo, Timings};
 use crate::foreign::{Foreign, Name};
 
 /// The version of the document's form. It grows when a reader of an older form would misread the document.
@@ -12,7 +12,7 @@ pub const SCHEMA: u32 = 1;
 
 /// The result document of a sweep over one kernel.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Document {
+pub struct SweepDocument {
     /// The version of the document's form.
     pub schema: u32,
     /// The kernel that was booted.
@@ -22,31 +22,32 @@ pub struct Document {
     /// The duration of each phase, in milliseconds.
     pub timings_ms: Timings,
     /// The findings.
-    pub findings: Findings,
+    pub findings: SweepFindings,
     /// The problems that the kernel reported on its console.
-    pub console: Vec<ConsoleEvent>,
+    pub console: Vec<ConsoleReport>,
     /// The run folder's files: name to path, relative to the folder.
     pub artifacts: BTreeMap<String, String>,
 }
 
 /// How many of the kernel's stacks func_stack_trace records correctly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Findings {
+pub struct SweepFindings {
     /// The counts of functions.
-    pub functions: Functions,
+    pub functions: FunctionCounts,
     /// The counts of stacks.
-    pub stacks: Stacks,
+    pub stacks: StackCounts,
     /// The places where stacks break, the one with the most functions first.
-    pub breaks: Vec<Break>,
+    pub breaks: Vec<StackBreak>,
     /// The stacks whose truth is incomplete, grouped by where the truth ends.
-    pub no_truth: Vec<NoTruth>,
+    pub no_truth: Vec<IncompleteTruth>,
     /// Every function that was compared, sorted by name.
-    pub each: Vec<Function>,
+    #[serde(rename = "each")]
+    pub by_function: Vec<FunctionResult>,
 }
 
 /// Counts of functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Functions {
+pub struct FunctionCounts {
     /// The functions that func_stack_trace was armed on.
     pub armed: u64,
     /// The functions with at least one compared stack; the sum of the next three.
@@ -61,7 +62,7 @@ pub struct Functions {
 
 /// Counts of stacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Stacks {
+pub struct StackCounts {
     /// The stacks that ftrace recorded.
     pub recorded: u64,
     /// The stacks that were compared: the first ones of each function, where the truth is complete.
@@ -75,7 +76,7 @@ pub struct Stacks {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum BreakKind {
     /// The stack ends too early.
     Cut,
     /// The stack skips frames and goes on.
@@ -84,7 +85,7 @@ pub enum Kind {
     Wrong,
 }
 
-impl Kind {
+impl BreakKind {
     /// The kind's name in the document.
     pub fn name(self) -> &'static str {
         match self {
@@ -97,9 +98,9 @@ impl Kind {
 
 /// A set of stacks that break in the same way at the same place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Break {
+pub struct StackBreak {
     /// How the stacks break.
-    pub kind: Kind,
+    pub kind: BreakKind,
     /// Where the stacks break. For `cut`: the frame that the stack ends at, `null` for an empty stack. For `gap`: the
     /// last frame before the gap, `null` if the innermost frame is missing. For `wrong`: the wrong frame.
     pub at: Option<String>,
@@ -113,7 +114,7 @@ pub struct Break {
 
 /// A set of stacks that could not be compared, because gdb's stack is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct NoTruth {
+pub struct IncompleteTruth {
     /// The frame at which gdb's stack ends.
     pub ends_at: Option<String>,
     /// The number of functions.
@@ -124,7 +125,7 @@ pub struct NoTruth {
 
 /// The result of one function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Function {
+pub struct FunctionResult {
     /// The function's name as ftrace prints it.
     pub name: String,
     /// The number of compared stacks.
@@ -133,7 +134,7 @@ pub struct Function {
     pub whole: u64,
 }
 
-impl Document {
+impl SweepDocument {
     /// The document as one line of JSON.
     pub fn to_json_line(&self) -> String {
         serde_json::to_string(self).expect("the document has string keys only")
@@ -145,7 +146,7 @@ impl Document {
     }
 }
 
-impl Foreign for Document {
+impl Foreign for SweepDocument {
     const WHAT: &'static str = "a sweep document";
     const SCHEMA: u32 = SCHEMA;
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::document::{Break, Findings, Function, Functions, Kind, NoTruth, Stacks};
+use super::document::{
+    BreakKind, FunctionCounts, FunctionResult, IncompleteTruth, StackBreak, StackCounts, SweepFindings,
+};
 use crate::arch::ArchRow;
 use crate::fidelity::{physical, reaches_entry, same_function, same_place, up_to_entry};
 use crate::stack::gdb_raw::{Raw, RawEvents};
@@ -14,7 +16,7 @@ const EXAMPLES: usize = 3;
 
 /// Why the stacks of ftrace and of gdb cannot be matched event by event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
+pub enum EventMismatch {
     /// gdb ended before it was told to.
     #[error("gdb did not see all of it")]
     Unfinished,
@@ -49,7 +51,7 @@ pub enum Mismatch {
 ///
 /// # Errors
 /// [`Mismatch`]: then nothing can be said.
-pub fn judge(
+pub fn compare_events(
     armed: u64,
     recorded: &Parsed,
     order: &[usize],
@@ -57,46 +59,46 @@ pub fn judge(
     unwind: impl Fn(&Raw) -> Vec<Frame>,
     is_in: impl Fn(&Frame, &str) -> bool,
     row: &ArchRow,
-) -> Result<Findings, Mismatch> {
-    let events = truth.events.ok_or(Mismatch::Unfinished)?;
+) -> Result<SweepFindings, EventMismatch> {
+    let events = truth.events.ok_or(EventMismatch::Unfinished)?;
     if recorded.lost > 0 {
-        return Err(Mismatch::Lost(recorded.lost));
+        return Err(EventMismatch::Lost(recorded.lost));
     }
     let stacks = order.len() as u64;
     if stacks != events {
-        return Err(Mismatch::Number { recorded: stacks, seen: events });
+        return Err(EventMismatch::Number { recorded: stacks, seen: events });
     }
-    let mut tally = Tally::default();
+    let mut tally = FindingsCounter::default();
     for raw in &truth.raw {
         let place = usize::try_from(raw.number.saturating_sub(1)).unwrap_or(usize::MAX);
         let stack = order.get(place).and_then(|&place| recorded.stacks.get(place));
-        let (stack, _) = stack.ok_or(Mismatch::Number { recorded: stacks, seen: raw.number })?;
+        let (stack, _) = stack.ok_or(EventMismatch::Number { recorded: stacks, seen: raw.number })?;
         let frames = unwind(raw);
         let name = stack.function.as_deref().unwrap_or(&stack.event);
         if !frames.first().is_some_and(|frame| is_in(frame, name)) {
             let seen = frames.first().map_or_else(|| "none".into(), Frame::name);
-            return Err(Mismatch::Function { number: raw.number, traced: name.into(), seen });
+            return Err(EventMismatch::Function { number: raw.number, traced: name.into(), seen });
         }
         let (task, event) = (stack.task.clone(), name.to_owned());
         let frames = frames.into_iter().map(Arc::new).collect();
         tally.add(stack, &Stack { task, event, function: Some(name.into()), frames }, row);
     }
     if tally.functions.is_empty() {
-        return Err(Mismatch::Nothing);
+        return Err(EventMismatch::Nothing);
     }
     Ok(tally.findings(armed, stacks))
 }
 
 /// Counters, by function.
 #[derive(Default)]
-struct Tally {
+struct FindingsCounter {
     /// The numbers of compared and of whole stacks, by function.
     functions: BTreeMap<String, (u64, u64)>,
-    breaks: HashMap<(Kind, Option<String>), (BTreeSet<String>, u64)>,
+    breaks: HashMap<(BreakKind, Option<String>), (BTreeSet<String>, u64)>,
     no_truth: HashMap<Option<String>, (BTreeSet<String>, u64)>,
 }
 
-impl Tally {
+impl FindingsCounter {
     fn add(&mut self, stack: &Stack, truth: &Stack, row: &ArchRow) {
         let name = truth.event.clone();
         if !is_whole(truth, row) {
@@ -107,7 +109,7 @@ impl Tally {
         }
         let (compared, whole) = self.functions.entry(name.clone()).or_default();
         *compared += 1;
-        match parting(stack, truth, row) {
+        match first_difference(stack, truth, row) {
             None => *whole += 1,
             Some(place) => {
                 let (functions, stacks) = self.breaks.entry(place).or_default();
@@ -117,9 +119,9 @@ impl Tally {
         }
     }
 
-    fn findings(self, armed: u64, recorded: u64) -> Findings {
-        let mut functions = Functions { armed, ..Functions::default() };
-        let mut stacks = Stacks { recorded, ..Stacks::default() };
+    fn findings(self, armed: u64, recorded: u64) -> SweepFindings {
+        let mut functions = FunctionCounts { armed, ..FunctionCounts::default() };
+        let mut stacks = StackCounts { recorded, ..StackCounts::default() };
         for &(compared, whole) in self.functions.values() {
             functions.compared += 1;
             stacks.compared += compared;
@@ -130,10 +132,10 @@ impl Tally {
                 _ => &mut functions.partly,
             } += 1;
         }
-        let mut breaks: Vec<Break> = self
+        let mut breaks: Vec<StackBreak> = self
             .breaks
             .into_iter()
-            .map(|((kind, at), (functions, stacks))| Break {
+            .map(|((kind, at), (functions, stacks))| StackBreak {
                 kind,
                 at,
                 functions: functions.len() as u64,
@@ -149,19 +151,22 @@ impl Tally {
                 &other.at,
             ))
         });
-        let mut no_truth: Vec<NoTruth> = self
+        let mut no_truth: Vec<IncompleteTruth> = self
             .no_truth
             .into_iter()
-            .map(|(ends_at, (functions, stacks))| NoTruth {
+            .map(|(ends_at, (functions, stacks))| IncompleteTruth {
                 ends_at,
                 functions: functions.len() as u64,
                 stacks,
             })
             .collect();
         no_truth.sort_by(|one, other| (other.functions, &one.ends_at).cmp(&(one.functions, &other.ends_at)));
-        let each =
-            self.functions.into_iter().map(|(name, (compared, whole))| Function { name, compared, whole });
-        Findings { functions, stacks, breaks, no_truth, each: each.collect() }
+        let each = self.functions.into_iter().map(|(name, (compared, whole))| FunctionResult {
+            name,
+            compared,
+            whole,
+        });
+        SweepFindings { functions, stacks, breaks, no_truth, by_function: each.collect() }
     }
 }
 
@@ -172,7 +177,7 @@ fn is_whole(truth: &Stack, row: &ArchRow) -> bool {
 
 /// The first difference between a stack and the truth; `None` if both hold the same frames. The tracers' own labels do
 /// not count.
-fn parting(stack: &Stack, truth: &Stack, row: &ArchRow) -> Option<(Kind, Option<String>)> {
+fn first_difference(stack: &Stack, truth: &Stack, row: &ArchRow) -> Option<(BreakKind, Option<String>)> {
     let (told, truth): (Vec<&Frame>, _) = (physical(stack, row).collect(), up_to_entry(truth, row));
     let same = |depth: usize| match (told.get(depth), truth.get(depth)) {
         (Some(told), Some(truth)) if depth == 0 => same_function(truth, told, row),
@@ -182,13 +187,13 @@ fn parting(stack: &Stack, truth: &Stack, row: &ArchRow) -> Option<(Kind, Option<
     let depth = (0..told.len().max(truth.len())).find(|&depth| !same(depth))?;
     let Some(wrong) = told.get(depth) else {
         let (state, last) = stack.state(row);
-        return Some((Kind::Cut, last.filter(|_| state != State::Empty)));
+        return Some((BreakKind::Cut, last.filter(|_| state != State::Empty)));
     };
     let later = truth.get(depth + 1..).unwrap_or_default();
     if later.iter().any(|truth| same_place(truth, wrong, row)) {
-        return Some((Kind::Gap, depth.checked_sub(1).map(|last| truth[last].name())));
+        return Some((BreakKind::Gap, depth.checked_sub(1).map(|last| truth[last].name())));
     }
-    Some((Kind::Wrong, Some(wrong.name())))
+    Some((BreakKind::Wrong, Some(wrong.name())))
 }
 
 #[cfg(test)]

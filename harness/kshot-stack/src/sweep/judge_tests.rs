@@ -23,7 +23,7 @@ fn stack(frames: &[Frame]) -> Stack {
 }
 
 /// The findings on stacks of `vfs_read`, each of which has the truth `truth`.
-fn findings(stacks: &[Stack], truth: &[Frame]) -> Result<Findings, Mismatch> {
+fn findings(stacks: &[Stack], truth: &[Frame]) -> Result<SweepFindings, EventMismatch> {
     let told = stacks.iter().map(|stack| (stack.clone(), 1)).collect();
     let recorded = Parsed { stacks: told, ..Parsed::default() };
     let order: Vec<usize> = (0..stacks.len()).collect();
@@ -31,14 +31,14 @@ fn findings(stacks: &[Stack], truth: &[Frame]) -> Result<Findings, Mismatch> {
     let events = stacks.len() as u64;
     let seen =
         RawEvents { raw: (1..=events).map(raw).collect(), events: Some(events), ..RawEvents::default() };
-    judge(100, &recorded, &order, &seen, |_| truth.to_vec(), is_in, Arch::Mips64.row())
+    compare_events(100, &recorded, &order, &seen, |_| truth.to_vec(), is_in, Arch::Mips64.row())
 }
 
 fn is_in(frame: &Frame, name: &str) -> bool {
     frame.symbol.as_deref() == Some(name)
 }
 
-fn broken(told: &[Frame]) -> (Kind, Option<String>) {
+fn broken(told: &[Frame]) -> (BreakKind, Option<String>) {
     let findings = findings(&[stack(told)], &truth()).unwrap();
     assert_eq!((findings.functions.never, findings.stacks.whole), (1, 0));
     let [one] = findings.breaks.as_slice() else { panic!("{findings:?}") };
@@ -51,7 +51,7 @@ fn a_stack_with_the_frames_of_the_truth_is_whole_whatever_the_labels_of_the_trac
     let findings = findings(&[stack(&truth())], &truth()).unwrap();
     assert_eq!(
         findings.functions,
-        Functions { armed: 100, compared: 1, whole: 1, ..Functions::default() },
+        FunctionCounts { armed: 100, compared: 1, whole: 1, ..FunctionCounts::default() },
         "{findings:?}"
     );
     assert!(findings.breaks.is_empty());
@@ -59,15 +59,15 @@ fn a_stack_with_the_frames_of_the_truth_is_whole_whatever_the_labels_of_the_trac
 
 #[test]
 fn a_stack_that_ends_early_is_cut_where_it_ends() {
-    assert_eq!(broken(&truth()[..2]), (Kind::Cut, Some("ksys_read".into())));
-    assert_eq!(broken(&[]), (Kind::Cut, Some("ftrace_graph_call".into())));
+    assert_eq!(broken(&truth()[..2]), (BreakKind::Cut, Some("ksys_read".into())));
+    assert_eq!(broken(&[]), (BreakKind::Cut, Some("ftrace_graph_call".into())));
 }
 
 #[test]
 fn a_frame_that_is_left_out_is_a_gap_behind_the_last_right_one() {
     let [first, _, last] = <[Frame; 3]>::try_from(truth()).unwrap();
-    assert_eq!(broken(&[first, last]), (Kind::Gap, Some("vfs_read".into())));
-    assert_eq!(broken(&truth()[1..]), (Kind::Gap, None));
+    assert_eq!(broken(&[first, last]), (BreakKind::Gap, Some("vfs_read".into())));
+    assert_eq!(broken(&truth()[1..]), (BreakKind::Gap, None));
 }
 
 #[test]
@@ -75,10 +75,13 @@ fn a_frame_that_is_not_in_the_truth_is_wrong() {
     let [first, second, third] = <[Frame; 3]>::try_from(truth()).unwrap();
     // Another call of the same function: compared by address, not by name.
     let elsewhere = frame(0x228, "ksys_read");
-    assert_eq!(broken(&[first.clone(), elsewhere, third.clone()]), (Kind::Wrong, Some("ksys_read".into())));
+    assert_eq!(
+        broken(&[first.clone(), elsewhere, third.clone()]),
+        (BreakKind::Wrong, Some("ksys_read".into()))
+    );
     assert_eq!(
         broken(&[first, second, third, frame(0x500, "kthread")]),
-        (Kind::Wrong, Some("kthread".into()))
+        (BreakKind::Wrong, Some("kthread".into()))
     );
 }
 
@@ -86,13 +89,13 @@ fn a_frame_that_is_not_in_the_truth_is_wrong() {
 fn a_function_some_of_whose_stacks_are_whole_is_traced_partly() {
     let findings = findings(&[stack(&truth()), stack(&[])], &truth()).unwrap();
     assert_eq!((findings.functions.partly, findings.functions.compared), (1, 1));
-    assert_eq!(findings.each, [Function { name: "vfs_read".into(), compared: 2, whole: 1 }]);
+    assert_eq!(findings.by_function, [FunctionResult { name: "vfs_read".into(), compared: 2, whole: 1 }]);
 }
 
 #[test]
 fn a_truth_that_ends_before_an_entry_is_no_measure_and_one_that_reaches_user_space_is() {
     let half = &truth()[..2];
-    assert_eq!(findings(&[stack(half)], half), Err(Mismatch::Nothing));
+    assert_eq!(findings(&[stack(half)], half), Err(EventMismatch::Nothing));
     let user = Frame { address: Some(0x1200_3f50), user: true, ..Frame::default() };
     let findings = findings(&[stack(half)], &[half, &[user]].concat()).unwrap();
     assert_eq!(findings.functions.whole, 1);
@@ -105,14 +108,14 @@ fn stacks_and_truths_that_are_not_of_the_same_events_are_not_compared() {
     let seen = RawEvents { raw: vec![raw], events: Some(1), ..RawEvents::default() };
     let row = Arch::Mips64.row();
     let judge = |recorded: &Parsed, seen: &RawEvents, truth: &[Frame]| {
-        judge(1, recorded, &[0], seen, |_| truth.to_vec(), is_in, row).unwrap_err()
+        compare_events(1, recorded, &[0], seen, |_| truth.to_vec(), is_in, row).unwrap_err()
     };
     let unfinished = RawEvents { events: None, ..seen.clone() };
-    assert_eq!(judge(&recorded, &unfinished, &truth()), Mismatch::Unfinished);
+    assert_eq!(judge(&recorded, &unfinished, &truth()), EventMismatch::Unfinished);
     let more = RawEvents { events: Some(2), ..seen.clone() };
-    assert_eq!(judge(&recorded, &more, &truth()), Mismatch::Number { recorded: 1, seen: 2 });
+    assert_eq!(judge(&recorded, &more, &truth()), EventMismatch::Number { recorded: 1, seen: 2 });
     let lost = Parsed { lost: 3, ..recorded.clone() };
-    assert_eq!(judge(&lost, &seen, &truth()), Mismatch::Lost(3));
-    let other = Mismatch::Function { number: 1, traced: "vfs_read".into(), seen: "vfs_write".into() };
+    assert_eq!(judge(&lost, &seen, &truth()), EventMismatch::Lost(3));
+    let other = EventMismatch::Function { number: 1, traced: "vfs_read".into(), seen: "vfs_write".into() };
     assert_eq!(judge(&recorded, &seen, &[frame(0x700, "vfs_write")]), other);
 }

@@ -328,5 +328,5 @@ fn run_stacks(folder: &Path) -> Result<String, BisectError> {
     if let Some(name) = document.artifacts.keys().find(|name| name.ends_with(".trace.txt")) {
         return Ok(cut(&read(folder.join(name))?));
     }
-    Ok(cut(&document.probes.iter().map(snapshot::text).collect::<Vec<_>>().join("\n")))
+    Ok(cut(&document.probes.iter().map(snapshot::snapshot_text).collect::<Vec<_>>().join("\n")))
 }

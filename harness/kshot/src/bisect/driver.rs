@@ -114,7 +114,7 @@ impl From<BisectError> for CandidateError {
                 Blame::Guest if HOST.iter().any(|words| why.contains(words)) => Self::Host(error),
                 Blame::Guest => Self::Skip(why),
                 Blame::Host => Self::Host(error),
-                Blame::Usage | Blame::Scenario | Blame::Interrupted => Self::Abort(error),
+                Blame::Usage | Blame::Input | Blame::Interrupted => Self::Abort(error),
             },
         }
     }

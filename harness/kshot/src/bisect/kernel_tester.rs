@@ -24,7 +24,7 @@ use kshot_guest::kernel::{
 use kshot_guest::progress::Progress;
 use kshot_guest::{bounded, records};
 use kshot_stack::arch::Arch;
-use kshot_stack::document::Document;
+use kshot_stack::document::RunDocument;
 
 /// How many bytes of a console log or capture are searched for a text.
 const MAX_TEXT_BYTES: u64 = 64 * 1024 * 1024;
@@ -369,7 +369,7 @@ pub(crate) fn run_once(
 fn evaluate_run(
     question: &Question,
     scenario: &Scenario,
-    document: &Document,
+    document: &RunDocument,
     folder: &Path,
 ) -> Result<String, String> {
     let text = |name: &str| {

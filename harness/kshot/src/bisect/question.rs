@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Scenario, Step};
 use kshot_guest::host::cache;
-use kshot_stack::document::{Document, Reason, Word};
+use kshot_stack::document::{Reason, RunDocument, Verdict};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::verdict::{self, Evidence};
 
@@ -48,7 +48,7 @@ pub struct RunEvidence<'a> {
     /// The replayed scenario.
     pub scenario: &'a Scenario,
     /// The run's result document.
-    pub document: &'a Document,
+    pub document: &'a RunDocument,
     /// The text of each capture.
     pub captures: &'a [String],
     /// The text of the console log.
@@ -179,9 +179,9 @@ impl Question {
             Self::Text(text) => matches(text, &seen.captures.iter().map(String::as_str).collect::<Vec<_>>()),
             Self::Shell(_) => predicate_state(seen.last_step),
             Self::Verdict(_) => match seen.document.verdict {
-                Word::Match => Ok("match".into()),
-                Word::Drift => Ok("drift".into()),
-                Word::Unstable | Word::Inconclusive => Err(Reason::join(&seen.document.why, "; ")),
+                Verdict::Match => Ok("match".into()),
+                Verdict::Drift => Ok("drift".into()),
+                Verdict::Unstable | Verdict::Inconclusive => Err(Reason::join(&seen.document.reasons, "; ")),
             },
             Self::Console(_) => unreachable!("answered above"),
         }
@@ -241,9 +241,9 @@ fn regex(text: &str) -> Result<Regex, QuestionError> {
     regex.map_err(|source| QuestionError::Regex { text: text.into(), source: Box::new(source) })
 }
 
-fn require_conclusive(document: &Document) -> Result<(), String> {
+fn require_conclusive(document: &RunDocument) -> Result<(), String> {
     match document.verdict {
-        Word::Inconclusive => Err(Reason::join(&document.why, "; ")),
+        Verdict::Inconclusive => Err(Reason::join(&document.reasons, "; ")),
         _ => Ok(()),
     }
 }
@@ -251,31 +251,31 @@ fn require_conclusive(document: &Document) -> Result<(), String> {
 fn claims(names: &[String], seen: &RunEvidence<'_>) -> String {
     let evidence = Evidence {
         claims: &seen.scenario.claims,
-        silences: &seen.scenario.console,
+        console_claims: &seen.scenario.console,
         probes: &seen.document.probes,
         console: &seen.document.console,
         ..Evidence::default()
     };
-    let failing = verdict::failing(&evidence);
+    let failing = verdict::failing_claims(&evidence);
     let failing: Vec<String> =
         failing.into_iter().filter(|name| names.is_empty() || names.contains(name)).collect();
     if failing.is_empty() { "holds".into() } else { format!("fails: {}", failing.join(", ")) }
 }
 
-fn drift(probe: Option<&str>, document: &Document) -> Result<String, String> {
+fn drift(probe: Option<&str>, document: &RunDocument) -> Result<String, String> {
     let probes = document
         .probes
         .iter()
-        .filter(|one| probe.is_none_or(|name| name == one.name) && one.absent.is_none());
+        .filter(|one| probe.is_none_or(|name| name == one.name) && one.left_out_because.is_none());
     let texts: Vec<String> =
-        probes.map(|probe| format!("{}\n{}", probe.name, snapshot::text(probe))).collect();
+        probes.map(|probe| format!("{}\n{}", probe.name, snapshot::snapshot_text(probe))).collect();
     if texts.is_empty() {
         return Err("no probe brought a stack".into());
     }
     Ok(format!("stacks {}", cache::key(texts.iter().map(String::as_bytes))))
 }
 
-fn fidelity(probe: &str, percent: u32, document: &Document) -> Result<String, String> {
+fn fidelity(probe: &str, percent: u32, document: &RunDocument) -> Result<String, String> {
     let Some(probe) = document.probes.iter().find(|one| one.name == probe) else {
         return Err(format!("the probe `{probe}` brought nothing"));
     };
@@ -283,7 +283,9 @@ fn fidelity(probe: &str, percent: u32, document: &Document) -> Result<String, St
     if measured.is_empty() {
         return Err(format!("nothing to measure the stacks of `{}` against", probe.name));
     }
-    let enough = measured.iter().all(|fidelity| fidelity.got * 100 >= fidelity.of * u64::from(percent));
+    let enough = measured
+        .iter()
+        .all(|fidelity| fidelity.matched_frames * 100 >= fidelity.reference_frames * u64::from(percent));
     Ok(if enough { "holds" } else { "fails" }.into())
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use kshot_stack::document::{
-    ConsoleEvent, Fidelity, KernelInfo, ProbeResult, Reason, Reference, StackResult, Start, Timings,
+    ConsoleReport, Fidelity, KernelInfo, ProbeResult, Reason, Reference, StackResult, Start, Timings,
 };
 use kshot_stack::stack::State;
 
@@ -18,7 +18,7 @@ fn scenario() -> Scenario {
     Scenario::parse("a/b", "a/b.yaml", SCENARIO, &["k"]).unwrap()
 }
 
-fn document(state: State, got: u64) -> Document {
+fn document(state: State, got: u64) -> RunDocument {
     let stack = StackResult {
         count: 5,
         task: "task".into(),
@@ -35,7 +35,7 @@ fn document(state: State, got: u64) -> Document {
         events: 5,
         lost: 0,
         warnings: vec![],
-        absent: None,
+        left_out_because: None,
         stacks: vec![stack],
         arguments: vec![],
     };
@@ -45,13 +45,13 @@ fn document(state: State, got: u64) -> Document {
         arch: "mips64".into(),
         image_sha256: String::new(),
     };
-    Document {
+    RunDocument {
         schema: 1,
         scenario: "a/b".into(),
         kernel,
         qemu: String::new(),
-        verdict: Word::Match,
-        why: vec![],
+        verdict: Verdict::Match,
+        reasons: vec![],
         start: Start::Cold,
         cold_because: None,
         timings_ms: Timings::default(),
@@ -62,7 +62,7 @@ fn document(state: State, got: u64) -> Document {
     }
 }
 
-fn answer(question: &Question, document: &Document) -> Result<String, String> {
+fn answer(question: &Question, document: &RunDocument) -> Result<String, String> {
     let scenario = scenario();
     let captures = ["<stack trace>\n => ftrace_graph_call\n => 0\n".to_owned()];
     let console = "[1.0] BUG: spinlock\n";
@@ -90,7 +90,11 @@ fn claims_are_judged_whatever_is_known_of_them() {
         "holds"
     );
     let mut noisy = document(State::Complete, 4);
-    noisy.console.push(ConsoleEvent { kind: "bug".into(), line: "BUG: x".into(), ..ConsoleEvent::default() });
+    noisy.console.push(ConsoleReport {
+        kind: "bug".into(),
+        line: "BUG: x".into(),
+        ..ConsoleReport::default()
+    });
     assert_eq!(answer(&all, &noisy).unwrap(), "fails: quiet");
 }
 
@@ -137,8 +141,8 @@ fn the_predicate_is_a_step_of_its_own_after_the_others() {
 #[test]
 fn a_run_without_a_verdict_tells_nothing_but_what_its_console_says() {
     let mut dead = document(State::Complete, 4);
-    (dead.verdict, dead.why) =
-        (Word::Inconclusive, vec![Reason::GuestFailed { error: "it panicked".into() }]);
+    (dead.verdict, dead.reasons) =
+        (Verdict::Inconclusive, vec![Reason::GuestFailed { error: "it panicked".into() }]);
     for question in [Question::Claims(vec![]), Question::Text("x".into()), Question::Verdict("k".into())] {
         assert_eq!(answer(&question, &dead).unwrap_err(), "it panicked");
     }
@@ -150,7 +154,7 @@ fn a_run_without_a_verdict_tells_nothing_but_what_its_console_says() {
 fn a_verdict_is_the_runs_own() {
     assert_eq!(says(&Question::Verdict("k".into())), "match");
     let mut drift = document(State::Complete, 4);
-    drift.verdict = Word::Drift;
+    drift.verdict = Verdict::Drift;
     assert_eq!(answer(&Question::Verdict("k".into()), &drift).unwrap(), "drift");
 }
 

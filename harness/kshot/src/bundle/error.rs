@@ -8,7 +8,7 @@ use crate::run::RunError;
 use crate::scenario::ScenarioError;
 use kshot_guest::image::ImageError;
 use kshot_guest::kernel::KernelError;
-use kshot_stack::document::Word;
+use kshot_stack::document::Verdict;
 use kshot_stack::fault::{Blame, Fault};
 
 /// Why a bundle cannot be written or read.
@@ -26,9 +26,9 @@ pub enum BundleError {
     #[error("the run came to `{}`, and would now come to `{}`", then.name(), now.name())]
     Changed {
         /// The verdict that was found.
-        then: Word,
+        then: Verdict,
         /// The verdict today.
-        now: Word,
+        now: Verdict,
     },
     /// The run folder is older than the request log.
     #[error("{} does not list what was asked of the guest", path.display())]

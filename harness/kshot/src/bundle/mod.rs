@@ -29,7 +29,7 @@ use kshot_guest::probe;
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 use kshot_stack::arch::Arch;
-use kshot_stack::document::Document;
+use kshot_stack::document::RunDocument;
 use kshot_stack::foreign::{Foreign, Name};
 
 /// The version of a bundle's form.
@@ -82,9 +82,9 @@ pub struct Imported {
     /// The folder that it was unpacked to.
     pub folder: PathBuf,
     /// The result document that came with it.
-    pub then: Document,
+    pub then: RunDocument,
     /// The result document, judged again from the raw captures.
-    pub now: Document,
+    pub now: RunDocument,
 }
 
 /// Packs the run in `folder` into a new archive `to`.
@@ -131,7 +131,7 @@ pub fn export(
     take(&image.path, "initramfs")?;
     take(&workspace.scenarios().join(format!("{}.yaml", scenario.id)), "scenario.yaml")?;
     for result in &document.probes {
-        let got = snapshot::text(result);
+        let got = snapshot::snapshot_text(result);
         put(&format!("got/{}.txt", result.name.replace('/', "__")), got.as_bytes())?;
         let place = |snapshots: &Path| {
             Place::new(snapshots, &scenario.id, &kernel.name, &result.name).of_run(&document.probes)
@@ -202,7 +202,7 @@ pub fn import(bundle: &Path, out: &Path) -> Result<Imported, BundleError> {
 }
 
 /// The document in an unpacked bundle, and the one that its captures result in now.
-fn judge(folder: &Path, contents: Contents) -> Result<(Document, Document), BundleError> {
+fn judge(folder: &Path, contents: Contents) -> Result<(RunDocument, RunDocument), BundleError> {
     let path = folder.join("scenario.yaml");
     let text = bounded::read_text(&path, yaml::SIZE_MOST).map_err(BundleError::io("read", &path))?;
     let names: Vec<&str> = contents.kernels.iter().map(String::as_str).collect();
@@ -231,7 +231,7 @@ fn judge(folder: &Path, contents: Contents) -> Result<(Document, Document), Bund
 fn kernel_of(
     workspace: &Workspace,
     catalogue: &Catalogue,
-    document: &Document,
+    document: &RunDocument,
 ) -> Result<Kernel, BundleError> {
     let gone = || BundleError::KernelGone {
         kernel: document.kernel.name.clone(),

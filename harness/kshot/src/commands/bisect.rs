@@ -12,7 +12,7 @@ use crate::bisect::{
 };
 use crate::workspace::Workspace;
 use kshot_guest::kernel::Catalogue;
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -83,7 +83,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let base = self.out.clone().unwrap_or_else(|| workspace.runs.with_file_name("bisects"));
         let base = std::path::absolute(&base).unwrap_or(base);
@@ -129,9 +129,9 @@ impl Args {
             }
         }
         Ok(match told.outcome {
-            BisectionResult::Found { .. } => Exit::Match,
-            BisectionResult::TooManyHostErrors { .. } => Exit::Infra,
-            _ => Exit::CannotTell,
+            BisectionResult::Found { .. } => ExitCode::Match,
+            BisectionResult::TooManyHostErrors { .. } => ExitCode::Host,
+            _ => ExitCode::CannotTell,
         })
     }
 

@@ -7,7 +7,7 @@ use super::{CommandError, Format, Streams, select, workspace};
 use crate::artifacts;
 use crate::bisect::{self, Question, TestResult};
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 /// The arguments that both commands share.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ pub(super) struct VerdictArgs {
 }
 
 impl StepArgs {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.ask.out.as_ref())?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let id = select::ids(&workspace, std::slice::from_ref(&self.ask.scenario))?.remove(0);
@@ -72,7 +72,7 @@ impl StepArgs {
 }
 
 impl VerdictArgs {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let image = Path::new(&self.image);
         let kernel = Kernel::from_file(image)?;
         self.ask.ask(&kernel, streams)
@@ -80,7 +80,7 @@ impl VerdictArgs {
 }
 
 impl AskArgs {
-    fn ask(self, kernel: &Kernel, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    fn ask(self, kernel: &Kernel, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.out.as_ref())?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let id = select::ids(&workspace, std::slice::from_ref(&self.scenario))?.remove(0);
@@ -102,11 +102,11 @@ impl AskArgs {
         for number in 1..=runs {
             let asked = bisect::test_once(&workspace, (&scenario, &question), kernel, &streams.progress)?;
             let (word, exit) = match &asked {
-                TestResult::Ran { state, .. } if quiet.contains(state) => ("good", Exit::Match),
-                TestResult::Ran { .. } => ("bad", Exit::Drift),
-                TestResult::Skip(_) => ("cannot tell", Exit::CannotTell),
+                TestResult::Ran { state, .. } if quiet.contains(state) => ("good", ExitCode::Match),
+                TestResult::Ran { .. } => ("bad", ExitCode::Drift),
+                TestResult::Skip(_) => ("cannot tell", ExitCode::CannotTell),
             };
-            if exit == Exit::Match && number < runs {
+            if exit == ExitCode::Match && number < runs {
                 continue;
             }
             let (state, folder) = match asked {
@@ -117,7 +117,7 @@ impl AskArgs {
                 Format::Table => {
                     writeln!(streams.out, "{word}: {} ({state}), run {number} of {runs}", kernel.release)?;
                     if let Some(folder) = folder.map(|folder| workspace.runs.join(folder)) {
-                        let reasons = artifacts::read(&folder)?.why;
+                        let reasons = artifacts::read(&folder)?.reasons;
                         for reason in reasons {
                             writeln!(streams.out, "  {}", reason.headline())?;
                         }
@@ -142,7 +142,7 @@ impl AskArgs {
         &self,
         error: bisect::TreeBuildError,
         streams: &mut Streams<'_>,
-    ) -> Result<Exit, CommandError> {
+    ) -> Result<ExitCode, CommandError> {
         match error {
             bisect::TreeBuildError::Skip(why) => {
                 match self.format {
@@ -152,7 +152,7 @@ impl AskArgs {
                         writeln!(streams.out, "{document}")?;
                     }
                 }
-                Ok(Exit::CannotTell)
+                Ok(ExitCode::CannotTell)
             }
             bisect::TreeBuildError::Abort(error) => Err((*error).into()),
         }

@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 use super::{CommandError, Format, Streams, workspace};
 use crate::report::new_table;
 use kshot_guest::host::cache::{Cache, CacheEntry};
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -41,7 +41,7 @@ struct Line<'a> {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let cache = workspace(None)?.cache;
         let there = cache.kinds()?;
         if let Some(unknown) = self.kinds.iter().find(|kind| !there.contains(kind)) {
@@ -73,7 +73,7 @@ impl Args {
             }
             Format::Table => self.show(&cache, &shown, streams)?,
         }
-        Ok(Exit::Match)
+        Ok(ExitCode::Match)
     }
 
     fn show(

@@ -5,8 +5,8 @@ use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
 use crate::report;
 use crate::run::Options;
 use kshot_guest::kernel::Catalogue;
-use kshot_stack::document::Word;
-use kshot_stack::exit::Exit;
+use kshot_stack::document::Verdict;
+use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -20,7 +20,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut pairs = Vec::new();
@@ -68,9 +68,9 @@ impl Args {
         let documents: Vec<_> = documents.into_iter().map(|(_, document)| document).collect();
         if self.common.format == Format::Table {
             write!(streams.out, "{}", report::summary(&documents))?;
-            for document in documents.iter().filter(|document| document.verdict != Word::Match) {
+            for document in documents.iter().filter(|document| document.verdict != Verdict::Match) {
                 writeln!(streams.out, "\n{} on {}:", document.scenario, document.kernel.name)?;
-                for why in &document.why {
+                for why in &document.reasons {
                     writeln!(streams.out, "  {}", why.to_string().replace('\n', "\n  "))?;
                 }
             }
@@ -81,6 +81,6 @@ impl Args {
                 writeln!(streams.out, "not checked: {id} on {name} (kshot provision {name})")?;
             }
         }
-        Ok(Exit::worst(exits))
+        Ok(ExitCode::worst(exits))
     }
 }

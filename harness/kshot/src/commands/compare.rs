@@ -7,8 +7,8 @@ use crate::report::Sides;
 use crate::run::{self, Options};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_stack::document::Document;
-use kshot_stack::exit::Exit;
+use kshot_stack::document::RunDocument;
+use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -27,14 +27,14 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.out.as_ref())?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let id = Scenario::id_of(&workspace.scenarios(), &self.scenario)?;
         let scenario = select::scenario(&workspace, &catalogue, &id)?;
         let left = select::one(&workspace, &catalogue, &self.left, &streams.progress)?;
         let right = select::one(&workspace, &catalogue, &self.right, &streams.progress)?;
-        let run = |kernel: &Kernel| -> Result<Document, CommandError> {
+        let run = |kernel: &Kernel| -> Result<RunDocument, CommandError> {
             let options = Options::default();
             Ok(run::run(&workspace, &scenario, kernel, &options, &streams.progress)?.document)
         };
@@ -44,9 +44,9 @@ impl Args {
             Format::Table => write!(streams.out, "{}", sides.text())?,
         }
         Ok(match sides.same {
-            Some(true) => Exit::Match,
-            Some(false) => Exit::Drift,
-            None => Exit::CannotTell,
+            Some(true) => ExitCode::Match,
+            Some(false) => ExitCode::Drift,
+            None => ExitCode::CannotTell,
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::workspace::Workspace;
 use kshot_guest::host;
 use kshot_guest::host::MissingTool;
 use kshot_stack::arch::Arch;
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 /// The disk space for kernels, userland and a few hundred run folders.
 const FREE_GIB: u64 = 8;
@@ -35,7 +35,7 @@ struct Finding {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let mut findings = Vec::new();
         for arch in Arch::all() {
@@ -61,7 +61,7 @@ impl Args {
             }
         }
         let sound = findings.iter().all(|finding| finding.fault.is_none());
-        Ok(if sound { Exit::Match } else { Exit::Infra })
+        Ok(if sound { ExitCode::Match } else { ExitCode::Host })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::sweep::SweepError;
 use crate::workspace::WorkspaceError;
 use kshot_guest::host::cache::CacheError;
 use kshot_guest::kernel::KernelError;
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 use kshot_stack::fault::{Blame, Fault, error_chain};
 
 /// Why a command failed.
@@ -44,8 +44,8 @@ impl CommandError {
     }
 
     /// How the command ends.
-    pub(super) fn exit(&self) -> Exit {
-        Exit::from(self.kind)
+    pub(super) fn exit(&self) -> ExitCode {
+        ExitCode::from(self.kind)
     }
 
     /// The error and its causes, on one line.

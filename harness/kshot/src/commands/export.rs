@@ -6,7 +6,7 @@ use super::{CommandError, Format, Streams, workspace};
 use crate::bundle;
 use crate::report;
 use kshot_guest::kernel::Catalogue;
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 /// Arguments of `kshot export`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub(super) struct Import {
 }
 
 impl Export {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let run = self.run.canonicalize().map_err(|source| crate::artifacts::ArtifactsError::Io {
@@ -56,12 +56,12 @@ impl Export {
                 writeln!(streams.out, "{}: unpack it anywhere and run {name}/reproduce.sh", to.display())?;
             }
         }
-        Ok(Exit::Match)
+        Ok(ExitCode::Match)
     }
 }
 
 impl Import {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let imported = bundle::import(&self.bundle, &self.out)?;
         let (then, now) = (&imported.then, &imported.now);
         match self.format {
@@ -76,6 +76,6 @@ impl Import {
                 writeln!(streams.out, "{said}\nunpacked to {}", imported.folder.display())?;
             }
         }
-        Ok(Exit::from(now.verdict))
+        Ok(ExitCode::from(now.verdict))
     }
 }

@@ -7,8 +7,8 @@ use super::{CommandError, Format, Streams, select, workspace};
 use crate::nightly::history::History;
 use crate::report::{Nights, new_table};
 use kshot_guest::kernel::Catalogue;
-use kshot_stack::exit::Exit;
-use kshot_stack::night::changes::Past;
+use kshot_stack::exit::ExitCode;
+use kshot_stack::night::changes::PastResult;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -29,7 +29,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         if let Some(missing) = self.history.as_ref().filter(|file| !file.exists()) {
             return Err(CommandError::usage(
                 format!("there is no {}", missing.display()),
@@ -71,19 +71,19 @@ impl Args {
                 write!(streams.out, "{}", rows.text(new_table()))?;
             }
         }
-        Ok(Exit::Match)
+        Ok(ExitCode::Match)
     }
 }
 
-fn line(scenario: &str, kernel: &str, past: &Past) -> serde_json::Value {
+fn line(scenario: &str, kernel: &str, past: &PastResult) -> serde_json::Value {
     serde_json::json!({
         "scenario": scenario,
         "kernel": kernel,
         "night": past.night,
-        "standing": past.standing.name(),
+        "standing": past.status.name(),
         "harness": past.harness,
         "origin": past.origin,
-        "inputs": past.inputs,
+        "inputs": past.inputs_hash,
         "run": past.run,
         "probes": past.probes,
     })

@@ -3,7 +3,7 @@
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::report::new_table;
 use kshot_guest::kernel::{Catalogue, DwarfAvailability, Kernel};
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -13,7 +13,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut kernels = Vec::new();
@@ -81,6 +81,6 @@ impl Args {
                 writeln!(streams.out, "{table}")?;
             }
         }
-        Ok(Exit::Match)
+        Ok(ExitCode::Match)
     }
 }

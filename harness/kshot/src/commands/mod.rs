@@ -34,7 +34,7 @@ use crate::run::Starts;
 use crate::workspace::Workspace;
 use kshot_guest::host::slots::Slots;
 use kshot_guest::progress::Progress;
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 use output::Output;
 
 use error::CommandError;
@@ -144,11 +144,11 @@ struct Streams<'a> {
 }
 
 /// Runs the command line `args` (the program's name first): results go to `out`, errors to `err`.
-pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     panics::catch(out, err, |out, err| execute(args, out, err))
 }
 
-fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -156,10 +156,10 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
             // git bisect would read as bad.
             if error.use_stderr() {
                 drop(write!(err, "{}", error.render()));
-                return Exit::Usage;
+                return ExitCode::Usage;
             }
             drop(write!(out, "{}", error.render()));
-            return Exit::Match;
+            return ExitCode::Match;
         }
     };
     let mut out = Output::new(out);

@@ -13,9 +13,9 @@ use crate::nightly::{self, Desk, End, Engine, Limits, NightlyError, ResultFolder
 use crate::report;
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_stack::document::Word;
-use kshot_stack::exit::Exit;
-use kshot_stack::night::results::{Night, Standing};
+use kshot_stack::document::Verdict;
+use kshot_stack::exit::ExitCode;
+use kshot_stack::night::results::{Night, PairStatus};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -67,7 +67,7 @@ enum Where {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let began = Instant::now();
         let workspace = workspace(None)?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
@@ -92,7 +92,7 @@ impl Args {
         let planned = nightly::plan_night(&desk, &catalogue, &matrix, &engine)?;
         let mut night = match folder.night()? {
             Some(begun) => {
-                let (path, night) = (folder.path().to_owned(), begun.night.clone());
+                let (path, night) = (folder.path().to_owned(), begun.name.clone());
                 begun.resume(planned).ok_or(NightlyError::OtherMatrix { path, night })?
             }
             None => planned,
@@ -185,14 +185,14 @@ pub(super) fn history_file(said: Option<&PathBuf>) -> Result<PathBuf, CommandErr
 }
 
 /// The exit code of a night: host errors come before drift, drift before "cannot tell".
-fn exit(night: &Night, end: End) -> Exit {
+fn exit(night: &Night, end: End) -> ExitCode {
     if end == End::Interrupted {
-        return Exit::Interrupted;
+        return ExitCode::Interrupted;
     }
-    Exit::worst(night.pairs.iter().map(|pair| match pair.standing() {
-        Standing::Match => Exit::from(Word::Match),
-        Standing::Drift => Exit::Drift,
-        Standing::Unstable | Standing::Inconclusive | Standing::NotReached => Exit::CannotTell,
-        Standing::Fault => Exit::Infra,
+    ExitCode::worst(night.pairs.iter().map(|pair| match pair.status() {
+        PairStatus::Match => ExitCode::from(Verdict::Match),
+        PairStatus::Drift => ExitCode::Drift,
+        PairStatus::Unstable | PairStatus::Inconclusive | PairStatus::NotRun => ExitCode::CannotTell,
+        PairStatus::HostError => ExitCode::Host,
     }))
 }

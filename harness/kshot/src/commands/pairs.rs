@@ -9,7 +9,7 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use crate::{durations, pool};
 use kshot_guest::kernel::Kernel;
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 use kshot_stack::fault::{Blame, Fault};
 
 /// A scenario and a kernel, with their position in the user's order.
@@ -32,7 +32,7 @@ pub(super) fn judge(
     jobs: usize,
     streams: &mut Streams<'_>,
     mut take: impl FnMut(usize, Outcome, &mut dyn Write) -> Result<(), CommandError>,
-) -> Result<Vec<Exit>, CommandError> {
+) -> Result<Vec<ExitCode>, CommandError> {
     let pairs = pairs.into_iter().enumerate();
     let mut pairs: Vec<_> =
         pairs.map(|(number, (scenario, kernel))| Pair { number, scenario, kernel }).collect();
@@ -55,12 +55,12 @@ pub(super) fn judge(
         }
         match result {
             Ok(outcome) => {
-                exits.push(Exit::from(outcome.document.verdict));
+                exits.push(ExitCode::from(outcome.document.verdict));
                 take(*number, outcome, *out)
             }
             Err(error) if error.blame() == Blame::Host => {
                 progress.print_line(CommandError::from(error).render().trim_end());
-                exits.push(Exit::Infra);
+                exits.push(ExitCode::Host);
                 Ok(())
             }
             Err(error) => Err(error.into()),

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 /// What stands under a panic's own text.
 const REQUEST: &str = "\
@@ -15,14 +15,14 @@ hint: report it, with the lines above and the command line
 pub(super) fn catch(
     out: &mut dyn Write,
     err: &mut dyn Write,
-    work: impl FnOnce(&mut dyn Write, &mut dyn Write) -> Exit,
-) -> Exit {
+    work: impl FnOnce(&mut dyn Write, &mut dyn Write) -> ExitCode,
+) -> ExitCode {
     // Nothing but the two streams is looked at afterwards.
     let ended = catch_unwind(AssertUnwindSafe(|| work(&mut *out, &mut *err)));
     ended.unwrap_or_else(|_| {
         drop(out.flush());
         drop(err.write_all(REQUEST.as_bytes()));
-        Exit::Defect
+        ExitCode::Defect
     })
 }
 
@@ -37,7 +37,7 @@ mod tests {
             writeln!(out, "begun").unwrap();
             panic!("on purpose")
         });
-        assert!(exit.code() > 131);
+        assert!(exit.as_u8() > 131);
         assert_eq!(out, b"begun\n");
         assert!(String::from_utf8(err).unwrap().contains("report it"));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::run;
 use kshot_guest::kernel::Catalogue;
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -20,7 +20,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut arches = BTreeSet::new();
@@ -51,6 +51,6 @@ impl Args {
                 }
             }
         }
-        Ok(Exit::Match)
+        Ok(ExitCode::Match)
     }
 }

@@ -7,7 +7,7 @@ use crate::artifacts;
 use crate::report::{self, Enclosed, Style};
 use crate::run;
 use kshot_guest::kernel::Catalogue;
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -33,16 +33,16 @@ enum Form {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let document = artifacts::read(&self.run)?;
         let style = match self.format {
             Form::Table => {
                 write!(streams.out, "{}", report::table(&document))?;
-                return Ok(Exit::Match);
+                return Ok(ExitCode::Match);
             }
             Form::Json => {
                 writeln!(streams.out, "{}", document.to_json_line())?;
-                return Ok(Exit::Match);
+                return Ok(ExitCode::Match);
             }
             Form::Mail => Style::Mail,
             Form::Markdown => Style::Markdown,
@@ -60,6 +60,6 @@ impl Args {
             decoded: decoded.as_deref(),
         };
         write!(streams.out, "{}", report::letter(&document, enclosed, style))?;
-        Ok(Exit::Match)
+        Ok(ExitCode::Match)
     }
 }

@@ -9,7 +9,7 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use crate::{artifacts, report};
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -34,7 +34,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut pairs = Vec::new();
@@ -50,7 +50,7 @@ impl Args {
                 let line = run::command_line(&workspace, &scenario, &kernel, &streams.progress)?;
                 writeln!(streams.out, "{line}")?;
             }
-            return Ok(Exit::Match);
+            return Ok(ExitCode::Match);
         }
         let options = Options { keep: self.keep, repeat: self.repeat, starts: self.common.starts() };
         let jobs = self.common.jobs(&workspace);
@@ -59,7 +59,7 @@ impl Args {
         if workspace.runs.is_dir() {
             artifacts::prune(&workspace.runs)?;
         }
-        Ok(Exit::worst(exits))
+        Ok(ExitCode::worst(exits))
     }
 
     fn kernels(

@@ -4,8 +4,8 @@ use schemars::schema_for;
 
 use super::{CommandError, Streams};
 use crate::scenario::raw::RawScenario;
-use kshot_stack::document::Document;
-use kshot_stack::exit::Exit;
+use kshot_stack::document::RunDocument;
+use kshot_stack::exit::ExitCode;
 use kshot_stack::night::results::Night;
 
 #[derive(Debug, clap::Args)]
@@ -32,17 +32,17 @@ impl Which {
     pub fn text(self) -> String {
         let schema = match self {
             Self::Scenario => schema_for!(RawScenario),
-            Self::Result => schema_for!(Document),
+            Self::Result => schema_for!(RunDocument),
             Self::Nightly => schema_for!(Night),
-            Self::Sweep => schema_for!(kshot_stack::sweep::document::Document),
+            Self::Sweep => schema_for!(kshot_stack::sweep::document::SweepDocument),
         };
         format!("{:#}\n", schema.as_value())
     }
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         streams.out.write_all(self.which.text().as_bytes())?;
-        Ok(Exit::Match)
+        Ok(ExitCode::Match)
     }
 }

@@ -7,7 +7,7 @@ use super::{CommandError, Streams, workspace};
 use crate::run;
 use crate::scenario::Scenario;
 use kshot_guest::kernel::Catalogue;
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,7 +19,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         if !std::io::stdin().is_terminal() {
             return Err(CommandError::usage(
                 "kshot shell needs a terminal on standard input",
@@ -40,6 +40,6 @@ impl Args {
             Choice::Missing(name) => select::provision(&workspace, &catalogue, &name, &streams.progress)?,
         };
         run::shell(&workspace, &scenario, &kernel, &streams.progress)?;
-        Ok(Exit::Match)
+        Ok(ExitCode::Match)
     }
 }

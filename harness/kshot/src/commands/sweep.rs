@@ -6,8 +6,8 @@ use super::{CommandError, Format, RunArgs, Streams, select, workspace};
 use crate::sweep::{Options, SLICES};
 use crate::{report, sweep};
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_stack::exit::Exit;
-use kshot_stack::sweep::document::Document;
+use kshot_stack::exit::ExitCode;
+use kshot_stack::sweep::document::SweepDocument;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -28,7 +28,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut documents = Vec::new();
@@ -53,14 +53,14 @@ impl Args {
             }
         }
         let told = documents.iter().all(|document| document.findings.breaks.is_empty());
-        Ok(if told { Exit::Match } else { Exit::Drift })
+        Ok(if told { ExitCode::Match } else { ExitCode::Drift })
     }
 
     /// Adds a document and, in JSON format, prints it at once.
     fn add(
         &self,
-        document: Document,
-        documents: &mut Vec<Document>,
+        document: SweepDocument,
+        documents: &mut Vec<SweepDocument>,
         streams: &mut Streams<'_>,
     ) -> Result<(), CommandError> {
         if self.common.format == Format::Json {

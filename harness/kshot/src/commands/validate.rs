@@ -2,7 +2,7 @@
 
 use super::{CommandError, Format, Streams, select, workspace};
 use kshot_guest::kernel::Catalogue;
-use kshot_stack::exit::Exit;
+use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -14,7 +14,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<Exit, CommandError> {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut exits = Vec::new();
@@ -34,8 +34,8 @@ impl Args {
                     writeln!(streams.out, "{document}")?;
                 }
             }
-            exits.push(read.map_or_else(|error| error.exit(), |_| Exit::Match));
+            exits.push(read.map_or_else(|error| error.exit(), |_| ExitCode::Match));
         }
-        Ok(Exit::worst(exits))
+        Ok(ExitCode::worst(exits))
     }
 }

@@ -8,7 +8,7 @@ use super::NightlyError;
 use crate::artifacts;
 use crate::workspace::Workspace;
 use kshot_guest::records;
-use kshot_stack::document::Document;
+use kshot_stack::document::RunDocument;
 use kshot_stack::fault::error_chain;
 use kshot_stack::night::results::Night;
 
@@ -79,7 +79,7 @@ impl ResultFolder {
     /// no reason to lose the others.
     ///
     /// [`Pair::anchor`]: kshot_stack::night::results::Pair::anchor
-    pub fn documents(&self, night: &Night) -> (HashMap<String, Document>, Vec<String>) {
+    pub fn documents(&self, night: &Night) -> (HashMap<String, RunDocument>, Vec<String>) {
         let (mut documents, mut lost) = (HashMap::new(), Vec::new());
         for (pair, run) in night.pairs.iter().filter_map(|pair| Some((pair, pair.run()?))) {
             match artifacts::read(&self.path.join(&run.folder)) {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
-use kshot_stack::document::{Document, KernelInfo, ProbeResult, Start, Timings, Word};
+use kshot_stack::document::{KernelInfo, ProbeResult, RunDocument, Start, Timings, Verdict};
 use kshot_stack::fault::{Blame, Fault, error_chain};
-use kshot_stack::night::changes::Past;
-use kshot_stack::night::results::{KernelLine, Night, Pair, RunLine, Standing, Try};
+use kshot_stack::night::changes::PastResult;
+use kshot_stack::night::results::{Attempt, Night, NightKernel, Pair, PairStatus, RunSummary};
 
 /// The version of the tables. It grows when they change; an older file is then upgraded, a newer one refused.
 const VERSION: i64 = 2;
@@ -157,7 +157,7 @@ impl History {
     pub fn record<'a>(
         &mut self,
         night: &Night,
-        document: impl Fn(&Pair) -> Option<&'a Document>,
+        document: impl Fn(&Pair) -> Option<&'a RunDocument>,
     ) -> Result<(), HistoryError> {
         let path = self.path.clone();
         self.try_record(night, document).map_err(|source| HistoryError::Store { path, source })
@@ -166,13 +166,13 @@ impl History {
     fn try_record<'a>(
         &mut self,
         night: &Night,
-        document: impl Fn(&Pair) -> Option<&'a Document>,
+        document: impl Fn(&Pair) -> Option<&'a RunDocument>,
     ) -> rusqlite::Result<()> {
         let change = self.connection.transaction()?;
-        change.execute("DELETE FROM night WHERE night = ?1", [&night.night])?;
+        change.execute("DELETE FROM night WHERE night = ?1", [&night.name])?;
         change.execute(
             "INSERT INTO night VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![night.night, night.started, night.engine, night.harness, signed(night.wall_ms)],
+            params![night.name, night.started, night.engine, night.harness, signed(night.wall_ms)],
         )?;
         for pair in &night.pairs {
             let kernel = night.kernels.iter().find(|kernel| kernel.name == pair.kernel);
@@ -180,7 +180,7 @@ impl History {
                 Some(document) => Some(keep(&change, &document.probes)?),
                 None => None,
             };
-            for (number, attempt) in pair.tries.iter().enumerate() {
+            for (number, attempt) in pair.attempts.iter().enumerate() {
                 let row =
                     AttemptRow { night, pair, kernel, number, attempt, recording: recording.as_deref() };
                 row.insert(&change)?;
@@ -205,7 +205,7 @@ impl History {
         kernel: &str,
         night: &str,
         most: usize,
-    ) -> Result<Vec<Past>, HistoryError> {
+    ) -> Result<Vec<PastResult>, HistoryError> {
         let fail = |source| HistoryError::Store { path: self.path.clone(), source };
         let mut statement = self
             .connection
@@ -270,9 +270,9 @@ fn keep(change: &Connection, probes: &[ProbeResult]) -> rusqlite::Result<String>
 struct AttemptRow<'a> {
     night: &'a Night,
     pair: &'a Pair,
-    kernel: Option<&'a KernelLine>,
+    kernel: Option<&'a NightKernel>,
     number: usize,
-    attempt: &'a Try,
+    attempt: &'a Attempt,
     /// The name of its recording.
     recording: Option<&'a str>,
 }
@@ -282,13 +282,13 @@ impl AttemptRow<'_> {
         let Self { night, pair, kernel, number, attempt, recording } = *self;
         let run = attempt.run.as_ref();
         let git = kernel.and_then(|kernel| kernel.git.as_ref()).map(serde_json::to_string);
-        let why = run.map(|run| serde_json::to_string(&run.why)).transpose().map_err(to_sql)?;
+        let why = run.map(|run| serde_json::to_string(&run.reasons)).transpose().map_err(to_sql)?;
         let phase = |of: fn(&Timings) -> u64| run.map(|run| signed(of(&run.timings_ms)));
         change.execute(
         "INSERT INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
          ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
         params![
-            night.night,
+            night.name,
             pair.scenario,
             pair.kernel,
             i64::try_from(number).unwrap_or(i64::MAX),
@@ -296,8 +296,8 @@ impl AttemptRow<'_> {
             signed(attempt.wall_ms),
             attempt.host,
             kernel.map_or("", |kernel| &kernel.origin),
-            pair.inputs,
-            attempt.fault.as_ref().map(|fault| &fault.what),
+            pair.inputs_hash,
+            attempt.error.as_ref().map(|fault| &fault.error_chain),
             run.map(|run| run.verdict.name()),
             why,
             run.map(|run| &run.folder),
@@ -323,7 +323,7 @@ fn to_sql(error: serde_json::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(error.into())
 }
 
-fn past(row: &Row<'_>) -> rusqlite::Result<Past> {
+fn past(row: &Row<'_>) -> rusqlite::Result<PastResult> {
     let text = |name: &str| row.get::<_, Option<String>>(name).map(Option::unwrap_or_default);
     let number = |name: &str| row.get::<_, Option<i64>>(name).map(|ms| unsigned(ms.unwrap_or(0)));
     let broken = |name: &str, why: serde_json::Error| {
@@ -334,11 +334,11 @@ fn past(row: &Row<'_>) -> rusqlite::Result<Past> {
     let run = match verdict {
         None => None,
         Some(word) => {
-            let word: Word = serde_json::from_value(word.into()).map_err(|why| broken("verdict", why))?;
-            Some(RunLine {
+            let word: Verdict = serde_json::from_value(word.into()).map_err(|why| broken("verdict", why))?;
+            Some(RunSummary {
                 folder: text("folder")?,
                 verdict: word,
-                why: serde_json::from_str(&text("why")?).map_err(|why| broken("why", why))?,
+                reasons: serde_json::from_str(&text("why")?).map_err(|why| broken("why", why))?,
                 kernel: KernelInfo {
                     name: text("kernel")?,
                     release: text("release")?,
@@ -363,14 +363,14 @@ fn past(row: &Row<'_>) -> rusqlite::Result<Past> {
         Some(text) => serde_json::from_str(&text).map_err(|why| broken("probes", why))?,
         None => Vec::new(),
     };
-    Ok(Past {
+    Ok(PastResult {
         night: text("night")?,
-        standing: run.as_ref().map_or(Standing::Fault, |run| run.verdict.into()),
+        status: run.as_ref().map_or(PairStatus::HostError, |run| run.verdict.into()),
         run,
         harness: text("harness")?,
         origin: text("origin")?,
         git: git.map(|git| serde_json::from_str(&git)).transpose().map_err(|why| broken("git", why))?,
-        inputs: text("inputs")?,
+        inputs_hash: text("inputs")?,
         probes,
     })
 }

@@ -1,12 +1,12 @@
 use super::*;
-use kshot_stack::document::{KernelInfo, Reason, Word};
-use kshot_stack::night::results::{FaultLine, GitCommit};
+use kshot_stack::document::{KernelInfo, Reason, Verdict};
+use kshot_stack::night::results::{AttemptError, GitCommit};
 
-fn run(verdict: Word, boot: u64) -> RunLine {
-    RunLine {
+fn run(verdict: Verdict, boot: u64) -> RunSummary {
+    RunSummary {
         folder: "runs/1".into(),
         verdict,
-        why: vec![Reason::Text { text: "why \"so\"".into() }],
+        reasons: vec![Reason::Text { text: "why \"so\"".into() }],
         kernel: KernelInfo {
             name: "k".into(),
             release: "6.1.1".into(),
@@ -19,45 +19,45 @@ fn run(verdict: Word, boot: u64) -> RunLine {
     }
 }
 
-fn attempt(run: Option<RunLine>, wall_ms: u64) -> Try {
-    let fault = FaultLine { blame: Blame::Host, what: "the host is gone".into() };
+fn attempt(run: Option<RunSummary>, wall_ms: u64) -> Attempt {
+    let fault = AttemptError { blame: Blame::Host, error_chain: "the host is gone".into() };
     let fault = run.is_none().then_some(fault);
-    Try { started: "2026-11-25T02:00:00Z".into(), wall_ms, host: "h".into(), run, fault }
+    Attempt { started: "2026-11-25T02:00:00Z".into(), wall_ms, host: "h".into(), run, error: fault }
 }
 
 fn git() -> Option<GitCommit> {
     Some(GitCommit { tree: "/src/linux".into(), commit: "v6.1".into() })
 }
 
-fn night(name: &str, tries: Vec<Try>) -> Night {
+fn night(name: &str, tries: Vec<Attempt>) -> Night {
     Night {
         schema: 1,
-        night: name.into(),
+        name: name.into(),
         started: "2026-11-25T02:00:00Z".into(),
         wall_ms: 9,
         deadline_ms: None,
         engine: "local".into(),
         harness: "0.1.0 (abc)".into(),
-        kernels: vec![KernelLine { name: "k".into(), origin: "somewhere".into(), git: git(), absent: None }],
+        kernels: vec![NightKernel { name: "k".into(), origin: "somewhere".into(), git: git(), absent: None }],
         scenarios: vec![],
-        pairs: vec![Pair { scenario: "s".into(), kernel: "k".into(), inputs: "in".into(), tries }],
+        pairs: vec![Pair { scenario: "s".into(), kernel: "k".into(), inputs_hash: "in".into(), attempts: tries }],
         notes: vec![],
         changes: vec![],
     }
 }
 
-fn document(run: &RunLine) -> Document {
+fn document(run: &RunSummary) -> RunDocument {
     let probes = serde_json::json!([{
         "name": "ftrace", "kind": "ftrace", "events": 0, "lost": 0, "warnings": [], "stacks": []
     }]);
-    Past {
+    PastResult {
         night: String::new(),
-        standing: Standing::Match,
+        status: PairStatus::Match,
         run: Some(run.clone()),
         harness: String::new(),
         origin: String::new(),
         git: None,
-        inputs: String::new(),
+        inputs_hash: String::new(),
         probes: serde_json::from_value(probes).unwrap(),
     }
     .document("s")
@@ -73,7 +73,7 @@ fn store() -> (tempfile::TempDir, History) {
 #[test]
 fn what_is_recorded_comes_back_whole_the_latest_first() {
     let (_folder, mut history) = store();
-    let one = run(Word::Match, 1);
+    let one = run(Verdict::Match, 1);
     let document = document(&one);
     history
         .record(&night("n1", vec![attempt(None, 7), attempt(Some(one.clone()), 8)]), |_| Some(&document))
@@ -81,10 +81,10 @@ fn what_is_recorded_comes_back_whole_the_latest_first() {
     history.record(&night("n2", vec![attempt(None, 7)]), |_| None).unwrap();
     let past = history.past("s", "k", "n3", 9).unwrap();
     assert_eq!(past.iter().map(|one| one.night.as_str()).collect::<Vec<_>>(), ["n2", "n1"]);
-    assert_eq!((past[0].standing, &past[0].run), (Standing::Fault, &None));
-    assert_eq!((past[1].standing, &past[1].run), (Standing::Match, &Some(one)));
+    assert_eq!((past[0].status, &past[0].run), (PairStatus::HostError, &None));
+    assert_eq!((past[1].status, &past[1].run), (PairStatus::Match, &Some(one)));
     assert_eq!(
-        (past[1].harness.as_str(), past[1].origin.as_str(), past[1].inputs.as_str()),
+        (past[1].harness.as_str(), past[1].origin.as_str(), past[1].inputs_hash.as_str()),
         ("0.1.0 (abc)", "somewhere", "in")
     );
     assert_eq!(past[1].git, git());
@@ -97,7 +97,7 @@ fn what_is_recorded_comes_back_whole_the_latest_first() {
 #[test]
 fn a_night_recorded_again_replaces_itself_and_leaves_no_recording_behind() {
     let (_folder, mut history) = store();
-    let one = run(Word::Match, 1);
+    let one = run(Verdict::Match, 1);
     let document = document(&one);
     for _ in 0..2 {
         history.record(&night("n1", vec![attempt(Some(one.clone()), 8)]), |_| Some(&document)).unwrap();
@@ -114,7 +114,7 @@ fn the_expected_time_is_the_middle_of_the_last_five_runs_with_a_verdict() {
     let (_folder, mut history) = store();
     assert_eq!(history.expected("s", "k").unwrap(), None);
     for (number, ms) in [9_000_000, 10, 50, 20, 40, 30].into_iter().enumerate() {
-        let tries = vec![attempt(None, 1), attempt(Some(run(Word::Match, 1)), ms)];
+        let tries = vec![attempt(None, 1), attempt(Some(run(Verdict::Match, 1)), ms)];
         history.record(&night(&format!("n{number}"), tries), |_| None).unwrap();
     }
     assert_eq!(history.expected("s", "k").unwrap(), Some(Duration::from_millis(30)));
@@ -136,9 +136,9 @@ fn a_store_of_version_1_is_brought_up_to_date_and_its_rows_are_read() {
     drop(old);
     let mut history = History::open(&path).unwrap();
     let past = history.past("s", "k", "n3", 9).unwrap().remove(0);
-    assert_eq!(past.run.unwrap().why, [Reason::Text { text: "claim `c` fails: so".into() }]);
+    assert_eq!(past.run.unwrap().reasons, [Reason::Text { text: "claim `c` fails: so".into() }]);
     assert_eq!((past.origin.as_str(), past.git), ("commit a of /src", None), "no sentence is read back");
-    history.record(&night("n2", vec![attempt(Some(run(Word::Match, 1)), 8)]), |_| None).unwrap();
+    history.record(&night("n2", vec![attempt(Some(run(Verdict::Match, 1)), 8)]), |_| None).unwrap();
     assert_eq!(history.past("s", "k", "n3", 9).unwrap()[0].git, git());
 }
 

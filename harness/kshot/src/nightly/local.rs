@@ -6,8 +6,8 @@ use std::time::{Instant, SystemTime};
 use super::{Desk, End, Limits, NightlyError, ResultFolder, host, milliseconds, plan};
 use crate::run::{self, Options, RunError, Starts};
 use kshot_stack::fault::{Blame, Fault};
-use kshot_stack::night::results::{FaultLine, Night, RunLine, Try};
-use kshot_stack::snapshot::plural;
+use kshot_stack::night::results::{Attempt, AttemptError, Night, RunSummary};
+use kshot_stack::snapshot::count_noun;
 
 /// The state that the workers share.
 struct Shared<'a> {
@@ -47,7 +47,7 @@ pub(super) fn run(
         return Err(error);
     }
     if end == End::Done && !queue.is_empty() {
-        night.notes.push(format!("the deadline came before {}", plural(queue.len() as u64, "pair")));
+        night.notes.push(format!("the deadline came before {}", count_noun(queue.len() as u64, "pair")));
     }
     Ok(end)
 }
@@ -68,7 +68,12 @@ fn take(shared: &Mutex<Shared<'_>>, limits: Limits) -> Option<(usize, String, St
 }
 
 /// Runs a pair once; `Err` if Ctrl-C ended it, which says nothing about the pair.
-fn attempt(desk: &Desk<'_>, folder: &ResultFolder, scenario: &str, kernel: &str) -> Result<Try, RunError> {
+fn attempt(
+    desk: &Desk<'_>,
+    folder: &ResultFolder,
+    scenario: &str,
+    kernel: &str,
+) -> Result<Attempt, RunError> {
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let began = Instant::now();
     let scenario = desk.scenarios.iter().find(|one| one.id == scenario);
@@ -80,22 +85,27 @@ fn attempt(desk: &Desk<'_>, folder: &ResultFolder, scenario: &str, kernel: &str)
     let quiet = kshot_guest::progress::Progress::silent();
     let (run, fault, took) = match run::run(&workspace, scenario, kernel, &options, &quiet) {
         Ok(outcome) => {
-            let line = RunLine::of(&outcome.document, folder.relative(&outcome.folder));
+            let line = RunSummary::of(&outcome.document, folder.relative(&outcome.folder));
             (Some(line), None, outcome.machine_ms)
         }
         Err(error) if error.blame() == Blame::Interrupted => return Err(error),
-        Err(error) => (None, Some(FaultLine::of(&error)), milliseconds(began.elapsed())),
+        Err(error) => (None, Some(AttemptError::of(&error)), milliseconds(began.elapsed())),
     };
-    Ok(Try { started, wall_ms: took, host: host(), run, fault })
+    Ok(Attempt { started, wall_ms: took, host: host(), run, error: fault })
 }
 
 /// Writes an attempt down at once, so that nothing is lost if we are killed.
-fn keep(shared: &Mutex<Shared<'_>>, folder: &ResultFolder, number: usize, attempt: Result<Try, RunError>) {
+fn keep(
+    shared: &Mutex<Shared<'_>>,
+    folder: &ResultFolder,
+    number: usize,
+    attempt: Result<Attempt, RunError>,
+) {
     let mut shared = lock(shared);
     shared.done += 1;
     match attempt {
         Ok(attempt) => {
-            shared.night.pairs[number].tries.push(attempt);
+            shared.night.pairs[number].attempts.push(attempt);
             if let Err(error) = folder.write(shared.night) {
                 shared.error = Some(error);
             }

@@ -44,7 +44,7 @@ pub enum MatrixError {
 
 impl Fault for MatrixError {
     fn blame(&self) -> Blame {
-        Blame::Scenario
+        Blame::Input
     }
 
     fn hint(&self) -> Option<String> {

@@ -24,7 +24,7 @@ use history::History;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSource, KernelSpec};
 use kshot_guest::progress::Progress;
 use kshot_stack::night::report::NightReport;
-use kshot_stack::night::results::{GitCommit, KernelLine, Night, Pair, SCHEMA, ScenarioLine};
+use kshot_stack::night::results::{GitCommit, Night, NightKernel, NightScenario, Pair, SCHEMA};
 use matrix::Matrix;
 use plan::{UNKNOWN, Waiting};
 
@@ -112,8 +112,8 @@ pub fn plan_night(
             pairs.push(Pair {
                 scenario: scenario.id.clone(),
                 kernel: entry.name.clone(),
-                inputs: run::inputs(desk.workspace, scenario, &entry.name)?,
-                tries: Vec::new(),
+                inputs_hash: run::inputs(desk.workspace, scenario, &entry.name)?,
+                attempts: Vec::new(),
             });
         }
     }
@@ -121,7 +121,7 @@ pub fn plan_night(
     let (used, idle): (Vec<&KernelSpec>, Vec<&KernelSpec>) =
         entries.into_iter().partition(|entry| pairs.iter().any(|pair| pair.kernel == entry.name));
     let images = desk.workspace.root.join("images");
-    let kernels = used.into_iter().map(|entry| KernelLine {
+    let kernels = used.into_iter().map(|entry| NightKernel {
         name: entry.name.clone(),
         origin: origin(entry, &images),
         git: git_commit(entry, &images),
@@ -131,12 +131,12 @@ pub fn plan_night(
     });
     let judged = |id: &str| pairs.iter().any(|pair| pair.scenario == id);
     let scenarios = desk.scenarios.iter().filter(|scenario| judged(&scenario.id));
-    let scenarios = scenarios.map(|one| ScenarioLine { id: one.id.clone(), summary: one.summary.clone() });
+    let scenarios = scenarios.map(|one| NightScenario { id: one.id.clone(), summary: one.summary.clone() });
     let idle: Vec<&str> = idle.into_iter().map(|entry| entry.name.as_str()).collect();
     let notes = (!idle.is_empty()).then(|| format!("no scenario is meant for {}", idle.join(", ")));
     Ok(Night {
         schema: SCHEMA,
-        night: started.replace([':', '-'], ""),
+        name: started.replace([':', '-'], ""),
         started,
         wall_ms: 0,
         deadline_ms: matrix.deadline.map(milliseconds),
@@ -188,7 +188,7 @@ pub fn close(
     let mut past = HashMap::new();
     let mut unread = None;
     for pair in &night.pairs {
-        match history.past(&pair.scenario, &pair.kernel, &night.night, NIGHTS) {
+        match history.past(&pair.scenario, &pair.kernel, &night.name, NIGHTS) {
             Ok(nights) => drop(past.insert(pair.anchor(), nights)),
             Err(error) => unread = Some(history::without_past(&error)),
         }
@@ -212,7 +212,7 @@ fn add_note(night: &mut Night, note: String) {
 
 /// The open pairs that can be run, with their expected durations.
 fn waiting(desk: &Desk<'_>, history: &History, night: &Night) -> Result<Vec<Waiting>, NightlyError> {
-    let open = night.pairs.iter().enumerate().filter(|(_, pair)| pair.open());
+    let open = night.pairs.iter().enumerate().filter(|(_, pair)| pair.is_open());
     let mut found = Vec::new();
     let absent = |name: &str| night.kernels.iter().any(|one| one.name == name && one.absent.is_some());
     for (number, pair) in open.filter(|(_, pair)| !absent(&pair.kernel)) {

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 
 use kshot_stack::document::{
-    ConsoleEvent, Document, Fidelity, KernelInfo, ProbeResult, Reason, Reference, StackResult, Start,
-    Timings, Word,
+    ConsoleReport, Fidelity, KernelInfo, ProbeResult, Reason, Reference, RunDocument, StackResult, Start,
+    Timings, Verdict,
 };
 use kshot_stack::fault::Blame;
-use kshot_stack::night::changes::Past;
+use kshot_stack::night::changes::PastResult;
 use kshot_stack::night::report::NightReport;
-use kshot_stack::night::results::{FaultLine, KernelLine, Night, Pair, RunLine, ScenarioLine, Standing, Try};
+use kshot_stack::night::results::{
+    Attempt, AttemptError, Night, NightKernel, NightScenario, Pair, PairStatus, RunSummary,
+};
 use kshot_stack::stack::State;
 
 /// The task names, functions and console lines of the malicious guest.
@@ -20,23 +22,23 @@ const WHOLE: [&str; 4] = ["register_netdevice", "tun_chr_ioctl", "__se_sys_ioctl
 /// The night, compared with the one before.
 pub(super) fn night_report() -> NightReport {
     let standings = [
-        ("tunsetiff/leaf", "mips64-6.1", vec![attempt(Some(Word::Drift))]),
-        ("tunsetiff/leaf", "mips64-6.1-fixed", vec![attempt(Some(Word::Match))]),
-        ("tunsetiff/leaf", "mips64el-6.1", vec![attempt(None), attempt(Some(Word::Match))]),
-        ("perf/watching_nothing", "mips64-6.1", vec![attempt(Some(Word::Inconclusive))]),
+        ("tunsetiff/leaf", "mips64-6.1", vec![attempt(Some(Verdict::Drift))]),
+        ("tunsetiff/leaf", "mips64-6.1-fixed", vec![attempt(Some(Verdict::Match))]),
+        ("tunsetiff/leaf", "mips64el-6.1", vec![attempt(None), attempt(Some(Verdict::Match))]),
+        ("perf/watching_nothing", "mips64-6.1", vec![attempt(Some(Verdict::Inconclusive))]),
         ("perf/watching_nothing", "mips64-6.1-fixed", vec![attempt(None), attempt(None)]),
         ("perf/watching_nothing", "mips64el-6.1", vec![]),
-        ("printk/hostile", "mips64-6.1", vec![attempt(Some(Word::Unstable))]),
+        ("printk/hostile", "mips64-6.1", vec![attempt(Some(Verdict::Unstable))]),
     ];
-    let pair = |(scenario, kernel, tries): (&str, &str, Vec<Try>)| Pair {
+    let pair = |(scenario, kernel, tries): (&str, &str, Vec<Attempt>)| Pair {
         scenario: scenario.into(),
         kernel: kernel.into(),
-        inputs: "in".into(),
-        tries,
+        inputs_hash: "in".into(),
+        attempts: tries,
     };
     let mut night = Night {
         schema: 1,
-        night: "20261125T020000Z".into(),
+        name: "20261125T020000Z".into(),
         started: "2026-11-25T02:00:00Z".into(),
         wall_ms: 754_000,
         deadline_ms: Some(28_800_000),
@@ -51,7 +53,7 @@ pub(super) fn night_report() -> NightReport {
     // Each run has a folder of its own, as in a real night.
     for pair in &mut night.pairs {
         let folder = format!("runs/{}", pair.anchor());
-        pair.tries
+        pair.attempts
             .iter_mut()
             .filter_map(|one| one.run.as_mut())
             .for_each(|run| run.folder.clone_from(&folder));
@@ -59,46 +61,49 @@ pub(super) fn night_report() -> NightReport {
     let (mut documents, mut past) = (HashMap::new(), HashMap::new());
     for pair in night.pairs.iter().filter(|pair| pair.run().is_some()) {
         documents.insert(pair.anchor(), document(pair));
-        past.insert(pair.anchor(), vec![before(Word::Match, 4)]);
+        past.insert(pair.anchor(), vec![before(Verdict::Match, 4)]);
     }
     let mut report = NightReport { night, documents, past };
     report.compare();
     report
 }
 
-fn kernel(name: &str) -> KernelLine {
+fn kernel(name: &str) -> NightKernel {
     let origin = "linux-source-6.1 of bookworm-security".into();
     let absent = (name == "mips64el-6.1").then(|| format!("not provisioned: kshot provision {name}"));
-    KernelLine { name: name.into(), origin, git: None, absent }
+    NightKernel { name: name.into(), origin, git: None, absent }
 }
 
-fn scenario(id: &str) -> ScenarioLine {
-    ScenarioLine { id: id.into(), summary: format!("what {id} shows") }
+fn scenario(id: &str) -> NightScenario {
+    NightScenario { id: id.into(), summary: format!("what {id} shows") }
 }
 
-fn attempt(word: Option<Word>) -> Try {
-    let fault = FaultLine { blame: Blame::Host, what: "cannot write runs/x: No space left on device".into() };
-    Try {
+fn attempt(word: Option<Verdict>) -> Attempt {
+    let fault = AttemptError {
+        blame: Blame::Host,
+        error_chain: "cannot write runs/x: No space left on device".into(),
+    };
+    Attempt {
         started: "2026-11-25T02:00:01Z".into(),
         wall_ms: 4100,
         host: "builder".into(),
         run: word.map(run),
-        fault: word.is_none().then_some(fault),
+        error: word.is_none().then_some(fault),
     }
 }
 
-fn run(verdict: Word) -> RunLine {
+fn run(verdict: Verdict) -> RunSummary {
     let text = |text: &str| Reason::Text { text: text.into() };
     let why = match verdict {
-        Word::Match => vec![],
-        Word::Drift => vec![text("claim `ftrace` fails: 0 instead of 5 stacks"), text("and more\nof it")],
-        Word::Unstable => vec![text(HOSTILE)],
-        Word::Inconclusive => vec![text("the guest's kernel panicked: Kernel panic - not syncing")],
+        Verdict::Match => vec![],
+        Verdict::Drift => vec![text("claim `ftrace` fails: 0 instead of 5 stacks"), text("and more\nof it")],
+        Verdict::Unstable => vec![text(HOSTILE)],
+        Verdict::Inconclusive => vec![text("the guest's kernel panicked: Kernel panic - not syncing")],
     };
-    RunLine {
+    RunSummary {
         folder: String::new(),
         verdict,
-        why,
+        reasons: why,
         kernel: KernelInfo {
             name: "mips64-6.1".into(),
             release: "6.1.192-kshot".into(),
@@ -111,31 +116,31 @@ fn run(verdict: Word) -> RunLine {
     }
 }
 
-fn before(verdict: Word, got: u64) -> Past {
-    Past {
+fn before(verdict: Verdict, got: u64) -> PastResult {
+    PastResult {
         night: "20261124T020000Z".into(),
-        standing: Standing::from(verdict),
+        status: PairStatus::from(verdict),
         run: Some(run(verdict)),
         harness: "0.1.0 (ec7b59b0a1c2)".into(),
         origin: "linux-source-6.1 of bookworm-security".into(),
         git: None,
-        inputs: "in".into(),
+        inputs_hash: "in".into(),
         probes: probes(got, "eoe_filter"),
     }
 }
 
-fn document(pair: &Pair) -> Document {
+fn document(pair: &Pair) -> RunDocument {
     let run = pair.run().unwrap().clone();
     let hostile = pair.scenario == "printk/hostile";
-    let event = |line: &str| ConsoleEvent {
+    let event = |line: &str| ConsoleReport {
         kind: "warn".into(),
         line: line.into(),
         excerpt: vec![line.into(), "[    1.1] Call Trace:".into()],
-        ..ConsoleEvent::default()
+        ..ConsoleReport::default()
     };
     let probes = match run.verdict {
-        Word::Inconclusive => vec![],
-        Word::Drift => probes(0, "eoe_filter"),
+        Verdict::Inconclusive => vec![],
+        Verdict::Drift => probes(0, "eoe_filter"),
         _ => probes(4, if hostile { HOSTILE } else { "eoe_filter" }),
     };
     let mut document = before(run.verdict, 4).document(&pair.scenario).unwrap();
@@ -169,7 +174,7 @@ fn probes(got: u64, task: &str) -> Vec<ProbeResult> {
         events: 5,
         lost: 0,
         warnings: vec![],
-        absent: None,
+        left_out_because: None,
         stacks: vec![stack],
         arguments: vec![],
     };

@@ -97,7 +97,7 @@ impl Frame {
 
     /// The box's text: `tun_chr_ioctl: 5 stacks`, `tun_chr_ioctl: lost, 5 stacks before`.
     pub(super) fn words(&self) -> String {
-        let stacks = |number| kshot_stack::snapshot::plural(number, "stack");
+        let stacks = |number| kshot_stack::snapshot::count_noun(number, "stack");
         let Self { name, before, now, .. } = self;
         match self.change() {
             "gained" => format!("{name}: new, {}", stacks(*now)),

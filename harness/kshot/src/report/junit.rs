@@ -5,7 +5,7 @@ use askama::Template;
 use super::ReportError;
 use kshot_stack::document::Reason;
 use kshot_stack::night::report::NightReport;
-use kshot_stack::night::results::{KernelLine, Night, Pair, Standing, Try};
+use kshot_stack::night::results::{Attempt, Night, NightKernel, Pair, PairStatus};
 
 /// The file.
 #[derive(Template)]
@@ -17,7 +17,7 @@ struct Junit<'a> {
 }
 
 struct Suite<'a> {
-    kernel: &'a KernelLine,
+    kernel: &'a NightKernel,
     counts: Counts,
     cases: Vec<Case<'a>>,
 }
@@ -37,7 +37,7 @@ struct Case<'a> {
     /// The reasons, a line each.
     why: String,
     /// The attempts before the one that counts: a case says of itself that it took more than one.
-    reruns: Vec<&'a Try>,
+    reruns: Vec<&'a Attempt>,
 }
 
 /// The text of the file.
@@ -74,18 +74,18 @@ impl Counts {
 
 impl<'a> Case<'a> {
     fn of(report: &NightReport, pair: &'a Pair) -> Self {
-        let element = match pair.standing() {
-            Standing::Match => None,
-            Standing::Drift => Some("failure"),
+        let element = match pair.status() {
+            PairStatus::Match => None,
+            PairStatus::Drift => Some("failure"),
             // There is no verdict, which is not a failure of the kernel.
-            Standing::Unstable | Standing::Inconclusive | Standing::Fault => Some("error"),
-            Standing::NotReached => Some("skipped"),
+            PairStatus::Unstable | PairStatus::Inconclusive | PairStatus::HostError => Some("error"),
+            PairStatus::NotRun => Some("skipped"),
         };
-        let why = pair.run().map(|run| Reason::join(&run.why, "\n"));
-        let why = why.or_else(|| report.night.obstacle(pair).map(Into::into)).unwrap_or_default();
-        let telling = pair.telling();
+        let why = pair.run().map(|run| Reason::join(&run.reasons, "\n"));
+        let why = why.or_else(|| report.night.why_no_verdict(pair).map(Into::into)).unwrap_or_default();
+        let telling = pair.deciding_attempt();
         let others =
-            pair.tries.iter().filter(|attempt| telling.is_none_or(|one| !std::ptr::eq(*attempt, one)));
+            pair.attempts.iter().filter(|attempt| telling.is_none_or(|one| !std::ptr::eq(*attempt, one)));
         Self { pair, element, why, reruns: others.collect() }
     }
 

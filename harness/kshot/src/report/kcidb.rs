@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use kshot_stack::document::Reason;
 use kshot_stack::night::report::NightReport;
-use kshot_stack::night::results::{Night, Pair, RunLine, Standing};
+use kshot_stack::night::results::{Night, Pair, PairStatus, RunSummary};
 
 /// The origin that the store lists our reports under.
 const ORIGIN: &str = "kshot";
@@ -23,7 +23,7 @@ pub(super) fn text(report: &NightReport) -> String {
             "id": id, "origin": ORIGIN, "checkout_id": id, "config_name": kernel.name,
             "comment": printable(&kernel.origin),
         });
-        if let Some(RunLine { kernel, .. }) = run {
+        if let Some(RunSummary { kernel, .. }) = run {
             build["architecture"] = kernel.arch.as_str().into();
             build["misc"] = json!({ "release": kernel.release, "image_sha256": kernel.image_sha256 });
         }
@@ -39,19 +39,19 @@ pub(super) fn text(report: &NightReport) -> String {
 fn test(report: &NightReport, pair: &Pair) -> Value {
     let night = &report.night;
     let mut test = json!({
-        "id": format!("{ORIGIN}:{}:{}", night.night, pair.anchor()),
+        "id": format!("{ORIGIN}:{}:{}", night.name, pair.anchor()),
         "origin": ORIGIN,
         "build_id": build_id(night, &pair.kernel),
         "path": format!("{ORIGIN}.{}", path(&pair.scenario)),
-        "status": status(pair.standing()),
-        "misc": { "verdict": pair.standing().name(), "harness": night.harness, "attempts": pair.tries.len() },
+        "status": status(pair.status()),
+        "misc": { "verdict": pair.status().name(), "harness": night.harness, "attempts": pair.attempts.len() },
     });
     let run = pair.run();
-    let why = run.map(|run| Reason::join(&run.why, "\n"));
-    if let Some(excerpt) = why.or_else(|| night.obstacle(pair).map(Into::into)) {
+    let why = run.map(|run| Reason::join(&run.reasons, "\n"));
+    if let Some(excerpt) = why.or_else(|| night.why_no_verdict(pair).map(Into::into)) {
         test["log_excerpt"] = printable(&excerpt).chars().take(EXCERPT).collect::<String>().into();
     }
-    if let Some(attempt) = pair.telling() {
+    if let Some(attempt) = pair.deciding_attempt() {
         test["start_time"] = attempt.started.as_str().into();
         test["duration"] = (attempt.wall_ms as f64 / 1000.0).into();
         test["environment"] = json!({
@@ -66,17 +66,17 @@ fn test(report: &NightReport, pair: &Pair) -> Value {
 
 /// The status in kcidb's terms: ERROR is "the test didn't complete ..., and the status of the tested code is unknown";
 /// MISS "the test didn't run due to a failure in the test harness".
-fn status(standing: Standing) -> &'static str {
+fn status(standing: PairStatus) -> &'static str {
     match standing {
-        Standing::Match => "PASS",
-        Standing::Drift => "FAIL",
-        Standing::Unstable | Standing::Inconclusive => "ERROR",
-        Standing::Fault | Standing::NotReached => "MISS",
+        PairStatus::Match => "PASS",
+        PairStatus::Drift => "FAIL",
+        PairStatus::Unstable | PairStatus::Inconclusive => "ERROR",
+        PairStatus::HostError | PairStatus::NotRun => "MISS",
     }
 }
 
 fn build_id(night: &Night, kernel: &str) -> String {
-    format!("{ORIGIN}:{}:{kernel}", night.night)
+    format!("{ORIGIN}:{}:{kernel}", night.name)
 }
 
 /// A scenario's id as a dot-separated path of letters, digits, dashes and underscores.

@@ -1,6 +1,6 @@
 //! A run as a mail to a kernel list, or as Markdown.
 
-use kshot_stack::document::{Document, ProbeResult, Reason, Word};
+use kshot_stack::document::{ProbeResult, Reason, RunDocument, Verdict};
 
 use super::align::align;
 use super::table::reference;
@@ -31,7 +31,7 @@ pub struct Enclosed<'a> {
 const WIDTH: usize = 72;
 
 /// Writes a run as a mail.
-pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> String {
+pub fn letter(document: &RunDocument, enclosed: Enclosed<'_>, style: Style) -> String {
     let mut paper = Paper { style, text: String::new() };
     let kernel = &document.kernel;
     paper.subject(&format!("{}: {} on {}", document.scenario, finding(document), kernel.release));
@@ -45,7 +45,7 @@ pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> Stri
         standing(document)
     ));
     // A missing snapshot is of no interest to the recipient.
-    for why in document.why.iter().filter(|why| !matches!(why, Reason::NoSnapshot { .. })) {
+    for why in document.reasons.iter().filter(|why| !matches!(why, Reason::NoSnapshot { .. })) {
         let why = why.to_string();
         match why.split_once('\n') {
             None => paper.paragraph(&format!("{why}.")),
@@ -85,9 +85,9 @@ pub fn letter(document: &Document, enclosed: Enclosed<'_>, style: Style) -> Stri
 }
 
 /// The verdict, in words for readers who do not know kshot.
-fn standing(document: &Document) -> &'static str {
+fn standing(document: &RunDocument) -> &'static str {
     match document.verdict {
-        Word::Match if document.why.iter().any(Reason::is_known_fault) => {
+        Verdict::Match if document.reasons.iter().any(Reason::is_known_fault) => {
             "match (the fault is known, and still there)"
         }
         word => word.name(),
@@ -95,28 +95,34 @@ fn standing(document: &Document) -> &'static str {
 }
 
 /// The finding in a few words: `ftrace lacks 4 of 4 frames`, `the stacks changed`.
-fn finding(document: &Document) -> String {
+fn finding(document: &RunDocument) -> String {
     let lacks = document.probes.iter().flat_map(|probe| {
         let measured = probe.stacks.iter().filter_map(|stack| stack.fidelity);
-        measured.map(move |fidelity| (fidelity.of.saturating_sub(fidelity.got), fidelity.of, &probe.name))
+        measured.map(move |fidelity| {
+            (
+                fidelity.reference_frames.saturating_sub(fidelity.matched_frames),
+                fidelity.reference_frames,
+                &probe.name,
+            )
+        })
     });
     match lacks.filter(|(lacking, ..)| *lacking > 0).max_by_key(|(lacking, ..)| *lacking) {
         Some((lacking, of, probe)) => format!("{probe} lacks {lacking} of {of} frames"),
         None if excess(document) > 0 => format!("{} frames are not there in truth", excess(document)),
-        None if document.verdict == Word::Match => "the stacks are whole".into(),
-        None if document.verdict == Word::Drift => "the stacks changed".into(),
+        None if document.verdict == Verdict::Match => "the stacks are whole".into(),
+        None if document.verdict == Verdict::Drift => "the stacks changed".into(),
         None => format!("cannot tell ({})", document.verdict.name()),
     }
 }
 
 /// How many frames the stacks have that their references have not.
-fn excess(document: &Document) -> u64 {
+fn excess(document: &RunDocument) -> u64 {
     let stacks = document.probes.iter().flat_map(|probe| &probe.stacks).filter_map(|stack| stack.fidelity);
     stacks.map(|fidelity| fidelity.excess()).sum()
 }
 
 /// The stacks of a probe, each beside its reference if there is one.
-fn stacks(document: &Document, probe: &ProbeResult) -> String {
+fn stacks(document: &RunDocument, probe: &ProbeResult) -> String {
     let mut text = String::new();
     for stack in &probe.stacks {
         let fidelity = stack.fidelity.map(|fidelity| format!(", {fidelity}")).unwrap_or_default();
@@ -126,7 +132,7 @@ fn stacks(document: &Document, probe: &ProbeResult) -> String {
             stack.count,
             stack.event,
             stack.task,
-            stack.ending()
+            stack.end_description()
         ));
         match reference(document, probe, stack) {
             Some((other, truth)) => {

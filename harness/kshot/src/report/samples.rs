@@ -1,7 +1,7 @@
 //! Runs as the reports' tests need them.
 
 use kshot_stack::document::{
-    Document, Fidelity, KernelInfo, Reason, Reference, StackResult, Start, Timings, Word,
+    Fidelity, KernelInfo, Reason, Reference, RunDocument, StackResult, Start, Timings, Verdict,
 };
 use kshot_stack::stack::State;
 
@@ -21,13 +21,13 @@ pub(super) fn stack(task: &str, frames: &[&str], state: State, got: u64) -> Stac
     }
 }
 
-pub(super) fn document(kernel: &str, stacks: Option<Vec<StackResult>>) -> Document {
+pub(super) fn document(kernel: &str, stacks: Option<Vec<StackResult>>) -> RunDocument {
     let probe = |stacks| {
         serde_json::json!({
             "name": "ftrace", "kind": "ftrace", "events": 5, "lost": 0, "warnings": [], "stacks": stacks
         })
     };
-    Document {
+    RunDocument {
         schema: 1,
         scenario: "tunsetiff/func_stack_trace".into(),
         kernel: KernelInfo {
@@ -37,8 +37,8 @@ pub(super) fn document(kernel: &str, stacks: Option<Vec<StackResult>>) -> Docume
             image_sha256: "00".into(),
         },
         qemu: "7.2".into(),
-        verdict: Word::Match,
-        why: vec![Reason::GuestFailed { error: "it did not boot".into() }],
+        verdict: Verdict::Match,
+        reasons: vec![Reason::GuestFailed { error: "it did not boot".into() }],
         start: Start::Cold,
         cold_because: None,
         timings_ms: Timings::default(),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::align::align;
 use super::table::new_table;
-use kshot_stack::document::{ArgumentsResult, Document, ProbeResult, Reason, StackResult};
+use kshot_stack::document::{ArgumentsResult, ProbeResult, Reason, RunDocument, StackResult};
 
 /// The comparison of two runs of one scenario.
 #[derive(Clone, Debug, Serialize)]
@@ -16,9 +16,9 @@ pub struct Sides {
     /// The comparison of each probe.
     probes: Vec<ProbeSides>,
     /// The result document of the run on the left.
-    left: Document,
+    left: RunDocument,
     /// The result document of the run on the right.
-    right: Document,
+    right: RunDocument,
 }
 
 /// The comparison of one probe's stacks.
@@ -40,11 +40,11 @@ struct Pair {
 
 impl Sides {
     /// Compares two runs of one scenario.
-    pub fn of(left: Document, right: Document) -> Self {
+    pub fn of(left: RunDocument, right: RunDocument) -> Self {
         let none = Vec::new();
         let names = left.probes.iter().chain(&right.probes).map(|probe| probe.name.as_str());
         let names = kshot_stack::stack::count(names.map(|name| (name, 1)));
-        let probe = |document: &'_ Document, name: &str| -> Option<ProbeResult> {
+        let probe = |document: &'_ RunDocument, name: &str| -> Option<ProbeResult> {
             document.probes.iter().find(|probe| probe.name == name).cloned()
         };
         let probes: Vec<_> = names
@@ -131,7 +131,7 @@ impl Sides {
                 text.push_str(&format!(
                     "{}: {}\n",
                     document.kernel.name,
-                    Reason::join(&document.why, "\n  ")
+                    Reason::join(&document.reasons, "\n  ")
                 ));
             }
         }
@@ -169,7 +169,7 @@ fn pairs(left: Vec<StackResult>, right: Vec<StackResult>) -> Vec<Pair> {
 fn heading(stack: Option<&StackResult>) -> String {
     let Some(stack) = stack else { return "none".into() };
     let fidelity = stack.fidelity.map(|fidelity| format!("\n{fidelity}")).unwrap_or_default();
-    format!("{} x {}{fidelity}", stack.count, stack.ending())
+    format!("{} x {}{fidelity}", stack.count, stack.end_description())
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Tables of sweeps, for a terminal.
 
 use super::new_table;
-use kshot_stack::sweep::document::{Break, Document, Kind};
+use kshot_stack::sweep::document::{BreakKind, StackBreak, SweepDocument};
 
 /// Several sweeps, a row each.
-pub fn sweeps(documents: &[Document]) -> String {
+pub fn sweeps(documents: &[SweepDocument]) -> String {
     let mut rows = new_table();
     rows.set_header([
         "kernel",
@@ -33,7 +33,7 @@ pub fn sweeps(documents: &[Document]) -> String {
 }
 
 /// A sweep for a terminal: where stacks break, and which could not be compared.
-pub fn breaks(document: &Document) -> String {
+pub fn breaks(document: &SweepDocument) -> String {
     let (kernel, findings) = (&document.kernel, &document.findings);
     let mut text = format!("{} ({}, {})\n", kernel.name, kernel.release, kernel.arch);
     if findings.breaks.is_empty() {
@@ -64,13 +64,13 @@ pub fn breaks(document: &Document) -> String {
     text
 }
 
-fn in_words(one: &Break) -> String {
+fn in_words(one: &StackBreak) -> String {
     match (one.kind, one.at.as_deref()) {
-        (Kind::Cut, Some(at)) => format!("end at {at}"),
-        (Kind::Cut, None) => "are empty".into(),
-        (Kind::Gap, Some(at)) => format!("leave out the caller of {at}"),
-        (Kind::Gap, None) => "leave out the traced function".into(),
-        (Kind::Wrong, at) => format!("hold {}, which is not there", at.unwrap_or("?")),
+        (BreakKind::Cut, Some(at)) => format!("end at {at}"),
+        (BreakKind::Cut, None) => "are empty".into(),
+        (BreakKind::Gap, Some(at)) => format!("leave out the caller of {at}"),
+        (BreakKind::Gap, None) => "leave out the traced function".into(),
+        (BreakKind::Wrong, at) => format!("hold {}, which is not there", at.unwrap_or("?")),
     }
 }
 

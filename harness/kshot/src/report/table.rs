@@ -7,20 +7,20 @@ use comfy_table::{Cell, ContentArrangement, Table};
 use rustix::termios::tcgetwinsize;
 
 use super::align::align;
-use kshot_stack::document::{Document, Fidelity, ProbeResult, StackResult};
+use kshot_stack::document::{Fidelity, ProbeResult, RunDocument, StackResult};
 use kshot_stack::stack::State;
 use kshot_stack::stack::count;
 
 /// A run for a terminal: the verdict and its reasons, a row for each kind of stack, and each stack beside its
 /// reference.
-pub fn table(document: &Document) -> String {
+pub fn table(document: &RunDocument) -> String {
     let kernel = &document.kernel;
     let mut text =
         format!("{} on {} ({}, {})\n", document.scenario, kernel.name, kernel.release, kernel.arch);
     let mut rows = new_table();
     rows.set_header(["probe", "events", "stacks", "task", "event", "state", "ends at", "fidelity"]);
     for probe in &document.probes {
-        if probe.absent.is_some() {
+        if probe.left_out_because.is_some() {
             rows.add_row([&probe.name, "left out", "", "", "", "", "", ""]);
         } else if probe.stacks.is_empty() {
             rows.add_row([&probe.name, &probe.events.to_string(), "0", "", "", "", "", ""]);
@@ -72,7 +72,7 @@ pub fn table(document: &Document) -> String {
         text.push_str(&format!("console: {}: {}\n", event.kind, event.line));
     }
     text.push_str(&format!("verdict: {}\n", document.verdict.name()));
-    for why in &document.why {
+    for why in &document.reasons {
         text.push_str(&format!("  {}\n", why.to_string().replace('\n', "\n  ")));
     }
     let timings = document.timings_ms;
@@ -90,7 +90,7 @@ pub fn table(document: &Document) -> String {
 }
 
 /// Many runs in one table: a row for each way in which the stacks of a probe end, with their fidelity.
-pub fn summary(documents: &[Document]) -> String {
+pub fn summary(documents: &[RunDocument]) -> String {
     let mut rows = new_table();
     rows.set_header(["scenario", "kernel", "probe", "stacks", "state", "ends at", "fidelity", "verdict"]);
     let mut last = "";
@@ -109,7 +109,7 @@ pub fn summary(documents: &[Document]) -> String {
         }
         for probe in &document.probes {
             match probe.stacks.as_slice() {
-                [] if probe.absent.is_some() => add(&probe.name, alone("left out")),
+                [] if probe.left_out_because.is_some() => add(&probe.name, alone("left out")),
                 [] => add(&probe.name, alone("0")),
                 stacks => endings(stacks).into_iter().for_each(|ending| add(&probe.name, ending)),
             }
@@ -135,7 +135,7 @@ fn or_dash(cell: Option<String>) -> String {
 
 /// The stack that a stack's fidelity was taken against, as the fidelity names its probe.
 pub(super) fn reference<'a>(
-    document: &'a Document,
+    document: &'a RunDocument,
     probe: &ProbeResult,
     stack: &StackResult,
 ) -> Option<(&'a ProbeResult, &'a StackResult)> {
@@ -197,7 +197,7 @@ mod tests {
         let mut gdb = stock.probes[0].clone();
         gdb.name = "gdb".into();
         gdb.stacks.clear();
-        gdb.absent = Some("there is no DWARF".into());
+        gdb.left_out_because = Some("there is no DWARF".into());
         stock.probes.insert(0, gdb);
         let runs = [stock, document("mips64-6.1-fixed", Some(vec![whole()])), document("mips64-7.3", None)];
         insta::assert_snapshot!(summary(&runs), @"

@@ -14,13 +14,13 @@ use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::probe::{self, Capture, CaptureFormat};
 use kshot_guest::probe::{ProbeKind, ProbeSpec};
-use kshot_stack::document::{ConsoleEvent, Document, ProbeResult, Reason, Word};
+use kshot_stack::document::{ConsoleReport, ProbeResult, Reason, RunDocument, Verdict};
 use kshot_stack::fault::error_chain;
-use kshot_stack::results::{Recorded, probe_results};
+use kshot_stack::results::{ParsedProbe, probe_results};
 use kshot_stack::snapshot::Comparison;
 use kshot_stack::stack::kallsyms::Kallsyms;
 use kshot_stack::stack::{Parsed, ftrace_text, gdb_json, perf_data, perf_script};
-use kshot_stack::verdict::{self, Evidence, Verdict};
+use kshot_stack::verdict::{self, Evidence, Judgement};
 
 /// The size of the read buffer for captures.
 const CHUNK: usize = 64 << 10;
@@ -28,9 +28,9 @@ const CHUNK: usize = 64 << 10;
 /// A run that was judged.
 #[derive(Debug)]
 pub(super) struct Judged {
-    pub(super) verdict: Verdict,
+    pub(super) verdict: Judgement,
     /// The parsed captures, with addresses.
-    pub(super) recorded: Vec<Recorded>,
+    pub(super) recorded: Vec<ParsedProbe>,
     pub(super) probes: Vec<ProbeResult>,
     pub(super) comparisons: Vec<(String, Comparison)>,
 }
@@ -39,7 +39,7 @@ impl Judged {
     /// The judgement of a run that a guest error ended early: inconclusive.
     pub(super) fn inconclusive(fault: &dyn Error) -> Self {
         let why = vec![Reason::GuestFailed { error: error_chain(fault) }];
-        let verdict = Verdict { word: Word::Inconclusive, why };
+        let verdict = Judgement { verdict: Verdict::Inconclusive, reasons: why };
         Self { verdict, recorded: Vec::new(), probes: Vec::new(), comparisons: Vec::new() }
     }
 }
@@ -49,12 +49,12 @@ impl Judged {
 /// # Errors
 /// A capture or a snapshot cannot be read.
 pub fn again(
-    document: &Document,
+    document: &RunDocument,
     scenario: &Scenario,
     kernel: &Kernel,
     folder: &Path,
     snapshots: &Path,
-) -> Result<Document, RunError> {
+) -> Result<RunDocument, RunError> {
     // A run that ended before anything could be judged keeps its verdict.
     if document.probes.is_empty() {
         return Ok(document.clone());
@@ -62,13 +62,17 @@ pub fn again(
     let captures: Vec<Capture> =
         scenario.probes.iter().flat_map(|spec| probe::find_captures(spec, folder)).collect();
     let absent = |spec: &ProbeSpec| {
-        document.probes.iter().find(|probe| probe.name == spec.name).and_then(|probe| probe.absent.clone())
+        document
+            .probes
+            .iter()
+            .find(|probe| probe.name == spec.name)
+            .and_then(|probe| probe.left_out_because.clone())
     };
     let absent: Vec<_> = scenario.probes.iter().map(absent).collect();
     let judged = judge((scenario, &absent), kernel, &captures, &document.console, snapshots)?;
-    Ok(Document {
-        verdict: judged.verdict.word,
-        why: judged.verdict.why,
+    Ok(RunDocument {
+        verdict: judged.verdict.verdict,
+        reasons: judged.verdict.reasons,
         probes: judged.probes,
         ..document.clone()
     })
@@ -80,7 +84,7 @@ pub(super) fn judge(
     (scenario, absent): (&Scenario, &[Option<String>]),
     kernel: &Kernel,
     captures: &[Capture],
-    console: &[ConsoleEvent],
+    console: &[ConsoleReport],
     snapshots: &Path,
 ) -> Result<Judged, RunError> {
     let mut recorded = Vec::new();
@@ -91,27 +95,27 @@ pub(super) fn judge(
                 parsed = more;
             }
         }
-        recorded.push(Recorded { name: probe.name.clone(), kind: probe.kind.word().into(), parsed });
+        recorded.push(ParsedProbe { name: probe.name.clone(), kind: probe.kind.word().into(), parsed });
     }
     let mut probes = probe_results(&recorded, kernel.arch.row());
     for (result, why) in probes.iter_mut().zip(absent) {
-        result.absent.clone_from(why);
+        result.left_out_because.clone_from(why);
     }
     let comparisons = probes
         .iter()
         // A kernel of the user's own is judged by the claims alone.
-        .filter(|probe| probe.absent.is_none() && kernel.in_catalogue)
+        .filter(|probe| probe.left_out_because.is_none() && kernel.in_catalogue)
         .map(|probe| {
             let place = Place::new(snapshots, &scenario.id, &kernel.name, &probe.name).of_run(&probes);
-            Ok((probe.name.clone(), baseline::compare(&place, &snapshot::text(probe))?))
+            Ok((probe.name.clone(), baseline::compare(&place, &snapshot::snapshot_text(probe))?))
         })
         .collect::<Result<Vec<_>, RunError>>()?;
     let known: Vec<_> =
-        scenario.known.iter().filter(|known| known.speaks_of(&kernel.name)).cloned().collect();
+        scenario.known.iter().filter(|known| known.applies_to(&kernel.name)).cloned().collect();
     let evidence = Evidence {
         claims: &scenario.claims,
-        silences: &scenario.console,
-        known: &known,
+        console_claims: &scenario.console,
+        known_faults: &known,
         probes: &probes,
         console,
         comparisons: &comparisons,

@@ -16,7 +16,7 @@ use kshot_guest::probe::{self, ArmedProbe, Capture, GdbContext, ProbeError, Star
 use kshot_guest::progress::Progress;
 use kshot_guest::session::{Guest, LoggedSession, SessionError};
 use kshot_guest::symbols::{Dwarf, LIST_SECTIONS_COMMAND, LoadedKernel, SECTIONS};
-use kshot_stack::document::{ConsoleEvent, Start, Timings};
+use kshot_stack::document::{ConsoleReport, Start, Timings};
 use kshot_stack::fault::error_chain;
 use kshot_stack::text::printable;
 
@@ -31,7 +31,7 @@ const TAIL_LINES: usize = 10;
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
     pub(crate) captures: Vec<Capture>,
-    pub(crate) console: Vec<ConsoleEvent>,
+    pub(crate) console: Vec<ConsoleReport>,
     pub(crate) timings: Timings,
     pub(crate) qemu: String,
     pub(crate) start: Start,

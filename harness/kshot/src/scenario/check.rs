@@ -9,7 +9,7 @@ use super::{Boot, Scenario, Step};
 use kshot_guest::probe::{KprobeEvent, PerfEvent, ProbeKind, ProbeSpec};
 use kshot_guest::yaml::{YamlError, closest};
 use kshot_stack::arch::Arch;
-use kshot_stack::claim::{Claim, Known, Silence};
+use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
 
 /// The guest's memory by default, in MiB.
 pub(super) const MEMORY_MIB: u32 = 256;
@@ -91,17 +91,20 @@ pub(super) fn check(id: &str, source: &Source<'_>, raw: RawScenario) -> Result<S
             name: claim.name.unwrap_or_else(|| claim.probe.clone()),
             probe: claim.probe,
             through: claim.through,
-            stacks: claim.stacks,
+            witness_count: claim.stacks,
             complete: claim.complete,
             exact: claim.exact,
         })
         .collect();
-    let console: Vec<_> =
-        raw.console.into_iter().map(|one| Silence { name: one.name, never: one.never }).collect();
+    let console: Vec<_> = raw
+        .console
+        .into_iter()
+        .map(|one| ConsoleClaim { name: one.name, forbidden_text: one.never })
+        .collect();
     let promises = claims.iter().map(|claim| &claim.name).chain(console.iter().map(|silence| &silence.name));
     let promises: Vec<&str> = promises.map(String::as_str).collect();
     unique(source, "claims", promises.iter().copied())?;
-    if let Some(empty) = console.iter().find(|silence| silence.never.trim().is_empty()) {
+    if let Some(empty) = console.iter().find(|silence| silence.forbidden_text.trim().is_empty()) {
         let message = "`never` is empty: every report would hold it".into();
         return Err(source.fault("console", &empty.name, message));
     }
@@ -115,7 +118,7 @@ pub(super) fn check(id: &str, source: &Source<'_>, raw: RawScenario) -> Result<S
     let known: Vec<_> = raw
         .known
         .into_iter()
-        .map(|known| Known { kernels: known.kernels, claim: known.claim, because: known.because })
+        .map(|known| KnownFault { kernels: known.kernels, claim: known.claim, because: known.because })
         .collect();
     for known in &known {
         globs(source, "known", &known.kernels)?;

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use kshot_guest::probe::ProbeSpec;
 use kshot_guest::yaml::{self, YamlError};
-use kshot_stack::claim::{Claim, Known, Silence};
+use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
 use kshot_stack::fault::{Blame, Fault};
 
 /// A scenario after all checks.
@@ -32,9 +32,9 @@ pub struct Scenario {
     /// The claims about the stacks.
     pub claims: Vec<Claim>,
     /// The claims about the console; their names differ from those of the other claims.
-    pub console: Vec<Silence>,
+    pub console: Vec<ConsoleClaim>,
     /// The known faults.
-    pub known: Vec<Known>,
+    pub known: Vec<KnownFault>,
 }
 
 /// The boot options of a scenario, beyond what the machine needs.
@@ -91,7 +91,7 @@ impl Fault for ScenarioError {
     fn blame(&self) -> Blame {
         match self {
             Self::Unknown { .. } => Blame::Usage,
-            Self::Unreadable { .. } | Self::Yaml(_) => Blame::Scenario,
+            Self::Unreadable { .. } | Self::Yaml(_) => Blame::Input,
         }
     }
 

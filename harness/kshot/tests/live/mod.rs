@@ -23,7 +23,7 @@ use kshot::scenario::Scenario;
 use kshot::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSpec};
 use kshot_guest::progress::Progress;
-use kshot_stack::document::{Reason, Word};
+use kshot_stack::document::{Reason, Verdict};
 use kshot_stack::fault::error_chain;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -111,7 +111,7 @@ fn holds(workspace: &Workspace, scenario: &Scenario, kernel: &Kernel) -> Result<
     let outcome = run::run(workspace, scenario, kernel, &Options::default(), &Progress::silent())
         .map_err(|error| Failed::from(error_chain(&error)))?;
     let document = &outcome.document;
-    if document.verdict == Word::Match {
+    if document.verdict == Verdict::Match {
         return Ok(());
     }
     let info = Info {
@@ -119,12 +119,13 @@ fn holds(workspace: &Workspace, scenario: &Scenario, kernel: &Kernel) -> Result<
         image_sha256: document.kernel.image_sha256.clone(),
         qemu: document.qemu.clone(),
     };
-    for probe in document.probes.iter().filter(|probe| probe.absent.is_none()) {
+    for probe in document.probes.iter().filter(|probe| probe.left_out_because.is_none()) {
         let place = Place::new(&workspace.snapshots(), &scenario.id, &kernel.name, &probe.name)
             .of_run(&document.probes);
         // insta panics on a difference once it has written it down; every probe gets its turn.
-        drop(panic::catch_unwind(|| baseline::propose(&place, &info, &snapshot::text(probe))));
+        drop(panic::catch_unwind(|| baseline::propose(&place, &info, &snapshot::snapshot_text(probe))));
     }
     let folder = outcome.folder.display();
-    Err(format!("{:?}\n{}\nartifacts: {folder}", document.verdict, Reason::join(&document.why, "\n")).into())
+    Err(format!("{:?}\n{}\nartifacts: {folder}", document.verdict, Reason::join(&document.reasons, "\n"))
+        .into())
 }

@@ -2,7 +2,7 @@
 
 use kshot::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_stack::sweep::document::{Document, Kind};
+use kshot_stack::sweep::document::{BreakKind, SweepDocument};
 use libtest_mimic::{Failed, Trial};
 
 use super::on_kernel;
@@ -24,10 +24,10 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
 }
 
 /// A twentieth of the functions of a kernel, judged twice.
-fn sweep(kernel: &str) -> (Document, Ended) {
+fn sweep(kernel: &str) -> (SweepDocument, Ended) {
     let replica = Replica::new();
     let ended = replica.run(&["sweep", kernel, "--slices", "1", "--format", "json", "--out", "runs"]);
-    let document: Document = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+    let document: SweepDocument = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
     let schema = serde_json::from_str(include_str!("../../../schema/sweep.json")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     assert!(validator.is_valid(&serde_json::from_str(&ended.out).unwrap()));
@@ -45,7 +45,7 @@ fn stock() {
     assert!(findings.functions.compared >= 50, "{:?}", findings.functions);
     assert_eq!((findings.functions.whole, findings.stacks.whole), (0, 0));
     let [one] = findings.breaks.as_slice() else { panic!("{:?}", findings.breaks) };
-    assert_eq!((one.kind, one.at.as_deref()), (Kind::Cut, Some("ftrace_graph_call")));
+    assert_eq!((one.kind, one.at.as_deref()), (BreakKind::Cut, Some("ftrace_graph_call")));
 }
 
 fn repaired() {

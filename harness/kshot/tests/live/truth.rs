@@ -11,7 +11,7 @@ use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::LoadedKernel;
 use kshot_guest::symbols::Symbols;
-use kshot_stack::document::{Document, Reference};
+use kshot_stack::document::{Reference, RunDocument};
 use libtest_mimic::{Failed, Trial};
 
 use super::on_kernel;
@@ -114,7 +114,7 @@ fn all_four_agree(kernel: &str) {
         ("kprobe/stacktrace_trigger", &["ftrace"]),
     ] {
         let ended = Replica::new().run(&["run", scenario, "--kernel", kernel, "--format", "json"]);
-        let document: Document = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+        let document: RunDocument = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
         for name in probes {
             let probe = document.probes.iter().find(|probe| probe.name == *name).unwrap();
             let stacks: Vec<_> = probe.stacks.iter().filter(|stack| stack.task == "eoe_filter").collect();
@@ -122,7 +122,10 @@ fn all_four_agree(kernel: &str) {
             for stack in stacks {
                 let fidelity = stack.fidelity.unwrap_or_else(|| panic!("{scenario}: {name}: {stack:?}"));
                 assert_eq!(fidelity.reference, Reference::Gdb);
-                assert!(fidelity.of >= 4 && fidelity.got == fidelity.of, "{scenario}: {name}: {stack:?}");
+                assert!(
+                    fidelity.reference_frames >= 4 && fidelity.matched_frames == fidelity.reference_frames,
+                    "{scenario}: {name}: {stack:?}"
+                );
             }
         }
     }
@@ -130,14 +133,17 @@ fn all_four_agree(kernel: &str) {
 
 fn all_agree(_: &Kernel) {
     let ended = Replica::new().run(&["run", SCENARIO, "--kernel", KERNEL, "--format", "json"]);
-    let document: Document = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+    let document: RunDocument = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
     assert!(document.artifacts.contains_key("stacks.txt"), "{:?}", document.artifacts);
     let perf = document.probes.iter().find(|probe| probe.name == "perf").unwrap();
     assert_eq!(perf.stacks.iter().map(|stack| stack.count).sum::<u64>(), 5);
     for stack in &perf.stacks {
         let fidelity = stack.fidelity.unwrap();
         assert_eq!(fidelity.reference, Reference::Gdb);
-        assert!(fidelity.of >= 4 && fidelity.got == fidelity.of, "{fidelity}");
+        assert!(
+            fidelity.reference_frames >= 4 && fidelity.matched_frames == fidelity.reference_frames,
+            "{fidelity}"
+        );
     }
 }
 

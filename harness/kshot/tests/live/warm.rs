@@ -11,7 +11,7 @@ use kshot::workspace::Workspace;
 use kshot_guest::host::cache::Cache;
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::progress::Progress;
-use kshot_stack::document::{Start, Word};
+use kshot_stack::document::{Start, Verdict};
 use libtest_mimic::{Failed, Trial};
 
 use super::on_kernel;
@@ -83,7 +83,7 @@ fn the_first_run_boots_and_the_next_is_restored(desk: &Desk, kernel: &Kernel) {
     let second = desk.run(kernel, Starts::Warm);
     assert_eq!((second.document.start, &second.document.cold_because), (Start::Warm, &None));
     for outcome in [&first.document, &second.document] {
-        assert_eq!(outcome.verdict, Word::Match, "{:?}", outcome.why);
+        assert_eq!(outcome.verdict, Verdict::Match, "{:?}", outcome.reasons);
     }
     let log = |outcome: &Path| fs::read_to_string(outcome.join("console.log")).unwrap();
     let (first, second) = (log(&first.folder), log(&second.folder));
@@ -142,7 +142,7 @@ fn a_state_of_no_use_is_replaced_and_told(desk: &Desk, kernel: &Kernel) {
             because.starts_with("the saved state is of no use: ") && because.contains(wrong),
             "{because}"
         );
-        assert_eq!(outcome.document.verdict, Word::Match, "{:?}", outcome.document.why);
+        assert_eq!(outcome.document.verdict, Verdict::Match, "{:?}", outcome.document.reasons);
         assert!(desk.states().is_empty(), "it is gone");
         assert_eq!(desk.run(kernel, Starts::Warm).document.start, Start::Cold);
         assert_eq!(desk.run(kernel, Starts::Warm).document.start, Start::Warm, "a new one is there");
@@ -151,7 +151,7 @@ fn a_state_of_no_use_is_replaced_and_told(desk: &Desk, kernel: &Kernel) {
 
 fn a_cold_and_a_warm_start_agree(desk: &Desk, kernel: &Kernel) {
     let outcome = desk.run(kernel, Starts::Both);
-    assert_eq!(outcome.document.verdict, Word::Match, "{:?}", outcome.document.why);
+    assert_eq!(outcome.document.verdict, Verdict::Match, "{:?}", outcome.document.reasons);
     assert_eq!(outcome.document.repeats.len(), 2);
     assert_eq!(desk.run(kernel, Starts::Warm).document.start, Start::Warm);
 }

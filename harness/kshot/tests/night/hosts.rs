@@ -59,7 +59,7 @@ pub(crate) fn parallel() {
     assert_eq!(results(&replica, "there"), here(&replica));
     let night = night(&replica, "there");
     assert_eq!(night.engine, "parallel");
-    let hosts: std::collections::BTreeSet<_> = night.pairs.iter().map(|pair| &pair.tries[0].host).collect();
+    let hosts: std::collections::BTreeSet<_> = night.pairs.iter().map(|pair| &pair.attempts[0].host).collect();
     assert_eq!(hosts.len(), 2, "both had something to do: {hosts:?}");
     assert!(!replica.path("there/units").exists());
 }
@@ -75,11 +75,11 @@ pub(crate) fn dying_host() {
     ended.expect(0, &["note: host", "was taken out"]);
     assert_eq!(results(&replica, "there"), here(&replica), "complete all the same");
     let night = night(&replica, "there");
-    let lost: Vec<_> = night.pairs.iter().filter(|pair| pair.tries.len() > 1).collect();
+    let lost: Vec<_> = night.pairs.iter().filter(|pair| pair.attempts.len() > 1).collect();
     assert!(!lost.is_empty(), "the loss is told: {night:#?}");
     for pair in lost {
-        assert!(pair.tries[0].fault.is_some() && pair.tries[0].host.contains("one.sh"), "{pair:#?}");
-        assert!(pair.tries[1].host.contains("two.sh"), "{pair:#?}");
+        assert!(pair.attempts[0].error.is_some() && pair.attempts[0].host.contains("one.sh"), "{pair:#?}");
+        assert!(pair.attempts[1].host.contains("two.sh"), "{pair:#?}");
     }
 }
 

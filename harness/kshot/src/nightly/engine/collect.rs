@@ -11,8 +11,8 @@ use crate::artifacts;
 use crate::nightly::{NightlyError, ResultFolder};
 use kshot_guest::host::cache;
 use kshot_stack::fault::Blame;
-use kshot_stack::night::results::{FaultLine, Night, Try};
-use kshot_stack::snapshot::plural;
+use kshot_stack::night::results::{Attempt, AttemptError, Night};
+use kshot_stack::snapshot::count_noun;
 
 /// Collects the results of units: each result once, and each file's content once.
 #[derive(Debug)]
@@ -43,22 +43,22 @@ impl<'a> Collector<'a> {
         for number in &sent.unit.pairs {
             let pair = &mut night.pairs[*number];
             let theirs = unit.as_ref().and_then(|(unit, _)| unit.pair(&pair.scenario, &pair.kernel));
-            let tries = theirs.map_or(&[][..], |theirs| &theirs.tries);
+            let tries = theirs.map_or(&[][..], |theirs| &theirs.attempts);
             for one in tries {
                 let mut one = one.clone();
                 one.host.clone_from(&host);
-                if pair.tries.iter().any(|known| (&known.started, &known.host) == (&one.started, &one.host)) {
+                if pair.attempts.iter().any(|known| (&known.started, &known.host) == (&one.started, &one.host)) {
                     self.twice += 1;
                     continue;
                 }
                 if let (Some(run), Some((_, from))) = (&mut one.run, &unit) {
                     let Some(run_folder) = run_folder(from, &run.folder) else {
-                        pair.tries.push(lost(&host, "it names a run that did not come back"));
+                        pair.attempts.push(lost(&host, "it names a run that did not come back"));
                         continue;
                     };
                     run.folder = self.bring(&run_folder)?;
                 }
-                pair.tries.push(one);
+                pair.attempts.push(one);
             }
             if tries.is_empty() && end != End::Interrupted {
                 let absent = unit.as_ref().and_then(|(unit, _)| {
@@ -70,7 +70,7 @@ impl<'a> Collector<'a> {
                     continue;
                 }
                 let what = told.fault.as_deref().or(absent).unwrap_or("nothing came back of it");
-                pair.tries.push(lost(&host, what));
+                pair.attempts.push(lost(&host, what));
             }
         }
         let failed = told.fault.is_some() || unit.is_none();
@@ -80,7 +80,7 @@ impl<'a> Collector<'a> {
     /// Removes what the units left.
     pub(super) fn end(&self, night: &mut Night) -> Result<(), NightlyError> {
         if self.twice > 0 {
-            night.notes.push(format!("{} came twice and stand once", plural(self.twice, "result")));
+            night.notes.push(format!("{} came twice and stand once", count_noun(self.twice, "result")));
         }
         let units = self.folder.path().join("units");
         fs::remove_dir_all(&units).map_err(EngineError::io("remove", &units))?;
@@ -152,13 +152,13 @@ fn run_folder(unit: &Path, named: &str) -> Option<PathBuf> {
     (below_runs && artifacts::is_inside(unit, named) && folder.is_dir()).then_some(folder)
 }
 
-fn lost(host: &str, what: &str) -> Try {
-    Try {
+fn lost(host: &str, what: &str) -> Attempt {
+    Attempt {
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         wall_ms: 0,
         host: host.into(),
         run: None,
-        fault: Some(FaultLine { blame: Blame::Host, what: format!("on {host}: {what}") }),
+        error: Some(AttemptError { blame: Blame::Host, error_chain: format!("on {host}: {what}") }),
     }
 }
 

@@ -111,7 +111,7 @@ pub(super) fn run(
         if end == End::Interrupted {
             return Ok(end);
         }
-        queue.retain(|one| night.pairs[one.pair].open());
+        queue.retain(|one| night.pairs[one.pair].is_open());
     }
     collector.end(night)?;
     Ok(End::Done)

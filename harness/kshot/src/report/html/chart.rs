@@ -55,7 +55,7 @@ fn of_kernel(report: &NightReport, kernel: &str) -> Option<Chart> {
     let mut nights: BTreeMap<&str, Vec<Timings>> = BTreeMap::new();
     for pair in report.night.pairs.iter().filter(|pair| pair.kernel == kernel) {
         if let Some(run) = pair.run() {
-            nights.entry(&report.night.night).or_default().push(run.timings_ms);
+            nights.entry(&report.night.name).or_default().push(run.timings_ms);
         }
         for past in report.past(pair) {
             if let Some(run) = &past.run {

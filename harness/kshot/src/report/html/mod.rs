@@ -13,8 +13,8 @@ use askama::Template;
 use super::ReportError;
 use chart::Chart;
 use kshot_stack::night::report::NightReport;
-use kshot_stack::night::results::Kind;
-use kshot_stack::night::results::Standing;
+use kshot_stack::night::results::ChangeKind;
+use kshot_stack::night::results::PairStatus;
 use view::{Card, Cell, Detail, Group};
 
 /// The page of a night.
@@ -41,7 +41,7 @@ struct Tile {
 
 /// The changes of one kind.
 struct Section {
-    kind: Kind,
+    kind: ChangeKind,
     class: &'static str,
     advice: &'static str,
     number: usize,
@@ -65,12 +65,12 @@ struct Row<'a> {
 /// [`ReportError::Template`].
 pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
     let night = &report.night;
-    let sections = Kind::ALL.iter().filter_map(|kind| {
+    let sections = ChangeKind::ALL.iter().filter_map(|kind| {
         let cards: Vec<Card> = report.of_kind(*kind).filter_map(|change| Card::of(report, change)).collect();
         let (class, advice) = dress(*kind);
         let number = cards.len();
         let (cards, groups) = match kind {
-            Kind::StillBroken | Kind::CannotTell => (Vec::new(), Group::of(cards)),
+            ChangeKind::StillBroken | ChangeKind::CannotTell => (Vec::new(), Group::of(cards)),
             _ => (cards, Vec::new()),
         };
         (number > 0).then_some(Section { kind: *kind, class, advice, number, cards, groups })
@@ -85,7 +85,7 @@ pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
             link: format!("#{}", section.class),
         })
         .collect();
-    let matching = night.count(Standing::Match);
+    let matching = night.count(PairStatus::Match);
     tiles.push(Tile { number: matching, word: "match", class: "match", link: "#matrix".into() });
     let rows = night.scenarios.iter().map(|scenario| {
         let cell = |kernel: &str| Some(Cell::of(report, night.pair(&scenario.id, kernel)?));
@@ -106,20 +106,24 @@ pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
 }
 
 /// The class of a kind of change, and what to do about it.
-fn dress(kind: Kind) -> (&'static str, &'static str) {
+fn dress(kind: ChangeKind) -> (&'static str, &'static str) {
     match kind {
-        Kind::NewDrift => ("new-drift", "Look at these first: the stacks are not what they were."),
-        Kind::Unstable => ("unstable", "Repeats of one night disagree: run them again with --repeat."),
-        Kind::Mended => {
+        ChangeKind::NewDrift => ("new-drift", "Look at these first: the stacks are not what they were."),
+        ChangeKind::Unstable => ("unstable", "Repeats of one night disagree: run them again with --repeat."),
+        ChangeKind::Mended => {
             ("mended", "A fault is gone. Where `known` still names it, take it out and accept the snapshot.")
         }
-        Kind::StillBroken => ("still-broken", "Nothing new: these drift since the night that is named."),
-        Kind::CannotTell => (
+        ChangeKind::StillBroken => {
+            ("still-broken", "Nothing new: these drift since the night that is named.")
+        }
+        ChangeKind::CannotTell => (
             "cannot-tell",
             "No verdict: nothing is said for or against the kernel. The same command retries \
               what was never reached.",
         ),
-        Kind::Accepted => ("accepted", "These match, but not the stacks of before: a snapshot was accepted."),
+        ChangeKind::Accepted => {
+            ("accepted", "These match, but not the stacks of before: a snapshot was accepted.")
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::report::align::align;
 use crate::report::flame::{self, Flame};
 use crate::report::sides::Sides;
 use crate::report::table::reference;
-use kshot_stack::document::{Document, ProbeResult, StackResult};
+use kshot_stack::document::{ProbeResult, RunDocument, StackResult};
 
 /// Two stacks in one table.
 pub(super) struct Pair {
@@ -56,11 +56,11 @@ impl Row {
 }
 
 /// The stacks of each probe of a run.
-pub(super) fn probes(document: &Document) -> Vec<Probe> {
+pub(super) fn probes(document: &RunDocument) -> Vec<Probe> {
     document.probes.iter().map(|probe| of_probe(document, probe)).collect()
 }
 
-fn of_probe(document: &Document, probe: &ProbeResult) -> Probe {
+fn of_probe(document: &RunDocument, probe: &ProbeResult) -> Probe {
     let (mut measured, mut alone) = (Vec::new(), Vec::new());
     for stack in &probe.stacks {
         match reference(document, probe, stack) {
@@ -78,12 +78,13 @@ fn of_probe(document: &Document, probe: &ProbeResult) -> Probe {
             }
             None => alone.push(Alone {
                 caption: format!("{} x {}", stack.count, caption(stack)),
-                ending: stack.ending(),
+                ending: stack.end_description(),
                 frames: stack.frames.clone(),
             }),
         }
     }
-    let mut notes: Vec<String> = probe.absent.iter().map(|why| format!("left out: {why}")).collect();
+    let mut notes: Vec<String> =
+        probe.left_out_because.iter().map(|why| format!("left out: {why}")).collect();
     if probe.lost > 0 {
         notes.push(format!("lost {} entries, so its counts are too low", probe.lost));
     }
@@ -96,7 +97,7 @@ fn of_probe(document: &Document, probe: &ProbeResult) -> Probe {
 }
 
 /// The stacks that changed between two runs: the pairs that differ, and a differential flame graph for each probe.
-pub(super) fn changed(before: Document, now: Document) -> (Vec<Pair>, Vec<(String, Flame)>) {
+pub(super) fn changed(before: RunDocument, now: RunDocument) -> (Vec<Pair>, Vec<(String, Flame)>) {
     let mut flames = Vec::new();
     for probe in &now.probes {
         let then = before.probes.iter().find(|one| one.name == probe.name);
@@ -110,7 +111,7 @@ pub(super) fn changed(before: Document, now: Document) -> (Vec<Pair>, Vec<(Strin
     let pairs = sides.differing().map(|(probe, now, before)| {
         let frames = |side: Option<&StackResult>| side.map_or(Vec::new(), |stack| stack.frames.clone());
         let head = |word: &str, side: Option<&StackResult>| match side {
-            Some(stack) => format!("{word}: {} x {}", stack.count, stack.ending()),
+            Some(stack) => format!("{word}: {} x {}", stack.count, stack.end_description()),
             None => format!("{word}: none"),
         };
         let either = now.or(before);
@@ -132,15 +133,15 @@ fn caption(stack: &StackResult) -> String {
 /// Describes the missing frames: `4 of 4 frames missing, measured against perf; it ends at ftrace_graph_call, before
 /// any entry`
 fn lacking(stack: &StackResult) -> String {
-    let Some(fidelity) = stack.fidelity else { return stack.ending() };
+    let Some(fidelity) = stack.fidelity else { return stack.end_description() };
     let excess = stack.excess().map(|excess| format!("; {excess}")).unwrap_or_default();
-    let lacking = match fidelity.of.saturating_sub(fidelity.got) {
-        0 => format!("no frame missing: all {} of {}", fidelity.of, fidelity.reference.name()),
+    let lacking = match fidelity.reference_frames.saturating_sub(fidelity.matched_frames) {
+        0 => format!("no frame missing: all {} of {}", fidelity.reference_frames, fidelity.reference.name()),
         missing => format!(
             "{missing} of {} frames missing, measured against {}; {}",
-            fidelity.of,
+            fidelity.reference_frames,
             fidelity.reference.name(),
-            stack.ending()
+            stack.end_description()
         ),
     };
     format!("{lacking}{excess}")

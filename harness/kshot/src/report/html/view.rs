@@ -3,10 +3,10 @@
 use super::stacks::{self, Pair as Beside, Probe};
 use super::{href, seconds};
 use crate::report::flame::Flame;
-use kshot_stack::document::{Document, Fidelity, Reason, Start, Timings};
+use kshot_stack::document::{Fidelity, Reason, RunDocument, Start, Timings};
 use kshot_stack::night::report::NightReport;
-use kshot_stack::night::results::{Change, Kind};
-use kshot_stack::night::results::{Pair, Standing};
+use kshot_stack::night::results::{ChangeKind, PairChange};
+use kshot_stack::night::results::{Pair, PairStatus};
 
 /// The number of console lines that the page quotes; the full log is linked.
 const EXCERPT_LINES: usize = 60;
@@ -92,22 +92,22 @@ pub(super) struct Attempt {
 }
 
 impl Look {
-    pub(super) fn of(standing: Standing) -> Self {
+    pub(super) fn of(standing: PairStatus) -> Self {
         let (class, sign) = match standing {
-            Standing::Match => ("match", "✓"),
-            Standing::Drift => ("drift", "✗"),
-            Standing::Unstable => ("unstable", "≈"),
-            Standing::Inconclusive => ("inconclusive", "?"),
-            Standing::Fault => ("fault", "!"),
-            Standing::NotReached => ("not-reached", "…"),
+            PairStatus::Match => ("match", "✓"),
+            PairStatus::Drift => ("drift", "✗"),
+            PairStatus::Unstable => ("unstable", "≈"),
+            PairStatus::Inconclusive => ("inconclusive", "?"),
+            PairStatus::HostError => ("fault", "!"),
+            PairStatus::NotRun => ("not-reached", "…"),
         };
         Self { class, sign, word: standing.name() }
     }
 
     /// The appearance of a pair; a match with a known fault differs from a plain match.
     fn of_pair(pair: &Pair) -> Self {
-        match (pair.standing(), pair.run()) {
-            (Standing::Match, Some(run)) if run.why.iter().any(Reason::is_known_fault) => {
+        match (pair.status(), pair.run()) {
+            (PairStatus::Match, Some(run)) if run.reasons.iter().any(Reason::is_known_fault) => {
                 Self { class: "known", sign: "◐", word: "match, broken as known" }
             }
             (standing, _) => Self::of(standing),
@@ -126,32 +126,36 @@ impl Cell {
             fidelity: worst.map(|worst| {
                 let excess = worst.excess();
                 let excess = if excess > 0 { format!("+{excess}") } else { String::new() };
-                format!("{}{excess}/{}", worst.got, worst.of)
+                format!("{}{excess}/{}", worst.matched_frames, worst.reference_frames)
             }),
             change: change
-                .filter(|kind| matches!(kind, Kind::NewDrift | Kind::Mended | Kind::Accepted))
-                .map(Kind::name),
+                .filter(|kind| {
+                    matches!(kind, ChangeKind::NewDrift | ChangeKind::Mended | ChangeKind::Accepted)
+                })
+                .map(ChangeKind::name),
         }
     }
 }
 
 /// The fidelity of the least faithful stack.
-fn worst(document: &Document) -> Option<Fidelity> {
+fn worst(document: &RunDocument) -> Option<Fidelity> {
     let stacks = document.probes.iter().flat_map(|probe| &probe.stacks);
     stacks.filter_map(|stack| stack.fidelity).min_by(|one, other| {
-        (one.got * other.of).cmp(&(other.got * one.of)).then_with(|| other.excess().cmp(&one.excess()))
+        (one.matched_frames * other.reference_frames)
+            .cmp(&(other.matched_frames * one.reference_frames))
+            .then_with(|| other.excess().cmp(&one.excess()))
     })
 }
 
 impl Card {
-    pub(super) fn of(report: &NightReport, change: &Change) -> Option<Self> {
+    pub(super) fn of(report: &NightReport, change: &PairChange) -> Option<Self> {
         let pair = report.night.pair(&change.scenario, &change.kernel)?;
         let now = report.document(pair);
         let past = report.past(pair);
-        let before = change.before.as_ref().and_then(|before| {
+        let before = change.previous.as_ref().and_then(|before| {
             past.iter().find(|past| past.night == before.night)?.document(&change.scenario)
         });
-        let turned = !matches!(change.kind, Kind::StillBroken | Kind::CannotTell);
+        let turned = !matches!(change.kind, ChangeKind::StillBroken | ChangeKind::CannotTell);
         let (beside, flames) = match (before, now) {
             (Some(before), Some(now)) if turned => stacks::changed(before, now.clone()),
             _ => Default::default(),
@@ -161,8 +165,8 @@ impl Card {
         if beside.is_empty() {
             std::mem::swap(&mut beside, &mut others);
         }
-        let standing = pair.standing();
-        let turn = match (&change.since, &change.before) {
+        let standing = pair.status();
+        let turn = match (&change.since, &change.previous) {
             (Some(since), _) => format!("drift since the night {since}"),
             (None, Some(before)) => {
                 format!("{} in the night {}, {} now", before.verdict.name(), before.night, standing.name())
@@ -177,8 +181,8 @@ impl Card {
             turn,
             since: change.since.is_some(),
             why: why(report, pair),
-            suspects: change.suspects.clone(),
-            bisect: change.bisect.clone(),
+            suspects: change.possible_causes.clone(),
+            bisect: change.bisect_command.clone(),
             beside,
             others,
             flames,
@@ -208,7 +212,7 @@ impl Detail {
         let document = report.document(pair);
         let look = Look::of_pair(pair);
         let past = report.past(pair).iter().rev();
-        let nights = past.map(|past| (past.night.clone(), Look::of(past.standing)));
+        let nights = past.map(|past| (past.night.clone(), Look::of(past.status)));
         let folder = pair.run().map(|run| run.folder.as_str()).unwrap_or_default();
         let file = |path: &String| (path.clone(), href(&format!("{folder}/{path}")));
         Self {
@@ -216,13 +220,13 @@ impl Detail {
             scenario: pair.scenario.clone(),
             kernel: pair.kernel.clone(),
             look,
-            open: pair.standing() == Standing::Drift,
+            open: pair.status() == PairStatus::Drift,
             why: why(report, pair),
             facts: facts(pair),
             phases: pair.run().map_or(Vec::new(), |run| phases(&run.timings_ms)),
             probes: document.map_or(Vec::new(), stacks::probes),
             console: document.map_or(Vec::new(), console),
-            tries: if pair.tries.len() > 1 { attempts(pair) } else { Vec::new() },
+            tries: if pair.attempts.len() > 1 { attempts(pair) } else { Vec::new() },
             nights: nights.collect(),
             files: document.map_or(Vec::new(), |document| document.artifacts.values().map(file).collect()),
         }
@@ -231,8 +235,8 @@ impl Detail {
 
 /// The reasons for a pair's verdict, or what kept it from one.
 fn why(report: &NightReport, pair: &Pair) -> Vec<String> {
-    let obstacle = report.night.obstacle(pair).map(ToOwned::to_owned);
-    pair.run().map_or(obstacle.into_iter().collect(), |run| run.why.iter().map(ToString::to_string).collect())
+    let obstacle = report.night.why_no_verdict(pair).map(ToOwned::to_owned);
+    pair.run().map_or(obstacle.into_iter().collect(), |run| run.reasons.iter().map(ToString::to_string).collect())
 }
 
 fn facts(pair: &Pair) -> Vec<(&'static str, String)> {
@@ -245,7 +249,7 @@ fn facts(pair: &Pair) -> Vec<(&'static str, String)> {
         let start = if run.start == Start::Cold { "booted" } else { "restored from a saved state" };
         facts.push(("start", start.into()));
     }
-    if let Some(attempt) = pair.telling() {
+    if let Some(attempt) = pair.deciding_attempt() {
         facts.push(("host", attempt.host.clone()));
         facts.push(("took", seconds(attempt.wall_ms)));
     }
@@ -260,8 +264,8 @@ fn phases(timings: &Timings) -> Vec<Phase> {
     all.into_iter().map(phase).collect()
 }
 
-fn console(document: &Document) -> Vec<(String, String)> {
-    let event = |event: &kshot_stack::document::ConsoleEvent| {
+fn console(document: &RunDocument) -> Vec<(String, String)> {
+    let event = |event: &kshot_stack::document::ConsoleReport| {
         let lines: Vec<&str> = event.excerpt.iter().take(EXCERPT_LINES).map(String::as_str).collect();
         (format!("{}: {}", event.kind, event.line), lines.join("\n"))
     };
@@ -269,16 +273,16 @@ fn console(document: &Document) -> Vec<(String, String)> {
 }
 
 fn attempts(pair: &Pair) -> Vec<Attempt> {
-    let attempt = |(index, one): (usize, &kshot_stack::night::results::Try)| Attempt {
+    let attempt = |(index, one): (usize, &kshot_stack::night::results::Attempt)| Attempt {
         number: index + 1,
         started: one.started.clone(),
         host: one.host.clone(),
         took: seconds(one.wall_ms),
-        outcome: match (&one.run, &one.fault) {
+        outcome: match (&one.run, &one.error) {
             (Some(run), _) => run.verdict.name().into(),
-            (None, Some(fault)) => fault.what.clone(),
+            (None, Some(fault)) => fault.error_chain.clone(),
             (None, None) => String::new(),
         },
     };
-    pair.tries.iter().enumerate().map(attempt).collect()
+    pair.attempts.iter().enumerate().map(attempt).collect()
 }
