@@ -17,9 +17,9 @@ use kshot_stack::text::{is_hidden, printable};
 /// The name of the result document in a run folder.
 pub const RUN_JSON: &str = "run.json";
 /// The file that protects a run folder from being pruned.
-const KEEP: &str = "keep";
+const KEEP_MARKER: &str = "keep";
 /// The number of folders of matching runs that are kept; older ones are pruned.
-const MATCHES_KEPT: usize = 30;
+const KEPT_MATCHES: usize = 30;
 /// The most files of an archive from elsewhere: a bundle has some dozens, a night's unit some for each of its runs.
 const FILES_MOST: usize = 100_000;
 /// How long the time is that a run folder's name begins with.
@@ -46,7 +46,7 @@ pub enum ArtifactsError {
     },
     /// A document names a file outside of its folder.
     #[error("{} names an artifact `{}`, which is none of its folder's files", path.display(), name.escape_debug())]
-    Outside {
+    OutsideFolder {
         /// The path of the document.
         path: PathBuf,
         /// The name of the file outside.
@@ -78,7 +78,7 @@ impl Fault for ArtifactsError {
                 Blame::Usage
             }
             Self::Io { .. } => Blame::Host,
-            Self::Outside { .. } => Blame::Usage,
+            Self::OutsideFolder { .. } => Blame::Usage,
             Self::Refused { source, .. } => source.blame(),
         }
     }
@@ -135,7 +135,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`ArtifactsError::Io`].
-    pub fn index(&self) -> Result<BTreeMap<String, String>, ArtifactsError> {
+    pub fn list_files(&self) -> Result<BTreeMap<String, String>, ArtifactsError> {
         let mut found = BTreeMap::new();
         let mut folders = vec![self.path.clone()];
         while let Some(folder) = folders.pop() {
@@ -156,9 +156,9 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`ArtifactsError::Io`].
-    pub fn finish(&self, document: &RunDocument, keep: bool) -> Result<(), ArtifactsError> {
+    pub fn write_document(&self, document: &RunDocument, keep: bool) -> Result<(), ArtifactsError> {
         if keep {
-            self.write(KEEP, b"")?;
+            self.write(KEEP_MARKER, b"")?;
         }
         let path = self.path.join(RUN_JSON);
         let mut text = serde_json::to_vec_pretty(document).expect("the document has string keys only");
@@ -172,13 +172,13 @@ impl RunFolder {
 ///
 /// # Errors
 /// [`ArtifactsError`].
-pub fn read(path: &Path) -> Result<RunDocument, ArtifactsError> {
+pub fn read_document(path: &Path) -> Result<RunDocument, ArtifactsError> {
     let path = if path.is_dir() { path.join(RUN_JSON) } else { path.to_owned() };
     let document: RunDocument = foreign(&path)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     match document.artifacts.values().find(|name| !is_inside(folder, name)) {
         None => Ok(RunDocument { schema: SCHEMA, ..document }),
-        Some(name) => Err(ArtifactsError::Outside { name: name.clone(), path }),
+        Some(name) => Err(ArtifactsError::OutsideFolder { name: name.clone(), path }),
     }
 }
 
@@ -238,17 +238,17 @@ pub fn prune(base: &Path) -> Result<(), ArtifactsError> {
     let mut matches = Vec::new();
     for entry in fs::read_dir(base).map_err(io_error("list", base))? {
         let path = entry.map_err(io_error("list", base))?.path();
-        let matched = read(&path).is_ok_and(|document| {
+        let matched = read_document(&path).is_ok_and(|document| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             document.verdict == Verdict::Match && is_of_run(&name, &document)
         });
-        if matched && !path.join(KEEP).exists() {
+        if matched && !path.join(KEEP_MARKER).exists() {
             matches.push(path);
         }
     }
     // The names begin with the time.
     matches.sort();
-    let surplus = matches.len().saturating_sub(MATCHES_KEPT);
+    let surplus = matches.len().saturating_sub(KEPT_MATCHES);
     for path in &matches[..surplus] {
         // Another kshot may be pruning too.
         match fs::remove_dir_all(path) {
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_document_from_elsewhere_steers_no_terminal() {
         let (_folder, path) = document(|value| value["qemu"] = "7\x1b[2J.\x071".into());
-        let read = read(&path).unwrap();
+        let read = read_document(&path).unwrap();
         assert_eq!(read.qemu, r"7.\u{7}1");
         assert_eq!((read.schema, read.reasons), (SCHEMA, vec![Reason::Text { text: "one\ntwo".into() }]));
     }
@@ -330,13 +330,14 @@ mod tests {
         for name in ["/etc/passwd", "../x", "steps/../../x", "", "link", "link/x"] {
             let (folder, path) = document(|value| value["artifacts"]["a"] = name.into());
             std::os::unix::fs::symlink(outside.path(), folder.path().join("link")).unwrap();
-            let error = read(&path).unwrap_err();
-            let refused = matches!(&error, ArtifactsError::Outside { .. } | ArtifactsError::Refused { .. });
+            let error = read_document(&path).unwrap_err();
+            let refused =
+                matches!(&error, ArtifactsError::OutsideFolder { .. } | ArtifactsError::Refused { .. });
             assert!(refused, "{name}: {error}");
             assert_eq!(error.blame(), Blame::Usage);
         }
         let (_folder, path) = document(|_| ());
-        read(&path).unwrap();
+        read_document(&path).unwrap();
     }
 
     #[test]
@@ -370,7 +371,7 @@ mod tests {
             fs::create_dir(base.path().join(name)).unwrap();
             fs::copy(&document, base.path().join(name).join(RUN_JSON)).unwrap();
         };
-        let times = (0..MATCHES_KEPT + 2).map(|n| format!("20260101T0000{n:02}Z-s-k"));
+        let times = (0..KEPT_MATCHES + 2).map(|n| format!("20260101T0000{n:02}Z-s-k"));
         times.for_each(|name| put(&name));
         for own in ["0-my-thesis", "20260101T000000Z", "20260101T000000Z-s-k-old", "20260101T000000Z-other-k"]
         {

@@ -18,7 +18,7 @@ const WITHOUT_TRUTH: &str = "without-truth";
 
 /// The path of a snapshot: `<snapshots>/<scenario id>/<kernel>/<probe>.snap`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SnapshotPath {
     /// The folder of the scenario and kernel.
     pub folder: PathBuf,
     /// The snapshot's name in insta, which is the probe's name.
@@ -27,7 +27,7 @@ pub struct Place {
 
 /// The run behind a snapshot, shown to reviewers; it is not compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Info {
+pub struct SnapshotInfo {
     /// The kernel release, as `uname -r` prints it.
     pub release: String,
     /// SHA-256 of the booted image, in hexadecimal.
@@ -58,7 +58,7 @@ impl Fault for BaselineError {
     }
 }
 
-impl Place {
+impl SnapshotPath {
     /// The path of a probe's snapshot. A scenario's id is a path below `snapshots`; kernel and probe are single names.
     pub fn new(snapshots: &Path, scenario: &str, kernel: &str, probe: &str) -> Self {
         let component = |name: &str| name.replace(['/', '\\'], "__");
@@ -70,7 +70,7 @@ impl Place {
     /// fidelity is measured against another reference, so such snapshots have a folder of their own: DWARF may be
     /// provisioned later, and a snapshot of one case must not be taken for the other.
     #[must_use]
-    pub fn of_run(self, probes: &[ProbeResult]) -> Self {
+    pub fn for_run(self, probes: &[ProbeResult]) -> Self {
         if probes.iter().any(|probe| probe.left_out_because.is_some()) { self.without_truth() } else { self }
     }
 
@@ -86,7 +86,7 @@ impl Place {
     }
 
     /// The insta settings under which `insta::assert_snapshot!(path.name, text)` reads and proposes this file.
-    pub fn settings(&self, info: &Info) -> insta::Settings {
+    pub fn settings(&self, info: &SnapshotInfo) -> insta::Settings {
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(&self.folder);
         settings.set_prepend_module_to_snapshot(false);
@@ -100,7 +100,7 @@ impl Place {
 
 /// Passes a probe's text to insta, which writes a differing snapshot as `.snap.new` for `cargo insta review`. For tests
 /// only: this panics as insta does.
-pub fn propose(place: &Place, info: &Info, text: &str) {
+pub fn assert_with_insta(place: &SnapshotPath, info: &SnapshotInfo, text: &str) {
     place.settings(info).bind(|| insta::assert_snapshot!(place.name.as_str(), text));
 }
 
@@ -108,7 +108,7 @@ pub fn propose(place: &Place, info: &Info, text: &str) {
 ///
 /// # Errors
 /// [`BaselineError`] when there is a file that cannot be read.
-pub fn compare(place: &Place, text: &str) -> Result<Comparison, BaselineError> {
+pub fn compare(place: &SnapshotPath, text: &str) -> Result<Comparison, BaselineError> {
     let path = place.file();
     let fail = |source: Box<dyn Error + Send + Sync>| BaselineError { path: path.clone(), source };
     let snapshot = match Snapshot::from_file(&path) {

@@ -24,14 +24,14 @@ fn probe(events: u64, lost: u64, stacks: Vec<StackResult>) -> ProbeResult {
     }
 }
 
-fn info() -> Info {
-    Info { release: "6.1.192".into(), image_sha256: "00ff".into(), qemu: "7.2.22".into() }
+fn info() -> SnapshotInfo {
+    SnapshotInfo { release: "6.1.192".into(), image_sha256: "00ff".into(), qemu: "7.2.22".into() }
 }
 
 #[test]
 fn a_snapshot_is_the_same_drifts_or_is_missing() {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place::new(folder.path(), "tunsetiff/func_stack_trace", "mips64-6.1", "ftrace");
+    let place = SnapshotPath::new(folder.path(), "tunsetiff/func_stack_trace", "mips64-6.1", "ftrace");
     assert!(place.file().ends_with("tunsetiff/func_stack_trace/mips64-6.1/ftrace.snap"));
     assert_eq!(compare(&place, "x\n").unwrap(), Comparison::Missing);
 
@@ -56,7 +56,7 @@ fn a_snapshot_is_the_same_drifts_or_is_missing() {
 #[test]
 fn insta_and_compare_mean_the_same_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/baseline");
-    let place = Place::new(&folder, "area/name", "kernel", "probe");
+    let place = SnapshotPath::new(&folder, "area/name", "kernel", "probe");
     let text = snapshot_text(&probe(5, 0, vec![stack(5, &["ftrace_graph_call", "0"], State::Truncated)]));
     place.settings(&info()).bind(|| insta::assert_snapshot!(place.name.clone(), text));
     assert_eq!(compare(&place, &text).unwrap(), Comparison::Same);
@@ -66,24 +66,24 @@ fn insta_and_compare_mean_the_same_file() {
 
 #[test]
 fn a_run_without_the_truth_has_snapshots_of_its_own() {
-    let place = || Place::new(Path::new("s"), "a", "k", "ftrace");
+    let place = || SnapshotPath::new(Path::new("s"), "a", "k", "ftrace");
     let there = probe(0, 0, vec![]);
     let absent = ProbeResult { left_out_because: Some("no DWARF".into()), ..probe(0, 0, vec![]) };
-    assert_eq!(place().of_run(&[]), place());
-    assert_eq!(place().of_run(std::slice::from_ref(&there)), place());
-    assert_eq!(place().of_run(&[there, absent]).file(), Path::new("s/a/k/without-truth/ftrace.snap"));
+    assert_eq!(place().for_run(&[]), place());
+    assert_eq!(place().for_run(std::slice::from_ref(&there)), place());
+    assert_eq!(place().for_run(&[there, absent]).file(), Path::new("s/a/k/without-truth/ftrace.snap"));
 }
 
 #[test]
 fn a_name_with_a_slash_stays_one_file() {
-    let place = Place::new(Path::new("s"), "a/b", "../k", "../../p");
+    let place = SnapshotPath::new(Path::new("s"), "a/b", "../k", "../../p");
     assert_eq!(place.file(), Path::new("s/a/b/..__k/..__..__p.snap"));
 }
 
 #[test]
 fn a_broken_snapshot_is_a_fault_and_no_drift() {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place::new(folder.path(), "a", "k", "p");
+    let place = SnapshotPath::new(folder.path(), "a", "k", "p");
     std::fs::create_dir_all(&place.folder).unwrap();
     std::fs::write(place.file(), "---\n\tx: [\n---\ntext\n").unwrap();
     assert_eq!(compare(&place, "text").unwrap_err().blame(), Blame::Input);

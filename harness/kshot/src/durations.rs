@@ -7,13 +7,13 @@ use std::time::Duration;
 use kshot_guest::host::cache::Cache;
 
 /// The duration of a scenario's last run on a kernel; `None` if it is unknown.
-pub fn expected(cache: &Cache, scenario: &str, kernel: &str) -> Option<Duration> {
+pub fn last_duration(cache: &Cache, scenario: &str, kernel: &str) -> Option<Duration> {
     let text = fs::read_to_string(path(cache, scenario, kernel)).ok()?;
     text.trim().parse().ok().map(Duration::from_millis)
 }
 
 /// Records the duration of a run.
-pub fn note(cache: &Cache, scenario: &str, kernel: &str, took: Duration) {
+pub fn record(cache: &Cache, scenario: &str, kernel: &str, took: Duration) {
     let path = path(cache, scenario, kernel);
     // Only an order hangs on it: a cache that cannot be written is no reason to lose a result.
     drop(
@@ -36,9 +36,9 @@ mod tests {
     fn a_duration_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
-        assert_eq!(expected(&cache, "a/b", "k"), None);
-        note(&cache, "a/b", "k", Duration::from_millis(1500));
-        assert_eq!(expected(&cache, "a/b", "k"), Some(Duration::from_millis(1500)));
+        assert_eq!(last_duration(&cache, "a/b", "k"), None);
+        record(&cache, "a/b", "k", Duration::from_millis(1500));
+        assert_eq!(last_duration(&cache, "a/b", "k"), Some(Duration::from_millis(1500)));
         assert!(cache.entries().unwrap().is_empty(), "it is no entry that could be pruned");
     }
 }

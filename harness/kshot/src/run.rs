@@ -2,24 +2,24 @@
 
 mod judge;
 mod prepare;
-pub(crate) mod record;
-mod start;
+pub(crate) mod recording;
+mod machine_start;
 
 use kshot_stack::snapshot;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use judge::Judged;
-pub use judge::again;
-pub use prepare::{ASKED, command_line};
+use judge::JudgedRun;
+pub use judge::rejudge;
+pub use machine_start::STATES;
+pub(crate) use machine_start::StartMode;
+pub use prepare::{REQUEST_LOG, command_line};
 pub(crate) use prepare::{prepare, state_key};
-use record::Recording;
-pub use record::shell;
-pub(crate) use start::Begin;
-pub use start::STATES;
+use recording::RunRecording;
+pub use recording::shell;
 
 use crate::artifacts::{ArtifactsError, RunFolder};
-use crate::baseline::{BaselineError, Place};
+use crate::baseline::{BaselineError, SnapshotPath};
 use crate::durations;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
@@ -39,24 +39,24 @@ use kshot_stack::snapshot::Comparison;
 use kshot_stack::verdict;
 
 /// The file of the run folder with all stacks decoded, if there is DWARF.
-pub(crate) const STACKS: &str = "stacks.txt";
+pub(crate) const DECODED_STACKS: &str = "stacks.txt";
 /// The file of the run folder that lists the functions inlined at each code location.
-const PLACES: &str = "places.txt";
+const INLINED: &str = "places.txt";
 
 /// Options of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct RunOptions {
     /// Never prune the run folder.
     pub keep: bool,
     /// The number of runs; differing verdicts or stacks are `unstable`.
     pub repeat: u32,
     /// How the machines are started.
-    pub starts: Starts,
+    pub start_policy: StartPolicy,
 }
 
 /// How the machines of a run are started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Starts {
+pub enum StartPolicy {
     /// From a saved state if there is one; the first machine that boots saves it.
     #[default]
     Warm,
@@ -67,15 +67,15 @@ pub enum Starts {
     Both,
 }
 
-impl Default for Options {
+impl Default for RunOptions {
     fn default() -> Self {
-        Self { keep: false, repeat: 1, starts: Starts::Warm }
+        Self { keep: false, repeat: 1, start_policy: StartPolicy::Warm }
     }
 }
 
 /// The result of a run.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// The result document.
     pub document: RunDocument,
     /// The run folder cannot be read or written.
@@ -103,7 +103,7 @@ pub enum RunError {
     Probe(#[from] ProbeError<SessionError>),
     /// A step ended with an unexpected status.
     #[error("step {number} (`{script}`) ended with status {got}, not {wanted}; its last lines:\n{tail}")]
-    Step {
+    StepFailed {
         /// The step's number, from 1.
         number: usize,
         /// The first line of its script.
@@ -116,12 +116,12 @@ pub enum RunError {
         tail: String,
     },
     /// The restored guest is not the one that was saved.
-    #[error("the guest of the saved state answers with status {status}: {said}")]
-    NotRestored {
+    #[error("the guest of the saved state answers with status {status}: {output}")]
+    WrongGuest {
         /// The exit status of the check.
         status: i32,
         /// The command's output.
-        said: String,
+        output: String,
     },
     /// The cache cannot be used.
     #[error(transparent)]
@@ -144,8 +144,8 @@ impl Fault for RunError {
             Self::Machine(error) => error.blame(),
             Self::Session(error) => error.blame(),
             Self::Probe(error) => error.blame(),
-            Self::Step { .. } => Blame::Guest,
-            Self::NotRestored { .. } => Blame::Host,
+            Self::StepFailed { .. } => Blame::Guest,
+            Self::WrongGuest { .. } => Blame::Host,
             Self::Cache(error) => error.blame(),
             Self::Artifacts(error) => error.blame(),
             Self::Symbols(error) => error.blame(),
@@ -159,7 +159,7 @@ impl Fault for RunError {
             Self::Machine(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Probe(error) => error.hint(),
-            Self::Step { .. } | Self::NotRestored { .. } => None,
+            Self::StepFailed { .. } | Self::WrongGuest { .. } => None,
             Self::Cache(error) => error.hint(),
             Self::Artifacts(error) => error.hint(),
             Self::Symbols(error) => error.hint(),
@@ -176,30 +176,31 @@ pub fn run(
     workspace: &Workspace,
     scenario: &Scenario,
     kernel: &Kernel,
-    options: &Options,
+    options: &RunOptions,
     progress: &Progress,
-) -> Result<Outcome, RunError> {
+) -> Result<RunOutcome, RunError> {
     let mut outcomes = Vec::new();
     let task = progress.task(format!("{} on {}", scenario.id, kernel.name), 0);
-    let repeat = if options.starts == Starts::Both { options.repeat.max(2) } else { options.repeat };
+    let repeat =
+        if options.start_policy == StartPolicy::Both { options.repeat.max(2) } else { options.repeat };
     for number in 1..=repeat {
         if repeat > 1 {
             task.update(0, &format!("run {number} of {repeat}"));
         }
-        let begin = match options.starts {
-            Starts::Warm => Begin::Restore,
-            Starts::Cold => Begin::Boot,
-            Starts::Both if number == 1 => Begin::BootAndKeep,
-            Starts::Both => Begin::Restore,
+        let begin = match options.start_policy {
+            StartPolicy::Warm => StartMode::Restore,
+            StartPolicy::Cold => StartMode::Boot,
+            StartPolicy::Both if number == 1 => StartMode::BootAndKeep,
+            StartPolicy::Both => StartMode::Restore,
         };
-        let outcome = once(workspace, scenario, kernel, (options.keep, begin), progress)?;
+        let outcome = run_once(workspace, scenario, kernel, (options.keep, begin), progress)?;
         let took = Duration::from_millis(outcome.machine_ms);
-        durations::note(&workspace.cache, &scenario.id, &kernel.name, took);
+        durations::record(&workspace.cache, &scenario.id, &kernel.name, took);
         outcomes.push(outcome);
     }
     let only_cold = outcomes.iter().all(|outcome| outcome.document.start == Start::Cold);
-    let mut folded = fold(outcomes);
-    if options.starts == Starts::Both && only_cold {
+    let mut folded = combine_outcomes(outcomes);
+    if options.start_policy == StartPolicy::Both && only_cold {
         let because = folded.document.repeats.last().and_then(|repeat| repeat.cold_because.clone());
         folded.document.reasons.push(Reason::NoWarmStart { because });
     }
@@ -207,24 +208,24 @@ pub fn run(
 }
 
 /// Runs a scenario once: boot, replay and collect, then judge.
-fn once(
+fn run_once(
     workspace: &Workspace,
     scenario: &Scenario,
     kernel: &Kernel,
-    (keep, begin): (bool, Begin),
+    (keep, begin): (bool, StartMode),
     progress: &Progress,
-) -> Result<Outcome, RunError> {
+) -> Result<RunOutcome, RunError> {
     let prepared = prepare(workspace, scenario, kernel, progress)?;
-    let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
-    let (recording, result) = record::record(&prepared, scenario, begin, &folder, progress);
+    let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
+    let (recording, result) = recording::record(&prepared, scenario, begin, &folder, progress);
     let judged = match result {
         Ok(()) => {
-            let Recording { captures, console, .. } = &recording;
+            let RunRecording { captures, console, .. } = &recording;
             let absent: Vec<_> =
                 scenario.probes.iter().map(|probe| probe::left_out_because(&probe.kind, kernel)).collect();
             judge::judge((scenario, &absent), kernel, captures, console, &workspace.snapshots())?
         }
-        Err(error) if error.blame() == Blame::Guest => Judged::inconclusive(&error),
+        Err(error) if error.blame() == Blame::Guest => JudgedRun::inconclusive(&error),
         Err(error) => {
             progress.print_line(&format!("what there is of the run lies in {}", folder.path().display()));
             return Err(error);
@@ -234,8 +235,8 @@ fn once(
     if let Some(dwarf) = kernel.dwarf.as_ref().filter(|_| !judged.recorded.is_empty()) {
         let loaded = LoadedKernel::from_run_folder(dwarf, folder.path());
         let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;
-        folder.write(STACKS, symbols.decode(&judged.recorded).as_bytes())?;
-        folder.write(PLACES, symbols.list(&judged.recorded).as_bytes())?;
+        folder.write(DECODED_STACKS, symbols.decode(&judged.recorded).as_bytes())?;
+        folder.write(INLINED, symbols.list(&judged.recorded).as_bytes())?;
     }
     let document = RunDocument {
         schema: SCHEMA,
@@ -250,25 +251,25 @@ fn once(
         probes: judged.probes,
         repeats: Vec::new(),
         console: recording.console,
-        artifacts: folder.index()?,
+        artifacts: folder.list_files()?,
     };
-    folder.finish(&document, keep)?;
+    folder.write_document(&document, keep)?;
     let machine_ms = document.timings_ms.total;
-    Ok(Outcome { document, folder: folder.path().into(), comparisons: judged.comparisons, machine_ms })
+    Ok(RunOutcome { document, folder: folder.path().into(), comparisons: judged.comparisons, machine_ms })
 }
 
 /// A hash of the inputs of a pair's verdict, beside the kernel and its guest: the scenario's text and its snapshots.
 ///
 /// # Errors
 /// [`ArtifactsError::Io`].
-pub(crate) fn inputs(
+pub(crate) fn inputs_hash(
     workspace: &Workspace,
     scenario: &Scenario,
     kernel: &str,
 ) -> Result<String, ArtifactsError> {
     let mut files = vec![workspace.scenarios().join(format!("{}.yaml", scenario.id))];
     let places = scenario.probes.iter().flat_map(|probe| {
-        let place = Place::new(&workspace.snapshots(), &scenario.id, kernel, &probe.name);
+        let place = SnapshotPath::new(&workspace.snapshots(), &scenario.id, kernel, &probe.name);
         [place.clone(), place.without_truth()]
     });
     files.extend(places.map(|place| place.file()));
@@ -295,12 +296,12 @@ pub(crate) fn kernel_info(kernel: &Kernel) -> KernelInfo {
 
 /// Combines several runs of one pair. The stacks are those of the first run with the combined verdict or, if the runs
 /// disagree, of the first run that differs from the first.
-fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
+fn combine_outcomes(mut outcomes: Vec<RunOutcome>) -> RunOutcome {
     if outcomes.len() == 1 {
         return outcomes.remove(0);
     }
-    let verdicts: Vec<_> = outcomes.iter().map(Outcome::verdict).collect();
-    let folded = verdict::combine_repeats(&verdicts, disagreements(&outcomes));
+    let verdicts: Vec<_> = outcomes.iter().map(RunOutcome::verdict).collect();
+    let folded = verdict::combine_repeats(&verdicts, differing_probes(&outcomes));
     let repeats = outcomes
         .iter()
         .map(|outcome| Repeat {
@@ -314,7 +315,7 @@ fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
     let machine_ms = outcomes.iter().map(|outcome| outcome.machine_ms).sum();
     let first = outcomes[0].document.verdict;
     let differs =
-        |outcome: &Outcome| outcome.document.verdict != first || !same_stacks(&outcomes[0], outcome);
+        |outcome: &RunOutcome| outcome.document.verdict != first || !same_stacks(&outcomes[0], outcome);
     let telling = outcomes.iter().position(differs).unwrap_or(0);
     let mut outcome = outcomes.swap_remove(telling);
     outcome.document.verdict = folded.verdict;
@@ -325,9 +326,9 @@ fn fold(mut outcomes: Vec<Outcome>) -> Outcome {
 }
 
 /// The probes whose stacks are not the same in all runs that brought some.
-fn disagreements(outcomes: &[Outcome]) -> Vec<Reason> {
+fn differing_probes(outcomes: &[RunOutcome]) -> Vec<Reason> {
     let first = &outcomes[0];
-    let other = |outcome: &&Outcome| !same_stacks(first, outcome);
+    let other = |outcome: &&RunOutcome| !same_stacks(first, outcome);
     let Some(other) = outcomes.iter().find(other) else { return Vec::new() };
     let starts = [first.document.start, other.document.start];
     let probes = first.document.probes.iter().zip(&other.document.probes);
@@ -337,7 +338,7 @@ fn disagreements(outcomes: &[Outcome]) -> Vec<Reason> {
 }
 
 /// Whether two runs have the same snapshot texts. A run without stacks agrees with every other.
-fn same_stacks(one: &Outcome, other: &Outcome) -> bool {
+fn same_stacks(one: &RunOutcome, other: &RunOutcome) -> bool {
     let (one, other) = (&one.document.probes, &other.document.probes);
     one.is_empty()
         || other.is_empty()
@@ -347,7 +348,7 @@ fn same_stacks(one: &Outcome, other: &Outcome) -> bool {
             .all(|(one, other)| snapshot::snapshot_text(one) == snapshot::snapshot_text(other))
 }
 
-impl Outcome {
+impl RunOutcome {
     fn verdict(&self) -> verdict::Judgement {
         verdict::Judgement { verdict: self.document.verdict, reasons: self.document.reasons.clone() }
     }

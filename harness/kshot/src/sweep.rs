@@ -9,8 +9,8 @@ use std::time::Duration;
 use kshot_stack::sweep::judge::{self, EventMismatch};
 
 use crate::artifacts::{self, ArtifactsError, RunFolder};
-use crate::run::{self, Begin, RunError, record};
-use crate::scenario::{Boot, Scenario, Step};
+use crate::run::{self, RunError, StartMode, recording};
+use crate::scenario::{BootOptions, Scenario, Step};
 use crate::workspace::Workspace;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::probe::ProbeError;
@@ -28,19 +28,19 @@ pub const SWEEP_JSON: &str = "sweep.json";
 
 /// The function that puts each traced function into the buffer, and nothing else, in `kernel/trace/trace.c`. It has
 /// been a separate function, with the traced address as `ip`, from 5.10 to 7.3.
-const TRACER: &str = "trace_function";
-const FTRACE: &str = "ftrace";
-const GDB: &str = "gdb";
+const TRACE_FUNCTION: &str = "trace_function";
+const FTRACE_PROBE: &str = "ftrace";
+const GDB_PROBE: &str = "gdb";
 /// The output of the first step: the number of functions.
-const ARMED: &str = "steps/01-01.txt";
+const FUNCTION_COUNT_FILE: &str = "steps/01-01.txt";
 
 const MEMORY_MIB: u32 = 512;
-const SHORT: Duration = Duration::from_secs(60);
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
 /// gdb stops the guest some thousand times in each slice.
-const LONG: Duration = Duration::from_secs(1800);
+const SLICE_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Prepares everything but the filter: func_stack_trace for the workload alone (Documentation/trace/ftrace.rst).
-const PREPARE: &str = r#"
+const PREPARE_SCRIPT: &str = r#"
 mkfifo /tmp/stopped /tmp/ended && cd /sys/kernel/tracing || exit
 echo 32768 > buffer_size_kb && echo 1 > options/func_stack_trace && echo 1 > options/function-fork || exit
 wc -l < available_filter_functions"#;
@@ -51,7 +51,7 @@ pub const SLICES: usize = 20;
 
 /// Runs the workload, which stops until it gets SIGCONT (`images/guest/workload.c`), with one slice of all functions
 /// traced: every `SLICES`th by its number in `available_filter_functions`, because looking up names would take minutes.
-const SLICE: &str = r#"
+const SLICE_SCRIPT: &str = r#"
 cd /sys/kernel/tracing || exit
 seq FIRST SLICES $(wc -l < available_filter_functions) | tr '\n' ' ' > set_ftrace_filter || exit
 workload /tmp/stopped /tmp/ended > /tmp/workload.log 2>&1 < /dev/null &
@@ -109,9 +109,9 @@ impl Fault for SweepError {
 
 /// Options of a sweep.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct SweepOptions {
     /// The number of stacks that are compared for each function.
-    pub hits: u32,
+    pub stacks_per_function: u32,
     /// The number of slices that are traced, of [`SLICES`].
     pub slices: usize,
 }
@@ -123,16 +123,16 @@ pub struct Options {
 pub fn sweep(
     workspace: &Workspace,
     kernel: &Kernel,
-    options: Options,
+    options: SweepOptions,
     progress: &Progress,
 ) -> Result<(SweepDocument, PathBuf), SweepError> {
     let dwarf = dwarf(kernel)?;
     let scenario = scenario(options);
     let task = progress.task(format!("sweep over {}", kernel.name), 0);
     let prepared = run::prepare(workspace, &scenario, kernel, progress)?;
-    let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
+    let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     task.update(0, "gdb stops the guest at each of some ten thousand events: this takes minutes");
-    let (recording, result) = record::record(&prepared, &scenario, Begin::Boot, &folder, progress);
+    let (recording, result) = recording::record(&prepared, &scenario, StartMode::Boot, &folder, progress);
     if let Err(error) = result {
         progress.print_line(&format!("what there is of the sweep lies in {}", folder.path().display()));
         return Err(error.into());
@@ -144,7 +144,7 @@ pub fn sweep(
         timings_ms: recording.timings,
         findings: judge(folder.path(), dwarf, &kernel.name, kernel.arch)?,
         console: recording.console,
-        artifacts: folder.index()?,
+        artifacts: folder.list_files()?,
     };
     document.artifacts.insert(SWEEP_JSON.into(), SWEEP_JSON.into());
     folder.write(SWEEP_JSON, document.to_text().as_bytes())?;
@@ -155,7 +155,7 @@ pub fn sweep(
 ///
 /// # Errors
 /// [`SweepError`], and what `find` fails with.
-pub fn replay<E: From<SweepError>>(
+pub fn rejudge<E: From<SweepError>>(
     folder: &Path,
     find: impl FnOnce(&str) -> Result<Kernel, E>,
 ) -> Result<SweepDocument, E> {
@@ -170,7 +170,7 @@ pub fn replay<E: From<SweepError>>(
 }
 
 fn dwarf(kernel: &Kernel) -> Result<&Dwarf, SweepError> {
-    let without = || RunError::Probe(ProbeError::NoDwarf { probe: GDB.into() });
+    let without = || RunError::Probe(ProbeError::NoDwarf { probe: GDB_PROBE.into() });
     Ok(kernel.dwarf.as_ref().ok_or_else(without)?)
 }
 
@@ -184,11 +184,11 @@ fn judge(
         let path = folder.join(name);
         File::open(&path).map(BufReader::new).map_err(io_error(&path)).map(|file| (file, path))
     };
-    let (file, path) = open(&format!("{FTRACE}.trace.txt"))?;
+    let (file, path) = open(&format!("{FTRACE_PROBE}.trace.txt"))?;
     let (traced, order) = ftrace_text::parse_in_order(file).map_err(io_error(&path))?;
-    let (file, path) = open(&format!("{GDB}.jsonl"))?;
+    let (file, path) = open(&format!("{GDB_PROBE}.jsonl"))?;
     let raw = gdb_raw::parse(file).map_err(io_error(&path))?;
-    let path = folder.join(ARMED);
+    let path = folder.join(FUNCTION_COUNT_FILE);
     let armed = fs::read_to_string(&path).map_err(io_error(&path))?;
     let armed = armed.trim().parse().unwrap_or_default();
     let row = arch.row();
@@ -205,24 +205,26 @@ fn judge(
     .map_err(|source| SweepError::Mismatch { kernel: kernel.into(), source })
 }
 
-fn scenario(options: Options) -> Scenario {
-    let step = |run: &str, limit| Step { run: run.trim().into(), repeat: 1, limit, status: 0 };
+fn scenario(options: SweepOptions) -> Scenario {
+    let step =
+        |run: &str, limit| Step { script: run.trim().into(), repeat: 1, timeout: limit, expected_status: 0 };
     let slice = |first: usize| {
-        let script = SLICE.replace("FIRST", &first.to_string()).replace("SLICES", &SLICES.to_string());
-        step(&script, LONG)
+        let script = SLICE_SCRIPT.replace("FIRST", &first.to_string()).replace("SLICES", &SLICES.to_string());
+        step(&script, SLICE_TIMEOUT)
     };
-    let mut steps = vec![step(PREPARE, SHORT)];
+    let mut steps = vec![step(PREPARE_SCRIPT, PREPARE_TIMEOUT)];
     steps.extend((1..=options.slices).map(slice));
-    let gdb = ProbeKind::Gdb { function: TRACER.into(), hits: options.hits, traced: true };
+    let gdb =
+        ProbeKind::Gdb { function: TRACE_FUNCTION.into(), hits: options.stacks_per_function, traced: true };
     let ftrace = ProbeKind::Ftrace { instance: None, only: Vec::new() };
     Scenario {
-        boot: Boot { cmdline: Vec::new(), memory_mib: MEMORY_MIB, icount: true },
+        boot: BootOptions { cmdline: Vec::new(), memory_mib: MEMORY_MIB, icount: true },
         steps,
         probes: vec![
-            ProbeSpec { name: GDB.into(), kind: gdb },
-            ProbeSpec { name: FTRACE.into(), kind: ftrace },
+            ProbeSpec { name: GDB_PROBE.into(), kind: gdb },
+            ProbeSpec { name: FTRACE_PROBE.into(), kind: ftrace },
         ],
-        ..Scenario::bare("sweep")
+        ..Scenario::empty("sweep")
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Workspace {
     /// The cache of downloads and builds.
     pub cache: Cache,
     /// The folder of the run folders.
-    pub runs: PathBuf,
+    pub runs_folder: PathBuf,
 }
 
 /// Why the workspace cannot be found.
@@ -67,14 +67,14 @@ impl Workspace {
             Some(out) => out.to_owned(),
             None => state_home().ok_or(CacheError::NoHome)?.join("kshot/runs"),
         };
-        Ok(Self { root, cache, runs: std::path::absolute(&runs).unwrap_or(runs) })
+        Ok(Self { root, cache, runs_folder: std::path::absolute(&runs).unwrap_or(runs) })
     }
 
     /// The nights before: `${XDG_STATE_HOME:-~/.local/state}/kshot/history.sqlite`.
     ///
     /// # Errors
     /// [`WorkspaceError::Cache`] where neither variable is set.
-    pub fn history() -> Result<PathBuf, WorkspaceError> {
+    pub fn history_path() -> Result<PathBuf, WorkspaceError> {
         Ok(state_home().ok_or(CacheError::NoHome)?.join("kshot/history.sqlite"))
     }
 

@@ -15,7 +15,7 @@ use super::question::Question;
 use super::report::{BisectReport, ChangeEvidence};
 use super::versions::{VersionCandidate, VersionRange, VersionTable};
 use crate::artifacts;
-use crate::run::{RunError, STACKS};
+use crate::run::{DECODED_STACKS, RunError};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
@@ -151,7 +151,7 @@ pub(crate) fn run(
     log.entries().iter().filter_map(|record| record.event.clone()).for_each(|event| search.add_event(event));
     let supply = candidate_set(&header, workspace, progress)?;
     let known = supply.clone();
-    let workspace = Workspace { runs: log.folder().join("runs"), ..workspace.clone() };
+    let workspace = Workspace { runs_folder: log.folder().join("runs"), ..workspace.clone() };
     let mut tester = KernelTester::new(
         workspace.clone(),
         (scenario, &header.question),
@@ -321,10 +321,10 @@ fn run_stacks(folder: &Path) -> Result<String, BisectError> {
             text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).take(MAX_STACK_LINES);
         lines.map(|line| printable(line.as_bytes())).collect::<Vec<_>>().join("\n")
     };
-    if folder.join(STACKS).is_file() {
-        return Ok(cut(&read(folder.join(STACKS))?));
+    if folder.join(DECODED_STACKS).is_file() {
+        return Ok(cut(&read(folder.join(DECODED_STACKS))?));
     }
-    let document = artifacts::read(folder).map_err(RunError::from)?;
+    let document = artifacts::read_document(folder).map_err(RunError::from)?;
     if let Some(name) = document.artifacts.keys().find(|name| name.ends_with(".trace.txt")) {
         return Ok(cut(&read(folder.join(name))?));
     }

@@ -11,7 +11,7 @@ use super::driver::{BisectError, BuiltCandidate, CandidateError, TestRun, Tester
 use super::plan::Candidate;
 use super::question::{Question, RunEvidence};
 use super::versions::VersionCandidate;
-use crate::run::{self, Options, RunError, Starts};
+use crate::run::{self, RunError, RunOptions, StartPolicy};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
@@ -336,7 +336,9 @@ fn run_or_reuse(
         kernel.name.clone(),
         // Only a verdict rests on snapshots.
         match question {
-            Question::Verdict(_) => run::inputs(workspace, scenario, &kernel.name).map_err(RunError::from)?,
+            Question::Verdict(_) => {
+                run::inputs_hash(workspace, scenario, &kernel.name).map_err(RunError::from)?
+            }
             _ => String::new(),
         },
     ];
@@ -357,7 +359,7 @@ pub(crate) fn run_once(
     progress: &Progress,
 ) -> Result<(String, String), CandidateError> {
     // Runs from one saved state share everything that chance decided at boot, so they would not be independent.
-    let options = Options { keep: true, starts: Starts::Cold, ..Options::default() };
+    let options = RunOptions { keep: true, start_policy: StartPolicy::Cold, ..RunOptions::default() };
     let outcome = run::run(workspace, scenario, kernel, &options, progress)?;
     let state =
         evaluate_run(question, scenario, &outcome.document, &outcome.folder).map_err(CandidateError::Skip)?;

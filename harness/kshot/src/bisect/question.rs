@@ -128,7 +128,7 @@ impl Question {
             Self::Claims(names) => {
                 let claims = scenario.claims.iter().map(|claim| claim.name.as_str());
                 let known: Vec<&str> =
-                    claims.chain(scenario.console.iter().map(|one| one.name.as_str())).collect();
+                    claims.chain(scenario.console_claims.iter().map(|one| one.name.as_str())).collect();
                 if known.is_empty() {
                     return Err(QuestionError::NoClaims { scenario: scenario.id.clone() });
                 }
@@ -146,7 +146,7 @@ impl Question {
         if let Self::Shell(predicate) = self {
             let run = format!("(\n{predicate}\n)\necho \"{STATUS_MARKER} $?\"");
             let limit = std::time::Duration::from_secs(60);
-            scenario.steps.push(Step { run, repeat: 1, limit, status: 0 });
+            scenario.steps.push(Step { script: run, repeat: 1, timeout: limit, expected_status: 0 });
         }
         scenario
     }
@@ -251,7 +251,7 @@ fn require_conclusive(document: &RunDocument) -> Result<(), String> {
 fn claims(names: &[String], seen: &RunEvidence<'_>) -> String {
     let evidence = Evidence {
         claims: &seen.scenario.claims,
-        console_claims: &seen.scenario.console,
+        console_claims: &seen.scenario.console_claims,
         probes: &seen.document.probes,
         console: &seen.document.console,
         ..Evidence::default()

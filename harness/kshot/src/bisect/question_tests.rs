@@ -135,7 +135,7 @@ fn a_predicate_answers_by_its_status() {
 fn the_predicate_is_a_step_of_its_own_after_the_others() {
     let prepared = Question::Shell("exit 7".into()).add_step(scenario());
     assert_eq!(prepared.steps.len(), 2);
-    assert!(prepared.steps[1].run.contains("exit 7") && prepared.steps[1].status == 0);
+    assert!(prepared.steps[1].script.contains("exit 7") && prepared.steps[1].expected_status == 0);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn what_the_scenario_does_not_have_is_refused_with_what_it_has() {
     assert_eq!(refused(Question::Drift(Some("gdb".into()))), "a/b has no probe `gdb`; it has ftrace");
     assert!(refused(Question::Text("(".into())).contains("no regular expression"));
     assert!(refused(Question::Fidelity { probe: "x".into(), percent: 1 }).contains("no probe `x`"));
-    let bare = Scenario::bare("a/b");
+    let bare = Scenario::empty("a/b");
     assert!(matches!(Question::Claims(vec![]).check(&bare), Err(QuestionError::NoClaims { .. })));
 }
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use error::BundleError;
 
 use crate::artifacts::{self, RUN_JSON};
-use crate::baseline::Place;
+use crate::baseline::SnapshotPath;
 use crate::run;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
@@ -98,12 +98,12 @@ pub fn export(
     to: &Path,
     progress: &Progress,
 ) -> Result<(), BundleError> {
-    let document = artifacts::read(folder)?;
+    let document = artifacts::read_document(folder)?;
     let kernel = kernel_of(workspace, catalogue, &document)?;
     let names = catalogue.names();
     let scenario = Scenario::load(&workspace.scenarios(), &document.scenario, &names)?;
     // What is packed has to give what was found: a scenario or snapshot that changed since does not.
-    let again = run::again(&document, &scenario, &kernel, folder, &workspace.snapshots())?;
+    let again = run::rejudge(&document, &scenario, &kernel, folder, &workspace.snapshots())?;
     if again.verdict != document.verdict {
         return Err(BundleError::Changed { then: document.verdict, now: again.verdict });
     }
@@ -134,7 +134,7 @@ pub fn export(
         let got = snapshot::snapshot_text(result);
         put(&format!("got/{}.txt", result.name.replace('/', "__")), got.as_bytes())?;
         let place = |snapshots: &Path| {
-            Place::new(snapshots, &scenario.id, &kernel.name, &result.name).of_run(&document.probes)
+            SnapshotPath::new(snapshots, &scenario.id, &kernel.name, &result.name).for_run(&document.probes)
         };
         let (place, inside) = (place(&workspace.snapshots()), place(Path::new("snapshots")));
         if place.file().is_file() {
@@ -222,8 +222,8 @@ fn judge(folder: &Path, contents: Contents) -> Result<(RunDocument, RunDocument)
         boot,
     };
     let run = folder.join("run");
-    let then = artifacts::read(&run)?;
-    let now = run::again(&then, &scenario, &kernel, &run, &folder.join("snapshots"))?;
+    let then = artifacts::read_document(&run)?;
+    let now = run::rejudge(&then, &scenario, &kernel, &run, &folder.join("snapshots"))?;
     Ok((then, now))
 }
 

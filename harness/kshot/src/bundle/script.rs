@@ -35,7 +35,7 @@ impl Rerun {
     /// [`BundleError::NoList`], [`BundleError::Io`].
     pub(super) fn of(scenario: &Scenario, kernel: &Kernel, folder: &Path) -> Result<Self, BundleError> {
         let no_list = || BundleError::NoList { path: folder.into() };
-        let list = fs::read_to_string(folder.join(run::ASKED)).map_err(|_| no_list())?;
+        let list = fs::read_to_string(folder.join(run::REQUEST_LOG)).map_err(|_| no_list())?;
         let asked: Result<Vec<Request>, _> = list.lines().map(serde_json::from_str).collect();
         let asked = asked.map_err(|_| no_list())?;
 

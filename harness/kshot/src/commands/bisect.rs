@@ -85,7 +85,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
-        let base = self.out.clone().unwrap_or_else(|| workspace.runs.with_file_name("bisects"));
+        let base = self.out.clone().unwrap_or_else(|| workspace.runs_folder.with_file_name("bisects"));
         let base = std::path::absolute(&base).unwrap_or(base);
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let habits = TesterOptions { ignore_recorded: self.fresh, build_ahead: self.speculate };

@@ -116,8 +116,8 @@ impl AskArgs {
             match format {
                 Format::Table => {
                     writeln!(streams.out, "{word}: {} ({state}), run {number} of {runs}", kernel.release)?;
-                    if let Some(folder) = folder.map(|folder| workspace.runs.join(folder)) {
-                        let reasons = artifacts::read(&folder)?.reasons;
+                    if let Some(folder) = folder.map(|folder| workspace.runs_folder.join(folder)) {
+                        let reasons = artifacts::read_document(&folder)?.reasons;
                         for reason in reasons {
                             writeln!(streams.out, "  {}", reason.headline())?;
                         }

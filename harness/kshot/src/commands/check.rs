@@ -3,7 +3,7 @@
 use super::select::{self, Choice};
 use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
 use crate::report;
-use crate::run::Options;
+use crate::run::RunOptions;
 use kshot_guest::kernel::Catalogue;
 use kshot_stack::document::Verdict;
 use kshot_stack::exit::ExitCode;
@@ -53,7 +53,7 @@ impl Args {
                 format!("to judge it by the claims, without a snapshot: kshot run {id} --kernel {name}"),
             ));
         }
-        let options = Options { starts: self.common.starts(), ..Options::default() };
+        let options = RunOptions { start_policy: self.common.starts(), ..RunOptions::default() };
         let jobs = self.common.jobs(&workspace);
         let mut documents = Vec::new();
         let exits = pairs::judge(&workspace, pairs, &options, jobs, streams, |number, outcome, out| {

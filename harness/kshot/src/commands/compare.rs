@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::report::Sides;
-use crate::run::{self, Options};
+use crate::run::{self, RunOptions};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_stack::document::RunDocument;
@@ -30,12 +30,12 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.out.as_ref())?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
-        let id = Scenario::id_of(&workspace.scenarios(), &self.scenario)?;
+        let id = Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
         let scenario = select::scenario(&workspace, &catalogue, &id)?;
         let left = select::one(&workspace, &catalogue, &self.left, &streams.progress)?;
         let right = select::one(&workspace, &catalogue, &self.right, &streams.progress)?;
         let run = |kernel: &Kernel| -> Result<RunDocument, CommandError> {
-            let options = Options::default();
+            let options = RunOptions::default();
             Ok(run::run(&workspace, &scenario, kernel, &options, &streams.progress)?.document)
         };
         let sides = Sides::of(run(&left)?, run(&right)?);

@@ -41,7 +41,7 @@ impl Args {
         if kernels.is_empty() {
             let workspace = workspace(None)?;
             // A scenario that does not exist has no history either: the error lists the existing ones.
-            let id = crate::scenario::Scenario::id_of(&workspace.scenarios(), &self.scenario)?;
+            let id = crate::scenario::Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
             return Err(CommandError::usage(
                 format!("no night has run {id}"),
                 "kshot nightly --out DIR runs all; the history begins with it",

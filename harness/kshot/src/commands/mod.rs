@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::run::Starts;
+use crate::run::StartPolicy;
 use crate::workspace::Workspace;
 use kshot_guest::host::slots::Slots;
 use kshot_guest::progress::Progress;
@@ -128,8 +128,8 @@ struct RunArgs {
 }
 
 impl RunArgs {
-    fn starts(&self) -> Starts {
-        if self.cold { Starts::Cold } else { Starts::Warm }
+    fn starts(&self) -> StartPolicy {
+        if self.cold { StartPolicy::Cold } else { StartPolicy::Warm }
     }
 
     fn jobs(&self, workspace: &Workspace) -> usize {

@@ -180,7 +180,7 @@ impl Args {
 pub(super) fn history_file(said: Option<&PathBuf>) -> Result<PathBuf, CommandError> {
     match said {
         Some(path) => Ok(path.clone()),
-        None => Ok(Workspace::history()?),
+        None => Ok(Workspace::history_path()?),
     }
 }
 

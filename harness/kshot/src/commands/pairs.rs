@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::io::Write;
 
 use super::{CommandError, Streams};
-use crate::run::{self, Options, Outcome};
+use crate::run::{self, RunOptions, RunOutcome};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use crate::{durations, pool};
@@ -28,10 +28,10 @@ struct Pair {
 pub(super) fn judge(
     workspace: &Workspace,
     pairs: Vec<(Scenario, Kernel)>,
-    options: &Options,
+    options: &RunOptions,
     jobs: usize,
     streams: &mut Streams<'_>,
-    mut take: impl FnMut(usize, Outcome, &mut dyn Write) -> Result<(), CommandError>,
+    mut take: impl FnMut(usize, RunOutcome, &mut dyn Write) -> Result<(), CommandError>,
 ) -> Result<Vec<ExitCode>, CommandError> {
     let pairs = pairs.into_iter().enumerate();
     let mut pairs: Vec<_> =
@@ -39,7 +39,7 @@ pub(super) fn judge(
     // The longest pairs start first, so that none of them is left for the end; pairs of unknown duration come before
     // them.
     pairs.sort_by_cached_key(|Pair { number, scenario, kernel }| {
-        let expected = durations::expected(&workspace.cache, &scenario.id, &kernel.name);
+        let expected = durations::last_duration(&workspace.cache, &scenario.id, &kernel.name);
         (expected.is_some(), Reverse(expected), *number)
     });
     let Streams { out, progress } = streams;

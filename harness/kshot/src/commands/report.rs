@@ -34,7 +34,7 @@ enum Form {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let document = artifacts::read(&self.run)?;
+        let document = artifacts::read_document(&self.run)?;
         let style = match self.format {
             Form::Table => {
                 write!(streams.out, "{}", report::table(&document))?;
@@ -50,9 +50,10 @@ impl Args {
         let workspace = workspace(None)?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let scenario = select::scenario(&workspace, &catalogue, &document.scenario)?;
-        let steps: Vec<String> = scenario.steps.iter().map(|step| step.run.trim().to_owned()).collect();
+        let steps: Vec<String> = scenario.steps.iter().map(|step| step.script.trim().to_owned()).collect();
         let folder = if self.run.is_dir() { Some(self.run.as_path()) } else { self.run.parent() };
-        let decoded = folder.and_then(|folder| std::fs::read_to_string(folder.join(run::STACKS)).ok());
+        let decoded =
+            folder.and_then(|folder| std::fs::read_to_string(folder.join(run::DECODED_STACKS)).ok());
         let enclosed = Enclosed {
             summary: &scenario.summary,
             cmdline: &scenario.boot.cmdline,

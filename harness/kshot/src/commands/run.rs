@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::select::{self, Choice};
 use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
-use crate::run::{self, Options, Outcome};
+use crate::run::{self, RunOptions, RunOutcome};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use crate::{artifacts, report};
@@ -52,12 +52,12 @@ impl Args {
             }
             return Ok(ExitCode::Match);
         }
-        let options = Options { keep: self.keep, repeat: self.repeat, starts: self.common.starts() };
+        let options = RunOptions { keep: self.keep, repeat: self.repeat, start_policy: self.common.starts() };
         let jobs = self.common.jobs(&workspace);
-        let print = |_, outcome: Outcome, out: &mut dyn Write| self.print(&outcome, out);
+        let print = |_, outcome: RunOutcome, out: &mut dyn Write| self.print(&outcome, out);
         let exits = pairs::judge(&workspace, pairs, &options, jobs, streams, print)?;
-        if workspace.runs.is_dir() {
-            artifacts::prune(&workspace.runs)?;
+        if workspace.runs_folder.is_dir() {
+            artifacts::prune(&workspace.runs_folder)?;
         }
         Ok(ExitCode::worst(exits))
     }
@@ -96,7 +96,7 @@ impl Args {
         Ok(ready)
     }
 
-    fn print(&self, outcome: &Outcome, out: &mut dyn Write) -> Result<(), CommandError> {
+    fn print(&self, outcome: &RunOutcome, out: &mut dyn Write) -> Result<(), CommandError> {
         match self.common.format {
             Format::Json => writeln!(out, "{}", outcome.document.to_json_line())?,
             Format::Table => {

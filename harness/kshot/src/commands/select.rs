@@ -14,7 +14,7 @@ use kshot_guest::yaml;
 /// The scenario ids that the words match, each word an id or a glob; all ids if there are no words.
 pub(super) fn ids(workspace: &Workspace, words: &[String]) -> Result<Vec<String>, CommandError> {
     let folder = workspace.scenarios();
-    let all = Scenario::ids(&folder)?;
+    let all = Scenario::list_ids(&folder)?;
     if words.is_empty() {
         return Ok(all);
     }
@@ -22,7 +22,7 @@ pub(super) fn ids(workspace: &Workspace, words: &[String]) -> Result<Vec<String>
     for word in words {
         let matching = match glob(word)? {
             Some(glob) => all.iter().filter(|id| glob.is_match(id)).cloned().collect(),
-            None => vec![Scenario::id_of(&folder, word)?],
+            None => vec![Scenario::resolve_id(&folder, word)?],
         };
         if matching.is_empty() {
             return Err(ScenarioError::Unknown { id: word.clone(), folder, closest: None }.into());
@@ -128,7 +128,7 @@ pub(super) fn one(
     word: &str,
     progress: &Progress,
 ) -> Result<Kernel, CommandError> {
-    let choices = kernels(workspace, catalogue, &Scenario::bare(""), &[word.to_owned()])?;
+    let choices = kernels(workspace, catalogue, &Scenario::empty(""), &[word.to_owned()])?;
     match <[Choice; 1]>::try_from(choices) {
         Ok([Choice::Ready(kernel)]) => Ok(kernel),
         Ok([Choice::Missing(name)]) => provision(workspace, catalogue, &name, progress),

@@ -33,7 +33,7 @@ impl Args {
                 let id = select::ids(&workspace, std::slice::from_ref(word))?.remove(0);
                 select::scenario(&workspace, &catalogue, &id)?
             }
-            None => Scenario::bare("shell"),
+            None => Scenario::empty("shell"),
         };
         let kernel = match select::kernels(&workspace, &catalogue, &scenario, &[self.kernel])?.remove(0) {
             Choice::Ready(kernel) => kernel,

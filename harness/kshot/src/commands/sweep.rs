@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CommandError, Format, RunArgs, Streams, select, workspace};
-use crate::sweep::{Options, SLICES};
+use crate::sweep::{SLICES, SweepOptions};
 use crate::{report, sweep};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_stack::exit::ExitCode;
@@ -34,10 +34,10 @@ impl Args {
         let mut documents = Vec::new();
         for folder in &self.replay {
             let find = |name: &str| select::one(&workspace, &catalogue, name, &streams.progress);
-            let document = sweep::replay(folder, find)?;
+            let document = sweep::rejudge(folder, find)?;
             self.add(document, &mut documents, streams)?;
         }
-        let options = Options { hits: self.hits, slices: self.slices };
+        let options = SweepOptions { stacks_per_function: self.hits, slices: self.slices };
         // All kernels are found first, so that a wrong name is not reported after minutes.
         let names = if self.replay.is_empty() { self.kernels.as_slice() } else { &[] };
         let kernels = names.iter().map(|name| select::one(&workspace, &catalogue, name, &streams.progress));

@@ -82,7 +82,7 @@ impl ResultFolder {
     pub fn documents(&self, night: &Night) -> (HashMap<String, RunDocument>, Vec<String>) {
         let (mut documents, mut lost) = (HashMap::new(), Vec::new());
         for (pair, run) in night.pairs.iter().filter_map(|pair| Some((pair, pair.run()?))) {
-            match artifacts::read(&self.path.join(&run.folder)) {
+            match artifacts::read_document(&self.path.join(&run.folder)) {
                 Ok(document) => drop(documents.insert(pair.anchor(), document)),
                 Err(error) => lost.push(format!("{}: not compared: {}", pair.anchor(), error_chain(&error))),
             }
@@ -92,7 +92,7 @@ impl ResultFolder {
 
     /// The workspace with run folders inside of this result folder.
     pub(super) fn workspace(&self, workspace: &Workspace) -> Workspace {
-        Workspace { runs: self.runs(), ..workspace.clone() }
+        Workspace { runs_folder: self.runs(), ..workspace.clone() }
     }
 
     /// The path of the run folders.

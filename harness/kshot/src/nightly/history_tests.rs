@@ -40,7 +40,12 @@ fn night(name: &str, tries: Vec<Attempt>) -> Night {
         harness: "0.1.0 (abc)".into(),
         kernels: vec![NightKernel { name: "k".into(), origin: "somewhere".into(), git: git(), absent: None }],
         scenarios: vec![],
-        pairs: vec![Pair { scenario: "s".into(), kernel: "k".into(), inputs_hash: "in".into(), attempts: tries }],
+        pairs: vec![Pair {
+            scenario: "s".into(),
+            kernel: "k".into(),
+            inputs_hash: "in".into(),
+            attempts: tries,
+        }],
         notes: vec![],
         changes: vec![],
     }

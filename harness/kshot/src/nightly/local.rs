@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::{Desk, End, Limits, NightlyError, ResultFolder, host, milliseconds, plan};
-use crate::run::{self, Options, RunError, Starts};
+use crate::run::{self, RunError, RunOptions, StartPolicy};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::night::results::{Attempt, AttemptError, Night, RunSummary};
 use kshot_stack::snapshot::count_noun;
@@ -80,7 +80,7 @@ fn attempt(
     let (Some(scenario), Some(kernel)) = (scenario, desk.kernels.get(kernel)) else {
         unreachable!("only pairs of the desk wait for their turn")
     };
-    let options = Options { keep: true, repeat: desk.repeat, starts: Starts::Both };
+    let options = RunOptions { keep: true, repeat: desk.repeat, start_policy: StartPolicy::Both };
     let workspace = folder.workspace(desk.workspace);
     let quiet = kshot_guest::progress::Progress::silent();
     let (run, fault, took) = match run::run(&workspace, scenario, kernel, &options, &quiet) {

@@ -183,7 +183,7 @@ mod tests {
     fn the_matrix_of_the_repository_loads() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
         let catalogue = kshot_guest::kernel::Catalogue::load(&root.join("images/kernels.yaml")).unwrap();
-        let ids = crate::scenario::Scenario::ids(&root.join("scenarios")).unwrap();
+        let ids = crate::scenario::Scenario::list_ids(&root.join("scenarios")).unwrap();
         let matrix = Matrix::load(&root.join(FILE), &catalogue.names(), &ids).unwrap();
         assert!(matrix.kernels.len() >= 6 && matrix.scenarios == ids, "{matrix:?}");
     }

@@ -112,7 +112,7 @@ pub fn plan_night(
             pairs.push(Pair {
                 scenario: scenario.id.clone(),
                 kernel: entry.name.clone(),
-                inputs_hash: run::inputs(desk.workspace, scenario, &entry.name)?,
+                inputs_hash: run::inputs_hash(desk.workspace, scenario, &entry.name)?,
                 attempts: Vec::new(),
             });
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::RunError;
 use crate::artifacts::ArtifactsError;
-use crate::baseline::{self, Place};
+use crate::baseline::{self, SnapshotPath};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::probe::{self, Capture, CaptureFormat};
@@ -23,11 +23,11 @@ use kshot_stack::stack::{Parsed, ftrace_text, gdb_json, perf_data, perf_script};
 use kshot_stack::verdict::{self, Evidence, Judgement};
 
 /// The size of the read buffer for captures.
-const CHUNK: usize = 64 << 10;
+const READ_BUFFER_BYTES: usize = 64 << 10;
 
 /// A run that was judged.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub(super) struct JudgedRun {
     pub(super) verdict: Judgement,
     /// The parsed captures, with addresses.
     pub(super) recorded: Vec<ParsedProbe>,
@@ -35,7 +35,7 @@ pub(super) struct Judged {
     pub(super) comparisons: Vec<(String, Comparison)>,
 }
 
-impl Judged {
+impl JudgedRun {
     /// The judgement of a run that a guest error ended early: inconclusive.
     pub(super) fn inconclusive(fault: &dyn Error) -> Self {
         let why = vec![Reason::GuestFailed { error: error_chain(fault) }];
@@ -48,7 +48,7 @@ impl Judged {
 ///
 /// # Errors
 /// A capture or a snapshot cannot be read.
-pub fn again(
+pub fn rejudge(
     document: &RunDocument,
     scenario: &Scenario,
     kernel: &Kernel,
@@ -86,7 +86,7 @@ pub(super) fn judge(
     captures: &[Capture],
     console: &[ConsoleReport],
     snapshots: &Path,
-) -> Result<Judged, RunError> {
+) -> Result<JudgedRun, RunError> {
     let mut recorded = Vec::new();
     for probe in &scenario.probes {
         let mut parsed = Parsed::default();
@@ -106,21 +106,22 @@ pub(super) fn judge(
         // A kernel of the user's own is judged by the claims alone.
         .filter(|probe| probe.left_out_because.is_none() && kernel.in_catalogue)
         .map(|probe| {
-            let place = Place::new(snapshots, &scenario.id, &kernel.name, &probe.name).of_run(&probes);
+            let place =
+                SnapshotPath::new(snapshots, &scenario.id, &kernel.name, &probe.name).for_run(&probes);
             Ok((probe.name.clone(), baseline::compare(&place, &snapshot::snapshot_text(probe))?))
         })
         .collect::<Result<Vec<_>, RunError>>()?;
     let known: Vec<_> =
-        scenario.known.iter().filter(|known| known.applies_to(&kernel.name)).cloned().collect();
+        scenario.known_faults.iter().filter(|known| known.applies_to(&kernel.name)).cloned().collect();
     let evidence = Evidence {
         claims: &scenario.claims,
-        console_claims: &scenario.console,
+        console_claims: &scenario.console_claims,
         known_faults: &known,
         probes: &probes,
         console,
         comparisons: &comparisons,
     };
-    Ok(Judged { verdict: verdict::judge(evidence), recorded, probes, comparisons })
+    Ok(JudgedRun { verdict: verdict::judge(evidence), recorded, probes, comparisons })
 }
 
 /// The stacks of a capture; `None` for what is kept as evidence only.
@@ -151,7 +152,7 @@ pub(super) fn print_perf_data(captures: &[Capture]) -> Result<(), ArtifactsError
     for capture in captures.iter().filter(|capture| capture.format == CaptureFormat::PerfData) {
         let path = capture.script_path();
         let print = || {
-            let mut out = BufWriter::with_capacity(CHUNK, File::create(&path)?);
+            let mut out = BufWriter::with_capacity(READ_BUFFER_BYTES, File::create(&path)?);
             perf_data::print_script(|| open(capture), &symbols(capture)?, &mut out)?;
             out.flush()
         };
@@ -161,7 +162,7 @@ pub(super) fn print_perf_data(captures: &[Capture]) -> Result<(), ArtifactsError
 }
 
 fn open(capture: &Capture) -> io::Result<BufReader<File>> {
-    Ok(BufReader::with_capacity(CHUNK, File::open(&capture.path)?))
+    Ok(BufReader::with_capacity(READ_BUFFER_BYTES, File::open(&capture.path)?))
 }
 
 fn symbols(capture: &Capture) -> io::Result<Kallsyms> {

@@ -15,10 +15,10 @@ use kshot_guest::symbols::Dwarf;
 use kshot_stack::text::quote;
 
 /// The file of the run folder that lists what was asked of the guest ([`session::Asked`]).
-pub const ASKED: &str = "guest.jsonl";
+pub const REQUEST_LOG: &str = "guest.jsonl";
 
 /// What a machine is started from.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedRun {
     pub(super) spec: MachineSpec,
     pub(super) keys: SshKeys,
     pub(super) cache: Cache,
@@ -35,7 +35,7 @@ pub(crate) fn prepare(
     scenario: &Scenario,
     kernel: &Kernel,
     progress: &Progress,
-) -> Result<Prepared, RunError> {
+) -> Result<PreparedRun, RunError> {
     let images = workspace.images();
     let userland = Userland::provision(kernel.arch, &images, &workspace.cache, progress)?;
     let keys = SshKeys::provision(&workspace.cache)?;
@@ -51,7 +51,7 @@ pub(crate) fn prepare(
         icount: scenario.boot.icount,
     };
     let state_key = spec.state_key(&kernel.sha256, &image.sha256, &probe::preparation(&probes));
-    Ok(Prepared {
+    Ok(PreparedRun {
         spec,
         keys,
         cache: workspace.cache.clone(),

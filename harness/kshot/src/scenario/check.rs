@@ -5,21 +5,21 @@ use std::collections::HashSet;
 use globset::Glob;
 
 use super::raw::{RawBoot, RawGdb, RawPerf, RawProbe, RawScenario};
-use super::{Boot, Scenario, Step};
+use super::{BootOptions, Scenario, Step};
 use kshot_guest::probe::{KprobeEvent, PerfEvent, ProbeKind, ProbeSpec};
 use kshot_guest::yaml::{YamlError, closest};
 use kshot_stack::arch::Arch;
 use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
 
 /// The guest's memory by default, in MiB.
-pub(super) const MEMORY_MIB: u32 = 256;
-const REPEAT_MOST: u32 = 100_000;
-const HITS_MOST: u32 = 100_000;
+pub(super) const DEFAULT_MEMORY_MIB: u32 = 256;
+const MAX_REPEAT: u32 = 100_000;
+const MAX_HITS: u32 = 100_000;
 
 type Result<T> = std::result::Result<T, Box<YamlError>>;
 
 /// The text that is checked, and the names that it may refer to.
-pub(super) struct Source<'a> {
+pub(super) struct CheckContext<'a> {
     /// The file's name in error messages.
     pub(super) file: &'a str,
     /// The file's text, for error messages.
@@ -28,12 +28,12 @@ pub(super) struct Source<'a> {
     pub(super) kernels: &'a [&'a str],
 }
 
-impl Source<'_> {
-    fn fault(&self, section: &str, word: &str, message: String) -> Box<YamlError> {
-        self.fault_with_hint(section, word, message, None)
+impl CheckContext<'_> {
+    fn error(&self, section: &str, word: &str, message: String) -> Box<YamlError> {
+        self.error_with_hint(section, word, message, None)
     }
 
-    fn fault_with_hint(
+    fn error_with_hint(
         &self,
         section: &str,
         word: &str,
@@ -44,44 +44,49 @@ impl Source<'_> {
     }
 }
 
-pub(super) fn check(id: &str, source: &Source<'_>, raw: RawScenario) -> Result<Scenario> {
+pub(super) fn check_scenario(id: &str, source: &CheckContext<'_>, raw: RawScenario) -> Result<Scenario> {
     if raw.summary.trim().is_empty() || raw.summary.trim().contains('\n') {
-        return Err(source.fault(
+        return Err(source.error(
             "summary",
             "summary",
             "`summary` is one line that says what this shows".into(),
         ));
     }
-    globs(source, "kernels", &raw.kernels)?;
+    check_globs(source, "kernels", &raw.kernels)?;
     let boot = boot(source, raw.boot)?;
     let steps = raw
         .steps
         .into_iter()
         .map(|step| {
             if step.run.trim().is_empty() {
-                return Err(source.fault("steps", "run", "`run` is empty".into()));
+                return Err(source.error("steps", "run", "`run` is empty".into()));
             }
-            if !(1..=REPEAT_MOST).contains(&step.repeat) {
-                let message = format!("`repeat` is {}, not within 1 and {REPEAT_MOST}", step.repeat);
-                return Err(source.fault("steps", "repeat", message));
+            if !(1..=MAX_REPEAT).contains(&step.repeat) {
+                let message = format!("`repeat` is {}, not within 1 and {MAX_REPEAT}", step.repeat);
+                return Err(source.error("steps", "repeat", message));
             }
-            Ok(Step { run: step.run, repeat: step.repeat, limit: step.timeout, status: step.status })
+            Ok(Step {
+                script: step.run,
+                repeat: step.repeat,
+                timeout: step.timeout,
+                expected_status: step.status,
+            })
         })
         .collect::<Result<Vec<_>>>()?;
 
     if raw.probes.is_empty() {
-        return Err(source.fault(
+        return Err(source.error(
             "probes",
             "probes",
             "`probes` is empty: nothing would record a stack".into(),
         ));
     }
     let probes = raw.probes.into_iter().map(|probe| probe_spec(source, probe)).collect::<Result<Vec<_>>>()?;
-    unique(source, "probes", probes.iter().map(|probe| probe.name.as_str()))?;
+    check_unique(source, "probes", probes.iter().map(|probe| probe.name.as_str()))?;
 
     if probes.iter().filter(|probe| matches!(probe.kind, ProbeKind::Gdb { .. })).count() > 1 {
         let message = "there are two gdb probes; a machine takes one gdb at a time".into();
-        return Err(source.fault("probes", "gdb", message));
+        return Err(source.error("probes", "gdb", message));
     }
 
     let claims: Vec<_> = raw
@@ -101,17 +106,18 @@ pub(super) fn check(id: &str, source: &Source<'_>, raw: RawScenario) -> Result<S
         .into_iter()
         .map(|one| ConsoleClaim { name: one.name, forbidden_text: one.never })
         .collect();
-    let promises = claims.iter().map(|claim| &claim.name).chain(console.iter().map(|silence| &silence.name));
-    let promises: Vec<&str> = promises.map(String::as_str).collect();
-    unique(source, "claims", promises.iter().copied())?;
+    let claim_names =
+        claims.iter().map(|claim| &claim.name).chain(console.iter().map(|silence| &silence.name));
+    let promises: Vec<&str> = claim_names.map(String::as_str).collect();
+    check_unique(source, "claims", promises.iter().copied())?;
     if let Some(empty) = console.iter().find(|silence| silence.forbidden_text.trim().is_empty()) {
         let message = "`never` is empty: every report would hold it".into();
-        return Err(source.fault("console", &empty.name, message));
+        return Err(source.error("console", &empty.name, message));
     }
     for claim in &claims {
-        known_name(source, "claims", "probe", &claim.probe, probes.iter().map(|probe| probe.name.as_str()))?;
+        check_name(source, "claims", "probe", &claim.probe, probes.iter().map(|probe| probe.name.as_str()))?;
         for function in &claim.through {
-            word(source, "claims", "a function", function, "_.$|")?;
+            check_characters(source, "claims", "a function", function, "_.$|")?;
         }
     }
 
@@ -121,10 +127,10 @@ pub(super) fn check(id: &str, source: &Source<'_>, raw: RawScenario) -> Result<S
         .map(|known| KnownFault { kernels: known.kernels, claim: known.claim, because: known.because })
         .collect();
     for known in &known {
-        globs(source, "known", &known.kernels)?;
-        known_name(source, "known", "claim", &known.claim, promises.iter().copied())?;
+        check_globs(source, "known", &known.kernels)?;
+        check_name(source, "known", "claim", &known.claim, promises.iter().copied())?;
         if known.because.trim().is_empty() {
-            return Err(source.fault(
+            return Err(source.error(
                 "known",
                 "because",
                 "`because` is empty: a known fault needs its reason".into(),
@@ -133,10 +139,20 @@ pub(super) fn check(id: &str, source: &Source<'_>, raw: RawScenario) -> Result<S
     }
     let summary = raw.summary.trim().to_owned();
     let kernels = raw.kernels;
-    Ok(Scenario { id: id.into(), summary, kernels, boot, steps, probes, claims, console, known })
+    Ok(Scenario {
+        id: id.into(),
+        summary,
+        kernels,
+        boot,
+        steps,
+        probes,
+        claims,
+        console_claims: console,
+        known_faults: known,
+    })
 }
 
-fn boot(source: &Source<'_>, raw: RawBoot) -> Result<Boot> {
+fn boot(source: &CheckContext<'_>, raw: RawBoot) -> Result<BootOptions> {
     let ftrace = raw.ftrace;
     let lists = [
         ("ftrace_filter", ftrace.filter, "_.*?[]!:"),
@@ -147,12 +163,12 @@ fn boot(source: &Source<'_>, raw: RawBoot) -> Result<Boot> {
     ];
     let mut cmdline = Vec::new();
     if let Some(tracer) = &ftrace.tracer {
-        word(source, "boot", "a tracer", tracer, "_-")?;
+        check_characters(source, "boot", "a tracer", tracer, "_-")?;
         cmdline.push(format!("ftrace={tracer}"));
     }
     for (parameter, items, marks) in lists {
         for item in &items {
-            word(source, "boot", &format!("an item of {parameter}="), item, marks)?;
+            check_characters(source, "boot", &format!("an item of {parameter}="), item, marks)?;
         }
         if !items.is_empty() {
             cmdline.push(format!("{parameter}={}", items.join(",")));
@@ -168,28 +184,28 @@ fn boot(source: &Source<'_>, raw: RawBoot) -> Result<Boot> {
                 "`{}` is not one kernel parameter: one an item, ASCII, no spaces",
                 parameter.escape_debug()
             );
-            return Err(source.fault("boot", "cmdline", message));
+            return Err(source.error("boot", "cmdline", message));
         }
         cmdline.push(parameter);
     }
-    let memory_mib = raw.memory_mib.unwrap_or(MEMORY_MIB);
+    let memory_mib = raw.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB);
     // A scenario runs on kernels of all architectures, so the smallest board counts.
-    let most = Arch::all().map(|arch| arch.row().memory_mib_max).min().unwrap_or(MEMORY_MIB);
+    let most = Arch::all().map(|arch| arch.row().memory_mib_max).min().unwrap_or(DEFAULT_MEMORY_MIB);
     if !(64..=most).contains(&memory_mib) {
         let message = format!("`memory-mib` is {memory_mib}, not within 64 and {most}");
-        return Err(source.fault("boot", "memory-mib", message));
+        return Err(source.error("boot", "memory-mib", message));
     }
-    Ok(Boot { cmdline, memory_mib, icount: false })
+    Ok(BootOptions { cmdline, memory_mib, icount: false })
 }
 
-fn probe_spec(source: &Source<'_>, raw: RawProbe) -> Result<ProbeSpec> {
+fn probe_spec(source: &CheckContext<'_>, raw: RawProbe) -> Result<ProbeSpec> {
     let kind = match (raw.ftrace, raw.perf, raw.kprobe, raw.gdb) {
         (Some(ftrace), None, None, None) => {
             if let Some(instance) = &ftrace.instance {
-                word(source, "probes", "an instance", instance, "_-")?;
+                check_characters(source, "probes", "an instance", instance, "_-")?;
             }
             for event in &ftrace.only {
-                word(source, "probes", "an event", event, "_.$")?;
+                check_characters(source, "probes", "an event", event, "_.$")?;
             }
             ProbeKind::Ftrace { instance: ftrace.instance, only: ftrace.only }
         }
@@ -202,35 +218,35 @@ fn probe_spec(source: &Source<'_>, raw: RawProbe) -> Result<ProbeSpec> {
         (None, None, None, Some(gdb)) => gdb_kind(source, gdb)?,
         _ => {
             let message = "a probe has exactly one of the keys `ftrace`, `perf`, `kprobe`, `gdb`".into();
-            return Err(source.fault("probes", "probes", message));
+            return Err(source.error("probes", "probes", message));
         }
     };
     let name = raw.name.unwrap_or_else(|| kind.word().into());
     // It becomes a file name in snapshots and run folders.
-    word(source, "probes", "a probe's name", &name, "_-")?;
+    check_characters(source, "probes", "a probe's name", &name, "_-")?;
     Ok(ProbeSpec { name, kind })
 }
 
-fn perf_event(source: &Source<'_>, raw: &RawPerf) -> Result<PerfEvent> {
-    word(source, "probes", "call-graph", &raw.call_graph, ",_-")?;
+fn perf_event(source: &CheckContext<'_>, raw: &RawPerf) -> Result<PerfEvent> {
+    check_characters(source, "probes", "call-graph", &raw.call_graph, ",_-")?;
     match (&raw.probe, &raw.event) {
         (Some(function), None) => {
-            word(source, "probes", "a function", function, "_.$")?;
+            check_characters(source, "probes", "a function", function, "_.$")?;
             Ok(PerfEvent::Probe(function.clone()))
         }
         (None, Some(event)) => {
-            word(source, "probes", "an event", event, "_:-.*")?;
+            check_characters(source, "probes", "an event", event, "_:-.*")?;
             Ok(PerfEvent::Event(event.clone()))
         }
         _ => {
-            Err(source.fault("probes", "perf", "`perf` has exactly one of the keys `probe`, `event`".into()))
+            Err(source.error("probes", "perf", "`perf` has exactly one of the keys `probe`, `event`".into()))
         }
     }
 }
 
 /// `p:GROUP/NAME PLACE ...`, or `r` for a return, with its number of instances: group and name are what the
 /// probe is found by.
-fn kprobe_event(source: &Source<'_>, definition: String) -> Result<KprobeEvent> {
+fn kprobe_event(source: &CheckContext<'_>, definition: String) -> Result<KprobeEvent> {
     let names = definition.split_once(' ').and_then(|(head, place)| {
         let (kind, names) = head.split_once(':')?;
         let returns = kind.strip_prefix('r').is_some_and(|most| most.chars().all(|c| c.is_ascii_digit()));
@@ -242,40 +258,47 @@ fn kprobe_event(source: &Source<'_>, definition: String) -> Result<KprobeEvent> 
     let Some((group, name)) = names.filter(|_| printable) else {
         let message = format!("`{}` is no kprobe event with group and name", definition.escape_debug());
         let hint = Some("write it as in kprobe_events: p:probe/rn register_netdevice".into());
-        return Err(source.fault_with_hint("probes", &definition, message, hint));
+        return Err(source.error_with_hint("probes", &definition, message, hint));
     };
-    word(source, "probes", "an event's group", &group, "_")?;
-    word(source, "probes", "an event's name", &name, "_")?;
+    check_characters(source, "probes", "an event's group", &group, "_")?;
+    check_characters(source, "probes", "an event's name", &name, "_")?;
     Ok(KprobeEvent { definition, group, name })
 }
 
-fn gdb_kind(source: &Source<'_>, raw: RawGdb) -> Result<ProbeKind> {
-    word(source, "probes", "a function", &raw.function, "_.$")?;
-    if !(1..=HITS_MOST).contains(&raw.hits) {
-        let message = format!("`hits` is {}, not within 1 and {HITS_MOST}", raw.hits);
-        return Err(source.fault("probes", "hits", message));
+fn gdb_kind(source: &CheckContext<'_>, raw: RawGdb) -> Result<ProbeKind> {
+    check_characters(source, "probes", "a function", &raw.function, "_.$")?;
+    if !(1..=MAX_HITS).contains(&raw.hits) {
+        let message = format!("`hits` is {}, not within 1 and {MAX_HITS}", raw.hits);
+        return Err(source.error("probes", "hits", message));
     }
     Ok(ProbeKind::Gdb { function: raw.function, hits: raw.hits, traced: false })
 }
 
-fn word(source: &Source<'_>, section: &str, what: &str, value: &str, marks: &str) -> Result<()> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || marks.contains(c);
+fn check_characters(
+    source: &CheckContext<'_>,
+    section: &str,
+    what: &str,
+    value: &str,
+    extra_characters: &str,
+) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || extra_characters.contains(c);
     if !value.is_empty() && value.chars().all(fits) {
         return Ok(());
     }
-    let message = format!("`{}` cannot be {what}: letters, digits and `{marks}` only", value.escape_debug());
-    Err(source.fault(section, value, message))
+    let message =
+        format!("`{}` cannot be {what}: letters, digits and `{extra_characters}` only", value.escape_debug());
+    Err(source.error(section, value, message))
 }
 
-fn globs(source: &Source<'_>, section: &str, globs: &[String]) -> Result<()> {
+fn check_globs(source: &CheckContext<'_>, section: &str, globs: &[String]) -> Result<()> {
     if globs.is_empty() {
-        return Err(source.fault(section, "kernels", "`kernels` is empty".into()));
+        return Err(source.error(section, "kernels", "`kernels` is empty".into()));
     }
     globs.iter().try_for_each(|glob| {
         let matcher = match Glob::new(glob) {
             Ok(matcher) => matcher.compile_matcher(),
             Err(error) => {
-                return Err(source.fault(section, glob, format!("`{glob}` is no glob: {}", error.kind())));
+                return Err(source.error(section, glob, format!("`{glob}` is no glob: {}", error.kind())));
             }
         };
         if source.kernels.iter().any(|name| matcher.is_match(name)) {
@@ -284,16 +307,20 @@ fn globs(source: &Source<'_>, section: &str, globs: &[String]) -> Result<()> {
         let hint =
             closest(glob, source.kernels.iter().copied()).map(|name| format!("did you mean `{name}`?"));
         let message = format!("no kernel of images/kernels.yaml matches `{glob}`");
-        Err(source.fault_with_hint(section, glob, message, hint))
+        Err(source.error_with_hint(section, glob, message, hint))
     })
 }
 
-fn unique<'a>(source: &Source<'_>, section: &str, names: impl Iterator<Item = &'a str>) -> Result<()> {
+fn check_unique<'a>(
+    source: &CheckContext<'_>,
+    section: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<()> {
     let mut seen = HashSet::new();
     for name in names {
         if !seen.insert(name) {
             let hint = Some("give one of them another `name`".into());
-            return Err(source.fault_with_hint(
+            return Err(source.error_with_hint(
                 section,
                 name,
                 format!("two {section} are called `{name}`"),
@@ -304,8 +331,8 @@ fn unique<'a>(source: &Source<'_>, section: &str, names: impl Iterator<Item = &'
     Ok(())
 }
 
-fn known_name<'a>(
-    source: &Source<'_>,
+fn check_name<'a>(
+    source: &CheckContext<'_>,
     section: &str,
     what: &str,
     name: &str,
@@ -317,7 +344,7 @@ fn known_name<'a>(
     let hint = closest(name, known.clone()).map(|one| format!("did you mean `{one}`?"));
     let names = known.map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ");
     let names = if names.is_empty() { "none".into() } else { names };
-    Err(source.fault_with_hint(
+    Err(source.error_with_hint(
         section,
         name,
         format!("no {what} is called `{name}`; there are: {names}"),

@@ -24,7 +24,7 @@ pub struct Scenario {
     /// Globs over the names of the catalogue.
     pub kernels: Vec<String>,
     /// The boot options.
-    pub boot: Boot,
+    pub boot: BootOptions,
     /// The commands that run in the guest, in order.
     pub steps: Vec<Step>,
     /// The probes that record stacks meanwhile; names are unique.
@@ -32,14 +32,14 @@ pub struct Scenario {
     /// The claims about the stacks.
     pub claims: Vec<Claim>,
     /// The claims about the console; their names differ from those of the other claims.
-    pub console: Vec<ConsoleClaim>,
+    pub console_claims: Vec<ConsoleClaim>,
     /// The known faults.
-    pub known: Vec<KnownFault>,
+    pub known_faults: Vec<KnownFault>,
 }
 
 /// The boot options of a scenario, beyond what the machine needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Boot {
+pub struct BootOptions {
     /// Kernel parameters, in order (`ftrace=function`, ...).
     pub cmdline: Vec<String>,
     /// Guest memory in MiB.
@@ -52,13 +52,13 @@ pub struct Boot {
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
     /// The shell script.
-    pub run: String,
+    pub script: String,
     /// The number of runs.
     pub repeat: u32,
     /// The time limit of one run.
-    pub limit: Duration,
+    pub timeout: Duration,
     /// The expected exit status.
-    pub status: i32,
+    pub expected_status: i32,
 }
 
 /// Why a scenario cannot be read.
@@ -114,7 +114,7 @@ impl Scenario {
     /// [`ScenarioError::Yaml`].
     pub fn parse(id: &str, file: &str, text: &str, kernels: &[&str]) -> Result<Self, ScenarioError> {
         let raw = yaml::from_str(file, text)?;
-        Ok(check::check(id, &check::Source { file, text, kernels }, raw)?)
+        Ok(check::check_scenario(id, &check::CheckContext { file, text, kernels }, raw)?)
     }
 
     /// Reads the scenario `id` below `folder`; `kernels` are the names of the catalogue.
@@ -122,7 +122,7 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`].
     pub fn load(folder: &Path, id: &str, kernels: &[&str]) -> Result<Self, ScenarioError> {
-        let id = Self::id_of(folder, id)?;
+        let id = Self::resolve_id(folder, id)?;
         let path = folder.join(format!("{id}.yaml"));
         let text = fs::read_to_string(&path).map_err(|source| ScenarioError::Unreadable { path, source })?;
         Self::parse(&id, &format!("scenarios/{id}.yaml"), &text, kernels)
@@ -133,11 +133,11 @@ impl Scenario {
     ///
     /// # Errors
     /// [`ScenarioError::Unknown`].
-    pub fn id_of(folder: &Path, word: &str) -> Result<String, ScenarioError> {
+    pub fn resolve_id(folder: &Path, word: &str) -> Result<String, ScenarioError> {
         let id = word.strip_suffix(".yaml").unwrap_or(word);
         let id = id.strip_prefix("./").unwrap_or(id);
         let id = id.strip_prefix("scenarios/").unwrap_or(id);
-        let ids = Self::ids(folder)?;
+        let ids = Self::list_ids(folder)?;
         if ids.iter().any(|known| known == id) {
             return Ok(id.into());
         }
@@ -146,17 +146,17 @@ impl Scenario {
     }
 
     /// A scenario without steps and probes, for logging in to a kernel.
-    pub fn bare(id: &str) -> Self {
+    pub fn empty(id: &str) -> Self {
         Self {
             id: id.into(),
             summary: String::new(),
             kernels: Vec::new(),
-            boot: Boot { cmdline: Vec::new(), memory_mib: check::MEMORY_MIB, icount: false },
+            boot: BootOptions { cmdline: Vec::new(), memory_mib: check::DEFAULT_MEMORY_MIB, icount: false },
             steps: Vec::new(),
             probes: Vec::new(),
             claims: Vec::new(),
-            console: Vec::new(),
-            known: Vec::new(),
+            console_claims: Vec::new(),
+            known_faults: Vec::new(),
         }
     }
 
@@ -164,21 +164,21 @@ impl Scenario {
     ///
     /// # Errors
     /// [`ScenarioError::Unreadable`].
-    pub fn ids(folder: &Path) -> Result<Vec<String>, ScenarioError> {
+    pub fn list_ids(folder: &Path) -> Result<Vec<String>, ScenarioError> {
         let mut ids = Vec::new();
-        collect(folder, "", &mut ids)?;
+        collect_ids(folder, "", &mut ids)?;
         ids.sort();
         Ok(ids)
     }
 }
 
-fn collect(folder: &Path, prefix: &str, ids: &mut Vec<String>) -> Result<(), ScenarioError> {
+fn collect_ids(folder: &Path, prefix: &str, ids: &mut Vec<String>) -> Result<(), ScenarioError> {
     let fail = |source| ScenarioError::Unreadable { path: folder.into(), source };
     for entry in fs::read_dir(folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if entry.file_type().map_err(fail)?.is_dir() {
-            collect(&entry.path(), &format!("{prefix}{name}/"), ids)?;
+            collect_ids(&entry.path(), &format!("{prefix}{name}/"), ids)?;
         } else if let Some(stem) = name.strip_suffix(".yaml") {
             ids.push(format!("{prefix}{stem}"));
         }

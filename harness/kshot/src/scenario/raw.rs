@@ -83,10 +83,10 @@ pub struct RawStep {
     /// A shell script, run by `sh -c`.
     pub run: String,
     /// The number of runs; default: 1.
-    #[serde(default = "one")]
+    #[serde(default = "default_repeat")]
     pub repeat: u32,
     /// The time limit of one run ("30s", "2m"); default: 30 seconds.
-    #[serde(default = "half_a_minute", deserialize_with = "duration")]
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
     #[schemars(with = "String")]
     pub timeout: Duration,
     /// The expected exit status; default: 0.
@@ -138,7 +138,7 @@ pub struct RawPerf {
     #[serde(default)]
     pub event: Option<String>,
     /// The argument of `--call-graph` (perf-record(1)); default: `dwarf`.
-    #[serde(default = "dwarf")]
+    #[serde(default = "default_call_graph")]
     pub call_graph: String,
 }
 
@@ -161,7 +161,7 @@ pub struct RawGdb {
     #[serde(rename = "break")]
     pub function: String,
     /// The number of hits after which gdb detaches; default: 100.
-    #[serde(default = "hundred")]
+    #[serde(default = "default_hits")]
     pub hits: u32,
 }
 
@@ -212,19 +212,19 @@ pub struct RawKnown {
     pub because: String,
 }
 
-fn one() -> u32 {
+fn default_repeat() -> u32 {
     1
 }
 
-fn hundred() -> u32 {
+fn default_hits() -> u32 {
     100
 }
 
-fn dwarf() -> String {
+fn default_call_graph() -> String {
     "dwarf".into()
 }
 
-fn half_a_minute() -> Duration {
+fn default_timeout() -> Duration {
     Duration::from_secs(30)
 }
 

@@ -17,8 +17,8 @@ use kshot_stack::snapshot;
 use std::panic;
 use std::process::ExitCode;
 
-use kshot::baseline::{self, Info, Place};
-use kshot::run::{self, Options};
+use kshot::baseline::{self, SnapshotInfo, SnapshotPath};
+use kshot::run::{self, RunOptions};
 use kshot::scenario::Scenario;
 use kshot::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSpec};
@@ -41,7 +41,7 @@ fn trials(workspace: &Workspace) -> Vec<Trial> {
         Ok(catalogue) => catalogue,
         Err(error) => return vec![failing("catalogue", error.to_string())],
     };
-    let ids = match Scenario::ids(&workspace.scenarios()) {
+    let ids = match Scenario::list_ids(&workspace.scenarios()) {
         Ok(ids) => ids,
         Err(error) => return vec![failing("scenarios", error.to_string())],
     };
@@ -108,22 +108,24 @@ fn failing(name: &str, why: String) -> Trial {
 
 /// The run matches; what drifted is left for `cargo insta review`.
 fn holds(workspace: &Workspace, scenario: &Scenario, kernel: &Kernel) -> Result<(), Failed> {
-    let outcome = run::run(workspace, scenario, kernel, &Options::default(), &Progress::silent())
+    let outcome = run::run(workspace, scenario, kernel, &RunOptions::default(), &Progress::silent())
         .map_err(|error| Failed::from(error_chain(&error)))?;
     let document = &outcome.document;
     if document.verdict == Verdict::Match {
         return Ok(());
     }
-    let info = Info {
+    let info = SnapshotInfo {
         release: document.kernel.release.clone(),
         image_sha256: document.kernel.image_sha256.clone(),
         qemu: document.qemu.clone(),
     };
     for probe in document.probes.iter().filter(|probe| probe.left_out_because.is_none()) {
-        let place = Place::new(&workspace.snapshots(), &scenario.id, &kernel.name, &probe.name)
-            .of_run(&document.probes);
+        let place = SnapshotPath::new(&workspace.snapshots(), &scenario.id, &kernel.name, &probe.name)
+            .for_run(&document.probes);
         // insta panics on a difference once it has written it down; every probe gets its turn.
-        drop(panic::catch_unwind(|| baseline::propose(&place, &info, &snapshot::snapshot_text(probe))));
+        drop(panic::catch_unwind(|| {
+            baseline::assert_with_insta(&place, &info, &snapshot::snapshot_text(probe))
+        }));
     }
     let folder = outcome.folder.display();
     Err(format!("{:?}\n{}\nartifacts: {folder}", document.verdict, Reason::join(&document.reasons, "\n"))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use kshot::run::{self, Options};
+use kshot::run::{self, RunOptions};
 use kshot::scenario::Scenario;
 use kshot::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel};
@@ -73,7 +73,8 @@ fn same_lines(workspace: &Workspace, catalogue: &Catalogue, kernel: &'static str
 fn compare_lines(workspace: &Workspace, names: &[String], kernel: &Kernel) -> Result<(), Failed> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let scenario = Scenario::load(&workspace.scenarios(), SCENARIO, &names).unwrap();
-    let outcome = run::run(workspace, &scenario, kernel, &Options::default(), &Progress::silent()).unwrap();
+    let outcome =
+        run::run(workspace, &scenario, kernel, &RunOptions::default(), &Progress::silent()).unwrap();
     let text = fs::read_to_string(outcome.folder.join("gdb.jsonl")).unwrap();
     let hits = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let frames: Vec<_> = hits.filter_map(|hit| hit["frames"].as_array().cloned()).collect();

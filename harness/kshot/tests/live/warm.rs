@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use kshot::run::{self, Options, Outcome, STATES, Starts};
+use kshot::run::{self, RunOptions, RunOutcome, STATES, StartPolicy};
 use kshot::scenario::{Scenario, Step};
 use kshot::workspace::Workspace;
 use kshot_guest::host::cache::Cache;
@@ -65,8 +65,8 @@ impl Desk {
         Self { workspace, scenario, _folder: folder }
     }
 
-    fn run(&self, kernel: &Kernel, starts: Starts) -> Outcome {
-        let options = Options { starts, ..Options::default() };
+    fn run(&self, kernel: &Kernel, starts: StartPolicy) -> RunOutcome {
+        let options = RunOptions { start_policy: starts, ..RunOptions::default() };
         run::run(&self.workspace, &self.scenario, kernel, &options, &Progress::silent()).unwrap()
     }
 
@@ -77,10 +77,10 @@ impl Desk {
 }
 
 fn the_first_run_boots_and_the_next_is_restored(desk: &Desk, kernel: &Kernel) {
-    let first = desk.run(kernel, Starts::Warm);
+    let first = desk.run(kernel, StartPolicy::Warm);
     assert_eq!(first.document.start, Start::Cold);
     assert_eq!(first.document.cold_because.as_deref(), Some("there was no saved state"));
-    let second = desk.run(kernel, Starts::Warm);
+    let second = desk.run(kernel, StartPolicy::Warm);
     assert_eq!((second.document.start, &second.document.cold_because), (Start::Warm, &None));
     for outcome in [&first.document, &second.document] {
         assert_eq!(outcome.verdict, Verdict::Match, "{:?}", outcome.reasons);
@@ -91,19 +91,20 @@ fn the_first_run_boots_and_the_next_is_restored(desk: &Desk, kernel: &Kernel) {
     let booted = first.lines().next().unwrap();
     assert_eq!(second.lines().next().unwrap(), booted);
     assert_eq!(desk.states().len(), 1);
-    let cold = desk.run(kernel, Starts::Cold);
+    let cold = desk.run(kernel, StartPolicy::Cold);
     assert_eq!(cold.document.cold_because.as_deref(), Some("as asked"));
 }
 
 fn restored_guests_differ_where_they_must(desk: &Desk, kernel: &Kernel) {
     let script = "date +%s; head -c 16 /dev/urandom | md5sum; cat /run/kshot-state";
-    let step = Step { run: script.into(), repeat: 1, limit: Duration::from_secs(20), status: 0 };
+    let step =
+        Step { script: script.into(), repeat: 1, timeout: Duration::from_secs(20), expected_status: 0 };
     let asking = Scenario { steps: vec![step], ..desk.scenario.clone() };
     let desk =
         Desk { workspace: desk.workspace.clone(), scenario: asking, _folder: tempfile::tempdir().unwrap() };
-    desk.run(kernel, Starts::Warm);
+    desk.run(kernel, StartPolicy::Warm);
     let said = || {
-        let outcome = desk.run(kernel, Starts::Warm);
+        let outcome = desk.run(kernel, StartPolicy::Warm);
         assert_eq!(outcome.document.start, Start::Warm);
         let text = fs::read_to_string(outcome.folder.join("steps/01-01.txt")).unwrap();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -118,7 +119,7 @@ fn restored_guests_differ_where_they_must(desk: &Desk, kernel: &Kernel) {
 }
 
 fn a_state_of_no_use_is_replaced_and_told(desk: &Desk, kernel: &Kernel) {
-    desk.run(kernel, Starts::Warm);
+    desk.run(kernel, StartPolicy::Warm);
     let spoil: [Spoiled; 3] = [
         ("devices has 4 bytes", |state| fs::write(state.join("devices"), "none").unwrap()),
         ("was saved by QEMU 0.9", |state| {
@@ -136,7 +137,7 @@ fn a_state_of_no_use_is_replaced_and_told(desk: &Desk, kernel: &Kernel) {
     ];
     for (wrong, spoil) in spoil {
         spoil(&desk.states()[0]);
-        let outcome = desk.run(kernel, Starts::Warm);
+        let outcome = desk.run(kernel, StartPolicy::Warm);
         let because = outcome.document.cold_because.unwrap_or_default();
         assert!(
             because.starts_with("the saved state is of no use: ") && because.contains(wrong),
@@ -144,14 +145,14 @@ fn a_state_of_no_use_is_replaced_and_told(desk: &Desk, kernel: &Kernel) {
         );
         assert_eq!(outcome.document.verdict, Verdict::Match, "{:?}", outcome.document.reasons);
         assert!(desk.states().is_empty(), "it is gone");
-        assert_eq!(desk.run(kernel, Starts::Warm).document.start, Start::Cold);
-        assert_eq!(desk.run(kernel, Starts::Warm).document.start, Start::Warm, "a new one is there");
+        assert_eq!(desk.run(kernel, StartPolicy::Warm).document.start, Start::Cold);
+        assert_eq!(desk.run(kernel, StartPolicy::Warm).document.start, Start::Warm, "a new one is there");
     }
 }
 
 fn a_cold_and_a_warm_start_agree(desk: &Desk, kernel: &Kernel) {
-    let outcome = desk.run(kernel, Starts::Both);
+    let outcome = desk.run(kernel, StartPolicy::Both);
     assert_eq!(outcome.document.verdict, Verdict::Match, "{:?}", outcome.document.reasons);
     assert_eq!(outcome.document.repeats.len(), 2);
-    assert_eq!(desk.run(kernel, Starts::Warm).document.start, Start::Warm);
+    assert_eq!(desk.run(kernel, StartPolicy::Warm).document.start, Start::Warm);
 }

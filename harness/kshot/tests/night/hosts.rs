@@ -59,7 +59,8 @@ pub(crate) fn parallel() {
     assert_eq!(results(&replica, "there"), here(&replica));
     let night = night(&replica, "there");
     assert_eq!(night.engine, "parallel");
-    let hosts: std::collections::BTreeSet<_> = night.pairs.iter().map(|pair| &pair.attempts[0].host).collect();
+    let hosts: std::collections::BTreeSet<_> =
+        night.pairs.iter().map(|pair| &pair.attempts[0].host).collect();
     assert_eq!(hosts.len(), 2, "both had something to do: {hosts:?}");
     assert!(!replica.path("there/units").exists());
 }

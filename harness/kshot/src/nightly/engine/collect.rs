@@ -47,7 +47,11 @@ impl<'a> Collector<'a> {
             for one in tries {
                 let mut one = one.clone();
                 one.host.clone_from(&host);
-                if pair.attempts.iter().any(|known| (&known.started, &known.host) == (&one.started, &one.host)) {
+                if pair
+                    .attempts
+                    .iter()
+                    .any(|known| (&known.started, &known.host) == (&one.started, &one.host))
+                {
                     self.twice += 1;
                     continue;
                 }

@@ -236,7 +236,8 @@ impl Detail {
 /// The reasons for a pair's verdict, or what kept it from one.
 fn why(report: &NightReport, pair: &Pair) -> Vec<String> {
     let obstacle = report.night.why_no_verdict(pair).map(ToOwned::to_owned);
-    pair.run().map_or(obstacle.into_iter().collect(), |run| run.reasons.iter().map(ToString::to_string).collect())
+    pair.run()
+        .map_or(obstacle.into_iter().collect(), |run| run.reasons.iter().map(ToString::to_string).collect())
 }
 
 fn facts(pair: &Pair) -> Vec<(&'static str, String)> {

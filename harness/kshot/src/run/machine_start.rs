@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::RunError;
-use super::prepare::{ASKED, Prepared, milliseconds};
+use super::prepare::{PreparedRun, REQUEST_LOG, milliseconds};
 use crate::artifacts::RunFolder;
 use kshot_guest::deadline::Deadline;
 use kshot_guest::host::FileError;
@@ -36,25 +36,25 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 const NONCE: &str = "/run/kshot-state";
 
 /// A running machine with a logged-in session.
-pub(super) struct Up {
+pub(super) struct StartedMachine {
     pub(super) machine: Machine,
     /// The session, which logs all requests.
     pub(super) session: LoggedSession,
     pub(super) start: Start,
     /// The reason for a cold start, if the machine booted.
-    pub(super) because: Option<String>,
+    pub(super) cold_because: Option<String>,
     /// The thread that writes the state, if one is saved.
-    pub(super) keeping: Option<Keeping>,
+    pub(super) state_writer: Option<StateWriter>,
 }
 
 /// A thread that writes a state to the cache, and the memory file that the running machine still needs.
-pub(super) struct Keeping {
+pub(super) struct StateWriter {
     writer: JoinHandle<Result<PathBuf, CacheError>>,
     _scratch: tempfile::TempDir,
 }
 
 /// Why booting and saving a machine failed.
-enum NotKept {
+enum BootAndSaveError {
     /// The machine did not boot.
     Run(RunError),
     /// The machine booted, but its state could not be saved.
@@ -63,7 +63,7 @@ enum NotKept {
 
 /// How a machine is to be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
+pub(crate) enum StartMode {
     /// Restore a saved state if there is one; otherwise boot and save one.
     Restore,
     /// Boot, and save the state if there is none.
@@ -77,43 +77,45 @@ pub(crate) enum Begin {
 /// # Errors
 /// [`RunError`]: what is wrong with a saved state is none, but a reason for a boot. So is what keeps it from being
 /// restored or saved.
-pub(super) fn up(
-    prepared: &Prepared,
-    begin: Begin,
+pub(super) fn start_machine(
+    prepared: &PreparedRun,
+    begin: StartMode,
     folder: &RunFolder,
     timings: &mut Timings,
-) -> Result<Up, RunError> {
-    let there = || prepared.cache.find(STATES, &prepared.state_key).is_some();
-    if begin == Begin::Boot || begin == Begin::BootAndKeep && there() {
+) -> Result<StartedMachine, RunError> {
+    let state_exists = || prepared.cache.find(STATES, &prepared.state_key).is_some();
+    if begin == StartMode::Boot || begin == StartMode::BootAndKeep && state_exists() {
         return boot(prepared, folder, timings, "as asked");
     }
     let because = match prepared.cache.find_or_draft(STATES, &prepared.state_key, || ())? {
         // Another process saved it while we waited.
-        Lookup::Found(_) if begin == Begin::BootAndKeep => "as asked".into(),
+        Lookup::Found(_) if begin == StartMode::BootAndKeep => "as asked".into(),
         Lookup::Found(state) => match restore(prepared, &state, folder, timings) {
             Ok(up) => return Ok(up),
             Err(error) if error.blame() == Blame::Interrupted => return Err(error),
-            Err(error) if is_of_no_use(&error) => {
+            Err(error) if is_state_at_fault(&error) => {
                 // A state that cannot be removed is no worse than before.
                 drop(prepared.cache.remove(STATES, &prepared.state_key));
                 format!("the saved state is of no use: {}", error_chain(&error))
             }
             Err(error) => format!("the saved state could not be restored: {}", error_chain(&error)),
         },
-        Lookup::Missing(draft) => match boot_and_keep(prepared, draft, folder, timings) {
+        Lookup::Missing(draft) => match boot_and_save(prepared, draft, folder, timings) {
             Ok(up) => return Ok(up),
-            Err(NotKept::Run(error)) => return Err(error),
-            Err(NotKept::Save(error)) if error.blame() == Blame::Interrupted => return Err(error),
-            Err(NotKept::Save(error)) => format!("a state could not be saved: {}", error_chain(&error)),
+            Err(BootAndSaveError::Run(error)) => return Err(error),
+            Err(BootAndSaveError::Save(error)) if error.blame() == Blame::Interrupted => return Err(error),
+            Err(BootAndSaveError::Save(error)) => {
+                format!("a state could not be saved: {}", error_chain(&error))
+            }
         },
     };
     boot(prepared, folder, timings, &because)
 }
 
 /// Whether the saved state is to blame for a failed restore, and not this host. Such a state would fail again.
-fn is_of_no_use(error: &RunError) -> bool {
+fn is_state_at_fault(error: &RunError) -> bool {
     match error {
-        RunError::NotRestored { .. } => true,
+        RunError::WrongGuest { .. } => true,
         RunError::Machine(MachineError::State(_) | MachineError::Migration) => true,
         // A QEMU that cannot read a state exits.
         RunError::Machine(MachineError::Down(MachineDown::QemuExited { .. })) => true,
@@ -121,9 +123,9 @@ fn is_of_no_use(error: &RunError) -> bool {
     }
 }
 
-impl Keeping {
+impl StateWriter {
     /// Waits until the state is on disk.
-    pub(super) fn finish(self, prepared: &Prepared) -> Result<(), CacheError> {
+    pub(super) fn finish(self, prepared: &PreparedRun) -> Result<(), CacheError> {
         self.writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         prepared.cache.evict(STATES, STATES_LIMIT)?;
         Ok(())
@@ -131,54 +133,60 @@ impl Keeping {
 }
 
 fn boot(
-    prepared: &Prepared,
+    prepared: &PreparedRun,
     folder: &RunFolder,
     timings: &mut Timings,
     because: &str,
-) -> Result<Up, RunError> {
+) -> Result<StartedMachine, RunError> {
     let machine = Machine::boot(&prepared.spec, folder.path())?;
     let session = login(prepared, &machine, timings)?;
-    let session = get_ready(prepared, session, folder, timings)?;
-    Ok(Up { machine, session, start: Start::Cold, because: Some(because.into()), keeping: None })
+    let session = prepare_probes(prepared, session, folder, timings)?;
+    Ok(StartedMachine {
+        machine,
+        session,
+        start: Start::Cold,
+        cold_because: Some(because.into()),
+        state_writer: None,
+    })
 }
 
 fn restore(
-    prepared: &Prepared,
+    prepared: &PreparedRun,
     saved: &Path,
     folder: &RunFolder,
     timings: &mut Timings,
-) -> Result<Up, RunError> {
+) -> Result<StartedMachine, RunError> {
     let state = SavedState::open(saved).map_err(MachineError::from)?;
     prepared.cache.mark_used(STATES, &prepared.state_key);
     let machine = Machine::restore(&prepared.spec, &state, folder.path())?;
     let mut session = login(prepared, &machine, timings)?;
-    renew(&mut session, state.nonce())?;
+    renew_guest(&mut session, state.nonce())?;
     for name in run_files(prepared) {
         let from = saved.join(&name);
         fs::copy(&from, folder.path().join(&name))
             .map_err(|source| MachineError::from(StateError::Unreadable { path: from, source }))?;
     }
     // The requests from before the state was saved come first.
-    let session = LoggedSession::append(session, &folder.path().join(ASKED))?;
-    Ok(Up { machine, session, start: Start::Warm, because: None, keeping: None })
+    let session = LoggedSession::append(session, &folder.path().join(REQUEST_LOG))?;
+    Ok(StartedMachine { machine, session, start: Start::Warm, cold_because: None, state_writer: None })
 }
 
 /// Prepares the probes, as far as that is possible before recording, and starts the request log.
-fn get_ready(
-    prepared: &Prepared,
+fn prepare_probes(
+    prepared: &PreparedRun,
     session: Session,
     folder: &RunFolder,
     timings: &mut Timings,
 ) -> Result<LoggedSession, RunError> {
     let started = Instant::now();
-    let mut session = LoggedSession::new(session, &folder.path().join(ASKED))?;
+    let mut session = LoggedSession::new(session, &folder.path().join(REQUEST_LOG))?;
     prepared.probes.iter().try_for_each(|probe| probe::prepare(probe, &mut session, folder.path()))?;
     timings.steps = milliseconds(started.elapsed());
     Ok(session)
 }
 
 /// Gives a restored machine its own time and random seed, and checks the nonce of the saved state.
-fn renew(session: &mut Session, nonce: &str) -> Result<(), RunError> {
+fn renew_guest(session: &mut Session, nonce: &str) -> Result<(), RunError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = random()?;
     let script = format!(
@@ -191,42 +199,43 @@ fn renew(session: &mut Session, nonce: &str) -> Result<(), RunError> {
     if output.status == 0 && said.trim_end() == nonce {
         return Ok(());
     }
-    Err(RunError::NotRestored { status: output.status, said: printable(said.trim().as_bytes()) })
+    Err(RunError::WrongGuest { status: output.status, output: printable(said.trim().as_bytes()) })
 }
 
 /// Boots, saves the guest's state, and continues with the same machine.
-fn boot_and_keep(
-    prepared: &Prepared,
+fn boot_and_save(
+    prepared: &PreparedRun,
     draft: Draft,
     folder: &RunFolder,
     timings: &mut Timings,
-) -> Result<Up, NotKept> {
-    let scratch = draft.scratch().map_err(RunError::from).map_err(NotKept::Save)?;
+) -> Result<StartedMachine, BootAndSaveError> {
+    let scratch = draft.scratch().map_err(RunError::from).map_err(BootAndSaveError::Save)?;
     let memory = scratch.path().join("memory");
     let machine = Machine::boot_saveable(&prepared.spec, &memory, folder.path());
-    let machine = machine.map_err(RunError::from).map_err(NotKept::Run)?;
-    let session = login(prepared, &machine, timings).map_err(NotKept::Run)?;
-    let session = get_ready(prepared, session, folder, timings).map_err(NotKept::Run)?;
-    keep(&machine, session.into_session(), &memory, draft.path(), folder).map_err(NotKept::Save)?;
+    let machine = machine.map_err(RunError::from).map_err(BootAndSaveError::Run)?;
+    let session = login(prepared, &machine, timings).map_err(BootAndSaveError::Run)?;
+    let session = prepare_probes(prepared, session, folder, timings).map_err(BootAndSaveError::Run)?;
+    save_state(&machine, session.into_session(), &memory, draft.path(), folder)
+        .map_err(BootAndSaveError::Save)?;
     let files = run_files(prepared);
     for name in &files {
         let to = draft.path().join(name);
         let copied = fs::copy(folder.path().join(name), &to).map_err(FileError::on("write", &to));
-        copied.map_err(CacheError::from).map_err(RunError::from).map_err(NotKept::Save)?;
+        copied.map_err(CacheError::from).map_err(RunError::from).map_err(BootAndSaveError::Save)?;
     }
-    let session = login(prepared, &machine, timings).map_err(NotKept::Run)?;
-    let session = LoggedSession::append(session, &folder.path().join(ASKED))
+    let session = login(prepared, &machine, timings).map_err(BootAndSaveError::Run)?;
+    let session = LoggedSession::append(session, &folder.path().join(REQUEST_LOG))
         .map_err(RunError::from)
-        .map_err(NotKept::Run)?;
-    let writer = thread::Builder::new().name("state".into()).spawn(move || write(draft, &files));
-    let writer = writer.map_err(|source| NotKept::Save(MachineError::Folder(source).into()))?;
-    let keeping = Some(Keeping { writer, _scratch: scratch });
+        .map_err(BootAndSaveError::Run)?;
+    let writer = thread::Builder::new().name("state".into()).spawn(move || commit_state(draft, &files));
+    let writer = writer.map_err(|source| BootAndSaveError::Save(MachineError::Folder(source).into()))?;
+    let state_writer = Some(StateWriter { writer, _scratch: scratch });
     let because = Some("there was no saved state".into());
-    Ok(Up { machine, session, start: Start::Cold, because, keeping })
+    Ok(StartedMachine { machine, session, start: Start::Cold, cold_because: because, state_writer })
 }
 
 /// Logs out, waits until the guest is at rest, and saves its state.
-fn keep(
+fn save_state(
     machine: &Machine,
     mut session: Session,
     memory: &Path,
@@ -245,7 +254,7 @@ fn keep(
     );
     let output = session.run(&script, COMMAND_LIMIT)?;
     if output.status != 0 {
-        return Err(RunError::NotRestored { status: output.status, said: printable(&output.text) });
+        return Err(RunError::WrongGuest { status: output.status, output: printable(&output.text) });
     }
     drop(session);
     let deadline = Deadline::new("the guest to be at rest", COMMAND_LIMIT);
@@ -255,15 +264,15 @@ fn keep(
 }
 
 /// The files of the run folder that a saved state has, too: the requests to the guest, and the probes' own files.
-fn run_files(prepared: &Prepared) -> Vec<String> {
+fn run_files(prepared: &PreparedRun) -> Vec<String> {
     let mut files = probe::prepared_files(&prepared.probes);
-    files.push(ASKED.to_owned());
+    files.push(REQUEST_LOG.to_owned());
     files
 }
 
 /// Adds a state to the cache once it is on disk, so that a power failure cannot leave an incomplete state that looks
 /// complete.
-fn write(draft: Draft, files: &[String]) -> Result<PathBuf, CacheError> {
+fn commit_state(draft: Draft, files: &[String]) -> Result<PathBuf, CacheError> {
     for name in SavedState::FILES.into_iter().chain(files.iter().map(String::as_str)) {
         let path = draft.path().join(name);
         let synced = File::open(&path).and_then(|file| file.sync_all());
@@ -272,7 +281,7 @@ fn write(draft: Draft, files: &[String]) -> Result<PathBuf, CacheError> {
     draft.commit()
 }
 
-fn login(prepared: &Prepared, machine: &Machine, timings: &mut Timings) -> Result<Session, RunError> {
+fn login(prepared: &PreparedRun, machine: &Machine, timings: &mut Timings) -> Result<Session, RunError> {
     let boot = machine.wait_ready(&Deadline::new("the guest's init to be done", BOOT_LIMIT))?;
     timings.boot = milliseconds(boot);
     let login = Instant::now();
@@ -305,17 +314,17 @@ mod tests {
     fn a_state_goes_for_its_own_faults_and_not_for_the_hosts() {
         let late = TimedOut { what: "an SSH login".into(), waited: LOGIN_LIMIT, last_error: None };
         let spoiled = [
-            RunError::NotRestored { status: 1, said: String::new() },
+            RunError::WrongGuest { status: 1, output: String::new() },
             MachineError::Migration.into(),
             SessionError::TimedOut(late).into(),
         ];
-        assert!(spoiled.iter().all(is_of_no_use));
+        assert!(spoiled.iter().all(is_state_at_fault));
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
         let hosts = [
             MachineError::Folder(full()).into(),
             MachineError::NoQemu { program: "qemu-system-mips64", package: "qemu-system-mips" }.into(),
             RunError::Cache(CacheError::Interrupted),
         ];
-        assert!(!hosts.iter().any(is_of_no_use));
+        assert!(!hosts.iter().any(is_state_at_fault));
     }
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::RunError;
-use super::prepare::{Prepared, milliseconds, prepare};
-use super::start::{self, Begin, Up};
+use super::machine_start::{self, StartMode, StartedMachine};
+use super::prepare::{PreparedRun, milliseconds, prepare};
 use crate::artifacts::RunFolder;
 use crate::scenario::{Scenario, Step};
 use crate::workspace::Workspace;
@@ -29,7 +29,7 @@ const TAIL_LINES: usize = 10;
 
 /// The captures and timings of a run, also of one that failed.
 #[derive(Debug, Default)]
-pub(crate) struct Recording {
+pub(crate) struct RunRecording {
     pub(crate) captures: Vec<Capture>,
     pub(crate) console: Vec<ConsoleReport>,
     pub(crate) timings: Timings,
@@ -50,12 +50,12 @@ pub fn shell(
     progress: &Progress,
 ) -> Result<i32, RunError> {
     let prepared = prepare(workspace, scenario, kernel, progress)?;
-    let folder = RunFolder::create(&workspace.runs, &scenario.id, &kernel.name)?;
+    let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     let task = progress.task(format!("boot {}", kernel.name), 0);
     let ahead = start_gdb(&prepared, &folder)?;
-    let Up { machine, mut session, keeping, .. } =
-        start::up(&prepared, Begin::Restore, &folder, &mut Timings::default())?;
-    if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(&prepared)) {
+    let StartedMachine { machine, mut session, state_writer, .. } =
+        machine_start::start_machine(&prepared, StartMode::Restore, &folder, &mut Timings::default())?;
+    if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(&prepared)) {
         progress.print_line(&format!("its state could not be kept: {}", error_chain(&fault)));
     }
     let _armed = arm(&prepared, (&machine, ahead), &mut session, &folder)?;
@@ -66,26 +66,33 @@ pub fn shell(
 
 /// Runs a machine up to the captures. What was recorded is returned even if the run failed.
 pub(crate) fn record(
-    prepared: &Prepared,
+    prepared: &PreparedRun,
     scenario: &Scenario,
-    begin: Begin,
+    begin: StartMode,
     folder: &RunFolder,
     progress: &Progress,
-) -> (Recording, Result<(), RunError>) {
-    let mut recording = Recording::default();
+) -> (RunRecording, Result<(), RunError>) {
+    let mut recording = RunRecording::default();
     let result =
         Slots::of_this_host(&prepared.cache).take(progress).map_err(RunError::from).and_then(|_slot| {
             let started = Instant::now();
             let begun = start_gdb(prepared, folder).and_then(|ahead| {
-                start::up(prepared, begin, folder, &mut recording.timings).map(|up| (ahead, up))
+                machine_start::start_machine(prepared, begin, folder, &mut recording.timings)
+                    .map(|up| (ahead, up))
             });
             let result = begun.and_then(|(ahead, up)| {
-                let Up { machine, session, start, because, keeping } = up;
+                let StartedMachine { machine, session, start, cold_because: because, state_writer } = up;
                 recording.qemu = machine.qemu_version().into();
                 (recording.start, recording.cold_because) = (start, because);
-                let result = replay(prepared, scenario, (&machine, ahead, session), folder, &mut recording);
+                let result = replay_and_collect(
+                    prepared,
+                    scenario,
+                    (&machine, ahead, session),
+                    folder,
+                    &mut recording,
+                );
                 recording.console = machine.shutdown();
-                if let Some(Err(fault)) = keeping.map(|keeping| keeping.finish(prepared)) {
+                if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(prepared)) {
                     // The next run will boot too. This run is not affected.
                     let because = recording.cold_because.get_or_insert_default();
                     because.push_str(&format!(", and this one's could not be kept: {}", error_chain(&fault)));
@@ -98,12 +105,12 @@ pub(crate) fn record(
     (recording, result)
 }
 
-fn replay(
-    prepared: &Prepared,
+fn replay_and_collect(
+    prepared: &PreparedRun,
     scenario: &Scenario,
     (machine, ahead, mut session): (&Machine, Option<StartedGdb>, LoggedSession),
     folder: &RunFolder,
-    recording: &mut Recording,
+    recording: &mut RunRecording,
 ) -> Result<(), RunError> {
     let started = Instant::now();
     let armed = arm(prepared, (machine, ahead), &mut session, folder)?;
@@ -133,7 +140,7 @@ fn replay(
 }
 
 /// Starts gdb, which reads the DWARF while the machine starts.
-fn start_gdb(prepared: &Prepared, folder: &RunFolder) -> Result<Option<StartedGdb>, RunError> {
+fn start_gdb(prepared: &PreparedRun, folder: &RunFolder) -> Result<Option<StartedGdb>, RunError> {
     let Some(dwarf) = &prepared.dwarf else { return Ok(None) };
     let index = prepared.cache.root().join(GDB_INDEX);
     let ahead = probe::start_gdb(&prepared.probes, &dwarf.vmlinux, folder.path(), &index);
@@ -141,12 +148,13 @@ fn start_gdb(prepared: &Prepared, folder: &RunFolder) -> Result<Option<StartedGd
 }
 
 fn arm(
-    prepared: &Prepared,
+    prepared: &PreparedRun,
     (machine, mut ahead): (&Machine, Option<StartedGdb>),
     session: &mut impl Guest<Error = SessionError>,
     folder: &RunFolder,
 ) -> Result<Vec<ArmedProbe>, RunError> {
-    let loaded = prepared.dwarf.as_ref().map(|dwarf| loaded(dwarf, session, folder)).transpose()?;
+    let loaded =
+        prepared.dwarf.as_ref().map(|dwarf| read_load_addresses(dwarf, session, folder)).transpose()?;
     let mut arm = |spec: &ProbeSpec| {
         let ahead = probe::uses_gdb(spec).then(|| ahead.take()).flatten();
         let outside = loaded.as_ref().zip(ahead).map(|(loaded, ahead)| GdbContext { machine, loaded, ahead });
@@ -156,7 +164,7 @@ fn arm(
 }
 
 /// The load addresses of the kernel and its modules; the list of the modules' sections goes to the run folder.
-fn loaded(
+fn read_load_addresses(
     dwarf: &Dwarf,
     session: &mut impl Guest<Error = SessionError>,
     folder: &RunFolder,
@@ -177,16 +185,16 @@ fn run_step(
     folder: &RunFolder,
 ) -> Result<(), RunError> {
     for repeat in 1..=step.repeat {
-        let output = session.run(&step.run, step.limit)?;
+        let output = session.run(&step.script, step.timeout)?;
         folder.write(&format!("steps/{number:02}-{repeat:02}.txt"), &output.text)?;
-        if output.status != step.status {
+        if output.status != step.expected_status {
             let text = printable(&output.text);
             let lines: Vec<_> = text.lines().collect();
-            return Err(RunError::Step {
+            return Err(RunError::StepFailed {
                 number,
-                script: step.run.trim().lines().next().unwrap_or_default().into(),
+                script: step.script.trim().lines().next().unwrap_or_default().into(),
                 got: output.status,
-                wanted: step.status,
+                wanted: step.expected_status,
                 tail: lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"),
             });
         }
