@@ -11,8 +11,8 @@
 mod night;
 #[path = "support/mod.rs"]
 mod support;
-#[path = "../src/report/fixture.rs"]
-mod fixture;
+#[path = "../src/report/test_night.rs"]
+mod test_night;
 
 fn main() -> std::process::ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();

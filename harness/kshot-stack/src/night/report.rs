@@ -43,14 +43,14 @@ impl NightReport {
     }
 
     /// The changes of one kind.
-    pub fn of_kind(&self, kind: ChangeKind) -> impl Iterator<Item = &PairChange> {
+    pub fn changes_of_kind(&self, kind: ChangeKind) -> impl Iterator<Item = &PairChange> {
         self.night.changes.iter().filter(move |change| change.kind == kind)
     }
 
     /// The night's summary in one line: `2 new drifts, 1 mended, 130 match`.
     pub fn headline(&self) -> String {
         let kinds = ChangeKind::ALL.iter().filter_map(|kind| {
-            let number = self.of_kind(*kind).count();
+            let number = self.changes_of_kind(*kind).count();
             let plural = if *kind == ChangeKind::NewDrift && number > 1 { "s" } else { "" };
             (number > 0).then(|| format!("{number} {}{plural}", kind.name()))
         });

@@ -23,22 +23,22 @@ pub enum BundleError {
         sha256: String,
     },
     /// Judged again, the run has another verdict.
-    #[error("the run came to `{}`, and would now come to `{}`", then.name(), now.name())]
+    #[error("the run came to `{}`, and would now come to `{}`", original.name(), rejudged.name())]
     Changed {
         /// The verdict that was found.
-        then: Verdict,
+        original: Verdict,
         /// The verdict today.
-        now: Verdict,
+        rejudged: Verdict,
     },
     /// The run folder is older than the request log.
     #[error("{} does not list what was asked of the guest", path.display())]
-    NoList {
+    NoRequestLog {
         /// Reading the run folder failed.
         path: PathBuf,
     },
     /// The file is not a bundle of kshot.
     #[error("{} is no bundle of `kshot export`", path.display())]
-    NoBundle {
+    NotABundle {
         /// The path of the file.
         path: PathBuf,
     },
@@ -87,8 +87,8 @@ impl Fault for BundleError {
         match self {
             Self::KernelGone { .. }
             | Self::Changed { .. }
-            | Self::NoList { .. }
-            | Self::NoBundle { .. }
+            | Self::NoRequestLog { .. }
+            | Self::NotABundle { .. }
             | Self::Exists { .. } => Blame::Usage,
             // The archive or a file in it does not exist.
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Blame::Usage,
@@ -103,10 +103,10 @@ impl Fault for BundleError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::KernelGone { .. } | Self::Changed { .. } | Self::NoList { .. } => {
+            Self::KernelGone { .. } | Self::Changed { .. } | Self::NoRequestLog { .. } => {
                 Some("make the run again with kshot run, and export that one".into())
             }
-            Self::NoBundle { .. } | Self::Io { .. } => None,
+            Self::NotABundle { .. } | Self::Io { .. } => None,
             Self::Exists { .. } => Some("choose another folder with --out, or remove this one".into()),
             Self::Artifacts(error) => error.hint(),
             Self::Scenario(error) => error.hint(),

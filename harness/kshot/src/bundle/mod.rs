@@ -2,7 +2,7 @@
 //! `reproduce.sh` in it repeats the run with QEMU alone.
 
 mod error;
-mod script;
+mod reproduce;
 
 use kshot_stack::snapshot;
 use std::fs;
@@ -38,7 +38,7 @@ const BUNDLE_JSON: &str = "bundle.json";
 
 /// `bundle.json`: what the files beside it are of.
 #[derive(Debug, Serialize, Deserialize)]
-struct Contents {
+struct BundleManifest {
     schema: u32,
     /// kshot's version.
     harness: String,
@@ -57,14 +57,14 @@ struct Contents {
     argv: Vec<String>,
 }
 
-impl Contents {
+impl BundleManifest {
     /// A folder's name for what came under another name than that of a run folder.
     fn folder(&self) -> String {
         format!("bundle-{}-{}", self.scenario.replace('/', "."), self.kernel)
     }
 }
 
-impl Foreign for Contents {
+impl Foreign for BundleManifest {
     const WHAT: &'static str = "the contents of a bundle";
     const SCHEMA: u32 = SCHEMA;
 
@@ -78,13 +78,13 @@ impl Foreign for Contents {
 
 /// An unpacked bundle that was judged again.
 #[derive(Debug)]
-pub struct Imported {
+pub struct ImportedBundle {
     /// The folder that it was unpacked to.
     pub folder: PathBuf,
     /// The result document that came with it.
-    pub then: RunDocument,
+    pub original: RunDocument,
     /// The result document, judged again from the raw captures.
-    pub now: RunDocument,
+    pub rejudged: RunDocument,
 }
 
 /// Packs the run in `folder` into a new archive `to`.
@@ -99,58 +99,58 @@ pub fn export(
     progress: &Progress,
 ) -> Result<(), BundleError> {
     let document = artifacts::read_document(folder)?;
-    let kernel = kernel_of(workspace, catalogue, &document)?;
+    let kernel = find_kernel(workspace, catalogue, &document)?;
     let names = catalogue.names();
     let scenario = Scenario::load(&workspace.scenarios(), &document.scenario, &names)?;
     // What is packed has to give what was found: a scenario or snapshot that changed since does not.
     let again = run::rejudge(&document, &scenario, &kernel, folder, &workspace.snapshots())?;
     if again.verdict != document.verdict {
-        return Err(BundleError::Changed { then: document.verdict, now: again.verdict });
+        return Err(BundleError::Changed { original: document.verdict, rejudged: again.verdict });
     }
     let scratch = tempfile::tempdir().map_err(BundleError::io("create a folder for", to))?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let root = scratch.path().join(&name);
-    let put = |name: &str, bytes: &[u8]| {
+    let write_file = |name: &str, bytes: &[u8]| {
         let path = root.join(name);
         let made = path.parent().map_or(Ok(()), fs::create_dir_all);
         made.and_then(|()| fs::write(&path, bytes)).map_err(BundleError::io("write", &path))
     };
-    let take = |from: &Path, name: &str| {
+    let copy_file = |from: &Path, name: &str| {
         let bytes = fs::read(from).map_err(BundleError::io("read", from))?;
-        put(name, &bytes)
+        write_file(name, &bytes)
     };
 
-    take(&kernel.boot, "vmlinux")?;
+    copy_file(&kernel.boot, "vmlinux")?;
     if let Some(config) = &kernel.config {
-        take(config, "config")?;
+        copy_file(config, "config")?;
     }
     // The bundle gets SSH keys of its own, so that this host's keys stay private.
     let own = Cache::at(scratch.path().join("cache"));
     let userland = Userland::provision(kernel.arch, &workspace.images(), &workspace.cache, progress)?;
     let image = image::initramfs(&kernel, &userland, &SshKeys::provision(&own)?, &workspace.images(), &own)?;
-    take(&image.path, "initramfs")?;
-    take(&workspace.scenarios().join(format!("{}.yaml", scenario.id)), "scenario.yaml")?;
+    copy_file(&image.path, "initramfs")?;
+    copy_file(&workspace.scenarios().join(format!("{}.yaml", scenario.id)), "scenario.yaml")?;
     for result in &document.probes {
         let got = snapshot::snapshot_text(result);
-        put(&format!("got/{}.txt", result.name.replace('/', "__")), got.as_bytes())?;
+        write_file(&format!("got/{}.txt", result.name.replace('/', "__")), got.as_bytes())?;
         let place = |snapshots: &Path| {
             SnapshotPath::new(snapshots, &scenario.id, &kernel.name, &result.name).for_run(&document.probes)
         };
         let (place, inside) = (place(&workspace.snapshots()), place(Path::new("snapshots")));
         if place.file().is_file() {
-            take(&place.file(), &inside.file().to_string_lossy())?;
+            copy_file(&place.file(), &inside.file().to_string_lossy())?;
         }
     }
     for path in document.artifacts.values().map(String::as_str).chain([RUN_JSON]) {
-        take(&folder.join(path), &format!("run/{path}"))?;
+        copy_file(&folder.join(path), &format!("run/{path}"))?;
     }
-    let rerun = script::Rerun::of(&scenario, &kernel, folder)?;
-    put("overlay.cpio.gz", &rerun.overlay)?;
-    put("reproduce.sh", rerun.script.as_bytes())?;
+    let rerun = reproduce::ReproduceFiles::of(&scenario, &kernel, folder)?;
+    write_file("overlay.cpio.gz", &rerun.overlay)?;
+    write_file("reproduce.sh", rerun.script.as_bytes())?;
     let script = root.join("reproduce.sh");
     let mode = fs::Permissions::from_mode(0o755);
     fs::set_permissions(&script, mode).map_err(BundleError::io("make executable", &script))?;
-    let contents = Contents {
+    let contents = BundleManifest {
         schema: SCHEMA,
         harness: env!("CARGO_PKG_VERSION").into(),
         scenario: scenario.id.clone(),
@@ -164,7 +164,7 @@ pub fn export(
         argv: rerun.argv,
     };
     let json = serde_json::to_vec_pretty(&contents).map_err(io::Error::from);
-    put(BUNDLE_JSON, &json.map_err(BundleError::io("write", to))?)?;
+    write_file(BUNDLE_JSON, &json.map_err(BundleError::io("write", to))?)?;
     pack(&root, &name, to)
 }
 
@@ -172,11 +172,11 @@ pub fn export(
 ///
 /// # Errors
 /// [`BundleError`].
-pub fn import(bundle: &Path, out: &Path) -> Result<Imported, BundleError> {
+pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> {
     let file = bounded::open(bundle).map_err(BundleError::io("open", bundle))?;
     fs::create_dir_all(out).map_err(BundleError::io("create", out))?;
     let scratch = tempfile::tempdir_in(out).map_err(BundleError::io("create a folder in", out))?;
-    let none = || BundleError::NoBundle { path: bundle.into() };
+    let none = || BundleError::NotABundle { path: bundle.into() };
     let plain = Unzipped::new(file);
     if !plain.is_gzip() {
         return Err(none());
@@ -188,7 +188,7 @@ pub fn import(bundle: &Path, out: &Path) -> Result<Imported, BundleError> {
     if !contents.is_file() {
         return Err(none());
     }
-    let contents: Contents = artifacts::foreign(&contents)?;
+    let contents: BundleManifest = artifacts::foreign(&contents)?;
     let name = entry.file_name().to_string_lossy().into_owned();
     // Any other name could mean something where it lands: `.ssh`, `.cargo`, `bin`.
     let name = if artifacts::is_run_name(&name) { name } else { contents.folder() };
@@ -198,11 +198,11 @@ pub fn import(bundle: &Path, out: &Path) -> Result<Imported, BundleError> {
     }
     let (then, now) = judge(&entry.path(), contents)?;
     fs::rename(entry.path(), &folder).map_err(BundleError::io("rename", &folder))?;
-    Ok(Imported { folder, then, now })
+    Ok(ImportedBundle { folder, original: then, rejudged: now })
 }
 
 /// The document in an unpacked bundle, and the one that its captures result in now.
-fn judge(folder: &Path, contents: Contents) -> Result<(RunDocument, RunDocument), BundleError> {
+fn judge(folder: &Path, contents: BundleManifest) -> Result<(RunDocument, RunDocument), BundleError> {
     let path = folder.join("scenario.yaml");
     let text = bounded::read_text(&path, yaml::SIZE_MOST).map_err(BundleError::io("read", &path))?;
     let names: Vec<&str> = contents.kernels.iter().map(String::as_str).collect();
@@ -228,7 +228,7 @@ fn judge(folder: &Path, contents: Contents) -> Result<(RunDocument, RunDocument)
 }
 
 /// The kernel that the run booted, if the catalogue's kernel is still the same.
-fn kernel_of(
+fn find_kernel(
     workspace: &Workspace,
     catalogue: &Catalogue,
     document: &RunDocument,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::question::{QuestionArgs, TemplateArgs, keep_probes, template};
+use super::question::{BuildArgs, QuestionArgs, restrict_probes, template};
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::bisect::{
     self, BisectRequest, BisectionResult, CandidateGraph, CandidateRange, CandidateSource, SearchPlan,
@@ -52,7 +52,7 @@ pub(super) struct Args {
     #[command(flatten)]
     question: QuestionArgs,
     #[command(flatten)]
-    template: TemplateArgs,
+    template: BuildArgs,
     /// Use only these probes of the scenario; can be given more than once
     #[arg(long, value_name = "PROBE")]
     only: Vec<String>,
@@ -107,7 +107,7 @@ impl Args {
         let header = journal.header().clone();
         let folder = journal.folder().to_owned();
         let scenario = select::scenario(&workspace, &catalogue, &header.scenario)?;
-        let scenario = keep_probes(scenario, &header.probes)?;
+        let scenario = restrict_probes(scenario, &header.probes)?;
         let template = template(&catalogue, &header.configuration_of, &header.config, &header.require)?;
         streams.progress.print_line(&format!("state and artifacts: {}", folder.display()));
         let told = bisect::run(journal, &workspace, &scenario, template, habits, &streams.progress);
@@ -142,14 +142,14 @@ impl Args {
         streams: &Streams<'_>,
     ) -> Result<BisectRequest, CommandError> {
         let word = self.scenario.clone().unwrap_or_default();
-        let [id] = <[String; 1]>::try_from(select::ids(workspace, &[word])?).map_err(|ids| {
+        let [id] = <[String; 1]>::try_from(select::scenario_ids(workspace, &[word])?).map_err(|ids| {
             usage(format!("{} scenarios match", ids.len()), "a hunt has one scenario; name it")
         })?;
-        let scenario = keep_probes(select::scenario(workspace, catalogue, &id)?, &self.only)?;
+        let scenario = restrict_probes(select::scenario(workspace, catalogue, &id)?, &self.only)?;
         let question = self.question.question(catalogue)?;
         question.check(&scenario)?;
-        let (like, config, require) = self.template.chosen(catalogue, &scenario)?;
-        let neutral = self.old.is_some();
+        let (like, config, require) = self.template.resolve(catalogue, &scenario)?;
+        let is_old_new = self.old.is_some();
         let good = self.good.or(self.old);
         let bad = self.bad.or(self.new);
         let bad =
@@ -183,7 +183,7 @@ impl Args {
         if good.contains(&bad) {
             return Err(usage("both ends are the same".into(), "give two ends"));
         }
-        let quiet = if neutral { BTreeSet::new() } else { question.good_states() };
+        let quiet = if is_old_new { BTreeSet::new() } else { question.good_states() };
         let flips = matches!(range, CandidateSource::Git(_));
         let plan = SearchPlan {
             graph: history,
@@ -196,13 +196,13 @@ impl Args {
             spot_checks: self.checks,
         };
         let fixed = plan.good.first().map_or(plan.bad == 0, |&good| plan.graph.is_ancestor(plan.bad, good));
-        let terms = match (neutral, fixed) {
+        let terms = match (is_old_new, fixed) {
             (true, _) => ("old", "new"),
             (false, false) => ("good", "bad"),
             (false, true) => ("bad", "good"),
         };
         let terms = (self.term_old.unwrap_or(terms.0.into()), self.term_new.unwrap_or(terms.1.into()));
-        let command = std::env::args().map(typed).collect::<Vec<_>>();
+        let command = std::env::args().map(shell_word).collect::<Vec<_>>();
         let command = format!("kshot {}", command[1.min(command.len())..].join(" "));
         Ok(BisectRequest {
             schema: 1,
@@ -248,7 +248,7 @@ fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<Can
 }
 
 /// Quotes a word of the command line for a shell.
-fn typed(word: String) -> String {
+fn shell_word(word: String) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word } else { kshot_stack::text::quote(&word) }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::question::{QuestionArgs, TemplateArgs, keep_probes, template};
+use super::question::{BuildArgs, QuestionArgs, restrict_probes, template};
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::artifacts;
 use crate::bisect::{self, Question, TestResult};
@@ -11,7 +11,7 @@ use kshot_stack::exit::ExitCode;
 
 /// The arguments that both commands share.
 #[derive(Debug, clap::Args)]
-struct AskArgs {
+struct TestArgs {
     /// The scenario's id
     scenario: String,
     #[command(flatten)]
@@ -37,9 +37,9 @@ struct AskArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct StepArgs {
     #[command(flatten)]
-    ask: AskArgs,
+    test: TestArgs,
     #[command(flatten)]
-    template: TemplateArgs,
+    template: BuildArgs,
     /// The kernel's source tree, without build results in it
     #[arg(long, value_name = "DIR", default_value = ".")]
     tree: PathBuf,
@@ -49,7 +49,7 @@ pub(super) struct StepArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct VerdictArgs {
     #[command(flatten)]
-    ask: AskArgs,
+    ask: TestArgs,
     /// The kernel to test: a vmlinux
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
@@ -57,16 +57,16 @@ pub(super) struct VerdictArgs {
 
 impl StepArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.ask.out.as_ref())?;
+        let workspace = workspace(self.test.out.as_ref())?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
-        let id = select::ids(&workspace, std::slice::from_ref(&self.ask.scenario))?.remove(0);
+        let id = select::scenario_ids(&workspace, std::slice::from_ref(&self.test.scenario))?.remove(0);
         let scenario = select::scenario(&workspace, &catalogue, &id)?;
-        let (like, config, require) = self.template.chosen(&catalogue, &scenario)?;
+        let (like, config, require) = self.template.resolve(&catalogue, &scenario)?;
         let template = template(&catalogue, &like, &config, &require)?;
         let into = tempfile::tempdir()?;
         match bisect::build_tree(&workspace, &template, (&self.tree, into.path()), &streams.progress) {
-            Ok(kernel) => self.ask.ask(&kernel, streams),
-            Err(error) => self.ask.cannot_tell(error, streams),
+            Ok(kernel) => self.test.test(&kernel, streams),
+            Err(error) => self.test.report_skip(error, streams),
         }
     }
 }
@@ -75,16 +75,16 @@ impl VerdictArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let image = Path::new(&self.image);
         let kernel = Kernel::from_file(image)?;
-        self.ask.ask(&kernel, streams)
+        self.ask.test(&kernel, streams)
     }
 }
 
-impl AskArgs {
-    fn ask(self, kernel: &Kernel, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
+impl TestArgs {
+    fn test(self, kernel: &Kernel, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.out.as_ref())?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
-        let id = select::ids(&workspace, std::slice::from_ref(&self.scenario))?.remove(0);
-        let scenario = keep_probes(select::scenario(&workspace, &catalogue, &id)?, &self.only)?;
+        let id = select::scenario_ids(&workspace, std::slice::from_ref(&self.scenario))?.remove(0);
+        let scenario = restrict_probes(select::scenario(&workspace, &catalogue, &id)?, &self.only)?;
         let (format, runs, match_is_good) = (self.format, self.runs, self.match_is_good);
         let question = self.question.question(&catalogue)?;
         question.check(&scenario)?;
@@ -138,7 +138,7 @@ impl AskArgs {
     }
 
     /// Reports a tree that does not build, so that git skips it.
-    fn cannot_tell(
+    fn report_skip(
         &self,
         error: bisect::TreeBuildError,
         streams: &mut Streams<'_>,

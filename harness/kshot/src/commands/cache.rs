@@ -27,14 +27,14 @@ pub(super) struct Args {
 
 /// The entries of one kind, with their total size.
 #[derive(serde::Serialize)]
-struct Kind<'a> {
+struct KindUsage<'a> {
     kind: &'a str,
-    entries: Vec<Line<'a>>,
+    entries: Vec<EntryUsage<'a>>,
     bytes: u64,
 }
 
 #[derive(serde::Serialize)]
-struct Line<'a> {
+struct EntryUsage<'a> {
     key: &'a str,
     bytes: u64,
     unused_for_s: u64,
@@ -100,13 +100,17 @@ impl Args {
     }
 }
 
-fn kinds(held: &[CacheEntry]) -> impl Iterator<Item = Kind<'_>> {
-    let mut by_kind: BTreeMap<&str, Vec<Line<'_>>> = BTreeMap::new();
+fn kinds(held: &[CacheEntry]) -> impl Iterator<Item = KindUsage<'_>> {
+    let mut by_kind: BTreeMap<&str, Vec<EntryUsage<'_>>> = BTreeMap::new();
     for one in held {
         let unused_for_s = SystemTime::now().duration_since(one.last_used).unwrap_or_default().as_secs();
-        by_kind.entry(&one.kind).or_default().push(Line { key: &one.key, bytes: one.bytes, unused_for_s });
+        by_kind.entry(&one.kind).or_default().push(EntryUsage {
+            key: &one.key,
+            bytes: one.bytes,
+            unused_for_s,
+        });
     }
-    by_kind.into_iter().map(|(kind, entries)| Kind {
+    by_kind.into_iter().map(|(kind, entries)| KindUsage {
         kind,
         bytes: entries.iter().map(|line| line.bytes).sum(),
         entries,

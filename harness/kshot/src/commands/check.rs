@@ -1,6 +1,6 @@
 //! `kshot check`: judges every scenario on every provisioned kernel against the snapshots, without a test runner.
 
-use super::select::{self, Choice};
+use super::select::{self, KernelChoice};
 use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
 use crate::report;
 use crate::run::RunOptions;
@@ -25,18 +25,18 @@ impl Args {
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut pairs = Vec::new();
         let mut missing = Vec::new();
-        let mut foreign = Vec::new();
-        for id in select::ids(&workspace, &self.scenarios)? {
+        let mut not_meant = Vec::new();
+        for id in select::scenario_ids(&workspace, &self.scenarios)? {
             let scenario = select::scenario(&workspace, &catalogue, &id)?;
             let its_own = select::kernel_names(&catalogue, &scenario.kernels)?;
             for choice in select::kernels(&workspace, &catalogue, &scenario, &self.kernels)? {
                 match choice {
                     // There is no snapshot to compare with.
                     _ if choice.in_catalogue().is_some_and(|name| !its_own.iter().any(|own| own == name)) => {
-                        foreign.extend(choice.in_catalogue().map(|name| (id.clone(), name.to_owned())));
+                        not_meant.extend(choice.in_catalogue().map(|name| (id.clone(), name.to_owned())));
                     }
-                    Choice::Ready(kernel) => pairs.push((scenario.clone(), kernel)),
-                    Choice::Missing(name) => missing.push((id.clone(), name)),
+                    KernelChoice::Provisioned(kernel) => pairs.push((scenario.clone(), kernel)),
+                    KernelChoice::NotProvisioned(name) => missing.push((id.clone(), name)),
                 }
             }
         }
@@ -47,7 +47,7 @@ impl Args {
                 format!("kshot provision {name}"),
             ));
         }
-        if let (Some((id, name)), true) = (foreign.first(), pairs.is_empty()) {
+        if let (Some((id, name)), true) = (not_meant.first(), pairs.is_empty()) {
             return Err(CommandError::usage(
                 format!("no scenario of those is for kernel `{name}`"),
                 format!("to judge it by the claims, without a snapshot: kshot run {id} --kernel {name}"),
@@ -56,7 +56,7 @@ impl Args {
         let options = RunOptions { start_policy: self.common.starts(), ..RunOptions::default() };
         let jobs = self.common.jobs(&workspace);
         let mut documents = Vec::new();
-        let exits = pairs::judge(&workspace, pairs, &options, jobs, streams, |number, outcome, out| {
+        let exits = pairs::run_pairs(&workspace, pairs, &options, jobs, streams, |number, outcome, out| {
             if self.common.format == Format::Json {
                 writeln!(out, "{}", outcome.document.to_json_line())?;
                 out.flush()?;
@@ -67,14 +67,14 @@ impl Args {
         documents.sort_by_key(|(number, _)| *number);
         let documents: Vec<_> = documents.into_iter().map(|(_, document)| document).collect();
         if self.common.format == Format::Table {
-            write!(streams.out, "{}", report::summary(&documents))?;
+            write!(streams.out, "{}", report::runs_table(&documents))?;
             for document in documents.iter().filter(|document| document.verdict != Verdict::Match) {
                 writeln!(streams.out, "\n{} on {}:", document.scenario, document.kernel.name)?;
                 for why in &document.reasons {
                     writeln!(streams.out, "  {}", why.to_string().replace('\n', "\n  "))?;
                 }
             }
-            for (id, name) in foreign {
+            for (id, name) in not_meant {
                 writeln!(streams.out, "not checked: {id} is not for {name}")?;
             }
             for (id, name) in missing {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CommandError, Format, Streams, select, workspace};
-use crate::report::Sides;
+use crate::report::RunComparison;
 use crate::run::{self, RunOptions};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::{Catalogue, Kernel};
@@ -32,13 +32,13 @@ impl Args {
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let id = Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
         let scenario = select::scenario(&workspace, &catalogue, &id)?;
-        let left = select::one(&workspace, &catalogue, &self.left, &streams.progress)?;
-        let right = select::one(&workspace, &catalogue, &self.right, &streams.progress)?;
+        let left = select::single_kernel(&workspace, &catalogue, &self.left, &streams.progress)?;
+        let right = select::single_kernel(&workspace, &catalogue, &self.right, &streams.progress)?;
         let run = |kernel: &Kernel| -> Result<RunDocument, CommandError> {
             let options = RunOptions::default();
             Ok(run::run(&workspace, &scenario, kernel, &options, &streams.progress)?.document)
         };
-        let sides = Sides::of(run(&left)?, run(&right)?);
+        let sides = RunComparison::compare(run(&left)?, run(&right)?);
         match self.format {
             Format::Json => writeln!(streams.out, "{}", sides.to_json_line())?,
             Format::Table => write!(streams.out, "{}", sides.text())?,

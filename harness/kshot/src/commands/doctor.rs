@@ -27,7 +27,7 @@ pub(super) struct Args {
 
 /// The result of one check.
 #[derive(serde::Serialize)]
-struct Finding {
+struct DoctorCheck {
     what: String,
     /// The problem, `null` if there is none.
     fault: Option<String>,
@@ -65,27 +65,27 @@ impl Args {
     }
 }
 
-fn tools(what: String, missing: &[MissingTool]) -> Finding {
+fn tools(what: String, missing: &[MissingTool]) -> DoctorCheck {
     let names: Vec<_> = missing.iter().map(|missing| missing.tool.as_str()).collect();
     let fault = (!names.is_empty()).then(|| format!("missing: {}", names.join(", ")));
     let remedy = fault.is_some().then(|| host::install(missing));
-    Finding { what, fault, remedy }
+    DoctorCheck { what, fault, remedy }
 }
 
-fn cache(workspace: &Workspace, wanted: u64) -> Finding {
+fn cache(workspace: &Workspace, wanted: u64) -> DoctorCheck {
     let root = workspace.cache.root();
     let what = format!("keep things in {}", root.display());
     if let Err(error) = fs::create_dir_all(root).and_then(|()| tempfile::tempfile_in(root).map(drop)) {
         let remedy = Some("set XDG_CACHE_HOME to a folder that you can write".into());
-        return Finding { what, fault: Some(error.to_string()), remedy };
+        return DoctorCheck { what, fault: Some(error.to_string()), remedy };
     }
     let free = rustix::fs::statvfs(root).map(|stat| stat.f_bavail * stat.f_frsize / (1 << 30));
     match free {
-        Ok(free) if free < wanted => Finding {
+        Ok(free) if free < wanted => DoctorCheck {
             what,
             fault: Some(format!("{free} GiB free, {wanted} wanted")),
             remedy: Some("free some space, or set XDG_CACHE_HOME to another disk".into()),
         },
-        _ => Finding { what, fault: None, remedy: None },
+        _ => DoctorCheck { what, fault: None, remedy: None },
     }
 }

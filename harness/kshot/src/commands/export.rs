@@ -63,11 +63,11 @@ impl Export {
 impl Import {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let imported = bundle::import(&self.bundle, &self.out)?;
-        let (then, now) = (&imported.then, &imported.now);
+        let (then, now) = (&imported.original, &imported.rejudged);
         match self.format {
             Format::Json => writeln!(streams.out, "{}", now.to_json_line())?,
             Format::Table => {
-                write!(streams.out, "{}", report::table(now))?;
+                write!(streams.out, "{}", report::run_table(now))?;
                 let said = if then.verdict == now.verdict {
                     format!("judged again here: {}, as when it was exported", now.verdict.name())
                 } else {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::nightly::history_file;
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::nightly::history::History;
-use crate::report::{Nights, new_table};
+use crate::report::{HistoryTable, new_table};
 use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
 use kshot_stack::night::changes::PastResult;
@@ -55,7 +55,7 @@ impl Args {
         let mut nights = Vec::new();
         for kernel in kernels {
             // No night has a greater name.
-            let past = history.past(&self.scenario, &kernel, "\u{10ffff}", self.nights)?;
+            let past = history.past_results(&self.scenario, &kernel, "\u{10ffff}", self.nights)?;
             nights.push((kernel, past));
         }
         match self.format {
@@ -67,7 +67,7 @@ impl Args {
                 }
             }
             Format::Table => {
-                let rows = Nights::of(&nights);
+                let rows = HistoryTable::of(&nights);
                 write!(streams.out, "{}", rows.text(new_table()))?;
             }
         }

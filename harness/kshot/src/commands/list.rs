@@ -22,7 +22,7 @@ impl Args {
             kernels.push((name, entry, Kernel::find(entry, &workspace.images(), &workspace.cache)?));
         }
         let mut scenarios = Vec::new();
-        for id in select::ids(&workspace, &[])? {
+        for id in select::scenario_ids(&workspace, &[])? {
             // A broken scenario must not hide the others.
             let kernels = select::scenario(&workspace, &catalogue, &id).and_then(|scenario| {
                 Ok((select::kernel_names(&catalogue, &scenario.kernels)?, scenario.summary))

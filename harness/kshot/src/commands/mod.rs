@@ -38,14 +38,14 @@ use kshot_stack::exit::ExitCode;
 use output::Output;
 
 use error::CommandError;
-pub use schema::Which;
+pub use schema::SchemaKind;
 
 /// Reproduces Linux kernel call stacks in QEMU and compares them with the truth.
 #[derive(Debug, Parser)]
 #[command(name = "kshot", version, max_term_width = 110, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Command,
 }
 
 const EXIT_CODES: &str = "\
@@ -59,7 +59,7 @@ Exit codes:
   132  kshot itself: please report it";
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum Command {
     /// Boot kernels, replay scenarios, and judge the stacks
     Run(run::Args),
     /// Judge every scenario on every provisioned kernel, and show what drifted
@@ -165,25 +165,25 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
     let mut out = Output::new(out);
     let mut streams = Streams { out: &mut out, progress: Progress::detect() };
     let result = match cli.verb {
-        Verb::Run(args) => args.execute(&mut streams),
-        Verb::Check(args) => args.execute(&mut streams),
-        Verb::Compare(args) => args.execute(&mut streams),
-        Verb::Nightly(args) => args.execute(&mut streams),
-        Verb::History(args) => args.execute(&mut streams),
-        Verb::Report(args) => args.execute(&mut streams),
-        Verb::Export(args) => args.execute(&mut streams),
-        Verb::Import(args) => args.execute(&mut streams),
-        Verb::Sweep(args) => args.execute(&mut streams),
-        Verb::List(args) => args.execute(&mut streams),
-        Verb::Bisect(args) => args.execute(&mut streams),
-        Verb::BisectStep(args) => args.execute(&mut streams),
-        Verb::Verdict(args) => args.execute(&mut streams),
-        Verb::Provision(args) => args.execute(&mut streams),
-        Verb::Validate(args) => args.execute(&mut streams),
-        Verb::Shell(args) => args.execute(&mut streams),
-        Verb::Cache(args) => args.execute(&mut streams),
-        Verb::Doctor(args) => args.execute(&mut streams),
-        Verb::Schema(args) => args.execute(&mut streams),
+        Command::Run(args) => args.execute(&mut streams),
+        Command::Check(args) => args.execute(&mut streams),
+        Command::Compare(args) => args.execute(&mut streams),
+        Command::Nightly(args) => args.execute(&mut streams),
+        Command::History(args) => args.execute(&mut streams),
+        Command::Report(args) => args.execute(&mut streams),
+        Command::Export(args) => args.execute(&mut streams),
+        Command::Import(args) => args.execute(&mut streams),
+        Command::Sweep(args) => args.execute(&mut streams),
+        Command::List(args) => args.execute(&mut streams),
+        Command::Bisect(args) => args.execute(&mut streams),
+        Command::BisectStep(args) => args.execute(&mut streams),
+        Command::Verdict(args) => args.execute(&mut streams),
+        Command::Provision(args) => args.execute(&mut streams),
+        Command::Validate(args) => args.execute(&mut streams),
+        Command::Shell(args) => args.execute(&mut streams),
+        Command::Cache(args) => args.execute(&mut streams),
+        Command::Doctor(args) => args.execute(&mut streams),
+        Command::Schema(args) => args.execute(&mut streams),
     };
     let result = result.and_then(|exit| streams.out.flush().map(|()| exit).map_err(Into::into));
     result.unwrap_or_else(|error| {

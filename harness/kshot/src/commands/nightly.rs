@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::select;
 use super::{CommandError, Format, Streams, workspace};
-use crate::nightly::engine::{Hosts, Sender};
+use crate::nightly::engine::{RemoteHosts, Sender};
 use crate::nightly::history::History;
 use crate::nightly::matrix::Matrix;
-use crate::nightly::{self, Desk, End, Engine, Limits, NightlyError, ResultFolder};
+use crate::nightly::{self, Completion, Engine, NightContext, NightlyError, ResultFolder, TimeLimit};
 use crate::report;
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel};
@@ -36,8 +36,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: Option<u32>,
     /// Where to execute the runs
-    #[arg(long, value_enum, default_value_t = Where::Local)]
-    engine: Where,
+    #[arg(long, value_enum, default_value_t = EngineKind::Local)]
+    engine: EngineKind,
     /// With --engine parallel: a file with one host a line, as `parallel --sshloginfile` reads it (4/user@host)
     #[arg(long, value_name = "FILE", required_if_eq("engine", "parallel"))]
     hosts: Option<PathBuf>,
@@ -57,7 +57,7 @@ pub(super) struct Args {
 
 /// Where to execute the runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Where {
+enum EngineKind {
     /// On this host
     Local,
     /// On other hosts, by GNU parallel over SSH
@@ -79,7 +79,7 @@ impl Args {
         let (mut history, forgot) = History::open_or_forget(&history_file(self.history.as_ref())?)?;
         let folder = ResultFolder::open(&self.out)?;
         let engine = self.engine();
-        let desk = Desk {
+        let desk = NightContext {
             kernels: match engine {
                 Engine::Local { .. } => self.kernels(&workspace, &catalogue, &matrix, streams)?,
                 Engine::Hosts(_) => HashMap::new(),
@@ -98,8 +98,8 @@ impl Args {
             None => planned,
         };
         night.notes.extend(forgot.filter(|why| !night.notes.contains(why)));
-        let limits = Limits { began, deadline: matrix.deadline };
-        let end = nightly::sit(&desk, &history, &folder, &mut night, &engine, limits)?;
+        let limits = TimeLimit { began, deadline: matrix.deadline };
+        let end = nightly::run_night(&desk, &history, &folder, &mut night, &engine, limits)?;
         let report = nightly::close(&mut history, &folder, night)?;
         folder.write_files(&report::files(&report)?)?;
         let night = &report.night;
@@ -108,7 +108,7 @@ impl Args {
                 writeln!(streams.out, "{}", serde_json::to_string(night).map_err(std::io::Error::other)?)?
             }
             Format::Table => {
-                write!(streams.out, "{}", report::night(night))?;
+                write!(streams.out, "{}", report::night_table(night))?;
                 writeln!(streams.out, "report: {}", folder.path().join("index.html").display())?;
             }
         }
@@ -117,7 +117,7 @@ impl Args {
 
     fn matrix(&self, workspace: &Workspace, catalogue: &Catalogue) -> Result<Matrix, CommandError> {
         let mut matrix = if self.kernels.is_empty() || self.scenarios.is_empty() {
-            let ids = select::ids(workspace, &[])?;
+            let ids = select::scenario_ids(workspace, &[])?;
             Matrix::load(&workspace.images().nightly_yaml(), &catalogue.names(), &ids)?
         } else {
             Matrix { kernels: Vec::new(), scenarios: Vec::new(), deadline: None, repeat: 1 }
@@ -129,7 +129,7 @@ impl Args {
                 all.filter(|name| chosen.iter().any(|one| one == name)).map(Into::into).collect();
         }
         if !self.scenarios.is_empty() {
-            matrix.scenarios = select::ids(workspace, &self.scenarios)?;
+            matrix.scenarios = select::scenario_ids(workspace, &self.scenarios)?;
             matrix.scenarios.sort();
         }
         matrix.deadline = self.deadline.or(matrix.deadline);
@@ -164,12 +164,12 @@ impl Args {
     }
 
     fn engine(&self) -> Engine {
-        let hosts = |sender| Engine::Hosts(Hosts { sender, provision: self.provision });
+        let hosts = |sender| Engine::Hosts(RemoteHosts { sender, provision: self.provision });
         match (self.engine, &self.hosts) {
-            (Where::Parallel, Some(file)) => return hosts(Sender::Parallel(file.clone())),
-            (Where::Slurm, _) => return hosts(Sender::Slurm),
+            (EngineKind::Parallel, Some(file)) => return hosts(Sender::Parallel(file.clone())),
+            (EngineKind::Slurm, _) => return hosts(Sender::Slurm),
             // Without a file, `parallel` has been refused with the command line.
-            (Where::Local | Where::Parallel, _) => {}
+            (EngineKind::Local | EngineKind::Parallel, _) => {}
         }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Engine::Local { jobs: self.jobs.map_or(cores, usize::from) }
@@ -185,8 +185,8 @@ pub(super) fn history_file(said: Option<&PathBuf>) -> Result<PathBuf, CommandErr
 }
 
 /// The exit code of a night: host errors come before drift, drift before "cannot tell".
-fn exit(night: &Night, end: End) -> ExitCode {
-    if end == End::Interrupted {
+fn exit(night: &Night, end: Completion) -> ExitCode {
+    if end == Completion::Interrupted {
         return ExitCode::Interrupted;
     }
     ExitCode::worst(night.pairs.iter().map(|pair| match pair.status() {

@@ -13,7 +13,7 @@ use kshot_stack::exit::ExitCode;
 use kshot_stack::fault::{Blame, Fault};
 
 /// A scenario and a kernel, with their position in the user's order.
-struct Pair {
+struct PairJob {
     number: usize,
     scenario: Scenario,
     kernel: Kernel,
@@ -25,7 +25,7 @@ struct Pair {
 /// # Errors
 /// The first fault that is not the host's: one of those need not lose the results of the other pairs, but is among
 /// the exits.
-pub(super) fn judge(
+pub(super) fn run_pairs(
     workspace: &Workspace,
     pairs: Vec<(Scenario, Kernel)>,
     options: &RunOptions,
@@ -35,10 +35,10 @@ pub(super) fn judge(
 ) -> Result<Vec<ExitCode>, CommandError> {
     let pairs = pairs.into_iter().enumerate();
     let mut pairs: Vec<_> =
-        pairs.map(|(number, (scenario, kernel))| Pair { number, scenario, kernel }).collect();
+        pairs.map(|(number, (scenario, kernel))| PairJob { number, scenario, kernel }).collect();
     // The longest pairs start first, so that none of them is left for the end; pairs of unknown duration come before
     // them.
-    pairs.sort_by_cached_key(|Pair { number, scenario, kernel }| {
+    pairs.sort_by_cached_key(|PairJob { number, scenario, kernel }| {
         let expected = durations::last_duration(&workspace.cache, &scenario.id, &kernel.name);
         (expected.is_some(), Reverse(expected), *number)
     });
@@ -46,9 +46,9 @@ pub(super) fn judge(
     let task = (pairs.len() > 1).then(|| progress.task("pairs", pairs.len() as u64));
     let (mut exits, mut done) = (Vec::new(), 0);
     let work =
-        |Pair { scenario, kernel, .. }: &Pair| run::run(workspace, scenario, kernel, options, progress);
+        |PairJob { scenario, kernel, .. }: &PairJob| run::run(workspace, scenario, kernel, options, progress);
     pool::each(&pairs, jobs, work, |index, result| {
-        let Pair { number, scenario, kernel } = &pairs[index];
+        let PairJob { number, scenario, kernel } = &pairs[index];
         done += 1;
         if let Some(task) = &task {
             task.update(done, &format!("{} on {}", scenario.id, kernel.name));

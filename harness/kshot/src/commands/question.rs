@@ -34,7 +34,7 @@ pub(super) struct QuestionArgs {
 
 /// The configuration of built kernels.
 #[derive(Debug, clap::Args)]
-pub(super) struct TemplateArgs {
+pub(super) struct BuildArgs {
     /// The catalogue kernel whose architecture and configuration are used; default: the scenario's first kernel that is
     /// built from source
     #[arg(long, value_name = "KERNEL")]
@@ -63,9 +63,9 @@ impl QuestionArgs {
     }
 }
 
-impl TemplateArgs {
+impl BuildArgs {
     /// The catalogue kernel whose configuration is used, and the additions to it.
-    pub(super) fn chosen(
+    pub(super) fn resolve(
         self,
         catalogue: &Catalogue,
         scenario: &Scenario,
@@ -115,7 +115,7 @@ pub(super) fn template(
 }
 
 /// Restricts a scenario to these probes and the claims about them; no restriction if the list is empty.
-pub(super) fn keep_probes(mut scenario: Scenario, only: &[String]) -> Result<Scenario, CommandError> {
+pub(super) fn restrict_probes(mut scenario: Scenario, only: &[String]) -> Result<Scenario, CommandError> {
     if let Some(unknown) = only.iter().find(|name| !scenario.probes.iter().any(|probe| probe.name == **name))
     {
         let known: Vec<&str> = scenario.probes.iter().map(|probe| probe.name.as_str()).collect();

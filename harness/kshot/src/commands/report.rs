@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{CommandError, Streams, select, workspace};
 use crate::artifacts;
-use crate::report::{self, Enclosed, Style};
+use crate::report::{self, MailContext, MailFormat};
 use crate::run;
 use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
@@ -15,12 +15,12 @@ pub(super) struct Args {
     run: PathBuf,
     /// The output format
     #[arg(long, value_enum, default_value_t)]
-    format: Form,
+    format: ReportFormat,
 }
 
 /// The output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Form {
+enum ReportFormat {
     /// A table, as `kshot run` prints it
     #[default]
     Table,
@@ -36,16 +36,16 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let document = artifacts::read_document(&self.run)?;
         let style = match self.format {
-            Form::Table => {
-                write!(streams.out, "{}", report::table(&document))?;
+            ReportFormat::Table => {
+                write!(streams.out, "{}", report::run_table(&document))?;
                 return Ok(ExitCode::Match);
             }
-            Form::Json => {
+            ReportFormat::Json => {
                 writeln!(streams.out, "{}", document.to_json_line())?;
                 return Ok(ExitCode::Match);
             }
-            Form::Mail => Style::Mail,
-            Form::Markdown => Style::Markdown,
+            ReportFormat::Mail => MailFormat::Mail,
+            ReportFormat::Markdown => MailFormat::Markdown,
         };
         let workspace = workspace(None)?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
@@ -54,13 +54,13 @@ impl Args {
         let folder = if self.run.is_dir() { Some(self.run.as_path()) } else { self.run.parent() };
         let decoded =
             folder.and_then(|folder| std::fs::read_to_string(folder.join(run::DECODED_STACKS)).ok());
-        let enclosed = Enclosed {
+        let enclosed = MailContext {
             summary: &scenario.summary,
             cmdline: &scenario.boot.cmdline,
             steps: &steps,
-            decoded: decoded.as_deref(),
+            decoded_stacks: decoded.as_deref(),
         };
-        write!(streams.out, "{}", report::letter(&document, enclosed, style))?;
+        write!(streams.out, "{}", report::mail(&document, enclosed, style))?;
         Ok(ExitCode::Match)
     }
 }

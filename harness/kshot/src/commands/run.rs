@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::select::{self, Choice};
+use super::select::{self, KernelChoice};
 use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
 use crate::run::{self, RunOptions, RunOutcome};
 use crate::scenario::Scenario;
@@ -39,7 +39,7 @@ impl Args {
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut pairs = Vec::new();
         // All errors of the command line are reported before the first boot.
-        for id in select::ids(&workspace, &self.scenarios)? {
+        for id in select::scenario_ids(&workspace, &self.scenarios)? {
             let scenario = select::scenario(&workspace, &catalogue, &id)?;
             for kernel in self.kernels(&workspace, &catalogue, &scenario, streams)? {
                 pairs.push((scenario.clone(), kernel));
@@ -55,7 +55,7 @@ impl Args {
         let options = RunOptions { keep: self.keep, repeat: self.repeat, start_policy: self.common.starts() };
         let jobs = self.common.jobs(&workspace);
         let print = |_, outcome: RunOutcome, out: &mut dyn Write| self.print(&outcome, out);
-        let exits = pairs::judge(&workspace, pairs, &options, jobs, streams, print)?;
+        let exits = pairs::run_pairs(&workspace, pairs, &options, jobs, streams, print)?;
         if workspace.runs_folder.is_dir() {
             artifacts::prune(&workspace.runs_folder)?;
         }
@@ -73,9 +73,9 @@ impl Args {
         let mut missing = Vec::new();
         for choice in select::kernels(workspace, catalogue, scenario, &self.kernels)? {
             match choice {
-                Choice::Ready(kernel) => ready.push(kernel),
-                Choice::Missing(name) if self.kernels.is_empty() => missing.push(name),
-                Choice::Missing(name) => {
+                KernelChoice::Provisioned(kernel) => ready.push(kernel),
+                KernelChoice::NotProvisioned(name) if self.kernels.is_empty() => missing.push(name),
+                KernelChoice::NotProvisioned(name) => {
                     ready.push(select::provision(workspace, catalogue, &name, &streams.progress)?);
                 }
             }
@@ -100,7 +100,7 @@ impl Args {
         match self.common.format {
             Format::Json => writeln!(out, "{}", outcome.document.to_json_line())?,
             Format::Table => {
-                write!(out, "{}", report::table(&outcome.document))?;
+                write!(out, "{}", report::run_table(&outcome.document))?;
                 writeln!(out, "artifacts: {}\n", outcome.folder.display())?;
             }
         }

@@ -11,12 +11,12 @@ use kshot_stack::night::results::Night;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The document whose schema is printed
-    which: Which,
+    which: SchemaKind,
 }
 
 /// The documents that have a schema.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum Which {
+pub enum SchemaKind {
     /// A scenario: scenarios/schema.json
     Scenario,
     /// The result document: harness/schema/result.json
@@ -27,9 +27,9 @@ pub enum Which {
     Sweep,
 }
 
-impl Which {
+impl SchemaKind {
     /// The schema's text as it is stored in the repository.
-    pub fn text(self) -> String {
+    pub fn schema_text(self) -> String {
         let schema = match self {
             Self::Scenario => schema_for!(RawScenario),
             Self::Result => schema_for!(RunDocument),
@@ -42,7 +42,7 @@ impl Which {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        streams.out.write_all(self.which.text().as_bytes())?;
+        streams.out.write_all(self.which.schema_text().as_bytes())?;
         Ok(ExitCode::Match)
     }
 }

@@ -12,7 +12,7 @@ use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 
 /// The scenario ids that the words match, each word an id or a glob; all ids if there are no words.
-pub(super) fn ids(workspace: &Workspace, words: &[String]) -> Result<Vec<String>, CommandError> {
+pub(super) fn scenario_ids(workspace: &Workspace, words: &[String]) -> Result<Vec<String>, CommandError> {
     let folder = workspace.scenarios();
     let all = Scenario::list_ids(&folder)?;
     if words.is_empty() {
@@ -46,19 +46,19 @@ pub(super) fn scenario(
 }
 
 /// A kernel that a scenario is to run on.
-pub(super) enum Choice {
+pub(super) enum KernelChoice {
     /// The kernel is provisioned.
-    Ready(Kernel),
+    Provisioned(Kernel),
     /// The kernel is not provisioned, with its catalogue name.
-    Missing(String),
+    NotProvisioned(String),
 }
 
-impl Choice {
+impl KernelChoice {
     /// The kernel's catalogue name, if it is from the catalogue.
     pub(super) fn in_catalogue(&self) -> Option<&str> {
         match self {
-            Self::Ready(kernel) => Some(kernel.name.as_str()).filter(|_| kernel.in_catalogue),
-            Self::Missing(name) => Some(name),
+            Self::Provisioned(kernel) => Some(kernel.name.as_str()).filter(|_| kernel.in_catalogue),
+            Self::NotProvisioned(name) => Some(name),
         }
     }
 }
@@ -69,19 +69,19 @@ pub(super) fn kernels(
     catalogue: &Catalogue,
     scenario: &Scenario,
     words: &[String],
-) -> Result<Vec<Choice>, CommandError> {
+) -> Result<Vec<KernelChoice>, CommandError> {
     let words = if words.is_empty() { &scenario.kernels } else { words };
     let mut choices = Vec::new();
     for word in words {
         if word.contains('/') {
-            choices.push(Choice::Ready(Kernel::from_file(Path::new(word))?));
+            choices.push(KernelChoice::Provisioned(Kernel::from_file(Path::new(word))?));
             continue;
         }
         for name in kernel_names(catalogue, std::slice::from_ref(word))? {
             let entry = catalogue.get(&name).expect("the name is from the catalogue");
             choices.push(match Kernel::find(entry, &workspace.images(), &workspace.cache)? {
-                Some(kernel) => Choice::Ready(kernel),
-                None => Choice::Missing(name),
+                Some(kernel) => KernelChoice::Provisioned(kernel),
+                None => KernelChoice::NotProvisioned(name),
             });
         }
     }
@@ -122,16 +122,16 @@ pub(super) fn kernel_names(catalogue: &Catalogue, words: &[String]) -> Result<Ve
 }
 
 /// The single kernel that a word names, provisioned if necessary.
-pub(super) fn one(
+pub(super) fn single_kernel(
     workspace: &Workspace,
     catalogue: &Catalogue,
     word: &str,
     progress: &Progress,
 ) -> Result<Kernel, CommandError> {
     let choices = kernels(workspace, catalogue, &Scenario::empty(""), &[word.to_owned()])?;
-    match <[Choice; 1]>::try_from(choices) {
-        Ok([Choice::Ready(kernel)]) => Ok(kernel),
-        Ok([Choice::Missing(name)]) => provision(workspace, catalogue, &name, progress),
+    match <[KernelChoice; 1]>::try_from(choices) {
+        Ok([KernelChoice::Provisioned(kernel)]) => Ok(kernel),
+        Ok([KernelChoice::NotProvisioned(name)]) => provision(workspace, catalogue, &name, progress),
         Err(choices) => Err(CommandError::usage(
             format!("`{word}` means {} kernels; it has to be one", choices.len()),
             "`kshot list` shows their names",

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use super::select::{self, Choice};
+use super::select::{self, KernelChoice};
 use super::{CommandError, Streams, workspace};
 use crate::run;
 use crate::scenario::Scenario;
@@ -30,14 +30,16 @@ impl Args {
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let scenario = match &self.scenario {
             Some(word) => {
-                let id = select::ids(&workspace, std::slice::from_ref(word))?.remove(0);
+                let id = select::scenario_ids(&workspace, std::slice::from_ref(word))?.remove(0);
                 select::scenario(&workspace, &catalogue, &id)?
             }
             None => Scenario::empty("shell"),
         };
         let kernel = match select::kernels(&workspace, &catalogue, &scenario, &[self.kernel])?.remove(0) {
-            Choice::Ready(kernel) => kernel,
-            Choice::Missing(name) => select::provision(&workspace, &catalogue, &name, &streams.progress)?,
+            KernelChoice::Provisioned(kernel) => kernel,
+            KernelChoice::NotProvisioned(name) => {
+                select::provision(&workspace, &catalogue, &name, &streams.progress)?
+            }
         };
         run::shell(&workspace, &scenario, &kernel, &streams.progress)?;
         Ok(ExitCode::Match)

@@ -33,23 +33,24 @@ impl Args {
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut documents = Vec::new();
         for folder in &self.replay {
-            let find = |name: &str| select::one(&workspace, &catalogue, name, &streams.progress);
+            let find = |name: &str| select::single_kernel(&workspace, &catalogue, name, &streams.progress);
             let document = sweep::rejudge(folder, find)?;
             self.add(document, &mut documents, streams)?;
         }
         let options = SweepOptions { stacks_per_function: self.hits, slices: self.slices };
         // All kernels are found first, so that a wrong name is not reported after minutes.
         let names = if self.replay.is_empty() { self.kernels.as_slice() } else { &[] };
-        let kernels = names.iter().map(|name| select::one(&workspace, &catalogue, name, &streams.progress));
+        let kernels =
+            names.iter().map(|name| select::single_kernel(&workspace, &catalogue, name, &streams.progress));
         for kernel in kernels.collect::<Result<Vec<Kernel>, CommandError>>()? {
             let (document, folder) = sweep::sweep(&workspace, &kernel, options, &streams.progress)?;
             streams.progress.print_line(&format!("artifacts: {}", folder.display()));
             self.add(document, &mut documents, streams)?;
         }
         if self.common.format == Format::Table {
-            write!(streams.out, "{}", report::sweeps(&documents))?;
+            write!(streams.out, "{}", report::sweep_table(&documents))?;
             for document in &documents {
-                write!(streams.out, "\n{}", report::breaks(document))?;
+                write!(streams.out, "\n{}", report::sweep_breaks(document))?;
             }
         }
         let told = documents.iter().all(|document| document.findings.breaks.is_empty());

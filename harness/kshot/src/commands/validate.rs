@@ -18,7 +18,7 @@ impl Args {
         let workspace = workspace(None)?;
         let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
         let mut exits = Vec::new();
-        for id in select::ids(&workspace, &self.scenarios)? {
+        for id in select::scenario_ids(&workspace, &self.scenarios)? {
             let read = select::scenario(&workspace, &catalogue, &id);
             match (&read, self.format) {
                 (Ok(scenario), Format::Table) => writeln!(streams.out, "ok    {id}: {}", scenario.summary)?,

@@ -94,7 +94,7 @@ pub enum EngineError {
     },
     /// A program failed.
     #[error("{what} failed: {said}")]
-    Refused {
+    Failed {
         /// The program's name.
         what: String,
         /// The program's error output.

@@ -12,11 +12,11 @@ use kshot_stack::night::changes::PastResult;
 use kshot_stack::night::results::{Attempt, Night, NightKernel, Pair, PairStatus, RunSummary};
 
 /// The version of the tables. It grows when they change; an older file is then upgraded, a newer one refused.
-const VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 2;
 
 /// A recording is stored once for all runs with equal results, because the same stacks come back night after night. The
 /// counts are part of it, so only runs with equal counts share one.
-const TABLES: &str = "
+const SCHEMA_SQL: &str = "
 CREATE TABLE night (
     night TEXT PRIMARY KEY, started TEXT NOT NULL, engine TEXT NOT NULL, harness TEXT NOT NULL,
     wall_ms INTEGER NOT NULL
@@ -65,7 +65,7 @@ pub enum HistoryError {
         source: std::io::Error,
     },
     /// The file was written by a newer kshot.
-    #[error("the history {} is of version {found}, this kshot knows {VERSION}", path.display())]
+    #[error("the history {} is of version {found}, this kshot knows {SCHEMA_VERSION}", path.display())]
     Newer {
         /// The path of the file.
         path: PathBuf,
@@ -136,17 +136,18 @@ impl History {
         let path = self.path.clone();
         let fail = |source| HistoryError::Store { path: path.clone(), source };
         // At once for writing: two who find no tables must not both make them.
-        let change = self
+        let transaction = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .map_err(fail)?;
-        let found: i64 = change.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
-        let steps = [TABLES, ADD_GIT];
+        let found: i64 =
+            transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+        let steps = [SCHEMA_SQL, ADD_GIT];
         let done = usize::try_from(found).unwrap_or(usize::MAX);
         let Some(open) = steps.get(done..) else { return Err(HistoryError::Newer { path, found }) };
-        open.iter().try_for_each(|step| change.execute_batch(step)).map_err(fail)?;
-        change.pragma_update(None, "user_version", VERSION).map_err(fail)?;
-        change.commit().map_err(fail)
+        open.iter().try_for_each(|step| transaction.execute_batch(step)).map_err(fail)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
+        transaction.commit().map_err(fail)
     }
 
     /// Writes a night down, in place of what was written of the same night before. `document` gives the
@@ -177,7 +178,7 @@ impl History {
         for pair in &night.pairs {
             let kernel = night.kernels.iter().find(|kernel| kernel.name == pair.kernel);
             let recording = match document(pair) {
-                Some(document) => Some(keep(&change, &document.probes)?),
+                Some(document) => Some(store_recording(&change, &document.probes)?),
                 None => None,
             };
             for (number, attempt) in pair.attempts.iter().enumerate() {
@@ -199,7 +200,7 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError::Store`].
-    pub fn past(
+    pub fn past_results(
         &self,
         scenario: &str,
         kernel: &str,
@@ -259,7 +260,7 @@ impl History {
 }
 
 /// Stores a recording once; returns its SHA-256.
-fn keep(change: &Connection, probes: &[ProbeResult]) -> rusqlite::Result<String> {
+fn store_recording(change: &Connection, probes: &[ProbeResult]) -> rusqlite::Result<String> {
     let text = serde_json::to_string(probes).map_err(to_sql)?;
     let sha256 = hex::encode(Sha256::digest(text.as_bytes()));
     change.execute("INSERT OR IGNORE INTO recording VALUES (?1, ?2)", [&sha256, &text])?;

@@ -84,7 +84,7 @@ fn what_is_recorded_comes_back_whole_the_latest_first() {
         .record(&night("n1", vec![attempt(None, 7), attempt(Some(one.clone()), 8)]), |_| Some(&document))
         .unwrap();
     history.record(&night("n2", vec![attempt(None, 7)]), |_| None).unwrap();
-    let past = history.past("s", "k", "n3", 9).unwrap();
+    let past = history.past_results("s", "k", "n3", 9).unwrap();
     assert_eq!(past.iter().map(|one| one.night.as_str()).collect::<Vec<_>>(), ["n2", "n1"]);
     assert_eq!((past[0].status, &past[0].run), (PairStatus::HostError, &None));
     assert_eq!((past[1].status, &past[1].run), (PairStatus::Match, &Some(one)));
@@ -94,8 +94,8 @@ fn what_is_recorded_comes_back_whole_the_latest_first() {
     );
     assert_eq!(past[1].git, git());
     assert_eq!(past[1].probes, document.probes);
-    assert_eq!(history.past("s", "k", "n2", 9).unwrap().len(), 1, "only nights before");
-    assert_eq!(history.past("s", "k", "n3", 1).unwrap().len(), 1, "no more than asked for");
+    assert_eq!(history.past_results("s", "k", "n2", 9).unwrap().len(), 1, "only nights before");
+    assert_eq!(history.past_results("s", "k", "n3", 1).unwrap().len(), 1, "no more than asked for");
     assert_eq!(history.kernels("s").unwrap(), ["k"]);
 }
 
@@ -107,7 +107,7 @@ fn a_night_recorded_again_replaces_itself_and_leaves_no_recording_behind() {
     for _ in 0..2 {
         history.record(&night("n1", vec![attempt(Some(one.clone()), 8)]), |_| Some(&document)).unwrap();
     }
-    assert_eq!(history.past("s", "k", "n2", 9).unwrap().len(), 1);
+    assert_eq!(history.past_results("s", "k", "n2", 9).unwrap().len(), 1);
     history.record(&night("n1", vec![attempt(None, 8)]), |_| None).unwrap();
     let left: i64 =
         history.connection.query_row("SELECT count(*) FROM recording", [], |row| row.get(0)).unwrap();
@@ -130,7 +130,7 @@ fn a_store_of_version_1_is_brought_up_to_date_and_its_rows_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.sqlite");
     let old = Connection::open(&path).unwrap();
-    old.execute_batch(TABLES).unwrap();
+    old.execute_batch(SCHEMA_SQL).unwrap();
     old.execute_batch(
         r#"PRAGMA user_version = 1;
         INSERT INTO night VALUES ('n1', 't', 'local', '0.1.0', 9);
@@ -140,11 +140,11 @@ fn a_store_of_version_1_is_brought_up_to_date_and_its_rows_are_read() {
     .unwrap();
     drop(old);
     let mut history = History::open(&path).unwrap();
-    let past = history.past("s", "k", "n3", 9).unwrap().remove(0);
+    let past = history.past_results("s", "k", "n3", 9).unwrap().remove(0);
     assert_eq!(past.run.unwrap().reasons, [Reason::Text { text: "claim `c` fails: so".into() }]);
     assert_eq!((past.origin.as_str(), past.git), ("commit a of /src", None), "no sentence is read back");
     history.record(&night("n2", vec![attempt(Some(run(Verdict::Match, 1)), 8)]), |_| None).unwrap();
-    assert_eq!(history.past("s", "k", "n3", 9).unwrap()[0].git, git());
+    assert_eq!(history.past_results("s", "k", "n3", 9).unwrap()[0].git, git());
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_history_that_is_broken_leaves_the_night_without_a_past() {
     std::fs::write(&path, "no database of any kind, whatever its name says, and long enough").unwrap();
     let (mut history, why) = History::open_or_forget(&path).unwrap();
     assert!(why.unwrap().starts_with("without a past: "));
-    assert_eq!(history.past("s", "k", "n2", 5).unwrap(), []);
+    assert_eq!(history.past_results("s", "k", "n2", 5).unwrap(), []);
     history.record(&night("n1", vec![]), |_| None).unwrap();
     let (_, why) = History::open_or_forget(&folder.path().join("new.sqlite")).unwrap();
     assert_eq!(why, None);

@@ -3,73 +3,74 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::{Desk, End, Limits, NightlyError, ResultFolder, host, milliseconds, plan};
+use super::{Completion, NightContext, NightlyError, ResultFolder, TimeLimit, host, milliseconds, plan};
 use crate::run::{self, RunError, RunOptions, StartPolicy};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::night::results::{Attempt, AttemptError, Night, RunSummary};
 use kshot_stack::snapshot::count_noun;
 
 /// The state that the workers share.
-struct Shared<'a> {
-    queue: Vec<plan::Waiting>,
+struct WorkerState<'a> {
+    queue: Vec<plan::QueuedPair>,
     night: &'a mut Night,
     done: u64,
-    end: End,
+    end: Completion,
     error: Option<NightlyError>,
 }
 
 /// Runs what is open, `jobs` at once, until nothing is left that would be done in time.
 pub(super) fn run(
-    desk: &Desk<'_>,
+    desk: &NightContext<'_>,
     folder: &ResultFolder,
     night: &mut Night,
-    queue: Vec<plan::Waiting>,
+    queue: Vec<plan::QueuedPair>,
     jobs: usize,
-    limits: Limits,
-) -> Result<End, NightlyError> {
+    limits: TimeLimit,
+) -> Result<Completion, NightlyError> {
     let task = desk.progress.task("nightly", queue.len() as u64);
-    let shared = Mutex::new(Shared { queue, night, done: 0, end: End::Done, error: None });
+    let shared = Mutex::new(WorkerState { queue, night, done: 0, end: Completion::Done, error: None });
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
-                while let Some((number, scenario, kernel)) = take(&shared, limits) {
+                while let Some((number, scenario, kernel)) = take_pair(&shared, limits) {
                     let detail = format!("{scenario} on {kernel}");
                     task.update(lock(&shared).done, &detail);
-                    let attempt = attempt(desk, folder, &scenario, &kernel);
-                    keep(&shared, folder, number, attempt);
+                    let attempt = run_pair(desk, folder, &scenario, &kernel);
+                    record_attempt(&shared, folder, number, attempt);
                 }
             });
         }
     });
     drop(task);
-    let Shared { queue, night, end, error, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let WorkerState { queue, night, end, error, .. } =
+        shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = error {
         return Err(error);
     }
-    if end == End::Done && !queue.is_empty() {
+    if end == Completion::Done && !queue.is_empty() {
         night.notes.push(format!("the deadline came before {}", count_noun(queue.len() as u64, "pair")));
     }
     Ok(end)
 }
 
-fn lock<'a, 'b>(shared: &'a Mutex<Shared<'b>>) -> std::sync::MutexGuard<'a, Shared<'b>> {
+fn lock<'a, 'b>(shared: &'a Mutex<WorkerState<'b>>) -> std::sync::MutexGuard<'a, WorkerState<'b>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes the next pair, unless the invocation has ended.
-fn take(shared: &Mutex<Shared<'_>>, limits: Limits) -> Option<(usize, String, String)> {
+fn take_pair(shared: &Mutex<WorkerState<'_>>, limits: TimeLimit) -> Option<(usize, String, String)> {
     let mut shared = lock(shared);
-    if shared.end == End::Interrupted || shared.error.is_some() {
+    if shared.end == Completion::Interrupted || shared.error.is_some() {
         return None;
     }
-    let next = plan::next(&mut shared.queue, limits.remaining())?;
+    let next = plan::take_next(&mut shared.queue, limits.remaining())?;
     let pair = &shared.night.pairs[next.pair];
     Some((next.pair, pair.scenario.clone(), pair.kernel.clone()))
 }
 
 /// Runs a pair once; `Err` if Ctrl-C ended it, which says nothing about the pair.
-fn attempt(
-    desk: &Desk<'_>,
+fn run_pair(
+    desk: &NightContext<'_>,
     folder: &ResultFolder,
     scenario: &str,
     kernel: &str,
@@ -95,8 +96,8 @@ fn attempt(
 }
 
 /// Writes an attempt down at once, so that nothing is lost if we are killed.
-fn keep(
-    shared: &Mutex<Shared<'_>>,
+fn record_attempt(
+    shared: &Mutex<WorkerState<'_>>,
     folder: &ResultFolder,
     number: usize,
     attempt: Result<Attempt, RunError>,
@@ -110,6 +111,6 @@ fn keep(
                 shared.error = Some(error);
             }
         }
-        Err(_) => shared.end = End::Interrupted,
+        Err(_) => shared.end = Completion::Interrupted,
     }
 }

@@ -97,8 +97,8 @@ impl Matrix {
             return Err(YamlError::at_word(FILE, text, "repeat", "0", why, None));
         }
         Ok(Self {
-            kernels: chosen(text, "kernels", "kernel", &raw.kernels, kernels)?,
-            scenarios: chosen(text, "scenarios", "scenario", &raw.scenarios, &ids)?,
+            kernels: matching_names(text, "kernels", "kernel", &raw.kernels, kernels)?,
+            scenarios: matching_names(text, "scenarios", "scenario", &raw.scenarios, &ids)?,
             deadline: deadline.transpose()?,
             repeat: raw.repeat,
         })
@@ -106,7 +106,7 @@ impl Matrix {
 }
 
 /// The names that the globs match, in the order of `all`; each glob must match at least one.
-fn chosen(
+fn matching_names(
     text: &str,
     section: &str,
     noun: &str,

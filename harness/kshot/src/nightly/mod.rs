@@ -6,7 +6,7 @@ pub mod matrix;
 pub mod plan;
 
 mod error;
-mod folder;
+mod result_folder;
 mod local;
 
 use std::collections::HashMap;
@@ -14,26 +14,26 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use error::{EngineError, NightlyError};
-pub use folder::ResultFolder;
+pub use result_folder::ResultFolder;
 
 use crate::run;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
-use engine::{Hosts, Sender};
+use engine::{RemoteHosts, Sender};
 use history::History;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSource, KernelSpec};
 use kshot_guest::progress::Progress;
 use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{GitCommit, Night, NightKernel, NightScenario, Pair, SCHEMA};
 use matrix::Matrix;
-use plan::{UNKNOWN, Waiting};
+use plan::{DEFAULT_DURATION, QueuedPair};
 
 /// The number of earlier nights that the report shows.
-const NIGHTS: usize = 60;
+const HISTORY_NIGHTS: usize = 60;
 
 /// The context of an invocation: everything that the engines share.
 #[derive(Debug)]
-pub struct Desk<'a> {
+pub struct NightContext<'a> {
     /// The repository and the cache.
     pub workspace: &'a Workspace,
     /// The scenarios of the matrix, each run on those of its kernels that the matrix names.
@@ -48,7 +48,7 @@ pub struct Desk<'a> {
 
 /// The time limit of an invocation.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct TimeLimit {
     /// The start of the invocation.
     pub began: Instant,
     /// The time limit.
@@ -64,12 +64,12 @@ pub enum Engine {
         jobs: usize,
     },
     /// On other hosts.
-    Hosts(Hosts),
+    Hosts(RemoteHosts),
 }
 
 /// How an invocation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum Completion {
     /// Everything that could be run was run.
     Done,
     /// Interrupted by Ctrl-C.
@@ -81,13 +81,13 @@ impl Engine {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Local { .. } => "local",
-            Self::Hosts(Hosts { sender: Sender::Parallel(_), .. }) => "parallel",
-            Self::Hosts(Hosts { sender: Sender::Slurm, .. }) => "slurm",
+            Self::Hosts(RemoteHosts { sender: Sender::Parallel(_), .. }) => "parallel",
+            Self::Hosts(RemoteHosts { sender: Sender::Slurm, .. }) => "slurm",
         }
     }
 }
 
-impl Limits {
+impl TimeLimit {
     /// The time that is left.
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_sub(self.began.elapsed()))
@@ -99,7 +99,7 @@ impl Limits {
 /// # Errors
 /// A scenario or snapshot that cannot be read.
 pub fn plan_night(
-    desk: &Desk<'_>,
+    desk: &NightContext<'_>,
     catalogue: &Catalogue,
     matrix: &Matrix,
     engine: &Engine,
@@ -123,7 +123,7 @@ pub fn plan_night(
     let images = desk.workspace.root.join("images");
     let kernels = used.into_iter().map(|entry| NightKernel {
         name: entry.name.clone(),
-        origin: origin(entry, &images),
+        origin: kernel_origin(entry, &images),
         git: git_commit(entry, &images),
         // What other hosts have, they say themselves.
         absent: (matches!(engine, Engine::Local { .. }) && !desk.kernels.contains_key(&entry.name))
@@ -141,7 +141,7 @@ pub fn plan_night(
         wall_ms: 0,
         deadline_ms: matrix.deadline.map(milliseconds),
         engine: engine.name().into(),
-        harness: harness(desk.workspace),
+        harness: kshot_version(desk.workspace),
         kernels: kernels.collect(),
         scenarios: scenarios.collect(),
         pairs,
@@ -154,17 +154,17 @@ pub fn plan_night(
 ///
 /// # Errors
 /// The result folder or the history cannot be used, or the engine cannot. A fault of a single run is a result.
-pub fn sit(
-    desk: &Desk<'_>,
+pub fn run_night(
+    desk: &NightContext<'_>,
     history: &History,
     folder: &ResultFolder,
     night: &mut Night,
     engine: &Engine,
-    limits: Limits,
-) -> Result<End, NightlyError> {
+    limits: TimeLimit,
+) -> Result<Completion, NightlyError> {
     let before = night.wall_ms;
     folder.write(night)?;
-    let queue = waiting(desk, history, night)?;
+    let queue = queue_open_pairs(desk, history, night)?;
     let end = match engine {
         Engine::Local { jobs } => local::run(desk, folder, night, queue, *jobs, limits)?,
         Engine::Hosts(hosts) => engine::run(desk, folder, night, queue, hosts, limits)?,
@@ -188,7 +188,7 @@ pub fn close(
     let mut past = HashMap::new();
     let mut unread = None;
     for pair in &night.pairs {
-        match history.past(&pair.scenario, &pair.kernel, &night.name, NIGHTS) {
+        match history.past_results(&pair.scenario, &pair.kernel, &night.name, HISTORY_NIGHTS) {
             Ok(nights) => drop(past.insert(pair.anchor(), nights)),
             Err(error) => unread = Some(history::without_past(&error)),
         }
@@ -211,7 +211,11 @@ fn add_note(night: &mut Night, note: String) {
 }
 
 /// The open pairs that can be run, with their expected durations.
-fn waiting(desk: &Desk<'_>, history: &History, night: &Night) -> Result<Vec<Waiting>, NightlyError> {
+fn queue_open_pairs(
+    desk: &NightContext<'_>,
+    history: &History,
+    night: &Night,
+) -> Result<Vec<QueuedPair>, NightlyError> {
     let open = night.pairs.iter().enumerate().filter(|(_, pair)| pair.is_open());
     let mut found = Vec::new();
     let absent = |name: &str| night.kernels.iter().any(|one| one.name == name && one.absent.is_some());
@@ -219,13 +223,17 @@ fn waiting(desk: &Desk<'_>, history: &History, night: &Night) -> Result<Vec<Wait
         // Only the order hangs on it.
         let expected = history.expected(&pair.scenario, &pair.kernel).ok().flatten();
         let kernel = pair.kernel.clone();
-        found.push(Waiting { pair: number, kernel, expected: expected.unwrap_or(UNKNOWN * desk.repeat) });
+        found.push(QueuedPair {
+            pair: number,
+            kernel,
+            expected: expected.unwrap_or(DEFAULT_DURATION * desk.repeat),
+        });
     }
-    Ok(plan::order(found))
+    Ok(plan::longest_first(found))
 }
 
 /// The kernel's source and patches, in one line. Paths of the catalogue are relative to `images`.
-fn origin(entry: &KernelSpec, images: &Path) -> String {
+fn kernel_origin(entry: &KernelSpec, images: &Path) -> String {
     let version = |version: &Option<String>| version.as_ref().map(|v| format!(" {v}")).unwrap_or_default();
     let mut text = match &entry.source {
         KernelSource::DebianSource(one) => {
@@ -255,9 +263,9 @@ fn git_commit(entry: &KernelSpec, images: &Path) -> Option<GitCommit> {
 }
 
 /// The version of kshot and, if known, the commit: `0.1.0 (ec7b59b0a1c2)`.
-fn harness(workspace: &Workspace) -> String {
+fn kshot_version(workspace: &Workspace) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    match folder::commit(&workspace.root) {
+    match result_folder::head_commit(&workspace.root) {
         Some(commit) => format!("{version} ({})", commit.chars().take(12).collect::<String>()),
         None => version.into(),
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// The expected duration of a pair that never ran: a cold boot, its steps and the collection.
-pub const UNKNOWN: Duration = Duration::from_secs(10);
+pub const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 
 /// A pair that waits to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct QueuedPair {
     /// The pair's index in the night's list.
     pub pair: usize,
     /// The pair's kernel.
@@ -18,7 +18,7 @@ pub struct Waiting {
 
 /// The work that a host is sent: one kernel and some scenarios.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unit {
+pub struct WorkUnit {
     /// The pair's kernel.
     pub kernel: String,
     /// The numbers of its pairs, the longest first.
@@ -29,32 +29,34 @@ pub struct Unit {
 
 /// Sorts the pairs, the longest first, so that none of them is left for the end; pairs of equal duration keep their
 /// order.
-pub fn order(mut waiting: Vec<Waiting>) -> Vec<Waiting> {
+pub fn longest_first(mut waiting: Vec<QueuedPair>) -> Vec<QueuedPair> {
     waiting.sort_by_key(|one| std::cmp::Reverse(one.expected));
     waiting
 }
 
 /// The next to run: the longest that will be done before the deadline. `None` when none of them will.
-pub fn next(queue: &mut Vec<Waiting>, remaining: Option<Duration>) -> Option<Waiting> {
-    let fits = |one: &Waiting| remaining.is_none_or(|remaining| one.expected <= remaining);
+pub fn take_next(queue: &mut Vec<QueuedPair>, remaining: Option<Duration>) -> Option<QueuedPair> {
+    let fits = |one: &QueuedPair| remaining.is_none_or(|remaining| one.expected <= remaining);
     let at = queue.iter().position(fits)?;
     Some(queue.remove(at))
 }
 
 /// Packs pairs into units for `slots` places: at most a third of a place's fair share each, so that a place
 /// that is done early finds more, and the longest first.
-pub fn pack(waiting: Vec<Waiting>, slots: usize) -> Vec<Unit> {
+pub fn pack(waiting: Vec<QueuedPair>, slots: usize) -> Vec<WorkUnit> {
     let total: Duration = waiting.iter().map(|one| one.expected).sum();
     let share = total / u32::try_from(slots.max(1) * 3).unwrap_or(u32::MAX);
-    let mut units: Vec<Unit> = Vec::new();
-    for one in order(waiting) {
-        let room = |unit: &&mut Unit| unit.kernel == one.kernel && unit.expected + one.expected <= share;
+    let mut units: Vec<WorkUnit> = Vec::new();
+    for one in longest_first(waiting) {
+        let room = |unit: &&mut WorkUnit| unit.kernel == one.kernel && unit.expected + one.expected <= share;
         match units.iter_mut().find(room) {
             Some(unit) => {
                 unit.pairs.push(one.pair);
                 unit.expected += one.expected;
             }
-            None => units.push(Unit { kernel: one.kernel, pairs: vec![one.pair], expected: one.expected }),
+            None => {
+                units.push(WorkUnit { kernel: one.kernel, pairs: vec![one.pair], expected: one.expected })
+            }
         }
     }
     units.sort_by_key(|unit| std::cmp::Reverse(unit.expected));
@@ -67,8 +69,8 @@ mod tests {
 
     use super::*;
 
-    fn waiting(seconds: &[(u64, &str)]) -> Vec<Waiting> {
-        let one = |(pair, (seconds, kernel)): (usize, &(u64, &str))| Waiting {
+    fn waiting(seconds: &[(u64, &str)]) -> Vec<QueuedPair> {
+        let one = |(pair, (seconds, kernel)): (usize, &(u64, &str))| QueuedPair {
             pair,
             kernel: (*kernel).into(),
             expected: Duration::from_secs(*seconds),
@@ -78,11 +80,11 @@ mod tests {
 
     #[test]
     fn the_longest_comes_first_and_what_would_be_late_gives_way() {
-        let mut queue = order(waiting(&[(3, "a"), (20, "a"), (8, "b"), (3, "b")]));
+        let mut queue = longest_first(waiting(&[(3, "a"), (20, "a"), (8, "b"), (3, "b")]));
         assert_eq!(queue.iter().map(|one| one.pair).collect::<Vec<_>>(), [1, 2, 0, 3]);
-        assert_eq!(next(&mut queue, Some(Duration::from_secs(10))).unwrap().pair, 2);
-        assert_eq!(next(&mut queue, None).unwrap().pair, 1);
-        assert_eq!(next(&mut queue, Some(Duration::from_secs(2))), None);
+        assert_eq!(take_next(&mut queue, Some(Duration::from_secs(10))).unwrap().pair, 2);
+        assert_eq!(take_next(&mut queue, None).unwrap().pair, 1);
+        assert_eq!(take_next(&mut queue, Some(Duration::from_secs(2))), None);
         assert_eq!(queue.len(), 2, "what is late stays in the queue");
     }
 

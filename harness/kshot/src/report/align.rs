@@ -4,11 +4,11 @@ use kshot_stack::arch::Arch;
 use kshot_stack::fidelity;
 
 /// A row of two aligned stacks; at least one side is present.
-pub(super) type Row<'a> = (Option<&'a str>, Option<&'a str>);
+pub(super) type AlignedRow<'a> = (Option<&'a str>, Option<&'a str>);
 
 /// Aligns two stacks of an architecture by their longest common subsequence of functions. Names that fidelity treats as
 /// one function, such as the labels of a system-call entry, are aligned with each other.
-pub(super) fn align<'a>(left: &'a [String], right: &'a [String], arch: &str) -> Vec<Row<'a>> {
+pub(super) fn align<'a>(left: &'a [String], right: &'a [String], arch: &str) -> Vec<AlignedRow<'a>> {
     let arch = Arch::all().find(|known| known.row().name == arch);
     let function = |name: &'a String| arch.map_or(name.as_str(), |arch| fidelity::function(name, arch.row()));
     let functions = |side: &'a [String]| side.iter().map(function).collect::<Vec<_>>();

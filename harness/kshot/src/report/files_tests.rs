@@ -3,8 +3,8 @@
 use quick_junit::{Report, TestCaseStatus};
 use serde_json::Value;
 
-use super::fixture::{HOSTILE, night_report};
-use super::{files, night};
+use super::test_night::{HOSTILE, night_report};
+use super::{files, night_table};
 
 fn file(name: &str) -> String {
     let files = files(&night_report()).unwrap();
@@ -14,7 +14,7 @@ fn file(name: &str) -> String {
 #[test]
 fn the_headline_and_the_summary_tell_what_changed_first() {
     assert_eq!(night_report().headline(), "1 new drift, 1 unstable, 3 could not tell, 2 of 7 match");
-    insta::assert_snapshot!(night(&night_report().night));
+    insta::assert_snapshot!(night_table(&night_report().night));
 }
 
 #[test]

@@ -4,14 +4,14 @@ use kshot_stack::document::StackResult;
 
 /// The boxes of a flame graph. Lengths are in thousandths of its width; rows count from 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Flame {
-    pub(super) boxes: Vec<Frame>,
+pub(super) struct FlameGraph {
+    pub(super) boxes: Vec<FlameBox>,
     pub(super) rows: usize,
 }
 
 /// A box of a flame graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(super) struct FlameBox {
     pub(super) name: String,
     pub(super) left: u64,
     pub(super) width: u64,
@@ -22,22 +22,22 @@ pub(super) struct Frame {
 }
 
 #[derive(Default)]
-struct Node {
+struct FlameNode {
     name: String,
     before: u64,
     now: u64,
-    inner: Vec<Node>,
+    inner: Vec<FlameNode>,
 }
 
 /// The flame graph of one run's stacks.
-pub(super) fn graph(stacks: &[StackResult]) -> Flame {
+pub(super) fn graph(stacks: &[StackResult]) -> FlameGraph {
     difference(stacks, stacks)
 }
 
 /// The flame graph of two runs. A box is as wide as in the run that has more of it, so that lost boxes keep their
 /// place.
-pub(super) fn difference(before: &[StackResult], now: &[StackResult]) -> Flame {
-    let mut root = Node::default();
+pub(super) fn difference(before: &[StackResult], now: &[StackResult]) -> FlameGraph {
+    let mut root = FlameNode::default();
     for stack in before {
         let frames = stack.frames.iter().rev();
         root.add(frames, &|node| node.before += stack.count);
@@ -45,13 +45,13 @@ pub(super) fn difference(before: &[StackResult], now: &[StackResult]) -> Flame {
     for stack in now {
         root.add(stack.frames.iter().rev(), &|node| node.now += stack.count);
     }
-    let mut flame = Flame::default();
-    let width = root.inner.iter().map(Node::weight).sum::<u64>().max(1);
-    lay(&root.inner, 0, 1000, width, 0, &mut flame);
+    let mut flame = FlameGraph::default();
+    let width = root.inner.iter().map(FlameNode::weight).sum::<u64>().max(1);
+    lay_out(&root.inner, 0, 1000, width, 0, &mut flame);
     flame
 }
 
-impl Node {
+impl FlameNode {
     fn add<'a>(&mut self, mut frames: impl Iterator<Item = &'a String>, mark: &impl Fn(&mut Self)) {
         let Some(name) = frames.next() else { return };
         let at = self.inner.iter().position(|node| node.name == *name).unwrap_or_else(|| {
@@ -69,21 +69,21 @@ impl Node {
 }
 
 /// Lays nodes beside each other into `width` from `left`, of which `total` is the whole.
-fn lay(nodes: &[Node], left: u64, width: u64, total: u64, row: usize, flame: &mut Flame) {
+fn lay_out(nodes: &[FlameNode], left: u64, width: u64, total: u64, row: usize, flame: &mut FlameGraph) {
     let mut sum = 0;
     for node in nodes {
         let (from, weight) = (left + width * sum / total, node.weight());
         sum += weight;
         let to = left + width * sum / total;
-        let Node { name, before, now, inner } = node;
+        let FlameNode { name, before, now, inner } = node;
         let (before, now) = (*before, *now);
-        flame.boxes.push(Frame { name: name.clone(), left: from, width: to - from, row, before, now });
+        flame.boxes.push(FlameBox { name: name.clone(), left: from, width: to - from, row, before, now });
         flame.rows = flame.rows.max(row + 1);
-        lay(inner, from, to - from, weight.max(1), row + 1, flame);
+        lay_out(inner, from, to - from, weight.max(1), row + 1, flame);
     }
 }
 
-impl Frame {
+impl FlameBox {
     /// The CSS class for the change of the box's count.
     pub(super) fn change(&self) -> &'static str {
         match (self.before, self.now) {
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    fn shape(flame: &Flame) -> Vec<(&str, u64, u64, usize)> {
+    fn shape(flame: &FlameGraph) -> Vec<(&str, u64, u64, usize)> {
         flame.boxes.iter().map(|one| (one.name.as_str(), one.left, one.width, one.row)).collect()
     }
 
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn what_was_lost_keeps_its_place_and_is_told_in_words() {
         let flame = difference(&[stack(5, "f ioctl entry")], &[stack(5, "trampoline")]);
-        let told: Vec<String> = flame.boxes.iter().map(Frame::words).collect();
+        let told: Vec<String> = flame.boxes.iter().map(FlameBox::words).collect();
         assert_eq!(
             told,
             [

@@ -6,19 +6,19 @@ mod html;
 mod junit;
 mod kcidb;
 mod ktap;
-mod letter;
+mod mail;
 mod night;
-mod sides;
+mod comparison;
 #[cfg(test)]
-mod samples;
+mod test_runs;
 mod sweep;
 mod table;
 
-pub use letter::{Enclosed, Style, letter};
-pub use night::{Nights, night};
-pub use sides::Sides;
-pub use sweep::{breaks, sweeps};
-pub use table::{new_table, summary, table};
+pub use comparison::RunComparison;
+pub use mail::{MailContext, MailFormat, mail};
+pub use night::{HistoryTable, night_table};
+pub use sweep::{sweep_breaks, sweep_table};
+pub use table::{new_table, run_table, runs_table};
 
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::night::report::NightReport;
@@ -51,6 +51,6 @@ pub fn files(report: &NightReport) -> Result<[(&'static str, String); 4], Report
 }
 
 #[cfg(test)]
-mod fixture;
+mod test_night;
 #[cfg(test)]
 mod files_tests;

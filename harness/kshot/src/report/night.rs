@@ -9,7 +9,7 @@ use kshot_stack::night::results::{ChangeKind, PairChange};
 use kshot_stack::night::results::{Night, PairStatus};
 
 /// A night for a terminal: the changes first, then the number of pairs by status.
-pub fn night(night: &Night) -> String {
+pub fn night_table(night: &Night) -> String {
     let mut text = String::new();
     let mut last = String::new();
     for kind in ChangeKind::ALL {
@@ -26,7 +26,7 @@ pub fn night(night: &Night) -> String {
                 below.push(format!("  since {since}\n"));
             }
             if kind == ChangeKind::CannotTell {
-                below.push(format!("  {}\n", obstacle(night, change)));
+                below.push(format!("  {}\n", why_no_verdict(night, change)));
             }
             // A reason that several changes share is printed once, below the last of them.
             let below = below.concat();
@@ -61,7 +61,7 @@ pub fn night(night: &Night) -> String {
 }
 
 /// The first line of what kept a pair from a verdict.
-fn obstacle(night: &Night, change: &PairChange) -> String {
+fn why_no_verdict(night: &Night, change: &PairChange) -> String {
     let Some(pair) = night.pair(&change.scenario, &change.kernel) else { return String::new() };
     let run = pair.run().and_then(|run| run.reasons.first()).map(Reason::headline);
     run.or_else(|| night.why_no_verdict(pair)?.lines().next().map(Into::into)).unwrap_or_default()
@@ -69,11 +69,11 @@ fn obstacle(night: &Night, change: &PairChange) -> String {
 
 /// The results of a scenario over many nights; consecutive equal nights share a row.
 #[derive(Debug)]
-pub struct Nights {
+pub struct HistoryTable {
     rows: Vec<[String; 8]>,
 }
 
-impl Nights {
+impl HistoryTable {
     /// Creates the rows from the history of each kernel, the latest night first.
     pub fn of(kernels: &[(String, Vec<PastResult>)]) -> Self {
         let mut rows: Vec<[String; 8]> = Vec::new();

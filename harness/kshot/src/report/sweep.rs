@@ -4,7 +4,7 @@ use super::new_table;
 use kshot_stack::sweep::document::{BreakKind, StackBreak, SweepDocument};
 
 /// Several sweeps, a row each.
-pub fn sweeps(documents: &[SweepDocument]) -> String {
+pub fn sweep_table(documents: &[SweepDocument]) -> String {
     let mut rows = new_table();
     rows.set_header([
         "kernel",
@@ -33,7 +33,7 @@ pub fn sweeps(documents: &[SweepDocument]) -> String {
 }
 
 /// A sweep for a terminal: where stacks break, and which could not be compared.
-pub fn breaks(document: &SweepDocument) -> String {
+pub fn sweep_breaks(document: &SweepDocument) -> String {
     let (kernel, findings) = (&document.kernel, &document.findings);
     let mut text = format!("{} ({}, {})\n", kernel.name, kernel.release, kernel.arch);
     if findings.breaks.is_empty() {
@@ -45,7 +45,7 @@ pub fn breaks(document: &SweepDocument) -> String {
             rows.add_row([
                 one.functions.to_string(),
                 one.stacks.to_string(),
-                in_words(one),
+                break_description(one),
                 one.examples.join(", "),
             ]);
         }
@@ -64,7 +64,7 @@ pub fn breaks(document: &SweepDocument) -> String {
     text
 }
 
-fn in_words(one: &StackBreak) -> String {
+fn break_description(one: &StackBreak) -> String {
     match (one.kind, one.at.as_deref()) {
         (BreakKind::Cut, Some(at)) => format!("end at {at}"),
         (BreakKind::Cut, None) => "are empty".into(),

@@ -13,7 +13,7 @@ use kshot_stack::stack::count;
 
 /// A run for a terminal: the verdict and its reasons, a row for each kind of stack, and each stack beside its
 /// reference.
-pub fn table(document: &RunDocument) -> String {
+pub fn run_table(document: &RunDocument) -> String {
     let kernel = &document.kernel;
     let mut text =
         format!("{} on {} ({}, {})\n", document.scenario, kernel.name, kernel.release, kernel.arch);
@@ -90,7 +90,7 @@ pub fn table(document: &RunDocument) -> String {
 }
 
 /// Many runs in one table: a row for each way in which the stacks of a probe end, with their fidelity.
-pub fn summary(documents: &[RunDocument]) -> String {
+pub fn runs_table(documents: &[RunDocument]) -> String {
     let mut rows = new_table();
     rows.set_header(["scenario", "kernel", "probe", "stacks", "state", "ends at", "fidelity", "verdict"]);
     let mut last = "";
@@ -183,7 +183,7 @@ pub fn new_table() -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples::{broken, document, stack, whole};
+    use crate::report::test_runs::{broken, document, stack, whole};
 
     #[test]
     fn many_runs_show_each_end_once_and_the_scenario_once() {
@@ -200,7 +200,7 @@ mod tests {
         gdb.left_out_because = Some("there is no DWARF".into());
         stock.probes.insert(0, gdb);
         let runs = [stock, document("mips64-6.1-fixed", Some(vec![whole()])), document("mips64-7.3", None)];
-        insta::assert_snapshot!(summary(&runs), @"
+        insta::assert_snapshot!(runs_table(&runs), @"
         ┌─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────┐
         │ scenario                     kernel             probe    stacks     state       ends at             fidelity        verdict │
         ╞═════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════╡

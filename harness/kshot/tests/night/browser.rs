@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::fixture::night_report;
+use crate::test_night::night_report;
 
 /// The page of the fixture's night, with `more` behind its own scripts.
 fn page(more: &str) -> String {

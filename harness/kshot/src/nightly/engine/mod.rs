@@ -4,8 +4,8 @@
 //! one archive and are put into ours. What comes back without a verdict goes into the next round, to other hosts.
 #![expect(clippy::disallowed_methods, reason = "engines are programs of the host")]
 
-mod collect;
-mod kit;
+mod collector;
+mod round;
 mod parallel;
 mod slurm;
 
@@ -13,11 +13,11 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use collect::Collector;
-use kit::Kit;
+use collector::ResultCollector;
+use round::RoundFolder;
 
-use super::plan::{self, Unit, Waiting};
-use super::{Desk, End, EngineError, Limits, NightlyError, ResultFolder};
+use super::plan::{self, QueuedPair, WorkUnit};
+use super::{Completion, EngineError, NightContext, NightlyError, ResultFolder, TimeLimit};
 use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
 use kshot_guest::host::interrupt;
 use kshot_stack::night::results::Night;
@@ -38,7 +38,7 @@ pub enum Sender {
 
 /// How the hosts are used.
 #[derive(Clone, Debug)]
-pub struct Hosts {
+pub struct RemoteHosts {
     /// The program that dispatches the units.
     pub sender: Sender,
     /// Whether the hosts provision missing kernels.
@@ -47,15 +47,15 @@ pub struct Hosts {
 
 /// A unit that was dispatched.
 #[derive(Clone, Debug)]
-struct Sent {
+struct DispatchedUnit {
     /// The unit's name: `unit-007`.
     name: String,
-    unit: Unit,
+    unit: WorkUnit,
 }
 
 /// The status of a unit, as the dispatcher reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Told {
+struct UnitStatus {
     /// The host that ran the unit, if it is known.
     host: Option<String>,
     /// The error, if the unit failed.
@@ -64,25 +64,25 @@ struct Told {
 
 /// Runs what is open on other hosts, round after round.
 pub(super) fn run(
-    desk: &Desk<'_>,
+    desk: &NightContext<'_>,
     folder: &ResultFolder,
     night: &mut Night,
-    mut queue: Vec<Waiting>,
-    hosts: &Hosts,
-    limits: Limits,
-) -> Result<End, NightlyError> {
+    mut queue: Vec<QueuedPair>,
+    hosts: &RemoteHosts,
+    limits: TimeLimit,
+) -> Result<Completion, NightlyError> {
     interrupt::install_handlers().map_err(EngineError::Signals)?;
     let task = desk.progress.task("nightly", queue.len() as u64);
     let all = queue.len();
     let mut out: HashSet<String> = HashSet::new();
-    let mut collector = Collector::new(folder);
+    let mut collector = ResultCollector::new(folder);
     for round in 1..=ROUNDS {
         if queue.is_empty() || limits.remaining().is_some_and(|left| left.is_zero()) {
             break;
         }
         let place = folder.path().join("units").join(format!("round-{round}"));
-        let kit = Kit::lay_out(desk, &place, hosts, &limits)?;
-        let there = sound_hosts(hosts, &kit, &mut out, night)?;
+        let kit = RoundFolder::create(desk, &place, hosts, &limits)?;
+        let there = healthy_hosts(hosts, &kit, &mut out, night)?;
         if there.is_empty() {
             // Its notes say why.
             folder.write(night)?;
@@ -92,42 +92,42 @@ pub(super) fn run(
         let units = plan::pack(queue.clone(), there.len() * 2);
         let sent = kit.write_units(units, night)?;
         let end = match &hosts.sender {
-            Sender::Parallel(_) => parallel::send(&kit, &sent, &there)?,
-            Sender::Slurm => slurm::send(&kit, &sent, &out)?,
+            Sender::Parallel(_) => parallel::dispatch(&kit, &sent, &there)?,
+            Sender::Slurm => slurm::dispatch(&kit, &sent, &out)?,
         };
         for one in &sent {
             let told = match &hosts.sender {
-                Sender::Parallel(_) => parallel::told(&kit, &one.name),
-                Sender::Slurm => slurm::told(&kit, &one.name),
+                Sender::Parallel(_) => parallel::unit_status(&kit, &one.name),
+                Sender::Slurm => slurm::unit_status(&kit, &one.name),
             };
-            if let Some(host) = collector.take(&kit, one, (&told, end), night)? {
+            if let Some(host) = collector.collect(&kit, one, (&told, end), night)? {
                 out.insert(host);
             }
         }
         if let Sender::Parallel(_) = hosts.sender {
-            parallel::clean(&kit);
+            parallel::remove_remote_files(&kit);
         }
         folder.write(night)?;
-        if end == End::Interrupted {
+        if end == Completion::Interrupted {
             return Ok(end);
         }
         queue.retain(|one| night.pairs[one.pair].is_open());
     }
-    collector.end(night)?;
-    Ok(End::Done)
+    collector.finish(night)?;
+    Ok(Completion::Done)
 }
 
 /// The hosts of a round: those that pass the health check and have not failed a unit. If all have failed one, those
 /// that pass get another chance.
-fn sound_hosts(
-    hosts: &Hosts,
-    kit: &Kit,
+fn healthy_hosts(
+    hosts: &RemoteHosts,
+    kit: &RoundFolder,
     out: &mut HashSet<String>,
     night: &mut Night,
 ) -> Result<Vec<String>, EngineError> {
     let checked = match &hosts.sender {
-        Sender::Parallel(file) => parallel::check(kit, file)?,
-        Sender::Slurm => slurm::check()?,
+        Sender::Parallel(file) => parallel::check_hosts(kit, file)?,
+        Sender::Slurm => slurm::check_hosts()?,
     };
     let mut sound = Vec::new();
     for (host, fault) in checked {
@@ -156,7 +156,7 @@ fn sound_hosts(
 }
 
 /// The time limit of a round.
-fn limit(sent: &[Sent]) -> Duration {
+fn round_timeout(sent: &[DispatchedUnit]) -> Duration {
     let longest = sent.iter().map(|one| one.unit.expected).max().unwrap_or_default();
     let all: Duration = sent.iter().map(|one| one.unit.expected).sum();
     // A host may be slower than the one that was measured, and may have to build a kernel first.
@@ -167,9 +167,9 @@ fn limit(sent: &[Sent]) -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnInterrupt {
     /// The program is ended.
-    End,
+    Kill,
     /// The program goes on, because it cleans up.
-    GoOn,
+    Ignore,
 }
 
 /// Runs a program of the host in `folder` until it ends.
@@ -178,22 +178,22 @@ fn run_program(
     expression: &duct::Expression,
     folder: &Path,
     (limit, on_interrupt): (Duration, OnInterrupt),
-) -> Result<Finished, EngineError> {
+) -> Result<ProgramResult, EngineError> {
     let broken = |source| EngineError::Start { what: what.into(), source };
     let expression = expression.dir(folder).stdin_null().stdout_capture().stderr_capture().unchecked();
     let handle = expression.start().map_err(broken)?;
     let deadline = Deadline::new(format!("the end of {what}"), limit);
-    let ended: Result<bool, Wait> = deadline.poll(|slice| {
-        if on_interrupt == OnInterrupt::End && interrupt::arrived() {
+    let ended: Result<bool, ProgramError> = deadline.poll(|slice| {
+        if on_interrupt == OnInterrupt::Kill && interrupt::arrived() {
             return Ok(PollResult::Done(false));
         }
-        let ended = handle.wait_timeout(slice).map_err(Wait::Broken)?;
+        let ended = handle.wait_timeout(slice).map_err(ProgramError::Broken)?;
         Ok(if ended.is_some() { PollResult::Done(true) } else { PollResult::Pending(None) })
     });
     let interrupted = match ended {
         Ok(ended) => !ended,
-        Err(Wait::Broken(source)) => return Err(broken(source)),
-        Err(Wait::TimedOut(timed_out)) => {
+        Err(ProgramError::Broken(source)) => return Err(broken(source)),
+        Err(ProgramError::TimedOut(timed_out)) => {
             drop(handle.kill());
             return Err(EngineError::TimedOut(timed_out));
         }
@@ -203,7 +203,7 @@ fn run_program(
     }
     let output = handle.wait().map_err(broken)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(Finished {
+    Ok(ProgramResult {
         interrupted,
         code: output.status.code(),
         out: text(&output.stdout),
@@ -212,19 +212,19 @@ fn run_program(
 }
 
 /// The result of a program of the host.
-struct Finished {
+struct ProgramResult {
     interrupted: bool,
     code: Option<i32>,
     out: String,
     err: String,
 }
 
-enum Wait {
+enum ProgramError {
     Broken(std::io::Error),
     TimedOut(TimedOut),
 }
 
-impl From<TimedOut> for Wait {
+impl From<TimedOut> for ProgramError {
     fn from(timed_out: TimedOut) -> Self {
         Self::TimedOut(timed_out)
     }

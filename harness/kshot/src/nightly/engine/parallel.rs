@@ -5,7 +5,10 @@ use std::path::Path;
 
 use duct::cmd;
 
-use super::{CHECK_LIMIT, End, EngineError, Finished, Kit, OnInterrupt, Sent, Told, limit, run_program};
+use super::{
+    CHECK_LIMIT, Completion, DispatchedUnit, EngineError, OnInterrupt, ProgramResult, RoundFolder,
+    UnitStatus, round_timeout, run_program,
+};
 
 /// parallel's log of a round, in the round's folder.
 const JOB_LOG: &str = "parallel.log";
@@ -14,7 +17,10 @@ const SSH: &str =
     "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountMax=3";
 
 /// Checks each host of the file: it gets the files and runs `kshot doctor`. Returns each host's error, if any.
-pub(super) fn check(kit: &Kit, file: &Path) -> Result<Vec<(String, Option<String>)>, EngineError> {
+pub(super) fn check_hosts(
+    kit: &RoundFolder,
+    file: &Path,
+) -> Result<Vec<(String, Option<String>)>, EngineError> {
     let file = std::path::absolute(file).map_err(EngineError::io("find", file))?;
     let text = fs::read_to_string(&file).map_err(EngineError::io("read", &file))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -37,11 +43,11 @@ pub(super) fn check(kit: &Kit, file: &Path) -> Result<Vec<(String, Option<String
                 "kit",
                 "KSHOT_ROOT=$PWD/kit kit/kshot doctor --to-run"
             ),
-            (CHECK_LIMIT, OnInterrupt::End),
+            (CHECK_LIMIT, OnInterrupt::Kill),
         );
         let fault = match answer {
-            Ok(Finished { code: Some(0), .. }) => None,
-            Ok(Finished { out, err, .. }) => Some(last_line(&(out + &err), "no answer")),
+            Ok(ProgramResult { code: Some(0), .. }) => None,
+            Ok(ProgramResult { out, err, .. }) => Some(last_line(&(out + &err), "no answer")),
             // A host that does not answer is reported; a missing parallel is our own error.
             Err(EngineError::TimedOut(timed_out)) => Some(timed_out.to_string()),
             Err(error) => return Err(error),
@@ -52,8 +58,12 @@ pub(super) fn check(kit: &Kit, file: &Path) -> Result<Vec<(String, Option<String
 }
 
 /// Sends the units, and waits for all of them.
-pub(super) fn send(kit: &Kit, sent: &[Sent], hosts: &[String]) -> Result<End, EngineError> {
-    let file = kit.place.join("hosts");
+pub(super) fn dispatch(
+    kit: &RoundFolder,
+    sent: &[DispatchedUnit],
+    hosts: &[String],
+) -> Result<Completion, EngineError> {
+    let file = kit.path.join("hosts");
     fs::write(&file, hosts.join("\n") + "\n").map_err(EngineError::io("write", &file))?;
     let mut words: Vec<String> = [
         "--plain",
@@ -77,17 +87,17 @@ pub(super) fn send(kit: &Kit, sent: &[Sent], hosts: &[String]) -> Result<End, En
     .map(String::from)
     .into();
     words.extend(sent.iter().map(|one| one.name.clone()));
-    let finished = parallel(kit, &cmd("parallel", words), (limit(sent), OnInterrupt::End))?;
+    let finished = parallel(kit, &cmd("parallel", words), (round_timeout(sent), OnInterrupt::Kill))?;
     // The results of the units are in the log; here it only has to exist.
-    if !finished.interrupted && !kit.place.join(JOB_LOG).is_file() {
+    if !finished.interrupted && !kit.path.join(JOB_LOG).is_file() {
         let said = last_line(&finished.err, "it left no log");
-        return Err(EngineError::Refused { what: "GNU parallel".into(), said });
+        return Err(EngineError::Failed { what: "GNU parallel".into(), said });
     }
-    Ok(if finished.interrupted { End::Interrupted } else { End::Done })
+    Ok(if finished.interrupted { Completion::Interrupted } else { Completion::Done })
 }
 
 /// Removes from the hosts of a round what they were sent.
-pub(super) fn clean(kit: &Kit) {
+pub(super) fn remove_remote_files(kit: &RoundFolder) {
     let remove = cmd!(
         "parallel",
         "--plain",
@@ -102,28 +112,28 @@ pub(super) fn clean(kit: &Kit) {
         &kit.remote
     );
     // A host that died in the round keeps what it has.
-    drop(parallel(kit, &remove, (CHECK_LIMIT, OnInterrupt::GoOn)));
+    drop(parallel(kit, &remove, (CHECK_LIMIT, OnInterrupt::Ignore)));
 }
 
 fn parallel(
-    kit: &Kit,
+    kit: &RoundFolder,
     expression: &duct::Expression,
     limit: (std::time::Duration, OnInterrupt),
-) -> Result<Finished, EngineError> {
-    run_program("GNU parallel", expression, &kit.place, limit)
+) -> Result<ProgramResult, EngineError> {
+    run_program("GNU parallel", expression, &kit.path, limit)
 }
 
 /// The status of a unit from parallel's log: `Seq Host Starttime JobRuntime Send Receive Exitval Signal Command`.
-pub(super) fn told(kit: &Kit, unit: &str) -> Told {
-    let log = fs::read_to_string(kit.place.join(JOB_LOG)).unwrap_or_default();
-    told_by(&log, unit)
+pub(super) fn unit_status(kit: &RoundFolder, unit: &str) -> UnitStatus {
+    let log = fs::read_to_string(kit.path.join(JOB_LOG)).unwrap_or_default();
+    status_from_log(&log, unit)
 }
 
-fn told_by(log: &str, unit: &str) -> Told {
+fn status_from_log(log: &str, unit: &str) -> UnitStatus {
     let command = format!("sh kit/units/{unit}.sh");
     let fields = log.lines().map(|line| line.split('\t').collect::<Vec<_>>());
     let Some(fields) = fields.into_iter().find(|fields| fields.get(8) == Some(&command.as_str())) else {
-        return Told { host: None, fault: Some("it was not sent".into()) };
+        return UnitStatus { host: None, fault: Some("it was not sent".into()) };
     };
     let (exit, signal) = (fields[6], fields[7]);
     let fault = match (exit, signal) {
@@ -132,7 +142,7 @@ fn told_by(log: &str, unit: &str) -> Told {
         (exit, "0") => Some(format!("it ended with status {exit}")),
         (_, signal) => Some(format!("it was ended by signal {signal}")),
     };
-    Told { host: Some(fields[1].into()), fault }
+    UnitStatus { host: Some(fields[1].into()), fault }
 }
 
 fn last_line(text: &str, otherwise: &str) -> String {
@@ -153,7 +163,7 @@ mod tests {
     #[test]
     fn the_log_says_which_host_had_a_unit_and_how_it_ended() {
         let told = |unit| {
-            let Told { host, fault } = told_by(LOG, unit);
+            let UnitStatus { host, fault } = status_from_log(LOG, unit);
             (host.unwrap_or_default(), fault.unwrap_or_default())
         };
         assert_eq!(told("unit-002"), ("ssh -p 2202 b".into(), String::new()));

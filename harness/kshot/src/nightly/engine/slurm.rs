@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use duct::cmd;
 
-use super::{End, EngineError, Kit, OnInterrupt, Sent, Told, limit, run_program};
+use super::{
+    Completion, DispatchedUnit, EngineError, OnInterrupt, RoundFolder, UnitStatus, round_timeout, run_program,
+};
 
 /// The job's name; the round's key is appended, to tell our jobs apart.
-const JOB: &str = "kshot-nightly";
+const JOB_NAME: &str = "kshot-nightly";
 /// The time limit of a request to the controller.
-const QUESTION_LIMIT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// The script of each task of the array. The health check comes first, so that a bad node is reported and excluded.
-const TASK: &str = "#!/bin/sh\n\
+const TASK_SCRIPT: &str = "#!/bin/sh\n\
     unit=$(printf 'unit-%03d' \"$SLURM_ARRAY_TASK_ID\")\n\
     echo \"$SLURMD_NODENAME\" >\"$unit.host\"\n\
     KSHOT_ROOT=\"$PWD/kit\" kit/kshot doctor --to-run >\"$unit.check\" 2>&1 || { echo 131 >\"$unit.status\"; exit 131; }\n\
@@ -22,12 +24,12 @@ const TASK: &str = "#!/bin/sh\n\
     echo $? >\"$unit.status\"\n";
 
 /// Each node of the cluster with its error, if any; `sinfo` prints a node's name and state.
-pub(super) fn check() -> Result<Vec<(String, Option<String>)>, EngineError> {
+pub(super) fn check_hosts() -> Result<Vec<(String, Option<String>)>, EngineError> {
     let expression = cmd!("sinfo", "--noheader", "--Node", "--format", "%N %t");
     let finished =
-        run_program("Slurm's sinfo", &expression, Path::new("/"), (QUESTION_LIMIT, OnInterrupt::End))?;
+        run_program("Slurm's sinfo", &expression, Path::new("/"), (REQUEST_TIMEOUT, OnInterrupt::Kill))?;
     if finished.code != Some(0) {
-        return Err(EngineError::Refused { what: "Slurm's sinfo".into(), said: finished.err.trim().into() });
+        return Err(EngineError::Failed { what: "Slurm's sinfo".into(), said: finished.err.trim().into() });
     }
     Ok(nodes(&finished.out))
 }
@@ -48,10 +50,14 @@ fn nodes(said: &str) -> Vec<(String, Option<String>)> {
 }
 
 /// Submits the array, and waits for all of its tasks.
-pub(super) fn send(kit: &Kit, sent: &[Sent], out: &HashSet<String>) -> Result<End, EngineError> {
-    let task = kit.place.join("kit/task.sh");
-    fs::write(&task, TASK).map_err(EngineError::io("write", &task))?;
-    let name = format!("{JOB}-{}", kit.remote.rsplit('/').next().unwrap_or_default());
+pub(super) fn dispatch(
+    kit: &RoundFolder,
+    sent: &[DispatchedUnit],
+    out: &HashSet<String>,
+) -> Result<Completion, EngineError> {
+    let task = kit.path.join("kit/task.sh");
+    fs::write(&task, TASK_SCRIPT).map_err(EngineError::io("write", &task))?;
+    let name = format!("{JOB_NAME}-{}", kit.remote.rsplit('/').next().unwrap_or_default());
     let mut words: Vec<String> = vec![
         "--wait".into(),
         format!("--array=1-{}", sent.len()),
@@ -60,7 +66,7 @@ pub(super) fn send(kit: &Kit, sent: &[Sent], out: &HashSet<String>) -> Result<En
         // A node that dies loses its unit to the next round, where another node gets it.
         "--no-requeue".into(),
         "--output=task-%a.log".into(),
-        format!("--chdir={}", kit.place.display()),
+        format!("--chdir={}", kit.path.display()),
     ];
     if !out.is_empty() {
         let mut nodes: Vec<_> = out.iter().cloned().collect();
@@ -68,25 +74,29 @@ pub(super) fn send(kit: &Kit, sent: &[Sent], out: &HashSet<String>) -> Result<En
         words.push(format!("--exclude={}", nodes.join(",")));
     }
     words.push("kit/task.sh".into());
-    let finished =
-        run_program("Slurm's sbatch", &cmd("sbatch", words), &kit.place, (limit(sent), OnInterrupt::End));
+    let finished = run_program(
+        "Slurm's sbatch",
+        &cmd("sbatch", words),
+        &kit.path,
+        (round_timeout(sent), OnInterrupt::Kill),
+    );
     if !matches!(&finished, Ok(finished) if !finished.interrupted && finished.code.is_some()) {
         // sbatch has ended, so the tasks must not go on without it.
         let cancel = cmd!("scancel", "--name", &name);
-        drop(run_program("Slurm's scancel", &cancel, &kit.place, (QUESTION_LIMIT, OnInterrupt::GoOn)));
+        drop(run_program("Slurm's scancel", &cancel, &kit.path, (REQUEST_TIMEOUT, OnInterrupt::Ignore)));
     }
     let finished = finished?;
     // sbatch exits with the highest status of its tasks; it refused the job only if it was not submitted.
     let submitted = finished.out.contains("Submitted batch job");
     if !finished.interrupted && !submitted {
-        return Err(EngineError::Refused { what: "Slurm's sbatch".into(), said: finished.err.trim().into() });
+        return Err(EngineError::Failed { what: "Slurm's sbatch".into(), said: finished.err.trim().into() });
     }
-    Ok(if finished.interrupted { End::Interrupted } else { End::Done })
+    Ok(if finished.interrupted { Completion::Interrupted } else { Completion::Done })
 }
 
 /// The status of a unit from the files that its task left.
-pub(super) fn told(kit: &Kit, unit: &str) -> Told {
-    let read = |suffix: &str| fs::read_to_string(kit.place.join(format!("{unit}.{suffix}"))).ok();
+pub(super) fn unit_status(kit: &RoundFolder, unit: &str) -> UnitStatus {
+    let read = |suffix: &str| fs::read_to_string(kit.path.join(format!("{unit}.{suffix}"))).ok();
     let host = read("host").map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
     let fault = match (read("status").as_deref().map(str::trim), &host) {
         (Some("0"), _) => None,
@@ -94,7 +104,7 @@ pub(super) fn told(kit: &Kit, unit: &str) -> Told {
         (None, Some(_)) => Some("the node was lost".into()),
         (None, None) => Some("no node took it".into()),
     };
-    Told { host, fault }
+    UnitStatus { host, fault }
 }
 
 #[cfg(test)]

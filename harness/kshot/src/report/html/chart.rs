@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::seconds;
+use super::duration_text;
 use kshot_stack::document::Timings;
 use kshot_stack::night::report::NightReport;
 
@@ -10,10 +10,10 @@ use kshot_stack::night::report::NightReport;
 const WIDTH: u64 = 300;
 const HEIGHT: u64 = 90;
 /// Reads the duration of one phase.
-type Phase = fn(&Timings) -> u64;
+type PhaseDuration = fn(&Timings) -> u64;
 
 /// The phases, in the order of the walk, as they are drawn.
-const PHASES: [(&str, Phase); 4] = [
+const PHASES: [(&str, PhaseDuration); 4] = [
     ("boot", |timings| timings.boot),
     ("ssh", |timings| timings.ssh),
     ("steps", |timings| timings.steps),
@@ -21,16 +21,16 @@ const PHASES: [(&str, Phase); 4] = [
 ];
 
 /// The phases of a kernel's runs, night by night: the middle of all its scenarios.
-pub(super) struct Chart {
+pub(super) struct TimingChart {
     pub(super) kernel: String,
-    pub(super) bars: Vec<Bar>,
+    pub(super) bars: Vec<ChartBar>,
     /// The highest bar, for people.
     pub(super) top: String,
-    pub(super) nights: Vec<Line>,
+    pub(super) nights: Vec<NightDurations>,
 }
 
 /// The bar of one phase of one night.
-pub(super) struct Bar {
+pub(super) struct ChartBar {
     pub(super) phase: &'static str,
     pub(super) x: u64,
     pub(super) y: u64,
@@ -40,18 +40,18 @@ pub(super) struct Bar {
 }
 
 /// The numbers of one night, for the table below the chart.
-pub(super) struct Line {
+pub(super) struct NightDurations {
     pub(super) night: String,
     pub(super) phases: Vec<String>,
 }
 
 /// The charts of all kernels that ran.
-pub(super) fn all(report: &NightReport) -> Vec<Chart> {
+pub(super) fn all(report: &NightReport) -> Vec<TimingChart> {
     let kernels = report.night.kernels.iter().map(|kernel| kernel.name.as_str());
     kernels.filter_map(|kernel| of_kernel(report, kernel)).collect()
 }
 
-fn of_kernel(report: &NightReport, kernel: &str) -> Option<Chart> {
+fn of_kernel(report: &NightReport, kernel: &str) -> Option<TimingChart> {
     let mut nights: BTreeMap<&str, Vec<Timings>> = BTreeMap::new();
     for pair in report.night.pairs.iter().filter(|pair| pair.kernel == kernel) {
         if let Some(run) = pair.run() {
@@ -63,7 +63,7 @@ fn of_kernel(report: &NightReport, kernel: &str) -> Option<Chart> {
             }
         }
     }
-    let middles = nights.iter().map(|(night, all)| (*night, PHASES.map(|(_, of)| middle(all, of))));
+    let middles = nights.iter().map(|(night, all)| (*night, PHASES.map(|(_, of)| median(all, of))));
     let middles: Vec<(&str, [u64; 4])> = middles.collect();
     let top = middles.iter().map(|(_, phases)| phases.iter().sum::<u64>()).max()?.max(1);
     let step = (WIDTH / middles.len() as u64).clamp(1, 24);
@@ -73,24 +73,29 @@ fn of_kernel(report: &NightReport, kernel: &str) -> Option<Chart> {
         for ((phase, _), took) in PHASES.iter().zip(phases) {
             let (from, to) = (HEIGHT * below / top, HEIGHT * (below + took) / top);
             below += took;
-            bars.push(Bar {
+            bars.push(ChartBar {
                 phase,
                 x: index as u64 * step,
                 y: HEIGHT - to,
                 width: step.saturating_sub(2).max(1),
                 height: to - from,
-                words: format!("{night}, {phase}: {}", seconds(*took)),
+                words: format!("{night}, {phase}: {}", duration_text(*took)),
             });
         }
     }
-    let line = |(night, phases): &(&str, [u64; 4])| Line {
+    let line = |(night, phases): &(&str, [u64; 4])| NightDurations {
         night: (*night).into(),
-        phases: phases.iter().map(|ms| seconds(*ms)).collect(),
+        phases: phases.iter().map(|ms| duration_text(*ms)).collect(),
     };
-    Some(Chart { kernel: kernel.into(), bars, top: seconds(top), nights: middles.iter().map(line).collect() })
+    Some(TimingChart {
+        kernel: kernel.into(),
+        bars,
+        top: duration_text(top),
+        nights: middles.iter().map(line).collect(),
+    })
 }
 
-fn middle(all: &[Timings], of: Phase) -> u64 {
+fn median(all: &[Timings], of: PhaseDuration) -> u64 {
     let mut values: Vec<u64> = all.iter().map(of).collect();
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or(0)

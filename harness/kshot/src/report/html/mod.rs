@@ -11,11 +11,11 @@ use std::fmt::{self, Write};
 use askama::Template;
 
 use super::ReportError;
-use chart::Chart;
+use chart::TimingChart;
 use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::ChangeKind;
 use kshot_stack::night::results::PairStatus;
-use view::{Card, Cell, Detail, Group};
+use view::{ChangeCard, MatrixCell, PairDetails, ReasonGroup};
 
 /// The page of a night.
 #[derive(Template)]
@@ -23,16 +23,16 @@ use view::{Card, Cell, Detail, Group};
 struct Page<'a> {
     report: &'a NightReport,
     headline: String,
-    tiles: Vec<Tile>,
-    sections: Vec<Section>,
-    rows: Vec<Row<'a>>,
-    details: Vec<Detail>,
-    charts: Vec<Chart>,
+    tiles: Vec<SummaryTile>,
+    sections: Vec<ChangeSection>,
+    rows: Vec<MatrixRow<'a>>,
+    details: Vec<PairDetails>,
+    charts: Vec<TimingChart>,
     took: String,
 }
 
 /// A number of the summary, with its link.
-struct Tile {
+struct SummaryTile {
     number: usize,
     word: &'static str,
     class: &'static str,
@@ -40,23 +40,23 @@ struct Tile {
 }
 
 /// The changes of one kind.
-struct Section {
+struct ChangeSection {
     kind: ChangeKind,
     class: &'static str,
     advice: &'static str,
     number: usize,
     /// The changes that are shown one by one.
-    cards: Vec<Card>,
+    cards: Vec<ChangeCard>,
     /// The other changes, grouped by reason.
-    groups: Vec<Group>,
+    groups: Vec<ReasonGroup>,
 }
 
 /// A row of the matrix: one scenario.
-struct Row<'a> {
+struct MatrixRow<'a> {
     id: &'a str,
     summary: &'a str,
     /// The cells, one a kernel; `None` if the scenario is not for that kernel.
-    cells: Vec<Option<Cell>>,
+    cells: Vec<Option<MatrixCell>>,
 }
 
 /// Renders the page.
@@ -66,19 +66,20 @@ struct Row<'a> {
 pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
     let night = &report.night;
     let sections = ChangeKind::ALL.iter().filter_map(|kind| {
-        let cards: Vec<Card> = report.of_kind(*kind).filter_map(|change| Card::of(report, change)).collect();
-        let (class, advice) = dress(*kind);
+        let cards: Vec<ChangeCard> =
+            report.changes_of_kind(*kind).filter_map(|change| ChangeCard::of(report, change)).collect();
+        let (class, advice) = section_appearance(*kind);
         let number = cards.len();
         let (cards, groups) = match kind {
-            ChangeKind::StillBroken | ChangeKind::CannotTell => (Vec::new(), Group::of(cards)),
+            ChangeKind::StillBroken | ChangeKind::CannotTell => (Vec::new(), ReasonGroup::of(cards)),
             _ => (cards, Vec::new()),
         };
-        (number > 0).then_some(Section { kind: *kind, class, advice, number, cards, groups })
+        (number > 0).then_some(ChangeSection { kind: *kind, class, advice, number, cards, groups })
     });
-    let sections: Vec<Section> = sections.collect();
-    let mut tiles: Vec<Tile> = sections
+    let sections: Vec<ChangeSection> = sections.collect();
+    let mut tiles: Vec<SummaryTile> = sections
         .iter()
-        .map(|section| Tile {
+        .map(|section| SummaryTile {
             number: section.number,
             word: section.kind.name(),
             class: section.class,
@@ -86,11 +87,11 @@ pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
         })
         .collect();
     let matching = night.count(PairStatus::Match);
-    tiles.push(Tile { number: matching, word: "match", class: "match", link: "#matrix".into() });
+    tiles.push(SummaryTile { number: matching, word: "match", class: "match", link: "#matrix".into() });
     let rows = night.scenarios.iter().map(|scenario| {
-        let cell = |kernel: &str| Some(Cell::of(report, night.pair(&scenario.id, kernel)?));
+        let cell = |kernel: &str| Some(MatrixCell::of(report, night.pair(&scenario.id, kernel)?));
         let cells = night.kernels.iter().map(|kernel| cell(&kernel.name)).collect();
-        Row { id: &scenario.id, summary: &scenario.summary, cells }
+        MatrixRow { id: &scenario.id, summary: &scenario.summary, cells }
     });
     let page = Page {
         report,
@@ -98,15 +99,15 @@ pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
         tiles,
         sections,
         rows: rows.collect(),
-        details: night.pairs.iter().map(|pair| Detail::of(report, pair)).collect(),
+        details: night.pairs.iter().map(|pair| PairDetails::of(report, pair)).collect(),
         charts: chart::all(report),
-        took: seconds(night.wall_ms),
+        took: duration_text(night.wall_ms),
     };
     Ok(page.render()?)
 }
 
 /// The class of a kind of change, and what to do about it.
-fn dress(kind: ChangeKind) -> (&'static str, &'static str) {
+fn section_appearance(kind: ChangeKind) -> (&'static str, &'static str) {
     match kind {
         ChangeKind::NewDrift => ("new-drift", "Look at these first: the stacks are not what they were."),
         ChangeKind::Unstable => ("unstable", "Repeats of one night disagree: run them again with --repeat."),
@@ -128,7 +129,7 @@ fn dress(kind: ChangeKind) -> (&'static str, &'static str) {
 }
 
 /// A duration in words: `1 h 02 min`, `3 min 05 s`, `4.1 s`.
-fn seconds(milliseconds: u64) -> String {
+fn duration_text(milliseconds: u64) -> String {
     match milliseconds / 1000 {
         s if s >= 3600 => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
         s if s >= 60 => format!("{} min {:02} s", s / 60, s % 60),
@@ -147,9 +148,9 @@ fn href(path: &str) -> String {
 /// Escapes for HTML and XML, and shows what would be invisible or change how its surroundings read: control
 /// characters, and the marks that turn the direction of text (UAX #9). A guest chooses its own task names.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Visible;
+pub(crate) struct VisibleEscaper;
 
-impl askama::filters::Escaper for Visible {
+impl askama::filters::Escaper for VisibleEscaper {
     fn write_escaped_str<W: Write>(&self, mut into: W, text: &str) -> fmt::Result {
         for c in text.chars() {
             match c {

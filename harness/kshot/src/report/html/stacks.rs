@@ -1,13 +1,13 @@
 //! Stacks beside each other, as tables of the page.
 
 use crate::report::align::align;
-use crate::report::flame::{self, Flame};
-use crate::report::sides::Sides;
+use crate::report::comparison::RunComparison;
+use crate::report::flame::{self, FlameGraph};
 use crate::report::table::reference;
 use kshot_stack::document::{ProbeResult, RunDocument, StackResult};
 
 /// Two stacks in one table.
-pub(super) struct Pair {
+pub(super) struct StackTable {
     /// The event and the task: `register_netdevice in eoe_filter`.
     pub(super) caption: String,
     /// The heads of the two columns.
@@ -17,34 +17,34 @@ pub(super) struct Pair {
     /// A description of what the left stack lacks.
     pub(super) words: String,
     /// The rows, one a frame, innermost first.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<StackTableRow>,
 }
 
 /// A frame of the left stack, the right stack, or both.
-pub(super) struct Row {
+pub(super) struct StackTableRow {
     pub(super) left: Option<String>,
     pub(super) right: Option<String>,
 }
 
 /// A stack without a reference.
-pub(super) struct Alone {
+pub(super) struct UnmeasuredStack {
     pub(super) caption: String,
     pub(super) ending: String,
     pub(super) frames: Vec<String>,
 }
 
 /// The stacks of one probe.
-pub(super) struct Probe {
+pub(super) struct ProbeStacks {
     pub(super) name: String,
     pub(super) notes: Vec<String>,
     /// Stacks with a reference beside them.
-    pub(super) measured: Vec<Pair>,
+    pub(super) measured: Vec<StackTable>,
     /// The stacks without a reference.
-    pub(super) alone: Vec<Alone>,
-    pub(super) flame: Option<Flame>,
+    pub(super) alone: Vec<UnmeasuredStack>,
+    pub(super) flame: Option<FlameGraph>,
 }
 
-impl Row {
+impl StackTableRow {
     /// Missing on the left, more than the right has, or on both.
     pub(super) fn class(&self) -> &'static str {
         match (&self.left, &self.right) {
@@ -56,11 +56,11 @@ impl Row {
 }
 
 /// The stacks of each probe of a run.
-pub(super) fn probes(document: &RunDocument) -> Vec<Probe> {
+pub(super) fn probes(document: &RunDocument) -> Vec<ProbeStacks> {
     document.probes.iter().map(|probe| of_probe(document, probe)).collect()
 }
 
-fn of_probe(document: &RunDocument, probe: &ProbeResult) -> Probe {
+fn of_probe(document: &RunDocument, probe: &ProbeResult) -> ProbeStacks {
     let (mut measured, mut alone) = (Vec::new(), Vec::new());
     for stack in &probe.stacks {
         match reference(document, probe, stack) {
@@ -68,15 +68,15 @@ fn of_probe(document: &RunDocument, probe: &ProbeResult) -> Probe {
                 let head =
                     |name: &str, stack: &StackResult| format!("{name}: {} x {}", stack.count, stack.task);
                 let role = if other.kind == "gdb" { " (the truth)" } else { " (in place of the truth)" };
-                measured.push(Pair {
+                measured.push(StackTable {
                     caption: caption(stack),
                     heads: (head(&probe.name, stack), format!("{}{role}", head(&other.name, truth))),
                     measured: true,
-                    words: lacking(stack),
+                    words: missing_frames_text(stack),
                     rows: rows(&stack.frames, &truth.frames, &document.kernel.arch),
                 });
             }
-            None => alone.push(Alone {
+            None => alone.push(UnmeasuredStack {
                 caption: format!("{} x {}", stack.count, caption(stack)),
                 ending: stack.end_description(),
                 frames: stack.frames.clone(),
@@ -93,11 +93,14 @@ fn of_probe(document: &RunDocument, probe: &ProbeResult) -> Probe {
     );
     notes.extend(probe.arguments.iter().map(|one| format!("{} x {}: {}", one.count, one.event, one.text)));
     let flame = (!probe.stacks.is_empty()).then(|| flame::graph(&probe.stacks));
-    Probe { name: probe.name.clone(), notes, measured, alone, flame }
+    ProbeStacks { name: probe.name.clone(), notes, measured, alone, flame }
 }
 
 /// The stacks that changed between two runs: the pairs that differ, and a differential flame graph for each probe.
-pub(super) fn changed(before: RunDocument, now: RunDocument) -> (Vec<Pair>, Vec<(String, Flame)>) {
+pub(super) fn changed_stacks(
+    before: RunDocument,
+    now: RunDocument,
+) -> (Vec<StackTable>, Vec<(String, FlameGraph)>) {
     let mut flames = Vec::new();
     for probe in &now.probes {
         let then = before.probes.iter().find(|one| one.name == probe.name);
@@ -107,19 +110,19 @@ pub(super) fn changed(before: RunDocument, now: RunDocument) -> (Vec<Pair>, Vec<
         }
     }
     let arch = now.kernel.arch.clone();
-    let sides = Sides::of(now, before);
-    let pairs = sides.differing().map(|(probe, now, before)| {
+    let sides = RunComparison::compare(now, before);
+    let pairs = sides.differing_stacks().map(|(probe, now, before)| {
         let frames = |side: Option<&StackResult>| side.map_or(Vec::new(), |stack| stack.frames.clone());
         let head = |word: &str, side: Option<&StackResult>| match side {
             Some(stack) => format!("{word}: {} x {}", stack.count, stack.end_description()),
             None => format!("{word}: none"),
         };
         let either = now.or(before);
-        Pair {
+        StackTable {
             caption: either.map_or_else(String::new, |stack| format!("{probe}: {}", caption(stack))),
             heads: (head("this night", now), head("before", before)),
             measured: [now, before].iter().flatten().any(|stack| stack.fidelity.is_some()),
-            words: now.map_or_else(|| "the stack is gone".into(), lacking),
+            words: now.map_or_else(|| "the stack is gone".into(), missing_frames_text),
             rows: rows(&frames(now), &frames(before), &arch),
         }
     });
@@ -132,7 +135,7 @@ fn caption(stack: &StackResult) -> String {
 
 /// Describes the missing frames: `4 of 4 frames missing, measured against perf; it ends at ftrace_graph_call, before
 /// any entry`
-fn lacking(stack: &StackResult) -> String {
+fn missing_frames_text(stack: &StackResult) -> String {
     let Some(fidelity) = stack.fidelity else { return stack.end_description() };
     let excess = stack.excess().map(|excess| format!("; {excess}")).unwrap_or_default();
     let lacking = match fidelity.reference_frames.saturating_sub(fidelity.matched_frames) {
@@ -147,10 +150,10 @@ fn lacking(stack: &StackResult) -> String {
     format!("{lacking}{excess}")
 }
 
-fn rows(left: &[String], right: &[String], arch: &str) -> Vec<Row> {
+fn rows(left: &[String], right: &[String], arch: &str) -> Vec<StackTableRow> {
     let own = |side: Option<&str>| side.map(ToOwned::to_owned);
     align(left, right, arch)
         .into_iter()
-        .map(|(left, right)| Row { left: own(left), right: own(right) })
+        .map(|(left, right)| StackTableRow { left: own(left), right: own(right) })
         .collect()
 }

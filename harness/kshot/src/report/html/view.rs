@@ -1,8 +1,8 @@
 //! The data that the templates show of a pair: its matrix cell, its change, its details.
 
-use super::stacks::{self, Pair as Beside, Probe};
-use super::{href, seconds};
-use crate::report::flame::Flame;
+use super::stacks::{self, ProbeStacks, StackTable as Beside};
+use super::{duration_text, href};
+use crate::report::flame::FlameGraph;
 use kshot_stack::document::{Fidelity, Reason, RunDocument, Start, Timings};
 use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::{ChangeKind, PairChange};
@@ -12,10 +12,10 @@ use kshot_stack::night::results::{Pair, PairStatus};
 const EXCERPT_LINES: usize = 60;
 
 /// A cell of the matrix.
-pub(super) struct Cell {
+pub(super) struct MatrixCell {
     pub(super) anchor: String,
     pub(super) kernel: String,
-    pub(super) look: Look,
+    pub(super) look: StatusStyle,
     /// The least faithful stack: `0/4`.
     pub(super) fidelity: Option<String>,
     /// The change since the night before.
@@ -24,18 +24,18 @@ pub(super) struct Cell {
 
 /// The appearance of a status: a class, a sign and a word, so that colour alone carries no meaning.
 #[derive(Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct StatusStyle {
     pub(super) class: &'static str,
     pub(super) sign: &'static str,
     pub(super) word: &'static str,
 }
 
 /// A change, with everything that is needed to act on it.
-pub(super) struct Card {
+pub(super) struct ChangeCard {
     pub(super) anchor: String,
     pub(super) scenario: String,
     pub(super) kernel: String,
-    pub(super) look: Look,
+    pub(super) look: StatusStyle,
     /// `match on 20261124T020000Z, drift now`
     pub(super) turn: String,
     /// Whether the pair only continues to drift.
@@ -46,36 +46,36 @@ pub(super) struct Card {
     pub(super) beside: Vec<Beside>,
     /// Stacks that changed too, and that nothing measures.
     pub(super) others: Vec<Beside>,
-    pub(super) flames: Vec<(String, Flame)>,
+    pub(super) flames: Vec<(String, FlameGraph)>,
 }
 
 /// A group of pairs with the same reason.
-pub(super) struct Group {
-    pub(super) look: Look,
+pub(super) struct ReasonGroup {
+    pub(super) look: StatusStyle,
     pub(super) reason: String,
     /// The pairs: anchor, scenario, kernel.
     pub(super) pairs: Vec<(String, String, String)>,
 }
 
 /// The details of a pair.
-pub(super) struct Detail {
+pub(super) struct PairDetails {
     pub(super) anchor: String,
     pub(super) scenario: String,
     pub(super) kernel: String,
-    pub(super) look: Look,
+    pub(super) look: StatusStyle,
     pub(super) open: bool,
     pub(super) why: Vec<String>,
     pub(super) facts: Vec<(&'static str, String)>,
-    pub(super) phases: Vec<Phase>,
-    pub(super) probes: Vec<Probe>,
+    pub(super) phases: Vec<PhaseShare>,
+    pub(super) probes: Vec<ProbeStacks>,
     pub(super) console: Vec<(String, String)>,
-    pub(super) tries: Vec<Attempt>,
-    pub(super) nights: Vec<(String, Look)>,
+    pub(super) tries: Vec<AttemptRow>,
+    pub(super) nights: Vec<(String, StatusStyle)>,
     pub(super) files: Vec<(String, String)>,
 }
 
 /// A phase of a run.
-pub(super) struct Phase {
+pub(super) struct PhaseShare {
     pub(super) name: &'static str,
     pub(super) took: String,
     /// The phase's share of the whole duration, in percent.
@@ -83,7 +83,7 @@ pub(super) struct Phase {
 }
 
 /// An attempt of a pair, as a table row.
-pub(super) struct Attempt {
+pub(super) struct AttemptRow {
     pub(super) number: usize,
     pub(super) started: String,
     pub(super) host: String,
@@ -91,7 +91,7 @@ pub(super) struct Attempt {
     pub(super) outcome: String,
 }
 
-impl Look {
+impl StatusStyle {
     pub(super) fn of(standing: PairStatus) -> Self {
         let (class, sign) = match standing {
             PairStatus::Match => ("match", "✓"),
@@ -115,14 +115,14 @@ impl Look {
     }
 }
 
-impl Cell {
+impl MatrixCell {
     pub(super) fn of(report: &NightReport, pair: &Pair) -> Self {
-        let worst = report.document(pair).and_then(worst);
+        let worst = report.document(pair).and_then(lowest_fidelity);
         let change = report.change(pair).map(|change| change.kind);
         Self {
             anchor: pair.anchor(),
             kernel: pair.kernel.clone(),
-            look: Look::of_pair(pair),
+            look: StatusStyle::of_pair(pair),
             fidelity: worst.map(|worst| {
                 let excess = worst.excess();
                 let excess = if excess > 0 { format!("+{excess}") } else { String::new() };
@@ -138,7 +138,7 @@ impl Cell {
 }
 
 /// The fidelity of the least faithful stack.
-fn worst(document: &RunDocument) -> Option<Fidelity> {
+fn lowest_fidelity(document: &RunDocument) -> Option<Fidelity> {
     let stacks = document.probes.iter().flat_map(|probe| &probe.stacks);
     stacks.filter_map(|stack| stack.fidelity).min_by(|one, other| {
         (one.matched_frames * other.reference_frames)
@@ -147,7 +147,7 @@ fn worst(document: &RunDocument) -> Option<Fidelity> {
     })
 }
 
-impl Card {
+impl ChangeCard {
     pub(super) fn of(report: &NightReport, change: &PairChange) -> Option<Self> {
         let pair = report.night.pair(&change.scenario, &change.kernel)?;
         let now = report.document(pair);
@@ -157,7 +157,7 @@ impl Card {
         });
         let turned = !matches!(change.kind, ChangeKind::StillBroken | ChangeKind::CannotTell);
         let (beside, flames) = match (before, now) {
-            (Some(before), Some(now)) if turned => stacks::changed(before, now.clone()),
+            (Some(before), Some(now)) if turned => stacks::changed_stacks(before, now.clone()),
             _ => Default::default(),
         };
         let (mut beside, mut others): (Vec<Beside>, Vec<Beside>) =
@@ -177,7 +177,7 @@ impl Card {
             anchor: pair.anchor(),
             scenario: change.scenario.clone(),
             kernel: change.kernel.clone(),
-            look: Look::of(standing),
+            look: StatusStyle::of(standing),
             turn,
             since: change.since.is_some(),
             why: why(report, pair),
@@ -190,9 +190,9 @@ impl Card {
     }
 }
 
-impl Group {
+impl ReasonGroup {
     /// Groups changes by reason, in order of first appearance.
-    pub(super) fn of(cards: Vec<Card>) -> Vec<Self> {
+    pub(super) fn of(cards: Vec<ChangeCard>) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for card in cards {
             let why = card.why.first().and_then(|why| why.lines().next()).unwrap_or_default();
@@ -207,12 +207,12 @@ impl Group {
     }
 }
 
-impl Detail {
+impl PairDetails {
     pub(super) fn of(report: &NightReport, pair: &Pair) -> Self {
         let document = report.document(pair);
-        let look = Look::of_pair(pair);
+        let look = StatusStyle::of_pair(pair);
         let past = report.past(pair).iter().rev();
-        let nights = past.map(|past| (past.night.clone(), Look::of(past.status)));
+        let nights = past.map(|past| (past.night.clone(), StatusStyle::of(past.status)));
         let folder = pair.run().map(|run| run.folder.as_str()).unwrap_or_default();
         let file = |path: &String| (path.clone(), href(&format!("{folder}/{path}")));
         Self {
@@ -222,7 +222,7 @@ impl Detail {
             look,
             open: pair.status() == PairStatus::Drift,
             why: why(report, pair),
-            facts: facts(pair),
+            facts: properties(pair),
             phases: pair.run().map_or(Vec::new(), |run| phases(&run.timings_ms)),
             probes: document.map_or(Vec::new(), stacks::probes),
             console: document.map_or(Vec::new(), console),
@@ -240,7 +240,7 @@ fn why(report: &NightReport, pair: &Pair) -> Vec<String> {
         .map_or(obstacle.into_iter().collect(), |run| run.reasons.iter().map(ToString::to_string).collect())
 }
 
-fn facts(pair: &Pair) -> Vec<(&'static str, String)> {
+fn properties(pair: &Pair) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     if let Some(run) = pair.run() {
         let image: String = run.kernel.image_sha256.chars().take(16).collect();
@@ -252,16 +252,16 @@ fn facts(pair: &Pair) -> Vec<(&'static str, String)> {
     }
     if let Some(attempt) = pair.deciding_attempt() {
         facts.push(("host", attempt.host.clone()));
-        facts.push(("took", seconds(attempt.wall_ms)));
+        facts.push(("took", duration_text(attempt.wall_ms)));
     }
     facts
 }
 
-fn phases(timings: &Timings) -> Vec<Phase> {
+fn phases(timings: &Timings) -> Vec<PhaseShare> {
     let Timings { boot, ssh, steps, collect, total } = *timings;
     let rest = total.saturating_sub(boot + ssh + steps + collect);
     let all = [("boot", boot), ("ssh", ssh), ("steps", steps), ("collect", collect), ("rest", rest)];
-    let phase = |(name, ms)| Phase { name, took: seconds(ms), share: ms * 100 / total.max(1) };
+    let phase = |(name, ms)| PhaseShare { name, took: duration_text(ms), share: ms * 100 / total.max(1) };
     all.into_iter().map(phase).collect()
 }
 
@@ -273,12 +273,12 @@ fn console(document: &RunDocument) -> Vec<(String, String)> {
     document.console.iter().map(event).collect()
 }
 
-fn attempts(pair: &Pair) -> Vec<Attempt> {
-    let attempt = |(index, one): (usize, &kshot_stack::night::results::Attempt)| Attempt {
+fn attempts(pair: &Pair) -> Vec<AttemptRow> {
+    let attempt = |(index, one): (usize, &kshot_stack::night::results::Attempt)| AttemptRow {
         number: index + 1,
         started: one.started.clone(),
         host: one.host.clone(),
-        took: seconds(one.wall_ms),
+        took: duration_text(one.wall_ms),
         outcome: match (&one.run, &one.error) {
             (Some(run), _) => run.verdict.name().into(),
             (None, Some(fault)) => fault.error_chain.clone(),

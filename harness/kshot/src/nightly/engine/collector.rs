@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{End, EngineError, Kit, Sent, Told};
+use super::{Completion, DispatchedUnit, EngineError, RoundFolder, UnitStatus};
 use crate::artifacts;
 use crate::nightly::{NightlyError, ResultFolder};
 use kshot_guest::host::cache;
@@ -16,26 +16,26 @@ use kshot_stack::snapshot::count_noun;
 
 /// Collects the results of units: each result once, and each file's content once.
 #[derive(Debug)]
-pub(super) struct Collector<'a> {
+pub(super) struct ResultCollector<'a> {
     folder: &'a ResultFolder,
     /// The first file with each content, by SHA-256.
     contents: HashMap<String, PathBuf>,
     /// The number of results that arrived twice.
-    twice: u64,
+    duplicates: u64,
 }
 
-impl<'a> Collector<'a> {
+impl<'a> ResultCollector<'a> {
     pub(super) fn new(folder: &'a ResultFolder) -> Self {
-        Self { folder, contents: HashMap::new(), twice: 0 }
+        Self { folder, contents: HashMap::new(), duplicates: 0 }
     }
 
     /// Collects the results of one unit. Returns the host, if it failed the unit. After an interrupted round, missing
     /// results are not counted as failures.
-    pub(super) fn take(
+    pub(super) fn collect(
         &mut self,
-        kit: &Kit,
-        sent: &Sent,
-        (told, end): (&Told, End),
+        kit: &RoundFolder,
+        sent: &DispatchedUnit,
+        (told, end): (&UnitStatus, Completion),
         night: &mut Night,
     ) -> Result<Option<String>, NightlyError> {
         let host = told.host.clone().unwrap_or_else(|| "no host".into());
@@ -52,19 +52,19 @@ impl<'a> Collector<'a> {
                     .iter()
                     .any(|known| (&known.started, &known.host) == (&one.started, &one.host))
                 {
-                    self.twice += 1;
+                    self.duplicates += 1;
                     continue;
                 }
                 if let (Some(run), Some((_, from))) = (&mut one.run, &unit) {
                     let Some(run_folder) = run_folder(from, &run.folder) else {
-                        pair.attempts.push(lost(&host, "it names a run that did not come back"));
+                        pair.attempts.push(lost_attempt(&host, "it names a run that did not come back"));
                         continue;
                     };
-                    run.folder = self.bring(&run_folder)?;
+                    run.folder = self.move_run_folder(&run_folder)?;
                 }
                 pair.attempts.push(one);
             }
-            if tries.is_empty() && end != End::Interrupted {
+            if tries.is_empty() && end != Completion::Interrupted {
                 let absent = unit.as_ref().and_then(|(unit, _)| {
                     let kernel = unit.kernels.iter().find(|kernel| kernel.name == pair.kernel)?;
                     kernel.absent.as_deref()
@@ -74,7 +74,7 @@ impl<'a> Collector<'a> {
                     continue;
                 }
                 let what = told.fault.as_deref().or(absent).unwrap_or("nothing came back of it");
-                pair.attempts.push(lost(&host, what));
+                pair.attempts.push(lost_attempt(&host, what));
             }
         }
         let failed = told.fault.is_some() || unit.is_none();
@@ -82,9 +82,9 @@ impl<'a> Collector<'a> {
     }
 
     /// Removes what the units left.
-    pub(super) fn end(&self, night: &mut Night) -> Result<(), NightlyError> {
-        if self.twice > 0 {
-            night.notes.push(format!("{} came twice and stand once", count_noun(self.twice, "result")));
+    pub(super) fn finish(&self, night: &mut Night) -> Result<(), NightlyError> {
+        if self.duplicates > 0 {
+            night.notes.push(format!("{} came twice and stand once", count_noun(self.duplicates, "result")));
         }
         let units = self.folder.path().join("units");
         fs::remove_dir_all(&units).map_err(EngineError::io("remove", &units))?;
@@ -92,7 +92,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Moves a run folder into the night's folder; returns its new path.
-    fn bring(&mut self, from: &Path) -> Result<String, EngineError> {
+    fn move_run_folder(&mut self, from: &Path) -> Result<String, EngineError> {
         let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut to = self.folder.runs().join(&name);
         for number in 2_u32.. {
@@ -102,17 +102,17 @@ impl<'a> Collector<'a> {
             to = self.folder.runs().join(format!("{name}-{number}"));
         }
         fs::rename(from, &to).map_err(EngineError::io("move", from))?;
-        self.share(&to)?;
+        self.deduplicate(&to)?;
         Ok(self.folder.relative(&to))
     }
 
     /// Replaces files of equal content by hard links: artifacts are never edited.
-    fn share(&mut self, folder: &Path) -> Result<(), EngineError> {
+    fn deduplicate(&mut self, folder: &Path) -> Result<(), EngineError> {
         for entry in fs::read_dir(folder).map_err(EngineError::io("list", folder))? {
             let path = entry.map_err(EngineError::io("list", folder))?.path();
             let metadata = path.symlink_metadata().map_err(EngineError::io("read", &path))?;
             if metadata.is_dir() {
-                self.share(&path)?;
+                self.deduplicate(&path)?;
             } else if metadata.is_file() && metadata.size() > 0 {
                 let sum = cache::sha256_file(&path)
                     .map_err(|error| EngineError::io("read", &path)(std::io::Error::other(error)))?;
@@ -132,15 +132,15 @@ impl<'a> Collector<'a> {
 }
 
 /// The results of a unit and the folder they were unpacked to; `None` if nothing complete was returned.
-fn unpack(kit: &Kit, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError> {
-    let path = kit.place.join(format!("{name}.tar"));
+fn unpack(kit: &RoundFolder, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError> {
+    let path = kit.path.join(format!("{name}.tar"));
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(EngineError::io("open", &path)(error)),
     };
     // A broken archive is the other host's fault.
-    let back = kit.place.join(format!("{name}.back"));
+    let back = kit.path.join(format!("{name}.back"));
     if artifacts::unpack(file, &back).is_err() {
         return Ok(None);
     }
@@ -156,7 +156,7 @@ fn run_folder(unit: &Path, named: &str) -> Option<PathBuf> {
     (below_runs && artifacts::is_inside(unit, named) && folder.is_dir()).then_some(folder)
 }
 
-fn lost(host: &str, what: &str) -> Attempt {
+fn lost_attempt(host: &str, what: &str) -> Attempt {
     Attempt {
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         wall_ms: 0,

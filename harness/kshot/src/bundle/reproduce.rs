@@ -19,22 +19,22 @@ const REPRODUCE: &str = include_str!("reproduce.sh");
 /// The script that runs in the guest, started by `init=`.
 const GUEST: &str = include_str!("guest.sh");
 /// The time limit of a reproduction, in seconds: a boot, the steps, and printing the captures.
-const SECONDS: u32 = 300;
+const TIMEOUT_SECONDS: u32 = 300;
 
 /// The files of a bundle that repeat the run.
-pub(super) struct Rerun {
+pub(super) struct ReproduceFiles {
     pub(super) argv: Vec<String>,
     pub(super) overlay: Vec<u8>,
     pub(super) script: String,
 }
 
-impl Rerun {
+impl ReproduceFiles {
     /// Creates the files from the run in `folder`.
     ///
     /// # Errors
     /// [`BundleError::NoList`], [`BundleError::Io`].
     pub(super) fn of(scenario: &Scenario, kernel: &Kernel, folder: &Path) -> Result<Self, BundleError> {
-        let no_list = || BundleError::NoList { path: folder.into() };
+        let no_list = || BundleError::NoRequestLog { path: folder.into() };
         let list = fs::read_to_string(folder.join(run::REQUEST_LOG)).map_err(|_| no_list())?;
         let asked: Result<Vec<Request>, _> = list.lines().map(serde_json::from_str).collect();
         let asked = asked.map_err(|_| no_list())?;
@@ -64,7 +64,7 @@ impl Rerun {
                 }
                 Request::Fetch(from) => {
                     // In the bundle a file is named like its capture; both lists are in the order of creation.
-                    let Some(name) = names.iter().find(|name| became(from, name)) else { continue };
+                    let Some(name) = names.iter().find(|name| is_source_of(from, name)) else { continue };
                     let lines = format!("{name}\n{from}\n");
                     files.push((format!("reproduce.d/{number:04}.fetch"), 0o644, lines.into_bytes()));
                 }
@@ -81,7 +81,7 @@ impl Rerun {
             memory_mib: scenario.boot.memory_mib,
             icount: scenario.boot.icount,
         };
-        let argv = alone(&spec);
+        let argv = standalone_argv(&spec);
         let words: Vec<String> = argv.iter().map(|word| quote(word)).collect();
         let row = kernel.arch.row();
         let script = REPRODUCE
@@ -89,14 +89,14 @@ impl Rerun {
             .replace("@PROGRAM@", row.qemu)
             .replace("@PACKAGE@", row.qemu_package)
             .replace("@RELEASE@", &quote(&kernel.release).replace('\'', ""))
-            .replace("@SECONDS@", &SECONDS.to_string())
+            .replace("@SECONDS@", &TIMEOUT_SECONDS.to_string())
             .replace("@FILES@", &names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(" "));
         Ok(Self { argv, overlay, script })
     }
 }
 
 /// QEMU's command line without the sockets that lead to us.
-fn alone(spec: &MachineSpec) -> Vec<String> {
+fn standalone_argv(spec: &MachineSpec) -> Vec<String> {
     let words = spec.argv(Memory::Anonymous).into_iter().map(|word| word.to_string_lossy().into_owned());
     let mut words = words.peekable();
     let mut kept = Vec::new();
@@ -111,7 +111,7 @@ fn alone(spec: &MachineSpec) -> Vec<String> {
 }
 
 /// Whether the guest's file `from` is the source of the capture `name`: both carry the probe's name.
-fn became(from: &str, name: &str) -> bool {
+fn is_source_of(from: &str, name: &str) -> bool {
     let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
     let ours = |end: &str| from == format!("/tmp/kshot-{stem}{end}");
     (name.ends_with("trace.txt") && ours(".trace")) || (name.ends_with("perf-script.txt") && ours("/script"))

@@ -7,7 +7,7 @@ use super::table::reference;
 
 /// The format of the mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub enum MailFormat {
     /// Plain text, wrapped at 72 columns, with a subject line.
     Mail,
     /// Markdown, for an issue tracker.
@@ -16,7 +16,7 @@ pub enum Style {
 
 /// The information of a mail that is not in the result document.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Enclosed<'a> {
+pub struct MailContext<'a> {
     /// The scenario's summary.
     pub summary: &'a str,
     /// The kernel parameters that the scenario adds.
@@ -24,17 +24,17 @@ pub struct Enclosed<'a> {
     /// The scripts that run in the guest.
     pub steps: &'a [String],
     /// The decoded stacks, as stored in the run folder.
-    pub decoded: Option<&'a str>,
+    pub decoded_stacks: Option<&'a str>,
 }
 
 /// The width of a mail's paragraphs (RFC 3676 asks for 78 at most).
 const WIDTH: usize = 72;
 
 /// Writes a run as a mail.
-pub fn letter(document: &RunDocument, enclosed: Enclosed<'_>, style: Style) -> String {
-    let mut paper = Paper { style, text: String::new() };
+pub fn mail(document: &RunDocument, enclosed: MailContext<'_>, style: MailFormat) -> String {
+    let mut paper = MailWriter { style, text: String::new() };
     let kernel = &document.kernel;
-    paper.subject(&format!("{}: {} on {}", document.scenario, finding(document), kernel.release));
+    paper.subject(&format!("{}: {} on {}", document.scenario, subject(document), kernel.release));
     paper.paragraph(&format!("{}.", enclosed.summary.trim_end_matches('.')));
     paper.paragraph(&format!(
         "Linux {} ({}), QEMU {}, image SHA-256 {}. Verdict: {}.",
@@ -42,7 +42,7 @@ pub fn letter(document: &RunDocument, enclosed: Enclosed<'_>, style: Style) -> S
         kernel.arch,
         document.qemu,
         kernel.image_sha256,
-        standing(document)
+        verdict_words(document)
     ));
     // A missing snapshot is of no interest to the recipient.
     for why in document.reasons.iter().filter(|why| !matches!(why, Reason::NoSnapshot { .. })) {
@@ -51,41 +51,41 @@ pub fn letter(document: &RunDocument, enclosed: Enclosed<'_>, style: Style) -> S
             None => paper.paragraph(&format!("{why}.")),
             Some((first, rest)) => {
                 paper.paragraph(first);
-                paper.quoted(rest);
+                paper.preformatted(rest);
             }
         }
     }
     if !enclosed.cmdline.is_empty() {
         paper.heading("Booted with");
-        paper.quoted(&enclosed.cmdline.join(" "));
+        paper.preformatted(&enclosed.cmdline.join(" "));
     }
     if !enclosed.steps.is_empty() {
         paper.heading("What is run in the guest");
-        paper.quoted(&enclosed.steps.join("\n"));
+        paper.preformatted(&enclosed.steps.join("\n"));
     }
     let recorded: Vec<&ProbeResult> =
         document.probes.iter().filter(|probe| !probe.stacks.is_empty()).collect();
     if !recorded.is_empty() {
         paper.heading("The stacks, innermost frame first");
         for probe in recorded {
-            paper.quoted(stacks(document, probe).trim_end());
+            paper.preformatted(stacks(document, probe).trim_end());
         }
     }
-    if let Some(decoded) = enclosed.decoded.filter(|decoded| !decoded.trim().is_empty()) {
+    if let Some(decoded) = enclosed.decoded_stacks.filter(|decoded| !decoded.trim().is_empty()) {
         paper.heading("The same with files and lines");
-        paper.quoted(decoded.trim_end());
+        paper.preformatted(decoded.trim_end());
     }
     for event in &document.console {
         paper.heading(&format!("The console ({})", event.kind));
-        paper.quoted(&event.excerpt.join("\n"));
+        paper.preformatted(&event.excerpt.join("\n"));
     }
     paper.heading("To see it again");
-    paper.quoted(&format!("kshot run {} --kernel {}", document.scenario, kernel.name));
+    paper.preformatted(&format!("kshot run {} --kernel {}", document.scenario, kernel.name));
     paper.text
 }
 
 /// The verdict, in words for readers who do not know kshot.
-fn standing(document: &RunDocument) -> &'static str {
+fn verdict_words(document: &RunDocument) -> &'static str {
     match document.verdict {
         Verdict::Match if document.reasons.iter().any(Reason::is_known_fault) => {
             "match (the fault is known, and still there)"
@@ -95,7 +95,7 @@ fn standing(document: &RunDocument) -> &'static str {
 }
 
 /// The finding in a few words: `ftrace lacks 4 of 4 frames`, `the stacks changed`.
-fn finding(document: &RunDocument) -> String {
+fn subject(document: &RunDocument) -> String {
     let lacks = document.probes.iter().flat_map(|probe| {
         let measured = probe.stacks.iter().filter_map(|stack| stack.fidelity);
         measured.map(move |fidelity| {
@@ -154,43 +154,43 @@ fn stacks(document: &RunDocument, probe: &ProbeResult) -> String {
 }
 
 /// Builds the text of a mail.
-struct Paper {
-    style: Style,
+struct MailWriter {
+    style: MailFormat,
     text: String,
 }
 
-impl Paper {
+impl MailWriter {
     fn subject(&mut self, words: &str) {
         self.text.push_str(&match self.style {
-            Style::Mail => format!("Subject: {words}\n\n"),
-            Style::Markdown => format!("# {}\n\n", escaped(words)),
+            MailFormat::Mail => format!("Subject: {words}\n\n"),
+            MailFormat::Markdown => format!("# {}\n\n", escape_markdown(words)),
         });
     }
 
     fn heading(&mut self, words: &str) {
         self.text.push_str(&match self.style {
-            Style::Mail => format!("{words}:\n\n"),
-            Style::Markdown => format!("## {}\n\n", escaped(words)),
+            MailFormat::Mail => format!("{words}:\n\n"),
+            MailFormat::Markdown => format!("## {}\n\n", escape_markdown(words)),
         });
     }
 
     fn paragraph(&mut self, words: &str) {
         self.text.push_str(&match self.style {
-            Style::Mail => wrapped(&shown(words)),
-            Style::Markdown => format!("{}\n", escaped(&shown(words))),
+            MailFormat::Mail => wrapped(&printable_line(words)),
+            MailFormat::Markdown => format!("{}\n", escape_markdown(&printable_line(words))),
         });
         self.text.push('\n');
     }
 
-    fn quoted(&mut self, block: &str) {
+    fn preformatted(&mut self, block: &str) {
         match self.style {
-            Style::Mail => block.lines().for_each(|line| {
-                self.text.push_str(format!("  {}", shown(line)).trim_end());
+            MailFormat::Mail => block.lines().for_each(|line| {
+                self.text.push_str(format!("  {}", printable_line(line)).trim_end());
                 self.text.push('\n');
             }),
-            Style::Markdown => {
+            MailFormat::Markdown => {
                 let fence = "`".repeat(longest_run(block).max(2) + 1);
-                let block: Vec<String> = block.lines().map(shown).collect();
+                let block: Vec<String> = block.lines().map(printable_line).collect();
                 self.text.push_str(&format!("{fence}text\n{}\n{fence}\n", block.join("\n")));
             }
         }
@@ -199,7 +199,7 @@ impl Paper {
 }
 
 /// Escapes control characters, which a guest's text may contain.
-fn shown(line: &str) -> String {
+fn printable_line(line: &str) -> String {
     kshot_stack::text::printable(line.as_bytes())
 }
 
@@ -226,7 +226,7 @@ fn longest_run(block: &str) -> usize {
 }
 
 /// Escapes Markdown, except inside of code spans.
-fn escaped(words: &str) -> String {
+fn escape_markdown(words: &str) -> String {
     let mut code = false;
     let one = |c: char| {
         if c == '`' {
@@ -243,27 +243,31 @@ fn escaped(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::night_report;
+    use super::super::test_night::night_report;
     use super::*;
 
-    fn text(style: Style, scenario: &str) -> String {
+    fn text(style: MailFormat, scenario: &str) -> String {
         let report = night_report();
         let document = report.document(report.night.pair(scenario, "mips64-6.1").unwrap()).unwrap();
         let steps = ["eoe_filter -n lo -t tap0 -E".to_owned()];
         let cmdline = ["ftrace=function", "ftrace_filter=register_netdevice"].map(ToOwned::to_owned);
         let decoded = Some("ftrace: 5 x eoe_filter, register_netdevice\n    ftrace_graph_call+0x0/0x8\n");
         let summary = "func_stack_trace loses every caller of register_netdevice on MIPS";
-        letter(document, Enclosed { summary, cmdline: &cmdline, steps: &steps, decoded }, style)
+        mail(
+            document,
+            MailContext { summary, cmdline: &cmdline, steps: &steps, decoded_stacks: decoded },
+            style,
+        )
     }
 
     #[test]
     fn a_mail_says_what_where_and_how_to_see_it_again() {
-        insta::assert_snapshot!(text(Style::Mail, "tunsetiff/leaf"));
+        insta::assert_snapshot!(text(MailFormat::Mail, "tunsetiff/leaf"));
     }
 
     #[test]
     fn markdown_is_the_same_letter() {
-        insta::assert_snapshot!(text(Style::Markdown, "tunsetiff/leaf"));
+        insta::assert_snapshot!(text(MailFormat::Markdown, "tunsetiff/leaf"));
     }
 
     #[test]
@@ -275,9 +279,9 @@ mod tests {
 
     #[test]
     fn a_guest_cannot_leave_its_fence() {
-        let mut paper = Paper { style: Style::Markdown, text: String::new() };
-        paper.quoted("a\n````\n<script>");
+        let mut paper = MailWriter { style: MailFormat::Markdown, text: String::new() };
+        paper.preformatted("a\n````\n<script>");
         assert_eq!(paper.text, "`````text\na\n````\n<script>\n`````\n\n");
-        assert_eq!(escaped("<b>*x* `a_b`"), "&lt;b>\\*x\\* `a_b`");
+        assert_eq!(escape_markdown("<b>*x* `a_b`"), "&lt;b>\\*x\\* `a_b`");
     }
 }

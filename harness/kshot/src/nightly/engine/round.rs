@@ -4,17 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{EngineError, Hosts, Sent};
-use crate::nightly::plan::Unit;
-use crate::nightly::{Desk, Limits};
+use super::{DispatchedUnit, EngineError, RemoteHosts};
+use crate::nightly::plan::WorkUnit;
+use crate::nightly::{NightContext, TimeLimit};
 use kshot_stack::night::results::Night;
 use kshot_stack::text::quote;
 
 /// The folder of a round.
 #[derive(Debug)]
-pub(super) struct Kit {
+pub(super) struct RoundFolder {
     /// The folder on this host, with the units and their returned results.
-    pub(super) place: PathBuf,
+    pub(super) path: PathBuf,
     /// The folder on other hosts, relative to the home folder.
     pub(super) remote: String,
     repeat: u32,
@@ -23,13 +23,13 @@ pub(super) struct Kit {
     deadline: Option<u64>,
 }
 
-impl Kit {
+impl RoundFolder {
     /// Copies the files that hosts need to `place`/kit.
-    pub(super) fn lay_out(
-        desk: &Desk<'_>,
+    pub(super) fn create(
+        desk: &NightContext<'_>,
         place: &Path,
-        hosts: &Hosts,
-        limits: &Limits,
+        hosts: &RemoteHosts,
+        limits: &TimeLimit,
     ) -> Result<Self, EngineError> {
         // Files of an earlier invocation.
         match fs::remove_dir_all(place) {
@@ -49,7 +49,7 @@ impl Kit {
         fs::copy(&program, &target).map_err(EngineError::io("copy", &program))?;
         let key = kshot_guest::host::cache::key([place.as_os_str().as_encoded_bytes()]);
         Ok(Self {
-            place: place.into(),
+            path: place.into(),
             remote: format!(".kshot-nightly/{key}"),
             repeat: desk.repeat,
             provision: hosts.provision,
@@ -58,18 +58,22 @@ impl Kit {
     }
 
     /// Writes a script a unit, the longest unit first.
-    pub(super) fn write_units(&self, units: Vec<Unit>, night: &Night) -> Result<Vec<Sent>, EngineError> {
+    pub(super) fn write_units(
+        &self,
+        units: Vec<WorkUnit>,
+        night: &Night,
+    ) -> Result<Vec<DispatchedUnit>, EngineError> {
         let mut sent = Vec::new();
         for (index, unit) in units.into_iter().enumerate() {
             let name = format!("unit-{:03}", index + 1);
-            let path = self.place.join("kit/units").join(format!("{name}.sh"));
+            let path = self.path.join("kit/units").join(format!("{name}.sh"));
             fs::write(&path, self.script(&name, &unit, night)).map_err(EngineError::io("write", &path))?;
-            sent.push(Sent { name, unit });
+            sent.push(DispatchedUnit { name, unit });
         }
         Ok(sent)
     }
 
-    fn script(&self, name: &str, unit: &Unit, night: &Night) -> String {
+    fn script(&self, name: &str, unit: &WorkUnit, night: &Night) -> String {
         let scenarios: Vec<String> =
             unit.pairs.iter().map(|pair| quote(&night.pairs[*pair].scenario)).collect();
         let mut options = format!("--jobs 1 --repeat {}", self.repeat);

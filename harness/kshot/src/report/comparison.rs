@@ -8,13 +8,13 @@ use kshot_stack::document::{ArgumentsResult, ProbeResult, Reason, RunDocument, S
 
 /// The comparison of two runs of one scenario.
 #[derive(Clone, Debug, Serialize)]
-pub struct Sides {
+pub struct RunComparison {
     /// The version of the document's form.
     schema: u32,
     /// Whether both runs recorded the same stacks with the same fidelity; `null` if a run has no stacks.
     pub same: Option<bool>,
     /// The comparison of each probe.
-    probes: Vec<ProbeSides>,
+    probes: Vec<ProbeComparison>,
     /// The result document of the run on the left.
     left: RunDocument,
     /// The result document of the run on the right.
@@ -23,24 +23,24 @@ pub struct Sides {
 
 /// The comparison of one probe's stacks.
 #[derive(Clone, Debug, Serialize)]
-struct ProbeSides {
+struct ProbeComparison {
     name: String,
-    pairs: Vec<Pair>,
+    pairs: Vec<StackPair>,
     /// The values that kprobe events fetched, left and right.
     arguments: (Vec<ArgumentsResult>, Vec<ArgumentsResult>),
 }
 
 /// Two stacks of the same task and event; a stack without a counterpart has an empty side.
 #[derive(Clone, Debug, Serialize)]
-struct Pair {
+struct StackPair {
     same: bool,
     left: Option<StackResult>,
     right: Option<StackResult>,
 }
 
-impl Sides {
+impl RunComparison {
     /// Compares two runs of one scenario.
-    pub fn of(left: RunDocument, right: RunDocument) -> Self {
+    pub fn compare(left: RunDocument, right: RunDocument) -> Self {
         let none = Vec::new();
         let names = left.probes.iter().chain(&right.probes).map(|probe| probe.name.as_str());
         let names = kshot_stack::stack::count(names.map(|name| (name, 1)));
@@ -55,7 +55,7 @@ impl Sides {
                     side.as_ref().map_or(none.clone(), |probe| probe.stacks.clone())
                 };
                 let arguments = |side: Option<ProbeResult>| side.map_or(vec![], |probe| probe.arguments);
-                ProbeSides {
+                ProbeComparison {
                     name: name.into(),
                     pairs: pairs(stacks(&one), stacks(&other)),
                     arguments: (arguments(one), arguments(other)),
@@ -72,7 +72,7 @@ impl Sides {
     }
 
     /// The stacks that are not the same on both sides: the probe's name, left, right.
-    pub(super) fn differing(
+    pub(super) fn differing_stacks(
         &self,
     ) -> impl Iterator<Item = (&str, Option<&StackResult>, Option<&StackResult>)> {
         self.probes.iter().flat_map(|probe| {
@@ -145,19 +145,19 @@ impl Sides {
 }
 
 /// Stacks of the same task and event beside each other, in the order of their first appearance.
-fn pairs(left: Vec<StackResult>, right: Vec<StackResult>) -> Vec<Pair> {
+fn pairs(left: Vec<StackResult>, right: Vec<StackResult>) -> Vec<StackPair> {
     let mut rest: Vec<Option<StackResult>> = right.into_iter().map(Some).collect();
-    let mut pairs: Vec<Pair> = left
+    let mut pairs: Vec<StackPair> = left
         .into_iter()
         .map(|stack| {
             let beside = |other: &&mut Option<StackResult>| {
                 other.as_ref().is_some_and(|other| other.task == stack.task && other.event == stack.event)
             };
             let right = rest.iter_mut().find(beside).and_then(Option::take);
-            Pair { same: right.as_ref() == Some(&stack), left: Some(stack), right }
+            StackPair { same: right.as_ref() == Some(&stack), left: Some(stack), right }
         })
         .collect();
-    pairs.extend(rest.into_iter().flatten().map(|stack| Pair {
+    pairs.extend(rest.into_iter().flatten().map(|stack| StackPair {
         same: false,
         left: None,
         right: Some(stack),
@@ -175,7 +175,7 @@ fn heading(stack: Option<&StackResult>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples::{broken, document, stack, whole};
+    use crate::report::test_runs::{broken, document, stack, whole};
     use kshot_stack::document::StackResult;
     use kshot_stack::stack::State;
 
@@ -183,7 +183,7 @@ mod tests {
     fn what_one_kernel_lacks_is_a_gap_beside_the_other() {
         let boot = stack("swapper", &["ftrace_graph_call"], State::Truncated, 0);
         let left = document("mips64-6.1", Some(vec![boot, broken()]));
-        let sides = Sides::of(left, document("mips64-6.1-fixed", Some(vec![whole()])));
+        let sides = RunComparison::compare(left, document("mips64-6.1-fixed", Some(vec![whole()])));
         assert_eq!(sides.same, Some(false));
         insta::assert_snapshot!(sides.text(), @"
         tunsetiff/func_stack_trace: mips64-6.1 (6.1.192) beside mips64-6.1-fixed (6.1.192)
@@ -213,11 +213,11 @@ mod tests {
     #[test]
     fn equal_stacks_are_the_same_and_a_run_without_any_cannot_tell() {
         let run = |stacks: Vec<StackResult>| document("a", Some(stacks));
-        assert_eq!(Sides::of(run(vec![whole()]), run(vec![whole()])).same, Some(true));
+        assert_eq!(RunComparison::compare(run(vec![whole()]), run(vec![whole()])).same, Some(true));
         let fewer = StackResult { count: 4, ..whole() };
-        assert_eq!(Sides::of(run(vec![whole()]), run(vec![fewer])).same, Some(false));
-        assert_eq!(Sides::of(run(vec![]), run(vec![])).same, Some(true));
-        let sides = Sides::of(run(vec![whole()]), document("b", None));
+        assert_eq!(RunComparison::compare(run(vec![whole()]), run(vec![fewer])).same, Some(false));
+        assert_eq!(RunComparison::compare(run(vec![]), run(vec![])).same, Some(true));
+        let sides = RunComparison::compare(run(vec![whole()]), document("b", None));
         assert_eq!(sides.same, None);
         assert!(sides.text().contains("b: it did not boot\n"), "{}", sides.text());
         let json: serde_json::Value = serde_json::from_str(&sides.to_json_line()).unwrap();
