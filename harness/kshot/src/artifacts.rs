@@ -45,7 +45,7 @@ pub enum ArtifactsError {
         source: io::Error,
     },
     /// A document names a file outside of its folder.
-    #[error("{} names an artifact `{}`, which is none of its folder's files", path.display(), name.escape_debug())]
+    #[error("{} names an artifact `{}` outside of its folder", path.display(), name.escape_debug())]
     OutsideFolder {
         /// The path of the document.
         path: PathBuf,

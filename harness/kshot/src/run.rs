@@ -227,7 +227,7 @@ fn run_once(
         }
         Err(error) if error.blame() == Blame::Guest => JudgedRun::inconclusive(&error),
         Err(error) => {
-            progress.print_line(&format!("what there is of the run lies in {}", folder.path().display()));
+            progress.print_line(&format!("the artifacts of the failed run are in {}", folder.path().display()));
             return Err(error);
         }
     };

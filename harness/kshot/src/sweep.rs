@@ -80,7 +80,7 @@ pub enum SweepError {
         source: EventMismatch,
     },
     /// The kernel has been rebuilt since the sweep.
-    #[error("the kernel {kernel} is not the one that was swept over")]
+    #[error("the kernel {kernel} has changed since the sweep")]
     OtherKernel {
         /// The kernel.
         kernel: String,
@@ -101,7 +101,7 @@ impl Fault for SweepError {
         match self {
             Self::Run(error) => error.hint(),
             Self::Artifacts(error) => error.hint(),
-            Self::OtherKernel { .. } => Some("sweep over it again".into()),
+            Self::OtherKernel { .. } => Some("repeat the sweep".into()),
             Self::Mismatch { .. } => None,
         }
     }

@@ -140,7 +140,7 @@ fn a_check_on_a_kernel_that_no_scenario_names_ends_128_and_says_what_does_run_it
     replica.run(&["check", "tunsetiff/static_ftrace", "--kernel", "mips64-6.1"]).expect(
         128,
         &[
-            "no scenario of those is for kernel `mips64-6.1`",
+            "none of these scenarios is for kernel `mips64-6.1`",
             "kshot run tunsetiff/static_ftrace --kernel mips64-6.1",
         ],
     );
@@ -151,7 +151,7 @@ fn a_sweep_says_what_it_cannot_sweep_over() {
     let replica = Replica::new();
     replica.run(&["sweep"]).expect(128, &["<KERNEL>"]);
     replica.run(&["sweep", "mips64-6.2"]).expect(128, &["no kernel `mips64-6.2`", "did you mean"]);
-    replica.run(&["sweep", "mips64-6.1", "--slices", "21"]).expect(128, &["it is no number from 1 to 20"]);
+    replica.run(&["sweep", "mips64-6.1", "--slices", "21"]).expect(128, &["not a number from 1 to 20"]);
     replica.run(&["sweep", "--replay", "images"]).expect(131, &["cannot read images/sweep.json"]);
 }
 

@@ -341,7 +341,7 @@ impl Night {
         }
         let absent = self.kernels.iter().find(|kernel| kernel.name == pair.kernel);
         let absent = absent.and_then(|kernel| kernel.absent.as_deref());
-        Some(absent.unwrap_or("its turn did not come: the deadline, or the end of the sitting, was first"))
+        Some(absent.unwrap_or("not run before the deadline or the end of the invocation"))
     }
 
     /// The pair of a scenario and a kernel, if the matrix contains it.

@@ -94,10 +94,10 @@ pub(crate) fn commit_range(
     let titles = repository.subjects(&found.ids)?;
     let mut notes = vec![format!("{} commits", found.history.len())];
     if found.forked {
-        notes.push(format!("{good} is no ancestor of {bad}: their merge base stands for it"));
+        notes.push(format!("{good} is not an ancestor of {bad}: their merge base is used instead"));
     }
     if !paths.is_empty() {
-        notes.push(format!("of the commits, those that touch {}", paths.join(", ")));
+        notes.push(format!("only the commits that touch {}", paths.join(", ")));
     }
     let ends = CandidateRange {
         names: found.ids,

@@ -231,11 +231,11 @@ fn progress_line(record: &LogEntry, purpose: Purpose, left: RemainingWork, pace:
     let what = match &record.event {
         Some(SearchEvent::Built { .. }) => format!("built {} in {seconds:.1} s", record.release),
         Some(SearchEvent::Ran { state, .. }) if record.run_folder.is_none() => {
-            format!("{state} ({}, on file)", purpose.name())
+            format!("{state} ({}, recorded)", purpose.name())
         }
         Some(SearchEvent::Ran { state, .. }) => format!("{state} ({}, {seconds:.1} s)", purpose.name()),
         Some(SearchEvent::Skip { why, .. }) => format!("skipped: {}", shorten_reason(why)),
-        Some(SearchEvent::HostError { why }) => format!("the host: {}", shorten_reason(why)),
+        Some(SearchEvent::HostError { why }) => format!("host error: {}", shorten_reason(why)),
         None => String::new(),
     };
     let minutes = pace.estimate(left).as_secs().div_ceil(60);

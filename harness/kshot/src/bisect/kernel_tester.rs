@@ -178,7 +178,7 @@ impl Drop for KernelTester<'_> {
     fn drop(&mut self) {
         if let Some(thread) = self.ahead_thread.take() {
             if !thread.is_finished() {
-                self.progress.print_line("waiting for the kernel that is built ahead: it stays in the cache");
+                self.progress.print_line("waiting for a kernel that is being built ahead; it stays in the cache");
             }
             drop(thread.join());
         }
@@ -216,7 +216,7 @@ impl CandidateBuilder {
                 self.version(&candidates[node], progress)
             }
             (CandidateSet::Versions(_), _) => {
-                Err(CandidateError::Skip("a version cannot be taken back".into()))
+                Err(CandidateError::Skip("a version cannot be reverted".into()))
             }
             (CandidateSet::Commits { repository, ids, ends }, _) => {
                 let name = format!("{}{tester}", self.workshop(repository));

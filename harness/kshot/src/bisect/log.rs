@@ -115,7 +115,7 @@ pub enum BisectLogError {
         source: serde_json::Error,
     },
     /// Another process works on the bisection.
-    #[error("another kshot works in {}", folder.display())]
+    #[error("another kshot is working in {}", folder.display())]
     Busy {
         /// The path of the bisection's folder.
         folder: PathBuf,

@@ -61,7 +61,7 @@ pub struct RunEvidence<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
     /// The regular expression is none.
-    #[error("`{text}` is no regular expression")]
+    #[error("`{text}` is not a regular expression")]
     Regex {
         /// The given text.
         text: String,

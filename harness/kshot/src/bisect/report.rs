@@ -43,7 +43,7 @@ impl BisectReport<'_> {
                 let places: Vec<String> =
                     changes.iter().map(|change| self.change_point_text(change)).collect();
                 let several = if changes.len() > 1 {
-                    format!("It changed {} times. ", changes.len())
+                    format!("The state changed {} times. ", changes.len())
                 } else {
                     String::new()
                 };
@@ -54,12 +54,12 @@ impl BisectReport<'_> {
                 )
             }
             BisectionResult::NotMonotonic { with_change: has, without_change: lacks } => format!(
-                "It changed more than once: {} has the change and {}, which comes after it, has not, so there is no one place.",
+                "The state changed more than once: {} has the change, but its descendant {} does not, so there is no single culprit.",
                 name(*has),
                 name(*lacks)
             ),
             BisectionResult::NoChange { runs } => format!(
-                "There is no change to find: in {runs} runs {} shows nothing that the other end does not.",
+                "No change found: in {runs} runs {} showed no state that the other end does not show.",
                 name(self.header.plan.bad)
             ),
             BisectionResult::TooRare { bad_runs: shows, runs } => format!(
@@ -67,12 +67,12 @@ impl BisectReport<'_> {
                 name(self.header.plan.bad)
             ),
             BisectionResult::GoodEndIsBad { end, state } => format!(
-                "{} is said to be without the fault and shows it: {state}. Are the ends exchanged, or is an older one needed?",
+                "{} is given as good but is bad: {state}. Are the ends swapped, or is an older good end needed?",
                 name(*end)
             ),
             BisectionResult::Unstable { end, states } => {
                 format!(
-                    "{} showed {states} different things: this question has no stable answer there.",
+                    "{} showed {states} different states: the question has no stable answer there.",
                     name(*end)
                 )
             }
@@ -80,12 +80,12 @@ impl BisectReport<'_> {
                 format!("{} cannot serve as an end: {why}", name(*end))
             }
             BisectionResult::NotReproducible { at, bad_runs: shows, runs } => format!(
-                "{} showed the fault in {shows} of {runs} runs and then no more: it is no steady fault.",
+                "{} was bad in {shows} of {runs} runs and then never again: the fault is not reproducible there.",
                 name(*at)
             ),
-            BisectionResult::NoGoodFound => "Every candidate that was tried shows the fault.".into(),
+            BisectionResult::NoGoodFound => "Every candidate that was tried is bad.".into(),
             BisectionResult::TooManyHostErrors { why } => {
-                format!("This host fails too often to go on: {why}")
+                format!("The host fails too often to continue: {why}")
             }
         }
     }
@@ -95,11 +95,11 @@ impl BisectReport<'_> {
         let culprit = self.titled(change.culprit());
         let before: Vec<String> = change.parents.iter().map(|&node| self.name(node)).collect();
         let mut text = if change.suspects.len() == 1 {
-            format!("{culprit} is the first {newer} one; {} before it is {older}", before.join(", "))
+            format!("{culprit} is the first {newer} candidate; {} before it is {older}", before.join(", "))
         } else {
             let suspects: Vec<String> = change.suspects.iter().map(|&node| self.name(node)).collect();
             format!(
-                "the first {newer} one is among {}, of which only the last could be summary; {} before them is {older}",
+                "the first {newer} candidate is among {}, of which only the last could be tested; {} before them is {older}",
                 suspects.join(", "),
                 before.join(", ")
             )
@@ -107,14 +107,14 @@ impl BisectReport<'_> {
         match change.verification {
             Some(flip) => {
                 let how = match flip.candidate {
-                    Candidate::Applied(_) => "put alone on the older end, it",
-                    _ => "taken back on the newer end, it",
+                    Candidate::Applied(_) => "applied alone to the older end, it",
+                    _ => "reverted on the newer end, it",
                 };
-                let does = if flip.confirmed { "flips" } else { "does not flip" };
+                let does = if flip.confirmed { "changes" } else { "does not change" };
                 write!(text, "; {how} {does} the verdict").expect("a string");
             }
             None if self.header.plan.can_verify_culprit => {
-                text.push_str("; it could neither be taken back nor be put on alone")
+                text.push_str("; it could be neither reverted nor applied alone")
             }
             None => {}
         }
@@ -162,7 +162,7 @@ impl BisectReport<'_> {
         let time: u64 = self.records.iter().map(|record| record.milliseconds).sum();
         let time = humantime::format_duration(Duration::from_secs(time / 1000));
         format!(
-            "{boots} boots, {filed} verdicts on file, {skipped} that could not be summary, {faults} faults of the host, {time}"
+            "{boots} boots, {filed} recorded results, {skipped} skipped, {faults} host errors, {time}"
         )
     }
 

@@ -77,7 +77,7 @@ fn suspects_that_are_left_are_all_named() {
         report.summary()
     });
     assert!(
-        said.contains("among 000000000020, 000000000021, of which only the last could be told"),
+        said.contains("among 000000000020, 000000000021, of which only the last could be tested"),
         "{said}"
     );
     assert!(said.contains("not proven, because it does not build or boot: 000000000019"), "{said}");

@@ -185,7 +185,7 @@ impl VersionTable {
     fn parse(text: &str) -> Result<Self, Box<YamlError>> {
         let raw: RawTable = yaml::from_str(FILE, text)?;
         let span = |text_of: &str| {
-            let why = || format!("`{text_of}` is no range of versions, such as 6.1.164..6.1.192");
+            let why = || format!("`{text_of}` is not a range of versions, such as 6.1.164..6.1.192");
             VersionRange::parse(text_of)
                 .ok_or_else(|| YamlError::at_word(FILE, text, "", text_of, why(), None))
         };
@@ -401,7 +401,7 @@ limits:
     #[test]
     fn a_range_that_is_none_is_a_fault_with_its_place() {
         let said = VersionTable::parse(&TABLE.replace("..6.1.170", "old")).unwrap_err().to_string();
-        assert!(said.contains("`old` is no range of versions") && said.contains("versions.yaml:6"), "{said}");
+        assert!(said.contains("`old` is not a range of versions") && said.contains("versions.yaml:6"), "{said}");
     }
 
     #[test]

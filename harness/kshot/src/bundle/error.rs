@@ -15,7 +15,7 @@ use kshot_stack::fault::{Blame, Fault};
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// The catalogue's kernel of that name has changed since the run.
-    #[error("the kernel {kernel} of that run (image {sha256}) is not here any more")]
+    #[error("the kernel {kernel} of that run (image {sha256}) is no longer available")]
     KernelGone {
         /// The kernel's name.
         kernel: String,
@@ -23,7 +23,7 @@ pub enum BundleError {
         sha256: String,
     },
     /// Judged again, the run has another verdict.
-    #[error("the run came to `{}`, and would now come to `{}`", original.name(), rejudged.name())]
+    #[error("the run's verdict was `{}`, but now it would be `{}`", original.name(), rejudged.name())]
     Changed {
         /// The verdict that was found.
         original: Verdict,
@@ -31,19 +31,19 @@ pub enum BundleError {
         rejudged: Verdict,
     },
     /// The run folder is older than the request log.
-    #[error("{} does not list what was asked of the guest", path.display())]
+    #[error("{} has no request log", path.display())]
     NoRequestLog {
         /// Reading the run folder failed.
         path: PathBuf,
     },
     /// The file is not a bundle of kshot.
-    #[error("{} is no bundle of `kshot export`", path.display())]
+    #[error("{} is not a bundle of `kshot export`", path.display())]
     NotABundle {
         /// The path of the file.
         path: PathBuf,
     },
     /// The bundle was already unpacked here.
-    #[error("{} is there already", path.display())]
+    #[error("{} already exists", path.display())]
     Exists {
         /// The path of the existing folder.
         path: PathBuf,

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes this run again and compares the stacks. Needs QEMU and nothing else of kshot.
+# Repeats this run and compares the stacks. Needs QEMU, but not kshot.
 #
 #   ./reproduce.sh           run, compare, say so
 #   ./reproduce.sh --show    print QEMU's command line
 #
 # Ends with 0 where the guest shows the same stacks, with 1 where it shows others, with 125 where it shows none.
-# What gdb saw from outside is in run/ and is not made again here.
+# gdb's stacks are in run/; they are not recorded again.
 set -eu
 cd "$(dirname "$0")"
 self=./$(basename "$0")

@@ -114,7 +114,7 @@ impl Args {
         let told = told.inspect_err(|_| {
             streams
                 .progress
-                .print_line(&format!("nothing is lost: kshot bisect --resume {}", folder.display()));
+                .print_line(&format!("to resume: kshot bisect --resume {}", folder.display()));
         })?;
         match format {
             Format::Table => {
@@ -143,7 +143,7 @@ impl Args {
     ) -> Result<BisectRequest, CommandError> {
         let word = self.scenario.clone().unwrap_or_default();
         let [id] = <[String; 1]>::try_from(select::scenario_ids(workspace, &[word])?).map_err(|ids| {
-            usage(format!("{} scenarios match", ids.len()), "a hunt has one scenario; name it")
+            usage(format!("{} scenarios match", ids.len()), "a bisection has one scenario; give its id")
         })?;
         let scenario = restrict_probes(select::scenario(workspace, catalogue, &id)?, &self.only)?;
         let question = self.question.question(catalogue)?;
@@ -153,7 +153,7 @@ impl Args {
         let good = self.good.or(self.old);
         let bad = self.bad.or(self.new);
         let bad =
-            bad.ok_or_else(|| usage("neither --bad nor --new is given".into(), "say where the fault is"))?;
+            bad.ok_or_else(|| usage("neither --bad nor --new is given".into(), "give the version or commit with the fault"))?;
         let (range, ends) = match (self.versions, self.git) {
             (Some(versions), _) => {
                 let names =
@@ -167,7 +167,7 @@ impl Args {
             }
             (None, Some(tree)) => {
                 let good = good.ok_or_else(|| {
-                    usage("--good is not given".into(), "over commits both ends are needed")
+                    usage("--good is not given".into(), "a search over commits needs both ends")
                 })?;
                 let (tree, ends) = bisect::commit_range(&tree, &good, &bad, &self.path)?;
                 (CandidateSource::Git(tree), ends)
@@ -230,7 +230,7 @@ fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<Can
         names.iter().position(|one| one == name).ok_or_else(|| {
             usage(
                 format!("{name} is not among the versions: {}", names.join(", ")),
-                "take one of these, or widen --versions",
+                "choose one of these, or widen --versions",
             )
         })
     };

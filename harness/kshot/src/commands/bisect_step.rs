@@ -91,8 +91,8 @@ impl TestArgs {
         let quiet = match &question {
             Question::Drift(_) => {
                 return Err(CommandError::usage(
-                    "a drift is from one kernel to another, and here is one",
-                    "compare with a kernel's snapshots (--as KERNEL), or take a claim",
+                    "--drift compares two kernels, but there is only one",
+                    "compare with a catalogue kernel's snapshots (--as KERNEL), or judge a claim",
                 ));
             }
             Question::Text(_) | Question::Console(_) if match_is_good => ["matches".to_owned()].into(),

@@ -49,7 +49,7 @@ impl Args {
         }
         if let (Some((id, name)), true) = (not_meant.first(), pairs.is_empty()) {
             return Err(CommandError::usage(
-                format!("no scenario of those is for kernel `{name}`"),
+                format!("none of these scenarios is for kernel `{name}`"),
                 format!("to judge it by the claims, without a snapshot: kshot run {id} --kernel {name}"),
             ));
         }

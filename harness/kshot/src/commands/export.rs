@@ -69,9 +69,9 @@ impl Import {
             Format::Table => {
                 write!(streams.out, "{}", report::run_table(now))?;
                 let said = if then.verdict == now.verdict {
-                    format!("judged again here: {}, as when it was exported", now.verdict.name())
+                    format!("judged again: {}, as before the export", now.verdict.name())
                 } else {
-                    format!("judged again here: {}; it was {}", now.verdict.name(), then.verdict.name())
+                    format!("judged again: {}; before the export: {}", now.verdict.name(), then.verdict.name())
                 };
                 writeln!(streams.out, "{said}\nunpacked to {}", imported.folder.display())?;
             }

@@ -44,7 +44,7 @@ impl Args {
             let id = crate::scenario::Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
             return Err(CommandError::usage(
                 format!("no night has run {id}"),
-                "kshot nightly --out DIR runs all; the history begins with it",
+                "kshot nightly --out DIR runs all scenarios and records their results",
             ));
         }
         if !self.kernels.is_empty() {

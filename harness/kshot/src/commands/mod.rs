@@ -50,9 +50,9 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    match, or done; compare: the same on both; sweep: all true
-  1    drift: the stacks are not what the snapshot or the claims say; compare: they differ;
-       sweep: a stack is not the truth
+  0    match, or done; compare: equal; sweep: all stacks are true
+  1    drift: the stacks are not what the snapshot or the claims say; compare: the
+       stacks differ; sweep: a stack differs from the truth
   125  cannot tell: no build, no boot, unstable, no snapshot
   128  command line or environment   129  scenario or catalogue
   130  interrupted                   131  the host
@@ -196,8 +196,8 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
 fn workspace(out: Option<&PathBuf>) -> Result<Workspace, CommandError> {
     if let Some(file) = out.filter(|out| out.exists() && !out.is_dir()) {
         return Err(CommandError::usage(
-            format!("--out names {}, which is no folder", file.display()),
-            "name a folder; it is made if need be",
+            format!("--out is {}, which is not a folder", file.display()),
+            "give a folder; it is created if necessary",
         ));
     }
     Ok(Workspace::find(out.map(PathBuf::as_path))?)

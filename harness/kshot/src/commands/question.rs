@@ -78,7 +78,7 @@ impl BuildArgs {
                 built.ok_or_else(|| {
                     CommandError::usage(
                         format!("no kernel of {} is built from source", scenario.id),
-                        "say whose configuration to take: --like mips64-6.1",
+                        "choose the kernel whose configuration is used: --like mips64-6.1",
                     )
                 })?
             }

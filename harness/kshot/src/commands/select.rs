@@ -133,7 +133,7 @@ pub(super) fn single_kernel(
         Ok([KernelChoice::Provisioned(kernel)]) => Ok(kernel),
         Ok([KernelChoice::NotProvisioned(name)]) => provision(workspace, catalogue, &name, progress),
         Err(choices) => Err(CommandError::usage(
-            format!("`{word}` means {} kernels; it has to be one", choices.len()),
+            format!("`{word}` matches {} kernels, but exactly one is needed", choices.len()),
             "`kshot list` shows their names",
         )),
     }
@@ -168,7 +168,7 @@ fn glob(word: &str) -> Result<Option<globset::GlobMatcher>, CommandError> {
     match Glob::new(word) {
         Ok(glob) => Ok(Some(glob.compile_matcher())),
         Err(error) => Err(CommandError::usage(
-            format!("`{word}` is no glob: {}", error.kind()),
+            format!("`{word}` is not a valid glob: {}", error.kind()),
             "quote globs so that the shell leaves them alone",
         )),
     }

@@ -75,5 +75,5 @@ impl Args {
 
 fn slices(word: &str) -> Result<usize, String> {
     let number = word.parse().ok().filter(|number| (1..=SLICES).contains(number));
-    number.ok_or_else(|| format!("it is no number from 1 to {SLICES}"))
+    number.ok_or_else(|| format!("not a number from 1 to {SLICES}"))
 }

@@ -22,7 +22,7 @@ pub enum NightlyError {
         source: io::Error,
     },
     /// The folder holds a night with another matrix.
-    #[error("{} holds the night {night} over another matrix", path.display())]
+    #[error("{} holds the night {night} of another matrix", path.display())]
     OtherMatrix {
         /// The path of the result folder.
         path: PathBuf,
@@ -30,7 +30,7 @@ pub enum NightlyError {
         night: String,
     },
     /// Another kshot works on this night.
-    #[error("another kshot works on the night in {}", path.display())]
+    #[error("another kshot is working on the night in {}", path.display())]
     Busy {
         /// The path of the result folder.
         path: PathBuf,
@@ -70,7 +70,7 @@ impl Fault for NightlyError {
                 Some("free some space; what was done is kept, and the same command goes on from there".into())
             }
             Self::OtherMatrix { .. } => {
-                Some("go on with the kernels and scenarios it was begun with, or choose another --out".into())
+                Some("use the same kernels and scenarios as before, or choose another --out".into())
             }
             Self::Busy { .. } => Some("wait for it to end, or choose another folder with --out".into()),
             Self::History(error) => error.hint(),
@@ -104,7 +104,7 @@ pub enum EngineError {
     #[error(transparent)]
     TimedOut(TimedOut),
     /// No host is left.
-    #[error("no host is left that can run a unit")]
+    #[error("no host can run a unit any more")]
     NoHost,
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]

@@ -120,7 +120,7 @@ fn matching_names(
     let mut set = GlobSetBuilder::new();
     for word in globs {
         let glob = Glob::new(word)
-            .map_err(|error| fault(word, format!("`{word}` is no glob: {}", error.kind()), None))?;
+            .map_err(|error| fault(word, format!("`{word}` is not a valid glob: {}", error.kind()), None))?;
         let matcher = glob.compile_matcher();
         if !all.iter().any(|name| matcher.is_match(name)) {
             let hint = yaml::closest(word, all.iter().copied()).map(|name| format!("did you mean `{name}`?"));
@@ -170,7 +170,7 @@ mod tests {
             ("kernels: ['*']\nscenarios: ['*']\ndeadlin: 8h\n", "3:1", "did you mean `deadline`?"),
             ("kernels: ['*']\nscenarios: ['*']\ndeadline: 8 parsecs\n", "3:11", "8h"),
             ("kernels: []\nscenarios: ['*']\n", "1:1", "names no kernel"),
-            ("kernels: ['[']\nscenarios: ['*']\n", "1:10", "is no glob"),
+            ("kernels: ['[']\nscenarios: ['*']\n", "1:10", "is not a valid glob"),
             ("kernels: ['*']\nscenarios: ['*']\nrepeat: 0\n", "3:9", "at least once"),
         ] {
             let said = parse(text).unwrap_err();

@@ -56,11 +56,11 @@ pub fn mail(document: &RunDocument, enclosed: MailContext<'_>, style: MailFormat
         }
     }
     if !enclosed.cmdline.is_empty() {
-        paper.heading("Booted with");
+        paper.heading("Kernel parameters");
         paper.preformatted(&enclosed.cmdline.join(" "));
     }
     if !enclosed.steps.is_empty() {
-        paper.heading("What is run in the guest");
+        paper.heading("Commands in the guest");
         paper.preformatted(&enclosed.steps.join("\n"));
     }
     let recorded: Vec<&ProbeResult> =
@@ -72,14 +72,14 @@ pub fn mail(document: &RunDocument, enclosed: MailContext<'_>, style: MailFormat
         }
     }
     if let Some(decoded) = enclosed.decoded_stacks.filter(|decoded| !decoded.trim().is_empty()) {
-        paper.heading("The same with files and lines");
+        paper.heading("Decoded stacks");
         paper.preformatted(decoded.trim_end());
     }
     for event in &document.console {
         paper.heading(&format!("The console ({})", event.kind));
         paper.preformatted(&event.excerpt.join("\n"));
     }
-    paper.heading("To see it again");
+    paper.heading("To reproduce");
     paper.preformatted(&format!("kshot run {} --kernel {}", document.scenario, kernel.name));
     paper.text
 }

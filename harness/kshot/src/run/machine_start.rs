@@ -96,7 +96,7 @@ pub(super) fn start_machine(
             Err(error) if is_state_at_fault(&error) => {
                 // A state that cannot be removed is no worse than before.
                 drop(prepared.cache.remove(STATES, &prepared.state_key));
-                format!("the saved state is of no use: {}", error_chain(&error))
+                format!("the saved state is unusable: {}", error_chain(&error))
             }
             Err(error) => format!("the saved state could not be restored: {}", error_chain(&error)),
         },

@@ -56,7 +56,7 @@ pub fn shell(
     let StartedMachine { machine, mut session, state_writer, .. } =
         machine_start::start_machine(&prepared, StartMode::Restore, &folder, &mut Timings::default())?;
     if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(&prepared)) {
-        progress.print_line(&format!("its state could not be kept: {}", error_chain(&fault)));
+        progress.print_line(&format!("the state could not be saved: {}", error_chain(&fault)));
     }
     let _armed = arm(&prepared, (&machine, ahead), &mut session, &folder)?;
     drop(task);
@@ -95,7 +95,7 @@ pub(crate) fn record(
                 if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(prepared)) {
                     // The next run will boot too. This run is not affected.
                     let because = recording.cold_because.get_or_insert_default();
-                    because.push_str(&format!(", and this one's could not be kept: {}", error_chain(&fault)));
+                    because.push_str(&format!(", and saving its state failed: {}", error_chain(&fault)));
                 }
                 result
             });

@@ -256,7 +256,7 @@ fn kprobe_event(source: &CheckContext<'_>, definition: String) -> Result<KprobeE
     });
     let printable = definition.chars().all(|c| c == ' ' || c.is_ascii_graphic());
     let Some((group, name)) = names.filter(|_| printable) else {
-        let message = format!("`{}` is no kprobe event with group and name", definition.escape_debug());
+        let message = format!("`{}` is not a kprobe event with group and name", definition.escape_debug());
         let hint = Some("write it as in kprobe_events: p:probe/rn register_netdevice".into());
         return Err(source.error_with_hint("probes", &definition, message, hint));
     };
@@ -298,7 +298,7 @@ fn check_globs(source: &CheckContext<'_>, section: &str, globs: &[String]) -> Re
         let matcher = match Glob::new(glob) {
             Ok(matcher) => matcher.compile_matcher(),
             Err(error) => {
-                return Err(source.error(section, glob, format!("`{glob}` is no glob: {}", error.kind())));
+                return Err(source.error(section, glob, format!("`{glob}` is not a valid glob: {}", error.kind())));
             }
         };
         if source.kernels.iter().any(|name| matcher.is_match(name)) {

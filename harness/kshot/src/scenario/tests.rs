@@ -50,7 +50,7 @@ fn every_rule_that_yaml_types_cannot_hold_points_at_its_place() {
         (
             "- ftrace: {}",
             "- kprobe: {event: p register_netdevice}",
-            "`p register_netdevice` is no kprobe event",
+            "`p register_netdevice` is not a kprobe event",
         ),
         ("- ftrace: {}", "- kprobe: {event: 'p:a/../b c'}", "`../b` cannot be an event's name"),
         ("- ftrace: {}", "- gdb: {break: 'a b'}", "`a b` cannot be a function"),
@@ -66,7 +66,7 @@ fn every_rule_that_yaml_types_cannot_hold_points_at_its_place() {
         ("filter: [register_netdevice]", "filter: ['a b']", "`a b` cannot be an item of ftrace_filter="),
         ("summary: it loses its callers", "summary: ''", "1:1: `summary` is one line"),
         ("kernels: [mips64-6.1, 'mips64el-*']", "kernels: []", "2:1: `kernels` is empty"),
-        ("'mips64el-*'", "'mips64[el'", "2:24: `mips64[el` is no glob"),
+        ("'mips64el-*'", "'mips64[el'", "2:24: `mips64[el` is not a valid glob"),
         (
             "kernels: [mips64-6.1,",
             "kernels: [mips46-6.1,",
@@ -76,7 +76,7 @@ fn every_rule_that_yaml_types_cannot_hold_points_at_its_place() {
         ("- ftrace: {}", "- ftrace: {only: ['a b']}", "`a b` cannot be an event"),
         ("known:", "console: [{name: ftrace, never: x}]\nknown:", "two claims are called `ftrace`"),
         ("known:", "console: [{name: quiet, never: ' '}]\nknown:", "`never` is empty"),
-        ("repeat: 5", "timeout: soon", "`soon` is no duration"),
+        ("repeat: 5", "timeout: soon", "`soon` is not a duration"),
         ("repeat: 5", "timeout: 3h", "`3h` is not within"),
         ("repeat: 5", "repeat: 5\n    repeat: 6", "duplicate"),
     ];

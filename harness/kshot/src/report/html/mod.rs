@@ -109,13 +109,13 @@ pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
 /// The class of a kind of change, and what to do about it.
 fn section_appearance(kind: ChangeKind) -> (&'static str, &'static str) {
     match kind {
-        ChangeKind::NewDrift => ("new-drift", "Look at these first: the stacks are not what they were."),
+        ChangeKind::NewDrift => ("new-drift", "Look at these first: their stacks changed."),
         ChangeKind::Unstable => ("unstable", "Repeats of one night disagree: run them again with --repeat."),
         ChangeKind::Mended => {
-            ("mended", "A fault is gone. Where `known` still names it, take it out and accept the snapshot.")
+            ("mended", "A fault is gone. Remove it from the scenario's `known` and accept the new snapshot.")
         }
         ChangeKind::StillBroken => {
-            ("still-broken", "Nothing new: these drift since the night that is named.")
+            ("still-broken", "Nothing new: these have drifted since the given night.")
         }
         ChangeKind::CannotTell => (
             "cannot-tell",
@@ -123,7 +123,7 @@ fn section_appearance(kind: ChangeKind) -> (&'static str, &'static str) {
               what was never reached.",
         ),
         ChangeKind::Accepted => {
-            ("accepted", "These match, but not the stacks of before: a snapshot was accepted.")
+            ("accepted", "These match, but their stacks differ from the earlier ones: a new snapshot was accepted.")
         }
     }
 }

@@ -67,7 +67,7 @@ fn of_probe(document: &RunDocument, probe: &ProbeResult) -> ProbeStacks {
             Some((other, truth)) => {
                 let head =
                     |name: &str, stack: &StackResult| format!("{name}: {} x {}", stack.count, stack.task);
-                let role = if other.kind == "gdb" { " (the truth)" } else { " (in place of the truth)" };
+                let role = if other.kind == "gdb" { " (the truth)" } else { " (used as the reference)" };
                 measured.push(StackTable {
                     caption: caption(stack),
                     heads: (head(&probe.name, stack), format!("{}{role}", head(&other.name, truth))),
@@ -122,7 +122,7 @@ pub(super) fn changed_stacks(
             caption: either.map_or_else(String::new, |stack| format!("{probe}: {}", caption(stack))),
             heads: (head("this night", now), head("before", before)),
             measured: [now, before].iter().flatten().any(|stack| stack.fidelity.is_some()),
-            words: now.map_or_else(|| "the stack is gone".into(), missing_frames_text),
+            words: now.map_or_else(|| "the stack is missing".into(), missing_frames_text),
             rows: rows(&frames(now), &frames(before), &arch),
         }
     });

@@ -108,7 +108,7 @@ impl StatusStyle {
     fn of_pair(pair: &Pair) -> Self {
         match (pair.status(), pair.run()) {
             (PairStatus::Match, Some(run)) if run.reasons.iter().any(Reason::is_known_fault) => {
-                Self { class: "known", sign: "◐", word: "match, broken as known" }
+                Self { class: "known", sign: "◐", word: "match, known fault" }
             }
             (standing, _) => Self::of(standing),
         }
