@@ -227,7 +227,8 @@ fn run_once(
         }
         Err(error) if error.blame() == Blame::Guest => JudgedRun::inconclusive(&error),
         Err(error) => {
-            progress.print_line(&format!("the artifacts of the failed run are in {}", folder.path().display()));
+            progress
+                .print_line(&format!("the artifacts of the failed run are in {}", folder.path().display()));
             return Err(error);
         }
     };

@@ -160,7 +160,7 @@ fn a_comparison_takes_one_kernel_a_side() {
     let replica = Replica::new();
     replica
         .run(&["compare", "tunsetiff/leaf", "mips64-6.1", "mips64-6.1*"])
-        .expect(128, &["`mips64-6.1*` means", "it has to be one"]);
+        .expect(128, &["`mips64-6.1*` matches", "exactly one is needed"]);
     replica.run(&["compare", "tunsetiff/leaf", "mips64-6.1"]).expect(128, &["<RIGHT>"]);
     replica.run(&["compare", "tunsetiff/*", "mips64-6.1", "mips64-6.1"]).expect(128, &["no scenario"]);
 }
@@ -171,7 +171,7 @@ fn run_folders_cannot_be_made_in_a_file() {
     fs::write(replica.path("runs"), "no folder").unwrap();
     replica
         .run(&["run", "tunsetiff/leaf", "--out", "runs"])
-        .expect(128, &["--out names runs, which is no folder"]);
+        .expect(128, &["--out is runs, which is not a folder"]);
 }
 
 #[test]
@@ -244,28 +244,29 @@ fn with_tree() -> Replica {
     replica
 }
 
-const HUNT: [&str; 4] = ["bisect", "tunsetiff/func_stack_trace", "--like", "mips64-6.1"];
+const BISECT: [&str; 4] = ["bisect", "tunsetiff/func_stack_trace", "--like", "mips64-6.1"];
 
 #[test]
-fn a_hunt_says_what_its_command_line_lacks() {
+fn a_bisection_says_what_its_command_line_lacks() {
     let replica = with_tree();
-    let hunt = |more: &[&str]| replica.run(&[&HUNT[..], more].concat());
-    hunt(&["--good", "6.1.1"]).expect(128, &["neither --bad nor --new is given"]);
-    hunt(&["--good", "6.1.1", "--bad", "6.1.2"]).expect(128, &["neither --versions nor --git is given"]);
-    hunt(&["--git", "tree", "--bad", "main"]).expect(128, &["--good is not given"]);
-    hunt(&["--git", "tree", "--good", "nothing", "--bad", "main"]).expect(128, &["has no commit `nothing`"]);
-    hunt(&["--git", "images", "--good", "a", "--bad", "b"]).expect(128, &["is in no git repository"]);
-    hunt(&["--git", "tree", "--good", "main", "--bad", "main"]).expect(128, &["both ends are the same"]);
-    hunt(&["--error", "0.7"]).expect(128, &["a probability below 0.5"]);
-    hunt(&["--text", "(", "--git", "tree", "--good", "start", "--bad", "main"])
-        .expect(128, &["no regular expression"]);
-    hunt(&["--claim", "perv", "--bad", "main"]).expect(128, &["has no claim `perv`; it has", "perf"]);
-    hunt(&["--only", "perv", "--bad", "main"]).expect(128, &["has no probe `perv`", "it has"]);
-    hunt(&["--text", "a", "--shell", "b"]).expect(128, &["cannot be used with"]);
+    let bisect = |more: &[&str]| replica.run(&[&BISECT[..], more].concat());
+    bisect(&["--good", "6.1.1"]).expect(128, &["neither --bad nor --new is given"]);
+    bisect(&["--good", "6.1.1", "--bad", "6.1.2"]).expect(128, &["neither --versions nor --git is given"]);
+    bisect(&["--git", "tree", "--bad", "main"]).expect(128, &["--good is not given"]);
+    bisect(&["--git", "tree", "--good", "nothing", "--bad", "main"])
+        .expect(128, &["has no commit `nothing`"]);
+    bisect(&["--git", "images", "--good", "a", "--bad", "b"]).expect(128, &["is in no git repository"]);
+    bisect(&["--git", "tree", "--good", "main", "--bad", "main"]).expect(128, &["both ends are the same"]);
+    bisect(&["--error", "0.7"]).expect(128, &["a probability below 0.5"]);
+    bisect(&["--text", "(", "--git", "tree", "--good", "start", "--bad", "main"])
+        .expect(128, &["not a regular expression"]);
+    bisect(&["--claim", "perv", "--bad", "main"]).expect(128, &["has no claim `perv`; it has", "perf"]);
+    bisect(&["--only", "perv", "--bad", "main"]).expect(128, &["has no probe `perv`", "it has"]);
+    bisect(&["--text", "a", "--shell", "b"]).expect(128, &["cannot be used with"]);
 }
 
 #[test]
-fn a_hunt_takes_no_configuration_from_a_prebuilt_kernel() {
+fn a_bisection_takes_no_configuration_from_a_prebuilt_kernel() {
     let like = ["bisect", "tunsetiff/func_stack_trace", "--like", "mips64el-6.1-debian", "--bad", "x"];
     with_tree().run(&like).expect(128, &["is a prebuilt package", "--like mips64-6.1"]);
 }
@@ -326,7 +327,7 @@ fn a_night_without_any_kernel_is_told_and_leaves_its_whole_report() {
     assert!(faults.is_empty(), "{faults:#?}");
     // The same command goes on with it; another matrix does not.
     night(&["tunsetiff/leaf"]).expect(125, &["could not tell"]);
-    night(&["tunsetiff/truth"]).expect(128, &["over another matrix", "another --out"]);
+    night(&["tunsetiff/truth"]).expect(128, &["of another matrix", "another --out"]);
 }
 
 #[test]
@@ -348,7 +349,7 @@ fn a_scenario_that_no_night_has_run_has_no_history() {
 fn what_is_no_bundle_and_no_run_is_refused() {
     let replica = Replica::new();
     fs::write(replica.path("text.tar.gz"), "no archive").unwrap();
-    replica.run(&["import", "text.tar.gz"]).expect(128, &["text.tar.gz is no bundle"]);
+    replica.run(&["import", "text.tar.gz"]).expect(128, &["text.tar.gz is not a bundle"]);
     replica.run(&["import", "nothing.tar.gz"]).expect(128, &["cannot open nothing.tar.gz"]);
     replica.run(&["export", "nothing"]).expect(131, &["cannot find nothing"]);
     replica.run(&["report", "images"]).expect(128, &["cannot read images/run.json"]);

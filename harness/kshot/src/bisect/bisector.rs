@@ -1,9 +1,9 @@
 //! The bisection's state machine: its plan and the events so far determine the next step. No clock, no files.
 //!
-//! Every answer is worked out anew from the events, so a search that was cut off goes on from a list of them.
-//! A run *shows* what is looked for or is *quiet*. One show settles a node; quiet ones settle it only in numbers
-//! ([`super::statistics`]), so the search goes by a few of them, and proves with fresh runs what it came to. A mark
-//! that a proof overturns is a mark the other way, and the search goes on from there.
+//! Every step is worked out anew from the events, so a search that was cut off goes on from a list of them. A run is
+//! *bad* (it shows the fault) or *good*. One bad run settles a node; good ones settle it only in numbers
+//! ([`super::statistics`]), so the search evaluates a node by a few of them, and proves its result with fresh runs. An
+//! evaluation that a proof overturns is turned around, and the search goes on from there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +31,15 @@ pub struct Bisector {
 struct Interval {
     old: Vec<usize>,
     new: usize,
+}
+
+/// What a search for one change goes by.
+#[derive(Clone, Copy, Debug)]
+struct SearchScope<'a> {
+    interval: &'a Interval,
+    classifier: &'a RunClassifier,
+    /// Whether the fault is in the older end, so that the change is its fix.
+    finds_fix: bool,
 }
 
 /// The evaluation of a node.
@@ -170,11 +179,8 @@ impl<'a> SearchState<'a> {
 
     /// The candidate that represents all candidates with the same image.
     fn representative(&self, candidate: Candidate) -> Candidate {
-        self.images
-            .get(&candidate)
-            .and_then(|image| self.representatives.get(image))
-            .copied()
-            .unwrap_or(candidate)
+        let same = self.images.get(&candidate).and_then(|image| self.representatives.get(image));
+        same.copied().unwrap_or(candidate)
     }
 
     fn runs(&self, candidate: Candidate) -> &ImageRuns {
@@ -182,11 +188,15 @@ impl<'a> SearchState<'a> {
         self.runs.get(&self.representative(candidate)).unwrap_or(&NONE)
     }
 
+    fn runs_of_node(&self, node: usize) -> &ImageRuns {
+        self.runs(Candidate::Node(node))
+    }
+
     /// The whole search, from confirming the ends to the result.
     fn search(&self) -> StepResult<NextStep> {
         let (good, classifier) = self.confirm_ends()?;
-        let fixed = self.plan.graph.is_ancestor(self.plan.bad, good[0]);
-        let mut range = if fixed {
+        let finds_fix = self.plan.graph.is_ancestor(self.plan.bad, good[0]);
+        let mut range = if finds_fix {
             Interval { old: vec![self.plan.bad], new: good[0] }
         } else {
             Interval { old: good, new: self.plan.bad }
@@ -194,13 +204,14 @@ impl<'a> SearchState<'a> {
         let mut classifier = classifier;
         let mut changes = Vec::new();
         loop {
-            let change = self.find_change(&range, &classifier, fixed)?;
+            let change =
+                self.find_change(SearchScope { interval: &range, classifier: &classifier, finds_fix })?;
             // If the node at the change shows another state than the bad end, there is a further change beyond it.
-            let side = if fixed { change.parents.clone() } else { vec![change.culprit()] };
+            let side = if finds_fix { change.parents.clone() } else { vec![change.culprit()] };
             let there: BTreeSet<String> =
-                side.iter().flat_map(|&node| self.runs(Candidate::Node(node)).states()).collect();
+                side.iter().flat_map(|&node| self.runs_of_node(node).states()).collect();
             let rest: BTreeSet<String> = self
-                .runs(Candidate::Node(self.plan.bad))
+                .runs_of_node(self.plan.bad)
                 .states()
                 .filter(|state| !classifier.good_states.contains(state) && !there.contains(state))
                 .collect();
@@ -214,19 +225,20 @@ impl<'a> SearchState<'a> {
                 Err(NextStep::Done(_)) => break,
                 Err(next) => return Err(next),
             };
-            range = if fixed { Interval { new: side[0], ..range } } else { Interval { old: side, ..range } };
+            range =
+                if finds_fix { Interval { new: side[0], ..range } } else { Interval { old: side, ..range } };
         }
         if let [change] = changes.as_slice() {
-            self.spot_checks(change, &range, &classifier, fixed)?;
+            self.spot_checks(change, SearchScope { interval: &range, classifier: &classifier, finds_fix })?;
         }
         let level = |(attempt, candidate): (usize, &Candidate)| {
             let share = statistics::error_share(self.plan.accepted_error, attempt);
             self.runs(*candidate)
                 .proof_runs(&classifier.good_states)
-                .map_or(share, |quiet| classifier.failure_rate.miss_probability(quiet).min(share))
+                .map_or(share, |good_runs| classifier.failure_rate.miss_probability(good_runs).min(share))
         };
-        let wrong = self.proofs.iter().enumerate().map(level).sum();
-        Ok(NextStep::Done(BisectionResult::Found { changes, error_bound: wrong }))
+        let error_bound = self.proofs.iter().enumerate().map(level).sum();
+        Ok(NextStep::Done(BisectionResult::Found { changes, error_bound }))
     }
 
     /// Confirms both ends; looks for a good one first if none is given.
@@ -239,25 +251,22 @@ impl<'a> SearchState<'a> {
             self.require_runs(end, 1, Purpose::ConfirmEnd)?;
         }
         self.require_runs(bad, 1, Purpose::ConfirmEnd)?;
-        let quiet = self.find_good_states(&good);
-        self.check_good_ends(&good, &quiet)?;
-        let rate = self.failure_rate(&quiet)?;
+        let good_states = self.find_good_states(&good);
+        self.check_good_ends(&good, &good_states)?;
+        let rate = self.failure_rate(&good_states)?;
         for &end in &good {
-            let needed = rate.good_runs_for_proof(statistics::error_share(
-                self.plan.accepted_error,
-                self.proof_number(Candidate::Node(end)),
-            ));
+            let needed = rate.good_runs_for_proof(self.error_share(Candidate::Node(end)));
             self.require_runs(end, needed, Purpose::ConfirmEnd)?;
         }
-        let quiet = self.find_good_states(&good);
-        self.check_good_ends(&good, &quiet)?;
-        Ok((good, RunClassifier { failure_rate: self.failure_rate(&quiet)?, good_states: quiet }))
+        let good_states = self.find_good_states(&good);
+        self.check_good_ends(&good, &good_states)?;
+        Ok((good, RunClassifier { failure_rate: self.failure_rate(&good_states)?, good_states }))
     }
 
     /// The good states: those of the plan, otherwise those of the good ends.
     fn find_good_states(&self, good: &[usize]) -> BTreeSet<String> {
         if self.plan.good_states.is_empty() {
-            good.iter().flat_map(|&end| self.runs(Candidate::Node(end)).states()).collect()
+            good.iter().flat_map(|&end| self.runs_of_node(end).states()).collect()
         } else {
             self.plan.good_states.clone()
         }
@@ -269,11 +278,11 @@ impl<'a> SearchState<'a> {
 
     fn check_good_ends(&self, good: &[usize], good_states: &BTreeSet<String>) -> StepResult<()> {
         for &end in good {
-            let mut states = self.runs(Candidate::Node(end)).states();
+            let mut states = self.runs_of_node(end).states();
             if let Some(state) = states.find(|state| !good_states.contains(state)) {
                 return Err(NextStep::Done(BisectionResult::GoodEndIsBad { end, state }));
             }
-            let states: BTreeSet<_> = self.runs(Candidate::Node(end)).states().collect();
+            let states: BTreeSet<_> = self.runs_of_node(end).states().collect();
             if states.len() > MAX_GOOD_STATES {
                 return Err(NextStep::Done(BisectionResult::Unstable { end, states: states.len() }));
             }
@@ -282,27 +291,27 @@ impl<'a> SearchState<'a> {
     }
 
     /// The number of runs until the bad end was bad as often as the accepted error requires.
-    fn failure_rate(&self, quiet: &BTreeSet<String>) -> StepResult<FailureRate> {
+    fn failure_rate(&self, good_states: &BTreeSet<String>) -> StepResult<FailureRate> {
         let wanted = statistics::bad_runs_needed(statistics::error_share(self.plan.accepted_error, 0));
         let candidate = Candidate::Node(self.plan.bad);
-        let (mut shows, mut runs, mut silence) = (0, 0, 0);
+        let (mut bad_runs, mut runs, mut good_streak) = (0, 0, 0);
         for (_, state) in &self.runs(candidate).observations {
             runs += 1;
-            silence += 1;
-            if !quiet.contains(state) {
-                (shows, silence) = (shows + 1, 0);
+            good_streak += 1;
+            if !good_states.contains(state) {
+                (bad_runs, good_streak) = (bad_runs + 1, 0);
             }
-            if shows == wanted {
-                return Ok(FailureRate { bad_runs: shows, runs });
+            if bad_runs == wanted {
+                return Ok(FailureRate { bad_runs, runs });
             }
-            if silence == self.plan.patience {
-                return Err(NextStep::Done(match shows {
+            if good_streak == self.plan.patience {
+                return Err(NextStep::Done(match bad_runs {
                     0 => BisectionResult::NoChange { runs },
-                    _ => BisectionResult::TooRare { bad_runs: shows, runs },
+                    _ => BisectionResult::TooRare { bad_runs, runs },
                 }));
             }
         }
-        Err(run_step(candidate, Purpose::ConfirmEnd, self.plan.graph.len(), wanted - shows))
+        Err(run_step(candidate, Purpose::ConfirmEnd, self.plan.graph.len(), wanted - bad_runs))
     }
 
     /// Requires that an end has run `times` times.
@@ -325,16 +334,16 @@ impl<'a> SearchState<'a> {
         let SearchPlan { bad, .. } = *self.plan;
         let last = self.plan.graph.len() - 1;
         self.require_runs(bad, 1, Purpose::ConfirmEnd)?;
-        let shows: BTreeSet<String> = self.runs(Candidate::Node(bad)).states().collect();
+        let bad_states: BTreeSet<String> = self.runs_of_node(bad).states().collect();
         let (room, older) = if bad == 0 { (last, false) } else { (bad, true) };
         let strides =
             (0..usize::BITS).map(|power| 1_usize << power).take_while(|stride| *stride < room).chain([room]);
         for stride in strides {
             let node = if older { bad - stride } else { bad + stride };
-            let runs = self.runs(Candidate::Node(node));
-            let quiet = |state: &String| {
+            let runs = self.runs_of_node(node);
+            let is_good = |state: &String| {
                 if self.plan.good_states.is_empty() {
-                    !shows.contains(state)
+                    !bad_states.contains(state)
                 } else {
                     self.plan.good_states.contains(state)
                 }
@@ -342,14 +351,10 @@ impl<'a> SearchState<'a> {
             match runs.observations.first() {
                 _ if runs.is_skipped() => {}
                 None => {
-                    return Err(run_step(
-                        Candidate::Node(node),
-                        Purpose::FindGoodEnd,
-                        self.plan.graph.len(),
-                        1,
-                    ));
+                    let suspects = self.plan.graph.len();
+                    return Err(run_step(Candidate::Node(node), Purpose::FindGoodEnd, suspects, 1));
                 }
-                Some((_, state)) if quiet(state) => return Ok(node),
+                Some((_, state)) if is_good(state) => return Ok(node),
                 Some(_) => {}
             }
         }
@@ -357,56 +362,49 @@ impl<'a> SearchState<'a> {
     }
 
     /// Finds one change in an interval, and proves it.
-    fn find_change(
-        &self,
-        range: &Interval,
-        classifier: &RunClassifier,
-        fixed: bool,
-    ) -> StepResult<ChangePoint> {
-        let history = &self.plan.graph;
-        self.resolve_contradictions(range, classifier, fixed)?;
-        let (old, tip) = self.bounds(range, classifier, fixed);
-        let suspects = history.between(&old, tip);
+    fn find_change(&self, scope: SearchScope<'_>) -> StepResult<ChangePoint> {
+        let graph = &self.plan.graph;
+        self.resolve_contradictions(scope)?;
+        let (old, tip) = self.bounds(scope);
+        let suspects = graph.between(&old, tip);
         let open: Vec<usize> = suspects
             .iter()
             .copied()
-            .filter(|&node| {
-                node != tip && self.evaluate(node, range, classifier, fixed) == Evaluation::Undecided
-            })
+            .filter(|&node| node != tip && self.evaluate(node, scope) == Evaluation::Undecided)
             .collect();
-        if let Some(node) = self.choose_node(&suspects, &open, range, classifier, fixed) {
-            let marks = suspects.len().next_power_of_two().ilog2();
-            let proof = classifier.failure_rate.bad_runs
-                + classifier.failure_rate.good_runs_for_proof(self.plan.accepted_error);
+        if let Some(node) = self.choose_node(&suspects, &open, scope) {
+            let evaluations = suspects.len().next_power_of_two().ilog2();
+            let proof = scope.classifier.failure_rate.bad_runs
+                + scope.classifier.failure_rate.good_runs_for_proof(self.plan.accepted_error);
             let left = RemainingWork {
                 suspects: suspects.len(),
-                evaluations: marks,
-                runs: marks * classifier.failure_rate.good_runs_for_evaluation() + proof,
+                evaluations,
+                runs: evaluations * scope.classifier.failure_rate.good_runs_for_evaluation() + proof,
             };
             return Err(NextStep::Run { candidate: Candidate::Node(node), purpose: Purpose::Halve, left });
         }
-        let before = self.parents_outside(&suspects);
+        let parents = self.parents_outside(&suspects);
         let mut unproven = Vec::new();
-        for &node in before.iter().chain([&tip]) {
-            let shows = fixed == (node != tip);
-            let purpose = if shows { Purpose::Reproduce } else { Purpose::ProveGood };
-            if !self.prove(Candidate::Node(node), purpose, shows, classifier)? {
+        for &node in parents.iter().chain([&tip]) {
+            let is_bad = scope.finds_fix == (node != tip);
+            let purpose = if is_bad { Purpose::Reproduce } else { Purpose::ProveGood };
+            if !self.prove(Candidate::Node(node), purpose, is_bad, scope.classifier)? {
                 unproven.push(node);
             }
         }
-        let flip = if self.plan.can_verify_culprit && suspects.len() == 1 && before.len() == 1 {
-            self.verify_culprit(tip, classifier, fixed)?
+        let verification = if self.plan.can_verify_culprit && suspects.len() == 1 && parents.len() == 1 {
+            self.verify_culprit(tip, scope)?
         } else {
             None
         };
-        Ok(ChangePoint { suspects, parents: before, unproven, verification: flip })
+        Ok(ChangePoint { suspects, parents, unproven, verification })
     }
 
     /// The nodes without the change, and the oldest node that is known to have it.
-    fn bounds(&self, range: &Interval, classifier: &RunClassifier, fixed: bool) -> (Vec<usize>, usize) {
-        let (mut old, mut tip) = (range.old.clone(), range.new);
+    fn bounds(&self, scope: SearchScope<'_>) -> (Vec<usize>, usize) {
+        let (mut old, mut tip) = (scope.interval.old.clone(), scope.interval.new);
         for node in self.tested_nodes() {
-            match self.evaluate(node, range, classifier, fixed) {
+            match self.evaluate(node, scope) {
                 Evaluation::Old => old.push(node),
                 Evaluation::New if self.plan.graph.is_ancestor(node, tip) => tip = node,
                 _ => {}
@@ -417,26 +415,21 @@ impl<'a> SearchState<'a> {
 
     /// Resolves a node without the change that has an ancestor with it: whichever of the two was only good a few times
     /// is run until it is bad or proven good.
-    fn resolve_contradictions(
-        &self,
-        range: &Interval,
-        classifier: &RunClassifier,
-        fixed: bool,
-    ) -> StepResult<()> {
-        let marked = |mark| {
-            self.tested_nodes()
-                .into_iter()
-                .filter(move |&node| self.evaluate(node, range, classifier, fixed) == mark)
+    fn resolve_contradictions(&self, scope: SearchScope<'_>) -> StepResult<()> {
+        let evaluated = |wanted| {
+            self.tested_nodes().into_iter().filter(move |&node| self.evaluate(node, scope) == wanted)
         };
-        let inside = self.plan.graph.ancestry(&[range.new]);
-        for has in marked(Evaluation::New).filter(|&node| inside[node]) {
-            for lacks in marked(Evaluation::Old).filter(|&node| inside[node] && node != has) {
-                if self.plan.graph.is_ancestor(has, lacks) {
-                    let doubtful = if fixed { has } else { lacks };
-                    if self.prove(Candidate::Node(doubtful), Purpose::ProveGood, false, classifier)? {
+        let inside = self.plan.graph.ancestry(&[scope.interval.new]);
+        for with_change in evaluated(Evaluation::New).filter(|&node| inside[node]) {
+            for without_change in
+                evaluated(Evaluation::Old).filter(|&node| inside[node] && node != with_change)
+            {
+                if self.plan.graph.is_ancestor(with_change, without_change) {
+                    let doubtful = if scope.finds_fix { with_change } else { without_change };
+                    if self.prove(Candidate::Node(doubtful), Purpose::ProveGood, false, scope.classifier)? {
                         return Err(NextStep::Done(BisectionResult::NotMonotonic {
-                            with_change: has,
-                            without_change: lacks,
+                            with_change,
+                            without_change,
                         }));
                     }
                 }
@@ -448,27 +441,27 @@ impl<'a> SearchState<'a> {
     /// The nodes that were tested, or that have the image of a tested one.
     fn tested_nodes(&self) -> Vec<usize> {
         let candidates: BTreeSet<Candidate> = self.images.keys().chain(self.runs.keys()).copied().collect();
-        candidates
-            .into_iter()
-            .filter(|candidate| self.runs(*candidate).count() > 0)
-            .filter_map(node)
-            .collect()
+        let is_tested = |candidate: &Candidate| self.runs(*candidate).count() > 0;
+        candidates.into_iter().filter(is_tested).filter_map(node).collect()
     }
 
-    fn evaluate(&self, node: usize, range: &Interval, classifier: &RunClassifier, fixed: bool) -> Evaluation {
-        let (shows, quiet) =
-            if fixed { (Evaluation::Old, Evaluation::New) } else { (Evaluation::New, Evaluation::Old) };
-        if range.old.contains(&node) {
+    fn evaluate(&self, node: usize, scope: SearchScope<'_>) -> Evaluation {
+        let (bad, good) = if scope.finds_fix {
+            (Evaluation::Old, Evaluation::New)
+        } else {
+            (Evaluation::New, Evaluation::Old)
+        };
+        if scope.interval.old.contains(&node) {
             return Evaluation::Old;
         }
-        if node == range.new {
+        if node == scope.interval.new {
             return Evaluation::New;
         }
-        let runs = self.runs(Candidate::Node(node));
-        if runs.bad_count(&classifier.good_states) > 0 {
-            shows
-        } else if runs.count() >= classifier.failure_rate.good_runs_for_evaluation() {
-            quiet
+        let runs = self.runs_of_node(node);
+        if runs.bad_count(&scope.classifier.good_states) > 0 {
+            bad
+        } else if runs.count() >= scope.classifier.failure_rate.good_runs_for_evaluation() {
+            good
         } else if runs.is_skipped() {
             Evaluation::Skip
         } else {
@@ -478,15 +471,8 @@ impl<'a> SearchState<'a> {
 
     /// The open node that halves the suspects best, as git's `find_bisection` does. After skipped nodes the choice
     /// moves away from the middle in steps of 1, 2, 4, ...: broken nodes come in clusters.
-    fn choose_node(
-        &self,
-        suspects: &[usize],
-        open: &[usize],
-        range: &Interval,
-        classifier: &RunClassifier,
-        fixed: bool,
-    ) -> Option<usize> {
-        let started = |node: &&usize| self.runs(Candidate::Node(**node)).count() > 0;
+    fn choose_node(&self, suspects: &[usize], open: &[usize], scope: SearchScope<'_>) -> Option<usize> {
+        let started = |node: &&usize| self.runs_of_node(**node).count() > 0;
         if let Some(node) = open.iter().find(started) {
             return Some(*node);
         }
@@ -498,10 +484,7 @@ impl<'a> SearchState<'a> {
             .map(|(&node, weight)| (weight.min(suspects.len() - weight), node))
             .collect();
         by_value.sort_by_key(|&(value, node)| (std::cmp::Reverse(value), node));
-        let skipped = suspects
-            .iter()
-            .filter(|&&node| self.evaluate(node, range, classifier, fixed) == Evaluation::Skip)
-            .count();
+        let skipped = suspects.iter().filter(|&&node| self.evaluate(node, scope) == Evaluation::Skip).count();
         let far = 1_usize.checked_shl(u32::try_from(skipped).unwrap_or(u32::MAX)).unwrap_or(usize::MAX) - 1;
         by_value.get(far).or(by_value.last()).map(|&(_, node)| node)
     }
@@ -519,21 +502,18 @@ impl<'a> SearchState<'a> {
         &self,
         candidate: Candidate,
         purpose: Purpose,
-        shows: bool,
+        is_bad: bool,
         classifier: &RunClassifier,
     ) -> StepResult<bool> {
         let runs = self.runs(candidate);
         if runs.is_skipped() {
             return Ok(false);
         }
-        let shown = runs.bad_count(&classifier.good_states);
-        if !shows {
+        let bad_runs = runs.bad_count(&classifier.good_states);
+        if !is_bad {
             let fresh = runs.proof_runs(&classifier.good_states).unwrap_or(0);
-            let needed = classifier.failure_rate.good_runs_for_proof(statistics::error_share(
-                self.plan.accepted_error,
-                self.proof_number(candidate),
-            ));
-            return if shown > 0 {
+            let needed = classifier.failure_rate.good_runs_for_proof(self.error_share(candidate));
+            return if bad_runs > 0 {
                 Ok(false)
             } else if fresh < needed {
                 Err(run_step(candidate, purpose, 1, needed - fresh))
@@ -541,27 +521,19 @@ impl<'a> SearchState<'a> {
                 Ok(true)
             };
         }
-        let silence = u32::try_from(
-            runs.observations
-                .iter()
-                .rev()
-                .take_while(|(_, state)| classifier.good_states.contains(state))
-                .count(),
-        )
-        .unwrap_or(u32::MAX);
-        if shown >= classifier.failure_rate.bad_runs {
+        let good = |(_, state): &&(Purpose, String)| classifier.good_states.contains(state);
+        let good_streak = runs.observations.iter().rev().take_while(good).count();
+        if bad_runs >= classifier.failure_rate.bad_runs {
             Ok(true)
-        } else if silence >= self.plan.patience {
+        } else if good_streak >= self.plan.patience as usize {
             match candidate {
-                Candidate::Node(at) => Err(NextStep::Done(BisectionResult::NotReproducible {
-                    at,
-                    bad_runs: shown,
-                    runs: runs.count(),
-                })),
+                Candidate::Node(at) => {
+                    Err(NextStep::Done(BisectionResult::NotReproducible { at, bad_runs, runs: runs.count() }))
+                }
                 _ => Ok(false),
             }
         } else {
-            Err(run_step(candidate, purpose, 1, classifier.failure_rate.bad_runs - shown))
+            Err(run_step(candidate, purpose, 1, classifier.failure_rate.bad_runs - bad_runs))
         }
     }
 
@@ -569,40 +541,38 @@ impl<'a> SearchState<'a> {
     fn verify_culprit(
         &self,
         culprit: usize,
-        classifier: &RunClassifier,
-        fixed: bool,
+        scope: SearchScope<'_>,
     ) -> StepResult<Option<CulpritVerification>> {
-        for (candidate, shows) in
-            [(Candidate::Reverted(culprit), fixed), (Candidate::Applied(culprit), !fixed)]
+        for (candidate, is_bad) in
+            [(Candidate::Reverted(culprit), scope.finds_fix), (Candidate::Applied(culprit), !scope.finds_fix)]
         {
             let runs = self.runs(candidate);
             if !runs.is_skipped() {
-                let proven = self.prove(candidate, Purpose::VerifyCulprit, shows, classifier)?;
-                return Ok(Some(CulpritVerification { candidate, confirmed: proven }));
+                let confirmed = self.prove(candidate, Purpose::VerifyCulprit, is_bad, scope.classifier)?;
+                return Ok(Some(CulpritVerification { candidate, confirmed }));
             }
         }
         Ok(None)
     }
 
     /// Tries nodes on both sides of a change, to see that it changed nowhere else.
-    fn spot_checks(
-        &self,
-        change: &ChangePoint,
-        range: &Interval,
-        classifier: &RunClassifier,
-        fixed: bool,
-    ) -> StepResult<()> {
-        let nodes = self.plan.graph.between(&range.old, range.new);
+    fn spot_checks(&self, change: &ChangePoint, scope: SearchScope<'_>) -> StepResult<()> {
+        let nodes = self.plan.graph.between(&scope.interval.old, scope.interval.new);
         for number in 1..=self.plan.spot_checks {
             let node = nodes[(nodes.len() * number / (self.plan.spot_checks + 1)).min(nodes.len() - 1)];
             if change.suspects.contains(&node) {
                 continue;
             }
-            if self.evaluate(node, range, classifier, fixed) == Evaluation::Undecided {
+            if self.evaluate(node, scope) == Evaluation::Undecided {
                 return Err(run_step(Candidate::Node(node), Purpose::SpotCheck, 1, 1));
             }
         }
-        self.resolve_contradictions(range, classifier, fixed)
+        self.resolve_contradictions(scope)
+    }
+
+    /// The part of the accepted error that the proof of a candidate may use.
+    fn error_share(&self, candidate: Candidate) -> f64 {
+        statistics::error_share(self.plan.accepted_error, self.proof_number(candidate))
     }
 
     /// The number of this proof. Each proof may use less of the accepted error than the one before.

@@ -142,7 +142,7 @@ fn the_rate_of_a_flaky_fault_decides_how_often_the_parent_must_be_quiet() {
 
 #[test]
 fn a_mark_that_a_proof_overturns_sends_the_search_on() {
-    // Some seed makes a faulty node quiet often enough for a mark, and its proof shows that it is faulty.
+    // Some seed makes a faulty node good often enough for an evaluation, and its proof shows that it is faulty.
     let overturned = (0..200).filter(|&seed| {
         let mut world = FakeHistory::row(32, 9).rate(0.3).seed(seed);
         world.plan.patience = 100;

@@ -178,7 +178,8 @@ impl Drop for KernelTester<'_> {
     fn drop(&mut self) {
         if let Some(thread) = self.ahead_thread.take() {
             if !thread.is_finished() {
-                self.progress.print_line("waiting for a kernel that is being built ahead; it stays in the cache");
+                self.progress
+                    .print_line("waiting for a kernel that is being built ahead; it stays in the cache");
             }
             drop(thread.join());
         }
@@ -208,7 +209,7 @@ impl CandidateBuilder {
     fn build(
         &self,
         candidate: Candidate,
-        tester: &str,
+        name_suffix: &str,
         progress: &Progress,
     ) -> Result<Kernel, CandidateError> {
         match (&*self.supply, candidate) {
@@ -219,7 +220,7 @@ impl CandidateBuilder {
                 Err(CandidateError::Skip("a version cannot be reverted".into()))
             }
             (CandidateSet::Commits { repository, ids, ends }, _) => {
-                let name = format!("{}{tester}", self.workshop(repository));
+                let name = format!("{}{name_suffix}", self.workshop(repository));
                 let workshop = BuildFolder::open(&name, &self.workspace.cache, progress)?;
                 let clone = repository.shared_clone(&workshop.source())?;
                 let id = match candidate {

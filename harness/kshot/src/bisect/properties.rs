@@ -49,35 +49,35 @@ fn random_world(seed: u64, rate: f64) -> (FakeHistory, usize) {
 
 /// The number of finished searches among `count`, and how many of them ended at the wrong node.
 fn wrong(count: u64, rate: f64) -> (u32, u32) {
-    let (mut summary, mut wrong) = (0, 0);
+    let (mut decided, mut wrong) = (0, 0);
     for seed in 0..count {
         let (world, culprit) = random_world(seed, rate);
         match world.search().outcome {
             BisectionResult::Found { changes, error_bound: stated } => {
                 assert!(stated <= 0.05, "{stated}");
-                summary += 1;
+                decided += 1;
                 wrong += u32::from(changes.len() != 1 || !changes[0].suspects.contains(&culprit));
             }
             BisectionResult::TooManyHostErrors { .. } => {}
             other => panic!("seed {seed}, rate {rate}: {other:?}"),
         }
     }
-    (summary, wrong)
+    (decided, wrong)
 }
 
 #[test]
 fn a_fault_that_always_shows_is_never_missed() {
-    let (summary, wrong) = wrong(3000, 1.0);
-    assert!(summary > 2500, "{summary}");
-    assert_eq!(wrong, 0, "of {summary}");
+    let (decided, wrong) = wrong(3000, 1.0);
+    assert!(decided > 2500, "{decided}");
+    assert_eq!(wrong, 0, "of {decided}");
 }
 
 #[test]
 fn a_flaky_fault_is_missed_no_more_often_than_the_error_allows() {
     for rate in [0.9, 0.7, 0.5, 0.3] {
-        let (summary, wrong) = wrong(300, rate);
-        assert!(summary > 240, "{summary}");
-        assert!(f64::from(wrong) <= 0.05 * f64::from(summary), "rate {rate}: {wrong} of {summary}");
+        let (decided, wrong) = wrong(300, rate);
+        assert!(decided > 240, "{decided}");
+        assert!(f64::from(wrong) <= 0.05 * f64::from(decided), "rate {rate}: {wrong} of {decided}");
     }
 }
 

@@ -166,7 +166,7 @@ fn what_the_scenario_does_not_have_is_refused_with_what_it_has() {
         "a/b has no claim `perf`; it has ftrace, quiet"
     );
     assert_eq!(refused(Question::Drift(Some("gdb".into()))), "a/b has no probe `gdb`; it has ftrace");
-    assert!(refused(Question::Text("(".into())).contains("no regular expression"));
+    assert!(refused(Question::Text("(".into())).contains("not a regular expression"));
     assert!(refused(Question::Fidelity { probe: "x".into(), percent: 1 }).contains("no probe `x`"));
     let bare = Scenario::empty("a/b");
     assert!(matches!(Question::Claims(vec![]).check(&bare), Err(QuestionError::NoClaims { .. })));

@@ -161,9 +161,7 @@ impl BisectReport<'_> {
         let faults = count(|record| matches!(record.event, Some(SearchEvent::HostError { .. })));
         let time: u64 = self.records.iter().map(|record| record.milliseconds).sum();
         let time = humantime::format_duration(Duration::from_secs(time / 1000));
-        format!(
-            "{boots} boots, {filed} recorded results, {skipped} skipped, {faults} host errors, {time}"
-        )
+        format!("{boots} boots, {filed} recorded results, {skipped} skipped, {faults} host errors, {time}")
     }
 
     /// The full report, in Markdown.

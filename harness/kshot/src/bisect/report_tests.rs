@@ -64,8 +64,8 @@ fn summary<T>(outcome: &BisectionResult, tell: impl FnOnce(&BisectReport<'_>) ->
 fn the_sentence_names_the_culprit_its_parent_the_proof_and_the_doubt() {
     assert_eq!(
         summary(&outcome(), |report| report.summary()),
-        "000000000020 (\"change 20\") is the first bad one; 000000000019 before it is good; taken back on the \
-         newer end, it flips the verdict. The probability that this is wrong is at most 0.0060."
+        "000000000020 (\"change 20\") is the first bad candidate; 000000000019 before it is good; reverted on the \
+         newer end, it changes the verdict. The probability that this is wrong is at most 0.0060."
     );
 }
 

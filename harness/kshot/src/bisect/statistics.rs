@@ -1,28 +1,28 @@
 //! How many runs an evaluation takes, and how likely a result is wrong.
 //!
-//! A run of a faulty kernel *shows* the fault or stays *quiet*; a sound kernel is always quiet. One show is
-//! therefore proof, and quiet runs are not: the question is how many of them are enough. Nobody knows the rate
-//! at which the fault shows, so nothing here estimates it. The bad end is run until it has shown a fixed number
-//! of times, `k` (inverse sampling: J. B. S. Haldane, Biometrika 33, 1945); say that takes `n` runs. A kernel is
-//! held for sound after `N` quiet runs, where `N` is the least number with
+//! A run of a faulty kernel is *bad* (it shows the fault) or *good*; every run of a sound kernel is good. One bad run
+//! is therefore proof, and good runs are not: the question is how many of them are enough. Nobody knows the rate at
+//! which the fault shows, so nothing here estimates it. The bad end is run until it was bad a fixed number of times, `k`
+//! (inverse sampling: J. B. S. Haldane, Biometrika 33, 1945); say that takes `n` runs. A kernel passes as sound after
+//! `N` good runs, where `N` is the least number with
 //!
 //! ```text
 //! C(n-1, k-1) / C(n+N-1, k-1)  <=  level
 //! ```
 //!
-//! The left side is Fisher's exact test (R. A. Fisher, The Design of Experiments, 1935) with the bad end's last
-//! run fixed as a show: if a kernel had the fault at the very rate of the bad end, the `k-1` other shows among
-//! `n+N-1` exchangeable runs would all have to lie in the first `n-1`.
+//! The left side is Fisher's exact test (R. A. Fisher, The Design of Experiments, 1935) with the bad end's last run
+//! fixed as a bad one: if a kernel had the fault at the very rate of the bad end, the `k-1` other bad runs among `n+N-1`
+//! exchangeable runs would all have to lie in the first `n-1`.
 //!
-//! It holds for every rate `p`, not only on average over some prior. A faulty kernel is passed with probability
-//! `sum over n of P(n) (1-p)^N(n)`, where `P(n) = C(n-1,k-1) p^k (1-p)^(n-k)`. Each term is the left side above
-//! times the probability that the `k`-th show comes at run `n+N(n)`. `N` grows with `n`, so those are different
-//! runs, their probabilities sum to at most 1, and the whole is at most `level`.
+//! It holds for every rate `p`, not only on average over some prior. A faulty kernel passes with probability
+//! `sum over n of P(n) (1-p)^N(n)`, where `P(n) = C(n-1,k-1) p^k (1-p)^(n-k)`. Each term is the left side above times
+//! the probability that the `k`-th bad run is run `n+N(n)`. `N` grows with `n`, so those are different runs, their
+//! probabilities sum to at most 1, and the whole is at most `level`.
 //!
-//! A search may hold several kernels for sound before it ends. The first such proof gets half of the accepted
-//! error, the next a quarter, and so on ([`share`]), so all together stay within it, however many there are.
-//! What is assumed: runs are independent, a sound kernel never shows, and the fault shows at every faulty
-//! kernel at least as often as at the bad end.
+//! A search may take several kernels for sound before it ends. The first such proof gets half of the accepted error, the
+//! next a quarter, and so on ([`error_share`]), so all together stay within it, however many there are. Assumptions: runs
+//! are independent, a sound kernel is never bad, and the fault shows at every faulty kernel at least as often as at the
+//! bad end.
 
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ pub struct FailureRate {
 }
 
 impl FailureRate {
-    /// An upper bound of the probability that a kernel with the fault is good in `quiet` runs.
+    /// An upper bound of the probability that a kernel with the fault is good in `good_runs` runs.
     pub fn miss_probability(self, good_runs: u32) -> f64 {
         let (n, quiet) = (f64::from(self.runs), f64::from(good_runs));
         (1..self.bad_runs).map(|i| (n - f64::from(i)) / (n + quiet - f64::from(i))).product()

@@ -401,7 +401,10 @@ limits:
     #[test]
     fn a_range_that_is_none_is_a_fault_with_its_place() {
         let said = VersionTable::parse(&TABLE.replace("..6.1.170", "old")).unwrap_err().to_string();
-        assert!(said.contains("`old` is not a range of versions") && said.contains("versions.yaml:6"), "{said}");
+        assert!(
+            said.contains("`old` is not a range of versions") && said.contains("versions.yaml:6"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -112,9 +112,7 @@ impl Args {
         streams.progress.print_line(&format!("state and artifacts: {}", folder.display()));
         let told = bisect::run(journal, &workspace, &scenario, template, habits, &streams.progress);
         let told = told.inspect_err(|_| {
-            streams
-                .progress
-                .print_line(&format!("to resume: kshot bisect --resume {}", folder.display()));
+            streams.progress.print_line(&format!("to resume: kshot bisect --resume {}", folder.display()));
         })?;
         match format {
             Format::Table => {
@@ -152,8 +150,9 @@ impl Args {
         let is_old_new = self.old.is_some();
         let good = self.good.or(self.old);
         let bad = self.bad.or(self.new);
-        let bad =
-            bad.ok_or_else(|| usage("neither --bad nor --new is given".into(), "give the version or commit with the fault"))?;
+        let bad = bad.ok_or_else(|| {
+            usage("neither --bad nor --new is given".into(), "give the version or commit with the fault")
+        })?;
         let (range, ends) = match (self.versions, self.git) {
             (Some(versions), _) => {
                 let names =

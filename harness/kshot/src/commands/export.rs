@@ -71,7 +71,11 @@ impl Import {
                 let said = if then.verdict == now.verdict {
                     format!("judged again: {}, as before the export", now.verdict.name())
                 } else {
-                    format!("judged again: {}; before the export: {}", now.verdict.name(), then.verdict.name())
+                    format!(
+                        "judged again: {}; before the export: {}",
+                        now.verdict.name(),
+                        then.verdict.name()
+                    )
                 };
                 writeln!(streams.out, "{said}\nunpacked to {}", imported.folder.display())?;
             }

@@ -48,7 +48,9 @@ pub(super) fn run(
         return Err(error);
     }
     if end == Completion::Done && !queue.is_empty() {
-        night.notes.push(format!("the deadline passed before {} ran", count_noun(queue.len() as u64, "pair")));
+        night
+            .notes
+            .push(format!("the deadline passed before {} ran", count_noun(queue.len() as u64, "pair")));
     }
     Ok(end)
 }

@@ -298,7 +298,11 @@ fn check_globs(source: &CheckContext<'_>, section: &str, globs: &[String]) -> Re
         let matcher = match Glob::new(glob) {
             Ok(matcher) => matcher.compile_matcher(),
             Err(error) => {
-                return Err(source.error(section, glob, format!("`{glob}` is not a valid glob: {}", error.kind())));
+                return Err(source.error(
+                    section,
+                    glob,
+                    format!("`{glob}` is not a valid glob: {}", error.kind()),
+                ));
             }
         };
         if source.kernels.iter().any(|name| matcher.is_match(name)) {

@@ -230,8 +230,9 @@ fn default_timeout() -> Duration {
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let value = humantime::parse_duration(&text)
-        .map_err(|error| de::Error::custom(format!("`{text}` is not a duration such as 30s or 2m: {error}")))?;
+    let value = humantime::parse_duration(&text).map_err(|error| {
+        de::Error::custom(format!("`{text}` is not a duration such as 30s or 2m: {error}"))
+    })?;
     if value.is_zero() || value > Duration::from_secs(3600) {
         return Err(de::Error::custom(format!("`{text}` is not within 1ms and 1h")));
     }

@@ -20,11 +20,11 @@ pub(crate) fn elsewhere() {
     let name = run.file_name().unwrap().to_str().unwrap().to_owned();
     replica.run(&["export", run.to_str().unwrap(), "--out", "bundle.tar.gz"]).expect(0, &["reproduce.sh"]);
 
-    // What would come to something else today is no bundle of that run.
+    // What would be judged differently today is no bundle of that run.
     let yaml = "scenarios/tunsetiff/perf_probe.yaml";
     replica.edit(yaml, "stacks: 5", "stacks: 4");
     let ended = replica.run(&["export", run.to_str().unwrap(), "--out", "changed.tar.gz"]);
-    ended.expect(128, &["came to `match`, and would now come to `drift`"]);
+    ended.expect(128, &["verdict was `match`, but now it would be `drift`"]);
     assert!(!replica.path("changed.tar.gz").exists());
 
     // Elsewhere there is no repository, no cache and no kshot's state; only the archive.

@@ -2,13 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod imports;
+mod words;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kshot::baseline::Place;
-use kshot::commands::Which;
+use kshot::baseline::SnapshotPath;
+use kshot::commands::SchemaKind;
 use kshot::scenario::Scenario;
 use kshot_guest::kernel::{Catalogue, DwarfAvailability};
 use kshot_guest::probe::{ProbeKind, ProbeSpec};
@@ -34,7 +35,7 @@ fn files(folder: &Path, ends: &str, found: &mut Vec<PathBuf>) {
 
 fn scenarios() -> Vec<Scenario> {
     let folder = root().join("scenarios");
-    let ids = Scenario::ids(&folder).unwrap();
+    let ids = Scenario::list_ids(&folder).unwrap();
     assert!(!ids.is_empty());
     let catalogue = catalogue();
     let names = catalogue.names();
@@ -64,8 +65,9 @@ fn expected_snapshots() -> BTreeSet<String> {
             let is_truth = |probe: &ProbeSpec| matches!(probe.kind, ProbeKind::Gdb { .. });
             let asks = scenario.probes.iter().any(is_truth);
             for probe in &scenario.probes {
-                let place = Place::new(Path::new(""), &scenario.id, &entry.name, &probe.name);
-                let mut add = |place: Place| expected.insert(place.file().to_string_lossy().into_owned());
+                let place = SnapshotPath::new(Path::new(""), &scenario.id, &entry.name, &probe.name);
+                let mut add =
+                    |place: SnapshotPath| expected.insert(place.file().to_string_lossy().into_owned());
                 if !asks || entry.dwarf_availability() != DwarfAvailability::Unavailable {
                     add(place.clone());
                 }
@@ -98,12 +100,12 @@ fn every_scenario_has_a_snapshot_for_each_of_its_kernels_and_probes() {
 #[test]
 fn the_schemas_on_file_are_those_of_the_types() {
     for (path, which, word) in [
-        ("scenarios/schema.json", Which::Scenario, "scenario"),
-        ("harness/schema/result.json", Which::Result, "result"),
-        ("harness/schema/nightly.json", Which::Nightly, "nightly"),
-        ("harness/schema/sweep.json", Which::Sweep, "sweep"),
+        ("scenarios/schema.json", SchemaKind::Scenario, "scenario"),
+        ("harness/schema/result.json", SchemaKind::Result, "result"),
+        ("harness/schema/nightly.json", SchemaKind::Nightly, "nightly"),
+        ("harness/schema/sweep.json", SchemaKind::Sweep, "sweep"),
     ] {
-        assert!(read(path) == which.text(), "stale: run `cargo kshot schema {word} > {path}`");
+        assert!(read(path) == which.schema_text(), "stale: run `cargo kshot schema {word} > {path}`");
     }
 }
 
@@ -111,7 +113,7 @@ fn the_schemas_on_file_are_those_of_the_types() {
 fn the_scenarios_on_file_fit_their_schema() {
     let schema: serde_json::Value = serde_json::from_str(&read("scenarios/schema.json")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for id in Scenario::ids(&root().join("scenarios")).unwrap() {
+    for id in Scenario::list_ids(&root().join("scenarios")).unwrap() {
         let value: serde_json::Value = serde_yaml::from_str(&read(&format!("scenarios/{id}.yaml"))).unwrap();
         let faults: Vec<_> = validator.iter_errors(&value).map(|fault| fault.to_string()).collect();
         assert!(faults.is_empty(), "{id}: {faults:?}");

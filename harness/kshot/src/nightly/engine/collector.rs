@@ -84,7 +84,10 @@ impl<'a> ResultCollector<'a> {
     /// Removes what the units left.
     pub(super) fn finish(&self, night: &mut Night) -> Result<(), NightlyError> {
         if self.duplicates > 0 {
-            night.notes.push(format!("{} arrived twice and are counted once", count_noun(self.duplicates, "result")));
+            night.notes.push(format!(
+                "{} arrived twice and are counted once",
+                count_noun(self.duplicates, "result")
+            ));
         }
         let units = self.folder.path().join("units");
         fs::remove_dir_all(&units).map_err(EngineError::io("remove", &units))?;

@@ -114,17 +114,16 @@ fn section_appearance(kind: ChangeKind) -> (&'static str, &'static str) {
         ChangeKind::Mended => {
             ("mended", "A fault is gone. Remove it from the scenario's `known` and accept the new snapshot.")
         }
-        ChangeKind::StillBroken => {
-            ("still-broken", "Nothing new: these have drifted since the given night.")
-        }
+        ChangeKind::StillBroken => ("still-broken", "Nothing new: these have drifted since the given night."),
         ChangeKind::CannotTell => (
             "cannot-tell",
             "No verdict: nothing is said for or against the kernel. The same command retries \
               what was never reached.",
         ),
-        ChangeKind::Accepted => {
-            ("accepted", "These match, but their stacks differ from the earlier ones: a new snapshot was accepted.")
-        }
+        ChangeKind::Accepted => (
+            "accepted",
+            "These match, but their stacks differ from the earlier ones: a new snapshot was accepted.",
+        ),
     }
 }
 
