@@ -168,7 +168,7 @@ impl RunFolder {
 }
 
 /// Reads the result document of a run folder, or of the file itself. It may be from elsewhere: it comes in by
-/// [`foreign`], all that it names lies in its folder, and one of an older version is brought up to date.
+/// [`mod@foreign`], all that it names lies in its folder, and one of an older version is brought up to date.
 ///
 /// # Errors
 /// [`ArtifactsError`].

@@ -358,7 +358,7 @@ impl RunOutcome {
 /// Builds the userland of an architecture, unless it exists.
 ///
 /// # Errors
-/// [`RunError::Image`].
+/// [`RunError::Initramfs`].
 pub fn provision_userland(
     workspace: &Workspace,
     arch: Arch,

@@ -23,7 +23,7 @@ pub fn unpack_linux_source(deb: &Path, package: &str, into: &Path, members: &[&s
 /// The `.deb` file in a download's folder.
 ///
 /// # Errors
-/// [`FileError::Io`].
+/// [`FileError`].
 pub fn find_deb(folder: &Path) -> Result<PathBuf, FileError> {
     file_with_suffix(folder, ".deb")
 }

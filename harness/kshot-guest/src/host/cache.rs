@@ -90,7 +90,7 @@ pub struct CacheEntry {
     pub path: PathBuf,
 }
 
-/// The answer to [`Cache::entry`].
+/// The answer to [`Cache::find_or_draft`].
 #[derive(Debug)]
 pub enum Lookup {
     /// The folder of an existing entry.

@@ -58,7 +58,7 @@ impl<'a> Slots<'a> {
     /// Takes a slot without waiting; `None` if all are taken.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::File`].
     pub fn free(&self) -> Result<Option<Slot>, CacheError> {
         let mut free = Vec::new();
         for number in 0..self.cores {

@@ -170,7 +170,7 @@ pub fn start_gdb(
     outside.map(|probe| StartedGdb::start(&probe.name, vmlinux, folder, index)).transpose()
 }
 
-/// Whether a probe needs an [`Outside`] context to be armed.
+/// Whether a probe needs an [`GdbContext`] context to be armed.
 pub fn uses_gdb(probe: &ProbeSpec) -> bool {
     matches!(probe.kind, ProbeKind::Gdb { .. })
 }
@@ -204,7 +204,7 @@ pub fn preparation(specs: &[ProbeSpec]) -> String {
 /// Arms a probe that was prepared. It records when this returns.
 ///
 /// # Errors
-/// [`ProbeError::Refused`] with the tool's message, or the guest's error.
+/// [`ProbeError::ToolFailed`] with the tool's message, or the guest's error.
 pub fn arm<G: Guest>(
     spec: &ProbeSpec,
     guest: &mut G,

@@ -43,7 +43,7 @@ pub enum ProbeKind {
         /// After how many hits it lets go of the guest.
         hits: u32,
         /// Whether the function is one of the function tracer, and the stacks those of what it traces
-        /// ([`kshot_guest::machine::Watch::traced`]). Only a sweep asks for that.
+        /// ([`crate::machine::Watch::traced`]). Only a sweep asks for that.
         traced: bool,
     },
 }

@@ -21,7 +21,7 @@ pub struct PastResult {
     pub origin: String,
     /// The commit that it was built from, where it was one and no patch was put on it.
     pub git: Option<GitCommit>,
-    /// The hash of the scenario and its snapshots in that night, see [`Pair::inputs`].
+    /// The hash of the scenario and its snapshots in that night, see [`Pair::inputs_hash`].
     pub inputs_hash: String,
     /// The results of the probes, if there was a run.
     pub probes: Vec<ProbeResult>,

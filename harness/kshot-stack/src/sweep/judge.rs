@@ -50,7 +50,7 @@ pub enum EventMismatch {
 /// stack each of them has. `is_in` says whether a frame is in the function that has this name for ftrace. `armed` is how many functions could have been traced.
 ///
 /// # Errors
-/// [`Mismatch`]: then nothing can be said.
+/// [`EventMismatch`]: then nothing can be said.
 pub fn compare_events(
     armed: u64,
     recorded: &Parsed,

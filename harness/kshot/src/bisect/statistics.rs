@@ -43,7 +43,7 @@ impl FailureRate {
         (1..self.bad_runs).map(|i| (n - f64::from(i)) / (n + quiet - f64::from(i))).product()
     }
 
-    /// The least number of good runs, at least one, that brings [`Self::hidden`] to `level` or below.
+    /// The least number of good runs, at least one, that brings [`Self::miss_probability`] to `level` or below.
     pub fn good_runs_for_proof(self, level: f64) -> u32 {
         (1..).find(|&quiet| self.miss_probability(quiet) <= level).unwrap_or(u32::MAX)
     }

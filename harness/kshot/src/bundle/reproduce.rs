@@ -32,7 +32,7 @@ impl ReproduceFiles {
     /// Creates the files from the run in `folder`.
     ///
     /// # Errors
-    /// [`BundleError::NoList`], [`BundleError::Io`].
+    /// [`BundleError::NoRequestLog`], [`BundleError::Io`].
     pub(super) fn of(scenario: &Scenario, kernel: &Kernel, folder: &Path) -> Result<Self, BundleError> {
         let no_list = || BundleError::NoRequestLog { path: folder.into() };
         let list = fs::read_to_string(folder.join(run::REQUEST_LOG)).map_err(|_| no_list())?;

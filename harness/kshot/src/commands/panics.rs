@@ -11,7 +11,7 @@ error: a fault in kshot itself, which says nothing about the kernel
 hint: report it, with the lines above and the command line
 ";
 
-/// Runs `work`. A panic in it ends as [`Exit::Defect`]; its text has been printed by then.
+/// Runs `work`. A panic in it ends as [`ExitCode::Defect`]; its text has been printed by then.
 pub(super) fn catch(
     out: &mut dyn Write,
     err: &mut dyn Write,

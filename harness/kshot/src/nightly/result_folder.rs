@@ -51,7 +51,7 @@ impl ResultFolder {
     /// The night that was begun in this folder, if there is one.
     ///
     /// # Errors
-    /// [`NightlyError::Json`], [`NightlyError::Io`].
+    /// [`NightlyError::Artifacts`], [`NightlyError::Io`].
     pub fn night(&self) -> Result<Option<Night>, NightlyError> {
         let path = self.path.join(RESULTS_JSON);
         if path.exists() { Ok(Some(artifacts::foreign(&path)?)) } else { Ok(None) }

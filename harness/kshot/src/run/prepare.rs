@@ -14,7 +14,7 @@ use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Dwarf;
 use kshot_stack::text::quote;
 
-/// The file of the run folder that lists what was asked of the guest ([`session::Asked`]).
+/// The file of the run folder that lists what was asked of the guest ([`kshot_guest::session::Request`]).
 pub const REQUEST_LOG: &str = "guest.jsonl";
 
 /// What a machine is started from.
@@ -77,7 +77,7 @@ pub(crate) fn state_key(
 /// The exact QEMU command line of a run, quoted for a shell.
 ///
 /// # Errors
-/// [`RunError::Image`].
+/// [`RunError::Initramfs`].
 pub fn command_line(
     workspace: &Workspace,
     scenario: &Scenario,
