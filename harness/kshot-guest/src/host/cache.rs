@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::file::FileError;
+use super::file::{FileError, sync_all};
 use super::interrupt;
 use crate::deadline::{Deadline, PollResult, TimedOut};
 use kshot_stack::fault::{Blame, Fault};
@@ -22,8 +22,7 @@ const DRAFT_PREFIX: &str = ".draft-";
 const REMOVED_PREFIX: &str = ".gone-";
 /// The longest wait for a lock; its holder may be building a kernel.
 const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
-/// The longest wait for the lock of an entry that is to be removed. Where this process starts another at the moment
-/// in which it lets a lock go, the other holds it until it has become its program.
+/// The longest wait for the lock of an entry that is to be removed: a process that was just forked may hold it.
 const REMOVE_LOCK_LIMIT: Duration = Duration::from_secs(2);
 /// The interval between attempts to take a lock: no signal tells that a lock was released.
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -334,20 +333,6 @@ impl Draft {
         })?;
         Ok(self.target)
     }
-}
-
-/// Brings all that lies below a folder to disk. Only that: what others have still to write may take minutes.
-fn sync_all(folder: &Path) -> Result<(), CacheError> {
-    for file in fs::read_dir(folder).map_err(FileError::on("list", folder))? {
-        let path = file.and_then(|file| Ok((file.file_type()?, file.path())));
-        let (kind, path) = path.map_err(FileError::on("list", folder))?;
-        if kind.is_dir() {
-            sync_all(&path)?;
-        } else if kind.is_file() {
-            File::open(&path).and_then(|file| file.sync_all()).map_err(FileError::on("write", &path))?;
-        }
-    }
-    Ok(File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::on("write", folder))?)
 }
 
 /// Polls until `look` returns a lock. flock(2) itself would block and could not be interrupted.

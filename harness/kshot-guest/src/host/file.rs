@@ -1,5 +1,6 @@
 //! The error of a file operation.
 
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,4 +30,18 @@ impl Fault for FileError {
     fn blame(&self) -> Blame {
         Blame::Host
     }
+}
+
+/// Brings all that lies below a folder to disk. Only that: what others have still to write may take minutes.
+pub(super) fn sync_all(folder: &Path) -> Result<(), FileError> {
+    let failed = FileError::on("write", folder);
+    for file in fs::read_dir(folder).map_err(FileError::on("list", folder))? {
+        let (kind, path) = file.and_then(|file| Ok((file.file_type()?, file.path()))).map_err(&failed)?;
+        if kind.is_dir() {
+            sync_all(&path)?;
+        } else if kind.is_file() {
+            File::open(&path).and_then(|file| file.sync_all()).map_err(FileError::on("write", &path))?;
+        }
+    }
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
