@@ -1,15 +1,16 @@
 //! Snapshot files: their paths, their contents, and their comparison with a run.
 //!
-//! They are insta's, so that `cargo insta review` accepts them; nothing here ever writes one.
+//! They are insta's, so that `cargo insta review` accepts them. kshot writes one only on a person's word
+//! (`kshot record --accept`).
 
 use std::error::Error;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use insta::internals::{Content, SnapshotContents, TextSnapshotContents};
 use insta::{Snapshot, TextSnapshotKind};
 
-use kshot_stack::document::ProbeResult;
+use kshot_stack::document::{ProbeResult, RunDocument};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::snapshot::Comparison;
 
@@ -58,6 +59,17 @@ impl Fault for BaselineError {
     }
 }
 
+impl SnapshotInfo {
+    /// What a reviewer wants to know of a run.
+    pub fn of(document: &RunDocument) -> Self {
+        Self {
+            release: document.kernel.release.clone(),
+            image_sha256: document.kernel.image_sha256.clone(),
+            qemu: document.qemu.clone(),
+        }
+    }
+}
+
 impl SnapshotPath {
     /// The path of a probe's snapshot. A scenario's id is a path below `snapshots`; kernel and probe are single names.
     pub fn new(snapshots: &Path, scenario: &str, kernel: &str, probe: &str) -> Self {
@@ -102,6 +114,43 @@ impl SnapshotPath {
 /// only: this panics as insta does.
 pub fn assert_with_insta(place: &SnapshotPath, info: &SnapshotInfo, text: &str) {
     place.settings(info).bind(|| insta::assert_snapshot!(place.name.as_str(), text));
+}
+
+/// What a written snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Review {
+    /// A person has to look at it: it lies beside the snapshot, as `.snap.new`.
+    Pending,
+    /// A person saw it and said yes: it is the snapshot.
+    Accepted,
+}
+
+/// Writes a snapshot, in insta's form. Returns the file.
+///
+/// # Errors
+/// [`BaselineError`].
+pub fn write(
+    place: &SnapshotPath,
+    info: &SnapshotInfo,
+    text: &str,
+    review: Review,
+) -> Result<PathBuf, BaselineError> {
+    let accepted = place.file();
+    let pending = accepted.with_extension("snap.new");
+    let path = if review == Review::Accepted { &accepted } else { &pending };
+    let fail = |source: io::Error| BaselineError { path: path.clone(), source: source.into() };
+    let info =
+        serde_json::json!({ "kernel": info.release, "image_sha256": info.image_sha256, "qemu": info.qemu });
+    fs::create_dir_all(&place.folder).map_err(fail)?;
+    // JSON is YAML.
+    fs::write(path, format!("---\ninfo: {info}\n---\n{text}")).map_err(fail)?;
+    if review == Review::Accepted {
+        match fs::remove_file(&pending) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+            _ => {}
+        }
+    }
+    Ok(path.clone())
 }
 
 /// Compares `text` with the snapshot, with insta's rules of equality.

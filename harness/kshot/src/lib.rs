@@ -10,6 +10,7 @@ pub mod scenario; // YAML as typed and as meant
 pub mod artifacts; // the run folder
 pub mod baseline; // a snapshot on file: same, drift or missing
 pub mod run; // the walk
+pub mod pair_tests; // scenarios as tests
 pub mod sweep; // func_stack_trace over the whole kernel
 pub mod report; // tables, pages and files for people and their tools
 pub mod bisect; // where a stack changed, over versions and commits

@@ -25,7 +25,7 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::host::cache::{self, CacheError};
 use kshot_guest::image::{ImageError, Userland};
-use kshot_guest::kernel::Kernel;
+use kshot_guest::kernel::{Kernel, KernelError};
 use kshot_guest::machine::MachineError;
 use kshot_guest::probe::{self, ProbeError};
 use kshot_guest::progress::Progress;
@@ -89,6 +89,9 @@ pub struct RunOutcome {
 /// An error that ends a run without a verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// The kernel cannot do what the scenario asks.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// The guest's userland or initramfs.
     #[error(transparent)]
     Initramfs(#[from] ImageError),
@@ -140,6 +143,7 @@ pub enum RunError {
 impl Fault for RunError {
     fn blame(&self) -> Blame {
         match self {
+            Self::Kernel(error) => error.blame(),
             Self::Initramfs(error) => error.blame(),
             Self::Machine(error) => error.blame(),
             Self::Session(error) => error.blame(),
@@ -155,6 +159,7 @@ impl Fault for RunError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Kernel(error) => error.hint(),
             Self::Initramfs(error) => error.hint(),
             Self::Machine(error) => error.hint(),
             Self::Session(error) => error.hint(),

@@ -4,14 +4,19 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use kshot_guest::host::cache::{Cache, CacheError};
-use kshot_guest::kernel::ImagesFolder;
+use kshot_guest::kernel::{Catalogue, ImagesFolder, KernelError};
 use kshot_stack::fault::{Blame, Fault};
+
+/// The file that makes a folder a workspace of one's own, and names its kernels.
+pub const FILE: &str = "kshot.yaml";
 
 /// The folders that a command works with.
 #[derive(Clone, Debug)]
 pub struct Workspace {
-    /// The folder with `images/`, `scenarios/` and `snapshots/`.
+    /// The folder with `scenarios/` and `snapshots/`: kshot's repository, or a workspace of one's own.
     pub root: PathBuf,
+    /// kshot's repository, the folder with `images/`.
+    pub repository: PathBuf,
     /// The cache of downloads and builds.
     pub cache: Cache,
     /// The folder of the run folders.
@@ -21,17 +26,23 @@ pub struct Workspace {
 /// Why the workspace cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
-    /// No folder with `images/kernels.yaml` was found.
-    #[error("no images/kernels.yaml in {} or above it", from.display())]
+    /// No workspace was found.
+    #[error("neither kshot.yaml nor images/kernels.yaml in {} or above it", from.display())]
     NoRoot {
         /// The folder where the search began.
         from: PathBuf,
     },
-    /// `KSHOT_ROOT` names a folder without it.
-    #[error("KSHOT_ROOT is {}, which has no images/kernels.yaml", root.display())]
+    /// `KSHOT_ROOT` names a folder that is none.
+    #[error("KSHOT_ROOT is {}, which has neither kshot.yaml nor images/kernels.yaml", root.display())]
     BadRoot {
         /// The variable's value.
         root: PathBuf,
+    },
+    /// kshot's repository is gone from where kshot was built.
+    #[error("no images/kernels.yaml in {}, where kshot was built", from.display())]
+    NoRepository {
+        /// The folder where it was.
+        from: PathBuf,
     },
     /// The cache has no location.
     #[error(transparent)]
@@ -45,8 +56,11 @@ impl Fault for WorkspaceError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoRoot { .. } | Self::BadRoot { .. } => {
-                Some("run kshot inside its repository, or set KSHOT_ROOT to the repository".into())
+            Self::NoRoot { .. } | Self::BadRoot { .. } => Some(
+                "run kshot in its repository or in a folder that `kshot init` made, or set KSHOT_ROOT".into(),
+            ),
+            Self::NoRepository { .. } => {
+                Some("clone it there again, or build kshot anew: cargo install --path harness/kshot".into())
             }
             Self::Cache(error) => error.hint(),
         }
@@ -54,20 +68,34 @@ impl Fault for WorkspaceError {
 }
 
 impl Workspace {
-    /// The workspace around the current folder: `KSHOT_ROOT`, else the nearest folder upwards that holds
-    /// `images/kernels.yaml`, else the repository that kshot was built in. Run folders go to `out`, else
+    /// The workspace around the current folder: `KSHOT_ROOT`, else the nearest folder upwards that holds a
+    /// `kshot.yaml` or `images/kernels.yaml`, else the repository that kshot was built in. Run folders go to `out`, else
     /// below `${XDG_STATE_HOME:-~/.local/state}/kshot/runs`.
     ///
     /// # Errors
     /// [`WorkspaceError`].
     pub fn find(out: Option<&Path>) -> Result<Self, WorkspaceError> {
         let root = find_root()?;
+        let repository = if is_repository(&root) { root.clone() } else { built_in()? };
         let cache = Cache::default_path()?;
         let runs = match out {
             Some(out) => out.to_owned(),
             None => state_home().ok_or(CacheError::NoHome)?.join("kshot/runs"),
         };
-        Ok(Self { root, cache, runs_folder: std::path::absolute(&runs).unwrap_or(runs) })
+        Ok(Self { root, repository, cache, runs_folder: std::path::absolute(&runs).unwrap_or(runs) })
+    }
+
+    /// The kernels: those of the workspace's `kshot.yaml`, then those of `images/kernels.yaml`.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn catalogue(&self) -> Result<Catalogue, KernelError> {
+        let mut catalogue = Catalogue::load(&self.images().kernels_yaml())?;
+        let own = self.root.join(FILE);
+        if own.is_file() {
+            catalogue.add_workspace(&own)?;
+        }
+        Ok(catalogue)
     }
 
     /// The nights before: `${XDG_STATE_HOME:-~/.local/state}/kshot/history.sqlite`.
@@ -90,20 +118,30 @@ impl Workspace {
 
     /// The `images/` folder.
     pub fn images(&self) -> ImagesFolder {
-        ImagesFolder::new(self.root.join("images"))
+        ImagesFolder::new(self.repository.join("images"))
     }
 }
 
 fn find_root() -> Result<PathBuf, WorkspaceError> {
-    let is_root = |folder: &Path| folder.join("images/kernels.yaml").is_file();
+    let is_root = |folder: &Path| folder.join(FILE).is_file() || is_repository(folder);
     if let Some(root) = env::var_os("KSHOT_ROOT").filter(|root| !root.is_empty()).map(PathBuf::from) {
         let root = fs::canonicalize(&root).unwrap_or(root);
         return if is_root(&root) { Ok(root) } else { Err(WorkspaceError::BadRoot { root }) };
     }
     let here = env::current_dir().unwrap_or_default();
-    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    let found = here.ancestors().chain(built_in).find(|folder| is_root(folder)).map(Path::to_owned);
-    found.ok_or(WorkspaceError::NoRoot { from: here })
+    let found = here.ancestors().find(|folder| is_root(folder)).map(Path::to_owned);
+    found.or_else(|| built_in().ok()).ok_or(WorkspaceError::NoRoot { from: here })
+}
+
+/// The repository that kshot was built in.
+fn built_in() -> Result<PathBuf, WorkspaceError> {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let from = from.ancestors().nth(2).unwrap_or(from).to_owned();
+    if is_repository(&from) { Ok(from) } else { Err(WorkspaceError::NoRepository { from }) }
+}
+
+fn is_repository(folder: &Path) -> bool {
+    folder.join("images/kernels.yaml").is_file()
 }
 
 fn state_home() -> Option<PathBuf> {

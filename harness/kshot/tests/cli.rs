@@ -127,7 +127,7 @@ fn a_kernel_file_that_is_none_ends_128() {
     let replica = Replica::new();
     fs::write(replica.path("text"), "no kernel").unwrap();
     for (path, word) in
-        [("./text", "ELF"), ("./missing", "./missing is no kernel"), ("./images", "is a folder")]
+        [("./text", "ELF"), ("./missing", "./missing is no kernel"), ("./images", "this folder has no vmlinux")]
     {
         let ended = replica.run(&["run", "tunsetiff/perf_probe", "--kernel", path]);
         ended.expect(128, &[word]);

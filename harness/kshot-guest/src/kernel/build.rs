@@ -58,6 +58,26 @@ pub(super) fn build_incrementally(
     Ok(Provisioned { release, version: None, lost })
 }
 
+/// Adds a fragment to the `.config` of a user's build folder and lets kbuild complete it, as
+/// `scripts/kconfig/merge_config.sh` does.
+///
+/// # Errors
+/// [`KernelError`].
+pub fn merge_config(folder: &Path, arch: Arch, fragment: &str, cache: &Cache) -> Result<(), KernelError> {
+    let path = folder.join(".config");
+    let step = KernelError::tool(&folder.display().to_string());
+    let mut config = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
+    config.push_str(fragment);
+    fs::write(&path, config).map_err(FileError::on("write", &path))?;
+    let mut log = ToolLog::create(cache, "merge-config").map_err(&step)?;
+    let row = arch.row();
+    let arguments = [format!("ARCH={}", row.kbuild), format!("CROSS_COMPILE={}-", row.triplet)];
+    // A folder that was built in with `O=` has a Makefile of its own, which knows the source.
+    let words =
+        ["-C".into(), folder.display().to_string(), "olddefconfig".into()].into_iter().chain(arguments);
+    log.run("olddefconfig", &cmd("make", words)).map_err(step)
+}
+
 /// Configures and builds the kernel, with one job for each free slot of the host. Returns the fragment lines that
 /// `olddefconfig` dropped and that are not required.
 fn configure_and_build(

@@ -82,7 +82,7 @@ impl BuildFolder {
     ) -> Result<Kernel, KernelError> {
         check_tools(spec)?;
         let made = self.rebuild(spec, images, cache, progress, (tree, into))?;
-        let mut kernel = Kernel::from_file(&into.join("vmlinux"))?;
+        let mut kernel = Kernel::from_path(&into.join("vmlinux"), images, cache)?;
         let dwarf = into.join("vmlinux.debug");
         (kernel.name, kernel.lost) = (spec.name.clone(), made.lost);
         kernel.dwarf = dwarf.exists().then(|| Dwarf::of(dwarf, None));

@@ -8,12 +8,15 @@ use globset::{Glob, GlobSetBuilder};
 use serde::Deserialize;
 
 use super::KernelError;
+use crate::bounded;
 use crate::host::FileError;
 use crate::yaml::{self, YamlError};
 use kshot_stack::arch::Arch;
 
 /// The catalogue's file name in error messages.
 const FILE: &str = "images/kernels.yaml";
+/// The largest `kshot.yaml`, in bytes.
+const WORKSPACE_BYTES_MOST: u64 = 1 << 20;
 
 /// The repository's `images` folder, with the inputs of every kernel and guest.
 #[derive(Clone, Debug)]
@@ -61,6 +64,8 @@ pub enum KernelSource {
     Directory(SourceTree),
     /// A commit of a git repository on disk.
     Git(GitCommit),
+    /// A kernel that its user builds: a build folder or a `vmlinux` ([`super::Kernel::from_path`]).
+    Built(BuiltKernel),
 }
 
 /// A package of a Debian suite.
@@ -129,6 +134,14 @@ pub struct GitCommit {
     pub commit: String,
 }
 
+/// A kernel that its user builds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BuiltKernel {
+    /// The path of the build folder or of the `vmlinux`.
+    pub path: PathBuf,
+}
+
 /// A kernel as written in the catalogue, before it is checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -144,6 +157,14 @@ struct RawKernel {
     objects: u64,
 }
 
+/// A workspace of one's own as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawWorkspace {
+    #[serde(default)]
+    kernels: Vec<RawKernel>,
+}
+
 /// A source as written in the catalogue: one key names its kind. An enum would need YAML tags and lose the position of
 /// an unknown key.
 #[derive(Deserialize)]
@@ -155,6 +176,7 @@ struct RawSource {
     tarball: Option<SourceTarball>,
     directory: Option<SourceTree>,
     git: Option<GitCommit>,
+    built: Option<BuiltKernel>,
 }
 
 impl ImagesFolder {
@@ -176,6 +198,11 @@ impl ImagesFolder {
     /// The path of `nightly.yaml`: the matrix of a night.
     pub fn nightly_yaml(&self) -> PathBuf {
         self.root.join("nightly.yaml")
+    }
+
+    /// The path of `needs.yaml`: the options that a kernel of one's own has to have.
+    pub fn needs_yaml(&self) -> PathBuf {
+        self.root.join("needs.yaml")
     }
 
     /// The folder of Kconfig fragments.
@@ -242,6 +269,28 @@ impl Catalogue {
         Ok(Self::parse(&text)?)
     }
 
+    /// Adds the kernels that the workspace file `path` names (`kshot.yaml`), before the others. Paths in it are relative
+    /// to its folder.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn add_workspace(&mut self, path: &Path) -> Result<(), KernelError> {
+        let text = bounded::read_text(path, WORKSPACE_BYTES_MOST).map_err(FileError::on("read", path))?;
+        let file = path.display().to_string();
+        let raw: RawWorkspace = yaml::from_str(&file, &text)?;
+        let mut own = check_kernels(&file, &text, raw.kernels)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for kernel in &mut own {
+            kernel.source.resolve(folder);
+            if self.get(&kernel.name).is_some() {
+                let why = format!("images/kernels.yaml has a kernel `{}`, too", kernel.name);
+                return Err(YamlError::at_word(&file, &text, "kernels", &kernel.name, why, None).into());
+            }
+        }
+        self.kernels.splice(0..0, own);
+        Ok(())
+    }
+
     /// The names of all kernels, in the catalogue's order.
     pub fn names(&self) -> Vec<&str> {
         self.kernels.iter().map(|entry| entry.name.as_str()).collect()
@@ -263,18 +312,35 @@ impl Catalogue {
     }
 
     fn parse(text: &str) -> Result<Self, Box<YamlError>> {
-        let raw: Vec<RawKernel> = yaml::from_str(FILE, text)?;
-        let fault = |name: &str, why: String| YamlError::at_word(FILE, text, "", name, why, None);
-        let mut seen = BTreeSet::new();
-        let mut kernels = Vec::new();
-        for entry in raw {
-            let name = entry.name.clone();
-            if !seen.insert(name.clone()) {
-                return Err(fault(&name, format!("two kernels are called `{name}`")));
-            }
-            kernels.push(entry.check().map_err(|why| fault(&name, why))?);
+        Ok(Self { kernels: check_kernels(FILE, text, yaml::from_str(FILE, text)?)? })
+    }
+}
+
+fn check_kernels(file: &str, text: &str, raw: Vec<RawKernel>) -> Result<Vec<KernelSpec>, Box<YamlError>> {
+    let fault = |name: &str, why: String| YamlError::at_word(file, text, "", name, why, None);
+    let mut seen = BTreeSet::new();
+    let mut kernels = Vec::new();
+    for entry in raw {
+        let name = entry.name.clone();
+        if !seen.insert(name.clone()) {
+            return Err(fault(&name, format!("two kernels are called `{name}`")));
         }
-        Ok(Self { kernels })
+        kernels.push(entry.check().map_err(|why| fault(&name, why))?);
+    }
+    Ok(kernels)
+}
+
+impl KernelSource {
+    /// Makes relative paths absolute.
+    fn resolve(&mut self, folder: &Path) {
+        let path = match self {
+            Self::Tarball(one) => &mut one.path,
+            Self::Directory(one) => &mut one.path,
+            Self::Git(one) => &mut one.path,
+            Self::Built(one) => &mut one.path,
+            Self::DebianSource(_) | Self::DebianOrig(_) | Self::DebianPackage(_) => return,
+        };
+        *path = folder.join(&path);
     }
 }
 
@@ -286,7 +352,9 @@ impl RawKernel {
             return Err(format!("kernel name {name:?}: only letters, digits and .+_- may stand in it"));
         }
         let source = source.check().map_err(|why| format!("kernel {name:?}: {why}"))?;
-        if matches!(source, KernelSource::DebianPackage(_)) && !(config.is_empty() && patches.is_empty()) {
+        if matches!(source, KernelSource::DebianPackage(_) | KernelSource::Built(_))
+            && !(config.is_empty() && patches.is_empty())
+        {
             return Err(format!("kernel {name:?}: a prebuilt kernel takes neither config nor patches"));
         }
         Ok(KernelSpec { name, arch, source, config, patches, objects, required: None })
@@ -302,6 +370,7 @@ impl RawSource {
             self.tarball.map(KernelSource::Tarball),
             self.directory.map(KernelSource::Directory),
             self.git.map(KernelSource::Git),
+            self.built.map(KernelSource::Built),
         ]
         .into_iter()
         .flatten()

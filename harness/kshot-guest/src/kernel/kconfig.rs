@@ -80,7 +80,8 @@ pub(super) fn lost(fragments: &[Fragment], config: &str) -> Vec<DroppedSetting> 
     lost.collect()
 }
 
-fn parse_setting(line: &str) -> Option<(&str, &str)> {
+/// The symbol and value of a `.config`'s line; `n` for "is not set".
+pub(super) fn parse_setting(line: &str) -> Option<(&str, &str)> {
     match line.strip_prefix("# ") {
         Some(comment) => Some((comment.strip_suffix(" is not set")?, "n"))
             .filter(|(symbol, _)| symbol.starts_with("CONFIG_")),

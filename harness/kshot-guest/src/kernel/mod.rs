@@ -4,8 +4,10 @@
 mod catalogue; // images/kernels.yaml: which kernels there are and where each comes from
 mod tools; // the tools of the host that a kernel needs
 mod kconfig; // Kconfig fragments
+mod needs; // the options that a kernel of one's own has to have
 mod vmlinux; // the architecture and release of a vmlinux
 mod modules; // modules.dep
+mod tree; // what kbuild leaves in a user's build folder
 mod package; // a kernel out of a package
 mod source; // source trees, and what identifies one
 mod build; // a kernel out of a source tree
@@ -26,13 +28,15 @@ use crate::yaml::YamlError;
 use kshot_stack::arch::Arch;
 use kshot_stack::fault::{Blame, Fault};
 
+pub use build::merge_config;
 pub use build_folder::BuildFolder;
 pub use catalogue::{
-    Catalogue, DwarfAvailability, GitCommit, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage,
-    LinuxSourcePackage, OrigTarball, SourceTarball, SourceTree,
+    BuiltKernel, Catalogue, DwarfAvailability, GitCommit, ImagesFolder, KernelSource, KernelSpec,
+    LinuxImagePackage, LinuxSourcePackage, OrigTarball, SourceTarball, SourceTree,
 };
 pub use dwarf::provision_dwarf;
 pub use modules::with_dependencies;
+pub use needs::{KernelConfig, MissingOption, OptionUsers, config_arch, fragment, missing_options};
 pub use source::{diff_folders, extract_paths, linux_source_request};
 pub use tools::missing_tools;
 
@@ -139,6 +143,16 @@ pub enum KernelError {
         /// Why not.
         why: String,
     },
+    /// The kernel lacks options that the run needs.
+    #[error("kernel {kernel} ({release}) cannot do this: {}", list_options(missing))]
+    MissingOptions {
+        /// The kernel.
+        kernel: String,
+        /// Its release.
+        release: String,
+        /// All of them.
+        missing: Vec<MissingOption>,
+    },
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -177,6 +191,14 @@ impl KernelMetadata {
     }
 }
 
+fn list_options(missing: &[MissingOption]) -> String {
+    let name = |option: &MissingOption| match option.is_module {
+        true => format!("CONFIG_{}=m has no module here ({})", option.name, option.because),
+        false => format!("it lacks CONFIG_{} ({})", option.name, option.because),
+    };
+    missing.iter().map(name).collect::<Vec<_>>().join("; ")
+}
+
 /// Whether a file is cut, empty or missing, and not only out of reach for now.
 fn is_damage(error: &FileError) -> bool {
     use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
@@ -199,7 +221,7 @@ impl Fault for KernelError {
     fn blame(&self) -> Blame {
         match self {
             Self::Yaml(_) | Self::Checksum { .. } | Self::SettingDropped { .. } => Blame::Input,
-            Self::NotBootable { .. } | Self::NoDwarf { .. } => Blame::Usage,
+            Self::NotBootable { .. } | Self::NoDwarf { .. } | Self::MissingOptions { .. } => Blame::Usage,
             Self::MissingTools { .. } | Self::DwarfMismatch { .. } | Self::File(_) => Blame::Host,
             Self::Download { source, .. } => source.blame(),
             Self::Tool { source, .. } => source.blame(),
@@ -211,6 +233,9 @@ impl Fault for KernelError {
         match self {
             Self::MissingTools { missing } => Some(install(missing)),
             Self::Download { source, .. } => source.hint(),
+            Self::MissingOptions { .. } => {
+                Some("`kshot config` prints the fragment that turns them on".into())
+            }
             Self::SettingDropped { .. } => {
                 Some("add what the symbol depends on, or put \"# optional: why\" above its line".into())
             }
@@ -237,6 +262,9 @@ impl Kernel {
         images: &ImagesFolder,
         cache: &Cache,
     ) -> Result<Option<Self>, KernelError> {
+        if let KernelSource::Built(built) = &spec.source {
+            return Self::from_spec(spec, built, images, cache);
+        }
         let key = source::key(spec, images)?;
         let Some(folder) = cache.find("kernels", &key) else { return Ok(None) };
         let mut kernel = match Self::from_entry(spec, &folder) {
@@ -252,15 +280,23 @@ impl Kernel {
         Ok(Some(kernel))
     }
 
-    /// The user's own kernel: an ELF `vmlinux`, with or without DWARF. `lib/modules/<release>` and `.config` beside the
-    /// file belong to the kernel.
+    /// The user's own kernel: a folder that kbuild built in (a source tree or an `O=` folder), or an ELF `vmlinux`,
+    /// with or without DWARF. The modules in that folder and its `.config` belong to the kernel; `lib/modules/<release>`
+    /// in it goes before modules that are not installed. Nothing is written there.
     ///
     /// # Errors
-    /// [`KernelError::NotBootable`] or [`KernelError::File`].
-    pub fn from_file(path: &Path) -> Result<Self, KernelError> {
-        let absent =
-            |error: std::io::Error| KernelError::NotBootable { path: path.into(), why: error.to_string() };
-        let path = path.canonicalize().map_err(absent)?;
+    /// [`KernelError::NotBootable`], [`KernelError::File`] or [`KernelError::Cache`].
+    pub fn from_path(path: &Path, images: &ImagesFolder, cache: &Cache) -> Result<Self, KernelError> {
+        let not = |why: String| KernelError::NotBootable { path: path.into(), why };
+        let mut path = path.canonicalize().map_err(|error| not(error.to_string()))?;
+        if path.is_dir() {
+            path = path.join("vmlinux");
+            if !path.is_file() {
+                return Err(not(
+                    "this folder has no vmlinux: it is no build folder, or nothing was built in it".into(),
+                ));
+            }
+        }
         let image = vmlinux::read(&path)?;
         let release = image.release.ok_or_else(|| KernelError::NotBootable {
             path: path.clone(),
@@ -268,8 +304,11 @@ impl Kernel {
                 .into(),
         })?;
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let modules = folder.join("lib/modules").join(&release).join("modules.dep").is_file();
-        let modules = modules.then(|| folder.to_owned());
+        let installed = folder.join("lib/modules").join(&release).join("modules.dep").is_file();
+        let modules = match installed {
+            true => Some(folder.to_owned()),
+            false => tree::modules(folder, &release, images, cache)?,
+        };
         let config = folder.join(".config");
         Ok(Self {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -283,6 +322,35 @@ impl Kernel {
             lost: Vec::new(),
             boot: path,
         })
+    }
+
+    /// The kernel that its user builds, `None` before it is built.
+    fn from_spec(
+        spec: &KernelSpec,
+        built: &BuiltKernel,
+        images: &ImagesFolder,
+        cache: &Cache,
+    ) -> Result<Option<Self>, KernelError> {
+        if !(built.path.is_file() || built.path.join("vmlinux").is_file()) {
+            return Ok(None);
+        }
+        let kernel = Self::from_path(&built.path, images, cache)?;
+        check_arch(spec, kernel.arch, &kernel.boot)?;
+        Ok(Some(Self { name: spec.name.clone(), in_catalogue: true, ..kernel }))
+    }
+
+    /// Refuses a kernel whose `.config` lacks options that a run needs.
+    ///
+    /// # Errors
+    /// [`KernelError::MissingOptions`], [`KernelError::File`] or [`KernelError::Yaml`].
+    pub fn check_options(&self, images: &ImagesFolder, users: &OptionUsers) -> Result<(), KernelError> {
+        let Some(path) = &self.config else { return Ok(()) };
+        let config = KernelConfig { arch: self.arch, path, has_modules: self.modules.is_some() };
+        let missing = missing_options(config, images, users)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(KernelError::MissingOptions { kernel: self.name.clone(), release: self.release.clone(), missing })
     }
 
     fn from_entry(spec: &KernelSpec, folder: &Path) -> Result<Self, KernelError> {
@@ -316,6 +384,10 @@ pub fn provision(
     if let Some(kernel) = Kernel::find(spec, images, cache)? {
         return Ok(kernel);
     }
+    if let KernelSource::Built(built) = &spec.source {
+        let why = "no kernel was built there yet: kshot leaves that to you".into();
+        return Err(KernelError::NotBootable { path: built.path.clone(), why });
+    }
     let missing = missing_tools(spec);
     if !missing.is_empty() {
         return Err(KernelError::MissingTools { missing });
@@ -340,10 +412,7 @@ pub fn provision(
 fn commit_kernel(spec: &KernelSpec, draft: Draft, made: Provisioned) -> Result<PathBuf, KernelError> {
     let boot = draft.path().join("vmlinux");
     let image = vmlinux::read(&boot)?;
-    if image.arch != spec.arch {
-        let why = format!("it is for {}, the catalogue says {}", image.arch, spec.arch);
-        return Err(KernelError::NotBootable { path: boot, why });
-    }
+    check_arch(spec, image.arch, &boot)?;
     let metadata = KernelMetadata {
         release: made.release,
         sha256: cache::sha256_file(&boot)?,
@@ -355,6 +424,14 @@ fn commit_kernel(spec: &KernelSpec, draft: Draft, made: Provisioned) -> Result<P
         serde_json::to_vec_pretty(&metadata).map_err(|error| FileError::on("write", &path)(error.into()))?;
     fs::write(&path, text).map_err(FileError::on("write", &path))?;
     Ok(draft.commit()?)
+}
+
+fn check_arch(spec: &KernelSpec, arch: Arch, path: &Path) -> Result<(), KernelError> {
+    if arch == spec.arch {
+        return Ok(());
+    }
+    let why = format!("it is for {arch}, and kernel {} is said to be for {}", spec.name, spec.arch);
+    Err(KernelError::NotBootable { path: path.into(), why })
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use duct::cmd;
 
 use super::catalogue::{
-    GitCommit, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage, LinuxSourcePackage, OrigTarball,
-    SourceTarball, SourceTree,
+    BuiltKernel, GitCommit, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage, LinuxSourcePackage,
+    OrigTarball, SourceTarball, SourceTree,
 };
 use super::{KernelError, RECIPE_VERSION, package};
 use crate::debian::{PackageFiles, PackageRequest};
@@ -65,6 +65,8 @@ impl KernelSource {
             Self::Git(GitCommit { path, commit }) => {
                 format!("Git(Git {{ path: {path:?}, commit: {commit:?} }})")
             }
+            // Nothing of it is cached.
+            Self::Built(BuiltKernel { path }) => format!("Built {path:?}"),
         }
     }
 }
@@ -165,6 +167,10 @@ pub(super) fn unpack(
             version = Some(git.commit.clone());
             cmd!("git", "-C", images.resolve(&git.path), "archive", &git.commit)
                 .pipe(cmd!("tar", "-x", "-C", into))
+        }
+        KernelSource::Built(built) => {
+            let why = "its user builds it".into();
+            return Err(KernelError::NotBootable { path: built.path.clone(), why });
         }
         KernelSource::DebianPackage(package) => {
             let deb = find_deb(

@@ -9,6 +9,7 @@ pub fn missing_tools(spec: &KernelSpec) -> Vec<MissingTool> {
         KernelSource::DebianPackage(_) => {
             missing(UNPACK).into_iter().chain(missing(&[("depmod", "kmod")])).collect()
         }
+        KernelSource::Built(_) => Vec::new(),
         KernelSource::Git(_) => {
             missing(&[("git", "git")]).into_iter().chain(missing_build_tools(spec.arch)).collect()
         }

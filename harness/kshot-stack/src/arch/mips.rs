@@ -1,6 +1,6 @@
 //! What both byte orders of MIPS64 share: QEMU's board malta, the registers, and the kernel's own labels.
 
-use super::{CurrentTask, RegisterToggle, Trampoline};
+use super::{CurrentTask, KernelOption, RegisterToggle, Trampoline};
 
 /// QEMU's board.
 pub(super) const MACHINE: &str = "malta";
@@ -22,6 +22,23 @@ pub(super) const MEMORY_MIB_MAX: u32 = 2048;
 /// (kprobe_flush_task) forgets the running kprobe, so that the break after its single step is an oops. In RCU's own
 /// thread it cannot come in between. Kernels without SMP have no such thread.
 pub(super) const PARAMETERS: &[&str] = &["rcutree.use_softirq=0"];
+/// What QEMU's malta has, by the kernel's drivers (arch/mips/mti-malta, drivers/net/ethernet/amd/pcnet32.c).
+pub(super) const OPTIONS: &[KernelOption] = &[
+    KernelOption { name: "MIPS_MALTA", with: &[], because: "QEMU's board is a Malta" },
+    KernelOption { name: "64BIT", with: &[], because: "the guest's programs are 64-bit ones" },
+    KernelOption {
+        name: "SERIAL_8250_CONSOLE",
+        with: &["TTY", "SERIAL_8250"],
+        because: "it drives the board's console, ttyS0",
+    },
+    KernelOption {
+        name: "PCNET32",
+        with: &["PCI", "NETDEVICES", "ETHERNET", "NET_VENDOR_AMD"],
+        because: "it drives the board's network card, pcnet",
+    },
+    // Under EXPERT 5.10 turns it off, and init dies of SIGILL.
+    KernelOption { name: "MIPS_FP_SUPPORT", with: &[], because: "the guest's programs use the FPU" },
+];
 /// 16 ns an instruction: about what the emulated CPU takes.
 pub(super) const ICOUNT_SHIFT: u8 = 4;
 /// QEMU saves the counter and the value that it is compared with, but not the timer between them

@@ -19,6 +19,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     parameters: mips::PARAMETERS,
     icount_shift: mips::ICOUNT_SHIFT,
     restore_toggle: Some(mips::RESTORE_TOGGLE),
+    options: mips::OPTIONS,
     image_prefix: mips::IMAGE_PREFIX,
     kbuild: "mips",
     triplet: "mips64el-linux-gnuabi64",

@@ -76,6 +76,17 @@ pub struct RegisterToggle {
     pub bit: u32,
 }
 
+/// A kernel option that the board of an architecture needs, all names without `CONFIG_`.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelOption {
+    /// The option.
+    pub name: &'static str,
+    /// The options that it depends on.
+    pub with: &'static [&'static str],
+    /// What needs it.
+    pub because: &'static str,
+}
+
 /// Everything that differs between architectures.
 #[derive(Debug)]
 pub struct ArchRow {
@@ -109,6 +120,8 @@ pub struct ArchRow {
     pub icount_shift: u8,
     /// What starts the timer of a restored machine, where QEMU does not restore it.
     pub restore_toggle: Option<RegisterToggle>,
+    /// The kernel options that the board needs.
+    pub options: &'static [KernelOption],
     /// How the names of kernels begin in Debian's packages, below `boot`.
     pub image_prefix: &'static str,
     /// The value of kbuild's `ARCH=`.

@@ -19,7 +19,7 @@ use crate::run::{DECODED_STACKS, RunError};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
-use kshot_guest::kernel::{BuildFolder, Catalogue, Kernel, KernelSource, KernelSpec, SourceTree};
+use kshot_guest::kernel::{BuildFolder, Kernel, KernelSource, KernelSpec, SourceTree};
 use kshot_guest::progress::Progress;
 use kshot_stack::text::printable;
 
@@ -267,7 +267,7 @@ fn candidates(
     progress: &Progress,
 ) -> Result<Option<Vec<VersionCandidate>>, BisectError> {
     let table = VersionTable::load(&workspace.images())?;
-    let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+    let catalogue = workspace.catalogue()?;
     let mut all = Vec::new();
     for name in text.split(',').map(str::trim) {
         if let Some(entry) = catalogue.get(name) {

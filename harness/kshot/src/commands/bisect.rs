@@ -87,7 +87,7 @@ impl Args {
         let workspace = workspace(None)?;
         let base = self.out.clone().unwrap_or_else(|| workspace.runs_folder.with_file_name("bisects"));
         let base = std::path::absolute(&base).unwrap_or(base);
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let habits = TesterOptions { ignore_recorded: self.fresh, build_ahead: self.speculate };
         let format = self.format;
         let journal = match &self.resume {

@@ -1,12 +1,12 @@
 //! `kshot bisect-step` and `kshot verdict`: test one kernel and report the result by the exit code.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::question::{BuildArgs, QuestionArgs, restrict_probes, template};
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::artifacts;
 use crate::bisect::{self, Question, TestResult};
-use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_guest::kernel::Kernel;
 use kshot_stack::exit::ExitCode;
 
 /// The arguments that both commands share.
@@ -50,15 +50,15 @@ pub(super) struct StepArgs {
 pub(super) struct VerdictArgs {
     #[command(flatten)]
     ask: TestArgs,
-    /// The kernel to test: a vmlinux
-    #[arg(long, value_name = "FILE")]
+    /// The kernel to test: a folder that it was built in, or a vmlinux
+    #[arg(long, value_name = "PATH")]
     image: PathBuf,
 }
 
 impl StepArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.test.out.as_ref())?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let id = select::scenario_ids(&workspace, std::slice::from_ref(&self.test.scenario))?.remove(0);
         let scenario = select::scenario(&workspace, &catalogue, &id)?;
         let (like, config, require) = self.template.resolve(&catalogue, &scenario)?;
@@ -73,8 +73,8 @@ impl StepArgs {
 
 impl VerdictArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let image = Path::new(&self.image);
-        let kernel = Kernel::from_file(image)?;
+        let workspace = workspace(self.ask.out.as_ref())?;
+        let kernel = Kernel::from_path(&self.image, &workspace.images(), &workspace.cache)?;
         self.ask.test(&kernel, streams)
     }
 }
@@ -82,7 +82,7 @@ impl VerdictArgs {
 impl TestArgs {
     fn test(self, kernel: &Kernel, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.out.as_ref())?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let id = select::scenario_ids(&workspace, std::slice::from_ref(&self.scenario))?.remove(0);
         let scenario = restrict_probes(select::scenario(&workspace, &catalogue, &id)?, &self.only)?;
         let (format, runs, match_is_good) = (self.format, self.runs, self.match_is_good);

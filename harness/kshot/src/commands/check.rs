@@ -4,7 +4,6 @@ use super::select::{self, KernelChoice};
 use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
 use crate::report;
 use crate::run::RunOptions;
-use kshot_guest::kernel::Catalogue;
 use kshot_stack::document::Verdict;
 use kshot_stack::exit::ExitCode;
 
@@ -22,7 +21,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let mut pairs = Vec::new();
         let mut missing = Vec::new();
         let mut not_meant = Vec::new();

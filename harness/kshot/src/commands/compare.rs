@@ -6,7 +6,7 @@ use super::{CommandError, Format, Streams, select, workspace};
 use crate::report::RunComparison;
 use crate::run::{self, RunOptions};
 use crate::scenario::Scenario;
-use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_guest::kernel::Kernel;
 use kshot_stack::document::RunDocument;
 use kshot_stack::exit::ExitCode;
 
@@ -29,7 +29,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.out.as_ref())?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let id = Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
         let scenario = select::scenario(&workspace, &catalogue, &id)?;
         let left = select::single_kernel(&workspace, &catalogue, &self.left, &streams.progress)?;

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 
 use crate::artifacts::ArtifactsError;
+use crate::baseline::BaselineError;
 use crate::bisect::{BisectError, QuestionError};
 use crate::bundle::BundleError;
 use crate::nightly::NightlyError;
@@ -14,6 +15,7 @@ use crate::run::RunError;
 use crate::scenario::ScenarioError;
 use crate::sweep::SweepError;
 use crate::workspace::WorkspaceError;
+use kshot_guest::host::FileError;
 use kshot_guest::host::cache::CacheError;
 use kshot_guest::kernel::KernelError;
 use kshot_stack::exit::ExitCode;
@@ -96,8 +98,10 @@ macro_rules! command_error_from {
 
 command_error_from!(
     ArtifactsError,
+    BaselineError,
     BundleError,
     CacheError,
+    FileError,
     HistoryError,
     BisectError,
     NightlyError,

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::{CommandError, Format, Streams, workspace};
 use crate::bundle;
 use crate::report;
-use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
 
 /// Arguments of `kshot export`.
@@ -37,7 +36,7 @@ pub(super) struct Import {
 impl Export {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let run = self.run.canonicalize().map_err(|source| crate::artifacts::ArtifactsError::Io {
             action: "find",
             path: self.run.clone(),

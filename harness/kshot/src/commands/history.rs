@@ -6,7 +6,6 @@ use super::nightly::history_file;
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::nightly::history::History;
 use crate::report::{HistoryTable, new_table};
-use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
 use kshot_stack::night::changes::PastResult;
 
@@ -48,7 +47,7 @@ impl Args {
             ));
         }
         if !self.kernels.is_empty() {
-            let catalogue = Catalogue::load(&workspace(None)?.images().kernels_yaml())?;
+            let catalogue = workspace(None)?.catalogue()?;
             let chosen = select::kernel_names(&catalogue, &self.kernels)?;
             kernels.retain(|kernel| chosen.contains(kernel));
         }

@@ -2,7 +2,7 @@
 
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::report::new_table;
-use kshot_guest::kernel::{Catalogue, DwarfAvailability, Kernel};
+use kshot_guest::kernel::{DwarfAvailability, Kernel};
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let mut kernels = Vec::new();
         for name in catalogue.names() {
             let entry = catalogue.get(name).expect("the name is from the catalogue");

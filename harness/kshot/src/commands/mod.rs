@@ -5,10 +5,12 @@ mod bisect_step;
 mod cache;
 mod check;
 mod compare;
+mod config;
 mod doctor;
 mod error;
 mod export;
 mod history;
+mod init;
 mod list;
 mod nightly;
 mod output;
@@ -16,12 +18,15 @@ mod pairs;
 mod panics;
 mod provision;
 mod question;
+mod record;
 mod report;
 mod run;
 mod schema;
 mod select;
 mod shell;
+mod stack;
 mod sweep;
+mod test;
 mod validate;
 
 use std::ffi::OsString;
@@ -90,6 +95,16 @@ enum Command {
     Provision(provision::Args),
     /// Check scenarios for errors without booting
     Validate(validate::Args),
+    /// Show the stacks of one function by every reporter, beside the truth
+    Stack(stack::Args),
+    /// Make a workspace of one's own, beside the code that its scenarios guard
+    Init(init::Args),
+    /// Take claims and snapshots from a run, for a person to accept
+    Record(record::Args),
+    /// Judge the workspace's scenarios as tests
+    Test(test::Args),
+    /// Show what a kernel's configuration lacks for scenarios, as a Kconfig fragment
+    Config(config::Args),
     /// Boot a kernel and log in
     Shell(shell::Args),
     /// Show the contents of the cache, and prune them
@@ -180,6 +195,11 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         Command::Verdict(args) => args.execute(&mut streams),
         Command::Provision(args) => args.execute(&mut streams),
         Command::Validate(args) => args.execute(&mut streams),
+        Command::Stack(args) => args.execute(&mut streams),
+        Command::Init(args) => args.execute(&mut streams),
+        Command::Record(args) => args.execute(&mut streams),
+        Command::Test(args) => args.execute(&mut streams),
+        Command::Config(args) => args.execute(&mut streams),
         Command::Shell(args) => args.execute(&mut streams),
         Command::Cache(args) => args.execute(&mut streams),
         Command::Doctor(args) => args.execute(&mut streams),

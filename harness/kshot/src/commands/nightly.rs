@@ -70,7 +70,7 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let began = Instant::now();
         let workspace = workspace(None)?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let matrix = self.matrix(&workspace, &catalogue)?;
         let mut scenarios = Vec::new();
         for id in &matrix.scenarios {

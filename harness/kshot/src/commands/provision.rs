@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::run;
-use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +21,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let mut arches = BTreeSet::new();
         for name in select::kernel_names(&catalogue, &self.kernels)? {
             let kernel = match self.dwarf {

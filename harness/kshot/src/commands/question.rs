@@ -102,8 +102,10 @@ pub(super) fn template(
         )
     };
     let entry = catalogue.get(like).ok_or_else(|| prebuilt("is not in images/kernels.yaml"))?;
-    if matches!(entry.source, KernelSource::DebianPackage(_)) {
-        return Err(prebuilt("is a prebuilt package"));
+    match entry.source {
+        KernelSource::DebianPackage(_) => return Err(prebuilt("is a prebuilt package")),
+        KernelSource::Built(_) => return Err(prebuilt("is built by its user")),
+        _ => {}
     }
     Ok(BuildTemplate {
         arch: entry.arch,

@@ -6,7 +6,6 @@ use super::{CommandError, Streams, select, workspace};
 use crate::artifacts;
 use crate::report::{self, MailContext, MailFormat};
 use crate::run;
-use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +47,7 @@ impl Args {
             ReportFormat::Markdown => MailFormat::Markdown,
         };
         let workspace = workspace(None)?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let scenario = select::scenario(&workspace, &catalogue, &document.scenario)?;
         let steps: Vec<String> = scenario.steps.iter().map(|step| step.script.trim().to_owned()).collect();
         let folder = if self.run.is_dir() { Some(self.run.as_path()) } else { self.run.parent() };

@@ -13,7 +13,7 @@ use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Scenarios, by id (tunsetiff/perf_probe) or glob
+    /// Scenarios, by id (tunsetiff/perf_probe), glob, or file (./mine.yaml)
     #[arg(required = true)]
     scenarios: Vec<String>,
     /// A catalogue kernel, a glob, or a file (./vmlinux); provisioned if necessary. Default: the scenario's provisioned
@@ -36,7 +36,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let mut pairs = Vec::new();
         // All errors of the command line are reported before the first boot.
         for id in select::scenario_ids(&workspace, &self.scenarios)? {

@@ -11,7 +11,8 @@ use kshot_guest::kernel::{self, Catalogue, Kernel};
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 
-/// The scenario ids that the words match, each word an id or a glob; all ids if there are no words.
+/// The scenario ids that the words match, each word an id, a glob, or the path of a scenario of one's own; all ids
+/// if there are no words.
 pub(super) fn scenario_ids(workspace: &Workspace, words: &[String]) -> Result<Vec<String>, CommandError> {
     let folder = workspace.scenarios();
     let all = Scenario::list_ids(&folder)?;
@@ -22,7 +23,10 @@ pub(super) fn scenario_ids(workspace: &Workspace, words: &[String]) -> Result<Ve
     for word in words {
         let matching = match glob(word)? {
             Some(glob) => all.iter().filter(|id| glob.is_match(id)).cloned().collect(),
-            None => vec![Scenario::resolve_id(&folder, word)?],
+            None => vec![
+                Scenario::resolve_id(&folder, word)
+                    .or_else(|error| if is_own_file(word) { Ok(word.clone()) } else { Err(error) })?,
+            ],
         };
         if matching.is_empty() {
             return Err(ScenarioError::Unknown { id: word.clone(), folder, closest: None }.into());
@@ -36,13 +40,21 @@ pub(super) fn scenario_ids(workspace: &Workspace, words: &[String]) -> Result<Ve
     Ok(chosen)
 }
 
+/// Whether a word is the path of a scenario's file outside of the workspace's.
+fn is_own_file(word: &str) -> bool {
+    let path = Path::new(word);
+    path.extension().is_some_and(|extension| extension == "yaml") && path.is_file()
+}
+
 /// Loads a scenario; all its kernels must be in the catalogue.
 pub(super) fn scenario(
     workspace: &Workspace,
     catalogue: &Catalogue,
     id: &str,
 ) -> Result<Scenario, CommandError> {
-    Ok(Scenario::load(&workspace.scenarios(), id, &catalogue.names())?)
+    let names = catalogue.names();
+    let own = is_own_file(id).then(|| Scenario::load_file(Path::new(id), &names));
+    Ok(own.unwrap_or_else(|| Scenario::load(&workspace.scenarios(), id, &names))?)
 }
 
 /// A kernel that a scenario is to run on.
@@ -74,7 +86,11 @@ pub(super) fn kernels(
     let mut choices = Vec::new();
     for word in words {
         if word.contains('/') {
-            choices.push(KernelChoice::Provisioned(Kernel::from_file(Path::new(word))?));
+            choices.push(KernelChoice::Provisioned(Kernel::from_path(
+                Path::new(word),
+                &workspace.images(),
+                &workspace.cache,
+            )?));
             continue;
         }
         for name in kernel_names(catalogue, std::slice::from_ref(word))? {

@@ -6,7 +6,6 @@ use super::select::{self, KernelChoice};
 use super::{CommandError, Streams, workspace};
 use crate::run;
 use crate::scenario::Scenario;
-use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +26,7 @@ impl Args {
             ));
         }
         let workspace = workspace(None)?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let scenario = match &self.scenario {
             Some(word) => {
                 let id = select::scenario_ids(&workspace, std::slice::from_ref(word))?.remove(0);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{CommandError, Format, RunArgs, Streams, select, workspace};
 use crate::sweep::{SLICES, SweepOptions};
 use crate::{report, sweep};
-use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_guest::kernel::Kernel;
 use kshot_stack::exit::ExitCode;
 use kshot_stack::sweep::document::SweepDocument;
 
@@ -30,7 +30,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let mut documents = Vec::new();
         for folder in &self.replay {
             let find = |name: &str| select::single_kernel(&workspace, &catalogue, name, &streams.progress);

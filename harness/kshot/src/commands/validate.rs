@@ -1,7 +1,6 @@
 //! `kshot validate`: checks scenarios for errors.
 
 use super::{CommandError, Format, Streams, select, workspace};
-use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -16,7 +15,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
-        let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+        let catalogue = workspace.catalogue()?;
         let mut exits = Vec::new();
         for id in select::scenario_ids(&workspace, &self.scenarios)? {
             let read = select::scenario(&workspace, &catalogue, &id);

@@ -247,6 +247,7 @@ fn kernel_origin(entry: &KernelSpec, images: &Path) -> String {
         }
         KernelSource::Tarball(one) => format!("the tarball {}", images.join(&one.path).display()),
         KernelSource::Directory(one) => format!("the folder {}", images.join(&one.path).display()),
+        KernelSource::Built(one) => format!("a build in {}", one.path.display()),
         KernelSource::Git(one) => format!("commit {} of {}", one.commit, images.join(&one.path).display()),
     };
     if !entry.patches.is_empty() {

@@ -16,6 +16,33 @@ struct Junit<'a> {
     suites: Vec<Suite<'a>>,
 }
 
+/// What a test of `kshot test` came to.
+#[derive(Clone, Debug)]
+pub struct TestCase {
+    /// The test's name.
+    pub name: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Why it failed, `None` if it passed.
+    pub failure: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "tests.xml")]
+struct Tests {
+    cases: Vec<TestCase>,
+    failures: usize,
+}
+
+/// Tests as JUnit XML.
+///
+/// # Errors
+/// [`ReportError::Template`].
+pub fn test_cases(cases: Vec<TestCase>) -> Result<String, ReportError> {
+    let failures = cases.iter().filter(|case| case.failure.is_some()).count();
+    Ok(Tests { cases, failures }.render()? + "\n")
+}
+
 struct Suite<'a> {
     kernel: &'a NightKernel,
     counts: Counts,

@@ -15,10 +15,11 @@ mod sweep;
 mod table;
 
 pub use comparison::RunComparison;
+pub use junit::{TestCase, test_cases};
 pub use mail::{MailContext, MailFormat, mail};
 pub use night::{HistoryTable, night_table};
 pub use sweep::{sweep_breaks, sweep_table};
-pub use table::{new_table, run_table, runs_table};
+pub use table::{new_table, run_table, runs_table, stacks_table};
 
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::night::report::NightReport;

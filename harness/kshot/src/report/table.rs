@@ -17,6 +17,29 @@ pub fn run_table(document: &RunDocument) -> String {
     let kernel = &document.kernel;
     let mut text =
         format!("{} on {} ({}, {})\n", document.scenario, kernel.name, kernel.release, kernel.arch);
+    text.push_str(&stacks_table(document));
+    text.push_str(&format!("verdict: {}\n", document.verdict.name()));
+    for why in &document.reasons {
+        text.push_str(&format!("  {}\n", why.to_string().replace('\n', "\n  ")));
+    }
+    let timings = document.timings_ms;
+    text.push_str(&format!(
+        "time: {} start{}: boot {} ms, ssh {} ms, steps {} ms, collect {} ms, total {} ms\n",
+        document.start.name(),
+        document.cold_because.as_ref().map(|why| format!(" ({why})")).unwrap_or_default(),
+        timings.boot,
+        timings.ssh,
+        timings.steps,
+        timings.collect,
+        timings.total
+    ));
+    text
+}
+
+/// The stacks of a run for people: a row for each kind of stack of each probe, each stack that has a reference beside
+/// it, and what is to be noted.
+pub fn stacks_table(document: &RunDocument) -> String {
+    let mut text = String::new();
     let mut rows = new_table();
     rows.set_header(["probe", "events", "stacks", "task", "event", "state", "ends at", "fidelity"]);
     for probe in &document.probes {
@@ -71,21 +94,6 @@ pub fn run_table(document: &RunDocument) -> String {
     for event in &document.console {
         text.push_str(&format!("console: {}: {}\n", event.kind, event.line));
     }
-    text.push_str(&format!("verdict: {}\n", document.verdict.name()));
-    for why in &document.reasons {
-        text.push_str(&format!("  {}\n", why.to_string().replace('\n', "\n  ")));
-    }
-    let timings = document.timings_ms;
-    text.push_str(&format!(
-        "time: {} start{}: boot {} ms, ssh {} ms, steps {} ms, collect {} ms, total {} ms\n",
-        document.start.name(),
-        document.cold_because.as_ref().map(|why| format!(" ({why})")).unwrap_or_default(),
-        timings.boot,
-        timings.ssh,
-        timings.steps,
-        timings.collect,
-        timings.total
-    ));
     text
 }
 

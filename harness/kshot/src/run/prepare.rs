@@ -37,6 +37,7 @@ pub(crate) fn prepare(
     progress: &Progress,
 ) -> Result<PreparedRun, RunError> {
     let images = workspace.images();
+    kernel.check_options(&images, &scenario.option_users())?;
     let userland = Userland::provision(kernel.arch, &images, &workspace.cache, progress)?;
     let keys = SshKeys::provision(&workspace.cache)?;
     let image = image::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;

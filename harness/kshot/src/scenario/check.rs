@@ -53,6 +53,13 @@ pub(super) fn check_scenario(id: &str, source: &CheckContext<'_>, raw: RawScenar
         ));
     }
     check_globs(source, "kernels", &raw.kernels)?;
+    for option in &raw.requires {
+        if option.starts_with("CONFIG_") {
+            let message = format!("`{option}`: an option stands without `CONFIG_` here");
+            return Err(source.error("requires", option, message));
+        }
+        check_characters(source, "requires", "an option", option, "_")?;
+    }
     let boot = boot(source, raw.boot)?;
     let steps = raw
         .steps
@@ -143,6 +150,7 @@ pub(super) fn check_scenario(id: &str, source: &CheckContext<'_>, raw: RawScenar
         id: id.into(),
         summary,
         kernels,
+        requires: raw.requires,
         boot,
         steps,
         probes,

@@ -9,10 +9,16 @@ use std::{fs, io};
 
 use serde::Serialize;
 
-use kshot_guest::probe::ProbeSpec;
+use kshot_guest::bounded;
+use kshot_guest::kernel::OptionUsers;
+use kshot_guest::probe::{PerfEvent, ProbeKind, ProbeSpec};
 use kshot_guest::yaml::{self, YamlError};
 use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
 use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::name::is_file_name;
+
+/// The largest scenario file, in bytes.
+const BYTES_MOST: u64 = 1 << 20;
 
 /// A scenario after all checks.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +29,8 @@ pub struct Scenario {
     pub summary: String,
     /// Globs over the names of the catalogue.
     pub kernels: Vec<String>,
+    /// Kernel options that the steps need, without `CONFIG_`.
+    pub requires: Vec<String>,
     /// The boot options.
     pub boot: BootOptions,
     /// The commands that run in the guest, in order.
@@ -74,6 +82,12 @@ pub enum ScenarioError {
         /// Ids that are close to it.
         closest: Option<String>,
     },
+    /// The name of a file of one's own is no id.
+    #[error("{} cannot be a scenario: its name would be a folder's", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
@@ -90,7 +104,7 @@ pub enum ScenarioError {
 impl Fault for ScenarioError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Unknown { .. } => Blame::Usage,
+            Self::Unknown { .. } | Self::Name { .. } => Blame::Usage,
             Self::Unreadable { .. } | Self::Yaml(_) => Blame::Input,
         }
     }
@@ -101,6 +115,7 @@ impl Fault for ScenarioError {
                 Some(id) => format!("did you mean `{id}`? `kshot list` shows all"),
                 None => "`kshot list` shows all".into(),
             }),
+            Self::Name { .. } => Some("call it by letters and digits, with .yaml: my_scenario.yaml".into()),
             Self::Unreadable { .. } => None,
             Self::Yaml(fault) => fault.hint().map(Into::into),
         }
@@ -124,8 +139,21 @@ impl Scenario {
     pub fn load(folder: &Path, id: &str, kernels: &[&str]) -> Result<Self, ScenarioError> {
         let id = Self::resolve_id(folder, id)?;
         let path = folder.join(format!("{id}.yaml"));
-        let text = fs::read_to_string(&path).map_err(|source| ScenarioError::Unreadable { path, source })?;
+        let text = read(&path)?;
         Self::parse(&id, &format!("scenarios/{id}.yaml"), &text, kernels)
+    }
+
+    /// The scenario in a file of one's own, anywhere. Its id is the file's name without `.yaml`.
+    ///
+    /// # Errors
+    /// [`ScenarioError`].
+    pub fn load_file(path: &Path, kernels: &[&str]) -> Result<Self, ScenarioError> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if !is_file_name(&name) {
+            return Err(ScenarioError::Name { path: path.into() });
+        }
+        let text = read(path)?;
+        Self::parse(&name, &path.display().to_string(), &text, kernels)
     }
 
     /// The id that `word` means. A trailing `.yaml` and a leading `scenarios/` are forgiven, because the
@@ -151,6 +179,7 @@ impl Scenario {
             id: id.into(),
             summary: String::new(),
             kernels: Vec::new(),
+            requires: Vec::new(),
             boot: BootOptions { cmdline: Vec::new(), memory_mib: check::DEFAULT_MEMORY_MIB, icount: false },
             steps: Vec::new(),
             probes: Vec::new(),
@@ -158,6 +187,16 @@ impl Scenario {
             console_claims: Vec::new(),
             known_faults: Vec::new(),
         }
+    }
+
+    /// What makes use of a kernel's options: the probes, the kernel parameters, and what the scenario requires by name.
+    pub fn option_users(&self) -> OptionUsers {
+        let probes = self.probes.iter().map(|probe| match &probe.kind {
+            ProbeKind::Perf { event: PerfEvent::Probe(_), .. } => vec!["perf", "perf probe"],
+            kind => vec![kind.word()],
+        });
+        let words = probes.flatten().chain(self.boot.cmdline.iter().map(String::as_str));
+        OptionUsers { words: words.map(str::to_owned).collect(), required: self.requires.clone() }
     }
 
     /// The ids of all scenarios below `folder`, sorted.
@@ -170,6 +209,11 @@ impl Scenario {
         ids.sort();
         Ok(ids)
     }
+}
+
+fn read(path: &Path) -> Result<String, ScenarioError> {
+    let fail = |source| ScenarioError::Unreadable { path: path.into(), source };
+    bounded::read_text(path, BYTES_MOST).map_err(fail)
 }
 
 fn collect_ids(folder: &Path, prefix: &str, ids: &mut Vec<String>) -> Result<(), ScenarioError> {

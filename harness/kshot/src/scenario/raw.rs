@@ -15,6 +15,10 @@ pub struct RawScenario {
     pub summary: String,
     /// The kernels to run on: names in images/kernels.yaml, or globs ("mips64-*").
     pub kernels: Vec<String>,
+    /// Kernel options that the steps need, without `CONFIG_` (TUN). They are looked for in the `.config` of a kernel of
+    /// one's own, before the boot.
+    #[serde(default)]
+    pub requires: Vec<String>,
     /// The boot options.
     #[serde(default)]
     pub boot: RawBoot,

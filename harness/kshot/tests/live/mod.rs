@@ -13,18 +13,13 @@ mod sweep;
 mod truth;
 mod warm;
 
-use kshot_stack::snapshot;
 use std::panic;
 use std::process::ExitCode;
 
 use kshot::baseline::{self, SnapshotInfo, SnapshotPath};
-use kshot::run::{self, RunOptions};
-use kshot::scenario::Scenario;
+use kshot::pair_tests::{self, PairTest, is_required};
 use kshot::workspace::Workspace;
-use kshot_guest::kernel::{Catalogue, Kernel, KernelSpec};
-use kshot_guest::progress::Progress;
-use kshot_stack::document::{Reason, Verdict};
-use kshot_stack::fault::error_chain;
+use kshot_guest::kernel::{Catalogue, Kernel};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 pub(crate) fn main() -> ExitCode {
@@ -37,13 +32,9 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn trials(workspace: &Workspace) -> Vec<Trial> {
-    let catalogue = match Catalogue::load(&workspace.images().kernels_yaml()) {
+    let catalogue = match workspace.catalogue() {
         Ok(catalogue) => catalogue,
         Err(error) => return vec![failing("catalogue", error.to_string())],
-    };
-    let ids = match Scenario::list_ids(&workspace.scenarios()) {
-        Ok(ids) => ids,
-        Err(error) => return vec![failing("scenarios", error.to_string())],
     };
     let mut trials = broken::trials(workspace, &catalogue);
     trials.extend(evidence::trials(workspace, &catalogue));
@@ -51,26 +42,23 @@ fn trials(workspace: &Workspace) -> Vec<Trial> {
     trials.extend(truth::trials(workspace, &catalogue));
     trials.extend(mutants::trials(workspace, &catalogue));
     trials.extend(warm::trials(workspace, &catalogue));
-    for id in ids {
-        match Scenario::load(&workspace.scenarios(), &id, &catalogue.names()) {
-            Ok(scenario) => trials.extend(of_scenario(workspace, &catalogue, &scenario)),
-            // Listing must not fail: a broken scenario is a test that does.
-            Err(error) => trials.push(failing(&id.replace('/', "::"), error.to_string())),
-        }
-    }
+    trials.extend(
+        pair_tests::of_workspace(workspace, &catalogue).into_iter().map(|test| of_pair(workspace, test)),
+    );
     trials
 }
 
-fn of_scenario(workspace: &Workspace, catalogue: &Catalogue, scenario: &Scenario) -> Vec<Trial> {
-    let name = scenario.id.replace('/', "::");
-    let entries = catalogue.matching(scenario.kernels.iter().map(String::as_str));
-    let trial = |entry: &KernelSpec| {
-        let (workspace_, scenario) = (workspace.clone(), scenario.clone());
-        on_kernel(workspace, catalogue, &format!("{name}::{}", entry.name), &entry.name, move |kernel| {
-            holds(&workspace_, &scenario, kernel)
-        })
-    };
-    entries.into_iter().map(trial).collect()
+fn of_pair(workspace: &Workspace, test: PairTest) -> Trial {
+    let (name, workspace) = (test.name.clone(), workspace.clone());
+    let ignored_because = test.ignored_because.clone();
+    let trial = Trial::test(name, move || {
+        // insta panics on a difference once it has written it down; every probe gets its turn.
+        let propose = |place: &SnapshotPath, info: &SnapshotInfo, text: &str| {
+            drop(panic::catch_unwind(|| baseline::assert_with_insta(place, info, text)));
+        };
+        test.run(&workspace, &propose).map_err(Failed::from)
+    });
+    trial.with_ignored_flag(ignored_because.is_some()).with_kind(ignored_because.unwrap_or_default())
 }
 
 /// A test that needs a kernel of the catalogue: ignored without it, or failing where it is required.
@@ -86,48 +74,15 @@ fn on_kernel(
         Some(Ok(Some(kernel))) => Trial::test(name, move || test(&kernel)),
         Some(Ok(None)) => {
             let why = format!("not provisioned: cargo kshot provision {kernel}");
-            let ignored = !required(kernel);
-            Trial::test(name, move || Err(why.into())).with_ignored_flag(ignored).with_kind(if ignored {
-                format!("not provisioned: cargo kshot provision {kernel}")
-            } else {
-                String::new()
-            })
+            let ignored = !is_required(kernel);
+            let kind = if ignored { why.clone() } else { String::new() };
+            Trial::test(name, move || Err(why.into())).with_ignored_flag(ignored).with_kind(kind)
         }
         Some(Err(error)) => failing(name, error.to_string()),
         None => failing(name, format!("no kernel {kernel} in the catalogue")),
     }
 }
 
-fn required(kernel: &str) -> bool {
-    std::env::var("KSHOT_REQUIRE").is_ok_and(|list| list == "1" || list.split(',').any(|name| name == kernel))
-}
-
 fn failing(name: &str, why: String) -> Trial {
     Trial::test(name, move || Err(why.into()))
-}
-
-/// The run matches; what drifted is left for `cargo insta review`.
-fn holds(workspace: &Workspace, scenario: &Scenario, kernel: &Kernel) -> Result<(), Failed> {
-    let outcome = run::run(workspace, scenario, kernel, &RunOptions::default(), &Progress::silent())
-        .map_err(|error| Failed::from(error_chain(&error)))?;
-    let document = &outcome.document;
-    if document.verdict == Verdict::Match {
-        return Ok(());
-    }
-    let info = SnapshotInfo {
-        release: document.kernel.release.clone(),
-        image_sha256: document.kernel.image_sha256.clone(),
-        qemu: document.qemu.clone(),
-    };
-    for probe in document.probes.iter().filter(|probe| probe.left_out_because.is_none()) {
-        let place = SnapshotPath::new(&workspace.snapshots(), &scenario.id, &kernel.name, &probe.name)
-            .for_run(&document.probes);
-        // insta panics on a difference once it has written it down; every probe gets its turn.
-        drop(panic::catch_unwind(|| {
-            baseline::assert_with_insta(&place, &info, &snapshot::snapshot_text(probe))
-        }));
-    }
-    let folder = outcome.folder.display();
-    Err(format!("{:?}\n{}\nartifacts: {folder}", document.verdict, Reason::join(&document.reasons, "\n"))
-        .into())
 }

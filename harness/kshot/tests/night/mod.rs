@@ -8,7 +8,7 @@ mod sshd;
 use std::path::Path;
 
 use kshot::workspace::Workspace;
-use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_guest::kernel::Kernel;
 use libtest_mimic::Trial;
 
 /// The kernel that nights of tests run on: Debian's, the first that is there.
@@ -62,6 +62,6 @@ fn is_there(tool: &str) -> bool {
 
 fn provisioned(name: &str) -> bool {
     let workspace = Workspace::find(None).unwrap();
-    let catalogue = Catalogue::load(&workspace.images().kernels_yaml()).unwrap();
+    let catalogue = workspace.catalogue().unwrap();
     Kernel::find(catalogue.get(name).unwrap(), &workspace.images(), &workspace.cache).unwrap().is_some()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use kshot::workspace::Workspace;
 use kshot_guest::deadline::Deadline;
 use kshot_guest::image::{SshKeys as Pair, Userland, initramfs};
-use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{Machine, MachineSpec};
 use kshot_guest::session::{Credentials, Session, SessionError};
 use libtest_mimic::{Arguments, Trial};
@@ -58,7 +58,7 @@ fn workspace() -> &'static Workspace {
 
 fn kernel() -> Option<Kernel> {
     let workspace = workspace();
-    let catalogue = Catalogue::load(&workspace.images().kernels_yaml()).unwrap();
+    let catalogue = workspace.catalogue().unwrap();
     Kernel::find(catalogue.get(KERNEL).unwrap(), &workspace.images(), &workspace.cache).unwrap()
 }
 

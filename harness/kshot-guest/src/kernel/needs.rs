@@ -1,0 +1,230 @@
+//! The options that a kernel of one's own has to have, and a Kconfig fragment with those that it lacks.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::kconfig::parse_setting;
+use super::{ImagesFolder, KernelError};
+use crate::bounded;
+use crate::host::FileError;
+use crate::yaml;
+use kshot_stack::arch::{Arch, KernelOption};
+
+/// The largest `.config`, in bytes: the longest of Debian's take 300 KB.
+const CONFIG_BYTES_MOST: u64 = 4 << 20;
+/// Beside what a scenario asks for by name.
+const STEPS: &str = "the scenario requires it";
+
+/// An entry of `images/needs.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Need {
+    option: String,
+    #[serde(default, rename = "for")]
+    users: Vec<String>,
+    #[serde(default)]
+    with: Vec<String>,
+    because: String,
+}
+
+/// What makes use of a kernel's options.
+#[derive(Clone, Debug, Default)]
+pub struct OptionUsers {
+    /// Kinds of probes and kernel parameters ("kprobe", "ftrace=function").
+    pub words: Vec<String>,
+    /// Options that the scenario requires by name, without `CONFIG_`.
+    pub required: Vec<String>,
+}
+
+/// An option that a kernel has to have and has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingOption {
+    /// The option's name, without `CONFIG_`.
+    pub name: String,
+    /// The options that it depends on and that are off, without `CONFIG_`.
+    pub with: Vec<String>,
+    /// Who needs the option.
+    pub because: String,
+    /// Whether the kernel has it as a module that is not at hand.
+    pub is_module: bool,
+}
+
+/// The `.config` of a kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelConfig<'a> {
+    /// The architecture of the kernel.
+    pub arch: Arch,
+    /// The path of the `.config`.
+    pub path: &'a Path,
+    /// Whether an option that is a module serves.
+    pub has_modules: bool,
+}
+
+/// The options that a kernel lacks.
+///
+/// # Errors
+/// [`KernelError::File`] or [`KernelError::Yaml`].
+pub fn missing_options(
+    config: KernelConfig<'_>,
+    images: &ImagesFolder,
+    users: &OptionUsers,
+) -> Result<Vec<MissingOption>, KernelError> {
+    let needs: Vec<Need> = yaml::from_str("images/needs.yaml", &read(&images.needs_yaml())?)?;
+    Ok(missing(&read(config.path)?, config.has_modules, config.arch.row().options, &needs, users))
+}
+
+/// The architecture that a `.config` is of: kbuild's name of it stands in the first lines (scripts/kconfig/confdata.c),
+/// and the byte order among the options. `None` for one that kshot does not know.
+///
+/// # Errors
+/// [`KernelError::File`].
+pub fn config_arch(path: &Path) -> Result<Option<Arch>, KernelError> {
+    Ok(arch_of(&read(path)?))
+}
+
+fn arch_of(config: &str) -> Option<Arch> {
+    let title = config.lines().take(4).find_map(|line| line.strip_prefix("# Linux/"))?;
+    let name = title.split_whitespace().next()?;
+    let big_endian = config.lines().any(|line| line == "CONFIG_CPU_BIG_ENDIAN=y");
+    let rows = || Arch::all().filter(|arch| arch.row().kbuild == name);
+    rows().find(|arch| rows().count() == 1 || arch.row().big_endian == big_endian)
+}
+
+fn read(path: &Path) -> Result<String, FileError> {
+    bounded::read_text(path, CONFIG_BYTES_MOST).map_err(FileError::on("read", path))
+}
+
+/// A Kconfig fragment that turns the options on, with the reasons as comments.
+pub fn fragment(missing: &[MissingOption]) -> String {
+    let mut text = String::new();
+    for option in missing {
+        text.push_str(&format!("# {}: {}\n", option.name, option.because));
+        for name in option.with.iter().chain([&option.name]) {
+            let line = format!("CONFIG_{name}=y\n");
+            if !text.contains(&line) {
+                text.push_str(&line);
+            }
+        }
+    }
+    text
+}
+
+fn missing(
+    config: &str,
+    has_modules: bool,
+    board: &[KernelOption],
+    needs: &[Need],
+    users: &OptionUsers,
+) -> Vec<MissingOption> {
+    let settings: HashMap<&str, &str> = config
+        .lines()
+        .filter_map(parse_setting)
+        .filter_map(|(symbol, value)| Some((symbol.strip_prefix("CONFIG_")?, value)))
+        .collect();
+    let is_on = |name: &str| match settings.get(name) {
+        None | Some(&"n") => false,
+        Some(&"m") => has_modules,
+        Some(_) => true,
+    };
+    let option = |name: &str, with: &mut dyn Iterator<Item = &str>, because: &str| MissingOption {
+        name: name.to_owned(),
+        with: with.filter(|name| !is_on(name)).map(str::to_owned).collect(),
+        because: because.to_owned(),
+        is_module: settings.get(name) == Some(&"m"),
+    };
+    let is_used = |need: &&Need| {
+        let by = |user: &String| {
+            users.words.iter().any(|word| word == user || (user.contains('=') && word.starts_with(user)))
+        };
+        need.users.is_empty() || need.users.iter().any(by)
+    };
+    let board = board.iter().map(|one| option(one.name, &mut one.with.iter().copied(), one.because));
+    let used = needs.iter().filter(is_used);
+    let used = used.map(|one| option(&one.option, &mut one.with.iter().map(String::as_str), &one.because));
+    let required = users.required.iter().map(|name| {
+        let known = needs.iter().find(|need| need.option == *name);
+        option(name, &mut known.into_iter().flat_map(|need| need.with.iter().map(String::as_str)), STEPS)
+    });
+    board.chain(used).chain(required).filter(|option| !is_on(&option.name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOARD: &[KernelOption] =
+        &[KernelOption { name: "PCNET32", with: &["PCI", "ETHERNET"], because: "the board's network card" }];
+
+    fn need(option: &str, users: &[&str], with: &[&str]) -> Need {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Need { option: option.into(), users: owned(users), with: owned(with), because: "why".into() }
+    }
+
+    fn names(config: &str, has_modules: bool, words: &[&str], required: &[&str]) -> Vec<String> {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let needs = [
+            need("DEVTMPFS", &[], &[]),
+            need("KPROBE_EVENTS", &["kprobe"], &["FTRACE"]),
+            need("DYNAMIC_FTRACE", &["ftrace_filter="], &[]),
+        ];
+        let users = OptionUsers { words: owned(words), required: owned(required) };
+        missing(config, has_modules, BOARD, &needs, &users).into_iter().map(|option| option.name).collect()
+    }
+
+    #[test]
+    fn what_nobody_uses_is_not_missed() {
+        assert_eq!(names("", false, &[], &[]), ["PCNET32", "DEVTMPFS"]);
+        assert_eq!(names("", false, &["kprobe"], &["TUN"]), ["PCNET32", "DEVTMPFS", "KPROBE_EVENTS", "TUN"]);
+        assert_eq!(
+            names("CONFIG_DEVTMPFS=y\n", false, &["ftrace_filter=x"], &[]),
+            ["PCNET32", "DYNAMIC_FTRACE"]
+        );
+        assert_eq!(names("CONFIG_DEVTMPFS=y\n", false, &["ftrace"], &[]), ["PCNET32"]);
+    }
+
+    #[test]
+    fn a_module_will_do_where_modules_are_at_hand() {
+        let config = "CONFIG_PCNET32=m\nCONFIG_DEVTMPFS=y\n# CONFIG_TUN is not set\n";
+        assert_eq!(names(config, true, &[], &["TUN"]), ["TUN"]);
+        assert_eq!(names(config, false, &[], &[]), ["PCNET32"]);
+    }
+
+    #[test]
+    fn a_fragment_turns_on_what_an_option_depends_on_first() {
+        let config = "CONFIG_PCI=y\nCONFIG_DEVTMPFS=y\n";
+        let missing = missing(config, false, BOARD, &[], &OptionUsers::default());
+        assert_eq!(
+            fragment(&missing),
+            "# PCNET32: the board's network card\nCONFIG_ETHERNET=y\nCONFIG_PCNET32=y\n"
+        );
+    }
+
+    #[test]
+    fn a_config_tells_its_architecture() {
+        let head =
+            "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/mips 6.1.192 Kernel Configuration\n#\n";
+        assert_eq!(arch_of(&format!("{head}CONFIG_CPU_BIG_ENDIAN=y\n")), Some(Arch::Mips64));
+        assert_eq!(arch_of(&format!("{head}CONFIG_CPU_LITTLE_ENDIAN=y\n")), Some(Arch::Mips64el));
+        assert_eq!(arch_of("# Linux/sparc 6.1.192 Kernel Configuration\n"), None);
+        assert_eq!(arch_of("CONFIG_CPU_BIG_ENDIAN=y\n"), None);
+    }
+
+    #[test]
+    fn the_kernels_of_the_repository_have_what_is_needed() {
+        let images = ImagesFolder::new(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images"));
+        let text = std::fs::read_to_string(images.needs_yaml()).unwrap();
+        let needs: Vec<Need> = yaml::from_str("images/needs.yaml", &text).unwrap();
+        let words = needs.iter().flat_map(|need| need.users.clone()).collect();
+        let users = OptionUsers { words, required: vec!["TUN".into()] };
+        let read = |name: &str| std::fs::read_to_string(images.config_folder().join(name)).unwrap();
+        let config = read("base.config") + &read("tracing.config") + &read("malta.config");
+        let row = kshot_stack::arch::Arch::Mips64.row();
+        let asked: Vec<_> = missing(&config, false, row.options, &needs, &users);
+        // TRACING is no option that one can ask for: FTRACE's tracers select it.
+        let asked: Vec<_> =
+            asked.iter().map(|option| option.name.as_str()).filter(|name| *name != "TRACING").collect();
+        assert_eq!(asked, [""; 0]);
+    }
+}

@@ -1,0 +1,96 @@
+//! `kshot config`: what a kernel's configuration lacks, as a Kconfig fragment.
+
+use std::path::PathBuf;
+
+use super::{CommandError, Format, Streams, select, workspace};
+use kshot_guest::kernel::{
+    KernelConfig, MissingOption, OptionUsers, config_arch, fragment, merge_config, missing_options,
+};
+use kshot_stack::exit::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The folder that the kernel is built in
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    folder: PathBuf,
+    /// What the kernel is to run, by id, glob or file; without it, what every guest needs
+    #[arg(long = "scenario", value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// Add the fragment to the folder's .config and run `make olddefconfig`
+    #[arg(long)]
+    merge: bool,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
+        let workspace = workspace(None)?;
+        let catalogue = workspace.catalogue()?;
+        let mut users = OptionUsers::default();
+        let ids = if self.scenarios.is_empty() {
+            Vec::new()
+        } else {
+            select::scenario_ids(&workspace, &self.scenarios)?
+        };
+        for id in ids {
+            let more = select::scenario(&workspace, &catalogue, &id)?.option_users();
+            users.words.extend(more.words);
+            users.required.extend(
+                more.required.into_iter().filter(|one| !users.required.contains(one)).collect::<Vec<_>>(),
+            );
+        }
+        let path = self.folder.join(".config");
+        if !path.is_file() {
+            return Err(CommandError::usage(
+                format!("no .config in {}", self.folder.display()),
+                "name the folder that the kernel is built in: a source tree, or what O= named",
+            ));
+        }
+        let arch = config_arch(&path)?.ok_or_else(|| {
+            CommandError::usage(
+                format!("{} is of no architecture that kshot boots", path.display()),
+                "its third line says which one: # Linux/mips 6.1.192 Kernel Configuration",
+            )
+        })?;
+        let look = || {
+            let config = KernelConfig { arch, path: &path, has_modules: true };
+            missing_options(config, &workspace.images(), &users)
+        };
+        let mut missing = look()?;
+        if self.merge && !missing.is_empty() {
+            merge_config(&self.folder, arch, &fragment(&missing), &workspace.cache)?;
+            let asked = std::mem::replace(&mut missing, look()?);
+            for option in asked.iter().filter(|option| !missing.contains(option)) {
+                streams.progress.print_line(&format!("CONFIG_{} is on now", option.name));
+            }
+        }
+        match self.format {
+            Format::Json => {
+                let list: Vec<_> = missing.iter().map(json).collect();
+                let document = serde_json::json!({ "config": path, "arch": arch, "missing": list });
+                writeln!(streams.out, "{document}")?;
+            }
+            Format::Table => write!(streams.out, "{}", fragment(&missing))?,
+        }
+        match missing.first() {
+            Some(option) if self.merge => Err(CommandError::usage(
+                format!("CONFIG_{} stays off: it depends on more than kshot knows", option.name),
+                format!("make -C {} menuconfig, and search for {}", self.folder.display(), option.name),
+            )),
+            Some(_) => {
+                streams.progress.print_line("kshot config --merge adds it; then build the kernel again");
+                Ok(ExitCode::Drift)
+            }
+            None => {
+                streams.progress.print_line(&format!("{} has all that is needed", path.display()));
+                Ok(ExitCode::Match)
+            }
+        }
+    }
+}
+
+fn json(option: &MissingOption) -> serde_json::Value {
+    serde_json::json!({ "option": option.name, "with": option.with, "because": option.because })
+}

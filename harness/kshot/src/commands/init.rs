@@ -1,0 +1,120 @@
+//! `kshot init`: a workspace of one's own, so that scenarios live beside the code that they guard.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{CommandError, Streams};
+use crate::workspace::{FILE, Workspace};
+use kshot_guest::host::FileError;
+use kshot_guest::kernel::Kernel;
+use kshot_stack::exit::ExitCode;
+use kshot_stack::name::is_file_name;
+
+/// What a new workspace begins with: a function that every kernel has and every guest can call.
+const EXAMPLE: &str = "\
+# yaml-language-server: $schema=SCHEMA
+summary: who calls vfs_mkdir
+kernels: [KERNEL]
+boot:
+  ftrace: { tracer: function, filter: [vfs_mkdir], options: [func_stack_trace] }
+steps:
+  - run: mkdir /tmp/a && rmdir /tmp/a
+    repeat: 3
+probes:
+  - gdb: { break: vfs_mkdir }
+  - ftrace: { only: [vfs_mkdir] }
+  - perf: { probe: vfs_mkdir, call-graph: fp }
+";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The folder, new or empty; `kshot` in a kernel's source tree unless said, else the current one
+    #[arg(value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// The kernel that is guarded: a build folder or a vmlinux; the source tree that one stands in unless said
+    #[arg(long, value_name = "PATH")]
+    kernel: Option<PathBuf>,
+    /// The kernel's name in scenarios and snapshots
+    #[arg(long, default_value = "mine")]
+    name: String,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
+        let here = std::env::current_dir()?;
+        let tree = here.ancestors().find(|folder| is_kernel_tree(folder)).map(Path::to_owned);
+        let folder = match (&self.folder, &tree) {
+            (Some(folder), _) => here.join(folder),
+            (None, Some(tree)) => tree.join("kshot"),
+            (None, None) => here.clone(),
+        };
+        let path = self.kernel.map(|path| here.join(path)).or(tree).ok_or_else(|| {
+            CommandError::usage(
+                "there is no kernel's source tree around here",
+                "say where it is built: --kernel ../linux",
+            )
+        })?;
+        let taken = fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
+        if taken {
+            return Err(CommandError::usage(
+                format!("{} is not empty", folder.display()),
+                "name a new folder: kshot init FOLDER",
+            ));
+        }
+        // All that may be wrong is found before anything is written.
+        let repository = Workspace::find(None)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".+_-".contains(c);
+        let taken = repository.catalogue()?.get(&self.name).is_some();
+        if taken || !is_file_name(&self.name) || !self.name.chars().all(plain) {
+            return Err(CommandError::usage(
+                format!("a kernel of one's own cannot be called `{}`", self.name.escape_debug()),
+                "take letters, digits and .+_-, and no name of `kshot list`",
+            ));
+        }
+        let kernel = Kernel::from_path(&path, &repository.images(), &repository.cache)?;
+        let path = path.canonicalize()?;
+        let files = [
+            (FILE, kernels(&self.name, &kernel, &path)),
+            (
+                "scenarios/example.yaml",
+                EXAMPLE.replace("SCHEMA", "schema.json").replace("KERNEL", &self.name),
+            ),
+            (
+                "scenarios/schema.json",
+                fs::read_to_string(repository.repository.join("scenarios/schema.json"))?,
+            ),
+            (".gitignore", "*.snap.new\n".to_owned()),
+        ];
+        for (name, text) in files {
+            let file = folder.join(name);
+            let parent = file.parent().unwrap_or(&folder);
+            fs::create_dir_all(parent).map_err(FileError::on("create", parent))?;
+            fs::write(&file, text).map_err(FileError::on("write", &file))?;
+        }
+        writeln!(
+            streams.out,
+            "{} guards {} ({}, {}).\n\
+             Next: edit scenarios/example.yaml there, then\n  \
+             kshot run example        # what every reporter says\n  \
+             kshot record example     # claims and snapshots, for review\n  \
+             kshot test               # from now on",
+            folder.display(),
+            path.display(),
+            kernel.release,
+            kernel.arch
+        )?;
+        Ok(ExitCode::Match)
+    }
+}
+
+fn kernels(name: &str, kernel: &Kernel, path: &Path) -> String {
+    let entry =
+        serde_json::json!({ "name": name, "arch": kernel.arch, "source": { "built": { "path": path } } });
+    format!(
+        "# The kernels that scenarios here may name, beside those of `kshot list`. JSON is YAML.\nkernels:\n  - {entry}\n"
+    )
+}
+
+fn is_kernel_tree(folder: &Path) -> bool {
+    ["Kbuild", "MAINTAINERS", "arch"].iter().all(|name| folder.join(name).exists())
+}

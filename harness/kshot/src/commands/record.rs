@@ -1,0 +1,147 @@
+//! `kshot record`: claims and snapshots out of a run, for a person to look at and to accept.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::{CommandError, Streams, select, workspace};
+use crate::baseline::{self, Review, SnapshotInfo, SnapshotPath};
+use crate::run::{self, RunOptions, StartPolicy};
+use crate::workspace::Workspace;
+use crate::{report, scenario::Scenario};
+use kshot_guest::host::FileError;
+use kshot_stack::document::{ProbeResult, RunDocument, StackResult, Verdict};
+use kshot_stack::exit::ExitCode;
+use kshot_stack::snapshot::{Comparison, snapshot_text};
+use kshot_stack::stack::State;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The scenario, by id
+    scenario: String,
+    /// The kernel, by name; provisioned if need be. Without it, the scenario's first
+    #[arg(long, value_name = "KERNEL")]
+    kernel: Option<String>,
+    /// I have looked at every stack that this shows, and it is right: make them the snapshots
+    #[arg(long)]
+    accept: bool,
+    /// Make run folders below DIR instead of ~/.local/state/kshot/runs
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
+        let workspace = workspace(self.out.as_ref())?;
+        let catalogue = workspace.catalogue()?;
+        let id = Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
+        let scenario = select::scenario(&workspace, &catalogue, &id)?;
+        let name = match self.kernel {
+            Some(name) => name,
+            None => select::kernel_names(&catalogue, &scenario.kernels)?.remove(0),
+        };
+        let kernel = select::single_kernel(&workspace, &catalogue, &name, &streams.progress)?;
+        if !kernel.in_catalogue {
+            return Err(CommandError::usage(
+                format!("{name} has no name, and so no snapshots"),
+                "name it in a workspace of your own: kshot init",
+            ));
+        }
+        // Both ways to start have to say the same before it is taken for the kernel's word.
+        let options = RunOptions { start_policy: StartPolicy::Both, repeat: 2, keep: false };
+        let outcome = run::run(&workspace, &scenario, &kernel, &options, &streams.progress)?;
+        let document = &outcome.document;
+        write!(streams.out, "{}", report::run_table(document))?;
+        writeln!(streams.out, "artifacts: {}", outcome.folder.display())?;
+        if document.probes.is_empty() || document.verdict == Verdict::Unstable {
+            streams
+                .progress
+                .print_line("nothing is recorded of a run that says nothing, or not the same twice");
+            return Ok(ExitCode::CannotTell);
+        }
+        let review = if self.accept { Review::Accepted } else { Review::Pending };
+        let written = write_snapshots(&workspace, document, review, streams.out)?;
+        let claims = write_claims(&workspace, &scenario, document, streams.out)?;
+        streams.out.flush()?;
+        if written == 0 && !claims {
+            streams.progress.print_line("nothing is new");
+        } else if !self.accept {
+            streams
+                .progress
+                .print_line("look at each stack above; kshot record --accept makes them the snapshots");
+        }
+        Ok(ExitCode::Match)
+    }
+}
+
+/// Shows each stack that is not on file yet and writes it down. Returns how many probes that were.
+fn write_snapshots(
+    workspace: &Workspace,
+    document: &RunDocument,
+    review: Review,
+    out: &mut dyn Write,
+) -> Result<usize, CommandError> {
+    let (kernel, info) = (&document.kernel, SnapshotInfo::of(document));
+    let mut written = 0;
+    for probe in document.probes.iter().filter(|probe| probe.left_out_because.is_none()) {
+        let place = SnapshotPath::new(&workspace.snapshots(), &document.scenario, &kernel.name, &probe.name)
+            .for_run(&document.probes);
+        let text = snapshot_text(probe);
+        match baseline::compare(&place, &text)? {
+            Comparison::Same => continue,
+            Comparison::Missing => writeln!(out, "\n{}:\n{text}", probe.name)?,
+            Comparison::Drift { diff, .. } => writeln!(out, "\n{}:\n{diff}", probe.name)?,
+        }
+        let file = baseline::write(&place, &info, &text, review)?;
+        writeln!(out, "wrote {}", file.display())?;
+        written += 1;
+    }
+    Ok(written)
+}
+
+/// Adds claims to a scenario that has none: what the truth saw, of each probe that saw the same. Returns whether it
+/// did.
+fn write_claims(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    document: &RunDocument,
+    out: &mut dyn Write,
+) -> Result<bool, CommandError> {
+    let truth = document.probes.iter().find(|probe| probe.kind == "gdb" && probe.left_out_because.is_none());
+    let complete = |stack: &&StackResult| stack.state == State::Complete && stack.frames.len() > 1;
+    let stack = truth.and_then(|truth| truth.stacks.iter().filter(complete).max_by_key(|stack| stack.count));
+    let (Some(truth), Some(stack), true) = (truth, stack, scenario.claims.is_empty()) else {
+        return Ok(false);
+    };
+    let mut text = String::from("claims:\n");
+    let through = serde_json::json!(stack.frames[..stack.frames.len() - 1]);
+    for probe in document.probes.iter().filter(|probe| probe.left_out_because.is_none()) {
+        let equal = equal_stacks(probe, stack);
+        if equal == stack.count {
+            let exact = if probe.name == truth.name { "" } else { ", exact: true" };
+            text.push_str(&format!(
+                "  - {{ probe: {}, through: {through}, stacks: {equal}, complete: true{exact} }}\n",
+                probe.name
+            ));
+        } else {
+            text.push_str(&format!(
+                "  # {}: {equal} of {} stacks are the truth's. A claim that it lacks needs a `known`, with the reason.\n",
+                probe.name, stack.count
+            ));
+        }
+    }
+    let path = workspace.scenarios().join(format!("{}.yaml", scenario.id));
+    let mut file = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
+    if !file.ends_with('\n') {
+        file.push('\n');
+    }
+    fs::write(&path, file + &text).map_err(FileError::on("write", &path))?;
+    writeln!(out, "\nadded to {}:\n{text}", path.display())?;
+    Ok(true)
+}
+
+/// How many stacks of a probe are that of the truth, function by function.
+fn equal_stacks(probe: &ProbeResult, truth: &StackResult) -> u64 {
+    let equal = |stack: &&StackResult| stack.state == State::Complete && stack.frames == truth.frames;
+    probe.stacks.iter().filter(equal).map(|stack| stack.count).sum()
+}

@@ -1,0 +1,178 @@
+//! `kshot test`: the workspace's scenarios as tests, with the words and formats of `cargo test`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::{CommandError, Streams, workspace};
+use crate::baseline::{self, Review};
+use crate::pair_tests::{self, PairTest};
+use crate::pool;
+use crate::report::{TestCase, test_cases};
+use kshot_guest::host::FileError;
+use kshot_guest::host::slots::Slots;
+use kshot_stack::exit::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only tests with one of these in their names
+    filters: Vec<String>,
+    /// Names have to be one of the filters, not only hold it
+    #[arg(long)]
+    exact: bool,
+    /// No test with this in its name; may be given more than once
+    #[arg(long, value_name = "FILTER")]
+    skip: Vec<String>,
+    /// List the tests and run none
+    #[arg(long)]
+    list: bool,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t)]
+    format: TestFormat,
+    /// Write what each test came to into FILE, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Run N tests at once; as many as this host carries unless said
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    test_threads: Option<u16>,
+}
+
+/// How the results of tests are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum TestFormat {
+    /// A line a test.
+    #[default]
+    Pretty,
+    /// A character a test.
+    Terse,
+    /// A JSON object a line, as `cargo test -- --format json`.
+    Json,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
+        let workspace = workspace(None)?;
+        let catalogue = workspace.catalogue()?;
+        let mut tests = pair_tests::of_workspace(&workspace, &catalogue);
+        let all = tests.len();
+        tests.retain(|test| self.is_chosen(&test.name));
+        if self.list {
+            tests.iter().try_for_each(|test| writeln!(streams.out, "{}: test", test.name))?;
+            return Ok(ExitCode::Match);
+        }
+        let (ignored, tests): (Vec<_>, Vec<_>) =
+            tests.into_iter().partition(|test| test.ignored_because.is_some());
+        let mut report = Report { format: self.format, out: streams.out, cases: Vec::new() };
+        report.begin(tests.len())?;
+        ignored.iter().try_for_each(|test| report.ignored(test))?;
+        let jobs =
+            self.test_threads.map_or_else(|| Slots::of_this_host(&workspace.cache).count(), usize::from);
+        let work = |test: &PairTest| {
+            let started = Instant::now();
+            // A snapshot that cannot be proposed fails no more than one that drifted.
+            let result = test.run(&workspace, &|place, info, text| {
+                drop(baseline::write(place, info, text, Review::Pending))
+            });
+            (result.err(), started.elapsed())
+        };
+        pool::each(&tests, jobs, work, |number, (failure, took)| {
+            report.ended(&tests[number], failure, took)
+        })?;
+        let failed = report.finish(ignored.len(), all - ignored.len() - tests.len())?;
+        if let Some(path) = &self.junit {
+            fs::write(path, test_cases(report.cases)?).map_err(FileError::on("write", path))?;
+        }
+        Ok(if failed > 0 { ExitCode::Drift } else { ExitCode::Match })
+    }
+
+    fn is_chosen(&self, name: &str) -> bool {
+        let fits = |filter: &String| if self.exact { name == filter } else { name.contains(filter.as_str()) };
+        (self.filters.is_empty() || self.filters.iter().any(fits)) && !self.skip.iter().any(fits)
+    }
+}
+
+/// What is printed of tests.
+struct Report<'a> {
+    format: TestFormat,
+    out: &'a mut dyn Write,
+    cases: Vec<TestCase>,
+}
+
+impl Report<'_> {
+    fn begin(&mut self, tests: usize) -> io::Result<()> {
+        match self.format {
+            TestFormat::Json => {
+                writeln!(self.out, "{}", json!({ "type": "suite", "event": "started", "test_count": tests }))
+            }
+            _ => writeln!(self.out, "\nrunning {tests} test{}", if tests == 1 { "" } else { "s" }),
+        }
+    }
+
+    fn ignored(&mut self, test: &PairTest) -> io::Result<()> {
+        let (name, because) = (&test.name, test.ignored_because.as_deref().unwrap_or_default());
+        match self.format {
+            TestFormat::Pretty => writeln!(self.out, "test {name} ... ignored, {because}"),
+            TestFormat::Terse => write!(self.out, "i"),
+            TestFormat::Json => {
+                let line = json!({ "type": "test", "event": "ignored", "name": name, "message": because });
+                writeln!(self.out, "{line}")
+            }
+        }
+    }
+
+    fn ended(
+        &mut self,
+        test: &PairTest,
+        failure: Option<String>,
+        took: Duration,
+    ) -> Result<(), CommandError> {
+        let (name, seconds) = (test.name.clone(), took.as_secs_f64());
+        match (self.format, &failure) {
+            (TestFormat::Pretty, None) => writeln!(self.out, "test {name} ... ok")?,
+            (TestFormat::Pretty, Some(_)) => writeln!(self.out, "test {name} ... FAILED")?,
+            (TestFormat::Terse, None) => write!(self.out, ".")?,
+            (TestFormat::Terse, Some(_)) => write!(self.out, "F")?,
+            (TestFormat::Json, failure) => {
+                let event = if failure.is_some() { "failed" } else { "ok" };
+                let line = json!({
+                    "type": "test", "event": event, "name": name, "exec_time": seconds, "stdout": failure,
+                });
+                writeln!(self.out, "{line}")?;
+            }
+        }
+        self.out.flush()?;
+        self.cases.push(TestCase { name, seconds, failure });
+        Ok(())
+    }
+
+    /// Prints what failed and the sums. Returns how many tests failed.
+    fn finish(&mut self, ignored: usize, filtered: usize) -> io::Result<usize> {
+        let failures = self.cases.iter().filter_map(|case| Some((&case.name, case.failure.as_ref()?)));
+        let failures: Vec<_> = failures.collect();
+        let (failed, passed) = (failures.len(), self.cases.len() - failures.len());
+        if self.format == TestFormat::Json {
+            let line = json!({
+                "type": "suite", "event": if failed > 0 { "failed" } else { "ok" }, "passed": passed,
+                "failed": failed, "ignored": ignored, "filtered_out": filtered,
+            });
+            writeln!(self.out, "{line}")?;
+            return Ok(failed);
+        }
+        if failed > 0 {
+            writeln!(self.out, "\n\nfailures:")?;
+        }
+        for (name, failure) in &failures {
+            writeln!(self.out, "\n---- {name} ----\n{failure}")?;
+        }
+        let result = if failed > 0 { "FAILED" } else { "ok" };
+        writeln!(
+            self.out,
+            "\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored; {filtered} filtered out"
+        )?;
+        Ok(failed)
+    }
+}
