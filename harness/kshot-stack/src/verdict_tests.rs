@@ -172,7 +172,7 @@ fn the_reasons_name_probe_claim_and_remedy() {
         why(broken(1), Comparison::Missing),
         [
             "claim `c` fails, as known: the unwinder stops",
-            "no snapshot on file for `ftrace`: run the tests, then `cargo insta review`",
+            "no snapshot on file for `ftrace`: `kshot record` shows its stacks and proposes one",
         ]
     );
 }

@@ -126,9 +126,11 @@ fn a_fault_in_the_catalogue_ends_129_and_shows_its_place() {
 fn a_kernel_file_that_is_none_ends_128() {
     let replica = Replica::new();
     fs::write(replica.path("text"), "no kernel").unwrap();
-    for (path, word) in
-        [("./text", "ELF"), ("./missing", "./missing is no kernel"), ("./images", "this folder has no vmlinux")]
-    {
+    for (path, word) in [
+        ("./text", "ELF"),
+        ("./missing", "./missing is no kernel"),
+        ("./images", "this folder has no vmlinux"),
+    ] {
         let ended = replica.run(&["run", "tunsetiff/perf_probe", "--kernel", path]);
         ended.expect(128, &[word]);
     }

@@ -46,7 +46,7 @@ const RECIPE_VERSION: &str = "1";
 /// A kernel that is ready to boot. All paths are absolute.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// The name in the catalogue, or the file's stem for the user's own kernel.
+    /// The name in the catalogue, or of the folder or file for the user's own kernel.
     pub name: String,
     /// The architecture of the kernel.
     pub arch: Arch,
@@ -289,6 +289,7 @@ impl Kernel {
     pub fn from_path(path: &Path, images: &ImagesFolder, cache: &Cache) -> Result<Self, KernelError> {
         let not = |why: String| KernelError::NotBootable { path: path.into(), why };
         let mut path = path.canonicalize().map_err(|error| not(error.to_string()))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
             path = path.join("vmlinux");
             if !path.is_file() {
@@ -311,7 +312,7 @@ impl Kernel {
         };
         let config = folder.join(".config");
         Ok(Self {
-            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            name,
             arch: image.arch,
             release,
             sha256: cache::sha256_file(&path)?,

@@ -223,7 +223,10 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSnapshot { probe } => {
-                write!(f, "no snapshot on file for `{probe}`: run the tests, then `cargo insta review`")
+                write!(
+                    f,
+                    "no snapshot on file for `{probe}`: `kshot record` shows its stacks and proposes one"
+                )
             }
             Self::SnapshotDiffers { probe, diff } => {
                 write!(f, "the stacks of `{probe}` are not its snapshot's:\n{diff}")

@@ -17,7 +17,7 @@ fn all() -> Vec<(Reason, &'static str)> {
     vec![
         (
             Reason::NoSnapshot { probe: probe.clone() },
-            "no snapshot on file for `ftrace`: run the tests, then `cargo insta review`",
+            "no snapshot on file for `ftrace`: `kshot record` shows its stacks and proposes one",
         ),
         (
             Reason::SnapshotDiffers { probe: probe.clone(), diff: text("-a\n+b") },

@@ -15,9 +15,12 @@ const EXAMPLE: &str = "\
 # yaml-language-server: $schema=SCHEMA
 summary: who calls vfs_mkdir
 kernels: [KERNEL]
-boot:
-  ftrace: { tracer: function, filter: [vfs_mkdir], options: [func_stack_trace] }
 steps:
+  - run: |
+      cd /sys/kernel/tracing
+      echo vfs_mkdir > set_ftrace_filter
+      echo 1 > options/func_stack_trace
+      echo function > current_tracer
   - run: mkdir /tmp/a && rmdir /tmp/a
     repeat: 3
 probes:

@@ -10,7 +10,7 @@ use crate::run::{self, RunOptions, StartPolicy};
 use crate::workspace::Workspace;
 use crate::{report, scenario::Scenario};
 use kshot_guest::host::FileError;
-use kshot_stack::document::{ProbeResult, RunDocument, StackResult, Verdict};
+use kshot_stack::document::{Fidelity, ProbeResult, RunDocument, StackResult, Verdict};
 use kshot_stack::exit::ExitCode;
 use kshot_stack::snapshot::{Comparison, snapshot_text};
 use kshot_stack::stack::State;
@@ -114,10 +114,11 @@ fn write_claims(
         return Ok(false);
     };
     let mut text = String::from("claims:\n");
+    let count = stack.count;
     let through = serde_json::json!(stack.frames[..stack.frames.len() - 1]);
     for probe in document.probes.iter().filter(|probe| probe.left_out_because.is_none()) {
-        let equal = equal_stacks(probe, stack);
-        if equal == stack.count {
+        let equal = if probe.name == truth.name { count } else { whole_stacks(probe) };
+        if equal == count {
             let exact = if probe.name == truth.name { "" } else { ", exact: true" };
             text.push_str(&format!(
                 "  - {{ probe: {}, through: {through}, stacks: {equal}, complete: true{exact} }}\n",
@@ -126,7 +127,7 @@ fn write_claims(
         } else {
             text.push_str(&format!(
                 "  # {}: {equal} of {} stacks are the truth's. A claim that it lacks needs a `known`, with the reason.\n",
-                probe.name, stack.count
+                probe.name, count
             ));
         }
     }
@@ -140,8 +141,11 @@ fn write_claims(
     Ok(true)
 }
 
-/// How many stacks of a probe are that of the truth, function by function.
-fn equal_stacks(probe: &ProbeResult, truth: &StackResult) -> u64 {
-    let equal = |stack: &&StackResult| stack.state == State::Complete && stack.frames == truth.frames;
-    probe.stacks.iter().filter(equal).map(|stack| stack.count).sum()
+/// How many stacks of a probe are those of the truth, no frame more and no frame less.
+fn whole_stacks(probe: &ProbeResult) -> u64 {
+    let is_whole = |stack: &&StackResult| {
+        let all = |fidelity: Fidelity| fidelity.matched_frames == fidelity.reference_frames;
+        stack.state == State::Complete && stack.fidelity.is_some_and(all) && stack.differences.is_empty()
+    };
+    probe.stacks.iter().filter(is_whole).map(|stack| stack.count).sum()
 }
