@@ -33,7 +33,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::run::StartPolicy;
 use crate::workspace::Workspace;
@@ -156,6 +156,11 @@ impl RunArgs {
 struct Streams<'a> {
     out: &'a mut dyn Write,
     progress: Progress,
+}
+
+/// The command line as clap knows it: every command with its arguments and help.
+pub fn command_line() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line `args` (the program's name first): results go to `out`, errors to `err`.
