@@ -13,9 +13,10 @@ use kshot_guest::yaml;
 use kshot_stack::console::Recogniser;
 use kshot_stack::document::RunDocument;
 use kshot_stack::foreign;
+use kshot_stack::format::TextFormat;
 use kshot_stack::night::results::Night;
 use kshot_stack::normalize::normalize;
-use kshot_stack::stack::{Parsed, ftrace_text, gdb_json, gdb_raw, perf_script};
+use kshot_stack::stack::{Parsed, gdb_json, gdb_raw};
 use kshot_stack::sweep;
 use kshot_stack::text::printable;
 use serde_json::json;
@@ -39,8 +40,32 @@ pub fn all() -> Vec<Target> {
     let mut scenarios = files(&root.join("scenarios"), &[".yaml"]);
     scenarios.push(b"a: &a [x, y]\nb: *a\n".to_vec());
     vec![
-        Target { name: "ftrace", seeds: captures("ftrace"), feed: |input| stacks(ftrace_text::parse(input)) },
-        Target { name: "perf", seeds: captures("perf"), feed: |input| stacks(perf_script::parse(input)) },
+        Target {
+            name: "ftrace",
+            seeds: captures("ftrace"),
+            feed: |input| text_of(TextFormat::Ftrace, input),
+        },
+        Target {
+            name: "perf",
+            seeds: captures("perf"),
+            feed: |input| text_of(TextFormat::PerfScript, input),
+        },
+        Target {
+            name: "proc-stack",
+            seeds: captures("proc_stack"),
+            feed: |input| text_of(TextFormat::ProcStack, input),
+        },
+        Target {
+            name: "stack-tracer",
+            seeds: captures("stack_tracer"),
+            feed: |input| text_of(TextFormat::StackTracer, input),
+        },
+        Target { name: "hist", seeds: captures("hist"), feed: |input| text_of(TextFormat::Hist, input) },
+        Target {
+            name: "call-trace",
+            seeds: captures("console"),
+            feed: |input| text_of(TextFormat::CallTrace, input),
+        },
         Target { name: "gdb", seeds: captures("gdb"), feed: |input| stacks(gdb_json::parse(input)) },
         Target { name: "gdb-raw", seeds: captures("gdb"), feed: |input| drop(gdb_raw::parse(input)) },
         Target { name: "console", seeds: captures("console"), feed: console },
@@ -65,6 +90,12 @@ pub fn all() -> Vec<Target> {
         Target { name: "archive", seeds: vec![archive()], feed: unpacked },
         Target { name: "gzip", seeds: vec![zipped(&archive())], feed: unzipped },
     ]
+}
+
+/// Reads a text in its format, and guesses it, which must not fault either.
+fn text_of(format: TextFormat, input: &[u8]) {
+    stacks(format.parse(input));
+    TextFormat::guess(input);
 }
 
 fn stacks(parsed: io::Result<Parsed>) {

@@ -9,19 +9,29 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, Throughput};
-use kshot_stack::stack::{ftrace_text, perf_script};
+use kshot_stack::format::TextFormat;
 
 /// Enough to fill no cache but the last.
 const CAPTURE: usize = 4 << 20;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    let ftrace = ["func_stack_trace", "sched-stacktrace", "lost-pipe", "function_graph-stacktrace-trigger"];
-    for name in ftrace {
-        bench(&mut criterion, "ftrace", name, |bytes| ftrace_text::parse(bytes).unwrap().events);
-    }
-    for name in ["cpu-clock", "addresses-alone", "tracepoint"] {
-        bench(&mut criterion, "perf", name, |bytes| perf_script::parse(bytes).unwrap().events);
+    let captures: [(TextFormat, &str, &[&str]); 6] = [
+        (
+            TextFormat::Ftrace,
+            "ftrace",
+            &["func_stack_trace", "sched-stacktrace", "lost-pipe", "function_graph-stacktrace-trigger"],
+        ),
+        (TextFormat::PerfScript, "perf", &["cpu-clock", "addresses-alone", "tracepoint"]),
+        (TextFormat::ProcStack, "proc_stack", &["many-by-grep", "many-by-tail"]),
+        (TextFormat::StackTracer, "stack_tracer", &["two-entries"]),
+        (TextFormat::Hist, "hist", &["stack-key"]),
+        (TextFormat::CallTrace, "console", &["sysrq-t", "sysrq-l", "warn-perf-regs", "boot-banner"]),
+    ];
+    for (format, folder, names) in captures {
+        for name in names {
+            bench(&mut criterion, folder, name, |bytes| format.parse(bytes).unwrap().events);
+        }
     }
     criterion.final_summary();
 }

@@ -1,9 +1,13 @@
 //! Recognises what a console says, line by line. Pure: lines in, events out.
 
+pub mod call_traces; // every call trace of a console, as stacks
+mod prefix; // what loggers put in front of a message
+
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
-use regex::{Regex, RegexSet};
+use regex::Regex;
+use regex::bytes::{RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
 use crate::document::ConsoleReport;
@@ -79,11 +83,23 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // Part of the program, not input: a test reads it.
     let patterns: Vec<Pattern> =
         serde_yaml::from_str(include_str!("patterns.yaml")).expect("patterns.yaml is well formed");
-    let set =
-        RegexSet::new(patterns.iter().map(|pattern| &pattern.regex)).expect("patterns.yaml holds regexes");
+    // What the kernel prints of itself is ASCII; Unicode's classes would cost half of the speed.
+    let regexes = patterns.iter().map(|pattern| &pattern.regex);
+    let set = RegexSetBuilder::new(regexes).unicode(false).build().expect("patterns.yaml holds regexes");
     let stamp = Regex::new(r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])?|\]\[ *[TC]\d+\])(?: |$)").expect("a regex");
     Table { patterns, set, stamp }
 });
+
+impl Table {
+    /// The word of the first pattern of trouble that a message fits.
+    fn trouble(&self, message: &str) -> Option<&str> {
+        let message = message.as_bytes();
+        // Most fit none, and whether one does is told sooner than which.
+        let fits = self.set.is_match(message).then(|| self.set.matches(message))?;
+        let pattern = &self.patterns[fits.iter().next()?];
+        matches!(pattern.means, Means::Fatal | Means::Report).then_some(pattern.kind.as_str())
+    }
+}
 
 /// What a whole console says.
 pub fn recognise(console: &[u8]) -> Vec<ConsoleReport> {
@@ -124,7 +140,7 @@ impl Recogniser {
         self.open.retain(|open| !over && !open.is_over());
         let whole = self.uncut(written, !messages.is_empty());
         for message in whole.as_deref().into_iter().chain(messages) {
-            if let Some(index) = TABLE.set.matches(message).iter().next() {
+            if let Some(index) = TABLE.set.matches(message.as_bytes()).iter().next() {
                 self.matched(&TABLE.patterns[index], line);
             }
         }
@@ -238,11 +254,11 @@ fn parts(line: &str) -> (&str, Vec<&str>) {
 }
 
 fn set_frames(event: &mut ConsoleReport, trace: &CallTrace) {
-    let names = |reliable: bool| {
-        let frames = trace.frames().iter().filter(move |frame| frame.reliable == reliable);
-        frames.map(|frame| frame.frame.name()).collect()
+    let names = |guess: bool| {
+        let frames = trace.frames().iter().filter(move |frame| frame.guess == guess);
+        frames.map(|frame| frame.name()).collect()
     };
-    (event.frames, event.guesses) = (names(true), names(false));
+    (event.frames, event.guesses) = (names(false), names(true));
 }
 
 #[cfg(test)]
@@ -342,7 +358,7 @@ mod tests {
             let matched = [written]
                 .into_iter()
                 .chain(messages)
-                .filter_map(|text| TABLE.set.matches(text).iter().next());
+                .filter_map(|text| TABLE.set.matches(text.as_bytes()).iter().next());
             matched.for_each(|pattern| seen[pattern] += 1);
         }
         let unseen = TABLE.patterns.iter().zip(seen).filter(|(_, seen)| *seen == 0);

@@ -10,14 +10,14 @@ use indexmap::IndexSet;
 
 use crate::arch::ArchRow;
 use crate::document::{Deviation, Difference, Fidelity, Reference};
-use crate::stack::{Frame, Stack, fold_suffix, ftrace_text};
+use crate::stack::{Frame, NAMELESS, Stack, fold_suffix};
 use align::{Place, align, is_same};
 
 /// References that one stack is compared with frame by frame, at most. The likeliest come first, by how many frames they
 /// can have in common with it.
 const MOST_COMPARED: usize = 32;
-/// The name of a task that the kernel has forgotten: it may be any task's.
-const FORGOTTEN: &str = "<...>";
+/// The names of a task that the kernel has forgotten, and of one that a capture does not tell: it may be any task.
+const ANY_TASK: [&str; 2] = ["<...>", NAMELESS];
 
 /// The stacks that others are measured against, found by what they tell of.
 #[derive(Debug)]
@@ -65,7 +65,8 @@ impl<'a> References<'a> {
     pub fn measure(&self, stack: &Stack) -> Option<Measure> {
         let subject = self.subject(stack)?;
         let reported = Reported::new(stack, self.row);
-        let of_task = |candidate: &Candidate<'_>| stack.task == candidate.task || stack.task == FORGOTTEN;
+        let any_task = ANY_TASK.contains(&stack.task.as_str());
+        let of_task = |candidate: &Candidate<'_>| any_task || stack.task == candidate.task;
         let mut best: Option<Comparison<'_>> = None;
         for likely in subject.likeliest(&reported, of_task) {
             // None of those that follow can speak better for it.
@@ -89,10 +90,10 @@ impl<'a> References<'a> {
         Some(best.measure(&reported, self.kind))
     }
 
-    /// The references of the same event. A stack without an event of its own, as triggers leave it, can only be matched when
+    /// The references of the same event. A stack without an event of its own, as triggers and /proc/PID/stack leave it, can only be matched when
     /// all references tell of one event.
     fn subject(&self, stack: &Stack) -> Option<&Subject<'a>> {
-        if stack.event == ftrace_text::UNNAMED {
+        if stack.names_no_event() {
             let mut all = self.subjects.values();
             return all.next().filter(|_| all.next().is_none());
         }
@@ -245,7 +246,7 @@ impl<'a> Reported<'a> {
     fn new(stack: &'a Stack, row: &'a ArchRow) -> Self {
         let (mut places, mut at, mut strays, mut shown) = (Vec::new(), Vec::new(), Vec::new(), 0_usize);
         let mut behind_user = false;
-        for frame in stack.frames.iter().map(AsRef::as_ref).filter(|frame| !frame.inlined) {
+        for frame in stack.frames.iter().map(AsRef::as_ref).filter(|frame| !frame.inlined && !frame.guess) {
             // As the normalisation leaves them: user space is one frame.
             shown += usize::from(!(frame.user && behind_user));
             behind_user = frame.user;
@@ -364,13 +365,13 @@ pub fn up_to_entry<'a>(stack: &'a Stack, row: &ArchRow) -> Vec<&'a Frame> {
     frames
 }
 
-/// The frames that count: the kernel's, neither inlined nor a tracer's own.
+/// The frames that count: the kernel's, neither inlined nor guessed nor a tracer's own.
 pub fn physical<'a>(stack: &'a Stack, row: &ArchRow) -> impl Iterator<Item = &'a Frame> {
     stack.frames.iter().map(AsRef::as_ref).filter(|frame| is_physical(frame, row))
 }
 
 fn is_physical(frame: &Frame, row: &ArchRow) -> bool {
-    frame.in_kernel() && !frame.inlined && !frame.is_one_of(row.plumbing)
+    frame.in_kernel() && !frame.inlined && !frame.guess && !frame.is_one_of(row.plumbing)
 }
 
 /// Whether two frames are one return address.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::arch::Arch;
-use crate::stack::{ftrace_text, perf_script};
+use crate::stack::{ftrace_text, perf_script, proc_stack};
 
 /// The real addresses of one kernel (`harness/kshot-stack/tests/data/README.md`).
 const TRUTH: &str = "\
@@ -137,6 +137,24 @@ fn a_stack_without_an_event_needs_references_of_one_event() {
     assert_eq!(measured(&unnamed, &[good, truth("eoe_filter", "probe:other_function", TRUTH)]), Some((4, 1)));
     let fork = truth("eoe_filter", "sched:sched_process_fork", TRUTH);
     assert_eq!(measured(&unnamed, &[truth("eoe_filter", "probe:register_netdevice", TRUTH), fork]), None);
+}
+
+#[test]
+fn a_stack_without_event_task_and_addresses_is_measured_by_function_and_offset() {
+    let sleeper = |last: &str| {
+        let text =
+            format!("[<0>] register_netdevice+0x100/0x798\n[<0>] tun_chr_ioctl+0xeec/0x1000\n[<0>] {last}\n");
+        proc_stack::parse(text.as_bytes()).unwrap().stacks.remove(0).0
+    };
+    let truth = "ffffffff803fefe0 register_netdevice+0x0\nffffffff803a68b4 tun_chr_ioctl+0xeec\nffffffff80114740 handle_sys64+0xf4\n";
+    let truth = [truth_of(truth)];
+    // Two labels of one place.
+    assert_eq!(measured(&sleeper("syscall_common+0x34/0x58"), &truth), Some((3, 3)));
+    assert_eq!(measured(&sleeper("handle_sys64+0x34/0x58"), &truth), Some((3, 2)));
+}
+
+fn truth_of(frames: &str) -> Stack {
+    truth("eoe_filter", "probe:register_netdevice", frames)
 }
 
 /// What is missing, extra or repeated, in words.

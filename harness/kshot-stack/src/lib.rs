@@ -40,6 +40,7 @@ pub mod arch; // the architectures, one row each
 pub mod stack; // bytes to stacks: one parser a format
 pub mod document; // the result document, `run.json`
 pub mod console; // what a kernel reports on its console
+pub mod format; // the texts that hold stacks: which one it is, and its parser
 pub mod normalize; // ordered, named passes from what a probe recorded to what a snapshot holds
 pub mod fidelity; // a probe's stack against the truth
 pub mod results; // the probes' part of the document

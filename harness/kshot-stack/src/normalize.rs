@@ -14,7 +14,7 @@ pub struct Pass {
     pub name: &'static str,
     /// What it does, and why that is no loss.
     pub doc: &'static str,
-    /// A sample, as `perf script` prints it.
+    /// A sample, as `perf script` or a console prints it.
     pub before: &'static str,
     /// What the pass makes of it: `task event`, then each frame as [`PASSES`]' test writes it.
     pub after: &'static str,
@@ -36,6 +36,13 @@ pub const PASSES: &[Pass] = &[
         before: "sh 1 1.000000: probe:f:\n\tffffffff803a68b4 __tun_chr_ioctl+0x0 (inlined)\n\tffffffff803a68b4 tun_chr_ioctl+0xeec\n",
         after: "sh probe:f\nffffffff803a68b4 tun_chr_ioctl+0xeec",
         apply: drop_inlined_frames,
+    },
+    Pass {
+        name: "drop-guesses",
+        doc: "Frames that the unwinder did not come by go: which stale words lie on a stack differs between runs.",
+        before: "WARNING: CPU: 0 PID: 1 at x.c:1 f+0x1/0x2\nCPU: 0 PID: 1 Comm: sh Not tainted\nCall Trace:\n ? f+0x1/0x2\n g+0x1/0x2\n",
+        after: "sh warn\ng+0x1/0x2",
+        apply: drop_guesses,
     },
     Pass {
         name: "collapse-user-frames",
@@ -91,6 +98,10 @@ fn drop_inlined_frames(stack: &mut Stack) {
         Arc::make_mut(last).inlined = false;
     }
     stack.frames.retain(|frame| !frame.inlined);
+}
+
+fn drop_guesses(stack: &mut Stack) {
+    stack.frames.retain(|frame| !frame.guess);
 }
 
 fn collapse_user_frames(stack: &mut Stack) {

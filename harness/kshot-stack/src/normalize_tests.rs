@@ -1,12 +1,14 @@
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
-use crate::stack::{ftrace_text, perf_script, show};
+use crate::format::TextFormat;
+use crate::stack::{ftrace_text, show};
 
 #[test]
 fn each_pass_does_what_its_example_says() {
     for pass in PASSES {
-        let (mut stack, _) = perf_script::parse(pass.before.as_bytes()).unwrap().stacks.remove(0);
+        let format = TextFormat::guess(pass.before.as_bytes());
+        let (mut stack, _) = format.parse(pass.before.as_bytes()).unwrap().stacks.remove(0);
         stack.function = None;
         assert_ne!(show::stack(&stack), pass.after, "{}: the example shows nothing", pass.name);
         (pass.apply)(&mut stack);
@@ -54,7 +56,7 @@ fn frames() -> impl Strategy<Value = Vec<Arc<Frame>>> {
     let frame = (symbol, any::<[bool; 2]>(), prop::option::of(any::<u64>()), prop::option::of(any::<u64>()));
     let frame = frame.prop_map(|(symbol, [user, inlined], address, offset)| {
         let (size, module) = (offset, Some("m".into()));
-        Arc::new(Frame { address, symbol, offset, size, module, user, inlined })
+        Arc::new(Frame { address, symbol, offset, size, module, user, inlined, ..Frame::default() })
     });
     prop::collection::vec(frame, 0..12)
 }

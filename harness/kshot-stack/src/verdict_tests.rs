@@ -222,7 +222,7 @@ fn a_probe_that_brought_nothing_cannot_be_judged() {
 
 #[test]
 fn losses_and_unread_lines_are_told_but_change_no_word() {
-    let warning = |kind: &str| Warning { kind: kind.into(), count: 2, example: "x".into() };
+    let warning = |kind: &str| Warning { kind: kind.into(), count: 2, example: "x".into(), line: None };
     let warnings = vec![warning("lost-events"), warning("unreadable-line")];
     let probes = [ProbeResult { lost: 3, warnings, ..probe("ftrace", vec![full(1)]) }];
     let verdict = judge(Evidence { probes: &probes, ..Evidence::default() });

@@ -14,6 +14,8 @@ pub(super) struct Place<'a> {
     pub(super) function: Option<&'a str>,
     /// Where its function begins.
     pub(super) start: Option<u64>,
+    /// Whether it is an entry, whose code may carry several labels.
+    entry: bool,
 }
 
 impl PartialEq for Place<'_> {
@@ -34,7 +36,7 @@ impl<'a> Place<'a> {
     pub(super) fn new(frame: &'a Frame, row: &ArchRow) -> Self {
         let function = frame.symbol.as_deref().map(|symbol| function(symbol, row));
         let start = frame.address.zip(frame.offset).and_then(|(address, offset)| address.checked_sub(offset));
-        Self { frame, function, start }
+        Self { frame, function, start, entry: frame.is_one_of(row.entries) }
     }
 
     /// Whether both are one return address.
@@ -42,7 +44,9 @@ impl<'a> Place<'a> {
         match (self.frame.address, other.frame.address) {
             (Some(one), Some(other)) => one == other,
             _ => {
-                let offsets = self.frame.offset.zip(other.frame.offset);
+                // Offsets from two labels of one entry differ at one place.
+                let comparable = !self.entry || self.frame.symbol == other.frame.symbol;
+                let offsets = self.frame.offset.zip(other.frame.offset).filter(|_| comparable);
                 self.has_name_of(other) && offsets.is_none_or(|(one, other)| one == other)
             }
         }

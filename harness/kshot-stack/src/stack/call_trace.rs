@@ -12,6 +12,8 @@
 //!  show_stack from dump_stack_lvl+0x40/0x4c                               arm
 //! [c0000000f8a3b7c0] [c000000000a1b2c4] dump_stack+0x9c/0xd0 (unreliable) powerpc
 //! ([<000000000011a7f0>] show_stack+0x90/0xc0)                             s390
+//!  __dump_stack lib/dump_stack.c:88 [inline]                              with source lines, of syzkaller
+//!  dump_stack_lvl (lib/dump_stack.c:107 (discriminator 4))                of scripts/decode_stacktrace.sh
 //! ```
 
 use std::sync::LazyLock;
@@ -25,16 +27,22 @@ use super::lines::{DEEPEST_STACK, hexadecimal};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallTrace {
     place: Place,
-    frames: Vec<TraceFrame>,
+    frames: Vec<Frame>,
 }
 
-/// One line of a call trace.
+/// What one line of a call trace says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TraceFrame {
-    /// The place.
-    pub(crate) frame: Frame,
-    /// Whether the unwinder came by it. The others (`?`, `(unreliable)`) are words of the stack that may be an address.
-    pub(crate) reliable: bool,
+pub(crate) enum TraceLine {
+    /// A frame.
+    Frame(Frame),
+    /// `show_stack from dump_stack_lvl+0x40/0x4c`: a frame and the one that it was called from, which the next line tells of
+    /// too.
+    From {
+        /// The frame.
+        inner: Frame,
+        /// The one that it was called from.
+        outer: Frame,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,16 +62,17 @@ struct Shapes {
 
 static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     const SYMBOL: &str = r"[A-Za-z_$][\w.$]*";
+    let source = r"\S+\.(?:c|h|S|rs):\d+";
     let place = format!(r"{SYMBOL}(?:\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?)?");
     let frame = format!(
-        r"^\s*(?P<doubt>\(?)(?:\[<?\s*(?P<address>[0-9a-f]+|inline)\s*>?\]\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?: \S+:\d+)?(?: \[inline\])?\s*$"
+        r"^\s*(?P<doubt>\(?)(?:\[<?\s*(?P<address>[0-9a-f]+|inline)\s*>?\]\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| \({source}(?: \(discriminator \d+\))?\)(?: [\w-]+)?)?(?P<inline> \[inline\])?\s*$"
     );
     let from = format!(
-        r"^\s*(?:\[<[0-9a-f]+>\] )?\(?(?P<inner>{place})\)?(?: \[[^\]]*\])?\)? from (?:\[<(?P<address>[0-9a-f]+)>\] )?\(?(?P<place>{place})(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?\s*$"
+        r"^\s*(?:\[<[0-9a-f]+>\] )?\(?(?P<inner>{place})\)?(?: \[[^\]]*\])?\)? from (?:\[<(?P<address>[0-9a-f]+)>\] )?\(?(?P<place>{place})(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source})?(?P<inline> \[inline\])?\)?\s*$"
     );
     let regex = |text: &str| Regex::new(text).expect("a regex");
     Shapes {
-        heading: regex(r"(?i)(?:call trace|^\s*call backtrace|^\s*backtrace):\s*"),
+        heading: regex(r"(?i)(?:call trace|^\s*call backtrace|^\s*backtrace(?: \(crc [0-9a-f]+\))?):\s*"),
         marker: regex(r"^\s*(?:(?:</?[A-Z#]+\w*>\s*)+|=+$)?"),
         frame: regex(&frame),
         from: regex(&from),
@@ -75,14 +84,14 @@ impl CallTrace {
     pub(crate) fn line(&mut self, text: &str) {
         match self.place {
             Place::Before => {
-                if let Some(heading) = SHAPES.heading.find(text) {
+                if let Some(behind) = heading(text) {
                     self.place = Place::Inside;
-                    self.take(&text[heading.end()..]);
+                    self.take(behind);
                 }
             }
-            Place::Inside if SHAPES.heading.is_match(text) && self.frames.is_empty() => {}
+            Place::Inside if self.frames.is_empty() && heading(text).is_some() => {}
             Place::Inside => {
-                let frame = &text[SHAPES.marker.find(text).map_or(0, |marker| marker.end())..];
+                let frame = without_marker(text);
                 // Others' messages may stand between the heading and its first frame.
                 if !frame.trim().is_empty() && !self.take(frame) && !self.frames.is_empty() {
                     self.place = Place::Behind;
@@ -98,7 +107,7 @@ impl CallTrace {
     }
 
     /// The frames, innermost first.
-    pub(crate) fn frames(&self) -> &[TraceFrame] {
+    pub(crate) fn frames(&self) -> &[Frame] {
         &self.frames
     }
 
@@ -106,30 +115,53 @@ impl CallTrace {
         if self.frames.len() >= DEEPEST_STACK {
             return false;
         }
-        if let Some(line) = SHAPES.from.captures(text) {
-            if self.frames.is_empty() {
-                self.frames.push(TraceFrame { frame: placed(&line["inner"]), reliable: true });
+        match TraceLine::read(text) {
+            Some(TraceLine::Frame(frame)) => self.frames.push(frame),
+            Some(TraceLine::From { inner, outer }) => {
+                if self.frames.is_empty() {
+                    self.frames.push(inner);
+                }
+                self.frames.push(outer);
             }
-            self.frames.push(TraceFrame { frame: whole(&line), reliable: true });
-            return true;
+            None => return false,
         }
-        let Some(line) = SHAPES.frame.captures(text) else { return false };
-        // Half a sentence may be one word: without an offset or an address a word is no frame.
-        let inline = line.name("address").is_some();
-        if !line["place"].contains("0x") && !inline {
-            return false;
-        }
-        let unreliable = line.name("flags").is_some_and(|flags| flags.as_str() == "unreliable");
-        let doubtful = line.name("guess").is_some() || unreliable || !line["doubt"].is_empty();
-        self.frames.push(TraceFrame { frame: whole(&line), reliable: !doubtful });
         true
     }
+}
+
+impl TraceLine {
+    /// A line without its time and what [`without_marker`] takes.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        if let Some(line) = SHAPES.from.captures(text) {
+            return Some(Self::From { inner: placed(&line["inner"]), outer: whole(&line) });
+        }
+        let line = SHAPES.frame.captures(text)?;
+        // Half a sentence may be one word: without an offset, an address or a source line a word is no frame.
+        let inlined = line.name("address").is_some_and(|address| address.as_str() == "inline");
+        if !line["place"].contains("0x") && !inlined && line.name("source").is_none() {
+            return None;
+        }
+        let unreliable = line.name("flags").is_some_and(|flags| flags.as_str() == "unreliable");
+        let guess = line.name("guess").is_some() || unreliable || !line["doubt"].is_empty();
+        Some(Self::Frame(Frame { guess, ..whole(&line) }))
+    }
+}
+
+/// What stands behind the heading of a call trace, where `text` is one.
+pub(crate) fn heading(text: &str) -> Option<&str> {
+    SHAPES.heading.find(text).map(|heading| &text[heading.end()..])
+}
+
+/// `text` without the words in front of a frame that tell which stack it is on: `<IRQ>`, `</TASK>`.
+pub(crate) fn without_marker(text: &str) -> &str {
+    &text[SHAPES.marker.find(text).map_or(0, |marker| marker.end())..]
 }
 
 fn whole(line: &Captures<'_>) -> Frame {
     let address = line.name("address").and_then(|address| hexadecimal(address.as_str().as_bytes()));
     let module = line.name("module").map(|module| module.as_str().to_owned());
-    let inlined = line.name("address").is_some_and(|address| address.as_str() == "inline");
+    let in_brackets = line.name("address").is_some_and(|address| address.as_str() == "inline");
+    let inlined = in_brackets || line.name("inline").is_some();
     let frame = placed(&line["place"]);
     Frame { address: address.or(frame.address), module, inlined, ..frame }
 }
@@ -157,8 +189,8 @@ mod tests {
         let mut trace = CallTrace::default();
         text.lines().for_each(|line| trace.line(line));
         let names = trace.frames().iter().map(|frame| {
-            let doubt = if frame.reliable { "" } else { "? " };
-            format!("{doubt}{}", frame.frame.name())
+            let doubt = if frame.guess { "? " } else { "" };
+            format!("{doubt}{}", frame.name())
         });
         names.collect::<Vec<_>>().join(" ")
     }
@@ -203,8 +235,8 @@ mod tests {
         trace.line("[<ffffffffc0001234>] tun_get.isra.0+0x18/0x40 [tun]");
         trace.line(" 0xffffffff80000010");
         let [full, bare] = trace.frames() else { panic!("{trace:?}") };
-        assert_eq!((full.frame.address, full.frame.offset), (Some(0xffff_ffff_c000_1234), Some(0x18)));
-        assert_eq!((full.frame.size, full.frame.module.as_deref()), (Some(0x40), Some("tun")));
-        assert_eq!(bare.frame.address, Some(0xffff_ffff_8000_0010));
+        assert_eq!((full.address, full.offset), (Some(0xffff_ffff_c000_1234), Some(0x18)));
+        assert_eq!((full.size, full.module.as_deref()), (Some(0x40), Some("tun")));
+        assert_eq!(bare.address, Some(0xffff_ffff_8000_0010));
     }
 }

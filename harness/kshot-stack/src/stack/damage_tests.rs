@@ -2,6 +2,7 @@
 //! terminal would obey.
 
 use super::{DEEPEST_STACK, Parsed, ftrace_text, gdb_json, perf_script, show};
+use crate::format::TextFormat;
 
 /// How many damaged captures each parser reads.
 pub(crate) const ROUNDS: u64 = 1500;
@@ -26,7 +27,7 @@ impl Random {
 }
 
 /// What the parsers look for.
-const WORDS: [&[u8]; 16] = [
+const WORDS: [&[u8]; 22] = [
     b" => ",
     b"=> ",
     b"<stack trace>",
@@ -43,6 +44,12 @@ const WORDS: [&[u8]; 16] = [
     b"\n",
     b"\xff\x1b[2J",
     b"18446744073709551616",
+    b"Call Trace:\n",
+    b"[<0>] ",
+    b"==> ",
+    b"} hitcount: ",
+    b"stacktrace:",
+    b"---[ end ",
 ];
 
 /// A piece of one of the captures with up to eight faults in it.
@@ -121,6 +128,19 @@ fn damaged_text_of_ftrace_is_read_the_same_in_both_ways() {
 #[test]
 fn damaged_text_of_perf_is_read() {
     read_damaged("perf", 0x5eed_9e8f, |bytes| perf_script::parse(bytes).unwrap());
+}
+
+#[test]
+fn damaged_texts_of_other_reporters_are_read() {
+    let reporters = [
+        ("proc_stack", TextFormat::ProcStack),
+        ("stack_tracer", TextFormat::StackTracer),
+        ("hist", TextFormat::Hist),
+        ("console", TextFormat::CallTrace),
+    ];
+    for (folder, format) in reporters {
+        read_damaged(folder, 0x5eed_7e57, |bytes| format.parse(bytes).unwrap());
+    }
 }
 
 #[test]

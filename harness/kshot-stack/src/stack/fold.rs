@@ -3,31 +3,32 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
-use super::Stack;
 use super::lines::printable;
+use super::{Frame, Stack};
 
 /// What stands in a capture as text, each text read once and known by a number from then on.
 #[derive(Debug)]
-pub(super) struct Texts<T> {
+pub(crate) struct Texts<T> {
     numbers: HashMap<Box<[u8]>, usize, RandomState>,
     things: Vec<T>,
 }
 
 /// A stack as the numbers of its task, event and frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Numbers {
-    pub(super) task: usize,
-    pub(super) event: usize,
-    pub(super) frames: Vec<usize>,
+pub(crate) struct Numbers {
+    pub(crate) task: usize,
+    pub(crate) event: usize,
+    pub(crate) frames: Vec<usize>,
 }
 
 /// Equal stacks once, each as the numbers of its texts.
 #[derive(Debug)]
-pub(super) struct Fold<S> {
+pub(crate) struct Fold<S> {
     seen: IndexMap<S, Seen, RandomState>,
     /// The number of each and its place in `seen`, where somebody asks for the order.
     order: Option<Vec<(u64, usize)>>,
@@ -47,7 +48,7 @@ impl<T> Default for Texts<T> {
 
 impl<T> Texts<T> {
     /// The number of what `text` says; `None` where `read` cannot tell.
-    pub(super) fn number(&mut self, text: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<usize> {
+    pub(crate) fn number(&mut self, text: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<usize> {
         match self.numbers.get(text) {
             Some(&number) => Some(number),
             None => Some(self.insert(text, read(text)?)),
@@ -55,7 +56,7 @@ impl<T> Texts<T> {
     }
 
     /// What has this number.
-    pub(super) fn get(&self, number: usize) -> &T {
+    pub(crate) fn get(&self, number: usize) -> &T {
         &self.things[number]
     }
 
@@ -69,7 +70,7 @@ impl<T> Texts<T> {
 
 impl Texts<String> {
     /// The number of a name.
-    pub(super) fn word(&mut self, text: &[u8]) -> usize {
+    pub(crate) fn word(&mut self, text: &[u8]) -> usize {
         match self.numbers.get(text) {
             Some(&number) => number,
             None => self.insert(text, printable(text)),
@@ -85,19 +86,24 @@ impl<S> Default for Fold<S> {
 
 impl<S: Clone + Eq + Hash> Fold<S> {
     /// One that can tell the order of all that was added.
-    pub(super) fn in_order() -> Self {
+    pub(crate) fn in_order() -> Self {
         Self { order: Some(Vec::new()), ..Self::default() }
     }
 
     /// Counts the `number`th thing of a capture. They need not come in the order of their numbers.
-    pub(super) fn add(&mut self, thing: &S, number: u64) {
+    pub(crate) fn add(&mut self, thing: &S, number: u64) {
+        self.add_times(thing, number, 1);
+    }
+
+    /// Counts a thing that stands for `times` of its kind.
+    pub(crate) fn add_times(&mut self, thing: &S, number: u64, times: u64) {
         let place = match self.seen.get_full_mut(thing) {
             Some((place, _, seen)) => {
-                seen.count += 1;
+                seen.count = seen.count.saturating_add(times);
                 seen.first = seen.first.min(number);
                 place
             }
-            None => self.seen.insert_full(thing.clone(), Seen { count: 1, first: number }).0,
+            None => self.seen.insert_full(thing.clone(), Seen { count: times, first: number }).0,
         };
         if let Some(order) = &mut self.order {
             order.push((number, place));
@@ -106,7 +112,7 @@ impl<S: Clone + Eq + Hash> Fold<S> {
 
     /// The different stacks with their count, in the order of their first appearance; and of each stack of the
     /// capture its place there, if the order was asked for.
-    pub(super) fn finish(self, read: impl Fn(S) -> Stack) -> (Vec<(Stack, u64)>, Vec<usize>) {
+    pub(crate) fn finish(self, read: impl Fn(S) -> Stack) -> (Vec<(Stack, u64)>, Vec<usize>) {
         let mut seen: Vec<_> = self.seen.into_iter().enumerate().collect();
         seen.sort_by_key(|(_, (_, seen))| seen.first);
         // Different texts may say the same.
@@ -115,7 +121,8 @@ impl<S: Clone + Eq + Hash> Fold<S> {
         for (place, (thing, seen)) in seen {
             let entry = stacks.entry(read(thing));
             places[place] = entry.index();
-            *entry.or_default() += seen.count;
+            let total = entry.or_default();
+            *total = total.saturating_add(seen.count);
         }
         let mut order = self.order.unwrap_or_default();
         order.sort_unstable();
@@ -123,11 +130,25 @@ impl<S: Clone + Eq + Hash> Fold<S> {
     }
 }
 
+impl Fold<Numbers> {
+    /// The different stacks with their count, in the order of their first appearance.
+    pub(crate) fn into_stacks(self, words: &Texts<String>, frames: &Texts<Arc<Frame>>) -> Vec<(Stack, u64)> {
+        let read = |stack: Numbers| Stack {
+            task: words.get(stack.task).clone(),
+            event: words.get(stack.event).clone(),
+            function: None,
+            frames: stack.frames.iter().map(|&frame| frames.get(frame).clone()).collect(),
+        };
+        self.finish(read).0
+    }
+}
+
 /// Equal things once, with their number, in the order of their first appearance.
 pub fn count<T: Eq + Hash>(things: impl IntoIterator<Item = (T, u64)>) -> Vec<(T, u64)> {
     let mut counted: IndexMap<T, u64, RandomState> = IndexMap::default();
     for (thing, number) in things {
-        *counted.entry(thing).or_default() += number;
+        let total = counted.entry(thing).or_default();
+        *total = total.saturating_add(number);
     }
     counted.into_iter().collect()
 }

@@ -80,6 +80,11 @@ pub fn parse_in_order(input: impl BufRead) -> io::Result<(Parsed, Vec<usize>)> {
     Parser { stacks: Fold::in_order(), ..Parser::default() }.read(input)
 }
 
+/// Whether a line is one of this format.
+pub(crate) fn is_of(line: &[u8]) -> bool {
+    line.starts_with(b"# tracer: ") || context(line).is_some()
+}
+
 #[derive(Default)]
 struct Parser<'a> {
     /// The events that count.

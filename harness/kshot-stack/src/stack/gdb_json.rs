@@ -102,9 +102,9 @@ fn frame(raw: &RawFrame) -> Option<Frame> {
         symbol: raw.function.as_deref().and_then(|name| symbol(name.as_bytes())).map(ToOwned::to_owned),
         offset: start.and_then(|start| address.checked_sub(start)),
         size: raw.size,
-        module: None,
         user: !in_kernel(address),
         inlined: raw.inlined,
+        ..Frame::default()
     })
 }
 

@@ -7,7 +7,7 @@ use memchr::memchr_iter;
 use super::Warning;
 
 /// No tracer prints a longer line; what is longer is cut and reported.
-pub(super) const LONGEST_LINE: usize = 16 * 1024;
+pub(crate) const LONGEST_LINE: usize = 16 * 1024;
 /// No stack is deeper (ftrace stops far below, perf at `kernel.perf_event_max_stack`, 127 unless raised).
 pub const DEEPEST_STACK: usize = 1024;
 /// The kernel's `KSYM_NAME_LEN`.
@@ -15,7 +15,7 @@ const LONGEST_SYMBOL: usize = 512;
 
 /// The kinds of warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Not a line that the format knows.
     UnreadableLine,
     /// A frame without a stack to belong to.
@@ -34,6 +34,8 @@ pub(super) enum Kind {
     LostEvents,
     /// Nothing passed where stacks were to be taken.
     NeverHit,
+    /// The kernel says that what would record stacks is off.
+    Disabled,
 }
 
 impl Kind {
@@ -48,28 +50,34 @@ impl Kind {
             Self::DeepStack => "deep-stack",
             Self::LostEvents => "lost-events",
             Self::NeverHit => "never-hit",
+            Self::Disabled => "disabled",
         }
     }
 }
 
 /// Warnings, counted by kind in the order of their first appearance.
 #[derive(Debug, Default)]
-pub(super) struct Warnings(Vec<Warning>);
+pub(crate) struct Warnings {
+    warnings: Vec<Warning>,
+    /// The number of the line that is being read, from 1; 0 where a capture has no lines.
+    line: u64,
+}
 
 impl Warnings {
-    pub(super) fn note(&mut self, kind: Kind, line: &[u8]) {
+    pub(crate) fn note(&mut self, kind: Kind, line: &[u8]) {
         const EXAMPLE: usize = 120;
-        match self.0.iter_mut().find(|warning| warning.kind == kind.word()) {
+        match self.warnings.iter_mut().find(|warning| warning.kind == kind.word()) {
             Some(warning) => warning.count += 1,
             None => {
                 let example = printable(&line[..line.len().min(EXAMPLE)]);
-                self.0.push(Warning { kind: kind.word().into(), count: 1, example });
+                let line = (self.line > 0).then_some(self.line);
+                self.warnings.push(Warning { kind: kind.word().into(), count: 1, example, line });
             }
         }
     }
 
-    pub(super) fn into_inner(self) -> Vec<Warning> {
-        self.0
+    pub(crate) fn into_inner(self) -> Vec<Warning> {
+        self.warnings
     }
 }
 
@@ -77,7 +85,7 @@ impl Warnings {
 ///
 /// # Errors
 /// What `input` fails with.
-pub(super) fn each(
+pub(crate) fn each(
     input: impl BufRead,
     warnings: &mut Warnings,
     take: impl FnMut(&[u8], &mut Warnings),
@@ -89,7 +97,7 @@ pub(super) fn each(
 ///
 /// # Errors
 /// What `input` fails with.
-pub(super) fn each_of(
+pub(crate) fn each_of(
     longest: usize,
     mut input: impl BufRead,
     warnings: &mut Warnings,
@@ -107,6 +115,7 @@ pub(super) fn each_of(
         for end in memchr_iter(b'\n', chunk) {
             let part = &chunk[start..end];
             start = end + 1;
+            warnings.line += 1;
             if begun.is_empty() && part.len() <= longest {
                 take(part.strip_suffix(b"\r").unwrap_or(part), warnings);
                 continue;
@@ -125,6 +134,7 @@ pub(super) fn each_of(
     }
     // A name that was cut would be a wrong name, so a last line without an end is not read.
     if !begun.is_empty() {
+        warnings.line += 1;
         warnings.note(Kind::CutLine, &begun);
     }
     Ok(())
@@ -138,7 +148,7 @@ fn append(line: &mut Vec<u8>, part: &[u8], longest: usize) -> bool {
 }
 
 /// Text that came from a guest, safe to show: broken UTF-8 replaced, control characters escaped.
-pub(super) fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for char in String::from_utf8_lossy(bytes).chars() {
         if char.is_control() { text.extend(char.escape_default()) } else { text.push(char) }
@@ -147,19 +157,19 @@ pub(super) fn printable(bytes: &[u8]) -> String {
 }
 
 /// A symbol: what kallsyms can hold.
-pub(super) fn symbol(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn symbol(bytes: &[u8]) -> Option<&str> {
     is_symbol(bytes).then_some(bytes).and_then(|bytes| std::str::from_utf8(bytes).ok())
 }
 
 /// Whether it is a [`symbol`].
-pub(super) fn is_symbol(bytes: &[u8]) -> bool {
+pub(crate) fn is_symbol(bytes: &[u8]) -> bool {
     // All of it, without a way out: that goes by many bytes at a time.
     let graphic = bytes.iter().fold(true, |graphic, byte| graphic & byte.is_ascii_graphic());
     graphic && !bytes.is_empty() && bytes.len() <= LONGEST_SYMBOL
 }
 
 /// The number behind `0x`, or hexadecimal digits alone.
-pub(super) fn hexadecimal(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> Option<u64> {
     let digits = bytes.strip_prefix(b"0x").unwrap_or(bytes);
     // `from_str_radix` would take a sign.
     let plausible = !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
@@ -167,7 +177,7 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> Option<u64> {
 }
 
 /// The decimal number that `bytes` begins with, and what follows it.
-pub(super) fn decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
+pub(crate) fn decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number = 0_u64;
     let mut rest = bytes;
     while let [digit @ b'0'..=b'9', after @ ..] = rest {
@@ -178,7 +188,7 @@ pub(super) fn decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// `bytes` up to the first `mark`, and what follows it.
-pub(super) fn split_at<'a>(bytes: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+pub(crate) fn split_at<'a>(bytes: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     // Blanks are everywhere: what is looked for is the first other byte.
     let pivot = mark.iter().position(|&byte| byte != b' ').unwrap_or(0);
     let mut starts = memchr_iter(*mark.get(pivot)?, bytes).filter_map(|at| at.checked_sub(pivot));

@@ -11,21 +11,28 @@ mod ftrace_graph; // the lines of the function-graph tracer
 pub mod ftrace_text; // the `trace` and `trace_pipe` files of tracefs
 pub mod gdb_json; // what machine/gdb.py writes
 pub mod gdb_raw; // the same of the function tracer: registers and raw stacks
+pub mod hist; // the `hist` files of histogram triggers
 pub mod kallsyms; // addresses to the kernel's own names
-mod lines; // lines of bounded length and counted warnings, for all parsers
+pub(crate) mod lines; // lines of bounded length and counted warnings, for all parsers
 pub mod perf_data; // what `perf record` writes
 pub mod perf_script; // what `perf script` prints
+pub mod proc_stack; // `/proc/PID/stack`
 #[cfg(test)]
 pub(crate) mod show; // stacks as lines, for tests
+pub mod stack_tracer; // the `stack_trace` file of tracefs
 
-pub(crate) use call_trace::CallTrace;
+pub(crate) use call_trace::{CallTrace, TraceLine, heading, without_marker};
 pub use fold::count;
+pub(crate) use fold::{Fold, Texts};
 pub use lines::DEEPEST_STACK;
 
 use std::sync::Arc;
 
 use crate::arch::ArchRow;
 use serde::{Deserialize, Serialize};
+
+/// The name of a task or an event that a capture does not name.
+pub(crate) const NAMELESS: &str = "?";
 
 /// What a parser made of a capture. It never fails on a line: what it cannot read becomes a warning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +90,19 @@ pub struct Frame {
     pub user: bool,
     /// Whether the compiler inlined it into the next frame of the same address.
     pub inlined: bool,
+    /// Whether the unwinder did not come by it: a word on the stack that may be an address of code (`? f+0x1/0x2`).
+    pub guess: bool,
+    /// How much of the stack it takes, where the capture says.
+    pub usage: Option<StackUsage>,
+}
+
+/// How much of a kernel stack a frame takes, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StackUsage {
+    /// The bytes from the frame's end of the stack to where the stack begins.
+    pub depth: u64,
+    /// The bytes of the frame itself, as the kernel calculates it; it may come out negative.
+    pub size: i64,
 }
 
 /// Something in a capture that a parser could not read, or that shows a loss.
@@ -94,6 +114,9 @@ pub struct Warning {
     pub count: u64,
     /// The first instance, escaped and cut to a line.
     pub example: String,
+    /// The line of the capture that the first instance stands in, from 1; `null` where a capture has no lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
 }
 
 /// How a stack ends.
@@ -129,7 +152,7 @@ impl Stack {
         let (mut last, mut strays, mut corrupt) = (None, false, false);
         // Of the entry that the stack has come to; one entry's code may carry several labels.
         let mut entered = false;
-        for frame in self.frames.iter().filter(|frame| !frame.user) {
+        for frame in self.frames.iter().filter(|frame| !frame.user && !frame.guess) {
             let inside = frame.in_kernel();
             corrupt |= inside && strays && last.is_some();
             corrupt |= entered && frame.address != Some(0) && !(inside && frame.is_one_of(row.entries));
@@ -139,7 +162,7 @@ impl Stack {
             }
             strays = last.is_some() && (strays || !inside);
         }
-        let outside = || self.frames.iter().any(|frame| !frame.user);
+        let outside = || self.frames.iter().any(|frame| !frame.user && !frame.guess);
         let state = match last {
             _ if corrupt => State::Corrupt,
             None if outside() => State::Truncated,
@@ -148,6 +171,12 @@ impl Stack {
             Some(_) => State::Truncated,
         };
         (state, last.map(|frame| frame.name()))
+    }
+
+    /// Whether the capture does not say at which event it was taken.
+    pub fn names_no_event(&self) -> bool {
+        [ftrace_text::UNNAMED, proc_stack::EVENT, stack_tracer::EVENT, hist::EVENT]
+            .contains(&self.event.as_str())
     }
 
     /// The function it was taken in or else the event without its group (`sched:`): what stacks of

@@ -17,7 +17,7 @@
 //! swapper     0 [-01]     0.107356: PERF_RECORD_LOST_SAMPLES lost 7
 //! ```
 //!
-//! A header's fields are those of `-F`; the task and the time have to be among them. A task's name may hold a line end.
+//! A header's fields are those of `-F`; the task, the pid and the event or the time have to be among them. A task's name may hold a line end.
 //! An empty line ends a sample with a call chain, also an empty one. Frames are taken with and without address, symbol,
 //! offset and object.
 
@@ -28,7 +28,7 @@ use memchr::memmem::Finder;
 
 use super::fold::{Fold, Numbers, Texts};
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, printable, split_at, symbol};
-use super::{Frame, Parsed, Stack, in_kernel};
+use super::{Frame, NAMELESS, Parsed, Stack, in_kernel};
 
 /// Reads the output of `perf script`.
 ///
@@ -41,10 +41,14 @@ pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
     Ok(parser.finish(warnings))
 }
 
+/// Whether a line, with the one behind it, is one of this format: the header of a sample.
+pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
+    let of_frames = || timeless_header(line).is_some() && frame(next.trim_ascii()).is_some();
+    timed_header(line).is_some() || of_frames()
+}
+
 /// The longest name of a task, without the final zero (`TASK_COMM_LEN`).
 const LONGEST_TASK: usize = 15;
-/// The name of the event of a sample that is printed without one.
-const NAMELESS: &str = "?";
 
 struct Parser {
     losses: [Finder<'static>; 3],
@@ -98,6 +102,12 @@ impl Parser {
             return;
         }
         let Some((task, event)) = header(line) else {
+            if self.open
+                && is_unindented(line)
+                && let Some(frame) = self.frame(line, warnings)
+            {
+                return self.stack.frames.push(frame);
+            }
             if let Some(lost) = self.lost(line) {
                 self.lost = self.lost.saturating_add(lost);
                 return warnings.note(Kind::LostEvents, line);
@@ -233,6 +243,10 @@ fn set_user(frames: &mut [Arc<Frame>], user: bool) {
 
 /// The task and the event of `eoe_filter   123 [000]    12.345678: probe:register_netdevice: (...)`.
 fn header(line: &[u8]) -> Option<(&[u8], &str)> {
+    timed_header(line).or_else(|| timeless_header(line))
+}
+
+fn timed_header(line: &[u8]) -> Option<(&[u8], &str)> {
     let mut words = words(line);
     // The last three words, the latest last.
     let mut before: [Option<(usize, &[u8])>; 3] = [None; 3];
@@ -256,6 +270,31 @@ fn header(line: &[u8]) -> Option<(&[u8], &str)> {
     }
     let event = symbol(event.strip_suffix(b":").unwrap_or(event))?;
     Some((line[..pid].trim_ascii(), event))
+}
+
+/// The task and the event of `func_ab 15294 cpu-clock:`, without `-F time`.
+fn timeless_header(line: &[u8]) -> Option<(&[u8], &str)> {
+    let (rest, event) = last_word(line.trim_ascii_end().strip_suffix(b":")?)?;
+    let (before, cpu) = last_word(rest)?;
+    let (task, pid) = if is_cpu(cpu) { last_word(before)? } else { (before, cpu) };
+    let word = |byte: &u8| byte.is_ascii_alphanumeric() || b":_-.,/=".contains(byte);
+    let is_event = event.first().is_some_and(u8::is_ascii_alphabetic) && event.iter().all(word);
+    let is_event = is_event && !task.is_empty() && !task.starts_with(b"#");
+    (is_event && is_pid(pid)).then_some((task, symbol(event)?))
+}
+
+/// The last word of a text, and what stands before it.
+fn last_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.trim_ascii_end();
+    let at = text.iter().rposition(u8::is_ascii_whitespace)?;
+    Some((text[..at].trim_ascii_end(), &text[at + 1..]))
+}
+
+/// `ffffffff8103d0ca native_write_msr_safe ([kernel.kallsyms])`: a frame that lost its indentation on its way.
+fn is_unindented(line: &[u8]) -> bool {
+    const DIGITS: usize = 8;
+    let address = line.split(|&byte| byte == b' ').next().unwrap_or_default();
+    address.len() >= DIGITS && address.iter().all(u8::is_ascii_hexdigit) && line.ends_with(b")")
 }
 
 /// The words of a line and where each begins.

@@ -87,6 +87,20 @@ fn a_header_reads_with_any_of_its_fields() {
 }
 
 #[test]
+fn a_header_without_time_and_a_frame_without_indentation_are_read() {
+    let parsed = parse_text(
+        "func ab 15294 [001] cpu-clock: \nffffffff8103d0ca f ([kernel.kallsyms])\n\nb 1/2 cycles:u:\n\t1234 g (/bin/b)\n\n",
+    );
+    let told: Vec<_> = parsed
+        .stacks
+        .iter()
+        .map(|(stack, _)| (stack.task.as_str(), stack.event.as_str(), stack.frames.len()))
+        .collect();
+    assert_eq!((told, parsed.warnings), (vec![("func ab", "cpu-clock", 1), ("b", "cycles:u", 1)], vec![]));
+    assert_eq!(parse_text("# cmdline 12 x:\nuntil 12: \n").events, 0);
+}
+
+#[test]
 fn an_empty_call_chain_is_a_stack_and_a_missing_one_is_not() {
     let parsed = parse_text(
         "a 1 1.5: probe:f:\n\nb 1 1.5: cycles: ffffffff80114740 f+0x4 ([kernel.kallsyms])\nc 1 1.5: cycles: 1 f\n",

@@ -46,6 +46,7 @@ pub(crate) fn stack(stack: &Stack) -> String {
 
 fn frame(frame: &Frame) -> String {
     let mut words = Vec::new();
+    words.extend(frame.guess.then(|| "(guess)".into()));
     if frame.user {
         words.push("[user]".into());
     }
@@ -56,6 +57,7 @@ fn frame(frame: &Frame) -> String {
     words.extend(frame.symbol.as_ref().map(|symbol| format!("{symbol}{offset}{size}")));
     words.extend(frame.module.as_ref().map(|module| format!("({module})")));
     words.extend(frame.inlined.then(|| "inlined".into()));
+    words.extend(frame.usage.map(|usage| format!("{} of {} bytes", usage.size, usage.depth)));
     if words.is_empty() { "?".into() } else { words.join(" ") }
 }
 

@@ -1,0 +1,560 @@
+//! Every call trace of a console or a kernel log, as stacks (`call-trace`): of WARN, BUG and oops, `dump_stack()`, sysrq, hung
+//! tasks, lockups, RCU stalls, and the stacks that KASAN, KMSAN, page_owner, slub, lockdep and kmemleak keep.
+//!
+//! ```text
+//! [    8.698201] sysrq: Show State
+//! [    8.715884] task:init            state:S stack:0     pid:1     ppid:0      flags:0x00100000
+//! [    8.743626] Call Trace:
+//! [    8.743719] [<ffffffff8052d4a8>] __schedule+0x410/0x7c8
+//!
+//! [   21.063420][   T93] WARNING: CPU: 0 PID: 93 at net/core/dev.c:10083 register_netdevice+0x4f1/0x690
+//! [   21.063424][   T93] CPU: 0 PID: 93 Comm: eoe_filter Not tainted 6.1.0 #1
+//! [   21.063430][   T93] Call Trace:
+//! [   21.063431][   T93]  <TASK>
+//! [   21.063433][   T93]  ? __warn+0x81/0x130
+//! [   21.063470][   T93]  tun_chr_ioctl+0x11/0x20 [tun]
+//! [   21.063480][   T93]  </TASK>
+//!
+//! Allocated by task 93:
+//!  kasan_save_stack+0x33/0x60
+//! page last free pid 93 tgid 93 stack trace:
+//!  free_unref_page+0x1d/0x40
+//! ** 214 printk messages dropped **
+//! ```
+//!
+//! A stack's event is the word of its report, with the heading of the stack where that is another than `Call Trace`. Messages
+//! of CPUs that print at the same time are told apart where the kernel says who prints (`CONFIG_PRINTK_CALLER`). Frames that
+//! the unwinder did not come by (`?`) are [`Frame::guess`].
+
+use std::borrow::Cow;
+use std::io::{self, BufRead};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+use memchr::memmem::Finder;
+
+use super::prefix::Message;
+use super::{TABLE, TRACE_WITHIN, parts};
+use crate::stack::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, printable, split_at};
+use crate::stack::{Fold, Frame, NAMELESS, Parsed, Stack, Texts, TraceLine, heading, without_marker};
+
+/// The event of a trace that no report announced.
+const NO_REPORT: &str = "call trace";
+/// Callers that print at the same time, at most; beyond that the one that began first is taken to be done.
+const MOST_CALLERS: usize = 64;
+/// The longest frame without an offset, in bytes.
+const LONGEST_FRAME: usize = 200;
+/// The longest heading of a stack that becomes part of its event's name, in characters.
+const LONGEST_HEADING: usize = 40;
+/// Blanks before text that is no message but part of a table: words of a stack, registers.
+const TABLE_INDENT: &[u8] = b"    ";
+
+/// Reads a console or a kernel log. Each call trace counts as one event, also one without frames; [`Parsed::lost`] counts
+/// messages.
+///
+/// # Errors
+/// What `input` fails with; never because of what a line holds.
+pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
+    let mut parser = Parser::new();
+    let mut warnings = Warnings::default();
+    lines::each(input, &mut warnings, |line, warnings| parser.line(line, warnings))?;
+    Ok(parser.finish(warnings))
+}
+
+/// Whether a line is one of a console: a message with its time, or the heading of a call trace.
+pub(crate) fn is_of(line: &[u8]) -> bool {
+    let message = Message::of(line);
+    message.text.len() < line.len() || heading(&printable(message.text)).is_some()
+}
+
+struct Parser {
+    place: Finder<'static>,
+    heading: Finder<'static>,
+    callers: IndexMap<Box<[u8]>, Caller, RandomState>,
+    /// The place of the caller of the line before.
+    last: usize,
+    lost: u64,
+    begun: u64,
+    stacks: Fold<Numbers>,
+    words: Texts<String>,
+    frames: Vec<Arc<Frame>>,
+    /// The frames of each different line.
+    known: Texts<FrameLine>,
+}
+
+/// A stack as the numbers of its words and frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Numbers {
+    task: usize,
+    event: usize,
+    function: Option<usize>,
+    frames: Vec<usize>,
+}
+
+/// A line of a stack, as the numbers of its frames.
+#[derive(Clone, Copy, Debug)]
+struct FrameLine {
+    /// The frame that counts for the first line of a stack only.
+    inner: Option<usize>,
+    frame: usize,
+    /// Whether it says enough to be a frame without a heading before it.
+    stands_alone: bool,
+}
+
+/// What one caller has printed so far.
+#[derive(Debug)]
+struct Caller {
+    /// The word of the last report, if what follows may still belong to one.
+    report: Option<usize>,
+    /// Messages since then.
+    age: usize,
+    task: usize,
+    function: Option<usize>,
+    /// The section of the report that the next stack belongs to: one that was kept of another time.
+    section: Option<usize>,
+    open: Open,
+    stack: Numbers,
+}
+
+/// Whether frames have somewhere to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    No,
+    /// A stack was announced, and has no frame yet.
+    Announced,
+    /// A stack has frames.
+    Frames,
+    /// A message that may be another's stands behind its last frame.
+    Interrupted,
+}
+
+impl Parser {
+    fn new() -> Self {
+        Self {
+            place: Finder::new("+0x"),
+            heading: Finder::new("race"),
+            callers: IndexMap::default(),
+            last: 0,
+            lost: 0,
+            begun: 0,
+            stacks: Fold::default(),
+            words: Texts::default(),
+            frames: Vec::new(),
+            known: Texts::default(),
+        }
+    }
+
+    fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
+        let message = Message::of(line);
+        let caller = self.caller(message.caller);
+        // Most lines are frames, and most of them have been seen before.
+        if let Some(frame) = self.read_frame(caller, message.text) {
+            return self.frame(caller, frame, line, warnings);
+        }
+        if message.text.trim_ascii().is_empty() {
+            return self.blank(caller);
+        }
+        if message.text.starts_with(TABLE_INDENT) {
+            return self.text_in_stack(caller, message.text, line, warnings);
+        }
+        let text = shown(message.text);
+        // Messages may be mixed: each has its time in front of it.
+        if !text.contains(']') {
+            return self.message(caller, &text, line, warnings);
+        }
+        let (written, messages) = parts(&text);
+        for part in std::iter::once(written).chain(messages).filter(|part| !part.trim().is_empty()) {
+            match self.read_frame(caller, part.as_bytes()) {
+                Some(frame) => self.frame(caller, frame, line, warnings),
+                None => self.message(caller, part, line, warnings),
+            }
+        }
+    }
+
+    /// A message that is no frame.
+    fn message(&mut self, caller: usize, text: &str, line: &[u8], warnings: &mut Warnings) {
+        if self.heading.find(text.as_bytes()).is_some()
+            && let Some(behind) = heading(text)
+        {
+            self.announce(caller);
+            if let Some(frame) = self.read_frame(caller, without_marker(behind).as_bytes()) {
+                self.push(caller, frame, line, warnings);
+            }
+            return;
+        }
+        if text.trim_start().starts_with(['<', '=']) {
+            let inside = without_marker(text);
+            if inside.is_empty() {
+                return;
+            }
+            if let Some(frame) = self.read_frame(caller, inside.as_bytes()) {
+                return self.push(caller, frame, line, warnings);
+            }
+        }
+        self.callers[caller].age += 1;
+        if let Some(dropped) = dropped(text) {
+            // What follows may be of any stack.
+            self.end(caller);
+            self.lost = self.lost.saturating_add(dropped);
+            return warnings.note(Kind::LostEvents, line);
+        }
+        if text.starts_with("---[ end ") {
+            self.end(caller);
+            return self.forget(caller);
+        }
+        if let Some(kind) = report(text) {
+            return self.begin_report(caller, &kind, text);
+        }
+        if let Some(task) = task(text) {
+            self.end(caller);
+            let task = self.words.word(task.as_bytes());
+            let caller = &mut self.callers[caller];
+            (caller.task, caller.age) = (task, 0);
+            return;
+        }
+        if self.callers[caller].open != Open::No || self.callers[caller].report.is_some() {
+            if is_register(text) {
+                return self.register(caller, text);
+            }
+            if let Some(section) = section(text) {
+                return self.begin_section(caller, &section);
+            }
+        }
+        self.text_in_stack(caller, text.as_bytes(), line, warnings);
+    }
+
+    /// Text that tells nothing: of another in between, behind a stack, or a frame that cannot be read.
+    fn text_in_stack(&mut self, caller: usize, text: &[u8], line: &[u8], warnings: &mut Warnings) {
+        let holds_place = self.place.find(text).is_some();
+        if holds_place && self.callers[caller].open != Open::No && is_damaged(text) {
+            warnings.note(Kind::UnreadableLine, line);
+            self.frames.push(Arc::new(Frame::default()));
+            let frame = FrameLine { inner: None, frame: self.frames.len() - 1, stands_alone: false };
+            return self.push(caller, frame, line, warnings);
+        }
+        match self.callers[caller].open {
+            // What names a function may be the heading of the next stack.
+            Open::Frames if !holds_place => self.callers[caller].open = Open::Interrupted,
+            Open::Frames | Open::Interrupted => self.end(caller),
+            Open::Announced | Open::No => {}
+        }
+        if self.callers[caller].age > TRACE_WITHIN {
+            self.end(caller);
+            self.forget(caller);
+        }
+    }
+
+    fn begin_report(&mut self, caller: usize, kind: &str, text: &str) {
+        self.end(caller);
+        let report = self.words.word(kind.as_bytes());
+        let function = last_function(text).map(|function| self.words.word(function.as_bytes()));
+        let task = self.words.word(hung_task(text).unwrap_or(NAMELESS).as_bytes());
+        let caller = &mut self.callers[caller];
+        (caller.report, caller.section, caller.age) = (Some(report), None, 0);
+        (caller.function, caller.task) = (function, task);
+    }
+
+    /// A stack that the report keeps of another time, and often of another task.
+    fn begin_section(&mut self, caller: usize, section: &str) {
+        self.end(caller);
+        let report = self.callers[caller].report.map_or(NO_REPORT, |report| self.words.get(report));
+        let event = if section.is_empty() { report.to_owned() } else { format!("{report}: {section}") };
+        let event = self.words.word(event.as_bytes());
+        self.callers[caller].section = Some(event);
+    }
+
+    /// The function that a report was made in, where its first line does not name it.
+    fn register(&mut self, caller: usize, text: &str) {
+        if self.callers[caller].function.is_none()
+            && self.callers[caller].open == Open::No
+            && let Some(function) = program_counter(text)
+        {
+            self.callers[caller].function = Some(self.words.word(function.as_bytes()));
+        }
+    }
+
+    fn forget(&mut self, caller: usize) {
+        let task = self.words.word(NAMELESS.as_bytes());
+        let caller = &mut self.callers[caller];
+        (caller.report, caller.section, caller.task, caller.function, caller.age) =
+            (None, None, task, None, 0);
+    }
+
+    /// A heading. One that follows another without a frame between them is the same.
+    fn announce(&mut self, caller: usize) {
+        if self.callers[caller].open != Open::Announced {
+            self.end(caller);
+            // A heading of its own: what was taken for one before it was none.
+            self.callers[caller].section = None;
+            self.begin_stack(caller);
+            self.callers[caller].open = Open::Announced;
+        }
+    }
+
+    fn begin_stack(&mut self, caller: usize) {
+        let no_report = self.words.word(NO_REPORT.as_bytes());
+        let nameless = self.words.word(NAMELESS.as_bytes());
+        let Caller { stack, section, report, task, function, .. } = &mut self.callers[caller];
+        stack.frames.clear();
+        (stack.task, stack.event, stack.function) = match *section {
+            // It was not taken where the report was made.
+            Some(section) => (nameless, section, None),
+            None => (*task, report.unwrap_or(no_report), *function),
+        };
+    }
+
+    fn frame(&mut self, caller: usize, frame: FrameLine, line: &[u8], warnings: &mut Warnings) {
+        if self.callers[caller].open == Open::No {
+            if !frame.stands_alone {
+                return;
+            }
+            self.begin_stack(caller);
+        }
+        self.push(caller, frame, line, warnings);
+    }
+
+    fn push(&mut self, caller: usize, line: FrameLine, text: &[u8], warnings: &mut Warnings) {
+        let caller = &mut self.callers[caller];
+        if caller.stack.frames.len() >= DEEPEST_STACK {
+            return warnings.note(Kind::DeepStack, text);
+        }
+        if caller.open != Open::Frames && caller.stack.frames.is_empty() {
+            caller.stack.frames.extend(line.inner);
+        }
+        caller.stack.frames.push(line.frame);
+        (caller.open, caller.age) = (Open::Frames, 0);
+    }
+
+    /// An empty line, which may also stand between a heading and its first frame.
+    fn blank(&mut self, caller: usize) {
+        if self.callers[caller].open != Open::Announced {
+            self.end(caller);
+        }
+    }
+
+    /// Counts the stack of a caller, if one is open.
+    fn end(&mut self, caller: usize) {
+        let caller = &mut self.callers[caller];
+        if caller.open != Open::No {
+            self.stacks.add(&caller.stack, self.begun);
+            self.begun += 1;
+        }
+        (caller.open, caller.section) = (Open::No, None);
+    }
+
+    /// The place of a caller.
+    fn caller(&mut self, name: &[u8]) -> usize {
+        if self.callers.get_index(self.last).is_some_and(|(last, _)| **last == *name) {
+            return self.last;
+        }
+        if !self.callers.contains_key(name) && self.callers.len() == MOST_CALLERS {
+            self.end(0);
+            self.callers.shift_remove_index(0);
+        }
+        let entry = self.callers.entry(name.into());
+        self.last = entry.index();
+        if let Entry::Vacant(entry) = entry {
+            let task = self.words.word(NAMELESS.as_bytes());
+            let stack = Numbers::default();
+            entry.insert(Caller {
+                report: None,
+                age: 0,
+                task,
+                function: None,
+                section: None,
+                open: Open::No,
+                stack,
+            });
+        }
+        self.last
+    }
+
+    /// The frames of a line, if it has any.
+    fn read_frame(&mut self, caller: usize, text: &[u8]) -> Option<FrameLine> {
+        let Self { place, frames, known, callers, .. } = self;
+        let expected = callers[caller].open != Open::No;
+        let number = known.number(text, |text| {
+            let holds_place = place.find(text).is_some();
+            if !(holds_place || expected && may_be_frame(text)) {
+                return None;
+            }
+            let mut push = |frame: Frame| {
+                frames.push(Arc::new(frame));
+                frames.len() - 1
+            };
+            Some(match TraceLine::read(&printable(text.trim_ascii()))? {
+                TraceLine::Frame(frame) => {
+                    let stands_alone = frame.size.is_some();
+                    FrameLine { inner: None, frame: push(frame), stands_alone }
+                }
+                TraceLine::From { inner, outer } => {
+                    let inner = Some(push(inner));
+                    FrameLine { inner, frame: push(outer), stands_alone: true }
+                }
+            })
+        })?;
+        Some(*known.get(number))
+    }
+
+    fn finish(mut self, warnings: Warnings) -> Parsed {
+        (0..self.callers.len()).for_each(|caller| self.end(caller));
+        let Self { words, frames, stacks, .. } = self;
+        let (stacks, _) = stacks.finish(|stack| Stack {
+            task: words.get(stack.task).clone(),
+            event: words.get(stack.event).clone(),
+            function: stack.function.map(|function| words.get(function).clone()),
+            frames: stack.frames.iter().map(|&frame| frames[frame].clone()).collect(),
+        });
+        let warnings = warnings.into_inner();
+        Parsed { events: self.begun, lost: self.lost, stacks, warnings, ..Parsed::default() }
+    }
+}
+
+/// A message as text that is safe to show, but for tabs.
+fn shown(text: &[u8]) -> Cow<'_, str> {
+    let plain = text.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t'));
+    match std::str::from_utf8(text) {
+        Ok(text) if plain => Cow::Borrowed(text),
+        _ => Cow::Owned(printable(text)),
+    }
+}
+
+/// Whether a line without an offset may be a frame: an address alone, or one with a source line.
+fn may_be_frame(text: &[u8]) -> bool {
+    const SOURCES: [&[u8]; 4] = [b".c:", b".h:", b".S:", b".rs:"];
+    let begins = text.trim_ascii_start();
+    text.len() < LONGEST_FRAME
+        && (begins.starts_with(b"0x")
+            || begins.starts_with(b"[<")
+            || SOURCES.iter().any(|source| memchr::memmem::find(text, source).is_some()))
+}
+
+/// The word of the report that a message begins.
+fn report(text: &str) -> Option<String> {
+    let sysrq = text.strip_prefix("sysrq: ").or_else(|| text.strip_prefix("SysRq : "));
+    if let Some(action) = sysrq {
+        return Some(format!("sysrq: {}", action.strip_prefix("SysRq : ").unwrap_or(action)));
+    }
+    TABLE.trouble(text).map(str::to_owned)
+}
+
+/// The task in `CPU: 0 PID: 93 Comm: eoe_filter Not tainted` (`dump_stack_print_info`) and in `task:init   state:S`
+/// (`sched_show_task`).
+fn task(text: &str) -> Option<&str> {
+    if let Some(task) = text.strip_prefix("task:") {
+        return task.split_once(" state:").map(|(task, _)| task.trim_end());
+    }
+    let (_, task) = text.strip_prefix("CPU: ")?.split_once(" Comm: ")?;
+    let end = [" Not tainted", " Tainted: "].iter().filter_map(|mark| task.find(mark)).min();
+    Some(task[..end.unwrap_or(task.len())].trim_end())
+}
+
+/// The task in `INFO: task eoe_filter:93 blocked for more than 120 seconds`.
+fn hung_task(text: &str) -> Option<&str> {
+    let (task, _) = text.strip_prefix("INFO: task ")?.split_once(" blocked ")?;
+    task.rsplit_once(':').map(|(task, _)| task)
+}
+
+/// The last function with a place in a message: `register_netdevice+0x4f1/0x690`, `RIP: 0010:f+0x1/0x2`.
+fn last_function(text: &str) -> Option<&str> {
+    let word = text.split_whitespace().rfind(|word| word.contains("+0x"))?;
+    let name = word.split("+0x").next().unwrap_or_default();
+    let name = name.rsplit([':', '(', '<', '>']).next().unwrap_or_default();
+    (!name.is_empty()).then_some(name)
+}
+
+/// The function in the line of the program counter among registers.
+fn program_counter(text: &str) -> Option<&str> {
+    const COUNTERS: [&str; 8] = ["RIP: ", "EIP: ", "epc ", "pc : ", "PC is at ", "NIP [", "NIP ", "Krnl PSW"];
+    let text = text.trim_start();
+    COUNTERS.iter().any(|counter| text.starts_with(counter)).then(|| last_function(text))?
+}
+
+/// Whether a message is of the registers that stand in the middle of a trace which goes on behind an exception.
+fn is_register(text: &str) -> bool {
+    const NAMES: [&str; 38] = [
+        "RIP",
+        "Code",
+        "RSP",
+        "RAX",
+        "RDX",
+        "RBP",
+        "R10",
+        "R13",
+        "FS",
+        "CS",
+        "CR2",
+        "DR0",
+        "DR3",
+        "EIP",
+        "EAX",
+        "ESI",
+        "EFLAGS",
+        "ORIG_RAX",
+        "PKRU",
+        "Exception stack(",
+        "--- interrupt",
+        "NIP",
+        "LR",
+        "REGS",
+        "MSR",
+        "CFAR",
+        "GPR",
+        "Krnl PSW",
+        "Krnl GPRS",
+        "R:",
+        "Krnl Code",
+        "epc",
+        "pc ",
+        "lr ",
+        "sp ",
+        "ra ",
+        "PC is at",
+        "LR is at",
+    ];
+    let text = text.trim_start();
+    let of_arm64 = text.len() > 1 && text.starts_with('x') && text.as_bytes()[1].is_ascii_digit();
+    // `1f20: 00000000 c1a01f70 ..`, arm's exception stack.
+    let words_of_stack = text.split_once(": ").is_some_and(|(offset, words)| {
+        (3..=4).contains(&offset.len())
+            && format!("{offset}{words}").bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b' ')
+    });
+    let of_arm = text.strip_prefix('r').and_then(|text| text.split_once(':')).is_some_and(|(number, _)| {
+        (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    of_arm64 || of_arm || words_of_stack || NAMES.iter().any(|name| text.starts_with(name))
+}
+
+/// The heading of a stack that a report keeps, without numbers: `Allocated by task`, `page last free pid`.
+fn section(text: &str) -> Option<String> {
+    let is_heading = text.ends_with(':')
+        || text.starts_with("page last allocated via ")
+        || text.starts_with("page last free ");
+    if !is_heading {
+        return None;
+    }
+    let end = text.find(|char: char| char.is_ascii_digit() || "(:,#".contains(char)).unwrap_or(text.len());
+    let words = text[..end].trim_matches(|char: char| !char.is_ascii_alphanumeric());
+    Some(words.chars().take(LONGEST_HEADING).collect())
+}
+
+/// The number in `** 214 printk messages dropped **`.
+fn dropped(text: &str) -> Option<u64> {
+    let (number, rest) = decimal(text.strip_prefix("** ")?.as_bytes())?;
+    rest.starts_with(b" printk messages dropped").then_some(number)
+}
+
+/// Whether a message with a place in it begins as a frame does.
+fn is_damaged(text: &[u8]) -> bool {
+    let begins = text.trim_ascii_start();
+    let indented = begins.len() < text.len() || begins.starts_with(b"[<") || begins.starts_with(b"? ");
+    let first = begins.first().is_some_and(|&byte| byte.is_ascii_alphanumeric() || b"_[?".contains(&byte));
+    let names_value = [&b": "[..], b" = "].iter().any(|mark| split_at(begins, mark).is_some());
+    indented && first && !names_value
+}
+
+#[cfg(test)]
+#[path = "call_traces_tests.rs"]
+mod tests;

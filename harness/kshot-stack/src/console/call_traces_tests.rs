@@ -1,0 +1,181 @@
+use super::*;
+use crate::stack::show;
+
+fn parse_text(text: &str) -> Parsed {
+    parse(text.as_bytes()).unwrap()
+}
+
+/// Each stack as `count task event in function: frames`, with `?` before a guess.
+fn told(text: &str) -> Vec<String> {
+    let parsed = parse_text(text);
+    let tell = |(stack, count): &(Stack, u64)| {
+        let frames: Vec<_> = stack
+            .frames
+            .iter()
+            .map(|frame| format!("{}{}", if frame.guess { "?" } else { "" }, frame.name()))
+            .collect();
+        let function = stack.function.as_ref().map(|function| format!(" in {function}")).unwrap_or_default();
+        format!("{count} {} {}{function}: {}", stack.task, stack.event, frames.join(" "))
+    };
+    parsed.stacks.iter().map(tell).collect()
+}
+
+#[test]
+fn every_console_reads_as_its_snapshot_says() {
+    for (name, bytes) in show::captures("console").into_iter().filter(|(name, _)| name != "kinds") {
+        show::assert_snapshot("console", &name, &show::parsed(&parse(&bytes[..]).unwrap()));
+    }
+}
+
+#[test]
+fn a_report_names_the_function_the_task_and_each_stack_that_it_keeps() {
+    let text = "\
+[    1.0] BUG: KASAN: use-after-free in f+0x1/0x2 net/core/dev.c:12
+[    1.0] Read of size 8 at addr ffff888 by task eoe_filter/93
+[    1.0] CPU: 0 PID: 93 Comm: eoe filter Not tainted 6.1.0 #1
+[    1.0] Call Trace:
+[    1.0]  <TASK>
+[    1.0]  dump_stack_lvl+0x1/0x2
+[    1.0]  ? g+0x1/0x2
+[    1.0]  f+0x1/0x2 [tun 6f1c0b5e9a]
+[    1.0]  </TASK>
+[    1.0] 
+[    1.0] Allocated by task 93:
+[    1.0]  kasan_save_stack+0x1/0x2
+[    1.0]  alloc+0x1/0x2
+[    1.0] 
+[    1.0] The buggy address belongs to the object at ffff888
+[    1.0] page last allocated via order 0, migratetype Unmovable, pid 1
+[    1.0]  prep_new_page+0x1/0x2
+[    1.0] page last free pid 1 tgid 1 stack trace:
+[    1.0]  free_unref_page+0x1/0x2
+[    1.0] 
+[    1.0] Memory state around the buggy address:
+";
+    assert_eq!(
+        told(text),
+        [
+            "1 eoe filter bug in f: dump_stack_lvl ?g f",
+            "1 ? bug: Allocated by task: kasan_save_stack alloc",
+            "1 ? bug: page last allocated via order: prep_new_page",
+            "1 ? bug: page last free pid: free_unref_page",
+        ]
+    );
+}
+
+#[test]
+fn a_trace_goes_on_behind_the_registers_of_an_exception() {
+    let text = "\
+Call Trace:
+ <IRQ>
+ f+0x1/0x2
+ </IRQ>
+ <TASK>
+ asm_exc+0x1/0x2
+RIP: 0010:g+0x1/0x2
+Code: 00 11
+RSP: 0018:ffff EFLAGS: 00000246
+RAX: 0000
+ g+0x1/0x2
+ </TASK>
+Modules linked in:
+";
+    assert_eq!(told(text), ["1 ? call trace: f asm_exc g"]);
+    let arm = "[<c1>] (f) from [<c2>] (__irq_svc+0x1/0x2)\nException stack(0xc1 to 0xc2)\n1f20: 00000000 c1a01f70\n[<c2>] (__irq_svc) from [<c3>] (h+0x1/0x2)\n";
+    assert_eq!(told(arm), ["1 ? call trace: f __irq_svc h"]);
+}
+
+#[test]
+fn callers_that_print_at_the_same_time_are_told_apart() {
+    let text = "\
+[    1.0][   T93] WARNING: CPU: 0 PID: 93 at x.c:1 f+0x1/0x2
+[    1.0][    C1] BUG: soft lockup - CPU#1 stuck for 22s! [sh:94]
+[    1.0][   T93] Call Trace:
+[    1.0][    C1] Call Trace:
+[    1.0][   T93]  f+0x1/0x2
+[    1.0][    C1]  h+0x1/0x2
+[    1.0][   T93]  g+0x1/0x2
+";
+    assert_eq!(told(text), ["1 ? warn in f: f g", "1 ? soft lockup: h"]);
+}
+
+#[test]
+fn one_message_of_another_does_not_cut_a_trace_and_two_do() {
+    assert_eq!(told("Call Trace:\n f+0x1/0x2\neth0: link up\n g+0x1/0x2\n"), ["1 ? call trace: f g"]);
+    assert_eq!(told("Call Trace:\n f+0x1/0x2\na\nb\n g+0x1/0x2\n").len(), 2);
+}
+
+#[test]
+fn the_next_stack_of_a_list_is_another() {
+    let slub = "Call Trace:\n f+0x1/0x2\nAllocated in a+0x1/0x2 age=1 cpu=0 pid=1\n a+0x1/0x2\nFreed in b+0x1/0x2 age=1 cpu=0 pid=1\n b+0x1/0x2\n";
+    assert_eq!(told(slub), ["1 ? call trace: f", "1 ? call trace: a", "1 ? call trace: b"]);
+    let tasks = "sysrq: Show State\ntask:a b             state:S stack:0\nCall Trace:\n f+0x1/0x2\n\ntask:c               state:S stack:0\nCall Trace:\n f+0x1/0x2\n";
+    assert_eq!(told(tasks), ["1 a b sysrq: Show State: f", "1 c sysrq: Show State: f"]);
+}
+
+#[test]
+fn a_trace_without_frames_is_an_empty_stack() {
+    assert_eq!(told("WARNING: CPU: 0 PID: 1 at x.c:1\nCall Trace:\n---[ end trace 0 ]---\n"), ["1 ? warn: "]);
+}
+
+#[test]
+fn a_mail_with_source_lines_reads_as_the_log_does() {
+    assert_eq!(
+        told(
+            "> Call Trace:\n>  <TASK>\n> ? __warn (kernel/panic.c:748)\n> f (net/core/dev.c:12 (discriminator 1)) tun\n"
+        ),
+        ["1 ? call trace: ?__warn f"]
+    );
+    assert_eq!(
+        told("Call Trace:\n f net/core/dev.c:12 [inline]\n g+0x1/0x2 net/core/dev.c:13\n"),
+        ["1 ? call trace: f g"]
+    );
+}
+
+#[test]
+fn a_frame_that_cannot_be_read_and_messages_that_were_dropped_are_told() {
+    let parsed =
+        parse_text("Call Trace:\n f+0x1/0x2\n g+0x1/0x2 h+0x3/0x4\n** 214 printk messages dropped **\n");
+    assert_eq!(parsed.stacks[0].0.frames[1].name(), "?", "the gap is to be seen");
+    let warnings: Vec<_> =
+        parsed.warnings.iter().map(|warning| (warning.kind.as_str(), warning.line)).collect();
+    assert_eq!((warnings, parsed.lost), (vec![("unreadable-line", Some(3)), ("lost-events", Some(4))], 214));
+}
+
+#[test]
+fn frames_behind_dropped_messages_are_stacks_of_their_own() {
+    let text = "Call Trace:\n f+0x1/0x2\n** 2977 printk messages dropped ** [   46.2]  [<ffffffff814f873b>] ? g+0x1/0x2\n[   46.3] \th+0x1/0x2\n** 1 printk messages dropped ** [   46.4] \ti+0x1/0x2\n";
+    assert_eq!(told(text), ["1 ? call trace: f", "1 ? call trace: ?g h", "1 ? call trace: i"]);
+    assert_eq!(
+        told("[  1.0] Call Trace:\n[  1.0]  <IRQ> [  1.1]  [<ffffffff81eb4be9>] f+0x1/0x2\n"),
+        ["1 ? call trace: f"]
+    );
+}
+
+#[test]
+fn arm_with_source_lines_and_saved_registers_is_one_stack() {
+    let text = "Backtrace: \n[<817b2528>] (a) from [<817b261c>] (b+0x1/0x2 arch/arm/x.c:256)\n r7:81d81ac0 r6:82422c04\n[<817b2604>] (b) from [<817cec84>] (c lib/x.c:88 [inline])\n[<817b2604>] (b) from [<817cec84>] (d+0x1/0x2 lib/x.c:106)\n";
+    assert_eq!(told(text), ["1 ? call trace: a b c d"]);
+}
+
+#[test]
+fn what_only_names_a_function_is_no_frame() {
+    for text in [
+        "pc : f+0x1/0x2\nlr : g+0x1/0x2\n",
+        "RIP: 0010:f+0x1/0x2\n",
+        "softirqs last disabled at (1): [<c1>] f+0x1/0x2\n",
+        " #0: ffff888 (&x){+.+.}-{3:3}, at: f+0x1/0x2\n",
+        "calling  f+0x1/0x2 @ 1\n",
+    ] {
+        assert_eq!(told(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn no_more_callers_are_kept_than_can_be() {
+    let text: String = (0..=MOST_CALLERS)
+        .map(|number| format!("[    1.0][ T{number}] Call Trace:\n[    1.0][ T{number}]  f+0x1/0x2\n"))
+        .collect();
+    let parsed = parse_text(&text);
+    assert_eq!(parsed.events, MOST_CALLERS as u64 + 1);
+}

@@ -1,0 +1,126 @@
+//! What stands in front of a message of the kernel: its time, and what loggers put before it.
+//!
+//! ```text
+//! [   12.345678] text
+//! [   12.345678][ T1234] text
+//! <4>[   12.345678] text
+//! [Sat Nov 28 09:20:11 2026] text
+//! Nov 28 09:20:11 host kernel: [   12.345678] text
+//! kern  :warn  : [   12.345678] text
+//! > [   12.345678] text
+//! ```
+
+/// The longest prefix of one kind, in bytes.
+const LONGEST: usize = 100;
+
+/// A message, and who printed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Message<'a> {
+    /// The thread or CPU, where the kernel says (`CONFIG_PRINTK_CALLER`): `T1234`, `C0`.
+    pub(super) caller: &'a [u8],
+    /// The text, with its own blanks.
+    pub(super) text: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// The message in a line.
+    pub(super) fn of(line: &'a [u8]) -> Self {
+        let mut text = line;
+        while let Some(rest) = text.strip_prefix(b"> ") {
+            text = rest;
+        }
+        // Frames, which are most lines, begin with what no prefix begins with.
+        if !text.first().is_some_and(|&byte| byte == b'[' || byte == b'<' || byte.is_ascii_alphanumeric()) {
+            return Self { caller: b"", text };
+        }
+        text = level(text).unwrap_or(text);
+        if let Some(rest) = seconds(text) {
+            return Self::behind_time(rest);
+        }
+        text = date(text).or_else(|| logger(text)).unwrap_or(text);
+        seconds(text).map_or(Self { caller: b"", text }, Self::behind_time)
+    }
+
+    fn behind_time(rest: &'a [u8]) -> Self {
+        let (caller, text) = caller(rest).unwrap_or((b"", rest));
+        Self { caller, text: text.strip_prefix(b" ").unwrap_or(text) }
+    }
+}
+
+/// What stands behind `[   12.345678]`.
+fn seconds(text: &[u8]) -> Option<&[u8]> {
+    let inner = text.strip_prefix(b"[")?;
+    let end = inner.iter().take(LONGEST).position(|&byte| byte == b']')?;
+    let (time, rest) = (&inner[..end], &inner[end + 1..]);
+    let dot = time.iter().position(|&byte| byte == b'.')?;
+    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    (digits(time[..dot].trim_ascii_start()) && digits(&time[dot + 1..])).then_some(rest)
+}
+
+/// `[ T1234]` or `[    C0]`, and what stands behind it.
+fn caller(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let inner = text.strip_prefix(b"[")?;
+    let end = inner.iter().take(LONGEST).position(|&byte| byte == b']')?;
+    let caller = inner[..end].trim_ascii();
+    let number = caller.strip_prefix(b"T").or_else(|| caller.strip_prefix(b"C"))?;
+    (!number.is_empty() && number.iter().all(u8::is_ascii_digit)).then_some((caller, &inner[end + 1..]))
+}
+
+/// What stands behind `<4>`.
+fn level(text: &[u8]) -> Option<&[u8]> {
+    let inner = text.strip_prefix(b"<")?;
+    let digits = inner.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (1..=3).contains(&digits).then(|| inner[digits..].strip_prefix(b">"))?
+}
+
+/// What stands behind `[Sat Nov 28 09:20:11 2026] `.
+fn date(text: &[u8]) -> Option<&[u8]> {
+    let inner = text.strip_prefix(b"[")?;
+    let end = inner.iter().take(LONGEST).position(|&byte| byte == b']')?;
+    let colons = inner[..end].iter().filter(|&&byte| byte == b':').count();
+    let digits = inner[..end].iter().filter(|byte| byte.is_ascii_digit()).count();
+    (colons >= 2 && digits >= 6).then(|| inner[end + 1..].strip_prefix(b" ").unwrap_or(&inner[end + 1..]))
+}
+
+/// What stands behind `host kernel: ` or `kern  :warn  : `.
+fn logger(text: &[u8]) -> Option<&[u8]> {
+    let head = &text[..text.len().min(LONGEST)];
+    let behind = |mark: &[u8]| {
+        let at = head.windows(mark.len()).position(|window| window == mark)?;
+        Some(&text[at + mark.len()..])
+    };
+    if text.starts_with(b"kern ") { behind(b" : ") } else { behind(b" kernel: ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_found_behind_what_loggers_put_before_it() {
+        let cases = [
+            ("[   12.345678] text", "", "text"),
+            ("[   12.345678]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[   12.345678][ T1234]  text", "T1234", " text"),
+            ("[   12.345678] [    C0] text", "", "[    C0] text"),
+            ("<4>[   12.345678] text", "", "text"),
+            ("[Sat Nov 28 09:20:11 2026] text", "", "text"),
+            ("Nov 28 09:20:11 host kernel: [   12.345678][    C1] text", "C1", "text"),
+            ("Nov 28 09:20:11 host kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("kern  :warn  : [   12.345678] text", "", "text"),
+            ("> > [   12.345678] text", "", "text"),
+            ("[<ffffffff8191c190>] f+0x1/0x2", "", "[<ffffffff8191c190>] f+0x1/0x2"),
+            (
+                "[c0000000f8a3b7c0] [c000000000a1b2c4] f+0x1/0x2",
+                "",
+                "[c0000000f8a3b7c0] [c000000000a1b2c4] f+0x1/0x2",
+            ),
+            (" f+0x1/0x2", "", " f+0x1/0x2"),
+            ("", "", ""),
+        ];
+        for (line, caller, text) in cases {
+            let message = Message { caller: caller.as_bytes(), text: text.as_bytes() };
+            assert_eq!(Message::of(line.as_bytes()), message, "{line}");
+        }
+    }
+}

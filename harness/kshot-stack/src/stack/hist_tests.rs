@@ -1,0 +1,31 @@
+use super::super::show;
+use super::*;
+
+fn parse_text(text: &str) -> Parsed {
+    parse(text.as_bytes()).unwrap()
+}
+
+#[test]
+fn every_capture_reads_as_its_snapshot_says() {
+    let captures = show::captures("hist");
+    assert!(captures.len() >= 2, "captures are missing");
+    for (name, bytes) in captures {
+        show::assert_snapshot("hist", &name, &show::parsed(&parse(&bytes[..]).unwrap()));
+    }
+}
+
+#[test]
+fn an_entry_that_does_not_end_is_not_counted_and_told() {
+    let parsed = parse_text("{ stacktrace:\n         f+0x1/0x2\n");
+    assert_eq!((parsed.events, parsed.stacks.len(), parsed.warnings[0].kind.as_str()), (0, 0, "cut-capture"));
+    let parsed =
+        parse_text("{ stacktrace:\n         f+0x1/0x2\n{ stacktrace:\n         g+0x1/0x2\n} hitcount: 2\n");
+    assert_eq!((parsed.events, parsed.stacks.len(), parsed.warnings[0].line), (2, 1, Some(3)));
+}
+
+#[test]
+fn hits_that_no_number_can_hold_do_not_overflow() {
+    let entry = format!("{{ stacktrace:\n         f+0x1/0x2\n}} hitcount: {}\n", u64::MAX);
+    let parsed = parse_text(&entry.repeat(2));
+    assert_eq!((parsed.events, parsed.stacks[0].1), (u64::MAX, u64::MAX));
+}
