@@ -4,6 +4,7 @@
 //! one function.
 
 pub mod pool; // many things at once
+pub mod captures; // captures of one's own, read without a guest
 pub mod durations; // how long runs took
 pub mod workspace; // where the repository's folders, the cache and the run folders lie
 pub mod scenario; // YAML as typed and as meant

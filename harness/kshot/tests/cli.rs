@@ -342,3 +342,28 @@ fn what_is_no_bundle_and_no_run_is_refused() {
     replica.run(&["export", "nothing"]).expect(131, &["cannot find nothing"]);
     replica.run(&["report", "images"]).expect(128, &["cannot read images/run.json"]);
 }
+
+#[test]
+fn the_stacks_of_a_text_need_neither_workspace_nor_guest() {
+    let replica = Replica::new();
+    let log = replica.path("log");
+    fs::write(
+        &log,
+        "[    1.0] Call Trace:\n[    1.0]  ? f+0x1/0x2\n[    1.0]  g\x1b[2J+0x1/0x2\n[    1.0]  h+0x1/0x2\n",
+    )
+    .unwrap();
+    let stacks = |arguments: &[&str]| {
+        let mut kshot = replica.kshot(&[&["stacks"], arguments, &[log.to_str().unwrap()]].concat());
+        Ended::of(kshot.env("KSHOT_ROOT", "/nowhere").output().unwrap())
+    };
+    stacks(&[]).expect(0, &["call-trace, 1 event, 1 stack, 1 different", "? f+0x1/0x2", "first in line 3"]);
+    stacks(&["--folded"]).expect(0, &["?;h;? 1\n"]);
+    let json = stacks(&["--format", "json"]);
+    json.expect(0, &["\"guess\":true"]);
+    let schema = serde_json::from_str(include_str!("../../schema/stacks.json")).unwrap();
+    let document = serde_json::from_str(&json.out).unwrap();
+    assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&document));
+    stacks(&["--as", "hist"]).expect(125, &["no stack in it, read as hist; --as names another format"]);
+    stacks(&["--as", "history"]).expect(128, &["history", "call-trace"]);
+    replica.run(&["stacks", "nowhere.txt"]).expect(128, &["cannot open nowhere.txt"]);
+}

@@ -7,6 +7,7 @@ use crate::artifacts::ArtifactsError;
 use crate::baseline::BaselineError;
 use crate::bisect::{BisectError, QuestionError};
 use crate::bundle::BundleError;
+use crate::captures::CaptureError;
 use crate::nightly::NightlyError;
 use crate::nightly::history::HistoryError;
 use crate::nightly::matrix::MatrixError;
@@ -101,6 +102,7 @@ command_error_from!(
     BaselineError,
     BundleError,
     CacheError,
+    CaptureError,
     FileError,
     HistoryError,
     BisectError,

@@ -25,6 +25,7 @@ mod schema;
 mod select;
 mod shell;
 mod stack;
+mod stacks;
 mod sweep;
 mod test;
 mod validate;
@@ -111,6 +112,8 @@ enum Command {
     Cache(cache::Args),
     /// Check what this host is missing, and print the commands that fix it
     Doctor(doctor::Args),
+    /// Show the stacks in console logs, traces, and other texts of your own
+    Stacks(stacks::Args),
     /// Print a JSON Schema
     Schema(schema::Args),
 }
@@ -208,6 +211,7 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         Command::Shell(args) => args.execute(&mut streams),
         Command::Cache(args) => args.execute(&mut streams),
         Command::Doctor(args) => args.execute(&mut streams),
+        Command::Stacks(args) => args.execute(&mut streams),
         Command::Schema(args) => args.execute(&mut streams),
     };
     let result = result.and_then(|exit| streams.out.flush().map(|()| exit).map_err(Into::into));

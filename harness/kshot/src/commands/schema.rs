@@ -25,6 +25,8 @@ pub enum SchemaKind {
     Nightly,
     /// The document of a sweep: harness/schema/sweep.json
     Sweep,
+    /// The stacks of one capture: harness/schema/stacks.json
+    Stacks,
 }
 
 impl SchemaKind {
@@ -35,6 +37,7 @@ impl SchemaKind {
             Self::Result => schema_for!(RunDocument),
             Self::Nightly => schema_for!(Night),
             Self::Sweep => schema_for!(kshot_stack::sweep::document::SweepDocument),
+            Self::Stacks => schema_for!(kshot_stack::format::Listing),
         };
         format!("{:#}\n", schema.as_value())
     }

@@ -6,6 +6,7 @@ mod html;
 mod junit;
 mod kcidb;
 mod ktap;
+mod listing;
 mod mail;
 mod night;
 mod comparison;
@@ -16,6 +17,7 @@ mod table;
 
 pub use comparison::RunComparison;
 pub use junit::{TestCase, test_cases};
+pub use listing::{listing_notes, listing_table};
 pub use mail::{MailContext, MailFormat, mail};
 pub use night::{HistoryTable, night_table};
 pub use sweep::{sweep_breaks, sweep_table};

@@ -104,6 +104,7 @@ fn the_schemas_on_file_are_those_of_the_types() {
         ("harness/schema/result.json", SchemaKind::Result, "result"),
         ("harness/schema/nightly.json", SchemaKind::Nightly, "nightly"),
         ("harness/schema/sweep.json", SchemaKind::Sweep, "sweep"),
+        ("harness/schema/stacks.json", SchemaKind::Stacks, "stacks"),
     ] {
         assert!(read(path) == which.schema_text(), "stale: run `cargo kshot schema {word} > {path}`");
     }

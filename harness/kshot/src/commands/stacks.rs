@@ -1,0 +1,72 @@
+//! `kshot stacks`: the stacks in texts that somebody else has recorded. It needs no workspace.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+
+use super::{CommandError, Format, Streams};
+use crate::captures;
+use crate::report;
+use kshot_stack::exit::ExitCode;
+use kshot_stack::format::{Listing, TextFormat};
+
+/// How many different stacks the table shows, the most frequent first.
+const SHOWN: usize = 20;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Console or kernel logs, /proc/PID/stack, tracefs' trace, hist and stack_trace files, output of perf script; `-` is
+    /// standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Read them as this instead of what they look like
+    #[arg(long = "as", value_name = "FORMAT", value_parser = text_format())]
+    text_format: Option<TextFormat>,
+    /// Print lines for flame graphs: task;outermost;..;innermost count
+    #[arg(long, conflicts_with = "format")]
+    folded: bool,
+    /// Show so many different stacks in a table
+    #[arg(long, value_name = "N", default_value_t = SHOWN)]
+    top: usize,
+    /// How the stacks are printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
+        let mut exits = Vec::new();
+        for file in &self.files {
+            let listing = captures::read(file, self.text_format)?;
+            if self.folded {
+                for stack in &listing.stacks {
+                    writeln!(streams.out, "{}", stack.folded())?;
+                }
+                report::listing_notes(&listing).iter().for_each(|note| streams.progress.print_line(note));
+            } else {
+                match self.format {
+                    Format::Table => write!(streams.out, "{}", report::listing_table(&listing, self.top))?,
+                    Format::Json => writeln!(streams.out, "{}", listing.to_json_line())?,
+                }
+            }
+            exits.push(exit(&listing, streams));
+        }
+        Ok(ExitCode::worst(exits))
+    }
+}
+
+fn exit(listing: &Listing, streams: &Streams<'_>) -> ExitCode {
+    if !listing.stacks.is_empty() {
+        return ExitCode::Match;
+    }
+    let Listing { file, format, .. } = listing;
+    streams
+        .progress
+        .print_line(&format!("{file}: no stack in it, read as {}; --as names another format", format.name()));
+    ExitCode::CannotTell
+}
+
+fn text_format() -> impl clap::builder::TypedValueParser<Value = TextFormat> {
+    let names = PossibleValuesParser::new(TextFormat::ALL.map(TextFormat::name));
+    names.map(|name| TextFormat::of_name(&name).expect("clap takes the names of formats alone"))
+}
