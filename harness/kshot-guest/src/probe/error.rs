@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::ConsoleError;
 use crate::machine::GdbError;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::text::printable;
@@ -34,6 +35,14 @@ pub enum ProbeError<E: std::error::Error + 'static> {
         /// The error of the write.
         source: std::io::Error,
     },
+    /// The probe's part of the console cannot be had.
+    #[error("probe {probe}: its part of the console is missing")]
+    Console {
+        /// The probe's name.
+        probe: String,
+        /// The error of the console's log.
+        source: ConsoleError,
+    },
     /// A tool in the guest failed.
     #[error("probe {probe}: {doing} failed with status {status}: {said}")]
     ToolFailed {
@@ -54,7 +63,8 @@ impl<E: Fault + 'static> Fault for ProbeError<E> {
             Self::Guest(error) => error.blame(),
             Self::Gdb(error) => error.blame(),
             Self::NoDwarf { .. } | Self::Write { .. } => Blame::Host,
-            Self::ToolFailed { .. } => Blame::Guest,
+            Self::Console { source: ConsoleError::Read(_), .. } => Blame::Host,
+            Self::Console { source: ConsoleError::TimedOut(_), .. } | Self::ToolFailed { .. } => Blame::Guest,
         }
     }
 
@@ -66,7 +76,10 @@ impl<E: Fault + 'static> Fault for ProbeError<E> {
             Self::ToolFailed { status: NOT_FOUND, .. } => {
                 Some("the guest's image lacks the command: provision the kernel again".into())
             }
-            Self::Write { .. } | Self::ToolFailed { .. } => None,
+            Self::Console { source: ConsoleError::TimedOut(_), .. } => {
+                Some("does the scenario's `loglevel=` keep critical messages from the console?".into())
+            }
+            Self::Write { .. } | Self::Console { .. } | Self::ToolFailed { .. } => None,
         }
     }
 }

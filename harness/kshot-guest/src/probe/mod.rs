@@ -7,6 +7,7 @@ mod gdb;
 mod kprobe;
 mod perf;
 mod spec;
+mod text;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -25,11 +26,14 @@ use kprobe::Kprobe;
 use perf::PerfProbe;
 pub use perf::PerfScript;
 pub use spec::{KprobeEvent, PerfEvent, ProbeKind, ProbeSpec, Stacktrace};
+use text::TextProbe;
+pub use text::{ConsoleError, Stream, TextSource};
 
 use crate::kernel::Kernel;
 use crate::machine::{GdbError, Machine};
 use crate::session::Guest;
 use crate::symbols::LoadedKernel;
+use kshot_stack::format::TextFormat;
 
 /// The time that one command in the guest may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
@@ -43,6 +47,7 @@ const PERF_SCRIPT: &str = "perf-script.txt";
 /// The file name suffix of the kernel's symbols that belong to a `perf.data`.
 const KALLSYMS: &str = "kallsyms.gz";
 const GDB_STACKS: &str = "jsonl";
+const TEXT: &str = "text.txt";
 
 /// The format of a capture file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,8 @@ pub enum CaptureFormat {
     PerfScript,
     /// Stacks as gdb saw them, JSON lines ([`kshot_stack::stack::gdb_json`]).
     GdbJson,
+    /// A text probe's.
+    Text(TextFormat),
     /// Supplementary text for people: buffer statistics, perf's and gdb's messages.
     Supplement,
 }
@@ -84,6 +91,7 @@ enum Mechanism {
     Kprobe(Kprobe),
     Gdb(Box<GdbProbe>),
     Perf(PerfProbe),
+    Text(TextProbe),
 }
 
 /// The context of the gdb probe, which records from outside of the guest.
@@ -114,7 +122,11 @@ pub fn find_captures(spec: &ProbeSpec, folder: &Path) -> Vec<Capture> {
     let capture = |(suffix, format): (&str, CaptureFormat)| {
         file(suffix).map(|path| Capture { probe: spec.name.clone(), format, path })
     };
-    kinds.into_iter().filter_map(capture).collect()
+    let text = match &spec.kind {
+        ProbeKind::Text { format, .. } => Some((TEXT, CaptureFormat::Text(*format))),
+        _ => None,
+    };
+    kinds.into_iter().chain(text).filter_map(capture).collect()
 }
 
 /// The names of the files that [`prepare`] writes to the run folder. A machine that starts from a saved state needs
@@ -186,7 +198,10 @@ pub fn prepare<G: Guest>(spec: &ProbeSpec, guest: &mut G, folder: &Path) -> Resu
             let mut fetcher = CaptureFetcher::new(&spec.name, guest, folder);
             PerfProbe::of(&spec.name).prepare(&mut fetcher, event, call_graph)
         }
-        ProbeKind::Ftrace { .. } | ProbeKind::Kprobe { .. } | ProbeKind::Gdb { .. } => Ok(()),
+        ProbeKind::Ftrace { .. }
+        | ProbeKind::Kprobe { .. }
+        | ProbeKind::Gdb { .. }
+        | ProbeKind::Text { .. } => Ok(()),
     }
 }
 
@@ -196,7 +211,10 @@ pub fn preparation(specs: &[ProbeSpec]) -> String {
         ProbeKind::Perf { event, call_graph } => {
             Some(PerfProbe::of(&spec.name).preparation(event, call_graph))
         }
-        ProbeKind::Ftrace { .. } | ProbeKind::Kprobe { .. } | ProbeKind::Gdb { .. } => None,
+        ProbeKind::Ftrace { .. }
+        | ProbeKind::Kprobe { .. }
+        | ProbeKind::Gdb { .. }
+        | ProbeKind::Text { .. } => None,
     };
     specs.iter().filter_map(of).collect::<Vec<_>>().join("\n")
 }
@@ -225,6 +243,7 @@ pub fn arm<G: Guest>(
             let outside = outside.ok_or_else(|| ProbeError::NoDwarf { probe: spec.name.clone() })?;
             Mechanism::Gdb(Box::new(GdbProbe::start(guest, (function, *hits, *traced), outside)?))
         }
+        ProbeKind::Text { source, format } => Mechanism::Text(TextProbe::start(guest, source, *format)?),
     };
     Ok(ArmedProbe { name: spec.name.clone(), mechanism })
 }
@@ -241,6 +260,7 @@ impl ArmedProbe {
             Mechanism::Kprobe(kprobe) => kprobe.stop(guest),
             Mechanism::Gdb(truth) => Ok(truth.stop()?),
             Mechanism::Perf(recording) => recording.stop(guest),
+            Mechanism::Text(_) => Ok(()),
         }
     }
 
@@ -259,6 +279,7 @@ impl ArmedProbe {
             Mechanism::Kprobe(kprobe) => kprobe.fetch(&mut fetcher)?,
             Mechanism::Gdb(truth) => fetcher.captures.extend(truth.captures(&self.name)),
             Mechanism::Perf(recording) => recording.fetch(&mut fetcher)?,
+            Mechanism::Text(text) => text.fetch(&mut fetcher)?,
         }
         Ok(fetcher.captures)
     }
@@ -267,7 +288,7 @@ impl ArmedProbe {
     pub fn fault(&self) -> Option<GdbError> {
         match &self.mechanism {
             Mechanism::Gdb(truth) => truth.fault(),
-            Mechanism::Ftrace(_) | Mechanism::Kprobe(_) | Mechanism::Perf(_) => None,
+            Mechanism::Ftrace(_) | Mechanism::Kprobe(_) | Mechanism::Perf(_) | Mechanism::Text(_) => None,
         }
     }
 }

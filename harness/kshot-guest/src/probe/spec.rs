@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::TextSource;
+use kshot_stack::format::TextFormat;
+
 /// A probe and its name.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProbeSpec {
@@ -46,6 +49,13 @@ pub enum ProbeKind {
         /// ([`crate::machine::Watch::traced`]). Only a sweep asks for that.
         traced: bool,
     },
+    /// Any text that holds stacks, read after the steps.
+    Text {
+        /// Where it comes from.
+        source: TextSource,
+        /// The format of the text.
+        format: TextFormat,
+    },
 }
 
 /// What makes the kernel record the stack of a kprobe event.
@@ -80,13 +90,14 @@ pub enum PerfEvent {
 }
 
 impl ProbeKind {
-    /// The mechanism's word: `ftrace`, `perf`, `kprobe`, `gdb`.
+    /// The mechanism's word: `ftrace`, `perf`, `kprobe`, `gdb`, `text`.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Ftrace { .. } => "ftrace",
             Self::Perf { .. } => "perf",
             Self::Kprobe { .. } => "kprobe",
             Self::Gdb { .. } => "gdb",
+            Self::Text { .. } => "text",
         }
     }
 }

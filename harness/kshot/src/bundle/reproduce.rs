@@ -50,9 +50,10 @@ impl ReproduceFiles {
                     asked.extend([Request::Run(script), Request::Fetch(output)]);
                     capture.script_path()
                 }
-                CaptureFormat::FtraceText | CaptureFormat::PerfScript | CaptureFormat::Supplement => {
-                    capture.path
-                }
+                CaptureFormat::FtraceText
+                | CaptureFormat::PerfScript
+                | CaptureFormat::Text(_)
+                | CaptureFormat::Supplement => capture.path,
             };
             names.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
         }
@@ -114,5 +115,7 @@ fn standalone_argv(spec: &MachineSpec) -> Vec<String> {
 fn is_source_of(from: &str, name: &str) -> bool {
     let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
     let ours = |end: &str| from == format!("/tmp/kshot-{stem}{end}");
-    (name.ends_with("trace.txt") && ours(".trace")) || (name.ends_with("perf-script.txt") && ours("/script"))
+    (name.ends_with("trace.txt") && ours(".trace"))
+        || (name.ends_with("text.txt") && ours(".text"))
+        || (name.ends_with("perf-script.txt") && ours("/script"))
 }

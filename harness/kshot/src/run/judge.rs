@@ -142,6 +142,7 @@ fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError
             symbols(capture).and_then(|symbols| perf_data::parse(self::open(capture)?, &symbols))
         }
         CaptureFormat::PerfScript => perf_script::parse(open()?),
+        CaptureFormat::Text(format) => format.parse(open()?),
         CaptureFormat::Supplement => return Ok(None),
     };
     Ok(Some(parsed.map_err(read)?))

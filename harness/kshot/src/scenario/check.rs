@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use globset::Glob;
 
-use super::raw::{RawBoot, RawGdb, RawPerf, RawProbe, RawScenario};
+use super::raw::{RawBoot, RawGdb, RawPerf, RawProbe, RawScenario, RawText};
 use super::{BootOptions, Scenario, Step};
-use kshot_guest::probe::{KprobeEvent, PerfEvent, ProbeKind, ProbeSpec};
+use kshot_guest::probe::{KprobeEvent, PerfEvent, ProbeKind, ProbeSpec, TextSource};
 use kshot_guest::yaml::{YamlError, closest};
 use kshot_stack::arch::Arch;
 use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
@@ -207,8 +207,8 @@ fn boot(source: &CheckContext<'_>, raw: RawBoot) -> Result<BootOptions> {
 }
 
 fn probe_spec(source: &CheckContext<'_>, raw: RawProbe) -> Result<ProbeSpec> {
-    let kind = match (raw.ftrace, raw.perf, raw.kprobe, raw.gdb) {
-        (Some(ftrace), None, None, None) => {
+    let kind = match (raw.ftrace, raw.perf, raw.kprobe, raw.gdb, raw.text) {
+        (Some(ftrace), None, None, None, None) => {
             if let Some(instance) = &ftrace.instance {
                 check_characters(source, "probes", "an instance", instance, "_-")?;
             }
@@ -217,15 +217,19 @@ fn probe_spec(source: &CheckContext<'_>, raw: RawProbe) -> Result<ProbeSpec> {
             }
             ProbeKind::Ftrace { instance: ftrace.instance, only: ftrace.only }
         }
-        (None, Some(perf), None, None) => {
+        (None, Some(perf), None, None, None) => {
             ProbeKind::Perf { event: perf_event(source, &perf)?, call_graph: perf.call_graph }
         }
-        (None, None, Some(kprobe), None) => {
+        (None, None, Some(kprobe), None, None) => {
             ProbeKind::Kprobe { event: kprobe_event(source, kprobe.event)?, stacktrace: kprobe.stacktrace }
         }
-        (None, None, None, Some(gdb)) => gdb_kind(source, gdb)?,
+        (None, None, None, Some(gdb), None) => gdb_kind(source, gdb)?,
+        (None, None, None, None, Some(text)) => {
+            ProbeKind::Text { format: text.format, source: text_source(source, text)? }
+        }
         _ => {
-            let message = "a probe has exactly one of the keys `ftrace`, `perf`, `kprobe`, `gdb`".into();
+            let message =
+                "a probe has exactly one of the keys `ftrace`, `perf`, `kprobe`, `gdb`, `text`".into();
             return Err(source.error("probes", "probes", message));
         }
     };
@@ -280,6 +284,28 @@ fn gdb_kind(source: &CheckContext<'_>, raw: RawGdb) -> Result<ProbeKind> {
         return Err(source.error("probes", "hits", message));
     }
     Ok(ProbeKind::Gdb { function: raw.function, hits: raw.hits, traced: false })
+}
+
+fn text_source(source: &CheckContext<'_>, raw: RawText) -> Result<TextSource> {
+    let text = match (raw.run, raw.file, raw.from) {
+        (Some(script), None, None) => TextSource::Run(script),
+        (None, Some(path), None) => TextSource::File(path),
+        (None, None, Some(stream)) => TextSource::Of(stream),
+        _ => {
+            let message = "`text` has exactly one of the keys `run`, `file`, `from`".into();
+            return Err(source.error("probes", "text", message));
+        }
+    };
+    match &text {
+        TextSource::Run(script) if script.trim().is_empty() => {
+            Err(source.error("probes", "run", "`run` is empty".into()))
+        }
+        TextSource::File(path) if !path.starts_with('/') || path.contains(char::is_control) => {
+            let message = format!("`{}` is no absolute path of the guest", path.escape_debug());
+            Err(source.error("probes", path, message))
+        }
+        _ => Ok(text),
+    }
 }
 
 fn check_characters(

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kshot_guest::probe::Stacktrace;
+use kshot_guest::probe::{Stacktrace, Stream};
+use kshot_stack::format::TextFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
@@ -117,6 +118,9 @@ pub struct RawProbe {
     /// gdb, which unwinds from outside with the kernel's DWARF: the truth. At most one.
     #[serde(default)]
     pub gdb: Option<RawGdb>,
+    /// Any text that holds stacks, read after the steps: of a command, a file, or the console.
+    #[serde(default)]
+    pub text: Option<RawText>,
 }
 
 /// The ftrace ring buffer.
@@ -167,6 +171,24 @@ pub struct RawGdb {
     /// The number of hits after which gdb detaches; default: 100.
     #[serde(default = "default_hits")]
     pub hits: u32,
+}
+
+/// Any text that holds stacks: exactly one of `run`, `file` and `from`, and the format.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawText {
+    /// A shell script whose output is the text. It runs after the steps, when all other probes have stopped, and must exit
+    /// with 0.
+    #[serde(default)]
+    pub run: Option<String>,
+    /// A file of the guest, read then.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// What the guest prints all the time, from the arming of the probe on.
+    #[serde(default)]
+    pub from: Option<Stream>,
+    /// The format of the text.
+    pub format: TextFormat,
 }
 
 /// A claim about the stacks of one probe.

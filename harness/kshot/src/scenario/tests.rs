@@ -57,6 +57,20 @@ fn every_rule_that_yaml_types_cannot_hold_points_at_its_place() {
         ("- ftrace: {}", "- gdb: {break: a, hits: 0}", "`hits` is 0"),
         (
             "- ftrace: {}",
+            "- text: {format: hist}",
+            "10:5: `text` has exactly one of the keys `run`, `file`, `from`",
+        ),
+        ("- ftrace: {}", "- text: {run: ' ', format: hist}", "`run` is empty"),
+        ("- ftrace: {}", "- text: {file: trace, format: ftrace}", "`trace` is no absolute path of the guest"),
+        ("- ftrace: {}", "- text: {file: /x, format: history}", "unknown variant `history`, expected one of"),
+        (
+            "- ftrace: {}",
+            "- text: {from: stdin, format: hist}",
+            "unknown variant `stdin`, expected `console`",
+        ),
+        ("- ftrace: {}", "- text: {run: x}", "missing field `format`"),
+        (
+            "- ftrace: {}",
             "- {name: ftrace, gdb: {break: a}}\n  - gdb: {break: b}",
             "there are two gdb probes",
         ),
