@@ -48,5 +48,6 @@ pub mod snapshot; // the text of a snapshot
 pub mod claim; // what must hold of stacks
 pub mod verdict; // claims, known faults and repeats folded into one word
 pub mod sweep; // the stacks of a whole kernel against the truth
+pub mod survey; // every reporter in every situation, against the truth
 pub mod night; // the results of a night, and what changed since the night before
 pub mod exit; // the exit-code table

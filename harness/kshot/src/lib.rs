@@ -13,6 +13,7 @@ pub mod baseline; // a snapshot on file: same, drift or missing
 pub mod run; // the walk
 pub mod pair_tests; // scenarios as tests
 pub mod sweep; // func_stack_trace over the whole kernel
+pub mod survey; // every reporter of stacks in every situation
 pub mod report; // tables, pages and files for people and their tools
 pub mod bisect; // where a stack changed, over versions and commits
 pub mod nightly; // every scenario on every kernel, and what changed since the night before

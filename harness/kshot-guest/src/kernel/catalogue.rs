@@ -200,6 +200,11 @@ impl ImagesFolder {
         self.root.join("nightly.yaml")
     }
 
+    /// The path of `survey.yaml`: the situations of a survey.
+    pub fn survey_yaml(&self) -> PathBuf {
+        self.root.join("survey.yaml")
+    }
+
     /// The path of `needs.yaml`: the options that a kernel of one's own has to have.
     pub fn needs_yaml(&self) -> PathBuf {
         self.root.join("needs.yaml")

@@ -1,6 +1,7 @@
 //! The user's own kernel as kbuild leaves it: a source tree that was built in place, or an `O=` folder. Nothing is
 //! written there.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -50,10 +51,9 @@ pub(super) fn modules(
     let mut wanted: Vec<String> = images.guest_modules()?.iter().map(|name| name.replace('-', "_")).collect();
     while let Some(name) = wanted.pop() {
         let Some(path) = listed.get(&name) else { continue };
-        if !taken.contains_key(&name) {
-            let module = read_module(tree, path)?;
+        if let Entry::Vacant(place) = taken.entry(name) {
+            let module = place.insert(read_module(tree, path)?);
             wanted.extend(module.needs.iter().cloned());
-            taken.insert(name, module);
         }
     }
     if taken.is_empty() {

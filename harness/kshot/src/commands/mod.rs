@@ -26,6 +26,7 @@ mod select;
 mod shell;
 mod stack;
 mod stacks;
+mod survey;
 mod sweep;
 mod test;
 mod validate;
@@ -98,6 +99,8 @@ enum Command {
     Validate(validate::Args),
     /// Show the stacks of one function by every reporter, beside the truth
     Stack(stack::Args),
+    /// Ask every reporter of stacks in every situation, and compare with the truth
+    Survey(survey::Args),
     /// Make a workspace of one's own, beside the code that its scenarios guard
     Init(init::Args),
     /// Take claims and snapshots from a run, for a person to accept
@@ -204,6 +207,7 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         Command::Provision(args) => args.execute(&mut streams),
         Command::Validate(args) => args.execute(&mut streams),
         Command::Stack(args) => args.execute(&mut streams),
+        Command::Survey(args) => args.execute(&mut streams),
         Command::Init(args) => args.execute(&mut streams),
         Command::Record(args) => args.execute(&mut streams),
         Command::Test(args) => args.execute(&mut streams),

@@ -27,6 +27,8 @@ pub enum SchemaKind {
     Sweep,
     /// The stacks of one capture: harness/schema/stacks.json
     Stacks,
+    /// The document of a survey: harness/schema/survey.json
+    Survey,
 }
 
 impl SchemaKind {
@@ -38,6 +40,7 @@ impl SchemaKind {
             Self::Nightly => schema_for!(Night),
             Self::Sweep => schema_for!(kshot_stack::sweep::document::SweepDocument),
             Self::Stacks => schema_for!(kshot_stack::format::Listing),
+            Self::Survey => schema_for!(kshot_stack::survey::SurveyDocument),
         };
         format!("{:#}\n", schema.as_value())
     }

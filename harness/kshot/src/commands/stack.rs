@@ -1,14 +1,12 @@
 //! `kshot stack`: the stacks of one function, by every reporter beside the truth, without a scenario's file.
 
-use serde_json::{Value, json};
-
 use super::{CommandError, Format, RunArgs, Streams, select, workspace};
 use crate::report;
 use crate::run::{self, RunOptions};
 use crate::scenario::Scenario;
+use crate::survey::{self, REPORTERS, Situation};
 use kshot_stack::document::Verdict;
 use kshot_stack::exit::ExitCode;
-use kshot_stack::text::quote;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -57,42 +55,17 @@ impl Args {
         Ok(ExitCode::worst(exits))
     }
 
-    /// A scenario a mechanism, so that none is on the others' stacks.
+    /// A scenario a reporter.
     fn scenarios(&self, kernels: &[&str]) -> Result<Vec<Scenario>, CommandError> {
-        let function = &self.function;
-        let truth = json!({ "gdb": { "break": function } });
-        let kprobe = |stacktrace: &str| json!({ "kprobe": { "event": format!("p:kshot/hit {function}"), "stacktrace": stacktrace } });
-        // Armed by a step and not by boot options: nothing of the boot is recorded, and all share a saved guest.
-        let tracer = format!(
-            "cd /sys/kernel/tracing && echo {} > set_ftrace_filter && echo 1 > options/func_stack_trace && \
-             echo function > current_tracer",
-            quote(function)
-        );
-        let mechanisms = [
-            (
-                "ftrace",
-                "by the function tracer (func_stack_trace)",
-                vec![json!({ "run": tracer })],
-                json!({ "ftrace": { "only": [function] } }),
-            ),
-            (
-                "perf",
-                "by perf on a kprobe",
-                Vec::new(),
-                json!({ "perf": { "probe": function, "call-graph": "fp" } }),
-            ),
-            ("trigger", "by a kprobe event's `stacktrace` trigger", Vec::new(), kprobe("trigger")),
-            ("option", "by a kprobe event under options/stacktrace", Vec::new(), kprobe("option")),
-        ];
-        let scenario = |(name, summary, mut steps, probe): (_, _, Vec<Value>, _)| {
-            steps.push(json!({ "run": self.command, "repeat": self.repeat }));
-            let text = json!({
-                "summary": format!("{function} {summary}"), "kernels": ["*"], "probes": [truth, probe], "steps": steps,
-            });
-            // JSON is YAML, and so the function's name meets the same rules as in a scenario's file.
-            let id = format!("stack/{name}");
-            Scenario::parse(&id, "the command line", &text.to_string(), kernels).map_err(CommandError::from)
+        let situation = Situation {
+            name: "stack".into(),
+            function: self.function.clone(),
+            command: self.command.clone(),
+            repeat: self.repeat,
+            setup: None,
+            requires: Vec::new(),
         };
-        mechanisms.into_iter().map(scenario).collect()
+        let scenario = |reporter| survey::scenario(&situation, reporter, kernels).map_err(CommandError::from);
+        REPORTERS.iter().map(scenario).collect()
     }
 }

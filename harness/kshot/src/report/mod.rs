@@ -12,6 +12,7 @@ mod night;
 mod comparison;
 #[cfg(test)]
 mod test_runs;
+mod survey;
 mod sweep;
 mod table;
 
@@ -20,6 +21,7 @@ pub use junit::{TestCase, test_cases};
 pub use listing::{listing_notes, listing_table};
 pub use mail::{MailContext, MailFormat, mail};
 pub use night::{HistoryTable, night_table};
+pub use survey::{survey_markdown, survey_table};
 pub use sweep::{sweep_breaks, sweep_table};
 pub use table::{new_table, run_table, runs_table, stacks_table};
 

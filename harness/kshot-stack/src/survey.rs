@@ -1,0 +1,225 @@
+//! The document of a survey: what each reporter of stacks says in each situation, against the truth.
+
+use serde::{Deserialize, Serialize};
+
+use crate::document::{Deviation, KernelInfo, ProbeResult, Reason, RunDocument, StackResult};
+use crate::stack::State;
+
+/// The version of the document's form. It grows when a reader of an older form would misread the document.
+pub const SCHEMA: u32 = 1;
+
+/// The end of a stack whose last frame has no name.
+const NAMELESS: &str = "a nameless frame";
+
+/// What the reporters of one kernel say: `kshot survey --format json`, a line a kernel.
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SurveyDocument {
+    /// The version of the document's form.
+    pub schema: u32,
+    /// The kernel that was booted.
+    pub kernel: KernelInfo,
+    /// QEMU's version as QEMU reports it.
+    pub qemu: String,
+    /// The cells, situation by situation, in each the reporters in the same order.
+    pub cells: Vec<SurveyCell>,
+}
+
+/// What one reporter says in one situation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SurveyCell {
+    /// The situation's name.
+    pub situation: String,
+    /// The function whose stack is taken.
+    pub function: String,
+    /// The reporter's name.
+    pub reporter: String,
+    /// The finding.
+    pub finding: Finding,
+    /// The run folder's name, where there was a run: `kshot report FOLDER` shows each stack beside the truth.
+    pub folder: Option<String>,
+}
+
+/// What is to be said of a reporter's stacks; where they differ among each other, of the worst.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "finding")]
+pub enum Finding {
+    /// Each stack is the truth's, from the function to the entry.
+    Complete {
+        /// The number of the truth's frames.
+        frames: u64,
+    },
+    /// A stack ends before the entry.
+    Cut {
+        /// The last frame.
+        at: String,
+        /// How many of the truth's frames it holds.
+        matched: u64,
+        /// The number of the truth's frames.
+        frames: u64,
+    },
+    /// A stack reaches the entry and lacks frames on the way.
+    Gap {
+        /// The missing frames, from the innermost outwards.
+        missing: Vec<String>,
+        /// How many of the truth's frames it holds.
+        matched: u64,
+        /// The number of the truth's frames.
+        frames: u64,
+    },
+    /// A stack has frames that the truth has not, or one of them too often.
+    Extra {
+        /// The frames, from the innermost outwards.
+        extra: Vec<String>,
+        /// How many of the truth's frames it holds.
+        matched: u64,
+        /// The number of the truth's frames.
+        frames: u64,
+    },
+    /// A stack without frames.
+    Empty,
+    /// The reporter recorded nothing, where the truth saw the function called.
+    Absent,
+    /// There is no truth to compare with, so this is how the worst stack ends.
+    NoTruth {
+        /// How it ends.
+        ends: String,
+    },
+    /// The kernel cannot do it, or the run came to nothing.
+    NotMeasured {
+        /// Why.
+        because: String,
+    },
+}
+
+impl Finding {
+    /// What a run of one reporter, with the truth beside it, comes to.
+    pub fn of(document: &RunDocument, reporter: &str, truth: &str) -> Self {
+        let probe = |name: &str| document.probes.iter().find(|probe| probe.name == name);
+        let Some(reported) = probe(reporter) else {
+            let reasons: Vec<_> = document.reasons.iter().map(Reason::headline).collect();
+            return Self::NotMeasured { because: reasons.join("; ") };
+        };
+        if let Some(because) = &reported.left_out_because {
+            return Self::NotMeasured { because: because.clone() };
+        }
+        let stacks = |probe: &ProbeResult| probe.stacks.iter().any(|stack| stack.state == State::Complete);
+        match probe(truth).filter(|truth| truth.left_out_because.is_none()) {
+            Some(truth) if stacks(truth) => Self::against_truth(reported),
+            Some(truth) if truth.events == 0 => {
+                Self::NotMeasured { because: "the function was not called".into() }
+            }
+            _ => Self::without_truth(reported),
+        }
+    }
+
+    /// The name of the finding, as in the document.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Complete { .. } => "complete",
+            Self::Cut { .. } => "cut",
+            Self::Gap { .. } => "gap",
+            Self::Extra { .. } => "extra",
+            Self::Empty => "empty",
+            Self::Absent => "absent",
+            Self::NoTruth { .. } => "no-truth",
+            Self::NotMeasured { .. } => "not-measured",
+        }
+    }
+
+    fn against_truth(probe: &ProbeResult) -> Self {
+        // A stack that no truth speaks of is of another task, or of a call that gdb was not asked to wait for.
+        let measured = probe.stacks.iter().filter(|stack| stack.fidelity.is_some());
+        let findings = measured.map(Self::of_stack);
+        findings.max_by_key(Self::rank).unwrap_or(Self::Absent)
+    }
+
+    fn without_truth(probe: &ProbeResult) -> Self {
+        let worst = probe.stacks.iter().max_by_key(|stack| stack.state != State::Complete);
+        worst.map_or(Self::Absent, |stack| Self::NoTruth { ends: stack.end_description() })
+    }
+
+    fn of_stack(stack: &StackResult) -> Self {
+        let Some(fidelity) = stack.fidelity.filter(|_| stack.state != State::Empty) else {
+            return Self::Empty;
+        };
+        let (matched, frames) = (fidelity.matched_frames, fidelity.reference_frames);
+        let named = |missing: bool| {
+            let differs =
+                stack.differences.iter().filter(|one| (one.deviation == Deviation::Missing) == missing);
+            differs.map(|one| one.frame.clone()).collect::<Vec<_>>()
+        };
+        if matched == frames && fidelity.extra + fidelity.repeated == 0 {
+            return Self::Complete { frames };
+        }
+        if matched == frames {
+            return Self::Extra { extra: named(false), matched, frames };
+        }
+        if stack.state == State::Complete {
+            return Self::Gap { missing: named(true), matched, frames };
+        }
+        let at = stack.ends_at.clone().unwrap_or_else(|| NAMELESS.to_owned());
+        Self::Cut { at, matched, frames }
+    }
+
+    /// How bad a finding is: the less of the truth is left, the worse.
+    fn rank(&self) -> (u8, u64) {
+        match self {
+            Self::Complete { .. } => (0, 0),
+            Self::Extra { frames, matched, .. } => (1, frames - matched),
+            Self::Gap { frames, matched, .. } => (2, frames - matched),
+            Self::Cut { frames, matched, .. } => (3, frames - matched),
+            Self::Empty => (4, 0),
+            Self::Absent | Self::NoTruth { .. } | Self::NotMeasured { .. } => (5, 0),
+        }
+    }
+}
+
+/// The finding for people: `cut at handle_bp_int (0 of 4)`.
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Complete { frames } => write!(f, "complete ({frames})"),
+            Self::Cut { at, matched, frames } => write!(f, "cut at {at} ({matched} of {frames})"),
+            Self::Gap { missing, matched, frames } => {
+                write!(f, "gap: {} ({matched} of {frames})", missing.join(", "))
+            }
+            Self::Extra { extra, frames, .. } => write!(f, "extra: {} ({frames})", extra.join(", ")),
+            Self::Empty => f.write_str("empty"),
+            Self::Absent => f.write_str("absent"),
+            Self::NoTruth { ends } => write!(f, "{ends} (no truth)"),
+            Self::NotMeasured { .. } => f.write_str("not measured"),
+        }
+    }
+}
+
+impl SurveyDocument {
+    /// The document as one line of JSON.
+    pub fn to_json_line(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The reporters, in the order of the cells.
+    pub fn reporters(&self) -> Vec<&str> {
+        self.in_order(|cell| &cell.reporter)
+    }
+
+    /// The situations, in the order of the cells.
+    pub fn situations(&self) -> Vec<&str> {
+        self.in_order(|cell| &cell.situation)
+    }
+
+    fn in_order<'a>(&'a self, name: impl Fn(&'a SurveyCell) -> &'a String) -> Vec<&'a str> {
+        let mut names: Vec<&str> = Vec::new();
+        for cell in &self.cells {
+            if !names.contains(&name(cell).as_str()) {
+                names.push(name(cell));
+            }
+        }
+        names
+    }
+
+    /// The cell of a situation and a reporter.
+    pub fn cell(&self, situation: &str, reporter: &str) -> Option<&SurveyCell> {
+        self.cells.iter().find(|cell| cell.situation == situation && cell.reporter == reporter)
+    }
+}

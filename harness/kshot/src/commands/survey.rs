@@ -1,0 +1,118 @@
+//! `kshot survey`: every reporter of stacks in every situation, against the truth, as a table.
+
+use clap::ValueEnum;
+
+use super::{CommandError, Streams, select, workspace};
+use crate::pool;
+use crate::report::{survey_markdown, survey_table};
+use crate::run;
+use crate::survey::{self, REPORTERS, Reporter, Situation};
+use kshot_guest::host::slots::Slots;
+use kshot_guest::kernel::Kernel;
+use kshot_stack::exit::ExitCode;
+use kshot_stack::survey::{SCHEMA, SurveyCell, SurveyDocument};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The kernels, by name, glob, build folder or file; provisioned if need be
+    #[arg(required = true)]
+    kernels: Vec<String>,
+    /// Only these situations of images/survey.yaml, by name; may be given more than once
+    #[arg(long = "situation", value_name = "NAME")]
+    situations: Vec<String>,
+    /// How the survey is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: SurveyFormat,
+    /// Run N machines at once; as many as this host carries unless said
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+}
+
+/// How a survey is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum SurveyFormat {
+    /// A table a kernel, for a terminal.
+    #[default]
+    Table,
+    /// Markdown, with a table of all kernels first.
+    Markdown,
+    /// A JSON document a line for each kernel.
+    Json,
+}
+
+impl Args {
+    pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
+        let workspace = workspace(None)?;
+        let catalogue = workspace.catalogue()?;
+        let situations = self.situations(survey::situations(&workspace)?)?;
+        let mut kernels = Vec::new();
+        for word in &self.kernels {
+            let names = match word.contains('/') {
+                true => vec![word.clone()],
+                false => select::kernel_names(&catalogue, std::slice::from_ref(word))?,
+            };
+            for name in names {
+                kernels.push(select::single_kernel(&workspace, &catalogue, &name, &streams.progress)?);
+            }
+        }
+        let jobs = self.jobs.map_or_else(|| Slots::of_this_host(&workspace.cache).count(), usize::from);
+        let names = catalogue.names();
+        let mut documents = Vec::new();
+        for mut kernel in kernels {
+            // There is nothing that its stacks could have drifted from.
+            kernel.in_catalogue = false;
+            let mut asked = Vec::new();
+            for situation in &situations {
+                for reporter in REPORTERS {
+                    asked.push((situation, reporter, survey::scenario(situation, reporter, &names)?));
+                }
+            }
+            let progress = &streams.progress;
+            let task = progress.task(format!("survey {}", kernel.name), asked.len() as u64);
+            let (mut cells, mut qemu, mut done) = (vec![None; asked.len()], String::new(), 0);
+            let ask = |(situation, reporter, scenario): &(&Situation, &Reporter, _)| {
+                survey::ask(&workspace, &kernel, situation, reporter, scenario, progress)
+            };
+            pool::each(&asked, jobs, ask, |number, answer| {
+                let (cell, version) = answer?;
+                done += 1;
+                task.update(done, &format!("{}, {}", cell.situation, cell.reporter));
+                if !version.is_empty() {
+                    qemu = version;
+                }
+                cells[number] = Some(cell);
+                Ok::<_, run::RunError>(())
+            })?;
+            drop(task);
+            let document = document(&kernel, qemu, cells.into_iter().flatten().collect());
+            match self.format {
+                SurveyFormat::Json => writeln!(streams.out, "{}", document.to_json_line())?,
+                SurveyFormat::Table => writeln!(streams.out, "{}", survey_table(&document))?,
+                SurveyFormat::Markdown => {}
+            }
+            streams.out.flush()?;
+            documents.push(document);
+        }
+        if self.format == SurveyFormat::Markdown {
+            write!(streams.out, "{}", survey_markdown(&documents))?;
+        }
+        Ok(ExitCode::Match)
+    }
+
+    /// The situations that are asked for.
+    fn situations(&self, all: Vec<Situation>) -> Result<Vec<Situation>, CommandError> {
+        if let Some(unknown) = self.situations.iter().find(|name| !all.iter().any(|one| one.name == **name)) {
+            let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+            return Err(CommandError::usage(
+                format!("no situation is called `{unknown}`"),
+                format!("images/survey.yaml has {}", names.join(", ")),
+            ));
+        }
+        let is_asked = |one: &Situation| self.situations.is_empty() || self.situations.contains(&one.name);
+        Ok(all.into_iter().filter(is_asked).collect())
+    }
+}
+
+fn document(kernel: &Kernel, qemu: String, cells: Vec<SurveyCell>) -> SurveyDocument {
+    SurveyDocument { schema: SCHEMA, kernel: run::kernel_info(kernel), qemu, cells }
+}
