@@ -317,7 +317,7 @@ pub struct Fidelity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Reference {
-    /// gdb, which unwinds from outside with DWARF: the truth.
+    /// The truth: a breakpoint through QEMU's gdb stub, unwound from outside with DWARF.
     Gdb,
     /// perf, used as the reference when there is no truth.
     Perf,

@@ -17,8 +17,7 @@ pub struct ParsedProbe {
     pub parsed: Parsed,
 }
 
-/// Builds the results of all probes of a run, in order. Each stack is measured against gdb's stack of the same event
-/// (the truth) or, if there is none, against perf's; never against a stack of its own mechanism.
+/// Builds the results of all probes of a run, in order. Each stack is measured against the truth of the same event or, if there is none, against perf's; never against a stack of its own mechanism.
 pub fn probe_results(recorded: &[ParsedProbe], row: &ArchRow) -> Vec<ProbeResult> {
     let references = [Reference::Gdb, Reference::Perf].map(|reference| {
         let probes = recorded.iter().filter(|probe| probe.kind == reference.name());

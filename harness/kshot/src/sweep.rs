@@ -36,7 +36,7 @@ const FUNCTION_COUNT_FILE: &str = "steps/01-01.txt";
 
 const MEMORY_MIB: u32 = 512;
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
-/// gdb stops the guest some thousand times in each slice.
+/// The truth stops the guest some thousand times in each slice.
 const SLICE_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Prepares everything but the filter: func_stack_trace for the workload alone (Documentation/trace/ftrace.rst).
@@ -131,7 +131,7 @@ pub fn sweep(
     let task = progress.task(format!("sweep over {}", kernel.name), 0);
     let prepared = run::prepare(workspace, &scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
-    task.update(0, "gdb stops the guest at each of some ten thousand events: this takes minutes");
+    task.update(0, "the guest is stopped at each of some ten thousand events: this takes minutes");
     let (recording, result) = recording::record(&prepared, &scenario, StartMode::Boot, &folder, progress);
     if let Err(error) = result {
         progress.print_line(&format!("what there is of the sweep lies in {}", folder.path().display()));

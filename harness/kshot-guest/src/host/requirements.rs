@@ -37,11 +37,7 @@ const BUILD: Tools = &[
 
 /// The tools that running a kernel of `arch` needs and the host lacks.
 pub fn missing_run_tools(arch: Arch) -> Vec<MissingTool> {
-    let tools = [
-        (arch.row().qemu, arch.row().qemu_package),
-        ("setpriv", "util-linux"),
-        ("gdb-multiarch", "gdb-multiarch"),
-    ];
+    let tools = [(arch.row().qemu, arch.row().qemu_package), ("setpriv", "util-linux")];
     missing(&tools)
 }
 

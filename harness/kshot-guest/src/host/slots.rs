@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::host::cache::{self, Cache, CacheError};
 use crate::progress::Progress;
 
-/// The memory of one machine in MiB, at most: a guest of 256 MiB, QEMU itself, and gdb with a kernel's DWARF.
+/// The memory of one machine in MiB, at most: a guest of 256 MiB, QEMU itself, and a kernel's DWARF.
 const SLOT_MEMORY_MIB: usize = 768;
 /// The longest wait for a free slot: other processes may be building kernels.
 const WAIT_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);

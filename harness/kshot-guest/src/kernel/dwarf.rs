@@ -129,7 +129,7 @@ fn extract_members(deb: &Path, members: impl Iterator<Item = PathBuf>, into: &Pa
 }
 
 /// Checks that the DWARF belongs to the kernel: by build id for modules, by banner for the kernel, whose image is
-/// compressed. Its build id is compared with the guest's whenever gdb attaches.
+/// compressed. Its build id is compared with the guest's before each breakpoint.
 fn check_same_build(
     kernel: &Kernel,
     kernel_modules: &BTreeMap<String, PathBuf>,

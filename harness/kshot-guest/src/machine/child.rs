@@ -1,4 +1,4 @@
-//! Child processes (QEMU, gdb) that never outlive kshot.
+//! Child processes (QEMU) that never outlive kshot.
 //!
 //! Three mechanisms: dropping the value kills and reaps the child (normal end, panic, orderly Ctrl-C); the kernel kills
 //! it when kshot dies (SIGKILL, abort) by PR_SET_PDEATHSIG through setpriv(1); and the child exits by itself if kshot
@@ -29,8 +29,6 @@ pub(super) struct Start<'a> {
     pub(super) argv: Vec<OsString>,
     /// The working directory.
     pub(super) folder: &'a Path,
-    /// The pipe for standard input; `/dev/null` if `None`.
-    pub(super) stdin: Option<PipeReader>,
     /// The file for standard error.
     pub(super) stderr: &'a File,
 }
@@ -43,12 +41,9 @@ impl ChildProcess {
     pub(super) fn start(start: Start<'_>) -> io::Result<(Self, PipeReader)> {
         let (reader, writer) = io::pipe()?;
         let args = ["--pdeathsig", "KILL", "--"].iter().map(OsString::from).chain(start.argv);
-        let expression = duct::cmd("setpriv", args).dir(start.folder);
-        let expression = match start.stdin {
-            Some(stdin) => expression.stdin_file(stdin),
-            None => expression.stdin_null(),
-        };
-        let expression = expression
+        let expression = duct::cmd("setpriv", args)
+            .dir(start.folder)
+            .stdin_null()
             .stdout_file(writer)
             .stderr_file(start.stderr.try_clone()?)
             // A process group of its own: Ctrl-C on the terminal reaches only kshot, which ends the machine.

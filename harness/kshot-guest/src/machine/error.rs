@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CONSOLE_LOG, MachineDown, MonitorError, StateError};
+use super::{CONSOLE_LOG, MachineDown, MonitorError, StateError, StubError};
 use crate::deadline::TimedOut;
 use kshot_stack::fault::{Blame, Fault};
 
@@ -85,7 +85,7 @@ pub enum MachineError {
     Migration,
     /// The timer of a restored processor cannot be set.
     #[error("cannot set the timer of the restored machine")]
-    Timer(#[source] io::Error),
+    Timer(#[source] StubError),
     /// The saved state cannot be used.
     #[error("the saved state cannot be used")]
     State(#[from] StateError),

@@ -2,12 +2,13 @@
 
 mod console;
 mod error;
-mod gdb;
 mod monitor;
+mod packet;
 mod child;
-mod relay;
+mod registers;
 mod state;
 mod spec;
+mod stops;
 mod stub;
 mod timer;
 mod liveness;
@@ -26,16 +27,19 @@ use serde_json::json;
 use tempfile::TempDir;
 
 pub use error::MachineError;
-pub use gdb::{Debugger, GdbError, Reader, Watch};
 pub use liveness::{Liveness, MachineDown};
 pub use monitor::MonitorError;
+pub use packet::PacketError;
+pub use registers::Registers;
 pub use spec::{MachineSpec, Memory};
 pub use state::{SavedState, StateError};
+pub use stops::{EndRequest, Stop, Stops};
+pub use stub::{Span, StubError};
 
 use crate::deadline::{Deadline, PollResult, TimedOut, wait_for};
 use crate::host::interrupt;
 use child::{ChildProcess, PROGRAM_NOT_FOUND, Start};
-use kshot_stack::arch::Arch;
+use kshot_stack::arch::{Arch, ArchRow};
 use kshot_stack::document::ConsoleReport;
 use kshot_stack::text::printable;
 use liveness::QemuExit;
@@ -198,6 +202,11 @@ impl Machine {
         self.qemu.liveness.console_events()
     }
 
+    /// The row of the machine's architecture.
+    pub fn row(&self) -> &'static ArchRow {
+        self.qemu.arch.row()
+    }
+
     /// The process id of QEMU while it runs.
     pub fn process_id(&self) -> Option<u32> {
         self.qemu.process.id()
@@ -248,7 +257,7 @@ impl Qemu {
     ) -> Result<Self, MachineError> {
         let console_log = create(run_folder, CONSOLE_LOG)?;
         let qemu_log = create(run_folder, QEMU_LOG)?;
-        let start = Start { argv: spec.argv(memory), folder, stdin: None, stderr: &qemu_log };
+        let start = Start { argv: spec.argv(memory), folder, stderr: &qemu_log };
         let (process, console) =
             ChildProcess::start(start).map_err(|source| MachineError::Start { source })?;
         let (process, liveness) = (Arc::new(process), Liveness::default());
@@ -314,7 +323,7 @@ fn check(spec: &MachineSpec) -> Result<(), MachineError> {
 }
 
 /// A non-blocking listening socket in the machine's folder.
-#[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitor and gdb stub")]
+#[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitor")]
 fn listen_nonblocking(folder: &Path, name: &str) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(folder.join(name))?;
     listener.set_nonblocking(true)?;

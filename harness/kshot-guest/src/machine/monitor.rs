@@ -2,6 +2,7 @@
 //! ignores unknown ones.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
@@ -92,6 +93,13 @@ impl Monitor {
     pub(super) fn human(&self, command: &str, deadline: &Deadline) -> Result<String, MonitorError> {
         let answer = self.execute("human-monitor-command", json!({ "command-line": command }), deadline)?;
         Ok(answer.as_str().unwrap_or_default().to_owned())
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        // Its thread still reads; QEMU takes the next connection only after this one's end.
+        drop(self.stream.shutdown(Shutdown::Both));
     }
 }
 

@@ -9,7 +9,7 @@ use kshot_stack::arch::Arch;
 /// bytes of `sun_path`.
 pub(super) const MONITOR: &str = "qmp.sock";
 
-/// The socket of a second monitor, in the same folder, which tells the gdb proxy when the guest stops.
+/// The socket of a second monitor, in the same folder, which tells when the guest stops at a breakpoint.
 pub(super) const STOPS: &str = "stops.sock";
 
 /// The socket of QEMU's gdb stub, in the same folder.
@@ -31,7 +31,7 @@ pub struct MachineSpec {
     pub cmdline: Vec<String>,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// Whether the guest's clock counts instructions (QEMU's `-icount`). Otherwise a gdb that stops the guest thousands
+    /// Whether the guest's clock counts instructions (QEMU's `-icount`). Otherwise a breakpoint that stops it thousands
     /// of times would use up its time: on a busy host each continue costs more than a tick.
     pub icount: bool,
 }
@@ -196,7 +196,7 @@ fn monitor_args() -> Vec<OsString> {
 }
 
 /// The gdb stub and the second monitor. Unix sockets, because any local user could connect to a port. The guest does
-/// not wait for gdb.
+/// not wait for a debugger.
 fn gdb_args() -> Vec<OsString> {
     let socket = |name| format!("unix:{name},server=on,wait=off");
     strings(&["-gdb", &socket(GDB), "-qmp", &socket(STOPS)])

@@ -208,7 +208,7 @@ impl Machine {
         let row = self.qemu.arch.row();
         match row.restore_toggle {
             Some(toggle) => {
-                timer::arm(&self.folder.path().join(GDB), toggle, row.big_endian).map_err(MachineError::Timer)
+                timer::arm(&self.folder.path().join(GDB), toggle, row).map_err(MachineError::Timer)
             }
             None => Ok(self.monitor.execute("cont", json!({}), &deadline).map(drop)?),
         }

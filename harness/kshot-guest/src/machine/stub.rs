@@ -1,108 +1,178 @@
-//! QEMU's gdb stub, a packet at a time (gdb's manual,
-//! <https://sourceware.org/gdb/current/onlinedocs/gdb.html/Overview.html>).
+//! A client of QEMU's gdb stub, a packet at a time.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::event::PollFlags;
+
+use super::MonitorError;
+use super::packet::{self, PacketError, framed};
+use super::registers::Registers;
+use crate::deadline::{Deadline, wait_for};
+use kshot_stack::arch::ArchRow;
+
 /// How long the stub may take to answer.
 const LIMIT: Duration = Duration::from_secs(20);
-/// No packet of gdb's or QEMU's comes near this many bytes.
-const PACKET_LIMIT: u64 = 1 << 20;
+/// The most of the guest's memory that one packet asks for, in bytes: QEMU's have 4 KiB, two digits a byte.
+const MEMORY_PACKET: usize = 2 << 10;
+/// The most of an answer that is quoted, in characters.
+const QUOTED: usize = 80;
 
 /// A connection to the stub. While there is one, the guest stands, unless it was told to go on.
 ///
 /// What the stub says is never acknowledged: QEMU takes the next packet for that, and any byte stops a guest that runs.
 #[derive(Debug)]
 pub(super) struct Stub {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Timed>,
+}
+
+/// A part of the guest's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Where it begins.
+    pub address: u64,
+    /// How many bytes it has.
+    pub length: usize,
+}
+
+/// What talking to QEMU's gdb stub failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum StubError {
+    /// There is no connection.
+    #[error("cannot connect to QEMU's gdb stub")]
+    Connect(#[source] io::Error),
+    /// A packet cannot be sent.
+    #[error("cannot talk to QEMU's gdb stub")]
+    Send(#[source] io::Error),
+    /// What came is no packet.
+    #[error("QEMU's gdb stub gave no answer that can be read")]
+    Packet(#[from] PacketError),
+    /// It answers otherwise than it must.
+    #[error("QEMU's gdb stub answers `{request}` with {answer:?}")]
+    Unexpected {
+        /// What it was asked.
+        request: String,
+        /// What it answered, cut to a line.
+        answer: String,
+    },
+    /// It tells of fewer registers than the processor has.
+    #[error("QEMU's gdb stub tells of no register {0}")]
+    NoRegister(usize),
+    /// The monitor that tells of stops failed.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
+    /// QEMU has ended.
+    #[error("QEMU is gone")]
+    Gone,
 }
 
 impl Stub {
     #[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's gdb stub")]
-    pub(super) fn connect(socket: &Path) -> io::Result<Self> {
-        Self::over(UnixStream::connect(socket)?)
+    pub(super) fn connect(socket: &Path) -> Result<Self, StubError> {
+        UnixStream::connect(socket).and_then(Self::over).map_err(StubError::Connect)
     }
 
     pub(super) fn over(stream: UnixStream) -> io::Result<Self> {
-        stream.set_read_timeout(Some(LIMIT))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        stream.set_write_timeout(Some(LIMIT))?;
+        let deadline = Deadline::new("QEMU's gdb stub", LIMIT);
+        Ok(Self { stream: BufReader::new(Timed { stream, deadline }) })
     }
 
-    /// Sends a packet and returns the text of the answer.
-    pub(super) fn ask(&mut self, text: &[u8]) -> io::Result<Vec<u8>> {
+    /// Sends a packet whose answer has to begin with `wanted`.
+    pub(super) fn tell(&mut self, text: &[u8], wanted: &[u8]) -> Result<(), StubError> {
         self.send(&framed(text))?;
-        self.answer()
+        self.hear(text, wanted)
     }
 
-    /// As [`Self::ask`], where only one answer will do.
-    pub(super) fn tell(&mut self, text: &[u8]) -> io::Result<()> {
-        let answer = self.ask(text)?;
-        if answer == b"OK" { Ok(()) } else { Err(unexpected(&answer)) }
+    /// Sends packets, and what goes with them.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), StubError> {
+        self.stream.get_mut().stream.write_all(bytes).map_err(StubError::Send)
     }
 
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes)
+    /// The next answer.
+    pub(super) fn answer(&mut self) -> Result<Vec<u8>, StubError> {
+        self.stream.get_mut().deadline = Deadline::new("QEMU's gdb stub", LIMIT);
+        Ok(packet::answer(&mut self.stream)?)
     }
 
-    /// The next answer: what follows the acknowledgement of our packet. What comes before that is news of a stop.
-    pub(super) fn answer(&mut self) -> io::Result<Vec<u8>> {
-        until(&mut self.stream, b'+')?;
-        until(&mut self.stream, b'$')?;
-        packet(&mut self.stream)
+    /// The next answer, to `request`, has to begin with `wanted`.
+    pub(super) fn hear(&mut self, request: &[u8], wanted: &[u8]) -> Result<(), StubError> {
+        let answer = self.answer()?;
+        if answer.starts_with(wanted) { Ok(()) } else { Err(unexpected(request, &answer)) }
+    }
+
+    /// The registers. All at once: QEMU tells and takes single ones only where it has a description of them.
+    pub(super) fn registers(&mut self, row: &'static ArchRow) -> Result<Registers, StubError> {
+        self.send(&framed(b"g"))?;
+        self.heard_registers(row)
+    }
+
+    /// The next answer, to `g`.
+    pub(super) fn heard_registers(&mut self, row: &'static ArchRow) -> Result<Registers, StubError> {
+        let answer = self.answer()?;
+        Registers::of_answer(&answer, row).ok_or_else(|| unexpected(b"g", &answer))
+    }
+
+    pub(super) fn set_registers(&mut self, registers: &Registers) -> Result<(), StubError> {
+        self.tell(&registers.request(), b"OK")
+    }
+
+    /// The guest's memory at some places.
+    pub(super) fn memory(&mut self, spans: &[Span]) -> Result<Vec<Vec<u8>>, StubError> {
+        let parts: Vec<Vec<Span>> = spans.iter().map(|span| span.parts(MEMORY_PACKET)).collect();
+        // All in one write: each turn of QEMU's costs more than what it copies.
+        self.send(&parts.iter().flatten().flat_map(|part| framed(&part.request())).collect::<Vec<_>>())?;
+        let mut read = |span: &Span| {
+            let answer = self.answer()?;
+            let bytes = packet::bytes(&answer).filter(|bytes| bytes.len() == span.length);
+            bytes.ok_or_else(|| unexpected(&span.request(), &answer))
+        };
+        // Each has its answer: none may be left over for the next question.
+        let read: Vec<Vec<Result<Vec<u8>, StubError>>> =
+            parts.iter().map(|parts| parts.iter().map(&mut read).collect()).collect();
+        read.into_iter().map(|parts| Ok(parts.into_iter().collect::<Result<Vec<_>, _>>()?.concat())).collect()
     }
 }
 
-/// The text of a packet whose `$` was read.
-pub(super) fn packet(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
-    let text = until(stream, b'#')?;
-    stream.read_exact(&mut [0; 2])?;
-    Ok(text)
+impl Span {
+    fn parts(&self, most: usize) -> Vec<Self> {
+        let part = |start| Self {
+            address: self.address.wrapping_add(start as u64),
+            length: most.min(self.length - start),
+        };
+        (0..self.length).step_by(most).map(part).collect()
+    }
+
+    fn request(&self) -> Vec<u8> {
+        format!("m{:x},{:x}", self.address, self.length).into_bytes()
+    }
 }
 
-/// A text as a packet.
-pub(super) fn framed(text: &[u8]) -> Vec<u8> {
-    let sum = text.iter().copied().fold(0_u8, u8::wrapping_add);
-    [b"$", text, format!("#{sum:02x}").as_bytes()].concat()
+/// A stream whose reads end with its deadline.
+#[derive(Debug)]
+struct Timed {
+    stream: UnixStream,
+    deadline: Deadline,
 }
 
-pub(super) fn unexpected(answer: &[u8]) -> io::Error {
-    io::Error::other(format!("QEMU's gdb stub answers {:?}", String::from_utf8_lossy(answer)))
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !wait_for(&self.stream, PollFlags::IN, self.deadline.remaining())? {
+            if self.deadline.has_passed() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, self.deadline.timed_out(None)));
+            }
+        }
+        self.stream.read(buffer)
+    }
 }
 
-/// All before a byte, which is read, too.
-fn until(stream: &mut impl BufRead, byte: u8) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    stream.take(PACKET_LIMIT).read_until(byte, &mut text)?;
-    if text.pop() == Some(byte) { Ok(text) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+fn unexpected(request: &[u8], answer: &[u8]) -> StubError {
+    let quoted = |text: &[u8]| String::from_utf8_lossy(text).chars().take(QUOTED).collect();
+    StubError::Unexpected { request: quoted(request), answer: quoted(answer) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_packet_is_what_it_was_made_of() {
-        assert_eq!(framed(b"g"), b"$g#67");
-        assert_eq!(framed(b""), b"$#00");
-        assert_eq!(packet(&mut &framed(b"vCont;c")[1..]).unwrap(), b"vCont;c");
-    }
-
-    #[test]
-    fn a_packet_that_was_cut_is_none() {
-        for cut in [&b"vCont"[..], b"vCont#", b"vCont#f"] {
-            assert_eq!(packet(&mut &*cut).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        }
-    }
-
-    #[test]
-    fn news_of_a_stop_before_the_acknowledgement_is_no_answer() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut stub = Stub::over(ours).unwrap();
-        theirs.write_all(b"$T02thread:01;#xx+$OK#9a+$E22#xx").unwrap();
-        stub.tell(b"Z1,80100000,4").unwrap();
-        let error = stub.tell(b"Z1,80100000,4").unwrap_err();
-        assert_eq!(error.to_string(), "QEMU's gdb stub answers \"E22\"");
-    }
-}
+#[path = "stub_tests.rs"]
+mod tests;

@@ -1,9 +1,12 @@
 //! Errors of a probe.
 
+use std::io;
 use std::path::PathBuf;
 
 use super::ConsoleError;
-use crate::machine::GdbError;
+use crate::deadline::TimedOut;
+use crate::machine::{MachineDown, StubError};
+use crate::symbols::SymbolsError;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::text::printable;
 
@@ -18,9 +21,9 @@ pub enum ProbeError<E: std::error::Error + 'static> {
     /// The guest failed, or a capture cannot be written.
     #[error(transparent)]
     Guest(E),
-    /// gdb failed.
+    /// The truth cannot be recorded.
     #[error(transparent)]
-    Gdb(#[from] GdbError),
+    Truth(#[from] TruthError),
     /// The kernel has no DWARF to unwind with.
     #[error("probe {probe}: there is no DWARF of this kernel to unwind with")]
     NoDwarf {
@@ -57,11 +60,103 @@ pub enum ProbeError<E: std::error::Error + 'static> {
     },
 }
 
+/// What recording the truth failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum TruthError {
+    /// There is no thread for it.
+    #[error("cannot start a thread for the truth")]
+    Start(#[source] io::Error),
+    /// The kernel's file cannot be read.
+    #[error("cannot read {}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The kernel's symbols or DWARF cannot be read.
+    #[error(transparent)]
+    Symbols(#[from] SymbolsError),
+    /// The kernel has no such function.
+    #[error("there is no function `{function}` in the symbol tables of the kernel and its modules")]
+    NoFunction {
+        /// What was asked for.
+        function: String,
+    },
+    /// The DWARF lacks what the truth is found by.
+    #[error("the kernel's DWARF does not tell where `{what}` is")]
+    Unknown {
+        /// A field or a parameter.
+        what: String,
+    },
+    /// The DWARF is another kernel's.
+    #[error("{} is not the kernel that runs: {why}", vmlinux.display())]
+    OtherKernel {
+        /// The file.
+        vmlinux: PathBuf,
+        /// What differs.
+        why: String,
+    },
+    /// The guest was never in the kernel when it stood.
+    #[error("the guest never stood in its kernel, to be asked which one it is")]
+    Unseen,
+    /// QEMU's gdb stub.
+    #[error(transparent)]
+    Stub(#[from] StubError),
+    /// The capture cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The thread ended without a word, or out of turn.
+    #[error("the thread that records the truth ended early")]
+    Silent,
+    /// It did not get so far in time.
+    #[error(transparent)]
+    TimedOut(#[from] TimedOut),
+    /// The machine does not live.
+    #[error(transparent)]
+    Down(#[from] MachineDown),
+}
+
+impl Fault for TruthError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::NoFunction { .. } => Blame::Guest,
+            Self::Down(down) => down.blame(),
+            Self::Start(_)
+            | Self::Unreadable { .. }
+            | Self::Symbols(_)
+            | Self::Unknown { .. }
+            | Self::OtherKernel { .. }
+            | Self::Unseen
+            | Self::Stub(_)
+            | Self::Write { .. }
+            | Self::Silent
+            | Self::TimedOut(_) => Blame::Host,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::OtherKernel { .. } => {
+                Some("put the vmlinux of the same build there, or provision the kernel again".into())
+            }
+            Self::Symbols(error) => error.hint(),
+            Self::Down(down) => down.hint(),
+            _ => None,
+        }
+    }
+}
+
 impl<E: Fault + 'static> Fault for ProbeError<E> {
     fn blame(&self) -> Blame {
         match self {
             Self::Guest(error) => error.blame(),
-            Self::Gdb(error) => error.blame(),
+            Self::Truth(error) => error.blame(),
             Self::NoDwarf { .. } | Self::Write { .. } => Blame::Host,
             Self::Console { source: ConsoleError::Read(_), .. } => Blame::Host,
             Self::Console { source: ConsoleError::TimedOut(_), .. } | Self::ToolFailed { .. } => Blame::Guest,
@@ -71,7 +166,7 @@ impl<E: Fault + 'static> Fault for ProbeError<E> {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Guest(error) => error.hint(),
-            Self::Gdb(error) => error.hint(),
+            Self::Truth(error) => error.hint(),
             Self::NoDwarf { .. } => Some("use a kernel that is built here".into()),
             Self::ToolFailed { status: NOT_FOUND, .. } => {
                 Some("the guest's image lacks the command: provision the kernel again".into())

@@ -1,90 +1,387 @@
-//! The truth: gdb, from outside, with the kernel's own DWARF ([`Machine::watch`]). The guest is only asked whether
-//! it is the kernel that the DWARF is of.
+//! The truth: a breakpoint of QEMU's, and the stack at each hit unwound from outside with the kernel's own DWARF. The
+//! guest is only asked whether it is the kernel that the DWARF is of.
+//!
+//! A thread does it. It reads the DWARF while the machine comes up, then it has the guest to itself: it stops it at each
+//! hit, copies registers and stack, and lets it go on.
 
+use std::collections::HashMap;
 use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
 
+use indexmap::IndexSet;
 use object::ReadCache;
+use serde::Serialize;
 
 use super::{
-    COMMAND_LIMIT, Capture, CaptureFormat, GDB_STACKS, GdbContext, ProbeError, ProbeGuest, file_stem,
+    COMMAND_LIMIT, Capture, CaptureFormat, GDB_STACKS, ProbeError, ProbeGuest, TruthContext, TruthError,
+    file_stem,
 };
-use crate::machine::{Debugger, GdbError, Reader, Watch};
+use crate::deadline::{Deadline, PollResult};
+use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
 use crate::session::Guest;
-use crate::symbols::{LoadedKernel, build_id, build_id_of_notes};
+use crate::symbols::{Layout, Lines, LoadedKernel, Physical, Unwinder, Unwound, build_id, build_id_of_notes};
+use kshot_stack::arch::ArchRow;
+use kshot_stack::stack::gdb_json::{self, RawStack};
+use kshot_stack::stack::gdb_raw;
+use kshot_stack::text::printable;
 
 /// The kernel's notes as it shows them itself, its build id among them (Documentation/ABI/testing/sysfs-kernel-notes).
 const NOTES: &str = "/sys/kernel/notes";
+/// The traced place, as `trace_function` calls it.
+const TRACED: &str = "ip";
+/// The size of a task's name (include/linux/sched.h, TASK_COMM_LEN).
+const NAME_BYTES: usize = 16;
 
-/// A gdb that reads the DWARF of the kernel that will run, and the files it writes on this side.
-#[derive(Debug)]
-pub struct StartedGdb {
-    reader: Reader,
-    stacks: PathBuf,
-    log: PathBuf,
+/// How long reading a kernel's DWARF and setting a breakpoint may take: a quarter of a second on an idle host.
+const ARM_LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take to let go of the guest and to write the stacks.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a breakpoint is for.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// The function.
+    pub(super) function: String,
+    /// After how many hits the guest is let go.
+    pub(super) hits: u32,
+    /// Whether the function is the tracer's `trace_function`. Then registers and raw stacks are written, as
+    /// [`kshot_stack::stack::gdb_raw`] reads them, for the first `hits` of each traced function, and only
+    /// [`TruthProbe::stop`] lets go of the guest.
+    pub(super) traced: bool,
 }
 
-/// A gdb at work, and the files it writes on this side.
+/// A thread that reads the DWARF of the kernel that will run.
 #[derive(Debug)]
-pub(super) struct GdbProbe {
-    debugger: Debugger,
+pub struct StartedTruth {
+    jobs: Sender<Job>,
+    news: Receiver<News>,
     stacks: PathBuf,
-    log: PathBuf,
 }
 
-impl StartedGdb {
-    pub(super) fn start(probe: &str, vmlinux: &Path, folder: &Path, index: &Path) -> Result<Self, GdbError> {
-        // gdb runs in another folder.
-        let folder =
-            std::path::absolute(folder).map_err(|source| GdbError::Write { path: folder.into(), source })?;
-        let stem = file_stem(probe);
-        let (stacks, log) =
-            (folder.join(format!("{stem}.{GDB_STACKS}")), folder.join(format!("{stem}.gdb-log.txt")));
-        Ok(Self { reader: Reader::start(vmlinux, index, &log)?, stacks, log })
+/// The same thread at work.
+#[derive(Debug)]
+pub(super) struct TruthProbe {
+    news: Receiver<News>,
+    end: EndRequest,
+    liveness: Liveness,
+    stacks: PathBuf,
+}
+
+/// What the thread needs of a machine that is up.
+struct Job {
+    stops: Stops,
+    loaded: LoadedKernel,
+    row: &'static ArchRow,
+}
+
+/// How far the thread is.
+enum News {
+    Armed,
+    Ended(Result<(), TruthError>),
+}
+
+impl StartedTruth {
+    pub(super) fn start(
+        probe: &str,
+        wanted: Wanted,
+        vmlinux: &Path,
+        folder: &Path,
+    ) -> Result<Self, TruthError> {
+        let stacks = folder.join(format!("{}.{GDB_STACKS}", file_stem(probe)));
+        let ((jobs, job), (sender, news)) = (channel(), channel());
+        let (vmlinux, file) = (vmlinux.to_owned(), stacks.clone());
+        let work = move || {
+            let result = Recorder::read(wanted, &vmlinux, file).and_then(|mut recorder| {
+                // Without a machine there is nothing to do.
+                job.recv().map_or(Ok(()), |job| recorder.work(job, &sender))
+            });
+            drop(sender.send(News::Ended(result)));
+        };
+        thread::Builder::new().name("truth".into()).spawn(work).map_err(TruthError::Start)?;
+        Ok(Self { jobs, news, stacks })
     }
 }
 
-impl GdbProbe {
+impl TruthProbe {
     pub(super) fn start<G: Guest>(
         guest: &mut ProbeGuest<'_, G>,
-        (function, hits, traced): (&str, u32, bool),
-        outside: GdbContext<'_>,
+        outside: TruthContext<'_>,
     ) -> Result<Self, ProbeError<G::Error>> {
-        let GdbContext { machine, loaded: LoadedKernel { vmlinux, modules }, ahead } = outside;
-        let StartedGdb { reader, stacks, log } = ahead;
+        let TruthContext { machine, loaded, ahead } = outside;
         let answer = guest.guest.run(&format!("cat {NOTES}"), COMMAND_LIMIT).map_err(ProbeError::Guest)?;
-        // Old kernels show no notes; gdb compares the banners in any case.
+        // Old kernels show no notes; the banners are compared in any case.
         let notes = if answer.status == 0 { answer.text } else { Vec::new() };
-        same_build(vmlinux, &notes)?;
+        same_build(&loaded.vmlinux, &notes)?;
 
-        let watch = Watch { function, hits, traced, modules, stacks: &stacks };
-        let debugger = machine.watch(reader, &watch)?;
-        Ok(Self { debugger, stacks, log })
+        let stops = machine.stops().map_err(TruthError::from)?;
+        let StartedTruth { jobs, news, stacks } = ahead;
+        let truth = Self { news, end: stops.end_request(), liveness: machine.liveness().clone(), stacks };
+        // It fails where the thread has failed: then its last word is already here.
+        drop(jobs.send(Job { stops, loaded: loaded.clone(), row: machine.row() }));
+        match truth.hear(&Deadline::new("the breakpoint", ARM_LIMIT))? {
+            News::Armed => Ok(truth),
+            News::Ended(result) => Err(result.err().unwrap_or(TruthError::Silent).into()),
+        }
     }
 
-    pub(super) fn stop(&self) -> Result<(), GdbError> {
-        self.debugger.detach()
+    pub(super) fn stop(&self) -> Result<(), TruthError> {
+        self.end.send();
+        match self.hear(&Deadline::new("the truth to be written", STOP_LIMIT))? {
+            News::Armed => Err(TruthError::Silent),
+            News::Ended(result) => result,
+        }
     }
 
-    pub(super) fn fault(&self) -> Option<GdbError> {
-        self.debugger.fault()
+    /// What ended it before it was told to, if anything did.
+    pub(super) fn fault(&self) -> Option<TruthError> {
+        match self.hear(&Deadline::new("the truth", Duration::ZERO)) {
+            Ok(News::Ended(result)) => result.err(),
+            Ok(News::Armed) | Err(TruthError::TimedOut(_)) => None,
+            Err(error) => Some(error),
+        }
     }
 
     /// Everything is on this side already.
     pub(super) fn captures(&self, probe: &str) -> Vec<Capture> {
-        let capture =
-            |format, path: &PathBuf| Capture { probe: probe.to_owned(), format, path: path.clone() };
-        vec![capture(CaptureFormat::GdbJson, &self.stacks), capture(CaptureFormat::Supplement, &self.log)]
+        vec![Capture { probe: probe.to_owned(), format: CaptureFormat::GdbJson, path: self.stacks.clone() }]
     }
+
+    fn hear(&self, deadline: &Deadline) -> Result<News, TruthError> {
+        deadline.poll(|slice| match self.news.recv_timeout(slice) {
+            Ok(news) => Ok(PollResult::Done(news)),
+            Err(RecvTimeoutError::Timeout) => {
+                self.liveness.check().map(|()| PollResult::Pending(None)).map_err(Into::into)
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(TruthError::Silent),
+        })
+    }
+}
+
+impl Drop for TruthProbe {
+    fn drop(&mut self) {
+        // Whoever drops it early wants the guest to go on.
+        self.end.send();
+    }
+}
+
+/// What the thread knows of the kernel, and what it has seen.
+struct Recorder {
+    wanted: Wanted,
+    unwinder: Unwinder,
+    layout: Layout,
+    task: Option<TaskLayout>,
+    /// Whether the guest is known to run the kernel that the DWARF is of.
+    checked: bool,
+    /// Which argument has the traced place.
+    traced: usize,
+    file: PathBuf,
+    writer: Option<BufWriter<File>>,
+    /// Hits of the tracer, and those of each traced place.
+    events: u64,
+    places: HashMap<u64, u32>,
+    hits: Vec<Hit>,
+    /// The different stacks of the hits.
+    stacks: IndexSet<Unwound>,
+}
+
+/// Where a task has what is told of it, in bytes.
+#[derive(Clone, Copy)]
+struct TaskLayout {
+    /// The pointer to the task, in what the register points to.
+    pointer: u64,
+    name: u64,
+    id: u64,
+}
+
+/// One hit, until it is written.
+struct Hit {
+    task: String,
+    id: u64,
+    /// The number of its stack.
+    stack: usize,
+}
+
+impl Recorder {
+    fn read(wanted: Wanted, vmlinux: &Path, file: PathBuf) -> Result<Self, TruthError> {
+        let kernel = LoadedKernel { vmlinux: vmlinux.into(), modules: Vec::new() };
+        let unwinder = Unwinder::read(&kernel)?;
+        let layout = Layout::read(vmlinux, &unwinder, &unwinder.starts(&wanted.function))?;
+        Ok(Self {
+            unwinder,
+            layout,
+            wanted,
+            task: None,
+            checked: false,
+            traced: 0,
+            file,
+            writer: None,
+            events: 0,
+            places: HashMap::new(),
+            hits: Vec::new(),
+            stacks: IndexSet::new(),
+        })
+    }
+
+    /// Records until there are enough hits or it is told to end, and lets go of the guest whatever happens.
+    fn work(&mut self, job: Job, news: &Sender<News>) -> Result<(), TruthError> {
+        let Job { mut stops, loaded, row } = job;
+        let recorded = self.record(&mut stops, &loaded, row, news);
+        let released = stops.release().map_err(TruthError::from);
+        // What was seen before a fault is evidence.
+        let written = self.write_stacks(&loaded);
+        recorded.and(released).and(written)
+    }
+
+    fn record(
+        &mut self,
+        stops: &mut Stops,
+        loaded: &LoadedKernel,
+        row: &ArchRow,
+        news: &Sender<News>,
+    ) -> Result<(), TruthError> {
+        self.unwinder.load(&loaded.modules)?;
+        let places = self.unwinder.starts(&self.wanted.function);
+        let Some(first) = places.first() else {
+            return Err(TruthError::NoFunction { function: self.wanted.function.clone() });
+        };
+        if self.wanted.traced {
+            let parameter = self.layout.parameter(&self.wanted.function, TRACED)?;
+            self.traced = parameter
+                .and_then(|index| row.registers.arguments.get(index).copied())
+                .ok_or_else(|| self.unknown(format!("{}({TRACED})", self.wanted.function)))?;
+        } else {
+            self.task = Some(self.task_layout(row)?);
+        }
+        self.check(stops, loaded)?;
+        let writer = File::create_new(&self.file).map_err(|source| self.unwritable(source))?;
+        self.writer = Some(BufWriter::new(writer));
+        let (function, pc) = (self.wanted.function.clone(), format!("{first:#x}"));
+        self.write(&gdb_json::Line::Break { function, pc })?;
+        self.flush()?;
+        // The guest still stands: nothing can run past the breakpoint.
+        drop(news.send(News::Armed));
+        let enough = if self.wanted.traced { usize::MAX } else { self.wanted.hits as usize };
+        while self.hits.len() < enough && stops.run_to(&places)? == Stop::Hit {
+            self.check(stops, loaded)?;
+            if self.wanted.traced { self.event(stops)? } else { self.hit(stops, row)? }
+        }
+        self.check(stops, loaded)?;
+        if !self.checked {
+            return Err(TruthError::Unseen);
+        }
+        if self.wanted.traced { self.write(&gdb_raw::Line::End { events: self.events }) } else { Ok(()) }
+    }
+
+    fn task_layout(&self, row: &ArchRow) -> Result<TaskLayout, TruthError> {
+        let field = |structure: &str, field: &str| {
+            let offset = self.layout.field(structure, field)?;
+            offset.ok_or_else(|| self.unknown(format!("struct {structure}.{field}")))
+        };
+        Ok(TaskLayout {
+            pointer: field(row.task.structure, row.task.field)?,
+            name: field("task_struct", "comm")?,
+            id: field("task_struct", "pid")?,
+        })
+    }
+
+    /// Compares the banner in the guest's memory with that of the file. The memory can be read only while the guest runs
+    /// the kernel's code, and not that of a program: if it does not yet, it does at the first hit.
+    fn check(&mut self, stops: &mut Stops, loaded: &LoadedKernel) -> Result<(), TruthError> {
+        let Some(banner) = self.layout.banner().filter(|_| !self.checked) else { return Ok(()) };
+        let found = match stops.memory(&[Span { address: banner.address, length: banner.text.len() }]) {
+            Ok(found) => found.concat(),
+            Err(StubError::Unexpected { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if found != banner.text {
+            let [found, wanted] = [&found, &banner.text].map(|text| printable(until_zero(text)));
+            let why = format!("the guest's memory holds the banner \"{found}\", the file \"{wanted}\"");
+            return Err(TruthError::OtherKernel { vmlinux: loaded.vmlinux.clone(), why });
+        }
+        self.checked = true;
+        Ok(())
+    }
+
+    /// A hit of the function tracer: unwinding comes later.
+    fn event(&mut self, stops: &mut Stops) -> Result<(), TruthError> {
+        self.events += 1;
+        let place = stops.registers().get(self.traced).ok_or(StubError::NoRegister(self.traced))?;
+        let seen = self.places.entry(place).or_default();
+        *seen = seen.saturating_add(1);
+        if *seen > self.wanted.hits {
+            return Ok(());
+        }
+        let (raw, _) = stops.raw(self.events, &[])?;
+        self.write(&raw.line())
+    }
+
+    fn hit(&mut self, stops: &mut Stops, row: &ArchRow) -> Result<(), TruthError> {
+        let layout = self.task.ok_or(TruthError::Silent)?;
+        let register = row.registers.unwinding.iter().find(|(number, _)| *number == row.task.register);
+        let holder = register.and_then(|(_, at)| stops.registers().get(*at)).ok_or(TruthError::Silent)?;
+        let pointer = Span { address: holder.wrapping_add(layout.pointer), length: row.registers.bytes };
+        let (raw, pointer) = stops.raw(self.hits.len() as u64 + 1, &[pointer])?;
+        let task = row.number(&pointer.concat());
+        let name = Span { address: task.wrapping_add(layout.name), length: NAME_BYTES };
+        let id = Span { address: task.wrapping_add(layout.id), length: size_of::<u32>() };
+        let told = stops.memory(&[name, id])?;
+        let [name, id] = told.as_slice() else { return Err(TruthError::Silent) };
+        let id = row.number(id);
+        let (stack, _) = self.stacks.insert_full(self.unwinder.unwind(&raw, row));
+        let task = String::from_utf8_lossy(until_zero(name)).into_owned();
+        self.hits.push(Hit { task, id, stack });
+        Ok(())
+    }
+
+    fn write_stacks(&mut self, loaded: &LoadedKernel) -> Result<(), TruthError> {
+        if !self.hits.is_empty() {
+            let frames = self.stacks.iter().flat_map(|stack| &stack.frames);
+            let lines = Lines::read(loaded, &self.unwinder, frames.map(Physical::inside))?;
+            let told: Vec<_> =
+                self.stacks.iter().map(|stack| self.unwinder.frames(&stack.frames, &lines)).collect();
+            for Hit { task, id, stack } in std::mem::take(&mut self.hits) {
+                let (frames, end) = (told[stack].clone(), Some(self.stacks[stack].end.to_string()));
+                self.write(&gdb_json::Line::Stack(RawStack { task, pid: id, frames, end }))?;
+            }
+        }
+        self.flush()
+    }
+
+    fn write(&mut self, line: &impl Serialize) -> Result<(), TruthError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let written = serde_json::to_writer(&mut *writer, line).map_err(Into::into);
+        written.and_then(|()| writer.write_all(b"\n")).map_err(|source| self.unwritable(source))
+    }
+
+    fn flush(&mut self) -> Result<(), TruthError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        writer.flush().map_err(|source| self.unwritable(source))
+    }
+
+    fn unwritable(&self, source: io::Error) -> TruthError {
+        TruthError::Write { path: self.file.clone(), source }
+    }
+
+    fn unknown(&self, what: String) -> TruthError {
+        TruthError::Unknown { what }
+    }
+}
+
+fn until_zero(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Whether the notes of the guest are those of `vmlinux`. Banners alone do not tell: builds with a fixed date
 /// share them.
-fn same_build(vmlinux: &Path, notes: &[u8]) -> Result<(), GdbError> {
+fn same_build(vmlinux: &Path, notes: &[u8]) -> Result<(), TruthError> {
     let unreadable =
-        |error: object::Error| GdbError::Unreadable { path: vmlinux.into(), why: error.to_string() };
+        |error: object::Error| TruthError::Unreadable { path: vmlinux.into(), why: error.to_string() };
     let file = File::open(vmlinux)
-        .map_err(|error| GdbError::Unreadable { path: vmlinux.into(), why: error.to_string() })?;
+        .map_err(|error| TruthError::Unreadable { path: vmlinux.into(), why: error.to_string() })?;
     // With its DWARF it is some hundred megabytes, of which the notes are a few bytes.
     let file = ReadCache::new(file);
     let ours = build_id(&file).map_err(unreadable)?;
@@ -93,7 +390,7 @@ fn same_build(vmlinux: &Path, notes: &[u8]) -> Result<(), GdbError> {
         (Some(ours), Some(theirs)) if ours != theirs => {
             let why =
                 format!("its build id is {}, the guest's is {}", hex::encode(ours), hex::encode(theirs));
-            Err(GdbError::OtherKernel { vmlinux: vmlinux.into(), why })
+            Err(TruthError::OtherKernel { vmlinux: vmlinux.into(), why })
         }
         _ => Ok(()),
     }

@@ -1,5 +1,5 @@
-//! Probes: how each tracing mechanism is armed, stopped and fetched. All work through [`Guest`], except gdb, which
-//! attaches to the machine from the host.
+//! Probes: how each tracing mechanism is armed, stopped and fetched. All work through [`Guest`], except the
+//! truth, which is recorded from the host.
 
 mod error;
 mod ftrace;
@@ -18,10 +18,10 @@ use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
-pub use error::ProbeError;
+pub use error::{ProbeError, TruthError};
 use ftrace::FtraceProbe;
-use gdb::GdbProbe;
-pub use gdb::StartedGdb;
+pub use gdb::StartedTruth;
+use gdb::{TruthProbe, Wanted};
 use kprobe::Kprobe;
 use perf::PerfProbe;
 pub use perf::PerfScript;
@@ -30,7 +30,7 @@ use text::TextProbe;
 pub use text::{ConsoleError, Stream, TextSource};
 
 use crate::kernel::Kernel;
-use crate::machine::{GdbError, Machine};
+use crate::machine::Machine;
 use crate::session::Guest;
 use crate::symbols::LoadedKernel;
 use kshot_stack::format::TextFormat;
@@ -59,11 +59,11 @@ pub enum CaptureFormat {
     /// The output of `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso`, including lost events; of runs that
     /// have no symbols file.
     PerfScript,
-    /// Stacks as gdb saw them, JSON lines ([`kshot_stack::stack::gdb_json`]).
+    /// The truth, JSON lines ([`kshot_stack::stack::gdb_json`]).
     GdbJson,
     /// A text probe's.
     Text(TextFormat),
-    /// Supplementary text for people: buffer statistics, perf's and gdb's messages.
+    /// Supplementary text for people: buffer statistics, perf's messages.
     Supplement,
 }
 
@@ -89,20 +89,20 @@ pub struct ArmedProbe {
 enum Mechanism {
     Ftrace(FtraceProbe),
     Kprobe(Kprobe),
-    Gdb(Box<GdbProbe>),
+    Gdb(Box<TruthProbe>),
     Perf(PerfProbe),
     Text(TextProbe),
 }
 
 /// The context of the gdb probe, which records from outside of the guest.
 #[derive(Debug)]
-pub struct GdbContext<'a> {
+pub struct TruthContext<'a> {
     /// The machine, whose gdb stub no one else uses.
     pub machine: &'a Machine,
     /// The guest's kernel with its DWARF and load addresses.
     pub loaded: &'a LoadedKernel,
-    /// The gdb that was started before the machine.
-    pub ahead: StartedGdb,
+    /// The thread that was started before the machine.
+    pub ahead: StartedTruth,
 }
 
 /// Why a probe is left out on a kernel, `None` if it is not: without DWARF there is no truth.
@@ -167,23 +167,29 @@ fn file_stem(probe: &str) -> String {
     probe.chars().map(encode).collect()
 }
 
-/// Starts gdb for the probe that uses it, if any, before the machine is up. `vmlinux` is the guest's kernel with DWARF,
-/// `folder` the run folder, `index` the folder of gdb's DWARF indices.
+/// Starts the thread that records the truth, for the probe that asks for it, if any, before the machine is up.
+/// `vmlinux` is the guest's kernel with DWARF, `folder` the run folder.
 ///
 /// # Errors
-/// [`GdbError::Start`], [`GdbError::Write`].
-pub fn start_gdb(
+/// [`TruthError::Start`]; what is wrong with the DWARF, [`arm`] reports.
+pub fn start_truth(
     probes: &[ProbeSpec],
     vmlinux: &Path,
     folder: &Path,
-    index: &Path,
-) -> Result<Option<StartedGdb>, GdbError> {
-    let outside = probes.iter().find(|probe| uses_gdb(probe));
-    outside.map(|probe| StartedGdb::start(&probe.name, vmlinux, folder, index)).transpose()
+) -> Result<Option<StartedTruth>, TruthError> {
+    let wanted = |probe: &ProbeSpec| match &probe.kind {
+        ProbeKind::Gdb { function, hits, traced } => {
+            let wanted = Wanted { function: function.clone(), hits: *hits, traced: *traced };
+            Some((probe.name.clone(), wanted))
+        }
+        _ => None,
+    };
+    let outside = probes.iter().find_map(wanted);
+    outside.map(|(probe, wanted)| StartedTruth::start(&probe, wanted, vmlinux, folder)).transpose()
 }
 
-/// Whether a probe needs an [`GdbContext`] context to be armed.
-pub fn uses_gdb(probe: &ProbeSpec) -> bool {
+/// Whether a probe needs a [`TruthContext`] to be armed.
+pub fn records_truth(probe: &ProbeSpec) -> bool {
     matches!(probe.kind, ProbeKind::Gdb { .. })
 }
 
@@ -226,7 +232,7 @@ pub fn preparation(specs: &[ProbeSpec]) -> String {
 pub fn arm<G: Guest>(
     spec: &ProbeSpec,
     guest: &mut G,
-    outside: Option<GdbContext<'_>>,
+    outside: Option<TruthContext<'_>>,
 ) -> Result<ArmedProbe, ProbeError<G::Error>> {
     let guest = &mut ProbeGuest::new(&spec.name, guest);
     let mechanism = match &spec.kind {
@@ -239,9 +245,9 @@ pub fn arm<G: Guest>(
         ProbeKind::Kprobe { event, stacktrace } => {
             Mechanism::Kprobe(Kprobe::start(guest, event, *stacktrace)?)
         }
-        ProbeKind::Gdb { function, hits, traced } => {
+        ProbeKind::Gdb { .. } => {
             let outside = outside.ok_or_else(|| ProbeError::NoDwarf { probe: spec.name.clone() })?;
-            Mechanism::Gdb(Box::new(GdbProbe::start(guest, (function, *hits, *traced), outside)?))
+            Mechanism::Gdb(Box::new(TruthProbe::start(guest, outside)?))
         }
         ProbeKind::Text { source, format } => Mechanism::Text(TextProbe::start(guest, source, *format)?),
     };
@@ -285,7 +291,7 @@ impl ArmedProbe {
     }
 
     /// The error that ended the probe before it was stopped, if any is known; a stopped guest may be its consequence.
-    pub fn fault(&self) -> Option<GdbError> {
+    pub fn fault(&self) -> Option<TruthError> {
         match &self.mechanism {
             Mechanism::Gdb(truth) => truth.fault(),
             Mechanism::Ftrace(_) | Mechanism::Kprobe(_) | Mechanism::Perf(_) | Mechanism::Text(_) => None,

@@ -39,14 +39,14 @@ pub enum ProbeKind {
         /// What makes the kernel record the stack.
         stacktrace: Stacktrace,
     },
-    /// gdb, from outside, with the kernel's DWARF: the truth.
+    /// A breakpoint through QEMU's gdb stub, unwound from outside with the kernel's DWARF: the truth.
     Gdb {
         /// The function to break at.
         function: String,
         /// After how many hits it lets go of the guest.
         hits: u32,
         /// Whether the function is one of the function tracer, and the stacks those of what it traces
-        /// ([`crate::machine::Watch::traced`]). Only a sweep asks for that.
+        /// ([`kshot_stack::stack::gdb_raw`]). Only a sweep asks for that.
         traced: bool,
     },
     /// Any text that holds stacks, read after the steps.

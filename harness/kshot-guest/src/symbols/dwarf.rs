@@ -37,14 +37,24 @@ impl From<gimli::Error> for DwarfError {
     }
 }
 
-/// The DWARF for `addresses`; all of it if there is no `.debug_aranges` (clang writes none) or `.debug_info` is
-/// compressed.
+/// [`load`] for looking up addresses.
 pub(super) fn of<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bytes: R,
     bases: &SectionAddresses,
     addresses: &[u64],
 ) -> Result<Context<Reader>, DwarfError> {
+    Ok(Context::from_dwarf(load(file, bytes, bases, addresses)?)?)
+}
+
+/// The DWARF for `addresses`; all of it if there is no `.debug_aranges` (clang writes none) or `.debug_info` is
+/// compressed.
+pub(super) fn load<'data, R: ReadRef<'data>>(
+    file: &object::File<'data, R>,
+    bytes: R,
+    bases: &SectionAddresses,
+    addresses: &[u64],
+) -> Result<gimli::Dwarf<Reader>, DwarfError> {
     let endian = endian(file);
     let load = |id: SectionId| -> Result<Reader, DwarfError> {
         let part = match id {
@@ -59,7 +69,7 @@ pub(super) fn of<'data, R: ReadRef<'data>>(
         };
         Ok(EndianRcSlice::new(Rc::from(&*data), endian))
     };
-    Ok(Context::from_dwarf(gimli::Dwarf::load(load)?)?)
+    gimli::Dwarf::load(load)
 }
 
 /// The units of `.debug_info` that contain one of `addresses`, concatenated. A unit refers to other sections by their

@@ -66,7 +66,7 @@ impl LoadedKernel {
 }
 
 /// The module, section and address in a line of [`LIST_SECTIONS_COMMAND`]; `None` for a section that is freed or not in the
-/// module's file. The names become part of a gdb command, so only plain characters are accepted.
+/// module's file. Only plain characters are accepted in names.
 fn parse_section(line: &str) -> Option<(&str, &str, u64)> {
     let (place, address) = line.strip_prefix("/sys/module/")?.split_once(":0x")?;
     let (module, section) = place.split_once("/sections/")?;

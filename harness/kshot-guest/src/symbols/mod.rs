@@ -7,6 +7,8 @@ mod loaded; // a kernel as it is loaded in a guest
 mod section_addresses; // where a module's sections are
 mod dwarf; // DWARF of a file
 mod unwind; // call stacks out of registers and memory
+mod layout; // fields, parameters and the banner
+mod frames; // source lines and inlined functions of a call stack
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -21,12 +23,14 @@ use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind
 pub use build_id::{build_id, build_id_of_notes};
 pub use files::Dwarf;
 pub(crate) use files::{module_name, modules_below};
+pub use frames::Lines;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack, in_kernel};
+pub use layout::Layout;
 pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
 use section_addresses::SectionAddresses;
-pub use unwind::Unwinder;
+pub use unwind::{Cut, End, Physical, Unwinder, Unwound};
 
 /// A function of the symbol table: start address, size in bytes and name.
 type Function = (u64, u64, String);
@@ -223,24 +227,12 @@ impl Symbols {
     }
 
     fn lines(&self, part: &FileSymbols, address: u64) -> Vec<SourceLine> {
-        let mut lines = Vec::new();
-        let Ok(mut frames) = part.context.find_frames(address).skip_all_loads() else { return lines };
-        while let Ok(Some(frame)) = frames.next() {
-            let name =
-                frame.function.as_ref().and_then(|function| function.raw_name().ok().map(Cow::into_owned));
-            let (file, line) = frame.location.map_or((None, None), |location| (location.file, location.line));
-            let Some(file) = file else { continue };
-            let file = relative_to_source(&normal_path(file), &self.tree).to_owned();
-            lines.push(SourceLine { function: name.unwrap_or_default(), file, line: line.unwrap_or(0) });
-        }
-        lines
+        lines(&part.context, address, &self.tree)
     }
 
-    /// The source tree's prefix, found as faddr2line does: `start_kernel` is in `init/main.c`.
     fn tree(&self) -> Option<String> {
         let kernel = self.parts.first()?;
-        let line = self.lines(kernel, start_of(&kernel.functions, LANDMARK)?).pop()?;
-        line.file.strip_suffix("init/main.c").map(ToOwned::to_owned)
+        tree(&kernel.context, start_of(&kernel.functions, LANDMARK)?)
     }
 }
 
@@ -249,7 +241,7 @@ impl FileSymbols {
         let cache = open(path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
         let bases = SectionAddresses::linked();
-        let functions = functions(&file, &bases);
+        let functions = functions(named(&file, &bases));
         addresses.extend(start_of(&functions, LANDMARK));
         let context = dwarf::of(&file, &cache, &bases, &addresses).map_err(SymbolsError::of(path))?;
         Ok(Self { module: None, context, functions })
@@ -261,7 +253,7 @@ impl FileSymbols {
         let cache = open(path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
         let bases = SectionAddresses::of_module(&file, module);
-        let functions = functions(&file, &bases);
+        let functions = functions(named(&file, &bases));
         if !addresses.iter().any(|address| function_at(&functions, *address).is_some()) {
             return Ok(None);
         }
@@ -319,6 +311,27 @@ fn physical(stack: &Stack) -> impl Iterator<Item = (usize, &Frame)> {
     frames.filter(|frame: &&Frame| !frame.inlined && !frame.user).enumerate()
 }
 
+/// The source lines of an address: of the innermost function that is inlined there first, of the function itself last.
+/// `tree` is the prefix of the source tree.
+fn lines(context: &Context<dwarf::Reader>, address: u64, tree: &str) -> Vec<SourceLine> {
+    let mut lines = Vec::new();
+    let Ok(mut frames) = context.find_frames(address).skip_all_loads() else { return lines };
+    while let Ok(Some(frame)) = frames.next() {
+        let name = frame.function.as_ref().and_then(|function| function.raw_name().ok().map(Cow::into_owned));
+        let (file, line) = frame.location.map_or((None, None), |location| (location.file, location.line));
+        let Some(file) = file else { continue };
+        let file = relative_to_source(&normal_path(file), tree).to_owned();
+        lines.push(SourceLine { function: name.unwrap_or_default(), file, line: line.unwrap_or(0) });
+    }
+    lines
+}
+
+/// The source tree's prefix, found as faddr2line does: `start_kernel` is in `init/main.c`.
+fn tree(context: &Context<dwarf::Reader>, start_kernel: u64) -> Option<String> {
+    let line = lines(context, start_kernel, "").pop()?;
+    line.file.strip_suffix("init/main.c").map(ToOwned::to_owned)
+}
+
 /// The function that contains an address, or ends just before it.
 fn function_at(functions: &[Function], address: u64) -> Option<&Function> {
     let after = functions.partition_point(|(start, ..)| *start <= address);
@@ -330,12 +343,9 @@ fn start_of(functions: &[Function], name: &str) -> Option<u64> {
     functions.iter().find(|(.., known)| known == name).map(|(start, ..)| *start)
 }
 
-/// The loaded functions of the symbol table. A label without a size extends to the next one.
-fn functions<'data, R: ReadRef<'data>>(
-    file: &object::File<'data, R>,
-    bases: &SectionAddresses,
-) -> Vec<Function> {
-    let mut functions = named(file, bases);
+/// Of all [`named`] functions one at each address. A label without a size extends to the next one.
+fn functions(named: Vec<Function>) -> Vec<Function> {
+    let mut functions = named;
     // Of several names at one address the one with a size wins: it is the function's.
     functions.sort_by(|one, other| (one.0, other.1, &one.2).cmp(&(other.0, one.1, &other.2)));
     functions.dedup_by_key(|(start, ..)| *start);

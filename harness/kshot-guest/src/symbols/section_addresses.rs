@@ -24,6 +24,14 @@ impl SectionAddresses {
         Self(None)
     }
 
+    /// Whether a section of a module's file is at an address.
+    pub(super) fn hold<'data, R: ReadRef<'data>>(&self, file: &File<'data, R>, address: u64) -> bool {
+        file.sections().any(|section| {
+            let base = self.0.as_ref().and_then(|bases| bases.get(&section.index()));
+            base.and_then(|base| address.checked_sub(*base)).is_some_and(|offset| offset < section.size())
+        })
+    }
+
     /// The offset to add to an address in this section; `None` for a section that is not loaded.
     pub(super) fn at(&self, section: Option<SectionIndex>) -> Option<u64> {
         match &self.0 {

@@ -1,5 +1,5 @@
-//! Unwinds a stack from registers and a copy of the stack memory, by the call frame information in DWARF (DWARF 4,
-//! section 6.4). Neither the kernel's nor gdb's unwinder is used.
+//! From registers and a copy of the stack to the stack's frames, by the call frame information of DWARF
+//! (DWARF 4, section 6.4). No code of the kernel takes part in it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,28 +19,79 @@ use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_raw::Raw;
 use kshot_stack::stack::{DEEPEST_STACK, Frame, in_kernel};
 
-/// The number of DWARF registers that are tracked; general registers have lower numbers on every architecture of Linux.
+/// DWARF's numbers below this one are general registers, on every architecture of Linux.
 const REGISTERS: usize = 66;
 
 /// The call frame information of one kernel and its modules.
 pub struct Unwinder {
-    /// The `.debug_frame` section of each file.
+    /// Of each file.
     sections: Vec<DebugFrame<Reader>>,
-    /// The frame description entries of all functions, sorted by address, each with the index of its section.
-    unwind_rows: Vec<(usize, FrameDescriptionEntry<Reader>)>,
-    /// The functions, sorted by start address.
+    /// Of each function, by address: the number of its section, and its rules.
+    rules: Vec<(usize, FrameDescriptionEntry<Reader>)>,
+    /// By start.
     functions: Vec<Function>,
-    /// The start addresses of functions, by any of their names.
-    starts: HashMap<String, Vec<u64>>,
+    /// Start and size of functions, by any of their names.
+    starts: HashMap<String, Vec<(u64, u64)>>,
     context: RefCell<UnwindContext<usize>>,
     endian: RunTimeEndian,
 }
 
-/// The registers in one physical frame.
+/// A stack as far as it can be told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unwound {
+    /// The physical frames, innermost first.
+    pub frames: Vec<Physical>,
+    /// Why there are no more.
+    pub end: End,
+}
+
+/// A physical frame.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Physical {
+    /// Where it is, with the function that the symbol table has there.
+    pub frame: Frame,
+    /// Whether the address is where a call returns to, or where the processor really was.
+    pub returns: bool,
+}
+
+/// Why a stack ends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// A function that begins stacks ([`ArchRow::entries`]).
+    Entry,
+    /// An address of user space.
+    User,
+    /// The caller of the last frame cannot be told.
+    Cut {
+        /// The function of the last frame.
+        at: String,
+        /// Why not.
+        why: Cut,
+    },
+}
+
+/// Why the caller of a frame cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// There is no call frame information of the function.
+    NoCfi,
+    /// It has rules beyond those that compilers write for the kernel's code.
+    UnknownRule,
+    /// It leads to what was not read: another stack.
+    OtherMemory,
+    /// It tells no return address.
+    NoReturnAddress,
+    /// It leads back to the frame itself.
+    Endless,
+    /// There are more frames than any stack has.
+    TooDeep,
+}
+
+/// One physical frame and what it has in its registers.
 #[derive(Clone)]
-struct RegisterFrame {
+struct Place {
     pc: u64,
-    /// Whether `pc` is a return address; otherwise it is where the CPU was.
+    /// Whether `pc` is where a call returns to, or where the CPU really was.
     returns: bool,
     registers: [Option<u64>; REGISTERS],
 }
@@ -48,6 +99,29 @@ struct RegisterFrame {
 impl std::fmt::Debug for Unwinder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Unwinder").field("functions", &self.functions.len()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Entry => f.write_str("a system-call or thread entry"),
+            Self::User => f.write_str("user space"),
+            Self::Cut { at, why } => write!(f, "cut at {at}: {why}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoCfi => "no CFI",
+            Self::UnknownRule => "CFI with a rule that kshot does not know",
+            Self::OtherMemory => "CFI leads out of the stack",
+            Self::NoReturnAddress => "CFI tells no return address",
+            Self::Endless => "CFI leads back to the same frame",
+            Self::TooDeep => "more frames than any stack has",
+        })
     }
 }
 
@@ -59,19 +133,28 @@ impl Unwinder {
     pub fn read(loaded: &LoadedKernel) -> Result<Self, SymbolsError> {
         let mut all = Self {
             sections: Vec::new(),
-            unwind_rows: Vec::new(),
+            rules: Vec::new(),
             functions: Vec::new(),
             starts: HashMap::new(),
             context: RefCell::default(),
             endian: RunTimeEndian::default(),
         };
         all.add(&loaded.vmlinux, None)?;
-        for module in &loaded.modules {
-            all.add(&module.path, Some(module))?;
-        }
-        all.unwind_rows.sort_by_key(|(_, unwind_rows)| unwind_rows.initial_address());
-        all.functions.sort_by_key(|(start, ..)| *start);
+        all.load(&loaded.modules)?;
         Ok(all)
+    }
+
+    /// Reads those of more modules.
+    ///
+    /// # Errors
+    /// See [`SymbolsError`].
+    pub fn load(&mut self, modules: &[LoadedModule]) -> Result<(), SymbolsError> {
+        for module in modules {
+            self.add(&module.path, Some(module))?;
+        }
+        self.rules.sort_by_key(|(_, rules)| rules.initial_address());
+        self.functions.sort_by_key(|(start, ..)| *start);
+        Ok(())
     }
 
     fn add(&mut self, path: &Path, module: Option<&LoadedModule>) -> Result<(), SymbolsError> {
@@ -83,62 +166,75 @@ impl Unwinder {
         let section = dwarf::section(&file, &bases, SectionId::DebugFrame).map_err(SymbolsError::of(path))?;
         let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), self.endian));
         section.set_address_size(8);
-        let unwind_rows =
-            unwind_rows(&section).map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
-        self.unwind_rows
-            .extend(unwind_rows.into_iter().map(|unwind_rows| (self.sections.len(), unwind_rows)));
+        let rules = rules(&section).map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
+        self.rules.extend(rules.into_iter().map(|rules| (self.sections.len(), rules)));
         self.sections.push(section);
-        for (start, _, name) in named(&file, &bases) {
-            self.starts.entry(name).or_default().push(start);
+        let named = named(&file, &bases);
+        for (start, size, name) in &named {
+            self.starts.entry(name.clone()).or_default().push((*start, *size));
         }
-        self.functions.extend(functions(&file, &bases));
+        self.functions.extend(functions(named));
         Ok(())
     }
 
-    /// Whether a frame is in a function named `name`. A function may have several names, and several functions one
-    /// name.
-    pub fn is_in(&self, frame: &Frame, name: &str) -> bool {
-        let start = frame.address.zip(frame.offset).and_then(|(address, offset)| address.checked_sub(offset));
-        start.is_some_and(|start| self.starts.get(name).is_some_and(|starts| starts.contains(&start)))
+    /// Where the functions of a name start: static ones may share it.
+    pub fn starts(&self, name: &str) -> Vec<u64> {
+        let mut starts: Vec<u64> = self.named(name).map(|(start, _)| start).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        starts
     }
 
-    /// The frames of the traced function at the tracer event `raw`, innermost first, up to an entry or user space, or
-    /// as far as unwinding works. Empty if the tracer was not called from its trampoline.
+    /// Start and size of each symbol of a name.
+    pub(super) fn named(&self, name: &str) -> impl Iterator<Item = (u64, u64)> {
+        self.starts.get(name).into_iter().flatten().copied()
+    }
+
+    /// Whether a frame is in a function of that name, which may be one of several names, or one of several functions.
+    pub fn is_in(&self, frame: &Frame, name: &str) -> bool {
+        let start = frame.address.zip(frame.offset).and_then(|(address, offset)| address.checked_sub(offset));
+        start.is_some_and(|start| self.named(name).any(|(known, _)| known == start))
+    }
+
+    /// The frames of the function that was traced when the function tracer was at `raw`, as far as they can be told:
+    /// to an entry, or out to user space. None at all where the tracer was not called from its trampoline.
     pub fn unwind_traced(&self, raw: &Raw, row: &ArchRow) -> Vec<Frame> {
+        let frames = self.unwind(raw, row).frames;
+        let trampoline = frames.iter().rposition(|physical| physical.frame.is_one_of(row.trampoline.labels));
+        let traced = trampoline.map_or(frames.len(), |at| at + 1);
+        frames.into_iter().skip(traced).map(|physical| physical.frame).collect()
+    }
+
+    /// The stack of a processor that was at `raw`.
+    pub fn unwind(&self, raw: &Raw, row: &ArchRow) -> Unwound {
         let mut registers = [None; REGISTERS];
         for &(register, value) in &raw.registers {
             if let Some(known) = registers.get_mut(usize::from(register)) {
                 *known = Some(value);
             }
         }
-        let mut place = RegisterFrame { pc: raw.pc, returns: false, registers };
+        let mut place = Place { pc: raw.pc, returns: false, registers };
         let mut frames = Vec::new();
-        let mut traced = false;
-        for _ in 0..DEEPEST_STACK {
-            let next = if self.in_trampoline(place.pc, row) {
-                frames.clear();
-                traced = true;
-                self.skip_trampoline(&place, raw, row)
-            } else {
-                let frame = self.frame(place.pc);
-                let end = frame.user || frame.is_one_of(row.entries);
-                frames.push(frame);
-                if end { None } else { self.caller(&place, raw, row) }
+        loop {
+            let frame = self.frame(&place);
+            let (user, entry) = (frame.user, frame.is_one_of(row.entries));
+            let (name, in_trampoline) = (frame.name(), frame.is_one_of(row.trampoline.labels));
+            frames.push(Physical { frame, returns: place.returns });
+            let caller = match () {
+                () if user => return Unwound { frames, end: End::User },
+                () if entry => return Unwound { frames, end: End::Entry },
+                () if frames.len() == DEEPEST_STACK => Err(Cut::TooDeep),
+                () if in_trampoline => self.out_of_trampoline(&place, raw, row).ok_or(Cut::OtherMemory),
+                () => self.caller(&place, raw, row),
             };
-            match next {
-                Some(caller) => place = caller,
-                None => break,
+            match caller {
+                Ok(caller) => place = caller,
+                Err(why) => return Unwound { frames, end: End::Cut { at: name, why } },
             }
         }
-        if traced { frames } else { Vec::new() }
     }
 
-    fn in_trampoline(&self, pc: u64, row: &ArchRow) -> bool {
-        function_at(&self.functions, pc)
-            .is_some_and(|(.., name)| row.trampoline.labels.contains(&name.as_str()))
-    }
-
-    fn skip_trampoline(&self, place: &RegisterFrame, raw: &Raw, row: &ArchRow) -> Option<RegisterFrame> {
+    fn out_of_trampoline(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
         let sp = place.register(Register(row.stack_pointer))?;
         let word = |offset| self.word(raw, sp.wrapping_add(offset));
         let mut traced = place.clone();
@@ -149,9 +245,10 @@ impl Unwinder {
         Some(traced)
     }
 
-    fn frame(&self, pc: u64) -> Frame {
+    fn frame(&self, place: &Place) -> Frame {
+        let pc = place.pc;
         let mut frame = Frame { address: Some(pc), user: !in_kernel(pc), ..Frame::default() };
-        if let Some((start, size, name)) = function_at(&self.functions, pc) {
+        if let Some((start, size, name)) = function_at(&self.functions, place.inside()) {
             frame.symbol = Some(name.clone());
             frame.offset = Some(pc - start);
             frame.size = Some(*size);
@@ -159,23 +256,25 @@ impl Unwinder {
         frame
     }
 
-    /// The caller's frame, `None` if it cannot be unwound.
-    fn caller(&self, place: &RegisterFrame, raw: &Raw, row: &ArchRow) -> Option<RegisterFrame> {
-        let address = if place.returns { place.pc.wrapping_sub(1) } else { place.pc };
-        let after = self.unwind_rows.partition_point(|(_, function)| function.initial_address() <= address);
-        let (section, function) = self.unwind_rows.get(after.checked_sub(1)?)?;
-        let function = Some(function).filter(|one| one.contains(address))?;
+    /// The frame that called this one.
+    fn caller(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Result<Place, Cut> {
+        let address = place.inside();
+        let after = self.rules.partition_point(|(_, function)| function.initial_address() <= address);
+        let covering = after.checked_sub(1).and_then(|at| self.rules.get(at));
+        let (section, function) = covering.filter(|(_, rules)| rules.contains(address)).ok_or(Cut::NoCfi)?;
+        let section = self.sections.get(*section).ok_or(Cut::NoCfi)?;
         let mut context = self.context.borrow_mut();
         let bases = BaseAddresses::default();
-        let unwind_rows = function
-            .unwind_info_for_address(self.sections.get(*section)?, &bases, &mut context, address)
-            .ok()?;
-        let CfaRule::RegisterAndOffset { register, offset } = unwind_rows.cfa() else { return None };
-        let cfa = place.register(*register)?.wrapping_add_signed(*offset);
+        let rules = function.unwind_info_for_address(section, &bases, &mut context, address);
+        let rules = rules.map_err(|_| Cut::UnknownRule)?;
+        let CfaRule::RegisterAndOffset { register, offset } = rules.cfa() else {
+            return Err(Cut::UnknownRule);
+        };
+        let cfa = place.register(*register).ok_or(Cut::OtherMemory)?.wrapping_add_signed(*offset);
 
         let mut caller = place.clone();
         caller.registers[usize::from(row.stack_pointer)] = Some(cfa);
-        for (register, rule) in unwind_rows.registers() {
+        for (register, rule) in rules.registers() {
             let value = match rule {
                 RegisterRule::SameValue => place.register(*register),
                 RegisterRule::Offset(offset) => self.word(raw, cfa.wrapping_add_signed(*offset)),
@@ -187,15 +286,19 @@ impl Unwinder {
                 *known = value;
             }
         }
-        caller.pc = caller.register(function.cie().return_address_register())?;
+        let return_address = function.cie().return_address_register();
+        caller.pc = caller.register(return_address).ok_or_else(|| match rules.register(return_address) {
+            Some(RegisterRule::Offset(_)) => Cut::OtherMemory,
+            _ => Cut::NoReturnAddress,
+        })?;
         caller.returns = !function.is_signal_trampoline();
-        // An unchanged frame would repeat for ever.
+        // It would go on like that for ever.
         let same =
             |register: u16| caller.registers[usize::from(register)] == place.register(Register(register));
-        (caller.pc != place.pc || !same(row.stack_pointer)).then_some(caller)
+        if caller.pc == place.pc && same(row.stack_pointer) { Err(Cut::Endless) } else { Ok(caller) }
     }
 
-    /// The 64-bit word at `address` in the copy of the stack.
+    /// Eight bytes of the copy of the stack.
     fn word(&self, raw: &Raw, address: u64) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(raw.base)?).ok()?;
         let bytes: [u8; 8] = raw.memory.get(at..at.checked_add(8)?)?.try_into().ok()?;
@@ -206,20 +309,41 @@ impl Unwinder {
     }
 }
 
-impl RegisterFrame {
+impl Physical {
+    /// An address of the code that is at work: a call may be the last of a function's.
+    pub fn inside(&self) -> u64 {
+        inside(self.frame.address.unwrap_or_default(), self.returns)
+    }
+}
+
+impl Place {
+    fn inside(&self) -> u64 {
+        inside(self.pc, self.returns)
+    }
+
     fn register(&self, register: Register) -> Option<u64> {
         self.registers.get(usize::from(register.0)).copied().flatten()
     }
 }
 
+fn inside(pc: u64, returns: bool) -> u64 {
+    if returns { pc.wrapping_sub(1) } else { pc }
+}
+
 /// The unwind rows of each function.
-fn unwind_rows(section: &DebugFrame<Reader>) -> gimli::Result<Vec<FrameDescriptionEntry<Reader>>> {
-    let (bases, mut unwind_rows) = (BaseAddresses::default(), Vec::new());
+fn rules(section: &DebugFrame<Reader>) -> gimli::Result<Vec<FrameDescriptionEntry<Reader>>> {
+    let (bases, mut rules) = (BaseAddresses::default(), Vec::new());
     let mut entries = section.entries(&bases);
+    // What all functions of a file have in common comes before them.
+    let mut common = None;
     while let Some(entry) = entries.next()? {
-        if let CieOrFde::Fde(partial) = entry {
-            unwind_rows.push(partial.parse(DebugFrame::cie_from_offset)?);
+        match entry {
+            CieOrFde::Cie(cie) => common = Some(cie),
+            CieOrFde::Fde(partial) => rules.push(partial.parse(|section, bases, offset| match &common {
+                Some(cie) if cie.offset() == offset.0 => Ok(cie.clone()),
+                _ => section.cie_from_offset(bases, offset),
+            })?),
         }
     }
-    Ok(unwind_rows)
+    Ok(rules)
 }

@@ -1,6 +1,6 @@
 //! What both byte orders of MIPS64 share: QEMU's board malta, the registers, and the kernel's own labels.
 
-use super::{CurrentTask, KernelOption, RegisterToggle, Trampoline};
+use super::{CurrentTask, KernelOption, RegisterToggle, StepOver, StubRegisters, Trampoline};
 
 /// QEMU's board.
 pub(super) const MACHINE: &str = "malta";
@@ -44,14 +44,14 @@ pub(super) const ICOUNT_SHIFT: u8 = 4;
 /// QEMU saves the counter and the value that it is compared with, but not the timer between them
 /// (target/mips/sysemu/cp0_timer.c): a guest whose next tick was near would wait for it until the counter comes round.
 /// Stopping and starting the counter, bit DC of the register Cause, sets the timer anew. Cause is register 36 of gdb's
-/// (gdb/features/mips64-cp0.xml), with 16 digits each.
-pub(super) const RESTORE_TOGGLE: RegisterToggle = RegisterToggle { register: 36, digits: 16, bit: 27 };
+/// (gdb/features/mips64-cp0.xml).
+pub(super) const RESTORE_TOGGLE: RegisterToggle = RegisterToggle { register: 36, bit: 27 };
 /// Debian's kernel is an ELF file that unpacks itself (`vmlinuz`) or a plain one (`vmlinux`).
 pub(super) const IMAGE_PREFIX: &str = "vmlinu";
 /// EM_MIPS.
 pub(super) const ELF_MACHINE: u16 = 8;
 /// With pages of 4 KiB.
-pub(super) const KERNEL_STACK: u64 = 16 << 10;
+pub(super) const KERNEL_STACK: usize = 16 << 10;
 /// `$sp`.
 pub(super) const STACK_POINTER: u16 = 29;
 /// `$ra`.
@@ -75,22 +75,44 @@ pub(super) const ENTRIES: &[&str] = &[
     "start_kernel",
 ];
 /// The kernel keeps a pointer to the running task's thread_info in $gp (`arch/mips/include/asm/thread_info.h`).
-pub(super) const TASK: CurrentTask =
-    CurrentTask { register: "gp", structure: "struct thread_info", field: "task" };
-pub(super) const REGISTERS: &[(u16, &str)] = &[
-    (16, "s0"),
-    (17, "s1"),
-    (18, "s2"),
-    (19, "s3"),
-    (20, "s4"),
-    (21, "s5"),
-    (22, "s6"),
-    (23, "s7"),
-    (28, "gp"),
-    (29, "sp"),
-    (30, "s8"),
-    (31, "ra"),
-];
+pub(super) const TASK: CurrentTask = CurrentTask { register: 28, structure: "thread_info", field: "task" };
+/// $0 to $31 have the numbers that DWARF gives them; $16 to $23, $gp, $sp, $fp and $ra outlive a call, and $4 to $11
+/// pass arguments (n64). Then come Status, LO, HI, BadVAddr, Cause and the program counter.
+pub(super) const REGISTERS: StubRegisters = StubRegisters {
+    bytes: 8,
+    program_counter: 37,
+    unwinding: &[
+        (16, 16),
+        (17, 17),
+        (18, 18),
+        (19, 19),
+        (20, 20),
+        (21, 21),
+        (22, 22),
+        (23, 23),
+        (28, 28),
+        (29, 29),
+        (30, 30),
+        (31, 31),
+    ],
+    arguments: &[4, 5, 6, 7, 8, 9, 10, 11],
+};
+/// Opcodes of the MIPS64 manual, volume II-A, table A.2 and following.
+pub(super) const STEP_OVER: StepOver = StepOver {
+    bytes: 4,
+    except: &[
+        (0xf800_0000, 0x0800_0000), // J, JAL
+        (0xfc00_0000, 0x0400_0000), // REGIMM: branches and traps
+        (0xf000_0000, 0x1000_0000), // BEQ, BNE, BLEZ, BGTZ
+        (0xf000_0000, 0x5000_0000), // the same, likely
+        (0xf000_0000, 0x4000_0000), // coprocessors: Status, DI, EI, ERET, branches
+        (0xfc00_003e, 0x0000_0008), // JR, JALR
+        (0xfc00_003e, 0x0000_000c), // SYSCALL, BREAK
+    ],
+    traps: &[(0xfc00_003f, 0x0000_000d)], // BREAK: a kprobe's
+    status: 32,
+    interrupts: 1, // IE
+};
 /// `MCOUNT_SAVE_REGS` of `arch/mips/kernel/mcount.S`: a `struct pt_regs` with the place in $31 and, because the traced
 /// function calls `_mcount` with its own return address in $at, that in $1.
 pub(super) const TRAMPOLINE: Trampoline = Trampoline {

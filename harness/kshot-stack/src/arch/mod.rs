@@ -53,13 +53,12 @@ pub struct Trampoline {
     pub size: u64,
 }
 
-/// How to find the current task (`current`), as data: evaluating the same as a C expression would make gdb read the
-/// symbol tables of a whole kernel.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// How to find the current task (`current`).
+#[derive(Clone, Copy, Debug)]
 pub struct CurrentTask {
-    /// The register that points to the structure.
-    pub register: &'static str,
-    /// The structure's type.
+    /// The DWARF number of the register that points to the structure.
+    pub register: u16,
+    /// The structure's name.
     pub structure: &'static str,
     /// The structure's field that points to the current task.
     pub field: &'static str,
@@ -70,8 +69,6 @@ pub struct CurrentTask {
 pub struct RegisterToggle {
     /// The register's number among gdb's.
     pub register: usize,
-    /// The hexadecimal digits of each register.
-    pub digits: usize,
     /// The bit; 0 is the least significant.
     pub bit: u32,
 }
@@ -85,6 +82,37 @@ pub struct KernelOption {
     pub with: &'static [&'static str],
     /// What needs it.
     pub because: &'static str,
+}
+
+/// The registers as QEMU's gdb stub numbers them in its answer to `g`, all of one size (target/*/gdbstub.c).
+#[derive(Clone, Copy, Debug)]
+pub struct StubRegisters {
+    /// The size of a register in bytes.
+    pub bytes: usize,
+    /// The number of the program counter.
+    pub program_counter: usize,
+    /// The registers that unwinding needs besides the program counter: DWARF's number and the stub's.
+    pub unwinding: &'static [(u16, usize)],
+    /// The registers that pass the arguments of a function, in their order.
+    pub arguments: &'static [usize],
+}
+
+/// How to go over the instruction at a breakpoint without a single step: a breakpoint where it goes on, with interrupts
+/// off until there.
+#[derive(Clone, Copy, Debug)]
+pub struct StepOver {
+    /// The size of each instruction in bytes.
+    pub bytes: usize,
+    /// Mask and value of the instructions that may not go on behind themselves, or that can tell whether interrupts
+    /// are on.
+    pub except: &'static [(u64, u64)],
+    /// Mask and value of those of them that go on at one place whatever happens: an exception's vector. A single step
+    /// finds it out once.
+    pub traps: &'static [(u64, u64)],
+    /// The stub's number of the register that has the bit for interrupts.
+    pub status: usize,
+    /// The bit for interrupts: set where they are on.
+    pub interrupts: u64,
 }
 
 /// Everything that differs between architectures.
@@ -136,10 +164,12 @@ pub struct ArchRow {
     pub elf_machine: u16,
     /// How to find the current task.
     pub task: CurrentTask,
-    /// The registers that unwinding needs besides the program counter.
-    pub registers: &'static [(u16, &'static str)],
+    /// The registers in QEMU's gdb stub.
+    pub registers: StubRegisters,
+    /// How to leave a breakpoint.
+    pub step_over: StepOver,
     /// The size and alignment of a kernel stack in bytes (`THREAD_SIZE`).
-    pub kernel_stack: u64,
+    pub kernel_stack: usize,
     /// The DWARF number of the stack pointer.
     pub stack_pointer: u16,
     /// The DWARF number of the register that a call leaves its return address in.
@@ -162,6 +192,17 @@ impl Arch {
     /// The architecture of an ELF file's header: `e_machine` and whether it is big-endian.
     pub fn of_elf(machine: u16, big_endian: bool) -> Option<Self> {
         Self::all().find(|arch| arch.row().elf_machine == machine && arch.row().big_endian == big_endian)
+    }
+}
+
+impl ArchRow {
+    /// The number in some bytes of the guest's memory, eight at the most.
+    pub fn number(&self, bytes: &[u8]) -> u64 {
+        let append = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        match self.big_endian {
+            true => bytes.iter().fold(0, append),
+            false => bytes.iter().rev().fold(0, append),
+        }
     }
 }
 

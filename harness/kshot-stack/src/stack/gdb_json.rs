@@ -1,12 +1,12 @@
-//! What `machine/gdb.py` writes: first where it breaks, then a stack a line, innermost frame first.
+//! The truth as a capture: first where the breakpoint is, then a stack a line, innermost frame first.
 //!
 //! ```text
 //! {"break": "register_netdevice", "pc": "0xffffffff80412780"}
 //! {"task": "eoe_filter", "pid": 41, "frames": [
 //!     {"pc": "0xffffffff80412780", "function": "register_netdevice", "start": "0xffffffff80412780", "size": 1940,
-//!      "file": "../source/net/core/dev.c", "line": 10159, "inlined": false},
+//!      "file": "net/core/dev.c", "line": 10159, "inlined": false},
 //!     {"pc": "0xffffffff803b9e54", "function": "tun_set_iff", "start": null, "size": null,
-//!      "file": "../source/drivers/net/tun.c", "line": 2865, "inlined": true}, ...], "end": "frame did not save the PC"}
+//!      "file": "drivers/net/tun.c", "line": 2865, "inlined": true}, ...], "end": "a system-call or thread entry"}
 //! ```
 //!
 //! (Each on one line.) The task's name and the shape of the stack are the guest's.
@@ -15,7 +15,7 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, hexadecimal, printable, symbol};
 use super::{Frame, Parsed, Stack, in_kernel};
@@ -32,7 +32,7 @@ pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
     let (mut function, mut stacks) = (None, IndexMap::new());
     lines::each_of(LONGEST_LINE, input, &mut warnings, |line, warnings| {
         match serde_json::from_slice(line) {
-            Ok(Line::Break { function: name }) => function = Some(name),
+            Ok(Line::Break { function: name, .. }) => function = Some(name),
             Ok(Line::Stack(raw)) => {
                 parsed.events += 1;
                 let stack = stack(raw, function.as_deref().unwrap_or_default(), warnings);
@@ -50,29 +50,58 @@ pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
     Ok(parsed)
 }
 
-#[derive(Deserialize)]
+/// A line of the capture.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Line {
+pub enum Line {
+    /// Where the breakpoint is.
     Break {
+        /// The function.
         #[serde(rename = "break")]
         function: String,
+        /// Its address, hexadecimal.
+        pc: String,
     },
+    /// A hit.
     Stack(RawStack),
 }
 
-#[derive(Deserialize)]
-struct RawStack {
-    task: String,
-    frames: Vec<RawFrame>,
+/// The stack of one hit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RawStack {
+    /// The name of the task (`comm`).
+    pub task: String,
+    /// Its process id, the kernel's `pid`.
+    #[serde(default)]
+    pub pid: u64,
+    /// The frames, innermost first.
+    pub frames: Vec<RawFrame>,
+    /// Why there are no more.
+    #[serde(default)]
+    pub end: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct RawFrame {
-    pc: String,
-    function: Option<String>,
-    start: Option<String>,
-    size: Option<u64>,
-    inlined: bool,
+/// A frame of a hit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawFrame {
+    /// Its address, hexadecimal: where the hit is, or where a call returns to.
+    pub pc: String,
+    /// The function as DWARF or else the symbol table names it.
+    pub function: Option<String>,
+    /// Where the function starts, hexadecimal; none for one that is inlined.
+    #[serde(default)]
+    pub start: Option<String>,
+    /// Its size in bytes.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// The file of the source, from the top of the tree.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The line in it.
+    #[serde(default)]
+    pub line: Option<u32>,
+    /// Whether the compiler inlined it into the next frame.
+    pub inlined: bool,
 }
 
 fn stack(raw: RawStack, function: &str, warnings: &mut Warnings) -> Stack {

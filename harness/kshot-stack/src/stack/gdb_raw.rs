@@ -1,4 +1,4 @@
-//! What `machine/gdb.py` writes of the function tracer: first where it breaks; then for each event registers and all
+//! The truth of the function tracer as a capture: first where the breakpoint is; then for each event registers and all
 //! that is on the kernel's stack, from which the stack of the traced function can be unwound; then how many events
 //! there were.
 //!
@@ -13,7 +13,7 @@
 
 use std::io::{self, BufRead};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Warning;
 use super::lines::{self, Kind, Warnings, hexadecimal};
@@ -36,18 +36,18 @@ pub struct Raw {
     pub memory: Vec<u8>,
 }
 
-/// All that gdb wrote.
+/// All of a capture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawEvents {
     /// The events, in order.
     pub raw: Vec<Raw>,
-    /// How many events there were; `None` where gdb did not come to its end.
+    /// How many events there were; `None` where the capture did not come to its end.
     pub events: Option<u64>,
     /// What could not be read, counted by kind.
     pub warnings: Vec<Warning>,
 }
 
-/// Reads what gdb wrote.
+/// Reads a capture.
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
@@ -68,26 +68,54 @@ pub fn parse(input: impl BufRead) -> io::Result<RawEvents> {
     Ok(all)
 }
 
-#[derive(Deserialize)]
+impl Raw {
+    /// The line of the capture that holds it.
+    pub fn line(&self) -> Line {
+        let hexadecimal = |value: u64| format!("{value:#x}");
+        Line::Event(Event {
+            event: self.number,
+            pc: hexadecimal(self.pc),
+            sp: hexadecimal(self.base),
+            registers: self.registers.iter().map(|&(number, value)| (number, hexadecimal(value))).collect(),
+            memory: self.memory.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect(),
+        })
+    }
+}
+
+/// A line of a capture.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Line {
+pub enum Line {
+    /// Where the breakpoint is.
     Break {
+        /// The function.
         #[serde(rename = "break")]
-        _function: String,
+        function: String,
+        /// Its address, hexadecimal.
+        pc: String,
     },
+    /// An event.
     Event(Event),
+    /// The end.
     End {
+        /// How many events there were.
         events: u64,
     },
 }
 
-#[derive(Deserialize)]
-struct Event {
+/// The text of [`Raw`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
     event: u64,
     pc: String,
     sp: String,
     registers: Vec<(u16, String)>,
     memory: String,
+}
+
+/// The hexadecimal digit of a number below 16.
+fn digit(number: u8) -> char {
+    char::from_digit(number.into(), 16).unwrap_or('0')
 }
 
 fn raw(event: &Event) -> Option<Raw> {
@@ -121,12 +149,16 @@ garbage
         let all = parse(text.as_bytes()).unwrap();
         let (pc, memory) = (0xffff_ffff_801c_8a80, vec![0, 0xff, 0x0a]);
         assert_eq!(all.raw, [Raw { number: 7, pc, registers: vec![(29, 0x98)], base: 0x98, memory }]);
+        assert_eq!(
+            serde_json::to_string(&all.raw[0].line()).unwrap(),
+            text.lines().nth(1).unwrap().replace(": ", ":").replace(", ", ",")
+        );
         assert_eq!(all.events, Some(12));
         assert_eq!(all.warnings.iter().map(|warning| warning.count).sum::<u64>(), 3);
     }
 
     #[test]
-    fn a_gdb_that_was_cut_short_has_no_number_of_events() {
+    fn a_capture_that_was_cut_short_has_no_number_of_events() {
         assert_eq!(parse(&b"{\"break\": \"trace_function\", \"pc\": \"0x1\"}\n"[..]).unwrap().events, None);
     }
 }

@@ -9,7 +9,7 @@ mod ftrace_event; // what the text of one event says
 mod ftrace_frame; // one frame
 mod ftrace_graph; // the lines of the function-graph tracer
 pub mod ftrace_text; // the `trace` and `trace_pipe` files of tracefs
-pub mod gdb_json; // what machine/gdb.py writes
+pub mod gdb_json; // the truth: stacks of a breakpoint's hits
 pub mod gdb_raw; // the same of the function tracer: registers and raw stacks
 pub mod hist; // the `hist` files of histogram triggers
 pub mod kallsyms; // addresses to the kernel's own names

@@ -115,7 +115,7 @@ pub struct StackBreak {
 /// A set of stacks that could not be compared, because gdb's stack is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct IncompleteTruth {
-    /// The frame at which gdb's stack ends.
+    /// The frame at which the truth ends.
     pub ends_at: Option<String>,
     /// The number of functions.
     pub functions: u64,

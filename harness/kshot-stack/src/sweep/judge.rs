@@ -17,28 +17,28 @@ const EXAMPLES: usize = 3;
 /// Why the stacks of ftrace and of gdb cannot be matched event by event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventMismatch {
-    /// gdb ended before it was told to.
-    #[error("gdb did not see all of it")]
+    /// The truth ended before it was told to.
+    #[error("the truth is not of all of it")]
     Unfinished,
     /// The ring buffer lost events.
     #[error("the ring buffer lost {0} entries")]
     Lost(u64),
-    /// ftrace and gdb recorded different numbers of events.
-    #[error("ftrace recorded {recorded} stacks, gdb saw {seen} of them")]
+    /// ftrace and the truth recorded different numbers of events.
+    #[error("ftrace recorded {recorded} stacks, the truth has {seen} of them")]
     Number {
         /// The number of stacks in the ring buffer.
         recorded: u64,
-        /// The number of stacks that gdb saw ftrace take.
+        /// The number of stacks that the truth saw ftrace take.
         seen: u64,
     },
-    /// ftrace and gdb name different functions for one event.
-    #[error("stack {number} is of {traced}, gdb's of {seen}")]
+    /// ftrace and the truth name different functions for one event.
+    #[error("stack {number} is of {traced}, its truth of {seen}")]
     Function {
         /// The event's number, from 1.
         number: u64,
         /// The function that ftrace names.
         traced: String,
-        /// The function that gdb names.
+        /// The function that the truth names.
         seen: String,
     },
     /// Nothing was recorded.
@@ -46,7 +46,7 @@ pub enum EventMismatch {
     Nothing,
 }
 
-/// Unwinds each truth and compares it with the stack of the same event: gdb numbers the events, and `order` tells which
+/// Unwinds each truth and compares it with the stack of the same event: the truth numbers the events, and `order` tells which
 /// stack each of them has. `is_in` says whether a frame is in the function that has this name for ftrace. `armed` is how many functions could have been traced.
 ///
 /// # Errors

@@ -5,7 +5,7 @@
 #   ./reproduce.sh --show    print QEMU's command line
 #
 # Ends with 0 where the guest shows the same stacks, with 1 where it shows others, with 125 where it shows none.
-# gdb's stacks are in run/; they are not recorded again.
+# The truth is in run/; it is not recorded again.
 set -eu
 cd "$(dirname "$0")"
 self=./$(basename "$0")

@@ -10,7 +10,7 @@ use kshot_stack::exit::ExitCode;
 pub(super) struct Args {
     /// Kernels of the catalogue, by name or glob; default: all
     kernels: Vec<String>,
-    /// Also download the DWARF of prebuilt kernels, for gdb: some hundred megabytes each
+    /// Also download the DWARF of prebuilt kernels, for the truth: some hundred megabytes each
     #[arg(long)]
     dwarf: bool,
     /// The output format

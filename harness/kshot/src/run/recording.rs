@@ -12,7 +12,7 @@ use kshot_guest::host::slots::Slots;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::Machine;
 use kshot_guest::probe::ProbeSpec;
-use kshot_guest::probe::{self, ArmedProbe, Capture, GdbContext, ProbeError, StartedGdb};
+use kshot_guest::probe::{self, ArmedProbe, Capture, ProbeError, StartedTruth, TruthContext};
 use kshot_guest::progress::Progress;
 use kshot_guest::session::{Guest, LoggedSession, SessionError};
 use kshot_guest::symbols::{Dwarf, LIST_SECTIONS_COMMAND, LoadedKernel, SECTIONS};
@@ -20,8 +20,6 @@ use kshot_stack::document::{ConsoleReport, Start, Timings};
 use kshot_stack::fault::error_chain;
 use kshot_stack::text::printable;
 
-/// The cache folder of gdb's DWARF indices.
-const GDB_INDEX: &str = "gdb-index/all";
 /// The time limit for listing the modules' sections, some hundred lines.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
 /// The number of lines that are quoted from a failed step's output.
@@ -52,7 +50,7 @@ pub fn shell(
     let prepared = prepare(workspace, scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     let task = progress.task(format!("boot {}", kernel.name), 0);
-    let ahead = start_gdb(&prepared, &folder)?;
+    let ahead = start_truth(&prepared, &folder)?;
     let StartedMachine { machine, mut session, state_writer, .. } =
         machine_start::start_machine(&prepared, StartMode::Restore, &folder, &mut Timings::default())?;
     if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(&prepared)) {
@@ -76,7 +74,7 @@ pub(crate) fn record(
     let result =
         Slots::of_this_host(&prepared.cache).take(progress).map_err(RunError::from).and_then(|_slot| {
             let started = Instant::now();
-            let begun = start_gdb(prepared, folder).and_then(|ahead| {
+            let begun = start_truth(prepared, folder).and_then(|ahead| {
                 machine_start::start_machine(prepared, begin, folder, &mut recording.timings)
                     .map(|up| (ahead, up))
             });
@@ -108,7 +106,7 @@ pub(crate) fn record(
 fn replay_and_collect(
     prepared: &PreparedRun,
     scenario: &Scenario,
-    (machine, ahead, mut session): (&Machine, Option<StartedGdb>, LoggedSession),
+    (machine, ahead, mut session): (&Machine, Option<StartedTruth>, LoggedSession),
     folder: &RunFolder,
     recording: &mut RunRecording,
 ) -> Result<(), RunError> {
@@ -119,10 +117,10 @@ fn replay_and_collect(
     // Added to the time of the preparation.
     recording.timings.steps += milliseconds(started.elapsed());
     result.map_err(|error| match error {
-        // A guest that a dead gdb holds does not answer: gdb's failure is the cause.
+        // A guest that nobody lets go of does not answer: the fault of the truth is the cause.
         RunError::Session(SessionError::TimedOut(_)) => {
             let fault = armed.iter().find_map(ArmedProbe::fault);
-            fault.map_or(error, |fault| ProbeError::Gdb(fault).into())
+            fault.map_or(error, |fault| ProbeError::Truth(fault).into())
         }
         error => error,
     })?;
@@ -139,25 +137,25 @@ fn replay_and_collect(
     Ok(())
 }
 
-/// Starts gdb, which reads the DWARF while the machine starts.
-fn start_gdb(prepared: &PreparedRun, folder: &RunFolder) -> Result<Option<StartedGdb>, RunError> {
+/// Starts the thread of the truth, which reads the DWARF while the machine starts.
+fn start_truth(prepared: &PreparedRun, folder: &RunFolder) -> Result<Option<StartedTruth>, RunError> {
     let Some(dwarf) = &prepared.dwarf else { return Ok(None) };
-    let index = prepared.cache.root().join(GDB_INDEX);
-    let ahead = probe::start_gdb(&prepared.probes, &dwarf.vmlinux, folder.path(), &index);
-    Ok(ahead.map_err(ProbeError::Gdb)?)
+    let ahead = probe::start_truth(&prepared.probes, &dwarf.vmlinux, folder.path());
+    Ok(ahead.map_err(ProbeError::Truth)?)
 }
 
 fn arm(
     prepared: &PreparedRun,
-    (machine, mut ahead): (&Machine, Option<StartedGdb>),
+    (machine, mut ahead): (&Machine, Option<StartedTruth>),
     session: &mut impl Guest<Error = SessionError>,
     folder: &RunFolder,
 ) -> Result<Vec<ArmedProbe>, RunError> {
     let loaded =
         prepared.dwarf.as_ref().map(|dwarf| read_load_addresses(dwarf, session, folder)).transpose()?;
     let mut arm = |spec: &ProbeSpec| {
-        let ahead = probe::uses_gdb(spec).then(|| ahead.take()).flatten();
-        let outside = loaded.as_ref().zip(ahead).map(|(loaded, ahead)| GdbContext { machine, loaded, ahead });
+        let ahead = probe::records_truth(spec).then(|| ahead.take()).flatten();
+        let outside =
+            loaded.as_ref().zip(ahead).map(|(loaded, ahead)| TruthContext { machine, loaded, ahead });
         Ok(probe::arm(spec, session, outside)?)
     };
     prepared.probes.iter().map(&mut arm).collect()

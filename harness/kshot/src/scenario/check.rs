@@ -92,7 +92,7 @@ pub(super) fn check_scenario(id: &str, source: &CheckContext<'_>, raw: RawScenar
     check_unique(source, "probes", probes.iter().map(|probe| probe.name.as_str()))?;
 
     if probes.iter().filter(|probe| matches!(probe.kind, ProbeKind::Gdb { .. })).count() > 1 {
-        let message = "there are two gdb probes; a machine takes one gdb at a time".into();
+        let message = "there are two gdb probes; a machine has one gdb stub".into();
         return Err(source.error("probes", "gdb", message));
     }
 

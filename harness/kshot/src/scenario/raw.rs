@@ -115,7 +115,7 @@ pub struct RawProbe {
     /// A kprobe event that records a stack.
     #[serde(default)]
     pub kprobe: Option<RawKprobe>,
-    /// gdb, which unwinds from outside with the kernel's DWARF: the truth. At most one.
+    /// A breakpoint through QEMU's gdb stub, unwound from outside with the kernel's DWARF: the truth. At most one.
     #[serde(default)]
     pub gdb: Option<RawGdb>,
     /// Any text that holds stacks, read after the steps: of a command, a file, or the console.
@@ -161,7 +161,7 @@ pub struct RawKprobe {
     pub stacktrace: Stacktrace,
 }
 
-/// gdb, attached to the machine from outside.
+/// A breakpoint through QEMU's gdb stub.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawGdb {

@@ -159,7 +159,7 @@ fn console_holds(runs: &Path, text: &str) -> bool {
         .any(|log| fs::read(log).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(text)))
 }
 
-/// The QEMU of a kshot, which has a gdb beside it.
+/// The QEMU of a kshot.
 fn qemu_of(parent: u32) -> u32 {
     let tasks = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
     let children: String =

@@ -12,6 +12,7 @@ mod support;
 mod sweep;
 mod truth;
 mod warm;
+mod witness;
 
 use std::panic;
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn trials(workspace: &Workspace) -> Vec<Trial> {
     trials.extend(evidence::trials(workspace, &catalogue));
     trials.extend(sweep::trials(workspace, &catalogue));
     trials.extend(truth::trials(workspace, &catalogue));
+    trials.extend(witness::trials(workspace, &catalogue));
     trials.extend(mutants::trials(workspace, &catalogue));
     trials.extend(warm::trials(workspace, &catalogue));
     trials.extend(

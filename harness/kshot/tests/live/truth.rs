@@ -1,16 +1,10 @@
 //! The truth: that it is one, and that nothing else is taken for it.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use kshot::run::{self, RunOptions};
-use kshot::scenario::Scenario;
 use kshot::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_guest::progress::Progress;
-use kshot_guest::symbols::LoadedKernel;
-use kshot_guest::symbols::Symbols;
 use kshot_stack::document::{Reference, RunDocument};
 use libtest_mimic::{Failed, Trial};
 
@@ -19,15 +13,13 @@ use super::support::Replica;
 
 const KERNEL: &str = "mips64-6.1";
 const REPAIRED: &str = "*-fixed";
-/// With drivers as modules, and DWARF on request.
-const MODULAR: &str = "mips64el-6.1-debian";
 const SCENARIO: &str = "tunsetiff/truth";
 
 type Case = (&'static str, fn(&Kernel));
 
 pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial> {
     let cases: [Case; 3] = [
-        ("where_the_unwinder_is_right_perf_and_gdb_agree_on_every_physical_frame", all_agree),
+        ("where_the_unwinder_is_right_perf_and_the_truth_agree_on_every_physical_frame", all_agree),
         ("the_vmlinux_of_another_build_is_no_truth", another_build),
         ("a_breakpoint_that_is_never_hit_says_so", never_hit),
     ];
@@ -39,8 +31,7 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
         on_kernel(workspace, catalogue, &format!("truth::{name}"), KERNEL, test)
     };
     let mut trials: Vec<Trial> = cases.into_iter().map(trial).collect();
-    let agree =
-        "truth::where_the_unwinder_is_repaired_ftrace_kprobe_perf_and_gdb_agree_on_every_physical_frame";
+    let agree = "truth::where_the_unwinder_is_repaired_ftrace_kprobe_perf_and_the_truth_agree_on_every_physical_frame";
     for entry in catalogue.matching([REPAIRED]) {
         let test = |kernel: &Kernel| -> Result<(), Failed> {
             all_four_agree(&kernel.name);
@@ -48,67 +39,11 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
         };
         trials.push(on_kernel(workspace, catalogue, &format!("{agree}::{}", entry.name), &entry.name, test));
     }
-    for kernel in [KERNEL, MODULAR] {
-        trials.push(same_lines(workspace, catalogue, kernel));
-    }
     trials
 }
 
-/// Two readers of the same DWARF: gdb, and ours, which stacks.txt is from. In modules both have to relocate it.
-fn same_lines(workspace: &Workspace, catalogue: &Catalogue, kernel: &'static str) -> Trial {
-    let name = format!("truth::gdb_and_stacks_txt_agree_on_file_line_and_inlines::{kernel}");
-    let found = catalogue.get(kernel).map(|entry| Kernel::find(entry, &workspace.images(), &workspace.cache));
-    let without = matches!(found, Some(Ok(Some(Kernel { dwarf: None, .. }))));
-    let workspace_ = workspace.clone();
-    let names: Vec<String> = catalogue.names().into_iter().map(Into::into).collect();
-    let test = move |kernel: &Kernel| compare_lines(&workspace_, &names, kernel);
-    let trial = on_kernel(workspace, catalogue, &name, kernel, test);
-    if without {
-        let how = format!("no DWARF: cargo kshot provision {kernel} --dwarf");
-        return trial.with_ignored_flag(true).with_kind(how);
-    }
-    trial
-}
-
-fn compare_lines(workspace: &Workspace, names: &[String], kernel: &Kernel) -> Result<(), Failed> {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let scenario = Scenario::load(&workspace.scenarios(), SCENARIO, &names).unwrap();
-    let outcome =
-        run::run(workspace, &scenario, kernel, &RunOptions::default(), &Progress::silent()).unwrap();
-    let text = fs::read_to_string(outcome.folder.join("gdb.jsonl")).unwrap();
-    let hits = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let frames: Vec<_> = hits.filter_map(|hit| hit["frames"].as_array().cloned()).collect();
-    assert_eq!(frames.len(), 5);
-
-    let pc = |frame: &serde_json::Value| {
-        u64::from_str_radix(frame["pc"].as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
-    };
-    let loaded = LoadedKernel::from_run_folder(kernel.dwarf.as_ref().unwrap(), &outcome.folder);
-    let symbols = Symbols::read(&loaded, frames.iter().flatten().map(pc)).unwrap();
-    let decoded = fs::read_to_string(outcome.folder.join("stacks.txt")).unwrap();
-    let mut modules = BTreeSet::new();
-    for stack in frames {
-        // A physical frame comes behind what was inlined into it.
-        let physical = stack.split_inclusive(|frame| frame["inlined"] == false);
-        for (depth, frames) in physical.enumerate() {
-            let place = symbols.place(pc(&frames[0]), depth > 0).unwrap();
-            let ours: Vec<u64> = place.lines.iter().map(|line| line.line.into()).collect();
-            let theirs: Vec<u64> = frames.iter().filter_map(|frame| frame["line"].as_u64()).collect();
-            assert_eq!(ours, theirs, "{place:?}\n{frames:?}");
-            for (line, frame) in place.lines.iter().zip(frames) {
-                assert!(frame["file"].as_str().unwrap().ends_with(&line.file), "{line:?}: {frame}");
-            }
-            assert!(decoded.contains(&place.decoded()), "{}", place.decoded());
-            modules.extend(place.module);
-        }
-    }
-    let expected = if kernel.name == MODULAR { vec!["tun".to_owned()] } else { Vec::new() };
-    assert_eq!(modules.into_iter().collect::<Vec<_>>(), expected);
-    Ok(())
-}
-
-/// ftrace and perf at once, then kprobe alone, because it records where ftrace does. What was traced before gdb could
-/// attach, while the kernel booted, has no truth: the trigger's stacks count.
+/// ftrace and perf at once, then kprobe alone, because it records where ftrace does. What was traced before the
+/// breakpoint was in, while the kernel booted, has no truth: the trigger's stacks count.
 fn all_four_agree(kernel: &str) {
     for (scenario, probes) in [
         ("tunsetiff/func_stack_trace", ["ftrace", "perf"].as_slice()),

@@ -1,0 +1,344 @@
+//! Stops a guest at breakpoints, so that it keeps its pace.
+//!
+//! Whenever a guest stops at a breakpoint, QEMU throws away all that it has translated of the guest's code, which costs
+//! a tenth of a second (7.2, gdbstub.c, `gdb_vm_state_change`). It does so only for a debugger that is attached. So
+//! while the guest runs, nobody is: to go on is to detach, which takes the breakpoints out, to put them in again, and
+//! *continue*. That is one write, which QEMU goes through without a turn of the guest's in between. That the guest has
+//! stopped is for a monitor to say then, and whether a breakpoint did it; after that we attach again.
+//!
+//! For the same reason a guest leaves a breakpoint without a single step where that can be done: with a breakpoint
+//! where it goes on instead, and interrupts off until there, so that nothing else can pass the place unseen
+//! ([`kshot_stack::arch::StepOver`]).
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::monitor::{Monitor, MonitorError};
+use super::packet::framed;
+use super::registers::Registers;
+use super::stub::{Span, Stub, StubError};
+use super::{Machine, spec};
+use crate::deadline::Deadline;
+use kshot_stack::arch::ArchRow;
+use kshot_stack::stack::gdb_raw::Raw;
+
+/// How long QEMU's monitor may take to answer.
+const MONITOR_LIMIT: Duration = Duration::from_secs(20);
+/// How long one instruction of the guest may take.
+const STEP_LIMIT: Duration = Duration::from_secs(20);
+/// After this long without news of a stop we ask whether there was one.
+const SURE: Duration = Duration::from_millis(50);
+/// The one processor, as the stub counts its processes.
+const PROCESS: u32 = 1;
+/// The length that a breakpoint has for the stub, which does not look at it.
+const LENGTH: u32 = 4;
+
+/// A guest that stands, and runs only from one stop to the next. Dropping it leaves the guest as it is: one that stands
+/// is let go with [`Self::release`], or by another debugger.
+#[derive(Debug)]
+pub struct Stops {
+    stub: Stub,
+    monitor: Monitor,
+    heard: Receiver<News>,
+    sender: Sender<News>,
+    row: &'static ArchRow,
+    registers: Registers,
+    /// Whether the guest is to get these registers before it goes on.
+    changed: bool,
+    /// Where traps go on, by their place and instruction.
+    vectors: HashMap<(u64, u64), u64>,
+    /// Whether somebody wants it to end.
+    unwanted: bool,
+}
+
+/// Why the guest stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It is at a breakpoint.
+    Hit,
+    /// [`EndRequest::send`] was called.
+    Ended,
+}
+
+/// Ends another thread's [`Stops::run_to`].
+#[derive(Clone, Debug)]
+pub struct EndRequest(Sender<News>);
+
+/// What [`Stops`] waits for.
+#[derive(Debug)]
+enum News {
+    /// The guest has stopped, for whatever reason.
+    Stopped,
+    /// Somebody wants it to end.
+    Unwanted,
+    /// QEMU is gone.
+    Gone,
+}
+
+/// Tells of QEMU's end when the monitor's thread drops it.
+struct Ear(Sender<News>);
+
+impl Machine {
+    /// Stops the guest wherever it is, for breakpoints. Nobody else may talk to the gdb stub meanwhile.
+    ///
+    /// # Errors
+    /// See [`StubError`].
+    pub fn stops(&self) -> Result<Stops, StubError> {
+        Stops::connect(self.folder.path(), self.qemu.arch.row())
+    }
+
+    /// The socket of QEMU's gdb stub, for a debugger of somebody else's.
+    pub fn stub_socket(&self) -> PathBuf {
+        self.folder.path().join(spec::GDB)
+    }
+}
+
+impl EndRequest {
+    /// Stops the guest.
+    pub fn send(&self) {
+        // It fails for one that has ended already.
+        drop(self.0.send(News::Unwanted));
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        drop(self.0.send(News::Gone));
+    }
+}
+
+impl Stops {
+    fn connect(folder: &Path, row: &'static ArchRow) -> Result<Self, StubError> {
+        let (sender, heard) = channel();
+        let monitor = connect_to_monitor(folder, Ear(sender.clone()))?;
+        Self::over(Stub::connect(&folder.join(spec::GDB))?, monitor, (sender, heard), row)
+    }
+
+    fn over(
+        mut stub: Stub,
+        monitor: Monitor,
+        (sender, heard): (Sender<News>, Receiver<News>),
+        row: &'static ArchRow,
+    ) -> Result<Self, StubError> {
+        let registers = stub.registers(row)?;
+        Ok(Self {
+            stub,
+            monitor,
+            heard,
+            sender,
+            row,
+            registers,
+            changed: false,
+            vectors: HashMap::new(),
+            unwanted: false,
+        })
+    }
+
+    /// What ends [`Self::run_to`] from another thread.
+    pub fn end_request(&self) -> EndRequest {
+        EndRequest(self.sender.clone())
+    }
+
+    /// The registers of the guest that stands.
+    pub fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    /// Parts of the memory of the guest that stands.
+    ///
+    /// # Errors
+    /// See [`StubError`]: what is not mapped where it stands cannot be read.
+    pub fn memory(&mut self, spans: &[Span]) -> Result<Vec<Vec<u8>>, StubError> {
+        self.stub.memory(spans)
+    }
+
+    /// The registers and all that is on the stack of a guest that stands in the kernel, as event `number`; and what some
+    /// more spans of its memory hold.
+    ///
+    /// # Errors
+    /// See [`StubError`].
+    pub fn raw(&mut self, number: u64, spans: &[Span]) -> Result<(Raw, Vec<Vec<u8>>), StubError> {
+        let register = |&(number, at): &(u16, usize)| {
+            self.registers.get(at).map(|value| (number, value)).ok_or(StubError::NoRegister(at))
+        };
+        let registers = self.row.registers.unwinding.iter().map(register).collect::<Result<Vec<_>, _>>()?;
+        let stack_pointer = registers.iter().find(|(number, _)| *number == self.row.stack_pointer);
+        let stack_pointer = stack_pointer.map(|(_, value)| *value);
+        let base = stack_pointer.ok_or_else(|| StubError::NoRegister(self.row.stack_pointer.into()))?;
+        // Stacks are aligned to their size, which is far below 2^32.
+        let size = self.row.kernel_stack;
+        let length = size - usize::try_from(base % size as u64).unwrap_or_default();
+        let mut told = self.stub.memory(&[&[Span { address: base, length }], spans].concat())?;
+        let memory = told.remove(0);
+        Ok((Raw { number, pc: self.registers.program_counter(), registers, base, memory }, told))
+    }
+
+    /// Lets the guest run until it comes to one of these places. Where it stands at one, it leaves that first. It takes
+    /// as long as it takes: only a hit, [`EndRequest::send`] and QEMU's end end it.
+    ///
+    /// # Errors
+    /// See [`StubError`].
+    pub fn run_to(&mut self, places: &[u64]) -> Result<Stop, StubError> {
+        if places.contains(&self.registers.program_counter()) {
+            self.step_over(places)?;
+        }
+        if self.unwanted {
+            return Ok(Stop::Ended);
+        }
+        self.go(places)?;
+        let stop = self.wait(None)?;
+        self.attach()?;
+        Ok(stop)
+    }
+
+    /// Takes the breakpoints out and lets the guest go on.
+    ///
+    /// # Errors
+    /// See [`StubError`].
+    pub fn release(mut self) -> Result<(), StubError> {
+        self.stub.tell(b"D", b"OK")
+    }
+
+    /// Lets the guest execute the one instruction that it stands at.
+    fn step_over(&mut self, places: &[u64]) -> Result<(), StubError> {
+        let (row, place) = (self.row.step_over, self.registers.program_counter());
+        let instruction = self.stub.memory(&[Span { address: place, length: row.bytes }])?.concat();
+        let instruction = self.row.number(&instruction);
+        let is_one_of = |kinds: &[(u64, u64)]| kinds.iter().any(|(mask, value)| instruction & mask == *value);
+        let next = match () {
+            () if is_one_of(row.traps) => self.vectors.get(&(place, instruction)).copied(),
+            () if is_one_of(row.except) => None,
+            () => Some(place.wrapping_add(row.bytes as u64)),
+        };
+        let Some((next, status)) = next.zip(self.registers.get(row.status)) else {
+            self.single_step(places)?;
+            if is_one_of(row.traps) {
+                self.vectors.insert((place, instruction), self.registers.program_counter());
+            }
+            return Ok(());
+        };
+        let interruptible = status & row.interrupts != 0;
+        if interruptible {
+            self.set_status(|status| status & !row.interrupts);
+        }
+        self.go(&[next])?;
+        self.wait(Some(&Deadline::new("one instruction of the guest", STEP_LIMIT)))?;
+        self.attach()?;
+        if interruptible {
+            self.set_status(|status| status | row.interrupts);
+        }
+        Ok(())
+    }
+
+    /// Changes the register that has the bit for interrupts, when the guest next goes on.
+    fn set_status(&mut self, change: impl FnOnce(u64) -> u64) {
+        let number = self.row.step_over.status;
+        if let Some(status) = self.registers.get(number) {
+            self.registers = self.registers.with(number, change(status));
+            self.changed = true;
+        }
+    }
+
+    /// The same by a single step, while we are attached. QEMU keeps interrupts away from it.
+    fn single_step(&mut self, places: &[u64]) -> Result<(), StubError> {
+        for place in places {
+            self.stub.tell(&breakpoint('z', *place), b"OK")?;
+        }
+        self.stub.tell(b"s", b"T05")?;
+        self.registers = self.stub.registers(self.row)?;
+        Ok(())
+    }
+
+    fn go(&mut self, places: &[u64]) -> Result<(), StubError> {
+        let detach = format!("D;{PROCESS}").into_bytes();
+        let changed = std::mem::take(&mut self.changed).then(|| self.registers.request());
+        let before: Vec<_> = changed.into_iter().chain([detach]).collect();
+        let breakpoints: Vec<_> = places.iter().map(|place| breakpoint('Z', *place)).collect();
+        let packets = |requests: &[Vec<u8>]| requests.iter().flat_map(|request| framed(request)).collect();
+        // Detaching lets the guest go, and the first byte that then comes stops it, before it can have run, and is lost. The
+        // one before that takes the place of an acknowledgement.
+        let go: [Vec<u8>; 4] = [packets(&before), b"++".to_vec(), packets(&breakpoints), framed(b"c")];
+        self.stub.send(&go.concat())?;
+        before.iter().chain(&breakpoints).try_for_each(|request| self.stub.hear(request, b"OK"))
+    }
+
+    /// Waits until the guest stands, at a breakpoint unless it is to end. With a deadline for a breakpoint alone.
+    fn wait(&mut self, deadline: Option<&Deadline>) -> Result<Stop, StubError> {
+        // The first stop that we hear of is our own, of [`Self::go`]: what comes after it need not be waited for long
+        // before we ask.
+        let (mut own, mut unsure) = (true, true);
+        loop {
+            let limit = if unsure { SURE } else { deadline.map_or(Duration::MAX, Deadline::remaining) };
+            match self.heard.recv_timeout(limit) {
+                Ok(News::Stopped) if own => {
+                    own = false;
+                    continue;
+                }
+                Ok(News::Stopped) => {}
+                Err(RecvTimeoutError::Timeout) => (own, unsure) = (false, false),
+                Ok(News::Unwanted) => self.unwanted = true,
+                Ok(News::Gone) | Err(RecvTimeoutError::Disconnected) => return Err(StubError::Gone),
+            }
+            let stop = self.unwanted && deadline.is_none();
+            if stop {
+                self.execute("stop")?;
+            }
+            if self.execute("query-status")?["status"] == "debug" {
+                return Ok(Stop::Hit);
+            }
+            if stop {
+                return Ok(Stop::Ended);
+            }
+            if let Some(deadline) = deadline.filter(|deadline| deadline.has_passed()) {
+                return Err(MonitorError::from(deadline.timed_out(None)).into());
+            }
+        }
+    }
+
+    fn attach(&mut self) -> Result<(), StubError> {
+        let request = format!("vAttach;{PROCESS}").into_bytes();
+        self.stub.send(&[framed(&request), framed(b"g")].concat())?;
+        // SIGTRAP is what it says of each stop.
+        self.stub.hear(&request, b"T05")?;
+        self.registers = self.stub.heard_registers(self.row)?;
+        Ok(())
+    }
+
+    fn execute(&self, command: &str) -> Result<Value, MonitorError> {
+        self.monitor.execute(command, json!({}), &monitor_deadline())
+    }
+}
+
+/// The packet that puts a hardware breakpoint in, or takes it out: QEMU's own, nothing is written to the guest's memory.
+fn breakpoint(what: char, place: u64) -> Vec<u8> {
+    format!("{what}1,{place:x},{LENGTH}").into_bytes()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitors")]
+fn connect_to_monitor(folder: &Path, ear: Ear) -> Result<Monitor, StubError> {
+    let stream = UnixStream::connect(folder.join(spec::STOPS)).map_err(StubError::Connect)?;
+    open(stream, ear)
+}
+
+fn open(stream: UnixStream, ear: Ear) -> Result<Monitor, StubError> {
+    let hear = move |event: &str, _: &Value| {
+        if event == "STOP" {
+            // One that has ended does not care.
+            drop(ear.0.send(News::Stopped));
+        }
+    };
+    Ok(Monitor::open(stream, hear, &monitor_deadline())?)
+}
+
+fn monitor_deadline() -> Deadline {
+    Deadline::new("QEMU's monitor", MONITOR_LIMIT)
+}
+
+#[cfg(test)]
+#[path = "stops_tests.rs"]
+mod tests;

@@ -1,0 +1,133 @@
+//! What of a kernel's DWARF is needed to find things in its memory: fields, parameters, and its banner.
+
+use std::path::{Path, PathBuf};
+
+use gimli::{AttributeValue, DwTag, Reader as _};
+use object::{Object, ObjectSection, ObjectSymbol};
+
+use super::dwarf::{self, Reader};
+use super::section_addresses::SectionAddresses;
+use super::{LANDMARK, SymbolsError, Unwinder, open};
+
+/// The kernel's text that names its build (`init/version.c`).
+const BANNER: &str = "linux_banner";
+/// The kernel's longest banner is far below.
+const LONGEST_BANNER: u64 = 1024;
+
+/// The types and functions of one part of a kernel.
+pub struct Layout {
+    path: PathBuf,
+    dwarf: gimli::Dwarf<Reader>,
+    banner: Option<Banner>,
+}
+
+/// A text in the kernel's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Banner {
+    /// Its address.
+    pub address: u64,
+    /// The text with its end.
+    pub text: Vec<u8>,
+}
+
+/// One child of an entry of DWARF.
+struct Child {
+    /// How many of its kind come before it.
+    index: usize,
+    /// Where it lies in a structure.
+    offset: Option<u64>,
+}
+
+impl std::fmt::Debug for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layout").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Layout {
+    /// Reads the part of a kernel that holds these addresses and `start_kernel`, whose file knows what a task is.
+    ///
+    /// # Errors
+    /// See [`SymbolsError`].
+    pub fn read(vmlinux: &Path, unwinder: &Unwinder, addresses: &[u64]) -> Result<Self, SymbolsError> {
+        let cache = open(vmlinux)?;
+        let file = object::File::parse(&cache).map_err(SymbolsError::elf(vmlinux))?;
+        let addresses = [addresses, &unwinder.starts(LANDMARK)].concat();
+        let dwarf = dwarf::load(&file, &cache, &SectionAddresses::linked(), &addresses);
+        let dwarf = dwarf.map_err(SymbolsError::of(vmlinux))?;
+        let symbol = file.symbols().find(|symbol| symbol.name() == Ok(BANNER));
+        let banner = symbol.and_then(|symbol| {
+            let section = file.section_by_index(symbol.section_index()?).ok()?;
+            let (address, size) = (symbol.address(), symbol.size().min(LONGEST_BANNER));
+            let text = section.data_range(address, size).ok()??;
+            Some(Banner { address, text: text.to_vec() })
+        });
+        Ok(Self { path: vmlinux.into(), dwarf, banner })
+    }
+
+    /// Where the kernel has its banner, and what it is.
+    pub fn banner(&self) -> Option<&Banner> {
+        self.banner.as_ref()
+    }
+
+    /// Where a field lies in a structure, in bytes; `None` where there is no such structure or field.
+    ///
+    /// # Errors
+    /// [`SymbolsError::Dwarf`].
+    pub fn field(&self, structure: &str, field: &str) -> Result<Option<u64>, SymbolsError> {
+        let child = self.child((gimli::DW_TAG_structure_type, structure), (gimli::DW_TAG_member, field))?;
+        Ok(child.and_then(|child| child.offset))
+    }
+
+    /// Which of a function's parameters has this name, from 0.
+    ///
+    /// # Errors
+    /// [`SymbolsError::Dwarf`].
+    pub fn parameter(&self, function: &str, name: &str) -> Result<Option<usize>, SymbolsError> {
+        let (parent, child) = (gimli::DW_TAG_subprogram, gimli::DW_TAG_formal_parameter);
+        Ok(self.child((parent, function), (child, name))?.map(|child| child.index))
+    }
+
+    fn child(&self, parent: (DwTag, &str), child: (DwTag, &str)) -> Result<Option<Child>, SymbolsError> {
+        self.find(parent, child).map_err(|source| SymbolsError::Dwarf { path: self.path.clone(), source })
+    }
+
+    fn find(
+        &self,
+        (parent_tag, parent): (DwTag, &str),
+        (child_tag, child): (DwTag, &str),
+    ) -> gimli::Result<Option<Child>> {
+        let mut headers = self.dwarf.units();
+        while let Some(header) = headers.next()? {
+            let unit = self.dwarf.unit(header)?;
+            let is_named = |value: Option<AttributeValue<Reader>>, wanted: &str| {
+                let name = value.and_then(|value| self.dwarf.attr_string(&unit, value).ok());
+                name.is_some_and(|name| name.to_string_lossy().is_ok_and(|name| name == wanted))
+            };
+            // The depth of the parent that the cursor is in, and how many such children it has had.
+            let mut inside = None;
+            let mut entries = unit.entries();
+            while let Some(entry) = entries.next_dfs()? {
+                inside = inside.filter(|(depth, _)| entry.depth() > *depth);
+                match &mut inside {
+                    Some((depth, index)) if entry.tag() == child_tag && entry.depth() == *depth + 1 => {
+                        if is_named(entry.attr_value(gimli::DW_AT_name), child) {
+                            let offset = entry.attr_value(gimli::DW_AT_data_member_location);
+                            let offset = offset.and_then(|offset| offset.udata_value());
+                            return Ok(Some(Child { index: *index, offset }));
+                        }
+                        *index += 1;
+                    }
+                    Some(_) => {}
+                    None if entry.tag() == parent_tag
+                        && is_named(entry.attr_value(gimli::DW_AT_name), parent) =>
+                    {
+                        inside = Some((entry.depth(), 0));
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+}
