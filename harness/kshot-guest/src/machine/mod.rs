@@ -39,7 +39,7 @@ pub use stub::{Span, StubError};
 use crate::deadline::{Deadline, PollResult, TimedOut, wait_for};
 use crate::host::interrupt;
 use child::{ChildProcess, PROGRAM_NOT_FOUND, Start};
-use kshot_stack::arch::{Arch, ArchRow};
+use kshot_stack::arch::Arch;
 use kshot_stack::document::ConsoleReport;
 use kshot_stack::text::printable;
 use liveness::QemuExit;
@@ -200,11 +200,6 @@ impl Machine {
     /// The events seen on the console so far.
     pub fn console_events(&self) -> Vec<ConsoleReport> {
         self.qemu.liveness.console_events()
-    }
-
-    /// The row of the machine's architecture.
-    pub fn row(&self) -> &'static ArchRow {
-        self.qemu.arch.row()
     }
 
     /// The process id of QEMU while it runs.

@@ -23,7 +23,9 @@ use super::{
 use crate::deadline::{Deadline, PollResult};
 use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
 use crate::session::Guest;
-use crate::symbols::{Layout, Lines, LoadedKernel, Physical, Unwinder, Unwound, build_id, build_id_of_notes};
+use crate::symbols::{
+    Banner, Layout, Lines, LoadedKernel, Physical, Unwinder, Unwound, build_id, build_id_of_notes,
+};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_json::{self, RawStack};
 use kshot_stack::stack::gdb_raw;
@@ -75,7 +77,6 @@ pub(super) struct TruthProbe {
 struct Job {
     stops: Stops,
     loaded: LoadedKernel,
-    row: &'static ArchRow,
 }
 
 /// How far the thread is.
@@ -88,6 +89,7 @@ impl StartedTruth {
     pub(super) fn start(
         probe: &str,
         wanted: Wanted,
+        row: &'static ArchRow,
         vmlinux: &Path,
         folder: &Path,
     ) -> Result<Self, TruthError> {
@@ -95,7 +97,7 @@ impl StartedTruth {
         let ((jobs, job), (sender, news)) = (channel(), channel());
         let (vmlinux, file) = (vmlinux.to_owned(), stacks.clone());
         let work = move || {
-            let result = Recorder::read(wanted, &vmlinux, file).and_then(|mut recorder| {
+            let result = Recorder::read(wanted, row, &vmlinux, file).and_then(|mut recorder| {
                 // Without a machine there is nothing to do.
                 job.recv().map_or(Ok(()), |job| recorder.work(job, &sender))
             });
@@ -121,7 +123,7 @@ impl TruthProbe {
         let StartedTruth { jobs, news, stacks } = ahead;
         let truth = Self { news, end: stops.end_request(), liveness: machine.liveness().clone(), stacks };
         // It fails where the thread has failed: then its last word is already here.
-        drop(jobs.send(Job { stops, loaded: loaded.clone(), row: machine.row() }));
+        drop(jobs.send(Job { stops, loaded: loaded.clone() }));
         match truth.hear(&Deadline::new("the breakpoint", ARM_LIMIT))? {
             News::Armed => Ok(truth),
             News::Ended(result) => Err(result.err().unwrap_or(TruthError::Silent).into()),
@@ -171,9 +173,10 @@ impl Drop for TruthProbe {
 /// What the thread knows of the kernel, and what it has seen.
 struct Recorder {
     wanted: Wanted,
+    row: &'static ArchRow,
     unwinder: Unwinder,
-    layout: Layout,
-    task: Option<TaskLayout>,
+    banner: Option<Banner>,
+    task: TaskLayout,
     /// Whether the guest is known to run the kernel that the DWARF is of.
     checked: bool,
     /// Which argument has the traced place.
@@ -206,17 +209,24 @@ struct Hit {
 }
 
 impl Recorder {
-    fn read(wanted: Wanted, vmlinux: &Path, file: PathBuf) -> Result<Self, TruthError> {
+    fn read(
+        wanted: Wanted,
+        row: &'static ArchRow,
+        vmlinux: &Path,
+        file: PathBuf,
+    ) -> Result<Self, TruthError> {
         let kernel = LoadedKernel { vmlinux: vmlinux.into(), modules: Vec::new() };
         let unwinder = Unwinder::read(&kernel)?;
         let layout = Layout::read(vmlinux, &unwinder, &unwinder.starts(&wanted.function))?;
+        let traced = if wanted.traced { traced(&layout, &wanted.function, row)? } else { 0 };
         Ok(Self {
+            row,
             unwinder,
-            layout,
+            banner: layout.banner().cloned(),
+            task: task_layout(&layout, row)?,
             wanted,
-            task: None,
             checked: false,
-            traced: 0,
+            traced,
             file,
             writer: None,
             events: 0,
@@ -228,8 +238,8 @@ impl Recorder {
 
     /// Records until there are enough hits or it is told to end, and lets go of the guest whatever happens.
     fn work(&mut self, job: Job, news: &Sender<News>) -> Result<(), TruthError> {
-        let Job { mut stops, loaded, row } = job;
-        let recorded = self.record(&mut stops, &loaded, row, news);
+        let Job { mut stops, loaded } = job;
+        let recorded = self.record(&mut stops, &loaded, news);
         let released = stops.release().map_err(TruthError::from);
         // What was seen before a fault is evidence.
         let written = self.write_stacks(&loaded);
@@ -240,7 +250,6 @@ impl Recorder {
         &mut self,
         stops: &mut Stops,
         loaded: &LoadedKernel,
-        row: &ArchRow,
         news: &Sender<News>,
     ) -> Result<(), TruthError> {
         self.unwinder.load(&loaded.modules)?;
@@ -248,14 +257,6 @@ impl Recorder {
         let Some(first) = places.first() else {
             return Err(TruthError::NoFunction { function: self.wanted.function.clone() });
         };
-        if self.wanted.traced {
-            let parameter = self.layout.parameter(&self.wanted.function, TRACED)?;
-            self.traced = parameter
-                .and_then(|index| row.registers.arguments.get(index).copied())
-                .ok_or_else(|| self.unknown(format!("{}({TRACED})", self.wanted.function)))?;
-        } else {
-            self.task = Some(self.task_layout(row)?);
-        }
         self.check(stops, loaded)?;
         let writer = File::create_new(&self.file).map_err(|source| self.unwritable(source))?;
         self.writer = Some(BufWriter::new(writer));
@@ -267,7 +268,7 @@ impl Recorder {
         let enough = if self.wanted.traced { usize::MAX } else { self.wanted.hits as usize };
         while self.hits.len() < enough && stops.run_to(&places)? == Stop::Hit {
             self.check(stops, loaded)?;
-            if self.wanted.traced { self.event(stops)? } else { self.hit(stops, row)? }
+            if self.wanted.traced { self.event(stops)? } else { self.hit(stops)? }
         }
         self.check(stops, loaded)?;
         if !self.checked {
@@ -276,22 +277,10 @@ impl Recorder {
         if self.wanted.traced { self.write(&gdb_raw::Line::End { events: self.events }) } else { Ok(()) }
     }
 
-    fn task_layout(&self, row: &ArchRow) -> Result<TaskLayout, TruthError> {
-        let field = |structure: &str, field: &str| {
-            let offset = self.layout.field(structure, field)?;
-            offset.ok_or_else(|| self.unknown(format!("struct {structure}.{field}")))
-        };
-        Ok(TaskLayout {
-            pointer: field(row.task.structure, row.task.field)?,
-            name: field("task_struct", "comm")?,
-            id: field("task_struct", "pid")?,
-        })
-    }
-
     /// Compares the banner in the guest's memory with that of the file. The memory can be read only while the guest runs
     /// the kernel's code, and not that of a program: if it does not yet, it does at the first hit.
     fn check(&mut self, stops: &mut Stops, loaded: &LoadedKernel) -> Result<(), TruthError> {
-        let Some(banner) = self.layout.banner().filter(|_| !self.checked) else { return Ok(()) };
+        let Some(banner) = self.banner.as_ref().filter(|_| !self.checked) else { return Ok(()) };
         let found = match stops.memory(&[Span { address: banner.address, length: banner.text.len() }]) {
             Ok(found) => found.concat(),
             Err(StubError::Unexpected { .. }) => return Ok(()),
@@ -319,8 +308,8 @@ impl Recorder {
         self.write(&raw.line())
     }
 
-    fn hit(&mut self, stops: &mut Stops, row: &ArchRow) -> Result<(), TruthError> {
-        let layout = self.task.ok_or(TruthError::Silent)?;
+    fn hit(&mut self, stops: &mut Stops) -> Result<(), TruthError> {
+        let (row, layout) = (self.row, self.task);
         let register = row.registers.unwinding.iter().find(|(number, _)| *number == row.task.register);
         let holder = register.and_then(|(_, at)| stops.registers().get(*at)).ok_or(TruthError::Silent)?;
         let pointer = Span { address: holder.wrapping_add(layout.pointer), length: row.registers.bytes };
@@ -365,10 +354,25 @@ impl Recorder {
     fn unwritable(&self, source: io::Error) -> TruthError {
         TruthError::Write { path: self.file.clone(), source }
     }
+}
 
-    fn unknown(&self, what: String) -> TruthError {
-        TruthError::Unknown { what }
-    }
+fn task_layout(layout: &Layout, row: &ArchRow) -> Result<TaskLayout, TruthError> {
+    let field = |structure: &str, field: &str| {
+        let offset = layout.field(structure, field)?;
+        offset.ok_or_else(|| TruthError::Unknown { what: format!("struct {structure}.{field}") })
+    };
+    Ok(TaskLayout {
+        pointer: field(row.task.structure, row.task.field)?,
+        name: field("task_struct", "comm")?,
+        id: field("task_struct", "pid")?,
+    })
+}
+
+/// The stub's number of the register that has the traced place.
+fn traced(layout: &Layout, function: &str, row: &ArchRow) -> Result<usize, TruthError> {
+    let parameter = layout.parameter(function, TRACED)?;
+    let register = parameter.and_then(|index| row.registers.arguments.get(index).copied());
+    register.ok_or_else(|| TruthError::Unknown { what: format!("{function}({TRACED})") })
 }
 
 fn until_zero(text: &[u8]) -> &[u8] {

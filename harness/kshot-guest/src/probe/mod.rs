@@ -33,6 +33,7 @@ use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::session::Guest;
 use crate::symbols::LoadedKernel;
+use kshot_stack::arch::ArchRow;
 use kshot_stack::format::TextFormat;
 
 /// The time that one command in the guest may take.
@@ -168,12 +169,13 @@ fn file_stem(probe: &str) -> String {
 }
 
 /// Starts the thread that records the truth, for the probe that asks for it, if any, before the machine is up.
-/// `vmlinux` is the guest's kernel with DWARF, `folder` the run folder.
+/// `row` is the guest's architecture, `vmlinux` its kernel with DWARF, `folder` the run folder.
 ///
 /// # Errors
 /// [`TruthError::Start`]; what is wrong with the DWARF, [`arm`] reports.
 pub fn start_truth(
     probes: &[ProbeSpec],
+    row: &'static ArchRow,
     vmlinux: &Path,
     folder: &Path,
 ) -> Result<Option<StartedTruth>, TruthError> {
@@ -185,7 +187,7 @@ pub fn start_truth(
         _ => None,
     };
     let outside = probes.iter().find_map(wanted);
-    outside.map(|(probe, wanted)| StartedTruth::start(&probe, wanted, vmlinux, folder)).transpose()
+    outside.map(|(probe, wanted)| StartedTruth::start(&probe, wanted, row, vmlinux, folder)).transpose()
 }
 
 /// Whether a probe needs a [`TruthContext`] to be armed.

@@ -44,16 +44,17 @@ pub(super) fn of<'data, R: ReadRef<'data>>(
     bases: &SectionAddresses,
     addresses: &[u64],
 ) -> Result<Context<Reader>, DwarfError> {
-    Ok(Context::from_dwarf(load(file, bytes, bases, addresses)?)?)
+    Ok(Context::from_dwarf(load(file, bytes, bases, addresses, &[])?)?)
 }
 
 /// The DWARF for `addresses`; all of it if there is no `.debug_aranges` (clang writes none) or `.debug_info` is
-/// compressed.
+/// compressed. Of the sections `without` nothing is read.
 pub(super) fn load<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bytes: R,
     bases: &SectionAddresses,
     addresses: &[u64],
+    without: &[SectionId],
 ) -> Result<gimli::Dwarf<Reader>, DwarfError> {
     let endian = endian(file);
     let load = |id: SectionId| -> Result<Reader, DwarfError> {
@@ -61,6 +62,7 @@ pub(super) fn load<'data, R: ReadRef<'data>>(
             SectionId::DebugInfo => units(file, bytes, endian, addresses)?,
             // Locations of variables are not needed.
             SectionId::DebugLoc | SectionId::DebugLocLists => Some(Vec::new()),
+            id if without.contains(&id) => Some(Vec::new()),
             _ => None,
         };
         let data = match part {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gimli::{AttributeValue, DwTag, Reader as _};
+use gimli::{AttributeValue, DwTag, Reader as _, SectionId};
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use super::dwarf::{self, Reader};
@@ -11,6 +11,8 @@ use super::{LANDMARK, SymbolsError, Unwinder, open};
 
 /// The kernel's text that names its build (`init/version.c`).
 const BANNER: &str = "linux_banner";
+/// The sections that tell where code is, which is not needed.
+const CODE: [SectionId; 2] = [SectionId::DebugRanges, SectionId::DebugRngLists];
 /// The kernel's longest banner is far below.
 const LONGEST_BANNER: u64 = 1024;
 
@@ -53,7 +55,7 @@ impl Layout {
         let cache = open(vmlinux)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(vmlinux))?;
         let addresses = [addresses, &unwinder.starts(LANDMARK)].concat();
-        let dwarf = dwarf::load(&file, &cache, &SectionAddresses::linked(), &addresses);
+        let dwarf = dwarf::load(&file, &cache, &SectionAddresses::linked(), &addresses, &CODE);
         let dwarf = dwarf.map_err(SymbolsError::of(vmlinux))?;
         let symbol = file.symbols().find(|symbol| symbol.name() == Ok(BANNER));
         let banner = symbol.and_then(|symbol| {

@@ -27,7 +27,7 @@ pub use frames::Lines;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack, in_kernel};
-pub use layout::Layout;
+pub use layout::{Banner, Layout};
 pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
 use section_addresses::SectionAddresses;
 pub use unwind::{Cut, End, Physical, Unwinder, Unwound};

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use gimli::{
-    BaseAddresses, CfaRule, CieOrFde, DebugFrame, EndianRcSlice, FrameDescriptionEntry, Register,
-    RegisterRule, RunTimeEndian, SectionId, UnwindContext, UnwindSection,
+    BaseAddresses, CfaRule, CieOrFde, DebugFrame, DebugFrameOffset, EndianRcSlice, Register, RegisterRule,
+    RunTimeEndian, SectionId, UnwindContext, UnwindSection,
 };
 
 use super::dwarf::{self, Reader};
@@ -26,14 +26,28 @@ const REGISTERS: usize = 66;
 pub struct Unwinder {
     /// Of each file.
     sections: Vec<DebugFrame<Reader>>,
-    /// Of each function, by address: the number of its section, and its rules.
-    rules: Vec<(usize, FrameDescriptionEntry<Reader>)>,
+    /// Where the unwind rows of each function are, by its address. They are read where they are needed: all of them
+    /// would take ten times as much memory.
+    rows: Vec<RowsOf>,
     /// By start.
     functions: Vec<Function>,
     /// Start and size of functions, by any of their names.
     starts: HashMap<String, Vec<(u64, u64)>>,
     context: RefCell<UnwindContext<usize>>,
     endian: RunTimeEndian,
+}
+
+/// The place of a function's unwind rows.
+#[derive(Clone, Copy)]
+struct RowsOf {
+    /// The address of the function.
+    start: u64,
+    /// The size of the function in bytes.
+    size: u64,
+    /// The index of the section.
+    section: usize,
+    /// Where in the section they begin.
+    offset: DebugFrameOffset,
 }
 
 /// A stack as far as it can be told.
@@ -133,7 +147,7 @@ impl Unwinder {
     pub fn read(loaded: &LoadedKernel) -> Result<Self, SymbolsError> {
         let mut all = Self {
             sections: Vec::new(),
-            rules: Vec::new(),
+            rows: Vec::new(),
             functions: Vec::new(),
             starts: HashMap::new(),
             context: RefCell::default(),
@@ -152,7 +166,7 @@ impl Unwinder {
         for module in modules {
             self.add(&module.path, Some(module))?;
         }
-        self.rules.sort_by_key(|(_, rules)| rules.initial_address());
+        self.rows.sort_by_key(|rows| rows.start);
         self.functions.sort_by_key(|(start, ..)| *start);
         Ok(())
     }
@@ -166,8 +180,8 @@ impl Unwinder {
         let section = dwarf::section(&file, &bases, SectionId::DebugFrame).map_err(SymbolsError::of(path))?;
         let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), self.endian));
         section.set_address_size(8);
-        let rules = rules(&section).map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
-        self.rules.extend(rules.into_iter().map(|rules| (self.sections.len(), rules)));
+        let rows = rows(&section, self.sections.len());
+        self.rows.extend(rows.map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?);
         self.sections.push(section);
         let named = named(&file, &bases);
         for (start, size, name) in &named {
@@ -259,12 +273,15 @@ impl Unwinder {
     /// The frame that called this one.
     fn caller(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Result<Place, Cut> {
         let address = place.inside();
-        let after = self.rules.partition_point(|(_, function)| function.initial_address() <= address);
-        let covering = after.checked_sub(1).and_then(|at| self.rules.get(at));
-        let (section, function) = covering.filter(|(_, rules)| rules.contains(address)).ok_or(Cut::NoCfi)?;
+        let after = self.rows.partition_point(|rows| rows.start <= address);
+        let nearest = after.checked_sub(1).and_then(|at| self.rows.get(at));
+        let RowsOf { section, offset, .. } =
+            nearest.filter(|rows| address - rows.start < rows.size).ok_or(Cut::NoCfi)?;
         let section = self.sections.get(*section).ok_or(Cut::NoCfi)?;
-        let mut context = self.context.borrow_mut();
         let bases = BaseAddresses::default();
+        let function = section.fde_from_offset(&bases, *offset, DebugFrame::cie_from_offset);
+        let function = function.map_err(|_| Cut::UnknownRule)?;
+        let mut context = self.context.borrow_mut();
         let rules = function.unwind_info_for_address(section, &bases, &mut context, address);
         let rules = rules.map_err(|_| Cut::UnknownRule)?;
         let CfaRule::RegisterAndOffset { register, offset } = rules.cfa() else {
@@ -330,20 +347,29 @@ fn inside(pc: u64, returns: bool) -> u64 {
     if returns { pc.wrapping_sub(1) } else { pc }
 }
 
-/// The unwind rows of each function.
-fn rules(section: &DebugFrame<Reader>) -> gimli::Result<Vec<FrameDescriptionEntry<Reader>>> {
-    let (bases, mut rules) = (BaseAddresses::default(), Vec::new());
+/// Where the unwind rows of each function of a section are.
+fn rows(section: &DebugFrame<Reader>, index: usize) -> gimli::Result<Vec<RowsOf>> {
+    let (bases, mut rows) = (BaseAddresses::default(), Vec::new());
     let mut entries = section.entries(&bases);
     // What all functions of a file have in common comes before them.
     let mut common = None;
     while let Some(entry) = entries.next()? {
         match entry {
             CieOrFde::Cie(cie) => common = Some(cie),
-            CieOrFde::Fde(partial) => rules.push(partial.parse(|section, bases, offset| match &common {
-                Some(cie) if cie.offset() == offset.0 => Ok(cie.clone()),
-                _ => section.cie_from_offset(bases, offset),
-            })?),
+            CieOrFde::Fde(partial) => {
+                let function = partial.parse(|section, bases, offset| match &common {
+                    Some(cie) if cie.offset() == offset.0 => Ok(cie.clone()),
+                    _ => section.cie_from_offset(bases, offset),
+                })?;
+                let (start, size) = (function.initial_address(), function.len());
+                rows.push(RowsOf {
+                    start,
+                    size,
+                    section: index,
+                    offset: DebugFrameOffset(function.offset()),
+                });
+            }
         }
     }
-    Ok(rules)
+    Ok(rows)
 }

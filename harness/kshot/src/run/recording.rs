@@ -140,7 +140,7 @@ fn replay_and_collect(
 /// Starts the thread of the truth, which reads the DWARF while the machine starts.
 fn start_truth(prepared: &PreparedRun, folder: &RunFolder) -> Result<Option<StartedTruth>, RunError> {
     let Some(dwarf) = &prepared.dwarf else { return Ok(None) };
-    let ahead = probe::start_truth(&prepared.probes, &dwarf.vmlinux, folder.path());
+    let ahead = probe::start_truth(&prepared.probes, prepared.spec.arch.row(), &dwarf.vmlinux, folder.path());
     Ok(ahead.map_err(ProbeError::Truth)?)
 }
 
