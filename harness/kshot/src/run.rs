@@ -241,8 +241,9 @@ fn run_once(
     if let Some(dwarf) = kernel.dwarf.as_ref().filter(|_| !judged.recorded.is_empty()) {
         let loaded = LoadedKernel::from_run_folder(dwarf, folder.path());
         let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;
-        folder.write(DECODED_STACKS, symbols.decode(&judged.recorded).as_bytes())?;
-        folder.write(INLINED, symbols.list(&judged.recorded).as_bytes())?;
+        let lines = symbols.lines()?;
+        folder.write(DECODED_STACKS, symbols.decode(&lines, &judged.recorded).as_bytes())?;
+        folder.write(INLINED, symbols.list(&lines, &judged.recorded).as_bytes())?;
     }
     let document = RunDocument {
         schema: SCHEMA,

@@ -23,9 +23,7 @@ use super::{
 use crate::deadline::{Deadline, PollResult};
 use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
 use crate::session::Guest;
-use crate::symbols::{
-    Banner, Layout, Lines, LoadedKernel, Physical, Unwinder, Unwound, build_id, build_id_of_notes,
-};
+use crate::symbols::{Banner, Layout, LoadedKernel, Unwinder, Unwound, build_id, build_id_of_notes};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_json::{self, RawStack};
 use kshot_stack::stack::gdb_raw;
@@ -329,7 +327,8 @@ impl Recorder {
     fn write_stacks(&mut self, loaded: &LoadedKernel) -> Result<(), TruthError> {
         if !self.hits.is_empty() {
             let frames = self.stacks.iter().flat_map(|stack| &stack.frames);
-            let lines = Lines::read(loaded, &self.unwinder, frames.map(Physical::inside))?;
+            let tables = self.unwinder.line_tables(loaded, frames)?;
+            let lines = tables.lines()?;
             let told: Vec<_> =
                 self.stacks.iter().map(|stack| self.unwinder.frames(&stack.frames, &lines)).collect();
             for Hit { task, id, stack } in std::mem::take(&mut self.hits) {

@@ -3,26 +3,41 @@
 //! to be relocated, because a module is linked when it is loaded.
 
 use std::borrow::Cow;
-use std::rc::Rc;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 
 use addr2line::Context;
-use gimli::{DebugAranges, EndianRcSlice, EndianSlice, RunTimeEndian, SectionId};
+use gimli::{DebugAranges, Dwarf, DwarfSections, EndianSlice, RunTimeEndian, SectionId};
 use object::read::ReadRef;
 use object::{
-    CompressionFormat, Object, ObjectKind, ObjectSection, ObjectSymbol, Relocation, RelocationKind,
-    RelocationTarget,
+    CompressionFormat, Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, Relocation,
+    RelocationKind, RelocationTarget,
 };
 
 use super::section_addresses::SectionAddresses;
 
-pub(super) type Reader = EndianRcSlice<RunTimeEndian>;
+pub(super) type Reader<'a> = EndianSlice<'a, RunTimeEndian>;
+
+/// The DWARF sections of one file, as far as they are needed.
+pub(super) struct Sections {
+    sections: DwarfSections<Vec<u8>>,
+    endian: RunTimeEndian,
+}
 
 /// Why DWARF could not be loaded.
 pub(super) enum DwarfError {
+    Unreadable(io::Error),
     Elf(object::Error),
     Dwarf(gimli::Error),
     /// The unsupported relocation.
     Relocation(String),
+}
+
+impl From<io::Error> for DwarfError {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
 }
 
 impl From<object::Error> for DwarfError {
@@ -37,41 +52,64 @@ impl From<gimli::Error> for DwarfError {
     }
 }
 
-/// [`load`] for looking up addresses.
-pub(super) fn of<'data, R: ReadRef<'data>>(
-    file: &object::File<'data, R>,
-    bytes: R,
-    bases: &SectionAddresses,
-    addresses: &[u64],
-) -> Result<Context<Reader>, DwarfError> {
-    Ok(Context::from_dwarf(load(file, bytes, bases, addresses, &[])?)?)
+impl Sections {
+    /// Reads the DWARF of a file for `addresses`; all of it if there is no `.debug_aranges` (clang writes none) or
+    /// `.debug_info` is compressed. Of the sections `without` nothing is read.
+    pub(super) fn read(
+        path: &Path,
+        bases: &SectionAddresses,
+        addresses: &[u64],
+        without: &[SectionId],
+    ) -> Result<Self, DwarfError> {
+        let cache = ReadCache::new(File::open(path)?);
+        let endian = endian(&object::File::parse(&cache)?);
+        let load = |id: SectionId| -> Result<Vec<u8>, DwarfError> {
+            // A cache keeps what was read through it, and a section is some megabytes.
+            let cache = ReadCache::new(File::open(path)?);
+            let file = object::File::parse(&cache)?;
+            let part = match id {
+                SectionId::DebugInfo => units(&file, &cache, endian, addresses)?,
+                // Locations of variables are not needed.
+                SectionId::DebugLoc | SectionId::DebugLocLists => Some(Vec::new()),
+                id if without.contains(&id) => Some(Vec::new()),
+                id => plain(path, &file, id)?,
+            };
+            part.map_or_else(|| section(&file, bases, id).map(Cow::into_owned), Ok)
+        };
+        Ok(Self { sections: DwarfSections::load(load)?, endian })
+    }
+
+    /// The DWARF in the sections.
+    pub(super) fn dwarf(&self) -> Dwarf<Reader<'_>> {
+        self.sections.borrow(|section| EndianSlice::new(section, self.endian))
+    }
+
+    /// For looking up addresses.
+    pub(super) fn context(&self) -> gimli::Result<Context<Reader<'_>>> {
+        Context::from_dwarf(self.dwarf())
+    }
 }
 
-/// The DWARF for `addresses`; all of it if there is no `.debug_aranges` (clang writes none) or `.debug_info` is
-/// compressed. Of the sections `without` nothing is read.
-pub(super) fn load<'data, R: ReadRef<'data>>(
+/// A section that lies in its file just as it has to be read; `None` for others.
+fn plain<'data, R: ReadRef<'data>>(
+    path: &Path,
     file: &object::File<'data, R>,
-    bytes: R,
-    bases: &SectionAddresses,
-    addresses: &[u64],
-    without: &[SectionId],
-) -> Result<gimli::Dwarf<Reader>, DwarfError> {
-    let endian = endian(file);
-    let load = |id: SectionId| -> Result<Reader, DwarfError> {
-        let part = match id {
-            SectionId::DebugInfo => units(file, bytes, endian, addresses)?,
-            // Locations of variables are not needed.
-            SectionId::DebugLoc | SectionId::DebugLocLists => Some(Vec::new()),
-            id if without.contains(&id) => Some(Vec::new()),
-            _ => None,
-        };
-        let data = match part {
-            Some(part) => Cow::Owned(part),
-            None => section(file, bases, id)?,
-        };
-        Ok(EndianRcSlice::new(Rc::from(&*data), endian))
-    };
-    gimli::Dwarf::load(load)
+    id: SectionId,
+) -> Result<Option<Vec<u8>>, DwarfError> {
+    let linked = file.kind() != ObjectKind::Relocatable;
+    let Some(section) = file.section_by_name(id.name()).filter(|_| linked) else { return Ok(None) };
+    let place = section.compressed_file_range()?;
+    if place.format != CompressionFormat::None {
+        return Ok(None);
+    }
+    let mut file = File::open(path)?;
+    let end = place.offset.checked_add(place.uncompressed_size);
+    let size = usize::try_from(place.uncompressed_size).ok();
+    let size = size.filter(|_| end.zip(file.metadata().ok()).is_some_and(|(end, file)| end <= file.len()));
+    let mut bytes = Vec::with_capacity(size.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?);
+    file.seek(SeekFrom::Start(place.offset))?;
+    file.take(place.uncompressed_size).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 /// The units of `.debug_info` that contain one of `addresses`, concatenated. A unit refers to other sections by their

@@ -1,71 +1,122 @@
 //! From physical frames to the frames of a capture: with their lines, and with what the compiler inlined into them.
 
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
 use addr2line::Context;
 
-use super::dwarf::{self, Reader};
+use super::dwarf::{Reader, Sections};
 use super::loaded::LoadedKernel;
 use super::section_addresses::SectionAddresses;
-use super::{LANDMARK, Physical, SourceLine, SymbolsError, Unwinder, open};
+use super::{LANDMARK, Physical, SourceLine, SymbolsError, Unwinder, normal_path, open, relative_to_source};
 use kshot_stack::stack::fold_suffix;
 use kshot_stack::stack::gdb_json::RawFrame;
 
-/// The lines of some addresses of a kernel and its modules.
-pub struct Lines {
-    parts: Vec<Context<Reader>>,
+/// The DWARF of some addresses of a kernel and its modules.
+pub struct LineTables {
+    /// The kernel's and that of each module with such an address.
+    files: Vec<(PathBuf, Sections)>,
+    start_kernel: Option<u64>,
+}
+
+/// The source lines of those addresses.
+pub struct Lines<'a> {
+    contexts: Vec<Context<Reader<'a>>>,
     /// The source tree as the compiler saw it, with a final slash.
     tree: String,
 }
 
-impl std::fmt::Debug for Lines {
+impl std::fmt::Debug for LineTables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lines").field("files", &self.parts.len()).field("tree", &self.tree).finish()
+        f.debug_struct("LineTables").field("files", &self.files.len()).finish_non_exhaustive()
     }
 }
 
-impl Lines {
-    /// Reads the DWARF of the compilation units that hold these addresses.
+impl std::fmt::Debug for Lines<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lines").field("tree", &self.tree).finish_non_exhaustive()
+    }
+}
+
+impl LineTables {
+    /// Reads the DWARF of the compilation units that hold these addresses. `start_kernel` is where that function
+    /// starts.
     ///
     /// # Errors
     /// See [`SymbolsError`].
-    pub fn read(
+    pub(super) fn read(
         loaded: &LoadedKernel,
-        unwinder: &Unwinder,
+        start_kernel: Option<u64>,
         addresses: impl Iterator<Item = u64>,
     ) -> Result<Self, SymbolsError> {
-        let start_kernel = unwinder.starts(LANDMARK);
-        let addresses: Vec<u64> = addresses.chain(start_kernel.iter().copied()).collect();
-        let files = [(&loaded.vmlinux, None)].into_iter();
-        let files = files.chain(loaded.modules.iter().map(|module| (&module.path, Some(module))));
-        let mut parts = Vec::new();
-        for (path, module) in files {
-            let cache = open(path)?;
-            let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
-            let bases = module
-                .map_or_else(SectionAddresses::linked, |module| SectionAddresses::of_module(&file, module));
-            if module.is_some() && !addresses.iter().any(|address| bases.hold(&file, *address)) {
-                continue;
-            }
-            parts.push(dwarf::of(&file, &cache, &bases, &addresses).map_err(SymbolsError::of(path))?);
+        let addresses: Vec<u64> = addresses.chain(start_kernel).collect();
+        let read = |path: &Path, bases: &SectionAddresses| {
+            let sections = Sections::read(path, bases, &addresses, &[]).map_err(SymbolsError::of(path))?;
+            Ok((path.to_owned(), sections))
+        };
+        let mut files = vec![read(&loaded.vmlinux, &SectionAddresses::linked())?];
+        for module in &loaded.modules {
+            let bases = {
+                let cache = open(&module.path)?;
+                let file = object::File::parse(&cache).map_err(SymbolsError::elf(&module.path))?;
+                let bases = SectionAddresses::of_module(&file, module);
+                addresses.iter().any(|address| bases.hold(&file, *address)).then_some(bases)
+            };
+            files.extend(bases.map(|bases| read(&module.path, &bases)).transpose()?);
         }
-        let start_kernel = parts.first().zip(start_kernel.first());
-        let tree = start_kernel.and_then(|(kernel, &start)| super::tree(kernel, start)).unwrap_or_default();
-        Ok(Self { parts, tree })
+        Ok(Self { files, start_kernel })
     }
 
-    fn at(&self, address: u64) -> Vec<SourceLine> {
-        let lines = self.parts.iter().map(|part| super::lines(part, address, &self.tree));
+    /// The source lines in it.
+    ///
+    /// # Errors
+    /// [`SymbolsError::Dwarf`].
+    pub fn lines(&self) -> Result<Lines<'_>, SymbolsError> {
+        let mut lines = Lines { contexts: Vec::new(), tree: String::new() };
+        for (path, sections) in &self.files {
+            let context = sections.context();
+            lines
+                .contexts
+                .push(context.map_err(|source| SymbolsError::Dwarf { path: path.clone(), source })?);
+        }
+        // Found as faddr2line does: `start_kernel` is in `init/main.c`.
+        let main = self.start_kernel.and_then(|start| lines.at(start).pop()).map(|line| line.file);
+        lines.tree =
+            main.and_then(|main| Some(main.strip_suffix("init/main.c")?.to_owned())).unwrap_or_default();
+        Ok(lines)
+    }
+}
+
+impl Lines<'_> {
+    /// The source lines of an address: of the innermost function that is inlined there first, of the function itself
+    /// last.
+    pub(super) fn at(&self, address: u64) -> Vec<SourceLine> {
+        let lines = self.contexts.iter().map(|context| lines(context, address, &self.tree));
         lines.into_iter().find(|lines| !lines.is_empty()).unwrap_or_default()
     }
 }
 
 impl Unwinder {
+    /// The DWARF of the addresses of these frames.
+    ///
+    /// # Errors
+    /// See [`SymbolsError`].
+    pub fn line_tables<'a>(
+        &self,
+        loaded: &LoadedKernel,
+        frames: impl Iterator<Item = &'a Physical>,
+    ) -> Result<LineTables, SymbolsError> {
+        let start_kernel = self.starts(LANDMARK).first().copied();
+        LineTables::read(loaded, start_kernel, frames.map(Physical::inside))
+    }
+
     /// The frames of a stack, each behind those of the functions that were inlined into it. `lines` are those of their
     /// addresses.
-    pub fn frames(&self, stack: &[Physical], lines: &Lines) -> Vec<RawFrame> {
+    pub fn frames(&self, stack: &[Physical], lines: &Lines<'_>) -> Vec<RawFrame> {
         stack.iter().flat_map(|physical| self.frames_of(physical, lines)).collect()
     }
 
-    fn frames_of(&self, physical: &Physical, lines: &Lines) -> Vec<RawFrame> {
+    fn frames_of(&self, physical: &Physical, lines: &Lines<'_>) -> Vec<RawFrame> {
         let frame = &physical.frame;
         let (pc, inside) = (frame.address.unwrap_or_default(), physical.inside());
         let mut lines = lines.at(inside);
@@ -109,4 +160,18 @@ impl Unwinder {
         let named = || self.named(name).filter(|(start, _)| *start <= address).max();
         nearest.zip(frame.size).filter(|_| same).or_else(named)
     }
+}
+
+/// The source lines of an address in one file. `tree` is the prefix of the source tree.
+fn lines(context: &Context<Reader<'_>>, address: u64, tree: &str) -> Vec<SourceLine> {
+    let mut lines = Vec::new();
+    let Ok(mut frames) = context.find_frames(address).skip_all_loads() else { return lines };
+    while let Ok(Some(frame)) = frames.next() {
+        let name = frame.function.as_ref().and_then(|function| function.raw_name().ok().map(Cow::into_owned));
+        let (file, line) = frame.location.map_or((None, None), |location| (location.file, location.line));
+        let Some(file) = file else { continue };
+        let file = relative_to_source(&normal_path(file), tree).to_owned();
+        lines.push(SourceLine { function: name.unwrap_or_default(), file, line: line.unwrap_or(0) });
+    }
+    lines
 }

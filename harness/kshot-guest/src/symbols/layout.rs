@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use gimli::{AttributeValue, DwTag, Reader as _, SectionId};
+use gimli::{AttributeValue, DwTag, SectionId};
 use object::{Object, ObjectSection, ObjectSymbol};
 
-use super::dwarf::{self, Reader};
+use super::dwarf::{Reader, Sections};
 use super::section_addresses::SectionAddresses;
 use super::{LANDMARK, SymbolsError, Unwinder, open};
 
@@ -19,7 +19,7 @@ const LONGEST_BANNER: u64 = 1024;
 /// The types and functions of one part of a kernel.
 pub struct Layout {
     path: PathBuf,
-    dwarf: gimli::Dwarf<Reader>,
+    sections: Sections,
     banner: Option<Banner>,
 }
 
@@ -55,8 +55,8 @@ impl Layout {
         let cache = open(vmlinux)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(vmlinux))?;
         let addresses = [addresses, &unwinder.starts(LANDMARK)].concat();
-        let dwarf = dwarf::load(&file, &cache, &SectionAddresses::linked(), &addresses, &CODE);
-        let dwarf = dwarf.map_err(SymbolsError::of(vmlinux))?;
+        let sections = Sections::read(vmlinux, &SectionAddresses::linked(), &addresses, &CODE)
+            .map_err(SymbolsError::of(vmlinux))?;
         let symbol = file.symbols().find(|symbol| symbol.name() == Ok(BANNER));
         let banner = symbol.and_then(|symbol| {
             let section = file.section_by_index(symbol.section_index()?).ok()?;
@@ -64,7 +64,7 @@ impl Layout {
             let text = section.data_range(address, size).ok()??;
             Some(Banner { address, text: text.to_vec() })
         });
-        Ok(Self { path: vmlinux.into(), dwarf, banner })
+        Ok(Self { path: vmlinux.into(), sections, banner })
     }
 
     /// Where the kernel has its banner, and what it is.
@@ -99,12 +99,13 @@ impl Layout {
         (parent_tag, parent): (DwTag, &str),
         (child_tag, child): (DwTag, &str),
     ) -> gimli::Result<Option<Child>> {
-        let mut headers = self.dwarf.units();
+        let dwarf = self.sections.dwarf();
+        let mut headers = dwarf.units();
         while let Some(header) = headers.next()? {
-            let unit = self.dwarf.unit(header)?;
-            let is_named = |value: Option<AttributeValue<Reader>>, wanted: &str| {
-                let name = value.and_then(|value| self.dwarf.attr_string(&unit, value).ok());
-                name.is_some_and(|name| name.to_string_lossy().is_ok_and(|name| name == wanted))
+            let unit = dwarf.unit(header)?;
+            let is_named = |value: Option<AttributeValue<Reader<'_>>>, wanted: &str| {
+                let name = value.and_then(|value| dwarf.attr_string(&unit, value).ok());
+                name.is_some_and(|name| name.slice() == wanted.as_bytes())
             };
             // The depth of the parent that the cursor is in, and how many such children it has had.
             let mut inside = None;

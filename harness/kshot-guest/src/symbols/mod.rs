@@ -10,20 +10,19 @@ mod unwind; // call stacks out of registers and memory
 mod layout; // fields, parameters and the banner
 mod frames; // source lines and inlined functions of a call stack
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use addr2line::Context;
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
 
 pub use build_id::{build_id, build_id_of_notes};
 pub use files::Dwarf;
 pub(crate) use files::{module_name, modules_below};
-pub use frames::Lines;
+pub use frames::{LineTables, Lines};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack, in_kernel};
@@ -33,24 +32,22 @@ use section_addresses::SectionAddresses;
 pub use unwind::{Cut, End, Physical, Unwinder, Unwound};
 
 /// A function of the symbol table: start address, size in bytes and name.
-type Function = (u64, u64, String);
+type Function = (u64, u64, Rc<str>);
 
 /// A function whose source file is `init/main.c` in every kernel; its path gives the prefix of the source tree.
 const LANDMARK: &str = "start_kernel";
 
 /// The symbols of one kernel and its modules.
 pub struct Symbols {
-    parts: Vec<FileSymbols>,
-    /// The source tree as the compiler saw it, with a final slash.
-    tree: String,
+    files: Vec<FileSymbols>,
+    tables: LineTables,
 }
 
-/// The symbols and DWARF of one file.
+/// The functions of one file.
 struct FileSymbols {
     /// The module's name, `None` for the kernel itself.
     module: Option<String>,
-    context: Context<dwarf::Reader>,
-    /// The functions, sorted by start address.
+    /// Sorted by start address.
     functions: Vec<Function>,
 }
 
@@ -124,6 +121,7 @@ impl SymbolsError {
 
     fn of(path: &Path) -> impl Fn(dwarf::DwarfError) -> Self + Copy {
         move |fault| match fault {
+            dwarf::DwarfError::Unreadable(source) => Self::Unreadable { path: path.into(), source },
             dwarf::DwarfError::Elf(source) => Self::elf(path)(source),
             dwarf::DwarfError::Dwarf(source) => Self::Dwarf { path: path.into(), source },
             dwarf::DwarfError::Relocation(relocation) => Self::Relocation { path: path.into(), relocation },
@@ -143,7 +141,7 @@ impl Fault for SymbolsError {
 
 impl std::fmt::Debug for Symbols {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Symbols").field("files", &self.parts.len()).field("tree", &self.tree).finish()
+        f.debug_struct("Symbols").field("files", &self.files.len()).finish_non_exhaustive()
     }
 }
 
@@ -157,15 +155,14 @@ impl Symbols {
         loaded: &LoadedKernel,
         addresses: impl IntoIterator<Item = u64>,
     ) -> Result<Self, SymbolsError> {
-        // A return address may be the first address of the next compilation unit.
-        let wanted: Vec<u64> = addresses.into_iter().flat_map(|at| [at, at.wrapping_sub(1)]).collect();
-        let mut parts = vec![FileSymbols::of_kernel(&loaded.vmlinux, wanted.clone())?];
+        let mut files = vec![FileSymbols::read(&loaded.vmlinux, None)?];
         for module in &loaded.modules {
-            parts.extend(FileSymbols::of_module(module, &wanted)?);
+            files.push(FileSymbols::read(&module.path, Some(module))?);
         }
-        let mut symbols = Self { parts, tree: String::new() };
-        symbols.tree = symbols.tree().unwrap_or_default();
-        Ok(symbols)
+        let start_kernel = files.first().and_then(|kernel| start_of(&kernel.functions, LANDMARK));
+        // A return address may be the first address of the next compilation unit.
+        let wanted = addresses.into_iter().flat_map(|at| [at, at.wrapping_sub(1)]);
+        Ok(Self { tables: LineTables::read(loaded, start_kernel, wanted)?, files })
     }
 
     /// Reads the symbols for every stack in `recorded`.
@@ -177,18 +174,26 @@ impl Symbols {
         Self::read(loaded, stacks.flat_map(|(stack, _)| &stack.frames).filter_map(|frame| frame.address))
     }
 
+    /// The source lines.
+    ///
+    /// # Errors
+    /// [`SymbolsError::Dwarf`].
+    pub fn lines(&self) -> Result<Lines<'_>, SymbolsError> {
+        self.tables.lines()
+    }
+
     /// The location of an address, `None` outside of known functions. For a return address (`returns`) the line is that
     /// of the call.
-    pub fn place(&self, address: u64, returns: bool) -> Option<CodeLocation> {
-        let found = self.parts.iter().find_map(|part| Some((part, function_at(&part.functions, address)?)));
-        let (part, (start, size, name)) = found?;
-        let lines = self.lines(part, if returns { address.wrapping_sub(1) } else { address });
-        let (function, module) = (name.clone(), part.module.clone());
+    pub fn place(&self, lines: &Lines<'_>, address: u64, returns: bool) -> Option<CodeLocation> {
+        let found = self.files.iter().find_map(|file| Some((file, function_at(&file.functions, address)?)));
+        let (file, (start, size, name)) = found?;
+        let lines = lines.at(if returns { address.wrapping_sub(1) } else { address });
+        let (function, module) = (name.to_string(), file.module.clone());
         Some(CodeLocation { function, offset: address - start, size: *size, module, lines })
     }
 
     /// The distinct stacks of each probe with decoded frames, as text.
-    pub fn decode(&self, recorded: &[ParsedProbe]) -> String {
+    pub fn decode(&self, lines: &Lines<'_>, recorded: &[ParsedProbe]) -> String {
         let mut text = String::new();
         for probe in recorded {
             for (stack, number) in &probe.parsed.stacks {
@@ -196,7 +201,7 @@ impl Symbols {
                 // Writing to a string cannot fail.
                 let _ = writeln!(text, "{}: {number} x {task}, {event}", probe.name);
                 for (depth, frame) in physical(stack) {
-                    let place = frame.address.and_then(|address| self.place(address, depth > 0));
+                    let place = frame.address.and_then(|address| self.place(lines, address, depth > 0));
                     let _ = match (place, frame.address) {
                         (Some(place), _) => writeln!(text, "  {}", place.decoded()),
                         (None, Some(address)) if !in_kernel(address) => writeln!(text, "  {address:#x}"),
@@ -210,14 +215,16 @@ impl Symbols {
     }
 
     /// Every distinct address of the stacks with its inlined calls, as text.
-    pub fn list(&self, recorded: &[ParsedProbe]) -> String {
+    pub fn list(&self, lines: &Lines<'_>, recorded: &[ParsedProbe]) -> String {
         let (mut seen, mut text) = (HashSet::new(), String::new());
         for (stack, _) in recorded.iter().flat_map(|probe| &probe.parsed.stacks) {
             for (depth, frame) in physical(stack) {
                 let Some(address) = frame.address.filter(|address| seen.insert((*address, depth > 0))) else {
                     continue;
                 };
-                if let Some(place) = self.place(address, depth > 0).filter(|place| !place.lines.is_empty()) {
+                if let Some(place) =
+                    self.place(lines, address, depth > 0).filter(|place| !place.lines.is_empty())
+                {
                     // Writing to a string cannot fail.
                     let _ = writeln!(text, "{}", place.listed());
                 }
@@ -225,40 +232,14 @@ impl Symbols {
         }
         text
     }
-
-    fn lines(&self, part: &FileSymbols, address: u64) -> Vec<SourceLine> {
-        lines(&part.context, address, &self.tree)
-    }
-
-    fn tree(&self) -> Option<String> {
-        let kernel = self.parts.first()?;
-        tree(&kernel.context, start_of(&kernel.functions, LANDMARK)?)
-    }
 }
 
 impl FileSymbols {
-    fn of_kernel(path: &Path, mut addresses: Vec<u64>) -> Result<Self, SymbolsError> {
+    fn read(path: &Path, module: Option<&LoadedModule>) -> Result<Self, SymbolsError> {
         let cache = open(path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
-        let bases = SectionAddresses::linked();
-        let functions = functions(named(&file, &bases));
-        addresses.extend(start_of(&functions, LANDMARK));
-        let context = dwarf::of(&file, &cache, &bases, &addresses).map_err(SymbolsError::of(path))?;
-        Ok(Self { module: None, context, functions })
-    }
-
-    /// The symbols of a module, `None` if it contains none of the addresses.
-    fn of_module(module: &LoadedModule, addresses: &[u64]) -> Result<Option<Self>, SymbolsError> {
-        let path = &module.path;
-        let cache = open(path)?;
-        let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
-        let bases = SectionAddresses::of_module(&file, module);
-        let functions = functions(named(&file, &bases));
-        if !addresses.iter().any(|address| function_at(&functions, *address).is_some()) {
-            return Ok(None);
-        }
-        let context = dwarf::of(&file, &cache, &bases, addresses).map_err(SymbolsError::of(path))?;
-        Ok(Some(Self { module: Some(module.name.clone()), context, functions }))
+        let functions = functions(named(&file, &SectionAddresses::of(&file, module)));
+        Ok(Self { module: module.map(|module| module.name.clone()), functions })
     }
 }
 
@@ -311,27 +292,6 @@ fn physical(stack: &Stack) -> impl Iterator<Item = (usize, &Frame)> {
     frames.filter(|frame: &&Frame| !frame.inlined && !frame.user).enumerate()
 }
 
-/// The source lines of an address: of the innermost function that is inlined there first, of the function itself last.
-/// `tree` is the prefix of the source tree.
-fn lines(context: &Context<dwarf::Reader>, address: u64, tree: &str) -> Vec<SourceLine> {
-    let mut lines = Vec::new();
-    let Ok(mut frames) = context.find_frames(address).skip_all_loads() else { return lines };
-    while let Ok(Some(frame)) = frames.next() {
-        let name = frame.function.as_ref().and_then(|function| function.raw_name().ok().map(Cow::into_owned));
-        let (file, line) = frame.location.map_or((None, None), |location| (location.file, location.line));
-        let Some(file) = file else { continue };
-        let file = relative_to_source(&normal_path(file), tree).to_owned();
-        lines.push(SourceLine { function: name.unwrap_or_default(), file, line: line.unwrap_or(0) });
-    }
-    lines
-}
-
-/// The source tree's prefix, found as faddr2line does: `start_kernel` is in `init/main.c`.
-fn tree(context: &Context<dwarf::Reader>, start_kernel: u64) -> Option<String> {
-    let line = lines(context, start_kernel, "").pop()?;
-    line.file.strip_suffix("init/main.c").map(ToOwned::to_owned)
-}
-
 /// The function that contains an address, or ends just before it.
 fn function_at(functions: &[Function], address: u64) -> Option<&Function> {
     let after = functions.partition_point(|(start, ..)| *start <= address);
@@ -340,7 +300,7 @@ fn function_at(functions: &[Function], address: u64) -> Option<&Function> {
 }
 
 fn start_of(functions: &[Function], name: &str) -> Option<u64> {
-    functions.iter().find(|(.., known)| known == name).map(|(start, ..)| *start)
+    functions.iter().find(|(.., known)| **known == *name).map(|(start, ..)| *start)
 }
 
 /// Of all [`named`] functions one at each address. A label without a size extends to the next one.
@@ -367,13 +327,18 @@ fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Sectio
     let wanted = |symbol: &object::Symbol<'data, '_, R>| {
         symbol.kind() == SymbolKind::Text || symbol.kind() == SymbolKind::Label
     };
-    let symbols = file.symbols().filter(|symbol| wanted(symbol) && text(symbol));
-    let named = symbols.filter_map(|symbol| {
-        let name = symbol.name().ok().filter(|name| !name.is_empty() && !name.starts_with('.'))?;
-        let base = bases.at(symbol.section_index())?;
-        Some((base.wrapping_add(symbol.address()), symbol.size(), name.to_owned()))
-    });
-    named.collect()
+    let named = || {
+        let symbols = file.symbols().filter(|symbol| wanted(symbol) && text(symbol));
+        symbols.filter_map(|symbol| {
+            let name = symbol.name().ok().filter(|name| !name.is_empty() && !name.starts_with('.'))?;
+            let base = bases.at(symbol.section_index())?;
+            Some((base.wrapping_add(symbol.address()), symbol.size(), name))
+        })
+    };
+    // Counted first, which fills the file's cache: what stays shall not lie scattered between what goes with the cache.
+    let mut functions = Vec::with_capacity(named().count());
+    functions.extend(named().map(|(start, size, name)| (start, size, name.into())));
+    functions
 }
 
 /// A path relative to the source tree. For assembly files the path includes the build folder, which the compiler was

@@ -11,6 +11,11 @@ use super::loaded::LoadedModule;
 pub(super) struct SectionAddresses(Option<HashMap<SectionIndex, u64>>);
 
 impl SectionAddresses {
+    /// The section addresses of a module, or of the kernel itself.
+    pub(super) fn of<'data, R: ReadRef<'data>>(file: &File<'data, R>, module: Option<&LoadedModule>) -> Self {
+        module.map_or_else(Self::linked, |module| Self::of_module(file, module))
+    }
+
     /// The section addresses of a loaded module.
     pub(super) fn of_module<'data, R: ReadRef<'data>>(file: &File<'data, R>, module: &LoadedModule) -> Self {
         let base = |section: object::Section<'data, '_, R>| {

@@ -2,7 +2,6 @@
 //! (DWARF 4, section 6.4). No code of the kernel takes part in it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -11,13 +10,16 @@ use gimli::{
     RunTimeEndian, SectionId, UnwindContext, UnwindSection,
 };
 
-use super::dwarf::{self, Reader};
+use super::dwarf;
 use super::loaded::{LoadedKernel, LoadedModule};
 use super::section_addresses::SectionAddresses;
 use super::{Function, SymbolsError, function_at, functions, named, open};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_raw::Raw;
 use kshot_stack::stack::{DEEPEST_STACK, Frame, in_kernel};
+
+/// The call frame information lives as long as the unwinder.
+type Reader = EndianRcSlice<RunTimeEndian>;
 
 /// DWARF's numbers below this one are general registers, on every architecture of Linux.
 const REGISTERS: usize = 66;
@@ -31,8 +33,8 @@ pub struct Unwinder {
     rows: Vec<RowsOf>,
     /// By start.
     functions: Vec<Function>,
-    /// Start and size of functions, by any of their names.
-    starts: HashMap<String, Vec<(u64, u64)>>,
+    /// The same under all of their names, by name.
+    names: Vec<Function>,
     context: RefCell<UnwindContext<usize>>,
     endian: RunTimeEndian,
 }
@@ -149,7 +151,7 @@ impl Unwinder {
             sections: Vec::new(),
             rows: Vec::new(),
             functions: Vec::new(),
-            starts: HashMap::new(),
+            names: Vec::new(),
             context: RefCell::default(),
             endian: RunTimeEndian::default(),
         };
@@ -168,14 +170,14 @@ impl Unwinder {
         }
         self.rows.sort_by_key(|rows| rows.start);
         self.functions.sort_by_key(|(start, ..)| *start);
+        self.names.sort_by(|(.., one), (.., other)| one.cmp(other));
         Ok(())
     }
 
     fn add(&mut self, path: &Path, module: Option<&LoadedModule>) -> Result<(), SymbolsError> {
         let cache = open(path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
-        let bases =
-            module.map_or_else(SectionAddresses::linked, |module| SectionAddresses::of_module(&file, module));
+        let bases = SectionAddresses::of(&file, module);
         self.endian = dwarf::endian(&file);
         let section = dwarf::section(&file, &bases, SectionId::DebugFrame).map_err(SymbolsError::of(path))?;
         let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), self.endian));
@@ -184,9 +186,7 @@ impl Unwinder {
         self.rows.extend(rows.map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?);
         self.sections.push(section);
         let named = named(&file, &bases);
-        for (start, size, name) in &named {
-            self.starts.entry(name.clone()).or_default().push((*start, *size));
-        }
+        self.names.extend(named.iter().cloned());
         self.functions.extend(functions(named));
         Ok(())
     }
@@ -201,7 +201,9 @@ impl Unwinder {
 
     /// Start and size of each symbol of a name.
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = (u64, u64)> {
-        self.starts.get(name).into_iter().flatten().copied()
+        let first = self.names.partition_point(|(.., known)| **known < *name);
+        let same = self.names[first..].iter().take_while(move |(.., known)| **known == *name);
+        same.map(|(start, size, _)| (*start, *size))
     }
 
     /// Whether a frame is in a function of that name, which may be one of several names, or one of several functions.
@@ -263,7 +265,7 @@ impl Unwinder {
         let pc = place.pc;
         let mut frame = Frame { address: Some(pc), user: !in_kernel(pc), ..Frame::default() };
         if let Some((start, size, name)) = function_at(&self.functions, place.inside()) {
-            frame.symbol = Some(name.clone());
+            frame.symbol = Some(name.to_string());
             frame.offset = Some(pc - start);
             frame.size = Some(*size);
         }

@@ -12,7 +12,7 @@ use kshot_guest::image::{SshKeys, Userland, initramfs};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::machine::{Machine, MachineSpec, Stop};
 use kshot_guest::session::{Credentials, Guest, Session};
-use kshot_guest::symbols::{End, LIST_SECTIONS_COMMAND, Lines, LoadedKernel, Physical, Unwinder};
+use kshot_guest::symbols::{End, LIST_SECTIONS_COMMAND, LoadedKernel, Unwinder};
 use kshot_stack::stack::gdb_json::RawFrame;
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
@@ -88,8 +88,8 @@ fn agree(workspace: &Workspace, kernel: &Kernel) {
         assert_eq!(ran.unwrap().status, 0, "{function}");
         let (raw, theirs) = raw;
         let unwound = unwinder.unwind(&raw, kernel.arch.row());
-        let lines = Lines::read(&loaded, &unwinder, unwound.frames.iter().map(Physical::inside)).unwrap();
-        let ours = unwinder.frames(&unwound.frames, &lines);
+        let tables = unwinder.line_tables(&loaded, unwound.frames.iter()).unwrap();
+        let ours = unwinder.frames(&unwound.frames, &tables.lines().unwrap());
         let really = match unwound.end {
             End::Entry => Ends::Entry,
             End::User => Ends::User,
