@@ -4,7 +4,7 @@
 //! a tenth of a second (7.2, gdbstub.c, `gdb_vm_state_change`). It does so only for a debugger that is attached. So
 //! while the guest runs, nobody is: to go on is to detach, which takes the breakpoints out, to put them in again, and
 //! *continue*. That is one write, which QEMU goes through without a turn of the guest's in between. That the guest has
-//! stopped is for a monitor to say then, and whether a breakpoint did it; after that we attach again.
+//! stopped is for a monitor to say then; after that we attach again, and its program counter says where.
 //!
 //! For the same reason a guest leaves a breakpoint without a single step where that can be done: with a breakpoint
 //! where it goes on instead, and interrupts off until there, so that nothing else can pass the place unseen
@@ -31,8 +31,6 @@ use kshot_stack::stack::gdb_raw::Raw;
 const MONITOR_LIMIT: Duration = Duration::from_secs(20);
 /// How long one instruction of the guest may take.
 const STEP_LIMIT: Duration = Duration::from_secs(20);
-/// After this long without news of a stop we ask whether there was one.
-const SURE: Duration = Duration::from_millis(50);
 /// The one processor, as the stub counts its processes.
 const PROCESS: u32 = 1;
 /// The length that a breakpoint has for the stub, which does not look at it.
@@ -48,6 +46,10 @@ pub struct Stops {
     sender: Sender<News>,
     row: &'static ArchRow,
     registers: Registers,
+    /// The instruction at the program counter, where it was read already.
+    instruction: Option<Vec<u8>>,
+    /// How often the guest was let go without our having heard of it. A stop before that is none of what is waited for.
+    unheard: u32,
     /// Whether the guest is to get these registers before it goes on.
     changed: bool,
     /// Where traps go on, by their place and instruction.
@@ -74,6 +76,8 @@ pub struct EndRequest(Sender<News>);
 enum News {
     /// The guest has stopped, for whatever reason.
     Stopped,
+    /// The guest goes on.
+    Resumed,
     /// Somebody wants it to end.
     Unwanted,
     /// QEMU is gone.
@@ -133,6 +137,8 @@ impl Stops {
             sender,
             row,
             registers,
+            instruction: None,
+            unheard: 0,
             changed: false,
             vectors: HashMap::new(),
             unwanted: false,
@@ -173,8 +179,10 @@ impl Stops {
         // Stacks are aligned to their size, which is far below 2^32.
         let size = self.row.kernel_stack;
         let length = size - usize::try_from(base % size as u64).unwrap_or_default();
-        let mut told = self.stub.memory(&[&[Span { address: base, length }], spans].concat())?;
-        let memory = told.remove(0);
+        let stack = Span { address: base, length };
+        let mut told = self.stub.memory(&[&[stack, self.at_work()], spans].concat())?;
+        let (memory, instruction) = (told.remove(0), told.remove(0));
+        self.instruction = Some(instruction);
         Ok((Raw { number, pc: self.registers.program_counter(), registers, base, memory }, told))
     }
 
@@ -190,10 +198,7 @@ impl Stops {
         if self.unwanted {
             return Ok(Stop::Ended);
         }
-        self.go(places)?;
-        let stop = self.wait(None)?;
-        self.attach()?;
-        Ok(stop)
+        self.run(places, None)
     }
 
     /// Takes the breakpoints out and lets the guest go on.
@@ -207,7 +212,10 @@ impl Stops {
     /// Lets the guest execute the one instruction that it stands at.
     fn step_over(&mut self, places: &[u64]) -> Result<(), StubError> {
         let (row, place) = (self.row.step_over, self.registers.program_counter());
-        let instruction = self.stub.memory(&[Span { address: place, length: row.bytes }])?.concat();
+        let instruction = match self.instruction.take() {
+            Some(instruction) => instruction,
+            None => self.stub.memory(&[self.at_work()])?.concat(),
+        };
         let instruction = self.row.number(&instruction);
         let is_one_of = |kinds: &[(u64, u64)]| kinds.iter().any(|(mask, value)| instruction & mask == *value);
         let next = match () {
@@ -226,9 +234,7 @@ impl Stops {
         if interruptible {
             self.set_status(|status| status & !row.interrupts);
         }
-        self.go(&[next])?;
-        self.wait(Some(&Deadline::new("one instruction of the guest", STEP_LIMIT)))?;
-        self.attach()?;
+        self.run(&[next], Some(&Deadline::new("one instruction of the guest", STEP_LIMIT)))?;
         if interruptible {
             self.set_status(|status| status | row.interrupts);
         }
@@ -249,9 +255,30 @@ impl Stops {
         for place in places {
             self.stub.tell(&breakpoint('z', *place), b"OK")?;
         }
+        self.unheard += 1;
         self.stub.tell(b"s", b"T05")?;
+        self.instruction = None;
         self.registers = self.stub.registers(self.row)?;
         Ok(())
+    }
+
+    /// The instruction at the program counter.
+    fn at_work(&self) -> Span {
+        Span { address: self.registers.program_counter(), length: self.row.step_over.bytes }
+    }
+
+    /// Lets the guest run until it is at one of these places, or until it is to end, for which nobody waits who has a
+    /// deadline.
+    fn run(&mut self, places: &[u64], deadline: Option<&Deadline>) -> Result<Stop, StubError> {
+        self.go(places)?;
+        loop {
+            let stop = self.wait(deadline)?;
+            self.attach()?;
+            // Others may stop it as well, and let it go again.
+            if stop == Stop::Ended || places.contains(&self.registers.program_counter()) {
+                return Ok(stop);
+            }
+        }
     }
 
     fn go(&mut self, places: &[u64]) -> Result<(), StubError> {
@@ -263,39 +290,30 @@ impl Stops {
         // Detaching lets the guest go, and the first byte that then comes stops it, before it can have run, and is lost. The
         // one before that takes the place of an acknowledgement.
         let go: [Vec<u8>; 4] = [packets(&before), b"++".to_vec(), packets(&breakpoints), framed(b"c")];
+        self.unheard += 2;
         self.stub.send(&go.concat())?;
         before.iter().chain(&breakpoints).try_for_each(|request| self.stub.hear(request, b"OK"))
     }
 
-    /// Waits until the guest stands, at a breakpoint unless it is to end. With a deadline for a breakpoint alone.
+    /// Waits until the guest stands, for whatever reason.
     fn wait(&mut self, deadline: Option<&Deadline>) -> Result<Stop, StubError> {
-        // The first stop that we hear of is our own, of [`Self::go`]: what comes after it need not be waited for long
-        // before we ask.
-        let (mut own, mut unsure) = (true, true);
         loop {
-            let limit = if unsure { SURE } else { deadline.map_or(Duration::MAX, Deadline::remaining) };
+            let limit = deadline.map_or(Duration::MAX, Deadline::remaining);
             match self.heard.recv_timeout(limit) {
-                Ok(News::Stopped) if own => {
-                    own = false;
-                    continue;
-                }
-                Ok(News::Stopped) => {}
-                Err(RecvTimeoutError::Timeout) => (own, unsure) = (false, false),
+                Ok(News::Resumed) => self.unheard = self.unheard.saturating_sub(1),
+                Ok(News::Stopped) if self.unheard > 0 => {}
+                Ok(News::Stopped) => return Ok(Stop::Hit),
                 Ok(News::Unwanted) => self.unwanted = true,
                 Ok(News::Gone) | Err(RecvTimeoutError::Disconnected) => return Err(StubError::Gone),
+                Err(RecvTimeoutError::Timeout) => {
+                    let passed = deadline.filter(|deadline| deadline.has_passed());
+                    passed.map_or(Ok(()), |deadline| Err(MonitorError::from(deadline.timed_out(None))))?;
+                }
             }
-            let stop = self.unwanted && deadline.is_none();
-            if stop {
+            if self.unwanted && deadline.is_none() {
                 self.execute("stop")?;
-            }
-            if self.execute("query-status")?["status"] == "debug" {
-                return Ok(Stop::Hit);
-            }
-            if stop {
-                return Ok(Stop::Ended);
-            }
-            if let Some(deadline) = deadline.filter(|deadline| deadline.has_passed()) {
-                return Err(MonitorError::from(deadline.timed_out(None)).into());
+                let hit = self.execute("query-status")?["status"] == "debug";
+                return Ok(if hit { Stop::Hit } else { Stop::Ended });
             }
         }
     }
@@ -305,6 +323,7 @@ impl Stops {
         self.stub.send(&[framed(&request), framed(b"g")].concat())?;
         // SIGTRAP is what it says of each stop.
         self.stub.hear(&request, b"T05")?;
+        self.instruction = None;
         self.registers = self.stub.heard_registers(self.row)?;
         Ok(())
     }
@@ -327,10 +346,13 @@ fn connect_to_monitor(folder: &Path, ear: Ear) -> Result<Monitor, StubError> {
 
 fn open(stream: UnixStream, ear: Ear) -> Result<Monitor, StubError> {
     let hear = move |event: &str, _: &Value| {
-        if event == "STOP" {
-            // One that has ended does not care.
-            drop(ear.0.send(News::Stopped));
-        }
+        let news = match event {
+            "STOP" => News::Stopped,
+            "RESUME" => News::Resumed,
+            _ => return,
+        };
+        // One that has ended does not care.
+        drop(ear.0.send(news));
     };
     Ok(Monitor::open(stream, hear, &monitor_deadline())?)
 }

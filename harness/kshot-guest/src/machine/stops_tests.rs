@@ -7,20 +7,19 @@ use kshot_stack::arch::Arch;
 
 const PLACE: u64 = 0x8010_0000;
 
-/// A monitor whose QEMU answers the questions after its status in this order. Where it tells of stops, it does so before
-/// each question.
-fn monitor(statuses: &'static [&str], tells: bool, sender: Sender<News>) -> Monitor {
-    let (ours, theirs) = UnixStream::pair().unwrap();
+/// A monitor that tells these events at once and gives these statuses when it is asked.
+fn monitor(events: &[&str], statuses: &'static [&str], sender: Sender<News>) -> Monitor {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let events: String = events.iter().map(|event| format!("{{\"event\": \"{event}\"}}\n")).collect();
     thread::spawn(move || {
-        let mut answers = statuses.iter();
-        let mut to = theirs.try_clone().unwrap();
-        for line in BufReader::new(theirs).lines() {
+        let mut statuses = statuses.iter();
+        theirs.write_all(events.as_bytes()).unwrap();
+        for line in BufReader::new(theirs.try_clone().unwrap()).lines() {
             let answer = match line.unwrap().contains("query-status") {
-                true => json!({ "return": { "status": answers.next().unwrap() } }),
+                true => json!({ "return": { "status": statuses.next().unwrap() } }),
                 false => json!({ "return": {} }),
             };
-            let news = if tells && answers.len() > 0 { "{\"event\": \"STOP\"}\n" } else { "" };
-            write!(to, "{answer}\n{news}").unwrap();
+            writeln!(theirs, "{answer}").unwrap();
         }
     });
     open(ours, Ear(sender)).unwrap()
@@ -33,9 +32,12 @@ fn registers(place: u64) -> Vec<u8> {
     registers.concat().into_bytes()
 }
 
-/// Lets a guest that stands at `from` run to [`PLACE`]; says why it stands then, and what the stub was asked, without
+/// What the monitor tells of one run: the guest is let go, stopped, let go, and stops.
+const RUN: [&str; 4] = ["RESUME", "STOP", "RESUME", "STOP"];
+
+/// Lets a guest that stands at `from` run to [`PLACE`], where it is to end if the monitor has a status; says why it stands then, and what the stub was asked, without
 /// the values of registers.
-fn ran(from: u64, answers: &[&[u8]], statuses: &'static [&str], unwanted: bool) -> (Stop, String) {
+fn ran(from: u64, answers: &[&[u8]], events: &[&str], statuses: &'static [&str]) -> (Stop, String) {
     let (ours, mut qemu) = UnixStream::pair().unwrap();
     let registers = registers(from);
     let packets = [&registers[..]].into_iter().chain(answers.iter().copied());
@@ -43,10 +45,10 @@ fn ran(from: u64, answers: &[&[u8]], statuses: &'static [&str], unwanted: bool) 
         qemu.write_all(&[b"+", &framed(packet)[..]].concat()).unwrap();
     }
     let (sender, heard) = channel();
-    let monitor = monitor(statuses, !unwanted, sender.clone());
+    let monitor = monitor(events, statuses, sender.clone());
     let stub = Stub::over(ours.try_clone().unwrap()).unwrap();
     let mut stops = Stops::over(stub, monitor, (sender, heard), Arch::Mips64.row()).unwrap();
-    if unwanted {
+    if !statuses.is_empty() {
         stops.end_request().send();
     }
     let stop = stops.run_to(&[PLACE]).unwrap();
@@ -65,15 +67,17 @@ fn ran(from: u64, answers: &[&[u8]], statuses: &'static [&str], unwanted: bool) 
 #[test]
 fn nobody_is_attached_while_the_guest_runs_but_its_breakpoint_is_in() {
     let at = registers(PLACE);
-    let (stop, sent) = ran(0, &[b"OK", b"OK", b"T05thread:p01.01;", &at], &["running", "debug"], false);
+    let (stop, sent) = ran(0, &[b"OK", b"OK", b"T05thread:p01.01;", &at], &[&["STOP"][..], &RUN].concat(), &[]);
     assert_eq!(stop, Stop::Hit);
     assert_eq!(sent, "g D;1++ Z1,80100000,4 c vAttach;1 g ");
 }
 
 #[test]
 fn a_stop_for_another_reason_is_none_of_ours() {
-    let answers: [&[u8]; 4] = [b"OK", b"OK", b"T05thread:p01.01;", &registers(PLACE)];
-    assert_eq!(ran(0, &answers, &["running", "paused", "debug"], false).0, Stop::Hit);
+    let (elsewhere, at) = (registers(PLACE + 8), registers(PLACE));
+    let attached = b"T05thread:p01.01;";
+    let answers: [&[u8]; 6] = [b"OK", b"OK", attached, &elsewhere, attached, &at];
+    assert_eq!(ran(0, &answers, &[&RUN[..], &RUN[2..]].concat(), &[]).0, Stop::Hit);
 }
 
 #[test]
@@ -93,7 +97,7 @@ fn a_breakpoint_is_left_by_another_behind_it_with_interrupts_off() {
         b"T05thread:p01.01;",
         &at,
     ];
-    let (stop, sent) = ran(PLACE, &answers, &["debug", "debug"], false);
+    let (stop, sent) = ran(PLACE, &answers, &[RUN, RUN].concat(), &[]);
     assert_eq!(stop, Stop::Hit);
     assert_eq!(
         sent,
@@ -108,16 +112,16 @@ fn a_breakpoint_at_a_branch_is_left_by_a_single_step() {
     // b .+0x104
     let answers: [&[u8]; 8] =
         [b"10000040", b"OK", b"T05thread:p01.01;", &behind, b"OK", b"OK", b"T05thread:p01.01;", &at];
-    let (stop, sent) = ran(PLACE, &answers, &["debug"], false);
+    let (stop, sent) = ran(PLACE, &answers, &[&RUN[2..], &RUN].concat(), &[]);
     assert_eq!(stop, Stop::Hit);
     assert_eq!(sent, "g m80100000,4 z1,80100000,4 s g D;1++ Z1,80100000,4 c vAttach;1 g ");
 }
 
 #[test]
 fn a_guest_that_is_stopped_on_request_stands_at_no_breakpoint_unless_it_was_hit_in_between() {
-    for (statuses, stop) in [(&["paused"], Stop::Ended), (&["debug"], Stop::Hit)] {
+    for (statuses, stop) in [(&["paused"][..], Stop::Ended), (&["debug"], Stop::Hit)] {
         let answers: [&[u8]; 4] = [b"OK", b"OK", b"T05thread:p01.01;", &registers(PLACE)];
-        assert_eq!(ran(0, &answers, statuses, true).0, stop);
+        assert_eq!(ran(0, &answers, &[], statuses).0, stop);
     }
 }
 
