@@ -13,7 +13,7 @@ pub struct Registers {
 
 impl Registers {
     /// The registers of an answer to `g`; `None` where it has no program counter.
-    pub(super) fn of_answer(answer: &[u8], row: &'static ArchRow) -> Option<Self> {
+    pub fn of_answer(answer: &[u8], row: &'static ArchRow) -> Option<Self> {
         let mut registers = Self { bytes: packet::bytes(answer)?, row, program_counter: 0 };
         registers.program_counter = registers.get(row.registers.program_counter)?;
         Some(registers)
@@ -26,13 +26,14 @@ impl Registers {
 
     /// A register, by the stub's number; `None` where the stub has told fewer.
     pub fn get(&self, number: usize) -> Option<u64> {
-        self.bytes.chunks_exact(self.row.registers.bytes).nth(number).map(|bytes| self.row.number(bytes))
+        self.bytes.get(self.row.registers.place(number)?).map(|bytes| self.row.number(bytes))
     }
 
     /// The same registers with another value in one of them.
     pub(super) fn with(&self, number: usize, value: u64) -> Self {
         let mut changed = self.clone();
-        if let Some(bytes) = changed.bytes.chunks_exact_mut(self.row.registers.bytes).nth(number) {
+        let place = self.row.registers.place(number);
+        if let Some(bytes) = place.and_then(|place| changed.bytes.get_mut(place)) {
             let (big, little) = (value.to_be_bytes(), value.to_le_bytes());
             bytes.copy_from_slice(match self.row.big_endian {
                 true => &big[big.len() - bytes.len()..],

@@ -181,8 +181,8 @@ impl Stops {
         let length = size - usize::try_from(base % size as u64).unwrap_or_default();
         let stack = Span { address: base, length };
         let mut told = self.stub.memory(&[&[stack, self.at_work()], spans].concat())?;
-        let (memory, instruction) = (told.remove(0), told.remove(0));
-        self.instruction = Some(instruction);
+        let memory = told.remove(0);
+        self.instruction = Some(told.remove(0));
         Ok((Raw { number, pc: self.registers.program_counter(), registers, base, memory }, told))
     }
 
@@ -211,7 +211,8 @@ impl Stops {
 
     /// Lets the guest execute the one instruction that it stands at.
     fn step_over(&mut self, places: &[u64]) -> Result<(), StubError> {
-        let (row, place) = (self.row.step_over, self.registers.program_counter());
+        let Some(row) = self.row.step_over else { return self.single_step(places) };
+        let place = self.registers.program_counter();
         let instruction = match self.instruction.take() {
             Some(instruction) => instruction,
             None => self.stub.memory(&[self.at_work()])?.concat(),
@@ -232,22 +233,19 @@ impl Stops {
         };
         let interruptible = status & row.interrupts != 0;
         if interruptible {
-            self.set_status(|status| status & !row.interrupts);
+            self.set(row.status, status & !row.interrupts);
         }
         self.run(&[next], Some(&Deadline::new("one instruction of the guest", STEP_LIMIT)))?;
-        if interruptible {
-            self.set_status(|status| status | row.interrupts);
+        if let Some(status) = self.registers.get(row.status).filter(|_| interruptible) {
+            self.set(row.status, status | row.interrupts);
         }
         Ok(())
     }
 
-    /// Changes the register that has the bit for interrupts, when the guest next goes on.
-    fn set_status(&mut self, change: impl FnOnce(u64) -> u64) {
-        let number = self.row.step_over.status;
-        if let Some(status) = self.registers.get(number) {
-            self.registers = self.registers.with(number, change(status));
-            self.changed = true;
-        }
+    /// Changes a register, when the guest next goes on.
+    fn set(&mut self, register: usize, value: u64) {
+        self.registers = self.registers.with(register, value);
+        self.changed = true;
     }
 
     /// The same by a single step, while we are attached. QEMU keeps interrupts away from it.
@@ -264,7 +262,8 @@ impl Stops {
 
     /// The instruction at the program counter.
     fn at_work(&self) -> Span {
-        Span { address: self.registers.program_counter(), length: self.row.step_over.bytes }
+        let length = self.row.step_over.map_or(0, |row| row.bytes);
+        Span { address: self.registers.program_counter(), length }
     }
 
     /// Lets the guest run until it is at one of these places, or until it is to end, for which nobody waits who has a

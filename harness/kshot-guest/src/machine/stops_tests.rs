@@ -67,7 +67,8 @@ fn ran(from: u64, answers: &[&[u8]], events: &[&str], statuses: &'static [&str])
 #[test]
 fn nobody_is_attached_while_the_guest_runs_but_its_breakpoint_is_in() {
     let at = registers(PLACE);
-    let (stop, sent) = ran(0, &[b"OK", b"OK", b"T05thread:p01.01;", &at], &[&["STOP"][..], &RUN].concat(), &[]);
+    let (stop, sent) =
+        ran(0, &[b"OK", b"OK", b"T05thread:p01.01;", &at], &[&["STOP"][..], &RUN].concat(), &[]);
     assert_eq!(stop, Stop::Hit);
     assert_eq!(sent, "g D;1++ Z1,80100000,4 c vAttach;1 g ");
 }

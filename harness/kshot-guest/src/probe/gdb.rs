@@ -308,9 +308,9 @@ impl Recorder {
 
     fn hit(&mut self, stops: &mut Stops) -> Result<(), TruthError> {
         let (row, layout) = (self.row, self.task);
-        let register = row.registers.unwinding.iter().find(|(number, _)| *number == row.task.register);
-        let holder = register.and_then(|(_, at)| stops.registers().get(*at)).ok_or(TruthError::Silent)?;
-        let pointer = Span { address: holder.wrapping_add(layout.pointer), length: row.registers.bytes };
+        let holder = stops.registers().get(row.task.register);
+        let holder = holder.ok_or(StubError::NoRegister(row.task.register))?;
+        let pointer = Span { address: holder.wrapping_add(layout.pointer), length: size_of::<u64>() };
         let (raw, pointer) = stops.raw(self.hits.len() as u64 + 1, &[pointer])?;
         let task = row.number(&pointer.concat());
         let name = Span { address: task.wrapping_add(layout.name), length: NAME_BYTES };

@@ -1,6 +1,8 @@
 //! What both byte orders of MIPS64 share: QEMU's board malta, the registers, and the kernel's own labels.
 
-use super::{CurrentTask, KernelOption, RegisterToggle, StepOver, StubRegisters, Trampoline};
+use super::{
+    CurrentTask, KernelOption, RegisterGroup, RegisterToggle, StepOver, StubRegisters, Trampoline,
+};
 
 /// QEMU's board.
 pub(super) const MACHINE: &str = "malta";
@@ -77,9 +79,10 @@ pub(super) const ENTRIES: &[&str] = &[
 /// The kernel keeps a pointer to the running task's thread_info in $gp (`arch/mips/include/asm/thread_info.h`).
 pub(super) const TASK: CurrentTask = CurrentTask { register: 28, structure: "thread_info", field: "task" };
 /// $0 to $31 have the numbers that DWARF gives them; $16 to $23, $gp, $sp, $fp and $ra outlive a call, and $4 to $11
-/// pass arguments (n64). Then come Status, LO, HI, BadVAddr, Cause and the program counter.
+/// pass arguments (n64). Then come Status, LO, HI, BadVAddr, Cause and the program counter, and
+/// those of the floating-point unit (target/mips/gdbstub.c).
 pub(super) const REGISTERS: StubRegisters = StubRegisters {
-    bytes: 8,
+    groups: &[RegisterGroup { count: 73, bytes: 8 }],
     program_counter: 37,
     unwinding: &[
         (16, 16),

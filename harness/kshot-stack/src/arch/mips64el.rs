@@ -28,7 +28,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     elf_machine: mips::ELF_MACHINE,
     task: mips::TASK,
     registers: mips::REGISTERS,
-    step_over: mips::STEP_OVER,
+    step_over: Some(mips::STEP_OVER),
     kernel_stack: mips::KERNEL_STACK,
     stack_pointer: mips::STACK_POINTER,
     return_address: mips::RETURN_ADDRESS,

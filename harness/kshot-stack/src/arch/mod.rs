@@ -5,6 +5,8 @@ mod mips;
 mod mips64;
 mod mips64el;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// Makes [`Arch`] and its rows out of the table: a name, and the module with its `ROW`.
@@ -56,8 +58,8 @@ pub struct Trampoline {
 /// How to find the current task (`current`).
 #[derive(Clone, Copy, Debug)]
 pub struct CurrentTask {
-    /// The DWARF number of the register that points to the structure.
-    pub register: u16,
+    /// The stub's number of the register that points to the structure.
+    pub register: usize,
     /// The structure's name.
     pub structure: &'static str,
     /// The structure's field that points to the current task.
@@ -84,17 +86,26 @@ pub struct KernelOption {
     pub because: &'static str,
 }
 
-/// The registers as QEMU's gdb stub numbers them in its answer to `g`, all of one size (target/*/gdbstub.c).
+/// The registers as QEMU's gdb stub numbers them in its answer to `g` (target/*/gdbstub.c).
 #[derive(Clone, Copy, Debug)]
 pub struct StubRegisters {
-    /// The size of a register in bytes.
-    pub bytes: usize,
+    /// All that the answer may hold, in its order.
+    pub groups: &'static [RegisterGroup],
     /// The number of the program counter.
     pub program_counter: usize,
     /// The registers that unwinding needs besides the program counter: DWARF's number and the stub's.
     pub unwinding: &'static [(u16, usize)],
     /// The registers that pass the arguments of a function, in their order.
     pub arguments: &'static [usize],
+}
+
+/// Registers of one size that follow each other.
+#[derive(Clone, Copy, Debug)]
+pub struct RegisterGroup {
+    /// How many there are.
+    pub count: usize,
+    /// The size of each in bytes.
+    pub bytes: usize,
 }
 
 /// How to go over the instruction at a breakpoint without a single step: a breakpoint where it goes on, with interrupts
@@ -166,8 +177,8 @@ pub struct ArchRow {
     pub task: CurrentTask,
     /// The registers in QEMU's gdb stub.
     pub registers: StubRegisters,
-    /// How to leave a breakpoint.
-    pub step_over: StepOver,
+    /// How to leave a breakpoint; `None` where it takes a single step.
+    pub step_over: Option<StepOver>,
     /// The size and alignment of a kernel stack in bytes (`THREAD_SIZE`).
     pub kernel_stack: usize,
     /// The DWARF number of the stack pointer.
@@ -192,6 +203,21 @@ impl Arch {
     /// The architecture of an ELF file's header: `e_machine` and whether it is big-endian.
     pub fn of_elf(machine: u16, big_endian: bool) -> Option<Self> {
         Self::all().find(|arch| arch.row().elf_machine == machine && arch.row().big_endian == big_endian)
+    }
+}
+
+impl StubRegisters {
+    /// Where a register is in the answer, in bytes; `None` for one that the answer does not hold.
+    pub fn place(&self, number: usize) -> Option<Range<usize>> {
+        let (mut left, mut start) = (number, 0);
+        for RegisterGroup { count, bytes } in self.groups {
+            if left < *count {
+                let at = start + left * bytes;
+                return Some(at..at + bytes);
+            }
+            (left, start) = (left - count, start + count * bytes);
+        }
+        None
     }
 }
 
