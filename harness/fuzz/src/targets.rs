@@ -9,14 +9,18 @@ use flate2::write::GzEncoder;
 use kshot::artifacts;
 use kshot::scenario::Scenario;
 use kshot_guest::bounded::Unzipped;
+use kshot_guest::machine::{Registers, packet};
+use kshot_guest::symbols::{LoadedKernel, Unwinder};
 use kshot_guest::yaml;
+use kshot_stack::arch::Arch;
 use kshot_stack::console::Recogniser;
 use kshot_stack::document::RunDocument;
 use kshot_stack::foreign;
 use kshot_stack::format::TextFormat;
 use kshot_stack::night::results::Night;
 use kshot_stack::normalize::normalize;
-use kshot_stack::stack::{Parsed, gdb_json, gdb_raw};
+use kshot_stack::stack::gdb_raw::Raw;
+use kshot_stack::stack::{DEEPEST_STACK, Parsed, gdb_json, gdb_raw};
 use kshot_stack::sweep;
 use kshot_stack::text::printable;
 use serde_json::json;
@@ -68,6 +72,9 @@ pub fn all() -> Vec<Target> {
         },
         Target { name: "gdb", seeds: captures("gdb"), feed: |input| stacks(gdb_json::parse(input)) },
         Target { name: "gdb-raw", seeds: captures("gdb"), feed: |input| drop(gdb_raw::parse(input)) },
+        Target { name: "gdb-packets", seeds: vec![packets()], feed: read_packets },
+        Target { name: "gdb-registers", seeds: vec![registers().into_bytes()], feed: read_registers },
+        Target { name: "unwind", seeds: vec![call_stack()], feed: unwind },
         Target { name: "console", seeds: captures("console"), feed: console },
         Target { name: "printable", seeds: captures("console"), feed: |input| drop(printable(input)) },
         Target {
@@ -102,6 +109,45 @@ fn stacks(parsed: io::Result<Parsed>) {
     for (stack, _) in parsed.expect("reading from memory does not fail").stacks {
         drop(normalize(stack));
     }
+}
+
+fn read_packets(mut input: &[u8]) {
+    while let Ok(text) = packet::answer(&mut input) {
+        drop(packet::bytes(&text));
+    }
+}
+
+fn read_registers(input: &[u8]) {
+    for arch in Arch::all() {
+        if let Some(registers) = Registers::of_answer(input, arch.row()) {
+            assert_eq!(
+                registers.get(arch.row().registers.program_counter),
+                Some(registers.program_counter())
+            );
+            assert_eq!(registers.get(input.len()), None, "a register that was not told");
+        }
+    }
+}
+
+fn unwind(input: &[u8]) {
+    thread_local! {
+        static UNWINDER: Unwinder = {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kshot-stack/tests/data/unwind/frames.elf");
+            let kernel = LoadedKernel { vmlinux: path, modules: Vec::new() };
+            Unwinder::read(&kernel).expect("the fixture can be read")
+        };
+    }
+    let mut words =
+        input.chunks_exact(8).map(|word| u64::from_be_bytes(word.try_into().expect("eight bytes")));
+    let (Some(pc), Some(stack_pointer), Some(return_address)) = (words.next(), words.next(), words.next())
+    else {
+        return;
+    };
+    let registers = vec![(29, stack_pointer), (31, return_address)];
+    let memory = input[3 * 8..].to_vec();
+    let raw = Raw { number: 1, pc, registers, base: STACK, memory };
+    let unwound = UNWINDER.with(|unwinder| unwinder.unwind(&raw, Arch::Mips64.row()));
+    assert!((1..=DEEPEST_STACK).contains(&unwound.frames.len()), "{} frames", unwound.frames.len());
 }
 
 fn console(input: &[u8]) {
@@ -147,6 +193,30 @@ fn files(folder: &Path, ends: &[&str]) -> Vec<Vec<u8>> {
     }
     paths.sort();
     paths.iter().map(|path| fs::read(path).expect("the fixtures can be read")).collect()
+}
+
+/// Where the stack of [`call_stack`] lies.
+const STACK: u64 = 0x9800_0000_0100_0000;
+
+/// Program counter, stack pointer, return address and stack of a processor in `recursing` of `unwind/frames.c`.
+fn call_stack() -> Vec<u8> {
+    let (recursing, middle, start_kernel) =
+        (0xffff_ffff_8010_003c, 0xffff_ffff_8010_0078, 0xffff_ffff_8010_00a0);
+    let frames = [&[7, recursing].repeat(20), &[8, middle][..], &[0; 9], &[start_kernel], &[0; 4]].concat();
+    let all = [&[0xffff_ffff_8010_0018, STACK, 0][..], &frames].concat();
+    all.iter().flat_map(|word: &u64| word.to_be_bytes()).collect()
+}
+
+/// All registers, as the stub of a MIPS tells them.
+fn registers() -> String {
+    "ffffffff801c8a80".repeat(73)
+}
+
+/// What a stub says in the course of a stop.
+fn packets() -> Vec<u8> {
+    let memory = "5a".repeat(2048);
+    let texts = ["OK", "T05thread:p01.01;", &registers(), &memory, "E14"];
+    texts.iter().flat_map(|text| [b"+".to_vec(), packet::framed(text.as_bytes())].concat()).collect()
 }
 
 fn text(value: &serde_json::Value) -> Vec<u8> {

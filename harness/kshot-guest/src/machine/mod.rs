@@ -3,7 +3,7 @@
 mod console;
 mod error;
 mod monitor;
-mod packet;
+pub mod packet;
 mod child;
 mod registers;
 mod state;
@@ -29,7 +29,6 @@ use tempfile::TempDir;
 pub use error::MachineError;
 pub use liveness::{Liveness, MachineDown};
 pub use monitor::MonitorError;
-pub use packet::PacketError;
 pub use registers::Registers;
 pub use spec::{MachineSpec, Memory};
 pub use state::{SavedState, StateError};

@@ -26,12 +26,15 @@ pub enum PacketError {
 }
 
 /// A text as a packet.
-pub(super) fn framed(text: &[u8]) -> Vec<u8> {
+pub fn framed(text: &[u8]) -> Vec<u8> {
     [b"$", text, b"#", checksum(text).as_bytes()].concat()
 }
 
 /// The text of the next answer: of the packet that follows an acknowledgement. What comes before that is news of a stop.
-pub(super) fn answer(stream: &mut impl BufRead) -> Result<Vec<u8>, PacketError> {
+///
+/// # Errors
+/// See [`PacketError`].
+pub fn answer(stream: &mut impl BufRead) -> Result<Vec<u8>, PacketError> {
     until(stream, b'+')?;
     until(stream, b'$')?;
     let text = until(stream, b'#')?;
@@ -45,7 +48,7 @@ pub(super) fn answer(stream: &mut impl BufRead) -> Result<Vec<u8>, PacketError> 
 }
 
 /// Bytes as an answer has them: two hexadecimal digits each.
-pub(super) fn bytes(answer: &[u8]) -> Option<Vec<u8>> {
+pub fn bytes(answer: &[u8]) -> Option<Vec<u8>> {
     hex::decode(answer).ok()
 }
 

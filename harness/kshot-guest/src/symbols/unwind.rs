@@ -234,7 +234,8 @@ impl Unwinder {
         loop {
             let frame = self.frame(&place);
             let (user, entry) = (frame.user, frame.is_one_of(row.entries));
-            let (name, in_trampoline) = (frame.name(), frame.is_one_of(row.trampoline.labels));
+            let name = frame.symbol.clone().unwrap_or_else(|| format!("{:#x}", place.pc));
+            let in_trampoline = frame.is_one_of(row.trampoline.labels);
             frames.push(Physical { frame, returns: place.returns });
             let caller = match () {
                 () if user => return Unwound { frames, end: End::User },
@@ -375,3 +376,7 @@ fn rows(section: &DebugFrame<Reader>, index: usize) -> gimli::Result<Vec<RowsOf>
     }
     Ok(rows)
 }
+
+#[cfg(test)]
+#[path = "unwind_tests.rs"]
+mod tests;

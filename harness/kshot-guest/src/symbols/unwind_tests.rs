@@ -1,0 +1,66 @@
+use super::*;
+use kshot_stack::arch::Arch;
+
+const STACK_POINTER: u16 = 29;
+const RETURN_ADDRESS: u16 = 31;
+const BASE: u64 = 0x9800_0000_0100_0000;
+/// Behind the prologue of `recursing`.
+const RECURSING: u64 = 0xffff_ffff_8010_0018;
+/// Where the calls return to.
+const IN_RECURSING: u64 = 0xffff_ffff_8010_003c;
+const IN_MIDDLE: u64 = 0xffff_ffff_8010_0078;
+const IN_START_KERNEL: u64 = 0xffff_ffff_8010_00a0;
+
+fn unwinder() -> Unwinder {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind/frames.elf");
+    Unwinder::read(&LoadedKernel { vmlinux: file.into(), modules: Vec::new() }).unwrap()
+}
+
+/// What a processor at `pc` has on its stack.
+fn raw(pc: u64, return_address: u64, stack: &[u64]) -> Raw {
+    let memory = stack.iter().flat_map(|word| word.to_be_bytes()).collect();
+    let registers = vec![(STACK_POINTER, BASE), (RETURN_ADDRESS, return_address)];
+    Raw { number: 1, pc, registers, base: BASE, memory }
+}
+
+fn told(raw: &Raw) -> (Vec<String>, String) {
+    let Unwound { frames, end } = unwinder().unwind(raw, Arch::Mips64.row());
+    let name = |physical: &Physical| {
+        let frame = &physical.frame;
+        format!("{}+{:#x}", frame.symbol.as_deref().unwrap_or("?"), frame.offset.unwrap_or_default())
+    };
+    (frames.iter().map(name).collect(), end.to_string())
+}
+
+#[test]
+fn a_stack_is_followed_by_the_rules_of_each_function_to_its_entry() {
+    // The frames of `recursing` twice, of `middle` and of `start_kernel`, which ends stacks.
+    let middle = [&[0; 9][..], &[IN_START_KERNEL]].concat();
+    let stack = [&[7, IN_RECURSING, 8, IN_MIDDLE][..], &middle, &[0; 4]].concat();
+    let (frames, end) = told(&raw(RECURSING, 0, &stack));
+    assert_eq!(frames, ["recursing+0xc", "recursing+0x30", "middle+0x24", "start_kernel+0x18"]);
+    assert_eq!(end, "a system-call or thread entry");
+}
+
+#[test]
+fn at_its_first_byte_a_function_has_saved_nothing_yet() {
+    let (frames, end) = told(&raw(0xffff_ffff_8010_0054, IN_START_KERNEL, &[0; 4]));
+    assert_eq!(
+        (frames.join(" "), &*end),
+        ("middle+0x0 start_kernel+0x18".into(), "a system-call or thread entry")
+    );
+}
+
+#[test]
+fn what_cannot_be_told_is_said() {
+    let end = |raw: &Raw| told(raw).1;
+    assert_eq!(end(&raw(RECURSING, 0, &[7])), "cut at recursing: CFI leads out of the stack");
+    assert_eq!(end(&raw(0xffff_ffff_8020_0000, 0, &[])), "cut at 0xffffffff80200000: no CFI");
+    assert_eq!(end(&raw(RECURSING, 0, &[7, 0x1_2000_0000])), "user space");
+    let own = 0xffff_ffff_8010_0001;
+    assert_eq!(end(&raw(own, own, &[])), "cut at leaf: CFI leads back to the same frame");
+    let endless: Vec<u64> = [7, IN_RECURSING].repeat(2 * DEEPEST_STACK);
+    let (frames, end) = told(&raw(RECURSING, 0, &endless));
+    assert_eq!(frames.len(), DEEPEST_STACK);
+    assert!(end.ends_with("more frames than any stack has"), "{end}");
+}
