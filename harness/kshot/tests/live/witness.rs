@@ -28,12 +28,17 @@ const TUN: &str = "/isam/user/eoe_filter -n lo -t tap0 -E";
 enum Ends {
     /// In an entry: gdb has not a frame more.
     Entry,
-    /// It is cut, and says so: where the interrupt's stack begins there is no way on in DWARF, and gdb, which does not
-    /// know that, goes on with whatever lies there.
+    /// It is cut at `handle_int`, and says so ([`CUT`]). That code calls the handler on the interrupt's own stack, while
+    /// its CFI, of a `.cfi_signal_frame`, counts on from the stack of the task that was interrupted
+    /// (arch/mips/kernel/genex.S). So there is no way on in DWARF; gdb, which does not know that, goes on with whatever
+    /// lies there. And of a signal frame gdb shows the line at its address, where we show that of the call before.
     Cut,
     /// In user space, where gdb looks for a function's beginning in a program that it does not have.
     User,
 }
+
+/// How a stack ends that an interrupt began.
+const CUT: &str = "cut at handle_int: CFI leads out of the stack";
 
 /// Where to break, what leads there, and how the stack ends: each kind of stack that a kernel has.
 const STOPS: [(&str, &str, &[Ends]); 6] = [
@@ -96,6 +101,9 @@ fn agree(workspace: &Workspace, kernel: &Kernel) {
             End::Cut { .. } => Ends::Cut,
         };
         assert!(ends.contains(&really), "{function}: {really:?}: {ours:#?}");
+        if really == Ends::Cut {
+            assert_eq!(unwound.end.to_string(), CUT, "{function}");
+        }
         if really == Ends::Entry {
             assert_eq!(ours.len(), theirs.len(), "{function}: {ours:#?}\n{theirs:#?}");
         }
@@ -103,7 +111,6 @@ fn agree(workspace: &Workspace, kernel: &Kernel) {
         assert!(ours.len() > 1 && theirs.len() >= ours.len(), "{function}: {ours:#?}\n{theirs:#?}");
         let last = ours.len() - 1;
         for (depth, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-            // gdb takes a frame that an interrupt begins in for the place of the interrupt, and not for a caller.
             let calls = depth < last || really != Ends::Cut;
             same(ours, theirs, calls);
         }
