@@ -58,7 +58,7 @@ def frames():
 
 
 wanted = json.loads(os.environ["WITNESS"])
-for setting in "auto-load off", "confirm off", "debuginfod enabled off", "pagination off":
+for setting in "auto-load off", "confirm off", "debuginfod enabled off", "pagination off", "remotetimeout 60":
     gdb.execute(f"set {setting}")
 gdb.execute("file " + wanted["vmlinux"])
 for module in wanted["modules"]:
