@@ -238,7 +238,8 @@ impl FileSymbols {
     fn read(path: &Path, module: Option<&LoadedModule>) -> Result<Self, SymbolsError> {
         let cache = open(path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
-        let functions = functions(named(&file, &SectionAddresses::of(&file, module)));
+        let bases = SectionAddresses::of(&file, module);
+        let functions = functions(named(&file, &bases), labels(&file, &bases));
         Ok(Self { module: module.map(|module| module.name.clone()), functions })
     }
 }
@@ -303,11 +304,25 @@ fn start_of(functions: &[Function], name: &str) -> Option<u64> {
     functions.iter().find(|(.., known)| **known == *name).map(|(start, ..)| *start)
 }
 
-/// Of all [`named`] functions one at each address. A label without a size extends to the next one.
-fn functions(named: Vec<Function>) -> Vec<Function> {
+/// Of all [`named`] functions one at each address, and the [`labels`] that are in none with a size: assembly code of which
+/// the symbol table says no more. What has no size extends to the next one.
+fn functions(named: Vec<Function>, labels: Vec<Function>) -> Vec<Function> {
     let mut functions = named;
     // Of several names at one address the one with a size wins: it is the function's.
     functions.sort_by(|one, other| (one.0, other.1, &one.2).cmp(&(other.0, one.1, &other.2)));
+    functions.dedup_by_key(|(start, ..)| *start);
+    let mut end = 0;
+    let reach = |(start, size, _): &Function| {
+        end = end.max(start.saturating_add(*size));
+        (*start, end)
+    };
+    let reach: Vec<(u64, u64)> = functions.iter().map(reach).collect();
+    let is_free = |at: u64| match reach.partition_point(|(start, _)| *start <= at).checked_sub(1) {
+        Some(before) => reach[before].0 < at && reach[before].1 <= at,
+        None => true,
+    };
+    functions.extend(labels.into_iter().filter(|(start, ..)| is_free(*start)));
+    functions.sort_by(|one, other| (one.0, &one.2).cmp(&(other.0, &other.2)));
     functions.dedup_by_key(|(start, ..)| *start);
     let starts: Vec<u64> = functions.iter().skip(1).map(|(start, ..)| *start).collect();
     for ((start, size, _), next) in functions.iter_mut().zip(starts) {
@@ -318,19 +333,33 @@ fn functions(named: Vec<Function>) -> Vec<Function> {
     functions
 }
 
-/// Every name in the symbol table for loaded code, including several names for one address.
+/// Every function in the symbol table for loaded code, including several names for one address.
 fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &SectionAddresses) -> Vec<Function> {
+    in_code(file, bases, &[SymbolKind::Text, SymbolKind::Label])
+}
+
+/// Every name in the symbol table for a place in loaded code that is not said to be a function.
+fn labels<'data, R: ReadRef<'data>>(
+    file: &object::File<'data, R>,
+    bases: &SectionAddresses,
+) -> Vec<Function> {
+    in_code(file, bases, &[SymbolKind::Unknown])
+}
+
+fn in_code<'data, R: ReadRef<'data>>(
+    file: &object::File<'data, R>,
+    bases: &SectionAddresses,
+    kinds: &[SymbolKind],
+) -> Vec<Function> {
     let text = |symbol: &object::Symbol<'data, '_, R>| {
         let code = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
         code.is_some_and(|section| section.kind() == object::SectionKind::Text)
     };
-    let wanted = |symbol: &object::Symbol<'data, '_, R>| {
-        symbol.kind() == SymbolKind::Text || symbol.kind() == SymbolKind::Label
-    };
+    let wanted = |symbol: &object::Symbol<'data, '_, R>| kinds.contains(&symbol.kind());
     let named = || {
         let symbols = file.symbols().filter(|symbol| wanted(symbol) && text(symbol));
         symbols.filter_map(|symbol| {
-            let name = symbol.name().ok().filter(|name| !name.is_empty() && !name.starts_with('.'))?;
+            let name = symbol.name().ok().filter(|name| !name.is_empty() && !name.starts_with(['.', '$']))?;
             let base = bases.at(symbol.section_index())?;
             Some((base.wrapping_add(symbol.address()), symbol.size(), name))
         })

@@ -13,7 +13,7 @@ use gimli::{
 use super::dwarf;
 use super::loaded::{LoadedKernel, LoadedModule};
 use super::section_addresses::SectionAddresses;
-use super::{Function, SymbolsError, function_at, functions, named, open};
+use super::{Function, SymbolsError, function_at, functions, labels, named, open};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_raw::Raw;
 use kshot_stack::stack::{DEEPEST_STACK, Frame, in_kernel};
@@ -187,7 +187,7 @@ impl Unwinder {
         self.sections.push(section);
         let named = named(&file, &bases);
         self.names.extend(named.iter().cloned());
-        self.functions.extend(functions(named));
+        self.functions.extend(functions(named, labels(&file, &bases)));
         Ok(())
     }
 

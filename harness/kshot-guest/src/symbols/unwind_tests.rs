@@ -64,3 +64,13 @@ fn what_cannot_be_told_is_said() {
     assert_eq!(frames.len(), DEEPEST_STACK);
     assert!(end.ends_with("more frames than any stack has"), "{end}");
 }
+
+#[test]
+fn a_label_names_code_that_no_sized_function_holds() {
+    let of = |start, size, name: &str| (start, size, name.into());
+    let sized = vec![of(0x100, 0x40, "handle_sys"), of(0x200, 0, "syscall_exit")];
+    let labels = vec![of(0x120, 0, "syscall_common"), of(0x200, 0, "same"), of(0x240, 0, "work_notifysig")];
+    let expected =
+        [of(0x100, 0x40, "handle_sys"), of(0x200, 0x40, "syscall_exit"), of(0x240, 0, "work_notifysig")];
+    assert_eq!(functions(sized, labels), expected);
+}

@@ -1,8 +1,6 @@
 //! What both byte orders of MIPS64 share: QEMU's board malta, the registers, and the kernel's own labels.
 
-use super::{
-    CurrentTask, KernelOption, RegisterGroup, RegisterToggle, StepOver, StubRegisters, Trampoline,
-};
+use super::{CurrentTask, KernelOption, RegisterGroup, RegisterToggle, StepOver, StubRegisters, Trampoline};
 
 /// QEMU's board.
 pub(super) const MACHINE: &str = "malta";
