@@ -313,6 +313,12 @@ fn an_exact_claim_does_without_a_truth_that_cannot_be_had() {
     let probes = [probe("ftrace", vec![full(5)]), gone];
     let verdict = judge(Evidence { claims: &claims, probes: &probes, ..Evidence::default() });
     assert_eq!(verdict.verdict, Verdict::Match);
+    // What is not measured may be a known fault all the same.
+    let known_faults =
+        [KnownFault { kernels: vec!["*".into()], claim: claims[0].name.clone(), because: "a".into() }];
+    let evidence =
+        Evidence { claims: &claims, known_faults: &known_faults, probes: &probes, ..Evidence::default() };
+    assert_eq!(judge(evidence).verdict, Verdict::Match);
 }
 
 #[test]
