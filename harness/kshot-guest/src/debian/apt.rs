@@ -34,8 +34,11 @@ pub struct PackageRequest<'a> {
 /// The files of a package to download.
 #[derive(Clone, Copy, Debug)]
 pub enum PackageFiles<'a> {
-    /// The binary package for this architecture (`amd64` for packages of `Architecture: all`).
+    /// The binary package for this architecture (`amd64` for packages of `Architecture: all`). A meta package of kernels
+    /// (`linux-image-arm64`) stands for the kernel that it depends on.
     Binary(&'a str),
+    /// The binary package for this architecture and all that it depends on.
+    BinaryAndDependencies(&'a str),
     /// The whole source package: `.dsc`, the upstream tarball and Debian's changes.
     Source,
     /// The upstream tarball alone.
@@ -191,6 +194,7 @@ impl PackageRequest<'_> {
     fn key(&self) -> String {
         let (kind, architecture) = match self.files {
             PackageFiles::Binary(architecture) => ("binary", architecture),
+            PackageFiles::BinaryAndDependencies(architecture) => ("closure", architecture),
             PackageFiles::Source => ("source", ""),
             PackageFiles::Orig => ("orig", ""),
         };
@@ -211,7 +215,9 @@ struct PackageIndex {
 impl PackageIndex {
     fn open(request: &PackageRequest<'_>, cache: &Cache, progress: &Progress) -> Result<Self, AptError> {
         let (list, architecture) = match request.files {
-            PackageFiles::Binary(architecture) => ("deb", architecture),
+            PackageFiles::Binary(architecture) | PackageFiles::BinaryAndDependencies(architecture) => {
+                ("deb", architecture)
+            }
             PackageFiles::Source | PackageFiles::Orig => ("deb-src", "amd64"),
         };
         let name = format!("{}-{list}-{architecture}", request.suite);
@@ -263,9 +269,19 @@ impl PackageIndex {
     }
 
     fn download(&self, request: &PackageRequest<'_>, folder: &Path) -> Result<(), AptError> {
-        let what = request.package_and_version();
+        let mut what = request.package_and_version();
+        let archives = format!("Dir::Cache::archives={}", folder.display());
         let verb: &[&str] = match request.files {
-            PackageFiles::Binary(_) => &["download"],
+            PackageFiles::Binary(_) => {
+                what = self.kernel_behind(&what).unwrap_or(what);
+                &["download"]
+            }
+            // No package is installed in this apt, so that nothing is taken for granted.
+            PackageFiles::BinaryAndDependencies(_) => {
+                let partial = folder.join("partial");
+                fs::create_dir_all(&partial).map_err(FileError::on("create", &partial))?;
+                &["install", "--download-only", "--no-install-recommends", "--yes", "--option", &archives]
+            }
             PackageFiles::Source => &["source", "--download-only", "--only-source"],
             PackageFiles::Orig => &["source", "--download-only", "--only-source", "--tar-only"],
         };
@@ -281,6 +297,12 @@ impl PackageIndex {
             return Err(AptError::NotInIndex { what, suite, versions });
         }
         Err(AptError::Download { what, suite, versions, source: Box::new(source) })
+    }
+
+    /// The kernel that a meta package depends on, as `package=version`; `None` where it is no such package.
+    fn kernel_behind(&self, what: &str) -> Option<String> {
+        let show = self.apt_command(&["apt-cache", "show", what], &self.root);
+        kernel_dependency(&show.stderr_null().unchecked().read().unwrap_or_default())
     }
 
     /// The versions of a package in the index, newest first.
@@ -346,9 +368,37 @@ Acquire::https::Timeout "30";
     }
 }
 
+/// `Depends: linux-image-6.1.0-50-arm64 (= 6.1.176-1)` of the first paragraph, which is that of the newest version, as
+/// `package=version`.
+fn kernel_dependency(show: &str) -> Option<String> {
+    let depends =
+        show.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix("Depends: "))?;
+    let kernel = depends.split(", ").find(|dependency| dependency.starts_with("linux-image-"))?;
+    let (package, version) = kernel.split_once(" (= ")?;
+    Some(format!("{package}={}", version.strip_suffix(')')?))
+}
+
 fn known_versions(versions: &[String]) -> String {
     match versions {
         [] => "its index has no version of it".into(),
         versions => format!("its index has {}", versions.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meta_package_stands_for_the_kernel_that_it_depends_on() {
+        let meta = "Package: linux-image-arm64\nVersion: 6.12.95-1~bpo12+1\n\
+                    Depends: linux-image-6.12.95+deb12-arm64 (= 6.12.95-1~bpo12+1)\n\n\
+                    Package: linux-image-arm64\nDepends: linux-image-6.12.90+deb12-arm64 (= 6.12.90-1)\n";
+        let kernel = kernel_dependency(meta);
+        assert_eq!(kernel.as_deref(), Some("linux-image-6.12.95+deb12-arm64=6.12.95-1~bpo12+1"));
+        let kernel =
+            "Package: linux-image-6.1.0-50-arm64\nDepends: kmod, linux-base (>= 4.3~), initramfs-tools\n";
+        assert_eq!(kernel_dependency(kernel), None);
+        assert_eq!(kernel_dependency(""), None);
     }
 }
