@@ -70,7 +70,11 @@ pub fn all() -> Vec<Target> {
             seeds: captures("console"),
             feed: |input| text_of(TextFormat::CallTrace, input),
         },
-        Target { name: "gdb", seeds: captures("gdb"), feed: |input| stacks(gdb_json::parse(input)) },
+        Target {
+            name: "gdb",
+            seeds: captures("gdb"),
+            feed: |input| stacks(gdb_json::parse(input, Arch::Mips64.row())),
+        },
         Target { name: "gdb-raw", seeds: captures("gdb"), feed: |input| drop(gdb_raw::parse(input)) },
         Target { name: "gdb-packets", seeds: vec![packets()], feed: read_packets },
         Target { name: "gdb-registers", seeds: vec![registers().into_bytes()], feed: read_registers },

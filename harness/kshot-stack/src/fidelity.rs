@@ -253,7 +253,7 @@ impl<'a> Reported<'a> {
             if is_physical(frame, row) {
                 places.push(Place::new(frame, row));
                 at.push(shown - 1);
-            } else if !frame.user && !frame.in_kernel() && frame.address != Some(0) {
+            } else if !frame.user && !frame.in_kernel(row) && frame.address != Some(0) {
                 strays.push((shown - 1, frame));
             }
         }
@@ -371,7 +371,7 @@ pub fn physical<'a>(stack: &'a Stack, row: &ArchRow) -> impl Iterator<Item = &'a
 }
 
 fn is_physical(frame: &Frame, row: &ArchRow) -> bool {
-    frame.in_kernel() && !frame.inlined && !frame.guess && !frame.is_one_of(row.plumbing)
+    frame.in_kernel(row) && !frame.inlined && !frame.guess && !frame.is_one_of(row.plumbing)
 }
 
 /// Whether two frames are one return address.
@@ -384,14 +384,14 @@ pub fn same_function(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
     Place::new(one, row).is_in_function_of(&Place::new(other, row))
 }
 
-/// One name for all that a function goes by: `sys_ioctl` for `__se_sys_ioctl` (`include/linux/syscalls.h`), the
-/// function for the compiler's clones of it, one label for all of the entries, whose code carries many.
+/// One name for all that a function goes by: `sys_ioctl` for `__se_sys_ioctl` and `__arm64_sys_ioctl`, the function for the compiler's clones of it, one label for all of the entries, whose code carries many.
 pub fn function<'a>(symbol: &'a str, row: &ArchRow) -> &'a str {
     if let Some(first) = row.entries.first().filter(|_| row.entries.contains(&symbol)) {
         return first;
     }
     let name = fold_suffix(symbol);
-    name.strip_prefix("__se_").filter(|name| name.starts_with("sys_")).unwrap_or(name)
+    let plain = ["__se_"].into_iter().chain(row.syscall_prefix).find_map(|prefix| name.strip_prefix(prefix));
+    plain.filter(|name| name.starts_with("sys_")).unwrap_or(name)
 }
 
 #[cfg(test)]

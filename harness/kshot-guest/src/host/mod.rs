@@ -12,6 +12,6 @@ mod compiler; // the cross compilers
 pub use compiler::{compiler, compiler_version};
 pub use file::FileError;
 pub use requirements::{MissingTool, install, missing_build_tools, missing_run_tools, tools};
-pub(crate) use requirements::{UNPACK, missing};
+pub(crate) use requirements::{UNPACK, missing, missing_compiler};
 pub(crate) use tool::environment;
 pub use tool::{ToolError, ToolLog, find_program};

@@ -5,7 +5,7 @@ mod catalogue; // images/kernels.yaml: which kernels there are and where each co
 mod tools; // the tools of the host that a kernel needs
 mod kconfig; // Kconfig fragments
 mod needs; // the options that a kernel of one's own has to have
-mod vmlinux; // the architecture and release of a vmlinux
+mod vmlinux; // the architecture and release of a kernel image
 mod modules; // modules.dep
 mod tree; // what kbuild leaves in a user's build folder
 mod package; // a kernel out of a package
@@ -25,7 +25,7 @@ use crate::host::{FileError, MissingTool, ToolError, install, tools as names_of}
 use crate::progress::Progress;
 use crate::symbols::Dwarf;
 use crate::yaml::YamlError;
-use kshot_stack::arch::Arch;
+use kshot_stack::arch::{Arch, KernelImage};
 use kshot_stack::fault::{Blame, Fault};
 
 pub use build::merge_config;
@@ -52,7 +52,7 @@ pub struct Kernel {
     pub arch: Arch,
     /// The kernel release, as `uname -r` prints it.
     pub release: String,
-    /// The kernel image that QEMU boots: an ELF `vmlinux` without debug sections.
+    /// The kernel image that QEMU boots ([`kshot_stack::arch::KernelImage`]), without debug sections.
     pub boot: PathBuf,
     /// The SHA-256 of the kernel image, in hexadecimal.
     pub sha256: String,
@@ -280,8 +280,8 @@ impl Kernel {
         Ok(Some(kernel))
     }
 
-    /// The user's own kernel: a folder that kbuild built in (a source tree or an `O=` folder), or an ELF `vmlinux`,
-    /// with or without DWARF. The modules in that folder and its `.config` belong to the kernel; `lib/modules/<release>`
+    /// The user's own kernel: a folder that kbuild built in (a source tree or an `O=` folder), or an image that the
+    /// architecture's QEMU boots, with or without DWARF. The modules in that folder and its `.config` belong to the kernel; `lib/modules/<release>`
     /// in it goes before modules that are not installed. Nothing is written there.
     ///
     /// # Errors
@@ -299,11 +299,15 @@ impl Kernel {
             }
         }
         let image = vmlinux::read(&path)?;
-        let release = image.release.ok_or_else(|| KernelError::NotBootable {
-            path: path.clone(),
-            why: "it has no \"Linux version\" banner: it is a compressed vmlinuz, a program or a module"
-                .into(),
+        let not = |why| KernelError::NotBootable { path: path.clone(), why };
+        let release = image.release.ok_or_else(|| {
+            not("it has no \"Linux version\" banner: it is a compressed vmlinuz, a program or a module"
+                .into())
         })?;
+        if image.elf != matches!(image.arch.row().image, KernelImage::Elf) {
+            let wanted = image.arch.row().image.name();
+            return Err(not(format!("on {} QEMU boots {wanted}; name that", image.arch)));
+        }
         let folder = path.parent().unwrap_or(Path::new("/"));
         let installed = folder.join("lib/modules").join(&release).join("modules.dep").is_file();
         let modules = match installed {
@@ -361,7 +365,7 @@ impl Kernel {
             name: spec.name.clone(),
             arch: spec.arch,
             release: metadata.release,
-            boot: folder.join("vmlinux"),
+            boot: folder.join(spec.arch.row().image.name()),
             sha256: metadata.sha256,
             dwarf: file("vmlinux.debug").map(|vmlinux| Dwarf::of(vmlinux, None)),
             modules: file("modules"),
@@ -411,7 +415,7 @@ pub fn provision(
 }
 
 fn commit_kernel(spec: &KernelSpec, draft: Draft, made: Provisioned) -> Result<PathBuf, KernelError> {
-    let boot = draft.path().join("vmlinux");
+    let boot = draft.path().join(spec.arch.row().image.name());
     let image = vmlinux::read(&boot)?;
     check_arch(spec, image.arch, &boot)?;
     let metadata = KernelMetadata {

@@ -49,12 +49,17 @@ pub(super) fn unpack(
 
     let unpacked = folder.join("unpacked");
     log.run("unpacking the kernel", &cmd!("dpkg-deb", "-x", &deb, &unpacked)).map_err(&step)?;
-    // On MIPS it is an ELF file, which unpacks itself.
-    let boot = folder.join("vmlinux");
+    let boot = folder.join(spec.arch.row().image.name());
     move_file(&file_with_prefix(&unpacked.join("boot"), spec.arch.row().image_prefix)?, &boot)?;
     move_file(&file_with_prefix(&unpacked.join("boot"), "config-")?, &folder.join("config"))?;
     move_file(&file_with_prefix(&unpacked.join("boot"), "System.map")?, &folder.join("System.map"))?;
 
+    // Where `lib` is a link into `usr`, the package has the modules there (since trixie).
+    let (merged, inside) = (unpacked.join("usr/lib/modules"), unpacked.join("lib/modules"));
+    if merged.is_dir() {
+        fs::create_dir_all(unpacked.join("lib")).map_err(FileError::on("create", &inside))?;
+        move_file(&merged, &inside)?;
+    }
     // The banner of Debian's vmlinuz is compressed, so the release comes from the modules' folder.
     let modules = file_with_prefix(&unpacked.join("lib/modules"), "")?;
     let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();

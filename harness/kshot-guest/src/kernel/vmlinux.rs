@@ -1,4 +1,4 @@
-//! The architecture, release and build id of a `vmlinux`.
+//! The architecture and release of a kernel image.
 
 use std::io;
 use std::path::Path;
@@ -11,10 +11,12 @@ use crate::host::FileError;
 use kshot_stack::arch::Arch;
 use kshot_stack::name::is_release;
 
-/// The facts of a `vmlinux`.
+/// The facts of a kernel image.
 #[derive(Debug)]
 pub(super) struct Vmlinux {
     pub arch: Arch,
+    /// Whether it is the ELF file `vmlinux`, which not every architecture boots.
+    pub elf: bool,
     /// The release in the kernel's banner; `None` for a compressed `vmlinuz`, which on MIPS is an ELF file too.
     pub release: Option<String>,
     /// Whether the file has DWARF.
@@ -24,7 +26,7 @@ pub(super) struct Vmlinux {
 /// The largest kernel, in bytes: with DWARF, Debian's take half a gigabyte.
 const SIZE_MOST: u64 = 4 << 30;
 
-/// Reads the ELF file `path`.
+/// Reads the kernel image `path`.
 ///
 /// # Errors
 /// [`KernelError::NotBootable`], which says what the file is instead; [`KernelError::File`].
@@ -37,6 +39,10 @@ pub(super) fn read(path: &Path) -> Result<Vmlinux, KernelError> {
         io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => not(error.to_string()),
         _ => FileError::on("read", path)(error).into(),
     })?;
+    if let Some(arch) = Arch::of_image(&bytes) {
+        let release = release(&bytes).or_else(|| bzimage_release(&bytes));
+        return Ok(Vmlinux { arch, elf: false, release, dwarf: false });
+    }
     let file = match object::FileKind::parse(&*bytes) {
         Ok(object::FileKind::Elf64) => object::read::elf::ElfFile64::<object::Endianness>::parse(&*bytes)
             .map_err(|error| not(error.to_string()))?,
@@ -50,35 +56,45 @@ pub(super) fn read(path: &Path) -> Result<Vmlinux, KernelError> {
         .ok_or_else(|| not(format!("its ELF machine is {machine}; kshot boots {}", architectures())))?;
     let release = release(&bytes);
     let dwarf = file.sections().any(|section| section.name() == Ok(".debug_info"));
-    Ok(Vmlinux { arch, release, dwarf })
+    Ok(Vmlinux { arch, elf: true, release, dwarf })
 }
 
 /// `Linux version 6.1.176 (user@host) ...` in the read-only data; a stripped image still has it.
 fn release(bytes: &[u8]) -> Option<String> {
     const BANNER: &[u8] = b"Linux version ";
     let at = bytes.windows(BANNER.len()).position(|window| window == BANNER)?;
-    let rest = &bytes[at + BANNER.len()..];
-    let end = rest.iter().position(|byte| !byte.is_ascii_graphic())?;
-    let release = std::str::from_utf8(&rest[..end]).ok()?;
+    word(&bytes[at + BANNER.len()..])
+}
+
+/// The release that these bytes begin with.
+fn word(bytes: &[u8]) -> Option<String> {
+    let end = bytes.iter().position(|byte| !byte.is_ascii_graphic())?;
+    let release = std::str::from_utf8(&bytes[..end]).ok()?;
     (release.starts_with(|first: char| first.is_ascii_digit()) && is_release(release))
         .then(|| release.to_owned())
 }
 
+/// `6.1.0-50-amd64 (user@host) ...` in the header of an x86 bzImage, whose kernel is compressed
+/// (Documentation/arch/x86/boot.rst, `kernel_version`).
+fn bzimage_release(bytes: &[u8]) -> Option<String> {
+    let pointer = bytes.get(0x20e..0x210)?;
+    let at = 0x200 + usize::from(u16::from_le_bytes([pointer[0], pointer[1]]));
+    word(bytes.get(at..)?)
+}
+
 /// A guess at the type of a file that is not ELF.
 fn describe_file(bytes: &[u8]) -> String {
-    let x86_boot_sector = bytes.get(0x202..0x206) == Some(b"HdrS");
     match bytes {
         [] => "it is empty".into(),
-        _ if x86_boot_sector => "it is an x86 bzImage; kshot boots the ELF file vmlinux".into(),
-        [0x1f, 0x8b, ..] => "it is compressed with gzip; kshot boots the ELF file vmlinux".into(),
-        [0xfd, b'7', b'z', ..] => "it is compressed with xz; kshot boots the ELF file vmlinux".into(),
-        [0x27, 0x05, 0x19, 0x56, ..] => "it is a U-Boot uImage; kshot boots the ELF file vmlinux".into(),
-        _ => "it is not an ELF file".into(),
+        [0x1f, 0x8b, ..] => "it is compressed with gzip; unpack it".into(),
+        [0xfd, b'7', b'z', ..] => "it is compressed with xz; unpack it".into(),
+        [0x27, 0x05, 0x19, 0x56, ..] => "it is a U-Boot uImage; kshot boots what kbuild makes".into(),
+        _ => "it is neither an ELF file nor a kernel image".into(),
     }
 }
 
 fn architectures() -> String {
-    Arch::all().map(|arch| arch.to_string()).collect::<Vec<_>>().join(" and ")
+    Arch::all().map(|arch| arch.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -86,6 +102,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use kshot_stack::arch::KernelImage;
 
     fn refused(bytes: &[u8]) -> String {
         let folder = tempfile::tempdir().unwrap();
@@ -125,13 +142,39 @@ mod tests {
 
     #[test]
     fn what_is_no_vmlinux_is_called_what_it_is() {
-        assert_eq!(refused(&header(false, 62)), "its ELF machine is 62; kshot boots mips64 and mips64el");
+        // EM_SPARCV9.
+        assert!(
+            refused(&header(true, 43)).starts_with("its ELF machine is 43; kshot boots mips64, mips64el, ")
+        );
         assert_eq!(refused(b""), "it is empty");
-        assert_eq!(refused(b"#!/bin/sh\n"), "it is not an ELF file");
+        assert_eq!(refused(b"#!/bin/sh\n"), "it is neither an ELF file nor a kernel image");
         assert!(refused(b"\x1f\x8b\x08\0").contains("gzip"));
-        let mut bzimage = vec![0; 1024];
-        bzimage[0x202..0x206].copy_from_slice(b"HdrS");
-        assert!(refused(&bzimage).contains("x86 bzImage"));
+    }
+
+    #[test]
+    fn an_image_in_its_architectures_own_format_is_known_by_its_magic() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        for arch in Arch::all() {
+            let KernelImage::Own { offset, magic, .. } = arch.row().image else { continue };
+            let mut image = vec![0; KernelImage::BYTES];
+            image[offset..offset + magic.len()].copy_from_slice(magic);
+            image.extend(b"Linux version 6.1.0-50-own (debian-kernel@lists.debian.org) gcc");
+            fs::write(&path, &image).unwrap();
+            let read = read(&path).unwrap();
+            assert_eq!((read.arch, read.elf, read.release.as_deref()), (arch, false, Some("6.1.0-50-own")));
+        }
+    }
+
+    #[test]
+    fn the_release_of_a_compressed_bzimage_is_in_its_header() {
+        let mut image = vec![0; 0x4000];
+        image[0x20e..0x210].copy_from_slice(&0x3500_u16.to_le_bytes());
+        image[0x3700..0x3712].copy_from_slice(b"6.1.0-50-amd64 (d@");
+        assert_eq!(bzimage_release(&image).as_deref(), Some("6.1.0-50-amd64"));
+        image[0x20e..0x210].copy_from_slice(&0xffff_u16.to_le_bytes());
+        assert_eq!(bzimage_release(&image), None);
+        assert_eq!(bzimage_release(b""), None);
     }
 
     #[test]

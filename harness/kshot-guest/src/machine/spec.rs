@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use kshot_stack::arch::Arch;
+use kshot_stack::arch::{Arch, Nic};
 
 /// The socket of QEMU's monitor, relative to the private folder that QEMU runs in: a full path could exceed the 108
 /// bytes of `sun_path`.
@@ -23,7 +23,7 @@ const MEMORY: &str = "memory";
 pub struct MachineSpec {
     /// The architecture.
     pub arch: Arch,
-    /// The kernel, an ELF file.
+    /// The kernel image, in the format that QEMU's `-kernel` takes.
     pub kernel: PathBuf,
     /// The initramfs.
     pub initrd: PathBuf,
@@ -100,7 +100,6 @@ impl MachineSpec {
                     format!("{},memory-backend={MEMORY}", row.machine)
                 }
             },
-            // Without it malta takes a 32-bit CPU, on which a 64-bit kernel hangs without a word.
             "-cpu",
             row.cpu,
             "-m",
@@ -164,17 +163,25 @@ impl MachineSpec {
     }
 
     fn network_args(&self) -> Vec<OsString> {
-        let model = self.arch.row().nic;
-        strings(&[
-            // restrict: the guest cannot reach the host's network. Port 0: the host's kernel picks a free port and QMP
-            // reports it, so no other process can take it in between. Loopback: no other host reaches the guest. -nic
-            // rather than -device: the board knows the slot whose interrupt line works.
-            "-nic",
-            &format!("user,model={model},restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
-            // Without this the card needs an iPXE ROM, which is a Debian package of its own.
-            "-global",
-            &format!("{model}.romfile="),
-        ])
+        // restrict: the guest cannot reach the host's network. Port 0: the host's kernel picks a free port and QMP
+        // reports it, so no other process can take it in between. Loopback: no other host reaches the guest.
+        const USER: &str = "restrict=on,hostfwd=tcp:127.0.0.1:0-:22";
+        match self.arch.row().nic {
+            // -nic rather than -device: the board knows the slot whose interrupt line works.
+            Nic::OnBoard(model) => strings(&[
+                "-nic",
+                &format!("user,model={model},{USER}"),
+                // Without this the card needs an iPXE ROM, which is a Debian package of its own.
+                "-global",
+                &format!("{model}.romfile="),
+            ]),
+            Nic::Device(card) => strings(&[
+                "-netdev",
+                &format!("user,id=net,{USER}"),
+                "-device",
+                &format!("{card},netdev=net"),
+            ]),
+        }
     }
 
     fn randomness_args(&self) -> Vec<OsString> {
@@ -228,13 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn argv_of_mips64_is_exactly_this() {
-        insta::assert_snapshot!("argv_mips64", shown(Arch::Mips64));
-    }
-
-    #[test]
-    fn argv_of_mips64el_is_exactly_this() {
-        insta::assert_snapshot!("argv_mips64el", shown(Arch::Mips64el));
+    fn argv_of_each_architecture_is_exactly_this() {
+        for arch in Arch::all() {
+            insta::assert_snapshot!(format!("argv_{arch}"), shown(arch));
+        }
     }
 
     #[test]
@@ -276,8 +280,9 @@ mod tests {
     fn the_initramfs_parameters_leave_room_for_a_command_line() {
         let longest = "rd_start=0xffffffff80f00000 rd_size=123456789 ";
         assert_eq!(longest.len(), Arch::Mips64.row().initrd_parameter_bytes);
-        for arch in Arch::all() {
+        for arch in [Arch::Mips64, Arch::Mips64el] {
             assert_eq!(spec(arch).cmdline_limit(), 255 - 46);
         }
+        assert_eq!(spec(Arch::Arm64).cmdline_limit(), 2047, "the initramfs is not in the command line");
     }
 }

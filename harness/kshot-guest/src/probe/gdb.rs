@@ -24,7 +24,7 @@ use crate::deadline::{Deadline, PollResult};
 use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
 use crate::session::Guest;
 use crate::symbols::{Banner, Layout, LoadedKernel, Unwinder, Unwound, build_id, build_id_of_notes};
-use kshot_stack::arch::ArchRow;
+use kshot_stack::arch::{ArchRow, CurrentTask};
 use kshot_stack::stack::gdb_json::{self, RawStack};
 use kshot_stack::stack::gdb_raw;
 use kshot_stack::text::printable;
@@ -175,6 +175,8 @@ struct Recorder {
     unwinder: Unwinder,
     banner: Option<Banner>,
     task: TaskLayout,
+    /// How far behind the first the processor has its own variables, once that is known.
+    per_cpu: Option<u64>,
     /// Whether the guest is known to run the kernel that the DWARF is of.
     checked: bool,
     /// Which argument has the traced place.
@@ -192,10 +194,29 @@ struct Recorder {
 /// Where a task has what is told of it, in bytes.
 #[derive(Clone, Copy)]
 struct TaskLayout {
-    /// The pointer to the task, in what the register points to.
-    pointer: u64,
+    holder: Holder,
     name: u64,
     id: u64,
+}
+
+/// What holds the pointer to the current task.
+#[derive(Clone, Copy)]
+enum Holder {
+    /// A register, by the stub's number.
+    Register(usize),
+    /// A structure at this offset from a register's value, or from 0.
+    Structure { register: Option<usize>, offset: u64 },
+    /// A variable of each processor, and the table of where each has its own.
+    PerCpu { variable: u64, offsets: u64 },
+}
+
+/// The pointer to the current task.
+#[derive(Clone, Copy)]
+enum Pointer {
+    /// The pointer itself.
+    Here(u64),
+    /// The address of the pointer.
+    At(u64),
 }
 
 /// One hit, until it is written.
@@ -222,6 +243,7 @@ impl Recorder {
             unwinder,
             banner: layout.banner().cloned(),
             task: task_layout(&layout, row)?,
+            per_cpu: None,
             wanted,
             checked: false,
             traced,
@@ -308,11 +330,16 @@ impl Recorder {
 
     fn hit(&mut self, stops: &mut Stops) -> Result<(), TruthError> {
         let (row, layout) = (self.row, self.task);
-        let holder = stops.registers().get(row.task.register);
-        let holder = holder.ok_or(StubError::NoRegister(row.task.register))?;
-        let pointer = Span { address: holder.wrapping_add(layout.pointer), length: size_of::<u64>() };
-        let (raw, pointer) = stops.raw(self.hits.len() as u64 + 1, &[pointer])?;
-        let task = row.number(&pointer.concat());
+        let pointer = self.pointer(stops)?;
+        let span = match pointer {
+            Pointer::Here(_) => Vec::new(),
+            Pointer::At(address) => vec![Span { address, length: row.word_bytes }],
+        };
+        let (raw, told) = stops.raw(self.hits.len() as u64 + 1, &span)?;
+        let task = match pointer {
+            Pointer::Here(task) => task,
+            Pointer::At(_) => row.number(&told.concat()),
+        };
         let name = Span { address: task.wrapping_add(layout.name), length: NAME_BYTES };
         let id = Span { address: task.wrapping_add(layout.id), length: size_of::<u32>() };
         let told = stops.memory(&[name, id])?;
@@ -322,6 +349,30 @@ impl Recorder {
         let task = String::from_utf8_lossy(until_zero(name)).into_owned();
         self.hits.push(Hit { task, id, stack });
         Ok(())
+    }
+
+    /// Where the pointer to the current task is.
+    fn pointer(&mut self, stops: &mut Stops) -> Result<Pointer, TruthError> {
+        let register = |number| stops.registers().get(number).ok_or(StubError::NoRegister(number));
+        Ok(match self.task.holder {
+            Holder::Register(number) => Pointer::Here(register(number)?),
+            Holder::Structure { register: Some(number), offset } => {
+                Pointer::At(register(number)?.wrapping_add(offset))
+            }
+            Holder::Structure { register: None, offset } => Pointer::At(offset),
+            Holder::PerCpu { variable, offsets } => {
+                let first = match self.per_cpu {
+                    Some(first) => first,
+                    None => {
+                        let span = Span { address: offsets, length: self.row.word_bytes };
+                        self.row.number(&stops.memory(&[span])?.concat())
+                    }
+                };
+                // The machine has one processor, and its part stays where it is.
+                self.per_cpu = Some(first);
+                Pointer::At(variable.wrapping_add(first))
+            }
+        })
     }
 
     fn write_stacks(&mut self, loaded: &LoadedKernel) -> Result<(), TruthError> {
@@ -360,11 +411,24 @@ fn task_layout(layout: &Layout, row: &ArchRow) -> Result<TaskLayout, TruthError>
         let offset = layout.field(structure, field)?;
         offset.ok_or_else(|| TruthError::Unknown { what: format!("struct {structure}.{field}") })
     };
-    Ok(TaskLayout {
-        pointer: field(row.task.structure, row.task.field)?,
-        name: field("task_struct", "comm")?,
-        id: field("task_struct", "pid")?,
-    })
+    let variable = |names: &[&str]| {
+        let address = layout.variable(names)?;
+        address.ok_or_else(|| TruthError::Unknown { what: names.join(" or ") })
+    };
+    let nothing = || TruthError::Unknown { what: format!("the current task on {}", row.name) };
+    let holder = match row.task.ok_or_else(nothing)? {
+        CurrentTask::Register(number) => Holder::Register(number),
+        CurrentTask::Field { register, structure, field: name } => {
+            Holder::Structure { register: Some(register), offset: field(structure, name)? }
+        }
+        CurrentTask::At { structure, field: name } => {
+            Holder::Structure { register: None, offset: field(structure, name)? }
+        }
+        CurrentTask::PerCpu(names) => {
+            Holder::PerCpu { variable: variable(names)?, offsets: variable(&["__per_cpu_offset"])? }
+        }
+    };
+    Ok(TaskLayout { holder, name: field("task_struct", "comm")?, id: field("task_struct", "pid")? })
 }
 
 /// The stub's number of the register that has the traced place.

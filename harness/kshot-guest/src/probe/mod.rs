@@ -108,8 +108,13 @@ pub struct TruthContext<'a> {
 
 /// Why a probe is left out on a kernel, `None` if it is not: without DWARF there is no truth.
 pub fn left_out_because(kind: &ProbeKind, kernel: &Kernel) -> Option<String> {
-    let truthless = matches!(kind, ProbeKind::Gdb { .. }) && kernel.dwarf.is_none();
-    truthless.then(|| format!("no DWARF of {}: perf stands in for the truth", kernel.name))
+    let reason = match kind {
+        ProbeKind::Gdb { .. } if kernel.dwarf.is_none() => format!("no DWARF of {}", kernel.name),
+        ProbeKind::Gdb { .. } if kernel.arch.row().task.is_none() => format!("no truth on {}", kernel.arch),
+        _ => return None,
+    };
+    let instead = if kernel.arch.row().perf_finds_callers { "perf" } else { "nothing" };
+    Some(format!("{reason}: {instead} stands in for the truth"))
 }
 
 /// The captures of a probe in a run folder that are parsed.
@@ -188,6 +193,11 @@ pub fn start_truth(
     };
     let outside = probes.iter().find_map(wanted);
     outside.map(|(probe, wanted)| StartedTruth::start(&probe, wanted, row, vmlinux, folder)).transpose()
+}
+
+/// Whether a guest needs perf for these probes. Without any probe it is a person's, who may want it.
+pub fn need_perf(probes: &[ProbeSpec]) -> bool {
+    probes.is_empty() || probes.iter().any(|probe| matches!(probe.kind, ProbeKind::Perf { .. }))
 }
 
 /// Whether a probe needs a [`TruthContext`] to be armed.

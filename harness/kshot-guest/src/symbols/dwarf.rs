@@ -17,6 +17,10 @@ use object::{
 
 use super::section_addresses::SectionAddresses;
 
+/// The most bytes of a function that its symbol covers and its DWARF does not: GCC's `-fpatchable-function-entry`, by which
+/// arm64's and riscv64's kernels are traced, leaves them in front of what it tells of.
+pub(super) const PATCHABLE_BYTES: u64 = 16;
+
 pub(super) type Reader<'a> = EndianSlice<'a, RunTimeEndian>;
 
 /// The DWARF sections of one file, as far as they are needed.
@@ -141,7 +145,8 @@ fn units<'data, R: ReadRef<'data>>(
     while let Some(header) = headers.next()? {
         let mut entries = header.entries();
         while let Some(entry) = entries.next()? {
-            if addresses.iter().any(|at| entry.range().begin <= *at && *at < entry.range().end) {
+            let begin = entry.range().begin.saturating_sub(PATCHABLE_BYTES);
+            if addresses.iter().any(|at| begin <= *at && *at < entry.range().end) {
                 let start = header.debug_info_offset().0 as u64;
                 // The unit's length counts from behind itself: 4 bytes, or 12 in 64-bit DWARF.
                 let mut head = EndianSlice::new(read(start, 12)?, endian);

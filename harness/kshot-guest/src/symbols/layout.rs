@@ -72,6 +72,18 @@ impl Layout {
         self.banner.as_ref()
     }
 
+    /// The address of the first of these variables that the kernel has; of one that each processor has, the one that all
+    /// of them are counted from.
+    ///
+    /// # Errors
+    /// [`SymbolsError`].
+    pub fn variable(&self, names: &[&str]) -> Result<Option<u64>, SymbolsError> {
+        let cache = open(&self.path)?;
+        let file = object::File::parse(&cache).map_err(SymbolsError::elf(&self.path))?;
+        let find = |name: &&str| file.symbols().find(|symbol| symbol.name() == Ok(*name));
+        Ok(names.iter().find_map(find).map(|symbol| symbol.address()))
+    }
+
     /// Where a field lies in a structure, in bytes; `None` where there is no such structure or field.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub(crate) use files::{module_name, modules_below};
 pub use frames::{LineTables, Lines};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::results::ParsedProbe;
-use kshot_stack::stack::{Frame, Stack, in_kernel};
+use kshot_stack::stack::{Frame, Stack};
 pub use layout::{Banner, Layout};
 pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
 use section_addresses::SectionAddresses;
@@ -204,7 +204,9 @@ impl Symbols {
                     let place = frame.address.and_then(|address| self.place(lines, address, depth > 0));
                     let _ = match (place, frame.address) {
                         (Some(place), _) => writeln!(text, "  {}", place.decoded()),
-                        (None, Some(address)) if !in_kernel(address) => writeln!(text, "  {address:#x}"),
+                        (None, Some(address)) if frame.user || frame.symbol.is_none() => {
+                            writeln!(text, "  {address:#x}")
+                        }
                         (None, _) => writeln!(text, "  {}", frame.name()),
                     };
                 }

@@ -7,8 +7,9 @@ use std::rc::Rc;
 
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, DebugFrame, DebugFrameOffset, EndianRcSlice, Register, RegisterRule,
-    RunTimeEndian, SectionId, UnwindContext, UnwindSection,
+    RunTimeEndian, SectionId, UnwindContext, UnwindSection, Vendor,
 };
+use object::Object;
 
 use super::dwarf;
 use super::loaded::{LoadedKernel, LoadedModule};
@@ -16,7 +17,7 @@ use super::section_addresses::SectionAddresses;
 use super::{Function, SymbolsError, function_at, functions, labels, named, open};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_raw::Raw;
-use kshot_stack::stack::{DEEPEST_STACK, Frame, in_kernel};
+use kshot_stack::stack::{DEEPEST_STACK, Frame};
 
 /// The call frame information lives as long as the unwinder.
 type Reader = EndianRcSlice<RunTimeEndian>;
@@ -181,7 +182,9 @@ impl Unwinder {
         self.endian = dwarf::endian(&file);
         let section = dwarf::section(&file, &bases, SectionId::DebugFrame).map_err(SymbolsError::of(path))?;
         let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), self.endian));
-        section.set_address_size(8);
+        section.set_address_size(if file.is_64() { 8 } else { 4 });
+        // Else the rules in which arm64 tells of signed return addresses would not be known.
+        section.set_vendor(Vendor::AArch64);
         let rows = rows(&section, self.sections.len());
         self.rows.extend(rows.map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?);
         self.sections.push(section);
@@ -216,7 +219,7 @@ impl Unwinder {
     /// to an entry, or out to user space. None at all where the tracer was not called from its trampoline.
     pub fn unwind_traced(&self, raw: &Raw, row: &ArchRow) -> Vec<Frame> {
         let frames = self.unwind(raw, row).frames;
-        let trampoline = frames.iter().rposition(|physical| physical.frame.is_one_of(row.trampoline.labels));
+        let trampoline = frames.iter().rposition(|physical| physical.frame.is_one_of(trampoline_labels(row)));
         let traced = trampoline.map_or(frames.len(), |at| at + 1);
         frames.into_iter().skip(traced).map(|physical| physical.frame).collect()
     }
@@ -232,10 +235,10 @@ impl Unwinder {
         let mut place = Place { pc: raw.pc, returns: false, registers };
         let mut frames = Vec::new();
         loop {
-            let frame = self.frame(&place);
+            let frame = self.frame(&place, row);
             let (user, entry) = (frame.user, frame.is_one_of(row.entries));
             let name = frame.symbol.clone().unwrap_or_else(|| format!("{:#x}", place.pc));
-            let in_trampoline = frame.is_one_of(row.trampoline.labels);
+            let in_trampoline = frame.is_one_of(trampoline_labels(row));
             frames.push(Physical { frame, returns: place.returns });
             let caller = match () {
                 () if user => return Unwound { frames, end: End::User },
@@ -251,23 +254,35 @@ impl Unwinder {
         }
     }
 
+    /// The unwind rows of the function at an address.
+    fn rows_at(&self, address: u64) -> Option<&RowsOf> {
+        let after = self.rows.partition_point(|rows| rows.start <= address);
+        let before = after.checked_sub(1).and_then(|at| self.rows.get(at));
+        let function = |address| function_at(&self.functions, address).map(|(start, ..)| *start);
+        let same = |rows: &&RowsOf| {
+            rows.start - address <= dwarf::PATCHABLE_BYTES && function(rows.start) == function(address)
+        };
+        before.filter(|rows| address - rows.start < rows.size).or_else(|| self.rows.get(after).filter(same))
+    }
+
     fn out_of_trampoline(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
         let sp = place.register(Register(row.stack_pointer))?;
-        let word = |offset| self.word(raw, sp.wrapping_add(offset));
+        let word = |offset| word_at(raw, sp.wrapping_add(offset), row);
+        let trampoline = row.trampoline.as_ref()?;
         let mut traced = place.clone();
-        traced.pc = word(row.trampoline.place)?;
+        traced.pc = word(trampoline.place)?;
         traced.returns = true;
-        traced.registers[usize::from(row.stack_pointer)] = Some(sp.wrapping_add(row.trampoline.size));
-        traced.registers[usize::from(row.return_address)] = Some(word(row.trampoline.caller)?);
+        traced.registers[usize::from(row.stack_pointer)] = Some(sp.wrapping_add(trampoline.size));
+        traced.registers[usize::from(row.return_address)] = Some(word(trampoline.caller)?);
         Some(traced)
     }
 
-    fn frame(&self, place: &Place) -> Frame {
+    fn frame(&self, place: &Place, row: &ArchRow) -> Frame {
         let pc = place.pc;
-        let mut frame = Frame { address: Some(pc), user: !in_kernel(pc), ..Frame::default() };
+        let mut frame = Frame { address: Some(pc), user: !row.in_kernel(pc), ..Frame::default() };
         if let Some((start, size, name)) = function_at(&self.functions, place.inside()) {
             frame.symbol = Some(name.to_string());
-            frame.offset = Some(pc - start);
+            frame.offset = pc.checked_sub(*start);
             frame.size = Some(*size);
         }
         frame
@@ -276,10 +291,10 @@ impl Unwinder {
     /// The frame that called this one.
     fn caller(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Result<Place, Cut> {
         let address = place.inside();
-        let after = self.rows.partition_point(|rows| rows.start <= address);
-        let nearest = after.checked_sub(1).and_then(|at| self.rows.get(at));
-        let RowsOf { section, offset, .. } =
-            nearest.filter(|rows| address - rows.start < rows.size).ok_or(Cut::NoCfi)?;
+        let rows = self.rows_at(address).ok_or(Cut::NoCfi)?;
+        let RowsOf { section, offset, .. } = rows;
+        // In front of its first row nothing has changed yet.
+        let address = address.max(rows.start);
         let section = self.sections.get(*section).ok_or(Cut::NoCfi)?;
         let bases = BaseAddresses::default();
         let function = section.fde_from_offset(&bases, *offset, DebugFrame::cie_from_offset);
@@ -293,11 +308,11 @@ impl Unwinder {
         let cfa = place.register(*register).ok_or(Cut::OtherMemory)?.wrapping_add_signed(*offset);
 
         let mut caller = place.clone();
-        caller.registers[usize::from(row.stack_pointer)] = Some(cfa);
+        caller.registers[usize::from(row.stack_pointer)] = Some(cfa.wrapping_sub(row.cfa_bias));
         for (register, rule) in rules.registers() {
             let value = match rule {
                 RegisterRule::SameValue => place.register(*register),
-                RegisterRule::Offset(offset) => self.word(raw, cfa.wrapping_add_signed(*offset)),
+                RegisterRule::Offset(offset) => word_at(raw, cfa.wrapping_add_signed(*offset), row),
                 RegisterRule::ValOffset(offset) => Some(cfa.wrapping_add_signed(*offset)),
                 RegisterRule::Register(other) => place.register(*other),
                 _ => None,
@@ -317,16 +332,6 @@ impl Unwinder {
             |register: u16| caller.registers[usize::from(register)] == place.register(Register(register));
         if caller.pc == place.pc && same(row.stack_pointer) { Err(Cut::Endless) } else { Ok(caller) }
     }
-
-    /// Eight bytes of the copy of the stack.
-    fn word(&self, raw: &Raw, address: u64) -> Option<u64> {
-        let at = usize::try_from(address.checked_sub(raw.base)?).ok()?;
-        let bytes: [u8; 8] = raw.memory.get(at..at.checked_add(8)?)?.try_into().ok()?;
-        Some(match self.endian {
-            RunTimeEndian::Big => u64::from_be_bytes(bytes),
-            RunTimeEndian::Little => u64::from_le_bytes(bytes),
-        })
-    }
 }
 
 impl Physical {
@@ -344,6 +349,17 @@ impl Place {
     fn register(&self, register: Register) -> Option<u64> {
         self.registers.get(usize::from(register.0)).copied().flatten()
     }
+}
+
+/// A word of the copy of the stack.
+fn word_at(raw: &Raw, address: u64, row: &ArchRow) -> Option<u64> {
+    let at = usize::try_from(address.checked_sub(raw.base)?).ok()?;
+    Some(row.number(raw.memory.get(at..at.checked_add(row.word_bytes)?)?))
+}
+
+/// The labels of the function tracer's trampoline.
+fn trampoline_labels(row: &ArchRow) -> &'static [&'static str] {
+    row.trampoline.as_ref().map_or(&[], |trampoline| trampoline.labels)
 }
 
 fn inside(pc: u64, returns: bool) -> u64 {

@@ -1,13 +1,16 @@
 //! What both byte orders of MIPS64 share: QEMU's board malta, the registers, and the kernel's own labels.
 
-use super::{CurrentTask, KernelOption, RegisterGroup, RegisterToggle, StepOver, StubRegisters, Trampoline};
+use super::{
+    CurrentTask, KernelImage, KernelOption, Nic, RegisterGroup, RegisterToggle, StepOver, StubRegisters,
+    Trampoline,
+};
 
 /// QEMU's board.
 pub(super) const MACHINE: &str = "malta";
 /// By itself malta takes a 32-bit CPU, on which a 64-bit kernel hangs without a word.
 pub(super) const CPU: &str = "MIPS64R2-generic";
 /// The card that malta's slot 11 is wired for.
-pub(super) const NIC: &str = "pcnet";
+pub(super) const NIC: Nic = Nic::OnBoard("pcnet");
 /// Malta's kernel knows the interrupt lines of slots 10 to 12 and 18 to 21 only (arch/mips/pci/fixup-malta.c); 11 is
 /// the network card's.
 pub(super) const RNG: &str = "virtio-rng-pci,addr=0x12";
@@ -46,6 +49,8 @@ pub(super) const ICOUNT_SHIFT: u8 = 4;
 /// Stopping and starting the counter, bit DC of the register Cause, sets the timer anew. Cause is register 36 of gdb's
 /// (gdb/features/mips64-cp0.xml).
 pub(super) const RESTORE_TOGGLE: RegisterToggle = RegisterToggle { register: 36, bit: 27 };
+/// The bootloader that QEMU stands in for takes ELF files (hw/mips/malta.c).
+pub(super) const IMAGE: KernelImage = KernelImage::Elf;
 /// Debian's kernel is an ELF file that unpacks itself (`vmlinuz`) or a plain one (`vmlinux`).
 pub(super) const IMAGE_PREFIX: &str = "vmlinu";
 /// EM_MIPS.
@@ -75,7 +80,8 @@ pub(super) const ENTRIES: &[&str] = &[
     "start_kernel",
 ];
 /// The kernel keeps a pointer to the running task's thread_info in $gp (`arch/mips/include/asm/thread_info.h`).
-pub(super) const TASK: CurrentTask = CurrentTask { register: 28, structure: "thread_info", field: "task" };
+pub(super) const TASK: CurrentTask =
+    CurrentTask::Field { register: 28, structure: "thread_info", field: "task" };
 /// $0 to $31 have the numbers that DWARF gives them; $16 to $23, $gp, $sp, $fp and $ra outlive a call, and $4 to $11
 /// pass arguments (n64). Then come Status, LO, HI, BadVAddr, Cause and the program counter, and
 /// those of the floating-point unit (target/mips/gdbstub.c).

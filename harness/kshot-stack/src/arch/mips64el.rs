@@ -1,6 +1,6 @@
 //! MIPS64, little-endian: Debian's mips64el.
 
-use super::{ArchRow, mips};
+use super::{ArchRow, UPPER_HALF, mips};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -20,19 +20,28 @@ pub(super) const ROW: ArchRow = ArchRow {
     icount_shift: mips::ICOUNT_SHIFT,
     restore_toggle: Some(mips::RESTORE_TOGGLE),
     options: mips::OPTIONS,
+    cold_because: None,
+    image: mips::IMAGE,
     image_prefix: mips::IMAGE_PREFIX,
     kbuild: "mips",
     triplet: "mips64el-linux-gnuabi64",
     debian: Some("mips64el"),
+    // Debian has no mips64, and the two byte orders are to differ in nothing else.
+    userland_suite: None,
     cross_packages: &["gcc-mips64el-linux-gnuabi64", "libc6-dev-mips64el-cross"],
     elf_machine: mips::ELF_MACHINE,
-    task: mips::TASK,
+    word_bytes: 8,
+    kernel_from: UPPER_HALF,
+    task: Some(mips::TASK),
     registers: mips::REGISTERS,
     step_over: Some(mips::STEP_OVER),
     kernel_stack: mips::KERNEL_STACK,
     stack_pointer: mips::STACK_POINTER,
+    cfa_bias: 0,
     return_address: mips::RETURN_ADDRESS,
-    trampoline: mips::TRAMPOLINE,
+    trampoline: Some(mips::TRAMPOLINE),
+    perf_finds_callers: true,
+    syscall_prefix: None,
     entries: mips::ENTRIES,
     plumbing: mips::PLUMBING,
 };

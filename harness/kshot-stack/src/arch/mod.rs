@@ -1,9 +1,16 @@
 //! The architectures, one file each. Nothing else in kshot asks which architecture it is on. A new one is a file with
 //! a `ROW`, its `mod`, and its line in `architectures!`.
 
+mod arm64;
+mod debian;
+mod armhf;
 mod mips;
 mod mips64;
 mod mips64el;
+mod ppc64el;
+mod riscv64;
+mod s390x;
+mod x86_64;
 
 use std::ops::Range;
 
@@ -11,14 +18,14 @@ use serde::{Deserialize, Serialize};
 
 /// Makes [`Arch`] and its rows out of the table: a name, and the module with its `ROW`.
 macro_rules! architectures {
-    ($($(#[$doc:meta])* $arch:ident => $module:ident,)*) => {
+    ($($(#[$attribute:meta])* $arch:ident => $module:ident,)*) => {
         /// A guest architecture, by the name that the catalogue and the result document use.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
         )]
         #[serde(rename_all = "lowercase")]
         pub enum Arch {
-            $($(#[$doc])* $arch,)*
+            $($(#[$attribute])* $arch,)*
         }
 
         impl Arch {
@@ -39,6 +46,47 @@ architectures! {
     Mips64 => mips64,
     /// MIPS64, little-endian, n64.
     Mips64el => mips64el,
+    /// 64-bit Arm, little-endian.
+    Arm64 => arm64,
+    /// 64-bit x86.
+    #[serde(rename = "x86-64")]
+    X8664 => x86_64,
+    /// 64-bit RISC-V.
+    Riscv64 => riscv64,
+    /// 64-bit IBM Z, big-endian.
+    S390x => s390x,
+    /// 64-bit POWER, little-endian.
+    Ppc64el => ppc64el,
+    /// 32-bit Arm with hardware floating point, little-endian.
+    Armhf => armhf,
+}
+
+/// Where the kernel begins on 64-bit architectures that give user space the lower half.
+const UPPER_HALF: u64 = 1 << 63;
+
+/// What QEMU's `-kernel` takes.
+#[derive(Debug)]
+pub enum KernelImage {
+    /// The ELF file `vmlinux`. Its header names the architecture.
+    Elf,
+    /// A file in a format of the architecture's own.
+    Own {
+        /// The name that kbuild gives it: `bzImage`.
+        name: &'static str,
+        /// The offset of `magic` in the file, in bytes.
+        offset: usize,
+        /// What tells the format.
+        magic: &'static [u8],
+    },
+}
+
+/// The network card.
+#[derive(Debug)]
+pub enum Nic {
+    /// A model in the slot that the board has for it (QEMU's `-nic`).
+    OnBoard(&'static str),
+    /// A card that is added (QEMU's `-device`), with its properties.
+    Device(&'static str),
 }
 
 /// The assembly code between a traced function and the function tracer, which has no DWARF. It saves the traced
@@ -57,13 +105,28 @@ pub struct Trampoline {
 
 /// How to find the current task (`current`).
 #[derive(Clone, Copy, Debug)]
-pub struct CurrentTask {
-    /// The stub's number of the register that points to the structure.
-    pub register: usize,
-    /// The structure's name.
-    pub structure: &'static str,
-    /// The structure's field that points to the current task.
-    pub field: &'static str,
+pub enum CurrentTask {
+    /// A register points to it.
+    Register(usize),
+    /// A register points to a structure with a pointer to it.
+    Field {
+        /// The number of the register in QEMU's gdb stub.
+        register: usize,
+        /// The structure's name.
+        structure: &'static str,
+        /// The structure's field.
+        field: &'static str,
+    },
+    /// The first of these variables that the kernel has points to it, or begins with a pointer to it; there is one of each
+    /// processor (`include/linux/percpu-defs.h`).
+    PerCpu(&'static [&'static str]),
+    /// It is at an address of a structure that the processor has there.
+    At {
+        /// The structure's name.
+        structure: &'static str,
+        /// The structure's field.
+        field: &'static str,
+    },
 }
 
 /// A bit of a register, to be set and cleared through QEMU's gdb stub.
@@ -143,9 +206,9 @@ pub struct ArchRow {
     pub big_endian: bool,
     /// The device named in the kernel's `console=` parameter.
     pub console: &'static str,
-    /// The QEMU network card model that the kernels have a driver for.
-    pub nic: &'static str,
-    /// The QEMU `-device` of the random number generator, in a PCI slot whose interrupt line the board has wired.
+    /// The network card, which the kernels have a driver for.
+    pub nic: Nic,
+    /// The QEMU `-device` of the random number generator.
     pub rng: &'static str,
     /// The longest kernel command line, in bytes, that the board's firmware passes on; it silently truncates the rest.
     pub cmdline_bytes: usize,
@@ -161,6 +224,10 @@ pub struct ArchRow {
     pub restore_toggle: Option<RegisterToggle>,
     /// The kernel options that the board needs.
     pub options: &'static [KernelOption],
+    /// Why no state of a guest is saved; `None` where QEMU restores them.
+    pub cold_because: Option<&'static str>,
+    /// The kernel image that is booted.
+    pub image: KernelImage,
     /// How the names of kernels begin in Debian's packages, below `boot`.
     pub image_prefix: &'static str,
     /// The value of kbuild's `ARCH=`.
@@ -169,12 +236,18 @@ pub struct ArchRow {
     pub triplet: &'static str,
     /// Debian's name of the architecture, `None` where Debian has no such port.
     pub debian: Option<&'static str>,
+    /// The suite of Debian whose busybox and dropbear the guest runs; `None` where they are built here.
+    pub userland_suite: Option<&'static str>,
     /// The Debian packages with the cross compiler and its C library, the compiler first.
     pub cross_packages: &'static [&'static str],
     /// The value of `e_machine` in an ELF header.
     pub elf_machine: u16,
-    /// How to find the current task.
-    pub task: CurrentTask,
+    /// The size of an address in bytes.
+    pub word_bytes: usize,
+    /// The lowest address that can be the kernel's.
+    pub kernel_from: u64,
+    /// How to find the current task; `None` where the truth cannot be had yet.
+    pub task: Option<CurrentTask>,
     /// The registers in QEMU's gdb stub.
     pub registers: StubRegisters,
     /// How to leave a breakpoint; `None` where it takes a single step.
@@ -183,15 +256,36 @@ pub struct ArchRow {
     pub kernel_stack: usize,
     /// The DWARF number of the stack pointer.
     pub stack_pointer: u16,
+    /// How far the canonical frame address of DWARF lies above the caller's stack pointer, in bytes.
+    pub cfa_bias: u64,
     /// The DWARF number of the register that a call leaves its return address in.
     pub return_address: u16,
-    /// The trampoline of the function tracer.
-    pub trampoline: Trampoline,
+    /// The trampoline of the function tracer; `None` where a sweep is not possible yet.
+    pub trampoline: Option<Trampoline>,
+    /// Whether the kernel's perf finds the caller of a function that is at its first instruction. Else its stacks of
+    /// probes cannot stand in for the truth.
+    pub perf_finds_callers: bool,
+    /// What stands before `sys_` in the names of functions that implement system calls, besides `__se_`
+    /// (`include/linux/syscalls.h`).
+    pub syscall_prefix: Option<&'static str>,
     /// Functions that a complete stack ends in: system-call entries, kernel-thread entries and the boot path, with
     /// every name that one address may have.
     pub entries: &'static [&'static str],
     /// Labels of the tracers' own code, which count neither for nor against a stack.
     pub plumbing: &'static [&'static str],
+}
+
+impl KernelImage {
+    /// So many bytes of a file tell what image it is.
+    pub const BYTES: usize = 128 << 10;
+
+    /// The name that kbuild gives the image.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Elf => "vmlinux",
+            Self::Own { name, .. } => name,
+        }
+    }
 }
 
 impl Arch {
@@ -203,6 +297,16 @@ impl Arch {
     /// The architecture of an ELF file's header: `e_machine` and whether it is big-endian.
     pub fn of_elf(machine: u16, big_endian: bool) -> Option<Self> {
         Self::all().find(|arch| arch.row().elf_machine == machine && arch.row().big_endian == big_endian)
+    }
+
+    /// The architecture of a kernel image that is no ELF file, from its first bytes ([`KernelImage::BYTES`] suffice).
+    pub fn of_image(bytes: &[u8]) -> Option<Self> {
+        Self::all().find(|arch| match arch.row().image {
+            KernelImage::Elf => false,
+            KernelImage::Own { offset, magic, .. } => {
+                bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic))
+            }
+        })
     }
 }
 
@@ -222,6 +326,11 @@ impl StubRegisters {
 }
 
 impl ArchRow {
+    /// Whether an address can be the kernel's.
+    pub fn in_kernel(&self, address: u64) -> bool {
+        address >= self.kernel_from
+    }
+
     /// The number in some bytes of the guest's memory, eight at the most.
     pub fn number(&self, bytes: &[u8]) -> u64 {
         let append = |number: u64, byte: &u8| number << 8 | u64::from(*byte);

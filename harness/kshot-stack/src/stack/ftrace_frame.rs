@@ -69,6 +69,7 @@ fn bracketed(word: &[u8], open: u8, close: u8) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Arch;
 
     #[test]
     fn each_part_of_a_frame_is_read() {
@@ -84,7 +85,7 @@ mod tests {
         let hook = read("[unknown/kretprobe'd] <ffffffff80113cb0>").unwrap();
         let found = (hook.symbol.as_deref(), hook.address);
         assert_eq!(found, (Some("[unknown/kretprobe'd]"), Some(0xffff_ffff_8011_3cb0)));
-        assert!(hook.is_marker() && hook.in_kernel());
+        assert!(hook.is_marker() && hook.in_kernel(Arch::Mips64.row()));
         assert_eq!(read("[FTRACE TRAMPOLINE]").unwrap().address, None);
         assert_eq!(read("0xffffffffc0002014").unwrap().address, Some(0xffff_ffff_c000_2014));
         for text in

@@ -18,7 +18,8 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, hexadecimal, printable, symbol};
-use super::{Frame, Parsed, Stack, in_kernel};
+use super::{Frame, Parsed, Stack};
+use crate::arch::ArchRow;
 
 /// A frame with its file takes some 200 bytes.
 const LONGEST_LINE: usize = DEEPEST_STACK * 1024;
@@ -27,7 +28,7 @@ const LONGEST_LINE: usize = DEEPEST_STACK * 1024;
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
+pub fn parse(input: impl BufRead, row: &ArchRow) -> io::Result<Parsed> {
     let (mut parsed, mut warnings) = (Parsed::default(), Warnings::default());
     let (mut function, mut stacks) = (None, IndexMap::new());
     lines::each_of(LONGEST_LINE, input, &mut warnings, |line, warnings| {
@@ -35,7 +36,7 @@ pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
             Ok(Line::Break { function: name, .. }) => function = Some(name),
             Ok(Line::Stack(raw)) => {
                 parsed.events += 1;
-                let stack = stack(raw, function.as_deref().unwrap_or_default(), warnings);
+                let stack = stack(raw, function.as_deref().unwrap_or_default(), row, warnings);
                 *stacks.entry(stack).or_default() += 1;
             }
             Err(_) => warnings.note(Kind::UnreadableLine, line),
@@ -104,12 +105,12 @@ pub struct RawFrame {
     pub inlined: bool,
 }
 
-fn stack(raw: RawStack, function: &str, warnings: &mut Warnings) -> Stack {
+fn stack(raw: RawStack, function: &str, row: &ArchRow, warnings: &mut Warnings) -> Stack {
     if raw.frames.len() > DEEPEST_STACK {
         warnings.note(Kind::DeepStack, raw.task.as_bytes());
     }
     let frames = raw.frames.into_iter().take(DEEPEST_STACK).filter_map(|raw| {
-        let read = frame(&raw);
+        let read = frame(&raw, row);
         if read.is_none() {
             warnings.note(Kind::StrayFrame, raw.pc.as_bytes());
         }
@@ -123,7 +124,7 @@ fn stack(raw: RawStack, function: &str, warnings: &mut Warnings) -> Stack {
     }
 }
 
-fn frame(raw: &RawFrame) -> Option<Frame> {
+fn frame(raw: &RawFrame, row: &ArchRow) -> Option<Frame> {
     let address = hexadecimal(raw.pc.as_bytes())?;
     let start = raw.start.as_deref().and_then(|start| hexadecimal(start.as_bytes()));
     Some(Frame {
@@ -131,7 +132,7 @@ fn frame(raw: &RawFrame) -> Option<Frame> {
         symbol: raw.function.as_deref().and_then(|name| symbol(name.as_bytes())).map(ToOwned::to_owned),
         offset: start.and_then(|start| address.checked_sub(start)),
         size: raw.size,
-        user: !in_kernel(address),
+        user: !row.in_kernel(address),
         inlined: raw.inlined,
         ..Frame::default()
     })

@@ -1,8 +1,13 @@
 use super::*;
+use crate::arch::Arch;
 use crate::stack::show;
 
+fn row() -> &'static ArchRow {
+    Arch::Mips64.row()
+}
+
 fn capture(name: &str) -> Parsed {
-    parse(&*std::fs::read(show::data(&format!("gdb/{name}.jsonl"))).unwrap()).unwrap()
+    parse(&*std::fs::read(show::data(&format!("gdb/{name}.jsonl"))).unwrap(), row()).unwrap()
 }
 
 #[test]
@@ -22,9 +27,9 @@ fn a_breakpoint_that_was_never_hit_is_a_warning() {
 fn a_file_cut_anywhere_costs_the_last_stack_and_no_more() {
     let whole = std::fs::read(show::data("gdb/register_netdevice.jsonl")).unwrap();
     let number = |parsed: &Parsed| parsed.stacks.iter().map(|(_, count)| count).sum::<u64>();
-    let all = parse(&*whole).unwrap();
+    let all = parse(&*whole, row()).unwrap();
     for length in 0..whole.len() {
-        let parsed = parse(&whole[..length]).unwrap();
+        let parsed = parse(&whole[..length], row()).unwrap();
         let known = |(stack, _): &(Stack, u64)| all.stacks.iter().any(|(known, _)| stack == known);
         assert!(parsed.stacks.iter().all(known), "{length}");
         assert!(number(&parsed) < number(&all) && number(&parsed) == parsed.events, "{length}");
@@ -37,7 +42,7 @@ fn a_file_cut_anywhere_costs_the_last_stack_and_no_more() {
 #[test]
 fn what_the_guest_names_its_tasks_does_not_reach_a_terminal() {
     let line = br#"{"task": "\u001b[31m", "frames": [{"pc": "what", "function": null, "inlined": false}]}"#;
-    let parsed = parse(&[&line[..], b"\n"].concat()[..]).unwrap();
+    let parsed = parse(&[&line[..], b"\n"].concat()[..], row()).unwrap();
     assert_eq!(parsed.stacks[0].0.task, "\\u{1b}[31m");
     assert_eq!(parsed.warnings[0].kind, "stray-frame");
 }

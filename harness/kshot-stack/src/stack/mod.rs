@@ -153,7 +153,7 @@ impl Stack {
         // Of the entry that the stack has come to; one entry's code may carry several labels.
         let mut entered = false;
         for frame in self.frames.iter().filter(|frame| !frame.user && !frame.guess) {
-            let inside = frame.in_kernel();
+            let inside = frame.in_kernel(row);
             corrupt |= inside && strays && last.is_some();
             corrupt |= entered && frame.address != Some(0) && !(inside && frame.is_one_of(row.entries));
             if inside {
@@ -191,8 +191,8 @@ impl Stack {
 
 impl Frame {
     /// Whether it is a place in the kernel, named or not: not user space, and not an address that cannot be the kernel's.
-    pub fn in_kernel(&self) -> bool {
-        !self.user && self.address.is_none_or(in_kernel)
+    pub fn in_kernel(&self, row: &ArchRow) -> bool {
+        !self.user && self.address.is_none_or(|address| row.in_kernel(address))
     }
 
     /// Whether the kernel names no function but what stands in its place: `[FTRACE TRAMPOLINE]`,
@@ -218,8 +218,8 @@ impl Frame {
     }
 }
 
-/// Whether an address can be the kernel's: on 64-bit Linux it owns the upper half.
-pub fn in_kernel(address: u64) -> bool {
+/// Whether an address is in the upper half, which is the kernel's on 64-bit Linux, s390x aside.
+fn in_upper_half(address: u64) -> bool {
     address >> 63 == 1
 }
 

@@ -28,7 +28,7 @@ use memchr::memmem::Finder;
 
 use super::fold::{Fold, Numbers, Texts};
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, printable, split_at, symbol};
-use super::{Frame, NAMELESS, Parsed, Stack, in_kernel};
+use super::{Frame, NAMELESS, Parsed, Stack, in_upper_half};
 
 /// Reads the output of `perf script`.
 ///
@@ -366,7 +366,7 @@ fn placed(address: Option<u64>, mut text: &[u8]) -> Frame {
     });
     // A null address without an object may be either; the kernel's walk is what ends in one.
     let of_kernel = object.map_or(address.is_none_or(|address| address == 0), is_kernel_object);
-    frame.user = !address.is_some_and(in_kernel) && !of_kernel;
+    frame.user = !address.is_some_and(in_upper_half) && !of_kernel;
     frame.module = object.and_then(module);
     if !text.is_empty() && text != b"[unknown]" {
         let place = text.windows(3).rposition(|window| window == b"+0x");

@@ -14,6 +14,7 @@ use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::probe::{self, Capture, CaptureFormat};
 use kshot_guest::probe::{ProbeKind, ProbeSpec};
+use kshot_stack::arch::ArchRow;
 use kshot_stack::document::{ConsoleReport, ProbeResult, Reason, RunDocument, Verdict};
 use kshot_stack::fault::error_chain;
 use kshot_stack::results::{ParsedProbe, probe_results};
@@ -91,7 +92,7 @@ pub(super) fn judge(
     for probe in &scenario.probes {
         let mut parsed = Parsed::default();
         for capture in captures.iter().filter(|capture| capture.probe == probe.name) {
-            if let Some(more) = parse(capture, &probe.kind)? {
+            if let Some(more) = parse(capture, &probe.kind, kernel.arch.row())? {
                 parsed = more;
             }
         }
@@ -125,7 +126,7 @@ pub(super) fn judge(
 }
 
 /// The stacks of a capture; `None` for what is kept as evidence only.
-fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError> {
+fn parse(capture: &Capture, kind: &ProbeKind, row: &ArchRow) -> Result<Option<Parsed>, RunError> {
     let read = |source| ArtifactsError::Io { action: "read", path: capture.path.clone(), source };
     let open = || open(capture).map_err(read);
     let parsed = match capture.format {
@@ -137,7 +138,7 @@ fn parse(capture: &Capture, kind: &ProbeKind) -> Result<Option<Parsed>, RunError
             }
             _ => ftrace_text::parse(open()?),
         },
-        CaptureFormat::GdbJson => gdb_json::parse(open()?),
+        CaptureFormat::GdbJson => gdb_json::parse(open()?, row),
         CaptureFormat::PerfData => {
             symbols(capture).and_then(|symbols| perf_data::parse(self::open(capture)?, &symbols))
         }

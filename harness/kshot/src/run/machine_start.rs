@@ -83,6 +83,9 @@ pub(super) fn start_machine(
     folder: &RunFolder,
     timings: &mut Timings,
 ) -> Result<StartedMachine, RunError> {
+    if let Some(because) = prepared.spec.arch.row().cold_because {
+        return boot(prepared, folder, timings, because);
+    }
     let state_exists = || prepared.cache.find(STATES, &prepared.state_key).is_some();
     if begin == StartMode::Boot || begin == StartMode::BootAndKeep && state_exists() {
         return boot(prepared, folder, timings, "as asked");

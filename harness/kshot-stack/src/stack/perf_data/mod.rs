@@ -18,7 +18,7 @@ use super::fold::{Fold, Numbers, Texts};
 use super::kallsyms::{Kallsyms, Place};
 use super::lines::{DEEPEST_STACK, Kind, Warnings, printable};
 use super::perf_script::finished;
-use super::{Frame, Parsed, Stack, in_kernel};
+use super::{Frame, Parsed, Stack, in_upper_half};
 use file::{Event, Reader};
 use order::{Record, Rounds};
 use tasks::Tasks;
@@ -246,7 +246,7 @@ fn entries(chain: impl Iterator<Item = u64>) -> Vec<Entry> {
 
 fn frame(address: u64, user: bool, kernel: Option<&Range<u64>>, symbols: &Kallsyms) -> Frame {
     // An unwinder that starts before the entry code has saved a frame walks into user space without a marker.
-    let plain = Frame { address: Some(address), user: user || !in_kernel(address), ..Frame::default() };
+    let plain = Frame { address: Some(address), user: user || !in_upper_half(address), ..Frame::default() };
     // The kernel's data follows its code.
     let is_code =
         |place: &Place<'_>| place.module.is_some() || kernel.is_none_or(|code| code.contains(&address));

@@ -1,0 +1,104 @@
+//! 64-bit Arm: Debian's arm64.
+
+use super::{ArchRow, CurrentTask, KernelImage, RegisterGroup, StubRegisters, UPPER_HALF, debian};
+
+/// The row.
+pub(super) const ROW: ArchRow = ArchRow {
+    name: "arm64",
+    qemu: "qemu-system-aarch64",
+    qemu_package: "qemu-system-arm",
+    // QEMU's board for virtual machines (docs/system/arm/virt.rst); by itself it takes a 32-bit CPU.
+    machine: "virt",
+    cpu: "cortex-a57",
+    big_endian: false,
+    // The board's PL011.
+    console: "ttyAMA0",
+    nic: debian::NIC,
+    rng: debian::RNG,
+    // COMMAND_LINE_SIZE (arch/arm64/include/uapi/asm/setup.h), less the final zero.
+    cmdline_bytes: 2047,
+    // The device tree says where the initramfs is.
+    initrd_parameter_bytes: 0,
+    // LEGACY_RAMLIMIT_GB of QEMU's hw/arm/virt.c.
+    memory_mib_max: 255 << 10,
+    parameters: &[],
+    icount_shift: debian::ICOUNT_SHIFT,
+    restore_toggle: None,
+    // ARM64_IMAGE_MAGIC (arch/arm64/include/asm/image.h, Documentation/arch/arm64/booting.rst).
+    options: debian::OPTIONS,
+    cold_because: None,
+    image: KernelImage::Own { name: "Image", offset: 0x38, magic: b"ARM\x64" },
+    image_prefix: debian::IMAGE_PREFIX,
+    kbuild: "arm64",
+    triplet: "aarch64-linux-gnu",
+    debian: Some("arm64"),
+    userland_suite: debian::USERLAND_SUITE,
+    cross_packages: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+    // EM_AARCH64.
+    elf_machine: 183,
+    word_bytes: 8,
+    kernel_from: UPPER_HALF,
+    // SP_EL0 has it in the kernel, which the stub does not tell at once; __switch_to writes it here, too
+    // (arch/arm64/kernel/process.c, entry_task_switch).
+    task: Some(CurrentTask::PerCpu(&["__entry_task"])),
+    // gdb/aarch64-core.xml: x0 to x30, sp and pc, with the numbers of DWARF. x19 to x30 and sp outlive a call.
+    registers: StubRegisters {
+        groups: &[RegisterGroup { count: 33, bytes: 8 }, RegisterGroup { count: 1, bytes: 4 }],
+        program_counter: 32,
+        unwinding: &[
+            (19, 19),
+            (20, 20),
+            (21, 21),
+            (22, 22),
+            (23, 23),
+            (24, 24),
+            (25, 25),
+            (26, 26),
+            (27, 27),
+            (28, 28),
+            (29, 29),
+            (30, 30),
+            (31, 31),
+        ],
+        arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
+    },
+    step_over: None,
+    // With pages of 4 KiB (MIN_THREAD_SHIFT of arch/arm64/include/asm/memory.h).
+    kernel_stack: 16 << 10,
+    // DWARF for the Arm 64-bit Architecture, 4.1: sp, and the link register x30.
+    stack_pointer: 31,
+    cfa_bias: 0,
+    return_address: 30,
+    trampoline: None,
+    // It goes by the frame pointer and not by x30 (arch/arm64/kernel/perf_callchain.c, stacktrace.c).
+    perf_finds_callers: false,
+    // __SYSCALL_DEFINEx of arch/arm64/include/asm/syscall_wrapper.h.
+    syscall_prefix: Some("__arm64_"),
+    // arch/arm64/kernel/entry.S and head.S.
+    entries: &[
+        "el0t_64_sync",
+        "el0t_64_irq",
+        "el0t_64_fiq",
+        "el0t_64_error",
+        "el0t_32_sync",
+        "el0t_32_irq",
+        "el0t_32_fiq",
+        "el0t_32_error",
+        "ret_to_user",
+        "ret_from_fork",
+        "__primary_switched",
+        "__secondary_switched",
+    ],
+    // arch/arm64/kernel/entry-ftrace.S.
+    plumbing: &[
+        "ftrace_caller",
+        "ftrace_regs_caller",
+        "ftrace_common",
+        "ftrace_call",
+        "ftrace_graph_call",
+        "ftrace_common_return",
+        "ftrace_stub",
+        "ftrace_stub_graph",
+        "return_to_handler",
+    ],
+};

@@ -1,0 +1,75 @@
+//! 32-bit Arm: Debian's armhf.
+
+use super::{ArchRow, CurrentTask, KernelImage, RegisterGroup, StubRegisters, debian};
+
+/// The row.
+pub(super) const ROW: ArchRow = ArchRow {
+    name: "armhf",
+    qemu: "qemu-system-arm",
+    qemu_package: "qemu-system-arm",
+    machine: "virt",
+    // With the large physical addresses that the kernels are built for.
+    cpu: "cortex-a15",
+    big_endian: false,
+    console: "ttyAMA0",
+    nic: debian::NIC,
+    rng: debian::RNG,
+    // COMMAND_LINE_SIZE (arch/arm/include/uapi/asm/setup.h), less the final zero.
+    cmdline_bytes: 1023,
+    // The device tree says where the initramfs is.
+    initrd_parameter_bytes: 0,
+    // Below 4 GiB, from where the memory begins (hw/arm/virt.c).
+    memory_mib_max: 3072,
+    parameters: &[],
+    icount_shift: debian::ICOUNT_SHIFT,
+    restore_toggle: None,
+    options: debian::OPTIONS,
+    cold_because: None,
+    // _magic_sig of arch/arm/boot/compressed/head.S.
+    image: KernelImage::Own { name: "zImage", offset: 0x24, magic: b"\x18\x28\x6f\x01" },
+    image_prefix: debian::IMAGE_PREFIX,
+    kbuild: "arm",
+    triplet: "arm-linux-gnueabihf",
+    debian: Some("armhf"),
+    userland_suite: debian::USERLAND_SUITE,
+    cross_packages: &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
+    // EM_ARM.
+    elf_machine: 40,
+    // MODULES_VADDR of arch/arm/include/asm/memory.h: 16 MiB below PAGE_OFFSET, which is 3 GiB in Debian's kernels.
+    word_bytes: 4,
+    kernel_from: 0xbf00_0000,
+    // TPIDRURO has it in the kernel, which the stub does not tell at once; switch_to writes it here, too
+    // (arch/arm/kernel/process.c, __entry_task).
+    task: Some(CurrentTask::PerCpu(&["__entry_task"])),
+    // gdb/arm-core.xml: r0 to r15. r4 to r11 and sp outlive a call.
+    registers: StubRegisters {
+        groups: &[RegisterGroup { count: 16, bytes: 4 }],
+        program_counter: 15,
+        unwinding: &[(4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9), (10, 10), (11, 11), (13, 13), (14, 14)],
+        arguments: &[0, 1, 2, 3],
+    },
+    step_over: None,
+    // THREAD_SIZE_ORDER of arch/arm/include/asm/thread_info.h.
+    kernel_stack: 8 << 10,
+    // DWARF for the Arm Architecture, 4.1: r13 and r14.
+    stack_pointer: 13,
+    cfa_bias: 0,
+    return_address: 14,
+    trampoline: None,
+    perf_finds_callers: false,
+    syscall_prefix: None,
+    // arch/arm/kernel/entry-common.S and head.S.
+    entries: &["ret_fast_syscall", "__sys_trace_return", "vector_swi", "ret_from_fork", "__mmap_switched"],
+    // arch/arm/kernel/entry-ftrace.S.
+    plumbing: &[
+        "__gnu_mcount_nc",
+        "ftrace_caller",
+        "ftrace_call",
+        "ftrace_graph_call",
+        "ftrace_regs_caller",
+        "ftrace_regs_call",
+        "ftrace_graph_regs_call",
+        "ftrace_stub",
+        "return_to_handler",
+    ],
+};

@@ -1,0 +1,94 @@
+//! 64-bit IBM Z: Debian's s390x.
+
+use super::{ArchRow, CurrentTask, KernelImage, Nic, RegisterGroup, StubRegisters, debian};
+
+/// The row.
+pub(super) const ROW: ArchRow = ArchRow {
+    name: "s390x",
+    qemu: "qemu-system-s390x",
+    qemu_package: "qemu-system-misc",
+    machine: "s390-ccw-virtio",
+    // By itself the board takes a model without what Debian's kernels are compiled for.
+    cpu: "max",
+    big_endian: true,
+    // SCLP's VT220 terminal; ttyS0 is the one that works by lines (drivers/s390/char).
+    console: "ttyS1",
+    nic: Nic::Device("virtio-net-ccw"),
+    rng: "virtio-rng-ccw",
+    // LEGACY_KERN_PARM_AREA_SIZE of QEMU's hw/s390x/ipl.c, less the final zero.
+    cmdline_bytes: 895,
+    // The parameter area says where the initramfs is.
+    initrd_parameter_bytes: 0,
+    memory_mib_max: 255 << 10,
+    parameters: &[],
+    icount_shift: debian::ICOUNT_SHIFT,
+    restore_toggle: None,
+    options: &[debian::NIC_OPTION],
+    cold_because: None,
+    // arch/s390/boot/head.S.
+    image: KernelImage::Own { name: "bzImage", offset: 0x1_0008, magic: b"S390EP" },
+    image_prefix: debian::IMAGE_PREFIX,
+    kbuild: "s390",
+    triplet: "s390x-linux-gnu",
+    debian: Some("s390x"),
+    userland_suite: debian::USERLAND_SUITE,
+    cross_packages: &["gcc-s390x-linux-gnu", "libc6-dev-s390x-cross"],
+    // EM_S390.
+    elf_machine: 22,
+    // Kernel and user space have an address space each: addresses alone do not tell them apart.
+    word_bytes: 8,
+    kernel_from: 1,
+    // S390_lowcore (arch/s390/include/asm/lowcore.h), at address 0 of each processor.
+    task: Some(CurrentTask::At { structure: "lowcore", field: "current_task" }),
+    // gdb/s390x-core64.xml: the PSW's mask and address, r0 to r15. r6 to r15 outlive a call.
+    registers: StubRegisters {
+        groups: &[RegisterGroup { count: 18, bytes: 8 }],
+        program_counter: 1,
+        unwinding: &[
+            (6, 8),
+            (7, 9),
+            (8, 10),
+            (9, 11),
+            (10, 12),
+            (11, 13),
+            (12, 14),
+            (13, 15),
+            (14, 16),
+            (15, 17),
+        ],
+        arguments: &[4, 5, 6, 7, 8],
+    },
+    step_over: None,
+    // THREAD_SIZE of arch/s390/include/asm/thread_info.h, without KASAN.
+    kernel_stack: 16 << 10,
+    // s390x ELF ABI supplement, "DWARF Register Number Mapping": r15 and r14.
+    stack_pointer: 15,
+    // s390x ELF ABI supplement: the register save area is the caller's.
+    cfa_bias: 160,
+    return_address: 14,
+    trampoline: None,
+    perf_finds_callers: false,
+    // __SYSCALL_DEFINEx of arch/s390/include/asm/syscall_wrapper.h.
+    syscall_prefix: Some("__s390x_"),
+    // arch/s390/kernel/entry.S and head64.S.
+    entries: &[
+        "system_call",
+        "ret_from_fork",
+        "kernel_thread_starter",
+        "startup_continue",
+        "smp_start_secondary",
+    ],
+    // arch/s390/kernel/mcount.S.
+    plumbing: &[
+        "ftrace_caller",
+        "ftrace_regs_caller",
+        "ftrace_caller_common",
+        "ftrace_common",
+        "ftrace_graph_caller",
+        "ftrace_graph_caller_end",
+        "ftrace_shared_hotpatch_trampoline_br",
+        "ftrace_shared_hotpatch_trampoline_exrl",
+        "ftrace_stub",
+        "return_to_handler",
+    ],
+};

@@ -1,0 +1,90 @@
+//! 64-bit x86: Debian's amd64.
+
+use super::{ArchRow, CurrentTask, KernelImage, RegisterGroup, StubRegisters, UPPER_HALF, debian};
+
+/// The row.
+pub(super) const ROW: ArchRow = ArchRow {
+    name: "x86-64",
+    qemu: "qemu-system-x86_64",
+    qemu_package: "qemu-system-x86",
+    machine: "q35",
+    cpu: "qemu64",
+    big_endian: false,
+    console: "ttyS0",
+    nic: debian::NIC,
+    rng: debian::RNG,
+    // COMMAND_LINE_SIZE (arch/x86/include/asm/setup.h), less the final zero.
+    cmdline_bytes: 2047,
+    // The boot protocol's header says where the initramfs is.
+    initrd_parameter_bytes: 0,
+    // Below the 40 bits of physical addresses that QEMU's TCG has (target/i386/cpu.h).
+    memory_mib_max: 1 << 19,
+    parameters: &[],
+    icount_shift: debian::ICOUNT_SHIFT,
+    restore_toggle: None,
+    // Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header".
+    options: debian::OPTIONS,
+    cold_because: None,
+    image: KernelImage::Own { name: "bzImage", offset: 0x202, magic: b"HdrS" },
+    image_prefix: debian::IMAGE_PREFIX,
+    kbuild: "x86_64",
+    triplet: "x86_64-linux-gnu",
+    debian: Some("amd64"),
+    userland_suite: debian::USERLAND_SUITE,
+    cross_packages: &["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"],
+    // EM_X86_64.
+    elf_machine: 62,
+    word_bytes: 8,
+    kernel_from: UPPER_HALF,
+    // arch/x86/include/asm/current.h. In 6.2 to 6.14 it is the first field of pcpu_hot.
+    task: Some(CurrentTask::PerCpu(&["current_task", "pcpu_hot"])),
+    // gdb/i386-64bit-core.xml: rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 to r15, rip. DWARF's are in figure 3.36 of the
+    // System V ABI's AMD64 supplement.
+    registers: StubRegisters {
+        groups: &[RegisterGroup { count: 17, bytes: 8 }],
+        program_counter: 16,
+        unwinding: &[(3, 1), (6, 6), (7, 7), (12, 12), (13, 13), (14, 14), (15, 15)],
+        arguments: &[5, 4, 3, 2, 8, 9],
+    },
+    step_over: None,
+    // THREAD_SIZE_ORDER of arch/x86/include/asm/page_64_types.h, without KASAN.
+    kernel_stack: 16 << 10,
+    // System V ABI, AMD64 supplement, figure 3.36: %rsp, and the column of the return address.
+    stack_pointer: 7,
+    cfa_bias: 0,
+    return_address: 16,
+    trampoline: None,
+    // ORC has a row for each instruction (arch/x86/kernel/unwind_orc.c).
+    perf_finds_callers: true,
+    // __SYSCALL_DEFINEx of arch/x86/include/asm/syscall_wrapper.h.
+    syscall_prefix: Some("__x64_"),
+    // arch/x86/entry/entry_64.S, entry_64_compat.S and arch/x86/kernel/head_64.S. Up to 6.6 `ret_from_fork` is the
+    // assembly code, since then a C function that `ret_from_fork_asm` calls.
+    entries: &[
+        "entry_SYSCALL_64_after_hwframe",
+        "entry_SYSCALL_64_safe_stack",
+        "entry_SYSCALL_64",
+        "entry_SYSCALL_compat_after_hwframe",
+        "entry_SYSENTER_compat_after_hwframe",
+        "entry_INT80_compat",
+        "asm_int80_emulation",
+        "ret_from_fork",
+        "ret_from_fork_asm",
+        "common_startup_64",
+        "secondary_startup_64",
+        "secondary_startup_64_no_verify",
+    ],
+    // arch/x86/kernel/ftrace_64.S.
+    plumbing: &[
+        "ftrace_caller",
+        "ftrace_caller_op_ptr",
+        "ftrace_call",
+        "ftrace_graph_call",
+        "ftrace_regs_caller",
+        "ftrace_regs_call",
+        "ftrace_stub",
+        "ftrace_trampoline",
+        "ftrace_graph_caller",
+        "return_to_handler",
+    ],
+};
