@@ -361,14 +361,15 @@ impl RunOutcome {
     }
 }
 
-/// Builds the userland of an architecture, unless it exists.
+/// Builds the userland of an architecture, with perf or without it, unless it exists.
 ///
 /// # Errors
 /// [`RunError::Initramfs`].
 pub fn provision_userland(
     workspace: &Workspace,
     arch: Arch,
+    perf: bool,
     progress: &Progress,
 ) -> Result<Userland, RunError> {
-    Ok(Userland::provision(arch, &workspace.images(), &workspace.cache, progress)?)
+    Ok(Userland::provision(arch, perf, &workspace.images(), &workspace.cache, progress)?)
 }

@@ -1,4 +1,4 @@
-//! How each component of the userland is built from Debian's source packages.
+//! The components of the userland: how each is built from Debian's source packages, or taken out of binary ones.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use crate::debian::{PackageFiles, PackageRequest, deb_version, find_deb, unpack_
 use crate::host::FileError;
 use crate::host::ToolLog;
 use crate::host::cache::{self, Cache, Lookup};
-use crate::host::{ToolError, compiler};
+use crate::host::{MissingTool, ToolError, UNPACK, compiler, missing, missing_build_tools, missing_compiler};
 use crate::kernel::ImagesFolder;
 use crate::kernel::{self, LinuxSourcePackage};
 use crate::progress::Progress;
@@ -20,6 +20,9 @@ use kshot_stack::arch::{Arch, ArchRow};
 
 /// The version of the recipes; it changes when the same inputs give another component.
 const RECIPE_VERSION: &str = "2";
+
+/// The same for components out of binary packages.
+const PACKAGED_VERSION: &str = "packaged-1";
 
 /// The suite of the source packages.
 const SUITE: &str = "bookworm";
@@ -59,22 +62,40 @@ pub(super) enum Component {
 }
 
 /// The build of one component.
-struct ComponentBuild<'a> {
-    part: Component,
-    row: &'static ArchRow,
+pub(super) struct ComponentBuild<'a> {
+    pub(super) part: Component,
+    pub(super) row: &'static ArchRow,
     images: &'a ImagesFolder,
-    cache: &'a Cache,
-    progress: &'a Progress,
+    pub(super) cache: &'a Cache,
+    pub(super) progress: &'a Progress,
     log: ToolLog,
     /// The folder of sources and objects, removed after the build.
     scratch: PathBuf,
     /// The folder that becomes the cache entry.
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl Component {
-    /// All components, the longest build first.
-    pub(super) const ALL: [Self; 4] = [Self::Perf, Self::Busybox, Self::Dropbear, Self::Programs];
+    /// The components of a guest with perf or without it, the longest build first.
+    pub(super) fn of_guest(perf: bool) -> &'static [Self] {
+        const ALL: &[Component] =
+            &[Component::Perf, Component::Busybox, Component::Dropbear, Component::Programs];
+        if perf { ALL } else { &ALL[1..] }
+    }
+
+    /// The suite that the component of `row` comes from as a binary package, `None` where it is built.
+    fn packaged_in(self, row: &ArchRow) -> Option<&'static str> {
+        row.userland_suite.filter(|_| matches!(self, Self::Busybox | Self::Dropbear))
+    }
+
+    /// The tools that the component for `arch` needs and the host lacks.
+    pub(super) fn missing_tools(self, arch: Arch) -> Vec<MissingTool> {
+        match self {
+            _ if self.packaged_in(arch.row()).is_some() => missing(UNPACK),
+            Self::Programs => missing_compiler(arch),
+            Self::Perf | Self::Busybox | Self::Dropbear => missing_build_tools(arch),
+        }
+    }
 
     /// The component's root folder, if it is in the cache.
     ///
@@ -118,16 +139,18 @@ impl Component {
             scratch: scratch.path().into(),
             root: draft.path().into(),
         };
-        match self {
-            Self::Perf => workshop.perf()?,
-            Self::Busybox => workshop.busybox()?,
-            Self::Dropbear => workshop.dropbear()?,
-            Self::Programs => workshop.triggers()?,
+        match (self, self.packaged_in(arch.row())) {
+            (Self::Perf, _) => workshop.perf()?,
+            (Self::Busybox, None) => workshop.busybox()?,
+            (Self::Busybox, Some(suite)) => workshop.packaged_busybox(suite)?,
+            (Self::Dropbear, None) => workshop.dropbear()?,
+            (Self::Dropbear, Some(suite)) => workshop.packaged_dropbear(suite)?,
+            (Self::Programs, _) => workshop.triggers()?,
         }
         Ok(draft.commit()?)
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Perf => "perf",
             Self::Busybox => "busybox",
@@ -154,6 +177,10 @@ impl Component {
     }
 
     fn key(self, arch: Arch, images: &ImagesFolder) -> Result<String, ImageError> {
+        if let Some(suite) = self.packaged_in(arch.row()) {
+            let parts = [PACKAGED_VERSION, suite].map(str::as_bytes);
+            return Ok(format!("{}-{arch}-{}", self.name(), cache::key(parts)));
+        }
         let mut parts = vec![RECIPE_VERSION.into(), SUITE.into(), compiler(arch.row().triplet).into_bytes()];
         for path in self.inputs(images)? {
             parts.push(path.file_name().unwrap_or_default().as_encoded_bytes().to_vec());
@@ -388,13 +415,13 @@ impl ComponentBuild<'_> {
         self.run("stripping", &strip)
     }
 
-    fn folder(&self, name: &str) -> Result<PathBuf, ImageError> {
+    pub(super) fn folder(&self, name: &str) -> Result<PathBuf, ImageError> {
         let path = self.scratch.join(name);
         fs::create_dir_all(&path).map_err(FileError::on("create", &path))?;
         Ok(path)
     }
 
-    fn run(&mut self, what: &str, expression: &Expression) -> Result<(), ImageError> {
+    pub(super) fn run(&mut self, what: &str, expression: &Expression) -> Result<(), ImageError> {
         let task = self.progress.task(format!("{} {}", self.row.name, what), 0);
         let ran = self.log.run(what, expression).map_err(self.part.build_error());
         drop(task);
@@ -411,7 +438,7 @@ fn clean_environment(build: Expression) -> Expression {
     build.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("LDLIBS")
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
     create_parent(to)?;
     fs::copy(from, to).map(drop).map_err(FileError::on("copy", from))
 }

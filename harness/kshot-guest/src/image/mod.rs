@@ -6,6 +6,7 @@ mod initramfs;
 mod keys;
 mod openssh;
 mod components;
+mod packages;
 mod userland;
 
 use std::path::PathBuf;

@@ -1,12 +1,12 @@
-//! The guest's programs, cross-built once for each architecture.
+//! The guest's programs, made once for each architecture.
 
 use std::path::PathBuf;
 use std::thread;
 
 use super::ImageError;
 use super::components::Component;
+use crate::host::MissingTool;
 use crate::host::cache::Cache;
-use crate::host::{MissingTool, missing_build_tools};
 use crate::kernel::ImagesFolder;
 use crate::progress::Progress;
 use kshot_stack::arch::Arch;
@@ -21,19 +21,30 @@ pub struct Userland {
     pub roots: Vec<PathBuf>,
 }
 
-/// The tools that building the userland needs and the host lacks.
-pub fn missing_tools(arch: Arch) -> Vec<MissingTool> {
-    missing_build_tools(arch)
+/// The tools that making the userland needs and the host lacks; `perf` says whether perf is in it.
+pub fn missing_tools(arch: Arch, perf: bool) -> Vec<MissingTool> {
+    let mut missing: Vec<MissingTool> = Vec::new();
+    for tool in Component::of_guest(perf).iter().flat_map(|part| part.missing_tools(arch)) {
+        if !missing.contains(&tool) {
+            missing.push(tool);
+        }
+    }
+    missing
 }
 
 impl Userland {
-    /// The userland, if it is in the cache. Starts no process and uses no network.
+    /// The userland, with perf or without it, if it is in the cache. Starts no process and uses no network.
     ///
     /// # Errors
     /// [`ImageError::File`] for a file of `images/guest` that cannot be read.
-    pub fn find(arch: Arch, images: &ImagesFolder, cache: &Cache) -> Result<Option<Self>, ImageError> {
+    pub fn find(
+        arch: Arch,
+        perf: bool,
+        images: &ImagesFolder,
+        cache: &Cache,
+    ) -> Result<Option<Self>, ImageError> {
         let mut roots = Vec::new();
-        for part in Component::ALL {
+        for part in Component::of_guest(perf) {
             match part.find(arch, images, cache)? {
                 Some(root) => roots.push(root),
                 None => return Ok(None),
@@ -42,20 +53,21 @@ impl Userland {
         Ok(Some(Self { arch, roots }))
     }
 
-    /// The userland, from the cache or downloaded and built now.
+    /// The userland, with perf or without it, from the cache or downloaded and built now.
     ///
     /// # Errors
     /// [`ImageError`].
     pub fn provision(
         arch: Arch,
+        perf: bool,
         images: &ImagesFolder,
         cache: &Cache,
         progress: &Progress,
     ) -> Result<Self, ImageError> {
-        if let Some(userland) = Self::find(arch, images, cache)? {
+        if let Some(userland) = Self::find(arch, perf, images, cache)? {
             return Ok(userland);
         }
-        let missing = missing_tools(arch);
+        let missing = missing_tools(arch, perf);
         if !missing.is_empty() {
             return Err(ImageError::MissingTools { missing });
         }
@@ -66,10 +78,10 @@ impl Userland {
                 .map(|part| part.provision(arch, images, cache, progress))
                 .collect::<Result<Vec<_>, _>>()
         };
-        let [long @ .., a, b, c] = Component::ALL;
+        let (long, short) = Component::of_guest(perf).split_at(1);
         thread::scope(|scope| {
-            let short = scope.spawn(|| build(&[a, b, c]));
-            let mut roots = build(&long)?;
+            let short = scope.spawn(|| build(short));
+            let mut roots = build(long)?;
             let short = short.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             roots.extend(short?);
             Ok(Self { arch, roots })

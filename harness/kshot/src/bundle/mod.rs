@@ -126,7 +126,8 @@ pub fn export(
     }
     // The bundle gets SSH keys of its own, so that this host's keys stay private.
     let own = Cache::at(scratch.path().join("cache"));
-    let userland = Userland::provision(kernel.arch, &workspace.images(), &workspace.cache, progress)?;
+    let perf = probe::need_perf(&scenario.probes);
+    let userland = Userland::provision(kernel.arch, perf, &workspace.images(), &workspace.cache, progress)?;
     let image = image::initramfs(&kernel, &userland, &SshKeys::provision(&own)?, &workspace.images(), &own)?;
     copy_file(&image.path, "initramfs")?;
     copy_file(&workspace.scenarios().join(format!("{}.yaml", scenario.id)), "scenario.yaml")?;

@@ -13,6 +13,9 @@ pub(super) struct Args {
     /// Also download the DWARF of prebuilt kernels, for the truth: some hundred megabytes each
     #[arg(long)]
     dwarf: bool,
+    /// Also build perf for the guests, which otherwise the first scenario that uses it does
+    #[arg(long)]
+    perf: bool,
     /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -29,7 +32,7 @@ impl Args {
                 false => select::provision(&workspace, &catalogue, &name, &streams.progress)?,
             };
             if arches.insert(kernel.arch) {
-                run::provision_userland(&workspace, kernel.arch, &streams.progress)?;
+                run::provision_userland(&workspace, kernel.arch, self.perf, &streams.progress)?;
             }
             match self.format {
                 Format::Json => {

@@ -38,7 +38,8 @@ pub(crate) fn prepare(
 ) -> Result<PreparedRun, RunError> {
     let images = workspace.images();
     kernel.check_options(&images, &scenario.option_users())?;
-    let userland = Userland::provision(kernel.arch, &images, &workspace.cache, progress)?;
+    let perf = probe::need_perf(&scenario.probes);
+    let userland = Userland::provision(kernel.arch, perf, &images, &workspace.cache, progress)?;
     let keys = SshKeys::provision(&workspace.cache)?;
     let image = image::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
     let present = |probe: &&ProbeSpec| probe::left_out_because(&probe.kind, kernel).is_none();

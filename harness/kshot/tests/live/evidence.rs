@@ -42,7 +42,8 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
 
 fn agree(workspace: &Workspace, kernel: &Kernel) -> Result<(), Failed> {
     let (images, folder) = (workspace.images(), tempfile::tempdir().unwrap());
-    let userland = Userland::find(kernel.arch, &images, &workspace.cache).unwrap().expect("no userland");
+    let userland =
+        Userland::find(kernel.arch, true, &images, &workspace.cache).unwrap().expect("no userland");
     let pair = SshKeys::provision(&workspace.cache).unwrap();
     let spec = MachineSpec {
         arch: kernel.arch,

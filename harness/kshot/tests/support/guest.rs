@@ -66,7 +66,8 @@ fn boot(cmdline: &[&str]) -> (tempfile::TempDir, Machine) {
     let folder = tempfile::tempdir().unwrap();
     let (workspace, images) = (workspace(), workspace().images());
     let kernel = kernel().expect("not provisioned: cargo kshot provision mips64-6.1");
-    let userland = Userland::find(kernel.arch, &images, &workspace.cache).unwrap().expect("no userland");
+    let userland =
+        Userland::find(kernel.arch, true, &images, &workspace.cache).unwrap().expect("no userland");
     let spec = MachineSpec {
         arch: kernel.arch,
         initrd: initramfs(&kernel, &userland, &keys(), &images, &workspace.cache).unwrap().path,
