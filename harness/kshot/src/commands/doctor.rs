@@ -1,12 +1,14 @@
 //! `kshot doctor`: what this host lacks, and the command that mends it.
 
+use std::collections::BTreeSet;
 use std::fs;
 
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams, select, workspace};
 use crate::report::new_table;
 use crate::workspace::Workspace;
 use kshot_guest::host;
 use kshot_guest::host::MissingTool;
+use kshot_guest::kernel::Catalogue;
 use kshot_stack::arch::Arch;
 use kshot_stack::exit::ExitCode;
 
@@ -17,6 +19,8 @@ const RUNS_GIB: u64 = 1;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// The kernels to check for, by name or glob; default: one architecture has to be complete
+    kernels: Vec<String>,
     /// Check only what running needs; kernels and userland are already provisioned
     #[arg(long)]
     to_run: bool,
@@ -37,13 +41,24 @@ struct DoctorCheck {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
-        let mut findings = Vec::new();
-        for arch in Arch::all() {
+        let (arches, enough) = match self.kernels[..] {
+            [] => (Arch::all().collect(), 1),
+            _ => {
+                let arches = architectures(&workspace, &self.kernels)?;
+                let enough = arches.len();
+                (arches, enough)
+            }
+        };
+        let (mut findings, mut complete) = (Vec::new(), 0);
+        for arch in arches {
+            let first = findings.len();
             findings.push(tools(format!("run {arch} kernels"), &host::missing_run_tools(arch)));
             if !self.to_run {
                 findings.push(tools(format!("provision {arch} kernels"), &host::missing_build_tools(arch)));
             }
+            complete += usize::from(findings[first..].iter().all(|finding| finding.fault.is_none()));
         }
+        let cached = findings.len();
         findings.push(cache(&workspace, if self.to_run { RUNS_GIB } else { FREE_GIB }));
         match self.format {
             Format::Json => writeln!(streams.out, "{}", serde_json::json!({ "findings": findings }))?,
@@ -60,9 +75,16 @@ impl Args {
                 writeln!(streams.out, "{table}")?;
             }
         }
-        let sound = findings.iter().all(|finding| finding.fault.is_none());
+        let sound = complete >= enough && findings[cached..].iter().all(|finding| finding.fault.is_none());
         Ok(if sound { ExitCode::Match } else { ExitCode::Host })
     }
+}
+
+/// The architectures of kernels of the catalogue.
+fn architectures(workspace: &Workspace, kernels: &[String]) -> Result<BTreeSet<Arch>, CommandError> {
+    let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+    let names = select::kernel_names(&catalogue, kernels)?;
+    Ok(names.iter().filter_map(|name| catalogue.get(name)).map(|kernel| kernel.arch).collect())
 }
 
 fn tools(what: String, missing: &[MissingTool]) -> DoctorCheck {
