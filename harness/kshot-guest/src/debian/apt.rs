@@ -187,6 +187,14 @@ impl PackageRequest<'_> {
         Ok(draft.commit()?)
     }
 
+    /// Removes the downloaded files from the cache.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub fn discard(&self, cache: &Cache) -> Result<(), CacheError> {
+        cache.remove("downloads", &self.key()).map(drop)
+    }
+
     fn package_and_version(&self) -> String {
         self.version.map_or_else(|| self.package.into(), |version| format!("{}={version}", self.package))
     }

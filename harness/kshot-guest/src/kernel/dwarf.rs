@@ -118,7 +118,10 @@ fn unpack(
         take(&inside.join("lib"), draft.path().join("lib"))?;
     }
     check_same_build(kernel, &kernel_modules, &Dwarf::of(draft.path().join(VMLINUX), Some(draft.path())))?;
-    Ok(draft.commit()?)
+    let folder = draft.commit()?;
+    // Its some hundred megabytes have served.
+    request.discard(cache)?;
+    Ok(folder)
 }
 
 /// Extracts only `members` of the package `deb` into the folder `into`.
