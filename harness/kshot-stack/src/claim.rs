@@ -19,6 +19,8 @@ pub struct Claim {
     pub complete: bool,
     /// Whether no witness may have a frame that the reference has not.
     pub exact: bool,
+    /// Whether no witness may lack a frame of the reference.
+    pub whole: bool,
 }
 
 /// A claim that the kernel does not report a certain problem on its console.

@@ -239,8 +239,17 @@ impl StackResult {
     /// The frames that the stack should not have, for people: `extra: f behind g; repeated: register_netdevice,
     /// innermost`. `None` where there are none.
     pub fn excess(&self) -> Option<String> {
-        let excess = self.differences.iter().filter(|difference| difference.deviation != Deviation::Missing);
-        let words: Vec<String> = excess.map(|difference| difference.description(&self.frames)).collect();
+        self.describe_differences(|deviation| deviation != Deviation::Missing)
+    }
+
+    /// The frames of the reference that the stack lacks, for people: `missing: f before g`. `None` where there are none.
+    pub fn gaps(&self) -> Option<String> {
+        self.describe_differences(|deviation| deviation == Deviation::Missing)
+    }
+
+    fn describe_differences(&self, wanted: impl Fn(Deviation) -> bool) -> Option<String> {
+        let differences = self.differences.iter().filter(|difference| wanted(difference.deviation));
+        let words: Vec<String> = differences.map(|difference| difference.description(&self.frames)).collect();
         (!words.is_empty()).then(|| words.join("; "))
     }
 }

@@ -113,7 +113,8 @@ fn judge_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
         return None;
     }
     let outcome = check_claim(claim, probe);
-    if outcome.is_ok() && claim.exact && witnesses(claim, probe).any(|stack| stack.fidelity.is_none()) {
+    let measured = claim.exact || claim.whole;
+    if outcome.is_ok() && measured && witnesses(claim, probe).any(|stack| stack.fidelity.is_none()) {
         // Without the truth, where a run has to do without it, there may be nothing to compare with. Then nobody can say
         // whether a known fault is gone.
         let can_measure = evidence.probes.iter().all(|probe| probe.left_out_because.is_none());
@@ -170,8 +171,11 @@ fn check_claim(claim: &Claim, probe: &ProbeResult) -> Result<(), ClaimFailure> {
                     (ends_at, _) => ClaimFailure::Incomplete { through, ends_at: ends_at.clone() },
                 });
             }
-            match witnesses.iter().filter(|_| claim.exact).find_map(|stack| stack.excess()) {
-                Some(excess) => Err(ClaimFailure::NotExact { through, excess }),
+            if let Some(excess) = witnesses.iter().filter(|_| claim.exact).find_map(|stack| stack.excess()) {
+                return Err(ClaimFailure::NotExact { through, excess });
+            }
+            match witnesses.iter().filter(|_| claim.whole).find_map(|stack| stack.gaps()) {
+                Some(gaps) => Err(ClaimFailure::NotWhole { through, gaps }),
                 None => Ok(()),
             }
         }

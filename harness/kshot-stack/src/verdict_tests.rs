@@ -41,7 +41,16 @@ fn broken(count: u64) -> StackResult {
 
 fn claim(through: &[&str], stacks: Option<u64>, complete: bool) -> Claim {
     let through = through.iter().map(|function| (*function).to_owned()).collect();
-    Claim { name: "c".into(), probe: "ftrace".into(), through, witness_count: stacks, complete, exact: false }
+    let witness_count = stacks;
+    Claim {
+        name: "c".into(),
+        probe: "ftrace".into(),
+        through,
+        witness_count,
+        complete,
+        exact: false,
+        whole: false,
+    }
 }
 
 fn known() -> Vec<KnownFault> {
@@ -299,6 +308,17 @@ fn an_exact_claim_fails_by_a_frame_that_is_not_there() {
     assert_eq!(verdict.verdict, Verdict::Drift);
     let why = "has frames that are not there: extra: f behind register_netdevice; repeated: f, innermost";
     assert!(verdict.reasons[0].to_string().ends_with(why), "{verdict:?}");
+    let whole = Claim { exact: false, whole: true, ..exact.clone() };
+    let gap = measured(vec![difference(Deviation::Missing, 1)]);
+    let verdict = super::judge(Evidence {
+        claims: std::slice::from_ref(&whole),
+        probes: &[probe("ftrace", vec![gap])],
+        ..Evidence::default()
+    });
+    assert!(
+        verdict.reasons[0].to_string().ends_with("lacks frames: missing: f before __tun_chr_ioctl"),
+        "{verdict:?}"
+    );
     let verdict = judged(full(5));
     assert_eq!(
         (verdict.verdict, verdict.reasons[0].to_string().contains("no reference")),

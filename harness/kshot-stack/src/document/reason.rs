@@ -162,6 +162,13 @@ pub enum ClaimFailure {
         /// The frames and where they stand, for people.
         excess: String,
     },
+    /// A stack passes through the claim's functions and lacks frames that the reference has.
+    NotWhole {
+        /// The claim's functions, innermost first.
+        through: Vec<String>,
+        /// The frames and where they are missing, for people.
+        gaps: String,
+    },
     /// The console reports what it must not.
     Console {
         /// Which pattern the report matched (`warn`, `oops`, `panic`).
@@ -295,6 +302,9 @@ impl fmt::Display for ClaimFailure {
             }
             Self::NotExact { through, excess } => {
                 write!(f, "a stack{} has frames that are not there: {excess}", through_text(through))
+            }
+            Self::NotWhole { through, gaps } => {
+                write!(f, "a stack{} lacks frames: {gaps}", through_text(through))
             }
             Self::Console { report, line } => write!(f, "the console reports ({report}): {line}"),
         }

@@ -54,6 +54,10 @@ fn all() -> Vec<(Reason, &'static str)> {
             "claim `c` fails: a stack through a, b is corrupt; its last frame is x",
         ),
         (
+            fails(ClaimFailure::NotWhole { through: through.clone(), gaps: text("missing: y behind a") }),
+            "claim `c` fails: a stack through a, b lacks frames: missing: y behind a",
+        ),
+        (
             fails(ClaimFailure::NotExact { through, excess: text("extra: y behind a") }),
             "claim `c` fails: a stack through a, b has frames that are not there: extra: y behind a",
         ),

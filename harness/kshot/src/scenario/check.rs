@@ -106,6 +106,7 @@ pub(super) fn check_scenario(id: &str, source: &CheckContext<'_>, raw: RawScenar
             witness_count: claim.stacks,
             complete: claim.complete,
             exact: claim.exact,
+            whole: claim.whole,
         })
         .collect();
     let console: Vec<_> = raw

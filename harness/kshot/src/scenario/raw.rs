@@ -214,6 +214,9 @@ pub struct RawClaim {
     /// Whether no witness has a frame that the truth, or perf's stack where there is none, has not.
     #[serde(default)]
     pub exact: bool,
+    /// Whether no witness lacks a frame of the truth, or of perf's stack where there is none.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 /// Trouble that the kernel must not report on its console: a claim like the others, for `known`.

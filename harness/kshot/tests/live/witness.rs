@@ -155,7 +155,8 @@ fn witness(machine: &Machine, loaded: &LoadedKernel) -> Vec<RawFrame> {
 fn login(workspace: &Workspace, kernel: &Kernel, folder: &Path) -> (Machine, Session) {
     let images = workspace.images();
     let keys = SshKeys::provision(&workspace.cache).unwrap();
-    let userland = Userland::find(kernel.arch, &images, &workspace.cache).unwrap().expect("no userland");
+    let userland =
+        Userland::find(kernel.arch, true, &images, &workspace.cache).unwrap().expect("no userland");
     let spec = MachineSpec {
         arch: kernel.arch,
         initrd: initramfs(kernel, &userland, &keys, &images, &workspace.cache).unwrap().path,
