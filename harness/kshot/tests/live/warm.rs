@@ -35,7 +35,7 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
     let cases: [Case; 4] = [
         ("the_first_run_boots_and_the_next_is_restored", the_first_run_boots_and_the_next_is_restored),
         ("restored_guests_differ_where_they_must", restored_guests_differ_where_they_must),
-        ("a_state_of_no_use_is_replaced_and_told", a_state_of_no_use_is_replaced_and_told),
+        ("an_unusable_state_is_replaced_and_told", an_unusable_state_is_replaced_and_told),
         ("a_cold_and_a_warm_start_agree", a_cold_and_a_warm_start_agree),
     ];
     let names: Vec<String> = catalogue.names().into_iter().map(Into::into).collect();
@@ -118,7 +118,7 @@ fn restored_guests_differ_where_they_must(desk: &Desk, kernel: &Kernel) {
     assert_eq!(one[2], other[2], "both are of one state");
 }
 
-fn a_state_of_no_use_is_replaced_and_told(desk: &Desk, kernel: &Kernel) {
+fn an_unusable_state_is_replaced_and_told(desk: &Desk, kernel: &Kernel) {
     desk.run(kernel, StartPolicy::Warm);
     let spoil: [Spoiled; 3] = [
         ("devices has 4 bytes", |state| fs::write(state.join("devices"), "none").unwrap()),
@@ -139,10 +139,7 @@ fn a_state_of_no_use_is_replaced_and_told(desk: &Desk, kernel: &Kernel) {
         spoil(&desk.states()[0]);
         let outcome = desk.run(kernel, StartPolicy::Warm);
         let because = outcome.document.cold_because.unwrap_or_default();
-        assert!(
-            because.starts_with("the saved state is of no use: ") && because.contains(wrong),
-            "{because}"
-        );
+        assert!(because.starts_with("the saved state is unusable: ") && because.contains(wrong), "{because}");
         assert_eq!(outcome.document.verdict, Verdict::Match, "{:?}", outcome.document.reasons);
         assert!(desk.states().is_empty(), "it is gone");
         assert_eq!(desk.run(kernel, StartPolicy::Warm).document.start, Start::Cold);
