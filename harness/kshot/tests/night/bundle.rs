@@ -37,8 +37,8 @@ pub(crate) fn elsewhere() {
         }
         Ended::of(command.output().unwrap())
     };
-    import(&[]).expect(0, &["judged again here: match, as when it was exported"]);
-    import(&[]).expect(128, &["is there already"]);
+    import(&[]).expect(0, &["judged again: match, as before the export"]);
+    import(&[]).expect(128, &["already exists"]);
 
     let unpacked = elsewhere.path().join(&name);
     for file in [
@@ -81,5 +81,5 @@ pub(crate) fn elsewhere() {
     let mut command =
         replica.kshot(&["import", tampered.to_str().unwrap(), "--out", other.to_str().unwrap()]);
     Ended::of(command.output().unwrap())
-        .expect(1, &["judged again here: drift; it was match", "+    another_ioctl"]);
+        .expect(1, &["judged again: drift; before the export: match", "+    another_ioctl"]);
 }
