@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Deviation, KernelInfo, ProbeResult, Reason, RunDocument, StackResult};
+use crate::foreign::{Foreign, Name};
 use crate::stack::State;
 
 /// The version of the document's form. It grows when a reader of an older form would misread the document.
@@ -89,6 +90,16 @@ pub enum Finding {
         /// Why.
         because: String,
     },
+}
+
+impl Foreign for SurveyDocument {
+    const WHAT: &'static str = "a survey document";
+    const SCHEMA: u32 = SCHEMA;
+
+    fn names(&self) -> Vec<Name<'_>> {
+        let folders = self.cells.iter().filter_map(|cell| cell.folder.as_deref()).map(Name::Path);
+        self.kernel.names().into_iter().chain(folders).collect()
+    }
 }
 
 impl Finding {
@@ -221,5 +232,76 @@ impl SurveyDocument {
     /// The cell of a situation and a reporter.
     pub fn cell(&self, situation: &str, reporter: &str) -> Option<&SurveyCell> {
         self.cells.iter().find(|cell| cell.situation == situation && cell.reporter == reporter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Difference, Fidelity, Reference};
+
+    fn stack(state: State, matched: u64, extra: u64, differences: &[(Deviation, &str)]) -> StackResult {
+        let differences = differences.iter().map(|(deviation, frame)| Difference {
+            deviation: *deviation,
+            frame: (*frame).into(),
+            at: 0,
+        });
+        StackResult {
+            count: 1,
+            task: "mkdir".into(),
+            event: "vfs_mkdir".into(),
+            frames: vec!["vfs_mkdir".into()],
+            state,
+            ends_at: Some("last".into()),
+            fidelity: Some(Fidelity {
+                reference_frames: 4,
+                matched_frames: matched,
+                extra,
+                repeated: 0,
+                reference: Reference::Gdb,
+            }),
+            differences: differences.collect(),
+        }
+    }
+
+    fn finding(stacks: &[StackResult]) -> String {
+        let probe = ProbeResult {
+            name: "ftrace".into(),
+            kind: "ftrace".into(),
+            events: 1,
+            lost: 0,
+            warnings: Vec::new(),
+            left_out_because: None,
+            stacks: stacks.to_vec(),
+            arguments: Vec::new(),
+        };
+        Finding::against_truth(&probe).to_string()
+    }
+
+    #[test]
+    fn a_finding_says_how_a_stack_differs_from_the_truth() {
+        use Deviation::{Extra, Missing};
+        assert_eq!(finding(&[stack(State::Complete, 4, 0, &[])]), "complete (4)");
+        assert_eq!(finding(&[stack(State::Complete, 3, 0, &[(Missing, "f")])]), "gap: f (3 of 4)");
+        assert_eq!(finding(&[stack(State::Complete, 4, 1, &[(Extra, "g")])]), "extra: g (4)");
+        assert_eq!(finding(&[stack(State::Truncated, 1, 0, &[(Missing, "f")])]), "cut at last (1 of 4)");
+        assert_eq!(finding(&[stack(State::Empty, 0, 0, &[])]), "empty");
+        assert_eq!(finding(&[]), "absent");
+    }
+
+    #[test]
+    fn the_worst_stack_counts() {
+        let whole = stack(State::Complete, 4, 0, &[]);
+        let gap = stack(State::Complete, 3, 0, &[(Deviation::Missing, "f")]);
+        let cut = stack(State::Truncated, 3, 0, &[(Deviation::Missing, "f")]);
+        assert_eq!(finding(&[gap.clone(), whole.clone()]), "gap: f (3 of 4)");
+        assert_eq!(finding(&[whole, cut, gap]), "cut at last (3 of 4)");
+    }
+
+    #[test]
+    fn a_stack_that_no_truth_speaks_of_does_not_count() {
+        let other = StackResult { fidelity: None, ..stack(State::Truncated, 0, 0, &[]) };
+        assert_eq!(finding(&[other.clone(), stack(State::Complete, 4, 0, &[])]), "complete (4)");
+        assert_eq!(finding(&[other]), "absent");
     }
 }

@@ -367,3 +367,35 @@ fn the_stacks_of_a_text_need_neither_workspace_nor_guest() {
     stacks(&["--as", "history"]).expect(128, &["history", "call-trace"]);
     replica.run(&["stacks", "nowhere.txt"]).expect(128, &["cannot open nowhere.txt"]);
 }
+
+#[test]
+fn a_survey_is_printed_again_from_its_json_and_another_document_is_refused() {
+    let replica = Replica::new();
+    let cell = |reporter: &str, finding: &str| {
+        format!(
+            r#"{{"situation":"leaf","function":"f","reporter":"{reporter}","finding":{finding},"folder":null}}"#
+        )
+    };
+    let cells = [
+        cell("perf", r#"{"finding":"complete","frames":5}"#),
+        cell("kprobe-trigger", r#"{"finding":"gap","missing":["g"],"matched":4,"frames":5}"#),
+    ];
+    let kernel = r#"{"name":"k","release":"6.1.0","arch":"arm64","image_sha256":"0"}"#;
+    let document = format!(r#"{{"schema":1,"kernel":{kernel},"qemu":"7.2","cells":[{}]}}"#, cells.join(","));
+    fs::write(replica.path("survey.json"), &document).unwrap();
+    let ended = replica.run(&["survey", "--from", "survey.json", "--format", "markdown"]);
+    ended.expect(
+        0,
+        &[
+            "| kernel | release | perf | kprobe-trigger |",
+            "| k | 6.1.0 | 1 of 1 | 0 of 1 |",
+            "| leaf (`f`) | complete (5) | **gap: g (4 of 5)** |",
+        ],
+    );
+    fs::write(replica.path("survey.json"), document.replace("\"schema\":1", "\"schema\":99")).unwrap();
+    replica.run(&["survey", "--from", "survey.json"]).expect(128, &["schema 99"]);
+    replica.run(&["survey"]).expect(128, &["KERNELS"]);
+    replica
+        .run(&["survey", "mips64-6.1", "--situation", "none"])
+        .expect(128, &["no situation is called `none`", "softirq"]);
+}

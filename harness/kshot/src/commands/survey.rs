@@ -1,22 +1,31 @@
 //! `kshot survey`: every reporter of stacks in every situation, against the truth, as a table.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
 
 use super::{CommandError, Streams, select, workspace};
+use crate::artifacts::ArtifactsError;
 use crate::pool;
 use crate::report::{survey_markdown, survey_table};
 use crate::run;
 use crate::survey::{self, REPORTERS, Reporter, Situation};
+use kshot_guest::bounded;
+use kshot_guest::host::FileError;
 use kshot_guest::host::slots::Slots;
 use kshot_guest::kernel::Kernel;
 use kshot_stack::exit::ExitCode;
+use kshot_stack::foreign;
 use kshot_stack::survey::{SCHEMA, SurveyCell, SurveyDocument};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The kernels, by name, glob, build folder or file; provisioned if need be
-    #[arg(required = true)]
+    #[arg(required_unless_present = "from")]
     kernels: Vec<String>,
+    /// Boot nothing: print what an earlier survey found, from its JSON; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    from: Vec<PathBuf>,
     /// Only these situations of images/survey.yaml, by name; may be given more than once
     #[arg(long = "situation", value_name = "NAME")]
     situations: Vec<String>,
@@ -58,6 +67,15 @@ impl Args {
         let jobs = self.jobs.map_or_else(|| Slots::of_this_host(&workspace.cache).count(), usize::from);
         let names = catalogue.names();
         let mut documents = Vec::new();
+        for path in &self.from {
+            let text =
+                bounded::read_text(path, foreign::SIZE_MOST as u64).map_err(FileError::on("read", path))?;
+            for line in text.lines() {
+                let document = foreign::read(line.as_bytes())
+                    .map_err(|source| ArtifactsError::Refused { path: path.clone(), source })?;
+                self.add(document, &mut documents, streams)?;
+            }
+        }
         for mut kernel in kernels {
             // There is nothing that its stacks could have drifted from.
             kernel.in_catalogue = false;
@@ -85,18 +103,29 @@ impl Args {
             })?;
             drop(task);
             let document = document(&kernel, qemu, cells.into_iter().flatten().collect());
-            match self.format {
-                SurveyFormat::Json => writeln!(streams.out, "{}", document.to_json_line())?,
-                SurveyFormat::Table => writeln!(streams.out, "{}", survey_table(&document))?,
-                SurveyFormat::Markdown => {}
-            }
-            streams.out.flush()?;
-            documents.push(document);
+            self.add(document, &mut documents, streams)?;
         }
         if self.format == SurveyFormat::Markdown {
             write!(streams.out, "{}", survey_markdown(&documents))?;
         }
         Ok(ExitCode::Match)
+    }
+
+    /// Adds a document and prints it at once, but for Markdown, which begins with all of them.
+    fn add(
+        &self,
+        document: SurveyDocument,
+        documents: &mut Vec<SurveyDocument>,
+        streams: &mut Streams<'_>,
+    ) -> Result<(), CommandError> {
+        match self.format {
+            SurveyFormat::Json => writeln!(streams.out, "{}", document.to_json_line())?,
+            SurveyFormat::Table => writeln!(streams.out, "{}", survey_table(&document))?,
+            SurveyFormat::Markdown => {}
+        }
+        streams.out.flush()?;
+        documents.push(document);
+        Ok(())
     }
 
     /// The situations that are asked for.
