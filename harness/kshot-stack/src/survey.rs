@@ -141,7 +141,11 @@ impl Finding {
         // A stack that no truth speaks of is of another task, or of a call that gdb was not asked to wait for.
         let measured = probe.stacks.iter().filter(|stack| stack.fidelity.is_some());
         let findings = measured.map(Self::of_stack);
-        findings.max_by_key(Self::rank).unwrap_or(Self::Absent)
+        let none = || match probe.stacks.is_empty() {
+            true => Self::Absent,
+            false => Self::NotMeasured { because: "its stacks are of other tasks than the truth's".into() },
+        };
+        findings.max_by_key(Self::rank).unwrap_or_else(none)
     }
 
     fn without_truth(probe: &ProbeResult) -> Self {
@@ -302,6 +306,6 @@ mod tests {
     fn a_stack_that_no_truth_speaks_of_does_not_count() {
         let other = StackResult { fidelity: None, ..stack(State::Truncated, 0, 0, &[]) };
         assert_eq!(finding(&[other.clone(), stack(State::Complete, 4, 0, &[])]), "complete (4)");
-        assert_eq!(finding(&[other]), "absent");
+        assert_eq!(finding(&[other]), "not measured");
     }
 }
