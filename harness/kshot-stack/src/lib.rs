@@ -23,7 +23,7 @@
 //!     for (stack, count) in &trace.stacks {
 //!         if let Some(measure) = references.measure(stack) {
 //!             println!("{count} x {}, {}: {}", stack.task, stack.event, measure.fidelity);
-//!             # assert_eq!(measure.fidelity.got, measure.fidelity.of, "a trace tells all of itself");
+//!             # assert_eq!(measure.fidelity.matched_frames, measure.fidelity.reference_frames, "a trace tells all of itself");
 //!         }
 //!     }
 //!     Ok(())
