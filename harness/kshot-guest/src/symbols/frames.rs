@@ -165,6 +165,10 @@ impl Unwinder {
 /// The source lines of an address in one file. `tree` is the prefix of the source tree.
 fn lines(context: &Context<Reader<'_>>, address: u64, tree: &str) -> Vec<SourceLine> {
     let mut lines = Vec::new();
+    // addr2line adds 1 to the address. Nothing of a kernel is there.
+    if address == u64::MAX {
+        return lines;
+    }
     let Ok(mut frames) = context.find_frames(address).skip_all_loads() else { return lines };
     while let Ok(Some(frame)) = frames.next() {
         let name = frame.function.as_ref().and_then(|function| function.raw_name().ok().map(Cow::into_owned));
@@ -174,4 +178,19 @@ fn lines(context: &Context<Reader<'_>>, address: u64, tree: &str) -> Vec<SourceL
         lines.push(SourceLine { function: name.unwrap_or_default(), file, line: line.unwrap_or(0) });
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use gimli::{EndianSlice, RunTimeEndian};
+
+    use super::*;
+
+    #[test]
+    fn the_last_address_of_all_has_no_lines() {
+        let dwarf = gimli::Dwarf::load(|_| Ok::<_, gimli::Error>(EndianSlice::new(&[], RunTimeEndian::Big)));
+        let context = Context::from_dwarf(dwarf.unwrap()).unwrap();
+        assert!(lines(&context, u64::MAX, "").is_empty());
+        assert!(lines(&context, u64::MAX - 1, "").is_empty());
+    }
 }
