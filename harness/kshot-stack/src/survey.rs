@@ -123,20 +123,6 @@ impl Finding {
         }
     }
 
-    /// The name of the finding, as in the document.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Complete { .. } => "complete",
-            Self::Cut { .. } => "cut",
-            Self::Gap { .. } => "gap",
-            Self::Extra { .. } => "extra",
-            Self::Empty => "empty",
-            Self::Absent => "absent",
-            Self::NoTruth { .. } => "no-truth",
-            Self::NotMeasured { .. } => "not-measured",
-        }
-    }
-
     fn against_truth(probe: &ProbeResult) -> Self {
         // A stack that no truth speaks of is of another task, or of a call that gdb was not asked to wait for.
         let measured = probe.stacks.iter().filter(|stack| stack.fidelity.is_some());
@@ -210,7 +196,7 @@ impl std::fmt::Display for Finding {
 impl SurveyDocument {
     /// The document as one line of JSON.
     pub fn to_json_line(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        serde_json::to_string(self).expect("the document has string keys only")
     }
 
     /// The reporters, in the order of the cells.

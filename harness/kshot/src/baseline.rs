@@ -116,6 +116,18 @@ pub fn assert_with_insta(place: &SnapshotPath, info: &SnapshotInfo, text: &str) 
     place.settings(info).bind(|| insta::assert_snapshot!(place.name.as_str(), text));
 }
 
+/// Each probe of a run that was not left out, with the path of its snapshot.
+pub fn of_run<'a>(
+    snapshots: &Path,
+    scenario: &str,
+    kernel: &str,
+    probes: &'a [ProbeResult],
+) -> impl Iterator<Item = (SnapshotPath, &'a ProbeResult)> {
+    probes.iter().filter(|probe| probe.left_out_because.is_none()).map(move |probe| {
+        (SnapshotPath::new(snapshots, scenario, kernel, &probe.name).for_run(probes), probe)
+    })
+}
+
 /// What a written snapshot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Review {

@@ -1,27 +1,17 @@
 use super::*;
-use kshot_stack::document::StackResult;
-use kshot_stack::snapshot::snapshot_text;
-use kshot_stack::stack::State;
 
-fn stack(count: u64, frames: &[&str], state: State) -> StackResult {
-    let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
-    let ends_at = frames.iter().rfind(|frame| *frame != "0" && *frame != "[user]").cloned();
-    let (task, event) = ("eoe_filter".into(), "register_netdevice".into());
-    StackResult { count, task, event, frames, state, ends_at, fidelity: None, differences: Vec::new() }
+fn probe(left_out_because: Option<&str>) -> ProbeResult {
+    let probe = serde_json::json!({
+        "name": "ftrace", "kind": "ftrace", "events": 0, "lost": 0, "warnings": [], "stacks": [],
+        "absent": left_out_because,
+    });
+    serde_json::from_value(probe).unwrap()
 }
 
-fn probe(events: u64, lost: u64, stacks: Vec<StackResult>) -> ProbeResult {
-    let (name, kind) = ("ftrace".into(), "ftrace".into());
-    ProbeResult {
-        name,
-        kind,
-        events,
-        lost,
-        warnings: vec![],
-        left_out_because: None,
-        stacks,
-        arguments: vec![],
-    }
+/// The text of a snapshot with one stack of these frames.
+fn text(frames: &[&str]) -> String {
+    let frames: String = frames.iter().map(|frame| format!("    {frame}\n")).collect();
+    format!("1 event\n\n1 x eoe_filter, register_netdevice: truncated at c\n{frames}")
 }
 
 fn info() -> SnapshotInfo {
@@ -35,8 +25,8 @@ fn a_snapshot_is_the_same_drifts_or_is_missing() {
     assert!(place.file().ends_with("tunsetiff/func_stack_trace/mips64-6.1/ftrace.snap"));
     assert_eq!(compare(&place, "x\n").unwrap(), Comparison::Missing);
 
-    let old = snapshot_text(&probe(1, 0, vec![stack(1, &["a", "b", "c"], State::Truncated)]));
-    let new = snapshot_text(&probe(1, 0, vec![stack(1, &["a", "c"], State::Truncated)]));
+    let old = text(&["a", "b", "c"]);
+    let new = text(&["a", "c"]);
     std::fs::create_dir_all(&place.folder).unwrap();
     std::fs::write(
         place.file(),
@@ -57,18 +47,30 @@ fn a_snapshot_is_the_same_drifts_or_is_missing() {
 fn insta_and_compare_mean_the_same_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/baseline");
     let place = SnapshotPath::new(&folder, "area/name", "kernel", "probe");
-    let text = snapshot_text(&probe(5, 0, vec![stack(5, &["ftrace_graph_call", "0"], State::Truncated)]));
+    let text = "5 events\n\n5 x eoe_filter, register_netdevice: truncated at ftrace_graph_call\n    ftrace_graph_call\n    0\n";
     place.settings(&info()).bind(|| insta::assert_snapshot!(place.name.clone(), text));
-    assert_eq!(compare(&place, &text).unwrap(), Comparison::Same);
+    assert_eq!(compare(&place, text).unwrap(), Comparison::Same);
     let file = std::fs::read_to_string(place.file()).unwrap();
     assert!(file.contains("kernel: 6.1.192\n") && file.contains("qemu: 7.2.22\n"), "{file}");
 }
 
 #[test]
+fn a_written_snapshot_is_one_for_compare_and_a_pending_one_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = SnapshotPath::new(folder.path(), "area/name", "kernel", "probe");
+    let text = text(&["a", "c"]);
+    let pending = write(&place, &info(), &text, Review::Pending).unwrap();
+    assert!(pending.ends_with("area/name/kernel/probe.snap.new") && pending.is_file());
+    assert_eq!(compare(&place, &text).unwrap(), Comparison::Missing);
+    assert_eq!(write(&place, &info(), &text, Review::Accepted).unwrap(), place.file());
+    assert_eq!(compare(&place, &text).unwrap(), Comparison::Same);
+    assert!(!pending.exists(), "nothing is left to review");
+}
+
+#[test]
 fn a_run_without_the_truth_has_snapshots_of_its_own() {
     let place = || SnapshotPath::new(Path::new("s"), "a", "k", "ftrace");
-    let there = probe(0, 0, vec![]);
-    let absent = ProbeResult { left_out_because: Some("no DWARF".into()), ..probe(0, 0, vec![]) };
+    let (there, absent) = (probe(None), probe(Some("no DWARF")));
     assert_eq!(place().for_run(&[]), place());
     assert_eq!(place().for_run(std::slice::from_ref(&there)), place());
     assert_eq!(place().for_run(&[there, absent]).file(), Path::new("s/a/k/without-truth/ftrace.snap"));

@@ -1,6 +1,6 @@
 //! Scenarios as tests: one for each scenario and kernel, named `tunsetiff::func_stack_trace::mips64-6.1`.
 
-use crate::baseline::{SnapshotInfo, SnapshotPath};
+use crate::baseline::{self, SnapshotInfo, SnapshotPath};
 use crate::run::{self, RunOptions};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
@@ -15,10 +15,17 @@ use kshot_stack::snapshot::snapshot_text;
 pub struct PairTest {
     /// The test's name.
     pub name: String,
-    /// Why it is not to be run, `None` where it is: its kernel is not provisioned, and nobody requires it.
-    pub ignored_because: Option<String>,
     /// What is run, or why it cannot be.
-    pair: Result<Box<(Scenario, Kernel)>, String>,
+    pair: Result<Box<(Scenario, Kernel)>, CannotRun>,
+}
+
+/// Why a test cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CannotRun {
+    /// The reason, for people.
+    pub because: String,
+    /// Whether the test is ignored for it, and does not fail.
+    pub is_ignored: bool,
 }
 
 /// What is done with the text of a probe whose run is no match: it may be new, and wants a review.
@@ -40,30 +47,37 @@ pub fn of_workspace(workspace: &Workspace, catalogue: &Catalogue) -> Vec<PairTes
     ids.iter().flat_map(of_id).collect()
 }
 
-/// Whether a kernel that is not provisioned makes a test fail: `KSHOT_REQUIRE` names it, in a list with commas, or is
-/// `1`, which means all.
-pub fn is_required(kernel: &str) -> bool {
-    std::env::var("KSHOT_REQUIRE").is_ok_and(|list| list == "1" || list.split(',').any(|name| name == kernel))
+/// The kernel of a test. One that is not provisioned makes the test ignored, or fail where `KSHOT_REQUIRE` names the
+/// kernel, in a list with commas, or is `1`, which means all.
+///
+/// # Errors
+/// [`CannotRun`].
+pub fn kernel_of_test(workspace: &Workspace, spec: &KernelSpec) -> Result<Kernel, CannotRun> {
+    let is_required = |list: String| list == "1" || list.split(',').any(|name| name == spec.name);
+    match Kernel::find(spec, &workspace.images(), &workspace.cache) {
+        Ok(Some(kernel)) => Ok(kernel),
+        Ok(None) => Err(CannotRun {
+            because: format!("not provisioned: cargo kshot provision {}", spec.name),
+            is_ignored: !std::env::var("KSHOT_REQUIRE").is_ok_and(is_required),
+        }),
+        Err(error) => Err(CannotRun { because: error_chain(&error), is_ignored: false }),
+    }
 }
 
 impl PairTest {
     fn new(workspace: &Workspace, scenario: &Scenario, spec: &KernelSpec) -> Self {
         let name = format!("{}::{}", scenario.id.replace('/', "::"), spec.name);
-        match Kernel::find(spec, &workspace.images(), &workspace.cache) {
-            Ok(Some(kernel)) => {
-                Self { name, ignored_because: None, pair: Ok(Box::new((scenario.clone(), kernel))) }
-            }
-            Ok(None) => {
-                let why = format!("not provisioned: cargo kshot provision {}", spec.name);
-                let ignored_because = (!is_required(&spec.name)).then(|| why.clone());
-                Self { name, ignored_because, pair: Err(why) }
-            }
-            Err(error) => Self::failing(name, error_chain(&error)),
-        }
+        let kernel = kernel_of_test(workspace, spec);
+        Self { name, pair: kernel.map(|kernel| Box::new((scenario.clone(), kernel))) }
     }
 
-    fn failing(name: String, why: String) -> Self {
-        Self { name, ignored_because: None, pair: Err(why) }
+    fn failing(name: String, because: String) -> Self {
+        Self { name, pair: Err(CannotRun { because, is_ignored: false }) }
+    }
+
+    /// Why it is not to be run, `None` where it is.
+    pub fn ignored_because(&self) -> Option<&str> {
+        self.pair.as_ref().err().filter(|why| why.is_ignored).map(|why| why.because.as_str())
     }
 
     /// Runs the scenario: it has to match.
@@ -71,8 +85,7 @@ impl PairTest {
     /// # Errors
     /// The message of a failed test.
     pub fn run(&self, workspace: &Workspace, propose: Propose<'_>) -> Result<(), String> {
-        let pair = self.pair.as_ref().map_err(Clone::clone)?;
-        let (scenario, kernel) = pair.as_ref();
+        let (scenario, kernel) = self.pair.as_deref().map_err(|why| why.because.clone())?;
         let outcome = run::run(workspace, scenario, kernel, &RunOptions::default(), &Progress::silent())
             .map_err(|error| error_chain(&error))?;
         let document = &outcome.document;
@@ -80,9 +93,8 @@ impl PairTest {
             return Ok(());
         }
         let info = SnapshotInfo::of(document);
-        for probe in document.probes.iter().filter(|probe| probe.left_out_because.is_none()) {
-            let place = SnapshotPath::new(&workspace.snapshots(), &scenario.id, &kernel.name, &probe.name)
-                .for_run(&document.probes);
+        let snapshots = workspace.snapshots();
+        for (place, probe) in baseline::of_run(&snapshots, &scenario.id, &kernel.name, &document.probes) {
             propose(&place, &info, &snapshot_text(probe));
         }
         let folder = outcome.folder.display();

@@ -111,16 +111,78 @@ pub fn situations(workspace: &Workspace) -> Result<Vec<Situation>, KernelError> 
     Ok(yaml::from_str("images/survey.yaml", &text)?)
 }
 
-/// The scenario of one reporter in one situation, with the truth beside it. One reporter a scenario, so that none is on
-/// the others' stacks.
+/// One reporter in one situation, with the truth beside it. One reporter a scenario, so that none is on the others'
+/// stacks.
+#[derive(Debug)]
+pub struct Question<'a> {
+    situation: &'a Situation,
+    reporter: &'static Reporter,
+    /// What is run to answer it.
+    pub scenario: Scenario,
+}
+
+/// What a question came to.
+#[derive(Debug)]
+pub struct Answer {
+    /// The cell of the survey.
+    pub cell: SurveyCell,
+    /// QEMU's version, where a machine was run.
+    pub qemu: Option<String>,
+}
+
+/// Every reporter in each of the situations. `kernels` are the names of the catalogue.
 ///
 /// # Errors
 /// [`ScenarioError::Yaml`]: a name that cannot be a function's.
-pub fn scenario(
-    situation: &Situation,
-    reporter: &Reporter,
+pub fn questions<'a>(
+    situations: &'a [Situation],
     kernels: &[&str],
-) -> Result<Scenario, ScenarioError> {
+) -> Result<Vec<Question<'a>>, ScenarioError> {
+    let pairs =
+        situations.iter().flat_map(|situation| REPORTERS.iter().map(move |reporter| (situation, reporter)));
+    let question = |(situation, reporter)| {
+        Ok(Question { situation, reporter, scenario: scenario(situation, reporter, kernels)? })
+    };
+    pairs.map(question).collect()
+}
+
+impl Question<'_> {
+    /// Runs the scenario on a kernel.
+    ///
+    /// # Errors
+    /// [`RunError`], but for a kernel that cannot do what is asked.
+    pub fn ask(
+        &self,
+        workspace: &Workspace,
+        kernel: &Kernel,
+        progress: &Progress,
+    ) -> Result<Answer, RunError> {
+        let (situation, reporter) = (self.situation, self.reporter.name);
+        let outcome = match run::run(workspace, &self.scenario, kernel, &RunOptions::default(), progress) {
+            Ok(outcome) => Ok(outcome),
+            Err(error) if is_impossible(&error) => Err(error_chain(&error)),
+            Err(error) => return Err(error),
+        };
+        let (finding, folder, qemu) = match outcome {
+            Ok(outcome) => {
+                let finding = Finding::of(&outcome.document, reporter, TRUTH);
+                let folder = outcome.folder.file_name().map(|name| name.to_string_lossy().into_owned());
+                (finding, folder, Some(outcome.document.qemu))
+            }
+            Err(because) => (Finding::NotMeasured { because }, None, None),
+        };
+        let (situation, function) = (situation.name.clone(), situation.function.clone());
+        let cell = SurveyCell { situation, function, reporter: reporter.into(), finding, folder };
+        Ok(Answer { cell, qemu })
+    }
+}
+
+/// Whether the kernel lacks what the question is about.
+fn is_impossible(error: &RunError) -> bool {
+    matches!(error, RunError::Kernel(KernelError::MissingOptions { .. })) || error.blame() == Blame::Input
+}
+
+fn scenario(situation: &Situation, reporter: &Reporter, kernels: &[&str]) -> Result<Scenario, ScenarioError> {
     let function = &situation.function;
     let (script, mut probe) = (reporter.arm)(function);
     probe["name"] = json!(reporter.name);
@@ -137,41 +199,4 @@ pub fn scenario(
     // JSON is YAML, and so the names meet the same rules as in a scenario's file.
     let id = format!("survey/{}", reporter.name);
     Scenario::parse(&id, "the survey", &text.to_string(), kernels)
-}
-
-/// Asks one reporter in one situation.
-///
-/// # Errors
-/// [`RunError`] where it is the host's or the user's.
-pub fn ask(
-    workspace: &Workspace,
-    kernel: &Kernel,
-    situation: &Situation,
-    reporter: &Reporter,
-    scenario: &Scenario,
-    progress: &Progress,
-) -> Result<(SurveyCell, String), RunError> {
-    let (finding, folder, qemu) =
-        match run::run(workspace, scenario, kernel, &RunOptions::default(), progress) {
-            Ok(outcome) => {
-                let finding = Finding::of(&outcome.document, reporter.name, TRUTH);
-                let folder = outcome.folder.file_name().map(|name| name.to_string_lossy().into_owned());
-                (finding, folder, outcome.document.qemu)
-            }
-            Err(error @ RunError::Kernel(KernelError::MissingOptions { .. })) => {
-                (Finding::NotMeasured { because: error_chain(&error) }, None, String::new())
-            }
-            Err(error) if error.blame() == Blame::Input => {
-                (Finding::NotMeasured { because: error_chain(&error) }, None, String::new())
-            }
-            Err(error) => return Err(error),
-        };
-    let cell = SurveyCell {
-        situation: situation.name.clone(),
-        function: situation.function.clone(),
-        reporter: reporter.name.into(),
-        finding,
-        folder,
-    };
-    Ok((cell, qemu))
 }

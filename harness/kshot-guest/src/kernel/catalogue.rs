@@ -349,11 +349,16 @@ impl KernelSource {
     }
 }
 
+/// Whether a kernel of a catalogue can be called that: letters, digits and `.+_-`.
+pub fn is_kernel_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".+_-".contains(c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
+}
+
 impl RawKernel {
     fn check(self) -> Result<KernelSpec, String> {
         let Self { name, arch, source, config, patches, objects } = self;
-        let plain = |c: char| c.is_ascii_alphanumeric() || ".+_-".contains(c);
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        if !is_kernel_name(&name) {
             return Err(format!("kernel name {name:?}: only letters, digits and .+_- may stand in it"));
         }
         let source = source.check().map_err(|why| format!("kernel {name:?}: {why}"))?;

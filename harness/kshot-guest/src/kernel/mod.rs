@@ -32,7 +32,7 @@ pub use build::merge_config;
 pub use build_folder::BuildFolder;
 pub use catalogue::{
     BuiltKernel, Catalogue, DwarfAvailability, GitCommit, ImagesFolder, KernelSource, KernelSpec,
-    LinuxImagePackage, LinuxSourcePackage, OrigTarball, SourceTarball, SourceTree,
+    LinuxImagePackage, LinuxSourcePackage, OrigTarball, SourceTarball, SourceTree, is_kernel_name,
 };
 pub use dwarf::provision_dwarf;
 pub use modules::with_dependencies;
@@ -342,6 +342,12 @@ impl Kernel {
         let kernel = Self::from_path(&built.path, images, cache)?;
         check_arch(spec, kernel.arch, &kernel.boot)?;
         Ok(Some(Self { name: spec.name.clone(), in_catalogue: true, ..kernel }))
+    }
+
+    /// The same kernel for runs that no snapshot is about: they are judged by their claims alone.
+    #[must_use]
+    pub fn without_snapshots(self) -> Self {
+        Self { in_catalogue: false, ..self }
     }
 
     /// Refuses a kernel whose `.config` lacks options that a run needs.

@@ -1,6 +1,6 @@
 //! The options that a kernel of one's own has to have, and a Kconfig fragment with those that it lacks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -29,13 +29,19 @@ struct Need {
     because: String,
 }
 
+impl Need {
+    fn with(&self) -> Vec<&str> {
+        self.with.iter().map(String::as_str).collect()
+    }
+}
+
 /// What makes use of a kernel's options.
 #[derive(Clone, Debug, Default)]
 pub struct OptionUsers {
     /// Kinds of probes and kernel parameters ("kprobe", "ftrace=function").
-    pub words: Vec<String>,
+    pub words: BTreeSet<String>,
     /// Options that the scenario requires by name, without `CONFIG_`.
-    pub required: Vec<String>,
+    pub required: BTreeSet<String>,
 }
 
 /// An option that a kernel has to have and has not.
@@ -128,24 +134,25 @@ fn missing(
         Some(&"m") => has_modules,
         Some(_) => true,
     };
-    let option = |name: &str, with: &mut dyn Iterator<Item = &str>, because: &str| MissingOption {
+    let option = |name: &str, with: Vec<&str>, because: &str| MissingOption {
         name: name.to_owned(),
-        with: with.filter(|name| !is_on(name)).map(str::to_owned).collect(),
+        with: with.into_iter().filter(|name| !is_on(name)).map(str::to_owned).collect(),
         because: because.to_owned(),
         is_module: settings.get(name) == Some(&"m"),
     };
     let is_used = |need: &&Need| {
-        let by = |user: &String| {
-            users.words.iter().any(|word| word == user || (user.contains('=') && word.starts_with(user)))
+        let by = |user: &String| match user.ends_with('=') {
+            true => users.words.iter().any(|word| word.starts_with(user)),
+            false => users.words.contains(user),
         };
         need.users.is_empty() || need.users.iter().any(by)
     };
-    let board = board.iter().map(|one| option(one.name, &mut one.with.iter().copied(), one.because));
+    let board = board.iter().map(|one| option(one.name, one.with.to_vec(), one.because));
     let used = needs.iter().filter(is_used);
-    let used = used.map(|one| option(&one.option, &mut one.with.iter().map(String::as_str), &one.because));
+    let used = used.map(|one| option(&one.option, one.with(), &one.because));
     let required = users.required.iter().map(|name| {
         let known = needs.iter().find(|need| need.option == *name);
-        option(name, &mut known.into_iter().flat_map(|need| need.with.iter().map(String::as_str)), STEPS)
+        option(name, known.map_or_else(Vec::new, Need::with), STEPS)
     });
     board.chain(used).chain(required).filter(|option| !is_on(&option.name)).collect()
 }
@@ -217,7 +224,7 @@ mod tests {
         let text = std::fs::read_to_string(images.needs_yaml()).unwrap();
         let needs: Vec<Need> = yaml::from_str("images/needs.yaml", &text).unwrap();
         let words = needs.iter().flat_map(|need| need.users.clone()).collect();
-        let users = OptionUsers { words, required: vec!["TUN".into()] };
+        let users = OptionUsers { words, required: ["TUN".into()].into() };
         let read = |name: &str| std::fs::read_to_string(images.config_folder().join(name)).unwrap();
         let config = read("base.config") + &read("tracing.config") + &read("malta.config");
         let row = kshot_stack::arch::Arch::Mips64.row();

@@ -169,10 +169,11 @@ impl Stops {
     /// # Errors
     /// See [`StubError`].
     pub fn raw(&mut self, number: u64, spans: &[Span]) -> Result<(Raw, Vec<Vec<u8>>), StubError> {
-        let register = |&(number, at): &(u16, usize)| {
+        let register = |(number, at)| {
             self.registers.get(at).map(|value| (number, value)).ok_or(StubError::NoRegister(at))
         };
-        let registers = self.row.registers.unwinding.iter().map(register).collect::<Result<Vec<_>, _>>()?;
+        let numbers = self.row.registers.unwinding.iter().flat_map(|range| range.numbers());
+        let registers = numbers.map(register).collect::<Result<Vec<_>, _>>()?;
         let stack_pointer = registers.iter().find(|(number, _)| *number == self.row.stack_pointer);
         let stack_pointer = stack_pointer.map(|(_, value)| *value);
         let base = stack_pointer.ok_or_else(|| StubError::NoRegister(self.row.stack_pointer.into()))?;

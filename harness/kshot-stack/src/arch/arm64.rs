@@ -1,6 +1,8 @@
 //! 64-bit Arm: Debian's arm64.
 
-use super::{ArchRow, CurrentTask, KernelImage, RegisterGroup, StubRegisters, UPPER_HALF, debian};
+use super::{
+    ArchRow, CurrentTask, KernelImage, RegisterGroup, RegisterRange, StubRegisters, UPPER_HALF, debian,
+};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -24,9 +26,9 @@ pub(super) const ROW: ArchRow = ArchRow {
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
     restore_toggle: None,
-    // ARM64_IMAGE_MAGIC (arch/arm64/include/asm/image.h, Documentation/arch/arm64/booting.rst).
     options: debian::OPTIONS,
     cold_because: None,
+    // ARM64_IMAGE_MAGIC (arch/arm64/include/asm/image.h, Documentation/arch/arm64/booting.rst).
     image: KernelImage::Own { name: "Image", offset: 0x38, magic: b"ARM\x64" },
     image_prefix: debian::IMAGE_PREFIX,
     kbuild: "arm64",
@@ -45,21 +47,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     registers: StubRegisters {
         groups: &[RegisterGroup { count: 33, bytes: 8 }, RegisterGroup { count: 1, bytes: 4 }],
         program_counter: 32,
-        unwinding: &[
-            (19, 19),
-            (20, 20),
-            (21, 21),
-            (22, 22),
-            (23, 23),
-            (24, 24),
-            (25, 25),
-            (26, 26),
-            (27, 27),
-            (28, 28),
-            (29, 29),
-            (30, 30),
-            (31, 31),
-        ],
+        unwinding: &[RegisterRange { dwarf: 19, stub: 19, count: 13 }],
         arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
     },
     step_over: None,

@@ -1,6 +1,6 @@
 //! 32-bit Arm: Debian's armhf.
 
-use super::{ArchRow, CurrentTask, KernelImage, RegisterGroup, StubRegisters, debian};
+use super::{ArchRow, CurrentTask, KernelImage, RegisterGroup, RegisterRange, StubRegisters, debian};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -35,8 +35,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     cross_packages: &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
     // EM_ARM.
     elf_machine: 40,
-    // MODULES_VADDR of arch/arm/include/asm/memory.h: 16 MiB below PAGE_OFFSET, which is 3 GiB in Debian's kernels.
     word_bytes: 4,
+    // MODULES_VADDR of arch/arm/include/asm/memory.h: 16 MiB below PAGE_OFFSET, which is 3 GiB in Debian's kernels.
     kernel_from: 0xbf00_0000,
     // TPIDRURO has it in the kernel, which the stub does not tell at once; switch_to writes it here, too
     // (arch/arm/kernel/process.c, __entry_task).
@@ -45,7 +45,10 @@ pub(super) const ROW: ArchRow = ArchRow {
     registers: StubRegisters {
         groups: &[RegisterGroup { count: 16, bytes: 4 }],
         program_counter: 15,
-        unwinding: &[(4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9), (10, 10), (11, 11), (13, 13), (14, 14)],
+        unwinding: &[
+            RegisterRange { dwarf: 4, stub: 4, count: 8 },
+            RegisterRange { dwarf: 13, stub: 13, count: 2 },
+        ],
         arguments: &[0, 1, 2, 3],
     },
     step_over: None,

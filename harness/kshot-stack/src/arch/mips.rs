@@ -1,8 +1,8 @@
 //! What both byte orders of MIPS64 share: QEMU's board malta, the registers, and the kernel's own labels.
 
 use super::{
-    CurrentTask, KernelImage, KernelOption, Nic, RegisterGroup, RegisterToggle, StepOver, StubRegisters,
-    Trampoline,
+    CurrentTask, KernelImage, KernelOption, Nic, RegisterGroup, RegisterRange, RegisterToggle, StepOver,
+    StubRegisters, Trampoline,
 };
 
 /// QEMU's board.
@@ -89,18 +89,8 @@ pub(super) const REGISTERS: StubRegisters = StubRegisters {
     groups: &[RegisterGroup { count: 73, bytes: 8 }],
     program_counter: 37,
     unwinding: &[
-        (16, 16),
-        (17, 17),
-        (18, 18),
-        (19, 19),
-        (20, 20),
-        (21, 21),
-        (22, 22),
-        (23, 23),
-        (28, 28),
-        (29, 29),
-        (30, 30),
-        (31, 31),
+        RegisterRange { dwarf: 16, stub: 16, count: 8 },
+        RegisterRange { dwarf: 28, stub: 28, count: 4 },
     ],
     arguments: &[4, 5, 6, 7, 8, 9, 10, 11],
 };

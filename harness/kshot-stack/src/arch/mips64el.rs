@@ -1,47 +1,14 @@
 //! MIPS64, little-endian: Debian's mips64el.
 
-use super::{ArchRow, UPPER_HALF, mips};
+use super::{ArchRow, mips64};
 
-/// The row.
+/// The row: that of the other byte order, but for the programs.
 pub(super) const ROW: ArchRow = ArchRow {
     name: "mips64el",
     qemu: "qemu-system-mips64el",
-    qemu_package: "qemu-system-mips",
-    machine: mips::MACHINE,
-    cpu: mips::CPU,
     big_endian: false,
-    console: "ttyS0",
-    nic: mips::NIC,
-    rng: mips::RNG,
-    cmdline_bytes: mips::CMDLINE_BYTES,
-    initrd_parameter_bytes: mips::INITRD_PARAMETER_BYTES,
-    memory_mib_max: mips::MEMORY_MIB_MAX,
-    parameters: mips::PARAMETERS,
-    icount_shift: mips::ICOUNT_SHIFT,
-    restore_toggle: Some(mips::RESTORE_TOGGLE),
-    options: mips::OPTIONS,
-    cold_because: None,
-    image: mips::IMAGE,
-    image_prefix: mips::IMAGE_PREFIX,
-    kbuild: "mips",
     triplet: "mips64el-linux-gnuabi64",
     debian: Some("mips64el"),
-    // Debian has no mips64, and the two byte orders are to differ in nothing else.
-    userland_suite: None,
     cross_packages: &["gcc-mips64el-linux-gnuabi64", "libc6-dev-mips64el-cross"],
-    elf_machine: mips::ELF_MACHINE,
-    word_bytes: 8,
-    kernel_from: UPPER_HALF,
-    task: Some(mips::TASK),
-    registers: mips::REGISTERS,
-    step_over: Some(mips::STEP_OVER),
-    kernel_stack: mips::KERNEL_STACK,
-    stack_pointer: mips::STACK_POINTER,
-    cfa_bias: 0,
-    return_address: mips::RETURN_ADDRESS,
-    trampoline: Some(mips::TRAMPOLINE),
-    perf_finds_callers: true,
-    syscall_prefix: None,
-    entries: mips::ENTRIES,
-    plumbing: mips::PLUMBING,
+    ..mips64::ROW
 };

@@ -156,8 +156,8 @@ pub struct StubRegisters {
     pub groups: &'static [RegisterGroup],
     /// The number of the program counter.
     pub program_counter: usize,
-    /// The registers that unwinding needs besides the program counter: DWARF's number and the stub's.
-    pub unwinding: &'static [(u16, usize)],
+    /// The registers that unwinding needs besides the program counter.
+    pub unwinding: &'static [RegisterRange],
     /// The registers that pass the arguments of a function, in their order.
     pub arguments: &'static [usize],
 }
@@ -169,6 +169,17 @@ pub struct RegisterGroup {
     pub count: usize,
     /// The size of each in bytes.
     pub bytes: usize,
+}
+
+/// Registers that follow each other for DWARF and for the stub.
+#[derive(Clone, Copy, Debug)]
+pub struct RegisterRange {
+    /// DWARF's number of the first.
+    pub dwarf: u16,
+    /// The stub's number of the first.
+    pub stub: usize,
+    /// How many there are.
+    pub count: u16,
 }
 
 /// How to go over the instruction at a breakpoint without a single step: a breakpoint where it goes on, with interrupts
@@ -307,6 +318,13 @@ impl Arch {
                 bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic))
             }
         })
+    }
+}
+
+impl RegisterRange {
+    /// DWARF's number of each register and the stub's.
+    pub fn numbers(self) -> impl Iterator<Item = (u16, usize)> {
+        (self.dwarf..).zip(self.stub..).take(self.count.into())
     }
 }
 

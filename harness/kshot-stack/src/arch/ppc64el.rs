@@ -1,6 +1,8 @@
 //! 64-bit POWER, little-endian: Debian's ppc64el.
 
-use super::{ArchRow, CurrentTask, KernelImage, RegisterGroup, StubRegisters, UPPER_HALF, debian};
+use super::{
+    ArchRow, CurrentTask, KernelImage, RegisterGroup, RegisterRange, StubRegisters, UPPER_HALF, debian,
+};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -24,8 +26,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
     restore_toggle: None,
-    // The decrementer of a restored guest does not count.
     options: debian::OPTIONS,
+    // The decrementer of a restored guest does not count.
     cold_because: Some("QEMU does not restore the timer of ppc64el guests"),
     image: KernelImage::Elf,
     image_prefix: "vmlinux",
@@ -49,26 +51,9 @@ pub(super) const ROW: ArchRow = ArchRow {
         ],
         program_counter: 64,
         unwinding: &[
-            (1, 1),
-            (14, 14),
-            (15, 15),
-            (16, 16),
-            (17, 17),
-            (18, 18),
-            (19, 19),
-            (20, 20),
-            (21, 21),
-            (22, 22),
-            (23, 23),
-            (24, 24),
-            (25, 25),
-            (26, 26),
-            (27, 27),
-            (28, 28),
-            (29, 29),
-            (30, 30),
-            (31, 31),
-            (65, 67),
+            RegisterRange { dwarf: 1, stub: 1, count: 1 },
+            RegisterRange { dwarf: 14, stub: 14, count: 18 },
+            RegisterRange { dwarf: 65, stub: 67, count: 1 },
         ],
         arguments: &[3, 4, 5, 6, 7, 8, 9, 10],
     },

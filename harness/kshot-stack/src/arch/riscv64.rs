@@ -1,6 +1,8 @@
 //! 64-bit RISC-V: Debian's riscv64, since trixie.
 
-use super::{ArchRow, CurrentTask, KernelImage, RegisterGroup, StubRegisters, UPPER_HALF, debian};
+use super::{
+    ArchRow, CurrentTask, KernelImage, RegisterGroup, RegisterRange, StubRegisters, UPPER_HALF, debian,
+};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -46,20 +48,9 @@ pub(super) const ROW: ArchRow = ArchRow {
         groups: &[RegisterGroup { count: 33, bytes: 8 }],
         program_counter: 32,
         unwinding: &[
-            (1, 1),
-            (2, 2),
-            (8, 8),
-            (9, 9),
-            (18, 18),
-            (19, 19),
-            (20, 20),
-            (21, 21),
-            (22, 22),
-            (23, 23),
-            (24, 24),
-            (25, 25),
-            (26, 26),
-            (27, 27),
+            RegisterRange { dwarf: 1, stub: 1, count: 2 },
+            RegisterRange { dwarf: 8, stub: 8, count: 2 },
+            RegisterRange { dwarf: 18, stub: 18, count: 10 },
         ],
         arguments: &[10, 11, 12, 13, 14, 15, 16, 17],
     },

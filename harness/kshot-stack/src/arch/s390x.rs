@@ -1,6 +1,6 @@
 //! 64-bit IBM Z: Debian's s390x.
 
-use super::{ArchRow, CurrentTask, KernelImage, Nic, RegisterGroup, StubRegisters, debian};
+use super::{ArchRow, CurrentTask, KernelImage, Nic, RegisterGroup, RegisterRange, StubRegisters, debian};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -35,8 +35,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     cross_packages: &["gcc-s390x-linux-gnu", "libc6-dev-s390x-cross"],
     // EM_S390.
     elf_machine: 22,
-    // Kernel and user space have an address space each: addresses alone do not tell them apart.
     word_bytes: 8,
+    // Kernel and user space have an address space each: addresses alone do not tell them apart.
     kernel_from: 1,
     // S390_lowcore (arch/s390/include/asm/lowcore.h), at address 0 of each processor.
     task: Some(CurrentTask::At { structure: "lowcore", field: "current_task" }),
@@ -44,18 +44,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     registers: StubRegisters {
         groups: &[RegisterGroup { count: 18, bytes: 8 }],
         program_counter: 1,
-        unwinding: &[
-            (6, 8),
-            (7, 9),
-            (8, 10),
-            (9, 11),
-            (10, 12),
-            (11, 13),
-            (12, 14),
-            (13, 15),
-            (14, 16),
-            (15, 17),
-        ],
+        unwinding: &[RegisterRange { dwarf: 6, stub: 8, count: 10 }],
         arguments: &[4, 5, 6, 7, 8],
     },
     step_over: None,

@@ -1,6 +1,8 @@
 //! 64-bit x86: Debian's amd64.
 
-use super::{ArchRow, CurrentTask, KernelImage, RegisterGroup, StubRegisters, UPPER_HALF, debian};
+use super::{
+    ArchRow, CurrentTask, KernelImage, RegisterGroup, RegisterRange, StubRegisters, UPPER_HALF, debian,
+};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -22,9 +24,9 @@ pub(super) const ROW: ArchRow = ArchRow {
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
     restore_toggle: None,
-    // Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header".
     options: debian::OPTIONS,
     cold_because: None,
+    // Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header".
     image: KernelImage::Own { name: "bzImage", offset: 0x202, magic: b"HdrS" },
     image_prefix: debian::IMAGE_PREFIX,
     kbuild: "x86_64",
@@ -43,7 +45,11 @@ pub(super) const ROW: ArchRow = ArchRow {
     registers: StubRegisters {
         groups: &[RegisterGroup { count: 17, bytes: 8 }],
         program_counter: 16,
-        unwinding: &[(3, 1), (6, 6), (7, 7), (12, 12), (13, 13), (14, 14), (15, 15)],
+        unwinding: &[
+            RegisterRange { dwarf: 3, stub: 1, count: 1 },
+            RegisterRange { dwarf: 6, stub: 6, count: 2 },
+            RegisterRange { dwarf: 12, stub: 12, count: 4 },
+        ],
         arguments: &[5, 4, 3, 2, 8, 9],
     },
     step_over: None,

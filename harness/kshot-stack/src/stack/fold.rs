@@ -60,7 +60,8 @@ impl<T> Texts<T> {
         &self.things[number]
     }
 
-    fn insert(&mut self, text: &[u8], thing: T) -> usize {
+    /// Makes `text` stand for a thing from now on. Returns its number.
+    pub(super) fn insert(&mut self, text: &[u8], thing: T) -> usize {
         let number = self.things.len();
         self.things.push(thing);
         self.numbers.insert(text.into(), number);

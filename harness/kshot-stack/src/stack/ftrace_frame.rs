@@ -1,7 +1,28 @@
 //! One frame of a stack in ftrace's text (`seq_print_ip_sym` of `kernel/trace/trace_output.c`).
 
+use std::sync::Arc;
+
 use super::Frame;
-use super::lines::{hexadecimal, split_at, symbol};
+use super::fold::Texts;
+use super::lines::{Kind, Warnings, hexadecimal, split_at, symbol};
+
+impl Texts<Arc<Frame>> {
+    /// The number of the frame in `text`, by `read`. One that cannot be read is a frame without a name, and a warning
+    /// about its `line`.
+    pub(super) fn frame(
+        &mut self,
+        text: &[u8],
+        line: &[u8],
+        warnings: &mut Warnings,
+        read: impl FnOnce(&[u8]) -> Option<Frame>,
+    ) -> usize {
+        if let Some(known) = self.number(text, |text| read(text).map(Arc::new)) {
+            return known;
+        }
+        warnings.note(Kind::UnreadableLine, line);
+        self.insert(text, Arc::new(unreadable_frame(text)))
+    }
+}
 
 /// `register_netdevice+0x1c/0x798 [tun] <ffffffff803feffc>`, each part but the first optional; a build ID may stand behind
 /// the module. `0` and `0x1234` are addresses that kallsyms has no name for, `[FTRACE TRAMPOLINE]` and

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use memchr::memmem::Finder;
 
 use super::fold::{Fold, Numbers, Texts};
-use super::ftrace_frame::{frame, unreadable_frame};
+use super::ftrace_frame::frame;
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, split_at};
 use super::{Frame, NAMELESS, Parsed};
 
@@ -162,12 +162,7 @@ impl Parser {
         if stack.frames.len() == DEEPEST_STACK {
             return warnings.note(Kind::DeepStack, line);
         }
-        let known = self.frames.number(text, |text| frame(text).map(Arc::new));
-        let frame = known.or_else(|| {
-            warnings.note(Kind::UnreadableLine, line);
-            self.frames.number(text, |text| Some(Arc::new(unreadable_frame(text))))
-        });
-        stack.frames.extend(frame);
+        stack.frames.push(self.frames.frame(text, line, warnings, frame));
     }
 
     /// Lines that tell of the histogram itself, and of what its actions saved.

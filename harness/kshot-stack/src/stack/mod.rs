@@ -1,5 +1,6 @@
 //! Stacks: what every parser returns, whatever the format.
 
+mod anonymous; // the stacks of a text that names neither task nor event
 mod call_trace; // the call trace of a report on the console
 #[cfg(test)]
 pub(crate) mod damage_tests; // captures damaged at random

@@ -15,14 +15,13 @@
 //! /proc/[0-9]*/stack` print beside them, and by empty lines.
 
 use std::io::{self, BufRead};
-use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
-use super::fold::{Fold, Numbers, Texts};
-use super::ftrace_frame::{frame, unreadable_frame};
-use super::lines::{self, DEEPEST_STACK, Kind, Warnings, hexadecimal, split_at};
-use super::{Frame, NAMELESS, Parsed};
+use super::anonymous::AnonymousStacks;
+use super::ftrace_frame::frame;
+use super::lines::{self, Kind, Warnings, hexadecimal, split_at};
+use super::{Frame, Parsed};
 
 /// The event of these stacks.
 pub(super) const EVENT: &str = "proc-stack";
@@ -56,30 +55,16 @@ struct Parser {
     path: Vec<u8>,
     /// Whether a heading announced the stack that is open, which may have no frames.
     announced: bool,
-    stack: Numbers,
-    begun: u64,
-    stacks: Fold<Numbers>,
-    words: Texts<String>,
-    frames: Texts<Arc<Frame>>,
+    stacks: AnonymousStacks,
 }
 
 impl Parser {
     fn new() -> Self {
-        let mut words = Texts::default();
-        let stack = Numbers {
-            task: words.word(NAMELESS.as_bytes()),
-            event: words.word(EVENT.as_bytes()),
-            frames: Vec::new(),
-        };
         Self {
             bracket: Finder::new(BRACKET),
             path: Vec::new(),
             announced: false,
-            stack,
-            begun: 0,
-            stacks: Fold::default(),
-            words,
-            frames: Texts::default(),
+            stacks: AnonymousStacks::new(EVENT),
         }
     }
 
@@ -101,33 +86,20 @@ impl Parser {
             self.path.clear();
             self.path.extend_from_slice(path);
         }
-        let known = self.frames.number(text, |text| place(text).map(Arc::new));
-        if known.is_some_and(|frame| self.frames.get(frame).address == Some(END)) {
+        let number = self.stacks.number(text, line, warnings, place);
+        if self.stacks.frame(number).address == Some(END) {
             return self.end();
         }
-        let frame = known.or_else(|| {
-            warnings.note(Kind::UnreadableLine, line);
-            self.frames.number(text, |text| Some(Arc::new(unreadable_frame(text))))
-        });
-        if self.stack.frames.len() == DEEPEST_STACK {
-            return warnings.note(Kind::DeepStack, line);
-        }
-        self.stack.frames.extend(frame);
+        self.stacks.push(number, line, warnings);
     }
 
     fn end(&mut self) {
-        if self.announced || !self.stack.frames.is_empty() {
-            self.stacks.add(&self.stack, self.begun);
-            self.begun += 1;
-        }
-        self.announced = false;
-        self.stack.frames.clear();
+        self.stacks.end(std::mem::take(&mut self.announced));
     }
 
     fn finish(mut self, warnings: Warnings) -> Parsed {
         self.end();
-        let stacks = self.stacks.into_stacks(&self.words, &self.frames);
-        Parsed { events: self.begun, stacks, warnings: warnings.into_inner(), ..Parsed::default() }
+        self.stacks.finish(warnings)
     }
 }
 

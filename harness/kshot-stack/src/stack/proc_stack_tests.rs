@@ -1,5 +1,6 @@
 use super::super::show;
 use super::*;
+use crate::stack::DEEPEST_STACK;
 
 fn parse_text(text: &str) -> Parsed {
     parse(text.as_bytes()).unwrap()

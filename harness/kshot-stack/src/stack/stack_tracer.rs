@@ -13,12 +13,11 @@
 //! Depth is the bytes from there to where the stack begins, size the bytes of the frame.
 
 use std::io::{self, BufRead};
-use std::sync::Arc;
 
-use super::fold::{Fold, Numbers, Texts};
-use super::ftrace_frame::{frame, unreadable_frame};
-use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal};
-use super::{Frame, NAMELESS, Parsed, StackUsage};
+use super::anonymous::AnonymousStacks;
+use super::ftrace_frame::frame;
+use super::lines::{self, Kind, Warnings, decimal};
+use super::{Frame, Parsed, StackUsage};
 
 /// The event of these stacks.
 pub(super) const EVENT: &str = "stack-tracer";
@@ -46,22 +45,12 @@ pub(crate) fn is_of(line: &[u8]) -> bool {
 struct Parser {
     /// How many entries the heading announced of those that have not come yet.
     missing: u64,
-    stack: Numbers,
-    begun: u64,
-    stacks: Fold<Numbers>,
-    words: Texts<String>,
-    frames: Texts<Arc<Frame>>,
+    stacks: AnonymousStacks,
 }
 
 impl Parser {
     fn new() -> Self {
-        let mut words = Texts::default();
-        let stack = Numbers {
-            task: words.word(NAMELESS.as_bytes()),
-            event: words.word(EVENT.as_bytes()),
-            frames: Vec::new(),
-        };
-        Self { missing: 0, stack, begun: 0, stacks: Fold::default(), words, frames: Texts::default() }
+        Self { missing: 0, stacks: AnonymousStacks::new(EVENT) }
     }
 
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
@@ -72,16 +61,11 @@ impl Parser {
             return;
         }
         if text.first().is_some_and(u8::is_ascii_digit) {
-            let known = self.frames.number(text, |text| entry(text).map(Arc::new));
-            let frame = known.or_else(|| {
-                warnings.note(Kind::UnreadableLine, line);
-                self.frames.number(text, |text| Some(Arc::new(unreadable_frame(text))))
-            });
-            if self.stack.frames.len() == DEEPEST_STACK {
-                return warnings.note(Kind::DeepStack, line);
+            let number = self.stacks.number(text, line, warnings, entry);
+            if self.stacks.push(number, line, warnings) {
+                self.missing = self.missing.saturating_sub(1);
             }
-            self.missing = self.missing.saturating_sub(1);
-            return self.stack.frames.extend(frame);
+            return;
         }
         if let Some(remark) = text.strip_prefix(b"#") {
             if remark.trim_ascii() == DISABLED {
@@ -99,17 +83,12 @@ impl Parser {
             warnings.note(Kind::CutCapture, line);
         }
         self.missing = 0;
-        if !self.stack.frames.is_empty() {
-            self.stacks.add(&self.stack, self.begun);
-            self.begun += 1;
-        }
-        self.stack.frames.clear();
+        self.stacks.end(false);
     }
 
     fn finish(mut self, mut warnings: Warnings) -> Parsed {
         self.end(b"", &mut warnings);
-        let stacks = self.stacks.into_stacks(&self.words, &self.frames);
-        Parsed { events: self.begun, stacks, warnings: warnings.into_inner(), ..Parsed::default() }
+        self.stacks.finish(warnings)
     }
 }
 

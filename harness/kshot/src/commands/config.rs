@@ -29,17 +29,13 @@ impl Args {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
         let mut users = OptionUsers::default();
-        let ids = if self.scenarios.is_empty() {
-            Vec::new()
-        } else {
-            select::scenario_ids(&workspace, &self.scenarios)?
-        };
-        for id in ids {
-            let more = select::scenario(&workspace, &catalogue, &id)?.option_users();
-            users.words.extend(more.words);
-            users.required.extend(
-                more.required.into_iter().filter(|one| !users.required.contains(one)).collect::<Vec<_>>(),
-            );
+        // Without a scenario there is none, where other commands would take all.
+        if !self.scenarios.is_empty() {
+            for id in select::scenario_ids(&workspace, &self.scenarios)? {
+                let more = select::scenario(&workspace, &catalogue, &id)?.option_users();
+                users.words.extend(more.words);
+                users.required.extend(more.required);
+            }
         }
         let path = self.folder.join(".config");
         if !path.is_file() {

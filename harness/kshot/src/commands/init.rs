@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use super::{CommandError, Streams};
 use crate::workspace::{FILE, Workspace};
 use kshot_guest::host::FileError;
-use kshot_guest::kernel::Kernel;
+use kshot_guest::kernel::{Kernel, is_kernel_name};
 use kshot_stack::exit::ExitCode;
-use kshot_stack::name::is_file_name;
 
 /// What a new workspace begins with: a function that every kernel has and every guest can call.
 const EXAMPLE: &str = "\
-# yaml-language-server: $schema=SCHEMA
+# yaml-language-server: $schema=schema.json
 summary: who calls vfs_mkdir
 kernels: [KERNEL]
 steps:
@@ -57,8 +56,7 @@ impl Args {
                 "say where it is built: --kernel ../linux",
             )
         })?;
-        let taken = fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
-        if taken {
+        if fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some()) {
             return Err(CommandError::usage(
                 format!("{} is not empty", folder.display()),
                 "name a new folder: kshot init FOLDER",
@@ -66,9 +64,7 @@ impl Args {
         }
         // All that may be wrong is found before anything is written.
         let repository = Workspace::find(None)?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || ".+_-".contains(c);
-        let taken = repository.catalogue()?.get(&self.name).is_some();
-        if taken || !is_file_name(&self.name) || !self.name.chars().all(plain) {
+        if !is_kernel_name(&self.name) || repository.catalogue()?.get(&self.name).is_some() {
             return Err(CommandError::usage(
                 format!("a kernel of one's own cannot be called `{}`", self.name.escape_debug()),
                 "take letters, digits and .+_-, and no name of `kshot list`",
@@ -78,10 +74,7 @@ impl Args {
         let path = path.canonicalize()?;
         let files = [
             (FILE, kernels(&self.name, &kernel, &path)),
-            (
-                "scenarios/example.yaml",
-                EXAMPLE.replace("SCHEMA", "schema.json").replace("KERNEL", &self.name),
-            ),
+            ("scenarios/example.yaml", EXAMPLE.replace("KERNEL", &self.name)),
             (
                 "scenarios/schema.json",
                 fs::read_to_string(repository.repository.join("scenarios/schema.json"))?,

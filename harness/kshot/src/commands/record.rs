@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::{CommandError, Streams, select, workspace};
-use crate::baseline::{self, Review, SnapshotInfo, SnapshotPath};
+use crate::baseline::{self, Review, SnapshotInfo};
 use crate::run::{self, RunOptions, StartPolicy};
 use crate::workspace::Workspace;
 use crate::{report, scenario::Scenario};
@@ -48,7 +48,7 @@ impl Args {
             ));
         }
         // Both ways to start have to say the same before it is taken for the kernel's word.
-        let options = RunOptions { start_policy: StartPolicy::Both, repeat: 2, keep: false };
+        let options = RunOptions { start_policy: StartPolicy::Both, ..RunOptions::default() };
         let outcome = run::run(&workspace, &scenario, &kernel, &options, &streams.progress)?;
         let document = &outcome.document;
         write!(streams.out, "{}", report::run_table(document))?;
@@ -81,11 +81,12 @@ fn write_snapshots(
     review: Review,
     out: &mut dyn Write,
 ) -> Result<usize, CommandError> {
-    let (kernel, info) = (&document.kernel, SnapshotInfo::of(document));
+    let info = SnapshotInfo::of(document);
     let mut written = 0;
-    for probe in document.probes.iter().filter(|probe| probe.left_out_because.is_none()) {
-        let place = SnapshotPath::new(&workspace.snapshots(), &document.scenario, &kernel.name, &probe.name)
-            .for_run(&document.probes);
+    let snapshots = workspace.snapshots();
+    for (place, probe) in
+        baseline::of_run(&snapshots, &document.scenario, &document.kernel.name, &document.probes)
+    {
         let text = snapshot_text(probe);
         match baseline::compare(&place, &text)? {
             Comparison::Same => continue,

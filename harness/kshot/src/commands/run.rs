@@ -73,11 +73,8 @@ impl Args {
         let mut missing = Vec::new();
         for choice in select::kernels(workspace, catalogue, scenario, &self.kernels)? {
             match choice {
-                KernelChoice::Provisioned(kernel) => ready.push(kernel),
                 KernelChoice::NotProvisioned(name) if self.kernels.is_empty() => missing.push(name),
-                KernelChoice::NotProvisioned(name) => {
-                    ready.push(select::provision(workspace, catalogue, &name, &streams.progress)?);
-                }
+                choice => ready.push(choice.provision(workspace, catalogue, &streams.progress)?),
             }
         }
         if ready.is_empty() {

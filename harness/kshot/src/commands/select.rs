@@ -73,6 +73,19 @@ impl KernelChoice {
             Self::NotProvisioned(name) => Some(name),
         }
     }
+
+    /// The kernel, downloaded or built if necessary.
+    pub(super) fn provision(
+        self,
+        workspace: &Workspace,
+        catalogue: &Catalogue,
+        progress: &Progress,
+    ) -> Result<Kernel, CommandError> {
+        match self {
+            Self::Provisioned(kernel) => Ok(kernel),
+            Self::NotProvisioned(name) => provision(workspace, catalogue, &name, progress),
+        }
+    }
 }
 
 /// The kernels that `words` name, or the scenario's kernels if there are no words; provisioned or not.
@@ -146,8 +159,7 @@ pub(super) fn single_kernel(
 ) -> Result<Kernel, CommandError> {
     let choices = kernels(workspace, catalogue, &Scenario::empty(""), &[word.to_owned()])?;
     match <[KernelChoice; 1]>::try_from(choices) {
-        Ok([KernelChoice::Provisioned(kernel)]) => Ok(kernel),
-        Ok([KernelChoice::NotProvisioned(name)]) => provision(workspace, catalogue, &name, progress),
+        Ok([choice]) => choice.provision(workspace, catalogue, progress),
         Err(choices) => Err(CommandError::usage(
             format!("`{word}` matches {} kernels, but exactly one is needed", choices.len()),
             "`kshot list` shows their names",

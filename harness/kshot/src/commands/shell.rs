@@ -2,8 +2,7 @@
 
 use std::io::IsTerminal;
 
-use super::select::{self, KernelChoice};
-use super::{CommandError, Streams, workspace};
+use super::{CommandError, Streams, select, workspace};
 use crate::run;
 use crate::scenario::Scenario;
 use kshot_stack::exit::ExitCode;
@@ -34,12 +33,7 @@ impl Args {
             }
             None => Scenario::empty("shell"),
         };
-        let kernel = match select::kernels(&workspace, &catalogue, &scenario, &[self.kernel])?.remove(0) {
-            KernelChoice::Provisioned(kernel) => kernel,
-            KernelChoice::NotProvisioned(name) => {
-                select::provision(&workspace, &catalogue, &name, &streams.progress)?
-            }
-        };
+        let kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;
         run::shell(&workspace, &scenario, &kernel, &streams.progress)?;
         Ok(ExitCode::Match)
     }

@@ -3,8 +3,7 @@
 use super::{CommandError, Format, RunArgs, Streams, select, workspace};
 use crate::report;
 use crate::run::{self, RunOptions};
-use crate::scenario::Scenario;
-use crate::survey::{self, REPORTERS, Situation};
+use crate::survey::{self, Question, Situation};
 use kshot_stack::document::Verdict;
 use kshot_stack::exit::ExitCode;
 
@@ -29,13 +28,20 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
-        let scenarios = self.scenarios(&catalogue.names())?;
-        let mut kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;
-        // There is nothing that its stacks could have drifted from.
-        kernel.in_catalogue = false;
+        let situation = Situation {
+            name: "stack".into(),
+            function: self.function,
+            command: self.command,
+            repeat: self.repeat,
+            setup: None,
+            requires: Vec::new(),
+        };
+        let questions = survey::questions(std::slice::from_ref(&situation), &catalogue.names())?;
+        let kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;
+        let kernel = kernel.without_snapshots();
         let options = RunOptions { start_policy: self.common.starts(), ..RunOptions::default() };
         let mut exits = Vec::new();
-        for scenario in scenarios {
+        for Question { scenario, .. } in questions {
             let outcome = run::run(&workspace, &scenario, &kernel, &options, &streams.progress)?;
             let document = &outcome.document;
             match self.common.format {
@@ -53,19 +59,5 @@ impl Args {
             exits.push(ExitCode::from(document.verdict));
         }
         Ok(ExitCode::worst(exits))
-    }
-
-    /// A scenario a reporter.
-    fn scenarios(&self, kernels: &[&str]) -> Result<Vec<Scenario>, CommandError> {
-        let situation = Situation {
-            name: "stack".into(),
-            function: self.function.clone(),
-            command: self.command.clone(),
-            repeat: self.repeat,
-            setup: None,
-            requires: Vec::new(),
-        };
-        let scenario = |reporter| survey::scenario(&situation, reporter, kernels).map_err(CommandError::from);
-        REPORTERS.iter().map(scenario).collect()
     }
 }

@@ -4,19 +4,20 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::{CommandError, Streams, select, workspace};
+use super::select::{self, KernelChoice};
+use super::{CommandError, Streams, workspace};
 use crate::artifacts::ArtifactsError;
 use crate::pool;
 use crate::report::{survey_markdown, survey_table};
-use crate::run;
-use crate::survey::{self, REPORTERS, Reporter, Situation};
+use crate::run::{self, RunError};
+use crate::scenario::Scenario;
+use crate::survey::{self, Answer, Question, Situation};
 use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::host::slots::Slots;
-use kshot_guest::kernel::Kernel;
 use kshot_stack::exit::ExitCode;
 use kshot_stack::foreign;
-use kshot_stack::survey::{SCHEMA, SurveyCell, SurveyDocument};
+use kshot_stack::survey::{SCHEMA, SurveyDocument};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -54,18 +55,13 @@ impl Args {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
         let situations = self.situations(survey::situations(&workspace)?)?;
-        let mut kernels = Vec::new();
-        for word in &self.kernels {
-            let names = match word.contains('/') {
-                true => vec![word.clone()],
-                false => select::kernel_names(&catalogue, std::slice::from_ref(word))?,
-            };
-            for name in names {
-                kernels.push(select::single_kernel(&workspace, &catalogue, &name, &streams.progress)?);
-            }
-        }
+        // All kernels are there before the first boot.
+        let choices = select::kernels(&workspace, &catalogue, &Scenario::empty("survey"), &self.kernels)?;
+        let provision = |choice: KernelChoice| choice.provision(&workspace, &catalogue, &streams.progress);
+        let kernels = choices.into_iter().map(provision).collect::<Result<Vec<_>, _>>()?;
         let jobs = self.jobs.map_or_else(|| Slots::of_this_host(&workspace.cache).count(), usize::from);
         let names = catalogue.names();
+        let questions = survey::questions(&situations, &names)?;
         let mut documents = Vec::new();
         for path in &self.from {
             let text =
@@ -76,33 +72,23 @@ impl Args {
                 self.add(document, &mut documents, streams)?;
             }
         }
-        for mut kernel in kernels {
-            // There is nothing that its stacks could have drifted from.
-            kernel.in_catalogue = false;
-            let mut asked = Vec::new();
-            for situation in &situations {
-                for reporter in REPORTERS {
-                    asked.push((situation, reporter, survey::scenario(situation, reporter, &names)?));
-                }
-            }
+        for kernel in kernels {
+            let kernel = kernel.without_snapshots();
             let progress = &streams.progress;
-            let task = progress.task(format!("survey {}", kernel.name), asked.len() as u64);
-            let (mut cells, mut qemu, mut done) = (vec![None; asked.len()], String::new(), 0);
-            let ask = |(situation, reporter, scenario): &(&Situation, &Reporter, _)| {
-                survey::ask(&workspace, &kernel, situation, reporter, scenario, progress)
-            };
-            pool::each(&asked, jobs, ask, |number, answer| {
-                let (cell, version) = answer?;
+            let task = progress.task(format!("survey {}", kernel.name), questions.len() as u64);
+            let (mut cells, mut qemu, mut done) = (vec![None; questions.len()], None, 0);
+            let ask = |question: &Question<'_>| question.ask(&workspace, &kernel, progress);
+            pool::each(&questions, jobs, ask, |number, answer| {
+                let Answer { cell, qemu: version } = answer?;
                 done += 1;
                 task.update(done, &format!("{}, {}", cell.situation, cell.reporter));
-                if !version.is_empty() {
-                    qemu = version;
-                }
+                qemu = qemu.take().or(version);
                 cells[number] = Some(cell);
-                Ok::<_, run::RunError>(())
+                Ok::<_, RunError>(())
             })?;
             drop(task);
-            let document = document(&kernel, qemu, cells.into_iter().flatten().collect());
+            let (kernel, cells) = (run::kernel_info(&kernel), cells.into_iter().flatten().collect());
+            let document = SurveyDocument { schema: SCHEMA, kernel, qemu: qemu.unwrap_or_default(), cells };
             self.add(document, &mut documents, streams)?;
         }
         if self.format == SurveyFormat::Markdown {
@@ -140,8 +126,4 @@ impl Args {
         let is_asked = |one: &Situation| self.situations.is_empty() || self.situations.contains(&one.name);
         Ok(all.into_iter().filter(is_asked).collect())
     }
-}
-
-fn document(kernel: &Kernel, qemu: String, cells: Vec<SurveyCell>) -> SurveyDocument {
-    SurveyDocument { schema: SCHEMA, kernel: run::kernel_info(kernel), qemu, cells }
 }

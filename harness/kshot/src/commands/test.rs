@@ -1,4 +1,5 @@
-//! `kshot test`: the workspace's scenarios as tests, with the words and formats of `cargo test`.
+//! `kshot test`: the workspace's scenarios as tests, with the words and formats of `cargo test`. Its front end is our own:
+//! that of libtest-mimic, which the live tests have, would bring eight crates and colours into every command.
 
 use std::fs;
 use std::io::{self, Write};
@@ -65,7 +66,7 @@ impl Args {
             return Ok(ExitCode::Match);
         }
         let (ignored, tests): (Vec<_>, Vec<_>) =
-            tests.into_iter().partition(|test| test.ignored_because.is_some());
+            tests.into_iter().partition(|test| test.ignored_because().is_some());
         let mut report = Report { format: self.format, out: streams.out, cases: Vec::new() };
         report.begin(tests.len())?;
         ignored.iter().try_for_each(|test| report.ignored(test))?;
@@ -113,7 +114,7 @@ impl Report<'_> {
     }
 
     fn ignored(&mut self, test: &PairTest) -> io::Result<()> {
-        let (name, because) = (&test.name, test.ignored_because.as_deref().unwrap_or_default());
+        let (name, because) = (&test.name, test.ignored_because().unwrap_or_default());
         match self.format {
             TestFormat::Pretty => writeln!(self.out, "test {name} ... ignored, {because}"),
             TestFormat::Terse => write!(self.out, "i"),

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::RunError;
 use crate::artifacts::ArtifactsError;
-use crate::baseline::{self, SnapshotPath};
+use crate::baseline;
 use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::probe::{self, Capture, CaptureFormat};
@@ -102,13 +102,10 @@ pub(super) fn judge(
     for (result, why) in probes.iter_mut().zip(absent) {
         result.left_out_because.clone_from(why);
     }
-    let comparisons = probes
-        .iter()
+    let comparisons = baseline::of_run(snapshots, &scenario.id, &kernel.name, &probes)
         // A kernel of the user's own is judged by the claims alone.
-        .filter(|probe| probe.left_out_because.is_none() && kernel.in_catalogue)
-        .map(|probe| {
-            let place =
-                SnapshotPath::new(snapshots, &scenario.id, &kernel.name, &probe.name).for_run(&probes);
+        .filter(|_| kernel.in_catalogue)
+        .map(|(place, probe)| {
             Ok((probe.name.clone(), baseline::compare(&place, &snapshot::snapshot_text(probe))?))
         })
         .collect::<Result<Vec<_>, RunError>>()?;

@@ -196,7 +196,10 @@ impl Scenario {
             kind => vec![kind.word()],
         });
         let words = probes.flatten().chain(self.boot.cmdline.iter().map(String::as_str));
-        OptionUsers { words: words.map(str::to_owned).collect(), required: self.requires.clone() }
+        OptionUsers {
+            words: words.map(str::to_owned).collect(),
+            required: self.requires.iter().cloned().collect(),
+        }
     }
 
     /// The ids of all scenarios below `folder`, sorted.

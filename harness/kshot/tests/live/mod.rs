@@ -18,7 +18,7 @@ use std::panic;
 use std::process::ExitCode;
 
 use kshot::baseline::{self, SnapshotInfo, SnapshotPath};
-use kshot::pair_tests::{self, PairTest, is_required};
+use kshot::pair_tests::{self, CannotRun, PairTest, kernel_of_test};
 use kshot::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -52,7 +52,7 @@ fn trials(workspace: &Workspace) -> Vec<Trial> {
 
 fn of_pair(workspace: &Workspace, test: PairTest) -> Trial {
     let (name, workspace) = (test.name.clone(), workspace.clone());
-    let ignored_because = test.ignored_because.clone();
+    let ignored_because = test.ignored_because().map(ToOwned::to_owned);
     let trial = Trial::test(name, move || {
         // insta panics on a difference once it has written it down; every probe gets its turn.
         let propose = |place: &SnapshotPath, info: &SnapshotInfo, text: &str| {
@@ -71,17 +71,15 @@ fn on_kernel(
     kernel: &str,
     test: impl FnOnce(&Kernel) -> Result<(), Failed> + Send + 'static,
 ) -> Trial {
-    let found = catalogue.get(kernel).map(|entry| Kernel::find(entry, &workspace.images(), &workspace.cache));
-    match found {
-        Some(Ok(Some(kernel))) => Trial::test(name, move || test(&kernel)),
-        Some(Ok(None)) => {
-            let why = format!("not provisioned: cargo kshot provision {kernel}");
-            let ignored = !is_required(kernel);
-            let kind = if ignored { why.clone() } else { String::new() };
-            Trial::test(name, move || Err(why.into())).with_ignored_flag(ignored).with_kind(kind)
+    let Some(spec) = catalogue.get(kernel) else {
+        return failing(name, format!("no kernel {kernel} in the catalogue"));
+    };
+    match kernel_of_test(workspace, spec) {
+        Ok(kernel) => Trial::test(name, move || test(&kernel)),
+        Err(CannotRun { because, is_ignored }) => {
+            let kind = if is_ignored { because.clone() } else { String::new() };
+            failing(name, because).with_ignored_flag(is_ignored).with_kind(kind)
         }
-        Some(Err(error)) => failing(name, error.to_string()),
-        None => failing(name, format!("no kernel {kernel} in the catalogue")),
     }
 }
 
