@@ -50,12 +50,13 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
 }
 
 impl Desk {
-    /// All of the cache but its states, which are a folder of this test's own.
+    /// All of the cache but its states and locks, which are of this test alone: a state that another test saves has the
+    /// same key, and its lock is held meanwhile.
     fn of(workspace: &Workspace, names: &[String]) -> Self {
         let folder = tempfile::tempdir_in(workspace.cache.root()).unwrap();
         for entry in fs::read_dir(workspace.cache.root()).unwrap().flatten() {
             let name = entry.file_name();
-            if name != STATES && name != "durations" && entry.path() != folder.path() {
+            if name != STATES && name != "durations" && name != "locks" && entry.path() != folder.path() {
                 std::os::unix::fs::symlink(entry.path(), folder.path().join(name)).unwrap();
             }
         }
