@@ -34,6 +34,15 @@ pub struct YamlError {
     hint: Option<String>,
 }
 
+/// A YAML text, for errors in its meaning.
+#[derive(Clone, Copy, Debug)]
+pub struct YamlSource<'a> {
+    /// The file's name in errors.
+    pub file: &'a str,
+    /// The text.
+    pub text: &'a str,
+}
+
 /// Parses `text` as a `T`; `file` is the name that errors show.
 ///
 /// # Errors
@@ -138,17 +147,11 @@ impl<'de> Visitor<'de> for Written<'_> {
     }
 }
 
-impl YamlError {
+impl YamlSource<'_> {
     /// An error in the meaning of the YAML, located at the first whole word `word` at or after the top-level key
     /// `section`, or at the start of the file if there is no such word.
-    pub fn at_word(
-        file: &str,
-        text: &str,
-        section: &str,
-        word: &str,
-        message: String,
-        hint: Option<String>,
-    ) -> Box<Self> {
+    pub fn error(&self, section: &str, word: &str, message: String) -> Box<YamlError> {
+        let Self { file, text } = *self;
         // Not `lines`, which takes two bytes off the end of some.
         let from = text.split_inclusive('\n').scan(0, |offset, line| {
             let start = *offset;
@@ -163,9 +166,37 @@ impl YamlError {
         let before = &text[..offset.min(text.len())];
         let line = before.matches('\n').count() + 1;
         let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
-        let mut fault = Self::new(file, text, message, offset, (line, column));
-        fault.hint = hint;
-        fault
+        YamlError::new(file, text, message, offset, (line, column)).with_hint(None)
+    }
+
+    /// Checks that a value has only letters, digits and `extra_characters`. `what` says in the error what it would be.
+    ///
+    /// # Errors
+    /// It has others, or is empty.
+    pub fn check_characters(
+        &self,
+        section: &str,
+        what: &str,
+        value: &str,
+        extra_characters: &str,
+    ) -> Result<(), Box<YamlError>> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || extra_characters.contains(c);
+        if !value.is_empty() && value.chars().all(fits) {
+            return Ok(());
+        }
+        let message = format!(
+            "`{}` cannot be {what}: letters, digits and `{extra_characters}` only",
+            value.escape_debug()
+        );
+        Err(self.error(section, value, message))
+    }
+}
+
+impl YamlError {
+    /// The error with its remedy, where there is one.
+    pub fn with_hint(mut self: Box<Self>, hint: Option<String>) -> Box<Self> {
+        self.hint = hint;
+        self
     }
 
     /// The error for people, without colour: the message, the line with its neighbours, the word underlined, and the
@@ -306,7 +337,7 @@ mod tests {
     #[test]
     fn a_fault_behind_other_line_ends_and_letters_shows_its_place() {
         let text = "# größer\r\n# größer\r\n# größer\r\nclaims:\r\n  - perf\r\n";
-        let fault = YamlError::at_word("a.yaml", text, "claims", "perf", "no".into(), None);
+        let fault = YamlSource { file: "a.yaml", text }.error("claims", "perf", "no".into());
         assert_eq!(fault.to_string(), "a.yaml:5:5: no");
     }
 
@@ -319,7 +350,7 @@ mod tests {
     #[test]
     fn a_fault_of_meaning_points_at_the_whole_word_in_its_section() {
         let text = "probes:\n  - perf: {}\nclaims:\n  - probe: perfect\n  - probe: perf\n";
-        let fault = YamlError::at_word("a.yaml", text, "claims", "perf", "no".into(), None);
+        let fault = YamlSource { file: "a.yaml", text }.error("claims", "perf", "no".into());
         assert_eq!(fault.to_string(), "a.yaml:5:12: no");
     }
 

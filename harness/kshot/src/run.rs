@@ -27,7 +27,7 @@ use kshot_guest::host::cache::{self, CacheError};
 use kshot_guest::image::{ImageError, Userland};
 use kshot_guest::kernel::{Kernel, KernelError};
 use kshot_guest::machine::MachineError;
-use kshot_guest::probe::{self, ProbeError};
+use kshot_guest::probe::ProbeError;
 use kshot_guest::progress::Progress;
 use kshot_guest::session::SessionError;
 use kshot_guest::symbols::LoadedKernel;
@@ -103,7 +103,7 @@ pub enum RunError {
     Session(#[from] SessionError),
     /// A probe failed.
     #[error(transparent)]
-    Probe(#[from] ProbeError<SessionError>),
+    Probe(#[from] ProbeError),
     /// A step ended with an unexpected status.
     #[error("step {number} (`{script}`) ended with status {got}, not {wanted}; its last lines:\n{tail}")]
     StepFailed {
@@ -226,8 +226,7 @@ fn run_once(
     let judged = match result {
         Ok(()) => {
             let RunRecording { captures, console, .. } = &recording;
-            let absent: Vec<_> =
-                scenario.probes.iter().map(|probe| probe::left_out_because(&probe.kind, kernel)).collect();
+            let absent: Vec<_> = scenario.probes.iter().map(|probe| probe.left_out_because(kernel)).collect();
             judge::judge((scenario, &absent), kernel, captures, console, &workspace.snapshots())?
         }
         Err(error) if error.blame() == Blame::Guest => JudgedRun::inconclusive(&error),
@@ -237,7 +236,7 @@ fn run_once(
             return Err(error);
         }
     };
-    judge::print_perf_data(&recording.captures)?;
+    judge::print_captures(scenario, &recording.captures)?;
     if let Some(dwarf) = kernel.dwarf.as_ref().filter(|_| !judged.recorded.is_empty()) {
         let loaded = LoadedKernel::from_run_folder(dwarf, folder.path());
         let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;

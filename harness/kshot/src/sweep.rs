@@ -13,8 +13,7 @@ use crate::run::{self, RunError, StartMode, recording};
 use crate::scenario::{BootOptions, Scenario, Step};
 use crate::workspace::Workspace;
 use kshot_guest::kernel::Kernel;
-use kshot_guest::probe::ProbeError;
-use kshot_guest::probe::{ProbeKind, ProbeSpec};
+use kshot_guest::probe::{FtraceProbe, GdbProbe, ProbeError, ProbeKind, ProbeSpec};
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Unwinder;
 use kshot_guest::symbols::{Dwarf, LoadedKernel};
@@ -214,9 +213,12 @@ fn scenario(options: SweepOptions) -> Scenario {
     };
     let mut steps = vec![step(PREPARE_SCRIPT, PREPARE_TIMEOUT)];
     steps.extend((1..=options.slices).map(slice));
-    let gdb =
-        ProbeKind::Gdb { function: TRACE_FUNCTION.into(), hits: options.stacks_per_function, traced: true };
-    let ftrace = ProbeKind::Ftrace { instance: None, only: Vec::new() };
+    let gdb = ProbeKind::Gdb(GdbProbe {
+        function: TRACE_FUNCTION.into(),
+        hits: options.stacks_per_function,
+        traced: true,
+    });
+    let ftrace = ProbeKind::Ftrace(FtraceProbe { instance: None, only: Vec::new() });
     Scenario {
         boot: BootOptions { cmdline: Vec::new(), memory_mib: MEMORY_MIB, icount: true },
         steps,

@@ -7,12 +7,13 @@ mod guest;
 use std::path::Path;
 use std::process::ExitCode;
 
-use kshot_guest::probe::{ArmedProbe, Capture, CaptureFormat, ProbeError, arm, prepare};
-use kshot_guest::probe::{PerfEvent, ProbeKind, ProbeSpec};
-use kshot_guest::session::{Guest, SessionError};
+use kshot_guest::probe::{
+    ArmedProbe, Capture, CaptureContent, FtraceProbe, PerfEvent, PerfProbe, ProbeError, ProbeKind, ProbeSpec,
+};
+use kshot_guest::session::{Guest, Session};
+use kshot_stack::arch::Arch;
 use kshot_stack::fault::{Blame, Fault};
-use kshot_stack::stack::kallsyms::Kallsyms;
-use kshot_stack::stack::{Parsed, perf_data};
+use kshot_stack::stack::Parsed;
 
 use guest::{Fixture, LIMIT, login, shared};
 
@@ -34,23 +35,23 @@ fn main() -> ExitCode {
 }
 
 fn ftrace(instance: Option<&str>) -> ProbeSpec {
-    let kind = ProbeKind::Ftrace { instance: instance.map(Into::into), only: Vec::new() };
+    let kind = ProbeKind::Ftrace(FtraceProbe { instance: instance.map(Into::into), only: Vec::new() });
     ProbeSpec { name: "ftrace".into(), kind }
 }
 
 fn perf(name: &str, event: PerfEvent) -> ProbeSpec {
-    ProbeSpec { name: name.into(), kind: ProbeKind::Perf { event, call_graph: "dwarf".into() } }
+    let kind = ProbeKind::Perf(PerfProbe { event, call_graph: "dwarf".into() });
+    ProbeSpec { name: name.into(), kind }
 }
 
-fn text(captures: &[Capture], format: CaptureFormat) -> String {
-    let capture = captures.iter().find(|capture| capture.format == format).unwrap();
+fn text(captures: &[Capture], content: CaptureContent) -> String {
+    let capture = captures.iter().find(|capture| capture.content == content).unwrap();
     std::fs::read_to_string(&capture.path).unwrap()
 }
 
-fn samples(captures: &[Capture]) -> Parsed {
-    let capture = captures.iter().find(|capture| capture.format == CaptureFormat::PerfData).unwrap();
-    let symbols = Kallsyms::read(capture.open_symbols().unwrap()).unwrap();
-    perf_data::parse(&std::fs::read(&capture.path).unwrap()[..], &symbols).unwrap()
+fn stacks(spec: &ProbeSpec, captures: &[Capture]) -> Parsed {
+    let capture = captures.iter().find(|capture| capture.content == CaptureContent::Stacks).unwrap();
+    spec.parse(capture, Arch::Mips64.row()).unwrap().unwrap()
 }
 
 fn run(guest: &mut impl Guest, script: &str) -> String {
@@ -59,26 +60,22 @@ fn run(guest: &mut impl Guest, script: &str) -> String {
     String::from_utf8(output.text).unwrap()
 }
 
-fn ready(
-    spec: &ProbeSpec,
-    session: &mut impl Guest<Error = SessionError>,
-    folder: &Path,
-) -> Result<ArmedProbe, ProbeError<SessionError>> {
-    prepare(spec, session, folder)?;
-    arm(spec, session, None)
+fn ready(spec: &ProbeSpec, session: &mut Session, folder: &Path) -> Result<ArmedProbe, ProbeError> {
+    spec.prepare(session, folder)?;
+    spec.arm(session, None)
 }
 
-fn refused(spec: &ProbeSpec, Fixture { session, folder, .. }: &mut Fixture) -> ProbeError<SessionError> {
+fn refused(spec: &ProbeSpec, Fixture { session, folder, .. }: &mut Fixture) -> ProbeError {
     ready(spec, session, folder.path()).unwrap_err()
 }
 
 fn ftrace_brings_five_traces_with_addresses() {
     let Fixture { mut session, folder, machine } = login(BOOT);
-    let armed = arm(&ftrace(None), &mut session, None).unwrap();
+    let armed = ftrace(None).arm(&mut session, None).unwrap();
     run(&mut session, TRIGGER);
     armed.stop(&mut session).unwrap();
     let captures = armed.fetch(&mut session, folder.path()).unwrap();
-    let trace = text(&captures, CaptureFormat::FtraceText);
+    let trace = text(&captures, CaptureContent::Stacks);
     let events: Vec<_> = trace.lines().filter(|line| line.trim_start().starts_with("eoe_filter-")).collect();
     // Each is followed by its `<stack trace>`, a line of the same head.
     assert_eq!(events.len(), 10, "{trace}");
@@ -89,7 +86,7 @@ fn ftrace_brings_five_traces_with_addresses() {
     );
     let frames: Vec<_> = trace.lines().filter(|line| line.starts_with(" => ")).collect();
     assert!(frames.iter().any(|frame| frame.contains("+0x") && frame.ends_with('>')), "{frames:?}");
-    assert!(text(&captures, CaptureFormat::Supplement).contains("overrun: 0\n"));
+    assert!(text(&captures, CaptureContent::Supplement).contains("overrun: 0\n"));
     assert_eq!(run(&mut session, "cat /sys/kernel/tracing/options/sym-addr"), "0\n");
     drop(machine);
 }
@@ -97,19 +94,19 @@ fn ftrace_brings_five_traces_with_addresses() {
 fn perf_brings_five_samples_with_addresses() {
     let mut fixture = shared();
     let Fixture { session, folder, .. } = fixture.get();
-    let armed =
-        ready(&perf("perf", PerfEvent::Probe("register_netdevice".into())), session, folder.path()).unwrap();
+    let spec = perf("perf", PerfEvent::Probe("register_netdevice".into()));
+    let armed = ready(&spec, session, folder.path()).unwrap();
     run(session, TRIGGER);
     armed.stop(session).unwrap();
     let captures = armed.fetch(session, folder.path()).unwrap();
-    let parsed = samples(&captures);
+    let parsed = stacks(&spec, &captures);
     assert_eq!(parsed.events, 5);
     for (stack, _) in &parsed.stacks {
         assert_eq!(stack.event, "probe:register_netdevice");
         assert_eq!(stack.frames[0].symbol.as_deref(), Some("register_netdevice"));
     }
-    assert!(text(&captures, CaptureFormat::Supplement).contains("Captured and wrote"));
-    let data = captures.iter().find(|capture| capture.format == CaptureFormat::PerfData).unwrap();
+    assert!(text(&captures, CaptureContent::Supplement).contains("Captured and wrote"));
+    let data = captures.iter().find(|capture| capture.content == CaptureContent::Stacks).unwrap();
     assert!(
         std::fs::read(&data.path)
             .unwrap()
@@ -140,7 +137,7 @@ fn an_event_that_does_not_exist_does_not_hang() {
 fn an_instance_that_does_not_exist_is_named() {
     let mut fixture = shared();
     let session = &mut fixture.get().session;
-    let armed = arm(&ftrace(Some("none")), session, None).unwrap();
+    let armed = ftrace(Some("none")).arm(session, None).unwrap();
     let error = armed.stop(session).unwrap_err();
     assert_eq!(error.blame(), Blame::Guest);
     assert!(error.to_string().contains("/sys/kernel/tracing/instances/none"), "{error}");
@@ -150,15 +147,16 @@ fn an_instance_that_does_not_exist_is_named() {
 fn two_recordings_run_side_by_side() {
     let mut fixture = shared();
     let Fixture { session, folder, .. } = fixture.get();
-    let one =
-        ready(&perf("one", PerfEvent::Probe("register_netdevice".into())), session, folder.path()).unwrap();
-    let two =
-        ready(&perf("two", PerfEvent::Event("sched:sched_process_fork".into())), session, folder.path())
-            .unwrap();
+    let one = perf("one", PerfEvent::Probe("register_netdevice".into()));
+    let two = perf("two", PerfEvent::Event("sched:sched_process_fork".into()));
+    let armed_one = ready(&one, session, folder.path()).unwrap();
+    let armed_two = ready(&two, session, folder.path()).unwrap();
     run(session, TRIGGER);
-    for (armed, event) in [(two, "sched:sched_process_fork"), (one, "probe:register_netdevice")] {
+    let expected =
+        [(two, armed_two, "sched:sched_process_fork"), (one, armed_one, "probe:register_netdevice")];
+    for (spec, armed, event) in expected {
         armed.stop(session).unwrap();
-        let parsed = samples(&armed.fetch(session, folder.path()).unwrap());
+        let parsed = stacks(&spec, &armed.fetch(session, folder.path()).unwrap());
         assert!(
             parsed.events >= 5 && parsed.stacks.iter().all(|(stack, _)| stack.event == event),
             "{parsed:?}"

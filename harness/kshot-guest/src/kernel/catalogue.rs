@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::KernelError;
 use crate::bounded;
 use crate::host::FileError;
-use crate::yaml::{self, YamlError};
+use crate::yaml::{self, YamlError, YamlSource};
 use kshot_stack::arch::Arch;
 
 /// The catalogue's file name in error messages.
@@ -289,7 +289,8 @@ impl Catalogue {
             kernel.source.resolve(folder);
             if self.get(&kernel.name).is_some() {
                 let why = format!("images/kernels.yaml has a kernel `{}`, too", kernel.name);
-                return Err(YamlError::at_word(&file, &text, "kernels", &kernel.name, why, None).into());
+                let source = YamlSource { file: &file, text: &text };
+                return Err(source.error("kernels", &kernel.name, why).into());
             }
         }
         self.kernels.splice(0..0, own);
@@ -322,7 +323,7 @@ impl Catalogue {
 }
 
 fn check_kernels(file: &str, text: &str, raw: Vec<RawKernel>) -> Result<Vec<KernelSpec>, Box<YamlError>> {
-    let fault = |name: &str, why: String| YamlError::at_word(file, text, "", name, why, None);
+    let fault = |name: &str, why: String| YamlSource { file, text }.error("", name, why);
     let mut seen = BTreeSet::new();
     let mut kernels = Vec::new();
     for entry in raw {

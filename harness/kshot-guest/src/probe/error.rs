@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::ConsoleError;
 use crate::deadline::TimedOut;
 use crate::machine::{MachineDown, StubError};
+use crate::session::SessionError;
 use crate::symbols::SymbolsError;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::text::printable;
@@ -15,12 +16,12 @@ const NOT_FOUND: i32 = 127;
 /// The most of a tool's complaint that goes into a message, in characters.
 const SAID_LIMIT: usize = 600;
 
-/// Why a probe could not be armed, stopped or fetched. `E` is the guest's own error.
+/// Why a probe could not be armed, stopped or fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError<E: std::error::Error + 'static> {
+pub enum ProbeError {
     /// The guest failed, or a capture cannot be written.
     #[error(transparent)]
-    Guest(E),
+    Guest(#[from] SessionError),
     /// The truth cannot be recorded.
     #[error(transparent)]
     Truth(#[from] TruthError),
@@ -152,7 +153,7 @@ impl Fault for TruthError {
     }
 }
 
-impl<E: Fault + 'static> Fault for ProbeError<E> {
+impl Fault for ProbeError {
     fn blame(&self) -> Blame {
         match self {
             Self::Guest(error) => error.blame(),

@@ -1,19 +1,77 @@
 //! The ftrace probe: reads a ring buffer that boot options or steps have armed (Documentation/trace/ftrace.rst).
 
-use super::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, CaptureFormat, ProbeError, ProbeGuest, TRACE};
-use crate::session::Guest;
+use std::io;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::capture::{Capture, CaptureContent, ProbeFiles};
+use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
+use super::{Armed, Probe, ProbeError, TruthContext};
+use crate::yaml::{YamlError, YamlSource};
+use kshot_stack::arch::ArchRow;
+use kshot_stack::stack::{Parsed, ftrace_text};
 use kshot_stack::text::quote;
 
 /// The mount point of tracefs in the guest.
 pub(super) const TRACEFS: &str = "/sys/kernel/tracing";
+/// The suffix of the text of tracefs's `trace`, each symbol with its offset and address.
+pub(super) const TRACE: &str = "trace.txt";
+
+/// What the ftrace ring buffer holds, as text; armed by boot options or by steps.
+#[derive(Clone, Debug, Serialize)]
+pub struct FtraceProbe {
+    /// The tracefs instance, `None` for the top one.
+    pub instance: Option<String>,
+    /// The events that count; all where there are none.
+    pub only: Vec<String>,
+}
+
+/// The ftrace ring buffer.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawFtrace {
+    /// The tracefs instance (`instances/NAME`); default: the top-level one.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// The traced functions or event names to keep, if the buffer records more; default: all.
+    #[serde(default)]
+    pub only: Vec<String>,
+}
 
 /// The ring buffer of a tracefs instance.
 #[derive(Debug)]
-pub(super) struct FtraceProbe {
+pub(super) struct RingBuffer {
     folder: String,
 }
 
-impl FtraceProbe {
+impl RawFtrace {
+    pub(super) fn check(self, source: &YamlSource<'_>) -> Result<FtraceProbe, Box<YamlError>> {
+        if let Some(instance) = &self.instance {
+            source.check_characters("probes", "an instance", instance, "_-")?;
+        }
+        for event in &self.only {
+            source.check_characters("probes", "an event", event, "_.$")?;
+        }
+        Ok(FtraceProbe { instance: self.instance, only: self.only })
+    }
+}
+
+impl Probe for FtraceProbe {
+    fn arm(&self, _: &mut ProbeGuest<'_>, _: Option<TruthContext<'_>>) -> Result<Box<dyn Armed>, ProbeError> {
+        Ok(Box::new(RingBuffer::of(self.instance.as_deref())))
+    }
+
+    fn capture_suffix(&self, _: ProbeFiles<'_>) -> &'static str {
+        TRACE
+    }
+
+    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
+        ftrace_text::parse_only(capture.open()?, &self.only)
+    }
+}
+
+impl RingBuffer {
     pub(super) fn of(instance: Option<&str>) -> Self {
         let folder = match instance {
             None => TRACEFS.to_owned(),
@@ -21,16 +79,15 @@ impl FtraceProbe {
         };
         Self { folder }
     }
+}
 
-    pub(super) fn stop<G: Guest>(&self, guest: &mut ProbeGuest<'_, G>) -> Result<(), ProbeError<G::Error>> {
+impl Armed for RingBuffer {
+    fn stop(&self, guest: &mut ProbeGuest<'_>) -> Result<(), ProbeError> {
         let script = format!("cd {} || exit; echo 0 > tracing_on", quote(&self.folder));
         guest.run("switching tracing off", &script, COMMAND_LIMIT).map(drop)
     }
 
-    pub(super) fn fetch<G: Guest>(
-        &self,
-        fetcher: &mut CaptureFetcher<'_, G>,
-    ) -> Result<(), ProbeError<G::Error>> {
+    fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
         // sym-offset and sym-addr affect only the rendering: they add offset and address to each symbol. The script
         // restores them, and writes to a file in the guest, because only there the buffer can be read in one go.
         let rendered = format!("/tmp/kshot-{}.trace", fetcher.guest.file_stem());
@@ -47,7 +104,7 @@ impl FtraceProbe {
             text = quote(&rendered),
         );
         fetcher.guest.run("reading the trace", &render, CAPTURE_LIMIT)?;
-        fetcher.fetch_as(&rendered, TRACE, CaptureFormat::FtraceText)?;
-        fetcher.fetch_as(&format!("{rendered}.stats"), "trace-stats.txt", CaptureFormat::Supplement)
+        fetcher.fetch_as(&rendered, TRACE, CaptureContent::Stacks)?;
+        fetcher.fetch_as(&format!("{rendered}.stats"), "trace-stats.txt", CaptureContent::Supplement)
     }
 }

@@ -14,21 +14,26 @@ use std::time::Duration;
 
 use indexmap::IndexSet;
 use object::ReadCache;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{
-    COMMAND_LIMIT, Capture, CaptureFormat, GDB_STACKS, ProbeError, ProbeGuest, TruthContext, TruthError,
-    file_stem,
-};
+use super::capture::{Capture, CaptureContent, ProbeFiles};
+use super::guest::{COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
+use super::{Armed, KernelFile, Probe, ProbeError, TruthContext, TruthError};
 use crate::deadline::{Deadline, PollResult};
+use crate::kernel::Kernel;
 use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
-use crate::session::Guest;
 use crate::symbols::{Banner, Layout, LoadedKernel, Unwinder, Unwound, build_id, build_id_of_notes};
+use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::{ArchRow, CurrentTask};
 use kshot_stack::stack::gdb_json::{self, RawStack};
-use kshot_stack::stack::gdb_raw;
+use kshot_stack::stack::{Parsed, gdb_raw};
 use kshot_stack::text::printable;
 
+/// The suffix of the stacks, JSON lines ([`kshot_stack::stack::gdb_json`]).
+const STACKS: &str = "jsonl";
+/// The most hits that a scenario may ask for.
+const MAX_HITS: u32 = 100_000;
 /// The kernel's notes as it shows them itself, its build id among them (Documentation/ABI/testing/sysfs-kernel-notes).
 const NOTES: &str = "/sys/kernel/notes";
 /// The traced place, as `trace_function` calls it.
@@ -41,17 +46,33 @@ const ARM_LIMIT: Duration = Duration::from_secs(60);
 /// How long it may take to let go of the guest and to write the stacks.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// What a breakpoint is for.
-#[derive(Clone, Debug)]
-pub(super) struct Wanted {
-    /// The function.
-    pub(super) function: String,
-    /// After how many hits the guest is let go.
-    pub(super) hits: u32,
-    /// Whether the function is the tracer's `trace_function`. Then registers and raw stacks are written, as
-    /// [`kshot_stack::stack::gdb_raw`] reads them, for the first `hits` of each traced function, and only
-    /// [`TruthProbe::stop`] lets go of the guest.
-    pub(super) traced: bool,
+/// A breakpoint, and how long it stays.
+#[derive(Clone, Debug, Serialize)]
+pub struct GdbProbe {
+    /// The function to break at.
+    pub function: String,
+    /// After how many hits it lets go of the guest.
+    pub hits: u32,
+    /// Whether the function is the tracer's `trace_function`; only a sweep asks for that. Then registers and raw stacks
+    /// are written, as [`kshot_stack::stack::gdb_raw`] reads them, for the first `hits` of each traced function, and the
+    /// guest is let go only at the end.
+    pub traced: bool,
+}
+
+/// A breakpoint through QEMU's gdb stub.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawGdb {
+    /// The function to break at.
+    #[serde(rename = "break")]
+    pub function: String,
+    /// The number of hits after which gdb detaches; default: 100.
+    #[serde(default = "default_hits")]
+    pub hits: u32,
+}
+
+fn default_hits() -> u32 {
+    100
 }
 
 /// A thread that reads the DWARF of the kernel that will run.
@@ -62,9 +83,9 @@ pub struct StartedTruth {
     stacks: PathBuf,
 }
 
-/// The same thread at work.
+/// The thread at work.
 #[derive(Debug)]
-pub(super) struct TruthProbe {
+struct ArmedTruth {
     news: Receiver<News>,
     end: EndRequest,
     liveness: Liveness,
@@ -83,17 +104,42 @@ enum News {
     Ended(Result<(), TruthError>),
 }
 
-impl StartedTruth {
-    pub(super) fn start(
-        probe: &str,
-        wanted: Wanted,
-        row: &'static ArchRow,
-        vmlinux: &Path,
-        folder: &Path,
-    ) -> Result<Self, TruthError> {
-        let stacks = folder.join(format!("{}.{GDB_STACKS}", file_stem(probe)));
+impl RawGdb {
+    pub(super) fn check(self, source: &YamlSource<'_>) -> Result<GdbProbe, Box<YamlError>> {
+        source.check_characters("probes", "a function", &self.function, "_.$")?;
+        if !(1..=MAX_HITS).contains(&self.hits) {
+            let message = format!("`hits` is {}, not within 1 and {MAX_HITS}", self.hits);
+            return Err(source.error("probes", "hits", message));
+        }
+        Ok(GdbProbe { function: self.function, hits: self.hits, traced: false })
+    }
+}
+
+impl Probe for GdbProbe {
+    fn records_truth(&self) -> bool {
+        true
+    }
+
+    fn left_out_because(&self, kernel: &Kernel) -> Option<String> {
+        let row = kernel.arch.row();
+        let reason = match (&kernel.dwarf, &row.task) {
+            (None, _) => format!("no DWARF of {}", kernel.name),
+            (Some(_), None) => format!("no truth on {}", kernel.arch),
+            (Some(_), Some(_)) => return None,
+        };
+        let instead = if row.perf_finds_callers { "perf" } else { "nothing" };
+        Some(format!("{reason}: {instead} stands in for the truth"))
+    }
+
+    fn start_truth(
+        &self,
+        kernel: &KernelFile<'_>,
+        files: ProbeFiles<'_>,
+    ) -> Result<Option<StartedTruth>, TruthError> {
+        let stacks = files.path(STACKS);
         let ((jobs, job), (sender, news)) = (channel(), channel());
-        let (vmlinux, file) = (vmlinux.to_owned(), stacks.clone());
+        let (row, vmlinux, file, wanted) =
+            (kernel.row, kernel.vmlinux.to_owned(), stacks.clone(), self.clone());
         let work = move || {
             let result = Recorder::read(wanted, row, &vmlinux, file).and_then(|mut recorder| {
                 // Without a machine there is nothing to do.
@@ -102,54 +148,43 @@ impl StartedTruth {
             drop(sender.send(News::Ended(result)));
         };
         thread::Builder::new().name("truth".into()).spawn(work).map_err(TruthError::Start)?;
-        Ok(Self { jobs, news, stacks })
+        Ok(Some(StartedTruth { jobs, news, stacks }))
     }
-}
 
-impl TruthProbe {
-    pub(super) fn start<G: Guest>(
-        guest: &mut ProbeGuest<'_, G>,
-        outside: TruthContext<'_>,
-    ) -> Result<Self, ProbeError<G::Error>> {
-        let TruthContext { machine, loaded, ahead } = outside;
-        let answer = guest.guest.run(&format!("cat {NOTES}"), COMMAND_LIMIT).map_err(ProbeError::Guest)?;
+    fn arm(
+        &self,
+        guest: &mut ProbeGuest<'_>,
+        truth: Option<TruthContext<'_>>,
+    ) -> Result<Box<dyn Armed>, ProbeError> {
+        let no_dwarf = || ProbeError::NoDwarf { probe: guest.probe.to_owned() };
+        let TruthContext { machine, loaded, started } = truth.ok_or_else(no_dwarf)?;
+        let answer = guest.guest.run(&format!("cat {NOTES}"), COMMAND_LIMIT)?;
         // Old kernels show no notes; the banners are compared in any case.
         let notes = if answer.status == 0 { answer.text } else { Vec::new() };
         same_build(&loaded.vmlinux, &notes)?;
 
         let stops = machine.stops().map_err(TruthError::from)?;
-        let StartedTruth { jobs, news, stacks } = ahead;
-        let truth = Self { news, end: stops.end_request(), liveness: machine.liveness().clone(), stacks };
+        let StartedTruth { jobs, news, stacks } = started;
+        let truth =
+            ArmedTruth { news, end: stops.end_request(), liveness: machine.liveness().clone(), stacks };
         // It fails where the thread has failed: then its last word is already here.
         drop(jobs.send(Job { stops, loaded: loaded.clone() }));
         match truth.hear(&Deadline::new("the breakpoint", ARM_LIMIT))? {
-            News::Armed => Ok(truth),
+            News::Armed => Ok(Box::new(truth)),
             News::Ended(result) => Err(result.err().unwrap_or(TruthError::Silent).into()),
         }
     }
 
-    pub(super) fn stop(&self) -> Result<(), TruthError> {
-        self.end.send();
-        match self.hear(&Deadline::new("the truth to be written", STOP_LIMIT))? {
-            News::Armed => Err(TruthError::Silent),
-            News::Ended(result) => result,
-        }
+    fn capture_suffix(&self, _: ProbeFiles<'_>) -> &'static str {
+        STACKS
     }
 
-    /// What ended it before it was told to, if anything did.
-    pub(super) fn fault(&self) -> Option<TruthError> {
-        match self.hear(&Deadline::new("the truth", Duration::ZERO)) {
-            Ok(News::Ended(result)) => result.err(),
-            Ok(News::Armed) | Err(TruthError::TimedOut(_)) => None,
-            Err(error) => Some(error),
-        }
+    fn parse(&self, capture: &Capture, row: &ArchRow) -> io::Result<Parsed> {
+        gdb_json::parse(capture.open()?, row)
     }
+}
 
-    /// Everything is on this side already.
-    pub(super) fn captures(&self, probe: &str) -> Vec<Capture> {
-        vec![Capture { probe: probe.to_owned(), format: CaptureFormat::GdbJson, path: self.stacks.clone() }]
-    }
-
+impl ArmedTruth {
     fn hear(&self, deadline: &Deadline) -> Result<News, TruthError> {
         deadline.poll(|slice| match self.news.recv_timeout(slice) {
             Ok(news) => Ok(PollResult::Done(news)),
@@ -161,7 +196,35 @@ impl TruthProbe {
     }
 }
 
-impl Drop for TruthProbe {
+impl Armed for ArmedTruth {
+    fn stop(&self, _: &mut ProbeGuest<'_>) -> Result<(), ProbeError> {
+        self.end.send();
+        match self.hear(&Deadline::new("the truth to be written", STOP_LIMIT))? {
+            News::Armed => Err(TruthError::Silent.into()),
+            News::Ended(result) => Ok(result?),
+        }
+    }
+
+    /// The thread wrote everything on this side already.
+    fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
+        fetcher.captures.push(Capture {
+            probe: fetcher.guest.probe.to_owned(),
+            content: CaptureContent::Stacks,
+            path: self.stacks.clone(),
+        });
+        Ok(())
+    }
+
+    fn fault(&self) -> Option<TruthError> {
+        match self.hear(&Deadline::new("the truth", Duration::ZERO)) {
+            Ok(News::Ended(result)) => result.err(),
+            Ok(News::Armed) | Err(TruthError::TimedOut(_)) => None,
+            Err(error) => Some(error),
+        }
+    }
+}
+
+impl Drop for ArmedTruth {
     fn drop(&mut self) {
         // Whoever drops it early wants the guest to go on.
         self.end.send();
@@ -170,7 +233,7 @@ impl Drop for TruthProbe {
 
 /// What the thread knows of the kernel, and what it has seen.
 struct Recorder {
-    wanted: Wanted,
+    wanted: GdbProbe,
     row: &'static ArchRow,
     unwinder: Unwinder,
     banner: Option<Banner>,
@@ -229,7 +292,7 @@ struct Hit {
 
 impl Recorder {
     fn read(
-        wanted: Wanted,
+        wanted: GdbProbe,
         row: &'static ArchRow,
         vmlinux: &Path,
         file: PathBuf,

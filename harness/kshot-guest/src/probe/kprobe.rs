@@ -1,28 +1,111 @@
 //! The kprobe probe: a kprobe event with a stack trace (Documentation/trace/kprobetrace.rst,
 //! Documentation/trace/events.rst). Its records go to the top-level ring buffer, which the ftrace probe's code reads.
 
-use super::ftrace::{FtraceProbe, TRACEFS};
-use super::spec::{KprobeEvent, Stacktrace};
-use super::{COMMAND_LIMIT, CaptureFetcher, ProbeError, ProbeGuest};
-use crate::session::Guest;
+use std::io;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::capture::{Capture, ProbeFiles};
+use super::ftrace::{RingBuffer, TRACE, TRACEFS};
+use super::guest::{COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
+use super::{Armed, Probe, ProbeError, TruthContext};
+use crate::yaml::{YamlError, YamlSource};
+use kshot_stack::arch::ArchRow;
+use kshot_stack::stack::{Parsed, ftrace_text};
 use kshot_stack::text::quote;
 
-/// An armed kprobe event.
-#[derive(Debug)]
-pub(super) struct Kprobe {
-    event: KprobeEvent,
-    stacktrace: Stacktrace,
-    buffer: FtraceProbe,
+/// A kprobe event with a stack.
+#[derive(Clone, Debug, Serialize)]
+pub struct KprobeProbe {
+    /// The event.
+    pub event: KprobeEvent,
+    /// What makes the kernel record the stack.
+    pub stacktrace: Stacktrace,
 }
 
-impl Kprobe {
-    pub(super) fn start<G: Guest>(
-        guest: &mut ProbeGuest<'_, G>,
-        event: &KprobeEvent,
-        stacktrace: Stacktrace,
-    ) -> Result<Self, ProbeError<G::Error>> {
-        let kprobe = Self { event: event.clone(), stacktrace, buffer: FtraceProbe::of(None) };
-        let (make, stack) = match stacktrace {
+/// A kprobe event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KprobeEvent {
+    /// The line for `kprobe_events`.
+    pub definition: String,
+    /// Its folder in tracefs' `events`.
+    pub group: String,
+    /// Its folder in the group's.
+    pub name: String,
+}
+
+/// What makes the kernel record the stack of a kprobe event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stacktrace {
+    /// The event's `stacktrace` trigger.
+    #[default]
+    Trigger,
+    /// `options/stacktrace`.
+    Option,
+}
+
+/// A kprobe event (Documentation/trace/kprobetrace.rst) that records a stack.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawKprobe {
+    /// The line for `kprobe_events`, with group and name: `p:probe/rn register_netdevice`.
+    pub event: String,
+    /// How the kernel is told to record the stack.
+    #[serde(default)]
+    pub stacktrace: Stacktrace,
+}
+
+/// An armed kprobe event, and the ring buffer that it records in.
+#[derive(Debug)]
+struct ArmedKprobe {
+    kprobe: KprobeProbe,
+    buffer: RingBuffer,
+}
+
+impl RawKprobe {
+    pub(super) fn check(self, source: &YamlSource<'_>) -> Result<KprobeProbe, Box<YamlError>> {
+        let event = KprobeEvent::parse(source, self.event)?;
+        Ok(KprobeProbe { event, stacktrace: self.stacktrace })
+    }
+}
+
+impl KprobeEvent {
+    /// `p:GROUP/NAME PLACE ...`, or `r` for a return, with its number of instances: group and name are what the
+    /// probe is found by.
+    fn parse(source: &YamlSource<'_>, definition: String) -> Result<Self, Box<YamlError>> {
+        let names = definition.split_once(' ').and_then(|(head, place)| {
+            let (kind, names) = head.split_once(':')?;
+            let returns = kind.strip_prefix('r').is_some_and(|most| most.chars().all(|c| c.is_ascii_digit()));
+            let (group, name) = names.split_once('/')?;
+            let known = (kind == "p" || returns) && !place.trim().is_empty();
+            known.then(|| (group.to_owned(), name.to_owned()))
+        });
+        let printable = definition.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+        let Some((group, name)) = names.filter(|_| printable) else {
+            let message =
+                format!("`{}` is not a kprobe event with group and name", definition.escape_debug());
+            let hint = "write it as in kprobe_events: p:probe/rn register_netdevice".into();
+            return Err(source.error("probes", &definition, message).with_hint(Some(hint)));
+        };
+        source.check_characters("probes", "an event's group", &group, "_")?;
+        source.check_characters("probes", "an event's name", &name, "_")?;
+        Ok(Self { definition, group, name })
+    }
+
+    fn folder(&self) -> String {
+        format!("events/{}/{}", self.group, self.name)
+    }
+}
+
+impl Probe for KprobeProbe {
+    fn arm(
+        &self,
+        guest: &mut ProbeGuest<'_>,
+        _: Option<TruthContext<'_>>,
+    ) -> Result<Box<dyn Armed>, ProbeError> {
+        let (make, stack) = match self.stacktrace {
             Stacktrace::Trigger => ("echo stacktrace > $event/trigger", "a `stacktrace` trigger"),
             Stacktrace::Option => ("echo 1 > options/stacktrace", "`options/stacktrace`"),
         };
@@ -30,24 +113,33 @@ impl Kprobe {
             "cd {TRACEFS} && echo {definition} >> kprobe_events || exit
              event={folder}
              {make} && echo 1 > $event/enable",
-            definition = quote(&event.definition),
-            folder = quote(&kprobe.folder()),
+            definition = quote(&self.event.definition),
+            folder = quote(&self.event.folder()),
         );
-        guest.run(&format!("arming `{}` with {stack}", event.definition), &script, COMMAND_LIMIT)?;
-        Ok(kprobe)
+        guest.run(&format!("arming `{}` with {stack}", self.event.definition), &script, COMMAND_LIMIT)?;
+        Ok(Box::new(ArmedKprobe { kprobe: self.clone(), buffer: RingBuffer::of(None) }))
     }
 
-    pub(super) fn stop<G: Guest>(&self, guest: &mut ProbeGuest<'_, G>) -> Result<(), ProbeError<G::Error>> {
+    fn capture_suffix(&self, _: ProbeFiles<'_>) -> &'static str {
+        TRACE
+    }
+
+    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
+        // Others may record in the same buffer.
+        ftrace_text::parse_only(capture.open()?, std::slice::from_ref(&self.event.name))
+    }
+}
+
+impl Armed for ArmedKprobe {
+    fn stop(&self, guest: &mut ProbeGuest<'_>) -> Result<(), ProbeError> {
         self.buffer.stop(guest)
     }
 
-    pub(super) fn fetch<G: Guest>(
-        &self,
-        fetcher: &mut CaptureFetcher<'_, G>,
-    ) -> Result<(), ProbeError<G::Error>> {
+    fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
         self.buffer.fetch(fetcher)?;
         // The event is removed last: the kernel cannot print the records of a removed event.
-        let undo = match self.stacktrace {
+        let KprobeProbe { event, stacktrace } = &self.kprobe;
+        let undo = match stacktrace {
             Stacktrace::Trigger => "echo '!stacktrace' > $event/trigger",
             Stacktrace::Option => "echo 0 > options/stacktrace",
         };
@@ -55,13 +147,9 @@ impl Kprobe {
             "cd {TRACEFS} || exit
              event={folder}
              echo 0 > $event/enable && {undo} && echo {removal} >> kprobe_events",
-            folder = quote(&self.folder()),
-            removal = quote(&format!("-:{}/{}", self.event.group, self.event.name)),
+            folder = quote(&event.folder()),
+            removal = quote(&format!("-:{}/{}", event.group, event.name)),
         );
         fetcher.guest.run("removing the kprobe", &script, COMMAND_LIMIT).map(drop)
-    }
-
-    fn folder(&self) -> String {
-        format!("events/{}/{}", self.event.group, self.event.name)
     }
 }

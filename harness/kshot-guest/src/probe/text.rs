@@ -1,24 +1,39 @@
 //! The text probe: any text that holds stacks, of a command, a file or the console. It arms nothing; commands run and files are
 //! read after the steps, once all other probes have stopped.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, CaptureFormat, ProbeError, ProbeGuest, TEXT};
+use super::capture::{Capture, CaptureContent, ProbeFiles};
+use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
+use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::deadline::{Deadline, PollResult};
 use crate::machine::CONSOLE_LOG;
-use crate::session::Guest;
+use crate::yaml::{YamlError, YamlSource};
+use kshot_stack::arch::ArchRow;
 use kshot_stack::format::TextFormat;
+use kshot_stack::stack::Parsed;
 use kshot_stack::text::quote;
 
+/// The suffix of the text.
+const TEXT: &str = "text.txt";
 /// The time for a line that the guest has printed to arrive in `console.log`.
 const MARK_LIMIT: Duration = Duration::from_secs(10);
 /// How often that is looked for.
 const MARK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Any text that holds stacks, read after the steps.
+#[derive(Clone, Debug, Serialize)]
+pub struct TextProbe {
+    /// Where it comes from.
+    pub source: TextSource,
+    /// The format of the text.
+    pub format: TextFormat,
+}
 
 /// Where a text comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,51 +54,94 @@ pub enum Stream {
     Console,
 }
 
-/// A text probe.
-#[derive(Debug)]
-pub(super) struct TextProbe {
-    source: TextSource,
-    format: TextFormat,
+/// Any text that holds stacks: exactly one of `run`, `file` and `from`, and the format.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawText {
+    /// A shell script whose output is the text. It runs after the steps, when all other probes have stopped, and must exit
+    /// with 0.
+    #[serde(default)]
+    pub run: Option<String>,
+    /// A file of the guest, read then.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// What the guest prints all the time, from the arming of the probe on.
+    #[serde(default)]
+    pub from: Option<Stream>,
+    /// The format of the text.
+    pub format: TextFormat,
 }
 
-impl TextProbe {
-    pub(super) fn start<G: Guest>(
-        guest: &mut ProbeGuest<'_, G>,
-        source: &TextSource,
-        format: TextFormat,
-    ) -> Result<Self, ProbeError<G::Error>> {
-        if let TextSource::Of(Stream::Console) = source {
+impl RawText {
+    pub(super) fn check(self, source: &YamlSource<'_>) -> Result<TextProbe, Box<YamlError>> {
+        let text = match (self.run, self.file, self.from) {
+            (Some(script), None, None) => TextSource::Run(script),
+            (None, Some(path), None) => TextSource::File(path),
+            (None, None, Some(stream)) => TextSource::Of(stream),
+            _ => {
+                let message = "`text` has exactly one of the keys `run`, `file`, `from`".into();
+                return Err(source.error("probes", "text", message));
+            }
+        };
+        match &text {
+            TextSource::Run(script) if script.trim().is_empty() => {
+                Err(source.error("probes", "run", "`run` is empty".into()))
+            }
+            TextSource::File(path) if !path.starts_with('/') || path.contains(char::is_control) => {
+                let message = format!("`{}` is no absolute path of the guest", path.escape_debug());
+                Err(source.error("probes", path, message))
+            }
+            _ => Ok(TextProbe { source: text, format: self.format }),
+        }
+    }
+}
+
+impl Probe for TextProbe {
+    fn arm(
+        &self,
+        guest: &mut ProbeGuest<'_>,
+        _: Option<TruthContext<'_>>,
+    ) -> Result<Box<dyn Armed>, ProbeError> {
+        if let TextSource::Of(Stream::Console) = self.source {
             print_mark(guest, Mark::Begin)?;
         }
-        Ok(Self { source: source.clone(), format })
+        Ok(Box::new(self.clone()))
     }
 
-    pub(super) fn fetch<G: Guest>(
-        &self,
-        fetcher: &mut CaptureFetcher<'_, G>,
-    ) -> Result<(), ProbeError<G::Error>> {
+    fn capture_suffix(&self, _: ProbeFiles<'_>) -> &'static str {
+        TEXT
+    }
+
+    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
+        self.format.parse(capture.open()?)
+    }
+}
+
+impl Armed for TextProbe {
+    fn stop(&self, _: &mut ProbeGuest<'_>) -> Result<(), ProbeError> {
+        Ok(())
+    }
+
+    fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
         let text = format!("/tmp/kshot-{}.text", fetcher.guest.file_stem());
         let (doing, script) = match &self.source {
             TextSource::Run(script) => ("its command", format!("{{\n{script}\n}} > {}", quote(&text))),
             TextSource::File(path) => ("reading its file", format!("cat {} > {}", quote(path), quote(&text))),
-            TextSource::Of(Stream::Console) => return self.fetch_console(fetcher),
+            TextSource::Of(Stream::Console) => return fetch_console(fetcher),
         };
         fetcher.guest.run(doing, &script, CAPTURE_LIMIT)?;
-        fetcher.fetch_as(&text, TEXT, CaptureFormat::Text(self.format))
+        fetcher.fetch_as(&text, TEXT, CaptureContent::Stacks)
     }
+}
 
-    /// Cuts the probe's part out of the console's log, where its end has arrived.
-    fn fetch_console<G: Guest>(
-        &self,
-        fetcher: &mut CaptureFetcher<'_, G>,
-    ) -> Result<(), ProbeError<G::Error>> {
-        print_mark(&mut fetcher.guest, Mark::End)?;
-        let marks = [Mark::Begin, Mark::End].map(|mark| mark.text(&fetcher.guest));
-        let log = fetcher.folder.join(CONSOLE_LOG);
-        let part = part_of_console(&log, &marks)
-            .map_err(|source| ProbeError::Console { probe: fetcher.guest.probe.to_owned(), source })?;
-        fetcher.write(&part, TEXT, CaptureFormat::Text(self.format))
-    }
+/// Cuts the probe's part out of the console's log, where its end has arrived.
+fn fetch_console(fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
+    print_mark(&mut fetcher.guest, Mark::End)?;
+    let marks = [Mark::Begin, Mark::End].map(|mark| mark.text(&fetcher.guest));
+    let log = fetcher.folder.join(CONSOLE_LOG);
+    let part = part_of_console(&log, &marks)
+        .map_err(|source| ProbeError::Console { probe: fetcher.guest.probe.to_owned(), source })?;
+    fetcher.write(&part, TEXT, CaptureContent::Stacks)
 }
 
 /// Why the probe's part of the console cannot be had.
@@ -105,7 +163,7 @@ enum Mark {
 }
 
 impl Mark {
-    fn text<G: Guest>(self, guest: &ProbeGuest<'_, G>) -> String {
+    fn text(self, guest: &ProbeGuest<'_>) -> String {
         let word = match self {
             Self::Begin => "begins",
             Self::End => "ends",
@@ -116,7 +174,7 @@ impl Mark {
 
 /// Prints a mark as the kernel prints (Documentation/ABI/testing/dev-kmsg), so that it stands behind what the kernel printed
 /// before; as a critical message, so that `quiet` lets it pass.
-fn print_mark<G: Guest>(guest: &mut ProbeGuest<'_, G>, mark: Mark) -> Result<(), ProbeError<G::Error>> {
+fn print_mark(guest: &mut ProbeGuest<'_>, mark: Mark) -> Result<(), ProbeError> {
     let script = format!("echo {} > /dev/kmsg", quote(&format!("<2>{}", mark.text(guest))));
     guest.run("marking its part of the console", &script, COMMAND_LIMIT).map(drop)
 }
@@ -150,14 +208,14 @@ fn between<'a>(text: &'a [u8], begin: &[u8], end: &[u8]) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::{ProbeKind, ProbeSpec, arm, find_captures};
+    use crate::probe::{ProbeKind, ProbeSpec};
     use crate::session::fake::FakeGuest;
     use kshot_stack::fault::Fault;
 
     const FORMAT: TextFormat = TextFormat::ProcStack;
 
     fn spec(source: TextSource) -> ProbeSpec {
-        ProbeSpec { name: "it's".into(), kind: ProbeKind::Text { source, format: FORMAT } }
+        ProbeSpec { name: "it's".into(), kind: ProbeKind::Text(TextProbe { source, format: FORMAT }) }
     }
 
     #[test]
@@ -176,12 +234,12 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let mut guest = FakeGuest::answering(&[(0, ""), (0, "[<0>] f+0x1/0x2\n")]);
             let spec = spec(source);
-            let armed = arm(&spec, &mut guest, None).unwrap();
+            let armed = spec.arm(&mut guest, None).unwrap();
             armed.stop(&mut guest).unwrap();
             assert!(guest.requests.is_empty(), "it arms nothing");
             let captures = armed.fetch(&mut guest, folder.path()).unwrap();
-            assert_eq!(captures[0].format, CaptureFormat::Text(FORMAT));
-            assert_eq!(find_captures(&spec, folder.path()), captures);
+            assert_eq!(captures[0].content, CaptureContent::Stacks);
+            assert_eq!(spec.find_capture(folder.path()).as_slice(), captures);
             assert_eq!(guest.requests, [script, "fetch /tmp/kshot-it%27s.text"]);
         }
     }
@@ -190,7 +248,7 @@ mod tests {
     fn a_command_that_fails_is_the_guests_fault_and_no_empty_text() {
         let folder = tempfile::tempdir().unwrap();
         let mut guest = FakeGuest::answering(&[(1, "cat: can't open '/proc//stack'\n")]);
-        let armed = arm(&spec(TextSource::Run("cat /proc//stack".into())), &mut guest, None).unwrap();
+        let armed = spec(TextSource::Run("cat /proc//stack".into())).arm(&mut guest, None).unwrap();
         let error = armed.fetch(&mut guest, folder.path()).unwrap_err();
         assert_eq!(error.blame(), kshot_stack::fault::Blame::Guest);
         assert!(error.to_string().contains("can't open"), "{error}");
@@ -202,7 +260,7 @@ mod tests {
         let log = "boot\r\n[  1.0] kshot-guest: probe it%27s begins\r\n[  1.1] Call Trace:\r\n[  1.2]  f+0x1/0x2\r\n[  1.3] kshot-guest: probe it%27s ends\r\nmore\r\n";
         fs::write(folder.path().join(CONSOLE_LOG), log).unwrap();
         let mut guest = FakeGuest::answering(&[(0, ""), (0, "")]);
-        let armed = arm(&spec(TextSource::Of(Stream::Console)), &mut guest, None).unwrap();
+        let armed = spec(TextSource::Of(Stream::Console)).arm(&mut guest, None).unwrap();
         let captures = armed.fetch(&mut guest, folder.path()).unwrap();
         let text = fs::read_to_string(&captures[0].path).unwrap();
         assert_eq!(text, "[  1.1] Call Trace:\r\n[  1.2]  f+0x1/0x2\r\n");

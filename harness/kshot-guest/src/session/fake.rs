@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Guest, Output};
-use kshot_stack::fault::{Blame, Fault};
+use super::{Guest, Output, SessionError};
 
 /// A guest whose answers are given in advance, in order.
 #[derive(Debug, Default)]
@@ -14,17 +13,6 @@ pub struct FakeGuest {
     pub answers: VecDeque<(i32, Vec<u8>)>,
     /// The requests so far: scripts, and paths after `fetch `.
     pub requests: Vec<String>,
-}
-
-/// The guest has no answer left, or the file cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("the scripted guest says no to {0}")]
-pub struct NoAnswer(String);
-
-impl Fault for NoAnswer {
-    fn blame(&self) -> Blame {
-        Blame::Guest
-    }
 }
 
 impl FakeGuest {
@@ -36,24 +24,27 @@ impl FakeGuest {
         }
     }
 
-    fn next(&mut self, requests: String) -> Result<(i32, Vec<u8>), NoAnswer> {
-        self.requests.push(requests.clone());
-        self.answers.pop_front().ok_or(NoAnswer(requests))
+    fn next(&mut self, request: String) -> Result<(i32, Vec<u8>), SessionError> {
+        self.requests.push(request.clone());
+        self.answers.pop_front().ok_or_else(|| no_answer(request))
     }
 }
 
 impl Guest for FakeGuest {
-    type Error = NoAnswer;
-
-    fn run(&mut self, script: &str, _: Duration) -> Result<Output, NoAnswer> {
+    fn run(&mut self, script: &str, _: Duration) -> Result<Output, SessionError> {
         self.next(script.to_owned()).map(|(status, text)| Output { status, text })
     }
 
-    fn fetch(&mut self, from: &str, to: &Path, _: Duration) -> Result<u64, NoAnswer> {
+    fn fetch(&mut self, from: &str, to: &Path, _: Duration) -> Result<u64, SessionError> {
         let (status, bytes) = self.next(format!("fetch {from}"))?;
         if status != 0 || std::fs::write(to, &bytes).is_err() {
-            return Err(NoAnswer(from.to_owned()));
+            return Err(no_answer(from.to_owned()));
         }
         Ok(bytes.len() as u64)
     }
+}
+
+/// The error of a guest that has no answer left, or whose file cannot be written.
+fn no_answer(command: String) -> SessionError {
+    SessionError::NoExitStatus { command, said: "the fake guest has no answer".into() }
 }

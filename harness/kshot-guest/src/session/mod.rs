@@ -35,20 +35,17 @@ pub struct Output {
 
 /// A guest that runs commands: [`Session`], or a fake in tests.
 pub trait Guest {
-    /// The error of a failed request.
-    type Error: kshot_stack::fault::Fault + Send + Sync + 'static;
-
     /// Runs `script` with `sh -c` and waits for it to end. A non-zero exit status is not an error.
     ///
     /// # Errors
     /// The machine went down, the connection broke, or `limit` passed.
-    fn run(&mut self, script: &str, limit: Duration) -> Result<Output, Self::Error>;
+    fn run(&mut self, script: &str, limit: Duration) -> Result<Output, SessionError>;
 
     /// Copies a file of the guest to a new file of the host. Returns its length in bytes.
     ///
     /// # Errors
     /// The errors of [`Guest::run`]; the guest has no such file; the host cannot write the new file.
-    fn fetch(&mut self, from: &str, to: &Path, limit: Duration) -> Result<u64, Self::Error>;
+    fn fetch(&mut self, from: &str, to: &Path, limit: Duration) -> Result<u64, SessionError>;
 }
 
 /// The longest output of a command that is kept, in bytes, so that a guest cannot exhaust the host's memory. A final
@@ -103,8 +100,6 @@ impl Session {
 }
 
 impl Guest for Session {
-    type Error = SessionError;
-
     fn run(&mut self, script: &str, limit: Duration) -> Result<Output, SessionError> {
         let deadline = Deadline::new(format!("the end of `{}`", protocol::brief(script)), limit);
         let (mut text, mut discarded) = (Vec::new(), 0);

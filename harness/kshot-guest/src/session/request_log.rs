@@ -61,8 +61,6 @@ impl LoggedSession {
 }
 
 impl Guest for LoggedSession {
-    type Error = SessionError;
-
     fn run(&mut self, script: &str, limit: Duration) -> Result<Output, SessionError> {
         self.note(&Request::Run(script.into()))?;
         self.session.run(script, limit)

@@ -13,7 +13,7 @@ use kshot_guest::kernel::{
     ImagesFolder, KernelError, KernelSource, KernelSpec, LinuxSourcePackage, OrigTarball,
 };
 use kshot_guest::progress::Progress;
-use kshot_guest::yaml::{self, YamlError};
+use kshot_guest::yaml::{self, YamlError, YamlSource};
 
 /// The table's name in error messages.
 const FILE: &str = "images/versions.yaml";
@@ -187,7 +187,7 @@ impl VersionTable {
         let span = |text_of: &str| {
             let why = || format!("`{text_of}` is not a range of versions, such as 6.1.164..6.1.192");
             VersionRange::parse(text_of)
-                .ok_or_else(|| YamlError::at_word(FILE, text, "", text_of, why(), None))
+                .ok_or_else(|| YamlSource { file: FILE, text }.error("", text_of, why()))
         };
         let mut table = Self { archive: Vec::new(), limits: Vec::new() };
         for row in raw.archive {

@@ -4,13 +4,13 @@
 use std::fs;
 use std::path::Path;
 
-use super::{BundleError, probe};
+use super::BundleError;
 use crate::run;
 use crate::scenario::Scenario;
 use kshot_guest::image;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{MachineSpec, Memory};
-use kshot_guest::probe::{CaptureFormat, PerfScript};
+use kshot_guest::probe::PrintedText;
 use kshot_guest::session::Request;
 use kshot_stack::text::quote;
 
@@ -39,21 +39,17 @@ impl ReproduceFiles {
         let asked: Result<Vec<Request>, _> = list.lines().map(serde_json::from_str).collect();
         let asked = asked.map_err(|_| no_list())?;
 
-        let captures = scenario.probes.iter().flat_map(|spec| probe::find_captures(spec, folder));
         let (mut asked, mut names) = (asked, Vec::new());
-        for capture in captures {
-            let path = match capture.format {
-                CaptureFormat::GdbJson => continue,
-                // The run decoded it without perf; the reproduction lets perf print it.
-                CaptureFormat::PerfData => {
-                    let PerfScript { script, output } = PerfScript::of(&capture.probe);
+        // The truth is recorded from outside, with kshot.
+        for spec in scenario.probes.iter().filter(|spec| !spec.records_truth()) {
+            let Some(capture) = spec.find_capture(folder) else { continue };
+            // What the run decoded, the reproduction lets the guest print.
+            let path = match spec.printed(&capture) {
+                Some(PrintedText { path, script, output }) => {
                     asked.extend([Request::Run(script), Request::Fetch(output)]);
-                    capture.script_path()
+                    path
                 }
-                CaptureFormat::FtraceText
-                | CaptureFormat::PerfScript
-                | CaptureFormat::Text(_)
-                | CaptureFormat::Supplement => capture.path,
+                None => capture.path,
             };
             names.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 
-use kshot_guest::yaml::{self, YamlError};
+use kshot_guest::yaml::{self, YamlError, YamlSource};
 use kshot_stack::fault::{Blame, Fault};
 
 /// The file's name in error messages.
@@ -85,20 +85,21 @@ impl Matrix {
 
     fn parse(text: &str, kernels: &[&str], scenarios: &[String]) -> Result<Self, Box<YamlError>> {
         let raw: RawMatrix = yaml::from_str(FILE, text)?;
+        let source = YamlSource { file: FILE, text };
         let ids: Vec<&str> = scenarios.iter().map(String::as_str).collect();
         let deadline = raw.deadline.as_deref().map(|typed| {
             humantime::parse_duration(typed).map_err(|error| {
                 let hint = Some("write it as in `8h` or `7h 30m`".into());
-                YamlError::at_word(FILE, text, "deadline", typed, format!("`{typed}`: {error}"), hint)
+                source.error("deadline", typed, format!("`{typed}`: {error}")).with_hint(hint)
             })
         });
         if raw.repeat == 0 {
             let why = "each pair has to run at least once".into();
-            return Err(YamlError::at_word(FILE, text, "repeat", "0", why, None));
+            return Err(source.error("repeat", "0", why));
         }
         Ok(Self {
-            kernels: matching_names(text, "kernels", "kernel", &raw.kernels, kernels)?,
-            scenarios: matching_names(text, "scenarios", "scenario", &raw.scenarios, &ids)?,
+            kernels: matching_names(source, "kernels", "kernel", &raw.kernels, kernels)?,
+            scenarios: matching_names(source, "scenarios", "scenario", &raw.scenarios, &ids)?,
             deadline: deadline.transpose()?,
             repeat: raw.repeat,
         })
@@ -107,13 +108,13 @@ impl Matrix {
 
 /// The names that the globs match, in the order of `all`; each glob must match at least one.
 fn matching_names(
-    text: &str,
+    source: YamlSource<'_>,
     section: &str,
     noun: &str,
     globs: &[String],
     all: &[&str],
 ) -> Result<Vec<String>, Box<YamlError>> {
-    let fault = |word: &str, why: String, hint| YamlError::at_word(FILE, text, section, word, why, hint);
+    let fault = |word: &str, why: String, hint| source.error(section, word, why).with_hint(hint);
     if globs.is_empty() {
         return Err(fault(section, format!("`{section}` names no {noun}"), Some("'*' means all".into())));
     }

@@ -4,7 +4,7 @@
 use kshot_stack::snapshot;
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use super::RunError;
@@ -12,19 +12,17 @@ use crate::artifacts::ArtifactsError;
 use crate::baseline;
 use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
-use kshot_guest::probe::{self, Capture, CaptureFormat};
-use kshot_guest::probe::{ProbeKind, ProbeSpec};
+use kshot_guest::probe::{Capture, ProbeSpec};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::document::{ConsoleReport, ProbeResult, Reason, RunDocument, Verdict};
 use kshot_stack::fault::error_chain;
 use kshot_stack::results::{ParsedProbe, probe_results};
 use kshot_stack::snapshot::Comparison;
-use kshot_stack::stack::kallsyms::Kallsyms;
-use kshot_stack::stack::{Parsed, ftrace_text, gdb_json, perf_data, perf_script};
+use kshot_stack::stack::Parsed;
 use kshot_stack::verdict::{self, Evidence, Judgement};
 
-/// The size of the read buffer for captures.
-const READ_BUFFER_BYTES: usize = 64 << 10;
+/// The size of the write buffer for printed captures.
+const WRITE_BUFFER_BYTES: usize = 64 << 10;
 
 /// A run that was judged.
 #[derive(Debug)]
@@ -61,7 +59,7 @@ pub fn rejudge(
         return Ok(document.clone());
     }
     let captures: Vec<Capture> =
-        scenario.probes.iter().flat_map(|spec| probe::find_captures(spec, folder)).collect();
+        scenario.probes.iter().filter_map(|spec| spec.find_capture(folder)).collect();
     let absent = |spec: &ProbeSpec| {
         document
             .probes
@@ -92,7 +90,7 @@ pub(super) fn judge(
     for probe in &scenario.probes {
         let mut parsed = Parsed::default();
         for capture in captures.iter().filter(|capture| capture.probe == probe.name) {
-            if let Some(more) = parse(capture, &probe.kind, kernel.arch.row())? {
+            if let Some(more) = parse(probe, capture, kernel.arch.row())? {
                 parsed = more;
             }
         }
@@ -123,47 +121,24 @@ pub(super) fn judge(
 }
 
 /// The stacks of a capture; `None` for what is kept as evidence only.
-fn parse(capture: &Capture, kind: &ProbeKind, row: &ArchRow) -> Result<Option<Parsed>, RunError> {
+fn parse(spec: &ProbeSpec, capture: &Capture, row: &ArchRow) -> Result<Option<Parsed>, RunError> {
     let read = |source| ArtifactsError::Io { action: "read", path: capture.path.clone(), source };
-    let open = || open(capture).map_err(read);
-    let parsed = match capture.format {
-        CaptureFormat::FtraceText => match kind {
-            ProbeKind::Ftrace { only, .. } => ftrace_text::parse_only(open()?, only),
-            // Others may record in the same buffer.
-            ProbeKind::Kprobe { event, .. } => {
-                ftrace_text::parse_only(open()?, std::slice::from_ref(&event.name))
-            }
-            _ => ftrace_text::parse(open()?),
-        },
-        CaptureFormat::GdbJson => gdb_json::parse(open()?, row),
-        CaptureFormat::PerfData => {
-            symbols(capture).and_then(|symbols| perf_data::parse(self::open(capture)?, &symbols))
-        }
-        CaptureFormat::PerfScript => perf_script::parse(open()?),
-        CaptureFormat::Text(format) => format.parse(open()?),
-        CaptureFormat::Supplement => return Ok(None),
-    };
-    Ok(Some(parsed.map_err(read)?))
+    Ok(spec.parse(capture, row).map_err(read)?)
 }
 
-/// Prints each `perf.data` beside it, as `perf script` would.
-pub(super) fn print_perf_data(captures: &[Capture]) -> Result<(), ArtifactsError> {
-    for capture in captures.iter().filter(|capture| capture.format == CaptureFormat::PerfData) {
-        let path = capture.script_path();
-        let print = || {
-            let mut out = BufWriter::with_capacity(READ_BUFFER_BYTES, File::create(&path)?);
-            perf_data::print_script(|| open(capture), &symbols(capture)?, &mut out)?;
-            out.flush()
-        };
-        print().map_err(|source| ArtifactsError::Io { action: "write", path: path.clone(), source })?;
+/// Prints each binary capture beside it.
+pub(super) fn print_captures(scenario: &Scenario, captures: &[Capture]) -> Result<(), ArtifactsError> {
+    for spec in &scenario.probes {
+        for capture in captures.iter().filter(|capture| capture.probe == spec.name) {
+            let Some(text) = spec.printed(capture) else { continue };
+            let print = || {
+                let mut out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, File::create(&text.path)?);
+                spec.print(capture, &mut out)?;
+                out.flush()
+            };
+            let write = |source| ArtifactsError::Io { action: "write", path: text.path.clone(), source };
+            print().map_err(write)?;
+        }
     }
     Ok(())
-}
-
-fn open(capture: &Capture) -> io::Result<BufReader<File>> {
-    Ok(BufReader::with_capacity(READ_BUFFER_BYTES, File::open(&capture.path)?))
-}
-
-fn symbols(capture: &Capture) -> io::Result<Kallsyms> {
-    Kallsyms::read(capture.open_symbols()?)
 }

@@ -183,7 +183,7 @@ fn prepare_probes(
 ) -> Result<LoggedSession, RunError> {
     let started = Instant::now();
     let mut session = LoggedSession::new(session, &folder.path().join(REQUEST_LOG))?;
-    prepared.probes.iter().try_for_each(|probe| probe::prepare(probe, &mut session, folder.path()))?;
+    prepared.probes.iter().try_for_each(|probe| probe.prepare(&mut session, folder.path()))?;
     timings.steps = milliseconds(started.elapsed());
     Ok(session)
 }

@@ -42,7 +42,7 @@ pub(crate) fn prepare(
     let userland = Userland::provision(kernel.arch, perf, &images, &workspace.cache, progress)?;
     let keys = SshKeys::provision(&workspace.cache)?;
     let image = image::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
-    let present = |probe: &&ProbeSpec| probe::left_out_because(&probe.kind, kernel).is_none();
+    let present = |probe: &&ProbeSpec| probe.left_out_because(kernel).is_none();
     let probes: Vec<_> = scenario.probes.iter().filter(present).cloned().collect();
     let spec = MachineSpec {
         arch: kernel.arch,

@@ -11,8 +11,9 @@ use crate::workspace::Workspace;
 use kshot_guest::host::slots::Slots;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::Machine;
-use kshot_guest::probe::ProbeSpec;
-use kshot_guest::probe::{self, ArmedProbe, Capture, ProbeError, StartedTruth, TruthContext};
+use kshot_guest::probe::{
+    self, ArmedProbe, Capture, KernelFile, ProbeError, ProbeSpec, StartedTruth, TruthContext,
+};
 use kshot_guest::progress::Progress;
 use kshot_guest::session::{Guest, LoggedSession, SessionError};
 use kshot_guest::symbols::{Dwarf, LIST_SECTIONS_COMMAND, LoadedKernel, SECTIONS};
@@ -37,6 +38,13 @@ pub(crate) struct RunRecording {
     pub(crate) cold_because: Option<String>,
 }
 
+/// A guest that is up, with what records its truth.
+struct RunningGuest<'a> {
+    machine: &'a Machine,
+    session: &'a mut LoggedSession,
+    truth: Option<StartedTruth>,
+}
+
 /// Boots, arms the probes, and connects the terminal to a login shell.
 ///
 /// # Errors
@@ -50,13 +58,14 @@ pub fn shell(
     let prepared = prepare(workspace, scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     let task = progress.task(format!("boot {}", kernel.name), 0);
-    let ahead = start_truth(&prepared, &folder)?;
+    let truth = start_truth(&prepared, &folder)?;
     let StartedMachine { machine, mut session, state_writer, .. } =
         machine_start::start_machine(&prepared, StartMode::Restore, &folder, &mut Timings::default())?;
     if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(&prepared)) {
         progress.print_line(&format!("the state could not be saved: {}", error_chain(&fault)));
     }
-    let _armed = arm(&prepared, (&machine, ahead), &mut session, &folder)?;
+    let guest = RunningGuest { machine: &machine, session: &mut session, truth };
+    let _armed = arm(&prepared, guest, &folder)?;
     drop(task);
     progress.print_line(&format!("console log and artifacts: {}", folder.path().display()));
     Ok(session.into_session().shell()?)
@@ -74,21 +83,17 @@ pub(crate) fn record(
     let result =
         Slots::of_this_host(&prepared.cache).take(progress).map_err(RunError::from).and_then(|_slot| {
             let started = Instant::now();
-            let begun = start_truth(prepared, folder).and_then(|ahead| {
+            let begun = start_truth(prepared, folder).and_then(|truth| {
                 machine_start::start_machine(prepared, begin, folder, &mut recording.timings)
-                    .map(|up| (ahead, up))
+                    .map(|up| (truth, up))
             });
-            let result = begun.and_then(|(ahead, up)| {
-                let StartedMachine { machine, session, start, cold_because: because, state_writer } = up;
+            let result = begun.and_then(|(truth, up)| {
+                let StartedMachine { machine, mut session, start, cold_because: because, state_writer } = up;
                 recording.qemu = machine.qemu_version().into();
                 (recording.start, recording.cold_because) = (start, because);
-                let result = replay_and_collect(
-                    prepared,
-                    scenario,
-                    (&machine, ahead, session),
-                    folder,
-                    &mut recording,
-                );
+                let guest = RunningGuest { machine: &machine, session: &mut session, truth };
+                let result = replay_and_collect(prepared, scenario, guest, folder, &mut recording);
+                drop(session);
                 recording.console = machine.shutdown();
                 if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(prepared)) {
                     // The next run will boot too. This run is not affected.
@@ -106,14 +111,15 @@ pub(crate) fn record(
 fn replay_and_collect(
     prepared: &PreparedRun,
     scenario: &Scenario,
-    (machine, ahead, mut session): (&Machine, Option<StartedTruth>, LoggedSession),
+    guest: RunningGuest<'_>,
     folder: &RunFolder,
     recording: &mut RunRecording,
 ) -> Result<(), RunError> {
     let started = Instant::now();
-    let armed = arm(prepared, (machine, ahead), &mut session, folder)?;
+    let RunningGuest { machine, session, truth } = guest;
+    let armed = arm(prepared, RunningGuest { machine, session: &mut *session, truth }, folder)?;
     let mut steps = scenario.steps.iter().enumerate();
-    let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, &mut session, folder));
+    let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, session, folder));
     // Added to the time of the preparation.
     recording.timings.steps += milliseconds(started.elapsed());
     result.map_err(|error| match error {
@@ -128,10 +134,10 @@ fn replay_and_collect(
     let collect = Instant::now();
     // The probe that was armed last must not record how the others are stopped.
     for probe in armed.iter().rev() {
-        probe.stop(&mut session)?;
+        probe.stop(session)?;
     }
     for probe in &armed {
-        recording.captures.extend(probe.fetch(&mut session, folder.path())?);
+        recording.captures.extend(probe.fetch(session, folder.path())?);
     }
     recording.timings.collect = milliseconds(collect.elapsed());
     Ok(())
@@ -140,23 +146,24 @@ fn replay_and_collect(
 /// Starts the thread of the truth, which reads the DWARF while the machine starts.
 fn start_truth(prepared: &PreparedRun, folder: &RunFolder) -> Result<Option<StartedTruth>, RunError> {
     let Some(dwarf) = &prepared.dwarf else { return Ok(None) };
-    let ahead = probe::start_truth(&prepared.probes, prepared.spec.arch.row(), &dwarf.vmlinux, folder.path());
-    Ok(ahead.map_err(ProbeError::Truth)?)
+    let kernel = KernelFile { row: prepared.spec.arch.row(), vmlinux: &dwarf.vmlinux };
+    let truth = probe::start_truth(&prepared.probes, &kernel, folder.path());
+    Ok(truth.map_err(ProbeError::Truth)?)
 }
 
 fn arm(
     prepared: &PreparedRun,
-    (machine, mut ahead): (&Machine, Option<StartedTruth>),
-    session: &mut impl Guest<Error = SessionError>,
+    guest: RunningGuest<'_>,
     folder: &RunFolder,
 ) -> Result<Vec<ArmedProbe>, RunError> {
+    let RunningGuest { machine, session, mut truth } = guest;
     let loaded =
         prepared.dwarf.as_ref().map(|dwarf| read_load_addresses(dwarf, session, folder)).transpose()?;
     let mut arm = |spec: &ProbeSpec| {
-        let ahead = probe::records_truth(spec).then(|| ahead.take()).flatten();
-        let outside =
-            loaded.as_ref().zip(ahead).map(|(loaded, ahead)| TruthContext { machine, loaded, ahead });
-        Ok(probe::arm(spec, session, outside)?)
+        let started = spec.records_truth().then(|| truth.take()).flatten();
+        let truth =
+            loaded.as_ref().zip(started).map(|(loaded, started)| TruthContext { machine, loaded, started });
+        Ok(spec.arm(session, truth)?)
     };
     prepared.probes.iter().map(&mut arm).collect()
 }
@@ -164,7 +171,7 @@ fn arm(
 /// The load addresses of the kernel and its modules; the list of the modules' sections goes to the run folder.
 fn read_load_addresses(
     dwarf: &Dwarf,
-    session: &mut impl Guest<Error = SessionError>,
+    session: &mut LoggedSession,
     folder: &RunFolder,
 ) -> Result<LoadedKernel, RunError> {
     if dwarf.modules.is_empty() {

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use kshot_guest::bounded;
 use kshot_guest::kernel::OptionUsers;
-use kshot_guest::probe::{PerfEvent, ProbeKind, ProbeSpec};
-use kshot_guest::yaml::{self, YamlError};
+use kshot_guest::probe::ProbeSpec;
+use kshot_guest::yaml::{self, YamlError, YamlSource};
 use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::name::is_file_name;
@@ -129,7 +129,7 @@ impl Scenario {
     /// [`ScenarioError::Yaml`].
     pub fn parse(id: &str, file: &str, text: &str, kernels: &[&str]) -> Result<Self, ScenarioError> {
         let raw = yaml::from_str(file, text)?;
-        Ok(check::check_scenario(id, &check::CheckContext { file, text, kernels }, raw)?)
+        Ok(check::check_scenario(id, &check::CheckContext { yaml: YamlSource { file, text }, kernels }, raw)?)
     }
 
     /// Reads the scenario `id` below `folder`; `kernels` are the names of the catalogue.
@@ -191,15 +191,9 @@ impl Scenario {
 
     /// What makes use of a kernel's options: the probes, the kernel parameters, and what the scenario requires by name.
     pub fn option_users(&self) -> OptionUsers {
-        let probes = self.probes.iter().map(|probe| match &probe.kind {
-            ProbeKind::Perf { event: PerfEvent::Probe(_), .. } => vec!["perf", "perf probe"],
-            kind => vec![kind.word()],
-        });
-        let words = probes.flatten().chain(self.boot.cmdline.iter().map(String::as_str));
-        OptionUsers {
-            words: words.map(str::to_owned).collect(),
-            required: self.requires.iter().cloned().collect(),
-        }
+        let probes = self.probes.iter().flat_map(ProbeSpec::needs).map(str::to_owned);
+        let words = probes.chain(self.boot.cmdline.iter().cloned());
+        OptionUsers { words: words.collect(), required: self.requires.iter().cloned().collect() }
     }
 
     /// The ids of all scenarios below `folder`, sorted.

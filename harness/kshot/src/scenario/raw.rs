@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use kshot_guest::probe::{Stacktrace, Stream};
-use kshot_stack::format::TextFormat;
+use kshot_guest::probe::RawProbe;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
@@ -99,98 +98,6 @@ pub struct RawStep {
     pub status: i32,
 }
 
-/// A probe: exactly one of the keys below, and a name if a kind is used twice.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RawProbe {
-    /// The name in results, snapshots and claims; default: the kind.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// The ftrace ring buffer, whatever armed it: boot options or steps.
-    #[serde(default)]
-    pub ftrace: Option<RawFtrace>,
-    /// `perf record` on one event, with call chains.
-    #[serde(default)]
-    pub perf: Option<RawPerf>,
-    /// A kprobe event that records a stack.
-    #[serde(default)]
-    pub kprobe: Option<RawKprobe>,
-    /// A breakpoint through QEMU's gdb stub, unwound from outside with the kernel's DWARF: the truth. At most one.
-    #[serde(default)]
-    pub gdb: Option<RawGdb>,
-    /// Any text that holds stacks, read after the steps: of a command, a file, or the console.
-    #[serde(default)]
-    pub text: Option<RawText>,
-}
-
-/// The ftrace ring buffer.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RawFtrace {
-    /// The tracefs instance (`instances/NAME`); default: the top-level one.
-    #[serde(default)]
-    pub instance: Option<String>,
-    /// The traced functions or event names to keep, if the buffer records more; default: all.
-    #[serde(default)]
-    pub only: Vec<String>,
-}
-
-/// `perf record` on one event: exactly one of `probe` and `event`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RawPerf {
-    /// A function to probe, with `perf probe FUNCTION` and its event `probe:FUNCTION`.
-    #[serde(default)]
-    pub probe: Option<String>,
-    /// An existing event: `sched:sched_process_fork`.
-    #[serde(default)]
-    pub event: Option<String>,
-    /// The argument of `--call-graph` (perf-record(1)); default: `dwarf`.
-    #[serde(default = "default_call_graph")]
-    pub call_graph: String,
-}
-
-/// A kprobe event (Documentation/trace/kprobetrace.rst) that records a stack.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RawKprobe {
-    /// The line for `kprobe_events`, with group and name: `p:probe/rn register_netdevice`.
-    pub event: String,
-    /// How the kernel is told to record the stack.
-    #[serde(default)]
-    pub stacktrace: Stacktrace,
-}
-
-/// A breakpoint through QEMU's gdb stub.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RawGdb {
-    /// The function to break at.
-    #[serde(rename = "break")]
-    pub function: String,
-    /// The number of hits after which gdb detaches; default: 100.
-    #[serde(default = "default_hits")]
-    pub hits: u32,
-}
-
-/// Any text that holds stacks: exactly one of `run`, `file` and `from`, and the format.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RawText {
-    /// A shell script whose output is the text. It runs after the steps, when all other probes have stopped, and must exit
-    /// with 0.
-    #[serde(default)]
-    pub run: Option<String>,
-    /// A file of the guest, read then.
-    #[serde(default)]
-    pub file: Option<String>,
-    /// What the guest prints all the time, from the arming of the probe on.
-    #[serde(default)]
-    pub from: Option<Stream>,
-    /// The format of the text.
-    pub format: TextFormat,
-}
-
 /// A claim about the stacks of one probe.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -243,14 +150,6 @@ pub struct RawKnown {
 
 fn default_repeat() -> u32 {
     1
-}
-
-fn default_hits() -> u32 {
-    100
-}
-
-fn default_call_graph() -> String {
-    "dwarf".into()
 }
 
 fn default_timeout() -> Duration {

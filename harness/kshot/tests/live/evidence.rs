@@ -1,8 +1,7 @@
 //! perf.data is read without perf. Here perf reads the same file in the guest that recorded it, once for each byte order:
 //! both tell of the same stacks.
 
-use std::fs::{self, File};
-use std::io::BufReader;
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +10,9 @@ use kshot_guest::deadline::Deadline;
 use kshot_guest::image::{SshKeys, Userland, initramfs};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::machine::{Machine, MachineSpec};
-use kshot_guest::probe::{self, CaptureFormat, PerfEvent, PerfScript, ProbeKind, ProbeSpec};
+use kshot_guest::probe::{CaptureContent, PerfEvent, PerfProbe, PrintedText, ProbeKind, ProbeSpec};
 use kshot_guest::session::{Credentials, Guest, Session};
-use kshot_stack::stack::kallsyms::Kallsyms;
-use kshot_stack::stack::{Parsed, perf_data, perf_script};
+use kshot_stack::stack::{Parsed, perf_script};
 use libtest_mimic::{Failed, Trial};
 
 use super::on_kernel;
@@ -67,18 +65,17 @@ fn agree(workspace: &Workspace, kernel: &Kernel) -> Result<(), Failed> {
         ("clock", event("cpu-clock"), "fp"),
     ];
     for (name, event, call_graph) in events {
-        let kind = ProbeKind::Perf { event, call_graph: call_graph.into() };
+        let kind = ProbeKind::Perf(PerfProbe { event, call_graph: call_graph.into() });
         let spec = ProbeSpec { name: name.into(), kind };
-        probe::prepare(&spec, &mut session, folder.path()).unwrap();
-        let armed = probe::arm(&spec, &mut session, None).unwrap();
+        spec.prepare(&mut session, folder.path()).unwrap();
+        let armed = spec.arm(&mut session, None).unwrap();
         assert_eq!(session.run(STEPS, LIMIT).unwrap().status, 0);
         armed.stop(&mut session).unwrap();
         let captures = armed.fetch(&mut session, folder.path()).unwrap();
-        let capture = captures.iter().find(|capture| capture.format == CaptureFormat::PerfData).unwrap();
-        let symbols = Kallsyms::read(capture.open_symbols().unwrap()).unwrap();
-        let ours = perf_data::parse(BufReader::new(File::open(&capture.path).unwrap()), &symbols).unwrap();
+        let capture = captures.iter().find(|capture| capture.content == CaptureContent::Stacks).unwrap();
+        let ours = spec.parse(capture, kernel.arch.row()).unwrap().unwrap();
 
-        let PerfScript { script, output } = PerfScript::of(name);
+        let PrintedText { script, output, .. } = spec.printed(capture).unwrap();
         let said = session.run(&script, LIMIT).unwrap();
         assert_eq!(said.status, 0, "{}", String::from_utf8_lossy(&said.text));
         let text = folder.path().join(format!("{name}.txt"));

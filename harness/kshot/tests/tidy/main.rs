@@ -12,7 +12,7 @@ use kshot::baseline::SnapshotPath;
 use kshot::commands::SchemaKind;
 use kshot::scenario::Scenario;
 use kshot_guest::kernel::{Catalogue, DwarfAvailability};
-use kshot_guest::probe::{ProbeKind, ProbeSpec};
+use kshot_guest::probe::ProbeSpec;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().into()
@@ -62,8 +62,7 @@ fn expected_snapshots() -> BTreeSet<String> {
     let mut expected = BTreeSet::new();
     for scenario in scenarios() {
         for entry in catalogue.matching(scenario.kernels.iter().map(String::as_str)) {
-            let is_truth = |probe: &ProbeSpec| matches!(probe.kind, ProbeKind::Gdb { .. });
-            let asks = scenario.probes.iter().any(is_truth);
+            let asks = scenario.probes.iter().any(ProbeSpec::records_truth);
             for probe in &scenario.probes {
                 let place = SnapshotPath::new(Path::new(""), &scenario.id, &entry.name, &probe.name);
                 let mut add =
@@ -71,7 +70,7 @@ fn expected_snapshots() -> BTreeSet<String> {
                 if !asks || entry.dwarf_availability() != DwarfAvailability::Unavailable {
                     add(place.clone());
                 }
-                if asks && !is_truth(probe) && entry.dwarf_availability() != DwarfAvailability::Built {
+                if asks && !probe.records_truth() && entry.dwarf_availability() != DwarfAvailability::Built {
                     add(place.without_truth());
                 }
             }

@@ -1,0 +1,158 @@
+use std::fs::File;
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+
+use super::*;
+use crate::session::fake::FakeGuest;
+use kshot_stack::fault::{Blame, Fault};
+
+const ADDED: &str = "Added new event:\n  probe:register_netdevice (on register_netdevice)\n\nYou can now use it in all perf tools, such as:\n\n\tperf record -e probe:register_netdevice -aR sleep 1\n\n";
+
+fn perf(function: &str) -> ProbeSpec {
+    let event = PerfEvent::Probe(function.into());
+    ProbeSpec { name: "perf".into(), kind: ProbeKind::Perf(PerfProbe { event, call_graph: "dwarf".into() }) }
+}
+
+fn walk(spec: &ProbeSpec, guest: &mut FakeGuest) -> Vec<(String, CaptureContent)> {
+    let folder = tempfile::tempdir().unwrap();
+    spec.prepare(guest, folder.path()).unwrap();
+    let armed = spec.arm(guest, None).unwrap();
+    armed.stop(guest).unwrap();
+    let captures = armed.fetch(guest, folder.path()).unwrap();
+    assert!(captures.iter().all(|capture| capture.probe == spec.name && capture.path.exists()));
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    captures.iter().map(|capture| (name(&capture.path), capture.content)).collect()
+}
+
+#[test]
+fn ftrace_is_only_read_and_its_options_are_put_back() {
+    let kind = ProbeKind::Ftrace(FtraceProbe { only: Vec::new(), instance: Some("it's".into()) });
+    let mut guest = FakeGuest::answering(&[(0, ""), (0, ""), (0, "trace"), (0, "stats")]);
+    let captures = walk(&ProbeSpec { name: "a/b".into(), kind }, &mut guest);
+    assert_eq!(
+        captures,
+        [
+            ("a%2fb.trace.txt".into(), CaptureContent::Stacks),
+            ("a%2fb.trace-stats.txt".into(), CaptureContent::Supplement)
+        ]
+    );
+    insta::assert_snapshot!("ftrace_scripts", guest.requests.join("\n----\n"));
+}
+
+#[test]
+fn perf_is_got_ready_first_and_records_from_its_arming_on() {
+    let mut guest = FakeGuest::answering(&[
+        (0, ADDED),
+        (0, ""),
+        (0, "symbols"),
+        (0, ""),
+        (0, ""),
+        (0, "data"),
+        (0, "log"),
+    ]);
+    let captures = walk(&perf("register_netdevice"), &mut guest);
+    let contents: Vec<_> = captures.iter().map(|(_, content)| *content).collect();
+    assert_eq!(contents, [CaptureContent::Stacks, CaptureContent::Supplement]);
+    insta::assert_snapshot!("perf_scripts", guest.requests.join("\n----\n"));
+}
+
+#[test]
+fn symbols_are_brought_again_where_a_step_loaded_a_module() {
+    let log = "log\n# other modules are loaded now\n";
+    let mut guest = FakeGuest::answering(&[
+        (0, ADDED),
+        (0, ""),
+        (0, "before"),
+        (0, ""),
+        (0, "data"),
+        (0, log),
+        (0, "after"),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let spec = perf("register_netdevice");
+    spec.prepare(&mut guest, folder.path()).unwrap();
+    assert_eq!(prepared_files(std::slice::from_ref(&spec)), ["perf.kallsyms.gz"]);
+    let armed = spec.arm(&mut guest, None).unwrap();
+    let captures = armed.fetch(&mut guest, folder.path()).unwrap();
+    let mut text = String::new();
+    let symbols = File::open(folder.path().join("perf.kallsyms.gz")).unwrap();
+    GzDecoder::new(symbols).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "after");
+    assert_eq!(spec.find_capture(folder.path()).as_slice(), &captures[..1]);
+}
+
+#[test]
+fn what_is_done_in_the_guest_before_is_known_beforehand() {
+    let preparation = |spec: &ProbeSpec| preparation(std::slice::from_ref(spec));
+    let mut guest = FakeGuest::answering(&[(0, ADDED), (0, ""), (0, "symbols")]);
+    let folder = tempfile::tempdir().unwrap();
+    perf("register_netdevice").prepare(&mut guest, folder.path()).unwrap();
+    assert_eq!(guest.requests.pop().unwrap(), "fetch /tmp/kshot-perf/kallsyms");
+    let done = guest.requests.join("\n").replace("--event='probe:register_netdevice' ", "");
+    assert_eq!(preparation(&perf("register_netdevice")), done);
+    assert_ne!(preparation(&perf("register_netdevice")), preparation(&perf("tun_chr_ioctl")));
+    let kind = ProbeKind::Ftrace(FtraceProbe { only: Vec::new(), instance: None });
+    assert_eq!(preparation(&ProbeSpec { name: "ftrace".into(), kind }), "");
+}
+
+#[test]
+fn a_function_name_cannot_leave_its_quotes() {
+    let mut guest = FakeGuest::answering(&[(1, "")]);
+    perf("x'; reboot; '").prepare(&mut guest, Path::new("")).unwrap_err();
+    assert_eq!(guest.requests, [r"perf probe --add='x'\''; reboot; '\'''"]);
+}
+
+#[test]
+fn what_perf_says_against_a_function_is_quoted_without_its_escape_codes() {
+    let said = "\x1b[31mProbe point 'no_such_function' not found.\x1b[0m\n  Error: Failed to add events.\n";
+    let mut guest = FakeGuest::answering(&[(254, said)]);
+    let error = perf("no_such_function").prepare(&mut guest, Path::new("")).unwrap_err();
+    assert_eq!(error.blame(), Blame::Guest);
+    assert_eq!(
+        error.to_string(),
+        "probe perf: `perf probe no_such_function` failed with status 254: \
+         Probe point 'no_such_function' not found.; Error: Failed to add events."
+    );
+}
+
+#[test]
+fn a_guest_without_perf_says_so() {
+    let mut guest = FakeGuest::answering(&[(127, "sh: perf: not found\n")]);
+    let error = perf("register_netdevice").prepare(&mut guest, Path::new("")).unwrap_err();
+    assert!(error.to_string().ends_with("failed with status 127: sh: perf: not found"), "{error}");
+    assert!(error.hint().unwrap().contains("provision"));
+}
+
+#[test]
+fn a_perf_probe_that_names_no_event_is_no_success() {
+    let mut guest = FakeGuest::answering(&[(0, "all fine\n")]);
+    let error = perf("f").prepare(&mut guest, Path::new("")).unwrap_err();
+    assert!(error.to_string().contains("names no event"), "{error}");
+}
+
+#[test]
+fn a_kprobe_is_removed_only_after_its_records_were_read() {
+    let event = KprobeEvent {
+        definition: "p:probe/rn register_netdevice".into(),
+        group: "probe".into(),
+        name: "rn".into(),
+    };
+    for (stacktrace, name) in [(Stacktrace::Trigger, "trigger"), (Stacktrace::Option, "option")] {
+        let kind = ProbeKind::Kprobe(KprobeProbe { event: event.clone(), stacktrace });
+        let mut guest =
+            FakeGuest::answering(&[(0, ""), (0, ""), (0, ""), (0, "trace"), (0, "stats"), (0, ""), (0, "")]);
+        walk(&ProbeSpec { name: "kprobe".into(), kind }, &mut guest);
+        let ours = [&guest.requests[0], guest.requests.last().unwrap()].map(String::as_str);
+        insta::assert_snapshot!(format!("kprobe_{name}_scripts"), ours.join("\n----\n"));
+    }
+}
+
+#[test]
+fn without_dwarf_the_truth_is_refused_and_says_why() {
+    let kind = ProbeKind::Gdb(GdbProbe { function: "f".into(), hits: 1, traced: false });
+    let mut guest = FakeGuest::default();
+    let error = ProbeSpec { name: "gdb".into(), kind }.arm(&mut guest, None).unwrap_err();
+    assert_eq!(error.to_string(), "probe gdb: there is no DWARF of this kernel to unwind with");
+    assert!(guest.requests.is_empty());
+}
