@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use codespan_reporting::diagnostic::{Diagnostic, Label};
 use codespan_reporting::files::SimpleFile;
 use codespan_reporting::term;
+use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::text::is_hidden;
 use regex::Regex;
 use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -147,6 +148,16 @@ impl<'de> Visitor<'de> for Written<'_> {
     }
 }
 
+impl Fault for YamlError {
+    fn blame(&self) -> Blame {
+        Blame::Input
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
 impl YamlSource<'_> {
     /// An error in the meaning of the YAML, located at the first whole word `word` at or after the top-level key
     /// `section`, or at the start of the file if there is no such word.
@@ -209,11 +220,6 @@ impl YamlError {
         let config = term::Config { before_label_lines: 1, after_label_lines: 1, ..term::Config::default() };
         term::emit_into_string(&config, &SimpleFile::new(&self.file, &self.text), &diagnostic)
             .unwrap_or_else(|_| format!("error: {self}\n"))
-    }
-
-    /// The remedy, where there is one.
-    pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
     }
 
     fn new(
@@ -309,7 +315,7 @@ mod tests {
     fn an_unknown_key_shows_its_place_the_known_keys_and_a_guess() {
         let fault = from_str::<Sample>("a.yaml", "stepz: []\n").unwrap_err();
         assert_eq!(fault.to_string(), "a.yaml:1:1: unknown field `stepz`, expected `steps`");
-        assert_eq!(fault.hint(), Some("did you mean `steps`?"));
+        assert_eq!(fault.hint().as_deref(), Some("did you mean `steps`?"));
     }
 
     #[test]

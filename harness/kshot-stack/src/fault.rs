@@ -23,13 +23,30 @@ pub enum Blame {
 
 /// An error that knows which party has to act on it.
 pub trait Fault: Error {
-    /// The party that has to act on the error.
-    fn blame(&self) -> Blame;
+    /// The error that this one passes on; its blame and its hint are this one's, too, unless it says otherwise.
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        None
+    }
+
+    /// The party that has to act on the error. By default the host's.
+    fn blame(&self) -> Blame {
+        passed_on_blame(self)
+    }
 
     /// The remedy, as one self-contained sentence, where there is one.
     fn hint(&self) -> Option<String> {
-        None
+        passed_on_hint(self)
     }
+}
+
+/// The blame of the error that another one passes on; the host's where there is none.
+pub fn passed_on_blame(error: &(impl Fault + ?Sized)) -> Blame {
+    error.passed_on().map_or(Blame::Host, Fault::blame)
+}
+
+/// The remedy of the error that another one passes on.
+pub fn passed_on_hint(error: &(impl Fault + ?Sized)) -> Option<String> {
+    error.passed_on().and_then(Fault::hint)
 }
 
 /// An error and its causes, on one line.

@@ -7,9 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
+use kshot_guest::host::FileError;
 use kshot_guest::{bounded, records};
 use kshot_stack::document::{RunDocument, SCHEMA, Verdict};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 use kshot_stack::foreign::{self, Foreign, ForeignError};
 use kshot_stack::name::is_file_name;
 use kshot_stack::text::{is_hidden, printable};
@@ -35,15 +36,8 @@ pub struct RunFolder {
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactsError {
     /// A file operation failed.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// The failed operation, a verb ("read").
-        action: &'static str,
-        /// The path of the file.
-        path: PathBuf,
-        /// The underlying error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A document names a file outside of its folder.
     #[error("{} names an artifact `{}` outside of its folder", path.display(), name.escape_debug())]
     OutsideFolder {
@@ -63,33 +57,34 @@ pub enum ArtifactsError {
 }
 
 impl Fault for ArtifactsError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::File(error) => Some(error),
+            Self::Refused { source, .. } => Some(source),
+            Self::OutsideFolder { .. } => None,
+        }
+    }
+
     fn blame(&self) -> Blame {
         match self {
-            // The user named a folder that is not a run folder.
-            Self::Io { path, source, .. }
-                if source.kind() == io::ErrorKind::NotFound && path.ends_with(RUN_JSON) =>
-            {
-                Blame::Usage
-            }
-            // Somebody named what is none.
-            Self::Io { source, .. }
-                if matches!(source.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge) =>
-            {
-                Blame::Usage
-            }
-            Self::Io { .. } => Blame::Host,
+            Self::File(FileError { path, source, .. }) => match source.kind() {
+                // The user named a folder that is not a run folder.
+                io::ErrorKind::NotFound if path.ends_with(RUN_JSON) => Blame::Usage,
+                // The user named what is no file, or none of kshot's.
+                io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => Blame::Usage,
+                _ => Blame::Host,
+            },
             Self::OutsideFolder { .. } => Blame::Usage,
-            Self::Refused { source, .. } => source.blame(),
+            Self::Refused { .. } => passed_on_blame(self),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Self::File(error) if error.source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, or choose another folder with --out".into())
             }
-            Self::Refused { source, .. } => source.hint(),
-            _ => None,
+            _ => passed_on_hint(self),
         }
     }
 }
@@ -98,9 +93,9 @@ impl RunFolder {
     /// Makes a new folder below `base`, named for the time, the scenario and the kernel.
     ///
     /// # Errors
-    /// [`ArtifactsError::Io`].
+    /// [`ArtifactsError::File`].
     pub fn create(base: &Path, scenario: &str, kernel: &str) -> Result<Self, ArtifactsError> {
-        fs::create_dir_all(base).map_err(io_error("create", base))?;
+        fs::create_dir_all(base).map_err(FileError::on("create", base))?;
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace([':', '-'], "");
         let name = format!("{now}{}", behind_time(scenario, kernel));
         for attempt in 1_u32.. {
@@ -108,7 +103,7 @@ impl RunFolder {
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(Self { path }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(source) => return Err(ArtifactsError::Io { action: "create", path, source }),
+                Err(source) => return Err(FileError { action: "create", path, source }.into()),
             }
         }
         unreachable!("some number is free")
@@ -122,25 +117,25 @@ impl RunFolder {
     /// Writes one file, `name` relative to the folder, and creates the folders in between.
     ///
     /// # Errors
-    /// [`ArtifactsError::Io`].
+    /// [`ArtifactsError::File`].
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ArtifactsError> {
         let path = self.path.join(name);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+            fs::create_dir_all(parent).map_err(FileError::on("create", parent))?;
         }
-        fs::write(&path, bytes).map_err(io_error("write", &path))
+        Ok(fs::write(&path, bytes).map_err(FileError::on("write", &path))?)
     }
 
     /// All files in the folder: name to relative path.
     ///
     /// # Errors
-    /// [`ArtifactsError::Io`].
+    /// [`ArtifactsError::File`].
     pub fn list_files(&self) -> Result<BTreeMap<String, String>, ArtifactsError> {
         let mut found = BTreeMap::new();
         let mut folders = vec![self.path.clone()];
         while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).map_err(io_error("list", &folder))? {
-                let path = entry.map_err(io_error("list", &folder))?.path();
+            for entry in fs::read_dir(&folder).map_err(FileError::on("list", &folder))? {
+                let path = entry.map_err(FileError::on("list", &folder))?.path();
                 if path.is_dir() {
                     folders.push(path);
                 } else if let Ok(relative) = path.strip_prefix(&self.path) {
@@ -155,7 +150,7 @@ impl RunFolder {
     /// Writes the result document with one rename. A folder without the document is a run that did not finish.
     ///
     /// # Errors
-    /// [`ArtifactsError::Io`].
+    /// [`ArtifactsError::File`].
     pub fn write_document(&self, document: &RunDocument, keep: bool) -> Result<(), ArtifactsError> {
         if keep {
             self.write(KEEP_MARKER, b"")?;
@@ -163,7 +158,7 @@ impl RunFolder {
         let path = self.path.join(RUN_JSON);
         let mut text = serde_json::to_vec_pretty(document).expect("the document has string keys only");
         text.push(b'\n');
-        records::replace(&path, &text).map_err(io_error("write", &path))
+        Ok(records::replace(&path, &text).map_err(FileError::on("write", &path))?)
     }
 }
 
@@ -185,9 +180,9 @@ pub fn read_document(path: &Path) -> Result<RunDocument, ArtifactsError> {
 /// Reads a document that may be from elsewhere.
 ///
 /// # Errors
-/// [`ArtifactsError::Io`], [`ArtifactsError::Refused`].
+/// [`ArtifactsError::File`], [`ArtifactsError::Refused`].
 pub fn foreign<T: Foreign>(path: &Path) -> Result<T, ArtifactsError> {
-    let bytes = bounded::read(path, foreign::SIZE_MOST as u64).map_err(io_error("read", path))?;
+    let bytes = bounded::read(path, foreign::SIZE_MOST as u64).map_err(FileError::on("read", path))?;
     foreign::read(&bytes).map_err(|source| ArtifactsError::Refused { path: path.into(), source })
 }
 
@@ -233,11 +228,11 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
 /// Removes the oldest folders of matching runs, except those with `--keep`. All other runs are kept.
 ///
 /// # Errors
-/// [`ArtifactsError::Io`].
+/// [`ArtifactsError::File`].
 pub fn prune(base: &Path) -> Result<(), ArtifactsError> {
     let mut matches = Vec::new();
-    for entry in fs::read_dir(base).map_err(io_error("list", base))? {
-        let path = entry.map_err(io_error("list", base))?.path();
+    for entry in fs::read_dir(base).map_err(FileError::on("list", base))? {
+        let path = entry.map_err(FileError::on("list", base))?.path();
         let matched = read_document(&path).is_ok_and(|document| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             document.verdict == Verdict::Match && is_of_run(&name, &document)
@@ -253,7 +248,7 @@ pub fn prune(base: &Path) -> Result<(), ArtifactsError> {
         // Another kshot may be pruning too.
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("remove", path)(error));
+                return Err(FileError::on("remove", path)(error).into());
             }
             _ => {}
         }
@@ -290,11 +285,6 @@ fn is_time(time: &str) -> bool {
         15 => byte == b'Z',
         _ => byte.is_ascii_digit(),
     })
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArtifactsError {
-    let path = path.to_owned();
-    move |source| ArtifactsError::Io { action, path, source }
 }
 
 #[cfg(test)]

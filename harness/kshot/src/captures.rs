@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use kshot_guest::bounded;
+use kshot_guest::host::FileError;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::format::{HEAD, Listing, TextFormat};
 
@@ -20,21 +21,11 @@ const PACKED: [&[u8]; 3] = [b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"];
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The file cannot be opened.
-    #[error("cannot open {}", path.display())]
-    Open {
-        /// The path of the file.
-        path: PathBuf,
-        /// The error of opening.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Open(FileError),
     /// It cannot be read to its end.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The path of the file.
-        path: PathBuf,
-        /// The error of reading.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// It has no end, or one that is too far away.
     #[error("{} holds more than {CAPTURE_MOST} bytes", path.display())]
     TooLarge {
@@ -58,8 +49,8 @@ pub enum CaptureError {
 impl Fault for CaptureError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Read { .. } => Blame::Host,
-            Self::Open { .. } | Self::TooLarge { .. } | Self::PerfData { .. } | Self::Packed { .. } => {
+            Self::File(_) => Blame::Host,
+            Self::Open(_) | Self::TooLarge { .. } | Self::PerfData { .. } | Self::Packed { .. } => {
                 Blame::Usage
             }
         }
@@ -67,10 +58,10 @@ impl Fault for CaptureError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Open { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
+            Self::Open(error) if error.source.kind() == io::ErrorKind::InvalidInput => {
                 Some("pass what is no file on standard input: kshot stacks - < PIPE".into())
             }
-            Self::Open { .. } | Self::Read { .. } => None,
+            Self::Open(_) | Self::File(_) => None,
             Self::TooLarge { .. } => Some("read a part of it: head -c 8G FILE | kshot stacks -".into()),
             Self::PerfData { path } => {
                 Some(format!("print it first: perf script -i {} | kshot stacks -", path.display()))
@@ -88,15 +79,15 @@ pub fn read(path: &Path, format: Option<TextFormat>) -> Result<Listing, CaptureE
     if path == Path::new("-") {
         return list(path, io::stdin().lock(), format);
     }
-    let file = bounded::open(path).map_err(|source| CaptureError::Open { path: path.into(), source })?;
+    let file = bounded::open(path).map_err(FileError::on("open", path)).map_err(CaptureError::Open)?;
     list(path, file, format)
 }
 
 fn list(path: &Path, input: impl Read, format: Option<TextFormat>) -> Result<Listing, CaptureError> {
-    let fail = |source| CaptureError::Read { path: path.into(), source };
+    let fail = FileError::on("read", path);
     let mut input = input.take(CAPTURE_MOST + 1);
     let mut head = Vec::new();
-    (&mut input).take(HEAD as u64).read_to_end(&mut head).map_err(fail)?;
+    (&mut input).take(HEAD as u64).read_to_end(&mut head).map_err(&fail)?;
     if PERF_DATA.iter().any(|magic| head.starts_with(magic)) {
         return Err(CaptureError::PerfData { path: path.into() });
     }

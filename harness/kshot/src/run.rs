@@ -23,6 +23,7 @@ use crate::baseline::{BaselineError, SnapshotPath};
 use crate::durations;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
+use kshot_guest::host::FileError;
 use kshot_guest::host::cache::{self, CacheError};
 use kshot_guest::image::{ImageError, Userland};
 use kshot_guest::kernel::{Kernel, KernelError};
@@ -34,7 +35,7 @@ use kshot_guest::symbols::LoadedKernel;
 use kshot_guest::symbols::{Symbols, SymbolsError};
 use kshot_stack::arch::Arch;
 use kshot_stack::document::{KernelInfo, Reason, Repeat, RunDocument, SCHEMA, Start};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, passed_on_blame};
 use kshot_stack::snapshot::Comparison;
 use kshot_stack::verdict;
 
@@ -141,34 +142,25 @@ pub enum RunError {
 }
 
 impl Fault for RunError {
-    fn blame(&self) -> Blame {
-        match self {
-            Self::Kernel(error) => error.blame(),
-            Self::Initramfs(error) => error.blame(),
-            Self::Machine(error) => error.blame(),
-            Self::Session(error) => error.blame(),
-            Self::Probe(error) => error.blame(),
-            Self::StepFailed { .. } => Blame::Guest,
-            Self::WrongGuest { .. } => Blame::Host,
-            Self::Cache(error) => error.blame(),
-            Self::Artifacts(error) => error.blame(),
-            Self::Symbols(error) => error.blame(),
-            Self::Baseline(error) => error.blame(),
-        }
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        Some(match self {
+            Self::Kernel(error) => error,
+            Self::Initramfs(error) => error,
+            Self::Machine(error) => error,
+            Self::Session(error) => error,
+            Self::Probe(error) => error,
+            Self::Cache(error) => error,
+            Self::Artifacts(error) => error,
+            Self::Symbols(error) => error,
+            Self::Baseline(error) => error,
+            Self::StepFailed { .. } | Self::WrongGuest { .. } => return None,
+        })
     }
 
-    fn hint(&self) -> Option<String> {
+    fn blame(&self) -> Blame {
         match self {
-            Self::Kernel(error) => error.hint(),
-            Self::Initramfs(error) => error.hint(),
-            Self::Machine(error) => error.hint(),
-            Self::Session(error) => error.hint(),
-            Self::Probe(error) => error.hint(),
-            Self::StepFailed { .. } | Self::WrongGuest { .. } => None,
-            Self::Cache(error) => error.hint(),
-            Self::Artifacts(error) => error.hint(),
-            Self::Symbols(error) => error.hint(),
-            Self::Baseline(error) => error.hint(),
+            Self::StepFailed { .. } => Blame::Guest,
+            _ => passed_on_blame(self),
         }
     }
 }
@@ -267,7 +259,7 @@ fn run_once(
 /// A hash of the inputs of a pair's verdict, beside the kernel and its guest: the scenario's text and its snapshots.
 ///
 /// # Errors
-/// [`ArtifactsError::Io`].
+/// [`ArtifactsError::File`].
 pub(crate) fn inputs_hash(
     workspace: &Workspace,
     scenario: &Scenario,
@@ -284,7 +276,7 @@ pub(crate) fn inputs_hash(
         match std::fs::read(&path) {
             Ok(bytes) => parts.push(bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => parts.push(Vec::new()),
-            Err(source) => return Err(ArtifactsError::Io { action: "read", path, source }),
+            Err(source) => return Err(FileError { action: "read", path, source }.into()),
         }
     }
     Ok(cache::key(parts.iter().map(Vec::as_slice)))

@@ -2,7 +2,7 @@
 //! stack with the truth of the same event. `harness/SWEEP.md` explains the measurement.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use crate::artifacts::{self, ArtifactsError, RunFolder};
 use crate::run::{self, RunError, StartMode, recording};
 use crate::scenario::{BootOptions, Scenario, Step};
 use crate::workspace::Workspace;
+use kshot_guest::host::FileError;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::probe::{FtraceProbe, GdbProbe, ProbeError, ProbeKind, ProbeSpec};
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Unwinder;
 use kshot_guest::symbols::{Dwarf, LoadedKernel};
 use kshot_stack::arch::Arch;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 use kshot_stack::stack::{ftrace_text, gdb_raw};
 use kshot_stack::sweep::document::{self, SCHEMA, SweepDocument};
 
@@ -70,6 +71,9 @@ pub enum SweepError {
     /// The run folder cannot be read or written.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
+    /// A file of the run folder cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The stacks and the truths are not of the same events.
     #[error("the stacks of {kernel} cannot be compared")]
     Mismatch {
@@ -87,21 +91,27 @@ pub enum SweepError {
 }
 
 impl Fault for SweepError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::Run(error) => Some(error),
+            Self::Artifacts(error) => Some(error),
+            Self::File(error) => Some(error),
+            Self::Mismatch { .. } | Self::OtherKernel { .. } => None,
+        }
+    }
+
     fn blame(&self) -> Blame {
         match self {
-            Self::Run(error) => error.blame(),
-            Self::Artifacts(error) => error.blame(),
             Self::Mismatch { .. } => Blame::Guest,
             Self::OtherKernel { .. } => Blame::Usage,
+            _ => passed_on_blame(self),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Run(error) => error.hint(),
-            Self::Artifacts(error) => error.hint(),
             Self::OtherKernel { .. } => Some("repeat the sweep".into()),
-            Self::Mismatch { .. } => None,
+            _ => passed_on_hint(self),
         }
     }
 }
@@ -181,14 +191,14 @@ fn judge(
 ) -> Result<document::SweepFindings, SweepError> {
     let open = |name: &str| {
         let path = folder.join(name);
-        File::open(&path).map(BufReader::new).map_err(io_error(&path)).map(|file| (file, path))
+        File::open(&path).map(BufReader::new).map_err(FileError::on("read", &path)).map(|file| (file, path))
     };
     let (file, path) = open(&format!("{FTRACE_PROBE}.trace.txt"))?;
-    let (traced, order) = ftrace_text::parse_in_order(file).map_err(io_error(&path))?;
+    let (traced, order) = ftrace_text::parse_in_order(file).map_err(FileError::on("read", &path))?;
     let (file, path) = open(&format!("{GDB_PROBE}.jsonl"))?;
-    let raw = gdb_raw::parse(file).map_err(io_error(&path))?;
+    let raw = gdb_raw::parse(file).map_err(FileError::on("read", &path))?;
     let path = folder.join(FUNCTION_COUNT_FILE);
-    let armed = fs::read_to_string(&path).map_err(io_error(&path))?;
+    let armed = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
     let armed = armed.trim().parse().unwrap_or_default();
     let row = arch.row();
     let unwinder = Unwinder::read(&LoadedKernel::from_run_folder(dwarf, folder)).map_err(RunError::from)?;
@@ -228,9 +238,4 @@ fn scenario(options: SweepOptions) -> Scenario {
         ],
         ..Scenario::empty("sweep")
     }
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ArtifactsError {
-    let path = path.to_owned();
-    move |source| ArtifactsError::Io { action: "read", path, source }
 }

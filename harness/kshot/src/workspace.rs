@@ -5,7 +5,7 @@ use std::{env, fs};
 
 use kshot_guest::host::cache::{Cache, CacheError};
 use kshot_guest::kernel::{Catalogue, ImagesFolder, KernelError};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, passed_on_hint};
 
 /// The file that makes a folder a workspace of one's own, and names its kernels.
 pub const FILE: &str = "kshot.yaml";
@@ -50,6 +50,13 @@ pub enum WorkspaceError {
 }
 
 impl Fault for WorkspaceError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::Cache(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn blame(&self) -> Blame {
         Blame::Usage
     }
@@ -62,7 +69,7 @@ impl Fault for WorkspaceError {
             Self::NoRepository { .. } => {
                 Some("clone it there again, or build kshot anew: cargo install --path harness/kshot".into())
             }
-            Self::Cache(error) => error.hint(),
+            Self::Cache(_) => passed_on_hint(self),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::Fault;
 
 /// A file operation on the host that failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +26,7 @@ impl FileError {
     }
 }
 
-impl Fault for FileError {
-    fn blame(&self) -> Blame {
-        Blame::Host
-    }
-}
+impl Fault for FileError {}
 
 /// Brings all that lies below a folder to disk. Only that: what others have still to write may take minutes.
 pub(super) fn sync_all(folder: &Path) -> Result<(), FileError> {

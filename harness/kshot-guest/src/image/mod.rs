@@ -15,7 +15,7 @@ use crate::debian::AptError;
 use crate::host::cache::CacheError;
 use crate::host::{FileError, MissingTool, ToolError, install, tools};
 use crate::kernel::KernelError;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 
 pub use initramfs::{Initramfs, initramfs};
 pub use keys::SshKeys;
@@ -78,25 +78,28 @@ pub enum ImageError {
 }
 
 impl Fault for ImageError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::Download { source, .. } => Some(&**source),
+            Self::Kernel(source) => Some(source),
+            Self::Cache(source) => Some(source),
+            _ => None,
+        }
+    }
+
     fn blame(&self) -> Blame {
         match self {
-            Self::Download { source, .. } => source.blame(),
             // The userland is ours, so a failed build of it says nothing about the kernel under test.
             Self::Build { source, .. } if source.blame() == Blame::Interrupted => Blame::Interrupted,
-            Self::Kernel(source) => source.blame(),
-            Self::Cache(source) => source.blame(),
-            _ => Blame::Host,
+            _ => passed_on_blame(self),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Self::MissingTools { missing } => Some(install(missing)),
-            Self::Download { source, .. } => source.hint(),
             Self::Key { .. } => Some("remove the folder \"keys\" of the cache; new ones are made".into()),
-            Self::Kernel(source) => source.hint(),
-            Self::Cache(source) => source.hint(),
-            _ => None,
+            _ => passed_on_hint(self),
         }
     }
 }

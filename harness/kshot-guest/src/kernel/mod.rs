@@ -26,7 +26,7 @@ use crate::progress::Progress;
 use crate::symbols::Dwarf;
 use crate::yaml::YamlError;
 use kshot_stack::arch::{Arch, KernelImage};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 
 pub use build::merge_config;
 pub use build_folder::BuildFolder;
@@ -218,21 +218,27 @@ impl KernelError {
 }
 
 impl Fault for KernelError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::Yaml(error) => Some(&**error),
+            Self::Download { source, .. } => Some(&**source),
+            Self::Tool { source, .. } => Some(&**source),
+            Self::Cache(source) => Some(source),
+            _ => None,
+        }
+    }
+
     fn blame(&self) -> Blame {
         match self {
-            Self::Yaml(_) | Self::Checksum { .. } | Self::SettingDropped { .. } => Blame::Input,
+            Self::Checksum { .. } | Self::SettingDropped { .. } => Blame::Input,
             Self::NotBootable { .. } | Self::NoDwarf { .. } | Self::MissingOptions { .. } => Blame::Usage,
-            Self::MissingTools { .. } | Self::DwarfMismatch { .. } | Self::File(_) => Blame::Host,
-            Self::Download { source, .. } => source.blame(),
-            Self::Tool { source, .. } => source.blame(),
-            Self::Cache(source) => source.blame(),
+            _ => passed_on_blame(self),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Self::MissingTools { missing } => Some(install(missing)),
-            Self::Download { source, .. } => source.hint(),
             Self::MissingOptions { .. } => {
                 Some("`kshot config` prints the fragment that turns them on".into())
             }
@@ -245,9 +251,7 @@ impl Fault for KernelError {
             Self::DwarfMismatch { .. } => Some(
                 "remove both of them from the cache; `kshot provision` gets what belongs together".into(),
             ),
-            Self::Yaml(fault) => fault.hint().map(Into::into),
-            Self::Cache(source) => source.hint(),
-            _ => None,
+            _ => passed_on_hint(self),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{CONSOLE_LOG, MachineDown, MonitorError, StateError, StubError};
 use crate::deadline::TimedOut;
+use crate::host::FileError;
 use kshot_stack::fault::{Blame, Fault};
 
 /// Why a machine could not be started, or did not become ready.
@@ -19,22 +20,9 @@ pub enum MachineError {
         /// The longest command line in bytes.
         limit: usize,
     },
-    /// The kernel or the initramfs cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A log in the run folder cannot be created.
-    #[error("cannot create {}", path.display())]
-    Create {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// The kernel or the initramfs cannot be read, or a log in the run folder not be created.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The private folder for QEMU's sockets cannot be created.
     #[error("cannot make a folder for QEMU's monitor")]
     Folder(#[source] io::Error),
@@ -116,8 +104,7 @@ impl Fault for MachineError {
             Self::CmdlineTooLong { .. } => Blame::Input,
             Self::NotReady { .. } => Blame::Guest,
             Self::Down(down) => down.blame(),
-            Self::Unreadable { .. }
-            | Self::Create { .. }
+            Self::File(_)
             | Self::Folder(_)
             | Self::Signals(_)
             | Self::Start { .. }

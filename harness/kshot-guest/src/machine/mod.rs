@@ -36,6 +36,7 @@ pub use stops::{EndRequest, Stop, Stops};
 pub use stub::{Span, StubError};
 
 use crate::deadline::{Deadline, PollResult, TimedOut, wait_for};
+use crate::host::FileError;
 use crate::host::interrupt;
 use child::{ChildProcess, PROGRAM_NOT_FOUND, Start};
 use kshot_stack::arch::Arch;
@@ -311,7 +312,7 @@ fn check(spec: &MachineSpec) -> Result<(), MachineError> {
         return Err(MachineError::CmdlineTooLong { length, limit });
     }
     for path in [&spec.kernel, &spec.initrd] {
-        File::open(path).map_err(|source| MachineError::Unreadable { path: path.clone(), source })?;
+        File::open(path).map_err(FileError::on("read", path))?;
     }
     Ok(())
 }
@@ -336,5 +337,5 @@ fn accept_within(listener: &UnixListener, limit: Duration) -> io::Result<Option<
 fn create(folder: &Path, name: &str) -> Result<File, MachineError> {
     let path = folder.join(name);
     let open = File::options().create(true).truncate(true).read(true).write(true).open(&path);
-    open.map_err(|source| MachineError::Create { path, source })
+    Ok(open.map_err(FileError::on("create", &path))?)
 }

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::spec::{GDB, Memory};
 use super::{CONSOLE_LOG, Machine, MachineError, MachineSpec, timer};
 use crate::deadline::{Deadline, PollResult};
+use crate::host::FileError;
 use crate::host::cache;
 use crate::host::find_program;
 
@@ -55,13 +56,8 @@ struct StateMetadata {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A file of the state cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file of the state has another size than was written.
     #[error("{} has {got} bytes, not {wanted}", path.display())]
     WrongSize {
@@ -92,8 +88,8 @@ impl SavedState {
     /// [`StateError`].
     pub fn open(folder: &Path) -> Result<Self, StateError> {
         let path = folder.join(METADATA);
-        let unreadable = |source| StateError::Unreadable { path: path.clone(), source };
-        let metadata = fs::read(&path).map_err(unreadable)?;
+        let unreadable = FileError::on("read", &path);
+        let metadata = fs::read(&path).map_err(&unreadable)?;
         let metadata: StateMetadata =
             serde_json::from_slice(&metadata).map_err(|error| unreadable(error.into()))?;
         for (name, wanted) in [(MEMORY, metadata.memory), (DEVICES, metadata.devices)] {
@@ -102,7 +98,7 @@ impl SavedState {
             match length {
                 Ok(got) if got != wanted => return Err(StateError::WrongSize { path, got, wanted }),
                 Ok(_) => {}
-                Err(source) => return Err(StateError::Unreadable { path, source }),
+                Err(source) => return Err(FileError { action: "read", path, source }.into()),
             }
         }
         Ok(Self { folder: folder.into(), metadata })
@@ -120,7 +116,7 @@ impl SavedState {
     /// The console output from before the save.
     pub(super) fn console(&self) -> Result<File, StateError> {
         let path = self.folder.join(CONSOLE_LOG);
-        File::open(&path).map_err(|source| StateError::Unreadable { path, source })
+        Ok(File::open(&path).map_err(FileError::on("read", &path))?)
     }
 }
 
@@ -328,7 +324,7 @@ mod tests {
         let metadata = StateMetadata { qemu: "7".into(), nonce: "n".into(), memory: 5, devices: 3 };
         fs::write(folder.path().join(METADATA), serde_json::to_vec(&metadata).unwrap()).unwrap();
         fs::write(folder.path().join(MEMORY), "12345").unwrap();
-        assert!(matches!(SavedState::open(folder.path()), Err(StateError::Unreadable { .. })));
+        assert!(matches!(SavedState::open(folder.path()), Err(StateError::File(_))));
         fs::write(folder.path().join(DEVICES), "12").unwrap();
         let error = SavedState::open(folder.path()).unwrap_err().to_string();
         assert!(error.ends_with("devices has 2 bytes, not 3"), "{error}");

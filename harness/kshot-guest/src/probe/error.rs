@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use super::ConsoleError;
 use crate::deadline::TimedOut;
+use crate::host::FileError;
 use crate::machine::{MachineDown, StubError};
 use crate::session::SessionError;
 use crate::symbols::SymbolsError;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 use kshot_stack::text::printable;
 
 /// The exit status of a shell that does not find a command.
@@ -32,13 +33,8 @@ pub enum ProbeError {
         probe: String,
     },
     /// A capture cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The path of the file.
-        path: PathBuf,
-        /// The error of the write.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The probe's part of the console cannot be had.
     #[error("probe {probe}: its part of the console is missing")]
     Console {
@@ -105,13 +101,8 @@ pub enum TruthError {
     #[error(transparent)]
     Stub(#[from] StubError),
     /// The capture cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The thread ended without a word, or out of turn.
     #[error("the thread that records the truth ended early")]
     Silent,
@@ -124,20 +115,18 @@ pub enum TruthError {
 }
 
 impl Fault for TruthError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::Symbols(error) => Some(error),
+            Self::Down(down) => Some(down),
+            _ => None,
+        }
+    }
+
     fn blame(&self) -> Blame {
         match self {
             Self::NoFunction { .. } => Blame::Guest,
-            Self::Down(down) => down.blame(),
-            Self::Start(_)
-            | Self::Unreadable { .. }
-            | Self::Symbols(_)
-            | Self::Unknown { .. }
-            | Self::OtherKernel { .. }
-            | Self::Unseen
-            | Self::Stub(_)
-            | Self::Write { .. }
-            | Self::Silent
-            | Self::TimedOut(_) => Blame::Host,
+            _ => passed_on_blame(self),
         }
     }
 
@@ -146,28 +135,29 @@ impl Fault for TruthError {
             Self::OtherKernel { .. } => {
                 Some("put the vmlinux of the same build there, or provision the kernel again".into())
             }
-            Self::Symbols(error) => error.hint(),
-            Self::Down(down) => down.hint(),
-            _ => None,
+            _ => passed_on_hint(self),
         }
     }
 }
 
 impl Fault for ProbeError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::Guest(error) => Some(error),
+            Self::Truth(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn blame(&self) -> Blame {
         match self {
-            Self::Guest(error) => error.blame(),
-            Self::Truth(error) => error.blame(),
-            Self::NoDwarf { .. } | Self::Write { .. } => Blame::Host,
-            Self::Console { source: ConsoleError::Read(_), .. } => Blame::Host,
             Self::Console { source: ConsoleError::TimedOut(_), .. } | Self::ToolFailed { .. } => Blame::Guest,
+            _ => passed_on_blame(self),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Guest(error) => error.hint(),
-            Self::Truth(error) => error.hint(),
             Self::NoDwarf { .. } => Some("use a kernel that is built here".into()),
             Self::ToolFailed { status: NOT_FOUND, .. } => {
                 Some("the guest's image lacks the command: provision the kernel again".into())
@@ -175,7 +165,7 @@ impl Fault for ProbeError {
             Self::Console { source: ConsoleError::TimedOut(_), .. } => {
                 Some("does the scenario's `loglevel=` keep critical messages from the console?".into())
             }
-            Self::Write { .. } | Self::Console { .. } | Self::ToolFailed { .. } => None,
+            _ => passed_on_hint(self),
         }
     }
 }

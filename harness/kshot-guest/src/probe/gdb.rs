@@ -21,6 +21,7 @@ use super::capture::{Capture, CaptureContent, ProbeFiles};
 use super::guest::{COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
 use super::{Armed, KernelFile, Probe, ProbeError, TruthContext, TruthError};
 use crate::deadline::{Deadline, PollResult};
+use crate::host::FileError;
 use crate::kernel::Kernel;
 use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
 use crate::symbols::{Banner, Layout, LoadedKernel, Unwinder, Unwound, build_id, build_id_of_notes};
@@ -465,7 +466,7 @@ impl Recorder {
     }
 
     fn unwritable(&self, source: io::Error) -> TruthError {
-        TruthError::Write { path: self.file.clone(), source }
+        FileError::on("write", &self.file)(source).into()
     }
 }
 

@@ -10,6 +10,7 @@ use flate2::write::GzEncoder;
 
 use super::capture::{Capture, CaptureContent, ProbeFiles, file_stem};
 use super::{ProbeError, error};
+use crate::host::FileError;
 use crate::session::Guest;
 
 /// The time that one command in the guest may take.
@@ -89,7 +90,7 @@ impl<'a> CaptureFetcher<'a> {
             gzip.finish()?.flush()?;
             fs::remove_file(&plain)
         };
-        gzip().map_err(|source| ProbeError::Write { path: path.clone(), source })
+        Ok(gzip().map_err(FileError::on("write", &path))?)
     }
 
     /// Writes output of the guest as the capture `<probe>.<suffix>`.
@@ -100,7 +101,7 @@ impl<'a> CaptureFetcher<'a> {
         content: CaptureContent,
     ) -> Result<(), ProbeError> {
         let path = self.files().path(suffix);
-        fs::write(&path, bytes).map_err(|source| ProbeError::Write { path: path.clone(), source })?;
+        fs::write(&path, bytes).map_err(FileError::on("write", &path))?;
         self.captures.push(Capture { probe: self.guest.probe.to_owned(), content, path });
         Ok(())
     }

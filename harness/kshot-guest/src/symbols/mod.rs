@@ -23,7 +23,7 @@ pub use build_id::{build_id, build_id_of_notes};
 pub use files::Dwarf;
 pub(crate) use files::{module_name, modules_below};
 pub use frames::{LineTables, Lines};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::Fault;
 use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack};
 pub use layout::{Banner, Layout};
@@ -130,10 +130,6 @@ impl SymbolsError {
 }
 
 impl Fault for SymbolsError {
-    fn blame(&self) -> Blame {
-        Blame::Host
-    }
-
     fn hint(&self) -> Option<String> {
         Some("provision the kernel again".into())
     }

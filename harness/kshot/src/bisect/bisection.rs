@@ -19,6 +19,7 @@ use crate::run::{DECODED_STACKS, RunError};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
+use kshot_guest::host::FileError;
 use kshot_guest::kernel::{BuildFolder, Kernel, KernelSource, KernelSpec, SourceTree};
 use kshot_guest::progress::Progress;
 use kshot_stack::text::printable;
@@ -313,7 +314,7 @@ fn stacks(log: &BisectLog, outcome: &BisectionResult) -> Result<ChangeEvidence, 
 /// snapshots.
 fn run_stacks(folder: &Path) -> Result<String, BisectError> {
     let read = |path: PathBuf| {
-        let bytes = fs::read(&path).map_err(|source| BisectLogError::Io { action: "read", path, source })?;
+        let bytes = fs::read(&path).map_err(FileError::on("read", &path)).map_err(BisectLogError::from)?;
         Ok::<_, BisectError>(String::from_utf8_lossy(&bytes).into_owned())
     };
     let cut = |text: &str| {

@@ -80,24 +80,14 @@ pub enum BisectError {
 }
 
 impl Fault for BisectError {
-    fn blame(&self) -> Blame {
-        match self {
-            Self::Kernel(error) => error.blame(),
-            Self::Run(error) => error.blame(),
-            Self::Git(error) => error.blame(),
-            Self::Archive(error) => error.blame(),
-            Self::Log(error) => error.blame(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Kernel(error) => error.hint(),
-            Self::Run(error) => error.hint(),
-            Self::Git(error) => error.hint(),
-            Self::Archive(error) => error.hint(),
-            Self::Log(error) => error.hint(),
-        }
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        Some(match self {
+            Self::Kernel(error) => error,
+            Self::Run(error) => error,
+            Self::Git(error) => error,
+            Self::Archive(error) => error,
+            Self::Log(error) => error,
+        })
     }
 }
 

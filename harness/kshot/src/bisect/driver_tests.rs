@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::bisect::log::{BisectRequest, CandidateSource};
 use crate::bisect::{CandidateGraph, Question, SearchPlan};
+use kshot_guest::host::FileError;
 
 /// A laboratory without a machine: the fault begins at node 20, and some nodes do not build.
 #[derive(Default)]
@@ -21,7 +22,7 @@ impl Fake {
             Some(0) => {
                 let why = std::io::Error::other("killed");
                 let folder = std::path::PathBuf::from("x");
-                let error = BisectLogError::Io { action: "read", path: folder, source: why };
+                let error = BisectLogError::from(FileError { action: "read", path: folder, source: why });
                 Err(CandidateError::Abort(error.into()))
             }
             Some(lives) => {
@@ -43,7 +44,7 @@ impl Tester for Fake {
         if self.host_fails {
             let source = std::io::Error::other("no space");
             return Err(CandidateError::Host(
-                BisectLogError::Io { action: "write", path: "disk".into(), source }.into(),
+                BisectLogError::from(FileError { action: "write", path: "disk".into(), source }).into(),
             ));
         }
         self.builds.push(candidate);

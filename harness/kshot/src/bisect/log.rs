@@ -1,13 +1,13 @@
 //! The files of a bisection: its request, and a log with one line for each event.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::{BisectionResult, SearchEvent, SearchPlan};
 use super::question::Question;
+use kshot_guest::host::FileError;
 use kshot_guest::records::{self, Damage};
 use kshot_stack::fault::{Blame, Fault};
 
@@ -97,15 +97,8 @@ pub(crate) struct BisectLog {
 #[derive(Debug, thiserror::Error)]
 pub enum BisectLogError {
     /// A file operation failed.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// The failed operation, a verb ("read").
-        action: &'static str,
-        /// The path of the file.
-        path: PathBuf,
-        /// The underlying error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file does not have the expected form.
     #[error("{} is not the state of a bisection", path.display())]
     Json {
@@ -131,7 +124,7 @@ pub enum BisectLogError {
 impl Fault for BisectLogError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Io { .. } => Blame::Host,
+            Self::File(_) => Blame::Host,
             Self::Json { .. } | Self::Busy { .. } | Self::NoneUnfinished { .. } => Blame::Usage,
         }
     }
@@ -143,7 +136,7 @@ impl BisectLog {
     /// # Errors
     /// [`BisectLogError`].
     pub(crate) fn create(folder: &Path, header: BisectRequest) -> Result<Self, BisectLogError> {
-        fs::create_dir_all(folder).map_err(fail("create", folder))?;
+        fs::create_dir_all(folder).map_err(FileError::on("create", folder))?;
         let lock = lock(folder)?;
         write(
             &folder.join(HEADER),
@@ -160,10 +153,10 @@ impl BisectLog {
     pub(crate) fn open(folder: &Path) -> Result<Self, BisectLogError> {
         let lock = lock(folder)?;
         let path = folder.join(HEADER);
-        let text = fs::read(&path).map_err(fail("read", &path))?;
+        let text = fs::read(&path).map_err(FileError::on("read", &path))?;
         let header = serde_json::from_slice(&text).map_err(|source| BisectLogError::Json { path, source })?;
         let path = folder.join(RECORDS);
-        let lines = records::read(&path, is_whole).map_err(fail("read", &path))?;
+        let lines = records::read(&path, is_whole).map_err(FileError::on("read", &path))?;
         let mut records = Vec::new();
         for line in &lines.records {
             let record: LogEntry = serde_json::from_str(line)
@@ -208,11 +201,11 @@ impl BisectLog {
     /// Writes down what happened. When this returns it is on disk.
     ///
     /// # Errors
-    /// [`BisectLogError::Io`].
+    /// [`BisectLogError::File`].
     pub(crate) fn append(&mut self, record: LogEntry) -> Result<(), BisectLogError> {
         let line = serde_json::to_string(&record).expect("a record has string keys only");
         let path = self.folder.join(RECORDS);
-        records::append(&path, &line, is_whole).map_err(fail("write", &path))?;
+        records::append(&path, &line, is_whole).map_err(FileError::on("write", &path))?;
         self.entries.push(record);
         Ok(())
     }
@@ -220,7 +213,7 @@ impl BisectLog {
     /// Writes the result, as the last file: a bisection without it is unfinished.
     ///
     /// # Errors
-    /// [`BisectLogError::Io`].
+    /// [`BisectLogError::File`].
     pub(crate) fn finish(
         &self,
         outcome: &BisectionResult,
@@ -238,24 +231,19 @@ impl BisectLog {
 
 fn lock(folder: &Path) -> Result<File, BisectLogError> {
     let path = folder.join("lock");
-    let file = File::create(&path).map_err(fail("create", &path))?;
+    let file = File::create(&path).map_err(FileError::on("create", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(BisectLogError::Busy { folder: folder.into() }),
-        Err(fs::TryLockError::Error(source)) => Err(fail("lock", &path)(source)),
+        Err(fs::TryLockError::Error(source)) => Err(FileError::on("lock", &path)(source).into()),
     }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BisectLogError> {
-    records::replace(path, bytes).map_err(fail("write", path))
+    Ok(records::replace(path, bytes).map_err(FileError::on("write", path))?)
 }
 
 /// Whether a line of a time without checksums is whole: JSON that is cut is no JSON.
 fn is_whole(line: &str) -> bool {
     serde_json::from_str::<LogEntry>(line).is_ok()
-}
-
-fn fail(action: &'static str, path: &Path) -> impl Fn(io::Error) -> BisectLogError {
-    let path = path.to_owned();
-    move |source| BisectLogError::Io { action, path: path.clone(), source }
 }

@@ -1,15 +1,16 @@
 //! Errors of bundles.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::artifacts::ArtifactsError;
 use crate::run::RunError;
 use crate::scenario::ScenarioError;
+use kshot_guest::host::FileError;
 use kshot_guest::image::ImageError;
 use kshot_guest::kernel::KernelError;
 use kshot_stack::document::Verdict;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 
 /// Why a bundle cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -49,15 +50,8 @@ pub enum BundleError {
         path: PathBuf,
     },
     /// A file operation failed.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// The failed operation, a verb ("read").
-        action: &'static str,
-        /// The path of the file.
-        path: PathBuf,
-        /// The underlying error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The run folder.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
@@ -75,14 +69,19 @@ pub enum BundleError {
     Run(#[from] RunError),
 }
 
-impl BundleError {
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
-    }
-}
-
 impl Fault for BundleError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::File(error) => Some(error),
+            Self::Artifacts(error) => Some(error),
+            Self::Scenario(error) => Some(error),
+            Self::Kernel(error) => Some(error),
+            Self::Image(error) => Some(error),
+            Self::Run(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn blame(&self) -> Blame {
         match self {
             Self::KernelGone { .. }
@@ -91,13 +90,8 @@ impl Fault for BundleError {
             | Self::NotABundle { .. }
             | Self::Exists { .. } => Blame::Usage,
             // The archive or a file in it does not exist.
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Blame::Usage,
-            Self::Io { .. } => Blame::Host,
-            Self::Artifacts(error) => error.blame(),
-            Self::Scenario(error) => error.blame(),
-            Self::Kernel(error) => error.blame(),
-            Self::Image(error) => error.blame(),
-            Self::Run(error) => error.blame(),
+            Self::File(error) if error.source.kind() == io::ErrorKind::NotFound => Blame::Usage,
+            _ => passed_on_blame(self),
         }
     }
 
@@ -106,13 +100,8 @@ impl Fault for BundleError {
             Self::KernelGone { .. } | Self::Changed { .. } | Self::NoRequestLog { .. } => {
                 Some("make the run again with kshot run, and export that one".into())
             }
-            Self::NotABundle { .. } | Self::Io { .. } => None,
             Self::Exists { .. } => Some("choose another folder with --out, or remove this one".into()),
-            Self::Artifacts(error) => error.hint(),
-            Self::Scenario(error) => error.hint(),
-            Self::Kernel(error) => error.hint(),
-            Self::Image(error) => error.hint(),
-            Self::Run(error) => error.hint(),
+            _ => passed_on_hint(self),
         }
     }
 }

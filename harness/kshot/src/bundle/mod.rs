@@ -22,6 +22,7 @@ use crate::run;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::bounded::{self, Unzipped};
+use kshot_guest::host::FileError;
 use kshot_guest::host::cache::Cache;
 use kshot_guest::image::{self, SshKeys, Userland};
 use kshot_guest::kernel::{Catalogue, Kernel};
@@ -107,16 +108,16 @@ pub fn export(
     if again.verdict != document.verdict {
         return Err(BundleError::Changed { original: document.verdict, rejudged: again.verdict });
     }
-    let scratch = tempfile::tempdir().map_err(BundleError::io("create a folder for", to))?;
+    let scratch = tempfile::tempdir().map_err(FileError::on("create a folder for", to))?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let root = scratch.path().join(&name);
     let write_file = |name: &str, bytes: &[u8]| {
         let path = root.join(name);
         let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-        made.and_then(|()| fs::write(&path, bytes)).map_err(BundleError::io("write", &path))
+        made.and_then(|()| fs::write(&path, bytes)).map_err(FileError::on("write", &path))
     };
     let copy_file = |from: &Path, name: &str| {
-        let bytes = fs::read(from).map_err(BundleError::io("read", from))?;
+        let bytes = fs::read(from).map_err(FileError::on("read", from))?;
         write_file(name, &bytes)
     };
 
@@ -150,7 +151,7 @@ pub fn export(
     write_file("reproduce.sh", rerun.script.as_bytes())?;
     let script = root.join("reproduce.sh");
     let mode = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(&script, mode).map_err(BundleError::io("make executable", &script))?;
+    fs::set_permissions(&script, mode).map_err(FileError::on("make executable", &script))?;
     let contents = BundleManifest {
         schema: SCHEMA,
         harness: env!("CARGO_PKG_VERSION").into(),
@@ -165,7 +166,7 @@ pub fn export(
         argv: rerun.argv,
     };
     let json = serde_json::to_vec_pretty(&contents).map_err(io::Error::from);
-    write_file(BUNDLE_JSON, &json.map_err(BundleError::io("write", to))?)?;
+    write_file(BUNDLE_JSON, &json.map_err(FileError::on("write", to))?)?;
     pack(&root, &name, to)
 }
 
@@ -174,16 +175,16 @@ pub fn export(
 /// # Errors
 /// [`BundleError`].
 pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> {
-    let file = bounded::open(bundle).map_err(BundleError::io("open", bundle))?;
-    fs::create_dir_all(out).map_err(BundleError::io("create", out))?;
-    let scratch = tempfile::tempdir_in(out).map_err(BundleError::io("create a folder in", out))?;
+    let file = bounded::open(bundle).map_err(FileError::on("open", bundle))?;
+    fs::create_dir_all(out).map_err(FileError::on("create", out))?;
+    let scratch = tempfile::tempdir_in(out).map_err(FileError::on("create a folder in", out))?;
     let none = || BundleError::NotABundle { path: bundle.into() };
     let plain = Unzipped::new(file);
     if !plain.is_gzip() {
         return Err(none());
     }
-    artifacts::unpack(plain, scratch.path()).map_err(BundleError::io("unpack", bundle))?;
-    let mut entries = fs::read_dir(scratch.path()).map_err(BundleError::io("list", scratch.path()))?;
+    artifacts::unpack(plain, scratch.path()).map_err(FileError::on("unpack", bundle))?;
+    let mut entries = fs::read_dir(scratch.path()).map_err(FileError::on("list", scratch.path()))?;
     let (Some(Ok(entry)), None) = (entries.next(), entries.next()) else { return Err(none()) };
     let contents = entry.path().join(BUNDLE_JSON);
     if !contents.is_file() {
@@ -198,14 +199,14 @@ pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> 
         return Err(BundleError::Exists { path: folder });
     }
     let (then, now) = judge(&entry.path(), contents)?;
-    fs::rename(entry.path(), &folder).map_err(BundleError::io("rename", &folder))?;
+    fs::rename(entry.path(), &folder).map_err(FileError::on("rename", &folder))?;
     Ok(ImportedBundle { folder, original: then, rejudged: now })
 }
 
 /// The document in an unpacked bundle, and the one that its captures result in now.
 fn judge(folder: &Path, contents: BundleManifest) -> Result<(RunDocument, RunDocument), BundleError> {
     let path = folder.join("scenario.yaml");
-    let text = bounded::read_text(&path, yaml::SIZE_MOST).map_err(BundleError::io("read", &path))?;
+    let text = bounded::read_text(&path, yaml::SIZE_MOST).map_err(FileError::on("read", &path))?;
     let names: Vec<&str> = contents.kernels.iter().map(String::as_str).collect();
     let scenario = Scenario::parse(&contents.scenario, "scenario.yaml", &text, &names)?;
     let boot = folder.join("vmlinux");
@@ -245,9 +246,9 @@ fn find_kernel(
 
 /// Writes the archive beside its place first: a name without `.part` is whole.
 fn pack(root: &Path, name: &str, to: &Path) -> Result<(), BundleError> {
-    let fail = |action| BundleError::io(action, to);
+    let fail = |action| FileError::on(action, to);
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(BundleError::io("create", folder))?;
+    fs::create_dir_all(folder).map_err(FileError::on("create", folder))?;
     // Others may read it: tempfile alone would keep them out.
     let mut part = tempfile::Builder::new();
     let part = part.permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder);

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::BundleError;
 use crate::run;
 use crate::scenario::Scenario;
+use kshot_guest::host::FileError;
 use kshot_guest::image;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{MachineSpec, Memory};
@@ -32,7 +33,7 @@ impl ReproduceFiles {
     /// Creates the files from the run in `folder`.
     ///
     /// # Errors
-    /// [`BundleError::NoRequestLog`], [`BundleError::Io`].
+    /// [`BundleError::NoRequestLog`], [`BundleError::File`].
     pub(super) fn of(scenario: &Scenario, kernel: &Kernel, folder: &Path) -> Result<Self, BundleError> {
         let no_list = || BundleError::NoRequestLog { path: folder.into() };
         let list = fs::read_to_string(folder.join(run::REQUEST_LOG)).map_err(|_| no_list())?;
@@ -67,7 +68,7 @@ impl ReproduceFiles {
                 }
             }
         }
-        let overlay = image::overlay(files).map_err(BundleError::io("pack", folder))?;
+        let overlay = image::overlay(files).map_err(FileError::on("pack", folder))?;
         let mut cmdline = scenario.boot.cmdline.clone();
         cmdline.push("init=/reproduce".into());
         let spec = MachineSpec {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{CommandError, Format, Streams, workspace};
 use crate::bundle;
 use crate::report;
+use kshot_guest::host::FileError;
 use kshot_stack::exit::ExitCode;
 
 /// Arguments of `kshot export`.
@@ -37,11 +38,7 @@ impl Export {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
-        let run = self.run.canonicalize().map_err(|source| crate::artifacts::ArtifactsError::Io {
-            action: "find",
-            path: self.run.clone(),
-            source,
-        })?;
+        let run = self.run.canonicalize().map_err(FileError::on("find", &self.run))?;
         let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let to = self.out.unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
         bundle::export(&workspace, &catalogue, &run, &to, &streams.progress)?;

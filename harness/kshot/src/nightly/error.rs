@@ -1,26 +1,20 @@
 //! Errors of a night.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::history::HistoryError;
 use crate::artifacts::ArtifactsError;
 use kshot_guest::deadline::TimedOut;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_guest::host::FileError;
+use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 
 /// Why a night cannot be run or continued.
 #[derive(Debug, thiserror::Error)]
 pub enum NightlyError {
     /// A file operation failed.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// The failed operation, a verb ("read").
-        action: &'static str,
-        /// The path of the file.
-        path: PathBuf,
-        /// The underlying error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The folder holds a night with another matrix.
     #[error("{} holds the night {night} of another matrix", path.display())]
     OtherMatrix {
@@ -46,37 +40,33 @@ pub enum NightlyError {
     Engine(#[from] EngineError),
 }
 
-impl NightlyError {
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
-    }
-}
-
 impl Fault for NightlyError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::History(error) => Some(error),
+            Self::Artifacts(error) => Some(error),
+            Self::Engine(error) => Some(error),
+            Self::File(_) | Self::OtherMatrix { .. } | Self::Busy { .. } => None,
+        }
+    }
+
     fn blame(&self) -> Blame {
         match self {
-            Self::Io { .. } => Blame::Host,
             Self::OtherMatrix { .. } | Self::Busy { .. } => Blame::Usage,
-            Self::History(error) => error.blame(),
-            Self::Artifacts(error) => error.blame(),
-            Self::Engine(error) => error.blame(),
+            _ => passed_on_blame(self),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Self::File(error) if error.source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space; what was done is kept, and the same command goes on from there".into())
             }
             Self::OtherMatrix { .. } => {
                 Some("use the same kernels and scenarios as before, or choose another --out".into())
             }
             Self::Busy { .. } => Some("wait for it to end, or choose another folder with --out".into()),
-            Self::History(error) => error.hint(),
-            Self::Artifacts(error) => error.hint(),
-            Self::Engine(error) => error.hint(),
-            _ => None,
+            _ => passed_on_hint(self),
         }
     }
 }
@@ -107,32 +97,14 @@ pub enum EngineError {
     #[error("no host can run a unit any more")]
     NoHost,
     /// A file operation failed.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// The failed operation, a verb ("read").
-        action: &'static str,
-        /// The path of the file.
-        path: PathBuf,
-        /// The underlying error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Signals cannot be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
 }
 
-impl EngineError {
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
-    }
-}
-
 impl Fault for EngineError {
-    fn blame(&self) -> Blame {
-        Blame::Host
-    }
-
     fn hint(&self) -> Option<String> {
         match self {
             Self::Start { what, source } if source.kind() == io::ErrorKind::NotFound => Some(format!(

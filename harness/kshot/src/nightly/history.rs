@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
+use kshot_guest::host::FileError;
 use kshot_stack::document::{KernelInfo, ProbeResult, RunDocument, Start, Timings, Verdict};
 use kshot_stack::fault::{Blame, Fault, error_chain};
 use kshot_stack::night::changes::PastResult;
@@ -57,13 +58,8 @@ pub enum HistoryError {
         source: rusqlite::Error,
     },
     /// The file's folder cannot be created.
-    #[error("cannot create {}", path.display())]
-    Folder {
-        /// The path of the folder.
-        path: PathBuf,
-        /// The underlying error.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file was written by a newer kshot.
     #[error("the history {} is of version {found}, this kshot knows {SCHEMA_VERSION}", path.display())]
     Newer {
@@ -77,7 +73,7 @@ pub enum HistoryError {
 impl Fault for HistoryError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Store { .. } | Self::Folder { .. } => Blame::Host,
+            Self::Store { .. } | Self::File(_) => Blame::Host,
             Self::Newer { .. } => Blame::Usage,
         }
     }
@@ -99,8 +95,7 @@ impl History {
     /// [`HistoryError`].
     pub fn open(path: &Path) -> Result<Self, HistoryError> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|source| HistoryError::Folder { path: folder.into(), source })?;
+            std::fs::create_dir_all(folder).map_err(FileError::on("create", folder))?;
         }
         let fail = |source| HistoryError::Store { path: path.into(), source };
         let connection = Connection::open(path).map_err(fail)?;

@@ -1,14 +1,15 @@
 //! `images/nightly.yaml`: the scenarios and kernels of a night, and its time limit.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 
+use kshot_guest::host::FileError;
 use kshot_guest::yaml::{self, YamlError, YamlSource};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, passed_on_hint};
 
 /// The file's name in error messages.
 const FILE: &str = "images/nightly.yaml";
@@ -30,29 +31,31 @@ pub struct Matrix {
 #[derive(Debug, thiserror::Error)]
 pub enum MatrixError {
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The path of the file.
-        path: PathBuf,
-        /// The underlying error.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(FileError),
     /// The YAML is invalid.
     #[error(transparent)]
     Yaml(#[from] Box<YamlError>),
 }
 
 impl Fault for MatrixError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::Unreadable(_) => None,
+            Self::Yaml(error) => Some(&**error),
+        }
+    }
+
     fn blame(&self) -> Blame {
         Blame::Input
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Unreadable { .. } => {
+            Self::Unreadable(_) => {
                 Some("restore it from git, or name the matrix with --kernels and --scenarios".into())
             }
-            Self::Yaml(fault) => fault.hint().map(Into::into),
+            Self::Yaml(_) => passed_on_hint(self),
         }
     }
 }
@@ -78,8 +81,8 @@ impl Matrix {
     /// # Errors
     /// [`MatrixError`].
     pub fn load(path: &Path, kernels: &[&str], scenarios: &[String]) -> Result<Self, MatrixError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| MatrixError::Unreadable { path: path.into(), source })?;
+        let text = fs::read_to_string(path).map_err(FileError::on("read", path));
+        let text = text.map_err(MatrixError::Unreadable)?;
         Ok(Self::parse(&text, kernels, scenarios)?)
     }
 
@@ -142,7 +145,7 @@ mod tests {
     fn parse(text: &str) -> Result<Matrix, String> {
         let ids = ["perf/watching_ftrace", "tunsetiff/leaf"].map(String::from);
         Matrix::parse(text, KERNELS, &ids)
-            .map_err(|fault| format!("{fault} | {}", fault.hint().unwrap_or("")))
+            .map_err(|fault| format!("{fault} | {}", fault.hint().unwrap_or_default()))
     }
 
     #[test]

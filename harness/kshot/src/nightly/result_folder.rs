@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::NightlyError;
 use crate::artifacts;
 use crate::workspace::Workspace;
+use kshot_guest::host::FileError;
 use kshot_guest::records;
 use kshot_stack::document::RunDocument;
 use kshot_stack::fault::error_chain;
@@ -30,16 +31,16 @@ impl ResultFolder {
     /// Opens the folder, and creates it if it does not exist.
     ///
     /// # Errors
-    /// [`NightlyError::Busy`] where another kshot works on it, [`NightlyError::Io`].
+    /// [`NightlyError::Busy`] where another kshot works on it, [`NightlyError::File`].
     pub fn open(path: &Path) -> Result<Self, NightlyError> {
-        let path = std::path::absolute(path).map_err(NightlyError::io("find", path))?;
-        fs::create_dir_all(path.join(RUNS)).map_err(NightlyError::io("create", &path))?;
+        let path = std::path::absolute(path).map_err(FileError::on("find", path))?;
+        fs::create_dir_all(path.join(RUNS)).map_err(FileError::on("create", &path))?;
         let lock = path.join(LOCK);
-        let file = File::create(&lock).map_err(NightlyError::io("create", &lock))?;
+        let file = File::create(&lock).map_err(FileError::on("create", &lock))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { path, _lock: file }),
             Err(fs::TryLockError::WouldBlock) => Err(NightlyError::Busy { path }),
-            Err(fs::TryLockError::Error(source)) => Err(NightlyError::io("lock", &lock)(source)),
+            Err(fs::TryLockError::Error(source)) => Err(FileError::on("lock", &lock)(source).into()),
         }
     }
 
@@ -51,7 +52,7 @@ impl ResultFolder {
     /// The night that was begun in this folder, if there is one.
     ///
     /// # Errors
-    /// [`NightlyError::Artifacts`], [`NightlyError::Io`].
+    /// [`NightlyError::Artifacts`], [`NightlyError::File`].
     pub fn night(&self) -> Result<Option<Night>, NightlyError> {
         let path = self.path.join(RESULTS_JSON);
         if path.exists() { Ok(Some(artifacts::foreign(&path)?)) } else { Ok(None) }
@@ -60,7 +61,7 @@ impl ResultFolder {
     /// Writes the results with one rename.
     ///
     /// # Errors
-    /// [`NightlyError::Io`].
+    /// [`NightlyError::File`].
     pub fn write(&self, night: &Night) -> Result<(), NightlyError> {
         let mut text = serde_json::to_vec_pretty(night).expect("a night has string keys only");
         text.push(b'\n');
@@ -70,7 +71,7 @@ impl ResultFolder {
     /// Writes files of the folder by name, each in one rename.
     ///
     /// # Errors
-    /// [`NightlyError::Io`].
+    /// [`NightlyError::File`].
     pub fn write_files(&self, files: &[(&str, String)]) -> Result<(), NightlyError> {
         files.iter().try_for_each(|(name, text)| self.replace(name, text.as_bytes()))
     }
@@ -107,7 +108,7 @@ impl ResultFolder {
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), NightlyError> {
         let path = self.path.join(name);
-        records::replace(&path, bytes).map_err(NightlyError::io("write", &path))
+        Ok(records::replace(&path, bytes).map_err(FileError::on("write", &path))?)
     }
 }
 

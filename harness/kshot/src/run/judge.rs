@@ -11,6 +11,7 @@ use super::RunError;
 use crate::artifacts::ArtifactsError;
 use crate::baseline;
 use crate::scenario::Scenario;
+use kshot_guest::host::FileError;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::probe::{Capture, ProbeSpec};
 use kshot_stack::arch::ArchRow;
@@ -122,8 +123,8 @@ pub(super) fn judge(
 
 /// The stacks of a capture; `None` for what is kept as evidence only.
 fn parse(spec: &ProbeSpec, capture: &Capture, row: &ArchRow) -> Result<Option<Parsed>, RunError> {
-    let read = |source| ArtifactsError::Io { action: "read", path: capture.path.clone(), source };
-    Ok(spec.parse(capture, row).map_err(read)?)
+    let parsed = spec.parse(capture, row).map_err(FileError::on("read", &capture.path));
+    Ok(parsed.map_err(ArtifactsError::from)?)
 }
 
 /// Prints each binary capture beside it.
@@ -136,8 +137,7 @@ pub(super) fn print_captures(scenario: &Scenario, captures: &[Capture]) -> Resul
                 spec.print(capture, &mut out)?;
                 out.flush()
             };
-            let write = |source| ArtifactsError::Io { action: "write", path: text.path.clone(), source };
-            print().map_err(write)?;
+            print().map_err(FileError::on("write", &text.path))?;
         }
     }
     Ok(())

@@ -166,8 +166,9 @@ fn restore(
     renew_guest(&mut session, state.nonce())?;
     for name in run_files(prepared) {
         let from = saved.join(&name);
-        fs::copy(&from, folder.path().join(&name))
-            .map_err(|source| MachineError::from(StateError::Unreadable { path: from, source }))?;
+        fs::copy(&from, folder.path().join(&name)).map_err(|source| {
+            MachineError::from(StateError::from(FileError { action: "read", path: from, source }))
+        })?;
     }
     // The requests from before the state was saved come first.
     let session = LoggedSession::append(session, &folder.path().join(REQUEST_LOG))?;

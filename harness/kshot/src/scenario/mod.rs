@@ -3,18 +3,19 @@
 mod check;
 pub mod raw;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use serde::Serialize;
 
 use kshot_guest::bounded;
+use kshot_guest::host::FileError;
 use kshot_guest::kernel::OptionUsers;
 use kshot_guest::probe::ProbeSpec;
 use kshot_guest::yaml::{self, YamlError, YamlSource};
 use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::fault::{Blame, Fault, passed_on_hint};
 use kshot_stack::name::is_file_name;
 
 /// The largest scenario file, in bytes.
@@ -89,23 +90,25 @@ pub enum ScenarioError {
         path: PathBuf,
     },
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The path of the file.
-        path: PathBuf,
-        /// The underlying error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(FileError),
     /// The YAML is invalid.
     #[error(transparent)]
     Yaml(#[from] Box<YamlError>),
 }
 
 impl Fault for ScenarioError {
+    fn passed_on(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::Yaml(error) => Some(&**error),
+            _ => None,
+        }
+    }
+
     fn blame(&self) -> Blame {
         match self {
             Self::Unknown { .. } | Self::Name { .. } => Blame::Usage,
-            Self::Unreadable { .. } | Self::Yaml(_) => Blame::Input,
+            Self::Unreadable(_) | Self::Yaml(_) => Blame::Input,
         }
     }
 
@@ -116,8 +119,7 @@ impl Fault for ScenarioError {
                 None => "`kshot list` shows all".into(),
             }),
             Self::Name { .. } => Some("call it by letters and digits, with .yaml: my_scenario.yaml".into()),
-            Self::Unreadable { .. } => None,
-            Self::Yaml(fault) => fault.hint().map(Into::into),
+            _ => passed_on_hint(self),
         }
     }
 }
@@ -209,12 +211,12 @@ impl Scenario {
 }
 
 fn read(path: &Path) -> Result<String, ScenarioError> {
-    let fail = |source| ScenarioError::Unreadable { path: path.into(), source };
-    bounded::read_text(path, BYTES_MOST).map_err(fail)
+    let text = bounded::read_text(path, BYTES_MOST).map_err(FileError::on("read", path));
+    text.map_err(ScenarioError::Unreadable)
 }
 
 fn collect_ids(folder: &Path, prefix: &str, ids: &mut Vec<String>) -> Result<(), ScenarioError> {
-    let fail = |source| ScenarioError::Unreadable { path: folder.into(), source };
+    let fail = |source| ScenarioError::Unreadable(FileError::on("read", folder)(source));
     for entry in fs::read_dir(folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name().to_string_lossy().into_owned();

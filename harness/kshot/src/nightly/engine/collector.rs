@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use super::{Completion, DispatchedUnit, EngineError, RoundFolder, UnitStatus};
 use crate::artifacts;
 use crate::nightly::{NightlyError, ResultFolder};
+use kshot_guest::host::FileError;
 use kshot_guest::host::cache;
 use kshot_stack::fault::Blame;
 use kshot_stack::night::results::{Attempt, AttemptError, Night};
@@ -90,7 +91,7 @@ impl<'a> ResultCollector<'a> {
             ));
         }
         let units = self.folder.path().join("units");
-        fs::remove_dir_all(&units).map_err(EngineError::io("remove", &units))?;
+        fs::remove_dir_all(&units).map_err(FileError::on("remove", &units))?;
         Ok(())
     }
 
@@ -104,27 +105,27 @@ impl<'a> ResultCollector<'a> {
             }
             to = self.folder.runs().join(format!("{name}-{number}"));
         }
-        fs::rename(from, &to).map_err(EngineError::io("move", from))?;
+        fs::rename(from, &to).map_err(FileError::on("move", from))?;
         self.deduplicate(&to)?;
         Ok(self.folder.relative(&to))
     }
 
     /// Replaces files of equal content by hard links: artifacts are never edited.
     fn deduplicate(&mut self, folder: &Path) -> Result<(), EngineError> {
-        for entry in fs::read_dir(folder).map_err(EngineError::io("list", folder))? {
-            let path = entry.map_err(EngineError::io("list", folder))?.path();
-            let metadata = path.symlink_metadata().map_err(EngineError::io("read", &path))?;
+        for entry in fs::read_dir(folder).map_err(FileError::on("list", folder))? {
+            let path = entry.map_err(FileError::on("list", folder))?.path();
+            let metadata = path.symlink_metadata().map_err(FileError::on("read", &path))?;
             if metadata.is_dir() {
                 self.deduplicate(&path)?;
             } else if metadata.is_file() && metadata.size() > 0 {
                 let sum = cache::sha256_file(&path)
-                    .map_err(|error| EngineError::io("read", &path)(std::io::Error::other(error)))?;
+                    .map_err(|error| FileError::on("read", &path)(std::io::Error::other(error)))?;
                 match self.contents.get(&sum) {
                     Some(first) => {
                         let link = path.with_extension("shared");
                         fs::hard_link(first, &link)
                             .and_then(|()| fs::rename(&link, &path))
-                            .map_err(EngineError::io("link", &path))?;
+                            .map_err(FileError::on("link", &path))?;
                     }
                     None => drop(self.contents.insert(sum, path)),
                 }
@@ -140,7 +141,7 @@ fn unpack(kit: &RoundFolder, name: &str) -> Result<Option<(Night, PathBuf)>, Eng
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(EngineError::io("open", &path)(error)),
+        Err(error) => return Err(FileError::on("open", &path)(error).into()),
     };
     // A broken archive is the other host's fault.
     let back = kit.path.join(format!("{name}.back"));

@@ -1,5 +1,6 @@
 //! GNU parallel over SSH (parallel(1)).
 
+use kshot_guest::host::FileError;
 use std::fs;
 use std::path::Path;
 
@@ -21,8 +22,8 @@ pub(super) fn check_hosts(
     kit: &RoundFolder,
     file: &Path,
 ) -> Result<Vec<(String, Option<String>)>, EngineError> {
-    let file = std::path::absolute(file).map_err(EngineError::io("find", file))?;
-    let text = fs::read_to_string(&file).map_err(EngineError::io("read", &file))?;
+    let file = std::path::absolute(file).map_err(FileError::on("find", file))?;
+    let text = fs::read_to_string(&file).map_err(FileError::on("read", &file))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut hosts: Vec<(String, Option<String>)> = Vec::new();
     for line in lines {
@@ -64,7 +65,7 @@ pub(super) fn dispatch(
     hosts: &[String],
 ) -> Result<Completion, EngineError> {
     let file = kit.path.join("hosts");
-    fs::write(&file, hosts.join("\n") + "\n").map_err(EngineError::io("write", &file))?;
+    fs::write(&file, hosts.join("\n") + "\n").map_err(FileError::on("write", &file))?;
     let mut words: Vec<String> = [
         "--plain",
         "--will-cite",

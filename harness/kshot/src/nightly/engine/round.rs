@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::{DispatchedUnit, EngineError, RemoteHosts};
 use crate::nightly::plan::WorkUnit;
 use crate::nightly::{NightContext, TimeLimit};
+use kshot_guest::host::FileError;
 use kshot_stack::night::results::Night;
 use kshot_stack::text::quote;
 
@@ -34,7 +35,7 @@ impl RoundFolder {
         // Files of an earlier invocation.
         match fs::remove_dir_all(place) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(EngineError::io("remove", place)(error));
+                return Err(FileError::on("remove", place)(error).into());
             }
             _ => {}
         }
@@ -43,10 +44,10 @@ impl RoundFolder {
             copy(&desk.workspace.root.join(name), &kit.join(name))?;
         }
         let units = kit.join("units");
-        fs::create_dir_all(&units).map_err(EngineError::io("create", &units))?;
-        let program = std::env::current_exe().map_err(EngineError::io("find", Path::new("kshot")))?;
+        fs::create_dir_all(&units).map_err(FileError::on("create", &units))?;
+        let program = std::env::current_exe().map_err(FileError::on("find", Path::new("kshot")))?;
         let target = kit.join("kshot");
-        fs::copy(&program, &target).map_err(EngineError::io("copy", &program))?;
+        fs::copy(&program, &target).map_err(FileError::on("copy", &program))?;
         let key = kshot_guest::host::cache::key([place.as_os_str().as_encoded_bytes()]);
         Ok(Self {
             path: place.into(),
@@ -67,7 +68,7 @@ impl RoundFolder {
         for (index, unit) in units.into_iter().enumerate() {
             let name = format!("unit-{:03}", index + 1);
             let path = self.path.join("kit/units").join(format!("{name}.sh"));
-            fs::write(&path, self.script(&name, &unit, night)).map_err(EngineError::io("write", &path))?;
+            fs::write(&path, self.script(&name, &unit, night)).map_err(FileError::on("write", &path))?;
             sent.push(DispatchedUnit { name, unit });
         }
         Ok(sent)
@@ -106,14 +107,14 @@ fn since_1970() -> u64 {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), EngineError> {
-    fs::create_dir_all(to).map_err(EngineError::io("create", to))?;
-    for entry in fs::read_dir(from).map_err(EngineError::io("list", from))? {
-        let entry = entry.map_err(EngineError::io("list", from))?;
+    fs::create_dir_all(to).map_err(FileError::on("create", to))?;
+    for entry in fs::read_dir(from).map_err(FileError::on("list", from))? {
+        let entry = entry.map_err(FileError::on("list", from))?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
         if path.is_dir() {
             copy(&path, &target)?;
         } else {
-            fs::copy(&path, &target).map_err(EngineError::io("copy", &path))?;
+            fs::copy(&path, &target).map_err(FileError::on("copy", &path))?;
         }
     }
     Ok(())

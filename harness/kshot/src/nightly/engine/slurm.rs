@@ -1,5 +1,6 @@
 //! Slurm: a job array, a task a unit (sbatch(1)). The nodes see the result folder under the same path.
 
+use kshot_guest::host::FileError;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
@@ -56,7 +57,7 @@ pub(super) fn dispatch(
     out: &HashSet<String>,
 ) -> Result<Completion, EngineError> {
     let task = kit.path.join("kit/task.sh");
-    fs::write(&task, TASK_SCRIPT).map_err(EngineError::io("write", &task))?;
+    fs::write(&task, TASK_SCRIPT).map_err(FileError::on("write", &task))?;
     let name = format!("{JOB_NAME}-{}", kit.remote.rsplit('/').next().unwrap_or_default());
     let mut words: Vec<String> = vec![
         "--wait".into(),
