@@ -35,6 +35,17 @@ pub struct YamlError {
     hint: Option<String>,
 }
 
+/// A place in a text.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    /// In bytes, from 0.
+    offset: usize,
+    /// From 1.
+    line: usize,
+    /// From 1.
+    column: usize,
+}
+
 /// A YAML text, for errors in its meaning.
 #[derive(Clone, Copy, Debug)]
 pub struct YamlSource<'a> {
@@ -50,12 +61,16 @@ pub struct YamlSource<'a> {
 /// The text is not YAML, does not have the shape of `T`, has an unknown key (the error lists the known ones), or a
 /// value is out of range; or the text passes one of the limits above.
 pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<YamlError>> {
-    measure(text).map_err(|message| YamlError::new(file, text, message, 0, (1, 1)))?;
+    measure(text)
+        .map_err(|message| YamlError::new(file, text, message, Position { offset: 0, line: 1, column: 1 }))?;
     serde_yaml::from_str(text).map_err(|error| {
         let message = error.to_string();
-        let (offset, line, column) =
-            error.location().map_or((0, 1, 1), |at| (at.index(), at.line(), at.column()));
-        YamlError::new(file, text, without_position(&message), offset.min(text.len()), (line, column))
+        let position = error.location().map_or(Position { offset: 0, line: 1, column: 1 }, |at| Position {
+            offset: at.index().min(text.len()),
+            line: at.line(),
+            column: at.column(),
+        });
+        YamlError::new(file, text, without_position(&message), position)
     })
 }
 
@@ -177,7 +192,7 @@ impl YamlSource<'_> {
         let before = &text[..offset.min(text.len())];
         let line = before.matches('\n').count() + 1;
         let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
-        YamlError::new(file, text, message, offset, (line, column)).with_hint(None)
+        YamlError::new(file, text, message, Position { offset, line, column }).with_hint(None)
     }
 
     /// Checks that a value has only letters, digits and `extra_characters`. `what` says in the error what it would be.
@@ -222,13 +237,8 @@ impl YamlError {
             .unwrap_or_else(|_| format!("error: {self}\n"))
     }
 
-    fn new(
-        file: &str,
-        text: &str,
-        message: String,
-        offset: usize,
-        (line, column): (usize, usize),
-    ) -> Box<Self> {
+    fn new(file: &str, text: &str, message: String, position: Position) -> Box<Self> {
+        let Position { offset, line, column } = position;
         let hint = did_you_mean(&message);
         // The label covers the word at the place, so that the caret points at something one can read.
         let length = text.get(offset..).map_or(0, |rest| {

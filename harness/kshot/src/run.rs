@@ -9,8 +9,8 @@ use kshot_stack::snapshot;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use judge::JudgedRun;
 pub use judge::rejudge;
+use judge::{JudgedRun, JudgedScenario};
 pub use machine_start::STATES;
 pub(crate) use machine_start::StartMode;
 pub use prepare::{REQUEST_LOG, command_line};
@@ -66,6 +66,15 @@ pub enum StartPolicy {
     /// The first machine boots, and the others, at least one, start from a saved state. Stacks that differ are
     /// `unstable`.
     Both,
+}
+
+/// One run of [`RunOptions::repeat`].
+#[derive(Clone, Copy, Debug)]
+struct RunAttempt {
+    /// Never prune the run folder.
+    keep: bool,
+    /// How its machine starts.
+    start: StartMode,
 }
 
 impl Default for RunOptions {
@@ -184,13 +193,14 @@ pub fn run(
         if repeat > 1 {
             task.update(0, &format!("run {number} of {repeat}"));
         }
-        let begin = match options.start_policy {
+        let start = match options.start_policy {
             StartPolicy::Warm => StartMode::Restore,
             StartPolicy::Cold => StartMode::Boot,
             StartPolicy::Both if number == 1 => StartMode::BootAndKeep,
             StartPolicy::Both => StartMode::Restore,
         };
-        let outcome = run_once(workspace, scenario, kernel, (options.keep, begin), progress)?;
+        let outcome =
+            run_once(workspace, scenario, kernel, RunAttempt { keep: options.keep, start }, progress)?;
         let took = Duration::from_millis(outcome.machine_ms);
         durations::record(&workspace.cache, &scenario.id, &kernel.name, took);
         outcomes.push(outcome);
@@ -209,17 +219,24 @@ fn run_once(
     workspace: &Workspace,
     scenario: &Scenario,
     kernel: &Kernel,
-    (keep, begin): (bool, StartMode),
+    attempt: RunAttempt,
     progress: &Progress,
 ) -> Result<RunOutcome, RunError> {
     let prepared = prepare(workspace, scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
-    let (recording, result) = recording::record(&prepared, scenario, begin, &folder, progress);
+    let (recording, result) = recording::record(&prepared, scenario, attempt.start, &folder, progress);
     let judged = match result {
         Ok(()) => {
             let RunRecording { captures, console, .. } = &recording;
-            let absent: Vec<_> = scenario.probes.iter().map(|probe| probe.left_out_because(kernel)).collect();
-            judge::judge((scenario, &absent), kernel, captures, console, &workspace.snapshots())?
+            let left_out: Vec<_> =
+                scenario.probes.iter().map(|probe| probe.left_out_because(kernel)).collect();
+            judge::judge(
+                JudgedScenario { scenario, left_out: &left_out },
+                kernel,
+                captures,
+                console,
+                &workspace.snapshots(),
+            )?
         }
         Err(error) if error.blame() == Blame::Guest => JudgedRun::inconclusive(&error),
         Err(error) => {
@@ -251,7 +268,7 @@ fn run_once(
         console: recording.console,
         artifacts: folder.list_files()?,
     };
-    folder.write_document(&document, keep)?;
+    folder.write_document(&document, attempt.keep)?;
     let machine_ms = document.timings_ms.total;
     Ok(RunOutcome { document, folder: folder.path().into(), comparisons: judged.comparisons, machine_ms })
 }

@@ -15,6 +15,15 @@ use crate::host::{ToolLog, find_program};
 use crate::progress::Progress;
 use kshot_stack::arch::Arch;
 
+/// The folders of an incremental build.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildPaths<'a> {
+    /// The source tree.
+    pub tree: &'a Path,
+    /// The folder for the files of the finished kernel.
+    pub into: &'a Path,
+}
+
 /// Builds the kernel of `entry` into `folder`. Source and object files stay in `scratch`. Returns the facts of the
 /// kernel.
 ///
@@ -33,12 +42,12 @@ pub(super) fn build(
     let (source, objects) = (scratch.join("source"), scratch.join("build"));
     let tree = source::unpack(spec, images, cache, progress, &mut log, &source)?;
     fs::create_dir_all(&objects).map_err(FileError::on("create", &objects))?;
-    let lost = configure_and_build(spec, images, cache, progress, &mut log, (&tree.path, &objects))?;
+    let lost = configure_and_build(spec, images, cache, progress, &mut log, &tree.path, &objects)?;
     let release = copy_results(spec, &mut log, &objects, folder)?;
     Ok(Provisioned { release, version: tree.version, lost })
 }
 
-/// Builds the source tree `tree` as [`build`] does, in a folder `objects` where other versions were built before.
+/// Builds a source tree as [`build`] does, in a folder `objects` where other versions were built before.
 ///
 /// # Errors
 /// [`KernelError`].
@@ -47,14 +56,14 @@ pub(super) fn build_incrementally(
     images: &ImagesFolder,
     cache: &Cache,
     progress: &Progress,
-    (tree, objects): (&Path, &Path),
-    folder: &Path,
+    paths: BuildPaths<'_>,
+    objects: &Path,
 ) -> Result<Provisioned, KernelError> {
     let mut log =
         ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(KernelError::tool(&spec.name))?;
     fs::create_dir_all(objects).map_err(FileError::on("create", objects))?;
-    let lost = configure_and_build(spec, images, cache, progress, &mut log, (tree, objects))?;
-    let release = copy_results(spec, &mut log, objects, folder)?;
+    let lost = configure_and_build(spec, images, cache, progress, &mut log, paths.tree, objects)?;
+    let release = copy_results(spec, &mut log, objects, paths.into)?;
     Ok(Provisioned { release, version: None, lost })
 }
 
@@ -86,7 +95,8 @@ fn configure_and_build(
     cache: &Cache,
     progress: &Progress,
     log: &mut ToolLog,
-    (tree, objects): (&Path, &Path),
+    tree: &Path,
+    objects: &Path,
 ) -> Result<Vec<String>, KernelError> {
     let slots = Slots::of_this_host(cache);
     let mut held = vec![slots.take(progress)?];

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::build::BuildPaths;
 use super::catalogue::{ImagesFolder, KernelSpec};
 use super::{Kernel, KernelError, Provisioned, build, commit_kernel, source};
 use crate::host::FileError;
@@ -64,24 +65,26 @@ impl BuildFolder {
             Lookup::Missing(draft) => draft,
         };
         check_out()?;
-        let made = self.rebuild(spec, images, cache, progress, (&self.source(), draft.path()))?;
+        let paths = BuildPaths { tree: &self.source(), into: draft.path() };
+        let made = self.rebuild(spec, images, cache, progress, paths)?;
         Ok(Kernel::from_entry(spec, &commit_kernel(spec, draft, made)?)?)
     }
 
-    /// Builds the source tree `tree` as it is into the folder `into`, as the user's own kernel.
+    /// Builds a source tree as it is, as the user's own kernel.
     ///
     /// # Errors
     /// [`KernelError`].
     pub fn build_tree(
         &self,
         spec: &KernelSpec,
-        (tree, into): (&Path, &Path),
+        paths: BuildPaths<'_>,
         images: &ImagesFolder,
         cache: &Cache,
         progress: &Progress,
     ) -> Result<Kernel, KernelError> {
         check_tools(spec)?;
-        let made = self.rebuild(spec, images, cache, progress, (tree, into))?;
+        let into = paths.into;
+        let made = self.rebuild(spec, images, cache, progress, paths)?;
         let mut kernel = Kernel::from_path(&into.join("vmlinux"), images, cache)?;
         let dwarf = into.join("vmlinux.debug");
         (kernel.name, kernel.lost) = (spec.name.clone(), made.lost);
@@ -97,7 +100,7 @@ impl BuildFolder {
         images: &ImagesFolder,
         cache: &Cache,
         progress: &Progress,
-        (tree, into): (&Path, &Path),
+        paths: BuildPaths<'_>,
     ) -> Result<Provisioned, KernelError> {
         let (objects, underway) = (self.root.join("build"), self.root.join("underway"));
         if let Ok(since) = fs::metadata(&underway).and_then(|file| file.modified()) {
@@ -105,7 +108,7 @@ impl BuildFolder {
             remove_since(&objects, since)?;
         }
         fs::write(&underway, "").map_err(FileError::on("write", &underway))?;
-        let made = build::build_incrementally(spec, images, cache, progress, (tree, &objects), into);
+        let made = build::build_incrementally(spec, images, cache, progress, paths, &objects);
         // The marker goes even after an error: make removes unfinished targets itself, unless the host ended it.
         if made.as_ref().is_err_and(|error| error.blame() == Blame::Host) {
             return made;

@@ -28,7 +28,7 @@ use crate::yaml::YamlError;
 use kshot_stack::arch::{Arch, KernelImage};
 use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 
-pub use build::merge_config;
+pub use build::{BuildPaths, merge_config};
 pub use build_folder::BuildFolder;
 pub use catalogue::{
     BuiltKernel, Catalogue, DwarfAvailability, GitCommit, ImagesFolder, KernelSource, KernelSpec,

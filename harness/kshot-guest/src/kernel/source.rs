@@ -198,8 +198,9 @@ pub fn extract_paths(
     name: &str,
     source: &KernelSource,
     paths: &[String],
-    (cache, progress): (&Cache, &Progress),
     into: &Path,
+    cache: &Cache,
+    progress: &Progress,
 ) -> Result<(), KernelError> {
     let download = |source| KernelError::Download { kernel: name.into(), source: Box::new(source) };
     fs::create_dir_all(into).map_err(FileError::on("create", into))?;

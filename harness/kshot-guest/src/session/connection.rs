@@ -54,6 +54,13 @@ impl NonBlocking for io::Error {
     }
 }
 
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TerminalSize {
+    pub(super) columns: u32,
+    pub(super) rows: u32,
+}
+
 impl SshConnection {
     pub(super) fn open(
         port: u16,
@@ -96,15 +103,15 @@ impl SshConnection {
         Ok(channel)
     }
 
-    /// Starts a login shell on a terminal of `size` columns and rows.
+    /// Starts a login shell on a terminal of this size.
     pub(super) fn login_shell(
         &self,
         terminal: &str,
-        (columns, rows): (u32, u32),
+        size: TerminalSize,
         deadline: &Deadline,
     ) -> Result<Channel, SessionError> {
         let mut channel = self.wait(deadline, || self.session.channel_session())?;
-        self.wait(deadline, || channel.request_pty(terminal, None, Some((columns, rows, 0, 0))))?;
+        self.wait(deadline, || channel.request_pty(terminal, None, Some((size.columns, size.rows, 0, 0))))?;
         self.wait(deadline, || channel.shell())?;
         Ok(channel)
     }

@@ -112,7 +112,7 @@ impl Guest for Session {
         let status = if protocol::needs_channel(script) {
             self.run_in_channel(script, &deadline, keep)
         } else {
-            self.run_in_shell((script, script), &deadline, keep)
+            self.run_in_shell(script, script, &deadline, keep)
         };
         let status = status.map_err(|error| with_last_output(error, &text))?;
         if discarded > 0 {
@@ -146,7 +146,7 @@ impl Session {
         let mut channel = self.link.execute(&protocol::command(&nonce), deadline)?;
         self.link.write(&mut channel, script.as_bytes(), deadline)?;
         self.link.close_input(&mut channel, deadline)?;
-        let status = self.read_to_marker(&mut channel, (&nonce, script), deadline, take)?;
+        let status = self.read_to_marker(&mut channel, &nonce, script, deadline, take)?;
         self.link.close(channel, deadline)?;
         Ok(status)
     }
@@ -154,7 +154,8 @@ impl Session {
     /// Runs a script in the persistent shell and returns its exit status. Errors call the script `name`.
     fn run_in_shell(
         &mut self,
-        (name, script): (&str, &str),
+        name: &str,
+        script: &str,
         deadline: &Deadline,
         take: impl FnMut(&[u8]) -> Result<(), SessionError>,
     ) -> Result<i32, SessionError> {
@@ -164,7 +165,7 @@ impl Session {
             None => Shell(self.link.execute(protocol::SHELL, deadline)?),
         };
         self.link.write(&mut channel, protocol::line(&nonce, script).as_bytes(), deadline)?;
-        let status = self.read_to_marker(&mut channel, (&nonce, name), deadline, take)?;
+        let status = self.read_to_marker(&mut channel, &nonce, name, deadline, take)?;
         // A shell that failed is dropped; the next call starts another.
         self.shell = Some(Shell(channel));
         Ok(status)
@@ -174,7 +175,8 @@ impl Session {
     fn read_to_marker(
         &self,
         channel: &mut Channel,
-        (nonce, name): (&EndMarker, &str),
+        nonce: &EndMarker,
+        name: &str,
         deadline: &Deadline,
         mut take: impl FnMut(&[u8]) -> Result<(), SessionError>,
     ) -> Result<i32, SessionError> {
@@ -212,7 +214,7 @@ impl Session {
             }
             file.write_all(bytes).map_err(|source| SessionError::Write { path: to.to_owned(), source })
         };
-        let status = self.run_in_shell((&format!("cat {from}"), &protocol::copy(from)), &deadline, take)?;
+        let status = self.run_in_shell(&format!("cat {from}"), &protocol::copy(from), &deadline, take)?;
         match head.length() {
             Some(wanted) if status == 0 && length == wanted => Ok(length),
             Some(wanted) if status == 0 => {

@@ -12,7 +12,7 @@ use signal_hook::consts::SIGWINCH;
 use ssh2::Channel;
 
 use super::SessionError;
-use super::connection::{NonBlocking, SshConnection};
+use super::connection::{NonBlocking, SshConnection, TerminalSize};
 use crate::deadline::Deadline;
 
 /// The time that the guest may take to open a terminal.
@@ -25,7 +25,10 @@ const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// Runs a login shell on standard input and output until it ends. Returns its exit status.
 pub(super) fn relay(link: &SshConnection) -> Result<i32, SessionError> {
     let input = io::stdin();
-    let size = || tcgetwinsize(&input).map(|size| (u32::from(size.ws_col), u32::from(size.ws_row)));
+    let size = || {
+        tcgetwinsize(&input)
+            .map(|size| TerminalSize { columns: size.ws_col.into(), rows: size.ws_row.into() })
+    };
     let first_size = size().map_err(|error| SessionError::Terminal(error.into()))?;
     let resized = Arc::new(AtomicBool::new(false));
     let listening =
@@ -74,13 +77,13 @@ impl<F: AsFd> Drop for RawMode<F> {
 fn copy_both_ways(
     link: &SshConnection,
     channel: &mut Channel,
-    mut new_size: impl FnMut() -> Option<(u32, u32)>,
+    mut new_size: impl FnMut() -> Option<TerminalSize>,
 ) -> Result<(), SessionError> {
     let (input, mut output) = (io::stdin(), io::stdout());
     let (mut buffer, mut typed) = (vec![0; 16 * 1024], Vec::new());
     loop {
         link.liveness().check()?;
-        if let Some((columns, rows)) = new_size() {
+        if let Some(TerminalSize { columns, rows }) = new_size() {
             // If this fails the guest keeps the old size, which is no reason to end the shell.
             drop(channel.request_pty_size(columns, rows, None, None));
         }

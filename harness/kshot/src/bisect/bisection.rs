@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::bisector::Bisector;
 use super::commits::CommitRange;
-use super::driver::{self, BisectError, CandidateError};
+use super::driver::{self, BisectError, CandidateError, TestRun};
 use super::graph::CandidateGraph;
-use super::kernel_tester::{self, BuildTemplate, CandidateSet, KernelTester, TesterOptions};
+use super::kernel_tester::{self, AskedScenario, BuildTemplate, CandidateSet, KernelTester, TesterOptions};
 use super::log::{BisectLog, BisectLogError, BisectRequest, CandidateSource, LogEntry};
 use super::plan::{BisectionResult, Candidate, SearchEvent};
 use super::question::Question;
@@ -20,7 +20,7 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
 use kshot_guest::host::FileError;
-use kshot_guest::kernel::{BuildFolder, Kernel, KernelSource, KernelSpec, SourceTree};
+use kshot_guest::kernel::{BuildFolder, BuildPaths, Kernel, KernelSource, KernelSpec, SourceTree};
 use kshot_guest::progress::Progress;
 use kshot_stack::text::printable;
 
@@ -155,7 +155,7 @@ pub(crate) fn run(
     let workspace = Workspace { runs_folder: log.folder().join("runs"), ..workspace.clone() };
     let mut tester = KernelTester::new(
         workspace.clone(),
-        (scenario, &header.question),
+        AskedScenario { scenario, question: &header.question },
         template,
         supply,
         options,
@@ -188,34 +188,39 @@ pub(crate) fn run(
 /// [`BisectError`]: what is not the kernel's fault.
 pub(crate) fn test_once(
     workspace: &Workspace,
-    (scenario, question): (&Scenario, &Question),
+    asked: AskedScenario<'_>,
     kernel: &Kernel,
     progress: &Progress,
 ) -> Result<TestResult, BisectError> {
-    let scenario = question.add_step(scenario.clone());
+    let scenario = asked.question.add_step(asked.scenario.clone());
     let mut kernel = kernel.clone();
-    if let Question::Verdict(name) = question {
+    if let Question::Verdict(name) = asked.question {
         (kernel.name, kernel.in_catalogue) = (name.clone(), true);
     }
-    match kernel_tester::run_once(workspace, (&scenario, question), &kernel, progress) {
-        Ok((state, folder)) => Ok(TestResult::Ran { state, folder: Some(folder) }),
+    match kernel_tester::run_once(
+        workspace,
+        AskedScenario { scenario: &scenario, ..asked },
+        &kernel,
+        progress,
+    ) {
+        Ok(TestRun { state, run_folder }) => Ok(TestResult::Ran { state, folder: run_folder }),
         Err(CandidateError::Skip(why)) => Ok(TestResult::Skip(why)),
         Err(CandidateError::Host(error) | CandidateError::Abort(error)) => Err(error),
     }
 }
 
-/// Builds the source tree `tree` as it is, into the folder `into`.
+/// Builds a source tree as it is.
 ///
 /// # Errors
 /// [`Failed`].
 pub(crate) fn build_tree(
     workspace: &Workspace,
     template: &BuildTemplate,
-    (tree, into): (&Path, &Path),
+    paths: BuildPaths<'_>,
     progress: &Progress,
 ) -> Result<Kernel, TreeBuildError> {
     let build = || -> Result<Kernel, CandidateError> {
-        let tree = Repository::at(tree)?.path().to_owned();
+        let tree = Repository::at(paths.tree)?.path().to_owned();
         // A folder of its own, apart from that of `kshot bisect --git`: object files depend on the source folder.
         let name = format!("{}-tree", kernel_tester::workshop(&tree, template));
         let workshop = BuildFolder::open(&name, &workspace.cache, progress)?;
@@ -228,7 +233,13 @@ pub(crate) fn build_tree(
             objects: template.objects,
             required: Some(template.required.clone()),
         };
-        Ok(workshop.build_tree(&entry, (&tree, into), &workspace.images(), &workspace.cache, progress)?)
+        Ok(workshop.build_tree(
+            &entry,
+            BuildPaths { tree: &tree, ..paths },
+            &workspace.images(),
+            &workspace.cache,
+            progress,
+        )?)
     };
     build().map_err(|trouble| match trouble {
         CandidateError::Skip(why) => TreeBuildError::Skip(why),

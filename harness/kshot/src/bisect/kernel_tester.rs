@@ -83,6 +83,15 @@ pub(crate) struct KernelTester<'a> {
     progress: &'a Progress,
 }
 
+/// What the runs of a bisection replay and answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AskedScenario<'a> {
+    /// The scenario.
+    pub(crate) scenario: &'a Scenario,
+    /// The question that each run of it answers.
+    pub(crate) question: &'a Question,
+}
+
 /// Options of a tester.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TesterOptions {
@@ -96,7 +105,7 @@ impl<'a> KernelTester<'a> {
     /// A tester whose run folders go to `workspace.runs`.
     pub(crate) fn new(
         workspace: Workspace,
-        (scenario, question): (&Scenario, &Question),
+        asked: AskedScenario<'_>,
         template: BuildTemplate,
         supply: CandidateSet,
         options: TesterOptions,
@@ -104,8 +113,8 @@ impl<'a> KernelTester<'a> {
     ) -> Self {
         Self {
             maker: CandidateBuilder { workspace, template, supply: Arc::new(supply) },
-            scenario: question.add_step(scenario.clone()),
-            question: question.clone(),
+            scenario: asked.question.add_step(asked.scenario.clone()),
+            question: asked.question.clone(),
             kernels: BTreeMap::new(),
             fresh: options.ignore_recorded,
             speculate: options.build_ahead,
@@ -149,13 +158,14 @@ impl Tester for KernelTester<'_> {
 
     fn run(&mut self, candidate: Candidate, number: usize) -> Result<TestRun, CandidateError> {
         let kernel = self.kernel(candidate)?;
-        run_or_reuse(
-            &self.maker.workspace,
-            (&self.scenario, &self.question),
-            &kernel,
-            (number, self.fresh),
-            self.progress,
-        )
+        let asked = AskedScenario { scenario: &self.scenario, question: &self.question };
+        let recorded = RecordedStates::of(&self.maker.workspace, asked, &kernel, self.progress)?;
+        if let Some(state) = recorded.states.get(number).filter(|_| !self.fresh) {
+            return Ok(TestRun { state: state.clone(), run_folder: None });
+        }
+        let run = run_once(&self.maker.workspace, asked, &kernel, self.progress)?;
+        recorded.add(&run.state)?;
+        Ok(run)
     }
 
     fn build_ahead(&mut self, nodes: &[usize]) {
@@ -320,61 +330,23 @@ pub(crate) fn workshop(tree: &Path, template: &BuildTemplate) -> String {
     cache::key(parts.into_iter().chain(config))
 }
 
-/// Runs a kernel once and evaluates the question. A recorded result is used if the same kernel, guest, scenario and
-/// question already ran `number` times.
-fn run_or_reuse(
+/// Runs a kernel once and evaluates the question.
+pub(crate) fn run_once(
     workspace: &Workspace,
-    (scenario, question): (&Scenario, &Question),
+    asked: AskedScenario<'_>,
     kernel: &Kernel,
-    (number, fresh): (usize, bool),
     progress: &Progress,
 ) -> Result<TestRun, CandidateError> {
-    let asked = serde_json::to_string(&(scenario, question)).expect("a scenario has string keys only");
-    let parts = [
-        env!("CARGO_PKG_VERSION").into(),
-        run::state_key(workspace, scenario, kernel, progress)?,
-        asked,
-        kernel.name.clone(),
-        // Only a verdict rests on snapshots.
-        match question {
-            Question::Verdict(_) => {
-                run::inputs_hash(workspace, scenario, &kernel.name).map_err(RunError::from)?
-            }
-            _ => String::new(),
-        },
-    ];
-    let verdicts = RecordedStates::at(workspace, &cache::key(parts.iter().map(String::as_bytes)))?;
-    if let Some(state) = verdicts.states.get(number).filter(|_| !fresh) {
-        return Ok(TestRun { state: state.clone(), run_folder: None });
-    }
-    let (state, folder) = run_once(workspace, (scenario, question), kernel, progress)?;
-    verdicts.add(&state)?;
+    // Runs from one saved state share everything that chance decided at boot, so they would not be independent.
+    let options = RunOptions { keep: true, start_policy: StartPolicy::Cold, ..RunOptions::default() };
+    let outcome = run::run(workspace, asked.scenario, kernel, &options, progress)?;
+    let state = evaluate_run(asked, &outcome.document, &outcome.folder).map_err(CandidateError::Skip)?;
+    let folder = outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(TestRun { state, run_folder: Some(folder) })
 }
 
-/// Runs a kernel once: the observed state, and the run folder's name.
-pub(crate) fn run_once(
-    workspace: &Workspace,
-    (scenario, question): (&Scenario, &Question),
-    kernel: &Kernel,
-    progress: &Progress,
-) -> Result<(String, String), CandidateError> {
-    // Runs from one saved state share everything that chance decided at boot, so they would not be independent.
-    let options = RunOptions { keep: true, start_policy: StartPolicy::Cold, ..RunOptions::default() };
-    let outcome = run::run(workspace, scenario, kernel, &options, progress)?;
-    let state =
-        evaluate_run(question, scenario, &outcome.document, &outcome.folder).map_err(CandidateError::Skip)?;
-    let folder = outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok((state, folder))
-}
-
 /// Evaluates a question on a run folder.
-fn evaluate_run(
-    question: &Question,
-    scenario: &Scenario,
-    document: &RunDocument,
-    folder: &Path,
-) -> Result<String, String> {
+fn evaluate_run(asked: AskedScenario<'_>, document: &RunDocument, folder: &Path) -> Result<String, String> {
     let text = |name: &str| {
         let mut bytes = Vec::new();
         let read = bounded::open(&folder.join(name))
@@ -389,8 +361,8 @@ fn evaluate_run(
     let steps = document.artifacts.keys().filter(|name| name.starts_with("steps/"));
     let last_step = steps.max().map_or(Ok(String::new()), |name| text(name))?;
     let console = text(kshot_guest::machine::CONSOLE_LOG)?;
-    question.evaluate(&RunEvidence {
-        scenario,
+    asked.question.evaluate(&RunEvidence {
+        scenario: asked.scenario,
         document,
         captures: &captures,
         console: &console,
@@ -405,6 +377,30 @@ struct RecordedStates {
 }
 
 impl RecordedStates {
+    /// The states of runs with the same kernel, guest, scenario and question.
+    fn of(
+        workspace: &Workspace,
+        asked: AskedScenario<'_>,
+        kernel: &Kernel,
+        progress: &Progress,
+    ) -> Result<Self, CandidateError> {
+        let AskedScenario { scenario, question } = asked;
+        let parts = [
+            env!("CARGO_PKG_VERSION").into(),
+            run::state_key(workspace, scenario, kernel, progress)?,
+            serde_json::to_string(&(scenario, question)).expect("a scenario has string keys only"),
+            kernel.name.clone(),
+            // Only a verdict rests on snapshots.
+            match question {
+                Question::Verdict(_) => {
+                    run::inputs_hash(workspace, scenario, &kernel.name).map_err(RunError::from)?
+                }
+                _ => String::new(),
+            },
+        ];
+        Self::at(workspace, &cache::key(parts.iter().map(String::as_bytes)))
+    }
+
     fn at(workspace: &Workspace, key: &str) -> Result<Self, CandidateError> {
         let folder = workspace.cache.root().join("verdicts");
         fs::create_dir_all(&folder).map_err(|error| host_error("make", &folder, error))?;
@@ -441,7 +437,7 @@ pub(crate) fn differences(
         let sources = version.entry.iter().map(|entry| &entry.source).chain(&version.sources);
         let place = folder.path().join(&version.name);
         for source in sources {
-            match extract_paths(&version.name, source, paths, (cache, progress), &place) {
+            match extract_paths(&version.name, source, paths, &place, cache, progress) {
                 Err(error) if error.is_unavailable() => {}
                 taken => {
                     taken?;

@@ -32,7 +32,7 @@ pub(crate) use bisection::{
     CandidateRange, TestResult, TreeBuildError, build_tree, commit_range, create, list_versions,
     newest_unfinished, resume, run, test_once,
 };
-pub(crate) use kernel_tester::{BuildTemplate, TesterOptions};
+pub(crate) use kernel_tester::{AskedScenario, BuildTemplate, TesterOptions};
 pub(crate) use log::{BisectRequest, CandidateSource};
 
 #[cfg(test)]

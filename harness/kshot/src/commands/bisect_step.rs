@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::question::{BuildArgs, QuestionArgs, restrict_probes, template};
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::artifacts;
-use crate::bisect::{self, Question, TestResult};
-use kshot_guest::kernel::Kernel;
+use crate::bisect::{self, AskedScenario, Question, TestResult};
+use kshot_guest::kernel::{BuildPaths, Kernel};
 use kshot_stack::exit::ExitCode;
 
 /// The arguments that both commands share.
@@ -64,7 +64,8 @@ impl StepArgs {
         let (like, config, require) = self.template.resolve(&catalogue, &scenario)?;
         let template = template(&catalogue, &like, &config, &require)?;
         let into = tempfile::tempdir()?;
-        match bisect::build_tree(&workspace, &template, (&self.tree, into.path()), &streams.progress) {
+        let paths = BuildPaths { tree: &self.tree, into: into.path() };
+        match bisect::build_tree(&workspace, &template, paths, &streams.progress) {
             Ok(kernel) => self.test.test(&kernel, streams),
             Err(error) => self.test.report_skip(error, streams),
         }
@@ -100,8 +101,9 @@ impl TestArgs {
             other => other.good_states(),
         };
         for number in 1..=runs {
-            let asked = bisect::test_once(&workspace, (&scenario, &question), kernel, &streams.progress)?;
-            let (word, exit) = match &asked {
+            let asked = AskedScenario { scenario: &scenario, question: &question };
+            let result = bisect::test_once(&workspace, asked, kernel, &streams.progress)?;
+            let (word, exit) = match &result {
                 TestResult::Ran { state, .. } if quiet.contains(state) => ("good", ExitCode::Match),
                 TestResult::Ran { .. } => ("bad", ExitCode::Drift),
                 TestResult::Skip(_) => ("cannot tell", ExitCode::CannotTell),
@@ -109,7 +111,7 @@ impl TestArgs {
             if exit == ExitCode::Match && number < runs {
                 continue;
             }
-            let (state, folder) = match asked {
+            let (state, folder) = match result {
                 TestResult::Ran { state, folder } => (state, folder),
                 TestResult::Skip(why) => (why, None),
             };

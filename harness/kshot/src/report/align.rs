@@ -4,7 +4,11 @@ use kshot_stack::arch::Arch;
 use kshot_stack::fidelity;
 
 /// A row of two aligned stacks; at least one side is present.
-pub(super) type AlignedRow<'a> = (Option<&'a str>, Option<&'a str>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AlignedRow<'a> {
+    pub(super) left: Option<&'a str>,
+    pub(super) right: Option<&'a str>,
+}
 
 /// Aligns two stacks of an architecture by their longest common subsequence of functions. Names that fidelity treats as
 /// one function, such as the labels of a system-call entry, are aligned with each other.
@@ -17,13 +21,17 @@ pub(super) fn align<'a>(left: &'a [String], right: &'a [String], arch: &str) -> 
     for op in ops {
         let (left, right) = (&left[op.old_range()], &right[op.new_range()]);
         if op.tag() == similar::DiffTag::Equal {
-            rows.extend(left.iter().zip(right).map(|(a, b)| (Some(a.as_str()), Some(b.as_str()))));
+            rows.extend(left.iter().zip(right).map(|(a, b)| row(Some(a), Some(b))));
         } else {
-            rows.extend(left.iter().map(|a| (Some(a.as_str()), None)));
-            rows.extend(right.iter().map(|b| (None, Some(b.as_str()))));
+            rows.extend(left.iter().map(|a| row(Some(a), None)));
+            rows.extend(right.iter().map(|b| row(None, Some(b))));
         }
     }
     rows
+}
+
+fn row<'a>(left: Option<&'a String>, right: Option<&'a String>) -> AlignedRow<'a> {
+    AlignedRow { left: left.map(String::as_str), right: right.map(String::as_str) }
 }
 
 #[cfg(test)]
@@ -40,7 +48,11 @@ mod tests {
         let rows = align(&left, &right, "mips64");
         assert_eq!(
             rows,
-            [(Some("ftrace_graph_call"), None), (None, Some("register_netdevice")), (None, Some("ioctl"))]
+            [
+                AlignedRow { left: Some("ftrace_graph_call"), right: None },
+                AlignedRow { left: None, right: Some("register_netdevice") },
+                AlignedRow { left: None, right: Some("ioctl") }
+            ]
         );
     }
 
@@ -52,9 +64,9 @@ mod tests {
         assert_eq!(
             rows,
             [
-                (Some("tun_chr_ioctl"), None),
-                (Some("sys_ioctl"), Some("__se_sys_ioctl")),
-                (Some("syscall_common"), Some("handle_sys"))
+                AlignedRow { left: Some("tun_chr_ioctl"), right: None },
+                AlignedRow { left: Some("sys_ioctl"), right: Some("__se_sys_ioctl") },
+                AlignedRow { left: Some("syscall_common"), right: Some("handle_sys") }
             ]
         );
         assert_eq!(align(&left, &right, "unheard-of").len(), 5);
@@ -65,7 +77,7 @@ mod tests {
         let (left, right) = (names("a c d"), names("a b c d"));
         let rows = align(&left, &right, "mips64");
         assert_eq!(rows.len(), 4);
-        assert_eq!(rows[1], (None, Some("b")));
-        assert_eq!(rows[3], (Some("d"), Some("d")));
+        assert_eq!(rows[1], AlignedRow { left: None, right: Some("b") });
+        assert_eq!(rows[3], AlignedRow { left: Some("d"), right: Some("d") });
     }
 }

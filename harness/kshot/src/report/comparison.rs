@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::align::align;
+use super::align::{AlignedRow, align};
 use super::table::new_table;
 use kshot_stack::document::{ArgumentsResult, ProbeResult, Reason, RunDocument, StackResult};
 
@@ -106,8 +106,8 @@ impl RunComparison {
                     side.as_ref().map_or(Vec::new(), |stack| stack.frames.clone())
                 };
                 let (one, other) = (frames(&pair.left), frames(&pair.right));
-                for (frame, beside) in align(&one, &other, &left.arch) {
-                    rows.add_row([frame.unwrap_or(""), beside.unwrap_or("")]);
+                for AlignedRow { left, right } in align(&one, &other, &left.arch) {
+                    rows.add_row([left.unwrap_or(""), right.unwrap_or("")]);
                 }
                 text.push_str(&format!("{rows}\n"));
             }

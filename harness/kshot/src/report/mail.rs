@@ -2,7 +2,7 @@
 
 use kshot_stack::document::{ProbeResult, Reason, RunDocument, Verdict};
 
-use super::align::align;
+use super::align::{AlignedRow, align};
 use super::table::reference;
 
 /// The format of the mail.
@@ -137,9 +137,9 @@ fn stacks(document: &RunDocument, probe: &ProbeResult) -> String {
         match reference(document, probe, stack) {
             Some((other, truth)) => {
                 let rows = align(&stack.frames, &truth.frames, &document.kernel.arch);
-                let width = rows.iter().filter_map(|(left, _)| *left).map(str::len).max().unwrap_or(0).max(9);
+                let width = rows.iter().filter_map(|row| row.left).map(str::len).max().unwrap_or(0).max(9);
                 text.push_str(&format!("    {:width$}   {}\n", probe.name, other.name));
-                for (left, right) in rows {
+                for AlignedRow { left, right } in rows {
                     let line =
                         format!("    {:width$}   {}", left.unwrap_or("(missing)"), right.unwrap_or(""));
                     text.push_str(line.trim_end());

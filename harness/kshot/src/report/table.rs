@@ -6,7 +6,7 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Cell, ContentArrangement, Table};
 use rustix::termios::tcgetwinsize;
 
-use super::align::align;
+use super::align::{AlignedRow, align};
 use kshot_stack::document::{Fidelity, ProbeResult, RunDocument, StackResult};
 use kshot_stack::stack::State;
 use kshot_stack::stack::count;
@@ -171,7 +171,7 @@ fn side_by_side(
         Cell::new(format!("{} ({} x {})", probe.name, stack.count, stack.task)),
         Cell::new(format!("{} ({} x {})", other.name, truth.count, truth.task)),
     ]);
-    for (left, right) in align(&stack.frames, &truth.frames, arch) {
+    for AlignedRow { left, right } in align(&stack.frames, &truth.frames, arch) {
         rows.add_row([left.unwrap_or("(missing)"), right.unwrap_or("")]);
     }
     format!("{rows}\n")

@@ -25,6 +25,14 @@ use kshot_stack::verdict::{self, Evidence, Judgement};
 /// The size of the write buffer for printed captures.
 const WRITE_BUFFER_BYTES: usize = 64 << 10;
 
+/// What is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JudgedScenario<'a> {
+    pub(super) scenario: &'a Scenario,
+    /// For each of its probes, why it was left out.
+    pub(super) left_out: &'a [Option<String>],
+}
+
 /// A run that was judged.
 #[derive(Debug)]
 pub(super) struct JudgedRun {
@@ -61,15 +69,16 @@ pub fn rejudge(
     }
     let captures: Vec<Capture> =
         scenario.probes.iter().filter_map(|spec| spec.find_capture(folder)).collect();
-    let absent = |spec: &ProbeSpec| {
+    let left_out = |spec: &ProbeSpec| {
         document
             .probes
             .iter()
             .find(|probe| probe.name == spec.name)
             .and_then(|probe| probe.left_out_because.clone())
     };
-    let absent: Vec<_> = scenario.probes.iter().map(absent).collect();
-    let judged = judge((scenario, &absent), kernel, &captures, &document.console, snapshots)?;
+    let left_out: Vec<_> = scenario.probes.iter().map(left_out).collect();
+    let asked = JudgedScenario { scenario, left_out: &left_out };
+    let judged = judge(asked, kernel, &captures, &document.console, snapshots)?;
     Ok(RunDocument {
         verdict: judged.verdict.verdict,
         reasons: judged.verdict.reasons,
@@ -78,15 +87,15 @@ pub fn rejudge(
     })
 }
 
-/// Judges captures: parse, normalise, measure, compare, combine. `absent` holds, for each probe, the reason why it was
-/// left out.
+/// Judges captures: parse, normalise, measure, compare, combine.
 pub(super) fn judge(
-    (scenario, absent): (&Scenario, &[Option<String>]),
+    asked: JudgedScenario<'_>,
     kernel: &Kernel,
     captures: &[Capture],
     console: &[ConsoleReport],
     snapshots: &Path,
 ) -> Result<JudgedRun, RunError> {
+    let JudgedScenario { scenario, left_out } = asked;
     let mut recorded = Vec::new();
     for probe in &scenario.probes {
         let mut parsed = Parsed::default();
@@ -98,7 +107,7 @@ pub(super) fn judge(
         recorded.push(ParsedProbe { name: probe.name.clone(), kind: probe.kind.word().into(), parsed });
     }
     let mut probes = probe_results(&recorded, kernel.arch.row());
-    for (result, why) in probes.iter_mut().zip(absent) {
+    for (result, why) in probes.iter_mut().zip(left_out) {
         result.left_out_because.clone_from(why);
     }
     let comparisons = baseline::of_run(snapshots, &scenario.id, &kernel.name, &probes)

@@ -36,7 +36,8 @@ impl<'a> ResultCollector<'a> {
         &mut self,
         kit: &RoundFolder,
         sent: &DispatchedUnit,
-        (told, end): (&UnitStatus, Completion),
+        told: &UnitStatus,
+        end: Completion,
         night: &mut Night,
     ) -> Result<Option<String>, NightlyError> {
         let host = told.host.clone().unwrap_or_else(|| "no host".into());

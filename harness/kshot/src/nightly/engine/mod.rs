@@ -100,7 +100,7 @@ pub(super) fn run(
                 Sender::Parallel(_) => parallel::unit_status(&kit, &one.name),
                 Sender::Slurm => slurm::unit_status(&kit, &one.name),
             };
-            if let Some(host) = collector.collect(&kit, one, (&told, end), night)? {
+            if let Some(host) = collector.collect(&kit, one, &told, end, night)? {
                 out.insert(host);
             }
         }
@@ -177,7 +177,8 @@ fn run_program(
     what: &str,
     expression: &duct::Expression,
     folder: &Path,
-    (limit, on_interrupt): (Duration, OnInterrupt),
+    limit: Duration,
+    on_interrupt: OnInterrupt,
 ) -> Result<ProgramResult, EngineError> {
     let broken = |source| EngineError::Start { what: what.into(), source };
     let expression = expression.dir(folder).stdin_null().stdout_capture().stderr_capture().unchecked();

@@ -1,8 +1,8 @@
 //! GNU parallel over SSH (parallel(1)).
 
-use kshot_guest::host::FileError;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use duct::cmd;
 
@@ -10,6 +10,7 @@ use super::{
     CHECK_LIMIT, Completion, DispatchedUnit, EngineError, OnInterrupt, ProgramResult, RoundFolder,
     UnitStatus, round_timeout, run_program,
 };
+use kshot_guest::host::FileError;
 
 /// parallel's log of a round, in the round's folder.
 const JOB_LOG: &str = "parallel.log";
@@ -44,7 +45,8 @@ pub(super) fn check_hosts(
                 "kit",
                 "KSHOT_ROOT=$PWD/kit kit/kshot doctor --to-run"
             ),
-            (CHECK_LIMIT, OnInterrupt::Kill),
+            CHECK_LIMIT,
+            OnInterrupt::Kill,
         );
         let fault = match answer {
             Ok(ProgramResult { code: Some(0), .. }) => None,
@@ -88,7 +90,7 @@ pub(super) fn dispatch(
     .map(String::from)
     .into();
     words.extend(sent.iter().map(|one| one.name.clone()));
-    let finished = parallel(kit, &cmd("parallel", words), (round_timeout(sent), OnInterrupt::Kill))?;
+    let finished = parallel(kit, &cmd("parallel", words), round_timeout(sent), OnInterrupt::Kill)?;
     // The results of the units are in the log; here it only has to exist.
     if !finished.interrupted && !kit.path.join(JOB_LOG).is_file() {
         let said = last_line(&finished.err, "it left no log");
@@ -113,15 +115,16 @@ pub(super) fn remove_remote_files(kit: &RoundFolder) {
         &kit.remote
     );
     // A host that died in the round keeps what it has.
-    drop(parallel(kit, &remove, (CHECK_LIMIT, OnInterrupt::Ignore)));
+    drop(parallel(kit, &remove, CHECK_LIMIT, OnInterrupt::Ignore));
 }
 
 fn parallel(
     kit: &RoundFolder,
     expression: &duct::Expression,
-    limit: (std::time::Duration, OnInterrupt),
+    limit: Duration,
+    on_interrupt: OnInterrupt,
 ) -> Result<ProgramResult, EngineError> {
-    run_program("GNU parallel", expression, &kit.path, limit)
+    run_program("GNU parallel", expression, &kit.path, limit, on_interrupt)
 }
 
 /// The status of a unit from parallel's log: `Seq Host Starttime JobRuntime Send Receive Exitval Signal Command`.

@@ -1,6 +1,5 @@
 //! Slurm: a job array, a task a unit (sbatch(1)). The nodes see the result folder under the same path.
 
-use kshot_guest::host::FileError;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
@@ -11,6 +10,7 @@ use duct::cmd;
 use super::{
     Completion, DispatchedUnit, EngineError, OnInterrupt, RoundFolder, UnitStatus, round_timeout, run_program,
 };
+use kshot_guest::host::FileError;
 
 /// The job's name; the round's key is appended, to tell our jobs apart.
 const JOB_NAME: &str = "kshot-nightly";
@@ -28,7 +28,7 @@ const TASK_SCRIPT: &str = "#!/bin/sh\n\
 pub(super) fn check_hosts() -> Result<Vec<(String, Option<String>)>, EngineError> {
     let expression = cmd!("sinfo", "--noheader", "--Node", "--format", "%N %t");
     let finished =
-        run_program("Slurm's sinfo", &expression, Path::new("/"), (REQUEST_TIMEOUT, OnInterrupt::Kill))?;
+        run_program("Slurm's sinfo", &expression, Path::new("/"), REQUEST_TIMEOUT, OnInterrupt::Kill)?;
     if finished.code != Some(0) {
         return Err(EngineError::Failed { what: "Slurm's sinfo".into(), said: finished.err.trim().into() });
     }
@@ -79,12 +79,13 @@ pub(super) fn dispatch(
         "Slurm's sbatch",
         &cmd("sbatch", words),
         &kit.path,
-        (round_timeout(sent), OnInterrupt::Kill),
+        round_timeout(sent),
+        OnInterrupt::Kill,
     );
     if !matches!(&finished, Ok(finished) if !finished.interrupted && finished.code.is_some()) {
         // sbatch has ended, so the tasks must not go on without it.
         let cancel = cmd!("scancel", "--name", &name);
-        drop(run_program("Slurm's scancel", &cancel, &kit.path, (REQUEST_TIMEOUT, OnInterrupt::Ignore)));
+        drop(run_program("Slurm's scancel", &cancel, &kit.path, REQUEST_TIMEOUT, OnInterrupt::Ignore));
     }
     let finished = finished?;
     // sbatch exits with the highest status of its tasks; it refused the job only if it was not submitted.

@@ -154,6 +154,6 @@ fn rows(left: &[String], right: &[String], arch: &str) -> Vec<StackTableRow> {
     let own = |side: Option<&str>| side.map(ToOwned::to_owned);
     align(left, right, arch)
         .into_iter()
-        .map(|(left, right)| StackTableRow { left: own(left), right: own(right) })
+        .map(|row| StackTableRow { left: own(row.left), right: own(row.right) })
         .collect()
 }
