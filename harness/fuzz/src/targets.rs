@@ -19,7 +19,7 @@ use kshot_stack::foreign;
 use kshot_stack::format::TextFormat;
 use kshot_stack::night::results::Night;
 use kshot_stack::normalize::normalize;
-use kshot_stack::stack::gdb_raw::Raw;
+use kshot_stack::stack::gdb_raw::{Raw, StackCopy};
 use kshot_stack::stack::{DEEPEST_STACK, Parsed, gdb_json, gdb_raw};
 use kshot_stack::sweep;
 use kshot_stack::text::printable;
@@ -149,7 +149,8 @@ fn unwind(input: &[u8]) {
     };
     let registers = vec![(29, stack_pointer), (31, return_address)];
     let memory = input[3 * 8..].to_vec();
-    let raw = Raw { number: 1, pc, registers, base: STACK, memory };
+    let raw =
+        Raw { number: 1, pc, registers, stacks: vec![StackCopy { base: STACK, memory }], ..Raw::default() };
     let unwound = UNWINDER.with(|unwinder| unwinder.unwind(&raw, Arch::Mips64.row()));
     assert!((1..=DEEPEST_STACK).contains(&unwound.frames.len()), "{} frames", unwound.frames.len());
 }

@@ -37,15 +37,17 @@ pub struct Measure {
 }
 
 impl<'a> References<'a> {
-    /// Finds its way among `stacks`. A stack that reaches no entry is left out: half a stack is no measure.
+    /// Finds its way among `stacks`. A stack that reaches no entry is left out: half a stack is no measure. A truth may also
+    /// end in user space, where an exception came from.
     pub fn new(stacks: impl IntoIterator<Item = &'a Stack>, kind: Reference, row: &'a ArchRow) -> Self {
         let mut subjects: HashMap<&str, Subject<'_>, RandomState> = HashMap::default();
         for stack in stacks {
             let subject = subjects.entry(stack.subject()).or_default();
-            if reaches_entry(stack, row) {
+            let to_user = kind == Reference::Gdb && stack.frames.last().is_some_and(|frame| frame.user);
+            if to_user || reaches_entry(stack, row) {
                 let frames = up_to_entry(stack, row);
                 let places = frames.into_iter().map(|frame| Place::new(frame, row)).collect();
-                subject.add(Candidate { task: &stack.task, places });
+                subject.add(Candidate { task: task_name(&stack.task), places });
             }
         }
         Self { kind, row, subjects }
@@ -66,7 +68,8 @@ impl<'a> References<'a> {
         let subject = self.subject(stack)?;
         let reported = Reported::new(stack, self.row);
         let any_task = ANY_TASK.contains(&stack.task.as_str());
-        let of_task = |candidate: &Candidate<'_>| any_task || stack.task == candidate.task;
+        let task = task_name(&stack.task);
+        let of_task = |candidate: &Candidate<'_>| any_task || task == candidate.task;
         let mut best: Option<Comparison<'_>> = None;
         for likely in subject.likeliest(&reported, of_task) {
             // None of those that follow can speak better for it.
@@ -354,15 +357,20 @@ fn unexplained(
 
 /// Whether a stack goes as far as an entry.
 pub fn reaches_entry(stack: &Stack, row: &ArchRow) -> bool {
-    physical(stack, row).any(|frame| frame.is_one_of(row.entries))
+    let frames: Vec<&Frame> = physical(stack, row).collect();
+    first_entry(&frames, row).is_some()
 }
 
 /// The physical frames up to the first entry, that included.
 pub fn up_to_entry<'a>(stack: &'a Stack, row: &ArchRow) -> Vec<&'a Frame> {
     let mut frames: Vec<&Frame> = physical(stack, row).collect();
-    let end = frames.iter().position(|frame| frame.is_one_of(row.entries)).map_or(frames.len(), |at| at + 1);
+    let end = first_entry(&frames, row).map_or(frames.len(), |at| at + 1);
     frames.truncate(end);
     frames
+}
+
+fn first_entry(frames: &[&Frame], row: &ArchRow) -> Option<usize> {
+    (0..frames.len()).find(|at| frames[*at].is_entry(frames.get(at + 1).copied(), row))
 }
 
 /// The frames that count: the kernel's, neither inlined nor guessed nor a tracer's own.
@@ -382,6 +390,18 @@ pub fn same_place(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
 /// Whether two frames are in one function.
 pub fn same_function(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
     Place::new(one, row).is_in_function_of(&Place::new(other, row))
+}
+
+/// One name for all that a task goes by: ftrace calls the idle task `<idle>` (kernel/trace/trace_output.c), perf
+/// `swapper`, and to the name of a worker perf adds its work, behind `-` or `+` (kernel/workqueue.c, `wq_worker_comm`).
+fn task_name(task: &str) -> &str {
+    const IDLE: &str = "swapper";
+    let idle = |task: &str| task == "<idle>" || task.split('/').next() == Some(IDLE);
+    match task {
+        task if idle(task) => IDLE,
+        task if task.starts_with("kworker/") => task.split(['-', '+']).next().unwrap_or(task),
+        task => task,
+    }
 }
 
 /// One name for all that a function goes by: `sys_ioctl` for `__se_sys_ioctl` and `__arm64_sys_ioctl`, the function for the compiler's clones of it, one label for all of the entries, whose code carries many.

@@ -292,3 +292,62 @@ proptest::proptest! {
         proptest::prop_assert_eq!(matched_frames + extra + repeated, stack_names.len() as u64);
     }
 }
+
+fn frames(names: &[(&str, u64)]) -> Vec<std::sync::Arc<Frame>> {
+    let frame = |&(name, address): &(&str, u64)| Frame {
+        address: Some(address),
+        symbol: Some(name.into()).filter(|name: &String| !name.is_empty()),
+        user: name.is_empty(),
+        ..Frame::default()
+    };
+    names.iter().map(frame).map(Into::into).collect()
+}
+
+fn stack_of(task: &str, names: &[(&str, u64)]) -> Stack {
+    let (event, function) = ("f".into(), Some("f".into()));
+    Stack { task: task.into(), event, function, frames: frames(names) }
+}
+
+/// How many of the reference's frames a stack has, and how many the reference has.
+fn found(reference: &Stack, stack: &Stack, arch: Arch) -> Option<(u64, u64)> {
+    let references = References::new([reference], Reference::Gdb, arch.row());
+    let fidelity = references.measure(stack)?.fidelity;
+    Some((fidelity.matched_frames, fidelity.reference_frames))
+}
+
+const IN_F: (&str, u64) = ("f", 0xffff_ffff_8000_0000);
+const INTERRUPT: (&str, u64) = ("handle_exception", 0xffff_ffff_8100_0000);
+const IDLE: (&str, u64) = ("do_idle", 0xffff_ffff_8200_0000);
+const BEGIN: (&str, u64) = ("_start_kernel", 0xffff_ffff_8300_0000);
+
+#[test]
+fn the_idle_task_and_a_worker_have_one_name_for_all() {
+    let names = [("swapper/0", "<idle>"), ("swapper/0", "swapper"), ("kworker/u2:1", "kworker/u2:1-ev")];
+    for (truth, reported) in names {
+        let [truth, reported] = [truth, reported].map(|task| stack_of(task, &[IN_F, BEGIN]));
+        assert_eq!(found(&truth, &reported, Arch::Riscv64), Some((2, 2)), "{reported:?}");
+    }
+    let [one, other] = ["kworker/u2:1", "kworker/u2:2-ev"].map(|task| stack_of(task, &[IN_F, IDLE, BEGIN]));
+    assert_eq!(found(&one, &Stack { frames: frames(&[IN_F]), ..other }, Arch::Riscv64), None);
+}
+
+#[test]
+fn an_entry_that_interrupted_the_kernel_is_not_the_end() {
+    let whole = stack_of("swapper", &[IN_F, INTERRUPT, IDLE, BEGIN]);
+    let cut = stack_of("swapper", &[IN_F, INTERRUPT]);
+    assert_eq!(found(&whole, &cut, Arch::Riscv64), Some((2, 4)));
+    assert_eq!(found(&whole, &whole, Arch::Riscv64), Some((4, 4)));
+    assert_eq!(found(&cut, &cut, Arch::Riscv64), Some((2, 2)), "of user space");
+    let state = |stack: &Stack| stack.state(Arch::Riscv64.row()).0;
+    assert_eq!([state(&whole), state(&cut)], [crate::stack::State::Complete; 2]);
+}
+
+#[test]
+fn a_truth_that_ends_in_user_space_is_whole() {
+    let fault = ("asm_exc_page_fault", 0xffff_ffff_8100_0000);
+    let truth = stack_of("sh", &[IN_F, fault, ("", 0x40_1000)]);
+    assert_eq!(found(&truth, &stack_of("sh", &[IN_F, fault]), Arch::X8664), Some((2, 2)));
+    assert_eq!(found(&truth, &stack_of("sh", &[IN_F]), Arch::X8664), Some((1, 2)));
+    let nowhere = stack_of("sh", &[IN_F, fault]);
+    assert_eq!(found(&nowhere, &nowhere, Arch::X8664), None);
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Deviation, KernelInfo, ProbeResult, Reason, RunDocument, StackResult};
+use crate::document::{Deviation, KernelInfo, ProbeResult, Reason, Reference, RunDocument, StackResult};
 use crate::foreign::{Foreign, Name};
 use crate::stack::State;
 
@@ -113,9 +113,13 @@ impl Finding {
         if let Some(because) = &reported.left_out_because {
             return Self::NotMeasured { because: because.clone() };
         }
-        let stacks = |probe: &ProbeResult| probe.stacks.iter().any(|stack| stack.state == State::Complete);
+        let complete = |truth: &ProbeResult| truth.stacks.iter().any(|stack| stack.state == State::Complete);
+        // A truth may end in user space.
+        let by_truth =
+            |stack: &StackResult| stack.fidelity.is_some_and(|fidelity| fidelity.reference == Reference::Gdb);
+        let measured = reported.stacks.iter().any(by_truth);
         match probe(truth).filter(|truth| truth.left_out_because.is_none()) {
-            Some(truth) if stacks(truth) => Self::against_truth(reported),
+            Some(truth) if measured || complete(truth) => Self::against_truth(reported),
             Some(truth) if truth.events == 0 => {
                 Self::NotMeasured { because: "the function was not called".into() }
             }
@@ -228,7 +232,7 @@ impl SurveyDocument {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Difference, Fidelity, Reference};
+    use crate::document::{Difference, Fidelity};
 
     fn stack(state: State, matched: u64, extra: u64, differences: &[(Deviation, &str)]) -> StackResult {
         let differences = differences.iter().map(|(deviation, frame)| Difference {

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use object::{Object, ObjectSection};
+use object::elf::{FileHeader32, FileHeader64};
+use object::read::elf::{ElfFile, FileHeader};
+use object::{Endianness, Object, ObjectSection};
 
 use super::KernelError;
 use crate::bounded;
@@ -43,18 +45,27 @@ pub(super) fn read(path: &Path) -> Result<Vmlinux, KernelError> {
         let release = release(&bytes).or_else(|| bzimage_release(&bytes));
         return Ok(Vmlinux { arch, elf: false, release, dwarf: false });
     }
-    let file = match object::FileKind::parse(&*bytes) {
-        Ok(object::FileKind::Elf64) => object::read::elf::ElfFile64::<object::Endianness>::parse(&*bytes)
-            .map_err(|error| not(error.to_string()))?,
-        Ok(object::FileKind::Elf32) => return Err(not("it is a 32-bit ELF file".into())),
+    let read = match object::FileKind::parse(&*bytes) {
+        Ok(object::FileKind::Elf64) => read_elf::<FileHeader64<Endianness>>(&bytes),
+        Ok(object::FileKind::Elf32) => read_elf::<FileHeader32<Endianness>>(&bytes),
         _ => return Err(not(describe_file(&bytes))),
     };
-    let header = file.elf_header();
-    let endian = file.endian();
-    let machine = header.e_machine.get(endian).0;
-    let arch = Arch::of_elf(machine, endian == object::Endianness::Big)
-        .ok_or_else(|| not(format!("its ELF machine is {machine}; kshot boots {}", architectures())))?;
-    let release = release(&bytes);
+    read.map_err(not)
+}
+
+/// Reads an ELF file, or says why it is none that can be booted.
+fn read_elf<Header: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Vmlinux, String> {
+    let file = ElfFile::<Header>::parse(bytes).map_err(|error| error.to_string())?;
+    let (header, endian) = (file.elf_header(), file.endian());
+    let machine = header.e_machine(endian).0;
+    let word_bytes = if header.is_type_64() { 8 } else { 4 };
+    let arch = Arch::of_elf(machine, endian == Endianness::Big)
+        .filter(|arch| arch.row().word_bytes == word_bytes)
+        .ok_or_else(|| {
+            let bits = 8 * word_bytes;
+            format!("its ELF machine is {machine}, {bits} bits; kshot boots {}", architectures())
+        })?;
+    let release = release(bytes);
     let dwarf = file.sections().any(|section| section.name() == Ok(".debug_info"));
     Ok(Vmlinux { arch, elf: true, release, dwarf })
 }
@@ -144,7 +155,8 @@ mod tests {
     fn what_is_no_vmlinux_is_called_what_it_is() {
         // EM_SPARCV9.
         assert!(
-            refused(&header(true, 43)).starts_with("its ELF machine is 43; kshot boots mips64, mips64el, ")
+            refused(&header(true, 43))
+                .starts_with("its ELF machine is 43, 64 bits; kshot boots mips64, mips64el, ")
         );
         assert_eq!(refused(b""), "it is empty");
         assert_eq!(refused(b"#!/bin/sh\n"), "it is neither an ELF file nor a kernel image");

@@ -25,7 +25,7 @@ use super::stub::{Span, Stub, StubError};
 use super::{Machine, spec};
 use crate::deadline::Deadline;
 use kshot_stack::arch::ArchRow;
-use kshot_stack::stack::gdb_raw::Raw;
+use kshot_stack::stack::gdb_raw::{Raw, StackCopy};
 
 /// How long QEMU's monitor may take to answer.
 const MONITOR_LIMIT: Duration = Duration::from_secs(20);
@@ -164,11 +164,16 @@ impl Stops {
     }
 
     /// The registers and all that is on the stack of a guest that stands in the kernel, as event `number`; and what some
-    /// more spans of its memory hold.
+    /// more spans of its memory hold. `tops` are those of the stacks that C code switches to.
     ///
     /// # Errors
     /// See [`StubError`].
-    pub fn raw(&mut self, number: u64, spans: &[Span]) -> Result<(Raw, Vec<Vec<u8>>), StubError> {
+    pub fn raw(
+        &mut self,
+        number: u64,
+        tops: &[u64],
+        spans: &[Span],
+    ) -> Result<(Raw, Vec<Vec<u8>>), StubError> {
         let register = |(number, at)| {
             self.registers.get(at).map(|value| (number, value)).ok_or(StubError::NoRegister(at))
         };
@@ -177,14 +182,21 @@ impl Stops {
         let stack_pointer = registers.iter().find(|(number, _)| *number == self.row.stack_pointer);
         let stack_pointer = stack_pointer.map(|(_, value)| *value);
         let base = stack_pointer.ok_or_else(|| StubError::NoRegister(self.row.stack_pointer.into()))?;
-        // Stacks are aligned to their size, which is far below 2^32.
-        let size = self.row.kernel_stack;
-        let length = size - usize::try_from(base % size as u64).unwrap_or_default();
-        let stack = Span { address: base, length };
+        let stack = self.stack_span(base, tops);
         let mut told = self.stub.memory(&[&[stack, self.at_work()], spans].concat())?;
-        let memory = told.remove(0);
+        let stacks = vec![StackCopy { base, memory: told.remove(0) }];
         self.instruction = Some(told.remove(0));
-        Ok((Raw { number, pc: self.registers.program_counter(), registers, base, memory }, told))
+        let (pc, tops) = (self.registers.program_counter(), tops.to_vec());
+        Ok((Raw { number, pc, registers, stacks, tops, returns: Vec::new() }, told))
+    }
+
+    /// What is on a stack from an address to its top. `tops` are those of the stacks that C code switches to.
+    ///
+    /// # Errors
+    /// See [`StubError`].
+    pub fn stack(&mut self, base: u64, tops: &[u64]) -> Result<StackCopy, StubError> {
+        let memory = self.stub.memory(&[self.stack_span(base, tops)])?.concat();
+        Ok(StackCopy { base, memory })
     }
 
     /// Lets the guest run until it comes to one of these places. Where it stands at one, it leaves that first. It takes
@@ -259,6 +271,19 @@ impl Stops {
         self.instruction = None;
         self.registers = self.stub.registers(self.row)?;
         Ok(())
+    }
+
+    /// A stack from an address to its top.
+    fn stack_span(&self, address: u64, tops: &[u64]) -> Span {
+        let size = self.row.kernel_stack as u64;
+        let to = |top: &u64| top.checked_sub(address).filter(|left| *left < size);
+        // The word at such a top belongs to the stack. Other stacks are aligned to their size.
+        let length = match tops.iter().find_map(to) {
+            Some(left) => left + self.row.word_bytes as u64,
+            None => size - address % size,
+        };
+        // The size of a stack is far below 2^32.
+        Span { address, length: usize::try_from(length).unwrap_or_default() }
     }
 
     /// The instruction at the program counter.

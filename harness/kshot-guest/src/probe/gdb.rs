@@ -19,16 +19,18 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, CaptureContent, ProbeFiles};
 use super::guest::{COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
+use super::kernel_memory::{KernelMemory, Task, until_zero};
 use super::{Armed, KernelFile, Probe, ProbeError, TruthContext, TruthError};
 use crate::deadline::{Deadline, PollResult};
 use crate::host::FileError;
 use crate::kernel::Kernel;
 use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
-use crate::symbols::{Banner, Layout, LoadedKernel, Unwinder, Unwound, build_id, build_id_of_notes};
+use crate::symbols::{Cut, End, Layout, LoadedKernel, Unwinder, Unwound, build_id, build_id_of_notes};
 use crate::yaml::{YamlError, YamlSource};
-use kshot_stack::arch::{ArchRow, CurrentTask};
+use kshot_stack::arch::ArchRow;
+use kshot_stack::stack::Parsed;
 use kshot_stack::stack::gdb_json::{self, RawStack};
-use kshot_stack::stack::{Parsed, gdb_raw};
+use kshot_stack::stack::gdb_raw::{self, Raw};
 use kshot_stack::text::printable;
 
 /// The suffix of the stacks, JSON lines ([`kshot_stack::stack::gdb_json`]).
@@ -39,8 +41,8 @@ const MAX_HITS: u32 = 100_000;
 const NOTES: &str = "/sys/kernel/notes";
 /// The traced place, as `trace_function` calls it.
 const TRACED: &str = "ip";
-/// The size of a task's name (include/linux/sched.h, TASK_COMM_LEN).
-const NAME_BYTES: usize = 16;
+/// The most stacks that one processor is on at a time: of a task, of interrupts, and of exceptions within them.
+const STACKS_MOST: usize = 6;
 
 /// How long reading a kernel's DWARF and setting a breakpoint may take: a quarter of a second on an idle host.
 const ARM_LIMIT: Duration = Duration::from_secs(60);
@@ -237,10 +239,7 @@ struct Recorder {
     wanted: GdbProbe,
     row: &'static ArchRow,
     unwinder: Unwinder,
-    banner: Option<Banner>,
-    task: TaskLayout,
-    /// How far behind the first the processor has its own variables, once that is known.
-    per_cpu: Option<u64>,
+    kernel: KernelMemory,
     /// Whether the guest is known to run the kernel that the DWARF is of.
     checked: bool,
     /// Which argument has the traced place.
@@ -255,38 +254,9 @@ struct Recorder {
     stacks: IndexSet<Unwound>,
 }
 
-/// Where a task has what is told of it, in bytes.
-#[derive(Clone, Copy)]
-struct TaskLayout {
-    holder: Holder,
-    name: u64,
-    id: u64,
-}
-
-/// What holds the pointer to the current task.
-#[derive(Clone, Copy)]
-enum Holder {
-    /// A register, by the stub's number.
-    Register(usize),
-    /// A structure at this offset from a register's value, or from 0.
-    Structure { register: Option<usize>, offset: u64 },
-    /// A variable of each processor, and the table of where each has its own.
-    PerCpu { variable: u64, offsets: u64 },
-}
-
-/// The pointer to the current task.
-#[derive(Clone, Copy)]
-enum Pointer {
-    /// The pointer itself.
-    Here(u64),
-    /// The address of the pointer.
-    At(u64),
-}
-
 /// One hit, until it is written.
 struct Hit {
-    task: String,
-    id: u64,
+    task: Task,
     /// The number of its stack.
     stack: usize,
 }
@@ -300,14 +270,13 @@ impl Recorder {
     ) -> Result<Self, TruthError> {
         let kernel = LoadedKernel { vmlinux: vmlinux.into(), modules: Vec::new() };
         let unwinder = Unwinder::read(&kernel)?;
-        let layout = Layout::read(vmlinux, &unwinder, &unwinder.starts(&wanted.function))?;
+        let addresses = [unwinder.starts(&wanted.function), KernelMemory::addresses(&unwinder)].concat();
+        let layout = Layout::read(vmlinux, &unwinder, &addresses)?;
         let traced = if wanted.traced { traced(&layout, &wanted.function, row)? } else { 0 };
         Ok(Self {
             row,
             unwinder,
-            banner: layout.banner().cloned(),
-            task: task_layout(&layout, row)?,
-            per_cpu: None,
+            kernel: KernelMemory::new(layout, row)?,
             wanted,
             checked: false,
             traced,
@@ -364,7 +333,8 @@ impl Recorder {
     /// Compares the banner in the guest's memory with that of the file. The memory can be read only while the guest runs
     /// the kernel's code, and not that of a program: if it does not yet, it does at the first hit.
     fn check(&mut self, stops: &mut Stops, loaded: &LoadedKernel) -> Result<(), TruthError> {
-        let Some(banner) = self.banner.as_ref().filter(|_| !self.checked) else { return Ok(()) };
+        let banner = self.kernel.layout().banner().filter(|_| !self.checked);
+        let Some(banner) = banner else { return Ok(()) };
         let found = match stops.memory(&[Span { address: banner.address, length: banner.text.len() }]) {
             Ok(found) => found.concat(),
             Err(StubError::Unexpected { .. }) => return Ok(()),
@@ -388,55 +358,46 @@ impl Recorder {
         if *seen > self.wanted.hits {
             return Ok(());
         }
-        let (raw, _) = stops.raw(self.events, &[])?;
+        let tops = self.kernel.tops(stops)?;
+        let (mut raw, _) = stops.raw(self.events, &tops, &[])?;
+        self.unwind(&mut raw, None, stops)?;
         self.write(&raw.line())
     }
 
     fn hit(&mut self, stops: &mut Stops) -> Result<(), TruthError> {
-        let (row, layout) = (self.row, self.task);
-        let pointer = self.pointer(stops)?;
-        let span = match pointer {
-            Pointer::Here(_) => Vec::new(),
-            Pointer::At(address) => vec![Span { address, length: row.word_bytes }],
-        };
-        let (raw, told) = stops.raw(self.hits.len() as u64 + 1, &span)?;
-        let task = match pointer {
-            Pointer::Here(task) => task,
-            Pointer::At(_) => row.number(&told.concat()),
-        };
-        let name = Span { address: task.wrapping_add(layout.name), length: NAME_BYTES };
-        let id = Span { address: task.wrapping_add(layout.id), length: size_of::<u32>() };
-        let told = stops.memory(&[name, id])?;
-        let [name, id] = told.as_slice() else { return Err(TruthError::Silent) };
-        let id = row.number(id);
-        let (stack, _) = self.stacks.insert_full(self.unwinder.unwind(&raw, row));
-        let task = String::from_utf8_lossy(until_zero(name)).into_owned();
-        self.hits.push(Hit { task, id, stack });
+        let tops = self.kernel.tops(stops)?;
+        let pointer = self.kernel.task_pointer(stops)?;
+        let (mut raw, told) = stops.raw(self.hits.len() as u64 + 1, &tops, &self.kernel.span(pointer))?;
+        let task = self.kernel.task(pointer, &told, stops)?;
+        let unwound = self.unwind(&mut raw, Some(task.address), stops)?;
+        let (stack, _) = self.stacks.insert_full(unwound);
+        self.hits.push(Hit { task, stack });
         Ok(())
     }
 
-    /// Where the pointer to the current task is.
-    fn pointer(&mut self, stops: &mut Stops) -> Result<Pointer, TruthError> {
-        let register = |number| stops.registers().get(number).ok_or(StubError::NoRegister(number));
-        Ok(match self.task.holder {
-            Holder::Register(number) => Pointer::Here(register(number)?),
-            Holder::Structure { register: Some(number), offset } => {
-                Pointer::At(register(number)?.wrapping_add(offset))
-            }
-            Holder::Structure { register: None, offset } => Pointer::At(offset),
-            Holder::PerCpu { variable, offsets } => {
-                let first = match self.per_cpu {
-                    Some(first) => first,
-                    None => {
-                        let span = Span { address: offsets, length: self.row.word_bytes };
-                        self.row.number(&stops.memory(&[span])?.concat())
+    /// Unwinds as far as it goes, and reads what it finds to be lacking.
+    fn unwind(&mut self, raw: &mut Raw, task: Option<u64>, stops: &mut Stops) -> Result<Unwound, TruthError> {
+        loop {
+            let unwound = self.unwinder.unwind(raw, self.row);
+            let End::Cut { why, .. } = unwound.end else { return Ok(unwound) };
+            match why {
+                Cut::OtherStack(address) if raw.stacks.len() < STACKS_MOST => {
+                    match stops.stack(address, &raw.tops) {
+                        Ok(stack) => raw.stacks.push(stack),
+                        Err(StubError::Unexpected { .. }) => return Ok(unwound),
+                        Err(error) => return Err(error.into()),
                     }
-                };
-                // The machine has one processor, and its part stays where it is.
-                self.per_cpu = Some(first);
-                Pointer::At(variable.wrapping_add(first))
+                }
+                Cut::Returns(trampoline) => {
+                    let kind = self.unwinder.return_trampoline(trampoline);
+                    let Some((task, kind)) = task.zip(kind) else { return Ok(unwound) };
+                    let returns = self.kernel.returns(task, trampoline, kind, stops)?;
+                    let Some(returns) = returns else { return Ok(unwound) };
+                    raw.returns.push(returns);
+                }
+                _ => return Ok(unwound),
             }
-        })
+        }
     }
 
     fn write_stacks(&mut self, loaded: &LoadedKernel) -> Result<(), TruthError> {
@@ -446,9 +407,10 @@ impl Recorder {
             let lines = tables.lines()?;
             let told: Vec<_> =
                 self.stacks.iter().map(|stack| self.unwinder.frames(&stack.frames, &lines)).collect();
-            for Hit { task, id, stack } in std::mem::take(&mut self.hits) {
+            for Hit { task, stack } in std::mem::take(&mut self.hits) {
                 let (frames, end) = (told[stack].clone(), Some(self.stacks[stack].end.to_string()));
-                self.write(&gdb_json::Line::Stack(RawStack { task, pid: id, frames, end }))?;
+                let (task, pid) = (task.name, task.id);
+                self.write(&gdb_json::Line::Stack(RawStack { task, pid, frames, end }))?;
             }
         }
         self.flush()
@@ -470,40 +432,11 @@ impl Recorder {
     }
 }
 
-fn task_layout(layout: &Layout, row: &ArchRow) -> Result<TaskLayout, TruthError> {
-    let field = |structure: &str, field: &str| {
-        let offset = layout.field(structure, field)?;
-        offset.ok_or_else(|| TruthError::Unknown { what: format!("struct {structure}.{field}") })
-    };
-    let variable = |names: &[&str]| {
-        let address = layout.variable(names)?;
-        address.ok_or_else(|| TruthError::Unknown { what: names.join(" or ") })
-    };
-    let nothing = || TruthError::Unknown { what: format!("the current task on {}", row.name) };
-    let holder = match row.task.ok_or_else(nothing)? {
-        CurrentTask::Register(number) => Holder::Register(number),
-        CurrentTask::Field { register, structure, field: name } => {
-            Holder::Structure { register: Some(register), offset: field(structure, name)? }
-        }
-        CurrentTask::At { structure, field: name } => {
-            Holder::Structure { register: None, offset: field(structure, name)? }
-        }
-        CurrentTask::PerCpu(names) => {
-            Holder::PerCpu { variable: variable(names)?, offsets: variable(&["__per_cpu_offset"])? }
-        }
-    };
-    Ok(TaskLayout { holder, name: field("task_struct", "comm")?, id: field("task_struct", "pid")? })
-}
-
 /// The stub's number of the register that has the traced place.
 fn traced(layout: &Layout, function: &str, row: &ArchRow) -> Result<usize, TruthError> {
     let parameter = layout.parameter(function, TRACED)?;
     let register = parameter.and_then(|index| row.registers.arguments.get(index).copied());
     register.ok_or_else(|| TruthError::Unknown { what: format!("{function}({TRACED})") })
-}
-
-fn until_zero(text: &[u8]) -> &[u8] {
-    text.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Whether the notes of the guest are those of `vmlinux`. Banners alone do not tell: builds with a fixed date

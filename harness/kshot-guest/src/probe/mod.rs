@@ -6,6 +6,7 @@ mod error;
 mod capture;
 mod guest;
 mod ftrace;
+mod kernel_memory; // what the truth reads of the running kernel
 mod gdb;
 mod kprobe;
 mod perf;

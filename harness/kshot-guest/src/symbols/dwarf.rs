@@ -10,12 +10,14 @@ use std::path::Path;
 use addr2line::Context;
 use gimli::{DebugAranges, Dwarf, DwarfSections, EndianSlice, RunTimeEndian, SectionId};
 use object::read::ReadRef;
+use object::read::elf::FileHeader;
 use object::{
     CompressionFormat, Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, Relocation,
-    RelocationKind, RelocationTarget,
+    RelocationFlags, RelocationKind, RelocationTarget,
 };
 
 use super::section_addresses::SectionAddresses;
+use kshot_stack::arch::{Arch, OwnRelocation, RelocationOperation as Operation};
 
 /// The most bytes of a function that its symbol covers and its DWARF does not: GCC's `-fpatchable-function-entry`, by which
 /// arm64's and riscv64's kernels are traced, leaves them in front of what it tells of.
@@ -194,25 +196,81 @@ fn relocate<'data, R: ReadRef<'data>>(
     relocation: &Relocation,
 ) -> Result<(), DwarfError> {
     let unknown = || DwarfError::Relocation(format!("{relocation:?}"));
-    let target = match (relocation.kind(), relocation.target()) {
-        (RelocationKind::None, _) => return Ok(()),
-        // On 64-bit architectures the addend is in the relocation, never in the section.
-        _ if relocation.has_implicit_addend() => return Err(unknown()),
-        (RelocationKind::Absolute, RelocationTarget::Symbol(index)) => {
-            let symbol = file.symbol_by_index(index)?;
-            bases.at(symbol.section_index()).unwrap_or_default().wrapping_add(symbol.address())
+    let own = own_relocation(file, relocation);
+    let (bits, operation) = match (own, relocation.kind()) {
+        (Some(own), _) => (own.bits, own.operation),
+        (None, RelocationKind::None) => return Ok(()),
+        // Of two operations the one that leaves what is there: an addend.
+        (None, RelocationKind::Absolute) if relocation.has_implicit_addend() => {
+            (relocation.size(), Operation::Add)
         }
+        (None, RelocationKind::Absolute) => (relocation.size(), Operation::Set),
         _ => return Err(unknown()),
     };
-    let size = usize::from(relocation.size() / 8);
-    let start = usize::try_from(offset).map_err(|_| unknown())?;
-    let end = start.checked_add(size).filter(|_| size == 4 || size == 8).ok_or_else(unknown)?;
-    let place = data.get_mut(start..end).ok_or_else(unknown)?;
+    let RelocationTarget::Symbol(index) = relocation.target() else { return Err(unknown()) };
+    let symbol = file.symbol_by_index(index)?;
+    let target = bases.at(symbol.section_index()).unwrap_or_default().wrapping_add(symbol.address());
     let value = target.wrapping_add_signed(relocation.addend());
-    // The upper half of a 32-bit offset is 0.
-    match file.is_little_endian() {
-        true => place.copy_from_slice(&value.to_le_bytes()[..size]),
-        false => place.copy_from_slice(&value.to_be_bytes()[8 - size..]),
-    }
+    let size = usize::from(bits.div_ceil(8));
+    let start = usize::try_from(offset).map_err(|_| unknown())?;
+    let end = start.checked_add(size).filter(|_| matches!(size, 1 | 2 | 4 | 8)).ok_or_else(unknown)?;
+    let place = data.get_mut(start..end).ok_or_else(unknown)?;
+    apply(place, file.is_little_endian(), bits, operation, value);
     Ok(())
+}
+
+/// Changes the lowest bits of a word of at most 8 bytes.
+fn apply(place: &mut [u8], little_endian: bool, bits: u8, operation: Operation, value: u64) {
+    let size = place.len();
+    let within = if little_endian { 0..size } else { 8 - size..8 };
+    let mut word = [0; 8];
+    word[within.clone()].copy_from_slice(place);
+    let before = if little_endian { u64::from_le_bytes(word) } else { u64::from_be_bytes(word) };
+    let after = match operation {
+        Operation::Set => value,
+        Operation::Add => before.wrapping_add(value),
+        Operation::Subtract => before.wrapping_sub(value),
+    };
+    let mask = u64::MAX >> (64 - u32::from(bits));
+    let after = before & !mask | after & mask;
+    word = if little_endian { after.to_le_bytes() } else { after.to_be_bytes() };
+    place.copy_from_slice(&word[within]);
+}
+
+/// What a relocation does that only its architecture knows.
+fn own_relocation<'data, R: ReadRef<'data>>(
+    file: &object::File<'data, R>,
+    relocation: &Relocation,
+) -> Option<OwnRelocation> {
+    let machine = match file {
+        object::File::Elf32(file) => file.elf_header().e_machine(file.endian()),
+        object::File::Elf64(file) => file.elf_header().e_machine(file.endian()),
+        _ => return None,
+    };
+    let RelocationFlags::Elf { r_type } = relocation.flags() else { return None };
+    let row = Arch::of_elf(machine.0, !file.is_little_endian())?.row();
+    row.relocations.iter().copied().find(|own| own.number == r_type.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(before: &[u8], little_endian: bool, bits: u8, operation: Operation, value: u64) -> Vec<u8> {
+        let mut place = before.to_vec();
+        apply(&mut place, little_endian, bits, operation, value);
+        place
+    }
+
+    #[test]
+    fn a_relocation_changes_its_bits_and_no_others() {
+        use Operation::{Add, Set, Subtract};
+        assert_eq!(applied(&[9; 4], true, 32, Set, 0x8000_1234), [0x34, 0x12, 0, 0x80]);
+        assert_eq!(applied(&[9; 4], false, 32, Set, 0x8000_1234), [0x80, 0, 0x12, 0x34]);
+        assert_eq!(applied(&[0; 8], true, 64, Subtract, 1), [0xff; 8]);
+        assert_eq!(applied(&[0xff, 0], true, 16, Add, 2), [1, 1]);
+        // DW_CFA_advance_loc has its delta in the low six bits, below the opcode.
+        assert_eq!(applied(&[0x40], true, 6, Set, 0x7e), [0x7e]);
+        assert_eq!(applied(&[0x7e], true, 6, Subtract, 0x7f), [0x7f]);
+    }
 }

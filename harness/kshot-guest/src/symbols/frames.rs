@@ -119,7 +119,7 @@ impl Unwinder {
     fn frames_of(&self, physical: &Physical, lines: &Lines<'_>) -> Vec<RawFrame> {
         let frame = &physical.frame;
         let (pc, inside) = (frame.address.unwrap_or_default(), physical.inside());
-        let mut lines = lines.at(inside);
+        let mut lines = if frame.user { Vec::new() } else { lines.at(inside) };
         if frame.offset == Some(0) && !physical.returns {
             // At its first byte a function has not entered what was inlined there.
             lines.drain(..lines.len().saturating_sub(1));
@@ -133,12 +133,14 @@ impl Unwinder {
             file: Some(line.file),
             line: Some(line.line).filter(|line| *line > 0),
             inlined: true,
+            user: false,
         };
         let mut frames: Vec<RawFrame> = lines.into_iter().map(line).collect();
         if !known {
             let (function, file, line) = (None, None, None);
             let pc = format!("{pc:#x}");
-            frames.push(RawFrame { pc, function, start: None, size: None, file, line, inlined: true });
+            let (start, size, inlined, user) = (None, None, true, frame.user);
+            frames.push(RawFrame { pc, function, start, size, file, line, inlined, user });
         }
         if let Some(outermost) = frames.last_mut() {
             outermost.inlined = false;

@@ -34,6 +34,8 @@ pub struct Banner {
 
 /// One child of an entry of DWARF.
 struct Child {
+    /// The size of the structure that it belongs to, in bytes.
+    parent_size: Option<u64>,
     /// How many of its kind come before it.
     index: usize,
     /// Where it lies in a structure.
@@ -93,6 +95,15 @@ impl Layout {
         Ok(child.and_then(|child| child.offset))
     }
 
+    /// The size of the structure that has this field, in bytes; `None` where there is no such structure or field.
+    ///
+    /// # Errors
+    /// [`SymbolsError::Dwarf`].
+    pub fn size(&self, structure: &str, field: &str) -> Result<Option<u64>, SymbolsError> {
+        let child = self.child((gimli::DW_TAG_structure_type, structure), (gimli::DW_TAG_member, field))?;
+        Ok(child.and_then(|child| child.parent_size))
+    }
+
     /// Which of a function's parameters has this name, from 0.
     ///
     /// # Errors
@@ -119,17 +130,19 @@ impl Layout {
                 let name = value.and_then(|value| dwarf.attr_string(&unit, value).ok());
                 name.is_some_and(|name| name.slice() == wanted.as_bytes())
             };
-            // The depth of the parent that the cursor is in, and how many such children it has had.
-            let mut inside = None;
+            // The depth and size of the parent that the cursor is in, and how many such children it has had.
+            let mut inside: Option<(isize, Option<u64>, usize)> = None;
             let mut entries = unit.entries();
             while let Some(entry) = entries.next_dfs()? {
-                inside = inside.filter(|(depth, _)| entry.depth() > *depth);
+                inside = inside.filter(|(depth, ..)| entry.depth() > *depth);
                 match &mut inside {
-                    Some((depth, index)) if entry.tag() == child_tag && entry.depth() == *depth + 1 => {
+                    Some((depth, parent_size, index))
+                        if entry.tag() == child_tag && entry.depth() == *depth + 1 =>
+                    {
                         if is_named(entry.attr_value(gimli::DW_AT_name), child) {
                             let offset = entry.attr_value(gimli::DW_AT_data_member_location);
                             let offset = offset.and_then(|offset| offset.udata_value());
-                            return Ok(Some(Child { index: *index, offset }));
+                            return Ok(Some(Child { parent_size: *parent_size, index: *index, offset }));
                         }
                         *index += 1;
                     }
@@ -137,7 +150,8 @@ impl Layout {
                     None if entry.tag() == parent_tag
                         && is_named(entry.attr_value(gimli::DW_AT_name), parent) =>
                     {
-                        inside = Some((entry.depth(), 0));
+                        let size = entry.attr_value(gimli::DW_AT_byte_size);
+                        inside = Some((entry.depth(), size.and_then(|size| size.udata_value()), 0));
                     }
                     None => {}
                 }

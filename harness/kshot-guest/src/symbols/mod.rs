@@ -6,6 +6,7 @@ mod build_id; // which build a file or a guest is of
 mod loaded; // a kernel as it is loaded in a guest
 mod section_addresses; // where a module's sections are
 mod dwarf; // DWARF of a file
+mod place; // one place of a call stack, and the way to its caller
 mod unwind; // call stacks out of registers and memory
 mod layout; // fields, parameters and the banner
 mod frames; // source lines and inlined functions of a call stack
@@ -28,8 +29,9 @@ use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack};
 pub use layout::{Banner, Layout};
 pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
+pub use place::Cut;
 use section_addresses::SectionAddresses;
-pub use unwind::{Cut, End, Physical, Unwinder, Unwound};
+pub use unwind::{End, Physical, ReturnTrampoline, Unwinder, Unwound};
 
 /// A function of the symbol table: start address, size in bytes and name.
 type Function = (u64, u64, Rc<str>);

@@ -7,23 +7,30 @@ use std::rc::Rc;
 
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, DebugFrame, DebugFrameOffset, EndianRcSlice, Register, RegisterRule,
-    RunTimeEndian, SectionId, UnwindContext, UnwindSection, Vendor,
+    RunTimeEndian, SectionId, UnwindContext, UnwindExpression, UnwindSection, Vendor,
 };
 use object::Object;
 
 use super::dwarf;
 use super::loaded::{LoadedKernel, LoadedModule};
+use super::place::{Cut, Place, REGISTERS, inside, word_at};
 use super::section_addresses::SectionAddresses;
 use super::{Function, SymbolsError, function_at, functions, labels, named, open};
-use kshot_stack::arch::ArchRow;
+use kshot_stack::arch::{ArchRow, AssemblyFrame, AssemblyKind};
 use kshot_stack::stack::gdb_raw::Raw;
 use kshot_stack::stack::{DEEPEST_STACK, Frame};
 
 /// The call frame information lives as long as the unwinder.
 type Reader = EndianRcSlice<RunTimeEndian>;
 
-/// DWARF's numbers below this one are general registers, on every architecture of Linux.
-const REGISTERS: usize = 66;
+/// The trampolines that probes (kernel/trace/rethook.c, kernel/kprobes.c) and the function-graph tracer
+/// (kernel/trace/fgraph.c) put in the place of return addresses. What they return to is in lists of the task.
+const TRAMPOLINES: &[(&str, ReturnTrampoline)] = &[
+    ("arch_rethook_trampoline", ReturnTrampoline::Rethook),
+    ("__kretprobe_trampoline", ReturnTrampoline::Kretprobe),
+    ("kretprobe_trampoline", ReturnTrampoline::Kretprobe),
+    ("return_to_handler", ReturnTrampoline::Graph),
+];
 
 /// The call frame information of one kernel and its modules.
 pub struct Unwinder {
@@ -36,6 +43,8 @@ pub struct Unwinder {
     functions: Vec<Function>,
     /// The same under all of their names, by name.
     names: Vec<Function>,
+    /// The addresses of the trampolines for return addresses.
+    trampolines: Vec<(u64, ReturnTrampoline)>,
     context: RefCell<UnwindContext<usize>>,
     endian: RunTimeEndian,
 }
@@ -87,30 +96,15 @@ pub enum End {
     },
 }
 
-/// Why the caller of a frame cannot be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cut {
-    /// There is no call frame information of the function.
-    NoCfi,
-    /// It has rules beyond those that compilers write for the kernel's code.
-    UnknownRule,
-    /// It leads to what was not read: another stack.
-    OtherMemory,
-    /// It tells no return address.
-    NoReturnAddress,
-    /// It leads back to the frame itself.
-    Endless,
-    /// There are more frames than any stack has.
-    TooDeep,
-}
-
-/// One physical frame and what it has in its registers.
-#[derive(Clone)]
-struct Place {
-    pc: u64,
-    /// Whether `pc` is where a call returns to, or where the CPU really was.
-    returns: bool,
-    registers: [Option<u64>; REGISTERS],
+/// What has put a trampoline in the place of a return address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReturnTrampoline {
+    /// A probe of returns with `struct rethook_node`.
+    Rethook,
+    /// A kretprobe with `struct kretprobe_instance`.
+    Kretprobe,
+    /// The function-graph tracer.
+    Graph,
 }
 
 impl std::fmt::Debug for Unwinder {
@@ -129,19 +123,6 @@ impl std::fmt::Display for End {
     }
 }
 
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::NoCfi => "no CFI",
-            Self::UnknownRule => "CFI with a rule that kshot does not know",
-            Self::OtherMemory => "CFI leads out of the stack",
-            Self::NoReturnAddress => "CFI tells no return address",
-            Self::Endless => "CFI leads back to the same frame",
-            Self::TooDeep => "more frames than any stack has",
-        })
-    }
-}
-
 impl Unwinder {
     /// Reads the symbols and the `.debug_frame` of a kernel and of its modules.
     ///
@@ -153,6 +134,7 @@ impl Unwinder {
             rows: Vec::new(),
             functions: Vec::new(),
             names: Vec::new(),
+            trampolines: Vec::new(),
             context: RefCell::default(),
             endian: RunTimeEndian::default(),
         };
@@ -189,8 +171,13 @@ impl Unwinder {
         self.rows.extend(rows.map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?);
         self.sections.push(section);
         let named = named(&file, &bases);
+        let labels = labels(&file, &bases);
+        for (start, _, name) in named.iter().chain(&labels) {
+            let trampoline = TRAMPOLINES.iter().find(|(trampoline, _)| *trampoline == &**name);
+            self.trampolines.extend(trampoline.map(|(_, kind)| (*start, *kind)));
+        }
         self.names.extend(named.iter().cloned());
-        self.functions.extend(functions(named, labels(&file, &bases)));
+        self.functions.extend(functions(named, labels));
         Ok(())
     }
 
@@ -219,8 +206,10 @@ impl Unwinder {
     /// to an entry, or out to user space. None at all where the tracer was not called from its trampoline.
     pub fn unwind_traced(&self, raw: &Raw, row: &ArchRow) -> Vec<Frame> {
         let frames = self.unwind(raw, row).frames;
-        let trampoline = frames.iter().rposition(|physical| physical.frame.is_one_of(trampoline_labels(row)));
-        let traced = trampoline.map_or(frames.len(), |at| at + 1);
+        let is_tracer = |physical: &Physical| {
+            assembly(&physical.frame, row).is_some_and(|code| code.kind == AssemblyKind::FunctionTracer)
+        };
+        let traced = frames.iter().rposition(is_tracer).map_or(frames.len(), |at| at + 1);
         frames.into_iter().skip(traced).map(|physical| physical.frame).collect()
     }
 
@@ -232,26 +221,54 @@ impl Unwinder {
                 *known = Some(value);
             }
         }
-        let mut place = Place { pc: raw.pc, returns: false, registers };
+        let mut place = Place { pc: raw.pc, returns: false, user: false, registers };
+        let mut returns = vec![0; raw.returns.len()];
         let mut frames = Vec::new();
         loop {
             let frame = self.frame(&place, row);
             let (user, entry) = (frame.user, frame.is_one_of(row.entries));
             let name = frame.symbol.clone().unwrap_or_else(|| format!("{:#x}", place.pc));
-            let in_trampoline = frame.is_one_of(trampoline_labels(row));
+            // An interrupt at work in such code may have come before it has saved anything.
+            let code = assembly(&frame, row).filter(|_| place.returns);
             frames.push(Physical { frame, returns: place.returns });
-            let caller = match () {
-                () if user => return Unwound { frames, end: End::User },
-                () if entry => return Unwound { frames, end: End::Entry },
-                () if frames.len() == DEEPEST_STACK => Err(Cut::TooDeep),
-                () if in_trampoline => self.out_of_trampoline(&place, raw, row).ok_or(Cut::OtherMemory),
-                () => self.caller(&place, raw, row),
+            let caller = match code {
+                _ if user => return Unwound { frames, end: End::User },
+                _ if frames.len() == DEEPEST_STACK => Err(Cut::TooDeep),
+                Some(code) => place.out_of(code, raw, row),
+                None if entry => return Unwound { frames, end: End::Entry },
+                None => self.caller(&place, raw, row),
             };
-            match caller {
+            let caller = caller.and_then(|caller| caller.switched(raw, row));
+            match caller.and_then(|caller| self.returned(caller, raw, &mut returns)) {
+                Ok(caller) if entry && self.frame(&caller, row).user => {
+                    return Unwound { frames, end: End::Entry };
+                }
                 Ok(caller) => place = caller,
                 Err(why) => return Unwound { frames, end: End::Cut { at: name, why } },
             }
         }
+    }
+
+    /// What has put the trampoline at an address in the place of a return address.
+    pub fn return_trampoline(&self, address: u64) -> Option<ReturnTrampoline> {
+        self.trampolines.iter().find(|(start, _)| *start == address).map(|(_, kind)| *kind)
+    }
+
+    /// A caller with the return address that was there before trampolines were put in its place. `taken` says how many
+    /// addresses of each trampoline stand for calls further inside.
+    fn returned(&self, mut caller: Place, raw: &Raw, taken: &mut [usize]) -> Result<Place, Cut> {
+        // One trampoline may stand in the place of another's, and for several probes of one call.
+        while caller.returns && self.return_trampoline(caller.pc).is_some() {
+            let trampoline = caller.pc;
+            let known = raw.returns.iter().zip(taken.iter_mut());
+            let (known, taken) = known
+                .into_iter()
+                .find(|(known, _)| known.trampoline == trampoline)
+                .ok_or(Cut::Returns(trampoline))?;
+            caller.pc = *known.addresses.get(*taken).ok_or(Cut::NoReturnAddress)?;
+            *taken += 1;
+        }
+        Ok(caller)
     }
 
     /// The unwind rows of the function at an address.
@@ -265,22 +282,12 @@ impl Unwinder {
         before.filter(|rows| address - rows.start < rows.size).or_else(|| self.rows.get(after).filter(same))
     }
 
-    fn out_of_trampoline(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Option<Place> {
-        let sp = place.register(Register(row.stack_pointer))?;
-        let word = |offset| word_at(raw, sp.wrapping_add(offset), row);
-        let trampoline = row.trampoline.as_ref()?;
-        let mut traced = place.clone();
-        traced.pc = word(trampoline.place)?;
-        traced.returns = true;
-        traced.registers[usize::from(row.stack_pointer)] = Some(sp.wrapping_add(trampoline.size));
-        traced.registers[usize::from(row.return_address)] = Some(word(trampoline.caller)?);
-        Some(traced)
-    }
-
     fn frame(&self, place: &Place, row: &ArchRow) -> Frame {
         let pc = place.pc;
-        let mut frame = Frame { address: Some(pc), user: !row.in_kernel(pc), ..Frame::default() };
-        if let Some((start, size, name)) = function_at(&self.functions, place.inside()) {
+        let user = place.user || !row.in_kernel(pc);
+        let mut frame = Frame { address: Some(pc), user, ..Frame::default() };
+        let function = function_at(&self.functions, place.inside()).filter(|_| !user);
+        if let Some((start, size, name)) = function {
             frame.symbol = Some(name.to_string());
             frame.offset = pc.checked_sub(*start);
             frame.size = Some(*size);
@@ -302,10 +309,16 @@ impl Unwinder {
         let mut context = self.context.borrow_mut();
         let rules = function.unwind_info_for_address(section, &bases, &mut context, address);
         let rules = rules.map_err(|_| Cut::UnknownRule)?;
-        let CfaRule::RegisterAndOffset { register, offset } = rules.cfa() else {
-            return Err(Cut::UnknownRule);
+        let expression = |expression: &UnwindExpression<usize>, stack: &[u64]| {
+            let expression = expression.get(section).map_err(|_| Cut::UnknownRule)?;
+            place.evaluate(expression, function.cie().encoding(), stack, raw, row)
         };
-        let cfa = place.register(*register).ok_or(Cut::OtherMemory)?.wrapping_add_signed(*offset);
+        let cfa = match rules.cfa() {
+            CfaRule::RegisterAndOffset { register, offset } => {
+                place.register(*register).ok_or(Cut::OtherMemory)?.wrapping_add_signed(*offset)
+            }
+            CfaRule::Expression(program) => expression(program, &[])?,
+        };
 
         let mut caller = place.clone();
         caller.registers[usize::from(row.stack_pointer)] = Some(cfa.wrapping_sub(row.cfa_bias));
@@ -315,6 +328,11 @@ impl Unwinder {
                 RegisterRule::Offset(offset) => word_at(raw, cfa.wrapping_add_signed(*offset), row),
                 RegisterRule::ValOffset(offset) => Some(cfa.wrapping_add_signed(*offset)),
                 RegisterRule::Register(other) => place.register(*other),
+                // The canonical frame address is on the stack of such a program.
+                RegisterRule::Expression(program) => {
+                    expression(program, &[cfa]).ok().and_then(|address| word_at(raw, address, row))
+                }
+                RegisterRule::ValExpression(program) => expression(program, &[cfa]).ok(),
                 _ => None,
             };
             if let Some(known) = caller.registers.get_mut(usize::from(register.0)) {
@@ -339,31 +357,6 @@ impl Physical {
     pub fn inside(&self) -> u64 {
         inside(self.frame.address.unwrap_or_default(), self.returns)
     }
-}
-
-impl Place {
-    fn inside(&self) -> u64 {
-        inside(self.pc, self.returns)
-    }
-
-    fn register(&self, register: Register) -> Option<u64> {
-        self.registers.get(usize::from(register.0)).copied().flatten()
-    }
-}
-
-/// A word of the copy of the stack.
-fn word_at(raw: &Raw, address: u64, row: &ArchRow) -> Option<u64> {
-    let at = usize::try_from(address.checked_sub(raw.base)?).ok()?;
-    Some(row.number(raw.memory.get(at..at.checked_add(row.word_bytes)?)?))
-}
-
-/// The labels of the function tracer's trampoline.
-fn trampoline_labels(row: &ArchRow) -> &'static [&'static str] {
-    row.trampoline.as_ref().map_or(&[], |trampoline| trampoline.labels)
-}
-
-fn inside(pc: u64, returns: bool) -> u64 {
-    if returns { pc.wrapping_sub(1) } else { pc }
 }
 
 /// Where the unwind rows of each function of a section are.
@@ -391,6 +384,11 @@ fn rows(section: &DebugFrame<Reader>, index: usize) -> gimli::Result<Vec<RowsOf>
         }
     }
     Ok(rows)
+}
+
+/// The assembly code that a frame is in.
+fn assembly<'a>(frame: &Frame, row: &'a ArchRow) -> Option<&'a AssemblyFrame> {
+    row.assembly_frame(frame.symbol.as_deref()?)
 }
 
 #[cfg(test)]

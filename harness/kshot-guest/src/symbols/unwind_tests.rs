@@ -1,5 +1,6 @@
 use super::*;
 use kshot_stack::arch::Arch;
+use kshot_stack::stack::gdb_raw::{Returns, StackCopy};
 
 const STACK_POINTER: u16 = 29;
 const RETURN_ADDRESS: u16 = 31;
@@ -20,7 +21,7 @@ fn unwinder() -> Unwinder {
 fn raw(pc: u64, return_address: u64, stack: &[u64]) -> Raw {
     let memory = stack.iter().flat_map(|word| word.to_be_bytes()).collect();
     let registers = vec![(STACK_POINTER, BASE), (RETURN_ADDRESS, return_address)];
-    Raw { number: 1, pc, registers, base: BASE, memory }
+    Raw { number: 1, pc, registers, stacks: vec![StackCopy { base: BASE, memory }], ..Raw::default() }
 }
 
 fn told(raw: &Raw) -> (Vec<String>, String) {
@@ -63,6 +64,32 @@ fn what_cannot_be_told_is_said() {
     let (frames, end) = told(&raw(RECURSING, 0, &endless));
     assert_eq!(frames.len(), DEEPEST_STACK);
     assert!(end.ends_with("more frames than any stack has"), "{end}");
+}
+
+#[test]
+fn the_real_return_address_takes_the_place_of_a_trampoline() {
+    let (probe, graph) = (0xffff_ffff_8011_0000, 0xffff_ffff_8012_0000);
+    let mut unwinder = unwinder();
+    unwinder.trampolines = vec![(probe, ReturnTrampoline::Kretprobe), (graph, ReturnTrampoline::Graph)];
+    // `recursing` returns to the trampoline of a probe twice, `middle` to start_kernel.
+    let middle = [&[0; 9][..], &[IN_START_KERNEL]].concat();
+    let mut raw = raw(RECURSING, 0, &[&[7, probe, 8, probe][..], &middle, &[0; 4]].concat());
+    let unwound = unwinder.unwind(&raw, Arch::Mips64.row());
+    assert_eq!(unwound.end, End::Cut { at: "recursing".into(), why: Cut::Returns(probe) });
+    // Of the inner call the function-graph tracer had the address before the probe, the outer one has two probes.
+    raw.returns = vec![
+        Returns { trampoline: probe, addresses: vec![graph, probe, IN_MIDDLE] },
+        Returns { trampoline: graph, addresses: vec![IN_RECURSING] },
+    ];
+    let unwound = unwinder.unwind(&raw, Arch::Mips64.row());
+    let frames: Vec<_> = unwound.frames.iter().map(|physical| physical.frame.address.unwrap()).collect();
+    assert_eq!(
+        (frames, unwound.end),
+        (vec![RECURSING, IN_RECURSING, IN_MIDDLE, IN_START_KERNEL], End::Entry)
+    );
+    raw.returns[0].addresses.pop();
+    let unwound = unwinder.unwind(&raw, Arch::Mips64.row());
+    assert_eq!(unwound.end, End::Cut { at: "recursing".into(), why: Cut::NoReturnAddress });
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! 64-bit Arm: Debian's arm64.
 
 use super::{
-    ArchRow, CurrentTask, KernelImage, RegisterGroup, RegisterRange, StubRegisters, UPPER_HALF, debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, RegisterGroup,
+    RegisterRange, SavedRegisters, StubRegisters, UPPER_HALF, debian,
 };
 
 /// The row.
@@ -38,11 +39,12 @@ pub(super) const ROW: ArchRow = ArchRow {
     cross_packages: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
     // EM_AARCH64.
     elf_machine: 183,
+    relocations: &[],
     word_bytes: 8,
     kernel_from: UPPER_HALF,
     // SP_EL0 has it in the kernel, which the stub does not tell at once; __switch_to writes it here, too
     // (arch/arm64/kernel/process.c, entry_task_switch).
-    task: Some(CurrentTask::PerCpu(&["__entry_task"])),
+    task: Some(KernelPointer::PerCpu(&["__entry_task"])),
     // gdb/aarch64-core.xml: x0 to x30, sp and pc, with the numbers of DWARF. x19 to x30 and sp outlive a call.
     registers: StubRegisters {
         groups: &[RegisterGroup { count: 33, bytes: 8 }, RegisterGroup { count: 1, bytes: 4 }],
@@ -57,7 +59,49 @@ pub(super) const ROW: ArchRow = ArchRow {
     stack_pointer: 31,
     cfa_bias: 0,
     return_address: 30,
-    trampoline: None,
+    assembly: &[
+        // kernel_entry of arch/arm64/kernel/entry.S: a struct pt_regs at the stack pointer
+        // (arch/arm64/include/asm/ptrace.h).
+        AssemblyFrame {
+            labels: &[
+                "el1h_64_sync",
+                "el1h_64_irq",
+                "el1h_64_fiq",
+                "el1h_64_error",
+                "el1t_64_sync",
+                "el1t_64_irq",
+                "el1t_64_fiq",
+                "el1t_64_error",
+            ],
+            kind: AssemblyKind::Exception,
+            base: 31,
+            program_counter: 256,
+            stack_pointer: CallerStackPointer::Saved(248),
+            saved: &[SavedRegisters { dwarf: 19, offset: 152, count: 12 }],
+            user_mode: None,
+        },
+        // call_on_irq_stack of arch/arm64/kernel/entry.S: a frame record, which x29 points to.
+        AssemblyFrame {
+            labels: &["call_on_irq_stack"],
+            kind: AssemblyKind::StackSwitch,
+            base: 29,
+            program_counter: 8,
+            stack_pointer: CallerStackPointer::Above(16),
+            saved: &[SavedRegisters { dwarf: 29, offset: 0, count: 2 }],
+            user_mode: None,
+        },
+        // ftrace_regs_entry of arch/arm64/kernel/entry-ftrace.S up to 6.3: a struct pt_regs at the stack pointer.
+        AssemblyFrame {
+            labels: &["ftrace_call", "ftrace_common"],
+            kind: AssemblyKind::FunctionTracer,
+            base: 31,
+            program_counter: 256,
+            stack_pointer: CallerStackPointer::Saved(248),
+            saved: &[SavedRegisters { dwarf: 29, offset: 232, count: 2 }],
+            user_mode: None,
+        },
+    ],
+    switched_stacks: &[],
     // It goes by the frame pointer and not by x30 (arch/arm64/kernel/perf_callchain.c, stacktrace.c).
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/arm64/include/asm/syscall_wrapper.h.

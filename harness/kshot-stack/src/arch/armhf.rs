@@ -1,6 +1,6 @@
 //! 32-bit Arm: Debian's armhf.
 
-use super::{ArchRow, CurrentTask, KernelImage, RegisterGroup, RegisterRange, StubRegisters, debian};
+use super::{ArchRow, KernelImage, KernelPointer, RegisterGroup, RegisterRange, StubRegisters, debian};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -35,12 +35,13 @@ pub(super) const ROW: ArchRow = ArchRow {
     cross_packages: &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
     // EM_ARM.
     elf_machine: 40,
+    relocations: &[],
     word_bytes: 4,
     // MODULES_VADDR of arch/arm/include/asm/memory.h: 16 MiB below PAGE_OFFSET, which is 3 GiB in Debian's kernels.
     kernel_from: 0xbf00_0000,
     // TPIDRURO has it in the kernel, which the stub does not tell at once; switch_to writes it here, too
     // (arch/arm/kernel/process.c, __entry_task).
-    task: Some(CurrentTask::PerCpu(&["__entry_task"])),
+    task: Some(KernelPointer::PerCpu(&["__entry_task"])),
     // gdb/arm-core.xml: r0 to r15. r4 to r11 and sp outlive a call.
     registers: StubRegisters {
         groups: &[RegisterGroup { count: 16, bytes: 4 }],
@@ -58,7 +59,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     stack_pointer: 13,
     cfa_bias: 0,
     return_address: 14,
-    trampoline: None,
+    assembly: &[],
+    switched_stacks: &[],
     perf_finds_callers: false,
     syscall_prefix: None,
     // arch/arm/kernel/entry-common.S and head.S.

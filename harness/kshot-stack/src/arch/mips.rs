@@ -1,8 +1,8 @@
 //! What both byte orders of MIPS64 share: QEMU's board malta, the registers, and the kernel's own labels.
 
 use super::{
-    CurrentTask, KernelImage, KernelOption, Nic, RegisterGroup, RegisterRange, RegisterToggle, StepOver,
-    StubRegisters, Trampoline,
+    AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelOption, KernelPointer, Nic,
+    RegisterGroup, RegisterRange, RegisterToggle, SavedRegisters, StepOver, StubRegisters,
 };
 
 /// QEMU's board.
@@ -80,8 +80,8 @@ pub(super) const ENTRIES: &[&str] = &[
     "start_kernel",
 ];
 /// The kernel keeps a pointer to the running task's thread_info in $gp (`arch/mips/include/asm/thread_info.h`).
-pub(super) const TASK: CurrentTask =
-    CurrentTask::Field { register: 28, structure: "thread_info", field: "task" };
+pub(super) const TASK: KernelPointer =
+    KernelPointer::Field { register: 28, structure: "thread_info", field: "task" };
 /// $0 to $31 have the numbers that DWARF gives them; $16 to $23, $gp, $sp, $fp and $ra outlive a call, and $4 to $11
 /// pass arguments (n64). Then come Status, LO, HI, BadVAddr, Cause and the program counter, and
 /// those of the floating-point unit (target/mips/gdbstub.c).
@@ -110,14 +110,60 @@ pub(super) const STEP_OVER: StepOver = StepOver {
     status: 32,
     interrupts: 1, // IE
 };
-/// `MCOUNT_SAVE_REGS` of `arch/mips/kernel/mcount.S`: a `struct pt_regs` with the place in $31 and, because the traced
-/// function calls `_mcount` with its own return address in $at, that in $1.
-pub(super) const TRAMPOLINE: Trampoline = Trampoline {
-    labels: &["ftrace_caller", "ftrace_call", "ftrace_graph_call"],
-    place: 31 * 8,
-    caller: 8,
-    size: 304,
-};
+/// The assembly code that saves a `struct pt_regs`, with EPC at 296 and the registers first
+/// (arch/mips/include/asm/ptrace.h).
+pub(super) const ASSEMBLY: &[AssemblyFrame] = &[
+    // `MCOUNT_SAVE_REGS` of `arch/mips/kernel/mcount.S`: with the place in $31 and, because the traced function calls
+    // `_mcount` with its own return address in $at, that in $1.
+    AssemblyFrame {
+        labels: &["ftrace_caller", "ftrace_call", "ftrace_graph_call"],
+        kind: AssemblyKind::FunctionTracer,
+        base: STACK_POINTER,
+        program_counter: 31 * 8,
+        stack_pointer: CallerStackPointer::Above(304),
+        saved: &[SavedRegisters { dwarf: RETURN_ADDRESS, offset: 8, count: 1 }],
+        user_mode: None,
+    },
+    // `handle_int` of `arch/mips/kernel/genex.S` calls the handler on the interrupt's own stack and keeps the stack pointer
+    // from before in $17. Its CFI counts on from the stack pointer.
+    AssemblyFrame {
+        labels: &["handle_int"],
+        kind: AssemblyKind::Exception,
+        base: 17,
+        program_counter: EPC,
+        stack_pointer: CallerStackPointer::Saved(29 * 8),
+        saved: INTERRUPTED,
+        user_mode: None,
+    },
+    // `__BUILD_HANDLER` of `arch/mips/kernel/genex.S`, which has no CFI.
+    AssemblyFrame {
+        labels: &[
+            "handle_adel*",
+            "handle_ades*",
+            "handle_bp*",
+            "handle_cpu*",
+            "handle_dbe*",
+            "handle_fpe*",
+            "handle_ibe*",
+            "handle_ov*",
+            "handle_ri*",
+            "handle_tr*",
+        ],
+        kind: AssemblyKind::Exception,
+        base: STACK_POINTER,
+        program_counter: EPC,
+        stack_pointer: CallerStackPointer::Saved(29 * 8),
+        saved: INTERRUPTED,
+        user_mode: None,
+    },
+];
+/// The offset of EPC in a `struct pt_regs`, in bytes.
+const EPC: i64 = 296;
+/// $16 to $23, $28 to $31.
+const INTERRUPTED: &[SavedRegisters] = &[
+    SavedRegisters { dwarf: 16, offset: 16 * 8, count: 8 },
+    SavedRegisters { dwarf: 28, offset: 28 * 8, count: 4 },
+];
 pub(super) const PLUMBING: &[&str] = &[
     "ftrace_caller",
     "ftrace_call",

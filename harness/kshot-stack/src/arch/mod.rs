@@ -89,26 +89,93 @@ pub enum Nic {
     Device(&'static str),
 }
 
-/// The assembly code between a traced function and the function tracer, which has no DWARF. It saves the traced
-/// function's registers at its stack pointer.
+/// Assembly code of which DWARF does not tell what called or interrupted it, and where it keeps that itself.
 #[derive(Debug)]
-pub struct Trampoline {
-    /// The trampoline's labels, each of which the symbol table lists as a function.
+pub struct AssemblyFrame {
+    /// The functions or labels, as the symbol table lists them; `handle_bp*` stands for all that begin so.
     pub labels: &'static [&'static str],
-    /// The offset from the stack pointer, in bytes, of the saved program counter in the traced function.
-    pub place: u64,
-    /// The offset from the stack pointer, in bytes, of the traced function's own return address.
-    pub caller: u64,
-    /// The size of the trampoline's stack frame in bytes.
-    pub size: u64,
+    /// What the code is for.
+    pub kind: AssemblyKind,
+    /// The DWARF number of the register that all offsets count from.
+    pub base: u16,
+    /// The offset of the saved program counter in bytes.
+    pub program_counter: i64,
+    /// The stack pointer of what called or was interrupted.
+    pub stack_pointer: CallerStackPointer,
+    /// The other saved registers that unwinding may need.
+    pub saved: &'static [SavedRegisters],
+    /// What of the saved registers says that user space was interrupted; `None` where the program counter says it.
+    pub user_mode: Option<SavedBit>,
 }
 
-/// How to find the current task (`current`).
+/// What assembly code is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssemblyKind {
+    /// A traced function calls it, and it the function tracer.
+    FunctionTracer,
+    /// An exception or interrupt leads to it from anywhere: the saved program counter is no return address.
+    Exception,
+    /// It calls a function on another stack.
+    StackSwitch,
+}
+
+/// Where a stack pointer is found.
 #[derive(Clone, Copy, Debug)]
-pub enum CurrentTask {
-    /// A register points to it.
+pub enum CallerStackPointer {
+    /// It is saved at this offset, in bytes.
+    Saved(i64),
+    /// It is the base plus so many bytes.
+    Above(i64),
+}
+
+/// Saved registers that follow each other, a word each.
+#[derive(Clone, Copy, Debug)]
+pub struct SavedRegisters {
+    /// DWARF's number of the first.
+    pub dwarf: u16,
+    /// The offset of the first in bytes.
+    pub offset: i64,
+    /// How many there are.
+    pub count: u16,
+}
+
+/// A relocation in the DWARF of modules that is this architecture's own.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnRelocation {
+    /// Its number.
+    pub number: u32,
+    /// How many bits it changes, the lowest.
+    pub bits: u8,
+    /// What is done with them.
+    pub operation: RelocationOperation,
+}
+
+/// What a relocation does with the value of its symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelocationOperation {
+    /// It takes the place of what is there.
+    Set,
+    /// It is added to what is there.
+    Add,
+    /// It is subtracted from what is there.
+    Subtract,
+}
+
+/// A bit of a saved word.
+#[derive(Clone, Copy, Debug)]
+pub struct SavedBit {
+    /// The offset of the word in bytes.
+    pub offset: i64,
+    /// The bit.
+    pub mask: u64,
+}
+
+/// Where the running kernel keeps a pointer.
+#[derive(Clone, Copy, Debug)]
+pub enum KernelPointer {
+    /// In a register.
     Register(usize),
-    /// A register points to a structure with a pointer to it.
+    /// In a structure that a register points to.
     Field {
         /// The number of the register in QEMU's gdb stub.
         register: usize,
@@ -117,10 +184,10 @@ pub enum CurrentTask {
         /// The structure's field.
         field: &'static str,
     },
-    /// The first of these variables that the kernel has points to it, or begins with a pointer to it; there is one of each
-    /// processor (`include/linux/percpu-defs.h`).
+    /// In the first of these variables that the kernel has, or at its beginning; each processor has its own
+    /// (`include/linux/percpu-defs.h`).
     PerCpu(&'static [&'static str]),
-    /// It is at an address of a structure that the processor has there.
+    /// In a structure that each processor has at address 0.
     At {
         /// The structure's name.
         structure: &'static str,
@@ -253,12 +320,14 @@ pub struct ArchRow {
     pub cross_packages: &'static [&'static str],
     /// The value of `e_machine` in an ELF header.
     pub elf_machine: u16,
+    /// Relocations besides those of an address that is written.
+    pub relocations: &'static [OwnRelocation],
     /// The size of an address in bytes.
     pub word_bytes: usize,
     /// The lowest address that can be the kernel's.
     pub kernel_from: u64,
-    /// How to find the current task; `None` where the truth cannot be had yet.
-    pub task: Option<CurrentTask>,
+    /// The pointer to the current task (`current`); `None` where the truth cannot be had yet.
+    pub task: Option<KernelPointer>,
     /// The registers in QEMU's gdb stub.
     pub registers: StubRegisters,
     /// How to leave a breakpoint; `None` where it takes a single step.
@@ -271,8 +340,10 @@ pub struct ArchRow {
     pub cfa_bias: u64,
     /// The DWARF number of the register that a call leaves its return address in.
     pub return_address: u16,
-    /// The trampoline of the function tracer; `None` where a sweep is not possible yet.
-    pub trampoline: Option<Trampoline>,
+    /// The assembly code that truths lead through.
+    pub assembly: &'static [AssemblyFrame],
+    /// Pointers to the tops of stacks that C code switches to. The word at the top is the stack pointer from before.
+    pub switched_stacks: &'static [KernelPointer],
     /// Whether the kernel's perf finds the caller of a function that is at its first instruction. Else its stacks of
     /// probes cannot stand in for the truth.
     pub perf_finds_callers: bool,
@@ -343,10 +414,29 @@ impl StubRegisters {
     }
 }
 
+impl AssemblyFrame {
+    fn has(&self, symbol: &str) -> bool {
+        self.labels.iter().any(|label| match label.strip_suffix('*') {
+            Some(beginning) => symbol.starts_with(beginning),
+            None => symbol == *label,
+        })
+    }
+}
+
 impl ArchRow {
     /// Whether an address can be the kernel's.
     pub fn in_kernel(&self, address: u64) -> bool {
         address >= self.kernel_from
+    }
+
+    /// The assembly code that a symbol belongs to.
+    pub fn assembly_frame(&self, symbol: &str) -> Option<&AssemblyFrame> {
+        self.assembly.iter().find(|frame| frame.has(symbol))
+    }
+
+    /// Whether an exception or interrupt leads to the code of a symbol.
+    pub fn is_exception(&self, symbol: &str) -> bool {
+        self.assembly_frame(symbol).is_some_and(|frame| frame.kind == AssemblyKind::Exception)
     }
 
     /// The number in some bytes of the guest's memory, eight at the most.

@@ -1,7 +1,7 @@
 //! 64-bit POWER, little-endian: Debian's ppc64el.
 
 use super::{
-    ArchRow, CurrentTask, KernelImage, RegisterGroup, RegisterRange, StubRegisters, UPPER_HALF, debian,
+    ArchRow, KernelImage, KernelPointer, RegisterGroup, RegisterRange, StubRegisters, UPPER_HALF, debian,
 };
 
 /// The row.
@@ -38,10 +38,11 @@ pub(super) const ROW: ArchRow = ArchRow {
     cross_packages: &["gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"],
     // EM_PPC64.
     elf_machine: 21,
+    relocations: &[],
     word_bytes: 8,
     kernel_from: UPPER_HALF,
     // r13 is the paca (arch/powerpc/include/asm/paca.h).
-    task: Some(CurrentTask::Field { register: 13, structure: "paca_struct", field: "__current" }),
+    task: Some(KernelPointer::Field { register: 13, structure: "paca_struct", field: "__current" }),
     // gdb/power64-core.xml: r0 to r31, f0 to f31, the program counter, MSR, CR, LR, CTR. r14 to r31 outlive a call.
     registers: StubRegisters {
         groups: &[
@@ -64,7 +65,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     stack_pointer: 1,
     cfa_bias: 0,
     return_address: 65,
-    trampoline: None,
+    assembly: &[],
+    switched_stacks: &[],
     perf_finds_callers: false,
     syscall_prefix: None,
     // arch/powerpc/kernel/interrupt_64.S and head_64.S.

@@ -1,8 +1,27 @@
 //! 64-bit RISC-V: Debian's riscv64, since trixie.
 
 use super::{
-    ArchRow, CurrentTask, KernelImage, RegisterGroup, RegisterRange, StubRegisters, UPPER_HALF, debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, OwnRelocation,
+    RegisterGroup, RegisterRange, RelocationOperation, SavedRegisters, StubRegisters, UPPER_HALF, debian,
 };
+
+/// RISC-V psABI, "Relocations": linker relaxation moves code, so the assembler leaves differences of labels to be
+/// calculated.
+const RELOCATIONS: &[OwnRelocation] = &[
+    OwnRelocation { number: 33, bits: 8, operation: RelocationOperation::Add },
+    OwnRelocation { number: 34, bits: 16, operation: RelocationOperation::Add },
+    OwnRelocation { number: 35, bits: 32, operation: RelocationOperation::Add },
+    OwnRelocation { number: 36, bits: 64, operation: RelocationOperation::Add },
+    OwnRelocation { number: 37, bits: 8, operation: RelocationOperation::Subtract },
+    OwnRelocation { number: 38, bits: 16, operation: RelocationOperation::Subtract },
+    OwnRelocation { number: 39, bits: 32, operation: RelocationOperation::Subtract },
+    OwnRelocation { number: 40, bits: 64, operation: RelocationOperation::Subtract },
+    OwnRelocation { number: 52, bits: 6, operation: RelocationOperation::Subtract },
+    OwnRelocation { number: 53, bits: 6, operation: RelocationOperation::Set },
+    OwnRelocation { number: 54, bits: 8, operation: RelocationOperation::Set },
+    OwnRelocation { number: 55, bits: 16, operation: RelocationOperation::Set },
+    OwnRelocation { number: 56, bits: 32, operation: RelocationOperation::Set },
+];
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -39,10 +58,11 @@ pub(super) const ROW: ArchRow = ArchRow {
     cross_packages: &["gcc-riscv64-linux-gnu", "libc6-dev-riscv64-cross"],
     // EM_RISCV.
     elf_machine: 243,
+    relocations: RELOCATIONS,
     word_bytes: 8,
     kernel_from: UPPER_HALF,
     // tp (arch/riscv/include/asm/current.h).
-    task: Some(CurrentTask::Register(4)),
+    task: Some(KernelPointer::Register(4)),
     // gdb/riscv-64bit-cpu.xml: x0 to x31 and pc, with the numbers of DWARF. s0 to s11 are x8, x9 and x18 to x27.
     registers: StubRegisters {
         groups: &[RegisterGroup { count: 33, bytes: 8 }],
@@ -61,7 +81,33 @@ pub(super) const ROW: ArchRow = ArchRow {
     stack_pointer: 2,
     cfa_bias: 0,
     return_address: 1,
-    trampoline: None,
+    assembly: &[
+        // arch/riscv/kernel/entry.S: a struct pt_regs at the stack pointer (arch/riscv/include/uapi/asm/ptrace.h).
+        AssemblyFrame {
+            labels: &["handle_exception"],
+            kind: AssemblyKind::Exception,
+            base: 2,
+            program_counter: 0,
+            stack_pointer: CallerStackPointer::Saved(16),
+            saved: &[
+                SavedRegisters { dwarf: 1, offset: 8, count: 1 },
+                SavedRegisters { dwarf: 8, offset: 64, count: 2 },
+                SavedRegisters { dwarf: 18, offset: 144, count: 10 },
+            ],
+            user_mode: None,
+        },
+        // call_on_irq_stack of arch/riscv/kernel/entry.S: a frame record below what s0 points to.
+        AssemblyFrame {
+            labels: &["call_on_irq_stack"],
+            kind: AssemblyKind::StackSwitch,
+            base: 8,
+            program_counter: -8,
+            stack_pointer: CallerStackPointer::Above(0),
+            saved: &[SavedRegisters { dwarf: 8, offset: -16, count: 1 }],
+            user_mode: None,
+        },
+    ],
+    switched_stacks: &[],
     // It goes by the frame pointer (walk_stackframe of arch/riscv/kernel/stacktrace.c).
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/riscv/include/asm/syscall_wrapper.h.

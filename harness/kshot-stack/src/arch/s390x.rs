@@ -1,6 +1,9 @@
 //! 64-bit IBM Z: Debian's s390x.
 
-use super::{ArchRow, CurrentTask, KernelImage, Nic, RegisterGroup, RegisterRange, StubRegisters, debian};
+use super::{
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, Nic, RegisterGroup,
+    RegisterRange, SavedBit, SavedRegisters, StubRegisters, debian,
+};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -35,11 +38,12 @@ pub(super) const ROW: ArchRow = ArchRow {
     cross_packages: &["gcc-s390x-linux-gnu", "libc6-dev-s390x-cross"],
     // EM_S390.
     elf_machine: 22,
+    relocations: &[],
     word_bytes: 8,
     // Kernel and user space have an address space each: addresses alone do not tell them apart.
     kernel_from: 1,
     // S390_lowcore (arch/s390/include/asm/lowcore.h), at address 0 of each processor.
-    task: Some(CurrentTask::At { structure: "lowcore", field: "current_task" }),
+    task: Some(KernelPointer::At { structure: "lowcore", field: "current_task" }),
     // gdb/s390x-core64.xml: the PSW's mask and address, r0 to r15. r6 to r15 outlive a call.
     registers: StubRegisters {
         groups: &[RegisterGroup { count: 18, bytes: 8 }],
@@ -55,7 +59,31 @@ pub(super) const ROW: ArchRow = ArchRow {
     // s390x ELF ABI supplement: the register save area is the caller's.
     cfa_bias: 160,
     return_address: 14,
-    trampoline: None,
+    assembly: &[
+        // arch/s390/kernel/entry.S: above the register save area, of 160 bytes, a struct pt_regs with the PSW at 8 and the
+        // general registers at 24 (arch/s390/include/asm/ptrace.h). PSW_MASK_PSTATE tells of user space.
+        AssemblyFrame {
+            labels: &["pgm_check_handler", "io_int_handler", "ext_int_handler"],
+            kind: AssemblyKind::Exception,
+            base: 15,
+            program_counter: 176,
+            stack_pointer: CallerStackPointer::Saved(304),
+            saved: &[SavedRegisters { dwarf: 6, offset: 232, count: 9 }],
+            user_mode: Some(SavedBit { offset: 168, mask: 1 << 48 }),
+        },
+        // ftrace_regs_entry of arch/s390/kernel/mcount.S: the same, of which it fills in a part.
+        AssemblyFrame {
+            labels: &["ftrace_common"],
+            kind: AssemblyKind::FunctionTracer,
+            base: 15,
+            program_counter: 176,
+            stack_pointer: CallerStackPointer::Saved(304),
+            saved: &[SavedRegisters { dwarf: 14, offset: 296, count: 1 }],
+            user_mode: None,
+        },
+    ],
+    // call_on_stack of arch/s390/include/asm/stacktrace.h writes the back chain of a stack's first frame.
+    switched_stacks: &[KernelPointer::At { structure: "lowcore", field: "async_stack" }],
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/s390/include/asm/syscall_wrapper.h.
     syscall_prefix: Some("__s390x_"),

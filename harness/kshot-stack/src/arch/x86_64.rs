@@ -1,7 +1,8 @@
 //! 64-bit x86: Debian's amd64.
 
 use super::{
-    ArchRow, CurrentTask, KernelImage, RegisterGroup, RegisterRange, StubRegisters, UPPER_HALF, debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, RegisterGroup,
+    RegisterRange, SavedRegisters, StubRegisters, UPPER_HALF, debian,
 };
 
 /// The row.
@@ -36,10 +37,11 @@ pub(super) const ROW: ArchRow = ArchRow {
     cross_packages: &["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"],
     // EM_X86_64.
     elf_machine: 62,
+    relocations: &[],
     word_bytes: 8,
     kernel_from: UPPER_HALF,
     // arch/x86/include/asm/current.h. In 6.2 to 6.14 it is the first field of pcpu_hot.
-    task: Some(CurrentTask::PerCpu(&["current_task", "pcpu_hot"])),
+    task: Some(KernelPointer::PerCpu(&["current_task", "pcpu_hot"])),
     // gdb/i386-64bit-core.xml: rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 to r15, rip. DWARF's are in figure 3.36 of the
     // System V ABI's AMD64 supplement.
     registers: StubRegisters {
@@ -59,7 +61,28 @@ pub(super) const ROW: ArchRow = ArchRow {
     stack_pointer: 7,
     cfa_bias: 0,
     return_address: 16,
-    trampoline: None,
+    assembly: &[
+        // idtentry of arch/x86/entry/entry_64.S: a struct pt_regs at the stack pointer (arch/x86/include/asm/ptrace.h).
+        AssemblyFrame {
+            labels: &["asm_exc_*", "asm_sysvec_*", "asm_common_interrupt", "asm_spurious_interrupt"],
+            kind: AssemblyKind::Exception,
+            base: 7,
+            program_counter: 128,
+            stack_pointer: CallerStackPointer::Saved(152),
+            saved: &[
+                SavedRegisters { dwarf: 15, offset: 0, count: 1 },
+                SavedRegisters { dwarf: 14, offset: 8, count: 1 },
+                SavedRegisters { dwarf: 13, offset: 16, count: 1 },
+                SavedRegisters { dwarf: 12, offset: 24, count: 1 },
+                SavedRegisters { dwarf: 6, offset: 32, count: 1 },
+                SavedRegisters { dwarf: 3, offset: 40, count: 1 },
+                SavedRegisters { dwarf: 10, offset: 56, count: 1 },
+            ],
+            user_mode: None,
+        },
+    ],
+    // call_on_stack of arch/x86/include/asm/irq_stack.h.
+    switched_stacks: &[KernelPointer::PerCpu(&["hardirq_stack_ptr"])],
     // ORC has a row for each instruction (arch/x86/kernel/unwind_orc.c).
     perf_finds_callers: true,
     // __SYSCALL_DEFINEx of arch/x86/include/asm/syscall_wrapper.h.

@@ -103,6 +103,9 @@ pub struct RawFrame {
     pub line: Option<u32>,
     /// Whether the compiler inlined it into the next frame.
     pub inlined: bool,
+    /// Whether it is in user space, where an address does not tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub user: bool,
 }
 
 fn stack(raw: RawStack, function: &str, row: &ArchRow, warnings: &mut Warnings) -> Stack {
@@ -132,7 +135,7 @@ fn frame(raw: &RawFrame, row: &ArchRow) -> Option<Frame> {
         symbol: raw.function.as_deref().and_then(|name| symbol(name.as_bytes())).map(ToOwned::to_owned),
         offset: start.and_then(|start| address.checked_sub(start)),
         size: raw.size,
-        user: !row.in_kernel(address),
+        user: raw.user || !row.in_kernel(address),
         inlined: raw.inlined,
         ..Frame::default()
     })

@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use super::Warning;
 use super::lines::{self, Kind, Warnings, hexadecimal};
 
-/// A kernel stack of 64 KiB in hexadecimal, and then some.
-const LONGEST_LINE: usize = 256 << 10;
+/// Four kernel stacks of 64 KiB in hexadecimal.
+const LONGEST_LINE: usize = 512 << 10;
 
-/// The registers and the stack of one event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The registers and the stacks of one event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Raw {
     /// The event, from 1.
     pub number: u64,
@@ -30,10 +30,31 @@ pub struct Raw {
     pub pc: u64,
     /// Registers, by DWARF's number.
     pub registers: Vec<(u16, u64)>,
-    /// Where the copy of the stack begins.
+    /// The stack that the processor was on, and those that it came from.
+    pub stacks: Vec<StackCopy>,
+    /// The addresses at which stacks that C code switches to begin
+    /// ([`ArchRow::switched_stacks`](crate::arch::ArchRow::switched_stacks)).
+    pub tops: Vec<u64>,
+    /// The real return addresses of calls that return to a trampoline.
+    pub returns: Vec<Returns>,
+}
+
+/// A stack from some address to its top.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackCopy {
+    /// The address.
     pub base: u64,
-    /// The stack from there to its top.
+    /// What is there.
     pub memory: Vec<u8>,
+}
+
+/// The real return addresses of calls that return to one trampoline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Returns {
+    /// The trampoline's address.
+    pub trampoline: u64,
+    /// The return addresses, innermost call first.
+    pub addresses: Vec<u64>,
 }
 
 /// All of a capture.
@@ -72,12 +93,34 @@ impl Raw {
     /// The line of the capture that holds it.
     pub fn line(&self) -> Line {
         let hexadecimal = |value: u64| format!("{value:#x}");
+        let mut stacks = self.stacks.iter().map(|stack| EventStack {
+            sp: hexadecimal(stack.base),
+            memory: stack.memory.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect(),
+        });
+        let EventStack { sp, memory } = stacks.next().unwrap_or_default();
         Line::Event(Event {
             event: self.number,
             pc: hexadecimal(self.pc),
-            sp: hexadecimal(self.base),
+            sp,
             registers: self.registers.iter().map(|&(number, value)| (number, hexadecimal(value))).collect(),
-            memory: self.memory.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect(),
+            memory,
+            before: stacks.collect(),
+            tops: self.tops.iter().copied().map(hexadecimal).collect(),
+        })
+    }
+
+    /// Whether an address is on one of the stacks, or at its top.
+    pub fn holds(&self, address: u64) -> bool {
+        let size = |stack: &StackCopy| stack.memory.len() as u64;
+        let holds = |stack: &StackCopy| address.checked_sub(stack.base).is_some_and(|at| at <= size(stack));
+        self.stacks.iter().any(holds)
+    }
+
+    /// So many bytes of the stacks.
+    pub fn bytes(&self, address: u64, length: usize) -> Option<&[u8]> {
+        self.stacks.iter().find_map(|stack| {
+            let at = usize::try_from(address.checked_sub(stack.base)?).ok()?;
+            stack.memory.get(at..at.checked_add(length)?)
         })
     }
 }
@@ -111,6 +154,19 @@ pub struct Event {
     sp: String,
     registers: Vec<(u16, String)>,
     memory: String,
+    /// The stacks that the processor came from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<EventStack>,
+    /// The tops of stacks that C code switches to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tops: Vec<String>,
+}
+
+/// The text of a [`StackCopy`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct EventStack {
+    sp: String,
+    memory: String,
 }
 
 /// The hexadecimal digit of a number below 16.
@@ -121,16 +177,23 @@ fn digit(number: u8) -> char {
 fn raw(event: &Event) -> Option<Raw> {
     let number = |text: &str| hexadecimal(text.as_bytes());
     let registers = event.registers.iter().map(|(register, value)| Some((*register, number(value)?)));
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, rest) = event.memory.as_bytes().as_chunks::<2>();
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
+    let before = event.before.iter().map(|stack| copy(&stack.sp, &stack.memory));
     Some(Raw {
         number: event.event,
         pc: number(&event.pc)?,
         registers: registers.collect::<Option<_>>()?,
-        base: number(&event.sp)?,
-        memory: bytes.collect::<Option<_>>().filter(|_| rest.is_empty())?,
+        stacks: [copy(&event.sp, &event.memory)].into_iter().chain(before).collect::<Option<_>>()?,
+        tops: event.tops.iter().map(|top| number(top)).collect::<Option<_>>()?,
+        returns: Vec::new(),
     })
+}
+
+fn copy(base: &str, memory: &str) -> Option<StackCopy> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = memory.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
+    let memory = bytes.collect::<Option<_>>().filter(|_| rest.is_empty())?;
+    Some(StackCopy { base: hexadecimal(base.as_bytes())?, memory })
 }
 
 #[cfg(test)]
@@ -141,18 +204,35 @@ mod tests {
     fn registers_and_stacks_are_read_and_garbage_is_counted() {
         let text = r#"{"break": "trace_function", "pc": "0xffffffff801c8a80"}
 {"event": 7, "pc": "0xffffffff801c8a80", "sp": "0x98", "registers": [[29, "0x98"]], "memory": "00ff0a"}
+{"event": 7, "pc": "0x1", "sp": "0x98", "registers": [], "memory": "01", "before": [{"sp": "0x40", "memory": "02"}], "tops": ["0xf8"]}
 {"event": 8, "pc": "0xffffffff801c8a80", "sp": "0x98", "registers": [[29, "x"]], "memory": ""}
 {"event": 9, "pc": "0x1", "sp": "0x98", "registers": [], "memory": "0"}
 {"events": 12}
 garbage
 "#;
         let all = parse(text.as_bytes()).unwrap();
-        let (pc, memory) = (0xffff_ffff_801c_8a80, vec![0, 0xff, 0x0a]);
-        assert_eq!(all.raw, [Raw { number: 7, pc, registers: vec![(29, 0x98)], base: 0x98, memory }]);
-        assert_eq!(
-            serde_json::to_string(&all.raw[0].line()).unwrap(),
-            text.lines().nth(1).unwrap().replace(": ", ":").replace(", ", ",")
-        );
+        let stack = |base, memory: &[u8]| StackCopy { base, memory: memory.into() };
+        let one = Raw {
+            number: 7,
+            pc: 0xffff_ffff_801c_8a80,
+            registers: vec![(29, 0x98)],
+            stacks: vec![stack(0x98, &[0, 0xff, 0x0a])],
+            ..Raw::default()
+        };
+        let interrupt = Raw {
+            number: 7,
+            pc: 1,
+            stacks: vec![stack(0x98, &[1]), stack(0x40, &[2])],
+            tops: vec![0xf8],
+            ..Raw::default()
+        };
+        assert_eq!(all.raw, [one, interrupt]);
+        for (raw, line) in all.raw.iter().zip(text.lines().skip(1)) {
+            assert_eq!(
+                serde_json::to_string(&raw.line()).unwrap(),
+                line.replace(": ", ":").replace(", ", ",")
+            );
+        }
         assert_eq!(all.events, Some(12));
         assert_eq!(all.warnings.iter().map(|warning| warning.count).sum::<u64>(), 3);
     }

@@ -153,12 +153,14 @@ impl Stack {
         let (mut last, mut strays, mut corrupt) = (None, false, false);
         // Of the entry that the stack has come to; one entry's code may carry several labels.
         let mut entered = false;
-        for frame in self.frames.iter().filter(|frame| !frame.user && !frame.guess) {
+        let mut frames = self.frames.iter().filter(|frame| !frame.user && !frame.guess).peekable();
+        while let Some(frame) = frames.next() {
             let inside = frame.in_kernel(row);
+            let entry = frame.is_entry(frames.peek().map(|frame| &***frame), row);
             corrupt |= inside && strays && last.is_some();
-            corrupt |= entered && frame.address != Some(0) && !(inside && frame.is_one_of(row.entries));
+            corrupt |= entered && frame.address != Some(0) && !(inside && entry);
             if inside {
-                entered |= frame.is_one_of(row.entries);
+                entered |= entry;
                 last = Some(frame);
             }
             strays = last.is_some() && (strays || !inside);
@@ -205,6 +207,16 @@ impl Frame {
     /// Whether its symbol is in `names`.
     pub fn is_one_of(&self, names: &[&str]) -> bool {
         self.symbol.as_deref().is_some_and(|symbol| names.contains(&symbol))
+    }
+
+    /// Whether it ends stacks. `outer` is the next frame outwards: some code is an entry from user space and, where a frame
+    /// of the kernel is behind it, what interrupted that.
+    pub fn is_entry(&self, outer: Option<&Self>, row: &ArchRow) -> bool {
+        let interrupts = |symbol: &String| row.is_exception(symbol);
+        let inside =
+            |outer: &Self| outer.in_kernel(row) && outer.address != Some(0) && !outer.is_one_of(row.entries);
+        self.is_one_of(row.entries)
+            && !(outer.is_some_and(inside) && self.symbol.as_ref().is_some_and(interrupts))
     }
 
     /// What people call it: the function without the compiler's suffix; `0` for a null address, `?` for

@@ -27,7 +27,7 @@ fn findings(stacks: &[Stack], truth: &[Frame]) -> Result<SweepFindings, EventMis
     let told = stacks.iter().map(|stack| (stack.clone(), 1)).collect();
     let recorded = Parsed { stacks: told, ..Parsed::default() };
     let order: Vec<usize> = (0..stacks.len()).collect();
-    let raw = |number| Raw { number, pc: 0, registers: Vec::new(), base: 0, memory: Vec::new() };
+    let raw = |number| Raw { number, ..Raw::default() };
     let events = stacks.len() as u64;
     let seen =
         RawEvents { raw: (1..=events).map(raw).collect(), events: Some(events), ..RawEvents::default() };
@@ -104,7 +104,7 @@ fn a_truth_that_ends_before_an_entry_is_no_measure_and_one_that_reaches_user_spa
 #[test]
 fn stacks_and_truths_that_are_not_of_the_same_events_are_not_compared() {
     let recorded = Parsed { stacks: vec![(stack(&truth()), 1)], ..Parsed::default() };
-    let raw = Raw { number: 1, pc: 0, registers: Vec::new(), base: 0, memory: Vec::new() };
+    let raw = Raw { number: 1, ..Raw::default() };
     let seen = RawEvents { raw: vec![raw], events: Some(1), ..RawEvents::default() };
     let row = Arch::Mips64.row();
     let judge = |recorded: &Parsed, seen: &RawEvents, truth: &[Frame]| {

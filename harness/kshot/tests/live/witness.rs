@@ -10,10 +10,11 @@ use kshot::workspace::Workspace;
 use kshot_guest::deadline::Deadline;
 use kshot_guest::image::{SshKeys, Userland, initramfs};
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_guest::machine::{Machine, MachineSpec, Stop};
+use kshot_guest::machine::{Machine, MachineSpec, Stop, Stops};
 use kshot_guest::session::{Credentials, Guest, Session};
-use kshot_guest::symbols::{End, LIST_SECTIONS_COMMAND, LoadedKernel, Unwinder};
+use kshot_guest::symbols::{Cut, End, LIST_SECTIONS_COMMAND, LoadedKernel, Unwinder};
 use kshot_stack::stack::gdb_json::RawFrame;
+use kshot_stack::stack::gdb_raw::Raw;
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 
@@ -23,31 +24,37 @@ const LIMIT: Duration = Duration::from_secs(120);
 const GDB: &str = "gdb-multiarch";
 const TUN: &str = "/isam/user/eoe_filter -n lo -t tap0 -E";
 
+/// A function to stop at: each leads to another kind of stack. [`TUN`] leads to it.
+struct Halt {
+    function: &'static str,
+    /// How a truth may end there.
+    ends: &'static [Ends],
+    /// The code that gdb does not find out of, and so the last frame that is compared.
+    last: Option<&'static str>,
+}
+
 /// How a truth ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ends {
     /// In an entry: gdb has not a frame more.
     Entry,
-    /// It is cut at `handle_int`, and says so ([`CUT`]). That code calls the handler on the interrupt's own stack, while
-    /// its CFI, of a `.cfi_signal_frame`, counts on from the stack of the task that was interrupted
-    /// (arch/mips/kernel/genex.S). So there is no way on in DWARF; gdb, which does not know that, goes on with whatever
-    /// lies there. And of a signal frame gdb shows the line at its address, where we show that of the call before.
-    Cut,
     /// In user space, where gdb looks for a function's beginning in a program that it does not have.
     User,
 }
 
-/// How a stack ends that an interrupt began.
-const CUT: &str = "cut at handle_int: CFI leads out of the stack";
-
-/// Where to break, what leads there, and how the stack ends: each kind of stack that a kernel has.
-const STOPS: [(&str, &str, &[Ends]); 6] = [
-    ("register_netdevice", TUN, &[Ends::Entry]),
-    ("tun_net_fix_features", TUN, &[Ends::Entry]), // a leaf, in a module where drivers are modules
-    ("schedule_tail", TUN, &[Ends::Entry]),        // a new task
-    ("process_one_work", TUN, &[Ends::Entry]),     // a kernel thread
-    ("do_page_fault", TUN, &[Ends::User, Ends::Entry]),
-    ("irq_enter", TUN, &[Ends::Cut]),
+const HALTS: [Halt; 6] = [
+    Halt { function: "register_netdevice", ends: &[Ends::Entry], last: None },
+    // A leaf, in a module where drivers are modules.
+    Halt { function: "tun_net_fix_features", ends: &[Ends::Entry], last: None },
+    // A new task.
+    Halt { function: "schedule_tail", ends: &[Ends::Entry], last: None },
+    // A kernel thread.
+    Halt { function: "process_one_work", ends: &[Ends::Entry], last: None },
+    Halt { function: "do_page_fault", ends: &[Ends::User, Ends::Entry], last: None },
+    // That code calls the handler on the interrupt's own stack, while its CFI, of a `.cfi_signal_frame`, counts on from the
+    // stack of the task that was interrupted (arch/mips/kernel/genex.S). gdb, which does not know that, goes on with
+    // whatever lies there. And of a signal frame gdb shows the line at its address, where we show that of the call before.
+    Halt { function: "irq_enter", ends: &[Ends::User, Ends::Entry], last: Some("handle_int") },
 ];
 
 pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial> {
@@ -78,13 +85,13 @@ fn agree(workspace: &Workspace, kernel: &Kernel) {
     let listed = session.run(LIST_SECTIONS_COMMAND, LIMIT).unwrap().text;
     let loaded = LoadedKernel::new(kernel.dwarf.as_ref().unwrap(), &listed);
     let unwinder = Unwinder::read(&loaded).unwrap();
-    for (function, trigger, ends) in STOPS {
+    for Halt { function, ends, last } in HALTS {
         let mut stops = machine.stops().unwrap();
         // The guest stands: the trigger begins when it is let go.
         let (ran, raw) = thread::scope(|scope| {
-            let trigger = scope.spawn(|| session.run(trigger, LIMIT));
+            let trigger = scope.spawn(|| session.run(TUN, LIMIT));
             assert_eq!(stops.run_to(&unwinder.starts(function)).unwrap(), Stop::Hit, "{function}");
-            let (raw, _) = stops.raw(1, &[]).unwrap();
+            let raw = raw(&mut stops, &unwinder, kernel);
             // Whoever closes the connection leaves the guest as it is.
             drop(stops);
             let theirs = witness(&machine, &loaded);
@@ -98,23 +105,30 @@ fn agree(workspace: &Workspace, kernel: &Kernel) {
         let really = match unwound.end {
             End::Entry => Ends::Entry,
             End::User => Ends::User,
-            End::Cut { .. } => Ends::Cut,
+            End::Cut { .. } => panic!("{function}: {}: {ours:#?}", unwound.end),
         };
         assert!(ends.contains(&really), "{function}: {really:?}: {ours:#?}");
-        if really == Ends::Cut {
-            assert_eq!(unwound.end.to_string(), CUT, "{function}");
-        }
-        if really == Ends::Entry {
+        let is_last = |frame: &RawFrame| last.is_some() && frame.function.as_deref() == last;
+        let compared = ours.iter().position(is_last).map_or(ours.len(), |at| at + 1);
+        assert_eq!(compared < ours.len(), last.is_some(), "{function}: {ours:#?}");
+        if really == Ends::Entry && last.is_none() {
             assert_eq!(ours.len(), theirs.len(), "{function}: {ours:#?}\n{theirs:#?}");
         }
         // Whatever was hit has a caller.
-        assert!(ours.len() > 1 && theirs.len() >= ours.len(), "{function}: {ours:#?}\n{theirs:#?}");
-        let last = ours.len() - 1;
-        for (depth, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-            let calls = depth < last || really != Ends::Cut;
-            same(ours, theirs, calls);
+        assert!(compared > 1 && theirs.len() >= compared, "{function}: {ours:#?}\n{theirs:#?}");
+        for (ours, theirs) in ours[..compared].iter().zip(&theirs) {
+            same(ours, theirs, !is_last(ours));
         }
     }
+}
+
+/// The registers and all stacks of a guest that stands.
+fn raw(stops: &mut Stops, unwinder: &Unwinder, kernel: &Kernel) -> Raw {
+    let (mut raw, _) = stops.raw(1, &[], &[]).unwrap();
+    while let End::Cut { why: Cut::OtherStack(address), .. } = unwinder.unwind(&raw, kernel.arch.row()).end {
+        raw.stacks.push(stops.stack(address, &[]).unwrap());
+    }
+    raw
 }
 
 /// Compares two frames, of one that is a caller the line, too.
@@ -128,6 +142,7 @@ fn same(ours: &RawFrame, theirs: &RawFrame, calls: bool) {
         line: if calls { ours.line } else { theirs.line },
         start: ours.start.clone().filter(|_| known),
         size: ours.size.filter(|_| known),
+        user: theirs.user,
         ..ours.clone()
     };
     assert_eq!(&ours, theirs);

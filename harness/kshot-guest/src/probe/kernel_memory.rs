@@ -1,0 +1,261 @@
+//! What the running kernel keeps in its memory about its tasks and stacks, read while the guest stands.
+
+use crate::machine::{Registers, Span, Stops, StubError};
+use crate::symbols::{Layout, ReturnTrampoline, Unwinder};
+use kshot_stack::arch::{ArchRow, KernelPointer};
+use kshot_stack::stack::gdb_raw::Returns;
+
+use super::TruthError;
+
+/// The size of a task's name (include/linux/sched.h, TASK_COMM_LEN).
+const NAME_BYTES: usize = 16;
+/// The most return addresses of one task that trampolines may stand for: FTRACE_RETFUNC_DEPTH (include/linux/ftrace.h).
+const RETURNS_MOST: usize = 50;
+
+/// Where the kernel has what is read of it.
+#[derive(Debug)]
+pub(super) struct KernelMemory {
+    row: &'static ArchRow,
+    layout: Layout,
+    /// The pointer to the current task.
+    task: PointerPlace,
+    /// Where a task has its name and its id, in bytes.
+    name: u64,
+    id: u64,
+    /// The pointers to the tops of stacks that C code switches to, and where they point once that is known.
+    tops: Vec<PointerPlace>,
+    known_tops: Option<Vec<u64>>,
+    /// How far behind the first the processor has its own variables, once that is known.
+    per_cpu: Option<u64>,
+}
+
+/// A task that runs.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    /// The address of its `struct task_struct`.
+    pub(super) address: u64,
+    /// Its name.
+    pub(super) name: String,
+    /// Its process id, the kernel's `pid`.
+    pub(super) id: u64,
+}
+
+/// What holds a pointer.
+#[derive(Clone, Copy, Debug)]
+enum PointerPlace {
+    /// A register, by the stub's number.
+    Register(usize),
+    /// A structure at this offset from a register's value, or from 0.
+    Structure { register: Option<usize>, offset: u64 },
+    /// A variable of each processor, and the table of where each has its own.
+    PerCpu { variable: u64, offsets: u64 },
+}
+
+/// A pointer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pointer {
+    /// The pointer itself.
+    Here(u64),
+    /// The address of the pointer.
+    At(u64),
+}
+
+/// A list of a task with the return addresses that trampolines stand for.
+struct ReturnList {
+    /// The field of `struct task_struct` with the first element (`struct llist_head`).
+    head: &'static str,
+    /// The structure of the elements, each with a `llist` and a `ret_addr`.
+    element: &'static str,
+}
+
+impl KernelMemory {
+    pub(super) fn new(layout: Layout, row: &'static ArchRow) -> Result<Self, TruthError> {
+        let nothing = || TruthError::Unknown { what: format!("the current task on {}", row.name) };
+        let task = place(&layout, row.task.ok_or_else(nothing)?)?;
+        let (name, id) = (field(&layout, "task_struct", "comm")?, field(&layout, "task_struct", "pid")?);
+        // A kernel may lack some.
+        let tops = row.switched_stacks.iter().filter_map(|pointer| place(&layout, *pointer).ok()).collect();
+        Ok(Self { row, layout, task, name, id, tops, known_tops: None, per_cpu: None })
+    }
+
+    /// The addresses in whose DWARF the layout has to be read, besides others.
+    pub(super) fn addresses(unwinder: &Unwinder) -> Vec<u64> {
+        let functions = ["rethook_find_ret_addr", "kretprobe_find_ret_addr", "ftrace_graph_ret_addr"];
+        functions.iter().flat_map(|function| unwinder.starts(function)).collect()
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The tops of the stacks that C code switches to. They stay where they are.
+    pub(super) fn tops(&mut self, stops: &mut Stops) -> Result<Vec<u64>, TruthError> {
+        if let Some(known) = &self.known_tops {
+            return Ok(known.clone());
+        }
+        let mut tops = Vec::new();
+        for place in self.tops.clone() {
+            let pointer = self.pointer(place, stops)?;
+            tops.push(self.follow(pointer, stops)?);
+        }
+        self.known_tops = Some(tops.clone());
+        Ok(tops)
+    }
+
+    /// The pointer to the current task.
+    pub(super) fn task_pointer(&mut self, stops: &mut Stops) -> Result<Pointer, TruthError> {
+        self.pointer(self.task, stops)
+    }
+
+    /// The part of memory that has to be read for a pointer.
+    pub(super) fn span(&self, pointer: Pointer) -> Vec<Span> {
+        match pointer {
+            Pointer::Here(_) => Vec::new(),
+            Pointer::At(address) => vec![Span { address, length: self.row.word_bytes }],
+        }
+    }
+
+    /// The task that a pointer points to. `told` is what is in its [`span`](Self::span).
+    pub(super) fn task(
+        &self,
+        pointer: Pointer,
+        told: &[Vec<u8>],
+        stops: &mut Stops,
+    ) -> Result<Task, TruthError> {
+        let address = match pointer {
+            Pointer::Here(task) => task,
+            Pointer::At(_) => self.row.number(&told.concat()),
+        };
+        let name = Span { address: address.wrapping_add(self.name), length: NAME_BYTES };
+        let id = Span { address: address.wrapping_add(self.id), length: size_of::<u32>() };
+        let told = stops.memory(&[name, id])?;
+        let [name, id] = told.as_slice() else { return Err(TruthError::Silent) };
+        let name = String::from_utf8_lossy(until_zero(name)).into_owned();
+        Ok(Task { address, name, id: self.row.number(id) })
+    }
+
+    /// What the calls of a task that return to a trampoline really return to; `None` where this kernel keeps that in a way
+    /// that kshot does not know.
+    pub(super) fn returns(
+        &self,
+        task: u64,
+        trampoline: u64,
+        kind: ReturnTrampoline,
+        stops: &mut Stops,
+    ) -> Result<Option<Returns>, TruthError> {
+        let addresses = match kind {
+            ReturnTrampoline::Rethook => {
+                self.list(task, &ReturnList { head: "rethooks", element: "rethook_node" }, stops)?
+            }
+            ReturnTrampoline::Kretprobe => {
+                let list = ReturnList { head: "kretprobe_instances", element: "kretprobe_instance" };
+                self.list(task, &list, stops)?
+            }
+            ReturnTrampoline::Graph => self.graph(task, stops)?,
+        };
+        Ok(addresses.map(|addresses| Returns { trampoline, addresses }))
+    }
+
+    /// The return addresses of a list (kernel/trace/rethook.c, kernel/kprobes.c): the newest call comes first.
+    fn list(&self, task: u64, list: &ReturnList, stops: &mut Stops) -> Result<Option<Vec<u64>>, TruthError> {
+        let fields = (
+            self.layout.field("task_struct", list.head)?,
+            self.layout.field(list.element, "llist")?,
+            self.layout.field(list.element, "ret_addr")?,
+        );
+        let (Some(head), Some(link), Some(address)) = fields else { return Ok(None) };
+        let (mut found, mut node) = (Vec::new(), self.word(task.wrapping_add(head), stops)?);
+        while node != 0 && found.len() < RETURNS_MOST {
+            let element = node.wrapping_sub(link);
+            found.push(self.word(element.wrapping_add(address), stops)?);
+            node = self.word(node, stops)?;
+        }
+        Ok(Some(found))
+    }
+
+    /// The return addresses of the function-graph tracer's stack up to 6.11 (kernel/trace/fgraph.c): an array of
+    /// structures, and the number of the newest.
+    fn graph(&self, task: u64, stops: &mut Stops) -> Result<Option<Vec<u64>>, TruthError> {
+        // Since then elements have no times, and what they are in is no array.
+        let Some(_) = self.layout.field("ftrace_ret_stack", "calltime")? else { return Ok(None) };
+        let fields = (
+            self.layout.field("task_struct", "ret_stack")?,
+            self.layout.field("task_struct", "curr_ret_stack")?,
+            self.layout.field("ftrace_ret_stack", "ret")?,
+            self.layout.size("ftrace_ret_stack", "ret")?,
+        );
+        let (Some(stack), Some(newest), Some(address), Some(size)) = fields else { return Ok(None) };
+        let stack = self.word(task.wrapping_add(stack), stops)?;
+        let newest = Span { address: task.wrapping_add(newest), length: size_of::<u32>() };
+        let newest = self.row.number(&stops.memory(&[newest])?.concat());
+        let mut found = Vec::new();
+        // -1 where there is none.
+        for number in (0..=newest).rev().take(RETURNS_MOST).filter(|_| newest < RETURNS_MOST as u64) {
+            let element = stack.wrapping_add(number.wrapping_mul(size));
+            found.push(self.word(element.wrapping_add(address), stops)?);
+        }
+        Ok(Some(found))
+    }
+
+    fn follow(&self, pointer: Pointer, stops: &mut Stops) -> Result<u64, TruthError> {
+        match pointer {
+            Pointer::Here(value) => Ok(value),
+            Pointer::At(address) => Ok(self.word(address, stops)?),
+        }
+    }
+
+    fn word(&self, address: u64, stops: &mut Stops) -> Result<u64, StubError> {
+        let span = Span { address, length: self.row.word_bytes };
+        Ok(self.row.number(&stops.memory(&[span])?.concat()))
+    }
+
+    fn pointer(&mut self, place: PointerPlace, stops: &mut Stops) -> Result<Pointer, TruthError> {
+        let register =
+            |registers: &Registers, number| registers.get(number).ok_or(StubError::NoRegister(number));
+        Ok(match place {
+            PointerPlace::Register(number) => Pointer::Here(register(stops.registers(), number)?),
+            PointerPlace::Structure { register: Some(number), offset } => {
+                Pointer::At(register(stops.registers(), number)?.wrapping_add(offset))
+            }
+            PointerPlace::Structure { register: None, offset } => Pointer::At(offset),
+            PointerPlace::PerCpu { variable, offsets } => {
+                let first = match self.per_cpu {
+                    Some(first) => first,
+                    None => self.word(offsets, stops)?,
+                };
+                // The machine has one processor, and its part stays where it is.
+                self.per_cpu = Some(first);
+                Pointer::At(variable.wrapping_add(first))
+            }
+        })
+    }
+}
+
+fn place(layout: &Layout, pointer: KernelPointer) -> Result<PointerPlace, TruthError> {
+    let variable = |names: &[&str]| {
+        let address = layout.variable(names)?;
+        address.ok_or_else(|| TruthError::Unknown { what: names.join(" or ") })
+    };
+    Ok(match pointer {
+        KernelPointer::Register(number) => PointerPlace::Register(number),
+        KernelPointer::Field { register, structure, field: name } => {
+            PointerPlace::Structure { register: Some(register), offset: field(layout, structure, name)? }
+        }
+        KernelPointer::At { structure, field: name } => {
+            PointerPlace::Structure { register: None, offset: field(layout, structure, name)? }
+        }
+        KernelPointer::PerCpu(names) => {
+            PointerPlace::PerCpu { variable: variable(names)?, offsets: variable(&["__per_cpu_offset"])? }
+        }
+    })
+}
+
+fn field(layout: &Layout, structure: &str, field: &str) -> Result<u64, TruthError> {
+    let offset = layout.field(structure, field)?;
+    offset.ok_or_else(|| TruthError::Unknown { what: format!("struct {structure}.{field}") })
+}
+
+/// A text up to its final zero.
+pub(super) fn until_zero(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
+}

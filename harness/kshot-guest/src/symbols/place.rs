@@ -1,0 +1,157 @@
+//! A place in the kernel's code with its registers, and the steps from there to its caller that no table of unwind rows
+//! describes.
+
+use gimli::{Encoding, EvaluationResult, Expression, Location, Reader, Register, Value};
+
+use kshot_stack::arch::{ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer};
+use kshot_stack::stack::gdb_raw::Raw;
+
+/// DWARF's numbers below this one are general registers, on every architecture of Linux.
+pub(super) const REGISTERS: usize = 66;
+/// The most steps of a DWARF expression: compilers write a handful.
+const STEPS_MOST: u32 = 1000;
+
+/// Why the caller of a frame cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// There is no call frame information of the function.
+    NoCfi,
+    /// It has rules beyond those that compilers write for the kernel's code.
+    UnknownRule,
+    /// It leads to what was not read.
+    OtherMemory,
+    /// It goes on at this address of another stack, which was not read.
+    OtherStack(u64),
+    /// It returns to this trampoline, and what the trampoline returns to was not read.
+    Returns(u64),
+    /// It tells no return address.
+    NoReturnAddress,
+    /// It leads back to the frame itself.
+    Endless,
+    /// There are more frames than any stack has.
+    TooDeep,
+}
+
+/// One physical frame and what it has in its registers.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) pc: u64,
+    /// Whether `pc` is where a call returns to, or where the CPU really was.
+    pub(super) returns: bool,
+    /// Whether it was interrupted in user space, where addresses may be those of the kernel.
+    pub(super) user: bool,
+    pub(super) registers: [Option<u64>; REGISTERS],
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoCfi => "no CFI",
+            Self::UnknownRule => "CFI with a rule that kshot does not know",
+            Self::OtherMemory => "CFI leads out of the stack",
+            Self::OtherStack(_) => "it goes on on a stack that cannot be read",
+            Self::Returns(_) => "it returns to a trampoline, and kshot does not know what that returns to",
+            Self::NoReturnAddress => "CFI tells no return address",
+            Self::Endless => "CFI leads back to the same frame",
+            Self::TooDeep => "more frames than any stack has",
+        })
+    }
+}
+
+impl Place {
+    /// An address of the code that is at work: a call may be the last of a function's.
+    pub(super) fn inside(&self) -> u64 {
+        inside(self.pc, self.returns)
+    }
+
+    /// What it has in a register, where that is known.
+    pub(super) fn register(&self, register: Register) -> Option<u64> {
+        self.registers.get(usize::from(register.0)).copied().flatten()
+    }
+
+    /// What called assembly code, or was interrupted by it.
+    pub(super) fn out_of(&self, code: &AssemblyFrame, raw: &Raw, row: &ArchRow) -> Result<Self, Cut> {
+        let base = self.register(Register(code.base)).ok_or(Cut::OtherMemory)?;
+        if !raw.holds(base) {
+            return Err(Cut::OtherStack(base));
+        }
+        let word = |offset| word_at(raw, base.wrapping_add_signed(offset), row).ok_or(Cut::OtherMemory);
+        let mut caller = self.clone();
+        for saved in code.saved {
+            for (number, register) in (saved.dwarf..).take(saved.count.into()).enumerate() {
+                let offset = saved.offset + (number * row.word_bytes) as i64;
+                caller.registers[usize::from(register)] = Some(word(offset)?);
+            }
+        }
+        let stack_pointer = match code.stack_pointer {
+            CallerStackPointer::Saved(offset) => word(offset)?,
+            CallerStackPointer::Above(size) => base.wrapping_add_signed(size),
+        };
+        caller.registers[usize::from(row.stack_pointer)] = Some(stack_pointer);
+        caller.pc = word(code.program_counter)?;
+        caller.returns = code.kind != AssemblyKind::Exception;
+        caller.user = match code.user_mode {
+            Some(bit) => word(bit.offset)? & bit.mask != 0,
+            None => !row.in_kernel(caller.pc),
+        };
+        if caller.user || raw.holds(stack_pointer) { Ok(caller) } else { Err(Cut::OtherStack(stack_pointer)) }
+    }
+
+    /// The same with the stack pointer from before it switched stacks, if it did.
+    pub(super) fn switched(mut self, raw: &Raw, row: &ArchRow) -> Result<Self, Cut> {
+        let stack_pointer = &mut self.registers[usize::from(row.stack_pointer)];
+        let Some(top) = stack_pointer.filter(|address| raw.tops.contains(address)) else { return Ok(self) };
+        let before = word_at(raw, top, row).ok_or(Cut::OtherMemory)?;
+        *stack_pointer = Some(before);
+        if raw.holds(before) { Ok(self) } else { Err(Cut::OtherStack(before)) }
+    }
+
+    /// The result of a DWARF expression (DWARF 4, section 2.5) that begins with `stack`.
+    pub(super) fn evaluate<R: Reader>(
+        &self,
+        expression: Expression<R>,
+        encoding: Encoding,
+        stack: &[u64],
+        raw: &Raw,
+        row: &ArchRow,
+    ) -> Result<u64, Cut> {
+        let mut evaluation = expression.evaluation(encoding);
+        evaluation.set_max_iterations(STEPS_MOST);
+        if let Some(first) = stack.first() {
+            evaluation.set_initial_value(*first);
+        }
+        let mut result = evaluation.evaluate();
+        loop {
+            result = match result.map_err(|_| Cut::UnknownRule)? {
+                EvaluationResult::Complete => break,
+                EvaluationResult::RequiresRegister { register, .. } => {
+                    let value = self.register(register).ok_or(Cut::OtherMemory)?;
+                    evaluation.resume_with_register(Value::Generic(value))
+                }
+                EvaluationResult::RequiresMemory { address, size, .. } => {
+                    let bytes = raw.bytes(address, size.into()).ok_or(Cut::OtherMemory)?;
+                    evaluation.resume_with_memory(Value::Generic(row.number(bytes)))
+                }
+                _ => return Err(Cut::UnknownRule),
+            };
+        }
+        match evaluation.result().first().map(|piece| &piece.location) {
+            Some(Location::Address { address }) => Ok(*address),
+            _ => Err(Cut::UnknownRule),
+        }
+    }
+}
+
+/// A word of the copies of the stacks.
+pub(super) fn word_at(raw: &Raw, address: u64, row: &ArchRow) -> Option<u64> {
+    raw.bytes(address, row.word_bytes).map(|bytes| row.number(bytes))
+}
+
+/// An address of the code that is at work at `pc`.
+pub(super) fn inside(pc: u64, returns: bool) -> u64 {
+    if returns { pc.wrapping_sub(1) } else { pc }
+}
+
+#[cfg(test)]
+#[path = "place_tests.rs"]
+mod tests;

@@ -1,0 +1,92 @@
+use gimli::{EndianSlice, Format, RunTimeEndian};
+
+use super::*;
+use kshot_stack::arch::Arch;
+use kshot_stack::stack::gdb_raw::StackCopy;
+
+const STACK: u64 = 0xffff_8000_0a00_0000;
+const TASK_STACK: u64 = 0xffff_8000_0b00_0000;
+const CODE: u64 = 0xffff_8000_0801_0000;
+
+fn place(registers: &[(u16, u64)]) -> Place {
+    let mut place = Place { pc: CODE, returns: true, user: false, registers: [None; REGISTERS] };
+    for &(register, value) in registers {
+        place.registers[usize::from(register)] = Some(value);
+    }
+    place
+}
+
+/// Stacks of words that count from 0, but for some, by their offset in bytes.
+fn raw(arch: Arch, stacks: &[(u64, &[(usize, u64)])]) -> Raw {
+    let copy = |&(base, words): &(u64, &[(usize, u64)])| {
+        let mut all: Vec<u64> = (0..64).collect();
+        words.iter().for_each(|&(offset, word)| all[offset / 8] = word);
+        let bytes = |word: u64| if arch.row().big_endian { word.to_be_bytes() } else { word.to_le_bytes() };
+        StackCopy { base, memory: all.into_iter().flat_map(bytes).collect() }
+    };
+    Raw { stacks: stacks.iter().map(copy).collect(), ..Raw::default() }
+}
+
+fn out_of(arch: Arch, label: &str, place: &Place, raw: &Raw) -> Result<Place, Cut> {
+    place.out_of(arch.row().assembly_frame(label).unwrap(), raw, arch.row())
+}
+
+#[test]
+fn an_exception_goes_on_at_the_very_place_that_it_interrupted() {
+    let raw = raw(Arch::Arm64, &[(STACK, &[(248, STACK + 400), (256, CODE + 4)])]);
+    let caller = out_of(Arch::Arm64, "el1h_64_irq", &place(&[(31, STACK)]), &raw).unwrap();
+    assert_eq!((caller.pc, caller.returns, caller.user), (CODE + 4, false, false));
+    let registers = [31, 19, 30].map(|register| caller.register(Register(register)).unwrap());
+    assert_eq!(registers, [STACK + 400, 19, 30], "sp, x19 and x30 of struct pt_regs");
+}
+
+#[test]
+fn where_addresses_do_not_tell_a_bit_tells_user_space() {
+    for (mask, user) in [(1 << 48, true), (0, false)] {
+        let raw = raw(Arch::S390x, &[(STACK, &[(168, mask), (176, 0x1000), (304, STACK + 360)])]);
+        let caller = out_of(Arch::S390x, "io_int_handler", &place(&[(15, STACK)]), &raw).unwrap();
+        assert_eq!((caller.pc, caller.user), (0x1000, user));
+    }
+}
+
+#[test]
+fn a_stack_that_was_switched_is_followed_once_it_is_read() {
+    let frame = (TASK_STACK, &[(0, TASK_STACK + 64), (8, CODE + 8)][..]);
+    let place = place(&[(31, STACK + 512), (29, TASK_STACK)]);
+    let switch = |raw: &Raw| out_of(Arch::Arm64, "call_on_irq_stack", &place, raw);
+    assert_eq!(switch(&raw(Arch::Arm64, &[(STACK, &[])])).unwrap_err(), Cut::OtherStack(TASK_STACK));
+    let caller = switch(&raw(Arch::Arm64, &[(STACK, &[]), frame])).unwrap();
+    assert_eq!((caller.pc, caller.returns), (CODE + 8, true));
+    assert_eq!(caller.register(Register(31)), Some(TASK_STACK + 16));
+    assert_eq!(caller.register(Register(29)), Some(TASK_STACK + 64));
+}
+
+#[test]
+fn the_word_at_the_top_of_a_stack_is_the_stack_pointer_from_before() {
+    let top = STACK + 504;
+    let row = Arch::X8664.row();
+    let at = |address| place(&[(7, address)]);
+    let mut raw = raw(Arch::X8664, &[(STACK, &[(504, TASK_STACK)])]);
+    raw.tops = vec![top];
+    assert_eq!(at(top).switched(&raw, row).unwrap_err(), Cut::OtherStack(TASK_STACK));
+    raw.stacks.push(StackCopy { base: TASK_STACK, memory: vec![0; 8] });
+    let register = |place: Place| place.register(Register(7));
+    assert_eq!(register(at(top).switched(&raw, row).unwrap()), Some(TASK_STACK));
+    assert_eq!(register(at(top - 8).switched(&raw, row).unwrap()), Some(top - 8));
+}
+
+#[test]
+fn an_expression_is_evaluated_on_registers_and_the_stack() {
+    let raw = raw(Arch::X8664, &[(STACK, &[(8, TASK_STACK)])]);
+    let encoding = Encoding { address_size: 8, format: Format::Dwarf32, version: 4 };
+    let result = |program: &[u8], stack: &[u64]| {
+        let expression = Expression(EndianSlice::new(program, RunTimeEndian::Little));
+        place(&[(6, STACK + 16)]).evaluate(expression, encoding, stack, &raw, Arch::X8664.row())
+    };
+    // DW_OP_breg6 -8, DW_OP_deref: what GCC writes for the frame of a function that aligns its stack.
+    assert_eq!(result(&[0x76, 0x78, 0x06], &[]), Ok(TASK_STACK));
+    // DW_OP_plus_uconst 3.
+    assert_eq!(result(&[0x23, 3], &[39]), Ok(42));
+    assert_eq!(result(&[0x73, 0], &[]), Err(Cut::OtherMemory), "DW_OP_breg3: not known");
+    assert_eq!(result(&[0x2f, 0xfd, 0xff], &[]), Err(Cut::UnknownRule), "DW_OP_skip -3: it has no end");
+}
