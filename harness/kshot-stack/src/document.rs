@@ -82,6 +82,10 @@ pub struct KernelInfo {
     pub arch: String,
     /// SHA-256 of the booted image, in hexadecimal.
     pub image_sha256: String,
+    /// The version of the package that the kernel came from, as far as it came from one. Two versions may have one
+    /// release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 impl KernelInfo {

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use kshot_guest::host::FileError;
+use kshot_guest::machine::CONSOLE_LOG;
 use kshot_guest::{bounded, records};
 use kshot_stack::document::{RunDocument, SCHEMA, Verdict};
 use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
@@ -17,10 +18,14 @@ use kshot_stack::text::{is_hidden, printable};
 
 /// The name of the result document in a run folder.
 pub const RUN_JSON: &str = "run.json";
+/// The name of the document of a sweep in its run folder.
+pub const SWEEP_JSON: &str = "sweep.json";
 /// The file that protects a run folder from being pruned.
 const KEEP_MARKER: &str = "keep";
 /// The number of folders of matching runs that are kept; older ones are pruned.
 const KEPT_MATCHES: usize = 30;
+/// The number of folders of runs that did not finish that are kept: somebody may want to know why.
+const KEPT_UNFINISHED: usize = 20;
 /// The most files of an archive from elsewhere: a bundle has some dozens, a night's unit some for each of its runs.
 const FILES_MOST: usize = 100_000;
 /// How long the time is that a run folder's name begins with.
@@ -30,6 +35,8 @@ const TIME_LENGTH: usize = "20261125T020000Z".len();
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// The folder itself, locked while the run goes on; `None` where its file system has no locks.
+    _lock: Option<fs::File>,
 }
 
 /// Why a run folder cannot be written or read.
@@ -96,12 +103,16 @@ impl RunFolder {
     /// [`ArtifactsError::File`].
     pub fn create(base: &Path, scenario: &str, kernel: &str) -> Result<Self, ArtifactsError> {
         fs::create_dir_all(base).map_err(FileError::on("create", base))?;
-        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace([':', '-'], "");
+        let RunTime(now) = RunTime::now();
         let name = format!("{now}{}", behind_time(scenario, kernel));
         for attempt in 1_u32.. {
             let path = base.join(if attempt == 1 { name.clone() } else { format!("{name}-{attempt}") });
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => {
+                    // A file system without locks is no reason not to run.
+                    let lock = fs::File::open(&path).ok().filter(|folder| folder.try_lock().is_ok());
+                    return Ok(Self { path, _lock: lock });
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(source) => return Err(FileError { action: "create", path, source }.into()),
             }
@@ -225,32 +236,61 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the oldest folders of matching runs, except those with `--keep`. All other runs are kept.
+/// The time of a run folder, as its name begins with it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunTime(String);
+
+impl RunTime {
+    /// The time at this moment.
+    pub fn now() -> Self {
+        Self(humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace([':', '-'], ""))
+    }
+}
+
+/// Removes the oldest folders of matching runs, except those with `--keep`, and those of the oldest runs that did not
+/// finish. All other runs are kept, and so are those that `began` or a later time is the time of: who ran them has just
+/// been told where they are. Does nothing where there is no `base`.
 ///
 /// # Errors
 /// [`ArtifactsError::File`].
-pub fn prune(base: &Path) -> Result<(), ArtifactsError> {
-    let mut matches = Vec::new();
-    for entry in fs::read_dir(base).map_err(FileError::on("list", base))? {
+pub fn prune(base: &Path, began: &RunTime) -> Result<(), ArtifactsError> {
+    let (mut matches, mut unfinished) = (Vec::new(), Vec::new());
+    let entries = match fs::read_dir(base) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(FileError::on("list", base))?,
+    };
+    for entry in entries {
         let path = entry.map_err(FileError::on("list", base))?.path();
-        let matched = read_document(&path).is_ok_and(|document| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            document.verdict == Verdict::Match && is_of_run(&name, &document)
-        });
-        if matched && !path.join(KEEP_MARKER).exists() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.get(..TIME_LENGTH).is_none_or(|time| time >= began.0.as_str()) {
+            continue;
+        }
+        let has = |file: &str| path.join(file).exists();
+        let matched = read_document(&path)
+            .is_ok_and(|document| document.verdict == Verdict::Match && is_of_run(&name, &document));
+        if matched && !has(KEEP_MARKER) {
             matches.push(path);
+        } else if is_run_name(&name) && has(CONSOLE_LOG) && !has(RUN_JSON) && !has(SWEEP_JSON) {
+            unfinished.push(path);
         }
     }
     // The names begin with the time.
     matches.sort();
-    let surplus = matches.len().saturating_sub(KEPT_MATCHES);
-    for path in &matches[..surplus] {
-        // Another kshot may be pruning too.
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(FileError::on("remove", path)(error).into());
+    unfinished.sort();
+    for (paths, kept) in [(matches, KEPT_MATCHES), (unfinished, KEPT_UNFINISHED)] {
+        let surplus = paths.len().saturating_sub(kept);
+        for path in &paths[..surplus] {
+            // A run that still goes on holds its folder.
+            if !fs::File::open(path).is_ok_and(|folder| folder.try_lock().is_ok()) {
+                continue;
             }
-            _ => {}
+            // Another kshot may be pruning too.
+            match fs::remove_dir_all(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(FileError::on("remove", path)(error).into());
+                }
+                _ => {}
+            }
         }
     }
     Ok(())
@@ -368,7 +408,8 @@ mod tests {
             put(own);
         }
         put("20260101T000000Z-s-k-2");
-        prune(base.path()).unwrap();
+        let began = RunTime("20270101T000000Z".into());
+        prune(base.path(), &began).unwrap();
         let left = |name: &str| base.path().join(name).is_dir();
         assert!(
             !left("20260101T000000Z-s-k") && !left("20260101T000000Z-s-k-2") && !left("20260101T000001Z-s-k")
@@ -376,5 +417,29 @@ mod tests {
         assert!(left("20260101T000002Z-s-k"));
         assert!(left("0-my-thesis") && left("20260101T000000Z") && left("20260101T000000Z-s-k-old"));
         assert!(left("20260101T000000Z-other-k"));
+    }
+
+    #[test]
+    fn the_folders_of_an_invocation_outlive_it_and_those_of_the_dead_do_not() {
+        let base = tempfile::tempdir().unwrap();
+        let (_source, document) = document(|_| ());
+        let began = RunTime("20260101T000000Z".into());
+        for number in 0..KEPT_MATCHES + 5 {
+            let folder = base.path().join(format!("20260101T0000{number:02}Z-s-k"));
+            fs::create_dir(&folder).unwrap();
+            fs::copy(&document, folder.join(RUN_JSON)).unwrap();
+        }
+        let dead = |number: usize| base.path().join(format!("20250101T0000{number:02}Z-s-k"));
+        for number in 0..KEPT_UNFINISHED + 2 {
+            fs::create_dir(dead(number)).unwrap();
+            fs::write(dead(number).join(CONSOLE_LOG), "").unwrap();
+        }
+        let running = fs::File::open(dead(0)).unwrap();
+        running.lock().unwrap();
+        prune(base.path(), &began).unwrap();
+        let left = fs::read_dir(base.path()).unwrap().count();
+        assert_eq!(left, KEPT_MATCHES + 5 + KEPT_UNFINISHED + 1);
+        assert!(dead(0).is_dir() && !dead(1).exists() && dead(2).is_dir());
+        prune(&base.path().join("none"), &began).unwrap();
     }
 }

@@ -15,8 +15,8 @@ pub use machine_start::STATES;
 pub(crate) use machine_start::StartMode;
 pub use prepare::{REQUEST_LOG, command_line};
 pub(crate) use prepare::{prepare, state_key};
-use recording::RunRecording;
 pub use recording::shell;
+use recording::{Company, RunRecording};
 
 use crate::artifacts::{ArtifactsError, RunFolder};
 use crate::baseline::{BaselineError, SnapshotPath};
@@ -35,7 +35,7 @@ use kshot_guest::symbols::LoadedKernel;
 use kshot_guest::symbols::{Symbols, SymbolsError};
 use kshot_stack::arch::Arch;
 use kshot_stack::document::{KernelInfo, Reason, Repeat, RunDocument, SCHEMA, Start};
-use kshot_stack::fault::{Blame, Fault, passed_on_blame};
+use kshot_stack::fault::{Blame, Fault, error_chain, passed_on_blame, passed_on_hint};
 use kshot_stack::snapshot::Comparison;
 use kshot_stack::verdict;
 
@@ -75,6 +75,8 @@ struct RunAttempt {
     keep: bool,
     /// How its machine starts.
     start: StartMode,
+    /// What may run beside it.
+    company: Company,
 }
 
 impl Default for RunOptions {
@@ -105,6 +107,14 @@ pub enum RunError {
     /// The guest's userland or initramfs.
     #[error(transparent)]
     Initramfs(#[from] ImageError),
+    /// There is no userland for the guest, and none was to be made.
+    #[error("there is no userland for {arch} yet, and a dry run makes none")]
+    NoUserland {
+        /// The architecture.
+        arch: Arch,
+        /// The kernel that was to boot.
+        kernel: String,
+    },
     /// The machine failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -150,6 +160,18 @@ pub enum RunError {
     Baseline(#[from] BaselineError),
 }
 
+impl RunError {
+    /// Whether the guest was late because the host had no time for it.
+    fn is_host_too_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::Machine(MachineError::HostTooBusy(_))
+                | Self::Session(SessionError::HostTooBusy(_))
+                | Self::Probe(ProbeError::Guest(SessionError::HostTooBusy(_)))
+        )
+    }
+}
+
 impl Fault for RunError {
     fn passed_on(&self) -> Option<&dyn Fault> {
         Some(match self {
@@ -162,14 +184,22 @@ impl Fault for RunError {
             Self::Artifacts(error) => error,
             Self::Symbols(error) => error,
             Self::Baseline(error) => error,
-            Self::StepFailed { .. } | Self::WrongGuest { .. } => return None,
+            Self::StepFailed { .. } | Self::WrongGuest { .. } | Self::NoUserland { .. } => return None,
         })
     }
 
     fn blame(&self) -> Blame {
         match self {
             Self::StepFailed { .. } => Blame::Guest,
+            Self::NoUserland { .. } => Blame::Usage,
             _ => passed_on_blame(self),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoUserland { kernel, .. } => Some(format!("kshot provision {kernel}")),
+            _ => passed_on_hint(self),
         }
     }
 }
@@ -199,8 +229,15 @@ pub fn run(
             StartPolicy::Both if number == 1 => StartMode::BootAndKeep,
             StartPolicy::Both => StartMode::Restore,
         };
-        let outcome =
-            run_once(workspace, scenario, kernel, RunAttempt { keep: options.keep, start }, progress)?;
+        let attempt = RunAttempt { keep: options.keep, start, company: Company::Others };
+        let outcome = match run_once(workspace, scenario, kernel, attempt, progress) {
+            Err(error) if error.is_host_too_busy() => {
+                progress.print_line(&format!("{}; once more, alone", error_chain(&error)));
+                let attempt = RunAttempt { company: Company::Alone, ..attempt };
+                run_once(workspace, scenario, kernel, attempt, progress)?
+            }
+            outcome => outcome?,
+        };
         let took = Duration::from_millis(outcome.machine_ms);
         durations::record(&workspace.cache, &scenario.id, &kernel.name, took);
         outcomes.push(outcome);
@@ -224,7 +261,8 @@ fn run_once(
 ) -> Result<RunOutcome, RunError> {
     let prepared = prepare(workspace, scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
-    let (recording, result) = recording::record(&prepared, scenario, attempt.start, &folder, progress);
+    let RunAttempt { keep, start, company } = attempt;
+    let (recording, result) = recording::record(&prepared, scenario, start, company, &folder, progress);
     let judged = match result {
         Ok(()) => {
             let RunRecording { captures, console, .. } = &recording;
@@ -268,7 +306,7 @@ fn run_once(
         console: recording.console,
         artifacts: folder.list_files()?,
     };
-    folder.write_document(&document, attempt.keep)?;
+    folder.write_document(&document, keep)?;
     let machine_ms = document.timings_ms.total;
     Ok(RunOutcome { document, folder: folder.path().into(), comparisons: judged.comparisons, machine_ms })
 }
@@ -306,6 +344,7 @@ pub(crate) fn kernel_info(kernel: &Kernel) -> KernelInfo {
         release: kernel.release.clone(),
         arch: kernel.arch.to_string(),
         image_sha256: kernel.sha256.clone(),
+        version: kernel.version.clone(),
     }
 }
 

@@ -1,17 +1,18 @@
 //! The sweep: runs func_stack_trace on every function that a workload of common system calls reaches, and compares each
 //! stack with the truth of the same event. `harness/SWEEP.md` explains the measurement.
 
-use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kshot_stack::sweep::judge::{self, EventMismatch};
 
-use crate::artifacts::{self, ArtifactsError, RunFolder};
+use crate::artifacts::{self, ArtifactsError, RunFolder, SWEEP_JSON};
+use crate::run::recording::Company;
 use crate::run::{self, RunError, StartMode, recording};
 use crate::scenario::{BootOptions, Scenario, Step};
 use crate::workspace::Workspace;
+use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::probe::{FtraceProbe, GdbProbe, ProbeError, ProbeKind, ProbeSpec};
@@ -23,9 +24,6 @@ use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 use kshot_stack::stack::{ftrace_text, gdb_raw};
 use kshot_stack::sweep::document::{self, SCHEMA, SweepDocument};
 
-/// The name of the document in a sweep's run folder.
-pub const SWEEP_JSON: &str = "sweep.json";
-
 /// The function that puts each traced function into the buffer, and nothing else, in `kernel/trace/trace.c`. It has
 /// been a separate function, with the traced address as `ip`, from 5.10 to 7.3.
 const TRACE_FUNCTION: &str = "trace_function";
@@ -33,6 +31,9 @@ const FTRACE_PROBE: &str = "ftrace";
 const GDB_PROBE: &str = "gdb";
 /// The output of the first step: the number of functions.
 const FUNCTION_COUNT_FILE: &str = "steps/01-01.txt";
+
+/// The largest file with that number, in bytes.
+const FUNCTION_COUNT_MOST: u64 = 1 << 20;
 
 const MEMORY_MIB: u32 = 512;
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -141,7 +142,8 @@ pub fn sweep(
     let prepared = run::prepare(workspace, &scenario, kernel, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     task.update(0, "the guest is stopped at each of some ten thousand events: this takes minutes");
-    let (recording, result) = recording::record(&prepared, &scenario, StartMode::Boot, &folder, progress);
+    let (recording, result) =
+        recording::record(&prepared, &scenario, StartMode::Boot, Company::Others, &folder, progress);
     if let Err(error) = result {
         progress.print_line(&format!("what there is of the sweep lies in {}", folder.path().display()));
         return Err(error.into());
@@ -191,14 +193,17 @@ fn judge(
 ) -> Result<document::SweepFindings, SweepError> {
     let open = |name: &str| {
         let path = folder.join(name);
-        File::open(&path).map(BufReader::new).map_err(FileError::on("read", &path)).map(|file| (file, path))
+        bounded::open(&path)
+            .map(BufReader::new)
+            .map_err(FileError::on("read", &path))
+            .map(|file| (file, path))
     };
     let (file, path) = open(&format!("{FTRACE_PROBE}.trace.txt"))?;
     let (traced, order) = ftrace_text::parse_in_order(file).map_err(FileError::on("read", &path))?;
     let (file, path) = open(&format!("{GDB_PROBE}.jsonl"))?;
     let raw = gdb_raw::parse(file).map_err(FileError::on("read", &path))?;
     let path = folder.join(FUNCTION_COUNT_FILE);
-    let armed = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
+    let armed = bounded::read_text(&path, FUNCTION_COUNT_MOST).map_err(FileError::on("read", &path))?;
     let armed = armed.trim().parse().unwrap_or_default();
     let row = arch.row();
     let unwinder = Unwinder::read(&LoadedKernel::from_run_folder(dwarf, folder)).map_err(RunError::from)?;

@@ -26,6 +26,20 @@ const ROLE: &str = "KSHOT_TEST_ROLE";
 
 const TESTS: &[(&str, fn())] = &[
     ("a_dropped_machine_leaves_no_qemu", a_dropped_machine_leaves_no_qemu),
+    (
+        "a_place_for_temporary_files_with_a_long_name_is_borne",
+        a_place_for_temporary_files_with_a_long_name_is_borne,
+    ),
+    ("what_a_killed_kshot_left_is_gone_after_the_next", what_a_killed_kshot_left_is_gone_after_the_next),
+    ("a_qemu_that_was_stopped_is_not_late_by_itself", a_qemu_that_was_stopped_is_not_late_by_itself),
+    (
+        "a_qemu_that_hangs_or_vanishes_is_a_fault_of_the_host",
+        a_qemu_that_hangs_or_vanishes_is_a_fault_of_the_host,
+    ),
+    (
+        "a_disk_without_room_for_a_guests_memory_is_met_first",
+        a_disk_without_room_for_a_guests_memory_is_met_first,
+    ),
     ("a_panic_of_ours_leaves_no_qemu", a_panic_of_ours_leaves_no_qemu),
     (
         "ctrl_c_leaves_no_qemu_and_is_no_fault_of_the_guest",
@@ -76,6 +90,93 @@ fn a_dropped_machine_leaves_no_qemu() {
     assert!(!is_alive(id));
 }
 
+fn a_place_for_temporary_files_with_a_long_name_is_borne() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = folder.path().join("x".repeat(100));
+    std::fs::create_dir(&long).unwrap();
+    let (mut owner, id) = owner(&long);
+    signal(owner.id(), Signal::HUP);
+    assert_eq!(owner.wait().unwrap().code(), Some(7), "a closed terminal ends it in order");
+    assert!(!is_alive(id));
+    assert_eq!(std::fs::read_dir(&long).unwrap().count(), 0, "nothing is left there");
+}
+
+fn what_a_killed_kshot_left_is_gone_after_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = || {
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("kshot-scratch-")).count()
+    };
+    let (mut killed, id) = owner(folder.path());
+    signal(killed.id(), Signal::KILL);
+    killed.wait().unwrap();
+    await_end(id);
+    assert_eq!(left(), 1);
+    let (mut next, _) = owner(folder.path());
+    assert_eq!(left(), 1, "that of the next alone");
+    signal(next.id(), Signal::TERM);
+    next.wait().unwrap();
+    assert_eq!(left(), 0);
+}
+
+fn a_qemu_that_was_stopped_is_not_late_by_itself() {
+    let (_folder, machine) = boot("hello\n");
+    signal(machine.process_id().unwrap(), Signal::STOP);
+    let deadline = Deadline::new("the guest's init", Duration::from_millis(300));
+    let error = machine.wait_ready(&deadline).unwrap_err();
+    assert_eq!(error.blame(), Blame::Host);
+    assert!(error.to_string().contains("somebody has stopped QEMU"), "{error}");
+}
+
+fn a_qemu_that_hangs_or_vanishes_is_a_fault_of_the_host() {
+    let bin = tempfile::tempdir().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let fake = |script: &str| {
+        let qemu = bin.path().join("qemu-system-mips64");
+        std::fs::write(&qemu, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&qemu, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.env(ROLE, "boot").env("PATH", format!("{}:{path}", bin.path().display()));
+        child.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for (script, said) in [
+        ("echo it is broken >&2; exit 3", "QEMU did not start: exit status 3; it said: it is broken"),
+        ("kill -KILL $$", "QEMU ended: killed by signal 9 (SIGKILL)"),
+    ] {
+        let output = fake(script).wait_with_output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(err.contains(said), "{err}");
+        assert_eq!(output.status.code(), Some(1), "{err}");
+    }
+    let there = bin.path().join("there");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &there,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let hanging = fake(&format!("echo $$ > {}; exec sleep 1000", there.display()));
+    let id: u32 = std::fs::read_to_string(&there).unwrap().trim().parse().unwrap();
+    signal(hanging.id(), Signal::TERM);
+    let output = hanging.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!is_alive(id), "no QEMU is left");
+}
+
+fn a_disk_without_room_for_a_guests_memory_is_met_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = firmware::machine(folder.path(), "");
+    // More than any disk has.
+    spec.memory_mib = u32::MAX;
+    let memory = folder.path().join("ram");
+    let error = Machine::boot_saveable(&spec, &memory, folder.path()).unwrap_err();
+    assert!(matches!(error, MachineError::NoRoom { .. }), "{error}");
+    assert_eq!(error.blame(), Blame::Host);
+    assert!(!folder.path().join("console.log").exists(), "QEMU was not started");
+}
+
 fn a_panic_of_ours_leaves_no_qemu() {
     let mut id = 0;
     let result = catch_unwind(AssertUnwindSafe(|| {
@@ -88,7 +189,7 @@ fn a_panic_of_ours_leaves_no_qemu() {
 }
 
 fn ctrl_c_leaves_no_qemu_and_is_no_fault_of_the_guest() {
-    let (mut owner, id) = owner();
+    let (mut owner, id) = owner(&std::env::temp_dir());
     signal(owner.id(), Signal::INT);
     let status = owner.wait().unwrap();
     assert_eq!(status.code(), Some(7), "the wait is to end with Blame::Interrupted");
@@ -96,7 +197,7 @@ fn ctrl_c_leaves_no_qemu_and_is_no_fault_of_the_guest() {
 }
 
 fn sigkill_of_ours_leaves_no_qemu() {
-    let (mut owner, id) = owner();
+    let (mut owner, id) = owner(&std::env::temp_dir());
     signal(owner.id(), Signal::KILL);
     assert_eq!(owner.wait().unwrap().signal(), Some(9));
     await_end(id);
@@ -264,10 +365,10 @@ fn boot(text: &str) -> (tempfile::TempDir, Machine) {
     (folder, machine)
 }
 
-/// Starts a process of ours that owns a machine, and says which QEMU that is.
-fn owner() -> (Child, u32) {
+/// Starts a process of ours that owns a machine, with its temporary files in `folder`, and says which QEMU that is.
+fn owner(folder: &Path) -> (Child, u32) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let mut child = command.env(ROLE, "own").stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.env(ROLE, "own").env("TMPDIR", folder).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let id = line.trim().parse().unwrap();
@@ -285,6 +386,7 @@ fn play(role: &str) -> ExitCode {
     });
     let error = result.unwrap_err();
     eprintln!("{error}: {}", error.hint().unwrap_or_default());
+    drop(folder);
     if error.blame() == Blame::Interrupted { ExitCode::from(7) } else { ExitCode::FAILURE }
 }
 

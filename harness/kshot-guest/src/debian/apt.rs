@@ -9,14 +9,21 @@ use std::path::{Path, PathBuf};
 
 use duct::cmd;
 
-use super::mirrors::{Mirrors, is_security};
+use super::mirrors::{Archive, Mirrors, is_security};
+use super::sums;
 use crate::host::cache::{self, Cache, CacheError, Lookup};
-use crate::host::{FileError, ToolError, ToolLog};
+use crate::host::{FileError, ToolError, ToolLog, tied};
 use crate::progress::Progress;
 use kshot_stack::fault::{Blame, Fault};
 
 /// The keyring of Debian's archive, from the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// The kind of the cache's entries that are downloads.
+const DOWNLOADS: &str = "downloads";
+/// The file that names the archive of an index.
+const SOURCES: &str = "sources.list";
+/// The variable that names another keyring, for an archive that somebody else signs.
+const KEYRING_VARIABLE: &str = "KSHOT_ARCHIVE_KEYRING";
 
 /// A request for files of one package of Debian's archive.
 #[derive(Clone, Debug)]
@@ -55,8 +62,11 @@ pub enum AptError {
         archive: &'static str,
     },
     /// Debian's keys are not installed.
-    #[error("no {KEYRING}, so the archive's signatures cannot be checked")]
-    NoKeyring,
+    #[error("no {}, so the archive's signatures cannot be checked", path.display())]
+    NoKeyring {
+        /// The keyring.
+        path: PathBuf,
+    },
     /// The index could not be downloaded, or its signature is not Debian's.
     #[error("cannot load the index of {suite}")]
     Update {
@@ -120,11 +130,12 @@ impl Fault for AptError {
             Self::NoArchive { .. } => {
                 Some("set KSHOT_DEBIAN_ARCHIVE to the address of a mirror of debian".into())
             }
-            Self::NoKeyring => Some("apt-get install debian-archive-keyring".into()),
+            Self::NoKeyring { .. } => Some("apt-get install debian-archive-keyring".into()),
             Self::Update { .. } => Some("see whether `apt-get update` works on this host".into()),
-            Self::NotInIndex { .. } => Some("change the kernel's source in images/kernels.yaml".into()),
-            Self::Download { .. } => Some(
-                "if the archive no longer holds that version, take another one in images/kernels.yaml".into(),
+            Self::NotInIndex { .. } | Self::Download { .. } => Some(
+                "for a version that the archive no longer holds, set KSHOT_SNAPSHOT_ARCHIVE to a snapshot of it \
+                 with that version, or name another version in images/kernels.yaml"
+                    .into(),
             ),
             _ => None,
         }
@@ -136,12 +147,15 @@ impl AptError {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::NotInIndex { .. } => true,
-            // `404  Not Found [IP: 203.0.113.80 80]`
             Self::Download { source, .. } => {
-                matches!(&**source, ToolError::Failed { tail, .. } if tail.contains("404"))
+                matches!(&**source, ToolError::Failed { tail, .. } if tail.lines().any(says_gone))
             }
             _ => false,
         }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.blame() == Blame::Interrupted
     }
 }
 
@@ -151,7 +165,7 @@ impl PackageRequest<'_> {
     /// # Errors
     /// [`AptError`].
     pub fn versions(&self, cache: &Cache, progress: &Progress) -> Result<Vec<String>, AptError> {
-        let apt = PackageIndex::open(self, cache, progress)?;
+        let apt = PackageIndex::open(self, Archive::Current, cache, progress)?;
         if !apt.has_index() {
             let _task = progress.task(format!("read the index of {}", self.suite), 0);
             apt.update()?;
@@ -161,30 +175,61 @@ impl PackageRequest<'_> {
         Ok(versions)
     }
 
-    /// Downloads the requested files unless they are in the cache. Returns the folder that holds them.
+    /// Downloads the requested files unless they are in the cache, whole. Returns the folder that holds them.
     ///
     /// # Errors
     /// [`AptError`].
     pub fn download(&self, cache: &Cache, progress: &Progress) -> Result<PathBuf, AptError> {
         let on_wait =
             || progress.print_line(&format!("waiting for another kshot to download {}", self.package));
-        let draft = match cache.find_or_draft("downloads", &self.key(), on_wait)? {
+        let mut lookup = cache.find_or_draft(DOWNLOADS, &self.key(), on_wait)?;
+        if let Lookup::Found(path) = &lookup {
+            if sums::are_right(path) {
+                return Ok(path.clone());
+            }
+            progress.print_line(&format!("{} in the cache is damaged: it is downloaded anew", self.package));
+            cache.remove(DOWNLOADS, &self.key())?;
+            lookup = cache.find_or_draft(DOWNLOADS, &self.key(), || ())?;
+        }
+        let draft = match lookup {
+            // Another process was faster.
             Lookup::Found(path) => return Ok(path),
             Lookup::Missing(draft) => draft,
         };
         let task = progress.task(format!("download {}", self.package_and_version()), 0);
-        let apt = PackageIndex::open(self, cache, progress)?;
         task.update(0, self.suite);
-        if !apt.has_index() {
-            apt.update()?;
-        } else if apt.download(self, draft.path()).is_ok() {
-            return Ok(draft.commit()?);
-        } else {
-            // The archive has changed since the index was downloaded.
-            apt.update()?;
+        let current = self.download_from(Archive::Current, draft.path(), cache, progress);
+        match current {
+            Err(gone) if gone.is_unavailable() && self.version.is_some() => {
+                // Without a snapshot the archive's own answer says more.
+                match self.download_from(Archive::Snapshot, draft.path(), cache, progress) {
+                    Err(AptError::NoArchive { .. }) => return Err(gone),
+                    snapshot => snapshot?,
+                }
+            }
+            current => current?,
         }
-        apt.download(self, draft.path())?;
+        sums::write(draft.path())?;
         Ok(draft.commit()?)
+    }
+
+    fn download_from(
+        &self,
+        archive: Archive,
+        folder: &Path,
+        cache: &Cache,
+        progress: &Progress,
+    ) -> Result<(), AptError> {
+        let apt = PackageIndex::open(self, archive, cache, progress)?;
+        if apt.has_index() {
+            match apt.download(self, folder) {
+                // The archive may have changed since the index was downloaded.
+                Err(error) if !error.is_interrupted() => {}
+                done => return done,
+            }
+        }
+        apt.update()?;
+        apt.download(self, folder)
     }
 
     /// Removes the downloaded files from the cache.
@@ -192,7 +237,7 @@ impl PackageRequest<'_> {
     /// # Errors
     /// [`CacheError`].
     pub fn discard(&self, cache: &Cache) -> Result<(), CacheError> {
-        cache.remove("downloads", &self.key()).map(drop)
+        cache.remove(DOWNLOADS, &self.key()).map(drop)
     }
 
     fn package_and_version(&self) -> String {
@@ -221,21 +266,38 @@ struct PackageIndex {
 }
 
 impl PackageIndex {
-    fn open(request: &PackageRequest<'_>, cache: &Cache, progress: &Progress) -> Result<Self, AptError> {
+    fn open(
+        request: &PackageRequest<'_>,
+        archive: Archive,
+        cache: &Cache,
+        progress: &Progress,
+    ) -> Result<Self, AptError> {
         let (list, architecture) = match request.files {
             PackageFiles::Binary(architecture) | PackageFiles::BinaryAndDependencies(architecture) => {
                 ("deb", architecture)
             }
             PackageFiles::Source | PackageFiles::Orig => ("deb-src", "amd64"),
         };
-        let name = format!("{}-{list}-{architecture}", request.suite);
+        let url = Mirrors::from_apt_sources().url_of(request.suite, archive).map(str::to_owned);
+        let no_archive =
+            AptError::NoArchive { archive: if is_security(request.suite) { "security" } else { "main" } };
+        let (name, options) = match archive {
+            Archive::Current => (format!("{}-{list}-{architecture}", request.suite), ""),
+            // A snapshot's signature has expired.
+            Archive::Snapshot if url.is_some() => {
+                (format!("{}-{list}-{architecture}-snapshot", request.suite), " check-valid-until=no")
+            }
+            Archive::Snapshot => return Err(no_archive),
+        };
         let lock = cache.lock(&format!("apt-{name}"), || {
             progress.print_line(&format!("waiting for another kshot to read the index of {}", request.suite));
         })?;
         let root = cache.root().join("apt").join(&name);
         let apt = Self { root, suite: request.suite.into(), cache: cache.clone(), _lock: lock };
-        if !Path::new(KEYRING).exists() {
-            return Err(AptError::NoKeyring);
+        let keyring = std::env::var_os(KEYRING_VARIABLE).unwrap_or_else(|| KEYRING.into());
+        let keyring = PathBuf::from(keyring);
+        if !keyring.exists() {
+            return Err(AptError::NoKeyring { path: keyring });
         }
         for folder in ["state/lists/partial", "cache/archives/partial"] {
             let path = apt.root.join(folder);
@@ -243,17 +305,34 @@ impl PackageIndex {
         }
         apt.write("status", "")?;
         apt.write("apt.conf", &apt.configuration(architecture))?;
-        if !apt.has_index() {
-            let mirrors = Mirrors::from_apt_sources();
-            let archive = mirrors.url_of(request.suite).ok_or(AptError::NoArchive {
-                archive: if is_security(request.suite) { "security" } else { "main" },
-            })?;
-            apt.write(
-                "sources.list",
-                &format!("{list} [signed-by={KEYRING}] {archive} {} main\n", request.suite),
-            )?;
+        match url {
+            Some(url) => {
+                let signed = keyring.display();
+                apt.set_source(&format!(
+                    "{list} [signed-by={signed}{options}] {url} {} main\n",
+                    request.suite
+                ))?;
+            }
+            // An index that is there still serves.
+            None if apt.has_index() => {}
+            None => return Err(no_archive),
         }
         Ok(apt)
+    }
+
+    /// Writes down which archive the index is of. An index of another one is removed.
+    fn set_source(&self, source: &str) -> Result<(), AptError> {
+        let path = self.root.join(SOURCES);
+        if fs::read_to_string(&path).is_ok_and(|before| before == source) {
+            return Ok(());
+        }
+        let lists = self.root.join("state/lists");
+        for file in fs::read_dir(&lists).map_err(FileError::on("list", &lists))?.flatten() {
+            if file.file_type().is_ok_and(|kind| kind.is_file()) {
+                fs::remove_file(file.path()).map_err(FileError::on("remove", &file.path()))?;
+            }
+        }
+        self.write(SOURCES, source)
     }
 
     fn has_index(&self) -> bool {
@@ -325,7 +404,7 @@ impl PackageIndex {
     }
 
     fn apt_command(&self, argv: &[&str], folder: &Path) -> duct::Expression {
-        cmd(argv[0], &argv[1..]).dir(folder).env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C")
+        tied(argv[0], &argv[1..]).dir(folder).env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C")
     }
 
     fn log_name(&self, what: &str) -> String {
@@ -376,6 +455,14 @@ Acquire::https::Timeout "30";
     }
 }
 
+/// Whether a line of apt's says that the archive has no such file: `404  Not Found [IP: 203.0.113.80 80]`, `410  Gone`,
+/// and of an archive on disk `File not found - /debian/pool/x.deb (2: No such file or directory)`.
+fn says_gone(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words.windows(2).any(|pair| pair == ["410", "Gone"])
+        || words.windows(3).any(|words| matches!(words, ["404", "Not", "Found"] | ["File", "not", "found"]))
+}
+
 /// `Depends: linux-image-6.1.0-50-arm64 (= 6.1.176-1)` of the first paragraph, which is that of the newest version, as
 /// `package=version`.
 fn kernel_dependency(show: &str) -> Option<String> {
@@ -396,6 +483,14 @@ fn known_versions(versions: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_apts_own_words_say_that_a_file_is_gone() {
+        assert!(says_gone("  404  Not Found [IP: 203.0.113.80 80]"));
+        assert!(says_gone("   File not found - /debian/pool/x.deb (2: No such file or directory)"));
+        assert!(!says_gone("Need to get 40.4 MB of archives, linux-image-6.1.0-404-arm64 of 404 kB"));
+        assert!(!says_gone("Failed to fetch http://archive/404/x.deb  Connection timed out"));
+    }
 
     #[test]
     fn a_meta_package_stands_for_the_kernel_that_it_depends_on() {

@@ -8,6 +8,16 @@ use std::path::{Path, PathBuf};
 pub(super) struct Mirrors {
     main: Option<String>,
     security: Option<String>,
+    snapshot: Option<String>,
+}
+
+/// Which state of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Archive {
+    /// As it is now.
+    Current,
+    /// As it once was, with versions that it has dropped since.
+    Snapshot,
 }
 
 /// Suites of Debian itself; a third party's suite may carry such a name too, but then not `main`.
@@ -30,19 +40,25 @@ pub(super) fn is_security(suite: &str) -> bool {
 }
 
 impl Mirrors {
-    /// The URLs in `KSHOT_DEBIAN_ARCHIVE` and `KSHOT_SECURITY_ARCHIVE`, else those in /etc/apt.
+    /// The URLs in `KSHOT_DEBIAN_ARCHIVE` and `KSHOT_SECURITY_ARCHIVE`, else those in /etc/apt; and the one in
+    /// `KSHOT_SNAPSHOT_ARCHIVE`.
     pub(super) fn from_apt_sources() -> Self {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let found = Self::read(Path::new("/etc/apt"));
         Self {
             main: set("KSHOT_DEBIAN_ARCHIVE").or(found.main),
             security: set("KSHOT_SECURITY_ARCHIVE").or(found.security),
+            snapshot: set("KSHOT_SNAPSHOT_ARCHIVE"),
         }
     }
 
     /// The URL of the archive that holds a suite.
-    pub(super) fn url_of(&self, suite: &str) -> Option<&str> {
-        if is_security(suite) { self.security.as_deref() } else { self.main.as_deref() }
+    pub(super) fn url_of(&self, suite: &str, archive: Archive) -> Option<&str> {
+        match archive {
+            Archive::Snapshot => self.snapshot.as_deref(),
+            Archive::Current if is_security(suite) => self.security.as_deref(),
+            Archive::Current => self.main.as_deref(),
+        }
     }
 
     fn read(etc: &Path) -> Self {
@@ -133,8 +149,8 @@ mod tests {
         fs::write(path, text).unwrap();
         let mirrors = Mirrors::read(etc.path());
         (
-            mirrors.url_of("bookworm").map(str::to_owned),
-            mirrors.url_of("bookworm-security").map(str::to_owned),
+            mirrors.url_of("bookworm", Archive::Current).map(str::to_owned),
+            mirrors.url_of("bookworm-security", Archive::Current).map(str::to_owned),
         )
     }
 

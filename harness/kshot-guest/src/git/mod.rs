@@ -1,13 +1,17 @@
 //! The git operations of a bisection. The user's repository is only read; all writes go to kshot's own clone.
-#![expect(clippy::disallowed_methods, reason = "git does the work")]
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
-use duct::{Expression, cmd};
+use duct::Expression;
 
-use crate::host::environment;
+use crate::deadline::{Deadline, PollResult, TimedOut};
+use crate::host::{environment, interrupt, tied};
 use kshot_stack::fault::{Blame, Fault};
+
+/// How long a command may take: the clone of a kernel's history takes minutes on a slow disk.
+const LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// A git repository.
 #[derive(Clone, Debug)]
@@ -60,6 +64,12 @@ pub enum GitError {
     /// git could not be run.
     #[error("cannot run git")]
     Spawn(#[from] std::io::Error),
+    /// A command did not end in time.
+    #[error(transparent)]
+    TimedOut(#[from] TimedOut),
+    /// Ctrl-C, SIGTERM or SIGHUP arrived.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Fault for GitError {
@@ -67,7 +77,8 @@ impl Fault for GitError {
         match self {
             Self::NoRepository { .. } | Self::NoCommit { .. } => Blame::Usage,
             Self::Conflict { .. } => Blame::Guest,
-            Self::Failed { .. } | Self::Spawn(_) => Blame::Host,
+            Self::Failed { .. } | Self::Spawn(_) | Self::TimedOut(_) => Blame::Host,
+            Self::Interrupted => Blame::Interrupted,
         }
     }
 
@@ -117,6 +128,15 @@ impl Repository {
             &format!("{revision}^{{commit}}"),
         ]);
         id.map_err(|_| GitError::NoCommit { path: self.path.clone(), revision: revision.into() })
+    }
+
+    /// The commit that is checked out; `None` where files of it are changed, or none is.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub fn clean_head(&self) -> Result<Option<String>, GitError> {
+        let changed = self.output_of(&["status", "--porcelain", "--untracked-files=no"])?;
+        Ok(if changed.is_empty() { self.commit("HEAD").ok() } else { None })
     }
 
     /// The merge bases of two commits.
@@ -188,7 +208,7 @@ impl Repository {
             let to = underway.to_string_lossy();
             // Without a template: its hooks would run on a stranger's tree.
             let git =
-                cmd!("git", "clone", "--quiet", "--template=", "--shared", "--no-checkout", &*from, &*to);
+                tied("git", ["clone", "--quiet", "--template=", "--shared", "--no-checkout", &*from, &*to]);
             run(&git, "git clone")?;
             remove_all(folder)?;
             fs::rename(&underway, folder)?;
@@ -247,7 +267,7 @@ impl Repository {
 
     fn git(&self, argv: &[&str]) -> Expression {
         let command =
-            cmd("git", ["-C", &*self.path.to_string_lossy()].iter().copied().chain(argv.iter().copied()));
+            tied("git", ["-C", &*self.path.to_string_lossy()].iter().copied().chain(argv.iter().copied()));
         // The user's hooks, signatures and editor must not affect kshot's clone; a commit id must not depend on the
         // time.
         let mut command =
@@ -273,8 +293,21 @@ fn remove_all(folder: &Path) -> io::Result<()> {
 }
 
 fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
+    interrupt::install_handlers()?;
     let expression = expression.full_env(environment(std::env::vars_os()));
-    let output = expression.stdout_capture().stderr_capture().unchecked().run()?;
+    let handle = expression.stdout_capture().stderr_capture().unchecked().start()?;
+    let ended = Deadline::new(format!("the end of {command}"), LIMIT).poll(|slice| {
+        if interrupt::arrived() {
+            return Err(GitError::Interrupted);
+        }
+        Ok(handle.wait_timeout(slice)?.map_or(PollResult::Pending(None), |_| PollResult::Done(())))
+    });
+    if ended.is_err() {
+        // It fails only for one that has ended.
+        drop(handle.kill());
+    }
+    ended?;
+    let output = handle.into_output()?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
     }
@@ -286,7 +319,10 @@ fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "git does the work")]
 mod tests {
+    use duct::cmd;
+
     use super::*;
 
     #[test]

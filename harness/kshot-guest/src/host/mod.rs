@@ -1,8 +1,9 @@
 //! The host: its cache, its tools and their logs, and how much it carries at once.
 #![expect(clippy::disallowed_methods, reason = "the tools of the host are started here")]
 
-pub mod interrupt; // SIGINT and SIGTERM
+pub mod interrupt; // SIGINT, SIGTERM and SIGHUP
 mod file; // the error of a file operation
+mod scratch; // temporary folders that do not stay behind
 pub mod cache; // content-addressed, atomic, locked entries under the user's cache folder
 pub mod slots; // how many machines and builds this host carries at once
 mod tool; // a tool of the host that runs with a log
@@ -13,5 +14,6 @@ pub use compiler::{compiler, compiler_version};
 pub use file::FileError;
 pub use requirements::{MissingTool, install, missing_build_tools, missing_run_tools, tools};
 pub(crate) use requirements::{UNPACK, missing, missing_compiler};
-pub(crate) use tool::environment;
+pub use scratch::ScratchFolder;
 pub use tool::{ToolError, ToolLog, find_program};
+pub(crate) use tool::{environment, tied};

@@ -1,16 +1,26 @@
 //! Slots limit how many machines and builds run on this host at once, over all kshot processes. A slot is a locked
-//! file, so the kernel releases it however its holder ends.
+//! file, which says how much memory its holder needs; the kernel releases it however its holder ends.
 
-use std::fs::{self, File};
+mod memory;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use self::memory::HostMemory;
 use crate::deadline::Deadline;
 use crate::host::cache::{self, Cache, CacheError};
+use crate::host::file::FileError;
 use crate::progress::Progress;
 
-/// The memory of one machine in MiB, at most: a guest of 256 MiB, QEMU itself, and a kernel's DWARF.
-const SLOT_MEMORY_MIB: usize = 768;
+/// The memory of a machine beside its guest's, in MiB: QEMU itself, and a kernel's DWARF.
+const BESIDE_GUEST_MIB: u64 = 512;
+/// The memory of a build for each processor, in MiB: a compiler.
+const BUILD_MIB: u64 = 512;
+/// The guest's memory that [`Slots::count`] goes by, in MiB: most scenarios have so much.
+const USUAL_GUEST_MIB: u64 = 256;
 /// The longest wait for a free slot: other processes may be building kernels.
 const WAIT_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 /// The wait after which the user is told about it.
@@ -21,6 +31,7 @@ const NOTICE_AFTER: Duration = Duration::from_secs(3);
 pub struct Slots<'a> {
     cache: &'a Cache,
     cores: usize,
+    memory: fn() -> HostMemory,
 }
 
 /// One slot, held until it is dropped.
@@ -29,97 +40,189 @@ pub struct Slot {
     _lock: File,
 }
 
+/// What a slot is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotUse {
+    /// A machine whose guest has so much memory, in MiB.
+    Machine(u32),
+    /// A build's share of one processor.
+    Build,
+}
+
+impl SlotUse {
+    fn memory_mib(self) -> u64 {
+        match self {
+            Self::Machine(guest_mib) => u64::from(guest_mib) + BESIDE_GUEST_MIB,
+            Self::Build => BUILD_MIB,
+        }
+    }
+}
+
 impl<'a> Slots<'a> {
     /// The slots of this host.
     pub fn of_this_host(cache: &'a Cache) -> Self {
-        Self { cache, cores: thread::available_parallelism().map_or(1, usize::from) }
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self { cache, cores, memory: HostMemory::now }
     }
 
-    /// The number of slots while none is taken, at least one.
+    /// The number of machines of the usual size that this host carries while no slot is taken, at least one.
     pub fn count(&self) -> usize {
-        slot_count(self.cores, 0, available_mib())
+        let each = USUAL_GUEST_MIB + BESIDE_GUEST_MIB;
+        let most = (self.memory)().available_mib.map_or(self.cores as u64, |available| available / each);
+        usize::try_from(most).unwrap_or(usize::MAX).clamp(1, self.cores)
     }
 
     /// Waits for a free slot, and prints a note if the wait takes longer than three seconds.
     ///
     /// # Errors
     /// [`CacheError`].
-    pub fn take(&self, progress: &Progress) -> Result<Slot, CacheError> {
-        let mut notice = Some(Deadline::new("a slot, without a word", NOTICE_AFTER));
-        cache::poll_lock("a free slot: other runs or builds of kshot keep this host busy", WAIT_LIMIT, || {
-            let slot = self.free()?;
-            if slot.is_none() && notice.take_if(|notice| notice.has_passed()).is_some() {
-                progress.print_line("waits for a free slot: other runs and builds keep this host busy");
-            }
-            Ok(slot)
+    pub fn take(&self, usage: SlotUse, progress: &Progress) -> Result<Slot, CacheError> {
+        self.wait("a free slot: other runs or builds of kshot keep this host busy", progress, || {
+            self.free(usage)
         })
     }
 
-    /// Takes a slot without waiting; `None` if all are taken.
+    /// Waits for a free slot and takes all others that are free: a build's processes, one a slot.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub fn take_for_build(&self, progress: &Progress) -> Result<Vec<Slot>, CacheError> {
+        let mut held = vec![self.take(SlotUse::Build, progress)?];
+        while let Some(slot) = self.free(SlotUse::Build)? {
+            held.push(slot);
+        }
+        Ok(held)
+    }
+
+    /// Waits until no slot is taken, and takes all of them: nothing else of kshot runs until they are dropped.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub fn take_all(&self, progress: &Progress) -> Result<Vec<Slot>, CacheError> {
+        self.wait("the end of all other runs and builds of kshot", progress, || {
+            let free = self.unheld()?;
+            let all = free.len() == self.cores;
+            Ok(all.then(|| free.into_iter().map(|(lock, _)| Slot { _lock: lock }).collect()))
+        })
+    }
+
+    /// Takes a slot without waiting; `None` if all are taken, or if memory lacks. The first always has enough.
     ///
     /// # Errors
     /// [`CacheError::File`].
-    pub fn free(&self) -> Result<Option<Slot>, CacheError> {
+    pub fn free(&self, usage: SlotUse) -> Result<Option<Slot>, CacheError> {
+        let mut free = self.unheld()?;
+        let held = self.cores - free.len();
+        let needed = usage.memory_mib();
+        if held > 0 && !(self.memory)().has_room(self.held_mib(&free), needed) {
+            return Ok(None);
+        }
+        let Some((mut lock, path)) = free.pop() else { return Ok(None) };
+        let written = lock.set_len(0).and_then(|()| lock.write_all(needed.to_string().as_bytes()));
+        written.map_err(FileError::on("write", &path))?;
+        Ok(Some(Slot { _lock: lock }))
+    }
+
+    fn wait<T>(
+        &self,
+        what: &str,
+        progress: &Progress,
+        mut look: impl FnMut() -> Result<Option<T>, CacheError>,
+    ) -> Result<T, CacheError> {
+        let mut notice = Some(Deadline::new("a slot, without a word", NOTICE_AFTER));
+        cache::poll_lock(what, WAIT_LIMIT, || {
+            let found = look()?;
+            if found.is_none() && notice.take_if(|notice| notice.has_passed()).is_some() {
+                progress.print_line("waits for a free slot: other runs and builds keep this host busy");
+            }
+            Ok(found)
+        })
+    }
+
+    /// The slots that nobody holds, locked, and their files.
+    fn unheld(&self) -> Result<Vec<(File, PathBuf)>, CacheError> {
         let mut free = Vec::new();
         for number in 0..self.cores {
-            free.extend(self.cache.try_lock(&format!("slot-{number}"))?);
+            let name = slot_name(number);
+            free.extend(self.cache.try_lock(&name)?.map(|lock| (lock, self.cache.lock_file(&name))));
         }
-        let held = self.cores - free.len();
-        let one = free.pop().filter(|_| held < slot_count(self.cores, held, available_mib()));
-        Ok(one.map(|lock| Slot { _lock: lock }))
+        Ok(free)
+    }
+
+    /// What the holders of all slots but these need together, in MiB.
+    fn held_mib(&self, free: &[(File, PathBuf)]) -> u64 {
+        let paths = (0..self.cores).map(|number| self.cache.lock_file(&slot_name(number)));
+        let held = paths.filter(|path| !free.iter().any(|(_, own)| own == path));
+        held.map(|path| {
+            let mut text = String::new();
+            let read = File::open(path).and_then(|file| file.take(20).read_to_string(&mut text));
+            // Somebody takes it at this moment, or it was taken by a kshot that does not say.
+            read.ok().and_then(|_| text.parse().ok()).unwrap_or(USUAL_GUEST_MIB + BESIDE_GUEST_MIB)
+        })
+        .sum()
     }
 }
 
-/// The number of slots of a host, of which `held` are taken. `available` MiB are free, in addition to the memory of the
-/// taken slots.
-fn slot_count(cores: usize, held: usize, available: Option<usize>) -> usize {
-    available.map_or(cores, |available| cores.min(held + available / SLOT_MEMORY_MIB)).max(1)
-}
-
-/// `MemAvailable` of proc_meminfo(5), in MiB.
-fn available_mib() -> Option<usize> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib / 1024)
+fn slot_name(number: usize) -> String {
+    format!("slot-{number}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn slots(cache: &Cache, memory: fn() -> HostMemory) -> Slots<'_> {
+        Slots { cache, cores: 2, memory }
+    }
+
+    fn plenty() -> HostMemory {
+        HostMemory { total_mib: Some(64 << 10), available_mib: Some(64 << 10) }
+    }
+
+    fn scarce() -> HostMemory {
+        HostMemory { total_mib: Some(2048), available_mib: Some(2048) }
+    }
+
     #[test]
     fn a_slot_is_one_holders_until_it_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
-        let slots = Slots { cache: &cache, cores: 2 };
+        let slots = slots(&cache, plenty);
         let quiet = Progress::silent();
-        let (first, second) = (slots.take(&quiet).unwrap(), slots.take(&quiet).unwrap());
-        assert!(slots.free().unwrap().is_none());
+        let take = || slots.take(SlotUse::Machine(256), &quiet).unwrap();
+        let (first, second) = (take(), take());
+        assert!(slots.free(SlotUse::Build).unwrap().is_none());
         let waits = thread::scope(|scope| {
-            let third = scope.spawn(|| slots.take(&Progress::silent()).map(drop));
+            let third = scope.spawn(|| slots.take(SlotUse::Build, &Progress::silent()).map(drop));
             drop(first);
             third.join().unwrap()
         });
         waits.unwrap();
-        assert!(slots.free().unwrap().is_some());
-        drop(second);
+        let free = slots.free(SlotUse::Build).unwrap();
+        drop((second, free));
+        assert_eq!(slots.take_all(&quiet).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_guest_of_much_memory_waits_until_there_is_so_much() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let slots = slots(&cache, scarce);
+        let large = slots.free(SlotUse::Machine(1024)).unwrap().unwrap();
+        assert!(slots.free(SlotUse::Machine(1024)).unwrap().is_none(), "both of them do not fit");
+        let small = slots.free(SlotUse::Build).unwrap();
+        assert!(small.is_some());
+        drop((large, small));
+        assert!(slots.free(SlotUse::Machine(16 << 10)).unwrap().is_some(), "alone, it may try");
     }
 
     #[test]
     fn memory_bounds_what_processors_would_carry() {
-        assert_eq!(slot_count(8, 0, Some(8 * SLOT_MEMORY_MIB)), 8);
-        assert_eq!(slot_count(8, 0, Some(3 * SLOT_MEMORY_MIB)), 3);
-        assert_eq!(slot_count(8, 3, Some(SLOT_MEMORY_MIB)), 4, "what runs has its memory already");
-        assert_eq!(slot_count(8, 3, Some(0)), 3);
-        assert_eq!(slot_count(8, 0, Some(0)), 1);
-        assert_eq!(slot_count(8, 0, None), 8);
-    }
-
-    #[test]
-    fn this_host_has_a_slot() {
         let cache = Cache::at("/nowhere");
+        let count = |memory| Slots { cache: &cache, cores: 8, memory }.count();
+        assert_eq!(count(HostMemory::default), 8);
+        assert_eq!(count(scarce), 2);
+        assert_eq!(count(|| HostMemory { total_mib: None, available_mib: Some(0) }), 1);
         assert!(Slots::of_this_host(&cache).count() >= 1);
-        assert!(available_mib().is_some());
     }
 }

@@ -2,15 +2,26 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use duct::{Expression, Handle, cmd};
+use rustix::event::PollFlags;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::interrupt;
+use crate::deadline::{Deadline, wait_for};
 use crate::host::cache::Cache;
 use kshot_stack::fault::{Blame, Fault};
 
 /// The number of the log's last lines that an error shows.
 const TAIL_LINES: usize = 20;
+/// The longest delay before Ctrl-C is noticed.
+const SLICE: Duration = Duration::from_millis(100);
+/// The time that a tool has to clean up after SIGTERM: make removes unfinished targets.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(10);
 
 /// The log file of one build.
 #[derive(Debug)]
@@ -46,7 +57,7 @@ pub enum ToolError {
         /// The log's last lines.
         tail: String,
     },
-    /// Ctrl-C stopped the tool.
+    /// Ctrl-C, SIGTERM or SIGHUP stopped the tool.
     #[error("{what} was interrupted")]
     Interrupted {
         /// The activity that the tool was run for.
@@ -72,6 +83,40 @@ impl Fault for ToolError {
     }
 }
 
+/// What a compiler, an assembler, a linker or kbuild says of a source that cannot be built. A build that fails without
+/// such a word may have failed for the host's sake.
+const DIAGNOSES: &[&str] = &[
+    " error: ",
+    " Error: ",
+    "undefined reference to",
+    "multiple definition of",
+    "undefined!",
+    "No rule to make target",
+    "can't find file to patch",
+    "FAILED -- saving rejects",
+];
+
+impl ToolError {
+    /// Whether a tool failed and does not say why.
+    pub fn is_in_doubt(&self) -> bool {
+        // GCC calls its own crashes errors, too.
+        let is_diagnosis = |line: &str| {
+            !line.contains("internal compiler error") && DIAGNOSES.iter().any(|words| line.contains(words))
+        };
+        matches!(self, Self::Failed { tail, .. } if !tail.lines().any(is_diagnosis))
+    }
+
+    /// The same failure of a tool whose input is the host's own (an archive that was downloaded): nothing that is
+    /// judged is to blame.
+    #[must_use]
+    pub fn of_host(self) -> Self {
+        match self {
+            Self::Failed { what, status, log, tail } => Self::CutShort { what, why: status, log, tail },
+            other => other,
+        }
+    }
+}
+
 impl ToolLog {
     /// Creates the log `name` in the cache's `logs` folder, replacing an earlier one.
     ///
@@ -90,7 +135,7 @@ impl ToolLog {
     ///
     /// # Errors
     /// [`ToolError`].
-    pub fn run(&mut self, what: &str, expression: &duct::Expression) -> Result<(), ToolError> {
+    pub fn run(&mut self, what: &str, expression: &Expression) -> Result<(), ToolError> {
         self.run_with_lines(what, expression, |_| ())
     }
 
@@ -101,30 +146,30 @@ impl ToolLog {
     pub fn run_with_lines(
         &mut self,
         what: &str,
-        expression: &duct::Expression,
+        expression: &Expression,
         mut on_line: impl FnMut(&str),
     ) -> Result<(), ToolError> {
         let cannot_run = |source| ToolError::CannotRun { what: what.into(), source };
+        interrupt::install_handlers().map_err(cannot_run)?;
         writeln!(self.file, "# {what}").map_err(cannot_run)?;
-        let expression = expression.stdin_null().stderr_to_stdout().unchecked();
-        let mut reader =
-            expression.full_env(environment(std::env::vars_os())).reader().map_err(cannot_run)?;
-        {
-            let mut lines = BufReader::new(&mut reader);
-            let mut line = Vec::new();
-            // A tool's line is short; one without an end must not fill our memory.
-            while lines.by_ref().take(64 * 1024).read_until(b'\n', &mut line).map_err(cannot_run)? > 0 {
-                self.file.write_all(&line).map_err(cannot_run)?;
-                on_line(&String::from_utf8_lossy(&line));
-                line.clear();
-            }
+        let (reader, writer) = io::pipe().map_err(cannot_run)?;
+        let expression = expression.stdin_null().stderr_to_stdout().stdout_file(writer).unchecked();
+        let handle = expression.full_env(environment(std::env::vars_os())).start().map_err(cannot_run)?;
+        // Its end of the pipe: the output ends with the tool.
+        drop(expression);
+        let mut output = BufReader::new(ToolOutput { reader, handle: &handle, stopping: None });
+        let logged = self.log_lines(&mut output, &mut on_line);
+        let mut output = output.into_inner();
+        if logged.is_err() {
+            // A tool that nobody hears is of no use.
+            output.stop();
+            drop(io::copy(&mut output, &mut io::sink()));
         }
-        let status = match reader.try_wait().map_err(cannot_run)? {
-            Some(output) => output.status,
-            None => return Err(cannot_run(std::io::Error::other("its output ended before it did"))),
-        };
+        let stopped = output.stopping.is_some();
+        let status = handle.wait().map_err(cannot_run)?.status;
+        logged.map_err(cannot_run)?;
         // 2 is SIGINT; make and tar die of it themselves.
-        if status.signal() == Some(2) {
+        if status.signal() == Some(2) || stopped && !status.success() {
             return Err(ToolError::Interrupted { what: what.into() });
         }
         if status.success() {
@@ -142,9 +187,59 @@ impl ToolLog {
         }
     }
 
+    fn log_lines(&mut self, output: &mut impl BufRead, on_line: &mut impl FnMut(&str)) -> io::Result<()> {
+        let mut line = Vec::new();
+        // A tool's line is short; one without an end must not fill our memory.
+        while output.take(64 * 1024).read_until(b'\n', &mut line)? > 0 {
+            self.file.write_all(&line)?;
+            on_line(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+        Ok(())
+    }
+
     /// The contents of the log so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.path).unwrap_or_default()).into_owned()
+    }
+}
+
+/// The output of a tool that runs. Once Ctrl-C has arrived, the tool is asked to end, and later made to.
+struct ToolOutput<'a> {
+    reader: PipeReader,
+    handle: &'a Handle,
+    /// The time that it has left, after it was asked to end.
+    stopping: Option<Deadline>,
+}
+
+impl ToolOutput<'_> {
+    fn stop(&mut self) {
+        self.stopping = Some(Deadline::new("a tool to end", CLEAN_UP_LIMIT));
+        for id in self.handle.pids() {
+            if let Some(process) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+                // It fails only for a process that has ended.
+                let _ = kill_process(process, Signal::TERM);
+            }
+        }
+    }
+}
+
+impl Read for ToolOutput<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match &self.stopping {
+                None if interrupt::arrived() => self.stop(),
+                // It may go on to write.
+                Some(left) if left.has_passed() => {
+                    drop(self.handle.kill());
+                    return Ok(0);
+                }
+                _ => {}
+            }
+            if wait_for(&self.reader, PollFlags::IN, SLICE)? {
+                return self.reader.read(buffer);
+            }
+        }
     }
 }
 
@@ -200,6 +295,13 @@ const HOST_FAULTS: &[&str] = &[
     "] Error 143",
 ];
 
+/// A command that ends with kshot. If kshot is killed, it gets SIGTERM: make stops its children and removes unfinished
+/// targets then.
+pub(crate) fn tied(program: &str, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Expression {
+    let before = ["--pdeathsig", "TERM", "--", program].map(OsString::from);
+    cmd("setpriv", before.into_iter().chain(arguments.into_iter().map(Into::into)))
+}
+
 /// The environment of a tool: messages in English, and nothing that changes what is built.
 pub(crate) fn environment(
     user: impl IntoIterator<Item = (OsString, OsString)>,
@@ -232,8 +334,6 @@ fn tail(log: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use duct::cmd;
-
     use super::*;
 
     fn log(folder: &tempfile::TempDir) -> ToolLog {
@@ -297,6 +397,26 @@ mod tests {
         ] {
             let error = log(&folder).run("it", &cmd!("sh", "-c", &script)).unwrap_err();
             assert_eq!(error.blame(), Blame::Guest, "{script}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_build_that_fails_without_a_diagnosis_is_in_doubt() {
+        let folder = tempfile::tempdir().unwrap();
+        let in_doubt = |line: &str| {
+            let tool = cmd!("sh", "-c", format!("echo '{line}'; exit 2"));
+            log(&folder).run("it", &tool).unwrap_err().is_in_doubt()
+        };
+        for line in [
+            "kernel/fork.c:1:1: error: expected identifier",
+            "fork.c:(.text+0x1): undefined reference to `f'",
+        ] {
+            assert!(!in_doubt(line), "{line}");
+        }
+        for line in
+            ["fork.c:1:1: internal compiler error: Segmentation fault", "make: *** [vmlinux] Error 1", ""]
+        {
+            assert!(in_doubt(line), "{line}");
         }
     }
 

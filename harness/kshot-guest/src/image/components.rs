@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use duct::{Expression, cmd};
 
@@ -12,7 +11,9 @@ use crate::debian::{PackageFiles, PackageRequest, deb_version, find_deb, unpack_
 use crate::host::FileError;
 use crate::host::ToolLog;
 use crate::host::cache::{self, Cache, Lookup};
-use crate::host::{MissingTool, ToolError, UNPACK, compiler, missing, missing_build_tools, missing_compiler};
+use crate::host::{
+    MissingTool, ToolError, UNPACK, compiler, missing, missing_build_tools, missing_compiler, tied,
+};
 use crate::kernel::ImagesFolder;
 use crate::kernel::{self, LinuxSourcePackage};
 use crate::progress::Progress;
@@ -69,6 +70,8 @@ pub(super) struct ComponentBuild<'a> {
     pub(super) cache: &'a Cache,
     pub(super) progress: &'a Progress,
     log: ToolLog,
+    /// The number of processes that a build may start at a time.
+    jobs: usize,
     /// The folder of sources and objects, removed after the build.
     scratch: PathBuf,
     /// The folder that becomes the cache entry.
@@ -110,7 +113,7 @@ impl Component {
         Ok(cache.find("userland", &self.key(arch, images)?))
     }
 
-    /// The component's root folder, from the cache or built now.
+    /// The component's root folder, from the cache or built now by `jobs` processes at a time.
     ///
     /// # Errors
     /// [`ImageError`].
@@ -120,6 +123,7 @@ impl Component {
         images: &ImagesFolder,
         cache: &Cache,
         progress: &Progress,
+        jobs: usize,
     ) -> Result<PathBuf, ImageError> {
         let on_wait =
             || progress.print_line(&format!("waiting for another kshot to build {} for {arch}", self.name()));
@@ -136,6 +140,7 @@ impl Component {
             cache,
             progress,
             log,
+            jobs,
             scratch: scratch.path().into(),
             root: draft.path().into(),
         };
@@ -242,7 +247,7 @@ impl ComponentBuild<'_> {
 
         let mut argv = vec![
             format!("O={}", objects.display()),
-            format!("JOBS={}", jobs()),
+            format!("JOBS={}", self.jobs),
             format!("ARCH={}", self.row.kbuild),
             format!("CROSS_COMPILE={}-", self.row.triplet),
             format!("EXTRA_CFLAGS=-O1 -g0 -I{}", libraries.join("include").display()),
@@ -251,7 +256,7 @@ impl ComponentBuild<'_> {
             objects.join("perf").display().to_string(),
         ];
         argv.extend(WITHOUT.iter().map(|feature| format!("NO_{feature}=1")));
-        self.run("building perf", &clean_environment(cmd("make", argv)).dir(source.join("tools/perf")))?;
+        self.run("building perf", &clean_environment(tied("make", argv)).dir(source.join("tools/perf")))?;
         self.install(&objects.join("perf"), "usr/bin")
     }
 
@@ -260,11 +265,11 @@ impl ComponentBuild<'_> {
         let (zlib, elfutils) = (self.source("zlib")?, self.source("elfutils")?);
         let prefix = self.scratch.join("libraries");
         let into = format!("--prefix={}", prefix.display());
-        let (compiler, jobs) = (format!("{}-gcc", self.row.triplet), format!("-j{}", jobs()));
+        let (compiler, jobs) = (format!("{}-gcc", self.row.triplet), format!("-j{}", self.jobs));
         let configure =
             cmd!("sh", "./configure", "--static", &into).env("CHOST", self.row.triplet).env("CC", &compiler);
         self.run("configuring zlib", &clean_environment(configure).env("CFLAGS", "-O1").dir(&zlib))?;
-        self.run("building zlib", &clean_environment(cmd!("make", &jobs, "install")).dir(&zlib))?;
+        self.run("building zlib", &clean_environment(tied("make", [&jobs, "install"])).dir(&zlib))?;
 
         let configure = cmd!(
             "sh",
@@ -283,7 +288,7 @@ impl ComponentBuild<'_> {
             .env("LDFLAGS", format!("-L{}", prefix.join("lib").display()));
         self.run("configuring libelf", &clean_environment(configure).dir(&elfutils))?;
         for (folder, target) in [("lib", "libeu.a"), ("libelf", "libelf.a")] {
-            let make = cmd!("make", &jobs, "-C", folder, target);
+            let make = tied("make", [&jobs, "-C", folder, target]);
             self.run("building libelf", &clean_environment(make).dir(&elfutils))?;
         }
         let libelf = elfutils.join("libelf");
@@ -298,15 +303,14 @@ impl ComponentBuild<'_> {
         let fragment = self.images.guest_folder().join("busybox.config");
         let make = |target: &str| {
             let cross = format!("CROSS_COMPILE={}-", self.row.triplet);
-            clean_environment(cmd!(
-                "make",
-                format!("-j{}", jobs()),
+            let arguments = [
+                format!("-j{}", self.jobs),
                 format!("ARCH={}", self.row.kbuild),
                 cross,
-                "EXTRA_CFLAGS=-O1",
-                target
-            ))
-            .dir(&source)
+                "EXTRA_CFLAGS=-O1".into(),
+                target.into(),
+            ];
+            clean_environment(tied("make", arguments)).dir(&source)
         };
         let steps = [make("allnoconfig"), make("oldconfig"), make("busybox"), make("busybox.links")];
         let [allnoconfig, oldconfig, build, links] = steps;
@@ -358,7 +362,7 @@ impl ComponentBuild<'_> {
             .env("LDFLAGS", format!("-L{}", sodium.display()))
             .env("LIBS", "-lsodium");
         self.run("configuring dropbear", &clean_environment(configure).dir(&source))?;
-        let make = cmd!("make", format!("-j{}", jobs()), "PROGRAMS=dropbear");
+        let make = tied("make", [format!("-j{}", self.jobs), "PROGRAMS=dropbear".into()]);
         self.run("building dropbear", &clean_environment(make).dir(&source))?;
         self.install(&source.join("dropbear"), "usr/sbin")
     }
@@ -427,10 +431,6 @@ impl ComponentBuild<'_> {
         drop(task);
         ran
     }
-}
-
-fn jobs() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Removes the user's settings for other builds from the environment of a command.

@@ -7,6 +7,7 @@ use super::ImageError;
 use super::components::Component;
 use crate::host::MissingTool;
 use crate::host::cache::Cache;
+use crate::host::slots::Slots;
 use crate::kernel::ImagesFolder;
 use crate::progress::Progress;
 use kshot_stack::arch::Arch;
@@ -71,11 +72,12 @@ impl Userland {
         if !missing.is_empty() {
             return Err(ImageError::MissingTools { missing });
         }
+        let held = Slots::of_this_host(cache).take_for_build(progress)?;
         // Much of a build is configure scripts, which run one command at a time: two builds at once.
         let build = |parts: &[Component]| {
             parts
                 .iter()
-                .map(|part| part.provision(arch, images, cache, progress))
+                .map(|part| part.provision(arch, images, cache, progress, held.len()))
                 .collect::<Result<Vec<_>, _>>()
         };
         let (long, short) = Component::of_guest(perf).split_at(1);

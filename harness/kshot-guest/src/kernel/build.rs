@@ -11,7 +11,7 @@ use super::{KernelError, Provisioned, source, vmlinux};
 use crate::host::FileError;
 use crate::host::cache::Cache;
 use crate::host::slots::Slots;
-use crate::host::{ToolLog, find_program};
+use crate::host::{ToolError, ToolLog, find_program, tied};
 use crate::progress::Progress;
 use kshot_stack::arch::Arch;
 
@@ -99,10 +99,7 @@ fn configure_and_build(
     objects: &Path,
 ) -> Result<Vec<String>, KernelError> {
     let slots = Slots::of_this_host(cache);
-    let mut held = vec![slots.take(progress)?];
-    while let Some(slot) = slots.free()? {
-        held.push(slot);
-    }
+    let held = slots.take_for_build(progress)?;
     let make = |targets: &[&str]| kbuild(spec.arch, held.len(), tree, objects, targets);
     let lost = configure(spec, images, log, objects, &make)?;
     let task = progress.task(format!("build {}", spec.name), spec.objects);
@@ -128,6 +125,7 @@ fn copy_results(
     let boot = folder.join("vmlinux");
     let strip = format!("{}-objcopy", spec.arch.row().triplet);
     log.run("objcopy", &cmd!(strip, "--strip-debug", &built, &boot))
+        .map_err(ToolError::of_host)
         .map_err(KernelError::tool(&spec.name))?;
     let dwarf = vmlinux::read(&built)?.dwarf.then_some(("vmlinux", "vmlinux.debug"));
     for (from, to) in [(".config", "config"), ("System.map", "System.map")].into_iter().chain(dwarf) {
@@ -202,9 +200,7 @@ fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&st
         "LOCALVERSION=".into(),
     ];
     argv.extend(targets.iter().map(|target| (*target).to_owned()));
-    // If kshot is killed, make gets SIGTERM: it stops its children and removes unfinished targets.
-    let with_us = ["--pdeathsig", "TERM", "--", "make"].into_iter().map(String::from);
-    cmd("setpriv", with_us.chain(argv))
+    tied("make", argv)
         .env("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970")
         .env("KBUILD_BUILD_USER", "kshot")
         .env("KBUILD_BUILD_HOST", "kshot")

@@ -13,7 +13,13 @@ use crate::host::cache::{Cache, Lookup};
 use crate::host::missing_build_tools;
 use crate::progress::Progress;
 use crate::symbols::Dwarf;
+use crate::{bounded, records};
 use kshot_stack::fault::{Blame, Fault};
+
+/// The file of a build folder that names the commit that was built last.
+const LAST_BUILT: &str = "last-built";
+/// The longest commit id, in bytes: SHA-256 in hexadecimal.
+const COMMIT_BYTES_MOST: u64 = 64;
 
 /// A build folder, locked while this value lives.
 #[derive(Debug)]
@@ -94,6 +100,39 @@ impl BuildFolder {
 
     /// Builds incrementally on the last build here. If that build was killed, it may have left truncated objects that
     /// make takes for up to date because they are newer than their sources; everything it wrote is removed first.
+    /// Notes the commit that was built last.
+    ///
+    /// # Errors
+    /// [`KernelError::File`].
+    pub fn note_built(&self, commit: &str) -> Result<(), KernelError> {
+        let path = self.root.join(LAST_BUILT);
+        Ok(records::replace(&path, commit.as_bytes()).map_err(FileError::on("write", &path))?)
+    }
+
+    /// The commit that was built last, where one was noted.
+    pub fn last_built(&self) -> Option<String> {
+        bounded::read_text(&self.root.join(LAST_BUILT), COMMIT_BYTES_MOST).ok().filter(|id| !id.is_empty())
+    }
+
+    /// Builds what `check_out` puts into the clone once more, for nothing but to see that this host still can.
+    ///
+    /// # Errors
+    /// [`KernelError`], and the error of `check_out`.
+    pub fn build_again<E: From<KernelError>>(
+        &self,
+        spec: &KernelSpec,
+        images: &ImagesFolder,
+        cache: &Cache,
+        progress: &Progress,
+        check_out: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        check_out()?;
+        let into = cache.scratch().map_err(KernelError::from)?;
+        let paths = BuildPaths { tree: &self.source(), into: into.path() };
+        self.rebuild(spec, images, cache, progress, paths)?;
+        Ok(())
+    }
+
     fn rebuild(
         &self,
         spec: &KernelSpec,

@@ -12,8 +12,8 @@ use super::{Kernel, KernelError, KernelMetadata, package, provision, vmlinux};
 use crate::debian::PackageRequest;
 use crate::debian::find_deb;
 use crate::host::FileError;
-use crate::host::ToolLog;
 use crate::host::cache::{self, Cache, Draft, Lookup};
+use crate::host::{ToolError, ToolLog};
 use crate::progress::Progress;
 use crate::symbols::build_id;
 use crate::symbols::{Dwarf, modules_below};
@@ -108,7 +108,9 @@ fn unpack(
     let modules =
         kernel_modules.values().filter_map(|path| path.strip_prefix(kernel.modules.as_deref()?).ok());
     let members = modules.map(|path| inside.join(path)).chain([vmlinux.clone()]);
-    log.run("unpacking the DWARF", &extract_members(&deb, members, scratch.path())).map_err(&step)?;
+    log.run("unpacking the DWARF", &extract_members(&deb, members, scratch.path()))
+        .map_err(ToolError::of_host)
+        .map_err(&step)?;
 
     let take = |from: &Path, to: PathBuf| {
         fs::rename(scratch.path().join(from), &to).map_err(FileError::on("create", &to))

@@ -52,6 +52,8 @@ pub struct Kernel {
     pub arch: Arch,
     /// The kernel release, as `uname -r` prints it.
     pub release: String,
+    /// The version of the package that the kernel came from, as far as it came from one.
+    pub version: Option<String>,
     /// The kernel image that QEMU boots ([`kshot_stack::arch::KernelImage`]), without debug sections.
     pub boot: PathBuf,
     /// The SHA-256 of the kernel image, in hexadecimal.
@@ -211,6 +213,11 @@ impl KernelError {
         matches!(self, Self::Download { source, .. } if source.is_unavailable())
     }
 
+    /// Whether a tool failed and does not say why.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::Tool { source, .. } if source.is_in_doubt())
+    }
+
     fn tool(kernel: &str) -> impl Fn(ToolError) -> Self + use<> {
         let kernel = kernel.to_owned();
         move |source| Self::Tool { kernel: kernel.clone(), source: Box::new(source) }
@@ -293,7 +300,8 @@ impl Kernel {
     pub fn from_path(path: &Path, images: &ImagesFolder, cache: &Cache) -> Result<Self, KernelError> {
         let not = |why: String| KernelError::NotBootable { path: path.into(), why };
         let mut path = path.canonicalize().map_err(|error| not(error.to_string()))?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        // All of it: `vmlinux-6.1.192` and `vmlinux-6.1.193` are two kernels.
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
             path = path.join("vmlinux");
             if !path.is_file() {
@@ -323,6 +331,7 @@ impl Kernel {
             name,
             arch: image.arch,
             release,
+            version: None,
             sha256: cache::sha256_file(&path)?,
             dwarf: image.dwarf.then(|| Dwarf::of(path.clone(), modules.as_deref())),
             modules,
@@ -375,6 +384,7 @@ impl Kernel {
             name: spec.name.clone(),
             arch: spec.arch,
             release: metadata.release,
+            version: metadata.version,
             boot: folder.join(spec.arch.row().image.name()),
             sha256: metadata.sha256,
             dwarf: file("vmlinux.debug").map(|vmlinux| Dwarf::of(vmlinux, None)),
@@ -422,6 +432,22 @@ pub fn provision(
         _ => build::build(spec, images, cache, progress, scratch.path(), draft.path())?,
     };
     Kernel::from_entry(spec, &commit_kernel(spec, draft, made)?)
+}
+
+/// Builds a kernel of a source that was built before once more, for nothing but to see that this host still can.
+///
+/// # Errors
+/// [`KernelError`].
+pub fn build_again(
+    spec: &KernelSpec,
+    images: &ImagesFolder,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<(), KernelError> {
+    let scratch = cache.scratch()?;
+    let folder = scratch.path().join("kernel");
+    fs::create_dir(&folder).map_err(FileError::on("create", &folder))?;
+    build::build(spec, images, cache, progress, scratch.path(), &folder).map(drop)
 }
 
 fn commit_kernel(spec: &KernelSpec, draft: Draft, made: Provisioned) -> Result<PathBuf, KernelError> {

@@ -12,7 +12,7 @@ use crate::debian::{PackageFiles, PackageRequest};
 use crate::debian::{deb_version, find_deb};
 use crate::host::FileError;
 use crate::host::cache::Cache;
-use crate::host::{ToolLog, find_program};
+use crate::host::{ToolError, ToolLog, find_program};
 use crate::progress::Progress;
 
 /// The package request for a prebuilt kernel.
@@ -41,7 +41,8 @@ pub(super) fn unpack(
     folder: &Path,
 ) -> Result<Provisioned, KernelError> {
     let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
-    let step = KernelError::tool(&spec.name);
+    // The package is Debian's: what fails on it is not the kernel's doing.
+    let step = |error: ToolError| KernelError::tool(&spec.name)(error.of_host());
     let request = linux_image_request(spec, package);
     let deb = find_deb(&request.download(cache, progress).map_err(download)?)?;
     let task = progress.task(format!("unpack {}", spec.name), 0);

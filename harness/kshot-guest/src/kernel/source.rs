@@ -13,9 +13,9 @@ use super::{KernelError, RECIPE_VERSION, package};
 use crate::debian::{PackageFiles, PackageRequest};
 use crate::debian::{deb_version, file_with_suffix, find_deb, unpack_linux_source};
 use crate::host::FileError;
-use crate::host::ToolLog;
 use crate::host::cache::{self, Cache};
 use crate::host::compiler;
+use crate::host::{ToolError, ToolLog};
 use crate::progress::Progress;
 
 /// The cache key of a kernel: a hash of everything that its contents depend on.
@@ -180,7 +180,7 @@ pub(super) fn unpack(
         }
     };
     let task = progress.task(format!("unpack {}", spec.name), 0);
-    log.run("unpacking the source", &unpack).map_err(&step)?;
+    log.run("unpacking the source", &unpack).map_err(ToolError::of_host).map_err(&step)?;
     for (name, path) in patch_files(spec, images)? {
         task.update(0, &name);
         let patch = cmd!("patch", "--batch", "--forward", "--fuzz=0", "-p1", "-d", into, "-i", &path);
@@ -223,7 +223,9 @@ pub fn extract_paths(
         _ => return Ok(()),
     };
     let mut log = ToolLog::create(cache, &format!("paths-{}", name)).map_err(KernelError::tool(name))?;
-    log.run("taking paths out of the source", &take).map_err(KernelError::tool(name))
+    log.run("taking paths out of the source", &take)
+        .map_err(ToolError::of_host)
+        .map_err(KernelError::tool(name))
 }
 
 /// The differences between two folders, in the format of `diff -ruN`.

@@ -70,11 +70,15 @@ fn read_elf<Header: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Vml
     Ok(Vmlinux { arch, elf: true, release, dwarf })
 }
 
-/// `Linux version 6.1.176 (user@host) ...` in the read-only data; a stripped image still has it.
+/// `Linux version 6.1.176 (user@host) ...` in the read-only data; a stripped image still has it. Other texts of a kernel
+/// may begin like that (`Linux version %s`), but no release and builder follow.
 fn release(bytes: &[u8]) -> Option<String> {
     const BANNER: &[u8] = b"Linux version ";
-    let at = bytes.windows(BANNER.len()).position(|window| window == BANNER)?;
-    word(&bytes[at + BANNER.len()..])
+    memchr::memmem::find_iter(bytes, BANNER).find_map(|at| {
+        let rest = &bytes[at + BANNER.len()..];
+        let release = word(rest)?;
+        rest[release.len()..].starts_with(b" (").then_some(release)
+    })
 }
 
 /// The release that these bytes begin with.

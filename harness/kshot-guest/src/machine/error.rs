@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CONSOLE_LOG, MachineDown, MonitorError, StateError, StubError};
+use super::{CONSOLE_LOG, HostTooBusy, MachineDown, MonitorError, StateError, StubError};
 use crate::deadline::TimedOut;
 use crate::host::FileError;
 use kshot_stack::fault::{Blame, Fault};
@@ -26,8 +26,8 @@ pub enum MachineError {
     /// The private folder for QEMU's sockets cannot be created.
     #[error("cannot make a folder for QEMU's monitor")]
     Folder(#[source] io::Error),
-    /// The handlers for SIGINT and SIGTERM cannot be installed.
-    #[error("cannot listen to SIGINT and SIGTERM")]
+    /// The handlers of signals cannot be installed.
+    #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
     /// `setpriv` cannot be started.
     #[error("cannot start setpriv, which ties QEMU's life to ours")]
@@ -93,6 +93,19 @@ pub enum MachineError {
         /// The last notable console line.
         last_console_line: Option<String>,
     },
+    /// The host had no time for the guest.
+    #[error(transparent)]
+    HostTooBusy(#[from] HostTooBusy),
+    /// There is no room for the memory of a machine that is to be saved.
+    #[error("no room for {mib} MiB of the guest's memory in {}", path.display())]
+    NoRoom {
+        /// The file of the memory.
+        path: PathBuf,
+        /// The guest's memory in MiB.
+        mib: u32,
+        /// Why not.
+        source: io::Error,
+    },
     /// The machine went down.
     #[error(transparent)]
     Down(#[from] MachineDown),
@@ -114,6 +127,8 @@ impl Fault for MachineError {
             | Self::TimedOut(_)
             | Self::NoForwardedPort(_)
             | Self::Save { .. }
+            | Self::NoRoom { .. }
+            | Self::HostTooBusy(_)
             | Self::Migration
             | Self::Timer(_)
             | Self::State(_) => Blame::Host,

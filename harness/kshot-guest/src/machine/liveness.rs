@@ -4,6 +4,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::share::HostTooBusy;
+use crate::deadline::TimedOut;
 use crate::host::interrupt;
 use kshot_stack::console::Recogniser;
 use kshot_stack::document::ConsoleReport;
@@ -48,11 +50,13 @@ pub enum MachineDown {
         status: String,
         /// The end of QEMU's standard error.
         stderr: String,
+        /// Whether a signal ended it: the kernel's for want of memory or disk, or somebody's.
+        killed: bool,
     },
     /// `console.log` could not be written.
     #[error("cannot write console.log: {0}")]
     ConsoleLog(String),
-    /// SIGINT or SIGTERM arrived.
+    /// SIGINT, SIGTERM or SIGHUP arrived.
     #[error("interrupted")]
     Interrupted,
 }
@@ -73,6 +77,8 @@ struct Observed {
     /// The reason in QMP's SHUTDOWN event.
     shutdown: Option<String>,
     exit: Option<QemuExit>,
+    /// QEMU's process.
+    process: Option<u32>,
 }
 
 /// The exit of the QEMU process.
@@ -82,6 +88,8 @@ pub(super) struct QemuExit {
     pub(super) status: String,
     /// Whether QEMU is not installed.
     pub(super) missing: bool,
+    /// Whether a signal ended it.
+    pub(super) killed: bool,
     /// The end of QEMU's standard error.
     pub(super) stderr: String,
 }
@@ -121,6 +129,11 @@ impl Liveness {
         self.state().console.last_console_line().map(|line| format!("the console said \"{line}\""))
     }
 
+    /// The host's part in a wait that ran out; `None` if the host had time for the guest.
+    pub(crate) fn host_too_busy(&self, timed_out: &TimedOut) -> Option<HostTooBusy> {
+        HostTooBusy::of(self.state().process?, timed_out)
+    }
+
     /// The events seen on the console.
     pub fn console_events(&self) -> Vec<ConsoleReport> {
         self.state().console.events()
@@ -139,6 +152,10 @@ impl Liveness {
     /// The time of the last console line.
     pub(super) fn last_line_at(&self) -> Option<Instant> {
         self.state().last_line_at
+    }
+
+    pub(super) fn started(&self, process: Option<u32>) {
+        self.change(|state| state.process = process);
     }
 
     pub(super) fn line(&self, line: &str) {
@@ -219,13 +236,13 @@ impl Observed {
                 before: before.cloned().map(Box::new),
             });
         }
-        let QemuExit { status, stderr, .. } = self.exit.clone()?;
+        let QemuExit { status, stderr, killed, .. } = self.exit.clone()?;
         Some(match self.shutdown.as_deref().filter(|reason| reason.starts_with("guest-")) {
             Some(reason) => MachineDown::GuestExited {
                 reason: reason.to_owned(),
                 last_line: self.console.last_console_line().map(str::to_owned),
             },
-            None => MachineDown::QemuExited { status, stderr },
+            None => MachineDown::QemuExited { status, stderr, killed },
         })
     }
 }

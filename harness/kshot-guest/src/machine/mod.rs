@@ -11,12 +11,15 @@ mod spec;
 mod stops;
 mod stub;
 mod timer;
+mod share;
 mod liveness;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
@@ -24,20 +27,19 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use serde_json::json;
-use tempfile::TempDir;
 
 pub use error::MachineError;
 pub use liveness::{Liveness, MachineDown};
 pub use monitor::MonitorError;
 pub use registers::Registers;
+pub use share::HostTooBusy;
 pub use spec::{MachineSpec, Memory};
 pub use state::{SavedState, StateError};
 pub use stops::{EndRequest, Stop, Stops};
 pub use stub::{Span, StubError};
 
 use crate::deadline::{Deadline, PollResult, TimedOut, wait_for};
-use crate::host::FileError;
-use crate::host::interrupt;
+use crate::host::{FileError, ScratchFolder, interrupt};
 use child::{ChildProcess, PROGRAM_NOT_FOUND, Start};
 use kshot_stack::arch::Arch;
 use kshot_stack::document::ConsoleReport;
@@ -68,7 +70,7 @@ pub struct Machine {
     migrations: Receiver<String>,
     qemu: Qemu,
     // Declared last so that it is dropped last: QEMU runs in this folder.
-    folder: TempDir,
+    folder: ScratchFolder,
 }
 
 impl Machine {
@@ -87,6 +89,12 @@ impl Machine {
     /// # Errors
     /// See [`MachineError`].
     pub fn boot_saveable(spec: &MachineSpec, memory: &Path, run_folder: &Path) -> Result<Self, MachineError> {
+        let (path, mib) = (memory.to_owned(), spec.memory_mib);
+        state::make_memory_file(memory, u64::from(mib) << 20).map_err(|source| MachineError::NoRoom {
+            path,
+            mib,
+            source,
+        })?;
         Self::start(spec, Memory::Saveable(memory), io::empty(), run_folder)
     }
 
@@ -112,8 +120,9 @@ impl Machine {
         interrupt::install_handlers().map_err(MachineError::Signals)?;
         Liveness::default().check()?;
         check(spec)?;
-        let folder = tempfile::Builder::new().prefix("kshot-").tempdir().map_err(MachineError::Folder)?;
-        let listener = listen_nonblocking(folder.path(), spec::MONITOR).map_err(MachineError::Folder)?;
+        let folder = ScratchFolder::create().map_err(MachineError::Folder)?;
+        let listener =
+            listen_nonblocking(&socket_path(&folder, spec::MONITOR)).map_err(MachineError::Folder)?;
 
         let started = Instant::now();
         let qemu = Qemu::start(spec, memory, said, folder.path(), run_folder)?;
@@ -173,11 +182,14 @@ impl Machine {
         });
         result.map_err(|error| match error {
             WaitError::Down(down) => down.into(),
-            WaitError::TimedOut(timed_out) => MachineError::NotReady {
-                waited: timed_out.waited,
-                what: timed_out.what,
-                silent_for: liveness.last_line_at().map(|at| at.elapsed()),
-                last_console_line: liveness.last_console_line(),
+            WaitError::TimedOut(timed_out) => match liveness.host_too_busy(&timed_out) {
+                Some(busy) => busy.into(),
+                None => MachineError::NotReady {
+                    waited: timed_out.waited,
+                    what: timed_out.what,
+                    silent_for: liveness.last_line_at().map(|at| at.elapsed()),
+                    last_console_line: liveness.last_console_line(),
+                },
             },
         })
     }
@@ -256,14 +268,16 @@ impl Qemu {
         let (process, console) =
             ChildProcess::start(start).map_err(|source| MachineError::Start { source })?;
         let (process, liveness) = (Arc::new(process), Liveness::default());
+        liveness.started(process.id());
         let mut qemu = Self { arch: spec.arch, process, liveness, watcher: None };
         let (process, liveness) = (Arc::clone(&qemu.process), qemu.liveness.clone());
         let watch = move || {
             console::read(said.chain(console), console_log, &liveness);
             let status = process.wait();
             let missing = status.as_ref().is_ok_and(|status| status.code() == Some(PROGRAM_NOT_FOUND));
+            let killed = status.as_ref().is_ok_and(|status| status.signal().is_some());
             let status = status.map_or_else(|error| error.to_string(), child::describe_status);
-            liveness.exited(QemuExit { status, missing, stderr: child::tail(&qemu_log) });
+            liveness.exited(QemuExit { status, missing, killed, stderr: child::tail(&qemu_log) });
         };
         let watcher = thread::Builder::new().name("console".into()).spawn(watch);
         qemu.watcher = Some(watcher.map_err(|source| MachineError::Start { source })?);
@@ -288,7 +302,9 @@ impl Qemu {
             Some(MachineDown::QemuExited { .. }) if self.liveness.program_missing() => {
                 MachineError::NoQemu { program: self.arch.row().qemu, package: self.arch.row().qemu_package }
             }
-            Some(MachineDown::QemuExited { status, stderr }) => MachineError::Refused { status, stderr },
+            Some(MachineDown::QemuExited { status, stderr, killed: false }) => {
+                MachineError::Refused { status, stderr }
+            }
             Some(down) => down.into(),
             None => error,
         }
@@ -317,10 +333,16 @@ fn check(spec: &MachineSpec) -> Result<(), MachineError> {
     Ok(())
 }
 
-/// A non-blocking listening socket in the machine's folder.
+/// The path of a socket in the machine's folder. The folder's own may be too long: the path of a socket has 107 bytes at
+/// most (unix(7)).
+fn socket_path(folder: &ScratchFolder, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", folder.handle().as_raw_fd())).join(name)
+}
+
+/// A non-blocking listening socket.
 #[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitor")]
-fn listen_nonblocking(folder: &Path, name: &str) -> io::Result<UnixListener> {
-    let listener = UnixListener::bind(folder.join(name))?;
+fn listen_nonblocking(path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
+use rustix::fs::FallocateFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::spec::{GDB, Memory};
-use super::{CONSOLE_LOG, Machine, MachineError, MachineSpec, timer};
+use super::{CONSOLE_LOG, Machine, MachineError, MachineSpec, socket_path, timer};
 use crate::deadline::{Deadline, PollResult};
 use crate::host::FileError;
 use crate::host::cache;
@@ -204,7 +205,7 @@ impl Machine {
         let row = self.qemu.arch.row();
         match row.restore_toggle {
             Some(toggle) => {
-                timer::arm(&self.folder.path().join(GDB), toggle, row).map_err(MachineError::Timer)
+                timer::arm(&socket_path(&self.folder, GDB), toggle, row).map_err(MachineError::Timer)
             }
             None => Ok(self.monitor.execute("cont", json!({}), &deadline).map(drop)?),
         }
@@ -248,6 +249,21 @@ impl Machine {
                 Ok(PollResult::Pending(None))
             }
         })
+    }
+}
+
+/// Makes the file of a guest's memory with all of its room: a full disk, met while the guest writes, would end QEMU by
+/// SIGBUS. Where nothing is written yet, it stays a hole.
+pub(super) fn make_memory_file(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = File::create_new(path)?;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        // Not every file system can: the room that is there now has to do.
+        Err(rustix::io::Errno::OPNOTSUPP) => {
+            let room = rustix::fs::fstatvfs(&file)?;
+            let is_enough = room.f_bavail.saturating_mul(room.f_frsize) >= bytes;
+            if is_enough { file.set_len(bytes) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+        made => Ok(made?),
     }
 }
 
@@ -309,8 +325,8 @@ mod tests {
     fn holes_stay_holes() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        let mut file = File::create(&from).unwrap();
-        file.set_len(64 << 20).unwrap();
+        make_memory_file(&from, 64 << 20).unwrap();
+        let mut file = File::options().write(true).open(&from).unwrap();
         file.seek(SeekFrom::Start(32 << 20)).unwrap();
         file.write_all(b"text").unwrap();
         copy_with_holes(&from, &to).unwrap();

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -22,8 +22,9 @@ use super::monitor::{Monitor, MonitorError};
 use super::packet::framed;
 use super::registers::Registers;
 use super::stub::{Span, Stub, StubError};
-use super::{Machine, spec};
+use super::{Machine, socket_path, spec};
 use crate::deadline::Deadline;
+use crate::host::ScratchFolder;
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_raw::{Raw, StackCopy};
 
@@ -93,7 +94,7 @@ impl Machine {
     /// # Errors
     /// See [`StubError`].
     pub fn stops(&self) -> Result<Stops, StubError> {
-        Stops::connect(self.folder.path(), self.qemu.arch.row())
+        Stops::connect(&self.folder, self.qemu.arch.row())
     }
 
     /// The socket of QEMU's gdb stub, for a debugger of somebody else's.
@@ -117,10 +118,10 @@ impl Drop for Ear {
 }
 
 impl Stops {
-    fn connect(folder: &Path, row: &'static ArchRow) -> Result<Self, StubError> {
+    fn connect(folder: &ScratchFolder, row: &'static ArchRow) -> Result<Self, StubError> {
         let (sender, heard) = channel();
         let monitor = connect_to_monitor(folder, Ear(sender.clone()))?;
-        Self::over(Stub::connect(&folder.join(spec::GDB))?, monitor, (sender, heard), row)
+        Self::over(Stub::connect(&socket_path(folder, spec::GDB))?, monitor, (sender, heard), row)
     }
 
     fn over(
@@ -364,8 +365,8 @@ fn breakpoint(what: char, place: u64) -> Vec<u8> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitors")]
-fn connect_to_monitor(folder: &Path, ear: Ear) -> Result<Monitor, StubError> {
-    let stream = UnixStream::connect(folder.join(spec::STOPS)).map_err(StubError::Connect)?;
+fn connect_to_monitor(folder: &ScratchFolder, ear: Ear) -> Result<Monitor, StubError> {
+    let stream = UnixStream::connect(socket_path(folder, spec::STOPS)).map_err(StubError::Connect)?;
     open(stream, ear)
 }
 

@@ -88,7 +88,8 @@ impl SshConnection {
                 }
                 Err(other) => Err(other),
             }
-        })?;
+        });
+        let link = link.map_err(|error| blame_host(error, liveness))?;
         if link.session.host_key().map(|(key, _)| key) != Some(keys.host_key_public) {
             return Err(SessionError::HostKey { port });
         }
@@ -197,10 +198,10 @@ impl SshConnection {
             SessionError::ConnectionBroken(_) | SessionError::NoExitStatus { .. } => {
                 self.liveness.wait_for_end().map_or(error, SessionError::Down)
             }
-            SessionError::TimedOut(timed_out) => SessionError::TimedOut(TimedOut {
-                last_error: timed_out.last_error.or_else(|| self.liveness.last_console_line()),
-                ..timed_out
-            }),
+            SessionError::TimedOut(timed_out) => {
+                let last_error = timed_out.last_error.or_else(|| self.liveness.last_console_line());
+                blame_host(SessionError::TimedOut(TimedOut { last_error, ..timed_out }), &self.liveness)
+            }
             other => other,
         }
     }
@@ -259,6 +260,15 @@ impl SshConnection {
     fn unreachable(port: u16, liveness: &Liveness, source: io::Error) -> SessionError {
         liveness.wait_for_end().map_or(SessionError::Unreachable { port, source }, SessionError::Down)
     }
+}
+
+/// Takes a wait that ran out for the host's fault where the host had no time for the guest.
+fn blame_host(error: SessionError, liveness: &Liveness) -> SessionError {
+    let busy = match &error {
+        SessionError::TimedOut(timed_out) => liveness.host_too_busy(timed_out),
+        _ => None,
+    };
+    busy.map_or(error, SessionError::HostTooBusy)
 }
 
 impl Drop for SshConnection {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::deadline::TimedOut;
-use crate::machine::MachineDown;
+use crate::machine::{HostTooBusy, MachineDown};
 use kshot_stack::fault::{Blame, Fault};
 
 /// Why a login or a request to the guest failed.
@@ -16,6 +16,9 @@ pub enum SessionError {
     /// The deadline passed.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
+    /// The deadline passed because the host had no time for the guest.
+    #[error(transparent)]
+    HostTooBusy(HostTooBusy),
     /// QEMU does not accept the connection, or the socket failed.
     #[error("cannot reach the guest through 127.0.0.1:{port}")]
     Unreachable {
@@ -90,7 +93,8 @@ impl Fault for SessionError {
             | Self::ConnectionBroken(_)
             | Self::NoExitStatus { .. }
             | Self::Unreadable { .. } => Blame::Guest,
-            Self::Unreachable { .. }
+            Self::HostTooBusy(_)
+            | Self::Unreachable { .. }
             | Self::SshSetup(_)
             | Self::HostKey { .. }
             | Self::Key { .. }
@@ -112,7 +116,11 @@ impl Fault for SessionError {
                 Some("make room on the disk that holds the run folder, or choose another with --out".into())
             }
             Self::Terminal(_) => Some("call it from a terminal".into()),
-            Self::Unreachable { .. } | Self::SshSetup(_) | Self::Key { .. } | Self::Unreadable { .. } => None,
+            Self::HostTooBusy(_)
+            | Self::Unreachable { .. }
+            | Self::SshSetup(_)
+            | Self::Key { .. }
+            | Self::Unreadable { .. } => None,
         }
     }
 }

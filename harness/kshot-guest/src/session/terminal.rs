@@ -81,6 +81,7 @@ fn copy_both_ways(
 ) -> Result<(), SessionError> {
     let (input, mut output) = (io::stdin(), io::stdout());
     let (mut buffer, mut typed) = (vec![0; 16 * 1024], Vec::new());
+    let mut is_open = true;
     loop {
         link.liveness().check()?;
         if let Some(TerminalSize { columns, rows }) = new_size() {
@@ -106,23 +107,29 @@ fn copy_both_ways(
                 Err(error) => return Err(broken(link, error)),
             }
         }
-        if wait(link, &input, typed.is_empty()).map_err(SessionError::Terminal)? {
+        let terminal = (is_open && typed.is_empty()).then_some(&input);
+        if wait(link.socket(), link.poll_flags(), terminal).map_err(SessionError::Terminal)? {
             let count = rustix::io::read(&input, &mut buffer)
                 .map_err(|error| SessionError::Terminal(error.into()))?;
             match count {
-                0 => drop(channel.send_eof()),
+                0 => {
+                    // Nothing more comes, and the end of input would be reported for ever.
+                    is_open = false;
+                    drop(channel.send_eof());
+                }
                 count => typed.extend_from_slice(&buffer[..count]),
             }
         }
     }
 }
 
-/// Waits for input from either side. Returns whether the terminal has input.
-fn wait(link: &SshConnection, input: &io::Stdin, idle: bool) -> io::Result<bool> {
-    let typing = if idle { PollFlags::IN } else { PollFlags::empty() };
-    let mut sides = [PollFd::new(link.socket(), link.poll_flags()), PollFd::new(input, typing)];
+/// Waits for the guest, and for the terminal where one is given. Returns whether the terminal has input, or its end.
+fn wait(socket: impl AsFd, flags: PollFlags, terminal: Option<impl AsFd>) -> io::Result<bool> {
+    // A terminal that nobody asks for is left out: poll(2) reports its end whatever it is asked for.
+    let mut sides = vec![PollFd::new(&socket, flags)];
+    sides.extend(terminal.as_ref().map(|terminal| PollFd::new(terminal, PollFlags::IN)));
     match poll(&mut sides, Some(&SLICE)) {
-        Ok(_) => Ok(idle && !sides[1].revents().is_empty()),
+        Ok(_) => Ok(sides.get(1).is_some_and(|side| !side.revents().is_empty())),
         Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
     }
@@ -130,4 +137,26 @@ fn wait(link: &SshConnection, input: &io::Stdin, idle: bool) -> io::Result<bool>
 
 fn broken(link: &SshConnection, error: io::Error) -> SessionError {
     link.liveness().wait_for_end().map_or(SessionError::ConnectionBroken(error), SessionError::Down)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_that_is_closed_is_seen_once_and_then_left_alone() {
+        let (guest, _other) = UnixStream::pair().unwrap();
+        let (terminal, closed) = io::pipe().unwrap();
+        drop(closed);
+        assert!(wait(&guest, PollFlags::IN, Some(&terminal)).unwrap(), "its end is there to be read");
+        let started = Instant::now();
+        assert!(!wait(&guest, PollFlags::IN, None::<&io::PipeReader>).unwrap());
+        assert!(
+            started.elapsed() >= Duration::from_millis(90),
+            "it waits, and does not turn round and round"
+        );
+    }
 }

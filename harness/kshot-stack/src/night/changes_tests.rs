@@ -35,6 +35,7 @@ fn run(verdict: Verdict, release: &str) -> RunSummary {
             release: release.into(),
             arch: "mips64".into(),
             image_sha256: format!("{release}-sha"),
+            version: None,
         },
         qemu: "7.2".into(),
         start: Start::Cold,

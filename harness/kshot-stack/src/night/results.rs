@@ -313,8 +313,8 @@ impl RunSummary {
 }
 
 impl Night {
-    /// Continues this night with the matrix as it is planned now; existing verdicts are kept. `None` if the kernels or
-    /// scenarios differ.
+    /// Continues this night with the matrix as it is planned now. Existing verdicts are kept, but for those on scenarios
+    /// or snapshots that have changed since. `None` if the kernels or scenarios differ.
     #[must_use]
     pub fn resume(self, planned: Self) -> Option<Self> {
         let names = |night: &Self| -> Vec<String> { night.pairs.iter().map(Pair::anchor).collect() };
@@ -322,8 +322,51 @@ impl Night {
             return None;
         }
         // A kernel may have been provisioned in between, and an older kshot may have begun the night.
-        let Self { schema, kernels, deadline_ms, .. } = planned;
-        Some(Self { schema, kernels, deadline_ms, ..self })
+        let Self { schema, kernels, deadline_ms, scenarios, pairs: planned, .. } = planned;
+        let (mut pairs, mut notes) = (self.pairs, self.notes);
+        for (pair, planned) in pairs.iter_mut().zip(planned) {
+            if pair.inputs_hash != planned.inputs_hash {
+                if !pair.attempts.is_empty() {
+                    notes.push(format!(
+                        "{}: run again, its scenario or snapshots have changed",
+                        pair.anchor()
+                    ));
+                }
+                *pair = planned;
+            }
+        }
+        Some(Self { schema, kernels, deadline_ms, scenarios, pairs, notes, ..self })
+    }
+
+    /// The kernels that are not the same in all runs of the night, one sentence each: their results are not of one
+    /// kernel, whatever its name is.
+    pub fn unlike_kernels(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for NightKernel { name, .. } in &self.kernels {
+            let attempts = self.pairs.iter().filter(|pair| pair.kernel == *name);
+            let runs = attempts.filter_map(|pair| {
+                let attempt = pair.attempts.iter().find(|attempt| attempt.run.is_some())?;
+                Some((attempt.host.as_str(), &attempt.run.as_ref()?.kernel))
+            });
+            let mut images: Vec<(&str, &KernelInfo)> = Vec::new();
+            for (host, kernel) in runs {
+                if !images.iter().any(|(_, known)| known.image_sha256 == kernel.image_sha256) {
+                    images.push((host, kernel));
+                }
+            }
+            if images.len() > 1 {
+                let image = |(host, kernel): &(&str, &KernelInfo)| {
+                    let sha: String = kernel.image_sha256.chars().take(12).collect();
+                    format!("{} ({sha}) on {host}", kernel.release)
+                };
+                let images: Vec<String> = images.iter().map(image).collect();
+                notes.push(format!(
+                    "{name} is not one kernel, do not compare across hosts: {}",
+                    images.join(", ")
+                ));
+            }
+        }
+        notes
     }
 
     /// The number of pairs with this status.

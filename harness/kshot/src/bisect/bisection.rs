@@ -20,7 +20,7 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
 use kshot_guest::host::FileError;
-use kshot_guest::kernel::{BuildFolder, BuildPaths, Kernel, KernelSource, KernelSpec, SourceTree};
+use kshot_guest::kernel::{BuildFolder, BuildPaths, GitCommit, Kernel, KernelSource, KernelSpec, SourceTree};
 use kshot_guest::progress::Progress;
 use kshot_stack::text::printable;
 
@@ -197,54 +197,107 @@ pub(crate) fn test_once(
     if let Question::Verdict(name) = asked.question {
         (kernel.name, kernel.in_catalogue) = (name.clone(), true);
     }
-    match kernel_tester::run_once(
-        workspace,
-        AskedScenario { scenario: &scenario, ..asked },
-        &kernel,
-        progress,
-    ) {
+    let asked = AskedScenario { scenario: &scenario, ..asked };
+    match kernel_tester::run_once(workspace, asked, &kernel, progress) {
         Ok(TestRun { state, run_folder }) => Ok(TestResult::Ran { state, folder: run_folder }),
-        Err(CandidateError::Skip(why)) => Ok(TestResult::Skip(why)),
+        Err(CandidateError::Skip(why) | CandidateError::InDoubt(why)) => Ok(TestResult::Skip(why)),
         Err(CandidateError::Host(error) | CandidateError::Abort(error)) => Err(error),
     }
 }
 
-/// Builds a source tree as it is.
+/// Builds a source tree as it is. A build that fails without saying why is made once more: where that fails as well, the
+/// commit that was built last is built again, to see that this host still can.
 ///
 /// # Errors
-/// [`Failed`].
+/// [`TreeBuildError`].
 pub(crate) fn build_tree(
     workspace: &Workspace,
     template: &BuildTemplate,
     paths: BuildPaths<'_>,
     progress: &Progress,
 ) -> Result<Kernel, TreeBuildError> {
-    let build = || -> Result<Kernel, CandidateError> {
-        let tree = Repository::at(paths.tree)?.path().to_owned();
+    let builder = TreeBuilder { workspace, template, progress };
+    let built = Repository::at(paths.tree)
+        .map_err(CandidateError::from)
+        .and_then(|repository| builder.build_or_prove(&repository, paths.into));
+    built.map_err(|trouble| match trouble {
+        CandidateError::Skip(why) | CandidateError::InDoubt(why) => TreeBuildError::Skip(why),
+        CandidateError::Host(error) | CandidateError::Abort(error) => TreeBuildError::Abort(Box::new(error)),
+    })
+}
+
+/// Builds source trees in place, for steps of `git bisect run`.
+struct TreeBuilder<'a> {
+    workspace: &'a Workspace,
+    template: &'a BuildTemplate,
+    progress: &'a Progress,
+}
+
+impl TreeBuilder<'_> {
+    fn build_or_prove(&self, repository: &Repository, into: &Path) -> Result<Kernel, CandidateError> {
+        let tree = repository.path().to_owned();
+        let workspace = self.workspace;
         // A folder of its own, apart from that of `kshot bisect --git`: object files depend on the source folder.
-        let name = format!("{}-tree", kernel_tester::workshop(&tree, template));
-        let workshop = BuildFolder::open(&name, &workspace.cache, progress)?;
-        let entry = KernelSpec {
+        let name = format!("{}-tree", kernel_tester::workshop(&tree, self.template));
+        let workshop = BuildFolder::open(&name, &workspace.cache, self.progress)?;
+        let spec = self.spec(KernelSource::Directory(SourceTree { path: tree.clone() }));
+        let build = || -> Result<Kernel, CandidateError> {
+            let (images, cache) = (workspace.images(), &workspace.cache);
+            let paths = BuildPaths { tree: &tree, into };
+            Ok(workshop.build_tree(&spec, paths, &images, cache, self.progress)?)
+        };
+        let mut built = build();
+        if let Err(CandidateError::InDoubt(_)) = built {
+            self.progress.print_line("the build failed, and it is not said why: once more");
+            built = build();
+        }
+        match built {
+            Ok(kernel) => {
+                // What is not committed is in no clone: such a tree proves nothing later.
+                if let Some(commit) = repository.clean_head()? {
+                    workshop.note_built(&commit)?;
+                }
+                Ok(kernel)
+            }
+            Err(CandidateError::InDoubt(why)) => {
+                if let Some(commit) = workshop.last_built() {
+                    self.build_again(repository, &name, &commit)?;
+                }
+                Err(CandidateError::Skip(why))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Builds a commit that was built before in a clone. That it fails is the host's fault.
+    fn build_again(&self, repository: &Repository, name: &str, commit: &str) -> Result<(), CandidateError> {
+        let Workspace { cache, .. } = self.workspace;
+        self.progress.print_line(&format!(
+            "it is not said why: {} is built once more, to see that this host still can",
+            kernel_tester::short_id(commit)
+        ));
+        let proof = BuildFolder::open(&format!("{name}-proof"), cache, self.progress)?;
+        let clone = repository.shared_clone(&proof.source())?;
+        let source =
+            KernelSource::Git(GitCommit { path: repository.path().into(), commit: commit.to_owned() });
+        let ready = || Ok::<_, BisectError>(clone.checkout(commit)?);
+        let built =
+            proof.build_again(&self.spec(source), &self.workspace.images(), cache, self.progress, ready);
+        built.map_err(|error| CandidateError::Host(BisectError::HostCannotBuild { source: Box::new(error) }))
+    }
+
+    fn spec(&self, source: KernelSource) -> KernelSpec {
+        let template = self.template;
+        KernelSpec {
             name: format!("{}-tree", template.arch),
             arch: template.arch,
-            source: KernelSource::Directory(SourceTree { path: tree.clone() }),
+            source,
             config: template.config.clone(),
             patches: Vec::new(),
             objects: template.objects,
             required: Some(template.required.clone()),
-        };
-        Ok(workshop.build_tree(
-            &entry,
-            BuildPaths { tree: &tree, ..paths },
-            &workspace.images(),
-            &workspace.cache,
-            progress,
-        )?)
-    };
-    build().map_err(|trouble| match trouble {
-        CandidateError::Skip(why) => TreeBuildError::Skip(why),
-        CandidateError::Host(error) | CandidateError::Abort(error) => TreeBuildError::Abort(Box::new(error)),
-    })
+        }
+    }
 }
 
 fn candidate_set(

@@ -348,14 +348,16 @@ impl<'a> SearchState<'a> {
                     self.plan.good_states.contains(state)
                 }
             };
-            match runs.observations.first() {
-                _ if runs.is_skipped() => {}
-                None => {
-                    let suspects = self.plan.graph.len();
-                    return Err(run_step(Candidate::Node(node), Purpose::FindGoodEnd, suspects, 1));
-                }
-                Some((_, state)) if is_good(state) => return Ok(node),
-                Some(_) => {}
+            if runs.is_skipped() {
+                continue;
+            }
+            if runs.observations.is_empty() {
+                let suspects = self.plan.graph.len();
+                return Err(run_step(Candidate::Node(node), Purpose::FindGoodEnd, suspects, 1));
+            }
+            // One that was good once and bad later is no good end: the search for one goes on.
+            if runs.states().all(|state| is_good(&state)) {
+                return Ok(node);
             }
         }
         Err(NextStep::Done(BisectionResult::NoGoodFound))

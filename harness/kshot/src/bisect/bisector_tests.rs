@@ -404,6 +404,31 @@ fn a_good_end_that_nobody_knows_is_walked_to_in_growing_strides() {
 }
 
 #[test]
+fn a_node_that_was_good_once_and_then_bad_is_no_good_end() {
+    let mut search = Bisector::new(SearchPlan { good: vec![], ..FakeHistory::row(20, 10).plan });
+    let mut runs_of_18 = 0;
+    let outcome = loop {
+        match search.next_step() {
+            NextStep::Done(outcome) => break outcome,
+            NextStep::Run { candidate: candidate @ Candidate::Node(node), purpose, .. } => {
+                // The neighbour of the bad end shows the fault, though not in its first run.
+                runs_of_18 += usize::from(node == 18);
+                let is_bad = node >= 10 && !(node == 18 && runs_of_18 == 1);
+                let state = if is_bad { "fault" } else { "quiet" }.into();
+                search.add_event(SearchEvent::Ran { candidate, purpose, state });
+            }
+            NextStep::Run { candidate, purpose, .. } => {
+                let state =
+                    if matches!(candidate, Candidate::Reverted(_)) { "quiet" } else { "fault" }.into();
+                search.add_event(SearchEvent::Ran { candidate, purpose, state });
+            }
+        }
+    };
+    assert_eq!(FakeBisection { outcome, events: vec![] }.suspects(), [[10]]);
+    assert_eq!(runs_of_18, 2);
+}
+
+#[test]
 fn a_walk_without_an_end_finds_no_good() {
     let mut search = Bisector::new(SearchPlan { good: vec![], ..FakeHistory::row(20, 0).plan });
     let outcome = loop {

@@ -11,7 +11,7 @@ use kshot_guest::debian::AptError;
 use kshot_guest::git::GitError;
 use kshot_guest::kernel::KernelError;
 use kshot_guest::progress::Progress;
-use kshot_stack::fault::{Blame, Fault, error_chain};
+use kshot_stack::fault::{Blame, Fault, error_chain, passed_on_blame};
 
 /// Builds and runs candidates.
 pub(crate) trait Tester {
@@ -23,6 +23,9 @@ pub(crate) trait Tester {
 
     /// Runs a candidate for the `number`-th time, counted from 0 over all candidates with the same image.
     fn run(&mut self, candidate: Candidate, number: usize) -> Result<TestRun, CandidateError>;
+
+    /// Builds the candidate that was built last once more; does nothing where none was.
+    fn build_last_again(&mut self) -> Result<(), CandidateError>;
 
     /// Builds nodes that may be needed after the next run.
     fn build_ahead(&mut self, nodes: &[usize]);
@@ -53,6 +56,8 @@ pub(crate) struct TestRun {
 pub(crate) enum CandidateError {
     /// The candidate's own fault: it is skipped.
     Skip(String),
+    /// It did not build, and nothing says whether that is its own fault.
+    InDoubt(String),
     /// An error of the host: it is retried.
     Host(BisectError),
     /// An error that ends the bisection; the results so far are kept.
@@ -65,6 +70,12 @@ pub enum BisectError {
     /// Building a kernel failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// A commit that was built before does not build any more.
+    #[error("this host cannot build any more: what it built before fails")]
+    HostCannotBuild {
+        /// How it fails.
+        source: Box<BisectError>,
+    },
     /// Running a kernel failed.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -83,25 +94,31 @@ impl Fault for BisectError {
     fn passed_on(&self) -> Option<&dyn Fault> {
         Some(match self {
             Self::Kernel(error) => error,
+            Self::HostCannotBuild { source } => &**source,
             Self::Run(error) => error,
             Self::Git(error) => error,
             Self::Archive(error) => error,
             Self::Log(error) => error,
         })
     }
+
+    fn blame(&self) -> Blame {
+        match self {
+            Self::HostCannotBuild { source } if source.blame() != Blame::Interrupted => Blame::Host,
+            _ => passed_on_blame(self),
+        }
+    }
 }
 
 impl From<BisectError> for CandidateError {
     /// The error's blame decides whether the candidate is skipped.
     fn from(error: BisectError) -> Self {
-        /// What a tool says whose host fails it.
-        const HOST: [&str; 3] = ["No space left on device", "Cannot allocate memory", "signal: 9"];
         let why = error_chain(&error);
         match error {
             BisectError::Kernel(ref fault) if fault.is_unavailable() => Self::Skip(why),
             BisectError::Kernel(KernelError::SettingDropped { .. }) => Self::Skip(why),
+            BisectError::Kernel(ref fault) if fault.is_in_doubt() => Self::InDoubt(why),
             _ => match error.blame() {
-                Blame::Guest if HOST.iter().any(|words| why.contains(words)) => Self::Host(error),
                 Blame::Guest => Self::Skip(why),
                 Blame::Host => Self::Host(error),
                 Blame::Usage | Blame::Input | Blame::Interrupted => Self::Abort(error),
@@ -164,6 +181,13 @@ pub(crate) fn drive_search(
         let event = match tried {
             Ok(event) => event,
             Err(CandidateError::Skip(why)) => SearchEvent::Skip { candidate, why },
+            Err(CandidateError::InDoubt(why)) => match tester.build_last_again() {
+                Ok(()) => SearchEvent::Skip { candidate, why },
+                Err(CandidateError::Abort(error)) => return Err(error),
+                Err(_) => SearchEvent::HostError {
+                    why: format!("{why}; and what was built before does not build any more"),
+                },
+            },
             Err(CandidateError::Host(error)) => SearchEvent::HostError { why: error_chain(&error) },
             Err(CandidateError::Abort(error)) => return Err(error),
         };

@@ -9,6 +9,12 @@ use kshot_guest::host::FileError;
 #[derive(Default)]
 struct Fake {
     broken: Vec<usize>,
+    /// The nodes that do not build, and nobody says why.
+    doubtful: Vec<usize>,
+    /// How often the last one that was built was built again.
+    proofs: usize,
+    /// Whether that fails.
+    cannot_build: bool,
     runs: usize,
     builds: Vec<Candidate>,
     /// After how many builds and runs it is killed, or interrupted.
@@ -52,6 +58,9 @@ impl Tester for Fake {
             Candidate::Node(node) if self.broken.contains(&node) => {
                 Err(CandidateError::Skip("it does not build".into()))
             }
+            Candidate::Node(node) if self.doubtful.contains(&node) => {
+                Err(CandidateError::InDoubt("nobody says why".into()))
+            }
             _ => Ok(BuiltCandidate { image_sha256: format!("{candidate:?}"), ..BuiltCandidate::default() }),
         }
     }
@@ -64,6 +73,13 @@ impl Tester for Fake {
             state: if shows { "fails" } else { "holds" }.into(),
             run_folder: Some(self.runs.to_string()),
         })
+    }
+
+    fn build_last_again(&mut self) -> Result<(), CandidateError> {
+        self.proofs += 1;
+        let source = std::io::Error::other("no compiler");
+        let error = BisectLogError::from(FileError { action: "run", path: "cc".into(), source });
+        if self.cannot_build { Err(CandidateError::Host(error.into())) } else { Ok(()) }
     }
 
     fn build_ahead(&mut self, _: &[usize]) {}
@@ -169,6 +185,24 @@ fn a_host_that_fails_stops_the_hunt_and_is_forgotten_when_it_goes_on() {
 }
 
 #[test]
+fn a_build_in_doubt_is_skipped_only_where_this_host_can_still_build() {
+    let hunt = |cannot_build| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = BisectLog::create(folder.path(), header()).unwrap();
+        let mut tester = Fake { doubtful: vec![31], cannot_build, ..Fake::default() };
+        let outcome = drive_search(&mut search(&log), &mut log, &mut tester, &Progress::silent()).unwrap();
+        let skipped =
+            log.entries().iter().filter(|entry| matches!(entry.event, Some(SearchEvent::Skip { .. })));
+        (outcome, skipped.count(), tester.proofs)
+    };
+    let (outcome, skipped, proofs) = hunt(false);
+    assert_eq!((culprit(&outcome), skipped > 0, proofs > 0), (20, true, true));
+    let (outcome, skipped, _) = hunt(true);
+    assert!(matches!(outcome, BisectionResult::TooManyHostErrors { .. }), "{outcome:?}");
+    assert_eq!(skipped, 0, "nothing is blamed for a host that cannot build");
+}
+
+#[test]
 fn nobody_else_works_on_a_hunt() {
     let folder = tempfile::tempdir().unwrap();
     let _journal = BisectLog::create(folder.path(), header()).unwrap();
@@ -191,6 +225,9 @@ fn the_newest_hunt_without_a_result_is_taken_up() {
 #[test]
 fn a_folder_that_is_no_hunt_is_said_to_be_none() {
     let folder = tempfile::tempdir().unwrap();
+    let error = BisectLog::open(folder.path()).unwrap_err();
+    assert!(matches!(error, BisectLogError::NoBisection { .. }) && error.blame() == Blame::Usage);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no lock is left in it");
     std::fs::write(folder.path().join("bisect.json"), "{}").unwrap();
     let error = BisectLog::open(folder.path()).unwrap_err();
     assert_eq!((error.blame(), matches!(error, BisectLogError::Json { .. })), (Blame::Usage, true));
@@ -220,7 +257,7 @@ fn whose_fault_it_is_decides_what_it_says_of_a_candidate() {
         CandidateError::from(KernelError::Tool { kernel: "k".into(), source: Box::new(failed) })
     };
     assert!(matches!(step("fs/a.c:1: error: x"), CandidateError::Skip(_)));
-    assert!(matches!(step("cc1: No space left on device"), CandidateError::Host(_)));
+    assert!(matches!(step("make: *** [vmlinux] Error 2"), CandidateError::InDoubt(_)));
     let interrupted = ToolError::Interrupted { what: "kbuild".into() };
     let stopped =
         CandidateError::from(KernelError::Tool { kernel: "k".into(), source: Box::new(interrupted) });

@@ -68,6 +68,15 @@ struct CandidateBuilder {
     supply: Arc<CandidateSet>,
 }
 
+/// What a commit is built with.
+struct CommitBuild {
+    workshop: BuildFolder,
+    /// kshot's own clone, in the workshop.
+    clone: Repository,
+    id: String,
+    spec: KernelSpec,
+}
+
 /// Builds and runs real kernels.
 #[derive(Debug)]
 pub(crate) struct KernelTester<'a> {
@@ -75,6 +84,8 @@ pub(crate) struct KernelTester<'a> {
     scenario: Scenario,
     question: Question,
     kernels: BTreeMap<Candidate, Kernel>,
+    /// The candidate that was built last.
+    last_built: Option<Candidate>,
     /// Whether recorded results are ignored.
     fresh: bool,
     /// Whether kernels are built ahead while cores are idle.
@@ -116,6 +127,7 @@ impl<'a> KernelTester<'a> {
             scenario: asked.question.add_step(asked.scenario.clone()),
             question: asked.question.clone(),
             kernels: BTreeMap::new(),
+            last_built: None,
             fresh: options.ignore_recorded,
             speculate: options.build_ahead,
             ahead_thread: None,
@@ -128,6 +140,7 @@ impl<'a> KernelTester<'a> {
             return Ok(kernel.clone());
         }
         let mut kernel = self.maker.build(candidate, "", self.progress)?;
+        self.last_built = Some(candidate);
         (kernel.name, kernel.in_catalogue) = match &self.question {
             Question::Verdict(name) => (name.clone(), true),
             _ => (kernel.name, false),
@@ -159,13 +172,26 @@ impl Tester for KernelTester<'_> {
     fn run(&mut self, candidate: Candidate, number: usize) -> Result<TestRun, CandidateError> {
         let kernel = self.kernel(candidate)?;
         let asked = AskedScenario { scenario: &self.scenario, question: &self.question };
-        let recorded = RecordedStates::of(&self.maker.workspace, asked, &kernel, self.progress)?;
+        let mut recorded = RecordedStates::of(&self.maker.workspace, asked, &kernel, self.progress)?;
+        if self.fresh && number == 0 {
+            // What counts for this search counts for later ones.
+            recorded.forget()?;
+        }
         if let Some(state) = recorded.states.get(number).filter(|_| !self.fresh) {
             return Ok(TestRun { state: state.clone(), run_folder: None });
         }
         let run = run_once(&self.maker.workspace, asked, &kernel, self.progress)?;
         recorded.add(&run.state)?;
         Ok(run)
+    }
+
+    fn build_last_again(&mut self) -> Result<(), CandidateError> {
+        let Some(last) = self.last_built else { return Ok(()) };
+        self.progress.print_line(&format!(
+            "it is not said why: {} is built once more, to see that this host still can",
+            self.name(last)
+        ));
+        self.maker.build_again(last, self.progress)
     }
 
     fn build_ahead(&mut self, nodes: &[usize]) {
@@ -229,23 +255,59 @@ impl CandidateBuilder {
             (CandidateSet::Versions(_), _) => {
                 Err(CandidateError::Skip("a version cannot be reverted".into()))
             }
-            (CandidateSet::Commits { repository, ids, ends }, _) => {
-                let name = format!("{}{name_suffix}", self.workshop(repository));
-                let workshop = BuildFolder::open(&name, &self.workspace.cache, progress)?;
-                let clone = repository.shared_clone(&workshop.source())?;
-                let id = match candidate {
-                    Candidate::Node(node) => ids[node].clone(),
-                    Candidate::Reverted(node) => clone.revert(&ids[ends.1], &ids[node])?,
-                    Candidate::Applied(node) => clone.cherry_pick(&ids[ends.0], &ids[node])?,
-                };
-                let source =
-                    KernelSource::Git(GitCommit { path: repository.path().into(), commit: id.clone() });
-                let entry = KernelSpec { patches: Vec::new(), ..self.spec(&short_id(&id), source, &[]) };
+            (CandidateSet::Commits { .. }, _) => {
+                let CommitBuild { workshop, clone, id, spec } =
+                    self.commit_build(candidate, name_suffix, progress)?;
                 let images = self.workspace.images();
                 let ready = || Ok::<_, BisectError>(clone.checkout(&id)?);
-                Ok(workshop.provision(&entry, &images, &self.workspace.cache, progress, ready)?)
+                Ok(workshop.provision(&spec, &images, &self.workspace.cache, progress, ready)?)
             }
         }
+    }
+
+    /// Builds a candidate whose kernel is in the cache once more.
+    fn build_again(&self, candidate: Candidate, progress: &Progress) -> Result<(), CandidateError> {
+        let (images, cache) = (self.workspace.images(), &self.workspace.cache);
+        if let (CandidateSet::Versions(candidates), Candidate::Node(node)) = (&*self.supply, candidate) {
+            let version = &candidates[node];
+            let sources = version.sources.iter().map(|source| self.candidate_spec(version, source.clone()));
+            let specs: Vec<KernelSpec> = version.entry.iter().cloned().chain(sources).collect();
+            let built = specs
+                .iter()
+                .find(|spec| Kernel::find(spec, &images, cache).is_ok_and(|kernel| kernel.is_some()));
+            // A prebuilt kernel says nothing of this host's compiler.
+            return match built {
+                Some(spec) if !matches!(spec.source, KernelSource::DebianPackage(_)) => {
+                    Ok(kernel::build_again(spec, &images, cache, progress)?)
+                }
+                _ => Ok(()),
+            };
+        }
+        let CommitBuild { workshop, clone, id, spec } = self.commit_build(candidate, "", progress)?;
+        let ready = || Ok::<_, BisectError>(clone.checkout(&id)?);
+        Ok(workshop.build_again(&spec, &images, cache, progress, ready)?)
+    }
+
+    fn commit_build(
+        &self,
+        candidate: Candidate,
+        name_suffix: &str,
+        progress: &Progress,
+    ) -> Result<CommitBuild, CandidateError> {
+        let CandidateSet::Commits { repository, ids, ends } = &*self.supply else {
+            return Err(CandidateError::Skip("a version is no commit".into()));
+        };
+        let name = format!("{}{name_suffix}", self.workshop(repository));
+        let workshop = BuildFolder::open(&name, &self.workspace.cache, progress)?;
+        let clone = repository.shared_clone(&workshop.source())?;
+        let id = match candidate {
+            Candidate::Node(node) => ids[node].clone(),
+            Candidate::Reverted(node) => clone.revert(&ids[ends.1], &ids[node])?,
+            Candidate::Applied(node) => clone.cherry_pick(&ids[ends.0], &ids[node])?,
+        };
+        let source = KernelSource::Git(GitCommit { path: repository.path().into(), commit: id.clone() });
+        let spec = KernelSpec { patches: Vec::new(), ..self.spec(&short_id(&id), source, &[]) };
+        Ok(CommitBuild { workshop, clone, id, spec })
     }
 
     /// The first of a version's sources that the archive still holds.
@@ -407,6 +469,16 @@ impl RecordedStates {
         let path = folder.join(key);
         let read = records::read(&path, never).map_err(|error| host_error("read", &path, error))?;
         Ok(Self { states: read.records, path })
+    }
+
+    fn forget(&mut self) -> Result<(), CandidateError> {
+        self.states.clear();
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(host_error("remove", &self.path, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn add(&self, state: &str) -> Result<(), CandidateError> {

@@ -113,6 +113,12 @@ pub enum BisectLogError {
         /// The path of the bisection's folder.
         folder: PathBuf,
     },
+    /// The folder is not that of a bisection.
+    #[error("there is no bisection in {}", folder.display())]
+    NoBisection {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// There is no unfinished bisection.
     #[error("no unfinished bisection in {}", folder.display())]
     NoneUnfinished {
@@ -125,7 +131,10 @@ impl Fault for BisectLogError {
     fn blame(&self) -> Blame {
         match self {
             Self::File(_) => Blame::Host,
-            Self::Json { .. } | Self::Busy { .. } | Self::NoneUnfinished { .. } => Blame::Usage,
+            Self::Json { .. }
+            | Self::Busy { .. }
+            | Self::NoBisection { .. }
+            | Self::NoneUnfinished { .. } => Blame::Usage,
         }
     }
 }
@@ -151,8 +160,11 @@ impl BisectLog {
     /// # Errors
     /// [`BisectLogError`].
     pub(crate) fn open(folder: &Path) -> Result<Self, BisectLogError> {
-        let lock = lock(folder)?;
         let path = folder.join(HEADER);
+        if !path.is_file() {
+            return Err(BisectLogError::NoBisection { folder: folder.into() });
+        }
+        let lock = lock(folder)?;
         let text = fs::read(&path).map_err(FileError::on("read", &path))?;
         let header = serde_json::from_slice(&text).map_err(|source| BisectLogError::Json { path, source })?;
         let path = folder.join(RECORDS);

@@ -44,6 +44,7 @@ fn document(state: State, got: u64) -> RunDocument {
         release: "6.1.0".into(),
         arch: "mips64".into(),
         image_sha256: String::new(),
+        version: None,
     };
     RunDocument {
         schema: 1,

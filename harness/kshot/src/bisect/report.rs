@@ -217,9 +217,7 @@ impl BisectReport<'_> {
         let BisectionResult::Found { changes, .. } = self.outcome else { return None };
         let change = changes.last()?;
         // A fix is not a regression.
-        if self.header.plan.graph.is_ancestor(self.header.plan.bad, *self.header.plan.good.first()?)
-            && self.header.plan.bad < self.header.plan.good[0]
-        {
+        if self.searches_fix() {
             return None;
         }
         let introduced = match change.suspects.as_slice() {
@@ -290,8 +288,8 @@ impl BisectReport<'_> {
                 states.push(state);
             }
         }
-        let last = states.last().copied();
-        let shows = states.iter().filter(|state| Some(**state) == last).count();
+        let good = self.good_states();
+        let shows = states.iter().filter(|state| !good.contains(state)).count();
         format!("{shows} of {} runs", states.len())
     }
 
@@ -377,15 +375,24 @@ impl BisectReport<'_> {
         if !plan.good_states.is_empty() {
             return plan.good_states.iter().cloned().collect();
         }
-        let of_good = self.records.iter().filter_map(|record| match &record.event {
-            Some(SearchEvent::Ran {
-                candidate: Candidate::Node(node),
-                purpose: Purpose::ConfirmEnd | Purpose::FindGoodEnd,
-                state,
-            }) if *node != plan.bad => Some(state.clone()),
-            _ => None,
-        });
-        of_good.collect()
+        let runs = |wanted: &[Purpose], node: Option<usize>| -> Vec<(usize, String)> {
+            let runs = self.records.iter().filter_map(|record| match &record.event {
+                Some(SearchEvent::Ran { candidate: Candidate::Node(at), purpose, state })
+                    if *at != plan.bad && wanted.contains(purpose) && node.is_none_or(|node| node == *at) =>
+                {
+                    Some((*at, state.clone()))
+                }
+                _ => None,
+            });
+            runs.collect()
+        };
+        let ends = [Purpose::ConfirmEnd, Purpose::FindGoodEnd];
+        if !plan.good.is_empty() {
+            return runs(&ends, None).into_iter().map(|(_, state)| state).collect();
+        }
+        // The search for a good end passed bad ones: the last that it came to is the good one.
+        let end = runs(&[Purpose::FindGoodEnd], None).last().map(|(node, _)| *node);
+        end.map_or(Vec::new(), |end| runs(&ends, Some(end)).into_iter().map(|(_, state)| state).collect())
     }
 
     /// Whether the fault is in the older end, so that the search finds the fix.

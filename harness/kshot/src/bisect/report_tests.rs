@@ -128,6 +128,36 @@ fn the_mail_is_one_that_regzbot_reads() {
 }
 
 #[test]
+fn a_hunt_that_found_its_good_end_itself_marks_what_it_passed_as_bad() {
+    let (mut header, mut records) = (header(), records());
+    (header.plan.good, header.plan.good_states) = (vec![], Default::default());
+    // 63 is bad; 62 and 61 are passed, 0 is good.
+    records.splice(0..2, []);
+    for (node, state) in [(62, "stacks b"), (61, "stacks c"), (0, "stacks a")] {
+        records.push(ran(node, Purpose::FindGoodEnd, state));
+    }
+    records.push(ran(63, Purpose::ConfirmEnd, "stacks a"));
+    let report = BisectReport {
+        header: &header,
+        records: &records,
+        outcome: &outcome(),
+        stacks: &ChangeEvidence::default(),
+    };
+    let rows = report.rows();
+    let mark = |node: usize| {
+        let row = rows.iter().find(|row| row.name == format!("{node:012}")).unwrap();
+        row.mark.clone().unwrap()
+    };
+    assert_eq!((mark(62), mark(61), mark(0)), ("bad".into(), "bad".into(), "good".into()));
+    assert_eq!(
+        report.rate(),
+        "1 of 2 runs",
+        "a run of the bad end that was good is none that shows the fault"
+    );
+    assert!(report.mail().is_some(), "a regression is one without --good, too");
+}
+
+#[test]
 fn a_fault_that_ended_and_a_hunt_without_a_result_are_no_regression() {
     assert!(summary(&BisectionResult::NoGoodFound, |report| report.mail()).is_none());
     let (mut header, records) = (header(), records());

@@ -97,7 +97,11 @@ impl Fault for BundleError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::KernelGone { .. } | Self::Changed { .. } | Self::NoRequestLog { .. } => {
+            Self::KernelGone { .. } => Some(
+                "name the kernel's own file with --kernel, or make the run again with kshot run and export that one"
+                    .into(),
+            ),
+            Self::Changed { .. } | Self::NoRequestLog { .. } => {
                 Some("make the run again with kshot run, and export that one".into())
             }
             Self::Exists { .. } => Some("choose another folder with --out, or remove this one".into()),

@@ -88,7 +88,7 @@ pub struct ImportedBundle {
     pub rejudged: RunDocument,
 }
 
-/// Packs the run in `folder` into a new archive `to`.
+/// Packs the run in `folder` into a new archive `to`. A kernel that is none of the catalogue's is `own_kernel`.
 ///
 /// # Errors
 /// [`BundleError`]; nothing of the archive is left then.
@@ -96,11 +96,12 @@ pub fn export(
     workspace: &Workspace,
     catalogue: &Catalogue,
     folder: &Path,
+    own_kernel: Option<&Path>,
     to: &Path,
     progress: &Progress,
 ) -> Result<(), BundleError> {
     let document = artifacts::read_document(folder)?;
-    let kernel = find_kernel(workspace, catalogue, &document)?;
+    let kernel = find_kernel(workspace, catalogue, own_kernel, &document)?;
     let names = catalogue.names();
     let scenario = Scenario::load(&workspace.scenarios(), &document.scenario, &names)?;
     // What is packed has to give what was found: a scenario or snapshot that changed since does not.
@@ -214,6 +215,7 @@ fn judge(folder: &Path, contents: BundleManifest) -> Result<(RunDocument, RunDoc
         name: contents.kernel,
         arch: contents.arch,
         release: contents.release,
+        version: None,
         sha256: contents.image_sha256,
         // Everything that DWARF was needed for is in the captures.
         dwarf: None,
@@ -229,18 +231,24 @@ fn judge(folder: &Path, contents: BundleManifest) -> Result<(RunDocument, RunDoc
     Ok((then, now))
 }
 
-/// The kernel that the run booted, if the catalogue's kernel is still the same.
+/// The kernel that the run booted, if the catalogue's, or the user's own, is still the same.
 fn find_kernel(
     workspace: &Workspace,
     catalogue: &Catalogue,
+    own_kernel: Option<&Path>,
     document: &RunDocument,
 ) -> Result<Kernel, BundleError> {
     let gone = || BundleError::KernelGone {
         kernel: document.kernel.name.clone(),
         sha256: document.kernel.image_sha256.clone(),
     };
-    let entry = catalogue.get(&document.kernel.name).ok_or_else(gone)?;
-    let found = Kernel::find(entry, &workspace.images(), &workspace.cache)?;
+    let found = match own_kernel {
+        Some(path) => Some(Kernel::from_path(path, &workspace.images(), &workspace.cache)?),
+        None => {
+            let entry = catalogue.get(&document.kernel.name).ok_or_else(gone)?;
+            Kernel::find(entry, &workspace.images(), &workspace.cache)?
+        }
+    };
     found.filter(|kernel| kernel.sha256 == document.kernel.image_sha256).ok_or_else(gone)
 }
 

@@ -14,6 +14,12 @@ use crate::workspace::Workspace;
 use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
 
+/// The arguments that a bisection keeps from its start: to resume it with others would answer another question.
+const FIXED_AT_START: [&str; 18] = [
+    "scenario", "versions", "git", "path", "good", "bad", "old", "new", "term_old", "term_new", "question",
+    "like", "config", "require", "only", "error", "patience", "checks",
+];
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The scenario's id
@@ -72,7 +78,7 @@ pub(super) struct Args {
     #[arg(long)]
     speculate: bool,
     /// Resume an unfinished bisection: the newest one, or the one in FOLDER
-    #[arg(long, value_name = "FOLDER", num_args = 0..=1, conflicts_with_all = ["scenario", "versions", "git"])]
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, conflicts_with_all = FIXED_AT_START)]
     resume: Option<Option<PathBuf>>,
     /// The output format
     #[arg(long, value_enum, default_value_t)]
@@ -140,9 +146,7 @@ impl Args {
         streams: &Streams<'_>,
     ) -> Result<BisectRequest, CommandError> {
         let word = self.scenario.clone().unwrap_or_default();
-        let [id] = <[String; 1]>::try_from(select::scenario_ids(workspace, &[word])?).map_err(|ids| {
-            usage(format!("{} scenarios match", ids.len()), "a bisection has one scenario; give its id")
-        })?;
+        let id = select::single_scenario_id(workspace, &word)?;
         let scenario = restrict_probes(select::scenario(workspace, catalogue, &id)?, &self.only)?;
         let question = self.question.question(catalogue)?;
         question.check(&scenario)?;

@@ -1,12 +1,16 @@
 //! `kshot bisect-step` and `kshot verdict`: test one kernel and report the result by the exit code.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::question::{BuildArgs, QuestionArgs, restrict_probes, template};
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::artifacts;
 use crate::bisect::{self, AskedScenario, Question, TestResult};
-use kshot_guest::kernel::{BuildPaths, Kernel};
+use crate::scenario::Scenario;
+use crate::workspace::Workspace;
+use kshot_guest::host::{FileError, ScratchFolder};
+use kshot_guest::kernel::{BuildPaths, Catalogue, Kernel};
 use kshot_stack::exit::ExitCode;
 
 /// The arguments that both commands share.
@@ -55,19 +59,31 @@ pub(super) struct VerdictArgs {
     image: PathBuf,
 }
 
+/// What is asked of a kernel, checked before anything is built.
+struct PreparedTest {
+    workspace: Workspace,
+    id: String,
+    scenario: Scenario,
+    question: Question,
+    /// The states that count as good.
+    good_states: BTreeSet<String>,
+    runs: u32,
+    format: Format,
+}
+
 impl StepArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.test.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
-        let id = select::scenario_ids(&workspace, std::slice::from_ref(&self.test.scenario))?.remove(0);
-        let scenario = select::scenario(&workspace, &catalogue, &id)?;
-        let (like, config, require) = self.template.resolve(&catalogue, &scenario)?;
+        let test = self.test.prepare(&workspace, &catalogue)?;
+        let (like, config, require) = self.template.resolve(&catalogue, &test.scenario)?;
         let template = template(&catalogue, &like, &config, &require)?;
-        let into = tempfile::tempdir()?;
+        let into =
+            ScratchFolder::create().map_err(FileError::on("create a folder in", &std::env::temp_dir()))?;
         let paths = BuildPaths { tree: &self.tree, into: into.path() };
         match bisect::build_tree(&workspace, &template, paths, &streams.progress) {
-            Ok(kernel) => self.test.test(&kernel, streams),
-            Err(error) => self.test.report_skip(error, streams),
+            Ok(kernel) => test.run(&kernel, streams),
+            Err(error) => test.report_skip(error, streams),
         }
     }
 }
@@ -75,36 +91,42 @@ impl StepArgs {
 impl VerdictArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.ask.out.as_ref())?;
+        let test = self.ask.prepare(&workspace, &workspace.catalogue()?)?;
         let kernel = Kernel::from_path(&self.image, &workspace.images(), &workspace.cache)?;
-        self.ask.test(&kernel, streams)
+        test.run(&kernel, streams)
     }
 }
 
 impl TestArgs {
-    fn test(self, kernel: &Kernel, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.out.as_ref())?;
-        let catalogue = workspace.catalogue()?;
-        let id = select::scenario_ids(&workspace, std::slice::from_ref(&self.scenario))?.remove(0);
-        let scenario = restrict_probes(select::scenario(&workspace, &catalogue, &id)?, &self.only)?;
-        let (format, runs, match_is_good) = (self.format, self.runs, self.match_is_good);
-        let question = self.question.question(&catalogue)?;
+    fn prepare(self, workspace: &Workspace, catalogue: &Catalogue) -> Result<PreparedTest, CommandError> {
+        let id = select::single_scenario_id(workspace, &self.scenario)?;
+        let scenario = restrict_probes(select::scenario(workspace, catalogue, &id)?, &self.only)?;
+        let question = self.question.question(catalogue)?;
         question.check(&scenario)?;
-        let quiet = match &question {
+        let good_states = match &question {
             Question::Drift(_) => {
                 return Err(CommandError::usage(
                     "--drift compares two kernels, but there is only one",
                     "compare with a catalogue kernel's snapshots (--as KERNEL), or judge a claim",
                 ));
             }
-            Question::Text(_) | Question::Console(_) if match_is_good => ["matches".to_owned()].into(),
+            Question::Text(_) | Question::Console(_) if self.match_is_good => ["matches".to_owned()].into(),
             Question::Text(_) | Question::Console(_) => ["does not match".to_owned()].into(),
             other => other.good_states(),
         };
+        let (runs, format) = (self.runs, self.format);
+        Ok(PreparedTest { workspace: workspace.clone(), id, scenario, question, good_states, runs, format })
+    }
+}
+
+impl PreparedTest {
+    fn run(self, kernel: &Kernel, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
+        let Self { workspace, id, scenario, question, good_states, runs, format } = self;
         for number in 1..=runs {
             let asked = AskedScenario { scenario: &scenario, question: &question };
             let result = bisect::test_once(&workspace, asked, kernel, &streams.progress)?;
             let (word, exit) = match &result {
-                TestResult::Ran { state, .. } if quiet.contains(state) => ("good", ExitCode::Match),
+                TestResult::Ran { state, .. } if good_states.contains(state) => ("good", ExitCode::Match),
                 TestResult::Ran { .. } => ("bad", ExitCode::Drift),
                 TestResult::Skip(_) => ("cannot tell", ExitCode::CannotTell),
             };
@@ -150,7 +172,8 @@ impl TestArgs {
                 match self.format {
                     Format::Table => writeln!(streams.out, "cannot tell: {why}")?,
                     Format::Json => {
-                        let document = serde_json::json!({ "scenario": self.scenario, "answer": "cannot tell", "state": why });
+                        let document =
+                            serde_json::json!({ "scenario": self.id, "answer": "cannot tell", "state": why });
                         writeln!(streams.out, "{document}")?;
                     }
                 }

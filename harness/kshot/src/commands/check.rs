@@ -2,6 +2,7 @@
 
 use super::select::{self, KernelChoice};
 use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
+use crate::artifacts::{self, RunTime};
 use crate::report;
 use crate::run::RunOptions;
 use kshot_stack::document::Verdict;
@@ -22,6 +23,7 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
+        let began = RunTime::now();
         let mut pairs = Vec::new();
         let mut missing = Vec::new();
         let mut not_meant = Vec::new();
@@ -34,7 +36,7 @@ impl Args {
                     _ if choice.in_catalogue().is_some_and(|name| !its_own.iter().any(|own| own == name)) => {
                         not_meant.extend(choice.in_catalogue().map(|name| (id.clone(), name.to_owned())));
                     }
-                    KernelChoice::Provisioned(kernel) => pairs.push((scenario.clone(), kernel)),
+                    KernelChoice::Provisioned(kernel) => pairs.push((scenario.clone(), *kernel)),
                     KernelChoice::NotProvisioned(name) => missing.push((id.clone(), name)),
                 }
             }
@@ -63,6 +65,7 @@ impl Args {
             documents.push((number, outcome.document));
             Ok(())
         })?;
+        artifacts::prune(&workspace.runs_folder, &began)?;
         documents.sort_by_key(|(number, _)| *number);
         let documents: Vec<_> = documents.into_iter().map(|(_, document)| document).collect();
         if self.common.format == Format::Table {

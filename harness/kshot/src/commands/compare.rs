@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CommandError, Format, Streams, select, workspace};
+use crate::artifacts::{self, RunTime};
 use crate::report::RunComparison;
 use crate::run::{self, RunOptions};
 use crate::scenario::Scenario;
@@ -34,11 +35,13 @@ impl Args {
         let scenario = select::scenario(&workspace, &catalogue, &id)?;
         let left = select::single_kernel(&workspace, &catalogue, &self.left, &streams.progress)?;
         let right = select::single_kernel(&workspace, &catalogue, &self.right, &streams.progress)?;
+        let began = RunTime::now();
         let run = |kernel: &Kernel| -> Result<RunDocument, CommandError> {
             let options = RunOptions::default();
             Ok(run::run(&workspace, &scenario, kernel, &options, &streams.progress)?.document)
         };
         let sides = RunComparison::compare(run(&left)?, run(&right)?);
+        artifacts::prune(&workspace.runs_folder, &began)?;
         match self.format {
             Format::Json => writeln!(streams.out, "{}", sides.to_json_line())?,
             Format::Table => write!(streams.out, "{}", sides.text())?,

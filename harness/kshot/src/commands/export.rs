@@ -13,6 +13,9 @@ use kshot_stack::exit::ExitCode;
 pub(super) struct Export {
     /// The run folder
     run: PathBuf,
+    /// The kernel file or build folder that the run booted, where it is none of the catalogue
+    #[arg(long, value_name = "PATH")]
+    kernel: Option<PathBuf>,
     /// The archive, instead of NAME.tar.gz in the current folder
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -41,7 +44,7 @@ impl Export {
         let run = self.run.canonicalize().map_err(FileError::on("find", &self.run))?;
         let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let to = self.out.unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
-        bundle::export(&workspace, &catalogue, &run, &to, &streams.progress)?;
+        bundle::export(&workspace, &catalogue, &run, self.kernel.as_deref(), &to, &streams.progress)?;
         match self.format {
             Format::Json => {
                 let document =

@@ -56,7 +56,7 @@ impl QuestionArgs {
             Self { console: Some(text), .. } => Question::Console(text),
             Self { shell: Some(command), .. } => Question::Shell(command),
             Self { verdict: Some(name), .. } => {
-                Question::Verdict(select::kernel_names(catalogue, &[name])?.remove(0))
+                Question::Verdict(select::single_kernel_name(catalogue, &name)?)
             }
             Self { claim, .. } => Question::Claims(claim),
         })
@@ -71,7 +71,7 @@ impl BuildArgs {
         scenario: &Scenario,
     ) -> Result<(String, Vec<String>, Vec<String>), CommandError> {
         let like = match self.like {
-            Some(name) => select::kernel_names(catalogue, &[name])?.remove(0),
+            Some(name) => select::single_kernel_name(catalogue, &name)?,
             None => {
                 let names = select::kernel_names(catalogue, &scenario.kernels)?;
                 let built = names.into_iter().find(|name| template(catalogue, name, &[], &[]).is_ok());

@@ -4,10 +4,11 @@ use std::io::Write;
 
 use super::select::{self, KernelChoice};
 use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
+use crate::artifacts::{self, RunTime};
+use crate::report;
 use crate::run::{self, RunOptions, RunOutcome};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
-use crate::{artifacts, report};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_stack::exit::ExitCode;
 
@@ -37,6 +38,7 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
+        let began = RunTime::now();
         let mut pairs = Vec::new();
         // All errors of the command line are reported before the first boot.
         for id in select::scenario_ids(&workspace, &self.scenarios)? {
@@ -56,9 +58,7 @@ impl Args {
         let jobs = self.common.jobs(&workspace);
         let print = |_, outcome: RunOutcome, out: &mut dyn Write| self.print(&outcome, out);
         let exits = pairs::run_pairs(&workspace, pairs, &options, jobs, streams, print)?;
-        if workspace.runs_folder.is_dir() {
-            artifacts::prune(&workspace.runs_folder)?;
-        }
+        artifacts::prune(&workspace.runs_folder, &began)?;
         Ok(ExitCode::worst(exits))
     }
 
@@ -74,6 +74,12 @@ impl Args {
         for choice in select::kernels(workspace, catalogue, scenario, &self.kernels)? {
             match choice {
                 KernelChoice::NotProvisioned(name) if self.kernels.is_empty() => missing.push(name),
+                KernelChoice::NotProvisioned(name) if self.dry_run => {
+                    return Err(CommandError::usage(
+                        format!("kernel `{name}` is not provisioned, and a dry run downloads nothing"),
+                        format!("kshot provision {name}"),
+                    ));
+                }
                 choice => ready.push(choice.provision(workspace, catalogue, &streams.progress)?),
             }
         }

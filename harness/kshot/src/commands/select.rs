@@ -60,7 +60,7 @@ pub(super) fn scenario(
 /// A kernel that a scenario is to run on.
 pub(super) enum KernelChoice {
     /// The kernel is provisioned.
-    Provisioned(Kernel),
+    Provisioned(Box<Kernel>),
     /// The kernel is not provisioned, with its catalogue name.
     NotProvisioned(String),
 }
@@ -82,7 +82,7 @@ impl KernelChoice {
         progress: &Progress,
     ) -> Result<Kernel, CommandError> {
         match self {
-            Self::Provisioned(kernel) => Ok(kernel),
+            Self::Provisioned(kernel) => Ok(*kernel),
             Self::NotProvisioned(name) => provision(workspace, catalogue, &name, progress),
         }
     }
@@ -99,17 +99,14 @@ pub(super) fn kernels(
     let mut choices = Vec::new();
     for word in words {
         if word.contains('/') {
-            choices.push(KernelChoice::Provisioned(Kernel::from_path(
-                Path::new(word),
-                &workspace.images(),
-                &workspace.cache,
-            )?));
+            let kernel = Kernel::from_path(Path::new(word), &workspace.images(), &workspace.cache)?;
+            choices.push(KernelChoice::Provisioned(kernel.into()));
             continue;
         }
         for name in kernel_names(catalogue, std::slice::from_ref(word))? {
             let entry = catalogue.get(&name).expect("the name is from the catalogue");
             choices.push(match Kernel::find(entry, &workspace.images(), &workspace.cache)? {
-                Some(kernel) => KernelChoice::Provisioned(kernel),
+                Some(kernel) => KernelChoice::Provisioned(kernel.into()),
                 None => KernelChoice::NotProvisioned(name),
             });
         }
@@ -157,12 +154,48 @@ pub(super) fn single_kernel(
     word: &str,
     progress: &Progress,
 ) -> Result<Kernel, CommandError> {
+    single_choice(workspace, catalogue, word)?.provision(workspace, catalogue, progress)
+}
+
+fn single_choice(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    word: &str,
+) -> Result<KernelChoice, CommandError> {
     let choices = kernels(workspace, catalogue, &Scenario::empty(""), &[word.to_owned()])?;
-    match <[KernelChoice; 1]>::try_from(choices) {
-        Ok([choice]) => choice.provision(workspace, catalogue, progress),
-        Err(choices) => Err(CommandError::usage(
-            format!("`{word}` matches {} kernels, but exactly one is needed", choices.len()),
+    single(word, "kernels", choices)
+}
+
+/// The single name of a catalogue kernel that a word stands for.
+pub(super) fn single_kernel_name(catalogue: &Catalogue, word: &str) -> Result<String, CommandError> {
+    single(word, "kernels", kernel_names(catalogue, &[word.to_owned()])?)
+}
+
+/// The id of the single scenario that a word stands for.
+pub(super) fn single_scenario_id(workspace: &Workspace, word: &str) -> Result<String, CommandError> {
+    single(word, "scenarios", scenario_ids(workspace, &[word.to_owned()])?)
+}
+
+fn single<T>(word: &str, what: &str, found: Vec<T>) -> Result<T, CommandError> {
+    <[T; 1]>::try_from(found).map(|[one]| one).map_err(|found| {
+        CommandError::usage(
+            format!("`{word}` matches {} {what}, but exactly one is needed", found.len()),
             "`kshot list` shows their names",
+        )
+    })
+}
+
+/// The single kernel that a word names, which has to be provisioned already.
+pub(super) fn provisioned_kernel(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    word: &str,
+) -> Result<Kernel, CommandError> {
+    match single_choice(workspace, catalogue, word)? {
+        KernelChoice::Provisioned(kernel) => Ok(*kernel),
+        KernelChoice::NotProvisioned(name) => Err(CommandError::usage(
+            format!("kernel `{name}` is not provisioned"),
+            format!("kshot provision {name}"),
         )),
     }
 }

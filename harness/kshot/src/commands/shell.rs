@@ -28,7 +28,7 @@ impl Args {
         let catalogue = workspace.catalogue()?;
         let scenario = match &self.scenario {
             Some(word) => {
-                let id = select::scenario_ids(&workspace, std::slice::from_ref(word))?.remove(0);
+                let id = select::single_scenario_id(&workspace, word)?;
                 select::scenario(&workspace, &catalogue, &id)?
             }
             None => Scenario::empty("shell"),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CommandError, Format, RunArgs, Streams, select, workspace};
+use crate::artifacts::{self, RunTime};
 use crate::sweep::{SLICES, SweepOptions};
 use crate::{report, sweep};
 use kshot_guest::kernel::Kernel;
@@ -31,9 +32,11 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
+        let began = RunTime::now();
         let mut documents = Vec::new();
         for folder in &self.replay {
-            let find = |name: &str| select::single_kernel(&workspace, &catalogue, name, &streams.progress);
+            // The folder may be a stranger's: nothing is downloaded for it.
+            let find = |name: &str| select::provisioned_kernel(&workspace, &catalogue, name);
             let document = sweep::rejudge(folder, find)?;
             self.add(document, &mut documents, streams)?;
         }
@@ -47,6 +50,7 @@ impl Args {
             streams.progress.print_line(&format!("artifacts: {}", folder.display()));
             self.add(document, &mut documents, streams)?;
         }
+        artifacts::prune(&workspace.runs_folder, &began)?;
         if self.common.format == Format::Table {
             write!(streams.out, "{}", report::sweep_table(&documents))?;
             for document in &documents {

@@ -340,6 +340,7 @@ fn past(row: &Row<'_>) -> rusqlite::Result<PastResult> {
                     release: text("release")?,
                     arch: text("arch")?,
                     image_sha256: text("image_sha256")?,
+                    version: None,
                 },
                 qemu: text("qemu")?,
                 start: if text("start")? == start_name(Start::Warm) { Start::Warm } else { Start::Cold },

@@ -12,6 +12,7 @@ fn run(verdict: Verdict, boot: u64) -> RunSummary {
             release: "6.1.1".into(),
             arch: "mips64".into(),
             image_sha256: "ab".into(),
+            version: None,
         },
         qemu: "7.2".into(),
         start: Start::Warm,

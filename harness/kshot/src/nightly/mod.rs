@@ -184,7 +184,8 @@ pub fn close(
     mut night: Night,
 ) -> Result<NightReport, NightlyError> {
     let (documents, lost) = folder.documents(&night);
-    lost.into_iter().for_each(|note| add_note(&mut night, note));
+    let unlike = night.unlike_kernels();
+    lost.into_iter().chain(unlike).for_each(|note| add_note(&mut night, note));
     let mut past = HashMap::new();
     let mut unread = None;
     for pair in &night.pairs {

@@ -1,5 +1,6 @@
 //! Result tables for a terminal.
 
+use std::cmp::Reverse;
 use std::io;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
@@ -141,22 +142,28 @@ fn or_dash(cell: Option<String>) -> String {
     cell.unwrap_or_else(|| "-".into())
 }
 
-/// The stack that a stack's fidelity was taken against, as the fidelity names its probe.
+/// The stack that a stack's fidelity was taken against, as the fidelity names its probe. Where several stacks are of the
+/// same event, it is the one that the stack has most in common with.
 pub(super) fn reference<'a>(
     document: &'a RunDocument,
     probe: &ProbeResult,
     stack: &StackResult,
 ) -> Option<(&'a ProbeResult, &'a StackResult)> {
     let wanted = stack.fidelity?.reference;
+    let in_common = |other: &StackResult| {
+        let rows = align(&stack.frames, &other.frames, &document.kernel.arch);
+        rows.iter().filter(|row| row.left.is_some() && row.right.is_some()).count()
+    };
     let function = |event: &str| event.rsplit(':').next().map(ToOwned::to_owned);
     document
         .probes
         .iter()
         .filter(|other| other.name != probe.name && other.kind == wanted.name())
         .flat_map(|other| other.stacks.iter().map(move |candidate| (other, candidate)))
-        .find(|(_, candidate)| {
+        .filter(|(_, candidate)| {
             candidate.task == stack.task && function(&candidate.event) == function(&stack.event)
         })
+        .min_by_key(|(_, candidate)| (Reverse(in_common(candidate)), candidate.frames.len()))
 }
 
 fn side_by_side(

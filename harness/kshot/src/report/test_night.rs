@@ -109,6 +109,7 @@ fn run(verdict: Verdict) -> RunSummary {
             release: "6.1.192-kshot".into(),
             arch: "mips64".into(),
             image_sha256: "6a73bc3d2eaf7401f42fa361bac6a0301fa697dc6efb47c66511e0c83b0ae873".into(),
+            version: None,
         },
         qemu: "7.2.22".into(),
         start: Start::Cold,

@@ -35,6 +35,7 @@ pub(super) fn document(kernel: &str, stacks: Option<Vec<StackResult>>) -> RunDoc
             release: "6.1.192".into(),
             arch: "mips64".into(),
             image_sha256: "00".into(),
+            version: None,
         },
         qemu: "7.2".into(),
         verdict: Verdict::Match,

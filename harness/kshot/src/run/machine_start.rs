@@ -121,7 +121,7 @@ fn is_state_at_fault(error: &RunError) -> bool {
         RunError::WrongGuest { .. } => true,
         RunError::Machine(MachineError::State(_) | MachineError::Migration) => true,
         // A QEMU that cannot read a state exits.
-        RunError::Machine(MachineError::Down(MachineDown::QemuExited { .. })) => true,
+        RunError::Machine(MachineError::Down(MachineDown::QemuExited { killed, .. })) => !killed,
         error => error.blame() == Blame::Guest,
     }
 }
@@ -165,10 +165,9 @@ fn restore(
     let mut session = login(prepared, &machine, timings)?;
     renew_guest(&mut session, state.nonce())?;
     for name in run_files(prepared) {
-        let from = saved.join(&name);
-        fs::copy(&from, folder.path().join(&name)).map_err(|source| {
-            MachineError::from(StateError::from(FileError { action: "read", path: from, source }))
-        })?;
+        let path = saved.join(&name);
+        let bytes = fs::read(&path).map_err(FileError::on("read", &path)).map_err(StateError::from);
+        folder.write(&name, &bytes.map_err(MachineError::from)?)?;
     }
     // The requests from before the state was saved come first.
     let session = LoggedSession::append(session, &folder.path().join(REQUEST_LOG))?;
@@ -216,7 +215,10 @@ fn boot_and_save(
     let scratch = draft.scratch().map_err(RunError::from).map_err(BootAndSaveError::Save)?;
     let memory = scratch.path().join("memory");
     let machine = Machine::boot_saveable(&prepared.spec, &memory, folder.path());
-    let machine = machine.map_err(RunError::from).map_err(BootAndSaveError::Run)?;
+    let machine = machine.map_err(|error| match error {
+        MachineError::NoRoom { .. } => BootAndSaveError::Save(error.into()),
+        error => BootAndSaveError::Run(error.into()),
+    })?;
     let session = login(prepared, &machine, timings).map_err(BootAndSaveError::Run)?;
     let session = prepare_probes(prepared, session, folder, timings).map_err(BootAndSaveError::Run)?;
     save_state(&machine, session.into_session(), &memory, draft.path(), folder)
@@ -311,8 +313,13 @@ fn random() -> Result<String, RunError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifacts::ArtifactsError;
     use kshot_guest::deadline::TimedOut;
     use kshot_guest::session::SessionError;
+
+    fn qemu_ended(killed: bool) -> MachineDown {
+        MachineDown::QemuExited { status: "it ended".into(), stderr: String::new(), killed }
+    }
 
     #[test]
     fn a_state_goes_for_its_own_faults_and_not_for_the_hosts() {
@@ -320,6 +327,7 @@ mod tests {
         let spoiled = [
             RunError::WrongGuest { status: 1, output: String::new() },
             MachineError::Migration.into(),
+            MachineError::Down(qemu_ended(false)).into(),
             SessionError::TimedOut(late).into(),
         ];
         assert!(spoiled.iter().all(is_state_at_fault));
@@ -327,6 +335,13 @@ mod tests {
         let hosts = [
             MachineError::Folder(full()).into(),
             MachineError::NoQemu { program: "qemu-system-mips64", package: "qemu-system-mips" }.into(),
+            MachineError::Down(qemu_ended(true)).into(),
+            ArtifactsError::from(FileError {
+                action: "write",
+                path: "/runs/guest.jsonl".into(),
+                source: full(),
+            })
+            .into(),
             RunError::Cache(CacheError::Interrupted),
         ];
         assert!(!hosts.iter().any(is_state_at_fault));

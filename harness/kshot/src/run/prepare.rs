@@ -76,16 +76,20 @@ pub(crate) fn state_key(
     Ok(prepare(workspace, scenario, kernel, progress)?.state_key)
 }
 
-/// The exact QEMU command line of a run, quoted for a shell.
+/// The exact QEMU command line of a run, quoted for a shell. Nothing is downloaded or built for it.
 ///
 /// # Errors
-/// [`RunError::Initramfs`].
+/// [`RunError::NoUserland`], [`RunError::Initramfs`].
 pub fn command_line(
     workspace: &Workspace,
     scenario: &Scenario,
     kernel: &Kernel,
     progress: &Progress,
 ) -> Result<String, RunError> {
+    let perf = probe::need_perf(&scenario.probes);
+    if Userland::find(kernel.arch, perf, &workspace.images(), &workspace.cache)?.is_none() {
+        return Err(RunError::NoUserland { arch: kernel.arch, kernel: kernel.name.clone() });
+    }
     let prepared = prepare(workspace, scenario, kernel, progress)?;
     let words = prepared.spec.argv(Memory::Anonymous);
     Ok(words.iter().map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" "))

@@ -8,7 +8,7 @@ use super::prepare::{PreparedRun, milliseconds, prepare};
 use crate::artifacts::RunFolder;
 use crate::scenario::{Scenario, Step};
 use crate::workspace::Workspace;
-use kshot_guest::host::slots::Slots;
+use kshot_guest::host::slots::{Slot, SlotUse, Slots};
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::Machine;
 use kshot_guest::probe::{
@@ -71,41 +71,58 @@ pub fn shell(
     Ok(session.into_session().shell()?)
 }
 
+/// Whether other runs and builds of kshot may run beside a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// As many as the host carries.
+    Others,
+    /// None: the host had no time for the guest before.
+    Alone,
+}
+
 /// Runs a machine up to the captures. What was recorded is returned even if the run failed.
 pub(crate) fn record(
     prepared: &PreparedRun,
     scenario: &Scenario,
     begin: StartMode,
+    company: Company,
     folder: &RunFolder,
     progress: &Progress,
 ) -> (RunRecording, Result<(), RunError>) {
     let mut recording = RunRecording::default();
-    let result =
-        Slots::of_this_host(&prepared.cache).take(progress).map_err(RunError::from).and_then(|_slot| {
-            let started = Instant::now();
-            let begun = start_truth(prepared, folder).and_then(|truth| {
-                machine_start::start_machine(prepared, begin, folder, &mut recording.timings)
-                    .map(|up| (truth, up))
-            });
-            let result = begun.and_then(|(truth, up)| {
-                let StartedMachine { machine, mut session, start, cold_because: because, state_writer } = up;
-                recording.qemu = machine.qemu_version().into();
-                (recording.start, recording.cold_because) = (start, because);
-                let guest = RunningGuest { machine: &machine, session: &mut session, truth };
-                let result = replay_and_collect(prepared, scenario, guest, folder, &mut recording);
-                drop(session);
-                recording.console = machine.shutdown();
-                if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(prepared)) {
-                    // The next run will boot too. This run is not affected.
-                    let because = recording.cold_because.get_or_insert_default();
-                    because.push_str(&format!(", and saving its state failed: {}", error_chain(&fault)));
-                }
-                result
-            });
-            recording.timings.total = milliseconds(started.elapsed());
+    let result = take_slots(prepared, company, progress).and_then(|_slots| {
+        let started = Instant::now();
+        let begun = start_truth(prepared, folder).and_then(|truth| {
+            machine_start::start_machine(prepared, begin, folder, &mut recording.timings)
+                .map(|up| (truth, up))
+        });
+        let result = begun.and_then(|(truth, up)| {
+            let StartedMachine { machine, mut session, start, cold_because: because, state_writer } = up;
+            recording.qemu = machine.qemu_version().into();
+            (recording.start, recording.cold_because) = (start, because);
+            let guest = RunningGuest { machine: &machine, session: &mut session, truth };
+            let result = replay_and_collect(prepared, scenario, guest, folder, &mut recording);
+            drop(session);
+            recording.console = machine.shutdown();
+            if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(prepared)) {
+                // The next run will boot too. This run is not affected.
+                let because = recording.cold_because.get_or_insert_default();
+                because.push_str(&format!(", and saving its state failed: {}", error_chain(&fault)));
+            }
             result
         });
+        recording.timings.total = milliseconds(started.elapsed());
+        result
+    });
     (recording, result)
+}
+
+fn take_slots(prepared: &PreparedRun, company: Company, progress: &Progress) -> Result<Vec<Slot>, RunError> {
+    let slots = Slots::of_this_host(&prepared.cache);
+    match company {
+        Company::Others => Ok(vec![slots.take(SlotUse::Machine(prepared.spec.memory_mib), progress)?]),
+        Company::Alone => Ok(slots.take_all(progress)?),
+    }
 }
 
 fn replay_and_collect(
@@ -124,7 +141,7 @@ fn replay_and_collect(
     recording.timings.steps += milliseconds(started.elapsed());
     result.map_err(|error| match error {
         // A guest that nobody lets go of does not answer: the fault of the truth is the cause.
-        RunError::Session(SessionError::TimedOut(_)) => {
+        RunError::Session(SessionError::TimedOut(_) | SessionError::HostTooBusy(_)) => {
             let fault = armed.iter().find_map(ArmedProbe::fault);
             fault.map_or(error, |fault| ProbeError::Truth(fault).into())
         }

@@ -109,3 +109,28 @@ fn a_bundle_that_swells_without_end_is_refused() {
     replica.run(&["import", "bomb.tar.gz", "--out", "home"]).expect(131, &["200 times its size"]);
     assert_eq!(fs::read_dir(replica.path("home")).unwrap().count(), 0, "nothing of it is left");
 }
+
+/// The folder of a sweep over `kernel`, from a stranger.
+fn sweep(replica: &Replica, kernel: &str) {
+    let findings = json!({
+        "functions": { "armed": 0, "compared": 0, "whole": 0, "partly": 0, "never": 0 },
+        "stacks": { "recorded": 0, "compared": 0, "whole": 0 }, "breaks": [], "no_truth": [], "each": []
+    });
+    let document = json!({
+        "schema": kshot_stack::sweep::document::SCHEMA, "qemu": "7.2", "findings": findings,
+        "kernel": { "name": kernel, "release": "6.1", "arch": "mips64", "image_sha256": "0" },
+        "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 }, "console": [], "artifacts": {}
+    });
+    fs::create_dir(replica.path("theirs")).unwrap();
+    fs::write(replica.path("theirs/sweep.json"), document.to_string()).unwrap();
+}
+
+#[test]
+fn a_sweep_of_a_stranger_downloads_nothing() {
+    let replica = Replica::new();
+    sweep(&replica, "mips64-7.3-fixed");
+    let mut kshot = replica.kshot(&["sweep", "--replay", "theirs"]);
+    let ended = Ended::of(kshot.env("XDG_CACHE_HOME", replica.path("cache")).output().unwrap());
+    ended.expect(128, &["`mips64-7.3-fixed` is not provisioned"]);
+    assert!(!replica.path("cache").exists());
+}

@@ -92,8 +92,13 @@ impl<'a> ResultCollector<'a> {
             ));
         }
         let units = self.folder.path().join("units");
-        fs::remove_dir_all(&units).map_err(FileError::on("remove", &units))?;
-        Ok(())
+        match fs::remove_dir_all(&units) {
+            // No unit was sent: everything was done before.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(FileError::on("remove", &units)(error).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Moves a run folder into the night's folder; returns its new path.
