@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "how the played owner answers")]
 
+#[macro_use]
+#[path = "support/trials.rs"]
+mod trials;
 #[path = "support/firmware.rs"]
 mod firmware;
 
@@ -24,44 +27,29 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 /// Set for the child that [`owner`] starts: what it shall do.
 const ROLE: &str = "KSHOT_TEST_ROLE";
 
-const TESTS: &[(&str, fn())] = &[
-    ("a_dropped_machine_leaves_no_qemu", a_dropped_machine_leaves_no_qemu),
-    (
-        "a_place_for_temporary_files_with_a_long_name_is_borne",
-        a_place_for_temporary_files_with_a_long_name_is_borne,
-    ),
-    ("what_a_killed_kshot_left_is_gone_after_the_next", what_a_killed_kshot_left_is_gone_after_the_next),
-    ("a_qemu_that_was_stopped_is_not_late_by_itself", a_qemu_that_was_stopped_is_not_late_by_itself),
-    (
-        "a_qemu_that_hangs_or_vanishes_is_a_fault_of_the_host",
-        a_qemu_that_hangs_or_vanishes_is_a_fault_of_the_host,
-    ),
-    (
-        "a_disk_without_room_for_a_guests_memory_is_met_first",
-        a_disk_without_room_for_a_guests_memory_is_met_first,
-    ),
-    ("a_panic_of_ours_leaves_no_qemu", a_panic_of_ours_leaves_no_qemu),
-    (
-        "ctrl_c_leaves_no_qemu_and_is_no_fault_of_the_guest",
-        ctrl_c_leaves_no_qemu_and_is_no_fault_of_the_guest,
-    ),
-    ("sigkill_of_ours_leaves_no_qemu", sigkill_of_ours_leaves_no_qemu),
-    ("qemu_gives_up_when_its_owner_died_before_it_began", qemu_gives_up_when_its_owner_died_before_it_began),
-    ("a_machine_outlives_the_thread_that_booted_it", a_machine_outlives_the_thread_that_booted_it),
-    ("a_machine_ends_when_asked", a_machine_ends_when_asked),
-    ("a_ready_line_is_awaited", a_ready_line_is_awaited),
-    ("a_machine_starts_where_another_was_saved", a_machine_starts_where_another_was_saved),
-    (
-        "a_state_that_qemu_cannot_read_is_refused_in_its_words",
-        a_state_that_qemu_cannot_read_is_refused_in_its_words,
-    ),
-    ("boot_times_out_when_the_console_stays_silent", boot_times_out_when_the_console_stays_silent),
-    ("boot_times_out_with_the_last_line_of_the_console", boot_times_out_with_the_last_line_of_the_console),
-    ("a_panic_is_named_and_quoted_at_once", a_panic_is_named_and_quoted_at_once),
-    ("a_killed_qemu_is_a_fault_of_the_host", a_killed_qemu_is_a_fault_of_the_host),
-    ("a_full_disk_is_a_fault_of_the_host", a_full_disk_is_a_fault_of_the_host),
-    ("a_missing_qemu_is_named_with_its_package", a_missing_qemu_is_named_with_its_package),
-    ("what_qemu_refuses_is_quoted", what_qemu_refuses_is_quoted),
+const TESTS: &[(&str, fn())] = tests![
+    a_dropped_machine_leaves_no_qemu,
+    a_place_for_temporary_files_with_a_long_name_is_borne,
+    what_a_killed_kshot_left_is_gone_after_the_next,
+    a_qemu_that_was_stopped_is_not_late_by_itself,
+    a_qemu_that_hangs_or_vanishes_is_a_fault_of_the_host,
+    a_disk_without_room_for_a_guests_memory_is_met_first,
+    a_panic_of_ours_leaves_no_qemu,
+    ctrl_c_leaves_no_qemu_and_is_no_fault_of_the_guest,
+    sigkill_of_ours_leaves_no_qemu,
+    qemu_gives_up_when_its_owner_died_before_it_began,
+    a_machine_outlives_the_thread_that_booted_it,
+    a_machine_ends_when_asked,
+    a_ready_line_is_awaited,
+    a_machine_starts_where_another_was_saved,
+    a_state_that_qemu_cannot_read_is_refused_in_its_words,
+    boot_times_out_when_the_console_stays_silent,
+    boot_times_out_with_the_last_line_of_the_console,
+    a_panic_is_named_and_quoted_at_once,
+    a_killed_qemu_is_a_fault_of_the_host,
+    a_full_disk_is_a_fault_of_the_host,
+    a_missing_qemu_is_named_with_its_package,
+    what_qemu_refuses_is_quoted,
 ];
 
 fn main() -> ExitCode {

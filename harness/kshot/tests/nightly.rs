@@ -13,6 +13,8 @@ mod night;
 mod support;
 #[path = "../src/report/test_night.rs"]
 mod test_night;
+#[path = "support/wait.rs"]
+mod wait;
 
 fn main() -> std::process::ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();

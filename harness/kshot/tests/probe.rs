@@ -1,6 +1,9 @@
 //! The probes against a real guest: the write-up's two investigations, and what is refused.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+#[macro_use]
+#[path = "support/trials.rs"]
+mod trials;
 #[path = "support/guest.rs"]
 mod guest;
 
@@ -21,13 +24,13 @@ const TRIGGER: &str = "for i in 1 2 3 4 5; do /isam/user/eoe_filter -n lo -t tap
 const BOOT: &[&str] =
     &["ftrace=function", "ftrace_filter=register_netdevice", "trace_options=func_stack_trace"];
 
-const TESTS: &[(&str, fn())] = &[
-    ("ftrace_brings_five_traces_with_addresses", ftrace_brings_five_traces_with_addresses),
-    ("perf_brings_five_samples_with_addresses", perf_brings_five_samples_with_addresses),
-    ("perf_says_which_function_it_cannot_probe", perf_says_which_function_it_cannot_probe),
-    ("an_event_that_does_not_exist_does_not_hang", an_event_that_does_not_exist_does_not_hang),
-    ("an_instance_that_does_not_exist_is_named", an_instance_that_does_not_exist_is_named),
-    ("two_recordings_run_side_by_side", two_recordings_run_side_by_side),
+const TESTS: &[(&str, fn())] = tests![
+    ftrace_brings_five_traces_with_addresses,
+    perf_brings_five_samples_with_addresses,
+    perf_says_which_function_it_cannot_probe,
+    an_event_that_does_not_exist_does_not_hang,
+    an_instance_that_does_not_exist_is_named,
+    two_recordings_run_side_by_side,
 ];
 
 fn main() -> ExitCode {

@@ -1,6 +1,9 @@
 //! The session against a real guest: what it brings back, and how it ends when the guest does.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+#[macro_use]
+#[path = "support/trials.rs"]
+mod trials;
 #[path = "support/guest.rs"]
 mod guest;
 
@@ -14,33 +17,24 @@ use kshot_stack::fault::{Blame, Fault};
 
 use guest::{Fixture, LIMIT, keys, login, open, shared};
 
-const TESTS: &[(&str, fn())] = &[
-    ("status_and_both_outputs_come_back_in_order", status_and_both_outputs_come_back_in_order),
-    ("no_script_leaves_anything_to_the_next", no_script_leaves_anything_to_the_next),
-    ("a_script_is_not_bound_by_the_length_of_a_command", a_script_is_not_bound_by_the_length_of_a_command),
-    (
-        "what_runs_in_the_background_does_not_hold_a_command_up",
-        what_runs_in_the_background_does_not_hold_a_command_up,
-    ),
-    (
-        "five_mebibytes_and_every_byte_value_come_back_whole",
-        five_mebibytes_and_every_byte_value_come_back_whole,
-    ),
-    ("output_beyond_the_limit_is_counted_not_kept", output_beyond_the_limit_is_counted_not_kept),
-    ("a_file_comes_byte_for_byte_or_not_at_all", a_file_comes_byte_for_byte_or_not_at_all),
-    ("a_full_disk_is_a_fault_of_the_host", a_full_disk_is_a_fault_of_the_host),
-    ("a_shell_that_dies_is_no_success", a_shell_that_dies_is_no_success),
-    ("a_command_that_hangs_ends_at_its_limit", a_command_that_hangs_ends_at_its_limit),
-    (
-        "a_panic_in_a_step_ends_it_within_two_seconds_named_and_quoted",
-        a_panic_in_a_step_ends_it_named_and_quoted,
-    ),
-    ("a_reboot_in_a_step_is_the_guests_own_end", a_reboot_in_a_step_is_the_guests_own_end),
-    ("a_killed_qemu_ends_a_step_at_once", a_killed_qemu_ends_a_step_at_once),
-    ("a_flood_on_the_console_does_not_reach_a_commands_output", a_flood_on_the_console_stays_there),
-    ("a_guest_without_ssh_times_out_with_the_cause", a_guest_without_ssh_times_out_with_the_cause),
-    ("a_wrong_host_key_is_refused_at_once", a_wrong_host_key_is_refused_at_once),
-    ("a_wrong_client_key_is_refused_at_once", a_wrong_client_key_is_refused_at_once),
+const TESTS: &[(&str, fn())] = tests![
+    status_and_both_outputs_come_back_in_order,
+    no_script_leaves_anything_to_the_next,
+    a_script_is_not_bound_by_the_length_of_a_command,
+    what_runs_in_the_background_does_not_hold_a_command_up,
+    five_mebibytes_and_every_byte_value_come_back_whole,
+    output_beyond_the_limit_is_counted_not_kept,
+    a_file_comes_byte_for_byte_or_not_at_all,
+    a_full_disk_is_a_fault_of_the_host,
+    a_shell_that_dies_is_no_success,
+    a_command_that_hangs_ends_at_its_limit,
+    a_panic_in_a_step_ends_it_within_two_seconds_named_and_quoted,
+    a_reboot_in_a_step_is_the_guests_own_end,
+    a_killed_qemu_ends_a_step_at_once,
+    a_flood_on_the_console_does_not_reach_a_commands_output,
+    a_guest_without_ssh_times_out_with_the_cause,
+    a_wrong_host_key_is_refused_at_once,
+    a_wrong_client_key_is_refused_at_once,
 ];
 
 fn main() -> ExitCode {
@@ -151,7 +145,7 @@ fn a_command_that_hangs_ends_at_its_limit() {
     assert!(error.to_string().contains("for the end of `echo begun; sleep 1000`"), "{error}");
 }
 
-fn a_panic_in_a_step_ends_it_named_and_quoted() {
+fn a_panic_in_a_step_ends_it_within_two_seconds_named_and_quoted() {
     let Fixture { session: mut guest, folder: _folder, machine } = login(&[]);
     let began = Instant::now();
     // The WARN of a kprobe event's stack trace (S4), made fatal; sysrq where the kernel has it.
@@ -186,7 +180,7 @@ fn a_killed_qemu_ends_a_step_at_once() {
     assert_eq!(error.to_string(), "QEMU ended: killed by signal 9 (SIGKILL)");
 }
 
-fn a_flood_on_the_console_stays_there() {
+fn a_flood_on_the_console_does_not_reach_a_commands_output() {
     let Fixture { session: mut guest, folder, machine } = login(&[]);
     let flood = "i=0; while [ $i -lt 300 ]; do echo \"WARNING: CPU: 0 PID: 1 at x.c:1 f $i\" > /dev/kmsg; i=$((i+1)); \
                  done; yes flood | head -c 1000000 > /dev/console; printf 'done'";

@@ -14,6 +14,7 @@ use super::sums;
 use crate::host::cache::{self, Cache, CacheError, Lookup};
 use crate::host::{FileError, ToolError, ToolLog, tied};
 use crate::progress::Progress;
+use kshot_stack::arch::INDEX_OF_ALL;
 use kshot_stack::fault::{Blame, Fault};
 
 /// The keyring of Debian's archive, from the package debian-archive-keyring.
@@ -276,7 +277,7 @@ impl PackageIndex {
             PackageFiles::Binary(architecture) | PackageFiles::BinaryAndDependencies(architecture) => {
                 ("deb", architecture)
             }
-            PackageFiles::Source | PackageFiles::Orig => ("deb-src", "amd64"),
+            PackageFiles::Source | PackageFiles::Orig => ("deb-src", INDEX_OF_ALL),
         };
         let url = Mirrors::from_apt_sources().url_of(request.suite, archive).map(str::to_owned);
         let no_archive =

@@ -17,6 +17,7 @@ use crate::host::cache::{self, Cache};
 use crate::host::compiler;
 use crate::host::{ToolError, ToolLog};
 use crate::progress::Progress;
+use kshot_stack::arch::INDEX_OF_ALL;
 
 /// The cache key of a kernel: a hash of everything that its contents depend on.
 ///
@@ -246,7 +247,7 @@ pub fn linux_source_request(package: &LinuxSourcePackage) -> PackageRequest<'_> 
         package: &package.package,
         suite: &package.suite,
         version: package.version.as_deref(),
-        files: PackageFiles::Binary("amd64"),
+        files: PackageFiles::Binary(INDEX_OF_ALL),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CONSOLE_LOG, HostTooBusy, MachineDown, MonitorError, StateError, StubError};
+use super::{CONSOLE_LOG, HostTooBusy, MachineDown, MonitorError, StubError};
 use crate::deadline::TimedOut;
 use crate::host::FileError;
 use kshot_stack::fault::{Blame, Fault};
@@ -109,6 +109,32 @@ pub enum MachineError {
     /// The machine went down.
     #[error(transparent)]
     Down(#[from] MachineDown),
+}
+
+/// Why a saved state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file of the state cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file of the state has another size than was written.
+    #[error("{} has {got} bytes, not {wanted}", path.display())]
+    WrongSize {
+        /// The file.
+        path: PathBuf,
+        /// The size of the file in bytes.
+        got: u64,
+        /// The size that was written, in bytes.
+        wanted: u64,
+    },
+    /// Another version of QEMU saved the state.
+    #[error("it was saved by QEMU {saved}, and this is {running}")]
+    QemuMismatch {
+        /// The QEMU version that saved the state.
+        saved: String,
+        /// The QEMU version that runs now.
+        running: String,
+    },
 }
 
 impl Fault for MachineError {

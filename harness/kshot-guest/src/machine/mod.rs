@@ -28,13 +28,13 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use serde_json::json;
 
-pub use error::MachineError;
+pub use error::{MachineError, StateError};
 pub use liveness::{Liveness, MachineDown};
 pub use monitor::MonitorError;
 pub use registers::Registers;
 pub use share::HostTooBusy;
 pub use spec::{MachineSpec, Memory};
-pub use state::{SavedState, StateError};
+pub use state::SavedState;
 pub use stops::{EndRequest, Stop, Stops};
 pub use stub::{Span, StubError};
 

@@ -15,8 +15,9 @@ use rustix::fs::FallocateFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::error::{MachineError, StateError};
 use super::spec::{GDB, Memory};
-use super::{CONSOLE_LOG, Machine, MachineError, MachineSpec, socket_path, timer};
+use super::{CONSOLE_LOG, Machine, MachineSpec, socket_path, timer};
 use crate::deadline::{Deadline, PollResult};
 use crate::host::FileError;
 use crate::host::cache;
@@ -51,32 +52,6 @@ struct StateMetadata {
     memory: u64,
     /// The size of the devices file in bytes.
     devices: u64,
-}
-
-/// Why a saved state cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// A file of the state cannot be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A file of the state has another size than was written.
-    #[error("{} has {got} bytes, not {wanted}", path.display())]
-    WrongSize {
-        /// The file.
-        path: PathBuf,
-        /// The size of the file in bytes.
-        got: u64,
-        /// The size that was written, in bytes.
-        wanted: u64,
-    },
-    /// Another version of QEMU saved the state.
-    #[error("it was saved by QEMU {saved}, and this is {running}")]
-    QemuMismatch {
-        /// The QEMU version that saved the state.
-        saved: String,
-        /// The QEMU version that runs now.
-        running: String,
-    },
 }
 
 impl SavedState {

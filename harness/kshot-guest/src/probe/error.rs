@@ -3,10 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::ConsoleError;
 use crate::deadline::TimedOut;
 use crate::host::FileError;
-use crate::machine::{MachineDown, StubError};
+use crate::machine::{CONSOLE_LOG, MachineDown, StubError};
 use crate::session::SessionError;
 use crate::symbols::SymbolsError;
 use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
@@ -112,6 +111,17 @@ pub enum TruthError {
     /// The machine does not live.
     #[error(transparent)]
     Down(#[from] MachineDown),
+}
+
+/// Why a text probe's part of the console cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsoleError {
+    /// Its end did not arrive.
+    #[error(transparent)]
+    TimedOut(#[from] TimedOut),
+    /// The log cannot be read.
+    #[error("cannot read {CONSOLE_LOG}")]
+    Read(#[from] io::Error),
 }
 
 impl Fault for TruthError {

@@ -5,7 +5,7 @@ use std::io;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::capture::{Capture, CaptureContent, ProbeFiles};
+use super::capture::{Capture, CaptureContent, ProbeFiles, file_stem};
 use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
@@ -66,9 +66,18 @@ impl Probe for FtraceProbe {
         TRACE
     }
 
+    fn guest_file(&self, probe: &str) -> Option<String> {
+        Some(text_file(probe))
+    }
+
     fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
         ftrace_text::parse_only(capture.open()?, &self.only)
     }
+}
+
+/// The guest's file with the text of a probe's buffer.
+pub(super) fn text_file(probe: &str) -> String {
+    format!("/tmp/kshot-{}.trace", file_stem(probe))
 }
 
 impl RingBuffer {
@@ -90,7 +99,7 @@ impl Armed for RingBuffer {
     fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
         // sym-offset and sym-addr affect only the rendering: they add offset and address to each symbol. The script
         // restores them, and writes to a file in the guest, because only there the buffer can be read in one go.
-        let rendered = format!("/tmp/kshot-{}.trace", fetcher.guest.file_stem());
+        let rendered = text_file(fetcher.guest.probe);
         let render = format!(
             "cd {folder} || exit
              read -r offset < options/sym-offset || exit

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, ProbeFiles};
-use super::ftrace::{RingBuffer, TRACE, TRACEFS};
+use super::ftrace::{self, RingBuffer, TRACE, TRACEFS};
 use super::guest::{COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
@@ -122,6 +122,10 @@ impl Probe for KprobeProbe {
 
     fn capture_suffix(&self, _: ProbeFiles<'_>) -> &'static str {
         TRACE
+    }
+
+    fn guest_file(&self, probe: &str) -> Option<String> {
+        Some(ftrace::text_file(probe))
     }
 
     fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {

@@ -21,13 +21,13 @@ use serde::{Deserialize, Serialize};
 
 use capture::ProbeFiles;
 pub use capture::{Capture, CaptureContent, PrintedText};
-pub use error::{ProbeError, TruthError};
+pub use error::{ConsoleError, ProbeError, TruthError};
 pub use ftrace::FtraceProbe;
 pub use gdb::{GdbProbe, StartedTruth};
 use guest::{CaptureFetcher, ProbeGuest};
 pub use kprobe::{KprobeEvent, KprobeProbe, Stacktrace};
 pub use perf::{PerfEvent, PerfProbe};
-pub use text::{ConsoleError, Stream, TextProbe, TextSource};
+pub use text::{Stream, TextProbe, TextSource};
 
 use crate::kernel::Kernel;
 use crate::machine::Machine;
@@ -152,6 +152,11 @@ trait Probe {
 
     /// The suffix of the file with stacks that it left in a run folder, if it left any.
     fn capture_suffix(&self, files: ProbeFiles<'_>) -> &'static str;
+
+    /// The guest's file that its capture is fetched from, if it is a file of the guest.
+    fn guest_file(&self, _probe: &str) -> Option<String> {
+        None
+    }
 
     /// The stacks of a capture of its.
     fn parse(&self, capture: &Capture, row: &ArchRow) -> io::Result<Parsed>;
@@ -321,6 +326,11 @@ impl ProbeSpec {
         let files = ProbeFiles { probe: &self.name, folder };
         let path = files.path(self.probe().capture_suffix(files));
         path.is_file().then(|| Capture { probe: self.name.clone(), content: CaptureContent::Stacks, path })
+    }
+
+    /// The guest's file that its capture is fetched from, if it is a file of the guest.
+    pub fn guest_file(&self) -> Option<String> {
+        self.probe().guest_file(&self.name)
     }
 
     /// The stacks of a capture of its; `None` for a supplement.

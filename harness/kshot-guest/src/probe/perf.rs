@@ -158,6 +158,11 @@ impl Probe for PerfProbe {
         if files.path(KALLSYMS).is_file() { PERF_DATA } else { PERF_SCRIPT }
     }
 
+    /// Of a run without a symbols file.
+    fn guest_file(&self, probe: &str) -> Option<String> {
+        Some(PerfRecord::of(probe).path("script"))
+    }
+
     fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
         if is_binary(capture) {
             perf_data::parse(capture.open()?, &symbols(capture)?)

@@ -8,9 +8,10 @@ use std::{fs, io};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::capture::{Capture, CaptureContent, ProbeFiles};
+use super::capture::{Capture, CaptureContent, ProbeFiles, file_stem};
+use super::error::{ConsoleError, ProbeError};
 use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
-use super::{Armed, Probe, ProbeError, TruthContext};
+use super::{Armed, Probe, TruthContext};
 use crate::deadline::{Deadline, PollResult};
 use crate::machine::CONSOLE_LOG;
 use crate::yaml::{YamlError, YamlSource};
@@ -112,6 +113,13 @@ impl Probe for TextProbe {
         TEXT
     }
 
+    fn guest_file(&self, probe: &str) -> Option<String> {
+        match self.source {
+            TextSource::Run(_) | TextSource::File(_) => Some(text_file(probe)),
+            TextSource::Of(Stream::Console) => None,
+        }
+    }
+
     fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
         self.format.parse(capture.open()?)
     }
@@ -123,7 +131,7 @@ impl Armed for TextProbe {
     }
 
     fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
-        let text = format!("/tmp/kshot-{}.text", fetcher.guest.file_stem());
+        let text = text_file(fetcher.guest.probe);
         let (doing, script) = match &self.source {
             TextSource::Run(script) => ("its command", format!("{{\n{script}\n}} > {}", quote(&text))),
             TextSource::File(path) => ("reading its file", format!("cat {} > {}", quote(path), quote(&text))),
@@ -134,6 +142,11 @@ impl Armed for TextProbe {
     }
 }
 
+/// The guest's file with the text of a command or a file.
+fn text_file(probe: &str) -> String {
+    format!("/tmp/kshot-{}.text", file_stem(probe))
+}
+
 /// Cuts the probe's part out of the console's log, where its end has arrived.
 fn fetch_console(fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
     print_mark(&mut fetcher.guest, Mark::End)?;
@@ -142,17 +155,6 @@ fn fetch_console(fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
     let part = part_of_console(&log, &marks)
         .map_err(|source| ProbeError::Console { probe: fetcher.guest.probe.to_owned(), source })?;
     fetcher.write(&part, TEXT, CaptureContent::Stacks)
-}
-
-/// Why the probe's part of the console cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsoleError {
-    /// Its end did not arrive.
-    #[error(transparent)]
-    TimedOut(#[from] crate::deadline::TimedOut),
-    /// The log cannot be read.
-    #[error("cannot read {CONSOLE_LOG}")]
-    Read(#[from] std::io::Error),
 }
 
 /// A line that the probe prints on the console.

@@ -3,6 +3,9 @@
 
 use super::{KernelOption, Nic};
 
+/// The architecture whose index of packages is read for packages of `Architecture: all`, which every index lists.
+pub const INDEX_OF_ALL: &str = "amd64";
+
 /// The network card. Without the empty `romfile` QEMU wants an iPXE ROM, which is a Debian package of its own.
 pub(super) const NIC: Nic = Nic::Device("virtio-net-pci,romfile=");
 /// The random number generator.

@@ -14,6 +14,7 @@ mod x86_64;
 
 use std::ops::Range;
 
+pub use debian::INDEX_OF_ALL;
 use serde::{Deserialize, Serialize};
 
 /// Makes [`Arch`] and its rows out of the table: a name, and the module with its `ROW`.

@@ -515,16 +515,16 @@ fn is_register(text: &str) -> bool {
         "LR is at",
     ];
     let text = text.trim_start();
-    let of_arm64 = text.len() > 1 && text.starts_with('x') && text.as_bytes()[1].is_ascii_digit();
+    let numbered_register = text.len() > 1 && text.starts_with('x') && text.as_bytes()[1].is_ascii_digit();
     // `1f20: 00000000 c1a01f70 ..`, arm's exception stack.
     let words_of_stack = text.split_once(": ").is_some_and(|(offset, words)| {
         (3..=4).contains(&offset.len())
             && format!("{offset}{words}").bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b' ')
     });
-    let of_arm = text.strip_prefix('r').and_then(|text| text.split_once(':')).is_some_and(|(number, _)| {
+    let register_and_colon = text.strip_prefix('r').and_then(|text| text.split_once(':')).is_some_and(|(number, _)| {
         (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
     });
-    of_arm64 || of_arm || words_of_stack || NAMES.iter().any(|name| text.starts_with(name))
+    numbered_register || register_and_colon || words_of_stack || NAMES.iter().any(|name| text.starts_with(name))
 }
 
 /// The heading of a stack that a report keeps, without numbers: `Allocated by task`, `page last free pid`.

@@ -135,12 +135,12 @@ impl BisectReport<'_> {
         let mut table = new_table();
         table.set_header(["candidate", "release", "built", "why", "runs", "each", "seen", "notes"]);
         for row in self.rows() {
-            let each = row.each();
+            let (each, why) = (row.each(), row.why());
             table.add_row([
                 row.name,
                 row.release,
                 row.built,
-                row.why,
+                why,
                 row.runs.to_string(),
                 each,
                 row.seen.join("\n"),
@@ -191,7 +191,7 @@ impl BisectReport<'_> {
                 row.name,
                 row.release,
                 row.built,
-                row.why,
+                row.why(),
                 row.runs,
                 row.each(),
                 cell(&row.seen),
@@ -323,9 +323,8 @@ impl BisectReport<'_> {
                     row.runs += 1;
                     row.milliseconds += record.milliseconds;
                     row.add_observation(state);
-                    if !row.why.split(", ").any(|why| why == purpose.name()) {
-                        let comma = if row.why.is_empty() { "" } else { ", " };
-                        row.why = format!("{}{comma}{}", row.why, purpose.name());
+                    if !row.purposes.contains(purpose) {
+                        row.purposes.push(*purpose);
                     }
                     row.shows |= !quiet.contains(state);
                 }
@@ -424,7 +423,7 @@ struct CandidateRow {
     release: String,
     built: String,
     image: String,
-    why: String,
+    purposes: Vec<Purpose>,
     runs: u32,
     milliseconds: u64,
     seen: Vec<String>,
@@ -436,6 +435,11 @@ struct CandidateRow {
 }
 
 impl CandidateRow {
+    /// What it was run for.
+    fn why(&self) -> String {
+        self.purposes.iter().map(|purpose| purpose.name()).collect::<Vec<_>>().join(", ")
+    }
+
     /// The average duration of a run.
     fn each(&self) -> String {
         let mean = self.milliseconds.checked_div(u64::from(self.runs));

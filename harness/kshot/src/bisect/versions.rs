@@ -14,6 +14,7 @@ use kshot_guest::kernel::{
 };
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml::{self, YamlError, YamlSource};
+use kshot_stack::arch::INDEX_OF_ALL;
 
 /// The table's name in error messages.
 const FILE: &str = "images/versions.yaml";
@@ -232,7 +233,7 @@ impl VersionTable {
             let packages = row
                 .package
                 .as_deref()
-                .map_or(Ok(Vec::new()), |package| listed(package, PackageFiles::Binary("amd64")))?;
+                .map_or(Ok(Vec::new()), |package| listed(package, PackageFiles::Binary(INDEX_OF_ALL)))?;
             listings.push((row, IndexListing { origs, packages }));
         }
         Ok(self.merge_listings(span, &listings))

@@ -29,6 +29,14 @@ pub(super) struct ReproduceFiles {
     pub(super) script: String,
 }
 
+/// A capture that the reproduction brings, too.
+struct FetchedCapture {
+    /// Its file's name.
+    name: String,
+    /// The guest's file that it is fetched from.
+    source: Option<String>,
+}
+
 impl ReproduceFiles {
     /// Creates the files from the run in `folder`.
     ///
@@ -40,19 +48,20 @@ impl ReproduceFiles {
         let asked: Result<Vec<Request>, _> = list.lines().map(serde_json::from_str).collect();
         let asked = asked.map_err(|_| no_list())?;
 
-        let (mut asked, mut names) = (asked, Vec::new());
+        let (mut asked, mut captures) = (asked, Vec::new());
         // The truth is recorded from outside, with kshot.
         for spec in scenario.probes.iter().filter(|spec| !spec.records_truth()) {
             let Some(capture) = spec.find_capture(folder) else { continue };
             // What the run decoded, the reproduction lets the guest print.
-            let path = match spec.printed(&capture) {
+            let (path, source) = match spec.printed(&capture) {
                 Some(PrintedText { path, script, output }) => {
-                    asked.extend([Request::Run(script), Request::Fetch(output)]);
-                    path
+                    asked.extend([Request::Run(script), Request::Fetch(output.clone())]);
+                    (path, Some(output))
                 }
-                None => capture.path,
+                None => (capture.path, spec.guest_file()),
             };
-            names.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            captures.push(FetchedCapture { name, source });
         }
         let mut files = vec![("reproduce".to_owned(), 0o755, GUEST.as_bytes().to_vec())];
         for (number, one) in asked.iter().enumerate() {
@@ -61,9 +70,9 @@ impl ReproduceFiles {
                     files.push((format!("reproduce.d/{number:04}.run"), 0o644, script.clone().into_bytes()));
                 }
                 Request::Fetch(from) => {
-                    // In the bundle a file is named like its capture; both lists are in the order of creation.
-                    let Some(name) = names.iter().find(|name| is_source_of(from, name)) else { continue };
-                    let lines = format!("{name}\n{from}\n");
+                    let of = |capture: &&FetchedCapture| capture.source.as_ref() == Some(from);
+                    let Some(capture) = captures.iter().find(of) else { continue };
+                    let lines = format!("{}\n{from}\n", capture.name);
                     files.push((format!("reproduce.d/{number:04}.fetch"), 0o644, lines.into_bytes()));
                 }
             }
@@ -88,7 +97,10 @@ impl ReproduceFiles {
             .replace("@PACKAGE@", row.qemu_package)
             .replace("@RELEASE@", &quote(&kernel.release).replace('\'', ""))
             .replace("@SECONDS@", &TIMEOUT_SECONDS.to_string())
-            .replace("@FILES@", &names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(" "));
+            .replace(
+                "@FILES@",
+                &captures.iter().map(|capture| quote(&capture.name)).collect::<Vec<_>>().join(" "),
+            );
         Ok(Self { argv, overlay, script })
     }
 }
@@ -106,13 +118,4 @@ fn standalone_argv(spec: &MachineSpec) -> Vec<String> {
         }
     }
     kept
-}
-
-/// Whether the guest's file `from` is the source of the capture `name`: both carry the probe's name.
-fn is_source_of(from: &str, name: &str) -> bool {
-    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-    let ours = |end: &str| from == format!("/tmp/kshot-{stem}{end}");
-    (name.ends_with("trace.txt") && ours(".trace"))
-        || (name.ends_with("text.txt") && ours(".text"))
-        || (name.ends_with("perf-script.txt") && ours("/script"))
 }

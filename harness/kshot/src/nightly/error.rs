@@ -1,7 +1,7 @@
 //! Errors of a night.
 
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, io};
 
 use super::history::HistoryError;
 use crate::artifacts::ArtifactsError;
@@ -71,22 +71,56 @@ impl Fault for NightlyError {
     }
 }
 
+/// A program of the host that hands out units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineProgram {
+    /// GNU parallel.
+    Parallel,
+    /// Slurm's list of nodes.
+    Sinfo,
+    /// Slurm's submission of a job.
+    Sbatch,
+    /// Slurm's end of a job.
+    Scancel,
+}
+
+impl EngineProgram {
+    /// The Debian packages that it needs.
+    fn packages(self) -> &'static str {
+        match self {
+            Self::Parallel => "parallel rsync openssh-client",
+            Self::Sinfo | Self::Sbatch | Self::Scancel => "slurm-client",
+        }
+    }
+}
+
+impl fmt::Display for EngineProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Parallel => "GNU parallel",
+            Self::Sinfo => "Slurm's sinfo",
+            Self::Sbatch => "Slurm's sbatch",
+            Self::Scancel => "Slurm's scancel",
+        })
+    }
+}
+
 /// Why units cannot be dispatched.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// A program is missing or cannot be started.
-    #[error("cannot run {what}")]
+    #[error("cannot run {program}")]
     Start {
-        /// The program's name.
-        what: String,
+        /// The program.
+        program: EngineProgram,
         /// The underlying error.
         source: io::Error,
     },
     /// A program failed.
-    #[error("{what} failed: {said}")]
+    #[error("{program} failed: {said}")]
     Failed {
-        /// The program's name.
-        what: String,
+        /// The program.
+        program: EngineProgram,
         /// The program's error output.
         said: String,
     },
@@ -107,9 +141,9 @@ pub enum EngineError {
 impl Fault for EngineError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Start { what, source } if source.kind() == io::ErrorKind::NotFound => Some(format!(
-                "{what} comes with Debian's package: sudo apt-get install {}",
-                if what.contains("parallel") { "parallel rsync openssh-client" } else { "slurm-client" }
+            Self::Start { program, source } if source.kind() == io::ErrorKind::NotFound => Some(format!(
+                "{program} comes with Debian's package: sudo apt-get install {}",
+                program.packages()
             )),
             Self::NoHost => {
                 Some("the notes in results.json say why each was taken out; then run the same command".into())

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use error::{EngineError, NightlyError};
+pub use error::{EngineError, EngineProgram, NightlyError};
 pub use result_folder::ResultFolder;
 
 use crate::run;

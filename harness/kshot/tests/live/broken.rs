@@ -6,13 +6,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kshot::workspace::Workspace;
-use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use libtest_mimic::{Failed, Trial};
 
 use super::on_kernel;
 use super::support::{Ended, Replica};
+use super::wait::until;
 
+/// The time that what another process does may take.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 const KERNEL: &str = "mips64-6.1";
 const SCENARIO: &str = "tunsetiff/func_stack_trace";
 const YAML: &str = "scenarios/tunsetiff/func_stack_trace.yaml";
@@ -56,7 +58,7 @@ fn nothing_broken() {
     let replica = Replica::new();
     let mut kshot = start(&replica);
     let mut peak = 0;
-    until("the end of kshot", || {
+    until("the end of kshot", WAIT_LIMIT, || {
         peak = peak.max(peak_memory_kib(kshot.id()));
         kshot.try_wait().unwrap()
     });
@@ -106,9 +108,9 @@ fn panic_in_a_step() {
     replica.edit(YAML, &format!("run: {TRIGGER}"), "run: echo c > /proc/sysrq-trigger");
     let mut kshot = start(&replica);
     let console = |text: &str| console_holds(&replica.path("runs"), text);
-    until("the panic's console line", || console("Kernel panic - not syncing").then_some(()));
+    until("the panic's console line", WAIT_LIMIT, || console("Kernel panic - not syncing").then_some(()));
     let panicked = Instant::now();
-    until("the end of kshot", || kshot.try_wait().unwrap());
+    until("the end of kshot", WAIT_LIMIT, || kshot.try_wait().unwrap());
     let took = panicked.elapsed();
     Ended::of(kshot.wait_with_output().unwrap())
         .expect(125, &["verdict: inconclusive", "Kernel panic - not syncing: sysrq triggered crash"]);
@@ -131,10 +133,10 @@ fn killed_qemu() {
     let replica = Replica::new();
     replica.edit(YAML, TRIGGER, "echo waiting > /dev/console; cat /dev/ttyS0");
     let mut kshot = start(&replica);
-    until("the step", || console_holds(&replica.path("runs"), "waiting").then_some(()));
+    until("the step", WAIT_LIMIT, || console_holds(&replica.path("runs"), "waiting").then_some(()));
     let qemu = qemu_of(kshot.id());
     assert!(Command::new("kill").args(["-KILL", &qemu.to_string()]).status().unwrap().success());
-    until("the end of kshot", || kshot.try_wait().unwrap());
+    until("the end of kshot", WAIT_LIMIT, || kshot.try_wait().unwrap());
     Ended::of(kshot.wait_with_output().unwrap()).expect(131, &["QEMU"]);
 }
 
@@ -169,21 +171,6 @@ fn qemu_of(parent: u32) -> u32 {
         name.is_ok_and(|name| name.starts_with("qemu-system"))
     };
     children.split_whitespace().find(is_qemu).expect("a QEMU").parse().unwrap()
-}
-
-/// Waits for a condition, a minute at most.
-fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Deadline::new(what, Duration::from_secs(60));
-    let ended: Result<T, TimedOut> = deadline.poll(|slice| {
-        Ok(match condition() {
-            Some(value) => PollResult::Done(value),
-            None => {
-                std::thread::park_timeout(slice.min(Duration::from_millis(20)));
-                PollResult::Pending(None)
-            }
-        })
-    });
-    ended.unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn json_fits_its_schema() {

@@ -11,6 +11,8 @@ mod mutants;
 mod support;
 mod sweep;
 mod truth;
+#[path = "../support/wait.rs"]
+mod wait;
 mod warm;
 mod witness;
 

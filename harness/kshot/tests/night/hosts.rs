@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use kshot_stack::night::results::Night;
 
 use super::KERNEL;
-use super::sshd::{Sshd, until};
+use super::sshd::{Sshd, WAIT_LIMIT};
 use crate::support::{Ended, Replica};
+use crate::wait::until;
 
 const SCENARIOS: [&str; 3] = ["tunsetiff/perf_probe", "tunsetiff/leaf", "kprobe/options_stacktrace"];
 
@@ -125,7 +126,7 @@ impl Cluster {
             format!("--seed-file={}", path("munged.seed")),
         ];
         let mut cluster = Self(vec![run("/usr/sbin/munged", &munge.each_ref().map(String::as_str))]);
-        until("munge's socket", || folder.join("munge.sock").exists().then_some(()));
+        until("munge's socket", WAIT_LIMIT, || folder.join("munge.sock").exists().then_some(()));
         let (controller, node) = (free_port(), free_port());
         let conf = format!(
             "ClusterName=kshot\nSlurmctldHost=localhost\nSlurmctldPort={controller}\nSlurmdPort={node}\n\
@@ -144,7 +145,7 @@ impl Cluster {
         fs::write(folder.join("slurm.conf"), conf).unwrap();
         cluster.0.push(run("/usr/sbin/slurmctld", &["-D", "-i"]));
         cluster.0.push(run("/usr/sbin/slurmd", &["-D", "-N", "localhost"]));
-        until("an idle node", || {
+        until("an idle node", WAIT_LIMIT, || {
             let said = Command::new("sinfo")
                 .args(["-h", "-o", "%t"])
                 .env("SLURM_CONF", folder.join("slurm.conf"))

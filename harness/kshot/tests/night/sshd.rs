@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
+use crate::wait::until;
+
+/// The time that what a server or a cluster does may take.
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(180);
 
 /// A server. Dropping it ends it and everything that was started through it.
 pub(crate) struct Sshd {
@@ -56,7 +59,7 @@ impl Sshd {
         fs::write(&ssh, script).unwrap();
         assert!(Command::new("chmod").arg("+x").arg(&ssh).status().unwrap().success());
         let sshd = Self { child, port, ssh };
-        until("sshd to listen", || TcpStream::connect(("127.0.0.1", sshd.port)).ok());
+        until("sshd to listen", WAIT_LIMIT, || TcpStream::connect(("127.0.0.1", sshd.port)).ok());
         sshd
     }
 
@@ -68,7 +71,7 @@ impl Sshd {
     /// Waits until a unit runs on it, then ends it and all that it started, as a power cut would.
     pub(crate) fn die_at_work(&mut self) {
         let id = self.child.id();
-        until("a QEMU on the host", || {
+        until("a QEMU on the host", WAIT_LIMIT, || {
             descendants(id).into_iter().find(|id| {
                 fs::read(format!("/proc/{id}/comm")).is_ok_and(|name| name.starts_with(b"qemu-system"))
             })
@@ -107,19 +110,4 @@ fn descendants(of: u32) -> Vec<u32> {
         at += 1;
     }
     found.split_off(1)
-}
-
-/// Waits for a condition, three minutes at most.
-pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Deadline::new(what, Duration::from_secs(180));
-    let ended: Result<T, TimedOut> = deadline.poll(|slice| {
-        Ok(match condition() {
-            Some(value) => PollResult::Done(value),
-            None => {
-                std::thread::park_timeout(slice.min(Duration::from_millis(20)));
-                PollResult::Pending(None)
-            }
-        })
-    });
-    ended.unwrap_or_else(|error| panic!("{error}"))
 }

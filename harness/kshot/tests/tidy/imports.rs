@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The crates, whose `lib.rs` lists the modules in reading order.
-const CRATES: [&str; 2] = ["kshot-stack", "kshot"];
+pub(super) const CRATES: [&str; 3] = ["kshot-stack", "kshot-guest", "kshot"];
 
 /// A module's path in its crate: `["kernel", "source"]`; empty for the crate itself.
 type Module = Vec<String>;
@@ -112,6 +112,11 @@ impl Sources {
         let circular = pairs.filter(|(module, used)| module < used && reaches(used, module));
         circular.map(|(one, other)| format!("{} and {}", one.join("::"), other.join("::"))).collect()
     }
+}
+
+/// The production code of each module below `folder`, without comments and tests.
+pub(super) fn production_code(folder: &Path) -> BTreeMap<Vec<String>, String> {
+    Sources::read(folder).code
 }
 
 /// `kernel/mod.rs` is `kernel`, `kernel/source.rs` is `kernel::source`.

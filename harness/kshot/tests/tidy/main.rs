@@ -1,6 +1,7 @@
 //! What no compiler sees: orphans, stale schemas, sizes, stray names.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod architectures;
 mod imports;
 mod words;
 

@@ -17,7 +17,7 @@ use collector::ResultCollector;
 use round::RoundFolder;
 
 use super::plan::{self, QueuedPair, WorkUnit};
-use super::{Completion, EngineError, NightContext, NightlyError, ResultFolder, TimeLimit};
+use super::{Completion, EngineError, EngineProgram, NightContext, NightlyError, ResultFolder, TimeLimit};
 use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
 use kshot_guest::host::interrupt;
 use kshot_stack::night::results::Night;
@@ -174,16 +174,16 @@ enum OnInterrupt {
 
 /// Runs a program of the host in `folder` until it ends.
 fn run_program(
-    what: &str,
+    program: EngineProgram,
     expression: &duct::Expression,
     folder: &Path,
     limit: Duration,
     on_interrupt: OnInterrupt,
 ) -> Result<ProgramResult, EngineError> {
-    let broken = |source| EngineError::Start { what: what.into(), source };
+    let broken = |source| EngineError::Start { program, source };
     let expression = expression.dir(folder).stdin_null().stdout_capture().stderr_capture().unchecked();
     let handle = expression.start().map_err(broken)?;
-    let deadline = Deadline::new(format!("the end of {what}"), limit);
+    let deadline = Deadline::new(format!("the end of {program}"), limit);
     let ended: Result<bool, ProgramError> = deadline.poll(|slice| {
         if on_interrupt == OnInterrupt::Kill && interrupt::arrived() {
             return Ok(PollResult::Done(false));

@@ -7,8 +7,8 @@ use std::time::Duration;
 use duct::cmd;
 
 use super::{
-    CHECK_LIMIT, Completion, DispatchedUnit, EngineError, OnInterrupt, ProgramResult, RoundFolder,
-    UnitStatus, round_timeout, run_program,
+    CHECK_LIMIT, Completion, DispatchedUnit, EngineError, EngineProgram, OnInterrupt, ProgramResult,
+    RoundFolder, UnitStatus, round_timeout, run_program,
 };
 use kshot_guest::host::FileError;
 
@@ -94,7 +94,7 @@ pub(super) fn dispatch(
     // The results of the units are in the log; here it only has to exist.
     if !finished.interrupted && !kit.path.join(JOB_LOG).is_file() {
         let said = last_line(&finished.err, "it left no log");
-        return Err(EngineError::Failed { what: "GNU parallel".into(), said });
+        return Err(EngineError::Failed { program: EngineProgram::Parallel, said });
     }
     Ok(if finished.interrupted { Completion::Interrupted } else { Completion::Done })
 }
@@ -124,7 +124,7 @@ fn parallel(
     limit: Duration,
     on_interrupt: OnInterrupt,
 ) -> Result<ProgramResult, EngineError> {
-    run_program("GNU parallel", expression, &kit.path, limit, on_interrupt)
+    run_program(EngineProgram::Parallel, expression, &kit.path, limit, on_interrupt)
 }
 
 /// The status of a unit from parallel's log: `Seq Host Starttime JobRuntime Send Receive Exitval Signal Command`.

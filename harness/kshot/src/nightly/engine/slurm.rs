@@ -8,7 +8,8 @@ use std::time::Duration;
 use duct::cmd;
 
 use super::{
-    Completion, DispatchedUnit, EngineError, OnInterrupt, RoundFolder, UnitStatus, round_timeout, run_program,
+    Completion, DispatchedUnit, EngineError, EngineProgram, OnInterrupt, RoundFolder, UnitStatus,
+    round_timeout, run_program,
 };
 use kshot_guest::host::FileError;
 
@@ -28,9 +29,9 @@ const TASK_SCRIPT: &str = "#!/bin/sh\n\
 pub(super) fn check_hosts() -> Result<Vec<(String, Option<String>)>, EngineError> {
     let expression = cmd!("sinfo", "--noheader", "--Node", "--format", "%N %t");
     let finished =
-        run_program("Slurm's sinfo", &expression, Path::new("/"), REQUEST_TIMEOUT, OnInterrupt::Kill)?;
+        run_program(EngineProgram::Sinfo, &expression, Path::new("/"), REQUEST_TIMEOUT, OnInterrupt::Kill)?;
     if finished.code != Some(0) {
-        return Err(EngineError::Failed { what: "Slurm's sinfo".into(), said: finished.err.trim().into() });
+        return Err(EngineError::Failed { program: EngineProgram::Sinfo, said: finished.err.trim().into() });
     }
     Ok(nodes(&finished.out))
 }
@@ -76,7 +77,7 @@ pub(super) fn dispatch(
     }
     words.push("kit/task.sh".into());
     let finished = run_program(
-        "Slurm's sbatch",
+        EngineProgram::Sbatch,
         &cmd("sbatch", words),
         &kit.path,
         round_timeout(sent),
@@ -85,13 +86,13 @@ pub(super) fn dispatch(
     if !matches!(&finished, Ok(finished) if !finished.interrupted && finished.code.is_some()) {
         // sbatch has ended, so the tasks must not go on without it.
         let cancel = cmd!("scancel", "--name", &name);
-        drop(run_program("Slurm's scancel", &cancel, &kit.path, REQUEST_TIMEOUT, OnInterrupt::Ignore));
+        drop(run_program(EngineProgram::Scancel, &cancel, &kit.path, REQUEST_TIMEOUT, OnInterrupt::Ignore));
     }
     let finished = finished?;
     // sbatch exits with the highest status of its tasks; it refused the job only if it was not submitted.
     let submitted = finished.out.contains("Submitted batch job");
     if !finished.interrupted && !submitted {
-        return Err(EngineError::Failed { what: "Slurm's sbatch".into(), said: finished.err.trim().into() });
+        return Err(EngineError::Failed { program: EngineProgram::Sbatch, said: finished.err.trim().into() });
     }
     Ok(if finished.interrupted { Completion::Interrupted } else { Completion::Done })
 }
