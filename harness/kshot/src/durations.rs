@@ -23,6 +23,11 @@ pub fn record(cache: &Cache, scenario: &str, kernel: &str, took: Duration) {
     );
 }
 
+/// A duration as documents have it.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn path(cache: &Cache, scenario: &str, kernel: &str) -> PathBuf {
     let name = |text: &str| text.replace('/', ".");
     cache.root().join("durations").join(format!("{}-{}", name(scenario), name(kernel)))

@@ -28,7 +28,7 @@ const TESTS: &[(&str, fn())] = tests![
     a_full_disk_is_a_fault_of_the_host,
     a_shell_that_dies_is_no_success,
     a_command_that_hangs_ends_at_its_limit,
-    a_panic_in_a_step_ends_it_within_two_seconds_named_and_quoted,
+    a_panic_in_a_step_ends_it_within_three_seconds_named_and_quoted,
     a_reboot_in_a_step_is_the_guests_own_end,
     a_killed_qemu_ends_a_step_at_once,
     a_flood_on_the_console_does_not_reach_a_commands_output,
@@ -145,7 +145,7 @@ fn a_command_that_hangs_ends_at_its_limit() {
     assert!(error.to_string().contains("for the end of `echo begun; sleep 1000`"), "{error}");
 }
 
-fn a_panic_in_a_step_ends_it_within_two_seconds_named_and_quoted() {
+fn a_panic_in_a_step_ends_it_within_three_seconds_named_and_quoted() {
     let Fixture { session: mut guest, folder: _folder, machine } = login(&[]);
     let began = Instant::now();
     // The WARN of a kprobe event's stack trace (S4), made fatal; sysrq where the kernel has it.
@@ -174,7 +174,9 @@ fn a_killed_qemu_ends_a_step_at_once() {
         let id = rustix::process::Pid::from_raw(id.cast_signed()).unwrap();
         rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
     });
+    let began = Instant::now();
     let error = guest.run("sleep 60", LIMIT).unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     killer.join().unwrap();
     assert_eq!(error.blame(), Blame::Host);
     assert_eq!(error.to_string(), "QEMU ended: killed by signal 9 (SIGKILL)");
@@ -205,7 +207,9 @@ fn a_guest_without_ssh_times_out_with_the_cause() {
 fn a_wrong_host_key_is_refused_at_once() {
     let mut fixture = shared();
     let fixture = fixture.get();
+    let began = Instant::now();
     let error = open(&fixture.machine, b"another", &keys().client_key_private).unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(matches!(error, SessionError::HostKey { .. }), "{error}");
     assert_eq!(error.blame(), Blame::Host);
 }

@@ -57,10 +57,7 @@ const TABLE_INDENT: &[u8] = b"    ";
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    let mut parser = Parser::new();
-    let mut warnings = Warnings::default();
-    lines::each(input, &mut warnings, |line, warnings| parser.line(line, warnings))?;
-    Ok(parser.finish(warnings))
+    lines::parse(input, Parser::new(), Parser::line, Parser::finish)
 }
 
 /// Whether a line is one of a console: a message with its time, or the heading of a call trace.
@@ -521,10 +518,14 @@ fn is_register(text: &str) -> bool {
         (3..=4).contains(&offset.len())
             && format!("{offset}{words}").bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b' ')
     });
-    let register_and_colon = text.strip_prefix('r').and_then(|text| text.split_once(':')).is_some_and(|(number, _)| {
-        (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    numbered_register || register_and_colon || words_of_stack || NAMES.iter().any(|name| text.starts_with(name))
+    let register_and_colon =
+        text.strip_prefix('r').and_then(|text| text.split_once(':')).is_some_and(|(number, _)| {
+            (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+        });
+    numbered_register
+        || register_and_colon
+        || words_of_stack
+        || NAMES.iter().any(|name| text.starts_with(name))
 }
 
 /// The heading of a stack that a report keeps, without numbers: `Allocated by task`, `page last free pid`.

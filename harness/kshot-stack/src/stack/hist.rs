@@ -52,10 +52,7 @@ const TASK_KEY: &[u8] = b"common_pid: ";
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    let mut parser = Parser::new();
-    let mut warnings = Warnings::default();
-    lines::each(input, &mut warnings, |line, warnings| parser.line(line, warnings))?;
-    Ok(parser.finish(warnings))
+    lines::parse(input, Parser::new(), Parser::line, Parser::finish)
 }
 
 /// Whether a line is one of this format.

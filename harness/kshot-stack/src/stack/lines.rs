@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use memchr::memchr_iter;
 
-use super::Warning;
+use super::{Parsed, Warning};
 
 /// No tracer prints a longer line; what is longer is cut and reported.
 pub(crate) const LONGEST_LINE: usize = 16 * 1024;
@@ -79,6 +79,21 @@ impl Warnings {
     pub(crate) fn into_inner(self) -> Vec<Warning> {
         self.warnings
     }
+}
+
+/// Gives a parser each whole line, without its end, in bounded memory, and lets it finish.
+///
+/// # Errors
+/// What `input` fails with.
+pub(crate) fn parse<P>(
+    input: impl BufRead,
+    mut parser: P,
+    line: impl Fn(&mut P, &[u8], &mut Warnings),
+    finish: impl FnOnce(P, Warnings) -> Parsed,
+) -> io::Result<Parsed> {
+    let mut warnings = Warnings::default();
+    each(input, &mut warnings, |text, warnings| line(&mut parser, text, warnings))?;
+    Ok(finish(parser, warnings))
 }
 
 /// Calls `take` with each whole line, without its end, in bounded memory.

@@ -35,10 +35,7 @@ use super::{Frame, NAMELESS, Parsed, Stack, in_upper_half};
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    let mut parser = Parser::new();
-    let mut warnings = Warnings::default();
-    lines::each(input, &mut warnings, |line, warnings| parser.line(line, warnings))?;
-    Ok(parser.finish(warnings))
+    lines::parse(input, Parser::new(), Parser::line, Parser::finish)
 }
 
 /// Whether a line, with the one behind it, is one of this format: the header of a sample.

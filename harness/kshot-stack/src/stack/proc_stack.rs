@@ -33,10 +33,7 @@ const END: u64 = u64::MAX;
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    let mut parser = Parser::new();
-    let mut warnings = Warnings::default();
-    lines::each(input, &mut warnings, |line, warnings| parser.line(line, warnings))?;
-    Ok(parser.finish(warnings))
+    lines::parse(input, Parser::new(), Parser::line, Parser::finish)
 }
 
 /// Whether a line is one of this format.

@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::{Completion, NightContext, NightlyError, ResultFolder, TimeLimit, host, milliseconds, plan};
+use super::{Completion, NightContext, NightlyError, ResultFolder, TimeLimit, host, plan};
+use crate::durations::milliseconds;
 use crate::run::{self, RunError, RunOptions, StartPolicy};
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::night::results::{Attempt, AttemptError, Night, RunSummary};

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub use error::{EngineError, EngineProgram, NightlyError};
 pub use result_folder::ResultFolder;
 
+use crate::durations::milliseconds;
 use crate::run;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
@@ -277,8 +278,4 @@ fn kshot_version(workspace: &Workspace) -> String {
 fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "localhost".into() } else { name.trim().to_owned() }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

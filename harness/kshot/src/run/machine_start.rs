@@ -10,8 +10,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::RunError;
-use super::prepare::{PreparedRun, REQUEST_LOG, milliseconds};
+use super::prepare::{PreparedRun, REQUEST_LOG};
 use crate::artifacts::RunFolder;
+use crate::durations::milliseconds;
 use kshot_guest::deadline::Deadline;
 use kshot_guest::host::FileError;
 use kshot_guest::host::cache::{CacheError, Draft, Lookup};

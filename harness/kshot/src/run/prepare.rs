@@ -1,7 +1,5 @@
 //! What has to be there before a machine can start: userland, keys, initramfs, and what the machine is to be.
 
-use std::time::Duration;
-
 use super::RunError;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
@@ -93,8 +91,4 @@ pub fn command_line(
     let prepared = prepare(workspace, scenario, kernel, progress)?;
     let words = prepared.spec.argv(Memory::Anonymous);
     Ok(words.iter().map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" "))
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

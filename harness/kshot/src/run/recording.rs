@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::RunError;
 use super::machine_start::{self, StartMode, StartedMachine};
-use super::prepare::{PreparedRun, milliseconds, prepare};
+use super::prepare::{PreparedRun, prepare};
 use crate::artifacts::RunFolder;
+use crate::durations::milliseconds;
 use crate::scenario::{Scenario, Step};
 use crate::workspace::Workspace;
 use kshot_guest::host::slots::{Slot, SlotUse, Slots};

@@ -22,7 +22,7 @@ fn scenario(text: &str) -> Replica {
 }
 
 #[test]
-fn a_kernel_that_is_a_device_or_a_fifo_is_refused_at_once() {
+fn a_kernel_that_is_a_device_or_a_fifo_is_refused() {
     let replica = Replica::new();
     fifo(&replica, "fifo");
     for kernel in ["/dev/zero", "./fifo"] {
@@ -32,7 +32,7 @@ fn a_kernel_that_is_a_device_or_a_fifo_is_refused_at_once() {
 }
 
 #[test]
-fn a_run_folder_with_a_fifo_or_a_device_is_refused_at_once() {
+fn a_run_folder_with_a_fifo_or_a_device_is_refused() {
     let replica = Replica::new();
     for name in ["one", "two"] {
         fs::create_dir(replica.path(name)).unwrap();
@@ -45,7 +45,7 @@ fn a_run_folder_with_a_fifo_or_a_device_is_refused_at_once() {
 }
 
 #[test]
-fn a_bundle_that_is_a_fifo_is_refused_at_once() {
+fn a_bundle_that_is_a_fifo_is_refused() {
     let replica = Replica::new();
     fifo(&replica, "bundle.tar.gz");
     let ended = replica.run(&["import", "bundle.tar.gz", "--out", "home"]);
