@@ -355,7 +355,9 @@ fn boot(text: &str) -> (tempfile::TempDir, Machine) {
 
 /// Starts a process of ours that owns a machine, with its temporary files in `folder`, and says which QEMU that is.
 fn owner(folder: &Path) -> (Child, u32) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    // Whoever runs the tests may ignore SIGHUP, as nohup does.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(std::env::current_exe().unwrap());
     let mut child = command.env(ROLE, "own").env("TMPDIR", folder).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

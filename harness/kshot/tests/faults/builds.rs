@@ -46,7 +46,14 @@ impl Tree {
     fn step(&self) -> Command {
         let words = ["bisect-step", "tunsetiff/func_stack_trace", "--like", "mips64-6.1", "--tree", "tree"];
         let path = std::env::var("PATH").unwrap();
-        let mut kshot = self.replica.kshot(&words);
+        let plain = self.replica.kshot(&words);
+        // Whoever runs the tests may ignore SIGHUP, as nohup does.
+        let mut kshot = Command::new("env");
+        kshot.arg("--default-signal=HUP").arg(plain.get_program()).args(plain.get_args());
+        kshot.current_dir(self.replica.path("")).stdin(Stdio::null());
+        for (name, value) in plain.get_envs() {
+            kshot.env(name, value.unwrap_or_default());
+        }
         kshot.env("PATH", format!("{}:{path}", self.replica.path("bin").display()));
         kshot.env("XDG_CACHE_HOME", self.replica.path("cache")).env("TMPDIR", self.replica.path("tmp"));
         kshot.env("KCFLAGS", "-DBROKEN").env("LANG", "de_DE.UTF-8");
