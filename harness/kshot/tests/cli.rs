@@ -222,6 +222,20 @@ fn the_doctor_names_what_is_missing_and_the_command_that_mends_it() {
     Ended::of(output).expect(131, &["qemu-system-mips64", "apt-get install", "qemu-system-mips"]);
 }
 
+#[test]
+fn the_version_has_the_commit_and_the_tools_and_needs_none_of_them() {
+    let replica = Replica::new();
+    let version = format!("kshot {}\n", env!("CARGO_PKG_VERSION"));
+    let ended = replica.run(&["-V"]);
+    assert_eq!((ended.code, &ended.out), (Some(0), &version));
+    let empty = replica.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let output = replica.kshot(&["--version"]).env("PATH", &empty).output().unwrap();
+    let ended = Ended::of(output);
+    ended.expect(0, &["\ncommit: ", "QEMU: none for arm64, armhf, ", "gdb: none\n"]);
+    assert!(ended.out.starts_with(&version), "{}", ended.out);
+}
+
 /// A git tree with two commits: `start` and, on `main`, one more.
 fn with_tree() -> Replica {
     let replica = Replica::new();

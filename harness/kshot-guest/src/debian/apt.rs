@@ -12,7 +12,7 @@ use duct::cmd;
 use super::mirrors::{Archive, Mirrors, is_security};
 use super::sums;
 use crate::host::cache::{self, Cache, CacheError, Lookup};
-use crate::host::{FileError, ToolError, ToolLog, tied};
+use crate::host::{FileError, ToolError, ToolLog, install, tied};
 use crate::progress::Progress;
 use kshot_stack::arch::INDEX_OF_ALL;
 use kshot_stack::fault::{Blame, Fault};
@@ -131,7 +131,7 @@ impl Fault for AptError {
             Self::NoArchive { .. } => {
                 Some("set KSHOT_DEBIAN_ARCHIVE to the address of a mirror of debian".into())
             }
-            Self::NoKeyring { .. } => Some("apt-get install debian-archive-keyring".into()),
+            Self::NoKeyring { .. } => Some(install(["debian-archive-keyring"])),
             Self::Update { .. } => Some("see whether `apt-get update` works on this host".into()),
             Self::NotInIndex { .. } | Self::Download { .. } => Some(
                 "for a version that the archive no longer holds, set KSHOT_SNAPSHOT_ARCHIVE to a snapshot of it \

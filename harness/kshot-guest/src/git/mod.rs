@@ -7,7 +7,7 @@ use std::{fs, io};
 use duct::Expression;
 
 use crate::deadline::{Deadline, PollResult, TimedOut};
-use crate::host::{environment, interrupt, tied};
+use crate::host::{environment, install, interrupt, tied};
 use kshot_stack::fault::{Blame, Fault};
 
 /// How long a command may take: the clone of a kernel's history takes minutes on a slow disk.
@@ -85,7 +85,7 @@ impl Fault for GitError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoRepository { .. } => Some("name the git tree of a kernel".into()),
-            Self::Spawn(_) => Some("sudo apt-get install git".into()),
+            Self::Spawn(_) => Some(install(["git"])),
             _ => None,
         }
     }

@@ -7,12 +7,16 @@ mod scratch; // temporary folders that do not stay behind
 pub mod cache; // content-addressed, atomic, locked entries under the user's cache folder
 pub mod slots; // how many machines and builds this host carries at once
 mod tool; // a tool of the host that runs with a log
+mod program_version; // the versions of the host's programs
+mod distribution; // what the host's distribution calls packages, and how it installs them
 mod requirements; // the tools that kshot needs, and their packages
 mod compiler; // the cross compilers
 
 pub use compiler::{compiler, compiler_version};
+pub use distribution::install;
 pub use file::FileError;
-pub use requirements::{MissingTool, install, missing_build_tools, missing_run_tools, tools};
+pub use program_version::program_version;
+pub use requirements::{MissingTool, install_missing, missing_build_tools, missing_run_tools, tools};
 pub(crate) use requirements::{UNPACK, missing, missing_compiler};
 pub use scratch::ScratchFolder;
 pub use tool::{ToolError, ToolLog, find_program};

@@ -1,5 +1,6 @@
 //! The host's tools that kshot needs, and the Debian packages that contain them.
 
+use super::distribution::install;
 use super::tool::find_program;
 use kshot_stack::arch::Arch;
 
@@ -59,12 +60,9 @@ pub fn tools(missing: &[MissingTool]) -> String {
     missing.iter().map(|missing| missing.tool.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// The command that installs what is missing.
-pub fn install(missing: &[MissingTool]) -> String {
-    let mut packages: Vec<&str> = missing.iter().map(|missing| missing.package.as_str()).collect();
-    packages.sort_unstable();
-    packages.dedup();
-    format!("sudo apt-get install {}", packages.join(" "))
+/// The command that installs what is missing on this host.
+pub fn install_missing(missing: &[MissingTool]) -> String {
+    install(missing.iter().map(|missing| missing.package.as_str()))
 }
 
 /// The tools of a list that the host lacks.

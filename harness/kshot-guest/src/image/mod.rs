@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use crate::debian::AptError;
 use crate::host::cache::CacheError;
-use crate::host::{FileError, MissingTool, ToolError, install, tools};
+use crate::host::{FileError, MissingTool, ToolError, install_missing, tools};
 use crate::kernel::KernelError;
 use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 
@@ -97,7 +97,7 @@ impl Fault for ImageError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::MissingTools { missing } => Some(install(missing)),
+            Self::MissingTools { missing } => Some(install_missing(missing)),
             Self::Key { .. } => Some("remove the folder \"keys\" of the cache; new ones are made".into()),
             _ => passed_on_hint(self),
         }

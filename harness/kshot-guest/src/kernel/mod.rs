@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::debian::AptError;
 use crate::host::cache::{self, Cache, CacheError, Draft, Lookup};
-use crate::host::{FileError, MissingTool, ToolError, install, tools as names_of};
+use crate::host::{FileError, MissingTool, ToolError, install_missing, tools as names_of};
 use crate::progress::Progress;
 use crate::symbols::Dwarf;
 use crate::yaml::YamlError;
@@ -245,7 +245,7 @@ impl Fault for KernelError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::MissingTools { missing } => Some(install(missing)),
+            Self::MissingTools { missing } => Some(install_missing(missing)),
             Self::MissingOptions { .. } => {
                 Some("`kshot config` prints the fragment that turns them on".into())
             }

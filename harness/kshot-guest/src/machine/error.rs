@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{CONSOLE_LOG, HostTooBusy, MachineDown, MonitorError, StubError};
 use crate::deadline::TimedOut;
-use crate::host::FileError;
+use crate::host::{FileError, install};
 use kshot_stack::fault::{Blame, Fault};
 
 /// Why a machine could not be started, or did not become ready.
@@ -167,9 +167,9 @@ impl Fault for MachineError {
                 Some("shorten `boot`, or arm by steps what does not have to be armed at boot".into())
             }
             Self::Start { source } if source.kind() == io::ErrorKind::NotFound => {
-                Some("install it: apt-get install util-linux".into())
+                Some(install(["util-linux"]))
             }
-            Self::NoQemu { package, .. } => Some(format!("install it: apt-get install {package}")),
+            Self::NoQemu { package, .. } => Some(install([*package])),
             Self::NotReady { .. } => {
                 Some(format!("{CONSOLE_LOG} in the run folder holds all that the guest said"))
             }

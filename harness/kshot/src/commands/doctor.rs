@@ -90,7 +90,7 @@ fn architectures(workspace: &Workspace, kernels: &[String]) -> Result<BTreeSet<A
 fn tools(what: String, missing: &[MissingTool]) -> DoctorCheck {
     let names: Vec<_> = missing.iter().map(|missing| missing.tool.as_str()).collect();
     let fault = (!names.is_empty()).then(|| format!("missing: {}", names.join(", ")));
-    let remedy = fault.is_some().then(|| host::install(missing));
+    let remedy = fault.is_some().then(|| host::install_missing(missing));
     DoctorCheck { what, fault, remedy }
 }
 

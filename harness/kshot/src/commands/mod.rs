@@ -30,6 +30,7 @@ mod survey;
 mod sweep;
 mod test;
 mod validate;
+mod version;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -49,7 +50,7 @@ pub use schema::SchemaKind;
 
 /// Reproduces Linux kernel call stacks in QEMU and compares them with the truth.
 #[derive(Debug, Parser)]
-#[command(name = "kshot", version, max_term_width = 110, after_help = EXIT_CODES)]
+#[command(name = "kshot", version, long_version = version::OWN, max_term_width = 110, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     verb: Command,
@@ -184,7 +185,11 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
                 drop(write!(err, "{}", error.render()));
                 return ExitCode::Usage;
             }
-            drop(write!(out, "{}", error.render()));
+            let text = error.render().to_string();
+            drop(write!(out, "{text}"));
+            if text.contains(version::OWN) {
+                drop(write!(out, "{}", version::of_tools()));
+            }
             return ExitCode::Match;
         }
     };
