@@ -27,7 +27,7 @@ use kshot_guest::host::FileError;
 use kshot_guest::host::cache::{self, CacheError};
 use kshot_guest::image::{ImageError, Userland};
 use kshot_guest::kernel::{Kernel, KernelError};
-use kshot_guest::machine::MachineError;
+use kshot_guest::machine::{AcceleratorChoice, AcceleratorError, MachineError};
 use kshot_guest::probe::ProbeError;
 use kshot_guest::progress::Progress;
 use kshot_guest::session::SessionError;
@@ -53,6 +53,8 @@ pub struct RunOptions {
     pub repeat: u32,
     /// How the machines are started.
     pub start_policy: StartPolicy,
+    /// What runs the guest's code.
+    pub accelerator: AcceleratorChoice,
 }
 
 /// How the machines of a run are started.
@@ -77,11 +79,13 @@ struct RunAttempt {
     start: StartMode,
     /// What may run beside it.
     company: Company,
+    /// What runs the guest's code.
+    accelerator: AcceleratorChoice,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { keep: false, repeat: 1, start_policy: StartPolicy::Warm }
+        Self { keep: false, repeat: 1, start_policy: StartPolicy::Warm, accelerator: AcceleratorChoice::Tcg }
     }
 }
 
@@ -115,6 +119,9 @@ pub enum RunError {
         /// The kernel that was to boot.
         kernel: String,
     },
+    /// The guest cannot be run as asked.
+    #[error(transparent)]
+    Accelerator(#[from] AcceleratorError),
     /// The machine failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -177,6 +184,7 @@ impl Fault for RunError {
         Some(match self {
             Self::Kernel(error) => error,
             Self::Initramfs(error) => error,
+            Self::Accelerator(error) => error,
             Self::Machine(error) => error,
             Self::Session(error) => error,
             Self::Probe(error) => error,
@@ -229,7 +237,12 @@ pub fn run(
             StartPolicy::Both if number == 1 => StartMode::BootAndKeep,
             StartPolicy::Both => StartMode::Restore,
         };
-        let attempt = RunAttempt { keep: options.keep, start, company: Company::Others };
+        let attempt = RunAttempt {
+            keep: options.keep,
+            start,
+            company: Company::Others,
+            accelerator: options.accelerator,
+        };
         let outcome = match run_once(workspace, scenario, kernel, attempt, progress) {
             Err(error) if error.is_host_too_busy() => {
                 progress.print_line(&format!("{}; once more, alone", error_chain(&error)));
@@ -259,9 +272,9 @@ fn run_once(
     attempt: RunAttempt,
     progress: &Progress,
 ) -> Result<RunOutcome, RunError> {
-    let prepared = prepare(workspace, scenario, kernel, progress)?;
+    let prepared = prepare(workspace, scenario, kernel, attempt.accelerator, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
-    let RunAttempt { keep, start, company } = attempt;
+    let RunAttempt { keep, start, company, .. } = attempt;
     let (recording, result) = recording::record(&prepared, scenario, start, company, &folder, progress);
     let judged = match result {
         Ok(()) => {

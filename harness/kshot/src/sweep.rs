@@ -15,6 +15,7 @@ use crate::workspace::Workspace;
 use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::kernel::Kernel;
+use kshot_guest::machine::AcceleratorChoice;
 use kshot_guest::probe::{FtraceProbe, GdbProbe, ProbeError, ProbeKind, ProbeSpec};
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Unwinder;
@@ -139,7 +140,7 @@ pub fn sweep(
     let dwarf = dwarf(kernel)?;
     let scenario = scenario(options);
     let task = progress.task(format!("sweep over {}", kernel.name), 0);
-    let prepared = run::prepare(workspace, &scenario, kernel, progress)?;
+    let prepared = run::prepare(workspace, &scenario, kernel, AcceleratorChoice::Tcg, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     task.update(0, "the guest is stopped at each of some ten thousand events: this takes minutes");
     let (recording, result) =

@@ -223,6 +223,27 @@ fn the_doctor_names_what_is_missing_and_the_command_that_mends_it() {
 }
 
 #[test]
+fn kvm_is_refused_where_it_cannot_run_the_guest() {
+    let replica = Replica::new();
+    let run = ["run", "tunsetiff/truth", "--dry-run", "--kernel", "mips64-6.1", "--accel"];
+    let kvm = replica.run(&[&run[..], &["kvm"]].concat());
+    kvm.expect(128, &["kvm cannot run a guest of mips64 on this host", "tcg runs every guest"]);
+    let lines = ["auto", "tcg"].map(|accel| {
+        let ended = replica.run(&[&run[..], &[accel]].concat());
+        ended.expect(0, &["qemu-system-mips64"]);
+        ended.out
+    });
+    assert_eq!(lines[0], lines[1]);
+}
+
+#[test]
+fn a_run_of_some_probes_names_those_that_there_are() {
+    let run = ["run", "tunsetiff/func_stack_trace", "--dry-run", "--kernel", "mips64-6.1", "--probe"];
+    let ended = Replica::new().run(&[&run[..], &["ftrac"]].concat());
+    ended.expect(128, &["has no probe `ftrac`", "gdb, ftrace, perf"]);
+}
+
+#[test]
 fn the_version_has_the_commit_and_the_tools_and_needs_none_of_them() {
     let replica = Replica::new();
     let version = format!("kshot {}\n", env!("CARGO_PKG_VERSION"));

@@ -1,5 +1,6 @@
 //! The machine: a QEMU process, from its command line to its end.
 
+mod accelerator;
 mod console;
 mod error;
 mod monitor;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use serde_json::json;
 
+pub use accelerator::{Accelerator, AcceleratorChoice, AcceleratorError};
 pub use error::{MachineError, StateError};
 pub use liveness::{Liveness, MachineDown};
 pub use monitor::MonitorError;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::accelerator::Accelerator;
 use kshot_stack::arch::{Arch, Nic};
 
 /// The socket of QEMU's monitor, relative to the private folder that QEMU runs in: a full path could exceed the 108
@@ -34,6 +35,8 @@ pub struct MachineSpec {
     /// Whether the guest's clock counts instructions (QEMU's `-icount`). Otherwise a breakpoint that stops it thousands
     /// of times would use up its time: on a busy host each continue costs more than a tick.
     pub icount: bool,
+    /// What runs the guest's code; KVM only where [`super::AcceleratorChoice::resolve`] says so.
+    pub accelerator: Accelerator,
 }
 
 /// The storage of a machine's memory.
@@ -89,19 +92,21 @@ impl MachineSpec {
 
     fn machine_args(&self, memory: Memory<'_>) -> Vec<OsString> {
         let row = self.arch.row();
+        let kvm = row.kvm.filter(|_| self.accelerator == Accelerator::Kvm);
+        let (board, cpu) = kvm.map_or((row.machine, row.cpu), |kvm| (kvm.machine, kvm.cpu));
         let mut args = strings(&[
             // Without the host's configuration files and QEMU's default devices, the machine is the same everywhere.
             "-no-user-config",
             "-nodefaults",
             "-machine",
             &match memory {
-                Memory::Anonymous => row.machine.to_owned(),
+                Memory::Anonymous => board.to_owned(),
                 Memory::Saveable(_) | Memory::Restored(_) => {
-                    format!("{},memory-backend={MEMORY}", row.machine)
+                    format!("{board},memory-backend={MEMORY}")
                 }
             },
             "-cpu",
-            row.cpu,
+            cpu,
             "-m",
             &self.memory_mib.to_string(),
             "-display",
@@ -123,6 +128,9 @@ impl MachineSpec {
                 }
             },
         ]);
+        if kvm.is_some() {
+            args.extend(strings(&["-accel", "kvm"]));
+        }
         match memory {
             Memory::Anonymous => {}
             Memory::Saveable(file) => args.extend(self.memory_args(file, "on")),
@@ -225,6 +233,7 @@ mod tests {
             cmdline: vec!["ftrace=function".into(), "ftrace_filter=register_netdevice".into()],
             memory_mib: 256,
             icount: false,
+            accelerator: Accelerator::Tcg,
         }
     }
 
@@ -266,6 +275,15 @@ mod tests {
                 "memory-backend-file,id=memory,size=256M,share=on,mem-path=/cache/a,,b/memory"
             ]
         );
+    }
+
+    #[test]
+    fn under_kvm_the_board_has_the_hosts_processor() {
+        let spec = MachineSpec { accelerator: Accelerator::Kvm, ..spec(Arch::Arm64) };
+        let argv = spec.argv(Memory::Anonymous);
+        for pair in [["-machine", "virt,gic-version=host"], ["-cpu", "host"], ["-accel", "kvm"]] {
+            assert!(argv.windows(2).any(|words| words == pair), "{pair:?}");
+        }
     }
 
     #[test]

@@ -265,6 +265,7 @@ fn copy_with_holes(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Accelerator;
     use kshot_stack::arch::Arch;
 
     fn spec() -> MachineSpec {
@@ -275,6 +276,7 @@ mod tests {
             cmdline: vec!["ftrace=function".into()],
             memory_mib: 256,
             icount: false,
+            accelerator: Accelerator::Tcg,
         }
     }
 
@@ -294,6 +296,9 @@ mod tests {
         ] {
             assert_ne!(key(&spec(), "1"), key(&other, "1"));
         }
+        let tcg = MachineSpec { arch: Arch::X8664, ..spec() };
+        let kvm = MachineSpec { accelerator: Accelerator::Kvm, ..tcg.clone() };
+        assert_ne!(key(&tcg, "1"), key(&kvm, "1"));
     }
 
     #[test]

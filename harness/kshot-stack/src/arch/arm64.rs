@@ -1,7 +1,7 @@
 //! 64-bit Arm: Debian's arm64.
 
 use super::{
-    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, RegisterGroup,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard, RegisterGroup,
     RegisterRange, SavedRegisters, StubRegisters, UPPER_HALF, debian,
 };
 
@@ -13,6 +13,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     // QEMU's board for virtual machines (docs/system/arm/virt.rst); by itself it takes a 32-bit CPU.
     machine: "virt",
     cpu: "cortex-a57",
+    // The interrupt controller has to be the host's, too (docs/system/arm/virt.rst).
+    kvm: Some(KvmBoard { host: "aarch64", machine: "virt,gic-version=host", cpu: "host" }),
     big_endian: false,
     // The board's PL011.
     console: "ttyAMA0",
@@ -30,7 +32,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     options: debian::OPTIONS,
     cold_because: None,
     // ARM64_IMAGE_MAGIC (arch/arm64/include/asm/image.h, Documentation/arch/arm64/booting.rst).
-    image: KernelImage::Own { name: "Image", offset: 0x38, magic: b"ARM\x64" },
+    image: KernelImage::Own { path: "arch/arm64/boot/Image", offset: 0x38, magic: b"ARM\x64" },
     image_prefix: debian::IMAGE_PREFIX,
     kbuild: "arm64",
     triplet: "aarch64-linux-gnu",

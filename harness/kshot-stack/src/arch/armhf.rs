@@ -10,6 +10,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     machine: "virt",
     // With the large physical addresses that the kernels are built for.
     cpu: "cortex-a15",
+    kvm: None,
     big_endian: false,
     console: "ttyAMA0",
     nic: debian::NIC,
@@ -26,7 +27,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     options: debian::OPTIONS,
     cold_because: None,
     // _magic_sig of arch/arm/boot/compressed/head.S.
-    image: KernelImage::Own { name: "zImage", offset: 0x24, magic: b"\x18\x28\x6f\x01" },
+    image: KernelImage::Own { path: "arch/arm/boot/zImage", offset: 0x24, magic: b"\x18\x28\x6f\x01" },
     image_prefix: debian::IMAGE_PREFIX,
     kbuild: "arm",
     triplet: "arm-linux-gnueabihf",

@@ -9,6 +9,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     qemu_package: "qemu-system-mips",
     machine: mips::MACHINE,
     cpu: mips::CPU,
+    kvm: None,
     big_endian: true,
     console: "ttyS0",
     nic: mips::NIC,

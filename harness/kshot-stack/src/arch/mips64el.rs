@@ -6,6 +6,7 @@ use super::{ArchRow, mips64};
 pub(super) const ROW: ArchRow = ArchRow {
     name: "mips64el",
     qemu: "qemu-system-mips64el",
+    kvm: None,
     big_endian: false,
     triplet: "mips64el-linux-gnuabi64",
     debian: Some("mips64el"),

@@ -72,13 +72,24 @@ pub enum KernelImage {
     Elf,
     /// A file in a format of the architecture's own.
     Own {
-        /// The name that kbuild gives it: `bzImage`.
-        name: &'static str,
+        /// Where kbuild puts it, below the build folder: `arch/x86/boot/bzImage`.
+        path: &'static str,
         /// The offset of `magic` in the file, in bytes.
         offset: usize,
         /// What tells the format.
         magic: &'static [u8],
     },
+}
+
+/// The board where KVM runs the guest.
+#[derive(Clone, Copy, Debug)]
+pub struct KvmBoard {
+    /// The architecture of hosts that can do it, as Rust names it (`std::env::consts::ARCH`).
+    pub host: &'static str,
+    /// The value of QEMU's `-machine`.
+    pub machine: &'static str,
+    /// The value of QEMU's `-cpu`.
+    pub cpu: &'static str,
 }
 
 /// The network card.
@@ -281,6 +292,8 @@ pub struct ArchRow {
     pub machine: &'static str,
     /// The value of QEMU's `-cpu`.
     pub cpu: &'static str,
+    /// The board under KVM; `None` where kshot runs guests by QEMU's own translation alone.
+    pub kvm: Option<KvmBoard>,
     /// Whether the architecture is big-endian.
     pub big_endian: bool,
     /// The device named in the kernel's `console=` parameter.
@@ -366,7 +379,7 @@ impl KernelImage {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Elf => "vmlinux",
-            Self::Own { name, .. } => name,
+            Self::Own { path, .. } => path.rsplit_once('/').map_or(*path, |(_, name)| name),
         }
     }
 }

@@ -13,6 +13,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // TCG has not (hw/ppc/spapr_caps.c); QEMU would say so at each start.
     machine: "pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off",
     cpu: "POWER9",
+    kvm: None,
     big_endian: false,
     // The hypervisor's terminal.
     console: "hvc0",

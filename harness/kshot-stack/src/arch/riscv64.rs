@@ -32,6 +32,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // sstc=off: QEMU 7.2 does not save the register stimecmp of that extension (target/riscv/machine.c), so the timer of
     // a restored guest would not come. Without it the timer is the firmware's.
     cpu: "rv64,sstc=off",
+    kvm: None,
     big_endian: false,
     console: "ttyS0",
     nic: debian::NIC,
@@ -48,7 +49,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     options: debian::OPTIONS,
     cold_because: None,
     // RISCV_IMAGE_MAGIC2 (arch/riscv/include/asm/image.h, Documentation/arch/riscv/boot-image-header.rst).
-    image: KernelImage::Own { name: "Image", offset: 0x38, magic: b"RSC\x05" },
+    image: KernelImage::Own { path: "arch/riscv/boot/Image", offset: 0x38, magic: b"RSC\x05" },
     image_prefix: "vmlinux",
     kbuild: "riscv",
     triplet: "riscv64-linux-gnu",

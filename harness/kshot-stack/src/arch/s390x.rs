@@ -13,6 +13,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     machine: "s390-ccw-virtio",
     // By itself the board takes a model without what Debian's kernels are compiled for.
     cpu: "max",
+    kvm: None,
     big_endian: true,
     // SCLP's VT220 terminal; ttyS0 is the one that works by lines (drivers/s390/char).
     console: "ttyS1",
@@ -29,7 +30,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     options: &[debian::NIC_OPTION],
     cold_because: None,
     // arch/s390/boot/head.S.
-    image: KernelImage::Own { name: "bzImage", offset: 0x1_0008, magic: b"S390EP" },
+    image: KernelImage::Own { path: "arch/s390/boot/bzImage", offset: 0x1_0008, magic: b"S390EP" },
     image_prefix: debian::IMAGE_PREFIX,
     kbuild: "s390",
     triplet: "s390x-linux-gnu",

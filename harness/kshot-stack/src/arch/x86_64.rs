@@ -1,7 +1,7 @@
 //! 64-bit x86: Debian's amd64.
 
 use super::{
-    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, RegisterGroup,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard, RegisterGroup,
     RegisterRange, SavedRegisters, StubRegisters, UPPER_HALF, debian,
 };
 
@@ -12,6 +12,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     qemu_package: "qemu-system-x86",
     machine: "q35",
     cpu: "qemu64",
+    kvm: Some(KvmBoard { host: "x86_64", machine: "q35", cpu: "host" }),
     big_endian: false,
     console: "ttyS0",
     nic: debian::NIC,
@@ -28,7 +29,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     options: debian::OPTIONS,
     cold_because: None,
     // Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header".
-    image: KernelImage::Own { name: "bzImage", offset: 0x202, magic: b"HdrS" },
+    image: KernelImage::Own { path: "arch/x86/boot/bzImage", offset: 0x202, magic: b"HdrS" },
     image_prefix: debian::IMAGE_PREFIX,
     kbuild: "x86_64",
     triplet: "x86_64-linux-gnu",

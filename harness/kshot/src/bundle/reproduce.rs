@@ -10,7 +10,7 @@ use crate::scenario::Scenario;
 use kshot_guest::host::FileError;
 use kshot_guest::image;
 use kshot_guest::kernel::Kernel;
-use kshot_guest::machine::{MachineSpec, Memory};
+use kshot_guest::machine::{Accelerator, MachineSpec, Memory};
 use kshot_guest::probe::PrintedText;
 use kshot_guest::session::Request;
 use kshot_stack::text::quote;
@@ -87,6 +87,7 @@ impl ReproduceFiles {
             cmdline,
             memory_mib: scenario.boot.memory_mib,
             icount: scenario.boot.icount,
+            accelerator: Accelerator::Tcg,
         };
         let argv = standalone_argv(&spec);
         let words: Vec<String> = argv.iter().map(|word| quote(word)).collect();

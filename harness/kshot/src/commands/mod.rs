@@ -41,6 +41,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::run::StartPolicy;
 use crate::workspace::Workspace;
 use kshot_guest::host::slots::Slots;
+use kshot_guest::machine::AcceleratorChoice;
 use kshot_guest::progress::Progress;
 use kshot_stack::exit::ExitCode;
 use output::Output;
@@ -130,6 +131,28 @@ enum Format {
     Table,
     /// JSON, one document a line.
     Json,
+}
+
+/// What runs a guest's code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Accel {
+    /// QEMU translates it: any guest on any host, and what snapshots are of
+    #[default]
+    Tcg,
+    /// The host's processor runs it: guests of the host's own architecture
+    Kvm,
+    /// Kvm where it can be, else tcg
+    Auto,
+}
+
+impl From<Accel> for AcceleratorChoice {
+    fn from(accel: Accel) -> Self {
+        match accel {
+            Accel::Tcg => Self::Tcg,
+            Accel::Kvm => Self::Kvm,
+            Accel::Auto => Self::Auto,
+        }
+    }
 }
 
 /// The arguments of all commands that run scenarios.

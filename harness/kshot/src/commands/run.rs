@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::select::{self, KernelChoice};
-use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
+use super::{Accel, CommandError, Format, RunArgs, Streams, pairs, workspace};
 use crate::artifacts::{self, RunTime};
 use crate::report;
 use crate::run::{self, RunOptions, RunOutcome};
@@ -30,6 +30,12 @@ pub(super) struct Args {
     /// Run each pair N times; differing verdicts are `unstable`
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: u32,
+    /// What runs the guest's code
+    #[arg(long, value_enum, default_value_t)]
+    accel: Accel,
+    /// Record by this probe of the scenario alone, and judge by its claims, without snapshots
+    #[arg(long = "probe", value_name = "PROBE")]
+    probes: Vec<String>,
     #[command(flatten)]
     common: RunArgs,
 }
@@ -42,19 +48,29 @@ impl Args {
         let mut pairs = Vec::new();
         // All errors of the command line are reported before the first boot.
         for id in select::scenario_ids(&workspace, &self.scenarios)? {
-            let scenario = select::scenario(&workspace, &catalogue, &id)?;
+            let mut scenario = select::scenario(&workspace, &catalogue, &id)?;
+            if !self.probes.is_empty() {
+                scenario = scenario.with_probes(&self.probes)?;
+            }
             for kernel in self.kernels(&workspace, &catalogue, &scenario, streams)? {
+                let kernel = if self.probes.is_empty() { kernel } else { kernel.without_snapshots() };
                 pairs.push((scenario.clone(), kernel));
             }
         }
         if self.dry_run {
             for (scenario, kernel) in pairs {
-                let line = run::command_line(&workspace, &scenario, &kernel, &streams.progress)?;
+                let line =
+                    run::command_line(&workspace, &scenario, &kernel, self.accel.into(), &streams.progress)?;
                 writeln!(streams.out, "{line}")?;
             }
             return Ok(ExitCode::Match);
         }
-        let options = RunOptions { keep: self.keep, repeat: self.repeat, start_policy: self.common.starts() };
+        let options = RunOptions {
+            keep: self.keep,
+            repeat: self.repeat,
+            start_policy: self.common.starts(),
+            accelerator: self.accel.into(),
+        };
         let jobs = self.common.jobs(&workspace);
         let print = |_, outcome: RunOutcome, out: &mut dyn Write| self.print(&outcome, out);
         let exits = pairs::run_pairs(&workspace, pairs, &options, jobs, streams, print)?;

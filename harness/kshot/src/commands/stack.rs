@@ -1,6 +1,6 @@
 //! `kshot stack`: the stacks of one function, by every reporter beside the truth, without a scenario's file.
 
-use super::{CommandError, Format, RunArgs, Streams, select, workspace};
+use super::{Accel, CommandError, Format, RunArgs, Streams, select, workspace};
 use crate::report;
 use crate::run::{self, RunOptions};
 use crate::survey::{self, Question, Situation};
@@ -20,6 +20,9 @@ pub(super) struct Args {
     /// Run the command N times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
+    /// What runs the guest's code
+    #[arg(long, value_enum, default_value_t)]
+    accel: Accel,
     #[command(flatten)]
     common: RunArgs,
 }
@@ -39,7 +42,11 @@ impl Args {
         let questions = survey::questions(std::slice::from_ref(&situation), &catalogue.names())?;
         let kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;
         let kernel = kernel.without_snapshots();
-        let options = RunOptions { start_policy: self.common.starts(), ..RunOptions::default() };
+        let options = RunOptions {
+            start_policy: self.common.starts(),
+            accelerator: self.accel.into(),
+            ..RunOptions::default()
+        };
         let mut exits = Vec::new();
         for Question { scenario, .. } in questions {
             let outcome = run::run(&workspace, &scenario, &kernel, &options, &streams.progress)?;

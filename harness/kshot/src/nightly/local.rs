@@ -84,7 +84,12 @@ fn run_pair(
     let (Some(scenario), Some(kernel)) = (scenario, desk.kernels.get(kernel)) else {
         unreachable!("only pairs of the desk wait for their turn")
     };
-    let options = RunOptions { keep: true, repeat: desk.repeat, start_policy: StartPolicy::Both };
+    let options = RunOptions {
+        keep: true,
+        repeat: desk.repeat,
+        start_policy: StartPolicy::Both,
+        ..RunOptions::default()
+    };
     let workspace = folder.workspace(desk.workspace);
     let quiet = kshot_guest::progress::Progress::silent();
     let (run, fault, took) = match run::run(&workspace, scenario, kernel, &options, &quiet) {

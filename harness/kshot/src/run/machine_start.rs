@@ -16,7 +16,7 @@ use crate::durations::milliseconds;
 use kshot_guest::deadline::Deadline;
 use kshot_guest::host::FileError;
 use kshot_guest::host::cache::{CacheError, Draft, Lookup};
-use kshot_guest::machine::{Machine, MachineDown, MachineError, SavedState, StateError};
+use kshot_guest::machine::{Accelerator, Machine, MachineDown, MachineError, SavedState, StateError};
 use kshot_guest::probe;
 use kshot_guest::session::{self, Guest, LoggedSession, Session};
 use kshot_stack::document::{Start, Timings};
@@ -35,6 +35,9 @@ const LOGIN_LIMIT: Duration = Duration::from_secs(20);
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 /// The file in the guest that holds the nonce of its saved state.
 const NONCE: &str = "/run/kshot-state";
+
+/// Why a guest under KVM boots: how its state would be restored was never tried on a host that has it.
+const KVM_IS_COLD: &str = "kvm runs the guest, and no state of such a one is saved";
 
 /// A running machine with a logged-in session.
 pub(super) struct StartedMachine {
@@ -86,6 +89,9 @@ pub(super) fn start_machine(
 ) -> Result<StartedMachine, RunError> {
     if let Some(because) = prepared.spec.arch.row().cold_because {
         return boot(prepared, folder, timings, because);
+    }
+    if prepared.spec.accelerator == Accelerator::Kvm {
+        return boot(prepared, folder, timings, KVM_IS_COLD);
     }
     let state_exists = || prepared.cache.find(STATES, &prepared.state_key).is_some();
     if begin == StartMode::Boot || begin == StartMode::BootAndKeep && state_exists() {

@@ -6,7 +6,7 @@ use crate::workspace::Workspace;
 use kshot_guest::host::cache::Cache;
 use kshot_guest::image::{self, SshKeys, Userland};
 use kshot_guest::kernel::Kernel;
-use kshot_guest::machine::{MachineSpec, Memory};
+use kshot_guest::machine::{AcceleratorChoice, MachineSpec, Memory};
 use kshot_guest::probe::{self, ProbeSpec};
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Dwarf;
@@ -32,8 +32,10 @@ pub(crate) fn prepare(
     workspace: &Workspace,
     scenario: &Scenario,
     kernel: &Kernel,
+    accelerator: AcceleratorChoice,
     progress: &Progress,
 ) -> Result<PreparedRun, RunError> {
+    let accelerator = accelerator.resolve(kernel.arch, scenario.boot.icount)?;
     let images = workspace.images();
     kernel.check_options(&images, &scenario.option_users())?;
     let perf = probe::need_perf(&scenario.probes);
@@ -49,6 +51,7 @@ pub(crate) fn prepare(
         cmdline: scenario.boot.cmdline.clone(),
         memory_mib: scenario.boot.memory_mib,
         icount: scenario.boot.icount,
+        accelerator,
     };
     let state_key = spec.state_key(&kernel.sha256, &image.sha256, &probe::preparation(&probes));
     Ok(PreparedRun {
@@ -71,7 +74,7 @@ pub(crate) fn state_key(
     kernel: &Kernel,
     progress: &Progress,
 ) -> Result<String, RunError> {
-    Ok(prepare(workspace, scenario, kernel, progress)?.state_key)
+    Ok(prepare(workspace, scenario, kernel, AcceleratorChoice::Tcg, progress)?.state_key)
 }
 
 /// The exact QEMU command line of a run, quoted for a shell. Nothing is downloaded or built for it.
@@ -82,13 +85,16 @@ pub fn command_line(
     workspace: &Workspace,
     scenario: &Scenario,
     kernel: &Kernel,
+    accelerator: AcceleratorChoice,
     progress: &Progress,
 ) -> Result<String, RunError> {
+    // The same word as a run's, before what is not there is missed.
+    accelerator.resolve(kernel.arch, scenario.boot.icount)?;
     let perf = probe::need_perf(&scenario.probes);
     if Userland::find(kernel.arch, perf, &workspace.images(), &workspace.cache)?.is_none() {
         return Err(RunError::NoUserland { arch: kernel.arch, kernel: kernel.name.clone() });
     }
-    let prepared = prepare(workspace, scenario, kernel, progress)?;
+    let prepared = prepare(workspace, scenario, kernel, accelerator, progress)?;
     let words = prepared.spec.argv(Memory::Anonymous);
     Ok(words.iter().map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" "))
 }

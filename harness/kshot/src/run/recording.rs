@@ -11,7 +11,7 @@ use crate::scenario::{Scenario, Step};
 use crate::workspace::Workspace;
 use kshot_guest::host::slots::{Slot, SlotUse, Slots};
 use kshot_guest::kernel::Kernel;
-use kshot_guest::machine::Machine;
+use kshot_guest::machine::{AcceleratorChoice, Machine};
 use kshot_guest::probe::{
     self, ArmedProbe, Capture, KernelFile, ProbeError, ProbeSpec, StartedTruth, TruthContext,
 };
@@ -56,7 +56,7 @@ pub fn shell(
     kernel: &Kernel,
     progress: &Progress,
 ) -> Result<i32, RunError> {
-    let prepared = prepare(workspace, scenario, kernel, progress)?;
+    let prepared = prepare(workspace, scenario, kernel, AcceleratorChoice::Tcg, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     let task = progress.task(format!("boot {}", kernel.name), 0);
     let truth = start_truth(&prepared, &folder)?;

@@ -83,6 +83,16 @@ pub enum ScenarioError {
         /// Ids that are close to it.
         closest: Option<String>,
     },
+    /// The scenario has no probe of this name.
+    #[error("{id} has no probe `{probe}`")]
+    NoProbe {
+        /// The scenario.
+        id: String,
+        /// The given name.
+        probe: String,
+        /// The names of its probes.
+        known: String,
+    },
     /// The name of a file of one's own is no id.
     #[error("{} cannot be a scenario: its name would be a folder's", path.display())]
     Name {
@@ -107,7 +117,7 @@ impl Fault for ScenarioError {
 
     fn blame(&self) -> Blame {
         match self {
-            Self::Unknown { .. } | Self::Name { .. } => Blame::Usage,
+            Self::Unknown { .. } | Self::NoProbe { .. } | Self::Name { .. } => Blame::Usage,
             Self::Unreadable(_) | Self::Yaml(_) => Blame::Input,
         }
     }
@@ -118,6 +128,7 @@ impl Fault for ScenarioError {
                 Some(id) => format!("did you mean `{id}`? `kshot list` shows all"),
                 None => "`kshot list` shows all".into(),
             }),
+            Self::NoProbe { known, .. } => Some(format!("its probes: {known}")),
             Self::Name { .. } => Some("call it by letters and digits, with .yaml: my_scenario.yaml".into()),
             _ => passed_on_hint(self),
         }
@@ -189,6 +200,25 @@ impl Scenario {
             console_claims: Vec::new(),
             known_faults: Vec::new(),
         }
+    }
+
+    /// The same scenario with some of its probes, the claims about their stacks, and what is known of those.
+    ///
+    /// # Errors
+    /// [`ScenarioError::NoProbe`].
+    pub fn with_probes(mut self, names: &[String]) -> Result<Self, ScenarioError> {
+        let known: Vec<&str> = self.probes.iter().map(|probe| probe.name.as_str()).collect();
+        if let Some(probe) = names.iter().find(|name| !known.contains(&name.as_str())) {
+            let known = known.join(", ");
+            return Err(ScenarioError::NoProbe { id: self.id, probe: probe.clone(), known });
+        }
+        self.probes.retain(|probe| names.contains(&probe.name));
+        let is_left_out = |claim: &Claim| !names.contains(&claim.probe);
+        let left_out: Vec<String> =
+            self.claims.iter().filter(|claim| is_left_out(claim)).map(|claim| claim.name.clone()).collect();
+        self.claims.retain(|claim| !is_left_out(claim));
+        self.known_faults.retain(|known| !left_out.contains(&known.claim));
+        Ok(self)
     }
 
     /// What makes use of a kernel's options: the probes, the kernel parameters, and what the scenario requires by name.

@@ -28,6 +28,18 @@ fn fault(text: &str) -> String {
 }
 
 #[test]
+fn a_scenario_of_some_probes_keeps_what_is_said_of_them() {
+    let with = |name: &str| {
+        Scenario::parse("a/b", "b.yaml", GOOD, &KERNELS).unwrap().with_probes(&[name.to_owned()])
+    };
+    let ftrace = with("ftrace").unwrap();
+    assert_eq!((ftrace.probes.len(), ftrace.claims.len(), ftrace.known_faults.len()), (1, 1, 1));
+    let perf = with("perf").unwrap();
+    assert_eq!((perf.probes.len(), perf.claims.len(), perf.known_faults.len()), (1, 0, 0));
+    assert_eq!(with("gdb").unwrap_err().to_string(), "a/b has no probe `gdb`");
+}
+
+#[test]
 fn boot_options_become_the_write_ups_kernel_parameters_in_its_order() {
     let scenario = Scenario::parse("a/b", "b.yaml", GOOD, &KERNELS).unwrap();
     assert_eq!(

@@ -9,7 +9,7 @@ use kshot::workspace::Workspace;
 use kshot_guest::deadline::Deadline;
 use kshot_guest::image::{SshKeys, Userland, initramfs};
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_guest::machine::{Machine, MachineSpec};
+use kshot_guest::machine::{Accelerator, Machine, MachineSpec};
 use kshot_guest::probe::{CaptureContent, PerfEvent, PerfProbe, PrintedText, ProbeKind, ProbeSpec};
 use kshot_guest::session::{Credentials, Guest, Session};
 use kshot_stack::stack::{Parsed, perf_script};
@@ -50,6 +50,7 @@ fn agree(workspace: &Workspace, kernel: &Kernel) -> Result<(), Failed> {
         cmdline: Vec::new(),
         memory_mib: 256,
         icount: false,
+        accelerator: Accelerator::Tcg,
     };
     let machine = Machine::boot(&spec, folder.path()).unwrap();
     let deadline = Deadline::new("a login", LIMIT);

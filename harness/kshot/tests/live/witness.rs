@@ -10,7 +10,7 @@ use kshot::workspace::Workspace;
 use kshot_guest::deadline::Deadline;
 use kshot_guest::image::{SshKeys, Userland, initramfs};
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_guest::machine::{Machine, MachineSpec, Stop, Stops};
+use kshot_guest::machine::{Accelerator, Machine, MachineSpec, Stop, Stops};
 use kshot_guest::session::{Credentials, Guest, Session};
 use kshot_guest::symbols::{Cut, End, LIST_SECTIONS_COMMAND, LoadedKernel, Unwinder};
 use kshot_stack::stack::gdb_json::RawFrame;
@@ -179,6 +179,7 @@ fn login(workspace: &Workspace, kernel: &Kernel, folder: &Path) -> (Machine, Ses
         cmdline: Vec::new(),
         memory_mib: 256,
         icount: false,
+        accelerator: Accelerator::Tcg,
     };
     let machine = Machine::boot(&spec, folder).unwrap();
     machine.wait_ready(&Deadline::new("the guest's init", LIMIT)).unwrap();

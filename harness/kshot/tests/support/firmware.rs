@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use kshot_guest::machine::MachineSpec;
+use kshot_guest::machine::{Accelerator, MachineSpec};
 use kshot_stack::arch::Arch;
 
 /// For big-endian MIPS64. Made with `mips64-linux-gnuabi64-as` from
@@ -35,7 +35,15 @@ pub(crate) fn machine(folder: &Path, text: &str) -> MachineSpec {
     let (kernel, initrd) = (folder.join("firmware"), folder.join("initrd"));
     std::fs::write(&kernel, elf(text)).unwrap();
     std::fs::write(&initrd, "none").unwrap();
-    MachineSpec { arch: Arch::Mips64, kernel, initrd, cmdline: Vec::new(), memory_mib: 64, icount: false }
+    MachineSpec {
+        arch: Arch::Mips64,
+        kernel,
+        initrd,
+        cmdline: Vec::new(),
+        memory_mib: 64,
+        icount: false,
+        accelerator: Accelerator::Tcg,
+    }
 }
 
 /// An ELF file of one segment.

@@ -9,7 +9,7 @@ use kshot::workspace::Workspace;
 use kshot_guest::deadline::Deadline;
 use kshot_guest::image::{SshKeys as Pair, Userland, initramfs};
 use kshot_guest::kernel::Kernel;
-use kshot_guest::machine::{Machine, MachineSpec};
+use kshot_guest::machine::{Accelerator, Machine, MachineSpec};
 use kshot_guest::session::{Credentials, Session, SessionError};
 use libtest_mimic::{Arguments, Trial};
 
@@ -75,6 +75,7 @@ fn boot(cmdline: &[&str]) -> (tempfile::TempDir, Machine) {
         cmdline: cmdline.iter().map(ToString::to_string).collect(),
         memory_mib: 256,
         icount: false,
+        accelerator: Accelerator::Tcg,
     };
     let machine = Machine::boot(&spec, folder.path()).unwrap();
     (folder, machine)
