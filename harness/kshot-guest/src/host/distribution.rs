@@ -80,6 +80,7 @@ const PACKAGES: &[PackageNames] = &[
     named("tar", ["tar", "tar", "gnutar", "tar"]),
     same("bzip2"),
     named("xz-utils", ["xz", "xz", "xz", "xz"]),
+    same("zstd"),
     named("patch", ["patch", "patch", "gnupatch", "patch"]),
     same("kmod"),
     same("gcc"),

@@ -9,10 +9,12 @@ pub mod slots; // how many machines and builds this host carries at once
 mod tool; // a tool of the host that runs with a log
 mod program_version; // the versions of the host's programs
 mod distribution; // what the host's distribution calls packages, and how it installs them
+mod decompress; // gzip, zlib, xz, zstd
 mod requirements; // the tools that kshot needs, and their packages
 mod compiler; // the cross compilers
 
 pub use compiler::{compiler, compiler_version};
+pub(crate) use decompress::Compression;
 pub use distribution::install;
 pub use file::FileError;
 pub use program_version::program_version;

@@ -12,16 +12,20 @@ use gimli::{DebugAranges, Dwarf, DwarfSections, EndianSlice, RunTimeEndian, Sect
 use object::read::ReadRef;
 use object::read::elf::FileHeader;
 use object::{
-    CompressionFormat, Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, Relocation,
-    RelocationFlags, RelocationKind, RelocationTarget,
+    CompressedData, CompressionFormat, Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache,
+    Relocation, RelocationFlags, RelocationKind, RelocationTarget,
 };
 
 use super::section_addresses::SectionAddresses;
+use crate::host::Compression;
 use kshot_stack::arch::{Arch, OwnRelocation, RelocationOperation as Operation};
 
 /// The most bytes of a function that its symbol covers and its DWARF does not: GCC's `-fpatchable-function-entry`, by which
 /// arm64's and riscv64's kernels are traced, leaves them in front of what it tells of.
 pub(super) const PATCHABLE_BYTES: u64 = 16;
+
+/// The largest compressed section, in bytes: `.debug_info` of Debian's kernels takes 200 MB.
+const SECTION_BYTES_MOST: u64 = 4 << 30;
 
 pub(super) type Reader<'a> = EndianSlice<'a, RunTimeEndian>;
 
@@ -59,8 +63,8 @@ impl From<gimli::Error> for DwarfError {
 }
 
 impl Sections {
-    /// Reads the DWARF of a file for `addresses`; all of it if there is no `.debug_aranges` (clang writes none) or
-    /// `.debug_info` is compressed. Of the sections `without` nothing is read.
+    /// Reads the DWARF of a file for `addresses`; all of it if there is no `.debug_aranges` (clang writes
+    /// none). Of the sections `without` nothing is read.
     pub(super) fn read(
         path: &Path,
         bases: &SectionAddresses,
@@ -131,15 +135,23 @@ fn units<'data, R: ReadRef<'data>>(
     }
     let aranges = section(file, &SectionAddresses::linked(), SectionId::DebugAranges)?;
     let Some(info) = file.section_by_name(SectionId::DebugInfo.name()) else { return Ok(None) };
-    let place = info.compressed_file_range()?;
-    if aranges.is_empty() || place.format != CompressionFormat::None {
+    if aranges.is_empty() {
         return Ok(None);
     }
+    let place = info.compressed_file_range()?;
+    let unpacked = match place.format {
+        CompressionFormat::None => None,
+        _ => Some(unpack(info.compressed_data()?)?),
+    };
     let truncated = || DwarfError::Dwarf(gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(0)));
     let read = |offset: u64, size: u64| {
         let end = offset.checked_add(size).filter(|end| *end <= place.uncompressed_size);
-        let at = end.and_then(|_| place.offset.checked_add(offset)).ok_or_else(truncated)?;
-        bytes.read_bytes_at(at, size).map_err(|()| truncated())
+        end.ok_or_else(truncated)?;
+        match &unpacked {
+            Some(unpacked) => unpacked.read_bytes_at(offset, size),
+            None => bytes.read_bytes_at(place.offset.checked_add(offset).ok_or_else(truncated)?, size),
+        }
+        .map_err(|()| truncated())
     };
     let mut wanted = Vec::new();
     let aranges = DebugAranges::new(&aranges, endian);
@@ -174,7 +186,7 @@ pub(super) fn section<'data, R: ReadRef<'data>>(
     id: SectionId,
 ) -> Result<Cow<'data, [u8]>, DwarfError> {
     let Some(section) = file.section_by_name(id.name()) else { return Ok(Cow::Borrowed(&[])) };
-    let data = section.uncompressed_data()?;
+    let data = unpack(section.compressed_data()?)?;
     // A linked file may still have relocation sections.
     if file.kind() != ObjectKind::Relocatable {
         return Ok(data);
@@ -184,6 +196,24 @@ pub(super) fn section<'data, R: ReadRef<'data>>(
         relocate(file, bases, &mut data, offset, &relocation)?;
     }
     Ok(Cow::Owned(data))
+}
+
+/// The bytes of a section, which may be compressed (System V ABI, "Section Compression"; CONFIG_DEBUG_INFO_COMPRESSED_*).
+fn unpack(data: CompressedData<'_>) -> Result<Cow<'_, [u8]>, DwarfError> {
+    let compression = match data.format {
+        CompressionFormat::None => return Ok(Cow::Borrowed(data.data)),
+        CompressionFormat::Zlib => Compression::Zlib,
+        CompressionFormat::Zstandard => Compression::Zstd,
+        format => return Err(io::Error::other(format!("a section is compressed with {format:?}")).into()),
+    };
+    if data.uncompressed_size > SECTION_BYTES_MOST {
+        return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
+    }
+    let plain = compression.unpack(data.data, data.uncompressed_size)?;
+    match plain.len() as u64 == data.uncompressed_size {
+        true => Ok(Cow::Owned(plain)),
+        false => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+    }
 }
 
 /// Applies one relocation: writes an address or an offset into a DWARF section. Targets in sections that are not loaded

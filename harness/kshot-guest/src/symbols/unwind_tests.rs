@@ -44,6 +44,20 @@ fn a_stack_is_followed_by_the_rules_of_each_function_to_its_entry() {
 }
 
 #[test]
+fn rules_that_are_compressed_are_the_same_rules() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind");
+    let raw = raw(RECURSING, 0, &[7, IN_RECURSING, 8, IN_MIDDLE, 0, 0]);
+    let told = |name: &str| {
+        let loaded = LoadedKernel { vmlinux: format!("{folder}/{name}").into(), modules: Vec::new() };
+        Unwinder::read(&loaded).unwrap().unwind(&raw, Arch::Mips64.row())
+    };
+    let plain = told("frames.elf");
+    assert_eq!(plain.frames.len(), 3);
+    assert_eq!(told("zlib.elf"), plain);
+    assert_eq!(told("zstd.elf"), plain);
+}
+
+#[test]
 fn at_its_first_byte_a_function_has_saved_nothing_yet() {
     let (frames, end) = told(&raw(0xffff_ffff_8010_0054, IN_START_KERNEL, &[0; 4]));
     assert_eq!(

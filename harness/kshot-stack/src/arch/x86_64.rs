@@ -1,8 +1,8 @@
 //! 64-bit x86: Debian's amd64.
 
 use super::{
-    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard, RegisterGroup,
-    RegisterRange, SavedRegisters, StubRegisters, UPPER_HALF, debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard,
+    RegisterGroup, RegisterRange, SavedRegisters, StubRegisters, UPPER_HALF, debian,
 };
 
 /// The row.
