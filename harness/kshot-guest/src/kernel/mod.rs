@@ -25,7 +25,7 @@ use crate::host::{FileError, MissingTool, ToolError, install_missing, tools as n
 use crate::progress::Progress;
 use crate::symbols::Dwarf;
 use crate::yaml::YamlError;
-use kshot_stack::arch::{Arch, KernelImage};
+use kshot_stack::arch::Arch;
 use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 
 pub use build::{BuildPaths, merge_config};
@@ -299,46 +299,28 @@ impl Kernel {
     /// [`KernelError::NotBootable`], [`KernelError::File`] or [`KernelError::Cache`].
     pub fn from_path(path: &Path, images: &ImagesFolder, cache: &Cache) -> Result<Self, KernelError> {
         let not = |why: String| KernelError::NotBootable { path: path.into(), why };
-        let mut path = path.canonicalize().map_err(|error| not(error.to_string()))?;
+        let path = path.canonicalize().map_err(|error| not(error.to_string()))?;
         // All of it: `vmlinux-6.1.192` and `vmlinux-6.1.193` are two kernels.
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() {
-            path = path.join("vmlinux");
-            if !path.is_file() {
-                return Err(not(
-                    "this folder has no vmlinux: it is no build folder, or nothing was built in it".into(),
-                ));
-            }
-        }
-        let image = vmlinux::read(&path)?;
-        let not = |why| KernelError::NotBootable { path: path.clone(), why };
+        let tree::KernelFiles { folder, boot, vmlinux, image } = tree::files(&path)?;
         let release = image.release.ok_or_else(|| {
             not("it has no \"Linux version\" banner: it is a compressed vmlinuz, a program or a module"
                 .into())
         })?;
-        if image.elf != matches!(image.arch.row().image, KernelImage::Elf) {
-            let wanted = image.arch.row().image.name();
-            return Err(not(format!("on {} QEMU boots {wanted}; name that", image.arch)));
-        }
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        let installed = folder.join("lib/modules").join(&release).join("modules.dep").is_file();
-        let modules = match installed {
-            true => Some(folder.to_owned()),
-            false => tree::modules(folder, &release, images, cache)?,
-        };
+        let modules = tree::modules(&folder, &release, images, cache)?;
         let config = folder.join(".config");
         Ok(Self {
             name,
             arch: image.arch,
             release,
             version: None,
-            sha256: cache::sha256_file(&path)?,
-            dwarf: image.dwarf.then(|| Dwarf::of(path.clone(), modules.as_deref())),
+            sha256: cache::sha256_file(&boot)?,
+            dwarf: vmlinux.filter(|_| image.dwarf).map(|vmlinux| Dwarf::of(vmlinux, modules.as_deref())),
             modules,
             config: config.is_file().then_some(config),
             in_catalogue: false,
             lost: Vec::new(),
-            boot: path,
+            boot,
         })
     }
 

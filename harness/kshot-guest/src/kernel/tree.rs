@@ -8,17 +8,34 @@ use std::{fs, io};
 
 use object::{Object, ObjectSection};
 
+use super::modules::with_dependencies;
+use super::vmlinux::{self, Vmlinux};
 use super::{ImagesFolder, KernelError};
 use crate::bounded;
-use crate::host::FileError;
 use crate::host::cache::{self, Cache, Lookup};
+use crate::host::{Compression, FileError};
 use crate::symbols::module_name;
+use kshot_stack::arch::KernelImage;
 use kshot_stack::name::is_id;
 
+/// The ELF file that kbuild links, at the top of the build folder.
+const VMLINUX: &str = "vmlinux";
 /// The largest module, in bytes: with DWARF, the largest of an `allmodconfig` take 200 MB.
 const MODULE_BYTES_MOST: u64 = 512 << 20;
 /// The largest `modules.order`, in bytes: an `allmodconfig` has 10,000 modules.
 const ORDER_BYTES_MOST: u64 = 16 << 20;
+
+/// The files of a kernel of one's own.
+pub(super) struct KernelFiles {
+    /// The build folder, or the folder of a file that stands alone.
+    pub(super) folder: PathBuf,
+    /// What QEMU's `-kernel` takes.
+    pub(super) boot: PathBuf,
+    /// The ELF file of the kernel, where there is one.
+    pub(super) vmlinux: Option<PathBuf>,
+    /// The facts of `vmlinux`, or of `boot` where that stands alone.
+    pub(super) image: Vmlinux,
+}
 
 /// A module and the modules that it needs.
 struct Module {
@@ -29,13 +46,158 @@ struct Module {
     needs: Vec<String>,
 }
 
+/// The files of the kernel at `path`: a folder that kbuild built in, or an image in it or elsewhere.
+///
+/// # Errors
+/// [`KernelError::NotBootable`] or [`KernelError::File`].
+pub(super) fn files(path: &Path) -> Result<KernelFiles, KernelError> {
+    if path.is_dir() {
+        return files_of_folder(path);
+    }
+    let image = vmlinux::read(path)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let own = match image.arch.row().image {
+        KernelImage::Elf => None,
+        KernelImage::Own { path, .. } => Some(path),
+    };
+    match own {
+        // vmlinux of a build folder, or the image in one.
+        Some(own) if image.elf && folder.join(own).is_file() => files_of_folder(folder),
+        Some(own) if !image.elf && path.ends_with(own) => {
+            let root = path.ancestors().nth(Path::new(own).components().count());
+            match root.filter(|root| root.join(VMLINUX).is_file()) {
+                Some(root) => files_of_folder(root),
+                None => Ok(KernelFiles { folder: folder.into(), boot: path.into(), vmlinux: None, image }),
+            }
+        }
+        _ if image.elf != own.is_none() => {
+            let why = format!("on {} QEMU boots {}; name that", image.arch, image.arch.row().image.name());
+            Err(KernelError::NotBootable { path: path.into(), why })
+        }
+        _ => {
+            let vmlinux = image.elf.then(|| path.to_owned());
+            Ok(KernelFiles { folder: folder.into(), boot: path.into(), vmlinux, image })
+        }
+    }
+}
+
+fn files_of_folder(folder: &Path) -> Result<KernelFiles, KernelError> {
+    let vmlinux = folder.join(VMLINUX);
+    if !vmlinux.is_file() {
+        let why = "this folder has no vmlinux: it is no build folder, or nothing was built in it".into();
+        return Err(KernelError::NotBootable { path: vmlinux, why });
+    }
+    let image = vmlinux::read(&vmlinux)?;
+    let boot = match image.arch.row().image {
+        KernelImage::Elf => vmlinux.clone(),
+        KernelImage::Own { path, .. } => folder.join(path),
+    };
+    if !boot.is_file() {
+        let name = image.arch.row().image.name();
+        let why = format!("QEMU boots it on {}, and it is not built: run `make {name}`", image.arch);
+        return Err(KernelError::NotBootable { path: boot, why });
+    }
+    Ok(KernelFiles { folder: folder.into(), boot, vmlinux: Some(vmlinux), image })
+}
+
+/// The modules of a kernel of one's own as a root folder with `lib/modules/<release>`: those installed there, else those
+/// that were built. Installed modules that are compressed are unpacked into the cache, for the guest and for their DWARF.
+///
+/// # Errors
+/// [`KernelError::NotBootable`] for a module that is listed and is not there or cannot be unpacked;
+/// [`KernelError::File`], [`KernelError::Cache`].
+pub(super) fn modules(
+    folder: &Path,
+    release: &str,
+    images: &ImagesFolder,
+    cache: &Cache,
+) -> Result<Option<PathBuf>, KernelError> {
+    let installed = folder.join("lib/modules").join(release);
+    let dep = installed.join("modules.dep");
+    if !dep.is_file() {
+        return built_modules(folder, release, images, cache);
+    }
+    let text = bounded::read_text(&dep, ORDER_BYTES_MOST).map_err(FileError::on("read", &dep))?;
+    let lines = with_dependencies(&text, &images.guest_modules()?);
+    let paths: Vec<&str> = lines.iter().filter_map(|line| line.split(':').next()).collect();
+    if paths.iter().all(|path| Compression::of_module(Path::new(path)).is_none()) {
+        return Ok(Some(folder.to_owned()));
+    }
+    let modules = paths.iter().map(|path| unpack_module(&installed, path)).collect::<Result<Vec<_>, _>>()?;
+    let dep = lines.iter().map(|line| without_compression(line) + "\n").collect();
+    store(release, modules, dep, cache).map(Some)
+}
+
+/// An installed module, uncompressed.
+fn unpack_module(installed: &Path, listed: &str) -> Result<StoredModule, KernelError> {
+    let path = installed.join(listed);
+    let not = |why: String| KernelError::NotBootable { path: path.clone(), why };
+    if !is_id(listed) {
+        return Err(not("modules.dep lists it, and it is no path below its folder".into()));
+    }
+    let bytes = bounded::read(&path, MODULE_BYTES_MOST).map_err(FileError::on("read", &path))?;
+    let bytes = match Compression::of_module(&path) {
+        Some(compression) => compression
+            .unpack(&bytes, MODULE_BYTES_MOST)
+            .map_err(|error| not(format!("it cannot be unpacked: {error}")))?,
+        None => bytes,
+    };
+    Ok(StoredModule { path: without_compression(listed), bytes })
+}
+
+/// A line of modules.dep(5) for modules that are not compressed.
+fn without_compression(line: &str) -> String {
+    let plain = |word: &str| {
+        let (name, colon) = word.strip_suffix(':').map_or((word, ""), |name| (name, ":"));
+        let compressed = Compression::of_module(Path::new(name)).is_some();
+        let name = name.rsplit_once('.').filter(|_| compressed).map_or(name, |(name, _)| name);
+        format!("{name}{colon}")
+    };
+    line.split(' ').map(plain).collect::<Vec<_>>().join(" ")
+}
+
+/// A module as it is kept in the cache.
+struct StoredModule {
+    /// Its path below `lib/modules/<release>`.
+    path: String,
+    bytes: Vec<u8>,
+}
+
+/// Keeps modules and their modules.dep as an entry of the cache.
+fn store(
+    release: &str,
+    modules: Vec<StoredModule>,
+    dep: String,
+    cache: &Cache,
+) -> Result<PathBuf, KernelError> {
+    let mut parts: Vec<&[u8]> = vec![release.as_bytes()];
+    for module in &modules {
+        parts.extend([module.path.as_bytes(), &module.bytes]);
+    }
+    let draft = match cache.find_or_draft("modules", &cache::key(parts), || ())? {
+        Lookup::Found(root) => return Ok(root),
+        Lookup::Missing(draft) => draft,
+    };
+    let folder = draft.path().join("lib/modules").join(release);
+    let write = |path: PathBuf, bytes: &[u8]| {
+        let parent = path.parent().unwrap_or(&folder);
+        fs::create_dir_all(parent).map_err(FileError::on("create", parent))?;
+        fs::write(&path, bytes).map_err(FileError::on("write", &path))
+    };
+    for module in &modules {
+        write(folder.join(&module.path), &module.bytes)?;
+    }
+    write(folder.join("modules.dep"), dep.as_bytes())?;
+    Ok(draft.commit()?)
+}
+
 /// The modules of `images/guest/modules` that the build folder has, and what they need, as an entry of the cache: a
 /// root folder with `lib/modules/<release>` and a `modules.dep`. `None` where the kernel has none of them.
 ///
 /// # Errors
 /// [`KernelError::NotBootable`] for a module that is listed and was not built; [`KernelError::File`],
 /// [`KernelError::Cache`].
-pub(super) fn modules(
+fn built_modules(
     tree: &Path,
     release: &str,
     images: &ImagesFolder,
@@ -59,24 +221,10 @@ pub(super) fn modules(
     if taken.is_empty() {
         return Ok(None);
     }
-    let mut parts: Vec<&[u8]> = vec![release.as_bytes()];
-    for module in taken.values() {
-        parts.extend([module.path.as_bytes(), &module.bytes]);
-    }
-    let draft = match cache.find_or_draft("modules", &cache::key(parts), || ())? {
-        Lookup::Found(root) => return Ok(Some(root)),
-        Lookup::Missing(draft) => draft,
-    };
-    let folder = draft.path().join("lib/modules").join(release);
-    for module in taken.values() {
-        let path = folder.join("kernel").join(&module.path);
-        let parent = path.parent().unwrap_or(&folder);
-        fs::create_dir_all(parent).map_err(FileError::on("create", parent))?;
-        fs::write(&path, &module.bytes).map_err(FileError::on("write", &path))?;
-    }
-    let dep = folder.join("modules.dep");
-    fs::write(&dep, modules_dep(&taken)).map_err(FileError::on("write", &dep))?;
-    Ok(Some(draft.commit()?))
+    let dep = modules_dep(&taken);
+    let stored =
+        |module: Module| StoredModule { path: format!("kernel/{}", module.path), bytes: module.bytes };
+    store(release, taken.into_values().map(stored).collect(), dep, cache).map(Some)
 }
 
 /// The modules of a `modules.order`, by name, with their paths below the build folder. A line is
@@ -176,6 +324,32 @@ mod tests {
             ["virtio_ring", "virtio"]
         );
         assert!(needed_modules(b"depends=\0\xff\0").is_empty());
+    }
+
+    #[test]
+    fn installed_modules_that_are_compressed_are_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let images = ImagesFolder::new(root.join("images"));
+        let cache = Cache::at(&folder.path().join("cache"));
+        let installed = folder.path().join("lib/modules/6.1.0");
+        fs::create_dir_all(installed.join("kernel")).unwrap();
+        let dep = "kernel/tun.ko.zst: kernel/virtio.ko.gz\nkernel/virtio.ko.gz:\nkernel/other.ko.gz:\n";
+        fs::write(installed.join("modules.dep"), dep).unwrap();
+        for (name, tool) in [("tun.ko.zst", "zstd"), ("virtio.ko.gz", "gzip")] {
+            let packed = duct::cmd!(tool, "-c").stdin_bytes(name).stdout_capture().run().unwrap().stdout;
+            fs::write(installed.join("kernel").join(name), packed).unwrap();
+        }
+        let modules = modules(folder.path(), "6.1.0", &images, &cache).unwrap().unwrap();
+        let read = |name: &str| fs::read_to_string(modules.join("lib/modules/6.1.0").join(name)).unwrap();
+        assert_eq!(read("modules.dep"), "kernel/tun.ko: kernel/virtio.ko\nkernel/virtio.ko:\n");
+        assert_eq!(
+            (read("kernel/tun.ko").as_str(), read("kernel/virtio.ko").as_str()),
+            ("tun.ko.zst", "virtio.ko.gz")
+        );
+        fs::write(installed.join("kernel/tun.ko.zst"), "torn").unwrap();
+        let error = super::modules(folder.path(), "6.1.0", &images, &cache).unwrap_err();
+        assert!(error.to_string().contains("it cannot be unpacked"), "{error}");
     }
 
     #[test]

@@ -99,11 +99,24 @@ fn bzimage_release(bytes: &[u8]) -> Option<String> {
 
 /// A guess at the type of a file that is not ELF.
 fn describe_file(bytes: &[u8]) -> String {
-    match bytes {
-        [] => "it is empty".into(),
-        [0x1f, 0x8b, ..] => "it is compressed with gzip; unpack it".into(),
-        [0xfd, b'7', b'z', ..] => "it is compressed with xz; unpack it".into(),
-        [0x27, 0x05, 0x19, 0x56, ..] => "it is a U-Boot uImage; kshot boots what kbuild makes".into(),
+    // The magic numbers of scripts/Makefile.lib's compressors (`file --magic`), and what unpacks each.
+    const COMPRESSED: &[(&[u8], &str)] = &[
+        (b"\x1f\x8b", "gzip"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"\x02\x21\x4c\x18", "lz4"),
+        (b"\x04\x22\x4d\x18", "lz4"),
+        (b"BZh", "bzip2"),
+        (b"\x89LZO", "lzop"),
+        (b"\x5d\0\0", "lzma"),
+    ];
+    let compressed = COMPRESSED.iter().find(|(magic, _)| bytes.starts_with(magic));
+    match (bytes, compressed) {
+        ([], _) => "it is empty".into(),
+        (_, Some((_, tool))) => {
+            format!("it is compressed with {tool}; name what it was made from, or unpack it (`{tool} -d`)")
+        }
+        ([0x27, 0x05, 0x19, 0x56, ..], _) => "it is a U-Boot uImage; kshot boots what kbuild makes".into(),
         _ => "it is neither an ELF file nor a kernel image".into(),
     }
 }
@@ -164,7 +177,22 @@ mod tests {
         );
         assert_eq!(refused(b""), "it is empty");
         assert_eq!(refused(b"#!/bin/sh\n"), "it is neither an ELF file nor a kernel image");
-        assert!(refused(b"\x1f\x8b\x08\0").contains("gzip"));
+        for (bytes, tool) in [
+            (&b"\x1f\x8b\x08\0"[..], "gzip"),
+            (b"\xfd7zXZ\0", "xz"),
+            (b"\x28\xb5\x2f\xfd", "zstd"),
+            (b"\x02\x21\x4c\x18", "lz4"),
+            (b"BZh91AY", "bzip2"),
+            (b"\x5d\0\0\x80\0", "lzma"),
+        ] {
+            assert!(refused(bytes).starts_with(&format!("it is compressed with {tool};")), "{tool}");
+        }
+        let half = |class: u8| {
+            let mut bytes = header(true, 8);
+            bytes[4] = class;
+            refused(&bytes)
+        };
+        assert!(half(1).starts_with("its ELF machine is 8, 32 bits;"));
     }
 
     #[test]
