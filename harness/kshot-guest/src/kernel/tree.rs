@@ -331,7 +331,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let images = ImagesFolder::new(root.join("images"));
-        let cache = Cache::at(&folder.path().join("cache"));
+        let cache = Cache::at(folder.path().join("cache"));
         let installed = folder.path().join("lib/modules/6.1.0");
         fs::create_dir_all(installed.join("kernel")).unwrap();
         let dep = "kernel/tun.ko.zst: kernel/virtio.ko.gz\nkernel/virtio.ko.gz:\nkernel/other.ko.gz:\n";
