@@ -150,7 +150,7 @@ impl Question<'_> {
     /// Runs the scenario on a kernel.
     ///
     /// # Errors
-    /// [`RunError`], but for a kernel that cannot do what is asked.
+    /// [`RunError`], where the user ends it. Whatever else one cell fails with costs the others nothing.
     pub fn ask(
         &self,
         workspace: &Workspace,
@@ -160,8 +160,8 @@ impl Question<'_> {
         let (situation, reporter) = (self.situation, self.reporter.name);
         let outcome = match run::run(workspace, &self.scenario, kernel, &RunOptions::default(), progress) {
             Ok(outcome) => Ok(outcome),
-            Err(error) if is_impossible(&error) => Err(error_chain(&error)),
-            Err(error) => return Err(error),
+            Err(error) if error.blame() == Blame::Interrupted => return Err(error),
+            Err(error) => Err(error_chain(&error)),
         };
         let (finding, folder, qemu) = match outcome {
             Ok(outcome) => {
@@ -175,11 +175,6 @@ impl Question<'_> {
         let cell = SurveyCell { situation, function, reporter: reporter.into(), finding, folder };
         Ok(Answer { cell, qemu })
     }
-}
-
-/// Whether the kernel lacks what the question is about.
-fn is_impossible(error: &RunError) -> bool {
-    matches!(error, RunError::Kernel(KernelError::MissingOptions { .. })) || error.blame() == Blame::Input
 }
 
 fn scenario(situation: &Situation, reporter: &Reporter, kernels: &[&str]) -> Result<Scenario, ScenarioError> {

@@ -297,9 +297,16 @@ fn add_probe_points(guest: &mut ProbeGuest<'_>, function: &str) -> Result<Vec<St
     Ok(made)
 }
 
-/// The `perf probe` command that adds probe points at a function.
+/// The script that adds probe points at a function. Without the name of its module `perf probe` finds none outside of the
+/// kernel's own code.
 fn perf_probe_command(function: &str) -> String {
-    format!("perf probe --add={}", quote(function))
+    format!(
+        r#"function={}
+           module=$(grep -F -m 1 "$(printf ' %s\t[' "$function")" /proc/kallsyms)
+           module=${{module##*[}}
+           perf probe ${{module:+"--module=${{module%]}}"}} --add="$function""#,
+        quote(function)
+    )
 }
 
 /// The events in the output of `perf probe --add`:

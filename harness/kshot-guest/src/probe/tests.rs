@@ -100,7 +100,9 @@ fn what_is_done_in_the_guest_before_is_known_beforehand() {
 fn a_function_name_cannot_leave_its_quotes() {
     let mut guest = FakeGuest::answering(&[(1, "")]);
     perf("x'; reboot; '").prepare(&mut guest, Path::new("")).unwrap_err();
-    assert_eq!(guest.requests, [r"perf probe --add='x'\''; reboot; '\'''"]);
+    let [script] = guest.requests.as_slice() else { panic!("{:?}", guest.requests) };
+    let quoted = r"function='x'\''; reboot; '\'''";
+    assert!(script.starts_with(&format!("{quoted}\n")) && !script[quoted.len()..].contains('x'), "{script}");
 }
 
 #[test]
