@@ -209,7 +209,8 @@ impl Unwinder {
         let is_tracer = |physical: &Physical| {
             assembly(&physical.frame, row).is_some_and(|code| code.kind == AssemblyKind::FunctionTracer)
         };
-        let traced = frames.iter().rposition(is_tracer).map_or(frames.len(), |at| at + 1);
+        // Further out there may be another one, which an interrupt found at work.
+        let traced = frames.iter().position(is_tracer).map_or(frames.len(), |at| at + 1);
         frames.into_iter().skip(traced).map(|physical| physical.frame).collect()
     }
 
