@@ -89,7 +89,7 @@ fn measure(text: &str) -> Result<(), String> {
     }
     let left = Cell::new(WRITTEN_OUT_MOST);
     // What is no YAML is told by who reads it.
-    drop(Written { left: &left }.deserialize(serde_yaml::Deserializer::from_str(text)));
+    drop(WrittenOut { left: &left }.deserialize(serde_yaml::Deserializer::from_str(text)));
     match left.get() {
         0 => Err(format!("with its aliases written out, more than {WRITTEN_OUT_MOST} bytes")),
         _ => Ok(()),
@@ -98,18 +98,18 @@ fn measure(text: &str) -> Result<(), String> {
 
 /// Counts what a text comes to, without keeping it.
 #[derive(Clone, Copy)]
-struct Written<'a> {
+struct WrittenOut<'a> {
     left: &'a Cell<usize>,
 }
 
-impl Written<'_> {
+impl WrittenOut<'_> {
     fn take<E: serde::de::Error>(self, bytes: usize) -> Result<(), E> {
         self.left.set(self.left.get().saturating_sub(bytes + 16));
         if self.left.get() == 0 { Err(E::custom("too much")) } else { Ok(()) }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Written<'_> {
+impl<'de> DeserializeSeed<'de> for WrittenOut<'_> {
     type Value = ();
 
     fn deserialize<D: serde::Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -117,7 +117,7 @@ impl<'de> DeserializeSeed<'de> for Written<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Written<'_> {
+impl<'de> Visitor<'de> for WrittenOut<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -43,8 +43,8 @@ const LENGTH: u32 = 4;
 pub struct Stops {
     stub: Stub,
     monitor: Monitor,
-    heard: Receiver<News>,
-    sender: Sender<News>,
+    heard: Receiver<MachineMessage>,
+    sender: Sender<MachineMessage>,
     row: &'static ArchRow,
     registers: Registers,
     /// The instruction at the program counter, where it was read already.
@@ -70,11 +70,11 @@ pub enum Stop {
 
 /// Ends another thread's [`Stops::run_to`].
 #[derive(Clone, Debug)]
-pub struct EndRequest(Sender<News>);
+pub struct EndRequest(Sender<MachineMessage>);
 
 /// What [`Stops`] waits for.
 #[derive(Debug)]
-enum News {
+enum MachineMessage {
     /// The guest has stopped, for whatever reason.
     Stopped,
     /// The guest goes on.
@@ -86,7 +86,7 @@ enum News {
 }
 
 /// Tells of QEMU's end when the monitor's thread drops it.
-struct Ear(Sender<News>);
+struct MachineListener(Sender<MachineMessage>);
 
 impl Machine {
     /// Stops the guest wherever it is, for breakpoints. Nobody else may talk to the gdb stub meanwhile.
@@ -107,27 +107,28 @@ impl EndRequest {
     /// Stops the guest.
     pub fn send(&self) {
         // It fails for one that has ended already.
-        drop(self.0.send(News::Unwanted));
+        drop(self.0.send(MachineMessage::Unwanted));
     }
 }
 
-impl Drop for Ear {
+impl Drop for MachineListener {
     fn drop(&mut self) {
-        drop(self.0.send(News::Gone));
+        drop(self.0.send(MachineMessage::Gone));
     }
 }
 
 impl Stops {
     fn connect(folder: &ScratchFolder, row: &'static ArchRow) -> Result<Self, StubError> {
         let (sender, heard) = channel();
-        let monitor = connect_to_monitor(folder, Ear(sender.clone()))?;
-        Self::over(Stub::connect(&socket_path(folder, spec::GDB))?, monitor, (sender, heard), row)
+        let monitor = connect_to_monitor(folder, MachineListener(sender.clone()))?;
+        Self::over(Stub::connect(&socket_path(folder, spec::GDB))?, monitor, sender, heard, row)
     }
 
     fn over(
         mut stub: Stub,
         monitor: Monitor,
-        (sender, heard): (Sender<News>, Receiver<News>),
+        sender: Sender<MachineMessage>,
+        heard: Receiver<MachineMessage>,
         row: &'static ArchRow,
     ) -> Result<Self, StubError> {
         let registers = stub.registers(row)?;
@@ -326,11 +327,13 @@ impl Stops {
         loop {
             let limit = deadline.map_or(Duration::MAX, Deadline::remaining);
             match self.heard.recv_timeout(limit) {
-                Ok(News::Resumed) => self.unheard = self.unheard.saturating_sub(1),
-                Ok(News::Stopped) if self.unheard > 0 => {}
-                Ok(News::Stopped) => return Ok(Stop::Hit),
-                Ok(News::Unwanted) => self.unwanted = true,
-                Ok(News::Gone) | Err(RecvTimeoutError::Disconnected) => return Err(StubError::Gone),
+                Ok(MachineMessage::Resumed) => self.unheard = self.unheard.saturating_sub(1),
+                Ok(MachineMessage::Stopped) if self.unheard > 0 => {}
+                Ok(MachineMessage::Stopped) => return Ok(Stop::Hit),
+                Ok(MachineMessage::Unwanted) => self.unwanted = true,
+                Ok(MachineMessage::Gone) | Err(RecvTimeoutError::Disconnected) => {
+                    return Err(StubError::Gone);
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     let passed = deadline.filter(|deadline| deadline.has_passed());
                     passed.map_or(Ok(()), |deadline| Err(MonitorError::from(deadline.timed_out(None))))?;
@@ -365,16 +368,16 @@ fn breakpoint(what: char, place: u64) -> Vec<u8> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the machine owns QEMU's monitors")]
-fn connect_to_monitor(folder: &ScratchFolder, ear: Ear) -> Result<Monitor, StubError> {
+fn connect_to_monitor(folder: &ScratchFolder, ear: MachineListener) -> Result<Monitor, StubError> {
     let stream = UnixStream::connect(socket_path(folder, spec::STOPS)).map_err(StubError::Connect)?;
     open(stream, ear)
 }
 
-fn open(stream: UnixStream, ear: Ear) -> Result<Monitor, StubError> {
+fn open(stream: UnixStream, ear: MachineListener) -> Result<Monitor, StubError> {
     let hear = move |event: &str, _: &Value| {
         let news = match event {
-            "STOP" => News::Stopped,
-            "RESUME" => News::Resumed,
+            "STOP" => MachineMessage::Stopped,
+            "RESUME" => MachineMessage::Resumed,
             _ => return,
         };
         // One that has ended does not care.

@@ -8,7 +8,7 @@ use kshot_stack::arch::Arch;
 const PLACE: u64 = 0x8010_0000;
 
 /// A monitor that tells these events at once and gives these statuses when it is asked.
-fn monitor(events: &[&str], statuses: &'static [&str], sender: Sender<News>) -> Monitor {
+fn monitor(events: &[&str], statuses: &'static [&str], sender: Sender<MachineMessage>) -> Monitor {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let events: String = events.iter().map(|event| format!("{{\"event\": \"{event}\"}}\n")).collect();
     thread::spawn(move || {
@@ -22,7 +22,7 @@ fn monitor(events: &[&str], statuses: &'static [&str], sender: Sender<News>) -> 
             writeln!(theirs, "{answer}").unwrap();
         }
     });
-    open(ours, Ear(sender)).unwrap()
+    open(ours, MachineListener(sender)).unwrap()
 }
 
 fn registers(place: u64) -> Vec<u8> {
@@ -47,7 +47,7 @@ fn ran(from: u64, answers: &[&[u8]], events: &[&str], statuses: &'static [&str])
     let (sender, heard) = channel();
     let monitor = monitor(events, statuses, sender.clone());
     let stub = Stub::over(ours.try_clone().unwrap()).unwrap();
-    let mut stops = Stops::over(stub, monitor, (sender, heard), Arch::Mips64.row()).unwrap();
+    let mut stops = Stops::over(stub, monitor, sender, heard, Arch::Mips64.row()).unwrap();
     if !statuses.is_empty() {
         stops.end_request().send();
     }
@@ -135,9 +135,9 @@ fn the_end_of_qemu_ends_the_wait() {
     let (sender, heard) = channel();
     let (monitors, theirs) = UnixStream::pair().unwrap();
     (&theirs).write_all(b"{\"return\": {}}\n").unwrap();
-    let monitor = open(monitors, Ear(sender.clone())).unwrap();
+    let monitor = open(monitors, MachineListener(sender.clone())).unwrap();
     let mut stops =
-        Stops::over(Stub::over(ours).unwrap(), monitor, (sender, heard), Arch::Mips64.row()).unwrap();
+        Stops::over(Stub::over(ours).unwrap(), monitor, sender, heard, Arch::Mips64.row()).unwrap();
     drop(theirs);
     assert!(matches!(stops.run_to(&[PLACE]), Err(StubError::Gone)));
 }

@@ -81,28 +81,28 @@ fn default_hits() -> u32 {
 /// A thread that reads the DWARF of the kernel that will run.
 #[derive(Debug)]
 pub struct StartedTruth {
-    jobs: Sender<Job>,
-    news: Receiver<News>,
+    jobs: Sender<RunningKernel>,
+    news: Receiver<RecorderMessage>,
     stacks: PathBuf,
 }
 
 /// The thread at work.
 #[derive(Debug)]
 struct ArmedTruth {
-    news: Receiver<News>,
+    news: Receiver<RecorderMessage>,
     end: EndRequest,
     liveness: Liveness,
     stacks: PathBuf,
 }
 
 /// What the thread needs of a machine that is up.
-struct Job {
+struct RunningKernel {
     stops: Stops,
     loaded: LoadedKernel,
 }
 
 /// How far the thread is.
-enum News {
+enum RecorderMessage {
     Armed,
     Ended(Result<(), TruthError>),
 }
@@ -148,7 +148,7 @@ impl Probe for GdbProbe {
                 // Without a machine there is nothing to do.
                 job.recv().map_or(Ok(()), |job| recorder.work(job, &sender))
             });
-            drop(sender.send(News::Ended(result)));
+            drop(sender.send(RecorderMessage::Ended(result)));
         };
         thread::Builder::new().name("truth".into()).spawn(work).map_err(TruthError::Start)?;
         Ok(Some(StartedTruth { jobs, news, stacks }))
@@ -171,10 +171,10 @@ impl Probe for GdbProbe {
         let truth =
             ArmedTruth { news, end: stops.end_request(), liveness: machine.liveness().clone(), stacks };
         // It fails where the thread has failed: then its last word is already here.
-        drop(jobs.send(Job { stops, loaded: loaded.clone() }));
+        drop(jobs.send(RunningKernel { stops, loaded: loaded.clone() }));
         match truth.hear(&Deadline::new("the breakpoint", ARM_LIMIT))? {
-            News::Armed => Ok(Box::new(truth)),
-            News::Ended(result) => Err(result.err().unwrap_or(TruthError::Silent).into()),
+            RecorderMessage::Armed => Ok(Box::new(truth)),
+            RecorderMessage::Ended(result) => Err(result.err().unwrap_or(TruthError::Silent).into()),
         }
     }
 
@@ -188,7 +188,7 @@ impl Probe for GdbProbe {
 }
 
 impl ArmedTruth {
-    fn hear(&self, deadline: &Deadline) -> Result<News, TruthError> {
+    fn hear(&self, deadline: &Deadline) -> Result<RecorderMessage, TruthError> {
         deadline.poll(|slice| match self.news.recv_timeout(slice) {
             Ok(news) => Ok(PollResult::Done(news)),
             Err(RecvTimeoutError::Timeout) => {
@@ -203,8 +203,8 @@ impl Armed for ArmedTruth {
     fn stop(&self, _: &mut ProbeGuest<'_>) -> Result<(), ProbeError> {
         self.end.send();
         match self.hear(&Deadline::new("the truth to be written", STOP_LIMIT))? {
-            News::Armed => Err(TruthError::Silent.into()),
-            News::Ended(result) => Ok(result?),
+            RecorderMessage::Armed => Err(TruthError::Silent.into()),
+            RecorderMessage::Ended(result) => Ok(result?),
         }
     }
 
@@ -220,8 +220,8 @@ impl Armed for ArmedTruth {
 
     fn fault(&self) -> Option<TruthError> {
         match self.hear(&Deadline::new("the truth", Duration::ZERO)) {
-            Ok(News::Ended(result)) => result.err(),
-            Ok(News::Armed) | Err(TruthError::TimedOut(_)) => None,
+            Ok(RecorderMessage::Ended(result)) => result.err(),
+            Ok(RecorderMessage::Armed) | Err(TruthError::TimedOut(_)) => None,
             Err(error) => Some(error),
         }
     }
@@ -290,8 +290,8 @@ impl Recorder {
     }
 
     /// Records until there are enough hits or it is told to end, and lets go of the guest whatever happens.
-    fn work(&mut self, job: Job, news: &Sender<News>) -> Result<(), TruthError> {
-        let Job { mut stops, loaded } = job;
+    fn work(&mut self, job: RunningKernel, news: &Sender<RecorderMessage>) -> Result<(), TruthError> {
+        let RunningKernel { mut stops, loaded } = job;
         let recorded = self.record(&mut stops, &loaded, news);
         let released = stops.release().map_err(TruthError::from);
         // What was seen before a fault is evidence.
@@ -303,7 +303,7 @@ impl Recorder {
         &mut self,
         stops: &mut Stops,
         loaded: &LoadedKernel,
-        news: &Sender<News>,
+        news: &Sender<RecorderMessage>,
     ) -> Result<(), TruthError> {
         self.unwinder.load(&loaded.modules)?;
         let places = self.unwinder.starts(&self.wanted.function);
@@ -317,7 +317,7 @@ impl Recorder {
         self.write(&gdb_json::Line::Break { function, pc })?;
         self.flush()?;
         // The guest still stands: nothing can run past the breakpoint.
-        drop(news.send(News::Armed));
+        drop(news.send(RecorderMessage::Armed));
         let enough = if self.wanted.traced { usize::MAX } else { self.wanted.hits as usize };
         while self.hits.len() < enough && stops.run_to(&places)? == Stop::Hit {
             self.check(stops, loaded)?;

@@ -48,6 +48,13 @@ impl std::fmt::Debug for Layout {
     }
 }
 
+/// What a DWARF entry is, and its name (DWARF 5, section 2.2).
+#[derive(Clone, Copy)]
+struct Die<'a> {
+    tag: DwTag,
+    name: &'a str,
+}
+
 impl Layout {
     /// Reads the part of a kernel that holds these addresses and `start_kernel`, whose file knows what a task is.
     ///
@@ -91,7 +98,8 @@ impl Layout {
     /// # Errors
     /// [`SymbolsError::Dwarf`].
     pub fn field(&self, structure: &str, field: &str) -> Result<Option<u64>, SymbolsError> {
-        let child = self.child((gimli::DW_TAG_structure_type, structure), (gimli::DW_TAG_member, field))?;
+        let parent = Die { tag: gimli::DW_TAG_structure_type, name: structure };
+        let child = self.child(parent, Die { tag: gimli::DW_TAG_member, name: field })?;
         Ok(child.and_then(|child| child.offset))
     }
 
@@ -100,7 +108,8 @@ impl Layout {
     /// # Errors
     /// [`SymbolsError::Dwarf`].
     pub fn size(&self, structure: &str, field: &str) -> Result<Option<u64>, SymbolsError> {
-        let child = self.child((gimli::DW_TAG_structure_type, structure), (gimli::DW_TAG_member, field))?;
+        let parent = Die { tag: gimli::DW_TAG_structure_type, name: structure };
+        let child = self.child(parent, Die { tag: gimli::DW_TAG_member, name: field })?;
         Ok(child.and_then(|child| child.parent_size))
     }
 
@@ -109,19 +118,16 @@ impl Layout {
     /// # Errors
     /// [`SymbolsError::Dwarf`].
     pub fn parameter(&self, function: &str, name: &str) -> Result<Option<usize>, SymbolsError> {
-        let (parent, child) = (gimli::DW_TAG_subprogram, gimli::DW_TAG_formal_parameter);
-        Ok(self.child((parent, function), (child, name))?.map(|child| child.index))
+        let parent = Die { tag: gimli::DW_TAG_subprogram, name: function };
+        let child = self.child(parent, Die { tag: gimli::DW_TAG_formal_parameter, name })?;
+        Ok(child.map(|child| child.index))
     }
 
-    fn child(&self, parent: (DwTag, &str), child: (DwTag, &str)) -> Result<Option<Child>, SymbolsError> {
+    fn child(&self, parent: Die<'_>, child: Die<'_>) -> Result<Option<Child>, SymbolsError> {
         self.find(parent, child).map_err(|source| SymbolsError::Dwarf { path: self.path.clone(), source })
     }
 
-    fn find(
-        &self,
-        (parent_tag, parent): (DwTag, &str),
-        (child_tag, child): (DwTag, &str),
-    ) -> gimli::Result<Option<Child>> {
+    fn find(&self, parent: Die<'_>, child: Die<'_>) -> gimli::Result<Option<Child>> {
         let dwarf = self.sections.dwarf();
         let mut headers = dwarf.units();
         while let Some(header) = headers.next()? {
@@ -137,9 +143,9 @@ impl Layout {
                 inside = inside.filter(|(depth, ..)| entry.depth() > *depth);
                 match &mut inside {
                     Some((depth, parent_size, index))
-                        if entry.tag() == child_tag && entry.depth() == *depth + 1 =>
+                        if entry.tag() == child.tag && entry.depth() == *depth + 1 =>
                     {
-                        if is_named(entry.attr_value(gimli::DW_AT_name), child) {
+                        if is_named(entry.attr_value(gimli::DW_AT_name), child.name) {
                             let offset = entry.attr_value(gimli::DW_AT_data_member_location);
                             let offset = offset.and_then(|offset| offset.udata_value());
                             return Ok(Some(Child { parent_size: *parent_size, index: *index, offset }));
@@ -147,8 +153,8 @@ impl Layout {
                         *index += 1;
                     }
                     Some(_) => {}
-                    None if entry.tag() == parent_tag
-                        && is_named(entry.attr_value(gimli::DW_AT_name), parent) =>
+                    None if entry.tag() == parent.tag
+                        && is_named(entry.attr_value(gimli::DW_AT_name), parent.name) =>
                     {
                         let size = entry.attr_value(gimli::DW_AT_byte_size);
                         inside = Some((entry.depth(), size.and_then(|size| size.udata_value()), 0));

@@ -33,8 +33,15 @@ pub use place::Cut;
 use section_addresses::SectionAddresses;
 pub use unwind::{End, Physical, ReturnTrampoline, Unwinder, Unwound};
 
-/// A function of the symbol table: start address, size in bytes and name.
-type Function = (u64, u64, Rc<str>);
+/// A function of the symbol table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Function {
+    /// Its address.
+    start: u64,
+    /// Its size in bytes; 0 where the table does not say.
+    size: u64,
+    name: Rc<str>,
+}
 
 /// A function whose source file is `init/main.c` in every kernel; its path gives the prefix of the source tree.
 const LANDMARK: &str = "start_kernel";
@@ -184,10 +191,10 @@ impl Symbols {
     /// of the call.
     pub fn place(&self, lines: &Lines<'_>, address: u64, returns: bool) -> Option<CodeLocation> {
         let found = self.files.iter().find_map(|file| Some((file, function_at(&file.functions, address)?)));
-        let (file, (start, size, name)) = found?;
+        let (file, found) = found?;
         let lines = lines.at(if returns { address.wrapping_sub(1) } else { address });
-        let (function, module) = (name.to_string(), file.module.clone());
-        Some(CodeLocation { function, offset: address - start, size: *size, module, lines })
+        let (function, module) = (found.name.to_string(), file.module.clone());
+        Some(CodeLocation { function, offset: address - found.start, size: found.size, module, lines })
     }
 
     /// The distinct stacks of each probe with decoded frames, as text.
@@ -295,13 +302,13 @@ fn physical(stack: &Stack) -> impl Iterator<Item = (usize, &Frame)> {
 
 /// The function that contains an address, or ends just before it.
 fn function_at(functions: &[Function], address: u64) -> Option<&Function> {
-    let after = functions.partition_point(|(start, ..)| *start <= address);
+    let after = functions.partition_point(|function| function.start <= address);
     let found = functions.get(after.checked_sub(1)?)?;
-    (address - found.0 <= found.1).then_some(found)
+    (address - found.start <= found.size).then_some(found)
 }
 
 fn start_of(functions: &[Function], name: &str) -> Option<u64> {
-    functions.iter().find(|(.., known)| **known == *name).map(|(start, ..)| *start)
+    functions.iter().find(|function| *function.name == *name).map(|function| function.start)
 }
 
 /// Of all [`named`] functions one at each address, and the [`labels`] that are in none with a size: assembly code of which
@@ -309,25 +316,26 @@ fn start_of(functions: &[Function], name: &str) -> Option<u64> {
 fn functions(named: Vec<Function>, labels: Vec<Function>) -> Vec<Function> {
     let mut functions = named;
     // Of several names at one address the one with a size wins: it is the function's.
-    functions.sort_by(|one, other| (one.0, other.1, &one.2).cmp(&(other.0, one.1, &other.2)));
-    functions.dedup_by_key(|(start, ..)| *start);
+    functions
+        .sort_by(|one, other| (one.start, other.size, &one.name).cmp(&(other.start, one.size, &other.name)));
+    functions.dedup_by_key(|function| function.start);
     let mut end = 0;
-    let reach = |(start, size, _): &Function| {
-        end = end.max(start.saturating_add(*size));
-        (*start, end)
+    let reach = |function: &Function| {
+        end = end.max(function.start.saturating_add(function.size));
+        (function.start, end)
     };
     let reach: Vec<(u64, u64)> = functions.iter().map(reach).collect();
     let is_free = |at: u64| match reach.partition_point(|(start, _)| *start <= at).checked_sub(1) {
         Some(before) => reach[before].0 < at && reach[before].1 <= at,
         None => true,
     };
-    functions.extend(labels.into_iter().filter(|(start, ..)| is_free(*start)));
-    functions.sort_by(|one, other| (one.0, &one.2).cmp(&(other.0, &other.2)));
-    functions.dedup_by_key(|(start, ..)| *start);
-    let starts: Vec<u64> = functions.iter().skip(1).map(|(start, ..)| *start).collect();
-    for ((start, size, _), next) in functions.iter_mut().zip(starts) {
-        if *size == 0 {
-            *size = next - *start;
+    functions.extend(labels.into_iter().filter(|label| is_free(label.start)));
+    functions.sort_by(|one, other| (one.start, &one.name).cmp(&(other.start, &other.name)));
+    functions.dedup_by_key(|function| function.start);
+    let starts: Vec<u64> = functions.iter().skip(1).map(|function| function.start).collect();
+    for (function, next) in functions.iter_mut().zip(starts) {
+        if function.size == 0 {
+            function.size = next - function.start;
         }
     }
     functions
@@ -366,7 +374,7 @@ fn in_code<'data, R: ReadRef<'data>>(
     };
     // Counted first, which fills the file's cache: what stays shall not lie scattered between what goes with the cache.
     let mut functions = Vec::with_capacity(named().count());
-    functions.extend(named().map(|(start, size, name)| (start, size, name.into())));
+    functions.extend(named().map(|(start, size, name)| Function { start, size, name: name.into() }));
     functions
 }
 

@@ -152,8 +152,8 @@ impl Unwinder {
             self.add(&module.path, Some(module))?;
         }
         self.rows.sort_by_key(|rows| rows.start);
-        self.functions.sort_by_key(|(start, ..)| *start);
-        self.names.sort_by(|(.., one), (.., other)| one.cmp(other));
+        self.functions.sort_by_key(|function| function.start);
+        self.names.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(())
     }
 
@@ -172,9 +172,9 @@ impl Unwinder {
         self.sections.push(section);
         let named = named(&file, &bases);
         let labels = labels(&file, &bases);
-        for (start, _, name) in named.iter().chain(&labels) {
-            let trampoline = TRAMPOLINES.iter().find(|(trampoline, _)| *trampoline == &**name);
-            self.trampolines.extend(trampoline.map(|(_, kind)| (*start, *kind)));
+        for function in named.iter().chain(&labels) {
+            let trampoline = TRAMPOLINES.iter().find(|(trampoline, _)| *trampoline == &*function.name);
+            self.trampolines.extend(trampoline.map(|(_, kind)| (function.start, *kind)));
         }
         self.names.extend(named.iter().cloned());
         self.functions.extend(functions(named, labels));
@@ -191,9 +191,9 @@ impl Unwinder {
 
     /// Start and size of each symbol of a name.
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = (u64, u64)> {
-        let first = self.names.partition_point(|(.., known)| **known < *name);
-        let same = self.names[first..].iter().take_while(move |(.., known)| **known == *name);
-        same.map(|(start, size, _)| (*start, *size))
+        let first = self.names.partition_point(|function| *function.name < *name);
+        let same = self.names[first..].iter().take_while(move |function| *function.name == *name);
+        same.map(|function| (function.start, function.size))
     }
 
     /// Whether a frame is in a function of that name, which may be one of several names, or one of several functions.
@@ -276,7 +276,7 @@ impl Unwinder {
     fn rows_at(&self, address: u64) -> Option<&RowsOf> {
         let after = self.rows.partition_point(|rows| rows.start <= address);
         let before = after.checked_sub(1).and_then(|at| self.rows.get(at));
-        let function = |address| function_at(&self.functions, address).map(|(start, ..)| *start);
+        let function = |address| function_at(&self.functions, address).map(|function| function.start);
         let same = |rows: &&RowsOf| {
             rows.start - address <= dwarf::PATCHABLE_BYTES && function(rows.start) == function(address)
         };
@@ -288,10 +288,10 @@ impl Unwinder {
         let user = place.user || !row.in_kernel(pc);
         let mut frame = Frame { address: Some(pc), user, ..Frame::default() };
         let function = function_at(&self.functions, place.inside()).filter(|_| !user);
-        if let Some((start, size, name)) = function {
-            frame.symbol = Some(name.to_string());
-            frame.offset = pc.checked_sub(*start);
-            frame.size = Some(*size);
+        if let Some(function) = function {
+            frame.symbol = Some(function.name.to_string());
+            frame.offset = pc.checked_sub(function.start);
+            frame.size = Some(function.size);
         }
         frame
     }

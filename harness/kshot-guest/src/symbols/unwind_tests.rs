@@ -108,7 +108,7 @@ fn the_real_return_address_takes_the_place_of_a_trampoline() {
 
 #[test]
 fn a_label_names_code_that_no_sized_function_holds() {
-    let of = |start, size, name: &str| (start, size, name.into());
+    let of = |start, size, name: &str| Function { start, size, name: name.into() };
     let sized = vec![of(0x100, 0x40, "handle_sys"), of(0x200, 0, "syscall_exit")];
     let labels = vec![of(0x120, 0, "syscall_common"), of(0x200, 0, "same"), of(0x240, 0, "work_notifysig")];
     let expected =

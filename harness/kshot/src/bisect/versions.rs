@@ -34,7 +34,7 @@ pub(crate) struct VersionRange {
 #[derive(Clone, Debug)]
 pub(crate) struct VersionTable {
     archive: Vec<ArchiveSuite>,
-    limits: Vec<Limit>,
+    limits: Vec<VersionLimit>,
 }
 
 /// A suite of the archive and the versions that are taken from it.
@@ -48,7 +48,7 @@ struct ArchiveSuite {
 
 /// Settings that apply to some versions only.
 #[derive(Clone, Debug)]
-pub(crate) struct Limit {
+pub(crate) struct VersionLimit {
     versions: VersionRange,
     /// Configuration fragments, applied after all others.
     pub(crate) config: Vec<String>,
@@ -73,7 +73,7 @@ pub(crate) struct VersionCandidate {
     /// longer holds.
     pub(crate) sources: Vec<KernelSource>,
     /// The limits that apply to this version.
-    pub(crate) limits: Vec<Limit>,
+    pub(crate) limits: Vec<VersionLimit>,
 }
 
 /// The versions that the indexes of one suite list.
@@ -202,7 +202,7 @@ impl VersionTable {
         }
         for limit in raw.limits {
             let RawLimit { versions, config, patches, compiler_below, skip, because } = limit;
-            table.limits.push(Limit {
+            table.limits.push(VersionLimit {
                 versions: span(&versions)?,
                 config,
                 patches,

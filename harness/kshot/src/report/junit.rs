@@ -12,7 +12,7 @@ use kshot_stack::night::results::{Attempt, Night, NightKernel, Pair, PairStatus}
 #[template(path = "junit.xml")]
 struct Junit<'a> {
     night: &'a Night,
-    counts: Counts,
+    counts: CaseCounts,
     suites: Vec<Suite<'a>>,
 }
 
@@ -45,12 +45,12 @@ pub fn test_cases(cases: Vec<TestCase>) -> Result<String, ReportError> {
 
 struct Suite<'a> {
     kernel: &'a NightKernel,
-    counts: Counts,
+    counts: CaseCounts,
     cases: Vec<Case<'a>>,
 }
 
 /// How many cases there are, and how many of them ended how.
-struct Counts {
+struct CaseCounts {
     tests: usize,
     skipped: usize,
     errors: usize,
@@ -76,14 +76,14 @@ pub(super) fn text(report: &NightReport) -> Result<String, ReportError> {
     let suites = night.kernels.iter().map(|kernel| {
         let pairs = night.pairs.iter().filter(|pair| pair.kernel == kernel.name);
         let cases: Vec<Case<'_>> = pairs.map(|pair| Case::of(report, pair)).collect();
-        Suite { kernel, counts: Counts::of(&cases), cases }
+        Suite { kernel, counts: CaseCounts::of(&cases), cases }
     });
     let suites: Vec<Suite<'_>> = suites.collect();
-    let counts = Counts::of(suites.iter().flat_map(|suite| &suite.cases));
+    let counts = CaseCounts::of(suites.iter().flat_map(|suite| &suite.cases));
     Ok(Junit { night, counts, suites }.render()? + "\n")
 }
 
-impl Counts {
+impl CaseCounts {
     fn of<'a>(cases: impl IntoIterator<Item = &'a Case<'a>>) -> Self {
         let mut counts = Self { tests: 0, skipped: 0, errors: 0, failures: 0 };
         for case in cases {

@@ -10,7 +10,7 @@ use linux_perf_event_reader::{
     Endianness, PerfEventAttr, RawEventRecord, RecordParseInfo, RecordType, SampleFormat,
 };
 
-use super::order::{Entry, Record};
+use super::order::{FileEntry, Record};
 use super::{Kind, Warnings, printable};
 
 /// The size of `struct perf_file_header`.
@@ -143,7 +143,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// The errors of the input.
-    pub(super) fn next(&mut self, warnings: &mut Warnings) -> io::Result<Option<Entry>> {
+    pub(super) fn next(&mut self, warnings: &mut Warnings) -> io::Result<Option<FileEntry>> {
         while self.records.limit() > 0 {
             let header = bytes(&mut self.records, 8)?;
             let endian = self.endian;
@@ -167,14 +167,14 @@ impl<R: Read> Reader<R> {
                 return Ok(None);
             }
             match kind {
-                FINISHED_ROUND => return Ok(Some(Entry::Round)),
+                FINISHED_ROUND => return Ok(Some(FileEntry::Round)),
                 // Its trace data follows and is not counted in its size.
                 AUXTRACE => skip(&mut self.records, long(endian, &body).unwrap_or(0))?,
                 _ if COMPRESSED.contains(&kind) => {
                     warnings.note(Kind::UnreadableRecord, b"compressed records");
                 }
                 _ if WANTED.contains(&kind) => match self.record(RecordType(kind), misc, body) {
-                    Some(record) => return Ok(Some(Entry::Record(record))),
+                    Some(record) => return Ok(Some(FileEntry::Record(record))),
                     None => warnings.note(Kind::UnreadableRecord, b"sample of an event that is not listed"),
                 },
                 _ => {}

@@ -45,7 +45,7 @@ pub fn parse(input: impl Read, symbols: &Kallsyms) -> io::Result<Parsed> {
     let read = read(input, |kernel, sample, warnings| {
         let Some(chain) = &sample.chain else { return Ok(()) };
         numbers.frames.clear();
-        for &Entry { address, user } in chain {
+        for &ChainEntry { address, user } in chain {
             if numbers.frames.len() == DEEPEST_STACK {
                 warnings.note(Kind::DeepStack, sample.task.as_bytes());
                 break;
@@ -86,7 +86,7 @@ pub fn print_script<R: Read>(
         let time = format!("{}.{:06}", time / 1_000_000_000, time / 1000 % 1_000_000);
         let event = names.get(sample.event).map_or(UNNAMED, String::as_str);
         writeln!(out, "{task} {thread:>5} [{cpu:03}] {time:>12}: {event}: ")?;
-        for &Entry { address, user } in sample.chain.iter().flatten() {
+        for &ChainEntry { address, user } in sample.chain.iter().flatten() {
             let frame = frame(address, user, kernel, symbols);
             match (&frame.symbol, &frame.module) {
                 (None, _) => writeln!(out, "\t{address:16x} [unknown] ([unknown])"),
@@ -119,11 +119,11 @@ struct Sample<'a> {
     /// The time in nanoseconds.
     time: u64,
     /// The call chain, innermost first; `None` if none was recorded.
-    chain: Option<Vec<Entry>>,
+    chain: Option<Vec<ChainEntry>>,
 }
 
 /// An address of a call chain.
-struct Entry {
+struct ChainEntry {
     address: u64,
     user: bool,
 }
@@ -230,7 +230,7 @@ impl Walk {
 }
 
 /// The addresses of a call chain. As for perf, one with an unknown marker is corrupt and counts as empty.
-fn entries(chain: impl Iterator<Item = u64>) -> Vec<Entry> {
+fn entries(chain: impl Iterator<Item = u64>) -> Vec<ChainEntry> {
     let mut user = true;
     let mut entries = Vec::new();
     for address in chain {
@@ -238,7 +238,7 @@ fn entries(chain: impl Iterator<Item = u64>) -> Vec<Entry> {
             CONTEXT_KERNEL | CONTEXT_HYPERVISOR => user = false,
             CONTEXT_USER => user = true,
             CONTEXTS.. => return Vec::new(),
-            _ => entries.push(Entry { address, user }),
+            _ => entries.push(ChainEntry { address, user }),
         }
     }
     entries

@@ -23,7 +23,7 @@ pub(super) struct Record {
 
 /// An entry of a capture's data section.
 #[derive(Debug)]
-pub(super) enum Entry {
+pub(super) enum FileEntry {
     /// A record.
     Record(Record),
     /// The end of a round.
@@ -46,11 +46,11 @@ impl Rounds {
     /// Adds an entry, and passes on the records that are older than all that may still come.
     pub(super) fn add(
         &mut self,
-        entry: Entry,
+        entry: FileEntry,
         mut take: impl FnMut(Record) -> io::Result<()>,
     ) -> io::Result<()> {
         match entry {
-            Entry::Record(record) => match record.time {
+            FileEntry::Record(record) => match record.time {
                 // Synthesized by perf for the tasks and maps that existed before.
                 None | Some(0 | u64::MAX) => take(record),
                 Some(time) => {
@@ -63,7 +63,7 @@ impl Rounds {
                     self.pass_on(self.newest, take)
                 }
             },
-            Entry::Round => {
+            FileEntry::Round => {
                 self.pass_on(self.ended, take)?;
                 self.ended = self.newest;
                 Ok(())
@@ -92,9 +92,9 @@ impl Rounds {
 mod tests {
     use super::*;
 
-    fn record(time: u64, bytes: usize) -> Entry {
+    fn record(time: u64, bytes: usize) -> FileEntry {
         let (kind, body) = (RecordType::SAMPLE, vec![0; bytes]);
-        Entry::Record(Record { kind, misc: 0, event: 0, time: Some(time), body })
+        FileEntry::Record(Record { kind, misc: 0, event: 0, time: Some(time), body })
     }
 
     fn push(order: &mut Vec<Option<u64>>, record: &Record) -> io::Result<()> {
@@ -102,7 +102,7 @@ mod tests {
         Ok(())
     }
 
-    fn order(entries: impl IntoIterator<Item = Entry>) -> Vec<Option<u64>> {
+    fn order(entries: impl IntoIterator<Item = FileEntry>) -> Vec<Option<u64>> {
         let (mut rounds, mut order) = (Rounds::default(), Vec::new());
         for entry in entries {
             rounds.add(entry, |record| push(&mut order, &record)).unwrap();
@@ -115,7 +115,7 @@ mod tests {
     fn two_buffers_become_one_order() {
         let rounds =
             [&[1, 3, 2, 4][..], &[5, 7, 4, 6], &[8]].map(|times| times.iter().map(|&time| record(time, 0)));
-        let entries = rounds.into_iter().flat_map(|round| round.chain([Entry::Round]));
+        let entries = rounds.into_iter().flat_map(|round| round.chain([FileEntry::Round]));
         assert_eq!(order(entries), [1, 2, 3, 4, 4, 5, 6, 7, 8].map(Some));
     }
 
