@@ -9,6 +9,7 @@ use crate::workspace::Workspace;
 use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::kernel::{Kernel, KernelError};
+use kshot_guest::probe::{ProbeError, TruthError};
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 use kshot_stack::fault::{Blame, Fault, error_chain};
@@ -150,7 +151,8 @@ impl Question<'_> {
     /// Runs the scenario on a kernel.
     ///
     /// # Errors
-    /// [`RunError`], where the user ends it. Whatever else one cell fails with costs the others nothing.
+    /// [`RunError`], where it is the host's or the user's. What a probe or the kernel's options fail with is a finding, and
+    /// costs the other cells nothing.
     pub fn ask(
         &self,
         workspace: &Workspace,
@@ -160,8 +162,8 @@ impl Question<'_> {
         let (situation, reporter) = (self.situation, self.reporter.name);
         let outcome = match run::run(workspace, &self.scenario, kernel, &RunOptions::default(), progress) {
             Ok(outcome) => Ok(outcome),
-            Err(error) if error.blame() == Blame::Interrupted => return Err(error),
-            Err(error) => Err(error_chain(&error)),
+            Err(error) if is_of_cell(&error) => Err(error_chain(&error)),
+            Err(error) => return Err(error),
         };
         let (finding, folder, qemu) = match outcome {
             Ok(outcome) => {
@@ -174,6 +176,17 @@ impl Question<'_> {
         let (situation, function) = (situation.name.clone(), situation.function.clone());
         let cell = SurveyCell { situation, function, reporter: reporter.into(), finding, folder };
         Ok(Answer { cell, qemu })
+    }
+}
+
+/// Whether an error is of one cell alone, and not of the host or the user, which would spoil all of them.
+fn is_of_cell(error: &RunError) -> bool {
+    match error {
+        _ if error.blame() == Blame::Interrupted => false,
+        RunError::Probe(ProbeError::File(_) | ProbeError::Guest(_)) => false,
+        RunError::Probe(ProbeError::Truth(TruthError::File(_) | TruthError::Start(_))) => false,
+        RunError::Probe(_) | RunError::Kernel(KernelError::MissingOptions { .. }) => true,
+        error => error.blame() == Blame::Input,
     }
 }
 
@@ -194,4 +207,27 @@ fn scenario(situation: &Situation, reporter: &Reporter, kernels: &[&str]) -> Res
     // JSON is YAML, and so the names meet the same rules as in a scenario's file.
     let id = format!("survey/{}", reporter.name);
     Scenario::parse(&id, "the survey", &text.to_string(), kernels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kshot_guest::machine::MachineError;
+
+    #[test]
+    fn a_probe_that_fails_is_a_finding_and_a_host_that_fails_is_none() {
+        let failed = ProbeError::ToolFailed {
+            probe: "perf".into(),
+            doing: "`perf probe f`".into(),
+            status: 254,
+            said: "no symbol".into(),
+        };
+        assert!(is_of_cell(&failed.into()));
+        assert!(is_of_cell(&ProbeError::from(TruthError::Silent).into()));
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let unwritten = FileError { action: "write", path: "perf.data".into(), source: full() };
+        assert!(!is_of_cell(&ProbeError::from(unwritten).into()));
+        assert!(!is_of_cell(&ProbeError::from(TruthError::Start(full())).into()));
+        assert!(!is_of_cell(&MachineError::Folder(full()).into()));
+    }
 }

@@ -8,8 +8,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::elf::elf_header;
 use crate::support::{Ended, Replica};
 
+#[path = "support/elf.rs"]
+mod elf;
 mod support;
 
 const BANNER: &[u8] = b"\0Linux version 6.1.192-mine (me@host) gcc\0";
@@ -30,12 +33,7 @@ CONFIG_PERF_EVENTS=y\nCONFIG_TUN=m
 /// A folder as kbuild leaves it, as far as kshot reads it before a boot: big-endian MIPS64.
 fn build_folder(replica: &Replica, config: &str) -> PathBuf {
     let folder = replica.path("linux");
-    let mut vmlinux = vec![0x7f, b'E', b'L', b'F', 2, 2, 1];
-    vmlinux.resize(16, 0);
-    vmlinux.extend([0, 2, 0, 8]);
-    vmlinux.resize(52, 0);
-    vmlinux.extend([0, 64]);
-    vmlinux.resize(64, 0);
+    let mut vmlinux = elf_header(u16::to_be_bytes);
     vmlinux.extend(BANNER);
     for name in ["arch", "drivers/net"] {
         fs::create_dir_all(folder.join(name)).unwrap();

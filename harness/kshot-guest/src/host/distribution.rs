@@ -97,9 +97,9 @@ impl Distribution {
             Self::Nix => 3,
             Self::Suse => 4,
         };
-        let rows = PACKAGES.lines().map(|row| row.trim_matches(['|', ' ']).split(" | "));
-        let mut row = rows.into_iter().find(|row| row.clone().next() == Some(package))?;
-        row.nth(column).filter(|name| *name != "-")
+        let mut rows = PACKAGES.lines().map(|row| row.trim_matches(['|', ' ']));
+        let row = rows.find(|row| row.split(" | ").next() == Some(package))?;
+        row.split(" | ").nth(column).filter(|name| *name != "-")
     }
 }
 

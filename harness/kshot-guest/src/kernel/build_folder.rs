@@ -98,8 +98,6 @@ impl BuildFolder {
         Ok(kernel)
     }
 
-    /// Builds incrementally on the last build here. If that build was killed, it may have left truncated objects that
-    /// make takes for up to date because they are newer than their sources; everything it wrote is removed first.
     /// Notes the commit that was built last.
     ///
     /// # Errors
@@ -133,6 +131,8 @@ impl BuildFolder {
         Ok(())
     }
 
+    /// Builds incrementally on the last build here. If that build was killed, it may have left truncated objects that
+    /// make takes for up to date because they are newer than their sources; everything it wrote is removed first.
     fn rebuild(
         &self,
         spec: &KernelSpec,

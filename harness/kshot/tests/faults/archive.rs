@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use kshot_guest::host::cache::sha256_file;
 
+use crate::elf::elf_header;
 use crate::support::{Ended, Replica};
 
 /// A kernel of the suite's meta package, and one of an exact package and version.
@@ -39,6 +40,8 @@ impl Archive {
         let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
         let lacks = |tool: &&&str| !path.split(':').any(|folder| Path::new(folder).join(tool).exists());
         if let Some(tool) = tools.iter().find(lacks) {
+            // `scripts/test` has installed them.
+            assert!(std::env::var_os("KSHOT_REQUIRE").is_none(), "there is no {tool} here");
             crate::not_shown(&format!("there is no {tool} here"));
             return None;
         }
@@ -171,12 +174,7 @@ impl Drop for Archive {
 
 /// The files of a package of a kernel, as far as kshot takes them out.
 fn kernel_files(release: &str) -> Vec<(String, Vec<u8>)> {
-    let mut vmlinux = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
-    vmlinux.resize(16, 0);
-    vmlinux.extend([2, 0, 8, 0]);
-    vmlinux.resize(52, 0);
-    vmlinux.extend([64, 0]);
-    vmlinux.resize(64, 0);
+    let mut vmlinux = elf_header(u16::to_le_bytes);
     vmlinux.extend(format!("\0Linux version {release} (a@b) gcc\0").bytes());
     // So much that half of the package is no package.
     vmlinux.extend((0..200_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()));

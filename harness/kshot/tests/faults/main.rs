@@ -8,6 +8,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/elf.rs"]
+mod elf;
+
 mod archive; // Debian's archive, and what it dropped
 mod builds; // builds that are cut short
 mod documents; // what others wrote
