@@ -181,7 +181,7 @@ pub struct Timings {
 pub struct ProbeResult {
     /// The probe's name.
     pub name: String,
-    /// The tracing mechanism: `ftrace`, `kprobe`, `perf` or `gdb`.
+    /// The tracing mechanism: `ftrace`, `kprobe`, `perf`, `text`, or `gdb` for the truth.
     pub kind: String,
     /// The number of recorded events, with or without a stack.
     pub events: u64,
@@ -373,7 +373,7 @@ impl std::fmt::Display for Fidelity {
 /// A problem that the kernel reported on its console.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ConsoleReport {
-    /// The kind of report: `warn`, `oops` or `panic`.
+    /// The kind of report: the `kind` of a pattern in `patterns.yaml`, as `warn`, `oops` or `panic`.
     pub kind: String,
     /// The first line of the report, with control characters escaped.
     pub line: String,

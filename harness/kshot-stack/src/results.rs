@@ -11,7 +11,7 @@ use crate::stack::{Parsed, Stack, State, count};
 pub struct ParsedProbe {
     /// The probe's name.
     pub name: String,
-    /// The tracing mechanism: `ftrace`, `kprobe`, `perf` or `gdb`.
+    /// The tracing mechanism: `ftrace`, `kprobe`, `perf`, `text`, or `gdb` for the truth.
     pub kind: String,
     /// What the parser read.
     pub parsed: Parsed,

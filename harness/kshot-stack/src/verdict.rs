@@ -108,7 +108,7 @@ fn judge_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
     let Some(probe) = evidence.probes.iter().find(|probe| probe.name == claim.probe) else {
         return Some(Reason::NoProbe { claim: claim.name.clone(), probe: claim.probe.clone() });
     };
-    // A probe that was left out cannot fail a claim. `doubts` reports the missing probe once.
+    // A probe that was left out cannot fail a claim. `remarks` reports the missing probe once.
     if probe.left_out_because.is_some() {
         return None;
     }

@@ -226,7 +226,7 @@ fn a_probe_that_brought_nothing_cannot_be_judged() {
     let claims = [claim(&[], None, false)];
     let verdict = judge(Evidence { claims: &claims, ..Evidence::default() });
     assert_eq!(verdict.verdict, Verdict::Inconclusive);
-    assert_eq!(told(&verdict.reasons), ["claim `c`: the probe `ftrace` brought nothing"]);
+    assert_eq!(told(&verdict.reasons), ["claim `c`: there is no result of the probe `ftrace`"]);
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl Default for RunOptions {
 pub struct RunOutcome {
     /// The result document.
     pub document: RunDocument,
-    /// The run folder cannot be read or written.
+    /// The run folder; the first one of several runs whose stacks the document holds.
     pub folder: PathBuf,
     /// The comparison of each probe's stacks with its snapshot, by the probe's name.
     pub comparisons: Vec<(String, Comparison)>,
@@ -146,7 +146,7 @@ pub enum RunError {
         tail: String,
     },
     /// The restored guest is not the one that was saved.
-    #[error("the guest of the saved state answers with status {status}: {output}")]
+    #[error("the restored guest is not the one that was saved (status {status}): {output}")]
     WrongGuest {
         /// The exit status of the check.
         status: i32,

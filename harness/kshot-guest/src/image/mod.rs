@@ -61,7 +61,7 @@ pub enum ImageError {
         source: Box<ToolError>,
     },
     /// A key file in the cache holds something else.
-    #[error("{} is no ed25519 key of OpenSSH's without a passphrase", path.display())]
+    #[error("{} is not an unencrypted ed25519 private key in OpenSSH's format", path.display())]
     Key {
         /// The file.
         path: PathBuf,

@@ -68,7 +68,7 @@ pub(super) fn string(bytes: &mut Vec<u8>, string: &[u8]) {
     bytes.extend(string);
 }
 
-/// Takes a string of SSH's off the front.
+/// Splits an SSH `string` (RFC 4251: length, bytes) off the front.
 fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, rest) = bytes.split_first_chunk()?;
     let (string, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;

@@ -110,7 +110,7 @@ pub enum KernelError {
         source: Box<ToolError>,
     },
     /// `olddefconfig` dropped a required line of a Kconfig fragment.
-    #[error("kernel {kernel}: {line} of {fragment} did not survive: {found}")]
+    #[error("kernel {kernel}: {line} of {fragment} is not in the final .config: {found}")]
     SettingDropped {
         /// The kernel.
         kernel: String,
@@ -122,7 +122,7 @@ pub enum KernelError {
         found: String,
     },
     /// No DWARF is available for the kernel.
-    #[error("nothing is known to hold the DWARF of kernel {kernel}")]
+    #[error("no package with the DWARF of kernel {kernel} is known")]
     NoDwarf {
         /// The kernel.
         kernel: String,
@@ -146,7 +146,7 @@ pub enum KernelError {
         why: String,
     },
     /// The kernel lacks options that the run needs.
-    #[error("kernel {kernel} ({release}) cannot do this: {}", list_options(missing))]
+    #[error("kernel {kernel} ({release}) cannot run this scenario: {}", list_options(missing))]
     MissingOptions {
         /// The kernel.
         kernel: String,
@@ -256,7 +256,7 @@ impl Fault for KernelError {
                 Some("name its -dbg package as `dbg` of its source in images/kernels.yaml".into())
             }
             Self::DwarfMismatch { .. } => Some(
-                "remove both of them from the cache; `kshot provision` gets what belongs together".into(),
+                "`kshot cache kernels dwarf --prune` removes both; `kshot provision` gets what belongs together".into(),
             ),
             _ => passed_on_hint(self),
         }

@@ -63,7 +63,7 @@ impl Fault for AcceleratorError {
                 Some("leave --accel out: tcg runs every guest on every host".into())
             }
             Self::NoDevice(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Some(format!("who owns {DEVICE} may open it: join its group, as a rule kvm, and log in again"))
+                Some(format!("sudo usermod -aG kvm $USER, or the group that owns {DEVICE} here, then log in again"))
             }
             Self::NoDevice(_) => Some(
                 "load the host's module (kvm_intel, kvm_amd), or turn virtualisation on in its firmware; tcg needs none"

@@ -3,7 +3,7 @@
 //! Three mechanisms: dropping the value kills and reaps the child (normal end, panic, orderly Ctrl-C); the kernel kills
 //! it when kshot dies (SIGKILL, abort) by PR_SET_PDEATHSIG through setpriv(1); and the child exits by itself if kshot
 //! died before that was set (see `monitor_args` in [`super::spec`]).
-#![expect(clippy::disallowed_methods, reason = "the machine is one of the three that own processes")]
+#![expect(clippy::disallowed_methods, reason = "the machine owns QEMU's process")]
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -13,7 +13,7 @@ use kshot_stack::fault::{Blame, Fault};
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// The kernel's command line is too long.
-    #[error("the kernel's command line has {length} bytes, the machine's firmware hands over {limit}")]
+    #[error("the kernel's command line has {length} bytes, and the machine's firmware passes on only {limit}")]
     CmdlineTooLong {
         /// The command line's length in bytes.
         length: usize,
@@ -27,7 +27,7 @@ pub enum MachineError {
     #[error("cannot make a folder for QEMU's monitor")]
     Folder(#[source] io::Error),
     /// The handlers of signals cannot be installed.
-    #[error("cannot listen to signals")]
+    #[error("cannot install signal handlers")]
     Signals(#[source] io::Error),
     /// `setpriv` cannot be started.
     #[error("cannot start setpriv, which ties QEMU's life to ours")]
@@ -69,7 +69,7 @@ pub enum MachineError {
         source: io::Error,
     },
     /// A migration, which saves or restores the devices, failed.
-    #[error("QEMU could neither save nor restore its state")]
+    #[error("QEMU's migration of the machine's devices failed")]
     Migration,
     /// The timer of a restored processor cannot be set.
     #[error("cannot set the timer of the restored machine")]

@@ -27,7 +27,7 @@ use crate::host::find_program;
 const MEMORY: &str = "memory";
 /// The file of the machine's devices, as QEMU's migration writes it.
 const DEVICES: &str = "devices";
-/// The file of the state's [`Note`], as JSON.
+/// The file of the state's [`StateMetadata`], as JSON.
 const METADATA: &str = "note.json";
 /// The link to the devices file in QEMU's own folder.
 const DEVICES_LINK: &str = "devices";

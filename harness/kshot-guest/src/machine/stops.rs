@@ -72,7 +72,7 @@ pub enum Stop {
 #[derive(Clone, Debug)]
 pub struct EndRequest(Sender<MachineMessage>);
 
-/// What [`Stops`] waits for.
+/// What the monitor or another thread tells `Stops`.
 #[derive(Debug)]
 enum MachineMessage {
     /// The guest has stopped, for whatever reason.

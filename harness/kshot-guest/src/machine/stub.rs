@@ -58,7 +58,7 @@ pub enum StubError {
         answer: String,
     },
     /// It tells of fewer registers than the processor has.
-    #[error("QEMU's gdb stub tells of no register {0}")]
+    #[error("QEMU's gdb stub gave no value for the register {0}")]
     NoRegister(usize),
     /// The monitor that tells of stops failed.
     #[error(transparent)]

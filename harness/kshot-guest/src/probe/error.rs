@@ -60,7 +60,7 @@ pub enum ProbeError {
 #[derive(Debug, thiserror::Error)]
 pub enum TruthError {
     /// There is no thread for it.
-    #[error("cannot start a thread for the truth")]
+    #[error("cannot start the thread that records the truth")]
     Start(#[source] io::Error),
     /// The kernel's file cannot be read.
     #[error("cannot read {}: {why}", path.display())]
@@ -94,7 +94,7 @@ pub enum TruthError {
         why: String,
     },
     /// The guest was never in the kernel when it stood.
-    #[error("the guest never stood in its kernel, to be asked which one it is")]
+    #[error("the guest was never stopped in kernel code, so which kernel runs could not be read")]
     Unseen,
     /// QEMU's gdb stub.
     #[error(transparent)]
@@ -143,7 +143,7 @@ impl Fault for TruthError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::OtherKernel { .. } => {
-                Some("put the vmlinux of the same build there, or provision the kernel again".into())
+                Some("put the vmlinux of the same build there".into())
             }
             _ => passed_on_hint(self),
         }
@@ -170,10 +170,10 @@ impl Fault for ProbeError {
         match self {
             Self::NoDwarf { .. } => Some("use a kernel that is built here".into()),
             Self::ToolFailed { status: NOT_FOUND, .. } => {
-                Some("the guest's image lacks the command: provision the kernel again".into())
+                Some("the guest has no such command; `kshot cache userland --prune` has its userland made anew".into())
             }
             Self::Console { source: ConsoleError::TimedOut(_), .. } => {
-                Some("does the scenario's `loglevel=` keep critical messages from the console?".into())
+                Some("raise the scenario's `loglevel=`: it may keep critical messages from the console".into())
             }
             _ => passed_on_hint(self),
         }

@@ -69,7 +69,7 @@ pub struct RawGdb {
     /// The function to break at.
     #[serde(rename = "break")]
     pub function: String,
-    /// The number of hits after which gdb detaches; default: 100.
+    /// The number of hits after which the guest runs on without the breakpoint; default: 100.
     #[serde(default = "default_hits")]
     pub hits: u32,
 }

@@ -110,7 +110,7 @@ impl Fault for SessionError {
                 Some("console.log in the run folder may tell more".into())
             }
             Self::Login { .. } | Self::HostKey { .. } => {
-                Some("the guest's image was made with other keys: provision it again".into())
+                Some("the guest was made with other keys: `kshot cache keys images states --prune` has both made anew".into())
             }
             Self::Write { .. } => {
                 Some("make room on the disk that holds the run folder, or choose another with --out".into())

@@ -140,7 +140,10 @@ impl SymbolsError {
 
 impl Fault for SymbolsError {
     fn hint(&self) -> Option<String> {
-        Some("provision the kernel again".into())
+        Some(
+            "where it is in the cache: `kshot cache dwarf --prune`, then `kshot provision --dwarf` with the kernel's name"
+                .into(),
+        )
     }
 }
 

@@ -64,7 +64,7 @@ impl Place {
         inside(self.pc, self.returns)
     }
 
-    /// What it has in a register, where that is known.
+    /// The value of a register in this frame, where unwinding could restore it.
     pub(super) fn register(&self, register: Register) -> Option<u64> {
         self.registers.get(usize::from(register.0)).copied().flatten()
     }

@@ -101,7 +101,7 @@ pub enum Nic {
     Device(&'static str),
 }
 
-/// Assembly code of which DWARF does not tell what called or interrupted it, and where it keeps that itself.
+/// Assembly code whose caller DWARF does not tell, and where it saves the caller's registers.
 #[derive(Debug)]
 pub struct AssemblyFrame {
     /// The functions or labels, as the symbol table lists them; `handle_bp*` stands for all that begin so.

@@ -52,7 +52,7 @@ pub enum Reason {
         /// The probe's name.
         probe: String,
     },
-    /// A claim asks for exact stacks, and one of them has no reference.
+    /// A claim asks for exact or whole stacks, and one of them has no reference.
     NoReference {
         /// The claim's name.
         claim: String,
@@ -244,10 +244,10 @@ impl fmt::Display for Reason {
             }
             Self::ClaimFails { claim, failure } => write!(f, "claim `{claim}` fails: {failure}"),
             Self::NoProbe { claim, probe } => {
-                write!(f, "claim `{claim}`: the probe `{probe}` brought nothing")
+                write!(f, "claim `{claim}`: there is no result of the probe `{probe}`")
             }
             Self::NoReference { claim } => {
-                write!(f, "claim `{claim}`: a stack has no reference to be exact by")
+                write!(f, "claim `{claim}` cannot be judged: a stack has no reference to compare it with")
             }
             Self::LeftOut { probe, because } => {
                 write!(f, "`{probe}` was left out, and what is claimed of it is not judged: {because}")

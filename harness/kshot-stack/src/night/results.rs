@@ -203,7 +203,7 @@ pub enum PairStatus {
     HostError,
     /// The pair has not been run.
     NotRun,
-    /// The stacks are what they should be.
+    /// The stacks are what the snapshot and the claims say, known faults included.
     Match,
 }
 

@@ -32,7 +32,7 @@ pub struct Raw {
     pub registers: Vec<(u16, u64)>,
     /// The stack that the processor was on, and those that it came from.
     pub stacks: Vec<StackCopy>,
-    /// The addresses at which stacks that C code switches to begin
+    /// The top addresses of the stacks that C code may switch to
     /// ([`ArchRow::switched_stacks`](crate::arch::ArchRow::switched_stacks)).
     pub tops: Vec<u64>,
     /// The real return addresses of calls that return to a trampoline.

@@ -209,8 +209,8 @@ impl Frame {
         self.symbol.as_deref().is_some_and(|symbol| names.contains(&symbol))
     }
 
-    /// Whether it ends stacks. `outer` is the next frame outwards: some code is an entry from user space and, where a frame
-    /// of the kernel is behind it, what interrupted that.
+    /// Whether it ends stacks. `outer` is the next frame outwards: the entry of an exception or interrupt ends a stack only
+    /// if no frame of the kernel follows, which it would have interrupted.
     pub fn is_entry(&self, outer: Option<&Self>, row: &ArchRow) -> bool {
         let interrupts = |symbol: &String| row.is_exception(symbol);
         let inside =

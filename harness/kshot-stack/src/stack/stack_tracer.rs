@@ -23,7 +23,7 @@ use super::{Frame, Parsed, StackUsage};
 pub(super) const EVENT: &str = "stack-tracer";
 /// What the heading holds.
 const HEADING: [&[u8]; 3] = [b"Depth", b"Size", b"Location"];
-/// The tracer's own word for being off.
+/// What `stack_trace` prints while the tracer is off.
 const DISABLED: &[u8] = b"Stack tracer disabled";
 
 /// Reads a capture. Each stack counts as one event.

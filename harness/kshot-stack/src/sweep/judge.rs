@@ -18,13 +18,13 @@ const EXAMPLES: usize = 3;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventMismatch {
     /// The truth ended before it was told to.
-    #[error("the truth is not of all of it")]
+    #[error("the recording of the truth stopped before the workload ended")]
     Unfinished,
     /// The ring buffer lost events.
     #[error("the ring buffer lost {0} entries")]
     Lost(u64),
     /// ftrace and the truth recorded different numbers of events.
-    #[error("ftrace recorded {recorded} stacks, the truth has {seen} of them")]
+    #[error("ftrace recorded {recorded} stacks and the truth {seen}, so they cannot be paired")]
     Number {
         /// The number of stacks in the ring buffer.
         recorded: u64,
@@ -32,7 +32,7 @@ pub enum EventMismatch {
         seen: u64,
     },
     /// ftrace and the truth name different functions for one event.
-    #[error("stack {number} is of {traced}, its truth of {seen}")]
+    #[error("event {number}: ftrace says {traced}, the truth says {seen}")]
     Function {
         /// The event's number, from 1.
         number: u64,

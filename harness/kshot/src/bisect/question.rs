@@ -277,7 +277,7 @@ fn drift(probe: Option<&str>, document: &RunDocument) -> Result<String, String> 
 
 fn fidelity(probe: &str, percent: u32, document: &RunDocument) -> Result<String, String> {
     let Some(probe) = document.probes.iter().find(|one| one.name == probe) else {
-        return Err(format!("the probe `{probe}` brought nothing"));
+        return Err(format!("there is no result of the probe `{probe}`"));
     };
     let measured: Vec<_> = probe.stacks.iter().filter_map(|stack| stack.fidelity).collect();
     if measured.is_empty() {

@@ -175,7 +175,7 @@ impl VersionTable {
     /// The table of the repository.
     ///
     /// # Errors
-    /// [`KernelError::Io`], or [`KernelError::Yaml`] with the place.
+    /// [`KernelError::File`], or [`KernelError::Yaml`] with the place.
     pub(crate) fn load(images: &ImagesFolder) -> Result<Self, KernelError> {
         let path = images.versions_yaml();
         let text =

@@ -34,7 +34,7 @@ pub enum BundleError {
     /// The run folder is older than the request log.
     #[error("{} has no request log", path.display())]
     NoRequestLog {
-        /// Reading the run folder failed.
+        /// The run folder.
         path: PathBuf,
     },
     /// The file is not a bundle of kshot.

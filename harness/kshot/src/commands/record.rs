@@ -56,7 +56,7 @@ impl Args {
         if document.probes.is_empty() || document.verdict == Verdict::Unstable {
             streams
                 .progress
-                .print_line("nothing is recorded of a run that says nothing, or not the same twice");
+                .print_line("no snapshot is proposed: the run had no stacks, or its two starts disagree");
             return Ok(ExitCode::CannotTell);
         }
         let review = if self.accept { Review::Accepted } else { Review::Pending };

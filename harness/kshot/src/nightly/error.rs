@@ -16,7 +16,7 @@ pub enum NightlyError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The folder holds a night with another matrix.
-    #[error("{} holds the night {night} of another matrix", path.display())]
+    #[error("{} already holds the night {night} of another matrix, of other scenarios or kernels", path.display())]
     OtherMatrix {
         /// The path of the result folder.
         path: PathBuf,
@@ -128,13 +128,13 @@ pub enum EngineError {
     #[error(transparent)]
     TimedOut(TimedOut),
     /// No host is left.
-    #[error("no host can run a unit any more")]
+    #[error("every host was taken out, so the remaining pairs cannot be run")]
     NoHost,
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
     /// Signals cannot be listened for.
-    #[error("cannot listen for signals")]
+    #[error("cannot install signal handlers")]
     Signals(#[source] io::Error),
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct PreparedRun {
     pub(super) spec: MachineSpec,
     pub(super) keys: SshKeys,
     pub(super) cache: Cache,
-    /// The state that a machine of this spec may start from, in the cache.
+    /// The cache key of the saved state that a machine of this spec may start from.
     pub(super) state_key: String,
     /// The probes that this kernel allows.
     pub(super) probes: Vec<ProbeSpec>,
@@ -67,7 +67,7 @@ pub(crate) fn prepare(
 /// What the machines of a run have in common: kernel, guest, QEMU and both command lines, by their content.
 ///
 /// # Errors
-/// [`RunError::Image`].
+/// [`RunError::Initramfs`].
 pub(crate) fn state_key(
     workspace: &Workspace,
     scenario: &Scenario,

@@ -129,7 +129,7 @@ fn an_unusable_state_is_replaced_and_told(desk: &Desk, kernel: &Kernel) {
             note["qemu"] = "0.9".into();
             fs::write(path, note.to_string()).unwrap();
         }),
-        ("answers with status 0", |state| {
+        ("not the one that was saved (status 0)", |state| {
             let path = state.join("note.json");
             let mut note: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
             note["nonce"] = "another".into();
