@@ -218,7 +218,7 @@ mod tests {
     fn a_probe_that_fails_is_a_finding_and_a_host_that_fails_is_none() {
         let failed = ProbeError::ToolFailed {
             probe: "perf".into(),
-            doing: "`perf probe f`".into(),
+            doing: "making the kprobe of probe:f".into(),
             status: 254,
             said: "no symbol".into(),
         };

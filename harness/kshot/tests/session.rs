@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use kshot_guest::deadline::Deadline;
 use kshot_guest::machine::MachineDown;
-use kshot_guest::session::{Credentials, Guest, OUTPUT_LIMIT, Session, SessionError};
+use kshot_guest::session::{Credentials, Guest, GuestFile, OUTPUT_LIMIT, Session, SessionError};
 use kshot_stack::fault::{Blame, Fault};
 
 use guest::{Fixture, LIMIT, keys, login, open, shared};
@@ -106,22 +106,27 @@ fn a_file_comes_byte_for_byte_or_not_at_all() {
     let mut fixture = shared();
     let Fixture { session: guest, folder, .. } = fixture.get();
     guest.run("head -c 3000000 /dev/urandom > \"/tmp/it's\"", LIMIT).unwrap();
-    let to = folder.path().join("file");
-    assert_eq!(guest.fetch("/tmp/it's", &to, LIMIT).unwrap(), 3_000_000);
+    guest.run("printf a > /tmp/a; : > /tmp/none", LIMIT).unwrap();
+    let [to, a, none] = ["file", "a", "nothing"].map(|name| folder.path().join(name));
+    let files = [("/tmp/a", &a), ("/tmp/it's", &to), ("/tmp/none", &none)];
+    guest.fetch(&files.map(|(from, to)| GuestFile { from, to }), LIMIT).unwrap();
+    assert_eq!([&to, &a, &none].map(|path| path.metadata().unwrap().len()), [3_000_000, 1, 0]);
     let theirs = guest.run("sha256sum < \"/tmp/it's\"", LIMIT).unwrap().text;
     assert!(theirs.starts_with(kshot_guest::host::cache::sha256_file(&to).unwrap().as_bytes()));
 
-    let to = folder.path().join("none");
-    let error = guest.fetch("/nonexistent", &to, LIMIT).unwrap_err();
+    let [here, gone] = ["here", "gone"].map(|name| folder.path().join(name));
+    let files = [("/tmp/a", &here), ("/nonexistent", &gone)];
+    let error = guest.fetch(&files.map(|(from, to)| GuestFile { from, to }), LIMIT).unwrap_err();
     assert_eq!(error.blame(), Blame::Guest);
     assert!(error.to_string().contains("/nonexistent: stat: "), "{error}");
-    assert!(!to.exists());
+    assert!(!gone.exists() && !here.exists());
 }
 
 fn a_full_disk_is_a_fault_of_the_host() {
     let mut fixture = shared();
     let Fixture { session: guest, folder, .. } = fixture.get();
-    let error = guest.fetch("/proc/version", &folder.path().join("no/such/folder"), LIMIT).unwrap_err();
+    let to = folder.path().join("no/such/folder");
+    let error = guest.fetch(&[GuestFile { from: "/proc/version", to: &to }], LIMIT).unwrap_err();
     assert_eq!(error.blame(), Blame::Host);
     assert!(error.to_string().starts_with("cannot write "), "{error}");
 }

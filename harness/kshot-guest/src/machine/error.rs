@@ -13,7 +13,9 @@ use kshot_stack::fault::{Blame, Fault};
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// The kernel's command line is too long.
-    #[error("the kernel's command line has {length} bytes, and the machine's firmware passes on only {limit}")]
+    #[error(
+        "the kernel's command line has {length} bytes, and the machine's firmware passes on only {limit}"
+    )]
     CmdlineTooLong {
         /// The command line's length in bytes.
         length: usize,

@@ -10,7 +10,6 @@
 //! where it goes on instead, and interrupts off until there, so that nothing else can pass the place unseen
 //! ([`kshot_stack::arch::StepOver`]).
 
-use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -53,8 +52,8 @@ pub struct Stops {
     unheard: u32,
     /// Whether the guest is to get these registers before it goes on.
     changed: bool,
-    /// Where traps go on, by their place and instruction.
-    vectors: HashMap<(u64, u64), u64>,
+    /// Where traps go on, once that is known.
+    trap_vector: Option<u64>,
     /// Whether somebody wants it to end.
     unwanted: bool,
 }
@@ -142,7 +141,7 @@ impl Stops {
             instruction: None,
             unheard: 0,
             changed: false,
-            vectors: HashMap::new(),
+            trap_vector: None,
             unwanted: false,
         })
     }
@@ -150,6 +149,11 @@ impl Stops {
     /// What ends [`Self::run_to`] from another thread.
     pub fn end_request(&self) -> EndRequest {
         EndRequest(self.sender.clone())
+    }
+
+    /// Where a trap goes on, so that no single step has to find it out.
+    pub fn set_trap_vector(&mut self, address: u64) {
+        self.trap_vector = Some(address);
     }
 
     /// The registers of the guest that stands.
@@ -235,14 +239,14 @@ impl Stops {
         let instruction = self.row.number(&instruction);
         let is_one_of = |kinds: &[(u64, u64)]| kinds.iter().any(|(mask, value)| instruction & mask == *value);
         let next = match () {
-            () if is_one_of(row.traps) => self.vectors.get(&(place, instruction)).copied(),
+            () if is_one_of(row.traps) => self.trap_vector,
             () if is_one_of(row.except) => None,
             () => Some(place.wrapping_add(row.bytes as u64)),
         };
         let Some((next, status)) = next.zip(self.registers.get(row.status)) else {
             self.single_step(places)?;
             if is_one_of(row.traps) {
-                self.vectors.insert((place, instruction), self.registers.program_counter());
+                self.trap_vector = Some(self.registers.program_counter());
             }
             return Ok(());
         };

@@ -6,6 +6,7 @@ use super::*;
 use kshot_stack::arch::Arch;
 
 const PLACE: u64 = 0x8010_0000;
+const VECTOR: u64 = 0x8000_0180;
 
 /// A monitor that tells these events at once and gives these statuses when it is asked.
 fn monitor(events: &[&str], statuses: &'static [&str], sender: Sender<MachineMessage>) -> Monitor {
@@ -38,6 +39,17 @@ const RUN: [&str; 4] = ["RESUME", "STOP", "RESUME", "STOP"];
 /// Lets a guest that stands at `from` run to [`PLACE`], where it is to end if the monitor has a status; says why it stands then, and what the stub was asked, without
 /// the values of registers.
 fn ran(from: u64, answers: &[&[u8]], events: &[&str], statuses: &'static [&str]) -> (Stop, String) {
+    ran_with(from, None, answers, events, statuses)
+}
+
+/// The same where the vector of traps may be known.
+fn ran_with(
+    from: u64,
+    trap_vector: Option<u64>,
+    answers: &[&[u8]],
+    events: &[&str],
+    statuses: &'static [&str],
+) -> (Stop, String) {
     let (ours, mut qemu) = UnixStream::pair().unwrap();
     let registers = registers(from);
     let packets = [&registers[..]].into_iter().chain(answers.iter().copied());
@@ -48,6 +60,7 @@ fn ran(from: u64, answers: &[&[u8]], events: &[&str], statuses: &'static [&str])
     let monitor = monitor(events, statuses, sender.clone());
     let stub = Stub::over(ours.try_clone().unwrap()).unwrap();
     let mut stops = Stops::over(stub, monitor, sender, heard, Arch::Mips64.row()).unwrap();
+    trap_vector.into_iter().for_each(|address| stops.set_trap_vector(address));
     if !statuses.is_empty() {
         stops.end_request().send();
     }
@@ -116,6 +129,32 @@ fn a_breakpoint_at_a_branch_is_left_by_a_single_step() {
     let (stop, sent) = ran(PLACE, &answers, &[&RUN[2..], &RUN].concat(), &[]);
     assert_eq!(stop, Stop::Hit);
     assert_eq!(sent, "g m80100000,4 z1,80100000,4 s g D;1++ Z1,80100000,4 c vAttach;1 g ");
+}
+
+#[test]
+fn a_trap_whose_vector_is_known_is_left_by_a_breakpoint_there() {
+    let (at, vector) = (registers(PLACE), registers(VECTOR));
+    // break
+    let answers: [&[u8]; 11] = [
+        b"0000000d",
+        b"OK",
+        b"OK",
+        b"OK",
+        b"T05thread:p01.01;",
+        &vector,
+        b"OK",
+        b"OK",
+        b"OK",
+        b"T05thread:p01.01;",
+        &at,
+    ];
+    let (stop, sent) = ran_with(PLACE, Some(VECTOR), &answers, &[RUN, RUN].concat(), &[]);
+    assert_eq!(stop, Stop::Hit);
+    assert_eq!(
+        sent,
+        "g m80100000,4 G..00000000140000e0 D;1++ Z1,80000180,4 c vAttach;1 g \
+         G..00000000140000e1 D;1++ Z1,80100000,4 c vAttach;1 g "
+    );
 }
 
 #[test]

@@ -142,9 +142,7 @@ impl Fault for TruthError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::OtherKernel { .. } => {
-                Some("put the vmlinux of the same build there".into())
-            }
+            Self::OtherKernel { .. } => Some("put the vmlinux of the same build there".into()),
             _ => passed_on_hint(self),
         }
     }
@@ -169,12 +167,13 @@ impl Fault for ProbeError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoDwarf { .. } => Some("use a kernel that is built here".into()),
-            Self::ToolFailed { status: NOT_FOUND, .. } => {
-                Some("the guest has no such command; `kshot cache userland --prune` has its userland made anew".into())
-            }
-            Self::Console { source: ConsoleError::TimedOut(_), .. } => {
-                Some("raise the scenario's `loglevel=`: it may keep critical messages from the console".into())
-            }
+            Self::ToolFailed { status: NOT_FOUND, .. } => Some(
+                "the guest has no such command; `kshot cache userland --prune` has its userland made anew"
+                    .into(),
+            ),
+            Self::Console { source: ConsoleError::TimedOut(_), .. } => Some(
+                "raise the scenario's `loglevel=`: it may keep critical messages from the console".into(),
+            ),
             _ => passed_on_hint(self),
         }
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, CaptureContent, ProbeFiles, file_stem};
-use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
+use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest, Wanted};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
@@ -113,7 +113,10 @@ impl Armed for RingBuffer {
             text = quote(&rendered),
         );
         fetcher.guest.run("reading the trace", &render, CAPTURE_LIMIT)?;
-        fetcher.fetch_as(&rendered, TRACE, CaptureContent::Stacks)?;
-        fetcher.fetch_as(&format!("{rendered}.stats"), "trace-stats.txt", CaptureContent::Supplement)
+        let stats = format!("{rendered}.stats");
+        fetcher.fetch_as(&[
+            Wanted { from: &rendered, suffix: TRACE, content: CaptureContent::Stacks },
+            Wanted { from: &stats, suffix: "trace-stats.txt", content: CaptureContent::Supplement },
+        ])
     }
 }

@@ -18,14 +18,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, CaptureContent, ProbeFiles};
-use super::guest::{COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
+use super::guest::{CaptureFetcher, ProbeGuest};
 use super::kernel_memory::{KernelMemory, Task, until_zero};
 use super::{Armed, KernelFile, Probe, ProbeError, TruthContext, TruthError};
 use crate::deadline::{Deadline, PollResult};
 use crate::host::FileError;
 use crate::kernel::Kernel;
 use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
-use crate::symbols::{Cut, End, Layout, LoadedKernel, Unwinder, Unwound, build_id, build_id_of_notes};
+use crate::symbols::{
+    Cut, End, Layout, LoadedKernel, Unwinder, Unwound, build_id, build_id_of_notes, notes_section,
+};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::Parsed;
@@ -37,8 +39,8 @@ use kshot_stack::text::printable;
 const STACKS: &str = "jsonl";
 /// The most hits that a scenario may ask for.
 const MAX_HITS: u32 = 100_000;
-/// The kernel's notes as it shows them itself, its build id among them (Documentation/ABI/testing/sysfs-kernel-notes).
-const NOTES: &str = "/sys/kernel/notes";
+/// The most bytes of a kernel's notes that are looked at; x86-64's take about 600.
+const NOTES_LIMIT: u64 = 64 << 10;
 /// The traced place, as `trace_function` calls it.
 const TRACED: &str = "ip";
 /// The most stacks that one processor is on at a time: of a task, of interrupts, and of exceptions within them.
@@ -161,11 +163,6 @@ impl Probe for GdbProbe {
     ) -> Result<Box<dyn Armed>, ProbeError> {
         let no_dwarf = || ProbeError::NoDwarf { probe: guest.probe.to_owned() };
         let TruthContext { machine, loaded, started } = truth.ok_or_else(no_dwarf)?;
-        let answer = guest.guest.run(&format!("cat {NOTES}"), COMMAND_LIMIT)?;
-        // Old kernels show no notes; the banners are compared in any case.
-        let notes = if answer.status == 0 { answer.text } else { Vec::new() };
-        same_build(&loaded.vmlinux, &notes)?;
-
         let stops = machine.stops().map_err(TruthError::from)?;
         let StartedTruth { jobs, news, stacks } = started;
         let truth =
@@ -240,6 +237,8 @@ struct Recorder {
     row: &'static ArchRow,
     unwinder: Unwinder,
     kernel: KernelMemory,
+    /// Where the kernel has its notes.
+    notes: Option<Span>,
     /// Whether the guest is known to run the kernel that the DWARF is of.
     checked: bool,
     /// Which argument has the traced place.
@@ -278,6 +277,7 @@ impl Recorder {
             unwinder,
             kernel: KernelMemory::new(layout, row)?,
             wanted,
+            notes: notes(vmlinux)?,
             checked: false,
             traced,
             file,
@@ -330,8 +330,8 @@ impl Recorder {
         if self.wanted.traced { self.write(&gdb_raw::Line::End { events: self.events }) } else { Ok(()) }
     }
 
-    /// Compares the banner in the guest's memory with that of the file. The memory can be read only while the guest runs
-    /// the kernel's code, and not that of a program: if it does not yet, it does at the first hit.
+    /// Compares the banner and the build id in the guest's memory with those of the file. The memory can be read only while
+    /// the guest runs the kernel's code, and not that of a program: if it does not yet, it does at the first hit.
     fn check(&mut self, stops: &mut Stops, loaded: &LoadedKernel) -> Result<(), TruthError> {
         let banner = self.kernel.layout().banner().filter(|_| !self.checked);
         let Some(banner) = banner else { return Ok(()) };
@@ -344,6 +344,12 @@ impl Recorder {
             let [found, wanted] = [&found, &banner.text].map(|text| printable(until_zero(text)));
             let why = format!("the guest's memory holds the banner \"{found}\", the file \"{wanted}\"");
             return Err(TruthError::OtherKernel { vmlinux: loaded.vmlinux.clone(), why });
+        }
+        let notes = self.notes.map(|notes| stops.memory(&[notes])).transpose();
+        // A kernel may have freed them; that of the same banner is then taken for the same build.
+        same_build(&loaded.vmlinux, &notes.unwrap_or_default().unwrap_or_default().concat())?;
+        if let Some(vector) = self.kernel.trap_vector(stops)? {
+            stops.set_trap_vector(vector);
         }
         self.checked = true;
         Ok(())
@@ -439,18 +445,17 @@ fn traced(layout: &Layout, function: &str, row: &ArchRow) -> Result<usize, Truth
     register.ok_or_else(|| TruthError::Unknown { what: format!("{function}({TRACED})") })
 }
 
+/// Where a kernel has its notes in memory.
+fn notes(vmlinux: &Path) -> Result<Option<Span>, TruthError> {
+    let notes = with_elf(vmlinux, |file| notes_section(file))?;
+    Ok(notes.map(|(address, size)| Span { address, length: size.min(NOTES_LIMIT) as usize }))
+}
+
 /// Whether the notes of the guest are those of `vmlinux`. Banners alone do not tell: builds with a fixed date
 /// share them.
 fn same_build(vmlinux: &Path, notes: &[u8]) -> Result<(), TruthError> {
-    let unreadable =
-        |error: object::Error| TruthError::Unreadable { path: vmlinux.into(), why: error.to_string() };
-    let file = File::open(vmlinux)
-        .map_err(|error| TruthError::Unreadable { path: vmlinux.into(), why: error.to_string() })?;
-    // With its DWARF it is some hundred megabytes, of which the notes are a few bytes.
-    let file = ReadCache::new(file);
-    let ours = build_id(&file).map_err(unreadable)?;
-    let theirs = build_id_of_notes(&file, notes).map_err(unreadable)?;
-    match (ours, theirs) {
+    let ids = with_elf(vmlinux, |file| Ok((build_id(file)?, build_id_of_notes(file, notes)?)))?;
+    match ids {
         (Some(ours), Some(theirs)) if ours != theirs => {
             let why =
                 format!("its build id is {}, the guest's is {}", hex::encode(ours), hex::encode(theirs));
@@ -458,6 +463,16 @@ fn same_build(vmlinux: &Path, notes: &[u8]) -> Result<(), TruthError> {
         }
         _ => Ok(()),
     }
+}
+
+/// What `read` finds in a kernel's file. With its DWARF that is some hundred megabytes, of which it needs a few bytes.
+fn with_elf<T>(
+    vmlinux: &Path,
+    read: impl FnOnce(&ReadCache<File>) -> Result<T, object::Error>,
+) -> Result<T, TruthError> {
+    let unreadable = |why: String| TruthError::Unreadable { path: vmlinux.into(), why };
+    let file = File::open(vmlinux).map_err(|error| unreadable(error.to_string()))?;
+    read(&ReadCache::new(file)).map_err(|error| unreadable(error.to_string()))
 }
 
 #[cfg(test)]

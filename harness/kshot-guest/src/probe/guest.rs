@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use super::capture::{Capture, CaptureContent, ProbeFiles, file_stem};
 use super::{ProbeError, error};
 use crate::host::FileError;
-use crate::session::Guest;
+use crate::session::{Guest, GuestFile};
 
 /// The time that one command in the guest may take.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
@@ -51,6 +51,17 @@ impl<'a> ProbeGuest<'a> {
     }
 }
 
+/// A file of the guest that becomes the capture `<probe>.<suffix>`.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The path in the guest.
+    pub(super) from: &'a str,
+    /// The suffix of the capture's name.
+    pub(super) suffix: &'a str,
+    /// What the file holds.
+    pub(super) content: CaptureContent,
+}
+
 /// The destination of a probe's captures.
 pub(super) struct CaptureFetcher<'a> {
     /// The guest that they are fetched from.
@@ -66,16 +77,19 @@ impl<'a> CaptureFetcher<'a> {
         Self { guest: ProbeGuest::new(probe, guest), folder, captures: Vec::new() }
     }
 
-    /// Fetches a file of the guest as the capture `<probe>.<suffix>`.
-    pub(super) fn fetch_as(
-        &mut self,
-        from: &str,
-        suffix: &str,
-        content: CaptureContent,
-    ) -> Result<(), ProbeError> {
-        let path = self.files().path(suffix);
-        self.guest.guest.fetch(from, &path, CAPTURE_LIMIT)?;
-        self.captures.push(Capture { probe: self.guest.probe.to_owned(), content, path });
+    /// Fetches files of the guest as captures, all in one go.
+    pub(super) fn fetch_as(&mut self, wanted: &[Wanted<'_>]) -> Result<(), ProbeError> {
+        let paths: Vec<_> = wanted.iter().map(|wanted| self.files().path(wanted.suffix)).collect();
+        let files: Vec<_> =
+            wanted.iter().zip(&paths).map(|(wanted, to)| GuestFile { from: wanted.from, to }).collect();
+        self.guest.guest.fetch(&files, CAPTURE_LIMIT)?;
+        let probe = self.guest.probe;
+        let captures = wanted.iter().zip(paths);
+        self.captures.extend(captures.map(|(&Wanted { content, .. }, path)| Capture {
+            probe: probe.to_owned(),
+            content,
+            path,
+        }));
         Ok(())
     }
 
@@ -83,7 +97,7 @@ impl<'a> CaptureFetcher<'a> {
     pub(super) fn fetch_gzipped(&mut self, from: &str, suffix: &str) -> Result<(), ProbeError> {
         let path = self.files().path(suffix);
         let plain = path.with_extension("new");
-        self.guest.guest.fetch(from, &plain, CAPTURE_LIMIT)?;
+        self.guest.guest.fetch(&[GuestFile { from, to: &plain }], CAPTURE_LIMIT)?;
         let gzip = || {
             let mut gzip = GzEncoder::new(BufWriter::new(File::create(&path)?), Compression::fast());
             io::copy(&mut File::open(&plain)?, &mut gzip)?;

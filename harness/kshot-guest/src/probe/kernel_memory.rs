@@ -27,6 +27,8 @@ pub(super) struct KernelMemory {
     known_tops: Option<Vec<u64>>,
     /// How far behind the first the processor has its own variables, once that is known.
     per_cpu: Option<u64>,
+    /// The variable with the address of the exception vectors.
+    vectors: Option<u64>,
 }
 
 /// A task that runs.
@@ -75,7 +77,9 @@ impl KernelMemory {
         let (name, id) = (field(&layout, "task_struct", "comm")?, field(&layout, "task_struct", "pid")?);
         // A kernel may lack some.
         let tops = row.switched_stacks.iter().filter_map(|pointer| place(&layout, *pointer).ok()).collect();
-        Ok(Self { row, layout, task, name, id, tops, known_tops: None, per_cpu: None })
+        let vectors =
+            row.step_over.map(|step_over| layout.variable(&[step_over.trap_vector.0])).transpose()?.flatten();
+        Ok(Self { row, layout, task, name, id, tops, known_tops: None, per_cpu: None, vectors })
     }
 
     /// The addresses in whose DWARF the layout has to be read, besides others.
@@ -100,6 +104,12 @@ impl KernelMemory {
         }
         self.known_tops = Some(tops.clone());
         Ok(tops)
+    }
+
+    /// Where a trap goes on, where the kernel has that in a variable.
+    pub(super) fn trap_vector(&self, stops: &mut Stops) -> Result<Option<u64>, TruthError> {
+        let Some((variable, row)) = self.vectors.zip(self.row.step_over) else { return Ok(None) };
+        Ok(Some(self.word(variable, stops)?.wrapping_add(row.trap_vector.1)))
     }
 
     /// The pointer to the current task.

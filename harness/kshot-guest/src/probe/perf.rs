@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, CaptureContent, PrintedText, ProbeFiles, file_stem};
-use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
+use super::ftrace::TRACEFS;
+use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest, Wanted};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
@@ -26,11 +27,11 @@ const KALLSYMS: &str = "kallsyms.gz";
 /// without a symbols file have it from the guest.
 const PERF_SCRIPT: &str = "perf-script.txt";
 
-/// The command that lists the loaded modules and their addresses (proc(5)).
-const LIST_MODULES: &str = "cut -d ' ' -f 1,6 /proc/modules";
+/// The shell commands that set `$loaded` to the loaded modules and their addresses (proc(5)). No program is started for it.
+const READ_MODULES: &str = "loaded=; while read -r name _ _ _ _ address _; do loaded=$loaded$name:$address,; done 2> /dev/null < /proc/modules";
 
-/// The last line of perf's messages if the loaded modules changed while perf ran.
-const MODULES_CHANGED: &str = "# other modules are loaded now";
+/// What [`PerfRecord::fetch`]'s script says if the loaded modules changed while perf ran.
+const MODULES_CHANGED: &str = "changed";
 
 /// The shell commands that report a perf that ended too early.
 const REPORT_EARLY_END: &str = "echo \"it ended with status $(cat status)\"; cat log; exit 1";
@@ -47,7 +48,7 @@ pub struct PerfProbe {
 /// What perf records.
 #[derive(Clone, Debug, Serialize)]
 pub enum PerfEvent {
-    /// `perf probe FUNCTION`, then its event `probe:FUNCTION`.
+    /// A kprobe at this function, with the event `probe:FUNCTION`, as `perf probe FUNCTION` makes it.
     Probe(String),
     /// An event that exists: `sched:sched_process_fork`.
     Event(String),
@@ -57,7 +58,7 @@ pub enum PerfEvent {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawPerf {
-    /// A function to probe, with `perf probe FUNCTION` and its event `probe:FUNCTION`.
+    /// A function to probe, with the event `probe:FUNCTION`, as `perf probe FUNCTION` makes it.
     #[serde(default)]
     pub probe: Option<String>,
     /// An existing event: `sched:sched_process_fork`.
@@ -115,25 +116,21 @@ impl Probe for PerfProbe {
 
     /// Starts perf with recording disabled, and fetches the kernel's symbols.
     fn prepare(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
-        let events = match &self.event {
-            PerfEvent::Event(name) => vec![name.clone()],
-            PerfEvent::Probe(function) => add_probe_points(&mut fetcher.guest, function)?,
-        };
         let record = PerfRecord::of(fetcher.guest.probe);
-        let script = record.start_script(&events, &self.call_graph);
-        fetcher.guest.run("`perf record`", &script, COMMAND_LIMIT)?;
+        if let Some(script) = self.kprobe_script() {
+            fetcher.guest.run(
+                &format!("making the kprobe of {}", self.event_name()),
+                &script,
+                COMMAND_LIMIT,
+            )?;
+        }
+        fetcher.guest.run("`perf record`", &record.start_script(self), COMMAND_LIMIT)?;
         record.fetch_symbols(fetcher)
     }
 
-    /// The function's name stands in place of the events that perf creates for it.
     fn preparation(&self, probe: &str) -> Option<String> {
-        let record = PerfRecord::of(probe);
-        Some(match &self.event {
-            PerfEvent::Event(name) => record.start_script(std::slice::from_ref(name), &self.call_graph),
-            PerfEvent::Probe(function) => {
-                format!("{}\n{}", perf_probe_command(function), record.start_script(&[], &self.call_graph))
-            }
-        })
+        let start = PerfRecord::of(probe).start_script(self);
+        Some(self.kprobe_script().into_iter().chain([start]).collect::<Vec<_>>().join("\n"))
     }
 
     fn prepared_files(&self) -> &'static [&'static str] {
@@ -200,24 +197,59 @@ fn symbols(capture: &Capture) -> io::Result<Kallsyms> {
     Kallsyms::read(BufReader::new(GzDecoder::new(BufReader::new(file))))
 }
 
+impl PerfProbe {
+    /// The script that makes the kprobe of a function, which is never removed: nothing else records it. `perf probe` takes a
+    /// second in an emulated guest. Another perf probe may have the same function: then both record the same event.
+    fn kprobe_script(&self) -> Option<String> {
+        let PerfEvent::Probe(function) = &self.event else { return None };
+        let event = kprobe_name(function);
+        Some(format!(
+            "cd {TRACEFS} || exit
+             kprobe={kprobe}
+             if [ -e events/probe/{event} ]; then
+                 grep -qxF \"$kprobe\" kprobe_events && exit
+                 echo 'another kprobe has the name:'; grep -F probe/{event} kprobe_events; exit 1
+             fi
+             echo \"$kprobe\" >> kprobe_events && exit
+             tail -n 3 error_log; exit 1",
+            kprobe = quote(&format!("p:probe/{event} {function}")),
+        ))
+    }
+
+    /// The event as perf knows it.
+    fn event_name(&self) -> String {
+        match &self.event {
+            PerfEvent::Event(name) => name.clone(),
+            PerfEvent::Probe(function) => format!("probe:{}", kprobe_name(function)),
+        }
+    }
+}
+
+/// The name of the event of a function's kprobe: the function's, without the compiler's suffix (`.isra.0`), as `perf probe`
+/// has it.
+pub(super) fn kprobe_name(function: &str) -> String {
+    let name = function.trim_start_matches('.');
+    name.split('.').next().unwrap_or_default().replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+}
+
 impl PerfRecord {
     fn of(probe: &str) -> Self {
         Self { folder: format!("/tmp/kshot-{}", file_stem(probe)) }
     }
 
-    /// The script that starts perf on `events`.
-    fn start_script(&self, events: &[String], call_graph: &str) -> String {
-        let events: String = events.iter().map(|event| format!("--event={} ", quote(event))).collect();
+    /// The script that starts perf on the event of `probe`.
+    fn start_script(&self, probe: &PerfProbe) -> String {
         // Both pipes are opened for reading and writing, so neither side blocks in open. perf starts disabled (-D -1)
         // and answers `ping` with `ack`; if it ends instead, the surrounding shell answers, so one blocking read tells
         // which. -N, -B: at its end perf need not copy the kernel's symbols to its cache nor scan the whole recording
         // for build ids.
         format!(
             "mkdir -p {folder} && cd {folder} && rm -f * && mkfifo ctl ack || exit
-             {LIST_MODULES} > modules; cat /proc/kallsyms > kallsyms || exit
+             {READ_MODULES}
+             echo \"$loaded\" > modules; cat /proc/kallsyms > kallsyms || exit
              exec 3<>ctl 4<>ack
              {{
-                 perf record {events}-aRNB -g --call-graph={call_graph} \
+                 perf record --event={event} -aRNB -g --call-graph={call_graph} \
                      -D -1 --control fifo:ctl,ack -o perf.data > log 2>&1
                  echo $? > status.new; mv status.new status; echo ended >&4
              }} < /dev/null > /dev/null 2>&1 &
@@ -226,7 +258,8 @@ impl PerfRecord {
              [ \"$answer\" = ack ] && exit
              {REPORT_EARLY_END}",
             folder = quote(&self.folder),
-            call_graph = quote(call_graph),
+            event = quote(&probe.event_name()),
+            call_graph = quote(&probe.call_graph),
         )
     }
 
@@ -266,65 +299,20 @@ impl Armed for PerfRecord {
     }
 
     fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
-        fetcher.fetch_as(&self.path("perf.data"), PERF_DATA, CaptureContent::Stacks)?;
         // The fetched symbols are valid as long as the same modules are loaded.
         let script = format!(
             "cd {folder} || exit
-             cat log
-             [ \"$({LIST_MODULES})\" = \"$(cat modules)\" ] && exit
-             cat /proc/kallsyms > kallsyms && echo '{MODULES_CHANGED}'",
+             {READ_MODULES}
+             read -r before < modules
+             [ \"$loaded\" = \"$before\" ] && exit
+             cat /proc/kallsyms > kallsyms && echo {MODULES_CHANGED}",
             folder = quote(&self.folder),
         );
-        let messages = fetcher.guest.run("reading perf's messages", &script, COMMAND_LIMIT)?;
-        fetcher.write(&messages, "perf-log.txt", CaptureContent::Supplement)?;
-        if messages.ends_with(format!("{MODULES_CHANGED}\n").as_bytes()) {
-            self.fetch_symbols(fetcher)
-        } else {
-            Ok(())
-        }
+        let said = fetcher.guest.run("looking for new modules", &script, COMMAND_LIMIT)?;
+        fetcher.fetch_as(&[
+            Wanted { from: &self.path("perf.data"), suffix: PERF_DATA, content: CaptureContent::Stacks },
+            Wanted { from: &self.path("log"), suffix: "perf-log.txt", content: CaptureContent::Supplement },
+        ])?;
+        if said.trim_ascii() == MODULES_CHANGED.as_bytes() { self.fetch_symbols(fetcher) } else { Ok(()) }
     }
-}
-
-/// Adds probe points at a function and returns their events. They are never removed: nothing else records them.
-fn add_probe_points(guest: &mut ProbeGuest<'_>, function: &str) -> Result<Vec<String>, ProbeError> {
-    let doing = format!("`perf probe {function}`");
-    let said = guest.run(&doing, &perf_probe_command(function), COMMAND_LIMIT)?;
-    let made = parse_added_events(&said);
-    if made.is_empty() {
-        let (probe, doing) = (guest.probe.to_owned(), format!("{doing}, which names no event,"));
-        return Err(ProbeError::ToolFailed { probe, doing, status: 0, said: super::error::said(&said) });
-    }
-    Ok(made)
-}
-
-/// The script that adds probe points at a function. Without the name of its module `perf probe` finds none outside of the
-/// kernel's own code.
-fn perf_probe_command(function: &str) -> String {
-    format!(
-        r#"function={}
-           module=$(grep -F -m 1 "$(printf ' %s\t[' "$function")" /proc/kallsyms)
-           module=${{module##*[}}
-           perf probe ${{module:+"--module=${{module%]}}"}} --add="$function""#,
-        quote(function)
-    )
-}
-
-/// The events in the output of `perf probe --add`:
-///
-/// ```text
-/// Added new event:
-///   probe:register_netdevice (on register_netdevice)
-///
-/// You can now use it in all perf tools, such as:
-///
-///     perf record -e probe:register_netdevice -aR sleep 1
-/// ```
-fn parse_added_events(said: &[u8]) -> Vec<String> {
-    let said = String::from_utf8_lossy(said);
-    let event = |line: &str| {
-        let (event, _) = line.trim().split_once(" (on ")?;
-        let event = event.trim_end();
-        (event.contains(':') && !event.contains(char::is_whitespace)).then(|| event.to_owned())
-    };
-    said.lines().filter_map(event).collect()
 }

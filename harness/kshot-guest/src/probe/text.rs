@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, CaptureContent, ProbeFiles, file_stem};
 use super::error::{ConsoleError, ProbeError};
-use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
+use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest, Wanted};
 use super::{Armed, Probe, TruthContext};
 use crate::deadline::{Deadline, PollResult};
 use crate::machine::CONSOLE_LOG;
@@ -138,7 +138,7 @@ impl Armed for TextProbe {
             TextSource::Of(Stream::Console) => return fetch_console(fetcher),
         };
         fetcher.guest.run(doing, &script, CAPTURE_LIMIT)?;
-        fetcher.fetch_as(&text, TEXT, CaptureContent::Stacks)
+        fetcher.fetch_as(&[Wanted { from: &text, suffix: TEXT, content: CaptureContent::Stacks }])
     }
 }
 

@@ -1,10 +1,9 @@
 //! A fake guest for tests: it has a list of answers and records its requests.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::time::Duration;
 
-use super::{Guest, Output, SessionError};
+use super::{Guest, GuestFile, Output, SessionError};
 
 /// A guest whose answers are given in advance, in order.
 #[derive(Debug, Default)]
@@ -35,12 +34,14 @@ impl Guest for FakeGuest {
         self.next(script.to_owned()).map(|(status, text)| Output { status, text })
     }
 
-    fn fetch(&mut self, from: &str, to: &Path, _: Duration) -> Result<u64, SessionError> {
-        let (status, bytes) = self.next(format!("fetch {from}"))?;
-        if status != 0 || std::fs::write(to, &bytes).is_err() {
-            return Err(no_answer(from.to_owned()));
-        }
-        Ok(bytes.len() as u64)
+    fn fetch(&mut self, files: &[GuestFile<'_>], _: Duration) -> Result<(), SessionError> {
+        files.iter().try_for_each(|GuestFile { from, to }| {
+            let (status, bytes) = self.next(format!("fetch {from}"))?;
+            if status != 0 || std::fs::write(to, &bytes).is_err() {
+                return Err(no_answer((*from).to_owned()));
+            }
+            Ok(())
+        })
     }
 }
 

@@ -41,11 +41,21 @@ pub trait Guest {
     /// The machine went down, the connection broke, or `limit` passed.
     fn run(&mut self, script: &str, limit: Duration) -> Result<Output, SessionError>;
 
-    /// Copies a file of the guest to a new file of the host. Returns its length in bytes.
+    /// Copies files of the guest to new files of the host, all in one go.
     ///
     /// # Errors
-    /// The errors of [`Guest::run`]; the guest has no such file; the host cannot write the new file.
-    fn fetch(&mut self, from: &str, to: &Path, limit: Duration) -> Result<u64, SessionError>;
+    /// The errors of [`Guest::run`]; the guest lacks one of the files; the host cannot write the new files. Then none of them
+    /// is left.
+    fn fetch(&mut self, files: &[GuestFile<'_>], limit: Duration) -> Result<(), SessionError>;
+}
+
+/// A file of the guest and where its copy is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestFile<'a> {
+    /// The path in the guest.
+    pub from: &'a str,
+    /// The path of the copy on the host.
+    pub to: &'a Path,
 }
 
 /// The longest output of a command that is kept, in bytes, so that a guest cannot exhaust the host's memory. A final
@@ -121,13 +131,16 @@ impl Guest for Session {
         Ok(Output { status, text })
     }
 
-    fn fetch(&mut self, from: &str, to: &Path, limit: Duration) -> Result<u64, SessionError> {
-        let file =
-            File::create_new(to).map_err(|source| SessionError::Write { path: to.to_owned(), source })?;
-        let result = self.copy(from, file, to, limit);
+    fn fetch(&mut self, files: &[GuestFile<'_>], limit: Duration) -> Result<(), SessionError> {
+        let mut copies = Vec::new();
+        let created = files.iter().try_for_each(|file| {
+            copies.push(Copy::create(file)?);
+            Ok(())
+        });
+        let result = created.and_then(|()| self.copy(&mut copies, limit));
         if result.is_err() {
             // A partial copy must not be mistaken for the guest's file.
-            drop(std::fs::remove_file(to));
+            copies.iter().for_each(|copy| drop(std::fs::remove_file(copy.wanted.to)));
         }
         result
     }
@@ -199,33 +212,65 @@ impl Session {
         }
     }
 
-    fn copy(&mut self, from: &str, mut file: File, to: &Path, limit: Duration) -> Result<u64, SessionError> {
-        let deadline = Deadline::new(format!("the guest's file {}", protocol::brief(from)), limit);
-        // The end marker follows the last byte, so a truncated file cannot pass as complete; the length precedes the
+    fn copy(&mut self, copies: &mut [Copy<'_>], limit: Duration) -> Result<(), SessionError> {
+        let paths: Vec<_> = copies.iter().map(|copy| copy.wanted.from).collect();
+        let name = protocol::brief(&paths.join(" "));
+        let deadline = Deadline::new(format!("the guest's files {name}"), limit);
+        // The end marker follows the last byte, so a truncated file cannot pass as complete; the lengths precede the
         // first byte, so neither can a file that another process's output was mixed into.
-        let mut head = LengthParser::default();
+        let mut head = LengthParser::new(paths.len());
         let mut length = 0;
+        let unreadable = |said| SessionError::Unreadable { path: name.clone(), said };
         let take = |bytes: &[u8]| {
-            let bytes = head.feed(bytes);
+            let mut bytes = head.feed(bytes);
             length += bytes.len() as u64;
-            if length > FETCH_MOST || head.length().is_some_and(|wanted| wanted > FETCH_MOST) {
-                let said = format!("it has more than {FETCH_MOST} bytes");
-                return Err(SessionError::Unreadable { path: from.to_owned(), said });
+            let wanted = head
+                .lengths()
+                .map_or(0, |lengths| lengths.iter().fold(0, |sum: u64, one| sum.saturating_add(*one)));
+            if length.max(wanted) > FETCH_MOST {
+                return Err(unreadable(format!("more than {FETCH_MOST} bytes")));
             }
-            file.write_all(bytes).map_err(|source| SessionError::Write { path: to.to_owned(), source })
+            for (copy, wanted) in copies.iter_mut().zip(head.lengths().into_iter().flatten()) {
+                let here =
+                    usize::try_from(wanted - copy.length).map_or(bytes.len(), |left| left.min(bytes.len()));
+                copy.write(&bytes[..here])?;
+                bytes = &bytes[here..];
+            }
+            Ok(())
         };
-        let status = self.run_in_shell(&format!("cat {from}"), &protocol::copy(from), &deadline, take)?;
-        match head.length() {
-            Some(wanted) if status == 0 && length == wanted => Ok(length),
-            Some(wanted) if status == 0 => {
-                let said = format!("it has {wanted} bytes, but {length} came");
-                Err(SessionError::Unreadable { path: from.to_owned(), said })
+        let status = self.run_in_shell(&format!("cat {name}"), &protocol::copy(&paths), &deadline, take)?;
+        match head.lengths() {
+            Some(lengths) if status == 0 => {
+                let wanted: u64 = lengths.iter().sum();
+                if length == wanted {
+                    return Ok(());
+                }
+                Err(unreadable(format!("{wanted} bytes were to come, but {length} came")))
             }
-            _ => Err(SessionError::Unreadable {
-                path: from.to_owned(),
-                said: protocol::last_line(head.line()),
-            }),
+            _ => Err(unreadable(protocol::last_line(head.text()))),
         }
+    }
+}
+
+/// A file of the host that gets the contents of one of the guest's.
+struct Copy<'a> {
+    wanted: &'a GuestFile<'a>,
+    file: File,
+    /// The bytes written so far.
+    length: u64,
+}
+
+impl<'a> Copy<'a> {
+    fn create(wanted: &'a GuestFile<'a>) -> Result<Self, SessionError> {
+        let file = File::create_new(wanted.to)
+            .map_err(|source| SessionError::Write { path: wanted.to.to_owned(), source })?;
+        Ok(Self { wanted, file, length: 0 })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        self.length += bytes.len() as u64;
+        let written = self.file.write_all(bytes);
+        written.map_err(|source| SessionError::Write { path: self.wanted.to.to_owned(), source })
     }
 }
 

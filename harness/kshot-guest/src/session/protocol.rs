@@ -83,42 +83,50 @@ pub(super) fn needs_channel(script: &str) -> bool {
     script.contains(['&', '\0'])
 }
 
-/// The script that prints a file's length, a newline and the file's contents, or only the reason if it cannot.
-pub(super) fn copy(path: &str) -> String {
-    let path = quote(path);
-    format!("stat -c %s -- {path} || exit; cat -- {path}")
+/// The script that prints the length of each file, a line each, and then their contents, or only the reason if it
+/// cannot.
+pub(super) fn copy(paths: &[&str]) -> String {
+    let paths = paths.iter().map(|path| quote(path)).collect::<Vec<_>>().join(" ");
+    format!("stat -c %s -- {paths} || exit; cat -- {paths}")
 }
 
-/// Splits the first line, which holds the length, from the output of [`copy`]. Only the start of an overlong line is
-/// kept.
-#[derive(Debug, Default)]
+/// Splits the lines with the lengths from the output of [`copy`].
+#[derive(Debug)]
 pub(super) struct LengthParser {
-    line: Vec<u8>,
-    whole: bool,
+    text: Vec<u8>,
+    /// How many lines are still to come.
+    missing: usize,
 }
 
 impl LengthParser {
-    /// The part of `piece` that belongs to the file.
+    pub(super) fn new(files: usize) -> Self {
+        Self { text: Vec::new(), missing: files }
+    }
+
+    /// The part of `piece` that belongs to the files.
     pub(super) fn feed<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
         const LONGEST: usize = 4096;
-        if self.whole {
-            return piece;
+        let mut rest = piece;
+        while self.missing > 0 && !rest.is_empty() {
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            let (line, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
+            self.missing -= usize::from(end.is_some());
+            // The start of what is overlong tells enough.
+            self.text.extend_from_slice(&line[..line.len().min(LONGEST - self.text.len())]);
+            rest = behind;
         }
-        let end = piece.iter().position(|byte| *byte == b'\n');
-        self.whole = end.is_some();
-        let (line, rest) = piece.split_at(end.map_or(piece.len(), |end| end + 1));
-        self.line.extend_from_slice(&line[..line.len().min(LONGEST - self.line.len())]);
         rest
     }
 
-    /// The length in the first line.
-    pub(super) fn length(&self) -> Option<u64> {
-        std::str::from_utf8(&self.line).ok()?.strip_suffix('\n')?.parse().ok()
+    /// The lengths, once all have come.
+    pub(super) fn lengths(&self) -> Option<Vec<u64>> {
+        let text = std::str::from_utf8(&self.text).ok()?.strip_suffix('\n').filter(|_| self.missing == 0)?;
+        text.lines().map(|line| line.parse().ok()).collect()
     }
 
-    /// The first line, whatever it contains.
-    pub(super) fn line(&self) -> &[u8] {
-        &self.line
+    /// The lines, whatever they contain.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
     }
 }
 
@@ -182,19 +190,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_begins_behind_the_line_of_its_length() {
-        let all = |pieces: &[&[u8]]| {
-            let mut head = LengthParser::default();
+    fn files_begin_behind_the_lines_of_their_lengths() {
+        let all = |files, pieces: &[&[u8]]| {
+            let mut head = LengthParser::new(files);
             let rest: Vec<u8> = pieces.iter().flat_map(|piece| head.feed(piece).to_vec()).collect();
-            (head.length(), rest)
+            (head.lengths(), rest)
         };
-        assert_eq!(all(&[b"1", b"2\nab\n", b"c"]), (Some(12), b"ab\nc".to_vec()));
-        assert_eq!(all(&[b"0\n"]), (Some(0), Vec::new()));
-        assert_eq!(all(&[b"stat: can't stat"]).0, None);
-        assert_eq!(all(&[b"12"]).0, None, "the line has no end");
-        let mut head = LengthParser::default();
+        assert_eq!(all(1, &[b"1", b"2\nab\n", b"c"]), (Some(vec![12]), b"ab\nc".to_vec()));
+        assert_eq!(all(2, &[b"1\n", b"2\n3\nab"]), (Some(vec![1, 2]), b"3\nab".to_vec()));
+        assert_eq!(all(1, &[b"0\n"]), (Some(vec![0]), Vec::new()));
+        assert_eq!(all(1, &[b"stat: can't stat"]).0, None);
+        assert_eq!(all(2, &[b"1\nstat: can't stat 'b'\n"]).0, None);
+        assert_eq!(all(2, &[b"12\n"]).0, None, "a line is missing");
+        assert_eq!(all(1, &[b"12"]).0, None, "the line has no end");
+        let mut head = LengthParser::new(1);
         (0..10).for_each(|_| assert_eq!(head.feed(&[b'1'; 1000]), b""));
-        assert_eq!(head.line().len(), 4096);
+        assert_eq!(head.text().len(), 4096);
     }
 
     #[test]

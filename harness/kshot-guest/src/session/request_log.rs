@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Guest, Output, Session, SessionError};
+use super::{Guest, GuestFile, Output, Session, SessionError};
 
 /// A request to the guest. The request log has one per line, as JSON, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +66,8 @@ impl Guest for LoggedSession {
         self.session.run(script, limit)
     }
 
-    fn fetch(&mut self, from: &str, to: &Path, limit: Duration) -> Result<u64, SessionError> {
-        self.note(&Request::Fetch(from.into()))?;
-        self.session.fetch(from, to, limit)
+    fn fetch(&mut self, files: &[GuestFile<'_>], limit: Duration) -> Result<(), SessionError> {
+        files.iter().try_for_each(|file| self.note(&Request::Fetch(file.from.into())))?;
+        self.session.fetch(files, limit)
     }
 }

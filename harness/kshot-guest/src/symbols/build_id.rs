@@ -2,7 +2,7 @@
 
 use object::elf::{self, FileHeader64};
 use object::read::elf::NoteIterator;
-use object::{Endianness, Object, ReadRef};
+use object::{Endianness, Object, ObjectSection, ReadRef};
 
 /// The GNU build id of an ELF file, `None` if it has none.
 ///
@@ -12,7 +12,18 @@ pub fn build_id<'data>(elf: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, obje
     Ok(object::File::parse(elf)?.build_id()?.map(<[u8]>::to_vec))
 }
 
-/// The build id in `notes`, the contents of the guest's `/sys/kernel/notes`, in the byte order of the ELF file `elf`.
+/// Where a kernel has its notes, among them its build id, in its memory: address and size in bytes. `None` if the ELF file
+/// has none.
+///
+/// # Errors
+/// The data is not an ELF file.
+pub fn notes_section<'data>(elf: impl ReadRef<'data>) -> Result<Option<(u64, u64)>, object::Error> {
+    let section =
+        object::File::parse(elf)?.section_by_name(".notes").map(|notes| (notes.address(), notes.size()));
+    Ok(section)
+}
+
+/// The build id in `notes`, the notes of a running kernel, in the byte order of the ELF file `elf`.
 /// Parsing ends at the first invalid note.
 ///
 /// # Errors

@@ -107,6 +107,7 @@ pub(super) const STEP_OVER: StepOver = StepOver {
         (0xfc00_003e, 0x0000_000c), // SYSCALL, BREAK
     ],
     traps: &[(0xfc00_003f, 0x0000_000d)], // BREAK: a kprobe's
+    trap_vector: ("ebase", 0x180), // arch/mips/kernel/traps.c, `set_handler(0x180, &except_vec3_generic, ..)`
     status: 32,
     interrupts: 1, // IE
 };

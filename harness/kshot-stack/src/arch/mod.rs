@@ -270,9 +270,10 @@ pub struct StepOver {
     /// Mask and value of the instructions that may not go on behind themselves, or that can tell whether interrupts
     /// are on.
     pub except: &'static [(u64, u64)],
-    /// Mask and value of those of them that go on at one place whatever happens: an exception's vector. A single step
-    /// finds it out once.
+    /// Mask and value of those of them that go on at the exception's vector, whatever happens.
     pub traps: &'static [(u64, u64)],
+    /// The kernel's variable with the address of the vectors, and how far behind it that of a trap lies, in bytes.
+    pub trap_vector: (&'static str, u64),
     /// The stub's number of the register that has the bit for interrupts.
     pub status: usize,
     /// The bit for interrupts: set where they are on.

@@ -61,12 +61,18 @@ fn all() -> Vec<(Reason, &'static str)> {
             fails(ClaimFailure::NotExact { through, excess: text("extra: y behind a") }),
             "claim `c` fails: a stack through a, b has frames that are not there: extra: y behind a",
         ),
-        (Reason::NoReference { claim: claim.clone() }, "claim `c` cannot be judged: a stack has no reference to compare it with"),
+        (
+            Reason::NoReference { claim: claim.clone() },
+            "claim `c` cannot be judged: a stack has no reference to compare it with",
+        ),
         (
             fails(ClaimFailure::Console { report: text("warn"), line: text("WARNING: x") }),
             "claim `c` fails: the console reports (warn): WARNING: x",
         ),
-        (Reason::NoProbe { claim, probe: probe.clone() }, "claim `c`: there is no result of the probe `ftrace`"),
+        (
+            Reason::NoProbe { claim, probe: probe.clone() },
+            "claim `c`: there is no result of the probe `ftrace`",
+        ),
         (
             Reason::LeftOut { probe: probe.clone(), because: text("no DWARF") },
             "`ftrace` was left out, and what is claimed of it is not judged: no DWARF",

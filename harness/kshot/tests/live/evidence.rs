@@ -11,7 +11,7 @@ use kshot_guest::image::{SshKeys, Userland, initramfs};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::machine::{Accelerator, Machine, MachineSpec};
 use kshot_guest::probe::{CaptureContent, PerfEvent, PerfProbe, PrintedText, ProbeKind, ProbeSpec};
-use kshot_guest::session::{Credentials, Guest, Session};
+use kshot_guest::session::{Credentials, Guest, GuestFile, Session};
 use kshot_stack::stack::{Parsed, perf_script};
 use libtest_mimic::{Failed, Trial};
 
@@ -80,7 +80,7 @@ fn agree(workspace: &Workspace, kernel: &Kernel) -> Result<(), Failed> {
         let said = session.run(&script, LIMIT).unwrap();
         assert_eq!(said.status, 0, "{}", String::from_utf8_lossy(&said.text));
         let text = folder.path().join(format!("{name}.txt"));
-        session.fetch(&output, &text, LIMIT).unwrap();
+        session.fetch(&[GuestFile { from: &output, to: &text }], LIMIT).unwrap();
         let theirs = perf_script::parse(&fs::read(&text).unwrap()[..]).unwrap();
         assert!(ours.events > 5 && ours.warnings.is_empty(), "{name}: {} {:?}", ours.events, ours.warnings);
         assert_eq!(without_user_names(ours), without_user_names(theirs), "{name}");

@@ -108,7 +108,10 @@ fn another_build(kernel: &Kernel) {
 
     let mut kshot = replica.kshot(&["run", SCENARIO, "--kernel", KERNEL]);
     let ended = super::support::Ended::of(kshot.env("XDG_CACHE_HOME", &ours).output().unwrap());
-    ended.expect(131, &["is not the kernel that runs: its build id is", "put the vmlinux of the same build there"]);
+    ended.expect(
+        131,
+        &["is not the kernel that runs: its build id is", "put the vmlinux of the same build there"],
+    );
     assert!(!ended.out.contains("verdict"), "{}", ended.out);
 }
 
