@@ -96,13 +96,14 @@ const DIAGNOSES: &[&str] = &[
     "FAILED -- saving rejects",
 ];
 
+/// What GCC says of its own crashes, which it calls errors, too.
+const CRASHES: &[&str] = &["internal compiler error", "signal terminated program", "terminated with signal"];
+
 impl ToolError {
     /// Whether a tool failed and does not say why.
     pub fn is_in_doubt(&self) -> bool {
-        // GCC calls its own crashes errors, too.
-        let is_diagnosis = |line: &str| {
-            !line.contains("internal compiler error") && DIAGNOSES.iter().any(|words| line.contains(words))
-        };
+        let holds = |line: &str, all: &[&str]| all.iter().any(|words| line.contains(words));
+        let is_diagnosis = |line: &str| !holds(line, CRASHES) && holds(line, DIAGNOSES);
         matches!(self, Self::Failed { tail, .. } if !tail.lines().any(is_diagnosis))
     }
 
@@ -158,6 +159,14 @@ impl ToolLog {
         // Its end of the pipe: the output ends with the tool.
         drop(expression);
         let mut output = BufReader::new(ToolOutput { reader, handle: &handle, stopping: None });
+        // With many jobs at once, what went wrong may stand far above the end.
+        let mut host_fault = None;
+        let mut on_line = |line: &str| {
+            if host_fault.is_none() && is_host_fault(line.trim_end()) {
+                host_fault = Some(line.trim().to_owned());
+            }
+            on_line(line);
+        };
         let logged = self.log_lines(&mut output, &mut on_line);
         let mut output = output.into_inner();
         if logged.is_err() {
@@ -181,8 +190,8 @@ impl ToolLog {
         if status.signal().is_some() || matches!(status.code(), Some(126 | 127)) {
             return Err(ToolError::CutShort { what, why: status_text, log, tail });
         }
-        match host_fault(&tail) {
-            Some(line) => Err(ToolError::CutShort { what, why: line.trim().into(), log, tail }),
+        match host_fault {
+            Some(why) => Err(ToolError::CutShort { what, why, log, tail }),
             None => Err(ToolError::Failed { what, status: status_text, log, tail }),
         }
     }
@@ -250,6 +259,9 @@ const KEPT: &[&str] = &[
     "LOGNAME",
     "PATH",
     "SSH_AUTH_SOCK",
+    // git(1) asks the first whose repositories root may read under sudo, and the other whether to look beyond a mount.
+    "SUDO_UID",
+    "GIT_DISCOVERY_ACROSS_FILESYSTEM",
     "TMPDIR",
     "USER",
     "XDG_CACHE_HOME",
@@ -270,29 +282,48 @@ const KEPT: &[&str] = &[
     "SSL_CERT_DIR",
 ];
 
-/// What a tool prints where the host failed it: strerror(3) in English, and what make and GCC's driver say of a program
-/// that a signal ended (make's src/job.c, gcc/gcc.cc).
+/// What a tool prints where the host failed it: strerror(3) in English, and the words of tools that have run out of
+/// memory or could not write (GCC, GNU ld, flex, make).
 const HOST_FAULTS: &[&str] = &[
     "No space left on device",
     "Disk quota exceeded",
+    "File too large",
     "Read-only file system",
     "Input/output error",
     "Stale file handle",
+    "Structure needs cleaning",
+    "Transport endpoint is not connected",
     "Cannot allocate memory",
     "Out of memory",
     "out of memory",
-    "virtual memory exhausted",
+    "memory exhausted",
     "Resource temporarily unavailable",
     "Too many open files",
-    "signal terminated program",
-    "] Killed",
-    "] Terminated",
-    "] Hangup",
-    "] Bus error",
+    "write error",
     "] Error 126",
     "] Error 127",
-    "] Error 137",
-    "] Error 143",
+];
+
+/// The signals by which a host ends what it has no room, no time or no more use for (signal(7)): strsignal(3) in English,
+/// and the number. What a program does to itself (SIGSEGV, SIGABRT) may be the source's doing.
+const HOST_SIGNALS: &[(&str, u8)] = &[
+    ("Hangup", 1),
+    ("Interrupt", 2),
+    ("Bus error", 7),
+    ("Killed", 9),
+    ("Terminated", 15),
+    ("CPU time limit exceeded", 24),
+    ("File size limit exceeded", 25),
+];
+
+/// What a program that starts others says in front of the signal that ended one.
+const ENDED_BY: &[&str] = &[
+    // make (src/job.c): "make[3]: *** [scripts/Makefile.build:250: kernel/fork.o] Killed"
+    "] ",
+    // GCC before 10: "gcc: internal compiler error: Killed (program cc1)"
+    "internal compiler error: ",
+    // clang: "clang: error: unable to execute command: Killed"
+    "unable to execute command: ",
 ];
 
 /// A command that ends with kshot. If kshot is killed, it gets SIGTERM: make stops its children and removes unfinished
@@ -310,9 +341,35 @@ pub(crate) fn environment(
     kept.chain([("LC_ALL".into(), "C".into())])
 }
 
-/// The line of a failed tool's output that says that the host failed it.
-fn host_fault(output: &str) -> Option<&str> {
-    output.lines().find(|line| HOST_FAULTS.iter().any(|fault| line.contains(fault)))
+/// Whether a line of a failed tool's output says that the host failed it.
+fn is_host_fault(line: &str) -> bool {
+    // The text of a warning, and the source that GCC quotes below it, may hold any words: "  12 | panic(\"Out of memory\");"
+    let quoted = line.trim_start().trim_start_matches(|first: char| first.is_ascii_digit());
+    if line.contains(" warning: ")
+        || line.contains(" note: ")
+        || quoted.starts_with(" | ")
+        || quoted.starts_with("| ")
+    {
+        return false;
+    }
+    HOST_FAULTS.iter().any(|fault| line.contains(fault))
+        || HOST_SIGNALS.iter().any(|(words, number)| is_end_by(line, words, *number))
+}
+
+/// Whether a line says that a signal ended a program.
+fn is_end_by(line: &str, words: &str, number: u8) -> bool {
+    ENDED_BY.iter().any(|before| {
+        let rest = line.split_once(before).and_then(|(_, rest)| rest.strip_prefix(words));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '(', '\r']))
+    })
+        // GCC since 10: "gcc: fatal error: Killed signal terminated program cc1"
+        || line.contains(&format!("{words} signal terminated program"))
+        // collect2, which GCC links with: "collect2: fatal error: ld terminated with signal 9 [Killed]"
+        || line.split_once("terminated with signal ").is_some_and(|(_, rest)| {
+            rest.split(|end: char| !end.is_ascii_digit()).next() == Some(&*number.to_string())
+        })
+        // A shell: "make[3]: *** [scripts/Makefile.build:250: kernel/fork.o] Error 137"
+        || line.ends_with(&format!("] Error {}", 128 + u32::from(number)))
 }
 
 /// The path of `tool` on `PATH`.
@@ -381,19 +438,46 @@ mod tests {
             "kshot-no-such-tool".to_owned(),
             make("Killed"),
             make("Terminated"),
+            make("File size limit exceeded"),
             make("Error 127"),
-            "echo 'mips64-linux-gnuabi64-gcc: fatal error: Killed signal terminated program cc1'; exit 1"
-                .to_owned(),
-            "echo 'fatal error: error writing to /tmp/ccX.s: No space left on device'; exit 1".to_owned(),
-            "echo 'sh: 1: Cannot fork: Resource temporarily unavailable'; exit 2".to_owned(),
+            make("Error 135"),
+            make("Error 143"),
         ] {
             let error = log(&folder).run("it", &cmd!("sh", "-c", &script)).unwrap_err();
             assert_eq!(error.blame(), Blame::Host, "{script}: {error}");
         }
+        for line in [
+            "mips64-linux-gnuabi64-gcc: fatal error: Killed signal terminated program cc1",
+            "gcc: fatal error: Terminated signal terminated program as",
+            "gcc: internal compiler error: Killed (program cc1)",
+            "x86_64-linux-gnu-gcc-8: internal compiler error: Bus error (program as)",
+            "collect2: fatal error: ld terminated with signal 9 [Killed]",
+            "collect2: error: ld terminated with signal 15 [Terminated], core dumped",
+            "clang: error: unable to execute command: Killed",
+            "fatal error: error writing to /tmp/ccX.s: No space left on device",
+            "fatal error: error closing kernel/fork.o: Disk quota exceeded",
+            "Assembler messages: Fatal error: can't write 12 bytes to section .text: Read-only file system",
+            "mips64-linux-gnuabi64-ld: final link failed: memory exhausted",
+            "make: write error: stdout",
+            "sh: 1: Cannot fork: Resource temporarily unavailable",
+        ] {
+            let tool = cmd!("sh", "-c", "printf '%s\\n' \"$0\"; seq 1 200; exit 2", line);
+            let error = log(&folder).run("it", &tool).unwrap_err();
+            assert_eq!(error.blame(), Blame::Host, "{line}: {error}");
+            assert!(error.to_string().contains(&format!("cut short by the host ({line})")), "{error}");
+        }
         for script in [
             "echo 'kernel/fork.c:1:1: error: expected identifier'; exit 1".to_owned(),
             make("Error 1"),
+            make("Segmentation fault"),
+            make("Error 139"),
             "echo 'fork.c: internal compiler error: Segmentation fault'; exit 1".to_owned(),
+            "echo 'gcc: internal compiler error: Segmentation fault signal terminated program cc1'; exit 1"
+                .to_owned(),
+            "echo 'collect2: fatal error: ld terminated with signal 11 [Segmentation fault]'; exit 1"
+                .to_owned(),
+            "echo 'a.c:9:2: warning: format: Out of memory'; exit 1".to_owned(),
+            "echo '    9 |   panic(\"Out of memory\");'; exit 1".to_owned(),
         ] {
             let error = log(&folder).run("it", &cmd!("sh", "-c", &script)).unwrap_err();
             assert_eq!(error.blame(), Blame::Guest, "{script}: {error}");
@@ -413,9 +497,12 @@ mod tests {
         ] {
             assert!(!in_doubt(line), "{line}");
         }
-        for line in
-            ["fork.c:1:1: internal compiler error: Segmentation fault", "make: *** [vmlinux] Error 1", ""]
-        {
+        for line in [
+            "fork.c:1:1: internal compiler error: Segmentation fault",
+            "collect2: fatal error: ld terminated with signal 11 [Segmentation fault]",
+            "make: *** [vmlinux] Error 1",
+            "",
+        ] {
             assert!(in_doubt(line), "{line}");
         }
     }
