@@ -132,7 +132,10 @@ pub enum RunError {
     #[error(transparent)]
     Probe(#[from] ProbeError),
     /// A step ended with an unexpected status.
-    #[error("step {number} (`{script}`) ended with status {got}, not {wanted}; its last lines:\n{tail}")]
+    #[error(
+        "step {number} (`{script}`) ended with status {got}, not {wanted}{}; its last lines:\n{tail}",
+        may_lack(unchecked)
+    )]
     StepFailed {
         /// The step's number, from 1.
         number: usize,
@@ -142,6 +145,8 @@ pub enum RunError {
         got: i32,
         /// The expected exit status.
         wanted: i32,
+        /// The options that the scenario requires, without `CONFIG_`, where the kernel's `.config` is not known.
+        unchecked: Vec<String>,
         /// The last lines of its output.
         tail: String,
     },
@@ -165,6 +170,16 @@ pub enum RunError {
     /// A snapshot cannot be read.
     #[error(transparent)]
     Baseline(#[from] BaselineError),
+}
+
+fn may_lack(unchecked: &[String]) -> String {
+    match unchecked {
+        [] => String::new(),
+        options => format!(
+            ". The kernel may lack CONFIG_{}, which the scenario requires: its .config is not known",
+            options.join(", CONFIG_")
+        ),
+    }
 }
 
 impl RunError {
@@ -297,7 +312,7 @@ fn run_once(
         }
     };
     judge::print_captures(scenario, &recording.captures)?;
-    if let Some(dwarf) = kernel.dwarf.as_ref().filter(|_| !judged.recorded.is_empty()) {
+    if let Some(dwarf) = kernel.dwarf.as_ref().ok().filter(|_| !judged.recorded.is_empty()) {
         let loaded = LoadedKernel::from_run_folder(dwarf, folder.path());
         let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;
         let lines = symbols.lines()?;

@@ -19,7 +19,7 @@ use kshot_guest::machine::AcceleratorChoice;
 use kshot_guest::probe::{FtraceProbe, GdbProbe, ProbeError, ProbeKind, ProbeSpec};
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Unwinder;
-use kshot_guest::symbols::{Dwarf, LoadedKernel};
+use kshot_guest::symbols::{Dwarf, LoadedKernel, NoDwarf};
 use kshot_stack::arch::Arch;
 use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 use kshot_stack::stack::{ftrace_text, gdb_raw};
@@ -182,8 +182,8 @@ pub fn rejudge<E: From<SweepError>>(
 }
 
 fn dwarf(kernel: &Kernel) -> Result<&Dwarf, SweepError> {
-    let without = || RunError::Probe(ProbeError::NoDwarf { probe: GDB_PROBE.into() });
-    Ok(kernel.dwarf.as_ref().ok_or_else(without)?)
+    let without = |why: &NoDwarf| RunError::Probe(ProbeError::NoDwarf { probe: GDB_PROBE.into(), why: *why });
+    Ok(kernel.dwarf.as_ref().map_err(without)?)
 }
 
 fn judge(

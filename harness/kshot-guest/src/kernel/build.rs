@@ -15,6 +15,16 @@ use crate::host::{ToolError, ToolLog, find_program, tied};
 use crate::progress::Progress;
 use kshot_stack::arch::Arch;
 
+/// What kbuild says where it builds nothing for the sake of the source tree's place or state, whatever commit is in it
+/// (the top Makefile), and what to do.
+const REFUSALS: &[(&str, &str)] = &[
+    (
+        "The source tree is not clean",
+        "keep its .config elsewhere and run `make mrproper` in it, or name another worktree (git worktree add)",
+    ),
+    ("cannot contain spaces", "move it to a path without spaces and colons"),
+];
+
 /// The folders of an incremental build.
 #[derive(Clone, Copy, Debug)]
 pub struct BuildPaths<'a> {
@@ -101,7 +111,7 @@ fn configure_and_build(
     let slots = Slots::of_this_host(cache);
     let held = slots.take_for_build(progress)?;
     let make = |targets: &[&str]| kbuild(spec.arch, held.len(), tree, objects, targets);
-    let lost = configure(spec, images, log, objects, &make)?;
+    let lost = configure(spec, images, log, objects, &make).map_err(|error| refused(tree, error))?;
     let task = progress.task(format!("build {}", spec.name), spec.objects);
     let mut done = 0;
     log.run_with_lines("kbuild", &make(&["vmlinux"]), |line| {
@@ -127,7 +137,7 @@ fn copy_results(
     log.run("objcopy", &cmd!(strip, "--strip-debug", &built, &boot))
         .map_err(ToolError::of_host)
         .map_err(KernelError::tool(&spec.name))?;
-    let dwarf = vmlinux::read(&built)?.dwarf.then_some(("vmlinux", "vmlinux.debug"));
+    let dwarf = vmlinux::read(&built)?.dwarf.is_ok().then_some(("vmlinux", "vmlinux.debug"));
     for (from, to) in [(".config", "config"), ("System.map", "System.map")].into_iter().chain(dwarf) {
         let from = objects.join(from);
         fs::copy(&from, folder.join(to)).map_err(FileError::on("copy", &from))?;
@@ -177,6 +187,17 @@ fn configure(
             found: lost.found,
         }),
     }
+}
+
+/// The error of a build, told as the source tree's where kbuild refuses that.
+fn refused(tree: &Path, error: KernelError) -> KernelError {
+    let KernelError::Tool { source, .. } = &error else { return error };
+    let ToolError::Failed { tail, .. } = &**source else { return error };
+    let refusal = REFUSALS.iter().find_map(|(words, remedy)| {
+        let said = tail.lines().find(|line| line.contains(words))?;
+        Some((said.trim_start_matches(['*', ' ']).to_owned(), *remedy))
+    });
+    refusal.map_or(error, |(said, remedy)| KernelError::TreeRefused { tree: tree.into(), said, remedy })
 }
 
 /// A kbuild command for a reproducible build: its output does not depend on folder, time or user.

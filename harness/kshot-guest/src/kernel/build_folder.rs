@@ -12,7 +12,7 @@ use crate::host::FileError;
 use crate::host::cache::{Cache, Lookup};
 use crate::host::missing_build_tools;
 use crate::progress::Progress;
-use crate::symbols::Dwarf;
+use crate::symbols::{Dwarf, NoDwarf};
 use crate::{bounded, records};
 use kshot_stack::fault::{Blame, Fault};
 
@@ -94,7 +94,7 @@ impl BuildFolder {
         let mut kernel = Kernel::from_path(&into.join("vmlinux"), images, cache)?;
         let dwarf = into.join("vmlinux.debug");
         (kernel.name, kernel.lost) = (spec.name.clone(), made.lost);
-        kernel.dwarf = dwarf.exists().then(|| Dwarf::of(dwarf, None));
+        kernel.dwarf = dwarf.exists().then(|| Dwarf::of(dwarf, None)).ok_or(NoDwarf::Without);
         Ok(kernel)
     }
 

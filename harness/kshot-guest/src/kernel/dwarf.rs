@@ -55,7 +55,7 @@ pub fn provision_dwarf(
         return Err(KernelError::NoDwarf { kernel: spec.name.clone() });
     }
     let kernel = provision(spec, images, cache, progress)?;
-    let Some((package, dbg)) = dbg.filter(|_| kernel.dwarf.is_none()) else { return Ok(kernel) };
+    let Some((package, dbg)) = dbg.filter(|_| kernel.dwarf.is_err()) else { return Ok(kernel) };
     let on_wait = || progress.print_line(&format!("waiting for another kshot to provision {dbg}"));
     let folder = match cache.find_or_draft(DWARF, &key(&kernel, dbg, images)?, on_wait)? {
         Lookup::Found(folder) => folder,
@@ -68,7 +68,7 @@ pub fn provision_dwarf(
             unpack(spec, &kernel, &request, cache, progress, draft)?
         }
     };
-    Ok(Kernel { dwarf: Some(Dwarf::of(folder.join(VMLINUX), Some(&folder))), ..kernel })
+    Ok(Kernel { dwarf: Ok(Dwarf::of(folder.join(VMLINUX), Some(&folder))), ..kernel })
 }
 
 fn dbg(spec: &KernelSpec) -> Option<(&LinuxImagePackage, &str)> {
@@ -143,9 +143,10 @@ fn check_same_build(
     let other =
         |path: &Path, why| KernelError::DwarfMismatch { kernel: kernel.name.clone(), path: path.into(), why };
     let image = vmlinux::read(&dwarf.vmlinux)?;
-    if image.arch != kernel.arch || image.release.as_deref() != Some(&kernel.release) || !image.dwarf {
+    if image.arch != kernel.arch || image.release.as_deref() != Some(&kernel.release) || image.dwarf.is_err()
+    {
         let release = image.release.unwrap_or_else(|| "unknown".into());
-        let why = format!("it is of release {release} for {}, DWARF {}", image.arch, image.dwarf);
+        let why = format!("it is of release {release} for {}, DWARF {}", image.arch, image.dwarf.is_ok());
         return Err(other(&dwarf.vmlinux, why));
     }
     for (name, kernel_modules) in kernel_modules {

@@ -23,7 +23,7 @@ use crate::debian::AptError;
 use crate::host::cache::{self, Cache, CacheError, Draft, Lookup};
 use crate::host::{FileError, MissingTool, ToolError, install_missing, tools as names_of};
 use crate::progress::Progress;
-use crate::symbols::Dwarf;
+use crate::symbols::{Dwarf, NoDwarf};
 use crate::yaml::YamlError;
 use kshot_stack::arch::Arch;
 use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
@@ -58,8 +58,8 @@ pub struct Kernel {
     pub boot: PathBuf,
     /// The SHA-256 of the kernel image, in hexadecimal.
     pub sha256: String,
-    /// The DWARF of the kernel, where it is available.
-    pub dwarf: Option<Dwarf>,
+    /// The DWARF of the kernel, or why there is none.
+    pub dwarf: Result<Dwarf, NoDwarf>,
     /// The root folder of `lib/modules/<release>`, with uncompressed modules and a `modules.dep`; `None` for kernels
     /// without modules.
     pub modules: Option<PathBuf>,
@@ -108,6 +108,16 @@ pub enum KernelError {
         kernel: String,
         /// Which tool, its log and the log's tail.
         source: Box<ToolError>,
+    },
+    /// kbuild builds nothing in a source tree as it stands, whatever commit is in it.
+    #[error("kbuild does not build {}: {said}", tree.display())]
+    TreeRefused {
+        /// The source tree.
+        tree: PathBuf,
+        /// kbuild's words.
+        said: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// `olddefconfig` dropped a required line of a Kconfig fragment.
     #[error("kernel {kernel}: {line} of {fragment} is not in the final .config: {found}")]
@@ -238,7 +248,10 @@ impl Fault for KernelError {
     fn blame(&self) -> Blame {
         match self {
             Self::Checksum { .. } | Self::SettingDropped { .. } => Blame::Input,
-            Self::NotBootable { .. } | Self::NoDwarf { .. } | Self::MissingOptions { .. } => Blame::Usage,
+            Self::NotBootable { .. }
+            | Self::NoDwarf { .. }
+            | Self::TreeRefused { .. }
+            | Self::MissingOptions { .. } => Blame::Usage,
             _ => passed_on_blame(self),
         }
     }
@@ -246,6 +259,7 @@ impl Fault for KernelError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::MissingTools { missing } => Some(install_missing(missing)),
+            Self::TreeRefused { remedy, .. } => Some((*remedy).into()),
             Self::MissingOptions { .. } => {
                 Some("`kshot config` prints the fragment that turns them on".into())
             }
@@ -285,8 +299,8 @@ impl Kernel {
             }
             kernel => kernel?,
         };
-        if kernel.dwarf.is_none() {
-            kernel.dwarf = dwarf::find(spec, &kernel, images, cache)?;
+        if kernel.dwarf.is_err() {
+            kernel.dwarf = dwarf::find(spec, &kernel, images, cache)?.ok_or(NoDwarf::Unknown);
         }
         Ok(Some(kernel))
     }
@@ -308,16 +322,20 @@ impl Kernel {
                 .into())
         })?;
         let modules = tree::modules(&folder, &release, images, cache)?;
-        let config = folder.join(".config");
+        // As kbuild leaves it, or as distributions install it beside the image.
+        let config = [".config".into(), format!("config-{release}")].map(|name| folder.join(name));
         Ok(Self {
             name,
             arch: image.arch,
             release,
             version: None,
             sha256: cache::sha256_file(&boot)?,
-            dwarf: vmlinux.filter(|_| image.dwarf).map(|vmlinux| Dwarf::of(vmlinux, modules.as_deref())),
+            dwarf: image.dwarf.and_then(|()| {
+                let vmlinux = vmlinux.ok_or(NoDwarf::Unknown)?;
+                Ok(Dwarf::of(vmlinux, modules.as_deref()))
+            }),
             modules,
-            config: config.is_file().then_some(config),
+            config: config.into_iter().find(|config| config.is_file()),
             in_catalogue: false,
             lost: Vec::new(),
             boot,
@@ -369,7 +387,7 @@ impl Kernel {
             version: metadata.version,
             boot: folder.join(spec.arch.row().image.name()),
             sha256: metadata.sha256,
-            dwarf: file("vmlinux.debug").map(|vmlinux| Dwarf::of(vmlinux, None)),
+            dwarf: file("vmlinux.debug").map(|vmlinux| Dwarf::of(vmlinux, None)).ok_or(NoDwarf::Unknown),
             modules: file("modules"),
             config: file("config"),
             in_catalogue: true,

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{ElfFile, FileHeader};
-use object::{Endianness, Object, ObjectSection};
+use object::{Endianness, Object};
 
 use super::KernelError;
 use crate::bounded;
 use crate::host::FileError;
+use crate::symbols::{NoDwarf, is_split};
 use kshot_stack::arch::Arch;
 use kshot_stack::name::is_release;
 
@@ -21,8 +22,8 @@ pub(super) struct Vmlinux {
     pub elf: bool,
     /// The release in the kernel's banner; `None` for a compressed `vmlinuz`, which on MIPS is an ELF file too.
     pub release: Option<String>,
-    /// Whether the file has DWARF.
-    pub dwarf: bool,
+    /// Whether the file has DWARF that can be read, or why not.
+    pub dwarf: Result<(), NoDwarf>,
 }
 
 /// The largest kernel, in bytes: with DWARF, Debian's take half a gigabyte.
@@ -43,7 +44,7 @@ pub(super) fn read(path: &Path) -> Result<Vmlinux, KernelError> {
     })?;
     if let Some(arch) = Arch::of_image(&bytes) {
         let release = release(&bytes).or_else(|| bzimage_release(&bytes));
-        return Ok(Vmlinux { arch, elf: false, release, dwarf: false });
+        return Ok(Vmlinux { arch, elf: false, release, dwarf: Err(NoDwarf::Unknown) });
     }
     let read = match object::FileKind::parse(&*bytes) {
         Ok(object::FileKind::Elf64) => read_elf::<FileHeader64<Endianness>>(&bytes),
@@ -66,7 +67,15 @@ fn read_elf<Header: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Vml
             format!("its ELF machine is {machine}, {bits} bits; kshot boots {}", architectures())
         })?;
     let release = release(bytes);
-    let dwarf = file.sections().any(|section| section.name() == Ok(".debug_info"));
+    let has = |name: &str| file.section_by_name(name).is_some();
+    let dwarf = match () {
+        () if has(".debug_info") && object::File::parse(bytes).is_ok_and(|file| is_split(&file)) => {
+            Err(NoDwarf::Split)
+        }
+        () if has(".debug_info") => Ok(()),
+        () if has(".BTF") => Err(NoDwarf::BtfAlone),
+        () => Err(NoDwarf::Without),
+    };
     Ok(Vmlinux { arch, elf: true, release, dwarf })
 }
 
@@ -164,8 +173,24 @@ mod tests {
             fs::write(&path, [&header(big_endian, 8)[..], banner].concat()).unwrap();
             let image = read(&path).unwrap();
             assert_eq!((image.arch, image.release.as_deref()), (arch, Some("6.1.192-kshot")));
-            assert!(!image.dwarf);
+            assert_eq!(image.dwarf, Err(NoDwarf::Without));
         }
+    }
+
+    #[test]
+    fn a_vmlinux_without_dwarf_of_its_own_says_which_it_has() {
+        let dwarf = |name: &str| {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind");
+            read(&Path::new(folder).join(name)).unwrap().dwarf
+        };
+        assert_eq!(dwarf("dwarf4.elf"), Ok(()));
+        assert_eq!(dwarf("dwarf5.elf"), Ok(()));
+        assert_eq!(dwarf("split4.elf"), Err(NoDwarf::Split));
+        assert_eq!(dwarf("split5.elf"), Err(NoDwarf::Split));
+        assert_eq!(dwarf("btf.elf"), Err(NoDwarf::BtfAlone));
+        assert_eq!(dwarf("frames.elf"), Err(NoDwarf::Without));
+        assert!(NoDwarf::Split.to_string().contains("CONFIG_DEBUG_INFO_SPLIT"));
+        assert!(NoDwarf::BtfAlone.to_string().contains("CONFIG_DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::deadline::TimedOut;
 use crate::host::FileError;
 use crate::machine::{CONSOLE_LOG, MachineDown, StubError};
 use crate::session::SessionError;
-use crate::symbols::SymbolsError;
+use crate::symbols::{NoDwarf, SymbolsError};
 use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 use kshot_stack::text::printable;
 
@@ -26,10 +26,12 @@ pub enum ProbeError {
     #[error(transparent)]
     Truth(#[from] TruthError),
     /// The kernel has no DWARF to unwind with.
-    #[error("probe {probe}: there is no DWARF of this kernel to unwind with")]
+    #[error("probe {probe}: there is no DWARF of this kernel to unwind with{why}")]
     NoDwarf {
         /// The probe's name.
         probe: String,
+        /// Why there is none.
+        why: NoDwarf,
     },
     /// A capture cannot be written.
     #[error(transparent)]
@@ -166,7 +168,7 @@ impl Fault for ProbeError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoDwarf { .. } => Some("use a kernel that is built here".into()),
+            Self::NoDwarf { why: NoDwarf::Unknown, .. } => Some("use a kernel that is built here".into()),
             Self::ToolFailed { status: NOT_FOUND, .. } => Some(
                 "the guest has no such command; `kshot cache userland --prune` has its userland made anew"
                     .into(),

@@ -26,7 +26,7 @@ use crate::host::FileError;
 use crate::kernel::Kernel;
 use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
 use crate::symbols::{
-    Cut, End, Layout, LoadedKernel, Unwinder, Unwound, build_id, build_id_of_notes, notes_section,
+    Cut, End, Layout, LoadedKernel, NoDwarf, Unwinder, Unwound, build_id, build_id_of_notes, notes_section,
 };
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
@@ -128,9 +128,9 @@ impl Probe for GdbProbe {
     fn left_out_because(&self, kernel: &Kernel) -> Option<String> {
         let row = kernel.arch.row();
         let reason = match (&kernel.dwarf, &row.task) {
-            (None, _) => format!("no DWARF of {}", kernel.name),
-            (Some(_), None) => format!("no truth on {}", kernel.arch),
-            (Some(_), Some(_)) => return None,
+            (Err(why), _) => format!("no DWARF of {}{why}", kernel.name),
+            (Ok(_), None) => format!("no truth on {}", kernel.arch),
+            (Ok(_), Some(_)) => return None,
         };
         let instead = if row.perf_finds_callers { "perf" } else { "nothing" };
         Some(format!("{reason}: {instead} stands in for the truth"))
@@ -161,7 +161,7 @@ impl Probe for GdbProbe {
         guest: &mut ProbeGuest<'_>,
         truth: Option<TruthContext<'_>>,
     ) -> Result<Box<dyn Armed>, ProbeError> {
-        let no_dwarf = || ProbeError::NoDwarf { probe: guest.probe.to_owned() };
+        let no_dwarf = || ProbeError::NoDwarf { probe: guest.probe.to_owned(), why: NoDwarf::Unknown };
         let TruthContext { machine, loaded, started } = truth.ok_or_else(no_dwarf)?;
         let stops = machine.stops().map_err(TruthError::from)?;
         let StartedTruth { jobs, news, stacks } = started;
@@ -414,9 +414,10 @@ impl Recorder {
             let told: Vec<_> =
                 self.stacks.iter().map(|stack| self.unwinder.frames(&stack.frames, &lines)).collect();
             for Hit { task, stack } in std::mem::take(&mut self.hits) {
-                let (frames, end) = (told[stack].clone(), Some(self.stacks[stack].end.to_string()));
-                let (task, pid) = (task.name, task.id);
-                self.write(&gdb_json::Line::Stack(RawStack { task, pid, frames, end }))?;
+                let (frames, end) = (told[stack].clone(), &self.stacks[stack].end);
+                let (task, pid, cut) = (task.name, task.id, matches!(end, End::Cut { .. }));
+                let end = Some(end.to_string());
+                self.write(&gdb_json::Line::Stack(RawStack { task, pid, frames, end, cut }))?;
             }
         }
         self.flush()

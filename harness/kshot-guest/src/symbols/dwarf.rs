@@ -100,6 +100,49 @@ impl Sections {
     }
 }
 
+/// Whether the compiler put the DWARF of a file into others (`-gsplit-dwarf`): its units are skeletons, which name those
+/// (DWARF 5, section 3.1.2). Assembly code has none of them.
+pub(crate) fn is_split<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> bool {
+    let read = |id| section(file, &SectionAddresses::linked(), id).ok();
+    let sections = read(SectionId::DebugInfo).zip(read(SectionId::DebugAbbrev));
+    let Some((info, abbreviations)) = sections else { return false };
+    let dwarf = Dwarf::load(|id| {
+        let bytes: &[u8] = match id {
+            SectionId::DebugInfo => &info,
+            SectionId::DebugAbbrev => &abbreviations,
+            _ => &[],
+        };
+        Ok::<_, gimli::Error>(EndianSlice::new(bytes, endian(file)))
+    });
+    dwarf.and_then(|dwarf| is_skeleton(&dwarf)).unwrap_or(false)
+}
+
+/// Whether the first unit of C code is a skeleton.
+fn is_skeleton(dwarf: &Dwarf<Reader<'_>>) -> gimli::Result<bool> {
+    let mut headers = dwarf.units();
+    while let Some(header) = headers.next()? {
+        let abbreviations = dwarf.abbreviations(&header)?;
+        let mut entries = header.entries(&abbreviations);
+        let Some(root) = entries.next_dfs()? else { continue };
+        if [gimli::DW_AT_dwo_name, gimli::DW_AT_GNU_dwo_name]
+            .iter()
+            .any(|name| root.attr_value(*name).is_some())
+        {
+            return Ok(true);
+        }
+        if is_c(root.attr_value(gimli::DW_AT_language)) {
+            return Ok(false);
+        }
+    }
+    Ok(false)
+}
+
+fn is_c(language: Option<gimli::AttributeValue<Reader<'_>>>) -> bool {
+    use gimli::{DW_LANG_C, DW_LANG_C11, DW_LANG_C89, DW_LANG_C99};
+    let Some(gimli::AttributeValue::Language(language)) = language else { return false };
+    [DW_LANG_C, DW_LANG_C89, DW_LANG_C99, DW_LANG_C11].contains(&language)
+}
+
 /// A section that lies in its file just as it has to be read; `None` for others.
 fn plain<'data, R: ReadRef<'data>>(
     path: &Path,

@@ -13,6 +13,34 @@ pub struct Dwarf {
     pub modules: BTreeMap<String, PathBuf>,
 }
 
+/// Why a kernel has no DWARF that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoDwarf {
+    /// None is known of.
+    Unknown,
+    /// The file of one's own has none.
+    Without,
+    /// It lies in `.dwo` files (`-gsplit-dwarf`), which are not read.
+    Split,
+    /// The file has BTF, which tells nothing of frames.
+    BtfAlone,
+}
+
+impl std::fmt::Display for NoDwarf {
+    /// For behind the kernel's name.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "",
+            Self::Without => " (turn on CONFIG_DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT, and do not strip vmlinux)",
+            Self::Split => " (it lies in .dwo files: turn off CONFIG_DEBUG_INFO_SPLIT)",
+            Self::BtfAlone => {
+                " (BTF tells nothing of frames: turn on CONFIG_DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT, \
+                 and do not strip vmlinux)"
+            }
+        })
+    }
+}
+
 impl Dwarf {
     /// The DWARF in `vmlinux` and, if there are modules, in the files below `modules`/lib/modules.
     pub(crate) fn of(vmlinux: PathBuf, modules: Option<&Path>) -> Self {

@@ -21,7 +21,8 @@ use std::rc::Rc;
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
 
 pub use build_id::{build_id, build_id_of_notes, notes_section};
-pub use files::Dwarf;
+pub(crate) use dwarf::is_split;
+pub use files::{Dwarf, NoDwarf};
 pub(crate) use files::{module_name, modules_below};
 pub use frames::{LineTables, Lines};
 use kshot_stack::fault::Fault;

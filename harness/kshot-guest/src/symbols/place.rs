@@ -16,6 +16,8 @@ const STEPS_MOST: u32 = 1000;
 pub enum Cut {
     /// There is no call frame information of the function.
     NoCfi,
+    /// There is none of the function's module: it was stripped, or built without DWARF.
+    NoModuleDwarf,
     /// It has rules beyond those that compilers write for the kernel's code.
     UnknownRule,
     /// It leads to what was not read.
@@ -47,6 +49,7 @@ impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::NoCfi => "no CFI",
+            Self::NoModuleDwarf => "its module has no DWARF",
             Self::UnknownRule => "CFI with a rule that kshot does not know",
             Self::OtherMemory => "CFI leads out of the stack",
             Self::OtherStack(_) => "it goes on on a stack that cannot be read",

@@ -1,9 +1,10 @@
 //! The load addresses of a file's sections.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use object::read::ReadRef;
-use object::{File, Object, ObjectSection, SectionIndex};
+use object::{File, Object, ObjectSection, SectionIndex, SectionKind};
 
 use super::loaded::LoadedModule;
 
@@ -35,6 +36,16 @@ impl SectionAddresses {
             let base = self.0.as_ref().and_then(|bases| bases.get(&section.index()));
             base.and_then(|base| address.checked_sub(*base)).is_some_and(|offset| offset < section.size())
         })
+    }
+
+    /// Where the sections of a module's code are.
+    pub(super) fn code<'data, R: ReadRef<'data>>(&self, file: &File<'data, R>) -> Vec<Range<u64>> {
+        let text = file.sections().filter(|section| section.kind() == SectionKind::Text);
+        text.filter_map(|section| {
+            let base = *self.0.as_ref()?.get(&section.index())?;
+            Some(base..base.saturating_add(section.size()))
+        })
+        .collect()
     }
 
     /// The offset to add to an address in this section; `None` for a section that is not loaded.

@@ -2,6 +2,7 @@
 //! (DWARF 4, section 6.4). No code of the kernel takes part in it.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -43,6 +44,8 @@ pub struct Unwinder {
     functions: Vec<Function>,
     /// The same under all of their names, by name.
     names: Vec<Function>,
+    /// The code of modules without call frame information.
+    without_rows: Vec<ModuleCode>,
     /// The addresses of the trampolines for return addresses.
     trampolines: Vec<(u64, ReturnTrampoline)>,
     context: RefCell<UnwindContext<usize>>,
@@ -60,6 +63,12 @@ struct RowsOf {
     section: usize,
     /// Where in the section they begin.
     offset: DebugFrameOffset,
+}
+
+/// A section of a module's code.
+struct ModuleCode {
+    module: String,
+    range: Range<u64>,
 }
 
 /// A stack as far as it can be told.
@@ -134,6 +143,7 @@ impl Unwinder {
             rows: Vec::new(),
             functions: Vec::new(),
             names: Vec::new(),
+            without_rows: Vec::new(),
             trampolines: Vec::new(),
             context: RefCell::default(),
             endian: RunTimeEndian::default(),
@@ -168,7 +178,12 @@ impl Unwinder {
         // Else the rules in which arm64 tells of signed return addresses would not be known.
         section.set_vendor(Vendor::AArch64);
         let rows = rows(&section, self.sections.len());
-        self.rows.extend(rows.map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?);
+        let rows = rows.map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
+        if let Some(module) = module.filter(|_| rows.is_empty()) {
+            let code = |range| ModuleCode { module: module.name.clone(), range };
+            self.without_rows.extend(bases.code(&file).into_iter().map(code));
+        }
+        self.rows.extend(rows);
         self.sections.push(section);
         let named = named(&file, &bases);
         let labels = labels(&file, &bases);
@@ -228,7 +243,10 @@ impl Unwinder {
         loop {
             let frame = self.frame(&place, row);
             let (user, entry) = (frame.user, frame.is_one_of(row.entries));
-            let name = frame.symbol.clone().unwrap_or_else(|| format!("{:#x}", place.pc));
+            let mut name = frame.symbol.clone().unwrap_or_else(|| format!("{:#x}", place.pc));
+            if let Some(module) = self.module_without_rows(place.inside()) {
+                name.push_str(&format!(" [{module}]"));
+            }
             // An interrupt at work in such code may have come before it has saved anything.
             let code = assembly(&frame, row).filter(|_| place.returns);
             frames.push(Physical { frame, returns: place.returns });
@@ -283,6 +301,11 @@ impl Unwinder {
         before.filter(|rows| address - rows.start < rows.size).or_else(|| self.rows.get(after).filter(same))
     }
 
+    /// The module of an address, where it has no unwind rows at all.
+    fn module_without_rows(&self, address: u64) -> Option<&str> {
+        self.without_rows.iter().find(|code| code.range.contains(&address)).map(|code| &*code.module)
+    }
+
     fn frame(&self, place: &Place, row: &ArchRow) -> Frame {
         let pc = place.pc;
         let user = place.user || !row.in_kernel(pc);
@@ -299,7 +322,10 @@ impl Unwinder {
     /// The frame that called this one.
     fn caller(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Result<Place, Cut> {
         let address = place.inside();
-        let rows = self.rows_at(address).ok_or(Cut::NoCfi)?;
+        let rows = self.rows_at(address).ok_or_else(|| match self.module_without_rows(address) {
+            Some(_) => Cut::NoModuleDwarf,
+            None => Cut::NoCfi,
+        })?;
         let RowsOf { section, offset, .. } = rows;
         // In front of its first row nothing has changed yet.
         let address = address.max(rows.start);

@@ -81,6 +81,29 @@ fn what_cannot_be_told_is_said() {
 }
 
 #[test]
+fn a_module_without_dwarf_cuts_the_truth_and_is_named() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind");
+    // Where `middle` of the module calls `recursing`, which is the kernel's here.
+    const TEXT: u64 = 0xffff_ffff_c000_0000;
+    let end = |name: &str| {
+        let module = LoadedModule {
+            name: "frames".into(),
+            path: format!("{folder}/{name}").into(),
+            sections: [(".text".to_owned(), TEXT)].into(),
+        };
+        let loaded = LoadedKernel { vmlinux: format!("{folder}/frames.elf").into(), modules: vec![module] };
+        let middle = [&[0; 9][..], &[IN_START_KERNEL]].concat();
+        let stack = [&[7, TEXT + IN_MIDDLE % 0x10_0000][..], &middle, &[0; 4]].concat();
+        let unwound = Unwinder::read(&loaded).unwrap().unwind(&raw(RECURSING, 0, &stack), Arch::Mips64.row());
+        (unwound.frames.len(), unwound.end.to_string())
+    };
+    assert_eq!(end("module.ko"), (3, "a system-call or thread entry".into()));
+    let cut = |at: &str| (2, format!("cut at {at} [frames]: its module has no DWARF"));
+    assert_eq!(end("module-strip-debug.ko"), cut("middle"));
+    assert_eq!(end("module-discard-all.ko"), cut("0xffffffffc0000078"));
+}
+
+#[test]
 fn the_real_return_address_takes_the_place_of_a_trampoline() {
     let (probe, graph) = (0xffff_ffff_8011_0000, 0xffff_ffff_8012_0000);
     let mut unwinder = unwinder();

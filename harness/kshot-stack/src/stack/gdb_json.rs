@@ -24,7 +24,7 @@ use crate::arch::ArchRow;
 /// A frame with its file takes some 200 bytes.
 const LONGEST_LINE: usize = DEEPEST_STACK * 1024;
 
-/// Reads the stacks. A breakpoint that was never hit is a warning.
+/// Reads the stacks. A breakpoint that was never hit is a warning, and so is a stack whose end cannot be told.
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
@@ -80,6 +80,9 @@ pub struct RawStack {
     /// Why there are no more.
     #[serde(default)]
     pub end: Option<String>,
+    /// Whether that is short of an entry and of user space.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 /// A frame of a hit.
@@ -109,6 +112,9 @@ pub struct RawFrame {
 }
 
 fn stack(raw: RawStack, function: &str, row: &ArchRow, warnings: &mut Warnings) -> Stack {
+    if raw.cut {
+        warnings.note(Kind::CutTruth, raw.end.as_deref().unwrap_or_default().as_bytes());
+    }
     if raw.frames.len() > DEEPEST_STACK {
         warnings.note(Kind::DeepStack, raw.task.as_bytes());
     }

@@ -46,3 +46,13 @@ fn what_the_guest_names_its_tasks_does_not_reach_a_terminal() {
     assert_eq!(parsed.stacks[0].0.task, "\\u{1b}[31m");
     assert_eq!(parsed.warnings[0].kind, "stray-frame");
 }
+
+#[test]
+fn a_truth_that_is_cut_says_at_what() {
+    let line =
+        br#"{"task": "a", "frames": [], "end": "cut at f [tun]: its module has no DWARF", "cut": true}"#;
+    let parsed = parse(&[&line[..], b"\n", &line[..], b"\n"].concat()[..], row()).unwrap();
+    let warning = &parsed.warnings[0];
+    assert_eq!((warning.kind.as_str(), warning.count), ("cut-truth", 2));
+    assert_eq!(warning.example, "cut at f [tun]: its module has no DWARF");
+}

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     LostEvents,
     /// Nothing passed where stacks were to be taken.
     NeverHit,
+    /// A stack of the truth ends where its caller cannot be told.
+    CutTruth,
     /// The kernel says that what would record stacks is off.
     Disabled,
 }
@@ -50,6 +52,7 @@ impl Kind {
             Self::DeepStack => "deep-stack",
             Self::LostEvents => "lost-events",
             Self::NeverHit => "never-hit",
+            Self::CutTruth => "cut-truth",
             Self::Disabled => "disabled",
         }
     }

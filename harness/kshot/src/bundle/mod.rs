@@ -28,6 +28,7 @@ use kshot_guest::image::{self, SshKeys, Userland};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::probe;
 use kshot_guest::progress::Progress;
+use kshot_guest::symbols::NoDwarf;
 use kshot_guest::yaml;
 use kshot_stack::arch::Arch;
 use kshot_stack::document::RunDocument;
@@ -218,7 +219,7 @@ fn judge(folder: &Path, contents: BundleManifest) -> Result<(RunDocument, RunDoc
         version: None,
         sha256: contents.image_sha256,
         // Everything that DWARF was needed for is in the captures.
-        dwarf: None,
+        dwarf: Err(NoDwarf::Unknown),
         modules: None,
         config: Some(folder.join("config")).filter(|path| path.is_file()),
         in_catalogue: contents.in_catalogue,

@@ -35,7 +35,7 @@ impl Args {
                     .iter()
                     .map(|(name, entry, kernel)| {
                         let release = kernel.as_ref().map(|kernel| &kernel.release);
-                        let dwarf = kernel.as_ref().is_some_and(|kernel| kernel.dwarf.is_some());
+                        let dwarf = kernel.as_ref().is_some_and(|kernel| kernel.dwarf.is_ok());
                         serde_json::json!({
                             "name": name, "arch": entry.arch, "provisioned": release, "dwarf": dwarf
                         })
@@ -59,7 +59,7 @@ impl Args {
                 for (name, entry, kernel) in kernels {
                     let provisioned = match kernel {
                         None => format!("no: kshot provision {name}"),
-                        Some(Kernel { dwarf: None, release, .. })
+                        Some(Kernel { dwarf: Err(_), release, .. })
                             if entry.dwarf_availability() == DwarfAvailability::OnRequest =>
                         {
                             format!("Linux {release}\nno DWARF: kshot provision {name} --dwarf")

@@ -41,13 +41,13 @@ impl Args {
                         "arch": kernel.arch,
                         "release": kernel.release,
                         "image": kernel.boot,
-                        "dwarf": kernel.dwarf.map(|dwarf| dwarf.vmlinux),
+                        "dwarf": kernel.dwarf.ok().map(|dwarf| dwarf.vmlinux),
                     });
                     writeln!(streams.out, "{document}")?;
                 }
                 Format::Table => {
                     writeln!(streams.out, "{name}: Linux {}, {}", kernel.release, kernel.boot.display())?;
-                    if let Some(dwarf) = kernel.dwarf.filter(|_| self.dwarf) {
+                    if let Some(dwarf) = kernel.dwarf.ok().filter(|_| self.dwarf) {
                         writeln!(streams.out, "{name}: DWARF, {}", dwarf.vmlinux.display())?;
                     }
                 }

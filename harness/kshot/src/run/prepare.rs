@@ -25,6 +25,8 @@ pub(crate) struct PreparedRun {
     /// The probes that this kernel allows.
     pub(super) probes: Vec<ProbeSpec>,
     pub(super) dwarf: Option<Dwarf>,
+    /// The options that the scenario requires, without `CONFIG_`, where they could not be looked for.
+    pub(super) unchecked: Vec<String>,
 }
 
 /// Everything that has to be there before a machine can start.
@@ -60,7 +62,11 @@ pub(crate) fn prepare(
         cache: workspace.cache.clone(),
         state_key,
         probes,
-        dwarf: kernel.dwarf.clone(),
+        dwarf: kernel.dwarf.clone().ok(),
+        unchecked: match kernel.config {
+            Some(_) => Vec::new(),
+            None => scenario.option_users().required.into_iter().collect(),
+        },
     })
 }
 

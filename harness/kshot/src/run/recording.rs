@@ -137,7 +137,7 @@ fn replay_and_collect(
     let RunningGuest { machine, session, truth } = guest;
     let armed = arm(prepared, RunningGuest { machine, session: &mut *session, truth }, folder)?;
     let mut steps = scenario.steps.iter().enumerate();
-    let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, session, folder));
+    let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, prepared, session, folder));
     // Added to the time of the preparation.
     recording.timings.steps += milliseconds(started.elapsed());
     result.map_err(|error| match error {
@@ -204,6 +204,7 @@ fn read_load_addresses(
 fn run_step(
     number: usize,
     step: &Step,
+    prepared: &PreparedRun,
     session: &mut LoggedSession,
     folder: &RunFolder,
 ) -> Result<(), RunError> {
@@ -218,6 +219,7 @@ fn run_step(
                 script: step.script.trim().lines().next().unwrap_or_default().into(),
                 got: output.status,
                 wanted: step.expected_status,
+                unchecked: prepared.unchecked.clone(),
                 tail: lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"),
             });
         }

@@ -62,7 +62,7 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
         let workspace_ = workspace.clone();
         let found =
             catalogue.get(kernel).map(|entry| Kernel::find(entry, &workspace.images(), &workspace.cache));
-        let without = matches!(found, Some(Ok(Some(Kernel { dwarf: None, .. }))));
+        let without = matches!(found, Some(Ok(Some(Kernel { dwarf: Err(_), .. }))));
         let test = move |kernel: &Kernel| -> Result<(), Failed> {
             agree(&workspace_, kernel);
             Ok(())
