@@ -1,22 +1,31 @@
 //! The git operations of a bisection. The user's repository is only read; all writes go to kshot's own clone.
 
+mod clone; // kshot's own clone of a repository
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use duct::Expression;
 
 use crate::deadline::{Deadline, PollResult, TimedOut};
-use crate::host::{environment, install, interrupt, tied};
+use crate::host::{FileError, environment, install, interrupt, tied};
 use kshot_stack::fault::{Blame, Fault};
 
 /// How long a command may take: the clone of a kernel's history takes minutes on a slow disk.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
+/// What git says of a repository that belongs to another user (setup.c).
+const DUBIOUS: &str = "detected dubious ownership";
+/// What git says where neither the folder nor one above it has a repository (setup.c).
+const NO_REPOSITORY: &str = "not a git repository (or any";
+
 /// A git repository.
 #[derive(Clone, Debug)]
 pub struct Repository {
     path: PathBuf,
+    /// The repositories of other users that the user trusts: `safe.directory` of git-config(1). Empty where git asks for
+    /// none.
+    trusted: Vec<String>,
 }
 
 /// A commit, and its parents as far as they are in the same list.
@@ -37,6 +46,12 @@ pub enum GitError {
         /// The folder.
         path: PathBuf,
     },
+    /// The repository belongs to another user, and git reads it for those alone who say that they trust it.
+    #[error("{} belongs to another user, and git does not trust it", path.display())]
+    NotTrusted {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The repository has no such commit.
     #[error("{} has no commit `{revision}`", path.display())]
     NoCommit {
@@ -44,6 +59,18 @@ pub enum GitError {
         path: PathBuf,
         /// The revision that was looked up.
         revision: String,
+        /// Whether the repository has only the newest part of its history.
+        shallow: bool,
+    },
+    /// Two commits have no ancestor in common.
+    #[error("{} knows no common ancestor of {} and {}", path.display(), commits[0], commits[1])]
+    NoCommonAncestor {
+        /// The repository.
+        path: PathBuf,
+        /// The revisions.
+        commits: [String; 2],
+        /// Whether the repository has only the newest part of its history.
+        shallow: bool,
     },
     /// A revert or cherry-pick does not apply.
     #[error("{command}: {stderr}")]
@@ -58,9 +85,14 @@ pub enum GitError {
     Failed {
         /// The command.
         command: String,
+        /// The exit status; `None` after a signal.
+        status: Option<i32>,
         /// The standard error of git.
         stderr: String,
     },
+    /// A file of kshot's clone cannot be written, or one of the repository not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// git could not be run.
     #[error("cannot run git")]
     Spawn(#[from] std::io::Error),
@@ -75,9 +107,12 @@ pub enum GitError {
 impl Fault for GitError {
     fn blame(&self) -> Blame {
         match self {
-            Self::NoRepository { .. } | Self::NoCommit { .. } => Blame::Usage,
+            Self::NoRepository { .. }
+            | Self::NotTrusted { .. }
+            | Self::NoCommit { .. }
+            | Self::NoCommonAncestor { .. } => Blame::Usage,
             Self::Conflict { .. } => Blame::Guest,
-            Self::Failed { .. } | Self::Spawn(_) | Self::TimedOut(_) => Blame::Host,
+            Self::Failed { .. } | Self::File(_) | Self::Spawn(_) | Self::TimedOut(_) => Blame::Host,
             Self::Interrupted => Blame::Interrupted,
         }
     }
@@ -85,6 +120,13 @@ impl Fault for GitError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoRepository { .. } => Some("name the git tree of a kernel".into()),
+            Self::NotTrusted { path } => {
+                Some(format!("trust it with `git config --global --add safe.directory {}`", path.display()))
+            }
+            Self::NoCommit { shallow: true, .. } | Self::NoCommonAncestor { shallow: true, .. } => Some(
+                "its history is shallow: `git fetch --unshallow`, or `git fetch --deepen=N` until both are there"
+                    .into(),
+            ),
             Self::Spawn(_) => Some(install(["git"])),
             _ => None,
         }
@@ -95,19 +137,26 @@ impl Repository {
     /// The repository around `path`.
     ///
     /// # Errors
-    /// [`GitError::NoRepository`].
+    /// [`GitError::NoRepository`], [`GitError::NotTrusted`]; others where git cannot tell.
     pub fn at(path: &Path) -> Result<Self, GitError> {
-        let here = Self { path: path.into() };
+        let mut here = Self { path: path.into(), trusted: Vec::new() };
         let nothing = || GitError::NoRepository { path: path.into() };
         if !path.is_dir() {
             return Err(nothing());
         }
-        let top = match here.output_of(&["rev-parse", "--show-toplevel"]) {
-            Ok(top) if !top.is_empty() => top,
-            // A bare repository has no top.
-            _ => here.output_of(&["rev-parse", "--absolute-git-dir"]).map_err(|_| nothing())?,
-        };
-        Ok(Self { path: top.into() })
+        let mut folder = here.output_of(&["rev-parse", "--absolute-git-dir"]);
+        if folder.as_ref().is_err_and(|error| error.says(DUBIOUS)) {
+            here.trusted = trusted()?;
+            folder = here.output_of(&["rev-parse", "--absolute-git-dir"]);
+        }
+        let folder = folder.map_err(|error| match error {
+            error if error.says(DUBIOUS) => GitError::NotTrusted { path: path.into() },
+            error if error.says(NO_REPOSITORY) => nothing(),
+            error => error,
+        })?;
+        // A bare repository has no top.
+        let top = here.output_of(&["rev-parse", "--show-toplevel"]).ok().filter(|top| !top.is_empty());
+        Ok(Self { path: top.unwrap_or(folder).into(), ..here })
     }
 
     /// The repository's top folder.
@@ -127,7 +176,13 @@ impl Repository {
             "--end-of-options",
             &format!("{revision}^{{commit}}"),
         ]);
-        id.map_err(|_| GitError::NoCommit { path: self.path.clone(), revision: revision.into() })
+        id.map_err(|error| match error {
+            GitError::Failed { .. } => {
+                let (path, revision, shallow) = (self.path.clone(), revision.into(), self.is_shallow());
+                GitError::NoCommit { path, revision, shallow }
+            }
+            error => error,
+        })
     }
 
     /// The commit that is checked out; `None` where files of it are changed, or none is.
@@ -142,10 +197,18 @@ impl Repository {
     /// The merge bases of two commits.
     ///
     /// # Errors
-    /// [`GitError`].
+    /// [`GitError::NoCommonAncestor`] where there are none; others of [`GitError`].
     pub fn merge_bases(&self, one: &str, other: &str) -> Result<Vec<String>, GitError> {
-        let bases = self.output_of(&["merge-base", "--all", one, other])?;
-        Ok(bases.lines().map(str::to_owned).collect())
+        match self.output_of(&["merge-base", "--all", one, other]) {
+            Ok(bases) => Ok(bases.lines().map(str::to_owned).collect()),
+            // git-merge-base(1) ends so where it has found none.
+            Err(GitError::Failed { status: Some(1), .. }) => {
+                let commits = [one, other].map(str::to_owned);
+                let (path, shallow) = (self.path.clone(), self.is_shallow());
+                Err(GitError::NoCommonAncestor { path, commits, shallow })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The commits reachable from `new` and not from `old`, parents first, with the history simplified to `paths` as
@@ -194,71 +257,9 @@ impl Repository {
         ])
     }
 
-    /// A clone in `folder` that shares this repository's objects; an existing clone is reused.
-    ///
-    /// # Errors
-    /// [`GitError`].
-    pub fn shared_clone(&self, folder: &Path) -> Result<Self, GitError> {
-        let clone = Self { path: folder.into() };
-        if !folder.join(".git").is_dir() {
-            let from = self.path.to_string_lossy();
-            // What was cut off has no name that is ever looked for.
-            let underway = folder.with_extension("underway");
-            remove_all(&underway)?;
-            let to = underway.to_string_lossy();
-            // Without a template: its hooks would run on a stranger's tree.
-            let git =
-                tied("git", ["clone", "--quiet", "--template=", "--shared", "--no-checkout", &*from, &*to]);
-            run(&git, "git clone")?;
-            remove_all(folder)?;
-            fs::rename(&underway, folder)?;
-        }
-        Ok(clone)
-    }
-
-    /// Checks out `commit` in kshot's clone and discards every other change. Unchanged files keep their times, so
-    /// kbuild rebuilds only what changed.
-    ///
-    /// # Errors
-    /// [`GitError`].
-    pub fn checkout(&self, commit: &str) -> Result<(), GitError> {
-        // The clone is kshot's own and locked: whoever left a lock of git's in it is dead.
-        match fs::remove_file(self.path.join(".git/index.lock")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        self.output_of(&["checkout", "--quiet", "--force", "--detach", commit])?;
-        self.output_of(&["clean", "--quiet", "-ffdx"]).map(|_| ())
-    }
-
-    /// Reverts `culprit` on top of `onto` in kshot's clone. The new commit has the same id every time.
-    ///
-    /// # Errors
-    /// [`GitError::Conflict`] if the revert does not apply.
-    pub fn revert(&self, onto: &str, culprit: &str) -> Result<String, GitError> {
-        self.commit_onto("revert", onto, culprit)
-    }
-
-    /// Cherry-picks `culprit` onto `onto` in kshot's clone. The new commit has the same id every time.
-    ///
-    /// # Errors
-    /// [`GitError::Conflict`] if the cherry-pick does not apply.
-    pub fn cherry_pick(&self, onto: &str, culprit: &str) -> Result<String, GitError> {
-        self.commit_onto("cherry-pick", onto, culprit)
-    }
-
-    fn commit_onto(&self, verb: &str, onto: &str, culprit: &str) -> Result<String, GitError> {
-        self.checkout(onto)?;
-        if let Err(error) = self.output_of(&[verb, "--no-commit", culprit]) {
-            self.checkout(onto)?;
-            let GitError::Failed { stderr, .. } = error else { return Err(error) };
-            return Err(GitError::Conflict { command: format!("git {verb} {culprit}"), stderr });
-        }
-        let tree = self.output_of(&["write-tree"])?;
-        let message = format!("{verb} {culprit}");
-        let made = self.output_of(&["commit-tree", "-p", onto, "-m", &message, &tree])?;
-        self.output_of(&["reset", "--quiet", "--hard", &made])?;
-        Ok(made)
+    /// Whether the history was cut off when it was fetched (`--depth`).
+    fn is_shallow(&self) -> bool {
+        self.output_of(&["rev-parse", "--is-shallow-repository"]).is_ok_and(|answer| answer == "true")
     }
 
     fn output_of(&self, argv: &[&str]) -> Result<String, GitError> {
@@ -266,8 +267,10 @@ impl Repository {
     }
 
     fn git(&self, argv: &[&str]) -> Expression {
-        let command =
-            tied("git", ["-C", &*self.path.to_string_lossy()].iter().copied().chain(argv.iter().copied()));
+        let path = self.path.to_string_lossy();
+        // The user's repository is only read: not even the times in its index are brought up to date.
+        let before = ["--no-optional-locks", "-C", &*path];
+        let command = tied("git", before.iter().copied().chain(argv.iter().copied()));
         // The user's hooks, signatures and editor must not affect kshot's clone; a commit id must not depend on the
         // time.
         let mut command =
@@ -278,6 +281,13 @@ impl Repository {
             command =
                 command.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
         }
+        // The rest of the user's configuration is left out above.
+        command = command.env("GIT_CONFIG_COUNT", self.trusted.len().to_string());
+        for (number, folder) in self.trusted.iter().enumerate() {
+            command = command
+                .env(format!("GIT_CONFIG_KEY_{number}"), "safe.directory")
+                .env(format!("GIT_CONFIG_VALUE_{number}"), folder);
+        }
         // These variables are set inside a hook or by `git bisect run`, and would override `-C`.
         ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"]
             .into_iter()
@@ -285,11 +295,26 @@ impl Repository {
     }
 }
 
-fn remove_all(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+impl GitError {
+    /// Whether git failed with these words.
+    fn says(&self, words: &str) -> bool {
+        matches!(self, Self::Failed { stderr, .. } if stderr.contains(words))
     }
+}
+
+/// The user's and the system's `safe.directory`, in git's order: an empty one takes back those before it.
+fn trusted() -> Result<Vec<String>, GitError> {
+    let mut folders = Vec::new();
+    for scope in ["--system", "--global"] {
+        let list = tied("git", ["config", scope, "--includes", "--null", "--get-all", "safe.directory"]);
+        match run(&list.env("LC_ALL", "C"), "git config") {
+            Ok(values) => folders.extend(values.split_terminator('\0').map(str::to_owned)),
+            // There is none, or no such file.
+            Err(GitError::Failed { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(folders)
 }
 
 fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
@@ -314,6 +339,7 @@ fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
     let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(GitError::Failed {
         command: command.into(),
+        status: output.status.code(),
         stderr: if stderr.is_empty() { output.status.to_string() } else { stderr },
     })
 }
@@ -321,6 +347,8 @@ fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "git does the work")]
 mod tests {
+    use std::fs;
+
     use duct::cmd;
 
     use super::*;
@@ -396,6 +424,73 @@ mod tests {
         // And the clone can be worked with.
         clone.checkout(&commits[1]).unwrap();
         assert!(clone.cherry_pick(&commits[1], &commits[2]).is_ok());
+    }
+
+    /// A clone of the repository in `folder` as a server gives it, made with git's own `words`.
+    fn fetched(folder: &Path, words: &[&str]) -> tempfile::TempDir {
+        let into = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.display());
+        let argv = ["clone", "--quiet"].iter().chain(words).copied();
+        run(&duct::cmd("git", argv.chain([&*url, into.path().to_str().unwrap()])), "git clone").unwrap();
+        into
+    }
+
+    fn text_at(clone: &Repository, commit: &str) -> String {
+        clone.checkout(commit).unwrap();
+        fs::read_to_string(clone.path().join("file")).unwrap()
+    }
+
+    #[test]
+    fn a_kept_clone_follows_a_shallow_history_that_grows_at_both_ends() {
+        let (folder, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (origin, commits) = repository(folder.path());
+        let shallow = fetched(folder.path(), &["--depth=1"]);
+        let users = Repository::at(shallow.path()).unwrap();
+        let place = work.path().join("clone");
+        assert_eq!(text_at(&users.shared_clone(&place).unwrap(), &commits[2]), "one\ntwo\nthree\n");
+        let error = users.commit(&commits[0]).unwrap_err();
+        assert!(matches!(error, GitError::NoCommit { shallow: true, .. }), "{error}");
+        assert!(error.hint().unwrap().contains("--deepen"));
+        users.output_of(&["fetch", "--quiet", "--deepen=1"]).unwrap();
+        assert_eq!(text_at(&users.shared_clone(&place).unwrap(), &commits[1]), "one\ntwo\n");
+        fs::write(folder.path().join("file"), "four\n").unwrap();
+        origin.output_of(&["commit", "--quiet", "--all", "-m", "four"]).unwrap();
+        users.output_of(&["fetch", "--quiet", "--unshallow"]).unwrap();
+        let clone = users.shared_clone(&place).unwrap();
+        assert_eq!(text_at(&clone, &commits[0]), "one\n");
+        assert_eq!(text_at(&clone, &origin.commit("HEAD").unwrap()), "four\n");
+        assert!(!place.join(".git/shallow").exists());
+    }
+
+    #[test]
+    fn ends_that_a_shallow_history_does_not_connect_are_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, commits) = repository(folder.path());
+        let shallow = fetched(folder.path(), &["--depth=1"]);
+        let users = Repository::at(shallow.path()).unwrap();
+        users.output_of(&["fetch", "--quiet", "--depth=1", "origin", &commits[0]]).unwrap();
+        let error = users.merge_bases(&commits[0], &commits[2]).unwrap_err();
+        assert!(matches!(error, GitError::NoCommonAncestor { shallow: true, .. }), "{error}");
+        assert_eq!(error.blame(), Blame::Usage);
+    }
+
+    #[test]
+    fn a_partial_clone_and_a_linked_worktree_are_followed_to_their_objects() {
+        let (folder, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (origin, commits) = repository(folder.path());
+        for setting in ["uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"] {
+            origin.output_of(&["config", setting, "true"]).unwrap();
+        }
+        let partial = fetched(folder.path(), &["--filter=blob:none"]);
+        let users = Repository::at(partial.path()).unwrap();
+        let clone = users.shared_clone(&work.path().join("partial")).unwrap();
+        assert_eq!(text_at(&clone, &commits[0]), "one\n", "no blob of it was fetched before");
+        let linked = work.path().join("linked");
+        users.output_of(&["worktree", "add", "--quiet", &linked.to_string_lossy(), &commits[1]]).unwrap();
+        let linked = Repository::at(&linked.join(".")).unwrap();
+        let clone = linked.shared_clone(&work.path().join("of-linked")).unwrap();
+        assert_eq!(text_at(&clone, &commits[0]), "one\n");
+        assert_eq!(clone.revert(&commits[2], &commits[2]).unwrap().len(), commits[2].len());
     }
 
     #[test]

@@ -96,6 +96,12 @@ fn a_compiler_that_is_killed_stops_a_search() {
     for script in [
         "echo 'make[3]: *** [scripts/Makefile.build:250: kernel/fork.o] Killed'; exit 2",
         "echo 'gcc: fatal error: Killed signal terminated program cc1'; exit 2",
+        "echo 'gcc: internal compiler error: Killed (program cc1)'; exit 2",
+        "echo 'collect2: fatal error: ld terminated with signal 9 [Killed]'; exit 2",
+        "echo 'ld: final link failed: Disk quota exceeded'; exit 2",
+        "echo 'as: BFD: reopening a.o: Read-only file system'; exit 2",
+        // Other jobs go on and print for a while.
+        "echo 'gcc: fatal error: Killed signal terminated program cc1'; seq 1 500; exit 2",
         "echo 'fatal error: error writing to /tmp/cc1.s: No space left on device'; exit 2",
         "kill -TERM $$",
         "exit 127",
@@ -108,6 +114,37 @@ fn a_compiler_that_is_killed_stops_a_search() {
 fn a_tree_that_does_not_build_is_skipped() {
     step("echo 'kernel/fork.c:1:1: error: expected identifier'; exit 2")
         .expect(125, &["expected identifier"]);
+}
+
+#[test]
+fn a_tree_that_kbuild_refuses_stops_a_search_and_names_the_remedy() {
+    let refused = "echo '***'; echo '*** The source tree is not clean, please run '\\''make ARCH=mips mrproper'\\'; \
+                   echo '*** in /linux'; echo '***'; exit 2";
+    step(refused).expect(128, &["The source tree is not clean", "run `make mrproper`"]);
+    let place = "echo 'Makefile:1: *** source directory cannot contain spaces or colons.  Stop.'; exit 2";
+    step(place).expect(128, &["cannot contain spaces or colons", "move it"]);
+}
+
+#[test]
+fn a_tree_of_another_user_is_trusted_as_git_is_told() {
+    let tree = Tree::new("echo 'a.c:1:1: error: expected ;'; exit 2");
+    let path = std::env::var_os("PATH").unwrap();
+    let git =
+        std::env::split_paths(&path).map(|folder| folder.join("git")).find(|git| git.is_file()).unwrap();
+    // git's own tests set this where none of their users may own what another has.
+    tree.fake("git", &format!("GIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec {} \"$@\"", git.display()));
+    let step = || {
+        let mut kshot = tree.step();
+        kshot.env("XDG_CONFIG_HOME", tree.replica.path("config")).env("HOME", tree.replica.path(""));
+        Ended::of(kshot.output().unwrap())
+    };
+    step().expect(128, &["belongs to another user", "git config --global --add safe.directory"]);
+    fs::create_dir_all(tree.replica.path("config/git")).unwrap();
+    let settings = format!("[safe]\n\tdirectory = {}\n", tree.replica.path("tree").display());
+    fs::write(tree.replica.path("config/git/config"), settings).unwrap();
+    step().expect(125, &["expected ;"]);
+    fs::write(tree.replica.path("config/git/config"), "[safe]\n\tdirectory = *\n\tdirectory =\n").unwrap();
+    step().expect(128, &["belongs to another user"]);
 }
 
 #[test]
@@ -231,7 +268,7 @@ fn a_cache_on_a_full_disk_is_the_hosts_fault() {
 fn a_git_that_vanishes_or_hangs_is_no_mark() {
     let tree = Tree::new("exit 2");
     tree.fake("git", "echo 'fatal: cannot' >&2; exit 128");
-    tree.run().expect(128, &["is in no git repository"]);
+    tree.run().expect(131, &["git rev-parse failed: fatal: cannot"]);
     let there = tree.fifo("there");
     tree.fake("git", &format!("echo $$ > {}; exec sleep 1000", there.display()));
     let kshot = tree.step().spawn().unwrap();
