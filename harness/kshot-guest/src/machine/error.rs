@@ -79,10 +79,11 @@ pub enum MachineError {
     /// The saved state cannot be used.
     #[error("the saved state cannot be used")]
     State(#[from] StateError),
-    /// The guest did not become ready in time.
+    /// The guest did not become ready in time, or rests in silence.
     #[error(
-        "the guest is not up: waited {waited:.1?} for {what}; {}{}",
-        match silent_for { Some(silent) => format!("its console has been silent for {silent:.1?}"), None => "its console said nothing at all".into() },
+        "the guest is not up: waited {waited:.1?} for {what}; {}{}{}",
+        if *rests { "it rests, and " } else { "" },
+        match silent_for { Some(silent) => format!("its console has been silent for {silent:.1?}"), None => format!("its console said nothing at all; {board}") },
         last_console_line.as_ref().map(|words| format!("; {words}")).unwrap_or_default()
     )]
     NotReady {
@@ -92,8 +93,12 @@ pub enum MachineError {
         waited: Duration,
         /// The time since the last console output; `None` if there was none.
         silent_for: Option<Duration>,
+        /// Whether the guest waits for something that does not come.
+        rests: bool,
         /// The last notable console line.
         last_console_line: Option<String>,
+        /// The options that a kernel has to have on this board, in words.
+        board: String,
     },
     /// The host had no time for the guest.
     #[error(transparent)]

@@ -4,9 +4,11 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::share::HostTooBusy;
+use super::lacking;
+use super::share::{HostTooBusy, RestWatch};
 use crate::deadline::TimedOut;
 use crate::host::interrupt;
+use kshot_stack::arch::Arch;
 use kshot_stack::console::Recogniser;
 use kshot_stack::document::ConsoleReport;
 use kshot_stack::fault::{Blame, Fault};
@@ -24,9 +26,10 @@ pub struct Liveness(Arc<Shared>);
 pub enum MachineDown {
     /// The guest crashed, by its console: a panic, an init that exited, a reboot without a message.
     #[error(
-        "the guest died ({}): {}{}",
+        "the guest died ({}): {}{}{}",
         event.kind,
         event.line,
+        lacks.as_ref().map(|lacks| format!("; {lacks}")).unwrap_or_default(),
         before.as_ref().map(|before| format!("; before that ({}): {}", before.kind, before.line)).unwrap_or_default()
     )]
     GuestCrashed {
@@ -34,6 +37,8 @@ pub enum MachineDown {
         event: Box<ConsoleReport>,
         /// The last warning or oops on the console before it.
         before: Option<Box<ConsoleReport>>,
+        /// The options that the kernel seems to lack, in words.
+        lacks: Option<String>,
     },
     /// QEMU exited because the guest requested it, without a panic.
     #[error("the guest ended by itself ({reason}){}", last_line.as_ref().map(|l| format!("; its last line: {l}")).unwrap_or_default())]
@@ -79,6 +84,7 @@ struct Observed {
     exit: Option<QemuExit>,
     /// QEMU's process.
     process: Option<u32>,
+    arch: Option<Arch>,
 }
 
 /// The exit of the QEMU process.
@@ -154,8 +160,13 @@ impl Liveness {
         self.state().last_line_at
     }
 
-    pub(super) fn started(&self, process: Option<u32>) {
-        self.change(|state| state.process = process);
+    pub(super) fn started(&self, process: Option<u32>, arch: Arch) {
+        self.change(|state| (state.process, state.arch) = (process, Some(arch)));
+    }
+
+    /// A watch on whether the guest still works on its way up; `None` for a QEMU that is gone.
+    pub(super) fn rest_watch(&self) -> Option<RestWatch> {
+        self.state().process.map(RestWatch::new)
     }
 
     pub(super) fn line(&self, line: &str) {
@@ -231,7 +242,10 @@ impl Observed {
             return Some(MachineDown::ConsoleLog(fault.clone()));
         }
         if let Some((event, before)) = self.console.fatal() {
+            let lines = before.into_iter().chain([event]).flat_map(|event| &event.excerpt);
+            let row = self.arch.map(Arch::row);
             return Some(MachineDown::GuestCrashed {
+                lacks: row.and_then(|row| lacking::by_console(lines.map(String::as_str), row)),
                 event: event.clone().into(),
                 before: before.cloned().map(Box::new),
             });
@@ -258,7 +272,7 @@ impl Fault for MachineDown {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::GuestCrashed { event, before } => {
+            Self::GuestCrashed { event, before, .. } => {
                 let lines = before.iter().chain([event]).flat_map(|event| &event.excerpt);
                 Some(format!(
                     "console.log says:\n{}",

@@ -12,6 +12,7 @@ mod spec;
 mod stops;
 mod stub;
 mod timer;
+mod lacking; // what a kernel lacks that does not come up
 mod share;
 mod liveness;
 
@@ -156,7 +157,9 @@ impl Machine {
     /// # Errors
     /// [`MachineError::NotReady`] if the deadline passes, [`MachineError::Down`] as soon as the machine goes down.
     pub fn wait_ready(&self, deadline: &Deadline) -> Result<Duration, MachineError> {
-        let at = self.wait_for_console(deadline, Liveness::ready_at)?;
+        let mut watch = self.qemu.liveness.rest_watch();
+        let rests = |last_line_at| watch.as_mut().is_some_and(|watch| watch.has_rested(last_line_at));
+        let at = self.wait_for_console(deadline, Liveness::ready_at, rests)?;
         Ok(self.resumed.unwrap_or(at).duration_since(self.started))
     }
 
@@ -165,34 +168,42 @@ impl Machine {
     /// # Errors
     /// The errors of [`Self::wait_ready`].
     pub fn wait_idle(&self, deadline: &Deadline) -> Result<(), MachineError> {
-        self.wait_for_console(deadline, |liveness| liveness.is_idle().then_some(()))
+        self.wait_for_console(deadline, |liveness| liveness.is_idle().then_some(()), |_| false)
     }
 
     fn wait_for_console<T>(
         &self,
         deadline: &Deadline,
         came: impl Fn(&Liveness) -> Option<T>,
+        mut rests: impl FnMut(Option<Instant>) -> bool,
     ) -> Result<T, MachineError> {
         let liveness = &self.qemu.liveness;
+        let late = |timed_out: TimedOut, rests: bool| match liveness.host_too_busy(&timed_out) {
+            Some(busy) => busy.into(),
+            None => MachineError::NotReady {
+                waited: timed_out.waited,
+                what: timed_out.what,
+                silent_for: liveness.last_line_at().map(|at| at.elapsed()),
+                rests,
+                last_console_line: liveness.last_console_line(),
+                board: lacking::board(self.qemu.arch.row()),
+            },
+        };
         let result = deadline.poll(|slice| {
             if let Some(line) = came(liveness) {
                 return Ok(PollResult::Done(line));
             }
             liveness.check().map_err(WaitError::Down)?;
+            if rests(liveness.last_line_at()) {
+                return Err(WaitError::Rests(deadline.timed_out(None)));
+            }
             liveness.wait(slice);
             Ok(PollResult::Pending(None))
         });
         result.map_err(|error| match error {
             WaitError::Down(down) => down.into(),
-            WaitError::TimedOut(timed_out) => match liveness.host_too_busy(&timed_out) {
-                Some(busy) => busy.into(),
-                None => MachineError::NotReady {
-                    waited: timed_out.waited,
-                    what: timed_out.what,
-                    silent_for: liveness.last_line_at().map(|at| at.elapsed()),
-                    last_console_line: liveness.last_console_line(),
-                },
-            },
+            WaitError::Rests(timed_out) => late(timed_out, true),
+            WaitError::TimedOut(timed_out) => late(timed_out, false),
         })
     }
 
@@ -246,6 +257,7 @@ struct Qemu {
 /// Why a wait for a console line ended.
 enum WaitError {
     Down(MachineDown),
+    Rests(TimedOut),
     TimedOut(TimedOut),
 }
 
@@ -270,7 +282,7 @@ impl Qemu {
         let (process, console) =
             ChildProcess::start(start).map_err(|source| MachineError::Start { source })?;
         let (process, liveness) = (Arc::new(process), Liveness::default());
-        liveness.started(process.id());
+        liveness.started(process.id(), spec.arch);
         let mut qemu = Self { arch: spec.arch, process, liveness, watcher: None };
         let (process, liveness) = (Arc::clone(&qemu.process), qemu.liveness.clone());
         let watch = move || {

@@ -1,7 +1,7 @@
 //! How much of the host's time QEMU got: a guest that was late because its host had none is no fault of the guest.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::deadline::TimedOut;
 
@@ -26,11 +26,8 @@ pub struct HostTooBusy {
 impl HostTooBusy {
     /// The host's part in a wait for the machine of QEMU's process `id` that ran out; `None` if it had time enough.
     pub(super) fn of(id: u32, timed_out: &TimedOut) -> Option<Self> {
-        let task = |name: &str| fs::read_dir(format!("/proc/{id}/{name}")).into_iter().flatten().flatten();
         let is_stopped = fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| is_stopped(&stat));
-        let stats = task("task").filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
-        let time = stats.filter_map(|stat| ProcessorTime::parse(&stat)).max_by_key(ProcessorTime::wish);
-        let what = match time {
+        let what = match ProcessorTime::of(id) {
             _ if is_stopped => "somebody has stopped QEMU (SIGSTOP)".into(),
             Some(time) if time.is_too_little() => {
                 let ProcessorTime { ran, waited } = time;
@@ -40,6 +37,53 @@ impl HostTooBusy {
         };
         Some(Self { what, waited: timed_out.waited, late: timed_out.what.clone() })
     }
+}
+
+/// How long a guest may rest in silence on its way up. What a kernel or an init waits for then does not come: the driver of
+/// a card, a file system, a console to be heard on.
+const REST_MOST: Duration = Duration::from_secs(10);
+/// The share of the time, in per cent, below which a guest rests: its timer ticks take 5.
+const REST_SHARE: u128 = 25;
+
+/// A watch on whether a guest rests in silence.
+#[derive(Debug)]
+pub(super) struct RestWatch {
+    process: u32,
+    since: Instant,
+    /// What QEMU had wished of the processors by then.
+    wish: Duration,
+    /// When the console said its last line by then.
+    last_line_at: Option<Instant>,
+}
+
+impl RestWatch {
+    /// A watch on the guest of QEMU's process.
+    pub(super) fn new(process: u32) -> Self {
+        Self { process, since: Instant::now(), wish: wish(process), last_line_at: None }
+    }
+
+    /// Whether the guest has rested for [`REST_MOST`], and its console said nothing meanwhile.
+    pub(super) fn has_rested(&mut self, last_line_at: Option<Instant>) -> bool {
+        let took = self.since.elapsed();
+        if self.last_line_at == last_line_at && took < REST_MOST {
+            return false;
+        }
+        let wished = wish(self.process).saturating_sub(self.wish);
+        if self.last_line_at == last_line_at && is_rest(wished, took) {
+            return true;
+        }
+        *self = Self { last_line_at, ..Self::new(self.process) };
+        false
+    }
+}
+
+/// How long QEMU has wished to run so far.
+fn wish(process: u32) -> Duration {
+    ProcessorTime::of(process).map(|time| time.wish()).unwrap_or_default()
+}
+
+fn is_rest(wished: Duration, took: Duration) -> bool {
+    wished.as_nanos() * 100 < took.as_nanos() * REST_SHARE
 }
 
 /// What a thread had of the processors.
@@ -52,6 +96,13 @@ struct ProcessorTime {
 }
 
 impl ProcessorTime {
+    /// The time of the thread of a process that wished for most: of QEMU the processor's.
+    fn of(process: u32) -> Option<Self> {
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
+        stats.filter_map(|stat| Self::parse(&stat)).max_by_key(Self::wish)
+    }
+
     /// `/proc/PID/task/TID/schedstat`: `8012345678 1234567 901`, nanoseconds on a processor, nanoseconds in a queue for one,
     /// time slices (Documentation/scheduler/sched-stats.rst).
     fn parse(text: &str) -> Option<Self> {
@@ -84,6 +135,22 @@ mod tests {
         assert!(!time("5000000000 5000000000 9").is_too_little(), "one of two that share a processor");
         assert!(!time("100000000 900000000 9").is_too_little(), "a guest that sleeps");
         assert_eq!(ProcessorTime::parse("0"), None);
+    }
+
+    #[test]
+    fn a_guest_that_works_or_waits_for_a_processor_does_not_rest() {
+        let second = Duration::from_secs(1);
+        assert!(is_rest(second / 20, second), "its timer ticks");
+        assert!(!is_rest(second / 2, second), "it works, or waits for a processor");
+        let mut watch = RestWatch::new(std::process::id());
+        let line = Instant::now();
+        assert!(!watch.has_rested(Some(line)), "it has just said something");
+        assert!(!watch.has_rested(Some(line)), "it has only begun to rest");
+        watch.since -= 2 * REST_MOST;
+        watch.wish = wish(std::process::id());
+        assert!(watch.has_rested(Some(line)));
+        watch.since -= 2 * REST_MOST;
+        assert!(!watch.has_rested(Some(Instant::now())), "it has said something");
     }
 
     #[test]

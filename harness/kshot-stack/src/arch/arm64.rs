@@ -29,7 +29,11 @@ pub(super) const ROW: ArchRow = ArchRow {
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
     restore_toggle: None,
-    options: debian::OPTIONS,
+    options: &[
+        debian::console("SERIAL_AMBA_PL011_CONSOLE", &["TTY", "ARM_AMBA", "SERIAL_AMBA_PL011"]),
+        debian::NIC_OPTION,
+        debian::PCI_OPTION,
+    ],
     cold_because: None,
     // ARM64_IMAGE_MAGIC (arch/arm64/include/asm/image.h, Documentation/arch/arm64/booting.rst).
     image: KernelImage::Own { path: "arch/arm64/boot/Image", offset: 0x38, magic: b"ARM\x64" },

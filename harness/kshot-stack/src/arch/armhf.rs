@@ -24,7 +24,11 @@ pub(super) const ROW: ArchRow = ArchRow {
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
     restore_toggle: None,
-    options: debian::OPTIONS,
+    options: &[
+        debian::console("SERIAL_AMBA_PL011_CONSOLE", &["TTY", "ARM_AMBA", "SERIAL_AMBA_PL011"]),
+        debian::NIC_OPTION,
+        debian::PCI_OPTION,
+    ],
     cold_because: None,
     // _magic_sig of arch/arm/boot/compressed/head.S.
     image: KernelImage::Own { path: "arch/arm/boot/zImage", offset: 0x24, magic: b"\x18\x28\x6f\x01" },

@@ -22,8 +22,11 @@ pub(super) const NIC_OPTION: KernelOption = KernelOption {
     with: &["NETDEVICES", "VIRTIO"],
     because: "it drives the board's network card",
 };
-/// The options of boards whose cards are on a PCI bus.
-pub(super) const OPTIONS: &[KernelOption] = &[
-    NIC_OPTION,
-    KernelOption { name: "VIRTIO_PCI", with: &["PCI", "VIRTIO_MENU"], because: "its cards are on a PCI bus" },
-];
+/// The option for boards whose cards are on a PCI bus.
+pub(super) const PCI_OPTION: KernelOption =
+    KernelOption { name: "VIRTIO_PCI", with: &["PCI", "VIRTIO_MENU"], because: "its cards are on a PCI bus" };
+
+/// The option for the board's console.
+pub(super) const fn console(name: &'static str, with: &'static [&'static str]) -> KernelOption {
+    KernelOption { name, with, because: "it drives the board's console" }
+}

@@ -27,7 +27,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
     restore_toggle: None,
-    options: debian::OPTIONS,
+    options: &[debian::console("HVC_CONSOLE", &["TTY"]), debian::NIC_OPTION, debian::PCI_OPTION],
     // The decrementer of a restored guest does not count.
     cold_because: Some("QEMU does not restore the timer of ppc64el guests"),
     image: KernelImage::Elf,

@@ -46,7 +46,11 @@ pub(super) const ROW: ArchRow = ArchRow {
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
     restore_toggle: None,
-    options: debian::OPTIONS,
+    options: &[
+        debian::console("SERIAL_8250_CONSOLE", &["TTY", "SERIAL_8250", "SERIAL_OF_PLATFORM"]),
+        debian::NIC_OPTION,
+        debian::PCI_OPTION,
+    ],
     cold_because: None,
     // RISCV_IMAGE_MAGIC2 (arch/riscv/include/asm/image.h, Documentation/arch/riscv/boot-image-header.rst).
     image: KernelImage::Own { path: "arch/riscv/boot/Image", offset: 0x38, magic: b"RSC\x05" },

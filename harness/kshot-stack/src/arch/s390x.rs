@@ -27,7 +27,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
     restore_toggle: None,
-    options: &[debian::NIC_OPTION],
+    options: &[debian::console("SCLP_VT220_CONSOLE", &["TTY", "SCLP_VT220_TTY"]), debian::NIC_OPTION],
     cold_because: None,
     // arch/s390/boot/head.S.
     image: KernelImage::Own { path: "arch/s390/boot/bzImage", offset: 0x1_0008, magic: b"S390EP" },

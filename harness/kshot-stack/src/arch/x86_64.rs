@@ -26,7 +26,11 @@ pub(super) const ROW: ArchRow = ArchRow {
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
     restore_toggle: None,
-    options: debian::OPTIONS,
+    options: &[
+        debian::console("SERIAL_8250_CONSOLE", &["TTY", "SERIAL_8250"]),
+        debian::NIC_OPTION,
+        debian::PCI_OPTION,
+    ],
     cold_because: None,
     // Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header".
     image: KernelImage::Own { path: "arch/x86/boot/bzImage", offset: 0x202, magic: b"HdrS" },

@@ -21,7 +21,7 @@ const YAML: &str = "scenarios/tunsetiff/func_stack_trace.yaml";
 const TRIGGER: &str = "/isam/user/eoe_filter -n lo -t tap0 -E";
 
 pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial> {
-    let cases: [(&str, fn()); 11] = [
+    let cases: [(&str, fn()); 14] = [
         ("nothing_broken_ends_0_in_64_mib", nothing_broken),
         ("the_json_document_fits_its_schema", json_fits_its_schema),
         ("a_frame_changed_in_a_snapshot_is_drift", changed_frame),
@@ -33,6 +33,9 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
         ("a_killed_qemu_is_a_fault_of_the_host", killed_qemu),
         ("a_full_disk_is_a_fault_of_the_host", full_disk),
         ("a_step_that_fails_shows_what_it_printed", failing_step),
+        ("a_guest_that_rests_on_its_way_up_is_not_waited_for", resting_guest),
+        ("a_kernel_without_a_network_driver_is_told_its_option", no_network),
+        ("a_kernel_without_a_file_system_of_inits_is_told_its_option", no_file_system),
     ];
     let trial = |(name, case): (&str, fn())| {
         let test = move |_: &Kernel| -> Result<(), Failed> {
@@ -121,6 +124,28 @@ fn no_ssh() {
     let replica = Replica::new();
     replica.edit("images/guest/init", "dropbear -", "true -");
     run(&replica).expect(125, &["verdict: inconclusive", "SSH"]);
+}
+
+fn resting_guest() {
+    let replica = Replica::new();
+    replica.edit("images/guest/init", "echo \"kshot-guest: ready\"", "echo \"almost there\"");
+    let started = Instant::now();
+    run(&replica).expect(125, &["it rests, and its console has been silent for 1", "\"almost there\""]);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(60), "silence has to end the wait, not the deadline: {took:?}");
+}
+
+fn no_network() {
+    let replica = Replica::new();
+    replica.edit("images/guest/init", "ifconfig eth0", "ifconfig eth9");
+    run(&replica)
+        .expect(125, &["no network device eth0", "CONFIG_PCNET32 (it drives the board's network card"]);
+}
+
+fn no_file_system() {
+    let replica = Replica::new();
+    replica.edit("images/guest/init", "need devtmpfs /dev", "need nosuchfs /dev");
+    run(&replica).expect(125, &["cannot mount nosuchfs: does the kernel lack CONFIG_DEVTMPFS?"]);
 }
 
 fn failing_step() {

@@ -1,0 +1,60 @@
+//! The kernel options that a guest lacks which did not come up, by what its console says, or does not say.
+
+use kshot_stack::arch::ArchRow;
+
+/// What lacks where a console says so: init/do_mounts.c, init/initramfs.c, init/main.c, fs/exec.c and our own init.
+const SAID: &[(&str, Lack)] = &[
+    ("VFS: Unable to mount root fs", Lack::Options("CONFIG_BLK_DEV_INITRD: its userland is an initramfs")),
+    (
+        "compression method gzip not configured",
+        Lack::Options("CONFIG_RD_GZIP: its initramfs is compressed with gzip"),
+    ),
+    (
+        "Failed to execute /init (error -8)",
+        Lack::Options("CONFIG_BINFMT_SCRIPT and CONFIG_BINFMT_ELF: its init is a shell script"),
+    ),
+    ("no network device", Lack::Board),
+];
+
+/// What a kernel lacks.
+enum Lack {
+    /// These options.
+    Options(&'static str),
+    /// One of those that the board needs.
+    Board,
+}
+
+/// The options that a kernel seems to lack, by a console's last lines; `None` where they name none.
+pub(super) fn by_console<'a>(mut lines: impl Iterator<Item = &'a str>, row: &ArchRow) -> Option<String> {
+    let (_, lack) = lines.find_map(|line| SAID.iter().find(|(words, _)| line.contains(words)))?;
+    Some(match lack {
+        Lack::Options(options) => format!("the kernel seems to lack {options}"),
+        Lack::Board => board(row),
+    })
+}
+
+/// What a kernel has to have to be heard and reached on its board.
+pub(super) fn board(row: &ArchRow) -> String {
+    let options = row.options.iter().map(|one| format!("CONFIG_{} ({})", one.name, one.because));
+    format!("the kernel may lack one of {}", options.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kshot_stack::arch::Arch;
+
+    #[test]
+    fn what_a_console_says_names_the_option_that_is_off() {
+        let told = |line: &str| by_console(["before", line].into_iter(), Arch::Mips64.row());
+        let line = "[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)";
+        assert!(told(line).unwrap().contains("CONFIG_BLK_DEV_INITRD"));
+        let line = "[    0.9] Initramfs unpacking failed: compression method gzip not configured";
+        assert!(told(line).unwrap().contains("CONFIG_RD_GZIP"));
+        assert!(
+            told("[    1.3] Failed to execute /init (error -8)").unwrap().contains("CONFIG_BINFMT_SCRIPT")
+        );
+        assert!(told("kshot-guest: failed: no network device eth0").unwrap().contains("CONFIG_PCNET32"));
+        assert_eq!(told("[    1.2] Kernel panic - not syncing: Attempted to kill init!"), None);
+    }
+}
