@@ -41,6 +41,9 @@ pub struct Situation {
     /// Kernel options that it needs, without `CONFIG_`.
     #[serde(default)]
     pub requires: Vec<String>,
+    /// The reporters that would end it.
+    #[serde(default)]
+    pub without: Vec<String>,
 }
 
 /// A reporter of stacks: a way in which the kernel tells them.
@@ -141,6 +144,8 @@ pub fn questions<'a>(
 ) -> Result<Vec<Question<'a>>, ScenarioError> {
     let pairs =
         situations.iter().flat_map(|situation| REPORTERS.iter().map(move |reporter| (situation, reporter)));
+    let pairs =
+        pairs.filter(|(situation, reporter)| !situation.without.iter().any(|name| name == reporter.name));
     let question = |(situation, reporter)| {
         Ok(Question { situation, reporter, scenario: scenario(situation, reporter, kernels)? })
     };

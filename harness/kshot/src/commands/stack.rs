@@ -38,6 +38,7 @@ impl Args {
             repeat: self.repeat,
             setup: None,
             requires: Vec::new(),
+            without: Vec::new(),
         };
         let questions = survey::questions(std::slice::from_ref(&situation), &catalogue.names())?;
         let kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;
