@@ -119,6 +119,16 @@ fn captures() -> Vec<(String, Vec<u8>, Kallsyms)> {
 }
 
 #[test]
+fn a_kernel_in_the_lower_half_is_none_of_user_space() {
+    let symbols =
+        Kallsyms::read(&b"0000000000424d20 T vfs_mkdir\n000000000042a600 T do_mkdirat\n"[..]).unwrap();
+    let named = frame(0x42_4d28, false, None, &symbols);
+    assert_eq!((named.name().as_str(), named.user), ("vfs_mkdir", false));
+    assert!(frame(0x2aa_0000_1234, false, None, &symbols).user);
+    assert!(frame(0x42_4d28, true, None, &symbols).user);
+}
+
+#[test]
 fn every_capture_reads_as_its_snapshot_says() {
     for (name, bytes, symbols) in captures() {
         show::assert_snapshot("perf_data", &name, &show::parsed(&parse(&bytes[..], &symbols).unwrap()));
