@@ -5,6 +5,8 @@
 mod error;
 mod capture;
 mod guest;
+mod kernel_symbols; // the names of the addresses in a capture
+mod bpf;
 mod ftrace;
 mod kernel_memory; // what the truth reads of the running kernel
 mod gdb;
@@ -19,6 +21,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use bpf::{BpfHelper, BpfHook, BpfProbe};
 use capture::ProbeFiles;
 pub use capture::{Capture, CaptureContent, PrintedText};
 pub use error::{ConsoleError, ProbeError, TruthError};
@@ -57,7 +60,7 @@ macro_rules! probes {
         }
 
         impl ProbeKind {
-            /// The mechanism's word, its key in a scenario: `ftrace`, `perf`, `kprobe`, `gdb`, `text`.
+            /// The mechanism's word, its key in a scenario: `ftrace`, `perf`, `kprobe`, `gdb`, `bpf`, `text`.
             pub fn word(&self) -> &'static str {
                 match self {
                     $(Self::$kind(_) => stringify!($key),)*
@@ -93,6 +96,8 @@ probes! {
     kprobe: Kprobe(KprobeProbe) from kprobe::RawKprobe,
     /// A breakpoint through QEMU's gdb stub, unwound from outside with the kernel's DWARF: the truth. At most one.
     gdb: Gdb(GdbProbe) from gdb::RawGdb,
+    /// A BPF program that asks for the stack.
+    bpf: Bpf(BpfProbe) from bpf::RawBpf,
     /// Any text that holds stacks, read after the steps: of a command, a file, or the console.
     text: Text(TextProbe) from text::RawText,
 }
@@ -251,6 +256,11 @@ pub fn start_truth(
         spec.probe().start_truth(kernel, ProbeFiles { probe: &spec.name, folder }).transpose()
     };
     specs.iter().find_map(start).transpose()
+}
+
+/// The words of all kinds of probes, which are their keys in scenarios and in `images/needs.yaml`.
+pub fn kinds() -> &'static [&'static str] {
+    RawProbe::KEYS
 }
 
 /// Whether a guest needs perf for these probes. Without any probe it is a person's, who may want it.

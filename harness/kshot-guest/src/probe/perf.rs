@@ -2,36 +2,26 @@
 //! that it is recording for certain when the first step runs. `perf.data` is decoded on the host
 //! ([`kshot_stack::stack::perf_data`]), with the symbols of the guest's kernel.
 
-use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::{self, Write};
 
-use flate2::bufread::GzDecoder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, CaptureContent, PrintedText, ProbeFiles, file_stem};
 use super::ftrace::TRACEFS;
 use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest, Wanted};
+use super::kernel_symbols::{self, KALLSYMS};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
-use kshot_stack::stack::kallsyms::Kallsyms;
 use kshot_stack::stack::{Parsed, perf_data, perf_script};
 use kshot_stack::text::quote;
 
 /// The suffix of the raw `perf.data`.
 const PERF_DATA: &str = "perf.data";
-/// The suffix of the kernel's symbols that belong to a `perf.data`, the text of `/proc/kallsyms`.
-const KALLSYMS: &str = "kallsyms.gz";
 /// The suffix of the output of `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso`, including lost events. Runs
 /// without a symbols file have it from the guest.
 const PERF_SCRIPT: &str = "perf-script.txt";
-
-/// The shell commands that set `$loaded` to the loaded modules and their addresses (proc(5)). No program is started for it.
-const READ_MODULES: &str = "loaded=; while read -r name _ _ _ _ address _; do loaded=$loaded$name:$address,; done 2> /dev/null < /proc/modules";
-
-/// What [`PerfRecord::fetch`]'s script says if the loaded modules changed while perf ran.
-const MODULES_CHANGED: &str = "changed";
 
 /// The shell commands that report a perf that ended too early.
 const REPORT_EARLY_END: &str = "echo \"it ended with status $(cat status)\"; cat log; exit 1";
@@ -125,7 +115,7 @@ impl Probe for PerfProbe {
             )?;
         }
         fetcher.guest.run("`perf record`", &record.start_script(self), COMMAND_LIMIT)?;
-        record.fetch_symbols(fetcher)
+        kernel_symbols::fetch(fetcher, &record.folder)
     }
 
     fn preparation(&self, probe: &str) -> Option<String> {
@@ -152,7 +142,7 @@ impl Probe for PerfProbe {
     }
 
     fn capture_suffix(&self, files: ProbeFiles<'_>) -> &'static str {
-        if files.path(KALLSYMS).is_file() { PERF_DATA } else { PERF_SCRIPT }
+        if kernel_symbols::are_in(files) { PERF_DATA } else { PERF_SCRIPT }
     }
 
     /// Of a run without a symbols file.
@@ -162,7 +152,7 @@ impl Probe for PerfProbe {
 
     fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
         if is_binary(capture) {
-            perf_data::parse(capture.open()?, &symbols(capture)?)
+            perf_data::parse(capture.open()?, &kernel_symbols::of(capture, io::empty())?)
         } else {
             perf_script::parse(capture.open()?)
         }
@@ -183,18 +173,12 @@ impl Probe for PerfProbe {
     }
 
     fn print(&self, capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
-        perf_data::print_script(|| capture.open(), &symbols(capture)?, out)
+        perf_data::print_script(|| capture.open(), &kernel_symbols::of(capture, io::empty())?, out)
     }
 }
 
 fn is_binary(capture: &Capture) -> bool {
     capture.content == CaptureContent::Stacks && capture.path == capture.beside(PERF_DATA)
-}
-
-/// The symbols of the kernel that a `perf.data` was recorded on.
-fn symbols(capture: &Capture) -> io::Result<Kallsyms> {
-    let file = File::open(capture.beside(KALLSYMS))?;
-    Kallsyms::read(BufReader::new(GzDecoder::new(BufReader::new(file))))
 }
 
 impl PerfProbe {
@@ -245,8 +229,7 @@ impl PerfRecord {
         // for build ids.
         format!(
             "mkdir -p {folder} && cd {folder} && rm -f * && mkfifo ctl ack || exit
-             {READ_MODULES}
-             echo \"$loaded\" > modules; cat /proc/kallsyms > kallsyms || exit
+             {save_symbols} || exit
              exec 3<>ctl 4<>ack
              {{
                  perf record --event={event} -aRNB -g --call-graph={call_graph} \
@@ -259,6 +242,7 @@ impl PerfRecord {
              {REPORT_EARLY_END}",
             folder = quote(&self.folder),
             event = quote(&probe.event_name()),
+            save_symbols = kernel_symbols::save(),
             call_graph = quote(&probe.call_graph),
         )
     }
@@ -279,10 +263,6 @@ impl PerfRecord {
         )
     }
 
-    fn fetch_symbols(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
-        fetcher.fetch_gzipped(&self.path("kallsyms"), KALLSYMS)
-    }
-
     fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.folder)
     }
@@ -299,20 +279,10 @@ impl Armed for PerfRecord {
     }
 
     fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
-        // The fetched symbols are valid as long as the same modules are loaded.
-        let script = format!(
-            "cd {folder} || exit
-             {READ_MODULES}
-             read -r before < modules
-             [ \"$loaded\" = \"$before\" ] && exit
-             cat /proc/kallsyms > kallsyms && echo {MODULES_CHANGED}",
-            folder = quote(&self.folder),
-        );
-        let said = fetcher.guest.run("looking for new modules", &script, COMMAND_LIMIT)?;
+        kernel_symbols::refresh(fetcher, &self.folder)?;
         fetcher.fetch_as(&[
             Wanted { from: &self.path("perf.data"), suffix: PERF_DATA, content: CaptureContent::Stacks },
             Wanted { from: &self.path("log"), suffix: "perf-log.txt", content: CaptureContent::Supplement },
-        ])?;
-        if said.trim_ascii() == MODULES_CHANGED.as_bytes() { self.fetch_symbols(fetcher) } else { Ok(()) }
+        ])
     }
 }

@@ -64,9 +64,9 @@ fn symbols_are_brought_again_where_a_step_loaded_a_module() {
         (0, "before"),
         (0, ""),
         (0, "changed\n"),
+        (0, "after"),
         (0, "data"),
         (0, "log"),
-        (0, "after"),
     ]);
     let folder = tempfile::tempdir().unwrap();
     let spec = perf("register_netdevice");
@@ -152,6 +152,40 @@ fn a_kprobe_is_removed_only_after_its_records_were_read() {
         let ours = [&guest.requests[0], guest.requests.last().unwrap()].map(String::as_str);
         insta::assert_snapshot!(format!("kprobe_{name}_scripts"), ours.join("\n----\n"));
     }
+}
+
+#[test]
+fn a_bpf_program_is_armed_when_it_says_so_and_ends_by_a_signal() {
+    let kind = ProbeKind::Bpf(BpfProbe {
+        hook: BpfHook::Fentry,
+        target: "vfs_mkdir".into(),
+        helper: BpfHelper::GetStack,
+    });
+    let answers = [(0, ""), (0, "symbols"), (0, ""), (0, ""), (0, "7 mkdir\n"), (0, "own"), (0, "")];
+    let mut guest = FakeGuest::answering(&answers);
+    let captures = walk(&ProbeSpec { name: "bpf".into(), kind }, &mut guest);
+    assert_eq!(
+        captures,
+        [
+            ("bpf.bpf.txt".into(), CaptureContent::Stacks),
+            ("bpf.bpf-kallsyms.txt".into(), CaptureContent::Supplement)
+        ]
+    );
+    insta::assert_snapshot!("bpf_scripts", guest.requests.join("\n----\n"));
+}
+
+#[test]
+fn a_kernel_without_a_bpf_hook_says_why() {
+    let kind = ProbeKind::Bpf(BpfProbe {
+        hook: BpfHook::Fexit,
+        target: "tun_chr_open".into(),
+        helper: BpfHelper::GetStackId,
+    });
+    let said = "bpf_stacks: /sys/kernel/btf/vmlinux has no function tun_chr_open\n";
+    let mut guest = FakeGuest::answering(&[(1, said)]);
+    let error = ProbeSpec { name: "bpf".into(), kind }.arm(&mut guest, None).unwrap_err();
+    assert_eq!(error.blame(), Blame::Guest);
+    assert!(error.to_string().ends_with("has no function tun_chr_open"), "{error}");
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub struct TextProbe {
     pub source: TextSource,
     /// The format of the text.
     pub format: TextFormat,
+    /// The function that its stacks pass through, where that is known: they are measured by its truth.
+    pub function: Option<String>,
 }
 
 /// Where a text comes from.
@@ -71,10 +73,17 @@ pub struct RawText {
     pub from: Option<Stream>,
     /// The format of the text.
     pub format: TextFormat,
+    /// The function that its stacks pass through, to measure them by the truth that was recorded there; default: by
+    /// what the format says of their event.
+    #[serde(default)]
+    pub function: Option<String>,
 }
 
 impl RawText {
     pub(super) fn check(self, source: &YamlSource<'_>) -> Result<TextProbe, Box<YamlError>> {
+        if let Some(function) = &self.function {
+            source.check_characters("probes", "a function", function, "_.$")?;
+        }
         let text = match (self.run, self.file, self.from) {
             (Some(script), None, None) => TextSource::Run(script),
             (None, Some(path), None) => TextSource::File(path),
@@ -92,7 +101,7 @@ impl RawText {
                 let message = format!("`{}` is no absolute path of the guest", path.escape_debug());
                 Err(source.error("probes", path, message))
             }
-            _ => Ok(TextProbe { source: text, format: self.format }),
+            _ => Ok(TextProbe { source: text, format: self.format, function: self.function }),
         }
     }
 }
@@ -121,7 +130,11 @@ impl Probe for TextProbe {
     }
 
     fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
-        self.format.parse(capture.open()?)
+        let mut parsed = self.format.parse(capture.open()?)?;
+        if self.function.is_some() {
+            parsed.stacks.iter_mut().for_each(|(stack, _)| stack.function.clone_from(&self.function));
+        }
+        Ok(parsed)
     }
 }
 
@@ -217,7 +230,10 @@ mod tests {
     const FORMAT: TextFormat = TextFormat::ProcStack;
 
     fn spec(source: TextSource) -> ProbeSpec {
-        ProbeSpec { name: "it's".into(), kind: ProbeKind::Text(TextProbe { source, format: FORMAT }) }
+        ProbeSpec {
+            name: "it's".into(),
+            kind: ProbeKind::Text(TextProbe { source, format: FORMAT, function: None }),
+        }
     }
 
     #[test]

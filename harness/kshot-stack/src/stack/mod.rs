@@ -1,6 +1,7 @@
 //! Stacks: what every parser returns, whatever the format.
 
 mod anonymous; // the stacks of a text that names neither task nor event
+pub mod bpf_stacks; // what a BPF program is told
 mod call_trace; // the call trace of a report on the console
 #[cfg(test)]
 pub(crate) mod damage_tests; // captures damaged at random

@@ -2,7 +2,9 @@
 
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::report::new_table;
-use kshot_guest::kernel::{DwarfAvailability, Kernel};
+use crate::workspace::Workspace;
+use kshot_guest::kernel::{DwarfAvailability, Kernel, KernelError, OptionUsers};
+use kshot_guest::probe;
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -19,7 +21,9 @@ impl Args {
         let mut kernels = Vec::new();
         for name in catalogue.names() {
             let entry = catalogue.get(name).expect("the name is from the catalogue");
-            kernels.push((name, entry, Kernel::find(entry, &workspace.images(), &workspace.cache)?));
+            let kernel = Kernel::find(entry, &workspace.images(), &workspace.cache)?;
+            let lacking = kernel.as_ref().map(|kernel| lacking(&workspace, kernel)).transpose()?;
+            kernels.push((name, entry, kernel, lacking.unwrap_or_default()));
         }
         let mut scenarios = Vec::new();
         for id in select::scenario_ids(&workspace, &[])? {
@@ -33,11 +37,12 @@ impl Args {
             Format::Json => {
                 let kernels: Vec<_> = kernels
                     .iter()
-                    .map(|(name, entry, kernel)| {
+                    .map(|(name, entry, kernel, lacking)| {
                         let release = kernel.as_ref().map(|kernel| &kernel.release);
                         let dwarf = kernel.as_ref().is_some_and(|kernel| kernel.dwarf.is_ok());
                         serde_json::json!({
-                            "name": name, "arch": entry.arch, "provisioned": release, "dwarf": dwarf
+                            "name": name, "arch": entry.arch, "provisioned": release, "dwarf": dwarf,
+                            "without": lacking.iter().map(|one| one.probe).collect::<Vec<_>>()
                         })
                     })
                     .collect();
@@ -56,8 +61,8 @@ impl Args {
             Format::Table => {
                 let mut table = new_table();
                 table.set_header(["kernel", "architecture", "provisioned"]);
-                for (name, entry, kernel) in kernels {
-                    let provisioned = match kernel {
+                for (name, entry, kernel, lacking) in kernels {
+                    let mut provisioned = match kernel {
                         None => format!("no: kshot provision {name}"),
                         Some(Kernel { dwarf: Err(_), release, .. })
                             if entry.dwarf_availability() == DwarfAvailability::OnRequest =>
@@ -66,6 +71,9 @@ impl Args {
                         }
                         Some(kernel) => format!("Linux {}", kernel.release),
                     };
+                    for LackingProbe { probe, options } in lacking {
+                        provisioned.push_str(&format!("\nno probe {probe}: without {}", options.join(", ")));
+                    }
                     table.add_row([name.to_owned(), entry.arch.to_string(), provisioned]);
                 }
                 writeln!(streams.out, "{table}")?;
@@ -83,4 +91,28 @@ impl Args {
         }
         Ok(ExitCode::Match)
     }
+}
+
+/// A kind of probe that a kernel's options do not allow.
+struct LackingProbe {
+    probe: &'static str,
+    /// The options that are off, without `CONFIG_`.
+    options: Vec<String>,
+}
+
+/// The kinds of probes that a kernel's options do not allow.
+fn lacking(workspace: &Workspace, kernel: &Kernel) -> Result<Vec<LackingProbe>, KernelError> {
+    let mut lacking = Vec::new();
+    for &probe in probe::kinds() {
+        let users = OptionUsers { words: [probe.to_owned()].into(), ..OptionUsers::default() };
+        match kernel.check_options(&workspace.images(), &users) {
+            Ok(()) => {}
+            Err(KernelError::MissingOptions { missing, .. }) => {
+                let options = missing.into_iter().map(|option| option.name).collect();
+                lacking.push(LackingProbe { probe, options });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(lacking)
 }
