@@ -4,6 +4,7 @@ mod judge;
 mod prepare;
 pub(crate) mod recording;
 mod machine_start;
+mod shared_guest; // scenarios one after the other in one guest
 
 use kshot_stack::snapshot;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use prepare::{REQUEST_LOG, command_line};
 pub(crate) use prepare::{prepare, state_key};
 pub use recording::shell;
 use recording::{Company, RunRecording};
+pub use shared_guest::SharedGuest;
 
 use crate::artifacts::{ArtifactsError, RunFolder};
 use crate::baseline::{BaselineError, SnapshotPath};
@@ -291,6 +293,28 @@ fn run_once(
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     let RunAttempt { keep, start, company, .. } = attempt;
     let (recording, result) = recording::record(&prepared, scenario, start, company, &folder, progress);
+    conclude(workspace, scenario, kernel, RecordedRun { folder, keep, recording, result }, progress)
+}
+
+/// A run whose captures are there.
+struct RecordedRun {
+    folder: RunFolder,
+    /// Never prune the run folder.
+    keep: bool,
+    recording: RunRecording,
+    /// What ended it early, if anything.
+    result: Result<(), RunError>,
+}
+
+/// Judges a run and writes the document.
+fn conclude(
+    workspace: &Workspace,
+    scenario: &Scenario,
+    kernel: &Kernel,
+    run: RecordedRun,
+    progress: &Progress,
+) -> Result<RunOutcome, RunError> {
+    let RecordedRun { folder, keep, recording, result } = run;
     let judged = match result {
         Ok(()) => {
             let RunRecording { captures, console, .. } = &recording;

@@ -1,9 +1,10 @@
-//! The survey: every reporter of stacks in every situation, each beside the truth.
+//! The survey: every reporter of stacks in every situation, each beside the truth. The reporters of a situation are asked one
+//! after the other in one guest, which is put back in between.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::run::{self, RunError, RunOptions};
+use crate::run::{self, RunError, RunOptions, RunOutcome, SharedGuest};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::workspace::Workspace;
 use kshot_guest::bounded;
@@ -20,6 +21,8 @@ use kshot_stack::text::quote;
 const BYTES_MOST: u64 = 1 << 20;
 /// The name of the truth's probe.
 const TRUTH: &str = "gdb";
+/// What the run folders of shared guests are called.
+const GUEST: &str = "survey/guest";
 
 /// A situation in which stacks are taken.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,12 +41,24 @@ pub struct Situation {
     /// What is done before, a shell script in the guest.
     #[serde(default)]
     pub setup: Option<String>,
+    /// What undoes that, for the next reporter.
+    #[serde(default)]
+    pub undo: Option<String>,
     /// Kernel options that it needs, without `CONFIG_`.
     #[serde(default)]
     pub requires: Vec<String>,
     /// The reporters that would end it.
     #[serde(default)]
     pub without: Vec<String>,
+    /// The tracepoint below the function, as `GROUP:NAME`.
+    #[serde(default)]
+    pub tracepoint: Option<String>,
+    /// The file in which the command leaves the process id of a task that sleeps below the function.
+    #[serde(default)]
+    pub sleeper: Option<String>,
+    /// Whether the function makes the kernel print its stack on the console.
+    #[serde(default)]
+    pub console: bool,
 }
 
 /// A reporter of stacks: a way in which the kernel tells them.
@@ -53,52 +68,129 @@ pub struct Reporter {
     pub name: &'static str,
     /// What it is, in words that follow the function's name.
     pub summary: &'static str,
-    /// The script that arms it, with the function's name, and its probe.
-    arm: fn(&str) -> (Option<String>, Value),
+    /// How it is asked in a situation; `None` where the situation has nothing for it.
+    ask: fn(&Situation) -> Option<Request>,
 }
 
-/// Every reporter.
+/// How a reporter is asked.
+struct Request {
+    /// The script that arms it, a step.
+    script: Option<String>,
+    /// Its probe.
+    probe: Value,
+    /// Kernel options that it needs, without `CONFIG_`.
+    requires: &'static [&'static str],
+}
+
+/// Every reporter. What a probe does not arm itself is armed by a step and not by boot options: nothing of the boot is
+/// recorded, and all share a saved guest.
 pub const REPORTERS: &[Reporter] = &[
     Reporter {
         name: "func_stack_trace",
         summary: "by the function tracer with options/func_stack_trace",
-        // Armed by a step and not by boot options: nothing of the boot is recorded, and all share a saved guest.
-        arm: |function| {
+        ask: |situation| {
             let script = format!(
                 "cd /sys/kernel/tracing && echo {} > set_ftrace_filter && echo 1 > options/func_stack_trace && \
                  echo function > current_tracer",
-                quote(function)
+                quote(&situation.function)
             );
-            (Some(script), json!({ "ftrace": { "only": [function] } }))
+            Some(Request::of(json!({ "ftrace": { "only": [situation.function] } })).armed_by(script))
         },
     },
     Reporter {
         name: "function-command",
         summary: "by the function command FUNCTION:stacktrace",
-        arm: |function| {
-            let filter = quote(&format!("{function}:stacktrace"));
-            (Some(format!("echo {filter} > /sys/kernel/tracing/set_ftrace_filter")), json!({ "ftrace": {} }))
+        ask: |situation| {
+            let filter = quote(&format!("{}:stacktrace", situation.function));
+            let script = format!("echo {filter} > /sys/kernel/tracing/set_ftrace_filter");
+            Some(Request::of(json!({ "ftrace": {} })).armed_by(script))
         },
     },
     Reporter {
         name: "kprobe-trigger",
         summary: "by a kprobe event's `stacktrace` trigger",
-        arm: |function| (None, kprobe(function, "trigger")),
+        ask: |situation| Some(kprobe(&situation.function, "trigger")),
     },
     Reporter {
         name: "kprobe-option",
         summary: "by a kprobe event under options/stacktrace",
-        arm: |function| (None, kprobe(function, "option")),
+        ask: |situation| Some(kprobe(&situation.function, "option")),
+    },
+    Reporter {
+        name: "event-trigger",
+        summary: "by the `stacktrace` trigger of a tracepoint below it",
+        ask: |situation| {
+            let event = situation.tracepoint.as_ref()?.replacen(':', "/", 1);
+            let script = format!(
+                "cd /sys/kernel/tracing/events/{} && echo stacktrace > trigger && echo 1 > enable",
+                quote(&event)
+            );
+            Some(Request::of(json!({ "ftrace": {} })).armed_by(script))
+        },
     },
     Reporter {
         name: "perf",
         summary: "by perf record -g on a kprobe",
-        arm: |function| (None, json!({ "perf": { "probe": function, "call-graph": "fp" } })),
+        ask: |situation| {
+            Some(Request::of(json!({ "perf": { "probe": situation.function, "call-graph": "fp" } })))
+        },
+    },
+    Reporter {
+        name: "bpf-kprobe",
+        summary: "by bpf_get_stack() of a BPF program on a kprobe",
+        ask: |situation| Some(Request::of(json!({ "bpf": { "kprobe": situation.function } }))),
+    },
+    Reporter {
+        name: "bpf-fentry",
+        summary: "by bpf_get_stack() of a BPF program on BPF's own trampoline",
+        ask: |situation| Some(Request::of(json!({ "bpf": { "fentry": situation.function } }))),
+    },
+    Reporter {
+        name: "stack-tracer",
+        summary: "by the stack tracer",
+        ask: |situation| {
+            let script = format!(
+                "cd /sys/kernel/tracing && echo {} > stack_trace_filter && echo 0 > stack_max_size && \
+                 echo 1 > /proc/sys/kernel/stack_tracer_enabled",
+                quote(&situation.function)
+            );
+            // It is switched off before the file is read, as a file that changes would be none.
+            let read = "echo 0 > /proc/sys/kernel/stack_tracer_enabled; cat /sys/kernel/tracing/stack_trace";
+            let request = Request::of(json!({ "text": { "run": read, "format": "stack-tracer" } }));
+            Some(Request { requires: &["STACK_TRACER"], ..request }.armed_by(script))
+        },
+    },
+    Reporter {
+        name: "proc-stack",
+        summary: "by /proc/PID/stack of the task that sleeps below it",
+        ask: |situation| {
+            let read = format!("cat /proc/$(cat {})/stack", quote(situation.sleeper.as_ref()?));
+            Some(Request::of(json!({ "text": { "run": read, "format": "proc-stack" } })))
+        },
+    },
+    Reporter {
+        name: "console",
+        summary: "by a call trace on the console",
+        ask: |situation| {
+            let text = json!({ "from": "console", "format": "call-trace", "function": situation.function });
+            situation.console.then(|| Request::of(json!({ "text": text })))
+        },
     },
 ];
 
-fn kprobe(function: &str, stacktrace: &str) -> Value {
-    json!({ "kprobe": { "event": format!("p:kshot/hit {function}"), "stacktrace": stacktrace } })
+impl Request {
+    fn of(probe: Value) -> Self {
+        Self { script: None, probe, requires: &[] }
+    }
+
+    fn armed_by(self, script: String) -> Self {
+        Self { script: Some(script), ..self }
+    }
+}
+
+fn kprobe(function: &str, stacktrace: &str) -> Request {
+    let event = format!("p:kshot/hit {function}");
+    Request::of(json!({ "kprobe": { "event": event, "stacktrace": stacktrace } }))
 }
 
 fn once() -> u32 {
@@ -126,7 +218,7 @@ pub struct Question<'a> {
 }
 
 /// What a question came to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// The cell of the survey.
     pub cell: SurveyCell,
@@ -134,7 +226,8 @@ pub struct Answer {
     pub qemu: Option<String>,
 }
 
-/// Every reporter in each of the situations. `kernels` are the names of the catalogue.
+/// Every reporter in each of the situations that have something for it, situation by situation. `kernels` are the names
+/// of the catalogue.
 ///
 /// # Errors
 /// [`ScenarioError::Yaml`]: a name that cannot be a function's.
@@ -142,33 +235,63 @@ pub fn questions<'a>(
     situations: &'a [Situation],
     kernels: &[&str],
 ) -> Result<Vec<Question<'a>>, ScenarioError> {
-    let pairs =
-        situations.iter().flat_map(|situation| REPORTERS.iter().map(move |reporter| (situation, reporter)));
-    let pairs =
-        pairs.filter(|(situation, reporter)| !situation.without.iter().any(|name| name == reporter.name));
-    let question = |(situation, reporter)| {
-        Ok(Question { situation, reporter, scenario: scenario(situation, reporter, kernels)? })
-    };
-    pairs.map(question).collect()
+    let mut questions = Vec::new();
+    for situation in situations {
+        for reporter in
+            REPORTERS.iter().filter(|reporter| !situation.without.iter().any(|name| name == reporter.name))
+        {
+            if let Some(request) = (reporter.ask)(situation) {
+                let scenario = scenario(situation, reporter, request, kernels)?;
+                questions.push(Question { situation, reporter, scenario });
+            }
+        }
+    }
+    Ok(questions)
+}
+
+/// The questions of each situation, which share a guest.
+pub fn by_situation<'a, 'b>(questions: &'b [Question<'a>]) -> Vec<&'b [Question<'a>]> {
+    questions.chunk_by(|one, other| std::ptr::eq(one.situation, other.situation)).collect()
+}
+
+/// Asks the questions of one situation on a kernel.
+///
+/// # Errors
+/// [`RunError`], where it is the host's or the user's. What a probe or the kernel's options fail with is a finding, and
+/// costs the other cells nothing.
+pub fn ask(
+    questions: &[Question<'_>],
+    workspace: &Workspace,
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<Vec<Answer>, RunError> {
+    let mut guest = None;
+    let answers = questions.iter().map(|question| question.ask(&mut guest, workspace, kernel, progress));
+    let answers = answers.collect::<Result<_, _>>()?;
+    guest.map_or(Ok(()), SharedGuest::end)?;
+    Ok(answers)
 }
 
 impl Question<'_> {
-    /// Runs the scenario on a kernel.
-    ///
-    /// # Errors
-    /// [`RunError`], where it is the host's or the user's. What a probe or the kernel's options fail with is a finding, and
-    /// costs the other cells nothing.
-    pub fn ask(
+    /// Asks in the shared guest, or in a new one, which is left there for the next if it could be put back.
+    fn ask(
         &self,
+        guest: &mut Option<SharedGuest>,
         workspace: &Workspace,
         kernel: &Kernel,
         progress: &Progress,
     ) -> Result<Answer, RunError> {
         let (situation, reporter) = (self.situation, self.reporter.name);
-        let outcome = match run::run(workspace, &self.scenario, kernel, &RunOptions::default(), progress) {
-            Ok(outcome) => Ok(outcome),
-            Err(error) if is_of_cell(&error) => Err(error_chain(&error)),
-            Err(error) => return Err(error),
+        let outcome = match kernel.check_options(&workspace.images(), &self.scenario.option_users()) {
+            Err(missing @ KernelError::MissingOptions { .. }) => Err(error_chain(&missing)),
+            checked => {
+                checked?;
+                match self.run(guest, workspace, kernel, progress) {
+                    Ok(outcome) => Ok(outcome),
+                    Err(error) if is_of_cell(&error) => Err(error_chain(&error)),
+                    Err(error) => return Err(error),
+                }
+            }
         };
         let (finding, folder, qemu) = match outcome {
             Ok(outcome) => {
@@ -182,7 +305,66 @@ impl Question<'_> {
         let cell = SurveyCell { situation, function, reporter: reporter.into(), finding, folder };
         Ok(Answer { cell, qemu })
     }
+
+    fn run(
+        &self,
+        guest: &mut Option<SharedGuest>,
+        workspace: &Workspace,
+        kernel: &Kernel,
+        progress: &Progress,
+    ) -> Result<RunOutcome, RunError> {
+        let shared = match guest.take() {
+            Some(shared) => Ok(shared),
+            None => SharedGuest::start(workspace, GUEST, kernel, progress),
+        };
+        let asked = shared.and_then(|shared| {
+            let (shared, outcome) = shared.run(workspace, &self.scenario, kernel, progress)?;
+            *guest = shared.reset(&self.reset_script())?;
+            Ok(outcome)
+        });
+        match asked {
+            Ok(outcome) if !outcome.document.probes.is_empty() => Ok(outcome),
+            Err(error) if error.blame() == Blame::Interrupted => Err(error),
+            // It may be the fault of what was done in the guest before: what came to nothing is asked in a guest of its own.
+            _ => run::run(workspace, &self.scenario, kernel, &RunOptions::default(), progress),
+        }
+    }
+
+    /// The script that undoes what any reporter has done, and fails where something is left.
+    fn reset_script(&self) -> String {
+        let Situation { undo, tracepoint, .. } = self.situation;
+        let undo = undo.as_deref().unwrap_or(":");
+        let event = tracepoint.as_ref().map_or_else(
+            || ":".into(),
+            |tracepoint| {
+                let event = quote(&tracepoint.replacen(':', "/", 1));
+                format!("echo 0 > events/{event}/enable; echo '!stacktrace' > events/{event}/trigger")
+            },
+        );
+        format!("{undo}\n{RESET}\n{event}\n{IS_RESET}")
+    }
 }
+
+/// Undoes what the reporters do by steps, what a failed one has left, and perf's probe points.
+const RESET: &str = r#"cd /sys/kernel/tracing || exit
+exec 2> /dev/null
+echo nop > current_tracer
+echo 0 > options/func_stack_trace
+echo 0 > options/stacktrace
+sed -n 's/^\([^#:]*\):stacktrace:.*/!\1:stacktrace/p' set_ftrace_filter > /tmp/commands
+while read -r command; do echo "$command" >> set_ftrace_filter; done < /tmp/commands
+echo > set_ftrace_filter
+if [ -e stack_trace_filter ]; then
+    echo 0 > /proc/sys/kernel/stack_tracer_enabled
+    echo > stack_trace_filter
+fi
+echo > kprobe_events
+echo > trace
+echo 1 > tracing_on
+rm -rf /tmp/kshot-*"#;
+
+/// Succeeds where no function is traced, no kprobe is left and nothing was recorded.
+const IS_RESET: &str = r#"[ "$(cat current_tracer)" = nop ] && [ -z "$(cat kprobe_events enabled_functions)" ] && ! grep -qv '^#' trace"#;
 
 /// Whether an error is of one cell alone, and not of the host or the user, which would spoil all of them.
 fn is_of_cell(error: &RunError) -> bool {
@@ -195,17 +377,24 @@ fn is_of_cell(error: &RunError) -> bool {
     }
 }
 
-fn scenario(situation: &Situation, reporter: &Reporter, kernels: &[&str]) -> Result<Scenario, ScenarioError> {
+fn scenario(
+    situation: &Situation,
+    reporter: &Reporter,
+    request: Request,
+    kernels: &[&str],
+) -> Result<Scenario, ScenarioError> {
     let function = &situation.function;
-    let (script, mut probe) = (reporter.arm)(function);
+    let Request { script, mut probe, requires } = request;
     probe["name"] = json!(reporter.name);
     let mut steps: Vec<Value> = situation.setup.iter().map(|script| json!({ "run": script })).collect();
     steps.extend(script.map(|script| json!({ "run": script })));
     steps.push(json!({ "run": situation.command, "repeat": situation.repeat }));
+    let requires: Vec<&str> =
+        situation.requires.iter().map(String::as_str).chain(requires.iter().copied()).collect();
     let text = json!({
         "summary": format!("{function} {}", reporter.summary),
         "kernels": ["*"],
-        "requires": situation.requires,
+        "requires": requires,
         "steps": steps,
         "probes": [{ "gdb": { "break": function }, "name": TRUTH }, probe],
     });

@@ -39,6 +39,10 @@ impl Args {
             setup: None,
             requires: Vec::new(),
             without: Vec::new(),
+            undo: None,
+            tracepoint: None,
+            sleeper: None,
+            console: false,
         };
         let questions = survey::questions(std::slice::from_ref(&situation), &catalogue.names())?;
         let kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;

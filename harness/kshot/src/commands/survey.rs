@@ -76,18 +76,19 @@ impl Args {
             let kernel = kernel.without_snapshots();
             let progress = &streams.progress;
             let task = progress.task(format!("survey {}", kernel.name), questions.len() as u64);
-            let (mut cells, mut qemu, mut done) = (vec![None; questions.len()], None, 0);
-            let ask = |question: &Question<'_>| question.ask(&workspace, &kernel, progress);
-            pool::each(&questions, jobs, ask, |number, answer| {
-                let Answer { cell, qemu: version } = answer?;
-                done += 1;
-                task.update(done, &format!("{}, {}", cell.situation, cell.reporter));
-                qemu = qemu.take().or(version);
-                cells[number] = Some(cell);
+            let groups = survey::by_situation(&questions);
+            let (mut answers, mut done) = (vec![Vec::new(); groups.len()], 0);
+            let ask = |group: &&[Question<'_>]| survey::ask(group, &workspace, &kernel, progress);
+            pool::each(&groups, jobs, ask, |number, answered| {
+                answers[number] = answered?;
+                done += answers[number].len() as u64;
+                task.update(done, answers[number].first().map_or("", |answer| &answer.cell.situation));
                 Ok::<_, RunError>(())
             })?;
             drop(task);
-            let (kernel, cells) = (run::kernel_info(&kernel), cells.into_iter().flatten().collect());
+            let qemu = answers.iter().flatten().find_map(|answer: &Answer| answer.qemu.clone());
+            let cells = answers.into_iter().flatten().map(|answer| answer.cell).collect();
+            let kernel = run::kernel_info(&kernel);
             let document = SurveyDocument { schema: SCHEMA, kernel, qemu: qemu.unwrap_or_default(), cells };
             self.add(document, &mut documents, streams)?;
         }

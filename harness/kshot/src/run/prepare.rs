@@ -10,6 +10,7 @@ use kshot_guest::machine::{AcceleratorChoice, MachineSpec, Memory};
 use kshot_guest::probe::{self, ProbeSpec};
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Dwarf;
+use kshot_stack::arch::ArchRow;
 use kshot_stack::text::quote;
 
 /// The file of the run folder that lists what was asked of the guest ([`kshot_guest::session::Request`]).
@@ -29,6 +30,26 @@ pub(crate) struct PreparedRun {
     pub(super) unchecked: Vec<String>,
 }
 
+/// Probes, and what they record of the kernel with.
+#[derive(Clone, Copy)]
+pub(super) struct Recorders<'a> {
+    pub(super) probes: &'a [ProbeSpec],
+    pub(super) dwarf: Option<&'a Dwarf>,
+    pub(super) row: &'static ArchRow,
+}
+
+impl PreparedRun {
+    pub(super) fn recorders(&self) -> Recorders<'_> {
+        Recorders { probes: &self.probes, dwarf: self.dwarf.as_ref(), row: self.spec.arch.row() }
+    }
+}
+
+/// The probes of a scenario that a kernel allows.
+pub(super) fn present_probes(scenario: &Scenario, kernel: &Kernel) -> Vec<ProbeSpec> {
+    let present = |probe: &&ProbeSpec| probe.left_out_because(kernel).is_none();
+    scenario.probes.iter().filter(present).cloned().collect()
+}
+
 /// Everything that has to be there before a machine can start.
 pub(crate) fn prepare(
     workspace: &Workspace,
@@ -44,8 +65,7 @@ pub(crate) fn prepare(
     let userland = Userland::provision(kernel.arch, perf, &images, &workspace.cache, progress)?;
     let keys = SshKeys::provision(&workspace.cache)?;
     let image = image::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
-    let present = |probe: &&ProbeSpec| probe.left_out_because(kernel).is_none();
-    let probes: Vec<_> = scenario.probes.iter().filter(present).cloned().collect();
+    let probes = present_probes(scenario, kernel);
     let spec = MachineSpec {
         arch: kernel.arch,
         kernel: kernel.boot.clone(),

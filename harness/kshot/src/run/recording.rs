@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::RunError;
 use super::machine_start::{self, StartMode, StartedMachine};
-use super::prepare::{PreparedRun, prepare};
+use super::prepare::{PreparedRun, Recorders, prepare};
 use crate::artifacts::RunFolder;
 use crate::durations::milliseconds;
 use crate::scenario::{Scenario, Step};
@@ -40,10 +40,10 @@ pub(crate) struct RunRecording {
 }
 
 /// A guest that is up, with what records its truth.
-struct RunningGuest<'a> {
-    machine: &'a Machine,
-    session: &'a mut LoggedSession,
-    truth: Option<StartedTruth>,
+pub(super) struct RunningGuest<'a> {
+    pub(super) machine: &'a Machine,
+    pub(super) session: &'a mut LoggedSession,
+    pub(super) truth: Option<StartedTruth>,
 }
 
 /// Boots, arms the probes, and connects the terminal to a login shell.
@@ -59,14 +59,14 @@ pub fn shell(
     let prepared = prepare(workspace, scenario, kernel, AcceleratorChoice::Tcg, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     let task = progress.task(format!("boot {}", kernel.name), 0);
-    let truth = start_truth(&prepared, &folder)?;
+    let truth = start_truth(prepared.recorders(), &folder)?;
     let StartedMachine { machine, mut session, state_writer, .. } =
         machine_start::start_machine(&prepared, StartMode::Restore, &folder, &mut Timings::default())?;
     if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(&prepared)) {
         progress.print_line(&format!("the state could not be saved: {}", error_chain(&fault)));
     }
     let guest = RunningGuest { machine: &machine, session: &mut session, truth };
-    let _armed = arm(&prepared, guest, &folder)?;
+    let _armed = arm(prepared.recorders(), guest, &folder)?;
     drop(task);
     progress.print_line(&format!("console log and artifacts: {}", folder.path().display()));
     Ok(session.into_session().shell()?)
@@ -93,7 +93,7 @@ pub(crate) fn record(
     let mut recording = RunRecording::default();
     let result = take_slots(prepared, company, progress).and_then(|_slots| {
         let started = Instant::now();
-        let begun = start_truth(prepared, folder).and_then(|truth| {
+        let begun = start_truth(prepared.recorders(), folder).and_then(|truth| {
             machine_start::start_machine(prepared, begin, folder, &mut recording.timings)
                 .map(|up| (truth, up))
         });
@@ -102,7 +102,7 @@ pub(crate) fn record(
             recording.qemu = machine.qemu_version().into();
             (recording.start, recording.cold_because) = (start, because);
             let guest = RunningGuest { machine: &machine, session: &mut session, truth };
-            let result = replay_and_collect(prepared, scenario, guest, folder, &mut recording);
+            let result = replay_and_collect(prepared.recorders(), scenario, guest, folder, &mut recording);
             drop(session);
             recording.console = machine.shutdown();
             if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(prepared)) {
@@ -118,7 +118,11 @@ pub(crate) fn record(
     (recording, result)
 }
 
-fn take_slots(prepared: &PreparedRun, company: Company, progress: &Progress) -> Result<Vec<Slot>, RunError> {
+pub(super) fn take_slots(
+    prepared: &PreparedRun,
+    company: Company,
+    progress: &Progress,
+) -> Result<Vec<Slot>, RunError> {
     let slots = Slots::of_this_host(&prepared.cache);
     match company {
         Company::Others => Ok(vec![slots.take(SlotUse::Machine(prepared.spec.memory_mib), progress)?]),
@@ -126,8 +130,8 @@ fn take_slots(prepared: &PreparedRun, company: Company, progress: &Progress) -> 
     }
 }
 
-fn replay_and_collect(
-    prepared: &PreparedRun,
+pub(super) fn replay_and_collect(
+    recorders: Recorders<'_>,
     scenario: &Scenario,
     guest: RunningGuest<'_>,
     folder: &RunFolder,
@@ -135,7 +139,7 @@ fn replay_and_collect(
 ) -> Result<(), RunError> {
     let started = Instant::now();
     let RunningGuest { machine, session, truth } = guest;
-    let armed = arm(prepared, RunningGuest { machine, session: &mut *session, truth }, folder)?;
+    let armed = arm(recorders, RunningGuest { machine, session: &mut *session, truth }, folder)?;
     let mut steps = scenario.steps.iter().enumerate();
     let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, prepared, session, folder));
     // Added to the time of the preparation.
@@ -162,28 +166,30 @@ fn replay_and_collect(
 }
 
 /// Starts the thread of the truth, which reads the DWARF while the machine starts.
-fn start_truth(prepared: &PreparedRun, folder: &RunFolder) -> Result<Option<StartedTruth>, RunError> {
-    let Some(dwarf) = &prepared.dwarf else { return Ok(None) };
-    let kernel = KernelFile { row: prepared.spec.arch.row(), vmlinux: &dwarf.vmlinux };
-    let truth = probe::start_truth(&prepared.probes, &kernel, folder.path());
+pub(super) fn start_truth(
+    recorders: Recorders<'_>,
+    folder: &RunFolder,
+) -> Result<Option<StartedTruth>, RunError> {
+    let Some(dwarf) = recorders.dwarf else { return Ok(None) };
+    let kernel = KernelFile { row: recorders.row, vmlinux: &dwarf.vmlinux };
+    let truth = probe::start_truth(recorders.probes, &kernel, folder.path());
     Ok(truth.map_err(ProbeError::Truth)?)
 }
 
 fn arm(
-    prepared: &PreparedRun,
+    recorders: Recorders<'_>,
     guest: RunningGuest<'_>,
     folder: &RunFolder,
 ) -> Result<Vec<ArmedProbe>, RunError> {
     let RunningGuest { machine, session, mut truth } = guest;
-    let loaded =
-        prepared.dwarf.as_ref().map(|dwarf| read_load_addresses(dwarf, session, folder)).transpose()?;
+    let loaded = recorders.dwarf.map(|dwarf| read_load_addresses(dwarf, session, folder)).transpose()?;
     let mut arm = |spec: &ProbeSpec| {
         let started = spec.records_truth().then(|| truth.take()).flatten();
         let truth =
             loaded.as_ref().zip(started).map(|(loaded, started)| TruthContext { machine, loaded, started });
         Ok(spec.arm(session, truth)?)
     };
-    prepared.probes.iter().map(&mut arm).collect()
+    recorders.probes.iter().map(&mut arm).collect()
 }
 
 /// The load addresses of the kernel and its modules; the list of the modules' sections goes to the run folder.

@@ -1,0 +1,137 @@
+//! Scenarios one after the other in one guest. A guest takes longer to start than most of them take in it, and QEMU has
+//! then translated what they have in common.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::machine_start::{self, StartMode, StartedMachine, StateWriter};
+use super::prepare::{PreparedRun, REQUEST_LOG, Recorders, prepare, present_probes};
+use super::recording::{Company, RunRecording, RunningGuest, replay_and_collect, start_truth, take_slots};
+use super::{RecordedRun, RunError, RunOutcome, conclude};
+use crate::artifacts::{ArtifactsError, RunFolder};
+use crate::durations::milliseconds;
+use crate::scenario::Scenario;
+use crate::workspace::Workspace;
+use kshot_guest::host::FileError;
+use kshot_guest::host::slots::Slot;
+use kshot_guest::kernel::Kernel;
+use kshot_guest::machine::{AcceleratorChoice, CONSOLE_LOG, Machine};
+use kshot_guest::progress::Progress;
+use kshot_guest::session::{Guest, LoggedSession, Session};
+use kshot_stack::document::{Start, Timings};
+
+/// The time limit of the script that puts the guest back.
+const RESET_LIMIT: Duration = Duration::from_secs(60);
+
+/// A guest for scenarios that boot alike, and in which nothing is prepared.
+pub struct SharedGuest {
+    machine: Machine,
+    session: Session,
+    prepared: PreparedRun,
+    folder: RunFolder,
+    start: Start,
+    cold_because: Option<String>,
+    state_writer: Option<StateWriter>,
+    _slots: Vec<Slot>,
+}
+
+impl std::fmt::Debug for SharedGuest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedGuest").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}
+
+impl SharedGuest {
+    /// Boots or restores a guest, with perf in it. `id` is what its own run folder is called.
+    ///
+    /// # Errors
+    /// See [`super::run`].
+    pub fn start(
+        workspace: &Workspace,
+        id: &str,
+        kernel: &Kernel,
+        progress: &Progress,
+    ) -> Result<Self, RunError> {
+        let plain = Scenario::empty(id);
+        let prepared = prepare(workspace, &plain, kernel, AcceleratorChoice::Tcg, progress)?;
+        let slots = take_slots(&prepared, Company::Others, progress)?;
+        let folder = RunFolder::create(&workspace.runs_folder, id, &kernel.name)?;
+        let mut timings = Timings::default();
+        let started = machine_start::start_machine(&prepared, StartMode::Restore, &folder, &mut timings)?;
+        let StartedMachine { machine, session, start, cold_because, state_writer } = started;
+        let session = session.into_session();
+        Ok(Self { machine, session, prepared, folder, start, cold_because, state_writer, _slots: slots })
+    }
+
+    /// Runs a scenario, whose boot options are left aside, and returns the guest for the next.
+    ///
+    /// # Errors
+    /// See [`super::run`]; the guest is gone with it.
+    pub fn run(
+        self,
+        workspace: &Workspace,
+        scenario: &Scenario,
+        kernel: &Kernel,
+        progress: &Progress,
+    ) -> Result<(Self, RunOutcome), RunError> {
+        kernel.check_options(&workspace.images(), &scenario.option_users())?;
+        let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
+        self.link_console(&folder)?;
+        let started = Instant::now();
+        let mut session = LoggedSession::new(self.session, &folder.path().join(REQUEST_LOG))?;
+        let mut recording = RunRecording {
+            qemu: self.machine.qemu_version().into(),
+            start: self.start,
+            cold_because: self.cold_because.clone(),
+            ..RunRecording::default()
+        };
+        let probes = present_probes(scenario, kernel);
+        let recorders = Recorders { probes: &probes, ..self.prepared.recorders() };
+        let result = start_truth(recorders, &folder).and_then(|truth| {
+            probes.iter().try_for_each(|probe| probe.prepare(&mut session, folder.path()))?;
+            let guest = RunningGuest { machine: &self.machine, session: &mut session, truth };
+            replay_and_collect(recorders, scenario, guest, &folder, &mut recording)
+        });
+        recording.timings.total = milliseconds(started.elapsed());
+        let run = RecordedRun { folder, keep: false, recording, result };
+        let outcome = conclude(workspace, scenario, kernel, run, progress)?;
+        Ok((Self { session: session.into_session(), ..self }, outcome))
+    }
+
+    /// Runs a script that puts the guest back to where it was before the last scenario. `None` where it exits otherwise
+    /// than with 0: such a guest is none for others.
+    ///
+    /// # Errors
+    /// See [`super::run`].
+    pub fn reset(mut self, script: &str) -> Result<Option<Self>, RunError> {
+        let output = self.session.run(script, RESET_LIMIT)?;
+        if output.status == 0 {
+            return Ok(Some(self));
+        }
+        self.end()?;
+        Ok(None)
+    }
+
+    /// Ends the guest. Its own folder goes; each run has what it needs.
+    ///
+    /// # Errors
+    /// [`RunError::Cache`] where its state could not be saved, [`RunError::Artifacts`].
+    pub fn end(self) -> Result<(), RunError> {
+        let Self { machine, session, prepared, folder, state_writer, .. } = self;
+        drop(session);
+        machine.shutdown();
+        if let Some(writer) = state_writer {
+            writer.finish(&prepared)?;
+        }
+        let removed = fs::remove_dir_all(folder.path()).map_err(FileError::on("remove", folder.path()));
+        Ok(removed.map_err(ArtifactsError::from)?)
+    }
+
+    /// Gives a run folder the guest's console, which goes on.
+    fn link_console(&self, folder: &RunFolder) -> Result<(), RunError> {
+        let to: PathBuf = folder.path().join(CONSOLE_LOG);
+        let linked = fs::hard_link(self.folder.path().join(CONSOLE_LOG), &to);
+        Ok(linked.map_err(FileError::on("link", &to)).map_err(ArtifactsError::from)?)
+    }
+}
