@@ -18,7 +18,7 @@ pub use prepare::{REQUEST_LOG, command_line};
 pub(crate) use prepare::{prepare, state_key};
 pub use recording::shell;
 use recording::{Company, RunRecording};
-pub use shared_guest::SharedGuest;
+pub use shared_guest::{SharedGuest, SharedRun};
 
 use crate::artifacts::{ArtifactsError, RunFolder};
 use crate::baseline::{BaselineError, SnapshotPath};

@@ -318,16 +318,19 @@ impl Question<'_> {
             None => SharedGuest::start(workspace, GUEST, kernel, progress),
         };
         let asked = shared.and_then(|shared| {
-            let (shared, outcome) = shared.run(workspace, &self.scenario, kernel, progress)?;
-            *guest = shared.reset(&self.reset_script())?;
-            Ok(outcome)
+            let shared = shared.run(workspace, &self.scenario, kernel, progress)?;
+            *guest = shared.guest.reset(&self.reset_script())?;
+            Ok((shared.outcome, shared.refused))
         });
         match asked {
-            Ok(outcome) if !outcome.document.probes.is_empty() => Ok(outcome),
-            Err(error) if error.blame() == Blame::Interrupted => Err(error),
-            // It may be the fault of what was done in the guest before: what came to nothing is asked in a guest of its own.
-            _ => run::run(workspace, &self.scenario, kernel, &RunOptions::default(), progress),
+            Ok((outcome, refused)) if refused || !outcome.document.probes.is_empty() => return Ok(outcome),
+            Err(error) if error.blame() == Blame::Interrupted => return Err(error),
+            _ => {}
         }
+        // It may be the fault of what was done in the guest before: what came to nothing is asked in a guest of its own, which
+        // gets the slot of the other.
+        guest.take().map_or(Ok(()), SharedGuest::end)?;
+        run::run(workspace, &self.scenario, kernel, &RunOptions::default(), progress)
     }
 
     /// The script that undoes what any reporter has done, and fails where something is left.

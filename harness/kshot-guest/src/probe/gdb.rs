@@ -1,7 +1,7 @@
 //! The truth: a breakpoint of QEMU's, and the stack at each hit unwound from outside with the kernel's own DWARF. The
 //! guest is only asked whether it is the kernel that the DWARF is of.
 //!
-//! A thread does it. It reads the DWARF while the machine comes up, then it has the guest to itself: it stops it at each
+//! A thread does it ([`TruthThread`]). It reads the DWARF while the machine comes up, then it has the guest to itself: it stops it at each
 //! hit, copies registers and stack, and lets it go on.
 
 use std::collections::HashMap;
@@ -26,7 +26,8 @@ use crate::host::FileError;
 use crate::kernel::Kernel;
 use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
 use crate::symbols::{
-    Cut, End, Layout, LoadedKernel, NoDwarf, Unwinder, Unwound, build_id, build_id_of_notes, notes_section,
+    Cut, End, Layout, LoadedKernel, LoadedModule, NoDwarf, Unwinder, Unwound, build_id, build_id_of_notes,
+    notes_section,
 };
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
@@ -80,7 +81,23 @@ fn default_hits() -> u32 {
     100
 }
 
-/// A thread that reads the DWARF of the kernel that will run.
+/// A thread that records truths, one after the other. What it has read of a kernel it keeps for the next, as long as that
+/// runs in the same guest.
+#[derive(Debug)]
+pub struct TruthThread(Sender<Order>);
+
+/// A truth to be recorded.
+struct Order {
+    wanted: GdbProbe,
+    row: &'static ArchRow,
+    vmlinux: PathBuf,
+    /// The file that the stacks are written to.
+    file: PathBuf,
+    job: Receiver<RunningKernel>,
+    news: Sender<RecorderMessage>,
+}
+
+/// A truth whose thread reads the DWARF of the kernel that will run.
 #[derive(Debug)]
 pub struct StartedTruth {
     jobs: Sender<RunningKernel>,
@@ -107,6 +124,31 @@ struct RunningKernel {
 enum RecorderMessage {
     Armed,
     Ended(Result<(), TruthError>),
+}
+
+impl TruthThread {
+    /// Starts a thread that ends with the last order once this is dropped.
+    ///
+    /// # Errors
+    /// [`TruthError::Start`].
+    pub fn start() -> Result<Self, TruthError> {
+        let (orders, ordered) = channel::<Order>();
+        let work = move || {
+            let mut known = None;
+            while let Ok(Order { wanted, row, vmlinux, file, job, news }) = ordered.recv() {
+                let recorder = Recorder::read(wanted, row, &vmlinux, file, known.take());
+                let result = recorder.and_then(|mut recorder| {
+                    // Without a machine there is nothing to do.
+                    let result = job.recv().map_or(Ok(()), |job| recorder.work(job, &news));
+                    known = Some(recorder.known);
+                    result
+                });
+                drop(news.send(RecorderMessage::Ended(result)));
+            }
+        };
+        thread::Builder::new().name("truth".into()).spawn(work).map_err(TruthError::Start)?;
+        Ok(Self(orders))
+    }
 }
 
 impl RawGdb {
@@ -139,20 +181,15 @@ impl Probe for GdbProbe {
     fn start_truth(
         &self,
         kernel: &KernelFile<'_>,
+        thread: &TruthThread,
         files: ProbeFiles<'_>,
     ) -> Result<Option<StartedTruth>, TruthError> {
         let stacks = files.path(STACKS);
         let ((jobs, job), (sender, news)) = (channel(), channel());
-        let (row, vmlinux, file, wanted) =
-            (kernel.row, kernel.vmlinux.to_owned(), stacks.clone(), self.clone());
-        let work = move || {
-            let result = Recorder::read(wanted, row, &vmlinux, file).and_then(|mut recorder| {
-                // Without a machine there is nothing to do.
-                job.recv().map_or(Ok(()), |job| recorder.work(job, &sender))
-            });
-            drop(sender.send(RecorderMessage::Ended(result)));
-        };
-        thread::Builder::new().name("truth".into()).spawn(work).map_err(TruthError::Start)?;
+        let (vmlinux, file) = (kernel.vmlinux.to_owned(), stacks.clone());
+        let order = Order { wanted: self.clone(), row: kernel.row, vmlinux, file, job, news: sender };
+        // Who listens hears of a thread that is gone.
+        drop(thread.0.send(order));
         Ok(Some(StartedTruth { jobs, news, stacks }))
     }
 
@@ -231,18 +268,30 @@ impl Drop for ArmedTruth {
     }
 }
 
-/// What the thread knows of the kernel, and what it has seen.
-struct Recorder {
-    wanted: GdbProbe,
-    row: &'static ArchRow,
+/// What the thread knows of the kernel in one guest.
+struct KnownKernel {
+    vmlinux: PathBuf,
+    /// The function whose surroundings were read.
+    function: String,
     unwinder: Unwinder,
     kernel: KernelMemory,
     /// Where the kernel has its notes.
     notes: Option<Span>,
+    /// Where its traps go on, once that was read.
+    trap_vector: Option<u64>,
+    /// The modules that were read, once they were.
+    modules: Option<Vec<LoadedModule>>,
     /// Whether the guest is known to run the kernel that the DWARF is of.
     checked: bool,
     /// Which argument has the traced place.
     traced: usize,
+}
+
+/// What the thread knows of the kernel, and what it has seen.
+struct Recorder {
+    wanted: GdbProbe,
+    row: &'static ArchRow,
+    known: KnownKernel,
     file: PathBuf,
     writer: Option<BufWriter<File>>,
     /// Hits of the tracer, and those of each traced place.
@@ -260,26 +309,56 @@ struct Hit {
     stack: usize,
 }
 
+impl KnownKernel {
+    fn read(wanted: &GdbProbe, row: &'static ArchRow, vmlinux: &Path) -> Result<Self, TruthError> {
+        let file = LoadedKernel { vmlinux: vmlinux.into(), modules: Vec::new() };
+        let unwinder = Unwinder::read(&file)?;
+        let addresses = [unwinder.starts(&wanted.function), KernelMemory::addresses(&unwinder)].concat();
+        let layout = Layout::read(vmlinux, &unwinder, &addresses)?;
+        let traced = if wanted.traced { traced(&layout, &wanted.function, row)? } else { 0 };
+        let kernel = KernelMemory::new(layout, row)?;
+        let (vmlinux, function) = (vmlinux.to_owned(), wanted.function.clone());
+        Ok(Self {
+            notes: notes(&vmlinux)?,
+            vmlinux,
+            function,
+            unwinder,
+            kernel,
+            modules: None,
+            trap_vector: None,
+            checked: false,
+            traced,
+        })
+    }
+
+    fn load(&mut self, modules: &[LoadedModule]) -> Result<(), TruthError> {
+        if self.modules.as_deref() == Some(modules) {
+            return Ok(());
+        }
+        if self.modules.is_some() {
+            self.unwinder =
+                Unwinder::read(&LoadedKernel { vmlinux: self.vmlinux.clone(), modules: Vec::new() })?;
+        }
+        self.unwinder.load(modules)?;
+        self.modules = Some(modules.to_vec());
+        Ok(())
+    }
+}
+
 impl Recorder {
     fn read(
         wanted: GdbProbe,
         row: &'static ArchRow,
         vmlinux: &Path,
         file: PathBuf,
+        known: Option<KnownKernel>,
     ) -> Result<Self, TruthError> {
-        let kernel = LoadedKernel { vmlinux: vmlinux.into(), modules: Vec::new() };
-        let unwinder = Unwinder::read(&kernel)?;
-        let addresses = [unwinder.starts(&wanted.function), KernelMemory::addresses(&unwinder)].concat();
-        let layout = Layout::read(vmlinux, &unwinder, &addresses)?;
-        let traced = if wanted.traced { traced(&layout, &wanted.function, row)? } else { 0 };
+        let known = known.filter(|known| known.vmlinux == vmlinux && known.function == wanted.function);
+        let known = known.map_or_else(|| KnownKernel::read(&wanted, row, vmlinux), Ok)?;
         Ok(Self {
             row,
-            unwinder,
-            kernel: KernelMemory::new(layout, row)?,
             wanted,
-            notes: notes(vmlinux)?,
-            checked: false,
-            traced,
+            known,
             file,
             writer: None,
             events: 0,
@@ -305,11 +384,12 @@ impl Recorder {
         loaded: &LoadedKernel,
         news: &Sender<RecorderMessage>,
     ) -> Result<(), TruthError> {
-        self.unwinder.load(&loaded.modules)?;
-        let places = self.unwinder.starts(&self.wanted.function);
+        self.known.load(&loaded.modules)?;
+        let places = self.known.unwinder.starts(&self.wanted.function);
         let Some(first) = places.first() else {
             return Err(TruthError::NoFunction { function: self.wanted.function.clone() });
         };
+        self.expect_traps(stops);
         self.check(stops, loaded)?;
         let writer = File::create_new(&self.file).map_err(|source| self.unwritable(source))?;
         self.writer = Some(BufWriter::new(writer));
@@ -324,7 +404,7 @@ impl Recorder {
             if self.wanted.traced { self.event(stops)? } else { self.hit(stops)? }
         }
         self.check(stops, loaded)?;
-        if !self.checked {
+        if !self.known.checked {
             return Err(TruthError::Unseen);
         }
         if self.wanted.traced { self.write(&gdb_raw::Line::End { events: self.events }) } else { Ok(()) }
@@ -333,7 +413,7 @@ impl Recorder {
     /// Compares the banner and the build id in the guest's memory with those of the file. The memory can be read only while
     /// the guest runs the kernel's code, and not that of a program: if it does not yet, it does at the first hit.
     fn check(&mut self, stops: &mut Stops, loaded: &LoadedKernel) -> Result<(), TruthError> {
-        let banner = self.kernel.layout().banner().filter(|_| !self.checked);
+        let banner = self.known.kernel.layout().banner().filter(|_| !self.known.checked);
         let Some(banner) = banner else { return Ok(()) };
         let found = match stops.memory(&[Span { address: banner.address, length: banner.text.len() }]) {
             Ok(found) => found.concat(),
@@ -345,36 +425,43 @@ impl Recorder {
             let why = format!("the guest's memory holds the banner \"{found}\", the file \"{wanted}\"");
             return Err(TruthError::OtherKernel { vmlinux: loaded.vmlinux.clone(), why });
         }
-        let notes = self.notes.map(|notes| stops.memory(&[notes])).transpose();
+        let notes = self.known.notes.map(|notes| stops.memory(&[notes])).transpose();
         // A kernel may have freed them; that of the same banner is then taken for the same build.
         same_build(&loaded.vmlinux, &notes.unwrap_or_default().unwrap_or_default().concat())?;
-        if let Some(vector) = self.kernel.trap_vector(stops)? {
+        self.known.trap_vector = self.known.kernel.trap_vector(stops)?;
+        self.expect_traps(stops);
+        self.known.checked = true;
+        Ok(())
+    }
+
+    fn expect_traps(&self, stops: &mut Stops) {
+        if let Some(vector) = self.known.trap_vector {
             stops.set_trap_vector(vector);
         }
-        self.checked = true;
-        Ok(())
     }
 
     /// A hit of the function tracer: unwinding comes later.
     fn event(&mut self, stops: &mut Stops) -> Result<(), TruthError> {
         self.events += 1;
-        let place = stops.registers().get(self.traced).ok_or(StubError::NoRegister(self.traced))?;
+        let place =
+            stops.registers().get(self.known.traced).ok_or(StubError::NoRegister(self.known.traced))?;
         let seen = self.places.entry(place).or_default();
         *seen = seen.saturating_add(1);
         if *seen > self.wanted.hits {
             return Ok(());
         }
-        let tops = self.kernel.tops(stops)?;
+        let tops = self.known.kernel.tops(stops)?;
         let (mut raw, _) = stops.raw(self.events, &tops, &[])?;
         self.unwind(&mut raw, None, stops)?;
         self.write(&raw.line())
     }
 
     fn hit(&mut self, stops: &mut Stops) -> Result<(), TruthError> {
-        let tops = self.kernel.tops(stops)?;
-        let pointer = self.kernel.task_pointer(stops)?;
-        let (mut raw, told) = stops.raw(self.hits.len() as u64 + 1, &tops, &self.kernel.span(pointer))?;
-        let task = self.kernel.task(pointer, &told, stops)?;
+        let tops = self.known.kernel.tops(stops)?;
+        let pointer = self.known.kernel.task_pointer(stops)?;
+        let (mut raw, told) =
+            stops.raw(self.hits.len() as u64 + 1, &tops, &self.known.kernel.span(pointer))?;
+        let task = self.known.kernel.task(pointer, &told, stops)?;
         let unwound = self.unwind(&mut raw, Some(task.address), stops)?;
         let (stack, _) = self.stacks.insert_full(unwound);
         self.hits.push(Hit { task, stack });
@@ -384,7 +471,7 @@ impl Recorder {
     /// Unwinds as far as it goes, and reads what it finds to be lacking.
     fn unwind(&mut self, raw: &mut Raw, task: Option<u64>, stops: &mut Stops) -> Result<Unwound, TruthError> {
         loop {
-            let unwound = self.unwinder.unwind(raw, self.row);
+            let unwound = self.known.unwinder.unwind(raw, self.row);
             let End::Cut { why, .. } = unwound.end else { return Ok(unwound) };
             match why {
                 Cut::OtherStack(address) if raw.stacks.len() < STACKS_MOST => {
@@ -395,9 +482,9 @@ impl Recorder {
                     }
                 }
                 Cut::Returns(trampoline) => {
-                    let kind = self.unwinder.return_trampoline(trampoline);
+                    let kind = self.known.unwinder.return_trampoline(trampoline);
                     let Some((task, kind)) = task.zip(kind) else { return Ok(unwound) };
-                    let returns = self.kernel.returns(task, trampoline, kind, stops)?;
+                    let returns = self.known.kernel.returns(task, trampoline, kind, stops)?;
                     let Some(returns) = returns else { return Ok(unwound) };
                     raw.returns.push(returns);
                 }
@@ -409,10 +496,10 @@ impl Recorder {
     fn write_stacks(&mut self, loaded: &LoadedKernel) -> Result<(), TruthError> {
         if !self.hits.is_empty() {
             let frames = self.stacks.iter().flat_map(|stack| &stack.frames);
-            let tables = self.unwinder.line_tables(loaded, frames)?;
+            let tables = self.known.unwinder.line_tables(loaded, frames)?;
             let lines = tables.lines()?;
             let told: Vec<_> =
-                self.stacks.iter().map(|stack| self.unwinder.frames(&stack.frames, &lines)).collect();
+                self.stacks.iter().map(|stack| self.known.unwinder.frames(&stack.frames, &lines)).collect();
             for Hit { task, stack } in std::mem::take(&mut self.hits) {
                 let (frames, end) = (told[stack].clone(), &self.stacks[stack].end);
                 let (task, pid, cut) = (task.name, task.id, matches!(end, End::Cut { .. }));

@@ -26,7 +26,7 @@ use capture::ProbeFiles;
 pub use capture::{Capture, CaptureContent, PrintedText};
 pub use error::{ConsoleError, ProbeError, TruthError};
 pub use ftrace::FtraceProbe;
-pub use gdb::{GdbProbe, StartedTruth};
+pub use gdb::{GdbProbe, StartedTruth, TruthThread};
 use guest::{CaptureFetcher, ProbeGuest};
 pub use kprobe::{KprobeEvent, KprobeProbe, Stacktrace};
 pub use perf::{PerfEvent, PerfProbe};
@@ -139,10 +139,11 @@ trait Probe {
         &[]
     }
 
-    /// Starts the thread that records the truth, for the probe that does, before the machine is up.
+    /// Has the thread that records the truth read the kernel, for the probe that does, before the machine is up.
     fn start_truth(
         &self,
         _kernel: &KernelFile<'_>,
+        _thread: &TruthThread,
         _files: ProbeFiles<'_>,
     ) -> Result<Option<StartedTruth>, TruthError> {
         Ok(None)
@@ -242,20 +243,23 @@ pub fn preparation(specs: &[ProbeSpec]) -> String {
     scripts.collect::<Vec<_>>().join("\n")
 }
 
-/// Starts the thread that records the truth, for the probe that asks for it, if any, before the machine is up. `folder`
-/// is the run folder.
+/// Has a thread read the kernel for the probe that records the truth, if any, before the machine is up: a thread that is
+/// given, or a new one. `folder` is the run folder.
 ///
 /// # Errors
 /// [`TruthError::Start`]; what is wrong with the DWARF, [`ProbeSpec::arm`] reports.
 pub fn start_truth(
     specs: &[ProbeSpec],
     kernel: &KernelFile<'_>,
+    thread: Option<&TruthThread>,
     folder: &Path,
 ) -> Result<Option<StartedTruth>, TruthError> {
-    let start = |spec: &ProbeSpec| {
-        spec.probe().start_truth(kernel, ProbeFiles { probe: &spec.name, folder }).transpose()
-    };
-    specs.iter().find_map(start).transpose()
+    let Some(spec) = specs.iter().find(|spec| spec.records_truth()) else { return Ok(None) };
+    let files = ProbeFiles { probe: &spec.name, folder };
+    match thread {
+        Some(thread) => spec.probe().start_truth(kernel, thread, files),
+        None => spec.probe().start_truth(kernel, &TruthThread::start()?, files),
+    }
 }
 
 /// The words of all kinds of probes, which are their keys in scenarios and in `images/needs.yaml`.

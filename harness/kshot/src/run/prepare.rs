@@ -7,7 +7,7 @@ use kshot_guest::host::cache::Cache;
 use kshot_guest::image::{self, SshKeys, Userland};
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{AcceleratorChoice, MachineSpec, Memory};
-use kshot_guest::probe::{self, ProbeSpec};
+use kshot_guest::probe::{self, ProbeSpec, TruthThread};
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Dwarf;
 use kshot_stack::arch::ArchRow;
@@ -36,11 +36,21 @@ pub(super) struct Recorders<'a> {
     pub(super) probes: &'a [ProbeSpec],
     pub(super) dwarf: Option<&'a Dwarf>,
     pub(super) row: &'static ArchRow,
+    /// The thread that records the truth, where the guest has one.
+    pub(super) truth_thread: Option<&'a TruthThread>,
+    /// The options that nobody could look up, which a step that fails may lack.
+    pub(super) unchecked: &'a [String],
 }
 
 impl PreparedRun {
     pub(super) fn recorders(&self) -> Recorders<'_> {
-        Recorders { probes: &self.probes, dwarf: self.dwarf.as_ref(), row: self.spec.arch.row() }
+        Recorders {
+            probes: &self.probes,
+            dwarf: self.dwarf.as_ref(),
+            row: self.spec.arch.row(),
+            truth_thread: None,
+            unchecked: &self.unchecked,
+        }
     }
 }
 

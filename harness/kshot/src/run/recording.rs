@@ -141,7 +141,7 @@ pub(super) fn replay_and_collect(
     let RunningGuest { machine, session, truth } = guest;
     let armed = arm(recorders, RunningGuest { machine, session: &mut *session, truth }, folder)?;
     let mut steps = scenario.steps.iter().enumerate();
-    let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, prepared, session, folder));
+    let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, recorders, session, folder));
     // Added to the time of the preparation.
     recording.timings.steps += milliseconds(started.elapsed());
     result.map_err(|error| match error {
@@ -172,7 +172,7 @@ pub(super) fn start_truth(
 ) -> Result<Option<StartedTruth>, RunError> {
     let Some(dwarf) = recorders.dwarf else { return Ok(None) };
     let kernel = KernelFile { row: recorders.row, vmlinux: &dwarf.vmlinux };
-    let truth = probe::start_truth(recorders.probes, &kernel, folder.path());
+    let truth = probe::start_truth(recorders.probes, &kernel, recorders.truth_thread, folder.path());
     Ok(truth.map_err(ProbeError::Truth)?)
 }
 
@@ -210,7 +210,7 @@ fn read_load_addresses(
 fn run_step(
     number: usize,
     step: &Step,
-    prepared: &PreparedRun,
+    recorders: Recorders<'_>,
     session: &mut LoggedSession,
     folder: &RunFolder,
 ) -> Result<(), RunError> {
@@ -225,7 +225,7 @@ fn run_step(
                 script: step.script.trim().lines().next().unwrap_or_default().into(),
                 got: output.status,
                 wanted: step.expected_status,
-                unchecked: prepared.unchecked.clone(),
+                unchecked: recorders.unchecked.to_vec(),
                 tail: lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"),
             });
         }

@@ -17,6 +17,7 @@ use kshot_guest::host::FileError;
 use kshot_guest::host::slots::Slot;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{AcceleratorChoice, CONSOLE_LOG, Machine};
+use kshot_guest::probe::{ProbeError, TruthThread};
 use kshot_guest::progress::Progress;
 use kshot_guest::session::{Guest, LoggedSession, Session};
 use kshot_stack::document::{Start, Timings};
@@ -30,10 +31,22 @@ pub struct SharedGuest {
     session: Session,
     prepared: PreparedRun,
     folder: RunFolder,
+    truth_thread: TruthThread,
     start: Start,
     cold_because: Option<String>,
     state_writer: Option<StateWriter>,
     _slots: Vec<Slot>,
+}
+
+/// A run in a shared guest.
+#[derive(Debug)]
+pub struct SharedRun {
+    /// The guest, for the next.
+    pub guest: SharedGuest,
+    /// The result.
+    pub outcome: RunOutcome,
+    /// Whether a tool of a probe failed, as it would in any guest of this kernel.
+    pub refused: bool,
 }
 
 impl std::fmt::Debug for SharedGuest {
@@ -61,10 +74,21 @@ impl SharedGuest {
         let started = machine_start::start_machine(&prepared, StartMode::Restore, &folder, &mut timings)?;
         let StartedMachine { machine, session, start, cold_because, state_writer } = started;
         let session = session.into_session();
-        Ok(Self { machine, session, prepared, folder, start, cold_because, state_writer, _slots: slots })
+        let truth_thread = TruthThread::start().map_err(ProbeError::Truth)?;
+        Ok(Self {
+            machine,
+            session,
+            prepared,
+            folder,
+            truth_thread,
+            start,
+            cold_because,
+            state_writer,
+            _slots: slots,
+        })
     }
 
-    /// Runs a scenario, whose boot options are left aside, and returns the guest for the next.
+    /// Runs a scenario, whose boot options are left aside.
     ///
     /// # Errors
     /// See [`super::run`]; the guest is gone with it.
@@ -74,7 +98,7 @@ impl SharedGuest {
         scenario: &Scenario,
         kernel: &Kernel,
         progress: &Progress,
-    ) -> Result<(Self, RunOutcome), RunError> {
+    ) -> Result<SharedRun, RunError> {
         kernel.check_options(&workspace.images(), &scenario.option_users())?;
         let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
         self.link_console(&folder)?;
@@ -87,16 +111,18 @@ impl SharedGuest {
             ..RunRecording::default()
         };
         let probes = present_probes(scenario, kernel);
-        let recorders = Recorders { probes: &probes, ..self.prepared.recorders() };
+        let truth_thread = Some(&self.truth_thread);
+        let recorders = Recorders { probes: &probes, truth_thread, ..self.prepared.recorders() };
         let result = start_truth(recorders, &folder).and_then(|truth| {
             probes.iter().try_for_each(|probe| probe.prepare(&mut session, folder.path()))?;
             let guest = RunningGuest { machine: &self.machine, session: &mut session, truth };
             replay_and_collect(recorders, scenario, guest, &folder, &mut recording)
         });
         recording.timings.total = milliseconds(started.elapsed());
+        let refused = matches!(&result, Err(RunError::Probe(ProbeError::ToolFailed { .. })));
         let run = RecordedRun { folder, keep: false, recording, result };
         let outcome = conclude(workspace, scenario, kernel, run, progress)?;
-        Ok((Self { session: session.into_session(), ..self }, outcome))
+        Ok(SharedRun { guest: Self { session: session.into_session(), ..self }, outcome, refused })
     }
 
     /// Runs a script that puts the guest back to where it was before the last scenario. `None` where it exits otherwise
