@@ -293,7 +293,13 @@ fn run_once(
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     let RunAttempt { keep, start, company, .. } = attempt;
     let (recording, result) = recording::record(&prepared, scenario, start, company, &folder, progress);
-    conclude(workspace, scenario, kernel, RecordedRun { folder, keep, recording, result }, progress)
+    conclude(
+        workspace,
+        scenario,
+        kernel,
+        RecordedRun { folder, keep, decode: true, recording, result },
+        progress,
+    )
 }
 
 /// A run whose captures are there.
@@ -301,6 +307,8 @@ struct RecordedRun {
     folder: RunFolder,
     /// Never prune the run folder.
     keep: bool,
+    /// Whether the stacks are written with file and line, too: that reads the DWARF again.
+    decode: bool,
     recording: RunRecording,
     /// What ended it early, if anything.
     result: Result<(), RunError>,
@@ -314,7 +322,7 @@ fn conclude(
     run: RecordedRun,
     progress: &Progress,
 ) -> Result<RunOutcome, RunError> {
-    let RecordedRun { folder, keep, recording, result } = run;
+    let RecordedRun { folder, keep, decode, recording, result } = run;
     let judged = match result {
         Ok(()) => {
             let RunRecording { captures, console, .. } = &recording;
@@ -336,7 +344,7 @@ fn conclude(
         }
     };
     judge::print_captures(scenario, &recording.captures)?;
-    if let Some(dwarf) = kernel.dwarf.as_ref().ok().filter(|_| !judged.recorded.is_empty()) {
+    if let Some(dwarf) = kernel.dwarf.as_ref().ok().filter(|_| decode && !judged.recorded.is_empty()) {
         let loaded = LoadedKernel::from_run_folder(dwarf, folder.path());
         let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;
         let lines = symbols.lines()?;

@@ -50,6 +50,9 @@ pub struct Situation {
     /// The reporters that would end it.
     #[serde(default)]
     pub without: Vec<String>,
+    /// How often the function may be called by others before, as a gdb probe's `hits`.
+    #[serde(default = "hits")]
+    pub hits: u32,
     /// The tracepoint below the function, as `GROUP:NAME`.
     #[serde(default)]
     pub tracepoint: Option<String>,
@@ -125,7 +128,10 @@ pub const REPORTERS: &[Reporter] = &[
                 "cd /sys/kernel/tracing/events/{} && echo stacktrace > trigger && echo 1 > enable",
                 quote(&event)
             );
-            Some(Request::of(json!({ "ftrace": {} })).armed_by(script))
+            // The event has another name than the function.
+            let read = "cd /sys/kernel/tracing && echo 1 > options/sym-addr && echo 1 > options/sym-offset && cat trace";
+            let text = json!({ "run": read, "format": "ftrace", "function": situation.function });
+            Some(Request::of(json!({ "text": text })).armed_by(script))
         },
     },
     Reporter {
@@ -195,6 +201,10 @@ fn kprobe(function: &str, stacktrace: &str) -> Request {
 
 fn once() -> u32 {
     1
+}
+
+fn hits() -> u32 {
+    100
 }
 
 /// The situations of `images/survey.yaml`.
@@ -354,6 +364,8 @@ exec 2> /dev/null
 echo nop > current_tracer
 echo 0 > options/func_stack_trace
 echo 0 > options/stacktrace
+echo 0 > options/sym-addr
+echo 0 > options/sym-offset
 sed -n 's/^\([^#:]*\):stacktrace:.*/!\1:stacktrace/p' set_ftrace_filter > /tmp/commands
 while read -r command; do echo "$command" >> set_ftrace_filter; done < /tmp/commands
 echo > set_ftrace_filter
@@ -399,7 +411,7 @@ fn scenario(
         "kernels": ["*"],
         "requires": requires,
         "steps": steps,
-        "probes": [{ "gdb": { "break": function }, "name": TRUTH }, probe],
+        "probes": [{ "gdb": { "break": function, "hits": situation.hits }, "name": TRUTH }, probe],
     });
     // JSON is YAML, and so the names meet the same rules as in a scenario's file.
     let id = format!("survey/{}", reporter.name);

@@ -40,6 +40,7 @@ impl Args {
             requires: Vec::new(),
             without: Vec::new(),
             undo: None,
+            hits: 100,
             tracepoint: None,
             sleeper: None,
             console: false,

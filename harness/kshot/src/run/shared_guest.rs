@@ -45,7 +45,7 @@ pub struct SharedRun {
     pub guest: SharedGuest,
     /// The result.
     pub outcome: RunOutcome,
-    /// Whether a tool of a probe failed, as it would in any guest of this kernel.
+    /// Whether a step or a tool of a probe failed, as it would in any guest of this kernel.
     pub refused: bool,
 }
 
@@ -119,8 +119,11 @@ impl SharedGuest {
             replay_and_collect(recorders, scenario, guest, &folder, &mut recording)
         });
         recording.timings.total = milliseconds(started.elapsed());
-        let refused = matches!(&result, Err(RunError::Probe(ProbeError::ToolFailed { .. })));
-        let run = RecordedRun { folder, keep: false, recording, result };
+        let refused = matches!(
+            &result,
+            Err(RunError::StepFailed { .. } | RunError::Probe(ProbeError::ToolFailed { .. }))
+        );
+        let run = RecordedRun { folder, keep: false, decode: false, recording, result };
         let outcome = conclude(workspace, scenario, kernel, run, progress)?;
         Ok(SharedRun { guest: Self { session: session.into_session(), ..self }, outcome, refused })
     }
