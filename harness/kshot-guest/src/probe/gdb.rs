@@ -31,6 +31,7 @@ use crate::symbols::{
 };
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
+use kshot_stack::claim::FunctionNames;
 use kshot_stack::stack::Parsed;
 use kshot_stack::stack::gdb_json::{self, RawStack};
 use kshot_stack::stack::gdb_raw::{self, Raw};
@@ -55,7 +56,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// A breakpoint, and how long it stays.
 #[derive(Clone, Debug, Serialize)]
 pub struct GdbProbe {
-    /// The function to break at.
+    /// The function to break at; of `a|b`, the first that the kernel has.
     pub function: String,
     /// After how many hits it lets go of the guest.
     pub hits: u32,
@@ -69,9 +70,9 @@ pub struct GdbProbe {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawGdb {
-    /// The function to break at.
+    /// The function to break at; of several names, the first that the kernel has.
     #[serde(rename = "break")]
-    pub function: String,
+    pub function: FunctionNames,
     /// The number of hits after which the guest runs on without the breakpoint; default: 100.
     #[serde(default = "default_hits")]
     pub hits: u32,
@@ -153,12 +154,13 @@ impl TruthThread {
 
 impl RawGdb {
     pub(super) fn check(self, source: &YamlSource<'_>) -> Result<GdbProbe, Box<YamlError>> {
-        source.check_characters("probes", "a function", &self.function, "_.$")?;
+        let function = String::from(self.function);
+        source.check_characters("probes", "a function", &function, "_.$|")?;
         if !(1..=MAX_HITS).contains(&self.hits) {
             let message = format!("`hits` is {}, not within 1 and {MAX_HITS}", self.hits);
             return Err(source.error("probes", "hits", message));
         }
-        Ok(GdbProbe { function: self.function, hits: self.hits, traced: false })
+        Ok(GdbProbe { function, hits: self.hits, traced: false })
     }
 }
 
@@ -313,7 +315,8 @@ impl KnownKernel {
     fn read(wanted: &GdbProbe, row: &'static ArchRow, vmlinux: &Path) -> Result<Self, TruthError> {
         let file = LoadedKernel { vmlinux: vmlinux.into(), modules: Vec::new() };
         let unwinder = Unwinder::read(&file)?;
-        let addresses = [unwinder.starts(&wanted.function), KernelMemory::addresses(&unwinder)].concat();
+        let starts = wanted.function.split('|').flat_map(|name| unwinder.starts(name));
+        let addresses: Vec<u64> = starts.chain(KernelMemory::addresses(&unwinder)).collect();
         let layout = Layout::read(vmlinux, &unwinder, &addresses)?;
         let traced = if wanted.traced { traced(&layout, &wanted.function, row)? } else { 0 };
         let kernel = KernelMemory::new(layout, row)?;
@@ -385,16 +388,16 @@ impl Recorder {
         news: &Sender<RecorderMessage>,
     ) -> Result<(), TruthError> {
         self.known.load(&loaded.modules)?;
-        let places = self.known.unwinder.starts(&self.wanted.function);
-        let Some(first) = places.first() else {
+        let starts = |name: &str| (name.to_owned(), self.known.unwinder.starts(name));
+        let found = self.wanted.function.split('|').map(starts).find(|(_, places)| !places.is_empty());
+        let Some((function, places)) = found else {
             return Err(TruthError::NoFunction { function: self.wanted.function.clone() });
         };
         self.expect_traps(stops);
         self.check(stops, loaded)?;
         let writer = File::create_new(&self.file).map_err(|source| self.unwritable(source))?;
         self.writer = Some(BufWriter::new(writer));
-        let (function, pc) = (self.wanted.function.clone(), format!("{first:#x}"));
-        self.write(&gdb_json::Line::Break { function, pc })?;
+        self.write(&gdb_json::Line::Break { function, pc: format!("{:#x}", places[0]) })?;
         self.flush()?;
         // The guest still stands: nothing can run past the breakpoint.
         drop(news.send(RecorderMessage::Armed));

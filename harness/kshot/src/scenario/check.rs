@@ -82,7 +82,7 @@ pub(super) fn check_scenario(id: &str, source: &CheckContext<'_>, raw: RawScenar
         .map(|claim| Claim {
             name: claim.name.unwrap_or_else(|| claim.probe.clone()),
             probe: claim.probe,
-            through: claim.through,
+            through: claim.through.into_iter().map(Into::into).collect(),
             witness_count: claim.stacks,
             complete: claim.complete,
             exact: claim.exact,

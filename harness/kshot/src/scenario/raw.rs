@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kshot_guest::probe::RawProbe;
+use kshot_stack::claim::FunctionNames;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
@@ -111,7 +112,7 @@ pub struct RawClaim {
     /// either, because one compiler inlines what another does not. Such a stack is a witness. Default: every stack is a
     /// witness.
     #[serde(default)]
-    pub through: Vec<String>,
+    pub through: Vec<FunctionNames>,
     /// The required number of witnesses; default: at least one.
     #[serde(default)]
     pub stacks: Option<u64>,
