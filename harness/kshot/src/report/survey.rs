@@ -8,7 +8,7 @@ use kshot_stack::survey::{Finding, SurveyCell, SurveyDocument};
 /// A survey for a terminal: a row a situation, a column a reporter.
 pub fn survey_table(document: &SurveyDocument) -> String {
     let kernel = &document.kernel;
-    let reporters = document.reporters();
+    let reporters = measured_reporters(document);
     let mut rows = new_table();
     rows.set_header([&["situation"][..], &reporters].concat());
     for situation in document.situations() {
@@ -20,22 +20,62 @@ pub fn survey_table(document: &SurveyDocument) -> String {
     format!("{} ({}, {})\n{rows}\n{}", kernel.name, kernel.release, kernel.arch, reasons(document))
 }
 
-/// Why cells were not measured, a line each.
-fn reasons(document: &SurveyDocument) -> String {
-    let reason = |cell: &SurveyCell| match &cell.finding {
-        Finding::NotMeasured { because } => {
-            Some(format!("not measured: {}, {}: {because}\n", cell.situation, cell.reporter))
-        }
-        _ => None,
+/// The reporters of which a cell was measured.
+fn measured_reporters(document: &SurveyDocument) -> Vec<&str> {
+    let is_measured = |cell: &SurveyCell, reporter: &str| {
+        cell.reporter == reporter && !matches!(cell.finding, Finding::NotMeasured { .. })
     };
-    document.cells.iter().filter_map(reason).collect()
+    let mut reporters = document.reporters();
+    reporters.retain(|reporter| document.cells.iter().any(|cell| is_measured(cell, reporter)));
+    reporters
+}
+
+/// Cells that were not measured for one reason.
+struct Unmeasured<'a> {
+    reporter: &'a str,
+    because: &'a str,
+    situations: Vec<&'a str>,
+}
+
+/// Why cells were not measured, a line for each reporter and reason, with the situations where it is not all of them.
+fn reasons(document: &SurveyDocument) -> String {
+    let mut reasons: Vec<Unmeasured<'_>> = Vec::new();
+    for cell in &document.cells {
+        let Finding::NotMeasured { because } = &cell.finding else { continue };
+        let same = reasons.iter_mut().find(|one| one.reporter == cell.reporter && one.because == because);
+        match same {
+            Some(same) => same.situations.push(&cell.situation),
+            None => reasons.push(Unmeasured {
+                reporter: &cell.reporter,
+                because,
+                situations: vec![&cell.situation],
+            }),
+        }
+    }
+    let line = |Unmeasured { reporter, because, situations }: Unmeasured<'_>| {
+        let asked = document.cells.iter().filter(|cell| cell.reporter == reporter).count();
+        let situations = match situations.len() == asked {
+            true => String::new(),
+            false => format!(", {}", situations.join(", ")),
+        };
+        let because = because.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        format!("not measured: {reporter}{situations}: {because}\n")
+    };
+    reasons.into_iter().map(line).collect()
 }
 
 /// Surveys as Markdown: how many situations each reporter tells whole on each kernel, then each kernel's table.
 pub fn survey_markdown(documents: &[SurveyDocument]) -> String {
     let mut text = String::new();
-    let Some(first) = documents.first() else { return text };
-    let reporters = first.reporters();
+    let mut reporters: Vec<&str> = Vec::new();
+    for reporter in documents.iter().flat_map(measured_reporters) {
+        if !reporters.contains(&reporter) {
+            reporters.push(reporter);
+        }
+    }
+    if documents.is_empty() {
+        return text;
+    }
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
@@ -49,7 +89,7 @@ pub fn survey_markdown(documents: &[SurveyDocument]) -> String {
         let _ = writeln!(text, "| {} | {} | {counts} |", kernel.name, kernel.release);
     }
     for document in documents {
-        let kernel = &document.kernel;
+        let (kernel, reporters) = (&document.kernel, measured_reporters(document));
         let _ = writeln!(text, "\n## {}\n\n{}, QEMU {}\n", kernel.name, kernel.release, document.qemu);
         let _ = writeln!(
             text,
