@@ -130,6 +130,9 @@ impl Stops {
         heard: Receiver<MachineMessage>,
         row: &'static ArchRow,
     ) -> Result<Self, StubError> {
+        if row.registers.described {
+            stub.describe()?;
+        }
         let registers = stub.registers(row)?;
         Ok(Self {
             stub,

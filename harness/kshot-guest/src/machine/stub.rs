@@ -103,6 +103,11 @@ impl Stub {
         if answer.starts_with(wanted) { Ok(()) } else { Err(unexpected(request, &answer)) }
     }
 
+    /// Asks for the beginning of the registers' description. From then on QEMU answers as its description says.
+    pub(super) fn describe(&mut self) -> Result<(), StubError> {
+        self.tell(b"qXfer:features:read:target.xml:0,40", b"m")
+    }
+
     /// The registers. All at once: QEMU tells and takes single ones only where it has a description of them.
     pub(super) fn registers(&mut self, row: &'static ArchRow) -> Result<Registers, StubError> {
         self.send(&framed(b"g"))?;

@@ -53,6 +53,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     task: Some(KernelPointer::PerCpu(&["__entry_task"])),
     // gdb/aarch64-core.xml: x0 to x30, sp and pc, with the numbers of DWARF. x19 to x30 and sp outlive a call.
     registers: StubRegisters {
+        described: false,
         groups: &[RegisterGroup { count: 33, bytes: 8 }, RegisterGroup { count: 1, bytes: 4 }],
         program_counter: 32,
         unwinding: &[RegisterRange { dwarf: 19, stub: 19, count: 13 }],

@@ -49,6 +49,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     task: Some(KernelPointer::PerCpu(&["__entry_task"])),
     // gdb/arm-core.xml: r0 to r15. r4 to r11 and sp outlive a call.
     registers: StubRegisters {
+        described: false,
         groups: &[RegisterGroup { count: 16, bytes: 4 }],
         program_counter: 15,
         unwinding: &[
@@ -68,8 +69,16 @@ pub(super) const ROW: ArchRow = ArchRow {
     switched_stacks: &[],
     perf_finds_callers: false,
     syscall_prefix: None,
-    // arch/arm/kernel/entry-common.S and head.S.
-    entries: &["ret_fast_syscall", "__sys_trace_return", "vector_swi", "ret_from_fork", "__mmap_switched"],
+    // arch/arm/kernel/entry-common.S and head.S. What the first is the first of has a name, too (asm/sections.h).
+    entries: &[
+        "ret_fast_syscall",
+        "__ret_fast_syscall",
+        "__entry_text_start",
+        "__sys_trace_return",
+        "vector_swi",
+        "ret_from_fork",
+        "__mmap_switched",
+    ],
     // arch/arm/kernel/entry-ftrace.S.
     plumbing: &[
         "__gnu_mcount_nc",

@@ -86,6 +86,7 @@ pub(super) const TASK: KernelPointer =
 /// pass arguments (n64). Then come Status, LO, HI, BadVAddr, Cause and the program counter, and
 /// those of the floating-point unit (target/mips/gdbstub.c).
 pub(super) const REGISTERS: StubRegisters = StubRegisters {
+    described: false,
     groups: &[RegisterGroup { count: 73, bytes: 8 }],
     program_counter: 37,
     unwinding: &[

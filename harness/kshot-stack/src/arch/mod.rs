@@ -231,6 +231,8 @@ pub struct KernelOption {
 /// The registers as QEMU's gdb stub numbers them in its answer to `g` (target/*/gdbstub.c).
 #[derive(Clone, Copy, Debug)]
 pub struct StubRegisters {
+    /// Whether the stub is asked for their description first, as gdb does. It may answer otherwise then.
+    pub described: bool,
     /// All that the answer may hold, in its order.
     pub groups: &'static [RegisterGroup],
     /// The number of the program counter.

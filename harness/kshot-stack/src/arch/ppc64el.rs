@@ -44,18 +44,21 @@ pub(super) const ROW: ArchRow = ArchRow {
     kernel_from: UPPER_HALF,
     // r13 is the paca (arch/powerpc/include/asm/paca.h).
     task: Some(KernelPointer::Field { register: 13, structure: "paca_struct", field: "__current" }),
-    // gdb/power64-core.xml: r0 to r31, f0 to f31, the program counter, MSR, CR, LR, CTR. r14 to r31 outlive a call.
+    // gdb/power64-core.xml: r0 to r31, the program counter, MSR, CR, LR, CTR. r14 to r31 outlive a call.
     registers: StubRegisters {
+        // Otherwise QEMU takes FPSCR for longer than it is, and ends in an assertion (`ppc_gdb_register_len` of QEMU 7.2's
+        // target/ppc/gdbstub.c).
+        described: true,
         groups: &[
-            RegisterGroup { count: 66, bytes: 8 },
+            RegisterGroup { count: 34, bytes: 8 },
             RegisterGroup { count: 1, bytes: 4 },
             RegisterGroup { count: 2, bytes: 8 },
         ],
-        program_counter: 64,
+        program_counter: 32,
         unwinding: &[
             RegisterRange { dwarf: 1, stub: 1, count: 1 },
             RegisterRange { dwarf: 14, stub: 14, count: 18 },
-            RegisterRange { dwarf: 65, stub: 67, count: 1 },
+            RegisterRange { dwarf: 65, stub: 35, count: 1 },
         ],
         arguments: &[3, 4, 5, 6, 7, 8, 9, 10],
     },

@@ -70,6 +70,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     task: Some(KernelPointer::Register(4)),
     // gdb/riscv-64bit-cpu.xml: x0 to x31 and pc, with the numbers of DWARF. s0 to s11 are x8, x9 and x18 to x27.
     registers: StubRegisters {
+        described: false,
         groups: &[RegisterGroup { count: 33, bytes: 8 }],
         program_counter: 32,
         unwinding: &[

@@ -47,6 +47,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     task: Some(KernelPointer::At { structure: "lowcore", field: "current_task" }),
     // gdb/s390x-core64.xml: the PSW's mask and address, r0 to r15. r6 to r15 outlive a call.
     registers: StubRegisters {
+        described: false,
         groups: &[RegisterGroup { count: 18, bytes: 8 }],
         program_counter: 1,
         unwinding: &[RegisterRange { dwarf: 6, stub: 8, count: 10 }],

@@ -50,6 +50,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // gdb/i386-64bit-core.xml: rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 to r15, rip. DWARF's are in figure 3.36 of the
     // System V ABI's AMD64 supplement.
     registers: StubRegisters {
+        described: false,
         groups: &[RegisterGroup { count: 17, bytes: 8 }],
         program_counter: 16,
         unwinding: &[
