@@ -100,6 +100,8 @@ struct Parser<'a> {
     open: Open,
     /// Whether the header names the function-graph tracer.
     graph: bool,
+    /// Whether the header names the function tracer.
+    function: bool,
     /// Whether events have task, CPU and time in front of them, as they have but without `context-info`.
     context: Option<bool>,
     /// A line that may be the first part of a task's name with a line end in it.
@@ -214,10 +216,15 @@ impl Parser<'_> {
     fn bare_event(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
         let context = Context { task: ANOTHER_TASK, width: 0, pid: 0, cpu: 0, rest: line };
         let has_text = || split_at(line, b" <-").is_some() || split_at(line, b": ").is_some();
+        // `sys_ioctl -> 0x0`; and, where callers are not printed, the name of a function alone.
+        let is_exit = || line.starts_with(b"sys_") && split_at(line, b" -> 0x").is_some();
+        let is_entry = |event: EventText<'_>| self.function && event.is_entry();
         match line {
             b"<stack trace>" => self.stack(&context, false),
             b"<user stack trace>" => self.stack(&context, true),
-            _ if !line.starts_with(b"#") && event(line).is_some() && has_text() => {
+            _ if !line.starts_with(b"#")
+                && event(line).is_some_and(|event| has_text() || is_exit() || is_entry(event)) =>
+            {
                 self.event(&context, line, line, warnings);
             }
             _ => return false,
@@ -432,6 +439,7 @@ impl Parser<'_> {
         }
         if let Some(tracer) = line.strip_prefix(b"# tracer: ") {
             self.graph |= tracer == b"function_graph";
+            self.function |= tracer == b"function";
             self.context.get_or_insert(false);
         }
         line.is_empty() || line.starts_with(b"#")

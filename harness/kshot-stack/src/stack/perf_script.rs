@@ -17,7 +17,8 @@
 //! swapper     0 [-01]     0.107356: PERF_RECORD_LOST_SAMPLES lost 7
 //! ```
 //!
-//! A header's fields are those of `-F`; the task, the pid and the event or the time have to be among them. A task's name may hold a line end.
+//! A header's fields are those of `-F`; the task has to be among them, and the pid or the CPU and the time. Without a call
+//! chain it begins with blanks, as a frame does, and a task may have a frame's name. A name may hold a line end.
 //! An empty line ends a sample with a call chain, also an empty one. Frames are taken with and without address, symbol,
 //! offset and object.
 
@@ -40,8 +41,9 @@ pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
 
 /// Whether a line, with the one behind it, is one of this format: the header of a sample.
 pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
-    let of_frames = || timeless_header(line).is_some() && frame(next.trim_ascii()).is_some();
-    timed_header(line).is_some() || of_frames()
+    let has_cpu = || words(line).any(|(_, word)| is_cpu(word));
+    let is_timeless = || timeless_header(line).is_some() && (has_cpu() || frame(next.trim_ascii()).is_some());
+    timed_header(line).is_some() || header_without_pid(line).is_some() || is_timeless()
 }
 
 /// The longest name of a task, without the final zero (`TASK_COMM_LEN`).
@@ -55,6 +57,8 @@ struct Parser {
     name_begun: Vec<u8>,
     /// Whether the last sample may still get frames.
     open: bool,
+    /// Whether the last record ends in text, which may have line ends: a tracepoint's, or the name of a task.
+    in_text: bool,
     /// Its stack, in memory that the next one takes over.
     stack: Numbers,
     stacks: Fold<Numbers>,
@@ -71,6 +75,7 @@ impl Parser {
             events: 0,
             lost: 0,
             open: false,
+            in_text: false,
             stack: Numbers::default(),
             stacks: Fold::default(),
             words: Texts::default(),
@@ -81,6 +86,7 @@ impl Parser {
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
         if line.is_empty() {
             self.forget_name(warnings);
+            self.in_text = false;
             return self.end(true);
         }
         // Most lines are frames, and most of them have been seen before.
@@ -93,6 +99,7 @@ impl Parser {
             if self.stack.frames.len() == DEEPEST_STACK {
                 return warnings.note(Kind::DeepStack, line);
             }
+            self.in_text = false;
             return self.stack.frames.push(frame);
         }
         if self.open && is_source(line) {
@@ -117,6 +124,7 @@ impl Parser {
         self.end(false);
         if event.starts_with("PERF_RECORD_") {
             self.forget_name(warnings);
+            self.in_text = true;
             if let Some(lost) = self.lost(line) {
                 self.lost = self.lost.saturating_add(lost);
                 warnings.note(Kind::LostEvents, line);
@@ -126,13 +134,15 @@ impl Parser {
         self.events += 1;
         self.open = true;
         self.stack.task = self.task(task, warnings);
+        self.in_text = event.contains(':');
         self.stack.event = self.words.word(event.as_bytes());
         self.stack.frames.clear();
     }
 
     /// The number of a frame. Within a sample a line that begins with a tab is one, whatever it says.
     fn frame(&mut self, line: &[u8], warnings: &mut Warnings) -> Option<usize> {
-        let known = self.frames.number(line, |line| frame(line.trim_ascii()).map(Arc::new));
+        let read = |line: &[u8]| frame(line.trim_ascii()).filter(|_| header(line).is_none()).map(Arc::new);
+        let known = self.frames.number(line, read);
         if known.is_some() || !self.open || line[0] != b'\t' || header(line).is_some() {
             return known;
         }
@@ -151,14 +161,18 @@ impl Parser {
         }
         let begun = line.trim_ascii_start();
         if begun.len() > LONGEST_TASK {
-            return warnings.note(Kind::UnreadableLine, line);
+            if !self.in_text {
+                warnings.note(Kind::UnreadableLine, line);
+            }
+            return;
         }
         self.name_begun.extend_from_slice(begun);
         self.name_begun.push(b'\n');
     }
 
     fn forget_name(&mut self, warnings: &mut Warnings) {
-        for line in self.name_begun.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let lines = self.name_begun.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        for line in lines.filter(|_| !self.in_text) {
             warnings.note(Kind::UnreadableLine, line);
         }
         self.name_begun.clear();
@@ -240,7 +254,7 @@ fn set_user(frames: &mut [Arc<Frame>], user: bool) {
 
 /// The task and the event of `eoe_filter   123 [000]    12.345678: probe:register_netdevice: (...)`.
 fn header(line: &[u8]) -> Option<(&[u8], &str)> {
-    timed_header(line).or_else(|| timeless_header(line))
+    timed_header(line).or_else(|| timeless_header(line)).or_else(|| header_without_pid(line))
 }
 
 fn timed_header(line: &[u8]) -> Option<(&[u8], &str)> {
@@ -269,15 +283,35 @@ fn timed_header(line: &[u8]) -> Option<(&[u8], &str)> {
     Some((line[..pid].trim_ascii(), event))
 }
 
-/// The task and the event of `func_ab 15294 cpu-clock:`, without `-F time`.
+/// The task and the event of `func_ab 15294 cpu-clock:`, without `-F time`. Behind the event of a tracepoint stands its
+/// text, and behind others may stand their place.
 fn timeless_header(line: &[u8]) -> Option<(&[u8], &str)> {
-    let (rest, event) = last_word(line.trim_ascii_end().strip_suffix(b":")?)?;
-    let (before, cpu) = last_word(rest)?;
-    let (task, pid) = if is_cpu(cpu) { last_word(before)? } else { (before, cpu) };
-    let word = |byte: &u8| byte.is_ascii_alphanumeric() || b":_-.,/=".contains(byte);
-    let is_event = event.first().is_some_and(u8::is_ascii_alphabetic) && event.iter().all(word);
-    let is_event = is_event && !task.is_empty() && !task.starts_with(b"#");
-    (is_event && is_pid(pid)).then_some((task, symbol(event)?))
+    let ends = words(line).map(|(begin, word)| begin + word.len()).filter(|end| line[end - 1] == b':');
+    ends.into_iter().find_map(|end| {
+        let (rest, event) = last_word(&line[..end - 1])?;
+        let (before, cpu) = last_word(rest)?;
+        let (task, pid) = if is_cpu(cpu) { last_word(before)? } else { (before, cpu) };
+        let word = |byte: &u8| byte.is_ascii_alphanumeric() || b":_-.,/=".contains(byte);
+        let is_event = event.first().is_some_and(u8::is_ascii_alphabetic) && event.iter().all(word);
+        let is_event = is_event && !task.is_empty() && !task.starts_with(b"#");
+        let behind = line[end..].trim_ascii();
+        let may_follow = behind.is_empty() || event.contains(&b':') || frame(behind).is_some();
+        (is_event && may_follow && is_pid(pid)).then_some((task.trim_ascii(), symbol(event)?))
+    })
+}
+
+/// The task and the event of `eoe_filter [000]    12.345678: cpu-clock:`, without `-F tid`.
+fn header_without_pid(line: &[u8]) -> Option<(&[u8], &str)> {
+    let (mut words, mut cpu) = (words(line), None);
+    let task = loop {
+        let (begin, word) = words.next()?;
+        if let Some(cpu) = cpu.filter(|_| is_time(word)) {
+            break line[..cpu].trim_ascii();
+        }
+        cpu = is_cpu(word).then_some(begin);
+    };
+    let (_, event) = words.next()?;
+    Some((task, symbol(event.strip_suffix(b":")?)?)).filter(|_| !task.is_empty())
 }
 
 /// The last word of a text, and what stands before it.
@@ -318,10 +352,13 @@ fn is_misc(word: &[u8]) -> bool {
     word.len() <= 3 && word.iter().all(|byte| b"KUHGgMESPpAD".contains(byte))
 }
 
-/// `  dev.c:10083` of `-F srcline`, behind its frame
+/// `  dev.c:10083` of `-F srcline`, behind its frame, or `  [kernel.kallsyms][ffffffff80273ae0]` where the source is not known
 fn is_source(line: &[u8]) -> bool {
     let number = memchr::memrchr(b':', line).map(|colon| &line[colon + 1..]);
-    line.starts_with(b"  ") && number.and_then(decimal).is_some_and(|(_, rest)| rest.is_empty())
+    let of_file = || number.and_then(decimal).is_some_and(|(_, rest)| rest.is_empty());
+    let address = || Some(&line[memchr::memrchr(b'[', line)? + 1..line.len() - 1]);
+    let is_unknown = || line.ends_with(b"]") && address().and_then(hexadecimal).is_some();
+    line.starts_with(b"  ") && (of_file() || is_unknown())
 }
 
 /// `123`, `123/124` or `-1`

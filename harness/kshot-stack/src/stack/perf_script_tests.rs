@@ -174,3 +174,33 @@ proptest::proptest! {
         parse(&bytes[..]).unwrap();
     }
 }
+
+#[test]
+fn a_sample_without_time_or_pid_keeps_its_stack() {
+    let frame = "\tffffffff80412780 register_netdevice+0x0 ([kernel.kallsyms])\n\n";
+    for header in [
+        "eoe_filter   834 [000] probe:register_netdevice: (ffffffff80412780)",
+        "eoe_filter   834 probe:register_netdevice: (ffffffff80412780)",
+        "eoe_filter [000]    97.112570: probe:register_netdevice: (ffffffff80412780)",
+        "1234 [000] [000]    97.112570: probe:register_netdevice: (ffffffff80412780)",
+        "eoe_filter   834 cpu-clock:  ffffffff80412780 register_netdevice ([kernel.kallsyms])",
+    ] {
+        let parsed = parse(format!("{header}\n{frame}").as_bytes()).unwrap();
+        assert_eq!(
+            (parsed.events, parsed.stacks.len(), parsed.warnings.len()),
+            (1, 1, 0),
+            "{header}: {parsed:?}"
+        );
+        assert_eq!(parsed.stacks[0].0.frames.len(), 1, "{header}");
+        let task = if header.starts_with("1234") { "1234 [000]" } else { "eoe_filter" };
+        assert_eq!(parsed.stacks[0].0.task, task);
+    }
+}
+
+#[test]
+fn a_source_line_that_perf_does_not_know_is_no_frame() {
+    let text =
+        "a 1 [000] 0.1: cpu-clock:\n\tffffffff80273ae0 f ([k])\n  [kernel.kallsyms][ffffffff80273ae0]\n\n";
+    let parsed = parse(text.as_bytes()).unwrap();
+    assert!(parsed.warnings.is_empty() && parsed.stacks[0].0.frames.len() == 1, "{parsed:?}");
+}
