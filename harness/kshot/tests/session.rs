@@ -15,7 +15,8 @@ use kshot_guest::machine::MachineDown;
 use kshot_guest::session::{Credentials, Guest, GuestFile, OUTPUT_LIMIT, Session, SessionError};
 use kshot_stack::fault::{Blame, Fault};
 
-use guest::{Fixture, LIMIT, keys, login, open, shared};
+use guest::boot::{keys, open};
+use guest::{Fixture, LIMIT, login, shared};
 
 const TESTS: &[(&str, fn())] = tests![
     status_and_both_outputs_come_back_in_order,

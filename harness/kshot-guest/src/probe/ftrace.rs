@@ -13,6 +13,10 @@ use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::{Parsed, ftrace_text};
 use kshot_stack::text::quote;
 
+/// How the buffer is printed, whatever its user has set: each symbol with its offset and address; as text and not as the
+/// entries lie in memory; with whole task names, and with them in front of programs' text too. Not every kernel has all of these options.
+const RENDERING: &str = "sym-offset:1 sym-addr:1 raw:0 hex:0 bin:0 fields:0 latency-format:0 context-info:1 \
+                         printk-msg-only:0";
 /// The mount point of tracefs in the guest.
 pub(super) const TRACEFS: &str = "/sys/kernel/tracing";
 /// The suffix of the text of tracefs's `trace`, each symbol with its offset and address.
@@ -97,16 +101,20 @@ impl Armed for RingBuffer {
     }
 
     fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
-        // sym-offset and sym-addr affect only the rendering: they add offset and address to each symbol. The script
-        // restores them, and writes to a file in the guest, because only there the buffer can be read in one go.
+        // The script leaves the options as they were, and writes to a file in the guest, because only there the buffer can
+        // be read in one go.
         let rendered = text_file(fetcher.guest.probe);
         let render = format!(
-            "cd {folder} || exit
-             read -r offset < options/sym-offset || exit
-             read -r address < options/sym-addr || exit
-             echo 1 > options/sym-offset; echo 1 > options/sym-addr
-             cat trace > {text}; status=$?
-             echo $offset > options/sym-offset; echo $address > options/sym-addr
+            "cd {folder}/options || exit
+             undo=
+             for option in {RENDERING}; do
+                 read -r was < ${{option%:*}} || continue
+                 undo=\"$undo echo $was > ${{option%:*}};\"
+                 echo ${{option#*:}} > ${{option%:*}}
+             done 2> /dev/null
+             cat ../trace > {text}; status=$?
+             eval \"$undo\"
+             cd ..
              for cpu in per_cpu/cpu*; do echo \"== $cpu\"; cat $cpu/stats; done > {text}.stats
              exit $status",
             folder = quote(&self.folder),

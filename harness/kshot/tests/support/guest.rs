@@ -1,19 +1,16 @@
 //! A real guest for live tests: the big-endian kernel that this repository provisions.
 
-use std::path::Path;
-use std::process::ExitCode;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+#[path = "boot.rs"]
+pub(crate) mod boot;
 
-use kshot::workspace::Workspace;
-use kshot_guest::deadline::Deadline;
-use kshot_guest::image::{SshKeys as Pair, Userland, initramfs};
-use kshot_guest::kernel::Kernel;
-use kshot_guest::machine::{Accelerator, Machine, MachineSpec};
-use kshot_guest::session::{Credentials, Session, SessionError};
+use std::process::ExitCode;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use libtest_mimic::{Arguments, Trial};
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) use boot::{Fixture, LIMIT};
+use boot::{kernel, login_to};
+
 const KERNEL: &str = "mips64-6.1";
 
 /// Runs tests that need the guest; without its kernel they are ignored, or fail where it is required.
@@ -36,71 +33,13 @@ pub(crate) fn run(tests: &[(&'static str, fn())]) -> ExitCode {
 /// Whether the tests are to run: the kernel is there, or has to be.
 fn is_there() -> bool {
     let required = std::env::var("KSHOT_REQUIRE");
-    kernel().is_some() || required.is_ok_and(|list| list == "1" || list.split(',').any(|name| name == KERNEL))
+    kernel(KERNEL).is_some()
+        || required.is_ok_and(|list| list == "1" || list.split(',').any(|name| name == KERNEL))
 }
 
-/// A booted guest, logged in.
-pub(crate) struct Fixture {
-    pub(crate) session: Session,
-    pub(crate) machine: Machine,
-    pub(crate) folder: tempfile::TempDir,
-}
-
-/// The cache's keys.
-pub(crate) fn keys() -> Pair {
-    Pair::provision(&workspace().cache).unwrap()
-}
-
-fn workspace() -> &'static Workspace {
-    static WORKSPACE: OnceLock<Workspace> = OnceLock::new();
-    WORKSPACE.get_or_init(|| Workspace::find(None).unwrap())
-}
-
-fn kernel() -> Option<Kernel> {
-    let workspace = workspace();
-    let catalogue = workspace.catalogue().unwrap();
-    Kernel::find(catalogue.get(KERNEL).unwrap(), &workspace.images(), &workspace.cache).unwrap()
-}
-
-fn boot(cmdline: &[&str]) -> (tempfile::TempDir, Machine) {
-    let folder = tempfile::tempdir().unwrap();
-    let (workspace, images) = (workspace(), workspace().images());
-    let kernel = kernel().expect("not provisioned: cargo kshot provision mips64-6.1");
-    let userland =
-        Userland::find(kernel.arch, true, &images, &workspace.cache).unwrap().expect("no userland");
-    let spec = MachineSpec {
-        arch: kernel.arch,
-        initrd: initramfs(&kernel, &userland, &keys(), &images, &workspace.cache).unwrap().path,
-        kernel: kernel.boot,
-        cmdline: cmdline.iter().map(ToString::to_string).collect(),
-        memory_mib: 256,
-        icount: false,
-        accelerator: Accelerator::Tcg,
-    };
-    let machine = Machine::boot(&spec, folder.path()).unwrap();
-    (folder, machine)
-}
-
-pub(crate) fn open(
-    machine: &Machine,
-    host_key_public: &[u8],
-    client: &Path,
-) -> Result<Session, SessionError> {
-    let keys = Credentials { client_key_private: client, host_key_public };
-    Session::open(
-        machine.ssh_port(),
-        keys,
-        machine.liveness(),
-        &Deadline::new("the login", Duration::from_secs(20)),
-    )
-}
-
-/// Boots a guest of the caller's own.
+/// Boots a guest of the caller's own with the kernel that the tests share.
 pub(crate) fn login(cmdline: &[&str]) -> Fixture {
-    let (folder, machine) = boot(cmdline);
-    machine.wait_ready(&Deadline::new("the guest's init", LIMIT)).unwrap();
-    let session = open(&machine, &keys().host_key_public, &keys().client_key_private).unwrap();
-    Fixture { session, machine, folder }
+    login_to(KERNEL, cmdline)
 }
 
 /// The one guest of the tests that leave it as they found it.
