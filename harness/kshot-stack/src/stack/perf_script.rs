@@ -123,7 +123,8 @@ impl Parser {
         };
         self.end(false);
         if event.starts_with("PERF_RECORD_") {
-            self.forget_name(warnings);
+            // What stands before it may be the first part of its task's name.
+            self.task(task, warnings);
             self.in_text = true;
             if let Some(lost) = self.lost(line) {
                 self.lost = self.lost.saturating_add(lost);

@@ -204,3 +204,11 @@ fn a_source_line_that_perf_does_not_know_is_no_frame() {
     let parsed = parse(text.as_bytes()).unwrap();
     assert!(parsed.warnings.is_empty() && parsed.stacks[0].0.frames.len() == 1, "{parsed:?}");
 }
+
+#[test]
+fn a_record_of_a_task_with_a_line_end_in_its_name_is_no_nonsense() {
+    let record = "two\nlines 590 [000] 115.2: PERF_RECORD_COMM: two\nlines:590/590\n";
+    let text = format!("a 1 [000] 0.1: cpu-clock:\n\tffffffff80273ae0 f ([k])\n\n{record}{record}");
+    let parsed = parse(text.as_bytes()).unwrap();
+    assert!(parsed.warnings.is_empty() && parsed.events == 1, "{parsed:?}");
+}
