@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use kshot_guest::session::Guest;
+use kshot_guest::session::{Guest, GuestFile};
 use kshot_stack::stack::Parsed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -127,7 +127,7 @@ impl Matrix {
         let (from, to) = ("/tmp/kshot-matrix", self.guest.folder.path().join("texts"));
         let output = self.guest.session.run(&format!("{{ {script}\n}} > {from}"), LIMIT).unwrap();
         assert_eq!(output.text, b"", "{}", String::from_utf8_lossy(&output.text));
-        self.guest.session.fetch(from, &to, LIMIT).unwrap();
+        self.guest.session.fetch(&[GuestFile { from, to: &to }], LIMIT).unwrap();
         let bytes = std::fs::read(&to).unwrap();
         std::fs::remove_file(&to).unwrap();
         let mut texts: Vec<(String, Vec<u8>)> = Vec::new();
