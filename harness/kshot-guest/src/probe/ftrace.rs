@@ -109,6 +109,7 @@ impl Armed for RingBuffer {
              undo=
              for option in {RENDERING}; do
                  read -r was < ${{option%:*}} || continue
+                 [ \"$was\" = ${{option#*:}} ] && continue
                  undo=\"$undo echo $was > ${{option%:*}};\"
                  echo ${{option#*:}} > ${{option%:*}}
              done 2> /dev/null
