@@ -68,6 +68,7 @@ pub(super) const ENTRIES: &[&str] = &[
     "handle_sysn32",
     "handle_sys",
     "syscall_common",
+    "syscall_trace_entry",
     "n64_syscall_exit",
     "n32_syscall_exit",
     "o32_syscall_exit",

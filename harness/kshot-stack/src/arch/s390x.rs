@@ -89,12 +89,14 @@ pub(super) const ROW: ArchRow = ArchRow {
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/s390/include/asm/syscall_wrapper.h.
     syscall_prefix: Some("__s390x_"),
-    // arch/s390/kernel/entry.S and head64.S.
+    // arch/s390/kernel/entry.S and head64.S. arch_call_rest_init() of setup.c begins the stack of the idle task and does not
+    // return.
     entries: &[
         "system_call",
         "ret_from_fork",
         "kernel_thread_starter",
         "startup_continue",
+        "arch_call_rest_init",
         "smp_start_secondary",
     ],
     // arch/s390/kernel/mcount.S.
