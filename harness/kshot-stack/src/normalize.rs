@@ -59,6 +59,13 @@ pub const PASSES: &[Pass] = &[
         apply: fold_compiler_suffixes,
     },
     Pass {
+        name: "fold-bpf-names",
+        doc: "The tag of a BPF program and the number of BPF's trampoline go from their names: they differ between builds.",
+        before: "sh 1 1.000000: probe:f:\n\tffffffffc0001234 bpf_prog_09ef5f4c8b4c2f5a_stacks+0x18 ([bpf])\n\tffffffffc0002234 bpf_trampoline_6442488704_1+0x4a ([bpf])\n",
+        after: "sh probe:f\nffffffffc0001234 bpf_prog_stacks+0x18 (bpf)\nffffffffc0002234 bpf_trampoline+0x4a (bpf)",
+        apply: fold_bpf_names,
+    },
+    Pass {
         name: "forget-places",
         doc: "Addresses, offsets, sizes and modules go: they differ between builds. A null address stays visible.",
         before: "sh 1 1.000000: probe:f:\n\tffffffffc0001234 tun_get+0x18 ([tun])\n\tffffffff80000000 [unknown]\n\t0 [unknown]\n",
@@ -116,6 +123,26 @@ fn fold_compiler_suffixes(stack: &mut Stack) {
     for name in names.chain(&mut stack.function).chain([&mut stack.event]) {
         name.truncate(fold_suffix(name).len());
     }
+}
+
+fn fold_bpf_names(stack: &mut Stack) {
+    for name in stack.frames.iter_mut().map(Arc::make_mut).filter_map(|frame| frame.symbol.as_mut()) {
+        if let Some(folded) = bpf_name(name) {
+            *name = folded;
+        }
+    }
+}
+
+/// `bpf_prog_stacks` for `bpf_prog_09ef5f4c8b4c2f5a_stacks` (kernel/bpf/core.c, `bpf_get_prog_name`), `bpf_trampoline` for
+/// `bpf_trampoline_6442488704` and `bpf_trampoline_6442488704_1` (kernel/bpf/trampoline.c).
+fn bpf_name(symbol: &str) -> Option<String> {
+    if let Some(rest) = symbol.strip_prefix("bpf_prog_") {
+        let (tag, name) = rest.split_once('_')?;
+        let is_tag = tag.len() == 16 && tag.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return is_tag.then(|| format!("bpf_prog_{name}"));
+    }
+    let number = symbol.strip_prefix("bpf_trampoline_")?;
+    number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_').then(|| "bpf_trampoline".into())
 }
 
 fn forget_places(stack: &mut Stack) {
