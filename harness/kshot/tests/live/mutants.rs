@@ -15,7 +15,7 @@ struct Mutant {
     why: &'static str,
 }
 
-const MUTANTS: [Mutant; 3] = [
+const MUTANTS: [Mutant; 4] = [
     Mutant {
         name: "a_repair_that_forgets_ra_loses_the_callers_of_a_leaf",
         kernel: "mips64-6.1-forgets-ra",
@@ -36,6 +36,13 @@ const MUTANTS: [Mutant; 3] = [
         scenario: "tunsetiff/leaf",
         why: "claim `caller` fails: a stack through tun_net_fix_features, __netdev_update_features ends at \
               __netdev_update_features, before any entry",
+    },
+    Mutant {
+        name: "a_repair_that_looks_in_front_of_the_function_does_not_find_it",
+        kernel: "mips64-6.1-too-narrow",
+        scenario: "tunsetiff/function_command_stacktrace",
+        why: "claim `function` fails: 0 instead of 5 stacks through register_netdevice, \
+              __tun_chr_ioctl|tun_chr_ioctl; they end at syscall_common (5)",
     },
 ];
 
