@@ -61,6 +61,8 @@ pub struct YamlSource<'a> {
 /// The text is not YAML, does not have the shape of `T`, has an unknown key (the error lists the known ones), or a
 /// value is out of range; or the text passes one of the limits above.
 pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<YamlError>> {
+    // Editors may put a byte order mark in front (YAML 1.2, section 5.2); the parser takes it for a part of the first key.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     measure(text)
         .map_err(|message| YamlError::new(file, text, message, Position { offset: 0, line: 1, column: 1 }))?;
     serde_yaml::from_str(text).map_err(|error| {
@@ -326,6 +328,13 @@ mod tests {
         let fault = from_str::<Sample>("a.yaml", "stepz: []\n").unwrap_err();
         assert_eq!(fault.to_string(), "a.yaml:1:1: unknown field `stepz`, expected `steps`");
         assert_eq!(fault.hint().as_deref(), Some("did you mean `steps`?"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_key() {
+        assert!(from_str::<Sample>("a.yaml", "\u{feff}steps: []\n").is_ok());
+        let fault = from_str::<Sample>("a.yaml", "\u{feff}stepz: []\n").unwrap_err();
+        assert_eq!(fault.to_string(), "a.yaml:1:1: unknown field `stepz`, expected `steps`");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! of tracefs on and off and in random sets, every clock; and the fields of `perf script`. Nothing of it may be unreadable,
 //! and the same buffer has as many events and stacks however it is printed.
 //!
-//! It takes minutes, so it runs for the kernels that `KSHOT_MATRIX` names, separated by commas. What failed lies in
-//! `target/matrix/KERNEL` then.
+//! It takes minutes, so it runs for the kernels that `KSHOT_MATRIX` names, separated by commas, and with the tracers that
+//! `KSHOT_MATRIX_TRACERS` names, or all. What failed lies in `target/matrix/KERNEL` then.
 #![expect(clippy::unwrap_used, reason = "a test")]
 #![expect(clippy::print_stderr, reason = "says what it left out")]
 
@@ -28,6 +28,8 @@ use boot::{Fixture, login_to};
 
 /// The kernels, separated by commas.
 const KERNELS: &str = "KSHOT_MATRIX";
+/// The tracers, separated by commas; all where there are none.
+const TRACERS: &str = "KSHOT_MATRIX_TRACERS";
 /// What stands in front of the name of each text of a script that reads many.
 const MARK: &str = "kshot-matrix: ";
 /// How long one command may take: some tracers slow a guest down a hundredfold.
@@ -156,7 +158,10 @@ impl Matrix {
         let path = self.keep(case, text);
         let examples: Vec<_> = parsed.warnings.iter().map(|warning| &*warning.example).collect();
         let wanted = wanted.map(|wanted| format!("; wanted {wanted:?}")).unwrap_or_default();
-        self.faults.push(format!("{case}: {found:?}{wanted} {examples:?} ({})", path.display()));
+        let fault = format!("{case}: {found:?}{wanted} {examples:?} ({})", path.display());
+        // It may be long to the end.
+        eprintln!("{fault}");
+        self.faults.push(fault);
     }
 
     fn keep(&self, case: &str, text: &[u8]) -> PathBuf {

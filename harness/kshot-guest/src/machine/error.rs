@@ -81,10 +81,11 @@ pub enum MachineError {
     State(#[from] StateError),
     /// The guest did not become ready in time, or rests in silence.
     #[error(
-        "the guest is not up: waited {waited:.1?} for {what}; {}{}{}",
+        "the guest is not up: waited {waited:.1?} for {what}; {}{}{}{}",
         if *rests { "it rests, and " } else { "" },
-        match silent_for { Some(silent) => format!("its console has been silent for {silent:.1?}"), None => format!("its console said nothing at all; {board}") },
-        last_console_line.as_ref().map(|words| format!("; {words}")).unwrap_or_default()
+        match silent_for { Some(silent) => format!("its console has been silent for {silent:.1?}"), None => "its console said nothing at all".into() },
+        last_console_line.as_ref().map(|words| format!("; {words}")).unwrap_or_default(),
+        if *rests || silent_for.is_none() { format!("; {board}") } else { String::new() },
     )]
     NotReady {
         /// The condition that was waited for.

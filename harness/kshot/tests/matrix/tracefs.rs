@@ -6,7 +6,7 @@ use kshot_guest::probe::{CaptureContent, FtraceProbe, ProbeKind, ProbeSpec};
 use kshot_stack::arch::Arch;
 use kshot_stack::stack::{Parsed, ftrace_text};
 
-use super::{Counts, MARK, Matrix, Random};
+use super::{Counts, MARK, Matrix, Random, TRACERS};
 
 /// What prints the entries of the buffer as they lie in memory, or their fields; and programs' text without anything in front
 /// of it, so that none can tell one from the next.
@@ -72,7 +72,10 @@ fn parse(text: &[u8]) -> Parsed {
 }
 
 fn tracers(matrix: &mut Matrix) -> Vec<String> {
-    matrix.words("cat /sys/kernel/tracing/available_tracers")
+    let asked = std::env::var(TRACERS).unwrap_or_default();
+    let is_asked = |name: &String| asked.is_empty() || asked.split(',').any(|one| one == name);
+    let names = matrix.words("cat /sys/kernel/tracing/available_tracers");
+    names.into_iter().filter(is_asked).collect()
 }
 
 /// The options and what they are set to.
