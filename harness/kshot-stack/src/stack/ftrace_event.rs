@@ -35,7 +35,7 @@ pub(super) struct EventText<'a> {
 /// The name of text whose place the kernel has no name for.
 pub(super) const NAMELESS: &[u8] = b"?";
 /// What `trace_marker` leaves (`kernel/trace/trace.c`).
-const MARKER: &[u8] = b"tracing_mark_write";
+pub(super) const MARKER: &[u8] = b"tracing_mark_write";
 
 impl<'a> EventText<'a> {
     fn named(name: &'a [u8]) -> Self {

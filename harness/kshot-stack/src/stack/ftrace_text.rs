@@ -36,7 +36,7 @@ use indexmap::IndexMap;
 
 use super::fold::{Fold, Texts, count};
 use super::ftrace_context::{Context, TASK_WIDTH, context};
-use super::ftrace_event::{EventText, NAMELESS, arguments, comment, event};
+use super::ftrace_event::{EventText, MARKER, NAMELESS, arguments, comment, event};
 use super::ftrace_frame::{frame, unreadable_frame};
 use super::ftrace_graph::{What, graph_line};
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, printable, split_at};
@@ -216,9 +216,11 @@ impl Parser<'_> {
     fn bare_event(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
         let context = Context { task: ANOTHER_TASK, width: 0, pid: 0, cpu: 0, rest: line };
         let has_text = || split_at(line, b" <-").is_some() || split_at(line, b": ").is_some();
-        // `sys_ioctl -> 0x0`; and, where callers are not printed, the name of a function alone.
+        // `sys_ioctl -> 0x0`; and, where callers are not printed, the name of a function alone, though not behind a
+        // program's text, which may have line ends.
         let is_exit = || line.starts_with(b"sys_") && split_at(line, b" -> 0x").is_some();
-        let is_entry = |event: EventText<'_>| self.function && event.is_entry();
+        let behind_text = self.last.get(&context.cpu).is_some_and(|last| last.text.starts_with(MARKER));
+        let is_entry = |event: EventText<'_>| self.function && !behind_text && event.is_entry();
         match line {
             b"<stack trace>" => self.stack(&context, false),
             b"<user stack trace>" => self.stack(&context, true),

@@ -284,3 +284,17 @@ fn a_stack_with_a_place_that_has_no_name_goes_on_behind_it() {
         assert!(parsed.stacks.iter().all(|(stack, _)| stack.state(row).0 == State::Complete), "{file}");
     }
 }
+
+#[test]
+fn a_name_alone_is_a_function_where_functions_are_traced_and_no_program_wrote_it() {
+    let events = |text: &str| {
+        let parsed = parse(text.as_bytes()).unwrap();
+        assert!(parsed.warnings.is_empty(), "{parsed:?}");
+        parsed.events
+    };
+    assert_eq!(events("# tracer: function\n#\nvfs_open\ntun_chr_ioctl+0x0/0x10\nsys_ioctl -> 0x0\n"), 3);
+    assert_eq!(
+        events("# tracer: function\n#\ntracing_mark_write+0xdd/0x240: two\nlines\nvfs_open <-do_open\n"),
+        2
+    );
+}
