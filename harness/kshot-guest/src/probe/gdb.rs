@@ -1,70 +1,39 @@
 //! The truth: a breakpoint of QEMU's, and the stack at each hit unwound from outside with the kernel's own DWARF. The
 //! guest is only asked whether it is the kernel that the DWARF is of.
 //!
-//! A thread does it ([`TruthThread`]). It reads the DWARF while the machine comes up, then it has the guest to itself: it stops it at each
-//! hit, copies registers and stack, and lets it go on.
+//! A thread does it ([`super::truth_thread`]).
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
 use std::time::Duration;
 
-use indexmap::IndexSet;
-use object::ReadCache;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::capture::{Capture, CaptureContent, ProbeFiles};
 use super::guest::{CaptureFetcher, ProbeGuest};
-use super::kernel_memory::{KernelMemory, Task, until_zero};
+use super::truth_thread::{GdbProbe, Order, RecorderMessage, RunningKernel, TruthThread};
 use super::{Armed, KernelFile, Probe, ProbeError, TruthContext, TruthError};
 use crate::deadline::{Deadline, PollResult};
-use crate::host::FileError;
 use crate::kernel::Kernel;
-use crate::machine::{EndRequest, Liveness, Span, Stop, Stops, StubError};
-use crate::symbols::{
-    Cut, End, Layout, LoadedKernel, LoadedModule, NoDwarf, Unwinder, Unwound, build_id, build_id_of_notes,
-    notes_section,
-};
+use crate::machine::{EndRequest, Liveness};
+use crate::symbols::NoDwarf;
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::claim::FunctionNames;
 use kshot_stack::stack::Parsed;
-use kshot_stack::stack::gdb_json::{self, RawStack};
-use kshot_stack::stack::gdb_raw::{self, Raw};
-use kshot_stack::text::printable;
+use kshot_stack::stack::gdb_json;
 
 /// The suffix of the stacks, JSON lines ([`kshot_stack::stack::gdb_json`]).
 const STACKS: &str = "jsonl";
 /// The most hits that a scenario may ask for.
 const MAX_HITS: u32 = 100_000;
-/// The most bytes of a kernel's notes that are looked at; x86-64's take about 600.
-const NOTES_LIMIT: u64 = 64 << 10;
-/// The traced place, as `trace_function` calls it.
-const TRACED: &str = "ip";
-/// The most stacks that one processor is on at a time: of a task, of interrupts, and of exceptions within them.
-const STACKS_MOST: usize = 6;
 
 /// How long reading a kernel's DWARF and setting a breakpoint may take: a quarter of a second on an idle host.
 const ARM_LIMIT: Duration = Duration::from_secs(60);
 /// How long it may take to let go of the guest and to write the stacks.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-
-/// A breakpoint, and how long it stays.
-#[derive(Clone, Debug, Serialize)]
-pub struct GdbProbe {
-    /// The function to break at; of `a|b`, the first that the kernel has.
-    pub function: String,
-    /// After how many hits it lets go of the guest.
-    pub hits: u32,
-    /// Whether the function is the tracer's `trace_function`; only a sweep asks for that. Then registers and raw stacks
-    /// are written, as [`kshot_stack::stack::gdb_raw`] reads them, for the first `hits` of each traced function, and the
-    /// guest is let go only at the end.
-    pub traced: bool,
-}
 
 /// A breakpoint through QEMU's gdb stub.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -82,22 +51,6 @@ fn default_hits() -> u32 {
     100
 }
 
-/// A thread that records truths, one after the other. What it has read of a kernel it keeps for the next, as long as that
-/// runs in the same guest.
-#[derive(Debug)]
-pub struct TruthThread(Sender<Order>);
-
-/// A truth to be recorded.
-struct Order {
-    wanted: GdbProbe,
-    row: &'static ArchRow,
-    vmlinux: PathBuf,
-    /// The file that the stacks are written to.
-    file: PathBuf,
-    job: Receiver<RunningKernel>,
-    news: Sender<RecorderMessage>,
-}
-
 /// A truth whose thread reads the DWARF of the kernel that will run.
 #[derive(Debug)]
 pub struct StartedTruth {
@@ -113,43 +66,6 @@ struct ArmedTruth {
     end: EndRequest,
     liveness: Liveness,
     stacks: PathBuf,
-}
-
-/// What the thread needs of a machine that is up.
-struct RunningKernel {
-    stops: Stops,
-    loaded: LoadedKernel,
-}
-
-/// How far the thread is.
-enum RecorderMessage {
-    Armed,
-    Ended(Result<(), TruthError>),
-}
-
-impl TruthThread {
-    /// Starts a thread that ends with the last order once this is dropped.
-    ///
-    /// # Errors
-    /// [`TruthError::Start`].
-    pub fn start() -> Result<Self, TruthError> {
-        let (orders, ordered) = channel::<Order>();
-        let work = move || {
-            let mut known = None;
-            while let Ok(Order { wanted, row, vmlinux, file, job, news }) = ordered.recv() {
-                let recorder = Recorder::read(wanted, row, &vmlinux, file, known.take());
-                let result = recorder.and_then(|mut recorder| {
-                    // Without a machine there is nothing to do.
-                    let result = job.recv().map_or(Ok(()), |job| recorder.work(job, &news));
-                    known = Some(recorder.known);
-                    result
-                });
-                drop(news.send(RecorderMessage::Ended(result)));
-            }
-        };
-        thread::Builder::new().name("truth".into()).spawn(work).map_err(TruthError::Start)?;
-        Ok(Self(orders))
-    }
 }
 
 impl RawGdb {
@@ -190,8 +106,7 @@ impl Probe for GdbProbe {
         let ((jobs, job), (sender, news)) = (channel(), channel());
         let (vmlinux, file) = (kernel.vmlinux.to_owned(), stacks.clone());
         let order = Order { wanted: self.clone(), row: kernel.row, vmlinux, file, job, news: sender };
-        // Who listens hears of a thread that is gone.
-        drop(thread.0.send(order));
+        thread.order(order);
         Ok(Some(StartedTruth { jobs, news, stacks }))
     }
 
@@ -267,362 +182,5 @@ impl Drop for ArmedTruth {
     fn drop(&mut self) {
         // Whoever drops it early wants the guest to go on.
         self.end.send();
-    }
-}
-
-/// What the thread knows of the kernel in one guest.
-struct KnownKernel {
-    vmlinux: PathBuf,
-    /// The function whose surroundings were read.
-    function: String,
-    unwinder: Unwinder,
-    kernel: KernelMemory,
-    /// Where the kernel has its notes.
-    notes: Option<Span>,
-    /// Where its traps go on, once that was read.
-    trap_vector: Option<u64>,
-    /// The modules that were read, once they were.
-    modules: Option<Vec<LoadedModule>>,
-    /// Whether the guest is known to run the kernel that the DWARF is of.
-    checked: bool,
-    /// Which argument has the traced place.
-    traced: usize,
-}
-
-/// What the thread knows of the kernel, and what it has seen.
-struct Recorder {
-    wanted: GdbProbe,
-    row: &'static ArchRow,
-    known: KnownKernel,
-    file: PathBuf,
-    writer: Option<BufWriter<File>>,
-    /// Hits of the tracer, and those of each traced place.
-    events: u64,
-    places: HashMap<u64, u32>,
-    hits: Vec<Hit>,
-    /// The different stacks of the hits.
-    stacks: IndexSet<Unwound>,
-}
-
-/// One hit, until it is written.
-struct Hit {
-    task: Task,
-    /// The number of its stack.
-    stack: usize,
-}
-
-impl KnownKernel {
-    fn read(wanted: &GdbProbe, row: &'static ArchRow, vmlinux: &Path) -> Result<Self, TruthError> {
-        let file = LoadedKernel { vmlinux: vmlinux.into(), modules: Vec::new() };
-        let unwinder = Unwinder::read(&file)?;
-        let starts = wanted.function.split('|').flat_map(|name| unwinder.starts(name));
-        let addresses: Vec<u64> = starts.chain(KernelMemory::addresses(&unwinder)).collect();
-        let layout = Layout::read(vmlinux, &unwinder, &addresses)?;
-        let traced = if wanted.traced { traced(&layout, &wanted.function, row)? } else { 0 };
-        let kernel = KernelMemory::new(layout, row)?;
-        let (vmlinux, function) = (vmlinux.to_owned(), wanted.function.clone());
-        Ok(Self {
-            notes: notes(&vmlinux)?,
-            vmlinux,
-            function,
-            unwinder,
-            kernel,
-            modules: None,
-            trap_vector: None,
-            checked: false,
-            traced,
-        })
-    }
-
-    fn load(&mut self, modules: &[LoadedModule]) -> Result<(), TruthError> {
-        if self.modules.as_deref() == Some(modules) {
-            return Ok(());
-        }
-        if self.modules.is_some() {
-            self.unwinder =
-                Unwinder::read(&LoadedKernel { vmlinux: self.vmlinux.clone(), modules: Vec::new() })?;
-        }
-        self.unwinder.load(modules)?;
-        self.modules = Some(modules.to_vec());
-        Ok(())
-    }
-}
-
-impl Recorder {
-    fn read(
-        wanted: GdbProbe,
-        row: &'static ArchRow,
-        vmlinux: &Path,
-        file: PathBuf,
-        known: Option<KnownKernel>,
-    ) -> Result<Self, TruthError> {
-        let known = known.filter(|known| known.vmlinux == vmlinux && known.function == wanted.function);
-        let known = known.map_or_else(|| KnownKernel::read(&wanted, row, vmlinux), Ok)?;
-        Ok(Self {
-            row,
-            wanted,
-            known,
-            file,
-            writer: None,
-            events: 0,
-            places: HashMap::new(),
-            hits: Vec::new(),
-            stacks: IndexSet::new(),
-        })
-    }
-
-    /// Records until there are enough hits or it is told to end, and lets go of the guest whatever happens.
-    fn work(&mut self, job: RunningKernel, news: &Sender<RecorderMessage>) -> Result<(), TruthError> {
-        let RunningKernel { mut stops, loaded } = job;
-        let recorded = self.record(&mut stops, &loaded, news);
-        let released = stops.release().map_err(TruthError::from);
-        // What was seen before a fault is evidence.
-        let written = self.write_stacks(&loaded);
-        recorded.and(released).and(written)
-    }
-
-    fn record(
-        &mut self,
-        stops: &mut Stops,
-        loaded: &LoadedKernel,
-        news: &Sender<RecorderMessage>,
-    ) -> Result<(), TruthError> {
-        self.known.load(&loaded.modules)?;
-        let starts = |name: &str| (name.to_owned(), self.known.unwinder.starts(name));
-        let found = self.wanted.function.split('|').map(starts).find(|(_, places)| !places.is_empty());
-        let Some((function, places)) = found else {
-            return Err(TruthError::NoFunction { function: self.wanted.function.clone() });
-        };
-        self.expect_traps(stops);
-        self.check(stops, loaded)?;
-        let writer = File::create_new(&self.file).map_err(|source| self.unwritable(source))?;
-        self.writer = Some(BufWriter::new(writer));
-        self.write(&gdb_json::Line::Break { function, pc: format!("{:#x}", places[0]) })?;
-        self.flush()?;
-        // The guest still stands: nothing can run past the breakpoint.
-        drop(news.send(RecorderMessage::Armed));
-        let enough = if self.wanted.traced { usize::MAX } else { self.wanted.hits as usize };
-        while self.hits.len() < enough && stops.run_to(&places)? == Stop::Hit {
-            self.check(stops, loaded)?;
-            if self.wanted.traced { self.event(stops)? } else { self.hit(stops)? }
-        }
-        self.check(stops, loaded)?;
-        if !self.known.checked {
-            return Err(TruthError::Unseen);
-        }
-        if self.wanted.traced { self.write(&gdb_raw::Line::End { events: self.events }) } else { Ok(()) }
-    }
-
-    /// Compares the banner and the build id in the guest's memory with those of the file. The memory can be read only while
-    /// the guest runs the kernel's code, and not that of a program: if it does not yet, it does at the first hit.
-    fn check(&mut self, stops: &mut Stops, loaded: &LoadedKernel) -> Result<(), TruthError> {
-        let banner = self.known.kernel.layout().banner().filter(|_| !self.known.checked);
-        let Some(banner) = banner else { return Ok(()) };
-        let found = match stops.memory(&[Span { address: banner.address, length: banner.text.len() }]) {
-            Ok(found) => found.concat(),
-            Err(StubError::Unexpected { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        if found != banner.text {
-            let [found, wanted] = [&found, &banner.text].map(|text| printable(until_zero(text)));
-            let why = format!("the guest's memory holds the banner \"{found}\", the file \"{wanted}\"");
-            return Err(TruthError::OtherKernel { vmlinux: loaded.vmlinux.clone(), why });
-        }
-        let notes = self.known.notes.map(|notes| stops.memory(&[notes])).transpose();
-        // A kernel may have freed them; that of the same banner is then taken for the same build.
-        same_build(&loaded.vmlinux, &notes.unwrap_or_default().unwrap_or_default().concat())?;
-        self.known.trap_vector = self.known.kernel.trap_vector(stops)?;
-        self.expect_traps(stops);
-        self.known.checked = true;
-        Ok(())
-    }
-
-    fn expect_traps(&self, stops: &mut Stops) {
-        if let Some(vector) = self.known.trap_vector {
-            stops.set_trap_vector(vector);
-        }
-    }
-
-    /// A hit of the function tracer: unwinding comes later.
-    fn event(&mut self, stops: &mut Stops) -> Result<(), TruthError> {
-        self.events += 1;
-        let place =
-            stops.registers().get(self.known.traced).ok_or(StubError::NoRegister(self.known.traced))?;
-        let seen = self.places.entry(place).or_default();
-        *seen = seen.saturating_add(1);
-        if *seen > self.wanted.hits {
-            return Ok(());
-        }
-        let tops = self.known.kernel.tops(stops)?;
-        let (mut raw, _) = stops.raw(self.events, &tops, &[])?;
-        self.unwind(&mut raw, None, stops)?;
-        self.write(&raw.line())
-    }
-
-    fn hit(&mut self, stops: &mut Stops) -> Result<(), TruthError> {
-        let tops = self.known.kernel.tops(stops)?;
-        let pointer = self.known.kernel.task_pointer(stops)?;
-        let (mut raw, told) =
-            stops.raw(self.hits.len() as u64 + 1, &tops, &self.known.kernel.span(pointer))?;
-        let task = self.known.kernel.task(pointer, &told, stops)?;
-        let unwound = self.unwind(&mut raw, Some(task.address), stops)?;
-        let (stack, _) = self.stacks.insert_full(unwound);
-        self.hits.push(Hit { task, stack });
-        Ok(())
-    }
-
-    /// Unwinds as far as it goes, and reads what it finds to be lacking.
-    fn unwind(&mut self, raw: &mut Raw, task: Option<u64>, stops: &mut Stops) -> Result<Unwound, TruthError> {
-        loop {
-            let unwound = self.known.unwinder.unwind(raw, self.row);
-            let End::Cut { why, .. } = unwound.end else { return Ok(unwound) };
-            match why {
-                Cut::OtherStack(address) if raw.stacks.len() < STACKS_MOST => {
-                    match stops.stack(address, &raw.tops) {
-                        Ok(stack) => raw.stacks.push(stack),
-                        Err(StubError::Unexpected { .. }) => return Ok(unwound),
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                Cut::Returns(trampoline) => {
-                    let kind = self.known.unwinder.return_trampoline(trampoline);
-                    let Some((task, kind)) = task.zip(kind) else { return Ok(unwound) };
-                    let returns = self.known.kernel.returns(task, trampoline, kind, stops)?;
-                    let Some(returns) = returns else { return Ok(unwound) };
-                    raw.returns.push(returns);
-                }
-                _ => return Ok(unwound),
-            }
-        }
-    }
-
-    fn write_stacks(&mut self, loaded: &LoadedKernel) -> Result<(), TruthError> {
-        if !self.hits.is_empty() {
-            let frames = self.stacks.iter().flat_map(|stack| &stack.frames);
-            let tables = self.known.unwinder.line_tables(loaded, frames)?;
-            let lines = tables.lines()?;
-            let told: Vec<_> =
-                self.stacks.iter().map(|stack| self.known.unwinder.frames(&stack.frames, &lines)).collect();
-            for Hit { task, stack } in std::mem::take(&mut self.hits) {
-                let (frames, end) = (told[stack].clone(), &self.stacks[stack].end);
-                let (task, pid, cut) = (task.name, task.id, matches!(end, End::Cut { .. }));
-                let end = Some(end.to_string());
-                self.write(&gdb_json::Line::Stack(RawStack { task, pid, frames, end, cut }))?;
-            }
-        }
-        self.flush()
-    }
-
-    fn write(&mut self, line: &impl Serialize) -> Result<(), TruthError> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        let written = serde_json::to_writer(&mut *writer, line).map_err(Into::into);
-        written.and_then(|()| writer.write_all(b"\n")).map_err(|source| self.unwritable(source))
-    }
-
-    fn flush(&mut self) -> Result<(), TruthError> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        writer.flush().map_err(|source| self.unwritable(source))
-    }
-
-    fn unwritable(&self, source: io::Error) -> TruthError {
-        FileError::on("write", &self.file)(source).into()
-    }
-}
-
-/// The stub's number of the register that has the traced place.
-fn traced(layout: &Layout, function: &str, row: &ArchRow) -> Result<usize, TruthError> {
-    let parameter = layout.parameter(function, TRACED)?;
-    let register = parameter.and_then(|index| row.registers.arguments.get(index).copied());
-    register.ok_or_else(|| TruthError::Unknown { what: format!("{function}({TRACED})") })
-}
-
-/// Where a kernel has its notes in memory.
-fn notes(vmlinux: &Path) -> Result<Option<Span>, TruthError> {
-    let notes = with_elf(vmlinux, |file| notes_section(file))?;
-    Ok(notes.map(|(address, size)| Span { address, length: size.min(NOTES_LIMIT) as usize }))
-}
-
-/// Whether the notes of the guest are those of `vmlinux`. Banners alone do not tell: builds with a fixed date
-/// share them.
-fn same_build(vmlinux: &Path, notes: &[u8]) -> Result<(), TruthError> {
-    let ids = with_elf(vmlinux, |file| Ok((build_id(file)?, build_id_of_notes(file, notes)?)))?;
-    match ids {
-        (Some(ours), Some(theirs)) if ours != theirs => {
-            let why =
-                format!("its build id is {}, the guest's is {}", hex::encode(ours), hex::encode(theirs));
-            Err(TruthError::OtherKernel { vmlinux: vmlinux.into(), why })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What `read` finds in a kernel's file. With its DWARF that is some hundred megabytes, of which it needs a few bytes.
-fn with_elf<T>(
-    vmlinux: &Path,
-    read: impl FnOnce(&ReadCache<File>) -> Result<T, object::Error>,
-) -> Result<T, TruthError> {
-    let unreadable = |why: String| TruthError::Unreadable { path: vmlinux.into(), why };
-    let file = File::open(vmlinux).map_err(|error| unreadable(error.to_string()))?;
-    read(&ReadCache::new(file)).map_err(|error| unreadable(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A big-endian ELF file with nothing but a section of notes.
-    fn vmlinux(notes: &[u8]) -> Vec<u8> {
-        let names = b"\0.notes\0.shstrtab\0";
-        let (half, word, long) = (
-            u16::to_be_bytes as fn(u16) -> [u8; 2],
-            u32::to_be_bytes as fn(u32) -> [u8; 4],
-            u64::to_be_bytes,
-        );
-        let notes_at = 64_u64;
-        let names_at = notes_at + notes.len() as u64;
-        let sections_at = names_at + names.len() as u64;
-        let mut file = b"\x7fELF\x02\x02\x01\0\0\0\0\0\0\0\0\0".to_vec();
-        file.extend([half(2), half(8)].concat());
-        file.extend(word(1));
-        file.extend([long(0), long(0), long(sections_at)].concat());
-        file.extend(word(0));
-        file.extend([half(64), half(56), half(0), half(64), half(3), half(2)].concat());
-        file.extend(notes);
-        file.extend(names);
-        for (name, kind, at, size) in
-            [(0_u32, 0_u32, 0, 0), (1, 7, notes_at, notes.len() as u64), (8, 3, names_at, names.len() as u64)]
-        {
-            file.extend([word(name), word(kind)].concat());
-            file.extend([long(0), long(0), long(at), long(size)].concat());
-            file.extend([word(0), word(0)].concat());
-            file.extend([long(4), long(0)].concat());
-        }
-        file
-    }
-
-    fn note(id: &[u8; 4]) -> Vec<u8> {
-        [&4_u32.to_be_bytes()[..], &4_u32.to_be_bytes(), &3_u32.to_be_bytes(), b"GNU\0", id].concat()
-    }
-
-    fn compare(file: &[u8], guest: &[u8]) -> Result<(), String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vmlinux.debug");
-        std::fs::write(&path, vmlinux(file)).unwrap();
-        same_build(&path, guest).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn another_build_of_the_same_kernel_is_no_truth() {
-        assert_eq!(compare(&note(&[1, 2, 3, 4]), &note(&[1, 2, 3, 4])), Ok(()));
-        let error = compare(&note(&[1, 2, 3, 4]), &note(&[1, 2, 3, 5])).unwrap_err();
-        assert!(error.ends_with("its build id is 01020304, the guest's is 01020305"), "{error}");
-    }
-
-    #[test]
-    fn where_one_side_has_no_build_id_the_banners_decide() {
-        assert_eq!(compare(&note(&[1, 2, 3, 4]), b""), Ok(()));
-        assert_eq!(compare(b"", &note(&[1, 2, 3, 4])), Ok(()));
-        // What the guest shows need not be notes at all.
-        assert_eq!(compare(&note(&[1, 2, 3, 4]), b"\xff\xff\xff\xff garbage"), Ok(()));
     }
 }

@@ -9,6 +9,7 @@ mod kernel_symbols; // the names of the addresses in a capture
 mod bpf;
 mod ftrace;
 mod kernel_memory; // what the truth reads of the running kernel
+mod truth_thread; // records the truth
 mod gdb;
 mod kprobe;
 mod perf;
@@ -26,11 +27,12 @@ use capture::ProbeFiles;
 pub use capture::{Capture, CaptureContent, PrintedText};
 pub use error::{ConsoleError, ProbeError, TruthError};
 pub use ftrace::FtraceProbe;
-pub use gdb::{GdbProbe, StartedTruth, TruthThread};
+pub use gdb::StartedTruth;
 use guest::{CaptureFetcher, ProbeGuest};
 pub use kprobe::{KprobeEvent, KprobeProbe, Stacktrace};
 pub use perf::{PerfEvent, PerfProbe};
 pub use text::{Stream, TextProbe, TextSource};
+pub use truth_thread::{GdbProbe, TruthThread};
 
 use crate::kernel::Kernel;
 use crate::machine::Machine;
