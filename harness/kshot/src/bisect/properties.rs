@@ -98,6 +98,8 @@ proptest! {
                 }
             }
             BisectionResult::TooManyHostErrors { .. } => {}
+            // A fault that does not always show may be missed in a commit whose ancestor has shown it.
+            BisectionResult::NotMonotonic { .. } if rate < 1.0 => {}
             other => prop_assert!(false, "{other:?}"),
         }
     }
