@@ -1,6 +1,6 @@
 //! The result document: what `kshot run --format json` prints and `run.json` holds.
 
-mod reason;
+mod reason; // the reasons for a verdict
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! How much of the truth a stack tells, and what it tells besides.
 
-mod align;
+mod align; // two stacks frame beside frame
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! The texts that hold stacks: which one a capture is, and its parser.
 
-mod listing;
+mod listing; // what `kshot stacks --format json` prints
 
 use std::io::{self, BufRead};
 

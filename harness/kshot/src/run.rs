@@ -1,9 +1,9 @@
 //! The walk: from a scenario and a kernel to a verdict.
 
-mod judge;
-mod prepare;
-pub(crate) mod recording;
-mod machine_start;
+mod judge; // from captures to a verdict
+mod prepare; // what has to be there before a machine starts
+pub(crate) mod recording; // boot, arm, replay, collect
+mod machine_start; // boots or restores a machine, saves states
 mod shared_guest; // scenarios one after the other in one guest
 
 use kshot_stack::snapshot;
@@ -356,8 +356,8 @@ fn conclude(
         scenario: scenario.id.clone(),
         kernel: kernel_info(kernel),
         qemu: recording.qemu,
-        verdict: judged.verdict.verdict,
-        reasons: judged.verdict.reasons,
+        verdict: judged.judgement.verdict,
+        reasons: judged.judgement.reasons,
         start: recording.start,
         cold_because: recording.cold_because,
         timings_ms: recording.timings,

@@ -1,7 +1,7 @@
 //! Slots limit how many machines and builds run on this host at once, over all kshot processes. A slot is a locked
 //! file, which says how much memory its holder needs; the kernel releases it however its holder ends.
 
-mod memory;
+mod memory; // how much memory this host has for us
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -133,7 +133,7 @@ impl Component {
         };
         let log = ToolLog::create(cache, &format!("{}-{arch}", self.name())).map_err(self.build_error())?;
         let scratch = draft.scratch()?;
-        let mut workshop = ComponentBuild {
+        let mut build = ComponentBuild {
             part: self,
             row: arch.row(),
             images,
@@ -145,12 +145,12 @@ impl Component {
             root: draft.path().into(),
         };
         match (self, self.packaged_in(arch.row())) {
-            (Self::Perf, _) => workshop.perf()?,
-            (Self::Busybox, None) => workshop.busybox()?,
-            (Self::Busybox, Some(suite)) => workshop.packaged_busybox(suite)?,
-            (Self::Dropbear, None) => workshop.dropbear()?,
-            (Self::Dropbear, Some(suite)) => workshop.packaged_dropbear(suite)?,
-            (Self::Programs, _) => workshop.triggers()?,
+            (Self::Perf, _) => build.perf()?,
+            (Self::Busybox, None) => build.busybox()?,
+            (Self::Busybox, Some(suite)) => build.packaged_busybox(suite)?,
+            (Self::Dropbear, None) => build.dropbear()?,
+            (Self::Dropbear, Some(suite)) => build.packaged_dropbear(suite)?,
+            (Self::Programs, _) => build.triggers()?,
         }
         Ok(draft.commit()?)
     }

@@ -1,13 +1,13 @@
 //! The guest's userland, SSH keys and initramfs.
 #![expect(clippy::disallowed_methods, reason = "the userland is made by tools of the host")]
 
-mod cpio;
-mod initramfs;
-mod keys;
-mod openssh;
-mod components;
-mod packages;
-mod userland;
+mod cpio; // the archive of an initramfs
+mod initramfs; // what is in a guest's initramfs
+mod keys; // kshot's SSH keys
+mod openssh; // OpenSSH's files of keys
+mod components; // how each part of the userland is made
+mod packages; // busybox and dropbear out of Debian's packages
+mod userland; // a guest's programs, made once for each architecture
 
 use std::path::PathBuf;
 

@@ -35,7 +35,7 @@ impl BuildFolder {
     /// [`KernelError`].
     pub fn open(name: &str, cache: &Cache, progress: &Progress) -> Result<Self, KernelError> {
         let on_wait =
-            || progress.print_line(&format!("waiting for another kshot to leave the workshop {name}"));
+            || progress.print_line(&format!("waiting for another kshot to leave the build folder {name}"));
         let lock = cache.lock(&format!("workshops-{name}"), on_wait)?;
         let root = cache.root().join("workshops").join(name);
         fs::create_dir_all(&root).map_err(FileError::on("create", &root))?;

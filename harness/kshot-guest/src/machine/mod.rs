@@ -1,20 +1,20 @@
 //! The machine: a QEMU process, from its command line to its end.
 
-mod accelerator;
-mod console;
-mod error;
-mod monitor;
-pub mod packet;
-mod child;
-mod registers;
-mod state;
-mod spec;
-mod stops;
-mod stub;
-mod timer;
+mod accelerator; // QEMU's own translation or KVM
+mod console; // the console: read all the time, kept raw, understood line by line
+mod error; // what goes wrong with a machine
+mod monitor; // QEMU's monitor (QMP)
+pub mod packet; // the packets of gdb's remote protocol
+mod child; // QEMU's process, which never outlives kshot
+mod registers; // a guest's registers, as its gdb stub has them
+mod state; // saved states
+mod spec; // a machine's description, and QEMU's command line
+mod stops; // breakpoints, and leaving them
+mod stub; // a client of QEMU's gdb stub
+mod timer; // the timer of a restored machine, where QEMU leaves it out
 mod lacking; // what a kernel lacks that does not come up
-mod share;
-mod liveness;
+mod share; // how much of the host's time QEMU got
+mod liveness; // whether a machine runs, for every wait
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -2,18 +2,18 @@
 //! does in the guest, what it leaves and how that is read. A new one is a file with a [`Probe`], its `mod`, and its line
 //! in `probes!`.
 
-mod error;
-mod capture;
-mod guest;
+mod error; // what goes wrong with a probe
+mod capture; // the files that probes leave in a run folder
+mod guest; // the guest as a probe uses it
 mod kernel_symbols; // the names of the addresses in a capture
-mod bpf;
-mod ftrace;
+mod bpf; // what a BPF program is told
+mod ftrace; // the ring buffer
 mod kernel_memory; // what the truth reads of the running kernel
 mod truth_thread; // records the truth
-mod gdb;
-mod kprobe;
-mod perf;
-mod text;
+mod gdb; // the truth
+mod kprobe; // kprobe events with a stack
+mod perf; // perf record
+mod text; // any text that holds stacks
 
 use std::fmt::Debug;
 use std::io::{self, Write};

@@ -1,12 +1,12 @@
 //! The SSH session in the guest. Every wait has a deadline and ends early if the machine goes down.
 
-mod error;
-mod connection;
-mod request_log;
-mod protocol;
+mod error; // what goes wrong with a session
+mod connection; // the SSH connection
+mod request_log; // the log of requests to the guest
+mod protocol; // how a script's end is recognised, how files come
 #[cfg(test)]
 pub mod fake;
-mod terminal;
+mod terminal; // an interactive shell
 
 use std::fmt;
 use std::fs::File;

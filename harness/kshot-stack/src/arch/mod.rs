@@ -2,9 +2,9 @@
 //! a `ROW`, its `mod`, and its line in `architectures!`.
 
 mod arm64;
-mod debian;
+mod debian; // what architectures share whose kernels are Debian's
 mod armhf;
-mod mips;
+mod mips; // what both byte orders of MIPS64 share
 mod mips64;
 mod mips64el;
 mod ppc64el;

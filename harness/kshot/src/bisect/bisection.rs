@@ -238,13 +238,13 @@ impl TreeBuilder<'_> {
         let tree = repository.path().to_owned();
         let workspace = self.workspace;
         // A folder of its own, apart from that of `kshot bisect --git`: object files depend on the source folder.
-        let name = format!("{}-tree", kernel_tester::workshop(&tree, self.template));
-        let workshop = BuildFolder::open(&name, &workspace.cache, self.progress)?;
+        let name = format!("{}-tree", kernel_tester::build_folder_name(&tree, self.template));
+        let build_folder = BuildFolder::open(&name, &workspace.cache, self.progress)?;
         let spec = self.spec(KernelSource::Directory(SourceTree { path: tree.clone() }));
         let build = || -> Result<Kernel, CandidateError> {
             let (images, cache) = (workspace.images(), &workspace.cache);
             let paths = BuildPaths { tree: &tree, into };
-            Ok(workshop.build_tree(&spec, paths, &images, cache, self.progress)?)
+            Ok(build_folder.build_tree(&spec, paths, &images, cache, self.progress)?)
         };
         let mut built = build();
         if let Err(CandidateError::InDoubt(_)) = built {
@@ -255,12 +255,12 @@ impl TreeBuilder<'_> {
             Ok(kernel) => {
                 // What is not committed is in no clone: such a tree proves nothing later.
                 if let Some(commit) = repository.clean_head()? {
-                    workshop.note_built(&commit)?;
+                    build_folder.note_built(&commit)?;
                 }
                 Ok(kernel)
             }
             Err(CandidateError::InDoubt(why)) => {
-                if let Some(commit) = workshop.last_built() {
+                if let Some(commit) = build_folder.last_built() {
                     self.build_again(repository, &name, &commit)?;
                 }
                 Err(CandidateError::Skip(why))

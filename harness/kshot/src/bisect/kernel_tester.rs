@@ -70,8 +70,8 @@ struct CandidateBuilder {
 
 /// What a commit is built with.
 struct CommitBuild {
-    workshop: BuildFolder,
-    /// kshot's own clone, in the workshop.
+    build_folder: BuildFolder,
+    /// kshot's own clone, in the build folder.
     clone: Repository,
     id: String,
     spec: KernelSpec,
@@ -256,11 +256,11 @@ impl CandidateBuilder {
                 Err(CandidateError::Skip("a version cannot be reverted".into()))
             }
             (CandidateSet::Commits { .. }, _) => {
-                let CommitBuild { workshop, clone, id, spec } =
+                let CommitBuild { build_folder, clone, id, spec } =
                     self.commit_build(candidate, name_suffix, progress)?;
                 let images = self.workspace.images();
                 let ready = || Ok::<_, BisectError>(clone.checkout(&id)?);
-                Ok(workshop.provision(&spec, &images, &self.workspace.cache, progress, ready)?)
+                Ok(build_folder.provision(&spec, &images, &self.workspace.cache, progress, ready)?)
             }
         }
     }
@@ -283,9 +283,9 @@ impl CandidateBuilder {
                 _ => Ok(()),
             };
         }
-        let CommitBuild { workshop, clone, id, spec } = self.commit_build(candidate, "", progress)?;
+        let CommitBuild { build_folder, clone, id, spec } = self.commit_build(candidate, "", progress)?;
         let ready = || Ok::<_, BisectError>(clone.checkout(&id)?);
-        Ok(workshop.build_again(&spec, &images, cache, progress, ready)?)
+        Ok(build_folder.build_again(&spec, &images, cache, progress, ready)?)
     }
 
     fn commit_build(
@@ -297,9 +297,9 @@ impl CandidateBuilder {
         let CandidateSet::Commits { repository, ids, ends } = &*self.supply else {
             return Err(CandidateError::Skip("a version is no commit".into()));
         };
-        let name = format!("{}{name_suffix}", self.workshop(repository));
-        let workshop = BuildFolder::open(&name, &self.workspace.cache, progress)?;
-        let clone = repository.shared_clone(&workshop.source())?;
+        let name = format!("{}{name_suffix}", self.build_folder_name(repository));
+        let build_folder = BuildFolder::open(&name, &self.workspace.cache, progress)?;
+        let clone = repository.shared_clone(&build_folder.source())?;
         let id = match candidate {
             Candidate::Node(node) => ids[node].clone(),
             Candidate::Reverted(node) => clone.revert(&ids[ends.1], &ids[node])?,
@@ -307,7 +307,7 @@ impl CandidateBuilder {
         };
         let source = KernelSource::Git(GitCommit { path: repository.path().into(), commit: id.clone() });
         let spec = KernelSpec { patches: Vec::new(), ..self.spec(&short_id(&id), source, &[]) };
-        Ok(CommitBuild { workshop, clone, id, spec })
+        Ok(CommitBuild { build_folder, clone, id, spec })
     }
 
     /// The first of a version's sources that the archive still holds.
@@ -379,14 +379,14 @@ impl CandidateBuilder {
         }
     }
 
-    /// The name of the workshop for a repository and a configuration.
-    fn workshop(&self, repository: &Repository) -> String {
-        workshop(repository.path(), &self.template)
+    /// The name of the build folder for a repository and a configuration.
+    fn build_folder_name(&self, repository: &Repository) -> String {
+        build_folder_name(repository.path(), &self.template)
     }
 }
 
-/// The name of the workshop for a source tree and a configuration.
-pub(crate) fn workshop(tree: &Path, template: &BuildTemplate) -> String {
+/// The name of the build folder for a source tree and a configuration.
+pub(crate) fn build_folder_name(tree: &Path, template: &BuildTemplate) -> String {
     let parts = [tree.as_os_str().as_encoded_bytes(), template.arch.row().name.as_bytes()];
     let config = template.config.iter().map(String::as_bytes);
     cache::key(parts.into_iter().chain(config))

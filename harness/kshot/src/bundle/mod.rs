@@ -1,8 +1,8 @@
 //! Reproduction bundles: one archive with everything that a run was based on. Another host can judge the run again, and
 //! `reproduce.sh` in it repeats the run with QEMU alone.
 
-mod error;
-mod reproduce;
+mod error; // what goes wrong with a bundle
+mod reproduce; // reproduce.sh
 
 use kshot_stack::snapshot;
 use std::fs;

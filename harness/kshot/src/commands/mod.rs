@@ -1,36 +1,36 @@
 //! The command line: one file a command. Commands write to the streams they are given and return an exit code.
 
-mod bisect;
-mod bisect_step;
-mod cache;
-mod check;
-mod compare;
-mod config;
-mod doctor;
-mod error;
-mod export;
-mod history;
-mod init;
-mod list;
-mod nightly;
-mod output;
-mod pairs;
-mod panics;
-mod provision;
-mod question;
-mod record;
-mod report;
-mod run;
-mod schema;
-mod select;
-mod shell;
-mod stack;
-mod stacks;
-mod survey;
-mod sweep;
-mod test;
-mod validate;
-mod version;
+mod bisect; // find where a stack changed, over versions or over commits
+mod bisect_step; // test one kernel and report the result by the exit code
+mod cache; // shows and prunes the cache
+mod check; // judges every scenario on every provisioned kernel against the snapshots, without a test runner
+mod compare; // shows the stacks of one scenario on two kernels, side by side
+mod config; // what a kernel's configuration lacks, as a Kconfig fragment
+mod doctor; // what this host lacks, and the command that mends it
+mod error; // the one error at the edge
+mod export; // pack a run into an archive, and unpack it
+mod history; // what became of a scenario, night by night
+mod init; // a workspace of one's own, so that scenarios live beside the code that they guard
+mod list; // lists the scenarios, the kernels, and which kernels are provisioned
+mod nightly; // judges every scenario on every kernel, into one result folder
+mod output; // standard output whose reader may leave
+mod pairs; // what `run` and `check` have in common
+mod panics; // kshot's own panics
+mod provision; // downloads or builds kernels and the guest's userland
+mod question; // the options of what bisects
+mod record; // claims and snapshots out of a run, for a person to look at and to accept
+mod report; // shows an earlier run as a table, a document, or a mail to a kernel list
+mod run; // boots, replays and judges
+mod schema; // the JSON Schemas of scenarios and documents
+mod select; // words of a command line to scenarios and kernels
+mod shell; // boots a kernel and logs in
+mod stack; // the stacks of one function, by every reporter beside the truth, without a scenario's file
+mod stacks; // the stacks in texts that somebody else has recorded
+mod survey; // every reporter of stacks in every situation, against the truth, as a table
+mod sweep; // measures how many stacks of whole kernels func_stack_trace records correctly
+mod test; // the workspace's scenarios as tests, with the words and formats of `cargo test`
+mod validate; // checks scenarios for errors
+mod version; // --version
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -79,7 +79,7 @@ impl Args {
         let (mut history, forgot) = History::open_or_forget(&history_file(self.history.as_ref())?)?;
         let folder = ResultFolder::open(&self.out)?;
         let engine = self.engine();
-        let desk = NightContext {
+        let context = NightContext {
             kernels: match engine {
                 Engine::Local { .. } => self.kernels(&workspace, &catalogue, &matrix, streams)?,
                 Engine::Hosts(_) => HashMap::new(),
@@ -89,7 +89,7 @@ impl Args {
             progress: &streams.progress,
             repeat: matrix.repeat,
         };
-        let planned = nightly::plan_night(&desk, &catalogue, &matrix, &engine)?;
+        let planned = nightly::plan_night(&context, &catalogue, &matrix, &engine)?;
         let mut night = match folder.night()? {
             Some(begun) => {
                 let (path, night) = (folder.path().to_owned(), begun.name.clone());
@@ -99,7 +99,7 @@ impl Args {
         };
         night.notes.extend(forgot.filter(|why| !night.notes.contains(why)));
         let limits = TimeLimit { began, deadline: matrix.deadline };
-        let end = nightly::run_night(&desk, &history, &folder, &mut night, &engine, limits)?;
+        let end = nightly::run_night(&context, &history, &folder, &mut night, &engine, limits)?;
         let report = nightly::close(&mut history, &folder, night)?;
         folder.write_files(&report::files(&report)?)?;
         let night = &report.night;

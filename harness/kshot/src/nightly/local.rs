@@ -21,14 +21,14 @@ struct WorkerState<'a> {
 
 /// Runs what is open, `jobs` at once, until nothing is left that would be done in time.
 pub(super) fn run(
-    desk: &NightContext<'_>,
+    context: &NightContext<'_>,
     folder: &ResultFolder,
     night: &mut Night,
     queue: Vec<plan::QueuedPair>,
     jobs: usize,
     limits: TimeLimit,
 ) -> Result<Completion, NightlyError> {
-    let task = desk.progress.task("nightly", queue.len() as u64);
+    let task = context.progress.task("nightly", queue.len() as u64);
     let shared = Mutex::new(WorkerState { queue, night, done: 0, end: Completion::Done, error: None });
     std::thread::scope(|scope| {
         for _ in 0..jobs {
@@ -36,7 +36,7 @@ pub(super) fn run(
                 while let Some((number, scenario, kernel)) = take_pair(&shared, limits) {
                     let detail = format!("{scenario} on {kernel}");
                     task.update(lock(&shared).done, &detail);
-                    let attempt = run_pair(desk, folder, &scenario, &kernel);
+                    let attempt = run_pair(context, folder, &scenario, &kernel);
                     record_attempt(&shared, folder, number, attempt);
                 }
             });
@@ -73,24 +73,24 @@ fn take_pair(shared: &Mutex<WorkerState<'_>>, limits: TimeLimit) -> Option<(usiz
 
 /// Runs a pair once; `Err` if Ctrl-C ended it, which says nothing about the pair.
 fn run_pair(
-    desk: &NightContext<'_>,
+    context: &NightContext<'_>,
     folder: &ResultFolder,
     scenario: &str,
     kernel: &str,
 ) -> Result<Attempt, RunError> {
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let began = Instant::now();
-    let scenario = desk.scenarios.iter().find(|one| one.id == scenario);
-    let (Some(scenario), Some(kernel)) = (scenario, desk.kernels.get(kernel)) else {
-        unreachable!("only pairs of the desk wait for their turn")
+    let scenario = context.scenarios.iter().find(|one| one.id == scenario);
+    let (Some(scenario), Some(kernel)) = (scenario, context.kernels.get(kernel)) else {
+        unreachable!("only pairs of the night wait for their turn")
     };
     let options = RunOptions {
         keep: true,
-        repeat: desk.repeat,
+        repeat: context.repeat,
         start_policy: StartPolicy::Both,
         ..RunOptions::default()
     };
-    let workspace = folder.workspace(desk.workspace);
+    let workspace = folder.workspace(context.workspace);
     let quiet = kshot_guest::progress::Progress::silent();
     let (run, fault, took) = match run::run(&workspace, scenario, kernel, &options, &quiet) {
         Ok(outcome) => {

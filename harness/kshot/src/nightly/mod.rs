@@ -1,13 +1,13 @@
 //! Nights: every scenario on every kernel, within a deadline, into one result folder.
 
-pub mod engine;
-pub mod history;
-pub mod matrix;
-pub mod plan;
+pub mod engine; // other hosts: GNU parallel and Slurm
+pub mod history; // all nights in one SQLite file
+pub mod matrix; // images/nightly.yaml
+pub mod plan; // the order of pairs, and units for other hosts
 
-mod error;
-mod result_folder;
-mod local;
+mod error; // what goes wrong with a night
+mod result_folder; // a night's folder
+mod local; // the engine of this host
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -100,20 +100,20 @@ impl TimeLimit {
 /// # Errors
 /// A scenario or snapshot that cannot be read.
 pub fn plan_night(
-    desk: &NightContext<'_>,
+    context: &NightContext<'_>,
     catalogue: &Catalogue,
     matrix: &Matrix,
     engine: &Engine,
 ) -> Result<Night, NightlyError> {
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let mut pairs = Vec::new();
-    for scenario in &desk.scenarios {
+    for scenario in &context.scenarios {
         let kernels = catalogue.matching(scenario.kernels.iter().map(String::as_str));
         for entry in kernels.iter().filter(|entry| matrix.kernels.contains(&entry.name)) {
             pairs.push(Pair {
                 scenario: scenario.id.clone(),
                 kernel: entry.name.clone(),
-                inputs_hash: run::inputs_hash(desk.workspace, scenario, &entry.name)?,
+                inputs_hash: run::inputs_hash(context.workspace, scenario, &entry.name)?,
                 attempts: Vec::new(),
             });
         }
@@ -121,17 +121,17 @@ pub fn plan_night(
     let entries: Vec<&KernelSpec> = matrix.kernels.iter().filter_map(|name| catalogue.get(name)).collect();
     let (used, idle): (Vec<&KernelSpec>, Vec<&KernelSpec>) =
         entries.into_iter().partition(|entry| pairs.iter().any(|pair| pair.kernel == entry.name));
-    let images = desk.workspace.root.join("images");
+    let images = context.workspace.root.join("images");
     let kernels = used.into_iter().map(|entry| NightKernel {
         name: entry.name.clone(),
         origin: kernel_origin(entry, &images),
         git: git_commit(entry, &images),
         // What other hosts have, they say themselves.
-        absent: (matches!(engine, Engine::Local { .. }) && !desk.kernels.contains_key(&entry.name))
+        absent: (matches!(engine, Engine::Local { .. }) && !context.kernels.contains_key(&entry.name))
             .then(|| format!("not provisioned: kshot provision {}", entry.name)),
     });
     let judged = |id: &str| pairs.iter().any(|pair| pair.scenario == id);
-    let scenarios = desk.scenarios.iter().filter(|scenario| judged(&scenario.id));
+    let scenarios = context.scenarios.iter().filter(|scenario| judged(&scenario.id));
     let scenarios = scenarios.map(|one| NightScenario { id: one.id.clone(), summary: one.summary.clone() });
     let idle: Vec<&str> = idle.into_iter().map(|entry| entry.name.as_str()).collect();
     let notes = (!idle.is_empty()).then(|| format!("no scenario is meant for {}", idle.join(", ")));
@@ -142,7 +142,7 @@ pub fn plan_night(
         wall_ms: 0,
         deadline_ms: matrix.deadline.map(milliseconds),
         engine: engine.name().into(),
-        harness: kshot_version(desk.workspace),
+        harness: kshot_version(context.workspace),
         kernels: kernels.collect(),
         scenarios: scenarios.collect(),
         pairs,
@@ -156,7 +156,7 @@ pub fn plan_night(
 /// # Errors
 /// The result folder or the history cannot be used, or the engine cannot. A fault of a single run is a result.
 pub fn run_night(
-    desk: &NightContext<'_>,
+    context: &NightContext<'_>,
     history: &History,
     folder: &ResultFolder,
     night: &mut Night,
@@ -165,10 +165,10 @@ pub fn run_night(
 ) -> Result<Completion, NightlyError> {
     let before = night.wall_ms;
     folder.write(night)?;
-    let queue = queue_open_pairs(desk, history, night)?;
+    let queue = queue_open_pairs(context, history, night)?;
     let end = match engine {
-        Engine::Local { jobs } => local::run(desk, folder, night, queue, *jobs, limits)?,
-        Engine::Hosts(hosts) => engine::run(desk, folder, night, queue, hosts, limits)?,
+        Engine::Local { jobs } => local::run(context, folder, night, queue, *jobs, limits)?,
+        Engine::Hosts(hosts) => engine::run(context, folder, night, queue, hosts, limits)?,
     };
     night.wall_ms = before + milliseconds(limits.began.elapsed());
     Ok(end)
@@ -214,7 +214,7 @@ fn add_note(night: &mut Night, note: String) {
 
 /// The open pairs that can be run, with their expected durations.
 fn queue_open_pairs(
-    desk: &NightContext<'_>,
+    context: &NightContext<'_>,
     history: &History,
     night: &Night,
 ) -> Result<Vec<QueuedPair>, NightlyError> {
@@ -228,7 +228,7 @@ fn queue_open_pairs(
         found.push(QueuedPair {
             pair: number,
             kernel,
-            expected: expected.unwrap_or(DEFAULT_DURATION * desk.repeat),
+            expected: expected.unwrap_or(DEFAULT_DURATION * context.repeat),
         });
     }
     Ok(plan::longest_first(found))

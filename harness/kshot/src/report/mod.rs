@@ -1,20 +1,20 @@
 //! Renders results for people and their tools: tables, stacks side by side, a night's reports.
 
-mod align;
-mod flame;
-mod html;
-mod junit;
-mod kcidb;
-mod ktap;
-mod listing;
-mod mail;
-mod night;
-mod comparison;
+mod align; // two stacks side by side
+mod flame; // flame graphs
+mod html; // a night as a page
+mod junit; // junit.xml
+mod kcidb; // kcidb.json
+mod ktap; // results.ktap
+mod listing; // the stacks of a capture
+mod mail; // a run as a mail or as Markdown
+mod night; // tables of a night
+mod comparison; // two runs of a scenario
 #[cfg(test)]
 mod test_runs;
-mod survey;
-mod sweep;
-mod table;
+mod survey; // tables of surveys
+mod sweep; // tables of sweeps
+mod table; // tables of results
 
 pub use comparison::RunComparison;
 pub use junit::{TestCase, test_cases};

@@ -36,7 +36,7 @@ pub(super) struct JudgedScenario<'a> {
 /// A run that was judged.
 #[derive(Debug)]
 pub(super) struct JudgedRun {
-    pub(super) verdict: Judgement,
+    pub(super) judgement: Judgement,
     /// The parsed captures, with addresses.
     pub(super) recorded: Vec<ParsedProbe>,
     pub(super) probes: Vec<ProbeResult>,
@@ -47,8 +47,8 @@ impl JudgedRun {
     /// The judgement of a run that a guest error ended early: inconclusive.
     pub(super) fn inconclusive(fault: &dyn Error) -> Self {
         let why = vec![Reason::GuestFailed { error: error_chain(fault) }];
-        let verdict = Judgement { verdict: Verdict::Inconclusive, reasons: why };
-        Self { verdict, recorded: Vec::new(), probes: Vec::new(), comparisons: Vec::new() }
+        let judgement = Judgement { verdict: Verdict::Inconclusive, reasons: why };
+        Self { judgement, recorded: Vec::new(), probes: Vec::new(), comparisons: Vec::new() }
     }
 }
 
@@ -80,8 +80,8 @@ pub fn rejudge(
     let asked = JudgedScenario { scenario, left_out: &left_out };
     let judged = judge(asked, kernel, &captures, &document.console, snapshots)?;
     Ok(RunDocument {
-        verdict: judged.verdict.verdict,
-        reasons: judged.verdict.reasons,
+        verdict: judged.judgement.verdict,
+        reasons: judged.judgement.reasons,
         probes: judged.probes,
         ..document.clone()
     })
@@ -127,7 +127,7 @@ pub(super) fn judge(
         console,
         comparisons: &comparisons,
     };
-    Ok(JudgedRun { verdict: verdict::judge(evidence), recorded, probes, comparisons })
+    Ok(JudgedRun { judgement: verdict::judge(evidence), recorded, probes, comparisons })
 }
 
 /// The stacks of a capture; `None` for what is kept as evidence only.

@@ -1,7 +1,7 @@
 //! Scenarios: the YAML as written ([`raw`]), the checked [`Scenario`], and the checks in between (`check`).
 
-mod check;
-pub mod raw;
+mod check; // raw YAML to a scenario
+pub mod raw; // the YAML as written
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -157,3 +157,25 @@ fn each_lib_rs_lists_every_module_with_its_line() {
         }
     }
 }
+
+/// An architecture's name says all; every other module within another says beside its name what it holds.
+#[test]
+fn every_module_within_another_says_what_it_holds() {
+    let mut sources = Vec::new();
+    for name in ["kshot-stack", "kshot-guest", "kshot"] {
+        files(&root().join(format!("harness/{name}/src")), ".rs", &mut sources);
+    }
+    let mut seen = 0;
+    for path in sources.iter().filter(|path| !path.ends_with("arch/mod.rs")) {
+        let text = fs::read_to_string(path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (line, before) in lines.iter().zip([""].iter().chain(&lines)) {
+            let is_module = line.starts_with("mod ") || line.starts_with("pub") && line.contains(" mod ");
+            if is_module && line.contains(';') && !before.starts_with("#[") {
+                assert!(line.contains("; // "), "{}: {line}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 100, "{seen}");
+}

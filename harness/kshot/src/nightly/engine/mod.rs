@@ -4,10 +4,10 @@
 //! one archive and are put into ours. What comes back without a verdict goes into the next round, to other hosts.
 #![expect(clippy::disallowed_methods, reason = "engines are programs of the host")]
 
-mod collector;
-mod round;
-mod parallel;
-mod slurm;
+mod collector; // what came back of a unit into the night's folder
+mod round; // the files that are sent to a host
+mod parallel; // GNU parallel over SSH
+mod slurm; // Slurm
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ struct UnitStatus {
 
 /// Runs what is open on other hosts, round after round.
 pub(super) fn run(
-    desk: &NightContext<'_>,
+    context: &NightContext<'_>,
     folder: &ResultFolder,
     night: &mut Night,
     mut queue: Vec<QueuedPair>,
@@ -72,7 +72,7 @@ pub(super) fn run(
     limits: TimeLimit,
 ) -> Result<Completion, NightlyError> {
     interrupt::install_handlers().map_err(EngineError::Signals)?;
-    let task = desk.progress.task("nightly", queue.len() as u64);
+    let task = context.progress.task("nightly", queue.len() as u64);
     let all = queue.len();
     let mut out: HashSet<String> = HashSet::new();
     let mut collector = ResultCollector::new(folder);
@@ -81,7 +81,7 @@ pub(super) fn run(
             break;
         }
         let place = folder.path().join("units").join(format!("round-{round}"));
-        let kit = RoundFolder::create(desk, &place, hosts, &limits)?;
+        let kit = RoundFolder::create(context, &place, hosts, &limits)?;
         let there = healthy_hosts(hosts, &kit, &mut out, night)?;
         if there.is_empty() {
             // Its notes say why.

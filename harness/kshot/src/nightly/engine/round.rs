@@ -27,7 +27,7 @@ pub(super) struct RoundFolder {
 impl RoundFolder {
     /// Copies the files that hosts need to `place`/kit.
     pub(super) fn create(
-        desk: &NightContext<'_>,
+        context: &NightContext<'_>,
         place: &Path,
         hosts: &RemoteHosts,
         limits: &TimeLimit,
@@ -41,7 +41,7 @@ impl RoundFolder {
         }
         let kit = place.join("kit");
         for name in ["images", "scenarios", "snapshots"] {
-            copy(&desk.workspace.root.join(name), &kit.join(name))?;
+            copy(&context.workspace.root.join(name), &kit.join(name))?;
         }
         let units = kit.join("units");
         fs::create_dir_all(&units).map_err(FileError::on("create", &units))?;
@@ -52,7 +52,7 @@ impl RoundFolder {
         Ok(Self {
             path: place.into(),
             remote: format!(".kshot-nightly/{key}"),
-            repeat: desk.repeat,
+            repeat: context.repeat,
             provision: hosts.provision,
             deadline: limits.remaining().map(|left| since_1970() + left.as_secs()),
         })

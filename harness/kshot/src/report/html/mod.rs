@@ -2,9 +2,9 @@
 //!
 //! The templates beside this file hold the markup; what they show is worked out here.
 
-mod chart;
-mod stacks;
-mod view;
+mod chart; // timings over the nights
+mod stacks; // stacks beside each other
+mod view; // the data of the templates
 
 use std::fmt::{self, Write};
 
