@@ -19,8 +19,10 @@ use kshot_stack::foreign;
 use kshot_stack::format::TextFormat;
 use kshot_stack::night::results::Night;
 use kshot_stack::normalize::normalize;
+use kshot_stack::stack::bpf_stacks::{self, BpfEvent};
 use kshot_stack::stack::gdb_raw::{Raw, StackCopy};
-use kshot_stack::stack::{DEEPEST_STACK, Parsed, gdb_json, gdb_raw};
+use kshot_stack::stack::kallsyms::Kallsyms;
+use kshot_stack::stack::{DEEPEST_STACK, Parsed, gdb_json, gdb_raw, perf_data};
 use kshot_stack::sweep;
 use kshot_stack::text::printable;
 use serde_json::json;
@@ -64,6 +66,13 @@ pub fn all() -> Vec<Target> {
             seeds: captures("stack_tracer"),
             feed: |input| text_of(TextFormat::StackTracer, input),
         },
+        Target { name: "perf-data", seeds: files(&data.join("perf_data"), &[".data"]), feed: perf_data_of },
+        Target { name: "bpf", seeds: vec![BPF_STACKS.into()], feed: bpf_stacks_of },
+        Target {
+            name: "kallsyms",
+            seeds: files(&data.join("perf_data"), &[".kallsyms"]),
+            feed: |input| drop(Kallsyms::read(input)),
+        },
         Target { name: "hist", seeds: captures("hist"), feed: |input| text_of(TextFormat::Hist, input) },
         Target {
             name: "call-trace",
@@ -101,6 +110,27 @@ pub fn all() -> Vec<Target> {
         Target { name: "archive", seeds: vec![archive()], feed: unpacked },
         Target { name: "gzip", seeds: vec![zipped(&archive())], feed: unzipped },
     ]
+}
+
+/// A few symbols of a kernel and of a module, as /proc/kallsyms has them.
+const SYMBOLS: &[u8] =
+    b"ffffffff80100000 T _text\nffffffff8028f4d0 T vfs_mkdir\nffffffffc0003000 t tun_chr_open\t[tun]\n";
+/// What `bpf_stacks` writes.
+const BPF_STACKS: &[u8] =
+    b"113 mkdir\n\tffffffff8028f4d8\n\tffffffffc0003010\n114 a task\nfailed 14\nlost 2\n";
+
+fn symbols() -> Kallsyms {
+    Kallsyms::read(SYMBOLS).expect("reading from memory does not fail")
+}
+
+fn perf_data_of(input: &[u8]) {
+    stacks(perf_data::parse(input, &symbols()));
+    perf_data::print_script(|| Ok(input), &symbols(), io::sink()).expect("a sink takes everything");
+}
+
+fn bpf_stacks_of(input: &[u8]) {
+    let event = BpfEvent { name: "vfs_mkdir".into(), function: Some("vfs_mkdir".into()) };
+    stacks(bpf_stacks::parse(input, &symbols(), &event));
 }
 
 /// Reads a text in its format, and guesses it, which must not fault either.
