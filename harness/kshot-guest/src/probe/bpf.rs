@@ -112,7 +112,8 @@ impl RawBpf {
         };
         if hook == BpfHook::Tracepoint {
             source.check_characters("probes", "a tracepoint", &target, "_:-")?;
-            if !target.contains(':') {
+            let names = target.split_once(':').map(|(group, name)| [group, name]);
+            if !names.is_some_and(|names| names.iter().all(|name| !name.is_empty() && !name.contains(':'))) {
                 let message = format!("`{target}` is no tracepoint as GROUP:NAME");
                 return Err(source.error("probes", &target, message));
             }

@@ -2,8 +2,9 @@
 
 use super::{Accel, CommandError, Format, RunArgs, Streams, select, workspace};
 use crate::report;
-use crate::run::{self, RunOptions};
+use crate::run::{self, RunError, RunOptions};
 use crate::survey::{self, Question, Situation};
+use kshot_guest::kernel::KernelError;
 use kshot_stack::document::Verdict;
 use kshot_stack::exit::ExitCode;
 
@@ -53,9 +54,17 @@ impl Args {
             accelerator: self.accel.into(),
             ..RunOptions::default()
         };
-        let mut exits = Vec::new();
+        let (mut exits, mut refused) = (Vec::new(), None);
         for Question { scenario, .. } in questions {
-            let outcome = run::run(&workspace, &scenario, &kernel, &options, &streams.progress)?;
+            let outcome = match run::run(&workspace, &scenario, &kernel, &options, &streams.progress) {
+                // A kernel need not have every reporter.
+                Err(RunError::Kernel(error @ KernelError::MissingOptions { .. })) => {
+                    streams.progress.print_line(&format!("left out: {}: {error}", scenario.summary));
+                    refused = Some(error);
+                    continue;
+                }
+                outcome => outcome?,
+            };
             let document = &outcome.document;
             match self.common.format {
                 Format::Json => writeln!(streams.out, "{}", document.to_json_line())?,
@@ -71,6 +80,9 @@ impl Args {
             streams.out.flush()?;
             exits.push(ExitCode::from(document.verdict));
         }
-        Ok(ExitCode::worst(exits))
+        match refused {
+            Some(error) if exits.is_empty() => Err(RunError::from(error).into()),
+            _ => Ok(ExitCode::worst(exits)),
+        }
     }
 }

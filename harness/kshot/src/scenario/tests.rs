@@ -81,6 +81,10 @@ fn every_rule_that_yaml_types_cannot_hold_points_at_its_place() {
             "unknown variant `stdin`, expected `console`",
         ),
         ("- ftrace: {}", "- text: {run: x}", "missing field `format`"),
+        ("- ftrace: {}", "- bpf: {kprobe: a, fentry: a}", "`bpf` has exactly one of the keys `kprobe`"),
+        ("- ftrace: {}", "- bpf: {tracepoint: sched}", "`sched` is no tracepoint as GROUP:NAME"),
+        ("- ftrace: {}", "- bpf: {tracepoint: 'sched:'}", "`sched:` is no tracepoint as GROUP:NAME"),
+        ("- ftrace: {}", "- bpf: {tracepoint: 'a:b:c'}", "`a:b:c` is no tracepoint as GROUP:NAME"),
         (
             "- ftrace: {}",
             "- {name: ftrace, gdb: {break: a}}\n  - gdb: {break: b}",
