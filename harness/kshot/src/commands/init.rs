@@ -30,10 +30,10 @@ probes:
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The folder, new or empty; `kshot` in a kernel's source tree unless said, else the current one
+    /// The folder, new or empty; default: `kshot` in a kernel's source tree, the current folder elsewhere
     #[arg(value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// The kernel that is guarded: a build folder or a vmlinux; the source tree that one stands in unless said
+    /// The kernel that is guarded: a build folder or a vmlinux; default: the source tree around the current folder
     #[arg(long, value_name = "PATH")]
     kernel: Option<PathBuf>,
     /// The kernel's name in scenarios and snapshots

@@ -136,7 +136,7 @@ enum Format {
 /// What runs a guest's code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Accel {
-    /// QEMU translates it: any guest on any host, and what snapshots are of
+    /// QEMU translates it: any guest runs on any host; snapshots are recorded with it
     #[default]
     Tcg,
     /// The host's processor runs it: guests of the host's own architecture

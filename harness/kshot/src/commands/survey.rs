@@ -33,7 +33,7 @@ pub(super) struct Args {
     /// How the survey is printed
     #[arg(long, value_enum, default_value_t)]
     format: SurveyFormat,
-    /// Run N machines at once; as many as this host carries unless said
+    /// Run N machines at once; default: as many as this host has room for
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
 }

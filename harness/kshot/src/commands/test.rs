@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// Write what each test came to into FILE, as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Run N tests at once; as many as this host carries unless said
+    /// Run N tests at once; default: as many as this host has room for
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     test_threads: Option<u16>,
 }
