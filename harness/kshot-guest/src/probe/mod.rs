@@ -1,5 +1,5 @@
 //! Probes: the mechanisms that record stacks, one file each. A probe's file says what a scenario may ask of it, what it
-//! does in the guest, what it leaves and how that is read. A new one is a file with a [`Probe`], its `mod`, and its line
+//! does in the guest, what it leaves and how that is read. A new one is a file with a `Probe`, its `mod`, and its line
 //! in `probes!`.
 
 mod error; // what goes wrong with a probe
