@@ -335,7 +335,11 @@ impl Question<'_> {
         match asked {
             Ok((outcome, refused)) if refused || !outcome.document.probes.is_empty() => return Ok(outcome),
             Err(error) if error.blame() == Blame::Interrupted => return Err(error),
-            _ => {}
+            Err(error) => {
+                let (name, why) = (&self.scenario.summary, error_chain(&error));
+                progress.print_line(&format!("{name}: once more in a guest of its own: {why}"));
+            }
+            Ok(_) => {}
         }
         // It may be the fault of what was done in the guest before: what came to nothing is asked in a guest of its own, which
         // gets the slot of the other.

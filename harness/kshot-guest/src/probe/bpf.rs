@@ -7,8 +7,8 @@ use std::io::{self, BufRead, BufReader};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::capture::{Capture, CaptureContent, ProbeFiles, file_stem};
-use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest, Wanted};
+use super::capture::{Capture, CaptureContent, ProbeFiles};
+use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, GuestFolder, ProbeGuest, Wanted};
 use super::kernel_symbols::{self, KALLSYMS};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
@@ -91,7 +91,7 @@ struct BpfRecord {
     /// The probe's folder in the guest: the pipe `said`, which tells how far the program is; `pid`, its process;
     /// `stacks` and `bpf-kallsyms`, written by it; `status` and `log` of its end; `kallsyms` and `modules`, the kernel's
     /// symbols and modules at the start.
-    folder: String,
+    folder: GuestFolder,
     has_own_code: bool,
 }
 
@@ -153,10 +153,7 @@ impl BpfHelper {
 
 impl BpfProbe {
     fn record(&self, probe: &str) -> BpfRecord {
-        BpfRecord {
-            folder: format!("/tmp/kshot-{}", file_stem(probe)),
-            has_own_code: self.hook.has_own_code(),
-        }
+        BpfRecord { folder: GuestFolder::of(probe), has_own_code: self.hook.has_own_code() }
     }
 
     /// What its stacks are of.
@@ -212,7 +209,7 @@ impl Probe for BpfProbe {
              read -r answer pid <&3
              [ \"$answer\" = armed ] && echo $pid > pid && exit
              cat log; exit 1",
-            folder = quote(&record.folder),
+            folder = record.folder.quoted(),
             hook = self.hook.name(),
             target = quote(&self.target),
             helper = self.helper.name(),
@@ -226,7 +223,7 @@ impl Probe for BpfProbe {
     }
 
     fn guest_file(&self, probe: &str) -> Option<String> {
-        Some(self.record(probe).path("stacks"))
+        Some(self.record(probe).folder.path("stacks"))
     }
 
     fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
@@ -245,12 +242,8 @@ impl BpfRecord {
             "mkdir -p {folder} && cd {folder} && rm -f * || exit
              {}",
             kernel_symbols::save(),
-            folder = quote(&self.folder),
+            folder = self.folder.quoted(),
         )
-    }
-
-    fn path(&self, name: &str) -> String {
-        format!("{}/{name}", self.folder)
     }
 }
 
@@ -268,14 +261,14 @@ impl Armed for BpfRecord {
              status=$(cat status)
              [ \"$status\" = 0 ] || cat log
              exit $status",
-            folder = quote(&self.folder),
+            folder = self.folder.quoted(),
         );
         guest.run("its BPF program", &script, CAPTURE_LIMIT).map(drop)
     }
 
     fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
         kernel_symbols::refresh(fetcher, &self.folder)?;
-        let (stacks, own) = (self.path("stacks"), self.path("bpf-kallsyms"));
+        let (stacks, own) = (self.folder.path("stacks"), self.folder.path("bpf-kallsyms"));
         let mut wanted = vec![Wanted { from: &stacks, suffix: STACKS, content: CaptureContent::Stacks }];
         if self.has_own_code {
             wanted.push(Wanted { from: &own, suffix: BPF_KALLSYMS, content: CaptureContent::Supplement });

@@ -12,6 +12,7 @@ use super::capture::{Capture, CaptureContent, ProbeFiles, file_stem};
 use super::{ProbeError, error};
 use crate::host::FileError;
 use crate::session::{Guest, GuestFile};
+use kshot_stack::text::quote;
 
 /// The time that one command in the guest may take.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
@@ -48,6 +49,26 @@ impl<'a> ProbeGuest<'a> {
     /// The [`file_stem`] of the probe's name.
     pub(super) fn file_stem(&self) -> String {
         file_stem(self.probe)
+    }
+}
+
+/// The folder of a probe in the guest.
+#[derive(Debug)]
+pub(super) struct GuestFolder(String);
+
+impl GuestFolder {
+    pub(super) fn of(probe: &str) -> Self {
+        Self(format!("/tmp/kshot-{}", file_stem(probe)))
+    }
+
+    /// The path of a file in it.
+    pub(super) fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.0)
+    }
+
+    /// The folder as a word of a shell script.
+    pub(super) fn quoted(&self) -> String {
+        quote(&self.0)
     }
 }
 

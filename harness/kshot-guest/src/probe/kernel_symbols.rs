@@ -8,9 +8,8 @@ use flate2::bufread::GzDecoder;
 
 use super::ProbeError;
 use super::capture::{Capture, ProbeFiles};
-use super::guest::{COMMAND_LIMIT, CaptureFetcher};
+use super::guest::{COMMAND_LIMIT, CaptureFetcher, GuestFolder};
 use kshot_stack::stack::kallsyms::Kallsyms;
-use kshot_stack::text::quote;
 
 /// The suffix of the kernel's symbols that belong to a capture, the text of `/proc/kallsyms`.
 pub(super) const KALLSYMS: &str = "kallsyms.gz";
@@ -25,22 +24,22 @@ pub(super) fn save() -> String {
 }
 
 /// Saves and fetches the symbols again where other modules are loaded by now. `folder` is the guest's that they were saved in.
-pub(super) fn refresh(fetcher: &mut CaptureFetcher<'_>, folder: &str) -> Result<(), ProbeError> {
+pub(super) fn refresh(fetcher: &mut CaptureFetcher<'_>, folder: &GuestFolder) -> Result<(), ProbeError> {
     let script = format!(
         "cd {} || exit
              {READ_MODULES}
              read -r before < modules
              [ \"$loaded\" = \"$before\" ] && exit
              cat /proc/kallsyms > kallsyms && echo {CHANGED}",
-        quote(folder)
+        folder.quoted()
     );
     let said = fetcher.guest.run("looking for other modules", &script, COMMAND_LIMIT)?;
     if said.trim_ascii() == CHANGED.as_bytes() { fetch(fetcher, folder) } else { Ok(()) }
 }
 
 /// Fetches the symbols that were saved in a folder of the guest.
-pub(super) fn fetch(fetcher: &mut CaptureFetcher<'_>, folder: &str) -> Result<(), ProbeError> {
-    fetcher.fetch_gzipped(&format!("{folder}/kallsyms"), KALLSYMS)
+pub(super) fn fetch(fetcher: &mut CaptureFetcher<'_>, folder: &GuestFolder) -> Result<(), ProbeError> {
+    fetcher.fetch_gzipped(&folder.path("kallsyms"), KALLSYMS)
 }
 
 /// Whether a probe has left symbols in a run folder.

@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::capture::{Capture, CaptureContent, PrintedText, ProbeFiles, file_stem};
+use super::capture::{Capture, CaptureContent, PrintedText, ProbeFiles};
 use super::ftrace::TRACEFS;
-use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest, Wanted};
+use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, GuestFolder, ProbeGuest, Wanted};
 use super::kernel_symbols::{self, KALLSYMS};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
@@ -68,7 +68,7 @@ fn default_call_graph() -> String {
 struct PerfRecord {
     /// The probe's folder in the guest: control pipes `ctl` and `ack`; `perf.data` and `log`, written by perf;
     /// `status`, its exit status; `kallsyms` and `modules`, the kernel's symbols and modules at the start.
-    folder: String,
+    folder: GuestFolder,
 }
 
 impl RawPerf {
@@ -147,7 +147,7 @@ impl Probe for PerfProbe {
 
     /// Of a run without a symbols file.
     fn guest_file(&self, probe: &str) -> Option<String> {
-        Some(PerfRecord::of(probe).path("script"))
+        Some(PerfRecord::of(probe).folder.path("script"))
     }
 
     fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
@@ -166,10 +166,10 @@ impl Probe for PerfProbe {
              perf script --kallsyms=kallsyms -i perf.data --show-lost-events \
                  -F comm,tid,cpu,time,event,ip,sym,symoff,dso \
                  > script 2> script.log < /dev/null || {{ status=$?; cat script.log; exit $status; }}",
-            folder = quote(&record.folder),
+            folder = record.folder.quoted(),
         );
         let path = capture.beside(PERF_SCRIPT);
-        is_binary(capture).then(|| PrintedText { path, script, output: record.path("script") })
+        is_binary(capture).then(|| PrintedText { path, script, output: record.folder.path("script") })
     }
 
     fn print(&self, capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
@@ -218,7 +218,7 @@ pub(super) fn kprobe_name(function: &str) -> String {
 
 impl PerfRecord {
     fn of(probe: &str) -> Self {
-        Self { folder: format!("/tmp/kshot-{}", file_stem(probe)) }
+        Self { folder: GuestFolder::of(probe) }
     }
 
     /// The script that starts perf on the event of `probe`.
@@ -240,7 +240,7 @@ impl PerfRecord {
              read -r answer <&4
              [ \"$answer\" = ack ] && exit
              {REPORT_EARLY_END}",
-            folder = quote(&self.folder),
+            folder = self.folder.quoted(),
             event = quote(&probe.event_name()),
             save_symbols = kernel_symbols::save(),
             call_graph = quote(&probe.call_graph),
@@ -259,12 +259,8 @@ impl PerfRecord {
                  {wait_script}
              fi
              {then}",
-            folder = quote(&self.folder),
+            folder = self.folder.quoted(),
         )
-    }
-
-    fn path(&self, name: &str) -> String {
-        format!("{}/{name}", self.folder)
     }
 }
 
@@ -281,8 +277,16 @@ impl Armed for PerfRecord {
     fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
         kernel_symbols::refresh(fetcher, &self.folder)?;
         fetcher.fetch_as(&[
-            Wanted { from: &self.path("perf.data"), suffix: PERF_DATA, content: CaptureContent::Stacks },
-            Wanted { from: &self.path("log"), suffix: "perf-log.txt", content: CaptureContent::Supplement },
+            Wanted {
+                from: &self.folder.path("perf.data"),
+                suffix: PERF_DATA,
+                content: CaptureContent::Stacks,
+            },
+            Wanted {
+                from: &self.folder.path("log"),
+                suffix: "perf-log.txt",
+                content: CaptureContent::Supplement,
+            },
         ])
     }
 }

@@ -252,19 +252,16 @@ impl Recorder {
     fn check(&mut self, stops: &mut Stops, loaded: &LoadedKernel) -> Result<(), TruthError> {
         let banner = self.known.kernel.layout().banner().filter(|_| !self.known.checked);
         let Some(banner) = banner else { return Ok(()) };
-        let found = match stops.memory(&[Span { address: banner.address, length: banner.text.len() }]) {
-            Ok(found) => found.concat(),
-            Err(StubError::Unexpected { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
+        let span = Span { address: banner.address, length: banner.text.len() };
+        let Some(found) = mapped(stops, span)? else { return Ok(()) };
         if found != banner.text {
             let [found, wanted] = [&found, &banner.text].map(|text| printable(until_zero(text)));
             let why = format!("the guest's memory holds the banner \"{found}\", the file \"{wanted}\"");
             return Err(TruthError::OtherKernel { vmlinux: loaded.vmlinux.clone(), why });
         }
-        let notes = self.known.notes.map(|notes| stops.memory(&[notes])).transpose();
         // A kernel may have freed them; that of the same banner is then taken for the same build.
-        same_build(&loaded.vmlinux, &notes.unwrap_or_default().unwrap_or_default().concat())?;
+        let notes = self.known.notes.map_or(Ok(None), |notes| mapped(stops, notes))?;
+        same_build(&loaded.vmlinux, &notes.unwrap_or_default())?;
         self.known.trap_vector = self.known.kernel.trap_vector(stops)?;
         self.expect_traps(stops);
         self.known.checked = true;
@@ -368,6 +365,15 @@ fn traced(layout: &Layout, function: &str, row: &ArchRow) -> Result<usize, Truth
     let parameter = layout.parameter(function, TRACED)?;
     let register = parameter.and_then(|index| row.registers.arguments.get(index).copied());
     register.ok_or_else(|| TruthError::Unknown { what: format!("{function}({TRACED})") })
+}
+
+/// A part of the guest's memory, `None` where it is not mapped.
+fn mapped(stops: &mut Stops, span: Span) -> Result<Option<Vec<u8>>, StubError> {
+    match stops.memory(&[span]) {
+        Ok(found) => Ok(Some(found.concat())),
+        Err(StubError::Unexpected { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where a kernel has its notes in memory.

@@ -134,7 +134,7 @@ impl Guest for Session {
     fn fetch(&mut self, files: &[GuestFile<'_>], limit: Duration) -> Result<(), SessionError> {
         let mut copies = Vec::new();
         let created = files.iter().try_for_each(|file| {
-            copies.push(Copy::create(file)?);
+            copies.push(FileCopy::create(file)?);
             Ok(())
         });
         let result = created.and_then(|()| self.copy(&mut copies, limit));
@@ -212,7 +212,7 @@ impl Session {
         }
     }
 
-    fn copy(&mut self, copies: &mut [Copy<'_>], limit: Duration) -> Result<(), SessionError> {
+    fn copy(&mut self, copies: &mut [FileCopy<'_>], limit: Duration) -> Result<(), SessionError> {
         let paths: Vec<_> = copies.iter().map(|copy| copy.wanted.from).collect();
         let name = protocol::brief(&paths.join(" "));
         let deadline = Deadline::new(format!("the guest's files {name}"), limit);
@@ -224,13 +224,12 @@ impl Session {
         let take = |bytes: &[u8]| {
             let mut bytes = head.feed(bytes);
             length += bytes.len() as u64;
-            let wanted = head
-                .lengths()
-                .map_or(0, |lengths| lengths.iter().fold(0, |sum: u64, one| sum.saturating_add(*one)));
+            let Some(lengths) = head.lengths() else { return Ok(()) };
+            let wanted = lengths.iter().fold(0, |sum: u64, one| sum.saturating_add(*one));
             if length.max(wanted) > FETCH_MOST {
                 return Err(unreadable(format!("more than {FETCH_MOST} bytes")));
             }
-            for (copy, wanted) in copies.iter_mut().zip(head.lengths().into_iter().flatten()) {
+            for (copy, wanted) in copies.iter_mut().zip(lengths) {
                 let here =
                     usize::try_from(wanted - copy.length).map_or(bytes.len(), |left| left.min(bytes.len()));
                 copy.write(&bytes[..here])?;
@@ -253,14 +252,14 @@ impl Session {
 }
 
 /// A file of the host that gets the contents of one of the guest's.
-struct Copy<'a> {
+struct FileCopy<'a> {
     wanted: &'a GuestFile<'a>,
     file: File,
     /// The bytes written so far.
     length: u64,
 }
 
-impl<'a> Copy<'a> {
+impl<'a> FileCopy<'a> {
     fn create(wanted: &'a GuestFile<'a>) -> Result<Self, SessionError> {
         let file = File::create_new(wanted.to)
             .map_err(|source| SessionError::Write { path: wanted.to.to_owned(), source })?;
