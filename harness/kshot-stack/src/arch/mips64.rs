@@ -27,7 +27,6 @@ pub(super) const ROW: ArchRow = ArchRow {
     kbuild: "mips",
     triplet: "mips64-linux-gnuabi64",
     debian: None,
-    // Debian has no mips64, and the two byte orders are to differ in nothing else.
     userland_suite: None,
     cross_packages: &["gcc-mips64-linux-gnuabi64", "libc6-dev-mips64-cross"],
     elf_machine: mips::ELF_MACHINE,

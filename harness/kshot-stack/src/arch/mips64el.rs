@@ -1,6 +1,6 @@
 //! MIPS64, little-endian: Debian's mips64el.
 
-use super::{ArchRow, mips64};
+use super::{ArchRow, debian, mips64};
 
 /// The row: that of the other byte order, but for the programs.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -10,6 +10,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     big_endian: false,
     triplet: "mips64el-linux-gnuabi64",
     debian: Some("mips64el"),
+    userland_suite: debian::USERLAND_SUITE,
     cross_packages: &["gcc-mips64el-linux-gnuabi64", "libc6-dev-mips64el-cross"],
     ..mips64::ROW
 };
