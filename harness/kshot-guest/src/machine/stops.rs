@@ -270,15 +270,24 @@ impl Stops {
         self.changed = true;
     }
 
-    /// The same by a single step, while we are attached. QEMU keeps interrupts away from it.
+    /// The same by single steps, while we are attached. QEMU keeps interrupts away from a step, and ends it before the
+    /// instruction where one comes up just then (`cpu_tb_exec` of accel/tcg/cpu-exec.c): to go on from there would take
+    /// the interrupt, and come to the same breakpoint once more.
     fn single_step(&mut self, places: &[u64]) -> Result<(), StubError> {
         for place in places {
             self.stub.tell(&breakpoint('z', *place), b"OK")?;
         }
-        self.unheard += 1;
-        self.stub.tell(b"s", b"T05")?;
+        let place = self.registers.program_counter();
+        let deadline = Deadline::new("one instruction of the guest", STEP_LIMIT);
+        while self.registers.program_counter() == place {
+            if deadline.has_passed() {
+                return Err(MonitorError::from(deadline.timed_out(None)).into());
+            }
+            self.unheard += 1;
+            self.stub.tell(b"s", b"T05")?;
+            self.registers = self.stub.registers(self.row)?;
+        }
         self.instruction = None;
-        self.registers = self.stub.registers(self.row)?;
         Ok(())
     }
 

@@ -33,6 +33,12 @@ fn registers(place: u64) -> Vec<u8> {
     registers.concat().into_bytes()
 }
 
+/// The registers of an architecture that leaves a breakpoint by a single step.
+fn arm64_registers(place: u64) -> Vec<u8> {
+    let program_counter = format!("{:016x}", place.swap_bytes());
+    ["0".repeat(32 * 16), program_counter, "0".repeat(8)].concat().into_bytes()
+}
+
 /// What the monitor tells of one run: the guest is let go, stopped, let go, and stops.
 const RUN: [&str; 4] = ["RESUME", "STOP", "RESUME", "STOP"];
 
@@ -50,17 +56,31 @@ fn ran_with(
     events: &[&str],
     statuses: &'static [&str],
 ) -> (Stop, String) {
-    let (ours, mut qemu) = UnixStream::pair().unwrap();
     let registers = registers(from);
-    let packets = [&registers[..]].into_iter().chain(answers.iter().copied());
-    for packet in packets {
+    let answers = [&[&*registers], answers].concat();
+    ran_on(Arch::Mips64, &answers, events, statuses, |stops| {
+        trap_vector.into_iter().for_each(|address| stops.set_trap_vector(address));
+    })
+}
+
+/// The same on any architecture. The first of the answers has the registers of where the guest stands; `prepare` is called
+/// before it runs.
+fn ran_on(
+    arch: Arch,
+    answers: &[&[u8]],
+    events: &[&str],
+    statuses: &'static [&str],
+    prepare: impl FnOnce(&mut Stops),
+) -> (Stop, String) {
+    let (ours, mut qemu) = UnixStream::pair().unwrap();
+    for packet in answers {
         qemu.write_all(&[b"+", &framed(packet)[..]].concat()).unwrap();
     }
     let (sender, heard) = channel();
     let monitor = monitor(events, statuses, sender.clone());
     let stub = Stub::over(ours.try_clone().unwrap()).unwrap();
-    let mut stops = Stops::over(stub, monitor, sender, heard, Arch::Mips64.row()).unwrap();
-    trap_vector.into_iter().for_each(|address| stops.set_trap_vector(address));
+    let mut stops = Stops::over(stub, monitor, sender, heard, arch.row()).unwrap();
+    prepare(&mut stops);
     if !statuses.is_empty() {
         stops.end_request().send();
     }
@@ -129,6 +149,17 @@ fn a_breakpoint_at_a_branch_is_left_by_a_single_step() {
     let (stop, sent) = ran(PLACE, &answers, &[&RUN[2..], &RUN].concat(), &[]);
     assert_eq!(stop, Stop::Hit);
     assert_eq!(sent, "g m80100000,4 z1,80100000,4 s g D;1++ Z1,80100000,4 c vAttach;1 g ");
+}
+
+#[test]
+fn a_step_that_ends_where_it_began_is_taken_again() {
+    let (at, behind) = (arm64_registers(PLACE), arm64_registers(PLACE + 4));
+    let stepped: [&[u8]; 6] = [b"OK", b"T05", &at, b"T05", &behind, b"OK"];
+    let answers: Vec<&[u8]> = [&[&at[..]], &stepped[..], &[b"OK", b"T05thread:p01.01;", &at]].concat();
+    let events = [&RUN[2..], &RUN[2..], &RUN].concat();
+    let (stop, sent) = ran_on(Arch::Arm64, &answers, &events, &[], |_| {});
+    assert_eq!(stop, Stop::Hit);
+    assert_eq!(sent, "g z1,80100000,4 s g s g D;1++ Z1,80100000,4 c vAttach;1 g ");
 }
 
 #[test]
