@@ -415,5 +415,4 @@ pub fn function<'a>(symbol: &'a str, row: &ArchRow) -> &'a str {
 }
 
 #[cfg(test)]
-#[path = "fidelity_tests.rs"]
 mod tests;

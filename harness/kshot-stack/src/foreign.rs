@@ -235,5 +235,4 @@ fn clean(what: &'static str, place: &mut Vec<String>, value: &mut Value) -> Resu
 }
 
 #[cfg(test)]
-#[path = "foreign_tests.rs"]
 mod tests;

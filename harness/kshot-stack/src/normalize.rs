@@ -154,5 +154,4 @@ fn forget_places(stack: &mut Stack) {
 }
 
 #[cfg(test)]
-#[path = "normalize_tests.rs"]
 mod tests;

@@ -81,5 +81,4 @@ fn probe_result(
 }
 
 #[cfg(test)]
-#[path = "results_tests.rs"]
 mod tests;

@@ -67,5 +67,4 @@ pub fn count_noun(count: u64, noun: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "snapshot_tests.rs"]
 mod tests;

@@ -249,5 +249,4 @@ fn remarks(result: &ProbeResult) -> Vec<Reason> {
 }
 
 #[cfg(test)]
-#[path = "verdict_tests.rs"]
 mod tests;

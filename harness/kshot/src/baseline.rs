@@ -199,5 +199,4 @@ pub fn compare(place: &SnapshotPath, text: &str) -> Result<Comparison, BaselineE
 }
 
 #[cfg(test)]
-#[path = "baseline_tests.rs"]
 mod tests;

@@ -468,5 +468,4 @@ fn create_dir_all(path: &Path) -> Result<(), CacheError> {
 }
 
 #[cfg(test)]
-#[path = "cache_tests.rs"]
 mod tests;

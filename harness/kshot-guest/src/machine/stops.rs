@@ -407,5 +407,4 @@ fn monitor_deadline() -> Deadline {
 }
 
 #[cfg(test)]
-#[path = "stops_tests.rs"]
 mod tests;

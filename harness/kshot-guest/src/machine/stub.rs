@@ -179,5 +179,4 @@ fn unexpected(request: &[u8], answer: &[u8]) -> StubError {
 }
 
 #[cfg(test)]
-#[path = "stub_tests.rs"]
 mod tests;

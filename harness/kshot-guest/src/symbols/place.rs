@@ -156,5 +156,4 @@ pub(super) fn inside(pc: u64, returns: bool) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "place_tests.rs"]
 mod tests;

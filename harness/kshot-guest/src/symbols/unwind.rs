@@ -419,5 +419,4 @@ fn assembly<'a>(frame: &Frame, row: &'a ArchRow) -> Option<&'a AssemblyFrame> {
 }
 
 #[cfg(test)]
-#[path = "unwind_tests.rs"]
 mod tests;

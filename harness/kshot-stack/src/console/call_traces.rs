@@ -557,5 +557,4 @@ fn is_damaged(text: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-#[path = "call_traces_tests.rs"]
 mod tests;

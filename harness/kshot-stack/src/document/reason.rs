@@ -355,5 +355,4 @@ impl<'de> Visitor<'de> for TextOrReason {
 }
 
 #[cfg(test)]
-#[path = "reason_tests.rs"]
 mod tests;

@@ -260,5 +260,4 @@ fn missing_thousandths(probes: &[ProbeResult]) -> Vec<(&str, u64)> {
 }
 
 #[cfg(test)]
-#[path = "changes_tests.rs"]
 mod tests;

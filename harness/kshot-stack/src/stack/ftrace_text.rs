@@ -507,5 +507,4 @@ impl Parser<'_> {
 }
 
 #[cfg(test)]
-#[path = "ftrace_text_tests.rs"]
 mod tests;

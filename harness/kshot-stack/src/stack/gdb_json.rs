@@ -148,5 +148,4 @@ fn frame(raw: &RawFrame, row: &ArchRow) -> Option<Frame> {
 }
 
 #[cfg(test)]
-#[path = "gdb_json_tests.rs"]
 mod tests;

@@ -198,5 +198,4 @@ impl Parser {
 }
 
 #[cfg(test)]
-#[path = "hist_tests.rs"]
 mod tests;

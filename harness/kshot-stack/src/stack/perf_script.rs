@@ -484,5 +484,4 @@ fn module(object: &[u8]) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "perf_script_tests.rs"]
 mod tests;

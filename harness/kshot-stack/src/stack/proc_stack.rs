@@ -119,5 +119,4 @@ fn place(text: &[u8]) -> Option<Frame> {
 }
 
 #[cfg(test)]
-#[path = "proc_stack_tests.rs"]
 mod tests;

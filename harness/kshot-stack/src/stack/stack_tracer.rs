@@ -112,5 +112,4 @@ fn entry(text: &[u8]) -> Option<Frame> {
 }
 
 #[cfg(test)]
-#[path = "stack_tracer_tests.rs"]
 mod tests;

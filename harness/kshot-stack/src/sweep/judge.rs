@@ -197,5 +197,4 @@ fn first_difference(stack: &Stack, truth: &Stack, row: &ArchRow) -> Option<(Brea
 }
 
 #[cfg(test)]
-#[path = "judge_tests.rs"]
 mod tests;

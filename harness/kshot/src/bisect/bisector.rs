@@ -596,5 +596,4 @@ fn node(candidate: Candidate) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[path = "bisector_tests.rs"]
 mod tests;

@@ -277,5 +277,4 @@ pub(crate) fn shorten_reason(why: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "driver_tests.rs"]
 pub(super) mod tests;

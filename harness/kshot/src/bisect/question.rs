@@ -304,5 +304,4 @@ fn predicate_state(output: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-#[path = "question_tests.rs"]
 mod tests;

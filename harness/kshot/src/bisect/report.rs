@@ -463,5 +463,4 @@ fn indent(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "report_tests.rs"]
 mod tests;

@@ -389,5 +389,4 @@ fn unsigned(number: i64) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "history_tests.rs"]
 mod tests;

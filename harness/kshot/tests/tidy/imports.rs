@@ -119,11 +119,11 @@ pub(super) fn production_code(folder: &Path) -> BTreeMap<Vec<String>, String> {
     Sources::read(folder).code
 }
 
-/// `kernel/mod.rs` is `kernel`, `kernel/source.rs` is `kernel::source`.
+/// `kernel.rs` is `kernel`, `kernel/source.rs` is `kernel::source`.
 fn module_of(path: &Path) -> Module {
     let names = path.with_extension("");
     let names = names.iter().map(|name| name.to_string_lossy().into_owned());
-    names.filter(|name| !["mod", "lib"].contains(&name.as_str())).collect()
+    names.filter(|name| name != "lib").collect()
 }
 
 /// The code of a file without comments and without what `#[cfg(test)]` stands above; files that it includes go to
@@ -138,10 +138,7 @@ fn without_tests(text: &str, module: &Module, tests: &mut BTreeSet<Module>) -> S
             match item.split_once("mod ").map(|(_, name)| name) {
                 Some(name) if name.contains(';') => {
                     let name = name.split(';').next().unwrap().to_owned();
-                    let beside = module.last().map(|own| format!("{own}_{name}"));
                     tests.insert([module.clone(), vec![name]].concat());
-                    let parent = module.split_last().map_or(Module::new(), |(_, parent)| parent.to_vec());
-                    tests.extend(beside.map(|name| [parent, vec![name]].concat()));
                 }
                 Some(_) => break,
                 None => {}
@@ -251,7 +248,7 @@ fn a_use_against_the_order_and_a_circle_are_found() {
     let clean = [
         lib,
         ("low.rs", "use std::fs;\n#[cfg(test)]\nmod tests {\n    use crate::high::Thing;\n}\n"),
-        ("high/mod.rs", "mod one;\nmod two;\npub use one::Thing;\nuse crate::low;\n"),
+        ("high.rs", "mod one;\nmod two;\npub use one::Thing;\nuse crate::low;\n"),
         ("high/one.rs", "use crate::low::{self, deep::{A, B}};\n// use super::two::Other;\n"),
         ("high/two.rs", "use super::Thing;\n"),
     ];

@@ -264,5 +264,4 @@ fn frame(address: u64, user: bool, kernel: Option<&Range<u64>>, symbols: &Kallsy
 }
 
 #[cfg(test)]
-#[path = "../perf_data_tests.rs"]
 mod tests;

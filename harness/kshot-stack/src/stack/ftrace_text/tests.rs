@@ -212,7 +212,7 @@ proptest::proptest! {
     /// Captures with bytes flipped and cut come nearer to the parser's edges than noise does.
     #[test]
     fn damaged_captures_read_without_a_fault(at: proptest::sample::Index, byte: u8, cut: proptest::sample::Index) {
-        let mut bytes = include_bytes!("../../tests/data/ftrace/awkward-task-names.txt").to_vec();
+        let mut bytes = include_bytes!("../../../tests/data/ftrace/awkward-task-names.txt").to_vec();
         let place = at.index(bytes.len());
         bytes[place] = byte;
         bytes.truncate(cut.index(bytes.len()));
