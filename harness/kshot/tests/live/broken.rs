@@ -9,8 +9,8 @@ use kshot::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel};
 use libtest_mimic::{Failed, Trial};
 
+use super::common::{Ended, Replica};
 use super::on_kernel;
-use super::support::{Ended, Replica};
 use super::wait::until;
 
 /// The time that what another process does may take.

@@ -5,13 +5,13 @@
 //! of kernels, or `1` for all) it makes them fail. `cargo insta review` accepts what drifted.
 
 mod broken;
+#[path = "../common/mod.rs"]
+mod common;
 mod evidence;
 mod mutants;
-#[path = "../support/mod.rs"]
-mod support;
+mod night;
 mod sweep;
 mod truth;
-#[path = "../support/wait.rs"]
 mod wait;
 mod warm;
 mod witness;
@@ -46,6 +46,7 @@ fn trials(workspace: &Workspace) -> Vec<Trial> {
     trials.extend(witness::trials(workspace, &catalogue));
     trials.extend(mutants::trials(workspace, &catalogue));
     trials.extend(warm::trials(workspace, &catalogue));
+    trials.extend(night::trials());
     trials.extend(
         pair_tests::of_workspace(workspace, &catalogue).into_iter().map(|test| of_pair(workspace, test)),
     );

@@ -4,8 +4,8 @@ use kshot::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel};
 use libtest_mimic::{Failed, Trial};
 
+use super::common::Replica;
 use super::on_kernel;
-use super::support::Replica;
 
 /// A wrong repair, the scenario that catches it, and why, as the verdict says it.
 struct Mutant {

@@ -5,8 +5,8 @@ use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_stack::sweep::document::{BreakKind, SweepDocument};
 use libtest_mimic::{Failed, Trial};
 
+use super::common::{Ended, Replica};
 use super::on_kernel;
-use super::support::{Ended, Replica};
 
 pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial> {
     let cases: [(&str, &str, fn()); 2] = [

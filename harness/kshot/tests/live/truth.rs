@@ -8,8 +8,8 @@ use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_stack::document::{Reference, RunDocument};
 use libtest_mimic::{Failed, Trial};
 
+use super::common::Replica;
 use super::on_kernel;
-use super::support::Replica;
 
 const KERNEL: &str = "mips64-6.1";
 const REPAIRED: &str = "*-fixed";
@@ -107,7 +107,7 @@ fn another_build(kernel: &Kernel) {
     fs::write(folder.join(dwarf.file_name().unwrap()), bytes).unwrap();
 
     let mut kshot = replica.kshot(&["run", SCENARIO, "--kernel", KERNEL]);
-    let ended = super::support::Ended::of(kshot.env("XDG_CACHE_HOME", &ours).output().unwrap());
+    let ended = super::common::Ended::of(kshot.env("XDG_CACHE_HOME", &ours).output().unwrap());
     ended.expect(
         131,
         &["is not the kernel that runs: its build id is", "put the vmlinux of the same build there"],

@@ -5,12 +5,16 @@
     reason = "a test: it may fail and starts what it tests"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
+mod elf; // the head of a made-up kernel
+mod faults; // of the host, of files and of strangers
+mod own; // a kernel and a workspace of one's own
+
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Ended, Replica};
-
-mod support;
+use crate::common::{Ended, Replica};
 
 #[test]
 fn help_names_every_verb_and_exit_code() {
@@ -342,7 +346,7 @@ fn a_night_without_any_kernel_is_told_and_leaves_its_whole_report() {
     for file in ["results.json", "junit.xml", "results.ktap", "kcidb.json", "index.html"] {
         assert!(replica.path("night").join(file).is_file(), "{file}");
     }
-    let schema = serde_json::from_str(include_str!("../../schema/nightly.json")).unwrap();
+    let schema = serde_json::from_str(include_str!("../../../schema/nightly.json")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let results = fs::read(replica.path("night/results.json")).unwrap();
     let results: serde_json::Value = serde_json::from_slice(&results).unwrap();
@@ -395,7 +399,7 @@ fn the_stacks_of_a_text_need_neither_workspace_nor_guest() {
     stacks(&["--folded"]).expect(0, &["?;h;? 1\n"]);
     let json = stacks(&["--format", "json"]);
     json.expect(0, &["\"guess\":true"]);
-    let schema = serde_json::from_str(include_str!("../../schema/stacks.json")).unwrap();
+    let schema = serde_json::from_str(include_str!("../../../schema/stacks.json")).unwrap();
     let document = serde_json::from_str(&json.out).unwrap();
     assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&document));
     stacks(&["--as", "hist"]).expect(125, &["no stack in it, read as hist; --as names another format"]);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::wait::until;
+use crate::live::wait::until;
 
 /// The time that what a server or a cluster does may take.
 pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(180);

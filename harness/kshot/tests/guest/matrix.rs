@@ -4,27 +4,19 @@
 //!
 //! It takes minutes, so it runs for the kernels that `KSHOT_MATRIX` names, separated by commas, and with the tracers that
 //! `KSHOT_MATRIX_TRACERS` names, or all. What failed lies in `target/matrix/KERNEL` then.
-#![expect(clippy::unwrap_used, reason = "a test")]
-#![expect(clippy::print_stderr, reason = "says what it left out")]
 
-#[path = "support/boot.rs"]
-mod boot;
-
-#[path = "matrix/perf.rs"]
 mod perf;
-#[path = "matrix/tracefs.rs"]
 mod tracefs;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use kshot_guest::session::{Guest, GuestFile};
 use kshot_stack::stack::Parsed;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 
-use boot::{Fixture, login_to};
+use super::boot::{Fixture, login_to};
 
 /// The kernels, separated by commas.
 const KERNELS: &str = "KSHOT_MATRIX";
@@ -48,7 +40,7 @@ const PARTS: &[Part] = &[
     ("every_field_of_perf_script_gives_the_same", perf::fields),
 ];
 
-fn main() -> ExitCode {
+pub(crate) fn trials() -> Vec<Trial> {
     let asked = std::env::var(KERNELS).unwrap_or_default();
     let kernels: Vec<&str> = asked.split(',').filter(|name| !name.is_empty()).collect();
     let is_asked = !kernels.is_empty();
@@ -56,11 +48,10 @@ fn main() -> ExitCode {
     let trial = |kernel: &str, (name, part): &Part| {
         let (part, owned) = (*part, kernel.to_owned());
         let run = move || Matrix::run(&owned, part);
-        let trial = Trial::test(format!("{kernel}::{name}"), run).with_ignored_flag(!is_asked);
+        let trial = Trial::test(format!("matrix::{kernel}::{name}"), run).with_ignored_flag(!is_asked);
         trial.with_kind(if is_asked { String::new() } else { format!("ask for it: {KERNELS}={EXAMPLE}") })
     };
-    let trials = kernels.iter().flat_map(|kernel| PARTS.iter().map(|part| trial(kernel, part)));
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    kernels.iter().flat_map(|kernel| PARTS.iter().map(|part| trial(kernel, part))).collect()
 }
 
 /// A guest, and what did not come out right in it.

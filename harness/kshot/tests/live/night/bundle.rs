@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use super::KERNEL;
-use crate::support::{Ended, Replica};
+use crate::live::common::{Ended, Replica};
 
 const SCENARIO: &str = "tunsetiff/perf_probe";
 

@@ -9,8 +9,8 @@ use kshot_stack::night::results::Night;
 
 use super::KERNEL;
 use super::sshd::{Sshd, WAIT_LIMIT};
-use crate::support::{Ended, Replica};
-use crate::wait::until;
+use crate::live::common::{Ended, Replica};
+use crate::live::wait::until;
 
 const SCENARIOS: [&str; 3] = ["tunsetiff/perf_probe", "tunsetiff/leaf", "kprobe/options_stacktrace"];
 

@@ -1,15 +1,4 @@
 //! Faults of the host, of files and of strangers, one test each; `harness/docs/faults.md` is their table.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test: it may fail and starts what it tests"
-)]
-
-#[path = "../support/mod.rs"]
-mod support;
-
-#[path = "../support/elf.rs"]
-mod elf;
 
 mod archive; // Debian's archive, and what it dropped
 mod builds; // builds that are cut short
@@ -31,25 +20,26 @@ pub(crate) fn not_shown(why: &str) {
 fn the_table_names_every_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let table = fs::read_to_string(root.join("harness/docs/faults.md")).unwrap();
-    for name in ["main", "archive", "builds", "documents", "host", "inputs"] {
-        let source = fs::read_to_string(root.join(format!("harness/kshot/tests/faults/{name}.rs"))).unwrap();
+    for name in ["mod", "archive", "builds", "documents", "host", "inputs"] {
+        let source =
+            fs::read_to_string(root.join(format!("harness/kshot/tests/cli/faults/{name}.rs"))).unwrap();
         for test in source.split("#[test]\n").skip(1) {
             let test = test.split_once("fn ").unwrap().1.split_once('(').unwrap().0;
             assert!(
-                name == "main" || table.contains(&format!("`{test}`")),
+                name == "mod" || table.contains(&format!("`{test}`")),
                 "harness/docs/faults.md lacks {test}"
             );
         }
     }
     let sources = [
-        "harness/kshot/tests/faults",
+        "harness/kshot/tests/cli/faults",
         "harness/kshot/tests/live",
         "harness/kshot/src",
         "harness/kshot-guest/src",
         "harness/kshot-stack/src",
         "harness/fuzz",
     ];
-    let machine = fs::read_to_string(root.join("harness/kshot/tests/machine.rs")).unwrap();
+    let machine = fs::read_to_string(root.join("harness/kshot/tests/guest/machine.rs")).unwrap();
     let sources = sources.map(|folder| text(&root.join(folder))).concat() + &machine;
     for row in table.lines().filter(|line| line.starts_with("| ") && line.ends_with("` |")) {
         // The last cell has one test or several.

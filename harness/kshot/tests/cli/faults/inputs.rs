@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use rustix::fs::{CWD, FileType, Mode};
 
-use crate::support::Replica;
+use crate::common::Replica;
 
 const YAML: &str =
     "summary: it shows something\nkernels: [mips64-6.1]\nsteps:\n  - run: 'true'\nprobes:\n  - ftrace: {}\n";

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::support::{Ended, Replica};
+use crate::common::{Ended, Replica};
 
 /// A scenario that nobody can read.
 fn broken() -> Replica {

@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::support::{Ended, Replica};
+use crate::common::{Ended, Replica};
 
 fn run() -> Value {
     json!({

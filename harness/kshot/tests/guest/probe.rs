@@ -1,14 +1,6 @@
 //! The probes against a real guest: the write-up's two investigations, and what is refused.
-#![expect(clippy::unwrap_used, reason = "a test")]
-
-#[macro_use]
-#[path = "support/trials.rs"]
-mod trials;
-#[path = "support/guest.rs"]
-mod guest;
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use kshot_guest::probe::{
     ArmedProbe, Capture, CaptureContent, FtraceProbe, PerfEvent, PerfProbe, ProbeError, ProbeKind, ProbeSpec,
@@ -18,13 +10,15 @@ use kshot_stack::arch::Arch;
 use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::stack::Parsed;
 
-use guest::{Fixture, LIMIT, login, shared};
+use super::Tests;
+use super::boot::{Fixture, LIMIT};
+use super::shared::{login, shared};
 
 const TRIGGER: &str = "for i in 1 2 3 4 5; do /isam/user/eoe_filter -n lo -t tap0 -E || exit; done";
 const BOOT: &[&str] =
     &["ftrace=function", "ftrace_filter=register_netdevice", "trace_options=func_stack_trace"];
 
-const TESTS: &[(&str, fn())] = tests![
+pub(crate) const TESTS: Tests = tests![
     ftrace_brings_five_traces_with_addresses,
     perf_brings_five_samples_with_addresses,
     perf_says_which_function_it_cannot_probe,
@@ -32,10 +26,6 @@ const TESTS: &[(&str, fn())] = tests![
     an_instance_that_does_not_exist_is_named,
     two_recordings_run_side_by_side,
 ];
-
-fn main() -> ExitCode {
-    guest::run(TESTS)
-}
 
 fn ftrace(instance: Option<&str>) -> ProbeSpec {
     let kind = ProbeKind::Ftrace(FtraceProbe { instance: instance.map(Into::into), only: Vec::new() });

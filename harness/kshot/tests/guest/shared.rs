@@ -1,40 +1,17 @@
 //! A real guest for live tests: the big-endian kernel that this repository provisions.
 
-#[path = "boot.rs"]
-pub(crate) mod boot;
-
-use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use libtest_mimic::{Arguments, Trial};
-
-pub(crate) use boot::{Fixture, LIMIT};
-use boot::{kernel, login_to};
+use super::boot::{Fixture, kernel, login_to};
 
 const KERNEL: &str = "mips64-6.1";
 
-/// Runs tests that need the guest; without its kernel they are ignored, or fail where it is required.
-pub(crate) fn run(tests: &[(&'static str, fn())]) -> ExitCode {
-    let is_there = is_there();
-    let why =
-        if is_there { String::new() } else { format!("not provisioned: cargo kshot provision {KERNEL}") };
-    let trial = |&(name, test): &(&'static str, fn())| {
-        let run = move || {
-            test();
-            Ok(())
-        };
-        Trial::test(name, run).with_ignored_flag(!is_there).with_kind(why.clone())
-    };
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), tests.iter().map(trial).collect());
-    shared().end();
-    conclusion.exit_code()
-}
-
-/// Whether the tests are to run: the kernel is there, or has to be.
-fn is_there() -> bool {
+/// What is missing for the tests of this guest; `None` also where its kernel is required, so that they fail.
+pub(crate) fn missing() -> Option<String> {
     let required = std::env::var("KSHOT_REQUIRE");
-    kernel(KERNEL).is_some()
-        || required.is_ok_and(|list| list == "1" || list.split(',').any(|name| name == KERNEL))
+    let is_there = kernel(KERNEL).is_some()
+        || required.is_ok_and(|list| list == "1" || list.split(',').any(|name| name == KERNEL));
+    (!is_there).then(|| format!("not provisioned: cargo kshot provision {KERNEL}"))
 }
 
 /// Boots a guest of the caller's own with the kernel that the tests share.

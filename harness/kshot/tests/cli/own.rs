@@ -1,19 +1,10 @@
 //! A kernel and a workspace of one's own, without a guest: what is read of a build folder, and what is refused.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test: it may fail and starts what it tests"
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::{Ended, Replica};
 use crate::elf::elf_header;
-use crate::support::{Ended, Replica};
-
-#[path = "support/elf.rs"]
-mod elf;
-mod support;
 
 const BANNER: &[u8] = b"\0Linux version 6.1.192-mine (me@host) gcc\0";
 /// What the scenario below needs, as malta has it.

@@ -1,13 +1,5 @@
 //! The session against a real guest: what it brings back, and how it ends when the guest does.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
-#[macro_use]
-#[path = "support/trials.rs"]
-mod trials;
-#[path = "support/guest.rs"]
-mod guest;
-
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kshot_guest::deadline::Deadline;
@@ -15,10 +7,11 @@ use kshot_guest::machine::MachineDown;
 use kshot_guest::session::{Credentials, Guest, GuestFile, OUTPUT_LIMIT, Session, SessionError};
 use kshot_stack::fault::{Blame, Fault};
 
-use guest::boot::{keys, open};
-use guest::{Fixture, LIMIT, login, shared};
+use super::Tests;
+use super::boot::{Fixture, LIMIT, keys, open};
+use super::shared::{login, shared};
 
-const TESTS: &[(&str, fn())] = tests![
+pub(crate) const TESTS: Tests = tests![
     status_and_both_outputs_come_back_in_order,
     no_script_leaves_anything_to_the_next,
     a_script_is_not_bound_by_the_length_of_a_command,
@@ -37,10 +30,6 @@ const TESTS: &[(&str, fn())] = tests![
     a_wrong_host_key_is_refused_at_once,
     a_wrong_client_key_is_refused_at_once,
 ];
-
-fn main() -> ExitCode {
-    guest::run(TESTS)
-}
 
 fn status_and_both_outputs_come_back_in_order() {
     let mut fixture = shared();

@@ -1,4 +1,7 @@
-//! The tests, and what each needs.
+//! Nights with what stands around them: a browser for the report, hosts to send units to, a bundle elsewhere.
+//!
+//! Each test is ignored, with its reason, where a program or a kernel is missing; `scripts/test` installs the
+//! programs (images/test-packages.txt).
 
 mod browser;
 mod bundle;

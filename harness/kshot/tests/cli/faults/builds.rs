@@ -9,7 +9,7 @@ use std::thread;
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Ended, Replica};
+use crate::common::{Ended, Replica};
 
 /// A tree of its own, and a `make` that runs a script.
 struct Tree {
@@ -258,7 +258,7 @@ fn a_cache_on_a_full_disk_is_the_hosts_fault() {
     }
     let ended = Ended::of(command.output().unwrap());
     if ended.err.contains("unshare") || ended.err.contains("mount:") {
-        crate::not_shown(&format!("no file system of our own can be mounted here: {}", ended.err));
+        super::not_shown(&format!("no file system of our own can be mounted here: {}", ended.err));
         return;
     }
     ended.expect(131, &["No space left on device"]);

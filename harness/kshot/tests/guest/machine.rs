@@ -1,14 +1,5 @@
 //! The machine against real QEMU, with a guest of 48 bytes: what it makes of an end, and that no QEMU
 //! outlives us, however we end.
-#![expect(clippy::disallowed_methods, reason = "plays the parent that dies")]
-#![expect(clippy::unwrap_used, reason = "a test")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "how the played owner answers")]
-
-#[macro_use]
-#[path = "support/trials.rs"]
-mod trials;
-#[path = "support/firmware.rs"]
-mod firmware;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -20,14 +11,15 @@ use std::time::{Duration, Instant};
 use kshot_guest::deadline::{Deadline, wait_for};
 use kshot_guest::machine::{Machine, MachineDown, MachineError, MachineSpec, Memory, SavedState};
 use kshot_stack::fault::{Blame, Fault};
-use libtest_mimic::{Arguments, Trial};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use super::{Tests, firmware};
 
 /// Set for the child that [`owner`] starts: what it shall do.
 const ROLE: &str = "KSHOT_TEST_ROLE";
 
-const TESTS: &[(&str, fn())] = tests![
+pub(crate) const TESTS: Tests = tests![
     a_dropped_machine_leaves_no_qemu,
     a_place_for_temporary_files_with_a_long_name_is_borne,
     what_a_killed_kshot_left_is_gone_after_the_next,
@@ -52,22 +44,10 @@ const TESTS: &[(&str, fn())] = tests![
     what_qemu_refuses_is_quoted,
 ];
 
-fn main() -> ExitCode {
-    if let Ok(role) = std::env::var(ROLE) {
-        return play(&role);
-    }
-    let missing = ["qemu-system-mips64", "setpriv"].into_iter().find(|program| !is_installed(program));
-    let kind =
-        missing.map(|program| format!("{program} missing: apt-get install qemu-system-mips util-linux"));
-    let trial = |(name, test): &(&str, fn())| {
-        let test = *test;
-        let trial = Trial::test(*name, move || {
-            test();
-            Ok(())
-        });
-        trial.with_kind(kind.clone().unwrap_or_default()).with_ignored_flag(missing.is_some())
-    };
-    libtest_mimic::run(&Arguments::from_args(), TESTS.iter().map(trial).collect()).exit_code()
+/// What is missing for these tests, if anything.
+pub(crate) fn missing() -> Option<String> {
+    let missing = ["qemu-system-mips64", "setpriv"].into_iter().find(|program| !is_installed(program))?;
+    Some(format!("{missing} missing: apt-get install qemu-system-mips util-linux"))
 }
 
 fn a_dropped_machine_leaves_no_qemu() {
@@ -367,8 +347,9 @@ fn owner(folder: &Path) -> (Child, u32) {
     (child, id)
 }
 
-/// The other side: boots a machine, says its process id, waits for ever.
-fn play(role: &str) -> ExitCode {
+/// The other side, where this process is a child of [`owner`]: boots a machine, says its process id, waits for ever.
+pub(crate) fn play() -> Option<ExitCode> {
+    let role = std::env::var(ROLE).ok()?;
     let folder = tempfile::tempdir().unwrap();
     let result = Machine::boot(&firmware::machine(folder.path(), ""), folder.path()).and_then(|machine| {
         println!("{}", machine.process_id().unwrap());
@@ -378,7 +359,7 @@ fn play(role: &str) -> ExitCode {
     let error = result.unwrap_err();
     eprintln!("{error}: {}", error.hint().unwrap_or_default());
     drop(folder);
-    if error.blame() == Blame::Interrupted { ExitCode::from(7) } else { ExitCode::FAILURE }
+    Some(if error.blame() == Blame::Interrupted { ExitCode::from(7) } else { ExitCode::FAILURE })
 }
 
 /// Waits for the end of a process that is not our child.

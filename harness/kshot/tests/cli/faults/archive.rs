@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use kshot_guest::host::cache::sha256_file;
 
+use crate::common::{Ended, Replica};
 use crate::elf::elf_header;
-use crate::support::{Ended, Replica};
 
 /// A kernel of the suite's meta package, and one of an exact package and version.
 const KERNELS: &str = "
@@ -42,7 +42,7 @@ impl Archive {
         if let Some(tool) = tools.iter().find(lacks) {
             // `scripts/test` has installed them.
             assert!(std::env::var_os("KSHOT_REQUIRE").is_none(), "there is no {tool} here");
-            crate::not_shown(&format!("there is no {tool} here"));
+            super::not_shown(&format!("there is no {tool} here"));
             return None;
         }
         let replica = Replica::new();
