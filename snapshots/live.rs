@@ -8,6 +8,8 @@
 
 #[path = "../harness/kshot/tests/live/mod.rs"]
 mod live;
+#[path = "../harness/kshot-stack/src/samples.rs"]
+mod samples;
 #[path = "../harness/kshot/src/report/test_night.rs"]
 mod test_night;
 

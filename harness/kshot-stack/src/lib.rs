@@ -51,3 +51,9 @@ pub mod sweep; // the stacks of a whole kernel against the truth
 pub mod survey; // every reporter in every situation, against the truth
 pub mod night; // the results of a night, and what changed since the night before
 pub mod exit; // the exit-code table
+
+// The samples are a part of `kshot`'s tests, too, and name this crate as that one does.
+#[cfg(test)]
+extern crate self as kshot_stack;
+#[cfg(test)]
+mod samples; // a small value of each document, for tests

@@ -233,6 +233,7 @@ impl SurveyDocument {
 mod tests {
     use super::*;
     use crate::document::{Difference, Fidelity};
+    use crate::samples;
 
     fn stack(state: State, matched: u64, extra: u64, differences: &[(Deviation, &str)]) -> StackResult {
         let differences = differences.iter().map(|(deviation, frame)| Difference {
@@ -241,35 +242,15 @@ mod tests {
             at: 0,
         });
         StackResult {
-            count: 1,
-            task: "mkdir".into(),
-            event: "vfs_mkdir".into(),
-            frames: vec!["vfs_mkdir".into()],
-            state,
             ends_at: Some("last".into()),
-            fidelity: Some(Fidelity {
-                reference_frames: 4,
-                matched_frames: matched,
-                extra,
-                repeated: 0,
-                reference: Reference::Gdb,
-            }),
+            fidelity: Some(Fidelity { extra, ..Fidelity::new(4, matched, Reference::Gdb) }),
             differences: differences.collect(),
+            ..samples::stack(&["vfs_mkdir"], state)
         }
     }
 
     fn finding(stacks: &[StackResult]) -> String {
-        let probe = ProbeResult {
-            name: "ftrace".into(),
-            kind: "ftrace".into(),
-            events: 1,
-            lost: 0,
-            warnings: Vec::new(),
-            left_out_because: None,
-            stacks: stacks.to_vec(),
-            arguments: Vec::new(),
-        };
-        Finding::against_truth(&probe).to_string()
+        Finding::against_truth(&samples::probe("ftrace", stacks.to_vec())).to_string()
     }
 
     #[test]

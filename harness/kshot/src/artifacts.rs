@@ -330,17 +330,16 @@ fn is_time(time: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::Sample;
     use kshot_stack::document::Reason;
 
     fn document(change: impl FnOnce(&mut serde_json::Value)) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(RUN_JSON);
-        let mut value = serde_json::json!({
-            "schema": 1, "scenario": "s", "qemu": "7.2", "verdict": "match", "why": ["one\ntwo"],
-            "kernel": { "name": "k", "release": "6.1", "arch": "mips64", "image_sha256": "0" },
-            "start": "cold", "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 },
-            "probes": [], "repeats": [], "console": [], "artifacts": { "a": "steps/a.txt" }
-        });
+        let mut value = serde_json::to_value(RunDocument::sample()).unwrap();
+        (value["schema"], value["scenario"]) = (1.into(), "s".into());
+        value["why"] = serde_json::json!(["one\ntwo"]);
+        value["artifacts"] = serde_json::json!({ "a": "steps/a.txt" });
         change(&mut value);
         fs::write(&path, value.to_string()).unwrap();
         (folder, path)

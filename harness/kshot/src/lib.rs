@@ -19,3 +19,7 @@ pub mod bisect; // where a stack changed, over versions and commits
 pub mod nightly; // every scenario on every kernel, and what changed since the night before
 pub mod bundle; // a run as one archive, and back
 pub mod commands; // one file a verb
+
+#[cfg(test)]
+#[path = "../../kshot-stack/src/samples.rs"]
+mod samples; // a small value of each document, for tests

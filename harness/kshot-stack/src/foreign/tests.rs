@@ -2,15 +2,14 @@ use serde_json::json;
 
 use super::*;
 use crate::document::RunDocument;
+use crate::samples::Sample;
 use crate::{night, sweep};
 
 fn run() -> Value {
-    json!({
-        "schema": crate::document::SCHEMA, "scenario": "a/s", "qemu": "7.2", "verdict": "match", "why": ["one\ntwo"],
-        "kernel": { "name": "k", "release": "6.1", "arch": "mips64", "image_sha256": "0" },
-        "start": "cold", "timings_ms": { "boot": 1, "ssh": 1, "steps": 1, "collect": 1, "total": 4 },
-        "probes": [], "repeats": [], "console": [], "artifacts": { "a": "steps/a.txt" }
-    })
+    let mut value = serde_json::to_value(RunDocument::sample()).unwrap();
+    value["why"] = json!(["one\ntwo"]);
+    value["artifacts"] = json!({ "a": "steps/a.txt" });
+    value
 }
 
 fn refused(change: impl FnOnce(&mut Value)) -> String {

@@ -1,34 +1,10 @@
 use super::*;
 use crate::document::{Deviation, Difference, Fidelity, Reference, Start};
+use crate::samples::{self, probe};
 use crate::stack::Warning;
 
 fn stack(count: u64, frames: &[&str], state: State) -> StackResult {
-    let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
-    let ends_at = frames.last().cloned();
-    StackResult {
-        count,
-        task: "t".into(),
-        event: "e".into(),
-        frames,
-        state,
-        ends_at,
-        fidelity: None,
-        differences: Vec::new(),
-    }
-}
-
-fn probe(name: &str, stacks: Vec<StackResult>) -> ProbeResult {
-    let events = stacks.iter().map(|stack| stack.count).sum();
-    ProbeResult {
-        name: name.into(),
-        kind: name.into(),
-        events,
-        lost: 0,
-        warnings: vec![],
-        left_out_because: None,
-        stacks,
-        arguments: vec![],
-    }
+    StackResult { count, ..samples::stack(frames, state) }
 }
 
 fn full(count: u64) -> StackResult {

@@ -1,11 +1,9 @@
 use super::*;
+use crate::samples;
 
 fn probe(left_out_because: Option<&str>) -> ProbeResult {
-    let probe = serde_json::json!({
-        "name": "ftrace", "kind": "ftrace", "events": 0, "lost": 0, "warnings": [], "stacks": [],
-        "absent": left_out_because,
-    });
-    serde_json::from_value(probe).unwrap()
+    let left_out_because = left_out_because.map(ToOwned::to_owned);
+    ProbeResult { left_out_because, ..samples::probe("ftrace", Vec::new()) }
 }
 
 /// The text of a snapshot with one stack of these frames.

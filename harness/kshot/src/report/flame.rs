@@ -128,22 +128,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::samples;
     use kshot_stack::stack::State;
 
     fn stack(count: u64, frames: &str) -> StackResult {
-        let frames: Vec<String> = frames.split_whitespace().map(Into::into).collect();
-        let ends_at = frames.last().cloned();
-        let (task, event) = ("task".into(), "event".into());
-        StackResult {
-            count,
-            task,
-            event,
-            frames,
-            state: State::Complete,
-            ends_at,
-            fidelity: None,
-            differences: Vec::new(),
-        }
+        let frames: Vec<&str> = frames.split_whitespace().collect();
+        StackResult { count, ..samples::stack(&frames, State::Complete) }
     }
 
     fn shape(flame: &FlameGraph) -> Vec<(&str, u64, u64, usize)> {

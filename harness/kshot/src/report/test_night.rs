@@ -3,16 +3,14 @@
 use std::collections::HashMap;
 
 use kshot_stack::document::{
-    ConsoleReport, Fidelity, KernelInfo, ProbeResult, Reason, Reference, RunDocument, StackResult, Start,
-    Timings, Verdict,
+    ConsoleReport, Fidelity, ProbeResult, Reason, Reference, RunDocument, StackResult, Verdict,
 };
-use kshot_stack::fault::Blame;
 use kshot_stack::night::changes::PastResult;
 use kshot_stack::night::report::NightReport;
-use kshot_stack::night::results::{
-    Attempt, AttemptError, Night, NightKernel, NightScenario, Pair, PairStatus, RunSummary,
-};
+use kshot_stack::night::results::{Attempt, Night, NightKernel, NightScenario, Pair, PairStatus, RunSummary};
 use kshot_stack::stack::State;
+
+use crate::samples::{self, Sample};
 
 /// The task names, functions and console lines of the malicious guest.
 pub(super) const HOSTILE: &str = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>\" onload='alert(3)' &lt; \u{202e}gnp.exe\u{1b}[31m\0#";
@@ -30,25 +28,19 @@ pub(super) fn night_report() -> NightReport {
         ("perf/watching_nothing", "mips64el-6.1", vec![]),
         ("printk/hostile", "mips64-6.1", vec![attempt(Some(Verdict::Unstable))]),
     ];
-    let pair = |(scenario, kernel, tries): (&str, &str, Vec<Attempt>)| Pair {
+    let pair = |(scenario, kernel, attempts): (&str, &str, Vec<Attempt>)| Pair {
         scenario: scenario.into(),
         kernel: kernel.into(),
-        inputs_hash: "in".into(),
-        attempts: tries,
+        attempts,
+        ..Pair::sample()
     };
     let mut night = Night {
-        schema: 1,
-        name: "20261125T020000Z".into(),
-        started: "2026-11-25T02:00:00Z".into(),
-        wall_ms: 754_000,
         deadline_ms: Some(28_800_000),
-        engine: "local".into(),
-        harness: "0.1.0 (ec7b59b0a1c2)".into(),
         kernels: ["mips64-6.1", "mips64-6.1-fixed", "mips64el-6.1"].map(kernel).into(),
         scenarios: ["perf/watching_nothing", "printk/hostile", "tunsetiff/leaf"].map(scenario).into(),
         pairs: standings.map(pair).into(),
         notes: vec!["host b was taken out: no answer".into()],
-        changes: vec![],
+        ..Night::sample()
     };
     // Each run has a folder of its own, as in a real night.
     for pair in &mut night.pairs {
@@ -69,64 +61,37 @@ pub(super) fn night_report() -> NightReport {
 }
 
 fn kernel(name: &str) -> NightKernel {
-    let origin = "linux-source-6.1 of bookworm-security".into();
     let absent = (name == "mips64el-6.1").then(|| format!("not provisioned: kshot provision {name}"));
-    NightKernel { name: name.into(), origin, git: None, absent }
+    NightKernel { name: name.into(), absent, ..NightKernel::sample() }
 }
 
 fn scenario(id: &str) -> NightScenario {
     NightScenario { id: id.into(), summary: format!("what {id} shows") }
 }
 
-fn attempt(word: Option<Verdict>) -> Attempt {
-    let fault = AttemptError {
-        blame: Blame::Host,
-        error_chain: "cannot write runs/x: No space left on device".into(),
-    };
-    Attempt {
-        started: "2026-11-25T02:00:01Z".into(),
-        wall_ms: 4100,
-        host: "builder".into(),
-        run: word.map(run),
-        error: word.is_none().then_some(fault),
-    }
+fn attempt(verdict: Option<Verdict>) -> Attempt {
+    samples::attempt(verdict.map(run))
 }
 
 fn run(verdict: Verdict) -> RunSummary {
     let text = |text: &str| Reason::Text { text: text.into() };
-    let why = match verdict {
+    let reasons = match verdict {
         Verdict::Match => vec![],
         Verdict::Drift => vec![text("claim `ftrace` fails: 0 instead of 5 stacks"), text("and more\nof it")],
         Verdict::Unstable => vec![text(HOSTILE)],
         Verdict::Inconclusive => vec![text("the guest's kernel panicked: Kernel panic - not syncing")],
     };
-    RunSummary {
-        folder: String::new(),
-        verdict,
-        reasons: why,
-        kernel: KernelInfo {
-            name: "mips64-6.1".into(),
-            release: "6.1.192-kshot".into(),
-            arch: "mips64".into(),
-            image_sha256: "6a73bc3d2eaf7401f42fa361bac6a0301fa697dc6efb47c66511e0c83b0ae873".into(),
-            version: None,
-        },
-        qemu: "7.2.22".into(),
-        start: Start::Cold,
-        timings_ms: Timings { boot: 2500, ssh: 150, steps: 600, collect: 650, total: 4100 },
-    }
+    let mut run = RunSummary { verdict, reasons, ..RunSummary::sample() };
+    (run.kernel.name, run.kernel.release) = ("mips64-6.1".into(), "6.1.192-kshot".into());
+    run
 }
 
 fn before(verdict: Verdict, got: u64) -> PastResult {
     PastResult {
-        night: "20261124T020000Z".into(),
         status: PairStatus::from(verdict),
         run: Some(run(verdict)),
-        harness: "0.1.0 (ec7b59b0a1c2)".into(),
-        origin: "linux-source-6.1 of bookworm-security".into(),
-        git: None,
-        inputs_hash: "in".into(),
         probes: probes(got, "eoe_filter"),
+        ..PastResult::sample()
     }
 }
 
@@ -156,31 +121,17 @@ fn document(pair: &Pair) -> RunDocument {
 }
 
 fn probes(got: u64, task: &str) -> Vec<ProbeResult> {
-    let stack = |frames: Vec<&str>, state, fidelity| StackResult {
-        count: 5,
-        task: task.into(),
-        event: "register_netdevice".into(),
-        ends_at: frames.last().map(|name| (*name).into()),
-        frames: frames.into_iter().map(Into::into).chain((task == HOSTILE).then(|| HOSTILE.into())).collect(),
-        state,
-        fidelity,
-        differences: Vec::new(),
+    let hostile = (task == HOSTILE).then_some(HOSTILE);
+    let stack = |frames: &[&str], state, fidelity| {
+        let mut stack = StackResult { task: task.into(), fidelity, ..samples::stack(frames, state) };
+        stack.frames.extend(hostile.map(Into::into));
+        stack
     };
     let fidelity = Some(Fidelity::new(4, got, Reference::Gdb));
     let state = if got == 4 { State::Complete } else { State::Truncated };
-    let frames = ["ftrace_graph_call"].into_iter().chain(WHOLE.into_iter().take(got as usize)).collect();
-    let probe = |name: &str, stack| ProbeResult {
-        name: name.into(),
-        kind: name.into(),
-        events: 5,
-        lost: 0,
-        warnings: vec![],
-        left_out_because: None,
-        stacks: vec![stack],
-        arguments: vec![],
-    };
+    let frames = [&["ftrace_graph_call"], &WHOLE[..got as usize]].concat();
     vec![
-        probe("ftrace", stack(frames, state, fidelity)),
-        probe("gdb", stack(WHOLE.to_vec(), State::Complete, None)),
+        samples::probe("ftrace", vec![stack(&frames, state, fidelity)]),
+        samples::probe("gdb", vec![stack(&WHOLE, State::Complete, None)]),
     ]
 }

@@ -1,46 +1,21 @@
 use super::*;
 use crate::document::{Fidelity, KernelInfo, Reference, Verdict};
-use crate::fault::Blame;
-use crate::night::results::{Attempt, AttemptError, NightKernel};
+use crate::night::results::NightKernel;
+use crate::samples::{Sample, attempt, probe, stack};
 use crate::stack::State;
 
 fn probes(got: u64) -> Vec<ProbeResult> {
     let names =
         ["ftrace_graph_call", "register_netdevice", "tun_chr_ioctl", "__se_sys_ioctl", "syscall_common"];
-    let frames: Vec<String> = names.iter().take(1 + got as usize).map(|name| (*name).into()).collect();
     let state = if got == 4 { State::Complete } else { State::Truncated };
     let fidelity = Some(Fidelity::new(4, got, Reference::Gdb));
-    let (task, event, ends_at) = ("eoe_filter".into(), "register_netdevice".into(), frames.last().cloned());
-    let stack =
-        StackResult { count: 5, task, event, frames, state, ends_at, fidelity, differences: Vec::new() };
-    vec![ProbeResult {
-        name: "ftrace".into(),
-        kind: "ftrace".into(),
-        events: 5,
-        lost: 0,
-        warnings: vec![],
-        left_out_because: None,
-        stacks: vec![stack],
-        arguments: vec![],
-    }]
+    vec![probe("ftrace", vec![StackResult { fidelity, ..stack(&names[..=got as usize], state) }])]
 }
 
 fn run(verdict: Verdict, release: &str) -> RunSummary {
-    RunSummary {
-        folder: "runs/1".into(),
-        verdict,
-        reasons: vec![],
-        kernel: KernelInfo {
-            name: "k".into(),
-            release: release.into(),
-            arch: "mips64".into(),
-            image_sha256: format!("{release}-sha"),
-            version: None,
-        },
-        qemu: "7.2".into(),
-        start: Start::Cold,
-        timings_ms: Default::default(),
-    }
+    let image_sha256 = format!("{release}-sha");
+    let kernel = KernelInfo { release: release.into(), image_sha256, ..KernelInfo::sample() };
+    RunSummary { verdict, kernel, ..RunSummary::sample() }
 }
 
 fn past(night: &str, verdict: Verdict, got: u64) -> PastResult {
@@ -48,11 +23,8 @@ fn past(night: &str, verdict: Verdict, got: u64) -> PastResult {
         night: night.into(),
         status: verdict.into(),
         run: Some(run(verdict, "6.1.1")),
-        harness: "0.1.0".into(),
-        origin: "linux-source-6.1".into(),
-        git: None,
-        inputs_hash: "in".into(),
         probes: probes(got),
+        ..PastResult::sample()
     }
 }
 
@@ -66,7 +38,7 @@ fn became(now: Option<(Verdict, u64)>, past: &[PastResult]) -> Option<PairChange
 }
 
 fn from(origin: &str) -> NightKernel {
-    NightKernel { name: "k".into(), origin: origin.into(), git: None, absent: None }
+    NightKernel { origin: origin.into(), ..NightKernel::sample() }
 }
 
 fn commit(tree: &str, commit: &str) -> Option<GitCommit> {
@@ -79,36 +51,12 @@ fn became_on(
     release: &str,
     kernel: NightKernel,
 ) -> Option<PairChange> {
-    let fault = AttemptError { blame: Blame::Host, error_chain: "no space".into() };
-    let pair = Pair {
-        scenario: "s".into(),
-        kernel: "k".into(),
-        inputs_hash: "in".into(),
-        attempts: vec![Attempt {
-            started: String::new(),
-            wall_ms: 1,
-            host: "h".into(),
-            run: now.map(|(word, _)| run(word, release)),
-            error: now.is_none().then_some(fault),
-        }],
-    };
-    let night = Night {
-        schema: 1,
-        name: "n9".into(),
-        started: String::new(),
-        wall_ms: 0,
-        deadline_ms: None,
-        engine: "local".into(),
-        harness: "0.1.0".into(),
-        kernels: vec![kernel],
-        scenarios: vec![],
-        pairs: vec![pair],
-        notes: vec![],
-        changes: vec![],
-    };
+    let attempts = vec![attempt(now.map(|(word, _)| run(word, release)))];
+    let pair = Pair { attempts, ..Pair::sample() };
+    let night = Night { kernels: vec![kernel], pairs: vec![pair], ..Night::sample() };
     let document = now.and_then(|(word, got)| {
         let now = PastResult { run: Some(run(word, release)), probes: probes(got), ..fault_free() };
-        now.document("s")
+        now.document("a/s")
     });
     classify_pair(&night, &night.pairs[0], document.as_ref(), past)
 }
@@ -185,12 +133,12 @@ fn between_two_versions_or_commits_the_cause_can_be_searched_for() {
     };
     assert_eq!(
         command("6.1.192-kshot", None, &release("6.1.180-kshot")).unwrap(),
-        "kshot bisect s --versions 6.1.180..6.1.192 --good 6.1.180 --bad 6.1.192 --like k --drift 'ftrace'"
+        "kshot bisect a/s --versions 6.1.180..6.1.192 --good 6.1.180 --bad 6.1.192 --like k --drift 'ftrace'"
     );
     let git = [PastResult { git: commit("/src/a b", "aa"), ..past("n8", Verdict::Match, 4) }];
     assert_eq!(
         command("6.1.1", commit("/src/a b", "bb"), &git).unwrap(),
-        "kshot bisect s --git '/src/a b' --good aa --bad bb --like k --drift 'ftrace'"
+        "kshot bisect a/s --git '/src/a b' --good aa --bad bb --like k --drift 'ftrace'"
     );
     assert_eq!(command("6.1.1", commit("/src/other", "bb"), &git), None);
     assert_eq!(command("6.1.1", None, &git), None, "a patched tree is no commit");

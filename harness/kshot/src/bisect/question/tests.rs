@@ -1,7 +1,6 @@
 use super::*;
-use kshot_stack::document::{
-    ConsoleReport, Fidelity, KernelInfo, ProbeResult, Reason, Reference, StackResult, Start, Timings,
-};
+use crate::samples::{self, Sample};
+use kshot_stack::document::{ConsoleReport, Fidelity, Reason, Reference, StackResult};
 use kshot_stack::stack::State;
 
 const SCENARIO: &str = "
@@ -19,48 +18,9 @@ fn scenario() -> Scenario {
 }
 
 fn document(state: State, got: u64) -> RunDocument {
-    let stack = StackResult {
-        count: 5,
-        task: "task".into(),
-        event: "register_netdevice".into(),
-        frames: vec!["register_netdevice".into(), "syscall_common".into()],
-        state,
-        ends_at: Some("syscall_common".into()),
-        fidelity: Some(Fidelity::new(4, got, Reference::Perf)),
-        differences: Vec::new(),
-    };
-    let probe = ProbeResult {
-        name: "ftrace".into(),
-        kind: "ftrace".into(),
-        events: 5,
-        lost: 0,
-        warnings: vec![],
-        left_out_because: None,
-        stacks: vec![stack],
-        arguments: vec![],
-    };
-    let kernel = KernelInfo {
-        name: "k".into(),
-        release: "6.1.0".into(),
-        arch: "mips64".into(),
-        image_sha256: String::new(),
-        version: None,
-    };
-    RunDocument {
-        schema: 1,
-        scenario: "a/b".into(),
-        kernel,
-        qemu: String::new(),
-        verdict: Verdict::Match,
-        reasons: vec![],
-        start: Start::Cold,
-        cold_because: None,
-        timings_ms: Timings::default(),
-        probes: vec![probe],
-        repeats: vec![],
-        console: vec![],
-        artifacts: std::collections::BTreeMap::new(),
-    }
+    let stack = samples::stack(&["register_netdevice", "syscall_common"], state);
+    let stack = StackResult { fidelity: Some(Fidelity::new(4, got, Reference::Perf)), ..stack };
+    RunDocument { probes: vec![samples::probe("ftrace", vec![stack])], ..RunDocument::sample() }
 }
 
 fn answer(question: &Question, document: &RunDocument) -> Result<String, String> {

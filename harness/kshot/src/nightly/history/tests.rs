@@ -1,73 +1,38 @@
 use super::*;
-use kshot_stack::document::{KernelInfo, Reason, Verdict};
-use kshot_stack::night::results::{AttemptError, GitCommit};
+use crate::samples::{self, Sample};
+use kshot_stack::document::{Reason, Verdict};
+use kshot_stack::night::results::GitCommit;
 
 fn run(verdict: Verdict, boot: u64) -> RunSummary {
     RunSummary {
-        folder: "runs/1".into(),
         verdict,
         reasons: vec![Reason::Text { text: "why \"so\"".into() }],
-        kernel: KernelInfo {
-            name: "k".into(),
-            release: "6.1.1".into(),
-            arch: "mips64".into(),
-            image_sha256: "ab".into(),
-            version: None,
-        },
-        qemu: "7.2".into(),
         start: Start::Warm,
         timings_ms: Timings { boot, ssh: 2, steps: 3, collect: 4, total: 5 },
+        ..RunSummary::sample()
     }
 }
 
 fn attempt(run: Option<RunSummary>, wall_ms: u64) -> Attempt {
-    let fault = AttemptError { blame: Blame::Host, error_chain: "the host is gone".into() };
-    let fault = run.is_none().then_some(fault);
-    Attempt { started: "2026-11-25T02:00:00Z".into(), wall_ms, host: "h".into(), run, error: fault }
+    Attempt { wall_ms, ..samples::attempt(run) }
 }
 
 fn git() -> Option<GitCommit> {
     Some(GitCommit { tree: "/src/linux".into(), commit: "v6.1".into() })
 }
 
-fn night(name: &str, tries: Vec<Attempt>) -> Night {
+fn night(name: &str, attempts: Vec<Attempt>) -> Night {
     Night {
-        schema: 1,
         name: name.into(),
-        started: "2026-11-25T02:00:00Z".into(),
-        wall_ms: 9,
-        deadline_ms: None,
-        engine: "local".into(),
-        harness: "0.1.0 (abc)".into(),
-        kernels: vec![NightKernel { name: "k".into(), origin: "somewhere".into(), git: git(), absent: None }],
-        scenarios: vec![],
-        pairs: vec![Pair {
-            scenario: "s".into(),
-            kernel: "k".into(),
-            inputs_hash: "in".into(),
-            attempts: tries,
-        }],
-        notes: vec![],
-        changes: vec![],
+        kernels: vec![NightKernel { git: git(), ..NightKernel::sample() }],
+        pairs: vec![Pair { attempts, ..Pair::sample() }],
+        ..Night::sample()
     }
 }
 
 fn document(run: &RunSummary) -> RunDocument {
-    let probes = serde_json::json!([{
-        "name": "ftrace", "kind": "ftrace", "events": 0, "lost": 0, "warnings": [], "stacks": []
-    }]);
-    PastResult {
-        night: String::new(),
-        status: PairStatus::Match,
-        run: Some(run.clone()),
-        harness: String::new(),
-        origin: String::new(),
-        git: None,
-        inputs_hash: String::new(),
-        probes: serde_json::from_value(probes).unwrap(),
-    }
-    .document("s")
-    .unwrap()
+    let probes = vec![samples::probe("ftrace", Vec::new())];
+    PastResult { run: Some(run.clone()), probes, ..PastResult::sample() }.document("a/s").unwrap()
 }
 
 fn store() -> (tempfile::TempDir, History) {
@@ -85,19 +50,19 @@ fn what_is_recorded_comes_back_whole_the_latest_first() {
         .record(&night("n1", vec![attempt(None, 7), attempt(Some(one.clone()), 8)]), |_| Some(&document))
         .unwrap();
     history.record(&night("n2", vec![attempt(None, 7)]), |_| None).unwrap();
-    let past = history.past_results("s", "k", "n3", 9).unwrap();
+    let past = history.past_results("a/s", "k", "n3", 9).unwrap();
     assert_eq!(past.iter().map(|one| one.night.as_str()).collect::<Vec<_>>(), ["n2", "n1"]);
     assert_eq!((past[0].status, &past[0].run), (PairStatus::HostError, &None));
     assert_eq!((past[1].status, &past[1].run), (PairStatus::Match, &Some(one)));
     assert_eq!(
         (past[1].harness.as_str(), past[1].origin.as_str(), past[1].inputs_hash.as_str()),
-        ("0.1.0 (abc)", "somewhere", "in")
+        ("0.1.0 (ec7b59b0a1c2)", "linux-source-6.1", "in")
     );
     assert_eq!(past[1].git, git());
     assert_eq!(past[1].probes, document.probes);
-    assert_eq!(history.past_results("s", "k", "n2", 9).unwrap().len(), 1, "only nights before");
-    assert_eq!(history.past_results("s", "k", "n3", 1).unwrap().len(), 1, "no more than asked for");
-    assert_eq!(history.kernels("s").unwrap(), ["k"]);
+    assert_eq!(history.past_results("a/s", "k", "n2", 9).unwrap().len(), 1, "only nights before");
+    assert_eq!(history.past_results("a/s", "k", "n3", 1).unwrap().len(), 1, "no more than asked for");
+    assert_eq!(history.kernels("a/s").unwrap(), ["k"]);
 }
 
 #[test]
@@ -108,7 +73,7 @@ fn a_night_recorded_again_replaces_itself_and_leaves_no_recording_behind() {
     for _ in 0..2 {
         history.record(&night("n1", vec![attempt(Some(one.clone()), 8)]), |_| Some(&document)).unwrap();
     }
-    assert_eq!(history.past_results("s", "k", "n2", 9).unwrap().len(), 1);
+    assert_eq!(history.past_results("a/s", "k", "n2", 9).unwrap().len(), 1);
     history.record(&night("n1", vec![attempt(None, 8)]), |_| None).unwrap();
     let left: i64 =
         history.connection.query_row("SELECT count(*) FROM recording", [], |row| row.get(0)).unwrap();
@@ -118,12 +83,12 @@ fn a_night_recorded_again_replaces_itself_and_leaves_no_recording_behind() {
 #[test]
 fn the_expected_time_is_the_middle_of_the_last_five_runs_with_a_verdict() {
     let (_folder, mut history) = store();
-    assert_eq!(history.expected("s", "k").unwrap(), None);
+    assert_eq!(history.expected("a/s", "k").unwrap(), None);
     for (number, ms) in [9_000_000, 10, 50, 20, 40, 30].into_iter().enumerate() {
         let tries = vec![attempt(None, 1), attempt(Some(run(Verdict::Match, 1)), ms)];
         history.record(&night(&format!("n{number}"), tries), |_| None).unwrap();
     }
-    assert_eq!(history.expected("s", "k").unwrap(), Some(Duration::from_millis(30)));
+    assert_eq!(history.expected("a/s", "k").unwrap(), Some(Duration::from_millis(30)));
 }
 
 #[test]
@@ -135,17 +100,17 @@ fn a_store_of_version_1_is_brought_up_to_date_and_its_rows_are_read() {
     old.execute_batch(
         r#"PRAGMA user_version = 1;
         INSERT INTO night VALUES ('n1', 't', 'local', '0.1.0', 9);
-        INSERT INTO attempt VALUES ('n1', 's', 'k', 0, 't', 8, 'h', 'commit a of /src', 'in', NULL, 'drift',
+        INSERT INTO attempt VALUES ('n1', 'a/s', 'k', 0, 't', 8, 'h', 'commit a of /src', 'in', NULL, 'drift',
             '["claim `c` fails: so"]', 'runs/1', '6.1.1', 'mips64', 'ab', '7.2', 'cold', 1, 2, 3, 4, 5, NULL);"#,
     )
     .unwrap();
     drop(old);
     let mut history = History::open(&path).unwrap();
-    let past = history.past_results("s", "k", "n3", 9).unwrap().remove(0);
+    let past = history.past_results("a/s", "k", "n3", 9).unwrap().remove(0);
     assert_eq!(past.run.unwrap().reasons, [Reason::Text { text: "claim `c` fails: so".into() }]);
     assert_eq!((past.origin.as_str(), past.git), ("commit a of /src", None), "no sentence is read back");
     history.record(&night("n2", vec![attempt(Some(run(Verdict::Match, 1)), 8)]), |_| None).unwrap();
-    assert_eq!(history.past_results("s", "k", "n3", 9).unwrap()[0].git, git());
+    assert_eq!(history.past_results("a/s", "k", "n3", 9).unwrap()[0].git, git());
 }
 
 #[test]
@@ -175,7 +140,7 @@ fn a_history_that_is_broken_leaves_the_night_without_a_past() {
     std::fs::write(&path, "no database of any kind, whatever its name says, and long enough").unwrap();
     let (mut history, why) = History::open_or_forget(&path).unwrap();
     assert!(why.unwrap().starts_with("without a past: "));
-    assert_eq!(history.past_results("s", "k", "n2", 5).unwrap(), []);
+    assert_eq!(history.past_results("a/s", "k", "n2", 5).unwrap(), []);
     history.record(&night("n1", vec![]), |_| None).unwrap();
     let (_, why) = History::open_or_forget(&folder.path().join("new.sqlite")).unwrap();
     assert_eq!(why, None);
