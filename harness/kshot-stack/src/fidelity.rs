@@ -1,6 +1,8 @@
 //! How much of the truth a stack tells, and what it tells besides.
 
-mod align; // two stacks frame beside frame
+mod align; // the longest common subsequence of two stacks
+mod place; // what frames are compared by
+mod side_by_side; // stacks of the document, frame beside frame
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,7 +13,9 @@ use indexmap::IndexSet;
 use crate::arch::ArchRow;
 use crate::document::{Deviation, Difference, Fidelity, Reference};
 use crate::stack::{Frame, NAMELESS, Stack, fold_suffix};
-use align::{Place, align, is_same};
+use align::align;
+use place::{Place, is_same};
+pub use side_by_side::{AlignedRow, beside_reference, side_by_side};
 
 /// References that one stack is compared with frame by frame, at most. The likeliest come first, by how many frames they
 /// can have in common with it.
@@ -280,7 +284,9 @@ struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     fn new(reference: &'a Candidate<'a>, reported: &Reported<'_>) -> Self {
-        let pairs = align(&reference.places, &reported.places);
+        let (truth, places) = (&reference.places, &reported.places);
+        let same = |depth: usize, place: usize| is_same(&truth[depth], depth, &places[place]);
+        let pairs = align(truth.len(), places.len(), same);
         let got = pairs.iter().flatten().count();
         let mut unexplained = unexplained(reference, &pairs, reported);
         unexplained.extend(reported.strays.iter().map(|(at, frame)| (*at, frame.name(), Deviation::Extra)));

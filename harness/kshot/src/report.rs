@@ -1,12 +1,12 @@
 //! Renders results for people and their tools: tables, stacks side by side, a night's reports.
 
-mod align; // two stacks side by side
 mod flame; // flame graphs
 mod html; // a night as a page
 mod junit; // junit.xml
 mod kcidb; // kcidb.json
 mod ktap; // results.ktap
 mod listing; // the stacks of a capture
+mod reference; // the stack that another was measured against
 mod mail; // a run as a mail or as Markdown
 mod night; // tables of a night
 mod comparison; // two runs of a scenario

@@ -1,110 +1,45 @@
 //! Two stacks frame beside frame.
 
-use std::hash::{Hash, Hasher};
-
-use super::function;
-use crate::arch::ArchRow;
-use crate::stack::Frame;
-
-/// A frame, with what it is compared by.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
-    pub(super) frame: &'a Frame,
-    /// The one name of its function.
-    pub(super) function: Option<&'a str>,
-    /// Where its function begins.
-    pub(super) start: Option<u64>,
-    /// Whether it is an entry, whose code may carry several labels.
-    entry: bool,
-}
-
-impl PartialEq for Place<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.frame == other.frame
-    }
-}
-
-impl Eq for Place<'_> {}
-
-impl Hash for Place<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.frame.hash(state);
-    }
-}
-
-impl<'a> Place<'a> {
-    pub(super) fn new(frame: &'a Frame, row: &ArchRow) -> Self {
-        let function = frame.symbol.as_deref().map(|symbol| function(symbol, row));
-        let start = frame.address.zip(frame.offset).and_then(|(address, offset)| address.checked_sub(offset));
-        Self { frame, function, start, entry: frame.is_one_of(row.entries) }
-    }
-
-    /// Whether both are one return address.
-    pub(super) fn is_at(&self, other: &Self) -> bool {
-        match (self.frame.address, other.frame.address) {
-            (Some(one), Some(other)) => one == other,
-            _ => {
-                // Offsets from two labels of one entry differ at one place.
-                let comparable = !self.entry || self.frame.symbol == other.frame.symbol;
-                let offsets = self.frame.offset.zip(other.frame.offset).filter(|_| comparable);
-                self.has_name_of(other) && offsets.is_none_or(|(one, other)| one == other)
-            }
-        }
-    }
-
-    /// Whether both are in one function.
-    pub(super) fn is_in_function_of(&self, other: &Self) -> bool {
-        self.has_name_of(other) || self.start.is_some() && self.start == other.start
-    }
-
-    fn has_name_of(&self, other: &Self) -> bool {
-        self.function.is_some() && self.function == other.function
-    }
-}
-
-/// Whether a frame is the one at this depth of the truth.
-pub(super) fn is_same(truth: &Place<'_>, depth: usize, reported: &Place<'_>) -> bool {
-    if depth == 0 { truth.is_in_function_of(reported) } else { truth.is_at(reported) }
-}
-
-/// For each frame of `truth` the one of `reported` that is the same, in order, as many as there can be: the longest common
-/// subsequence.
-pub(super) fn align(truth: &[Place<'_>], reported: &[Place<'_>]) -> Vec<Option<usize>> {
-    let same = |depth: usize, place: usize| is_same(&truth[depth], depth, &reported[place]);
-    let mut pairs = vec![None; truth.len()];
+/// Pairs the frames of two stacks of `lefts` and `rights` frames that are the same, in order, as many as there can be: the
+/// longest common subsequence. For each frame on the left the one on the right.
+pub(super) fn align(
+    mut lefts: usize,
+    mut rights: usize,
+    same: impl Fn(usize, usize) -> bool,
+) -> Vec<Option<usize>> {
+    let mut pairs = vec![None; lefts];
     // Frames that are the same at both ends need no search, and most are.
-    let (mut depths, mut places) = (truth.len(), reported.len());
-    while depths > 0 && places > 0 && same(depths - 1, places - 1) {
-        (depths, places) = (depths - 1, places - 1);
-        pairs[depths] = Some(places);
+    while lefts > 0 && rights > 0 && same(lefts - 1, rights - 1) {
+        (lefts, rights) = (lefts - 1, rights - 1);
+        pairs[lefts] = Some(rights);
     }
     let mut first = 0;
-    while first < depths.min(places) && same(first, first) {
+    while first < lefts.min(rights) && same(first, first) {
         pairs[first] = Some(first);
         first += 1;
     }
-    // `best[d][p]` is the most that frames from `d` and `p` on have in common.
-    let width = places - first + 1;
-    let cell = |depth: usize, place: usize| (depth - first) * width + place - first;
-    let mut best = vec![0_u32; (depths - first + 1) * width];
-    for depth in (first..depths).rev() {
-        for place in (first..places).rev() {
-            best[cell(depth, place)] = if same(depth, place) {
-                best[cell(depth + 1, place + 1)] + 1
+    // `best` of two frames is how many pairs there can be from them on.
+    let width = rights - first + 1;
+    let cell = |left: usize, right: usize| (left - first) * width + right - first;
+    let mut best = vec![0_u32; (lefts - first + 1) * width];
+    for left in (first..lefts).rev() {
+        for right in (first..rights).rev() {
+            best[cell(left, right)] = if same(left, right) {
+                best[cell(left + 1, right + 1)] + 1
             } else {
-                best[cell(depth + 1, place)].max(best[cell(depth, place + 1)])
+                best[cell(left + 1, right)].max(best[cell(left, right + 1)])
             };
         }
     }
-    let (mut depth, mut place) = (first, first);
-    while depth < depths && place < places {
-        if same(depth, place) {
-            pairs[depth] = Some(place);
-            (depth, place) = (depth + 1, place + 1);
-        } else if best[cell(depth + 1, place)] >= best[cell(depth, place + 1)] {
-            depth += 1;
+    let (mut left, mut right) = (first, first);
+    while left < lefts && right < rights {
+        if same(left, right) {
+            pairs[left] = Some(right);
+            (left, right) = (left + 1, right + 1);
+        } else if best[cell(left + 1, right)] >= best[cell(left, right + 1)] {
+            left += 1;
         } else {
-            place += 1;
+            right += 1;
         }
     }
     pairs

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::align::{AlignedRow, align};
 use super::table::new_table;
 use kshot_stack::document::{ArgumentsResult, ProbeResult, Reason, RunDocument, StackResult};
+use kshot_stack::fidelity::{AlignedRow, side_by_side};
 
 /// The comparison of two runs of one scenario.
 #[derive(Clone, Debug, Serialize)]
@@ -106,7 +106,7 @@ impl RunComparison {
                     side.as_ref().map_or(Vec::new(), |stack| stack.frames.clone())
                 };
                 let (one, other) = (frames(&pair.left), frames(&pair.right));
-                for AlignedRow { left, right } in align(&one, &other, &left.arch) {
+                for AlignedRow { left, right } in side_by_side(&one, &other, &left.arch) {
                     rows.add_row([left.unwrap_or(""), right.unwrap_or("")]);
                 }
                 text.push_str(&format!("{rows}\n"));

@@ -1,9 +1,9 @@
 //! A run as a mail to a kernel list, or as Markdown.
 
 use kshot_stack::document::{ProbeResult, Reason, RunDocument, Verdict};
+use kshot_stack::fidelity::AlignedRow;
 
-use super::align::{AlignedRow, align};
-use super::table::reference;
+use super::reference::{MeasuredAgainst, reference};
 
 /// The format of the mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,8 +135,7 @@ fn stacks(document: &RunDocument, probe: &ProbeResult) -> String {
             stack.end_description()
         ));
         match reference(document, probe, stack) {
-            Some((other, truth)) => {
-                let rows = align(&stack.frames, &truth.frames, &document.kernel.arch);
+            Some(MeasuredAgainst { probe: other, rows, .. }) => {
                 let width = rows.iter().filter_map(|row| row.left).map(str::len).max().unwrap_or(0).max(9);
                 text.push_str(&format!("    {:width$}   {}\n", probe.name, other.name));
                 for AlignedRow { left, right } in rows {

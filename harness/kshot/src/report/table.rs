@@ -1,13 +1,12 @@
 //! Result tables for a terminal.
 
-use std::cmp::Reverse;
 use std::io;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Cell, ContentArrangement, Table};
 use rustix::termios::tcgetwinsize;
 
-use super::align::{AlignedRow, align};
+use super::reference::{MeasuredAgainst, reference};
 use kshot_stack::document::{Fidelity, ProbeResult, RunDocument, StackResult};
 use kshot_stack::stack::State;
 use kshot_stack::stack::count;
@@ -69,8 +68,8 @@ pub fn stacks_table(document: &RunDocument) -> String {
     }
     for probe in &document.probes {
         for stack in &probe.stacks {
-            if let Some((reference, truth)) = reference(document, probe, stack) {
-                text.push_str(&side_by_side(probe, stack, reference, truth, &document.kernel.arch));
+            if let Some(measured) = reference(document, probe, stack) {
+                text.push_str(&side_by_side(probe, stack, &measured));
             }
         }
     }
@@ -142,46 +141,17 @@ fn or_dash(cell: Option<String>) -> String {
     cell.unwrap_or_else(|| "-".into())
 }
 
-/// The stack that a stack's fidelity was taken against, as the fidelity names its probe. Where several stacks are of the
-/// same event, it is the one that the stack has most in common with.
-pub(super) fn reference<'a>(
-    document: &'a RunDocument,
-    probe: &ProbeResult,
-    stack: &StackResult,
-) -> Option<(&'a ProbeResult, &'a StackResult)> {
-    let wanted = stack.fidelity?.reference;
-    let in_common = |other: &StackResult| {
-        let rows = align(&stack.frames, &other.frames, &document.kernel.arch);
-        rows.iter().filter(|row| row.left.is_some() && row.right.is_some()).count()
-    };
-    let function = |event: &str| event.rsplit(':').next().map(ToOwned::to_owned);
-    document
-        .probes
-        .iter()
-        .filter(|other| other.name != probe.name && other.kind == wanted.name())
-        .flat_map(|other| other.stacks.iter().map(move |candidate| (other, candidate)))
-        .filter(|(_, candidate)| {
-            candidate.task == stack.task && function(&candidate.event) == function(&stack.event)
-        })
-        .min_by_key(|(_, candidate)| (Reverse(in_common(candidate)), candidate.frames.len()))
-}
-
-fn side_by_side(
-    probe: &ProbeResult,
-    stack: &StackResult,
-    other: &ProbeResult,
-    truth: &StackResult,
-    arch: &str,
-) -> String {
-    let mut rows = new_table();
-    rows.set_header([
+fn side_by_side(probe: &ProbeResult, stack: &StackResult, measured: &MeasuredAgainst<'_>) -> String {
+    let MeasuredAgainst { probe: other, reference, rows } = measured;
+    let mut table = new_table();
+    table.set_header([
         Cell::new(format!("{} ({} x {})", probe.name, stack.count, stack.task)),
-        Cell::new(format!("{} ({} x {})", other.name, truth.count, truth.task)),
+        Cell::new(format!("{} ({} x {})", other.name, reference.count, reference.task)),
     ]);
-    for AlignedRow { left, right } in align(&stack.frames, &truth.frames, arch) {
-        rows.add_row([left.unwrap_or("(missing)"), right.unwrap_or("")]);
+    for row in rows {
+        table.add_row([row.left.unwrap_or("(missing)"), row.right.unwrap_or("")]);
     }
-    format!("{rows}\n")
+    format!("{table}\n")
 }
 
 /// A table as all of kshot's are; on a terminal as wide as that, at most.

@@ -1,10 +1,10 @@
 //! Stacks beside each other, as tables of the page.
 
-use crate::report::align::align;
 use crate::report::comparison::RunComparison;
 use crate::report::flame::{self, FlameGraph};
-use crate::report::table::reference;
+use crate::report::reference::{MeasuredAgainst, reference};
 use kshot_stack::document::{ProbeResult, RunDocument, StackResult};
+use kshot_stack::fidelity::{AlignedRow, side_by_side};
 
 /// Two stacks in one table.
 pub(super) struct StackTable {
@@ -64,16 +64,16 @@ fn of_probe(document: &RunDocument, probe: &ProbeResult) -> ProbeStacks {
     let (mut measured, mut alone) = (Vec::new(), Vec::new());
     for stack in &probe.stacks {
         match reference(document, probe, stack) {
-            Some((other, truth)) => {
+            Some(MeasuredAgainst { probe: other, reference, rows }) => {
                 let head =
                     |name: &str, stack: &StackResult| format!("{name}: {} x {}", stack.count, stack.task);
                 let role = if other.kind == "gdb" { " (the truth)" } else { " (used as the reference)" };
                 measured.push(StackTable {
                     caption: caption(stack),
-                    heads: (head(&probe.name, stack), format!("{}{role}", head(&other.name, truth))),
+                    heads: (head(&probe.name, stack), format!("{}{role}", head(&other.name, reference))),
                     measured: true,
                     words: missing_frames_text(stack),
-                    rows: rows(&stack.frames, &truth.frames, &document.kernel.arch),
+                    rows: table_rows(rows),
                 });
             }
             None => alone.push(UnmeasuredStack {
@@ -123,7 +123,7 @@ pub(super) fn changed_stacks(
             heads: (head("this night", now), head("before", before)),
             measured: [now, before].iter().flatten().any(|stack| stack.fidelity.is_some()),
             words: now.map_or_else(|| "the stack is missing".into(), missing_frames_text),
-            rows: rows(&frames(now), &frames(before), &arch),
+            rows: table_rows(side_by_side(&frames(now), &frames(before), &arch)),
         }
     });
     (pairs.collect(), flames)
@@ -150,10 +150,7 @@ fn missing_frames_text(stack: &StackResult) -> String {
     format!("{lacking}{excess}")
 }
 
-fn rows(left: &[String], right: &[String], arch: &str) -> Vec<StackTableRow> {
+fn table_rows(rows: Vec<AlignedRow<'_>>) -> Vec<StackTableRow> {
     let own = |side: Option<&str>| side.map(ToOwned::to_owned);
-    align(left, right, arch)
-        .into_iter()
-        .map(|row| StackTableRow { left: own(row.left), right: own(row.right) })
-        .collect()
+    rows.into_iter().map(|row| StackTableRow { left: own(row.left), right: own(row.right) }).collect()
 }
