@@ -80,10 +80,11 @@ macro_rules! probes {
             /// The keys of a scenario's probes.
             const KEYS: &[&str] = &[$(stringify!($key),)*];
 
-            /// The probe of each key that is given.
-            fn check_kinds(self, source: &YamlSource<'_>) -> Vec<Result<ProbeKind, Box<YamlError>>> {
-                let kinds = [$(self.$key.map(|raw| raw.check(source).map(ProbeKind::$kind)),)*];
-                kinds.into_iter().flatten().collect()
+            /// The probe of the one key that is given.
+            fn check_kind(self, source: &YamlSource<'_>) -> Result<ProbeKind, Box<YamlError>> {
+                let kinds =
+                    [$((stringify!($key), self.$key.map(|raw| raw.check(source).map(ProbeKind::$kind))),)*];
+                source.exactly_one("probes", "a probe", kinds)?
             }
         }
     };
@@ -281,13 +282,7 @@ impl RawProbe {
     /// There is not exactly one key, or what a key holds breaks one of its probe's rules.
     pub fn check(mut self, source: &YamlSource<'_>) -> Result<ProbeSpec, Box<YamlError>> {
         let name = self.name.take();
-        let mut kinds = self.check_kinds(source).into_iter();
-        let (Some(kind), None) = (kinds.next(), kinds.next()) else {
-            let keys = Self::KEYS.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-            let message = format!("a probe has exactly one of the keys {keys}");
-            return Err(source.error("probes", "probes", message));
-        };
-        let kind = kind?;
+        let kind = self.check_kind(source)?;
         let name = name.unwrap_or_else(|| kind.word().into());
         // It becomes a file name in snapshots and run folders.
         source.check_characters("probes", "a probe's name", &name, "_-")?;

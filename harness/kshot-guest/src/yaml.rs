@@ -197,6 +197,28 @@ impl YamlSource<'_> {
         YamlError::new(file, text, message, Position { offset, line, column }).with_hint(None)
     }
 
+    /// The value of the one key that is given, of those that a mapping has exactly one of. `mapping` names it in the error, as
+    /// `` `text` ``.
+    ///
+    /// # Errors
+    /// None is given, or several.
+    pub fn exactly_one<T, const N: usize>(
+        &self,
+        section: &str,
+        mapping: &str,
+        keys: [(&str, Option<T>); N],
+    ) -> Result<T, Box<YamlError>> {
+        let names = keys.each_ref().map(|(key, _)| format!("`{key}`")).join(", ");
+        let mut given = keys.into_iter().filter_map(|(_, value)| value);
+        match (given.next(), given.next()) {
+            (Some(value), None) => Ok(value),
+            _ => {
+                let message = format!("{mapping} has exactly one of the keys {names}");
+                Err(self.error(section, mapping.trim_matches('`'), message))
+            }
+        }
+    }
+
     /// Checks that a value has only letters, digits and `extra_characters`. `what` says in the error what it would be.
     ///
     /// # Errors

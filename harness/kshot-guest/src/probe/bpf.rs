@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, CaptureContent, ProbeFiles};
-use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, GuestFolder, ProbeGuest, Wanted};
+use super::guest::{
+    CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, END_AS_IT_ENDED, GuestFolder, ProbeGuest, Wanted,
+    in_background,
+};
 use super::kernel_symbols::{self, KALLSYMS};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
@@ -104,12 +107,8 @@ impl RawBpf {
             (BpfHook::Fexit, self.fexit),
             (BpfHook::Tracepoint, self.tracepoint),
         ];
-        let mut given = hooks.into_iter().filter_map(|(hook, target)| Some((hook, target?)));
-        let (Some((hook, target)), None) = (given.next(), given.next()) else {
-            let message =
-                "`bpf` has exactly one of the keys `kprobe`, `kretprobe`, `fentry`, `fexit`, `tracepoint`";
-            return Err(source.error("probes", "bpf", message.into()));
-        };
+        let keys = hooks.map(|(hook, target)| (hook.name(), target.map(|target| (hook, target))));
+        let (hook, target) = source.exactly_one("probes", "`bpf`", keys)?;
         if hook == BpfHook::Tracepoint {
             source.check_characters("probes", "a tracepoint", &target, "_:-")?;
             let names = target.split_once(':').map(|(group, name)| [group, name]);
@@ -197,24 +196,21 @@ impl Probe for BpfProbe {
         let record = self.record(guest.probe);
         // Without it /proc/kallsyms does not list BPF's own code (Documentation/admin-guide/sysctl/net.rst).
         let list_own = if record.has_own_code { "echo 1 > /proc/sys/net/core/bpf_jit_kallsyms" } else { ":" };
+        let (hook, target, helper) = (self.hook.name(), quote(&self.target), self.helper.name());
+        let program = format!("bpf_stacks {hook} {target} {helper} . >&3 2> log");
         // The pipe is opened for reading and writing, so that neither side blocks in open. If the program ends instead of
         // arming, the surrounding shell says so, and one blocking read tells which.
         let script = format!(
             "cd {folder} && mkfifo said && {list_own} || exit
              exec 3<>said
-             {{
-                 bpf_stacks {hook} {target} {helper} . >&3 2> log
-                 echo $? > status.new; mv status.new status; echo ended >&3
-             }} < /dev/null > /dev/null 2>&1 &
+             {program}
              read -r answer pid <&3
              [ \"$answer\" = armed ] && echo $pid > pid && exit
              cat log; exit 1",
             folder = record.folder.quoted(),
-            hook = self.hook.name(),
-            target = quote(&self.target),
-            helper = self.helper.name(),
+            program = in_background(&program, 3),
         );
-        guest.run(&format!("{} of {}", self.hook.name(), self.target), &script, COMMAND_LIMIT)?;
+        guest.run(&format!("{hook} of {}", self.target), &script, COMMAND_LIMIT)?;
         Ok(Box::new(record))
     }
 
@@ -249,8 +245,8 @@ impl BpfRecord {
 
 impl Armed for BpfRecord {
     fn stop(&self, guest: &mut ProbeGuest<'_>) -> Result<(), ProbeError> {
-        // `status` is written before `ended` is sent, and the pipe is open before `status` is looked for, so the end is
-        // never missed. The script contains no `&`, so it needs no channel of its own.
+        // The pipe is open before `status` is looked for, so the end is never missed. The script contains no `&`, so it
+        // needs no channel of its own.
         let script = format!(
             "cd {folder} || exit
              exec 3<>said
@@ -258,9 +254,7 @@ impl Armed for BpfRecord {
                  kill $(cat pid)
                  read -r answer < said
              fi
-             status=$(cat status)
-             [ \"$status\" = 0 ] || cat log
-             exit $status",
+             {END_AS_IT_ENDED}",
             folder = self.folder.quoted(),
         );
         guest.run("its BPF program", &script, CAPTURE_LIMIT).map(drop)

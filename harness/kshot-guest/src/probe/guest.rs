@@ -19,6 +19,11 @@ pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// The time that fetching or rendering one capture may take.
 pub(super) const CAPTURE_LIMIT: Duration = Duration::from_secs(300);
 
+/// The shell commands that end as the command [`in_background`] ended, with its log where it failed.
+pub(super) const END_AS_IT_ENDED: &str = "status=$(cat status)
+             [ \"$status\" = 0 ] || cat log
+             exit $status";
+
 /// The guest, as a probe runs its scripts in it.
 pub(super) struct ProbeGuest<'a> {
     /// The probe's name.
@@ -70,6 +75,17 @@ impl GuestFolder {
     pub(super) fn quoted(&self) -> String {
         quote(&self.0)
     }
+}
+
+/// The shell commands that start a command in the background, in the current folder. At its end its status is in the file
+/// `status`, then the word `ended` goes to the descriptor `answers`.
+pub(super) fn in_background(command: &str, answers: u32) -> String {
+    format!(
+        "{{
+                 {command}
+                 echo $? > status.new; mv status.new status; echo ended >&{answers}
+             }} < /dev/null > /dev/null 2>&1 &"
+    )
 }
 
 /// A file of the guest that becomes the capture `<probe>.<suffix>`.

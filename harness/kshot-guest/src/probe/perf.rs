@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, CaptureContent, PrintedText, ProbeFiles};
 use super::ftrace::TRACEFS;
-use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, GuestFolder, ProbeGuest, Wanted};
+use super::guest::{
+    CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, END_AS_IT_ENDED, GuestFolder, ProbeGuest, Wanted,
+    in_background,
+};
 use super::kernel_symbols::{self, KALLSYMS};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
@@ -74,20 +77,12 @@ struct PerfRecord {
 impl RawPerf {
     pub(super) fn check(self, source: &YamlSource<'_>) -> Result<PerfProbe, Box<YamlError>> {
         source.check_characters("probes", "call-graph", &self.call_graph, ",_-")?;
-        let event = match (self.probe, self.event) {
-            (Some(function), None) => {
-                source.check_characters("probes", "a function", &function, "_.$")?;
-                PerfEvent::Probe(function)
-            }
-            (None, Some(event)) => {
-                source.check_characters("probes", "an event", &event, "_:-.*")?;
-                PerfEvent::Event(event)
-            }
-            _ => {
-                let message = "`perf` has exactly one of the keys `probe`, `event`".into();
-                return Err(source.error("probes", "perf", message));
-            }
-        };
+        let keys = [("probe", self.probe.map(PerfEvent::Probe)), ("event", self.event.map(PerfEvent::Event))];
+        let event = source.exactly_one("probes", "`perf`", keys)?;
+        match &event {
+            PerfEvent::Probe(function) => source.check_characters("probes", "a function", function, "_.$")?,
+            PerfEvent::Event(event) => source.check_characters("probes", "an event", event, "_:-.*")?,
+        }
         Ok(PerfProbe { event, call_graph: self.call_graph })
     }
 }
@@ -227,29 +222,30 @@ impl PerfRecord {
         // and answers `ping` with `ack`; if it ends instead, the surrounding shell answers, so one blocking read tells
         // which. -N, -B: at its end perf need not copy the kernel's symbols to its cache nor scan the whole recording
         // for build ids.
+        let perf = format!(
+            "perf record --event={event} -aRNB -g --call-graph={call_graph} \
+                 -D -1 --control fifo:ctl,ack -o perf.data > log 2>&1",
+            event = quote(&probe.event_name()),
+            call_graph = quote(&probe.call_graph),
+        );
         format!(
             "mkdir -p {folder} && cd {folder} && rm -f * && mkfifo ctl ack || exit
              {save_symbols} || exit
              exec 3<>ctl 4<>ack
-             {{
-                 perf record --event={event} -aRNB -g --call-graph={call_graph} \
-                     -D -1 --control fifo:ctl,ack -o perf.data > log 2>&1
-                 echo $? > status.new; mv status.new status; echo ended >&4
-             }} < /dev/null > /dev/null 2>&1 &
+             {perf}
              echo ping >&3
              read -r answer <&4
              [ \"$answer\" = ack ] && exit
              {REPORT_EARLY_END}",
             folder = self.folder.quoted(),
-            event = quote(&probe.event_name()),
             save_symbols = kernel_symbols::save(),
-            call_graph = quote(&probe.call_graph),
+            perf = in_background(&perf, 4),
         )
     }
 
     /// The script that sends `command` to a running perf, waits for its answer with `heard`, and then runs `then`.
-    /// `status` is written before `ended` is sent, and the pipes are open before `status` is checked, so the end of
-    /// perf is never missed. The script contains no `&`, so it needs no channel of its own.
+    /// The pipes are open before `status` is looked for, so the end of perf is never missed. The script contains no `&`, so
+    /// it needs no channel of its own.
     fn control_script(&self, command: &str, wait_script: &str, then: &str) -> String {
         format!(
             "cd {folder} || exit
@@ -268,10 +264,8 @@ impl Armed for PerfRecord {
     fn stop(&self, guest: &mut ProbeGuest<'_>) -> Result<(), ProbeError> {
         // perf acknowledges `stop`, too, before it ends.
         let wait_script = "while read -r answer < ack; do if [ \"$answer\" = ended ]; then break; fi; done";
-        let then = "status=$(cat status)
-             [ \"$status\" = 0 ] || cat log
-             exit $status";
-        guest.run("`perf record`", &self.control_script("stop", wait_script, then), CAPTURE_LIMIT).map(drop)
+        let script = self.control_script("stop", wait_script, END_AS_IT_ENDED);
+        guest.run("`perf record`", &script, CAPTURE_LIMIT).map(drop)
     }
 
     fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {

@@ -84,15 +84,12 @@ impl RawText {
         if let Some(function) = &self.function {
             source.check_characters("probes", "a function", function, "_.$")?;
         }
-        let text = match (self.run, self.file, self.from) {
-            (Some(script), None, None) => TextSource::Run(script),
-            (None, Some(path), None) => TextSource::File(path),
-            (None, None, Some(stream)) => TextSource::Of(stream),
-            _ => {
-                let message = "`text` has exactly one of the keys `run`, `file`, `from`".into();
-                return Err(source.error("probes", "text", message));
-            }
-        };
+        let keys = [
+            ("run", self.run.map(TextSource::Run)),
+            ("file", self.file.map(TextSource::File)),
+            ("from", self.from.map(TextSource::Of)),
+        ];
+        let text = source.exactly_one("probes", "`text`", keys)?;
         match &text {
             TextSource::Run(script) if script.trim().is_empty() => {
                 Err(source.error("probes", "run", "`run` is empty".into()))
