@@ -7,7 +7,7 @@ use std::io::Write;
 use criterion::{Criterion, Throughput};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use kshot_guest::image::overlay;
+use kshot_guest::userland::overlay;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();

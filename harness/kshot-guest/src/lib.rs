@@ -12,7 +12,7 @@ pub mod debian; // Debian's archive, apt, and the files of packages
 pub mod git; // repositories, and clones to work in
 pub mod symbols; // build ids, loaded modules, DWARF: addresses to functions, lines, inlines and stacks
 pub mod kernel; // the catalogue; kernels out of packages and out of sources
-pub mod image; // the guest's userland and its initramfs
+pub mod userland; // the guest's userland and its initramfs
 pub mod machine; // QEMU argv, process, console, QMP, saved states
 pub mod session; // SSH into the guest
 pub mod probe; // how each tracing mechanism is armed, stopped and fetched

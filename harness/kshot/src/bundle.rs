@@ -24,11 +24,11 @@ use crate::workspace::Workspace;
 use kshot_guest::bounded::{self, Unzipped};
 use kshot_guest::host::FileError;
 use kshot_guest::host::cache::Cache;
-use kshot_guest::image::{self, SshKeys, Userland};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::probe;
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::NoDwarf;
+use kshot_guest::userland::{self, SshKeys, Userland};
 use kshot_guest::yaml;
 use kshot_stack::arch::Arch;
 use kshot_stack::document::RunDocument;
@@ -131,8 +131,9 @@ pub fn export(
     let own = Cache::at(scratch.path().join("cache"));
     let perf = probe::need_perf(&scenario.probes);
     let userland = Userland::provision(kernel.arch, perf, &workspace.images(), &workspace.cache, progress)?;
-    let image = image::initramfs(&kernel, &userland, &SshKeys::provision(&own)?, &workspace.images(), &own)?;
-    copy_file(&image.path, "initramfs")?;
+    let initramfs =
+        userland::initramfs(&kernel, &userland, &SshKeys::provision(&own)?, &workspace.images(), &own)?;
+    copy_file(&initramfs.path, "initramfs")?;
     copy_file(&workspace.scenarios().join(format!("{}.yaml", scenario.id)), "scenario.yaml")?;
     for result in &document.probes {
         let got = snapshot::snapshot_text(result);

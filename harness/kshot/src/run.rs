@@ -27,7 +27,6 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::host::FileError;
 use kshot_guest::host::cache::{self, CacheError};
-use kshot_guest::image::{ImageError, Userland};
 use kshot_guest::kernel::{Kernel, KernelError};
 use kshot_guest::machine::{AcceleratorChoice, AcceleratorError, MachineError};
 use kshot_guest::probe::ProbeError;
@@ -35,6 +34,7 @@ use kshot_guest::progress::Progress;
 use kshot_guest::session::SessionError;
 use kshot_guest::symbols::LoadedKernel;
 use kshot_guest::symbols::{Symbols, SymbolsError};
+use kshot_guest::userland::{Userland, UserlandError};
 use kshot_stack::arch::Arch;
 use kshot_stack::document::{KernelInfo, Reason, Repeat, RunDocument, SCHEMA, Start};
 use kshot_stack::fault::{Blame, Fault, error_chain, passed_on_blame, passed_on_hint};
@@ -112,7 +112,7 @@ pub enum RunError {
     Kernel(#[from] KernelError),
     /// The guest's userland or initramfs.
     #[error(transparent)]
-    Initramfs(#[from] ImageError),
+    Initramfs(#[from] UserlandError),
     /// There is no userland for the guest, and none was to be made.
     #[error("there is no userland for {arch} yet, and a dry run makes none")]
     NoUserland {

@@ -7,8 +7,8 @@ use crate::artifacts::ArtifactsError;
 use crate::run::RunError;
 use crate::scenario::ScenarioError;
 use kshot_guest::host::FileError;
-use kshot_guest::image::ImageError;
 use kshot_guest::kernel::KernelError;
+use kshot_guest::userland::UserlandError;
 use kshot_stack::document::Verdict;
 use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 
@@ -63,7 +63,7 @@ pub enum BundleError {
     Kernel(#[from] KernelError),
     /// Building the initramfs failed.
     #[error(transparent)]
-    Image(#[from] ImageError),
+    Userland(#[from] UserlandError),
     /// Judging a capture failed.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -8,11 +8,11 @@ use super::BundleError;
 use crate::run;
 use crate::scenario::Scenario;
 use kshot_guest::host::FileError;
-use kshot_guest::image;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{Accelerator, MachineSpec, Memory};
 use kshot_guest::probe::PrintedText;
 use kshot_guest::session::Request;
+use kshot_guest::userland;
 use kshot_stack::text::quote;
 
 /// The script that runs on the host.
@@ -77,7 +77,7 @@ impl ReproduceFiles {
                 }
             }
         }
-        let overlay = image::overlay(files).map_err(FileError::on("pack", folder))?;
+        let overlay = userland::overlay(files).map_err(FileError::on("pack", folder))?;
         let mut cmdline = scenario.boot.cmdline.clone();
         cmdline.push("init=/reproduce".into());
         let spec = MachineSpec {

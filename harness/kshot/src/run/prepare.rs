@@ -4,12 +4,12 @@ use super::RunError;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::host::cache::Cache;
-use kshot_guest::image::{self, SshKeys, Userland};
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{AcceleratorChoice, MachineSpec, Memory};
 use kshot_guest::probe::{self, ProbeSpec, TruthThread};
 use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Dwarf;
+use kshot_guest::userland::{self, SshKeys, Userland};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::text::quote;
 
@@ -74,18 +74,18 @@ pub(crate) fn prepare(
     let perf = probe::need_perf(&scenario.probes);
     let userland = Userland::provision(kernel.arch, perf, &images, &workspace.cache, progress)?;
     let keys = SshKeys::provision(&workspace.cache)?;
-    let image = image::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
+    let initramfs = userland::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
     let probes = present_probes(scenario, kernel);
     let spec = MachineSpec {
         arch: kernel.arch,
         kernel: kernel.boot.clone(),
-        initrd: image.path,
+        initrd: initramfs.path,
         cmdline: scenario.boot.cmdline.clone(),
         memory_mib: scenario.boot.memory_mib,
         icount: scenario.boot.icount,
         accelerator,
     };
-    let state_key = spec.state_key(&kernel.sha256, &image.sha256, &probe::preparation(&probes));
+    let state_key = spec.state_key(&kernel.sha256, &initramfs.sha256, &probe::preparation(&probes));
     Ok(PreparedRun {
         spec,
         keys,

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use kshot::workspace::Workspace;
 use kshot_guest::deadline::Deadline;
-use kshot_guest::image::{SshKeys as Pair, Userland, initramfs};
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{Accelerator, Machine, MachineSpec};
 use kshot_guest::session::{Credentials, Session, SessionError};
+use kshot_guest::userland::{SshKeys as Pair, Userland, initramfs};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// How long a guest may take to come up on a host that builds kernels meanwhile.

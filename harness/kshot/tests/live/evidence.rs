@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use kshot::workspace::Workspace;
 use kshot_guest::deadline::Deadline;
-use kshot_guest::image::{SshKeys, Userland, initramfs};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::machine::{Accelerator, Machine, MachineSpec};
 use kshot_guest::probe::{CaptureContent, PerfEvent, PerfProbe, PrintedText, ProbeKind, ProbeSpec};
 use kshot_guest::session::{Credentials, Guest, GuestFile, Session};
+use kshot_guest::userland::{SshKeys, Userland, initramfs};
 use kshot_stack::stack::{Parsed, perf_script};
 use libtest_mimic::{Failed, Trial};
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use kshot::workspace::Workspace;
 use kshot_guest::deadline::Deadline;
-use kshot_guest::image::{SshKeys, Userland, initramfs};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::machine::{Accelerator, Machine, MachineSpec, Stop, Stops};
 use kshot_guest::session::{Credentials, Guest, Session};
 use kshot_guest::symbols::{Cut, End, LIST_SECTIONS_COMMAND, LoadedKernel, Unwinder};
+use kshot_guest::userland::{SshKeys, Userland, initramfs};
 use kshot_stack::stack::gdb_json::RawFrame;
 use kshot_stack::stack::gdb_raw::Raw;
 use libtest_mimic::{Failed, Trial};

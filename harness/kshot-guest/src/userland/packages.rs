@@ -9,7 +9,7 @@ use duct::cmd;
 use object::read::elf::{ElfFile, FileHeader, ProgramHeader};
 use object::{Endianness, FileKind, elf};
 
-use super::ImageError;
+use super::UserlandError;
 use super::components::{ComponentBuild, copy};
 use crate::bounded;
 use crate::debian::{PackageFiles, PackageRequest};
@@ -21,7 +21,7 @@ const SIZE_MOST: u64 = 64 << 20;
 impl ComponentBuild<'_> {
     /// Debian's static busybox. Its applets become links in the guest (`busybox --install`): which there are only the
     /// program knows.
-    pub(super) fn packaged_busybox(&mut self, suite: &str) -> Result<(), ImageError> {
+    pub(super) fn packaged_busybox(&mut self, suite: &str) -> Result<(), UserlandError> {
         let files = self.unpack("busybox-static", suite)?;
         copy(program(&files, "busybox")?, &self.root.join("bin/busybox"))?;
         let shell = self.root.join("bin/sh");
@@ -29,7 +29,7 @@ impl ComponentBuild<'_> {
     }
 
     /// Debian's dropbear, and the libraries that it needs.
-    pub(super) fn packaged_dropbear(&mut self, suite: &str) -> Result<(), ImageError> {
+    pub(super) fn packaged_dropbear(&mut self, suite: &str) -> Result<(), UserlandError> {
         let files = self.unpack("dropbear-bin", suite)?;
         let dropbear = program(&files, "dropbear")?;
         copy(dropbear, &self.root.join("usr/sbin/dropbear"))?;
@@ -56,11 +56,11 @@ impl ComponentBuild<'_> {
         &mut self,
         package: &'static str,
         suite: &str,
-    ) -> Result<BTreeMap<String, PathBuf>, ImageError> {
+    ) -> Result<BTreeMap<String, PathBuf>, UserlandError> {
         let architecture = self.row.debian.unwrap_or(self.row.name);
         let files = PackageFiles::BinaryAndDependencies(architecture);
         let request = PackageRequest { package, suite, version: None, files };
-        let download = |source| ImageError::Download { part: self.part.name(), source: Box::new(source) };
+        let download = |source| UserlandError::Download { part: self.part.name(), source: Box::new(source) };
         let folder = request.download(self.cache, self.progress).map_err(download)?;
         let into = self.folder(package)?;
         let mut debs: Vec<PathBuf> = fs::read_dir(&folder)

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::cpio::{CpioArchive, CpioEntry};
-use super::{ImageError, SshKeys, Userland};
+use super::{SshKeys, Userland, UserlandError};
 use crate::host::FileError;
 use crate::host::cache::{self, Cache, Lookup};
 use crate::kernel::ImagesFolder;
@@ -34,14 +34,14 @@ pub struct Initramfs {
 /// The initramfs of `kernel`, from the cache or created now. Equal inputs give equal bytes.
 ///
 /// # Errors
-/// [`ImageError`].
+/// [`UserlandError`].
 pub fn initramfs(
     kernel: &Kernel,
     userland: &Userland,
     keys: &SshKeys,
     images: &ImagesFolder,
     cache: &Cache,
-) -> Result<Initramfs, ImageError> {
+) -> Result<Initramfs, UserlandError> {
     let own = base_files(kernel, keys, images)?;
     let mut parts: Vec<&[u8]> = vec![RECIPE_VERSION.as_bytes()];
     parts.extend(userland.roots.iter().map(|root| root.as_os_str().as_encoded_bytes()));
@@ -81,7 +81,7 @@ fn base_files(
     kernel: &Kernel,
     keys: &SshKeys,
     images: &ImagesFolder,
-) -> Result<Vec<(String, CpioEntry)>, ImageError> {
+) -> Result<Vec<(String, CpioEntry)>, UserlandError> {
     let guest = images.guest_folder();
     let authorized = format!("{}\n", keys.client_key_public);
     let mut files: Vec<(String, CpioEntry)> =
@@ -109,7 +109,7 @@ fn base_files(
     Ok(files)
 }
 
-fn add_tree(archive: &mut CpioArchive, root: &Path, folder: &Path) -> Result<(), ImageError> {
+fn add_tree(archive: &mut CpioArchive, root: &Path, folder: &Path) -> Result<(), UserlandError> {
     for file in fs::read_dir(folder).map_err(FileError::on("read", folder))?.flatten() {
         let path = file.path();
         let metadata = path.symlink_metadata().map_err(FileError::on("read", &path))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use duct::{Expression, cmd};
 
-use super::ImageError;
+use super::UserlandError;
 use crate::debian::{PackageFiles, PackageRequest, deb_version, find_deb, unpack_linux_source};
 use crate::host::FileError;
 use crate::host::ToolLog;
@@ -100,20 +100,20 @@ impl Component {
     /// The component's root folder, if it is in the cache.
     ///
     /// # Errors
-    /// [`ImageError::File`].
+    /// [`UserlandError::File`].
     pub(super) fn find(
         self,
         arch: Arch,
         images: &ImagesFolder,
         cache: &Cache,
-    ) -> Result<Option<PathBuf>, ImageError> {
+    ) -> Result<Option<PathBuf>, UserlandError> {
         Ok(cache.find("userland", &self.key(arch, images)?))
     }
 
     /// The component's root folder, from the cache or built now by `jobs` processes at a time.
     ///
     /// # Errors
-    /// [`ImageError`].
+    /// [`UserlandError`].
     pub(super) fn provision(
         self,
         arch: Arch,
@@ -121,7 +121,7 @@ impl Component {
         cache: &Cache,
         progress: &Progress,
         jobs: usize,
-    ) -> Result<PathBuf, ImageError> {
+    ) -> Result<PathBuf, UserlandError> {
         let on_wait =
             || progress.print_line(&format!("waiting for another kshot to build {} for {arch}", self.name()));
         let draft = match cache.find_or_draft("userland", &self.key(arch, images)?, on_wait)? {
@@ -170,7 +170,7 @@ impl Component {
     }
 
     /// The files of `images/guest` that the component is built from.
-    fn inputs(self, images: &ImagesFolder) -> Result<Vec<PathBuf>, ImageError> {
+    fn inputs(self, images: &ImagesFolder) -> Result<Vec<PathBuf>, UserlandError> {
         let guest = images.guest_folder();
         match self {
             Self::Perf => Ok(Vec::new()),
@@ -186,7 +186,7 @@ impl Component {
         }
     }
 
-    fn key(self, arch: Arch, images: &ImagesFolder) -> Result<String, ImageError> {
+    fn key(self, arch: Arch, images: &ImagesFolder) -> Result<String, UserlandError> {
         if let Some(suite) = self.packaged_in(arch.row()) {
             let parts = [PACKAGED_VERSION, suite].map(str::as_bytes);
             return Ok(format!("{}-{arch}-{}", self.name(), cache::key(parts)));
@@ -199,15 +199,15 @@ impl Component {
         Ok(format!("{}-{arch}-{}", self.name(), cache::key(parts.iter().map(Vec::as_slice))))
     }
 
-    fn build_error(self) -> impl Fn(ToolError) -> ImageError {
-        move |source| ImageError::Build { part: self.name(), source: Box::new(source) }
+    fn build_error(self) -> impl Fn(ToolError) -> UserlandError {
+        move |source| UserlandError::Build { part: self.name(), source: Box::new(source) }
     }
 }
 
 impl ComponentBuild<'_> {
     /// Builds perf. The disabled features would need libraries, or time, for things that kshot does not use: what perf
     /// records is decoded on the host.
-    fn perf(&mut self) -> Result<(), ImageError> {
+    fn perf(&mut self) -> Result<(), UserlandError> {
         const WITHOUT: &[&str] = &[
             "AUXTRACE",
             "BACKTRACE",
@@ -243,7 +243,7 @@ impl ComponentBuild<'_> {
             suite: "bookworm-security".into(),
             version: None,
         };
-        let download = |source| ImageError::Download { part: "perf", source: Box::new(source) };
+        let download = |source| UserlandError::Download { part: "perf", source: Box::new(source) };
         let folder =
             kernel::linux_source_request(&package).download(self.cache, self.progress).map_err(download)?;
         let (source, objects) = (self.folder("linux")?, self.folder("perf")?);
@@ -273,7 +273,7 @@ impl ComponentBuild<'_> {
         self.install(&objects.join("perf"), "usr/bin")
     }
 
-    fn busybox(&mut self) -> Result<(), ImageError> {
+    fn busybox(&mut self) -> Result<(), UserlandError> {
         let source = self.source("busybox")?;
         let fragment = self.images.guest_folder().join("busybox.config");
         let make = |target: &str| {
@@ -310,7 +310,7 @@ impl ComponentBuild<'_> {
         Ok(())
     }
 
-    fn dropbear(&mut self) -> Result<(), ImageError> {
+    fn dropbear(&mut self) -> Result<(), UserlandError> {
         const WITHOUT: &[&str] = &[
             "harden",
             "lastlog",
@@ -343,7 +343,7 @@ impl ComponentBuild<'_> {
     }
 
     /// Builds libsodium.a of [`SODIUM_FILES`]; returns its folder, which also has the headers, in `include`.
-    fn sodium(&mut self) -> Result<PathBuf, ImageError> {
+    fn sodium(&mut self) -> Result<PathBuf, UserlandError> {
         let source = self.source("libsodium")?;
         let folder = source.join("src/libsodium");
         copy(&source.join("builds/msvc/version.h"), &folder.join("include/sodium/version.h"))?;
@@ -360,7 +360,7 @@ impl ComponentBuild<'_> {
         Ok(folder)
     }
 
-    fn triggers(&mut self) -> Result<(), ImageError> {
+    fn triggers(&mut self) -> Result<(), UserlandError> {
         for source in self.part.inputs(self.images)? {
             let program = self.scratch.join(source.file_stem().unwrap_or_default());
             let compiler = format!("{}-gcc", self.row.triplet);
@@ -373,9 +373,9 @@ impl ComponentBuild<'_> {
     }
 
     /// Downloads and unpacks a source package, Debian's patches applied.
-    fn source(&mut self, package: &'static str) -> Result<PathBuf, ImageError> {
+    fn source(&mut self, package: &'static str) -> Result<PathBuf, UserlandError> {
         let wanted = PackageRequest { package, suite: SUITE, version: None, files: PackageFiles::Source };
-        let download = |source| ImageError::Download { part: self.part.name(), source: Box::new(source) };
+        let download = |source| UserlandError::Download { part: self.part.name(), source: Box::new(source) };
         let folder = wanted.download(self.cache, self.progress).map_err(download)?;
         let files = fs::read_dir(&folder).map_err(FileError::on("read", &folder))?;
         let dsc =
@@ -387,20 +387,20 @@ impl ComponentBuild<'_> {
         Ok(into)
     }
 
-    fn install(&mut self, program: &Path, folder: &str) -> Result<(), ImageError> {
+    fn install(&mut self, program: &Path, folder: &str) -> Result<(), UserlandError> {
         let to = self.root.join(folder).join(program.file_name().unwrap_or_default());
         create_parent(&to)?;
         let strip = cmd!(format!("{}-strip", self.row.triplet), "-o", &to, program);
         self.run("stripping", &strip)
     }
 
-    pub(super) fn folder(&self, name: &str) -> Result<PathBuf, ImageError> {
+    pub(super) fn folder(&self, name: &str) -> Result<PathBuf, UserlandError> {
         let path = self.scratch.join(name);
         fs::create_dir_all(&path).map_err(FileError::on("create", &path))?;
         Ok(path)
     }
 
-    pub(super) fn run(&mut self, what: &str, expression: &Expression) -> Result<(), ImageError> {
+    pub(super) fn run(&mut self, what: &str, expression: &Expression) -> Result<(), UserlandError> {
         let task = self.progress.task(format!("{} {}", self.row.name, what), 0);
         let ran = self.log.run(what, expression).map_err(self.part.build_error());
         drop(task);

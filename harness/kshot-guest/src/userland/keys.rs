@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ed25519_compact::{KeyPair, Seed};
 
-use super::{ImageError, openssh};
+use super::{UserlandError, openssh};
 use crate::host::FileError;
 use crate::host::cache::{Cache, Lookup};
 
@@ -32,8 +32,8 @@ impl SshKeys {
     /// The keys in the cache, generated now if there are none.
     ///
     /// # Errors
-    /// [`ImageError`].
-    pub fn provision(cache: &Cache) -> Result<Self, ImageError> {
+    /// [`UserlandError`].
+    pub fn provision(cache: &Cache) -> Result<Self, UserlandError> {
         let folder = match cache.find_or_draft("keys", "ed25519", || ())? {
             Lookup::Found(folder) => folder,
             Lookup::Missing(draft) => {
@@ -59,7 +59,7 @@ fn comment(name: &str) -> String {
 }
 
 /// Generates a key, and writes its file.
-fn generate(name: &str, path: &Path) -> Result<(), ImageError> {
+fn generate(name: &str, path: &Path) -> Result<(), UserlandError> {
     let source = Path::new("/dev/urandom");
     let (mut seed, mut check) = ([0; 32], [0; 4]);
     let random = File::open(source).and_then(|mut file| {
@@ -68,15 +68,15 @@ fn generate(name: &str, path: &Path) -> Result<(), ImageError> {
     });
     random.map_err(FileError::on("read", source))?;
     let pair = KeyPair::try_from_seed(Seed::new(seed));
-    let pair = pair.map_err(|_| ImageError::Key { path: source.into() })?;
+    let pair = pair.map_err(|_| UserlandError::Key { path: source.into() })?;
     let text = openssh::private_key(&pair, &comment(name), check);
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     Ok(file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(FileError::on("write", path))?)
 }
 
-fn read(path: &Path) -> Result<KeyPair, ImageError> {
+fn read(path: &Path) -> Result<KeyPair, UserlandError> {
     let text = fs::read_to_string(path).map_err(FileError::on("read", path))?;
-    openssh::read(&text).ok_or_else(|| ImageError::Key { path: path.into() })
+    openssh::read(&text).ok_or_else(|| UserlandError::Key { path: path.into() })
 }
 
 /// Dropbear's own form of an ed25519 host key (`buf_put_ed25519_priv_key` in its `ed25519.c`): the string
