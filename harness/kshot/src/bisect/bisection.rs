@@ -51,8 +51,8 @@ pub(crate) struct BisectSummary {
 /// The result of testing one kernel once.
 #[derive(Clone, Debug)]
 pub(crate) enum TestResult {
-    /// The observed state, and the run folder's name.
-    Ran { state: String, folder: Option<String> },
+    /// The answer, and the run folder's name.
+    Ran { answer: String, folder: Option<String> },
     /// The kernel cannot be tested, with the reason.
     Skip(String),
 }
@@ -199,7 +199,7 @@ pub(crate) fn test_once(
     }
     let asked = AskedScenario { scenario: &scenario, ..asked };
     match kernel_tester::run_once(workspace, asked, &kernel, progress) {
-        Ok(TestRun { state, run_folder }) => Ok(TestResult::Ran { state, folder: run_folder }),
+        Ok(TestRun { answer, run_folder }) => Ok(TestResult::Ran { answer, folder: run_folder }),
         Err(CandidateError::Skip(why) | CandidateError::InDoubt(why)) => Ok(TestResult::Skip(why)),
         Err(CandidateError::Host(error) | CandidateError::Abort(error)) => Err(error),
     }

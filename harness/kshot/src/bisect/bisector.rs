@@ -16,8 +16,8 @@ use super::statistics::{self, FailureRate};
 
 /// The number of recent attempts that decide whether the host fails too often.
 const HOST_ERROR_WINDOW: usize = 10;
-/// The maximum number of different states of a good end; with more, the question has no stable answer there.
-const MAX_GOOD_STATES: usize = 3;
+/// The maximum number of different answers of a good end; with more, the question has no stable answer there.
+const MAX_GOOD_ANSWERS: usize = 3;
 
 /// The state machine of a bisection.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ enum Evaluation {
 }
 
 /// The events, sorted by what they are about.
-struct SearchState<'a> {
+struct Findings<'a> {
     plan: &'a SearchPlan,
     images: BTreeMap<Candidate, &'a str>,
     representatives: BTreeMap<&'a str, Candidate>,
@@ -91,7 +91,7 @@ impl Bisector {
 
     /// The number of runs of this candidate or of others with the same image.
     pub fn run_count(&self, candidate: Candidate) -> usize {
-        SearchState::of(&self.plan, &self.events).runs(candidate).observations.len()
+        Findings::of(&self.plan, &self.events).runs(candidate).observations.len()
     }
 
     /// The next step.
@@ -99,7 +99,7 @@ impl Bisector {
         if let Some(why) = self.too_many_host_errors() {
             return NextStep::Done(BisectionResult::TooManyHostErrors { why });
         }
-        let known = SearchState::of(&self.plan, &self.events);
+        let known = Findings::of(&self.plan, &self.events);
         known.search().unwrap_or_else(|next| next)
     }
 
@@ -111,9 +111,9 @@ impl Bisector {
             return Vec::new();
         };
         let mut nodes = Vec::new();
-        let known = SearchState::of(&self.plan, &self.events);
-        let quiet = known.good_states_of_ends().into_iter().next().unwrap_or_default();
-        for state in [quiet, "\u{0}".into()] {
+        let known = Findings::of(&self.plan, &self.events);
+        let quiet = known.good_answers_of_ends().into_iter().next().unwrap_or_default();
+        for answer in [quiet, "\u{0}".into()] {
             let mut search = self.clone();
             while let NextStep::Run { candidate: next, purpose, .. } = search.next_step() {
                 if next != candidate {
@@ -125,7 +125,7 @@ impl Bisector {
                     }
                     break;
                 }
-                search.add_event(SearchEvent::Ran { candidate, purpose, state: state.clone() });
+                search.add_event(SearchEvent::Ran { candidate, purpose, answer: answer.clone() });
             }
         }
         nodes
@@ -143,7 +143,7 @@ impl Bisector {
     }
 }
 
-impl<'a> SearchState<'a> {
+impl<'a> Findings<'a> {
     fn of(plan: &'a SearchPlan, events: &'a [SearchEvent]) -> Self {
         let mut known = Self {
             plan,
@@ -158,14 +158,14 @@ impl<'a> SearchState<'a> {
                     known.images.insert(*candidate, image);
                     known.representatives.entry(image).or_insert(*candidate);
                 }
-                SearchEvent::Ran { candidate, purpose, state } => {
+                SearchEvent::Ran { candidate, purpose, answer } => {
                     let class = known.representative(*candidate);
                     let attempt = matches!(purpose, Purpose::ConfirmEnd | Purpose::ProveGood)
                         && *candidate != Candidate::Node(plan.bad);
                     if attempt && !known.proofs.contains(&class) {
                         known.proofs.push(class);
                     }
-                    known.runs.entry(class).or_default().observations.push((*purpose, state.clone()));
+                    known.runs.entry(class).or_default().observations.push((*purpose, answer.clone()));
                 }
                 SearchEvent::Skip { candidate, why } => {
                     let class = known.representative(*candidate);
@@ -206,21 +206,21 @@ impl<'a> SearchState<'a> {
         loop {
             let change =
                 self.find_change(SearchScope { interval: &range, classifier: &classifier, finds_fix })?;
-            // If the node at the change shows another state than the bad end, there is a further change beyond it.
+            // If the node at the change shows another answer than the bad end, there is a further change beyond it.
             let side = if finds_fix { change.parents.clone() } else { vec![change.culprit()] };
             let there: BTreeSet<String> =
-                side.iter().flat_map(|&node| self.runs_of_node(node).states()).collect();
+                side.iter().flat_map(|&node| self.runs_of_node(node).answers()).collect();
             let rest: BTreeSet<String> = self
                 .runs_of_node(self.plan.bad)
-                .states()
-                .filter(|state| !classifier.good_states.contains(state) && !there.contains(state))
+                .answers()
+                .filter(|answer| !classifier.good_answers.contains(answer) && !there.contains(answer))
                 .collect();
             changes.push(change);
             if rest.is_empty() || side.len() != 1 {
                 break;
             }
-            classifier.good_states.extend(there);
-            classifier.failure_rate = match self.failure_rate(&classifier.good_states) {
+            classifier.good_answers.extend(there);
+            classifier.failure_rate = match self.failure_rate(&classifier.good_answers) {
                 Ok(rate) => rate,
                 Err(NextStep::Done(_)) => break,
                 Err(next) => return Err(next),
@@ -234,7 +234,7 @@ impl<'a> SearchState<'a> {
         let level = |(attempt, candidate): (usize, &Candidate)| {
             let share = statistics::error_share(self.plan.accepted_error, attempt);
             self.runs(*candidate)
-                .proof_runs(&classifier.good_states)
+                .proof_runs(&classifier.good_answers)
                 .map_or(share, |good_runs| classifier.failure_rate.miss_probability(good_runs).min(share))
         };
         let error_bound = self.proofs.iter().enumerate().map(level).sum();
@@ -251,54 +251,54 @@ impl<'a> SearchState<'a> {
             self.require_runs(end, 1, Purpose::ConfirmEnd)?;
         }
         self.require_runs(bad, 1, Purpose::ConfirmEnd)?;
-        let good_states = self.find_good_states(&good);
-        self.check_good_ends(&good, &good_states)?;
-        let rate = self.failure_rate(&good_states)?;
+        let good_answers = self.find_good_answers(&good);
+        self.check_good_ends(&good, &good_answers)?;
+        let rate = self.failure_rate(&good_answers)?;
         for &end in &good {
             let needed = rate.good_runs_for_proof(self.error_share(Candidate::Node(end)));
             self.require_runs(end, needed, Purpose::ConfirmEnd)?;
         }
-        let good_states = self.find_good_states(&good);
-        self.check_good_ends(&good, &good_states)?;
-        Ok((good, RunClassifier { failure_rate: self.failure_rate(&good_states)?, good_states }))
+        let good_answers = self.find_good_answers(&good);
+        self.check_good_ends(&good, &good_answers)?;
+        Ok((good, RunClassifier { failure_rate: self.failure_rate(&good_answers)?, good_answers }))
     }
 
-    /// The good states: those of the plan, otherwise those of the good ends.
-    fn find_good_states(&self, good: &[usize]) -> BTreeSet<String> {
-        if self.plan.good_states.is_empty() {
-            good.iter().flat_map(|&end| self.runs_of_node(end).states()).collect()
+    /// The good answers: those of the plan, otherwise those of the good ends.
+    fn find_good_answers(&self, good: &[usize]) -> BTreeSet<String> {
+        if self.plan.good_answers.is_empty() {
+            good.iter().flat_map(|&end| self.runs_of_node(end).answers()).collect()
         } else {
-            self.plan.good_states.clone()
+            self.plan.good_answers.clone()
         }
     }
 
-    fn good_states_of_ends(&self) -> BTreeSet<String> {
-        self.find_good_states(&self.plan.good)
+    fn good_answers_of_ends(&self) -> BTreeSet<String> {
+        self.find_good_answers(&self.plan.good)
     }
 
-    fn check_good_ends(&self, good: &[usize], good_states: &BTreeSet<String>) -> StepResult<()> {
+    fn check_good_ends(&self, good: &[usize], good_answers: &BTreeSet<String>) -> StepResult<()> {
         for &end in good {
-            let mut states = self.runs_of_node(end).states();
-            if let Some(state) = states.find(|state| !good_states.contains(state)) {
-                return Err(NextStep::Done(BisectionResult::GoodEndIsBad { end, state }));
+            let mut answers = self.runs_of_node(end).answers();
+            if let Some(answer) = answers.find(|answer| !good_answers.contains(answer)) {
+                return Err(NextStep::Done(BisectionResult::GoodEndIsBad { end, answer }));
             }
-            let states: BTreeSet<_> = self.runs_of_node(end).states().collect();
-            if states.len() > MAX_GOOD_STATES {
-                return Err(NextStep::Done(BisectionResult::Unstable { end, states: states.len() }));
+            let answers: BTreeSet<_> = self.runs_of_node(end).answers().collect();
+            if answers.len() > MAX_GOOD_ANSWERS {
+                return Err(NextStep::Done(BisectionResult::Unstable { end, answers: answers.len() }));
             }
         }
         Ok(())
     }
 
     /// The number of runs until the bad end was bad as often as the accepted error requires.
-    fn failure_rate(&self, good_states: &BTreeSet<String>) -> StepResult<FailureRate> {
+    fn failure_rate(&self, good_answers: &BTreeSet<String>) -> StepResult<FailureRate> {
         let wanted = statistics::bad_runs_needed(statistics::error_share(self.plan.accepted_error, 0));
         let candidate = Candidate::Node(self.plan.bad);
         let (mut bad_runs, mut runs, mut good_streak) = (0, 0, 0);
-        for (_, state) in &self.runs(candidate).observations {
+        for (_, answer) in &self.runs(candidate).observations {
             runs += 1;
             good_streak += 1;
-            if !good_states.contains(state) {
+            if !good_answers.contains(answer) {
                 (bad_runs, good_streak) = (bad_runs + 1, 0);
             }
             if bad_runs == wanted {
@@ -334,18 +334,18 @@ impl<'a> SearchState<'a> {
         let SearchPlan { bad, .. } = *self.plan;
         let last = self.plan.graph.len() - 1;
         self.require_runs(bad, 1, Purpose::ConfirmEnd)?;
-        let bad_states: BTreeSet<String> = self.runs_of_node(bad).states().collect();
+        let bad_answers: BTreeSet<String> = self.runs_of_node(bad).answers().collect();
         let (room, older) = if bad == 0 { (last, false) } else { (bad, true) };
         let strides =
             (0..usize::BITS).map(|power| 1_usize << power).take_while(|stride| *stride < room).chain([room]);
         for stride in strides {
             let node = if older { bad - stride } else { bad + stride };
             let runs = self.runs_of_node(node);
-            let is_good = |state: &String| {
-                if self.plan.good_states.is_empty() {
-                    !bad_states.contains(state)
+            let is_good = |answer: &String| {
+                if self.plan.good_answers.is_empty() {
+                    !bad_answers.contains(answer)
                 } else {
-                    self.plan.good_states.contains(state)
+                    self.plan.good_answers.contains(answer)
                 }
             };
             if runs.is_skipped() {
@@ -356,7 +356,7 @@ impl<'a> SearchState<'a> {
                 return Err(run_step(Candidate::Node(node), Purpose::FindGoodEnd, suspects, 1));
             }
             // One that was good once and bad later is no good end: the search for one goes on.
-            if runs.states().all(|state| is_good(&state)) {
+            if runs.answers().all(|answer| is_good(&answer)) {
                 return Ok(node);
             }
         }
@@ -460,7 +460,7 @@ impl<'a> SearchState<'a> {
             return Evaluation::New;
         }
         let runs = self.runs_of_node(node);
-        if runs.bad_count(&scope.classifier.good_states) > 0 {
+        if runs.bad_count(&scope.classifier.good_answers) > 0 {
             bad
         } else if runs.count() >= scope.classifier.failure_rate.good_runs_for_evaluation() {
             good
@@ -511,9 +511,9 @@ impl<'a> SearchState<'a> {
         if runs.is_skipped() {
             return Ok(false);
         }
-        let bad_runs = runs.bad_count(&classifier.good_states);
+        let bad_runs = runs.bad_count(&classifier.good_answers);
         if !is_bad {
-            let fresh = runs.proof_runs(&classifier.good_states).unwrap_or(0);
+            let fresh = runs.proof_runs(&classifier.good_answers).unwrap_or(0);
             let needed = classifier.failure_rate.good_runs_for_proof(self.error_share(candidate));
             return if bad_runs > 0 {
                 Ok(false)
@@ -523,7 +523,7 @@ impl<'a> SearchState<'a> {
                 Ok(true)
             };
         }
-        let good = |(_, state): &&(Purpose, String)| classifier.good_states.contains(state);
+        let good = |(_, answer): &&(Purpose, String)| classifier.good_answers.contains(answer);
         let good_streak = runs.observations.iter().rev().take_while(good).count();
         if bad_runs >= classifier.failure_rate.bad_runs {
             Ok(true)

@@ -45,8 +45,8 @@ pub(crate) struct BuiltCandidate {
 /// A run that ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TestRun {
-    /// The observed state.
-    pub(crate) state: String,
+    /// The answer.
+    pub(crate) answer: String,
     /// The run folder's name; `None` if the result was recorded earlier.
     pub(crate) run_folder: Option<String>,
 }
@@ -169,7 +169,7 @@ pub(crate) fn drive_search(
         let tried = if built.contains(&candidate) {
             tester.run(candidate, search.run_count(candidate)).map(|ran| {
                 record.run_folder = ran.run_folder;
-                SearchEvent::Ran { candidate, purpose, state: ran.state }
+                SearchEvent::Ran { candidate, purpose, answer: ran.answer }
             })
         } else {
             tester.build(candidate).map(|made| {
@@ -244,10 +244,10 @@ fn progress_line(record: &LogEntry, purpose: Purpose, left: RemainingWork, pace:
     let seconds = record.milliseconds as f64 / 1000.0;
     let what = match &record.event {
         Some(SearchEvent::Built { .. }) => format!("built {} in {seconds:.1} s", record.release),
-        Some(SearchEvent::Ran { state, .. }) if record.run_folder.is_none() => {
-            format!("{state} ({}, recorded)", purpose.name())
+        Some(SearchEvent::Ran { answer, .. }) if record.run_folder.is_none() => {
+            format!("{answer} ({}, recorded)", purpose.name())
         }
-        Some(SearchEvent::Ran { state, .. }) => format!("{state} ({}, {seconds:.1} s)", purpose.name()),
+        Some(SearchEvent::Ran { answer, .. }) => format!("{answer} ({}, {seconds:.1} s)", purpose.name()),
         Some(SearchEvent::Skip { why, .. }) => format!("skipped: {}", shorten_reason(why)),
         Some(SearchEvent::HostError { why }) => format!("host error: {}", shorten_reason(why)),
         None => String::new(),

@@ -8,9 +8,9 @@ use super::*;
 #[derive(Clone, Debug)]
 pub(super) struct FakeHistory {
     pub(super) plan: SearchPlan,
-    /// The state of each bad node; other nodes are good.
+    /// The answer of each bad node; other nodes are good.
     pub(super) faulty: BTreeMap<usize, String>,
-    /// The probability that a bad node shows its state.
+    /// The probability that a bad node shows its answer.
     pub(super) rate: f64,
     /// Nodes that do not build or boot.
     pub(super) broken: BTreeSet<usize>,
@@ -82,7 +82,7 @@ impl FakeHistory {
             graph: history,
             good: vec![good],
             bad,
-            good_states: quiet,
+            good_answers: quiet,
             accepted_error: 0.01,
             patience: 20,
             can_verify_culprit: false,
@@ -148,8 +148,8 @@ impl FakeHistory {
     fn known(&self, search: &Bisector, candidate: Candidate, purpose: Purpose) -> bool {
         let (Candidate::Node(node), Purpose::Halve) = (candidate, purpose) else { return false };
         search.events().iter().any(|event| match event {
-            SearchEvent::Ran { candidate: Candidate::Node(ran), state, .. } => {
-                *ran == node && !self.plan.good_states.is_empty() && !self.plan.good_states.contains(state)
+            SearchEvent::Ran { candidate: Candidate::Node(ran), answer, .. } => {
+                *ran == node && !self.plan.good_answers.is_empty() && !self.plan.good_answers.contains(answer)
             }
             SearchEvent::Skip { candidate: Candidate::Node(ran), .. } => *ran == node,
             _ => false,
@@ -187,7 +187,7 @@ impl FakeHistory {
             Candidate::Applied(_) => self.faulty.get(&newer),
         };
         let shows = fault.filter(|_| self.random.chance(self.rate)).cloned();
-        SearchEvent::Ran { candidate, purpose, state: shows.unwrap_or_else(|| "quiet".into()) }
+        SearchEvent::Ran { candidate, purpose, answer: shows.unwrap_or_else(|| "quiet".into()) }
     }
 }
 

@@ -172,16 +172,16 @@ impl Tester for KernelTester<'_> {
     fn run(&mut self, candidate: Candidate, number: usize) -> Result<TestRun, CandidateError> {
         let kernel = self.kernel(candidate)?;
         let asked = AskedScenario { scenario: &self.scenario, question: &self.question };
-        let mut recorded = RecordedStates::of(&self.maker.workspace, asked, &kernel, self.progress)?;
+        let mut recorded = RecordedAnswers::of(&self.maker.workspace, asked, &kernel, self.progress)?;
         if self.fresh && number == 0 {
             // What counts for this search counts for later ones.
             recorded.forget()?;
         }
-        if let Some(state) = recorded.states.get(number).filter(|_| !self.fresh) {
-            return Ok(TestRun { state: state.clone(), run_folder: None });
+        if let Some(answer) = recorded.answers.get(number).filter(|_| !self.fresh) {
+            return Ok(TestRun { answer: answer.clone(), run_folder: None });
         }
         let run = run_once(&self.maker.workspace, asked, &kernel, self.progress)?;
-        recorded.add(&run.state)?;
+        recorded.add(&run.answer)?;
         Ok(run)
     }
 
@@ -402,9 +402,9 @@ pub(crate) fn run_once(
     // Runs from one saved state share everything that chance decided at boot, so they would not be independent.
     let options = RunOptions { keep: true, start_policy: StartPolicy::Cold, ..RunOptions::default() };
     let outcome = run::run(workspace, asked.scenario, kernel, &options, progress)?;
-    let state = evaluate_run(asked, &outcome.document, &outcome.folder).map_err(CandidateError::Skip)?;
+    let answer = evaluate_run(asked, &outcome.document, &outcome.folder).map_err(CandidateError::Skip)?;
     let folder = outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(TestRun { state, run_folder: Some(folder) })
+    Ok(TestRun { answer, run_folder: Some(folder) })
 }
 
 /// Evaluates a question on a run folder.
@@ -432,14 +432,14 @@ fn evaluate_run(asked: AskedScenario<'_>, document: &RunDocument, folder: &Path)
     })
 }
 
-/// The recorded states of one kernel, guest, scenario and question, in the order of the runs.
-struct RecordedStates {
+/// The recorded answers of one kernel, guest, scenario and question, in the order of the runs.
+struct RecordedAnswers {
     path: PathBuf,
-    states: Vec<String>,
+    answers: Vec<String>,
 }
 
-impl RecordedStates {
-    /// The states of runs with the same kernel, guest, scenario and question.
+impl RecordedAnswers {
+    /// The answers of runs with the same kernel, guest, scenario and question.
     fn of(
         workspace: &Workspace,
         asked: AskedScenario<'_>,
@@ -468,11 +468,11 @@ impl RecordedStates {
         fs::create_dir_all(&folder).map_err(|error| host_error("make", &folder, error))?;
         let path = folder.join(key);
         let read = records::read(&path, never).map_err(|error| host_error("read", &path, error))?;
-        Ok(Self { states: read.records, path })
+        Ok(Self { answers: read.records, path })
     }
 
     fn forget(&mut self) -> Result<(), CandidateError> {
-        self.states.clear();
+        self.answers.clear();
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(host_error("remove", &self.path, error))
@@ -481,8 +481,8 @@ impl RecordedStates {
         }
     }
 
-    fn add(&self, state: &str) -> Result<(), CandidateError> {
-        records::append(&self.path, state, never).map_err(|error| host_error("write", &self.path, error))
+    fn add(&self, answer: &str) -> Result<(), CandidateError> {
+        records::append(&self.path, answer, never).map_err(|error| host_error("write", &self.path, error))
     }
 }
 

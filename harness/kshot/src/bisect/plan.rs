@@ -18,9 +18,9 @@ pub struct SearchPlan {
     /// The node with the fault. If it is the newer end, the search finds where the fault begins, otherwise where it
     /// ends.
     pub bad: usize,
-    /// The states that count as good; if empty, the states of the good ends.
+    /// The answers that count as good; if empty, the answers of the good ends.
     #[serde(rename = "quiet")]
-    pub good_states: BTreeSet<String>,
+    pub good_answers: BTreeSet<String>,
     /// The accepted probability that the result is wrong.
     #[serde(rename = "error")]
     pub accepted_error: f64,
@@ -29,7 +29,7 @@ pub struct SearchPlan {
     /// Whether the driver can revert the culprit on the newer end, or apply it to the older end.
     #[serde(rename = "flips")]
     pub can_verify_culprit: bool,
-    /// The number of evenly spread nodes that are tested after the search, to see whether the state changed elsewhere.
+    /// The number of evenly spread nodes that are tested after the search, to see whether the answer changed elsewhere.
     #[serde(rename = "checks")]
     pub spot_checks: usize,
 }
@@ -108,8 +108,9 @@ pub enum SearchEvent {
         candidate: Candidate,
         /// The purpose of the run.
         purpose: Purpose,
-        /// The observed state, in the question's terms.
-        state: String,
+        /// The answer, in the question's terms.
+        #[serde(rename = "state")]
+        answer: String,
     },
     /// A candidate did not build, boot or answer, and is skipped.
     #[serde(rename = "cannot-tell")]
@@ -159,15 +160,15 @@ pub struct RemainingWork {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BisectionResult {
-    /// The state changed here; several change points if it changed more than once.
+    /// The answer changed here; several change points if it changed more than once.
     Found {
         /// The change points, in the order in which they were found.
         changes: Vec<ChangePoint>,
-        /// The probability of at most this that a place is wrong.
+        /// The probability of at most this that a change point is wrong.
         #[serde(rename = "wrong")]
         error_bound: f64,
     },
-    /// The state changed and changed back, so there is no single culprit.
+    /// The answer changed and changed back, so there is no single culprit.
     NotMonotonic {
         /// A node with the change.
         #[serde(rename = "has")]
@@ -176,7 +177,7 @@ pub enum BisectionResult {
         #[serde(rename = "lacks")]
         without_change: usize,
     },
-    /// The bad end shows no state that the good end does not show.
+    /// The bad end gives no answer that the good end does not give.
     NoChange {
         /// The number of runs of the bad end.
         runs: u32,
@@ -194,15 +195,17 @@ pub enum BisectionResult {
     GoodEndIsBad {
         /// The node of the good end.
         end: usize,
-        /// The observed state.
-        state: String,
+        /// The answer.
+        #[serde(rename = "state")]
+        answer: String,
     },
-    /// The good end shows a different state in every run.
+    /// The good end gives a different answer in every run.
     Unstable {
         /// The node of the good end.
         end: usize,
-        /// The number of different states.
-        states: usize,
+        /// The number of different answers.
+        #[serde(rename = "states")]
+        answers: usize,
     },
     /// An end does not build, boot or answer.
     #[serde(rename = "unusable")]
@@ -234,7 +237,7 @@ pub enum BisectionResult {
     },
 }
 
-/// A place in the history where the state changed.
+/// A point of the history where the answer changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChangePoint {
     /// The suspects, oldest first: one node, unless the nodes in between had to be skipped.

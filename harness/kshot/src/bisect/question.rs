@@ -1,4 +1,4 @@
-//! The question that a bisection asks of each run, and how a run's evidence becomes a state.
+//! The question that a bisection asks of each run, and how a run's evidence becomes an answer.
 
 use kshot_stack::snapshot;
 use std::collections::BTreeSet;
@@ -105,14 +105,14 @@ impl Fault for QuestionError {
 }
 
 impl Question {
-    /// The states that count as good; empty if they depend on the good end.
-    pub fn good_states(&self) -> BTreeSet<String> {
+    /// The answers that count as good; empty if they depend on the good end.
+    pub fn good_answers(&self) -> BTreeSet<String> {
         let quiet: &[&str] = match self {
             Self::Claims(_) | Self::Fidelity { .. } | Self::Shell(_) => &["holds"],
             Self::Verdict(_) => &["match"],
             Self::Drift(_) | Self::Text(_) | Self::Console(_) => &[],
         };
-        quiet.iter().map(|state| (*state).to_owned()).collect()
+        quiet.iter().map(|answer| (*answer).to_owned()).collect()
     }
 
     /// Checks that the question can be evaluated on this scenario.
@@ -151,7 +151,7 @@ impl Question {
         scenario
     }
 
-    /// The state that a run shows.
+    /// The answer that a run shows.
     ///
     /// # Errors
     /// The reason, for people.
@@ -177,7 +177,7 @@ impl Question {
             Self::Fidelity { probe, percent } => fidelity(probe, *percent, seen.document),
             Self::Text(_) if seen.captures.is_empty() => Err("no probe brought a text".into()),
             Self::Text(text) => matches(text, &seen.captures.iter().map(String::as_str).collect::<Vec<_>>()),
-            Self::Shell(_) => predicate_state(seen.last_step),
+            Self::Shell(_) => predicate_answer(seen.last_step),
             Self::Verdict(_) => match seen.document.verdict {
                 Verdict::Match => Ok("match".into()),
                 Verdict::Drift => Ok("drift".into()),
@@ -289,7 +289,7 @@ fn fidelity(probe: &str, percent: u32, document: &RunDocument) -> Result<String,
     Ok(if enough { "holds" } else { "fails" }.into())
 }
 
-fn predicate_state(output: &str) -> Result<String, String> {
+fn predicate_answer(output: &str) -> Result<String, String> {
     let said = output
         .lines()
         .rev()

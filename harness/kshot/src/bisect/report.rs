@@ -43,7 +43,7 @@ impl BisectReport<'_> {
                 let places: Vec<String> =
                     changes.iter().map(|change| self.change_point_text(change)).collect();
                 let several = if changes.len() > 1 {
-                    format!("The state changed {} times. ", changes.len())
+                    format!("The answer changed {} times. ", changes.len())
                 } else {
                     String::new()
                 };
@@ -54,25 +54,25 @@ impl BisectReport<'_> {
                 )
             }
             BisectionResult::NotMonotonic { with_change: has, without_change: lacks } => format!(
-                "The state changed more than once: {} has the change, but its descendant {} does not, so there is no single culprit.",
+                "The answer changed more than once: {} has the change, but its descendant {} does not, so there is no single culprit.",
                 name(*has),
                 name(*lacks)
             ),
             BisectionResult::NoChange { runs } => format!(
-                "No change found: in {runs} runs {} showed no state that the other end does not show.",
+                "No change found: in {runs} runs {} gave no answer that the other end does not give.",
                 name(self.header.plan.bad)
             ),
             BisectionResult::TooRare { bad_runs: shows, runs } => format!(
                 "The fault is too rare: {} showed it in {shows} of {runs} runs. Raise --patience.",
                 name(self.header.plan.bad)
             ),
-            BisectionResult::GoodEndIsBad { end, state } => format!(
-                "{} is given as good but is bad: {state}. Are the ends swapped, or is an older good end needed?",
+            BisectionResult::GoodEndIsBad { end, answer } => format!(
+                "{} is given as good but is bad: {answer}. Are the ends swapped, or is an older good end needed?",
                 name(*end)
             ),
-            BisectionResult::Unstable { end, states } => {
+            BisectionResult::Unstable { end, answers } => {
                 format!(
-                    "{} showed {states} different states: the question has no stable answer there.",
+                    "{} gave {answers} different answers: the question has no stable answer there.",
                     name(*end)
                 )
             }
@@ -280,22 +280,22 @@ impl BisectReport<'_> {
 
     fn rate(&self) -> String {
         let bad = Candidate::Node(self.header.plan.bad);
-        let mut states: Vec<&String> = Vec::new();
+        let mut answers: Vec<&String> = Vec::new();
         for record in self.records {
-            if let Some(SearchEvent::Ran { candidate, purpose: Purpose::ConfirmEnd, state }) = &record.event
+            if let Some(SearchEvent::Ran { candidate, purpose: Purpose::ConfirmEnd, answer }) = &record.event
                 && *candidate == bad
             {
-                states.push(state);
+                answers.push(answer);
             }
         }
-        let good = self.good_states();
-        let shows = states.iter().filter(|state| !good.contains(state)).count();
-        format!("{shows} of {} runs", states.len())
+        let good = self.good_answers();
+        let shows = answers.iter().filter(|answer| !good.contains(answer)).count();
+        format!("{shows} of {} runs", answers.len())
     }
 
     fn rows(&self) -> Vec<CandidateRow> {
         let mut rows: Vec<CandidateRow> = Vec::new();
-        let quiet = self.good_states();
+        let quiet = self.good_answers();
         for record in self.records.iter().filter(|record| !record.name.is_empty()) {
             let Some(event) = &record.event else { continue };
             let (SearchEvent::Built { candidate, .. }
@@ -319,14 +319,14 @@ impl BisectReport<'_> {
                     row.notes.extend(record.notes.clone());
                     row.image.clone_from(image);
                 }
-                SearchEvent::Ran { purpose, state, .. } => {
+                SearchEvent::Ran { purpose, answer, .. } => {
                     row.runs += 1;
                     row.milliseconds += record.milliseconds;
-                    row.add_observation(state);
+                    row.add_observation(answer);
                     if !row.purposes.contains(purpose) {
                         row.purposes.push(*purpose);
                     }
-                    row.shows |= !quiet.contains(state);
+                    row.shows |= !quiet.contains(answer);
                 }
                 SearchEvent::Skip { why, .. } => row.notes.push(format!("skipped: {}", shorten_reason(why))),
                 SearchEvent::HostError { .. } => {}
@@ -368,18 +368,18 @@ impl BisectReport<'_> {
         }
     }
 
-    /// The states that count as good: those of the plan, otherwise those of the good ends.
-    fn good_states(&self) -> Vec<String> {
+    /// The answers that count as good: those of the plan, otherwise those of the good ends.
+    fn good_answers(&self) -> Vec<String> {
         let plan = &self.header.plan;
-        if !plan.good_states.is_empty() {
-            return plan.good_states.iter().cloned().collect();
+        if !plan.good_answers.is_empty() {
+            return plan.good_answers.iter().cloned().collect();
         }
         let runs = |wanted: &[Purpose], node: Option<usize>| -> Vec<(usize, String)> {
             let runs = self.records.iter().filter_map(|record| match &record.event {
-                Some(SearchEvent::Ran { candidate: Candidate::Node(at), purpose, state })
+                Some(SearchEvent::Ran { candidate: Candidate::Node(at), purpose, answer })
                     if *at != plan.bad && wanted.contains(purpose) && node.is_none_or(|node| node == *at) =>
                 {
-                    Some((*at, state.clone()))
+                    Some((*at, answer.clone()))
                 }
                 _ => None,
             });
@@ -387,11 +387,11 @@ impl BisectReport<'_> {
         };
         let ends = [Purpose::ConfirmEnd, Purpose::FindGoodEnd];
         if !plan.good.is_empty() {
-            return runs(&ends, None).into_iter().map(|(_, state)| state).collect();
+            return runs(&ends, None).into_iter().map(|(_, answer)| answer).collect();
         }
         // The search for a good end passed bad ones: the last that it came to is the good one.
         let end = runs(&[Purpose::FindGoodEnd], None).last().map(|(node, _)| *node);
-        end.map_or(Vec::new(), |end| runs(&ends, Some(end)).into_iter().map(|(_, state)| state).collect())
+        end.map_or(Vec::new(), |end| runs(&ends, Some(end)).into_iter().map(|(_, answer)| answer).collect())
     }
 
     /// Whether the fault is in the older end, so that the search finds the fix.
@@ -446,12 +446,12 @@ impl CandidateRow {
         mean.map_or_else(String::new, |mean| format!("{:.1} s", mean as f64 / 1000.0))
     }
 
-    fn add_observation(&mut self, state: &str) {
-        match self.counts.iter_mut().find(|(one, _)| one == state) {
+    fn add_observation(&mut self, answer: &str) {
+        match self.counts.iter_mut().find(|(one, _)| one == answer) {
             Some((_, count)) => *count += 1,
-            None => self.counts.push((state.into(), 1)),
+            None => self.counts.push((answer.into(), 1)),
         }
-        self.seen = self.counts.iter().map(|(state, count)| format!("{state} x {count}")).collect();
+        self.seen = self.counts.iter().map(|(answer, count)| format!("{answer} x {count}")).collect();
     }
 }
 

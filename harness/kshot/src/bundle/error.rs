@@ -76,7 +76,7 @@ impl Fault for BundleError {
             Self::Artifacts(error) => Some(error),
             Self::Scenario(error) => Some(error),
             Self::Kernel(error) => Some(error),
-            Self::Image(error) => Some(error),
+            Self::Userland(error) => Some(error),
             Self::Run(error) => Some(error),
             _ => None,
         }

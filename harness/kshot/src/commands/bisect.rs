@@ -43,7 +43,7 @@ pub(super) struct Args {
     /// A version or revision with the fault
     #[arg(long, value_name = "Y", conflicts_with = "new")]
     bad: Option<String>,
-    /// Like --good, for a change that is not a fault: the state to compare with
+    /// Like --good, for a change that is not a fault
     #[arg(long, value_name = "X")]
     old: Option<String>,
     /// Like --bad, for a change that is not a fault
@@ -115,7 +115,7 @@ impl Args {
         let scenario = select::scenario(&workspace, &catalogue, &header.scenario)?;
         let scenario = restrict_probes(scenario, &header.probes)?;
         let template = template(&catalogue, &header.configuration_of, &header.config, &header.require)?;
-        streams.progress.print_line(&format!("state and artifacts: {}", folder.display()));
+        streams.progress.print_line(&format!("log and artifacts: {}", folder.display()));
         let told = bisect::run(journal, &workspace, &scenario, template, habits, &streams.progress);
         let told = told.inspect_err(|_| {
             streams.progress.print_line(&format!("to resume: kshot bisect --resume {}", folder.display()));
@@ -186,13 +186,13 @@ impl Args {
         if good.contains(&bad) {
             return Err(usage("both ends are the same".into(), "give two ends"));
         }
-        let quiet = if is_old_new { BTreeSet::new() } else { question.good_states() };
+        let quiet = if is_old_new { BTreeSet::new() } else { question.good_answers() };
         let flips = matches!(range, CandidateSource::Git(_));
         let plan = SearchPlan {
             graph: history,
             good,
             bad,
-            good_states: quiet,
+            good_answers: quiet,
             accepted_error: self.error,
             patience: self.patience,
             can_verify_culprit: flips,

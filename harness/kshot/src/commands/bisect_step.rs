@@ -65,8 +65,8 @@ struct PreparedTest {
     id: String,
     scenario: Scenario,
     question: Question,
-    /// The states that count as good.
-    good_states: BTreeSet<String>,
+    /// The answers that count as good.
+    good_answers: BTreeSet<String>,
     runs: u32,
     format: Format,
 }
@@ -103,7 +103,7 @@ impl TestArgs {
         let scenario = restrict_probes(select::scenario(workspace, catalogue, &id)?, &self.only)?;
         let question = self.question.question(catalogue)?;
         question.check(&scenario)?;
-        let good_states = match &question {
+        let good_answers = match &question {
             Question::Drift(_) => {
                 return Err(CommandError::usage(
                     "--drift compares two kernels, but there is only one",
@@ -112,34 +112,34 @@ impl TestArgs {
             }
             Question::Text(_) | Question::Console(_) if self.match_is_good => ["matches".to_owned()].into(),
             Question::Text(_) | Question::Console(_) => ["does not match".to_owned()].into(),
-            other => other.good_states(),
+            other => other.good_answers(),
         };
         let (runs, format) = (self.runs, self.format);
-        Ok(PreparedTest { workspace: workspace.clone(), id, scenario, question, good_states, runs, format })
+        Ok(PreparedTest { workspace: workspace.clone(), id, scenario, question, good_answers, runs, format })
     }
 }
 
 impl PreparedTest {
     fn run(self, kernel: &Kernel, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let Self { workspace, id, scenario, question, good_states, runs, format } = self;
+        let Self { workspace, id, scenario, question, good_answers, runs, format } = self;
         for number in 1..=runs {
             let asked = AskedScenario { scenario: &scenario, question: &question };
             let result = bisect::test_once(&workspace, asked, kernel, &streams.progress)?;
             let (word, exit) = match &result {
-                TestResult::Ran { state, .. } if good_states.contains(state) => ("good", ExitCode::Match),
+                TestResult::Ran { answer, .. } if good_answers.contains(answer) => ("good", ExitCode::Match),
                 TestResult::Ran { .. } => ("bad", ExitCode::Drift),
                 TestResult::Skip(_) => ("cannot tell", ExitCode::CannotTell),
             };
             if exit == ExitCode::Match && number < runs {
                 continue;
             }
-            let (state, folder) = match result {
-                TestResult::Ran { state, folder } => (state, folder),
+            let (answer, folder) = match result {
+                TestResult::Ran { answer, folder } => (answer, folder),
                 TestResult::Skip(why) => (why, None),
             };
             match format {
                 Format::Table => {
-                    writeln!(streams.out, "{word}: {} ({state}), run {number} of {runs}", kernel.release)?;
+                    writeln!(streams.out, "{word}: {} ({answer}), run {number} of {runs}", kernel.release)?;
                     if let Some(folder) = folder.map(|folder| workspace.runs_folder.join(folder)) {
                         let reasons = artifacts::read_document(&folder)?.reasons;
                         for reason in reasons {
@@ -151,7 +151,7 @@ impl PreparedTest {
                 Format::Json => {
                     let document = serde_json::json!({
                         "scenario": id, "release": kernel.release, "image_sha256": kernel.sha256, "answer": word,
-                        "state": state, "runs": number, "folder": folder,
+                        "state": answer, "runs": number, "folder": folder,
                     });
                     writeln!(streams.out, "{document}")?;
                 }

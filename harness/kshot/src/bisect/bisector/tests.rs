@@ -149,7 +149,7 @@ fn a_mark_that_a_proof_overturns_sends_the_search_on() {
         let summary = world.search();
         summary.suspects() == [[9]]
             && summary.events.iter().any(|event| {
-                matches!(event, SearchEvent::Ran { candidate: Candidate::Node(10..), purpose: Purpose::ProveGood, state } if state == "quiet")
+                matches!(event, SearchEvent::Ran { candidate: Candidate::Node(10..), purpose: Purpose::ProveGood, answer } if answer == "quiet")
             })
     });
     assert!(overturned.count() > 0);
@@ -175,7 +175,7 @@ fn a_bad_end_that_never_shows_is_no_change() {
 #[test]
 fn two_ends_that_say_the_same_unasked_thing_are_no_change() {
     let mut world = FakeHistory::row(8, 0);
-    world.plan.good_states.clear();
+    world.plan.good_answers.clear();
     assert_eq!(world.search().outcome, BisectionResult::NoChange { runs: 20 });
 }
 
@@ -184,7 +184,7 @@ fn a_good_end_that_shows_is_a_wrong_end() {
     let mut world = FakeHistory::row(64, 1);
     world.faulty.insert(0, "fault".into());
     let summary = world.search();
-    assert_eq!(summary.outcome, BisectionResult::GoodEndIsBad { end: 0, state: "fault".into() });
+    assert_eq!(summary.outcome, BisectionResult::GoodEndIsBad { end: 0, answer: "fault".into() });
     assert!(summary.boots() <= 2, "{}", summary.boots());
 }
 
@@ -193,7 +193,7 @@ fn ends_that_are_exchanged_are_a_wrong_end_at_once() {
     let mut world = FakeHistory::row(64, 30);
     (world.plan.good, world.plan.bad) = (vec![63], 0);
     let summary = world.search();
-    assert_eq!(summary.outcome, BisectionResult::GoodEndIsBad { end: 63, state: "fault".into() });
+    assert_eq!(summary.outcome, BisectionResult::GoodEndIsBad { end: 63, answer: "fault".into() });
     assert!(summary.boots() <= 2);
 }
 
@@ -278,7 +278,7 @@ fn a_node_with_the_image_of_another_is_not_booted() {
 #[test]
 fn two_changes_are_both_found() {
     let mut world = FakeHistory::row(64, 20);
-    world.plan.good_states.clear();
+    world.plan.good_answers.clear();
     for node in 45..64 {
         world.faulty.insert(node, "another".into());
     }
@@ -288,7 +288,7 @@ fn two_changes_are_both_found() {
 #[test]
 fn two_changes_on_the_way_to_a_fix_are_both_found() {
     let mut world = FakeHistory::fixed(64, 50);
-    world.plan.good_states.clear();
+    world.plan.good_answers.clear();
     for node in 0..13 {
         world.faulty.insert(node, "another".into());
     }
@@ -298,8 +298,8 @@ fn two_changes_on_the_way_to_a_fix_are_both_found() {
 #[test]
 fn three_changes_are_all_found() {
     let mut world = FakeHistory::row(100, 10);
-    for (from, state) in [(40, "second"), (77, "third")] {
-        world.faulty.extend((from..100).map(|node| (node, state.to_owned())));
+    for (from, answer) in [(40, "second"), (77, "third")] {
+        world.faulty.extend((from..100).map(|node| (node, answer.to_owned())));
     }
     assert_eq!(world.search().suspects(), [[10], [40], [77]]);
 }
@@ -393,8 +393,8 @@ fn a_good_end_that_nobody_knows_is_walked_to_in_growing_strides() {
                 if purpose == Purpose::FindGoodEnd {
                     walked.push(node);
                 }
-                let state = world.faulty.get(&node).cloned().unwrap_or("quiet".into());
-                search.add_event(SearchEvent::Ran { candidate, purpose, state });
+                let answer = world.faulty.get(&node).cloned().unwrap_or("quiet".into());
+                search.add_event(SearchEvent::Ran { candidate, purpose, answer });
             }
             other => panic!("{other:?}"),
         }
@@ -414,13 +414,13 @@ fn a_node_that_was_good_once_and_then_bad_is_no_good_end() {
                 // The neighbour of the bad end shows the fault, though not in its first run.
                 runs_of_18 += usize::from(node == 18);
                 let is_bad = node >= 10 && !(node == 18 && runs_of_18 == 1);
-                let state = if is_bad { "fault" } else { "quiet" }.into();
-                search.add_event(SearchEvent::Ran { candidate, purpose, state });
+                let answer = if is_bad { "fault" } else { "quiet" }.into();
+                search.add_event(SearchEvent::Ran { candidate, purpose, answer });
             }
             NextStep::Run { candidate, purpose, .. } => {
-                let state =
+                let answer =
                     if matches!(candidate, Candidate::Reverted(_)) { "quiet" } else { "fault" }.into();
-                search.add_event(SearchEvent::Ran { candidate, purpose, state });
+                search.add_event(SearchEvent::Ran { candidate, purpose, answer });
             }
         }
     };
@@ -435,7 +435,7 @@ fn a_walk_without_an_end_finds_no_good() {
         match search.next_step() {
             NextStep::Done(outcome) => break outcome,
             NextStep::Run { candidate, purpose, .. } => {
-                search.add_event(SearchEvent::Ran { candidate, purpose, state: "fault".into() });
+                search.add_event(SearchEvent::Ran { candidate, purpose, answer: "fault".into() });
             }
         }
     };
@@ -445,17 +445,17 @@ fn a_walk_without_an_end_finds_no_good() {
 #[test]
 fn a_good_end_that_says_another_thing_each_time_is_unstable() {
     let mut plan = FakeHistory::row(8, 4).plan;
-    plan.good_states.clear();
+    plan.good_answers.clear();
     let mut search = Bisector::new(plan);
     for number in 0.. {
         match search.next_step() {
             NextStep::Done(outcome) => {
-                assert_eq!(outcome, BisectionResult::Unstable { end: 0, states: 4 });
+                assert_eq!(outcome, BisectionResult::Unstable { end: 0, answers: 4 });
                 return;
             }
             NextStep::Run { candidate, purpose, .. } => {
-                let state = if candidate == Candidate::Node(0) { number.to_string() } else { "fault".into() };
-                search.add_event(SearchEvent::Ran { candidate, purpose, state });
+                let answer = if candidate == Candidate::Node(0) { number.to_string() } else { "fault".into() };
+                search.add_event(SearchEvent::Ran { candidate, purpose, answer });
             }
         }
     }
@@ -469,8 +469,8 @@ fn a_culprit_that_shows_once_and_never_again_is_a_fluke() {
             NextStep::Done(outcome) => break outcome,
             NextStep::Run { candidate, purpose, .. } => {
                 let once = candidate == Candidate::Node(7) && purpose == Purpose::Halve;
-                let state = if once || candidate == Candidate::Node(15) { "fault" } else { "quiet" };
-                search.add_event(SearchEvent::Ran { candidate, purpose, state: state.into() });
+                let answer = if once || candidate == Candidate::Node(15) { "fault" } else { "quiet" };
+                search.add_event(SearchEvent::Ran { candidate, purpose, answer: answer.into() });
             }
         }
     };
@@ -503,8 +503,8 @@ fn what_may_be_wanted_after_the_next_run_is_foreseen() {
         let ahead = search.likely_next();
         let NextStep::Run { candidate, purpose, .. } = search.next_step() else { break };
         let Candidate::Node(node) = candidate else { unreachable!() };
-        let state = if node >= 20 { "fault" } else { "quiet" };
-        search.add_event(SearchEvent::Ran { candidate, purpose, state: state.into() });
+        let answer = if node >= 20 { "fault" } else { "quiet" };
+        search.add_event(SearchEvent::Ran { candidate, purpose, answer: answer.into() });
         if let NextStep::Run { candidate: Candidate::Node(next), purpose: Purpose::Halve, .. } =
             search.next_step()
             && purpose == Purpose::Halve

@@ -70,7 +70,7 @@ impl Tester for Fake {
         self.runs += 1;
         let shows = matches!(candidate, Candidate::Node(20..) | Candidate::Applied(_));
         Ok(TestRun {
-            state: if shows { "fails" } else { "holds" }.into(),
+            answer: if shows { "fails" } else { "holds" }.into(),
             run_folder: Some(self.runs.to_string()),
         })
     }
@@ -90,7 +90,7 @@ pub(crate) fn header() -> BisectRequest {
         graph: CandidateGraph::linear(64),
         good: vec![0],
         bad: 63,
-        good_states: BTreeSet::from(["holds".to_owned()]),
+        good_answers: BTreeSet::from(["holds".to_owned()]),
         accepted_error: 0.01,
         patience: 20,
         can_verify_culprit: true,

@@ -85,7 +85,7 @@ fn a_fidelity_is_held_to_its_threshold() {
 
 #[test]
 fn a_predicate_answers_by_its_status() {
-    let of = |text: &str| predicate_state(text);
+    let of = |text: &str| predicate_answer(text);
     assert_eq!(of("kshot-answer: 0\n").unwrap(), "holds");
     assert_eq!(of("noise\nkshot-answer: 1").unwrap(), "fails");
     assert!(of("kshot-answer: 125").is_err() && of("kshot-answer: 137").is_err() && of("cut off").is_err());
@@ -136,11 +136,11 @@ fn what_the_scenario_does_not_have_is_refused_with_what_it_has() {
 #[test]
 fn only_a_question_of_right_and_wrong_knows_its_answer_beforehand() {
     assert!(
-        !Question::Claims(vec![]).good_states().is_empty()
-            && !Question::Shell(String::new()).good_states().is_empty()
+        !Question::Claims(vec![]).good_answers().is_empty()
+            && !Question::Shell(String::new()).good_answers().is_empty()
     );
     assert!(
-        Question::Text(String::new()).good_states().is_empty()
-            && Question::Drift(None).good_states().is_empty()
+        Question::Text(String::new()).good_answers().is_empty()
+            && Question::Drift(None).good_answers().is_empty()
     );
 }

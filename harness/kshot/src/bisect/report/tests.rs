@@ -13,8 +13,8 @@ fn record(name: &str, event: SearchEvent) -> LogEntry {
     }
 }
 
-fn ran(node: usize, purpose: Purpose, state: &str) -> LogEntry {
-    let event = SearchEvent::Ran { candidate: Candidate::Node(node), purpose, state: state.into() };
+fn ran(node: usize, purpose: Purpose, answer: &str) -> LogEntry {
+    let event = SearchEvent::Ran { candidate: Candidate::Node(node), purpose, answer: answer.into() };
     record(&format!("{node:012}"), event)
 }
 
@@ -89,8 +89,8 @@ fn every_outcome_has_its_sentence() {
         BisectionResult::NotMonotonic { with_change: 3, without_change: 5 },
         BisectionResult::NoChange { runs: 20 },
         BisectionResult::TooRare { bad_runs: 1, runs: 21 },
-        BisectionResult::GoodEndIsBad { end: 0, state: "fails".into() },
-        BisectionResult::Unstable { end: 0, states: 4 },
+        BisectionResult::GoodEndIsBad { end: 0, answer: "fails".into() },
+        BisectionResult::Unstable { end: 0, answers: 4 },
         BisectionResult::UnusableEnd { end: 0, why: "it does not boot.".into() },
         BisectionResult::NotReproducible { at: 3, bad_runs: 1, runs: 21 },
         BisectionResult::NoGoodFound,
@@ -98,11 +98,11 @@ fn every_outcome_has_its_sentence() {
     ];
     let said = outcomes.map(|outcome| summary(&outcome, |report| report.summary()));
     insta::assert_snapshot!(said.join("\n"), @"
-    The state changed more than once: 000000000003 has the change, but its descendant 000000000005 does not, so there is no single culprit.
-    No change found: in 20 runs 000000000063 showed no state that the other end does not show.
+    The answer changed more than once: 000000000003 has the change, but its descendant 000000000005 does not, so there is no single culprit.
+    No change found: in 20 runs 000000000063 gave no answer that the other end does not give.
     The fault is too rare: 000000000063 showed it in 1 of 21 runs. Raise --patience.
     000000000000 is given as good but is bad: fails. Are the ends swapped, or is an older good end needed?
-    000000000000 showed 4 different states: the question has no stable answer there.
+    000000000000 gave 4 different answers: the question has no stable answer there.
     000000000000 cannot serve as an end: it does not boot.
     000000000003 was bad in 1 of 21 runs and then never again: the fault is not reproducible there.
     Every candidate that was tried is bad.
@@ -138,11 +138,11 @@ fn the_mail_is_one_that_regzbot_reads() {
 #[test]
 fn a_hunt_that_found_its_good_end_itself_marks_what_it_passed_as_bad() {
     let (mut header, mut records) = (header(), records());
-    (header.plan.good, header.plan.good_states) = (vec![], Default::default());
+    (header.plan.good, header.plan.good_answers) = (vec![], Default::default());
     // 63 is bad; 62 and 61 are passed, 0 is good.
     records.splice(0..2, []);
-    for (node, state) in [(62, "stacks b"), (61, "stacks c"), (0, "stacks a")] {
-        records.push(ran(node, Purpose::FindGoodEnd, state));
+    for (node, answer) in [(62, "stacks b"), (61, "stacks c"), (0, "stacks a")] {
+        records.push(ran(node, Purpose::FindGoodEnd, answer));
     }
     records.push(ran(63, Purpose::ConfirmEnd, "stacks a"));
     let report = BisectReport {
