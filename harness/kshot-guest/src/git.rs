@@ -357,15 +357,17 @@ mod tests {
     fn a_clone_that_was_cut_off_and_a_lock_that_was_left_heal() {
         let (folder, base) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (repository, ids) = repository(folder.path());
-        let place = base.path().join("source");
-        fs::create_dir_all(place.with_extension("underway").join(".git/objects")).unwrap();
-        fs::create_dir_all(&place).unwrap();
-        fs::write(place.join("half"), "").unwrap();
-        let clone = repository.shared_clone(&place).unwrap();
-        fs::write(place.join(".git/index.lock"), "").unwrap();
+        let clone_folder = base.path().join("source");
+        fs::create_dir_all(clone_folder.with_extension("underway").join(".git/objects")).unwrap();
+        fs::create_dir_all(&clone_folder).unwrap();
+        fs::write(clone_folder.join("half"), "").unwrap();
+        let clone = repository.shared_clone(&clone_folder).unwrap();
+        fs::write(clone_folder.join(".git/index.lock"), "").unwrap();
         clone.checkout(&ids[0]).unwrap();
-        assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "one\n");
-        assert!(!place.join(".git/hooks").exists() && !place.with_extension("underway").exists());
+        assert_eq!(fs::read_to_string(clone_folder.join("file")).unwrap(), "one\n");
+        assert!(
+            !clone_folder.join(".git/hooks").exists() && !clone_folder.with_extension("underway").exists()
+        );
     }
 
     /// A repository with the commits `one`, `two`, `three` in a row, each adding a line to `file`.
@@ -446,20 +448,20 @@ mod tests {
         let (origin, commits) = repository(folder.path());
         let shallow = fetched(folder.path(), &["--depth=1"]);
         let users = Repository::at(shallow.path()).unwrap();
-        let place = work.path().join("clone");
-        assert_eq!(text_at(&users.shared_clone(&place).unwrap(), &commits[2]), "one\ntwo\nthree\n");
+        let clone_folder = work.path().join("clone");
+        assert_eq!(text_at(&users.shared_clone(&clone_folder).unwrap(), &commits[2]), "one\ntwo\nthree\n");
         let error = users.commit(&commits[0]).unwrap_err();
         assert!(matches!(error, GitError::NoCommit { shallow: true, .. }), "{error}");
         assert!(error.hint().unwrap().contains("--deepen"));
         users.output_of(&["fetch", "--quiet", "--deepen=1"]).unwrap();
-        assert_eq!(text_at(&users.shared_clone(&place).unwrap(), &commits[1]), "one\ntwo\n");
+        assert_eq!(text_at(&users.shared_clone(&clone_folder).unwrap(), &commits[1]), "one\ntwo\n");
         fs::write(folder.path().join("file"), "four\n").unwrap();
         origin.output_of(&["commit", "--quiet", "--all", "-m", "four"]).unwrap();
         users.output_of(&["fetch", "--quiet", "--unshallow"]).unwrap();
-        let clone = users.shared_clone(&place).unwrap();
+        let clone = users.shared_clone(&clone_folder).unwrap();
         assert_eq!(text_at(&clone, &commits[0]), "one\n");
         assert_eq!(text_at(&clone, &origin.commit("HEAD").unwrap()), "four\n");
-        assert!(!place.join(".git/shallow").exists());
+        assert!(!clone_folder.join(".git/shallow").exists());
     }
 
     #[test]

@@ -296,14 +296,14 @@ impl Difference {
     /// What it is and where, in a stack of these frames: `missing: sys_ioctl before handle_sys`.
     pub fn description(&self, frames: &[String]) -> String {
         let at = usize::try_from(self.at).unwrap_or(usize::MAX);
-        let place = match (self.deviation, at.checked_sub(1).and_then(|before| frames.get(before))) {
+        let position = match (self.deviation, at.checked_sub(1).and_then(|before| frames.get(before))) {
             (Deviation::Missing, _) => {
                 frames.get(at).map_or_else(|| " at the end".into(), |next| format!(" before {next}"))
             }
             (_, Some(before)) => format!(" behind {before}"),
             (_, None) => ", innermost".into(),
         };
-        format!("{}: {}{place}", self.deviation.name(), self.frame)
+        format!("{}: {}{position}", self.deviation.name(), self.frame)
     }
 }
 

@@ -1,7 +1,7 @@
 //! How much of the truth a stack tells, and what it tells besides.
 
 mod align; // the longest common subsequence of two stacks
-mod place; // what frames are compared by
+mod compared_frame; // frames, with what they are compared by
 mod side_by_side; // stacks of the document, frame beside frame
 
 use std::cmp::Reverse;
@@ -14,7 +14,7 @@ use crate::arch::ArchRow;
 use crate::document::{Deviation, Difference, Fidelity, Reference};
 use crate::stack::{Frame, NAMELESS, Stack, fold_suffix};
 use align::align;
-use place::{Place, is_same};
+use compared_frame::{ComparedFrame, is_same};
 pub use side_by_side::{AlignedRow, beside_reference, side_by_side};
 
 /// References that one stack is compared with frame by frame, at most. The likeliest come first, by how many frames they
@@ -50,8 +50,8 @@ impl<'a> References<'a> {
             let to_user = kind == Reference::Gdb && stack.frames.last().is_some_and(|frame| frame.user);
             if to_user || reaches_entry(stack, row) {
                 let frames = up_to_entry(stack, row);
-                let places = frames.into_iter().map(|frame| Place::new(frame, row)).collect();
-                subject.add(Candidate { task: task_name(&stack.task), places });
+                let frames = frames.into_iter().map(|frame| ComparedFrame::new(frame, row)).collect();
+                subject.add(Candidate { task: task_name(&stack.task), frames });
             }
         }
         Self { kind, row, subjects }
@@ -111,7 +111,7 @@ impl<'a> References<'a> {
     fn whole_elsewhere(&self, stack: &Stack, reported: &Reported<'_>) -> Option<Comparison<'_>> {
         let subject = self.subjects.get(stack.subject())?;
         let likeliest =
-            subject.likeliest(reported, |candidate| candidate.places.len() == reported.up_to_entry);
+            subject.likeliest(reported, |candidate| candidate.frames.len() == reported.up_to_entry);
         let whole = likeliest.into_iter().take_while(|likely| likely.bound >= reported.up_to_entry);
         let mut compared = whole.map(|likely| Comparison::new(likely.candidate, reported));
         compared.find(Comparison::is_whole)
@@ -137,7 +137,7 @@ struct Subject<'a> {
 struct Candidate<'a> {
     task: &'a str,
     /// Its physical frames up to the entry.
-    places: Vec<Place<'a>>,
+    frames: Vec<ComparedFrame<'a>>,
 }
 
 /// A candidate, and how many frames it can have in common with a stack.
@@ -164,14 +164,14 @@ impl<'a> Subject<'a> {
         if !is_new {
             return;
         }
-        for (depth, place) in self.candidates[number].places.iter().enumerate() {
-            note(&mut self.by_address, place.frame.address, number);
-            note(&mut self.by_function, place.function, number);
-            if depth == 0 || place.frame.address.is_none() {
-                note(&mut self.by_function_alone, place.function, number);
+        for (depth, compared) in self.candidates[number].frames.iter().enumerate() {
+            note(&mut self.by_address, compared.frame.address, number);
+            note(&mut self.by_function, compared.function, number);
+            if depth == 0 || compared.frame.address.is_none() {
+                note(&mut self.by_function_alone, compared.function, number);
             }
             if depth == 0 {
-                note(&mut self.by_start, place.start, number);
+                note(&mut self.by_start, compared.start, number);
             }
         }
     }
@@ -185,13 +185,13 @@ impl<'a> Subject<'a> {
         let mut by_all = 0;
         let mut bounds = vec![0; self.candidates.len()];
         let mut counted = vec![usize::MAX; self.candidates.len()];
-        for (index, place) in reported.places.iter().enumerate() {
+        for (index, compared) in reported.frames.iter().enumerate() {
             let by_name =
-                if place.frame.address.is_some() { &self.by_function_alone } else { &self.by_function };
+                if compared.frame.address.is_some() { &self.by_function_alone } else { &self.by_function };
             let holders = [
-                place.frame.address.and_then(|address| self.by_address.get(&address)),
-                place.function.and_then(|function| by_name.get(function)),
-                place.start.and_then(|start| self.by_start.get(&start)),
+                compared.frame.address.and_then(|address| self.by_address.get(&address)),
+                compared.function.and_then(|function| by_name.get(function)),
+                compared.start.and_then(|start| self.by_start.get(&start)),
             ];
             // Most have the outermost frames.
             if holders.iter().flatten().any(|holders| holders.len() == bounds.len()) {
@@ -211,7 +211,7 @@ impl<'a> Subject<'a> {
             .map(|(number, (candidate, bound))| Likely {
                 number,
                 candidate,
-                bound: (by_all + bound).min(candidate.places.len()),
+                bound: (by_all + bound).min(candidate.frames.len()),
             })
             .collect();
         if likeliest.len() > MOST_COMPARED {
@@ -225,7 +225,7 @@ impl<'a> Subject<'a> {
 
 impl Likely<'_> {
     fn of(&self) -> usize {
-        self.candidate.places.len()
+        self.candidate.frames.len()
     }
 
     fn rank(&self) -> (Reverse<usize>, usize, usize) {
@@ -236,14 +236,14 @@ impl Likely<'_> {
 /// A stack that is measured.
 struct Reported<'a> {
     /// Its physical frames.
-    places: Vec<Place<'a>>,
+    frames: Vec<ComparedFrame<'a>>,
     /// The index of each physical frame in the document's frames.
     at: Vec<usize>,
     /// Frames that cannot be the kernel's nor are user space, with where they stand; not the null that ends a walk.
     strays: Vec<(usize, &'a Frame)>,
     /// How many frames the document shows.
     shown: usize,
-    /// How many of `places` there are up to the entry.
+    /// How many of `frames` there are up to the entry.
     up_to_entry: usize,
     /// Whether its first frames may be code of the mechanism that recorded it.
     begins_in_mechanism: bool,
@@ -251,14 +251,14 @@ struct Reported<'a> {
 
 impl<'a> Reported<'a> {
     fn new(stack: &'a Stack, row: &'a ArchRow) -> Self {
-        let (mut places, mut at, mut strays, mut shown) = (Vec::new(), Vec::new(), Vec::new(), 0_usize);
+        let (mut frames, mut at, mut strays, mut shown) = (Vec::new(), Vec::new(), Vec::new(), 0_usize);
         let mut behind_user = false;
         for frame in stack.frames.iter().map(AsRef::as_ref).filter(|frame| !frame.inlined && !frame.guess) {
             // As the normalisation leaves them: user space is one frame.
             shown += usize::from(!(frame.user && behind_user));
             behind_user = frame.user;
             if is_physical(frame, row) {
-                places.push(Place::new(frame, row));
+                frames.push(ComparedFrame::new(frame, row));
                 at.push(shown - 1);
             } else if !frame.user && !frame.in_kernel(row) && frame.address != Some(0) {
                 strays.push((shown - 1, frame));
@@ -268,7 +268,7 @@ impl<'a> Reported<'a> {
         let event = fold_suffix(stack.event.rsplit(':').next().unwrap_or(&stack.event));
         let of_function = stack.function.as_deref().is_some_and(|function| fold_suffix(function) == event);
         let up_to_entry = up_to_entry(stack, row).len();
-        Self { places, at, strays, shown, up_to_entry, begins_in_mechanism: !of_function }
+        Self { frames, at, strays, shown, up_to_entry, begins_in_mechanism: !of_function }
     }
 }
 
@@ -284,9 +284,9 @@ struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     fn new(reference: &'a Candidate<'a>, reported: &Reported<'_>) -> Self {
-        let (truth, places) = (&reference.places, &reported.places);
-        let same = |depth: usize, place: usize| is_same(&truth[depth], depth, &places[place]);
-        let pairs = align(truth.len(), places.len(), same);
+        let (truth, frames) = (&reference.frames, &reported.frames);
+        let same = |depth: usize, at: usize| is_same(&truth[depth], depth, &frames[at]);
+        let pairs = align(truth.len(), frames.len(), same);
         let got = pairs.iter().flatten().count();
         let mut unexplained = unexplained(reference, &pairs, reported);
         unexplained.extend(reported.strays.iter().map(|(at, frame)| (*at, frame.name(), Deviation::Extra)));
@@ -295,7 +295,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn of(&self) -> usize {
-        self.reference.places.len()
+        self.reference.frames.len()
     }
 
     /// Of two comparisons the one of the lower rank speaks better for the stack.
@@ -314,10 +314,10 @@ impl<'a> Comparison<'a> {
         let fidelity = Fidelity { reference_frames: of, matched_frames: got, extra, repeated, reference };
         let mut next = reported.shown;
         let mut missing = Vec::new();
-        for (place, pair) in self.reference.places.iter().zip(&self.pairs).rev() {
+        for (compared, pair) in self.reference.frames.iter().zip(&self.pairs).rev() {
             match pair {
                 Some(pair) => next = reported.at[*pair],
-                None => missing.push((next, place.frame.name(), Deviation::Missing)),
+                None => missing.push((next, compared.frame.name(), Deviation::Missing)),
             }
         }
         let mut differences: Vec<_> = missing.into_iter().rev().chain(self.unexplained).collect();
@@ -337,19 +337,19 @@ fn unexplained(
     pairs: &[Option<usize>],
     reported: &Reported<'_>,
 ) -> Vec<(usize, String, Deviation)> {
-    let first = pairs.iter().flatten().min().copied().unwrap_or(reported.places.len());
-    let names = reported.places[..first].iter().filter_map(|place| place.frame.symbol.as_deref());
+    let first = pairs.iter().flatten().min().copied().unwrap_or(reported.frames.len());
+    let names = reported.frames[..first].iter().filter_map(|compared| compared.frame.symbol.as_deref());
     let mechanism = reported.begins_in_mechanism || names.into_iter().any(|name| name.contains("probe"));
-    let mut paired = vec![false; reported.places.len()];
-    pairs.iter().flatten().for_each(|&place| paired[place] = true);
+    let mut paired = vec![false; reported.frames.len()];
+    pairs.iter().flatten().for_each(|&at| paired[at] = true);
     let mut found = Vec::new();
-    for (index, place) in reported.places.iter().enumerate().filter(|(index, _)| !paired[*index]) {
-        let frame = place.frame;
+    for (index, compared) in reported.frames.iter().enumerate().filter(|(index, _)| !paired[*index]) {
+        let frame = compared.frame;
         if frame.is_marker() || frame.symbol.is_none() && frame.address.is_none() {
             continue;
         }
-        let mut truths = reference.places.iter().enumerate().zip(pairs).filter(|(_, pair)| pair.is_some());
-        let deviation = if truths.any(|((depth, truth), _)| is_same(truth, depth, place)) {
+        let mut truths = reference.frames.iter().enumerate().zip(pairs).filter(|(_, pair)| pair.is_some());
+        let deviation = if truths.any(|((depth, truth), _)| is_same(truth, depth, compared)) {
             Deviation::Repeated
         } else if index < first && mechanism {
             continue;
@@ -390,12 +390,12 @@ fn is_physical(frame: &Frame, row: &ArchRow) -> bool {
 
 /// Whether two frames are one return address.
 pub fn same_place(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
-    Place::new(one, row).is_at(&Place::new(other, row))
+    ComparedFrame::new(one, row).is_at(&ComparedFrame::new(other, row))
 }
 
 /// Whether two frames are in one function.
 pub fn same_function(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
-    Place::new(one, row).is_in_function_of(&Place::new(other, row))
+    ComparedFrame::new(one, row).is_in_function_of(&ComparedFrame::new(other, row))
 }
 
 /// One name for all that a task goes by: ftrace calls the idle task `<idle>` (kernel/trace/trace_output.c), perf

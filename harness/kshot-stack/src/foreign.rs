@@ -92,22 +92,22 @@ pub enum ForeignError {
         known: u32,
     },
     /// A number is out of range.
-    #[error("{what} whose {place} is {number}, which is not between 0 and {NUMBER_MOST}")]
+    #[error("{what} whose {path} is {number}, which is not between 0 and {NUMBER_MOST}")]
     Number {
         /// What it should be.
         what: &'static str,
         /// Where the number stands: `probes/0/events`.
-        place: String,
+        path: String,
         /// The number.
         number: String,
     },
     /// A key holds characters that are not to be seen.
-    #[error("{what} with the key `{key}` in `{place}`")]
+    #[error("{what} with the key `{key}` in `{path}`")]
     Key {
         /// What it should be.
         what: &'static str,
         /// Where the key stands.
-        place: String,
+        path: String,
         /// The key, escaped.
         key: String,
     },
@@ -204,30 +204,30 @@ fn measure(what: &'static str, bytes: &[u8]) -> Result<(), ForeignError> {
     if values > VALUES_MOST { Err(ForeignError::Values { what }) } else { Ok(()) }
 }
 
-/// Checks numbers and keys, and escapes text. `place` leads to `value`.
-fn clean(what: &'static str, place: &mut Vec<String>, value: &mut Value) -> Result<(), ForeignError> {
+/// Checks numbers and keys, and escapes text. `path` leads to `value`.
+fn clean(what: &'static str, path: &mut Vec<String>, value: &mut Value) -> Result<(), ForeignError> {
     match value {
         Value::Number(number) if number.as_u64().is_none_or(|number| number > NUMBER_MOST) => {
-            Err(ForeignError::Number { what, place: place.join("/"), number: number.to_string() })
+            Err(ForeignError::Number { what, path: path.join("/"), number: number.to_string() })
         }
         Value::String(text) if text.contains(|c: char| is_hidden(c) && c != '\n' && c != '\t') => {
             *text = printable_lines(text);
             Ok(())
         }
         Value::Array(values) => values.iter_mut().enumerate().try_for_each(|(index, value)| {
-            place.push(index.to_string());
-            clean(what, place, value)?;
-            place.pop();
+            path.push(index.to_string());
+            clean(what, path, value)?;
+            path.pop();
             Ok(())
         }),
         Value::Object(values) => values.iter_mut().try_for_each(|(key, value)| {
             if key.contains(is_hidden) {
                 let key = key.escape_debug().to_string();
-                return Err(ForeignError::Key { what, place: place.join("/"), key });
+                return Err(ForeignError::Key { what, path: path.join("/"), key });
             }
-            place.push(key.clone());
-            clean(what, place, value)?;
-            place.pop();
+            path.push(key.clone());
+            clean(what, path, value)?;
+            path.pop();
             Ok(())
         }),
         _ => Ok(()),

@@ -112,8 +112,8 @@ impl SnapshotPath {
 
 /// Passes a probe's text to insta, which writes a differing snapshot as `.snap.new` for `cargo insta review`. For tests
 /// only: this panics as insta does.
-pub fn assert_with_insta(place: &SnapshotPath, info: &SnapshotInfo, text: &str) {
-    place.settings(info).bind(|| insta::assert_snapshot!(place.name.as_str(), text));
+pub fn assert_with_insta(snapshot: &SnapshotPath, info: &SnapshotInfo, text: &str) {
+    snapshot.settings(info).bind(|| insta::assert_snapshot!(snapshot.name.as_str(), text));
 }
 
 /// Each probe of a run that was not left out, with the path of its snapshot.
@@ -142,18 +142,18 @@ pub enum Review {
 /// # Errors
 /// [`BaselineError`].
 pub fn write(
-    place: &SnapshotPath,
+    snapshot: &SnapshotPath,
     info: &SnapshotInfo,
     text: &str,
     review: Review,
 ) -> Result<PathBuf, BaselineError> {
-    let accepted = place.file();
+    let accepted = snapshot.file();
     let pending = accepted.with_extension("snap.new");
     let path = if review == Review::Accepted { &accepted } else { &pending };
     let fail = |source: io::Error| BaselineError { path: path.clone(), source: source.into() };
     let info =
         serde_json::json!({ "kernel": info.release, "image_sha256": info.image_sha256, "qemu": info.qemu });
-    fs::create_dir_all(&place.folder).map_err(fail)?;
+    fs::create_dir_all(&snapshot.folder).map_err(fail)?;
     // JSON is YAML.
     fs::write(path, format!("---\ninfo: {info}\n---\n{text}")).map_err(fail)?;
     if review == Review::Accepted {
@@ -169,8 +169,8 @@ pub fn write(
 ///
 /// # Errors
 /// [`BaselineError`] when there is a file that cannot be read.
-pub fn compare(place: &SnapshotPath, text: &str) -> Result<Comparison, BaselineError> {
-    let path = place.file();
+pub fn compare(snapshot: &SnapshotPath, text: &str) -> Result<Comparison, BaselineError> {
+    let path = snapshot.file();
     let fail = |source: Box<dyn Error + Send + Sync>| BaselineError { path: path.clone(), source };
     let snapshot = match Snapshot::from_file(&path) {
         Ok(snapshot) => snapshot,

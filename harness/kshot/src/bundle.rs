@@ -138,12 +138,12 @@ pub fn export(
     for result in &document.probes {
         let got = snapshot::snapshot_text(result);
         write_file(&format!("got/{}.txt", result.name.replace('/', "__")), got.as_bytes())?;
-        let place = |snapshots: &Path| {
+        let snapshot = |snapshots: &Path| {
             SnapshotPath::new(snapshots, &scenario.id, &kernel.name, &result.name).for_run(&document.probes)
         };
-        let (place, inside) = (place(&workspace.snapshots()), place(Path::new("snapshots")));
-        if place.file().is_file() {
-            copy_file(&place.file(), &inside.file().to_string_lossy())?;
+        let (snapshot, inside) = (snapshot(&workspace.snapshots()), snapshot(Path::new("snapshots")));
+        if snapshot.file().is_file() {
+            copy_file(&snapshot.file(), &inside.file().to_string_lossy())?;
         }
     }
     for path in document.artifacts.values().map(String::as_str).chain([RUN_JSON]) {

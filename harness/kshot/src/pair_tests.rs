@@ -94,8 +94,8 @@ impl PairTest {
         }
         let info = SnapshotInfo::of(document);
         let snapshots = workspace.snapshots();
-        for (place, probe) in baseline::of_run(&snapshots, &scenario.id, &kernel.name, &document.probes) {
-            propose(&place, &info, &snapshot_text(probe));
+        for (snapshot, probe) in baseline::of_run(&snapshots, &scenario.id, &kernel.name, &document.probes) {
+            propose(&snapshot, &info, &snapshot_text(probe));
         }
         let folder = outcome.folder.display();
         Err(format!("{:?}\n{}\nartifacts: {folder}", document.verdict, Reason::join(&document.reasons, "\n")))

@@ -381,11 +381,11 @@ pub(crate) fn inputs_hash(
     kernel: &str,
 ) -> Result<String, ArtifactsError> {
     let mut files = vec![workspace.scenarios().join(format!("{}.yaml", scenario.id))];
-    let places = scenario.probes.iter().flat_map(|probe| {
-        let place = SnapshotPath::new(&workspace.snapshots(), &scenario.id, kernel, &probe.name);
-        [place.clone(), place.without_truth()]
+    let snapshots = scenario.probes.iter().flat_map(|probe| {
+        let snapshot = SnapshotPath::new(&workspace.snapshots(), &scenario.id, kernel, &probe.name);
+        [snapshot.clone(), snapshot.without_truth()]
     });
-    files.extend(places.map(|place| place.file()));
+    files.extend(snapshots.map(|snapshot| snapshot.file()));
     let mut parts = Vec::new();
     for path in files {
         match std::fs::read(&path) {

@@ -131,8 +131,8 @@ impl Mirrors {
         for suite in suites {
             let codename = suite.split(['-', '/']).next().unwrap_or_default();
             if SUITES.contains(&codename) {
-                let place = if is_security(suite) { &mut self.security } else { &mut self.main };
-                place.get_or_insert_with(|| url.to_owned());
+                let mirror = if is_security(suite) { &mut self.security } else { &mut self.main };
+                mirror.get_or_insert_with(|| url.to_owned());
             }
         }
     }

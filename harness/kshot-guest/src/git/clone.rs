@@ -80,14 +80,14 @@ impl Repository {
     /// objects that a partial clone lacks. What is called so in gitrepository-layout(5) is found in linked worktrees, too.
     fn share_with(&self, clone: &Self) -> Result<(), GitError> {
         let git = clone.path.join(".git");
-        let place = |name: &str| {
+        let path_of = |name: &str| {
             Ok::<_, GitError>(self.path.join(self.output_of(&["rev-parse", "--git-path", name])?))
         };
         let write = |name: &str, bytes: &[u8]| {
             let path = git.join(name);
             records::replace(&path, bytes).map_err(FileError::on("write", &path))
         };
-        let (objects, shallow) = (place("objects")?, place("shallow")?);
+        let (objects, shallow) = (path_of("objects")?, path_of("shallow")?);
         write("objects/info/alternates", format!("{}\n", objects.display()).as_bytes())?;
         match bounded::read(&shallow, SHALLOW_BYTES_MOST) {
             Ok(bytes) => write("shallow", &bytes)?,

@@ -151,17 +151,17 @@ fn plain<'data, R: ReadRef<'data>>(
 ) -> Result<Option<Vec<u8>>, DwarfError> {
     let linked = file.kind() != ObjectKind::Relocatable;
     let Some(section) = file.section_by_name(id.name()).filter(|_| linked) else { return Ok(None) };
-    let place = section.compressed_file_range()?;
-    if place.format != CompressionFormat::None {
+    let range = section.compressed_file_range()?;
+    if range.format != CompressionFormat::None {
         return Ok(None);
     }
     let mut file = File::open(path)?;
-    let end = place.offset.checked_add(place.uncompressed_size);
-    let size = usize::try_from(place.uncompressed_size).ok();
+    let end = range.offset.checked_add(range.uncompressed_size);
+    let size = usize::try_from(range.uncompressed_size).ok();
     let size = size.filter(|_| end.zip(file.metadata().ok()).is_some_and(|(end, file)| end <= file.len()));
     let mut bytes = Vec::with_capacity(size.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?);
-    file.seek(SeekFrom::Start(place.offset))?;
-    file.take(place.uncompressed_size).read_to_end(&mut bytes)?;
+    file.seek(SeekFrom::Start(range.offset))?;
+    file.take(range.uncompressed_size).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
@@ -181,18 +181,18 @@ fn units<'data, R: ReadRef<'data>>(
     if aranges.is_empty() {
         return Ok(None);
     }
-    let place = info.compressed_file_range()?;
-    let unpacked = match place.format {
+    let range = info.compressed_file_range()?;
+    let unpacked = match range.format {
         CompressionFormat::None => None,
         _ => Some(unpack(info.compressed_data()?)?),
     };
     let truncated = || DwarfError::Dwarf(gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(0)));
     let read = |offset: u64, size: u64| {
-        let end = offset.checked_add(size).filter(|end| *end <= place.uncompressed_size);
+        let end = offset.checked_add(size).filter(|end| *end <= range.uncompressed_size);
         end.ok_or_else(truncated)?;
         match &unpacked {
             Some(unpacked) => unpacked.read_bytes_at(offset, size),
-            None => bytes.read_bytes_at(place.offset.checked_add(offset).ok_or_else(truncated)?, size),
+            None => bytes.read_bytes_at(range.offset.checked_add(offset).ok_or_else(truncated)?, size),
         }
         .map_err(|()| truncated())
     };
@@ -287,17 +287,17 @@ fn relocate<'data, R: ReadRef<'data>>(
     let size = usize::from(bits.div_ceil(8));
     let start = usize::try_from(offset).map_err(|_| unknown())?;
     let end = start.checked_add(size).filter(|_| matches!(size, 1 | 2 | 4 | 8)).ok_or_else(unknown)?;
-    let place = data.get_mut(start..end).ok_or_else(unknown)?;
-    apply(place, file.is_little_endian(), bits, operation, value);
+    let field = data.get_mut(start..end).ok_or_else(unknown)?;
+    apply(field, file.is_little_endian(), bits, operation, value);
     Ok(())
 }
 
 /// Changes the lowest bits of a word of at most 8 bytes.
-fn apply(place: &mut [u8], little_endian: bool, bits: u8, operation: Operation, value: u64) {
-    let size = place.len();
+fn apply(field: &mut [u8], little_endian: bool, bits: u8, operation: Operation, value: u64) {
+    let size = field.len();
     let within = if little_endian { 0..size } else { 8 - size..8 };
     let mut word = [0; 8];
-    word[within.clone()].copy_from_slice(place);
+    word[within.clone()].copy_from_slice(field);
     let before = if little_endian { u64::from_le_bytes(word) } else { u64::from_be_bytes(word) };
     let after = match operation {
         Operation::Set => value,
@@ -307,7 +307,7 @@ fn apply(place: &mut [u8], little_endian: bool, bits: u8, operation: Operation, 
     let mask = u64::MAX >> (64 - u32::from(bits));
     let after = before & !mask | after & mask;
     word = if little_endian { after.to_le_bytes() } else { after.to_be_bytes() };
-    place.copy_from_slice(&word[within]);
+    field.copy_from_slice(&word[within]);
 }
 
 /// What a relocation does that only its architecture knows.
@@ -330,9 +330,9 @@ mod tests {
     use super::*;
 
     fn applied(before: &[u8], little_endian: bool, bits: u8, operation: Operation, value: u64) -> Vec<u8> {
-        let mut place = before.to_vec();
-        apply(&mut place, little_endian, bits, operation, value);
-        place
+        let mut field = before.to_vec();
+        apply(&mut field, little_endian, bits, operation, value);
+        field
     }
 
     #[test]

@@ -68,8 +68,8 @@ impl LoadedKernel {
 /// The module, section and address in a line of [`LIST_SECTIONS_COMMAND`]; `None` for a section that is freed or not in the
 /// module's file. Only plain characters are accepted in names.
 fn parse_section(line: &str) -> Option<(&str, &str, u64)> {
-    let (place, address) = line.strip_prefix("/sys/module/")?.split_once(":0x")?;
-    let (module, section) = place.split_once("/sections/")?;
+    let (path, address) = line.strip_prefix("/sys/module/")?.split_once(":0x")?;
+    let (module, section) = path.split_once("/sections/")?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let gone = section.starts_with(".init") || [".symtab", ".strtab"].contains(&section);
     let kept = section.chars().all(plain) && !gone;

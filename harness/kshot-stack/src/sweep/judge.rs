@@ -70,8 +70,8 @@ pub fn compare_events(
     }
     let mut tally = FindingsCounter::default();
     for raw in &truth.raw {
-        let place = usize::try_from(raw.number.saturating_sub(1)).unwrap_or(usize::MAX);
-        let stack = order.get(place).and_then(|&place| recorded.stacks.get(place));
+        let index = usize::try_from(raw.number.saturating_sub(1)).unwrap_or(usize::MAX);
+        let stack = order.get(index).and_then(|&index| recorded.stacks.get(index));
         let (stack, _) = stack.ok_or(EventMismatch::Number { recorded: stacks, seen: raw.number })?;
         let frames = unwind(raw);
         let name = stack.function.as_deref().unwrap_or(&stack.event);

@@ -72,7 +72,7 @@ fn build_graph(
     let old: BTreeSet<usize> = old.iter().map(|id| graph.add(id, &outside)).collect();
     for one in &listed {
         let known: BTreeSet<usize> =
-            one.parents.iter().filter_map(|parent| graph.place.get(parent)).copied().collect();
+            one.parents.iter().filter_map(|parent| graph.nodes.get(parent)).copied().collect();
         let of = if known.is_empty() { &old } else { &known };
         graph.add(&one.commit, of);
     }
@@ -87,16 +87,16 @@ fn build_graph(
 struct GraphBuilder {
     ids: Vec<String>,
     parents: Vec<Vec<usize>>,
-    place: HashMap<String, usize>,
+    nodes: HashMap<String, usize>,
 }
 
 impl GraphBuilder {
     /// The node of a commit, added if it is new.
     fn add(&mut self, id: &str, parents: &BTreeSet<usize>) -> usize {
-        if let Some(node) = self.place.get(id) {
+        if let Some(node) = self.nodes.get(id) {
             return *node;
         }
-        self.place.insert(id.into(), self.ids.len());
+        self.nodes.insert(id.into(), self.ids.len());
         self.ids.push(id.into());
         self.parents.push(parents.iter().copied().collect());
         self.ids.len() - 1

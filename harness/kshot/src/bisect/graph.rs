@@ -65,15 +65,15 @@ impl CandidateGraph {
     /// For each of `nodes` (in order), how many of them are its ancestors, itself included. git's `find_bisection`
     /// (bisect.c) calls this the weight.
     pub fn weights(&self, nodes: &[usize]) -> Vec<usize> {
-        let mut place = vec![usize::MAX; self.len()];
+        let mut indexes = vec![usize::MAX; self.len()];
         for (at, &node) in nodes.iter().enumerate() {
-            place[node] = at;
+            indexes[node] = at;
         }
         let mut weights = vec![0; nodes.len()];
         for (at, &node) in nodes.iter().enumerate() {
             let inside: Vec<usize> = self.parents[node]
                 .iter()
-                .map(|&parent| place[parent])
+                .map(|&parent| indexes[parent])
                 .filter(|&at| at != usize::MAX)
                 .collect();
             weights[at] = match inside.as_slice() {
@@ -83,7 +83,7 @@ impl CandidateGraph {
                 _ => self
                     .ancestry(&[node])
                     .iter()
-                    .zip(&place)
+                    .zip(&indexes)
                     .filter(|(within, at)| **within && **at != usize::MAX)
                     .count(),
             };

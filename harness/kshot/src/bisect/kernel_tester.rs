@@ -504,12 +504,12 @@ pub(crate) fn differences(
 ) -> Result<String, BisectError> {
     let folder = tempfile::tempdir().map_err(FileError::on("create a folder in", &std::env::temp_dir()));
     let folder = folder.map_err(KernelError::from)?;
-    let mut places = Vec::new();
+    let mut extracted = Vec::new();
     for version in versions {
         let sources = version.entry.iter().map(|entry| &entry.source).chain(&version.sources);
-        let place = folder.path().join(&version.name);
+        let into = folder.path().join(&version.name);
         for source in sources {
-            match extract_paths(&version.name, source, paths, &place, cache, progress) {
+            match extract_paths(&version.name, source, paths, &into, cache, progress) {
                 Err(error) if error.is_unavailable() => {}
                 taken => {
                     taken?;
@@ -517,9 +517,9 @@ pub(crate) fn differences(
                 }
             }
         }
-        places.push(place);
+        extracted.push(into);
     }
-    Ok(kernel::diff_folders(&places[0], &places[1])?)
+    Ok(kernel::diff_folders(&extracted[0], &extracted[1])?)
 }
 
 /// The first digits of a commit id.

@@ -105,8 +105,8 @@ proptest! {
     }
 
     #[test]
-    fn a_fault_that_always_shows_costs_a_boot_for_each_halving(length in 2_usize..500, place: prop::sample::Index) {
-        let culprit = 1 + place.index(length - 1);
+    fn a_fault_that_always_shows_costs_a_boot_for_each_halving(length in 2_usize..500, culprit_at: prop::sample::Index) {
+        let culprit = 1 + culprit_at.index(length - 1);
         let summary = FakeHistory::row(length, culprit).search();
         prop_assert_eq!(summary.suspects(), [[culprit]]);
         prop_assert!(summary.boots() <= (length - 1).next_power_of_two().ilog2() as usize + 22);

@@ -40,7 +40,7 @@ impl BisectReport<'_> {
         let name = |node: usize| self.name(node);
         match self.outcome {
             BisectionResult::Found { changes, error_bound: wrong } => {
-                let places: Vec<String> =
+                let points: Vec<String> =
                     changes.iter().map(|change| self.change_point_text(change)).collect();
                 let several = if changes.len() > 1 {
                     format!("The answer changed {} times. ", changes.len())
@@ -49,7 +49,7 @@ impl BisectReport<'_> {
                 };
                 format!(
                     "{several}{}. The probability that this is wrong is at most {:.4}.",
-                    places.join(". "),
+                    points.join(". "),
                     wrong
                 )
             }

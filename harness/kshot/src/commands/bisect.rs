@@ -229,7 +229,7 @@ impl Args {
 
 /// The ends of a search over versions; an error that lists the versions if one of them does not exist.
 fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<CandidateRange, CommandError> {
-    let place = |name: &str| {
+    let node = |name: &str| {
         names.iter().position(|one| one == name).ok_or_else(|| {
             usage(
                 format!("{name} is not among the versions: {}", names.join(", ")),
@@ -237,8 +237,8 @@ fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<Can
             )
         })
     };
-    let good = good.map(place).transpose()?.into_iter().collect();
-    let bad = place(bad)?;
+    let good = good.map(node).transpose()?.into_iter().collect();
+    let bad = node(bad)?;
     let notes = vec![format!("versions that the archive's indexes list: {}", names.join(", "))];
     Ok(CandidateRange {
         history: CandidateGraph::linear(names.len()),

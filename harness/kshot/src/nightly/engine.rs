@@ -80,8 +80,8 @@ pub(super) fn run(
         if queue.is_empty() || limits.remaining().is_some_and(|left| left.is_zero()) {
             break;
         }
-        let place = folder.path().join("units").join(format!("round-{round}"));
-        let kit = RoundFolder::create(context, &place, hosts, &limits)?;
+        let round_folder = folder.path().join("units").join(format!("round-{round}"));
+        let kit = RoundFolder::create(context, &round_folder, hosts, &limits)?;
         let there = healthy_hosts(hosts, &kit, &mut out, night)?;
         if there.is_empty() {
             // Its notes say why.

@@ -52,9 +52,9 @@ pub fn sweep_breaks(document: &SweepDocument) -> String {
         text.push_str(&format!("{rows}\n"));
     }
     for one in &findings.no_truth {
-        let place = one.ends_at.as_deref().unwrap_or("nothing");
+        let end = one.ends_at.as_deref().unwrap_or("nothing");
         text.push_str(&format!(
-            "not compared: {} stacks of {} functions, whose truth ends at {place}\n",
+            "not compared: {} stacks of {} functions, whose truth ends at {end}\n",
             one.stacks, one.functions
         ));
     }

@@ -113,8 +113,8 @@ pub(super) fn judge(
     let comparisons = baseline::of_run(snapshots, &scenario.id, &kernel.name, &probes)
         // A kernel of the user's own is judged by the claims alone.
         .filter(|_| kernel.in_catalogue)
-        .map(|(place, probe)| {
-            Ok((probe.name.clone(), baseline::compare(&place, &snapshot::snapshot_text(probe))?))
+        .map(|(path, probe)| {
+            Ok((probe.name.clone(), baseline::compare(&path, &snapshot::snapshot_text(probe))?))
         })
         .collect::<Result<Vec<_>, RunError>>()?;
     let known: Vec<_> =

@@ -58,8 +58,8 @@ fn of_pair(workspace: &Workspace, test: PairTest) -> Trial {
     let ignored_because = test.ignored_because().map(ToOwned::to_owned);
     let trial = Trial::test(name, move || {
         // insta panics on a difference once it has written it down; every probe gets its turn.
-        let propose = |place: &SnapshotPath, info: &SnapshotInfo, text: &str| {
-            drop(panic::catch_unwind(|| baseline::assert_with_insta(place, info, text)));
+        let propose = |snapshot: &SnapshotPath, info: &SnapshotInfo, text: &str| {
+            drop(panic::catch_unwind(|| baseline::assert_with_insta(snapshot, info, text)));
         };
         test.run(&workspace, &propose).map_err(Failed::from)
     });

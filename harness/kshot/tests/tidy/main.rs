@@ -65,14 +65,14 @@ fn expected_snapshots() -> BTreeSet<String> {
         for entry in catalogue.matching(scenario.kernels.iter().map(String::as_str)) {
             let asks = scenario.probes.iter().any(ProbeSpec::records_truth);
             for probe in &scenario.probes {
-                let place = SnapshotPath::new(Path::new(""), &scenario.id, &entry.name, &probe.name);
+                let snapshot = SnapshotPath::new(Path::new(""), &scenario.id, &entry.name, &probe.name);
                 let mut add =
-                    |place: SnapshotPath| expected.insert(place.file().to_string_lossy().into_owned());
+                    |snapshot: SnapshotPath| expected.insert(snapshot.file().to_string_lossy().into_owned());
                 if !asks || entry.dwarf_availability() != DwarfAvailability::Unavailable {
-                    add(place.clone());
+                    add(snapshot.clone());
                 }
                 if asks && !probe.records_truth() && entry.dwarf_availability() != DwarfAvailability::Built {
-                    add(place.without_truth());
+                    add(snapshot.without_truth());
                 }
             }
         }

@@ -454,7 +454,8 @@ fn a_good_end_that_says_another_thing_each_time_is_unstable() {
                 return;
             }
             NextStep::Run { candidate, purpose, .. } => {
-                let answer = if candidate == Candidate::Node(0) { number.to_string() } else { "fault".into() };
+                let answer =
+                    if candidate == Candidate::Node(0) { number.to_string() } else { "fault".into() };
                 search.add_event(SearchEvent::Ran { candidate, purpose, answer });
             }
         }

@@ -25,21 +25,21 @@ pub(super) struct RoundFolder {
 }
 
 impl RoundFolder {
-    /// Copies the files that hosts need to `place`/kit.
+    /// Copies the files that hosts need to `folder`/kit.
     pub(super) fn create(
         context: &NightContext<'_>,
-        place: &Path,
+        folder: &Path,
         hosts: &RemoteHosts,
         limits: &TimeLimit,
     ) -> Result<Self, EngineError> {
         // Files of an earlier invocation.
-        match fs::remove_dir_all(place) {
+        match fs::remove_dir_all(folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(FileError::on("remove", place)(error).into());
+                return Err(FileError::on("remove", folder)(error).into());
             }
             _ => {}
         }
-        let kit = place.join("kit");
+        let kit = folder.join("kit");
         for name in ["images", "scenarios", "snapshots"] {
             copy(&context.workspace.root.join(name), &kit.join(name))?;
         }
@@ -48,9 +48,9 @@ impl RoundFolder {
         let program = std::env::current_exe().map_err(FileError::on("find", Path::new("kshot")))?;
         let target = kit.join("kshot");
         fs::copy(&program, &target).map_err(FileError::on("copy", &program))?;
-        let key = kshot_guest::host::cache::key([place.as_os_str().as_encoded_bytes()]);
+        let key = kshot_guest::host::cache::key([folder.as_os_str().as_encoded_bytes()]);
         Ok(Self {
-            path: place.into(),
+            path: folder.into(),
             remote: format!(".kshot-nightly/{key}"),
             repeat: context.repeat,
             provision: hosts.provision,

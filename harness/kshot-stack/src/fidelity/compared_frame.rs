@@ -8,7 +8,7 @@ use crate::stack::Frame;
 
 /// A frame, with what it is compared by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct ComparedFrame<'a> {
     pub(super) frame: &'a Frame,
     /// The one name of its function.
     pub(super) function: Option<&'a str>,
@@ -18,21 +18,21 @@ pub(super) struct Place<'a> {
     entry: bool,
 }
 
-impl PartialEq for Place<'_> {
+impl PartialEq for ComparedFrame<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.frame == other.frame
     }
 }
 
-impl Eq for Place<'_> {}
+impl Eq for ComparedFrame<'_> {}
 
-impl Hash for Place<'_> {
+impl Hash for ComparedFrame<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.frame.hash(state);
     }
 }
 
-impl<'a> Place<'a> {
+impl<'a> ComparedFrame<'a> {
     pub(super) fn new(frame: &'a Frame, row: &ArchRow) -> Self {
         let function = frame.symbol.as_deref().map(|symbol| function(symbol, row));
         let start = frame.address.zip(frame.offset).and_then(|(address, offset)| address.checked_sub(offset));
@@ -63,6 +63,6 @@ impl<'a> Place<'a> {
 }
 
 /// Whether a frame is the one at this depth of the truth.
-pub(super) fn is_same(truth: &Place<'_>, depth: usize, reported: &Place<'_>) -> bool {
+pub(super) fn is_same(truth: &ComparedFrame<'_>, depth: usize, reported: &ComparedFrame<'_>) -> bool {
     if depth == 0 { truth.is_in_function_of(reported) } else { truth.is_at(reported) }
 }
