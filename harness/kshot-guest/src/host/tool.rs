@@ -160,10 +160,10 @@ impl ToolLog {
         drop(expression);
         let mut output = BufReader::new(ToolOutput { reader, handle: &handle, stopping: None });
         // With many jobs at once, what went wrong may stand far above the end.
-        let mut host_fault = None;
+        let mut host_error = None;
         let mut on_line = |line: &str| {
-            if host_fault.is_none() && is_host_fault(line.trim_end()) {
-                host_fault = Some(line.trim().to_owned());
+            if host_error.is_none() && is_host_error(line.trim_end()) {
+                host_error = Some(line.trim().to_owned());
             }
             on_line(line);
         };
@@ -190,7 +190,7 @@ impl ToolLog {
         if status.signal().is_some() || matches!(status.code(), Some(126 | 127)) {
             return Err(ToolError::CutShort { what, why: status_text, log, tail });
         }
-        match host_fault {
+        match host_error {
             Some(why) => Err(ToolError::CutShort { what, why, log, tail }),
             None => Err(ToolError::Failed { what, status: status_text, log, tail }),
         }
@@ -284,7 +284,7 @@ const KEPT: &[&str] = &[
 
 /// What a tool prints where the host failed it: strerror(3) in English, and the words of tools that have run out of
 /// memory or could not write (GCC, GNU ld, flex, make).
-const HOST_FAULTS: &[&str] = &[
+const HOST_ERRORS: &[&str] = &[
     "No space left on device",
     "Disk quota exceeded",
     "File too large",
@@ -342,7 +342,7 @@ pub(crate) fn environment(
 }
 
 /// Whether a line of a failed tool's output says that the host failed it.
-fn is_host_fault(line: &str) -> bool {
+fn is_host_error(line: &str) -> bool {
     // The text of a warning, and the source that GCC quotes below it, may hold any words: "  12 | panic(\"Out of memory\");"
     let quoted = line.trim_start().trim_start_matches(|first: char| first.is_ascii_digit());
     if line.contains(" warning: ")
@@ -352,7 +352,7 @@ fn is_host_fault(line: &str) -> bool {
     {
         return false;
     }
-    HOST_FAULTS.iter().any(|fault| line.contains(fault))
+    HOST_ERRORS.iter().any(|error| line.contains(error))
         || HOST_SIGNALS.iter().any(|(words, number)| is_end_by(line, words, *number))
 }
 

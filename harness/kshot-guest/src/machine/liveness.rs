@@ -68,7 +68,7 @@ pub enum MachineDown {
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<Observed>,
+    observed: Mutex<Observed>,
     changed: Condvar,
 }
 
@@ -78,7 +78,7 @@ struct Observed {
     ready_at: Option<Instant>,
     last_line_at: Option<Instant>,
     crashed_at: Option<Instant>,
-    log_fault: Option<String>,
+    log_error: Option<String>,
     /// The reason in QMP's SHUTDOWN event.
     shutdown: Option<String>,
     exit: Option<QemuExit>,
@@ -109,137 +109,139 @@ impl Liveness {
         if interrupt::arrived() {
             return Err(MachineDown::Interrupted);
         }
-        let state = self.state();
-        if !state.is_going_down() {
+        let observed = self.observed();
+        if !observed.is_going_down() {
             return Ok(());
         }
-        let limit =
-            state.crashed_at.map_or(FINAL_OUTPUT_LIMIT, |at| FINAL_OUTPUT_LIMIT.saturating_sub(at.elapsed()));
-        Err(self.wait_until_down(state, limit).unwrap_or(MachineDown::Interrupted))
+        let limit = observed
+            .crashed_at
+            .map_or(FINAL_OUTPUT_LIMIT, |at| FINAL_OUTPUT_LIMIT.saturating_sub(at.elapsed()));
+        Err(self.wait_until_down(observed, limit).unwrap_or(MachineDown::Interrupted))
     }
 
     /// Why the connection to the guest broke: waits up to a second for the machine's end.
     pub fn wait_for_end(&self) -> Option<MachineDown> {
-        let state = self.state();
-        self.wait_until_down(state, FINAL_OUTPUT_LIMIT)
+        let observed = self.observed();
+        self.wait_until_down(observed, FINAL_OUTPUT_LIMIT)
     }
 
     /// Waits for any change, at most `limit`.
     pub fn wait(&self, limit: Duration) {
-        let state = self.state();
-        drop(self.0.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner));
+        let observed = self.observed();
+        drop(self.0.changed.wait_timeout(observed, limit).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The last warning or oops on the console, or its last line: a likely cause of a timeout.
     pub fn last_console_line(&self) -> Option<String> {
-        self.state().console.last_console_line().map(|line| format!("the console said \"{line}\""))
+        self.observed().console.last_console_line().map(|line| format!("the console said \"{line}\""))
     }
 
     /// The host's part in a wait that ran out; `None` if the host had time for the guest.
     pub(crate) fn host_too_busy(&self, timed_out: &TimedOut) -> Option<HostTooBusy> {
-        HostTooBusy::of(self.state().process?, timed_out)
+        HostTooBusy::of(self.observed().process?, timed_out)
     }
 
     /// The events seen on the console.
     pub fn console_events(&self) -> Vec<ConsoleReport> {
-        self.state().console.events()
+        self.observed().console.events()
     }
 
     /// The time when the guest's init reported ready.
     pub(super) fn ready_at(&self) -> Option<Instant> {
-        self.state().ready_at
+        self.observed().ready_at
     }
 
     /// Whether the guest has reported that it is idle.
     pub(super) fn is_idle(&self) -> bool {
-        self.state().console.is_idle()
+        self.observed().console.is_idle()
     }
 
     /// The time of the last console line.
     pub(super) fn last_line_at(&self) -> Option<Instant> {
-        self.state().last_line_at
+        self.observed().last_line_at
     }
 
     pub(super) fn started(&self, process: Option<u32>, arch: Arch) {
-        self.change(|state| (state.process, state.arch) = (process, Some(arch)));
+        self.change(|observed| (observed.process, observed.arch) = (process, Some(arch)));
     }
 
     /// A watch on whether the guest still works on its way up; `None` for a QEMU that is gone.
     pub(super) fn rest_watch(&self) -> Option<RestWatch> {
-        self.state().process.map(RestWatch::new)
+        self.observed().process.map(RestWatch::new)
     }
 
     pub(super) fn line(&self, line: &str) {
-        self.change(|state| {
-            state.last_line_at = Some(Instant::now());
-            state.console.line(line);
-            if state.console.ready() {
-                state.ready_at = state.ready_at.or(state.last_line_at);
+        self.change(|observed| {
+            observed.last_line_at = Some(Instant::now());
+            observed.console.line(line);
+            if observed.console.ready() {
+                observed.ready_at = observed.ready_at.or(observed.last_line_at);
             }
-            if state.console.fatal().is_some() {
-                state.crashed_at = state.crashed_at.or(state.last_line_at);
+            if observed.console.fatal().is_some() {
+                observed.crashed_at = observed.crashed_at.or(observed.last_line_at);
             }
         });
     }
 
     pub(super) fn log_failed(&self, error: &io::Error) {
-        self.change(|state| state.log_fault = Some(error.to_string()));
+        self.change(|observed| observed.log_error = Some(error.to_string()));
     }
 
     pub(super) fn shutting_down(&self, reason: &str) {
-        self.change(|state| state.shutdown = Some(reason.to_owned()));
+        self.change(|observed| observed.shutdown = Some(reason.to_owned()));
     }
 
     /// Records that QEMU has exited and the console was read to its end.
     pub(super) fn exited(&self, exit: QemuExit) {
-        self.change(|state| state.exit = Some(exit));
+        self.change(|observed| observed.exit = Some(exit));
     }
 
     /// Waits for QEMU to exit, at most `limit`.
     pub(super) fn await_exit(&self, limit: Duration) {
-        let running = |state: &mut Observed| state.exit.is_none() && !interrupt::arrived();
+        let running = |observed: &mut Observed| observed.exit.is_none() && !interrupt::arrived();
         drop(
             self.0
                 .changed
-                .wait_timeout_while(self.state(), limit, running)
+                .wait_timeout_while(self.observed(), limit, running)
                 .unwrap_or_else(PoisonError::into_inner),
         );
     }
 
     /// Whether the start failed because QEMU is not installed.
     pub(super) fn program_missing(&self) -> bool {
-        self.state().exit.as_ref().is_some_and(|exit| exit.missing)
+        self.observed().exit.as_ref().is_some_and(|exit| exit.missing)
     }
 
     fn change(&self, change: impl FnOnce(&mut Observed)) {
-        change(&mut self.state());
+        change(&mut self.observed());
         self.0.changed.notify_all();
     }
 
-    fn wait_until_down(&self, state: MutexGuard<'_, Observed>, limit: Duration) -> Option<MachineDown> {
-        let unfinished =
-            |state: &mut Observed| state.exit.is_none() && state.log_fault.is_none() && !interrupt::arrived();
-        let (state, _) = self
+    fn wait_until_down(&self, observed: MutexGuard<'_, Observed>, limit: Duration) -> Option<MachineDown> {
+        let unfinished = |observed: &mut Observed| {
+            observed.exit.is_none() && observed.log_error.is_none() && !interrupt::arrived()
+        };
+        let (observed, _) = self
             .0
             .changed
-            .wait_timeout_while(state, limit, unfinished)
+            .wait_timeout_while(observed, limit, unfinished)
             .unwrap_or_else(PoisonError::into_inner);
-        if interrupt::arrived() { Some(MachineDown::Interrupted) } else { state.down() }
+        if interrupt::arrived() { Some(MachineDown::Interrupted) } else { observed.down() }
     }
 
-    fn state(&self) -> MutexGuard<'_, Observed> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observed(&self) -> MutexGuard<'_, Observed> {
+        self.0.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Observed {
     fn is_going_down(&self) -> bool {
-        self.console.fatal().is_some() || self.exit.is_some() || self.log_fault.is_some()
+        self.console.fatal().is_some() || self.exit.is_some() || self.log_error.is_some()
     }
 
     fn down(&self) -> Option<MachineDown> {
-        if let Some(fault) = &self.log_fault {
-            return Some(MachineDown::ConsoleLog(fault.clone()));
+        if let Some(error) = &self.log_error {
+            return Some(MachineDown::ConsoleLog(error.clone()));
         }
         if let Some((event, before)) = self.console.fatal() {
             let lines = before.into_iter().chain([event]).flat_map(|event| &event.excerpt);

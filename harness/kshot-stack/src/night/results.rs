@@ -379,8 +379,8 @@ impl Night {
         if pair.run().is_some() {
             return None;
         }
-        if let Some(fault) = pair.attempts.last().and_then(|last| last.error.as_ref()) {
-            return Some(&fault.error_chain);
+        if let Some(error) = pair.attempts.last().and_then(|last| last.error.as_ref()) {
+            return Some(&error.error_chain);
         }
         let absent = self.kernels.iter().find(|kernel| kernel.name == pair.kernel);
         let absent = absent.and_then(|kernel| kernel.absent.as_deref());

@@ -134,12 +134,12 @@ impl Bisector {
     /// The last host error, if most of the recent attempts were host errors.
     fn too_many_host_errors(&self) -> Option<String> {
         let tries = self.events.iter().rev().filter(|event| !matches!(event, SearchEvent::Built { .. }));
-        let faults = tries.take(HOST_ERROR_WINDOW).filter_map(|event| match event {
+        let errors = tries.take(HOST_ERROR_WINDOW).filter_map(|event| match event {
             SearchEvent::HostError { why } => Some(why),
             _ => None,
         });
-        let faults: Vec<_> = faults.collect();
-        (faults.len() * 2 > HOST_ERROR_WINDOW).then(|| faults[0].clone())
+        let errors: Vec<_> = errors.collect();
+        (errors.len() * 2 > HOST_ERROR_WINDOW).then(|| errors[0].clone())
     }
 }
 

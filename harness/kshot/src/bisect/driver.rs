@@ -115,9 +115,9 @@ impl From<BisectError> for CandidateError {
     fn from(error: BisectError) -> Self {
         let why = error_chain(&error);
         match error {
-            BisectError::Kernel(ref fault) if fault.is_unavailable() => Self::Skip(why),
+            BisectError::Kernel(ref failed) if failed.is_unavailable() => Self::Skip(why),
             BisectError::Kernel(KernelError::SettingDropped { .. }) => Self::Skip(why),
-            BisectError::Kernel(ref fault) if fault.is_in_doubt() => Self::InDoubt(why),
+            BisectError::Kernel(ref failed) if failed.is_in_doubt() => Self::InDoubt(why),
             _ => match error.blame() {
                 Blame::Guest => Self::Skip(why),
                 Blame::Host => Self::Host(error),

@@ -158,10 +158,12 @@ impl BisectReport<'_> {
             matches!(record.event, Some(SearchEvent::Ran { .. })) && record.run_folder.is_none()
         });
         let skipped = count(|record| matches!(record.event, Some(SearchEvent::Skip { .. })));
-        let faults = count(|record| matches!(record.event, Some(SearchEvent::HostError { .. })));
+        let host_errors = count(|record| matches!(record.event, Some(SearchEvent::HostError { .. })));
         let time: u64 = self.records.iter().map(|record| record.milliseconds).sum();
         let time = humantime::format_duration(Duration::from_secs(time / 1000));
-        format!("{boots} boots, {filed} recorded results, {skipped} skipped, {faults} host errors, {time}")
+        format!(
+            "{boots} boots, {filed} recorded results, {skipped} skipped, {host_errors} host errors, {time}"
+        )
     }
 
     /// The full report, in Markdown.

@@ -90,7 +90,7 @@ macro_rules! command_error_from {
     (yaml $($error:ident),+) => {
         $(impl From<$error> for CommandError {
             fn from(error: $error) -> Self {
-                let snippet = if let $error::Yaml(fault) = &error { Some(fault.report()) } else { None };
+                let snippet = if let $error::Yaml(error) = &error { Some(error.report()) } else { None };
                 Self::new(error, snippet)
             }
         })+

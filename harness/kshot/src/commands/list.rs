@@ -52,7 +52,7 @@ impl Args {
                         Ok((kernels, summary)) => {
                             serde_json::json!({ "id": id, "summary": summary, "kernels": kernels })
                         }
-                        Err(fault) => serde_json::json!({ "id": id, "fault": fault.error.to_string() }),
+                        Err(refused) => serde_json::json!({ "id": id, "fault": refused.error.to_string() }),
                     })
                     .collect();
                 let document = serde_json::json!({ "kernels": kernels, "scenarios": scenarios });

@@ -23,12 +23,12 @@ impl Args {
                 (Ok(scenario), Format::Table) => writeln!(streams.out, "ok    {id}: {}", scenario.summary)?,
                 (Err(error), Format::Table) => writeln!(streams.out, "fault {id}\n{}", error.render())?,
                 (read, Format::Json) => {
-                    let fault = read.as_ref().err();
+                    let error = read.as_ref().err();
                     let document = serde_json::json!({
                         "scenario": id,
-                        "ok": fault.is_none(),
-                        "fault": fault.map(CommandError::chain),
-                        "hint": fault.and_then(|error| error.hints.first()),
+                        "ok": error.is_none(),
+                        "fault": error.map(CommandError::chain),
+                        "hint": error.and_then(|error| error.hints.first()),
                     });
                     writeln!(streams.out, "{document}")?;
                 }

@@ -59,7 +59,7 @@ struct UnitStatus {
     /// The host that ran the unit, if it is known.
     host: Option<String>,
     /// The error, if the unit failed.
-    fault: Option<String>,
+    error: Option<String>,
 }
 
 /// Runs what is open on other hosts, round after round.
@@ -130,11 +130,11 @@ fn healthy_hosts(
         Sender::Slurm => slurm::check_hosts()?,
     };
     let mut sound = Vec::new();
-    for (host, fault) in checked {
-        match fault {
+    for (host, error) in checked {
+        match error {
             None => sound.push(host),
-            Some(fault) => {
-                let note = format!("host {host} was taken out: {fault}");
+            Some(error) => {
+                let note = format!("host {host} was taken out: {error}");
                 if !night.notes.contains(&note) {
                     night.notes.push(note);
                 }

@@ -293,7 +293,7 @@ impl AttemptRow<'_> {
             attempt.host,
             kernel.map_or("", |kernel| &kernel.origin),
             pair.inputs_hash,
-            attempt.error.as_ref().map(|fault| &fault.error_chain),
+            attempt.error.as_ref().map(|error| &error.error_chain),
             run.map(|run| run.verdict.name()),
             why,
             run.map(|run| &run.folder),

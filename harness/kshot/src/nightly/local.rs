@@ -10,8 +10,8 @@ use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::night::results::{Attempt, AttemptError, Night, RunSummary};
 use kshot_stack::snapshot::count_noun;
 
-/// The state that the workers share.
-struct WorkerState<'a> {
+/// What the workers share.
+struct SharedWork<'a> {
     queue: Vec<plan::QueuedPair>,
     night: &'a mut Night,
     done: u64,
@@ -29,7 +29,7 @@ pub(super) fn run(
     limits: TimeLimit,
 ) -> Result<Completion, NightlyError> {
     let task = context.progress.task("nightly", queue.len() as u64);
-    let shared = Mutex::new(WorkerState { queue, night, done: 0, end: Completion::Done, error: None });
+    let shared = Mutex::new(SharedWork { queue, night, done: 0, end: Completion::Done, error: None });
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
@@ -43,7 +43,7 @@ pub(super) fn run(
         }
     });
     drop(task);
-    let WorkerState { queue, night, end, error, .. } =
+    let SharedWork { queue, night, end, error, .. } =
         shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = error {
         return Err(error);
@@ -56,12 +56,12 @@ pub(super) fn run(
     Ok(end)
 }
 
-fn lock<'a, 'b>(shared: &'a Mutex<WorkerState<'b>>) -> std::sync::MutexGuard<'a, WorkerState<'b>> {
+fn lock<'a, 'b>(shared: &'a Mutex<SharedWork<'b>>) -> std::sync::MutexGuard<'a, SharedWork<'b>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes the next pair, unless the invocation has ended.
-fn take_pair(shared: &Mutex<WorkerState<'_>>, limits: TimeLimit) -> Option<(usize, String, String)> {
+fn take_pair(shared: &Mutex<SharedWork<'_>>, limits: TimeLimit) -> Option<(usize, String, String)> {
     let mut shared = lock(shared);
     if shared.end == Completion::Interrupted || shared.error.is_some() {
         return None;
@@ -92,7 +92,7 @@ fn run_pair(
     };
     let workspace = folder.workspace(context.workspace);
     let quiet = kshot_guest::progress::Progress::silent();
-    let (run, fault, took) = match run::run(&workspace, scenario, kernel, &options, &quiet) {
+    let (run, error, took) = match run::run(&workspace, scenario, kernel, &options, &quiet) {
         Ok(outcome) => {
             let line = RunSummary::of(&outcome.document, folder.relative(&outcome.folder));
             (Some(line), None, outcome.machine_ms)
@@ -100,12 +100,12 @@ fn run_pair(
         Err(error) if error.blame() == Blame::Interrupted => return Err(error),
         Err(error) => (None, Some(AttemptError::of(&error)), milliseconds(began.elapsed())),
     };
-    Ok(Attempt { started, wall_ms: took, host: host(), run, error: fault })
+    Ok(Attempt { started, wall_ms: took, host: host(), run, error })
 }
 
 /// Writes an attempt down at once, so that nothing is lost if we are killed.
 fn record_attempt(
-    shared: &Mutex<WorkerState<'_>>,
+    shared: &Mutex<SharedWork<'_>>,
     folder: &ResultFolder,
     number: usize,
     attempt: Result<Attempt, RunError>,

@@ -117,18 +117,19 @@ fn matching_names(
     globs: &[String],
     all: &[&str],
 ) -> Result<Vec<String>, Box<YamlError>> {
-    let fault = |word: &str, why: String, hint| source.error(section, word, why).with_hint(hint);
+    let refused = |word: &str, why: String, hint| source.error(section, word, why).with_hint(hint);
     if globs.is_empty() {
-        return Err(fault(section, format!("`{section}` names no {noun}"), Some("'*' means all".into())));
+        return Err(refused(section, format!("`{section}` names no {noun}"), Some("'*' means all".into())));
     }
     let mut set = GlobSetBuilder::new();
     for word in globs {
-        let glob = Glob::new(word)
-            .map_err(|error| fault(word, format!("`{word}` is not a valid glob: {}", error.kind()), None))?;
+        let glob = Glob::new(word).map_err(|error| {
+            refused(word, format!("`{word}` is not a valid glob: {}", error.kind()), None)
+        })?;
         let matcher = glob.compile_matcher();
         if !all.iter().any(|name| matcher.is_match(name)) {
             let hint = yaml::closest(word, all.iter().copied()).map(|name| format!("did you mean `{name}`?"));
-            return Err(fault(word, format!("`{word}` matches no {noun}"), hint));
+            return Err(refused(word, format!("`{word}` matches no {noun}"), hint));
         }
         set.add(glob);
     }
@@ -145,7 +146,7 @@ mod tests {
     fn parse(text: &str) -> Result<Matrix, String> {
         let ids = ["perf/watching_ftrace", "tunsetiff/leaf"].map(String::from);
         Matrix::parse(text, KERNELS, &ids)
-            .map_err(|fault| format!("{fault} | {}", fault.hint().unwrap_or_default()))
+            .map_err(|error| format!("{error} | {}", error.hint().unwrap_or_default()))
     }
 
     #[test]

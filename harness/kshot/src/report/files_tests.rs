@@ -71,8 +71,8 @@ fn kcidb_fits_the_schema_of_kcidb_io_and_the_hosts_faults_are_misses() {
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
     let mut report: Value = serde_json::from_str(&file("kcidb.json")).unwrap();
-    let faults: Vec<_> = validator.iter_errors(&report).map(|fault| fault.to_string()).collect();
-    assert!(faults.is_empty(), "{faults:#?}");
+    let errors: Vec<_> = validator.iter_errors(&report).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
     let statuses: Vec<_> = report["tests"].as_array().unwrap().iter().map(|test| &test["status"]).collect();
     assert_eq!(statuses, ["FAIL", "PASS", "PASS", "ERROR", "MISS", "MISS", "ERROR"]);
     report["tests"][0]["status"] = "BROKEN".into();

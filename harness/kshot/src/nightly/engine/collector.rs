@@ -72,14 +72,14 @@ impl<'a> ResultCollector<'a> {
                     kernel.absent.as_deref()
                 });
                 // A unit that came back sound and did not get to a pair was ended by the deadline.
-                if told.fault.is_none() && theirs.is_some() && absent.is_none() {
+                if told.error.is_none() && theirs.is_some() && absent.is_none() {
                     continue;
                 }
-                let what = told.fault.as_deref().or(absent).unwrap_or("nothing came back of it");
+                let what = told.error.as_deref().or(absent).unwrap_or("nothing came back of it");
                 pair.attempts.push(lost_attempt(&host, what));
             }
         }
-        let failed = told.fault.is_some() || unit.is_none();
+        let failed = told.error.is_some() || unit.is_none();
         Ok(told.host.clone().filter(|_| failed))
     }
 

@@ -48,14 +48,14 @@ pub(super) fn check_hosts(
             CHECK_LIMIT,
             OnInterrupt::Kill,
         );
-        let fault = match answer {
+        let error = match answer {
             Ok(ProgramResult { code: Some(0), .. }) => None,
             Ok(ProgramResult { out, err, .. }) => Some(last_line(&(out + &err), "no answer")),
             // A host that does not answer is reported; a missing parallel is our own error.
             Err(EngineError::TimedOut(timed_out)) => Some(timed_out.to_string()),
             Err(error) => return Err(error),
         };
-        hosts.push((line.into(), fault));
+        hosts.push((line.into(), error));
     }
     Ok(hosts)
 }
@@ -137,16 +137,16 @@ fn status_from_log(log: &str, unit: &str) -> UnitStatus {
     let command = format!("sh kit/units/{unit}.sh");
     let fields = log.lines().map(|line| line.split('\t').collect::<Vec<_>>());
     let Some(fields) = fields.into_iter().find(|fields| fields.get(8) == Some(&command.as_str())) else {
-        return UnitStatus { host: None, fault: Some("it was not sent".into()) };
+        return UnitStatus { host: None, error: Some("it was not sent".into()) };
     };
     let (exit, signal) = (fields[6], fields[7]);
-    let fault = match (exit, signal) {
+    let error = match (exit, signal) {
         ("0", "0") => None,
         ("255", "0") => Some("the connection broke".into()),
         (exit, "0") => Some(format!("it ended with status {exit}")),
         (_, signal) => Some(format!("it was ended by signal {signal}")),
     };
-    UnitStatus { host: Some(fields[1].into()), fault }
+    UnitStatus { host: Some(fields[1].into()), error }
 }
 
 fn last_line(text: &str, otherwise: &str) -> String {
@@ -167,8 +167,8 @@ mod tests {
     #[test]
     fn the_log_says_which_host_had_a_unit_and_how_it_ended() {
         let told = |unit| {
-            let UnitStatus { host, fault } = status_from_log(LOG, unit);
-            (host.unwrap_or_default(), fault.unwrap_or_default())
+            let UnitStatus { host, error } = status_from_log(LOG, unit);
+            (host.unwrap_or_default(), error.unwrap_or_default())
         };
         assert_eq!(told("unit-002"), ("ssh -p 2202 b".into(), String::new()));
         assert_eq!(told("unit-001"), ("a".into(), "the connection broke".into()));

@@ -101,13 +101,13 @@ pub(super) fn dispatch(
 pub(super) fn unit_status(kit: &RoundFolder, unit: &str) -> UnitStatus {
     let read = |suffix: &str| fs::read_to_string(kit.path.join(format!("{unit}.{suffix}"))).ok();
     let host = read("host").map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
-    let fault = match (read("status").as_deref().map(str::trim), &host) {
+    let error = match (read("status").as_deref().map(str::trim), &host) {
         (Some("0"), _) => None,
         (Some(status), _) => Some(format!("it ended with status {status}")),
         (None, Some(_)) => Some("the node was lost".into()),
         (None, None) => Some("no node took it".into()),
     };
-    UnitStatus { host, fault }
+    UnitStatus { host, error }
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_node_that_is_down_drained_or_silent_takes_no_part() {
         let said = "a idle\nb mix\na idle\nc down\nd drng\ne idle*\nf drain\n";
-        let bad: Vec<_> = nodes(said).into_iter().map(|(node, fault)| (node, fault.is_some())).collect();
+        let bad: Vec<_> = nodes(said).into_iter().map(|(node, error)| (node, error.is_some())).collect();
         let expected = [("a", false), ("b", false), ("c", true), ("d", false), ("e", true), ("f", true)];
         assert_eq!(bad, expected.map(|(node, bad)| (node.to_owned(), bad)));
     }

@@ -281,7 +281,7 @@ fn attempts(pair: &Pair) -> Vec<AttemptRow> {
         took: duration_text(one.wall_ms),
         outcome: match (&one.run, &one.error) {
             (Some(run), _) => run.verdict.name().into(),
-            (None, Some(fault)) => fault.error_chain.clone(),
+            (None, Some(error)) => error.error_chain.clone(),
             (None, None) => String::new(),
         },
     };
