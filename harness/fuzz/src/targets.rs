@@ -16,7 +16,7 @@ use kshot_stack::arch::Arch;
 use kshot_stack::console::Recogniser;
 use kshot_stack::document::RunDocument;
 use kshot_stack::foreign;
-use kshot_stack::format::TextFormat;
+use kshot_stack::format::{Reading, TextFormat};
 use kshot_stack::night::results::Night;
 use kshot_stack::normalize::normalize;
 use kshot_stack::stack::bpf_stacks::{self, BpfEvent};
@@ -80,6 +80,21 @@ pub fn all() -> Vec<Target> {
             feed: |input| text_of(TextFormat::CallTrace, input),
         },
         Target {
+            name: "pasted",
+            seeds: captures("pasted"),
+            feed: |input| text_of(TextFormat::CallTrace, input),
+        },
+        Target {
+            name: "bpftrace",
+            seeds: captures("bpftrace"),
+            feed: |input| text_of(TextFormat::Bpftrace, input),
+        },
+        Target {
+            name: "trace-cmd",
+            seeds: captures("trace_cmd"),
+            feed: |input| text_of(TextFormat::Ftrace, input),
+        },
+        Target {
             name: "gdb",
             seeds: captures("gdb"),
             feed: |input| stacks(gdb_json::parse(input, Arch::Mips64.row())),
@@ -136,7 +151,7 @@ fn bpf_stacks_of(input: &[u8]) {
 /// Reads a text in its format, and guesses it, which must not fault either.
 fn text_of(format: TextFormat, input: &[u8]) {
     stacks(format.parse(input));
-    TextFormat::guess(input);
+    stacks(Reading::guess(input).parse(input));
 }
 
 fn stacks(parsed: io::Result<Parsed>) {

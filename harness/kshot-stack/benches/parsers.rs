@@ -16,7 +16,7 @@ const CAPTURE: usize = 4 << 20;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    let captures: [(TextFormat, &str, &[&str]); 6] = [
+    let captures: [(TextFormat, &str, &[&str]); 9] = [
         (
             TextFormat::Ftrace,
             "ftrace",
@@ -26,6 +26,9 @@ fn main() {
         (TextFormat::ProcStack, "proc_stack", &["many-by-grep", "many-by-tail"]),
         (TextFormat::StackTracer, "stack_tracer", &["two-entries"]),
         (TextFormat::Hist, "hist", &["stack-key"]),
+        (TextFormat::BpfStacks, "bpf", &["fentry"]),
+        (TextFormat::Bpftrace, "bpftrace", &["maps"]),
+        (TextFormat::CallTrace, "pasted", &["ftrace-frames", "crash-bt"]),
         (TextFormat::CallTrace, "console", &["sysrq-t", "sysrq-l", "warn-perf-regs", "boot-banner"]),
     ];
     for (format, folder, names) in captures {

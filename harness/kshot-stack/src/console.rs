@@ -1,6 +1,7 @@
 //! Recognises what a console says, line by line. Pure: lines in, events out.
 
 pub mod call_traces; // every call trace of a console, as stacks
+mod messages; // what one message says
 mod prefix; // what loggers put in front of a message
 
 use std::collections::VecDeque;

@@ -1,8 +1,9 @@
 //! The texts that hold stacks: which one a capture is, and its parser.
 
 mod listing; // what `kshot stacks --format json` prints
+mod margin; // what mails put in front of lines
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader};
 
 pub use listing::{ListedFrame, ListedStack, Listing, SCHEMA};
 
@@ -10,7 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::console::call_traces;
-use crate::stack::{Parsed, ftrace_text, hist, perf_script, proc_stack, stack_tracer};
+use crate::stack::{Parsed, bpf_stacks, bpftrace, ftrace_text, hist, perf_script, proc_stack, stack_tracer};
+use margin::Margin;
 
 /// How much of a capture is looked at to guess its format, in bytes.
 pub const HEAD: usize = 64 << 10;
@@ -25,19 +27,40 @@ pub enum TextFormat {
     StackTracer,
     /// tracefs's `events/*/*/hist` of a trigger with a stack among its keys.
     Hist,
-    /// tracefs's `trace` and `trace_pipe`.
+    /// tracefs's `trace` and `trace_pipe`, and what `trace-cmd report` prints.
     Ftrace,
     /// What `perf script` prints.
     PerfScript,
+    /// What the `bpf` probe records: a stack of addresses for each hit.
+    BpfStacks,
+    /// What bpftrace prints of `kstack` and `ustack`, and bcc's tools of stacks.
+    Bpftrace,
     /// A console or kernel log: the call traces of WARN, BUG, oops, `dump_stack()`, sysrq, hung tasks, lockups, RCU stalls,
-    /// KASAN and others.
+    /// KASAN and others; and any other text with a stack in it: of ftrace without its header, of gdb, crash and drgn.
     CallTrace,
+}
+
+/// How a capture is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The format of its text.
+    pub format: TextFormat,
+    /// What stands in front of each of its lines.
+    margin: Margin,
 }
 
 impl TextFormat {
     /// Every format, in the order in which a line is held against them.
-    pub const ALL: [Self; 6] =
-        [Self::StackTracer, Self::Hist, Self::Ftrace, Self::PerfScript, Self::ProcStack, Self::CallTrace];
+    pub const ALL: [Self; 8] = [
+        Self::StackTracer,
+        Self::Hist,
+        Self::Ftrace,
+        Self::BpfStacks,
+        Self::PerfScript,
+        Self::ProcStack,
+        Self::Bpftrace,
+        Self::CallTrace,
+    ];
 
     /// The name in scenarios, in documents and on the command line.
     pub fn name(self) -> &'static str {
@@ -47,6 +70,8 @@ impl TextFormat {
             Self::Hist => "hist",
             Self::Ftrace => "ftrace",
             Self::PerfScript => "perf-script",
+            Self::BpfStacks => "bpf-stacks",
+            Self::Bpftrace => "bpftrace",
             Self::CallTrace => "call-trace",
         }
     }
@@ -54,16 +79,6 @@ impl TextFormat {
     /// The format of this name.
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
-    }
-
-    /// The format of a capture that begins with `head`, by the first line that only one format has. What has none in its
-    /// first [`HEAD`] bytes is taken for a console, whose text is free.
-    pub fn guess(head: &[u8]) -> Self {
-        let lines = head[..head.len().min(HEAD)].split(|&byte| byte == b'\n');
-        let lines: Vec<_> = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
-        let next = lines.iter().skip(1).copied().chain([&b""[..]]);
-        let mut formats = lines.iter().zip(next).filter_map(|(line, next)| Self::of_line(line, next));
-        formats.next().unwrap_or(Self::CallTrace)
     }
 
     /// Reads a capture of this format.
@@ -77,54 +92,65 @@ impl TextFormat {
             Self::Hist => hist::parse(input),
             Self::Ftrace => ftrace_text::parse(input),
             Self::PerfScript => perf_script::parse(input),
+            Self::BpfStacks => bpf_stacks::parse_unnamed(input),
+            Self::Bpftrace => bpftrace::parse(input),
             Self::CallTrace => call_traces::parse(input),
         }
     }
 
-    fn of_line(line: &[u8], next: &[u8]) -> Option<Self> {
-        let is_of = |format: &Self| match format {
+    /// Whether a line, with the one behind it, is one that only this format has.
+    fn has(self, line: &[u8], next: &[u8]) -> bool {
+        match self {
             Self::ProcStack => proc_stack::is_of(line),
             Self::StackTracer => stack_tracer::is_of(line),
             Self::Hist => hist::is_of(line),
             Self::Ftrace => ftrace_text::is_of(line),
             Self::PerfScript => perf_script::is_of(line, next),
+            Self::BpfStacks => bpf_stacks::is_of(line, next),
+            Self::Bpftrace => bpftrace::is_of(line, next),
             Self::CallTrace => call_traces::is_of(line),
-        };
-        Self::ALL.into_iter().find(is_of)
+        }
+    }
+}
+
+impl Reading {
+    /// How to read a capture that begins with `head`, by the first line that only one format has. What has none in its
+    /// first [`HEAD`] bytes is taken for a console, whose text is free.
+    pub fn guess(head: &[u8]) -> Self {
+        Self::first(head, &TextFormat::ALL)
+            .unwrap_or(Self { format: TextFormat::CallTrace, margin: Margin::default() })
+    }
+
+    /// How to read a capture of this format that begins with `head`.
+    pub fn of(format: TextFormat, head: &[u8]) -> Self {
+        Self::first(head, &[format]).unwrap_or(Self { format, margin: Margin::default() })
+    }
+
+    /// Reads the capture.
+    ///
+    /// # Errors
+    /// What `input` fails with; never because of what a line holds.
+    pub fn parse(self, input: impl BufRead) -> io::Result<Parsed> {
+        if self.margin == Margin::default() {
+            return self.format.parse(input);
+        }
+        self.format.parse(BufReader::new(self.margin.remove(input)))
+    }
+
+    fn first(head: &[u8], formats: &[TextFormat]) -> Option<Self> {
+        let lines = head[..head.len().min(HEAD)].split(|&byte| byte == b'\n');
+        let lines: Vec<_> = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
+        let next = lines.iter().skip(1).copied().chain([&b""[..]]);
+        lines.iter().zip(next).find_map(|(line, next)| {
+            Margin::candidates(line).find_map(|margin| {
+                let (line, next) = (margin.strip(line), margin.strip(next));
+                let format = formats.iter().copied().find(|format| format.has(line, next))?;
+                Some(Self { format, margin })
+            })
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stack::show;
-
-    #[test]
-    fn every_capture_is_known_by_its_text() {
-        let folders = [
-            ("ftrace", TextFormat::Ftrace),
-            ("perf", TextFormat::PerfScript),
-            ("console", TextFormat::CallTrace),
-            ("proc_stack", TextFormat::ProcStack),
-            ("stack_tracer", TextFormat::StackTracer),
-            ("hist", TextFormat::Hist),
-        ];
-        for (folder, format) in folders {
-            for (name, bytes) in show::captures(folder) {
-                assert_eq!(TextFormat::guess(&bytes), format, "{folder}/{name}");
-            }
-        }
-        assert_eq!(TextFormat::guess(b""), TextFormat::CallTrace);
-        assert_eq!(TextFormat::guess(b"executor 5 failed 11 times:\n"), TextFormat::CallTrace);
-        assert_eq!(TextFormat::guess(b"a 5 cycles:\n\t1234 f (/bin/a)\n"), TextFormat::PerfScript);
-    }
-
-    #[test]
-    fn a_name_is_that_of_yaml_and_of_the_schema() {
-        for format in TextFormat::ALL {
-            assert_eq!(TextFormat::of_name(format.name()), Some(format));
-            assert_eq!(serde_json::to_value(format).unwrap(), format.name());
-        }
-        assert_eq!(TextFormat::of_name("procstack"), None);
-    }
-}
+#[path = "format_tests.rs"]
+mod tests;

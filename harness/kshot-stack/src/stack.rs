@@ -2,13 +2,15 @@
 
 mod anonymous; // the stacks of a text that names neither task nor event
 pub mod bpf_stacks; // what a BPF program is told
+pub mod bpftrace; // what bpftrace and bcc's tools print
 mod call_trace; // the call trace of a report on the console
+mod debugger; // the frames of gdb, crash and drgn
 #[cfg(test)]
 pub(crate) mod damage_tests; // captures damaged at random
 mod fold; // equal stacks counted as they come
-mod ftrace_context; // task, CPU and time in front of an event
+pub(crate) mod ftrace_context; // task, CPU and time in front of an event
 mod ftrace_event; // what the text of one event says
-mod ftrace_frame; // one frame
+pub(crate) mod ftrace_frame; // one frame
 mod ftrace_graph; // the lines of the function-graph tracer
 pub mod ftrace_text; // the `trace` and `trace_pipe` files of tracefs
 pub mod gdb_json; // the truth: stacks of a breakpoint's hits
@@ -24,6 +26,7 @@ pub(crate) mod show; // stacks as lines, for tests
 pub mod stack_tracer; // the `stack_trace` file of tracefs
 
 pub(crate) use call_trace::{CallTrace, TraceLine, heading, without_marker};
+pub(crate) use debugger::{DebuggerLine, task as debugger_task};
 pub use fold::count;
 pub(crate) use fold::{Fold, Texts};
 pub use lines::DEEPEST_STACK;
@@ -31,6 +34,7 @@ pub use lines::DEEPEST_STACK;
 use std::sync::Arc;
 
 use crate::arch::ArchRow;
+use kallsyms::{Kallsyms, Place};
 use serde::{Deserialize, Serialize};
 
 /// The name of a task or an event that a capture does not name.
@@ -147,6 +151,20 @@ impl State {
     }
 }
 
+impl Parsed {
+    /// Names the kernel's frames that are addresses alone.
+    pub fn name_frames(&mut self, symbols: &Kallsyms) {
+        for frame in self.stacks.iter_mut().flat_map(|(stack, _)| &mut stack.frames) {
+            if frame.symbol.is_none()
+                && !frame.user
+                && let Some(place) = frame.address.and_then(|address| symbols.place(address))
+            {
+                Arc::make_mut(frame).set_place(place);
+            }
+        }
+    }
+}
+
 impl Stack {
     /// How the stack ends, and the name of its last kernel frame. Frames of user space and a trailing
     /// address outside the kernel (` => 0`) do not count as an end.
@@ -179,8 +197,15 @@ impl Stack {
 
     /// Whether the capture does not say at which event it was taken.
     pub fn names_no_event(&self) -> bool {
-        [ftrace_text::UNNAMED, proc_stack::EVENT, stack_tracer::EVENT, hist::EVENT]
-            .contains(&self.event.as_str())
+        const NAMELESS_EVENTS: [&str; 6] = [
+            ftrace_text::UNNAMED,
+            proc_stack::EVENT,
+            stack_tracer::EVENT,
+            hist::EVENT,
+            bpf_stacks::EVENT,
+            bpftrace::EVENT,
+        ];
+        NAMELESS_EVENTS.contains(&self.event.as_str())
     }
 
     /// The function it was taken in or else the event without its group (`sched:`): what stacks of
@@ -218,6 +243,12 @@ impl Frame {
             |outer: &Self| outer.in_kernel(row) && outer.address != Some(0) && !outer.is_one_of(row.entries);
         self.is_one_of(row.entries)
             && !(outer.is_some_and(inside) && self.symbol.as_ref().is_some_and(interrupts))
+    }
+
+    fn set_place(&mut self, place: Place<'_>) {
+        self.symbol = Some(place.symbol.into());
+        self.offset = Some(place.offset);
+        self.module = place.module.map(Into::into);
     }
 
     /// What people call it: the function without the compiler's suffix; `0` for a null address, `?` for

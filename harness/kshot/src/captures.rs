@@ -1,12 +1,14 @@
 //! Captures of one's own, read without a guest: any text that holds stacks, from a file or from standard input.
 
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
+use flate2::bufread::GzDecoder;
 use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_stack::fault::{Blame, Fault};
-use kshot_stack::format::{HEAD, Listing, TextFormat};
+use kshot_stack::format::{HEAD, Listing, Reading, TextFormat};
+use kshot_stack::stack::kallsyms::Kallsyms;
 
 /// The most bytes of a capture that are read.
 pub const CAPTURE_MOST: u64 = 16 << 30;
@@ -14,8 +16,12 @@ pub const CAPTURE_MOST: u64 = 16 << 30;
 const CHUNK: usize = 64 << 10;
 /// How `perf record` begins its file.
 const PERF_DATA: [&[u8]; 2] = [b"PERFILE2", b"2ELIFREP"];
+/// How gzip begins a file.
+const GZIP: &[u8] = b"\x1f\x8b";
 /// How gzip, xz and zstd begin a file.
-const PACKED: [&[u8]; 3] = [b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"];
+const PACKED: [&[u8]; 3] = [GZIP, b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"];
+/// How a run folder calls what a `bpf` probe recorded, and the symbols beside it, the kernel's and BPF's own.
+const OF_BPF: (&str, [&str; 2]) = (".bpf.txt", [".kallsyms.gz", ".bpf-kallsyms.txt"]);
 
 /// Why a capture cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -71,19 +77,31 @@ impl Fault for CaptureError {
     }
 }
 
-/// The stacks in a file, or in standard input where `path` is `-`, read as `format` or as what it looks like.
+/// The stacks in a file, or in standard input where `path` is `-`, read as `format` or as what it looks like. Frames that are
+/// addresses alone get their names from `kallsyms`, a copy of `/proc/kallsyms`; those of a `bpf` probe by what lies beside
+/// them in their run folder.
 ///
 /// # Errors
 /// [`CaptureError`].
-pub fn read(path: &Path, format: Option<TextFormat>) -> Result<Listing, CaptureError> {
+pub fn read(
+    path: &Path,
+    format: Option<TextFormat>,
+    kallsyms: Option<&Path>,
+) -> Result<Listing, CaptureError> {
+    let symbols = symbols(path, kallsyms)?;
     if path == Path::new("-") {
-        return list(path, io::stdin().lock(), format);
+        return list(path, io::stdin().lock(), format, symbols.as_ref());
     }
     let file = bounded::open(path).map_err(FileError::on("open", path)).map_err(CaptureError::Open)?;
-    list(path, file, format)
+    list(path, file, format, symbols.as_ref())
 }
 
-fn list(path: &Path, input: impl Read, format: Option<TextFormat>) -> Result<Listing, CaptureError> {
+fn list(
+    path: &Path,
+    input: impl Read,
+    format: Option<TextFormat>,
+    symbols: Option<&Kallsyms>,
+) -> Result<Listing, CaptureError> {
     let fail = FileError::on("read", path);
     let mut input = input.take(CAPTURE_MOST + 1);
     let mut head = Vec::new();
@@ -94,28 +112,61 @@ fn list(path: &Path, input: impl Read, format: Option<TextFormat>) -> Result<Lis
     if PACKED.iter().any(|magic| head.starts_with(magic)) {
         return Err(CaptureError::Packed { path: path.into() });
     }
-    let format = format.unwrap_or_else(|| TextFormat::guess(&head));
+    let reading = format.map_or_else(|| Reading::guess(&head), |format| Reading::of(format, &head));
     let whole = BufReader::with_capacity(CHUNK, Cursor::new(head).chain(&mut input));
-    let parsed = format.parse(whole).map_err(fail)?;
+    let mut parsed = reading.parse(whole).map_err(fail)?;
     if input.limit() == 0 {
         return Err(CaptureError::TooLarge { path: path.into() });
     }
-    Ok(Listing::new(&path.to_string_lossy(), format, &parsed))
+    if let Some(symbols) = symbols {
+        parsed.name_frames(symbols);
+    }
+    Ok(Listing::new(&path.to_string_lossy(), reading.format, &parsed))
+}
+
+/// The symbols in `kallsyms`, or those that lie beside a capture of a `bpf` probe.
+fn symbols(capture: &Path, kallsyms: Option<&Path>) -> Result<Option<Kallsyms>, CaptureError> {
+    let (of_bpf, beside) = OF_BPF;
+    let files: Vec<PathBuf> = match (kallsyms, capture.to_str().and_then(|path| path.strip_suffix(of_bpf))) {
+        (Some(file), _) => vec![file.to_owned()],
+        (None, Some(stem)) => {
+            let files = beside.map(|suffix| PathBuf::from(format!("{stem}{suffix}")));
+            files.into_iter().filter(|file| file.is_file()).collect()
+        }
+        (None, None) => Vec::new(),
+    };
+    let mut text: Box<dyn BufRead> = Box::new(io::empty());
+    for path in &files {
+        let file = bounded::open(path).map_err(FileError::on("open", path)).map_err(CaptureError::Open)?;
+        let mut file = BufReader::new(file);
+        let is_packed = file.fill_buf().map_err(FileError::on("read", path))?.starts_with(GZIP);
+        let file: Box<dyn BufRead> =
+            if is_packed { Box::new(BufReader::new(GzDecoder::new(file))) } else { Box::new(file) };
+        text = Box::new(text.chain(file));
+    }
+    let fail = FileError::on("read the symbols of", capture);
+    if files.is_empty() { Ok(None) } else { Ok(Some(Kallsyms::read(text).map_err(fail)?)) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use kshot_stack::format::ListedFrame;
+
     use super::*;
 
     fn list_bytes(bytes: &[u8]) -> Result<Listing, CaptureError> {
-        list(Path::new("x"), bytes, None)
+        list(Path::new("x"), bytes, None, None)
     }
 
     #[test]
     fn a_capture_is_read_in_the_format_that_it_looks_like() {
         let listing = list_bytes(b"[<0>] f+0x1/0x2\n").unwrap();
         assert_eq!((listing.format, listing.count()), (TextFormat::ProcStack, 1));
-        let forced = list(Path::new("x"), &b"[<0>] f+0x1/0x2\n"[..], Some(TextFormat::Hist)).unwrap();
+        let forced = list(Path::new("x"), &b"[<0>] f+0x1/0x2\n"[..], Some(TextFormat::Hist), None).unwrap();
         assert_eq!((forced.count(), forced.warnings[0].count), (0, 1));
     }
 
@@ -134,5 +185,26 @@ mod tests {
             assert_eq!(error.blame(), Blame::Usage);
             assert!(error.hint().unwrap().contains(hint), "{error}");
         }
+    }
+
+    #[test]
+    fn addresses_get_the_names_of_the_symbols_that_are_given_or_lie_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("a.bpf.txt"), "7 sh\n\tffffffff8028f4d8\n\tffffffffc0003010\n").unwrap();
+        std::fs::write(path("symbols"), "ffffffff8028f4d0 T other\n").unwrap();
+        let names = |kallsyms: Option<&Path>| {
+            let listing = read(&path("a.bpf.txt"), None, kallsyms).unwrap();
+            listing.stacks[0].kernel.iter().map(ListedFrame::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(None), "0xffffffff8028f4d8 0xffffffffc0003010");
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+        packed.write_all(b"ffffffff8028f4d0 T vfs_mkdir\n").unwrap();
+        std::fs::write(path("a.kallsyms.gz"), packed.finish().unwrap()).unwrap();
+        std::fs::write(path("a.bpf-kallsyms.txt"), "ffffffffc0003000 t bpf_prog_1\t[bpf]\n").unwrap();
+        assert_eq!(names(None), "vfs_mkdir+0x8 bpf_prog_1+0x10 [bpf]");
+        assert_eq!(names(Some(&path("symbols"))), "other+0x8 0xffffffffc0003010");
+        let error = read(&path("a.bpf.txt"), None, Some(&path("nothing"))).unwrap_err();
+        assert_eq!(error.blame(), Blame::Usage);
     }
 }

@@ -20,13 +20,18 @@
 //! page last free pid 93 tgid 93 stack trace:
 //!  free_unref_page+0x1d/0x40
 //! ** 214 printk messages dropped **
+//!
+//! [   12.345678]     bash-93        0d..2. 12345us : <stack trace>
+//! [   12.345678]  => vfs_write
 //! ```
+//!
+//! What people paste of other tools is read too: frames of ftrace without their header (` => f`), and the backtraces of gdb,
+//! crash(8) and drgn (`debugger.rs`).
 //!
 //! A stack's event is the word of its report, with the heading of the stack where that is another than `Call Trace`. Messages
 //! of CPUs that print at the same time are told apart where the kernel says who prints (`CONFIG_PRINTK_CALLER`). Frames that
 //! the unwinder did not come by (`?`) are [`Frame::guess`].
 
-use std::borrow::Cow;
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
@@ -35,19 +40,25 @@ use indexmap::IndexMap;
 use indexmap::map::Entry;
 use memchr::memmem::Finder;
 
-use super::prefix::Message;
-use super::{TABLE, TRACE_WITHIN, parts};
-use crate::stack::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, printable, split_at};
+use super::messages::{
+    Printer, dropped, hung_task, is_damaged, is_register, last_function, may_be_frame, pasted,
+    program_counter, report, section, shown, task,
+};
+use super::prefix::{Message, unquoted};
+use super::{TRACE_WITHIN, parts};
+use crate::stack::ftrace_context::context;
+use crate::stack::ftrace_text::UNNAMED;
+use crate::stack::lines::{self, DEEPEST_STACK, Kind, Warnings, printable};
 use crate::stack::{Fold, Frame, NAMELESS, Parsed, Stack, Texts, TraceLine, heading, without_marker};
 
 /// The event of a trace that no report announced.
 const NO_REPORT: &str = "call trace";
+/// The event of a debugger's backtrace.
+const BACKTRACE: &str = "backtrace";
+/// What ftrace prints before the frames of a stack.
+const FTRACE_HEADING: &[u8] = b"<stack trace>";
 /// Callers that print at the same time, at most; beyond that the one that began first is taken to be done.
 const MOST_CALLERS: usize = 64;
-/// The longest frame without an offset, in bytes.
-const LONGEST_FRAME: usize = 200;
-/// The longest heading of a stack that becomes part of its event's name, in characters.
-const LONGEST_HEADING: usize = 40;
 /// Blanks before text that is no message but part of a table: words of a stack, registers.
 const TABLE_INDENT: &[u8] = b"    ";
 
@@ -63,7 +74,7 @@ pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
 /// Whether a line is one of a console: a message with its time, or the heading of a call trace.
 pub(crate) fn is_of(line: &[u8]) -> bool {
     let message = Message::of(line);
-    message.text.len() < line.len() || heading(&printable(message.text)).is_some()
+    message.text.len() < unquoted(line).len() || heading(&printable(message.text)).is_some()
 }
 
 struct Parser {
@@ -98,6 +109,7 @@ struct FrameLine {
     frame: usize,
     /// Whether it says enough to be a frame without a heading before it.
     stands_alone: bool,
+    printer: Printer,
 }
 
 /// What one caller has printed so far.
@@ -112,6 +124,8 @@ struct Caller {
     /// The section of the report that the next stack belongs to: one that was kept of another time.
     section: Option<usize>,
     open: Open,
+    /// Who prints the stack that is open.
+    printer: Printer,
     stack: Numbers,
 }
 
@@ -153,7 +167,12 @@ impl Parser {
         if message.text.trim_ascii().is_empty() {
             return self.blank(caller);
         }
-        if message.text.starts_with(TABLE_INDENT) {
+        if message.text.trim_ascii_end().ends_with(FTRACE_HEADING)
+            && let Some(context) = context(message.text)
+        {
+            return self.announce_ftrace(caller, context.task);
+        }
+        if message.text.starts_with(TABLE_INDENT) && !message.text.trim_ascii_start().starts_with(b"PID: ") {
             return self.text_in_stack(caller, message.text, line, warnings);
         }
         let text = shown(message.text);
@@ -225,17 +244,25 @@ impl Parser {
     /// Text that tells nothing: of another in between, behind a stack, or a frame that cannot be read.
     fn text_in_stack(&mut self, caller: usize, text: &[u8], line: &[u8], warnings: &mut Warnings) {
         let holds_place = self.place.find(text).is_some();
-        if holds_place && self.callers[caller].open != Open::No && is_damaged(text) {
+        let is_damaged = match self.callers[caller].printer {
+            Printer::Kernel => holds_place && is_damaged(text),
+            Printer::Ftrace => text.trim_ascii_start().starts_with(b"=> "),
+            Printer::Debugger(_) => false,
+        };
+        if is_damaged && self.callers[caller].open != Open::No {
             warnings.note(Kind::UnreadableLine, line);
             self.frames.push(Arc::new(Frame::default()));
-            let frame = FrameLine { inner: None, frame: self.frames.len() - 1, stands_alone: false };
+            let (frame, printer) = (self.frames.len() - 1, self.callers[caller].printer);
+            let frame = FrameLine { inner: None, frame, stands_alone: false, printer };
             return self.push(caller, frame, line, warnings);
         }
-        match self.callers[caller].open {
+        match (self.callers[caller].open, self.callers[caller].printer) {
+            // Registers, words of the stack, lines of sources: the next number tells whether it goes on.
+            (Open::Frames, Printer::Debugger(_)) => {}
             // What names a function may be the heading of the next stack.
-            Open::Frames if !holds_place => self.callers[caller].open = Open::Interrupted,
-            Open::Frames | Open::Interrupted => self.end(caller),
-            Open::Announced | Open::No => {}
+            (Open::Frames, Printer::Kernel) if !holds_place => self.callers[caller].open = Open::Interrupted,
+            (Open::Frames | Open::Interrupted, _) => self.end(caller),
+            (Open::Announced | Open::No, _) => {}
         }
         if self.callers[caller].age > TRACE_WITHIN {
             self.end(caller);
@@ -285,29 +312,58 @@ impl Parser {
             self.end(caller);
             // A heading of its own: what was taken for one before it was none.
             self.callers[caller].section = None;
-            self.begin_stack(caller);
+            self.begin_stack(caller, Printer::Kernel);
             self.callers[caller].open = Open::Announced;
         }
     }
 
-    fn begin_stack(&mut self, caller: usize) {
-        let no_report = self.words.word(NO_REPORT.as_bytes());
+    /// The heading of a stack of ftrace's, whose buffer the kernel prints as it dies.
+    fn announce_ftrace(&mut self, caller: usize, task: &[u8]) {
+        self.end(caller);
+        self.begin_stack(caller, Printer::Ftrace);
+        self.callers[caller].stack.task = self.words.word(task);
+        self.callers[caller].open = Open::Announced;
+    }
+
+    fn begin_stack(&mut self, caller: usize, printer: Printer) {
+        let event = match printer {
+            Printer::Kernel => NO_REPORT,
+            Printer::Ftrace => UNNAMED,
+            Printer::Debugger(_) => BACKTRACE,
+        };
+        let event = self.words.word(event.as_bytes());
         let nameless = self.words.word(NAMELESS.as_bytes());
         let Caller { stack, section, report, task, function, .. } = &mut self.callers[caller];
         stack.frames.clear();
-        (stack.task, stack.event, stack.function) = match *section {
+        (stack.task, stack.event, stack.function) = match (*section, printer) {
+            (_, Printer::Ftrace) => (nameless, event, None),
+            (_, Printer::Debugger(_)) => (*task, event, None),
             // It was not taken where the report was made.
-            Some(section) => (nameless, section, None),
-            None => (*task, report.unwrap_or(no_report), *function),
+            (Some(section), _) => (nameless, section, None),
+            (None, _) => (*task, report.unwrap_or(event), *function),
         };
+        self.callers[caller].printer = printer;
     }
 
     fn frame(&mut self, caller: usize, frame: FrameLine, line: &[u8], warnings: &mut Warnings) {
-        if self.callers[caller].open == Open::No {
+        let Caller { open, printer, .. } = self.callers[caller];
+        let goes_on = match (open, printer, frame.printer) {
+            (Open::No, ..) => false,
+            (Open::Announced, ..) => true,
+            (_, Printer::Debugger(last), Printer::Debugger(number)) => number.is_none() || number > last,
+            (_, one, other) => one == other,
+        };
+        if !goes_on {
             if !frame.stands_alone {
                 return;
             }
-            self.begin_stack(caller);
+            if open != Open::No {
+                self.end(caller);
+            }
+            self.begin_stack(caller, frame.printer);
+        }
+        if frame.printer != Printer::Debugger(None) {
+            self.callers[caller].printer = frame.printer;
         }
         self.push(caller, frame, line, warnings);
     }
@@ -362,6 +418,7 @@ impl Parser {
                 function: None,
                 section: None,
                 open: Open::No,
+                printer: Printer::Kernel,
                 stack,
             });
         }
@@ -373,22 +430,26 @@ impl Parser {
         let Self { place, frames, known, callers, .. } = self;
         let expected = callers[caller].open != Open::No;
         let number = known.number(text, |text| {
-            let holds_place = place.find(text).is_some();
-            if !(holds_place || expected && may_be_frame(text)) {
-                return None;
-            }
             let mut push = |frame: Frame| {
                 frames.push(Arc::new(frame));
                 frames.len() - 1
             };
+            if let Some((frame, printer)) = pasted(text) {
+                return Some(FrameLine { inner: None, frame: push(frame), stands_alone: true, printer });
+            }
+            let holds_place = place.find(text).is_some();
+            if !(holds_place || expected && may_be_frame(text)) {
+                return None;
+            }
+            let printer = Printer::Kernel;
             Some(match TraceLine::read(&printable(text.trim_ascii()))? {
                 TraceLine::Frame(frame) => {
                     let stands_alone = frame.size.is_some();
-                    FrameLine { inner: None, frame: push(frame), stands_alone }
+                    FrameLine { inner: None, frame: push(frame), stands_alone, printer }
                 }
                 TraceLine::From { inner, outer } => {
                     let inner = Some(push(inner));
-                    FrameLine { inner, frame: push(outer), stands_alone: true }
+                    FrameLine { inner, frame: push(outer), stands_alone: true, printer }
                 }
             })
         })?;
@@ -407,153 +468,6 @@ impl Parser {
         let warnings = warnings.into_inner();
         Parsed { events: self.begun, lost: self.lost, stacks, warnings, ..Parsed::default() }
     }
-}
-
-/// A message as text that is safe to show, but for tabs.
-fn shown(text: &[u8]) -> Cow<'_, str> {
-    let plain = text.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t'));
-    match std::str::from_utf8(text) {
-        Ok(text) if plain => Cow::Borrowed(text),
-        _ => Cow::Owned(printable(text)),
-    }
-}
-
-/// Whether a line without an offset may be a frame: an address alone, or one with a source line.
-fn may_be_frame(text: &[u8]) -> bool {
-    const SOURCES: [&[u8]; 4] = [b".c:", b".h:", b".S:", b".rs:"];
-    let begins = text.trim_ascii_start();
-    text.len() < LONGEST_FRAME
-        && (begins.starts_with(b"0x")
-            || begins.starts_with(b"[<")
-            || SOURCES.iter().any(|source| memchr::memmem::find(text, source).is_some()))
-}
-
-/// The word of the report that a message begins.
-fn report(text: &str) -> Option<String> {
-    let sysrq = text.strip_prefix("sysrq: ").or_else(|| text.strip_prefix("SysRq : "));
-    if let Some(action) = sysrq {
-        return Some(format!("sysrq: {}", action.strip_prefix("SysRq : ").unwrap_or(action)));
-    }
-    TABLE.trouble(text).map(str::to_owned)
-}
-
-/// The task in `CPU: 0 PID: 93 Comm: eoe_filter Not tainted` (`dump_stack_print_info`) and in `task:init   state:S`
-/// (`sched_show_task`).
-fn task(text: &str) -> Option<&str> {
-    if let Some(task) = text.strip_prefix("task:") {
-        return task.split_once(" state:").map(|(task, _)| task.trim_end());
-    }
-    let (_, task) = text.strip_prefix("CPU: ")?.split_once(" Comm: ")?;
-    let end = [" Not tainted", " Tainted: "].iter().filter_map(|mark| task.find(mark)).min();
-    Some(task[..end.unwrap_or(task.len())].trim_end())
-}
-
-/// The task in `INFO: task eoe_filter:93 blocked for more than 120 seconds`.
-fn hung_task(text: &str) -> Option<&str> {
-    let (task, _) = text.strip_prefix("INFO: task ")?.split_once(" blocked ")?;
-    task.rsplit_once(':').map(|(task, _)| task)
-}
-
-/// The last function with a place in a message: `register_netdevice+0x4f1/0x690`, `RIP: 0010:f+0x1/0x2`.
-fn last_function(text: &str) -> Option<&str> {
-    let word = text.split_whitespace().rfind(|word| word.contains("+0x"))?;
-    let name = word.split("+0x").next().unwrap_or_default();
-    let name = name.rsplit([':', '(', '<', '>']).next().unwrap_or_default();
-    (!name.is_empty()).then_some(name)
-}
-
-/// The function in the line of the program counter among registers.
-fn program_counter(text: &str) -> Option<&str> {
-    const COUNTERS: [&str; 8] = ["RIP: ", "EIP: ", "epc ", "pc : ", "PC is at ", "NIP [", "NIP ", "Krnl PSW"];
-    let text = text.trim_start();
-    COUNTERS.iter().any(|counter| text.starts_with(counter)).then(|| last_function(text))?
-}
-
-/// Whether a message is of the registers that stand in the middle of a trace which goes on behind an exception.
-fn is_register(text: &str) -> bool {
-    const NAMES: [&str; 38] = [
-        "RIP",
-        "Code",
-        "RSP",
-        "RAX",
-        "RDX",
-        "RBP",
-        "R10",
-        "R13",
-        "FS",
-        "CS",
-        "CR2",
-        "DR0",
-        "DR3",
-        "EIP",
-        "EAX",
-        "ESI",
-        "EFLAGS",
-        "ORIG_RAX",
-        "PKRU",
-        "Exception stack(",
-        "--- interrupt",
-        "NIP",
-        "LR",
-        "REGS",
-        "MSR",
-        "CFAR",
-        "GPR",
-        "Krnl PSW",
-        "Krnl GPRS",
-        "R:",
-        "Krnl Code",
-        "epc",
-        "pc ",
-        "lr ",
-        "sp ",
-        "ra ",
-        "PC is at",
-        "LR is at",
-    ];
-    let text = text.trim_start();
-    let numbered_register = text.len() > 1 && text.starts_with('x') && text.as_bytes()[1].is_ascii_digit();
-    // `1f20: 00000000 c1a01f70 ..`, arm's exception stack.
-    let words_of_stack = text.split_once(": ").is_some_and(|(offset, words)| {
-        (3..=4).contains(&offset.len())
-            && format!("{offset}{words}").bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b' ')
-    });
-    let register_and_colon =
-        text.strip_prefix('r').and_then(|text| text.split_once(':')).is_some_and(|(number, _)| {
-            (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
-        });
-    numbered_register
-        || register_and_colon
-        || words_of_stack
-        || NAMES.iter().any(|name| text.starts_with(name))
-}
-
-/// The heading of a stack that a report keeps, without numbers: `Allocated by task`, `page last free pid`.
-fn section(text: &str) -> Option<String> {
-    let is_heading = text.ends_with(':')
-        || text.starts_with("page last allocated via ")
-        || text.starts_with("page last free ");
-    if !is_heading {
-        return None;
-    }
-    let end = text.find(|char: char| char.is_ascii_digit() || "(:,#".contains(char)).unwrap_or(text.len());
-    let words = text[..end].trim_matches(|char: char| !char.is_ascii_alphanumeric());
-    Some(words.chars().take(LONGEST_HEADING).collect())
-}
-
-/// The number in `** 214 printk messages dropped **`.
-fn dropped(text: &str) -> Option<u64> {
-    let (number, rest) = decimal(text.strip_prefix("** ")?.as_bytes())?;
-    rest.starts_with(b" printk messages dropped").then_some(number)
-}
-
-/// Whether a message with a place in it begins as a frame does.
-fn is_damaged(text: &[u8]) -> bool {
-    let begins = text.trim_ascii_start();
-    let indented = begins.len() < text.len() || begins.starts_with(b"[<") || begins.starts_with(b"? ");
-    let first = begins.first().is_some_and(|&byte| byte.is_ascii_alphanumeric() || b"_[?".contains(&byte));
-    let names_value = [&b": "[..], b" = "].iter().any(|mark| split_at(begins, mark).is_some());
-    indented && first && !names_value
 }
 
 #[cfg(test)]

@@ -25,10 +25,7 @@ pub(super) struct Message<'a> {
 impl<'a> Message<'a> {
     /// The message in a line.
     pub(super) fn of(line: &'a [u8]) -> Self {
-        let mut text = line;
-        while let Some(rest) = text.strip_prefix(b"> ") {
-            text = rest;
-        }
+        let mut text = unquoted(line);
         // Frames, which are most lines, begin with what no prefix begins with.
         if !text.first().is_some_and(|&byte| byte == b'[' || byte == b'<' || byte.is_ascii_alphanumeric()) {
             return Self { caller: b"", text };
@@ -45,6 +42,15 @@ impl<'a> Message<'a> {
         let (caller, text) = caller(rest).unwrap_or((b"", rest));
         Self { caller, text: text.strip_prefix(b" ").unwrap_or(text) }
     }
+}
+
+/// A line of a mail without what quotes it.
+pub(super) fn unquoted(line: &[u8]) -> &[u8] {
+    let mut text = line;
+    while let Some(rest) = text.trim_ascii_start().strip_prefix(b"> ") {
+        text = rest;
+    }
+    text
 }
 
 /// What stands behind `[   12.345678]`.

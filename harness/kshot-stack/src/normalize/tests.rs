@@ -1,13 +1,13 @@
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
-use crate::format::TextFormat;
+use crate::format::Reading;
 use crate::stack::{ftrace_text, show};
 
 #[test]
 fn each_pass_does_what_its_example_says() {
     for pass in PASSES {
-        let format = TextFormat::guess(pass.before.as_bytes());
+        let format = Reading::guess(pass.before.as_bytes()).format;
         let (mut stack, _) = format.parse(pass.before.as_bytes()).unwrap().stacks.remove(0);
         stack.function = None;
         assert_ne!(show::stack(&stack), pass.after, "{}: the example shows nothing", pass.name);

@@ -17,10 +17,12 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use super::fold::{Fold, Numbers, Texts};
-use super::kallsyms::{Kallsyms, Place};
+use super::kallsyms::Kallsyms;
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, split_at};
 use super::{Frame, Parsed, Stack};
 
+/// The event of stacks whose event is not known.
+pub(super) const EVENT: &str = "bpf-stacks";
 /// EFAULT of include/uapi/asm-generic/errno-base.h, the same on every architecture.
 const NO_STACK: u64 = 14;
 
@@ -45,6 +47,21 @@ pub fn parse(input: impl BufRead, symbols: &Kallsyms, event: &BpfEvent) -> io::R
         |parser, line, warnings| parser.line(line, symbols, warnings),
         |parser, warnings| parser.finish(event, warnings),
     )
+}
+
+/// [`parse`] of a capture of which nothing else is known: its frames are addresses.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_unnamed(input: impl BufRead) -> io::Result<Parsed> {
+    parse(input, &Kallsyms::default(), &BpfEvent { name: EVENT.into(), function: None })
+}
+
+/// Whether a line, with the one behind it, is one of this format: a hit.
+pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
+    let is_address = |text: &[u8]| text.len() >= 8 && text.iter().all(u8::is_ascii_hexdigit);
+    let follows = next.strip_prefix(b"\t").is_some_and(is_address) || next == b"failed 14";
+    split_at(line, b" ").is_some_and(|(pid, task)| whole_number(pid).is_some() && !task.is_empty()) && follows
 }
 
 #[derive(Default)]
@@ -120,16 +137,11 @@ fn whole_number(text: &[u8]) -> Option<u64> {
 }
 
 fn frame(address: u64, symbols: &Kallsyms) -> Frame {
-    let plain = Frame { address: Some(address), ..Frame::default() };
-    match symbols.place(address) {
-        None => plain,
-        Some(Place { symbol, offset, module }) => Frame {
-            symbol: Some(symbol.into()),
-            offset: Some(offset),
-            module: module.map(Into::into),
-            ..plain
-        },
+    let mut frame = Frame { address: Some(address), ..Frame::default() };
+    if let Some(place) = symbols.place(address) {
+        frame.set_place(place);
     }
+    frame
 }
 
 #[cfg(test)]

@@ -159,6 +159,8 @@ pub(crate) fn without_marker(text: &str) -> &str {
 
 fn whole(line: &Captures<'_>) -> Frame {
     let address = line.name("address").and_then(|address| hexadecimal(address.as_str().as_bytes()));
+    // `[<0>]` tells none.
+    let address = address.filter(|&address| address != 0);
     let module = line.name("module").map(|module| module.as_str().to_owned());
     let in_brackets = line.name("address").is_some_and(|address| address.as_str() == "inline");
     let inlined = in_brackets || line.name("inline").is_some();

@@ -3,7 +3,7 @@
 
 use super::{DEEPEST_STACK, Parsed, ftrace_text, gdb_json, perf_script, show};
 use crate::arch::Arch;
-use crate::format::TextFormat;
+use crate::format::{Reading, TextFormat};
 
 /// How many damaged captures each parser reads.
 pub(crate) const ROUNDS: u64 = 1500;
@@ -28,7 +28,7 @@ impl Random {
 }
 
 /// What the parsers look for.
-const WORDS: [&[u8]; 22] = [
+const WORDS: [&[u8]; 27] = [
     b" => ",
     b"=> ",
     b"<stack trace>",
@@ -51,6 +51,11 @@ const WORDS: [&[u8]; 22] = [
     b"} hitcount: ",
     b"stacktrace:",
     b"---[ end ",
+    b"#0  ",
+    b"] f at ffffffff80112980",
+    b"@[\n",
+    b"]: 7\n",
+    b", \n",
 ];
 
 /// A piece of one of the captures with up to eight faults in it.
@@ -138,9 +143,22 @@ fn damaged_texts_of_other_reporters_are_read() {
         ("stack_tracer", TextFormat::StackTracer),
         ("hist", TextFormat::Hist),
         ("console", TextFormat::CallTrace),
+        ("pasted", TextFormat::CallTrace),
+        ("trace_cmd", TextFormat::Ftrace),
+        ("bpf", TextFormat::BpfStacks),
+        ("bpftrace", TextFormat::Bpftrace),
     ];
     for (folder, format) in reporters {
         read_damaged(folder, 0x5eed_7e57, |bytes| format.parse(bytes).unwrap());
+    }
+}
+
+#[test]
+fn damaged_texts_are_read_as_what_they_look_like() {
+    for folder in
+        ["ftrace", "trace_cmd", "perf", "console", "pasted", "proc_stack", "hist", "bpf", "bpftrace"]
+    {
+        read_damaged(folder, 0x5eed_6e55, |bytes| Reading::guess(bytes).parse(bytes).unwrap());
     }
 }
 

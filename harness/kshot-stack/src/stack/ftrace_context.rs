@@ -1,15 +1,19 @@
 //! The columns in front of an event in ftrace's text: task, pid, CPU, flags and time (`trace_print_context` and
-//! `trace_print_lat_context` of `kernel/trace/trace_output.c`).
+//! `trace_print_lat_context` of `kernel/trace/trace_output.c`). `trace-cmd report` has the same, and mails lose blanks in
+//! front of them.
 
 use super::lines::{decimal, split_at};
 
 /// How wide the kernel prints the name of a task.
 pub(super) const TASK_WIDTH: usize = 16;
 
+/// How far from the first column the dash behind the task is looked for.
+const LAST_DASH: usize = 48;
+
 /// Who an event is of, and where.
-pub(super) struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The task's name; the kernel cuts it to 8 bytes in latency format.
-    pub(super) task: &'a [u8],
+    pub(crate) task: &'a [u8],
     /// How many bytes of the line the task takes.
     pub(super) width: usize,
     /// Its pid.
@@ -21,7 +25,7 @@ pub(super) struct Context<'a> {
 }
 
 /// Task, pid, CPU and what follows the time.
-pub(super) fn context(line: &[u8]) -> Option<Context<'_>> {
+pub(crate) fn context(line: &[u8]) -> Option<Context<'_>> {
     const DASH: usize = 16;
     const LATENCY_DASH: usize = 8;
     if line.get(DASH) == Some(&b'-')
@@ -39,9 +43,12 @@ pub(super) fn context(line: &[u8]) -> Option<Context<'_>> {
     {
         return Some(context);
     }
-    // A task name with a line end in it pushes its second half to the first column.
-    let dashes = line.iter().enumerate().take(DASH).filter(|(_, byte)| **byte == b'-');
-    dashes.into_iter().find_map(|(dash, _)| context_at(line, dash, normal_columns))
+    // A task name with a line end in it pushes its second half to the first column; in mails lines are indented, or have
+    // lost what they were.
+    let dashes = line.iter().enumerate().take(LAST_DASH).filter(|(_, byte)| **byte == b'-');
+    dashes.into_iter().find_map(|(dash, _)| {
+        context_at(line, dash, normal_columns).or_else(|| context_at(line, dash, latency_columns))
+    })
 }
 
 /// Reads the columns between the pid and the text: the CPU, and the text.
@@ -87,13 +94,22 @@ fn verbose(line: &[u8]) -> Option<Context<'_>> {
     Some(Context { task: task.trim_ascii_start(), width: TASK_WIDTH, pid, cpu, rest })
 }
 
-/// `   0..... 2887us!: `, or `   0..... 2887: ` of a clock that counts.
+/// `   0..... 2887us!: `, `   0..... 2887: ` of a clock that counts, or `   0..... 2193.893326: ` of trace-cmd.
 fn latency_columns(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (cpu, text) = decimal(text.trim_ascii_start())?;
+    const FLAGS: &[u8] = b".#-dDXbNnLlBpZzHhSs";
+    let (cpu, text) = decimal(text.strip_prefix(b" ")?.trim_ascii_start())?;
     let (flags, text) = split_at(text, b" ")?;
-    let (_, text) = decimal(text.trim_ascii_start())?;
+    let is_flag = |byte: &u8| byte.is_ascii_hexdigit() || FLAGS.contains(byte);
+    if !(3..=8).contains(&flags.len()) || !flags.iter().all(is_flag) {
+        return None;
+    }
+    let text = text.trim_ascii_start();
+    if let Some(rest) = after_time(text) {
+        return Some((cpu, rest));
+    }
+    let (_, text) = decimal(text)?;
     let (mark, text) = split_at(text.strip_prefix(b"us").unwrap_or(text), b": ")?;
-    (flags.len() <= 8 && mark.len() <= 1).then_some((cpu, text))
+    (mark.len() <= 1).then_some((cpu, text))
 }
 
 #[cfg(test)]
@@ -109,6 +125,10 @@ mod tests {
             "             a b-91      [002]     5.100001: f <-g",
             "     a b-91        2d..2. 2887us!: f <-g",
             "     a b-91        2d..2. 2887: f <-g",
+            "     a b-91        2d..2. 2193.893326: f <-g",
+            "a b-91    2d..2. 2887us : f <-g",
+            "a b-91 [002] d..2. 5.100001: f <-g",
+            "                    a b-91      [002]     5.100001: f <-g",
             "             a b      91   2 0 00000001 [00000001] 12.345ms (+0.123ms): f <-g",
             "             a b      91   2 0 00000001 [0000000000000001] 12 (+1): f <-g",
         ] {

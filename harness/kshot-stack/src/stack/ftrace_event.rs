@@ -14,6 +14,7 @@
 //! sys_ioctl(fd: 3, cmd: 400454ca, arg: 7fffb2c0)
 //! sys_ioctl -> 0x0
 //!      91:120:S ==> [000]    16:120:R kworker/0:1
+//! function:             vfs_write <-- ksys_write
 //! #12    inner/outer(us):   15/14    ts:1499801089.066141940
 //! ```
 
@@ -54,6 +55,9 @@ pub(super) fn event(text: &[u8]) -> Option<EventText<'_>> {
     if let Some(fields) = rest.strip_prefix(b":")
         && is_symbol(name)
     {
+        if let Some(function) = recorded_function(name, fields) {
+            return Some(EventText::entered(function, 1));
+        }
         return Some(EventText { function: probed(name, fields), ..EventText::named(name) });
     }
     if name.first().is_none_or(|first| !first.is_ascii_alphabetic() && *first != b'_') || !is_symbol(name) {
@@ -117,6 +121,15 @@ fn probed<'a>(name: &[u8], fields: &'a [u8]) -> Option<&'a [u8]> {
     }
     let (function, _) = split_at(place, b"+0x")?;
     is_symbol(function).then_some(function)
+}
+
+/// The function of `function:             vfs_write <-- ksys_write`, as trace-cmd prints what the function tracer records.
+fn recorded_function<'a>(name: &[u8], fields: &'a [u8]) -> Option<&'a [u8]> {
+    let text = fields.strip_prefix(b" ").filter(|_| name == b"function")?.trim_ascii();
+    let (function, caller) = split_at(text, b" ").unwrap_or((text, b""));
+    let caller = caller.trim_ascii_start();
+    let begins = function.first().is_some_and(|&first| first.is_ascii_alphabetic() || first == b'_');
+    (begins && is_symbol(function) && (caller.is_empty() || caller.starts_with(b"<-"))).then_some(function)
 }
 
 /// `sys_ioctl(fd: 3)`, which `trace_syscalls.c` prints for the event `sys_enter_ioctl`, or a function with its
@@ -227,6 +240,9 @@ mod tests {
             ("f(file=0x1, text=\"a\") <-g", "f", Some("f")),
             ("f+0x1/0x2 <ffffffff803feffc>(a=1) <-g", "f", Some("f")),
             ("f", "f", Some("f")),
+            ("function:             f", "f", Some("f")),
+            ("function:             f <-- g", "f", Some("f")),
+            ("function: (f+0x0/0x8) a=1", "function", Some("f")),
             ("rn: (register_netdevice+0x0/0x798) a=1", "rn", Some("register_netdevice")),
             ("rr: (tun_chr_ioctl+0x8/0x10 <- register_netdevice)", "rr", None),
             ("rr: ([unknown/kretprobe'd] <ffffffff80113cb0> <- f)", "rr", None),

@@ -25,9 +25,9 @@ impl Texts<Arc<Frame>> {
 }
 
 /// `register_netdevice+0x1c/0x798 [tun] <ffffffff803feffc>`, each part but the first optional; a build ID may stand behind
-/// the module. `0` and `0x1234` are addresses that kallsyms has no name for, `[FTRACE TRAMPOLINE]` and
+/// the module, and trace-cmd puts the address in round brackets. `0` and `0x1234` are addresses that kallsyms has no name for, `[FTRACE TRAMPOLINE]` and
 /// `[unknown/kretprobe'd]` what stands for a place in a tracer's own code.
-pub(super) fn frame(text: &[u8]) -> Option<Frame> {
+pub(crate) fn frame(text: &[u8]) -> Option<Frame> {
     let text = text.trim_ascii();
     let mut frame = Frame::default();
     // ` => <ffffffff>`: a user frame without a file.
@@ -63,7 +63,10 @@ pub(super) fn frame(text: &[u8]) -> Option<Frame> {
             frame.module = Some(symbol(name)?.to_owned());
             rest = behind;
         } else {
-            let (address, behind) = split_at(part.strip_prefix(b"<")?, b">")?;
+            let (address, behind) = match part.strip_prefix(b"(") {
+                Some(address) => split_at(address, b")")?,
+                None => split_at(part.strip_prefix(b"<")?, b">")?,
+            };
             frame.address = Some(hexadecimal(address)?);
             rest = behind;
         }
@@ -108,6 +111,7 @@ mod tests {
         assert_eq!(found, (Some("[unknown/kretprobe'd]"), Some(0xffff_ffff_8011_3cb0)));
         assert!(hook.is_marker() && hook.in_kernel(Arch::Mips64.row()));
         assert_eq!(read("[FTRACE TRAMPOLINE]").unwrap().address, None);
+        assert_eq!(read("f (ffffffff80113cb0)").unwrap().address, Some(0xffff_ffff_8011_3cb0));
         assert_eq!(read("0xffffffffc0002014").unwrap().address, Some(0xffff_ffff_c000_2014));
         for text in
             ["", "[", "[]", "a-25      [000] .....     0.274600: f", "f+0x", "/bin/sh[+0x1]", "??", "f g"]

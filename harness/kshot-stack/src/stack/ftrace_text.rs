@@ -23,6 +23,16 @@
 //! ##### CPU 1 buffer started ####
 //! ```
 //!
+//! `trace-cmd report` prints the same in its own words:
+//!
+//! ```text
+//! cpus=8
+//!       eoe_filter-123   [007]  2626.438884: function:             move_page_tables
+//!       eoe_filter-123   [007]  2626.438889: kernel_stack:         <stack trace >
+//! => setup_arg_pages (ffffffff81282ac0)
+//! CPU:3 [12 EVENTS DROPPED]
+//! ```
+//!
 //! What an event's text says is read in `ftrace_event.rs`, the function-graph tracer's lines in `ftrace_graph.rs`.
 //!
 //! The kernel prints the task as `%16s-%-7d`, right-aligned and at most 15 bytes long, so the dash before the
@@ -82,7 +92,7 @@ pub fn parse_in_order(input: impl BufRead) -> io::Result<(Parsed, Vec<usize>)> {
 
 /// Whether a line is one of this format.
 pub(crate) fn is_of(line: &[u8]) -> bool {
-    line.starts_with(b"# tracer: ") || context(line).is_some()
+    line.starts_with(b"# tracer: ") || is_remark_of_trace_cmd(line) || context(line).is_some()
 }
 
 #[derive(Default)]
@@ -171,7 +181,7 @@ impl Parser<'_> {
 
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
         // Most lines are frames, and most of them have been seen before.
-        if let Some(text) = line.strip_prefix(b" => ")
+        if let Some(text) = self.frame_text(line)
             && let Some(frame) = self.frame(text, line, warnings)
         {
             return self.push(frame, line, warnings);
@@ -188,10 +198,9 @@ impl Parser<'_> {
             let name = self.whole_name(&context, warnings);
             context.task = name.as_deref().unwrap_or(context.task);
             self.context = Some(true);
-            return match context.rest {
-                b"<stack trace>" => self.stack(&context, false),
-                b"<user stack trace>" => self.stack(&context, true),
-                rest => self.event(&context, rest, line, warnings),
+            return match heading(context.rest) {
+                Some(user) => self.stack(&context, user),
+                None => self.event(&context, context.rest, line, warnings),
             };
         }
         self.forget_name(warnings);
@@ -212,6 +221,14 @@ impl Parser<'_> {
         }
     }
 
+    /// What a frame's line says. Below an event it may be indented as a mail has it, or as trace-cmd does.
+    fn frame_text<'l>(&self, line: &'l [u8]) -> Option<&'l [u8]> {
+        line.strip_prefix(b" => ").or_else(|| match self.open {
+            Open::Stack { .. } | Open::Ignored => line.trim_ascii_start().strip_prefix(b"=> "),
+            _ => None,
+        })
+    }
+
     /// An event without anything in front of it.
     fn bare_event(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
         let context = Context { task: ANOTHER_TASK, width: 0, pid: 0, cpu: 0, rest: line };
@@ -221,15 +238,14 @@ impl Parser<'_> {
         let is_exit = || line.starts_with(b"sys_") && split_at(line, b" -> 0x").is_some();
         let behind_text = self.last.get(&context.cpu).is_some_and(|last| last.text.starts_with(MARKER));
         let is_entry = |event: EventText<'_>| self.function && !behind_text && event.is_entry();
-        match line {
-            b"<stack trace>" => self.stack(&context, false),
-            b"<user stack trace>" => self.stack(&context, true),
-            _ if !line.starts_with(b"#")
+        match heading(line) {
+            Some(user) => self.stack(&context, user),
+            None if !line.starts_with(b"#")
                 && event(line).is_some_and(|event| has_text() || is_exit() || is_entry(event)) =>
             {
                 self.event(&context, line, line, warnings);
             }
-            _ => return false,
+            None => return false,
         }
         true
     }
@@ -423,7 +439,11 @@ impl Parser<'_> {
             return true;
         }
         if let Some((_, text)) = line.strip_prefix(b"CPU:").and_then(decimal)
-            && let Some(count) = text.strip_prefix(b" [LOST ").and_then(|text| text.strip_suffix(b"EVENTS]"))
+            && let Some(text) = text.strip_prefix(b" [").and_then(|text| text.strip_suffix(b"]"))
+            && let Some(count) = text
+                .strip_prefix(b"LOST ")
+                .and_then(|text| text.strip_suffix(b"EVENTS"))
+                .or_else(|| text.strip_suffix(b"EVENTS DROPPED"))
         {
             // Without a number the kernel itself does not know how many: at least one.
             self.lost = self.lost.saturating_add(decimal(count).map_or(1, |(count, _)| count));
@@ -444,7 +464,7 @@ impl Parser<'_> {
             self.function |= tracer == b"function";
             self.context.get_or_insert(false);
         }
-        line.is_empty() || line.starts_with(b"#")
+        line.is_empty() || line.starts_with(b"#") || is_remark_of_trace_cmd(line)
     }
 
     /// Lines of the function-graph tracer: each function that is entered is an event, and so is each comment.
@@ -504,6 +524,29 @@ impl Parser<'_> {
         };
         (parsed, order)
     }
+}
+
+/// Whether the text of an event is the heading of a stack, and whether that is one of user space.
+fn heading(text: &[u8]) -> Option<bool> {
+    match text {
+        b"<stack trace>" => Some(false),
+        b"<user stack trace>" => Some(true),
+        _ => {
+            let kernel = text.strip_prefix(b"kernel_stack:").map(|text| (text, false));
+            let (text, user) =
+                kernel.or_else(|| text.strip_prefix(b"user_stack:").map(|text| (text, true)))?;
+            text.trim_ascii_start().starts_with(b"<").then_some(user)
+        }
+    }
+}
+
+/// `cpus=8`, `version = 6`, `CPU 0 is empty`.
+fn is_remark_of_trace_cmd(line: &[u8]) -> bool {
+    let numbered = |begin: &[u8], end: &[u8]| {
+        let number = line.trim_ascii_end().strip_prefix(begin).and_then(decimal);
+        number.is_some_and(|(_, rest)| rest == end)
+    };
+    numbered(b"cpus=", b"") || numbered(b"version = ", b"") || numbered(b"CPU ", b" is empty")
 }
 
 #[cfg(test)]

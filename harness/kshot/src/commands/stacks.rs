@@ -15,13 +15,16 @@ const SHOWN: usize = 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Console or kernel logs, /proc/PID/stack, tracefs' trace, hist and stack_trace files, output of perf script; `-` is
-    /// standard input
+    /// Console or kernel logs, /proc/PID/stack, tracefs' trace, hist and stack_trace files, output of perf script, trace-cmd
+    /// report, bpftrace, gdb, crash and drgn, also quoted in a mail; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Read them as this instead of what they look like
     #[arg(long = "as", value_name = "FORMAT", value_parser = text_format())]
     text_format: Option<TextFormat>,
+    /// Name addresses by this copy of /proc/kallsyms, which may be gzipped
+    #[arg(long, value_name = "FILE")]
+    kallsyms: Option<PathBuf>,
     /// Print lines for flame graphs: task;outermost;..;innermost count
     #[arg(long, conflicts_with = "format")]
     folded: bool,
@@ -37,7 +40,7 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let mut exits = Vec::new();
         for file in &self.files {
-            let listing = captures::read(file, self.text_format)?;
+            let listing = captures::read(file, self.text_format, self.kallsyms.as_deref())?;
             if self.folded {
                 for stack in &listing.stacks {
                     writeln!(streams.out, "{}", stack.folded())?;

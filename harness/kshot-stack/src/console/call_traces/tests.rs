@@ -28,6 +28,13 @@ fn every_console_reads_as_its_snapshot_says() {
 }
 
 #[test]
+fn what_others_print_reads_as_its_snapshot_says() {
+    for (name, bytes) in show::captures("pasted") {
+        show::assert_snapshot("pasted", &name, &show::parsed(&parse(&bytes[..]).unwrap()));
+    }
+}
+
+#[test]
 fn a_report_names_the_function_the_task_and_each_stack_that_it_keeps() {
     let text = "\
 [    1.0] BUG: KASAN: use-after-free in f+0x1/0x2 net/core/dev.c:12

@@ -24,6 +24,14 @@ fn every_capture_reads_as_its_snapshot_says() {
 }
 
 #[test]
+fn every_report_of_trace_cmd_reads_as_its_snapshot_says() {
+    for (name, bytes) in show::captures("trace_cmd") {
+        let (parsed, order) = parse_in_order(&bytes[..]).unwrap();
+        show::assert_snapshot("trace_cmd", &name, &show::in_order(&parsed, &order));
+    }
+}
+
+#[test]
 fn the_five_triggers_and_the_boot_give_six_stacks_truncated_in_the_trampoline() {
     for format in ["", "-sym-addr", "-sym-offset", "-sym-addr-sym-offset"] {
         let bytes = std::fs::read(show::data(&format!("ftrace/func_stack_trace{format}.txt"))).unwrap();

@@ -1,0 +1,195 @@
+//! What one message of a console says: a frame that others than the kernel print, the beginning of a report, its task, its
+//! function, the heading of a stack.
+
+use std::borrow::Cow;
+
+use super::TABLE;
+use crate::stack::ftrace_frame;
+use crate::stack::lines::{decimal, printable, split_at};
+use crate::stack::{DebuggerLine, Frame, debugger_task};
+
+/// The longest frame without an offset, in bytes.
+const LONGEST_FRAME: usize = 200;
+/// The longest heading of a stack that becomes part of its event's name, in characters.
+const LONGEST_HEADING: usize = 40;
+
+/// Who prints a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Printer {
+    /// The kernel's `dump_stack()` and its like.
+    Kernel,
+    /// The kernel's ftrace.
+    Ftrace,
+    /// A debugger, and the number of the frame where the line has one.
+    Debugger(Option<u64>),
+}
+
+/// A frame of ftrace (` => f`) or of a debugger.
+pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
+    let text = text.trim_ascii();
+    if let Some(frame) = text.strip_prefix(b"=> ") {
+        return ftrace_frame::frame(frame).map(|frame| (frame, Printer::Ftrace));
+    }
+    let may_be = match text {
+        [b'#', digit, ..] => digit.is_ascii_digit(),
+        [b'[', digit, ..] => {
+            text.starts_with(b"[exception ") || digit.is_ascii_hexdigit() && split_at(text, b" at ").is_some()
+        }
+        _ => false,
+    };
+    if !may_be {
+        return None;
+    }
+    let DebuggerLine { number, frame } = DebuggerLine::read(&printable(text))?;
+    Some((frame, Printer::Debugger(number)))
+}
+
+/// A message as text that is safe to show, but for tabs.
+pub(super) fn shown(text: &[u8]) -> Cow<'_, str> {
+    let plain = text.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t'));
+    match std::str::from_utf8(text) {
+        Ok(text) if plain => Cow::Borrowed(text),
+        _ => Cow::Owned(printable(text)),
+    }
+}
+
+/// Whether a line without an offset may be a frame: an address alone, or one with a source line.
+pub(super) fn may_be_frame(text: &[u8]) -> bool {
+    const SOURCES: [&[u8]; 4] = [b".c:", b".h:", b".S:", b".rs:"];
+    let begins = text.trim_ascii_start();
+    text.len() < LONGEST_FRAME
+        && (begins.starts_with(b"0x")
+            || begins.starts_with(b"[<")
+            || SOURCES.iter().any(|source| memchr::memmem::find(text, source).is_some()))
+}
+
+/// The word of the report that a message begins.
+pub(super) fn report(text: &str) -> Option<String> {
+    let sysrq = text.strip_prefix("sysrq: ").or_else(|| text.strip_prefix("SysRq : "));
+    if let Some(action) = sysrq {
+        return Some(format!("sysrq: {}", action.strip_prefix("SysRq : ").unwrap_or(action)));
+    }
+    TABLE.trouble(text).map(str::to_owned)
+}
+
+/// The task in `CPU: 0 PID: 93 Comm: eoe_filter Not tainted` (`dump_stack_print_info`), in `task:init   state:S`
+/// (`sched_show_task`) and in what crash(8) prints before a backtrace.
+pub(super) fn task(text: &str) -> Option<&str> {
+    if text.trim_start().starts_with("PID: ") {
+        return debugger_task(text);
+    }
+    if let Some(task) = text.strip_prefix("task:") {
+        return task.split_once(" state:").map(|(task, _)| task.trim_end());
+    }
+    let (_, task) = text.strip_prefix("CPU: ")?.split_once(" Comm: ")?;
+    let end = [" Not tainted", " Tainted: "].iter().filter_map(|mark| task.find(mark)).min();
+    Some(task[..end.unwrap_or(task.len())].trim_end())
+}
+
+/// The task in `INFO: task eoe_filter:93 blocked for more than 120 seconds`.
+pub(super) fn hung_task(text: &str) -> Option<&str> {
+    let (task, _) = text.strip_prefix("INFO: task ")?.split_once(" blocked ")?;
+    task.rsplit_once(':').map(|(task, _)| task)
+}
+
+/// The last function with a place in a message: `register_netdevice+0x4f1/0x690`, `RIP: 0010:f+0x1/0x2`.
+pub(super) fn last_function(text: &str) -> Option<&str> {
+    let word = text.split_whitespace().rfind(|word| word.contains("+0x"))?;
+    let name = word.split("+0x").next().unwrap_or_default();
+    let name = name.rsplit([':', '(', '<', '>']).next().unwrap_or_default();
+    (!name.is_empty()).then_some(name)
+}
+
+/// The function in the line of the program counter among registers.
+pub(super) fn program_counter(text: &str) -> Option<&str> {
+    const COUNTERS: [&str; 8] = ["RIP: ", "EIP: ", "epc ", "pc : ", "PC is at ", "NIP [", "NIP ", "Krnl PSW"];
+    let text = text.trim_start();
+    COUNTERS.iter().any(|counter| text.starts_with(counter)).then(|| last_function(text))?
+}
+
+/// Whether a message is of the registers that stand in the middle of a trace which goes on behind an exception.
+pub(super) fn is_register(text: &str) -> bool {
+    const NAMES: [&str; 38] = [
+        "RIP",
+        "Code",
+        "RSP",
+        "RAX",
+        "RDX",
+        "RBP",
+        "R10",
+        "R13",
+        "FS",
+        "CS",
+        "CR2",
+        "DR0",
+        "DR3",
+        "EIP",
+        "EAX",
+        "ESI",
+        "EFLAGS",
+        "ORIG_RAX",
+        "PKRU",
+        "Exception stack(",
+        "--- interrupt",
+        "NIP",
+        "LR",
+        "REGS",
+        "MSR",
+        "CFAR",
+        "GPR",
+        "Krnl PSW",
+        "Krnl GPRS",
+        "R:",
+        "Krnl Code",
+        "epc",
+        "pc ",
+        "lr ",
+        "sp ",
+        "ra ",
+        "PC is at",
+        "LR is at",
+    ];
+    let text = text.trim_start();
+    let numbered_register = text.len() > 1 && text.starts_with('x') && text.as_bytes()[1].is_ascii_digit();
+    // `1f20: 00000000 c1a01f70 ..`, arm's exception stack.
+    let words_of_stack = text.split_once(": ").is_some_and(|(offset, words)| {
+        (3..=4).contains(&offset.len())
+            && format!("{offset}{words}").bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b' ')
+    });
+    let register_and_colon =
+        text.strip_prefix('r').and_then(|text| text.split_once(':')).is_some_and(|(number, _)| {
+            (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+        });
+    numbered_register
+        || register_and_colon
+        || words_of_stack
+        || NAMES.iter().any(|name| text.starts_with(name))
+}
+
+/// The heading of a stack that a report keeps, without numbers: `Allocated by task`, `page last free pid`.
+pub(super) fn section(text: &str) -> Option<String> {
+    let is_heading = text.ends_with(':')
+        || text.starts_with("page last allocated via ")
+        || text.starts_with("page last free ");
+    if !is_heading {
+        return None;
+    }
+    let end = text.find(|char: char| char.is_ascii_digit() || "(:,#".contains(char)).unwrap_or(text.len());
+    let words = text[..end].trim_matches(|char: char| !char.is_ascii_alphanumeric());
+    Some(words.chars().take(LONGEST_HEADING).collect())
+}
+
+/// The number in `** 214 printk messages dropped **`.
+pub(super) fn dropped(text: &str) -> Option<u64> {
+    let (number, rest) = decimal(text.strip_prefix("** ")?.as_bytes())?;
+    rest.starts_with(b" printk messages dropped").then_some(number)
+}
+
+/// Whether a message with a place in it begins as a frame does.
+pub(super) fn is_damaged(text: &[u8]) -> bool {
+    let begins = text.trim_ascii_start();
+    let indented = begins.len() < text.len() || begins.starts_with(b"[<") || begins.starts_with(b"? ");
+    let first = begins.first().is_some_and(|&byte| byte.is_ascii_alphanumeric() || b"_[?".contains(&byte));
+    let names_value = [&b": "[..], b" = "].iter().any(|mark| split_at(begins, mark).is_some());
+    indented && first && !names_value
+}

@@ -1,0 +1,132 @@
+//! What a mail or an editor puts in front of each line of a text: `> `, and blanks.
+//!
+//! ```text
+//! > > # tracer: function
+//! > >           <idle>-0     [003] d..2.    58.289092: <stack trace>
+//! > >  => schedule
+//!     # tracer: function
+//! ```
+
+use std::io::{self, BufRead, Read};
+
+/// The same of every line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Margin {
+    /// Whether lines are quoted, however often.
+    quoted: bool,
+    /// The most blanks in front of a line that are none of its own.
+    blanks: usize,
+}
+
+/// How far a line's margin has been read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// Whether the last byte quotes, which a blank may follow.
+    behind_quote: bool,
+    blanks: usize,
+}
+
+/// A text without its margin.
+#[derive(Debug)]
+pub(super) struct WithoutMargin<R> {
+    input: R,
+    margin: Margin,
+    /// `None` behind the margin of a line.
+    place: Option<Place>,
+}
+
+impl Margin {
+    /// What may be the margin of a line, the likeliest first.
+    pub(super) fn candidates(line: &[u8]) -> impl Iterator<Item = Self> {
+        let quoted = Self { quoted: line.starts_with(b">"), blanks: 0 };
+        let text = quoted.strip(line);
+        let blanks = text.iter().take_while(|&&byte| byte == b' ').count();
+        let indented = Self { blanks, ..quoted };
+        [quoted, indented].into_iter().take(1 + usize::from(blanks > 0))
+    }
+
+    /// The text of a line.
+    pub(super) fn strip(self, line: &[u8]) -> &[u8] {
+        let mut place = Place::default();
+        &line[line.iter().take_while(|&&byte| place.takes(byte, self)).count()..]
+    }
+
+    /// A text without this margin.
+    pub(super) fn remove<R: BufRead>(self, input: R) -> WithoutMargin<R> {
+        WithoutMargin { input, margin: self, place: Some(Place::default()) }
+    }
+}
+
+impl Place {
+    /// Whether the next byte of a line is of its margin.
+    fn takes(&mut self, byte: u8, margin: Margin) -> bool {
+        let Self { behind_quote, blanks } = *self;
+        match byte {
+            b'>' if margin.quoted && blanks == 0 => self.behind_quote = true,
+            b' ' if behind_quote => self.behind_quote = false,
+            b' ' if blanks < margin.blanks => self.blanks += 1,
+            _ => return false,
+        }
+        true
+    }
+}
+
+impl<R: BufRead> Read for WithoutMargin<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let chunk = self.input.fill_buf()?;
+            let chunk = &chunk[..chunk.len().min(buffer.len())];
+            let mut written = 0;
+            for &byte in chunk {
+                if let Some(place) = &mut self.place
+                    && place.takes(byte, self.margin)
+                {
+                    continue;
+                }
+                self.place = (byte == b'\n').then(Place::default);
+                buffer[written] = byte;
+                written += 1;
+            }
+            let read = chunk.len();
+            self.input.consume(read);
+            // None of a chunk may be text, and no byte would mean the end.
+            if written > 0 || read == 0 {
+                return Ok(written);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_margin_is_taken_from_each_line_and_no_more_than_that() {
+        let text = "> > a\n>>  => f\n>\n> b > c\n\n   d\n";
+        let read = |margin: Margin| {
+            let mut all = String::new();
+            // A tiny buffer, so that margins cross its end.
+            let input = io::BufReader::with_capacity(2, text.as_bytes());
+            margin.remove(input).read_to_string(&mut all).unwrap();
+            let lines: Vec<_> = text.lines().map(|line| margin.strip(line.as_bytes()).to_vec()).collect();
+            assert_eq!(all.lines().map(|line| line.as_bytes().to_vec()).collect::<Vec<_>>(), lines);
+            all
+        };
+        assert_eq!(read(Margin::default()), text);
+        assert_eq!(read(Margin { quoted: true, blanks: 0 }), "a\n => f\n\nb > c\n\n   d\n");
+        assert_eq!(read(Margin { quoted: true, blanks: 2 }), "a\n=> f\n\nb > c\n\n d\n");
+    }
+
+    #[test]
+    fn candidates_take_quotes_before_blanks() {
+        let of = |line: &str| {
+            let found = Margin::candidates(line.as_bytes()).map(|margin| (margin.quoted, margin.blanks));
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(of("a"), [(false, 0)]);
+        assert_eq!(of("  a"), [(false, 0), (false, 2)]);
+        assert_eq!(of("> a"), [(true, 0)]);
+        assert_eq!(of(">   a"), [(true, 0), (true, 2)]);
+    }
+}

@@ -1,0 +1,121 @@
+use super::*;
+use crate::stack::{Stack, show};
+
+fn guess(text: &str) -> TextFormat {
+    Reading::guess(text.as_bytes()).format
+}
+
+/// The frames of each stack, as its text says them.
+fn frames(text: &str) -> Vec<String> {
+    let parsed = Reading::guess(text.as_bytes()).parse(text.as_bytes()).unwrap();
+    let names = |stack: &Stack| stack.frames.iter().map(|frame| frame.name()).collect::<Vec<_>>().join(" ");
+    parsed
+        .stacks
+        .iter()
+        .flat_map(|(stack, count)| vec![names(stack); usize::try_from(*count).unwrap()])
+        .collect()
+}
+
+#[test]
+fn every_capture_is_known_by_its_text() {
+    let folders = [
+        ("ftrace", TextFormat::Ftrace),
+        ("trace_cmd", TextFormat::Ftrace),
+        ("perf", TextFormat::PerfScript),
+        ("console", TextFormat::CallTrace),
+        ("pasted", TextFormat::CallTrace),
+        ("proc_stack", TextFormat::ProcStack),
+        ("stack_tracer", TextFormat::StackTracer),
+        ("hist", TextFormat::Hist),
+        ("bpf", TextFormat::BpfStacks),
+        ("bpftrace", TextFormat::Bpftrace),
+    ];
+    for (folder, format) in folders {
+        let captures = show::captures(folder);
+        assert!(!captures.is_empty(), "{folder}");
+        for (name, bytes) in captures {
+            assert_eq!(Reading::guess(&bytes).format, format, "{folder}/{name}");
+        }
+    }
+    assert_eq!(guess(""), TextFormat::CallTrace);
+    assert_eq!(guess("executor 5 failed 11 times:\n"), TextFormat::CallTrace);
+    assert_eq!(guess("a 5 cycles:\n\t1234 f (/bin/a)\n"), TextFormat::PerfScript);
+}
+
+#[test]
+fn a_quoted_or_indented_capture_reads_as_the_plain_one() {
+    for folder in
+        ["ftrace", "trace_cmd", "perf", "pasted", "proc_stack", "stack_tracer", "hist", "bpf", "bpftrace"]
+    {
+        for (name, bytes) in show::captures(folder) {
+            let plain = Reading::guess(&bytes).parse(&bytes[..]).unwrap();
+            let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+            for margin in ["> ", "> > ", "    "] {
+                // Without a header, what has its own blanks in front does not tell which of them are a margin.
+                let has_own =
+                    folder == "ftrace" && !lines[0].starts_with(b"#") || name == "without-addresses";
+                if margin == "    " && has_own {
+                    continue;
+                }
+                let of = |line: &&[u8]| if *line == b"\n" { margin.trim_end() } else { margin };
+                let quoted: Vec<u8> =
+                    lines.iter().flat_map(|line| [of(line).as_bytes(), line].concat()).collect();
+                let parsed = Reading::guess(&quoted).parse(&quoted[..]).unwrap();
+                assert_eq!(parsed.stacks, plain.stacks, "{folder}/{name} behind {margin:?}");
+                assert_eq!((parsed.events, parsed.lost), (plain.events, plain.lost), "{folder}/{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn frames_alone_are_stacks_wherever_they_were_pasted() {
+    for text in [
+        " => f\n => g\n",
+        "Hi,\n\nit says\n\n => f\n => g\n\nregards\n",
+        ">  => f\n>  => g\n> \n",
+        "> => f\n> => g\n",
+        "     => f\n     => g\n",
+        "[   12.345678]  => f\n[   12.345679]  => g\n",
+        "Nov 28 09:20:11 host kernel: [   12.345678]  => f\nNov 28 09:20:11 host kernel: [   12.345678]  => g\n",
+        " => f+0x1/0x2\n => g+0x3/0x4 [tun]\n",
+        " => f+0x1/0x2 <ffffffff80112980>\n => g <ffffffff80112990>\n",
+        "=> f (ffffffff80112980)\n=> g (ffffffff80112990)\n",
+        "[<0>] f+0x1/0x2\n[<0>] g+0x1/0x2\n",
+        "    [<0>] f+0x1/0x2\n    [<0>] g+0x1/0x2\n",
+        "> [<0>] f+0x1/0x2\n> [<0>] g+0x1/0x2\n",
+        "[   12.345678] [<0>] f+0x1/0x2\n[   12.345679] [<0>] g+0x1/0x2\n",
+        "        f+16\n        g+32\n",
+        "    f+0x10\n    g+0x20\n",
+        "@[\n    f+16\n    g+32\n]: 1\n",
+        "#0  f (net/core/dev.c:12:3)\n#1  g (net/core/dev.c:13:3)\n",
+        " #0 [ffff880035779a70] f at ffffffff815df272\n #1 [ffff880035779b08] g at ffffffff815dfacf\n",
+        "113 mkdir\n\tffffffff8028f4d8\n",
+    ] {
+        let expected = if text.starts_with("113") { "?" } else { "f g" };
+        assert_eq!(frames(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn what_stands_between_stacks_parts_them() {
+    assert_eq!(frames(" => f\n => g\nand then\n => f\n"), ["f g", "f"]);
+    assert_eq!(frames(" => f\n\n => g\n"), ["f", "g"]);
+    assert_eq!(frames("#0  f (a.c:1:1)\n#1  g (a.c:2:1)\n#0  h (a.c:3:1)\n"), ["f g", "h"]);
+}
+
+#[test]
+fn a_named_format_is_looked_for_behind_a_margin_too() {
+    let quoted = b"> [<0>] f+0x1/0x2\n";
+    let parsed = Reading::of(TextFormat::ProcStack, quoted).parse(&quoted[..]).unwrap();
+    assert_eq!((parsed.stacks.len(), parsed.warnings.len()), (1, 0));
+}
+
+#[test]
+fn a_name_is_that_of_yaml_and_of_the_schema() {
+    for format in TextFormat::ALL {
+        assert_eq!(TextFormat::of_name(format.name()), Some(format));
+        assert_eq!(serde_json::to_value(format).unwrap(), format.name());
+    }
+    assert_eq!(TextFormat::of_name("procstack"), None);
+}

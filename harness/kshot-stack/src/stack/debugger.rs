@@ -1,0 +1,183 @@
+//! The frames of a backtrace, as gdb, crash(8) and drgn print them.
+//!
+//! ```text
+//! PID: 1499   TASK: ffff88006af43cc0  CPU: 2   COMMAND: "su"
+//!  #3 [ffff8800664a1dd0] general_protection at ffffffff81503435            crash
+//!     [exception RIP: kmem_cache_alloc+120]
+//!  #4 [ffff8800664a1ed0] get_empty_filp+0x74 at ffffffff8114e9e4 [ext4]    with its option -s
+//!  #5 [c5601fec] (nfsd module) at c806e303
+//!  #6 [c74dfee0] error_code (via page_fault) at c0107256
+//!       [c1aa1f78] svc_recv at cb22c4d8 [sunrpc]                           with its option -t: whatever is on the stack
+//! #0  context_switch (kernel/sched/core.c:4339:2)                          drgn
+//! #7  entry_SYSCALL_64+0x7c/0x15b (arch/x86/entry/entry_64.S:112)
+//! #8  0xffffffff81000107
+//! #9 at 0xffffffffb64b1a2c (f+0x2b7/0x868) in g at kernel/sched/core.c:4683:2 (inlined)
+//! #0  register_netdevice (dev=0x0) at net/core/dev.c:10083                 gdb
+//! #1  0xffffffff803b9e54 in tun_set_iff (file=<optimized out>) at drivers/net/tun.c:2865
+//! #2  0xffffffff803b9e54 in ?? ()
+//! ```
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::Frame;
+use super::lines::{decimal, hexadecimal};
+
+/// A line of a backtrace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DebuggerLine {
+    /// The number of the frame from the innermost on, where it has one.
+    pub(crate) number: Option<u64>,
+    /// The frame.
+    pub(crate) frame: Frame,
+}
+
+struct Shapes {
+    crash: Regex,
+    interrupted: Regex,
+    numbered: Regex,
+}
+
+static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
+    const PLACE: &str =
+        r"(?P<symbol>[A-Za-z_$][\w.$]*)(?:\+(?P<offset>0x[0-9a-f]+|\d+))?(?:/(?P<size>0x[0-9a-f]+))?";
+    let regex = |text: String| Regex::new(&text).expect("a regex");
+    Shapes {
+        crash: regex(format!(
+            r"^\s*(?:#(?P<number>\d+)\s+)?\[[0-9a-f]+\] (?:{PLACE}|\((?P<of>[\w-]+) module\))(?: \(via [\w.]+\))? at (?P<address>[0-9a-f]+)(?: \[(?P<module>[\w-]+)\])?\s*$"
+        )),
+        interrupted: regex(format!(r"^\s*\[exception \w+: {PLACE}\]\s*$")),
+        // What stands behind the function is its arguments, or the place in its source.
+        numbered: regex(format!(
+            r"^\s*#(?P<number>\d+)\s+(?:at )?(?:(?P<address>0x[0-9a-f]+)(?: \([^)]*\))?(?: in )?)?(?:{PLACE}|\?\?)?(?P<behind> ?\(.*| at \S+:\d+.*| /\S.*|)\s*$"
+        )),
+    }
+});
+
+impl DebuggerLine {
+    /// What a line says; `None` where it is no frame.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let Shapes { crash, interrupted, numbered } = &*SHAPES;
+        let line = [crash, interrupted, numbered].into_iter().find_map(|shape| shape.captures(text))?;
+        let part = |name: &str| line.name(name).map(|part| part.as_str());
+        let number = part("number").and_then(|number| decimal(number.as_bytes())).map(|(number, _)| number);
+        let address = part("address").and_then(|address| hexadecimal(address.as_bytes()));
+        let behind = part("behind").unwrap_or_default();
+        // `#1 SMP` is the number of a build, and `#2 (x)` of a list.
+        if address.is_none()
+            && part("behind").is_some()
+            && !(part("symbol").is_some() && tells_source(behind))
+        {
+            return None;
+        }
+        let offset = part("offset").and_then(|offset| match offset.starts_with("0x") {
+            true => hexadecimal(offset.as_bytes()),
+            false => decimal(offset.as_bytes()).map(|(offset, _)| offset),
+        });
+        // Of a program rather than of a kernel of 32 or 64 bits.
+        let user = part("behind").is_some()
+            && address.is_some_and(|address| (1_u64 << 32..1 << 63).contains(&address));
+        let frame = Frame {
+            address,
+            symbol: part("symbol").map(str::to_owned),
+            offset,
+            size: part("size").and_then(|size| hexadecimal(size.as_bytes())),
+            module: part("module").or_else(|| part("of")).map(str::to_owned),
+            user,
+            inlined: behind.ends_with("(inlined)"),
+            guess: number.is_none() && address.is_some(),
+            ..Frame::default()
+        };
+        Some(Self { number, frame })
+    }
+}
+
+/// The task in `PID: 1499   TASK: ffff88006af43cc0  CPU: 2   COMMAND: "su"`.
+pub(crate) fn task(text: &str) -> Option<&str> {
+    let (_, task) = text.trim_start().strip_prefix("PID: ")?.split_once(" COMMAND: \"")?;
+    Some(task.trim_end().trim_end_matches('"'))
+}
+
+/// Whether what stands behind a function is its arguments or a place in a source: `(net/core/dev.c:12:3)`,
+/// ` (dev=0x0) at net/core/dev.c:10083`, ` ()`.
+fn tells_source(behind: &str) -> bool {
+    let words = behind.split([' ', '(', ')']).filter(|word| !word.is_empty());
+    let is_line = |word: &str| {
+        let mut parts = word.split(':');
+        parts.next().is_some_and(|file| file.contains('.'))
+            && parts
+                .next()
+                .is_some_and(|line| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    behind.trim() == "()" || words.into_iter().any(is_line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<(Option<u64>, Frame)> {
+        DebuggerLine::read(text).map(|line| (line.number, line.frame))
+    }
+
+    #[test]
+    fn each_debugger_names_the_function_and_its_place() {
+        let named =
+            |address: u64| Frame { address: Some(address), symbol: Some("f".into()), ..Frame::default() };
+        let placed = |frame: Frame, offset: u64| Frame { offset: Some(offset), ..frame };
+        let at = named(0xffff_ffff_8150_3435);
+        let bare = Frame { address: None, ..at.clone() };
+        for (text, number, frame) in [
+            (" #3 [ffff8800664a1dd0] f at ffffffff81503435", Some(3), at.clone()),
+            ("#4 [ffff8800664a1ed0] f+0x74 at ffffffff81503435", Some(4), placed(at.clone(), 0x74)),
+            ("#4 [ffff8800664a1ed0] f+116 at ffffffff81503435", Some(4), placed(at.clone(), 116)),
+            ("#6 [c74dfee0] f (via page_fault) at c0107256", Some(6), named(0xc010_7256)),
+            ("    [exception RIP: f+120]", None, placed(bare.clone(), 120)),
+            ("#0  f (kernel/sched/core.c:4339:2)", Some(0), bare.clone()),
+            ("#0  f (dev=0x0) at net/core/dev.c:10083", Some(0), bare.clone()),
+            (
+                "#1  0xffffffff81503435 in f (file=<optimized out>) at drivers/net/tun.c:2865",
+                Some(1),
+                at.clone(),
+            ),
+            ("#1  0xffffffff81503435 in f () from /lib/x.so", Some(1), at.clone()),
+            ("#10 0xffffffff81503435 in ?? ()", Some(10), Frame { symbol: None, ..at.clone() }),
+            ("#8  0xffffffff81503435", Some(8), Frame { symbol: None, ..at.clone() }),
+            (
+                "#9 at 0xffffffff81503435 (g+0x2b7/0x868) in f at kernel/x.c:4683:2 (inlined)",
+                Some(9),
+                Frame { inlined: true, ..at.clone() },
+            ),
+            (
+                "    #0 0x555555503435 in f /a/b.cc:12:3",
+                Some(0),
+                Frame { user: true, ..named(0x5555_5550_3435) },
+            ),
+        ] {
+            assert_eq!(read(text), Some((number, frame)), "{text}");
+        }
+        let (number, of_module) = read("#5 [c5601fec] (nfsd module) at c806e303").unwrap();
+        assert_eq!((number, of_module.symbol, of_module.module.as_deref()), (Some(5), None, Some("nfsd")));
+        let (number, found) = read("      [c1aa1f78] svc_recv at cb22c4d8 [sunrpc]").unwrap();
+        assert_eq!((number, found.guess, found.module.as_deref()), (None, true, Some("sunrpc")));
+        let (_, entry) = read("#7  entry+0x7c/0x15b (arch/x86/entry/entry_64.S:112)").unwrap();
+        assert_eq!((entry.offset, entry.size), (Some(0x7c), Some(0x15b)));
+    }
+
+    #[test]
+    fn what_only_begins_with_a_number_is_no_frame() {
+        for text in [
+            "#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-01-01)",
+            "#1 SMP",
+            "#2 (a list)",
+            " #0: ffff888 (&x){+.+.}-{3:3}, at: f+0x1/0x2",
+            "#",
+            "        [RA: c0153088  SP: c0ceded4  FP: c0cedf04  SIZE: 52]",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(task("PID: 1499   TASK: ffff88006af43cc0  CPU: 2   COMMAND: \"a b\""), Some("a b"));
+        assert_eq!(task("PID: 1 COMMAND"), None);
+    }
+}
