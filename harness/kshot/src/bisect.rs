@@ -8,6 +8,7 @@ mod plan; // plan, events and result
 mod image_runs; // the runs of one image, good or bad
 mod bisector; // the state machine
 
+mod answers; // the answer of a run, and those that are recorded
 mod kernel_tester; // builds and runs real kernels
 mod commits; // the candidates of a git history
 mod bisection; // the interface for the commands
@@ -28,11 +29,12 @@ pub use question::{Question, QuestionError, RunEvidence};
 pub use driver::BisectError;
 pub use log::BisectLogError;
 
+pub(crate) use answers::AskedScenario;
 pub(crate) use bisection::{
     CandidateRange, TestResult, TreeBuildError, build_tree, commit_range, create, list_versions,
     newest_unfinished, resume, run, test_once,
 };
-pub(crate) use kernel_tester::{AskedScenario, BuildTemplate, TesterOptions};
+pub(crate) use kernel_tester::{BuildTemplate, TesterOptions};
 pub(crate) use log::{BisectRequest, CandidateSource};
 
 #[cfg(test)]

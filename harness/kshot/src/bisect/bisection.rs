@@ -4,11 +4,12 @@ use kshot_stack::snapshot;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::answers::{AskedScenario, run_once};
 use super::bisector::Bisector;
 use super::commits::CommitRange;
 use super::driver::{self, BisectError, CandidateError, TestRun};
 use super::graph::CandidateGraph;
-use super::kernel_tester::{self, AskedScenario, BuildTemplate, CandidateSet, KernelTester, TesterOptions};
+use super::kernel_tester::{self, BuildTemplate, CandidateSet, KernelTester, TesterOptions};
 use super::log::{BisectLog, BisectLogError, BisectRequest, CandidateSource, LogEntry};
 use super::plan::{BisectionResult, Candidate, SearchEvent};
 use super::question::Question;
@@ -198,7 +199,7 @@ pub(crate) fn test_once(
         (kernel.name, kernel.in_catalogue) = (name.clone(), true);
     }
     let asked = AskedScenario { scenario: &scenario, ..asked };
-    match kernel_tester::run_once(workspace, asked, &kernel, progress) {
+    match run_once(workspace, asked, &kernel, progress) {
         Ok(TestRun { answer, run_folder }) => Ok(TestResult::Ran { answer, folder: run_folder }),
         Err(CandidateError::Skip(why) | CandidateError::InDoubt(why)) => Ok(TestResult::Skip(why)),
         Err(CandidateError::Host(error) | CandidateError::Abort(error)) => Err(error),

@@ -5,19 +5,21 @@
 //! ([`super::statistics`]), so the search evaluates a node by a few of them, and proves its result with fresh runs. An
 //! evaluation that a proof overturns is turned around, and the search goes on from there.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ends; // confirming and finding the good and bad ends
+mod findings; // the events, sorted by what they are about
 
-use super::image_runs::{ImageRuns, RunClassifier};
+use std::collections::BTreeSet;
+
+use super::image_runs::RunClassifier;
 use super::plan::{
     BisectionResult, Candidate, ChangePoint, CulpritVerification, NextStep, Purpose, RemainingWork,
     SearchEvent, SearchPlan,
 };
-use super::statistics::{self, FailureRate};
+use super::statistics;
+use findings::Findings;
 
 /// The number of recent attempts that decide whether the host fails too often.
 const HOST_ERROR_WINDOW: usize = 10;
-/// The maximum number of different answers of a good end; with more, the question has no stable answer there.
-const MAX_GOOD_ANSWERS: usize = 3;
 
 /// The state machine of a bisection.
 #[derive(Clone, Debug)]
@@ -53,16 +55,6 @@ enum Evaluation {
     Skip,
     /// There are not enough runs yet.
     Undecided,
-}
-
-/// The events, sorted by what they are about.
-struct Findings<'a> {
-    plan: &'a SearchPlan,
-    images: BTreeMap<Candidate, &'a str>,
-    representatives: BTreeMap<&'a str, Candidate>,
-    runs: BTreeMap<Candidate, ImageRuns>,
-    /// The candidates that were to be proven good, in order: the good ends and the candidates of proofs.
-    proofs: Vec<Candidate>,
 }
 
 /// The result of a part of the search: a value, or the step that is needed first.
@@ -143,55 +135,7 @@ impl Bisector {
     }
 }
 
-impl<'a> Findings<'a> {
-    fn of(plan: &'a SearchPlan, events: &'a [SearchEvent]) -> Self {
-        let mut known = Self {
-            plan,
-            images: BTreeMap::new(),
-            representatives: BTreeMap::new(),
-            runs: BTreeMap::new(),
-            proofs: Vec::new(),
-        };
-        for event in events {
-            match event {
-                SearchEvent::Built { candidate, image } => {
-                    known.images.insert(*candidate, image);
-                    known.representatives.entry(image).or_insert(*candidate);
-                }
-                SearchEvent::Ran { candidate, purpose, answer } => {
-                    let class = known.representative(*candidate);
-                    let attempt = matches!(purpose, Purpose::ConfirmEnd | Purpose::ProveGood)
-                        && *candidate != Candidate::Node(plan.bad);
-                    if attempt && !known.proofs.contains(&class) {
-                        known.proofs.push(class);
-                    }
-                    known.runs.entry(class).or_default().observations.push((*purpose, answer.clone()));
-                }
-                SearchEvent::Skip { candidate, why } => {
-                    let class = known.representative(*candidate);
-                    known.runs.entry(class).or_default().skip_reasons.push(why.clone());
-                }
-                SearchEvent::HostError { .. } => {}
-            }
-        }
-        known
-    }
-
-    /// The candidate that represents all candidates with the same image.
-    fn representative(&self, candidate: Candidate) -> Candidate {
-        let same = self.images.get(&candidate).and_then(|image| self.representatives.get(image));
-        same.copied().unwrap_or(candidate)
-    }
-
-    fn runs(&self, candidate: Candidate) -> &ImageRuns {
-        static NONE: ImageRuns = ImageRuns { observations: Vec::new(), skip_reasons: Vec::new() };
-        self.runs.get(&self.representative(candidate)).unwrap_or(&NONE)
-    }
-
-    fn runs_of_node(&self, node: usize) -> &ImageRuns {
-        self.runs(Candidate::Node(node))
-    }
-
+impl Findings<'_> {
     /// The whole search, from confirming the ends to the result.
     fn search(&self) -> StepResult<NextStep> {
         let (good, classifier) = self.confirm_ends()?;
@@ -239,128 +183,6 @@ impl<'a> Findings<'a> {
         };
         let error_bound = self.proofs.iter().enumerate().map(level).sum();
         Ok(NextStep::Done(BisectionResult::Found { changes, error_bound }))
-    }
-
-    /// Confirms both ends; looks for a good one first if none is given.
-    fn confirm_ends(&self) -> StepResult<(Vec<usize>, RunClassifier)> {
-        let SearchPlan { bad, .. } = *self.plan;
-        let good =
-            if self.plan.good.is_empty() { vec![self.find_good_end()?] } else { self.plan.good.clone() };
-        // One run of each shows whether more runs are worthwhile.
-        for &end in &good {
-            self.require_runs(end, 1, Purpose::ConfirmEnd)?;
-        }
-        self.require_runs(bad, 1, Purpose::ConfirmEnd)?;
-        let good_answers = self.find_good_answers(&good);
-        self.check_good_ends(&good, &good_answers)?;
-        let rate = self.failure_rate(&good_answers)?;
-        for &end in &good {
-            let needed = rate.good_runs_for_proof(self.error_share(Candidate::Node(end)));
-            self.require_runs(end, needed, Purpose::ConfirmEnd)?;
-        }
-        let good_answers = self.find_good_answers(&good);
-        self.check_good_ends(&good, &good_answers)?;
-        Ok((good, RunClassifier { failure_rate: self.failure_rate(&good_answers)?, good_answers }))
-    }
-
-    /// The good answers: those of the plan, otherwise those of the good ends.
-    fn find_good_answers(&self, good: &[usize]) -> BTreeSet<String> {
-        if self.plan.good_answers.is_empty() {
-            good.iter().flat_map(|&end| self.runs_of_node(end).answers()).collect()
-        } else {
-            self.plan.good_answers.clone()
-        }
-    }
-
-    fn good_answers_of_ends(&self) -> BTreeSet<String> {
-        self.find_good_answers(&self.plan.good)
-    }
-
-    fn check_good_ends(&self, good: &[usize], good_answers: &BTreeSet<String>) -> StepResult<()> {
-        for &end in good {
-            let mut answers = self.runs_of_node(end).answers();
-            if let Some(answer) = answers.find(|answer| !good_answers.contains(answer)) {
-                return Err(NextStep::Done(BisectionResult::GoodEndIsBad { end, answer }));
-            }
-            let answers: BTreeSet<_> = self.runs_of_node(end).answers().collect();
-            if answers.len() > MAX_GOOD_ANSWERS {
-                return Err(NextStep::Done(BisectionResult::Unstable { end, answers: answers.len() }));
-            }
-        }
-        Ok(())
-    }
-
-    /// The number of runs until the bad end was bad as often as the accepted error requires.
-    fn failure_rate(&self, good_answers: &BTreeSet<String>) -> StepResult<FailureRate> {
-        let wanted = statistics::bad_runs_needed(statistics::error_share(self.plan.accepted_error, 0));
-        let candidate = Candidate::Node(self.plan.bad);
-        let (mut bad_runs, mut runs, mut good_streak) = (0, 0, 0);
-        for (_, answer) in &self.runs(candidate).observations {
-            runs += 1;
-            good_streak += 1;
-            if !good_answers.contains(answer) {
-                (bad_runs, good_streak) = (bad_runs + 1, 0);
-            }
-            if bad_runs == wanted {
-                return Ok(FailureRate { bad_runs, runs });
-            }
-            if good_streak == self.plan.patience {
-                return Err(NextStep::Done(match bad_runs {
-                    0 => BisectionResult::NoChange { runs },
-                    _ => BisectionResult::TooRare { bad_runs, runs },
-                }));
-            }
-        }
-        Err(run_step(candidate, Purpose::ConfirmEnd, self.plan.graph.len(), wanted - bad_runs))
-    }
-
-    /// Requires that an end has run `times` times.
-    fn require_runs(&self, end: usize, times: u32, purpose: Purpose) -> StepResult<()> {
-        let candidate = Candidate::Node(end);
-        let runs = self.runs(candidate);
-        if runs.is_skipped() {
-            let why = runs.skip_reasons.last().cloned().unwrap_or_default();
-            return Err(NextStep::Done(BisectionResult::UnusableEnd { end, why }));
-        }
-        let done = runs.count();
-        if done < times {
-            return Err(run_step(candidate, purpose, self.plan.graph.len(), times - done));
-        }
-        Ok(())
-    }
-
-    /// Looks for a good end at a distance of 1, 2, 4, ... nodes from the bad one, then at the last node.
-    fn find_good_end(&self) -> StepResult<usize> {
-        let SearchPlan { bad, .. } = *self.plan;
-        let last = self.plan.graph.len() - 1;
-        self.require_runs(bad, 1, Purpose::ConfirmEnd)?;
-        let bad_answers: BTreeSet<String> = self.runs_of_node(bad).answers().collect();
-        let (room, older) = if bad == 0 { (last, false) } else { (bad, true) };
-        let strides =
-            (0..usize::BITS).map(|power| 1_usize << power).take_while(|stride| *stride < room).chain([room]);
-        for stride in strides {
-            let node = if older { bad - stride } else { bad + stride };
-            let runs = self.runs_of_node(node);
-            let is_good = |answer: &String| {
-                if self.plan.good_answers.is_empty() {
-                    !bad_answers.contains(answer)
-                } else {
-                    self.plan.good_answers.contains(answer)
-                }
-            };
-            if runs.is_skipped() {
-                continue;
-            }
-            if runs.observations.is_empty() {
-                let suspects = self.plan.graph.len();
-                return Err(run_step(Candidate::Node(node), Purpose::FindGoodEnd, suspects, 1));
-            }
-            // One that was good once and bad later is no good end: the search for one goes on.
-            if runs.answers().all(|answer| is_good(&answer)) {
-                return Ok(node);
-            }
-        }
-        Err(NextStep::Done(BisectionResult::NoGoodFound))
     }
 
     /// Finds one change in an interval, and proves it.
@@ -438,13 +260,6 @@ impl<'a> Findings<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The nodes that were tested, or that have the image of a tested one.
-    fn tested_nodes(&self) -> Vec<usize> {
-        let candidates: BTreeSet<Candidate> = self.images.keys().chain(self.runs.keys()).copied().collect();
-        let is_tested = |candidate: &Candidate| self.runs(*candidate).count() > 0;
-        candidates.into_iter().filter(is_tested).filter_map(node).collect()
     }
 
     fn evaluate(&self, node: usize, scope: SearchScope<'_>) -> Evaluation {
@@ -571,28 +386,10 @@ impl<'a> Findings<'a> {
         }
         self.resolve_contradictions(scope)
     }
-
-    /// The part of the accepted error that the proof of a candidate may use.
-    fn error_share(&self, candidate: Candidate) -> f64 {
-        statistics::error_share(self.plan.accepted_error, self.proof_number(candidate))
-    }
-
-    /// The number of this proof. Each proof may use less of the accepted error than the one before.
-    fn proof_number(&self, candidate: Candidate) -> usize {
-        let class = self.representative(candidate);
-        self.proofs.iter().position(|one| *one == class).unwrap_or(self.proofs.len())
-    }
 }
 
 fn run_step(candidate: Candidate, purpose: Purpose, suspects: usize, runs: u32) -> NextStep {
     NextStep::Run { candidate, purpose, left: RemainingWork { suspects, evaluations: 0, runs } }
-}
-
-fn node(candidate: Candidate) -> Option<usize> {
-    match candidate {
-        Candidate::Node(node) => Some(node),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,132 @@
+//! The answer of one run, and the answers of earlier runs, which are recorded in the cache.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::driver::{CandidateError, TestRun};
+use super::question::{Question, RunEvidence};
+use crate::run::{self, RunError, RunOptions, StartPolicy};
+use crate::scenario::Scenario;
+use crate::workspace::Workspace;
+use kshot_guest::host::FileError;
+use kshot_guest::host::cache;
+use kshot_guest::kernel::{Kernel, KernelError};
+use kshot_guest::progress::Progress;
+use kshot_guest::{bounded, records};
+use kshot_stack::document::RunDocument;
+
+/// How many bytes of a console log or capture are searched for a text.
+const MAX_TEXT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What the runs of a bisection replay and answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AskedScenario<'a> {
+    /// The scenario.
+    pub(crate) scenario: &'a Scenario,
+    /// The question that each run of it answers.
+    pub(crate) question: &'a Question,
+}
+
+/// Runs a kernel once and evaluates the question.
+pub(crate) fn run_once(
+    workspace: &Workspace,
+    asked: AskedScenario<'_>,
+    kernel: &Kernel,
+    progress: &Progress,
+) -> Result<TestRun, CandidateError> {
+    // Runs from one saved state share everything that chance decided at boot, so they would not be independent.
+    let options = RunOptions { keep: true, start_policy: StartPolicy::Cold, ..RunOptions::default() };
+    let outcome = run::run(workspace, asked.scenario, kernel, &options, progress)?;
+    let answer = evaluate_run(asked, &outcome.document, &outcome.folder).map_err(CandidateError::Skip)?;
+    let folder = outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(TestRun { answer, run_folder: Some(folder) })
+}
+
+/// Evaluates a question on a run folder.
+fn evaluate_run(asked: AskedScenario<'_>, document: &RunDocument, folder: &Path) -> Result<String, String> {
+    let text = |name: &str| {
+        let mut bytes = Vec::new();
+        let read = bounded::open(&folder.join(name))
+            .and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes));
+        read.map_err(|error| format!("cannot read {name} of the run folder: {error}"))?;
+        Ok::<_, String>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let is_capture =
+        |name: &&String| [".trace.txt", ".perf-script.txt"].iter().any(|end| name.ends_with(end));
+    let captures =
+        document.artifacts.keys().filter(is_capture).map(|name| text(name)).collect::<Result<Vec<_>, _>>()?;
+    let steps = document.artifacts.keys().filter(|name| name.starts_with("steps/"));
+    let last_step = steps.max().map_or(Ok(String::new()), |name| text(name))?;
+    let console = text(kshot_guest::machine::CONSOLE_LOG)?;
+    asked.question.evaluate(&RunEvidence {
+        scenario: asked.scenario,
+        document,
+        captures: &captures,
+        console: &console,
+        last_step: &last_step,
+    })
+}
+
+/// The recorded answers of one kernel, guest, scenario and question, in the order of the runs.
+pub(super) struct RecordedAnswers {
+    path: PathBuf,
+    pub(super) answers: Vec<String>,
+}
+
+impl RecordedAnswers {
+    /// The answers of runs with the same kernel, guest, scenario and question.
+    pub(super) fn of(
+        workspace: &Workspace,
+        asked: AskedScenario<'_>,
+        kernel: &Kernel,
+        progress: &Progress,
+    ) -> Result<Self, CandidateError> {
+        let AskedScenario { scenario, question } = asked;
+        let parts = [
+            env!("CARGO_PKG_VERSION").into(),
+            run::state_key(workspace, scenario, kernel, progress)?,
+            serde_json::to_string(&(scenario, question)).expect("a scenario has string keys only"),
+            kernel.name.clone(),
+            // Only a verdict rests on snapshots.
+            match question {
+                Question::Verdict(_) => {
+                    run::inputs_hash(workspace, scenario, &kernel.name).map_err(RunError::from)?
+                }
+                _ => String::new(),
+            },
+        ];
+        Self::at(workspace, &cache::key(parts.iter().map(String::as_bytes)))
+    }
+
+    fn at(workspace: &Workspace, key: &str) -> Result<Self, CandidateError> {
+        let folder = workspace.cache.root().join("verdicts");
+        fs::create_dir_all(&folder).map_err(|error| host_error("make", &folder, error))?;
+        let path = folder.join(key);
+        let read = records::read(&path, never).map_err(|error| host_error("read", &path, error))?;
+        Ok(Self { answers: read.records, path })
+    }
+
+    pub(super) fn forget(&mut self) -> Result<(), CandidateError> {
+        self.answers.clear();
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(host_error("remove", &self.path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn add(&self, answer: &str) -> Result<(), CandidateError> {
+        records::append(&self.path, answer, never).map_err(|error| host_error("write", &self.path, error))
+    }
+}
+
+/// No verdict without a checksum counts: `hol` of `holds` is one that nobody gave.
+fn never(_: &str) -> bool {
+    false
+}
+
+fn host_error(action: &'static str, path: &Path, source: std::io::Error) -> CandidateError {
+    KernelError::File(FileError { action, path: path.into(), source }).into()
+}
