@@ -301,7 +301,7 @@ impl AttemptRow<'_> {
             run.map(|run| &run.kernel.arch),
             run.map(|run| &run.kernel.image_sha256),
             run.map(|run| &run.qemu),
-            run.map(|run| start_name(run.start)),
+            run.map(|run| run.start.name()),
             phase(|timings| timings.boot),
             phase(|timings| timings.ssh),
             phase(|timings| timings.steps),
@@ -343,7 +343,7 @@ fn past(row: &Row<'_>) -> rusqlite::Result<PastResult> {
                     version: None,
                 },
                 qemu: text("qemu")?,
-                start: if text("start")? == start_name(Start::Warm) { Start::Warm } else { Start::Cold },
+                start: if text("start")? == Start::Warm.name() { Start::Warm } else { Start::Cold },
                 timings_ms: Timings {
                     boot: number("boot_ms")?,
                     ssh: number("ssh_ms")?,
@@ -370,13 +370,6 @@ fn past(row: &Row<'_>) -> rusqlite::Result<PastResult> {
         inputs_hash: text("inputs")?,
         probes,
     })
-}
-
-fn start_name(start: Start) -> &'static str {
-    match start {
-        Start::Cold => "cold",
-        Start::Warm => "warm",
-    }
 }
 
 /// SQLite has signed integers only; our values are milliseconds and small.
