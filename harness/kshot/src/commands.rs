@@ -101,19 +101,19 @@ enum Command {
     Validate(validate::Args),
     /// Show the stacks of one function by every reporter, beside the truth
     Stack(stack::Args),
-    /// Ask every reporter of stacks in every situation, and compare with the truth
+    /// Record stacks with every reporter in every situation, and compare them with the truth
     Survey(survey::Args),
-    /// Make a workspace of one's own, beside the code that its scenarios guard
+    /// Create a workspace for a kernel of your own
     Init(init::Args),
-    /// Take claims and snapshots from a run, for a person to accept
+    /// Run a scenario, and propose snapshots and claims from what it records
     Record(record::Args),
-    /// Judge the workspace's scenarios as tests
+    /// Run the workspace's scenarios as tests
     Test(test::Args),
     /// Show what a kernel's configuration lacks for scenarios, as a Kconfig fragment
     Config(config::Args),
     /// Boot a kernel and log in
     Shell(shell::Args),
-    /// Show the contents of the cache, and prune them
+    /// Show what is in the cache, or prune it
     Cache(cache::Args),
     /// Check what this host is missing, and print the commands that fix it
     Doctor(doctor::Args),
@@ -136,12 +136,12 @@ enum Format {
 /// What runs a guest's code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Accel {
-    /// QEMU translates it: any guest runs on any host; snapshots are recorded with it
+    /// QEMU translates it, so any guest runs on any host; snapshots are recorded this way
     #[default]
     Tcg,
     /// The host's processor runs it: guests of the host's own architecture
     Kvm,
-    /// Kvm where it can be, else tcg
+    /// kvm where the host has it, else tcg
     Auto,
 }
 

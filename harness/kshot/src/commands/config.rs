@@ -13,13 +13,13 @@ pub(super) struct Args {
     /// The folder that the kernel is built in
     #[arg(value_name = "FOLDER", default_value = ".")]
     folder: PathBuf,
-    /// What the kernel is to run, by id, glob or file; without it, what every guest needs
+    /// What the kernel is to run, by id, glob or file; default: nothing but the guest itself
     #[arg(long = "scenario", value_name = "SCENARIO")]
     scenarios: Vec<String>,
     /// Add the fragment to the folder's .config and run `make olddefconfig`
     #[arg(long)]
     merge: bool,
-    /// How it is printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }

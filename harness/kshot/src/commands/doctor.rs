@@ -19,7 +19,7 @@ const RUNS_GIB: u64 = 1;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The kernels to check for, by name or glob; default: one architecture has to be complete
+    /// The kernels to check for, by name or glob; default: any one architecture
     kernels: Vec<String>,
     /// Check only what running needs; kernels and userland are already provisioned
     #[arg(long)]

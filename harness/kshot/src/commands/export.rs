@@ -13,7 +13,7 @@ use kshot_stack::exit::ExitCode;
 pub(super) struct Export {
     /// The run folder
     run: PathBuf,
-    /// The kernel file or build folder that the run booted, where it is none of the catalogue
+    /// The kernel file or build folder that the run booted, if it is not in the catalogue
     #[arg(long, value_name = "PATH")]
     kernel: Option<PathBuf>,
     /// The archive, instead of NAME.tar.gz in the current folder

@@ -33,7 +33,7 @@ pub(super) struct Args {
     /// The folder, new or empty; default: `kshot` in a kernel's source tree, the current folder elsewhere
     #[arg(value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// The kernel that is guarded: a build folder or a vmlinux; default: the source tree around the current folder
+    /// The kernel to test: a build folder or a vmlinux; default: the source tree around the current folder
     #[arg(long, value_name = "PATH")]
     kernel: Option<PathBuf>,
     /// The kernel's name in scenarios and snapshots

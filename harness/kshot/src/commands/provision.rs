@@ -13,7 +13,7 @@ pub(super) struct Args {
     /// Also download the DWARF of prebuilt kernels, for the truth: some hundred megabytes each
     #[arg(long)]
     dwarf: bool,
-    /// Also build perf for the guests, which otherwise the first scenario that uses it does
+    /// Also build perf for the guests; otherwise the first scenario that uses perf has it built
     #[arg(long)]
     perf: bool,
     /// The output format

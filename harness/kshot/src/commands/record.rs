@@ -19,13 +19,13 @@ use kshot_stack::stack::State;
 pub(super) struct Args {
     /// The scenario, by id
     scenario: String,
-    /// The kernel, by name; provisioned if need be. Without it, the scenario's first
+    /// The kernel, by name; provisioned if necessary. Default: the scenario's first
     #[arg(long, value_name = "KERNEL")]
     kernel: Option<String>,
-    /// I have looked at every stack that this shows, and it is right: make them the snapshots
+    /// Make the stacks that this shows the snapshots: you have read each of them, and it is right
     #[arg(long)]
     accept: bool,
-    /// Make run folders below DIR instead of ~/.local/state/kshot/runs
+    /// Create run folders below DIR instead of ~/.local/state/kshot/runs
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -15,7 +15,7 @@ pub(super) struct Args {
     /// The kernel: a name of the catalogue, a build folder (../linux) or a file (./vmlinux)
     #[arg(long, value_name = "KERNEL")]
     kernel: String,
-    /// What calls the function: a shell command in the guest
+    /// A shell command in the guest that calls the function
     #[arg(long = "while", value_name = "COMMAND")]
     command: String,
     /// Run the command N times

@@ -21,16 +21,16 @@ use kshot_stack::survey::{SCHEMA, SurveyDocument};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The kernels, by name, glob, build folder or file; provisioned if need be
+    /// The kernels, by name, glob, build folder or file; provisioned if necessary
     #[arg(required_unless_present = "from")]
     kernels: Vec<String>,
-    /// Boot nothing: print what an earlier survey found, from its JSON; may be given more than once
+    /// Boot nothing: print what an earlier survey found, from its JSON; can be given more than once
     #[arg(long, value_name = "FILE")]
     from: Vec<PathBuf>,
-    /// Only these situations of images/survey.yaml, by name; may be given more than once
+    /// Survey only these situations of images/survey.yaml, by name; can be given more than once
     #[arg(long = "situation", value_name = "NAME")]
     situations: Vec<String>,
-    /// How the survey is printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: SurveyFormat,
     /// Run N machines at once; default: as many as this host has room for

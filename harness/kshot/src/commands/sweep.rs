@@ -18,7 +18,7 @@ pub(super) struct Args {
     /// Compare the first N stacks of each function
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
     hits: u32,
-    /// Trace only the functions of N of 20 slices: fewer, and faster
+    /// Trace only N of 20 slices of the functions, which takes less time
     #[arg(long, value_name = "N", default_value_t = SLICES, value_parser = slices)]
     slices: usize,
     /// Boot nothing: judge the captures of an earlier sweep again

@@ -20,21 +20,21 @@ use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only tests with one of these in their names
+    /// Run only tests whose names contain one of these
     filters: Vec<String>,
-    /// Names have to be one of the filters, not only hold it
+    /// Run only tests whose whole name is one of the filters
     #[arg(long)]
     exact: bool,
-    /// No test with this in its name; may be given more than once
+    /// Skip tests whose names contain FILTER; can be given more than once
     #[arg(long, value_name = "FILTER")]
     skip: Vec<String>,
     /// List the tests and run none
     #[arg(long)]
     list: bool,
-    /// How results are printed
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: TestFormat,
-    /// Write what each test came to into FILE, as JUnit XML
+    /// Write the result of each test to FILE, as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Run N tests at once; default: as many as this host has room for
@@ -45,12 +45,12 @@ pub(super) struct Args {
 /// How the results of tests are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum TestFormat {
-    /// A line a test.
+    /// One line a test.
     #[default]
     Pretty,
-    /// A character a test.
+    /// One character a test.
     Terse,
-    /// A JSON object a line, as `cargo test -- --format json`.
+    /// One JSON object a line, as `cargo test -- --format json`.
     Json,
 }
 
