@@ -4,8 +4,8 @@
 
 pub mod deadline; // every wait: how long, for what, and the last real cause
 pub mod progress; // bars on a terminal, plain lines elsewhere
-pub mod yaml; // the one door to YAML
-pub mod bounded; // input with an end: regular files, sizes, archives
+pub mod yaml; // reads YAML: typed values, or an error with line and caret
+pub mod bounded; // reads input up to a limit: regular files, sizes, archives
 pub mod records; // append-only files, one record a line
 pub mod host; // the host's tools and their logs, its cache, locks, slots and interrupts
 pub mod debian; // Debian's archive, apt, and the files of packages

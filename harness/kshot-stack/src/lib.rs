@@ -35,7 +35,7 @@
 pub mod text; // what a guest printed, made printable
 pub mod fault; // whose fault an error is
 pub mod name; // names that become paths or words of a command line
-pub mod foreign; // the one door for documents that others may have written
+pub mod foreign; // reads documents that others may have written
 pub mod arch; // the architectures, one row each
 pub mod stack; // bytes to stacks: one parser a format
 pub mod document; // the result document, `run.json`
@@ -43,10 +43,10 @@ pub mod console; // what a kernel reports on its console
 pub mod format; // the texts that hold stacks: which one it is, and its parser
 pub mod normalize; // ordered, named passes from what a probe recorded to what a snapshot holds
 pub mod fidelity; // a probe's stack against the truth
-pub mod results; // the probes' part of the document
+pub mod results; // from what the parsers read to the results of the probes in the document
 pub mod snapshot; // the text of a snapshot
 pub mod claim; // what must hold of stacks
-pub mod verdict; // claims, known faults and repeats folded into one word
+pub mod verdict; // the verdict, from claims, known faults, snapshots and repeats
 pub mod sweep; // the stacks of a whole kernel against the truth
 pub mod survey; // every reporter in every situation, against the truth
 pub mod night; // the results of a night, and what changed since the night before

@@ -3,14 +3,14 @@
 //! The modules stand in reading order: each uses only those above it. [`run`] is the walk from YAML to verdict as
 //! one function.
 
-pub mod pool; // many things at once
-pub mod captures; // captures of one's own, read without a guest
+pub mod pool; // works on a list of things, several at a time
+pub mod captures; // a user's own captures, read without a guest
 pub mod durations; // how long runs took
 pub mod workspace; // where the repository's folders, the cache and the run folders lie
-pub mod scenario; // YAML as typed and as meant
-pub mod artifacts; // the run folder
+pub mod scenario; // scenarios: the YAML as written, and what it means once it is checked
+pub mod artifacts; // the run folder, and the reading of one
 pub mod baseline; // a snapshot on file: same, drift or missing
-pub mod run; // the walk
+pub mod run; // the walk: one run, from a scenario and a kernel to the verdict
 pub mod pair_tests; // scenarios as tests
 pub mod sweep; // func_stack_trace over the whole kernel
 pub mod survey; // every reporter of stacks in every situation
@@ -18,7 +18,7 @@ pub mod report; // tables, pages and files for people and their tools
 pub mod bisect; // where a stack changed, over versions and commits
 pub mod nightly; // every scenario on every kernel, and what changed since the night before
 pub mod bundle; // a run as one archive, and back
-pub mod commands; // one file a verb
+pub mod commands; // the command line, one file a command
 
 #[cfg(test)]
 #[path = "../../kshot-stack/src/samples.rs"]
