@@ -75,6 +75,14 @@ impl Progress {
 }
 
 impl Task {
+    /// Says a step that each counts: a plain line of its own, however soon after the last.
+    pub fn say(&self, detail: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(detail.to_owned()),
+            None => self.print_status(detail),
+        }
+    }
+
     /// Updates the task to step `position`, described by `detail`. Plain lines are printed at most every ten seconds.
     pub fn update(&self, position: u64, detail: &str) {
         if let Some(bar) = &self.bar {

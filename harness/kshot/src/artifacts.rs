@@ -24,6 +24,11 @@ pub const SWEEP_JSON: &str = "sweep.json";
 const KEEP_MARKER: &str = "keep";
 /// The number of folders of matching runs that are kept; older ones are pruned.
 const KEPT_MATCHES: usize = 30;
+/// The number of folders of matching runs of `kshot survey` and `kshot stack` that are kept: a survey of a kernel is some
+/// hundred, which its table names.
+const KEPT_ANSWERS: usize = 1000;
+/// What the names of their scenarios begin with.
+const ANSWERS: [&str; 2] = ["survey/", "stack/"];
 /// The number of folders of runs that did not finish that are kept: somebody may want to know why.
 const KEPT_UNFINISHED: usize = 20;
 /// The most files of an archive from elsewhere: a bundle has some dozens, a night's unit some for each of its runs.
@@ -249,14 +254,14 @@ impl RunTime {
 
 /// Removes the oldest folders of matching runs, except those with `--keep`, and those of the oldest runs that did not
 /// finish. All other runs are kept, and so are those that `began` or a later time is the time of: who ran them has just
-/// been told where they are. Does nothing where there is no `base`.
+/// been told where they are. Does nothing where there is no `base`. Returns how many it removed.
 ///
 /// # Errors
 /// [`ArtifactsError::File`].
-pub fn prune(base: &Path, began: &RunTime) -> Result<(), ArtifactsError> {
-    let (mut matches, mut unfinished) = (Vec::new(), Vec::new());
+pub fn prune(base: &Path, began: &RunTime) -> Result<usize, ArtifactsError> {
+    let (mut matches, mut answers, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
     let entries = match fs::read_dir(base) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries.map_err(FileError::on("list", base))?,
     };
     for entry in entries {
@@ -267,17 +272,21 @@ pub fn prune(base: &Path, began: &RunTime) -> Result<(), ArtifactsError> {
         }
         let has = |file: &str| path.join(file).exists();
         let matched = read_document(&path)
-            .is_ok_and(|document| document.verdict == Verdict::Match && is_of_run(&name, &document));
-        if matched && !has(KEEP_MARKER) {
-            matches.push(path);
+            .ok()
+            .filter(|document| document.verdict == Verdict::Match && is_of_run(&name, document));
+        if let Some(document) = matched.filter(|_| !has(KEEP_MARKER)) {
+            let is_answer = ANSWERS.iter().any(|begin| document.scenario.starts_with(begin));
+            let of_its_kind = if is_answer { &mut answers } else { &mut matches };
+            of_its_kind.push(path);
         } else if is_run_name(&name) && has(CONSOLE_LOG) && !has(RUN_JSON) && !has(SWEEP_JSON) {
             unfinished.push(path);
         }
     }
-    // The names begin with the time.
-    matches.sort();
-    unfinished.sort();
-    for (paths, kept) in [(matches, KEPT_MATCHES), (unfinished, KEPT_UNFINISHED)] {
+    let mut removed = 0;
+    for (mut paths, kept) in [(matches, KEPT_MATCHES), (answers, KEPT_ANSWERS), (unfinished, KEPT_UNFINISHED)]
+    {
+        // The names begin with the time.
+        paths.sort();
         let surplus = paths.len().saturating_sub(kept);
         for path in &paths[..surplus] {
             // A run that still goes on holds its folder.
@@ -286,14 +295,13 @@ pub fn prune(base: &Path, began: &RunTime) -> Result<(), ArtifactsError> {
             }
             // Another kshot may be pruning too.
             match fs::remove_dir_all(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(FileError::on("remove", path)(error).into());
-                }
-                _ => {}
+                Ok(()) => removed += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(FileError::on("remove", path)(error).into()),
             }
         }
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// What a run folder's name holds behind its time.
@@ -419,6 +427,24 @@ mod tests {
     }
 
     #[test]
+    fn the_folders_of_a_survey_do_not_go_with_those_of_scenarios() {
+        let base = tempfile::tempdir().unwrap();
+        let put = |id: &str, number: usize| {
+            let (_source, document) = document(|document| document["scenario"] = id.into());
+            let name = format!("20260101T0000{number:02}Z-{}-k", id.replace('/', "."));
+            fs::create_dir(base.path().join(&name)).unwrap();
+            fs::copy(document, base.path().join(&name).join(RUN_JSON)).unwrap();
+        };
+        for number in 0..KEPT_MATCHES + 5 {
+            ["a/b", "survey/perf", "stack/perf"].into_iter().for_each(|id| put(id, number));
+        }
+        assert_eq!(prune(base.path(), &RunTime("20270101T000000Z".into())).unwrap(), 5);
+        let left = fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left = left.filter(|name| !name.to_string_lossy().contains("-a.b-")).count();
+        assert_eq!(left, 2 * (KEPT_MATCHES + 5));
+    }
+
+    #[test]
     fn the_folders_of_an_invocation_outlive_it_and_those_of_the_dead_do_not() {
         let base = tempfile::tempdir().unwrap();
         let (_source, document) = document(|_| ());
@@ -435,7 +461,7 @@ mod tests {
         }
         let running = fs::File::open(dead(0)).unwrap();
         running.lock().unwrap();
-        prune(base.path(), &began).unwrap();
+        assert_eq!(prune(base.path(), &began).unwrap(), 1);
         let left = fs::read_dir(base.path()).unwrap().count();
         assert_eq!(left, KEPT_MATCHES + 5 + KEPT_UNFINISHED + 1);
         assert!(dead(0).is_dir() && !dead(1).exists() && dead(2).is_dir());

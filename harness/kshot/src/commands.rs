@@ -38,12 +38,14 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::artifacts::{self, RunTime};
 use crate::run::StartPolicy;
 use crate::workspace::Workspace;
 use kshot_guest::host::slots::Slots;
 use kshot_guest::machine::AcceleratorChoice;
 use kshot_guest::progress::Progress;
 use kshot_stack::exit::ExitCode;
+use kshot_stack::snapshot::count_noun;
 use output::Output;
 
 use error::CommandError;
@@ -251,6 +253,16 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         drop(err.write_all(error.render().as_bytes()));
         error.exit()
     })
+}
+
+/// Removes what old runs left, and says so.
+fn prune_runs(workspace: &Workspace, began: &RunTime, progress: &Progress) -> Result<(), CommandError> {
+    let removed = artifacts::prune(&workspace.runs_folder, began)?;
+    if removed > 0 {
+        let folders = count_noun(removed as u64, "old run folder");
+        progress.print_line(&format!("removed {folders}; kshot run --keep keeps its own"));
+    }
+    Ok(())
 }
 
 /// Finds the workspace; run folders go to `out` if it is given.

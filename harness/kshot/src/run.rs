@@ -246,7 +246,7 @@ pub fn run(
         if options.start_policy == StartPolicy::Both { options.repeat.max(2) } else { options.repeat };
     for number in 1..=repeat {
         if repeat > 1 {
-            task.update(0, &format!("run {number} of {repeat}"));
+            task.say(&format!("run {number} of {repeat}"));
         }
         let start = match options.start_policy {
             StartPolicy::Warm => StartMode::Restore,

@@ -236,12 +236,13 @@ pub struct Answer {
     pub qemu: Option<String>,
 }
 
-/// Every reporter in each of the situations that have something for it, situation by situation. `kernels` are the names
-/// of the catalogue.
+/// Every reporter in each of the situations that have something for it, situation by situation. `area` is what the ids of
+/// their scenarios begin with; `kernels` are the names of the catalogue.
 ///
 /// # Errors
 /// [`ScenarioError::Yaml`]: a name that cannot be a function's.
 pub fn questions<'a>(
+    area: &str,
     situations: &'a [Situation],
     kernels: &[&str],
 ) -> Result<Vec<Question<'a>>, ScenarioError> {
@@ -251,12 +252,51 @@ pub fn questions<'a>(
             REPORTERS.iter().filter(|reporter| !situation.without.iter().any(|name| name == reporter.name))
         {
             if let Some(request) = (reporter.ask)(situation) {
-                let scenario = scenario(situation, reporter, request, kernels)?;
+                let scenario = scenario(area, situation, reporter, request, kernels)?;
                 questions.push(Question { situation, reporter, scenario });
             }
         }
     }
     Ok(questions)
+}
+
+/// Whether a kernel is without a situation's function, also once its command has run, which may load a module: some of
+/// the functions then that are called similarly.
+///
+/// # Errors
+/// [`RunError`]: there is no guest to ask.
+pub fn without_function(
+    workspace: &Workspace,
+    kernel: &Kernel,
+    situation: &Situation,
+    progress: &Progress,
+) -> Result<Option<Vec<String>>, RunError> {
+    const SHOWN: usize = 5;
+    let Situation { function, command, .. } = situation;
+    let script = format!(
+        "sh -c {} < /dev/null > /dev/null 2>&1
+         grep -w -F -e {function} /proc/kallsyms
+         grep -F -e {function} /proc/kallsyms | head -n 100",
+        quote(command),
+        function = quote(function)
+    );
+    let mut guest = SharedGuest::start(workspace, GUEST, kernel, progress)?;
+    let symbols = guest.output(&script)?;
+    guest.end()?;
+    let symbols = String::from_utf8_lossy(&symbols);
+    let names = symbols.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let is_code = words.next().is_some_and(|kind| "tTwW".contains(kind));
+        words.next().filter(|_| is_code).map(str::to_owned)
+    });
+    let mut names: Vec<String> = names.collect();
+    if names.contains(function) {
+        return Ok(None);
+    }
+    names.sort_by_key(|name| name.len());
+    names.dedup();
+    names.truncate(SHOWN);
+    Ok(Some(names))
 }
 
 /// The questions of each situation, which share a guest.
@@ -397,6 +437,7 @@ fn is_of_cell(error: &RunError) -> bool {
 }
 
 fn scenario(
+    area: &str,
     situation: &Situation,
     reporter: &Reporter,
     request: Request,
@@ -418,7 +459,7 @@ fn scenario(
         "probes": [{ "gdb": { "break": function, "hits": situation.hits }, "name": TRUTH }, probe],
     });
     // JSON is YAML, and so the names meet the same rules as in a scenario's file.
-    let id = format!("survey/{}", reporter.name);
+    let id = format!("{area}/{}", reporter.name);
     Scenario::parse(&id, "the survey", &text.to_string(), kernels)
 }
 

@@ -1,8 +1,8 @@
 //! `kshot check`: judges every scenario on every provisioned kernel against the snapshots, without a test runner.
 
 use super::select::{self, KernelChoice};
-use super::{CommandError, Format, RunArgs, Streams, pairs, workspace};
-use crate::artifacts::{self, RunTime};
+use super::{CommandError, Format, RunArgs, Streams, pairs, prune_runs, workspace};
+use crate::artifacts::RunTime;
 use crate::report;
 use crate::run::RunOptions;
 use kshot_stack::document::Verdict;
@@ -65,7 +65,7 @@ impl Args {
             documents.push((number, outcome.document));
             Ok(())
         })?;
-        artifacts::prune(&workspace.runs_folder, &began)?;
+        prune_runs(&workspace, &began, &streams.progress)?;
         documents.sort_by_key(|(number, _)| *number);
         let documents: Vec<_> = documents.into_iter().map(|(_, document)| document).collect();
         if self.common.format == Format::Table {

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{CommandError, Format, Streams, select, workspace};
-use crate::artifacts::{self, RunTime};
+use super::{CommandError, Format, Streams, prune_runs, select, workspace};
+use crate::artifacts::RunTime;
 use crate::report::RunComparison;
 use crate::run::{self, RunOptions};
 use crate::scenario::Scenario;
@@ -41,7 +41,7 @@ impl Args {
             Ok(run::run(&workspace, &scenario, kernel, &options, &streams.progress)?.document)
         };
         let sides = RunComparison::compare(run(&left)?, run(&right)?);
-        artifacts::prune(&workspace.runs_folder, &began)?;
+        prune_runs(&workspace, &began, &streams.progress)?;
         match self.format {
             Format::Json => writeln!(streams.out, "{}", sides.to_json_line())?,
             Format::Table => write!(streams.out, "{}", sides.text())?,

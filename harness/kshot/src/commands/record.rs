@@ -51,7 +51,13 @@ impl Args {
         let options = RunOptions { start_policy: StartPolicy::Both, ..RunOptions::default() };
         let outcome = run::run(&workspace, &scenario, &kernel, &options, &streams.progress)?;
         let document = &outcome.document;
-        write!(streams.out, "{}", report::run_table(document))?;
+        if self.accept {
+            // What it comes to is said once the snapshots are there.
+            writeln!(streams.out, "{} on {} ({})", document.scenario, kernel.name, kernel.release)?;
+            write!(streams.out, "{}", report::stacks_table(document))?;
+        } else {
+            write!(streams.out, "{}", report::run_table(document))?;
+        }
         writeln!(streams.out, "artifacts: {}", outcome.folder.display())?;
         if document.probes.is_empty() || document.verdict == Verdict::Unstable {
             streams
@@ -62,10 +68,20 @@ impl Args {
         let review = if self.accept { Review::Accepted } else { Review::Pending };
         let written = write_snapshots(&workspace, document, review, streams.out)?;
         let claims = write_claims(&workspace, &scenario, document, streams.out)?;
+        if self.accept {
+            let scenario = select::scenario(&workspace, &catalogue, &id)?;
+            let judged = run::rejudge(document, &scenario, &kernel, &outcome.folder, &workspace.snapshots())?;
+            writeln!(streams.out, "verdict: {}", judged.verdict.name())?;
+            for why in &judged.reasons {
+                writeln!(streams.out, "  {}", why.to_string().replace('\n', "\n  "))?;
+            }
+            streams.out.flush()?;
+            return Ok(ExitCode::from(judged.verdict));
+        }
         streams.out.flush()?;
         if written == 0 && !claims {
             streams.progress.print_line("nothing is new");
-        } else if !self.accept {
+        } else {
             streams
                 .progress
                 .print_line("look at each stack above; kshot record --accept makes them the snapshots");

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use super::select::{self, KernelChoice};
-use super::{Accel, CommandError, Format, RunArgs, Streams, pairs, workspace};
-use crate::artifacts::{self, RunTime};
+use super::{Accel, CommandError, Format, RunArgs, Streams, pairs, prune_runs, workspace};
+use crate::artifacts::RunTime;
 use crate::report;
 use crate::run::{self, RunOptions, RunOutcome};
 use crate::scenario::Scenario;
@@ -74,7 +74,7 @@ impl Args {
         let jobs = self.common.jobs(&workspace);
         let print = |_, outcome: RunOutcome, out: &mut dyn Write| self.print(&outcome, out);
         let exits = pairs::run_pairs(&workspace, pairs, &options, jobs, streams, print)?;
-        artifacts::prune(&workspace.runs_folder, &began)?;
+        prune_runs(&workspace, &began, &streams.progress)?;
         Ok(ExitCode::worst(exits))
     }
 

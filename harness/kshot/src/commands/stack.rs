@@ -1,10 +1,13 @@
 //! `kshot stack`: the stacks of one function, by every reporter beside the truth, without a scenario's file.
 
-use super::{Accel, CommandError, Format, RunArgs, Streams, select, workspace};
+use super::{Accel, CommandError, Format, RunArgs, Streams, prune_runs, select, workspace};
+use crate::artifacts::RunTime;
 use crate::report;
 use crate::run::{self, RunError, RunOptions};
 use crate::survey::{self, Question, Situation};
-use kshot_guest::kernel::KernelError;
+use crate::workspace::Workspace;
+use kshot_guest::kernel::{Kernel, KernelError};
+use kshot_guest::progress::Progress;
 use kshot_stack::document::Verdict;
 use kshot_stack::exit::ExitCode;
 
@@ -32,6 +35,8 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
+        check_words(&self.function, &self.command)?;
+        let began = RunTime::now();
         let situation = Situation {
             name: "stack".into(),
             function: self.function,
@@ -46,7 +51,7 @@ impl Args {
             sleeper: None,
             console: false,
         };
-        let questions = survey::questions(std::slice::from_ref(&situation), &catalogue.names())?;
+        let questions = survey::questions("stack", std::slice::from_ref(&situation), &catalogue.names())?;
         let kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;
         let kernel = kernel.without_snapshots();
         let options = RunOptions {
@@ -66,6 +71,10 @@ impl Args {
                 outcome => outcome?,
             };
             let document = &outcome.document;
+            let is_silent = document.probes.iter().all(|probe| probe.stacks.is_empty());
+            if exits.is_empty() && is_silent {
+                check_function(&workspace, &kernel, &situation, &streams.progress)?;
+            }
             match self.common.format {
                 Format::Json => writeln!(streams.out, "{}", document.to_json_line())?,
                 Format::Table => {
@@ -80,9 +89,46 @@ impl Args {
             streams.out.flush()?;
             exits.push(ExitCode::from(document.verdict));
         }
+        prune_runs(&workspace, &began, &streams.progress)?;
         match refused {
             Some(error) if exits.is_empty() => Err(RunError::from(error).into()),
             _ => Ok(ExitCode::worst(exits)),
         }
     }
+}
+
+/// That the words are a function's name and a command, before they become a scenario.
+fn check_words(function: &str, command: &str) -> Result<(), CommandError> {
+    let is_of_name = |char: char| char.is_ascii_alphanumeric() || "_.$".contains(char);
+    if function.is_empty() || !function.chars().all(is_of_name) {
+        let message = format!("`{}` cannot be the name of a function", function.escape_debug());
+        return Err(CommandError::usage(
+            message,
+            "it has letters, digits and `_.$` only, as in /proc/kallsyms",
+        ));
+    }
+    if command.trim().is_empty() {
+        return Err(CommandError::usage("--while is empty", "give the command that calls the function"));
+    }
+    Ok(())
+}
+
+/// That a kernel which told no stack has the function at all.
+fn check_function(
+    workspace: &Workspace,
+    kernel: &Kernel,
+    situation: &Situation,
+    progress: &Progress,
+) -> Result<(), CommandError> {
+    let Some(similar) = survey::without_function(workspace, kernel, situation, progress)? else {
+        return Ok(());
+    };
+    let hint = match &similar[..] {
+        [] => format!("kshot shell {}, and there /proc/kallsyms, list its functions", kernel.name),
+        names => format!("it has {}", names.join(", ")),
+    };
+    Err(CommandError::usage(
+        format!("the kernel of {} has no function `{}`", kernel.name, situation.function),
+        hint,
+    ))
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::select::{self, KernelChoice};
-use super::{CommandError, Streams, workspace};
-use crate::artifacts::ArtifactsError;
+use super::{CommandError, Streams, prune_runs, workspace};
+use crate::artifacts::{ArtifactsError, RunTime};
 use crate::pool;
 use crate::report::{survey_markdown, survey_table};
 use crate::run::{self, RunError};
@@ -61,7 +61,8 @@ impl Args {
         let kernels = choices.into_iter().map(provision).collect::<Result<Vec<_>, _>>()?;
         let jobs = self.jobs.map_or_else(|| Slots::of_this_host(&workspace.cache).count(), usize::from);
         let names = catalogue.names();
-        let questions = survey::questions(&situations, &names)?;
+        let questions = survey::questions("survey", &situations, &names)?;
+        let began = RunTime::now();
         let mut documents = Vec::new();
         for path in &self.from {
             let text =
@@ -91,6 +92,9 @@ impl Args {
             let kernel = run::kernel_info(&kernel);
             let document = SurveyDocument { schema: SCHEMA, kernel, qemu: qemu.unwrap_or_default(), cells };
             self.add(document, &mut documents, streams)?;
+        }
+        if !self.kernels.is_empty() {
+            prune_runs(&workspace, &began, &streams.progress)?;
         }
         if self.format == SurveyFormat::Markdown {
             write!(streams.out, "{}", survey_markdown(&documents))?;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{CommandError, Format, RunArgs, Streams, select, workspace};
-use crate::artifacts::{self, RunTime};
+use super::{CommandError, Format, RunArgs, Streams, prune_runs, select, workspace};
+use crate::artifacts::RunTime;
 use crate::sweep::{SLICES, SweepOptions};
 use crate::{report, sweep};
 use kshot_guest::kernel::Kernel;
@@ -50,7 +50,7 @@ impl Args {
             streams.progress.print_line(&format!("artifacts: {}", folder.display()));
             self.add(document, &mut documents, streams)?;
         }
-        artifacts::prune(&workspace.runs_folder, &began)?;
+        prune_runs(&workspace, &began, &streams.progress)?;
         if self.common.format == Format::Table {
             write!(streams.out, "{}", report::sweep_table(&documents))?;
             for document in &documents {

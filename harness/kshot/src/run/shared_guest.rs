@@ -22,8 +22,8 @@ use kshot_guest::progress::Progress;
 use kshot_guest::session::{Guest, LoggedSession, Session};
 use kshot_stack::document::{Start, Timings};
 
-/// The time limit of the script that puts the guest back.
-const RESET_LIMIT: Duration = Duration::from_secs(60);
+/// The time limit of a script of our own.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A guest for scenarios that boot alike, and in which nothing is prepared.
 pub struct SharedGuest {
@@ -134,12 +134,20 @@ impl SharedGuest {
     /// # Errors
     /// See [`super::run`].
     pub fn reset(mut self, script: &str) -> Result<Option<Self>, RunError> {
-        let output = self.session.run(script, RESET_LIMIT)?;
+        let output = self.session.run(script, SCRIPT_LIMIT)?;
         if output.status == 0 {
             return Ok(Some(self));
         }
         self.end()?;
         Ok(None)
+    }
+
+    /// What a script prints.
+    ///
+    /// # Errors
+    /// See [`super::run`].
+    pub fn output(&mut self, script: &str) -> Result<Vec<u8>, RunError> {
+        Ok(self.session.run(script, SCRIPT_LIMIT)?.text)
     }
 
     /// Ends the guest. Its own folder goes; each run has what it needs.

@@ -408,6 +408,17 @@ fn the_stacks_of_a_text_need_neither_workspace_nor_guest() {
 }
 
 #[test]
+fn a_function_that_cannot_be_one_is_refused_before_any_boot() {
+    let replica = Replica::new();
+    let stack = |function: &str, command: &str| {
+        replica.run(&["stack", function, "--kernel", "mips64-6.1", "--while", command])
+    };
+    stack("vfs mkdir'", "mkdir /tmp/a").expect(128, &["cannot be the name of a function", "/proc/kallsyms"]);
+    stack("", "mkdir /tmp/a").expect(128, &["cannot be the name of a function"]);
+    stack("vfs_mkdir", " ").expect(128, &["--while is empty"]);
+}
+
+#[test]
 fn a_survey_is_printed_again_from_its_json_and_another_document_is_refused() {
     let replica = Replica::new();
     let cell = |reporter: &str, finding: &str| {
