@@ -37,7 +37,7 @@ pub use truth_thread::{GdbProbe, TruthThread};
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::session::Guest;
-use crate::symbols::LoadedKernel;
+use crate::symbols::{self, LoadedKernel};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::Parsed;
@@ -120,6 +120,11 @@ trait Probe {
     /// Whether it records the truth, from outside of the guest, and is armed with a [`TruthContext`].
     fn records_truth(&self) -> bool {
         false
+    }
+
+    /// The function that it is at, if it is at one; of `a|b`, the first that the kernel has.
+    fn function(&self) -> Option<&str> {
+        None
     }
 
     /// Why it is left out on a kernel; `None` if it is not.
@@ -244,6 +249,25 @@ pub fn prepared_files(specs: &[ProbeSpec]) -> Vec<String> {
 pub fn preparation(specs: &[ProbeSpec]) -> String {
     let scripts = specs.iter().filter_map(|spec| spec.probe().preparation(&spec.name));
     scripts.collect::<Vec<_>>().join("\n")
+}
+
+/// Checks that the function of each probe is one function of the kernel whose `vmlinux` this is, as far as that tells: a
+/// module may have another one of the same name.
+///
+/// # Errors
+/// [`ProbeError::Ambiguous`], or the file cannot be read.
+pub fn check_functions(specs: &[ProbeSpec], vmlinux: &Path) -> Result<(), ProbeError> {
+    let probed: Vec<(&str, &str)> =
+        specs.iter().filter_map(|spec| Some((&*spec.name, spec.probe().function()?))).collect();
+    if probed.is_empty() {
+        return Ok(());
+    }
+    let functions: Vec<&str> = probed.iter().map(|(_, function)| *function).collect();
+    let ambiguous = symbols::ambiguous_function(vmlinux, &functions).map_err(TruthError::from)?;
+    let Some(source) = ambiguous else { return Ok(()) };
+    let of = |function: &str| function.split('|').any(|name| name == source.function);
+    let probe = probed.iter().find(|(_, function)| of(function)).map_or("", |(probe, _)| probe);
+    Err(ProbeError::Ambiguous { probe: probe.into(), source })
 }
 
 /// Has a thread read the kernel for the probe that records the truth, if any, before the machine is up: a thread that is

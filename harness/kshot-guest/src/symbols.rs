@@ -11,7 +11,7 @@ mod unwind; // call stacks out of registers and memory
 mod layout; // fields, parameters and the banner
 mod frames; // source lines and inlined functions of a call stack
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
@@ -25,7 +25,7 @@ pub(crate) use dwarf::is_split;
 pub use files::{Dwarf, NoDwarf};
 pub(crate) use files::{module_name, modules_below};
 pub use frames::{LineTables, Lines};
-use kshot_stack::fault::Fault;
+use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack};
 pub use layout::{Banner, Layout};
@@ -44,8 +44,20 @@ struct Function {
     name: Rc<str>,
 }
 
+/// Several functions have a name. Static functions of different files may share one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} functions of the kernel have the name `{function}`: at {}", starts.len(), addresses(starts))]
+pub struct AmbiguousFunction {
+    /// The name.
+    pub function: String,
+    /// Where the functions start, in order.
+    pub starts: Vec<u64>,
+}
+
 /// A function whose source file is `init/main.c` in every kernel; its path gives the prefix of the source tree.
 const LANDMARK: &str = "start_kernel";
+/// The most addresses of functions that share a name in a message.
+const ADDRESSES_SHOWN: usize = 4;
 
 /// The symbols of one kernel and its modules.
 pub struct Symbols {
@@ -255,6 +267,63 @@ impl FileSymbols {
     }
 }
 
+impl AmbiguousFunction {
+    /// Refuses the name of a function that starts at several addresses.
+    ///
+    /// # Errors
+    /// The error itself, where there are several.
+    pub fn check(function: &str, starts: &[u64]) -> Result<(), Self> {
+        match starts {
+            [] | [_] => Ok(()),
+            _ => Err(Self { function: function.into(), starts: starts.into() }),
+        }
+    }
+}
+
+impl Fault for AmbiguousFunction {
+    fn blame(&self) -> Blame {
+        Blame::Guest
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("probe a function that has its name alone: one that calls the function which is meant, or is called by it".into())
+    }
+}
+
+/// The first of these functions whose name several functions of a kernel's file have; of `a|b`, the first that it has.
+/// Modules are not looked at.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn ambiguous_function(
+    vmlinux: &Path,
+    functions: &[&str],
+) -> Result<Option<AmbiguousFunction>, SymbolsError> {
+    let cache = open(vmlinux)?;
+    let file = object::File::parse(&cache).map_err(SymbolsError::elf(vmlinux))?;
+    let known = named(&file, &SectionAddresses::linked());
+    let starts = |name: &str| {
+        let same = known.iter().filter(|function| *function.name == *name);
+        Vec::from_iter(same.map(|function| function.start).collect::<BTreeSet<u64>>())
+    };
+    let ambiguous = |function: &&str| {
+        let known = function.split('|').map(|name| (name, starts(name)));
+        let (name, starts) = known.into_iter().find(|(_, starts)| !starts.is_empty())?;
+        AmbiguousFunction::check(name, &starts).err()
+    };
+    Ok(functions.iter().find_map(ambiguous))
+}
+
+/// Addresses for a message, not more than a line holds.
+fn addresses(starts: &[u64]) -> String {
+    let first = starts.iter().take(ADDRESSES_SHOWN).map(|start| format!("{start:#x}"));
+    let mut text = first.collect::<Vec<_>>().join(", ");
+    if starts.len() > ADDRESSES_SHOWN {
+        text.push_str(", ...");
+    }
+    text
+}
+
 /// Opens a file for reading small parts of it.
 fn open(path: &Path) -> Result<ReadCache<File>, SymbolsError> {
     let unreadable = |source| SymbolsError::Unreadable { path: path.into(), source };
@@ -461,6 +530,31 @@ mod tests {
             relative_to_source("/build/linux/arch/mips/kernel/entry.S", ""),
             "arch/mips/kernel/entry.S"
         );
+    }
+
+    #[test]
+    fn of_several_names_the_first_that_the_kernel_has_must_be_one_functions() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind/same-name.elf");
+        let ambiguous = |functions: &[&str]| ambiguous_function(Path::new(file), functions).unwrap();
+        for one in ["recursing", "no_such_function", "recursing|middle", "no_such_function|recursing"] {
+            assert_eq!(ambiguous(&[one]), None, "{one}");
+        }
+        let error = ambiguous(&["recursing", "no_such_function|middle"]).unwrap();
+        assert_eq!(
+            error.to_string(),
+            "2 functions of the kernel have the name `middle`: at 0xffffffff80100000, 0xffffffff80100054"
+        );
+        assert_eq!(error.blame(), Blame::Guest);
+    }
+
+    #[test]
+    fn of_many_addresses_a_message_has_the_first() {
+        let error = AmbiguousFunction::check("show", &[1, 2, 3, 4, 5]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "5 functions of the kernel have the name `show`: at 0x1, 0x2, 0x3, 0x4, ..."
+        );
+        assert_eq!(AmbiguousFunction::check("show", &[1]), Ok(()));
     }
 
     #[test]

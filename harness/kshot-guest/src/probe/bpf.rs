@@ -173,11 +173,16 @@ impl Probe for BpfProbe {
         }
     }
 
+    fn function(&self) -> Option<&str> {
+        (self.hook != BpfHook::Tracepoint).then_some(&*self.target)
+    }
+
     /// Saves and fetches the kernel's symbols.
     fn prepare(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
         let record = self.record(fetcher.guest.probe);
         fetcher.guest.run("saving the symbols", &record.prepare_script(), COMMAND_LIMIT)?;
-        kernel_symbols::fetch(fetcher, &record.folder)
+        kernel_symbols::fetch(fetcher, &record.folder)?;
+        kernel_symbols::check_function(fetcher, self.function())
     }
 
     fn preparation(&self, probe: &str) -> Option<String> {

@@ -7,7 +7,7 @@ use crate::deadline::TimedOut;
 use crate::host::FileError;
 use crate::machine::{CONSOLE_LOG, MachineDown, StubError};
 use crate::session::SessionError;
-use crate::symbols::{NoDwarf, SymbolsError};
+use crate::symbols::{AmbiguousFunction, NoDwarf, SymbolsError};
 use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 use kshot_stack::text::printable;
 
@@ -32,6 +32,14 @@ pub enum ProbeError {
         probe: String,
         /// Why there is none.
         why: NoDwarf,
+    },
+    /// The function of the probe is not one alone.
+    #[error("probe {probe}: a probe is at one function")]
+    Ambiguous {
+        /// The probe's name.
+        probe: String,
+        /// The functions of that name.
+        source: AmbiguousFunction,
     },
     /// A capture cannot be written.
     #[error(transparent)]
@@ -81,6 +89,9 @@ pub enum TruthError {
         /// What was asked for.
         function: String,
     },
+    /// The kernel and its modules have several functions of that name.
+    #[error(transparent)]
+    Ambiguous(#[from] AmbiguousFunction),
     /// The DWARF lacks what the truth is found by.
     #[error("the kernel's DWARF does not tell where `{what}` is")]
     Unknown {
@@ -130,6 +141,7 @@ impl Fault for TruthError {
     fn passed_on(&self) -> Option<&dyn Fault> {
         match self {
             Self::Symbols(error) => Some(error),
+            Self::Ambiguous(error) => Some(error),
             Self::Down(down) => Some(down),
             _ => None,
         }
@@ -155,6 +167,7 @@ impl Fault for ProbeError {
         match self {
             Self::Guest(error) => Some(error),
             Self::Truth(error) => Some(error),
+            Self::Ambiguous { source, .. } => Some(source),
             _ => None,
         }
     }

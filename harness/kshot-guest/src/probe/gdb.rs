@@ -85,6 +85,10 @@ impl Probe for GdbProbe {
         true
     }
 
+    fn function(&self) -> Option<&str> {
+        Some(&self.function)
+    }
+
     fn left_out_because(&self, kernel: &Kernel) -> Option<String> {
         let row = kernel.arch.row();
         let reason = match (&kernel.dwarf, &row.task) {

@@ -157,7 +157,7 @@ impl<'a> CaptureFetcher<'a> {
         Ok(())
     }
 
-    fn files(&self) -> ProbeFiles<'_> {
+    pub(super) fn files(&self) -> ProbeFiles<'_> {
         ProbeFiles { probe: self.guest.probe, folder: self.folder }
     }
 }

@@ -9,6 +9,8 @@ use flate2::bufread::GzDecoder;
 use super::ProbeError;
 use super::capture::{Capture, ProbeFiles};
 use super::guest::{COMMAND_LIMIT, CaptureFetcher, GuestFolder};
+use crate::host::FileError;
+use crate::symbols::AmbiguousFunction;
 use kshot_stack::stack::kallsyms::Kallsyms;
 
 /// The suffix of the kernel's symbols that belong to a capture, the text of `/proc/kallsyms`.
@@ -40,6 +42,18 @@ pub(super) fn refresh(fetcher: &mut CaptureFetcher<'_>, folder: &GuestFolder) ->
 /// Fetches the symbols that were saved in a folder of the guest.
 pub(super) fn fetch(fetcher: &mut CaptureFetcher<'_>, folder: &GuestFolder) -> Result<(), ProbeError> {
     fetcher.fetch_gzipped(&folder.path("kallsyms"), KALLSYMS)
+}
+
+/// Checks that a probe's function is one function in the symbols that were fetched.
+pub(super) fn check_function(fetcher: &CaptureFetcher<'_>, function: Option<&str>) -> Result<(), ProbeError> {
+    let Some(function) = function else { return Ok(()) };
+    let path = fetcher.files().path(KALLSYMS);
+    let read = File::open(&path)
+        .and_then(|file| Kallsyms::read(BufReader::new(GzDecoder::new(BufReader::new(file)))));
+    let symbols = read.map_err(FileError::on("read", &path))?;
+    let probe = fetcher.guest.probe.to_owned();
+    AmbiguousFunction::check(function, &symbols.starts(function))
+        .map_err(|source| ProbeError::Ambiguous { probe, source })
 }
 
 /// Whether a probe has left symbols in a run folder.

@@ -94,12 +94,24 @@ impl KprobeEvent {
         Ok(Self { definition, group, name })
     }
 
+    /// The function that it is at; `None` where the definition has no name alone.
+    fn function(&self) -> Option<&str> {
+        let place = self.definition.split(' ').filter(|word| !word.is_empty()).nth(1)?;
+        let name = place.split(['+', '%']).next()?;
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
+        (name.chars().all(is_name) && !name.starts_with(|c: char| c.is_ascii_digit())).then_some(name)
+    }
+
     fn folder(&self) -> String {
         format!("events/{}/{}", self.group, self.name)
     }
 }
 
 impl Probe for KprobeProbe {
+    fn function(&self) -> Option<&str> {
+        self.event.function()
+    }
+
     fn arm(
         &self,
         guest: &mut ProbeGuest<'_>,
@@ -110,7 +122,8 @@ impl Probe for KprobeProbe {
             Stacktrace::Option => ("echo 1 > options/stacktrace", "`options/stacktrace`"),
         };
         let script = format!(
-            "cd {TRACEFS} && echo {definition} >> kprobe_events || exit
+            "cd {TRACEFS} || exit
+             echo {definition} >> kprobe_events || {{ status=$?; tail -n 3 error_log; exit $status; }}
              event={folder}
              {make} && echo 1 > $event/enable",
             definition = quote(&self.event.definition),

@@ -99,6 +99,13 @@ impl Probe for PerfProbe {
         true
     }
 
+    fn function(&self) -> Option<&str> {
+        match &self.event {
+            PerfEvent::Probe(function) => Some(function),
+            PerfEvent::Event(_) => None,
+        }
+    }
+
     /// Starts perf with recording disabled, and fetches the kernel's symbols.
     fn prepare(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
         let record = PerfRecord::of(fetcher.guest.probe);
@@ -110,7 +117,8 @@ impl Probe for PerfProbe {
             )?;
         }
         fetcher.guest.run("`perf record`", &record.start_script(self), COMMAND_LIMIT)?;
-        kernel_symbols::fetch(fetcher, &record.folder)
+        kernel_symbols::fetch(fetcher, &record.folder)?;
+        kernel_symbols::check_function(fetcher, self.function())
     }
 
     fn preparation(&self, probe: &str) -> Option<String> {

@@ -155,6 +155,48 @@ fn a_kprobe_is_removed_only_after_its_records_were_read() {
 }
 
 #[test]
+fn a_name_of_several_functions_is_refused_by_each_probe_that_is_at_one() {
+    let symbols = "ffffffff80100000 t show\nffffffff80200000 t show\n";
+    let bpf = BpfProbe { hook: BpfHook::Kprobe, target: "show".into(), helper: BpfHelper::GetStack };
+    let bpf = ProbeSpec { name: "bpf".into(), kind: ProbeKind::Bpf(bpf) };
+    for (spec, answers) in
+        [(perf("show"), &[(0, ""), (0, ""), (0, symbols)][..]), (bpf, &[(0, ""), (0, symbols)])]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let error = spec.prepare(&mut FakeGuest::answering(answers), folder.path()).unwrap_err();
+        let ProbeError::Ambiguous { source, .. } = &error else { panic!("{error}") };
+        assert_eq!(source.starts, [0xffff_ffff_8010_0000, 0xffff_ffff_8020_0000]);
+        assert_eq!(error.blame(), Blame::Guest);
+        assert!(error.hint().unwrap().starts_with("probe a function that has its name alone"));
+    }
+}
+
+#[test]
+fn a_name_of_several_functions_is_refused_before_the_boot_where_the_symbols_are_at_hand() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind/same-name.elf");
+    let gdb = |function: &str| {
+        let kind = ProbeKind::Gdb(GdbProbe { function: function.into(), hits: 1, traced: false });
+        ProbeSpec { name: "gdb".into(), kind }
+    };
+    let kprobe = |definition: &str| {
+        let event = KprobeEvent { definition: definition.into(), group: "probe".into(), name: "rn".into() };
+        let kind = ProbeKind::Kprobe(KprobeProbe { event, stacktrace: Stacktrace::Trigger });
+        ProbeSpec { name: "kprobe".into(), kind }
+    };
+    let check = |spec: ProbeSpec| check_functions(&[perf("recursing"), spec], Path::new(file));
+    for one in [gdb("recursing"), kprobe("p:probe/rn tun:middle"), kprobe("p:probe/rn 0xffffffff80100054")] {
+        check(one).unwrap();
+    }
+    for several in
+        [gdb("middle"), perf("middle"), kprobe("p:probe/rn middle+4 %ra"), kprobe("r4:probe/rn middle")]
+    {
+        let name = several.name.clone();
+        let Err(ProbeError::Ambiguous { probe, source }) = check(several) else { panic!("{name}") };
+        assert_eq!((probe, source.function.as_str()), (name, "middle"));
+    }
+}
+
+#[test]
 fn a_bpf_program_is_armed_when_it_says_so_and_ends_by_a_signal() {
     let kind = ProbeKind::Bpf(BpfProbe {
         hook: BpfHook::Fentry,

@@ -17,8 +17,8 @@ use super::kernel_memory::{KernelMemory, Task, until_zero};
 use crate::host::FileError;
 use crate::machine::{Span, Stop, Stops, StubError};
 use crate::symbols::{
-    Cut, End, Layout, LoadedKernel, LoadedModule, Unwinder, Unwound, build_id, build_id_of_notes,
-    notes_section,
+    AmbiguousFunction, Cut, End, Layout, LoadedKernel, LoadedModule, Unwinder, Unwound, build_id,
+    build_id_of_notes, notes_section,
 };
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::gdb_json::{self, RawStack};
@@ -227,6 +227,7 @@ impl Recorder {
         let Some((function, places)) = found else {
             return Err(TruthError::NoFunction { function: self.wanted.function.clone() });
         };
+        AmbiguousFunction::check(&function, &places)?;
         self.expect_traps(stops);
         self.check(stops, loaded)?;
         let writer = File::create_new(&self.file).map_err(|source| self.unwritable(source))?;

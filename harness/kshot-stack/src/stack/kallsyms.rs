@@ -84,6 +84,16 @@ impl Kallsyms {
         Some(Symbol { start, name: begin, module: middle, end, is_code })
     }
 
+    /// Where the functions of a name start, in order.
+    pub fn starts(&self, name: &str) -> Vec<u64> {
+        let of_name = |symbol: &&Symbol| {
+            symbol.is_code && &self.names[symbol.name as usize..symbol.module as usize] == name
+        };
+        let mut starts: Vec<u64> = self.symbols.iter().filter(of_name).map(|symbol| symbol.start).collect();
+        starts.dedup();
+        starts
+    }
+
     /// The symbol of an address; `None` outside of code.
     pub(super) fn place(&self, address: u64) -> Option<Place<'_>> {
         let next = self.symbols.partition_point(|symbol| symbol.start <= address);
@@ -137,6 +147,15 @@ not a line
         assert_eq!(place(&table, 0xffff_ffff_8041_2794), Some(("register_netdevice", 0x14, None)));
         assert_eq!(place(&table, 0xffff_ffff_c000_0010), Some(("tun_get", 0x10, Some("tun"))));
         assert_eq!(place(&table, 0xffff_ffff_c000_3e58), Some(("tun_chr_ioctl", 4, Some("tun"))));
+    }
+
+    #[test]
+    fn static_functions_and_those_of_modules_may_share_a_name() {
+        let text = format!("{TEXT}ffffffffc0008000 t tun_get\t[tap]\nffffffffc0009000 d tun_get\t[veth]\n");
+        let table = Kallsyms::read(text.as_bytes()).unwrap();
+        assert_eq!(table.starts("tun_get"), [0xffff_ffff_c000_0000, 0xffff_ffff_c000_8000]);
+        assert_eq!(table.starts("handle_sys"), [0xffff_ffff_8011_4740]);
+        assert!(table.starts("tun").is_empty());
     }
 
     #[test]

@@ -60,6 +60,14 @@ pub(super) fn present_probes(scenario: &Scenario, kernel: &Kernel) -> Vec<ProbeS
     scenario.probes.iter().filter(present).cloned().collect()
 }
 
+/// Refuses a probe at a function that is not one alone, where the kernel's symbol table is at hand.
+pub(super) fn check_functions(probes: &[ProbeSpec], kernel: &Kernel) -> Result<(), RunError> {
+    match &kernel.dwarf {
+        Ok(dwarf) => Ok(probe::check_functions(probes, &dwarf.vmlinux)?),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Everything that has to be there before a machine can start.
 pub(crate) fn prepare(
     workspace: &Workspace,
@@ -76,6 +84,7 @@ pub(crate) fn prepare(
     let keys = SshKeys::provision(&workspace.cache)?;
     let initramfs = userland::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
     let probes = present_probes(scenario, kernel);
+    check_functions(&probes, kernel)?;
     let spec = MachineSpec {
         arch: kernel.arch,
         kernel: kernel.boot.clone(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::machine_start::{self, StartMode, StartedMachine, StateWriter};
-use super::prepare::{PreparedRun, REQUEST_LOG, Recorders, prepare, present_probes};
+use super::prepare::{PreparedRun, REQUEST_LOG, Recorders, check_functions, prepare, present_probes};
 use super::recording::{Company, RunRecording, RunningGuest, replay_and_collect, start_truth, take_slots};
 use super::{RecordedRun, RunError, RunOutcome, conclude};
 use crate::artifacts::{ArtifactsError, RunFolder};
@@ -100,6 +100,8 @@ impl SharedGuest {
         progress: &Progress,
     ) -> Result<SharedRun, RunError> {
         kernel.check_options(&workspace.images(), &scenario.option_users())?;
+        let probes = present_probes(scenario, kernel);
+        check_functions(&probes, kernel)?;
         let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
         self.link_console(&folder)?;
         let started = Instant::now();
@@ -110,7 +112,6 @@ impl SharedGuest {
             cold_because: self.cold_because.clone(),
             ..RunRecording::default()
         };
-        let probes = present_probes(scenario, kernel);
         let truth_thread = Some(&self.truth_thread);
         let recorders = Recorders { probes: &probes, truth_thread, ..self.prepared.recorders() };
         let result = start_truth(recorders, &folder).and_then(|truth| {
