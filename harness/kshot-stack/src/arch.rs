@@ -208,13 +208,31 @@ pub enum KernelPointer {
     },
 }
 
-/// A bit of a register, to be set and cleared through QEMU's gdb stub.
+/// What starts the timer of a restored machine, done through QEMU's gdb stub.
+#[derive(Clone, Copy, Debug)]
+pub enum TimerStart {
+    /// A bit of a register is set and cleared.
+    Toggle(RegisterToggle),
+    /// A register of a device is written with the value that it holds.
+    Rewrite(DeviceRegister),
+}
+
+/// A bit of a register.
 #[derive(Clone, Copy, Debug)]
 pub struct RegisterToggle {
     /// The register's number among gdb's.
     pub register: usize,
     /// The bit; 0 is the least significant.
     pub bit: u32,
+}
+
+/// A register of a device of the board.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceRegister {
+    /// The physical address.
+    pub address: u64,
+    /// The size in bytes.
+    pub bytes: usize,
 }
 
 /// A kernel option that the board of an architecture needs, all names without `CONFIG_`.
@@ -316,7 +334,7 @@ pub struct ArchRow {
     /// An instruction takes 2 to this power nanoseconds where the guest's clock goes by them (`-icount shift=`).
     pub icount_shift: u8,
     /// What starts the timer of a restored machine, where QEMU does not restore it.
-    pub restore_toggle: Option<RegisterToggle>,
+    pub timer_start: Option<TimerStart>,
     /// The kernel options that the board needs.
     pub options: &'static [KernelOption],
     /// Why no state of a guest is saved; `None` where QEMU restores them.

@@ -178,9 +178,9 @@ impl Machine {
         self.monitor.execute("migrate-incoming", from, &deadline)?;
         self.await_migration(&deadline)?;
         let row = self.qemu.arch.row();
-        match row.restore_toggle {
-            Some(toggle) => {
-                timer::arm(&socket_path(&self.folder, GDB), toggle, row).map_err(MachineError::Timer)
+        match row.timer_start {
+            Some(start) => {
+                timer::start(&socket_path(&self.folder, GDB), start, row).map_err(MachineError::Timer)
             }
             None => Ok(self.monitor.execute("cont", json!({}), &deadline).map(drop)?),
         }

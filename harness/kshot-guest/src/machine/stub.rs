@@ -139,6 +139,17 @@ impl Stub {
             parts.iter().map(|parts| parts.iter().map(&mut read).collect()).collect();
         read.into_iter().map(|parts| Ok(parts.into_iter().collect::<Result<Vec<_>, _>>()?.concat())).collect()
     }
+
+    /// Whether addresses of memory are the board's own from now on, or those of the guest's page tables
+    /// (docs/system/gdb.rst, "Examining physical memory").
+    pub(super) fn address_physical_memory(&mut self, physical: bool) -> Result<(), StubError> {
+        self.tell(format!("Qqemu.PhyMemMode:{}", u8::from(physical)).as_bytes(), b"OK")
+    }
+
+    /// Writes to the guest's memory.
+    pub(super) fn set_memory(&mut self, address: u64, bytes: &[u8]) -> Result<(), StubError> {
+        self.tell(format!("M{address:x},{:x}:{}", bytes.len(), hex::encode(bytes)).as_bytes(), b"OK")
+    }
 }
 
 impl Span {

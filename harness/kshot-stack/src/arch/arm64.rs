@@ -28,7 +28,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     memory_mib_max: 255 << 10,
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
-    restore_toggle: None,
+    timer_start: None,
     options: &[
         debian::console("SERIAL_AMBA_PL011_CONSOLE", &["TTY", "ARM_AMBA", "SERIAL_AMBA_PL011"]),
         debian::NIC_OPTION,

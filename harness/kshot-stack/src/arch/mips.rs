@@ -2,7 +2,7 @@
 
 use super::{
     AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelOption, KernelPointer, Nic,
-    RegisterGroup, RegisterRange, RegisterToggle, SavedRegisters, StepOver, StubRegisters,
+    RegisterGroup, RegisterRange, RegisterToggle, SavedRegisters, StepOver, StubRegisters, TimerStart,
 };
 
 /// QEMU's board.
@@ -48,7 +48,7 @@ pub(super) const ICOUNT_SHIFT: u8 = 4;
 /// (target/mips/sysemu/cp0_timer.c): a guest whose next tick was near would wait for it until the counter comes round.
 /// Stopping and starting the counter, bit DC of the register Cause, sets the timer anew. Cause is register 36 of gdb's
 /// (gdb/features/mips64-cp0.xml).
-pub(super) const RESTORE_TOGGLE: RegisterToggle = RegisterToggle { register: 36, bit: 27 };
+pub(super) const TIMER_START: TimerStart = TimerStart::Toggle(RegisterToggle { register: 36, bit: 27 });
 /// The bootloader that QEMU stands in for takes ELF files (hw/mips/malta.c).
 pub(super) const IMAGE: KernelImage = KernelImage::Elf;
 /// Debian's kernel is an ELF file that unpacks itself (`vmlinuz`) or a plain one (`vmlinux`).

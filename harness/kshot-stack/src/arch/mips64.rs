@@ -19,7 +19,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     memory_mib_max: mips::MEMORY_MIB_MAX,
     parameters: mips::PARAMETERS,
     icount_shift: mips::ICOUNT_SHIFT,
-    restore_toggle: Some(mips::RESTORE_TOGGLE),
+    timer_start: Some(mips::TIMER_START),
     options: mips::OPTIONS,
     cold_because: None,
     image: mips::IMAGE,

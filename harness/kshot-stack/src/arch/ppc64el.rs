@@ -26,7 +26,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     memory_mib_max: 255 << 10,
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
-    restore_toggle: None,
+    timer_start: None,
     options: &[debian::console("HVC_CONSOLE", &["TTY"]), debian::NIC_OPTION, debian::PCI_OPTION],
     // The decrementer of a restored guest does not count.
     cold_because: Some("QEMU does not restore the timer of ppc64el guests"),

@@ -26,7 +26,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     memory_mib_max: 255 << 10,
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
-    restore_toggle: None,
+    timer_start: None,
     options: &[debian::console("SCLP_VT220_CONSOLE", &["TTY", "SCLP_VT220_TTY"]), debian::NIC_OPTION],
     cold_because: None,
     // arch/s390/boot/head.S.

@@ -25,7 +25,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     memory_mib_max: 1 << 19,
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
-    restore_toggle: None,
+    timer_start: None,
     options: &[
         debian::console("SERIAL_8250_CONSOLE", &["TTY", "SERIAL_8250"]),
         debian::NIC_OPTION,
