@@ -173,6 +173,15 @@ pub enum RelocationOperation {
     Subtract,
 }
 
+/// What a stack that C code switches to holds of the one from before.
+#[derive(Clone, Copy, Debug)]
+pub enum StackBefore {
+    /// The word at the top is the stack pointer.
+    Pointer,
+    /// A back chain, so many bytes above the top: the stack pointer that the function which switches was called with.
+    BackChain(u64),
+}
+
 /// A bit of a saved word.
 #[derive(Clone, Copy, Debug)]
 pub struct SavedBit {
@@ -377,8 +386,12 @@ pub struct ArchRow {
     pub return_address: u16,
     /// The assembly code that truths lead through.
     pub assembly: &'static [AssemblyFrame],
-    /// Pointers to the tops of stacks that C code switches to. The word at the top is the stack pointer from before.
+    /// Assembly code without call frame information that leaves the stack pointer and the return address where they are.
+    pub leaves: &'static [&'static str],
+    /// Pointers to the tops of stacks that C code switches to.
     pub switched_stacks: &'static [KernelPointer],
+    /// What is saved there of the stack from before.
+    pub stack_before: StackBefore,
     /// Whether the kernel's perf finds the caller of a function that is at its first instruction. Else its stacks of
     /// probes cannot stand in for the truth.
     pub perf_finds_callers: bool,
@@ -424,6 +437,16 @@ impl Arch {
                 bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic))
             }
         })
+    }
+}
+
+impl StackBefore {
+    /// How far above the top the word is, in bytes.
+    pub fn offset(self) -> u64 {
+        match self {
+            Self::Pointer => 0,
+            Self::BackChain(offset) => offset,
+        }
     }
 }
 

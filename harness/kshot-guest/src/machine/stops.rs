@@ -295,9 +295,9 @@ impl Stops {
     fn stack_span(&self, address: u64, tops: &[u64]) -> Span {
         let size = self.row.kernel_stack as u64;
         let to = |top: &u64| top.checked_sub(address).filter(|left| *left < size);
-        // The word at such a top belongs to the stack. Other stacks are aligned to their size.
+        // The stack pointer from before belongs to such a stack. Other stacks are aligned to their size.
         let length = match tops.iter().find_map(to) {
-            Some(left) => left + self.row.word_bytes as u64,
+            Some(left) => left + self.row.stack_before.offset() + self.row.word_bytes as u64,
             None => size - address % size,
         };
         // The size of a stack is far below 2^32.

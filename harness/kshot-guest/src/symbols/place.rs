@@ -3,7 +3,7 @@
 
 use gimli::{Encoding, EvaluationResult, Expression, Location, Reader, Register, Value};
 
-use kshot_stack::arch::{ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer};
+use kshot_stack::arch::{ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, StackBefore};
 use kshot_stack::stack::gdb_raw::Raw;
 
 /// DWARF's numbers below this one are general registers, on every architecture of Linux.
@@ -43,6 +43,8 @@ pub(super) struct Place {
     /// Whether it was interrupted in user space, where addresses may be those of the kernel.
     pub(super) user: bool,
     pub(super) registers: [Option<u64>; REGISTERS],
+    /// The canonical frame address, where it is known without the unwind rows.
+    pub(super) cfa: Option<u64>,
 }
 
 impl std::fmt::Display for Cut {
@@ -79,7 +81,7 @@ impl Place {
             return Err(Cut::OtherStack(base));
         }
         let word = |offset| word_at(raw, base.wrapping_add_signed(offset), row).ok_or(Cut::OtherMemory);
-        let mut caller = self.clone();
+        let mut caller = Self { cfa: None, ..self.clone() };
         for saved in code.saved {
             for (number, register) in (saved.dwarf..).take(saved.count.into()).enumerate() {
                 let offset = saved.offset + (number * row.word_bytes) as i64;
@@ -100,12 +102,22 @@ impl Place {
         if caller.user || raw.holds(stack_pointer) { Ok(caller) } else { Err(Cut::OtherStack(stack_pointer)) }
     }
 
+    /// What called assembly code that has changed nothing.
+    pub(super) fn out_of_leaf(&self, row: &ArchRow) -> Result<Self, Cut> {
+        let pc = self.register(Register(row.return_address)).ok_or(Cut::NoReturnAddress)?;
+        Ok(Self { pc, returns: true, cfa: None, ..self.clone() })
+    }
+
     /// The same with the stack pointer from before it switched stacks, if it did.
     pub(super) fn switched(mut self, raw: &Raw, row: &ArchRow) -> Result<Self, Cut> {
         let stack_pointer = &mut self.registers[usize::from(row.stack_pointer)];
         let Some(top) = stack_pointer.filter(|address| raw.tops.contains(address)) else { return Ok(self) };
-        let before = word_at(raw, top, row).ok_or(Cut::OtherMemory)?;
-        *stack_pointer = Some(before);
+        let before = top.wrapping_add(row.stack_before.offset());
+        let before = word_at(raw, before, row).ok_or(Cut::OtherMemory)?;
+        match row.stack_before {
+            StackBefore::Pointer => *stack_pointer = Some(before),
+            StackBefore::BackChain(_) => self.cfa = Some(before.wrapping_add(row.cfa_bias)),
+        }
         if raw.holds(before) { Ok(self) } else { Err(Cut::OtherStack(before)) }
     }
 

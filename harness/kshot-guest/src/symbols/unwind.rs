@@ -237,12 +237,13 @@ impl Unwinder {
                 *known = Some(value);
             }
         }
-        let mut place = Place { pc: raw.pc, returns: false, user: false, registers };
+        let mut place = Place { pc: raw.pc, returns: false, user: false, registers, cfa: None };
         let mut returns = vec![0; raw.returns.len()];
         let mut frames = Vec::new();
         loop {
             let frame = self.frame(&place, row);
             let (user, entry) = (frame.user, frame.is_one_of(row.entries));
+            let leaf = !place.returns && frame.is_one_of(row.leaves);
             let mut name = frame.symbol.clone().unwrap_or_else(|| format!("{:#x}", place.pc));
             if let Some(module) = self.module_without_rows(place.inside()) {
                 name.push_str(&format!(" [{module}]"));
@@ -255,6 +256,7 @@ impl Unwinder {
                 _ if frames.len() == DEEPEST_STACK => Err(Cut::TooDeep),
                 Some(code) => place.out_of(code, raw, row),
                 None if entry => return Unwound { frames, end: End::Entry },
+                None if leaf => place.out_of_leaf(row),
                 None => self.caller(&place, raw, row),
             };
             let caller = caller.and_then(|caller| caller.switched(raw, row));
@@ -340,14 +342,15 @@ impl Unwinder {
             let expression = expression.get(section).map_err(|_| Cut::UnknownRule)?;
             place.evaluate(expression, function.cie().encoding(), stack, raw, row)
         };
-        let cfa = match rules.cfa() {
-            CfaRule::RegisterAndOffset { register, offset } => {
+        let cfa = match (place.cfa, rules.cfa()) {
+            (Some(cfa), _) => cfa,
+            (None, CfaRule::RegisterAndOffset { register, offset }) => {
                 place.register(*register).ok_or(Cut::OtherMemory)?.wrapping_add_signed(*offset)
             }
-            CfaRule::Expression(program) => expression(program, &[])?,
+            (None, CfaRule::Expression(program)) => expression(program, &[])?,
         };
 
-        let mut caller = place.clone();
+        let mut caller = Place { cfa: None, ..place.clone() };
         caller.registers[usize::from(row.stack_pointer)] = Some(cfa.wrapping_sub(row.cfa_bias));
         for (register, rule) in rules.registers() {
             let value = match rule {

@@ -2,7 +2,7 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard,
-    RegisterGroup, RegisterRange, SavedRegisters, StubRegisters, UPPER_HALF, debian,
+    RegisterGroup, RegisterRange, SavedRegisters, StackBefore, StubRegisters, UPPER_HALF, debian,
 };
 
 /// The row.
@@ -108,7 +108,9 @@ pub(super) const ROW: ArchRow = ArchRow {
             user_mode: None,
         },
     ],
+    leaves: &[],
     switched_stacks: &[],
+    stack_before: StackBefore::Pointer,
     // It goes by the frame pointer and not by x30 (arch/arm64/kernel/perf_callchain.c, stacktrace.c).
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/arm64/include/asm/syscall_wrapper.h.

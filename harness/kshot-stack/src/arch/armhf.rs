@@ -1,6 +1,8 @@
 //! 32-bit Arm: Debian's armhf.
 
-use super::{ArchRow, KernelImage, KernelPointer, RegisterGroup, RegisterRange, StubRegisters, debian};
+use super::{
+    ArchRow, KernelImage, KernelPointer, RegisterGroup, RegisterRange, StackBefore, StubRegisters, debian,
+};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -66,7 +68,9 @@ pub(super) const ROW: ArchRow = ArchRow {
     cfa_bias: 0,
     return_address: 14,
     assembly: &[],
+    leaves: &[],
     switched_stacks: &[],
+    stack_before: StackBefore::Pointer,
     perf_finds_callers: false,
     syscall_prefix: None,
     // arch/arm/kernel/entry-common.S and head.S. What the first is the first of has a name, too (asm/sections.h).

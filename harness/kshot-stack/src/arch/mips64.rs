@@ -1,6 +1,6 @@
 //! MIPS64, big-endian: Debian has no port, so kernel and userland are cross-built.
 
-use super::{ArchRow, UPPER_HALF, mips};
+use super::{ArchRow, StackBefore, UPPER_HALF, mips};
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -41,7 +41,9 @@ pub(super) const ROW: ArchRow = ArchRow {
     cfa_bias: 0,
     return_address: mips::RETURN_ADDRESS,
     assembly: mips::ASSEMBLY,
+    leaves: &[],
     switched_stacks: &[],
+    stack_before: StackBefore::Pointer,
     perf_finds_callers: true,
     syscall_prefix: None,
     entries: mips::ENTRIES,

@@ -1,7 +1,8 @@
 //! 64-bit POWER, little-endian: Debian's ppc64el.
 
 use super::{
-    ArchRow, KernelImage, KernelPointer, RegisterGroup, RegisterRange, StubRegisters, UPPER_HALF, debian,
+    ArchRow, KernelImage, KernelPointer, RegisterGroup, RegisterRange, StackBefore, StubRegisters,
+    UPPER_HALF, debian,
 };
 
 /// The row.
@@ -70,7 +71,9 @@ pub(super) const ROW: ArchRow = ArchRow {
     cfa_bias: 0,
     return_address: 65,
     assembly: &[],
+    leaves: &[],
     switched_stacks: &[],
+    stack_before: StackBefore::Pointer,
     perf_finds_callers: false,
     syscall_prefix: None,
     // arch/powerpc/kernel/interrupt_64.S and head_64.S.

@@ -2,8 +2,8 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, DeviceRegister, KernelImage, KernelPointer,
-    OwnRelocation, RegisterGroup, RegisterRange, RelocationOperation, SavedRegisters, StubRegisters,
-    TimerStart, UPPER_HALF, debian,
+    OwnRelocation, RegisterGroup, RegisterRange, RelocationOperation, SavedRegisters, StackBefore,
+    StubRegisters, TimerStart, UPPER_HALF, debian,
 };
 
 /// RISC-V psABI, "Relocations": linker relaxation moves code, so the assembler leaves differences of labels to be
@@ -117,7 +117,9 @@ pub(super) const ROW: ArchRow = ArchRow {
             user_mode: None,
         },
     ],
+    leaves: &[],
     switched_stacks: &[],
+    stack_before: StackBefore::Pointer,
     // It goes by the frame pointer (walk_stackframe of arch/riscv/kernel/stacktrace.c).
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/riscv/include/asm/syscall_wrapper.h.

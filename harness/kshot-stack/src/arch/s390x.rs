@@ -2,7 +2,7 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, Nic, RegisterGroup,
-    RegisterRange, SavedBit, SavedRegisters, StubRegisters, debian,
+    RegisterRange, SavedBit, SavedRegisters, StackBefore, StubRegisters, debian,
 };
 
 /// The row.
@@ -84,8 +84,12 @@ pub(super) const ROW: ArchRow = ArchRow {
             user_mode: None,
         },
     ],
-    // call_on_stack of arch/s390/include/asm/stacktrace.h writes the back chain of a stack's first frame.
+    // arch/s390/kernel/entry.S: the idle task waits for an interrupt in it.
+    leaves: &["psw_idle"],
+    // call_on_stack of arch/s390/include/asm/stacktrace.h, which writes the back chain of a stack's first frame, the last
+    // word of its struct stack_frame. In front of that, above the top, the called function saves its registers.
     switched_stacks: &[KernelPointer::At { structure: "lowcore", field: "async_stack" }],
+    stack_before: StackBefore::BackChain(152),
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/s390/include/asm/syscall_wrapper.h.
     syscall_prefix: Some("__s390x_"),

@@ -2,7 +2,7 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard,
-    RegisterGroup, RegisterRange, SavedRegisters, StubRegisters, UPPER_HALF, debian,
+    RegisterGroup, RegisterRange, SavedRegisters, StackBefore, StubRegisters, UPPER_HALF, debian,
 };
 
 /// The row.
@@ -87,8 +87,10 @@ pub(super) const ROW: ArchRow = ArchRow {
             user_mode: None,
         },
     ],
+    leaves: &[],
     // call_on_stack of arch/x86/include/asm/irq_stack.h.
     switched_stacks: &[KernelPointer::PerCpu(&["hardirq_stack_ptr"])],
+    stack_before: StackBefore::Pointer,
     // ORC has a row for each instruction (arch/x86/kernel/unwind_orc.c).
     perf_finds_callers: true,
     // __SYSCALL_DEFINEx of arch/x86/include/asm/syscall_wrapper.h.

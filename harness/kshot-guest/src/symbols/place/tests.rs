@@ -9,7 +9,7 @@ const TASK_STACK: u64 = 0xffff_8000_0b00_0000;
 const CODE: u64 = 0xffff_8000_0801_0000;
 
 fn place(registers: &[(u16, u64)]) -> Place {
-    let mut place = Place { pc: CODE, returns: true, user: false, registers: [None; REGISTERS] };
+    let mut place = Place { pc: CODE, returns: true, user: false, registers: [None; REGISTERS], cfa: None };
     for &(register, value) in registers {
         place.registers[usize::from(register)] = Some(value);
     }
@@ -73,6 +73,15 @@ fn the_word_at_the_top_of_a_stack_is_the_stack_pointer_from_before() {
     let register = |place: Place| place.register(Register(7));
     assert_eq!(register(at(top).switched(&raw, row).unwrap()), Some(TASK_STACK));
     assert_eq!(register(at(top - 8).switched(&raw, row).unwrap()), Some(top - 8));
+}
+
+#[test]
+fn a_back_chain_tells_the_frame_of_the_function_that_switched() {
+    let (top, row) = (STACK + 160, Arch::S390x.row());
+    let mut raw = raw(Arch::S390x, &[(STACK, &[(160 + 152, TASK_STACK)]), (TASK_STACK, &[])]);
+    raw.tops = vec![top];
+    let place = place(&[(15, top)]).switched(&raw, row).unwrap();
+    assert_eq!((place.cfa, place.register(Register(15))), (Some(TASK_STACK + 160), Some(top)));
 }
 
 #[test]

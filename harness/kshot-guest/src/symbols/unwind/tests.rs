@@ -67,6 +67,19 @@ fn at_its_first_byte_a_function_has_saved_nothing_yet() {
 }
 
 #[test]
+fn assembly_code_that_waits_for_interrupts_is_left_by_its_return_address() {
+    let mut unwinder = unwinder();
+    let (idle, caller) = (0xffff_ffff_8030_0000, IN_START_KERNEL);
+    unwinder.functions.push(Function { start: idle, size: 0x40, name: "psw_idle".into() });
+    let row = Arch::S390x.row();
+    let registers = vec![(row.stack_pointer, BASE), (row.return_address, caller)];
+    let raw = Raw { registers, ..raw(idle + 0x3c, 0, &[]) };
+    let unwound = unwinder.unwind(&raw, row);
+    assert_eq!(unwound.frames[1].frame.address, Some(caller));
+    assert!(unwound.frames[1].returns);
+}
+
+#[test]
 fn what_cannot_be_told_is_said() {
     let end = |raw: &Raw| told(raw).1;
     assert_eq!(end(&raw(RECURSING, 0, &[7])), "cut at recursing: CFI leads out of the stack");
