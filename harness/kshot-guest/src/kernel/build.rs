@@ -13,7 +13,7 @@ use crate::host::cache::Cache;
 use crate::host::slots::Slots;
 use crate::host::{ToolError, ToolLog, find_program, tied};
 use crate::progress::Progress;
-use kshot_stack::arch::Arch;
+use kshot_stack::arch::{Arch, KernelImage};
 
 /// What kbuild says where it builds nothing for the sake of the source tree's place or state, whatever commit is in it
 /// (the top Makefile), and what to do.
@@ -114,7 +114,8 @@ fn configure_and_build(
     let lost = configure(spec, images, log, objects, &make).map_err(|error| refused(tree, error))?;
     let task = progress.task(format!("build {}", spec.name), spec.objects);
     let mut done = 0;
-    log.run_with_lines("kbuild", &make(&["vmlinux"]), |line| {
+    // An image of the architecture's own is made from vmlinux.
+    log.run_with_lines("kbuild", &make(&[spec.arch.row().image.name()]), |line| {
         if let Some(object) = object_in_line(line) {
             done += 1;
             task.update(done, object);
@@ -131,19 +132,27 @@ fn copy_results(
     objects: &Path,
     folder: &Path,
 ) -> Result<String, KernelError> {
+    let image = &spec.arch.row().image;
     let built = objects.join("vmlinux");
-    let boot = folder.join("vmlinux");
-    let strip = format!("{}-objcopy", spec.arch.row().triplet);
-    log.run("objcopy", &cmd!(strip, "--strip-debug", &built, &boot))
-        .map_err(ToolError::of_host)
-        .map_err(KernelError::tool(&spec.name))?;
-    let dwarf = vmlinux::read(&built)?.dwarf.is_ok().then_some(("vmlinux", "vmlinux.debug"));
-    for (from, to) in [(".config", "config"), ("System.map", "System.map")].into_iter().chain(dwarf) {
+    let own_image = match image {
+        KernelImage::Elf => {
+            let strip = format!("{}-objcopy", spec.arch.row().triplet);
+            log.run("objcopy", &cmd!(strip, "--strip-debug", &built, folder.join(image.name())))
+                .map_err(ToolError::of_host)
+                .map_err(KernelError::tool(&spec.name))?;
+            None
+        }
+        KernelImage::Own { path, .. } => Some((*path, image.name())),
+    };
+    let vmlinux = vmlinux::read(&built)?;
+    let dwarf = vmlinux.dwarf.is_ok().then_some(("vmlinux", "vmlinux.debug"));
+    let files = [(".config", "config"), ("System.map", "System.map")];
+    for (from, to) in files.into_iter().chain(own_image).chain(dwarf) {
         let from = objects.join(from);
         fs::copy(&from, folder.join(to)).map_err(FileError::on("copy", &from))?;
     }
-    let nothing = || KernelError::NotBootable { path: boot.clone(), why: "it has no banner".into() };
-    vmlinux::read(&boot)?.release.ok_or_else(nothing)
+    let nothing = || KernelError::NotBootable { path: built.clone(), why: "it has no banner".into() };
+    vmlinux.release.ok_or_else(nothing)
 }
 
 /// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and compares the result with them. Returns

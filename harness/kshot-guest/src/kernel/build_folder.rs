@@ -91,7 +91,7 @@ impl BuildFolder {
         check_tools(spec)?;
         let into = paths.into;
         let made = self.rebuild(spec, images, cache, progress, paths)?;
-        let mut kernel = Kernel::from_path(&into.join("vmlinux"), images, cache)?;
+        let mut kernel = Kernel::from_path(&into.join(spec.arch.row().image.name()), images, cache)?;
         let dwarf = into.join("vmlinux.debug");
         (kernel.name, kernel.lost) = (spec.name.clone(), made.lost);
         kernel.dwarf = dwarf.exists().then(|| Dwarf::of(dwarf, None)).ok_or(NoDwarf::Without);
