@@ -15,7 +15,7 @@ struct Mutant {
     why: &'static str,
 }
 
-const MUTANTS: [Mutant; 4] = [
+const MUTANTS: [Mutant; 5] = [
     Mutant {
         name: "a_repair_that_forgets_ra_loses_the_callers_of_a_leaf",
         kernel: "mips64-6.1-forgets-ra",
@@ -43,6 +43,12 @@ const MUTANTS: [Mutant; 4] = [
         scenario: "tunsetiff/function_command_stacktrace",
         why: "claim `function` fails: 0 instead of 5 stacks through register_netdevice, \
               __tun_chr_ioctl|tun_chr_ioctl; they end at syscall_common (5)",
+    },
+    Mutant {
+        name: "a_repair_that_goes_by_x30_wherever_an_exception_was_taken_goes_astray",
+        kernel: "arm64-6.1-always-x30",
+        scenario: "perf/tracepoint",
+        why: "claim `perf` fails: a stack through oom_score_adj_write, vfs_write is corrupt",
     },
 ];
 
