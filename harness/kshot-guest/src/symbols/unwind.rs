@@ -218,11 +218,14 @@ impl Unwinder {
     }
 
     /// The frames of the function that was traced when the function tracer was at `raw`, as far as they can be told:
-    /// to an entry, or out to user space. None at all where the tracer was not called from its trampoline.
+    /// to an entry, or out to user space. None at all where the tracer was not called from its trampoline, of which x86 keeps
+    /// copies that no symbol table lists (`create_trampoline()` of `arch/x86/kernel/ftrace.c`).
     pub fn unwind_traced(&self, raw: &Raw, row: &ArchRow) -> Vec<Frame> {
-        let frames = self.unwind(raw, row).frames;
+        let trampoline = row.assembly.iter().find(|code| code.kind == AssemblyKind::FunctionTracer);
+        let frames = self.walk(raw, row, trampoline).frames;
         let is_tracer = |physical: &Physical| {
-            assembly(&physical.frame, row).is_some_and(|code| code.kind == AssemblyKind::FunctionTracer)
+            assembly(&physical.frame, row, trampoline)
+                .is_some_and(|code| code.kind == AssemblyKind::FunctionTracer)
         };
         // Further out there may be another one, which an interrupt found at work.
         let traced = frames.iter().position(is_tracer).map_or(frames.len(), |at| at + 1);
@@ -231,6 +234,11 @@ impl Unwinder {
 
     /// The stack of a processor that was at `raw`.
     pub fn unwind(&self, raw: &Raw, row: &ArchRow) -> Unwound {
+        self.walk(raw, row, None)
+    }
+
+    /// The stack, where `nameless` is the kernel's code that no symbol table lists.
+    fn walk(&self, raw: &Raw, row: &ArchRow, nameless: Option<&AssemblyFrame>) -> Unwound {
         let mut registers = [None; REGISTERS];
         for &(register, value) in &raw.registers {
             if let Some(known) = registers.get_mut(usize::from(register)) {
@@ -249,7 +257,7 @@ impl Unwinder {
                 name.push_str(&format!(" [{module}]"));
             }
             // An interrupt at work in such code may have come before it has saved anything.
-            let code = assembly(&frame, row).filter(|_| place.returns);
+            let code = assembly(&frame, row, nameless).filter(|_| place.returns);
             frames.push(Physical { frame, returns: place.returns });
             let caller = match code {
                 _ if user => return Unwound { frames, end: End::User },
@@ -416,9 +424,16 @@ fn rows(section: &DebugFrame<Reader>, index: usize) -> gimli::Result<Vec<RowsOf>
     Ok(rows)
 }
 
-/// The assembly code that a frame is in.
-fn assembly<'a>(frame: &Frame, row: &'a ArchRow) -> Option<&'a AssemblyFrame> {
-    row.assembly_frame(frame.symbol.as_deref()?)
+/// The assembly code that a frame is in: `nameless` where no symbol table lists it.
+fn assembly<'a>(
+    frame: &Frame,
+    row: &'a ArchRow,
+    nameless: Option<&'a AssemblyFrame>,
+) -> Option<&'a AssemblyFrame> {
+    match &frame.symbol {
+        Some(symbol) => row.assembly_frame(symbol),
+        None => nameless.filter(|_| !frame.user),
+    }
 }
 
 #[cfg(test)]

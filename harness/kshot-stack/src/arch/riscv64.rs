@@ -116,6 +116,20 @@ pub(super) const ROW: ArchRow = ArchRow {
             saved: &[SavedRegisters { dwarf: 8, offset: -16, count: 1 }],
             user_mode: None,
         },
+        // ftrace_caller of arch/riscv/kernel/mcount-dyn.S, since 6.10: a struct ftrace_regs at the stack pointer
+        // (arch/riscv/include/asm/ftrace.h).
+        AssemblyFrame {
+            labels: &["ftrace_call", "ftrace_caller"],
+            kind: AssemblyKind::FunctionTracer,
+            base: 2,
+            program_counter: 0,
+            stack_pointer: CallerStackPointer::Saved(16),
+            saved: &[
+                SavedRegisters { dwarf: 1, offset: 8, count: 1 },
+                SavedRegisters { dwarf: 8, offset: 24, count: 1 },
+            ],
+            user_mode: None,
+        },
     ],
     leaves: &[],
     switched_stacks: &[],

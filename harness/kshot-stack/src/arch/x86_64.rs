@@ -88,6 +88,16 @@ pub(super) const ROW: ArchRow = ArchRow {
             ],
             user_mode: None,
         },
+        // save_mcount_regs of arch/x86/kernel/ftrace_64.S: the same, of which it fills in a part.
+        AssemblyFrame {
+            labels: &["ftrace_caller", "ftrace_regs_caller"],
+            kind: AssemblyKind::FunctionTracer,
+            base: 7,
+            program_counter: 128,
+            stack_pointer: CallerStackPointer::Saved(152),
+            saved: &[SavedRegisters { dwarf: 6, offset: 32, count: 1 }],
+            user_mode: None,
+        },
     ],
     leaves: &[],
     // call_on_stack of arch/x86/include/asm/irq_stack.h.

@@ -143,6 +143,22 @@ fn the_real_return_address_takes_the_place_of_a_trampoline() {
 }
 
 #[test]
+fn a_copied_trampoline_leads_to_the_traced_function() {
+    // `recursing` in the tracer's place, called by code that no symbol table lists; what that saved as `ftrace_caller` does:
+    // the return address of `middle`, and the place in it.
+    let (copy, in_middle) = (0xffff_ffff_c000_0100, 0xffff_ffff_8010_0058);
+    let mut saved = [0; 38];
+    (saved[1], saved[31]) = (IN_START_KERNEL, in_middle);
+    let raw = raw(RECURSING, 0, &[&[7, copy][..], &saved, &[0; 4]].concat());
+    let traced = unwinder().unwind_traced(&raw, Arch::Mips64.row());
+    let names: Vec<String> = traced.iter().map(Frame::name).collect();
+    assert_eq!(names, ["middle", "start_kernel"]);
+    // Elsewhere such code may be anything.
+    let (frames, end) = told(&raw);
+    assert_eq!((frames.len(), &*end), (2, "cut at 0xffffffffc0000100: no CFI"));
+}
+
+#[test]
 fn a_label_names_code_that_no_sized_function_holds() {
     let of = |start, size, name: &str| Function { start, size, name: name.into() };
     let sized = vec![of(0x100, 0x40, "handle_sys"), of(0x200, 0, "syscall_exit")];
