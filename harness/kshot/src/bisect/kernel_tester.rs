@@ -404,9 +404,10 @@ pub(crate) fn differences(
     Ok(kernel::diff_folders(&extracted[0], &extracted[1])?)
 }
 
-/// The first digits of a commit id.
+/// The first digits of a commit id; versions and names of kernels as they are.
 pub(crate) fn short_id(id: &str) -> String {
-    id.chars().take(12).collect()
+    let is_commit = matches!(id.len(), 40 | 64) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    id.chars().take(if is_commit { 12 } else { usize::MAX }).collect()
 }
 
 /// Whether the load average of the last minute leaves a core idle.

@@ -167,10 +167,10 @@ impl Question {
             return if answer == "matches" {
                 Ok(answer)
             } else {
-                require_conclusive(seen.document).map(|()| answer)
+                self.require_conclusive(seen.document).map(|()| answer)
             };
         }
-        require_conclusive(seen.document)?;
+        self.require_conclusive(seen.document)?;
         match self {
             Self::Claims(names) => Ok(claims(names, seen)),
             Self::Drift(probe) => drift(probe.as_deref(), seen.document),
@@ -185,6 +185,19 @@ impl Question {
             },
             Self::Console(_) => unreachable!("answered above"),
         }
+    }
+
+    /// Refuses a run that tells nothing. One whose claims have no reference to be measured by went all the way: its texts and
+    /// stacks are there.
+    fn require_conclusive(&self, document: &RunDocument) -> Result<(), String> {
+        let asks_for_claims = matches!(self, Self::Claims(_) | Self::Verdict(_));
+        let unmeasured = |reason: &Reason| matches!(reason, Reason::NoReference { .. });
+        if document.verdict != Verdict::Inconclusive
+            || (!asks_for_claims && document.reasons.iter().any(unmeasured))
+        {
+            return Ok(());
+        }
+        Err(Reason::join(&document.reasons, "; "))
     }
 
     /// The fault in words, for the subject of a mail.
@@ -239,13 +252,6 @@ fn require_known(
 fn regex(text: &str) -> Result<Regex, QuestionError> {
     let regex = RegexBuilder::new(text).multi_line(true).build();
     regex.map_err(|source| QuestionError::Regex { text: text.into(), source: Box::new(source) })
-}
-
-fn require_conclusive(document: &RunDocument) -> Result<(), String> {
-    match document.verdict {
-        Verdict::Inconclusive => Err(Reason::join(&document.reasons, "; ")),
-        _ => Ok(()),
-    }
 }
 
 fn claims(names: &[String], seen: &RunEvidence<'_>) -> String {

@@ -112,6 +112,17 @@ fn a_run_without_a_verdict_tells_nothing_but_what_its_console_says() {
 }
 
 #[test]
+fn a_text_answers_where_the_claims_have_no_reference() {
+    let mut seen = document(State::Complete, 4);
+    let known = Reason::KnownFault { claim: "path".into(), because: "it is skipped".into() };
+    (seen.verdict, seen.reasons) =
+        (Verdict::Inconclusive, vec![Reason::NoReference { claim: "ftrace".into() }, known]);
+    assert!(answer(&Question::Text("x".into()), &seen).is_ok());
+    assert!(answer(&Question::Claims(vec![]), &seen).unwrap_err().contains("has no reference"));
+    assert!(answer(&Question::Verdict("k".into()), &seen).is_err());
+}
+
+#[test]
 fn a_verdict_is_the_runs_own() {
     assert_eq!(says(&Question::Verdict("k".into())), "match");
     let mut drift = document(State::Complete, 4);
