@@ -152,5 +152,4 @@ impl Reading {
 }
 
 #[cfg(test)]
-#[path = "format_tests.rs"]
 mod tests;

@@ -357,5 +357,4 @@ fn frame(text: &[u8]) -> Option<Frame> {
 }
 
 #[cfg(test)]
-#[path = "bpftrace_tests.rs"]
 mod tests;
