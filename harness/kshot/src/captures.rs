@@ -39,7 +39,7 @@ pub enum CaptureError {
         path: PathBuf,
     },
     /// It is `perf.data`.
-    #[error("{} is perf.data, which is no text", path.display())]
+    #[error("{} is perf.data, which is not text", path.display())]
     PerfData {
         /// The path of the file.
         path: PathBuf,

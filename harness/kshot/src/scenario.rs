@@ -94,7 +94,7 @@ pub enum ScenarioError {
         known: String,
     },
     /// The name of a file of one's own is no id.
-    #[error("{} cannot be a scenario: its name, without .yaml, is no name for a folder of runs", path.display())]
+    #[error("{} cannot be a scenario: its name, without .yaml, cannot name a run folder", path.display())]
     Name {
         /// The file.
         path: PathBuf,

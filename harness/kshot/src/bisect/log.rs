@@ -100,7 +100,7 @@ pub enum BisectLogError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A file does not have the expected form.
-    #[error("{} is not the state of a bisection", path.display())]
+    #[error("{} is not the log of a bisection", path.display())]
     Json {
         /// The path of the file.
         path: PathBuf,

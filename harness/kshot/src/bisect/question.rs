@@ -81,7 +81,7 @@ pub enum QuestionError {
         known: String,
     },
     /// The scenario has no claims.
-    #[error("{scenario} makes no claim to judge by")]
+    #[error("{scenario} has no claims to judge by")]
     NoClaims {
         /// The scenario's id.
         scenario: String,
