@@ -9,7 +9,7 @@ use duct::Expression;
 
 use crate::deadline::{Deadline, PollResult, TimedOut};
 use crate::host::{FileError, environment, install, interrupt, tied};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 /// How long a command may take: the clone of a kernel's history takes minutes on a slow disk.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -104,7 +104,7 @@ pub enum GitError {
     Interrupted,
 }
 
-impl Fault for GitError {
+impl Blamed for GitError {
     fn blame(&self) -> Blame {
         match self {
             Self::NoRepository { .. }

@@ -26,7 +26,7 @@ use crate::progress::Progress;
 use crate::symbols::{Dwarf, NoDwarf};
 use crate::yaml::YamlError;
 use kshot_stack::arch::Arch;
-use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
+use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
 
 pub use build::{BuildPaths, merge_config};
 pub use build_folder::BuildFolder;
@@ -234,8 +234,8 @@ impl KernelError {
     }
 }
 
-impl Fault for KernelError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for KernelError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::Yaml(error) => Some(&**error),
             Self::Download { source, .. } => Some(&**source),

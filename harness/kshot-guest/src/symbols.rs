@@ -25,7 +25,7 @@ pub(crate) use dwarf::is_split;
 pub use files::{Dwarf, NoDwarf};
 pub(crate) use files::{module_name, modules_below};
 pub use frames::{LineTables, Lines};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack};
 pub use layout::{Banner, Layout};
@@ -151,7 +151,7 @@ impl SymbolsError {
     }
 }
 
-impl Fault for SymbolsError {
+impl Blamed for SymbolsError {
     fn hint(&self) -> Option<String> {
         Some(
             "where it is in the cache: `kshot cache dwarf --prune`, then `kshot provision --dwarf` with the kernel's name"
@@ -280,7 +280,7 @@ impl AmbiguousFunction {
     }
 }
 
-impl Fault for AmbiguousFunction {
+impl Blamed for AmbiguousFunction {
     fn blame(&self) -> Blame {
         Blame::Guest
     }

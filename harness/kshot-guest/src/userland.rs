@@ -19,7 +19,7 @@ use crate::kernel::{ImagesFolder, KernelError};
 use crate::progress::Progress;
 use components::Component;
 use kshot_stack::arch::Arch;
-use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
+use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
 
 pub use initramfs::{Initramfs, initramfs};
 pub use keys::SshKeys;
@@ -159,8 +159,8 @@ impl Userland {
     }
 }
 
-impl Fault for UserlandError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for UserlandError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::Download { source, .. } => Some(&**source),
             Self::Kernel(source) => Some(source),

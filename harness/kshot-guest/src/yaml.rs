@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use codespan_reporting::diagnostic::{Diagnostic, Label};
 use codespan_reporting::files::SimpleFile;
 use codespan_reporting::term;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::text::is_hidden;
 use regex::Regex;
 use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -165,7 +165,7 @@ impl<'de> Visitor<'de> for WrittenOut<'_> {
     }
 }
 
-impl Fault for YamlError {
+impl Blamed for YamlError {
     fn blame(&self) -> Blame {
         Blame::Input
     }

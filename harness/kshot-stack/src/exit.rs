@@ -3,8 +3,8 @@
 //! `git bisect run` reads 1 to 127 (125 aside) as bad and aborts from 128: a fault of the host must never
 //! become a mark.
 
+use crate::blame::Blame;
 use crate::document::Verdict;
-use crate::fault::Blame;
 
 /// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::fault::{Blame, Fault};
+use crate::blame::{Blame, Blamed};
 use crate::name;
 use crate::text::{is_hidden, printable_lines};
 
@@ -123,7 +123,7 @@ pub enum ForeignError {
     },
 }
 
-impl Fault for ForeignError {
+impl Blamed for ForeignError {
     fn blame(&self) -> Blame {
         Blame::Usage
     }

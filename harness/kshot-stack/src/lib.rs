@@ -33,7 +33,7 @@
 //! ```
 
 pub mod text; // what a guest printed, made printable
-pub mod fault; // whose fault an error is
+pub mod blame; // which party has to act on an error
 pub mod name; // names that become paths or words of a command line
 pub mod foreign; // reads documents that others may have written
 pub mod arch; // the architectures, one row each

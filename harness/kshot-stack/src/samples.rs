@@ -1,10 +1,10 @@
 //! A small valid value of each document's types, for the tests of this crate and of `kshot`: a test writes the fields
 //! that it is about and takes the others from here.
 
+use kshot_stack::blame::Blame;
 use kshot_stack::document::{
     KernelInfo, ProbeResult, RunDocument, SCHEMA, StackResult, Start, Timings, Verdict,
 };
-use kshot_stack::fault::Blame;
 use kshot_stack::night;
 use kshot_stack::night::changes::PastResult;
 use kshot_stack::night::results::{Attempt, AttemptError, Night, NightKernel, Pair, PairStatus, RunSummary};

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 use kshot_guest::host::FileError;
 use kshot_guest::machine::CONSOLE_LOG;
 use kshot_guest::{bounded, records};
+use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
 use kshot_stack::document::{RunDocument, SCHEMA, Verdict};
-use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 use kshot_stack::foreign::{self, Foreign, ForeignError};
 use kshot_stack::name::is_file_name;
 use kshot_stack::text::{is_hidden, printable};
@@ -68,8 +68,8 @@ pub enum ArtifactsError {
     },
 }
 
-impl Fault for ArtifactsError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for ArtifactsError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::File(error) => Some(error),
             Self::Refused { source, .. } => Some(source),

@@ -10,8 +10,8 @@ use std::{fs, io};
 use insta::internals::{Content, SnapshotContents, TextSnapshotContents};
 use insta::{Snapshot, TextSnapshotKind};
 
+use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::document::{ProbeResult, RunDocument};
-use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::snapshot::Comparison;
 
 /// The subfolder for snapshots of runs without the truth that the scenario asks for.
@@ -47,7 +47,7 @@ pub struct BaselineError {
     pub source: Box<dyn Error + Send + Sync>,
 }
 
-impl Fault for BaselineError {
+impl Blamed for BaselineError {
     fn blame(&self) -> Blame {
         if self.source.is::<io::Error>() { Blame::Host } else { Blame::Input }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::GzDecoder;
 use kshot_guest::bounded;
 use kshot_guest::host::FileError;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::format::{HEAD, Listing, Reading, TextFormat};
 use kshot_stack::stack::kallsyms::Kallsyms;
 
@@ -52,7 +52,7 @@ pub enum CaptureError {
     },
 }
 
-impl Fault for CaptureError {
+impl Blamed for CaptureError {
     fn blame(&self) -> Blame {
         match self {
             Self::File(_) => Blame::Host,

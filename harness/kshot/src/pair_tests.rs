@@ -6,8 +6,8 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSpec};
 use kshot_guest::progress::Progress;
+use kshot_stack::blame::error_chain;
 use kshot_stack::document::{Reason, Verdict};
-use kshot_stack::fault::error_chain;
 use kshot_stack::snapshot::snapshot_text;
 
 /// A scenario on a kernel, as a test.

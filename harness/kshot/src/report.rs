@@ -25,7 +25,7 @@ pub use survey::{survey_markdown, survey_table};
 pub use sweep::{sweep_breaks, sweep_table};
 pub use table::{new_table, run_table, runs_table, stacks_table};
 
-use kshot_stack::fault::Fault;
+use kshot_stack::blame::Blamed;
 use kshot_stack::night::report::NightReport;
 
 /// Why a report cannot be rendered.
@@ -36,7 +36,7 @@ pub enum ReportError {
     Template(#[from] askama::Error),
 }
 
-impl Fault for ReportError {}
+impl Blamed for ReportError {}
 
 /// The files of a night's reports: name and text.
 ///

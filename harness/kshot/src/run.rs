@@ -36,8 +36,8 @@ use kshot_guest::symbols::LoadedKernel;
 use kshot_guest::symbols::{Symbols, SymbolsError};
 use kshot_guest::userland::{Userland, UserlandError};
 use kshot_stack::arch::Arch;
+use kshot_stack::blame::{Blame, Blamed, error_chain, passed_on_blame, passed_on_hint};
 use kshot_stack::document::{KernelInfo, Reason, Repeat, RunDocument, SCHEMA, Start};
-use kshot_stack::fault::{Blame, Fault, error_chain, passed_on_blame, passed_on_hint};
 use kshot_stack::snapshot::Comparison;
 use kshot_stack::verdict;
 
@@ -196,8 +196,8 @@ impl RunError {
     }
 }
 
-impl Fault for RunError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for RunError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         Some(match self {
             Self::Kernel(error) => error,
             Self::Initramfs(error) => error,

@@ -14,8 +14,8 @@ use kshot_guest::host::FileError;
 use kshot_guest::kernel::OptionUsers;
 use kshot_guest::probe::ProbeSpec;
 use kshot_guest::yaml::{self, YamlError, YamlSource};
+use kshot_stack::blame::{Blame, Blamed, passed_on_hint};
 use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
-use kshot_stack::fault::{Blame, Fault, passed_on_hint};
 use kshot_stack::name::is_file_name;
 
 /// The largest scenario file, in bytes.
@@ -107,8 +107,8 @@ pub enum ScenarioError {
     Yaml(#[from] Box<YamlError>),
 }
 
-impl Fault for ScenarioError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for ScenarioError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::Yaml(error) => Some(&**error),
             _ => None,

@@ -13,7 +13,7 @@ use kshot_guest::kernel::{Kernel, KernelError};
 use kshot_guest::probe::{ProbeError, TruthError};
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
-use kshot_stack::fault::{Blame, Fault, error_chain};
+use kshot_stack::blame::{Blame, Blamed, error_chain};
 use kshot_stack::survey::{Finding, SurveyCell};
 use kshot_stack::text::quote;
 

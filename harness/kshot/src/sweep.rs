@@ -21,7 +21,7 @@ use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Unwinder;
 use kshot_guest::symbols::{Dwarf, LoadedKernel, NoDwarf};
 use kshot_stack::arch::Arch;
-use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
+use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
 use kshot_stack::stack::{ftrace_text, gdb_raw};
 use kshot_stack::sweep::document::{self, SCHEMA, SweepDocument};
 
@@ -92,8 +92,8 @@ pub enum SweepError {
     },
 }
 
-impl Fault for SweepError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for SweepError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::Run(error) => Some(error),
             Self::Artifacts(error) => Some(error),

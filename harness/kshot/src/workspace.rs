@@ -5,7 +5,7 @@ use std::{env, fs};
 
 use kshot_guest::host::cache::{Cache, CacheError};
 use kshot_guest::kernel::{Catalogue, ImagesFolder, KernelError};
-use kshot_stack::fault::{Blame, Fault, passed_on_hint};
+use kshot_stack::blame::{Blame, Blamed, passed_on_hint};
 
 /// The file that makes a folder a workspace of one's own, and names its kernels.
 pub const FILE: &str = "kshot.yaml";
@@ -49,8 +49,8 @@ pub enum WorkspaceError {
     Cache(#[from] CacheError),
 }
 
-impl Fault for WorkspaceError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for WorkspaceError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::Cache(error) => Some(error),
             _ => None,

@@ -15,7 +15,7 @@ use crate::host::cache::{self, Cache, CacheError, Lookup};
 use crate::host::{FileError, ToolError, ToolLog, install, tied};
 use crate::progress::Progress;
 use kshot_stack::arch::INDEX_OF_ALL;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 /// The keyring of Debian's archive, from the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -109,7 +109,7 @@ pub enum AptError {
     Cache(#[from] CacheError),
 }
 
-impl Fault for AptError {
+impl Blamed for AptError {
     fn blame(&self) -> Blame {
         match self {
             Self::Update { source, .. } | Self::Download { source, .. }

@@ -13,7 +13,7 @@ use super::file::{FileError, sync_all};
 use super::interrupt;
 use super::scratch::ScratchFolder;
 use crate::deadline::{Deadline, PollResult, TimedOut};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 /// The folder of the lock files; it holds no entries.
 const LOCKS: &str = "locks";
@@ -53,7 +53,7 @@ pub enum CacheError {
     Interrupted,
 }
 
-impl Fault for CacheError {
+impl Blamed for CacheError {
     fn blame(&self) -> Blame {
         match self {
             Self::NoHome => Blame::Usage,

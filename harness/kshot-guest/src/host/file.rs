@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kshot_stack::fault::Fault;
+use kshot_stack::blame::Blamed;
 
 /// A file operation on the host that failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ impl FileError {
     }
 }
 
-impl Fault for FileError {}
+impl Blamed for FileError {}
 
 /// Brings all that lies below a folder to disk. Only that: what others have still to write may take minutes.
 pub(super) fn sync_all(folder: &Path) -> Result<(), FileError> {

@@ -93,7 +93,10 @@ mod tests {
         };
         let tools = UNPACK.iter().chain(BUILD).map(|(_, package)| *package);
         // No Debian is without it.
-        check(&["build-packages.txt", "host-packages.txt"], tools.filter(|package| *package != "dpkg").collect());
+        check(
+            &["build-packages.txt", "host-packages.txt"],
+            tools.filter(|package| *package != "dpkg").collect(),
+        );
         for row in Arch::all().map(Arch::row) {
             let packages = [row.qemu_package].into_iter().chain(row.cross_packages.iter().copied());
             check(&[&format!("packages/{}.txt", row.name)], packages.collect());

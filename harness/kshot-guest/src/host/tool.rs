@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::interrupt;
 use crate::deadline::{Deadline, wait_for};
 use crate::host::cache::Cache;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 /// The number of the log's last lines that an error shows.
 const TAIL_LINES: usize = 20;
@@ -73,7 +73,7 @@ pub enum ToolError {
     },
 }
 
-impl Fault for ToolError {
+impl Blamed for ToolError {
     fn blame(&self) -> Blame {
         match self {
             Self::Failed { .. } => Blame::Guest,

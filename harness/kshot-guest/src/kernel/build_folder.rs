@@ -14,7 +14,7 @@ use crate::host::missing_build_tools;
 use crate::progress::Progress;
 use crate::symbols::{Dwarf, NoDwarf};
 use crate::{bounded, records};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 /// The file of a build folder that names the commit that was built last.
 const LAST_BUILT: &str = "last-built";

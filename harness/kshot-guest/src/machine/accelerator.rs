@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 
 use kshot_stack::arch::Arch;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 /// What runs the guest's code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub enum AcceleratorError {
 /// The device of KVM.
 const DEVICE: &str = "/dev/kvm";
 
-impl Fault for AcceleratorError {
+impl Blamed for AcceleratorError {
     fn blame(&self) -> Blame {
         match self {
             Self::Architecture { .. } | Self::Icount => Blame::Usage,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{CONSOLE_LOG, HostTooBusy, MachineDown, MonitorError, StubError};
 use crate::deadline::TimedOut;
 use crate::host::{FileError, install};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 /// Why a machine could not be started, or did not become ready.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +145,7 @@ pub enum StateError {
     },
 }
 
-impl Fault for MachineError {
+impl Blamed for MachineError {
     fn blame(&self) -> Blame {
         match self {
             Self::CmdlineTooLong { .. } => Blame::Input,

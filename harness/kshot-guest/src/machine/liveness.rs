@@ -9,9 +9,9 @@ use super::share::{HostTooBusy, RestWatch};
 use crate::deadline::TimedOut;
 use crate::host::interrupt;
 use kshot_stack::arch::Arch;
+use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::console::Recogniser;
 use kshot_stack::document::ConsoleReport;
-use kshot_stack::fault::{Blame, Fault};
 
 /// The time for the console output of a crash to arrive: QEMU exits by itself after a panic (`panic=-1`, `-no-reboot`),
 /// and the console is complete then. A kernel that cannot reset the machine prints no more.
@@ -263,7 +263,7 @@ impl Observed {
     }
 }
 
-impl Fault for MachineDown {
+impl Blamed for MachineDown {
     fn blame(&self) -> Blame {
         match self {
             Self::GuestCrashed { .. } | Self::GuestExited { .. } => Blame::Guest,

@@ -8,7 +8,7 @@ use crate::host::FileError;
 use crate::machine::{CONSOLE_LOG, MachineDown, StubError};
 use crate::session::SessionError;
 use crate::symbols::{AmbiguousFunction, NoDwarf, SymbolsError};
-use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
+use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
 use kshot_stack::text::printable;
 
 /// The exit status of a shell that does not find a command.
@@ -137,8 +137,8 @@ pub enum ConsoleError {
     Read(#[from] io::Error),
 }
 
-impl Fault for TruthError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for TruthError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::Symbols(error) => Some(error),
             Self::Ambiguous(error) => Some(error),
@@ -162,8 +162,8 @@ impl Fault for TruthError {
     }
 }
 
-impl Fault for ProbeError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for ProbeError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::Guest(error) => Some(error),
             Self::Truth(error) => Some(error),

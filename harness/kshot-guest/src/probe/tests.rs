@@ -5,7 +5,7 @@ use flate2::read::GzDecoder;
 
 use super::*;
 use crate::session::fake::FakeGuest;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 fn perf(function: &str) -> ProbeSpec {
     let event = PerfEvent::Probe(function.into());

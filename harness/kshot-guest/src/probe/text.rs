@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::probe::{ProbeKind, ProbeSpec};
     use crate::session::fake::FakeGuest;
-    use kshot_stack::fault::Fault;
+    use kshot_stack::blame::Blamed;
 
     const FORMAT: TextFormat = TextFormat::ProcStack;
 
@@ -265,7 +265,7 @@ mod tests {
         let mut guest = FakeGuest::answering(&[(1, "cat: can't open '/proc//stack'\n")]);
         let armed = spec(TextSource::Run("cat /proc//stack".into())).arm(&mut guest, None).unwrap();
         let error = armed.fetch(&mut guest, folder.path()).unwrap_err();
-        assert_eq!(error.blame(), kshot_stack::fault::Blame::Guest);
+        assert_eq!(error.blame(), kshot_stack::blame::Blame::Guest);
         assert!(error.to_string().contains("can't open"), "{error}");
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::deadline::TimedOut;
 use crate::machine::{HostTooBusy, MachineDown};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 /// Why a login or a request to the guest failed.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ pub enum SessionError {
     Terminal(#[source] io::Error),
 }
 
-impl Fault for SessionError {
+impl Blamed for SessionError {
     fn blame(&self) -> Blame {
         match self {
             Self::Down(down) => down.blame(),

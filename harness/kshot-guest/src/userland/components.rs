@@ -191,7 +191,8 @@ impl Component {
             let parts = [PACKAGED_VERSION, suite].map(str::as_bytes);
             return Ok(format!("{}-{arch}-{}", self.name(), cache::key(parts)));
         }
-        let mut parts = vec![self.recipe_version().into(), SUITE.into(), compiler(arch.row().triplet).into_bytes()];
+        let mut parts =
+            vec![self.recipe_version().into(), SUITE.into(), compiler(arch.row().triplet).into_bytes()];
         for path in self.inputs(images)? {
             parts.push(path.file_name().unwrap_or_default().as_encoded_bytes().to_vec());
             parts.push(fs::read(&path).map_err(FileError::on("read", &path))?);

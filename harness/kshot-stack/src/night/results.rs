@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::blame::{Blame, Blamed, error_chain};
 use crate::document::{KernelInfo, Reason, RunDocument, Start, Timings, Verdict};
-use crate::fault::{Blame, Fault, error_chain};
 use crate::foreign::{Foreign, Name};
 
 /// The version of the document's form. It grows when a reader of an older form would misread the document.
@@ -292,7 +292,7 @@ pub fn anchor(scenario: &str, kernel: &str) -> String {
 
 impl AttemptError {
     /// Records an error with its blame and its sources.
-    pub fn of(error: &impl Fault) -> Self {
+    pub fn of(error: &impl Blamed) -> Self {
         Self { blame: error.blame(), error_chain: error_chain(error) }
     }
 }

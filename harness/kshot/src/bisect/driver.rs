@@ -11,7 +11,7 @@ use kshot_guest::debian::AptError;
 use kshot_guest::git::GitError;
 use kshot_guest::kernel::KernelError;
 use kshot_guest::progress::Progress;
-use kshot_stack::fault::{Blame, Fault, error_chain, passed_on_blame};
+use kshot_stack::blame::{Blame, Blamed, error_chain, passed_on_blame};
 
 /// Builds and runs candidates.
 pub(crate) trait Tester {
@@ -90,8 +90,8 @@ pub enum BisectError {
     Log(#[from] BisectLogError),
 }
 
-impl Fault for BisectError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for BisectError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         Some(match self {
             Self::Kernel(error) => error,
             Self::HostCannotBuild { source } => &**source,

@@ -9,7 +9,7 @@ use super::plan::{BisectionResult, SearchEvent, SearchPlan};
 use super::question::Question;
 use kshot_guest::host::FileError;
 use kshot_guest::records::{self, Damage};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 const HEADER: &str = "bisect.json";
 const RECORDS: &str = "events.jsonl";
@@ -127,7 +127,7 @@ pub enum BisectLogError {
     },
 }
 
-impl Fault for BisectLogError {
+impl Blamed for BisectLogError {
     fn blame(&self) -> Blame {
         match self {
             Self::File(_) => Blame::Host,

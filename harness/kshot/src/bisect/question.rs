@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Scenario, Step};
 use kshot_guest::host::cache;
+use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::document::{Reason, RunDocument, Verdict};
-use kshot_stack::fault::{Blame, Fault};
 use kshot_stack::verdict::{self, Evidence};
 
 /// The marker before the predicate's exit status, in the output of the step that `prepare` adds.
@@ -88,7 +88,7 @@ pub enum QuestionError {
     },
 }
 
-impl Fault for QuestionError {
+impl Blamed for QuestionError {
     fn blame(&self) -> Blame {
         Blame::Usage
     }

@@ -9,8 +9,8 @@ use crate::scenario::ScenarioError;
 use kshot_guest::host::FileError;
 use kshot_guest::kernel::KernelError;
 use kshot_guest::userland::UserlandError;
+use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
 use kshot_stack::document::Verdict;
-use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
 
 /// Why a bundle cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +69,8 @@ pub enum BundleError {
     Run(#[from] RunError),
 }
 
-impl Fault for BundleError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for BundleError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::File(error) => Some(error),
             Self::Artifacts(error) => Some(error),

@@ -19,8 +19,8 @@ use crate::workspace::WorkspaceError;
 use kshot_guest::host::FileError;
 use kshot_guest::host::cache::CacheError;
 use kshot_guest::kernel::KernelError;
+use kshot_stack::blame::{Blame, Blamed, error_chain};
 use kshot_stack::exit::ExitCode;
-use kshot_stack::fault::{Blame, Fault, error_chain};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl CommandError {
         Self { kind: Blame::Usage, error: message.into().into(), hints: vec![hint.into()], snippet: None }
     }
 
-    fn new(error: impl Fault + Send + Sync + 'static, yaml: Option<String>) -> Self {
+    fn new(error: impl Blamed + Send + Sync + 'static, yaml: Option<String>) -> Self {
         let (kind, hints) = (error.blame(), error.hint().into_iter().collect());
         Self { kind, hints, snippet: yaml, error: Box::new(error) }
     }

@@ -9,8 +9,8 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use crate::{durations, pool};
 use kshot_guest::kernel::Kernel;
+use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::exit::ExitCode;
-use kshot_stack::fault::{Blame, Fault};
 
 /// A scenario and a kernel, with their position in the user's order.
 struct PairJob {

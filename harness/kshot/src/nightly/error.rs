@@ -7,7 +7,7 @@ use super::history::HistoryError;
 use crate::artifacts::ArtifactsError;
 use kshot_guest::deadline::TimedOut;
 use kshot_guest::host::FileError;
-use kshot_stack::fault::{Blame, Fault, passed_on_blame, passed_on_hint};
+use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
 
 /// Why a night cannot be run or continued.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +40,8 @@ pub enum NightlyError {
     Engine(#[from] EngineError),
 }
 
-impl Fault for NightlyError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for NightlyError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::History(error) => Some(error),
             Self::Artifacts(error) => Some(error),
@@ -138,7 +138,7 @@ pub enum EngineError {
     Signals(#[source] io::Error),
 }
 
-impl Fault for EngineError {
+impl Blamed for EngineError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Start { program, source } if source.kind() == io::ErrorKind::NotFound => Some(format!(

@@ -7,8 +7,8 @@ use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
 use kshot_guest::host::FileError;
+use kshot_stack::blame::{Blame, Blamed, error_chain};
 use kshot_stack::document::{KernelInfo, ProbeResult, RunDocument, Start, Timings, Verdict};
-use kshot_stack::fault::{Blame, Fault, error_chain};
 use kshot_stack::night::changes::PastResult;
 use kshot_stack::night::results::{Attempt, Night, NightKernel, Pair, PairStatus, RunSummary};
 
@@ -70,7 +70,7 @@ pub enum HistoryError {
     },
 }
 
-impl Fault for HistoryError {
+impl Blamed for HistoryError {
     fn blame(&self) -> Blame {
         match self {
             Self::Store { .. } | Self::File(_) => Blame::Host,

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::{Completion, NightContext, NightlyError, ResultFolder, TimeLimit, host, plan};
 use crate::durations::milliseconds;
 use crate::run::{self, RunError, RunOptions, StartPolicy};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::night::results::{Attempt, AttemptError, Night, RunSummary};
 use kshot_stack::snapshot::count_noun;
 

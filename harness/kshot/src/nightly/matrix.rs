@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use kshot_guest::host::FileError;
 use kshot_guest::yaml::{self, YamlError, YamlSource};
-use kshot_stack::fault::{Blame, Fault, passed_on_hint};
+use kshot_stack::blame::{Blame, Blamed, passed_on_hint};
 
 /// The file's name in error messages.
 const FILE: &str = "images/nightly.yaml";
@@ -38,8 +38,8 @@ pub enum MatrixError {
     Yaml(#[from] Box<YamlError>),
 }
 
-impl Fault for MatrixError {
-    fn passed_on(&self) -> Option<&dyn Fault> {
+impl Blamed for MatrixError {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {
             Self::Unreadable(_) => None,
             Self::Yaml(error) => Some(&**error),

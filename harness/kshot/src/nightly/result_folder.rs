@@ -9,8 +9,8 @@ use crate::artifacts;
 use crate::workspace::Workspace;
 use kshot_guest::host::FileError;
 use kshot_guest::records;
+use kshot_stack::blame::error_chain;
 use kshot_stack::document::RunDocument;
-use kshot_stack::fault::error_chain;
 use kshot_stack::night::results::Night;
 
 /// The name of the results in the folder.
@@ -132,7 +132,7 @@ pub(super) fn head_commit(root: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use kshot_stack::fault::{Blame, Fault};
+    use kshot_stack::blame::{Blame, Blamed};
 
     use super::*;
 

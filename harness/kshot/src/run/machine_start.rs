@@ -19,8 +19,8 @@ use kshot_guest::host::cache::{CacheError, Draft, Lookup};
 use kshot_guest::machine::{Accelerator, Machine, MachineDown, MachineError, SavedState, StateError};
 use kshot_guest::probe;
 use kshot_guest::session::{self, Guest, LoggedSession, Session};
+use kshot_stack::blame::{Blame, Blamed, error_chain};
 use kshot_stack::document::{Start, Timings};
-use kshot_stack::fault::{Blame, Fault, error_chain};
 use kshot_stack::text::printable;
 
 /// The kind of the cache's entries that are saved states.

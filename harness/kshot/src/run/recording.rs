@@ -18,8 +18,8 @@ use kshot_guest::probe::{
 use kshot_guest::progress::Progress;
 use kshot_guest::session::{Guest, LoggedSession, SessionError};
 use kshot_guest::symbols::{Dwarf, LIST_SECTIONS_COMMAND, LoadedKernel, SECTIONS};
+use kshot_stack::blame::error_chain;
 use kshot_stack::document::{ConsoleReport, Start, Timings};
-use kshot_stack::fault::error_chain;
 use kshot_stack::text::printable;
 
 /// The time limit for listing the modules' sections, some hundred lines.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kshot_guest::deadline::{Deadline, wait_for};
 use kshot_guest::machine::{Machine, MachineDown, MachineError, MachineSpec, Memory, SavedState};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 

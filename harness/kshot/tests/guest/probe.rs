@@ -7,7 +7,7 @@ use kshot_guest::probe::{
 };
 use kshot_guest::session::{Guest, Session};
 use kshot_stack::arch::Arch;
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::stack::Parsed;
 
 use super::Tests;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kshot_guest::deadline::Deadline;
 use kshot_guest::machine::MachineDown;
 use kshot_guest::session::{Credentials, Guest, GuestFile, OUTPUT_LIMIT, Session, SessionError};
-use kshot_stack::fault::{Blame, Fault};
+use kshot_stack::blame::{Blame, Blamed};
 
 use super::Tests;
 use super::boot::{Fixture, LIMIT, keys, open};

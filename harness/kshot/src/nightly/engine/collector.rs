@@ -11,7 +11,7 @@ use crate::artifacts;
 use crate::nightly::{NightlyError, ResultFolder};
 use kshot_guest::host::FileError;
 use kshot_guest::host::cache;
-use kshot_stack::fault::Blame;
+use kshot_stack::blame::Blame;
 use kshot_stack::night::results::{Attempt, AttemptError, Night};
 use kshot_stack::snapshot::count_noun;
 

@@ -22,9 +22,9 @@ pub enum Blame {
 }
 
 /// An error that knows which party has to act on it.
-pub trait Fault: Error {
+pub trait Blamed: Error {
     /// The error that this one passes on; its blame and its hint are this one's, too, unless it says otherwise.
-    fn passed_on(&self) -> Option<&dyn Fault> {
+    fn passed_on(&self) -> Option<&dyn Blamed> {
         None
     }
 
@@ -40,13 +40,13 @@ pub trait Fault: Error {
 }
 
 /// The blame of the error that another one passes on; the host's where there is none.
-pub fn passed_on_blame(error: &(impl Fault + ?Sized)) -> Blame {
-    error.passed_on().map_or(Blame::Host, Fault::blame)
+pub fn passed_on_blame(error: &(impl Blamed + ?Sized)) -> Blame {
+    error.passed_on().map_or(Blame::Host, Blamed::blame)
 }
 
 /// The remedy of the error that another one passes on.
-pub fn passed_on_hint(error: &(impl Fault + ?Sized)) -> Option<String> {
-    error.passed_on().and_then(Fault::hint)
+pub fn passed_on_hint(error: &(impl Blamed + ?Sized)) -> Option<String> {
+    error.passed_on().and_then(Blamed::hint)
 }
 
 /// An error and its causes, on one line.
