@@ -18,6 +18,9 @@ const JOB_LOG: &str = "parallel.log";
 const SSH: &str =
     "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountMax=3";
 
+/// The options for all hosts of a round, in whose folder their list lies.
+const HOSTS_OF_ROUND: [&str; 2] = ["--sshloginfile", "hosts"];
+
 /// Checks each host of the file: it gets the files and runs `kshot doctor`. Returns each host's error, if any.
 pub(super) fn check_hosts(
     kit: &RoundFolder,
@@ -28,26 +31,15 @@ pub(super) fn check_hosts(
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut hosts: Vec<(String, Option<String>)> = Vec::new();
     for line in lines {
-        let answer = parallel(
-            kit,
-            &cmd!(
-                "parallel",
-                "--plain",
-                "--will-cite",
-                "--ssh",
-                SSH,
-                "--sshlogin",
-                line,
-                "--nonall",
-                "--workdir",
-                &kit.remote,
-                "--basefile",
-                "kit",
-                "KSHOT_ROOT=$PWD/kit kit/kshot doctor --to-run"
-            ),
-            CHECK_LIMIT,
-            OnInterrupt::Kill,
-        );
+        let check = [
+            "--nonall",
+            "--workdir",
+            &kit.remote,
+            "--basefile",
+            "kit",
+            "KSHOT_ROOT=$PWD/kit kit/kshot doctor --to-run",
+        ];
+        let answer = parallel(kit, ["--sshlogin", line], &check, CHECK_LIMIT, OnInterrupt::Kill);
         let error = match answer {
             Ok(ProgramResult { code: Some(0), .. }) => None,
             Ok(ProgramResult { out, err, .. }) => Some(last_line(&(out + &err), "no answer")),
@@ -68,13 +60,7 @@ pub(super) fn dispatch(
 ) -> Result<Completion, EngineError> {
     let file = kit.path.join("hosts");
     fs::write(&file, hosts.join("\n") + "\n").map_err(FileError::on("write", &file))?;
-    let mut words: Vec<String> = [
-        "--plain",
-        "--will-cite",
-        "--ssh",
-        SSH,
-        "--sshloginfile",
-        "hosts",
+    let mut words = vec![
         "--joblog",
         JOB_LOG,
         "--workdir",
@@ -86,11 +72,9 @@ pub(super) fn dispatch(
         "--cleanup",
         "sh kit/units/{}.sh",
         ":::",
-    ]
-    .map(String::from)
-    .into();
-    words.extend(sent.iter().map(|one| one.name.clone()));
-    let finished = parallel(kit, &cmd("parallel", words), round_timeout(sent), OnInterrupt::Kill)?;
+    ];
+    words.extend(sent.iter().map(|one| one.name.as_str()));
+    let finished = parallel(kit, HOSTS_OF_ROUND, &words, round_timeout(sent), OnInterrupt::Kill)?;
     // The results of the units are in the log; here it only has to exist.
     if !finished.interrupted && !kit.path.join(JOB_LOG).is_file() {
         let said = last_line(&finished.err, "it left no log");
@@ -101,30 +85,21 @@ pub(super) fn dispatch(
 
 /// Removes from the hosts of a round what they were sent.
 pub(super) fn remove_remote_files(kit: &RoundFolder) {
-    let remove = cmd!(
-        "parallel",
-        "--plain",
-        "--will-cite",
-        "--ssh",
-        SSH,
-        "--sshloginfile",
-        "hosts",
-        "--nonall",
-        "rm",
-        "-rf",
-        &kit.remote
-    );
     // A host that died in the round keeps what it has.
-    drop(parallel(kit, &remove, CHECK_LIMIT, OnInterrupt::Ignore));
+    let remove = ["--nonall", "rm", "-rf", &kit.remote];
+    drop(parallel(kit, HOSTS_OF_ROUND, &remove, CHECK_LIMIT, OnInterrupt::Ignore));
 }
 
+/// Runs parallel for the hosts that an option with its value names.
 fn parallel(
     kit: &RoundFolder,
-    expression: &duct::Expression,
+    hosts: [&str; 2],
+    words: &[&str],
     limit: Duration,
     on_interrupt: OnInterrupt,
 ) -> Result<ProgramResult, EngineError> {
-    run_program(EngineProgram::Parallel, expression, &kit.path, limit, on_interrupt)
+    let words = [&["--plain", "--will-cite", "--ssh", SSH][..], &hosts, words].concat();
+    run_program(EngineProgram::Parallel, &cmd("parallel", words), &kit.path, limit, on_interrupt)
 }
 
 /// The status of a unit from parallel's log: `Seq Host Starttime JobRuntime Send Receive Exitval Signal Command`.
