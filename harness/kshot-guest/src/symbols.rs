@@ -6,7 +6,7 @@ mod build_id; // which build a file or a guest is of
 mod loaded; // a kernel as it is loaded in a guest
 mod section_addresses; // where a module's sections are
 mod dwarf; // DWARF of a file
-mod place; // one place of a call stack, and the way to its caller
+mod cursor; // where an unwinder stands, and the way to its caller
 mod unwind; // call stacks out of registers and memory
 mod layout; // fields, parameters and the banner
 mod frames; // source lines and inlined functions of a call stack
@@ -21,6 +21,7 @@ use std::rc::Rc;
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
 
 pub use build_id::{build_id, build_id_of_notes, notes_section};
+pub use cursor::Cut;
 pub(crate) use dwarf::is_split;
 pub use files::{Dwarf, NoDwarf};
 pub(crate) use files::{module_name, modules_below};
@@ -30,7 +31,6 @@ use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack};
 pub use layout::{Banner, Layout};
 pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
-pub use place::Cut;
 use section_addresses::SectionAddresses;
 pub use unwind::{End, Physical, ReturnTrampoline, Unwinder, Unwound};
 

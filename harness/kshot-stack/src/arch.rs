@@ -459,7 +459,7 @@ impl RegisterRange {
 
 impl StubRegisters {
     /// Where a register is in the answer, in bytes; `None` for one that the answer does not hold.
-    pub fn place(&self, number: usize) -> Option<Range<usize>> {
+    pub fn range(&self, number: usize) -> Option<Range<usize>> {
         let (mut left, mut start) = (number, 0);
         for RegisterGroup { count, bytes } in self.groups {
             if left < *count {

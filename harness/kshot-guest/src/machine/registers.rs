@@ -26,14 +26,14 @@ impl Registers {
 
     /// A register, by the stub's number; `None` where the stub has told fewer.
     pub fn get(&self, number: usize) -> Option<u64> {
-        self.bytes.get(self.row.registers.place(number)?).map(|bytes| self.row.number(bytes))
+        self.bytes.get(self.row.registers.range(number)?).map(|bytes| self.row.number(bytes))
     }
 
     /// The same registers with another value in one of them.
     pub(super) fn with(&self, number: usize, value: u64) -> Self {
         let mut changed = self.clone();
-        let place = self.row.registers.place(number);
-        if let Some(bytes) = place.and_then(|place| changed.bytes.get_mut(place)) {
+        let range = self.row.registers.range(number);
+        if let Some(bytes) = range.and_then(|range| changed.bytes.get_mut(range)) {
             let (big, little) = (value.to_be_bytes(), value.to_le_bytes());
             bytes.copy_from_slice(match self.row.big_endian {
                 true => &big[big.len() - bytes.len()..],

@@ -12,9 +12,9 @@ use gimli::{
 };
 use object::Object;
 
+use super::cursor::{Cursor, Cut, REGISTERS, inside, word_at};
 use super::dwarf;
 use super::loaded::{LoadedKernel, LoadedModule};
-use super::place::{Cut, Place, REGISTERS, inside, word_at};
 use super::section_addresses::SectionAddresses;
 use super::{Function, SymbolsError, function_at, functions, labels, named, open};
 use kshot_stack::arch::{ArchRow, AssemblyFrame, AssemblyKind};
@@ -245,34 +245,34 @@ impl Unwinder {
                 *known = Some(value);
             }
         }
-        let mut place = Place { pc: raw.pc, returns: false, user: false, registers, cfa: None };
+        let mut cursor = Cursor { pc: raw.pc, returns: false, user: false, registers, cfa: None };
         let mut returns = vec![0; raw.returns.len()];
         let mut frames = Vec::new();
         loop {
-            let frame = self.frame(&place, row);
+            let frame = self.frame(&cursor, row);
             let (user, entry) = (frame.user, frame.is_one_of(row.entries));
-            let leaf = !place.returns && frame.is_one_of(row.leaves);
-            let mut name = frame.symbol.clone().unwrap_or_else(|| format!("{:#x}", place.pc));
-            if let Some(module) = self.module_without_rows(place.inside()) {
+            let leaf = !cursor.returns && frame.is_one_of(row.leaves);
+            let mut name = frame.symbol.clone().unwrap_or_else(|| format!("{:#x}", cursor.pc));
+            if let Some(module) = self.module_without_rows(cursor.inside()) {
                 name.push_str(&format!(" [{module}]"));
             }
             // An interrupt at work in such code may have come before it has saved anything.
-            let code = assembly(&frame, row, nameless).filter(|_| place.returns);
-            frames.push(Physical { frame, returns: place.returns });
+            let code = assembly(&frame, row, nameless).filter(|_| cursor.returns);
+            frames.push(Physical { frame, returns: cursor.returns });
             let caller = match code {
                 _ if user => return Unwound { frames, end: End::User },
                 _ if frames.len() == DEEPEST_STACK => Err(Cut::TooDeep),
-                Some(code) => place.out_of(code, raw, row),
+                Some(code) => cursor.out_of(code, raw, row),
                 None if entry => return Unwound { frames, end: End::Entry },
-                None if leaf => place.out_of_leaf(row),
-                None => self.caller(&place, raw, row),
+                None if leaf => cursor.out_of_leaf(row),
+                None => self.caller(&cursor, raw, row),
             };
             let caller = caller.and_then(|caller| caller.switched(raw, row));
             match caller.and_then(|caller| self.returned(caller, raw, &mut returns)) {
                 Ok(caller) if entry && self.frame(&caller, row).user => {
                     return Unwound { frames, end: End::Entry };
                 }
-                Ok(caller) => place = caller,
+                Ok(caller) => cursor = caller,
                 Err(why) => return Unwound { frames, end: End::Cut { at: name, why } },
             }
         }
@@ -285,7 +285,7 @@ impl Unwinder {
 
     /// A caller with the return address that was there before trampolines were put in its place. `taken` says how many
     /// addresses of each trampoline stand for calls further inside.
-    fn returned(&self, mut caller: Place, raw: &Raw, taken: &mut [usize]) -> Result<Place, Cut> {
+    fn returned(&self, mut caller: Cursor, raw: &Raw, taken: &mut [usize]) -> Result<Cursor, Cut> {
         // One trampoline may stand in the place of another's, and for several probes of one call.
         while caller.returns && self.return_trampoline(caller.pc).is_some() {
             let trampoline = caller.pc;
@@ -316,11 +316,11 @@ impl Unwinder {
         self.without_rows.iter().find(|code| code.range.contains(&address)).map(|code| &*code.module)
     }
 
-    fn frame(&self, place: &Place, row: &ArchRow) -> Frame {
-        let pc = place.pc;
-        let user = place.user || !row.in_kernel(pc);
+    fn frame(&self, cursor: &Cursor, row: &ArchRow) -> Frame {
+        let pc = cursor.pc;
+        let user = cursor.user || !row.in_kernel(pc);
         let mut frame = Frame { address: Some(pc), user, ..Frame::default() };
-        let function = function_at(&self.functions, place.inside()).filter(|_| !user);
+        let function = function_at(&self.functions, cursor.inside()).filter(|_| !user);
         if let Some(function) = function {
             frame.symbol = Some(function.name.to_string());
             frame.offset = pc.checked_sub(function.start);
@@ -330,8 +330,8 @@ impl Unwinder {
     }
 
     /// The frame that called this one.
-    fn caller(&self, place: &Place, raw: &Raw, row: &ArchRow) -> Result<Place, Cut> {
-        let address = place.inside();
+    fn caller(&self, cursor: &Cursor, raw: &Raw, row: &ArchRow) -> Result<Cursor, Cut> {
+        let address = cursor.inside();
         let rows = self.rows_at(address).ok_or_else(|| match self.module_without_rows(address) {
             Some(_) => Cut::NoModuleDwarf,
             None => Cut::NoCfi,
@@ -348,24 +348,24 @@ impl Unwinder {
         let rules = rules.map_err(|_| Cut::UnknownRule)?;
         let expression = |expression: &UnwindExpression<usize>, stack: &[u64]| {
             let expression = expression.get(section).map_err(|_| Cut::UnknownRule)?;
-            place.evaluate(expression, function.cie().encoding(), stack, raw, row)
+            cursor.evaluate(expression, function.cie().encoding(), stack, raw, row)
         };
-        let cfa = match (place.cfa, rules.cfa()) {
+        let cfa = match (cursor.cfa, rules.cfa()) {
             (Some(cfa), _) => cfa,
             (None, CfaRule::RegisterAndOffset { register, offset }) => {
-                place.register(*register).ok_or(Cut::OtherMemory)?.wrapping_add_signed(*offset)
+                cursor.register(*register).ok_or(Cut::OtherMemory)?.wrapping_add_signed(*offset)
             }
             (None, CfaRule::Expression(program)) => expression(program, &[])?,
         };
 
-        let mut caller = Place { cfa: None, ..place.clone() };
+        let mut caller = Cursor { cfa: None, ..cursor.clone() };
         caller.registers[usize::from(row.stack_pointer)] = Some(cfa.wrapping_sub(row.cfa_bias));
         for (register, rule) in rules.registers() {
             let value = match rule {
-                RegisterRule::SameValue => place.register(*register),
+                RegisterRule::SameValue => cursor.register(*register),
                 RegisterRule::Offset(offset) => word_at(raw, cfa.wrapping_add_signed(*offset), row),
                 RegisterRule::ValOffset(offset) => Some(cfa.wrapping_add_signed(*offset)),
-                RegisterRule::Register(other) => place.register(*other),
+                RegisterRule::Register(other) => cursor.register(*other),
                 // The canonical frame address is on the stack of such a program.
                 RegisterRule::Expression(program) => {
                     expression(program, &[cfa]).ok().and_then(|address| word_at(raw, address, row))
@@ -385,8 +385,8 @@ impl Unwinder {
         caller.returns = !function.is_signal_trampoline();
         // It would go on like that for ever.
         let same =
-            |register: u16| caller.registers[usize::from(register)] == place.register(Register(register));
-        if caller.pc == place.pc && same(row.stack_pointer) { Err(Cut::Endless) } else { Ok(caller) }
+            |register: u16| caller.registers[usize::from(register)] == cursor.register(Register(register));
+        if caller.pc == cursor.pc && same(row.stack_pointer) { Err(Cut::Endless) } else { Ok(caller) }
     }
 }
 

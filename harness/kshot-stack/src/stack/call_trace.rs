@@ -26,7 +26,7 @@ use super::lines::{DEEPEST_STACK, hexadecimal};
 /// The first call trace of a text that is read line by line.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallTrace {
-    place: Place,
+    position: Position,
     frames: Vec<Frame>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) enum TraceLine {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum Position {
     #[default]
     Before,
     Inside,
@@ -82,28 +82,28 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
 impl CallTrace {
     /// Takes the next line, without its time.
     pub(crate) fn line(&mut self, text: &str) {
-        match self.place {
-            Place::Before => {
+        match self.position {
+            Position::Before => {
                 if let Some(behind) = heading(text) {
-                    self.place = Place::Inside;
+                    self.position = Position::Inside;
                     self.take(behind);
                 }
             }
-            Place::Inside if self.frames.is_empty() && heading(text).is_some() => {}
-            Place::Inside => {
+            Position::Inside if self.frames.is_empty() && heading(text).is_some() => {}
+            Position::Inside => {
                 let frame = without_marker(text);
                 // Others' messages may stand between the heading and its first frame.
                 if !frame.trim().is_empty() && !self.take(frame) && !self.frames.is_empty() {
-                    self.place = Place::Behind;
+                    self.position = Position::Behind;
                 }
             }
-            Place::Behind => {}
+            Position::Behind => {}
         }
     }
 
     /// Whether no further line can belong to it.
     pub(crate) fn is_over(&self) -> bool {
-        self.place == Place::Behind
+        self.position == Position::Behind
     }
 
     /// The frames, innermost first.

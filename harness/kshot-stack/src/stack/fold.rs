@@ -30,7 +30,7 @@ pub(crate) struct Numbers {
 #[derive(Debug)]
 pub(crate) struct Fold<S> {
     seen: IndexMap<S, Seen, RandomState>,
-    /// The number of each and its place in `seen`, where somebody asks for the order.
+    /// The number of each and its index in `seen`, where somebody asks for the order.
     order: Option<Vec<(u64, usize)>>,
 }
 
@@ -98,36 +98,36 @@ impl<S: Clone + Eq + Hash> Fold<S> {
 
     /// Counts a thing that stands for `times` of its kind.
     pub(crate) fn add_times(&mut self, thing: &S, number: u64, times: u64) {
-        let place = match self.seen.get_full_mut(thing) {
-            Some((place, _, seen)) => {
+        let index = match self.seen.get_full_mut(thing) {
+            Some((index, _, seen)) => {
                 seen.count = seen.count.saturating_add(times);
                 seen.first = seen.first.min(number);
-                place
+                index
             }
             None => self.seen.insert_full(thing.clone(), Seen { count: times, first: number }).0,
         };
         if let Some(order) = &mut self.order {
-            order.push((number, place));
+            order.push((number, index));
         }
     }
 
     /// The different stacks with their count, in the order of their first appearance; and of each stack of the
-    /// capture its place there, if the order was asked for.
+    /// capture its index there, if the order was asked for.
     pub(crate) fn finish(self, read: impl Fn(S) -> Stack) -> (Vec<(Stack, u64)>, Vec<usize>) {
         let mut seen: Vec<_> = self.seen.into_iter().enumerate().collect();
         seen.sort_by_key(|(_, (_, seen))| seen.first);
         // Different texts may say the same.
         let mut stacks: IndexMap<Stack, u64, RandomState> = IndexMap::default();
-        let mut places = vec![0; seen.len()];
-        for (place, (thing, seen)) in seen {
+        let mut indexes = vec![0; seen.len()];
+        for (index, (thing, seen)) in seen {
             let entry = stacks.entry(read(thing));
-            places[place] = entry.index();
+            indexes[index] = entry.index();
             let total = entry.or_default();
             *total = total.saturating_add(seen.count);
         }
         let mut order = self.order.unwrap_or_default();
         order.sort_unstable();
-        (stacks.into_iter().collect(), order.into_iter().map(|(_, place)| places[place]).collect())
+        (stacks.into_iter().collect(), order.into_iter().map(|(_, index)| indexes[index]).collect())
     }
 }
 

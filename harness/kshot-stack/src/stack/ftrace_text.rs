@@ -82,7 +82,7 @@ pub fn parse_only(input: impl BufRead, only: &[String]) -> io::Result<Parsed> {
     Ok(parsed)
 }
 
-/// [`parse`], and of each stack of the capture the place that it has in [`Parsed::stacks`].
+/// [`parse`], and of each stack of the capture the index that it has in [`Parsed::stacks`].
 ///
 /// # Errors
 /// As [`parse`].
@@ -136,15 +136,15 @@ enum Open {
     Ignored,
     /// They are an event's text, which may have line ends.
     Text,
-    /// To the stack that is a field of the event at this place of [`Parser::last`].
+    /// To the stack that is a field of the event at this index of [`Parser::last`].
     Field {
-        /// The place.
-        place: usize,
+        /// The index.
+        index: usize,
         /// Whether none has come yet.
         first: bool,
     },
-    /// To the stack of the event at this place of [`Parser::last`], as frames of user space or of the kernel.
-    Stack { place: usize, user: bool },
+    /// To the stack of the event at this index of [`Parser::last`], as frames of user space or of the kernel.
+    Stack { index: usize, user: bool },
 }
 
 /// The last event of a CPU, in memory that the next one takes over.
@@ -186,13 +186,13 @@ impl Parser<'_> {
         {
             return self.push(frame, line, warnings);
         }
-        if let Open::Field { place, first } = self.open {
+        if let Open::Field { index, first } = self.open {
             if let Some(text) = line.strip_prefix(b"=> ") {
-                return self.field_frame(place, first, text, line, warnings);
+                return self.field_frame(index, first, text, line, warnings);
             }
             // Further fields of the event stand behind the stack, in a line of their own.
-            self.end_field(place);
-            self.open = if line.ends_with(STACK_FIELD) { self.begin_field(place) } else { Open::Text };
+            self.end_field(index);
+            self.open = if line.ends_with(STACK_FIELD) { self.begin_field(index) } else { Open::Text };
         }
         if let Some(mut context) = context(line) {
             let name = self.whole_name(&context, warnings);
@@ -293,8 +293,8 @@ impl Parser<'_> {
         self.frames.number(line, |_| Some(Arc::new(unreadable_frame(text))))
     }
 
-    fn field_frame(&mut self, place: usize, first: bool, text: &[u8], line: &[u8], warnings: &mut Warnings) {
-        self.open = Open::Field { place, first: false };
+    fn field_frame(&mut self, index: usize, first: bool, text: &[u8], line: &[u8], warnings: &mut Warnings) {
+        self.open = Open::Field { index, first: false };
         // Kernels before 6.5 print the length of the stack for its first frame.
         if first && hexadecimal(text).is_some_and(|length| length <= LONGEST_FIELD) {
             return;
@@ -304,30 +304,30 @@ impl Parser<'_> {
         }
     }
 
-    fn begin_field(&mut self, place: usize) -> Open {
-        if !self.last[place].counts {
+    fn begin_field(&mut self, index: usize) -> Open {
+        if !self.last[index].counts {
             return Open::Text;
         }
-        self.begin_stack(place, ANOTHER_TASK);
-        Open::Field { place, first: true }
+        self.begin_stack(index, ANOTHER_TASK);
+        Open::Field { index, first: true }
     }
 
     /// Counts the stack of a field, so that the event may still get its own.
-    fn end_field(&mut self, place: usize) {
-        let event = &mut self.last[place];
+    fn end_field(&mut self, index: usize) {
+        let event = &mut self.last[index];
         if let Some(number) = event.begun.take() {
             self.stacks.add(&event.stack, number);
         }
     }
 
     fn push(&mut self, frame: usize, line: &[u8], warnings: &mut Warnings) {
-        let (place, user) = match self.open {
-            Open::Stack { place, user } => (place, user),
-            Open::Field { place, .. } => (place, false),
+        let (index, user) = match self.open {
+            Open::Stack { index, user } => (index, user),
+            Open::Field { index, .. } => (index, false),
             Open::Ignored | Open::Text => return,
             Open::Nowhere => return warnings.note(Kind::StrayFrame, line),
         };
-        let stack = &mut self.last[place].stack;
+        let stack = &mut self.last[index].stack;
         if stack.frames.len() == DEEPEST_STACK {
             return warnings.note(Kind::DeepStack, line);
         }
@@ -338,15 +338,15 @@ impl Parser<'_> {
     fn stack(&mut self, context: &Context<'_>, user: bool) {
         let owner = self.last.get_full(&context.cpu);
         let owner = owner.filter(|(.., event)| event.pid.is_none_or(|pid| pid == context.pid));
-        let place = match owner {
+        let index = match owner {
             Some((_, _, Event { counts: false, .. })) => {
                 self.open = Open::Ignored;
                 return;
             }
-            Some((place, _, Event { begun: Some(_), .. })) if user => place,
-            Some((place, _, Event { begun: None, .. })) => {
-                self.begin_stack(place, context.task);
-                place
+            Some((index, _, Event { begun: Some(_), .. })) if user => index,
+            Some((index, _, Event { begun: None, .. })) => {
+                self.begin_stack(index, context.task);
+                index
             }
             _ if !self.only.is_empty() => {
                 self.open = Open::Ignored;
@@ -354,12 +354,12 @@ impl Parser<'_> {
             }
             _ => {
                 self.events += 1;
-                let place = self.begin_event(context.cpu, true, Some(context.pid), UNNAMED_EVENT);
-                self.begin_stack(place, context.task);
-                place
+                let index = self.begin_event(context.cpu, true, Some(context.pid), UNNAMED_EVENT);
+                self.begin_stack(index, context.task);
+                index
             }
         };
-        self.open = Open::Stack { place, user };
+        self.open = Open::Stack { index, user };
     }
 
     fn event(&mut self, context: &Context<'_>, text: &[u8], line: &[u8], warnings: &mut Warnings) {
@@ -384,10 +384,10 @@ impl Parser<'_> {
                 true
             }
         };
-        let place = self.begin_event(context.cpu, counts, Some(context.pid), text);
+        let index = self.begin_event(context.cpu, counts, Some(context.pid), text);
         self.open = match entered {
             true => Open::Nowhere,
-            false if text.ends_with(STACK_FIELD) => self.begin_field(place),
+            false if text.ends_with(STACK_FIELD) => self.begin_field(index),
             false => Open::Text,
         };
     }
@@ -398,10 +398,10 @@ impl Parser<'_> {
         self.only.is_empty() || only.any(|one| one == name || Some(one) == function)
     }
 
-    /// Makes an event its CPU's last and counts the stack of the one before. Returns its place.
+    /// Makes an event its CPU's last and counts the stack of the one before. Returns its index.
     fn begin_event(&mut self, cpu: u64, counts: bool, pid: Option<u64>, text: &[u8]) -> usize {
         let entry = self.last.entry(cpu);
-        let place = entry.index();
+        let index = entry.index();
         let event = entry.or_default();
         if let Some(number) = event.begun.take() {
             self.stacks.add(&event.stack, number);
@@ -409,11 +409,11 @@ impl Parser<'_> {
         (event.counts, event.pid) = (counts, pid);
         event.text.clear();
         event.text.extend_from_slice(text);
-        place
+        index
     }
 
-    fn begin_stack(&mut self, place: usize, task: &[u8]) {
-        let Event { text, begun, stack, .. } = &mut self.last[place];
+    fn begin_stack(&mut self, index: usize, task: &[u8]) {
+        let Event { text, begun, stack, .. } = &mut self.last[index];
         let read = event(text);
         let (name, function) =
             read.as_ref().map_or((NAMELESS, None), |event| (event.name.as_ref(), event.function));
@@ -482,9 +482,9 @@ impl Parser<'_> {
                 self.events += u64::from(counts);
                 self.open = Open::Text;
                 if event.is_some() {
-                    let place = self.begin_event(read.cpu, counts, None, text);
+                    let index = self.begin_event(read.cpu, counts, None, text);
                     if text.ends_with(STACK_FIELD) {
-                        self.open = self.begin_field(place);
+                        self.open = self.begin_field(index);
                     }
                 }
             }

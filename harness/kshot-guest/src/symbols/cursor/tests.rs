@@ -8,12 +8,12 @@ const STACK: u64 = 0xffff_8000_0a00_0000;
 const TASK_STACK: u64 = 0xffff_8000_0b00_0000;
 const CODE: u64 = 0xffff_8000_0801_0000;
 
-fn place(registers: &[(u16, u64)]) -> Place {
-    let mut place = Place { pc: CODE, returns: true, user: false, registers: [None; REGISTERS], cfa: None };
+fn cursor(registers: &[(u16, u64)]) -> Cursor {
+    let mut cursor = Cursor { pc: CODE, returns: true, user: false, registers: [None; REGISTERS], cfa: None };
     for &(register, value) in registers {
-        place.registers[usize::from(register)] = Some(value);
+        cursor.registers[usize::from(register)] = Some(value);
     }
-    place
+    cursor
 }
 
 /// Stacks of words that count from 0, but for some, by their offset in bytes.
@@ -27,14 +27,14 @@ fn raw(arch: Arch, stacks: &[(u64, &[(usize, u64)])]) -> Raw {
     Raw { stacks: stacks.iter().map(copy).collect(), ..Raw::default() }
 }
 
-fn out_of(arch: Arch, label: &str, place: &Place, raw: &Raw) -> Result<Place, Cut> {
-    place.out_of(arch.row().assembly_frame(label).unwrap(), raw, arch.row())
+fn out_of(arch: Arch, label: &str, cursor: &Cursor, raw: &Raw) -> Result<Cursor, Cut> {
+    cursor.out_of(arch.row().assembly_frame(label).unwrap(), raw, arch.row())
 }
 
 #[test]
 fn an_exception_goes_on_at_the_very_place_that_it_interrupted() {
     let raw = raw(Arch::Arm64, &[(STACK, &[(248, STACK + 400), (256, CODE + 4)])]);
-    let caller = out_of(Arch::Arm64, "el1h_64_irq", &place(&[(31, STACK)]), &raw).unwrap();
+    let caller = out_of(Arch::Arm64, "el1h_64_irq", &cursor(&[(31, STACK)]), &raw).unwrap();
     assert_eq!((caller.pc, caller.returns, caller.user), (CODE + 4, false, false));
     let registers = [31, 19, 30].map(|register| caller.register(Register(register)).unwrap());
     assert_eq!(registers, [STACK + 400, 19, 30], "sp, x19 and x30 of struct pt_regs");
@@ -44,7 +44,7 @@ fn an_exception_goes_on_at_the_very_place_that_it_interrupted() {
 fn where_addresses_do_not_tell_a_bit_tells_user_space() {
     for (mask, user) in [(1 << 48, true), (0, false)] {
         let raw = raw(Arch::S390x, &[(STACK, &[(168, mask), (176, 0x1000), (304, STACK + 360)])]);
-        let caller = out_of(Arch::S390x, "io_int_handler", &place(&[(15, STACK)]), &raw).unwrap();
+        let caller = out_of(Arch::S390x, "io_int_handler", &cursor(&[(15, STACK)]), &raw).unwrap();
         assert_eq!((caller.pc, caller.user), (0x1000, user));
     }
 }
@@ -52,8 +52,8 @@ fn where_addresses_do_not_tell_a_bit_tells_user_space() {
 #[test]
 fn a_stack_that_was_switched_is_followed_once_it_is_read() {
     let frame = (TASK_STACK, &[(0, TASK_STACK + 64), (8, CODE + 8)][..]);
-    let place = place(&[(31, STACK + 512), (29, TASK_STACK)]);
-    let switch = |raw: &Raw| out_of(Arch::Arm64, "call_on_irq_stack", &place, raw);
+    let cursor = cursor(&[(31, STACK + 512), (29, TASK_STACK)]);
+    let switch = |raw: &Raw| out_of(Arch::Arm64, "call_on_irq_stack", &cursor, raw);
     assert_eq!(switch(&raw(Arch::Arm64, &[(STACK, &[])])).unwrap_err(), Cut::OtherStack(TASK_STACK));
     let caller = switch(&raw(Arch::Arm64, &[(STACK, &[]), frame])).unwrap();
     assert_eq!((caller.pc, caller.returns), (CODE + 8, true));
@@ -65,12 +65,12 @@ fn a_stack_that_was_switched_is_followed_once_it_is_read() {
 fn the_word_at_the_top_of_a_stack_is_the_stack_pointer_from_before() {
     let top = STACK + 504;
     let row = Arch::X8664.row();
-    let at = |address| place(&[(7, address)]);
+    let at = |address| cursor(&[(7, address)]);
     let mut raw = raw(Arch::X8664, &[(STACK, &[(504, TASK_STACK)])]);
     raw.tops = vec![top];
     assert_eq!(at(top).switched(&raw, row).unwrap_err(), Cut::OtherStack(TASK_STACK));
     raw.stacks.push(StackCopy { base: TASK_STACK, memory: vec![0; 8] });
-    let register = |place: Place| place.register(Register(7));
+    let register = |cursor: Cursor| cursor.register(Register(7));
     assert_eq!(register(at(top).switched(&raw, row).unwrap()), Some(TASK_STACK));
     assert_eq!(register(at(top - 8).switched(&raw, row).unwrap()), Some(top - 8));
 }
@@ -80,8 +80,8 @@ fn a_back_chain_tells_the_frame_of_the_function_that_switched() {
     let (top, row) = (STACK + 160, Arch::S390x.row());
     let mut raw = raw(Arch::S390x, &[(STACK, &[(160 + 152, TASK_STACK)]), (TASK_STACK, &[])]);
     raw.tops = vec![top];
-    let place = place(&[(15, top)]).switched(&raw, row).unwrap();
-    assert_eq!((place.cfa, place.register(Register(15))), (Some(TASK_STACK + 160), Some(top)));
+    let cursor = cursor(&[(15, top)]).switched(&raw, row).unwrap();
+    assert_eq!((cursor.cfa, cursor.register(Register(15))), (Some(TASK_STACK + 160), Some(top)));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn an_expression_is_evaluated_on_registers_and_the_stack() {
     let encoding = Encoding { address_size: 8, format: Format::Dwarf32, version: 4 };
     let result = |program: &[u8], stack: &[u64]| {
         let expression = Expression(EndianSlice::new(program, RunTimeEndian::Little));
-        place(&[(6, STACK + 16)]).evaluate(expression, encoding, stack, &raw, Arch::X8664.row())
+        cursor(&[(6, STACK + 16)]).evaluate(expression, encoding, stack, &raw, Arch::X8664.row())
     };
     // DW_OP_breg6 -8, DW_OP_deref: what GCC writes for the frame of a function that aligns its stack.
     assert_eq!(result(&[0x76, 0x78, 0x06], &[]), Ok(TASK_STACK));

@@ -36,7 +36,7 @@ pub enum Cut {
 
 /// One physical frame and what it has in its registers.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Cursor {
     pub(super) pc: u64,
     /// Whether `pc` is where a call returns to, or where the CPU really was.
     pub(super) returns: bool,
@@ -63,7 +63,7 @@ impl std::fmt::Display for Cut {
     }
 }
 
-impl Place {
+impl Cursor {
     /// An address of the code that is at work: a call may be the last of a function's.
     pub(super) fn inside(&self) -> u64 {
         inside(self.pc, self.returns)
