@@ -18,14 +18,15 @@ use crate::common::{Ended, Replica};
 
 #[test]
 fn help_names_every_verb_and_exit_code() {
-    let help = Replica::new().run(&["--help"]);
+    let replica = Replica::new();
+    let help = replica.run(&["--help"]);
     help.expect(0, &["125", "131", "132"]);
     let command = kshot::commands::command_line();
     let names: Vec<&str> = command.get_subcommands().map(|command| command.get_name()).collect();
     assert!(names.len() > 20, "{names:?}");
     for name in names {
         assert!(help.out.contains(&format!("\n  {name} ")), "no {name} in {}", help.out);
-        let ended = Replica::new().run(&[name, "--help"]);
+        let ended = replica.run(&[name, "--help"]);
         ended.expect(0, &["Usage: kshot", name]);
     }
 }
