@@ -1,6 +1,7 @@
 //! Recognises what a console says, line by line. Pure: lines in, events out.
 
 pub mod call_traces; // every call trace of a console, as stacks
+mod literals; // words without which no pattern matches
 mod messages; // what one message says
 mod prefix; // what loggers put in front of a message
 
@@ -75,6 +76,9 @@ enum Means {
 struct Table {
     patterns: Vec<Pattern>,
     set: RegexSet,
+    /// Words, one of which is in every message that a pattern fits.
+    words: Vec<String>,
+    any_word: regex::bytes::Regex,
     /// `CONFIG_PRINTK_TIME`'s prefix, with `CONFIG_PRINTK_CALLER`'s where it is on; or the latter alone, behind a time that
     /// other text is mixed with.
     stamp: Regex,
@@ -87,17 +91,26 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // What the kernel prints of itself is ASCII; Unicode's classes would cost half of the speed.
     let regexes = patterns.iter().map(|pattern| &pattern.regex);
     let set = RegexSetBuilder::new(regexes).unicode(false).build().expect("patterns.yaml holds regexes");
+    let words = literals::required(patterns.iter().map(|pattern| pattern.regex.as_str()));
+    let words = words.expect("a pattern has a word that it cannot match without");
+    let any_word = literals::any_of(words.iter().map(String::as_str)).expect("words");
     let stamp = Regex::new(r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])?|\]\[ *[TC]\d+\])(?: |$)").expect("a regex");
-    Table { patterns, set, stamp }
+    Table { patterns, set, words, any_word, stamp }
 });
 
 impl Table {
+    /// The first pattern that a message fits.
+    fn fits(&self, message: &str) -> Option<&Pattern> {
+        let message = message.as_bytes();
+        // Most fit none, and that is told sooner than which they fit.
+        let may_fit = self.any_word.is_match(message) && self.set.is_match(message);
+        let fits = may_fit.then(|| self.set.matches(message))?;
+        Some(&self.patterns[fits.iter().next()?])
+    }
+
     /// The word of the first pattern of trouble that a message fits.
     fn trouble(&self, message: &str) -> Option<&str> {
-        let message = message.as_bytes();
-        // Most fit none, and whether one does is told sooner than which.
-        let fits = self.set.is_match(message).then(|| self.set.matches(message))?;
-        let pattern = &self.patterns[fits.iter().next()?];
+        let pattern = self.fits(message)?;
         matches!(pattern.means, Means::Fatal | Means::Report).then_some(pattern.kind.as_str())
     }
 }
@@ -141,8 +154,8 @@ impl Recogniser {
         self.open.retain(|open| !over && !open.is_over());
         let whole = self.uncut(written, !messages.is_empty());
         for message in whole.as_deref().into_iter().chain(messages) {
-            if let Some(index) = TABLE.set.matches(message.as_bytes()).iter().next() {
-                self.matched(&TABLE.patterns[index], line);
+            if let Some(pattern) = TABLE.fits(message) {
+                self.matched(pattern, line);
             }
         }
         self.before.push_back(line.to_owned());
@@ -158,7 +171,7 @@ impl Recogniser {
             let mut whole = std::mem::take(&mut self.cut);
             whole.push_str(written);
             // What was cut may never be ended: then this line stands for itself.
-            return Some(if TABLE.set.is_match(whole.as_bytes()) { whole } else { written.to_owned() });
+            return Some(if TABLE.fits(&whole).is_some() { whole } else { written.to_owned() });
         }
         if self.cut.len() + written.len() <= LONGEST_CUT {
             self.cut.push_str(written);
@@ -366,6 +379,19 @@ mod tests {
         let unseen = TABLE.patterns.iter().zip(seen).filter(|(_, seen)| *seen == 0);
         let unseen: Vec<_> = unseen.map(|(pattern, _)| pattern.kind.as_str()).collect();
         assert_eq!(unseen, ["silent reboot", "ready", "rest"], "of which other tests tell");
+    }
+
+    #[test]
+    fn a_message_without_any_of_the_words_fits_no_pattern() {
+        for (name, bytes) in show::captures("console") {
+            for line in String::from_utf8_lossy(&bytes).lines() {
+                let (written, messages) = parts(line);
+                for message in std::iter::once(written).chain(messages) {
+                    let fits = TABLE.set.is_match(message.as_bytes());
+                    assert_eq!(TABLE.fits(message).is_some(), fits, "{name}: {message}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -33,19 +33,20 @@
 //! the unwinder did not come by (`?`) are [`Frame::guess`].
 
 use std::io::{self, BufRead};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 use memchr::memmem::Finder;
+use regex::bytes::Regex;
 
 use super::messages::{
     Printer, dropped, hung_task, is_damaged, is_register, last_function, may_be_frame, pasted,
     program_counter, report, section, shown, task,
 };
 use super::prefix::{Message, unquoted};
-use super::{TRACE_WITHIN, parts};
+use super::{TABLE, TRACE_WITHIN, literals, parts};
 use crate::stack::ftrace_context::context;
 use crate::stack::ftrace_text::UNNAMED;
 use crate::stack::lines::{self, DEEPEST_STACK, Kind, Warnings, printable};
@@ -77,7 +78,29 @@ pub(crate) fn is_of(line: &[u8]) -> bool {
     message.text.len() < unquoted(line).len() || heading(&printable(message.text)).is_some()
 }
 
+/// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning aside.
+const TELLING: [&str; 11] = [
+    "+0x",
+    "race",
+    "=> ",
+    "task:",
+    " Comm: ",
+    "COMMAND: ",
+    "sysrq: ",
+    "SysRq : ",
+    "printk messages dropped",
+    "<stack trace>",
+    "---[ end ",
+];
+
+static TELLING_WORDS: LazyLock<Regex> = LazyLock::new(|| {
+    let words = TABLE.words.iter().map(String::as_str).chain(TELLING);
+    literals::any_of(words).expect("words")
+});
+
 struct Parser {
+    /// The number of the word for a task without a name.
+    nameless: usize,
     place: Finder<'static>,
     heading: Finder<'static>,
     callers: IndexMap<Box<[u8]>, Caller, RandomState>,
@@ -124,6 +147,8 @@ struct Caller {
     /// The section of the report that the next stack belongs to: one that was kept of another time.
     section: Option<usize>,
     open: Open,
+    /// Whether no stack and no report is open, and nothing is known of the next.
+    is_idle: bool,
     /// Who prints the stack that is open.
     printer: Printer,
     stack: Numbers,
@@ -141,9 +166,16 @@ enum Open {
     Interrupted,
 }
 
+/// Whether a message may begin something.
+fn is_telling(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b'#' | b'[')) || TELLING_WORDS.is_match(text)
+}
+
 impl Parser {
     fn new() -> Self {
+        let mut words = Texts::default();
         Self {
+            nameless: words.word(NAMELESS.as_bytes()),
             place: Finder::new("+0x"),
             heading: Finder::new("race"),
             callers: IndexMap::default(),
@@ -151,7 +183,7 @@ impl Parser {
             lost: 0,
             begun: 0,
             stacks: Fold::default(),
-            words: Texts::default(),
+            words,
             frames: Vec::new(),
             known: Texts::default(),
         }
@@ -160,6 +192,21 @@ impl Parser {
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
         let message = Message::of(line);
         let caller = self.caller(message.caller);
+        // Most messages of a boot are of no stack.
+        if self.callers[caller].is_idle && !is_telling(message.text) {
+            return;
+        }
+        self.callers[caller].is_idle = false;
+        self.telling_line(caller, message, line, warnings);
+        let Caller { report, section, function, task, open, .. } = self.callers[caller];
+        self.callers[caller].is_idle = task == self.nameless
+            && open == Open::No
+            && report.is_none()
+            && section.is_none()
+            && function.is_none();
+    }
+
+    fn telling_line(&mut self, caller: usize, message: Message<'_>, line: &[u8], warnings: &mut Warnings) {
         // Most lines are frames, and most of them have been seen before.
         if let Some(frame) = self.read_frame(caller, message.text) {
             return self.frame(caller, frame, line, warnings);
@@ -300,7 +347,7 @@ impl Parser {
     }
 
     fn forget(&mut self, caller: usize) {
-        let task = self.words.word(NAMELESS.as_bytes());
+        let task = self.nameless;
         let caller = &mut self.callers[caller];
         (caller.report, caller.section, caller.task, caller.function, caller.age) =
             (None, None, task, None, 0);
@@ -332,7 +379,7 @@ impl Parser {
             Printer::Debugger(_) => BACKTRACE,
         };
         let event = self.words.word(event.as_bytes());
-        let nameless = self.words.word(NAMELESS.as_bytes());
+        let nameless = self.nameless;
         let Caller { stack, section, report, task, function, .. } = &mut self.callers[caller];
         stack.frames.clear();
         (stack.task, stack.event, stack.function) = match (*section, printer) {
@@ -409,7 +456,7 @@ impl Parser {
         let entry = self.callers.entry(name.into());
         self.last = entry.index();
         if let Entry::Vacant(entry) = entry {
-            let task = self.words.word(NAMELESS.as_bytes());
+            let task = self.nameless;
             let stack = Numbers::default();
             entry.insert(Caller {
                 report: None,
@@ -418,6 +465,7 @@ impl Parser {
                 function: None,
                 section: None,
                 open: Open::No,
+                is_idle: true,
                 printer: Printer::Kernel,
                 stack,
             });

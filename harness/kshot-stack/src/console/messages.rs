@@ -55,12 +55,13 @@ pub(super) fn shown(text: &[u8]) -> Cow<'_, str> {
 
 /// Whether a line without an offset may be a frame: an address alone, or one with a source line.
 pub(super) fn may_be_frame(text: &[u8]) -> bool {
-    const SOURCES: [&[u8]; 4] = [b".c:", b".h:", b".S:", b".rs:"];
+    const SOURCES: [&[u8]; 4] = [b".c", b".h", b".S", b".rs"];
     let begins = text.trim_ascii_start();
+    let is_source = |colon: usize| SOURCES.iter().any(|source| text[..colon].ends_with(source));
     text.len() < LONGEST_FRAME
         && (begins.starts_with(b"0x")
             || begins.starts_with(b"[<")
-            || SOURCES.iter().any(|source| memchr::memmem::find(text, source).is_some()))
+            || memchr::memchr_iter(b':', text).any(is_source))
 }
 
 /// The word of the report that a message begins.
@@ -163,7 +164,9 @@ pub(super) fn is_register(text: &str) -> bool {
     numbered_register
         || register_and_colon
         || words_of_stack
-        || NAMES.iter().any(|name| text.starts_with(name))
+        || NAMES
+            .iter()
+            .any(|name| name.as_bytes().first() == text.as_bytes().first() && text.starts_with(name))
 }
 
 /// The heading of a stack that a report keeps, without numbers: `Allocated by task`, `page last free pid`.

@@ -55,12 +55,14 @@ pub(super) fn unquoted(line: &[u8]) -> &[u8] {
 
 /// What stands behind `[   12.345678]`.
 fn seconds(text: &[u8]) -> Option<&[u8]> {
-    let inner = text.strip_prefix(b"[")?;
-    let end = inner.iter().take(LONGEST).position(|&byte| byte == b']')?;
-    let (time, rest) = (&inner[..end], &inner[end + 1..]);
-    let dot = time.iter().position(|&byte| byte == b'.')?;
-    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    (digits(time[..dot].trim_ascii_start()) && digits(&time[dot + 1..])).then_some(rest)
+    let whole = text.strip_prefix(b"[")?.trim_ascii_start();
+    behind_digits(behind_digits(whole)?.strip_prefix(b".")?)?.strip_prefix(b"]")
+}
+
+/// What stands behind the digits that a text begins with.
+fn behind_digits(text: &[u8]) -> Option<&[u8]> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (digits > 0).then(|| &text[digits..])
 }
 
 /// `[ T1234]` or `[    C0]`, and what stands behind it.
