@@ -15,7 +15,7 @@ struct Mutant {
     why: &'static str,
 }
 
-const MUTANTS: [Mutant; 5] = [
+const MUTANTS: [Mutant; 6] = [
     Mutant {
         name: "a_repair_that_forgets_ra_loses_the_callers_of_a_leaf",
         kernel: "mips64-6.1-forgets-ra",
@@ -49,6 +49,13 @@ const MUTANTS: [Mutant; 5] = [
         kernel: "arm64-6.1-always-x30",
         scenario: "perf/tracepoint",
         why: "claim `perf` fails: a stack through oom_score_adj_write, vfs_write is corrupt",
+    },
+    Mutant {
+        name: "a_repair_that_tells_the_caller_twice_loses_the_traced_function",
+        kernel: "riscv64-6.12-caller-twice",
+        scenario: "tunsetiff/leaf",
+        why: "claim `caller` fails: 0 instead of 5 stacks through tun_net_fix_features, \
+              __netdev_update_features; they end at handle_exception (5)",
     },
 ];
 
