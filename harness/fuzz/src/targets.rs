@@ -45,54 +45,33 @@ pub fn all() -> Vec<Target> {
     let captures = |name: &str| files(&data.join(name), &[".txt", ".jsonl"]);
     let mut scenarios = files(&root.join("scenarios"), &[".yaml"]);
     scenarios.push(b"a: &a [x, y]\nb: *a\n".to_vec());
-    vec![
-        Target {
-            name: "ftrace",
-            seeds: captures("ftrace"),
-            feed: |input| text_of(TextFormat::Ftrace, input),
-        },
-        Target {
-            name: "perf",
-            seeds: captures("perf"),
-            feed: |input| text_of(TextFormat::PerfScript, input),
-        },
-        Target {
-            name: "proc-stack",
-            seeds: captures("proc_stack"),
-            feed: |input| text_of(TextFormat::ProcStack, input),
-        },
-        Target {
-            name: "stack-tracer",
-            seeds: captures("stack_tracer"),
-            feed: |input| text_of(TextFormat::StackTracer, input),
-        },
+    macro_rules! texts {
+        ($($name:literal of $folder:literal as $format:ident,)*) => {
+            vec![$(Target {
+                name: $name,
+                seeds: captures($folder),
+                feed: |input| text_of(TextFormat::$format, input),
+            }),*]
+        };
+    }
+    let mut targets = texts! {
+        "ftrace" of "ftrace" as Ftrace,
+        "trace-cmd" of "trace_cmd" as Ftrace,
+        "perf" of "perf" as PerfScript,
+        "proc-stack" of "proc_stack" as ProcStack,
+        "stack-tracer" of "stack_tracer" as StackTracer,
+        "hist" of "hist" as Hist,
+        "call-trace" of "console" as CallTrace,
+        "pasted" of "pasted" as CallTrace,
+        "bpftrace" of "bpftrace" as Bpftrace,
+    };
+    targets.extend([
         Target { name: "perf-data", seeds: files(&data.join("perf_data"), &[".data"]), feed: perf_data_of },
         Target { name: "bpf", seeds: vec![BPF_STACKS.into()], feed: bpf_stacks_of },
         Target {
             name: "kallsyms",
             seeds: files(&data.join("perf_data"), &[".kallsyms"]),
             feed: |input| drop(Kallsyms::read(input)),
-        },
-        Target { name: "hist", seeds: captures("hist"), feed: |input| text_of(TextFormat::Hist, input) },
-        Target {
-            name: "call-trace",
-            seeds: captures("console"),
-            feed: |input| text_of(TextFormat::CallTrace, input),
-        },
-        Target {
-            name: "pasted",
-            seeds: captures("pasted"),
-            feed: |input| text_of(TextFormat::CallTrace, input),
-        },
-        Target {
-            name: "bpftrace",
-            seeds: captures("bpftrace"),
-            feed: |input| text_of(TextFormat::Bpftrace, input),
-        },
-        Target {
-            name: "trace-cmd",
-            seeds: captures("trace_cmd"),
-            feed: |input| text_of(TextFormat::Ftrace, input),
         },
         Target {
             name: "gdb",
@@ -124,7 +103,8 @@ pub fn all() -> Vec<Target> {
         Target { name: "yaml", seeds: files(&root.join("images"), &[".yaml"]), feed: values },
         Target { name: "archive", seeds: vec![archive()], feed: unpacked },
         Target { name: "gzip", seeds: vec![zipped(&archive())], feed: unzipped },
-    ]
+    ]);
+    targets
 }
 
 /// A few symbols of a kernel and of a module, as /proc/kallsyms has them.

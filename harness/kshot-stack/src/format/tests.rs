@@ -31,9 +31,7 @@ fn every_capture_is_known_by_its_text() {
         ("bpftrace", TextFormat::Bpftrace),
     ];
     for (folder, format) in folders {
-        let captures = show::captures(folder);
-        assert!(!captures.is_empty(), "{folder}");
-        for (name, bytes) in captures {
+        for (name, bytes) in show::captures(folder) {
             assert_eq!(Reading::guess(&bytes).format, format, "{folder}/{name}");
         }
     }

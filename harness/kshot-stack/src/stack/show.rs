@@ -1,6 +1,8 @@
 //! Stacks as lines, for tests: everything a [`Parsed`] holds can be seen.
 
 use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
 
 use super::{Frame, Parsed, Stack};
 
@@ -61,18 +63,44 @@ fn frame(frame: &Frame) -> String {
     if words.is_empty() { "?".into() } else { words.join(" ") }
 }
 
-/// Every capture of a folder of `tests/data`, by its file's stem, in order.
+/// Each stack on one line: `count task event in function: frames`, with `?` before a guess.
+pub(crate) fn lines(parsed: &Parsed) -> Vec<String> {
+    let line = |(stack, count): &(Stack, u64)| {
+        let name = |frame: &Arc<Frame>| format!("{}{}", if frame.guess { "?" } else { "" }, frame.name());
+        let frames: Vec<_> = stack.frames.iter().map(name).collect();
+        let function = stack.function.as_ref().map(|function| format!(" in {function}")).unwrap_or_default();
+        format!("{count} {} {}{function}: {}", stack.task, stack.event, frames.join(" "))
+    };
+    parsed.stacks.iter().map(line).collect()
+}
+
+/// The kinds of the warnings, and how often.
+pub(crate) fn warnings(parsed: &Parsed) -> Vec<(&str, u64)> {
+    parsed.warnings.iter().map(|warning| (warning.kind.as_str(), warning.count)).collect()
+}
+
+/// Every capture of a folder of `tests/data`, by its file's stem, in order. There is at least one.
 pub(crate) fn captures(folder: &str) -> Vec<(String, Vec<u8>)> {
     let folder = data(folder);
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|is| is == "txt")).collect();
     paths.sort();
+    assert!(!paths.is_empty(), "captures are missing");
     let stem = |path: &std::path::Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
     paths.iter().map(|path| (stem(path), std::fs::read(path).unwrap())).collect()
 }
 
 pub(crate) fn data(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+/// Compares what every capture of a folder reads as with the snapshots beside them. There are at least `least`.
+pub(crate) fn assert_snapshots(folder: &str, least: usize, parse: impl Fn(&[u8]) -> io::Result<Parsed>) {
+    let captures = captures(folder);
+    assert!(captures.len() >= least, "captures are missing");
+    for (name, bytes) in captures {
+        assert_snapshot(folder, &name, &parsed(&parse(&bytes).unwrap()));
+    }
 }
 
 /// Compares with `tests/data/<folder>/<name>.snap`.

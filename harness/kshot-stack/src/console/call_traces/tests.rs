@@ -5,19 +5,8 @@ fn parse_text(text: &str) -> Parsed {
     parse(text.as_bytes()).unwrap()
 }
 
-/// Each stack as `count task event in function: frames`, with `?` before a guess.
 fn told(text: &str) -> Vec<String> {
-    let parsed = parse_text(text);
-    let tell = |(stack, count): &(Stack, u64)| {
-        let frames: Vec<_> = stack
-            .frames
-            .iter()
-            .map(|frame| format!("{}{}", if frame.guess { "?" } else { "" }, frame.name()))
-            .collect();
-        let function = stack.function.as_ref().map(|function| format!(" in {function}")).unwrap_or_default();
-        format!("{count} {} {}{function}: {}", stack.task, stack.event, frames.join(" "))
-    };
-    parsed.stacks.iter().map(tell).collect()
+    show::lines(&parse_text(text))
 }
 
 #[test]
@@ -29,9 +18,7 @@ fn every_console_reads_as_its_snapshot_says() {
 
 #[test]
 fn what_others_print_reads_as_its_snapshot_says() {
-    for (name, bytes) in show::captures("pasted") {
-        show::assert_snapshot("pasted", &name, &show::parsed(&parse(&bytes[..]).unwrap()));
-    }
+    show::assert_snapshots("pasted", 4, |bytes| parse(bytes));
 }
 
 #[test]

@@ -1,24 +1,17 @@
-use super::super::{Stack, show};
+use super::super::show;
 use super::*;
 
 fn parse_text(text: &str) -> Parsed {
     parse(text.as_bytes()).unwrap()
 }
 
-/// Each stack as `count task event: frames`.
 fn told(text: &str) -> Vec<String> {
-    let tell = |(stack, count): &(Stack, u64)| {
-        let frames: Vec<_> = stack.frames.iter().map(|frame| frame.name()).collect();
-        format!("{count} {} {}: {}", stack.task, stack.event, frames.join(" "))
-    };
-    parse_text(text).stacks.iter().map(tell).collect()
+    show::lines(&parse_text(text))
 }
 
 #[test]
 fn every_capture_reads_as_its_snapshot_says() {
-    for (name, bytes) in show::captures("bpftrace") {
-        show::assert_snapshot("bpftrace", &name, &show::parsed(&parse(&bytes[..]).unwrap()));
-    }
+    show::assert_snapshots("bpftrace", 4, |bytes| parse(bytes));
 }
 
 #[test]

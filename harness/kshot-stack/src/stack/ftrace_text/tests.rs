@@ -1,13 +1,9 @@
-use super::super::{State, Warning, show};
+use super::super::{State, show};
 use super::*;
 use crate::arch::Arch;
 
 fn parse_text(text: &str) -> Parsed {
     parse(text.as_bytes()).unwrap()
-}
-
-fn kinds(parsed: &Parsed) -> Vec<(&str, u64)> {
-    parsed.warnings.iter().map(|Warning { kind, count, .. }| (kind.as_str(), *count)).collect()
 }
 
 #[test]
@@ -181,7 +177,7 @@ fn a_module_stands_between_symbol_and_address() {
 #[test]
 fn losses_are_counted_and_said() {
     let parsed = parse_text("# entries-in-buffer/entries-written: 280/9551   #P:1\nCPU:1 [LOST EVENTS]\n");
-    assert_eq!((parsed.lost, kinds(&parsed)), (9271, vec![("lost-events", 2)]));
+    assert_eq!((parsed.lost, show::warnings(&parsed)), (9271, vec![("lost-events", 2)]));
     let parsed = parse_text("CPU:0 [LOST 8128 EVENTS]\nCPU:1 [LOST EVENTS]\n");
     assert_eq!(parsed.lost, 8129);
 }
@@ -199,7 +195,7 @@ fn a_return_probe_was_taken_in_no_function() {
 fn nonsense_is_counted_with_its_first_example() {
     let parsed =
         parse_text("\x1b[2Jboo\n => stray\nmore\n              sh-7       [000] ....   1.000001: ???\n");
-    assert_eq!(kinds(&parsed), [("unreadable-line", 3), ("stray-frame", 1)]);
+    assert_eq!(show::warnings(&parsed), [("unreadable-line", 3), ("stray-frame", 1)]);
     assert_eq!(parsed.warnings[0].example, "\\u{1b}[2Jboo");
 }
 
@@ -208,7 +204,10 @@ fn frames_without_end_are_cut() {
     let mut text = String::from("              sh-7       [000] ....   1.000002: <stack trace>\n");
     text.push_str(&" => f\n".repeat(5000));
     let parsed = parse_text(&text);
-    assert_eq!((parsed.stacks[0].0.frames.len(), kinds(&parsed)), (1024, vec![("deep-stack", 3976)]));
+    assert_eq!(
+        (parsed.stacks[0].0.frames.len(), show::warnings(&parsed)),
+        (1024, vec![("deep-stack", 3976)])
+    );
 }
 
 proptest::proptest! {

@@ -1,21 +1,13 @@
-use super::super::{Warning, show};
+use super::super::show;
 use super::*;
 
 fn parse_text(text: &str) -> Parsed {
     parse(text.as_bytes()).unwrap()
 }
 
-fn kinds(parsed: &Parsed) -> Vec<(&str, u64)> {
-    parsed.warnings.iter().map(|Warning { kind, count, .. }| (kind.as_str(), *count)).collect()
-}
-
 #[test]
 fn every_capture_reads_as_its_snapshot_says() {
-    let captures = show::captures("perf");
-    assert!(captures.len() >= 7, "captures are missing");
-    for (name, bytes) in captures {
-        show::assert_snapshot("perf", &name, &show::parsed(&parse(&bytes[..]).unwrap()));
-    }
+    show::assert_snapshots("perf", 7, |bytes| parse(bytes));
 }
 
 #[test]
@@ -114,7 +106,7 @@ fn an_empty_call_chain_is_a_stack_and_a_missing_one_is_not() {
 fn the_last_sample_may_lack_its_empty_line() {
     assert_eq!(parse_text(SAMPLE.trim_end_matches("\n\n")).stacks.len(), 1);
     let parsed = parse_text(&SAMPLE[..SAMPLE.len() - 2]);
-    assert_eq!((parsed.stacks[0].0.frames.len(), kinds(&parsed)), (5, vec![("cut-line", 1)]));
+    assert_eq!((parsed.stacks[0].0.frames.len(), show::warnings(&parsed)), (5, vec![("cut-line", 1)]));
 }
 
 #[test]
@@ -149,14 +141,14 @@ fn only_a_probe_on_entry_was_taken_in_its_first_function() {
 fn losses_are_counted_and_said() {
     let parsed =
         parse_text("sh 1 [000] 0.1: PERF_RECORD_LOST lost 12\nProcessed 100 events and lost 3 chunks!\n");
-    assert_eq!((parsed.events, parsed.lost, kinds(&parsed)), (0, 15, vec![("lost-events", 2)]));
+    assert_eq!((parsed.events, parsed.lost, show::warnings(&parsed)), (0, 15, vec![("lost-events", 2)]));
     assert_eq!(parse_text("Processed 100 samples and lost 3.50%!\n").lost, 1);
 }
 
 #[test]
 fn nonsense_is_counted_with_its_first_example() {
     let parsed = parse_text("# captured on: today\nCheck IO/CPU overload!\n\tffffffff80000000 f\n");
-    assert_eq!(kinds(&parsed), [("unreadable-line", 1), ("stray-frame", 1)]);
+    assert_eq!(show::warnings(&parsed), [("unreadable-line", 1), ("stray-frame", 1)]);
 }
 
 proptest::proptest! {
