@@ -22,13 +22,14 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use bpf::{BpfHelper, BpfHook, BpfProbe};
+pub use bpf::{BPF_KALLSYMS, BpfHelper, BpfHook, BpfProbe, STACKS as BPF_STACKS};
 use capture::ProbeFiles;
 pub use capture::{Capture, CaptureContent, PrintedText};
 pub use error::{ConsoleError, ProbeError, TruthError};
 pub use ftrace::FtraceProbe;
 pub use gdb::StartedTruth;
 use guest::{CaptureFetcher, ProbeGuest};
+pub use kernel_symbols::KALLSYMS;
 pub use kprobe::{KprobeEvent, KprobeProbe, Stacktrace};
 pub use perf::{PerfEvent, PerfProbe};
 pub use text::{Stream, TextProbe, TextSource};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::GzDecoder;
 use kshot_guest::bounded;
 use kshot_guest::host::FileError;
+use kshot_guest::probe::{BPF_KALLSYMS, BPF_STACKS, KALLSYMS};
 use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::format::{HEAD, Listing, Reading, TextFormat};
 use kshot_stack::stack::kallsyms::Kallsyms;
@@ -20,8 +21,6 @@ const PERF_DATA: [&[u8]; 2] = [b"PERFILE2", b"2ELIFREP"];
 const GZIP: &[u8] = b"\x1f\x8b";
 /// How gzip, xz and zstd begin a file.
 const PACKED: [&[u8]; 3] = [GZIP, b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"];
-/// How a run folder calls what a `bpf` probe recorded, and the symbols beside it, the kernel's and BPF's own.
-const OF_BPF: (&str, [&str; 2]) = (".bpf.txt", [".kallsyms.gz", ".bpf-kallsyms.txt"]);
 
 /// Why a capture cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -126,15 +125,15 @@ fn list(
 
 /// The symbols in `kallsyms`, or those that lie beside a capture of a `bpf` probe.
 fn symbols(capture: &Path, kallsyms: Option<&Path>) -> Result<Option<Kallsyms>, CaptureError> {
-    let (of_bpf, beside) = OF_BPF;
-    let files: Vec<PathBuf> = match (kallsyms, capture.to_str().and_then(|path| path.strip_suffix(of_bpf))) {
-        (Some(file), _) => vec![file.to_owned()],
-        (None, Some(stem)) => {
-            let files = beside.map(|suffix| PathBuf::from(format!("{stem}{suffix}")));
-            files.into_iter().filter(|file| file.is_file()).collect()
-        }
-        (None, None) => Vec::new(),
-    };
+    let files: Vec<PathBuf> =
+        match (kallsyms, capture.to_str().and_then(|path| path.strip_suffix(BPF_STACKS))) {
+            (Some(file), _) => vec![file.to_owned()],
+            (None, Some(stem)) => {
+                let files = [KALLSYMS, BPF_KALLSYMS].map(|suffix| PathBuf::from(format!("{stem}{suffix}")));
+                files.into_iter().filter(|file| file.is_file()).collect()
+            }
+            (None, None) => Vec::new(),
+        };
     let mut text: Box<dyn BufRead> = Box::new(io::empty());
     for path in &files {
         let file = bounded::open(path).map_err(FileError::on("open", path)).map_err(CaptureError::Open)?;

@@ -21,9 +21,9 @@ use kshot_stack::stack::bpf_stacks::{self, BpfEvent};
 use kshot_stack::text::quote;
 
 /// The suffix of the stacks, as [`kshot_stack::stack::bpf_stacks`] reads them.
-const STACKS: &str = "bpf.txt";
+pub const STACKS: &str = "bpf.txt";
 /// The suffix of the symbols of BPF's own code, as `/proc/kallsyms` has them.
-const BPF_KALLSYMS: &str = "bpf-kallsyms.txt";
+pub const BPF_KALLSYMS: &str = "bpf-kallsyms.txt";
 
 /// A BPF program at an event.
 #[derive(Clone, Debug, Serialize)]

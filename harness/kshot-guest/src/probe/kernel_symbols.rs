@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
@@ -14,7 +15,7 @@ use crate::symbols::AmbiguousFunction;
 use kshot_stack::stack::kallsyms::Kallsyms;
 
 /// The suffix of the kernel's symbols that belong to a capture, the text of `/proc/kallsyms`.
-pub(super) const KALLSYMS: &str = "kallsyms.gz";
+pub const KALLSYMS: &str = "kallsyms.gz";
 /// The shell commands that set `$loaded` to the loaded modules and their addresses (proc(5)). No program is started for it.
 const READ_MODULES: &str = "loaded=; while read -r name _ _ _ _ address _; do loaded=$loaded$name:$address,; done 2> /dev/null < /proc/modules";
 /// What a guest says that has saved its symbols again.
@@ -48,9 +49,7 @@ pub(super) fn fetch(fetcher: &mut CaptureFetcher<'_>, folder: &GuestFolder) -> R
 pub(super) fn check_function(fetcher: &CaptureFetcher<'_>, function: Option<&str>) -> Result<(), ProbeError> {
     let Some(function) = function else { return Ok(()) };
     let path = fetcher.files().path(KALLSYMS);
-    let read = File::open(&path)
-        .and_then(|file| Kallsyms::read(BufReader::new(GzDecoder::new(BufReader::new(file)))));
-    let symbols = read.map_err(FileError::on("read", &path))?;
+    let symbols = read(&path, io::empty()).map_err(FileError::on("read", &path))?;
     let probe = fetcher.guest.probe.to_owned();
     AmbiguousFunction::check(function, &symbols.starts(function))
         .map_err(|source| ProbeError::Ambiguous { probe, source })
@@ -66,6 +65,10 @@ pub(super) fn are_in(files: ProbeFiles<'_>) -> bool {
 /// # Errors
 /// The file cannot be read.
 pub(super) fn of(capture: &Capture, further: impl BufRead) -> io::Result<Kallsyms> {
-    let file = File::open(capture.beside(KALLSYMS))?;
+    read(&capture.beside(KALLSYMS), further)
+}
+
+fn read(path: &Path, further: impl BufRead) -> io::Result<Kallsyms> {
+    let file = File::open(path)?;
     Kallsyms::read(BufReader::new(GzDecoder::new(BufReader::new(file))).chain(further))
 }

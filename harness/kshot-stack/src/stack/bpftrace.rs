@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use super::fold::{Fold, Numbers, Texts};
 use super::lines::{
-    self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, is_symbol, printable, split_at,
+    self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, is_symbol, number, printable, split_at,
 };
 use super::{Frame, NAMELESS, Parsed};
 
@@ -295,7 +295,7 @@ fn is_placed(line: &[u8]) -> bool {
     let is_object = rest.is_empty() || matches!((rest[0], rest[rest.len() - 1]), (b'[', b']') | (b'(', b')'));
     let place = || {
         let (name, offset) = first.split_at(first.iter().rposition(|&byte| byte == b'+')?);
-        offset_of(&offset[1..]).filter(|_| is_name(name))
+        number(&offset[1..]).filter(|_| is_name(name))
     };
     is_object && place().is_some()
 }
@@ -314,13 +314,6 @@ fn is_address(text: &[u8]) -> bool {
 /// Whether it begins as a function's name does.
 fn is_name(text: &[u8]) -> bool {
     is_symbol(text) && (text[0].is_ascii_alphabetic() || matches!(text[0], b'_' | b'$' | b'.'))
-}
-
-fn offset_of(text: &[u8]) -> Option<u64> {
-    if text.starts_with(b"0x") {
-        return hexadecimal(text);
-    }
-    decimal(text).filter(|(_, rest)| rest.is_empty()).map(|(offset, _)| offset)
 }
 
 /// `tcp_transmit_skb+1308`, `ffffffff813d0af8 __clear_user+0x18 [kernel]`, `main`, `[unknown]`.
@@ -349,7 +342,7 @@ fn frame(text: &[u8]) -> Option<Frame> {
         return (frame.address.is_some() || !rest.is_empty()).then_some(frame);
     }
     let place = rest.iter().rposition(|&byte| byte == b'+');
-    frame.offset = place.and_then(|at| offset_of(&rest[at + 1..]));
+    frame.offset = place.and_then(|at| number(&rest[at + 1..]));
     let name = if frame.offset.is_some() { &rest[..place.unwrap_or(rest.len())] } else { rest };
     frame.symbol = Some(printable(name));
     // C++ names hold blanks.

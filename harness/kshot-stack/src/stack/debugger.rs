@@ -22,7 +22,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::Frame;
-use super::lines::{decimal, hexadecimal};
+use super::lines::{hexadecimal, number};
 
 /// A line of a backtrace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl DebuggerLine {
         let Shapes { crash, interrupted, numbered } = &*SHAPES;
         let line = [crash, interrupted, numbered].into_iter().find_map(|shape| shape.captures(text))?;
         let part = |name: &str| line.name(name).map(|part| part.as_str());
-        let number = part("number").and_then(|number| decimal(number.as_bytes())).map(|(number, _)| number);
+        let depth = part("number").and_then(|depth| number(depth.as_bytes()));
         let address = part("address").and_then(|address| hexadecimal(address.as_bytes()));
         let behind = part("behind").unwrap_or_default();
         // `#1 SMP` is the number of a build, and `#2 (x)` of a list.
@@ -71,25 +71,21 @@ impl DebuggerLine {
         {
             return None;
         }
-        let offset = part("offset").and_then(|offset| match offset.starts_with("0x") {
-            true => hexadecimal(offset.as_bytes()),
-            false => decimal(offset.as_bytes()).map(|(offset, _)| offset),
-        });
         // Of a program rather than of a kernel of 32 or 64 bits.
         let user = part("behind").is_some()
             && address.is_some_and(|address| (1_u64 << 32..1 << 63).contains(&address));
         let frame = Frame {
             address,
             symbol: part("symbol").map(str::to_owned),
-            offset,
+            offset: part("offset").and_then(|offset| number(offset.as_bytes())),
             size: part("size").and_then(|size| hexadecimal(size.as_bytes())),
             module: part("module").or_else(|| part("of")).map(str::to_owned),
             user,
             inlined: behind.ends_with("(inlined)"),
-            guess: number.is_none() && address.is_some(),
+            guess: depth.is_none() && address.is_some(),
             ..Frame::default()
         };
-        Some(Self { number, frame })
+        Some(Self { number: depth, frame })
     }
 }
 

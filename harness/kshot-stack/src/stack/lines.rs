@@ -205,6 +205,14 @@ pub(crate) fn decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
     (rest.len() < bytes.len()).then_some((number, rest))
 }
 
+/// The number that `bytes` are: hexadecimal behind `0x`, otherwise decimal.
+pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
+    if bytes.starts_with(b"0x") {
+        return hexadecimal(bytes);
+    }
+    decimal(bytes).filter(|(_, rest)| rest.is_empty()).map(|(number, _)| number)
+}
+
 /// `bytes` up to the first `mark`, and what follows it.
 pub(crate) fn split_at<'a>(bytes: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     // Blanks are everywhere: what is looked for is the first other byte.
