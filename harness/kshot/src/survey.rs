@@ -14,6 +14,7 @@ use kshot_guest::probe::{ProbeError, TruthError};
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 use kshot_stack::blame::{Blame, Blamed, error_chain};
+use kshot_stack::stack::kallsyms::Kallsyms;
 use kshot_stack::survey::{Finding, SurveyCell};
 use kshot_stack::text::quote;
 
@@ -283,13 +284,9 @@ pub fn without_function(
     let mut guest = SharedGuest::start(workspace, GUEST, kernel, progress)?;
     let symbols = guest.output(&script)?;
     guest.end()?;
-    let symbols = String::from_utf8_lossy(&symbols);
-    let names = symbols.lines().filter_map(|line| {
-        let mut words = line.split_ascii_whitespace().skip(1);
-        let is_code = words.next().is_some_and(|kind| "tTwW".contains(kind));
-        words.next().filter(|_| is_code).map(str::to_owned)
-    });
-    let mut names: Vec<String> = names.collect();
+    // Reading from memory does not fail.
+    let symbols = Kallsyms::read(&symbols[..]).unwrap_or_default();
+    let mut names: Vec<String> = symbols.functions().map(|(name, _)| name.to_owned()).collect();
     if names.contains(function) {
         return Ok(None);
     }

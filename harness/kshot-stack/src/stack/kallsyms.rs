@@ -84,12 +84,16 @@ impl Kallsyms {
         Some(Symbol { start, name: begin, module: middle, end, is_code })
     }
 
+    /// The functions by name and start, in the order of their addresses.
+    pub fn functions(&self) -> impl Iterator<Item = (&str, u64)> {
+        let functions = self.symbols.iter().filter(|symbol| symbol.is_code);
+        functions.map(|symbol| (&self.names[symbol.name as usize..symbol.module as usize], symbol.start))
+    }
+
     /// Where the functions of a name start, in order.
     pub fn starts(&self, name: &str) -> Vec<u64> {
-        let of_name = |symbol: &&Symbol| {
-            symbol.is_code && &self.names[symbol.name as usize..symbol.module as usize] == name
-        };
-        let mut starts: Vec<u64> = self.symbols.iter().filter(of_name).map(|symbol| symbol.start).collect();
+        let mut starts: Vec<u64> =
+            self.functions().filter(|(other, _)| *other == name).map(|(_, start)| start).collect();
         starts.dedup();
         starts
     }
