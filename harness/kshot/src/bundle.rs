@@ -5,7 +5,7 @@ mod error; // what goes wrong with a bundle
 mod reproduce; // reproduce.sh
 
 use kshot_stack::snapshot;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ use crate::run;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::bounded::{self, Unzipped};
-use kshot_guest::host::FileError;
 use kshot_guest::host::cache::Cache;
+use kshot_guest::host::{FileError, ScratchFolder};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::probe;
 use kshot_guest::progress::Progress;
@@ -110,7 +110,7 @@ pub fn export(
     if again.verdict != document.verdict {
         return Err(BundleError::Changed { original: document.verdict, rejudged: again.verdict });
     }
-    let scratch = tempfile::tempdir().map_err(FileError::on("create a folder for", to))?;
+    let scratch = ScratchFolder::create().map_err(FileError::on("create a folder for", to))?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let root = scratch.path().join(&name);
     let write_file = |name: &str, bytes: &[u8]| {
@@ -180,7 +180,7 @@ pub fn export(
 pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> {
     let file = bounded::open(bundle).map_err(FileError::on("open", bundle))?;
     fs::create_dir_all(out).map_err(FileError::on("create", out))?;
-    let scratch = tempfile::tempdir_in(out).map_err(FileError::on("create a folder in", out))?;
+    let scratch = ScratchFolder::create_in(out).map_err(FileError::on("create a folder in", out))?;
     let none = || BundleError::NotABundle { path: bundle.into() };
     let plain = Unzipped::new(file);
     if !plain.is_gzip() {
@@ -254,18 +254,16 @@ fn find_kernel(
     found.filter(|kernel| kernel.sha256 == document.kernel.image_sha256).ok_or_else(gone)
 }
 
-/// Writes the archive beside its place first: a name without `.part` is whole.
+/// Writes the archive in a folder beside its place first: what has its name is whole.
 fn pack(root: &Path, name: &str, to: &Path) -> Result<(), BundleError> {
     let fail = |action| FileError::on(action, to);
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(FileError::on("create", folder))?;
-    // Others may read it: tempfile alone would keep them out.
-    let mut part = tempfile::Builder::new();
-    let part = part.permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder);
-    let part = part.map_err(fail("create a file beside"))?;
-    let mut archive = tar::Builder::new(GzEncoder::new(part.as_file(), Compression::default()));
+    let scratch = ScratchFolder::create_in(folder).map_err(fail("create a folder beside"))?;
+    let part = scratch.path().join(name);
+    let file = File::create(&part).map_err(fail("create a file beside"))?;
+    let mut archive = tar::Builder::new(GzEncoder::new(&file, Compression::default()));
     archive.append_dir_all(name, root).map_err(fail("write"))?;
     archive.into_inner().and_then(GzEncoder::finish).map_err(fail("write"))?;
-    part.persist(to).map_err(|error| fail("write")(error.error))?;
-    Ok(())
+    Ok(fs::rename(&part, to).map_err(fail("write"))?)
 }

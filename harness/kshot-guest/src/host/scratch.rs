@@ -27,7 +27,11 @@ impl ScratchFolder {
         Self::create_in(&std::env::temp_dir())
     }
 
-    pub(super) fn create_in(parent: &Path) -> io::Result<Self> {
+    /// A new folder in `parent`, for what is then renamed to a place beside it.
+    ///
+    /// # Errors
+    /// The errors of mkdir(2) and flock(2).
+    pub fn create_in(parent: &Path) -> io::Result<Self> {
         remove_abandoned(parent);
         loop {
             let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;

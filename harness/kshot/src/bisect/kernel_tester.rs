@@ -14,9 +14,8 @@ use super::versions::VersionCandidate;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
-use kshot_guest::host::FileError;
 use kshot_guest::host::cache::{self, Cache};
-use kshot_guest::host::compiler_version;
+use kshot_guest::host::{FileError, ScratchFolder, compiler_version};
 use kshot_guest::kernel::{
     self, BuildFolder, GitCommit, Kernel, KernelError, KernelSource, KernelSpec, extract_paths,
 };
@@ -384,7 +383,7 @@ pub(crate) fn differences(
     cache: &Cache,
     progress: &Progress,
 ) -> Result<String, BisectError> {
-    let folder = tempfile::tempdir().map_err(FileError::on("create a folder in", &std::env::temp_dir()));
+    let folder = ScratchFolder::create().map_err(FileError::on("create a folder in", &std::env::temp_dir()));
     let folder = folder.map_err(KernelError::from)?;
     let mut extracted = Vec::new();
     for version in versions {

@@ -161,6 +161,20 @@ fn each_lib_rs_lists_every_module_with_its_line() {
     }
 }
 
+/// Whoever is killed leaves a folder of tempfile's for ever; those of these two modules go with the next kshot.
+#[test]
+fn temporary_folders_are_made_where_those_of_the_dead_are_removed() {
+    let mut makers = Vec::new();
+    for name in imports::CRATES {
+        for (module, code) in imports::production_code(&root().join(format!("harness/{name}/src"))) {
+            if code.contains("tempdir") || code.contains("TempDir::new") {
+                makers.push([&[name.to_owned()], module.as_slice()].concat().join("::"));
+            }
+        }
+    }
+    assert_eq!(makers, ["kshot-guest::host::cache", "kshot-guest::host::scratch"]);
+}
+
 /// An architecture's name says all; every other module within another says beside its name what it holds.
 #[test]
 fn every_module_within_another_says_what_it_holds() {
