@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tools of the host are started here")]
 
 pub mod interrupt; // SIGINT, SIGTERM and SIGHUP
-mod file; // the error of a file operation
+mod file; // the error of a file operation, a folder's contents
 mod scratch; // temporary folders that do not stay behind
 pub mod cache; // content-addressed, atomic, locked entries under the user's cache folder
 pub mod slots; // how many machines and builds this host carries at once
@@ -16,7 +16,7 @@ mod compiler; // the cross compilers
 pub use compiler::{compiler, compiler_version};
 pub(crate) use decompress::Compression;
 pub use distribution::install;
-pub use file::FileError;
+pub use file::{FileError, list};
 pub use program_version::program_version;
 pub use requirements::{MissingTool, install_missing, missing_build_tools, missing_run_tools, tools};
 pub(crate) use requirements::{UNPACK, missing, missing_compiler};

@@ -12,7 +12,7 @@ use duct::cmd;
 use super::mirrors::{Archive, Mirrors, is_security};
 use super::sums;
 use crate::host::cache::{self, Cache, CacheError, Lookup};
-use crate::host::{FileError, ToolError, ToolLog, install, tied};
+use crate::host::{FileError, ToolError, ToolLog, install, list, tied};
 use crate::progress::Progress;
 use kshot_stack::arch::INDEX_OF_ALL;
 use kshot_stack::blame::{Blame, Blamed};
@@ -328,10 +328,8 @@ impl PackageIndex {
             return Ok(());
         }
         let lists = self.root.join("state/lists");
-        for file in fs::read_dir(&lists).map_err(FileError::on("list", &lists))?.flatten() {
-            if file.file_type().is_ok_and(|kind| kind.is_file()) {
-                fs::remove_file(file.path()).map_err(FileError::on("remove", &file.path()))?;
-            }
+        for file in list(&lists)?.into_iter().filter(|file| file.is_file()) {
+            fs::remove_file(&file).map_err(FileError::on("remove", &file))?;
         }
         self.write(SOURCES, source)
     }

@@ -1,11 +1,10 @@
 //! The files of a download: `.deb` packages and what is in them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use duct::cmd;
 
-use crate::host::FileError;
+use crate::host::{FileError, list};
 
 /// The command that unpacks the tarball of a `linux-source-X` package into `into`: the whole tree, or only the
 /// `members` (globs) of its top folder.
@@ -39,8 +38,7 @@ pub fn deb_version(deb: &Path) -> Option<String> {
 /// # Errors
 /// [`FileError`] if there is none.
 pub(crate) fn file_with_suffix(folder: &Path, suffix: &str) -> Result<PathBuf, FileError> {
-    let files = fs::read_dir(folder).map_err(FileError::on("read", folder))?;
-    let found = files.flatten().map(|file| file.path()).find(|path| path.to_string_lossy().ends_with(suffix));
+    let found = list(folder)?.into_iter().find(|path| path.to_string_lossy().ends_with(suffix));
     let nothing = || std::io::Error::other(format!("there is no *{suffix} in it"));
     found.ok_or_else(|| FileError::on("use", folder)(nothing()))
 }

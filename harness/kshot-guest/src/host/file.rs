@@ -1,4 +1,4 @@
-//! The error of a file operation.
+//! The error of a file operation, and the folders' contents.
 
 use std::fs::{self, File};
 use std::io;
@@ -27,6 +27,17 @@ impl FileError {
 }
 
 impl Blamed for FileError {}
+
+/// The paths in a folder, sorted.
+///
+/// # Errors
+/// The folder, or an entry of it, cannot be read.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let entries = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut paths: Vec<PathBuf> = entries.map_err(FileError::on("list", folder))?;
+    paths.sort();
+    Ok(paths)
+}
 
 /// Brings all that lies below a folder to disk. Only that: what others have still to write may take minutes.
 pub(super) fn sync_all(folder: &Path) -> Result<(), FileError> {

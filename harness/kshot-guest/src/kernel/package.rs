@@ -10,8 +10,8 @@ use super::modules::with_dependencies;
 use super::{KernelError, Provisioned};
 use crate::debian::{PackageFiles, PackageRequest};
 use crate::debian::{deb_version, find_deb};
-use crate::host::FileError;
 use crate::host::cache::Cache;
+use crate::host::{FileError, list};
 use crate::host::{ToolError, ToolLog, find_program};
 use crate::progress::Progress;
 
@@ -110,11 +110,9 @@ fn move_file(from: &Path, to: &Path) -> Result<(), FileError> {
 }
 
 fn file_with_prefix(folder: &Path, prefix: &str) -> Result<PathBuf, KernelError> {
-    let files = fs::read_dir(folder).map_err(FileError::on("read", folder))?;
-    files
-        .flatten()
-        .find(|file| file.file_name().to_string_lossy().starts_with(prefix))
-        .map(|file| file.path())
+    list(folder)?
+        .into_iter()
+        .find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
         .ok_or_else(|| KernelError::NotBootable {
             path: folder.into(),
             why: format!("the package has no {prefix}* in this folder"),

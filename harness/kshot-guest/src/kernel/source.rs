@@ -12,9 +12,9 @@ use super::catalogue::{
 use super::{KernelError, RECIPE_VERSION, package};
 use crate::debian::{PackageFiles, PackageRequest};
 use crate::debian::{deb_version, file_with_suffix, find_deb, unpack_linux_source};
-use crate::host::FileError;
 use crate::host::cache::{self, Cache};
 use crate::host::compiler;
+use crate::host::{FileError, list};
 use crate::host::{ToolError, ToolLog};
 use crate::progress::Progress;
 use kshot_stack::arch::INDEX_OF_ALL;
@@ -97,16 +97,18 @@ pub(super) fn patch_files(
             patches.push((name.clone(), path));
             continue;
         }
-        let files = fs::read_dir(&path).map_err(FileError::on("read", &path))?;
-        let files = files.flatten().map(|file| file.file_name().to_string_lossy().into_owned());
-        let mut series: Vec<String> = files.filter(|file| file.ends_with(".patch")).collect();
+        let mut series = list(&path)?;
+        series.retain(|file| file.extension().is_some_and(|ends| ends == "patch"));
         if series.is_empty() {
             return Err(
                 FileError::on("use", &path)(std::io::Error::other("there is no *.patch in it")).into()
             );
         }
-        series.sort();
-        patches.extend(series.into_iter().map(|file| (format!("{name}/{file}"), path.join(file))));
+        let named = |file: PathBuf| {
+            let patch = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (format!("{name}/{patch}"), file)
+        };
+        patches.extend(series.into_iter().map(named));
     }
     Ok(patches)
 }
@@ -119,7 +121,7 @@ pub(super) struct UnpackedSource {
     pub(super) version: Option<String>,
 }
 
-/// Downloads the source of `entry` if necessary and unpacks it into the new folder `into`. A source tree on disk
+/// Downloads the source of `spec` if necessary and unpacks it into the new folder `into`. A source tree on disk
 /// without patches is used in place.
 ///
 /// # Errors
@@ -266,10 +268,7 @@ fn tree_fingerprint(top: &Path) -> Result<Vec<u8>, KernelError> {
     let mut state = Vec::new();
     let mut folders = vec![top.to_owned()];
     while let Some(folder) = folders.pop() {
-        let files = fs::read_dir(&folder).map_err(FileError::on("read", &folder))?;
-        let mut files: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
-        files.sort();
-        for file in files {
+        for file in list(&folder)? {
             let metadata = file.symlink_metadata().map_err(FileError::on("read", &file))?;
             if metadata.is_dir() {
                 if !file.ends_with(".git") {

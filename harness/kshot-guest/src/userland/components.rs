@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use duct::{Expression, cmd};
 
 use super::UserlandError;
-use crate::debian::{PackageFiles, PackageRequest, deb_version, find_deb, unpack_linux_source};
-use crate::host::FileError;
+use crate::debian::{
+    PackageFiles, PackageRequest, deb_version, file_with_suffix, find_deb, unpack_linux_source,
+};
 use crate::host::ToolLog;
 use crate::host::cache::{self, Cache, Lookup};
+use crate::host::{FileError, list};
 use crate::host::{
     MissingTool, ToolError, UNPACK, compiler, missing, missing_build_tools, missing_compiler, tied,
 };
@@ -177,10 +179,8 @@ impl Component {
             Self::Busybox => Ok(vec![guest.join("busybox.config")]),
             Self::Dropbear => Ok(DROPBEAR_FILES.map(|name| guest.join("dropbear").join(name)).into()),
             Self::Programs => {
-                let files = fs::read_dir(&guest).map_err(FileError::on("read", &guest))?;
-                let mut sources: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
+                let mut sources = list(&guest)?;
                 sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
-                sources.sort();
                 Ok(sources)
             }
         }
@@ -378,12 +378,10 @@ impl ComponentBuild<'_> {
         let wanted = PackageRequest { package, suite: SUITE, version: None, files: PackageFiles::Source };
         let download = |source| UserlandError::Download { part: self.part.name(), source: Box::new(source) };
         let folder = wanted.download(self.cache, self.progress).map_err(download)?;
-        let files = fs::read_dir(&folder).map_err(FileError::on("read", &folder))?;
-        let dsc =
-            files.flatten().map(|file| file.path()).find(|path| path.extension().is_some_and(|e| e == "dsc"));
+        let dsc = file_with_suffix(&folder, ".dsc")?;
         let into = self.scratch.join(package);
         // apt has verified the files; dpkg-source would ask for the maintainer's own key.
-        let unpack = cmd!("dpkg-source", "--no-check", "-x", dsc.unwrap_or(folder), &into);
+        let unpack = cmd!("dpkg-source", "--no-check", "-x", dsc, &into);
         self.run(&format!("unpacking {package}"), &unpack)?;
         Ok(into)
     }

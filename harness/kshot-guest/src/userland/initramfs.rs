@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::cpio::{CpioArchive, CpioEntry};
 use super::{SshKeys, Userland, UserlandError};
-use crate::host::FileError;
 use crate::host::cache::{self, Cache, Lookup};
+use crate::host::{FileError, list};
 use crate::kernel::ImagesFolder;
 use crate::kernel::{Kernel, with_dependencies};
 
@@ -110,8 +110,7 @@ fn base_files(
 }
 
 fn add_tree(archive: &mut CpioArchive, root: &Path, folder: &Path) -> Result<(), UserlandError> {
-    for file in fs::read_dir(folder).map_err(FileError::on("read", folder))?.flatten() {
-        let path = file.path();
+    for path in list(folder)? {
         let metadata = path.symlink_metadata().map_err(FileError::on("read", &path))?;
         let inside = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         if metadata.is_dir() {

@@ -13,7 +13,7 @@ use super::UserlandError;
 use super::components::{ComponentBuild, copy};
 use crate::bounded;
 use crate::debian::{PackageFiles, PackageRequest};
-use crate::host::FileError;
+use crate::host::{FileError, list};
 
 /// The largest program or library, in bytes: that of the C library has two megabytes.
 const SIZE_MOST: u64 = 64 << 20;
@@ -63,18 +63,13 @@ impl ComponentBuild<'_> {
         let download = |source| UserlandError::Download { part: self.part.name(), source: Box::new(source) };
         let folder = request.download(self.cache, self.progress).map_err(download)?;
         let into = self.folder(package)?;
-        let mut debs: Vec<PathBuf> = fs::read_dir(&folder)
-            .map_err(FileError::on("read", &folder))?
-            .flatten()
-            .map(|file| file.path())
-            .collect();
+        let mut debs = list(&folder)?;
         debs.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
-        debs.sort();
         for deb in debs {
             self.run(&format!("unpacking {package}"), &cmd!("dpkg-deb", "-x", deb, &into))?;
         }
         let mut found = BTreeMap::new();
-        list(&into, &mut found)?;
+        find_files(&into, &mut found)?;
         Ok(found)
     }
 }
@@ -121,10 +116,10 @@ fn program<'a>(files: &'a BTreeMap<String, PathBuf>, name: &str) -> Result<&'a P
     files.get(name).ok_or_else(|| FileError::on("find", Path::new(name))(nothing()))
 }
 
-/// Lists the programs and libraries below `folder`, links to them included.
-fn list(folder: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(), FileError> {
-    for entry in fs::read_dir(folder).map_err(FileError::on("read", folder))?.flatten() {
-        let path = entry.path();
+/// Finds the programs and libraries below `folder`, links to them included.
+fn find_files(folder: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(), FileError> {
+    for path in list(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_symlink() || path.is_file() {
             // A package's link may be absolute: it is the file beside it that is meant.
             let path = match fs::read_link(&path) {
@@ -132,10 +127,10 @@ fn list(folder: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(), File
                 Err(_) => path,
             };
             if path.is_file() {
-                found.insert(entry.file_name().to_string_lossy().into_owned(), path);
+                found.insert(name, path);
             }
         } else {
-            list(&path, found)?;
+            find_files(&path, found)?;
         }
     }
     Ok(())
@@ -161,7 +156,7 @@ mod tests {
         std::os::unix::fs::symlink("/usr/lib/libgmp.so.10.4.1", lib.join("libgmp.so.10")).unwrap();
         std::os::unix::fs::symlink("nothing", lib.join("broken")).unwrap();
         let mut found = BTreeMap::new();
-        list(folder.path(), &mut found).unwrap();
+        find_files(folder.path(), &mut found).unwrap();
         assert_eq!(found.keys().collect::<Vec<_>>(), ["libgmp.so.10", "libgmp.so.10.4.1"]);
         assert_eq!(found["libgmp.so.10"], lib.join("libgmp.so.10.4.1"));
     }
