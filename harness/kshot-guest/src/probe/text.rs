@@ -1,10 +1,12 @@
 //! The text probe: any text that holds stacks, of a command, a file or the console. It arms nothing; commands run and files are
 //! read after the steps, once all other probes have stopped.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
 
+use memchr::memmem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +47,8 @@ pub enum TextSource {
     Run(String),
     /// A file of the guest.
     File(String),
-    /// The host's own record of what the guest does.
-    Of(Stream),
+    /// The console, from the arming of the probe to its end.
+    Console,
 }
 
 /// What the guest prints all the time.
@@ -87,7 +89,7 @@ impl RawText {
         let keys = [
             ("run", self.run.map(TextSource::Run)),
             ("file", self.file.map(TextSource::File)),
-            ("from", self.from.map(TextSource::Of)),
+            ("from", self.from.map(|Stream::Console| TextSource::Console)),
         ];
         let text = source.exactly_one("probes", "`text`", keys)?;
         match &text {
@@ -109,7 +111,7 @@ impl Probe for TextProbe {
         guest: &mut ProbeGuest<'_>,
         _: Option<TruthContext<'_>>,
     ) -> Result<Box<dyn Armed>, ProbeError> {
-        if let TextSource::Of(Stream::Console) = self.source {
+        if let TextSource::Console = self.source {
             print_mark(guest, Mark::Begin)?;
         }
         Ok(Box::new(self.clone()))
@@ -122,7 +124,7 @@ impl Probe for TextProbe {
     fn guest_file(&self, probe: &str) -> Option<String> {
         match self.source {
             TextSource::Run(_) | TextSource::File(_) => Some(text_file(probe)),
-            TextSource::Of(Stream::Console) => None,
+            TextSource::Console => None,
         }
     }
 
@@ -145,7 +147,7 @@ impl Armed for TextProbe {
         let (doing, script) = match &self.source {
             TextSource::Run(script) => ("its command", format!("{{\n{script}\n}} > {}", quote(&text))),
             TextSource::File(path) => ("reading its file", format!("cat {} > {}", quote(path), quote(&text))),
-            TextSource::Of(Stream::Console) => return fetch_console(fetcher),
+            TextSource::Console => return fetch_console(fetcher),
         };
         fetcher.guest.run(doing, &script, CAPTURE_LIMIT)?;
         fetcher.fetch_as(&[Wanted { from: &text, suffix: TEXT, content: CaptureContent::Stacks }])
@@ -194,8 +196,10 @@ fn print_mark(guest: &mut ProbeGuest<'_>, mark: Mark) -> Result<(), ProbeError> 
 /// What stands between the lines with the two marks.
 fn part_of_console(log: &Path, [begin, end]: &[String; 2]) -> Result<Vec<u8>, ConsoleError> {
     let deadline = Deadline::new(format!("`{end}` on the console"), MARK_LIMIT);
+    let (mut log, mut text) = (File::open(log)?, Vec::new());
     deadline.poll(|limit| {
-        let text = fs::read(log)?;
+        // What is new: the log grows while it is read.
+        log.read_to_end(&mut text)?;
         if let Some(part) = between(&text, begin.as_bytes(), end.as_bytes()) {
             return Ok(PollResult::Done(part.to_vec()));
         }
@@ -207,10 +211,9 @@ fn part_of_console(log: &Path, [begin, end]: &[String; 2]) -> Result<Vec<u8>, Co
 
 /// The lines between the first line that holds `begin` and the next that holds `end`.
 fn between<'a>(text: &'a [u8], begin: &[u8], end: &[u8]) -> Option<&'a [u8]> {
-    let find = |text: &[u8], mark: &[u8]| text.windows(mark.len()).position(|window| window == mark);
-    let from = find(text, begin)?;
+    let from = memmem::find(text, begin)?;
     let from = from + text[from..].iter().position(|&byte| byte == b'\n')? + 1;
-    let to = find(&text[from..], end)?;
+    let to = memmem::find(&text[from..], end)?;
     // The whole line has to be there.
     text[from + to..].iter().position(|&byte| byte == b'\n')?;
     let to = text[from..from + to].iter().rposition(|&byte| byte == b'\n').map_or(0, |line_end| line_end + 1);
@@ -273,11 +276,11 @@ mod tests {
     fn a_console_gives_the_lines_between_the_marks() {
         let folder = tempfile::tempdir().unwrap();
         let log = "boot\r\n[  1.0] kshot-guest: probe it%27s begins\r\n[  1.1] Call Trace:\r\n[  1.2]  f+0x1/0x2\r\n[  1.3] kshot-guest: probe it%27s ends\r\nmore\r\n";
-        fs::write(folder.path().join(CONSOLE_LOG), log).unwrap();
+        std::fs::write(folder.path().join(CONSOLE_LOG), log).unwrap();
         let mut guest = FakeGuest::answering(&[(0, ""), (0, "")]);
-        let armed = spec(TextSource::Of(Stream::Console)).arm(&mut guest, None).unwrap();
+        let armed = spec(TextSource::Console).arm(&mut guest, None).unwrap();
         let captures = armed.fetch(&mut guest, folder.path()).unwrap();
-        let text = fs::read_to_string(&captures[0].path).unwrap();
+        let text = std::fs::read_to_string(&captures[0].path).unwrap();
         assert_eq!(text, "[  1.1] Call Trace:\r\n[  1.2]  f+0x1/0x2\r\n");
         assert_eq!(guest.requests[0], "echo '<2>kshot-guest: probe it%27s begins' > /dev/kmsg");
     }
