@@ -200,6 +200,18 @@ pub struct ProbeResult {
     pub arguments: Vec<ArgumentsResult>,
 }
 
+impl ProbeResult {
+    /// Whether it is the truth, read from outside of the kernel.
+    pub fn is_truth(&self) -> bool {
+        self.kind == Reference::Gdb.name()
+    }
+
+    /// Whether the probe recorded: it was not left out on this kernel.
+    pub fn was_recorded(&self) -> bool {
+        self.left_out_because.is_none()
+    }
+}
+
 /// A set of equal values that a kprobe event fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ArgumentsResult {

@@ -118,7 +118,7 @@ impl Finding {
         let by_truth =
             |stack: &StackResult| stack.fidelity.is_some_and(|fidelity| fidelity.reference == Reference::Gdb);
         let measured = reported.stacks.iter().any(by_truth);
-        match probe(truth).filter(|truth| truth.left_out_because.is_none()) {
+        match probe(truth).filter(|truth| truth.was_recorded()) {
             Some(truth) if measured || complete(truth) => Self::against_truth(reported),
             Some(truth) if truth.events == 0 => {
                 Self::NotMeasured { because: "the function was not called".into() }

@@ -117,7 +117,7 @@ fn judge_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
     if outcome.is_ok() && measured && witnesses(claim, probe).any(|stack| stack.fidelity.is_none()) {
         // Without the truth, where a run has to do without it, there may be nothing to compare with. Then nobody can say
         // whether a known fault is gone.
-        let can_measure = evidence.probes.iter().all(|probe| probe.left_out_because.is_none());
+        let can_measure = evidence.probes.iter().all(ProbeResult::was_recorded);
         return can_measure.then(|| Reason::NoReference { claim: claim.name.clone() });
     }
     apply_known_faults(&claim.name, outcome, evidence.known_faults)

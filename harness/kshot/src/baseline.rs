@@ -123,7 +123,7 @@ pub fn of_run<'a>(
     kernel: &str,
     probes: &'a [ProbeResult],
 ) -> impl Iterator<Item = (SnapshotPath, &'a ProbeResult)> {
-    probes.iter().filter(|probe| probe.left_out_because.is_none()).map(move |probe| {
+    probes.iter().filter(|probe| probe.was_recorded()).map(move |probe| {
         (SnapshotPath::new(snapshots, scenario, kernel, &probe.name).for_run(probes), probe)
     })
 }

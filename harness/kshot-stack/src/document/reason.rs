@@ -215,6 +215,11 @@ impl Reason {
         self.to_string().lines().next().unwrap_or_default().to_owned()
     }
 
+    /// The whole sentence and what follows it, indented, to stand below a heading.
+    pub fn indented(&self) -> String {
+        format!("  {}", self.to_string().replace('\n', "\n  "))
+    }
+
     /// Whether it is a claim that fails as the scenario's `known` says.
     pub fn is_known_fault(&self) -> bool {
         matches!(self, Self::KnownFault { .. })

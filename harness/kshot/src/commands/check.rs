@@ -73,7 +73,7 @@ impl Args {
             for document in documents.iter().filter(|document| document.verdict != Verdict::Match) {
                 writeln!(streams.out, "\n{} on {}:", document.scenario, document.kernel.name)?;
                 for why in &document.reasons {
-                    writeln!(streams.out, "  {}", why.to_string().replace('\n', "\n  "))?;
+                    writeln!(streams.out, "{}", why.indented())?;
                 }
             }
             for (id, name) in not_meant {

@@ -81,7 +81,10 @@ impl Args {
                     writeln!(streams.out, "{}: {} ({})", scenario.summary, kernel.name, kernel.release)?;
                     write!(streams.out, "{}", report::stacks_table(document))?;
                     if document.verdict != Verdict::Match {
-                        document.reasons.iter().try_for_each(|why| writeln!(streams.out, "  {why}"))?;
+                        document
+                            .reasons
+                            .iter()
+                            .try_for_each(|why| writeln!(streams.out, "{}", why.indented()))?;
                     }
                     writeln!(streams.out, "artifacts: {}\n", outcome.folder.display())?;
                 }

@@ -20,7 +20,7 @@ pub fn run_table(document: &RunDocument) -> String {
     text.push_str(&stacks_table(document));
     text.push_str(&format!("verdict: {}\n", document.verdict.name()));
     for why in &document.reasons {
-        text.push_str(&format!("  {}\n", why.to_string().replace('\n', "\n  ")));
+        text.push_str(&format!("{}\n", why.indented()));
     }
     let timings = document.timings_ms;
     text.push_str(&format!(

@@ -67,7 +67,7 @@ fn of_probe(document: &RunDocument, probe: &ProbeResult) -> ProbeStacks {
             Some(MeasuredAgainst { probe: other, reference, rows }) => {
                 let head =
                     |name: &str, stack: &StackResult| format!("{name}: {} x {}", stack.count, stack.task);
-                let role = if other.kind == "gdb" { " (the truth)" } else { " (used as the reference)" };
+                let role = if other.is_truth() { " (the truth)" } else { " (used as the reference)" };
                 measured.push(StackTable {
                     caption: caption(stack),
                     heads: (head(&probe.name, stack), format!("{}{role}", head(&other.name, reference))),
