@@ -17,7 +17,7 @@ mod text; // any text that holds stacks
 
 use std::fmt::Debug;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -362,6 +362,14 @@ impl ProbeSpec {
         let files = ProbeFiles { probe: &self.name, folder };
         let path = files.path(self.probe().capture_suffix(files));
         path.is_file().then(|| Capture { probe: self.name.clone(), content: CaptureContent::Stacks, path })
+    }
+
+    /// The text of its capture with stacks in a run folder, for a person's regular expression: its own, or the one that it is
+    /// printed as. The truth leaves none.
+    pub fn find_text(&self, folder: &Path) -> Option<PathBuf> {
+        let capture = self.find_capture(folder).filter(|_| !matches!(self.kind, ProbeKind::Gdb(_)))?;
+        let printed = self.printed(&capture).map(|text| text.path);
+        Some(printed.unwrap_or(capture.path)).filter(|path| path.is_file())
     }
 
     /// The guest's file that its capture is fetched from, if it is a file of the guest.

@@ -101,6 +101,11 @@ impl Blamed for ArtifactsError {
     }
 }
 
+/// The file of a run folder with the output of a step, both numbers from 1.
+pub fn step_file(number: usize, repeat: u32) -> String {
+    format!("steps/{number:02}-{repeat:02}.txt")
+}
+
 impl RunFolder {
     /// Makes a new folder below `base`, named for the time, the scenario and the kernel.
     ///
@@ -244,6 +249,12 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
 /// The time of a run folder, as its name begins with it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunTime(String);
+
+impl std::fmt::Display for RunTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl RunTime {
     /// The time at this moment.

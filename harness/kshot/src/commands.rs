@@ -180,14 +180,21 @@ impl RunArgs {
     }
 
     fn jobs(&self, workspace: &Workspace) -> usize {
-        self.jobs.map_or_else(|| Slots::of_this_host(&workspace.cache).count(), usize::from)
+        at_once(self.jobs, workspace)
     }
 }
 
-/// The output streams of a command.
+/// How many machines run at once: as asked for, or as many as this host carries.
+fn at_once(asked: Option<u16>, workspace: &Workspace) -> usize {
+    asked.map_or_else(|| Slots::of_this_host(&workspace.cache).count(), usize::from)
+}
+
+/// The output streams of a command, and how it was called.
 struct Streams<'a> {
     out: &'a mut dyn Write,
     progress: Progress,
+    /// The words of the command line, behind the program's name.
+    words: Vec<String>,
 }
 
 /// The command line as clap knows it: every command with its arguments and help.
@@ -201,6 +208,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: 
 }
 
 fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let words = args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -219,7 +228,7 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         }
     };
     let mut out = Output::new(out);
-    let mut streams = Streams { out: &mut out, progress: Progress::detect() };
+    let mut streams = Streams { out: &mut out, progress: Progress::detect(), words };
     let result = match cli.verb {
         Command::Run(args) => args.execute(&mut streams),
         Command::Check(args) => args.execute(&mut streams),

@@ -1,13 +1,13 @@
 //! The sweep: runs func_stack_trace on every function that a workload of common system calls reaches, and compares each
 //! stack with the truth of the same event. `harness/SWEEP.md` explains the measurement.
 
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kshot_stack::sweep::judge::{self, EventMismatch};
 
-use crate::artifacts::{self, ArtifactsError, RunFolder, SWEEP_JSON};
+use crate::artifacts::{self, ArtifactsError, RunFolder, SWEEP_JSON, step_file};
 use crate::run::recording::Company;
 use crate::run::{self, RunError, StartMode, recording};
 use crate::scenario::{BootOptions, Scenario, Step};
@@ -30,10 +30,7 @@ use kshot_stack::sweep::document::{self, SCHEMA, SweepDocument};
 const TRACE_FUNCTION: &str = "trace_function";
 const FTRACE_PROBE: &str = "ftrace";
 const GDB_PROBE: &str = "gdb";
-/// The output of the first step: the number of functions.
-const FUNCTION_COUNT_FILE: &str = "steps/01-01.txt";
-
-/// The largest file with that number, in bytes.
+/// The largest output of the first step, which prints the number of functions, in bytes.
 const FUNCTION_COUNT_MOST: u64 = 1 << 20;
 
 const MEMORY_MIB: u32 = 512;
@@ -203,9 +200,10 @@ fn judge(
     let (traced, order) = ftrace_text::parse_in_order(file).map_err(FileError::on("read", &path))?;
     let (file, path) = open(&format!("{GDB_PROBE}.jsonl"))?;
     let raw = gdb_raw::parse(file).map_err(FileError::on("read", &path))?;
-    let path = folder.join(FUNCTION_COUNT_FILE);
+    let path = folder.join(step_file(1, 1));
     let armed = bounded::read_text(&path, FUNCTION_COUNT_MOST).map_err(FileError::on("read", &path))?;
-    let armed = armed.trim().parse().unwrap_or_default();
+    let not_a_number = |error| FileError::on("read a number in", &path)(io::Error::other(error));
+    let armed = armed.trim().parse::<u64>().map_err(not_a_number)?;
     let row = arch.row();
     let unwinder = Unwinder::read(&LoadedKernel::from_run_folder(dwarf, folder)).map_err(RunError::from)?;
     judge::compare_events(

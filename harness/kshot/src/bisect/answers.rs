@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::driver::{CandidateError, TestRun};
 use super::question::{Question, RunEvidence};
+use crate::artifacts::step_file;
 use crate::run::{self, RunError, RunOptions, StartPolicy};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
@@ -45,20 +46,20 @@ pub(crate) fn run_once(
 
 /// Evaluates a question on a run folder.
 fn evaluate_run(asked: AskedScenario<'_>, document: &RunDocument, folder: &Path) -> Result<String, String> {
-    let text = |name: &str| {
+    let text = |path: &Path| {
         let mut bytes = Vec::new();
-        let read = bounded::open(&folder.join(name))
-            .and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes));
-        read.map_err(|error| format!("cannot read {name} of the run folder: {error}"))?;
+        let read = bounded::open(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes));
+        read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         Ok::<_, String>(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let is_capture =
-        |name: &&String| [".trace.txt", ".perf-script.txt"].iter().any(|end| name.ends_with(end));
-    let captures =
-        document.artifacts.keys().filter(is_capture).map(|name| text(name)).collect::<Result<Vec<_>, _>>()?;
-    let steps = document.artifacts.keys().filter(|name| name.starts_with("steps/"));
-    let last_step = steps.max().map_or(Ok(String::new()), |name| text(name))?;
-    let console = text(kshot_guest::machine::CONSOLE_LOG)?;
+    let captures: Vec<PathBuf> =
+        asked.scenario.probes.iter().filter_map(|probe| probe.find_text(folder)).collect();
+    let captures = captures.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?;
+    let steps = &asked.scenario.steps;
+    let last_step = steps.last().map(|step| folder.join(step_file(steps.len(), step.repeat)));
+    // A run that ended before its last step has no output of it.
+    let last_step = last_step.filter(|path| path.is_file()).map_or(Ok(String::new()), |path| text(&path))?;
+    let console = text(&folder.join(kshot_guest::machine::CONSOLE_LOG))?;
     asked.question.evaluate(&RunEvidence {
         scenario: asked.scenario,
         document,

@@ -53,7 +53,7 @@ impl CommitRange {
 /// `new`.
 ///
 /// A listed commit may have a parent that is neither listed nor in `old`: a branch that began earlier and was
-/// merged later. It is an ancestor of `old`, and becomes one here. With paths (`whole` is false) git rewrites
+/// merged later. It is an ancestor of `old`, and becomes one here. With paths (`all_paths` is false) git rewrites
 /// parents to the nearest commit that touches them; before the first of those comes `old`.
 fn build_graph(
     old: &[String],

@@ -95,7 +95,7 @@ impl Purpose {
 pub enum SearchEvent {
     /// A candidate was built. Candidates with the same image count as one.
     Built {
-        /// The candidate.
+        /// The candidate whose kernel was built.
         #[serde(rename = "subject")]
         candidate: Candidate,
         /// The SHA-256 of the image.
@@ -245,7 +245,7 @@ pub struct ChangePoint {
     /// The parents of the suspects, which are without the change.
     #[serde(rename = "before")]
     pub parents: Vec<usize>,
-    /// The nodes in `before` and the last suspect that could not be proven because they do not build or boot.
+    /// The nodes in `parents` and the last suspect that could not be proven because they do not build or boot.
     pub unproven: Vec<usize>,
     /// The result of reverting or applying the culprit alone; `None` if neither could be tried.
     #[serde(rename = "flip")]

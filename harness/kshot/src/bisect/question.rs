@@ -156,34 +156,32 @@ impl Question {
     /// # Errors
     /// The reason, for people.
     pub fn evaluate(&self, seen: &RunEvidence<'_>) -> Result<String, String> {
-        let matches = |text: &str, within: &[&str]| {
+        let is_match = |text: &str, within: &[&str]| {
             let regex = regex(text).map_err(|error| error.to_string())?;
-            Ok(if within.iter().any(|text| regex.is_match(text)) { "matches" } else { "does not match" }
-                .to_owned())
+            Ok::<_, String>(within.iter().any(|text| regex.is_match(text)))
         };
-        if let Self::Console(text) = self {
-            let answer = matches(text, &[seen.console])?;
-            // A guest that crashed may show the text that is looked for; it says nothing about anything else.
-            return if answer == "matches" {
-                Ok(answer)
-            } else {
-                self.require_conclusive(seen.document).map(|()| answer)
-            };
+        let found = match self {
+            Self::Console(text) => is_match(text, &[seen.console])?,
+            _ => false,
+        };
+        // A guest that crashed may show the text that is looked for; it says nothing about anything else.
+        if !found {
+            self.require_conclusive(seen.document)?;
         }
-        self.require_conclusive(seen.document)?;
         match self {
             Self::Claims(names) => Ok(claims(names, seen)),
             Self::Drift(probe) => drift(probe.as_deref(), seen.document),
             Self::Fidelity { probe, percent } => fidelity(probe, *percent, seen.document),
             Self::Text(_) if seen.captures.is_empty() => Err("no probe brought a text".into()),
-            Self::Text(text) => matches(text, &seen.captures.iter().map(String::as_str).collect::<Vec<_>>()),
+            Self::Text(text) => is_match(text, &seen.captures.iter().map(String::as_str).collect::<Vec<_>>())
+                .map(match_answer),
             Self::Shell(_) => predicate_answer(seen.last_step),
             Self::Verdict(_) => match seen.document.verdict {
                 Verdict::Match => Ok("match".into()),
                 Verdict::Drift => Ok("drift".into()),
                 Verdict::Unstable | Verdict::Inconclusive => Err(Reason::join(&seen.document.reasons, "; ")),
             },
-            Self::Console(_) => unreachable!("answered above"),
+            Self::Console(_) => Ok(match_answer(found)),
         }
     }
 
@@ -236,6 +234,10 @@ impl std::fmt::Display for Question {
     }
 }
 
+fn match_answer(found: bool) -> String {
+    if found { "matches" } else { "does not match" }.to_owned()
+}
+
 fn require_known(
     scenario: &Scenario,
     what: &'static str,
@@ -269,10 +271,8 @@ fn claims(names: &[String], seen: &RunEvidence<'_>) -> String {
 }
 
 fn drift(probe: Option<&str>, document: &RunDocument) -> Result<String, String> {
-    let probes = document
-        .probes
-        .iter()
-        .filter(|one| probe.is_none_or(|name| name == one.name) && one.left_out_because.is_none());
+    let probes =
+        document.probes.iter().filter(|one| probe.is_none_or(|name| name == one.name) && one.was_recorded());
     let texts: Vec<String> =
         probes.map(|probe| format!("{}\n{}", probe.name, snapshot::snapshot_text(probe))).collect();
     if texts.is_empty() {

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::driver::shorten_reason;
-use super::log::{BisectRequest, LogEntry};
+use super::log::{BisectRequest, CandidateSource, LogEntry};
 use super::plan::{BisectionResult, Candidate, ChangePoint, Purpose, SearchEvent};
+use super::versions::UpstreamVersion;
 use crate::report::new_table;
 
 /// The data of a bisection's report.
@@ -222,21 +223,12 @@ impl BisectReport<'_> {
         if self.searches_fix() {
             return None;
         }
-        let introduced = match change.suspects.as_slice() {
-            [only] => self.header.names[*only].clone(),
-            _ => format!(
-                "{}..{}",
-                self.header.names[*change.parents.first()?],
-                self.header.names[change.culprit()]
-            ),
-        };
-        let introduced = match &self.header.range {
-            super::log::CandidateSource::Versions(_) => format!(
-                "v{}..v{}",
-                self.header.names[*change.parents.first()?],
-                self.header.names[change.culprit()]
-            ),
-            super::log::CandidateSource::Git(_) => introduced,
+        let culprit = &self.header.names[change.culprit()];
+        let parent = &self.header.names[*change.parents.first()?];
+        let introduced = match (&self.header.range, change.suspects.as_slice()) {
+            (CandidateSource::Git(_), [_]) => culprit.clone(),
+            (CandidateSource::Git(_), _) => format!("{parent}..{culprit}"),
+            (CandidateSource::Versions(_), _) => format!("{}..{}", version_tag(parent), version_tag(culprit)),
         };
         let mut text = format!(
             "Subject: [REGRESSION] {}: {} since {}\n",
@@ -462,6 +454,11 @@ fn indent(text: &str) -> String {
         String::new(),
         |all, line| if line.is_empty() { all + "\n" } else { all + "    " + line + "\n" },
     )
+}
+
+/// The tag of a version in the kernel's repository; a kernel of the catalogue has its name alone.
+fn version_tag(name: &str) -> String {
+    if UpstreamVersion::parse(name).is_some() { format!("v{name}") } else { name.to_owned() }
 }
 
 #[cfg(test)]

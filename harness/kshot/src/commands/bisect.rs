@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use super::question::{BuildArgs, QuestionArgs, restrict_probes, template};
 use super::{CommandError, Format, Streams, select, workspace};
+use crate::artifacts::RunTime;
 use crate::bisect::{
     self, BisectRequest, BisectionResult, CandidateGraph, CandidateRange, CandidateSource, SearchPlan,
     TesterOptions,
@@ -205,8 +205,8 @@ impl Args {
             (false, true) => ("bad", "good"),
         };
         let terms = (self.term_old.unwrap_or(terms.0.into()), self.term_new.unwrap_or(terms.1.into()));
-        let command = std::env::args().map(shell_word).collect::<Vec<_>>();
-        let command = format!("kshot {}", command[1.min(command.len())..].join(" "));
+        let command: Vec<String> = streams.words.iter().map(|word| shell_word(word)).collect();
+        let command = format!("kshot {}", command.join(" "));
         Ok(BisectRequest {
             schema: 1,
             command,
@@ -251,14 +251,13 @@ fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<Can
 }
 
 /// Quotes a word of the command line for a shell.
-fn shell_word(word: String) -> String {
+fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word } else { kshot_stack::text::quote(&word) }
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { kshot_stack::text::quote(word) }
 }
 
 fn new_folder(base: &Path, scenario: &str) -> PathBuf {
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace([':', '-'], "");
-    base.join(format!("{now}-{}-{}", scenario.replace('/', "."), std::process::id()))
+    base.join(format!("{}-{}-{}", RunTime::now(), scenario.replace('/', "."), std::process::id()))
 }
 
 fn probability(text: &str) -> Result<f64, String> {

@@ -42,7 +42,7 @@ pub(super) fn run_pairs(
         let expected = durations::last_duration(&workspace.cache, &scenario.id, &kernel.name);
         (expected.is_some(), Reverse(expected), *number)
     });
-    let Streams { out, progress } = streams;
+    let Streams { out, progress, .. } = streams;
     let task = (pairs.len() > 1).then(|| progress.task("pairs", pairs.len() as u64));
     let (mut exits, mut done) = (Vec::new(), 0);
     let work =

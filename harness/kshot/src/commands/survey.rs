@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::select::{self, KernelChoice};
-use super::{CommandError, Streams, prune_runs, workspace};
+use super::{CommandError, Streams, at_once, prune_runs, workspace};
 use crate::artifacts::{ArtifactsError, RunTime};
 use crate::pool;
 use crate::report::{survey_markdown, survey_table};
@@ -14,7 +14,6 @@ use crate::scenario::Scenario;
 use crate::survey::{self, Answer, Question, Situation};
 use kshot_guest::bounded;
 use kshot_guest::host::FileError;
-use kshot_guest::host::slots::Slots;
 use kshot_stack::exit::ExitCode;
 use kshot_stack::foreign;
 use kshot_stack::survey::{SCHEMA, SurveyDocument};
@@ -59,7 +58,7 @@ impl Args {
         let choices = select::kernels(&workspace, &catalogue, &Scenario::empty("survey"), &self.kernels)?;
         let provision = |choice: KernelChoice| choice.provision(&workspace, &catalogue, &streams.progress);
         let kernels = choices.into_iter().map(provision).collect::<Result<Vec<_>, _>>()?;
-        let jobs = self.jobs.map_or_else(|| Slots::of_this_host(&workspace.cache).count(), usize::from);
+        let jobs = at_once(self.jobs, &workspace);
         let names = catalogue.names();
         let questions = survey::questions("survey", &situations, &names)?;
         let began = RunTime::now();

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::{CommandError, Streams, workspace};
+use super::{CommandError, Streams, at_once, workspace};
 use crate::baseline::{self, Review};
 use crate::pair_tests::{self, PairTest};
 use crate::pool;
 use crate::report::{TestCase, test_cases};
 use kshot_guest::host::FileError;
-use kshot_guest::host::slots::Slots;
 use kshot_stack::exit::ExitCode;
+use kshot_stack::snapshot::count_noun;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -70,8 +70,7 @@ impl Args {
         let mut report = Report { format: self.format, out: streams.out, cases: Vec::new() };
         report.begin(tests.len())?;
         ignored.iter().try_for_each(|test| report.ignored(test))?;
-        let jobs =
-            self.test_threads.map_or_else(|| Slots::of_this_host(&workspace.cache).count(), usize::from);
+        let jobs = at_once(self.test_threads, &workspace);
         let work = |test: &PairTest| {
             let started = Instant::now();
             // A snapshot that cannot be proposed fails no more than one that drifted.
@@ -109,7 +108,7 @@ impl Report<'_> {
             TestFormat::Json => {
                 writeln!(self.out, "{}", json!({ "type": "suite", "event": "started", "test_count": tests }))
             }
-            _ => writeln!(self.out, "\nrunning {tests} test{}", if tests == 1 { "" } else { "s" }),
+            _ => writeln!(self.out, "\nrunning {}", count_noun(tests as u64, "test")),
         }
     }
 

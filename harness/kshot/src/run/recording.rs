@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::RunError;
 use super::machine_start::{self, StartMode, StartedMachine};
 use super::prepare::{PreparedRun, Recorders, prepare};
-use crate::artifacts::RunFolder;
+use crate::artifacts::{RunFolder, step_file};
 use crate::durations::milliseconds;
 use crate::scenario::{Scenario, Step};
 use crate::workspace::Workspace;
@@ -216,7 +216,7 @@ fn run_step(
 ) -> Result<(), RunError> {
     for repeat in 1..=step.repeat {
         let output = session.run(&step.script, step.timeout)?;
-        folder.write(&format!("steps/{number:02}-{repeat:02}.txt"), &output.text)?;
+        folder.write(&step_file(number, repeat), &output.text)?;
         if output.status != step.expected_status {
             let text = printable(&output.text);
             let lines: Vec<_> = text.lines().collect();

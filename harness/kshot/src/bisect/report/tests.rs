@@ -136,6 +136,12 @@ fn the_mail_is_one_that_regzbot_reads() {
 }
 
 #[test]
+fn a_version_is_told_as_its_tag_and_a_kernel_of_the_catalogue_by_its_name() {
+    assert_eq!(version_tag("6.1.180"), "v6.1.180");
+    assert_eq!(version_tag("mips64-6.1"), "mips64-6.1");
+}
+
+#[test]
 fn a_hunt_that_found_its_good_end_itself_marks_what_it_passed_as_bad() {
     let (mut header, mut records) = (header(), records());
     (header.plan.good, header.plan.good_answers) = (vec![], Default::default());
