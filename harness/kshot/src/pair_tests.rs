@@ -98,6 +98,7 @@ impl PairTest {
             propose(&snapshot, &info, &snapshot_text(probe));
         }
         let folder = outcome.folder.display();
-        Err(format!("{:?}\n{}\nartifacts: {folder}", document.verdict, Reason::join(&document.reasons, "\n")))
+        let reasons = Reason::join(&document.reasons, "\n");
+        Err(format!("{}\n{reasons}\nartifacts: {folder}", document.verdict.name()))
     }
 }

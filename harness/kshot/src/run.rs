@@ -34,10 +34,10 @@ use kshot_guest::progress::Progress;
 use kshot_guest::session::SessionError;
 use kshot_guest::symbols::LoadedKernel;
 use kshot_guest::symbols::{Symbols, SymbolsError};
-use kshot_guest::userland::{Userland, UserlandError};
+use kshot_guest::userland::UserlandError;
 use kshot_stack::arch::Arch;
 use kshot_stack::blame::{Blame, Blamed, error_chain, passed_on_blame, passed_on_hint};
-use kshot_stack::document::{KernelInfo, Reason, Repeat, RunDocument, SCHEMA, Start};
+use kshot_stack::document::{KernelInfo, ProbeResult, Reason, Repeat, RunDocument, SCHEMA, Start};
 use kshot_stack::snapshot::Comparison;
 use kshot_stack::verdict;
 
@@ -445,38 +445,28 @@ fn differing_probes(outcomes: &[RunOutcome]) -> Vec<Reason> {
     let other = |outcome: &&RunOutcome| !same_stacks(first, outcome);
     let Some(other) = outcomes.iter().find(other) else { return Vec::new() };
     let starts = [first.document.start, other.document.start];
-    let probes = first.document.probes.iter().zip(&other.document.probes);
-    let differing =
-        probes.filter(|(one, another)| snapshot::snapshot_text(one) != snapshot::snapshot_text(another));
-    differing.map(|(probe, _)| Reason::StacksDiffer { probe: probe.name.clone(), starts }).collect()
+    let reason = |probe: &ProbeResult| Reason::StacksDiffer { probe: probe.name.clone(), starts };
+    differing_stacks(first, other).map(reason).collect()
 }
 
 /// Whether two runs have the same snapshot texts. A run without stacks agrees with every other.
 fn same_stacks(one: &RunOutcome, other: &RunOutcome) -> bool {
-    let (one, other) = (&one.document.probes, &other.document.probes);
-    one.is_empty()
-        || other.is_empty()
-        || one
-            .iter()
-            .zip(other)
-            .all(|(one, other)| snapshot::snapshot_text(one) == snapshot::snapshot_text(other))
+    one.document.probes.is_empty()
+        || other.document.probes.is_empty()
+        || differing_stacks(one, other).next().is_none()
+}
+
+/// The probes of one run whose snapshot text is another in the other run.
+fn differing_stacks<'a>(one: &'a RunOutcome, other: &'a RunOutcome) -> impl Iterator<Item = &'a ProbeResult> {
+    let probes = one.document.probes.iter().zip(&other.document.probes);
+    let differs = |(one, other): &(&ProbeResult, &ProbeResult)| {
+        snapshot::snapshot_text(one) != snapshot::snapshot_text(other)
+    };
+    probes.filter(differs).map(|(probe, _)| probe)
 }
 
 impl RunOutcome {
     fn verdict(&self) -> verdict::Judgement {
         verdict::Judgement { verdict: self.document.verdict, reasons: self.document.reasons.clone() }
     }
-}
-
-/// Builds the userland of an architecture, with perf or without it, unless it exists.
-///
-/// # Errors
-/// [`RunError::Initramfs`].
-pub fn provision_userland(
-    workspace: &Workspace,
-    arch: Arch,
-    perf: bool,
-    progress: &Progress,
-) -> Result<Userland, RunError> {
-    Ok(Userland::provision(arch, perf, &workspace.images(), &workspace.cache, progress)?)
 }

@@ -71,6 +71,7 @@ impl CommandError {
 #[error("cannot write the result")]
 struct OutputError(#[source] io::Error);
 
+/// Of writing the result alone: all that touches a file has a [`FileError`].
 impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
         let (kind, error) = (Blame::Host, Box::new(OutputError(error)));

@@ -43,7 +43,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let here = std::env::current_dir()?;
+        let here = std::env::current_dir().map_err(FileError::on("find", Path::new(".")))?;
         let tree = here.ancestors().find(|folder| is_kernel_tree(folder)).map(Path::to_owned);
         let folder = match (&self.folder, &tree) {
             (Some(folder), _) => here.join(folder),
@@ -71,14 +71,13 @@ impl Args {
             ));
         }
         let kernel = Kernel::from_path(&path, &repository.images(), &repository.cache)?;
-        let path = path.canonicalize()?;
+        let path = path.canonicalize().map_err(FileError::on("find", &path))?;
+        let schema = repository.repository.join("scenarios/schema.json");
+        let schema = fs::read_to_string(&schema).map_err(FileError::on("read", &schema))?;
         let files = [
             (FILE, kernels(&self.name, &kernel, &path)),
             ("scenarios/example.yaml", EXAMPLE.replace("KERNEL", &self.name)),
-            (
-                "scenarios/schema.json",
-                fs::read_to_string(repository.repository.join("scenarios/schema.json"))?,
-            ),
+            ("scenarios/schema.json", schema),
             (".gitignore", "*.snap.new\n".to_owned()),
         ];
         for (name, text) in files {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{CommandError, Format, Streams, select, workspace};
-use crate::run;
+use crate::run::RunError;
+use kshot_guest::userland::Userland;
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -32,7 +33,9 @@ impl Args {
                 false => select::provision(&workspace, &catalogue, &name, &streams.progress)?,
             };
             if arches.insert(kernel.arch) {
-                run::provision_userland(&workspace, kernel.arch, self.perf, &streams.progress)?;
+                let (images, cache) = (workspace.images(), &workspace.cache);
+                Userland::provision(kernel.arch, self.perf, &images, cache, &streams.progress)
+                    .map_err(RunError::from)?;
             }
             match self.format {
                 Format::Json => {

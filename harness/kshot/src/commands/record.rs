@@ -10,6 +10,7 @@ use crate::run::{self, RunOptions, StartPolicy};
 use crate::workspace::Workspace;
 use crate::{report, scenario::Scenario};
 use kshot_guest::host::FileError;
+use kshot_guest::records;
 use kshot_stack::document::{Fidelity, ProbeResult, RunDocument, StackResult, Verdict};
 use kshot_stack::exit::ExitCode;
 use kshot_stack::snapshot::{Comparison, snapshot_text};
@@ -59,10 +60,13 @@ impl Args {
             write!(streams.out, "{}", report::run_table(document))?;
         }
         writeln!(streams.out, "artifacts: {}", outcome.folder.display())?;
-        if document.probes.is_empty() || document.verdict == Verdict::Unstable {
-            streams
-                .progress
-                .print_line("no snapshot is proposed: the run had no stacks, or its two starts disagree");
+        let none_because = match document.verdict {
+            Verdict::Unstable => Some("the two starts disagree: `kshot run --repeat 10` shows how often"),
+            _ if document.probes.is_empty() => Some("the run had no stacks: the verdict says why"),
+            _ => None,
+        };
+        if let Some(why) = none_because {
+            streams.progress.print_line(&format!("no snapshot is proposed: {why}"));
             return Ok(ExitCode::CannotTell);
         }
         let review = if self.accept { Review::Accepted } else { Review::Pending };
@@ -73,7 +77,7 @@ impl Args {
             let judged = run::rejudge(document, &scenario, &kernel, &outcome.folder, &workspace.snapshots())?;
             writeln!(streams.out, "verdict: {}", judged.verdict.name())?;
             for why in &judged.reasons {
-                writeln!(streams.out, "  {}", why.to_string().replace('\n', "\n  "))?;
+                writeln!(streams.out, "{}", why.indented())?;
             }
             streams.out.flush()?;
             return Ok(ExitCode::from(judged.verdict));
@@ -124,17 +128,24 @@ fn write_claims(
     document: &RunDocument,
     out: &mut dyn Write,
 ) -> Result<bool, CommandError> {
-    let truth = document.probes.iter().find(|probe| probe.kind == "gdb" && probe.left_out_because.is_none());
+    let truth = document.probes.iter().find(|probe| probe.is_truth() && probe.was_recorded());
     let complete = |stack: &&StackResult| stack.state == State::Complete && stack.frames.len() > 1;
     let stack = truth.and_then(|truth| truth.stacks.iter().filter(complete).max_by_key(|stack| stack.count));
-    let (Some(truth), Some(stack), true) = (truth, stack, scenario.claims.is_empty()) else {
+    let (Some(truth), Some(stack)) = (truth, stack) else { return Ok(false) };
+    let path = workspace.scenarios().join(format!("{}.yaml", scenario.id));
+    let mut file = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
+    // Claims of a person's, be it none, are not added to.
+    if file.lines().any(|line| line.starts_with("claims:")) {
         return Ok(false);
-    };
+    }
+    if !file.ends_with('\n') {
+        file.push('\n');
+    }
     let mut text = String::from("claims:\n");
     let count = stack.count;
     let through = serde_json::json!(stack.frames[..stack.frames.len() - 1]);
-    for probe in document.probes.iter().filter(|probe| probe.left_out_because.is_none()) {
-        let equal = if probe.name == truth.name { count } else { whole_stacks(probe) };
+    for probe in document.probes.iter().filter(|probe| probe.was_recorded()) {
+        let equal = if probe.name == truth.name { count } else { exact_stacks(probe) };
         if equal == count {
             let exact = if probe.name == truth.name { "" } else { ", exact: true" };
             text.push_str(&format!(
@@ -148,21 +159,16 @@ fn write_claims(
             ));
         }
     }
-    let path = workspace.scenarios().join(format!("{}.yaml", scenario.id));
-    let mut file = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
-    if !file.ends_with('\n') {
-        file.push('\n');
-    }
-    fs::write(&path, file + &text).map_err(FileError::on("write", &path))?;
+    records::replace(&path, (file + &text).as_bytes()).map_err(FileError::on("write", &path))?;
     writeln!(out, "\nadded to {}:\n{text}", path.display())?;
     Ok(true)
 }
 
 /// How many stacks of a probe are those of the truth, no frame more and no frame less.
-fn whole_stacks(probe: &ProbeResult) -> u64 {
-    let is_whole = |stack: &&StackResult| {
+fn exact_stacks(probe: &ProbeResult) -> u64 {
+    let is_exact = |stack: &&StackResult| {
         let all = |fidelity: Fidelity| fidelity.matched_frames == fidelity.reference_frames;
         stack.state == State::Complete && stack.fidelity.is_some_and(all) && stack.differences.is_empty()
     };
-    probe.stacks.iter().filter(is_whole).map(|stack| stack.count).sum()
+    probe.stacks.iter().filter(is_exact).map(|stack| stack.count).sum()
 }
