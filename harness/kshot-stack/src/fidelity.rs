@@ -97,8 +97,8 @@ impl<'a> References<'a> {
         Some(best.measure(&reported, self.kind))
     }
 
-    /// The references of the same event. A stack without an event of its own, as triggers and /proc/PID/stack leave it, can only be matched when
-    /// all references tell of one event.
+    /// The references of the same event. A stack without an event of its own, as triggers and /proc/PID/stack leave it,
+    /// can only be matched when all references tell of one event.
     fn subject(&self, stack: &Stack) -> Option<&Subject<'a>> {
         if stack.names_no_event() {
             let mut all = self.subjects.values();
@@ -330,6 +330,16 @@ impl<'a> Comparison<'a> {
     }
 }
 
+/// Whether a function belongs to the handlers of kprobes and their like, which stand on a stack below the function that
+/// they were put on: `kprobe_dispatcher` (kernel/trace/trace_kprobe.c), `kprobe_ftrace_handler` and `kprobe_brk_handler`
+/// (arch/*/kernel), `function_trace_probe_call` (kernel/trace/ftrace.c). A driver's `really_probe` is none of them.
+fn is_of_probes(symbol: &str) -> bool {
+    let name = symbol.trim_start_matches('_');
+    ["kprobe_", "kretprobe_", "fprobe_", "uprobe_", "function_trace_probe_"]
+        .iter()
+        .any(|begin| name.starts_with(begin))
+}
+
 /// The stack's frames in the kernel that the reference has not. Words that stand for a frame which the kernel could not
 /// name are left out, and so are the mechanism's own frames, which no reference has.
 fn unexplained(
@@ -339,7 +349,7 @@ fn unexplained(
 ) -> Vec<(usize, String, Deviation)> {
     let first = pairs.iter().flatten().min().copied().unwrap_or(reported.frames.len());
     let names = reported.frames[..first].iter().filter_map(|compared| compared.frame.symbol.as_deref());
-    let mechanism = reported.begins_in_mechanism || names.into_iter().any(|name| name.contains("probe"));
+    let mechanism = reported.begins_in_mechanism || names.into_iter().any(is_of_probes);
     let mut paired = vec![false; reported.frames.len()];
     pairs.iter().flatten().for_each(|&at| paired[at] = true);
     let mut found = Vec::new();
@@ -410,7 +420,8 @@ fn task_name(task: &str) -> &str {
     }
 }
 
-/// One name for all that a function goes by: `sys_ioctl` for `__se_sys_ioctl` and `__arm64_sys_ioctl`, the function for the compiler's clones of it, one label for all of the entries, whose code carries many.
+/// One name for all that a function goes by: `sys_ioctl` for `__se_sys_ioctl` and `__arm64_sys_ioctl`, the function for
+/// the compiler's clones of it, one label for all of the entries, whose code carries many.
 pub fn function<'a>(symbol: &'a str, row: &ArchRow) -> &'a str {
     if let Some(first) = row.entries.first().filter(|_| row.entries.contains(&symbol)) {
         return first;
