@@ -425,7 +425,8 @@ mod tests {
         assert_eq!(error.blame(), Blame::Guest, "{error}");
         // And the clone can be worked with.
         clone.checkout(&commits[1]).unwrap();
-        assert!(clone.cherry_pick(&commits[1], &commits[2]).is_ok());
+        clone.cherry_pick(&commits[1], &commits[2]).unwrap();
+        assert_eq!(fs::read_to_string(clone.path().join("file")).unwrap(), "one\ntwo\nthree\n");
     }
 
     /// A clone of the repository in `folder` as a server gives it, made with git's own `words`.

@@ -223,6 +223,5 @@ mod tests {
         assert_eq!(count(HostMemory::default), 8);
         assert_eq!(count(scarce), 2);
         assert_eq!(count(|| HostMemory { total_mib: None, available_mib: Some(0) }), 1);
-        assert!(Slots::of_this_host(&cache).count() >= 1);
     }
 }

@@ -128,5 +128,8 @@ fn a_missing_scenario_names_the_closest_one() {
         Scenario::load(folder.path(), "scenarios/tun/perf_probe.yaml", &KERNELS).unwrap().id,
         "tun/perf_probe"
     );
-    assert!(Scenario::load(folder.path(), "../tun/perf_probe", &KERNELS).is_err());
+    // A file outside of the folder of scenarios is none of them.
+    let inside = folder.path().join("tun");
+    let outside = Scenario::load(&inside, "../tun/perf_probe", &KERNELS).unwrap_err();
+    assert!(matches!(outside, ScenarioError::Unknown { .. }), "{outside:?}");
 }
