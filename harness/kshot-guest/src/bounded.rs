@@ -58,7 +58,7 @@ pub struct AtMost<W> {
 }
 
 impl<W: Write> AtMost<W> {
-    /// `to`, for `most` bytes.
+    /// A writer that passes at most `most` bytes on to `to`.
     pub fn new(to: W, most: u64) -> Self {
         Self { to, most, left: most }
     }

@@ -56,11 +56,11 @@ impl Deadline {
         TimedOut { what: self.what.clone(), waited: self.started.elapsed(), last_error }
     }
 
-    /// The only polling loop: calls `turn` until it is done, fails, or the deadline passes. `turn` gets the longest
+    /// The only polling loop: calls `attempt` until it is done, fails, or the deadline passes. `attempt` gets the longest
     /// time that it may block, and has to spend it waiting for its own condition (a socket, a channel, a child).
     ///
     /// # Errors
-    /// The error of `turn`, or [`TimedOut`].
+    /// The error of `attempt`, or [`TimedOut`].
     pub fn poll<T, E: From<TimedOut>>(
         &self,
         mut attempt: impl FnMut(Duration) -> Result<PollResult<T>, E>,

@@ -306,8 +306,8 @@ impl Kernel {
     }
 
     /// The user's own kernel: a folder that kbuild built in (a source tree or an `O=` folder), or an image that the
-    /// architecture's QEMU boots, with or without DWARF. The modules in that folder and its `.config` belong to the kernel; `lib/modules/<release>`
-    /// in it goes before modules that are not installed. Nothing is written there.
+    /// architecture's QEMU boots, with or without DWARF. The modules in that folder and its `.config` belong to the
+    /// kernel; `lib/modules/<release>` in it goes before modules that are not installed. Nothing is written there.
     ///
     /// # Errors
     /// [`KernelError::NotBootable`], [`KernelError::File`] or [`KernelError::Cache`].

@@ -299,7 +299,7 @@ pub struct StepOver {
     /// Mask and value of the instructions that may not go on behind themselves, or that can tell whether interrupts
     /// are on.
     pub except: &'static [(u64, u64)],
-    /// Mask and value of those of them that go on at the exception's vector, whatever happens.
+    /// Mask and value of the instructions that always trap, so that the guest goes on at the exception's vector.
     pub traps: &'static [(u64, u64)],
     /// The kernel's variable with the address of the vectors, and how far behind it that of a trap lies, in bytes.
     pub trap_vector: (&'static str, u64),

@@ -76,7 +76,7 @@ enum Means {
 struct Table {
     patterns: Vec<Pattern>,
     set: RegexSet,
-    /// Words, one of which is in every message that a pattern fits.
+    /// Words of the patterns: every message that a pattern matches contains one of them.
     words: Vec<String>,
     any_word: regex::bytes::Regex,
     /// `CONFIG_PRINTK_TIME`'s prefix, with `CONFIG_PRINTK_CALLER`'s where it is on; or the latter alone, behind a time that

@@ -28,7 +28,7 @@ impl Compression {
         }
     }
 
-    /// What `bytes` unpack to, at the most `most` bytes.
+    /// Unpacks `bytes`, to at most `most` bytes.
     ///
     /// # Errors
     /// Malformed or too long input, or a missing program.

@@ -88,7 +88,7 @@ impl Distribution {
         parts.join("; ")
     }
 
-    /// What the distribution calls a package of Debian's.
+    /// This distribution's name for a Debian package.
     fn name(self, package: &str) -> Option<&'static str> {
         let column = match self {
             Self::Debian | Self::Other => 0,

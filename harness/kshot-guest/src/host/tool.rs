@@ -140,7 +140,7 @@ impl ToolLog {
         self.run_with_lines(what, expression, |_| ())
     }
 
-    /// Runs `expression` as [`ToolLog::run`] does; `watch` gets each line of output, lossily decoded as UTF-8.
+    /// Runs `expression` as [`ToolLog::run`] does; `on_line` gets each line of output, lossily decoded as UTF-8.
     ///
     /// # Errors
     /// [`ToolError`].

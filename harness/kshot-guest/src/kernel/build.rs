@@ -34,7 +34,7 @@ pub struct BuildPaths<'a> {
     pub into: &'a Path,
 }
 
-/// Builds the kernel of `entry` into `folder`. Source and object files stay in `scratch`. Returns the facts of the
+/// Builds the kernel of `spec` into `folder`. Source and object files stay in `scratch`. Returns the facts of the
 /// kernel.
 ///
 /// # Errors

@@ -47,8 +47,8 @@ impl BuildFolder {
         self.root.join("source")
     }
 
-    /// The kernel of `entry`, from the cache or built here. `check_out` brings the source tree to the state that the
-    /// entry's `source` names.
+    /// The kernel of `spec`, from the cache or built here. `check_out` brings the source tree to the state that the
+    /// kernel's `source` names.
     ///
     /// # Errors
     /// [`KernelError`], or the error of `check_out`.

@@ -35,7 +35,7 @@ impl Need {
     }
 }
 
-/// What makes use of a kernel's options.
+/// What a scenario needs of a kernel's options.
 #[derive(Clone, Debug, Default)]
 pub struct OptionUsers {
     /// Kinds of probes and kernel parameters ("kprobe", "ftrace=function").
@@ -49,7 +49,7 @@ pub struct OptionUsers {
 pub struct MissingOption {
     /// The option's name, without `CONFIG_`.
     pub name: String,
-    /// The options that it depends on and that are off, without `CONFIG_`.
+    /// The options that this option depends on and that are off, without `CONFIG_`.
     pub with: Vec<String>,
     /// Who needs the option.
     pub because: String,

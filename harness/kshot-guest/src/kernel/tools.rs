@@ -3,7 +3,7 @@
 use super::catalogue::{KernelSource, KernelSpec};
 use crate::host::{MissingTool, UNPACK, missing, missing_build_tools};
 
-/// The tools that provisioning `entry` needs and the host lacks.
+/// The tools that provisioning `spec` needs and the host lacks.
 pub fn missing_tools(spec: &KernelSpec) -> Vec<MissingTool> {
     match &spec.source {
         KernelSource::DebianPackage(_) => {

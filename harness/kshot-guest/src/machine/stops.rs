@@ -58,7 +58,7 @@ pub struct Stops {
     unwanted: bool,
 }
 
-/// Why the guest stands.
+/// Why the guest has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// It is at a breakpoint.
@@ -369,7 +369,7 @@ impl Stops {
         // SIGTRAP is what it says of each stop.
         self.stub.hear(&request, b"T05")?;
         self.instruction = None;
-        self.registers = self.stub.heard_registers(self.row)?;
+        self.registers = self.stub.registers_answer(self.row)?;
         Ok(())
     }
 

@@ -111,11 +111,11 @@ impl Stub {
     /// The registers. All at once: QEMU tells and takes single ones only where it has a description of them.
     pub(super) fn registers(&mut self, row: &'static ArchRow) -> Result<Registers, StubError> {
         self.send(&framed(b"g"))?;
-        self.heard_registers(row)
+        self.registers_answer(row)
     }
 
-    /// The next answer, to `g`.
-    pub(super) fn heard_registers(&mut self, row: &'static ArchRow) -> Result<Registers, StubError> {
+    /// The registers out of the stub's answer to a `g` that was sent before.
+    pub(super) fn registers_answer(&mut self, row: &'static ArchRow) -> Result<Registers, StubError> {
         let answer = self.answer()?;
         Registers::of_answer(&answer, row).ok_or_else(|| unexpected(b"g", &answer))
     }

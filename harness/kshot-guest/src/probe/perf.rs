@@ -251,7 +251,7 @@ impl PerfRecord {
         )
     }
 
-    /// The script that sends `command` to a running perf, waits for its answer with `heard`, and then runs `then`.
+    /// The script that sends `command` to a running perf, waits for its answer with `wait_script`, and then runs `then`.
     /// The pipes are open before `status` is looked for, so the end of perf is never missed. The script contains no `&`, so
     /// it needs no channel of its own.
     fn control_script(&self, command: &str, wait_script: &str, then: &str) -> String {

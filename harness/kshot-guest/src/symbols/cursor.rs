@@ -38,8 +38,8 @@ pub enum Cut {
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
     pub(super) pc: u64,
-    /// Whether `pc` is where a call returns to, or where the CPU really was.
-    pub(super) returns: bool,
+    /// Whether `pc` is a return address; else it is the instruction that was interrupted.
+    pub(super) is_return_address: bool,
     /// Whether it was interrupted in user space, where addresses may be those of the kernel.
     pub(super) user: bool,
     pub(super) registers: [Option<u64>; REGISTERS],
@@ -66,7 +66,7 @@ impl std::fmt::Display for Cut {
 impl Cursor {
     /// An address of the code that is at work: a call may be the last of a function's.
     pub(super) fn inside(&self) -> u64 {
-        inside(self.pc, self.returns)
+        inside(self.pc, self.is_return_address)
     }
 
     /// The value of a register in this frame, where unwinding could restore it.
@@ -94,7 +94,7 @@ impl Cursor {
         };
         caller.registers[usize::from(row.stack_pointer)] = Some(stack_pointer);
         caller.pc = word(code.program_counter)?;
-        caller.returns = code.kind != AssemblyKind::Exception;
+        caller.is_return_address = code.kind != AssemblyKind::Exception;
         caller.user = match code.user_mode {
             Some(bit) => word(bit.offset)? & bit.mask != 0,
             None => !row.in_kernel(caller.pc),
@@ -105,7 +105,7 @@ impl Cursor {
     /// What called assembly code that has changed nothing.
     pub(super) fn out_of_leaf(&self, row: &ArchRow) -> Result<Self, Cut> {
         let pc = self.register(Register(row.return_address)).ok_or(Cut::NoReturnAddress)?;
-        Ok(Self { pc, returns: true, cfa: None, ..self.clone() })
+        Ok(Self { pc, is_return_address: true, cfa: None, ..self.clone() })
     }
 
     /// The same with the stack pointer from before it switched stacks, if it did.
@@ -163,8 +163,8 @@ pub(super) fn word_at(raw: &Raw, address: u64, row: &ArchRow) -> Option<u64> {
 }
 
 /// An address of the code that is at work at `pc`.
-pub(super) fn inside(pc: u64, returns: bool) -> u64 {
-    if returns { pc.wrapping_sub(1) } else { pc }
+pub(super) fn inside(pc: u64, is_return_address: bool) -> u64 {
+    if is_return_address { pc.wrapping_sub(1) } else { pc }
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ impl Unwinder {
         let frame = &physical.frame;
         let (pc, inside) = (frame.address.unwrap_or_default(), physical.inside());
         let mut lines = if frame.user { Vec::new() } else { lines.at(inside) };
-        if frame.offset == Some(0) && !physical.returns {
+        if frame.offset == Some(0) && !physical.is_return_address {
             // At its first byte a function has not entered what was inlined there.
             lines.drain(..lines.len().saturating_sub(1));
         }

@@ -85,8 +85,8 @@ pub struct Unwound {
 pub struct Physical {
     /// Where it is, with the function that the symbol table has there.
     pub frame: Frame,
-    /// Whether the address is where a call returns to, or where the processor really was.
-    pub returns: bool,
+    /// Whether the address is a return address; else it is the instruction that was interrupted.
+    pub is_return_address: bool,
 }
 
 /// Why a stack ends.
@@ -245,20 +245,20 @@ impl Unwinder {
                 *known = Some(value);
             }
         }
-        let mut cursor = Cursor { pc: raw.pc, returns: false, user: false, registers, cfa: None };
+        let mut cursor = Cursor { pc: raw.pc, is_return_address: false, user: false, registers, cfa: None };
         let mut returns = vec![0; raw.returns.len()];
         let mut frames = Vec::new();
         loop {
             let frame = self.frame(&cursor, row);
             let (user, entry) = (frame.user, frame.is_one_of(row.entries));
-            let leaf = !cursor.returns && frame.is_one_of(row.leaves);
+            let leaf = !cursor.is_return_address && frame.is_one_of(row.leaves);
             let mut name = frame.symbol.clone().unwrap_or_else(|| format!("{:#x}", cursor.pc));
             if let Some(module) = self.module_without_rows(cursor.inside()) {
                 name.push_str(&format!(" [{module}]"));
             }
             // An interrupt at work in such code may have come before it has saved anything.
-            let code = assembly(&frame, row, nameless).filter(|_| cursor.returns);
-            frames.push(Physical { frame, returns: cursor.returns });
+            let code = assembly(&frame, row, nameless).filter(|_| cursor.is_return_address);
+            frames.push(Physical { frame, is_return_address: cursor.is_return_address });
             let caller = match code {
                 _ if user => return Unwound { frames, end: End::User },
                 _ if frames.len() == DEEPEST_STACK => Err(Cut::TooDeep),
@@ -287,7 +287,7 @@ impl Unwinder {
     /// addresses of each trampoline stand for calls further inside.
     fn returned(&self, mut caller: Cursor, raw: &Raw, taken: &mut [usize]) -> Result<Cursor, Cut> {
         // One trampoline may stand in the place of another's, and for several probes of one call.
-        while caller.returns && self.return_trampoline(caller.pc).is_some() {
+        while caller.is_return_address && self.return_trampoline(caller.pc).is_some() {
             let trampoline = caller.pc;
             let known = raw.returns.iter().zip(taken.iter_mut());
             let (known, taken) = known
@@ -382,7 +382,7 @@ impl Unwinder {
             Some(RegisterRule::Offset(_)) => Cut::OtherMemory,
             _ => Cut::NoReturnAddress,
         })?;
-        caller.returns = !function.is_signal_trampoline();
+        caller.is_return_address = !function.is_signal_trampoline();
         // It would go on like that for ever.
         let same =
             |register: u16| caller.registers[usize::from(register)] == cursor.register(Register(register));
@@ -393,7 +393,7 @@ impl Unwinder {
 impl Physical {
     /// An address of the code that is at work: a call may be the last of a function's.
     pub fn inside(&self) -> u64 {
-        inside(self.frame.address.unwrap_or_default(), self.returns)
+        inside(self.frame.address.unwrap_or_default(), self.is_return_address)
     }
 }
 

@@ -54,7 +54,7 @@ use crate::stack::{Fold, Frame, NAMELESS, Parsed, Stack, Texts, TraceLine, headi
 
 /// The event of a trace that no report announced.
 const NO_REPORT: &str = "call trace";
-/// The event of a debugger's backtrace.
+/// The event's name of a stack out of a debugger's backtrace.
 const BACKTRACE: &str = "backtrace";
 /// What ftrace prints before the frames of a stack.
 const FTRACE_HEADING: &[u8] = b"<stack trace>";

@@ -24,18 +24,18 @@ use super::lines::{decimal, is_symbol, split_at};
 pub(super) struct GraphLine<'a> {
     /// The CPU; 0 without `funcgraph-cpu`.
     pub(super) cpu: u64,
-    /// What it says.
+    /// What the line records.
     pub(super) what: What<'a>,
 }
 
-/// What a line says.
+/// What a line of the function graph records.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum What<'a> {
     /// A function was entered.
     Entered(&'a [u8]),
     /// An event of another tracer or of a program, by its text.
     Comment(&'a [u8]),
-    /// A return, an interrupt's arrow, another task: nothing that counts.
+    /// A return, an interrupt's arrow or a task switch: neither an entered function nor an event.
     Nothing,
 }
 

@@ -46,8 +46,9 @@ pub enum EventMismatch {
     Nothing,
 }
 
-/// Unwinds each truth and compares it with the stack of the same event: the truth numbers the events, and `order` tells which
-/// stack each of them has. `is_in` says whether a frame is in the function that has this name for ftrace. `armed` is how many functions could have been traced.
+/// Unwinds each truth and compares it with the stack of the same event: the truth numbers the events, and `order` tells
+/// which stack each of them has. `is_in` says whether a frame is in the function that has this name for ftrace. `armed`
+/// is how many functions could have been traced.
 ///
 /// # Errors
 /// [`EventMismatch`]: then nothing can be said.

@@ -9,7 +9,8 @@ const TASK_STACK: u64 = 0xffff_8000_0b00_0000;
 const CODE: u64 = 0xffff_8000_0801_0000;
 
 fn cursor(registers: &[(u16, u64)]) -> Cursor {
-    let mut cursor = Cursor { pc: CODE, returns: true, user: false, registers: [None; REGISTERS], cfa: None };
+    let mut cursor =
+        Cursor { pc: CODE, is_return_address: true, user: false, registers: [None; REGISTERS], cfa: None };
     for &(register, value) in registers {
         cursor.registers[usize::from(register)] = Some(value);
     }
@@ -35,7 +36,7 @@ fn out_of(arch: Arch, label: &str, cursor: &Cursor, raw: &Raw) -> Result<Cursor,
 fn an_exception_goes_on_at_the_very_place_that_it_interrupted() {
     let raw = raw(Arch::Arm64, &[(STACK, &[(248, STACK + 400), (256, CODE + 4)])]);
     let caller = out_of(Arch::Arm64, "el1h_64_irq", &cursor(&[(31, STACK)]), &raw).unwrap();
-    assert_eq!((caller.pc, caller.returns, caller.user), (CODE + 4, false, false));
+    assert_eq!((caller.pc, caller.is_return_address, caller.user), (CODE + 4, false, false));
     let registers = [31, 19, 30].map(|register| caller.register(Register(register)).unwrap());
     assert_eq!(registers, [STACK + 400, 19, 30], "sp, x19 and x30 of struct pt_regs");
 }
@@ -56,7 +57,7 @@ fn a_stack_that_was_switched_is_followed_once_it_is_read() {
     let switch = |raw: &Raw| out_of(Arch::Arm64, "call_on_irq_stack", &cursor, raw);
     assert_eq!(switch(&raw(Arch::Arm64, &[(STACK, &[])])).unwrap_err(), Cut::OtherStack(TASK_STACK));
     let caller = switch(&raw(Arch::Arm64, &[(STACK, &[]), frame])).unwrap();
-    assert_eq!((caller.pc, caller.returns), (CODE + 8, true));
+    assert_eq!((caller.pc, caller.is_return_address), (CODE + 8, true));
     assert_eq!(caller.register(Register(31)), Some(TASK_STACK + 16));
     assert_eq!(caller.register(Register(29)), Some(TASK_STACK + 64));
 }

@@ -76,7 +76,7 @@ fn assembly_code_that_waits_for_interrupts_is_left_by_its_return_address() {
     let raw = Raw { registers, ..raw(idle + 0x3c, 0, &[]) };
     let unwound = unwinder.unwind(&raw, row);
     assert_eq!(unwound.frames[1].frame.address, Some(caller));
-    assert!(unwound.frames[1].returns);
+    assert!(unwound.frames[1].is_return_address);
 }
 
 #[test]
