@@ -131,7 +131,8 @@ fn bpf_stacks_of(input: &[u8]) {
 /// Reads a text in its format, and guesses it, which must not fault either.
 fn text_of(format: TextFormat, input: &[u8]) {
     stacks(format.parse(input));
-    stacks(Reading::guess(input).parse(input));
+    let sections = Reading::guess(input).sections(input).expect("reading from memory does not fail");
+    sections.into_iter().for_each(|section| stacks(Ok(section.parsed)));
 }
 
 fn stacks(parsed: io::Result<Parsed>) {

@@ -2,17 +2,21 @@
 
 mod listing; // what `kshot stacks --format json` prints
 mod margin; // what mails put in front of lines
+mod sections; // texts that mix formats
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead};
 
 pub use listing::{ListedFrame, ListedStack, Listing, SCHEMA};
+pub use sections::Section;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::console::call_traces;
+use crate::stack::lines::{self, LineParser, Warnings};
 use crate::stack::{Parsed, bpf_stacks, bpftrace, ftrace_text, hist, perf_script, proc_stack, stack_tracer};
 use margin::Margin;
+use sections::Sections;
 
 /// How much of a capture is looked at to guess its format, in bytes.
 pub const HEAD: usize = 64 << 10;
@@ -98,6 +102,20 @@ impl TextFormat {
         }
     }
 
+    /// What reads a capture of this format line by line.
+    fn parser(self) -> Box<dyn LineParser> {
+        match self {
+            Self::ProcStack => Box::new(proc_stack::parser()),
+            Self::StackTracer => Box::new(stack_tracer::parser()),
+            Self::Hist => Box::new(hist::parser()),
+            Self::Ftrace => Box::new(ftrace_text::parser()),
+            Self::PerfScript => Box::new(perf_script::parser()),
+            Self::BpfStacks => Box::new(bpf_stacks::parser_unnamed()),
+            Self::Bpftrace => Box::new(bpftrace::parser()),
+            Self::CallTrace => Box::new(call_traces::parser()),
+        }
+    }
+
     /// Whether a line, with the one behind it, is one that only this format has.
     fn has(self, line: &[u8], next: &[u8]) -> bool {
         match self {
@@ -110,6 +128,11 @@ impl TextFormat {
             Self::Bpftrace => bpftrace::is_of(line, next),
             Self::CallTrace => call_traces::is_of(line),
         }
+    }
+
+    /// Whether a line that is not of the format of those before it, with the one behind it, begins a section of this one.
+    fn begins(self, line: &[u8], next: &[u8]) -> bool {
+        self.has(line, next) || self == Self::CallTrace && call_traces::is_frame(line)
     }
 }
 
@@ -134,19 +157,43 @@ impl Reading {
         if self.margin == Margin::default() {
             return self.format.parse(input);
         }
-        self.format.parse(BufReader::new(self.margin.remove(input)))
+        let (mut parser, mut warnings) = (self.format.parser(), Warnings::default());
+        lines::each(input, &mut warnings, |line, warnings| {
+            lines::take(&mut *parser, self.margin.strip(line), warnings);
+        })?;
+        let parsed = parser.finish(&mut warnings);
+        Ok(Parsed { warnings: warnings.into_inner(), ..parsed })
+    }
+
+    /// Reads a capture that may go on in other formats than it begins with: what there is of each, in the order in which
+    /// they first come; of a text of one format that one, with or without a stack in it.
+    ///
+    /// # Errors
+    /// As [`Reading::parse`].
+    pub fn sections(self, input: impl BufRead) -> io::Result<Vec<Section>> {
+        let (mut sections, mut warnings) = (Sections::new(self), Warnings::default());
+        lines::each(input, &mut warnings, |line, warnings| sections.line(line, warnings))?;
+        Ok(sections.finish(warnings))
     }
 
     fn first(head: &[u8], formats: &[TextFormat]) -> Option<Self> {
         let lines = head[..head.len().min(HEAD)].split(|&byte| byte == b'\n');
         let lines: Vec<_> = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
         let next = lines.iter().skip(1).copied().chain([&b""[..]]);
-        lines.iter().zip(next).find_map(|(line, next)| {
-            Margin::candidates(line).find_map(|margin| {
-                let (line, next) = (margin.strip(line), margin.strip(next));
-                let format = formats.iter().copied().find(|format| format.has(line, next))?;
-                Some(Self { format, margin })
-            })
+        lines.iter().zip(next).find_map(|(line, next)| Self::of_line(line, next, formats, TextFormat::has))
+    }
+
+    /// How to read a text from a line on, by the first of the formats that the line, with the one behind it, `fits`.
+    fn of_line(
+        line: &[u8],
+        next: &[u8],
+        formats: &[TextFormat],
+        fits: impl Fn(TextFormat, &[u8], &[u8]) -> bool,
+    ) -> Option<Self> {
+        Margin::candidates(line).find_map(|margin| {
+            let (line, next) = (margin.strip(line), margin.strip(next));
+            let format = formats.iter().copied().find(|format| fits(*format, line, next))?;
+            Some(Self { format, margin })
         })
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod ftrace_context; // task, CPU and time in front of an event
 mod ftrace_event; // what the text of one event says
 pub(crate) mod ftrace_frame; // one frame
 mod ftrace_graph; // the lines of the function-graph tracer
+mod ftrace_mmio; // the lines of the tracer of memory-mapped IO
 pub mod ftrace_text; // the `trace` and `trace_pipe` files of tracefs
 pub mod gdb_json; // the truth: stacks of a breakpoint's hits
 pub mod gdb_raw; // the same of the function tracer: registers and raw stacks

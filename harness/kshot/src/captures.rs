@@ -8,7 +8,7 @@ use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::probe::{BPF_KALLSYMS, BPF_STACKS, KALLSYMS};
 use kshot_stack::blame::{Blame, Blamed};
-use kshot_stack::format::{HEAD, Listing, Reading, TextFormat};
+use kshot_stack::format::{HEAD, Listing, Reading, Section, TextFormat};
 use kshot_stack::stack::kallsyms::Kallsyms;
 
 /// The most bytes of a capture that are read.
@@ -76,8 +76,8 @@ impl Blamed for CaptureError {
     }
 }
 
-/// The stacks in a file, or in standard input where `path` is `-`, read as `format` or as what it looks like. Frames that are
-/// addresses alone get their names from `kallsyms`, a copy of `/proc/kallsyms`; those of a `bpf` probe by what lies beside
+/// The stacks in a file, or in standard input where `path` is `-`, read as `format` or as what it looks like: a listing for
+/// each format in it, at least one. Frames that are addresses alone get their names from `kallsyms`, a copy of `/proc/kallsyms`; those of a `bpf` probe by what lies beside
 /// them in their run folder.
 ///
 /// # Errors
@@ -86,7 +86,7 @@ pub fn read(
     path: &Path,
     format: Option<TextFormat>,
     kallsyms: Option<&Path>,
-) -> Result<Listing, CaptureError> {
+) -> Result<Vec<Listing>, CaptureError> {
     let symbols = symbols(path, kallsyms)?;
     if path == Path::new("-") {
         return list(path, io::stdin().lock(), format, symbols.as_ref());
@@ -100,7 +100,7 @@ fn list(
     input: impl Read,
     format: Option<TextFormat>,
     symbols: Option<&Kallsyms>,
-) -> Result<Listing, CaptureError> {
+) -> Result<Vec<Listing>, CaptureError> {
     let fail = FileError::on("read", path);
     let mut input = input.take(CAPTURE_MOST + 1);
     let mut head = Vec::new();
@@ -113,14 +113,18 @@ fn list(
     }
     let reading = format.map_or_else(|| Reading::guess(&head), |format| Reading::of(format, &head));
     let whole = BufReader::with_capacity(CHUNK, Cursor::new(head).chain(&mut input));
-    let mut parsed = reading.parse(whole).map_err(fail)?;
+    let sections = match format {
+        Some(format) => reading.parse(whole).map(|parsed| vec![Section { format, line: 1, parsed }]),
+        None => reading.sections(whole),
+    };
+    let mut sections = sections.map_err(fail)?;
     if input.limit() == 0 {
         return Err(CaptureError::TooLarge { path: path.into() });
     }
     if let Some(symbols) = symbols {
-        parsed.name_frames(symbols);
+        sections.iter_mut().for_each(|section| section.parsed.name_frames(symbols));
     }
-    Ok(Listing::new(&path.to_string_lossy(), reading.format, &parsed))
+    Ok(Listing::of_sections(&path.to_string_lossy(), &sections))
 }
 
 /// The symbols in `kallsyms`, or those that lie beside a capture of a `bpf` probe.
@@ -158,7 +162,7 @@ mod tests {
     use super::*;
 
     fn list_bytes(bytes: &[u8]) -> Result<Listing, CaptureError> {
-        list(Path::new("x"), bytes, None, None)
+        list(Path::new("x"), bytes, None, None).map(|mut all| all.remove(0))
     }
 
     #[test]
@@ -166,7 +170,7 @@ mod tests {
         let listing = list_bytes(b"[<0>] f+0x1/0x2\n").unwrap();
         assert_eq!((listing.format, listing.count()), (TextFormat::ProcStack, 1));
         let forced = list(Path::new("x"), &b"[<0>] f+0x1/0x2\n"[..], Some(TextFormat::Hist), None).unwrap();
-        assert_eq!((forced.count(), forced.warnings[0].count), (0, 1));
+        assert_eq!((forced[0].count(), forced[0].warnings[0].count), (0, 1));
     }
 
     #[test]
@@ -194,7 +198,7 @@ mod tests {
         std::fs::write(path("symbols"), "ffffffff8028f4d0 T other\n").unwrap();
         let names = |kallsyms: Option<&Path>| {
             let listing = read(&path("a.bpf.txt"), None, kallsyms).unwrap();
-            listing.stacks[0].kernel.iter().map(ListedFrame::to_string).collect::<Vec<_>>().join(" ")
+            listing[0].stacks[0].kernel.iter().map(ListedFrame::to_string).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(names(None), "0xffffffff8028f4d8 0xffffffffc0003010");
         let mut packed = GzEncoder::new(Vec::new(), Compression::default());

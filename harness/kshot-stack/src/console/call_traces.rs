@@ -49,7 +49,7 @@ use super::prefix::{Message, unquoted};
 use super::{TABLE, TRACE_WITHIN, literals, parts};
 use crate::stack::ftrace_context::context;
 use crate::stack::ftrace_text::UNNAMED;
-use crate::stack::lines::{self, DEEPEST_STACK, Kind, Warnings, printable};
+use crate::stack::lines::{self, DEEPEST_STACK, Kind, LineParser, Warnings, printable, split_at};
 use crate::stack::{Fold, Frame, NAMELESS, Parsed, Stack, Texts, TraceLine, heading, without_marker};
 
 /// The event of a trace that no report announced.
@@ -69,13 +69,34 @@ const TABLE_INDENT: &[u8] = b"    ";
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    lines::parse(input, Parser::new(), Parser::line, Parser::finish)
+    lines::parse(input, Parser::new())
+}
+
+/// What reads a console line by line.
+pub(crate) fn parser() -> impl LineParser {
+    Parser::new()
 }
 
 /// Whether a line is one of a console: a message with its time, or the heading of a call trace.
 pub(crate) fn is_of(line: &[u8]) -> bool {
     let message = Message::of(line);
-    message.text.len() < unquoted(line).len() || heading(&printable(message.text)).is_some()
+    is_stamped(line, message) || heading(&printable(message.text)).is_some()
+}
+
+/// Whether a line is a frame that needs no heading before it.
+pub(crate) fn is_frame(line: &[u8]) -> bool {
+    let text = Message::of(line).text;
+    let with_size = |line: TraceLine| match line {
+        TraceLine::Frame(frame) => frame.size.is_some(),
+        TraceLine::From { .. } => true,
+    };
+    let place = || split_at(text, b"+0x").and_then(|_| TraceLine::read(&printable(text.trim_ascii())));
+    pasted(text).is_some() || place().is_some_and(with_size)
+}
+
+/// Whether something stands in front of a line's message that only loggers and the kernel put there.
+fn is_stamped(line: &[u8], message: Message<'_>) -> bool {
+    message.text.len() < unquoted(line).len()
 }
 
 /// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning aside.
@@ -189,15 +210,20 @@ impl Parser {
         }
     }
 
-    fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
-        let message = Message::of(line);
-        let caller = self.caller(message.caller);
-        // Most messages of a boot are of no stack.
-        if self.callers[caller].is_idle && !is_telling(message.text) {
-            return;
-        }
+    /// Takes a line by its frame or, where it has none, by its text; and remembers whether the next may tell nothing.
+    fn take(
+        &mut self,
+        caller: usize,
+        text: &[u8],
+        frame: Option<FrameLine>,
+        line: &[u8],
+        warnings: &mut Warnings,
+    ) {
         self.callers[caller].is_idle = false;
-        self.telling_line(caller, message, line, warnings);
+        match frame {
+            Some(frame) => self.frame(caller, frame, line, warnings),
+            None => self.text(caller, text, line, warnings),
+        }
         let Caller { report, section, function, task, open, .. } = self.callers[caller];
         self.callers[caller].is_idle = task == self.nameless
             && open == Open::No
@@ -206,23 +232,20 @@ impl Parser {
             && function.is_none();
     }
 
-    fn telling_line(&mut self, caller: usize, message: Message<'_>, line: &[u8], warnings: &mut Warnings) {
-        // Most lines are frames, and most of them have been seen before.
-        if let Some(frame) = self.read_frame(caller, message.text) {
-            return self.frame(caller, frame, line, warnings);
-        }
-        if message.text.trim_ascii().is_empty() {
+    /// The text of a line that is no frame.
+    fn text(&mut self, caller: usize, text: &[u8], line: &[u8], warnings: &mut Warnings) {
+        if text.trim_ascii().is_empty() {
             return self.blank(caller);
         }
-        if message.text.trim_ascii_end().ends_with(FTRACE_HEADING)
-            && let Some(context) = context(message.text)
+        if text.trim_ascii_end().ends_with(FTRACE_HEADING)
+            && let Some(context) = context(text)
         {
             return self.announce_ftrace(caller, context.task);
         }
-        if message.text.starts_with(TABLE_INDENT) && !message.text.trim_ascii_start().starts_with(b"PID: ") {
-            return self.text_in_stack(caller, message.text, line, warnings);
+        if text.starts_with(TABLE_INDENT) && !text.trim_ascii_start().starts_with(b"PID: ") {
+            return self.text_in_stack(caller, text, line, warnings);
         }
-        let text = shown(message.text);
+        let text = shown(text);
         // Messages may be mixed: each has its time in front of it.
         if !text.contains(']') {
             return self.message(caller, &text, line, warnings);
@@ -503,18 +526,45 @@ impl Parser {
         })?;
         Some(*known.get(number))
     }
+}
 
-    fn finish(mut self, warnings: Warnings) -> Parsed {
+impl LineParser for Parser {
+    fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
+        let message = Message::of(line);
+        let caller = self.caller(message.caller);
+        let is_stamped = is_stamped(line, message);
+        // Most messages of a boot are of no stack.
+        if self.callers[caller].is_idle && !is_telling(message.text) {
+            return is_stamped;
+        }
+        let frame = self.read_frame(caller, message.text);
+        let belongs = |frame: FrameLine| frame.stands_alone || self.callers[caller].open != Open::No;
+        let is_own = is_stamped || message.text.trim_ascii().is_empty() || frame.is_some_and(belongs);
+        if is_own {
+            self.take(caller, message.text, frame, line, warnings);
+        }
+        is_own
+    }
+
+    fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
+        let message = Message::of(line);
+        let caller = self.caller(message.caller);
+        if !self.callers[caller].is_idle || is_telling(message.text) {
+            let frame = self.read_frame(caller, message.text);
+            self.take(caller, message.text, frame, line, warnings);
+        }
+    }
+
+    fn finish(mut self: Box<Self>, _: &mut Warnings) -> Parsed {
         (0..self.callers.len()).for_each(|caller| self.end(caller));
-        let Self { words, frames, stacks, .. } = self;
+        let Self { words, frames, stacks, begun, lost, .. } = *self;
         let (stacks, _) = stacks.finish(|stack| Stack {
             task: words.get(stack.task).clone(),
             event: words.get(stack.event).clone(),
             function: stack.function.map(|function| words.get(function).clone()),
             frames: stack.frames.iter().map(|&frame| frames[frame].clone()).collect(),
         });
-        let warnings = warnings.into_inner();
-        Parsed { events: self.begun, lost: self.lost, stacks, warnings, ..Parsed::default() }
+        Parsed { events: begun, lost, stacks, ..Parsed::default() }
     }
 }
 

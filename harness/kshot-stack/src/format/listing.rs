@@ -1,24 +1,27 @@
-//! The stacks of one capture, as `kshot stacks --format json` prints them.
+//! The stacks of one capture, as `kshot stacks --format json` prints them: a document for each format in it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::TextFormat;
-use crate::stack::{Frame, Parsed, Stack, StackUsage, Warning};
+use super::{Section, TextFormat};
+use crate::stack::{Frame, Stack, StackUsage, Warning};
 use crate::text::printable;
 
 /// The version of the document. It grows when a reader of the old one would go wrong.
 pub const SCHEMA: u32 = 1;
 
-/// The stacks of one capture. What it holds of the capture's text is printable.
+/// The stacks of one capture that are of one format. What it holds of the capture's text is printable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listing {
     /// The version of this document's form, 1.
     pub schema: u32,
     /// The file, `-` for standard input.
     pub file: String,
-    /// The format that it was read in.
+    /// The format that they were read in.
     pub format: TextFormat,
+    /// The line that the first of this format is in, from 1, where the capture holds others, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// How many events the capture holds, with or without a stack.
     pub events: u64,
     /// How many the kernel says it lost.
@@ -71,13 +74,20 @@ pub struct ListedFrame {
 }
 
 impl Listing {
-    /// What a parser read of `file`.
-    pub fn new(file: &str, format: TextFormat, parsed: &Parsed) -> Self {
+    /// The sections of `file`, each by itself.
+    pub fn of_sections(file: &str, sections: &[Section]) -> Vec<Self> {
+        let line = |section: &Section| (sections.len() > 1).then_some(section.line);
+        sections.iter().map(|section| Self { line: line(section), ..Self::new(file, section) }).collect()
+    }
+
+    /// A section of `file`.
+    fn new(file: &str, Section { format, parsed, .. }: &Section) -> Self {
         let stacks = parsed.stacks.iter().map(|(stack, count)| ListedStack::new(stack, *count)).collect();
         Self {
             schema: SCHEMA,
             file: clean(file),
-            format,
+            format: *format,
+            line: None,
             events: parsed.events,
             lost: parsed.lost,
             warnings: parsed.warnings.clone(),
@@ -196,7 +206,8 @@ mod tests {
     use super::*;
 
     fn listing(format: TextFormat, text: &str) -> Listing {
-        Listing::new("a\u{202e}b", format, &format.parse(text.as_bytes()).unwrap())
+        let section = Section { format, line: 1, parsed: format.parse(text.as_bytes()).unwrap() };
+        Listing::of_sections("a\u{202e}b", &[section]).remove(0)
     }
 
     #[test]

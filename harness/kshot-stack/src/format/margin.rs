@@ -7,8 +7,6 @@
 //!     # tracer: function
 //! ```
 
-use std::io::{self, BufRead, Read};
-
 /// The same of every line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Margin {
@@ -26,15 +24,6 @@ struct Place {
     blanks: usize,
 }
 
-/// A text without its margin.
-#[derive(Debug)]
-pub(super) struct WithoutMargin<R> {
-    input: R,
-    margin: Margin,
-    /// `None` behind the margin of a line.
-    place: Option<Place>,
-}
-
 impl Margin {
     /// What may be the margin of a line, the likeliest first.
     pub(super) fn candidates(line: &[u8]) -> impl Iterator<Item = Self> {
@@ -47,13 +36,11 @@ impl Margin {
 
     /// The text of a line.
     pub(super) fn strip(self, line: &[u8]) -> &[u8] {
+        if self == Self::default() {
+            return line;
+        }
         let mut place = Place::default();
         &line[line.iter().take_while(|&&byte| place.takes(byte, self)).count()..]
-    }
-
-    /// A text without this margin.
-    pub(super) fn remove<R: BufRead>(self, input: R) -> WithoutMargin<R> {
-        WithoutMargin { input, margin: self, place: Some(Place::default()) }
     }
 }
 
@@ -71,32 +58,6 @@ impl Place {
     }
 }
 
-impl<R: BufRead> Read for WithoutMargin<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let chunk = self.input.fill_buf()?;
-            let chunk = &chunk[..chunk.len().min(buffer.len())];
-            let mut written = 0;
-            for &byte in chunk {
-                if let Some(place) = &mut self.place
-                    && place.takes(byte, self.margin)
-                {
-                    continue;
-                }
-                self.place = (byte == b'\n').then(Place::default);
-                buffer[written] = byte;
-                written += 1;
-            }
-            let read = chunk.len();
-            self.input.consume(read);
-            // None of a chunk may be text, and no byte would mean the end.
-            if written > 0 || read == 0 {
-                return Ok(written);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,13 +66,8 @@ mod tests {
     fn a_margin_is_taken_from_each_line_and_no_more_than_that() {
         let text = "> > a\n>>  => f\n>\n> b > c\n\n   d\n";
         let read = |margin: Margin| {
-            let mut all = String::new();
-            // A tiny buffer, so that margins cross its end.
-            let input = io::BufReader::with_capacity(2, text.as_bytes());
-            margin.remove(input).read_to_string(&mut all).unwrap();
-            let lines: Vec<_> = text.lines().map(|line| margin.strip(line.as_bytes()).to_vec()).collect();
-            assert_eq!(all.lines().map(|line| line.as_bytes().to_vec()).collect::<Vec<_>>(), lines);
-            all
+            let lines = text.lines().map(|line| margin.strip(line.as_bytes()));
+            lines.map(|line| format!("{}\n", String::from_utf8_lossy(line))).collect::<String>()
         };
         assert_eq!(read(Margin::default()), text);
         assert_eq!(read(Margin { quoted: true, blanks: 0 }), "a\n => f\n\nb > c\n\n   d\n");

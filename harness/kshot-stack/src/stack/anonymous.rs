@@ -64,9 +64,9 @@ impl AnonymousStacks {
         self.open.frames.clear();
     }
 
-    /// What was read; each stack is one event.
-    pub(super) fn finish(self, warnings: Warnings) -> Parsed {
+    /// What was read, but for the warnings; each stack is one event.
+    pub(super) fn finish(self) -> Parsed {
         let stacks = self.stacks.into_stacks(&self.words, &self.frames);
-        Parsed { events: self.ended, stacks, warnings: warnings.into_inner(), ..Parsed::default() }
+        Parsed { events: self.ended, stacks, ..Parsed::default() }
     }
 }

@@ -14,11 +14,11 @@
 //! `/proc/kallsyms`.
 
 use std::io::{self, BufRead};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::fold::{Fold, Numbers, Texts};
 use super::kallsyms::Kallsyms;
-use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, split_at};
+use super::lines::{self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, split_at};
 use super::{Frame, Parsed, Stack};
 
 /// The event of stacks whose event is not known.
@@ -40,13 +40,7 @@ pub struct BpfEvent {
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead, symbols: &Kallsyms, event: &BpfEvent) -> io::Result<Parsed> {
-    let parser = Parser::default();
-    lines::parse(
-        input,
-        parser,
-        |parser, line, warnings| parser.line(line, symbols, warnings),
-        |parser, warnings| parser.finish(event, warnings),
-    )
+    lines::parse(input, Parser::new(symbols, event))
 }
 
 /// [`parse`] of a capture of which nothing else is known: its frames are addresses.
@@ -54,7 +48,15 @@ pub fn parse(input: impl BufRead, symbols: &Kallsyms, event: &BpfEvent) -> io::R
 /// # Errors
 /// As [`parse`].
 pub fn parse_unnamed(input: impl BufRead) -> io::Result<Parsed> {
-    parse(input, &Kallsyms::default(), &BpfEvent { name: EVENT.into(), function: None })
+    lines::parse(input, parser_unnamed())
+}
+
+/// What reads such a capture line by line.
+pub(crate) fn parser_unnamed() -> impl LineParser {
+    static UNNAMED: LazyLock<(Kallsyms, BpfEvent)> =
+        LazyLock::new(|| (Kallsyms::default(), BpfEvent { name: EVENT.into(), function: None }));
+    let (symbols, event) = &*UNNAMED;
+    Parser::new(symbols, event)
 }
 
 /// Whether a line, with the one behind it, is one of this format: a hit.
@@ -64,8 +66,9 @@ pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
     split_at(line, b" ").is_some_and(|(pid, task)| whole_number(pid).is_some() && !task.is_empty()) && follows
 }
 
-#[derive(Default)]
-struct Parser {
+struct Parser<'a> {
+    symbols: &'a Kallsyms,
+    event: &'a BpfEvent,
     /// The stack whose frames come.
     open: Option<Numbers>,
     hits: u64,
@@ -75,28 +78,14 @@ struct Parser {
     frames: Texts<Arc<Frame>>,
 }
 
-impl Parser {
-    fn line(&mut self, line: &[u8], symbols: &Kallsyms, warnings: &mut Warnings) {
-        if let Some(text) = line.strip_prefix(b"\t") {
-            return self.frame(text, symbols, warnings);
-        }
-        let (word, rest) = split_at(line, b" ").unwrap_or((line, b""));
-        match (word, whole_number(rest)) {
-            // The hit stays, without frames.
-            (b"failed", Some(NO_STACK)) if self.open.is_some() => self.end(),
-            (b"failed", Some(_)) if self.open.take().is_some() => self.lose(1, line, warnings),
-            (b"lost", Some(number)) => self.lose(number, line, warnings),
-            _ if whole_number(word).is_some() && word.len() < line.len() => {
-                self.end();
-                self.hits += 1;
-                self.open = Some(Numbers { task: self.tasks.word(rest), ..Numbers::default() });
-            }
-            _ => warnings.note(Kind::UnreadableLine, line),
-        }
+impl<'a> Parser<'a> {
+    fn new(symbols: &'a Kallsyms, event: &'a BpfEvent) -> Self {
+        let (stacks, tasks, frames) = (Fold::default(), Texts::default(), Texts::default());
+        Self { symbols, event, open: None, hits: 0, lost: 0, stacks, tasks, frames }
     }
 
-    fn frame(&mut self, text: &[u8], symbols: &Kallsyms, warnings: &mut Warnings) {
-        let read = |text: &[u8]| Some(Arc::new(frame(hexadecimal(text)?, symbols)));
+    fn frame(&mut self, text: &[u8], warnings: &mut Warnings) {
+        let read = |text: &[u8]| Some(Arc::new(frame(hexadecimal(text)?, self.symbols)));
         let Some(number) = self.frames.number(text, read) else {
             return warnings.note(Kind::UnreadableLine, text);
         };
@@ -117,18 +106,44 @@ impl Parser {
             self.stacks.add(&stack, self.hits);
         }
     }
+}
 
-    fn finish(mut self, event: &BpfEvent, warnings: Warnings) -> Parsed {
+impl LineParser for Parser<'_> {
+    fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
+        if let Some(text) = line.strip_prefix(b"\t") {
+            self.frame(text, warnings);
+            return true;
+        }
+        let (word, rest) = split_at(line, b" ").unwrap_or((line, b""));
+        match (word, whole_number(rest)) {
+            // The hit stays, without frames.
+            (b"failed", Some(NO_STACK)) if self.open.is_some() => self.end(),
+            (b"failed", Some(_)) if self.open.take().is_some() => self.lose(1, line, warnings),
+            (b"lost", Some(number)) => self.lose(number, line, warnings),
+            _ if whole_number(word).is_some() && word.len() < line.len() => {
+                self.end();
+                self.hits += 1;
+                self.open = Some(Numbers { task: self.tasks.word(rest), ..Numbers::default() });
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
+        warnings.note(Kind::OtherLine, line);
+    }
+
+    fn finish(mut self: Box<Self>, _: &mut Warnings) -> Parsed {
         self.end();
-        let (tasks, frames) = (&self.tasks, &self.frames);
+        let (event, tasks, frames) = (self.event, &self.tasks, &self.frames);
         let (stacks, _) = self.stacks.finish(|stack: Numbers| Stack {
             task: tasks.get(stack.task).clone(),
             event: event.name.clone(),
             function: event.function.clone(),
             frames: stack.frames.iter().map(|&frame| frames.get(frame).clone()).collect(),
         });
-        let (events, lost, warnings) = (self.hits, self.lost, warnings.into_inner());
-        Parsed { events, lost, stacks, arguments: Vec::new(), warnings }
+        Parsed { events: self.hits, lost: self.lost, stacks, ..Parsed::default() }
     }
 }
 

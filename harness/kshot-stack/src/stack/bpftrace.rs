@@ -34,7 +34,8 @@ use std::sync::Arc;
 
 use super::fold::{Fold, Numbers, Texts};
 use super::lines::{
-    self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, is_symbol, number, printable, split_at,
+    self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, is_symbol, number, printable,
+    split_at,
 };
 use super::{Frame, NAMELESS, Parsed};
 
@@ -50,7 +51,12 @@ const ADDRESS_DIGITS: usize = 8;
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    lines::parse(input, Parser::default(), Parser::line, Parser::finish)
+    lines::parse(input, Parser::default())
+}
+
+/// What reads such a text line by line.
+pub(crate) fn parser() -> impl LineParser {
+    Parser::default()
 }
 
 /// Whether a line, with the one behind it, is one of this format.
@@ -104,39 +110,6 @@ struct Stacks {
 }
 
 impl Parser {
-    fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
-        if self.key.is_some() {
-            return self.line_of_map(line, warnings);
-        }
-        if let Some((name, behind)) = begun_map(line) {
-            self.end(1);
-            let event = self.words.word(if name == b"@" { EVENT.as_bytes() } else { name });
-            self.key = Some(Key { event, task: None, stacks: None });
-            return self.keys(behind);
-        }
-        let text = line.trim_ascii();
-        if text.is_empty() {
-            return self.end(1);
-        }
-        if line.starts_with(b" ") || line.starts_with(b"\t") {
-            if let Some(bcc) = self.bcc
-                && self.line_of_bcc(bcc, text)
-            {
-                return;
-            }
-            let has_place = is_placed(line) || self.open.is_some() && is_frame(text);
-            if has_place || self.bcc.is_some() && is_bare(text) {
-                let mut open = self.open.take().unwrap_or(Stacks { is_doubtful: true, ..Stacks::default() });
-                open.is_doubtful &= !has_place;
-                self.push(&mut open, text, line, warnings);
-                self.open = Some(open);
-                return;
-            }
-        }
-        self.end(1);
-        self.bcc = bcc(line).or(self.bcc);
-    }
-
     /// A line between the brackets of a map.
     fn line_of_map(&mut self, line: &[u8], warnings: &mut Warnings) {
         let Some(mut key) = self.key.take() else { return };
@@ -243,24 +216,66 @@ impl Parser {
         self.stacks.add_times(&Numbers { task, event, frames }, self.events, count);
         self.events = self.events.saturating_add(count);
     }
+}
 
-    fn finish(mut self, mut warnings: Warnings) -> Parsed {
+impl LineParser for Parser {
+    fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
+        if self.key.is_some() {
+            self.line_of_map(line, warnings);
+            return true;
+        }
+        if let Some((name, behind)) = begun_map(line) {
+            self.end(1);
+            let event = self.words.word(if name == b"@" { EVENT.as_bytes() } else { name });
+            self.key = Some(Key { event, task: None, stacks: None });
+            self.keys(behind);
+            return true;
+        }
+        let text = line.trim_ascii();
+        if text.is_empty() {
+            self.end(1);
+            return true;
+        }
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            if let Some(bcc) = self.bcc
+                && self.line_of_bcc(bcc, text)
+            {
+                return true;
+            }
+            let has_place = is_placed(line) || self.open.is_some() && is_frame(text);
+            if has_place || self.bcc.is_some() && is_bare(text) {
+                let mut open = self.open.take().unwrap_or(Stacks { is_doubtful: true, ..Stacks::default() });
+                open.is_doubtful &= !has_place;
+                self.push(&mut open, text, line, warnings);
+                self.open = Some(open);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn other(&mut self, line: &[u8], _: &mut Warnings) {
+        self.end(1);
+        self.bcc = bcc(line).or(self.bcc);
+    }
+
+    fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> Parsed {
         self.end(1);
         if self.key.is_some() {
             warnings.note(Kind::CutCapture, b"");
         }
-        let Self { words, frames, user_frames, .. } = self;
+        let Self { words, frames, user_frames, stacks, events, .. } = *self;
         let frame = |number: usize| match number % 2 {
             0 => frames.get(number / 2).clone(),
             _ => user_frames.get(number / 2).clone(),
         };
-        let (stacks, _) = self.stacks.finish(|stack| super::Stack {
+        let (stacks, _) = stacks.finish(|stack| super::Stack {
             task: words.get(stack.task).clone(),
             event: words.get(stack.event).clone(),
             function: None,
             frames: stack.frames.into_iter().map(frame).collect(),
         });
-        Parsed { events: self.events, stacks, warnings: warnings.into_inner(), ..Parsed::default() }
+        Parsed { events, stacks, ..Parsed::default() }
     }
 }
 

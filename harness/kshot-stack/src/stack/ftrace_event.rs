@@ -225,6 +225,20 @@ fn behind_place(text: &[u8]) -> &[u8] {
     rest
 }
 
+/// Whether the text of an event is the heading of a stack, and whether that is one of user space.
+pub(super) fn heading(text: &[u8]) -> Option<bool> {
+    match text {
+        b"<stack trace>" => Some(false),
+        b"<user stack trace>" => Some(true),
+        _ => {
+            let kernel = text.strip_prefix(b"kernel_stack:").map(|text| (text, false));
+            let (text, user) =
+                kernel.or_else(|| text.strip_prefix(b"user_stack:").map(|text| (text, true)))?;
+            text.trim_ascii_start().starts_with(b"<").then_some(user)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

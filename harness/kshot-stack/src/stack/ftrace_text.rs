@@ -46,10 +46,13 @@ use indexmap::IndexMap;
 
 use super::fold::{Fold, Texts, count};
 use super::ftrace_context::{Context, TASK_WIDTH, context};
-use super::ftrace_event::{EventText, MARKER, NAMELESS, arguments, comment, event};
+use super::ftrace_event::{EventText, MARKER, NAMELESS, arguments, comment, event, heading};
 use super::ftrace_frame::{frame, unreadable_frame};
 use super::ftrace_graph::{What, graph_line};
-use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, printable, split_at};
+use super::ftrace_mmio;
+use super::lines::{
+    self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, printable, split_at,
+};
 use super::{Arguments, Frame, Parsed, Stack};
 
 /// The name of the event of a stack that no event was printed for: a trigger's, whose event is not recorded.
@@ -90,6 +93,11 @@ pub fn parse_in_order(input: impl BufRead) -> io::Result<(Parsed, Vec<usize>)> {
     Parser { stacks: Fold::in_order(), ..Parser::default() }.read(input)
 }
 
+/// What reads a capture line by line.
+pub(crate) fn parser() -> impl LineParser {
+    Parser::default()
+}
+
 /// Whether a line is one of this format.
 pub(crate) fn is_of(line: &[u8]) -> bool {
     line.starts_with(b"# tracer: ") || is_remark_of_trace_cmd(line) || context(line).is_some()
@@ -112,6 +120,8 @@ struct Parser<'a> {
     graph: bool,
     /// Whether the header names the function tracer.
     function: bool,
+    /// Whether the header names the tracer of memory-mapped IO.
+    mmio: bool,
     /// Whether events have task, CPU and time in front of them, as they have but without `context-info`.
     context: Option<bool>,
     /// A line that may be the first part of a task's name with a line end in it.
@@ -132,6 +142,8 @@ enum Open {
     /// There is no stack for them.
     #[default]
     Nowhere,
+    /// They follow a line that is not ftrace's.
+    Outside,
     /// They belong to an event that does not count.
     Ignored,
     /// They are an event's text, which may have line ends.
@@ -175,50 +187,9 @@ struct Numbers {
 impl Parser<'_> {
     fn read(mut self, input: impl BufRead) -> io::Result<(Parsed, Vec<usize>)> {
         let mut warnings = Warnings::default();
-        lines::each(input, &mut warnings, |line, warnings| self.line(line, warnings))?;
-        Ok(self.finish(warnings))
-    }
-
-    fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
-        // Most lines are frames, and most of them have been seen before.
-        if let Some(text) = self.frame_text(line)
-            && let Some(frame) = self.frame(text, line, warnings)
-        {
-            return self.push(frame, line, warnings);
-        }
-        if let Open::Field { index, first } = self.open {
-            if let Some(text) = line.strip_prefix(b"=> ") {
-                return self.field_frame(index, first, text, line, warnings);
-            }
-            // Further fields of the event stand behind the stack, in a line of their own.
-            self.end_field(index);
-            self.open = if line.ends_with(STACK_FIELD) { self.begin_field(index) } else { Open::Text };
-        }
-        if let Some(mut context) = context(line) {
-            let name = self.whole_name(&context, warnings);
-            context.task = name.as_deref().unwrap_or(context.task);
-            self.context = Some(true);
-            return match heading(context.rest) {
-                Some(user) => self.stack(&context, user),
-                None => self.event(&context, context.rest, line, warnings),
-            };
-        }
-        self.forget_name(warnings);
-        if self.context == Some(false) && self.bare_event(line, warnings) {
-            return;
-        }
-        if self.remark(line, warnings)
-            || self.graph(line)
-            || matches!(self.open, Open::Text | Open::Field { .. })
-        {
-            return;
-        }
-        self.open = Open::Nowhere;
-        if line.len() < TASK_WIDTH && line.starts_with(b" ") {
-            self.name_begun.extend_from_slice(line);
-        } else {
-            warnings.note(Kind::UnreadableLine, line);
-        }
+        lines::each(input, &mut warnings, |line, warnings| lines::take(&mut self, line, warnings))?;
+        let (parsed, order) = self.into_parsed(&mut warnings);
+        Ok((Parsed { warnings: warnings.into_inner(), ..parsed }, order))
     }
 
     /// What a frame's line says. Below an event it may be indented as a mail has it, or as trace-cmd does.
@@ -241,6 +212,7 @@ impl Parser<'_> {
         match heading(line) {
             Some(user) => self.stack(&context, user),
             None if !line.starts_with(b"#")
+                && !line.starts_with(b"[")
                 && event(line).is_some_and(|event| has_text() || is_exit() || is_entry(event)) =>
             {
                 self.event(&context, line, line, warnings);
@@ -268,7 +240,7 @@ impl Parser<'_> {
 
     fn forget_name(&mut self, warnings: &mut Warnings) {
         if !self.name_begun.is_empty() {
-            warnings.note(Kind::UnreadableLine, &self.name_begun);
+            warnings.note(Kind::OtherLine, &self.name_begun);
             self.name_begun.clear();
         }
     }
@@ -325,7 +297,7 @@ impl Parser<'_> {
             Open::Stack { index, user } => (index, user),
             Open::Field { index, .. } => (index, false),
             Open::Ignored | Open::Text => return,
-            Open::Nowhere => return warnings.note(Kind::StrayFrame, line),
+            Open::Nowhere | Open::Outside => return warnings.note(Kind::StrayFrame, line),
         };
         let stack = &mut self.last[index].stack;
         if stack.frames.len() == DEEPEST_STACK {
@@ -462,9 +434,21 @@ impl Parser<'_> {
         if let Some(tracer) = line.strip_prefix(b"# tracer: ") {
             self.graph |= tracer == b"function_graph";
             self.function |= tracer == b"function";
+            self.mmio |= tracer == b"mmiotrace";
             self.context.get_or_insert(false);
+            return true;
         }
-        line.is_empty() || line.starts_with(b"#") || is_remark_of_trace_cmd(line)
+        line.is_empty() || line == b"#" || is_remark_of_trace_cmd(line)
+    }
+
+    /// Lines of the tracer of memory-mapped IO, whose markers may have line ends.
+    fn mmio(&mut self, line: &[u8]) -> bool {
+        let is_event = ftrace_mmio::is_event(line);
+        if is_event {
+            self.events += u64::from(self.only.is_empty());
+            self.open = Open::Text;
+        }
+        is_event || ftrace_mmio::is_heading(line)
     }
 
     /// Lines of the function-graph tracer: each function that is entered is an event, and so is each comment.
@@ -493,8 +477,9 @@ impl Parser<'_> {
         true
     }
 
-    fn finish(mut self, mut warnings: Warnings) -> (Parsed, Vec<usize>) {
-        self.forget_name(&mut warnings);
+    /// What was read, but for the warnings, and the index of each stack.
+    fn into_parsed(mut self, warnings: &mut Warnings) -> (Parsed, Vec<usize>) {
+        self.forget_name(warnings);
         let Self { words, frames, user_frames, mut stacks, .. } = self;
         for event in self.last.values() {
             if let Some(number) = event.begun {
@@ -520,23 +505,74 @@ impl Parser<'_> {
             lost: self.overwritten.max(self.lost),
             stacks,
             arguments: count(arguments),
-            warnings: warnings.into_inner(),
+            warnings: Vec::new(),
         };
         (parsed, order)
     }
 }
 
-/// Whether the text of an event is the heading of a stack, and whether that is one of user space.
-fn heading(text: &[u8]) -> Option<bool> {
-    match text {
-        b"<stack trace>" => Some(false),
-        b"<user stack trace>" => Some(true),
-        _ => {
-            let kernel = text.strip_prefix(b"kernel_stack:").map(|text| (text, false));
-            let (text, user) =
-                kernel.or_else(|| text.strip_prefix(b"user_stack:").map(|text| (text, true)))?;
-            text.trim_ascii_start().starts_with(b"<").then_some(user)
+impl LineParser for Parser<'_> {
+    fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
+        // Most lines are frames, and most of them have been seen before.
+        if let Some(text) = self.frame_text(line)
+            && !matches!(self.open, Open::Outside)
+            && let Some(frame) = self.frame(text, line, warnings)
+        {
+            self.push(frame, line, warnings);
+            return true;
         }
+        let context = context(line);
+        if let Open::Field { index, first } = self.open {
+            if let Some(text) = line.strip_prefix(b"=> ") {
+                self.field_frame(index, first, text, line, warnings);
+                return true;
+            }
+            // Further fields of the event stand behind the stack, in a line of their own.
+            self.end_field(index);
+            self.open = Open::Text;
+            if context.is_none() && line.ends_with(STACK_FIELD) {
+                self.open = self.begin_field(index);
+                return true;
+            }
+        }
+        if let Some(mut context) = context {
+            let name = self.whole_name(&context, warnings);
+            context.task = name.as_deref().unwrap_or(context.task);
+            self.context = Some(true);
+            match heading(context.rest) {
+                Some(user) => self.stack(&context, user),
+                None => self.event(&context, context.rest, line, warnings),
+            }
+            return true;
+        }
+        self.forget_name(warnings);
+        if self.mmio && self.mmio(line) {
+            return true;
+        }
+        self.context == Some(false) && self.bare_event(line, warnings)
+            || self.remark(line, warnings)
+            || self.graph(line)
+    }
+
+    fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
+        if let Some(text) = self.frame_text(line)
+            && let Some(frame) = self.frame(text, line, warnings)
+        {
+            return self.push(frame, line, warnings);
+        }
+        if line.starts_with(b"#") || matches!(self.open, Open::Text) {
+            return;
+        }
+        self.open = Open::Outside;
+        if line.len() < TASK_WIDTH && line.starts_with(b" ") {
+            self.name_begun.extend_from_slice(line);
+        } else {
+            warnings.note(Kind::OtherLine, line);
+        }
+    }
+
+    fn finish(self: Box<Self>, warnings: &mut Warnings) -> Parsed {
+        self.into_parsed(warnings).0
     }
 }
 

@@ -33,7 +33,7 @@ use memchr::memmem::Finder;
 
 use super::fold::{Fold, Numbers, Texts};
 use super::ftrace_frame::frame;
-use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, split_at};
+use super::lines::{self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, split_at};
 use super::{Frame, NAMELESS, Parsed};
 
 /// The event of these stacks; the file does not say whose it is.
@@ -52,7 +52,12 @@ const TASK_KEY: &[u8] = b"common_pid: ";
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    lines::parse(input, Parser::new(), Parser::line, Parser::finish)
+    lines::parse(input, Parser::new())
+}
+
+/// What reads a capture line by line.
+pub(crate) fn parser() -> impl LineParser {
+    Parser::new()
 }
 
 /// Whether a line is one of this format.
@@ -91,28 +96,6 @@ impl Parser {
             words: Texts::default(),
             frames: Texts::default(),
         }
-    }
-
-    fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
-        // Most lines are frames, and most of them have been seen before.
-        if self.inside
-            && let Some(text) = line.strip_prefix(INDENT)
-        {
-            return self.frame(text, line, warnings);
-        }
-        if let Some(keys) = line.strip_prefix(b"{ ") {
-            if self.inside {
-                warnings.note(Kind::UnreadableLine, line);
-            }
-            self.inside = true;
-            self.open.clear();
-            self.task = self.words.word(NAMELESS.as_bytes());
-            return self.keys(keys, line, warnings);
-        }
-        if self.inside && (line.starts_with(b"}") || line.starts_with(b", ")) {
-            return self.keys(line, line, warnings);
-        }
-        self.remark(line, warnings);
     }
 
     /// What stands before the frames of a stack, or behind them: further keys, and the number of hits.
@@ -162,28 +145,56 @@ impl Parser {
         stack.frames.push(self.frames.frame(text, line, warnings, frame));
     }
 
-    /// Lines that tell of the histogram itself, and of what its actions saved.
-    fn remark(&mut self, line: &[u8], warnings: &mut Warnings) {
+    /// Lines that tell of the histogram itself, and of what its actions saved. Says whether it is one.
+    fn remark(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
         let text = line.trim_ascii_start();
         if let Some((dropped, _)) = text.strip_prefix(b"Dropped: ").and_then(decimal) {
             self.dropped = self.dropped.saturating_add(dropped);
             if dropped > 0 {
                 warnings.note(Kind::LostEvents, line);
             }
-            return;
+            return true;
         }
         let totals: [&[u8]; 4] = [b"Totals:", b"Hits: ", b"Entries: ", b"Duplicates: "];
-        let known = text.is_empty()
-            || text.starts_with(b"#")
+        text.is_empty()
+            || text == b"#"
+            || text.starts_with(b"# trigger info: ")
             || line.starts_with(b"\t")
             || text.starts_with(b"Snapshot taken")
-            || totals.iter().any(|known| text.starts_with(known));
-        if !known {
-            warnings.note(Kind::UnreadableLine, line);
+            || totals.iter().any(|known| text.starts_with(known))
+    }
+}
+
+impl LineParser for Parser {
+    fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
+        // Most lines are frames, and most of them have been seen before.
+        if self.inside
+            && let Some(text) = line.strip_prefix(INDENT)
+        {
+            self.frame(text, line, warnings);
+        } else if let Some(keys) = line.strip_prefix(b"{ ") {
+            if self.inside {
+                warnings.note(Kind::UnreadableLine, line);
+            }
+            self.inside = true;
+            self.open.clear();
+            self.task = self.words.word(NAMELESS.as_bytes());
+            self.keys(keys, line, warnings);
+        } else if self.inside && (line.starts_with(b"}") || line.starts_with(b", ")) {
+            self.keys(line, line, warnings);
+        } else {
+            return self.remark(line, warnings) || line == HEADING;
+        }
+        true
+    }
+
+    fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
+        if !line.trim_ascii_start().starts_with(b"#") {
+            warnings.note(Kind::OtherLine, line);
         }
     }
 
-    fn finish(self, mut warnings: Warnings) -> Parsed {
+    fn finish(self: Box<Self>, warnings: &mut Warnings) -> Parsed {
         if self.inside {
             warnings.note(Kind::CutCapture, b"");
         }
@@ -191,7 +202,6 @@ impl Parser {
             events: self.hits,
             lost: self.dropped,
             stacks: self.stacks.into_stacks(&self.words, &self.frames),
-            warnings: warnings.into_inner(),
             ..Parsed::default()
         }
     }

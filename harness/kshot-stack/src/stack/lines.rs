@@ -16,8 +16,10 @@ const LONGEST_SYMBOL: usize = 512;
 /// The kinds of warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Not a line that the format knows.
+    /// A line that should be of the format and is not.
     UnreadableLine,
+    /// A line that nothing tells to be of the format; told as unreadable where the whole text should be.
+    OtherLine,
     /// A frame without a stack to belong to.
     StrayFrame,
     /// A line above [`LONGEST_LINE`], or above the format's own limit.
@@ -43,7 +45,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn word(self) -> &'static str {
         match self {
-            Self::UnreadableLine => "unreadable-line",
+            Self::UnreadableLine | Self::OtherLine => "unreadable-line",
             Self::StrayFrame => "stray-frame",
             Self::OverlongLine => "overlong-line",
             Self::CutLine => "cut-line",
@@ -61,26 +63,72 @@ impl Kind {
 /// Warnings, counted by kind in the order of their first appearance.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings {
-    warnings: Vec<Warning>,
+    warnings: Vec<(Kind, Warning)>,
     /// The number of the line that is being read, from 1; 0 where a capture has no lines.
-    line: u64,
+    pub(crate) line: u64,
+}
+
+/// Reads a text of one format line by line.
+pub(crate) trait LineParser {
+    /// Takes a line that is one of the format as far as the lines before it tell. Says whether it is; where not, it waits
+    /// for [`LineParser::other`].
+    fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool;
+
+    /// Takes a line that [`LineParser::line`] has just left, and that is of no other format either.
+    fn other(&mut self, line: &[u8], warnings: &mut Warnings);
+
+    /// What was read, but for the warnings.
+    fn finish(self: Box<Self>, warnings: &mut Warnings) -> Parsed;
 }
 
 impl Warnings {
     pub(crate) fn note(&mut self, kind: Kind, line: &[u8]) {
         const EXAMPLE: usize = 120;
-        match self.warnings.iter_mut().find(|warning| warning.kind == kind.word()) {
-            Some(warning) => warning.count += 1,
+        match self.warnings.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, warning)) => warning.count += 1,
             None => {
                 let example = printable(&line[..line.len().min(EXAMPLE)]);
                 let line = (self.line > 0).then_some(self.line);
-                self.warnings.push(Warning { kind: kind.word().into(), count: 1, example, line });
+                self.warnings.push((kind, Warning { kind: kind.word().into(), count: 1, example, line }));
+            }
+        }
+    }
+
+    /// The warnings without those of lines that may be no part of what was read.
+    pub(crate) fn without_others(mut self) -> Self {
+        self.warnings.retain(|(kind, _)| *kind != Kind::OtherLine);
+        self
+    }
+
+    /// None yet, of a text whose line of this number is read next.
+    pub(crate) fn from_line(line: u64) -> Self {
+        Self { warnings: Vec::new(), line }
+    }
+
+    /// Whether there are any but those of lines that may be no part of what was read.
+    pub(crate) fn has_own(&self) -> bool {
+        self.warnings.iter().any(|(kind, _)| *kind != Kind::OtherLine)
+    }
+
+    /// Counts those of a later part of the text, too.
+    pub(crate) fn add(&mut self, later: Self) {
+        for (kind, warning) in later.warnings {
+            match self.warnings.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, known)) => known.count = known.count.saturating_add(warning.count),
+                None => self.warnings.push((kind, warning)),
             }
         }
     }
 
     pub(crate) fn into_inner(self) -> Vec<Warning> {
-        self.warnings
+        let mut all: Vec<Warning> = Vec::new();
+        for (_, warning) in self.warnings {
+            match all.iter_mut().find(|known| known.kind == warning.kind) {
+                Some(known) => known.count = known.count.saturating_add(warning.count),
+                None => all.push(warning),
+            }
+        }
+        all
     }
 }
 
@@ -88,15 +136,18 @@ impl Warnings {
 ///
 /// # Errors
 /// What `input` fails with.
-pub(crate) fn parse<P>(
-    input: impl BufRead,
-    mut parser: P,
-    line: impl Fn(&mut P, &[u8], &mut Warnings),
-    finish: impl FnOnce(P, Warnings) -> Parsed,
-) -> io::Result<Parsed> {
-    let mut warnings = Warnings::default();
-    each(input, &mut warnings, |text, warnings| line(&mut parser, text, warnings))?;
-    Ok(finish(parser, warnings))
+pub(crate) fn parse(input: impl BufRead, parser: impl LineParser) -> io::Result<Parsed> {
+    let (mut parser, mut warnings) = (Box::new(parser), Warnings::default());
+    each(input, &mut warnings, |line, warnings| take(&mut *parser, line, warnings))?;
+    let parsed = parser.finish(&mut warnings);
+    Ok(Parsed { warnings: warnings.into_inner(), ..parsed })
+}
+
+/// Gives a line to the only parser that there is for it.
+pub(crate) fn take(parser: &mut (impl LineParser + ?Sized), line: &[u8], warnings: &mut Warnings) {
+    if !parser.line(line, warnings) {
+        parser.other(line, warnings);
+    }
 }
 
 /// Calls `take` with each whole line, without its end, in bounded memory.

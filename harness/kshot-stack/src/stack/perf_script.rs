@@ -28,7 +28,9 @@ use std::sync::Arc;
 use memchr::memmem::Finder;
 
 use super::fold::{Fold, Numbers, Texts};
-use super::lines::{self, DEEPEST_STACK, Kind, Warnings, decimal, hexadecimal, printable, split_at, symbol};
+use super::lines::{
+    self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, printable, split_at, symbol,
+};
 use super::{Frame, NAMELESS, Parsed, Stack, in_upper_half};
 
 /// Reads the output of `perf script`.
@@ -36,13 +38,18 @@ use super::{Frame, NAMELESS, Parsed, Stack, in_upper_half};
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    lines::parse(input, Parser::new(), Parser::line, Parser::finish)
+    lines::parse(input, Parser::new())
+}
+
+/// What reads a capture line by line.
+pub(crate) fn parser() -> impl LineParser {
+    Parser::new()
 }
 
 /// Whether a line, with the one behind it, is one of this format: the header of a sample.
 pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
-    let has_cpu = || words(line).any(|(_, word)| is_cpu(word));
-    let is_timeless = || timeless_header(line).is_some() && (has_cpu() || frame(next.trim_ascii()).is_some());
+    let is_timeless =
+        || timeless_header(line).is_some() && (has_cpu(line) || frame(next.trim_ascii()).is_some());
     timed_header(line).is_some() || header_without_pid(line).is_some() || is_timeless()
 }
 
@@ -53,6 +60,8 @@ struct Parser {
     losses: [Finder<'static>; 3],
     events: u64,
     lost: u64,
+    /// Whether the headers have a time.
+    timed: bool,
     /// Lines that may be the first part of a task's name with line ends in it.
     name_begun: Vec<u8>,
     /// Whether the last sample may still get frames.
@@ -74,6 +83,7 @@ impl Parser {
             name_begun: Vec::new(),
             events: 0,
             lost: 0,
+            timed: false,
             open: false,
             in_text: false,
             stack: Numbers::default(),
@@ -83,43 +93,15 @@ impl Parser {
         }
     }
 
-    fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
-        if line.is_empty() {
-            self.forget_name(warnings);
-            self.in_text = false;
-            return self.end(true);
-        }
-        // Most lines are frames, and most of them have been seen before.
-        if line[0].is_ascii_whitespace()
-            && let Some(frame) = self.frame(line, warnings)
-        {
-            if !self.open {
-                return warnings.note(Kind::StrayFrame, line);
-            }
-            if self.stack.frames.len() == DEEPEST_STACK {
-                return warnings.note(Kind::DeepStack, line);
-            }
-            self.in_text = false;
-            return self.stack.frames.push(frame);
-        }
-        if self.open && is_source(line) {
-            return;
-        }
-        let Some((task, event)) = header(line) else {
-            if self.open
-                && is_unindented(line)
-                && let Some(frame) = self.frame(line, warnings)
-            {
-                return self.stack.frames.push(frame);
-            }
-            if let Some(lost) = self.lost(line) {
+    /// A line with no frame in it. Says whether it is one of perf's.
+    fn record(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
+        let Some((task, event)) = self.header(line) else {
+            let lost = self.lost(line);
+            if let Some(lost) = lost {
                 self.lost = self.lost.saturating_add(lost);
-                return warnings.note(Kind::LostEvents, line);
+                warnings.note(Kind::LostEvents, line);
             }
-            if !line.starts_with(b"#") {
-                self.unreadable(line, warnings);
-            }
-            return;
+            return lost.is_some();
         };
         self.end(false);
         if event.starts_with("PERF_RECORD_") {
@@ -130,7 +112,7 @@ impl Parser {
                 self.lost = self.lost.saturating_add(lost);
                 warnings.note(Kind::LostEvents, line);
             }
-            return;
+            return true;
         }
         self.events += 1;
         self.open = true;
@@ -138,6 +120,17 @@ impl Parser {
         self.in_text = event.contains(':');
         self.stack.event = self.words.word(event.as_bytes());
         self.stack.frames.clear();
+        true
+    }
+
+    /// The task and the event of a header. Where headers have a time, one without needs a CPU.
+    fn header<'l>(&mut self, line: &'l [u8]) -> Option<(&'l [u8], &'l str)> {
+        if let Some(header) = timed_header(line) {
+            self.timed = true;
+            return Some(header);
+        }
+        let timeless = timeless_header(line).filter(|_| !self.timed || has_cpu(line));
+        timeless.or_else(|| header_without_pid(line))
     }
 
     /// The number of a frame. Within a sample a line that begins with a tab is one, whatever it says.
@@ -163,7 +156,7 @@ impl Parser {
         let begun = line.trim_ascii_start();
         if begun.len() > LONGEST_TASK {
             if !self.in_text {
-                warnings.note(Kind::UnreadableLine, line);
+                warnings.note(Kind::OtherLine, line);
             }
             return;
         }
@@ -174,7 +167,7 @@ impl Parser {
     fn forget_name(&mut self, warnings: &mut Warnings) {
         let lines = self.name_begun.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         for line in lines.filter(|_| !self.in_text) {
-            warnings.note(Kind::UnreadableLine, line);
+            warnings.note(Kind::OtherLine, line);
         }
         self.name_begun.clear();
     }
@@ -211,12 +204,55 @@ impl Parser {
         let (count, _) = decimal(&line[at(record).or_else(|| at(samples)).or_else(of_summary)?..])?;
         Some(count)
     }
+}
 
-    fn finish(mut self, mut warnings: Warnings) -> Parsed {
-        self.forget_name(&mut warnings);
+impl LineParser for Parser {
+    fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
+        if line.is_empty() {
+            self.forget_name(warnings);
+            self.in_text = false;
+            self.end(true);
+            return true;
+        }
+        // Most lines are frames, and most of them have been seen before.
+        if line[0].is_ascii_whitespace()
+            && let Some(frame) = self.frame(line, warnings)
+        {
+            if self.stack.frames.len() == DEEPEST_STACK {
+                warnings.note(Kind::DeepStack, line);
+            } else if self.open {
+                self.in_text = false;
+                self.stack.frames.push(frame);
+            }
+            return self.open;
+        }
+        if self.open && is_source(line) {
+            return true;
+        }
+        if self.open
+            && is_unindented(line)
+            && let Some(frame) = self.frame(line, warnings)
+        {
+            self.stack.frames.push(frame);
+            return true;
+        }
+        self.record(line, warnings)
+    }
+
+    fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
+        if line[0].is_ascii_whitespace() && self.frame(line, warnings).is_some() {
+            return warnings.note(Kind::StrayFrame, line);
+        }
+        if !line.starts_with(b"#") {
+            self.unreadable(line, warnings);
+        }
+    }
+
+    fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> Parsed {
+        self.forget_name(warnings);
         self.end(false);
-        let Self { words, frames, .. } = self;
-        let (stacks, _) = self.stacks.finish(|stack| {
+        let Self { words, frames, stacks, events, lost, .. } = *self;
+        let (stacks, _) = stacks.finish(|stack| {
             finished(Stack {
                 task: words.get(stack.task).clone(),
                 event: words.get(stack.event).clone(),
@@ -224,8 +260,7 @@ impl Parser {
                 frames: stack.frames.iter().map(|&frame| frames.get(frame).clone()).collect(),
             })
         });
-        let warnings = warnings.into_inner();
-        Parsed { events: self.events, lost: self.lost, stacks, arguments: Vec::new(), warnings }
+        Parsed { events, lost, stacks, ..Parsed::default() }
     }
 }
 
@@ -293,7 +328,9 @@ fn timeless_header(line: &[u8]) -> Option<(&[u8], &str)> {
         let (before, cpu) = last_word(rest)?;
         let (task, pid) = if is_cpu(cpu) { last_word(before)? } else { (before, cpu) };
         let word = |byte: &u8| byte.is_ascii_alphanumeric() || b":_-.,/=".contains(byte);
-        let is_event = event.first().is_some_and(u8::is_ascii_alphabetic) && event.iter().all(word);
+        // `PID:` and `ADDR:` stand in tables of others.
+        let is_name = event.iter().any(u8::is_ascii_lowercase) || event.starts_with(b"PERF_RECORD_");
+        let is_event = is_name && event[0].is_ascii_alphabetic() && event.iter().all(word);
         let is_event = is_event && !task.is_empty() && !task.starts_with(b"#");
         let behind = line[end..].trim_ascii();
         let may_follow = behind.is_empty() || event.contains(&b':') || frame(behind).is_some();
@@ -313,6 +350,10 @@ fn header_without_pid(line: &[u8]) -> Option<(&[u8], &str)> {
     };
     let (_, event) = words.next()?;
     Some((task, symbol(event.strip_suffix(b":")?)?)).filter(|_| !task.is_empty())
+}
+
+fn has_cpu(line: &[u8]) -> bool {
+    words(line).any(|(_, word)| is_cpu(word))
 }
 
 /// The last word of a text, and what stands before it.

@@ -20,7 +20,7 @@ use memchr::memmem::Finder;
 
 use super::anonymous::AnonymousStacks;
 use super::ftrace_frame::frame;
-use super::lines::{self, Kind, Warnings, hexadecimal, split_at};
+use super::lines::{self, Kind, LineParser, Warnings, hexadecimal, split_at};
 use super::{Frame, Parsed};
 
 /// The event of these stacks.
@@ -33,7 +33,12 @@ const END: u64 = u64::MAX;
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    lines::parse(input, Parser::new(), Parser::line, Parser::finish)
+    lines::parse(input, Parser::new())
+}
+
+/// What reads a capture line by line.
+pub(crate) fn parser() -> impl LineParser {
+    Parser::new()
 }
 
 /// Whether a line is one of this format.
@@ -65,19 +70,23 @@ impl Parser {
         }
     }
 
-    fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
+    fn end(&mut self) {
+        self.stacks.end(std::mem::take(&mut self.announced));
+    }
+}
+
+impl LineParser for Parser {
+    fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
         if line.is_empty() {
-            return self.end();
+            self.end();
+            return true;
         }
         if line.starts_with(b"==> ") && line.ends_with(b" <==") {
             self.end();
             self.announced = true;
-            return;
+            return true;
         }
-        let Some((path, text)) = parts(line, &self.bracket) else {
-            self.end();
-            return warnings.note(Kind::UnreadableLine, line);
-        };
+        let Some((path, text)) = parts(line, &self.bracket) else { return false };
         if path != self.path {
             self.end();
             self.path.clear();
@@ -85,18 +94,21 @@ impl Parser {
         }
         let number = self.stacks.number(text, line, warnings, place);
         if self.stacks.frame(number).address == Some(END) {
-            return self.end();
+            self.end();
+        } else {
+            self.stacks.push(number, line, warnings);
         }
-        self.stacks.push(number, line, warnings);
+        true
     }
 
-    fn end(&mut self) {
-        self.stacks.end(std::mem::take(&mut self.announced));
-    }
-
-    fn finish(mut self, warnings: Warnings) -> Parsed {
+    fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
         self.end();
-        self.stacks.finish(warnings)
+        warnings.note(Kind::OtherLine, line);
+    }
+
+    fn finish(mut self: Box<Self>, _: &mut Warnings) -> Parsed {
+        self.end();
+        self.stacks.finish()
     }
 }
 

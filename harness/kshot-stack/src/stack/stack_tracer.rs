@@ -16,7 +16,7 @@ use std::io::{self, BufRead};
 
 use super::anonymous::AnonymousStacks;
 use super::ftrace_frame::frame;
-use super::lines::{self, Kind, Warnings, decimal};
+use super::lines::{self, Kind, LineParser, Warnings, decimal};
 use super::{Frame, Parsed, StackUsage};
 
 /// The event of these stacks.
@@ -31,7 +31,12 @@ const DISABLED: &[u8] = b"Stack tracer disabled";
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
 pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
-    lines::parse(input, Parser::new(), Parser::line, Parser::finish)
+    lines::parse(input, Parser::new())
+}
+
+/// What reads a capture line by line.
+pub(crate) fn parser() -> impl LineParser {
+    Parser::new()
 }
 
 /// Whether a line is one of this format.
@@ -50,28 +55,10 @@ impl Parser {
         Self { missing: 0, stacks: AnonymousStacks::new(EVENT) }
     }
 
-    fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
-        let text = line.trim_ascii_start();
-        if let Some(entries) = announced(text) {
-            self.end(line, warnings);
-            self.missing = entries;
-            return;
-        }
-        if text.first().is_some_and(u8::is_ascii_digit) {
-            let number = self.stacks.number(text, line, warnings, entry);
-            if self.stacks.push(number, line, warnings) {
-                self.missing = self.missing.saturating_sub(1);
-            }
-            return;
-        }
-        if let Some(remark) = text.strip_prefix(b"#") {
-            if remark.trim_ascii() == DISABLED {
-                warnings.note(Kind::Disabled, remark.trim_ascii());
-            }
-            return;
-        }
-        if !text.is_empty() && !text.starts_with(b"-----") {
-            warnings.note(Kind::UnreadableLine, line);
+    fn entry(&mut self, text: &[u8], line: &[u8], warnings: &mut Warnings) {
+        let number = self.stacks.number(text, line, warnings, entry);
+        if self.stacks.push(number, line, warnings) {
+            self.missing = self.missing.saturating_sub(1);
         }
     }
 
@@ -82,11 +69,46 @@ impl Parser {
         self.missing = 0;
         self.stacks.end(false);
     }
+}
 
-    fn finish(mut self, mut warnings: Warnings) -> Parsed {
-        self.end(b"", &mut warnings);
-        self.stacks.finish(warnings)
+impl LineParser for Parser {
+    fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
+        let text = line.trim_ascii_start();
+        if let Some(entries) = announced(text) {
+            self.end(line, warnings);
+            self.missing = entries;
+            return true;
+        }
+        if begins_with_number(text) && (self.missing > 0 || entry(text).is_some()) {
+            self.entry(text, line, warnings);
+            return true;
+        }
+        let remark = text.strip_prefix(b"#").map(<[u8]>::trim_ascii);
+        if remark == Some(DISABLED) {
+            warnings.note(Kind::Disabled, DISABLED);
+        }
+        text.is_empty()
+            || text.starts_with(b"-----")
+            || remark.is_some_and(|text| text.is_empty() || text == DISABLED)
     }
+
+    fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
+        let text = line.trim_ascii_start();
+        if begins_with_number(text) {
+            self.entry(text, line, warnings);
+        } else if !text.starts_with(b"#") {
+            warnings.note(Kind::OtherLine, line);
+        }
+    }
+
+    fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> Parsed {
+        self.end(b"", warnings);
+        self.stacks.finish()
+    }
+}
+
+fn begins_with_number(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_digit)
 }
 
 /// The number of entries in `Depth    Size   Location    (18 entries)`.

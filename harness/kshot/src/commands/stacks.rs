@@ -40,32 +40,41 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let mut exits = Vec::new();
         for file in &self.files {
-            let listing = captures::read(file, self.text_format, self.kallsyms.as_deref())?;
-            if self.folded {
-                for stack in &listing.stacks {
-                    writeln!(streams.out, "{}", stack.folded())?;
-                }
-                report::listing_notes(&listing).iter().for_each(|note| streams.progress.print_line(note));
-            } else {
-                match self.format {
-                    Format::Table => write!(streams.out, "{}", report::listing_table(&listing, self.top))?,
-                    Format::Json => writeln!(streams.out, "{}", listing.to_json_line())?,
-                }
+            let listings = captures::read(file, self.text_format, self.kallsyms.as_deref())?;
+            for listing in &listings {
+                self.print(listing, streams)?;
             }
-            exits.push(exit(&listing, streams));
+            exits.push(exit(&listings, streams));
         }
         Ok(ExitCode::worst(exits))
     }
+
+    fn print(&self, listing: &Listing, streams: &mut Streams<'_>) -> Result<(), CommandError> {
+        if self.folded {
+            for stack in &listing.stacks {
+                writeln!(streams.out, "{}", stack.folded())?;
+            }
+            report::listing_notes(listing).iter().for_each(|note| streams.progress.print_line(note));
+            return Ok(());
+        }
+        match self.format {
+            Format::Table => write!(streams.out, "{}", report::listing_table(listing, self.top))?,
+            Format::Json => writeln!(streams.out, "{}", listing.to_json_line())?,
+        }
+        Ok(())
+    }
 }
 
-fn exit(listing: &Listing, streams: &Streams<'_>) -> ExitCode {
-    if !listing.stacks.is_empty() {
+fn exit(listings: &[Listing], streams: &Streams<'_>) -> ExitCode {
+    if listings.iter().any(|listing| !listing.stacks.is_empty()) {
         return ExitCode::Match;
     }
-    let Listing { file, format, .. } = listing;
-    streams
-        .progress
-        .print_line(&format!("{file}: no stack in it, read as {}; --as names another format", format.name()));
+    for Listing { file, format, .. } in listings {
+        let format = format.name();
+        streams
+            .progress
+            .print_line(&format!("{file}: no stack in it, read as {format}; --as names another format"));
+    }
     ExitCode::CannotTell
 }
 

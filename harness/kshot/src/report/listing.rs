@@ -9,13 +9,14 @@ use kshot_stack::snapshot::count_noun;
 
 /// A table of the `top` most frequent stacks, and what could not be read.
 pub fn listing_table(listing: &Listing, top: usize) -> String {
-    let Listing { file, format, events, stacks, .. } = listing;
+    let Listing { file, format, line, events, stacks, .. } = listing;
+    let line = line.map(|line| format!(" from line {line} on")).unwrap_or_default();
     let (all, different) = (count_noun(listing.count(), "stack"), stacks.len());
     // Writing to a string cannot fail.
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{file}: {}, {}, {all}, {different} different",
+        "{file}: {}{line}, {}, {all}, {different} different",
         format.name(),
         count_noun(*events, "event")
     );
@@ -68,14 +69,15 @@ fn frames(stack: &ListedStack) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kshot_stack::format::TextFormat;
+    use kshot_stack::format::{Section, TextFormat};
 
     #[test]
     fn a_table_shows_the_most_frequent_first_and_what_could_not_be_read() {
         let text = "Call Trace:\n ? f+0x1/0x2\n g+0x1/0x2\n g+0x1/0x2 h+0x1/0x2\n\nCall Trace:\n h+0x1/0x2\n\nCall Trace:\n h+0x1/0x2\n";
         let format = TextFormat::CallTrace;
-        let read = Listing::new("log", format, &format.parse(text.as_bytes()).unwrap());
-        insta::assert_snapshot!(listing_table(&read, 1), @r"
+        let section = Section { format, line: 1, parsed: format.parse(text.as_bytes()).unwrap() };
+        let read = Listing::of_sections("log", &[section]);
+        insta::assert_snapshot!(listing_table(&read[0], 1), @r"
         log: call-trace, 3 events, 3 stacks, 2 different
         ┌───────────────────────────────────────┐
         │ count   task   event        stack     │

@@ -403,6 +403,11 @@ fn the_stacks_of_a_text_need_neither_workspace_nor_guest() {
     let schema = serde_json::from_str(include_str!("../../../schema/stacks.json")).unwrap();
     let document = serde_json::from_str(&json.out).unwrap();
     assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&document));
+    let mail = replica.path("mail");
+    let frames = "sh 93 [000] 1.5: cycles:\n\tffffffff80000004 f+0x4 ([kernel.kallsyms])\n\n";
+    fs::write(&mail, format!("Hi,\n\n{frames}and\n\nCall Trace:\n g+0x1/0x2\n")).unwrap();
+    let mixed = replica.run(&["stacks", mail.to_str().unwrap()]);
+    mixed.expect(0, &["perf-script from line 1 on, 1 event", "call-trace from line 8 on, 1 event"]);
     stacks(&["--as", "hist"]).expect(125, &["no stack in it, read as hist; --as names another format"]);
     stacks(&["--as", "history"]).expect(128, &["history", "call-trace"]);
     replica.run(&["stacks", "nowhere.txt"]).expect(128, &["cannot open nowhere.txt"]);

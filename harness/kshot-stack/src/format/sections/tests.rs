@@ -1,0 +1,83 @@
+use super::*;
+use crate::stack::show;
+
+/// The parts of a text as it is read by itself.
+fn sections(text: &[u8]) -> Vec<Section> {
+    Reading::guess(text).sections(text).unwrap()
+}
+
+/// The format and the stacks of each section, as in `call-trace 12: 1 sh call trace: f g`.
+fn told(text: &str) -> Vec<String> {
+    let told = |section: &Section| {
+        assert_eq!(section.parsed.warnings, [], "{}", section.format.name());
+        format!("{} {}: {}", section.format.name(), section.line, show::lines(&section.parsed).join(", "))
+    };
+    sections(text.as_bytes()).iter().map(told).collect()
+}
+
+const FTRACE: &str = "\
+# tracer: nop
+#
+              sh-93      [000] d..2.     5.100001: f <-g
+              sh-93      [000] d..2.     5.100002: <stack trace>
+ => f
+ => g
+";
+const CONSOLE: &str = "\
+[   12.345678] WARNING: CPU: 0 PID: 93 at net/core/dev.c:12 h+0x1/0x2
+[   12.345678] CPU: 0 PID: 93 Comm: sh Not tainted 6.1.0 #1
+[   12.345678] Call Trace:
+[   12.345678]  <TASK>
+[   12.345678]  h+0x1/0x2
+[   12.345678]  i+0x1/0x2
+[   12.345678]  </TASK>
+[   12.345678] ---[ end trace 0000000000000000 ]---
+";
+const PERF: &str = "\
+sh    93 [000]    12.345678: cycles:
+\tffffffff80000004 j+0x4 ([kernel.kallsyms])
+\tffffffff80000014 k+0x4 ([kernel.kallsyms])
+
+";
+const PROSE: &str = "\nHi,\n\nand then it says this, which is not what I: expected:\n\n";
+
+#[test]
+fn a_capture_of_one_format_is_one_section_that_reads_as_before() {
+    for folder in [
+        "ftrace",
+        "trace_cmd",
+        "perf",
+        "console",
+        "pasted",
+        "proc_stack",
+        "stack_tracer",
+        "hist",
+        "bpf",
+        "bpftrace",
+    ] {
+        for (name, bytes) in show::captures(folder) {
+            let reading = Reading::guess(&bytes);
+            let parsed = Parsed { arguments: Vec::new(), ..reading.parse(&bytes[..]).unwrap() };
+            let section = Section { format: reading.format, line: 1, parsed };
+            assert_eq!(sections(&bytes), [section], "{folder}/{name}");
+        }
+    }
+}
+
+#[test]
+fn each_section_of_a_mail_is_read_in_its_own_format() {
+    for (from, to) in [("", ""), ("\n", "\n> "), ("\n", "\n    ")] {
+        let text = format!("{PROSE}{FTRACE}{PROSE}{CONSOLE}{PROSE}{PERF}{PROSE}");
+        let text = if from.is_empty() { text } else { text.replace(from, to) };
+        let text = text.trim_end_matches(['>', ' ']);
+        assert_eq!(
+            told(text),
+            [
+                "ftrace 1: 1 sh f in f: f g",
+                "call-trace 17: 1 sh warn in h: h i",
+                "perf-script 30: 1 sh cycles: j k"
+            ],
+            "{text}"
+        );
+    }
+}
