@@ -25,6 +25,10 @@
 //! [   12.345678]  => vfs_write
 //! ```
 //!
+//! Call Trace:
+//!  mba_wrmsr
+//!  update_domains
+//!
 //! What people paste of other tools is read too: frames of ftrace without their header (` => f`), and the backtraces of gdb,
 //! crash(8) and drgn (`debugger.rs`).
 //!
@@ -33,20 +37,20 @@
 //! the unwinder did not come by (`?`) are [`Frame::guess`].
 
 use std::io::{self, BufRead};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 use memchr::memmem::Finder;
-use regex::bytes::Regex;
 
 use super::messages::{
-    Printer, dropped, hung_task, is_damaged, is_register, last_function, may_be_frame, pasted,
+    Printer, bare, dropped, hung_task, is_damaged, is_register, last_function, may_be_frame, pasted,
     program_counter, report, section, shown, task,
 };
 use super::prefix::{Message, unquoted};
-use super::{TABLE, TRACE_WITHIN, literals, parts};
+use super::telling::is_telling;
+use super::{TRACE_WITHIN, parts};
 use crate::stack::ftrace_context::context;
 use crate::stack::ftrace_text::UNNAMED;
 use crate::stack::lines::{self, DEEPEST_STACK, Kind, LineParser, Warnings, printable, split_at};
@@ -99,26 +103,6 @@ fn is_stamped(line: &[u8], message: Message<'_>) -> bool {
     message.text.len() < unquoted(line).len()
 }
 
-/// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning aside.
-const TELLING: [&str; 11] = [
-    "+0x",
-    "race",
-    "=> ",
-    "task:",
-    " Comm: ",
-    "COMMAND: ",
-    "sysrq: ",
-    "SysRq : ",
-    "printk messages dropped",
-    "<stack trace>",
-    "---[ end ",
-];
-
-static TELLING_WORDS: LazyLock<Regex> = LazyLock::new(|| {
-    let words = TABLE.words.iter().map(String::as_str).chain(TELLING);
-    literals::any_of(words).expect("words")
-});
-
 struct Parser {
     /// The number of the word for a task without a name.
     nameless: usize,
@@ -153,6 +137,8 @@ struct FrameLine {
     frame: usize,
     /// Whether it says enough to be a frame without a heading before it.
     stands_alone: bool,
+    /// Whether it is a name alone.
+    is_bare: bool,
     printer: Printer,
 }
 
@@ -187,11 +173,6 @@ enum Open {
     Interrupted,
 }
 
-/// Whether a message may begin something.
-fn is_telling(text: &[u8]) -> bool {
-    matches!(text.trim_ascii_start().first(), Some(b'#' | b'[')) || TELLING_WORDS.is_match(text)
-}
-
 impl Parser {
     fn new() -> Self {
         let mut words = Texts::default();
@@ -220,7 +201,7 @@ impl Parser {
         warnings: &mut Warnings,
     ) {
         self.callers[caller].is_idle = false;
-        match frame {
+        match frame.filter(|&frame| !frame.is_bare || self.is_of_names(caller, frame)) {
             Some(frame) => self.frame(caller, frame, line, warnings),
             None => self.text(caller, text, line, warnings),
         }
@@ -230,6 +211,23 @@ impl Parser {
             && report.is_none()
             && section.is_none()
             && function.is_none();
+    }
+
+    /// Whether a name alone is a frame of the stack that is open: of one that was announced, and that holds names alone.
+    fn is_of_names(&self, caller: usize, frame: FrameLine) -> bool {
+        let is_bare = |number: usize| {
+            let Frame { address, offset, .. } = &*self.frames[number];
+            address.is_none() && offset.is_none()
+        };
+        let Caller { open, stack, .. } = &self.callers[caller];
+        match open {
+            // Half a sentence may be one word.
+            Open::Announced => {
+                self.frames[frame.frame].symbol.as_ref().is_some_and(|name| name.contains('_'))
+            }
+            Open::Frames => stack.frames.first().is_some_and(|&first| is_bare(first)),
+            Open::No | Open::Interrupted => false,
+        }
     }
 
     /// The text of a line that is no frame.
@@ -323,7 +321,7 @@ impl Parser {
             warnings.note(Kind::UnreadableLine, line);
             self.frames.push(Arc::new(Frame::default()));
             let (frame, printer) = (self.frames.len() - 1, self.callers[caller].printer);
-            let frame = FrameLine { inner: None, frame, stands_alone: false, printer };
+            let frame = FrameLine { inner: None, frame, stands_alone: false, is_bare: false, printer };
             return self.push(caller, frame, line, warnings);
         }
         match (self.callers[caller].open, self.callers[caller].printer) {
@@ -506,7 +504,12 @@ impl Parser {
                 frames.len() - 1
             };
             if let Some((frame, printer)) = pasted(text) {
-                return Some(FrameLine { inner: None, frame: push(frame), stands_alone: true, printer });
+                let (frame, stands_alone) = (push(frame), true);
+                return Some(FrameLine { inner: None, frame, stands_alone, is_bare: false, printer });
+            }
+            if expected && let Some(frame) = bare(text) {
+                let (frame, printer) = (push(frame), Printer::Kernel);
+                return Some(FrameLine { inner: None, frame, stands_alone: false, is_bare: true, printer });
             }
             let holds_place = place.find(text).is_some();
             if !(holds_place || expected && may_be_frame(text)) {
@@ -516,11 +519,11 @@ impl Parser {
             Some(match TraceLine::read(&printable(text.trim_ascii()))? {
                 TraceLine::Frame(frame) => {
                     let stands_alone = frame.size.is_some();
-                    FrameLine { inner: None, frame: push(frame), stands_alone, printer }
+                    FrameLine { inner: None, frame: push(frame), stands_alone, is_bare: false, printer }
                 }
                 TraceLine::From { inner, outer } => {
                     let inner = Some(push(inner));
-                    FrameLine { inner, frame: push(outer), stands_alone: true, printer }
+                    FrameLine { inner, frame: push(outer), stands_alone: true, is_bare: false, printer }
                 }
             })
         })?;
@@ -538,7 +541,10 @@ impl LineParser for Parser {
             return is_stamped;
         }
         let frame = self.read_frame(caller, message.text);
-        let belongs = |frame: FrameLine| frame.stands_alone || self.callers[caller].open != Open::No;
+        let belongs = |frame: FrameLine| match frame {
+            FrameLine { is_bare: true, .. } => self.is_of_names(caller, frame),
+            FrameLine { stands_alone, .. } => stands_alone || self.callers[caller].open != Open::No,
+        };
         let is_own = is_stamped || message.text.trim_ascii().is_empty() || frame.is_some_and(belongs);
         if is_own {
             self.take(caller, message.text, frame, line, warnings);

@@ -44,6 +44,18 @@ pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
     Some((frame, Printer::Debugger(number)))
 }
 
+/// A function's name alone in a line, as traces are shortened to in messages of commits: `mba_wrmsr`, `tun_get [tun]`.
+pub(super) fn bare(text: &[u8]) -> Option<Frame> {
+    let text = text.trim_ascii();
+    let (name, module) = split_at(text, b" [").unwrap_or((text, b"]"));
+    let module = module.strip_suffix(b"]")?;
+    let is_word = |word: &[u8]| word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(byte));
+    let begins = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || byte == b'_');
+    let module = is_word(module).then(|| printable(module))?;
+    let module = Some(module).filter(|module| !module.is_empty());
+    (begins && is_word(name)).then(|| Frame { symbol: Some(printable(name)), module, ..Frame::default() })
+}
+
 /// A message as text that is safe to show, but for tabs.
 pub(super) fn shown(text: &[u8]) -> Cow<'_, str> {
     let plain = text.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~' | b'\t'));

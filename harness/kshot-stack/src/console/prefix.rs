@@ -7,6 +7,11 @@
 //! [Sat Nov 28 09:20:11 2026] text
 //! Nov 28 09:20:11 host kernel: [   12.345678] text
 //! kern  :warn  : [   12.345678] text
+//! [  +0.000003] text                                  dmesg --time-format delta, reltime, and --show-delta
+//! [Nov28 09:20] text
+//! [   12.345678 <    0.000003>] text
+//! 2026-11-28T09:20:11,345678+00:00 text               dmesg --time-format iso, and what runs tests
+//! 4,1234,12345678,-;text                              /dev/kmsg, netconsole
 //! > [   12.345678] text
 //! ```
 
@@ -34,7 +39,8 @@ impl<'a> Message<'a> {
         if let Some(rest) = seconds(text) {
             return Self::behind_time(rest);
         }
-        text = date(text).or_else(|| logger(text)).unwrap_or(text);
+        text = date(text).or_else(|| iso_time(text)).unwrap_or(text);
+        text = logger(text).or_else(|| record(text)).unwrap_or(text);
         seconds(text).map_or(Self { caller: b"", text }, Self::behind_time)
     }
 
@@ -53,10 +59,17 @@ pub(super) fn unquoted(line: &[u8]) -> &[u8] {
     text
 }
 
-/// What stands behind `[   12.345678]`.
+/// What stands behind `[   12.345678]`, `[  +0.000003]` or `[   12.345678 <    0.000003>]`.
 fn seconds(text: &[u8]) -> Option<&[u8]> {
     let whole = text.strip_prefix(b"[")?.trim_ascii_start();
-    behind_digits(behind_digits(whole)?.strip_prefix(b".")?)?.strip_prefix(b"]")
+    let behind = number(whole.strip_prefix(b"+").unwrap_or(whole))?;
+    let delta = || number(behind.strip_prefix(b" <")?.trim_ascii_start())?.strip_prefix(b">]");
+    behind.strip_prefix(b"]").or_else(delta)
+}
+
+/// What stands behind `12.345678`.
+fn number(text: &[u8]) -> Option<&[u8]> {
+    behind_digits(behind_digits(text)?.strip_prefix(b".")?)
 }
 
 /// What stands behind the digits that a text begins with.
@@ -81,13 +94,38 @@ fn level(text: &[u8]) -> Option<&[u8]> {
     (1..=3).contains(&digits).then(|| inner[digits..].strip_prefix(b">"))?
 }
 
-/// What stands behind `[Sat Nov 28 09:20:11 2026] `.
+/// What stands behind `[Sat Nov 28 09:20:11 2026] ` or `[Nov28 09:20] `.
 fn date(text: &[u8]) -> Option<&[u8]> {
     let inner = text.strip_prefix(b"[")?;
     let end = inner.iter().take(LONGEST).position(|&byte| byte == b']')?;
     let colons = inner[..end].iter().filter(|&&byte| byte == b':').count();
     let digits = inner[..end].iter().filter(|byte| byte.is_ascii_digit()).count();
-    (colons >= 2 && digits >= 6).then(|| inner[end + 1..].strip_prefix(b" ").unwrap_or(&inner[end + 1..]))
+    let is_short = end == "Nov28 09:20".len() && inner[0].is_ascii_uppercase() && colons == 1 && digits == 6;
+    (colons >= 2 && digits >= 6 || is_short)
+        .then(|| inner[end + 1..].strip_prefix(b" ").unwrap_or(&inner[end + 1..]))
+}
+
+/// What stands behind `2026-11-28T09:20:11.345678Z ` or `2026-11-28 09:20:11,345 `.
+fn iso_time(text: &[u8]) -> Option<&[u8]> {
+    const SHAPE: &[u8] = b"dddd-dd-dd dd:dd:dd";
+    let time = text.get(..SHAPE.len())?;
+    let fits = |(byte, shape): (&u8, &u8)| match shape {
+        b'd' => byte.is_ascii_digit(),
+        b' ' => matches!(byte, b'T' | b' '),
+        _ => byte == shape,
+    };
+    let end = SHAPE.len() + text[SHAPE.len()..].iter().take(LONGEST).position(|&byte| byte == b' ')?;
+    time.iter().zip(SHAPE).all(fits).then(|| &text[end + 1..])
+}
+
+/// What stands behind `4,1234,12345678,-;` (Documentation/ABI/testing/dev-kmsg).
+fn record(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = text;
+    for _ in 0..3 {
+        rest = behind_digits(rest)?.strip_prefix(b",")?;
+    }
+    let end = rest.iter().take(LONGEST).position(|&byte| byte == b';')?;
+    Some(&rest[end + 1..])
 }
 
 /// What stands behind `host kernel: ` or `kern  :warn  : `.
@@ -117,6 +155,15 @@ mod tests {
             ("Nov 28 09:20:11 host kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
             ("kern  :warn  : [   12.345678] text", "", "text"),
             ("> > [   12.345678] text", "", "text"),
+            ("[  +0.000003]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[Nov28 09:20] text", "", "text"),
+            ("[   12.345678 <    0.000003>] text", "", "text"),
+            ("2026-11-28T09:20:11,345678+00:00 text", "", "text"),
+            ("2026-11-28T09:20:11.3456789Z [   12.345678]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("2026-11-28T09:20:11+0000 host kernel: text", "", "text"),
+            ("2026-11-28 09:20:11,345 text", "", "text"),
+            ("4,1234,12345678,-;text", "", "text"),
+            ("4,1234,12345678,-,caller=T93; f+0x1/0x2", "", " f+0x1/0x2"),
             ("[<ffffffff8191c190>] f+0x1/0x2", "", "[<ffffffff8191c190>] f+0x1/0x2"),
             (
                 "[c0000000f8a3b7c0] [c000000000a1b2c4] f+0x1/0x2",

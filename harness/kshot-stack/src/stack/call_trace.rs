@@ -13,6 +13,7 @@
 //! [c0000000f8a3b7c0] [c000000000a1b2c4] dump_stack+0x9c/0xd0 (unreliable) powerpc
 //! ([<000000000011a7f0>] show_stack+0x90/0xc0)                             s390
 //!  __dump_stack lib/dump_stack.c:88 [inline]                              with source lines, of syzkaller
+//!  ret_from_fork+0x1f/0x30 ??:?                                           where one is not known
 //!  dump_stack_lvl (lib/dump_stack.c:107 (discriminator 4))                of scripts/decode_stacktrace.sh
 //! ```
 
@@ -62,7 +63,7 @@ struct Shapes {
 
 static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     const SYMBOL: &str = r"[A-Za-z_$][\w.$]*";
-    let source = r"\S+\.(?:c|h|S|rs):\d+";
+    let source = r"(?:\S+\.(?:c|h|S|rs):\d+|\?\?:\?)";
     let place = format!(r"{SYMBOL}(?:\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?)?");
     let frame = format!(
         r"^\s*(?P<doubt>\(?)(?:\[<?\s*(?P<address>[0-9a-f]+|inline)\s*>?\]\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| \({source}(?: \(discriminator \d+\))?\)(?: [\w-]+)?)?(?P<inline> \[inline\])?\s*$"
@@ -159,13 +160,13 @@ pub(crate) fn without_marker(text: &str) -> &str {
 
 fn whole(line: &Captures<'_>) -> Frame {
     let address = line.name("address").and_then(|address| hexadecimal(address.as_str().as_bytes()));
-    // `[<0>]` tells none.
+    // `[<0>]` tells none, and others may be hashes.
     let address = address.filter(|&address| address != 0);
     let module = line.name("module").map(|module| module.as_str().to_owned());
     let in_brackets = line.name("address").is_some_and(|address| address.as_str() == "inline");
     let inlined = in_brackets || line.name("inline").is_some();
     let frame = placed(&line["place"]);
-    Frame { address: address.or(frame.address), module, inlined, ..frame }
+    Frame { address: frame.address.or(address), module, inlined, ..frame }
 }
 
 /// `f`, `f+0x1/0x2` or `0xffffffff80100abc`.

@@ -208,7 +208,9 @@ impl Parser<'_> {
         // program's text, which may have line ends.
         let is_exit = || line.starts_with(b"sys_") && split_at(line, b" -> 0x").is_some();
         let behind_text = self.last.get(&context.cpu).is_some_and(|last| last.text.starts_with(MARKER));
-        let is_entry = |event: EventText<'_>| self.function && !behind_text && event.is_entry();
+        let has_place = || split_at(line, b"+0x").is_some();
+        let is_entry =
+            |event: EventText<'_>| self.function && event.is_entry() && (!behind_text || has_place());
         match heading(line) {
             Some(user) => self.stack(&context, user),
             None if !line.starts_with(b"#")

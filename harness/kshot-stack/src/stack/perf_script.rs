@@ -19,7 +19,7 @@
 //!
 //! A header's fields are those of `-F`; the task has to be among them, and the pid or the CPU and the time. Without a call
 //! chain it begins with blanks, as a frame does, and a task may have a frame's name. A name may hold a line end.
-//! An empty line ends a sample with a call chain, also an empty one. Frames are taken with and without address, symbol,
+//! An empty line ends a sample with a call chain, also an empty one; others put one behind its header, too. Frames are taken with and without address, symbol,
 //! offset and object.
 
 use std::io::{self, BufRead};
@@ -66,6 +66,8 @@ struct Parser {
     name_begun: Vec<u8>,
     /// Whether the last sample may still get frames.
     open: bool,
+    /// Whether an empty line stands behind its header.
+    is_ended: bool,
     /// Whether the last record ends in text, which may have line ends: a tracepoint's, or the name of a task.
     in_text: bool,
     /// Its stack, in memory that the next one takes over.
@@ -85,6 +87,7 @@ impl Parser {
             lost: 0,
             timed: false,
             open: false,
+            is_ended: false,
             in_text: false,
             stack: Numbers::default(),
             stacks: Fold::default(),
@@ -103,7 +106,7 @@ impl Parser {
             }
             return lost.is_some();
         };
-        self.end(false);
+        self.end();
         if event.starts_with("PERF_RECORD_") {
             // What stands before it may be the first part of its task's name.
             self.task(task, warnings);
@@ -185,11 +188,11 @@ impl Parser {
     }
 
     /// Ends a sample. One without a call chain has no empty line after it; one with frames may have lost it.
-    fn end(&mut self, with_empty_line: bool) {
-        if self.open && (with_empty_line || !self.stack.frames.is_empty()) {
+    fn end(&mut self) {
+        if self.open && (self.is_ended || !self.stack.frames.is_empty()) {
             self.stacks.add(&self.stack, self.events);
         }
-        self.open = false;
+        (self.open, self.is_ended) = (false, false);
     }
 
     /// `PERF_RECORD_LOST lost 12`, `PERF_RECORD_LOST_SAMPLES lost 7`, and perf's own `Processed 100 events and lost 3 chunks!`.
@@ -211,7 +214,10 @@ impl LineParser for Parser {
         if line.is_empty() {
             self.forget_name(warnings);
             self.in_text = false;
-            self.end(true);
+            self.is_ended |= self.open;
+            if !self.stack.frames.is_empty() {
+                self.end();
+            }
             return true;
         }
         // Most lines are frames, and most of them have been seen before.
@@ -250,7 +256,7 @@ impl LineParser for Parser {
 
     fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> Parsed {
         self.forget_name(warnings);
-        self.end(false);
+        self.end();
         let Self { words, frames, stacks, events, lost, .. } = *self;
         let (stacks, _) = stacks.finish(|stack| {
             finished(Stack {

@@ -6,6 +6,7 @@
 //! [<0>] 0xffffffffc0001234
 //! [<ffffffff8012e4a8>] do_wait+0x1d0/0x398
 //! [<ffffffffffffffff>] 0xffffffffffffffff
+//! [<f80bc9ca>] ? dvb_usb_adapter_frontend_exit+0x3a/0x70
 //! /proc/113/stack:[<0>] hrtimer_nanosleep+0xb0/0x120
 //! ==> /proc/113/stack <==
 //! ```
@@ -121,13 +122,14 @@ fn parts<'a>(line: &'a [u8], bracket: &Finder<'_>) -> Option<(&'a [u8], &'a [u8]
     Some(line.split_at(at))
 }
 
-/// `[<0>] hrtimer_nanosleep+0xb0/0x120`.
+/// `[<0>] hrtimer_nanosleep+0xb0/0x120`. What is printed in the brackets may be a hash of the address.
 fn place(text: &[u8]) -> Option<Frame> {
     let (address, text) = split_at(text.strip_prefix(BRACKET)?, b">] ")?;
     let address = hexadecimal(address)?;
-    let frame = frame(text)?;
-    let address = (address != 0).then_some(address).or(frame.address);
-    Some(Frame { address, ..frame })
+    let guessed = text.strip_prefix(b"? ");
+    let frame = frame(guessed.unwrap_or(text))?;
+    let address = frame.address.or((address != 0).then_some(address));
+    Some(Frame { address, guess: guessed.is_some(), ..frame })
 }
 
 #[cfg(test)]

@@ -143,13 +143,18 @@ impl Matrix {
         let same = wanted.is_none_or(|wanted| {
             (wanted.events, wanted.stacks, wanted.frames) == (found.events, found.stacks, found.frames)
         });
-        if same && found.unreadable.is_empty() {
-            return;
-        }
-        let path = self.keep(case, text);
         let examples: Vec<_> = parsed.warnings.iter().map(|warning| &*warning.example).collect();
         let wanted = wanted.map(|wanted| format!("; wanted {wanted:?}")).unwrap_or_default();
-        let fault = format!("{case}: {found:?}{wanted} {examples:?} ({})", path.display());
+        let holds = same && found.unreadable.is_empty();
+        self.check_that(holds, case, text, &format!("{found:?}{wanted} {examples:?}"));
+    }
+
+    /// Keeps a text of which something does not hold, with what was found.
+    fn check_that(&mut self, holds: bool, case: &str, text: &[u8], found: &str) {
+        if holds {
+            return;
+        }
+        let fault = format!("{case}: {found} ({})", self.keep(case, text).display());
         // It may be long to the end.
         eprintln!("{fault}");
         self.faults.push(fault);

@@ -153,6 +153,20 @@ fn arm_with_source_lines_and_saved_registers_is_one_stack() {
 }
 
 #[test]
+fn a_trace_that_was_shortened_to_names_is_read() {
+    let text = "Hi,\n  Call Trace:\n   <TASK>\n  mba_wrmsr\n  tun_get [tun]\n  schedule\n\nBye\n";
+    assert_eq!(told(text), ["1 ? call trace: mba_wrmsr tun_get schedule"]);
+    for text in ["Call Trace:\nhello\n f+0x1/0x2\n", "Call Trace:\n f+0x1/0x2\nmba_wrmsr\n"] {
+        assert_eq!(told(text), ["1 ? call trace: f"], "{text}");
+    }
+}
+
+#[test]
+fn a_source_that_is_not_known_belongs_to_its_frame() {
+    assert_eq!(told("Call Trace:\n f+0x1/0x2 kernel/fork.c:12\n g+0x1/0x2 ??:?\n"), ["1 ? call trace: f g"]);
+}
+
+#[test]
 fn what_only_names_a_function_is_no_frame() {
     for text in [
         "pc : f+0x1/0x2\nlr : g+0x1/0x2\n",

@@ -103,6 +103,14 @@ fn an_empty_call_chain_is_a_stack_and_a_missing_one_is_not() {
 }
 
 #[test]
+fn an_empty_line_between_a_header_and_its_frames_ends_nothing() {
+    let sample = "a 1 1.5: cycles:\n\n\tffffffff80114740 f+0x4 ([kernel.kallsyms])\n\n";
+    let parsed = parse_text(&format!("{sample}b 1 1.5: cycles:\n\n{sample}"));
+    let frames: Vec<_> = parsed.stacks.iter().map(|(stack, count)| (stack.frames.len(), *count)).collect();
+    assert_eq!((parsed.events, frames, parsed.warnings.len()), (3, vec![(1, 2), (0, 1)], 0));
+}
+
+#[test]
 fn the_last_sample_may_lack_its_empty_line() {
     assert_eq!(parse_text(SAMPLE.trim_end_matches("\n\n")).stacks.len(), 1);
     let parsed = parse_text(&SAMPLE[..SAMPLE.len() - 2]);

@@ -32,3 +32,11 @@ fn a_stack_without_end_is_cut_and_told() {
     assert_eq!((warning.kind.as_str(), warning.count, warning.line), ("deep-stack", 3, Some(1025)));
     assert_eq!(parsed.stacks[0].0.frames.len(), DEEPEST_STACK);
 }
+
+#[test]
+fn a_guess_is_one_and_an_address_is_better_than_its_hash() {
+    let parsed = parse_text("[<f80bc9ca>] ? f+0x1/0x2\n[<00000000e0a73ec7>] 0xffffffffc01d2036\n");
+    let [guess, named] = &parsed.stacks[0].0.frames[..] else { panic!("{parsed:?}") };
+    assert_eq!((guess.guess, guess.name().as_str(), parsed.warnings.len()), (true, "f", 0));
+    assert_eq!((named.guess, named.address), (false, Some(0xffff_ffff_c01d_2036)));
+}

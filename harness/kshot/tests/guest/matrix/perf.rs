@@ -1,8 +1,10 @@
-//! The texts of `perf script` (perf-script(1)).
+//! The texts of `perf script` (perf-script(1)), held against each other and against the `perf.data` that they are of.
 
-use kshot_stack::stack::perf_script;
+use kshot_guest::session::{Guest as _, GuestFile};
+use kshot_stack::stack::kallsyms::Kallsyms;
+use kshot_stack::stack::{Parsed, perf_data, perf_script};
 
-use super::{Counts, Matrix};
+use super::{Counts, LIMIT, Matrix};
 
 /// Ways to print the same samples. Each keeps what a stack is told by: event, task and frames. (Any field that is named
 /// takes away those that perf chooses by itself, and so the frames.)
@@ -49,7 +51,7 @@ const RECORDINGS: &[(&str, &str)] = &[
 
 /// Tasks whose names are a frame's, a header's, and others with blanks, brackets and line ends.
 const NAMES: &str = "
-    for name in 'a b' '1234 [000]' ':17' 'x: y' '[kworker/0:1]' 'two\\nlines' 'ffff8000 f (x)'; do
+    for name in 'a b' '1234 [000]' ':17' 'x: y' '[kworker/0:1]' 'two\\nlines' 'ffff8000 f (x)' 'größe ☃' '\\377\\001x'; do
         ( printf \"$name\" > /proc/self/comm; /isam/user/eoe_filter -n lo -t tap0 -E; : > /dev/null ) > /dev/null 2>&1
     done";
 
@@ -58,7 +60,8 @@ pub(super) fn fields(matrix: &mut Matrix) {
         eprintln!("left out: the guest has no perf; `kshot provision --perf` builds it");
         return;
     }
-    matrix.get("perf probe -q register_netdevice");
+    // Not every perf can do it by itself: `perf probe` needs libelf.
+    matrix.get("echo 'p:probe/register_netdevice register_netdevice' >> /sys/kernel/tracing/kprobe_events");
     for restrict in [0, 2] {
         matrix.get(&format!("echo {restrict} > /proc/sys/kernel/kptr_restrict"));
         // What is hidden shows in the symbols alone.
@@ -77,6 +80,10 @@ pub(super) fn fields(matrix: &mut Matrix) {
             matrix.check(&format!("perf {restrict} {name}"), &plain, &parsed, None);
             let wanted = Counts::of(&parsed);
             assert!(wanted.events > 0, "{name}: {wanted:?}");
+            let recorded = recorded(matrix, name);
+            let case = format!("perf.data {restrict} {name}");
+            let (told, recorded) = (of_kernel(&parsed), of_kernel(&recorded));
+            matrix.check_that(told == recorded, &case, &plain, &format!("{told:?}; recorded {recorded:?}"));
             for way in WAYS {
                 // Not every recording has every field.
                 let Some(text) = matrix.try_to(&print(way)) else { continue };
@@ -85,4 +92,31 @@ pub(super) fn fields(matrix: &mut Matrix) {
             }
         }
     }
+}
+
+/// The recording as it is read here, without the guest's perf.
+fn recorded(matrix: &mut Matrix, name: &str) -> Parsed {
+    let [data, symbols] = ["data", "kallsyms"].map(|file| matrix.guest.folder.path().join(file));
+    let from = format!("/tmp/{name}.data");
+    let files = [GuestFile { from: &from, to: &data }, GuestFile { from: "/proc/kallsyms", to: &symbols }];
+    matrix.guest.session.fetch(&files, LIMIT).unwrap();
+    let [data, symbols] = [data, symbols].map(|path| std::fs::read(path).unwrap());
+    perf_data::parse(&*data, &Kallsyms::read(&*symbols).unwrap()).unwrap()
+}
+
+/// What no symbol is needed for: samples, stacks, frames of the kernel.
+#[derive(Debug, PartialEq, Eq)]
+struct OfKernel {
+    samples: u64,
+    stacks: u64,
+    frames: u64,
+}
+
+fn of_kernel(parsed: &Parsed) -> OfKernel {
+    let frames = parsed.stacks.iter().map(|(stack, count)| {
+        let frames = stack.frames.iter().filter(|frame| !frame.user && frame.address != Some(0));
+        frames.count() as u64 * count
+    });
+    let stacks = parsed.stacks.iter().map(|(_, count)| count).sum();
+    OfKernel { samples: parsed.events, stacks, frames: frames.sum() }
 }

@@ -1,0 +1,32 @@
+//! Whether a message may begin something: most messages of a boot do not, and to tell that is to be quick.
+
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+
+use super::{TABLE, literals};
+
+/// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning aside.
+const TELLING: [&str; 11] = [
+    "+0x",
+    "race",
+    "=> ",
+    "task:",
+    " Comm: ",
+    "COMMAND: ",
+    "sysrq: ",
+    "SysRq : ",
+    "printk messages dropped",
+    "<stack trace>",
+    "---[ end ",
+];
+
+static TELLING_WORDS: LazyLock<Regex> = LazyLock::new(|| {
+    let words = TABLE.words.iter().map(String::as_str).chain(TELLING);
+    literals::any_of(words).expect("words")
+});
+
+/// Whether a message may begin something.
+pub(super) fn is_telling(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b'#' | b'[')) || TELLING_WORDS.is_match(text)
+}
