@@ -244,8 +244,8 @@ impl Parser {
             return self.text_in_stack(caller, text, line, warnings);
         }
         let text = shown(text);
-        // Messages may be mixed: each has its time in front of it.
-        if !text.contains(']') {
+        // Messages may be mixed: each has its time or its caller in front of it.
+        if !text.contains(']') || !(text.contains('.') || text.contains("][")) {
             return self.message(caller, &text, line, warnings);
         }
         let (written, messages) = parts(&text);

@@ -166,8 +166,8 @@ pub(super) fn is_register(text: &str) -> bool {
     let numbered_register = text.len() > 1 && text.starts_with('x') && text.as_bytes()[1].is_ascii_digit();
     // `1f20: 00000000 c1a01f70 ..`, arm's exception stack.
     let words_of_stack = text.split_once(": ").is_some_and(|(offset, words)| {
-        (3..=4).contains(&offset.len())
-            && format!("{offset}{words}").bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b' ')
+        let are_words = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b' ');
+        (3..=4).contains(&offset.len()) && are_words(offset) && are_words(words)
     });
     let register_and_colon =
         text.strip_prefix('r').and_then(|text| text.split_once(':')).is_some_and(|(number, _)| {

@@ -62,20 +62,23 @@ pub(super) fn unquoted(line: &[u8]) -> &[u8] {
 /// What stands behind `[   12.345678]`, `[  +0.000003]` or `[   12.345678 <    0.000003>]`.
 fn seconds(text: &[u8]) -> Option<&[u8]> {
     let whole = text.strip_prefix(b"[")?.trim_ascii_start();
-    let behind = number(whole.strip_prefix(b"+").unwrap_or(whole))?;
-    let delta = || number(behind.strip_prefix(b" <")?.trim_ascii_start())?.strip_prefix(b">]");
+    let behind = behind_number(whole.strip_prefix(b"+").unwrap_or(whole))?;
+    let delta = || behind_number(behind.strip_prefix(b" <")?.trim_ascii_start())?.strip_prefix(b">]");
     behind.strip_prefix(b"]").or_else(delta)
 }
 
 /// What stands behind `12.345678`.
-fn number(text: &[u8]) -> Option<&[u8]> {
+fn behind_number(text: &[u8]) -> Option<&[u8]> {
     behind_digits(behind_digits(text)?.strip_prefix(b".")?)
 }
 
 /// What stands behind the digits that a text begins with.
 fn behind_digits(text: &[u8]) -> Option<&[u8]> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    (digits > 0).then(|| &text[digits..])
+    let mut rest = text;
+    while let [b'0'..=b'9', behind @ ..] = rest {
+        rest = behind;
+    }
+    (rest.len() < text.len()).then_some(rest)
 }
 
 /// `[ T1234]` or `[    C0]`, and what stands behind it.

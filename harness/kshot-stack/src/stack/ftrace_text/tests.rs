@@ -305,3 +305,27 @@ fn a_name_alone_is_a_function_where_functions_are_traced_and_no_program_wrote_it
         2
     );
 }
+
+#[test]
+fn a_long_call_without_a_cpu_is_no_comment() {
+    // `funcgraph-cpu` off: the mark of what takes long is the first byte of the line.
+    let text = "# tracer: function_graph\n#\n#  DURATION                  FUNCTION CALLS\n#   |   |                     |   |   |   |\n# 2876.076 us |  vfs_open();\n  2.076 us    |  vfs_open();\n";
+    assert_eq!(parse(text.as_bytes()).unwrap().events, 2);
+}
+
+#[test]
+fn a_function_with_its_place_is_none_of_a_program_s_text() {
+    let text = "# tracer: function\n#\ntracing_mark_write+0x80/0x2a0: hello\nvfs_open+0x4/0xf8\n";
+    assert_eq!(parse(text.as_bytes()).unwrap().events, 2);
+}
+
+#[test]
+fn a_stack_that_is_the_last_field_of_one_event_is_none_of_the_next() {
+    let event = |seconds: u32| {
+        format!("          <idle>-0       [000] d..4.    {seconds}.200001: block_lat: pid=93 stack=STACK:\n")
+    };
+    let text = format!("{}=> f+0x1/0x2\n{}=> g+0x1/0x2\n", event(30), event(31));
+    let parsed = parse(text.as_bytes()).unwrap();
+    let frames: Vec<_> = parsed.stacks.iter().map(|(stack, _)| stack.frames.len()).collect();
+    assert_eq!((parsed.events, frames), (2, vec![1, 1]));
+}
