@@ -405,6 +405,18 @@ pub struct ArchRow {
     pub plumbing: &'static [&'static str],
 }
 
+impl AssemblyFrame {
+    /// The lowest offset of all that is saved, in bytes; 0 where everything lies above the base.
+    pub fn lowest_offset(&self) -> i64 {
+        let stack_pointer = match self.stack_pointer {
+            CallerStackPointer::Saved(offset) => offset,
+            CallerStackPointer::Above(_) => 0,
+        };
+        let saved = self.saved.iter().map(|saved| saved.offset);
+        saved.chain([self.program_counter, stack_pointer]).fold(0, i64::min)
+    }
+}
+
 impl KernelImage {
     /// So many bytes of a file tell what image it is.
     pub const BYTES: usize = 128 << 10;

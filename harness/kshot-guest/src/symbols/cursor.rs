@@ -77,8 +77,9 @@ impl Cursor {
     /// What called assembly code, or was interrupted by it.
     pub(super) fn out_of(&self, code: &AssemblyFrame, raw: &Raw, row: &ArchRow) -> Result<Self, Cut> {
         let base = self.register(Register(code.base)).ok_or(Cut::OtherMemory)?;
-        if !raw.holds(base) {
-            return Err(Cut::OtherStack(base));
+        let lowest = base.wrapping_add_signed(code.lowest_offset());
+        if !raw.holds(lowest) {
+            return Err(Cut::OtherStack(lowest));
         }
         let word = |offset| word_at(raw, base.wrapping_add_signed(offset), row).ok_or(Cut::OtherMemory);
         let mut caller = Self { cfa: None, ..self.clone() };

@@ -63,6 +63,18 @@ fn a_stack_that_was_switched_is_followed_once_it_is_read() {
 }
 
 #[test]
+fn a_frame_record_below_its_pointer_is_read_with_the_other_stack() {
+    // riscv64's s0 points behind the pair that call_on_irq_stack saves.
+    let (s0, pair) = (TASK_STACK + 16, [(0, TASK_STACK + 64), (8, CODE + 8)]);
+    let cursor = cursor(&[(2, STACK + 512), (8, s0)]);
+    let switch = |raw: &Raw| out_of(Arch::Riscv64, "call_on_irq_stack", &cursor, raw);
+    assert_eq!(switch(&raw(Arch::Riscv64, &[(STACK, &[])])).unwrap_err(), Cut::OtherStack(TASK_STACK));
+    let caller = switch(&raw(Arch::Riscv64, &[(STACK, &[]), (TASK_STACK, &pair)])).unwrap();
+    assert_eq!((caller.pc, caller.returns), (CODE + 8, true));
+    assert_eq!([2, 8].map(|register| caller.register(Register(register))), [Some(s0), Some(TASK_STACK + 64)]);
+}
+
+#[test]
 fn the_word_at_the_top_of_a_stack_is_the_stack_pointer_from_before() {
     let top = STACK + 504;
     let row = Arch::X8664.row();
