@@ -440,7 +440,7 @@ fn in_code<'data, R: ReadRef<'data>>(
     let named = || {
         let symbols = file.symbols().filter(|symbol| wanted(symbol) && text(symbol));
         symbols.filter_map(|symbol| {
-            let name = symbol.name().ok().filter(|name| !name.is_empty() && !name.starts_with(['.', '$']))?;
+            let name = symbol.name().ok().filter(|name| is_listed(name))?;
             let base = bases.at(symbol.section_index())?;
             Some((base.wrapping_add(symbol.address()), symbol.size(), name))
         })
@@ -449,6 +449,12 @@ fn in_code<'data, R: ReadRef<'data>>(
     let mut functions = Vec::with_capacity(named().count());
     functions.extend(named().map(|(start, size, name)| Function { start, size, name: name.into() }));
     functions
+}
+
+/// Whether the kernel lists a symbol by this name, too (scripts/mksysmap): it leaves out local labels, mapping symbols, and the names
+/// that the EFI stub has for the kernel's own code.
+fn is_listed(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with(['.', '$']) && !name.starts_with("__efistub_")
 }
 
 /// A path relative to the source tree. For assembly files the path includes the build folder, which the compiler was
@@ -478,6 +484,12 @@ fn normal_path(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_the_efi_stub_are_not_those_of_the_kernel() {
+        let listed = ["_start_kernel", "__efistub__start_kernel", ".Ltmp1", "$x", ""].map(is_listed);
+        assert_eq!(listed, [true, false, false, false, false]);
+    }
 
     fn place() -> CodeLocation {
         let line = |function: &str, line| SourceLine {
