@@ -9,8 +9,12 @@ use super::TruthError;
 
 /// The size of a task's name (include/linux/sched.h, TASK_COMM_LEN).
 const NAME_BYTES: usize = 16;
-/// The most return addresses of one task that trampolines may stand for: FTRACE_RETFUNC_DEPTH (include/linux/ftrace.h).
-const RETURNS_MOST: usize = 50;
+/// The most return addresses of one task that trampolines may stand for: FTRACE_RETFUNC_DEPTH (include/linux/ftrace.h) is 50
+/// up to 6.10; since then the function-graph tracer has a page for them, which holds fewer.
+const RETURNS_MOST: usize = 128;
+/// The bits of a word of the function-graph tracer's stack that say how far below it an element begins, in words, since 6.11
+/// (kernel/trace/fgraph.c, FGRAPH_FRAME_OFFSET_MASK).
+const ELEMENT_DISTANCE: u64 = (1 << 10) - 1;
 
 /// Where the kernel has what is read of it.
 #[derive(Debug)]
@@ -183,11 +187,8 @@ impl KernelMemory {
         Ok(Some(found))
     }
 
-    /// The return addresses of the function-graph tracer's stack up to 6.11 (kernel/trace/fgraph.c): an array of
-    /// structures, and the number of the newest.
+    /// The return addresses of the function-graph tracer's stack (kernel/trace/fgraph.c), the newest call first.
     fn graph(&self, task: u64, stops: &mut Stops) -> Result<Option<Vec<u64>>, TruthError> {
-        // Since then elements have no times, and what they are in is no array.
-        let Some(_) = self.layout.field("ftrace_ret_stack", "calltime")? else { return Ok(None) };
         let fields = (
             self.layout.field("task_struct", "ret_stack")?,
             self.layout.field("task_struct", "curr_ret_stack")?,
@@ -198,13 +199,26 @@ impl KernelMemory {
         let stack = self.word(task.wrapping_add(stack), stops)?;
         let newest = Span { address: task.wrapping_add(newest), length: size_of::<u32>() };
         let newest = self.row.number(&stops.memory(&[newest])?.concat());
-        let mut found = Vec::new();
-        // -1 where there is none.
-        for number in (0..=newest).rev().take(RETURNS_MOST).filter(|_| newest < RETURNS_MOST as u64) {
-            let element = stack.wrapping_add(number.wrapping_mul(size));
-            found.push(self.word(element.wrapping_add(address), stops)?);
-        }
-        Ok(Some(found))
+        // -1 where an old kernel has none.
+        let Some(newest) = u32::try_from(newest).ok().filter(|newest| i32::try_from(*newest).is_ok()) else {
+            return Ok(Some(Vec::new()));
+        };
+        // Since 6.11 tracers share the stack, and each has a number.
+        let elements = match self.layout.field("fgraph_ops", "idx")? {
+            Some(_) => shared_elements(newest, |word| {
+                self.word(stack.wrapping_add(u64::from(word) * self.row.word_bytes as u64), stops)
+            })?
+            .map(|words| {
+                words.into_iter().map(|word| u64::from(word) * self.row.word_bytes as u64).collect()
+            }),
+            None => {
+                Some((0..=u64::from(newest)).rev().take(RETURNS_MOST).map(|number| number * size).collect())
+            }
+        };
+        let Some(elements): Option<Vec<u64>> = elements else { return Ok(None) };
+        let at = |element| stack.wrapping_add(element).wrapping_add(address);
+        let found = elements.into_iter().map(|element| self.word(at(element), stops));
+        Ok(Some(found.collect::<Result<_, _>>()?))
     }
 
     fn follow(&self, pointer: Pointer, stops: &mut Stops) -> Result<u64, TruthError> {
@@ -241,6 +255,20 @@ impl KernelMemory {
     }
 }
 
+/// Where the elements of a function-graph tracer's stack of `size` words begin, in words, the newest first; `None` where that is no
+/// such stack. Behind each element, and what tracers have put there, is a word that says how far below it begins.
+fn shared_elements<E>(size: u32, mut word: impl FnMut(u32) -> Result<u64, E>) -> Result<Option<Vec<u32>>, E> {
+    let (mut found, mut size) = (Vec::new(), size);
+    while let Some(last) = size.checked_sub(1).filter(|_| found.len() < RETURNS_MOST) {
+        // Ten bits.
+        let distance = (word(last)? & ELEMENT_DISTANCE) as u32;
+        let Some(element) = last.checked_sub(distance).filter(|_| distance > 0) else { return Ok(None) };
+        found.push(element);
+        size = element;
+    }
+    Ok(Some(found))
+}
+
 fn place(layout: &Layout, pointer: KernelPointer) -> Result<PointerPlace, TruthError> {
     let variable = |names: &[&str]| {
         let address = layout.variable(names)?;
@@ -268,4 +296,24 @@ fn field(layout: &Layout, structure: &str, field: &str) -> Result<u64, TruthErro
 /// A text up to its final zero.
 pub(super) fn until_zero(text: &[u8]) -> &[u8] {
     text.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_elements_of_a_shared_stack_are_found_from_its_end() {
+        // Two elements of 5 words. Behind the second a tracer has put two words of its own, and one that says so: 8 words
+        // below it the element begins.
+        let mut words = [0; 14];
+        (words[5], words[13]) = (1 << 12 | 1 << 10 | 5, 2 << 10 | 7);
+        let elements = |size| shared_elements(size, |at| words.get(at as usize).copied().ok_or(at));
+        assert_eq!(elements(14), Ok(Some(vec![6, 0])));
+        assert_eq!(elements(6), Ok(Some(vec![0])));
+        assert_eq!(elements(0), Ok(Some(Vec::new())));
+        assert_eq!(elements(12), Ok(None), "a word without a distance");
+        assert_eq!(elements(15), Err(14), "no such word");
+        assert_eq!(shared_elements::<()>(3, |_| Ok(5)), Ok(None), "it would begin below the stack");
+    }
 }
