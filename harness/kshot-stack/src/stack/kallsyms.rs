@@ -10,6 +10,7 @@
 //! `symbols__fixup_end`). Of several symbols at one address the last is used.
 
 use std::io::{self, BufRead};
+use std::ops::Range;
 
 use super::lines::{self, Warnings, hexadecimal};
 
@@ -24,6 +25,8 @@ pub struct Kallsyms {
     symbols: Vec<Symbol>,
     /// The names of all symbols and modules, one after the other.
     names: String,
+    /// The symbols around the code that boots the kernel, `_sinittext` and `_einittext`.
+    init_code: (Option<u64>, Option<u64>),
 }
 
 #[derive(Debug)]
@@ -72,6 +75,11 @@ impl Kallsyms {
         if !b"TWDB".contains(&kind) || name.starts_with('$') {
             return None;
         }
+        match name {
+            "_sinittext" => self.init_code.0 = Some(start),
+            "_einittext" => self.init_code.1 = Some(start),
+            _ => {}
+        }
         let module =
             words.next().and_then(|word| lines::symbol(word.strip_prefix(b"[")?.strip_suffix(b"]")?));
         let at = |names: &String| u32::try_from(names.len()).ok();
@@ -88,6 +96,12 @@ impl Kallsyms {
     pub fn functions(&self) -> impl Iterator<Item = (&str, u64)> {
         let functions = self.symbols.iter().filter(|symbol| symbol.is_code);
         functions.map(|symbol| (&self.names[symbol.name as usize..symbol.module as usize], symbol.start))
+    }
+
+    /// The code that only boots the kernel and is freed then (include/asm-generic/vmlinux.lds.h, `INIT_TEXT_SECTION`): the stack of
+    /// the idle task begins in it.
+    pub(super) fn init_code(&self) -> Option<Range<u64>> {
+        self.init_code.0.zip(self.init_code.1).map(|(start, end)| start..end)
     }
 
     /// Where the functions of a name start, in order.
@@ -160,6 +174,14 @@ not a line
         assert_eq!(table.starts("tun_get"), [0xffff_ffff_c000_0000, 0xffff_ffff_c000_8000]);
         assert_eq!(table.starts("handle_sys"), [0xffff_ffff_8011_4740]);
         assert!(table.starts("tun").is_empty());
+    }
+
+    #[test]
+    fn the_code_that_boots_the_kernel_has_two_symbols_around_it() {
+        let init_code = |text: &str| Kallsyms::read(text.as_bytes()).unwrap().init_code();
+        assert_eq!(init_code(TEXT), None);
+        let text = "0000000000f09000 T _sinittext\n0000000000f0d508 T arch_call_rest_init\n0000000000f48000 T _einittext\n";
+        assert_eq!(init_code(text), Some(0xf0_9000..0xf4_8000));
     }
 
     #[test]

@@ -247,9 +247,12 @@ fn entries(chain: impl Iterator<Item = u64>) -> Vec<ChainEntry> {
 fn frame(address: u64, user: bool, kernel: Option<&Range<u64>>, symbols: &Kallsyms) -> Frame {
     // An unwinder that starts before the entry code has saved a frame walks into user space without a marker.
     let plain = Frame { address: Some(address), user: user || !in_upper_half(address), ..Frame::default() };
-    // The kernel's data follows its code.
-    let is_code =
-        |place: &Place<'_>| place.module.is_some() || kernel.is_none_or(|code| code.contains(&address));
+    // The kernel's data follows its code, and the code that boots it follows that.
+    let is_code = |place: &Place<'_>| {
+        place.module.is_some()
+            || kernel.is_none_or(|code| code.contains(&address))
+            || symbols.init_code().is_some_and(|code| code.contains(&address))
+    };
     match symbols.place(address).filter(|_| !user).filter(is_code) {
         None => plain,
         Some(Place { symbol, offset, module }) => Frame {
