@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use globset::Glob;
 
-use super::raw::{RawBoot, RawScenario};
+use super::raw::{RawBoot, RawClaim, RawConsole, RawKnown, RawScenario, RawStep};
 use super::{BootOptions, Scenario, Step};
+use kshot_guest::probe::{ProbeSpec, RawProbe};
 use kshot_guest::yaml::{YamlError, YamlSource, closest};
 use kshot_stack::arch::Arch;
 use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
@@ -25,120 +26,112 @@ pub(super) struct CheckContext<'a> {
 }
 
 pub(super) fn check_scenario(id: &str, source: &CheckContext<'_>, raw: RawScenario) -> Result<Scenario> {
-    if raw.summary.trim().is_empty() || raw.summary.trim().contains('\n') {
-        return Err(source.yaml.error(
-            "summary",
-            "summary",
-            "`summary` is one line that says what this shows".into(),
-        ));
+    let summary = raw.summary.trim();
+    if summary.is_empty() || summary.contains('\n') {
+        let message = "`summary` is one line that says what this shows".into();
+        return Err(source.yaml.error("summary", "summary", message));
     }
     check_globs(source, "kernels", &raw.kernels)?;
-    for option in &raw.requires {
-        if option.starts_with("CONFIG_") {
-            let message = format!("`{option}`: an option stands without `CONFIG_` here");
-            return Err(source.yaml.error("requires", option, message));
-        }
-        source.yaml.check_characters("requires", "an option", option, "_")?;
-    }
+    check_options(source, &raw.requires)?;
     let boot = boot(source, raw.boot)?;
-    let steps = raw
-        .steps
-        .into_iter()
-        .map(|step| {
-            if step.run.trim().is_empty() {
-                return Err(source.yaml.error("steps", "run", "`run` is empty".into()));
-            }
-            if !(1..=MAX_REPEAT).contains(&step.repeat) {
-                let message = format!("`repeat` is {}, not within 1 and {MAX_REPEAT}", step.repeat);
-                return Err(source.yaml.error("steps", "repeat", message));
-            }
-            Ok(Step {
-                script: step.run,
-                repeat: step.repeat,
-                timeout: step.timeout,
-                expected_status: step.status,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
-
-    if raw.probes.is_empty() {
-        return Err(source.yaml.error(
-            "probes",
-            "probes",
-            "`probes` is empty: nothing would record a stack".into(),
-        ));
-    }
-    let probes = raw.probes.into_iter().map(|probe| probe.check(&source.yaml)).collect::<Result<Vec<_>>>()?;
-    check_unique(source, "probes", probes.iter().map(|probe| probe.name.as_str()))?;
-
-    if probes.iter().filter(|probe| probe.records_truth()).count() > 1 {
-        let message = "there are two gdb probes; a machine has one gdb stub".into();
-        return Err(source.yaml.error("probes", "gdb", message));
-    }
-
-    let claims: Vec<_> = raw
-        .claims
-        .into_iter()
-        .map(|claim| Claim {
-            name: claim.name.unwrap_or_else(|| claim.probe.clone()),
-            probe: claim.probe,
-            through: claim.through.into_iter().map(Into::into).collect(),
-            witness_count: claim.stacks,
-            complete: claim.complete,
-            exact: claim.exact,
-            whole: claim.whole,
-        })
-        .collect();
-    let console: Vec<_> = raw
-        .console
-        .into_iter()
-        .map(|one| ConsoleClaim { name: one.name, forbidden_text: one.never })
-        .collect();
-    let claim_names =
-        claims.iter().map(|claim| &claim.name).chain(console.iter().map(|silence| &silence.name));
-    let promises: Vec<&str> = claim_names.map(String::as_str).collect();
-    check_unique(source, "claims", promises.iter().copied())?;
-    if let Some(empty) = console.iter().find(|silence| silence.forbidden_text.trim().is_empty()) {
-        let message = "`never` is empty: every report would hold it".into();
-        return Err(source.yaml.error("console", &empty.name, message));
-    }
-    for claim in &claims {
-        check_name(source, "claims", "probe", &claim.probe, probes.iter().map(|probe| probe.name.as_str()))?;
-        for function in &claim.through {
-            source.yaml.check_characters("claims", "a function", function, "_.$|")?;
-        }
-    }
-
-    let known: Vec<_> = raw
-        .known
-        .into_iter()
-        .map(|known| KnownFault { kernels: known.kernels, claim: known.claim, because: known.because })
-        .collect();
-    for known in &known {
-        check_globs(source, "known", &known.kernels)?;
-        check_name(source, "known", "claim", &known.claim, promises.iter().copied())?;
-        if known.because.trim().is_empty() {
-            return Err(source.yaml.error(
-                "known",
-                "because",
-                "`because` is empty: a known fault needs its reason".into(),
-            ));
-        }
-    }
-    let summary = raw.summary.trim().to_owned();
-    let kernels = raw.kernels;
+    let steps = raw.steps.into_iter().map(|step| check_step(source, step)).collect::<Result<_>>()?;
+    let probes = check_probes(source, raw.probes)?;
+    let claims: Vec<_> = raw.claims.into_iter().map(claim).collect();
+    check_claims(source, &claims, &probes)?;
+    let console_claims = raw.console.into_iter().map(|raw| check_console_claim(source, raw));
+    let console_claims = console_claims.collect::<Result<Vec<_>>>()?;
+    let claim_names = claims.iter().map(|claim| claim.name.as_str());
+    let claim_names: Vec<_> =
+        claim_names.chain(console_claims.iter().map(|claim| claim.name.as_str())).collect();
+    check_unique(source, "claims", claim_names.iter().copied())?;
+    let known_faults = raw.known.into_iter().map(|raw| check_known_fault(source, raw, &claim_names));
+    let known_faults = known_faults.collect::<Result<_>>()?;
     Ok(Scenario {
         id: id.into(),
-        summary,
-        kernels,
+        summary: summary.to_owned(),
+        kernels: raw.kernels,
         requires: raw.requires,
         boot,
         steps,
         probes,
         claims,
-        console_claims: console,
-        known_faults: known,
+        console_claims,
+        known_faults,
     })
+}
+
+fn check_options(source: &CheckContext<'_>, options: &[String]) -> Result<()> {
+    options.iter().try_for_each(|option| {
+        if option.starts_with("CONFIG_") {
+            let message = format!("`{option}`: an option stands without `CONFIG_` here");
+            return Err(source.yaml.error("requires", option, message));
+        }
+        source.yaml.check_characters("requires", "an option", option, "_")
+    })
+}
+
+fn check_step(source: &CheckContext<'_>, raw: RawStep) -> Result<Step> {
+    if raw.run.trim().is_empty() {
+        return Err(source.yaml.error("steps", "run", "`run` is empty".into()));
+    }
+    if !(1..=MAX_REPEAT).contains(&raw.repeat) {
+        let message = format!("`repeat` is {}, not within 1 and {MAX_REPEAT}", raw.repeat);
+        return Err(source.yaml.error("steps", "repeat", message));
+    }
+    Ok(Step { script: raw.run, repeat: raw.repeat, timeout: raw.timeout, expected_status: raw.status })
+}
+
+fn check_probes(source: &CheckContext<'_>, raw: Vec<RawProbe>) -> Result<Vec<ProbeSpec>> {
+    if raw.is_empty() {
+        let message = "`probes` is empty: nothing would record a stack".into();
+        return Err(source.yaml.error("probes", "probes", message));
+    }
+    let probes = raw.into_iter().map(|probe| probe.check(&source.yaml)).collect::<Result<Vec<_>>>()?;
+    check_unique(source, "probes", probes.iter().map(|probe| probe.name.as_str()))?;
+    if probes.iter().filter(|probe| probe.records_truth()).count() > 1 {
+        let message = "there are two gdb probes; a machine has one gdb stub".into();
+        return Err(source.yaml.error("probes", "gdb", message));
+    }
+    Ok(probes)
+}
+
+fn claim(raw: RawClaim) -> Claim {
+    Claim {
+        name: raw.name.unwrap_or_else(|| raw.probe.clone()),
+        probe: raw.probe,
+        through: raw.through.into_iter().map(Into::into).collect(),
+        witness_count: raw.stacks,
+        complete: raw.complete,
+        exact: raw.exact,
+        whole: raw.whole,
+    }
+}
+
+fn check_claims(source: &CheckContext<'_>, claims: &[Claim], probes: &[ProbeSpec]) -> Result<()> {
+    let probes = probes.iter().map(|probe| probe.name.as_str());
+    claims.iter().try_for_each(|claim| {
+        check_name(source, "claims", "probe", &claim.probe, probes.clone())?;
+        let mut functions = claim.through.iter();
+        functions.try_for_each(|name| source.yaml.check_characters("claims", "a function", name, "_.$|"))
+    })
+}
+
+fn check_console_claim(source: &CheckContext<'_>, raw: RawConsole) -> Result<ConsoleClaim> {
+    if raw.never.trim().is_empty() {
+        let message = "`never` is empty: every report would hold it".into();
+        return Err(source.yaml.error("console", &raw.name, message));
+    }
+    Ok(ConsoleClaim { name: raw.name, forbidden_text: raw.never })
+}
+
+fn check_known_fault(source: &CheckContext<'_>, raw: RawKnown, claim_names: &[&str]) -> Result<KnownFault> {
+    check_globs(source, "known", &raw.kernels)?;
+    check_name(source, "known", "claim", &raw.claim, claim_names.iter().copied())?;
+    if raw.because.trim().is_empty() {
+        let message = "`because` is empty: a known fault needs its reason".into();
+        return Err(source.yaml.error("known", "because", message));
+    }
+    Ok(KnownFault { kernels: raw.kernels, claim: raw.claim, because: raw.because })
 }
 
 fn boot(source: &CheckContext<'_>, raw: RawBoot) -> Result<BootOptions> {
