@@ -112,20 +112,10 @@ pub fn export(
     }
     let scratch = ScratchFolder::create().map_err(FileError::on("create a folder for", to))?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let root = scratch.path().join(&name);
-    let write_file = |name: &str, bytes: &[u8]| {
-        let path = root.join(name);
-        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-        made.and_then(|()| fs::write(&path, bytes)).map_err(FileError::on("write", &path))
-    };
-    let copy_file = |from: &Path, name: &str| {
-        let bytes = fs::read(from).map_err(FileError::on("read", from))?;
-        write_file(name, &bytes)
-    };
-
-    copy_file(&kernel.boot, "vmlinux")?;
+    let into = BundleFolder { path: scratch.path().join(&name) };
+    into.copy(&kernel.boot, "vmlinux")?;
     if let Some(config) = &kernel.config {
-        copy_file(config, "config")?;
+        into.copy(config, "config")?;
     }
     // The bundle gets SSH keys of its own, so that this host's keys stay private.
     let own = Cache::at(scratch.path().join("cache"));
@@ -133,26 +123,26 @@ pub fn export(
     let userland = Userland::provision(kernel.arch, perf, &workspace.images(), &workspace.cache, progress)?;
     let initramfs =
         userland::initramfs(&kernel, &userland, &SshKeys::provision(&own)?, &workspace.images(), &own)?;
-    copy_file(&initramfs.path, "initramfs")?;
-    copy_file(&workspace.scenarios().join(format!("{}.yaml", scenario.id)), "scenario.yaml")?;
+    into.copy(&initramfs.path, "initramfs")?;
+    into.copy(&workspace.scenarios().join(format!("{}.yaml", scenario.id)), "scenario.yaml")?;
     for result in &document.probes {
         let got = snapshot::snapshot_text(result);
-        write_file(&format!("got/{}.txt", result.name.replace('/', "__")), got.as_bytes())?;
+        into.write(&format!("got/{}.txt", result.name.replace('/', "__")), got.as_bytes())?;
         let snapshot = |snapshots: &Path| {
             SnapshotPath::new(snapshots, &scenario.id, &kernel.name, &result.name).for_run(&document.probes)
         };
         let (snapshot, inside) = (snapshot(&workspace.snapshots()), snapshot(Path::new("snapshots")));
         if snapshot.file().is_file() {
-            copy_file(&snapshot.file(), &inside.file().to_string_lossy())?;
+            into.copy(&snapshot.file(), &inside.file().to_string_lossy())?;
         }
     }
     for path in document.artifacts.values().map(String::as_str).chain([RUN_JSON]) {
-        copy_file(&folder.join(path), &format!("run/{path}"))?;
+        into.copy(&folder.join(path), &format!("run/{path}"))?;
     }
     let rerun = reproduce::ReproduceFiles::of(&scenario, &kernel, folder)?;
-    write_file("overlay.cpio.gz", &rerun.overlay)?;
-    write_file("reproduce.sh", rerun.script.as_bytes())?;
-    let script = root.join("reproduce.sh");
+    into.write("overlay.cpio.gz", &rerun.overlay)?;
+    into.write("reproduce.sh", rerun.script.as_bytes())?;
+    let script = into.path.join("reproduce.sh");
     let mode = fs::Permissions::from_mode(0o755);
     fs::set_permissions(&script, mode).map_err(FileError::on("make executable", &script))?;
     let contents = BundleManifest {
@@ -169,8 +159,8 @@ pub fn export(
         argv: rerun.argv,
     };
     let json = serde_json::to_vec_pretty(&contents).map_err(io::Error::from);
-    write_file(BUNDLE_JSON, &json.map_err(FileError::on("write", to))?)?;
-    pack(&root, &name, to)
+    into.write(BUNDLE_JSON, &json.map_err(FileError::on("write", to))?)?;
+    pack(&into.path, &name, to)
 }
 
 /// Unpacks a bundle below `out` and judges its raw captures again.
@@ -231,6 +221,33 @@ fn judge(folder: &Path, contents: BundleManifest) -> Result<(RunDocument, RunDoc
     let then = artifacts::read_document(&run)?;
     let now = run::rejudge(&then, &scenario, &kernel, &run, &folder.join("snapshots"))?;
     Ok((then, now))
+}
+
+/// A bundle's folder before it is packed.
+struct BundleFolder {
+    path: PathBuf,
+}
+
+impl BundleFolder {
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+        let path = self.file(name)?;
+        fs::write(&path, bytes).map_err(FileError::on("write", &path))
+    }
+
+    fn copy(&self, from: &Path, name: &str) -> Result<(), FileError> {
+        let path = self.file(name)?;
+        let mut source = File::open(from).map_err(FileError::on("read", from))?;
+        let copied = File::create(&path).and_then(|mut file| io::copy(&mut source, &mut file));
+        copied.map(drop).map_err(FileError::on("write", &path))
+    }
+
+    /// The path of a file, its folder made.
+    fn file(&self, name: &str) -> Result<PathBuf, FileError> {
+        let path = self.path.join(name);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+        made.map_err(FileError::on("create a folder for", &path))?;
+        Ok(path)
+    }
 }
 
 /// The kernel that the run booted, if the catalogue's, or the user's own, is still the same.

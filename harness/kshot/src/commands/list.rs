@@ -3,7 +3,7 @@
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::report::new_table;
 use crate::workspace::Workspace;
-use kshot_guest::kernel::{DwarfAvailability, Kernel, KernelError, OptionUsers};
+use kshot_guest::kernel::{DwarfAvailability, Kernel, KernelError, KernelSpec, OptionUsers};
 use kshot_guest::probe;
 use kshot_stack::exit::ExitCode;
 
@@ -19,77 +19,108 @@ impl Args {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
         let mut kernels = Vec::new();
-        for name in catalogue.names() {
-            let entry = catalogue.get(name).expect("the name is from the catalogue");
-            let kernel = Kernel::find(entry, &workspace.images(), &workspace.cache)?;
+        for spec in catalogue.matching(["*"]) {
+            let kernel = Kernel::find(spec, &workspace.images(), &workspace.cache)?;
             let lacking = kernel.as_ref().map(|kernel| lacking(&workspace, kernel)).transpose()?;
-            kernels.push((name, entry, kernel, lacking.unwrap_or_default()));
+            kernels.push(ListedKernel { spec, kernel, lacking: lacking.unwrap_or_default() });
         }
         let mut scenarios = Vec::new();
         for id in select::scenario_ids(&workspace, &[])? {
             // A broken scenario must not hide the others.
-            let kernels = select::scenario(&workspace, &catalogue, &id).and_then(|scenario| {
+            let found = select::scenario(&workspace, &catalogue, &id).and_then(|scenario| {
                 Ok((select::kernel_names(&catalogue, &scenario.kernels)?, scenario.summary))
             });
-            scenarios.push((id, kernels));
+            scenarios.push(match found {
+                Ok((kernels, summary)) => ListedScenario { id, kernels, summary, error: None },
+                Err(refused) => {
+                    let error = Some(refused.error.to_string());
+                    ListedScenario { id, kernels: Vec::new(), summary: String::new(), error }
+                }
+            });
         }
         match self.format {
             Format::Json => {
-                let kernels: Vec<_> = kernels
-                    .iter()
-                    .map(|(name, entry, kernel, lacking)| {
-                        let release = kernel.as_ref().map(|kernel| &kernel.release);
-                        let dwarf = kernel.as_ref().is_some_and(|kernel| kernel.dwarf.is_ok());
-                        serde_json::json!({
-                            "name": name, "arch": entry.arch, "provisioned": release, "dwarf": dwarf,
-                            "without": lacking.iter().map(|one| one.probe).collect::<Vec<_>>()
-                        })
-                    })
-                    .collect();
-                let scenarios: Vec<_> = scenarios
-                    .iter()
-                    .map(|(id, scenario)| match scenario {
-                        Ok((kernels, summary)) => {
-                            serde_json::json!({ "id": id, "summary": summary, "kernels": kernels })
-                        }
-                        Err(refused) => serde_json::json!({ "id": id, "fault": refused.error.to_string() }),
-                    })
-                    .collect();
+                let kernels: Vec<_> = kernels.iter().map(ListedKernel::as_json).collect();
+                let scenarios: Vec<_> = scenarios.iter().map(ListedScenario::as_json).collect();
                 let document = serde_json::json!({ "kernels": kernels, "scenarios": scenarios });
                 writeln!(streams.out, "{document}")?;
             }
             Format::Table => {
                 let mut table = new_table();
                 table.set_header(["kernel", "architecture", "provisioned"]);
-                for (name, entry, kernel, lacking) in kernels {
-                    let mut provisioned = match kernel {
-                        None => format!("no: kshot provision {name}"),
-                        Some(Kernel { dwarf: Err(_), release, .. })
-                            if entry.dwarf_availability() == DwarfAvailability::OnRequest =>
-                        {
-                            format!("Linux {release}\nno DWARF: kshot provision {name} --dwarf")
-                        }
-                        Some(kernel) => format!("Linux {}", kernel.release),
-                    };
-                    for LackingProbe { probe, options } in lacking {
-                        provisioned.push_str(&format!("\nno probe {probe}: without {}", options.join(", ")));
-                    }
-                    table.add_row([name.to_owned(), entry.arch.to_string(), provisioned]);
-                }
+                table.add_rows(kernels.iter().map(ListedKernel::as_row));
                 writeln!(streams.out, "{table}")?;
                 let mut table = new_table();
                 table.set_header(["scenario", "kernels", "what it shows"]);
-                for (id, scenario) in scenarios {
-                    let (kernels, summary) = match scenario {
-                        Ok((kernels, summary)) => (kernels.join("\n"), summary),
-                        Err(_) => (String::new(), format!("broken: kshot validate {id}")),
-                    };
-                    table.add_row([id, kernels, summary]);
-                }
+                table.add_rows(scenarios.iter().map(ListedScenario::as_row));
                 writeln!(streams.out, "{table}")?;
             }
         }
         Ok(ExitCode::Match)
+    }
+}
+
+/// A kernel of the catalogue, and what is there of it.
+struct ListedKernel<'a> {
+    spec: &'a KernelSpec,
+    /// `None` where it is not provisioned.
+    kernel: Option<Kernel>,
+    lacking: Vec<LackingProbe>,
+}
+
+impl ListedKernel<'_> {
+    fn as_json(&self) -> serde_json::Value {
+        let kernel = self.kernel.as_ref();
+        serde_json::json!({
+            "name": self.spec.name,
+            "arch": self.spec.arch,
+            "provisioned": kernel.map(|kernel| &kernel.release),
+            "dwarf": kernel.is_some_and(|kernel| kernel.dwarf.is_ok()),
+            "without": self.lacking.iter().map(|lacking| lacking.probe).collect::<Vec<_>>(),
+        })
+    }
+
+    fn as_row(&self) -> [String; 3] {
+        let KernelSpec { name, arch, .. } = self.spec;
+        let mut provisioned = match &self.kernel {
+            None => format!("no: kshot provision {name}"),
+            Some(Kernel { dwarf: Err(_), release, .. })
+                if self.spec.dwarf_availability() == DwarfAvailability::OnRequest =>
+            {
+                format!("Linux {release}\nno DWARF: kshot provision {name} --dwarf")
+            }
+            Some(kernel) => format!("Linux {}", kernel.release),
+        };
+        for LackingProbe { probe, options } in &self.lacking {
+            provisioned.push_str(&format!("\nno probe {probe}: without {}", options.join(", ")));
+        }
+        [name.clone(), arch.to_string(), provisioned]
+    }
+}
+
+/// A scenario, or what is wrong with its file.
+struct ListedScenario {
+    id: String,
+    kernels: Vec<String>,
+    summary: String,
+    error: Option<String>,
+}
+
+impl ListedScenario {
+    fn as_json(&self) -> serde_json::Value {
+        let Self { id, kernels, summary, error } = self;
+        match error {
+            None => serde_json::json!({ "id": id, "summary": summary, "kernels": kernels }),
+            Some(error) => serde_json::json!({ "id": id, "fault": error }),
+        }
+    }
+
+    fn as_row(&self) -> [String; 3] {
+        let Self { id, kernels, summary, error } = self;
+        match error {
+            None => [id.clone(), kernels.join("\n"), summary.clone()],
+            Some(_) => [id.clone(), String::new(), format!("broken: kshot validate {id}")],
+        }
     }
 }
 
