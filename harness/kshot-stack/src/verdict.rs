@@ -6,6 +6,7 @@ use crate::document::{
     VerdictCount,
 };
 use crate::snapshot::Comparison;
+use crate::stack::lines::Kind;
 use crate::stack::{State, fold_suffix};
 
 /// The evidence that a verdict is based on. A failure that ends a run early is an error, not evidence.
@@ -38,25 +39,24 @@ pub struct Judgement {
 /// otherwise match.
 pub fn judge(evidence: Evidence<'_>) -> Judgement {
     let claims = evidence.claims.iter().filter_map(|claim| judge_claim(claim, &evidence));
-    let silences = evidence.console_claims.iter().filter_map(|silence| {
-        apply_known_faults(
-            &silence.name,
-            check_console_claim(silence, evidence.console),
-            evidence.known_faults,
-        )
+    let console_claims = evidence.console_claims.iter().filter_map(|claim| {
+        apply_known_faults(&claim.name, check_console_claim(claim, evidence.console), evidence.known_faults)
     });
     let snapshots =
         evidence.comparisons.iter().filter_map(|(probe, comparison)| judge_snapshot(probe, comparison));
-    let why: Vec<Reason> =
-        claims.chain(silences).chain(snapshots).chain(evidence.probes.iter().flat_map(remarks)).collect();
-    let word = [Verdict::Drift, Verdict::Inconclusive]
+    let reasons: Vec<Reason> = claims
+        .chain(console_claims)
+        .chain(snapshots)
+        .chain(evidence.probes.iter().flat_map(remarks))
+        .collect();
+    let verdict = [Verdict::Drift, Verdict::Inconclusive]
         .into_iter()
-        .find(|word| why.iter().any(|why| word_of(why) == *word));
-    Judgement { verdict: word.unwrap_or(Verdict::Match), reasons: why }
+        .find(|verdict| reasons.iter().any(|reason| verdict_of(reason) == *verdict));
+    Judgement { verdict: verdict.unwrap_or(Verdict::Match), reasons }
 }
 
 /// The verdict that a reason alone gives; a match for what is only worth knowing.
-fn word_of(reason: &Reason) -> Verdict {
+fn verdict_of(reason: &Reason) -> Verdict {
     match reason {
         Reason::SnapshotDiffers { .. } | Reason::KnownFaultGone { .. } | Reason::ClaimFails { .. } => {
             Verdict::Drift
@@ -70,25 +70,27 @@ fn word_of(reason: &Reason) -> Verdict {
 
 /// Combines the verdicts of repeats: the common verdict if they agree, otherwise unstable. `disagreements` lists the
 /// probes whose stacks differ between the runs. Without any repeat the verdict is inconclusive.
-pub fn combine_repeats(verdicts: &[Judgement], disagreements: Vec<Reason>) -> Judgement {
-    let Some(first) = verdicts.first() else {
+pub fn combine_repeats(judgements: &[Judgement], disagreements: Vec<Reason>) -> Judgement {
+    let Some(first) = judgements.first() else {
         return Judgement { verdict: Verdict::Inconclusive, reasons: vec![Reason::NoRun {}] };
     };
-    let agree = verdicts.iter().all(|verdict| verdict.verdict == first.verdict);
-    let word = if agree && disagreements.is_empty() { first.verdict } else { Verdict::Unstable };
-    let mut why = disagreements;
+    let agree = judgements.iter().all(|judgement| judgement.verdict == first.verdict);
+    let verdict = if agree && disagreements.is_empty() { first.verdict } else { Verdict::Unstable };
+    let mut reasons = disagreements;
     if !agree {
-        let words = [Verdict::Match, Verdict::Drift, Verdict::Unstable, Verdict::Inconclusive].into_iter();
-        let count = |word| verdicts.iter().filter(|verdict| verdict.verdict == word).count() as u64;
-        let verdicts = words.map(|verdict| VerdictCount { verdict, runs: count(verdict) });
-        why.insert(0, Reason::RunsDisagree { verdicts: verdicts.filter(|one| one.runs > 0).collect() });
+        let all = [Verdict::Match, Verdict::Drift, Verdict::Unstable, Verdict::Inconclusive].into_iter();
+        let runs =
+            |verdict| judgements.iter().filter(|judgement| judgement.verdict == verdict).count() as u64;
+        let counts = all.map(|verdict| VerdictCount { verdict, runs: runs(verdict) });
+        let verdicts = counts.filter(|count| count.runs > 0).collect();
+        reasons.insert(0, Reason::RunsDisagree { verdicts });
     }
-    for reason in verdicts.iter().flat_map(|verdict| &verdict.reasons) {
-        if !why.contains(reason) {
-            why.push(reason.clone());
+    for reason in judgements.iter().flat_map(|judgement| &judgement.reasons) {
+        if !reasons.contains(reason) {
+            reasons.push(reason.clone());
         }
     }
-    Judgement { verdict: word, reasons: why }
+    Judgement { verdict, reasons }
 }
 
 /// The names of all claims that fail, including known faults.
@@ -96,12 +98,12 @@ pub fn failing_claims(evidence: &Evidence<'_>) -> Vec<String> {
     let unknown = Evidence { known_faults: &[], ..*evidence };
     let claims =
         unknown.claims.iter().filter(|claim| judge_claim(claim, &unknown).is_some()).map(|claim| &claim.name);
-    let silences = unknown
+    let console_claims = unknown
         .console_claims
         .iter()
-        .filter(|silence| check_console_claim(silence, unknown.console).is_err())
-        .map(|silence| &silence.name);
-    claims.chain(silences).cloned().collect()
+        .filter(|claim| check_console_claim(claim, unknown.console).is_err())
+        .map(|claim| &claim.name);
+    claims.chain(console_claims).cloned().collect()
 }
 
 fn judge_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
@@ -140,8 +142,8 @@ fn apply_known_faults(
     }
 }
 
-fn check_console_claim(silence: &ConsoleClaim, console: &[ConsoleReport]) -> Result<(), ClaimFailure> {
-    match console.iter().find(|event| event.line.contains(&silence.forbidden_text)) {
+fn check_console_claim(claim: &ConsoleClaim, console: &[ConsoleReport]) -> Result<(), ClaimFailure> {
+    match console.iter().find(|event| event.line.contains(&claim.forbidden_text)) {
         Some(event) => Err(ClaimFailure::Console { report: event.kind.clone(), line: event.line.clone() }),
         None => Ok(()),
     }
@@ -237,14 +239,15 @@ fn remarks(result: &ProbeResult) -> Vec<Reason> {
     let absent =
         result.left_out_because.iter().cloned().map(|because| Reason::LeftOut { probe: probe(), because });
     let lost = (result.lost > 0).then(|| Reason::Lost { probe: probe(), entries: result.lost });
-    let unread = result.warnings.iter().filter(|warning| warning.kind != "lost-events").map(|warning| {
-        Reason::Unreadable {
-            probe: probe(),
-            warning: warning.kind.clone(),
-            count: warning.count,
-            example: warning.example.clone(),
-        }
-    });
+    let unread =
+        result.warnings.iter().filter(|warning| warning.kind != Kind::LostEvents.word()).map(|warning| {
+            Reason::Unreadable {
+                probe: probe(),
+                warning: warning.kind.clone(),
+                count: warning.count,
+                example: warning.example.clone(),
+            }
+        });
     absent.chain(lost).chain(unread).collect()
 }
 

@@ -273,12 +273,12 @@ pub fn run(
         outcomes.push(outcome);
     }
     let only_cold = outcomes.iter().all(|outcome| outcome.document.start == Start::Cold);
-    let mut folded = combine_outcomes(outcomes);
+    let mut combined = combine_outcomes(outcomes);
     if options.start_policy == StartPolicy::Both && only_cold {
-        let because = folded.document.repeats.last().and_then(|repeat| repeat.cold_because.clone());
-        folded.document.reasons.push(Reason::NoWarmStart { because });
+        let because = combined.document.repeats.last().and_then(|repeat| repeat.cold_because.clone());
+        combined.document.reasons.push(Reason::NoWarmStart { because });
     }
-    Ok(folded)
+    Ok(combined)
 }
 
 /// Runs a scenario once: boot, replay and collect, then judge.
@@ -415,7 +415,7 @@ fn combine_outcomes(mut outcomes: Vec<RunOutcome>) -> RunOutcome {
         return outcomes.remove(0);
     }
     let verdicts: Vec<_> = outcomes.iter().map(RunOutcome::verdict).collect();
-    let folded = verdict::combine_repeats(&verdicts, differing_probes(&outcomes));
+    let combined = verdict::combine_repeats(&verdicts, differing_probes(&outcomes));
     let repeats = outcomes
         .iter()
         .map(|outcome| Repeat {
@@ -430,10 +430,10 @@ fn combine_outcomes(mut outcomes: Vec<RunOutcome>) -> RunOutcome {
     let first = outcomes[0].document.verdict;
     let differs =
         |outcome: &RunOutcome| outcome.document.verdict != first || !same_stacks(&outcomes[0], outcome);
-    let telling = outcomes.iter().position(differs).unwrap_or(0);
-    let mut outcome = outcomes.swap_remove(telling);
-    outcome.document.verdict = folded.verdict;
-    outcome.document.reasons = folded.reasons;
+    let deciding = outcomes.iter().position(differs).unwrap_or(0);
+    let mut outcome = outcomes.swap_remove(deciding);
+    outcome.document.verdict = combined.verdict;
+    outcome.document.reasons = combined.reasons;
     outcome.document.repeats = repeats;
     outcome.machine_ms = machine_ms;
     outcome

@@ -151,7 +151,7 @@ pub fn sweep(
         kernel: run::kernel_info(kernel),
         qemu: recording.qemu,
         timings_ms: recording.timings,
-        findings: judge(folder.path(), dwarf, &kernel.name, kernel.arch)?,
+        findings: judge_captures(folder.path(), dwarf, &kernel.name, kernel.arch)?,
         console: recording.console,
         artifacts: folder.list_files()?,
     };
@@ -174,7 +174,7 @@ pub fn rejudge<E: From<SweepError>>(
     if kernel.sha256 != document.kernel.image_sha256 {
         return Err(SweepError::OtherKernel { kernel: kernel.name }.into());
     }
-    document.findings = judge(folder, dwarf(&kernel)?, &kernel.name, kernel.arch)?;
+    document.findings = judge_captures(folder, dwarf(&kernel)?, &kernel.name, kernel.arch)?;
     Ok(document)
 }
 
@@ -183,7 +183,7 @@ fn dwarf(kernel: &Kernel) -> Result<&Dwarf, SweepError> {
     Ok(kernel.dwarf.as_ref().map_err(without)?)
 }
 
-fn judge(
+fn judge_captures(
     folder: &Path,
     dwarf: &Dwarf,
     kernel: &str,

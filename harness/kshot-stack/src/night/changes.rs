@@ -70,21 +70,11 @@ pub fn classify_pair(
         .filter(|past| matches!(past.status, PairStatus::Match | PairStatus::Drift | PairStatus::Unstable))
         .collect();
     let last = judged.first().copied();
-    let way = match (document, last) {
+    let trend = match (document, last) {
         (Some(document), Some(last)) => trend(&last.probes, &document.probes),
         _ => Trend::Same,
     };
-    let drifted = last.is_some_and(|last| last.status == PairStatus::Drift);
-    let kind = match pair.status() {
-        PairStatus::Inconclusive | PairStatus::HostError | PairStatus::NotRun => ChangeKind::CannotTell,
-        PairStatus::Unstable => ChangeKind::Unstable,
-        PairStatus::Drift if last.is_some() && way == Trend::Better => ChangeKind::Mended,
-        PairStatus::Drift if drifted => ChangeKind::StillBroken,
-        PairStatus::Drift => ChangeKind::NewDrift,
-        PairStatus::Match if drifted => ChangeKind::Mended,
-        PairStatus::Match if way != Trend::Same => ChangeKind::Accepted,
-        PairStatus::Match => return None,
-    };
+    let kind = change_kind(pair.status(), last.map(|last| last.status), trend)?;
     let since = (kind == ChangeKind::StillBroken).then(|| {
         let row = judged.iter().take_while(|past| past.status == PairStatus::Drift);
         row.last().map(|past| past.night.clone())
@@ -128,6 +118,21 @@ pub fn classify_pair(
         previous: before,
         possible_causes: suspects,
         bisect_command: command,
+    })
+}
+
+/// What a status is beside the last night's that was judged; `None` where nothing changed and the pair matches.
+fn change_kind(status: PairStatus, last: Option<PairStatus>, trend: Trend) -> Option<ChangeKind> {
+    let drifted = last == Some(PairStatus::Drift);
+    Some(match status {
+        PairStatus::Inconclusive | PairStatus::HostError | PairStatus::NotRun => ChangeKind::CannotTell,
+        PairStatus::Unstable => ChangeKind::Unstable,
+        PairStatus::Drift if last.is_some() && trend == Trend::Better => ChangeKind::Mended,
+        PairStatus::Drift if drifted => ChangeKind::StillBroken,
+        PairStatus::Drift => ChangeKind::NewDrift,
+        PairStatus::Match if drifted => ChangeKind::Mended,
+        PairStatus::Match if trend != Trend::Same => ChangeKind::Accepted,
+        PairStatus::Match => return None,
     })
 }
 

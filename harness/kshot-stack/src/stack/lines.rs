@@ -43,7 +43,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::UnreadableLine | Self::OtherLine => "unreadable-line",
             Self::StrayFrame => "stray-frame",

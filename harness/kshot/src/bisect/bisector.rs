@@ -104,8 +104,8 @@ impl Bisector {
         };
         let mut nodes = Vec::new();
         let known = Findings::of(&self.plan, &self.events);
-        let quiet = known.good_answers_of_ends().into_iter().next().unwrap_or_default();
-        for answer in [quiet, "\u{0}".into()] {
+        let good = known.good_answers_of_ends().into_iter().next().unwrap_or_default();
+        for answer in [good, "\u{0}".into()] {
             let mut search = self.clone();
             while let NextStep::Run { candidate: next, purpose, .. } = search.next_step() {
                 if next != candidate {

@@ -107,12 +107,12 @@ impl Blamed for QuestionError {
 impl Question {
     /// The answers that count as good; empty if they depend on the good end.
     pub fn good_answers(&self) -> BTreeSet<String> {
-        let quiet: &[&str] = match self {
+        let good: &[&str] = match self {
             Self::Claims(_) | Self::Fidelity { .. } | Self::Shell(_) => &["holds"],
             Self::Verdict(_) => &["match"],
             Self::Drift(_) | Self::Text(_) | Self::Console(_) => &[],
         };
-        quiet.iter().map(|answer| (*answer).to_owned()).collect()
+        good.iter().map(|answer| (*answer).to_owned()).collect()
     }
 
     /// Checks that the question can be evaluated on this scenario.

@@ -63,8 +63,8 @@ impl BisectReport<'_> {
                 "No change found: in {runs} runs {} gave no answer that the other end does not give.",
                 name(self.header.plan.bad)
             ),
-            BisectionResult::TooRare { bad_runs: shows, runs } => format!(
-                "The fault is too rare: {} showed it in {shows} of {runs} runs. Raise --patience.",
+            BisectionResult::TooRare { bad_runs, runs } => format!(
+                "The fault is too rare: {} showed it in {bad_runs} of {runs} runs. Raise --patience.",
                 name(self.header.plan.bad)
             ),
             BisectionResult::GoodEndIsBad { end, answer } => format!(
@@ -80,8 +80,8 @@ impl BisectReport<'_> {
             BisectionResult::UnusableEnd { end, why } => {
                 format!("{} cannot serve as an end: {why}", name(*end))
             }
-            BisectionResult::NotReproducible { at, bad_runs: shows, runs } => format!(
-                "{} was bad in {shows} of {runs} runs and then never again: the fault is not reproducible there.",
+            BisectionResult::NotReproducible { at, bad_runs, runs } => format!(
+                "{} was bad in {bad_runs} of {runs} runs and then never again: the fault is not reproducible there.",
                 name(*at)
             ),
             BisectionResult::NoGoodFound => "Every candidate that was tried is bad.".into(),
@@ -283,13 +283,13 @@ impl BisectReport<'_> {
             }
         }
         let good = self.good_answers();
-        let shows = answers.iter().filter(|answer| !good.contains(answer)).count();
-        format!("{shows} of {} runs", answers.len())
+        let bad_runs = answers.iter().filter(|answer| !good.contains(answer)).count();
+        format!("{bad_runs} of {} runs", answers.len())
     }
 
     fn rows(&self) -> Vec<CandidateRow> {
         let mut rows: Vec<CandidateRow> = Vec::new();
-        let quiet = self.good_answers();
+        let good = self.good_answers();
         for record in self.records.iter().filter(|record| !record.name.is_empty()) {
             let Some(event) = &record.event else { continue };
             let (SearchEvent::Built { candidate, .. }
@@ -320,7 +320,7 @@ impl BisectReport<'_> {
                     if !row.purposes.contains(purpose) {
                         row.purposes.push(*purpose);
                     }
-                    row.shows |= !quiet.contains(answer);
+                    row.is_bad |= !good.contains(answer);
                 }
                 SearchEvent::Skip { why, .. } => row.notes.push(format!("skipped: {}", shorten_reason(why))),
                 SearchEvent::HostError { .. } => {}
@@ -340,7 +340,7 @@ impl BisectReport<'_> {
             row.mark = Some(
                 if row.runs == 0 {
                     "skip"
-                } else if row.shows == fixed {
+                } else if row.is_bad == fixed {
                     older
                 } else {
                     newer
@@ -423,7 +423,7 @@ struct CandidateRow {
     seen: Vec<String>,
     counts: Vec<(String, u32)>,
     notes: Vec<String>,
-    shows: bool,
+    is_bad: bool,
     is_node: bool,
     mark: Option<String>,
 }

@@ -39,13 +39,13 @@ pub struct FailureRate {
 impl FailureRate {
     /// An upper bound of the probability that a kernel with the fault is good in `good_runs` runs.
     pub fn miss_probability(self, good_runs: u32) -> f64 {
-        let (n, quiet) = (f64::from(self.runs), f64::from(good_runs));
-        (1..self.bad_runs).map(|i| (n - f64::from(i)) / (n + quiet - f64::from(i))).product()
+        let (n, good_runs) = (f64::from(self.runs), f64::from(good_runs));
+        (1..self.bad_runs).map(|i| (n - f64::from(i)) / (n + good_runs - f64::from(i))).product()
     }
 
     /// The least number of good runs, at least one, that brings [`Self::miss_probability`] to `level` or below.
     pub fn good_runs_for_proof(self, level: f64) -> u32 {
-        (1..).find(|&quiet| self.miss_probability(quiet) <= level).unwrap_or(u32::MAX)
+        (1..).find(|&good_runs| self.miss_probability(good_runs) <= level).unwrap_or(u32::MAX)
     }
 
     /// The number of good runs after which the search provisionally takes a kernel for good, until that is proven or
@@ -73,13 +73,13 @@ mod tests {
     /// The probability that a kernel with failure rate `p` passes as good, summed over every number of runs at the bad
     /// end.
     fn passed(p: f64, level: f64) -> f64 {
-        let shows = bad_runs_needed(level);
-        let mut first = p.powi(shows.cast_signed());
+        let bad_runs = bad_runs_needed(level);
+        let mut first = p.powi(bad_runs.cast_signed());
         let mut sum = 0.0;
-        for runs in shows..3000 {
-            let quiet = FailureRate { bad_runs: shows, runs }.good_runs_for_proof(level);
-            sum += first * (1.0 - p).powi(quiet.cast_signed());
-            first *= (1.0 - p) * f64::from(runs) / f64::from(runs - shows + 1);
+        for runs in bad_runs..3000 {
+            let good_runs = FailureRate { bad_runs, runs }.good_runs_for_proof(level);
+            sum += first * (1.0 - p).powi(good_runs.cast_signed());
+            first *= (1.0 - p) * f64::from(runs) / f64::from(runs - bad_runs + 1);
         }
         sum
     }
@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn a_fault_that_always_shows_costs_few_runs() {
-        let shows = bad_runs_needed(0.005);
-        let rate = FailureRate { bad_runs: shows, runs: shows };
-        assert_eq!((shows, rate.good_runs_for_proof(0.005), rate.good_runs_for_evaluation()), (6, 5, 1));
+        let bad_runs = bad_runs_needed(0.005);
+        let rate = FailureRate { bad_runs, runs: bad_runs };
+        assert_eq!((bad_runs, rate.good_runs_for_proof(0.005), rate.good_runs_for_evaluation()), (6, 5, 1));
     }
 
     #[test]
@@ -118,7 +118,9 @@ mod tests {
     fn one_quiet_run_more_never_makes_a_fault_likelier() {
         let rate = FailureRate { bad_runs: 5, runs: 17 };
         assert!((rate.miss_probability(0) - 1.0).abs() < 1e-12);
-        assert!((1..100).all(|quiet| rate.miss_probability(quiet) < rate.miss_probability(quiet - 1)));
+        assert!(
+            (1..100).all(|good_runs| rate.miss_probability(good_runs) < rate.miss_probability(good_runs - 1))
+        );
     }
 
     #[test]

@@ -94,45 +94,45 @@ impl Args {
         let base = self.out.clone().unwrap_or_else(|| workspace.runs_folder.with_file_name("bisects"));
         let base = std::path::absolute(&base).unwrap_or(base);
         let catalogue = workspace.catalogue()?;
-        let habits = TesterOptions { ignore_recorded: self.fresh, build_ahead: self.speculate };
+        let options = TesterOptions { ignore_recorded: self.fresh, build_ahead: self.speculate };
         let format = self.format;
-        let journal = match &self.resume {
+        let log = match &self.resume {
             Some(folder) => {
                 let folder = folder.clone().map_or_else(|| bisect::newest_unfinished(&base), Ok)?;
-                let journal = bisect::resume(&folder)?;
-                if let Some(damage) = journal.damage() {
+                let log = bisect::resume(&folder)?;
+                if let Some(damage) = log.damage() {
                     streams.progress.print_line(&format!("{}: {damage}", folder.display()));
                 }
-                journal
+                log
             }
             None => {
                 let header = self.header(&workspace, &catalogue, streams)?;
                 bisect::create(&new_folder(&base, &header.scenario), header)?
             }
         };
-        let header = journal.header().clone();
-        let folder = journal.folder().to_owned();
+        let header = log.header().clone();
+        let folder = log.folder().to_owned();
         let scenario = select::scenario(&workspace, &catalogue, &header.scenario)?;
         let scenario = restrict_probes(scenario, &header.probes)?;
         let template = template(&catalogue, &header.configuration_of, &header.config, &header.require)?;
         streams.progress.print_line(&format!("log and artifacts: {}", folder.display()));
-        let told = bisect::run(journal, &workspace, &scenario, template, habits, &streams.progress);
-        let told = told.inspect_err(|_| {
+        let finished = bisect::run(log, &workspace, &scenario, template, options, &streams.progress);
+        let finished = finished.inspect_err(|_| {
             streams.progress.print_line(&format!("to resume: kshot bisect --resume {}", folder.display()));
         })?;
         match format {
             Format::Table => {
-                write!(streams.out, "{}", told.text)?;
+                write!(streams.out, "{}", finished.text)?;
                 writeln!(streams.out, "report: {}", folder.join("report.md").display())?;
             }
             Format::Json => {
                 let document = serde_json::json!({
-                    "outcome": told.outcome, "summary": told.summary, "names": header.names, "folder": folder,
+                    "outcome": finished.outcome, "summary": finished.summary, "names": header.names, "folder": folder,
                 });
                 writeln!(streams.out, "{document}")?;
             }
         }
-        Ok(match told.outcome {
+        Ok(match finished.outcome {
             BisectionResult::Found { .. } => ExitCode::Match,
             BisectionResult::TooManyHostErrors { .. } => ExitCode::Host,
             _ => ExitCode::CannotTell,
@@ -150,7 +150,7 @@ impl Args {
         let scenario = restrict_probes(select::scenario(workspace, catalogue, &id)?, &self.only)?;
         let question = self.question.question(catalogue)?;
         question.check(&scenario)?;
-        let (like, config, require) = self.template.resolve(catalogue, &scenario)?;
+        let (configuration_of, config, require) = self.template.resolve(catalogue, &scenario)?;
         let is_old_new = self.old.is_some();
         let good = self.good.or(self.old);
         let bad = self.bad.or(self.new);
@@ -215,7 +215,7 @@ impl Args {
             question,
             range,
             paths: self.path,
-            configuration_of: like,
+            configuration_of,
             config,
             require,
             terms,

@@ -70,7 +70,7 @@ impl BuildArgs {
         catalogue: &Catalogue,
         scenario: &Scenario,
     ) -> Result<(String, Vec<String>, Vec<String>), CommandError> {
-        let like = match self.like {
+        let configuration_of = match self.like {
             Some(name) => select::single_kernel_name(catalogue, &name)?,
             None => {
                 let names = select::kernel_names(catalogue, &scenario.kernels)?;
@@ -83,25 +83,25 @@ impl BuildArgs {
                 })?
             }
         };
-        template(catalogue, &like, &self.config, &self.require)?;
-        Ok((like, self.config, self.require))
+        template(catalogue, &configuration_of, &self.config, &self.require)?;
+        Ok((configuration_of, self.config, self.require))
     }
 }
 
 /// The build template of a catalogue kernel, with more fragments.
 pub(super) fn template(
     catalogue: &Catalogue,
-    like: &str,
+    configuration_of: &str,
     config: &[String],
     require: &[String],
 ) -> Result<BuildTemplate, CommandError> {
     let prebuilt = |what: &str| {
         CommandError::usage(
-            format!("`{like}` {what}, so no configuration can be taken from it"),
+            format!("`{configuration_of}` {what}, so no configuration can be taken from it"),
             "name one that is built from source: --like mips64-6.1",
         )
     };
-    let entry = catalogue.get(like).ok_or_else(|| prebuilt("is not in images/kernels.yaml"))?;
+    let entry = catalogue.get(configuration_of).ok_or_else(|| prebuilt("is not in images/kernels.yaml"))?;
     match entry.source {
         KernelSource::DebianPackage(_) => return Err(prebuilt("is a prebuilt package")),
         KernelSource::Built(_) => return Err(prebuilt("is built by its user")),

@@ -57,8 +57,8 @@ impl Args {
                 write!(streams.out, "\n{}", report::sweep_breaks(document))?;
             }
         }
-        let told = documents.iter().all(|document| document.findings.breaks.is_empty());
-        Ok(if told { ExitCode::Match } else { ExitCode::Drift })
+        let is_true = documents.iter().all(|document| document.findings.breaks.is_empty());
+        Ok(if is_true { ExitCode::Match } else { ExitCode::Drift })
     }
 
     /// Adds a document and, in JSON format, prints it at once.

@@ -76,36 +76,36 @@ pub(super) fn run(
     let all = queue.len();
     let mut out: HashSet<String> = HashSet::new();
     let mut collector = ResultCollector::new(folder);
-    for round in 1..=ROUNDS {
+    for number in 1..=ROUNDS {
         if queue.is_empty() || limits.remaining().is_some_and(|left| left.is_zero()) {
             break;
         }
-        let round_folder = folder.path().join("units").join(format!("round-{round}"));
-        let kit = RoundFolder::create(context, &round_folder, hosts, &limits)?;
-        let there = healthy_hosts(hosts, &kit, &mut out, night)?;
+        let round_folder = folder.path().join("units").join(format!("round-{number}"));
+        let round = RoundFolder::create(context, &round_folder, hosts, &limits)?;
+        let there = healthy_hosts(hosts, &round, &mut out, night)?;
         if there.is_empty() {
             // Its notes say why.
             folder.write(night)?;
             return Err(EngineError::NoHost.into());
         }
-        task.update((all - queue.len()) as u64, &format!("round {round} on {}", there.join(", ")));
+        task.update((all - queue.len()) as u64, &format!("round {number} on {}", there.join(", ")));
         let units = plan::pack(queue.clone(), there.len() * 2);
-        let sent = kit.write_units(units, night)?;
+        let sent = round.write_units(units, night)?;
         let end = match &hosts.sender {
-            Sender::Parallel(_) => parallel::dispatch(&kit, &sent, &there)?,
-            Sender::Slurm => slurm::dispatch(&kit, &sent, &out)?,
+            Sender::Parallel(_) => parallel::dispatch(&round, &sent, &there)?,
+            Sender::Slurm => slurm::dispatch(&round, &sent, &out)?,
         };
         for one in &sent {
-            let told = match &hosts.sender {
-                Sender::Parallel(_) => parallel::unit_status(&kit, &one.name),
-                Sender::Slurm => slurm::unit_status(&kit, &one.name),
+            let status = match &hosts.sender {
+                Sender::Parallel(_) => parallel::unit_status(&round, &one.name),
+                Sender::Slurm => slurm::unit_status(&round, &one.name),
             };
-            if let Some(host) = collector.collect(&kit, one, &told, end, night)? {
+            if let Some(host) = collector.collect(&round, one, &status, end, night)? {
                 out.insert(host);
             }
         }
         if let Sender::Parallel(_) = hosts.sender {
-            parallel::remove_remote_files(&kit);
+            parallel::remove_remote_files(&round);
         }
         folder.write(night)?;
         if end == Completion::Interrupted {
@@ -121,12 +121,12 @@ pub(super) fn run(
 /// that pass get another chance.
 fn healthy_hosts(
     hosts: &RemoteHosts,
-    kit: &RoundFolder,
+    round: &RoundFolder,
     out: &mut HashSet<String>,
     night: &mut Night,
 ) -> Result<Vec<String>, EngineError> {
     let checked = match &hosts.sender {
-        Sender::Parallel(file) => parallel::check_hosts(kit, file)?,
+        Sender::Parallel(file) => parallel::check_hosts(round, file)?,
         Sender::Slurm => slurm::check_hosts()?,
     };
     let mut sound = Vec::new();

@@ -62,8 +62,8 @@ impl RunComparison {
                 }
             })
             .collect();
-        let told = !left.probes.is_empty() && !right.probes.is_empty();
-        let same = told.then(|| {
+        let both_recorded = !left.probes.is_empty() && !right.probes.is_empty();
+        let same = both_recorded.then(|| {
             probes.iter().all(|probe| {
                 probe.pairs.iter().all(|pair| pair.same) && probe.arguments.0 == probe.arguments.1
             })

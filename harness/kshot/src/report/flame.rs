@@ -99,11 +99,11 @@ impl FlameBox {
     pub(super) fn words(&self) -> String {
         let stacks = |number| kshot_stack::snapshot::count_noun(number, "stack");
         let Self { name, before, now, .. } = self;
-        match self.change() {
-            "gained" => format!("{name}: new, {}", stacks(*now)),
-            "lost" => format!("{name}: lost, {} before", stacks(*before)),
-            "same" => format!("{name}: {}", stacks(*now)),
-            _ => format!("{name}: {} before, {now} now", stacks(*before)),
+        match (*before, *now) {
+            (0, now) => format!("{name}: new, {}", stacks(now)),
+            (before, 0) => format!("{name}: lost, {} before", stacks(before)),
+            (before, now) if before == now => format!("{name}: {}", stacks(now)),
+            (before, now) => format!("{name}: {} before, {now} now", stacks(before)),
         }
     }
 
@@ -153,9 +153,9 @@ mod tests {
     #[test]
     fn what_was_lost_keeps_its_place_and_is_told_in_words() {
         let flame = difference(&[stack(5, "f ioctl entry")], &[stack(5, "trampoline")]);
-        let told: Vec<String> = flame.boxes.iter().map(FlameBox::words).collect();
+        let words: Vec<String> = flame.boxes.iter().map(FlameBox::words).collect();
         assert_eq!(
-            told,
+            words,
             [
                 "entry: lost, 5 stacks before",
                 "ioctl: lost, 5 stacks before",

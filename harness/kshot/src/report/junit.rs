@@ -110,9 +110,9 @@ impl<'a> Case<'a> {
         };
         let why = pair.run().map(|run| Reason::join(&run.reasons, "\n"));
         let why = why.or_else(|| report.night.why_no_verdict(pair).map(Into::into)).unwrap_or_default();
-        let telling = pair.deciding_attempt();
+        let deciding = pair.deciding_attempt();
         let others =
-            pair.attempts.iter().filter(|attempt| telling.is_none_or(|one| !std::ptr::eq(*attempt, one)));
+            pair.attempts.iter().filter(|attempt| deciding.is_none_or(|one| !std::ptr::eq(*attempt, one)));
         Self { pair, element, why, reruns: others.collect() }
     }
 

@@ -68,9 +68,9 @@ impl Tester for Fake {
     fn run(&mut self, candidate: Candidate, _: usize) -> Result<TestRun, CandidateError> {
         self.live()?;
         self.runs += 1;
-        let shows = matches!(candidate, Candidate::Node(20..) | Candidate::Applied(_));
+        let is_bad = matches!(candidate, Candidate::Node(20..) | Candidate::Applied(_));
         Ok(TestRun {
-            answer: if shows { "fails" } else { "holds" }.into(),
+            answer: if is_bad { "fails" } else { "holds" }.into(),
             run_folder: Some(self.runs.to_string()),
         })
     }

@@ -34,14 +34,14 @@ impl<'a> ResultCollector<'a> {
     /// results are not counted as failures.
     pub(super) fn collect(
         &mut self,
-        kit: &RoundFolder,
+        round: &RoundFolder,
         sent: &DispatchedUnit,
-        told: &UnitStatus,
+        status: &UnitStatus,
         end: Completion,
         night: &mut Night,
     ) -> Result<Option<String>, NightlyError> {
-        let host = told.host.clone().unwrap_or_else(|| "no host".into());
-        let unit = unpack(kit, &sent.name)?;
+        let host = status.host.clone().unwrap_or_else(|| "no host".into());
+        let unit = unpack(round, &sent.name)?;
         for number in &sent.unit.pairs {
             let pair = &mut night.pairs[*number];
             let theirs = unit.as_ref().and_then(|(unit, _)| unit.pair(&pair.scenario, &pair.kernel));
@@ -72,15 +72,15 @@ impl<'a> ResultCollector<'a> {
                     kernel.absent.as_deref()
                 });
                 // A unit that came back sound and did not get to a pair was ended by the deadline.
-                if told.error.is_none() && theirs.is_some() && absent.is_none() {
+                if status.error.is_none() && theirs.is_some() && absent.is_none() {
                     continue;
                 }
-                let what = told.error.as_deref().or(absent).unwrap_or("nothing came back of it");
+                let what = status.error.as_deref().or(absent).unwrap_or("nothing came back of it");
                 pair.attempts.push(lost_attempt(&host, what));
             }
         }
-        let failed = told.error.is_some() || unit.is_none();
-        Ok(told.host.clone().filter(|_| failed))
+        let failed = status.error.is_some() || unit.is_none();
+        Ok(status.host.clone().filter(|_| failed))
     }
 
     /// Removes what the units left.
@@ -142,15 +142,15 @@ impl<'a> ResultCollector<'a> {
 }
 
 /// The results of a unit and the folder they were unpacked to; `None` if nothing complete was returned.
-fn unpack(kit: &RoundFolder, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError> {
-    let path = kit.path.join(format!("{name}.tar"));
+fn unpack(round: &RoundFolder, name: &str) -> Result<Option<(Night, PathBuf)>, EngineError> {
+    let path = round.path.join(format!("{name}.tar"));
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FileError::on("open", &path)(error).into()),
     };
     // A broken archive is the other host's fault.
-    let back = kit.path.join(format!("{name}.back"));
+    let back = round.path.join(format!("{name}.back"));
     if artifacts::unpack(file, &back).is_err() {
         return Ok(None);
     }

@@ -23,7 +23,7 @@ const HOSTS_OF_ROUND: [&str; 2] = ["--sshloginfile", "hosts"];
 
 /// Checks each host of the file: it gets the files and runs `kshot doctor`. Returns each host's error, if any.
 pub(super) fn check_hosts(
-    kit: &RoundFolder,
+    round: &RoundFolder,
     file: &Path,
 ) -> Result<Vec<(String, Option<String>)>, EngineError> {
     let file = std::path::absolute(file).map_err(FileError::on("find", file))?;
@@ -34,12 +34,12 @@ pub(super) fn check_hosts(
         let check = [
             "--nonall",
             "--workdir",
-            &kit.remote,
+            &round.remote,
             "--basefile",
-            "kit",
-            "KSHOT_ROOT=$PWD/kit kit/kshot doctor --to-run",
+            "files",
+            "KSHOT_ROOT=$PWD/files files/kshot doctor --to-run",
         ];
-        let answer = parallel(kit, ["--sshlogin", line], &check, CHECK_LIMIT, OnInterrupt::Kill);
+        let answer = parallel(round, ["--sshlogin", line], &check, CHECK_LIMIT, OnInterrupt::Kill);
         let error = match answer {
             Ok(ProgramResult { code: Some(0), .. }) => None,
             Ok(ProgramResult { out, err, .. }) => Some(last_line(&(out + &err), "no answer")),
@@ -54,29 +54,29 @@ pub(super) fn check_hosts(
 
 /// Sends the units, and waits for all of them.
 pub(super) fn dispatch(
-    kit: &RoundFolder,
+    round: &RoundFolder,
     sent: &[DispatchedUnit],
     hosts: &[String],
 ) -> Result<Completion, EngineError> {
-    let file = kit.path.join("hosts");
+    let file = round.path.join("hosts");
     fs::write(&file, hosts.join("\n") + "\n").map_err(FileError::on("write", &file))?;
     let mut words = vec![
         "--joblog",
         JOB_LOG,
         "--workdir",
-        &kit.remote,
+        &round.remote,
         "--basefile",
-        "kit",
+        "files",
         "--return",
         "{}.tar",
         "--cleanup",
-        "sh kit/units/{}.sh",
+        "sh files/units/{}.sh",
         ":::",
     ];
     words.extend(sent.iter().map(|one| one.name.as_str()));
-    let finished = parallel(kit, HOSTS_OF_ROUND, &words, round_timeout(sent), OnInterrupt::Kill)?;
+    let finished = parallel(round, HOSTS_OF_ROUND, &words, round_timeout(sent), OnInterrupt::Kill)?;
     // The results of the units are in the log; here it only has to exist.
-    if !finished.interrupted && !kit.path.join(JOB_LOG).is_file() {
+    if !finished.interrupted && !round.path.join(JOB_LOG).is_file() {
         let said = last_line(&finished.err, "it left no log");
         return Err(EngineError::Failed { program: EngineProgram::Parallel, said });
     }
@@ -84,32 +84,32 @@ pub(super) fn dispatch(
 }
 
 /// Removes from the hosts of a round what they were sent.
-pub(super) fn remove_remote_files(kit: &RoundFolder) {
+pub(super) fn remove_remote_files(round: &RoundFolder) {
     // A host that died in the round keeps what it has.
-    let remove = ["--nonall", "rm", "-rf", &kit.remote];
-    drop(parallel(kit, HOSTS_OF_ROUND, &remove, CHECK_LIMIT, OnInterrupt::Ignore));
+    let remove = ["--nonall", "rm", "-rf", &round.remote];
+    drop(parallel(round, HOSTS_OF_ROUND, &remove, CHECK_LIMIT, OnInterrupt::Ignore));
 }
 
 /// Runs parallel for the hosts that an option with its value names.
 fn parallel(
-    kit: &RoundFolder,
+    round: &RoundFolder,
     hosts: [&str; 2],
     words: &[&str],
     limit: Duration,
     on_interrupt: OnInterrupt,
 ) -> Result<ProgramResult, EngineError> {
     let words = [&["--plain", "--will-cite", "--ssh", SSH][..], &hosts, words].concat();
-    run_program(EngineProgram::Parallel, &cmd("parallel", words), &kit.path, limit, on_interrupt)
+    run_program(EngineProgram::Parallel, &cmd("parallel", words), &round.path, limit, on_interrupt)
 }
 
 /// The status of a unit from parallel's log: `Seq Host Starttime JobRuntime Send Receive Exitval Signal Command`.
-pub(super) fn unit_status(kit: &RoundFolder, unit: &str) -> UnitStatus {
-    let log = fs::read_to_string(kit.path.join(JOB_LOG)).unwrap_or_default();
+pub(super) fn unit_status(round: &RoundFolder, unit: &str) -> UnitStatus {
+    let log = fs::read_to_string(round.path.join(JOB_LOG)).unwrap_or_default();
     status_from_log(&log, unit)
 }
 
 fn status_from_log(log: &str, unit: &str) -> UnitStatus {
-    let command = format!("sh kit/units/{unit}.sh");
+    let command = format!("sh files/units/{unit}.sh");
     let fields = log.lines().map(|line| line.split('\t').collect::<Vec<_>>());
     let Some(fields) = fields.into_iter().find(|fields| fields.get(8) == Some(&command.as_str())) else {
         return UnitStatus { host: None, error: Some("it was not sent".into()) };
@@ -134,21 +134,21 @@ mod tests {
     use super::*;
 
     const LOG: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n\
-        2\tssh -p 2202 b\t1795574928.138\t     3.750\t0\t75\t0\t0\tsh kit/units/unit-002.sh\n\
-        1\ta\t1795574928.086\t     3.996\t0\t75\t255\t0\tsh kit/units/unit-001.sh\n\
-        3\ta\t1795574928.086\t     3.996\t0\t75\t131\t0\tsh kit/units/unit-003.sh\n\
-        4\ta\t1795574928.086\t     3.996\t0\t75\t0\t15\tsh kit/units/unit-004.sh\n";
+        2\tssh -p 2202 b\t1795574928.138\t     3.750\t0\t75\t0\t0\tsh files/units/unit-002.sh\n\
+        1\ta\t1795574928.086\t     3.996\t0\t75\t255\t0\tsh files/units/unit-001.sh\n\
+        3\ta\t1795574928.086\t     3.996\t0\t75\t131\t0\tsh files/units/unit-003.sh\n\
+        4\ta\t1795574928.086\t     3.996\t0\t75\t0\t15\tsh files/units/unit-004.sh\n";
 
     #[test]
     fn the_log_says_which_host_had_a_unit_and_how_it_ended() {
-        let told = |unit| {
+        let status = |unit| {
             let UnitStatus { host, error } = status_from_log(LOG, unit);
             (host.unwrap_or_default(), error.unwrap_or_default())
         };
-        assert_eq!(told("unit-002"), ("ssh -p 2202 b".into(), String::new()));
-        assert_eq!(told("unit-001"), ("a".into(), "the connection broke".into()));
-        assert_eq!(told("unit-003"), ("a".into(), "it ended with status 131".into()));
-        assert_eq!(told("unit-004"), ("a".into(), "it was ended by signal 15".into()));
-        assert_eq!(told("unit-009"), (String::new(), "it was not sent".into()));
+        assert_eq!(status("unit-002"), ("ssh -p 2202 b".into(), String::new()));
+        assert_eq!(status("unit-001"), ("a".into(), "the connection broke".into()));
+        assert_eq!(status("unit-003"), ("a".into(), "it ended with status 131".into()));
+        assert_eq!(status("unit-004"), ("a".into(), "it was ended by signal 15".into()));
+        assert_eq!(status("unit-009"), (String::new(), "it was not sent".into()));
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct RoundFolder {
 }
 
 impl RoundFolder {
-    /// Copies the files that hosts need to `folder`/kit.
+    /// Copies the files that hosts need to `folder`/files.
     pub(super) fn create(
         context: &NightContext<'_>,
         folder: &Path,
@@ -39,14 +39,14 @@ impl RoundFolder {
             }
             _ => {}
         }
-        let kit = folder.join("kit");
+        let files = folder.join("files");
         for name in ["images", "scenarios", "snapshots"] {
-            copy(&context.workspace.root.join(name), &kit.join(name))?;
+            copy(&context.workspace.root.join(name), &files.join(name))?;
         }
-        let units = kit.join("units");
+        let units = files.join("units");
         fs::create_dir_all(&units).map_err(FileError::on("create", &units))?;
         let program = std::env::current_exe().map_err(FileError::on("find", Path::new("kshot")))?;
-        let target = kit.join("kshot");
+        let target = files.join("kshot");
         fs::copy(&program, &target).map_err(FileError::on("copy", &program))?;
         let key = kshot_guest::host::cache::key([folder.as_os_str().as_encoded_bytes()]);
         Ok(Self {
@@ -67,7 +67,7 @@ impl RoundFolder {
         let mut sent = Vec::new();
         for (index, unit) in units.into_iter().enumerate() {
             let name = format!("unit-{:03}", index + 1);
-            let path = self.path.join("kit/units").join(format!("{name}.sh"));
+            let path = self.path.join("files/units").join(format!("{name}.sh"));
             fs::write(&path, self.script(&name, &unit, night)).map_err(FileError::on("write", &path))?;
             sent.push(DispatchedUnit { name, unit });
         }
@@ -87,9 +87,9 @@ impl RoundFolder {
         // The archive appears under its name only when it is whole.
         format!(
             "# Runs one unit of a night and packs what it left. Ends with 0 unless the host is at fault.\n\
-             export KSHOT_ROOT=\"$PWD/kit\"\n\
+             export KSHOT_ROOT=\"$PWD/files\"\n\
              rm -rf {name} {name}.tar\n\
-             kit/kshot nightly --out {name} --history {name}/history.sqlite {options} \\\n  \
+             files/kshot nightly --out {name} --history {name}/history.sqlite {options} \\\n  \
                --kernels {} --scenarios {} >{name}.log 2>&1\n\
              status=$?\n\
              mkdir -p {name} && mv {name}.log {name}/kshot.log && rm -f {name}/history.sqlite\n\

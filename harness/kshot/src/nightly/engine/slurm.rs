@@ -21,8 +21,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const TASK_SCRIPT: &str = "#!/bin/sh\n\
     unit=$(printf 'unit-%03d' \"$SLURM_ARRAY_TASK_ID\")\n\
     echo \"$SLURMD_NODENAME\" >\"$unit.host\"\n\
-    KSHOT_ROOT=\"$PWD/kit\" kit/kshot doctor --to-run >\"$unit.check\" 2>&1 || { echo 131 >\"$unit.status\"; exit 131; }\n\
-    sh \"kit/units/$unit.sh\"\n\
+    KSHOT_ROOT=\"$PWD/files\" files/kshot doctor --to-run >\"$unit.check\" 2>&1 || { echo 131 >\"$unit.status\"; exit 131; }\n\
+    sh \"files/units/$unit.sh\"\n\
     echo $? >\"$unit.status\"\n";
 
 /// Each node of the cluster with its error, if any; `sinfo` prints a node's name and state.
@@ -53,13 +53,13 @@ fn nodes(said: &str) -> Vec<(String, Option<String>)> {
 
 /// Submits the array, and waits for all of its tasks.
 pub(super) fn dispatch(
-    kit: &RoundFolder,
+    round: &RoundFolder,
     sent: &[DispatchedUnit],
     out: &HashSet<String>,
 ) -> Result<Completion, EngineError> {
-    let task = kit.path.join("kit/task.sh");
+    let task = round.path.join("files/task.sh");
     fs::write(&task, TASK_SCRIPT).map_err(FileError::on("write", &task))?;
-    let name = format!("{JOB_NAME}-{}", kit.remote.rsplit('/').next().unwrap_or_default());
+    let name = format!("{JOB_NAME}-{}", round.remote.rsplit('/').next().unwrap_or_default());
     let mut words: Vec<String> = vec![
         "--wait".into(),
         format!("--array=1-{}", sent.len()),
@@ -68,25 +68,25 @@ pub(super) fn dispatch(
         // A node that dies loses its unit to the next round, where another node gets it.
         "--no-requeue".into(),
         "--output=task-%a.log".into(),
-        format!("--chdir={}", kit.path.display()),
+        format!("--chdir={}", round.path.display()),
     ];
     if !out.is_empty() {
         let mut nodes: Vec<_> = out.iter().cloned().collect();
         nodes.sort();
         words.push(format!("--exclude={}", nodes.join(",")));
     }
-    words.push("kit/task.sh".into());
+    words.push("files/task.sh".into());
     let finished = run_program(
         EngineProgram::Sbatch,
         &cmd("sbatch", words),
-        &kit.path,
+        &round.path,
         round_timeout(sent),
         OnInterrupt::Kill,
     );
     if !matches!(&finished, Ok(finished) if !finished.interrupted && finished.code.is_some()) {
         // sbatch has ended, so the tasks must not go on without it.
         let cancel = cmd!("scancel", "--name", &name);
-        drop(run_program(EngineProgram::Scancel, &cancel, &kit.path, REQUEST_TIMEOUT, OnInterrupt::Ignore));
+        drop(run_program(EngineProgram::Scancel, &cancel, &round.path, REQUEST_TIMEOUT, OnInterrupt::Ignore));
     }
     let finished = finished?;
     // sbatch exits with the highest status of its tasks; it refused the job only if it was not submitted.
@@ -98,8 +98,8 @@ pub(super) fn dispatch(
 }
 
 /// The status of a unit from the files that its task left.
-pub(super) fn unit_status(kit: &RoundFolder, unit: &str) -> UnitStatus {
-    let read = |suffix: &str| fs::read_to_string(kit.path.join(format!("{unit}.{suffix}"))).ok();
+pub(super) fn unit_status(round: &RoundFolder, unit: &str) -> UnitStatus {
+    let read = |suffix: &str| fs::read_to_string(round.path.join(format!("{unit}.{suffix}"))).ok();
     let host = read("host").map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
     let error = match (read("status").as_deref().map(str::trim), &host) {
         (Some("0"), _) => None,
