@@ -367,7 +367,7 @@ impl ProbeSpec {
     /// The text of its capture with stacks in a run folder, for a person's regular expression: its own, or the one that it is
     /// printed as. The truth leaves none.
     pub fn find_text(&self, folder: &Path) -> Option<PathBuf> {
-        let capture = self.find_capture(folder).filter(|_| !matches!(self.kind, ProbeKind::Gdb(_)))?;
+        let capture = self.find_capture(folder).filter(|_| !self.records_truth())?;
         let printed = self.printed(&capture).map(|text| text.path);
         Some(printed.unwrap_or(capture.path)).filter(|path| path.is_file())
     }

@@ -70,7 +70,7 @@ fn a_frame_record_below_its_pointer_is_read_with_the_other_stack() {
     let switch = |raw: &Raw| out_of(Arch::Riscv64, "call_on_irq_stack", &cursor, raw);
     assert_eq!(switch(&raw(Arch::Riscv64, &[(STACK, &[])])).unwrap_err(), Cut::OtherStack(TASK_STACK));
     let caller = switch(&raw(Arch::Riscv64, &[(STACK, &[]), (TASK_STACK, &pair)])).unwrap();
-    assert_eq!((caller.pc, caller.returns), (CODE + 8, true));
+    assert_eq!((caller.pc, caller.is_return_address), (CODE + 8, true));
     assert_eq!([2, 8].map(|register| caller.register(Register(register))), [Some(s0), Some(TASK_STACK + 64)]);
 }
 
