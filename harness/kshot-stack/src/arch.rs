@@ -253,6 +253,15 @@ pub struct KernelOption {
     pub with: &'static [&'static str],
     /// What needs it.
     pub because: &'static str,
+    /// Whether the guest has no network card without it.
+    pub is_for_nic: bool,
+}
+
+impl KernelOption {
+    /// One that the network card does without.
+    const fn of_board(name: &'static str, with: &'static [&'static str], because: &'static str) -> Self {
+        Self { name, with, because, is_for_nic: false }
+    }
 }
 
 /// The registers as QEMU's gdb stub numbers them in its answer to `g` (target/*/gdbstub.c).

@@ -161,8 +161,12 @@ fn missing(
 mod tests {
     use super::*;
 
-    const BOARD: &[KernelOption] =
-        &[KernelOption { name: "PCNET32", with: &["PCI", "ETHERNET"], because: "the board's network card" }];
+    const BOARD: &[KernelOption] = &[KernelOption {
+        name: "PCNET32",
+        with: &["PCI", "ETHERNET"],
+        because: "the board's network card",
+        is_for_nic: true,
+    }];
 
     fn need(option: &str, users: &[&str], with: &[&str]) -> Need {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();

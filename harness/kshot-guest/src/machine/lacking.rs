@@ -1,10 +1,12 @@
 //! The kernel options that a guest lacks which did not come up, by what its console says, or does not say.
 
-use kshot_stack::arch::ArchRow;
+use kshot_stack::arch::{ArchRow, KernelOption};
 
 /// What lacks where a console says so: init/do_mounts.c, init/initramfs.c, init/main.c, fs/exec.c and our own init.
 const SAID: &[(&str, Lack)] = &[
-    ("VFS: Unable to mount root fs", Lack::Options("CONFIG_BLK_DEV_INITRD: its userland is an initramfs")),
+    ("VFS: Unable to mount root fs", NO_INITRAMFS),
+    // Without block devices either there is no root to try.
+    ("No working init found", NO_INITRAMFS),
     (
         "compression method gzip not configured",
         Lack::Options("CONFIG_RD_GZIP: its initramfs is compressed with gzip"),
@@ -13,15 +15,16 @@ const SAID: &[(&str, Lack)] = &[
         "Failed to execute /init (error -8)",
         Lack::Options("CONFIG_BINFMT_SCRIPT and CONFIG_BINFMT_ELF: its init is a shell script"),
     ),
-    ("no network device", Lack::Board),
+    ("no network device", Lack::Nic),
 ];
+const NO_INITRAMFS: Lack = Lack::Options("CONFIG_BLK_DEV_INITRD: its userland is an initramfs");
 
 /// What a kernel lacks.
 enum Lack {
     /// These options.
     Options(&'static str),
-    /// One of those that the board needs.
-    Board,
+    /// One of those that the board's network card needs.
+    Nic,
 }
 
 /// The options that a kernel seems to lack, by a console's last lines; `None` where they name none.
@@ -29,14 +32,19 @@ pub(super) fn by_console<'a>(mut lines: impl Iterator<Item = &'a str>, row: &Arc
     let (_, lack) = lines.find_map(|line| SAID.iter().find(|(words, _)| line.contains(words)))?;
     Some(match lack {
         Lack::Options(options) => format!("the kernel seems to lack {options}"),
-        Lack::Board => board(row),
+        Lack::Nic => one_of(row.options.iter().filter(|option| option.is_for_nic)),
     })
 }
 
 /// What a kernel has to have to be heard and reached on its board.
 pub(super) fn board(row: &ArchRow) -> String {
-    let options = row.options.iter().map(|one| format!("CONFIG_{} ({})", one.name, one.because));
-    format!("the kernel may lack one of {}", options.collect::<Vec<_>>().join(", "))
+    one_of(row.options.iter())
+}
+
+fn one_of<'a>(options: impl Iterator<Item = &'a KernelOption>) -> String {
+    let options: Vec<_> = options.map(|one| format!("CONFIG_{} ({})", one.name, one.because)).collect();
+    let one_of = if options.len() > 1 { "one of " } else { "" };
+    format!("the kernel may lack {one_of}{}", options.join(", "))
 }
 
 #[cfg(test)]
@@ -54,7 +62,12 @@ mod tests {
         assert!(
             told("[    1.3] Failed to execute /init (error -8)").unwrap().contains("CONFIG_BINFMT_SCRIPT")
         );
-        assert!(told("kshot-guest: failed: no network device eth0").unwrap().contains("CONFIG_PCNET32"));
+        assert_eq!(
+            told("kshot-guest: failed: no network device eth0").unwrap(),
+            "the kernel may lack CONFIG_PCNET32 (it drives the board's network card, pcnet)"
+        );
+        let line = "[    0.4] Kernel panic - not syncing: No working init found.  Try passing init= option";
+        assert!(told(line).unwrap().contains("CONFIG_BLK_DEV_INITRD"));
         assert_eq!(told("[    1.2] Kernel panic - not syncing: Attempted to kill init!"), None);
     }
 }

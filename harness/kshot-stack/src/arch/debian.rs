@@ -21,12 +21,17 @@ pub(super) const NIC_OPTION: KernelOption = KernelOption {
     name: "VIRTIO_NET",
     with: &["NETDEVICES", "VIRTIO"],
     because: "it drives the board's network card",
+    is_for_nic: true,
 };
 /// The option for boards whose cards are on a PCI bus.
-pub(super) const PCI_OPTION: KernelOption =
-    KernelOption { name: "VIRTIO_PCI", with: &["PCI", "VIRTIO_MENU"], because: "its cards are on a PCI bus" };
+pub(super) const PCI_OPTION: KernelOption = KernelOption {
+    name: "VIRTIO_PCI",
+    with: &["PCI", "VIRTIO_MENU"],
+    because: "its cards are on a PCI bus",
+    is_for_nic: true,
+};
 
 /// The option for the board's console.
 pub(super) const fn console(name: &'static str, with: &'static [&'static str]) -> KernelOption {
-    KernelOption { name, with, because: "it drives the board's console" }
+    KernelOption::of_board(name, with, "it drives the board's console")
 }

@@ -27,20 +27,21 @@ pub(super) const MEMORY_MIB_MAX: u32 = 2048;
 pub(super) const PARAMETERS: &[&str] = &["rcutree.use_softirq=0"];
 /// What QEMU's malta has, by the kernel's drivers (arch/mips/mti-malta, drivers/net/ethernet/amd/pcnet32.c).
 pub(super) const OPTIONS: &[KernelOption] = &[
-    KernelOption { name: "MIPS_MALTA", with: &[], because: "QEMU's board is a Malta" },
-    KernelOption { name: "64BIT", with: &[], because: "the guest's programs are 64-bit ones" },
-    KernelOption {
-        name: "SERIAL_8250_CONSOLE",
-        with: &["TTY", "SERIAL_8250"],
-        because: "it drives the board's console, ttyS0",
-    },
+    KernelOption::of_board("MIPS_MALTA", &[], "QEMU's board is a Malta"),
+    KernelOption::of_board("64BIT", &[], "the guest's programs are 64-bit ones"),
+    KernelOption::of_board(
+        "SERIAL_8250_CONSOLE",
+        &["TTY", "SERIAL_8250"],
+        "it drives the board's console, ttyS0",
+    ),
     KernelOption {
         name: "PCNET32",
         with: &["PCI", "NETDEVICES", "ETHERNET", "NET_VENDOR_AMD"],
         because: "it drives the board's network card, pcnet",
+        is_for_nic: true,
     },
     // Under EXPERT 5.10 turns it off, and init dies of SIGILL.
-    KernelOption { name: "MIPS_FP_SUPPORT", with: &[], because: "the guest's programs use the FPU" },
+    KernelOption::of_board("MIPS_FP_SUPPORT", &[], "the guest's programs use the FPU"),
 ];
 /// 16 ns an instruction: about what the emulated CPU takes.
 pub(super) const ICOUNT_SHIFT: u8 = 4;

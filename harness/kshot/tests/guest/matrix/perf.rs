@@ -96,11 +96,15 @@ pub(super) fn fields(matrix: &mut Matrix) {
 
 /// The recording as it is read here, without the guest's perf.
 fn recorded(matrix: &mut Matrix, name: &str) -> Parsed {
-    let [data, symbols] = ["data", "kallsyms"].map(|file| matrix.guest.folder.path().join(file));
+    let files = ["data", "kallsyms"].map(|file| matrix.guest.folder.path().join(file));
+    let [data, symbols] = &files;
+    // The size of a file of proc is not known before it is read.
+    matrix.get("cat /proc/kallsyms > /tmp/kallsyms");
     let from = format!("/tmp/{name}.data");
-    let files = [GuestFile { from: &from, to: &data }, GuestFile { from: "/proc/kallsyms", to: &symbols }];
-    matrix.guest.session.fetch(&files, LIMIT).unwrap();
-    let [data, symbols] = [data, symbols].map(|path| std::fs::read(path).unwrap());
+    let fetched = [GuestFile { from: &from, to: data }, GuestFile { from: "/tmp/kallsyms", to: symbols }];
+    matrix.guest.session.fetch(&fetched, LIMIT).unwrap();
+    let [data, symbols] = files.each_ref().map(|path| std::fs::read(path).unwrap());
+    files.iter().for_each(|path| std::fs::remove_file(path).unwrap());
     perf_data::parse(&*data, &Kallsyms::read(&*symbols).unwrap()).unwrap()
 }
 
