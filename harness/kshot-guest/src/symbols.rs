@@ -18,7 +18,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
+use object::{
+    Architecture, Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolFlags, SymbolKind,
+};
 
 pub use build_id::{build_id, build_id_of_notes, notes_section};
 pub use cursor::Cut;
@@ -41,6 +43,8 @@ struct Function {
     start: u64,
     /// Its size in bytes; 0 where the table does not say.
     size: u64,
+    /// How far behind its address every call passes, in bytes ([`local_entry`]).
+    entry: u8,
     name: Rc<str>,
 }
 
@@ -442,12 +446,19 @@ fn in_code<'data, R: ReadRef<'data>>(
         symbols.filter_map(|symbol| {
             let name = symbol.name().ok().filter(|name| is_listed(name))?;
             let base = bases.at(symbol.section_index())?;
-            Some((base.wrapping_add(symbol.address()), symbol.size(), name))
+            let start = base.wrapping_add(symbol.address());
+            let entry = match symbol.flags() {
+                SymbolFlags::Elf { st_other, .. } if file.architecture() == Architecture::PowerPc64 => {
+                    local_entry(st_other.ppc64_local())
+                }
+                _ => 0,
+            };
+            Some(Function { start, size: symbol.size(), entry, name: name.into() })
         })
     };
     // Counted first, which fills the file's cache: what stays shall not lie scattered between what goes with the cache.
     let mut functions = Vec::with_capacity(named().count());
-    functions.extend(named().map(|(start, size, name)| Function { start, size, name: name.into() }));
+    functions.extend(named());
     functions
 }
 
@@ -455,6 +466,12 @@ fn in_code<'data, R: ReadRef<'data>>(
 /// that the EFI stub has for the kernel's own code.
 fn is_listed(name: &str) -> bool {
     !name.is_empty() && !name.starts_with(['.', '$']) && !name.starts_with("__efistub_")
+}
+
+/// How many bytes of a function only callers with another table of contents execute, before they come to where all others
+/// enter, by the three bits of a symbol on 64-bit POWER (64-bit ELF V2 ABI, 3.4.1, "Symbol Values").
+fn local_entry(bits: u8) -> u8 {
+    (1 << bits) & !3
 }
 
 /// A path relative to the source tree. For assembly files the path includes the build folder, which the compiler was

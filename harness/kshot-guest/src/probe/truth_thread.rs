@@ -223,11 +223,12 @@ impl Recorder {
     ) -> Result<(), TruthError> {
         self.known.load(&loaded.modules)?;
         let starts = |name: &str| (name.to_owned(), self.known.unwinder.starts(name));
-        let found = self.wanted.function.split('|').map(starts).find(|(_, places)| !places.is_empty());
-        let Some((function, places)) = found else {
+        let found = self.wanted.function.split('|').map(starts).find(|(_, starts)| !starts.is_empty());
+        let Some((function, starts)) = found else {
             return Err(TruthError::NoFunction { function: self.wanted.function.clone() });
         };
-        AmbiguousFunction::check(&function, &places)?;
+        AmbiguousFunction::check(&function, &starts)?;
+        let places = self.known.unwinder.entries(&function);
         self.expect_traps(stops);
         self.check(stops, loaded)?;
         let writer = File::create_new(&self.file).map_err(|source| self.unwritable(source))?;

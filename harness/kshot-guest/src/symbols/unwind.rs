@@ -204,11 +204,23 @@ impl Unwinder {
         starts
     }
 
+    /// Where a breakpoint sees every call of the functions of a name.
+    pub fn entries(&self, name: &str) -> Vec<u64> {
+        let mut entries: Vec<u64> =
+            self.of_name(name).map(|function| function.start + u64::from(function.entry)).collect();
+        entries.sort_unstable();
+        entries.dedup();
+        entries
+    }
+
     /// Start and size of each symbol of a name.
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = (u64, u64)> {
+        self.of_name(name).map(|function| (function.start, function.size))
+    }
+
+    fn of_name(&self, name: &str) -> impl Iterator<Item = &Function> {
         let first = self.names.partition_point(|function| *function.name < *name);
-        let same = self.names[first..].iter().take_while(move |function| *function.name == *name);
-        same.map(|function| (function.start, function.size))
+        self.names[first..].iter().take_while(move |function| *function.name == *name)
     }
 
     /// Whether a frame is in a function of that name, which may be one of several names, or one of several functions.

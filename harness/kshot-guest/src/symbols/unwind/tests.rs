@@ -70,7 +70,7 @@ fn at_its_first_byte_a_function_has_saved_nothing_yet() {
 fn assembly_code_that_waits_for_interrupts_is_left_by_its_return_address() {
     let mut unwinder = unwinder();
     let (idle, caller) = (0xffff_ffff_8030_0000, IN_START_KERNEL);
-    unwinder.functions.push(Function { start: idle, size: 0x40, name: "psw_idle".into() });
+    unwinder.functions.push(Function { start: idle, size: 0x40, entry: 0, name: "psw_idle".into() });
     let row = Arch::S390x.row();
     let registers = vec![(row.stack_pointer, BASE), (row.return_address, caller)];
     let raw = Raw { registers, ..raw(idle + 0x3c, 0, &[]) };
@@ -160,10 +160,16 @@ fn a_copied_trampoline_leads_to_the_traced_function() {
 
 #[test]
 fn a_label_names_code_that_no_sized_function_holds() {
-    let of = |start, size, name: &str| Function { start, size, name: name.into() };
+    let of = |start, size, name: &str| Function { start, size, entry: 0, name: name.into() };
     let sized = vec![of(0x100, 0x40, "handle_sys"), of(0x200, 0, "syscall_exit")];
     let labels = vec![of(0x120, 0, "syscall_common"), of(0x200, 0, "same"), of(0x240, 0, "work_notifysig")];
     let expected =
         [of(0x100, 0x40, "handle_sys"), of(0x200, 0x40, "syscall_exit"), of(0x240, 0, "work_notifysig")];
     assert_eq!(functions(sized, labels), expected);
+}
+
+#[test]
+fn a_symbol_of_power_says_where_every_call_enters() {
+    // readelf shows the last two as `<localentry>: 4` and `<localentry>: 8`.
+    assert_eq!([0, 1, 2, 3].map(crate::symbols::local_entry), [0, 0, 4, 8]);
 }
