@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use duct::cmd;
 
+use super::deb::exact_dependencies;
 use super::mirrors::{Archive, Mirrors, is_security};
 use super::sums;
 use crate::host::cache::{self, Cache, CacheError, Lookup};
@@ -467,9 +468,8 @@ fn says_gone(line: &str) -> bool {
 fn kernel_dependency(show: &str) -> Option<String> {
     let depends =
         show.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix("Depends: "))?;
-    let kernel = depends.split(", ").find(|dependency| dependency.starts_with("linux-image-"))?;
-    let (package, version) = kernel.split_once(" (= ")?;
-    Some(format!("{package}={}", version.strip_suffix(')')?))
+    let kernel = exact_dependencies(depends).find(|exact| exact.package.starts_with("linux-image-"))?;
+    Some(format!("{}={}", kernel.package, kernel.version))
 }
 
 fn known_versions(versions: &[String]) -> String {

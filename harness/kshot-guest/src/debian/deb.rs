@@ -33,6 +33,27 @@ pub fn deb_version(deb: &Path) -> Option<String> {
     Some(name.split('_').nth(1)?.replace("%3a", ":"))
 }
 
+/// A dependency on one version of a package, as packages that are built together have on each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExactDependency<'a> {
+    /// The name of the package.
+    pub package: &'a str,
+    /// Its version.
+    pub version: &'a str,
+}
+
+/// The dependencies on exact versions in the value of a package's `Depends`, in its order. Others are left out.
+///
+/// ```text
+/// kmod, linux-base-7.3.4+deb13-arm64 (= 7.3.4-1~bpo13+1), linux-base (>= 4.3~), dracut | initramfs-tools (>= 0.120)
+/// ```
+pub fn exact_dependencies(depends: &str) -> impl Iterator<Item = ExactDependency<'_>> {
+    depends.split(", ").filter_map(|dependency| {
+        let (package, version) = dependency.trim().strip_suffix(')')?.split_once(" (= ")?;
+        Some(ExactDependency { package, version })
+    })
+}
+
 /// The first file in `folder` whose name ends with `suffix`.
 ///
 /// # Errors
@@ -41,4 +62,19 @@ pub(crate) fn file_with_suffix(folder: &Path, suffix: &str) -> Result<PathBuf, F
     let found = list(folder)?.into_iter().find(|path| path.to_string_lossy().ends_with(suffix));
     let nothing = || std::io::Error::other(format!("there is no *{suffix} in it"));
     found.ok_or_else(|| FileError::on("use", folder)(nothing()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dependency_on_one_version_is_exact() {
+        let depends =
+            "dracut | initramfs-tools (>= 0.120), linux-base-7.3.4+deb13-arm64 (= 7.3.4-1~bpo13+1), kmod\n";
+        let exact: Vec<_> = exact_dependencies(depends).collect();
+        let base = ExactDependency { package: "linux-base-7.3.4+deb13-arm64", version: "7.3.4-1~bpo13+1" };
+        assert_eq!(exact, [base]);
+        assert_eq!(exact_dependencies("").next(), None);
+    }
 }

@@ -104,10 +104,12 @@ fn unpack(
     let kernel_modules = kernel_modules.unwrap_or_default();
     let scratch = draft.scratch()?;
     let inside = PathBuf::from("usr/lib/debug");
-    let vmlinux = inside.join(format!("boot/vmlinux-{}", kernel.release));
+    // Since 7.x it lies beside the modules, and what is in `boot` is a link to it.
+    let vmlinux =
+        [format!("boot/vmlinux-{}", kernel.release), format!("lib/modules/{}/vmlinux", kernel.release)];
     let modules =
         kernel_modules.values().filter_map(|path| path.strip_prefix(kernel.modules.as_deref()?).ok());
-    let members = modules.map(|path| inside.join(path)).chain([vmlinux.clone()]);
+    let members = modules.map(|path| inside.join(path)).chain([inside.join("*/vmlinux*")]);
     log.run("unpacking the DWARF", &extract_members(&deb, members, scratch.path()))
         .map_err(ToolError::of_host)
         .map_err(&step)?;
@@ -115,6 +117,11 @@ fn unpack(
     let take = |from: &Path, to: PathBuf| {
         fs::rename(scratch.path().join(from), &to).map_err(FileError::on("create", &to))
     };
+    let is_there = |path: &PathBuf| {
+        fs::symlink_metadata(scratch.path().join(path)).is_ok_and(|metadata| metadata.is_file())
+    };
+    let [boot, beside] = vmlinux.map(|path| inside.join(path));
+    let vmlinux = if is_there(&boot) { boot } else { beside };
     take(&vmlinux, draft.path().join(VMLINUX))?;
     if !kernel_modules.is_empty() {
         take(&inside.join("lib"), draft.path().join("lib"))?;
@@ -126,9 +133,9 @@ fn unpack(
     Ok(folder)
 }
 
-/// Extracts only `members` of the package `deb` into the folder `into`.
+/// Extracts only `members` of the package `deb`, paths with wildcards, into the folder `into`.
 fn extract_members(deb: &Path, members: impl Iterator<Item = PathBuf>, into: &Path) -> Expression {
-    let untar = ["-x", "-C"].map(Into::into).into_iter().chain([into.as_os_str().to_owned()]);
+    let untar = ["-x", "--wildcards", "-C"].map(Into::into).into_iter().chain([into.as_os_str().to_owned()]);
     let members = members.map(|member| Path::new(".").join(member).into_os_string());
     cmd!("dpkg-deb", "--fsys-tarfile", deb).pipe(cmd("tar", untar.chain(members)))
 }

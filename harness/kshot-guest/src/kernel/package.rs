@@ -9,7 +9,7 @@ use super::catalogue::{ImagesFolder, KernelSpec, LinuxImagePackage};
 use super::modules::with_dependencies;
 use super::{KernelError, Provisioned};
 use crate::debian::{PackageFiles, PackageRequest};
-use crate::debian::{deb_version, find_deb};
+use crate::debian::{deb_version, exact_dependencies, find_deb};
 use crate::host::cache::Cache;
 use crate::host::{FileError, list};
 use crate::host::{ToolError, ToolLog, find_program};
@@ -44,25 +44,40 @@ pub(super) fn unpack(
     // The package is Debian's: what fails on it is not the kernel's doing.
     let step = |error: ToolError| KernelError::tool(&spec.name)(error.of_host());
     let request = linux_image_request(spec, package);
-    let deb = find_deb(&request.download(cache, progress).map_err(download)?)?;
-    let task = progress.task(format!("unpack {}", spec.name), 0);
+    let mut debs = vec![find_deb(&request.download(cache, progress).map_err(download)?)?];
+    let version = deb_version(&debs[0]);
     let mut log = ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(&step)?;
+    // Since 7.x the package is empty, and depends on others of the same version, which hold the kernel, its configuration
+    // and its modules.
+    let mut depends = String::new();
+    let show = cmd!("dpkg-deb", "-f", &debs[0], "Depends");
+    log.run_with_lines("reading its dependencies", &show, |line| depends.push_str(line)).map_err(&step)?;
+    for part in exact_dependencies(&depends) {
+        let request = PackageRequest { package: part.package, version: Some(part.version), ..request };
+        debs.push(find_deb(&request.download(cache, progress).map_err(download)?)?);
+    }
 
+    let task = progress.task(format!("unpack {}", spec.name), 0);
     let unpacked = folder.join("unpacked");
-    log.run("unpacking the kernel", &cmd!("dpkg-deb", "-x", &deb, &unpacked)).map_err(&step)?;
-    let boot = folder.join(spec.arch.row().image.name());
-    move_file(&file_with_prefix(&unpacked.join("boot"), spec.arch.row().image_prefix)?, &boot)?;
-    move_file(&file_with_prefix(&unpacked.join("boot"), "config-")?, &folder.join("config"))?;
-    move_file(&file_with_prefix(&unpacked.join("boot"), "System.map")?, &folder.join("System.map"))?;
-
+    for deb in &debs {
+        log.run("unpacking the kernel", &cmd!("dpkg-deb", "-x", deb, &unpacked)).map_err(&step)?;
+    }
     // Where `lib` is a link into `usr`, the package has the modules there (since trixie).
     let (merged, inside) = (unpacked.join("usr/lib/modules"), unpacked.join("lib/modules"));
     if merged.is_dir() {
         fs::create_dir_all(unpacked.join("lib")).map_err(FileError::on("create", &inside))?;
         move_file(&merged, &inside)?;
     }
+    let modules = file_with_prefix(&inside, "")?;
+    // Since 7.x the kernel lies beside its modules.
+    let boot = unpacked.join("boot");
+    let kernel = if boot.is_dir() { &boot } else { &modules };
+    let image = folder.join(spec.arch.row().image.name());
+    move_file(&file_with_prefix(kernel, spec.arch.row().image_prefix)?, &image)?;
+    move_file(&file_with_prefix(kernel, "config")?, &folder.join("config"))?;
+    move_file(&file_with_prefix(kernel, "System.map")?, &folder.join("System.map"))?;
+
     // The banner of Debian's vmlinuz is compressed, so the release comes from the modules' folder.
-    let modules = file_with_prefix(&unpacked.join("lib/modules"), "")?;
     let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
     task.update(0, "modules");
     let depmod = find_program("depmod").unwrap_or_else(|| "depmod".into());
@@ -72,7 +87,7 @@ pub(super) fn unpack(
     })?;
     fs::remove_dir_all(&unpacked).map_err(FileError::on("remove", &unpacked))?;
 
-    Ok(Provisioned { release, version: deb_version(&deb), lost: Vec::new() })
+    Ok(Provisioned { release, version, lost: Vec::new() })
 }
 
 /// Extracts the modules that the guest loads, uncompressed, with a `modules.dep` for them alone.
