@@ -232,6 +232,15 @@ impl Machine {
         self.qemu.process.id()
     }
 
+    /// Sends the guest a non-maskable interrupt.
+    ///
+    /// # Errors
+    /// [`MonitorError::Refused`] where the board has none.
+    pub fn inject_nmi(&self) -> Result<(), MonitorError> {
+        let deadline = Deadline::new("QEMU's monitor", MONITOR_LIMIT);
+        self.monitor.execute("inject-nmi", json!({}), &deadline).map(drop)
+    }
+
     /// Ends QEMU with the monitor's `quit`, else by a signal. The guest is not shut down: none of its state is kept.
     /// Returns the console events up to the last line.
     pub fn shutdown(self) -> Vec<ConsoleReport> {

@@ -192,7 +192,14 @@ impl Stops {
         let stack_pointer = stack_pointer.map(|(_, value)| *value);
         let base = stack_pointer.ok_or_else(|| StubError::NoRegister(self.row.stack_pointer.into()))?;
         let stack = self.stack_span(base, tops);
-        let mut told = self.stub.memory(&[&[stack, self.at_work()], spans].concat())?;
+        let mut told = match self.stub.memory(&[&[stack, self.at_work()], spans].concat()) {
+            Err(StubError::Unexpected { .. }) => {
+                let stack = self.stub.mapped_part(stack)?;
+                let others = self.stub.memory(&[&[self.at_work()], spans].concat())?;
+                [vec![stack], others].concat()
+            }
+            told => told?,
+        };
         let stacks = vec![StackCopy { base, memory: told.remove(0) }];
         self.instruction = Some(told.remove(0));
         let (pc, tops) = (self.registers.program_counter(), tops.to_vec());
@@ -204,7 +211,7 @@ impl Stops {
     /// # Errors
     /// See [`StubError`].
     pub fn stack(&mut self, base: u64, tops: &[u64]) -> Result<StackCopy, StubError> {
-        let memory = self.stub.memory(&[self.stack_span(base, tops)])?.concat();
+        let memory = self.stub.mapped_part(self.stack_span(base, tops))?;
         Ok(StackCopy { base, memory })
     }
 
@@ -298,6 +305,7 @@ impl Stops {
         // The stack pointer from before belongs to such a stack. Other stacks are aligned to their size.
         let length = match tops.iter().find_map(to) {
             Some(left) => left + self.row.stack_before.offset() + self.row.word_bytes as u64,
+            // That of x86's NMIs is smaller, and behind it is a page that is not mapped.
             None => size - address % size,
         };
         // The size of a stack is far below 2^32.

@@ -15,6 +15,8 @@ use kshot_stack::arch::ArchRow;
 
 /// How long the stub may take to answer.
 const LIMIT: Duration = Duration::from_secs(20);
+/// The smallest page of any kernel, in bytes.
+const PAGE: usize = 4096;
 /// The most of the guest's memory that one packet asks for, in bytes: QEMU's have 4 KiB, two digits a byte.
 const MEMORY_PACKET: usize = 2 << 10;
 /// The most of an answer that is quoted, in characters.
@@ -138,6 +140,21 @@ impl Stub {
         let read: Vec<Vec<Result<Vec<u8>, StubError>>> =
             parts.iter().map(|parts| parts.iter().map(&mut read).collect()).collect();
         read.into_iter().map(|parts| Ok(parts.into_iter().collect::<Result<Vec<_>, _>>()?.concat())).collect()
+    }
+
+    /// What of a span can be read from its start on, up to a page that is not mapped.
+    pub(super) fn mapped_part(&mut self, span: Span) -> Result<Vec<u8>, StubError> {
+        let mut read = Vec::new();
+        while read.len() < span.length {
+            let address = span.address.wrapping_add(read.len() as u64);
+            let length = (PAGE - address as usize % PAGE).min(span.length - read.len());
+            match self.memory(&[Span { address, length }]) {
+                Ok(page) => read.extend(page.concat()),
+                Err(StubError::Unexpected { .. }) if !read.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
     }
 
     /// Whether addresses of memory are the board's own from now on, or those of the guest's page tables

@@ -70,9 +70,16 @@ pub(super) const ROW: ArchRow = ArchRow {
     cfa_bias: 0,
     return_address: 16,
     assembly: &[
-        // idtentry of arch/x86/entry/entry_64.S: a struct pt_regs at the stack pointer (arch/x86/include/asm/ptrace.h).
+        // idtentry of arch/x86/entry/entry_64.S: a struct pt_regs at the stack pointer (arch/x86/include/asm/ptrace.h). asm_exc_nmi
+        // makes one as well for what it interrupts in the kernel, behind the label end_repeat_nmi.
         AssemblyFrame {
-            labels: &["asm_exc_*", "asm_sysvec_*", "asm_common_interrupt", "asm_spurious_interrupt"],
+            labels: &[
+                "asm_exc_*",
+                "asm_sysvec_*",
+                "asm_common_interrupt",
+                "asm_spurious_interrupt",
+                "end_repeat_nmi",
+            ],
             kind: AssemblyKind::Exception,
             base: 7,
             program_counter: 128,

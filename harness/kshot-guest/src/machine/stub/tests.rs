@@ -43,3 +43,22 @@ fn memory_that_is_not_there_or_of_another_length_is_none() {
         assert!(error.to_string().starts_with("QEMU's gdb stub answers `m1000,4` with "), "{error}");
     }
 }
+
+#[test]
+fn a_stack_is_read_up_to_a_page_that_is_not_mapped() {
+    let span = Span { address: 0xffff_fe00_0000_bff0, length: 0x4010 };
+    let page = [hex::encode([1; 2048]), hex::encode([2; 2048])];
+    let said =
+        answers(&[hex::encode([7; 16]).as_bytes(), page[0].as_bytes(), page[1].as_bytes(), b"E14", b"E14"]);
+    let (mut reader, mut qemu) = stub(&said);
+    let read = reader.mapped_part(span).unwrap();
+    assert_eq!((read.len(), read[15], read[16], read[4111]), (16 + 4096, 7, 1, 2));
+    drop(reader);
+    let mut asked = String::new();
+    qemu.read_to_string(&mut asked).unwrap();
+    let first: Vec<_> = asked.split(['$', '#']).filter(|part| part.starts_with('m')).take(2).collect();
+    assert_eq!(first, ["mfffffe000000bff0,10", "mfffffe000000c000,800"]);
+    // Where nothing can be read there is no stack.
+    let (mut stub, _qemu) = stub(&answers(&[b"E14"]));
+    assert!(matches!(stub.mapped_part(span), Err(StubError::Unexpected { .. })));
+}
