@@ -28,7 +28,7 @@ use crate::workspace::Workspace;
 use kshot_guest::host::FileError;
 use kshot_guest::host::cache::{self, CacheError};
 use kshot_guest::kernel::{Kernel, KernelError};
-use kshot_guest::machine::{AcceleratorChoice, AcceleratorError, MachineError};
+use kshot_guest::machine::{AcceleratorChoice, AcceleratorError, MachineError, MonitorError};
 use kshot_guest::probe::ProbeError;
 use kshot_guest::progress::Progress;
 use kshot_guest::session::SessionError;
@@ -152,6 +152,14 @@ pub enum RunError {
         /// The last lines of its output.
         tail: String,
     },
+    /// The machine did not send the interrupt of a step.
+    #[error("step {number}: no non-maskable interrupt can be sent")]
+    Nmi {
+        /// The step's number, from 1.
+        number: usize,
+        /// What QEMU's monitor said.
+        source: MonitorError,
+    },
     /// The restored guest is not the one that was saved.
     #[error("the restored guest is not the one that was saved (status {status}): {output}")]
     WrongGuest {
@@ -209,7 +217,10 @@ impl Blamed for RunError {
             Self::Artifacts(error) => error,
             Self::Symbols(error) => error,
             Self::Baseline(error) => error,
-            Self::StepFailed { .. } | Self::WrongGuest { .. } | Self::NoUserland { .. } => return None,
+            Self::StepFailed { .. }
+            | Self::WrongGuest { .. }
+            | Self::NoUserland { .. }
+            | Self::Nmi { .. } => return None,
         })
     }
 
@@ -217,6 +228,9 @@ impl Blamed for RunError {
         match self {
             Self::StepFailed { .. } => Blame::Guest,
             Self::NoUserland { .. } => Blame::Usage,
+            // The board has none.
+            Self::Nmi { source: MonitorError::Refused { .. }, .. } => Blame::Input,
+            Self::Nmi { .. } => Blame::Host,
             _ => passed_on_blame(self),
         }
     }

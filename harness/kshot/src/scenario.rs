@@ -68,6 +68,8 @@ pub struct Step {
     pub timeout: Duration,
     /// The expected exit status.
     pub expected_status: i32,
+    /// Whether the guest gets a non-maskable interrupt before each run.
+    pub nmi: bool,
 }
 
 /// Why a scenario cannot be read.

@@ -219,8 +219,13 @@ fn judge_captures(
 }
 
 fn scenario(options: SweepOptions) -> Scenario {
-    let step =
-        |run: &str, limit| Step { script: run.trim().into(), repeat: 1, timeout: limit, expected_status: 0 };
+    let step = |run: &str, limit| Step {
+        script: run.trim().into(),
+        repeat: 1,
+        timeout: limit,
+        expected_status: 0,
+        nmi: false,
+    };
     let slice = |first: usize| {
         let script = SLICE_SCRIPT.replace("FIRST", &first.to_string()).replace("SLICES", &SLICES.to_string());
         step(&script, SLICE_TIMEOUT)

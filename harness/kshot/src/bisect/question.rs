@@ -146,7 +146,13 @@ impl Question {
         if let Self::Shell(predicate) = self {
             let run = format!("(\n{predicate}\n)\necho \"{STATUS_MARKER} $?\"");
             let limit = std::time::Duration::from_secs(60);
-            scenario.steps.push(Step { script: run, repeat: 1, timeout: limit, expected_status: 0 });
+            scenario.steps.push(Step {
+                script: run,
+                repeat: 1,
+                timeout: limit,
+                expected_status: 0,
+                nmi: false,
+            });
         }
         scenario
     }

@@ -141,7 +141,8 @@ pub(super) fn replay_and_collect(
     let RunningGuest { machine, session, truth } = guest;
     let armed = arm(recorders, RunningGuest { machine, session: &mut *session, truth }, folder)?;
     let mut steps = scenario.steps.iter().enumerate();
-    let result = steps.try_for_each(|(index, step)| run_step(index + 1, step, recorders, session, folder));
+    let result =
+        steps.try_for_each(|(index, step)| run_step(index + 1, step, recorders, machine, session, folder));
     // Added to the time of the preparation.
     recording.timings.steps += milliseconds(started.elapsed());
     result.map_err(|error| match error {
@@ -211,10 +212,14 @@ fn run_step(
     number: usize,
     step: &Step,
     recorders: Recorders<'_>,
+    machine: &Machine,
     session: &mut LoggedSession,
     folder: &RunFolder,
 ) -> Result<(), RunError> {
     for repeat in 1..=step.repeat {
+        if step.nmi {
+            machine.inject_nmi().map_err(|source| RunError::Nmi { number, source })?;
+        }
         let output = session.run(&step.script, step.timeout)?;
         folder.write(&step_file(number, repeat), &output.text)?;
         if output.status != step.expected_status {

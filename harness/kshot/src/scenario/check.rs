@@ -78,7 +78,13 @@ fn check_step(source: &CheckContext<'_>, raw: RawStep) -> Result<Step> {
         let message = format!("`repeat` is {}, not within 1 and {MAX_REPEAT}", raw.repeat);
         return Err(source.yaml.error("steps", "repeat", message));
     }
-    Ok(Step { script: raw.run, repeat: raw.repeat, timeout: raw.timeout, expected_status: raw.status })
+    Ok(Step {
+        script: raw.run,
+        repeat: raw.repeat,
+        timeout: raw.timeout,
+        expected_status: raw.status,
+        nmi: raw.nmi,
+    })
 }
 
 fn check_probes(source: &CheckContext<'_>, raw: Vec<RawProbe>) -> Result<Vec<ProbeSpec>> {

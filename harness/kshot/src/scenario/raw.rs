@@ -97,6 +97,10 @@ pub struct RawStep {
     /// The expected exit status; default: 0.
     #[serde(default)]
     pub status: i32,
+    /// Whether the machine sends the guest a non-maskable interrupt before each run, where its board has one; default:
+    /// false.
+    #[serde(default)]
+    pub nmi: bool,
 }
 
 /// A claim about the stacks of one probe.

@@ -98,8 +98,13 @@ fn the_first_run_boots_and_the_next_is_restored(desk: &Desk, kernel: &Kernel) {
 
 fn restored_guests_differ_where_they_must(desk: &Desk, kernel: &Kernel) {
     let script = "date +%s; head -c 16 /dev/urandom | md5sum; cat /run/kshot-state";
-    let step =
-        Step { script: script.into(), repeat: 1, timeout: Duration::from_secs(20), expected_status: 0 };
+    let step = Step {
+        script: script.into(),
+        repeat: 1,
+        timeout: Duration::from_secs(20),
+        expected_status: 0,
+        nmi: false,
+    };
     let asking = Scenario { steps: vec![step], ..desk.scenario.clone() };
     let desk =
         Desk { workspace: desk.workspace.clone(), scenario: asking, _folder: tempfile::tempdir().unwrap() };
