@@ -63,6 +63,9 @@ pub struct Situation {
     /// Whether the function makes the kernel print its stack on the console.
     #[serde(default)]
     pub console: bool,
+    /// Whether the guest gets a non-maskable interrupt before the command.
+    #[serde(default)]
+    pub nmi: bool,
 }
 
 /// A reporter of stacks: a way in which the kernel tells them.
@@ -445,7 +448,7 @@ fn scenario(
     probe["name"] = json!(reporter.name);
     let mut steps: Vec<Value> = situation.setup.iter().map(|script| json!({ "run": script })).collect();
     steps.extend(script.map(|script| json!({ "run": script })));
-    steps.push(json!({ "run": situation.command, "repeat": situation.repeat }));
+    steps.push(json!({ "run": situation.command, "repeat": situation.repeat, "nmi": situation.nmi }));
     let requires: Vec<&str> =
         situation.requires.iter().map(String::as_str).chain(requires.iter().copied()).collect();
     let text = json!({

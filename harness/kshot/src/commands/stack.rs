@@ -50,6 +50,7 @@ impl Args {
             tracepoint: None,
             sleeper: None,
             console: false,
+            nmi: false,
         };
         let questions = survey::questions("stack", std::slice::from_ref(&situation), &catalogue.names())?;
         let kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;
