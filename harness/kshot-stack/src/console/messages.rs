@@ -86,10 +86,13 @@ pub(super) fn report(text: &str) -> Option<String> {
 }
 
 /// The task in `CPU: 0 PID: 93 Comm: eoe_filter Not tainted` (`dump_stack_print_info`), in `task:init   state:S`
-/// (`sched_show_task`) and in what crash(8) prints before a backtrace.
+/// (`sched_show_task`), in `comm "eoe_filter", pid 93` of kmemleak, and in what crash(8) prints before a backtrace.
 pub(super) fn task(text: &str) -> Option<&str> {
     if text.trim_start().starts_with("PID: ") {
         return debugger_task(text);
+    }
+    if let Some(task) = text.trim_start().strip_prefix("comm \"") {
+        return task.split_once("\", pid ").map(|(task, _)| task);
     }
     if let Some(task) = text.strip_prefix("task:") {
         return task.split_once(" state:").map(|(task, _)| task.trim_end());

@@ -162,6 +162,12 @@ fn a_trace_that_was_shortened_to_names_is_read() {
 }
 
 #[test]
+fn a_leak_names_its_task() {
+    let text = "unreferenced object 0xffff880039a55260 (size 64):\n  comm \"a b\", pid 93, jiffies 4298984475 (age 16.078s)\n  hex dump (first 32 bytes):\n    2f 00 00 00  /...\n  backtrace:\n    [<00000000e0a73ec7>] f+0x1/0x2\n    [<000000000c5d2a46>] g+0x1/0x2\n";
+    assert_eq!(told(&text.repeat(2)), ["2 a b kmemleak: f g"]);
+}
+
+#[test]
 fn a_source_that_is_not_known_belongs_to_its_frame() {
     assert_eq!(told("Call Trace:\n f+0x1/0x2 kernel/fork.c:12\n g+0x1/0x2 ??:?\n"), ["1 ? call trace: f g"]);
 }
