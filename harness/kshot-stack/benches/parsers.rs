@@ -1,5 +1,5 @@
-//! The parsers, in bytes a second, over captures of `tests/data` many times over; and, to compare with, a search for
-//! the ends of the lines of the same bytes.
+//! The parsers, in bytes a second, over captures of `tests/data` many times over: in their format, and as a text that may go on
+//! in another; and, to compare with, a search for the ends of the lines of the same bytes.
 //!
 //! `cargo bench --bench parsers`, or one of them: `cargo bench --bench parsers -- ftrace/sched`.
 #![expect(clippy::unwrap_used, reason = "a bench")]
@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, Throughput};
-use kshot_stack::format::TextFormat;
+use kshot_stack::format::{Reading, TextFormat};
 
 /// Enough to fill no cache but the last.
 const CAPTURE: usize = 4 << 20;
@@ -46,6 +46,9 @@ fn bench(criterion: &mut Criterion, folder: &str, name: &str, parse: impl Fn(&[u
     let mut group = criterion.benchmark_group(format!("{folder}/{name}"));
     group.throughput(Throughput::Bytes(capture.len() as u64));
     group.bench_function("parse", |bencher| bencher.iter(|| parse(black_box(&capture))));
+    group.bench_function("sections", |bencher| {
+        bencher.iter(|| Reading::guess(black_box(&capture)).sections(&capture[..]).unwrap().len());
+    });
     group.bench_function("line ends", |bencher| {
         bencher.iter(|| memchr::memchr_iter(b'\n', black_box(&capture)).map(black_box).count());
     });

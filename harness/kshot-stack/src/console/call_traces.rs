@@ -240,7 +240,9 @@ impl Parser {
         {
             return self.announce_ftrace(caller, context.task);
         }
-        if text.starts_with(TABLE_INDENT) && !text.trim_ascii_start().starts_with(b"PID: ") {
+        let announces = || self.heading.find(text).is_some() && heading(&shown(text)).is_some();
+        let begins = || text.trim_ascii_start().starts_with(b"PID: ") || announces();
+        if text.starts_with(TABLE_INDENT) && !begins() {
             return self.text_in_stack(caller, text, line, warnings);
         }
         let text = shown(text);

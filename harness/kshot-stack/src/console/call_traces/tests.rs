@@ -168,6 +168,12 @@ fn a_leak_names_its_task() {
 }
 
 #[test]
+fn a_heading_may_be_indented_as_deep_as_a_table() {
+    let text = "Hi\n\nCall Trace:\n f+0x1/0x2\n\n          backtrace:\n            [<00000000e0a73ec7>] 0xffffffffc01d2036\n            [<000000000c5d2a46>] g+0x1/0x2\n";
+    assert_eq!(told(text), ["1 ? call trace: f", "1 ? call trace: ? g"]);
+}
+
+#[test]
 fn a_source_that_is_not_known_belongs_to_its_frame() {
     assert_eq!(told("Call Trace:\n f+0x1/0x2 kernel/fork.c:12\n g+0x1/0x2 ??:?\n"), ["1 ? call trace: f g"]);
 }
