@@ -18,9 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use object::{
-    Architecture, Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolFlags, SymbolKind,
-};
+use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolFlags, SymbolKind};
 
 pub use build_id::{build_id, build_id_of_notes, notes_section};
 pub use cursor::Cut;
@@ -43,8 +41,8 @@ struct Function {
     start: u64,
     /// Its size in bytes; 0 where the table does not say.
     size: u64,
-    /// How far behind its address every call passes, in bytes ([`local_entry`]).
-    entry: u8,
+    /// The `st_other` of its symbol in ELF, 0 elsewhere.
+    st_other: u8,
     name: Rc<str>,
 }
 
@@ -447,13 +445,11 @@ fn in_code<'data, R: ReadRef<'data>>(
             let name = symbol.name().ok().filter(|name| is_listed(name))?;
             let base = bases.at(symbol.section_index())?;
             let start = base.wrapping_add(symbol.address());
-            let entry = match symbol.flags() {
-                SymbolFlags::Elf { st_other, .. } if file.architecture() == Architecture::PowerPc64 => {
-                    local_entry(st_other.ppc64_local())
-                }
+            let st_other = match symbol.flags() {
+                SymbolFlags::Elf { st_other, .. } => st_other.0,
                 _ => 0,
             };
-            Some(Function { start, size: symbol.size(), entry, name: name.into() })
+            Some(Function { start, size: symbol.size(), st_other, name: name.into() })
         })
     };
     // Counted first, which fills the file's cache: what stays shall not lie scattered between what goes with the cache.
@@ -462,16 +458,10 @@ fn in_code<'data, R: ReadRef<'data>>(
     functions
 }
 
-/// Whether the kernel lists a symbol by this name, too (scripts/mksysmap): it leaves out local labels, mapping symbols, and the names
-/// that the EFI stub has for the kernel's own code.
+/// Whether the kernel lists a symbol by this name, too (scripts/mksysmap): it leaves out local labels, mapping symbols, and
+/// the names that the EFI stub has for the kernel's own code.
 fn is_listed(name: &str) -> bool {
     !name.is_empty() && !name.starts_with(['.', '$']) && !name.starts_with("__efistub_")
-}
-
-/// How many bytes of a function only callers with another table of contents execute, before they come to where all others
-/// enter, by the three bits of a symbol on 64-bit POWER (64-bit ELF V2 ABI, 3.4.1, "Symbol Values").
-fn local_entry(bits: u8) -> u8 {
-    (1 << bits) & !3
 }
 
 /// A path relative to the source tree. For assembly files the path includes the build folder, which the compiler was

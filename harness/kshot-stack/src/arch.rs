@@ -375,6 +375,8 @@ pub struct ArchRow {
     pub elf_machine: u16,
     /// Relocations besides those of an address that is written.
     pub relocations: &'static [OwnRelocation],
+    /// Whether the `st_other` of a function's symbol says where all of its callers enter ([`ArchRow::entry_offset`]).
+    pub local_entries: bool,
     /// The size of an address in bytes.
     pub word_bytes: usize,
     /// The lowest address that can be the kernel's.
@@ -506,6 +508,12 @@ impl ArchRow {
     /// Whether an address can be the kernel's.
     pub fn in_kernel(&self, address: u64) -> bool {
         address >= self.kernel_from
+    }
+
+    /// How many bytes behind a function's address all of its callers come by, from its symbol's `st_other`. Only those with another
+    /// table of contents execute the bytes before (64-bit ELF V2 ABI, 3.4.1, "Symbol Values").
+    pub fn entry_offset(&self, st_other: u8) -> u64 {
+        if self.local_entries { (1 << (st_other >> 5)) & !3 } else { 0 }
     }
 
     /// The assembly code that a symbol belongs to.

@@ -228,7 +228,7 @@ impl Recorder {
             return Err(TruthError::NoFunction { function: self.wanted.function.clone() });
         };
         AmbiguousFunction::check(&function, &starts)?;
-        let places = self.known.unwinder.entries(&function);
+        let places = self.known.unwinder.entries(&function, self.row);
         self.expect_traps(stops);
         self.check(stops, loaded)?;
         let writer = File::create_new(&self.file).map_err(|source| self.unwritable(source))?;

@@ -205,9 +205,9 @@ impl Unwinder {
     }
 
     /// Where a breakpoint sees every call of the functions of a name.
-    pub fn entries(&self, name: &str) -> Vec<u64> {
-        let mut entries: Vec<u64> =
-            self.of_name(name).map(|function| function.start + u64::from(function.entry)).collect();
+    pub fn entries(&self, name: &str, row: &ArchRow) -> Vec<u64> {
+        let entry = |function: &Function| function.start + row.entry_offset(function.st_other);
+        let mut entries: Vec<u64> = self.of_name(name).map(entry).collect();
         entries.sort_unstable();
         entries.dedup();
         entries

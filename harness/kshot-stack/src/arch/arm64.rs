@@ -46,6 +46,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // EM_AARCH64.
     elf_machine: 183,
     relocations: &[],
+    local_entries: false,
     word_bytes: 8,
     kernel_from: UPPER_HALF,
     // SP_EL0 has it in the kernel, which the stub does not tell at once; __switch_to writes it here, too

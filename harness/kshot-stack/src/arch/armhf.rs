@@ -43,6 +43,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // EM_ARM.
     elf_machine: 40,
     relocations: &[],
+    local_entries: false,
     word_bytes: 4,
     // MODULES_VADDR of arch/arm/include/asm/memory.h: 16 MiB below PAGE_OFFSET, which is 3 GiB in Debian's kernels.
     kernel_from: 0xbf00_0000,

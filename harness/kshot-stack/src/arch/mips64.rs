@@ -31,6 +31,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     cross_packages: &["gcc-mips64-linux-gnuabi64", "libc6-dev-mips64-cross"],
     elf_machine: mips::ELF_MACHINE,
     relocations: &[],
+    local_entries: false,
     word_bytes: 8,
     kernel_from: UPPER_HALF,
     task: Some(mips::TASK),

@@ -41,6 +41,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // EM_PPC64.
     elf_machine: 21,
     relocations: &[],
+    local_entries: true,
     word_bytes: 8,
     kernel_from: UPPER_HALF,
     // r13 is the paca (arch/powerpc/include/asm/paca.h).

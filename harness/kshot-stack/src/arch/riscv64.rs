@@ -68,6 +68,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // EM_RISCV.
     elf_machine: 243,
     relocations: RELOCATIONS,
+    local_entries: false,
     word_bytes: 8,
     kernel_from: UPPER_HALF,
     // tp (arch/riscv/include/asm/current.h).

@@ -40,6 +40,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // EM_S390.
     elf_machine: 22,
     relocations: &[],
+    local_entries: false,
     word_bytes: 8,
     // Kernel and user space have an address space each: addresses alone do not tell them apart.
     kernel_from: 1,

@@ -45,6 +45,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // EM_X86_64.
     elf_machine: 62,
     relocations: &[],
+    local_entries: false,
     word_bytes: 8,
     kernel_from: UPPER_HALF,
     // arch/x86/include/asm/current.h. In 6.2 to 6.14 it is the first field of pcpu_hot.

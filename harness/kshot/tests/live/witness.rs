@@ -139,7 +139,11 @@ fn agree(workspace: &Workspace, kernel: &Kernel, subject: &Subject) {
                 end.send();
                 ran
             });
-            assert_eq!(stops.run_to(&unwinder.entries(function)).unwrap(), Stop::Hit, "{function}");
+            assert_eq!(
+                stops.run_to(&unwinder.entries(function, kernel.arch.row())).unwrap(),
+                Stop::Hit,
+                "{function}"
+            );
             let raw = raw(&mut stops, &unwinder, kernel);
             // Whoever closes the connection leaves the guest as it is.
             drop(stops);

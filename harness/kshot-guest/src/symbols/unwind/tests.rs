@@ -70,7 +70,7 @@ fn at_its_first_byte_a_function_has_saved_nothing_yet() {
 fn assembly_code_that_waits_for_interrupts_is_left_by_its_return_address() {
     let mut unwinder = unwinder();
     let (idle, caller) = (0xffff_ffff_8030_0000, IN_START_KERNEL);
-    unwinder.functions.push(Function { start: idle, size: 0x40, entry: 0, name: "psw_idle".into() });
+    unwinder.functions.push(Function { start: idle, size: 0x40, st_other: 0, name: "psw_idle".into() });
     let row = Arch::S390x.row();
     let registers = vec![(row.stack_pointer, BASE), (row.return_address, caller)];
     let raw = Raw { registers, ..raw(idle + 0x3c, 0, &[]) };
@@ -160,7 +160,7 @@ fn a_copied_trampoline_leads_to_the_traced_function() {
 
 #[test]
 fn a_label_names_code_that_no_sized_function_holds() {
-    let of = |start, size, name: &str| Function { start, size, entry: 0, name: name.into() };
+    let of = |start, size, name: &str| Function { start, size, st_other: 0, name: name.into() };
     let sized = vec![of(0x100, 0x40, "handle_sys"), of(0x200, 0, "syscall_exit")];
     let labels = vec![of(0x120, 0, "syscall_common"), of(0x200, 0, "same"), of(0x240, 0, "work_notifysig")];
     let expected =
@@ -169,7 +169,9 @@ fn a_label_names_code_that_no_sized_function_holds() {
 }
 
 #[test]
-fn a_symbol_of_power_says_where_every_call_enters() {
-    // readelf shows the last two as `<localentry>: 4` and `<localentry>: 8`.
-    assert_eq!([0, 1, 2, 3].map(crate::symbols::local_entry), [0, 0, 4, 8]);
+fn callers_enter_where_the_symbol_says_on_power_alone() {
+    // readelf shows the last two as `<localentry>: 8`, one of them as HIDDEN.
+    let symbols = [0x00, 0x20, 0x60, 0x62];
+    assert_eq!(symbols.map(|other| Arch::Ppc64el.row().entry_offset(other)), [0, 0, 8, 8]);
+    assert_eq!(symbols.map(|other| Arch::Mips64.row().entry_offset(other)), [0; 4]);
 }
