@@ -139,13 +139,15 @@ pub(super) const ROW: ArchRow = ArchRow {
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/riscv/include/asm/syscall_wrapper.h.
     syscall_prefix: Some("__riscv_"),
-    // arch/riscv/kernel/entry.S and head.S.
+    // arch/riscv/kernel/entry.S and head.S. _start_kernel jumps to start_kernel(), which so begins the stack of the idle task: the return
+    // address there is what the call before has left.
     entries: &[
         "handle_exception",
         "ret_from_exception",
         "ret_from_fork",
         "ret_from_fork_kernel_asm",
         "ret_from_fork_user_asm",
+        "start_kernel",
         "_start_kernel",
         "smp_callin",
     ],
