@@ -21,21 +21,11 @@ struct Exception {
     because: &'static str,
 }
 
-const EXCEPTIONS: [Exception; 5] = [
+const EXCEPTIONS: [Exception; 3] = [
     Exception {
         module: "kshot-guest::symbols::unwind",
         word: "AArch64",
         because: "gimli's word for one vendor's rules, which are read wherever they are",
-    },
-    Exception {
-        module: "kshot-guest::symbols",
-        word: "PowerPc64",
-        because: "object's word for files whose symbols say where a function's local entry is",
-    },
-    Exception {
-        module: "kshot-guest::symbols",
-        word: "ppc64",
-        because: "object's name of the function that reads this",
     },
     Exception {
         module: "kshot::commands::question",
