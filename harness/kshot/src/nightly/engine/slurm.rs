@@ -62,6 +62,7 @@ pub(super) fn dispatch(
     let name = format!("{JOB_NAME}-{}", round.remote.rsplit('/').next().unwrap_or_default());
     let mut words: Vec<String> = vec![
         "--wait".into(),
+        "--parsable".into(),
         format!("--array=1-{}", sent.len()),
         format!("--job-name={name}"),
         "--ntasks=1".into(),
@@ -89,12 +90,18 @@ pub(super) fn dispatch(
         drop(run_program(EngineProgram::Scancel, &cancel, &round.path, REQUEST_TIMEOUT, OnInterrupt::Ignore));
     }
     let finished = finished?;
-    // sbatch exits with the highest status of its tasks; it refused the job only if it was not submitted.
-    let submitted = finished.out.contains("Submitted batch job");
+    // sbatch exits with the highest status of its tasks; it refused the job only if it tells no number of it.
+    let submitted = is_job(&finished.out);
     if !finished.interrupted && !submitted {
         return Err(EngineError::Failed { program: EngineProgram::Sbatch, said: finished.err.trim().into() });
     }
     Ok(if finished.interrupted { Completion::Interrupted } else { Completion::Done })
+}
+
+/// Whether sbatch tells a job's number, `--parsable`: `17`, or `17;cluster`.
+fn is_job(out: &str) -> bool {
+    let number = out.trim().split(';').next().unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The status of a unit from the files that its task left.
@@ -113,6 +120,12 @@ pub(super) fn unit_status(round: &RoundFolder, unit: &str) -> UnitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_submitted_job_has_a_number() {
+        assert!(is_job("17\n") && is_job("17;cluster\n"));
+        assert!(!is_job("") && !is_job("sbatch: error: 17\n"));
+    }
 
     #[test]
     fn a_node_that_is_down_drained_or_silent_takes_no_part() {
