@@ -89,7 +89,8 @@ pub fn print_script<R: Read>(
         for &ChainEntry { address, user } in sample.chain.iter().flatten() {
             let frame = frame(address, user, kernel, symbols);
             match (&frame.symbol, &frame.module) {
-                (None, _) => writeln!(out, "\t{address:16x} [unknown] ([unknown])"),
+                (None, _) if frame.user => writeln!(out, "\t{address:16x} [unknown] ([unknown])"),
+                (None, _) => writeln!(out, "\t{address:16x} [unknown] ([kernel.kallsyms])"),
                 (Some(symbol), module) => {
                     let object = module.as_deref().unwrap_or("kernel.kallsyms");
                     writeln!(out, "\t{address:16x} {symbol}+{:#x} ([{object}])", frame.offset.unwrap_or(0))
@@ -245,16 +246,19 @@ fn entries(chain: impl Iterator<Item = u64>) -> Vec<ChainEntry> {
 }
 
 fn frame(address: u64, user: bool, kernel: Option<&Range<u64>>, symbols: &Kallsyms) -> Frame {
-    // An unwinder that starts before the entry code has saved a frame walks into user space without a marker.
-    let plain = Frame { address: Some(address), user: user || !in_upper_half(address), ..Frame::default() };
     // The kernel's data follows its code, and the code that boots it follows that.
     let is_code = |place: &Place<'_>| {
         place.module.is_some()
             || kernel.is_none_or(|code| code.contains(&address))
             || symbols.init_code().is_some_and(|code| code.contains(&address))
     };
-    match symbols.place(address).filter(|_| !user).filter(is_code) {
-        None => plain,
+    let place = symbols.place(address).filter(|_| !user).filter(is_code);
+    // An unwinder that starts before the entry code has saved a frame walks into user space without a marker. Where the
+    // kernel lies in the lower half, nothing but the marker tells.
+    let is_above = kernel.is_none_or(|code| in_upper_half(code.start));
+    let user = user || is_above && !in_upper_half(address) && place.is_none();
+    match place {
+        None => Frame { address: Some(address), user, ..Frame::default() },
         Some(Place { symbol, offset, module }) => Frame {
             symbol: Some(symbol.into()),
             offset: Some(offset),

@@ -126,6 +126,10 @@ fn a_kernel_in_the_lower_half_is_none_of_user_space() {
     assert_eq!((named.name().as_str(), named.user), ("vfs_mkdir", false));
     assert!(frame(0x2aa_0000_1234, false, None, &symbols).user);
     assert!(frame(0x42_4d28, true, None, &symbols).user);
+    // What stands before the kernel's own code, as where s390x starts.
+    let code = 0x42_4d20..0x50_0000;
+    assert!(!frame(0x41_0010, false, Some(&code), &symbols).user);
+    assert!(frame(0x41_0010, true, Some(&code), &symbols).user);
 }
 
 #[test]
