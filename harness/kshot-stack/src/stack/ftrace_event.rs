@@ -239,6 +239,18 @@ pub(super) fn heading(text: &[u8]) -> Option<bool> {
     }
 }
 
+/// A line of the heading: `#`, `#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION`. `# 2876.076 us |` is a call that
+/// took long, and histograms begin so, too.
+pub(super) fn is_heading(line: &[u8]) -> bool {
+    match line {
+        b"#" => true,
+        [b'#', b' ', next, ..] => {
+            !next.is_ascii_digit() && *next != b'e' || line.starts_with(b"# entries-in")
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,7 +46,7 @@ use indexmap::IndexMap;
 
 use super::fold::{Fold, Texts, count};
 use super::ftrace_context::{Context, TASK_WIDTH, context};
-use super::ftrace_event::{EventText, MARKER, NAMELESS, arguments, comment, event, heading};
+use super::ftrace_event::{EventText, MARKER, NAMELESS, arguments, comment, event, heading, is_heading};
 use super::ftrace_frame::{frame, unreadable_frame};
 use super::ftrace_graph::{What, graph_line};
 use super::ftrace_mmio;
@@ -440,7 +440,7 @@ impl Parser<'_> {
             self.context.get_or_insert(false);
             return true;
         }
-        line.is_empty() || line == b"#" || is_remark_of_trace_cmd(line)
+        line.is_empty() || is_heading(line) || is_remark_of_trace_cmd(line)
     }
 
     /// Lines of the tracer of memory-mapped IO, whose markers may have line ends.
