@@ -263,9 +263,8 @@ fn frame(address: u64, user: bool, kernel: Option<&Range<u64>>, symbols: &Kallsy
             symbol: Some(symbol.into()),
             offset: Some(offset),
             module: module.map(Into::into),
-            // Not every kernel is in the upper half.
-            user: false,
-            ..plain
+            address: Some(address),
+            ..Frame::default()
         },
     }
 }
