@@ -3,6 +3,7 @@
 use crate::arch::ArchRow;
 use crate::document::{ArgumentsResult, ProbeResult, Reference, StackResult};
 use crate::fidelity::{Measure, References};
+use crate::foreign::NUMBER_MOST;
 use crate::normalize::{self, normalize};
 use crate::stack::{Parsed, Stack, State, count};
 
@@ -49,6 +50,8 @@ fn probe_result(
     measure: impl Fn(&Stack) -> Option<Measure>,
 ) -> ProbeResult {
     let Parsed { events, lost, stacks, arguments, warnings } = &probe.parsed;
+    // A guest may tell any number; the document has to be read again, and its counts to be added up.
+    let bounded = |count: u64| count.min(NUMBER_MOST);
     // State and fidelity need the addresses that the normalisation forgets, so they come first.
     let seen = stacks.iter().map(|(stack, number)| {
         let (state, ends_at) = stack.state(row);
@@ -56,7 +59,7 @@ fn probe_result(
         (DisplayedStack { stack: normalize(stack.clone()), state, ends_at, measure }, *number)
     });
     let stacks = count(seen).into_iter().map(|(seen, count)| StackResult {
-        count,
+        count: bounded(count),
         task: seen.stack.task,
         event: seen.stack.event,
         frames: seen.stack.frames.iter().map(|frame| frame.name()).collect(),
@@ -66,13 +69,16 @@ fn probe_result(
         differences: seen.measure.map(|measure| measure.differences).unwrap_or_default(),
     });
     let arguments = count(arguments.iter().cloned().map(|(one, number)| (normalize::fetched(one), number)));
-    let arguments =
-        arguments.into_iter().map(|(one, count)| ArgumentsResult { count, event: one.event, text: one.text });
+    let arguments = arguments.into_iter().map(|(one, count)| ArgumentsResult {
+        count: bounded(count),
+        event: one.event,
+        text: one.text,
+    });
     ProbeResult {
         name: probe.name.clone(),
         kind: probe.kind.clone(),
-        events: *events,
-        lost: *lost,
+        events: bounded(*events),
+        lost: bounded(*lost),
         warnings: warnings.clone(),
         left_out_because: None,
         stacks: stacks.collect(),

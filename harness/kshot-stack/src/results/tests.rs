@@ -56,6 +56,14 @@ fn gdb_is_the_truth_where_it_is_and_nothing_is_measured_against_itself() {
 }
 
 #[test]
+fn counts_that_a_guest_makes_up_stay_within_what_a_document_may_hold() {
+    let mut probe = perf("perf", PERF);
+    (probe.parsed.events, probe.parsed.lost, probe.parsed.stacks[0].1) = (u64::MAX, u64::MAX, u64::MAX);
+    let result = &probe_results(&[probe], Arch::Mips64.row())[0];
+    assert_eq!([result.events, result.lost, result.stacks[0].count], [NUMBER_MOST; 3]);
+}
+
+#[test]
 fn stacks_that_read_alike_but_differ_in_fidelity_stay_apart() {
     let boot = PERF
         .replace("tun_chr_ioctl+0xeec", "register_netdev+0x30")

@@ -148,13 +148,15 @@ fn entered_with_arguments<'a>(name: &'a [u8], arguments: &[u8]) -> Option<EventT
     entered.then(|| EventText::entered(name, repeats(arguments)))
 }
 
-/// The number of `f <-g (repeats: 3, last_ts: 4.123456)`.
+/// The number of `f <-g (repeats: 3, last_ts: 4.123456)`, of 16 bits (`func_repeats` of kernel/trace/trace_entries.h).
 fn repeats(text: &[u8]) -> u64 {
     if !text.ends_with(b")") {
         return 1;
     }
     let repeated = split_at(text, b" (repeats: ").and_then(|(_, text)| decimal(text));
-    repeated.filter(|(_, text)| text.starts_with(b", last_ts:")).map_or(1, |(times, _)| times)
+    let of_kernel =
+        |(times, text): &(u64, &[u8])| text.starts_with(b", last_ts:") && *times <= u16::MAX.into();
+    repeated.filter(of_kernel).map_or(1, |(times, _)| times)
 }
 
 /// Texts that do not begin with a name.
@@ -306,6 +308,8 @@ mod tests {
         let times = |text: &str| event(text.as_bytes()).unwrap().times;
         assert_eq!(times("f <-g (repeats: 12, last_ts: 4.123456)"), 12);
         assert_eq!(times("f <-g"), 1);
+        // No kernel counts so far.
+        assert_eq!(times("f <-g (repeats: 18446744073709551615, last_ts: 4.123456)"), 1);
     }
 
     #[test]
