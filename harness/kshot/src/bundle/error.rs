@@ -37,6 +37,14 @@ pub enum BundleError {
         /// The run folder.
         path: PathBuf,
     },
+    /// A step of the run cannot be made again without kshot.
+    #[error(
+        "step {number} sends the guest a non-maskable interrupt, which nobody does where a bundle is run"
+    )]
+    Nmi {
+        /// The number of the step, from 1.
+        number: usize,
+    },
     /// The file is not a bundle of kshot.
     #[error("{} is not a bundle of `kshot export`", path.display())]
     NotABundle {
@@ -87,6 +95,7 @@ impl Blamed for BundleError {
             Self::KernelGone { .. }
             | Self::Changed { .. }
             | Self::NoRequestLog { .. }
+            | Self::Nmi { .. }
             | Self::NotABundle { .. }
             | Self::Exists { .. } => Blame::Usage,
             // The archive or a file in it does not exist.
@@ -104,6 +113,7 @@ impl Blamed for BundleError {
             Self::Changed { .. } | Self::NoRequestLog { .. } => {
                 Some("make the run again with kshot run, and export that one".into())
             }
+            Self::Nmi { .. } => Some("share the scenario and the kernel instead".into()),
             Self::Exists { .. } => Some("choose another folder with --out, or remove this one".into()),
             _ => passed_on_hint(self),
         }

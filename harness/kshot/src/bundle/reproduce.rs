@@ -41,8 +41,12 @@ impl ReproduceFiles {
     /// Creates the files from the run in `folder`.
     ///
     /// # Errors
-    /// [`BundleError::NoRequestLog`], [`BundleError::File`].
+    /// [`BundleError::Nmi`], [`BundleError::NoRequestLog`], [`BundleError::File`].
     pub(super) fn of(scenario: &Scenario, kernel: &Kernel, folder: &Path) -> Result<Self, BundleError> {
+        // The guest makes its requests by itself; an interrupt comes from outside.
+        if let Some(at) = scenario.steps.iter().position(|step| step.nmi) {
+            return Err(BundleError::Nmi { number: at + 1 });
+        }
         let no_list = || BundleError::NoRequestLog { path: folder.into() };
         let list = fs::read_to_string(folder.join(run::REQUEST_LOG)).map_err(|_| no_list())?;
         let asked: Result<Vec<Request>, _> = list.lines().map(serde_json::from_str).collect();
@@ -119,4 +123,33 @@ fn standalone_argv(spec: &MachineSpec) -> Vec<String> {
         }
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kshot_guest::symbols::NoDwarf;
+    use kshot_stack::arch::Arch;
+
+    #[test]
+    fn a_run_that_got_an_interrupt_from_outside_cannot_be_repeated() {
+        let text =
+            "summary: s\nkernels: [k]\nsteps: [{ run: x }, { run: x, nmi: true }]\nprobes: [{ ftrace: {} }]";
+        let scenario = Scenario::parse("a/b", "b.yaml", text, &["k"]).unwrap();
+        let kernel = Kernel {
+            name: "k".into(),
+            arch: Arch::all().next().unwrap(),
+            release: "6.1".into(),
+            version: None,
+            sha256: String::new(),
+            dwarf: Err(NoDwarf::Unknown),
+            modules: None,
+            config: None,
+            in_catalogue: true,
+            lost: Vec::new(),
+            boot: "vmlinux".into(),
+        };
+        let refused = ReproduceFiles::of(&scenario, &kernel, Path::new("/nowhere"));
+        assert!(matches!(refused, Err(BundleError::Nmi { number: 2 })));
+    }
 }
