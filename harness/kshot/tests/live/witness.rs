@@ -23,10 +23,14 @@ use super::on_kernel;
 const LIMIT: Duration = Duration::from_secs(120);
 const GDB: &str = "gdb-multiarch";
 const TUN: &str = "/isam/user/eoe_filter -n lo -t tap0 -E";
+/// The kernel asks for a module that nobody has, by a program that a kernel thread starts.
+const WORK: &str = "! mount -t nosuchfs none /tmp 2> /dev/null";
 
-/// A function to stop at: each leads to another kind of stack. [`TUN`] leads to it.
+/// A function to stop at: each leads to another kind of stack.
 struct Halt {
     function: &'static str,
+    /// The command that leads to it.
+    trigger: &'static str,
     /// How a truth may end there.
     ends: &'static [Ends],
     /// The code that gdb does not find out of, and so the last frame that is compared.
@@ -44,26 +48,26 @@ enum Ends {
 
 /// Where every architecture gets to.
 const HALTS: [Halt; 3] = [
-    Halt { function: "register_netdevice", ends: &[Ends::Entry], last: None },
+    Halt { function: "register_netdevice", trigger: TUN, ends: &[Ends::Entry], last: None },
     // A new task.
-    Halt { function: "schedule_tail", ends: &[Ends::Entry], last: None },
+    Halt { function: "schedule_tail", trigger: TUN, ends: &[Ends::Entry], last: None },
     // A kernel thread.
-    Halt { function: "process_one_work", ends: &[Ends::Entry], last: None },
+    Halt { function: "process_one_work", trigger: WORK, ends: &[Ends::Entry], last: None },
 ];
 
 /// A leaf, in a module where drivers are modules, and where exceptions and interrupts lead to on MIPS.
 const MIPS: [Halt; 3] = [
-    Halt { function: "tun_net_fix_features", ends: &[Ends::Entry], last: None },
-    Halt { function: "do_page_fault", ends: &[Ends::User, Ends::Entry], last: None },
+    Halt { function: "tun_net_fix_features", trigger: TUN, ends: &[Ends::Entry], last: None },
+    Halt { function: "do_page_fault", trigger: TUN, ends: &[Ends::User, Ends::Entry], last: None },
     // That code calls the handler on the interrupt's own stack, while its CFI, of a `.cfi_signal_frame`, counts on from the
     // stack of the task that was interrupted (arch/mips/kernel/genex.S). gdb, which does not know that, goes on with
     // whatever lies there. And of a signal frame gdb shows the line at its address, where we show that of the call before.
-    Halt { function: "irq_enter", ends: &[Ends::User, Ends::Entry], last: Some("handle_int") },
+    Halt { function: "irq_enter", trigger: TUN, ends: &[Ends::User, Ends::Entry], last: Some("handle_int") },
 ];
 
 /// In a module on the others. gdb counts all functions of a module from the beginning of `.text`, so that those of `.init.text`
 /// lie over its first ones, and `tun_net_fix_features` is `tun_init` for it.
-const MODULE: [Halt; 1] = [Halt { function: "tun_net_init", ends: &[Ends::Entry], last: None }];
+const MODULE: [Halt; 1] = [Halt { function: "tun_net_init", trigger: TUN, ends: &[Ends::Entry], last: None }];
 
 /// What gdb makes of an entry, which is assembly code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +131,7 @@ fn agree(workspace: &Workspace, kernel: &Kernel, subject: &Subject) {
     let listed = session.run(LIST_SECTIONS_COMMAND, LIMIT).unwrap().text;
     let loaded = LoadedKernel::new(kernel.dwarf.as_ref().unwrap(), &listed);
     let unwinder = Unwinder::read(&loaded).unwrap();
-    for &Halt { function, ends, last } in HALTS.iter().chain(subject.further) {
+    for &Halt { function, trigger, ends, last } in HALTS.iter().chain(subject.further) {
         let mut stops = machine.stops().unwrap();
         // The guest stands: the trigger begins when it is let go.
         let (ran, raw) = thread::scope(|scope| {
@@ -135,7 +139,7 @@ fn agree(workspace: &Workspace, kernel: &Kernel, subject: &Subject) {
             let end = stops.end_request();
             let session = &mut session;
             let trigger = scope.spawn(move || {
-                let ran = session.run(TUN, LIMIT);
+                let ran = session.run(trigger, LIMIT);
                 end.send();
                 ran
             });
