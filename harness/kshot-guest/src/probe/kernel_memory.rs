@@ -203,19 +203,19 @@ impl KernelMemory {
         let Some(newest) = u32::try_from(newest).ok().filter(|newest| i32::try_from(*newest).is_ok()) else {
             return Ok(Some(Vec::new()));
         };
+        let bytes = |words: u32| u64::from(words) * self.row.word_bytes as u64;
         // Since 6.11 tracers share the stack, and each has a number.
-        let elements = match self.layout.field("fgraph_ops", "idx")? {
-            Some(_) => shared_elements(newest, |word| {
-                self.word(stack.wrapping_add(u64::from(word) * self.row.word_bytes as u64), stops)
-            })?
-            .map(|words| {
-                words.into_iter().map(|word| u64::from(word) * self.row.word_bytes as u64).collect()
-            }),
+        let elements: Vec<u64> = match self.layout.field("fgraph_ops", "idx")? {
+            Some(_) => {
+                let word = |at| self.word(stack.wrapping_add(bytes(at)), stops);
+                let Some(words) = shared_elements(newest, word)? else { return Ok(None) };
+                words.into_iter().map(bytes).collect()
+            }
             None => {
-                Some((0..=u64::from(newest)).rev().take(RETURNS_MOST).map(|number| number * size).collect())
+                let numbers = (0..=u64::from(newest)).rev().take(RETURNS_MOST);
+                numbers.map(|number| number.wrapping_mul(size)).collect()
             }
         };
-        let Some(elements): Option<Vec<u64>> = elements else { return Ok(None) };
         let at = |element| stack.wrapping_add(element).wrapping_add(address);
         let found = elements.into_iter().map(|element| self.word(at(element), stops));
         Ok(Some(found.collect::<Result<_, _>>()?))
@@ -255,8 +255,8 @@ impl KernelMemory {
     }
 }
 
-/// Where the elements of a function-graph tracer's stack of `size` words begin, in words, the newest first; `None` where that is no
-/// such stack. Behind each element, and what tracers have put there, is a word that says how far below it begins.
+/// Where the elements of a function-graph tracer's stack of `size` words begin, in words, the newest first; `None` where
+/// that is no such stack. Behind each element, and what tracers have put there, is a word that says how far below it begins.
 fn shared_elements<E>(size: u32, mut word: impl FnMut(u32) -> Result<u64, E>) -> Result<Option<Vec<u32>>, E> {
     let (mut found, mut size) = (Vec::new(), size);
     while let Some(last) = size.checked_sub(1).filter(|_| found.len() < RETURNS_MOST) {
