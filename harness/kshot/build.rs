@@ -20,8 +20,8 @@ fn commit() -> Option<String> {
     }
     // An archive may lie unpacked in a repository of another project.
     git(&["ls-files", "--error-unmatch", "Cargo.toml"])?;
-    // HEAD names a branch or a commit; its log grows with each commit. Where one is not there cargo would run this anew
-    // each time.
+    // HEAD names a branch or a commit; its log grows with each commit. Where one is not there cargo would run
+    // this anew each time.
     for name in ["HEAD", "logs/HEAD"] {
         let path = git(&["rev-parse", "--git-path", name])?;
         if Path::new(&path).exists() {

@@ -1,5 +1,5 @@
-//! Damaged input for every parser and every document that others may have written: seeds are the fixtures, a seeded
-//! mutator damages them, and a target that panics or takes too long is a find. It runs on stable Rust.
+//! Damaged input for every parser and every document that others may have written: seeds are the fixtures, a
+//! seeded mutator damages them, and a target that panics or takes too long is a find. It runs on stable Rust.
 
 pub mod mutate; // the mutator
 pub mod targets; // what is fed, and the seeds of each
@@ -14,7 +14,8 @@ use rustix::time::{ClockId, clock_gettime};
 use mutate::Mutator;
 use targets::Target;
 
-/// How much of a processor's time one input may take. The largest takes some tens of milliseconds without optimisation.
+/// How much of a processor's time one input may take. The largest takes some tens of milliseconds without
+/// optimisation.
 pub const LATE: Duration = Duration::from_secs(5);
 /// The longest input that is made, in bytes.
 pub const LONGEST: usize = 64 << 10;
@@ -39,8 +40,8 @@ pub struct Find {
     pub file: PathBuf,
 }
 
-/// Feeds all targets in turn for `time`, and writes what was not borne into `folder`. The same seed makes the same
-/// inputs in the same order.
+/// Feeds all targets in turn for `time`, and writes what was not borne into `folder`. The same seed makes the
+/// same inputs in the same order.
 ///
 /// # Errors
 /// Those of writing a find.

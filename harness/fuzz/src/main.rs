@@ -1,5 +1,5 @@
-//! `cargo run --package kshot-fuzz -- --seconds N --seed S`: feeds damaged input, and prints how much and what was not
-//! borne. Ends 1 where there is a find.
+//! `cargo run --package kshot-fuzz -- --seconds N --seed S`: feeds damaged input, and prints how much and
+//! what was not borne. Ends 1 where there is a find.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Damages inputs: bytes flipped, cut, copied, joined with another seed, and replaced by what parsers trip over.
+//! Damages inputs: bytes flipped, cut, copied, joined with another seed, and replaced by what parsers trip
+//! over.
 
 /// What parsers trip over.
 const AWKWARD: &[&[u8]] = &[

@@ -229,7 +229,8 @@ fn files(folder: &Path, ends: &[&str]) -> Vec<Vec<u8>> {
 /// Where the stack of [`call_stack`] lies.
 const STACK: u64 = 0x9800_0000_0100_0000;
 
-/// Program counter, stack pointer, return address and stack of a processor in `recursing` of `unwind/frames.c`.
+/// Program counter, stack pointer, return address and stack of a processor in `recursing` of
+/// `unwind/frames.c`.
 fn call_stack() -> Vec<u8> {
     let (recursing, middle, start_kernel) =
         (0xffff_ffff_8010_003c, 0xffff_ffff_8010_0078, 0xffff_ffff_8010_00a0);

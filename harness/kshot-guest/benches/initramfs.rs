@@ -29,8 +29,8 @@ fn main() {
     criterion.final_summary();
 }
 
-/// 64 files of 64 KiB that compress about as programs do: this bench's own text of instructions, each time a little
-/// different.
+/// 64 files of 64 KiB that compress about as programs do: this bench's own text of instructions, each time a
+/// little different.
 fn files() -> Vec<(String, u32, Vec<u8>)> {
     let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     let chunks = program.chunks_exact(64 << 10).take(64).enumerate();

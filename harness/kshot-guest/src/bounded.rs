@@ -1,4 +1,5 @@
-//! Input with an end: regular files alone, no more than a limit of them, and archives that do not swell without end.
+//! Input with an end: regular files alone, no more than a limit of them, and archives that do not swell
+//! without end.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -8,11 +9,11 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use rustix::fs::OFlags;
 
-/// The most bytes that an archive from elsewhere may unpack to: a bundle's kernel, guest and captures take hundreds of
-/// megabytes.
+/// The most bytes that an archive from elsewhere may unpack to: a bundle's kernel, guest and captures take
+/// hundreds of megabytes.
 pub const UNPACKED_MOST: u64 = 4 << 30;
-/// How many times its packed size an archive may unpack to. Captures, which repeat themselves, reach 40; gzip itself
-/// ends at 1032.
+/// How many times its packed size an archive may unpack to. Captures, which repeat themselves, reach 40; gzip
+/// itself ends at 1032.
 pub const RATIO_MOST: u64 = 200;
 /// How many bytes may be unpacked before the ratio counts.
 const RATIO_FREE: u64 = 16 << 20;

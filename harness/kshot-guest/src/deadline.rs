@@ -56,8 +56,9 @@ impl Deadline {
         TimedOut { what: self.what.clone(), waited: self.started.elapsed(), last_error }
     }
 
-    /// The only polling loop: calls `attempt` until it is done, fails, or the deadline passes. `attempt` gets the longest
-    /// time that it may block, and has to spend it waiting for its own condition (a socket, a channel, a child).
+    /// The only polling loop: calls `attempt` until it is done, fails, or the deadline passes. `attempt` gets
+    /// the longest time that it may block, and has to spend it waiting for its own condition (a socket, a
+    /// channel, a child).
     ///
     /// # Errors
     /// The error of `attempt`, or [`TimedOut`].
@@ -80,8 +81,8 @@ impl Deadline {
     }
 }
 
-/// Waits until `fd` is ready for one of `flags`, at most `limit`; for polling on a socket with [`Deadline::poll`].
-/// Returns whether it is ready.
+/// Waits until `fd` is ready for one of `flags`, at most `limit`; for polling on a socket with
+/// [`Deadline::poll`]. Returns whether it is ready.
 ///
 /// # Errors
 /// The errors of poll(2). A signal ends the wait early without an error.

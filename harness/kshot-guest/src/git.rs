@@ -23,8 +23,8 @@ const NO_REPOSITORY: &str = "not a git repository (or any";
 #[derive(Clone, Debug)]
 pub struct Repository {
     path: PathBuf,
-    /// The repositories of other users that the user trusts: `safe.directory` of git-config(1). Empty where git asks for
-    /// none.
+    /// The repositories of other users that the user trusts: `safe.directory` of git-config(1). Empty where
+    /// git asks for none.
     trusted: Vec<String>,
 }
 
@@ -211,8 +211,8 @@ impl Repository {
         }
     }
 
-    /// The commits reachable from `new` and not from `old`, parents first, with the history simplified to `paths` as
-    /// git rev-list does.
+    /// The commits reachable from `new` and not from `old`, parents first, with the history simplified to
+    /// `paths` as git rev-list does.
     ///
     /// # Errors
     /// [`GitError`].
@@ -271,8 +271,8 @@ impl Repository {
         // The user's repository is only read: not even the times in its index are brought up to date.
         let before = ["--no-optional-locks", "-C", &*path];
         let command = tied("git", before.iter().copied().chain(argv.iter().copied()));
-        // The user's hooks, signatures and editor must not affect kshot's clone; a commit id must not depend on the
-        // time.
+        // The user's hooks, signatures and editor must not affect kshot's clone; a commit id must not depend
+        // on the time.
         let mut command =
             command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
         for (name, value) in

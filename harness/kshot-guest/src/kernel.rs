@@ -60,8 +60,8 @@ pub struct Kernel {
     pub sha256: String,
     /// The DWARF of the kernel, or why there is none.
     pub dwarf: Result<Dwarf, NoDwarf>,
-    /// The root folder of `lib/modules/<release>`, with uncompressed modules and a `modules.dep`; `None` for kernels
-    /// without modules.
+    /// The root folder of `lib/modules/<release>`, with uncompressed modules and a `modules.dep`; `None` for
+    /// kernels without modules.
     pub modules: Option<PathBuf>,
     /// The kernel's `.config`, where it is known.
     pub config: Option<PathBuf>,
@@ -305,9 +305,10 @@ impl Kernel {
         Ok(Some(kernel))
     }
 
-    /// The user's own kernel: a folder that kbuild built in (a source tree or an `O=` folder), or an image that the
-    /// architecture's QEMU boots, with or without DWARF. The modules in that folder and its `.config` belong to the
-    /// kernel; `lib/modules/<release>` in it goes before modules that are not installed. Nothing is written there.
+    /// The user's own kernel: a folder that kbuild built in (a source tree or an `O=` folder), or an image
+    /// that the architecture's QEMU boots, with or without DWARF. The modules in that folder and its
+    /// `.config` belong to the kernel; `lib/modules/<release>` in it goes before modules that are not
+    /// installed. Nothing is written there.
     ///
     /// # Errors
     /// [`KernelError::NotBootable`], [`KernelError::File`] or [`KernelError::Cache`].
@@ -422,8 +423,8 @@ pub fn provision(
         Lookup::Found(folder) => return Kernel::from_entry(spec, &folder),
         Lookup::Missing(draft) => draft,
     };
-    // The scratch folder is removed when this returns: waiting processes have the kernel by then. Removing a source
-    // tree can take minutes.
+    // The scratch folder is removed when this returns: waiting processes have the kernel by then. Removing a
+    // source tree can take minutes.
     let scratch = draft.scratch()?;
     let made = match &spec.source {
         KernelSource::DebianPackage(package) => {
@@ -434,7 +435,8 @@ pub fn provision(
     Kernel::from_entry(spec, &commit_kernel(spec, draft, made)?)
 }
 
-/// Builds a kernel of a source that was built before once more, for nothing but to see that this host still can.
+/// Builds a kernel of a source that was built before once more, for nothing but to see that this host still
+/// can.
 ///
 /// # Errors
 /// [`KernelError`].

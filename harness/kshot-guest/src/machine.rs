@@ -77,8 +77,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots a machine. The guest boots while this sets up QEMU's monitor. The console goes to `console.log` and QEMU's
-    /// standard error to `qemu.log`, both in `run_folder`.
+    /// Boots a machine. The guest boots while this sets up QEMU's monitor. The console goes to `console.log`
+    /// and QEMU's standard error to `qemu.log`, both in `run_folder`.
     ///
     /// # Errors
     /// See [`MachineError`].
@@ -86,8 +86,8 @@ impl Machine {
         Self::start(spec, Memory::Anonymous, io::empty(), run_folder)
     }
 
-    /// Boots a machine as [`Self::boot`] does, with the guest's memory in the new file `memory`, so that [`Self::save`]
-    /// works.
+    /// Boots a machine as [`Self::boot`] does, with the guest's memory in the new file `memory`, so that
+    /// [`Self::save`] works.
     ///
     /// # Errors
     /// See [`MachineError`].
@@ -101,8 +101,8 @@ impl Machine {
         Self::start(spec, Memory::Saveable(memory), io::empty(), run_folder)
     }
 
-    /// Restores a machine from a state that a machine with an equal `spec` saved. The guest runs when this returns.
-    /// `console.log` begins with the console output from before the save.
+    /// Restores a machine from a state that a machine with an equal `spec` saved. The guest runs when this
+    /// returns. `console.log` begins with the console output from before the save.
     ///
     /// # Errors
     /// See [`MachineError`].
@@ -151,11 +151,12 @@ impl Machine {
         Ok(Self { monitor, version, ssh_port, started, resumed: None, migrations, qemu, folder })
     }
 
-    /// Waits until the guest's init reports ready. Returns the time since QEMU's start or, for a restored guest, the
-    /// time of the restore.
+    /// Waits until the guest's init reports ready. Returns the time since QEMU's start or, for a restored
+    /// guest, the time of the restore.
     ///
     /// # Errors
-    /// [`MachineError::NotReady`] if the deadline passes, [`MachineError::Down`] as soon as the machine goes down.
+    /// [`MachineError::NotReady`] if the deadline passes, [`MachineError::Down`] as soon as the machine goes
+    /// down.
     pub fn wait_ready(&self, deadline: &Deadline) -> Result<Duration, MachineError> {
         let mut watch = self.qemu.liveness.rest_watch();
         let rests = |last_line_at| watch.as_mut().is_some_and(|watch| watch.has_rested(last_line_at));
@@ -241,8 +242,8 @@ impl Machine {
         self.monitor.execute("inject-nmi", json!({}), &deadline).map(drop)
     }
 
-    /// Ends QEMU with the monitor's `quit`, else by a signal. The guest is not shut down: none of its state is kept.
-    /// Returns the console events up to the last line.
+    /// Ends QEMU with the monitor's `quit`, else by a signal. The guest is not shut down: none of its state
+    /// is kept. Returns the console events up to the last line.
     pub fn shutdown(self) -> Vec<ConsoleReport> {
         // A QEMU that does not answer is killed when this is dropped.
         if self.monitor.send("quit", json!({})).is_ok() {
@@ -356,8 +357,8 @@ fn check(spec: &MachineSpec) -> Result<(), MachineError> {
     Ok(())
 }
 
-/// The path of a socket in the machine's folder. The folder's own may be too long: the path of a socket has 107 bytes at
-/// most (unix(7)).
+/// The path of a socket in the machine's folder. The folder's own may be too long: the path of a socket has
+/// 107 bytes at most (unix(7)).
 fn socket_path(folder: &ScratchFolder, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", folder.handle().as_raw_fd())).join(name)
 }

@@ -1,6 +1,6 @@
-//! Probes: the mechanisms that record stacks, one file each. A probe's file says what a scenario may ask of it, what it
-//! does in the guest, what it leaves and how that is read. A new one is a file with a `Probe`, its `mod`, and its line
-//! in `probes!`.
+//! Probes: the mechanisms that record stacks, one file each. A probe's file says what a scenario may ask of
+//! it, what it does in the guest, what it leaves and how that is read. A new one is a file with a `Probe`,
+//! its `mod`, and its line in `probes!`.
 
 mod error; // what goes wrong with a probe
 mod capture; // the files that probes leave in a run folder
@@ -98,7 +98,8 @@ probes! {
     perf: Perf(PerfProbe) from perf::RawPerf,
     /// A kprobe event that records a stack.
     kprobe: Kprobe(KprobeProbe) from kprobe::RawKprobe,
-    /// A breakpoint through QEMU's gdb stub, unwound from outside with the kernel's DWARF: the truth. At most one.
+    /// A breakpoint through QEMU's gdb stub, unwound from outside with the kernel's DWARF: the truth. At most
+    /// one.
     gdb: Gdb(GdbProbe) from gdb::RawGdb,
     /// A BPF program that asks for the stack.
     bpf: Bpf(BpfProbe) from bpf::RawBpf,
@@ -148,7 +149,8 @@ trait Probe {
         &[]
     }
 
-    /// Has the thread that records the truth read the kernel, for the probe that does, before the machine is up.
+    /// Has the thread that records the truth read the kernel, for the probe that does, before the machine is
+    /// up.
     fn start_truth(
         &self,
         _kernel: &KernelFile<'_>,
@@ -237,8 +239,8 @@ pub struct ArmedProbe {
     armed: Box<dyn Armed>,
 }
 
-/// The names of the files that [`ProbeSpec::prepare`] writes to the run folder. A machine that starts from a saved state
-/// needs them, too.
+/// The names of the files that [`ProbeSpec::prepare`] writes to the run folder. A machine that starts from a
+/// saved state needs them, too.
 pub fn prepared_files(specs: &[ProbeSpec]) -> Vec<String> {
     let names = specs.iter().flat_map(|spec| {
         spec.probe().prepared_files().iter().map(|suffix| capture::file_name(&spec.name, suffix))
@@ -246,14 +248,15 @@ pub fn prepared_files(specs: &[ProbeSpec]) -> Vec<String> {
     names.collect()
 }
 
-/// The scripts that [`ProbeSpec::prepare`] runs for these probes, as text. Guests with equal text can share a saved state.
+/// The scripts that [`ProbeSpec::prepare`] runs for these probes, as text. Guests with equal text can share a
+/// saved state.
 pub fn preparation(specs: &[ProbeSpec]) -> String {
     let scripts = specs.iter().filter_map(|spec| spec.probe().preparation(&spec.name));
     scripts.collect::<Vec<_>>().join("\n")
 }
 
-/// Checks that the function of each probe is one function of the kernel whose `vmlinux` this is, as far as that tells: a
-/// module may have another one of the same name.
+/// Checks that the function of each probe is one function of the kernel whose `vmlinux` this is, as far as
+/// that tells: a module may have another one of the same name.
 ///
 /// # Errors
 /// [`ProbeError::Ambiguous`], or the file cannot be read.
@@ -271,8 +274,8 @@ pub fn check_functions(specs: &[ProbeSpec], vmlinux: &Path) -> Result<(), ProbeE
     Err(ProbeError::Ambiguous { probe: probe.into(), source })
 }
 
-/// Has a thread read the kernel for the probe that records the truth, if any, before the machine is up: a thread that is
-/// given, or a new one. `folder` is the run folder.
+/// Has a thread read the kernel for the probe that records the truth, if any, before the machine is up: a
+/// thread that is given, or a new one. `folder` is the run folder.
 ///
 /// # Errors
 /// [`TruthError::Start`]; what is wrong with the DWARF, [`ProbeSpec::arm`] reports.
@@ -335,8 +338,8 @@ impl ProbeSpec {
         self.probe().left_out_because(kernel)
     }
 
-    /// Prepares it in the guest, as far as that can be done long before it records: the machine's state may be saved
-    /// afterwards. `folder` is the run folder.
+    /// Prepares it in the guest, as far as that can be done long before it records: the machine's state may
+    /// be saved afterwards. `folder` is the run folder.
     ///
     /// # Errors
     /// The errors of [`Self::arm`], and of writing to `folder`.
@@ -364,8 +367,8 @@ impl ProbeSpec {
         path.is_file().then(|| Capture { probe: self.name.clone(), content: CaptureContent::Stacks, path })
     }
 
-    /// The text of its capture with stacks in a run folder, for a person's regular expression: its own, or the one that it is
-    /// printed as. The truth leaves none.
+    /// The text of its capture with stacks in a run folder, for a person's regular expression: its own, or
+    /// the one that it is printed as. The truth leaves none.
     pub fn find_text(&self, folder: &Path) -> Option<PathBuf> {
         let capture = self.find_capture(folder).filter(|_| !self.records_truth())?;
         let printed = self.printed(&capture).map(|text| text.path);
@@ -421,7 +424,8 @@ impl ArmedProbe {
         Ok(fetcher.captures)
     }
 
-    /// The error that ended the probe before it was stopped, if any is known; a stopped guest may be its consequence.
+    /// The error that ended the probe before it was stopped, if any is known; a stopped guest may be its
+    /// consequence.
     pub fn fault(&self) -> Option<TruthError> {
         self.armed.fault()
     }

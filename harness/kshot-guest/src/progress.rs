@@ -83,7 +83,8 @@ impl Task {
         }
     }
 
-    /// Updates the task to step `position`, described by `detail`. Plain lines are printed at most every ten seconds.
+    /// Updates the task to step `position`, described by `detail`. Plain lines are printed at most every ten
+    /// seconds.
     pub fn update(&self, position: u64, detail: &str) {
         if let Some(bar) = &self.bar {
             bar.set_position(position);

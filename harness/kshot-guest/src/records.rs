@@ -1,5 +1,5 @@
-//! Append-only files: one record a line, each with a checksum, on disk when it is told. A line that a crash or a full
-//! disk cut short is dropped and said, and never read as a shorter record.
+//! Append-only files: one record a line, each with a checksum, on disk when it is told. A line that a crash
+//! or a full disk cut short is dropped and said, and never read as a shorter record.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -33,8 +33,8 @@ pub struct Damage {
     pub bytes: usize,
 }
 
-/// Reads the records of a file; none where there is no file. A line without a checksum, as kshot wrote them before it
-/// had one, counts where `alone` says that it can be told whole without.
+/// Reads the records of a file; none where there is no file. A line without a checksum, as kshot wrote them
+/// before it had one, counts where `alone` says that it can be told whole without.
 ///
 /// # Errors
 /// Those of reading; `InvalidData` for more than [`SIZE_MOST`].
@@ -47,8 +47,8 @@ pub fn read(path: &Path, alone: impl Fn(&str) -> bool) -> io::Result<Records> {
     Ok(parse(&contents(&file)?, alone).0)
 }
 
-/// Writes one record behind the others. When this returns, it is on disk. What stands behind the last whole record is
-/// cut off before.
+/// Writes one record behind the others. When this returns, it is on disk. What stands behind the last whole
+/// record is cut off before.
 ///
 /// # Errors
 /// Those of writing; the file then holds what it held before.
@@ -69,7 +69,8 @@ pub fn append(path: &Path, record: &str, alone: impl Fn(&str) -> bool) -> io::Re
     if made { sync_folder(path) } else { Ok(()) }
 }
 
-/// Replaces a file in one rename, once its contents are on disk: after a power loss it is the old or the new one.
+/// Replaces a file in one rename, once its contents are on disk: after a power loss it is the old or the new
+/// one.
 ///
 /// # Errors
 /// Those of writing.

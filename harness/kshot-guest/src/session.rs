@@ -44,8 +44,8 @@ pub trait Guest {
     /// Copies files of the guest to new files of the host, all in one go.
     ///
     /// # Errors
-    /// The errors of [`Guest::run`]; the guest lacks one of the files; the host cannot write the new files. Then none of them
-    /// is left.
+    /// The errors of [`Guest::run`]; the guest lacks one of the files; the host cannot write the new files.
+    /// Then none of them is left.
     fn fetch(&mut self, files: &[GuestFile<'_>], limit: Duration) -> Result<(), SessionError>;
 }
 
@@ -58,12 +58,12 @@ pub struct GuestFile<'a> {
     pub to: &'a Path,
 }
 
-/// The longest output of a command that is kept, in bytes, so that a guest cannot exhaust the host's memory. A final
-/// line counts the discarded bytes.
+/// The longest output of a command that is kept, in bytes, so that a guest cannot exhaust the host's memory.
+/// A final line counts the discarded bytes.
 pub const OUTPUT_LIMIT: usize = 8 << 20;
 
-/// The longest file that is brought from a guest, in bytes: the largest captures, of a sweep over a whole kernel, take
-/// hundreds of megabytes.
+/// The longest file that is brought from a guest, in bytes: the largest captures, of a sweep over a whole
+/// kernel, take hundreds of megabytes.
 pub const FETCH_MOST: u64 = 4 << 30;
 
 /// The client key and the host key of the guest's SSH server; kshot generates both.
@@ -79,14 +79,14 @@ pub struct Credentials<'a> {
 #[derive(Debug)]
 pub struct Session {
     link: SshConnection,
-    /// A shell in the guest that reads commands from its standard input, started on first use. A new SSH channel costs
-    /// the emulated guest some 20 ms, a line for this shell 5 ms.
+    /// A shell in the guest that reads commands from its standard input, started on first use. A new SSH
+    /// channel costs the emulated guest some 20 ms, a line for this shell 5 ms.
     shell: Option<Shell>,
 }
 
 impl Session {
-    /// Logs in as root on 127.0.0.1:`port`. The guest may still be booting: the handshake is repeated until it succeeds
-    /// or the deadline passes.
+    /// Logs in as root on 127.0.0.1:`port`. The guest may still be booting: the handshake is repeated until
+    /// it succeeds or the deadline passes.
     ///
     /// # Errors
     /// [`SessionError`]. A wrong host key and a rejected login are not retried.
@@ -99,8 +99,8 @@ impl Session {
         SshConnection::open(port, keys, liveness, deadline).map(|link| Self { link, shell: None })
     }
 
-    /// Runs an interactive login shell on the caller's terminal and returns its exit status. The terminal's settings
-    /// are restored in every case.
+    /// Runs an interactive login shell on the caller's terminal and returns its exit status. The terminal's
+    /// settings are restored in every case.
     ///
     /// # Errors
     /// Standard input is not a terminal; otherwise the errors of [`Guest::run`], without a limit.
@@ -147,8 +147,8 @@ impl Guest for Session {
 }
 
 impl Session {
-    /// Runs a script in an SSH channel of its own, which is closed when the script ends, so that its background
-    /// processes have no output any more.
+    /// Runs a script in an SSH channel of its own, which is closed when the script ends, so that its
+    /// background processes have no output any more.
     fn run_in_channel(
         &self,
         script: &str,
@@ -216,8 +216,8 @@ impl Session {
         let paths: Vec<_> = copies.iter().map(|copy| copy.wanted.from).collect();
         let name = protocol::brief(&paths.join(" "));
         let deadline = Deadline::new(format!("the guest's files {name}"), limit);
-        // The end marker follows the last byte, so a truncated file cannot pass as complete; the lengths precede the
-        // first byte, so neither can a file that another process's output was mixed into.
+        // The end marker follows the last byte, so a truncated file cannot pass as complete; the lengths
+        // precede the first byte, so neither can a file that another process's output was mixed into.
         let mut head = LengthParser::new(paths.len());
         let mut length = 0;
         let unreadable = |said| SessionError::Unreadable { path: name.clone(), said };

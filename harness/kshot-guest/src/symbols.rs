@@ -1,5 +1,5 @@
-//! Symbolisation: addresses to functions, files, lines and inlined calls by the DWARF of a kernel and its modules,
-//! printed as the kernel's `scripts/decode_stacktrace.sh` and `scripts/faddr2line` do.
+//! Symbolisation: addresses to functions, files, lines and inlined calls by the DWARF of a kernel and its
+//! modules, printed as the kernel's `scripts/decode_stacktrace.sh` and `scripts/faddr2line` do.
 
 mod files; // the files that hold a kernel's DWARF
 mod build_id; // which build a file or a guest is of
@@ -56,7 +56,8 @@ pub struct AmbiguousFunction {
     pub starts: Vec<u64>,
 }
 
-/// A function whose source file is `init/main.c` in every kernel; its path gives the prefix of the source tree.
+/// A function whose source file is `init/main.c` in every kernel; its path gives the prefix of the source
+/// tree.
 const LANDMARK: &str = "start_kernel";
 /// The most addresses of functions that share a name in a message.
 const ADDRESSES_SHOWN: usize = 4;
@@ -169,8 +170,8 @@ impl std::fmt::Debug for Symbols {
 }
 
 impl Symbols {
-    /// Reads the symbols for these addresses: all functions, and the DWARF of the compilation units that contain the
-    /// addresses. The whole DWARF has some hundred megabytes.
+    /// Reads the symbols for these addresses: all functions, and the DWARF of the compilation units that
+    /// contain the addresses. The whole DWARF has some hundred megabytes.
     ///
     /// # Errors
     /// See [`SymbolsError`].
@@ -205,8 +206,8 @@ impl Symbols {
         self.tables.lines()
     }
 
-    /// The location of an address, `None` outside of known functions. For a return address (`returns`) the line is that
-    /// of the call.
+    /// The location of an address, `None` outside of known functions. For a return address (`returns`) the
+    /// line is that of the call.
     pub fn place(&self, lines: &Lines<'_>, address: u64, returns: bool) -> Option<CodeLocation> {
         let found = self.files.iter().find_map(|file| Some((file, function_at(&file.functions, address)?)));
         let (file, found) = found?;
@@ -292,8 +293,8 @@ impl Blamed for AmbiguousFunction {
     }
 }
 
-/// The first of these functions whose name several functions of a kernel's file have; of `a|b`, the first that it has.
-/// Modules are not looked at.
+/// The first of these functions whose name several functions of a kernel's file have; of `a|b`, the first
+/// that it has. Modules are not looked at.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -368,8 +369,8 @@ impl CodeLocation {
     }
 }
 
-/// The physical kernel frames of a stack with their depth. Inlined frames are left out, because kshot's own DWARF
-/// reader adds them.
+/// The physical kernel frames of a stack with their depth. Inlined frames are left out, because kshot's own
+/// DWARF reader adds them.
 fn physical(stack: &Stack) -> impl Iterator<Item = (usize, &Frame)> {
     let frames = stack.frames.iter().map(AsRef::as_ref);
     frames.filter(|frame: &&Frame| !frame.inlined && !frame.user).enumerate()
@@ -386,8 +387,8 @@ fn start_of(functions: &[Function], name: &str) -> Option<u64> {
     functions.iter().find(|function| *function.name == *name).map(|function| function.start)
 }
 
-/// Of all [`named`] functions one at each address, and the [`labels`] that are in none with a size: assembly code of which
-/// the symbol table says no more. What has no size extends to the next one.
+/// Of all [`named`] functions one at each address, and the [`labels`] that are in none with a size: assembly
+/// code of which the symbol table says no more. What has no size extends to the next one.
 fn functions(named: Vec<Function>, labels: Vec<Function>) -> Vec<Function> {
     let mut functions = named;
     // Of several names at one address the one with a size wins: it is the function's.
@@ -452,20 +453,21 @@ fn in_code<'data, R: ReadRef<'data>>(
             Some(Function { start, size: symbol.size(), st_other, name: name.into() })
         })
     };
-    // Counted first, which fills the file's cache: what stays shall not lie scattered between what goes with the cache.
+    // Counted first, which fills the file's cache: what stays shall not lie scattered between what goes with
+    // the cache.
     let mut functions = Vec::with_capacity(named().count());
     functions.extend(named());
     functions
 }
 
-/// Whether the kernel lists a symbol by this name, too (scripts/mksysmap): it leaves out local labels, mapping symbols, and
-/// the names that the EFI stub has for the kernel's own code.
+/// Whether the kernel lists a symbol by this name, too (scripts/mksysmap): it leaves out local labels,
+/// mapping symbols, and the names that the EFI stub has for the kernel's own code.
 fn is_listed(name: &str) -> bool {
     !name.is_empty() && !name.starts_with(['.', '$']) && !name.starts_with("__efistub_")
 }
 
-/// A path relative to the source tree. For assembly files the path includes the build folder, which the compiler was
-/// told to omit; if it omitted the whole tree, `/arch/` marks the tree's top.
+/// A path relative to the source tree. For assembly files the path includes the build folder, which the
+/// compiler was told to omit; if it omitted the whole tree, `/arch/` marks the tree's top.
 fn relative_to_source<'a>(path: &'a str, tree: &str) -> &'a str {
     if tree.is_empty() {
         let at = path.find("/arch/").filter(|_| path.starts_with('/') && path.ends_with(".S"));

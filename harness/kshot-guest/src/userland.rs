@@ -29,8 +29,8 @@ pub use keys::SshKeys;
 pub struct Userland {
     /// The architecture of the userland.
     pub arch: Arch,
-    /// The components' root folders, which are merged into the guest's root. Each is a cache entry, named by its
-    /// inputs.
+    /// The components' root folders, which are merged into the guest's root. Each is a cache entry, named by
+    /// its inputs.
     pub roots: Vec<PathBuf>,
 }
 
@@ -87,7 +87,8 @@ pub fn missing_tools(arch: Arch, perf: bool) -> Vec<MissingTool> {
     missing
 }
 
-/// An archive with these files, to be appended to an initramfs. The kernel unpacks both, the second over the first.
+/// An archive with these files, to be appended to an initramfs. The kernel unpacks both, the second over the
+/// first.
 ///
 /// # Errors
 /// A file is too large for the format.

@@ -58,10 +58,11 @@ pub struct YamlSource<'a> {
 /// Parses `text` as a `T`; `file` is the name that errors show.
 ///
 /// # Errors
-/// The text is not YAML, does not have the shape of `T`, has an unknown key (the error lists the known ones), or a
-/// value is out of range; or the text passes one of the limits above.
+/// The text is not YAML, does not have the shape of `T`, has an unknown key (the error lists the known ones),
+/// or a value is out of range; or the text passes one of the limits above.
 pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<YamlError>> {
-    // Editors may put a byte order mark in front (YAML 1.2, section 5.2); the parser takes it for a part of the first key.
+    // Editors may put a byte order mark in front (YAML 1.2, section 5.2); the parser takes it for a part of
+    // the first key.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     measure(text)
         .map_err(|message| YamlError::new(file, text, message, Position { offset: 0, line: 1, column: 1 }))?;
@@ -176,8 +177,8 @@ impl Blamed for YamlError {
 }
 
 impl YamlSource<'_> {
-    /// An error in the meaning of the YAML, located at the first whole word `word` at or after the top-level key
-    /// `section`, or at the start of the file if there is no such word.
+    /// An error in the meaning of the YAML, located at the first whole word `word` at or after the top-level
+    /// key `section`, or at the start of the file if there is no such word.
     pub fn error(&self, section: &str, word: &str, message: String) -> Box<YamlError> {
         let Self { file, text } = *self;
         // Not `lines`, which takes two bytes off the end of some.
@@ -197,8 +198,8 @@ impl YamlSource<'_> {
         YamlError::new(file, text, message, Position { offset, line, column }).with_hint(None)
     }
 
-    /// The value of the one key that is given, of those that a mapping has exactly one of. `mapping` names it in the error, as
-    /// `` `text` ``.
+    /// The value of the one key that is given, of those that a mapping has exactly one of. `mapping` names it
+    /// in the error, as `` `text` ``.
     ///
     /// # Errors
     /// None is given, or several.
@@ -219,7 +220,8 @@ impl YamlSource<'_> {
         }
     }
 
-    /// Checks that a value has only letters, digits and `extra_characters`. `what` says in the error what it would be.
+    /// Checks that a value has only letters, digits and `extra_characters`. `what` says in the error what it
+    /// would be.
     ///
     /// # Errors
     /// It has others, or is empty.
@@ -249,8 +251,8 @@ impl YamlError {
         self
     }
 
-    /// The error for people, without colour: the message, the line with its neighbours, the word underlined, and the
-    /// hint.
+    /// The error for people, without colour: the message, the line with its neighbours, the word underlined,
+    /// and the hint.
     pub fn report(&self) -> String {
         let diagnostic = Diagnostic::error()
             .with_message(self.to_string())
@@ -281,8 +283,8 @@ impl YamlError {
     }
 }
 
-/// The text as a fault quotes it: what could steer a terminal gives way to as many bytes that do not, so that places
-/// stay. Nothing of a text with lines that fill the screen.
+/// The text as a fault quotes it: what could steer a terminal gives way to as many bytes that do not, so that
+/// places stay. Nothing of a text with lines that fill the screen.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 1000;
     if text.lines().any(|line| line.len() > LONGEST) {

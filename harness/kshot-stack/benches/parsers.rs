@@ -1,5 +1,6 @@
-//! The parsers, in bytes a second, over captures of `tests/data` many times over: in their format, and as a text that may go on
-//! in another; and, to compare with, a search for the ends of the lines of the same bytes.
+//! The parsers, in bytes a second, over captures of `tests/data` many times over: in their format, and as a
+//! text that may go on in another; and, to compare with, a search for the ends of the lines of the same
+//! bytes.
 //!
 //! `cargo bench --bench parsers`, or one of them: `cargo bench --bench parsers -- ftrace/sched`.
 #![expect(clippy::unwrap_used, reason = "a bench")]

@@ -1,7 +1,8 @@
-//! Prints what consoles say, a line each: the file, the kinds of its events, how many frames their call traces hold.
+//! Prints what consoles say, a line each: the file, the kinds of its events, how many frames their call
+//! traces hold.
 //!
-//! `console LOG..`, for `scripts/score-console`. Of a log with a head of `NAME: value` lines and an empty line behind it,
-//! as test data of other projects has, the head is left out.
+//! `console LOG..`, for `scripts/score-console`. Of a log with a head of `NAME: value` lines and an empty
+//! line behind it, as test data of other projects has, the head is left out.
 #![expect(clippy::print_stderr, reason = "a program of its own")]
 
 use std::fs;

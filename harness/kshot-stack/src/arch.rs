@@ -1,5 +1,5 @@
-//! The architectures, one file each. Nothing else in kshot asks which architecture it is on. A new one is a file with
-//! a `ROW`, its `mod`, and its line in `architectures!`.
+//! The architectures, one file each. Nothing else in kshot asks which architecture it is on. A new one is a
+//! file with a `ROW`, its `mod`, and its line in `architectures!`.
 
 mod arm64;
 mod debian; // what architectures share whose kernels are Debian's
@@ -116,7 +116,8 @@ pub struct AssemblyFrame {
     pub stack_pointer: CallerStackPointer,
     /// The other saved registers that unwinding may need.
     pub saved: &'static [SavedRegisters],
-    /// What of the saved registers says that user space was interrupted; `None` where the program counter says it.
+    /// What of the saved registers says that user space was interrupted; `None` where the program counter
+    /// says it.
     pub user_mode: Option<SavedBit>,
 }
 
@@ -178,7 +179,8 @@ pub enum RelocationOperation {
 pub enum StackBefore {
     /// The word at the top is the stack pointer.
     Pointer,
-    /// A back chain, so many bytes above the top: the stack pointer that the function which switches was called with.
+    /// A back chain, so many bytes above the top: the stack pointer that the function which switches was
+    /// called with.
     BackChain(u64),
 }
 
@@ -299,18 +301,20 @@ pub struct RegisterRange {
     pub count: u16,
 }
 
-/// How to go over the instruction at a breakpoint without a single step: a breakpoint where it goes on, with interrupts
-/// off until there.
+/// How to go over the instruction at a breakpoint without a single step: a breakpoint where it goes on, with
+/// interrupts off until there.
 #[derive(Clone, Copy, Debug)]
 pub struct StepOver {
     /// The size of each instruction in bytes.
     pub bytes: usize,
-    /// Mask and value of the instructions that may not go on behind themselves, or that can tell whether interrupts
-    /// are on.
+    /// Mask and value of the instructions that may not go on behind themselves, or that can tell whether
+    /// interrupts are on.
     pub except: &'static [(u64, u64)],
-    /// Mask and value of the instructions that always trap, so that the guest goes on at the exception's vector.
+    /// Mask and value of the instructions that always trap, so that the guest goes on at the exception's
+    /// vector.
     pub traps: &'static [(u64, u64)],
-    /// The kernel's variable with the address of the vectors, and how far behind it that of a trap lies, in bytes.
+    /// The kernel's variable with the address of the vectors, and how far behind it that of a trap lies, in
+    /// bytes.
     pub trap_vector: (&'static str, u64),
     /// The stub's number of the register that has the bit for interrupts.
     pub status: usize,
@@ -341,15 +345,18 @@ pub struct ArchRow {
     pub nic: Nic,
     /// The QEMU `-device` of the random number generator.
     pub rng: &'static str,
-    /// The longest kernel command line, in bytes, that the board's firmware passes on; it silently truncates the rest.
+    /// The longest kernel command line, in bytes, that the board's firmware passes on; it silently truncates
+    /// the rest.
     pub cmdline_bytes: usize,
-    /// What QEMU adds to the kernel's command line for the initramfs, in bytes; 0 where it passes it otherwise.
+    /// What QEMU adds to the kernel's command line for the initramfs, in bytes; 0 where it passes it
+    /// otherwise.
     pub initrd_parameter_bytes: usize,
     /// The most memory that the board takes, in MiB.
     pub memory_mib_max: u32,
     /// Kernel parameters that guests of this architecture need.
     pub parameters: &'static [&'static str],
-    /// An instruction takes 2 to this power nanoseconds where the guest's clock goes by them (`-icount shift=`).
+    /// An instruction takes 2 to this power nanoseconds where the guest's clock goes by them (`-icount
+    /// shift=`).
     pub icount_shift: u8,
     /// What starts the timer of a restored machine, where QEMU does not restore it.
     pub timer_start: Option<TimerStart>,
@@ -375,7 +382,8 @@ pub struct ArchRow {
     pub elf_machine: u16,
     /// Relocations besides those of an address that is written.
     pub relocations: &'static [OwnRelocation],
-    /// Whether the `st_other` of a function's symbol says where all of its callers enter ([`ArchRow::entry_offset`]).
+    /// Whether the `st_other` of a function's symbol says where all of its callers enter
+    /// ([`ArchRow::entry_offset`]).
     pub local_entries: bool,
     /// The size of an address in bytes.
     pub word_bytes: usize,
@@ -397,20 +405,21 @@ pub struct ArchRow {
     pub return_address: u16,
     /// The assembly code that truths lead through.
     pub assembly: &'static [AssemblyFrame],
-    /// Assembly code without call frame information that leaves the stack pointer and the return address where they are.
+    /// Assembly code without call frame information that leaves the stack pointer and the return address
+    /// where they are.
     pub leaves: &'static [&'static str],
     /// Pointers to the tops of stacks that C code switches to.
     pub switched_stacks: &'static [KernelPointer],
     /// What is saved there of the stack from before.
     pub stack_before: StackBefore,
-    /// Whether the kernel's perf finds the caller of a function that is at its first instruction. Else its stacks of
-    /// probes cannot stand in for the truth.
+    /// Whether the kernel's perf finds the caller of a function that is at its first instruction. Else its
+    /// stacks of probes cannot stand in for the truth.
     pub perf_finds_callers: bool,
     /// What stands before `sys_` in the names of functions that implement system calls, besides `__se_`
     /// (`include/linux/syscalls.h`).
     pub syscall_prefix: Option<&'static str>,
-    /// Functions that a complete stack ends in: system-call entries, kernel-thread entries and the boot path, with
-    /// every name that one address may have.
+    /// Functions that a complete stack ends in: system-call entries, kernel-thread entries and the boot path,
+    /// with every name that one address may have.
     pub entries: &'static [&'static str],
     /// Labels of the tracers' own code, which count neither for nor against a stack.
     pub plumbing: &'static [&'static str],
@@ -452,7 +461,8 @@ impl Arch {
         Self::all().find(|arch| arch.row().elf_machine == machine && arch.row().big_endian == big_endian)
     }
 
-    /// The architecture of a kernel image that is no ELF file, from its first bytes ([`KernelImage::BYTES`] suffice).
+    /// The architecture of a kernel image that is no ELF file, from its first bytes ([`KernelImage::BYTES`]
+    /// suffice).
     pub fn of_image(bytes: &[u8]) -> Option<Self> {
         Self::all().find(|arch| match arch.row().image {
             KernelImage::Elf => false,
@@ -510,8 +520,9 @@ impl ArchRow {
         address >= self.kernel_from
     }
 
-    /// How many bytes behind a function's address all of its callers come by, from its symbol's `st_other`. Only those with another
-    /// table of contents execute the bytes before (64-bit ELF V2 ABI, 3.4.1, "Symbol Values").
+    /// How many bytes behind a function's address all of its callers come by, from its symbol's `st_other`.
+    /// Only those with another table of contents execute the bytes before (64-bit ELF V2 ABI, 3.4.1, "Symbol
+    /// Values").
     pub fn entry_offset(&self, st_other: u8) -> u64 {
         if self.local_entries { (1 << (st_other >> 5)) & !3 } else { 0 }
     }

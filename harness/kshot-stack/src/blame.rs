@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-/// The party that has to act on an error. It decides the exit code (see [`crate::exit`]) and keeps an error of the host
-/// from being counted for or against a kernel.
+/// The party that has to act on an error. It decides the exit code (see [`crate::exit`]) and keeps an error
+/// of the host from being counted for or against a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Blame {
@@ -23,7 +23,8 @@ pub enum Blame {
 
 /// An error that knows which party has to act on it.
 pub trait Blamed: Error {
-    /// The error that this one passes on; its blame and its hint are this one's, too, unless it says otherwise.
+    /// The error that this one passes on; its blame and its hint are this one's, too, unless it says
+    /// otherwise.
     fn passed_on(&self) -> Option<&dyn Blamed> {
         None
     }

@@ -13,8 +13,9 @@ use crate::arch::Arch;
 /// The key of a function that is given by the system call that it implements.
 const SYSTEM_CALL: &str = "syscall";
 
-/// The names that a kernel function may have, as a scenario gives them: `a|b`, because one compiler inlines what another
-/// does not; or `syscall: ioctl`, for whatever an architecture calls the function of that system call.
+/// The names that a kernel function may have, as a scenario gives them: `a|b`, because one compiler inlines
+/// what another does not; or `syscall: ioctl`, for whatever an architecture calls the function of that system
+/// call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionNames {
     /// All of them, with `|` in between.
@@ -28,8 +29,8 @@ pub struct Claim {
     pub name: String,
     /// The name of the probe.
     pub probe: String,
-    /// The functions that a stack must pass through, innermost first, with other frames allowed in between. `a|b`
-    /// matches either function. A stack that passes through all of them is a *witness*.
+    /// The functions that a stack must pass through, innermost first, with other frames allowed in between.
+    /// `a|b` matches either function. A stack that passes through all of them is a *witness*.
     pub through: Vec<String>,
     /// The required number of witnesses; `None` means at least one.
     pub witness_count: Option<u64>,
@@ -62,7 +63,8 @@ pub struct KnownFault {
 }
 
 impl FunctionNames {
-    /// The names of the function that implements a system call, on any architecture (`include/linux/syscalls.h`).
+    /// The names of the function that implements a system call, on any architecture
+    /// (`include/linux/syscalls.h`).
     fn of_system_call(call: &str) -> Self {
         let own = Arch::all().filter_map(|arch| arch.row().syscall_prefix);
         let names = own.chain(["__do_", "__se_", ""]).map(|prefix| format!("{prefix}sys_{call}"));

@@ -21,7 +21,8 @@ use crate::text::Lines;
 const BEFORE: usize = 5;
 /// Events that are kept; a guest that complains for ever is counted from there on.
 const KEPT: usize = 100;
-/// Lines behind the one that matched in which its call trace is looked for; lockdep lists every lock before it.
+/// Lines behind the one that matched in which its call trace is looked for; lockdep lists every lock before
+/// it.
 const TRACE_WITHIN: usize = 400;
 /// How much of a program's line is kept while messages of the kernel cut it, in bytes.
 const LONGEST_CUT: usize = 256;
@@ -80,8 +81,8 @@ struct Table {
     /// Words of the patterns: every message that a pattern matches contains one of them.
     words: Vec<String>,
     any_word: regex::bytes::Regex,
-    /// `CONFIG_PRINTK_TIME`'s prefix, with `CONFIG_PRINTK_CALLER`'s where it is on; or the latter alone, behind a time that
-    /// other text is mixed with.
+    /// `CONFIG_PRINTK_TIME`'s prefix, with `CONFIG_PRINTK_CALLER`'s where it is on; or the latter alone,
+    /// behind a time that other text is mixed with.
     stamp: Regex,
 }
 
@@ -165,8 +166,8 @@ impl Recogniser {
         }
     }
 
-    /// What a program wrote in this line, with what it wrote of it in the lines before: a message of the kernel may fall
-    /// in between, and the rest comes behind it. `None` where nothing ends here.
+    /// What a program wrote in this line, with what it wrote of it in the lines before: a message of the
+    /// kernel may fall in between, and the rest comes behind it. `None` where nothing ends here.
     fn uncut(&mut self, written: &str, is_cut: bool) -> Option<String> {
         if !is_cut {
             let mut whole = std::mem::take(&mut self.cut);
@@ -193,7 +194,8 @@ impl Recogniser {
         self.rest
     }
 
-    /// What the guest died of, with the lines that have come so far, and the trouble that came just before it.
+    /// What the guest died of, with the lines that have come so far, and the trouble that came just before
+    /// it.
     pub fn fatal(&self) -> Option<(&ConsoleReport, Option<&ConsoleReport>)> {
         self.fatal.map(|index| (&self.events[index], index.checked_sub(1).map(|before| &self.events[before])))
     }

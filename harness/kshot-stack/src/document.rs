@@ -11,14 +11,15 @@ pub use reason::{ClaimFailure, NearestStack, Reason, StackEnd, VerdictCount};
 use crate::foreign::{Foreign, Name};
 use crate::stack::{State, Warning};
 
-/// The version of the result document's form. It grows when a reader of an older form would misread the document.
+/// The version of the result document's form. It grows when a reader of an older form would misread the
+/// document.
 pub const SCHEMA: u32 = 2;
 
 /// The result document of one run.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunDocument {
-    /// The version of this document's form, 2. Documents of version 1 read the same; they do not tell of frames that a
-    /// stack has besides those of its reference.
+    /// The version of this document's form, 2. Documents of version 1 read the same; they do not tell of
+    /// frames that a stack has besides those of its reference.
     pub schema: u32,
     /// The scenario's id.
     pub scenario: String,
@@ -40,8 +41,8 @@ pub struct RunDocument {
     pub timings_ms: Timings,
     /// The result of each probe, in the scenario's order.
     pub probes: Vec<ProbeResult>,
-    /// The verdict of each repeat, if there was more than one. `probes` is then the result of the first run with the
-    /// overall verdict, or of the first run that disagrees.
+    /// The verdict of each repeat, if there was more than one. `probes` is then the result of the first run
+    /// with the overall verdict, or of the first run that disagrees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Repeat>,
     /// The problems that the kernel reported on its console.
@@ -82,8 +83,8 @@ pub struct KernelInfo {
     pub arch: String,
     /// SHA-256 of the booted image, in hexadecimal.
     pub image_sha256: String,
-    /// The version of the package that the kernel came from, as far as it came from one. Two versions may have one
-    /// release.
+    /// The version of the package that the kernel came from, as far as it came from one. Two versions may
+    /// have one release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
@@ -167,8 +168,8 @@ pub struct Timings {
     pub boot: u64,
     /// From the ready line to a logged-in SSH session.
     pub ssh: u64,
-    /// Arming the probes and running the steps. After a boot this includes preparing the probes, which a saved state
-    /// already contains.
+    /// Arming the probes and running the steps. After a boot this includes preparing the probes, which a
+    /// saved state already contains.
     pub steps: u64,
     /// Stopping the probes and fetching their captures.
     pub collect: u64,
@@ -195,7 +196,8 @@ pub struct ProbeResult {
     pub left_out_because: Option<String>,
     /// The recorded stacks. Equal stacks appear once, in the order of their first appearance.
     pub stacks: Vec<StackResult>,
-    /// The values that kprobe events fetched. Equal values appear once, in the order of their first appearance.
+    /// The values that kprobe events fetched. Equal values appear once, in the order of their first
+    /// appearance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<ArgumentsResult>,
 }
@@ -240,7 +242,8 @@ pub struct StackResult {
     pub ends_at: Option<String>,
     /// How much of the reference the stack holds, `null` if there is no reference.
     pub fidelity: Option<Fidelity>,
-    /// The frames that are missing, extra or repeated beside those of the reference, from the innermost outwards.
+    /// The frames that are missing, extra or repeated beside those of the reference, from the innermost
+    /// outwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,
 }
@@ -252,13 +255,14 @@ impl StackResult {
         format!("{}{at}", self.state.name())
     }
 
-    /// The frames that the stack should not have, for people: `extra: f behind g; repeated: register_netdevice,
-    /// innermost`. `None` where there are none.
+    /// The frames that the stack should not have, for people: `extra: f behind g; repeated:
+    /// register_netdevice, innermost`. `None` where there are none.
     pub fn excess(&self) -> Option<String> {
         self.describe_differences(|deviation| deviation != Deviation::Missing)
     }
 
-    /// The frames of the reference that the stack lacks, for people: `missing: f before g`. `None` where there are none.
+    /// The frames of the reference that the stack lacks, for people: `missing: f before g`. `None` where
+    /// there are none.
     pub fn gaps(&self) -> Option<String> {
         self.describe_differences(|deviation| deviation == Deviation::Missing)
     }
@@ -394,8 +398,8 @@ pub struct ConsoleReport {
     /// The functions of its call trace, from the innermost outwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frames: Vec<String>,
-    /// The functions of the same trace that the kernel prints with a `?`: addresses on the stack that it did not unwind
-    /// through.
+    /// The functions of the same trace that the kernel prints with a `?`: addresses on the stack that it did
+    /// not unwind through.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guesses: Vec<String>,
 }

@@ -17,10 +17,11 @@ use align::align;
 use compared_frame::{ComparedFrame, is_same};
 pub use side_by_side::{AlignedRow, beside_reference, side_by_side};
 
-/// References that one stack is compared with frame by frame, at most. The likeliest come first, by how many frames they
-/// can have in common with it.
+/// References that one stack is compared with frame by frame, at most. The likeliest come first, by how many
+/// frames they can have in common with it.
 const MOST_COMPARED: usize = 32;
-/// The names of a task that the kernel has forgotten, and of one that a capture does not tell: it may be any task.
+/// The names of a task that the kernel has forgotten, and of one that a capture does not tell: it may be any
+/// task.
 const ANY_TASK: [&str; 2] = ["<...>", NAMELESS];
 
 /// The stacks that others are measured against, found by what they tell of.
@@ -41,8 +42,8 @@ pub struct Measure {
 }
 
 impl<'a> References<'a> {
-    /// Finds its way among `stacks`. A stack that reaches no entry is left out: half a stack is no measure. A truth may also
-    /// end in user space, where an exception came from.
+    /// Finds its way among `stacks`. A stack that reaches no entry is left out: half a stack is no measure. A
+    /// truth may also end in user space, where an exception came from.
     pub fn new(stacks: impl IntoIterator<Item = &'a Stack>, kind: Reference, row: &'a ArchRow) -> Self {
         let mut subjects: HashMap<&str, Subject<'_>, RandomState> = HashMap::default();
         for stack in stacks {
@@ -57,17 +58,19 @@ impl<'a> References<'a> {
         Self { kind, row, subjects }
     }
 
-    /// Measures a stack against whichever reference tells of the same event in the same task; `None` if none does.
+    /// Measures a stack against whichever reference tells of the same event in the same task; `None` if none
+    /// does.
     ///
-    /// Left out on both sides: inlined frames, user space, the tracers' own labels. The innermost frame of the reference
-    /// is compared by function, because each mechanism stops elsewhere in it (a breakpoint at its first byte, ftrace
-    /// behind its call of `_mcount`). The others are compared by their return address where both sides give one, because
-    /// one address can carry several names; else by function and, where both give it, the offset in it.
+    /// Left out on both sides: inlined frames, user space, the tracers' own labels. The innermost frame of
+    /// the reference is compared by function, because each mechanism stops elsewhere in it (a breakpoint at
+    /// its first byte, ftrace behind its call of `_mcount`). The others are compared by their return address
+    /// where both sides give one, because one address can carry several names; else by function and, where
+    /// both give it, the offset in it.
     ///
-    /// Of several references the one that speaks best for the stack counts, of equals the shortest: a function is called
-    /// from many places, nothing says which sample is of which call, and a probe is only to be blamed for what none of
-    /// them explains. gdb stops a few times only, so it may have seen a path in another task alone: a stack that is whole
-    /// by that one is whole.
+    /// Of several references the one that speaks best for the stack counts, of equals the shortest: a
+    /// function is called from many places, nothing says which sample is of which call, and a probe is only
+    /// to be blamed for what none of them explains. gdb stops a few times only, so it may have seen a path in
+    /// another task alone: a stack that is whole by that one is whole.
     pub fn measure(&self, stack: &Stack) -> Option<Measure> {
         let subject = self.subject(stack)?;
         let reported = Reported::new(stack, self.row);
@@ -97,8 +100,8 @@ impl<'a> References<'a> {
         Some(best.measure(&reported, self.kind))
     }
 
-    /// The references of the same event. A stack without an event of its own, as triggers and /proc/PID/stack leave it,
-    /// can only be matched when all references tell of one event.
+    /// The references of the same event. A stack without an event of its own, as triggers and /proc/PID/stack
+    /// leave it, can only be matched when all references tell of one event.
     fn subject(&self, stack: &Stack) -> Option<&Subject<'a>> {
         if stack.names_no_event() {
             let mut all = self.subjects.values();
@@ -176,7 +179,8 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// [`MOST_COMPARED`] candidates by how many of a stack's frames they can hold, the most first, of equals the shortest.
+    /// [`MOST_COMPARED`] candidates by how many of a stack's frames they can hold, the most first, of equals
+    /// the shortest.
     fn likeliest(
         &self,
         reported: &Reported<'_>,
@@ -239,7 +243,8 @@ struct Reported<'a> {
     frames: Vec<ComparedFrame<'a>>,
     /// The index of each physical frame in the document's frames.
     at: Vec<usize>,
-    /// Frames that cannot be the kernel's nor are user space, with where they stand; not the null that ends a walk.
+    /// Frames that cannot be the kernel's nor are user space, with where they stand; not the null that ends a
+    /// walk.
     strays: Vec<(usize, &'a Frame)>,
     /// How many frames the document shows.
     shown: usize,
@@ -264,7 +269,8 @@ impl<'a> Reported<'a> {
                 strays.push((shown - 1, frame));
             }
         }
-        // The function tracer and perf's probes begin in the function itself; others come by an exception or a call.
+        // The function tracer and perf's probes begin in the function itself; others come by an exception or
+        // a call.
         let event = fold_suffix(stack.event.rsplit(':').next().unwrap_or(&stack.event));
         let of_function = stack.function.as_deref().is_some_and(|function| fold_suffix(function) == event);
         let up_to_entry = up_to_entry(stack, row).len();
@@ -279,7 +285,7 @@ struct Comparison<'a> {
     pairs: Vec<Option<usize>>,
     got: usize,
     /// The stack's frames that the reference has not, and where each stands in the document.
-    unexplained: Vec<(usize, String, Deviation)>,
+    unexplained: Vec<Difference>,
 }
 
 impl<'a> Comparison<'a> {
@@ -289,8 +295,12 @@ impl<'a> Comparison<'a> {
         let pairs = align(truth.len(), frames.len(), same);
         let got = pairs.iter().flatten().count();
         let mut unexplained = unexplained(reference, &pairs, reported);
-        unexplained.extend(reported.strays.iter().map(|(at, frame)| (*at, frame.name(), Deviation::Extra)));
-        unexplained.sort_by_key(|(at, ..)| *at);
+        unexplained.extend(reported.strays.iter().map(|(at, frame)| Difference {
+            deviation: Deviation::Extra,
+            frame: frame.name(),
+            at: *at as u64,
+        }));
+        unexplained.sort_by_key(|difference| difference.at);
         Self { reference, pairs, got, unexplained }
     }
 
@@ -308,7 +318,8 @@ impl<'a> Comparison<'a> {
     }
 
     fn measure(self, reported: &Reported<'_>, reference: Reference) -> Measure {
-        let number = |deviation| self.unexplained.iter().filter(|(.., is)| *is == deviation).count() as u64;
+        let number =
+            |deviation| self.unexplained.iter().filter(|one| one.deviation == deviation).count() as u64;
         let (of, got) = (self.of() as u64, self.got as u64);
         let (extra, repeated) = (number(Deviation::Extra), number(Deviation::Repeated));
         let fidelity = Fidelity { reference_frames: of, matched_frames: got, extra, repeated, reference };
@@ -317,22 +328,23 @@ impl<'a> Comparison<'a> {
         for (compared, pair) in self.reference.frames.iter().zip(&self.pairs).rev() {
             match pair {
                 Some(pair) => next = reported.at[*pair],
-                None => missing.push((next, compared.frame.name(), Deviation::Missing)),
+                None => missing.push(Difference {
+                    deviation: Deviation::Missing,
+                    frame: compared.frame.name(),
+                    at: next as u64,
+                }),
             }
         }
         let mut differences: Vec<_> = missing.into_iter().rev().chain(self.unexplained).collect();
-        differences.sort_by_key(|(at, ..)| *at);
-        let differences = differences
-            .into_iter()
-            .map(|(at, frame, deviation)| Difference { deviation, frame, at: at as u64 })
-            .collect();
+        differences.sort_by_key(|difference| difference.at);
         Measure { fidelity, differences }
     }
 }
 
-/// Whether a function belongs to the handlers of kprobes and their like, which stand on a stack below the function that
-/// they were put on: `kprobe_dispatcher` (kernel/trace/trace_kprobe.c), `kprobe_ftrace_handler` and `kprobe_brk_handler`
-/// (arch/*/kernel), `function_trace_probe_call` (kernel/trace/ftrace.c). A driver's `really_probe` is none of them.
+/// Whether a function belongs to the handlers of kprobes and their like, which stand on a stack below the
+/// function that they were put on: `kprobe_dispatcher` (kernel/trace/trace_kprobe.c), `kprobe_ftrace_handler`
+/// and `kprobe_brk_handler` (arch/*/kernel), `function_trace_probe_call` (kernel/trace/ftrace.c). A driver's
+/// `really_probe` is none of them.
 fn is_of_probes(symbol: &str) -> bool {
     let name = symbol.trim_start_matches('_');
     ["kprobe_", "kretprobe_", "fprobe_", "uprobe_", "function_trace_probe_"]
@@ -340,13 +352,13 @@ fn is_of_probes(symbol: &str) -> bool {
         .any(|begin| name.starts_with(begin))
 }
 
-/// The stack's frames in the kernel that the reference has not. Words that stand for a frame which the kernel could not
-/// name are left out, and so are the mechanism's own frames, which no reference has.
+/// The stack's frames in the kernel that the reference has not. Words that stand for a frame which the kernel
+/// could not name are left out, and so are the mechanism's own frames, which no reference has.
 fn unexplained(
     reference: &Candidate<'_>,
     pairs: &[Option<usize>],
     reported: &Reported<'_>,
-) -> Vec<(usize, String, Deviation)> {
+) -> Vec<Difference> {
     let first = pairs.iter().flatten().min().copied().unwrap_or(reported.frames.len());
     let names = reported.frames[..first].iter().filter_map(|compared| compared.frame.symbol.as_deref());
     let mechanism = reported.begins_in_mechanism || names.into_iter().any(is_of_probes);
@@ -366,7 +378,7 @@ fn unexplained(
         } else {
             Deviation::Extra
         };
-        found.push((reported.at[index], frame.name(), deviation));
+        found.push(Difference { deviation, frame: frame.name(), at: reported.at[index] as u64 });
     }
     found
 }
@@ -408,8 +420,9 @@ pub fn same_function(one: &Frame, other: &Frame, row: &ArchRow) -> bool {
     ComparedFrame::new(one, row).is_in_function_of(&ComparedFrame::new(other, row))
 }
 
-/// One name for all that a task goes by: ftrace calls the idle task `<idle>` (kernel/trace/trace_output.c), perf
-/// `swapper`, and to the name of a worker perf adds its work, behind `-` or `+` (kernel/workqueue.c, `wq_worker_comm`).
+/// One name for all that a task goes by: ftrace calls the idle task `<idle>` (kernel/trace/trace_output.c),
+/// perf `swapper`, and to the name of a worker perf adds its work, behind `-` or `+` (kernel/workqueue.c,
+/// `wq_worker_comm`).
 fn task_name(task: &str) -> &str {
     const IDLE: &str = "swapper";
     let idle = |task: &str| task == "<idle>" || task.split('/').next() == Some(IDLE);
@@ -420,8 +433,8 @@ fn task_name(task: &str) -> &str {
     }
 }
 
-/// One name for all that a function goes by: `sys_ioctl` for `__se_sys_ioctl` and `__arm64_sys_ioctl`, the function for
-/// the compiler's clones of it, one label for all of the entries, whose code carries many.
+/// One name for all that a function goes by: `sys_ioctl` for `__se_sys_ioctl` and `__arm64_sys_ioctl`, the
+/// function for the compiler's clones of it, one label for all of the entries, whose code carries many.
 pub fn function<'a>(symbol: &'a str, row: &ArchRow) -> &'a str {
     if let Some(first) = row.entries.first().filter(|_| row.entries.contains(&symbol)) {
         return first;

@@ -1,6 +1,6 @@
-//! The one door for documents that others may have written: run.json, results.json, sweep.json, a bundle's bundle.json,
-//! and what workers send. What passes has a known form, a bounded size and depth, counts that can be summed up, text
-//! that steers no terminal, and names that lead nowhere else.
+//! The one door for documents that others may have written: run.json, results.json, sweep.json, a bundle's
+//! bundle.json, and what workers send. What passes has a known form, a bounded size and depth, counts that
+//! can be summed up, text that steers no terminal, and names that lead nowhere else.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -9,9 +9,11 @@ use crate::blame::{Blame, Blamed};
 use crate::name;
 use crate::text::{is_hidden, printable_lines};
 
-/// The longest document, in bytes. The largest of kshot's own, a sweep over a whole kernel, takes some megabytes.
+/// The longest document, in bytes. The largest of kshot's own, a sweep over a whole kernel, takes some
+/// megabytes.
 pub const SIZE_MOST: usize = 64 << 20;
-/// The most values of a document: each takes 32 bytes of memory or more, so these take hundreds of megabytes at most.
+/// The most values of a document: each takes 32 bytes of memory or more, so these take hundreds of megabytes
+/// at most.
 pub const VALUES_MOST: usize = 4 << 20;
 /// How deep lists and objects may nest. kshot's own documents nest 8 deep; the parser's own limit is 128.
 pub const DEPTH_MOST: usize = 32;

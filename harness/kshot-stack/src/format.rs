@@ -39,8 +39,9 @@ pub enum TextFormat {
     BpfStacks,
     /// What bpftrace prints of `kstack` and `ustack`, and bcc's tools of stacks.
     Bpftrace,
-    /// A console or kernel log: the call traces of WARN, BUG, oops, `dump_stack()`, sysrq, hung tasks, lockups, RCU stalls,
-    /// KASAN and others; and any other text with a stack in it: of ftrace without its header, of gdb, crash and drgn.
+    /// A console or kernel log: the call traces of WARN, BUG, oops, `dump_stack()`, sysrq, hung tasks,
+    /// lockups, RCU stalls, KASAN and others; and any other text with a stack in it: of ftrace without its
+    /// header, of gdb, crash and drgn.
     CallTrace,
 }
 
@@ -130,15 +131,16 @@ impl TextFormat {
         }
     }
 
-    /// Whether a line that is not of the format of those before it, with the one behind it, begins a section of this one.
+    /// Whether a line that is not of the format of those before it, with the one behind it, begins a section
+    /// of this one.
     fn begins(self, line: &[u8], next: &[u8]) -> bool {
         self.has(line, next) || self == Self::CallTrace && call_traces::is_frame(line)
     }
 }
 
 impl Reading {
-    /// How to read a capture that begins with `head`, by the first line that only one format has. What has none in its
-    /// first [`HEAD`] bytes is taken for a console, whose text is free.
+    /// How to read a capture that begins with `head`, by the first line that only one format has. What has
+    /// none in its first [`HEAD`] bytes is taken for a console, whose text is free.
     pub fn guess(head: &[u8]) -> Self {
         Self::first(head, &TextFormat::ALL)
             .unwrap_or(Self { format: TextFormat::CallTrace, margin: Margin::default() })
@@ -165,8 +167,8 @@ impl Reading {
         Ok(Parsed { warnings: warnings.into_inner(), ..parsed })
     }
 
-    /// Reads a capture that may go on in other formats than it begins with: what there is of each, in the order in which
-    /// they first come; of a text of one format that one, with or without a stack in it.
+    /// Reads a capture that may go on in other formats than it begins with: what there is of each, in the
+    /// order in which they first come; of a text of one format that one, with or without a stack in it.
     ///
     /// # Errors
     /// As [`Reading::parse`].
@@ -183,7 +185,8 @@ impl Reading {
         lines.iter().zip(next).find_map(|(line, next)| Self::of_line(line, next, formats, TextFormat::has))
     }
 
-    /// How to read a text from a line on, by the first of the formats that the line, with the one behind it, `fits`.
+    /// How to read a text from a line on, by the first of the formats that the line, with the one behind it,
+    /// `fits`.
     fn of_line(
         line: &[u8],
         next: &[u8],

@@ -1,7 +1,7 @@
 //! Reads the call stacks that a Linux kernel prints, and measures them against each other.
 //!
-//! Nothing here does IO of its own, reads a clock or starts a process. The modules stand in reading order: each uses
-//! only those above it.
+//! Nothing here does IO of its own, reads a clock or starts a process. The modules stand in reading order:
+//! each uses only those above it.
 //!
 //! How much of one trace another tells:
 //!

@@ -23,8 +23,8 @@ pub fn is_id(id: &str) -> bool {
     id.split('/').count() <= ID_DEPTH && id.split('/').all(is_file_name)
 }
 
-/// Whether `release` is one that a kernel may have: it stands in paths and in scripts, so it is letters, digits and
-/// `.+~_-`, and begins with a letter or digit.
+/// Whether `release` is one that a kernel may have: it stands in paths and in scripts, so it is letters,
+/// digits and `.+~_-`, and begins with a letter or digit.
 pub fn is_release(release: &str) -> bool {
     release.len() <= RELEASE_MOST
         && release.starts_with(|first: char| first.is_ascii_alphanumeric())

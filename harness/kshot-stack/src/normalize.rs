@@ -133,8 +133,9 @@ fn fold_bpf_names(stack: &mut Stack) {
     }
 }
 
-/// `bpf_prog_stacks` for `bpf_prog_09ef5f4c8b4c2f5a_stacks` (kernel/bpf/core.c, `bpf_get_prog_name`), `bpf_trampoline` for
-/// `bpf_trampoline_6442488704` and `bpf_trampoline_6442488704_1` (kernel/bpf/trampoline.c).
+/// `bpf_prog_stacks` for `bpf_prog_09ef5f4c8b4c2f5a_stacks` (kernel/bpf/core.c, `bpf_get_prog_name`),
+/// `bpf_trampoline` for `bpf_trampoline_6442488704` and `bpf_trampoline_6442488704_1`
+/// (kernel/bpf/trampoline.c).
 fn bpf_name(symbol: &str) -> Option<String> {
     if let Some(rest) = symbol.strip_prefix("bpf_prog_") {
         let (tag, name) = rest.split_once('_')?;

@@ -18,8 +18,9 @@ pub struct ParsedProbe {
     pub parsed: Parsed,
 }
 
-/// Builds the results of all probes of a run, in order. Each stack is measured against gdb's stack of the same event
-/// (the truth) or, if there is none, against perf's where perf can stand in; never against a stack of its own mechanism.
+/// Builds the results of all probes of a run, in order. Each stack is measured against gdb's stack of the
+/// same event (the truth) or, if there is none, against perf's where perf can stand in; never against a stack
+/// of its own mechanism.
 pub fn probe_results(recorded: &[ParsedProbe], row: &ArchRow) -> Vec<ProbeResult> {
     let stands_in = |reference| reference == Reference::Gdb || row.perf_finds_callers;
     let references = [Reference::Gdb, Reference::Perf].map(|reference| {

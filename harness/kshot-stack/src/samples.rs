@@ -1,5 +1,5 @@
-//! A small valid value of each document's types, for the tests of this crate and of `kshot`: a test writes the fields
-//! that it is about and takes the others from here.
+//! A small valid value of each document's types, for the tests of this crate and of `kshot`: a test writes
+//! the fields that it is about and takes the others from here.
 
 use kshot_stack::blame::Blame;
 use kshot_stack::document::{

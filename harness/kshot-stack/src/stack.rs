@@ -84,8 +84,8 @@ pub struct Arguments {
 pub struct Frame {
     /// The address, where the capture gives one.
     pub address: Option<u64>,
-    /// The symbol that the capture gives for it, or the words in brackets that stand for one; `None` where it could not
-    /// tell.
+    /// The symbol that the capture gives for it, or the words in brackets that stand for one; `None` where it
+    /// could not tell.
     pub symbol: Option<String>,
     /// Bytes from the start of the symbol.
     pub offset: Option<u64>,
@@ -97,7 +97,8 @@ pub struct Frame {
     pub user: bool,
     /// Whether the compiler inlined it into the next frame of the same address.
     pub inlined: bool,
-    /// Whether the unwinder did not come by it: a word on the stack that may be an address of code (`? f+0x1/0x2`).
+    /// Whether the unwinder did not come by it: a word on the stack that may be an address of code (`?
+    /// f+0x1/0x2`).
     pub guess: bool,
     /// How much of the stack it takes, where the capture says.
     pub usage: Option<StackUsage>,
@@ -121,7 +122,8 @@ pub struct Warning {
     pub count: u64,
     /// The first instance, escaped and cut to a line.
     pub example: String,
-    /// The line of the capture that the first instance stands in, from 1; `null` where a capture has no lines.
+    /// The line of the capture that the first instance stands in, from 1; `null` where a capture has no
+    /// lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
 }
@@ -136,7 +138,8 @@ pub enum State {
     Truncated,
     /// It has no frame besides the tracer's own.
     Empty,
-    /// It holds what cannot be a stack: an address outside the kernel between two inside, or a frame behind its entry.
+    /// It holds what cannot be a stack: an address outside the kernel between two inside, or a frame behind
+    /// its entry.
     Corrupt,
 }
 
@@ -220,7 +223,8 @@ impl Stack {
 }
 
 impl Frame {
-    /// Whether it is a place in the kernel, named or not: not user space, and not an address that cannot be the kernel's.
+    /// Whether it is a place in the kernel, named or not: not user space, and not an address that cannot be
+    /// the kernel's.
     pub fn in_kernel(&self, row: &ArchRow) -> bool {
         !self.user && self.address.is_none_or(|address| row.in_kernel(address))
     }
@@ -236,8 +240,8 @@ impl Frame {
         self.symbol.as_deref().is_some_and(|symbol| names.contains(&symbol))
     }
 
-    /// Whether it ends stacks. `outer` is the next frame outwards: the entry of an exception or interrupt ends a stack only
-    /// if no frame of the kernel follows, which it would have interrupted.
+    /// Whether it ends stacks. `outer` is the next frame outwards: the entry of an exception or interrupt
+    /// ends a stack only if no frame of the kernel follows, which it would have interrupted.
     pub fn is_entry(&self, outer: Option<&Self>, row: &ArchRow) -> bool {
         let interrupts = |symbol: &String| row.is_exception(symbol);
         let inside =

@@ -128,7 +128,8 @@ impl Finding {
     }
 
     fn against_truth(probe: &ProbeResult) -> Self {
-        // A stack that no truth speaks of is of another task, or of a call that gdb was not asked to wait for.
+        // A stack that no truth speaks of is of another task, or of a call that gdb was not asked to wait
+        // for.
         let measured = probe.stacks.iter().filter(|stack| stack.fidelity.is_some());
         let findings = measured.map(Self::of_stack);
         let none = || match probe.stacks.is_empty() {

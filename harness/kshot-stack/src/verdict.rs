@@ -35,8 +35,8 @@ pub struct Judgement {
     pub reasons: Vec<Reason>,
 }
 
-/// Judges one run: drift if a claim or a snapshot disagrees, otherwise inconclusive if one of them cannot be judged,
-/// otherwise match.
+/// Judges one run: drift if a claim or a snapshot disagrees, otherwise inconclusive if one of them cannot be
+/// judged, otherwise match.
 pub fn judge(evidence: Evidence<'_>) -> Judgement {
     let claims = evidence.claims.iter().filter_map(|claim| judge_claim(claim, &evidence));
     let console_claims = evidence.console_claims.iter().filter_map(|claim| {
@@ -68,8 +68,8 @@ fn verdict_of(reason: &Reason) -> Verdict {
     }
 }
 
-/// Combines the verdicts of repeats: the common verdict if they agree, otherwise unstable. `disagreements` lists the
-/// probes whose stacks differ between the runs. Without any repeat the verdict is inconclusive.
+/// Combines the verdicts of repeats: the common verdict if they agree, otherwise unstable. `disagreements`
+/// lists the probes whose stacks differ between the runs. Without any repeat the verdict is inconclusive.
 pub fn combine_repeats(judgements: &[Judgement], disagreements: Vec<Reason>) -> Judgement {
     let Some(first) = judgements.first() else {
         return Judgement { verdict: Verdict::Inconclusive, reasons: vec![Reason::NoRun {}] };
@@ -117,16 +117,16 @@ fn judge_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
     let outcome = check_claim(claim, probe);
     let measured = claim.exact || claim.whole;
     if outcome.is_ok() && measured && witnesses(claim, probe).any(|stack| stack.fidelity.is_none()) {
-        // Without the truth, where a run has to do without it, there may be nothing to compare with. Then nobody can say
-        // whether a known fault is gone.
+        // Without the truth, where a run has to do without it, there may be nothing to compare with. Then
+        // nobody can say whether a known fault is gone.
         let can_measure = evidence.probes.iter().all(ProbeResult::was_recorded);
         return can_measure.then(|| Reason::NoReference { claim: claim.name.clone() });
     }
     apply_known_faults(&claim.name, outcome, evidence.known_faults)
 }
 
-/// The verdict and the reason that follow from a claim's outcome and the known faults; `None` if the claim holds and no
-/// fault is known.
+/// The verdict and the reason that follow from a claim's outcome and the known faults; `None` if the claim
+/// holds and no fault is known.
 fn apply_known_faults(
     claim: &str,
     outcome: Result<(), ClaimFailure>,

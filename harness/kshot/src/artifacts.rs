@@ -24,14 +24,15 @@ pub const SWEEP_JSON: &str = "sweep.json";
 const KEEP_MARKER: &str = "keep";
 /// The number of folders of matching runs that are kept; older ones are pruned.
 const KEPT_MATCHES: usize = 30;
-/// The number of folders of matching runs of `kshot survey` and `kshot stack` that are kept: a survey of a kernel is some
-/// hundred, which its table names.
+/// The number of folders of matching runs of `kshot survey` and `kshot stack` that are kept: a survey of a
+/// kernel is some hundred, which its table names.
 const KEPT_ANSWERS: usize = 1000;
 /// What the names of their scenarios begin with.
 const ANSWERS: [&str; 2] = ["survey/", "stack/"];
 /// The number of folders of runs that did not finish that are kept: somebody may want to know why.
 const KEPT_UNFINISHED: usize = 20;
-/// The most files of an archive from elsewhere: a bundle has some dozens, a night's unit some for each of its runs.
+/// The most files of an archive from elsewhere: a bundle has some dozens, a night's unit some for each of its
+/// runs.
 const FILES_MOST: usize = 100_000;
 /// How long the time is that a run folder's name begins with.
 const TIME_LENGTH: usize = "20261125T020000Z".len();
@@ -168,7 +169,8 @@ impl RunFolder {
         Ok(found)
     }
 
-    /// Writes the result document with one rename. A folder without the document is a run that did not finish.
+    /// Writes the result document with one rename. A folder without the document is a run that did not
+    /// finish.
     ///
     /// # Errors
     /// [`ArtifactsError::File`].
@@ -217,8 +219,8 @@ pub(crate) fn is_inside(folder: &Path, name: &str) -> bool {
         })
 }
 
-/// Unpacks an archive from elsewhere into a new folder: files and folders, and nothing that lies outside of it. Who may
-/// do what with them is ours to say.
+/// Unpacks an archive from elsewhere into a new folder: files and folders, and nothing that lies outside of
+/// it. Who may do what with them is ours to say.
 ///
 /// # Errors
 /// What reading or writing fails with; `InvalidData` for anything else in the archive.
@@ -263,9 +265,10 @@ impl RunTime {
     }
 }
 
-/// Removes the oldest folders of matching runs, except those with `--keep`, and those of the oldest runs that did not
-/// finish. All other runs are kept, and so are those that `began` or a later time is the time of: who ran them has just
-/// been told where they are. Does nothing where there is no `base`. Returns how many it removed.
+/// Removes the oldest folders of matching runs, except those with `--keep`, and those of the oldest runs that
+/// did not finish. All other runs are kept, and so are those that `began` or a later time is the time of: who
+/// ran them has just been told where they are. Does nothing where there is no `base`. Returns how many it
+/// removed.
 ///
 /// # Errors
 /// [`ArtifactsError::File`].

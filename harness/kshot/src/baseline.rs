@@ -71,16 +71,17 @@ impl SnapshotInfo {
 }
 
 impl SnapshotPath {
-    /// The path of a probe's snapshot. A scenario's id is a path below `snapshots`; kernel and probe are single names.
+    /// The path of a probe's snapshot. A scenario's id is a path below `snapshots`; kernel and probe are
+    /// single names.
     pub fn new(snapshots: &Path, scenario: &str, kernel: &str, probe: &str) -> Self {
         let component = |name: &str| name.replace(['/', '\\'], "__");
         let folder = snapshots.join(scenario).join(component(kernel));
         Self { folder, name: component(probe) }
     }
 
-    /// The path of the snapshot for a run with the results `probes`. If a probe was left out because there is no DWARF,
-    /// fidelity is measured against another reference, so such snapshots have a folder of their own: DWARF may be
-    /// provisioned later, and a snapshot of one case must not be taken for the other.
+    /// The path of the snapshot for a run with the results `probes`. If a probe was left out because there is
+    /// no DWARF, fidelity is measured against another reference, so such snapshots have a folder of their
+    /// own: DWARF may be provisioned later, and a snapshot of one case must not be taken for the other.
     #[must_use]
     pub fn for_run(self, probes: &[ProbeResult]) -> Self {
         if probes.iter().any(|probe| probe.left_out_because.is_some()) { self.without_truth() } else { self }
@@ -97,7 +98,8 @@ impl SnapshotPath {
         self.folder.join(format!("{}.snap", self.name))
     }
 
-    /// The insta settings under which `insta::assert_snapshot!(path.name, text)` reads and proposes this file.
+    /// The insta settings under which `insta::assert_snapshot!(path.name, text)` reads and proposes this
+    /// file.
     pub fn settings(&self, info: &SnapshotInfo) -> insta::Settings {
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(&self.folder);
@@ -110,8 +112,8 @@ impl SnapshotPath {
     }
 }
 
-/// Passes a probe's text to insta, which writes a differing snapshot as `.snap.new` for `cargo insta review`. For tests
-/// only: this panics as insta does.
+/// Passes a probe's text to insta, which writes a differing snapshot as `.snap.new` for `cargo insta review`.
+/// For tests only: this panics as insta does.
 pub fn assert_with_insta(snapshot: &SnapshotPath, info: &SnapshotInfo, text: &str) {
     snapshot.settings(info).bind(|| insta::assert_snapshot!(snapshot.name.as_str(), text));
 }

@@ -1,5 +1,5 @@
-//! Reproduction bundles: one archive with everything that a run was based on. Another host can judge the run again, and
-//! `reproduce.sh` in it repeats the run with QEMU alone.
+//! Reproduction bundles: one archive with everything that a run was based on. Another host can judge the run
+//! again, and `reproduce.sh` in it repeats the run with QEMU alone.
 
 mod error; // what goes wrong with a bundle
 mod reproduce; // reproduce.sh
@@ -89,7 +89,8 @@ pub struct ImportedBundle {
     pub rejudged: RunDocument,
 }
 
-/// Packs the run in `folder` into a new archive `to`. A kernel that is none of the catalogue's is `own_kernel`.
+/// Packs the run in `folder` into a new archive `to`. A kernel that is none of the catalogue's is
+/// `own_kernel`.
 ///
 /// # Errors
 /// [`BundleError`]; nothing of the archive is left then.

@@ -1,4 +1,5 @@
-//! Captures of one's own, read without a guest: any text that holds stacks, from a file or from standard input.
+//! Captures of one's own, read without a guest: any text that holds stacks, from a file or from standard
+//! input.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -76,9 +77,10 @@ impl Blamed for CaptureError {
     }
 }
 
-/// The stacks in a file, or in standard input where `path` is `-`, read as `format` or as what it looks like: a listing for
-/// each format in it, at least one. Frames that are addresses alone get their names from `kallsyms`, a copy of `/proc/kallsyms`; those of a `bpf` probe by what lies beside
-/// them in their run folder.
+/// The stacks in a file, or in standard input where `path` is `-`, read as `format` or as what it looks like:
+/// a listing for each format in it, at least one. Frames that are addresses alone get their names from
+/// `kallsyms`, a copy of `/proc/kallsyms`; those of a `bpf` probe by what lies beside them in their run
+/// folder.
 ///
 /// # Errors
 /// [`CaptureError`].

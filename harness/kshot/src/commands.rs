@@ -1,4 +1,5 @@
-//! The command line: one file a command. Commands write to the streams they are given and return an exit code.
+//! The command line: one file a command. Commands write to the streams they are given and return an exit
+//! code.
 
 mod bisect; // find where a stack changed, over versions or over commits
 mod bisect_step; // test one kernel and report the result by the exit code
@@ -87,7 +88,8 @@ enum Command {
     Export(export::Export),
     /// Unpack an archive of `kshot export` and judge its run again
     Import(export::Import),
-    /// Trace every function that a workload reaches with func_stack_trace, and compare each stack with the truth
+    /// Trace every function that a workload reaches with func_stack_trace, and compare each stack with the
+    /// truth
     Sweep(sweep::Args),
     /// List the scenarios and the kernels, and which kernels are provisioned
     List(list::Args),
@@ -213,8 +215,8 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are results. Everything else is an error, with our exit code instead of clap's 2, which
-            // git bisect would read as bad.
+            // Help and version are results. Everything else is an error, with our exit code instead of clap's
+            // 2, which git bisect would read as bad.
             if error.use_stderr() {
                 drop(write!(err, "{}", error.render()));
                 return ExitCode::Usage;

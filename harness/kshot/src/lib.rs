@@ -1,7 +1,7 @@
 //! kshot reproduces Linux kernel call stacks in QEMU and compares them with the truth.
 //!
-//! The modules stand in reading order: each uses only those above it. [`run`] is the walk from YAML to verdict as
-//! one function.
+//! The modules stand in reading order: each uses only those above it. [`run`] is the walk from YAML to
+//! verdict as one function.
 
 pub mod pool; // works on a list of things, several at a time
 pub mod captures; // a user's own captures, read without a guest

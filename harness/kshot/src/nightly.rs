@@ -154,7 +154,8 @@ pub fn plan_night(
 /// One sitting: runs what is open, and writes every result down as it comes.
 ///
 /// # Errors
-/// The result folder or the history cannot be used, or the engine cannot. A fault of a single run is a result.
+/// The result folder or the history cannot be used, or the engine cannot. A fault of a single run is a
+/// result.
 pub fn run_night(
     context: &NightContext<'_>,
     history: &History,
@@ -174,8 +175,8 @@ pub fn run_night(
     Ok(end)
 }
 
-/// Compares the night with those before, and writes it into the history and the folder. Returns what its reports are
-/// made from.
+/// Compares the night with those before, and writes it into the history and the folder. Returns what its
+/// reports are made from.
 ///
 /// # Errors
 /// [`NightlyError`].

@@ -47,8 +47,8 @@ pub fn of_workspace(workspace: &Workspace, catalogue: &Catalogue) -> Vec<PairTes
     ids.iter().flat_map(of_id).collect()
 }
 
-/// The kernel of a test. One that is not provisioned makes the test ignored, or fail where `KSHOT_REQUIRE` names the
-/// kernel, in a list with commas, or is `1`, which means all.
+/// The kernel of a test. One that is not provisioned makes the test ignored, or fail where `KSHOT_REQUIRE`
+/// names the kernel, in a list with commas, or is `1`, which means all.
 ///
 /// # Errors
 /// [`CannotRun`].

@@ -4,9 +4,9 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// Does `work` on each of `items`, in their order, `jobs` at a time; `done` is called with each result as it comes, on
-/// the caller's thread, with the item's number. Once it answers with an error, no further item is begun, and that
-/// error is returned.
+/// Does `work` on each of `items`, in their order, `jobs` at a time; `done` is called with each result as it
+/// comes, on the caller's thread, with the item's number. Once it answers with an error, no further item is
+/// begun, and that error is returned.
 ///
 /// # Errors
 /// The first that `done` answers with.

@@ -67,8 +67,8 @@ pub enum StartPolicy {
     Warm,
     /// Every machine boots and none saves its state, so that the runs share nothing but the kernel.
     Cold,
-    /// The first machine boots, and the others, at least one, start from a saved state. Stacks that differ are
-    /// `unstable`.
+    /// The first machine boots, and the others, at least one, start from a saved state. Stacks that differ
+    /// are `unstable`.
     Both,
 }
 
@@ -100,7 +100,8 @@ pub struct RunOutcome {
     pub folder: PathBuf,
     /// The comparison of each probe's stacks with its snapshot, by the probe's name.
     pub comparisons: Vec<(String, Comparison)>,
-    /// Milliseconds that its machines ran, of all repeats: without the wait for a slot, which is the host's doing.
+    /// Milliseconds that its machines ran, of all repeats: without the wait for a slot, which is the host's
+    /// doing.
     pub machine_ms: u64,
 }
 
@@ -147,7 +148,8 @@ pub enum RunError {
         got: i32,
         /// The expected exit status.
         wanted: i32,
-        /// The options that the scenario requires, without `CONFIG_`, where the kernel's `.config` is not known.
+        /// The options that the scenario requires, without `CONFIG_`, where the kernel's `.config` is not
+        /// known.
         unchecked: Vec<String>,
         /// The last lines of its output.
         tail: String,
@@ -385,7 +387,8 @@ fn conclude(
     Ok(RunOutcome { document, folder: folder.path().into(), comparisons: judged.comparisons, machine_ms })
 }
 
-/// A hash of the inputs of a pair's verdict, beside the kernel and its guest: the scenario's text and its snapshots.
+/// A hash of the inputs of a pair's verdict, beside the kernel and its guest: the scenario's text and its
+/// snapshots.
 ///
 /// # Errors
 /// [`ArtifactsError::File`].
@@ -422,8 +425,8 @@ pub(crate) fn kernel_info(kernel: &Kernel) -> KernelInfo {
     }
 }
 
-/// Combines several runs of one pair. The stacks are those of the first run with the combined verdict or, if the runs
-/// disagree, of the first run that differs from the first.
+/// Combines several runs of one pair. The stacks are those of the first run with the combined verdict or, if
+/// the runs disagree, of the first run that differs from the first.
 fn combine_outcomes(mut outcomes: Vec<RunOutcome>) -> RunOutcome {
     if outcomes.len() == 1 {
         return outcomes.remove(0);

@@ -138,7 +138,8 @@ impl Blamed for ScenarioError {
 }
 
 impl Scenario {
-    /// Parses the text of a scenario. `file` is the name in error messages, `kernels` the names of the catalogue.
+    /// Parses the text of a scenario. `file` is the name in error messages, `kernels` the names of the
+    /// catalogue.
     ///
     /// # Errors
     /// [`ScenarioError::Yaml`].
@@ -223,7 +224,8 @@ impl Scenario {
         Ok(self)
     }
 
-    /// What makes use of a kernel's options: the probes, the kernel parameters, and what the scenario requires by name.
+    /// What makes use of a kernel's options: the probes, the kernel parameters, and what the scenario
+    /// requires by name.
     pub fn option_users(&self) -> OptionUsers {
         let probes = self.probes.iter().flat_map(ProbeSpec::needs).map(str::to_owned);
         let words = probes.chain(self.boot.cmdline.iter().cloned());

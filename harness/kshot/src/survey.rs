@@ -1,5 +1,5 @@
-//! The survey: every reporter of stacks in every situation, each beside the truth. The reporters of a situation are asked one
-//! after the other in one guest, which is put back in between.
+//! The survey: every reporter of stacks in every situation, each beside the truth. The reporters of a
+//! situation are asked one after the other in one guest, which is put back in between.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -89,8 +89,8 @@ struct Request {
     requires: &'static [&'static str],
 }
 
-/// Every reporter. What a probe does not arm itself is armed by a step and not by boot options: nothing of the boot is
-/// recorded, and all share a saved guest.
+/// Every reporter. What a probe does not arm itself is armed by a step and not by boot options: nothing of
+/// the boot is recorded, and all share a saved guest.
 pub const REPORTERS: &[Reporter] = &[
     Reporter {
         name: "func_stack_trace",
@@ -221,8 +221,8 @@ pub fn situations(workspace: &Workspace) -> Result<Vec<Situation>, KernelError> 
     Ok(yaml::from_str("images/survey.yaml", &text)?)
 }
 
-/// One reporter in one situation, with the truth beside it. One reporter a scenario, so that none is on the others'
-/// stacks.
+/// One reporter in one situation, with the truth beside it. One reporter a scenario, so that none is on the
+/// others' stacks.
 #[derive(Debug)]
 pub struct Question<'a> {
     situation: &'a Situation,
@@ -240,8 +240,8 @@ pub struct Answer {
     pub qemu: Option<String>,
 }
 
-/// Every reporter in each of the situations that have something for it, situation by situation. `area` is what the ids of
-/// their scenarios begin with; `kernels` are the names of the catalogue.
+/// Every reporter in each of the situations that have something for it, situation by situation. `area` is
+/// what the ids of their scenarios begin with; `kernels` are the names of the catalogue.
 ///
 /// # Errors
 /// [`ScenarioError::Yaml`]: a name that cannot be a function's.
@@ -264,8 +264,8 @@ pub fn questions<'a>(
     Ok(questions)
 }
 
-/// Whether a kernel is without a situation's function, also once its command has run, which may load a module: some of
-/// the functions then that are called similarly.
+/// Whether a kernel is without a situation's function, also once its command has run, which may load a
+/// module: some of the functions then that are called similarly.
 ///
 /// # Errors
 /// [`RunError`]: there is no guest to ask.
@@ -307,8 +307,8 @@ pub fn by_situation<'a, 'b>(questions: &'b [Question<'a>]) -> Vec<&'b [Question<
 /// Asks the questions of one situation on a kernel.
 ///
 /// # Errors
-/// [`RunError`], where it is the host's or the user's. What a probe or the kernel's options fail with is a finding, and
-/// costs the other cells nothing.
+/// [`RunError`], where it is the host's or the user's. What a probe or the kernel's options fail with is a
+/// finding, and costs the other cells nothing.
 pub fn ask(
     questions: &[Question<'_>],
     workspace: &Workspace,
@@ -381,8 +381,8 @@ impl Question<'_> {
             }
             Ok(_) => {}
         }
-        // It may be the fault of what was done in the guest before: what came to nothing is asked in a guest of its own, which
-        // gets the slot of the other.
+        // It may be the fault of what was done in the guest before: what came to nothing is asked in a guest
+        // of its own, which gets the slot of the other.
         guest.take().map_or(Ok(()), SharedGuest::end)?;
         run::run(workspace, &self.scenario, kernel, &RunOptions::default(), progress)
     }

@@ -1,5 +1,5 @@
-//! The sweep: runs func_stack_trace on every function that a workload of common system calls reaches, and compares each
-//! stack with the truth of the same event. `harness/SWEEP.md` explains the measurement.
+//! The sweep: runs func_stack_trace on every function that a workload of common system calls reaches, and
+//! compares each stack with the truth of the same event. `harness/SWEEP.md` explains the measurement.
 
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
@@ -25,8 +25,8 @@ use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
 use kshot_stack::stack::{ftrace_text, gdb_raw};
 use kshot_stack::sweep::document::{self, SCHEMA, SweepDocument};
 
-/// The function that puts each traced function into the buffer, and nothing else, in `kernel/trace/trace.c`. It has
-/// been a separate function, with the traced address as `ip`, from 5.10 to 7.3.
+/// The function that puts each traced function into the buffer, and nothing else, in `kernel/trace/trace.c`.
+/// It has been a separate function, with the traced address as `ip`, from 5.10 to 7.3.
 const TRACE_FUNCTION: &str = "trace_function";
 const FTRACE_PROBE: &str = "ftrace";
 const GDB_PROBE: &str = "gdb";
@@ -38,18 +38,20 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The truth stops the guest some thousand times in each slice.
 const SLICE_TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// Prepares everything but the filter: func_stack_trace for the workload alone (Documentation/trace/ftrace.rst).
+/// Prepares everything but the filter: func_stack_trace for the workload alone
+/// (Documentation/trace/ftrace.rst).
 const PREPARE_SCRIPT: &str = r#"
 mkfifo /tmp/stopped /tmp/ended && cd /sys/kernel/tracing || exit
 echo 32768 > buffer_size_kb && echo 1 > options/func_stack_trace && echo 1 > options/function-fork || exit
 wc -l < available_filter_functions"#;
 
-/// The number of slices that all functions are divided into: tracing all of them at once takes longer than a timer
-/// tick.
+/// The number of slices that all functions are divided into: tracing all of them at once takes longer than a
+/// timer tick.
 pub const SLICES: usize = 20;
 
-/// Runs the workload, which stops until it gets SIGCONT (`images/guest/workload.c`), with one slice of all functions
-/// traced: every `SLICES`th by its number in `available_filter_functions`, because looking up names would take minutes.
+/// Runs the workload, which stops until it gets SIGCONT (`images/guest/workload.c`), with one slice of all
+/// functions traced: every `SLICES`th by its number in `available_filter_functions`, because looking up names
+/// would take minutes.
 const SLICE_SCRIPT: &str = r#"
 cd /sys/kernel/tracing || exit
 seq FIRST SLICES $(wc -l < available_filter_functions) | tr '\n' ' ' > set_ftrace_filter || exit

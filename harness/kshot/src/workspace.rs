@@ -76,8 +76,8 @@ impl Blamed for WorkspaceError {
 
 impl Workspace {
     /// The workspace around the current folder: `KSHOT_ROOT`, else the nearest folder upwards that holds a
-    /// `kshot.yaml` or `images/kernels.yaml`, else the repository that kshot was built in. Run folders go to `out`, else
-    /// below `${XDG_STATE_HOME:-~/.local/state}/kshot/runs`.
+    /// `kshot.yaml` or `images/kernels.yaml`, else the repository that kshot was built in. Run folders go to
+    /// `out`, else below `${XDG_STATE_HOME:-~/.local/state}/kshot/runs`.
     ///
     /// # Errors
     /// [`WorkspaceError`].

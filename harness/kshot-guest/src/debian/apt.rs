@@ -1,8 +1,8 @@
-//! Debian's archive through a private apt: its state is in kshot's cache, signatures are checked, and the host's apt
-//! state is neither used nor changed.
+//! Debian's archive through a private apt: its state is in kshot's cache, signatures are checked, and the
+//! host's apt state is neither used nor changed.
 //!
-//! One folder holds one index: the packages of a suite for one architecture, or the sources of a suite. The index is
-//! downloaded on first use, and again only when the archive no longer has a file that it lists.
+//! One folder holds one index: the packages of a suite for one architecture, or the sources of a suite. The
+//! index is downloaded on first use, and again only when the archive no longer has a file that it lists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,8 +43,8 @@ pub struct PackageRequest<'a> {
 /// The files of a package to download.
 #[derive(Clone, Copy, Debug)]
 pub enum PackageFiles<'a> {
-    /// The binary package for this architecture (`amd64` for packages of `Architecture: all`). A meta package of kernels
-    /// (`linux-image-arm64`) stands for the kernel that it depends on.
+    /// The binary package for this architecture (`amd64` for packages of `Architecture: all`). A meta package
+    /// of kernels (`linux-image-arm64`) stands for the kernel that it depends on.
     Binary(&'a str),
     /// The binary package for this architecture and all that it depends on.
     BinaryAndDependencies(&'a str),
@@ -336,7 +336,8 @@ impl PackageIndex {
     }
 
     fn has_index(&self) -> bool {
-        // apt names them archive_dists_suite_main_source_Sources and _binary-arch_Packages, compressed or not.
+        // apt names them archive_dists_suite_main_source_Sources and _binary-arch_Packages, compressed or
+        // not.
         fs::read_dir(self.root.join("state/lists")).is_ok_and(|mut files| {
             files.any(|file| {
                 file.is_ok_and(|file| {
@@ -455,16 +456,17 @@ Acquire::https::Timeout "30";
     }
 }
 
-/// Whether a line of apt's says that the archive has no such file: `404  Not Found [IP: 203.0.113.80 80]`, `410  Gone`,
-/// and of an archive on disk `File not found - /debian/pool/x.deb (2: No such file or directory)`.
+/// Whether a line of apt's says that the archive has no such file: `404  Not Found [IP: 203.0.113.80 80]`,
+/// `410  Gone`, and of an archive on disk `File not found - /debian/pool/x.deb (2: No such file or
+/// directory)`.
 fn says_gone(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     words.windows(2).any(|pair| pair == ["410", "Gone"])
         || words.windows(3).any(|words| matches!(words, ["404", "Not", "Found"] | ["File", "not", "found"]))
 }
 
-/// `Depends: linux-image-6.1.0-50-arm64 (= 6.1.176-1)` of the first paragraph, which is that of the newest version, as
-/// `package=version`.
+/// `Depends: linux-image-6.1.0-50-arm64 (= 6.1.176-1)` of the first paragraph, which is that of the newest
+/// version, as `package=version`.
 fn kernel_dependency(show: &str) -> Option<String> {
     let depends =
         show.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix("Depends: "))?;

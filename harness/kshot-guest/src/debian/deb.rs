@@ -6,8 +6,8 @@ use duct::cmd;
 
 use crate::host::{FileError, list};
 
-/// The command that unpacks the tarball of a `linux-source-X` package into `into`: the whole tree, or only the
-/// `members` (globs) of its top folder.
+/// The command that unpacks the tarball of a `linux-source-X` package into `into`: the whole tree, or only
+/// the `members` (globs) of its top folder.
 pub fn unpack_linux_source(deb: &Path, package: &str, into: &Path, members: &[&str]) -> duct::Expression {
     let members: Vec<String> = members.iter().map(|member| format!("{package}/{member}")).collect();
     let untar = ["-x", "--strip-components=1", "--wildcards", "-C"].map(String::from);
@@ -42,7 +42,8 @@ pub struct ExactDependency<'a> {
     pub version: &'a str,
 }
 
-/// The dependencies on exact versions in the value of a package's `Depends`, in its order. Others are left out.
+/// The dependencies on exact versions in the value of a package's `Depends`, in its order. Others are left
+/// out.
 ///
 /// ```text
 /// kmod, linux-base-7.3.4+deb13-arm64 (= 7.3.4-1~bpo13+1), linux-base (>= 4.3~), dracut | initramfs-tools (>= 0.120)

@@ -40,8 +40,8 @@ pub(super) fn is_security(suite: &str) -> bool {
 }
 
 impl Mirrors {
-    /// The URLs in `KSHOT_DEBIAN_ARCHIVE` and `KSHOT_SECURITY_ARCHIVE`, else those in /etc/apt; and the one in
-    /// `KSHOT_SNAPSHOT_ARCHIVE`.
+    /// The URLs in `KSHOT_DEBIAN_ARCHIVE` and `KSHOT_SECURITY_ARCHIVE`, else those in /etc/apt; and the one
+    /// in `KSHOT_SNAPSHOT_ARCHIVE`.
     pub(super) fn from_apt_sources() -> Self {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let found = Self::read(Path::new("/etc/apt"));
@@ -97,8 +97,8 @@ impl Mirrors {
         }
     }
 
-    /// A stanza of sources.list(5)'s deb822 form: `URIs:`, `Suites:`, `Components:`, each with a list that may
-    /// go on in indented lines.
+    /// A stanza of sources.list(5)'s deb822 form: `URIs:`, `Suites:`, `Components:`, each with a list that
+    /// may go on in indented lines.
     fn add_deb822_stanza(&mut self, stanza: &str) {
         let (mut urls, mut suites, mut components) = (Vec::new(), Vec::new(), Vec::new());
         let mut field = String::new();

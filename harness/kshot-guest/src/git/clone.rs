@@ -1,4 +1,5 @@
-//! kshot's own clone of a repository: it has no objects but those of commits that kshot makes, and sees the repository's.
+//! kshot's own clone of a repository: it has no objects but those of commits that kshot makes, and sees the
+//! repository's.
 
 use std::path::Path;
 use std::{fs, io};
@@ -8,11 +9,13 @@ use crate::bounded;
 use crate::host::{FileError, tied};
 use crate::records;
 
-/// The largest file `shallow` of a repository, in bytes: a line for each commit at which the history is cut off.
+/// The largest file `shallow` of a repository, in bytes: a line for each commit at which the history is cut
+/// off.
 const SHALLOW_BYTES_MOST: u64 = 16 << 20;
 
 impl Repository {
-    /// A clone in `folder` that shares this repository's objects; an existing clone is reused, and sees what came since.
+    /// A clone in `folder` that shares this repository's objects; an existing clone is reused, and sees what
+    /// came since.
     ///
     /// # Errors
     /// [`GitError`].
@@ -24,8 +27,8 @@ impl Repository {
             remove_all(&underway)?;
             let format = self.output_of(&["rev-parse", "--show-object-format"])?;
             let (to, format) = (underway.to_string_lossy(), format!("--object-format={format}"));
-            // Not `git clone`, which copies a shallow history and looks at it no more. Without a template: its hooks would
-            // run on a stranger's tree.
+            // Not `git clone`, which copies a shallow history and looks at it no more. Without a template:
+            // its hooks would run on a stranger's tree.
             run(&tied("git", ["init", "--quiet", "--template=", &format, &*to]), "git init")?;
             remove_all(folder)?;
             fs::rename(&underway, folder).map_err(FileError::on("create", folder))?;
@@ -34,8 +37,8 @@ impl Repository {
         Ok(clone)
     }
 
-    /// Checks out `commit` in kshot's clone and discards every other change. Unchanged files keep their times, so
-    /// kbuild rebuilds only what changed.
+    /// Checks out `commit` in kshot's clone and discards every other change. Unchanged files keep their
+    /// times, so kbuild rebuilds only what changed.
     ///
     /// # Errors
     /// [`GitError`].
@@ -76,8 +79,9 @@ impl Repository {
         Ok(made)
     }
 
-    /// Shows a clone all that this repository has by now: its objects, where its history is cut off, and where it gets the
-    /// objects that a partial clone lacks. What is called so in gitrepository-layout(5) is found in linked worktrees, too.
+    /// Shows a clone all that this repository has by now: its objects, where its history is cut off, and
+    /// where it gets the objects that a partial clone lacks. What is called so in gitrepository-layout(5) is
+    /// found in linked worktrees, too.
     fn share_with(&self, clone: &Self) -> Result<(), GitError> {
         let git = clone.path.join(".git");
         let path_of = |name: &str| {
@@ -100,7 +104,8 @@ impl Repository {
         Ok(())
     }
 
-    /// The settings of the remotes that have the objects which a partial clone lacks (gitformat-pack(5), "promisor").
+    /// The settings of the remotes that have the objects which a partial clone lacks (gitformat-pack(5),
+    /// "promisor").
     fn promisors(&self) -> Result<Vec<(String, String)>, GitError> {
         let list = self.output_of(&["config", "--null", "--list"])?;
         let settings: Vec<_> = list.split_terminator('\0').filter_map(|one| one.split_once('\n')).collect();

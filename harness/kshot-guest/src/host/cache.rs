@@ -25,7 +25,8 @@ const DRAFT_PREFIX: &str = ".draft-";
 const REMOVED_PREFIX: &str = ".gone-";
 /// The longest wait for a lock; its holder may be building a kernel.
 const LOCK_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
-/// The longest wait for the lock of an entry that is to be removed: a process that was just forked may hold it.
+/// The longest wait for the lock of an entry that is to be removed: a process that was just forked may hold
+/// it.
 const REMOVE_LOCK_LIMIT: Duration = Duration::from_secs(2);
 /// The interval between attempts to take a lock: no signal tells that a lock was released.
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -67,8 +68,8 @@ impl Blamed for CacheError {
     }
 }
 
-/// A cache entry under construction: a folder that becomes the entry on [`Draft::commit`] and is removed otherwise. The
-/// draft holds the entry's lock.
+/// A cache entry under construction: a folder that becomes the entry on [`Draft::commit`] and is removed
+/// otherwise. The draft holds the entry's lock.
 #[derive(Debug)]
 pub struct Draft {
     folder: tempfile::TempDir,
@@ -128,8 +129,8 @@ impl Cache {
         path.is_dir().then_some(path)
     }
 
-    /// The entry `kind`/`key`, or a draft to create it. If another process is creating the entry, this calls `on_wait`
-    /// once and waits for that process; the kernel releases the lock even if that process dies.
+    /// The entry `kind`/`key`, or a draft to create it. If another process is creating the entry, this calls
+    /// `on_wait` once and waits for that process; the kernel releases the lock even if that process dies.
     ///
     /// # Errors
     /// [`CacheError`].
@@ -160,8 +161,8 @@ impl Cache {
         Ok(ScratchFolder::create_in(&parent).map_err(FileError::on("create a folder in", &parent))?)
     }
 
-    /// Takes the exclusive inter-process lock `name`; dropping the returned file releases it. `on_wait` is called once
-    /// if another process holds the lock.
+    /// Takes the exclusive inter-process lock `name`; dropping the returned file releases it. `on_wait` is
+    /// called once if another process holds the lock.
     ///
     /// # Errors
     /// [`CacheError`].
@@ -232,8 +233,9 @@ impl Cache {
         Ok(held)
     }
 
-    /// Removes an entry; other processes see either all of it or nothing. A machine that has opened its files keeps
-    /// them. Returns `false`, and removes nothing, where another process keeps the entry's lock: it works in it.
+    /// Removes an entry; other processes see either all of it or nothing. A machine that has opened its files
+    /// keeps them. Returns `false`, and removes nothing, where another process keeps the entry's lock: it
+    /// works in it.
     ///
     /// # Errors
     /// [`CacheError::File`].
@@ -254,7 +256,8 @@ impl Cache {
         }
     }
 
-    /// Evicts entries of one kind as [`Self::evict_until`] does, and removes what killed processes left of that kind.
+    /// Evicts entries of one kind as [`Self::evict_until`] does, and removes what killed processes left of
+    /// that kind.
     ///
     /// # Errors
     /// [`CacheError::File`].
@@ -263,8 +266,8 @@ impl Cache {
         self.evict_until(self.entries_of_kind(kind)?, limit)
     }
 
-    /// Removes the drafts and half-removed entries that killed processes left of one kind. Returns the disk space
-    /// freed, in bytes.
+    /// Removes the drafts and half-removed entries that killed processes left of one kind. Returns the disk
+    /// space freed, in bytes.
     ///
     /// # Errors
     /// [`CacheError::File`].
@@ -284,8 +287,8 @@ impl Cache {
         Ok(bytes)
     }
 
-    /// Removes the least recently used entries until the rest takes at most `limit` bytes of disk. Returns the removed
-    /// entries.
+    /// Removes the least recently used entries until the rest takes at most `limit` bytes of disk. Returns
+    /// the removed entries.
     ///
     /// # Errors
     /// [`CacheError::File`].
@@ -338,8 +341,8 @@ impl Draft {
         temp_folder(self.target.parent().unwrap_or(Path::new(".")), &self.prefix)
     }
 
-    /// Turns the draft into the entry with a single rename, once all of it is on disk: a power loss leaves no entry that
-    /// only looks whole. Returns the entry's folder.
+    /// Turns the draft into the entry with a single rename, once all of it is on disk: a power loss leaves no
+    /// entry that only looks whole. Returns the entry's folder.
     ///
     /// # Errors
     /// [`CacheError::File`].
@@ -374,7 +377,8 @@ pub fn poll_lock<T>(
     })
 }
 
-/// The cache key of `parts`: 16 hexadecimal digits of the SHA-256 over the parts, each preceded by its length.
+/// The cache key of `parts`: 16 hexadecimal digits of the SHA-256 over the parts, each preceded by its
+/// length.
 pub fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {

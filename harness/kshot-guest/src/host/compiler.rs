@@ -4,8 +4,8 @@ use super::cache;
 use super::tool::find_program;
 use kshot_stack::arch::Arch;
 
-/// The identity of the cross compiler `triplet`-gcc, without running it: the SHA-256 of its driver, which contains its
-/// version. Empty if there is no such compiler.
+/// The identity of the cross compiler `triplet`-gcc, without running it: the SHA-256 of its driver, which
+/// contains its version. Empty if there is no such compiler.
 pub fn compiler(triplet: &str) -> String {
     let driver = find_program(&format!("{triplet}-gcc"));
     driver.and_then(|path| cache::sha256_file(&path).ok()).unwrap_or_default()

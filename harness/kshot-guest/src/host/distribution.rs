@@ -22,9 +22,9 @@ enum Distribution {
     Other,
 }
 
-/// The packages of `images/host-packages.txt` and `images/packages`, as rows of the table in `harness/docs/hosts.md`: the
-/// name in Debian, Fedora, Arch, Nix and openSUSE, `-` where none is known. A cross compiler has none where it comes
-/// without a C library or under another program name than Debian's.
+/// The packages of `images/host-packages.txt` and `images/packages`, as rows of the table in
+/// `harness/docs/hosts.md`: the name in Debian, Fedora, Arch, Nix and openSUSE, `-` where none is known. A
+/// cross compiler has none where it comes without a C library or under another program name than Debian's.
 const PACKAGES: &str = include_str!("packages.txt");
 
 /// The command that installs packages, given by Debian's names, on this host.

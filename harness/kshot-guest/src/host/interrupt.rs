@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP (a closed terminal): the first signal asks every wait to end so that machines are shut
-//! down in order; the second ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP (a closed terminal): the first signal asks every wait to end so that machines
+//! are shut down in order; the second ends the process at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,7 +10,8 @@ use signal_hook::flag;
 
 static ARRIVED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// Installs the signal handlers; further calls do nothing. A SIGHUP that is ignored stays so: nohup(1) asks for that.
+/// Installs the signal handlers; further calls do nothing. A SIGHUP that is ignored stays so: nohup(1) asks
+/// for that.
 ///
 /// # Errors
 /// The errors of sigaction(2).
@@ -40,7 +41,8 @@ fn own_status() -> String {
     fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
-/// Whether a process with this `/proc/PID/status` ignores a signal: `SigIgn: 0000000000001000` (proc_pid_status(5)).
+/// Whether a process with this `/proc/PID/status` ignores a signal: `SigIgn: 0000000000001000`
+/// (proc_pid_status(5)).
 fn is_ignored(signal: i32, status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);

@@ -19,8 +19,8 @@ pub fn program_version(program: &str) -> Option<String> {
     version_in(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// The version in the first line of what `--version` prints: the first word outside of parentheses that begins with a
-/// digit.
+/// The version in the first line of what `--version` prints: the first word outside of parentheses that
+/// begins with a digit.
 ///
 /// ```text
 /// QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)

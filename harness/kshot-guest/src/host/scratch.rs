@@ -52,7 +52,8 @@ impl ScratchFolder {
         self.folder.path()
     }
 
-    /// The open folder: what lies in it can be reached by a short path, `/proc/self/fd/<number>` (proc_pid_fd(5)).
+    /// The open folder: what lies in it can be reached by a short path, `/proc/self/fd/<number>`
+    /// (proc_pid_fd(5)).
     pub fn handle(&self) -> &File {
         &self.lock
     }

@@ -1,5 +1,5 @@
-//! Slots limit how many machines and builds run on this host at once, over all kshot processes. A slot is a locked
-//! file, which says how much memory its holder needs; the kernel releases it however its holder ends.
+//! Slots limit how many machines and builds run on this host at once, over all kshot processes. A slot is a
+//! locked file, which says how much memory its holder needs; the kernel releases it however its holder ends.
 
 mod memory; // how much memory this host has for us
 
@@ -94,7 +94,8 @@ impl<'a> Slots<'a> {
         Ok(held)
     }
 
-    /// Waits until no slot is taken, and takes all of them: nothing else of kshot runs until they are dropped.
+    /// Waits until no slot is taken, and takes all of them: nothing else of kshot runs until they are
+    /// dropped.
     ///
     /// # Errors
     /// [`CacheError`].
@@ -106,7 +107,8 @@ impl<'a> Slots<'a> {
         })
     }
 
-    /// Takes a slot without waiting; `None` if all are taken, or if memory lacks. The first always has enough.
+    /// Takes a slot without waiting; `None` if all are taken, or if memory lacks. The first always has
+    /// enough.
     ///
     /// # Errors
     /// [`CacheError::File`].

@@ -83,8 +83,8 @@ impl Blamed for ToolError {
     }
 }
 
-/// What a compiler, an assembler, a linker or kbuild says of a source that cannot be built. A build that fails without
-/// such a word may have failed for the host's sake.
+/// What a compiler, an assembler, a linker or kbuild says of a source that cannot be built. A build that
+/// fails without such a word may have failed for the host's sake.
 const DIAGNOSES: &[&str] = &[
     " error: ",
     " Error: ",
@@ -107,8 +107,8 @@ impl ToolError {
         matches!(self, Self::Failed { tail, .. } if !tail.lines().any(is_diagnosis))
     }
 
-    /// The same failure of a tool whose input is the host's own (an archive that was downloaded): nothing that is
-    /// judged is to blame.
+    /// The same failure of a tool whose input is the host's own (an archive that was downloaded): nothing
+    /// that is judged is to blame.
     #[must_use]
     pub fn of_host(self) -> Self {
         match self {
@@ -140,7 +140,8 @@ impl ToolLog {
         self.run_with_lines(what, expression, |_| ())
     }
 
-    /// Runs `expression` as [`ToolLog::run`] does; `on_line` gets each line of output, lossily decoded as UTF-8.
+    /// Runs `expression` as [`ToolLog::run`] does; `on_line` gets each line of output, lossily decoded as
+    /// UTF-8.
     ///
     /// # Errors
     /// [`ToolError`].
@@ -252,14 +253,15 @@ impl Read for ToolOutput<'_> {
     }
 }
 
-/// The variables that a tool gets of the user's environment. What else could steer make, a compiler or git (`KCFLAGS`,
-/// `LLVM`, `CC`, `CPATH`, `GIT_DIR`) stands in no cache key.
+/// The variables that a tool gets of the user's environment. What else could steer make, a compiler or git
+/// (`KCFLAGS`, `LLVM`, `CC`, `CPATH`, `GIT_DIR`) stands in no cache key.
 const KEPT: &[&str] = &[
     "HOME",
     "LOGNAME",
     "PATH",
     "SSH_AUTH_SOCK",
-    // git(1) asks the first whose repositories root may read under sudo, and the other whether to look beyond a mount.
+    // git(1) asks the first whose repositories root may read under sudo, and the other whether to look beyond
+    // a mount.
     "SUDO_UID",
     "GIT_DISCOVERY_ACROSS_FILESYSTEM",
     "TMPDIR",
@@ -282,8 +284,8 @@ const KEPT: &[&str] = &[
     "SSL_CERT_DIR",
 ];
 
-/// What a tool prints where the host failed it: strerror(3) in English, and the words of tools that have run out of
-/// memory or could not write (GCC, GNU ld, flex, make).
+/// What a tool prints where the host failed it: strerror(3) in English, and the words of tools that have run
+/// out of memory or could not write (GCC, GNU ld, flex, make).
 const HOST_ERRORS: &[&str] = &[
     "No space left on device",
     "Disk quota exceeded",
@@ -304,8 +306,8 @@ const HOST_ERRORS: &[&str] = &[
     "] Error 127",
 ];
 
-/// The signals by which a host ends what it has no room, no time or no more use for (signal(7)): strsignal(3) in English,
-/// and the number. What a program does to itself (SIGSEGV, SIGABRT) may be the source's doing.
+/// The signals by which a host ends what it has no room, no time or no more use for (signal(7)): strsignal(3)
+/// in English, and the number. What a program does to itself (SIGSEGV, SIGABRT) may be the source's doing.
 const HOST_SIGNALS: &[(&str, u8)] = &[
     ("Hangup", 1),
     ("Interrupt", 2),
@@ -326,8 +328,8 @@ const ENDED_BY: &[&str] = &[
     "unable to execute command: ",
 ];
 
-/// A command that ends with kshot. If kshot is killed, it gets SIGTERM: make stops its children and removes unfinished
-/// targets then.
+/// A command that ends with kshot. If kshot is killed, it gets SIGTERM: make stops its children and removes
+/// unfinished targets then.
 pub(crate) fn tied(program: &str, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Expression {
     let before = ["--pdeathsig", "TERM", "--", program].map(OsString::from);
     cmd("setpriv", before.into_iter().chain(arguments.into_iter().map(Into::into)))
@@ -343,7 +345,8 @@ pub(crate) fn environment(
 
 /// Whether a line of a failed tool's output says that the host failed it.
 fn is_host_error(line: &str) -> bool {
-    // The text of a warning, and the source that GCC quotes below it, may hold any words: "  12 | panic(\"Out of memory\");"
+    // The text of a warning, and the source that GCC quotes below it, may hold any words: "  12 | panic(\"Out
+    // of memory\");"
     let quoted = line.trim_start().trim_start_matches(|first: char| first.is_ascii_digit());
     if line.contains(" warning: ")
         || line.contains(" note: ")

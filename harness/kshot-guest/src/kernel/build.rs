@@ -15,8 +15,8 @@ use crate::host::{ToolError, ToolLog, find_program, tied};
 use crate::progress::Progress;
 use kshot_stack::arch::{Arch, KernelImage};
 
-/// What kbuild says where it builds nothing for the sake of the source tree's place or state, whatever commit is in it
-/// (the top Makefile), and what to do.
+/// What kbuild says where it builds nothing for the sake of the source tree's place or state, whatever commit
+/// is in it (the top Makefile), and what to do.
 const REFUSALS: &[(&str, &str)] = &[
     (
         "The source tree is not clean",
@@ -34,8 +34,8 @@ pub struct BuildPaths<'a> {
     pub into: &'a Path,
 }
 
-/// Builds the kernel of `spec` into `folder`. Source and object files stay in `scratch`. Returns the facts of the
-/// kernel.
+/// Builds the kernel of `spec` into `folder`. Source and object files stay in `scratch`. Returns the facts of
+/// the kernel.
 ///
 /// # Errors
 /// [`KernelError`].
@@ -97,8 +97,8 @@ pub fn merge_config(folder: &Path, arch: Arch, fragment: &str, cache: &Cache) ->
     log.run("olddefconfig", &cmd("make", words)).map_err(step)
 }
 
-/// Configures and builds the kernel, with one job for each free slot of the host. Returns the fragment lines that
-/// `olddefconfig` dropped and that are not required.
+/// Configures and builds the kernel, with one job for each free slot of the host. Returns the fragment lines
+/// that `olddefconfig` dropped and that are not required.
 fn configure_and_build(
     spec: &KernelSpec,
     images: &ImagesFolder,
@@ -155,8 +155,8 @@ fn copy_results(
     vmlinux.release.ok_or_else(nothing)
 }
 
-/// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and compares the result with them. Returns
-/// the dropped lines that are not required.
+/// Merges the fragments onto `allnoconfig`, as `merge_config.sh -n` does, and compares the result with them.
+/// Returns the dropped lines that are not required.
 fn configure(
     spec: &KernelSpec,
     images: &ImagesFolder,
@@ -221,12 +221,12 @@ fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&st
         format!("-j{jobs}"),
         format!("ARCH={}", row.kbuild),
         format!("CROSS_COMPILE={}-", row.triplet),
-        // Not in KCFLAGS: assembly and the vDSO have flags of their own, and their DWARF is hashed into a build id,
-        // which is part of the image.
+        // Not in KCFLAGS: assembly and the vDSO have flags of their own, and their DWARF is hashed into a
+        // build id, which is part of the image.
         format!("CC={ccache}{}-gcc -fdebug-prefix-map={}=.", row.triplet, here.display()),
         format!("HOSTCC={ccache}gcc"),
-        // An empty value prevents the `+` that kbuild appends for a git tree without a tag: the release is no part of a
-        // change.
+        // An empty value prevents the `+` that kbuild appends for a git tree without a tag: the release is no
+        // part of a change.
         "LOCALVERSION=".into(),
     ];
     argv.extend(targets.iter().map(|target| (*target).to_owned()));

@@ -1,5 +1,5 @@
-//! A build folder in which many versions of a source tree are built one after another, so that kbuild rebuilds only
-//! what changed.
+//! A build folder in which many versions of a source tree are built one after another, so that kbuild
+//! rebuilds only what changed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -47,8 +47,8 @@ impl BuildFolder {
         self.root.join("source")
     }
 
-    /// The kernel of `spec`, from the cache or built here. `check_out` brings the source tree to the state that the
-    /// kernel's `source` names.
+    /// The kernel of `spec`, from the cache or built here. `check_out` brings the source tree to the state
+    /// that the kernel's `source` names.
     ///
     /// # Errors
     /// [`KernelError`], or the error of `check_out`.
@@ -112,7 +112,8 @@ impl BuildFolder {
         bounded::read_text(&self.root.join(LAST_BUILT), COMMIT_BYTES_MOST).ok().filter(|id| !id.is_empty())
     }
 
-    /// Builds what `check_out` puts into the clone once more, for nothing but to see that this host still can.
+    /// Builds what `check_out` puts into the clone once more, for nothing but to see that this host still
+    /// can.
     ///
     /// # Errors
     /// [`KernelError`], and the error of `check_out`.
@@ -131,8 +132,9 @@ impl BuildFolder {
         Ok(())
     }
 
-    /// Builds incrementally on the last build here. If that build was killed, it may have left truncated objects that
-    /// make takes for up to date because they are newer than their sources; everything it wrote is removed first.
+    /// Builds incrementally on the last build here. If that build was killed, it may have left truncated
+    /// objects that make takes for up to date because they are newer than their sources; everything it wrote
+    /// is removed first.
     fn rebuild(
         &self,
         spec: &KernelSpec,
@@ -148,7 +150,8 @@ impl BuildFolder {
         }
         fs::write(&underway, "").map_err(FileError::on("write", &underway))?;
         let made = build::build_incrementally(spec, images, cache, progress, paths, &objects);
-        // The marker goes even after an error: make removes unfinished targets itself, unless the host ended it.
+        // The marker goes even after an error: make removes unfinished targets itself, unless the host ended
+        // it.
         if made.as_ref().is_err_and(|error| error.blame() == Blame::Host) {
             return made;
         }
@@ -157,8 +160,8 @@ impl BuildFolder {
     }
 }
 
-/// Removes the files below `folder` that were written at `since` or later. Headers stay: kbuild renames them into place
-/// when they are complete, and their times record which options changed.
+/// Removes the files below `folder` that were written at `since` or later. Headers stay: kbuild renames them
+/// into place when they are complete, and their times record which options changed.
 fn remove_since(folder: &Path, since: SystemTime) -> Result<(), KernelError> {
     let failed = |action| FileError::on(action, folder);
     let Ok(files) = fs::read_dir(folder) else { return Ok(()) };

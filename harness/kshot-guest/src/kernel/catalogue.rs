@@ -165,8 +165,8 @@ struct RawWorkspace {
     kernels: Vec<RawKernel>,
 }
 
-/// A source as written in the catalogue: one key names its kind. An enum would need YAML tags and lose the position of
-/// an unknown key.
+/// A source as written in the catalogue: one key names its kind. An enum would need YAML tags and lose the
+/// position of an unknown key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawSource {
@@ -190,7 +190,8 @@ impl ImagesFolder {
         self.root.join("kernels.yaml")
     }
 
-    /// The path of `versions.yaml`: the suites that `bisect` looks for versions in, and settings for single versions.
+    /// The path of `versions.yaml`: the suites that `bisect` looks for versions in, and settings for single
+    /// versions.
     pub fn versions_yaml(&self) -> PathBuf {
         self.root.join("versions.yaml")
     }
@@ -274,8 +275,8 @@ impl Catalogue {
         Ok(Self::parse(&text)?)
     }
 
-    /// Adds the kernels that the workspace file `path` names (`kshot.yaml`), before the others. Paths in it are relative
-    /// to its folder.
+    /// Adds the kernels that the workspace file `path` names (`kshot.yaml`), before the others. Paths in it
+    /// are relative to its folder.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -295,6 +296,11 @@ impl Catalogue {
         }
         self.kernels.splice(0..0, own);
         Ok(())
+    }
+
+    /// All kernels, in the catalogue's order.
+    pub fn kernels(&self) -> &[KernelSpec] {
+        &self.kernels
     }
 
     /// The names of all kernels, in the catalogue's order.

@@ -1,5 +1,5 @@
-//! The DWARF of a kernel: kept from the build, or extracted from Debian's `-dbg` package for a prebuilt kernel. That
-//! package unpacks to gigabytes, of which a guest needs a few files.
+//! The DWARF of a kernel: kept from the build, or extracted from Debian's `-dbg` package for a prebuilt
+//! kernel. That package unpacks to gigabytes, of which a guest needs a few files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,7 +43,8 @@ pub(super) fn find(
 /// Provisions a kernel of the catalogue and its DWARF: takes each from the cache or downloads it.
 ///
 /// # Errors
-/// [`KernelError::NoDwarf`] if the catalogue names no package with the kernel's DWARF; other errors of [`KernelError`].
+/// [`KernelError::NoDwarf`] if the catalogue names no package with the kernel's DWARF; other errors of
+/// [`KernelError`].
 pub fn provision_dwarf(
     spec: &KernelSpec,
     images: &ImagesFolder,
@@ -78,7 +79,8 @@ fn dbg(spec: &KernelSpec) -> Option<(&LinuxImagePackage, &str)> {
     }
 }
 
-/// The cache key of a kernel's DWARF. The image's SHA-256 identifies the build, whatever version the archive has.
+/// The cache key of a kernel's DWARF. The image's SHA-256 identifies the build, whatever version the archive
+/// has.
 fn key(kernel: &Kernel, dbg: &str, images: &ImagesFolder) -> Result<String, KernelError> {
     let modules = images.guest_modules()?.join(" ");
     let parts = [RECIPE_VERSION, &kernel.sha256, dbg, &modules].map(str::as_bytes);
@@ -140,8 +142,8 @@ fn extract_members(deb: &Path, members: impl Iterator<Item = PathBuf>, into: &Pa
     cmd!("dpkg-deb", "--fsys-tarfile", deb).pipe(cmd("tar", untar.chain(members)))
 }
 
-/// Checks that the DWARF belongs to the kernel: by build id for modules, by banner for the kernel, whose image is
-/// compressed. Its build id is compared with the guest's before each breakpoint.
+/// Checks that the DWARF belongs to the kernel: by build id for modules, by banner for the kernel, whose
+/// image is compressed. Its build id is compared with the guest's before each breakpoint.
 fn check_same_build(
     kernel: &Kernel,
     kernel_modules: &BTreeMap<String, PathBuf>,

@@ -33,8 +33,8 @@ pub(super) struct DroppedSetting {
 }
 
 impl Fragment {
-    /// Parses a fragment: lines `CONFIG_X=value` and `# CONFIG_X is not set`, comments, empty lines. A comment that
-    /// begins with `# optional` makes the next line optional.
+    /// Parses a fragment: lines `CONFIG_X=value` and `# CONFIG_X is not set`, comments, empty lines. A
+    /// comment that begins with `# optional` makes the next line optional.
     pub(super) fn parse(name: &str, text: &str) -> Self {
         let mut settings = Vec::new();
         let mut optional = false;

@@ -2,9 +2,9 @@
 
 use crate::symbols::module_name;
 
-/// The lines of `modules_dep` (`kernel/drivers/net/tun.ko: kernel/a.ko kernel/b.ko`) that the modules `wanted`
-/// need, themselves and what they depend on, in the file's order. `-` and `_` are the same in a module's name,
-/// and a module that the kernel does not have is left out.
+/// The lines of `modules_dep` (`kernel/drivers/net/tun.ko: kernel/a.ko kernel/b.ko`) that the modules
+/// `wanted` need, themselves and what they depend on, in the file's order. `-` and `_` are the same in a
+/// module's name, and a module that the kernel does not have is left out.
 pub fn with_dependencies<'a>(modules_dep: &'a str, wanted: &[String]) -> Vec<&'a str> {
     let lines: Vec<(&str, Vec<&str>)> = modules_dep
         .lines()

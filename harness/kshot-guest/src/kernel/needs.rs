@@ -81,8 +81,9 @@ pub fn missing_options(
     Ok(missing(&read(config.path)?, config.has_modules, config.arch.row().options, &needs, users))
 }
 
-/// The architecture that a `.config` is of: kbuild's name of it stands in the first lines (scripts/kconfig/confdata.c),
-/// and the byte order among the options. `None` for one that kshot does not know.
+/// The architecture that a `.config` is of: kbuild's name of it stands in the first lines
+/// (scripts/kconfig/confdata.c), and the byte order among the options. `None` for one that kshot does not
+/// know.
 ///
 /// # Errors
 /// [`KernelError::File`].

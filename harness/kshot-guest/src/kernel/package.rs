@@ -47,8 +47,8 @@ pub(super) fn unpack(
     let mut debs = vec![find_deb(&request.download(cache, progress).map_err(download)?)?];
     let version = deb_version(&debs[0]);
     let mut log = ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(&step)?;
-    // Since 7.x the package is empty, and depends on others of the same version, which hold the kernel, its configuration
-    // and its modules.
+    // Since 7.x the package is empty, and depends on others of the same version, which hold the kernel, its
+    // configuration and its modules.
     let mut depends = String::new();
     let show = cmd!("dpkg-deb", "-f", &debs[0], "Depends");
     log.run_with_lines("reading its dependencies", &show, |line| depends.push_str(line)).map_err(&step)?;

@@ -42,8 +42,8 @@ pub(super) fn key(spec: &KernelSpec, images: &ImagesFolder) -> Result<String, Ke
 }
 
 impl KernelSource {
-    /// The source's part of a kernel's cache key: its kind and every field that its bytes depend on. Kernels that
-    /// are cached are found by it, so its words stay as they are, whatever the types are called.
+    /// The source's part of a kernel's cache key: its kind and every field that its bytes depend on. Kernels
+    /// that are cached are found by it, so its words stay as they are, whatever the types are called.
     fn key_text(&self) -> String {
         match self {
             Self::DebianSource(LinuxSourcePackage { package, suite, version }) => format!(
@@ -81,8 +81,8 @@ pub(super) fn config_files(
     spec.config.iter().map(move |name| (name.clone(), folder.join(name)))
 }
 
-/// The patches of a kernel, name and path, in the order of application. A folder stands for its `.patch` files, sorted
-/// by name.
+/// The patches of a kernel, name and path, in the order of application. A folder stands for its `.patch`
+/// files, sorted by name.
 ///
 /// # Errors
 /// [`KernelError::File`] for a folder that cannot be read or contains no patch.
@@ -121,8 +121,8 @@ pub(super) struct UnpackedSource {
     pub(super) version: Option<String>,
 }
 
-/// Downloads the source of `spec` if necessary and unpacks it into the new folder `into`. A source tree on disk
-/// without patches is used in place.
+/// Downloads the source of `spec` if necessary and unpacks it into the new folder `into`. A source tree on
+/// disk without patches is used in place.
 ///
 /// # Errors
 /// [`KernelError`].
@@ -192,8 +192,8 @@ pub(super) fn unpack(
     Ok(UnpackedSource { path: into.into(), version })
 }
 
-/// Extracts `paths` from a downloaded source into the new folder `into`. Does nothing for a source that is not a
-/// download.
+/// Extracts `paths` from a downloaded source into the new folder `into`. Does nothing for a source that is
+/// not a download.
 ///
 /// # Errors
 /// [`KernelError`].

@@ -1,5 +1,5 @@
-//! The user's own kernel as kbuild leaves it: a source tree that was built in place, or an `O=` folder. Nothing is
-//! written there.
+//! The user's own kernel as kbuild leaves it: a source tree that was built in place, or an `O=` folder.
+//! Nothing is written there.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,8 +100,9 @@ fn files_of_folder(folder: &Path) -> Result<KernelFiles, KernelError> {
     Ok(KernelFiles { folder: folder.into(), boot, vmlinux: Some(vmlinux), image })
 }
 
-/// The modules of a kernel of one's own as a root folder with `lib/modules/<release>`: those installed there, else those
-/// that were built. Installed modules that are compressed are unpacked into the cache, for the guest and for their DWARF.
+/// The modules of a kernel of one's own as a root folder with `lib/modules/<release>`: those installed there,
+/// else those that were built. Installed modules that are compressed are unpacked into the cache, for the
+/// guest and for their DWARF.
 ///
 /// # Errors
 /// [`KernelError::NotBootable`] for a module that is listed and is not there or cannot be unpacked;
@@ -191,8 +192,9 @@ fn store(
     Ok(draft.commit()?)
 }
 
-/// The modules of `images/guest/modules` that the build folder has, and what they need, as an entry of the cache: a
-/// root folder with `lib/modules/<release>` and a `modules.dep`. `None` where the kernel has none of them.
+/// The modules of `images/guest/modules` that the build folder has, and what they need, as an entry of the
+/// cache: a root folder with `lib/modules/<release>` and a `modules.dep`. `None` where the kernel has none of
+/// them.
 ///
 /// # Errors
 /// [`KernelError::NotBootable`] for a module that is listed and was not built; [`KernelError::File`],
@@ -258,7 +260,8 @@ fn read_module(tree: &Path, listed: &str) -> Result<Module, KernelError> {
     Ok(Module { path: listed.into(), needs, bytes })
 }
 
-/// The names in the `depends=` of a section `.modinfo`, whose strings end with a zero each (scripts/mod/modpost.c).
+/// The names in the `depends=` of a section `.modinfo`, whose strings end with a zero each
+/// (scripts/mod/modpost.c).
 fn needed_modules(modinfo: &[u8]) -> Vec<String> {
     let strings = modinfo.split(|byte| *byte == 0).filter_map(|string| std::str::from_utf8(string).ok());
     let depends =
@@ -266,8 +269,8 @@ fn needed_modules(modinfo: &[u8]) -> Vec<String> {
     depends.filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
 }
 
-/// The text of `modules.dep` (modules.dep(5)): behind each module all that it needs, each before what it needs itself,
-/// because modprobe loads them from the end.
+/// The text of `modules.dep` (modules.dep(5)): behind each module all that it needs, each before what it
+/// needs itself, because modprobe loads them from the end.
 fn modules_dep(modules: &BTreeMap<String, Module>) -> String {
     let mut text = String::new();
     for (name, module) in modules {

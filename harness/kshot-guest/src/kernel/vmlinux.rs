@@ -20,7 +20,8 @@ pub(super) struct Vmlinux {
     pub arch: Arch,
     /// Whether it is the ELF file `vmlinux`, which not every architecture boots.
     pub elf: bool,
-    /// The release in the kernel's banner; `None` for a compressed `vmlinuz`, which on MIPS is an ELF file too.
+    /// The release in the kernel's banner; `None` for a compressed `vmlinuz`, which on MIPS is an ELF file
+    /// too.
     pub release: Option<String>,
     /// Whether the file has DWARF that can be read, or why not.
     pub dwarf: Result<(), NoDwarf>,
@@ -79,8 +80,8 @@ fn read_elf<Header: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Vml
     Ok(Vmlinux { arch, elf: true, release, dwarf })
 }
 
-/// `Linux version 6.1.176 (user@host) ...` in the read-only data; a stripped image still has it. Other texts of a kernel
-/// may begin like that (`Linux version %s`), but no release and builder follow.
+/// `Linux version 6.1.176 (user@host) ...` in the read-only data; a stripped image still has it. Other texts
+/// of a kernel may begin like that (`Linux version %s`), but no release and builder follow.
 fn release(bytes: &[u8]) -> Option<String> {
     const BANNER: &[u8] = b"Linux version ";
     memchr::memmem::find_iter(bytes, BANNER).find_map(|at| {

@@ -1,8 +1,8 @@
 //! Child processes (QEMU) that never outlive kshot.
 //!
-//! Three mechanisms: dropping the value kills and reaps the child (normal end, panic, orderly Ctrl-C); the kernel kills
-//! it when kshot dies (SIGKILL, abort) by PR_SET_PDEATHSIG through setpriv(1); and the child exits by itself if kshot
-//! died before that was set (see `monitor_args` in [`super::spec`]).
+//! Three mechanisms: dropping the value kills and reaps the child (normal end, panic, orderly Ctrl-C); the
+//! kernel kills it when kshot dies (SIGKILL, abort) by PR_SET_PDEATHSIG through setpriv(1); and the child
+//! exits by itself if kshot died before that was set (see `monitor_args` in [`super::spec`]).
 #![expect(clippy::disallowed_methods, reason = "the machine owns QEMU's process")]
 
 use std::ffi::OsString;
@@ -108,8 +108,8 @@ pub(super) fn tail(mut file: &File) -> String {
     }
 }
 
-/// Runs `job` on a thread that lives as long as kshot: PR_SET_PDEATHSIG fires when the *thread* that started the child
-/// ends, not the process.
+/// Runs `job` on a thread that lives as long as kshot: PR_SET_PDEATHSIG fires when the *thread* that started
+/// the child ends, not the process.
 fn on_spawner_thread<T: Send + 'static>(
     job: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

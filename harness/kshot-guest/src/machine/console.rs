@@ -7,13 +7,13 @@ use kshot_stack::text::Lines;
 
 use super::liveness::Liveness;
 
-/// The most bytes of a console that are logged. A sysrq of all tasks takes some megabytes; a guest that loops in a printk
-/// would fill the disk.
+/// The most bytes of a console that are logged. A sysrq of all tasks takes some megabytes; a guest that loops
+/// in a printk would fill the disk.
 const LOG_MOST: u64 = 256 << 20;
 
 /// Reads `from` to its end: the bytes go to `log` as they are, the lines to `liveness`. A log that cannot be
-/// written is reported there; reading goes on, because a full pipe would stop the guest. What comes after [`LOG_MOST`]
-/// bytes is not logged, and the log's last line says so.
+/// written is reported there; reading goes on, because a full pipe would stop the guest. What comes after
+/// [`LOG_MOST`] bytes is not logged, and the log's last line says so.
 pub(super) fn read(from: impl Read, log: File, liveness: &Liveness) {
     read_some(from, log, liveness, LOG_MOST);
 }

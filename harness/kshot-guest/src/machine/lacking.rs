@@ -2,7 +2,8 @@
 
 use kshot_stack::arch::{ArchRow, KernelOption};
 
-/// What lacks where a console says so: init/do_mounts.c, init/initramfs.c, init/main.c, fs/exec.c and our own init.
+/// What lacks where a console says so: init/do_mounts.c, init/initramfs.c, init/main.c, fs/exec.c and our own
+/// init.
 const SAID: &[(&str, Lack)] = &[
     ("VFS: Unable to mount root fs", NO_INITRAMFS),
     // Without block devices either there is no root to try.

@@ -13,8 +13,8 @@ use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::console::Recogniser;
 use kshot_stack::document::ConsoleReport;
 
-/// The time for the console output of a crash to arrive: QEMU exits by itself after a panic (`panic=-1`, `-no-reboot`),
-/// and the console is complete then. A kernel that cannot reset the machine prints no more.
+/// The time for the console output of a crash to arrive: QEMU exits by itself after a panic (`panic=-1`,
+/// `-no-reboot`), and the console is complete then. A kernel that cannot reset the machine prints no more.
 const FINAL_OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Whether a machine runs, shared by everything that waits for it.
@@ -101,7 +101,8 @@ pub(super) struct QemuExit {
 }
 
 impl Liveness {
-    /// Checks that the machine runs. If it is going down, waits up to a second for the rest of its console output.
+    /// Checks that the machine runs. If it is going down, waits up to a second for the rest of its console
+    /// output.
     ///
     /// # Errors
     /// The reason why the machine went down.

@@ -1,5 +1,5 @@
-//! A small QMP client (docs/interop/qmp-spec.txt): sends one command at a time and passes events to a callback, which
-//! ignores unknown ones.
+//! A small QMP client (docs/interop/qmp-spec.txt): sends one command at a time and passes events to a
+//! callback, which ignores unknown ones.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -42,8 +42,8 @@ pub enum MonitorError {
 }
 
 impl Monitor {
-    /// Negotiates capabilities on a new connection. `event` is called with the name and data of each event, on another
-    /// thread.
+    /// Negotiates capabilities on a new connection. `event` is called with the name and data of each event,
+    /// on another thread.
     pub(super) fn open(
         stream: UnixStream,
         event: impl FnMut(&str, &Value) + Send + 'static,

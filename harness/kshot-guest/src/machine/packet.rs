@@ -1,9 +1,11 @@
-//! The packets of gdb's remote protocol, `$text#checksum`, and what is in them (gdb's manual, "Remote Protocol",
-//! <https://sourceware.org/gdb/current/onlinedocs/gdb.html/Overview.html>). Pure: the stub that sends them is a stranger.
+//! The packets of gdb's remote protocol, `$text#checksum`, and what is in them (gdb's manual, "Remote
+//! Protocol", <https://sourceware.org/gdb/current/onlinedocs/gdb.html/Overview.html>). Pure: the stub that
+//! sends them is a stranger.
 
 use std::io::{self, BufRead, Read};
 
-/// The most bytes that are read for one answer. QEMU's packets have 4 KiB at the most (gdbstub.c, MAX_PACKET_LENGTH).
+/// The most bytes that are read for one answer. QEMU's packets have 4 KiB at the most (gdbstub.c,
+/// MAX_PACKET_LENGTH).
 const LONGEST: u64 = 64 << 10;
 
 /// Why there is no packet.
@@ -30,7 +32,8 @@ pub fn framed(text: &[u8]) -> Vec<u8> {
     [b"$", text, b"#", checksum(text).as_bytes()].concat()
 }
 
-/// The text of the next answer: of the packet that follows an acknowledgement. What comes before that is news of a stop.
+/// The text of the next answer: of the packet that follows an acknowledgement. What comes before that is news
+/// of a stop.
 ///
 /// # Errors
 /// See [`PacketError`].

@@ -1,12 +1,13 @@
-//! How much of the host's time QEMU got: a guest that was late because its host had none is no fault of the guest.
+//! How much of the host's time QEMU got: a guest that was late because its host had none is no fault of the
+//! guest.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::deadline::TimedOut;
 
-/// The share of its wish that QEMU must have got, in per cent, for a guest to count as late by itself. On a host that
-/// does nothing else it is 99; of two that want one processor each gets 50.
+/// The share of its wish that QEMU must have got, in per cent, for a guest to count as late by itself. On a
+/// host that does nothing else it is 99; of two that want one processor each gets 50.
 const LEAST_SHARE: u128 = 40;
 /// How long QEMU must have wished to run for the share to say anything.
 const LEAST_WISH: Duration = Duration::from_secs(5);
@@ -24,7 +25,8 @@ pub struct HostTooBusy {
 }
 
 impl HostTooBusy {
-    /// The host's part in a wait for the machine of QEMU's process `id` that ran out; `None` if it had time enough.
+    /// The host's part in a wait for the machine of QEMU's process `id` that ran out; `None` if it had time
+    /// enough.
     pub(super) fn of(id: u32, timed_out: &TimedOut) -> Option<Self> {
         let is_stopped = fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| is_stopped(&stat));
         let what = match ProcessorTime::of(id) {
@@ -39,8 +41,8 @@ impl HostTooBusy {
     }
 }
 
-/// How long a guest may rest in silence on its way up. What a kernel or an init waits for then does not come: the driver of
-/// a card, a file system, a console to be heard on.
+/// How long a guest may rest in silence on its way up. What a kernel or an init waits for then does not come:
+/// the driver of a card, a file system, a console to be heard on.
 const REST_MOST: Duration = Duration::from_secs(10);
 /// The share of the time, in per cent, below which a guest rests: its timer ticks take 5.
 const REST_SHARE: u128 = 25;
@@ -103,8 +105,8 @@ impl ProcessorTime {
         stats.filter_map(|stat| Self::parse(&stat)).max_by_key(Self::wish)
     }
 
-    /// `/proc/PID/task/TID/schedstat`: `8012345678 1234567 901`, nanoseconds on a processor, nanoseconds in a queue for one,
-    /// time slices (Documentation/scheduler/sched-stats.rst).
+    /// `/proc/PID/task/TID/schedstat`: `8012345678 1234567 901`, nanoseconds on a processor, nanoseconds in a
+    /// queue for one, time slices (Documentation/scheduler/sched-stats.rst).
     fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split_whitespace().map(|word| word.parse().map(Duration::from_nanos));
         Some(Self { ran: numbers.next()?.ok()?, waited: numbers.next()?.ok()? })
@@ -119,7 +121,8 @@ impl ProcessorTime {
     }
 }
 
-/// Whether a process with this `/proc/PID/stat` is stopped: `1234 (qemu-system-mip) T 1 ..` (proc_pid_stat(5)).
+/// Whether a process with this `/proc/PID/stat` is stopped: `1234 (qemu-system-mip) T 1 ..`
+/// (proc_pid_stat(5)).
 fn is_stopped(stat: &str) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['T', 't']))
 }

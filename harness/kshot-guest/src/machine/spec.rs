@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::accelerator::Accelerator;
 use kshot_stack::arch::{Arch, Nic};
 
-/// The socket of QEMU's monitor, relative to the private folder that QEMU runs in: a full path could exceed the 108
-/// bytes of `sun_path`.
+/// The socket of QEMU's monitor, relative to the private folder that QEMU runs in: a full path could exceed
+/// the 108 bytes of `sun_path`.
 pub(super) const MONITOR: &str = "qmp.sock";
 
 /// The socket of a second monitor, in the same folder, which tells when the guest stops at a breakpoint.
@@ -32,8 +32,8 @@ pub struct MachineSpec {
     pub cmdline: Vec<String>,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// Whether the guest's clock counts instructions (QEMU's `-icount`). Otherwise a breakpoint that stops it thousands
-    /// of times would use up its time: on a busy host each continue costs more than a tick.
+    /// Whether the guest's clock counts instructions (QEMU's `-icount`). Otherwise a breakpoint that stops it
+    /// thousands of times would use up its time: on a busy host each continue costs more than a tick.
     pub icount: bool,
     /// What runs the guest's code; KVM only where [`super::AcceleratorChoice::resolve`] says so.
     pub accelerator: Accelerator,
@@ -46,8 +46,8 @@ pub enum Memory<'a> {
     Anonymous,
     /// A shared mapping of this file: the machine's state can be saved ([`super::Machine::save`]).
     Saveable(&'a Path),
-    /// A private mapping of this file of a saved state, which does not change: the machine copies the pages that it
-    /// writes.
+    /// A private mapping of this file of a saved state, which does not change: the machine copies the pages
+    /// that it writes.
     Restored(&'a Path),
 }
 
@@ -95,7 +95,8 @@ impl MachineSpec {
         let kvm = row.kvm.filter(|_| self.accelerator == Accelerator::Kvm);
         let (board, cpu) = kvm.map_or((row.machine, row.cpu), |kvm| (kvm.machine, kvm.cpu));
         let mut args = strings(&[
-            // Without the host's configuration files and QEMU's default devices, the machine is the same everywhere.
+            // Without the host's configuration files and QEMU's default devices, the machine is the same
+            // everywhere.
             "-no-user-config",
             "-nodefaults",
             "-machine",
@@ -116,8 +117,8 @@ impl MachineSpec {
             "none",
             // A guest that resets itself ends QEMU.
             "-no-reboot",
-            // A guest that breaks out of QEMU gains no rights (seccomp), and starts no program where QEMU itself need not:
-            // a saved guest's devices go through `cat`.
+            // A guest that breaks out of QEMU gains no rights (seccomp), and starts no program where QEMU
+            // itself need not: a saved guest's devices go through `cat`.
             "-sandbox",
             match memory {
                 Memory::Anonymous => {
@@ -160,8 +161,8 @@ impl MachineSpec {
         ]
     }
 
-    /// The clock: 16 ns an instruction. The kernel calibrates its CPU against the RTC, so the RTC has to use the same
-    /// clock.
+    /// The clock: 16 ns an instruction. The kernel calibrates its CPU against the RTC, so the RTC has to use
+    /// the same clock.
     fn clock_args(&self) -> Vec<OsString> {
         if self.icount {
             strings(&["-icount", &format!("shift={}", self.arch.row().icount_shift), "-rtc", "clock=vm"])
@@ -171,8 +172,9 @@ impl MachineSpec {
     }
 
     fn network_args(&self) -> Vec<OsString> {
-        // restrict: the guest cannot reach the host's network. Port 0: the host's kernel picks a free port and QMP
-        // reports it, so no other process can take it in between. Loopback: no other host reaches the guest.
+        // restrict: the guest cannot reach the host's network. Port 0: the host's kernel picks a free port
+        // and QMP reports it, so no other process can take it in between. Loopback: no other host reaches the
+        // guest.
         const USER: &str = "restrict=on,hostfwd=tcp:127.0.0.1:0-:22";
         match self.arch.row().nic {
             // -nic rather than -device: the board knows the slot whose interrupt line works.
@@ -205,13 +207,13 @@ fn console_args() -> Vec<OsString> {
 }
 
 fn monitor_args() -> Vec<OsString> {
-    // QEMU connects to kshot: if kshot has died before setpriv(1) set the death signal, nobody listens and QEMU exits.
-    // That closes the one gap of PR_SET_PDEATHSIG.
+    // QEMU connects to kshot: if kshot has died before setpriv(1) set the death signal, nobody listens and
+    // QEMU exits. That closes the one gap of PR_SET_PDEATHSIG.
     strings(&["-qmp", &format!("unix:{MONITOR},server=off")])
 }
 
-/// The gdb stub and the second monitor. Unix sockets, because any local user could connect to a port. The guest does
-/// not wait for a debugger.
+/// The gdb stub and the second monitor. Unix sockets, because any local user could connect to a port. The
+/// guest does not wait for a debugger.
 fn gdb_args() -> Vec<OsString> {
     let socket = |name| format!("unix:{name},server=on,wait=off");
     strings(&["-gdb", &socket(GDB), "-qmp", &socket(STOPS)])

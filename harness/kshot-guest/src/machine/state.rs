@@ -1,8 +1,8 @@
-//! Saved states: the memory of an idle guest in one file, its devices in another. Any number of machines can start from
-//! one state; each has private copies of the pages that it writes.
+//! Saved states: the memory of an idle guest in one file, its devices in another. Any number of machines can
+//! start from one state; each has private copies of the pages that it writes.
 //!
-//! QEMU writes the devices as a migration stream without the memory (`x-ignore-shared`), which takes about 10 ms:
-//! docs/devel/migration.rst, qapi/migration.json.
+//! QEMU writes the devices as a migration stream without the memory (`x-ignore-shared`), which takes about 10
+//! ms: docs/devel/migration.rst, qapi/migration.json.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -98,8 +98,8 @@ impl SavedState {
 
 impl MachineSpec {
     /// The cache key of the state that machines of this spec can share: kernel and initramfs by content
-    /// (`kernel_sha256`, `initrd_sha256`), QEMU by its file, both command lines, and the commands that prepared the
-    /// guest (`preparation`).
+    /// (`kernel_sha256`, `initrd_sha256`), QEMU by its file, both command lines, and the commands that
+    /// prepared the guest (`preparation`).
     pub fn state_key(&self, kernel_sha256: &str, initrd_sha256: &str, preparation: &str) -> String {
         let spec = Self { kernel: kernel_sha256.into(), initrd: initrd_sha256.into(), ..self.clone() };
         let argv = spec.argv(Memory::Restored(Path::new(MEMORY)));
@@ -110,8 +110,8 @@ impl MachineSpec {
     }
 }
 
-/// The identity of QEMU's file: path, size and modification time. Running it for its version would take longer than
-/// restoring a state.
+/// The identity of QEMU's file: path, size and modification time. Running it for its version would take
+/// longer than restoring a state.
 fn qemu_fingerprint(program: &str) -> String {
     let Some(path) = find_program(program) else { return String::new() };
     let metadata =
@@ -120,8 +120,8 @@ fn qemu_fingerprint(program: &str) -> String {
 }
 
 impl Machine {
-    /// Saves the state of a machine that was booted with [`Machine::boot_saveable`] into the empty folder `folder`, and
-    /// continues the guest. `nonce` is the random word that the guest holds.
+    /// Saves the state of a machine that was booted with [`Machine::boot_saveable`] into the empty folder
+    /// `folder`, and continues the guest. `nonce` is the random word that the guest holds.
     ///
     /// # Errors
     /// [`MachineError`]. The guest may be stopped then.
@@ -199,8 +199,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Waits until QEMU has left the state `finish-migrate`: it reports a migration as completed a moment before the
-    /// machine can continue.
+    /// Waits until QEMU has left the state `finish-migrate`: it reports a migration as completed a moment
+    /// before the machine can continue.
     fn await_end_of_migration(&self, deadline: &Deadline) -> Result<(), MachineError> {
         deadline.poll(|slice| {
             let status = self.monitor.execute("query-status", json!({}), deadline)?;
@@ -227,8 +227,8 @@ impl Machine {
     }
 }
 
-/// Makes the file of a guest's memory with all of its room: a full disk, met while the guest writes, would end QEMU by
-/// SIGBUS. Where nothing is written yet, it stays a hole.
+/// Makes the file of a guest's memory with all of its room: a full disk, met while the guest writes, would
+/// end QEMU by SIGBUS. Where nothing is written yet, it stays a hole.
 pub(super) fn make_memory_file(path: &Path, bytes: u64) -> io::Result<()> {
     let file = File::create_new(path)?;
     match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {

@@ -1,14 +1,15 @@
 //! Stops a guest at breakpoints, so that it keeps its pace.
 //!
-//! Whenever a guest stops at a breakpoint, QEMU throws away all that it has translated of the guest's code, which costs
-//! a tenth of a second (7.2, gdbstub.c, `gdb_vm_state_change`). It does so only for a debugger that is attached. So
-//! while the guest runs, nobody is: to go on is to detach, which takes the breakpoints out, to put them in again, and
-//! *continue*. That is one write, which QEMU goes through without a turn of the guest's in between. That the guest has
-//! stopped is for a monitor to say then; after that we attach again, and its program counter says where.
+//! Whenever a guest stops at a breakpoint, QEMU throws away all that it has translated of the guest's code,
+//! which costs a tenth of a second (7.2, gdbstub.c, `gdb_vm_state_change`). It does so only for a debugger
+//! that is attached. So while the guest runs, nobody is: to go on is to detach, which takes the breakpoints
+//! out, to put them in again, and *continue*. That is one write, which QEMU goes through without a turn of
+//! the guest's in between. That the guest has stopped is for a monitor to say then; after that we attach
+//! again, and its program counter says where.
 //!
-//! For the same reason a guest leaves a breakpoint without a single step where that can be done: with a breakpoint
-//! where it goes on instead, and interrupts off until there, so that nothing else can pass the place unseen
-//! ([`kshot_stack::arch::StepOver`]).
+//! For the same reason a guest leaves a breakpoint without a single step where that can be done: with a
+//! breakpoint where it goes on instead, and interrupts off until there, so that nothing else can pass the
+//! place unseen ([`kshot_stack::arch::StepOver`]).
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -36,8 +37,8 @@ const PROCESS: u32 = 1;
 /// The length that a breakpoint has for the stub, which does not look at it.
 const LENGTH: u32 = 4;
 
-/// A guest that stands, and runs only from one stop to the next. Dropping it leaves the guest as it is: one that stands
-/// is let go with [`Self::release`], or by another debugger.
+/// A guest that stands, and runs only from one stop to the next. Dropping it leaves the guest as it is: one
+/// that stands is let go with [`Self::release`], or by another debugger.
 #[derive(Debug)]
 pub struct Stops {
     stub: Stub,
@@ -48,7 +49,8 @@ pub struct Stops {
     registers: Registers,
     /// The instruction at the program counter, where it was read already.
     instruction: Option<Vec<u8>>,
-    /// How often the guest was let go without our having heard of it. A stop before that is none of what is waited for.
+    /// How often the guest was let go without our having heard of it. A stop before that is none of what is
+    /// waited for.
     unheard: u32,
     /// Whether the guest is to get these registers before it goes on.
     changed: bool,
@@ -172,8 +174,8 @@ impl Stops {
         self.stub.memory(spans)
     }
 
-    /// The registers and all that is on the stack of a guest that stands in the kernel, as event `number`; and what some
-    /// more spans of its memory hold. `tops` are those of the stacks that C code switches to.
+    /// The registers and all that is on the stack of a guest that stands in the kernel, as event `number`;
+    /// and what some more spans of its memory hold. `tops` are those of the stacks that C code switches to.
     ///
     /// # Errors
     /// See [`StubError`].
@@ -215,8 +217,8 @@ impl Stops {
         Ok(StackCopy { base, memory })
     }
 
-    /// Lets the guest run until it comes to one of these places. Where it stands at one, it leaves that first. It takes
-    /// as long as it takes: only a hit, [`EndRequest::send`] and QEMU's end end it.
+    /// Lets the guest run until it comes to one of these places. Where it stands at one, it leaves that
+    /// first. It takes as long as it takes: only a hit, [`EndRequest::send`] and QEMU's end end it.
     ///
     /// # Errors
     /// See [`StubError`].
@@ -277,9 +279,9 @@ impl Stops {
         self.changed = true;
     }
 
-    /// The same by single steps, while we are attached. QEMU keeps interrupts away from a step, and ends it before the
-    /// instruction where one comes up just then (`cpu_tb_exec` of accel/tcg/cpu-exec.c): to go on from there would take
-    /// the interrupt, and come to the same breakpoint once more.
+    /// The same by single steps, while we are attached. QEMU keeps interrupts away from a step, and ends it
+    /// before the instruction where one comes up just then (`cpu_tb_exec` of accel/tcg/cpu-exec.c): to go on
+    /// from there would take the interrupt, and come to the same breakpoint once more.
     fn single_step(&mut self, places: &[u64]) -> Result<(), StubError> {
         for place in places {
             self.stub.tell(&breakpoint('z', *place), b"OK")?;
@@ -318,8 +320,8 @@ impl Stops {
         Span { address: self.registers.program_counter(), length }
     }
 
-    /// Lets the guest run until it is at one of these places, or until it is to end, for which nobody waits who has a
-    /// deadline.
+    /// Lets the guest run until it is at one of these places, or until it is to end, for which nobody waits
+    /// who has a deadline.
     fn run(&mut self, places: &[u64], deadline: Option<&Deadline>) -> Result<Stop, StubError> {
         self.go(places)?;
         loop {
@@ -338,8 +340,8 @@ impl Stops {
         let before: Vec<_> = changed.into_iter().chain([detach]).collect();
         let breakpoints: Vec<_> = places.iter().map(|place| breakpoint('Z', *place)).collect();
         let packets = |requests: &[Vec<u8>]| requests.iter().flat_map(|request| framed(request)).collect();
-        // Detaching lets the guest go, and the first byte that then comes stops it, before it can have run, and is lost. The
-        // one before that takes the place of an acknowledgement.
+        // Detaching lets the guest go, and the first byte that then comes stops it, before it can have run,
+        // and is lost. The one before that takes the place of an acknowledgement.
         let go: [Vec<u8>; 4] = [packets(&before), b"++".to_vec(), packets(&breakpoints), framed(b"c")];
         self.unheard += 2;
         self.stub.send(&go.concat())?;
@@ -386,7 +388,8 @@ impl Stops {
     }
 }
 
-/// The packet that puts a hardware breakpoint in, or takes it out: QEMU's own, nothing is written to the guest's memory.
+/// The packet that puts a hardware breakpoint in, or takes it out: QEMU's own, nothing is written to the
+/// guest's memory.
 fn breakpoint(what: char, place: u64) -> Vec<u8> {
     format!("{what}1,{place:x},{LENGTH}").into_bytes()
 }

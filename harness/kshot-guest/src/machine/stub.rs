@@ -24,7 +24,8 @@ const QUOTED: usize = 80;
 
 /// A connection to the stub. While there is one, the guest stands, unless it was told to go on.
 ///
-/// What the stub says is never acknowledged: QEMU takes the next packet for that, and any byte stops a guest that runs.
+/// What the stub says is never acknowledged: QEMU takes the next packet for that, and any byte stops a guest
+/// that runs.
 #[derive(Debug)]
 pub(super) struct Stub {
     stream: BufReader<Timed>,
@@ -105,7 +106,8 @@ impl Stub {
         if answer.starts_with(wanted) { Ok(()) } else { Err(unexpected(request, &answer)) }
     }
 
-    /// Asks for the beginning of the registers' description. From then on QEMU answers as its description says.
+    /// Asks for the beginning of the registers' description. From then on QEMU answers as its description
+    /// says.
     pub(super) fn describe(&mut self) -> Result<(), StubError> {
         self.tell(b"qXfer:features:read:target.xml:0,40", b"m")
     }

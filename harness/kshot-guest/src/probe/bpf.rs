@@ -1,5 +1,5 @@
-//! The BPF probe: the stack that a BPF program is told at an event, as bpftrace's `kstack` is. `bpf_stacks` of
-//! `images/guest` loads the program and keeps what it is told; addresses get their names on the host.
+//! The BPF probe: the stack that a BPF program is told at an event, as bpftrace's `kstack` is. `bpf_stacks`
+//! of `images/guest` loads the program and keeps what it is told; addresses get their names on the host.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -64,7 +64,8 @@ pub enum BpfHelper {
     GetStackId,
 }
 
-/// A BPF program that asks for the stack: exactly one of `kprobe`, `kretprobe`, `fentry`, `fexit` and `tracepoint`.
+/// A BPF program that asks for the stack: exactly one of `kprobe`, `kretprobe`, `fentry`, `fexit` and
+/// `tracepoint`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawBpf {
@@ -74,7 +75,8 @@ pub struct RawBpf {
     /// The function at whose return it is, by a kretprobe.
     #[serde(default)]
     pub kretprobe: Option<String>,
-    /// The function at whose entry it is, by BPF's own trampoline; not on every architecture, and not in modules.
+    /// The function at whose entry it is, by BPF's own trampoline; not on every architecture, and not in
+    /// modules.
     #[serde(default)]
     pub fentry: Option<String>,
     /// The function at whose return it is, by BPF's own trampoline.
@@ -91,9 +93,9 @@ pub struct RawBpf {
 /// A `bpf_stacks` in the background of the guest.
 #[derive(Debug)]
 struct BpfRecord {
-    /// The probe's folder in the guest: the pipe `said`, which tells how far the program is; `pid`, its process;
-    /// `stacks` and `bpf-kallsyms`, written by it; `status` and `log` of its end; `kallsyms` and `modules`, the kernel's
-    /// symbols and modules at the start.
+    /// The probe's folder in the guest: the pipe `said`, which tells how far the program is; `pid`, its
+    /// process; `stacks` and `bpf-kallsyms`, written by it; `status` and `log` of its end; `kallsyms` and
+    /// `modules`, the kernel's symbols and modules at the start.
     folder: GuestFolder,
     has_own_code: bool,
 }
@@ -203,8 +205,8 @@ impl Probe for BpfProbe {
         let list_own = if record.has_own_code { "echo 1 > /proc/sys/net/core/bpf_jit_kallsyms" } else { ":" };
         let (hook, target, helper) = (self.hook.name(), quote(&self.target), self.helper.name());
         let program = format!("bpf_stacks {hook} {target} {helper} . >&3 2> log");
-        // The pipe is opened for reading and writing, so that neither side blocks in open. If the program ends instead of
-        // arming, the surrounding shell says so, and one blocking read tells which.
+        // The pipe is opened for reading and writing, so that neither side blocks in open. If the program
+        // ends instead of arming, the surrounding shell says so, and one blocking read tells which.
         let script = format!(
             "cd {folder} && mkfifo said && {list_own} || exit
              exec 3<>said
@@ -250,8 +252,8 @@ impl BpfRecord {
 
 impl Armed for BpfRecord {
     fn stop(&self, guest: &mut ProbeGuest<'_>) -> Result<(), ProbeError> {
-        // The pipe is open before `status` is looked for, so the end is never missed. The script contains no `&`, so it
-        // needs no channel of its own.
+        // The pipe is open before `status` is looked for, so the end is never missed. The script contains no
+        // `&`, so it needs no channel of its own.
         let script = format!(
             "cd {folder} || exit
              exec 3<>said

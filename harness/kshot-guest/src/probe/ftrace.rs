@@ -1,4 +1,5 @@
-//! The ftrace probe: reads a ring buffer that boot options or steps have armed (Documentation/trace/ftrace.rst).
+//! The ftrace probe: reads a ring buffer that boot options or steps have armed
+//! (Documentation/trace/ftrace.rst).
 
 use std::io;
 
@@ -13,8 +14,9 @@ use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::{Parsed, ftrace_text};
 use kshot_stack::text::quote;
 
-/// How the buffer is printed, whatever its user has set: each symbol with its offset and address; as text and not as the
-/// entries lie in memory; with whole task names, and with them in front of programs' text too. Not every kernel has all of these options.
+/// How the buffer is printed, whatever its user has set: each symbol with its offset and address; as text and
+/// not as the entries lie in memory; with whole task names, and with them in front of programs' text too. Not
+/// every kernel has all of these options.
 const RENDERING: &str = "sym-offset:1 sym-addr:1 raw:0 hex:0 bin:0 fields:0 latency-format:0 context-info:1 \
                          printk-msg-only:0";
 /// The mount point of tracefs in the guest.
@@ -101,8 +103,8 @@ impl Armed for RingBuffer {
     }
 
     fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
-        // The script leaves the options as they were, and writes to a file in the guest, because only there the buffer can
-        // be read in one go.
+        // The script leaves the options as they were, and writes to a file in the guest, because only there
+        // the buffer can be read in one go.
         let rendered = text_file(fetcher.guest.probe);
         let render = format!(
             "cd {folder}/options || exit

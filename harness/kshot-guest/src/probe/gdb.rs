@@ -1,5 +1,5 @@
-//! The truth: a breakpoint of QEMU's, and the stack at each hit unwound from outside with the kernel's own DWARF. The
-//! guest is only asked whether it is the kernel that the DWARF is of.
+//! The truth: a breakpoint of QEMU's, and the stack at each hit unwound from outside with the kernel's own
+//! DWARF. The guest is only asked whether it is the kernel that the DWARF is of.
 //!
 //! A thread does it ([`super::truth_thread`]).
 
@@ -30,7 +30,8 @@ const STACKS: &str = "jsonl";
 /// The most hits that a scenario may ask for.
 const MAX_HITS: u32 = 100_000;
 
-/// How long reading a kernel's DWARF and setting a breakpoint may take: a quarter of a second on an idle host.
+/// How long reading a kernel's DWARF and setting a breakpoint may take: a quarter of a second on an idle
+/// host.
 const ARM_LIMIT: Duration = Duration::from_secs(60);
 /// How long it may take to let go of the guest and to write the stacks.
 const STOP_LIMIT: Duration = Duration::from_secs(60);

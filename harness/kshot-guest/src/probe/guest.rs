@@ -77,8 +77,8 @@ impl GuestFolder {
     }
 }
 
-/// The shell commands that start a command in the background, in the current folder. At its end its status is in the file
-/// `status`, then the word `ended` goes to the descriptor `answers`.
+/// The shell commands that start a command in the background, in the current folder. At its end its status is
+/// in the file `status`, then the word `ended` goes to the descriptor `answers`.
 pub(super) fn in_background(command: &str, answers: u32) -> String {
     format!(
         "{{

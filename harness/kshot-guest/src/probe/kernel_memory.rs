@@ -9,11 +9,12 @@ use super::TruthError;
 
 /// The size of a task's name (include/linux/sched.h, TASK_COMM_LEN).
 const NAME_BYTES: usize = 16;
-/// The most return addresses of one task that trampolines may stand for: FTRACE_RETFUNC_DEPTH (include/linux/ftrace.h) is 50
-/// up to 6.10; since then the function-graph tracer has a page for them, which holds fewer.
+/// The most return addresses of one task that trampolines may stand for: FTRACE_RETFUNC_DEPTH
+/// (include/linux/ftrace.h) is 50 up to 6.10; since then the function-graph tracer has a page for them, which
+/// holds fewer.
 const RETURNS_MOST: usize = 128;
-/// The bits of a word of the function-graph tracer's stack that say how far below it an element begins, in words, since 6.11
-/// (kernel/trace/fgraph.c, FGRAPH_FRAME_OFFSET_MASK).
+/// The bits of a word of the function-graph tracer's stack that say how far below it an element begins, in
+/// words, since 6.11 (kernel/trace/fgraph.c, FGRAPH_FRAME_OFFSET_MASK).
 const ELEMENT_DISTANCE: u64 = (1 << 10) - 1;
 
 /// Where the kernel has what is read of it.
@@ -148,8 +149,8 @@ impl KernelMemory {
         Ok(Task { address, name, id: self.row.number(id) })
     }
 
-    /// What the calls of a task that return to a trampoline really return to; `None` where this kernel keeps that in a way
-    /// that kshot does not know.
+    /// What the calls of a task that return to a trampoline really return to; `None` where this kernel keeps
+    /// that in a way that kshot does not know.
     pub(super) fn returns(
         &self,
         task: u64,
@@ -170,7 +171,8 @@ impl KernelMemory {
         Ok(addresses.map(|addresses| Returns { trampoline, addresses }))
     }
 
-    /// The return addresses of a list (kernel/trace/rethook.c, kernel/kprobes.c): the newest call comes first.
+    /// The return addresses of a list (kernel/trace/rethook.c, kernel/kprobes.c): the newest call comes
+    /// first.
     fn list(&self, task: u64, list: &ReturnList, stops: &mut Stops) -> Result<Option<Vec<u64>>, TruthError> {
         let fields = (
             self.layout.field("task_struct", list.head)?,
@@ -187,7 +189,8 @@ impl KernelMemory {
         Ok(Some(found))
     }
 
-    /// The return addresses of the function-graph tracer's stack (kernel/trace/fgraph.c), the newest call first.
+    /// The return addresses of the function-graph tracer's stack (kernel/trace/fgraph.c), the newest call
+    /// first.
     fn graph(&self, task: u64, stops: &mut Stops) -> Result<Option<Vec<u64>>, TruthError> {
         let fields = (
             self.layout.field("task_struct", "ret_stack")?,
@@ -255,8 +258,9 @@ impl KernelMemory {
     }
 }
 
-/// Where the elements of a function-graph tracer's stack of `size` words begin, in words, the newest first; `None` where
-/// that is no such stack. Behind each element, and what tracers have put there, is a word that says how far below it begins.
+/// Where the elements of a function-graph tracer's stack of `size` words begin, in words, the newest first;
+/// `None` where that is no such stack. Behind each element, and what tracers have put there, is a word that
+/// says how far below it begins.
 fn shared_elements<E>(size: u32, mut word: impl FnMut(u32) -> Result<u64, E>) -> Result<Option<Vec<u32>>, E> {
     let (mut found, mut size) = (Vec::new(), size);
     while let Some(last) = size.checked_sub(1).filter(|_| found.len() < RETURNS_MOST) {
@@ -304,8 +308,8 @@ mod tests {
 
     #[test]
     fn the_elements_of_a_shared_stack_are_found_from_its_end() {
-        // Two elements of 5 words. Behind the second a tracer has put two words of its own, and one that says so: 8 words
-        // below it the element begins.
+        // Two elements of 5 words. Behind the second a tracer has put two words of its own, and one that says
+        // so: 8 words below it the element begins.
         let mut words = [0; 14];
         (words[5], words[13]) = (1 << 12 | 1 << 10 | 5, 2 << 10 | 7);
         let elements = |size| shared_elements(size, |at| words.get(at as usize).copied().ok_or(at));

@@ -1,5 +1,5 @@
-//! The symbols of the guest's kernel, for captures that hold addresses: `/proc/kallsyms`, saved long before a probe records,
-//! and again at the end where other modules are loaded by then.
+//! The symbols of the guest's kernel, for captures that hold addresses: `/proc/kallsyms`, saved long before a
+//! probe records, and again at the end where other modules are loaded by then.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -16,7 +16,8 @@ use kshot_stack::stack::kallsyms::Kallsyms;
 
 /// The suffix of the kernel's symbols that belong to a capture, the text of `/proc/kallsyms`.
 pub const KALLSYMS: &str = "kallsyms.gz";
-/// The shell commands that set `$loaded` to the loaded modules and their addresses (proc(5)). No program is started for it.
+/// The shell commands that set `$loaded` to the loaded modules and their addresses (proc(5)). No program is
+/// started for it.
 const READ_MODULES: &str = "loaded=; while read -r name _ _ _ _ address _; do loaded=$loaded$name:$address,; done 2> /dev/null < /proc/modules";
 /// What a guest says that has saved its symbols again.
 const CHANGED: &str = "changed";
@@ -26,7 +27,8 @@ pub(super) fn save() -> String {
     format!("{READ_MODULES}\necho \"$loaded\" > modules; cat /proc/kallsyms > kallsyms")
 }
 
-/// Saves and fetches the symbols again where other modules are loaded by now. `folder` is the guest's that they were saved in.
+/// Saves and fetches the symbols again where other modules are loaded by now. `folder` is the guest's that
+/// they were saved in.
 pub(super) fn refresh(fetcher: &mut CaptureFetcher<'_>, folder: &GuestFolder) -> Result<(), ProbeError> {
     let script = format!(
         "cd {} || exit

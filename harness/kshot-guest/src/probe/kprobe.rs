@@ -1,5 +1,6 @@
 //! The kprobe probe: a kprobe event with a stack trace (Documentation/trace/kprobetrace.rst,
-//! Documentation/trace/events.rst). Its records go to the top-level ring buffer, which the ftrace probe's code reads.
+//! Documentation/trace/events.rst). Its records go to the top-level ring buffer, which the ftrace probe's
+//! code reads.
 
 use std::io;
 
@@ -72,8 +73,8 @@ impl RawKprobe {
 }
 
 impl KprobeEvent {
-    /// `p:GROUP/NAME PLACE ...`, or `r` for a return, with its number of instances: group and name are what the
-    /// probe is found by.
+    /// `p:GROUP/NAME PLACE ...`, or `r` for a return, with its number of instances: group and name are what
+    /// the probe is found by.
     fn parse(source: &YamlSource<'_>, definition: String) -> Result<Self, Box<YamlError>> {
         let names = definition.split_once(' ').and_then(|(head, place)| {
             let (kind, names) = head.split_once(':')?;

@@ -1,6 +1,6 @@
-//! The perf probe: `perf record` on one event, controlled through its control pipe (perf-record(1), `--control`), so
-//! that it is recording for certain when the first step runs. `perf.data` is decoded on the host
-//! ([`kshot_stack::stack::perf_data`]), with the symbols of the guest's kernel.
+//! The perf probe: `perf record` on one event, controlled through its control pipe (perf-record(1),
+//! `--control`), so that it is recording for certain when the first step runs. `perf.data` is decoded on the
+//! host ([`kshot_stack::stack::perf_data`]), with the symbols of the guest's kernel.
 
 use std::io::{self, Write};
 
@@ -22,8 +22,8 @@ use kshot_stack::text::quote;
 
 /// The suffix of the raw `perf.data`.
 const PERF_DATA: &str = "perf.data";
-/// The suffix of the output of `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso`, including lost events. Runs
-/// without a symbols file have it from the guest.
+/// The suffix of the output of `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso`, including lost
+/// events. Runs without a symbols file have it from the guest.
 const PERF_SCRIPT: &str = "perf-script.txt";
 
 /// The shell commands that report a perf that ended too early.
@@ -69,8 +69,9 @@ fn default_call_graph() -> String {
 /// A `perf record` in the background of the guest.
 #[derive(Debug)]
 struct PerfRecord {
-    /// The probe's folder in the guest: control pipes `ctl` and `ack`; `perf.data` and `log`, written by perf;
-    /// `status`, its exit status; `kallsyms` and `modules`, the kernel's symbols and modules at the start.
+    /// The probe's folder in the guest: control pipes `ctl` and `ack`; `perf.data` and `log`, written by
+    /// perf; `status`, its exit status; `kallsyms` and `modules`, the kernel's symbols and modules at the
+    /// start.
     folder: GuestFolder,
 }
 
@@ -185,8 +186,9 @@ fn is_binary(capture: &Capture) -> bool {
 }
 
 impl PerfProbe {
-    /// The script that makes the kprobe of a function, which is never removed: nothing else records it. `perf probe` takes a
-    /// second in an emulated guest. Another perf probe may have the same function: then both record the same event.
+    /// The script that makes the kprobe of a function, which is never removed: nothing else records it. `perf
+    /// probe` takes a second in an emulated guest. Another perf probe may have the same function: then both
+    /// record the same event.
     fn kprobe_script(&self) -> Option<String> {
         let PerfEvent::Probe(function) = &self.event else { return None };
         let event = kprobe_name(function);
@@ -212,8 +214,8 @@ impl PerfProbe {
     }
 }
 
-/// The name of the event of a function's kprobe: the function's, without the compiler's suffix (`.isra.0`), as `perf probe`
-/// has it.
+/// The name of the event of a function's kprobe: the function's, without the compiler's suffix (`.isra.0`),
+/// as `perf probe` has it.
 pub(super) fn kprobe_name(function: &str) -> String {
     let name = function.trim_start_matches('.');
     name.split('.').next().unwrap_or_default().replace(|c: char| !c.is_ascii_alphanumeric(), "_")
@@ -226,10 +228,10 @@ impl PerfRecord {
 
     /// The script that starts perf on the event of `probe`.
     fn start_script(&self, probe: &PerfProbe) -> String {
-        // Both pipes are opened for reading and writing, so neither side blocks in open. perf starts disabled (-D -1)
-        // and answers `ping` with `ack`; if it ends instead, the surrounding shell answers, so one blocking read tells
-        // which. -N, -B: at its end perf need not copy the kernel's symbols to its cache nor scan the whole recording
-        // for build ids.
+        // Both pipes are opened for reading and writing, so neither side blocks in open. perf starts disabled
+        // (-D -1) and answers `ping` with `ack`; if it ends instead, the surrounding shell answers, so one
+        // blocking read tells which. -N, -B: at its end perf need not copy the kernel's symbols to its cache
+        // nor scan the whole recording for build ids.
         let perf = format!(
             "perf record --event={event} -aRNB -g --call-graph={call_graph} \
                  -D -1 --control fifo:ctl,ack -o perf.data > log 2>&1",
@@ -251,9 +253,9 @@ impl PerfRecord {
         )
     }
 
-    /// The script that sends `command` to a running perf, waits for its answer with `wait_script`, and then runs `then`.
-    /// The pipes are open before `status` is looked for, so the end of perf is never missed. The script contains no `&`, so
-    /// it needs no channel of its own.
+    /// The script that sends `command` to a running perf, waits for its answer with `wait_script`, and then
+    /// runs `then`. The pipes are open before `status` is looked for, so the end of perf is never missed. The
+    /// script contains no `&`, so it needs no channel of its own.
     fn control_script(&self, command: &str, wait_script: &str, then: &str) -> String {
         format!(
             "cd {folder} || exit

@@ -1,5 +1,5 @@
-//! The text probe: any text that holds stacks, of a command, a file or the console. It arms nothing; commands run and files are
-//! read after the steps, once all other probes have stopped.
+//! The text probe: any text that holds stacks, of a command, a file or the console. It arms nothing; commands
+//! run and files are read after the steps, once all other probes have stopped.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -63,8 +63,8 @@ pub enum Stream {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawText {
-    /// A shell script whose output is the text. It runs after the steps, when all other probes have stopped, and must exit
-    /// with 0.
+    /// A shell script whose output is the text. It runs after the steps, when all other probes have stopped,
+    /// and must exit with 0.
     #[serde(default)]
     pub run: Option<String>,
     /// A file of the guest, read then.
@@ -75,8 +75,8 @@ pub struct RawText {
     pub from: Option<Stream>,
     /// The format of the text.
     pub format: TextFormat,
-    /// The function that its stacks pass through, to measure them by the truth that was recorded there; default: by
-    /// what the format says of their event.
+    /// The function that its stacks pass through, to measure them by the truth that was recorded there;
+    /// default: by what the format says of their event.
     #[serde(default)]
     pub function: Option<String>,
 }
@@ -186,8 +186,8 @@ impl Mark {
     }
 }
 
-/// Prints a mark as the kernel prints (Documentation/ABI/testing/dev-kmsg), so that it stands behind what the kernel printed
-/// before; as a critical message, so that `quiet` lets it pass.
+/// Prints a mark as the kernel prints (Documentation/ABI/testing/dev-kmsg), so that it stands behind what the
+/// kernel printed before; as a critical message, so that `quiet` lets it pass.
 fn print_mark(guest: &mut ProbeGuest<'_>, mark: Mark) -> Result<(), ProbeError> {
     let script = format!("echo {} > /dev/kmsg", quote(&format!("<2>{}", mark.text(guest))));
     guest.run("marking its part of the console", &script, COMMAND_LIMIT).map(drop)

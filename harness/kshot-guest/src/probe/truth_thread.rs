@@ -1,5 +1,5 @@
-//! The thread that records the truth. It reads the DWARF while the machine comes up, then it has the guest to itself: it stops
-//! it at each hit, copies registers and stack, and lets it go on.
+//! The thread that records the truth. It reads the DWARF while the machine comes up, then it has the guest to
+//! itself: it stops it at each hit, copies registers and stack, and lets it go on.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -29,7 +29,8 @@ use kshot_stack::text::printable;
 const NOTES_LIMIT: u64 = 64 << 10;
 /// The traced place, as `trace_function` calls it.
 const TRACED: &str = "ip";
-/// The most stacks that one processor is on at a time: of a task, of interrupts, and of exceptions within them.
+/// The most stacks that one processor is on at a time: of a task, of interrupts, and of exceptions within
+/// them.
 const STACKS_MOST: usize = 6;
 
 /// A breakpoint, and how long it stays.
@@ -39,14 +40,14 @@ pub struct GdbProbe {
     pub function: String,
     /// After how many hits it lets go of the guest.
     pub hits: u32,
-    /// Whether the function is the tracer's `trace_function`; only a sweep asks for that. Then registers and raw stacks
-    /// are written, as [`kshot_stack::stack::gdb_raw`] reads them, for the first `hits` of each traced function, and the
-    /// guest is let go only at the end.
+    /// Whether the function is the tracer's `trace_function`; only a sweep asks for that. Then registers and
+    /// raw stacks are written, as [`kshot_stack::stack::gdb_raw`] reads them, for the first `hits` of each
+    /// traced function, and the guest is let go only at the end.
     pub traced: bool,
 }
 
-/// A thread that records truths, one after the other. What it has read of a kernel it keeps for the next, as long as that
-/// runs in the same guest.
+/// A thread that records truths, one after the other. What it has read of a kernel it keeps for the next, as
+/// long as that runs in the same guest.
 #[derive(Debug)]
 pub struct TruthThread(Sender<Order>);
 
@@ -249,8 +250,9 @@ impl Recorder {
         if self.wanted.traced { self.write(&gdb_raw::Line::End { events: self.events }) } else { Ok(()) }
     }
 
-    /// Compares the banner and the build id in the guest's memory with those of the file. The memory can be read only while
-    /// the guest runs the kernel's code, and not that of a program: if it does not yet, it does at the first hit.
+    /// Compares the banner and the build id in the guest's memory with those of the file. The memory can be
+    /// read only while the guest runs the kernel's code, and not that of a program: if it does not yet, it
+    /// does at the first hit.
     fn check(&mut self, stops: &mut Stops, loaded: &LoadedKernel) -> Result<(), TruthError> {
         let banner = self.known.kernel.layout().banner().filter(|_| !self.known.checked);
         let Some(banner) = banner else { return Ok(()) };
@@ -398,7 +400,8 @@ fn same_build(vmlinux: &Path, notes: &[u8]) -> Result<(), TruthError> {
     }
 }
 
-/// What `read` finds in a kernel's file. With its DWARF that is some hundred megabytes, of which it needs a few bytes.
+/// What `read` finds in a kernel's file. With its DWARF that is some hundred megabytes, of which it needs a
+/// few bytes.
 fn with_elf<T>(
     vmlinux: &Path,
     read: impl FnOnce(&ReadCache<File>) -> Result<T, object::Error>,

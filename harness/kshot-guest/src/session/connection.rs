@@ -1,5 +1,5 @@
-//! The SSH connection. libssh2 runs non-blocking; every wait polls its socket with [`Deadline::poll`] and checks the
-//! machine's [`Liveness`].
+//! The SSH connection. libssh2 runs non-blocking; every wait polls its socket with [`Deadline::poll`] and
+//! checks the machine's [`Liveness`].
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -136,8 +136,8 @@ impl SshConnection {
         self.wait(deadline, || channel.send_eof())
     }
 
-    /// Closes the channel of a command that has ended. The guest has to close it first: otherwise dropbear 2022.83 may
-    /// fail an assertion (common-channel.c, `!channel->sent_close`) and end the whole session.
+    /// Closes the channel of a command that has ended. The guest has to close it first: otherwise dropbear
+    /// 2022.83 may fail an assertion (common-channel.c, `!channel->sent_close`) and end the whole session.
     pub(super) fn close(&self, mut channel: Channel, deadline: &Deadline) -> Result<(), SessionError> {
         let mut rest = [0; 4096];
         while self.wait(deadline, || channel.read(&mut rest))? > 0 {}
@@ -192,7 +192,8 @@ impl SshConnection {
         &self.liveness
     }
 
-    /// Adds the likely cause to an error: the machine's end to a broken connection, the last console line to a timeout.
+    /// Adds the likely cause to an error: the machine's end to a broken connection, the last console line to
+    /// a timeout.
     fn explain(&self, error: SessionError) -> SessionError {
         match error {
             SessionError::ConnectionBroken(_) | SessionError::NoExitStatus { .. } => {

@@ -8,7 +8,8 @@ use super::{Guest, GuestFile, Output, SessionError};
 /// A guest whose answers are given in advance, in order.
 #[derive(Debug, Default)]
 pub struct FakeGuest {
-    /// The answers to the next calls of `run` and `fetch`: exit status and output; for `fetch`, the file's contents.
+    /// The answers to the next calls of `run` and `fetch`: exit status and output; for `fetch`, the file's
+    /// contents.
     pub answers: VecDeque<(i32, Vec<u8>)>,
     /// The requests so far: scripts, and paths after `fetch `.
     pub requests: Vec<String>,

@@ -8,8 +8,8 @@ use kshot_stack::text::{printable, quote};
 #[derive(Clone, Debug)]
 pub(super) struct EndMarker(String);
 
-/// Finds the end marker, `\0kshot-<nonce> <status>\n`, in a stream. SSH does not distinguish an exit status from a
-/// closed channel, so the guest's shell writes the status behind the output.
+/// Finds the end marker, `\0kshot-<nonce> <status>\n`, in a stream. SSH does not distinguish an exit status
+/// from a closed channel, so the guest's shell writes the status behind the output.
 #[derive(Debug)]
 pub(super) struct EndMarkerParser {
     mark: Vec<u8>,
@@ -63,8 +63,8 @@ impl EndMarkerParser {
     }
 }
 
-/// The command that reads a script from standard input and runs it, with standard error merged into standard output.
-/// The script itself is no argument because dropbear limits commands to 9,000 bytes.
+/// The command that reads a script from standard input and runs it, with standard error merged into standard
+/// output. The script itself is no argument because dropbear limits commands to 9,000 bytes.
 pub(super) fn command(nonce: &EndMarker) -> String {
     format!("exec 2>&1; sh -c \"$(cat)\" </dev/null; printf '\\0kshot-{} %d\\n' $?", nonce.0)
 }
@@ -77,14 +77,14 @@ pub(super) fn line(nonce: &EndMarker, script: &str) -> String {
     format!("sh -c {} </dev/null; printf '\\0kshot-{} %d\\n' $?\n", quote(script), nonce.0)
 }
 
-/// Whether a script needs an SSH channel of its own: it may leave a background process that holds its output open
-/// (daemon(3) closes it), or contains a byte that no shell line can.
+/// Whether a script needs an SSH channel of its own: it may leave a background process that holds its output
+/// open (daemon(3) closes it), or contains a byte that no shell line can.
 pub(super) fn needs_channel(script: &str) -> bool {
     script.contains(['&', '\0'])
 }
 
-/// The script that prints the length of each file, a line each, and then their contents, or only the reason if it
-/// cannot.
+/// The script that prints the length of each file, a line each, and then their contents, or only the reason
+/// if it cannot.
 pub(super) fn copy(paths: &[&str]) -> String {
     let paths = paths.iter().map(|path| quote(path)).collect::<Vec<_>>().join(" ");
     format!("stat -c %s -- {paths} || exit; cat -- {paths}")

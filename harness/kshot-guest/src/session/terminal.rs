@@ -123,7 +123,8 @@ fn copy_both_ways(
     }
 }
 
-/// Waits for the guest, and for the terminal where one is given. Returns whether the terminal has input, or its end.
+/// Waits for the guest, and for the terminal where one is given. Returns whether the terminal has input, or
+/// its end.
 fn wait(socket: impl AsFd, flags: PollFlags, terminal: Option<impl AsFd>) -> io::Result<bool> {
     // A terminal that nobody asks for is left out: poll(2) reports its end whatever it is asked for.
     let mut sides = vec![PollFd::new(&socket, flags)];

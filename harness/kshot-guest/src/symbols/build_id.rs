@@ -12,8 +12,8 @@ pub fn build_id<'data>(elf: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, obje
     Ok(object::File::parse(elf)?.build_id()?.map(<[u8]>::to_vec))
 }
 
-/// Where a kernel has its notes, among them its build id, in its memory: address and size in bytes. `None` if the ELF file
-/// has none.
+/// Where a kernel has its notes, among them its build id, in its memory: address and size in bytes. `None` if
+/// the ELF file has none.
 ///
 /// # Errors
 /// The data is not an ELF file.

@@ -1,5 +1,5 @@
-//! A place in the kernel's code with its registers, and the steps from there to its caller that no table of unwind rows
-//! describes.
+//! A place in the kernel's code with its registers, and the steps from there to its caller that no table of
+//! unwind rows describes.
 
 use gimli::{Encoding, EvaluationResult, Expression, Location, Reader, Register, Value};
 

@@ -1,6 +1,6 @@
-//! Partial loading of DWARF: from a kernel's `.debug_info`, by far its largest section, only the compilation units that
-//! contain certain addresses, found with `.debug_aranges` (DWARF 5, section 6.1.2). A module's DWARF is small but has
-//! to be relocated, because a module is linked when it is loaded.
+//! Partial loading of DWARF: from a kernel's `.debug_info`, by far its largest section, only the compilation
+//! units that contain certain addresses, found with `.debug_aranges` (DWARF 5, section 6.1.2). A module's
+//! DWARF is small but has to be relocated, because a module is linked when it is loaded.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -20,8 +20,9 @@ use super::section_addresses::SectionAddresses;
 use crate::host::Compression;
 use kshot_stack::arch::{Arch, OwnRelocation, RelocationOperation as Operation};
 
-/// The most bytes of a function that its symbol covers and its DWARF does not: GCC's `-fpatchable-function-entry`, by which
-/// arm64's and riscv64's kernels are traced, leaves them in front of what it tells of.
+/// The most bytes of a function that its symbol covers and its DWARF does not: GCC's
+/// `-fpatchable-function-entry`, by which arm64's and riscv64's kernels are traced, leaves them in front of
+/// what it tells of.
 pub(super) const PATCHABLE_BYTES: u64 = 16;
 
 /// The largest compressed section, in bytes: `.debug_info` of Debian's kernels takes 200 MB.
@@ -100,8 +101,8 @@ impl Sections {
     }
 }
 
-/// Whether the compiler put the DWARF of a file into others (`-gsplit-dwarf`): its units are skeletons, which name those
-/// (DWARF 5, section 3.1.2). Assembly code has none of them.
+/// Whether the compiler put the DWARF of a file into others (`-gsplit-dwarf`): its units are skeletons, which
+/// name those (DWARF 5, section 3.1.2). Assembly code has none of them.
 pub(crate) fn is_split<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> bool {
     let read = |id| section(file, &SectionAddresses::linked(), id).ok();
     let sections = read(SectionId::DebugInfo).zip(read(SectionId::DebugAbbrev));
@@ -165,8 +166,9 @@ fn plain<'data, R: ReadRef<'data>>(
     Ok(Some(bytes))
 }
 
-/// The units of `.debug_info` that contain one of `addresses`, concatenated. A unit refers to other sections by their
-/// offsets and to itself by offsets from its start, so it can be moved. `None` if the units cannot be separated.
+/// The units of `.debug_info` that contain one of `addresses`, concatenated. A unit refers to other sections
+/// by their offsets and to itself by offsets from its start, so it can be moved. `None` if the units cannot
+/// be separated.
 fn units<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bytes: R,
@@ -241,7 +243,8 @@ pub(super) fn section<'data, R: ReadRef<'data>>(
     Ok(Cow::Owned(data))
 }
 
-/// The bytes of a section, which may be compressed (System V ABI, "Section Compression"; CONFIG_DEBUG_INFO_COMPRESSED_*).
+/// The bytes of a section, which may be compressed (System V ABI, "Section Compression";
+/// CONFIG_DEBUG_INFO_COMPRESSED_*).
 fn unpack(data: CompressedData<'_>) -> Result<Cow<'_, [u8]>, DwarfError> {
     let compression = match data.format {
         CompressionFormat::None => return Ok(Cow::Borrowed(data.data)),
@@ -259,8 +262,8 @@ fn unpack(data: CompressedData<'_>) -> Result<Cow<'_, [u8]>, DwarfError> {
     }
 }
 
-/// Applies one relocation: writes an address or an offset into a DWARF section. Targets in sections that are not loaded
-/// or in other files become offsets from 0; nothing is looked up there.
+/// Applies one relocation: writes an address or an offset into a DWARF section. Targets in sections that are
+/// not loaded or in other files become offsets from 0; nothing is looked up there.
 fn relocate<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bases: &SectionAddresses,

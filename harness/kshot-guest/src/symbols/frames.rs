@@ -1,4 +1,5 @@
-//! From physical frames to the frames of a capture: with their lines, and with what the compiler inlined into them.
+//! From physical frames to the frames of a capture: with their lines, and with what the compiler inlined into
+//! them.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -39,8 +40,8 @@ impl std::fmt::Debug for Lines<'_> {
 }
 
 impl LineTables {
-    /// Reads the DWARF of the compilation units that hold these addresses. `start_kernel` is where that function
-    /// starts.
+    /// Reads the DWARF of the compilation units that hold these addresses. `start_kernel` is where that
+    /// function starts.
     ///
     /// # Errors
     /// See [`SymbolsError`].
@@ -88,8 +89,8 @@ impl LineTables {
 }
 
 impl Lines<'_> {
-    /// The source lines of an address: of the innermost function that is inlined there first, of the function itself
-    /// last.
+    /// The source lines of an address: of the innermost function that is inlined there first, of the function
+    /// itself last.
     pub(super) fn at(&self, address: u64) -> Vec<SourceLine> {
         let lines = self.contexts.iter().map(|context| lines(context, address, &self.tree));
         lines.into_iter().find(|lines| !lines.is_empty()).unwrap_or_default()
@@ -110,8 +111,8 @@ impl Unwinder {
         LineTables::read(loaded, start_kernel, frames.map(Physical::inside))
     }
 
-    /// The frames of a stack, each behind those of the functions that were inlined into it. `lines` are those of their
-    /// addresses.
+    /// The frames of a stack, each behind those of the functions that were inlined into it. `lines` are those
+    /// of their addresses.
     pub fn frames(&self, stack: &[Physical], lines: &Lines<'_>) -> Vec<RawFrame> {
         stack.iter().flat_map(|physical| self.frames_of(physical, lines)).collect()
     }

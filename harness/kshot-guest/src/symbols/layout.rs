@@ -56,7 +56,8 @@ struct Die<'a> {
 }
 
 impl Layout {
-    /// Reads the part of a kernel that holds these addresses and `start_kernel`, whose file knows what a task is.
+    /// Reads the part of a kernel that holds these addresses and `start_kernel`, whose file knows what a task
+    /// is.
     ///
     /// # Errors
     /// See [`SymbolsError`].
@@ -81,8 +82,8 @@ impl Layout {
         self.banner.as_ref()
     }
 
-    /// The address of the first of these variables that the kernel has; of one that each processor has, the one that all
-    /// of them are counted from.
+    /// The address of the first of these variables that the kernel has; of one that each processor has, the
+    /// one that all of them are counted from.
     ///
     /// # Errors
     /// [`SymbolsError`].
@@ -103,7 +104,8 @@ impl Layout {
         Ok(child.and_then(|child| child.offset))
     }
 
-    /// The size of the structure that has this field, in bytes; `None` where there is no such structure or field.
+    /// The size of the structure that has this field, in bytes; `None` where there is no such structure or
+    /// field.
     ///
     /// # Errors
     /// [`SymbolsError::Dwarf`].

@@ -39,8 +39,8 @@ pub struct LoadedModule {
 }
 
 impl LoadedKernel {
-    /// Combines `dwarf` with the output of [`LIST_SECTIONS_COMMAND`] in a guest. Malformed lines and modules without DWARF are
-    /// left out.
+    /// Combines `dwarf` with the output of [`LIST_SECTIONS_COMMAND`] in a guest. Malformed lines and modules
+    /// without DWARF are left out.
     pub fn new(dwarf: &Dwarf, listed: &[u8]) -> Self {
         let mut modules: Vec<LoadedModule> = Vec::new();
         for (name, section, address) in String::from_utf8_lossy(listed).lines().filter_map(parse_section) {
@@ -65,8 +65,8 @@ impl LoadedKernel {
     }
 }
 
-/// The module, section and address in a line of [`LIST_SECTIONS_COMMAND`]; `None` for a section that is freed or not in the
-/// module's file. Only plain characters are accepted in names.
+/// The module, section and address in a line of [`LIST_SECTIONS_COMMAND`]; `None` for a section that is freed
+/// or not in the module's file. Only plain characters are accepted in names.
 fn parse_section(line: &str) -> Option<(&str, &str, u64)> {
     let (path, address) = line.strip_prefix("/sys/module/")?.split_once(":0x")?;
     let (module, section) = path.split_once("/sections/")?;

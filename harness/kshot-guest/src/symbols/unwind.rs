@@ -37,8 +37,8 @@ const TRAMPOLINES: &[(&str, ReturnTrampoline)] = &[
 pub struct Unwinder {
     /// Of each file.
     sections: Vec<DebugFrame<Reader>>,
-    /// Where the unwind rows of each function are, by its address. They are read where they are needed: all of them
-    /// would take ten times as much memory.
+    /// Where the unwind rows of each function are, by its address. They are read where they are needed: all
+    /// of them would take ten times as much memory.
     rows: Vec<RowsOf>,
     /// By start.
     functions: Vec<Function>,
@@ -223,15 +223,17 @@ impl Unwinder {
         self.names[first..].iter().take_while(move |function| *function.name == *name)
     }
 
-    /// Whether a frame is in a function of that name, which may be one of several names, or one of several functions.
+    /// Whether a frame is in a function of that name, which may be one of several names, or one of several
+    /// functions.
     pub fn is_in(&self, frame: &Frame, name: &str) -> bool {
         let start = frame.address.zip(frame.offset).and_then(|(address, offset)| address.checked_sub(offset));
         start.is_some_and(|start| self.named(name).any(|(known, _)| known == start))
     }
 
-    /// The frames of the function that was traced when the function tracer was at `raw`, as far as they can be told:
-    /// to an entry, or out to user space. None at all where the tracer was not called from its trampoline, of which x86 keeps
-    /// copies that no symbol table lists (`create_trampoline()` of `arch/x86/kernel/ftrace.c`).
+    /// The frames of the function that was traced when the function tracer was at `raw`, as far as they can
+    /// be told: to an entry, or out to user space. None at all where the tracer was not called from its
+    /// trampoline, of which x86 keeps copies that no symbol table lists (`create_trampoline()` of
+    /// `arch/x86/kernel/ftrace.c`).
     pub fn unwind_traced(&self, raw: &Raw, row: &ArchRow) -> Vec<Frame> {
         let trampoline = row.assembly.iter().find(|code| code.kind == AssemblyKind::FunctionTracer);
         let frames = self.walk(raw, row, trampoline).frames;
@@ -295,8 +297,8 @@ impl Unwinder {
         self.trampolines.iter().find(|(start, _)| *start == address).map(|(_, kind)| *kind)
     }
 
-    /// A caller with the return address that was there before trampolines were put in its place. `taken` says how many
-    /// addresses of each trampoline stand for calls further inside.
+    /// A caller with the return address that was there before trampolines were put in its place. `taken` says
+    /// how many addresses of each trampoline stand for calls further inside.
     fn returned(&self, mut caller: Cursor, raw: &Raw, taken: &mut [usize]) -> Result<Cursor, Cut> {
         // One trampoline may stand in the place of another's, and for several probes of one call.
         while caller.is_return_address && self.return_trampoline(caller.pc).is_some() {

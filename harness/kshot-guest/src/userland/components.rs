@@ -1,4 +1,5 @@
-//! The components of the userland: how each is built from Debian's source packages, or taken out of binary ones.
+//! The components of the userland: how each is built from Debian's source packages, or taken out of binary
+//! ones.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -31,8 +32,8 @@ const SUITE: &str = "bookworm";
 const DROPBEAR_FILES: [&str; 3] = ["localoptions.h", "curve25519.c", SODIUM_CONFIG];
 const SODIUM_CONFIG: &str = "sodium.h";
 
-/// The source files of libsodium that implement Curve25519 and Ed25519. They are compiled without its build system:
-/// Debian's source has no configure script.
+/// The source files of libsodium that implement Curve25519 and Ed25519. They are compiled without its build
+/// system: Debian's source has no configure script.
 const SODIUM_FILES: [&str; 9] = [
     "crypto_core/ed25519/ref10/ed25519_ref10.c",
     "crypto_hash/sha512/cp/hash_sha512_cp.c",
@@ -206,8 +207,8 @@ impl Component {
 }
 
 impl ComponentBuild<'_> {
-    /// Builds perf. The disabled features would need libraries, or time, for things that kshot does not use: what perf
-    /// records is decoded on the host.
+    /// Builds perf. The disabled features would need libraries, or time, for things that kshot does not use:
+    /// what perf records is decoded on the host.
     fn perf(&mut self) -> Result<(), UserlandError> {
         const WITHOUT: &[&str] = &[
             "AUXTRACE",
@@ -235,8 +236,8 @@ impl ComponentBuild<'_> {
             "SLANG",
             "SYSCALL_TABLE",
         ];
-        // In place of perf's own, which optimise as far as gcc can and describe every macro to debuggers: that takes
-        // twice as long.
+        // In place of perf's own, which optimise as far as gcc can and describe every macro to debuggers:
+        // that takes twice as long.
         const OPTIONS: &str =
             "-O1 -DNDEBUG=1 -std=gnu99 -D_LARGEFILE64_SOURCE -D_FILE_OFFSET_BITS=64 -D_GNU_SOURCE";
         let package = LinuxSourcePackage {
@@ -291,8 +292,8 @@ impl ComponentBuild<'_> {
         let steps = [make("allnoconfig"), make("oldconfig"), make("busybox"), make("busybox.links")];
         let [allnoconfig, oldconfig, build, links] = steps;
         self.run("configuring busybox", &allnoconfig)?;
-        // In busybox's old kconfig the first line of a symbol wins, so the fragment comes first. Empty lines answer the
-        // questions about newly visible symbols with the default.
+        // In busybox's old kconfig the first line of a symbol wins, so the fragment comes first. Empty lines
+        // answer the questions about newly visible symbols with the default.
         let config = source.join(".config");
         let read = |path: &Path| fs::read_to_string(path).map_err(FileError::on("read", path));
         let merged = read(&fragment)? + &read(&config)?;

@@ -1,5 +1,5 @@
-//! The initramfs archive: cpio "newc" (Documentation/driver-api/early-userspace/buffer-format.rst), compressed with
-//! gzip. Equal files give equal bytes.
+//! The initramfs archive: cpio "newc" (Documentation/driver-api/early-userspace/buffer-format.rst),
+//! compressed with gzip. Equal files give equal bytes.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -36,7 +36,8 @@ impl CpioArchive {
         self.nodes.insert(path.to_owned(), node);
     }
 
-    /// Writes the archive: entries sorted by path (so that a folder precedes its contents), owned by root, dated 1970.
+    /// Writes the archive: entries sorted by path (so that a folder precedes its contents), owned by root,
+    /// dated 1970.
     ///
     /// # Errors
     /// The errors of `out`.

@@ -1,5 +1,5 @@
-//! The SSH keys that kshot generates: the client key, which the guest accepts, and the guest's host key, which the
-//! client expects.
+//! The SSH keys that kshot generates: the client key, which the guest accepts, and the guest's host key,
+//! which the client expects.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

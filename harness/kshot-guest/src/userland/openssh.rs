@@ -1,4 +1,5 @@
-//! OpenSSH's files of ed25519 keys that have no passphrase (PROTOCOL.key in OpenSSH's source, RFC 8709 for the keys).
+//! OpenSSH's files of ed25519 keys that have no passphrase (PROTOCOL.key in OpenSSH's source, RFC 8709 for
+//! the keys).
 
 use base64ct::{Base64, Encoding};
 use ed25519_compact::KeyPair;

@@ -19,8 +19,8 @@ use crate::host::{FileError, list};
 const SIZE_MOST: u64 = 64 << 20;
 
 impl ComponentBuild<'_> {
-    /// Debian's static busybox. Its applets become links in the guest (`busybox --install`): which there are only the
-    /// program knows.
+    /// Debian's static busybox. Its applets become links in the guest (`busybox --install`): which there are
+    /// only the program knows.
     pub(super) fn packaged_busybox(&mut self, suite: &str) -> Result<(), UserlandError> {
         let files = self.unpack("busybox-static", suite)?;
         copy(program(&files, "busybox")?, &self.root.join("bin/busybox"))?;

@@ -52,7 +52,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     // SP_EL0 has it in the kernel, which the stub does not tell at once; __switch_to writes it here, too
     // (arch/arm64/kernel/process.c, entry_task_switch).
     task: Some(KernelPointer::PerCpu(&["__entry_task"])),
-    // gdb/aarch64-core.xml: x0 to x30, sp and pc, with the numbers of DWARF. x19 to x30 and sp outlive a call.
+    // gdb/aarch64-core.xml: x0 to x30, sp and pc, with the numbers of DWARF. x19 to x30 and sp outlive a
+    // call.
     registers: StubRegisters {
         described: false,
         groups: &[RegisterGroup { count: 33, bytes: 8 }, RegisterGroup { count: 1, bytes: 4 }],
@@ -98,7 +99,8 @@ pub(super) const ROW: ArchRow = ArchRow {
             saved: &[SavedRegisters { dwarf: 29, offset: 0, count: 2 }],
             user_mode: None,
         },
-        // ftrace_regs_entry of arch/arm64/kernel/entry-ftrace.S up to 6.3: a struct pt_regs at the stack pointer.
+        // ftrace_regs_entry of arch/arm64/kernel/entry-ftrace.S up to 6.3: a struct pt_regs at the stack
+        // pointer.
         AssemblyFrame {
             labels: &["ftrace_call", "ftrace_common"],
             kind: AssemblyKind::FunctionTracer,

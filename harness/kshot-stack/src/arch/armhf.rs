@@ -45,7 +45,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     relocations: &[],
     local_entries: false,
     word_bytes: 4,
-    // MODULES_VADDR of arch/arm/include/asm/memory.h: 16 MiB below PAGE_OFFSET, which is 3 GiB in Debian's kernels.
+    // MODULES_VADDR of arch/arm/include/asm/memory.h: 16 MiB below PAGE_OFFSET, which is 3 GiB in Debian's
+    // kernels.
     kernel_from: 0xbf00_0000,
     // TPIDRURO has it in the kernel, which the stub does not tell at once; switch_to writes it here, too
     // (arch/arm/kernel/process.c, __entry_task).
@@ -74,7 +75,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     stack_before: StackBefore::Pointer,
     perf_finds_callers: false,
     syscall_prefix: None,
-    // arch/arm/kernel/entry-common.S and head.S. What the first is the first of has a name, too (asm/sections.h).
+    // arch/arm/kernel/entry-common.S and head.S. What the first is the first of has a name, too
+    // (asm/sections.h).
     entries: &[
         "ret_fast_syscall",
         "__ret_fast_syscall",

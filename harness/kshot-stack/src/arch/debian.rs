@@ -1,12 +1,14 @@
-//! What the architectures share whose kernels and programs are Debian's: drivers for virtio are modules, and the busybox
-//! and dropbear of the guest come out of packages.
+//! What the architectures share whose kernels and programs are Debian's: drivers for virtio are modules, and
+//! the busybox and dropbear of the guest come out of packages.
 
 use super::{KernelOption, Nic};
 
-/// The architecture whose index of packages is read for packages of `Architecture: all`, which every index lists.
+/// The architecture whose index of packages is read for packages of `Architecture: all`, which every index
+/// lists.
 pub const INDEX_OF_ALL: &str = "amd64";
 
-/// The network card. Without the empty `romfile` QEMU wants an iPXE ROM, which is a Debian package of its own.
+/// The network card. Without the empty `romfile` QEMU wants an iPXE ROM, which is a Debian package of its
+/// own.
 pub(super) const NIC: Nic = Nic::Device("virtio-net-pci,romfile=");
 /// The random number generator.
 pub(super) const RNG: &str = "virtio-rng-pci";

@@ -11,19 +11,19 @@ pub(super) const MACHINE: &str = "malta";
 pub(super) const CPU: &str = "MIPS64R2-generic";
 /// The card that malta's slot 11 is wired for.
 pub(super) const NIC: Nic = Nic::OnBoard("pcnet");
-/// Malta's kernel knows the interrupt lines of slots 10 to 12 and 18 to 21 only (arch/mips/pci/fixup-malta.c); 11 is
-/// the network card's.
+/// Malta's kernel knows the interrupt lines of slots 10 to 12 and 18 to 21 only
+/// (arch/mips/pci/fixup-malta.c); 11 is the network card's.
 pub(super) const RNG: &str = "virtio-rng-pci,addr=0x12";
 /// ENVP_ENTRY_SIZE of QEMU's hw/mips/malta.c, less the final zero.
 pub(super) const CMDLINE_BYTES: usize = 255;
-/// What QEMU adds for the initramfs (hw/mips/malta.c): "rd_start=0x" and 16 digits, " rd_size=" and at most 9 digits,
-/// and a space.
+/// What QEMU adds for the initramfs (hw/mips/malta.c): "rd_start=0x" and 16 digits, " rd_size=" and at most 9
+/// digits, and a space.
 pub(super) const INITRD_PARAMETER_BYTES: usize = 46;
 /// What malta's memory map holds below the PCI hole and above it.
 pub(super) const MEMORY_MIB_MAX: u32 = 2048;
 /// use_softirq: MIPS handles a kprobe with interrupts on, and a softirq of RCU that reaps a task there
-/// (kprobe_flush_task) forgets the running kprobe, so that the break after its single step is an oops. In RCU's own
-/// thread it cannot come in between. Kernels without SMP have no such thread.
+/// (kprobe_flush_task) forgets the running kprobe, so that the break after its single step is an oops. In
+/// RCU's own thread it cannot come in between. Kernels without SMP have no such thread.
 pub(super) const PARAMETERS: &[&str] = &["rcutree.use_softirq=0"];
 /// What QEMU's malta has, by the kernel's drivers (arch/mips/mti-malta, drivers/net/ethernet/amd/pcnet32.c).
 pub(super) const OPTIONS: &[KernelOption] = &[
@@ -46,9 +46,9 @@ pub(super) const OPTIONS: &[KernelOption] = &[
 /// 16 ns an instruction: about what the emulated CPU takes.
 pub(super) const ICOUNT_SHIFT: u8 = 4;
 /// QEMU saves the counter and the value that it is compared with, but not the timer between them
-/// (target/mips/sysemu/cp0_timer.c): a guest whose next tick was near would wait for it until the counter comes round.
-/// Stopping and starting the counter, bit DC of the register Cause, sets the timer anew. Cause is register 36 of gdb's
-/// (gdb/features/mips64-cp0.xml).
+/// (target/mips/sysemu/cp0_timer.c): a guest whose next tick was near would wait for it until the counter
+/// comes round. Stopping and starting the counter, bit DC of the register Cause, sets the timer anew. Cause
+/// is register 36 of gdb's (gdb/features/mips64-cp0.xml).
 pub(super) const TIMER_START: TimerStart = TimerStart::Toggle(RegisterToggle { register: 36, bit: 27 });
 /// The bootloader that QEMU stands in for takes ELF files (hw/mips/malta.c).
 pub(super) const IMAGE: KernelImage = KernelImage::Elf;
@@ -63,7 +63,8 @@ pub(super) const STACK_POINTER: u16 = 29;
 /// `$ra`.
 pub(super) const RETURN_ADDRESS: u16 = 31;
 
-/// Entries and plumbing of MIPS, from `arch/mips/kernel/{scall64-n64,scall64-n32,scall64-o32,entry,mcount}.S`.
+/// Entries and plumbing of MIPS, from
+/// `arch/mips/kernel/{scall64-n64,scall64-n32,scall64-o32,entry,mcount}.S`.
 pub(super) const ENTRIES: &[&str] = &[
     "handle_sys64",
     "handle_sysn32",
@@ -81,12 +82,13 @@ pub(super) const ENTRIES: &[&str] = &[
     "kernel_entry",
     "start_kernel",
 ];
-/// The kernel keeps a pointer to the running task's thread_info in $gp (`arch/mips/include/asm/thread_info.h`).
+/// The kernel keeps a pointer to the running task's thread_info in $gp
+/// (`arch/mips/include/asm/thread_info.h`).
 pub(super) const TASK: KernelPointer =
     KernelPointer::Field { register: 28, structure: "thread_info", field: "task" };
-/// $0 to $31 have the numbers that DWARF gives them; $16 to $23, $gp, $sp, $fp and $ra outlive a call, and $4 to $11
-/// pass arguments (n64). Then come Status, LO, HI, BadVAddr, Cause and the program counter, and
-/// those of the floating-point unit (target/mips/gdbstub.c).
+/// $0 to $31 have the numbers that DWARF gives them; $16 to $23, $gp, $sp, $fp and $ra outlive a call, and $4
+/// to $11 pass arguments (n64). Then come Status, LO, HI, BadVAddr, Cause and the program counter, and those
+/// of the floating-point unit (target/mips/gdbstub.c).
 pub(super) const REGISTERS: StubRegisters = StubRegisters {
     described: false,
     groups: &[RegisterGroup { count: 73, bytes: 8 }],
@@ -117,8 +119,8 @@ pub(super) const STEP_OVER: StepOver = StepOver {
 /// The assembly code that saves a `struct pt_regs`, with EPC at 296 and the registers first
 /// (arch/mips/include/asm/ptrace.h).
 pub(super) const ASSEMBLY: &[AssemblyFrame] = &[
-    // `MCOUNT_SAVE_REGS` of `arch/mips/kernel/mcount.S`: with the place in $31 and, because the traced function calls
-    // `_mcount` with its own return address in $at, that in $1.
+    // `MCOUNT_SAVE_REGS` of `arch/mips/kernel/mcount.S`: with the place in $31 and, because the traced
+    // function calls `_mcount` with its own return address in $at, that in $1.
     AssemblyFrame {
         labels: &["ftrace_caller", "ftrace_call", "ftrace_graph_call"],
         kind: AssemblyKind::FunctionTracer,
@@ -128,8 +130,8 @@ pub(super) const ASSEMBLY: &[AssemblyFrame] = &[
         saved: &[SavedRegisters { dwarf: RETURN_ADDRESS, offset: 8, count: 1 }],
         user_mode: None,
     },
-    // `handle_int` of `arch/mips/kernel/genex.S` calls the handler on the interrupt's own stack and keeps the stack pointer
-    // from before in $17. Its CFI counts on from the stack pointer.
+    // `handle_int` of `arch/mips/kernel/genex.S` calls the handler on the interrupt's own stack and keeps the
+    // stack pointer from before in $17. Its CFI counts on from the stack pointer.
     AssemblyFrame {
         labels: &["handle_int"],
         kind: AssemblyKind::Exception,

@@ -10,8 +10,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     name: "ppc64el",
     qemu: "qemu-system-ppc64",
     qemu_package: "qemu-system-ppc",
-    // x-vof: a firmware of QEMU's own, which starts at once (docs/system/ppc/pseries.rst). The others: mitigations that
-    // TCG has not (hw/ppc/spapr_caps.c); QEMU would say so at each start.
+    // x-vof: a firmware of QEMU's own, which starts at once (docs/system/ppc/pseries.rst). The others:
+    // mitigations that TCG has not (hw/ppc/spapr_caps.c); QEMU would say so at each start.
     machine: "pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off",
     cpu: "POWER9",
     kvm: None,
@@ -48,8 +48,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     task: Some(KernelPointer::Field { register: 13, structure: "paca_struct", field: "__current" }),
     // gdb/power64-core.xml: r0 to r31, the program counter, MSR, CR, LR, CTR. r14 to r31 outlive a call.
     registers: StubRegisters {
-        // Otherwise QEMU takes FPSCR for longer than it is, and ends in an assertion (`ppc_gdb_register_len` of QEMU 7.2's
-        // target/ppc/gdbstub.c).
+        // Otherwise QEMU takes FPSCR for longer than it is, and ends in an assertion (`ppc_gdb_register_len`
+        // of QEMU 7.2's target/ppc/gdbstub.c).
         described: true,
         groups: &[
             RegisterGroup { count: 34, bytes: 8 },

@@ -6,8 +6,8 @@ use super::{
     StubRegisters, TimerStart, UPPER_HALF, debian,
 };
 
-/// RISC-V psABI, "Relocations": linker relaxation moves code, so the assembler leaves differences of labels to be
-/// calculated.
+/// RISC-V psABI, "Relocations": linker relaxation moves code, so the assembler leaves differences of labels
+/// to be calculated.
 const RELOCATIONS: &[OwnRelocation] = &[
     OwnRelocation { number: 33, bits: 8, operation: RelocationOperation::Add },
     OwnRelocation { number: 34, bits: 16, operation: RelocationOperation::Add },
@@ -30,8 +30,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     qemu: "qemu-system-riscv64",
     qemu_package: "qemu-system-misc",
     machine: "virt",
-    // sstc=off: QEMU 7.2 does not save the register stimecmp of that extension (target/riscv/machine.c), so the timer of
-    // a restored guest would not come. Without it the timer is the firmware's.
+    // sstc=off: QEMU 7.2 does not save the register stimecmp of that extension (target/riscv/machine.c), so
+    // the timer of a restored guest would not come. Without it the timer is the firmware's.
     cpu: "rv64,sstc=off",
     kvm: None,
     big_endian: false,
@@ -46,9 +46,10 @@ pub(super) const ROW: ArchRow = ArchRow {
     memory_mib_max: 255 << 10,
     parameters: &[],
     icount_shift: debian::ICOUNT_SHIFT,
-    // QEMU up to 10.1 keeps mtimecmp, and arms no timer by it (hw/intc/riscv_aclint.c; its timers are migrated since a change
-    // of 2025); the kernel does not set a timer again that it takes for pending. That of the first processor lies behind the
-    // software interrupts of VIRT_CLINT (hw/riscv/virt.c, include/hw/intc/riscv_aclint.h).
+    // QEMU up to 10.1 keeps mtimecmp, and arms no timer by it (hw/intc/riscv_aclint.c; its timers are
+    // migrated since a change of 2025); the kernel does not set a timer again that it takes for pending. That
+    // of the first processor lies behind the software interrupts of VIRT_CLINT (hw/riscv/virt.c,
+    // include/hw/intc/riscv_aclint.h).
     timer_start: Some(TimerStart::Rewrite(DeviceRegister { address: 0x200_4000, bytes: 8 })),
     options: &[
         debian::console("SERIAL_8250_CONSOLE", &["TTY", "SERIAL_8250", "SERIAL_OF_PLATFORM"]),
@@ -73,7 +74,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     kernel_from: UPPER_HALF,
     // tp (arch/riscv/include/asm/current.h).
     task: Some(KernelPointer::Register(4)),
-    // gdb/riscv-64bit-cpu.xml: x0 to x31 and pc, with the numbers of DWARF. s0 to s11 are x8, x9 and x18 to x27.
+    // gdb/riscv-64bit-cpu.xml: x0 to x31 and pc, with the numbers of DWARF. s0 to s11 are x8, x9 and x18 to
+    // x27.
     registers: StubRegisters {
         described: false,
         groups: &[RegisterGroup { count: 33, bytes: 8 }],
@@ -93,7 +95,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     cfa_bias: 0,
     return_address: 1,
     assembly: &[
-        // arch/riscv/kernel/entry.S: a struct pt_regs at the stack pointer (arch/riscv/include/uapi/asm/ptrace.h).
+        // arch/riscv/kernel/entry.S: a struct pt_regs at the stack pointer
+        // (arch/riscv/include/uapi/asm/ptrace.h).
         AssemblyFrame {
             labels: &["handle_exception"],
             kind: AssemblyKind::Exception,
@@ -117,8 +120,8 @@ pub(super) const ROW: ArchRow = ArchRow {
             saved: &[SavedRegisters { dwarf: 8, offset: -16, count: 1 }],
             user_mode: None,
         },
-        // ftrace_caller of arch/riscv/kernel/mcount-dyn.S, since 6.10: a struct ftrace_regs at the stack pointer
-        // (arch/riscv/include/asm/ftrace.h).
+        // ftrace_caller of arch/riscv/kernel/mcount-dyn.S, since 6.10: a struct ftrace_regs at the stack
+        // pointer (arch/riscv/include/asm/ftrace.h).
         AssemblyFrame {
             labels: &["ftrace_call", "ftrace_caller"],
             kind: AssemblyKind::FunctionTracer,
@@ -139,8 +142,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/riscv/include/asm/syscall_wrapper.h.
     syscall_prefix: Some("__riscv_"),
-    // arch/riscv/kernel/entry.S and head.S. _start_kernel jumps to start_kernel(), which so begins the stack of the idle task: the return
-    // address there is what the call before has left.
+    // arch/riscv/kernel/entry.S and head.S. _start_kernel jumps to start_kernel(), which so begins the stack
+    // of the idle task: the return address there is what the call before has left.
     entries: &[
         "handle_exception",
         "ret_from_exception",

@@ -63,8 +63,9 @@ pub(super) const ROW: ArchRow = ArchRow {
     cfa_bias: 160,
     return_address: 14,
     assembly: &[
-        // arch/s390/kernel/entry.S: above the register save area, of 160 bytes, a struct pt_regs with the PSW at 8 and the
-        // general registers at 24 (arch/s390/include/asm/ptrace.h). PSW_MASK_PSTATE tells of user space.
+        // arch/s390/kernel/entry.S: above the register save area, of 160 bytes, a struct pt_regs with the PSW
+        // at 8 and the general registers at 24 (arch/s390/include/asm/ptrace.h). PSW_MASK_PSTATE tells of
+        // user space.
         AssemblyFrame {
             labels: &["pgm_check_handler", "io_int_handler", "ext_int_handler"],
             kind: AssemblyKind::Exception,
@@ -87,15 +88,16 @@ pub(super) const ROW: ArchRow = ArchRow {
     ],
     // arch/s390/kernel/entry.S: the idle task waits for an interrupt in it.
     leaves: &["psw_idle"],
-    // call_on_stack of arch/s390/include/asm/stacktrace.h, which writes the back chain of a stack's first frame, the last
-    // word of its struct stack_frame. In front of that, above the top, the called function saves its registers.
+    // call_on_stack of arch/s390/include/asm/stacktrace.h, which writes the back chain of a stack's first
+    // frame, the last word of its struct stack_frame. In front of that, above the top, the called function
+    // saves its registers.
     switched_stacks: &[KernelPointer::At { structure: "lowcore", field: "async_stack" }],
     stack_before: StackBefore::BackChain(152),
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/s390/include/asm/syscall_wrapper.h.
     syscall_prefix: Some("__s390x_"),
-    // arch/s390/kernel/entry.S and head64.S. arch_call_rest_init() of setup.c begins the stack of the idle task and does not
-    // return.
+    // arch/s390/kernel/entry.S and head64.S. arch_call_rest_init() of setup.c begins the stack of the idle
+    // task and does not return.
     entries: &[
         "system_call",
         "ret_from_fork",

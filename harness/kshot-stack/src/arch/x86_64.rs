@@ -23,8 +23,9 @@ pub(super) const ROW: ArchRow = ArchRow {
     initrd_parameter_bytes: 0,
     // Below the 40 bits of physical addresses that QEMU's TCG has (target/i386/cpu.h).
     memory_mib_max: 1 << 19,
-    // On a busy host the timer of QEMU's board comes too late for the kernel's test of it, which panics then ("IO-APIC + timer
-    // doesn't work!", arch/x86/kernel/apic/io_apic.c); under KVM kernels leave the test out themselves.
+    // On a busy host the timer of QEMU's board comes too late for the kernel's test of it, which panics then
+    // ("IO-APIC + timer doesn't work!", arch/x86/kernel/apic/io_apic.c); under KVM kernels leave the test out
+    // themselves.
     parameters: &["no_timer_check"],
     icount_shift: debian::ICOUNT_SHIFT,
     timer_start: None,
@@ -50,8 +51,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     kernel_from: UPPER_HALF,
     // arch/x86/include/asm/current.h. In 6.2 to 6.14 it is the first field of pcpu_hot.
     task: Some(KernelPointer::PerCpu(&["current_task", "pcpu_hot"])),
-    // gdb/i386-64bit-core.xml: rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 to r15, rip. DWARF's are in figure 3.36 of the
-    // System V ABI's AMD64 supplement.
+    // gdb/i386-64bit-core.xml: rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 to r15, rip. DWARF's are in figure
+    // 3.36 of the System V ABI's AMD64 supplement.
     registers: StubRegisters {
         described: false,
         groups: &[RegisterGroup { count: 17, bytes: 8 }],
@@ -71,8 +72,9 @@ pub(super) const ROW: ArchRow = ArchRow {
     cfa_bias: 0,
     return_address: 16,
     assembly: &[
-        // idtentry of arch/x86/entry/entry_64.S: a struct pt_regs at the stack pointer (arch/x86/include/asm/ptrace.h). asm_exc_nmi
-        // makes one as well for what it interrupts in the kernel, behind the label end_repeat_nmi.
+        // idtentry of arch/x86/entry/entry_64.S: a struct pt_regs at the stack pointer
+        // (arch/x86/include/asm/ptrace.h). asm_exc_nmi makes one as well for what it interrupts in the
+        // kernel, behind the label end_repeat_nmi.
         AssemblyFrame {
             labels: &[
                 "asm_exc_*",
@@ -115,8 +117,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     perf_finds_callers: true,
     // __SYSCALL_DEFINEx of arch/x86/include/asm/syscall_wrapper.h.
     syscall_prefix: Some("__x64_"),
-    // arch/x86/entry/entry_64.S, entry_64_compat.S and arch/x86/kernel/head_64.S. Up to 6.6 `ret_from_fork` is the
-    // assembly code, since then a C function that `ret_from_fork_asm` calls.
+    // arch/x86/entry/entry_64.S, entry_64_compat.S and arch/x86/kernel/head_64.S. Up to 6.6 `ret_from_fork`
+    // is the assembly code, since then a C function that `ret_from_fork_asm` calls.
     entries: &[
         "entry_SYSCALL_64_after_hwframe",
         "entry_SYSCALL_64_safe_stack",

@@ -1,5 +1,6 @@
-//! Every call trace of a console or a kernel log, as stacks (`call-trace`): of WARN, BUG and oops, `dump_stack()`, sysrq, hung
-//! tasks, lockups, RCU stalls, and the stacks that KASAN, KMSAN, page_owner, slub, lockdep and kmemleak keep.
+//! Every call trace of a console or a kernel log, as stacks (`call-trace`): of WARN, BUG and oops,
+//! `dump_stack()`, sysrq, hung tasks, lockups, RCU stalls, and the stacks that KASAN, KMSAN, page_owner,
+//! slub, lockdep and kmemleak keep.
 //!
 //! ```text
 //! [    8.698201] sysrq: Show State
@@ -29,12 +30,12 @@
 //!  mba_wrmsr
 //!  update_domains
 //!
-//! What people paste of other tools is read too: frames of ftrace without their header (` => f`), and the backtraces of gdb,
-//! crash(8) and drgn (`debugger.rs`).
+//! What people paste of other tools is read too: frames of ftrace without their header (` => f`), and the
+//! backtraces of gdb, crash(8) and drgn (`debugger.rs`).
 //!
-//! A stack's event is the word of its report, with the heading of the stack where that is another than `Call Trace`. Messages
-//! of CPUs that print at the same time are told apart where the kernel says who prints (`CONFIG_PRINTK_CALLER`). Frames that
-//! the unwinder did not come by (`?`) are [`Frame::guess`].
+//! A stack's event is the word of its report, with the heading of the stack where that is another than `Call
+//! Trace`. Messages of CPUs that print at the same time are told apart where the kernel says who prints
+//! (`CONFIG_PRINTK_CALLER`). Frames that the unwinder did not come by (`?`) are [`Frame::guess`].
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -67,8 +68,8 @@ const MOST_CALLERS: usize = 64;
 /// Blanks before text that is no message but part of a table: words of a stack, registers.
 const TABLE_INDENT: &[u8] = b"    ";
 
-/// Reads a console or a kernel log. Each call trace counts as one event, also one without frames; [`Parsed::lost`] counts
-/// messages.
+/// Reads a console or a kernel log. Each call trace counts as one event, also one without frames;
+/// [`Parsed::lost`] counts messages.
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
@@ -191,7 +192,8 @@ impl Parser {
         }
     }
 
-    /// Takes a line by its frame or, where it has none, by its text; and remembers whether the next may tell nothing.
+    /// Takes a line by its frame or, where it has none, by its text; and remembers whether the next may tell
+    /// nothing.
     fn take(
         &mut self,
         caller: usize,
@@ -213,7 +215,8 @@ impl Parser {
             && function.is_none();
     }
 
-    /// Whether a name alone is a frame of the stack that is open: of one that was announced, and that holds names alone.
+    /// Whether a name alone is a frame of the stack that is open: of one that was announced, and that holds
+    /// names alone.
     fn is_of_names(&self, caller: usize, frame: FrameLine) -> bool {
         let is_bare = |number: usize| {
             let Frame { address, offset, .. } = &*self.frames[number];

@@ -1,11 +1,12 @@
-//! The words without which none of some expressions matches. To look for all of them at once goes by many bytes at a time, and
-//! to match expressions by one.
+//! The words without which none of some expressions matches. To look for all of them at once goes by many
+//! bytes at a time, and to match expressions by one.
 
 use regex::bytes::Regex;
 use regex_syntax::Parser;
 use regex_syntax::hir::{Hir, HirKind};
 
-/// Words, one of which must be in a text that any of the expressions matches; `None` where some may match without.
+/// Words, one of which must be in a text that any of the expressions matches; `None` where some may match
+/// without.
 pub(super) fn required<'a>(expressions: impl IntoIterator<Item = &'a str>) -> Option<Vec<String>> {
     let mut words = Vec::new();
     for expression in expressions {
@@ -14,8 +15,8 @@ pub(super) fn required<'a>(expressions: impl IntoIterator<Item = &'a str>) -> Op
     Some(words)
 }
 
-/// An expression that finds any of the words. One that holds another is not looked for: few words are found many bytes at a
-/// time.
+/// An expression that finds any of the words. One that holds another is not looked for: few words are found
+/// many bytes at a time.
 pub(super) fn any_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Regex, regex::Error> {
     let mut words: Vec<&str> = words.into_iter().collect();
     words.sort_by_key(|word| word.len());
@@ -29,7 +30,8 @@ pub(super) fn any_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Reg
     Regex::new(&few.join("|"))
 }
 
-/// The words of an expression; of parts that all must match those of the part whose shortest word is the longest.
+/// The words of an expression; of parts that all must match those of the part whose shortest word is the
+/// longest.
 fn of(expression: &Hir) -> Option<Vec<String>> {
     match expression.kind() {
         HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),

@@ -1,5 +1,5 @@
-//! What one message of a console says: a frame that others than the kernel print, the beginning of a report, its task, its
-//! function, the heading of a stack.
+//! What one message of a console says: a frame that others than the kernel print, the beginning of a report,
+//! its task, its function, the heading of a stack.
 
 use std::borrow::Cow;
 
@@ -44,7 +44,8 @@ pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
     Some((frame, Printer::Debugger(number)))
 }
 
-/// A function's name alone in a line, as traces are shortened to in messages of commits: `mba_wrmsr`, `tun_get [tun]`.
+/// A function's name alone in a line, as traces are shortened to in messages of commits: `mba_wrmsr`,
+/// `tun_get [tun]`.
 pub(super) fn bare(text: &[u8]) -> Option<Frame> {
     let text = text.trim_ascii();
     let (name, module) = split_at(text, b" [").unwrap_or((text, b"]"));
@@ -85,8 +86,9 @@ pub(super) fn report(text: &str) -> Option<String> {
     TABLE.trouble(text).map(str::to_owned)
 }
 
-/// The task in `CPU: 0 PID: 93 Comm: eoe_filter Not tainted` (`dump_stack_print_info`), in `task:init   state:S`
-/// (`sched_show_task`), in `comm "eoe_filter", pid 93` of kmemleak, and in what crash(8) prints before a backtrace.
+/// The task in `CPU: 0 PID: 93 Comm: eoe_filter Not tainted` (`dump_stack_print_info`), in `task:init
+/// state:S` (`sched_show_task`), in `comm "eoe_filter", pid 93` of kmemleak, and in what crash(8) prints
+/// before a backtrace.
 pub(super) fn task(text: &str) -> Option<&str> {
     if text.trim_start().starts_with("PID: ") {
         return debugger_task(text);
@@ -123,7 +125,8 @@ pub(super) fn program_counter(text: &str) -> Option<&str> {
     COUNTERS.iter().any(|counter| text.starts_with(counter)).then(|| last_function(text))?
 }
 
-/// Whether a message is of the registers that stand in the middle of a trace which goes on behind an exception.
+/// Whether a message is of the registers that stand in the middle of a trace which goes on behind an
+/// exception.
 pub(super) fn is_register(text: &str) -> bool {
     const NAMES: [&str; 38] = [
         "RIP",

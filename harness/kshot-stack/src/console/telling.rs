@@ -6,7 +6,8 @@ use regex::bytes::Regex;
 
 use super::{TABLE, literals};
 
-/// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning aside.
+/// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning
+/// aside.
 const TELLING: [&str; 11] = [
     "+0x",
     "race",

@@ -1,7 +1,7 @@
 //! Two stacks frame beside frame.
 
-/// Pairs the frames of two stacks of `lefts` and `rights` frames that are the same, in order, as many as there can be: the
-/// longest common subsequence. For each frame on the left the one on the right.
+/// Pairs the frames of two stacks of `lefts` and `rights` frames that are the same, in order, as many as
+/// there can be: the longest common subsequence. For each frame on the left the one on the right.
 pub(super) fn align(
     mut lefts: usize,
     mut rights: usize,

@@ -14,9 +14,9 @@ pub struct AlignedRow<'a> {
     pub right: Option<&'a str>,
 }
 
-/// Aligns two stacks by their functions: all that is known of two stacks that were not measured against each other. Names
-/// that fidelity treats as one function, such as the labels of a system-call entry, are aligned with each other. `arch` is
-/// the architecture's name.
+/// Aligns two stacks by their functions: all that is known of two stacks that were not measured against each
+/// other. Names that fidelity treats as one function, such as the labels of a system-call entry, are aligned
+/// with each other. `arch` is the architecture's name.
 pub fn side_by_side<'a>(left: &'a [String], right: &'a [String], arch: &str) -> Vec<AlignedRow<'a>> {
     let row = row_of(arch);
     let function = |name: &'a String| row.map_or(name.as_str(), |row| function(name, row));
@@ -24,8 +24,9 @@ pub fn side_by_side<'a>(left: &'a [String], right: &'a [String], arch: &str) -> 
     rows(left, right, same)
 }
 
-/// Aligns a stack with the reference that it was measured against, as its differences say: what fidelity knew of addresses
-/// and offsets, the names alone do not tell. `None` where these differences are not those from `reference`.
+/// Aligns a stack with the reference that it was measured against, as its differences say: what fidelity knew
+/// of addresses and offsets, the names alone do not tell. `None` where these differences are not those from
+/// `reference`.
 pub fn beside_reference<'a>(
     stack: &'a StackResult,
     reference: &'a StackResult,
@@ -45,7 +46,8 @@ pub fn beside_reference<'a>(
     }
     let mut matched = counted(&stack.frames, row);
     matched.retain(|at| reported[*at] == Beside::Uncounted);
-    // What is not accounted for are the frames of the mechanism that recorded the stack, which are its innermost.
+    // What is not accounted for are the frames of the mechanism that recorded the stack, which are its
+    // innermost.
     matched.drain(..matched.len().checked_sub(got)?);
 
     let mut missing = missing.into_iter().peekable();

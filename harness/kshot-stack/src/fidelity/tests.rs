@@ -200,7 +200,8 @@ fn each_frame_that_differs_is_told_with_its_place() {
     assert_eq!(differences(&reported(&swapped), &truth), words);
 }
 
-/// The way by which a kprobe's breakpoint comes to the tracer lies inside of the function, and no truth has it.
+/// The way by which a kprobe's breakpoint comes to the tracer lies inside of the function, and no truth has
+/// it.
 #[test]
 fn the_frames_of_the_mechanism_itself_are_not_extra() {
     let truth = [truth("eoe_filter", "probe:register_netdevice", TRUTH)];

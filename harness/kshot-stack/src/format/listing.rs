@@ -39,7 +39,8 @@ pub struct ListedStack {
     pub count: u64,
     /// The name of the task, `?` where the capture does not say.
     pub task: String,
-    /// The event: a traced function, a probe or a trace event; the word of a console's report; else the format.
+    /// The event: a traced function, a probe or a trace event; the word of a console's report; else the
+    /// format.
     pub event: String,
     /// The function that it was taken in, `null` where the capture does not say.
     pub function: Option<String>,
@@ -126,8 +127,9 @@ impl ListedStack {
         }
     }
 
-    /// The stack as flame graphs are made from: the task, then functions from the outermost inwards, and how often.
-    /// Between user space and the kernel stands `-`, as bcc's `profile -df` has it. Guesses are left out.
+    /// The stack as flame graphs are made from: the task, then functions from the outermost inwards, and how
+    /// often. Between user space and the kernel stands `-`, as bcc's `profile -df` has it. Guesses are left
+    /// out.
     pub fn folded(&self) -> String {
         // A semicolon in a name would end it.
         let word = |name: &str| name.replace(';', ":");

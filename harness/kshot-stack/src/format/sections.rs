@@ -1,8 +1,9 @@
-//! Texts that mix formats: a mail or a log may hold an excerpt of ftrace, a call trace of the console and one of perf, one
-//! after the other.
+//! Texts that mix formats: a mail or a log may hold an excerpt of ftrace, a call trace of the console and one
+//! of perf, one after the other.
 //!
-//! A section ends before a line that its parser does not know and that begins one of another format. What no format knows
-//! belongs to the section that it stands in; where a text mixes formats, that is what people and programs wrote in between.
+//! A section ends before a line that its parser does not know and that begins one of another format. What no
+//! format knows belongs to the section that it stands in; where a text mixes formats, that is what people and
+//! programs wrote in between.
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
@@ -82,8 +83,8 @@ impl Sections {
         sections.map(|(_, (format, ended))| ended.into_section(format, some > 1)).collect()
     }
 
-    /// Gives a line to the section that it begins or, where it begins none, to the one that it stands in. Returns the
-    /// line's memory.
+    /// Gives a line to the section that it begins or, where it begins none, to the one that it stands in.
+    /// Returns the line's memory.
     fn decide(&mut self, left: Left, next: &[u8], warnings: &mut Warnings) -> Vec<u8> {
         let number = std::mem::replace(&mut warnings.line, left.number);
         let reading = Reading::of_line(&left.line, next, &TextFormat::ALL, TextFormat::begins);

@@ -49,7 +49,8 @@ fn a_quoted_or_indented_capture_reads_as_the_plain_one() {
             let plain = Reading::guess(&bytes).parse(&bytes[..]).unwrap();
             let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
             for margin in ["> ", "> > ", "    "] {
-                // Without a header, what has its own blanks in front does not tell which of them are a margin.
+                // Without a header, what has its own blanks in front does not tell which of them are a
+                // margin.
                 let has_own =
                     folder == "ftrace" && !lines[0].starts_with(b"#") || name == "without-addresses";
                 if margin == "    " && has_own {

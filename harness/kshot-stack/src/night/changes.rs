@@ -57,8 +57,8 @@ impl PastResult {
     }
 }
 
-/// Classifies the change of a pair. `document` is the result document of its run, `past` its results of earlier nights,
-/// the latest first. `None` if nothing changed and the pair matches.
+/// Classifies the change of a pair. `document` is the result document of its run, `past` its results of
+/// earlier nights, the latest first. `None` if nothing changed and the pair matches.
 pub fn classify_pair(
     night: &Night,
     pair: &Pair,
@@ -121,7 +121,8 @@ pub fn classify_pair(
     })
 }
 
-/// What a status is beside the last night's that was judged; `None` where nothing changed and the pair matches.
+/// What a status is beside the last night's that was judged; `None` where nothing changed and the pair
+/// matches.
 fn change_kind(status: PairStatus, last: Option<PairStatus>, trend: Trend) -> Option<ChangeKind> {
     let drifted = last == Some(PairStatus::Drift);
     Some(match status {
@@ -165,8 +166,8 @@ fn bisect_command(pair: &Pair, good: BisectEnd<'_>, bad: BisectEnd<'_>, probes: 
     Some(format!("kshot bisect {} {range} --like {} {question}", pair.scenario, pair.kernel))
 }
 
-/// The upstream version in the release of a kernel that kshot built: `6.1.192` in `6.1.192-kshot`. Debian's releases do
-/// not contain it: `6.1.0-50-5kc-malta` is 6.1.176.
+/// The upstream version in the release of a kernel that kshot built: `6.1.192` in `6.1.192-kshot`. Debian's
+/// releases do not contain it: `6.1.0-50-5kc-malta` is 6.1.176.
 fn upstream_version(release: &str) -> Option<&str> {
     release
         .strip_suffix("-kshot")

@@ -313,8 +313,8 @@ impl RunSummary {
 }
 
 impl Night {
-    /// Continues this night with the matrix as it is planned now. Existing verdicts are kept, but for those on scenarios
-    /// or snapshots that have changed since. `None` if the kernels or scenarios differ.
+    /// Continues this night with the matrix as it is planned now. Existing verdicts are kept, but for those
+    /// on scenarios or snapshots that have changed since. `None` if the kernels or scenarios differ.
     #[must_use]
     pub fn resume(self, planned: Self) -> Option<Self> {
         let names = |night: &Self| -> Vec<String> { night.pairs.iter().map(Pair::anchor).collect() };
@@ -338,8 +338,8 @@ impl Night {
         Some(Self { schema, kernels, deadline_ms, scenarios, pairs, notes, ..self })
     }
 
-    /// The kernels that are not the same in all runs of the night, one sentence each: their results are not of one
-    /// kernel, whatever its name is.
+    /// The kernels that are not the same in all runs of the night, one sentence each: their results are not
+    /// of one kernel, whatever its name is.
     pub fn unlike_kernels(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for NightKernel { name, .. } in &self.kernels {

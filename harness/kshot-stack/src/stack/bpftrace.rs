@@ -25,9 +25,9 @@
 //!         __open_nocancel+0x7 [libc-2.17.so]
 //! ```
 //!
-//! A key's first stack is taken for the kernel's, the next for user space's. Where a map counts, so often was its stack there.
-//! Offsets are decimal unless they say otherwise. Names alone are frames in the output of bcc's tools, which their first
-//! line tells, where a number ends them: how often, or for how long.
+//! A key's first stack is taken for the kernel's, the next for user space's. Where a map counts, so often was
+//! its stack there. Offsets are decimal unless they say otherwise. Names alone are frames in the output of
+//! bcc's tools, which their first line tells, where a number ends them: how often, or for how long.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -287,8 +287,8 @@ fn begun_map(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_name && begins).then_some((name, behind))
 }
 
-/// The tool whose first line it is: `Sampling at 49 Hertz of all threads .. Hit Ctrl-C to end.`, `Tracing 1 functions for "f"..`,
-/// `Tracing off-CPU time (us) of all threads ..`.
+/// The tool whose first line it is: `Sampling at 49 Hertz of all threads .. Hit Ctrl-C to end.`, `Tracing 1
+/// functions for "f"..`, `Tracing off-CPU time (us) of all threads ..`.
 fn bcc(line: &[u8]) -> Option<Bcc> {
     split_at(line, b"Hit Ctrl-C to end")?;
     let counts = line.starts_with(b"Sampling at ") || split_at(line, b" functions for ").is_some();

@@ -36,8 +36,8 @@ pub(crate) struct CallTrace {
 pub(crate) enum TraceLine {
     /// A frame.
     Frame(Frame),
-    /// `show_stack from dump_stack_lvl+0x40/0x4c`: a frame and the one that it was called from, which the next line tells of
-    /// too.
+    /// `show_stack from dump_stack_lvl+0x40/0x4c`: a frame and the one that it was called from, which the
+    /// next line tells of too.
     From {
         /// The frame.
         inner: Frame,

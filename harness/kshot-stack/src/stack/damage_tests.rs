@@ -1,5 +1,5 @@
-//! Captures of all formats, damaged by the same random numbers at each run: no parser may fault, hang, or let pass what a
-//! terminal would obey.
+//! Captures of all formats, damaged by the same random numbers at each run: no parser may fault, hang, or let
+//! pass what a terminal would obey.
 
 use super::{DEEPEST_STACK, Parsed, ftrace_text, gdb_json, perf_script, show};
 use crate::arch::Arch;

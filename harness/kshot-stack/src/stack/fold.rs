@@ -1,5 +1,5 @@
-//! Equal stacks counted as they come: a capture of gigabytes holds some thousand different lines and stacks, and
-//! memory is taken for these alone.
+//! Equal stacks counted as they come: a capture of gigabytes holds some thousand different lines and stacks,
+//! and memory is taken for these alone.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -111,8 +111,8 @@ impl<S: Clone + Eq + Hash> Fold<S> {
         }
     }
 
-    /// The different stacks with their count, in the order of their first appearance; and of each stack of the
-    /// capture its index there, if the order was asked for.
+    /// The different stacks with their count, in the order of their first appearance; and of each stack of
+    /// the capture its index there, if the order was asked for.
     pub(crate) fn finish(self, read: impl Fn(S) -> Stack) -> (Vec<(Stack, u64)>, Vec<usize>) {
         let mut seen: Vec<_> = self.seen.into_iter().enumerate().collect();
         seen.sort_by_key(|(_, (_, seen))| seen.first);

@@ -1,6 +1,6 @@
-//! The columns in front of an event in ftrace's text: task, pid, CPU, flags and time (`trace_print_context` and
-//! `trace_print_lat_context` of `kernel/trace/trace_output.c`). `trace-cmd report` has the same, and mails lose blanks in
-//! front of them.
+//! The columns in front of an event in ftrace's text: task, pid, CPU, flags and time (`trace_print_context`
+//! and `trace_print_lat_context` of `kernel/trace/trace_output.c`). `trace-cmd report` has the same, and
+//! mails lose blanks in front of them.
 
 use super::lines::{decimal, split_at};
 
@@ -43,8 +43,8 @@ pub(crate) fn context(line: &[u8]) -> Option<Context<'_>> {
     {
         return Some(context);
     }
-    // A task name with a line end in it pushes its second half to the first column; in mails lines are indented, or have
-    // lost what they were.
+    // A task name with a line end in it pushes its second half to the first column; in mails lines are
+    // indented, or have lost what they were.
     let dashes = line.iter().enumerate().take(LAST_DASH).filter(|(_, byte)| **byte == b'-');
     dashes.into_iter().find_map(|(dash, _)| {
         context_at(line, dash, normal_columns).or_else(|| context_at(line, dash, latency_columns))
@@ -82,7 +82,8 @@ fn after_time(text: &[u8]) -> Option<&[u8]> {
     text.strip_prefix(b": ")
 }
 
-/// `              sh      91   0 0 00000000 [00000001] 12.345ms (+0.123ms): `, of latency format with `verbose`.
+/// `              sh      91   0 0 00000000 [00000001] 12.345ms (+0.123ms): `, of latency format with
+/// `verbose`.
 fn verbose(line: &[u8]) -> Option<Context<'_>> {
     let (task, text) = line.split_at(TASK_WIDTH);
     let (pid, text) = decimal(text.trim_ascii_start())?;
@@ -94,7 +95,8 @@ fn verbose(line: &[u8]) -> Option<Context<'_>> {
     Some(Context { task: task.trim_ascii_start(), width: TASK_WIDTH, pid, cpu, rest })
 }
 
-/// `   0..... 2887us!: `, `   0..... 2887: ` of a clock that counts, or `   0..... 2193.893326: ` of trace-cmd.
+/// `   0..... 2887us!: `, `   0..... 2887: ` of a clock that counts, or `   0..... 2193.893326: ` of
+/// trace-cmd.
 fn latency_columns(text: &[u8]) -> Option<(u64, &[u8])> {
     const FLAGS: &[u8] = b".#-dDXbNnLlBpZzHhSs";
     let (cpu, text) = decimal(text.strip_prefix(b" ")?.trim_ascii_start())?;

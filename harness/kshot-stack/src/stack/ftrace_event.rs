@@ -87,14 +87,15 @@ pub(super) fn event(text: &[u8]) -> Option<EventText<'_>> {
     }
 }
 
-/// What an event of the function-graph tracer's comments says: `/* sched_switch: prev_comm=sh */`. The text of
-/// `trace_marker` and `trace_printk` stands there without a place, so nothing in a comment is a function that was
-/// entered.
+/// What an event of the function-graph tracer's comments says: `/* sched_switch: prev_comm=sh */`. The text
+/// of `trace_marker` and `trace_printk` stands there without a place, so nothing in a comment is a function
+/// that was entered.
 pub(super) fn comment(text: &[u8]) -> Option<EventText<'_>> {
     event(text).filter(|event| !event.is_entry())
 }
 
-/// What a kprobe event fetched, which stands behind its place: `tsk: (save_stack_trace_tsk+0x28/0x188) skip=5`.
+/// What a kprobe event fetched, which stands behind its place: `tsk: (save_stack_trace_tsk+0x28/0x188)
+/// skip=5`.
 pub(super) fn arguments(text: &[u8]) -> Option<&[u8]> {
     let (name, text) = split_at(text, b": (")?;
     let (_, text) = split_at(text, b") ")?;
@@ -123,7 +124,8 @@ fn probed<'a>(name: &[u8], fields: &'a [u8]) -> Option<&'a [u8]> {
     is_symbol(function).then_some(function)
 }
 
-/// The function of `function:             vfs_write <-- ksys_write`, as trace-cmd prints what the function tracer records.
+/// The function of `function:             vfs_write <-- ksys_write`, as trace-cmd prints what the function
+/// tracer records.
 fn recorded_function<'a>(name: &[u8], fields: &'a [u8]) -> Option<&'a [u8]> {
     let text = fields.strip_prefix(b" ").filter(|_| name == b"function")?.trim_ascii();
     let (function, caller) = split_at(text, b" ").unwrap_or((text, b""));
@@ -132,8 +134,9 @@ fn recorded_function<'a>(name: &[u8], fields: &'a [u8]) -> Option<&'a [u8]> {
     (begins && is_symbol(function) && (caller.is_empty() || caller.starts_with(b"<-"))).then_some(function)
 }
 
-/// `sys_ioctl(fd: 3)`, which `trace_syscalls.c` prints for the event `sys_enter_ioctl`, or a function with its
-/// arguments. The first ends in its bracket; and it may hold a program's text, so no arrow is looked for in it.
+/// `sys_ioctl(fd: 3)`, which `trace_syscalls.c` prints for the event `sys_enter_ioctl`, or a function with
+/// its arguments. The first ends in its bracket; and it may hold a program's text, so no arrow is looked for
+/// in it.
 fn called<'a>(name: &'a [u8], arguments: &'a [u8]) -> Option<EventText<'a>> {
     match name.strip_prefix(b"sys_") {
         Some(call) if arguments.ends_with(b")") || split_at(arguments, b") <-").is_none() => {
@@ -148,7 +151,8 @@ fn entered_with_arguments<'a>(name: &'a [u8], arguments: &[u8]) -> Option<EventT
     entered.then(|| EventText::entered(name, repeats(arguments)))
 }
 
-/// The number of `f <-g (repeats: 3, last_ts: 4.123456)`, of 16 bits (`func_repeats` of kernel/trace/trace_entries.h).
+/// The number of `f <-g (repeats: 3, last_ts: 4.123456)`, of 16 bits (`func_repeats` of
+/// kernel/trace/trace_entries.h).
 fn repeats(text: &[u8]) -> u64 {
     if !text.ends_with(b")") {
         return 1;
@@ -241,8 +245,8 @@ pub(super) fn heading(text: &[u8]) -> Option<bool> {
     }
 }
 
-/// A line of the heading: `#`, `#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION`. `# 2876.076 us |` is a call that
-/// took long, and histograms begin so, too.
+/// A line of the heading: `#`, `#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION`. `# 2876.076 us |`
+/// is a call that took long, and histograms begin so, too.
 pub(super) fn is_heading(line: &[u8]) -> bool {
     match line {
         b"#" => true,

@@ -7,8 +7,8 @@ use super::fold::Texts;
 use super::lines::{Kind, Warnings, hexadecimal, split_at, symbol};
 
 impl Texts<Arc<Frame>> {
-    /// The number of the frame in `text`, by `read`. One that cannot be read is a frame without a name, and a warning
-    /// about its `line`.
+    /// The number of the frame in `text`, by `read`. One that cannot be read is a frame without a name, and a
+    /// warning about its `line`.
     pub(super) fn frame(
         &mut self,
         text: &[u8],
@@ -24,9 +24,10 @@ impl Texts<Arc<Frame>> {
     }
 }
 
-/// `register_netdevice+0x1c/0x798 [tun] <ffffffff803feffc>`, each part but the first optional; a build ID may stand behind
-/// the module, and trace-cmd puts the address in round brackets. `0` and `0x1234` are addresses that kallsyms has no name for, `[FTRACE TRAMPOLINE]` and
-/// `[unknown/kretprobe'd]` what stands for a place in a tracer's own code.
+/// `register_netdevice+0x1c/0x798 [tun] <ffffffff803feffc>`, each part but the first optional; a build ID may
+/// stand behind the module, and trace-cmd puts the address in round brackets. `0` and `0x1234` are addresses
+/// that kallsyms has no name for, `[FTRACE TRAMPOLINE]` and `[unknown/kretprobe'd]` what stands for a place
+/// in a tracer's own code.
 pub(crate) fn frame(text: &[u8]) -> Option<Frame> {
     let text = text.trim_ascii();
     let mut frame = Frame::default();

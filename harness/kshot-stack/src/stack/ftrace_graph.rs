@@ -1,5 +1,5 @@
-//! The lines of the function-graph tracer (`kernel/trace/trace_functions_graph.c`), in all the columns that its options
-//! give them.
+//! The lines of the function-graph tracer (`kernel/trace/trace_functions_graph.c`), in all the columns that
+//! its options give them.
 //!
 //! ```text
 //!  0)               |  tun_chr_ioctl() {
@@ -39,8 +39,8 @@ pub(super) enum What<'a> {
     Nothing,
 }
 
-/// Reads a line; `None` for one of another kind. Without a CPU in front and a bar nothing but a call tells such a line
-/// from any other: it is taken where `graph` says that the tracer is this one.
+/// Reads a line; `None` for one of another kind. Without a CPU in front and a bar nothing but a call tells
+/// such a line from any other: it is taken where `graph` says that the tracer is this one.
 pub(super) fn graph_line(line: &[u8], graph: bool) -> Option<GraphLine<'_>> {
     let text = line.trim_ascii();
     if text.len() > 20 && text.iter().all(|&byte| byte == b'-') {

@@ -1,5 +1,5 @@
-//! The lines of the tracer of memory-mapped IO (`kernel/trace/trace_mmiotrace.c`), which has events and texts of programs
-//! alone.
+//! The lines of the tracer of memory-mapped IO (`kernel/trace/trace_mmiotrace.c`), which has events and texts
+//! of programs alone.
 //!
 //! ```text
 //! VERSION 20070824

@@ -33,7 +33,8 @@
 //! CPU:3 [12 EVENTS DROPPED]
 //! ```
 //!
-//! What an event's text says is read in `ftrace_event.rs`, the function-graph tracer's lines in `ftrace_graph.rs`.
+//! What an event's text says is read in `ftrace_event.rs`, the function-graph tracer's lines in
+//! `ftrace_graph.rs`.
 //!
 //! The kernel prints the task as `%16s-%-7d`, right-aligned and at most 15 bytes long, so the dash before the
 //! pid is always the 17th byte, whatever the task calls itself. Flags are 4 characters up to 5.10, 5 later.
@@ -63,7 +64,8 @@ const UNNAMED_EVENT: &[u8] = b"stacktrace:";
 const STACK_FIELD: &[u8] = b"=STACK:";
 /// The task of a stack that was taken in another one than its event's: a name that the kernel has forgotten.
 const ANOTHER_TASK: &[u8] = b"<...>";
-/// The length of the longest stack that a synthetic event carries, in bytes or frames (`include/linux/trace.h`).
+/// The length of the longest stack that a synthetic event carries, in bytes or frames
+/// (`include/linux/trace.h`).
 const LONGEST_FIELD: u64 = 4096;
 
 /// Reads a capture. [`Parsed::lost`] counts ring-buffer entries: the kernel does not tell how many of them
@@ -204,8 +206,8 @@ impl Parser<'_> {
     fn bare_event(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
         let context = Context { task: ANOTHER_TASK, width: 0, pid: 0, cpu: 0, rest: line };
         let has_text = || split_at(line, b" <-").is_some() || split_at(line, b": ").is_some();
-        // `sys_ioctl -> 0x0`; and, where callers are not printed, the name of a function alone, though not behind a
-        // program's text, which may have line ends.
+        // `sys_ioctl -> 0x0`; and, where callers are not printed, the name of a function alone, though not
+        // behind a program's text, which may have line ends.
         let is_exit = || line.starts_with(b"sys_") && split_at(line, b" -> 0x").is_some();
         let behind_text = self.last.get(&context.cpu).is_some_and(|last| last.text.starts_with(MARKER));
         let has_place = || split_at(line, b"+0x").is_some();
@@ -224,8 +226,8 @@ impl Parser<'_> {
         true
     }
 
-    /// The task of a line whose first part is the line before: the kernel prints a name with its line ends, both parts
-    /// together right-aligned.
+    /// The task of a line whose first part is the line before: the kernel prints a name with its line ends,
+    /// both parts together right-aligned.
     fn whole_name(&mut self, context: &Context<'_>, warnings: &mut Warnings) -> Option<Vec<u8>> {
         if self.name_begun.is_empty() {
             return None;
@@ -247,8 +249,9 @@ impl Parser<'_> {
         }
     }
 
-    /// The number of a frame; in user space of a file too: ` => /bin/busybox[+0x1234]`. What cannot be read is a frame
-    /// without a name, unless it is a task's: ` => aaaaaaaaaaaa-25      [000] .....     0.274600: <stack trace>`.
+    /// The number of a frame; in user space of a file too: ` => /bin/busybox[+0x1234]`. What cannot be read
+    /// is a frame without a name, unless it is a task's: ` => aaaaaaaaaaaa-25      [000] .....     0.274600:
+    /// <stack trace>`.
     fn frame(&mut self, text: &[u8], line: &[u8], warnings: &mut Warnings) -> Option<usize> {
         if let Open::Stack { user: true, .. } = self.open {
             let file = || Frame { symbol: Some(printable(text)), ..Frame::default() };

@@ -24,7 +24,8 @@ use crate::arch::ArchRow;
 /// A frame with its file takes some 200 bytes.
 const LONGEST_LINE: usize = DEEPEST_STACK * 1024;
 
-/// Reads the stacks. A breakpoint that was never hit is a warning, and so is a stack whose end cannot be told.
+/// Reads the stacks. A breakpoint that was never hit is a warning, and so is a stack whose end cannot be
+/// told.
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.

@@ -1,6 +1,6 @@
-//! The truth of the function tracer as a capture: first where the breakpoint is; then for each event registers and all
-//! that is on the kernel's stack, from which the stack of the traced function can be unwound; then how many events
-//! there were.
+//! The truth of the function tracer as a capture: first where the breakpoint is; then for each event
+//! registers and all that is on the kernel's stack, from which the stack of the traced function can be
+//! unwound; then how many events there were.
 //!
 //! ```text
 //! {"break": "trace_function", "pc": "0xffffffff801c8a80"}

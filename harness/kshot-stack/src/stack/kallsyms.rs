@@ -1,4 +1,5 @@
-//! `/proc/kallsyms` (kernel/kallsyms.c, `s_show`): the symbols of a running kernel and of its modules, after a tab.
+//! `/proc/kallsyms` (kernel/kallsyms.c, `s_show`): the symbols of a running kernel and of its modules, after
+//! a tab.
 //!
 //! ```text
 //! ffffffff80412780 T register_netdevice
@@ -61,7 +62,8 @@ impl Kallsyms {
             let symbol = table.symbol(line);
             table.symbols.extend(symbol);
         })?;
-        // Modules come last in the file, whatever their addresses. The sort is stable, so aliases keep their order.
+        // Modules come last in the file, whatever their addresses. The sort is stable, so aliases keep their
+        // order.
         table.symbols.sort_by_key(|symbol| symbol.start);
         Ok(table)
     }
@@ -98,8 +100,8 @@ impl Kallsyms {
         functions.map(|symbol| (&self.names[symbol.name as usize..symbol.module as usize], symbol.start))
     }
 
-    /// The code that only boots the kernel and is freed then (include/asm-generic/vmlinux.lds.h, `INIT_TEXT_SECTION`): the stack of
-    /// the idle task begins in it.
+    /// The code that only boots the kernel and is freed then (include/asm-generic/vmlinux.lds.h,
+    /// `INIT_TEXT_SECTION`): the stack of the idle task begins in it.
     pub(super) fn init_code(&self) -> Option<Range<u64>> {
         self.init_code.0.zip(self.init_code.1).map(|(start, end)| start..end)
     }

@@ -70,8 +70,8 @@ pub(crate) struct Warnings {
 
 /// Reads a text of one format line by line.
 pub(crate) trait LineParser {
-    /// Takes a line that is one of the format as far as the lines before it tell. Says whether it is; where not, it waits
-    /// for [`LineParser::other`].
+    /// Takes a line that is one of the format as far as the lines before it tell. Says whether it is; where
+    /// not, it waits for [`LineParser::other`].
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool;
 
     /// Takes a line that [`LineParser::line`] has just left, and that is of no other format either.
@@ -172,7 +172,8 @@ pub(crate) fn each_of(
     warnings: &mut Warnings,
     mut take: impl FnMut(&[u8], &mut Warnings),
 ) -> io::Result<()> {
-    // What there is of a line that began in an earlier chunk; most lines are whole in theirs and need no copy.
+    // What there is of a line that began in an earlier chunk; most lines are whole in theirs and need no
+    // copy.
     let mut begun = Vec::new();
     let mut overlong = false;
     loop {

@@ -1,8 +1,8 @@
-//! `perf.data`, the output of `perf record` (tools/perf/Documentation/perf.data-file-format.txt), decoded to the stacks
-//! that `perf script` would print, with the symbols of the recorded kernel.
+//! `perf.data`, the output of `perf record` (tools/perf/Documentation/perf.data-file-format.txt), decoded to
+//! the stacks that `perf script` would print, with the symbols of the recorded kernel.
 //!
-//! The file is read once, from start to end, and memory is taken for different stacks only. It is a guest's: no length
-//! in it is trusted beyond the bytes that follow.
+//! The file is read once, from start to end, and memory is taken for different stacks only. It is a guest's:
+//! no length in it is trusted beyond the bytes that follow.
 
 mod file; // header, events and records
 mod order; // records sorted by time
@@ -23,8 +23,8 @@ use file::{Event, Reader};
 use order::{Record, Rounds};
 use tasks::Tasks;
 
-/// The lowest of the markers in a call chain that say whether kernel or user addresses follow (`PERF_CONTEXT_MAX`,
-/// include/uapi/linux/perf_event.h).
+/// The lowest of the markers in a call chain that say whether kernel or user addresses follow
+/// (`PERF_CONTEXT_MAX`, include/uapi/linux/perf_event.h).
 const CONTEXTS: u64 = -4095_i64 as u64;
 const CONTEXT_HYPERVISOR: u64 = -32_i64 as u64;
 const CONTEXT_KERNEL: u64 = -128_i64 as u64;
@@ -70,8 +70,9 @@ pub fn parse(input: impl Read, symbols: &Kallsyms) -> io::Result<Parsed> {
     Ok(Parsed { events: read.samples, lost: read.lost, stacks, arguments: Vec::new(), warnings })
 }
 
-/// Prints a `perf.data` as `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso --show-lost-events` would, without
-/// user symbols. `open` is called twice, because the events' names are stored after the samples.
+/// Prints a `perf.data` as `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso --show-lost-events`
+/// would, without user symbols. `open` is called twice, because the events' names are stored after the
+/// samples.
 ///
 /// # Errors
 /// The errors of the capture and of `out`.
@@ -253,8 +254,8 @@ fn frame(address: u64, user: bool, kernel: Option<&Range<u64>>, symbols: &Kallsy
             || symbols.init_code().is_some_and(|code| code.contains(&address))
     };
     let place = symbols.place(address).filter(|_| !user).filter(is_code);
-    // An unwinder that starts before the entry code has saved a frame walks into user space without a marker. Where the
-    // kernel lies in the lower half, nothing but the marker tells.
+    // An unwinder that starts before the entry code has saved a frame walks into user space without a marker.
+    // Where the kernel lies in the lower half, nothing but the marker tells.
     let is_above = kernel.is_none_or(|code| in_upper_half(code.start));
     let user = user || is_above && !in_upper_half(address) && place.is_none();
     match place {

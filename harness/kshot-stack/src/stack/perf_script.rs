@@ -17,10 +17,10 @@
 //! swapper     0 [-01]     0.107356: PERF_RECORD_LOST_SAMPLES lost 7
 //! ```
 //!
-//! A header's fields are those of `-F`; the task has to be among them, and the pid or the CPU and the time. Without a call
-//! chain it begins with blanks, as a frame does, and a task may have a frame's name. A name may hold a line end.
-//! An empty line ends a sample with a call chain, also an empty one; others put one behind its header, too. Frames are taken with and without address, symbol,
-//! offset and object.
+//! A header's fields are those of `-F`; the task has to be among them, and the pid or the CPU and the time.
+//! Without a call chain it begins with blanks, as a frame does, and a task may have a frame's name. A name
+//! may hold a line end. An empty line ends a sample with a call chain, also an empty one; others put one
+//! behind its header, too. Frames are taken with and without address, symbol, offset and object.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -195,7 +195,8 @@ impl Parser {
         (self.open, self.is_ended) = (false, false);
     }
 
-    /// `PERF_RECORD_LOST lost 12`, `PERF_RECORD_LOST_SAMPLES lost 7`, and perf's own `Processed 100 events and lost 3 chunks!`.
+    /// `PERF_RECORD_LOST lost 12`, `PERF_RECORD_LOST_SAMPLES lost 7`, and perf's own `Processed 100 events
+    /// and lost 3 chunks!`.
     fn lost(&self, line: &[u8]) -> Option<u64> {
         // `Processed 100 samples and lost 3.50%!`: a share, so at least one.
         if line.starts_with(b"Processed ") && split_at(line, b" samples and lost ").is_some() {
@@ -271,8 +272,9 @@ impl LineParser for Parser {
 }
 
 /// Tells kernel and user frames apart where an address alone could not: the kernel's come first, so a stray
-/// address before the last of them is the kernel's fault, and one behind the first of user space is garbage of
-/// the walk there. A sample of a probe was taken in the function of its first frame, unless it is of a return.
+/// address before the last of them is the kernel's fault, and one behind the first of user space is garbage
+/// of the walk there. A sample of a probe was taken in the function of its first frame, unless it is of a
+/// return.
 pub(super) fn finished(mut stack: Stack) -> Stack {
     let frames = &mut stack.frames;
     let last_of_kernel = frames.iter().rposition(|frame| !frame.user && frame.symbol.is_some());
@@ -303,7 +305,8 @@ fn timed_header(line: &[u8]) -> Option<(&[u8], &str)> {
     let mut words = words(line);
     // The last three words, the latest last.
     let mut before: [Option<(usize, &[u8])>; 3] = [None; 3];
-    // The time is the first word of its form that stands where a time can: behind the pid, the CPU or `-F misc`, not in a name.
+    // The time is the first word of its form that stands where a time can: behind the pid, the CPU or `-F
+    // misc`, not in a name.
     let pid = loop {
         let (begin, word) = words.next()?;
         if is_time(word) {
@@ -325,8 +328,8 @@ fn timed_header(line: &[u8]) -> Option<(&[u8], &str)> {
     Some((line[..pid].trim_ascii(), event))
 }
 
-/// The task and the event of `func_ab 15294 cpu-clock:`, without `-F time`. Behind the event of a tracepoint stands its
-/// text, and behind others may stand their place.
+/// The task and the event of `func_ab 15294 cpu-clock:`, without `-F time`. Behind the event of a tracepoint
+/// stands its text, and behind others may stand their place.
 fn timeless_header(line: &[u8]) -> Option<(&[u8], &str)> {
     let ends = words(line).map(|(begin, word)| begin + word.len()).filter(|end| line[end - 1] == b':');
     ends.into_iter().find_map(|end| {
@@ -369,7 +372,8 @@ fn last_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((text[..at].trim_ascii_end(), &text[at + 1..]))
 }
 
-/// `ffffffff8103d0ca native_write_msr_safe ([kernel.kallsyms])`: a frame that lost its indentation on its way.
+/// `ffffffff8103d0ca native_write_msr_safe ([kernel.kallsyms])`: a frame that lost its indentation on its
+/// way.
 fn is_unindented(line: &[u8]) -> bool {
     const DIGITS: usize = 8;
     let address = line.split(|&byte| byte == b' ').next().unwrap_or_default();
@@ -400,7 +404,8 @@ fn is_misc(word: &[u8]) -> bool {
     word.len() <= 3 && word.iter().all(|byte| b"KUHGgMESPpAD".contains(byte))
 }
 
-/// `  dev.c:10083` of `-F srcline`, behind its frame, or `  [kernel.kallsyms][ffffffff80273ae0]` where the source is not known
+/// `  dev.c:10083` of `-F srcline`, behind its frame, or `  [kernel.kallsyms][ffffffff80273ae0]` where the
+/// source is not known
 fn is_source(line: &[u8]) -> bool {
     let number = memchr::memrchr(b':', line).map(|colon| &line[colon + 1..]);
     let of_file = || number.and_then(decimal).is_some_and(|(_, rest)| rest.is_empty());
@@ -490,8 +495,8 @@ fn is_kernel_object(object: &[u8]) -> bool {
     kernel || module(object).is_some()
 }
 
-/// `[tun]` or `/lib/modules/6.1.0/kernel/drivers/net/tun.ko.xz`. Other names in brackets are mappings of user space:
-/// `[anon:v8]`, `[JIT app cache]`, `[vdso]`.
+/// `[tun]` or `/lib/modules/6.1.0/kernel/drivers/net/tun.ko.xz`. Other names in brackets are mappings of user
+/// space: `[anon:v8]`, `[JIT app cache]`, `[vdso]`.
 fn module(object: &[u8]) -> Option<String> {
     const MAPPINGS: [&[u8]; 14] = [
         b"unknown",

@@ -11,9 +11,9 @@
 //! ==> /proc/113/stack <==
 //! ```
 //!
-//! Kernels before 4.15 print the address. Before 5.2 some end a stack in a frame of all ones, which is none. The file says
-//! nothing of its task, so stacks of many are told apart by what `grep . /proc/[0-9]*/stack` and `tail -n +1
-//! /proc/[0-9]*/stack` print beside them, and by empty lines.
+//! Kernels before 4.15 print the address. Before 5.2 some end a stack in a frame of all ones, which is none.
+//! The file says nothing of its task, so stacks of many are told apart by what `grep . /proc/[0-9]*/stack`
+//! and `tail -n +1 /proc/[0-9]*/stack` print beside them, and by empty lines.
 
 use std::io::{self, BufRead};
 

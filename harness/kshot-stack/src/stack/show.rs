@@ -94,7 +94,8 @@ pub(crate) fn data(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// Compares what every capture of a folder reads as with the snapshots beside them. There are at least `least`.
+/// Compares what every capture of a folder reads as with the snapshots beside them. There are at least
+/// `least`.
 pub(crate) fn assert_snapshots(folder: &str, least: usize, parse: impl Fn(&[u8]) -> io::Result<Parsed>) {
     let captures = captures(folder);
     assert!(captures.len() >= least, "captures are missing");

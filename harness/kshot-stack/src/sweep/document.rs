@@ -101,8 +101,9 @@ impl BreakKind {
 pub struct StackBreak {
     /// How the stacks break.
     pub kind: BreakKind,
-    /// Where the stacks break. For `cut`: the frame that the stack ends at, `null` for an empty stack. For `gap`: the
-    /// last frame before the gap, `null` if the innermost frame is missing. For `wrong`: the wrong frame.
+    /// Where the stacks break. For `cut`: the frame that the stack ends at, `null` for an empty stack. For
+    /// `gap`: the last frame before the gap, `null` if the innermost frame is missing. For `wrong`: the wrong
+    /// frame.
     pub at: Option<String>,
     /// The number of functions whose stacks break here.
     pub functions: u64,

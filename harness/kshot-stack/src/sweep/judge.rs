@@ -46,9 +46,9 @@ pub enum EventMismatch {
     Nothing,
 }
 
-/// Unwinds each truth and compares it with the stack of the same event: the truth numbers the events, and `order` tells
-/// which stack each of them has. `is_in` says whether a frame is in the function that has this name for ftrace. `armed`
-/// is how many functions could have been traced.
+/// Unwinds each truth and compares it with the stack of the same event: the truth numbers the events, and
+/// `order` tells which stack each of them has. `is_in` says whether a frame is in the function that has this
+/// name for ftrace. `armed` is how many functions could have been traced.
 ///
 /// # Errors
 /// [`EventMismatch`]: then nothing can be said.
@@ -176,8 +176,8 @@ fn is_whole(truth: &Stack, row: &ArchRow) -> bool {
     reaches_entry(truth, row) || truth.frames.last().is_some_and(|frame| frame.user)
 }
 
-/// The first difference between a stack and the truth; `None` if both hold the same frames. The tracers' own labels do
-/// not count.
+/// The first difference between a stack and the truth; `None` if both hold the same frames. The tracers' own
+/// labels do not count.
 fn first_difference(stack: &Stack, truth: &Stack, row: &ArchRow) -> Option<(BreakKind, Option<String>)> {
     let (told, truth): (Vec<&Frame>, _) = (physical(stack, row).collect(), up_to_entry(truth, row));
     let same = |depth: usize| match (told.get(depth), truth.get(depth)) {

@@ -36,7 +36,8 @@ pub(crate) fn run_once(
     kernel: &Kernel,
     progress: &Progress,
 ) -> Result<TestRun, CandidateError> {
-    // Runs from one saved state share everything that chance decided at boot, so they would not be independent.
+    // Runs from one saved state share everything that chance decided at boot, so they would not be
+    // independent.
     let options = RunOptions { keep: true, start_policy: StartPolicy::Cold, ..RunOptions::default() };
     let outcome = run::run(workspace, asked.scenario, kernel, &options, progress)?;
     let answer = evaluate_run(asked, &outcome.document, &outcome.folder).map_err(CandidateError::Skip)?;

@@ -206,8 +206,8 @@ pub(crate) fn test_once(
     }
 }
 
-/// Builds a source tree as it is. A build that fails without saying why is made once more: where that fails as well, the
-/// commit that was built last is built again, to see that this host still can.
+/// Builds a source tree as it is. A build that fails without saying why is made once more: where that fails
+/// as well, the commit that was built last is built again, to see that this host still can.
 ///
 /// # Errors
 /// [`TreeBuildError`].
@@ -238,7 +238,8 @@ impl TreeBuilder<'_> {
     fn build_or_prove(&self, repository: &Repository, into: &Path) -> Result<Kernel, CandidateError> {
         let tree = repository.path().to_owned();
         let workspace = self.workspace;
-        // A folder of its own, apart from that of `kshot bisect --git`: object files depend on the source folder.
+        // A folder of its own, apart from that of `kshot bisect --git`: object files depend on the source
+        // folder.
         let name = format!("{}-tree", kernel_tester::build_folder_name(&tree, self.template));
         let build_folder = BuildFolder::open(&name, &workspace.cache, self.progress)?;
         let spec = self.spec(KernelSource::Directory(SourceTree { path: tree.clone() }));
@@ -325,8 +326,8 @@ fn candidate_set(
     }
 }
 
-/// The candidates of a list of versions, ranges of them, and names of the catalogue: what it names and the indexes
-/// lack is a hole, found when it is tried.
+/// The candidates of a list of versions, ranges of them, and names of the catalogue: what it names and the
+/// indexes lack is a hole, found when it is tried.
 fn candidates(
     workspace: &Workspace,
     text: &str,
@@ -375,8 +376,8 @@ fn stacks(log: &BisectLog, outcome: &BisectionResult) -> Result<ChangeEvidence, 
     Ok(stacks)
 }
 
-/// The stacks of a run folder: decoded if there was DWARF, otherwise as ftrace printed them, otherwise in the form of
-/// snapshots.
+/// The stacks of a run folder: decoded if there was DWARF, otherwise as ftrace printed them, otherwise in the
+/// form of snapshots.
 fn run_stacks(folder: &Path) -> Result<String, BisectError> {
     let read = |path: PathBuf| {
         let bytes = fs::read(&path).map_err(FileError::on("read", &path)).map_err(BisectLogError::from)?;

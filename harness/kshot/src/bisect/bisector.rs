@@ -1,9 +1,9 @@
 //! The bisection's state machine: its plan and the events so far determine the next step. No clock, no files.
 //!
-//! Every step is worked out anew from the events, so a search that was cut off goes on from a list of them. A run is
-//! *bad* (it shows the fault) or *good*. One bad run settles a node; good ones settle it only in numbers
-//! ([`super::statistics`]), so the search evaluates a node by a few of them, and proves its result with fresh runs. An
-//! evaluation that a proof overturns is turned around, and the search goes on from there.
+//! Every step is worked out anew from the events, so a search that was cut off goes on from a list of them. A
+//! run is *bad* (it shows the fault) or *good*. One bad run settles a node; good ones settle it only in
+//! numbers ([`super::statistics`]), so the search evaluates a node by a few of them, and proves its result
+//! with fresh runs. An evaluation that a proof overturns is turned around, and the search goes on from there.
 
 mod ends; // confirming and finding the good and bad ends
 mod findings; // the events, sorted by what they are about
@@ -150,7 +150,8 @@ impl Findings<'_> {
         loop {
             let change =
                 self.find_change(SearchScope { interval: &range, classifier: &classifier, finds_fix })?;
-            // If the node at the change shows another answer than the bad end, there is a further change beyond it.
+            // If the node at the change shows another answer than the bad end, there is a further change
+            // beyond it.
             let side = if finds_fix { change.parents.clone() } else { vec![change.culprit()] };
             let there: BTreeSet<String> =
                 side.iter().flat_map(|&node| self.runs_of_node(node).answers()).collect();
@@ -237,8 +238,8 @@ impl Findings<'_> {
         (old, tip)
     }
 
-    /// Resolves a node without the change that has an ancestor with it: whichever of the two was only good a few times
-    /// is run until it is bad or proven good.
+    /// Resolves a node without the change that has an ancestor with it: whichever of the two was only good a
+    /// few times is run until it is bad or proven good.
     fn resolve_contradictions(&self, scope: SearchScope<'_>) -> StepResult<()> {
         let evaluated = |wanted| {
             self.tested_nodes().into_iter().filter(move |&node| self.evaluate(node, scope) == wanted)
@@ -286,8 +287,8 @@ impl Findings<'_> {
         }
     }
 
-    /// The open node that halves the suspects best, as git's `find_bisection` does. After skipped nodes the choice
-    /// moves away from the middle in steps of 1, 2, 4, ...: broken nodes come in clusters.
+    /// The open node that halves the suspects best, as git's `find_bisection` does. After skipped nodes the
+    /// choice moves away from the middle in steps of 1, 2, 4, ...: broken nodes come in clusters.
     fn choose_node(&self, suspects: &[usize], open: &[usize], scope: SearchScope<'_>) -> Option<usize> {
         let started = |node: &&usize| self.runs_of_node(**node).count() > 0;
         if let Some(node) = open.iter().find(started) {
@@ -313,8 +314,8 @@ impl Findings<'_> {
         before.into_iter().collect()
     }
 
-    /// Requires runs until a candidate is proven bad or good; `false` if it has to be skipped. A bad run where good was
-    /// to be proven changes the node's evaluation, and the search goes on from there.
+    /// Requires runs until a candidate is proven bad or good; `false` if it has to be skipped. A bad run
+    /// where good was to be proven changes the node's evaluation, and the search goes on from there.
     fn prove(
         &self,
         candidate: Candidate,

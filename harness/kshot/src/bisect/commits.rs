@@ -21,7 +21,8 @@ pub(crate) struct CommitRange {
 }
 
 impl CommitRange {
-    /// The commits between the revisions `good` and `bad` of `repository`, restricted to those that touch `paths`.
+    /// The commits between the revisions `good` and `bad` of `repository`, restricted to those that touch
+    /// `paths`.
     ///
     /// # Errors
     /// [`GitError`].
@@ -49,12 +50,12 @@ impl CommitRange {
     }
 }
 
-/// The nodes of a bisection: first the older parents of listed commits, then `old`, then the listed commits up to
-/// `new`.
+/// The nodes of a bisection: first the older parents of listed commits, then `old`, then the listed commits
+/// up to `new`.
 ///
 /// A listed commit may have a parent that is neither listed nor in `old`: a branch that began earlier and was
-/// merged later. It is an ancestor of `old`, and becomes one here. With paths (`all_paths` is false) git rewrites
-/// parents to the nearest commit that touches them; before the first of those comes `old`.
+/// merged later. It is an ancestor of `old`, and becomes one here. With paths (`all_paths` is false) git
+/// rewrites parents to the nearest commit that touches them; before the first of those comes `old`.
 fn build_graph(
     old: &[String],
     new: &str,

@@ -145,8 +145,8 @@ impl From<RunError> for CandidateError {
     }
 }
 
-/// Drives a search to its result. Each event is on disk before the next step starts, so that a killed bisection can be
-/// resumed.
+/// Drives a search to its result. Each event is on disk before the next step starts, so that a killed
+/// bisection can be resumed.
 ///
 /// # Errors
 /// [`BisectError`]: what no further try can mend.
@@ -238,8 +238,8 @@ impl StepDurations {
     }
 }
 
-/// The progress line of a step: `6.1.180: does not match (mark, 3.9 s); 3 suspects, at most 2 marks and 12 runs to go,
-/// about 5 min`
+/// The progress line of a step: `6.1.180: does not match (mark, 3.9 s); 3 suspects, at most 2 marks and 12
+/// runs to go, about 5 min`
 fn progress_line(record: &LogEntry, purpose: Purpose, left: RemainingWork, pace: &StepDurations) -> String {
     let seconds = record.milliseconds as f64 / 1000.0;
     let what = match &record.event {

@@ -62,8 +62,8 @@ impl CandidateGraph {
         (0..=tip).filter(|&node| within[node] && !without[node]).collect()
     }
 
-    /// For each of `nodes` (in order), how many of them are its ancestors, itself included. git's `find_bisection`
-    /// (bisect.c) calls this the weight.
+    /// For each of `nodes` (in order), how many of them are its ancestors, itself included. git's
+    /// `find_bisection` (bisect.c) calls this the weight.
     pub fn weights(&self, nodes: &[usize]) -> Vec<usize> {
         let mut indexes = vec![usize::MAX; self.len()];
         for (at, &node) in nodes.iter().enumerate() {

@@ -33,8 +33,8 @@ impl ImageRuns {
             .unwrap_or(u32::MAX)
     }
 
-    /// The number of good runs that count as proof; runs that chose what is to be proven do not. `None` if a run was
-    /// bad.
+    /// The number of good runs that count as proof; runs that chose what is to be proven do not. `None` if a
+    /// run was bad.
     pub(super) fn proof_runs(&self, good_answers: &BTreeSet<String>) -> Option<u32> {
         let fresh = self.observations.iter().filter(|(purpose, _)| {
             matches!(purpose, Purpose::ConfirmEnd | Purpose::ProveGood | Purpose::VerifyCulprit)

@@ -154,8 +154,8 @@ impl BisectLog {
         Ok(Self { folder: folder.into(), header, entries: Vec::new(), damage: None, _lock: lock })
     }
 
-    /// Opens the bisection in `folder`. An incomplete last line, as a kill leaves it, is dropped. Host errors are left
-    /// out, because the host may work now.
+    /// Opens the bisection in `folder`. An incomplete last line, as a kill leaves it, is dropped. Host errors
+    /// are left out, because the host may work now.
     ///
     /// # Errors
     /// [`BisectLogError`].

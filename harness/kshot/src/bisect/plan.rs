@@ -12,11 +12,11 @@ pub struct SearchPlan {
     /// The candidates and their parents.
     #[serde(rename = "history")]
     pub graph: CandidateGraph,
-    /// The nodes without the fault: one node, or the merge bases if that node is not an ancestor of the bad one. Empty
-    /// if no good node is known; then the search looks for one with a growing stride.
+    /// The nodes without the fault: one node, or the merge bases if that node is not an ancestor of the bad
+    /// one. Empty if no good node is known; then the search looks for one with a growing stride.
     pub good: Vec<usize>,
-    /// The node with the fault. If it is the newer end, the search finds where the fault begins, otherwise where it
-    /// ends.
+    /// The node with the fault. If it is the newer end, the search finds where the fault begins, otherwise
+    /// where it ends.
     pub bad: usize,
     /// The answers that count as good; if empty, the answers of the good ends.
     #[serde(rename = "quiet")]
@@ -24,12 +24,14 @@ pub struct SearchPlan {
     /// The accepted probability that the result is wrong.
     #[serde(rename = "error")]
     pub accepted_error: f64,
-    /// How many good runs in a row are accepted where the fault is expected, before the fault counts as not reproduced.
+    /// How many good runs in a row are accepted where the fault is expected, before the fault counts as not
+    /// reproduced.
     pub patience: u32,
     /// Whether the driver can revert the culprit on the newer end, or apply it to the older end.
     #[serde(rename = "flips")]
     pub can_verify_culprit: bool,
-    /// The number of evenly spread nodes that are tested after the search, to see whether the answer changed elsewhere.
+    /// The number of evenly spread nodes that are tested after the search, to see whether the answer changed
+    /// elsewhere.
     #[serde(rename = "checks")]
     pub spot_checks: usize,
 }
@@ -89,7 +91,8 @@ impl Purpose {
     }
 }
 
-/// An event that is reported to the search, in chronological order. A search is determined by its plan and its events.
+/// An event that is reported to the search, in chronological order. A search is determined by its plan and
+/// its events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SearchEvent {
@@ -245,7 +248,8 @@ pub struct ChangePoint {
     /// The parents of the suspects, which are without the change.
     #[serde(rename = "before")]
     pub parents: Vec<usize>,
-    /// The nodes in `parents` and the last suspect that could not be proven because they do not build or boot.
+    /// The nodes in `parents` and the last suspect that could not be proven because they do not build or
+    /// boot.
     pub unproven: Vec<usize>,
     /// The result of reverting or applying the culprit alone; `None` if neither could be tried.
     #[serde(rename = "flip")]

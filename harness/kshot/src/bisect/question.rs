@@ -19,8 +19,8 @@ const STATUS_MARKER: &str = "kshot-answer:";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
-    /// Whether these claims of the scenario hold; all claims if the list is empty. Known faults count as failures here:
-    /// they are what the bisection looks for.
+    /// Whether these claims of the scenario hold; all claims if the list is empty. Known faults count as
+    /// failures here: they are what the bisection looks for.
     Claims(Vec<String>),
     /// The stacks as a snapshot holds them, of this probe or of all. Any difference is a change.
     Drift(Option<String>),
@@ -35,8 +35,8 @@ pub enum Question {
     Text(String),
     /// Whether the console log matches a regular expression.
     Console(String),
-    /// The exit status of a shell script that runs in the guest after the scenario's steps: 0 is good, 125 means skip,
-    /// anything else is bad.
+    /// The exit status of a shell script that runs in the guest after the scenario's steps: 0 is good, 125
+    /// means skip, anything else is bad.
     Shell(String),
     /// Whether the verdict is a match, with the snapshots and known faults of this catalogue kernel.
     Verdict(String),
@@ -191,8 +191,8 @@ impl Question {
         }
     }
 
-    /// Refuses a run that tells nothing. One whose claims have no reference to be measured by went all the way: its texts and
-    /// stacks are there.
+    /// Refuses a run that tells nothing. One whose claims have no reference to be measured by went all the
+    /// way: its texts and stacks are there.
     fn require_conclusive(&self, document: &RunDocument) -> Result<(), String> {
         let asks_for_claims = matches!(self, Self::Claims(_) | Self::Verdict(_));
         let unmeasured = |reason: &Reason| matches!(reason, Reason::NoReference { .. });

@@ -1,28 +1,28 @@
 //! How many runs an evaluation takes, and how likely a result is wrong.
 //!
-//! A run of a faulty kernel is *bad* (it shows the fault) or *good*; every run of a sound kernel is good. One bad run
-//! is therefore proof, and good runs are not: the question is how many of them are enough. Nobody knows the rate at
-//! which the fault shows, so nothing here estimates it. The bad end is run until it was bad a fixed number of times, `k`
-//! (inverse sampling: J. B. S. Haldane, Biometrika 33, 1945); say that takes `n` runs. A kernel passes as sound after
-//! `N` good runs, where `N` is the least number with
+//! A run of a faulty kernel is *bad* (it shows the fault) or *good*; every run of a sound kernel is good. One
+//! bad run is therefore proof, and good runs are not: the question is how many of them are enough. Nobody
+//! knows the rate at which the fault shows, so nothing here estimates it. The bad end is run until it was bad
+//! a fixed number of times, `k` (inverse sampling: J. B. S. Haldane, Biometrika 33, 1945); say that takes `n`
+//! runs. A kernel passes as sound after `N` good runs, where `N` is the least number with
 //!
 //! ```text
 //! C(n-1, k-1) / C(n+N-1, k-1)  <=  level
 //! ```
 //!
-//! The left side is Fisher's exact test (R. A. Fisher, The Design of Experiments, 1935) with the bad end's last run
-//! fixed as a bad one: if a kernel had the fault at the very rate of the bad end, the `k-1` other bad runs among `n+N-1`
-//! exchangeable runs would all have to lie in the first `n-1`.
+//! The left side is Fisher's exact test (R. A. Fisher, The Design of Experiments, 1935) with the bad end's
+//! last run fixed as a bad one: if a kernel had the fault at the very rate of the bad end, the `k-1` other
+//! bad runs among `n+N-1` exchangeable runs would all have to lie in the first `n-1`.
 //!
 //! It holds for every rate `p`, not only on average over some prior. A faulty kernel passes with probability
-//! `sum over n of P(n) (1-p)^N(n)`, where `P(n) = C(n-1,k-1) p^k (1-p)^(n-k)`. Each term is the left side above times
-//! the probability that the `k`-th bad run is run `n+N(n)`. `N` grows with `n`, so those are different runs, their
-//! probabilities sum to at most 1, and the whole is at most `level`.
+//! `sum over n of P(n) (1-p)^N(n)`, where `P(n) = C(n-1,k-1) p^k (1-p)^(n-k)`. Each term is the left side
+//! above times the probability that the `k`-th bad run is run `n+N(n)`. `N` grows with `n`, so those are
+//! different runs, their probabilities sum to at most 1, and the whole is at most `level`.
 //!
-//! A search may take several kernels for sound before it ends. The first such proof gets half of the accepted error, the
-//! next a quarter, and so on ([`error_share`]), so all together stay within it, however many there are. Assumptions: runs
-//! are independent, a sound kernel is never bad, and the fault shows at every faulty kernel at least as often as at the
-//! bad end.
+//! A search may take several kernels for sound before it ends. The first such proof gets half of the accepted
+//! error, the next a quarter, and so on ([`error_share`]), so all together stay within it, however many there
+//! are. Assumptions: runs are independent, a sound kernel is never bad, and the fault shows at every faulty
+//! kernel at least as often as at the bad end.
 
 use serde::{Deserialize, Serialize};
 
@@ -43,20 +43,21 @@ impl FailureRate {
         (1..self.bad_runs).map(|i| (n - f64::from(i)) / (n + good_runs - f64::from(i))).product()
     }
 
-    /// The least number of good runs, at least one, that brings [`Self::miss_probability`] to `level` or below.
+    /// The least number of good runs, at least one, that brings [`Self::miss_probability`] to `level` or
+    /// below.
     pub fn good_runs_for_proof(self, level: f64) -> u32 {
         (1..).find(|&good_runs| self.miss_probability(good_runs) <= level).unwrap_or(u32::MAX)
     }
 
-    /// The number of good runs after which the search provisionally takes a kernel for good, until that is proven or
-    /// overturned: as many as cost one run for a fault that always occurs.
+    /// The number of good runs after which the search provisionally takes a kernel for good, until that is
+    /// proven or overturned: as many as cost one run for a fault that always occurs.
     pub fn good_runs_for_evaluation(self) -> u32 {
         self.good_runs_for_proof(1.0 / f64::from(self.bad_runs))
     }
 }
 
-/// The number of bad runs that the bad end must show: the least `k` with `1 / C(2k-1, k) <= level`. With it, a fault
-/// that always occurs costs as many runs at the bad end as at the kernel that is to be proven good.
+/// The number of bad runs that the bad end must show: the least `k` with `1 / C(2k-1, k) <= level`. With it,
+/// a fault that always occurs costs as many runs at the bad end as at the kernel that is to be proven good.
 pub fn bad_runs_needed(level: f64) -> u32 {
     (2..).find(|&k| FailureRate { bad_runs: k, runs: k }.miss_probability(k) <= level).unwrap_or(u32::MAX)
 }
@@ -70,8 +71,8 @@ pub fn error_share(error: f64, attempt: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// The probability that a kernel with failure rate `p` passes as good, summed over every number of runs at the bad
-    /// end.
+    /// The probability that a kernel with failure rate `p` passes as good, summed over every number of runs
+    /// at the bad end.
     fn passed(p: f64, level: f64) -> f64 {
         let bad_runs = bad_runs_needed(level);
         let mut first = p.powi(bad_runs.cast_signed());

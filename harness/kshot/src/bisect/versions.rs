@@ -69,8 +69,8 @@ pub(crate) struct VersionCandidate {
     pub(crate) name: String,
     /// The catalogue's entry, if the version comes from the catalogue.
     pub(crate) entry: Option<KernelSpec>,
-    /// The sources that may still be downloadable, the best first. An index may list a version that the archive no
-    /// longer holds.
+    /// The sources that may still be downloadable, the best first. An index may list a version that the
+    /// archive no longer holds.
     pub(crate) sources: Vec<KernelSource>,
     /// The limits that apply to this version.
     pub(crate) limits: Vec<VersionLimit>,
@@ -137,7 +137,8 @@ impl std::fmt::Display for UpstreamVersion {
 }
 
 impl VersionRange {
-    /// Parses `6.1.164..6.1.192`, `..6.9`, `7.0..` or `6.1.176`. An end without a third number means the whole series.
+    /// Parses `6.1.164..6.1.192`, `..6.9`, `7.0..` or `6.1.176`. An end without a third number means the
+    /// whole series.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let end = |text: &str| match text {
             "" => Some(None),
@@ -250,7 +251,8 @@ impl VersionTable {
                 let version = UpstreamVersion::of_debian(text)?;
                 (row.versions.contains(&version) && span.contains(&version)).then(|| (version, text.clone()))
             };
-            // All revisions of a version share upstream's tarball; the newest is the most likely to be still available.
+            // All revisions of a version share upstream's tarball; the newest is the most likely to be still
+            // available.
             let newest = |list: &[String]| {
                 let mut found: Vec<(UpstreamVersion, String)> = list.iter().filter_map(within).collect();
                 found.sort_by_cached_key(|(_, text)| natural_sort_key(text));

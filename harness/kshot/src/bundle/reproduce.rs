@@ -1,5 +1,5 @@
-//! The files that repeat a run without kshot: `reproduce.sh`, and an overlay for the initramfs with the guest's request
-//! log.
+//! The files that repeat a run without kshot: `reproduce.sh`, and an overlay for the initramfs with the
+//! guest's request log.
 
 use std::fs;
 use std::path::Path;

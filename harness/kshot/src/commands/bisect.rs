@@ -14,7 +14,8 @@ use crate::workspace::Workspace;
 use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
 
-/// The arguments that a bisection keeps from its start: to resume it with others would answer another question.
+/// The arguments that a bisection keeps from its start: to resume it with others would answer another
+/// question.
 const FIXED_AT_START: [&str; 18] = [
     "scenario", "versions", "git", "path", "good", "bad", "old", "new", "term_old", "term_new", "question",
     "like", "config", "require", "only", "error", "patience", "checks",
@@ -25,19 +26,19 @@ pub(super) struct Args {
     /// The scenario's id
     #[arg(required_unless_present = "resume")]
     scenario: Option<String>,
-    /// Search the versions in Debian's archive: 6.1.164..6.1.192. Several ranges, versions and catalogue kernels can be
-    /// given, separated by commas, in their order
+    /// Search the versions in Debian's archive: 6.1.164..6.1.192. Several ranges, versions and catalogue
+    /// kernels can be given, separated by commas, in their order
     #[arg(long, value_name = "RANGE", conflicts_with = "git")]
     versions: Option<String>,
     /// Search the commits of this git tree, which is only read
     #[arg(long, value_name = "TREE")]
     git: Option<PathBuf>,
-    /// With --git: test only the commits that touch PATH. With --versions: show how the sources differ there before and
-    /// after the change. Can be given more than once
+    /// With --git: test only the commits that touch PATH. With --versions: show how the sources differ there
+    /// before and after the change. Can be given more than once
     #[arg(long, value_name = "PATH")]
     path: Vec<String>,
-    /// A version or revision without the fault, older or newer than the bad one. With --versions kshot looks for one if
-    /// this is not given
+    /// A version or revision without the fault, older or newer than the bad one. With --versions kshot looks
+    /// for one if this is not given
     #[arg(long, value_name = "X", conflicts_with = "old")]
     good: Option<String>,
     /// A version or revision with the fault

@@ -1,4 +1,5 @@
-//! `kshot check`: judges every scenario on every provisioned kernel against the snapshots, without a test runner.
+//! `kshot check`: judges every scenario on every provisioned kernel against the snapshots, without a test
+//! runner.
 
 use super::select::{self, KernelChoice};
 use super::{CommandError, Format, RunArgs, Streams, pairs, prune_runs, workspace};
@@ -12,7 +13,8 @@ use kshot_stack::exit::ExitCode;
 pub(super) struct Args {
     /// Scenarios, by id or glob; default: all
     scenarios: Vec<String>,
-    /// Kernels, by name, glob or file, each with the scenarios that are for it; default: all that are provisioned
+    /// Kernels, by name, glob or file, each with the scenarios that are for it; default: all that are
+    /// provisioned
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<String>,
     #[command(flatten)]

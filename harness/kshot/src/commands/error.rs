@@ -1,4 +1,5 @@
-//! What a command fails with, ready to be shown: whose it is, the error, the remedies, and the place in the file.
+//! What a command fails with, ready to be shown: whose it is, the error, the remedies, and the place in the
+//! file.
 
 use std::error::Error;
 use std::io;
@@ -56,7 +57,8 @@ impl CommandError {
         error_chain(self.error.as_ref())
     }
 
-    /// The error for people: the chain on one line and the remedies under it; for YAML the place with a caret.
+    /// The error for people: the chain on one line and the remedies under it; for YAML the place with a
+    /// caret.
     pub(super) fn render(&self) -> String {
         if let Some(snippet) = &self.snippet {
             return snippet.clone();

@@ -19,7 +19,7 @@ impl Args {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
         let mut kernels = Vec::new();
-        for spec in catalogue.matching(["*"]) {
+        for spec in catalogue.kernels() {
             let kernel = Kernel::find(spec, &workspace.images(), &workspace.cache)?;
             let lacking = kernel.as_ref().map(|kernel| lacking(&workspace, kernel)).transpose()?;
             kernels.push(ListedKernel { spec, kernel, lacking: lacking.unwrap_or_default() });

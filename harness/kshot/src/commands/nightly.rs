@@ -19,8 +19,8 @@ use kshot_stack::night::results::{Night, PairStatus};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The result folder: results.json, junit.xml, results.ktap, kcidb.json, index.html and the runs. If it holds an
-    /// unfinished night, only the pairs without a verdict are run
+    /// The result folder: results.json, junit.xml, results.ktap, kcidb.json, index.html and the runs. If it
+    /// holds an unfinished night, only the pairs without a verdict are run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Kernels, by name or glob, instead of those of images/nightly.yaml
@@ -38,7 +38,8 @@ pub(super) struct Args {
     /// Where to execute the runs
     #[arg(long, value_enum, default_value_t = EngineKind::Local)]
     engine: EngineKind,
-    /// With --engine parallel: a file with one host a line, as `parallel --sshloginfile` reads it (4/user@host)
+    /// With --engine parallel: a file with one host a line, as `parallel --sshloginfile` reads it
+    /// (4/user@host)
     #[arg(long, value_name = "FILE", required_if_eq("engine", "parallel"))]
     hosts: Option<PathBuf>,
     /// The number of parallel runs on this host; default: the number of cores
@@ -151,7 +152,8 @@ impl Args {
             if kernel.is_none() && self.provision {
                 match select::provision(workspace, catalogue, name, &streams.progress) {
                     Ok(made) => kernel = Some(made),
-                    // A kernel that cannot be provisioned must not stop the night of the others; it is reported.
+                    // A kernel that cannot be provisioned must not stop the night of the others; it is
+                    // reported.
                     Err(error) => streams.progress.print_line(error.render().trim_end()),
                 }
             }

@@ -19,12 +19,12 @@ struct PairJob {
     kernel: Kernel,
 }
 
-/// Judges each pair, `jobs` in parallel, and passes each result to `take` as soon as it is there, with the pair's
-/// number.
+/// Judges each pair, `jobs` in parallel, and passes each result to `take` as soon as it is there, with the
+/// pair's number.
 ///
 /// # Errors
-/// The first fault that is not the host's: one of those need not lose the results of the other pairs, but is among
-/// the exits.
+/// The first fault that is not the host's: one of those need not lose the results of the other pairs, but is
+/// among the exits.
 pub(super) fn run_pairs(
     workspace: &Workspace,
     pairs: Vec<(Scenario, Kernel)>,
@@ -36,8 +36,8 @@ pub(super) fn run_pairs(
     let pairs = pairs.into_iter().enumerate();
     let mut pairs: Vec<_> =
         pairs.map(|(number, (scenario, kernel))| PairJob { number, scenario, kernel }).collect();
-    // The longest pairs start first, so that none of them is left for the end; pairs of unknown duration come before
-    // them.
+    // The longest pairs start first, so that none of them is left for the end; pairs of unknown duration come
+    // before them.
     pairs.sort_by_cached_key(|PairJob { number, scenario, kernel }| {
         let expected = durations::last_duration(&workspace.cache, &scenario.id, &kernel.name);
         (expected.is_some(), Reverse(expected), *number)

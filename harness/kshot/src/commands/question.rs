@@ -24,7 +24,8 @@ pub(super) struct QuestionArgs {
     /// Judge whether the console log matches a regular expression
     #[arg(long, value_name = "REGEX", group = "question")]
     console: Option<String>,
-    /// Judge by a shell command that runs in the guest after the steps: 0 is good, 125 means skip, the rest is bad
+    /// Judge by a shell command that runs in the guest after the steps: 0 is good, 125 means skip, the rest
+    /// is bad
     #[arg(long, value_name = "COMMAND", group = "question")]
     shell: Option<String>,
     /// Judge by the verdict, with the snapshots and known faults of this catalogue kernel
@@ -35,8 +36,8 @@ pub(super) struct QuestionArgs {
 /// The configuration of built kernels.
 #[derive(Debug, clap::Args)]
 pub(super) struct BuildArgs {
-    /// The catalogue kernel whose architecture and configuration are used; default: the scenario's first kernel that is
-    /// built from source
+    /// The catalogue kernel whose architecture and configuration are used; default: the scenario's first
+    /// kernel that is built from source
     #[arg(long, value_name = "KERNEL")]
     like: Option<String>,
     /// A further configuration fragment of images/config; lean.config halves the build time

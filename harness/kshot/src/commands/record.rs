@@ -120,8 +120,8 @@ fn write_snapshots(
     Ok(written)
 }
 
-/// Adds claims to a scenario that has none: what the truth saw, of each probe that saw the same. Returns whether it
-/// did.
+/// Adds claims to a scenario that has none: what the truth saw, of each probe that saw the same. Returns
+/// whether it did.
 fn write_claims(
     workspace: &Workspace,
     scenario: &Scenario,

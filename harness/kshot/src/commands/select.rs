@@ -11,8 +11,8 @@ use kshot_guest::kernel::{self, Catalogue, Kernel};
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 
-/// The scenario ids that the words match, each word an id, a glob, or the path of a scenario of one's own; all ids
-/// if there are no words.
+/// The scenario ids that the words match, each word an id, a glob, or the path of a scenario of one's own;
+/// all ids if there are no words.
 pub(super) fn scenario_ids(workspace: &Workspace, words: &[String]) -> Result<Vec<String>, CommandError> {
     let folder = workspace.scenarios();
     let all = Scenario::list_ids(&folder)?;
@@ -211,7 +211,8 @@ pub(super) fn provision(
     Ok(kernel::provision(entry, &workspace.images(), &workspace.cache, progress)?)
 }
 
-/// Downloads or builds a kernel of the catalogue with its DWARF, which for a prebuilt kernel is a separate download.
+/// Downloads or builds a kernel of the catalogue with its DWARF, which for a prebuilt kernel is a separate
+/// download.
 pub(super) fn provision_dwarf(
     workspace: &Workspace,
     catalogue: &Catalogue,

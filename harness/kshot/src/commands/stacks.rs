@@ -15,8 +15,8 @@ const SHOWN: usize = 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Console or kernel logs, /proc/PID/stack, tracefs' trace, hist and stack_trace files, output of perf script, trace-cmd
-    /// report, bpftrace, gdb, crash and drgn, also quoted in a mail; `-` is standard input
+    /// Console or kernel logs, /proc/PID/stack, tracefs' trace, hist and stack_trace files, output of perf
+    /// script, trace-cmd report, bpftrace, gdb, crash and drgn, also quoted in a mail; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Read them as this instead of what they look like

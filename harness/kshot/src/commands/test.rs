@@ -1,5 +1,6 @@
-//! `kshot test`: the workspace's scenarios as tests, with the words and formats of `cargo test`. Its front end is our own:
-//! that of libtest-mimic, which the live tests have, would bring eight crates and colours into every command.
+//! `kshot test`: the workspace's scenarios as tests, with the words and formats of `cargo test`. Its front
+//! end is our own: that of libtest-mimic, which the live tests have, would bring eight crates and colours
+//! into every command.
 
 use std::fs;
 use std::io::{self, Write};

@@ -1,7 +1,8 @@
 //! Runs units of a night on other hosts, through GNU parallel over SSH or through Slurm.
 //!
 //! A unit is a night of its own, made by the same command on the host that gets it. Its results come back as
-//! one archive and are put into ours. What comes back without a verdict goes into the next round, to other hosts.
+//! one archive and are put into ours. What comes back without a verdict goes into the next round, to other
+//! hosts.
 #![expect(clippy::disallowed_methods, reason = "engines are programs of the host")]
 
 mod collector; // what came back of a unit into the night's folder
@@ -117,8 +118,8 @@ pub(super) fn run(
     Ok(Completion::Done)
 }
 
-/// The hosts of a round: those that pass the health check and have not failed a unit. If all have failed one, those
-/// that pass get another chance.
+/// The hosts of a round: those that pass the health check and have not failed a unit. If all have failed one,
+/// those that pass get another chance.
 fn healthy_hosts(
     hosts: &RemoteHosts,
     round: &RoundFolder,

@@ -15,8 +15,8 @@ use kshot_stack::night::results::{Attempt, Night, NightKernel, Pair, PairStatus,
 /// The version of the tables. It grows when they change; an older file is then upgraded, a newer one refused.
 const SCHEMA_VERSION: i64 = 2;
 
-/// A recording is stored once for all runs with equal results, because the same stacks come back night after night. The
-/// counts are part of it, so only runs with equal counts share one.
+/// A recording is stored once for all runs with equal results, because the same stacks come back night after
+/// night. The counts are part of it, so only runs with equal counts share one.
 const SCHEMA_SQL: &str = "
 CREATE TABLE night (
     night TEXT PRIMARY KEY, started TEXT NOT NULL, engine TEXT NOT NULL, harness TEXT NOT NULL,
@@ -107,8 +107,8 @@ impl History {
         Ok(history)
     }
 
-    /// The store at `path`; where the host keeps it from being read, one without a past that lasts as long as this
-    /// value, and why: a night is worth more than its comparison.
+    /// The store at `path`; where the host keeps it from being read, one without a past that lasts as long as
+    /// this value, and why: a night is worth more than its comparison.
     ///
     /// # Errors
     /// [`HistoryError::Newer`]; [`HistoryError::Store`] where not even memory serves.
@@ -190,8 +190,8 @@ impl History {
         change.commit()
     }
 
-    /// The results of a pair in the nights before `night`, the latest first, at most `most`. For each night this is the
-    /// run with the verdict, or the last attempt.
+    /// The results of a pair in the nights before `night`, the latest first, at most `most`. For each night
+    /// this is the run with the verdict, or the last attempt.
     ///
     /// # Errors
     /// [`HistoryError::Store`].

@@ -27,8 +27,8 @@ pub struct WorkUnit {
     pub expected: Duration,
 }
 
-/// Sorts the pairs, the longest first, so that none of them is left for the end; pairs of equal duration keep their
-/// order.
+/// Sorts the pairs, the longest first, so that none of them is left for the end; pairs of equal duration keep
+/// their order.
 pub fn longest_first(mut waiting: Vec<QueuedPair>) -> Vec<QueuedPair> {
     waiting.sort_by_key(|one| std::cmp::Reverse(one.expected));
     waiting

@@ -76,8 +76,8 @@ impl ResultFolder {
         files.iter().try_for_each(|(name, text)| self.replace(name, text.as_bytes()))
     }
 
-    /// The documents of the runs that count, by [`Pair::anchor`], and why some are missing: a run folder that is gone is
-    /// no reason to lose the others.
+    /// The documents of the runs that count, by [`Pair::anchor`], and why some are missing: a run folder that
+    /// is gone is no reason to lose the others.
     ///
     /// [`Pair::anchor`]: kshot_stack::night::results::Pair::anchor
     pub fn documents(&self, night: &Night) -> (HashMap<String, RunDocument>, Vec<String>) {

@@ -34,8 +34,8 @@ pub(super) fn graph(stacks: &[StackResult]) -> FlameGraph {
     difference(stacks, stacks)
 }
 
-/// The flame graph of two runs. A box is as wide as in the run that has more of it, so that lost boxes keep their
-/// place.
+/// The flame graph of two runs. A box is as wide as in the run that has more of it, so that lost boxes keep
+/// their place.
 pub(super) fn difference(before: &[StackResult], now: &[StackResult]) -> FlameGraph {
     let mut root = FlameNode::default();
     for stack in before {

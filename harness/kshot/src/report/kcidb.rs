@@ -64,8 +64,8 @@ fn test(report: &NightReport, pair: &Pair) -> Value {
     test
 }
 
-/// The status in kcidb's terms: ERROR is "the test didn't complete ..., and the status of the tested code is unknown";
-/// MISS "the test didn't run due to a failure in the test harness".
+/// The status in kcidb's terms: ERROR is "the test didn't complete ..., and the status of the tested code is
+/// unknown"; MISS "the test didn't run due to a failure in the test harness".
 fn status(standing: PairStatus) -> &'static str {
     match standing {
         PairStatus::Match => "PASS",

@@ -14,8 +14,9 @@ pub(super) struct MeasuredAgainst<'a> {
     pub(super) rows: Vec<AlignedRow<'a>>,
 }
 
-/// The stack that a stack's fidelity was taken against, as the fidelity names its probe. Where several stacks are of the
-/// same event, it is the one that explains the stack's differences, else the one that it has most in common with.
+/// The stack that a stack's fidelity was taken against, as the fidelity names its probe. Where several stacks
+/// are of the same event, it is the one that explains the stack's differences, else the one that it has most
+/// in common with.
 pub(super) fn reference<'a>(
     document: &'a RunDocument,
     probe: &ProbeResult,

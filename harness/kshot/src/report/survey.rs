@@ -37,7 +37,8 @@ struct Unmeasured<'a> {
     situations: Vec<&'a str>,
 }
 
-/// Why cells were not measured, a line for each reporter and reason, with the situations where it is not all of them.
+/// Why cells were not measured, a line for each reporter and reason, with the situations where it is not all
+/// of them.
 fn reasons(document: &SurveyDocument) -> String {
     let mut reasons: Vec<Unmeasured<'_>> = Vec::new();
     for cell in &document.cells {
@@ -64,7 +65,8 @@ fn reasons(document: &SurveyDocument) -> String {
     reasons.into_iter().map(line).collect()
 }
 
-/// Surveys as Markdown: how many situations each reporter tells whole on each kernel, then each kernel's table.
+/// Surveys as Markdown: how many situations each reporter tells whole on each kernel, then each kernel's
+/// table.
 pub fn survey_markdown(documents: &[SurveyDocument]) -> String {
     let mut text = String::new();
     let mut reporters: Vec<&str> = Vec::new();

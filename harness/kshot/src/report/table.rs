@@ -36,8 +36,8 @@ pub fn run_table(document: &RunDocument) -> String {
     text
 }
 
-/// The stacks of a run for people: a row for each kind of stack of each probe, each stack that has a reference beside
-/// it, and what is to be noted.
+/// The stacks of a run for people: a row for each kind of stack of each probe, each stack that has a
+/// reference beside it, and what is to be noted.
 pub fn stacks_table(document: &RunDocument) -> String {
     let mut text = String::new();
     let mut rows = new_table();

@@ -1,5 +1,5 @@
-//! The second half of the walk: from captures to a verdict. It needs no guest and can be repeated from a run folder at
-//! any time.
+//! The second half of the walk: from captures to a verdict. It needs no guest and can be repeated from a run
+//! folder at any time.
 
 use kshot_stack::snapshot;
 use std::error::Error;

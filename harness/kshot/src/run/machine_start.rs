@@ -1,7 +1,8 @@
-//! Starts a machine for a run: restored from a saved state if there is one, otherwise booted; and saves states.
+//! Starts a machine for a run: restored from a saved state if there is one, otherwise booted; and saves
+//! states.
 //!
-//! A state is taken of a guest that has let a login in, which got the probes ready, and out again, and is at rest. It is
-//! a cold start's by-product: the run that boots goes on in the machine that it booted.
+//! A state is taken of a guest that has let a login in, which got the probes ready, and out again, and is at
+//! rest. It is a cold start's by-product: the run that boots goes on in the machine that it booted.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -25,7 +26,8 @@ use kshot_stack::text::printable;
 
 /// The kind of the cache's entries that are saved states.
 pub const STATES: &str = "states";
-/// The maximum size of all saved states in bytes; the least recently used are evicted. One state takes about 100 MB.
+/// The maximum size of all saved states in bytes; the least recently used are evicted. One state takes about
+/// 100 MB.
 const STATES_LIMIT: u64 = 10 << 30;
 /// The time limit from QEMU's start to the init's ready line. A cold boot takes 3 s on an idle host.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
@@ -79,8 +81,8 @@ pub(crate) enum StartMode {
 /// Starts a machine and logs in.
 ///
 /// # Errors
-/// [`RunError`]: what is wrong with a saved state is none, but a reason for a boot. So is what keeps it from being
-/// restored or saved.
+/// [`RunError`]: what is wrong with a saved state is none, but a reason for a boot. So is what keeps it from
+/// being restored or saved.
 pub(super) fn start_machine(
     prepared: &PreparedRun,
     begin: StartMode,
@@ -122,7 +124,8 @@ pub(super) fn start_machine(
     boot(prepared, folder, timings, &because)
 }
 
-/// Whether the saved state is to blame for a failed restore, and not this host. Such a state would fail again.
+/// Whether the saved state is to blame for a failed restore, and not this host. Such a state would fail
+/// again.
 fn is_state_at_fault(error: &RunError) -> bool {
     match error {
         RunError::WrongGuest { .. } => true,
@@ -256,8 +259,8 @@ fn save_state(
     folder: &RunFolder,
 ) -> Result<(), RunError> {
     let nonce = random()?;
-    // dropbear has one process for each login. The process that reports the end of the last login outlives it as a
-    // child of init.
+    // dropbear has one process for each login. The process that reports the end of the last login outlives it
+    // as a child of init.
     let script = format!(
         "echo {nonce} > {NONCE}
          {{
@@ -276,15 +279,16 @@ fn save_state(
     Ok(())
 }
 
-/// The files of the run folder that a saved state has, too: the requests to the guest, and the probes' own files.
+/// The files of the run folder that a saved state has, too: the requests to the guest, and the probes' own
+/// files.
 fn run_files(prepared: &PreparedRun) -> Vec<String> {
     let mut files = probe::prepared_files(&prepared.probes);
     files.push(REQUEST_LOG.to_owned());
     files
 }
 
-/// Adds a state to the cache once it is on disk, so that a power failure cannot leave an incomplete state that looks
-/// complete.
+/// Adds a state to the cache once it is on disk, so that a power failure cannot leave an incomplete state
+/// that looks complete.
 fn commit_state(draft: Draft, files: &[String]) -> Result<PathBuf, CacheError> {
     for name in SavedState::FILES.into_iter().chain(files.iter().map(String::as_str)) {
         let path = draft.path().join(name);

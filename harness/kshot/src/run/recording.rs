@@ -193,7 +193,8 @@ fn arm(
     recorders.probes.iter().map(&mut arm).collect()
 }
 
-/// The load addresses of the kernel and its modules; the list of the modules' sections goes to the run folder.
+/// The load addresses of the kernel and its modules; the list of the modules' sections goes to the run
+/// folder.
 fn read_load_addresses(
     dwarf: &Dwarf,
     session: &mut LoggedSession,

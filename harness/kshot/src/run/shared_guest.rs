@@ -1,5 +1,5 @@
-//! Scenarios one after the other in one guest. A guest takes longer to start than most of them take in it, and QEMU has
-//! then translated what they have in common.
+//! Scenarios one after the other in one guest. A guest takes longer to start than most of them take in it,
+//! and QEMU has then translated what they have in common.
 
 use std::fs;
 use std::path::PathBuf;
@@ -129,8 +129,8 @@ impl SharedGuest {
         Ok(SharedRun { guest: Self { session: session.into_session(), ..self }, outcome, refused })
     }
 
-    /// Runs a script that puts the guest back to where it was before the last scenario. `None` where it exits otherwise
-    /// than with 0: such a guest is none for others.
+    /// Runs a script that puts the guest back to where it was before the last scenario. `None` where it exits
+    /// otherwise than with 0: such a guest is none for others.
     ///
     /// # Errors
     /// See [`super::run`].

@@ -7,8 +7,8 @@ use kshot_stack::claim::FunctionNames;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
-/// A scenario: a trigger that is replayed in a guest, the probes that record stacks meanwhile, and the claims about
-/// them.
+/// A scenario: a trigger that is replayed in a guest, the probes that record stacks meanwhile, and the claims
+/// about them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawScenario {
@@ -16,8 +16,8 @@ pub struct RawScenario {
     pub summary: String,
     /// The kernels to run on: names in images/kernels.yaml, or globs ("mips64-*").
     pub kernels: Vec<String>,
-    /// Kernel options that the steps need, without `CONFIG_` (TUN). They are looked for in the `.config` of a kernel of
-    /// one's own, before the boot.
+    /// Kernel options that the steps need, without `CONFIG_` (TUN). They are looked for in the `.config` of a
+    /// kernel of one's own, before the boot.
     #[serde(default)]
     pub requires: Vec<String>,
     /// The boot options.
@@ -97,8 +97,8 @@ pub struct RawStep {
     /// The expected exit status; default: 0.
     #[serde(default)]
     pub status: i32,
-    /// Whether the machine sends the guest a non-maskable interrupt before each run, where its board has one; default:
-    /// false.
+    /// Whether the machine sends the guest a non-maskable interrupt before each run, where its board has one;
+    /// default: false.
     #[serde(default)]
     pub nmi: bool,
 }
@@ -112,9 +112,9 @@ pub struct RawClaim {
     pub name: Option<String>,
     /// The probe it speaks of.
     pub probe: String,
-    /// The functions that a stack passes through, innermost first, with other frames allowed in between; `a|b` matches
-    /// either, because one compiler inlines what another does not. Such a stack is a witness. Default: every stack is a
-    /// witness.
+    /// The functions that a stack passes through, innermost first, with other frames allowed in between;
+    /// `a|b` matches either, because one compiler inlines what another does not. Such a stack is a witness.
+    /// Default: every stack is a witness.
     #[serde(default)]
     pub through: Vec<FunctionNames>,
     /// The required number of witnesses; default: at least one.

@@ -1,4 +1,5 @@
-//! A kernel and a workspace of one's own, without a guest: what is read of a build folder, and what is refused.
+//! A kernel and a workspace of one's own, without a guest: what is read of a build folder, and what is
+//! refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -334,7 +334,8 @@ fn boot(text: &str) -> (tempfile::TempDir, Machine) {
     (folder, machine)
 }
 
-/// Starts a process of ours that owns a machine, with its temporary files in `folder`, and says which QEMU that is.
+/// Starts a process of ours that owns a machine, with its temporary files in `folder`, and says which QEMU
+/// that is.
 fn owner(folder: &Path) -> (Child, u32) {
     // Whoever runs the tests may ignore SIGHUP, as nohup does.
     let mut command = Command::new("env");
@@ -347,7 +348,8 @@ fn owner(folder: &Path) -> (Child, u32) {
     (child, id)
 }
 
-/// The other side, where this process is a child of [`owner`]: boots a machine, says its process id, waits for ever.
+/// The other side, where this process is a child of [`owner`]: boots a machine, says its process id, waits
+/// for ever.
 pub(crate) fn play() -> Option<ExitCode> {
     let role = std::env::var(ROLE).ok()?;
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Guests in real QEMU: the machine, the session and the probes, and every text that a guest's trace buffer can be
-//! printed as.
+//! Guests in real QEMU: the machine, the session and the probes, and every text that a guest's trace buffer
+//! can be printed as.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -7,7 +7,8 @@
 )]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "says what it did")]
 
-/// Tests by the names of their functions. A function that is left out of its list is dead code, which clippy refuses.
+/// Tests by the names of their functions. A function that is left out of its list is dead code, which clippy
+/// refuses.
 macro_rules! tests {
     ($($test:ident),* $(,)?) => {
         &[$((concat!(module_path!(), "::", stringify!($test)), $test as fn())),*]

@@ -1,9 +1,9 @@
-//! Every way in which a kernel can be told to print its trace buffer, made in a guest and read: every tracer, every option
-//! of tracefs on and off and in random sets, every clock; and the fields of `perf script`. Nothing of it may be unreadable,
-//! and the same buffer has as many events and stacks however it is printed.
+//! Every way in which a kernel can be told to print its trace buffer, made in a guest and read: every tracer,
+//! every option of tracefs on and off and in random sets, every clock; and the fields of `perf script`.
+//! Nothing of it may be unreadable, and the same buffer has as many events and stacks however it is printed.
 //!
-//! It takes minutes, so it runs for the kernels that `KSHOT_MATRIX` names, separated by commas, and with the tracers that
-//! `KSHOT_MATRIX_TRACERS` names, or all. What failed lies in `target/matrix/KERNEL` then.
+//! It takes minutes, so it runs for the kernels that `KSHOT_MATRIX` names, separated by commas, and with the
+//! tracers that `KSHOT_MATRIX_TRACERS` names, or all. What failed lies in `target/matrix/KERNEL` then.
 
 mod perf;
 mod tracefs;

@@ -1,5 +1,5 @@
-//! perf.data is read without perf. Here perf reads the same file in the guest that recorded it, once for each byte order:
-//! both tell of the same stacks.
+//! perf.data is read without perf. Here perf reads the same file in the guest that recorded it, once for each
+//! byte order: both tell of the same stacks.
 
 use std::fs;
 use std::sync::Arc;

@@ -43,8 +43,8 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
     trials
 }
 
-/// ftrace and perf at once, then kprobe alone, because it records where ftrace does. What was traced before the
-/// breakpoint was in, while the kernel booted, has no truth: the trigger's stacks count.
+/// ftrace and perf at once, then kprobe alone, because it records where ftrace does. What was traced before
+/// the breakpoint was in, while the kernel booted, has no truth: the trigger's stacks count.
 fn all_four_agree(kernel: &str) {
     for (scenario, probes) in [
         ("tunsetiff/func_stack_trace", ["ftrace", "perf"].as_slice()),

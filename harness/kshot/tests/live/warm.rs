@@ -1,5 +1,5 @@
-//! Warm starts: a restored guest is the one that was saved, its stacks are those of one that booted, and restored
-//! machines differ where they must.
+//! Warm starts: a restored guest is the one that was saved, its stacks are those of one that booted, and
+//! restored machines differ where they must.
 
 use std::fs;
 use std::path::Path;
@@ -50,8 +50,8 @@ pub(crate) fn trials(workspace: &Workspace, catalogue: &Catalogue) -> Vec<Trial>
 }
 
 impl Desk {
-    /// All of the cache but its states and locks, which are of this test alone: a state that another test saves has the
-    /// same key, and its lock is held meanwhile.
+    /// All of the cache but its states and locks, which are of this test alone: a state that another test
+    /// saves has the same key, and its lock is held meanwhile.
     fn of(workspace: &Workspace, names: &[String]) -> Self {
         let folder = tempfile::tempdir_in(workspace.cache.root()).unwrap();
         for entry in fs::read_dir(workspace.cache.root()).unwrap().flatten() {

@@ -59,14 +59,15 @@ const HALTS: [Halt; 3] = [
 const MIPS: [Halt; 3] = [
     Halt { function: "tun_net_fix_features", trigger: TUN, ends: &[Ends::Entry], last: None },
     Halt { function: "do_page_fault", trigger: TUN, ends: &[Ends::User, Ends::Entry], last: None },
-    // That code calls the handler on the interrupt's own stack, while its CFI, of a `.cfi_signal_frame`, counts on from the
-    // stack of the task that was interrupted (arch/mips/kernel/genex.S). gdb, which does not know that, goes on with
-    // whatever lies there. And of a signal frame gdb shows the line at its address, where we show that of the call before.
+    // That code calls the handler on the interrupt's own stack, while its CFI, of a `.cfi_signal_frame`,
+    // counts on from the stack of the task that was interrupted (arch/mips/kernel/genex.S). gdb, which does
+    // not know that, goes on with whatever lies there. And of a signal frame gdb shows the line at its
+    // address, where we show that of the call before.
     Halt { function: "irq_enter", trigger: TUN, ends: &[Ends::User, Ends::Entry], last: Some("handle_int") },
 ];
 
-/// In a module on the others. gdb counts all functions of a module from the beginning of `.text`, so that those of `.init.text`
-/// lie over its first ones, and `tun_net_fix_features` is `tun_init` for it.
+/// In a module on the others. gdb counts all functions of a module from the beginning of `.text`, so that
+/// those of `.init.text` lie over its first ones, and `tun_net_fix_features` is `tun_init` for it.
 const MODULE: [Halt; 1] = [Halt { function: "tun_net_init", trigger: TUN, ends: &[Ends::Entry], last: None }];
 
 /// What gdb makes of an entry, which is assembly code.
@@ -74,10 +75,11 @@ const MODULE: [Halt; 1] = [Halt { function: "tun_net_init", trigger: TUN, ends: 
 enum EntryFrame {
     /// The same frame.
     Same,
-    /// A frame at the same place. On armhf it has another of the labels there, on riscv64 a line where the truth has none.
+    /// A frame at the same place. On armhf it has another of the labels there, on riscv64 a line where the
+    /// truth has none.
     SamePlace,
-    /// A frame at the same place, and often further ones: it takes the registers of user space that are saved there for return
-    /// addresses.
+    /// A frame at the same place, and often further ones: it takes the registers of user space that are saved
+    /// there for return addresses.
     Passed,
     /// None: it ends at the function that the entry calls.
     Absent,
@@ -203,13 +205,14 @@ fn same(ours: &RawFrame, theirs: &RawFrame, calls: bool) {
     // One of them may leave out where the sources were when they were compiled.
     let (our_file, their_file) = (file(ours), file(theirs));
     assert!(their_file.ends_with(&our_file) || our_file.ends_with(&their_file), "{ours:?}\n{theirs:?}");
-    // gdb takes a function's beginning out of the DWARF, which leaves out the NOPs for the tracer in front of it. Without
-    // DWARF it tells no bounds.
+    // gdb takes a function's beginning out of the DWARF, which leaves out the NOPs for the tracer in front of
+    // it. Without DWARF it tells no bounds.
     let end = |frame: &RawFrame| {
         let start = frame.start.as_deref()?.strip_prefix("0x")?;
         Some(u64::from_str_radix(start, 16).ok()? + frame.size?)
     };
-    // Where the compiler has put a function's unlikely code elsewhere, its end there is the function's for gdb.
+    // Where the compiler has put a function's unlikely code elsewhere, its end there is the function's for
+    // gdb.
     let alike = ours.start == theirs.start || end(ours) == end(theirs);
     assert!(theirs.start.is_none() || alike, "{ours:?}\n{theirs:?}");
     let ours = RawFrame {

@@ -1,4 +1,5 @@
-//! What a module may use: only what stands above it in its crate's `lib.rs`, and no circle among the files of a module.
+//! What a module may use: only what stands above it in its crate's `lib.rs`, and no circle among the files of
+//! a module.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -126,8 +127,8 @@ fn module_of(path: &Path) -> Module {
     names.filter(|name| name != "lib").collect()
 }
 
-/// The code of a file without comments and without what `#[cfg(test)]` stands above; files that it includes go to
-/// `tests`.
+/// The code of a file without comments and without what `#[cfg(test)]` stands above; files that it includes
+/// go to `tests`.
 fn without_tests(text: &str, module: &Module, tests: &mut BTreeSet<Module>) -> String {
     let mut code = String::new();
     let mut lines = text.lines();
@@ -199,7 +200,8 @@ fn tree<'a>(mut text: &'a str, prefix: &mut Vec<String>, found: &mut Vec<Vec<Str
     text
 }
 
-/// The names that a module has from modules below it (`use child::Name;`), which modules beside those may take from it.
+/// The names that a module has from modules below it (`use child::Name;`), which modules beside those may
+/// take from it.
 fn exports(module: &Module, code: &str) -> BTreeMap<String, Module> {
     let statements = code.split(';').filter_map(|statement| {
         let (before, tree) = statement.split_once("use ")?;

@@ -56,8 +56,8 @@ fn snapshots() -> BTreeSet<String> {
     found.iter().map(|path| path.strip_prefix(&folder).unwrap().to_string_lossy().into_owned()).collect()
 }
 
-/// The snapshots that the scenarios and the catalogue call for, as `id/kernel/probe.snap`; those of a kernel that may
-/// be without its DWARF twice.
+/// The snapshots that the scenarios and the catalogue call for, as `id/kernel/probe.snap`; those of a kernel
+/// that may be without its DWARF twice.
 fn expected_snapshots() -> BTreeSet<String> {
     let catalogue = catalogue();
     let mut expected = BTreeSet::new();
@@ -161,7 +161,8 @@ fn each_lib_rs_lists_every_module_with_its_line() {
     }
 }
 
-/// Whoever is killed leaves a folder of tempfile's for ever; those of these two modules go with the next kshot.
+/// Whoever is killed leaves a folder of tempfile's for ever; those of these two modules go with the next
+/// kshot.
 #[test]
 fn temporary_folders_are_made_where_those_of_the_dead_are_removed() {
     let mut makers = Vec::new();

@@ -13,7 +13,8 @@ fn glossary(document: &str) -> Vec<String> {
         .collect()
 }
 
-/// The names in a source text, in snake case between underscores: `_known_fault_`. Comments and strings are no names.
+/// The names in a source text, in snake case between underscores: `_known_fault_`. Comments and strings are
+/// no names.
 fn names(source: &str) -> BTreeSet<String> {
     let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
     let mut found = BTreeSet::new();

@@ -44,8 +44,8 @@ fn of_meminfo(text: &str) -> HostMemory {
     HostMemory { total_mib: field("MemTotal:"), available_mib: field("MemAvailable:") }
 }
 
-/// The folders of the control groups that bound the memory of a process with this `/proc/PID/cgroup` (cgroups(7)), its
-/// own and all above: `0::/user.slice/a` of version 2, `4:memory:/a` of version 1.
+/// The folders of the control groups that bound the memory of a process with this `/proc/PID/cgroup`
+/// (cgroups(7)), its own and all above: `0::/user.slice/a` of version 2, `4:memory:/a` of version 1.
 fn groups(text: &str) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for line in text.lines() {

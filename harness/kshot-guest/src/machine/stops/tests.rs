@@ -42,8 +42,8 @@ fn arm64_registers(place: u64) -> Vec<u8> {
 /// What the monitor tells of one run: the guest is let go, stopped, let go, and stops.
 const RUN: [&str; 4] = ["RESUME", "STOP", "RESUME", "STOP"];
 
-/// Lets a guest that stands at `from` run to [`PLACE`], where it is to end if the monitor has a status; says why it stands then, and what the stub was asked, without
-/// the values of registers.
+/// Lets a guest that stands at `from` run to [`PLACE`], where it is to end if the monitor has a status; says
+/// why it stands then, and what the stub was asked, without the values of registers.
 fn ran(from: u64, answers: &[&[u8]], events: &[&str], statuses: &'static [&str]) -> (Stop, String) {
     ran_with(from, None, answers, events, statuses)
 }
@@ -63,8 +63,8 @@ fn ran_with(
     })
 }
 
-/// The same on any architecture. The first of the answers has the registers of where the guest stands; `prepare` is called
-/// before it runs.
+/// The same on any architecture. The first of the answers has the registers of where the guest stands;
+/// `prepare` is called before it runs.
 fn ran_on(
     arch: Arch,
     answers: &[&[u8]],

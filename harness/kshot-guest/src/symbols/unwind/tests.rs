@@ -126,7 +126,8 @@ fn the_real_return_address_takes_the_place_of_a_trampoline() {
     let mut raw = raw(RECURSING, 0, &[&[7, probe, 8, probe][..], &middle, &[0; 4]].concat());
     let unwound = unwinder.unwind(&raw, Arch::Mips64.row());
     assert_eq!(unwound.end, End::Cut { at: "recursing".into(), why: Cut::Returns(probe) });
-    // Of the inner call the function-graph tracer had the address before the probe, the outer one has two probes.
+    // Of the inner call the function-graph tracer had the address before the probe, the outer one has two
+    // probes.
     raw.returns = vec![
         Returns { trampoline: probe, addresses: vec![graph, probe, IN_MIDDLE] },
         Returns { trampoline: graph, addresses: vec![IN_RECURSING] },
@@ -144,8 +145,8 @@ fn the_real_return_address_takes_the_place_of_a_trampoline() {
 
 #[test]
 fn a_copied_trampoline_leads_to_the_traced_function() {
-    // `recursing` in the tracer's place, called by code that no symbol table lists; what that saved as `ftrace_caller` does:
-    // the return address of `middle`, and the place in it.
+    // `recursing` in the tracer's place, called by code that no symbol table lists; what that saved as
+    // `ftrace_caller` does: the return address of `middle`, and the place in it.
     let (copy, in_middle) = (0xffff_ffff_c000_0100, 0xffff_ffff_8010_0058);
     let mut saved = [0; 38];
     (saved[1], saved[31]) = (IN_START_KERNEL, in_middle);

@@ -59,7 +59,8 @@ pub(super) struct Reader<R> {
 }
 
 impl Event {
-    /// Whether a record can be given to linux-perf-event-reader, which does not check the length of a call chain.
+    /// Whether a record can be given to linux-perf-event-reader, which does not check the length of a call
+    /// chain.
     pub(super) fn is_sound(&self, record: &Record) -> bool {
         let format = self.format.sample_format;
         if record.kind != RecordType::SAMPLE {
@@ -230,8 +231,8 @@ fn format(attr: &[u8], endian: Endianness) -> Option<RecordParseInfo> {
     let attr = match endian {
         Endianness::LittleEndian => PerfEventAttr::parse::<_, LittleEndian>(attr).ok()?,
         Endianness::BigEndian => {
-            // The flags are a C bit field, which big-endian compilers fill from the most significant bit; the crate
-            // expects the little-endian order.
+            // The flags are a C bit field, which big-endian compilers fill from the most significant bit; the
+            // crate expects the little-endian order.
             let mut attr = attr.to_vec();
             let flags: &mut [u8; 8] = attr.get_mut(FLAGS..)?.first_chunk_mut()?;
             *flags = u64::from_be_bytes(*flags).reverse_bits().to_be_bytes();
@@ -241,8 +242,9 @@ fn format(attr: &[u8], endian: Endianness) -> Option<RecordParseInfo> {
     Some(RecordParseInfo::new(&attr.0, endian))
 }
 
-/// Parses the event descriptions (`write_event_desc`): the number of events and the size of an attribute; then for each
-/// event its attribute, number of ids, length of the name, name, and ids. Stops where they are cut.
+/// Parses the event descriptions (`write_event_desc`): the number of events and the size of an attribute;
+/// then for each event its attribute, number of ids, length of the name, name, and ids. Stops where they are
+/// cut.
 fn names(list: &[u8], endian: Endianness) -> Vec<String> {
     let Some(attr) = list.get(4..).and_then(|rest| int(endian, rest)) else { return Vec::new() };
     let mut list = list.get(8..).unwrap_or_default();

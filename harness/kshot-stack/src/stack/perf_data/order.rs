@@ -1,12 +1,13 @@
-//! Sorts records by time. perf writes the buffers of all CPUs one after the other, which is a round, and marks the end of
-//! each round. The records of a round are older than all records two rounds later (tools/perf/util/ordered-events.c).
+//! Sorts records by time. perf writes the buffers of all CPUs one after the other, which is a round, and
+//! marks the end of each round. The records of a round are older than all records two rounds later
+//! (tools/perf/util/ordered-events.c).
 
 use std::io;
 
 use linux_perf_event_reader::RecordType;
 
-/// The most bytes of records that are held back; perf's own buffers are far smaller. With more, records are passed on
-/// without waiting for the end of the round.
+/// The most bytes of records that are held back; perf's own buffers are far smaller. With more, records are
+/// passed on without waiting for the end of the round.
 const WAITING_MOST: usize = 64 << 20;
 
 /// A record of the kernel.

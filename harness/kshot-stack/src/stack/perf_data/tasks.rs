@@ -1,5 +1,5 @@
-//! The names of tasks, from `PERF_RECORD_COMM` and `PERF_RECORD_FORK`, as perf assigns them (tools/perf/util/machine.c,
-//! `machine__process_fork_event`; thread.c, `thread__fork`).
+//! The names of tasks, from `PERF_RECORD_COMM` and `PERF_RECORD_FORK`, as perf assigns them
+//! (tools/perf/util/machine.c, `machine__process_fork_event`; thread.c, `thread__fork`).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,7 +9,8 @@ use foldhash::fast::RandomState;
 
 use super::printable;
 
-/// The names of tasks by thread id. A task that exited keeps its name, because samples of it may still follow.
+/// The names of tasks by thread id. A task that exited keeps its name, because samples of it may still
+/// follow.
 #[derive(Debug, Default)]
 pub(super) struct Tasks(HashMap<i32, Rc<str>, RandomState>);
 

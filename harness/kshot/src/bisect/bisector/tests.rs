@@ -1,8 +1,8 @@
 use super::*;
 use crate::bisect::fake_history::{FakeBisection, FakeHistory};
 
-/// Boots that a fault that always shows takes besides halving: 6 at the bad end, 5 at the good end, 5 more at the
-/// culprit, 6 at its parent.
+/// Boots that a fault that always shows takes besides halving: 6 at the bad end, 5 at the good end, 5 more at
+/// the culprit, 6 at its parent.
 const CONFIRMATIONS: usize = 22;
 
 fn found(summary: &FakeBisection, culprit: usize) {
@@ -142,7 +142,8 @@ fn the_rate_of_a_flaky_fault_decides_how_often_the_parent_must_be_quiet() {
 
 #[test]
 fn a_mark_that_a_proof_overturns_sends_the_search_on() {
-    // Some seed makes a faulty node good often enough for an evaluation, and its proof shows that it is faulty.
+    // Some seed makes a faulty node good often enough for an evaluation, and its proof shows that it is
+    // faulty.
     let overturned = (0..200).filter(|&seed| {
         let mut world = FakeHistory::row(32, 9).rate(0.3).seed(seed);
         world.plan.patience = 100;

@@ -30,8 +30,8 @@ impl<'a> ResultCollector<'a> {
         Self { folder, contents: HashMap::new(), duplicates: 0 }
     }
 
-    /// Collects the results of one unit. Returns the host, if it failed the unit. After an interrupted round, missing
-    /// results are not counted as failures.
+    /// Collects the results of one unit. Returns the host, if it failed the unit. After an interrupted round,
+    /// missing results are not counted as failures.
     pub(super) fn collect(
         &mut self,
         round: &RoundFolder,

@@ -14,14 +14,16 @@ use kshot_guest::host::FileError;
 
 /// parallel's log of a round, in the round's folder.
 const JOB_LOG: &str = "parallel.log";
-/// The SSH command for hosts whose line does not name one: it never prompts, and it notices a host that is gone.
+/// The SSH command for hosts whose line does not name one: it never prompts, and it notices a host that is
+/// gone.
 const SSH: &str =
     "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountMax=3";
 
 /// The options for all hosts of a round, in whose folder their list lies.
 const HOSTS_OF_ROUND: [&str; 2] = ["--sshloginfile", "hosts"];
 
-/// Checks each host of the file: it gets the files and runs `kshot doctor`. Returns each host's error, if any.
+/// Checks each host of the file: it gets the files and runs `kshot doctor`. Returns each host's error, if
+/// any.
 pub(super) fn check_hosts(
     round: &RoundFolder,
     file: &Path,
@@ -102,7 +104,8 @@ fn parallel(
     run_program(EngineProgram::Parallel, &cmd("parallel", words), &round.path, limit, on_interrupt)
 }
 
-/// The status of a unit from parallel's log: `Seq Host Starttime JobRuntime Send Receive Exitval Signal Command`.
+/// The status of a unit from parallel's log: `Seq Host Starttime JobRuntime Send Receive Exitval Signal
+/// Command`.
 pub(super) fn unit_status(round: &RoundFolder, unit: &str) -> UnitStatus {
     let log = fs::read_to_string(round.path.join(JOB_LOG)).unwrap_or_default();
     status_from_log(&log, unit)

@@ -20,7 +20,8 @@ pub(super) struct RoundFolder {
     pub(super) remote: String,
     repeat: u32,
     provision: bool,
-    /// The time by which a unit must be done, in seconds since 1970; a unit may have to wait long before it starts.
+    /// The time by which a unit must be done, in seconds since 1970; a unit may have to wait long before it
+    /// starts.
     deadline: Option<u64>,
 }
 

@@ -17,7 +17,8 @@ use kshot_guest::host::FileError;
 const JOB_NAME: &str = "kshot-nightly";
 /// The time limit of a request to the controller.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// The script of each task of the array. The health check comes first, so that a bad node is reported and excluded.
+/// The script of each task of the array. The health check comes first, so that a bad node is reported and
+/// excluded.
 const TASK_SCRIPT: &str = "#!/bin/sh\n\
     unit=$(printf 'unit-%03d' \"$SLURM_ARRAY_TASK_ID\")\n\
     echo \"$SLURMD_NODENAME\" >\"$unit.host\"\n\

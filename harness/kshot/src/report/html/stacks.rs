@@ -96,7 +96,8 @@ fn of_probe(document: &RunDocument, probe: &ProbeResult) -> ProbeStacks {
     ProbeStacks { name: probe.name.clone(), notes, measured, alone, flame }
 }
 
-/// The stacks that changed between two runs: the pairs that differ, and a differential flame graph for each probe.
+/// The stacks that changed between two runs: the pairs that differ, and a differential flame graph for each
+/// probe.
 pub(super) fn changed_stacks(
     before: RunDocument,
     now: RunDocument,
@@ -133,8 +134,8 @@ fn caption(stack: &StackResult) -> String {
     format!("{} in {}", stack.event, stack.task)
 }
 
-/// Describes the missing frames: `4 of 4 frames missing, measured against perf; it ends at ftrace_graph_call, before
-/// any entry`
+/// Describes the missing frames: `4 of 4 frames missing, measured against perf; it ends at ftrace_graph_call,
+/// before any entry`
 fn missing_frames_text(stack: &StackResult) -> String {
     let Some(fidelity) = stack.fidelity else { return stack.end_description() };
     let excess = stack.excess().map(|excess| format!("; {excess}")).unwrap_or_default();

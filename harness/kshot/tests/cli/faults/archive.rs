@@ -131,8 +131,8 @@ impl Archive {
         format!("{control}Filename: {name}\nSize: {size}\nSHA256: {}\n\n", sha256_file(&deb).unwrap())
     }
 
-    /// `kshot provision`, which has a kernel before it looks for the guest's userland, of which this archive knows
-    /// nothing.
+    /// `kshot provision`, which has a kernel before it looks for the guest's userland, of which this archive
+    /// knows nothing.
     fn provision(&self, kernel: &str, archive: &str, more: &[(&str, String)]) -> Ended {
         let url = |name: &str| format!("file:{}", self.replica.path(name).display());
         let mut kshot = self.kshot(&["provision", kernel]);

@@ -1,4 +1,5 @@
-//! The texts of `perf script` (perf-script(1)), held against each other and against the `perf.data` that they are of.
+//! The texts of `perf script` (perf-script(1)), held against each other and against the `perf.data` that they
+//! are of.
 
 use kshot_guest::session::{Guest as _, GuestFile};
 use kshot_stack::stack::kallsyms::Kallsyms;
@@ -6,8 +7,8 @@ use kshot_stack::stack::{Parsed, perf_data, perf_script};
 
 use super::{Counts, LIMIT, Matrix};
 
-/// Ways to print the same samples. Each keeps what a stack is told by: event, task and frames. (Any field that is named
-/// takes away those that perf chooses by itself, and so the frames.)
+/// Ways to print the same samples. Each keeps what a stack is told by: event, task and frames. (Any field
+/// that is named takes away those that perf chooses by itself, and so the frames.)
 const WAYS: &[&str] = &[
     "--ns",
     "-I",

@@ -8,16 +8,16 @@ use kshot_stack::stack::{Parsed, ftrace_text};
 
 use super::{Counts, MARK, Matrix, Random, TRACERS};
 
-/// What prints the entries of the buffer as they lie in memory, or their fields; and programs' text without anything in front
-/// of it, so that none can tell one from the next.
+/// What prints the entries of the buffer as they lie in memory, or their fields; and programs' text without
+/// anything in front of it, so that none can tell one from the next.
 const NO_TEXT: &[&str] = &["raw", "hex", "bin", "fields", "printk-msg-only"];
 /// Where the random sets begin.
 const SEED: u64 = 0x6b73_686f_7401;
 /// How many random sets there are for each tracer.
 const SETS: usize = 12;
 
-/// What runs while a buffer records: programs' own text with and without arrows in it, traced functions, events with
-/// arguments, stacks.
+/// What runs while a buffer records: programs' own text with and without arrows in it, traced functions,
+/// events with arguments, stacks.
 const WORK: &str = "
     echo 'hello <-world' > trace_marker
     printf 'two\\nlines' > trace_marker
@@ -102,8 +102,8 @@ fn set_all(matrix: &mut Matrix, options: &BTreeMap<String, bool>) {
     matrix.get(&script);
 }
 
-/// Switches each option of each tracer, reads the same buffer, and a new one that is recorded with the option. The guest
-/// does it in one go: there are thousands of cases.
+/// Switches each option of each tracer, reads the same buffer, and a new one that is recorded with the
+/// option. The guest does it in one go: there are thousands of cases.
 pub(super) fn one_option_at_a_time(matrix: &mut Matrix) {
     for tracer in tracers(matrix) {
         if !record(matrix, &tracer) {
@@ -114,7 +114,8 @@ pub(super) fn one_option_at_a_time(matrix: &mut Matrix) {
         let names: Vec<&str> =
             before.keys().map(String::as_str).filter(|name| !NO_TEXT.contains(name)).collect();
         let names = names.join(" ");
-        // Some options restart the tracer, which empties the buffer: then there is another one to hold the next against.
+        // Some options restart the tracer, which empties the buffer: then there is another one to hold the
+        // next against.
         let texts = matrix.texts(&format!(
             "{record}
              cd /sys/kernel/tracing/options
@@ -211,7 +212,8 @@ pub(super) fn clocks(matrix: &mut Matrix) {
     }
 }
 
-/// What a user has switched on is no text that holds stacks: the probe reads it all the same, and leaves it switched on.
+/// What a user has switched on is no text that holds stacks: the probe reads it all the same, and leaves it
+/// switched on.
 pub(super) fn probe_puts_back(matrix: &mut Matrix) {
     let probe = |name: &str| {
         let kind = ProbeKind::Ftrace(FtraceProbe { instance: None, only: Vec::new() });

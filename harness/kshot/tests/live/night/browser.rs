@@ -1,5 +1,5 @@
-//! The report in a real browser. Chromium prints the document as it stands after the page's scripts; a script of
-//! the test's own, put behind them, does what a reader would do.
+//! The report in a real browser. Chromium prints the document as it stands after the page's scripts; a script
+//! of the test's own, put behind them, does what a reader would do.
 
 use std::fs;
 use std::process::Command;
