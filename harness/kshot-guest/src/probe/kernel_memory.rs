@@ -56,6 +56,8 @@ enum PointerPlace {
     Structure { register: Option<usize>, offset: u64 },
     /// A variable of each processor, and the table of where each has its own.
     PerCpu { variable: u64, offsets: u64 },
+    /// A variable at this address.
+    Variable(u64),
 }
 
 /// A pointer.
@@ -245,6 +247,7 @@ impl KernelMemory {
                 Pointer::At(register(stops.registers(), number)?.wrapping_add(offset))
             }
             PointerPlace::Structure { register: None, offset } => Pointer::At(offset),
+            PointerPlace::Variable(address) => Pointer::At(address),
             PointerPlace::PerCpu { variable, offsets } => {
                 let first = match self.per_cpu {
                     Some(first) => first,
@@ -286,9 +289,11 @@ fn place(layout: &Layout, pointer: KernelPointer) -> Result<PointerPlace, TruthE
         KernelPointer::At { structure, field: name } => {
             PointerPlace::Structure { register: None, offset: field(layout, structure, name)? }
         }
-        KernelPointer::PerCpu(names) => {
-            PointerPlace::PerCpu { variable: variable(names)?, offsets: variable(&["__per_cpu_offset"])? }
-        }
+        KernelPointer::PerCpu(names) => match (variable(names)?, layout.variable(&["__per_cpu_offset"])?) {
+            (variable, Some(offsets)) => PointerPlace::PerCpu { variable, offsets },
+            // Without CONFIG_SMP there is one of each (include/asm-generic/percpu.h).
+            (variable, None) => PointerPlace::Variable(variable),
+        },
     })
 }
 

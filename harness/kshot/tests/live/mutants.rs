@@ -15,7 +15,7 @@ struct Mutant {
     why: &'static str,
 }
 
-const MUTANTS: [Mutant; 6] = [
+const MUTANTS: [Mutant; 8] = [
     Mutant {
         name: "a_repair_that_forgets_ra_loses_the_callers_of_a_leaf",
         kernel: "mips64-6.1-forgets-ra",
@@ -36,6 +36,19 @@ const MUTANTS: [Mutant; 6] = [
         scenario: "tunsetiff/leaf",
         why: "claim `caller` fails: a stack through tun_net_fix_features, __netdev_update_features ends at \
               __netdev_update_features, before any entry",
+    },
+    Mutant {
+        name: "a_repair_that_takes_the_newest_return_probe_tells_a_function_twice",
+        kernel: "mips64-6.1-forgets-ra",
+        scenario: "kprobe/below_return_probes",
+        why: "claim `perf` fails: 0 instead of 3 stacks through inode_init_owner, vfs_mkdir, do_mkdirat",
+    },
+    Mutant {
+        name: "a_repair_that_takes_an_exceptions_place_for_a_return_address_ends_there",
+        kernel: "mips64-6.1-wrong-frame",
+        scenario: "kprobe/stacktrace_trigger",
+        why: "claim `ftrace` fails: 0 instead of 5 stacks through register_netdevice, \
+              __tun_chr_ioctl|tun_chr_ioctl; they end at register_netdevice (5)",
     },
     Mutant {
         name: "a_repair_that_looks_in_front_of_the_function_does_not_find_it",
