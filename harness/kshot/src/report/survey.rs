@@ -11,7 +11,7 @@ pub fn survey_table(document: &SurveyDocument) -> String {
     let reporters = measured_reporters(document);
     let mut rows = new_table();
     rows.set_header([&["situation"][..], &reporters].concat());
-    for situation in document.situations() {
+    for situation in measured_situations(document) {
         let cell = |reporter: &&str| {
             document.cell(situation, reporter).map_or_else(String::new, |cell| cell.finding.to_string())
         };
@@ -22,47 +22,91 @@ pub fn survey_table(document: &SurveyDocument) -> String {
 
 /// The reporters of which a cell was measured.
 fn measured_reporters(document: &SurveyDocument) -> Vec<&str> {
-    let is_measured = |cell: &SurveyCell, reporter: &str| {
-        cell.reporter == reporter && !matches!(cell.finding, Finding::NotMeasured { .. })
-    };
     let mut reporters = document.reporters();
-    reporters.retain(|reporter| document.cells.iter().any(|cell| is_measured(cell, reporter)));
+    reporters
+        .retain(|reporter| document.cells.iter().any(|cell| cell.reporter == *reporter && is_measured(cell)));
     reporters
 }
 
-/// Cells that were not measured for one reason.
+/// The situations of which a cell was measured.
+fn measured_situations(document: &SurveyDocument) -> Vec<&str> {
+    let mut situations = document.situations();
+    situations.retain(|situation| {
+        document.cells.iter().any(|cell| cell.situation == *situation && is_measured(cell))
+    });
+    situations
+}
+
+fn is_measured(cell: &SurveyCell) -> bool {
+    !matches!(cell.finding, Finding::NotMeasured { .. })
+}
+
+/// Cells of reporters that were not measured for one reason, in the same situations.
 struct Unmeasured<'a> {
-    reporter: &'a str,
+    reporters: Vec<&'a str>,
     because: &'a str,
     situations: Vec<&'a str>,
 }
 
-/// Why cells were not measured, a line for each reporter and reason, with the situations where it is not all
-/// of them.
+/// Why cells were not measured: a line for each situation that no reporter was measured in, as its first
+/// reporter has it, and one for each reason with its reporters, and the situations where it is not all of theirs.
 fn reasons(document: &SurveyDocument) -> String {
-    let mut reasons: Vec<Unmeasured<'_>> = Vec::new();
-    for cell in &document.cells {
-        let Finding::NotMeasured { because } = &cell.finding else { continue };
-        let same = reasons.iter_mut().find(|one| one.reporter == cell.reporter && one.because == because);
-        match same {
-            Some(same) => same.situations.push(&cell.situation),
-            None => reasons.push(Unmeasured {
-                reporter: &cell.reporter,
-                because,
-                situations: vec![&cell.situation],
-            }),
+    let rows = measured_situations(document);
+    let mut lines = String::new();
+    let mut unmeasured: Vec<Unmeasured<'_>> = Vec::new();
+    for situation in document.situations() {
+        let mut cells = document.cells.iter().filter(|cell| cell.situation == situation);
+        if !rows.contains(&situation) {
+            let because = cells.find_map(because).unwrap_or_default();
+            lines += &format!("not measured: {situation}: {}\n", one_line(because));
+            continue;
+        }
+        for (cell, because) in cells.filter_map(|cell| Some((cell, because(cell)?))) {
+            let reporter = cell.reporter.as_str();
+            let same =
+                unmeasured.iter_mut().find(|one| one.reporters == [reporter] && one.because == because);
+            match same {
+                Some(same) => same.situations.push(situation),
+                None => {
+                    unmeasured.push(Unmeasured {
+                        reporters: vec![reporter],
+                        because,
+                        situations: vec![situation],
+                    });
+                }
+            }
         }
     }
-    let line = |Unmeasured { reporter, because, situations }: Unmeasured<'_>| {
-        let asked = document.cells.iter().filter(|cell| cell.reporter == reporter).count();
-        let situations = match situations.len() == asked {
-            true => String::new(),
-            false => format!(", {}", situations.join(", ")),
+    let mut merged: Vec<Unmeasured<'_>> = Vec::new();
+    for one in unmeasured {
+        match merged
+            .iter_mut()
+            .find(|known| known.because == one.because && known.situations == one.situations)
+        {
+            Some(known) => known.reporters.extend(one.reporters),
+            None => merged.push(one),
+        }
+    }
+    for Unmeasured { reporters, because, situations } in merged {
+        let asked = |cell: &&SurveyCell| {
+            reporters.contains(&cell.reporter.as_str()) && rows.contains(&cell.situation.as_str())
         };
-        let because = because.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        format!("not measured: {reporter}{situations}: {because}\n")
-    };
-    reasons.into_iter().map(line).collect()
+        let is_all = document.cells.iter().filter(asked).count() == situations.len() * reporters.len();
+        let situations = if is_all { String::new() } else { format!(" in {}", situations.join(", ")) };
+        lines += &format!("not measured: {}{situations}: {}\n", reporters.join(", "), one_line(because));
+    }
+    lines
+}
+
+fn because(cell: &SurveyCell) -> Option<&str> {
+    match &cell.finding {
+        Finding::NotMeasured { because } => Some(because),
+        _ => None,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// Surveys as Markdown: how many situations each reporter tells whole on each kernel, then each kernel's
@@ -99,7 +143,7 @@ pub fn survey_markdown(documents: &[SurveyDocument]) -> String {
             reporters.join(" | "),
             "---|".repeat(reporters.len())
         );
-        for situation in document.situations() {
+        for situation in measured_situations(document) {
             let cells = reporters.iter().map(|reporter| match document.cell(situation, reporter) {
                 Some(cell) => markdown(&cell.finding),
                 None => String::new(),
@@ -131,4 +175,50 @@ fn share(document: &SurveyDocument, reporter: &str) -> String {
 fn markdown(finding: &Finding) -> String {
     let text = finding.to_string().replace('|', "\\|").replace('\n', " ");
     if matches!(finding, Finding::Complete { .. }) { text } else { format!("**{text}**") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survey(cells: &[(&str, &str, Option<&str>)]) -> SurveyDocument {
+        let finding = |because: &Option<&str>| match because {
+            Some(because) => serde_json::json!({ "finding": "not-measured", "because": because }),
+            None => serde_json::json!({ "finding": "complete", "frames": 5 }),
+        };
+        let cell = |(situation, reporter, because): &(&str, &str, Option<&str>)| {
+            serde_json::json!({
+                "situation": situation, "function": "f", "reporter": reporter, "finding": finding(because),
+                "folder": null,
+            })
+        };
+        let cells: Vec<_> = cells.iter().map(cell).collect();
+        let kernel = serde_json::json!({ "name": "k", "release": "6.1", "arch": "arm64", "image_sha256": "0" });
+        serde_json::from_value(serde_json::json!({ "schema": 1, "kernel": kernel, "qemu": "7", "cells": cells }))
+            .unwrap()
+    }
+
+    #[test]
+    fn what_was_not_measured_is_told_once_for_each_reason() {
+        let document = survey(&[
+            ("leaf", "perf", None),
+            ("leaf", "bpf", Some("no BPF")),
+            ("leaf", "fentry", Some("no BPF")),
+            ("idle", "perf", None),
+            ("idle", "bpf", Some("no BPF")),
+            ("idle", "fentry", Some("no BPF")),
+            ("fault", "perf", Some("the guest\n  died")),
+            ("fault", "bpf", None),
+            ("NMI", "perf", Some("none here")),
+            ("NMI", "bpf", Some("no BPF")),
+        ]);
+        assert_eq!(
+            reasons(&document),
+            "not measured: NMI: none here\n\
+             not measured: bpf, fentry in leaf, idle: no BPF\n\
+             not measured: perf in fault: the guest died\n"
+        );
+        let table = survey_table(&document);
+        assert!(!table.contains("NMI ") && table.contains("leaf"), "{table}");
+    }
 }
