@@ -119,6 +119,8 @@ pub struct AssemblyFrame {
     /// What of the saved registers says that user space was interrupted; `None` where the program counter
     /// says it.
     pub user_mode: Option<SavedBit>,
+    /// What says that the registers are saved here; `None` where they are nowhere else.
+    pub marker: Option<Marker>,
 }
 
 /// What assembly code is for.
@@ -184,6 +186,24 @@ pub enum StackBefore {
     BackChain(u64),
 }
 
+/// A word of a known value.
+#[derive(Clone, Copy, Debug)]
+pub struct Marker {
+    /// Its offset in bytes.
+    pub offset: i64,
+    /// Its value.
+    pub value: u64,
+}
+
+/// A stack that C code switches to.
+#[derive(Clone, Copy, Debug)]
+pub struct SwitchedStack {
+    /// What points to it.
+    pub pointer: KernelPointer,
+    /// How far above where that points the top is, in bytes.
+    pub top: u64,
+}
+
 /// A bit of a saved word.
 #[derive(Clone, Copy, Debug)]
 pub struct SavedBit {
@@ -210,6 +230,8 @@ pub enum KernelPointer {
     /// In the first of these variables that the kernel has, or at its beginning; each processor has its own
     /// (`include/linux/percpu-defs.h`).
     PerCpu(&'static [&'static str]),
+    /// In a variable, or in its first element, which is the first processor's.
+    Variable(&'static str),
     /// In a structure that each processor has at address 0.
     At {
         /// The structure's name.
@@ -408,8 +430,8 @@ pub struct ArchRow {
     /// Assembly code without call frame information that leaves the stack pointer and the return address
     /// where they are.
     pub leaves: &'static [&'static str],
-    /// Pointers to the tops of stacks that C code switches to.
-    pub switched_stacks: &'static [KernelPointer],
+    /// The stacks that C code switches to.
+    pub switched_stacks: &'static [SwitchedStack],
     /// What is saved there of the stack from before.
     pub stack_before: StackBefore,
     /// Whether the kernel's perf finds the caller of a function that is at its first instruction. Else its
@@ -527,14 +549,15 @@ impl ArchRow {
         if self.local_entries { (1 << (st_other >> 5)) & !3 } else { 0 }
     }
 
-    /// The assembly code that a symbol belongs to.
-    pub fn assembly_frame(&self, symbol: &str) -> Option<&AssemblyFrame> {
-        self.assembly.iter().find(|frame| frame.has(symbol))
+    /// The assembly code that a symbol belongs to: one, or as many as there are places where kernels save
+    /// its caller's registers.
+    pub fn assembly_frames<'a>(&'a self, symbol: &str) -> impl Iterator<Item = &'a AssemblyFrame> {
+        self.assembly.iter().filter(move |frame| frame.has(symbol))
     }
 
     /// Whether an exception or interrupt leads to the code of a symbol.
     pub fn is_exception(&self, symbol: &str) -> bool {
-        self.assembly_frame(symbol).is_some_and(|frame| frame.kind == AssemblyKind::Exception)
+        self.assembly_frames(symbol).any(|frame| frame.kind == AssemblyKind::Exception)
     }
 
     /// The number in some bytes of the guest's memory, eight at the most.

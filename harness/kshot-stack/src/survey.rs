@@ -160,7 +160,11 @@ impl Finding {
         if matched == frames {
             return Self::Extra { extra: named(false), matched, frames };
         }
-        if stack.state == State::Complete {
+        let end = stack.frames.len() as u64;
+        let lacks_the_end =
+            || stack.differences.iter().any(|one| one.deviation == Deviation::Missing && one.at >= end);
+        // One that breaks in the midst may go on to the entry.
+        if stack.state == State::Complete || stack.state == State::Corrupt && !lacks_the_end() {
             return Self::Gap { missing: named(true), matched, frames };
         }
         let at = stack.ends_at.clone().unwrap_or_else(|| NAMELESS.to_owned());

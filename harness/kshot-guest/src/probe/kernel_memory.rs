@@ -2,7 +2,7 @@
 
 use crate::machine::{Registers, Span, Stops, StubError};
 use crate::symbols::{Layout, ReturnTrampoline, Unwinder};
-use kshot_stack::arch::{ArchRow, KernelPointer};
+use kshot_stack::arch::{ArchRow, KernelPointer, SwitchedStack};
 use kshot_stack::stack::gdb_raw::Returns;
 
 use super::TruthError;
@@ -27,8 +27,9 @@ pub(super) struct KernelMemory {
     /// Where a task has its name and its id, in bytes.
     name: u64,
     id: u64,
-    /// The pointers to the tops of stacks that C code switches to, and where they point once that is known.
-    tops: Vec<PointerPlace>,
+    /// The pointers to the stacks that C code switches to, how far above where they point the tops are, and
+    /// the tops once they are known.
+    tops: Vec<(PointerPlace, u64)>,
     known_tops: Option<Vec<u64>>,
     /// How far behind the first the processor has its own variables, once that is known.
     per_cpu: Option<u64>,
@@ -83,7 +84,8 @@ impl KernelMemory {
         let task = place(&layout, row.task.ok_or_else(nothing)?)?;
         let (name, id) = (field(&layout, "task_struct", "comm")?, field(&layout, "task_struct", "pid")?);
         // A kernel may lack some.
-        let tops = row.switched_stacks.iter().filter_map(|pointer| place(&layout, *pointer).ok()).collect();
+        let top = |stack: &SwitchedStack| Some((place(&layout, stack.pointer).ok()?, stack.top));
+        let tops = row.switched_stacks.iter().filter_map(top).collect();
         let vectors =
             row.step_over.map(|step_over| layout.variable(&[step_over.trap_vector.0])).transpose()?.flatten();
         Ok(Self { row, layout, task, name, id, tops, known_tops: None, per_cpu: None, vectors })
@@ -105,9 +107,9 @@ impl KernelMemory {
             return Ok(known.clone());
         }
         let mut tops = Vec::new();
-        for place in self.tops.clone() {
+        for (place, top) in self.tops.clone() {
             let pointer = self.pointer(place, stops)?;
-            tops.push(self.follow(pointer, stops)?);
+            tops.push(self.follow(pointer, stops)?.wrapping_add(top));
         }
         self.known_tops = Some(tops.clone());
         Ok(tops)
@@ -289,6 +291,7 @@ fn place(layout: &Layout, pointer: KernelPointer) -> Result<PointerPlace, TruthE
         KernelPointer::At { structure, field: name } => {
             PointerPlace::Structure { register: None, offset: field(layout, structure, name)? }
         }
+        KernelPointer::Variable(name) => PointerPlace::Variable(variable(&[name])?),
         KernelPointer::PerCpu(names) => match (variable(names)?, layout.variable(&["__per_cpu_offset"])?) {
             (variable, Some(offsets)) => PointerPlace::PerCpu { variable, offsets },
             // Without CONFIG_SMP there is one of each (include/asm-generic/percpu.h).

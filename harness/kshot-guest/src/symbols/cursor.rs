@@ -74,6 +74,15 @@ impl Cursor {
         self.registers.get(usize::from(register.0)).copied().flatten()
     }
 
+    /// Whether assembly code has saved its caller's registers as `code` says.
+    pub(super) fn is_marked(&self, code: &AssemblyFrame, raw: &Raw, row: &ArchRow) -> bool {
+        code.marker.is_none_or(|marker| {
+            let base = self.register(Register(code.base));
+            let word = base.and_then(|base| word_at(raw, base.wrapping_add_signed(marker.offset), row));
+            word == Some(marker.value)
+        })
+    }
+
     /// What called assembly code, or was interrupted by it.
     pub(super) fn out_of(&self, code: &AssemblyFrame, raw: &Raw, row: &ArchRow) -> Result<Self, Cut> {
         let base = self.register(Register(code.base)).ok_or(Cut::OtherMemory)?;
@@ -115,6 +124,11 @@ impl Cursor {
         let Some(top) = stack_pointer.filter(|address| raw.tops.contains(address)) else { return Ok(self) };
         let before = top.wrapping_add(row.stack_before.offset());
         let before = word_at(raw, before, row).ok_or(Cut::OtherMemory)?;
+        // What is the top in other versions of the kernel is in the midst of this one's. Stacks are aligned.
+        let stack = |address| address / row.kernel_stack as u64;
+        if stack(before) == stack(top) {
+            return Ok(self);
+        }
         match row.stack_before {
             StackBefore::Pointer => *stack_pointer = Some(before),
             StackBefore::BackChain(_) => self.cfa = Some(before.wrapping_add(row.cfa_bias)),

@@ -238,8 +238,7 @@ impl Unwinder {
         let trampoline = row.assembly.iter().find(|code| code.kind == AssemblyKind::FunctionTracer);
         let frames = self.walk(raw, row, trampoline).frames;
         let is_tracer = |physical: &Physical| {
-            assembly(&physical.frame, row, trampoline)
-                .is_some_and(|code| code.kind == AssemblyKind::FunctionTracer)
+            assembly(&physical.frame, row, trampoline).any(|code| code.kind == AssemblyKind::FunctionTracer)
         };
         // Further out there may be another one, which an interrupt found at work.
         let traced = frames.iter().position(is_tracer).map_or(frames.len(), |at| at + 1);
@@ -271,7 +270,9 @@ impl Unwinder {
                 name.push_str(&format!(" [{module}]"));
             }
             // An interrupt at work in such code may have come before it has saved anything.
-            let code = assembly(&frame, row, nameless).filter(|_| cursor.is_return_address);
+            let is_at_work =
+                |code: &&AssemblyFrame| cursor.is_return_address && cursor.is_marked(code, raw, row);
+            let code = assembly(&frame, row, nameless).find(is_at_work);
             frames.push(Physical { frame, is_return_address: cursor.is_return_address });
             let caller = match code {
                 _ if user => return Unwound { frames, end: End::User },
@@ -438,16 +439,14 @@ fn rows(section: &DebugFrame<Reader>, index: usize) -> gimli::Result<Vec<RowsOf>
     Ok(rows)
 }
 
-/// The assembly code that a frame is in: `nameless` where no symbol table lists it.
+/// The assembly code that a frame may be in: `nameless` where no symbol table lists it.
 fn assembly<'a>(
     frame: &Frame,
     row: &'a ArchRow,
     nameless: Option<&'a AssemblyFrame>,
-) -> Option<&'a AssemblyFrame> {
-    match &frame.symbol {
-        Some(symbol) => row.assembly_frame(symbol),
-        None => nameless.filter(|_| !frame.user),
-    }
+) -> impl Iterator<Item = &'a AssemblyFrame> {
+    let named = frame.symbol.iter().flat_map(|symbol| row.assembly_frames(symbol));
+    named.chain(nameless.filter(|_| frame.symbol.is_none() && !frame.user))
 }
 
 #[cfg(test)]

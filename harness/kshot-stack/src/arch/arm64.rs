@@ -88,6 +88,7 @@ pub(super) const ROW: ArchRow = ArchRow {
             stack_pointer: CallerStackPointer::Saved(248),
             saved: &[SavedRegisters { dwarf: 19, offset: 152, count: 12 }],
             user_mode: None,
+            marker: None,
         },
         // call_on_irq_stack of arch/arm64/kernel/entry.S: a frame record, which x29 points to.
         AssemblyFrame {
@@ -98,6 +99,7 @@ pub(super) const ROW: ArchRow = ArchRow {
             stack_pointer: CallerStackPointer::Above(16),
             saved: &[SavedRegisters { dwarf: 29, offset: 0, count: 2 }],
             user_mode: None,
+            marker: None,
         },
         // ftrace_regs_entry of arch/arm64/kernel/entry-ftrace.S up to 6.3: a struct pt_regs at the stack
         // pointer.
@@ -109,6 +111,7 @@ pub(super) const ROW: ArchRow = ArchRow {
             stack_pointer: CallerStackPointer::Saved(248),
             saved: &[SavedRegisters { dwarf: 29, offset: 232, count: 2 }],
             user_mode: None,
+            marker: None,
         },
     ],
     leaves: &[],

@@ -1,7 +1,8 @@
 //! 32-bit Arm: Debian's armhf.
 
 use super::{
-    ArchRow, KernelImage, KernelPointer, RegisterGroup, RegisterRange, StackBefore, StubRegisters, debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, RegisterGroup,
+    RegisterRange, SavedRegisters, StackBefore, StubRegisters, debian,
 };
 
 /// The row.
@@ -69,8 +70,47 @@ pub(super) const ROW: ArchRow = ArchRow {
     stack_pointer: 13,
     cfa_bias: 0,
     return_address: 14,
-    assembly: &[],
-    leaves: &[],
+    assembly: &[
+        // svc_entry and usr_entry of arch/arm/kernel/entry-armv.S: a struct pt_regs at the stack pointer, r0 to
+        // r15 (arch/arm/include/uapi/asm/ptrace.h).
+        AssemblyFrame {
+            labels: &[
+                "__dabt_svc",
+                "__fiq_svc",
+                "__irq_svc",
+                "__pabt_svc",
+                "__und_svc",
+                "__dabt_usr",
+                "__fiq_usr",
+                "__irq_usr",
+                "__pabt_usr",
+                "__und_usr",
+            ],
+            kind: AssemblyKind::Exception,
+            base: 13,
+            program_counter: 60,
+            stack_pointer: CallerStackPointer::Saved(52),
+            saved: &[
+                SavedRegisters { dwarf: 4, offset: 16, count: 8 },
+                SavedRegisters { dwarf: 14, offset: 56, count: 1 },
+            ],
+            user_mode: None,
+            marker: None,
+        },
+        // arch/arm/lib/call_with_stack.S with CONFIG_UNWINDER_ARM: r11 and the return address where r11 points.
+        AssemblyFrame {
+            labels: &["call_with_stack"],
+            kind: AssemblyKind::StackSwitch,
+            base: 11,
+            program_counter: 4,
+            stack_pointer: CallerStackPointer::Above(8),
+            saved: &[SavedRegisters { dwarf: 11, offset: 0, count: 1 }],
+            user_mode: None,
+            marker: None,
+        },
+    ],
+    // arch/arm/mm/proc-v7.S: the idle task waits for an interrupt in it.
+    leaves: &["cpu_v7_do_idle"],
     switched_stacks: &[],
     stack_before: StackBefore::Pointer,
     perf_finds_callers: false,
@@ -85,6 +125,14 @@ pub(super) const ROW: ArchRow = ArchRow {
         "vector_swi",
         "ret_from_fork",
         "__mmap_switched",
+        // It jumps there.
+        "start_kernel",
+        // entry-armv.S: from user space.
+        "__dabt_usr",
+        "__fiq_usr",
+        "__irq_usr",
+        "__pabt_usr",
+        "__und_usr",
     ],
     // arch/arm/kernel/entry-ftrace.S.
     plumbing: &[

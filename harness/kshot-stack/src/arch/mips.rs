@@ -129,6 +129,7 @@ pub(super) const ASSEMBLY: &[AssemblyFrame] = &[
         stack_pointer: CallerStackPointer::Above(304),
         saved: &[SavedRegisters { dwarf: RETURN_ADDRESS, offset: 8, count: 1 }],
         user_mode: None,
+        marker: None,
     },
     // `handle_int` of `arch/mips/kernel/genex.S` calls the handler on the interrupt's own stack and keeps the
     // stack pointer from before in $17. Its CFI counts on from the stack pointer.
@@ -140,6 +141,7 @@ pub(super) const ASSEMBLY: &[AssemblyFrame] = &[
         stack_pointer: CallerStackPointer::Saved(29 * 8),
         saved: INTERRUPTED,
         user_mode: None,
+        marker: None,
     },
     // `__BUILD_HANDLER` of `arch/mips/kernel/genex.S`, which has no CFI.
     AssemblyFrame {
@@ -161,6 +163,7 @@ pub(super) const ASSEMBLY: &[AssemblyFrame] = &[
         stack_pointer: CallerStackPointer::Saved(29 * 8),
         saved: INTERRUPTED,
         user_mode: None,
+        marker: None,
     },
 ];
 /// The offset of EPC in a `struct pt_regs`, in bytes.

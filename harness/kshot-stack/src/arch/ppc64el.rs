@@ -1,9 +1,62 @@
 //! 64-bit POWER, little-endian: Debian's ppc64el.
 
 use super::{
-    ArchRow, KernelImage, KernelPointer, RegisterGroup, RegisterRange, StackBefore, StubRegisters,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, Marker,
+    RegisterGroup, RegisterRange, SavedBit, SavedRegisters, StackBefore, StubRegisters, SwitchedStack,
     UPPER_HALF, debian,
 };
+
+/// An exception's frame: a struct pt_regs so far above the stack pointer (__GEN_COMMON_BODY of
+/// arch/powerpc/kernel/exceptions-64s.S, arch/powerpc/include/asm/ptrace.h), with the general registers from
+/// 0, NIP at 256, MSR at 264 and the link register at 288; and, so far above, STACK_FRAME_REGS_MARKER. The
+/// labels are what EXC_COMMON_BEGIN and GEN_COMMON make.
+macro_rules! exception {
+    ($regs:literal, $marker:literal) => {
+        AssemblyFrame {
+            labels: &[
+                "alignment_common*",
+                "data_access_common*",
+                "data_access_slb_common*",
+                "decrementer_common*",
+                "doorbell_super_common*",
+                "emulation_assist_common*",
+                "facility_unavailable_common*",
+                "fp_unavailable_common*",
+                "h_virt_irq_common*",
+                "hardware_interrupt_common*",
+                "instruction_access_common*",
+                "instruction_access_slb_common*",
+                "performance_monitor_common*",
+                "program_check_common*",
+                "single_step_common*",
+                "soft_nmi_common*",
+                "system_reset_common*",
+            ],
+            kind: AssemblyKind::Exception,
+            base: 1,
+            program_counter: $regs + 256,
+            stack_pointer: CallerStackPointer::Saved($regs + 8),
+            saved: &[
+                SavedRegisters { dwarf: 14, offset: $regs + 14 * 8, count: 18 },
+                SavedRegisters { dwarf: 65, offset: $regs + 288, count: 1 },
+            ],
+            // MSR_PR.
+            user_mode: Some(SavedBit { offset: $regs + 264, mask: 1 << 14 }),
+            marker: Some(Marker { offset: $marker, value: 0x5347_4552 }),
+        }
+    };
+}
+
+/// The top of a stack that call_do_softirq() or call_do_irq() of arch/powerpc/kernel/irq.c switches to, where
+/// they leave the stack pointer: so far below its end.
+macro_rules! switched {
+    ($pointer:literal, $below:literal) => {
+        SwitchedStack { pointer: KernelPointer::Variable($pointer), top: KERNEL_STACK - $below }
+    };
+}
+
+/// CONFIG_THREAD_SHIFT of Debian's kernels.
+const KERNEL_STACK: u64 = 16 << 10;
 
 /// The row.
 pub(super) const ROW: ArchRow = ArchRow {
@@ -65,15 +118,22 @@ pub(super) const ROW: ArchRow = ArchRow {
         arguments: &[3, 4, 5, 6, 7, 8, 9, 10],
     },
     step_over: None,
-    // CONFIG_THREAD_SHIFT of Debian's kernels.
-    kernel_stack: 16 << 10,
+    kernel_stack: KERNEL_STACK as usize,
     // Power Architecture 64-Bit ELF V2 ABI, "DWARF Register Number Mapping": r1 and LR.
     stack_pointer: 1,
     cfa_bias: 0,
     return_address: 65,
-    assembly: &[],
-    leaves: &[],
-    switched_stacks: &[],
+    // STACK_FRAME_OVERHEAD up to 6.1; STACK_INT_FRAME_REGS since 6.2.
+    assembly: &[exception!(112, 96), exception!(48, 32)],
+    // arch/powerpc/platforms/pseries/hvCall.S: the idle task waits for an interrupt in it.
+    leaves: &["plpar_hcall_norets_notrace"],
+    // STACK_FRAME_OVERHEAD up to 6.1; STACK_FRAME_MIN_SIZE since 6.2.
+    switched_stacks: &[
+        switched!("softirq_ctx", 112),
+        switched!("hardirq_ctx", 112),
+        switched!("softirq_ctx", 32),
+        switched!("hardirq_ctx", 32),
+    ],
     stack_before: StackBefore::Pointer,
     perf_finds_callers: false,
     syscall_prefix: None,
@@ -88,6 +148,21 @@ pub(super) const ROW: ArchRow = ArchRow {
         "ret_from_kernel_user_thread",
         "start_kernel_thread",
         "start_here_common",
+        // exceptions-64s.S: from user space.
+        "alignment_common_virt",
+        "data_access_common_virt",
+        "data_access_slb_common_virt",
+        "decrementer_common_virt",
+        "doorbell_super_common_virt",
+        "emulation_assist_common_virt",
+        "facility_unavailable_common_virt",
+        "fp_unavailable_common_virt",
+        "hardware_interrupt_common_virt",
+        "instruction_access_common_virt",
+        "instruction_access_slb_common_virt",
+        "performance_monitor_common_virt",
+        "program_check_common_virt",
+        "single_step_common_virt",
     ],
     // arch/powerpc/kernel/trace/ftrace_mprofile.S and ftrace_low.S.
     plumbing: &[

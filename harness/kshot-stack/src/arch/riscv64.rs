@@ -109,6 +109,7 @@ pub(super) const ROW: ArchRow = ArchRow {
                 SavedRegisters { dwarf: 18, offset: 144, count: 10 },
             ],
             user_mode: None,
+            marker: None,
         },
         // call_on_irq_stack of arch/riscv/kernel/entry.S: a frame record below what s0 points to.
         AssemblyFrame {
@@ -119,6 +120,7 @@ pub(super) const ROW: ArchRow = ArchRow {
             stack_pointer: CallerStackPointer::Above(0),
             saved: &[SavedRegisters { dwarf: 8, offset: -16, count: 1 }],
             user_mode: None,
+            marker: None,
         },
         // ftrace_caller of arch/riscv/kernel/mcount-dyn.S, since 6.10: a struct ftrace_regs at the stack
         // pointer (arch/riscv/include/asm/ftrace.h).
@@ -133,6 +135,7 @@ pub(super) const ROW: ArchRow = ArchRow {
                 SavedRegisters { dwarf: 8, offset: 24, count: 1 },
             ],
             user_mode: None,
+            marker: None,
         },
     ],
     leaves: &[],

@@ -2,7 +2,7 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, Nic, RegisterGroup,
-    RegisterRange, SavedBit, SavedRegisters, StackBefore, StubRegisters, debian,
+    RegisterRange, SavedBit, SavedRegisters, StackBefore, StubRegisters, SwitchedStack, debian,
 };
 
 /// The row.
@@ -74,6 +74,7 @@ pub(super) const ROW: ArchRow = ArchRow {
             stack_pointer: CallerStackPointer::Saved(304),
             saved: &[SavedRegisters { dwarf: 6, offset: 232, count: 9 }],
             user_mode: Some(SavedBit { offset: 168, mask: 1 << 48 }),
+            marker: None,
         },
         // ftrace_regs_entry of arch/s390/kernel/mcount.S: the same, of which it fills in a part.
         AssemblyFrame {
@@ -84,6 +85,7 @@ pub(super) const ROW: ArchRow = ArchRow {
             stack_pointer: CallerStackPointer::Saved(304),
             saved: &[SavedRegisters { dwarf: 14, offset: 296, count: 1 }],
             user_mode: None,
+            marker: None,
         },
     ],
     // arch/s390/kernel/entry.S: the idle task waits for an interrupt in it.
@@ -91,7 +93,10 @@ pub(super) const ROW: ArchRow = ArchRow {
     // call_on_stack of arch/s390/include/asm/stacktrace.h, which writes the back chain of a stack's first
     // frame, the last word of its struct stack_frame. In front of that, above the top, the called function
     // saves its registers.
-    switched_stacks: &[KernelPointer::At { structure: "lowcore", field: "async_stack" }],
+    switched_stacks: &[SwitchedStack {
+        pointer: KernelPointer::At { structure: "lowcore", field: "async_stack" },
+        top: 0,
+    }],
     stack_before: StackBefore::BackChain(152),
     perf_finds_callers: false,
     // __SYSCALL_DEFINEx of arch/s390/include/asm/syscall_wrapper.h.

@@ -2,7 +2,8 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard,
-    RegisterGroup, RegisterRange, SavedRegisters, StackBefore, StubRegisters, UPPER_HALF, debian,
+    RegisterGroup, RegisterRange, SavedRegisters, StackBefore, StubRegisters, SwitchedStack, UPPER_HALF,
+    debian,
 };
 
 /// The row.
@@ -97,6 +98,7 @@ pub(super) const ROW: ArchRow = ArchRow {
                 SavedRegisters { dwarf: 10, offset: 56, count: 1 },
             ],
             user_mode: None,
+            marker: None,
         },
         // save_mcount_regs of arch/x86/kernel/ftrace_64.S: the same, of which it fills in a part.
         AssemblyFrame {
@@ -107,11 +109,12 @@ pub(super) const ROW: ArchRow = ArchRow {
             stack_pointer: CallerStackPointer::Saved(152),
             saved: &[SavedRegisters { dwarf: 6, offset: 32, count: 1 }],
             user_mode: None,
+            marker: None,
         },
     ],
     leaves: &[],
     // call_on_stack of arch/x86/include/asm/irq_stack.h.
-    switched_stacks: &[KernelPointer::PerCpu(&["hardirq_stack_ptr"])],
+    switched_stacks: &[SwitchedStack { pointer: KernelPointer::PerCpu(&["hardirq_stack_ptr"]), top: 0 }],
     stack_before: StackBefore::Pointer,
     // ORC has a row for each instruction (arch/x86/kernel/unwind_orc.c).
     perf_finds_callers: true,

@@ -193,9 +193,12 @@ mod tests {
             })
         };
         let cells: Vec<_> = cells.iter().map(cell).collect();
-        let kernel = serde_json::json!({ "name": "k", "release": "6.1", "arch": "arm64", "image_sha256": "0" });
-        serde_json::from_value(serde_json::json!({ "schema": 1, "kernel": kernel, "qemu": "7", "cells": cells }))
-            .unwrap()
+        let kernel =
+            serde_json::json!({ "name": "k", "release": "6.1", "arch": "arm64", "image_sha256": "0" });
+        serde_json::from_value(
+            serde_json::json!({ "schema": 1, "kernel": kernel, "qemu": "7", "cells": cells }),
+        )
+        .unwrap()
     }
 
     #[test]

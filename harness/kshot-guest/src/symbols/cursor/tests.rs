@@ -29,7 +29,7 @@ fn raw(arch: Arch, stacks: &[(u64, &[(usize, u64)])]) -> Raw {
 }
 
 fn out_of(arch: Arch, label: &str, cursor: &Cursor, raw: &Raw) -> Result<Cursor, Cut> {
-    cursor.out_of(arch.row().assembly_frame(label).unwrap(), raw, arch.row())
+    cursor.out_of(arch.row().assembly_frames(label).next().unwrap(), raw, arch.row())
 }
 
 #[test]
@@ -48,6 +48,45 @@ fn where_addresses_do_not_tell_a_bit_tells_user_space() {
         let caller = out_of(Arch::S390x, "io_int_handler", &cursor(&[(15, STACK)]), &raw).unwrap();
         assert_eq!((caller.pc, caller.user), (0x1000, user));
     }
+}
+
+#[test]
+fn where_kernels_save_registers_at_different_places_a_marker_tells_which() {
+    let row = Arch::Ppc64el.row();
+    for (marker, registers) in [(96, 112), (32, 48)] {
+        let words = [
+            (marker, 0x5347_4552),
+            (registers + 8, STACK + 400),
+            (registers + 256, CODE + 4),
+            (registers + 264, 0),
+            (registers + 288, CODE + 8),
+        ];
+        let raw = raw(Arch::Ppc64el, &[(STACK, &words)]);
+        let cursor = cursor(&[(1, STACK)]);
+        let frames = || row.assembly_frames("data_access_common_virt");
+        let code: Vec<_> = frames().filter(|code| cursor.is_marked(code, &raw, row)).collect();
+        assert_eq!((code.len(), frames().count()), (1, 2));
+        let caller = cursor.out_of(code[0], &raw, row).unwrap();
+        assert_eq!((caller.pc, caller.is_return_address, caller.user), (CODE + 4, false, false));
+        let registers = [1, 14, 65].map(|register| caller.register(Register(register)).unwrap());
+        assert_eq!(registers, [STACK + 400, (words[0].0 as u64 + 16) / 8 + 14, CODE + 8]);
+    }
+    let nothing = raw(Arch::Ppc64el, &[(STACK, &[])]);
+    assert!(
+        !row.assembly_frames("data_access_common_virt")
+            .any(|code| cursor(&[(1, STACK)]).is_marked(code, &nothing, row))
+    );
+}
+
+#[test]
+fn a_frame_where_other_versions_switch_stacks_is_no_switch() {
+    let (top, row) = (STACK + 160, Arch::Ppc64el.row());
+    let mut raw = raw(Arch::Ppc64el, &[(STACK, &[(160, STACK + 240)]), (TASK_STACK, &[])]);
+    raw.tops = vec![top];
+    let register = |raw: &Raw| cursor(&[(1, top)]).switched(raw, row).unwrap().register(Register(1));
+    assert_eq!(register(&raw), Some(top));
+    raw.stacks[0].memory[160..168].copy_from_slice(&TASK_STACK.to_le_bytes());
+    assert_eq!(register(&raw), Some(TASK_STACK));
 }
 
 #[test]
