@@ -136,8 +136,9 @@ pub enum RunError {
     Probe(#[from] ProbeError),
     /// A step ended with an unexpected status.
     #[error(
-        "step {number} (`{script}`) ended with status {got}, not {wanted}{}; its last lines:\n{tail}",
-        may_lack(unchecked)
+        "step {number} (`{script}`) ended with status {got}, not {wanted}{}{}",
+        may_lack(unchecked),
+        last_lines(tail)
     )]
     StepFailed {
         /// The step's number, from 1.
@@ -182,6 +183,11 @@ pub enum RunError {
     /// A snapshot cannot be read.
     #[error(transparent)]
     Baseline(#[from] BaselineError),
+}
+
+/// What a step said at the end, if it said anything.
+fn last_lines(tail: &str) -> String {
+    if tail.trim().is_empty() { String::new() } else { format!("; its last lines:\n{tail}") }
 }
 
 fn may_lack(unchecked: &[String]) -> String {

@@ -151,6 +151,7 @@ pub(super) const ROW: ArchRow = ArchRow {
         "handle_exception",
         "ret_from_exception",
         "ret_from_fork",
+        "ret_from_exception_end",
         "ret_from_fork_kernel_asm",
         "ret_from_fork_user_asm",
         "start_kernel",

@@ -41,61 +41,61 @@ fn is_measured(cell: &SurveyCell) -> bool {
     !matches!(cell.finding, Finding::NotMeasured { .. })
 }
 
-/// Cells of reporters that were not measured for one reason, in the same situations.
+/// Cells of reporters that were not measured for one reason.
+#[derive(PartialEq)]
 struct Unmeasured<'a> {
-    reporters: Vec<&'a str>,
     because: &'a str,
+    /// In these situations; none where a reporter was measured in none.
     situations: Vec<&'a str>,
 }
 
 /// Why cells were not measured: a line for each situation that no reporter was measured in, as its first
-/// reporter has it, and one for each reason with its reporters, and the situations where it is not all of theirs.
+/// reporter has it; one for each reporter that was measured in none, as its first situation has it; and one for
+/// each reason of the other cells.
 fn reasons(document: &SurveyDocument) -> String {
-    let rows = measured_situations(document);
+    let (rows, columns) = (measured_situations(document), measured_reporters(document));
     let mut lines = String::new();
-    let mut unmeasured: Vec<Unmeasured<'_>> = Vec::new();
-    for situation in document.situations() {
-        let mut cells = document.cells.iter().filter(|cell| cell.situation == situation);
-        if !rows.contains(&situation) {
-            let because = cells.find_map(because).unwrap_or_default();
-            lines += &format!("not measured: {situation}: {}\n", one_line(because));
-            continue;
-        }
-        for (cell, because) in cells.filter_map(|cell| Some((cell, because(cell)?))) {
-            let reporter = cell.reporter.as_str();
-            let same =
-                unmeasured.iter_mut().find(|one| one.reporters == [reporter] && one.because == because);
-            match same {
-                Some(same) => same.situations.push(situation),
-                None => {
-                    unmeasured.push(Unmeasured {
-                        reporters: vec![reporter],
-                        because,
-                        situations: vec![situation],
-                    });
-                }
+    for situation in document.situations().into_iter().filter(|situation| !rows.contains(situation)) {
+        let reason = document.cells.iter().find(|cell| cell.situation == situation).and_then(because);
+        lines += &format!("not measured: {situation}: {}\n", one_line(reason.unwrap_or_default()));
+    }
+    let mut groups: Vec<(Vec<&str>, Unmeasured<'_>)> = Vec::new();
+    for reporter in document.reporters() {
+        for one in unmeasured(document, reporter, &rows, columns.contains(&reporter)) {
+            match groups.iter_mut().find(|(_, known)| *known == one) {
+                Some((reporters, _)) => reporters.push(reporter),
+                None => groups.push((vec![reporter], one)),
             }
         }
     }
-    let mut merged: Vec<Unmeasured<'_>> = Vec::new();
-    for one in unmeasured {
-        match merged
-            .iter_mut()
-            .find(|known| known.because == one.because && known.situations == one.situations)
-        {
-            Some(known) => known.reporters.extend(one.reporters),
-            None => merged.push(one),
-        }
-    }
-    for Unmeasured { reporters, because, situations } in merged {
-        let asked = |cell: &&SurveyCell| {
-            reporters.contains(&cell.reporter.as_str()) && rows.contains(&cell.situation.as_str())
-        };
-        let is_all = document.cells.iter().filter(asked).count() == situations.len() * reporters.len();
-        let situations = if is_all { String::new() } else { format!(" in {}", situations.join(", ")) };
+    for (reporters, Unmeasured { because, situations }) in groups {
+        let situations =
+            if situations.is_empty() { String::new() } else { format!(" in {}", situations.join(", ")) };
         lines += &format!("not measured: {}{situations}: {}\n", reporters.join(", "), one_line(because));
     }
     lines
+}
+
+/// Why a reporter was not measured in situations that others were measured in.
+fn unmeasured<'a>(
+    document: &'a SurveyDocument,
+    reporter: &str,
+    rows: &[&str],
+    is_measured: bool,
+) -> Vec<Unmeasured<'a>> {
+    let mut found: Vec<Unmeasured<'a>> = Vec::new();
+    let is_asked = |cell: &&SurveyCell| cell.reporter == reporter && rows.contains(&cell.situation.as_str());
+    for cell in document.cells.iter().filter(is_asked) {
+        let Some(because) = because(cell) else { continue };
+        if !is_measured {
+            return vec![Unmeasured { because, situations: Vec::new() }];
+        }
+        match found.iter_mut().find(|one| one.because == because) {
+            Some(one) => one.situations.push(&cell.situation),
+            None => found.push(Unmeasured { because, situations: vec![&cell.situation] }),
+        }
+    }
+    found
 }
 
 fn because(cell: &SurveyCell) -> Option<&str> {
@@ -206,10 +206,10 @@ mod tests {
         let document = survey(&[
             ("leaf", "perf", None),
             ("leaf", "bpf", Some("no BPF")),
-            ("leaf", "fentry", Some("no BPF")),
+            ("leaf", "fentry", Some("no BPF of f")),
             ("idle", "perf", None),
             ("idle", "bpf", Some("no BPF")),
-            ("idle", "fentry", Some("no BPF")),
+            ("idle", "fentry", Some("no BPF of g")),
             ("fault", "perf", Some("the guest\n  died")),
             ("fault", "bpf", None),
             ("NMI", "perf", Some("none here")),
@@ -218,8 +218,9 @@ mod tests {
         assert_eq!(
             reasons(&document),
             "not measured: NMI: none here\n\
-             not measured: bpf, fentry in leaf, idle: no BPF\n\
-             not measured: perf in fault: the guest died\n"
+             not measured: perf in fault: the guest died\n\
+             not measured: bpf in leaf, idle: no BPF\n\
+             not measured: fentry: no BPF of f\n"
         );
         let table = survey_table(&document);
         assert!(!table.contains("NMI ") && table.contains("leaf"), "{table}");
