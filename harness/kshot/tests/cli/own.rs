@@ -19,7 +19,7 @@ CONFIG_MIPS_FP_SUPPORT=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\nCONFIG_BINF
 CONFIG_TTY=y\nCONFIG_PRINTK=y\nCONFIG_DEVTMPFS=y\nCONFIG_PROC_FS=y\nCONFIG_SYSFS=y\nCONFIG_SHMEM=y\nCONFIG_TMPFS=y
 CONFIG_UNIX98_PTYS=y\nCONFIG_FUTEX=y\nCONFIG_POSIX_TIMERS=y\nCONFIG_MULTIUSER=y\nCONFIG_INET=y\nCONFIG_KALLSYMS=y
 CONFIG_FUNCTION_TRACER=y\nCONFIG_DYNAMIC_FTRACE=y\nCONFIG_TRACING=y\nCONFIG_STACKTRACE=y\nCONFIG_KPROBE_EVENTS=y
-CONFIG_PERF_EVENTS=y\nCONFIG_TUN=m
+CONFIG_PERF_EVENTS=y\nCONFIG_EVENTFD=y\nCONFIG_TUN=m
 ";
 
 /// A folder as kbuild leaves it, as far as kshot reads it before a boot: big-endian MIPS64.
@@ -55,9 +55,16 @@ fn without(option: &str) -> String {
 #[test]
 fn each_option_that_a_kernel_lacks_is_named_before_anything_is_built_or_booted() {
     let replica = Replica::new();
-    for option in
-        ["PCNET32", "BLK_DEV_INITRD", "SERIAL_8250_CONSOLE", "DEVTMPFS", "TUN", "KPROBE_EVENTS", "RD_GZIP"]
-    {
+    for option in [
+        "PCNET32",
+        "BLK_DEV_INITRD",
+        "SERIAL_8250_CONSOLE",
+        "DEVTMPFS",
+        "TUN",
+        "KPROBE_EVENTS",
+        "RD_GZIP",
+        "EVENTFD",
+    ] {
         let folder = build_folder(&replica, &without(option));
         let scenario = "tunsetiff/func_stack_trace";
         let ended = kshot_in(&replica.path("."), &replica, &["run", scenario, "--kernel", "./linux"]);
