@@ -181,6 +181,8 @@ pub enum RelocationOperation {
 pub enum StackBefore {
     /// The word at the top is the stack pointer.
     Pointer,
+    /// The same, in the header of a frame of so many bytes, where functions save their return address.
+    Header(u64),
     /// A back chain, so many bytes above the top: the stack pointer that the function which switches was
     /// called with.
     BackChain(u64),
@@ -499,8 +501,18 @@ impl StackBefore {
     /// How far above the top the word is, in bytes.
     pub fn offset(self) -> u64 {
         match self {
-            Self::Pointer => 0,
+            Self::Pointer | Self::Header(_) => 0,
             Self::BackChain(offset) => offset,
+        }
+    }
+
+    /// How much of the stack lies above the top, in bytes.
+    pub fn bytes(self, row: &ArchRow) -> u64 {
+        let word = row.word_bytes as u64;
+        match self {
+            Self::Pointer => word,
+            Self::Header(bytes) => bytes,
+            Self::BackChain(offset) => offset + word,
         }
     }
 }

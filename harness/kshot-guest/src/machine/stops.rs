@@ -306,7 +306,7 @@ impl Stops {
         let to = |top: &u64| top.checked_sub(address).filter(|left| *left < size);
         // The stack pointer from before belongs to such a stack. Other stacks are aligned to their size.
         let length = match tops.iter().filter_map(to).max() {
-            Some(left) => left + self.row.stack_before.offset() + self.row.word_bytes as u64,
+            Some(left) => left + self.row.stack_before.bytes(self.row),
             // That of x86's NMIs is smaller, and behind it is a page that is not mapped.
             None => size - address % size,
         };

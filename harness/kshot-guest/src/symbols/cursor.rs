@@ -130,7 +130,7 @@ impl Cursor {
             return Ok(self);
         }
         match row.stack_before {
-            StackBefore::Pointer => *stack_pointer = Some(before),
+            StackBefore::Pointer | StackBefore::Header(_) => *stack_pointer = Some(before),
             StackBefore::BackChain(_) => self.cfa = Some(before.wrapping_add(row.cfa_bias)),
         }
         if raw.holds(before) { Ok(self) } else { Err(Cut::OtherStack(before)) }

@@ -48,14 +48,14 @@ macro_rules! exception {
 }
 
 /// The top of a stack that call_do_softirq() or call_do_irq() of arch/powerpc/kernel/irq.c switches to, where
-/// they leave the stack pointer: so far below its end.
+/// they leave the stack pointer: so far above its beginning.
 macro_rules! switched {
-    ($pointer:literal, $below:literal) => {
-        SwitchedStack { pointer: KernelPointer::Variable($pointer), top: KERNEL_STACK - $below }
+    ($pointer:literal, $top:expr) => {
+        SwitchedStack { pointer: KernelPointer::Variable($pointer), top: $top }
     };
 }
 
-/// CONFIG_THREAD_SHIFT of Debian's kernels.
+/// The smallest stack of a 64-bit kernel: CONFIG_THREAD_SHIFT is 14 in Debian's 6.1, and 15 in its 6.12.
 const KERNEL_STACK: u64 = 16 << 10;
 
 /// The row.
@@ -127,14 +127,17 @@ pub(super) const ROW: ArchRow = ArchRow {
     assembly: &[exception!(112, 96), exception!(48, 32)],
     // arch/powerpc/platforms/pseries/hvCall.S: the idle task waits for an interrupt in it.
     leaves: &["plpar_hcall_norets_notrace"],
-    // STACK_FRAME_OVERHEAD up to 6.1; STACK_FRAME_MIN_SIZE since 6.2.
+    // THREAD_SIZE less STACK_FRAME_OVERHEAD up to 6.1, less STACK_FRAME_MIN_SIZE since 6.2.
     switched_stacks: &[
-        switched!("softirq_ctx", 112),
-        switched!("hardirq_ctx", 112),
-        switched!("softirq_ctx", 32),
-        switched!("hardirq_ctx", 32),
+        switched!("softirq_ctx", KERNEL_STACK - 112),
+        switched!("hardirq_ctx", KERNEL_STACK - 112),
+        switched!("softirq_ctx", KERNEL_STACK - 32),
+        switched!("hardirq_ctx", KERNEL_STACK - 32),
+        switched!("softirq_ctx", 2 * KERNEL_STACK - 32),
+        switched!("hardirq_ctx", 2 * KERNEL_STACK - 32),
     ],
-    stack_before: StackBefore::Pointer,
+    // 64-bit ELF V2 ABI, 2.2.3.1: back chain, CR, LR and TOC pointer.
+    stack_before: StackBefore::Header(32),
     perf_finds_callers: false,
     syscall_prefix: None,
     // arch/powerpc/kernel/interrupt_64.S and head_64.S.
