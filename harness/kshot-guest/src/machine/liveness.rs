@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::lacking;
-use super::share::{HostTooBusy, RestWatch};
+use super::share::{HostTooBusy, RestWatch, is_ending};
 use crate::deadline::TimedOut;
 use crate::host::interrupt;
 use kshot_stack::arch::Arch;
@@ -16,6 +16,9 @@ use kshot_stack::document::ConsoleReport;
 /// The time for the console output of a crash to arrive: QEMU exits by itself after a panic (`panic=-1`,
 /// `-no-reboot`), and the console is complete then. A kernel that cannot reset the machine prints no more.
 const FINAL_OUTPUT_LIMIT: Duration = Duration::from_secs(1);
+
+/// The longest end of a QEMU process that has given up its memory.
+const END_LIMIT: Duration = Duration::from_secs(30);
 
 /// Whether a machine runs, shared by everything that waits for it.
 #[derive(Clone, Debug, Default)]
@@ -120,10 +123,17 @@ impl Liveness {
         Err(self.wait_until_down(observed, limit).unwrap_or(MachineDown::Interrupted))
     }
 
-    /// Why the connection to the guest broke: waits up to a second for the machine's end.
+    /// Why the connection to the guest broke: waits up to a second for the machine's end, and longer for that
+    /// of a QEMU that is ending.
     pub fn wait_for_end(&self) -> Option<MachineDown> {
         let observed = self.observed();
-        self.wait_until_down(observed, FINAL_OUTPUT_LIMIT)
+        let process = observed.process;
+        let down = self.wait_until_down(observed, FINAL_OUTPUT_LIMIT);
+        // What it ended of is known once it has ended: on a busy host its connections break earlier.
+        if down.is_none() && process.is_some_and(is_ending) {
+            return self.wait_until_down(self.observed(), END_LIMIT);
+        }
+        down
     }
 
     /// Waits for any change, at most `limit`.

@@ -127,9 +127,21 @@ fn is_stopped(stat: &str) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['T', 't']))
 }
 
+/// Whether a process has ended or is about to: it has given up its memory, and with it its command line
+/// (proc_pid_cmdline(5)).
+pub(super) fn is_ending(process: u32) -> bool {
+    fs::read(format!("/proc/{process}/cmdline")).map_or(true, |words| words.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_without_a_command_line_is_ending() {
+        assert!(!is_ending(std::process::id()));
+        assert!(is_ending(u32::MAX), "there is none");
+    }
 
     #[test]
     fn a_guest_whose_qemu_waited_for_a_processor_is_not_late_by_itself() {
