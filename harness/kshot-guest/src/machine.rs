@@ -49,6 +49,7 @@ use kshot_stack::document::ConsoleReport;
 use kshot_stack::text::printable;
 use liveness::QemuExit;
 use monitor::Monitor;
+use share::Silence;
 
 /// The file of the run folder with the raw console output.
 pub const CONSOLE_LOG: &str = "console.log";
@@ -158,9 +159,9 @@ impl Machine {
     /// [`MachineError::NotReady`] if the deadline passes, [`MachineError::Down`] as soon as the machine goes
     /// down.
     pub fn wait_ready(&self, deadline: &Deadline) -> Result<Duration, MachineError> {
-        let mut watch = self.qemu.liveness.rest_watch();
-        let rests = |last_line_at| watch.as_mut().is_some_and(|watch| watch.has_rested(last_line_at));
-        let at = self.wait_for_console(deadline, Liveness::ready_at, rests)?;
+        let mut watch = self.qemu.liveness.silence_watch();
+        let overlong = |last_line_at| watch.as_mut().and_then(|watch| watch.overlong(last_line_at));
+        let at = self.wait_for_console(deadline, Liveness::ready_at, overlong)?;
         Ok(self.resumed.unwrap_or(at).duration_since(self.started))
     }
 
@@ -169,23 +170,23 @@ impl Machine {
     /// # Errors
     /// The errors of [`Self::wait_ready`].
     pub fn wait_idle(&self, deadline: &Deadline) -> Result<(), MachineError> {
-        self.wait_for_console(deadline, |liveness| liveness.is_idle().then_some(()), |_| false)
+        self.wait_for_console(deadline, |liveness| liveness.is_idle().then_some(()), |_| None)
     }
 
     fn wait_for_console<T>(
         &self,
         deadline: &Deadline,
         came: impl Fn(&Liveness) -> Option<T>,
-        mut rests: impl FnMut(Option<Instant>) -> bool,
+        mut overlong: impl FnMut(Option<Instant>) -> Option<Silence>,
     ) -> Result<T, MachineError> {
         let liveness = &self.qemu.liveness;
-        let late = |timed_out: TimedOut, rests: bool| match liveness.host_too_busy(&timed_out) {
+        let late = |timed_out: TimedOut, silence: Option<Silence>| match liveness.host_too_busy(&timed_out) {
             Some(busy) => busy.into(),
             None => MachineError::NotReady {
                 waited: timed_out.waited,
                 what: timed_out.what,
                 silent_for: liveness.last_line_at().map(|at| at.elapsed()),
-                rests,
+                rests: silence == Some(Silence::Rests),
                 last_console_line: liveness.last_console_line(),
                 board: lacking::board(self.qemu.arch.row()),
             },
@@ -195,16 +196,16 @@ impl Machine {
                 return Ok(PollResult::Done(line));
             }
             liveness.check().map_err(WaitError::Down)?;
-            if rests(liveness.last_line_at()) {
-                return Err(WaitError::Rests(deadline.timed_out(None)));
+            if let Some(silence) = overlong(liveness.last_line_at()) {
+                return Err(WaitError::Silent(silence, deadline.timed_out(None)));
             }
             liveness.wait(slice);
             Ok(PollResult::Pending(None))
         });
         result.map_err(|error| match error {
             WaitError::Down(down) => down.into(),
-            WaitError::Rests(timed_out) => late(timed_out, true),
-            WaitError::TimedOut(timed_out) => late(timed_out, false),
+            WaitError::Silent(silence, timed_out) => late(timed_out, Some(silence)),
+            WaitError::TimedOut(timed_out) => late(timed_out, None),
         })
     }
 
@@ -267,7 +268,7 @@ struct Qemu {
 /// Why a wait for a console line ended.
 enum WaitError {
     Down(MachineDown),
-    Rests(TimedOut),
+    Silent(Silence, TimedOut),
     TimedOut(TimedOut),
 }
 

@@ -6,6 +6,9 @@ use kshot_stack::arch::{ArchRow, KernelOption};
 /// init.
 const SAID: &[(&str, Lack)] = &[
     ("VFS: Unable to mount root fs", NO_INITRAMFS),
+    ("couldn't execute it (error -8)", Lack::Options("CONFIG_BINFMT_ELF: its shell is an ELF program")),
+    // There is an initramfs, and what is in it is at fault.
+    ("couldn't execute it (error", Lack::Nothing),
     // Without block devices either there is no root to try.
     ("No working init found", NO_INITRAMFS),
     (
@@ -26,15 +29,18 @@ enum Lack {
     Options(&'static str),
     /// One of those that the board's network card needs.
     Nic,
+    /// None that is known.
+    Nothing,
 }
 
 /// The options that a kernel seems to lack, by a console's last lines; `None` where they name none.
 pub(super) fn by_console<'a>(mut lines: impl Iterator<Item = &'a str>, row: &ArchRow) -> Option<String> {
     let (_, lack) = lines.find_map(|line| SAID.iter().find(|(words, _)| line.contains(words)))?;
-    Some(match lack {
-        Lack::Options(options) => format!("the kernel seems to lack {options}"),
-        Lack::Nic => one_of(row.options.iter().filter(|option| option.is_for_nic)),
-    })
+    match lack {
+        Lack::Options(options) => Some(format!("the kernel seems to lack {options}")),
+        Lack::Nic => Some(one_of(row.options.iter().filter(|option| option.is_for_nic))),
+        Lack::Nothing => None,
+    }
 }
 
 /// What a kernel has to have to be heard and reached on its board.
@@ -69,6 +75,13 @@ mod tests {
         );
         let line = "[    0.4] Kernel panic - not syncing: No working init found.  Try passing init= option";
         assert!(told(line).unwrap().contains("CONFIG_BLK_DEV_INITRD"));
+        let refused = |error: i32| {
+            let before =
+                format!("[    0.3] Starting init: /bin/sh exists but couldn't execute it (error {error})");
+            by_console([before.as_str(), line].into_iter(), Arch::Mips64.row())
+        };
+        assert!(refused(-8).unwrap().contains("CONFIG_BINFMT_ELF"));
+        assert_eq!(refused(-13), None, "the file has no mode for it: an initramfs was there");
         assert_eq!(told("[    1.2] Kernel panic - not syncing: Attempted to kill init!"), None);
     }
 }

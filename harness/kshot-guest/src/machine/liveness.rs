@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::lacking;
-use super::share::{HostTooBusy, RestWatch, is_ending};
+use super::share::{HostTooBusy, SilenceWatch, is_ending};
 use crate::deadline::TimedOut;
 use crate::host::interrupt;
 use kshot_stack::arch::Arch;
@@ -176,9 +176,9 @@ impl Liveness {
         self.change(|observed| (observed.process, observed.arch) = (process, Some(arch)));
     }
 
-    /// A watch on whether the guest still works on its way up; `None` for a QEMU that is gone.
-    pub(super) fn rest_watch(&self) -> Option<RestWatch> {
-        self.observed().process.map(RestWatch::new)
+    /// A watch on the silence of the guest on its way up; `None` for a QEMU that is gone.
+    pub(super) fn silence_watch(&self) -> Option<SilenceWatch> {
+        self.observed().process.map(SilenceWatch::new)
     }
 
     pub(super) fn line(&self, line: &str) {

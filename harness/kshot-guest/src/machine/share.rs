@@ -47,9 +47,22 @@ const REST_MOST: Duration = Duration::from_secs(10);
 /// The share of the time, in per cent, below which a guest rests: its timer ticks take 5.
 const REST_SHARE: u128 = 25;
 
-/// A watch on whether a guest rests in silence.
+/// How long a guest may work before its console says the first word: those that come up need 2 s of a slow
+/// host. One that is not heard is not waited for: it may be in a panic that nobody hears.
+const MUTE_MOST: Duration = Duration::from_secs(30);
+
+/// Why the silence of a guest on its way up will not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// It waits for something that does not come.
+    Rests,
+    /// It works, and its console has said nothing at all.
+    Mute,
+}
+
+/// A watch on the silence of a guest on its way up.
 #[derive(Debug)]
-pub(super) struct RestWatch {
+pub(super) struct SilenceWatch {
     process: u32,
     since: Instant,
     /// What QEMU had wished of the processors by then.
@@ -58,24 +71,25 @@ pub(super) struct RestWatch {
     last_line_at: Option<Instant>,
 }
 
-impl RestWatch {
+impl SilenceWatch {
     /// A watch on the guest of QEMU's process.
     pub(super) fn new(process: u32) -> Self {
         Self { process, since: Instant::now(), wish: wish(process), last_line_at: None }
     }
 
-    /// Whether the guest has rested for [`REST_MOST`], and its console said nothing meanwhile.
-    pub(super) fn has_rested(&mut self, last_line_at: Option<Instant>) -> bool {
+    /// The silence that is not waited for any longer: of [`REST_MOST`] at rest since the last line, or of
+    /// [`MUTE_MOST`] at work without a first one.
+    pub(super) fn overlong(&mut self, last_line_at: Option<Instant>) -> Option<Silence> {
         let took = self.since.elapsed();
         if self.last_line_at == last_line_at && took < REST_MOST {
-            return false;
+            return None;
         }
-        let wished = wish(self.process).saturating_sub(self.wish);
-        if self.last_line_at == last_line_at && is_rest(wished, took) {
-            return true;
+        let now = ProcessorTime::of(self.process).unwrap_or_default();
+        if self.last_line_at == last_line_at && is_rest(now.wish().saturating_sub(self.wish), took) {
+            return Some(Silence::Rests);
         }
         *self = Self { last_line_at, ..Self::new(self.process) };
-        false
+        is_mute(last_line_at, now).then_some(Silence::Mute)
     }
 }
 
@@ -88,8 +102,12 @@ fn is_rest(wished: Duration, took: Duration) -> bool {
     wished.as_nanos() * 100 < took.as_nanos() * REST_SHARE
 }
 
+fn is_mute(last_line_at: Option<Instant>, processor: ProcessorTime) -> bool {
+    last_line_at.is_none() && processor.ran >= MUTE_MOST
+}
+
 /// What a thread had of the processors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ProcessorTime {
     /// The time that it ran.
     ran: Duration,
@@ -157,15 +175,23 @@ mod tests {
         let second = Duration::from_secs(1);
         assert!(is_rest(second / 20, second), "its timer ticks");
         assert!(!is_rest(second / 2, second), "it works, or waits for a processor");
-        let mut watch = RestWatch::new(std::process::id());
+        let mut watch = SilenceWatch::new(std::process::id());
         let line = Instant::now();
-        assert!(!watch.has_rested(Some(line)), "it has just said something");
-        assert!(!watch.has_rested(Some(line)), "it has only begun to rest");
+        assert!(!watch.overlong(Some(line)).is_some(), "it has just said something");
+        assert!(!watch.overlong(Some(line)).is_some(), "it has only begun to rest");
         watch.since -= 2 * REST_MOST;
         watch.wish = wish(std::process::id());
-        assert!(watch.has_rested(Some(line)));
+        assert_eq!(watch.overlong(Some(line)), Some(Silence::Rests));
         watch.since -= 2 * REST_MOST;
-        assert!(!watch.has_rested(Some(Instant::now())), "it has said something");
+        assert!(!watch.overlong(Some(Instant::now())).is_some(), "it has said something");
+    }
+
+    #[test]
+    fn a_guest_that_works_and_is_never_heard_is_mute() {
+        let ran = |ran| ProcessorTime { ran, waited: 4 * MUTE_MOST };
+        assert!(is_mute(None, ran(MUTE_MOST)));
+        assert!(!is_mute(None, ran(MUTE_MOST / 2)), "its QEMU waited for a processor");
+        assert!(!is_mute(Some(Instant::now()), ran(MUTE_MOST)), "it was heard");
     }
 
     #[test]

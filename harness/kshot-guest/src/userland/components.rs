@@ -23,7 +23,7 @@ use crate::progress::Progress;
 use kshot_stack::arch::{Arch, ArchRow};
 
 /// The version of components out of binary packages; it changes when the same inputs give another component.
-const PACKAGED_VERSION: &str = "packaged-1";
+const PACKAGED_VERSION: &str = "packaged-2";
 
 /// The suite of the source packages.
 const SUITE: &str = "bookworm";

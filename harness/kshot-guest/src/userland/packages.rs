@@ -23,7 +23,9 @@ impl ComponentBuild<'_> {
     /// only the program knows.
     pub(super) fn packaged_busybox(&mut self, suite: &str) -> Result<(), UserlandError> {
         let files = self.unpack("busybox-static", suite)?;
-        copy(program(&files, "busybox")?, &self.root.join("bin/busybox"))?;
+        let busybox = files.program("busybox")?;
+        needs(&busybox)?;
+        copy(&busybox, &self.root.join("bin/busybox"))?;
         let shell = self.root.join("bin/sh");
         Ok(symlink("/bin/busybox", &shell).map_err(FileError::on("create", &shell))?)
     }
@@ -31,19 +33,19 @@ impl ComponentBuild<'_> {
     /// Debian's dropbear, and the libraries that it needs.
     pub(super) fn packaged_dropbear(&mut self, suite: &str) -> Result<(), UserlandError> {
         let files = self.unpack("dropbear-bin", suite)?;
-        let dropbear = program(&files, "dropbear")?;
-        copy(dropbear, &self.root.join("usr/sbin/dropbear"))?;
-        let mut wanted = vec![dropbear.clone()];
+        let dropbear = files.program("dropbear")?;
+        copy(&dropbear, &self.root.join("usr/sbin/dropbear"))?;
+        let mut wanted = vec![dropbear];
         let mut taken = BTreeSet::new();
         while let Some(path) = wanted.pop() {
             let needs = needs(&path)?;
             // The kernel starts the interpreter at this path; all else the interpreter finds in /lib.
             if let Some(interpreter) = &needs.interpreter {
                 let name = interpreter.rsplit('/').next().unwrap_or_default();
-                copy(program(&files, name)?, &self.root.join(interpreter.trim_start_matches('/')))?;
+                copy(files.library(name)?, &self.root.join(interpreter.trim_start_matches('/')))?;
             }
             for name in needs.libraries.into_iter().filter(|name| taken.insert(name.clone())) {
-                let library = program(&files, &name)?;
+                let library = files.library(&name)?;
                 copy(library, &self.root.join("lib").join(&name))?;
                 wanted.push(library.clone());
             }
@@ -51,12 +53,8 @@ impl ComponentBuild<'_> {
         Ok(())
     }
 
-    /// Downloads and unpacks a package and all that it depends on. Returns the files in them by their names.
-    fn unpack(
-        &mut self,
-        package: &'static str,
-        suite: &str,
-    ) -> Result<BTreeMap<String, PathBuf>, UserlandError> {
+    /// Downloads and unpacks a package and all that it depends on.
+    fn unpack(&mut self, package: &'static str, suite: &str) -> Result<UnpackedPackages, UserlandError> {
         let architecture = self.row.debian.unwrap_or(self.row.name);
         let files = PackageFiles::BinaryAndDependencies(architecture);
         let request = PackageRequest { package, suite, version: None, files };
@@ -68,10 +66,46 @@ impl ComponentBuild<'_> {
         for deb in debs {
             self.run(&format!("unpacking {package}"), &cmd!("dpkg-deb", "-x", deb, &into))?;
         }
-        let mut found = BTreeMap::new();
-        find_files(&into, &mut found)?;
-        Ok(found)
+        Ok(UnpackedPackages::read(into)?)
     }
+}
+
+/// Where programs lie in a package (Filesystem Hierarchy Standard).
+const PROGRAM_FOLDERS: [&str; 4] = ["bin", "sbin", "usr/bin", "usr/sbin"];
+
+/// Packages that were unpacked into one folder.
+struct UnpackedPackages {
+    folder: PathBuf,
+    /// The files below `lib*` and `usr/lib*`, by their names.
+    libraries: BTreeMap<String, PathBuf>,
+}
+
+impl UnpackedPackages {
+    fn read(folder: PathBuf) -> Result<Self, FileError> {
+        let mut libraries = BTreeMap::new();
+        let parents = [folder.join("usr"), folder.clone()];
+        for parent in parents.iter().filter(|parent| parent.is_dir()) {
+            let is_library_folder =
+                |path: &PathBuf| path.is_dir() && file_name(path).starts_with("lib") && !path.is_symlink();
+            for libs in list(parent)?.into_iter().filter(is_library_folder) {
+                find_files(&libs, &mut libraries)?;
+            }
+        }
+        Ok(Self { folder, libraries })
+    }
+
+    fn program(&self, name: &str) -> Result<PathBuf, FileError> {
+        let paths = PROGRAM_FOLDERS.iter().map(|folder| self.folder.join(folder).join(name));
+        paths.map(behind_link).find(|path| path.is_file()).ok_or_else(|| in_no_package(name))
+    }
+
+    fn library(&self, name: &str) -> Result<&PathBuf, FileError> {
+        self.libraries.get(name).ok_or_else(|| in_no_package(name))
+    }
+}
+
+fn in_no_package(name: &str) -> FileError {
+    FileError::on("find", Path::new(name))(std::io::Error::other("it is in none of the packages"))
 }
 
 /// What an ELF file is started with.
@@ -83,7 +117,7 @@ struct Needs {
     libraries: Vec<String>,
 }
 
-/// The needs of the ELF file `path` (System V ABI, "Dynamic Linking": PT_INTERP and DT_NEEDED).
+/// The needs of `path`, which has to be an ELF file (System V ABI, "Dynamic Linking": PT_INTERP and DT_NEEDED).
 fn needs(path: &Path) -> Result<Needs, FileError> {
     let bytes = bounded::read(path, SIZE_MOST).map_err(FileError::on("read", path))?;
     let found = match FileKind::parse(&*bytes) {
@@ -111,29 +145,32 @@ fn read_needs<Elf: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> object::Res
     Ok(needs)
 }
 
-fn program<'a>(files: &'a BTreeMap<String, PathBuf>, name: &str) -> Result<&'a PathBuf, FileError> {
-    let nothing = || std::io::Error::other("it is in none of the packages");
-    files.get(name).ok_or_else(|| FileError::on("find", Path::new(name))(nothing()))
-}
-
-/// Finds the programs and libraries below `folder`, links to them included.
+/// Finds the files below `folder`, links to them included.
 fn find_files(folder: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(), FileError> {
     for path in list(folder)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_symlink() || path.is_file() {
-            // A package's link may be absolute: it is the file beside it that is meant.
-            let path = match fs::read_link(&path) {
-                Ok(to) => path.with_file_name(to.file_name().unwrap_or_default()),
-                Err(_) => path,
-            };
-            if path.is_file() {
-                found.insert(name, path);
-            }
-        } else {
+        if path.is_dir() && !path.is_symlink() {
             find_files(&path, found)?;
+            continue;
+        }
+        let name = file_name(&path);
+        let path = behind_link(path);
+        if path.is_file() {
+            found.insert(name, path);
         }
     }
     Ok(())
+}
+
+/// The file that a package's link stands for: it may be absolute, and means the file beside it.
+fn behind_link(path: PathBuf) -> PathBuf {
+    match fs::read_link(&path) {
+        Ok(to) => path.with_file_name(to.file_name().unwrap_or_default()),
+        Err(_) => path,
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -150,14 +187,32 @@ mod tests {
     #[test]
     fn a_link_stands_for_the_file_beside_it() {
         let folder = tempfile::tempdir().unwrap();
-        let lib = folder.path().join("usr/lib");
+        let lib = folder.path().join("usr/lib/aarch64-linux-gnu");
         fs::create_dir_all(&lib).unwrap();
         fs::write(lib.join("libgmp.so.10.4.1"), "").unwrap();
-        std::os::unix::fs::symlink("/usr/lib/libgmp.so.10.4.1", lib.join("libgmp.so.10")).unwrap();
-        std::os::unix::fs::symlink("nothing", lib.join("broken")).unwrap();
-        let mut found = BTreeMap::new();
-        find_files(folder.path(), &mut found).unwrap();
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["libgmp.so.10", "libgmp.so.10.4.1"]);
-        assert_eq!(found["libgmp.so.10"], lib.join("libgmp.so.10.4.1"));
+        symlink("/usr/lib/aarch64-linux-gnu/libgmp.so.10.4.1", lib.join("libgmp.so.10")).unwrap();
+        symlink("nothing", lib.join("broken")).unwrap();
+        let packages = UnpackedPackages::read(folder.path().to_owned()).unwrap();
+        assert_eq!(packages.libraries.keys().collect::<Vec<_>>(), ["libgmp.so.10", "libgmp.so.10.4.1"]);
+        assert_eq!(packages.library("libgmp.so.10").unwrap(), &lib.join("libgmp.so.10.4.1"));
+    }
+
+    #[test]
+    fn a_program_is_taken_from_where_programs_are_and_no_other_file_of_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["bin/busybox", "usr/sbin/dropbear", "usr/share/x/busybox", "usr/lib/dropbear/dropbear"] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        fs::create_dir_all(folder.path().join("usr/share/lib/libc.so.6")).unwrap();
+        let packages = UnpackedPackages::read(folder.path().to_owned()).unwrap();
+        assert_eq!(packages.program("busybox").unwrap(), folder.path().join("bin/busybox"));
+        assert_eq!(packages.program("dropbear").unwrap(), folder.path().join("usr/sbin/dropbear"));
+        for name in ["conf", "x"] {
+            let error = packages.program(name).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        assert!(packages.library("libc.so.6").is_err());
     }
 }
