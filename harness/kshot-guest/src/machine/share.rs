@@ -177,13 +177,13 @@ mod tests {
         assert!(!is_rest(second / 2, second), "it works, or waits for a processor");
         let mut watch = SilenceWatch::new(std::process::id());
         let line = Instant::now();
-        assert!(!watch.overlong(Some(line)).is_some(), "it has just said something");
-        assert!(!watch.overlong(Some(line)).is_some(), "it has only begun to rest");
+        assert_eq!(watch.overlong(Some(line)), None, "it has just said something");
+        assert_eq!(watch.overlong(Some(line)), None, "it has only begun to rest");
         watch.since -= 2 * REST_MOST;
         watch.wish = wish(std::process::id());
         assert_eq!(watch.overlong(Some(line)), Some(Silence::Rests));
         watch.since -= 2 * REST_MOST;
-        assert!(!watch.overlong(Some(Instant::now())).is_some(), "it has said something");
+        assert_eq!(watch.overlong(Some(Instant::now())), None, "it has said something");
     }
 
     #[test]
