@@ -45,6 +45,7 @@ use crate::workspace::Workspace;
 use kshot_guest::host::slots::Slots;
 use kshot_guest::machine::AcceleratorChoice;
 use kshot_guest::progress::Progress;
+use kshot_stack::blame::error_chain;
 use kshot_stack::exit::ExitCode;
 use kshot_stack::snapshot::count_noun;
 use output::Output;
@@ -266,14 +267,16 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
     })
 }
 
-/// Removes what old runs left, and says so.
-fn prune_runs(workspace: &Workspace, began: &RunTime, progress: &Progress) -> Result<(), CommandError> {
-    let removed = artifacts::prune(&workspace.runs_folder, began)?;
-    if removed > 0 {
-        let folders = count_noun(removed as u64, "old run folder");
-        progress.print_line(&format!("removed {folders}; kshot run --keep keeps its own"));
+/// Removes what old runs left, and says so. What cannot be removed is told, and changes no result.
+fn prune_runs(workspace: &Workspace, began: &RunTime, progress: &Progress) {
+    match artifacts::prune(&workspace.runs_folder, began) {
+        Ok(0) => {}
+        Ok(removed) => {
+            let folders = count_noun(removed as u64, "old run folder");
+            progress.print_line(&format!("removed {folders}; kshot run --keep keeps its own"));
+        }
+        Err(error) => progress.print_line(&format!("old run folders stay: {}", error_chain(&error))),
     }
-    Ok(())
 }
 
 /// Finds the workspace; run folders go to `out` if it is given.

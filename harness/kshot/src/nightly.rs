@@ -121,7 +121,7 @@ pub fn plan_night(
     let entries: Vec<&KernelSpec> = matrix.kernels.iter().filter_map(|name| catalogue.get(name)).collect();
     let (used, idle): (Vec<&KernelSpec>, Vec<&KernelSpec>) =
         entries.into_iter().partition(|entry| pairs.iter().any(|pair| pair.kernel == entry.name));
-    let images = context.workspace.root.join("images");
+    let images = context.workspace.repository.join("images");
     let kernels = used.into_iter().map(|entry| NightKernel {
         name: entry.name.clone(),
         origin: kernel_origin(entry, &images),
@@ -137,18 +137,23 @@ pub fn plan_night(
     let notes = (!idle.is_empty()).then(|| format!("no scenario is meant for {}", idle.join(", ")));
     Ok(Night {
         schema: SCHEMA,
-        name: started.replace([':', '-'], ""),
+        name: night_name(&started),
         started,
         wall_ms: 0,
         deadline_ms: matrix.deadline.map(milliseconds),
         engine: engine.name().into(),
-        harness: kshot_version(context.workspace),
+        harness: kshot_version(),
         kernels: kernels.collect(),
         scenarios: scenarios.collect(),
         pairs,
         notes: notes.into_iter().collect(),
         changes: Vec::new(),
     })
+}
+
+/// The name of a night: of two that begin in the same second on this host, each has its own.
+fn night_name(started: &str) -> String {
+    format!("{}-{}", started.replace([':', '-'], ""), std::process::id())
 }
 
 /// One sitting: runs what is open, and writes every result down as it comes.
@@ -187,7 +192,7 @@ pub fn close(
 ) -> Result<NightReport, NightlyError> {
     let (documents, lost) = folder.documents(&night);
     let unlike = night.unlike_kernels();
-    lost.into_iter().chain(unlike).for_each(|note| add_note(&mut night, note));
+    lost.into_iter().chain(unlike).for_each(|note| night.add_note(note));
     let mut past = HashMap::new();
     let mut unread = None;
     for pair in &night.pairs {
@@ -196,21 +201,14 @@ pub fn close(
             Err(error) => unread = Some(history::without_past(&error)),
         }
     }
-    unread.into_iter().for_each(|note| add_note(&mut night, note));
+    unread.into_iter().for_each(|note| night.add_note(note));
     let mut report = NightReport { night, documents, past };
     report.compare();
     if let Err(error) = history.record(&report.night, |pair| report.document(pair)) {
-        add_note(&mut report.night, history::without_past(&error));
+        report.night.add_note(history::without_past(&error));
     }
     folder.write(&report.night)?;
     Ok(report)
-}
-
-/// Notes what people should know of the night, once.
-fn add_note(night: &mut Night, note: String) {
-    if !night.notes.contains(&note) {
-        night.notes.push(note);
-    }
 }
 
 /// The open pairs that can be run, with their expected durations.
@@ -266,12 +264,13 @@ fn git_commit(entry: &KernelSpec, images: &Path) -> Option<GitCommit> {
     entry.patches.is_empty().then_some(commit)
 }
 
-/// The version of kshot and, if known, the commit: `0.1.0 (ec7b59b0a1c2)`.
-fn kshot_version(workspace: &Workspace) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    match result_folder::head_commit(&workspace.root) {
-        Some(commit) => format!("{version} ({})", commit.chars().take(12).collect::<String>()),
-        None => version.into(),
+/// The version of kshot and, if known, the commit that it was built from: `0.1.0 (ec7b59b0a1c2)`.
+fn kshot_version() -> String {
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("KSHOT_COMMIT"));
+    if commit.is_empty() {
+        version.into()
+    } else {
+        format!("{version} ({})", commit.get(..12).unwrap_or(commit))
     }
 }
 

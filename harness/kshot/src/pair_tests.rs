@@ -6,8 +6,9 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSpec};
 use kshot_guest::progress::Progress;
-use kshot_stack::blame::error_chain;
+use kshot_stack::blame::{Blame, Blamed, error_chain};
 use kshot_stack::document::{Reason, Verdict};
+use kshot_stack::exit::ExitCode;
 use kshot_stack::snapshot::snapshot_text;
 
 /// A scenario on a kernel, as a test.
@@ -26,6 +27,17 @@ pub struct CannotRun {
     pub because: String,
     /// Whether the test is ignored for it, and does not fail.
     pub is_ignored: bool,
+    /// Whose it is.
+    pub blame: Blame,
+}
+
+/// Why a test failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestFailure {
+    /// The message, for people.
+    pub text: String,
+    /// What a run that ends so would exit with.
+    pub exit: ExitCode,
 }
 
 /// What is done with the text of a probe whose run is no match: it may be new, and wants a review.
@@ -35,14 +47,14 @@ pub type Propose<'a> = &'a dyn Fn(&SnapshotPath, &SnapshotInfo, &str);
 pub fn of_workspace(workspace: &Workspace, catalogue: &Catalogue) -> Vec<PairTest> {
     let ids = match Scenario::list_ids(&workspace.scenarios()) {
         Ok(ids) => ids,
-        Err(error) => return vec![PairTest::failing("scenarios".into(), error_chain(&error))],
+        Err(error) => return vec![PairTest::failing("scenarios".into(), &error)],
     };
     let of_id = |id: &String| match Scenario::load(&workspace.scenarios(), id, &catalogue.names()) {
         Ok(scenario) => {
             let kernels = catalogue.matching(scenario.kernels.iter().map(String::as_str));
             kernels.into_iter().map(|spec| PairTest::new(workspace, &scenario, spec)).collect()
         }
-        Err(error) => vec![PairTest::failing(id.replace('/', "::"), error_chain(&error))],
+        Err(error) => vec![PairTest::failing(id.replace('/', "::"), &error)],
     };
     ids.iter().flat_map(of_id).collect()
 }
@@ -59,8 +71,15 @@ pub fn kernel_of_test(workspace: &Workspace, spec: &KernelSpec) -> Result<Kernel
         Ok(None) => Err(CannotRun {
             because: format!("not provisioned: cargo kshot provision {}", spec.name),
             is_ignored: !std::env::var("KSHOT_REQUIRE").is_ok_and(is_required),
+            blame: Blame::Usage,
         }),
-        Err(error) => Err(CannotRun { because: error_chain(&error), is_ignored: false }),
+        Err(error) => Err(CannotRun::failing(&error)),
+    }
+}
+
+impl CannotRun {
+    fn failing(error: &impl Blamed) -> Self {
+        Self { because: error_chain(error), is_ignored: false, blame: error.blame() }
     }
 }
 
@@ -71,8 +90,8 @@ impl PairTest {
         Self { name, pair: kernel.map(|kernel| Box::new((scenario.clone(), kernel))) }
     }
 
-    fn failing(name: String, because: String) -> Self {
-        Self { name, pair: Err(CannotRun { because, is_ignored: false }) }
+    fn failing(name: String, error: &impl Blamed) -> Self {
+        Self { name, pair: Err(CannotRun::failing(error)) }
     }
 
     /// Why it is not to be run, `None` where it is.
@@ -83,11 +102,13 @@ impl PairTest {
     /// Runs the scenario: it has to match.
     ///
     /// # Errors
-    /// The message of a failed test.
-    pub fn run(&self, workspace: &Workspace, propose: Propose<'_>) -> Result<(), String> {
-        let (scenario, kernel) = self.pair.as_deref().map_err(|why| why.because.clone())?;
+    /// [`TestFailure`].
+    pub fn run(&self, workspace: &Workspace, propose: Propose<'_>) -> Result<(), TestFailure> {
+        let failure = |text, blame| TestFailure { text, exit: ExitCode::from(blame) };
+        let (scenario, kernel) =
+            self.pair.as_deref().map_err(|why| failure(why.because.clone(), why.blame))?;
         let outcome = run::run(workspace, scenario, kernel, &RunOptions::default(), &Progress::silent())
-            .map_err(|error| error_chain(&error))?;
+            .map_err(|error| failure(error_chain(&error), error.blame()))?;
         let document = &outcome.document;
         if document.verdict == Verdict::Match {
             return Ok(());
@@ -99,6 +120,7 @@ impl PairTest {
         }
         let folder = outcome.folder.display();
         let reasons = Reason::join(&document.reasons, "\n");
-        Err(format!("{}\n{reasons}\nartifacts: {folder}", document.verdict.name()))
+        let text = format!("{}\n{reasons}\nartifacts: {folder}", document.verdict.name());
+        Err(TestFailure { text, exit: document.verdict.into() })
     }
 }

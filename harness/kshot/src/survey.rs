@@ -286,7 +286,7 @@ pub fn without_function(
     );
     let mut guest = SharedGuest::start(workspace, GUEST, kernel, progress)?;
     let symbols = guest.output(&script)?;
-    guest.end()?;
+    guest.end(progress);
     // Reading from memory does not fail.
     let symbols = Kallsyms::read(&symbols[..]).unwrap_or_default();
     let mut names: Vec<String> = symbols.functions().map(|(name, _)| name.to_owned()).collect();
@@ -318,7 +318,9 @@ pub fn ask(
     let mut guest = None;
     let answers = questions.iter().map(|question| question.ask(&mut guest, workspace, kernel, progress));
     let answers = answers.collect::<Result<_, _>>()?;
-    guest.map_or(Ok(()), SharedGuest::end)?;
+    if let Some(guest) = guest {
+        guest.end(progress);
+    }
     Ok(answers)
 }
 
@@ -369,7 +371,7 @@ impl Question<'_> {
         };
         let asked = shared.and_then(|shared| {
             let shared = shared.run(workspace, &self.scenario, kernel, progress)?;
-            *guest = shared.guest.reset(&self.reset_script())?;
+            *guest = shared.guest.reset(&self.reset_script(), progress)?;
             Ok((shared.outcome, shared.refused))
         });
         match asked {
@@ -383,7 +385,9 @@ impl Question<'_> {
         }
         // It may be the fault of what was done in the guest before: what came to nothing is asked in a guest
         // of its own, which gets the slot of the other.
-        guest.take().map_or(Ok(()), SharedGuest::end)?;
+        if let Some(guest) = guest.take() {
+            guest.end(progress);
+        }
         run::run(workspace, &self.scenario, kernel, &RunOptions::default(), progress)
     }
 

@@ -14,7 +14,7 @@ pub const SCHEMA: u32 = 2;
 pub struct Night {
     /// The version of this document's form, 2.
     pub schema: u32,
-    /// The night's name, which is its start time: `20261125T020000Z`.
+    /// The night's name, its start time and the process that began it: `20261125T020000Z-4711`.
     #[serde(rename = "night")]
     pub name: String,
     /// The start time, RFC 3339.
@@ -313,6 +313,13 @@ impl RunSummary {
 }
 
 impl Night {
+    /// Notes what people should know of the night, once.
+    pub fn add_note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// Continues this night with the matrix as it is planned now. Existing verdicts are kept, but for those
     /// on scenarios or snapshots that have changed since. `None` if the kernels or scenarios differ.
     #[must_use]

@@ -164,19 +164,17 @@ pub(crate) fn run(
     );
     let outcome = driver::drive_search(&mut search, &mut log, &mut tester, progress)?;
     drop(tester);
-    let mut stacks = stacks(&log, &outcome)?;
+    let mut evidence = evidence_of(&log, &outcome)?;
     if let (CandidateSet::Versions(candidates), BisectionResult::Found { changes, .. }) = (&known, &outcome) {
         for change in changes.iter().filter(|_| !header.paths.is_empty()) {
             let pair = [change.parents[0], change.culprit()].map(|node| &candidates[node]);
-            stacks.commit.push_str(&kernel_tester::differences(
-                pair,
-                &header.paths,
-                &workspace.cache,
-                progress,
-            )?);
+            let differences = kernel_tester::differences(pair, &header.paths, &workspace.cache, progress);
+            let differences = evidence.or_missing(differences)?;
+            evidence.commit.push_str(&differences);
         }
     }
-    let report = BisectReport { header: &header, records: log.entries(), outcome: &outcome, stacks: &stacks };
+    let report =
+        BisectReport { header: &header, records: log.entries(), outcome: &outcome, stacks: &evidence };
     let mut reports = vec![("report.md", report.markdown())];
     reports.extend(report.mail().map(|mail| ("mail.txt", mail)));
     log.finish(&outcome, &reports)?;
@@ -352,15 +350,15 @@ fn candidates(
 }
 
 /// The stacks of a run before the change and of one after it, and the culprit.
-fn stacks(log: &BisectLog, outcome: &BisectionResult) -> Result<ChangeEvidence, BisectError> {
-    let BisectionResult::Found { changes, .. } = outcome else { return Ok(ChangeEvidence::default()) };
-    let Some(change) = changes.last() else { return Ok(ChangeEvidence::default()) };
-    let mut stacks = ChangeEvidence::default();
+fn evidence_of(log: &BisectLog, outcome: &BisectionResult) -> Result<ChangeEvidence, BisectError> {
+    let mut evidence = ChangeEvidence::default();
+    let BisectionResult::Found { changes, .. } = outcome else { return Ok(evidence) };
+    let Some(change) = changes.last() else { return Ok(evidence) };
     if let (CandidateSource::Git(path), [only]) = (&log.header().range, change.suspects.as_slice()) {
-        let repository = Repository::at(path)?;
-        stacks.commit = repository.show(&log.header().names[*only])?;
-        let author = stacks.commit.lines().find_map(|line| line.strip_prefix("Author: "));
-        stacks.author = author.unwrap_or_default().to_owned();
+        let commit = Repository::at(path).and_then(|repository| repository.show(&log.header().names[*only]));
+        evidence.commit = evidence.or_missing(commit.map_err(BisectError::from))?;
+        let author = evidence.commit.lines().find_map(|line| line.strip_prefix("Author: "));
+        evidence.author = author.unwrap_or_default().to_owned();
     }
     let shown = |node: usize| -> Result<String, BisectError> {
         let folder = log.entries().iter().rev().find_map(|record| match record {
@@ -371,9 +369,12 @@ fn stacks(log: &BisectLog, outcome: &BisectionResult) -> Result<ChangeEvidence, 
         });
         folder.map_or(Ok(String::new()), |folder| run_stacks(&log.folder().join("runs").join(folder)))
     };
-    stacks.after = shown(change.culprit())?;
-    stacks.before = change.parents.first().map_or(Ok(String::new()), |&node| shown(node))?;
-    Ok(stacks)
+    evidence.after = evidence.or_missing(shown(change.culprit()))?;
+    evidence.before = match change.parents.first() {
+        Some(&node) => evidence.or_missing(shown(node))?,
+        None => String::new(),
+    };
+    Ok(evidence)
 }
 
 /// The stacks of a run folder: decoded if there was DWARF, otherwise as ftrace printed them, otherwise in the

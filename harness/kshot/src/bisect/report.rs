@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::driver::shorten_reason;
+use super::driver::{BisectError, shorten_reason};
 use super::log::{BisectRequest, CandidateSource, LogEntry};
 use super::plan::{BisectionResult, Candidate, ChangePoint, Purpose, SearchEvent};
 use super::versions::UpstreamVersion;
 use crate::report::new_table;
+use kshot_stack::blame::{Blame, Blamed, error_chain};
 
 /// The data of a bisection's report.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,24 @@ pub(crate) struct ChangeEvidence {
     pub(crate) commit: String,
     /// The author of the commit, to whom the mail is addressed.
     pub(crate) author: String,
+    /// Why some of it is missing, a line each.
+    pub(crate) missing: Vec<String>,
+}
+
+impl ChangeEvidence {
+    /// A part of the evidence, or nothing and the reason: a search that has ended is not lost for want of it.
+    ///
+    /// # Errors
+    /// That of an interruption.
+    pub(super) fn or_missing(&mut self, part: Result<String, BisectError>) -> Result<String, BisectError> {
+        match part {
+            Err(error) if error.blame() != Blame::Interrupted => {
+                self.missing.push(error_chain(&error));
+                Ok(String::new())
+            }
+            part => part,
+        }
+    }
 }
 
 impl BisectReport<'_> {
@@ -183,6 +202,9 @@ impl BisectReport<'_> {
             self.totals()
         )
         .expect("a string");
+        for why in &self.stacks.missing {
+            writeln!(text, "- not shown: {why}\n").expect("a string");
+        }
         text.push_str(
             "| candidate | release | built | why | runs | each | seen | notes |\n|---|---|---|---|---|---|---|---|\n",
         );

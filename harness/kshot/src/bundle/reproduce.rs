@@ -1,18 +1,20 @@
 //! The files that repeat a run without kshot: `reproduce.sh`, and an overlay for the initramfs with the
 //! guest's request log.
 
-use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::BundleError;
 use crate::run;
 use crate::scenario::Scenario;
+use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{Accelerator, MachineSpec, Memory};
 use kshot_guest::probe::PrintedText;
 use kshot_guest::session::Request;
 use kshot_guest::userland;
+use kshot_stack::foreign;
 use kshot_stack::text::quote;
 
 /// The script that runs on the host.
@@ -48,7 +50,11 @@ impl ReproduceFiles {
             return Err(BundleError::Nmi { number: at + 1 });
         }
         let no_list = || BundleError::NoRequestLog { path: folder.into() };
-        let list = fs::read_to_string(folder.join(run::REQUEST_LOG)).map_err(|_| no_list())?;
+        let path = folder.join(run::REQUEST_LOG);
+        let list = match bounded::read_text(&path, foreign::SIZE_MOST as u64) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(no_list()),
+            list => list.map_err(FileError::on("read", &path))?,
+        };
         let asked: Result<Vec<Request>, _> = list.lines().map(serde_json::from_str).collect();
         let asked = asked.map_err(|_| no_list())?;
 

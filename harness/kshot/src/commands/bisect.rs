@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::question::{BuildArgs, QuestionArgs, restrict_probes, template};
+use super::question::{BuildArgs, QuestionArgs, template};
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::artifacts::RunTime;
 use crate::bisect::{
@@ -114,7 +114,7 @@ impl Args {
         let header = log.header().clone();
         let folder = log.folder().to_owned();
         let scenario = select::scenario(&workspace, &catalogue, &header.scenario)?;
-        let scenario = restrict_probes(scenario, &header.probes)?;
+        let scenario = scenario.with_probes(&header.probes)?;
         let template = template(&catalogue, &header.configuration_of, &header.config, &header.require)?;
         streams.progress.print_line(&format!("log and artifacts: {}", folder.display()));
         let finished = bisect::run(log, &workspace, &scenario, template, options, &streams.progress);
@@ -148,7 +148,7 @@ impl Args {
     ) -> Result<BisectRequest, CommandError> {
         let word = self.scenario.clone().unwrap_or_default();
         let id = select::single_scenario_id(workspace, &word)?;
-        let scenario = restrict_probes(select::scenario(workspace, catalogue, &id)?, &self.only)?;
+        let scenario = select::scenario(workspace, catalogue, &id)?.with_probes(&self.only)?;
         let question = self.question.question(catalogue)?;
         question.check(&scenario)?;
         let (configuration_of, config, require) = self.template.resolve(catalogue, &scenario)?;

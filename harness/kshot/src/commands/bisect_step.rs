@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::question::{BuildArgs, QuestionArgs, restrict_probes, template};
+use super::question::{BuildArgs, QuestionArgs, template};
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::artifacts;
 use crate::bisect::{self, AskedScenario, Question, TestResult};
@@ -100,7 +100,7 @@ impl VerdictArgs {
 impl TestArgs {
     fn prepare(self, workspace: &Workspace, catalogue: &Catalogue) -> Result<PreparedTest, CommandError> {
         let id = select::single_scenario_id(workspace, &self.scenario)?;
-        let scenario = restrict_probes(select::scenario(workspace, catalogue, &id)?, &self.only)?;
+        let scenario = select::scenario(workspace, catalogue, &id)?.with_probes(&self.only)?;
         let question = self.question.question(catalogue)?;
         question.check(&scenario)?;
         let good_answers = match &question {

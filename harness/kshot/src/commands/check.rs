@@ -66,8 +66,8 @@ impl Args {
             }
             documents.push((number, outcome.document));
             Ok(())
-        })?;
-        prune_runs(&workspace, &began, &streams.progress)?;
+        });
+        prune_runs(&workspace, &began, &streams.progress);
         documents.sort_by_key(|(number, _)| *number);
         let documents: Vec<_> = documents.into_iter().map(|(_, document)| document).collect();
         if self.common.format == Format::Table {
@@ -85,6 +85,6 @@ impl Args {
                 writeln!(streams.out, "not checked: {id} on {name} (kshot provision {name})")?;
             }
         }
-        Ok(ExitCode::worst(exits))
+        Ok(ExitCode::worst(exits?))
     }
 }

@@ -41,7 +41,7 @@ impl Args {
             Ok(run::run(&workspace, &scenario, kernel, &options, &streams.progress)?.document)
         };
         let sides = RunComparison::compare(run(&left)?, run(&right)?);
-        prune_runs(&workspace, &began, &streams.progress)?;
+        prune_runs(&workspace, &began, &streams.progress);
         match self.format {
             Format::Json => writeln!(streams.out, "{}", sides.to_json_line())?,
             Format::Table => write!(streams.out, "{}", sides.text())?,

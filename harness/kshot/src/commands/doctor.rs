@@ -8,7 +8,6 @@ use crate::report::new_table;
 use crate::workspace::Workspace;
 use kshot_guest::host;
 use kshot_guest::host::MissingTool;
-use kshot_guest::kernel::Catalogue;
 use kshot_stack::arch::Arch;
 use kshot_stack::exit::ExitCode;
 
@@ -82,7 +81,7 @@ impl Args {
 
 /// The architectures of kernels of the catalogue.
 fn architectures(workspace: &Workspace, kernels: &[String]) -> Result<BTreeSet<Arch>, CommandError> {
-    let catalogue = Catalogue::load(&workspace.images().kernels_yaml())?;
+    let catalogue = workspace.catalogue()?;
     let names = select::kernel_names(&catalogue, kernels)?;
     Ok(names.iter().filter_map(|name| catalogue.get(name)).map(|kernel| kernel.arch).collect())
 }

@@ -47,8 +47,10 @@ impl Args {
             ));
         }
         if !self.kernels.is_empty() {
+            // Some of the history's may have left the catalogue.
             let catalogue = workspace(None)?.catalogue()?;
-            let chosen = select::kernel_names(&catalogue, &self.kernels)?;
+            let all = catalogue.names().into_iter().chain(kernels.iter().map(String::as_str)).collect();
+            let chosen = select::names_among(all, &self.kernels)?;
             kernels.retain(|kernel| chosen.contains(kernel));
         }
         let mut nights = Vec::new();

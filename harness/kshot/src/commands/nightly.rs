@@ -98,7 +98,7 @@ impl Args {
             }
             None => planned,
         };
-        night.notes.extend(forgot.filter(|why| !night.notes.contains(why)));
+        forgot.into_iter().for_each(|why| night.add_note(why));
         let limits = TimeLimit { began, deadline: matrix.deadline };
         let end = nightly::run_night(&context, &history, &folder, &mut night, &engine, limits)?;
         let report = nightly::close(&mut history, &folder, night)?;

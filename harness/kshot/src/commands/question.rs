@@ -117,23 +117,6 @@ pub(super) fn template(
     })
 }
 
-/// Restricts a scenario to these probes and the claims about them; no restriction if the list is empty.
-pub(super) fn restrict_probes(mut scenario: Scenario, only: &[String]) -> Result<Scenario, CommandError> {
-    if let Some(unknown) = only.iter().find(|name| !scenario.probes.iter().any(|probe| probe.name == **name))
-    {
-        let known: Vec<&str> = scenario.probes.iter().map(|probe| probe.name.as_str()).collect();
-        return Err(CommandError::usage(
-            format!("{} has no probe `{unknown}`", scenario.id),
-            format!("it has {}", known.join(", ")),
-        ));
-    }
-    if !only.is_empty() {
-        scenario.probes.retain(|probe| only.contains(&probe.name));
-        scenario.claims.retain(|claim| only.contains(&claim.probe));
-    }
-    Ok(scenario)
-}
-
 fn percent(text: &str) -> Result<(String, u32), String> {
     let parsed = text.split_once('=').and_then(|(probe, percent)| {
         let percent: u32 = percent.trim_end_matches('%').parse().ok()?;

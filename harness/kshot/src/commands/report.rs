@@ -6,7 +6,9 @@ use super::{CommandError, Streams, select, workspace};
 use crate::artifacts;
 use crate::report::{self, MailContext, MailFormat};
 use crate::run;
+use kshot_guest::bounded;
 use kshot_stack::exit::ExitCode;
+use kshot_stack::foreign;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -51,8 +53,11 @@ impl Args {
         let scenario = select::scenario(&workspace, &catalogue, &document.scenario)?;
         let steps: Vec<String> = scenario.steps.iter().map(|step| step.script.trim().to_owned()).collect();
         let folder = if self.run.is_dir() { Some(self.run.as_path()) } else { self.run.parent() };
-        let decoded =
-            folder.and_then(|folder| std::fs::read_to_string(folder.join(run::DECODED_STACKS)).ok());
+        // The folder may be a stranger's: only a file that its document lists, which was looked at, is read.
+        let listed = folder.filter(|_| document.artifacts.contains_key(run::DECODED_STACKS));
+        let decoded = listed.and_then(|folder| {
+            bounded::read_text(&folder.join(run::DECODED_STACKS), foreign::SIZE_MOST as u64).ok()
+        });
         let enclosed = MailContext {
             summary: &scenario.summary,
             cmdline: &scenario.boot.cmdline,

@@ -48,10 +48,7 @@ impl Args {
         let mut pairs = Vec::new();
         // All errors of the command line are reported before the first boot.
         for id in select::scenario_ids(&workspace, &self.scenarios)? {
-            let mut scenario = select::scenario(&workspace, &catalogue, &id)?;
-            if !self.probes.is_empty() {
-                scenario = scenario.with_probes(&self.probes)?;
-            }
+            let scenario = select::scenario(&workspace, &catalogue, &id)?.with_probes(&self.probes)?;
             for kernel in self.kernels(&workspace, &catalogue, &scenario, streams)? {
                 let kernel = if self.probes.is_empty() { kernel } else { kernel.without_snapshots() };
                 pairs.push((scenario.clone(), kernel));
@@ -74,7 +71,7 @@ impl Args {
         let jobs = self.common.jobs(&workspace);
         let print = |_, outcome: RunOutcome, out: &mut dyn Write| self.print(&outcome, out);
         let exits = pairs::run_pairs(&workspace, pairs, &options, jobs, streams, print)?;
-        prune_runs(&workspace, &began, &streams.progress)?;
+        prune_runs(&workspace, &began, &streams.progress);
         Ok(ExitCode::worst(exits))
     }
 

@@ -116,7 +116,11 @@ pub(super) fn kernels(
 
 /// The catalogue names that the words match, each word a name or a glob; all names if there are no words.
 pub(super) fn kernel_names(catalogue: &Catalogue, words: &[String]) -> Result<Vec<String>, CommandError> {
-    let all = catalogue.names();
+    names_among(catalogue.names(), words)
+}
+
+/// As [`kernel_names`], of `all` names.
+pub(super) fn names_among(all: Vec<&str>, words: &[String]) -> Result<Vec<String>, CommandError> {
     if words.is_empty() {
         return Ok(all.into_iter().map(Into::into).collect());
     }

@@ -93,7 +93,7 @@ impl Args {
             self.add(document, &mut documents, streams)?;
         }
         if !self.kernels.is_empty() {
-            prune_runs(&workspace, &began, &streams.progress)?;
+            prune_runs(&workspace, &began, &streams.progress);
         }
         if self.format == SurveyFormat::Markdown {
             write!(streams.out, "{}", survey_markdown(&documents))?;

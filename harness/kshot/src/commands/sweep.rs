@@ -45,18 +45,20 @@ impl Args {
         let names = if self.replay.is_empty() { self.kernels.as_slice() } else { &[] };
         let kernels =
             names.iter().map(|name| select::single_kernel(&workspace, &catalogue, name, &streams.progress));
-        for kernel in kernels.collect::<Result<Vec<Kernel>, CommandError>>()? {
-            let (document, folder) = sweep::sweep(&workspace, &kernel, options, &streams.progress)?;
-            streams.progress.print_line(&format!("artifacts: {}", folder.display()));
-            self.add(document, &mut documents, streams)?;
-        }
-        prune_runs(&workspace, &began, &streams.progress)?;
+        let swept =
+            kernels.collect::<Result<Vec<Kernel>, CommandError>>()?.into_iter().try_for_each(|kernel| {
+                let (document, folder) = sweep::sweep(&workspace, &kernel, options, &streams.progress)?;
+                streams.progress.print_line(&format!("artifacts: {}", folder.display()));
+                self.add(document, &mut documents, streams)
+            });
+        prune_runs(&workspace, &began, &streams.progress);
         if self.common.format == Format::Table {
             write!(streams.out, "{}", report::sweep_table(&documents))?;
             for document in &documents {
                 write!(streams.out, "\n{}", report::sweep_breaks(document))?;
             }
         }
+        swept?;
         let is_true = documents.iter().all(|document| document.findings.breaks.is_empty());
         Ok(if is_true { ExitCode::Match } else { ExitCode::Drift })
     }

@@ -16,6 +16,7 @@ use crate::pair_tests::{self, PairTest};
 use crate::pool;
 use crate::report::{TestCase, test_cases};
 use kshot_guest::host::FileError;
+use kshot_guest::host::cache::CacheError;
 use kshot_stack::exit::ExitCode;
 use kshot_stack::snapshot::count_noun;
 
@@ -80,14 +81,23 @@ impl Args {
             });
             (result.err(), started.elapsed())
         };
-        pool::each(&tests, jobs, work, |number, (failure, took)| {
-            report.ended(&tests[number], failure, took)
-        })?;
-        let failed = report.finish(ignored.len(), all - ignored.len() - tests.len())?;
+        let mut exits = Vec::new();
+        let ended = pool::each(&tests, jobs, work, |number, (failure, took)| {
+            let exit = failure.as_ref().map_or(ExitCode::Match, |failure| failure.exit);
+            exits.push(exit);
+            report.ended(&tests[number], failure.map(|failure| failure.text), took)?;
+            if exit == ExitCode::Interrupted {
+                Err(CommandError::from(CacheError::Interrupted))
+            } else {
+                Ok(())
+            }
+        });
+        report.finish(ignored.len(), all - ignored.len() - tests.len())?;
         if let Some(path) = &self.junit {
             fs::write(path, test_cases(report.cases)?).map_err(FileError::on("write", path))?;
         }
-        Ok(if failed > 0 { ExitCode::Drift } else { ExitCode::Match })
+        ended?;
+        Ok(ExitCode::worst(exits))
     }
 
     fn is_chosen(&self, name: &str) -> bool {
@@ -150,8 +160,8 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// Prints what failed and the sums. Returns how many tests failed.
-    fn finish(&mut self, ignored: usize, filtered: usize) -> io::Result<usize> {
+    /// Prints what failed and the sums.
+    fn finish(&mut self, ignored: usize, filtered: usize) -> io::Result<()> {
         let failures = self.cases.iter().filter_map(|case| Some((&case.name, case.failure.as_ref()?)));
         let failures: Vec<_> = failures.collect();
         let (failed, passed) = (failures.len(), self.cases.len() - failures.len());
@@ -160,8 +170,7 @@ impl Report<'_> {
                 "type": "suite", "event": if failed > 0 { "failed" } else { "ok" }, "passed": passed,
                 "failed": failed, "ignored": ignored, "filtered_out": filtered,
             });
-            writeln!(self.out, "{line}")?;
-            return Ok(failed);
+            return writeln!(self.out, "{line}");
         }
         if failed > 0 {
             writeln!(self.out, "\n\nfailures:")?;
@@ -173,7 +182,6 @@ impl Report<'_> {
         writeln!(
             self.out,
             "\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored; {filtered} filtered out"
-        )?;
-        Ok(failed)
+        )
     }
 }

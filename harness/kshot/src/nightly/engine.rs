@@ -87,14 +87,25 @@ pub(super) fn run(
         if there.is_empty() {
             // Its notes say why.
             folder.write(night)?;
+            if number > 1 {
+                break;
+            }
             return Err(EngineError::NoHost.into());
         }
         task.update((all - queue.len()) as u64, &format!("round {number} on {}", there.join(", ")));
         let units = plan::pack(queue.clone(), there.len() * 2);
         let sent = round.write_units(units, night)?;
-        let end = match &hosts.sender {
-            Sender::Parallel(_) => parallel::dispatch(&round, &sent, &there)?,
-            Sender::Slurm => slurm::dispatch(&round, &sent, &out)?,
+        let dispatched = match &hosts.sender {
+            Sender::Parallel(_) => parallel::dispatch(&round, &sent, &there),
+            Sender::Slurm => slurm::dispatch(&round, &sent, &out),
+        };
+        let end = match dispatched {
+            // What came back until then counts, and the rest goes into the next round.
+            Err(EngineError::TimedOut(late)) => {
+                night.add_note(format!("round {number} was ended: {late}"));
+                Completion::Done
+            }
+            end => end?,
         };
         for one in &sent {
             let status = match &hosts.sender {
@@ -135,10 +146,7 @@ fn healthy_hosts(
         match error {
             None => sound.push(host),
             Some(error) => {
-                let note = format!("host {host} was taken out: {error}");
-                if !night.notes.contains(&note) {
-                    night.notes.push(note);
-                }
+                night.add_note(format!("host {host} was taken out: {error}"));
             }
         }
     }
@@ -148,10 +156,7 @@ fn healthy_hosts(
         return Ok(sound);
     }
     for host in sound.iter().filter(|host| out.contains(*host)) {
-        let note = format!("host {host} was taken out: it answers, but a unit failed on it");
-        if !night.notes.contains(&note) {
-            night.notes.push(note);
-        }
+        night.add_note(format!("host {host} was taken out: it answers, but a unit failed on it"));
     }
     Ok(fresh)
 }

@@ -34,13 +34,6 @@ pub fn longest_first(mut waiting: Vec<QueuedPair>) -> Vec<QueuedPair> {
     waiting
 }
 
-/// The next to run: the longest that will be done before the deadline. `None` when none of them will.
-pub fn take_next(queue: &mut Vec<QueuedPair>, remaining: Option<Duration>) -> Option<QueuedPair> {
-    let fits = |one: &QueuedPair| remaining.is_none_or(|remaining| one.expected <= remaining);
-    let at = queue.iter().position(fits)?;
-    Some(queue.remove(at))
-}
-
 /// Packs pairs into units for `slots` places: at most a third of a place's fair share each, so that a place
 /// that is done early finds more, and the longest first.
 pub fn pack(waiting: Vec<QueuedPair>, slots: usize) -> Vec<WorkUnit> {
@@ -79,13 +72,9 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_comes_first_and_what_would_be_late_gives_way() {
-        let mut queue = longest_first(waiting(&[(3, "a"), (20, "a"), (8, "b"), (3, "b")]));
+    fn the_longest_comes_first() {
+        let queue = longest_first(waiting(&[(3, "a"), (20, "a"), (8, "b"), (3, "b")]));
         assert_eq!(queue.iter().map(|one| one.pair).collect::<Vec<_>>(), [1, 2, 0, 3]);
-        assert_eq!(take_next(&mut queue, Some(Duration::from_secs(10))).unwrap().pair, 2);
-        assert_eq!(take_next(&mut queue, None).unwrap().pair, 1);
-        assert_eq!(take_next(&mut queue, Some(Duration::from_secs(2))), None);
-        assert_eq!(queue.len(), 2, "what is late stays in the queue");
     }
 
     #[test]

@@ -112,24 +112,6 @@ impl ResultFolder {
     }
 }
 
-/// The commit that a repository is at (gitrepository-layout(5)); `None` where `root` is no repository.
-pub(super) fn head_commit(root: &Path) -> Option<String> {
-    let read = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let dot_git = root.join(".git");
-    // In a linked working tree, `.git` is a file with the path.
-    let git = match read(dot_git.clone()) {
-        Some(file) => root.join(file.strip_prefix("gitdir: ")?),
-        None => dot_git,
-    };
-    let head = read(git.join("HEAD"))?;
-    let Some(name) = head.strip_prefix("ref: ") else { return Some(head) };
-    let common = read(git.join("commondir")).map_or(git.clone(), |path| git.join(path));
-    read(common.join(name)).or_else(|| {
-        let packed = read(common.join("packed-refs"))?;
-        packed.lines().find_map(|line| line.strip_suffix(name)?.split_whitespace().next().map(Into::into))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use kshot_stack::blame::{Blame, Blamed};
@@ -156,27 +138,5 @@ mod tests {
         );
         assert_eq!(error.blame(), Blame::Usage);
         assert_eq!(fs::read_to_string(folder.path().join(RESULTS_JSON)).unwrap(), "{}");
-    }
-
-    #[test]
-    fn the_commit_is_found_loose_packed_detached_and_in_a_linked_working_tree() {
-        let folder = tempfile::tempdir().unwrap();
-        let (root, git) = (folder.path(), folder.path().join(".git"));
-        assert_eq!(head_commit(root), None);
-        fs::create_dir_all(git.join("refs/heads")).unwrap();
-        fs::write(git.join("HEAD"), "ref: refs/heads/main\n").unwrap();
-        fs::write(git.join("packed-refs"), "# pack-refs\nabc1 refs/heads/main\n").unwrap();
-        assert_eq!(head_commit(root).as_deref(), Some("abc1"));
-        fs::write(git.join("refs/heads/main"), "abc2\n").unwrap();
-        assert_eq!(head_commit(root).as_deref(), Some("abc2"));
-        let (linked, its) = (root.join("linked"), git.join("worktrees/linked"));
-        fs::create_dir_all(&linked).unwrap();
-        fs::create_dir_all(&its).unwrap();
-        fs::write(linked.join(".git"), format!("gitdir: {}\n", its.display())).unwrap();
-        fs::write(its.join("commondir"), "../..\n").unwrap();
-        fs::write(its.join("HEAD"), "ref: refs/heads/main\n").unwrap();
-        assert_eq!(head_commit(&linked).as_deref(), Some("abc2"));
-        fs::write(its.join("HEAD"), "abc3\n").unwrap();
-        assert_eq!(head_commit(&linked).as_deref(), Some("abc3"));
     }
 }

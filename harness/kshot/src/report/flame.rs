@@ -1,6 +1,7 @@
 //! Flame graphs: stacks laid out as boxes, outermost at the top, each as wide as its share. Pure.
 
 use kshot_stack::document::StackResult;
+use kshot_stack::stack::DEEPEST_STACK;
 
 /// The boxes of a flame graph. Lengths are in thousandths of its width; rows count from 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,11 +40,10 @@ pub(super) fn graph(stacks: &[StackResult]) -> FlameGraph {
 pub(super) fn difference(before: &[StackResult], now: &[StackResult]) -> FlameGraph {
     let mut root = FlameNode::default();
     for stack in before {
-        let frames = stack.frames.iter().rev();
-        root.add(frames, &|node| node.before += stack.count);
+        root.add(stack.frames.iter().rev().take(DEEPEST_STACK), &|node| node.before += stack.count);
     }
     for stack in now {
-        root.add(stack.frames.iter().rev(), &|node| node.now += stack.count);
+        root.add(stack.frames.iter().rev().take(DEEPEST_STACK), &|node| node.now += stack.count);
     }
     let mut flame = FlameGraph::default();
     let width = root.inner.iter().map(FlameNode::weight).sum::<u64>().max(1);
@@ -70,11 +70,16 @@ impl FlameNode {
 
 /// Lays nodes beside each other into `width` from `left`, of which `total` is the whole.
 fn lay_out(nodes: &[FlameNode], left: u64, width: u64, total: u64, row: usize, flame: &mut FlameGraph) {
+    // The counts may be a stranger's: their product with a width need not fit.
+    let share = |sum: u64| {
+        let part = u128::from(width) * u128::from(sum) / u128::from(total);
+        left + u64::try_from(part).unwrap_or(width)
+    };
     let mut sum = 0;
     for node in nodes {
-        let (from, weight) = (left + width * sum / total, node.weight());
+        let (from, weight) = (share(sum), node.weight());
         sum += weight;
-        let to = left + width * sum / total;
+        let to = share(sum);
         let FlameNode { name, before, now, inner } = node;
         let (before, now) = (*before, *now);
         flame.boxes.push(FlameBox { name: name.clone(), left: from, width: to - from, row, before, now });

@@ -20,6 +20,7 @@ use kshot_guest::machine::{AcceleratorChoice, CONSOLE_LOG, Machine};
 use kshot_guest::probe::{ProbeError, TruthThread};
 use kshot_guest::progress::Progress;
 use kshot_guest::session::{Guest, LoggedSession, Session};
+use kshot_stack::blame::error_chain;
 use kshot_stack::document::{Start, Timings};
 
 /// The time limit of a script of our own.
@@ -134,12 +135,12 @@ impl SharedGuest {
     ///
     /// # Errors
     /// See [`super::run`].
-    pub fn reset(mut self, script: &str) -> Result<Option<Self>, RunError> {
+    pub fn reset(mut self, script: &str, progress: &Progress) -> Result<Option<Self>, RunError> {
         let output = self.session.run(script, SCRIPT_LIMIT)?;
         if output.status == 0 {
             return Ok(Some(self));
         }
-        self.end()?;
+        self.end(progress);
         Ok(None)
     }
 
@@ -151,19 +152,18 @@ impl SharedGuest {
         Ok(self.session.run(script, SCRIPT_LIMIT)?.text)
     }
 
-    /// Ends the guest. Its own folder goes; each run has what it needs.
-    ///
-    /// # Errors
-    /// [`RunError::Cache`] where its state could not be saved, [`RunError::Artifacts`].
-    pub fn end(self) -> Result<(), RunError> {
+    /// Ends the guest. Its own folder goes; each run has what it needs. A state that could not be saved, or a
+    /// folder that stays, is told: no result depends on it.
+    pub fn end(self, progress: &Progress) {
         let Self { machine, session, prepared, folder, state_writer, .. } = self;
         drop(session);
         machine.shutdown();
-        if let Some(writer) = state_writer {
-            writer.finish(&prepared)?;
+        if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(&prepared)) {
+            progress.print_line(&format!("the state could not be saved: {}", error_chain(&fault)));
         }
-        let removed = fs::remove_dir_all(folder.path()).map_err(FileError::on("remove", folder.path()));
-        Ok(removed.map_err(ArtifactsError::from)?)
+        if let Err(error) = fs::remove_dir_all(folder.path()) {
+            progress.print_line(&format!("{} stays: {error}", folder.path().display()));
+        }
     }
 
     /// Gives a run folder the guest's console, which goes on.

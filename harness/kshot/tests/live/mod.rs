@@ -61,7 +61,7 @@ fn of_pair(workspace: &Workspace, test: PairTest) -> Trial {
         let propose = |snapshot: &SnapshotPath, info: &SnapshotInfo, text: &str| {
             drop(panic::catch_unwind(|| baseline::assert_with_insta(snapshot, info, text)));
         };
-        test.run(&workspace, &propose).map_err(Failed::from)
+        test.run(&workspace, &propose).map_err(|failure| Failed::from(failure.text))
     });
     trial.with_ignored_flag(ignored_because.is_some()).with_kind(ignored_because.unwrap_or_default())
 }
@@ -79,7 +79,7 @@ fn on_kernel(
     };
     match kernel_of_test(workspace, spec) {
         Ok(kernel) => Trial::test(name, move || test(&kernel)),
-        Err(CannotRun { because, is_ignored }) => {
+        Err(CannotRun { because, is_ignored, .. }) => {
             let kind = if is_ignored { because.clone() } else { String::new() };
             failing(name, because).with_ignored_flag(is_ignored).with_kind(kind)
         }

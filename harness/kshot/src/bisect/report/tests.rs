@@ -56,6 +56,7 @@ fn summary<T>(outcome: &BisectionResult, tell: impl FnOnce(&BisectReport<'_>) ->
         after: "a".into(),
         commit: "commit 20".into(),
         author: "A <a@example.org>".into(),
+        missing: Vec::new(),
     };
     tell(&BisectReport { header: &header, records: &records, outcome, stacks: &stacks })
 }

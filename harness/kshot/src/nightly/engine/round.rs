@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::{DispatchedUnit, EngineError, RemoteHosts};
 use crate::nightly::plan::WorkUnit;
 use crate::nightly::{NightContext, TimeLimit};
+use crate::workspace;
 use kshot_guest::host::FileError;
 use kshot_stack::night::results::Night;
 use kshot_stack::text::quote;
@@ -41,8 +42,17 @@ impl RoundFolder {
             _ => {}
         }
         let files = folder.join("files");
-        for name in ["images", "scenarios", "snapshots"] {
-            copy(&context.workspace.root.join(name), &files.join(name))?;
+        copy(&context.workspace.repository.join("images"), &files.join("images"))?;
+        // A workspace of one's own has no snapshots at first, and a file that names its kernels.
+        for name in ["scenarios", "snapshots"] {
+            let from = context.workspace.root.join(name);
+            if from.is_dir() {
+                copy(&from, &files.join(name))?;
+            }
+        }
+        let own = context.workspace.root.join(workspace::FILE);
+        if own.is_file() {
+            fs::copy(&own, files.join(workspace::FILE)).map_err(FileError::on("copy", &own))?;
         }
         let units = files.join("units");
         fs::create_dir_all(&units).map_err(FileError::on("create", &units))?;

@@ -141,8 +141,9 @@ impl MatrixCell {
 fn lowest_fidelity(document: &RunDocument) -> Option<Fidelity> {
     let stacks = document.probes.iter().flat_map(|probe| &probe.stacks);
     stacks.filter_map(|stack| stack.fidelity).min_by(|one, other| {
-        (one.matched_frames * other.reference_frames)
-            .cmp(&(other.matched_frames * one.reference_frames))
+        let product = |one, other| u128::from(one) * u128::from(other);
+        product(one.matched_frames, other.reference_frames)
+            .cmp(&product(other.matched_frames, one.reference_frames))
             .then_with(|| other.excess().cmp(&one.excess()))
     })
 }
