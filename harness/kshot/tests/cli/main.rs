@@ -289,7 +289,7 @@ fn a_bisection_says_what_its_command_line_lacks() {
     bisect(&["--text", "(", "--git", "tree", "--good", "start", "--bad", "main"])
         .expect(128, &["not a regular expression"]);
     bisect(&["--claim", "perv", "--bad", "main"]).expect(128, &["has no claim `perv`; it has", "perf"]);
-    bisect(&["--only", "perv", "--bad", "main"]).expect(128, &["has no probe `perv`", "it has"]);
+    bisect(&["--only", "perv", "--bad", "main"]).expect(128, &["has no probe `perv`", "gdb, ftrace, perf"]);
     bisect(&["--text", "a", "--shell", "b"]).expect(128, &["cannot be used with"]);
 }
 
