@@ -177,7 +177,8 @@ impl Repository {
             &format!("{revision}^{{commit}}"),
         ]);
         id.map_err(|error| match error {
-            GitError::Failed { .. } => {
+            // `--quiet`: 1, without a word.
+            GitError::Failed { status: Some(1), .. } => {
                 let (path, revision, shallow) = (self.path.clone(), revision.into(), self.is_shallow());
                 GitError::NoCommit { path, revision, shallow }
             }
@@ -239,8 +240,8 @@ impl Repository {
         let show = self
             .git(&["log", "--no-walk=unsorted", "--stdin", "--format=%s"])
             .stdin_bytes(commits.join("\n"));
-        let stderr = run(&show, "git log")?;
-        Ok(stderr.lines().map(str::to_owned).collect())
+        let subjects = run(&show, "git log")?;
+        Ok(subjects.lines().map(str::to_owned).collect())
     }
 
     /// A commit as `git show --stat` prints it: author, date, message and changed files.
@@ -273,8 +274,7 @@ impl Repository {
         let command = tied("git", before.iter().copied().chain(argv.iter().copied()));
         // The user's hooks, signatures and editor must not affect kshot's clone; a commit id must not depend
         // on the time.
-        let mut command =
-            command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
+        let mut command = command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
         for (name, value) in
             [("NAME", "kshot"), ("EMAIL", "kshot@localhost"), ("DATE", "1970-01-01T00:00:00+0000")]
         {
@@ -288,10 +288,7 @@ impl Repository {
                 .env(format!("GIT_CONFIG_KEY_{number}"), "safe.directory")
                 .env(format!("GIT_CONFIG_VALUE_{number}"), folder);
         }
-        // These variables are set inside a hook or by `git bisect run`, and would override `-C`.
-        ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"]
-            .into_iter()
-            .fold(command, |command, name| command.env_remove(name))
+        command
     }
 }
 
@@ -307,7 +304,7 @@ fn trusted() -> Result<Vec<String>, GitError> {
     let mut folders = Vec::new();
     for scope in ["--system", "--global"] {
         let list = tied("git", ["config", scope, "--includes", "--null", "--get-all", "safe.directory"]);
-        match run(&list.env("LC_ALL", "C"), "git config") {
+        match run(&list, "git config") {
             Ok(values) => folders.extend(values.split_terminator('\0').map(str::to_owned)),
             // There is none, or no such file.
             Err(GitError::Failed { .. }) => {}

@@ -35,7 +35,7 @@ pub use catalogue::{
     LinuxImagePackage, LinuxSourcePackage, OrigTarball, SourceTarball, SourceTree, is_kernel_name,
 };
 pub use dwarf::provision_dwarf;
-pub use modules::with_dependencies;
+pub use modules::{MODULE_BYTES_MOST, with_dependencies};
 pub use needs::{KernelConfig, MissingOption, OptionUsers, config_arch, fragment, missing_options};
 pub use source::{diff_folders, extract_paths, linux_source_request};
 pub use tools::missing_tools;

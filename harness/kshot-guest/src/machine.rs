@@ -192,8 +192,8 @@ impl Machine {
             },
         };
         let result = deadline.poll(|slice| {
-            if let Some(line) = came(liveness) {
-                return Ok(PollResult::Done(line));
+            if let Some(value) = came(liveness) {
+                return Ok(PollResult::Done(value));
             }
             liveness.check().map_err(WaitError::Down)?;
             if let Some(silence) = overlong(liveness.last_line_at()) {

@@ -335,6 +335,7 @@ fn open(path: &Path) -> Result<ReadCache<File>, SymbolsError> {
 
 impl CodeLocation {
     /// The location in the format of decode_stacktrace.sh, with offset and size, the module at the end:
+    /// `tun_chr_ioctl+0x30/0x9f0 (drivers/net/tun.c:3372) tun`.
     pub fn decoded(&self) -> String {
         let lines: Vec<_> = self.lines.iter().map(|line| format!("{}:{}", line.file, line.line)).collect();
         let mut text = self.symbol_and_offset();

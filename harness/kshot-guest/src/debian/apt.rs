@@ -119,6 +119,7 @@ impl Blamed for AptError {
                 Blame::Interrupted
             }
             Self::Tool(source) if source.blame() == Blame::Interrupted => Blame::Interrupted,
+            Self::Cache(source) => source.blame(),
             Self::NotInIndex { .. } => Blame::Input,
             _ => Blame::Host,
         }
@@ -172,7 +173,7 @@ impl PackageRequest<'_> {
             let _task = progress.task(format!("read the index of {}", self.suite), 0);
             apt.update()?;
         }
-        let mut versions = apt.versions_of(self);
+        let mut versions = apt.versions_of(self)?;
         versions.reverse();
         Ok(versions)
     }
@@ -361,7 +362,7 @@ impl PackageIndex {
         let archives = format!("Dir::Cache::archives={}", folder.display());
         let verb: &[&str] = match request.files {
             PackageFiles::Binary(_) => {
-                what = self.kernel_behind(&what).unwrap_or(what);
+                what = self.kernel_behind(&what)?.unwrap_or(what);
                 &["download"]
             }
             // No package is installed in this apt, so that nothing is taken for granted.
@@ -378,8 +379,8 @@ impl PackageIndex {
         let Err(source) = log.run(&format!("downloading {what}"), &self.apt_command(&argv, folder)) else {
             return Ok(());
         };
-        let (suite, versions) = (self.suite.clone(), self.versions_of(request));
         let said = log.text();
+        let (suite, versions) = (self.suite.clone(), self.versions_of(request)?);
         let unknown = ["was not found", "Unable to locate package", "Unable to find a source package"];
         if unknown.iter().any(|words| said.contains(words)) {
             return Err(AptError::NotInIndex { what, suite, versions });
@@ -388,24 +389,37 @@ impl PackageIndex {
     }
 
     /// The kernel that a meta package depends on, as `package=version`; `None` where it is no such package.
-    fn kernel_behind(&self, what: &str) -> Option<String> {
-        let show = self.apt_command(&["apt-cache", "show", what], &self.root);
-        kernel_dependency(&show.stderr_null().unchecked().read().unwrap_or_default())
+    fn kernel_behind(&self, what: &str) -> Result<Option<String>, AptError> {
+        Ok(kernel_dependency(&self.ask_index(&["show", what])?))
     }
 
     /// The versions of a package in the index, newest first.
-    fn versions_of(&self, request: &PackageRequest<'_>) -> Vec<String> {
-        let madison = self.apt_command(&["apt-cache", "madison", request.package], &self.root);
+    fn versions_of(&self, request: &PackageRequest<'_>) -> Result<Vec<String>, AptError> {
         // ` linux-source-6.1 | 6.1.192-2 | http://archive/debian bookworm/main amd64 Packages`
-        let text = madison.stderr_null().unchecked().read().unwrap_or_default();
+        let text = self.ask_index(&["madison", request.package])?;
         let mut versions: Vec<String> =
             text.lines().filter_map(|line| Some(line.split('|').nth(1)?.trim().to_owned())).collect();
         versions.dedup();
-        versions
+        Ok(versions)
+    }
+
+    /// What apt-cache prints; nothing of a package that the index does not list.
+    fn ask_index(&self, words: &[&str]) -> Result<String, AptError> {
+        let argv: Vec<&str> = ["apt-cache"].iter().chain(words).copied().collect();
+        let mut text = String::new();
+        let mut log = ToolLog::create(&self.cache, &self.log_name("cache"))?;
+        let asked = log.run_with_lines(&argv.join(" "), &self.apt_command(&argv, &self.root), |line| {
+            text.push_str(line);
+        });
+        match asked {
+            // `show` fails on an unknown package.
+            Err(ToolError::Failed { .. }) => Ok(String::new()),
+            asked => Ok(asked.map(|()| text)?),
+        }
     }
 
     fn apt_command(&self, argv: &[&str], folder: &Path) -> duct::Expression {
-        tied(argv[0], &argv[1..]).dir(folder).env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C")
+        tied(argv[0], &argv[1..]).dir(folder).env("APT_CONFIG", self.root.join("apt.conf"))
     }
 
     fn log_name(&self, what: &str) -> String {

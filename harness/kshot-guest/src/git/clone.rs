@@ -69,8 +69,15 @@ impl Repository {
         self.checkout(onto)?;
         if let Err(error) = self.output_of(&[verb, "--no-commit", culprit]) {
             self.checkout(onto)?;
-            let GitError::Failed { stderr, .. } = error else { return Err(error) };
-            return Err(GitError::Conflict { command: format!("git {verb} {culprit}"), stderr });
+            return Err(match error {
+                // 1 is a conflict (git-revert(1)), and a merge has no parent to go by; else git failed.
+                GitError::Failed { status, stderr, .. }
+                    if status == Some(1) || stderr.contains("no -m option was given") =>
+                {
+                    GitError::Conflict { command: format!("git {verb} {culprit}"), stderr }
+                }
+                error => error,
+            });
         }
         let tree = self.output_of(&["write-tree"])?;
         let message = format!("{verb} {culprit}");

@@ -135,7 +135,7 @@ impl<'a> Slots<'a> {
         cache::poll_lock(what, WAIT_LIMIT, || {
             let found = look()?;
             if found.is_none() && notice.take_if(|notice| notice.has_passed()).is_some() {
-                progress.print_line("waits for a free slot: other runs and builds keep this host busy");
+                progress.print_line(&format!("waits for {what}: other runs and builds keep this host busy"));
             }
             Ok(found)
         })

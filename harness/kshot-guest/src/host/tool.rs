@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use duct::{Expression, Handle, cmd};
@@ -119,15 +119,23 @@ impl ToolError {
 }
 
 impl ToolLog {
-    /// Creates the log `name` in the cache's `logs` folder, replacing an earlier one.
+    /// Creates the log `name` in the cache's `logs` folder, in place of an earlier one: another process that
+    /// still writes to that one keeps it.
     ///
     /// # Errors
     /// [`ToolError::CannotRun`].
     pub fn create(cache: &Cache, name: &str) -> Result<Self, ToolError> {
         let folder = cache.root().join("logs");
         let path = folder.join(format!("{name}.log"));
-        let file = fs::create_dir_all(&folder)
-            .and_then(|()| File::create(&path))
+        let make = || {
+            fs::create_dir_all(&folder)?;
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            File::options().read(true).append(true).create(true).open(&path)
+        };
+        let file = make()
             .map_err(|source| ToolError::CannotRun { what: format!("the log {}", path.display()), source })?;
         Ok(Self { path, file })
     }
@@ -186,7 +194,7 @@ impl ToolLog {
             return Ok(());
         }
         let (what, status_text) = (what.into(), status.to_string());
-        let (log, tail) = (self.path.clone(), tail(&self.path));
+        let (log, tail) = (self.path.clone(), tail(&self.text()));
         // 126 and 127 are a shell's for what it could not run.
         if status.signal().is_some() || matches!(status.code(), Some(126 | 127)) {
             return Err(ToolError::CutShort { what, why: status_text, log, tail });
@@ -210,7 +218,10 @@ impl ToolLog {
 
     /// The contents of the log so far.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.path).unwrap_or_default()).into_owned()
+        let mut bytes = Vec::new();
+        // What cannot be read is quoted nowhere; the log is appended to wherever it was read to.
+        drop((&self.file).rewind().and_then(|()| (&self.file).read_to_end(&mut bytes)));
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
@@ -385,9 +396,7 @@ pub fn find_program(tool: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-fn tail(log: &Path) -> String {
-    let bytes = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
@@ -398,6 +407,20 @@ mod tests {
 
     fn log(folder: &tempfile::TempDir) -> ToolLog {
         ToolLog::create(&Cache::at(folder.path()), "test").unwrap()
+    }
+
+    #[test]
+    fn a_log_of_the_same_name_leaves_that_of_another_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = log(&folder);
+        first.run("one", &cmd!("echo", "one")).unwrap();
+        let mut second = log(&folder);
+        second.run("two", &cmd!("echo", "two")).unwrap();
+        first.run("three", &cmd!("echo", "three")).unwrap();
+        assert_eq!(first.text(), "# one\none\n# three\nthree\n");
+        assert_eq!(second.text(), "# two\ntwo\n");
+        second.run("four", &cmd!("echo", "four")).unwrap();
+        assert_eq!(second.text(), "# two\ntwo\n# four\nfour\n", "it goes on at its end");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::host::cache::Cache;
 use crate::host::slots::Slots;
 use crate::host::{ToolError, ToolLog, find_program, tied};
 use crate::progress::Progress;
+use crate::records;
 use kshot_stack::arch::{Arch, KernelImage};
 
 /// What kbuild says where it builds nothing for the sake of the source tree's place or state, whatever commit
@@ -85,9 +86,14 @@ pub(super) fn build_incrementally(
 pub fn merge_config(folder: &Path, arch: Arch, fragment: &str, cache: &Cache) -> Result<(), KernelError> {
     let path = folder.join(".config");
     let step = KernelError::tool(&folder.display().to_string());
+    // It may be a link, which stays one.
+    let path = fs::canonicalize(&path).map_err(FileError::on("read", &path))?;
     let mut config = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
+    if !config.is_empty() && !config.ends_with('\n') {
+        config.push('\n');
+    }
     config.push_str(fragment);
-    fs::write(&path, config).map_err(FileError::on("write", &path))?;
+    records::replace(&path, config.as_bytes()).map_err(FileError::on("write", &path))?;
     let mut log = ToolLog::create(cache, "merge-config").map_err(&step)?;
     let row = arch.row();
     let arguments = [format!("ARCH={}", row.kbuild), format!("CROSS_COMPILE={}-", row.triplet)];
@@ -238,10 +244,6 @@ fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&st
         // With -g, ccache would otherwise treat another build folder as another compilation.
         .env("CCACHE_BASEDIR", here)
         .env("CCACHE_NOHASHDIR", "1")
-        // The user's environment for other builds must not affect this one.
-        .env_remove("MAKEFLAGS")
-        .env_remove("MAKELEVEL")
-        .env_remove("KCONFIG_CONFIG")
 }
 
 /// The object file in a line of kbuild's output: `  CC      kernel/fork.o`, `  LD [M]  fs/a.ko`.

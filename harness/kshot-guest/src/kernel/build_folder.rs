@@ -150,9 +150,10 @@ impl BuildFolder {
         }
         fs::write(&underway, "").map_err(FileError::on("write", &underway))?;
         let made = build::build_incrementally(spec, images, cache, progress, paths, &objects);
-        // The marker goes even after an error: make removes unfinished targets itself, unless the host ended
-        // it.
-        if made.as_ref().is_err_and(|error| error.blame() == Blame::Host) {
+        // The marker goes even after an error: make removes unfinished targets itself, unless it was killed, as
+        // it is where it does not end soon after Ctrl-C.
+        let may_be_killed = |error: &KernelError| matches!(error.blame(), Blame::Host | Blame::Interrupted);
+        if made.as_ref().is_err_and(may_be_killed) {
             return made;
         }
         fs::remove_file(&underway).map_err(FileError::on("remove", &underway))?;

@@ -68,7 +68,7 @@ pub enum KernelSource {
     Built(BuiltKernel),
 }
 
-/// A package of a Debian suite.
+/// A `linux-source-X` package of a Debian suite.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LinuxSourcePackage {

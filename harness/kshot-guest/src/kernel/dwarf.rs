@@ -158,14 +158,14 @@ fn check_same_build(
         let why = format!("it is of release {release} for {}, DWARF {}", image.arch, image.dwarf.is_ok());
         return Err(other(&dwarf.vmlinux, why));
     }
-    for (name, kernel_modules) in kernel_modules {
+    for (name, module) in kernel_modules {
         let path =
             dwarf.modules.get(name).ok_or_else(|| other(&dwarf.vmlinux, format!("it lacks {name}")))?;
         let id = |path: &Path| {
             let bytes = fs::read(path).map_err(FileError::on("read", path))?;
             build_id(&*bytes).map_err(|error| other(path, error.to_string()))
         };
-        let (ours, theirs) = (id(path)?, id(kernel_modules)?);
+        let (ours, theirs) = (id(path)?, id(module)?);
         if ours.is_none() || ours != theirs {
             return Err(other(path, "its build id is another than that of the module that is loaded".into()));
         }

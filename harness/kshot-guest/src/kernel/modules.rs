@@ -2,6 +2,9 @@
 
 use crate::symbols::module_name;
 
+/// The largest module, in bytes: with DWARF, the largest of an `allmodconfig` take 200 MB.
+pub const MODULE_BYTES_MOST: u64 = 512 << 20;
+
 /// The lines of `modules_dep` (`kernel/drivers/net/tun.ko: kernel/a.ko kernel/b.ko`) that the modules
 /// `wanted` need, themselves and what they depend on, in the file's order. `-` and `_` are the same in a
 /// module's name, and a module that the kernel does not have is left out.

@@ -1,6 +1,7 @@
 //! Kernel sources: their identity, and how they are unpacked into a source tree.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use duct::cmd;
@@ -240,7 +241,12 @@ pub fn diff_folders(older: &Path, newer: &Path) -> Result<String, KernelError> {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
     let diff = cmd!("diff", "-ruN", name(older), name(newer)).dir(top).env("LC_ALL", "C").stderr_null();
     let output = diff.stdout_capture().unchecked().run().map_err(FileError::on("compare", older))?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    match output.status.code() {
+        Some(0 | 1) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        _ => {
+            Err(FileError::on("compare", older)(io::Error::other(format!("diff: {}", output.status))).into())
+        }
+    }
 }
 
 /// The request for a `linux-source-X` package. It is `Architecture: all`, so the index of amd64 lists it.

@@ -1,4 +1,4 @@
-//! The host's tools that kshot needs, and the Debian packages that contain them.
+//! The host's tools that provisioning a kernel needs.
 
 use super::catalogue::{KernelSource, KernelSpec};
 use crate::host::{MissingTool, UNPACK, missing, missing_build_tools};

@@ -8,6 +8,7 @@ use std::{fs, io};
 
 use object::{Object, ObjectSection};
 
+use super::modules::MODULE_BYTES_MOST;
 use super::modules::with_dependencies;
 use super::vmlinux::{self, Vmlinux};
 use super::{ImagesFolder, KernelError};
@@ -20,8 +21,6 @@ use kshot_stack::name::is_id;
 
 /// The ELF file that kbuild links, at the top of the build folder.
 const VMLINUX: &str = "vmlinux";
-/// The largest module, in bytes: with DWARF, the largest of an `allmodconfig` take 200 MB.
-const MODULE_BYTES_MOST: u64 = 512 << 20;
 /// The largest `modules.order`, in bytes: an `allmodconfig` has 10,000 modules.
 const ORDER_BYTES_MOST: u64 = 16 << 20;
 
@@ -121,6 +120,10 @@ pub(super) fn modules(
     let text = bounded::read_text(&dep, ORDER_BYTES_MOST).map_err(FileError::on("read", &dep))?;
     let lines = with_dependencies(&text, &images.guest_modules()?);
     let paths: Vec<&str> = lines.iter().filter_map(|line| line.split(':').next()).collect();
+    if let Some(path) = paths.iter().find(|path| !is_id(path)) {
+        let why = format!("modules.dep lists {path:?}, which is no path below its folder");
+        return Err(KernelError::NotBootable { path: installed, why });
+    }
     if paths.iter().all(|path| Compression::of_module(Path::new(path)).is_none()) {
         return Ok(Some(folder.to_owned()));
     }
@@ -133,9 +136,6 @@ pub(super) fn modules(
 fn unpack_module(installed: &Path, listed: &str) -> Result<StoredModule, KernelError> {
     let path = installed.join(listed);
     let not = |why: String| KernelError::NotBootable { path: path.clone(), why };
-    if !is_id(listed) {
-        return Err(not("modules.dep lists it, and it is no path below its folder".into()));
-    }
     let bytes = bounded::read(&path, MODULE_BYTES_MOST).map_err(FileError::on("read", &path))?;
     let bytes = match Compression::of_module(&path) {
         Some(compression) => compression

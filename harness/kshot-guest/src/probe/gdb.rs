@@ -130,7 +130,7 @@ impl Probe for GdbProbe {
         drop(jobs.send(RunningKernel { stops, loaded: loaded.clone() }));
         match truth.hear(&Deadline::new("the breakpoint", ARM_LIMIT))? {
             RecorderMessage::Armed => Ok(Box::new(truth)),
-            RecorderMessage::Ended(result) => Err(result.err().unwrap_or(TruthError::Silent).into()),
+            RecorderMessage::Ended(_) => Err(TruthError::Silent.into()),
         }
     }
 
@@ -144,14 +144,24 @@ impl Probe for GdbProbe {
 }
 
 impl ArmedTruth {
+    /// What the thread says next; the error that it ended with.
     fn hear(&self, deadline: &Deadline) -> Result<RecorderMessage, TruthError> {
         deadline.poll(|slice| match self.news.recv_timeout(slice) {
+            Ok(RecorderMessage::Ended(Err(error))) => Err(self.explain(error)),
             Ok(news) => Ok(PollResult::Done(news)),
             Err(RecvTimeoutError::Timeout) => {
                 self.liveness.check().map(|()| PollResult::Pending(None)).map_err(Into::into)
             }
             Err(RecvTimeoutError::Disconnected) => Err(TruthError::Silent),
         })
+    }
+
+    /// A stub is gone with QEMU, and QEMU with a guest that died: then that is the cause.
+    fn explain(&self, error: TruthError) -> TruthError {
+        match error {
+            TruthError::Stub(_) => self.liveness.wait_for_end().map_or(error, TruthError::Down),
+            error => error,
+        }
     }
 }
 

@@ -71,7 +71,7 @@ impl SshConnection {
         // libssh2 reads the key only after the handshake and cannot report what is wrong with it.
         std::fs::File::open(keys.client_key_private)
             .map_err(|source| SessionError::Key { path: keys.client_key_private.to_owned(), source })?;
-        let mut last_console_line = None;
+        let mut last_cause = None;
         let link = deadline.poll(|slice| {
             liveness.check()?;
             match Self::connect(port, liveness, deadline) {
@@ -79,11 +79,11 @@ impl SshConnection {
                 // QEMU accepts connections before the guest listens, and closes them again.
                 Err(SessionError::ConnectionBroken(cause)) => {
                     liveness.wait(slice);
-                    last_console_line = Some(cause.to_string());
-                    Ok(PollResult::Pending(last_console_line.clone()))
+                    last_cause = Some(cause.to_string());
+                    Ok(PollResult::Pending(last_cause.clone()))
                 }
                 Err(SessionError::TimedOut(timed_out)) => {
-                    let cause = last_console_line.take().or(timed_out.last_error);
+                    let cause = last_cause.take().or(timed_out.last_error);
                     Err(SessionError::TimedOut(deadline.timed_out(cause)))
                 }
                 Err(other) => Err(other),

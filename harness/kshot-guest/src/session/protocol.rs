@@ -34,6 +34,9 @@ impl EndMarker {
     }
 }
 
+/// The longest exit status behind a mark, in bytes: that of an `i32`.
+const STATUS_MOST: usize = 11;
+
 impl EndMarkerParser {
     pub(super) fn new(nonce: &EndMarker) -> Self {
         Self { mark: format!("\0kshot-{} ", nonce.0).into_bytes(), held: Vec::new() }
@@ -42,24 +45,30 @@ impl EndMarkerParser {
     pub(super) fn feed(&mut self, piece: &[u8]) -> OutputPiece {
         let mut bytes = std::mem::take(&mut self.held);
         bytes.extend_from_slice(piece);
-        let found = bytes.windows(self.mark.len()).position(|window| window == self.mark);
-        let Some(at) = found else {
-            let begun = (1..self.mark.len()).rev().find(|length| bytes.ends_with(&self.mark[..*length]));
-            self.held = bytes.split_off(bytes.len() - begun.unwrap_or(0));
-            return OutputPiece { bytes, status: None };
-        };
-        let digits = &bytes[at + self.mark.len()..];
-        let status = digits.iter().position(|byte| *byte == b'\n').map(|end| &digits[..end]);
-        match status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()) {
-            Some(status) => {
+        let mut from = 0;
+        while let Some(at) = self.find_mark(&bytes, from) {
+            let digits = &bytes[at + self.mark.len()..];
+            let end = digits.iter().position(|byte| *byte == b'\n');
+            let status = end.and_then(|end| std::str::from_utf8(&digits[..end]).ok()?.parse().ok());
+            if status.is_some() {
                 bytes.truncate(at);
-                OutputPiece { bytes, status: Some(status) }
+                return OutputPiece { bytes, status };
             }
-            None => {
+            if end.is_none() && digits.len() <= STATUS_MOST {
                 self.held = bytes.split_off(at);
-                OutputPiece { bytes, status: None }
+                return OutputPiece { bytes, status: None };
             }
+            // The guest can read the mark in our command line: without a status behind it, it is output.
+            from = at + 1;
         }
+        let begun = (1..self.mark.len()).rev().find(|length| bytes.ends_with(&self.mark[..*length]));
+        self.held = bytes.split_off(bytes.len() - begun.unwrap_or(0));
+        OutputPiece { bytes, status: None }
+    }
+
+    fn find_mark(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        let rest = bytes.get(from..)?;
+        Some(from + rest.windows(self.mark.len()).position(|window| window == self.mark)?)
     }
 }
 
@@ -206,6 +215,23 @@ mod tests {
         let mut head = LengthParser::new(1);
         (0..10).for_each(|_| assert_eq!(head.feed(&[b'1'; 1000]), b""));
         assert_eq!(head.text().len(), 4096);
+    }
+
+    #[test]
+    fn a_mark_without_a_status_is_output_and_holds_nothing_back() {
+        let nonce = EndMarker::new();
+        let mark = format!("\0kshot-{} ", nonce.0);
+        let end = format!("{mark}3\n");
+        for forged in [format!("{mark}soon\n"), mark.clone(), format!("{mark}{}", "1".repeat(50))] {
+            let stream = [forged.as_bytes(), b"more", end.as_bytes()].concat();
+            let pieces: Vec<_> = stream.chunks(7).collect();
+            let wanted = OutputPiece { bytes: [forged.as_bytes(), b"more"].concat(), status: Some(3) };
+            assert_eq!(whole(&pieces, &nonce), wanted, "{forged:?}");
+        }
+        let mut parser = EndMarkerParser::new(&nonce);
+        parser.feed(mark.as_bytes());
+        let passed = parser.feed(&[b'1'; 4096]);
+        assert_eq!(passed.bytes.len(), mark.len() + 4096, "nothing is held");
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl<F: AsFd> Drop for RawMode<F> {
     }
 }
 
-/// Copies bytes in both poll_flags until the shell ends.
+/// Copies bytes in both directions until the shell ends.
 fn copy_both_ways(
     link: &SshConnection,
     channel: &mut Channel,

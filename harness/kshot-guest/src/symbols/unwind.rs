@@ -153,7 +153,7 @@ impl Unwinder {
         Ok(all)
     }
 
-    /// Reads those of more modules.
+    /// Reads the symbols and `.debug_frame` of more modules.
     ///
     /// # Errors
     /// See [`SymbolsError`].

@@ -271,7 +271,7 @@ impl ComponentBuild<'_> {
             objects.join("perf").display().to_string(),
         ];
         argv.extend(WITHOUT.iter().map(|feature| format!("NO_{feature}=1")));
-        self.run("building perf", &clean_environment(tied("make", argv)).dir(source.join("tools/perf")))?;
+        self.run("building perf", &tied("make", argv).dir(source.join("tools/perf")))?;
         self.install(&objects.join("perf"), "usr/bin")
     }
 
@@ -287,7 +287,7 @@ impl ComponentBuild<'_> {
                 "EXTRA_CFLAGS=-O1".into(),
                 target.into(),
             ];
-            clean_environment(tied("make", arguments)).dir(&source)
+            tied("make", arguments).dir(&source)
         };
         let steps = [make("allnoconfig"), make("oldconfig"), make("busybox"), make("busybox.links")];
         let [allnoconfig, oldconfig, build, links] = steps;
@@ -338,9 +338,9 @@ impl ComponentBuild<'_> {
             .env("CFLAGS", format!("-O2 -I{}", sodium.join("include").display()))
             .env("LDFLAGS", format!("-L{}", sodium.display()))
             .env("LIBS", "-lsodium");
-        self.run("configuring dropbear", &clean_environment(configure).dir(&source))?;
+        self.run("configuring dropbear", &configure.dir(&source))?;
         let make = tied("make", [format!("-j{}", self.jobs), "PROGRAMS=dropbear".into()]);
-        self.run("building dropbear", &clean_environment(make).dir(&source))?;
+        self.run("building dropbear", &make.dir(&source))?;
         self.install(&source.join("dropbear"), "usr/sbin")
     }
 
@@ -406,11 +406,6 @@ impl ComponentBuild<'_> {
         drop(task);
         ran
     }
-}
-
-/// Removes the user's settings for other builds from the environment of a command.
-fn clean_environment(build: Expression) -> Expression {
-    build.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("LDLIBS")
 }
 
 pub(super) fn copy(from: &Path, to: &Path) -> Result<(), FileError> {

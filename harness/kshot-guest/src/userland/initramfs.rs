@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::cpio::{CpioArchive, CpioEntry};
 use super::{SshKeys, Userland, UserlandError};
+use crate::bounded;
 use crate::host::cache::{self, Cache, Lookup};
 use crate::host::{FileError, list};
-use crate::kernel::ImagesFolder;
-use crate::kernel::{Kernel, with_dependencies};
+use crate::kernel::{ImagesFolder, Kernel, MODULE_BYTES_MOST, with_dependencies};
 
 /// The version of the format; it changes when the same inputs give other bytes.
 const RECIPE_VERSION: &str = "2";
@@ -101,7 +101,9 @@ fn base_files(
         let dep = String::from_utf8_lossy(&read(&root.join(&inside).join("modules.dep"))?).into_owned();
         let lines = with_dependencies(&dep, &images.guest_modules()?);
         for path in lines.iter().filter_map(|line| line.split(':').next()) {
-            add(&format!("{inside}/{path}"), CpioEntry::File(0o644, read(&root.join(&inside).join(path))?));
+            let module = root.join(&inside).join(path);
+            let bytes = bounded::read(&module, MODULE_BYTES_MOST).map_err(FileError::on("read", &module))?;
+            add(&format!("{inside}/{path}"), CpioEntry::File(0o644, bytes));
         }
         let dep: String = lines.iter().map(|line| format!("{line}\n")).collect();
         add(&format!("{inside}/modules.dep"), CpioEntry::File(0o644, dep.into_bytes()));
