@@ -420,6 +420,8 @@ mod tests {
         assert_eq!(clone.revert(&commits[2], &commits[2]).unwrap(), reverted);
         let error = clone.revert(&commits[2], &commits[1]).unwrap_err();
         assert_eq!(error.blame(), Blame::Guest, "{error}");
+        let error = clone.revert(&commits[2], &"0".repeat(40)).unwrap_err();
+        assert_eq!(error.blame(), Blame::Host, "git failed for another reason: {error}");
         // And the clone can be worked with.
         clone.checkout(&commits[1]).unwrap();
         clone.cherry_pick(&commits[1], &commits[2]).unwrap();

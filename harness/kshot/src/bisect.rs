@@ -35,7 +35,7 @@ pub(crate) use bisection::{
     newest_unfinished, resume, run, test_once,
 };
 pub(crate) use kernel_tester::{BuildTemplate, TesterOptions};
-pub(crate) use log::{BisectRequest, CandidateSource};
+pub(crate) use log::{BisectRequest, CandidateSource, SCHEMA};
 
 #[cfg(test)]
 mod properties;

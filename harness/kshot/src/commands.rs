@@ -160,15 +160,22 @@ impl From<Accel> for AcceleratorChoice {
     }
 }
 
-/// The arguments of all commands that run scenarios.
+/// Where the results of runs go.
 #[derive(Debug, clap::Args)]
-struct RunArgs {
+struct OutputArgs {
     /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Create run folders below DIR instead of ~/.local/state/kshot/runs
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+}
+
+/// The arguments of the commands that run pairs of a scenario and a kernel.
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    #[command(flatten)]
+    output: OutputArgs,
     /// Always boot, even if there is a saved state
     #[arg(long)]
     cold: bool,
@@ -179,12 +186,16 @@ struct RunArgs {
 
 impl RunArgs {
     fn starts(&self) -> StartPolicy {
-        if self.cold { StartPolicy::Cold } else { StartPolicy::Warm }
+        start_policy(self.cold)
     }
 
     fn jobs(&self, workspace: &Workspace) -> usize {
         at_once(self.jobs, workspace)
     }
+}
+
+fn start_policy(cold: bool) -> StartPolicy {
+    if cold { StartPolicy::Cold } else { StartPolicy::Warm }
 }
 
 /// How many machines run at once: as asked for, or as many as this host carries.

@@ -17,7 +17,7 @@ pub(crate) use machine_start::StartMode;
 pub use prepare::{REQUEST_LOG, command_line};
 pub(crate) use prepare::{prepare, state_key};
 pub use recording::shell;
-use recording::{Company, RunRecording};
+use recording::{HostUse, RunRecording};
 pub use shared_guest::{SharedGuest, SharedRun};
 
 use crate::artifacts::{ArtifactsError, RunFolder};
@@ -80,7 +80,7 @@ struct RunAttempt {
     /// How its machine starts.
     start: StartMode,
     /// What may run beside it.
-    company: Company,
+    host_use: HostUse,
     /// What runs the guest's code.
     accelerator: AcceleratorChoice,
 }
@@ -279,13 +279,13 @@ pub fn run(
         let attempt = RunAttempt {
             keep: options.keep,
             start,
-            company: Company::Others,
+            host_use: HostUse::Shared,
             accelerator: options.accelerator,
         };
         let outcome = match run_once(workspace, scenario, kernel, attempt, progress) {
             Err(error) if error.is_host_too_busy() => {
                 progress.print_line(&format!("{}; once more, alone", error_chain(&error)));
-                let attempt = RunAttempt { company: Company::Alone, ..attempt };
+                let attempt = RunAttempt { host_use: HostUse::Exclusive, ..attempt };
                 run_once(workspace, scenario, kernel, attempt, progress)?
             }
             outcome => outcome?,
@@ -313,8 +313,8 @@ fn run_once(
 ) -> Result<RunOutcome, RunError> {
     let prepared = prepare(workspace, scenario, kernel, attempt.accelerator, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
-    let RunAttempt { keep, start, company, .. } = attempt;
-    let (recording, result) = recording::record(&prepared, scenario, start, company, &folder, progress);
+    let RunAttempt { keep, start, host_use, .. } = attempt;
+    let (recording, result) = recording::record(&prepared, scenario, start, host_use, &folder, progress);
     conclude(
         workspace,
         scenario,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use kshot_stack::sweep::judge::{self, EventMismatch};
 
 use crate::artifacts::{self, ArtifactsError, RunFolder, SWEEP_JSON, step_file};
-use crate::run::recording::Company;
+use crate::run::recording::HostUse;
 use crate::run::{self, RunError, StartMode, recording};
 use crate::scenario::{BootOptions, Scenario, Step};
 use crate::workspace::Workspace;
@@ -143,7 +143,7 @@ pub fn sweep(
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     task.update(0, "the guest is stopped at each of some ten thousand events: this takes minutes");
     let (recording, result) =
-        recording::record(&prepared, &scenario, StartMode::Boot, Company::Others, &folder, progress);
+        recording::record(&prepared, &scenario, StartMode::Boot, HostUse::Shared, &folder, progress);
     if let Err(error) = result {
         progress.print_line(&format!("what there is of the sweep lies in {}", folder.path().display()));
         return Err(error.into());

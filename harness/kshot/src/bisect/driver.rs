@@ -238,8 +238,8 @@ impl StepDurations {
     }
 }
 
-/// The progress line of a step: `6.1.180: does not match (mark, 3.9 s); 3 suspects, at most 2 marks and 12
-/// runs to go, about 5 min`
+/// The progress line of a step: `6.1.180: does not match (mark, 3.9 s); 3 suspects, 2 marks and 12 runs to go,
+/// about 5 min`
 fn progress_line(record: &LogEntry, purpose: Purpose, left: RemainingWork, pace: &StepDurations) -> String {
     let seconds = record.milliseconds as f64 / 1000.0;
     let what = match &record.event {

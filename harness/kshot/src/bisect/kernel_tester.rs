@@ -97,7 +97,7 @@ pub(crate) struct TesterOptions {
 }
 
 impl<'a> KernelTester<'a> {
-    /// A tester whose run folders go to `workspace.runs`.
+    /// A tester whose run folders go to `workspace.runs_folder`.
     pub(crate) fn new(
         workspace: Workspace,
         asked: AskedScenario<'_>,

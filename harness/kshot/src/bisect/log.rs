@@ -11,6 +11,8 @@ use kshot_guest::host::FileError;
 use kshot_guest::records::{self, Damage};
 use kshot_stack::blame::{Blame, Blamed};
 
+/// The version of the form of a bisection's files.
+pub(crate) const SCHEMA: u32 = 1;
 const HEADER: &str = "bisect.json";
 const RECORDS: &str = "events.jsonl";
 const RESULT: &str = "result.json";
@@ -107,6 +109,14 @@ pub enum BisectLogError {
         /// The parse error.
         source: serde_json::Error,
     },
+    /// Another version of kshot began the bisection.
+    #[error("{} has schema {schema}, and this kshot reads {SCHEMA}", path.display())]
+    OtherSchema {
+        /// The path of the file.
+        path: PathBuf,
+        /// The version of its form.
+        schema: u32,
+    },
     /// Another process works on the bisection.
     #[error("another kshot is working in {}", folder.display())]
     Busy {
@@ -132,6 +142,7 @@ impl Blamed for BisectLogError {
         match self {
             Self::File(_) => Blame::Host,
             Self::Json { .. }
+            | Self::OtherSchema { .. }
             | Self::Busy { .. }
             | Self::NoBisection { .. }
             | Self::NoneUnfinished { .. } => Blame::Usage,
@@ -166,7 +177,11 @@ impl BisectLog {
         }
         let lock = lock(folder)?;
         let text = fs::read(&path).map_err(FileError::on("read", &path))?;
-        let header = serde_json::from_slice(&text).map_err(|source| BisectLogError::Json { path, source })?;
+        let header: BisectRequest = serde_json::from_slice(&text)
+            .map_err(|source| BisectLogError::Json { path: path.clone(), source })?;
+        if header.schema != SCHEMA {
+            return Err(BisectLogError::OtherSchema { path, schema: header.schema });
+        }
         let path = folder.join(RECORDS);
         let lines = records::read(&path, is_whole).map_err(FileError::on("read", &path))?;
         let mut records = Vec::new();

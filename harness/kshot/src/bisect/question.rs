@@ -12,7 +12,7 @@ use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::document::{Reason, RunDocument, Verdict};
 use kshot_stack::verdict::{self, Evidence};
 
-/// The marker before the predicate's exit status, in the output of the step that `prepare` adds.
+/// The marker before the predicate's exit status, in the output of the step that `add_step` adds.
 const STATUS_MARKER: &str = "kshot-answer:";
 
 /// The question that each run answers.

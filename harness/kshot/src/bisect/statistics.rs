@@ -26,7 +26,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The runs of the bad end, which is run until it was bad `shows` times.
+/// The runs of the bad end, which is run until it was bad as often as the plan asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureRate {
     /// The number of bad runs.

@@ -209,7 +209,7 @@ impl Args {
         let command: Vec<String> = streams.words.iter().map(|word| shell_word(word)).collect();
         let command = format!("kshot {}", command.join(" "));
         Ok(BisectRequest {
-            schema: 1,
+            schema: bisect::SCHEMA,
             command,
             scenario: id,
             probes: self.only,

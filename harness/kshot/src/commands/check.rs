@@ -23,7 +23,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.common.out.as_ref())?;
+        let workspace = workspace(self.common.output.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
         let began = RunTime::now();
         let mut pairs = Vec::new();
@@ -60,7 +60,7 @@ impl Args {
         let jobs = self.common.jobs(&workspace);
         let mut documents = Vec::new();
         let exits = pairs::run_pairs(&workspace, pairs, &options, jobs, streams, |number, outcome, out| {
-            if self.common.format == Format::Json {
+            if self.common.output.format == Format::Json {
                 writeln!(out, "{}", outcome.document.to_json_line())?;
                 out.flush()?;
             }
@@ -70,7 +70,7 @@ impl Args {
         prune_runs(&workspace, &began, &streams.progress);
         documents.sort_by_key(|(number, _)| *number);
         let documents: Vec<_> = documents.into_iter().map(|(_, document)| document).collect();
-        if self.common.format == Format::Table {
+        if self.common.output.format == Format::Table {
             write!(streams.out, "{}", report::runs_table(&documents))?;
             for document in documents.iter().filter(|document| document.verdict != Verdict::Match) {
                 writeln!(streams.out, "\n{} on {}:", document.scenario, document.kernel.name)?;

@@ -1,8 +1,6 @@
 //! `kshot compare`: shows the stacks of one scenario on two kernels, side by side.
 
-use std::path::PathBuf;
-
-use super::{CommandError, Format, Streams, prune_runs, select, workspace};
+use super::{CommandError, Format, OutputArgs, Streams, prune_runs, select, workspace};
 use crate::artifacts::RunTime;
 use crate::report::RunComparison;
 use crate::run::{self, RunOptions};
@@ -19,17 +17,13 @@ pub(super) struct Args {
     left: String,
     /// The kernel on the right
     right: String,
-    /// The output format
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-    /// Create run folders below DIR instead of ~/.local/state/kshot/runs
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.out.as_ref())?;
+        let workspace = workspace(self.output.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
         let id = Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
         let scenario = select::scenario(&workspace, &catalogue, &id)?;
@@ -42,7 +36,7 @@ impl Args {
         };
         let sides = RunComparison::compare(run(&left)?, run(&right)?);
         prune_runs(&workspace, &began, &streams.progress);
-        match self.format {
+        match self.output.format {
             Format::Json => writeln!(streams.out, "{}", sides.to_json_line())?,
             Format::Table => write!(streams.out, "{}", sides.text())?,
         }

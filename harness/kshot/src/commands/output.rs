@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-/// A stream that swallows what is written after its reader left. So a verb goes on to its end, and how it
-/// ends is what it found and not who listened.
+/// A stream that swallows what is written after its reader left. So a command goes on to its end, and its
+/// exit code says what it found, whoever listened.
 pub(super) struct Output<'a> {
     out: &'a mut dyn Write,
     left: bool,

@@ -42,7 +42,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.common.out.as_ref())?;
+        let workspace = workspace(self.common.output.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
         let began = RunTime::now();
         let mut pairs = Vec::new();
@@ -113,7 +113,7 @@ impl Args {
     }
 
     fn print(&self, outcome: &RunOutcome, out: &mut dyn Write) -> Result<(), CommandError> {
-        match self.common.format {
+        match self.common.output.format {
             Format::Json => writeln!(out, "{}", outcome.document.to_json_line())?,
             Format::Table => {
                 write!(out, "{}", report::run_table(&outcome.document))?;

@@ -1,6 +1,6 @@
 //! `kshot stack`: the stacks of one function, by every reporter beside the truth, without a scenario's file.
 
-use super::{Accel, CommandError, Format, RunArgs, Streams, prune_runs, select, workspace};
+use super::{Accel, CommandError, Format, OutputArgs, Streams, prune_runs, select, start_policy, workspace};
 use crate::artifacts::RunTime;
 use crate::report;
 use crate::run::{self, RunError, RunOptions};
@@ -27,13 +27,16 @@ pub(super) struct Args {
     /// What runs the guest's code
     #[arg(long, value_enum, default_value_t)]
     accel: Accel,
+    /// Always boot, even if there is a saved state
+    #[arg(long)]
+    cold: bool,
     #[command(flatten)]
-    common: RunArgs,
+    output: OutputArgs,
 }
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.common.out.as_ref())?;
+        let workspace = workspace(self.output.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
         check_words(&self.function, &self.command)?;
         let began = RunTime::now();
@@ -56,7 +59,7 @@ impl Args {
         let kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;
         let kernel = kernel.without_snapshots();
         let options = RunOptions {
-            start_policy: self.common.starts(),
+            start_policy: start_policy(self.cold),
             accelerator: self.accel.into(),
             ..RunOptions::default()
         };
@@ -76,7 +79,7 @@ impl Args {
             if exits.is_empty() && is_silent {
                 check_function(&workspace, &kernel, &situation, &streams.progress)?;
             }
-            match self.common.format {
+            match self.output.format {
                 Format::Json => writeln!(streams.out, "{}", document.to_json_line())?,
                 Format::Table => {
                     writeln!(streams.out, "{}: {} ({})", scenario.summary, kernel.name, kernel.release)?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{CommandError, Format, RunArgs, Streams, prune_runs, select, workspace};
+use super::{CommandError, Format, OutputArgs, Streams, prune_runs, select, workspace};
 use crate::artifacts::RunTime;
 use crate::sweep::{SLICES, SweepOptions};
 use crate::{report, sweep};
@@ -25,12 +25,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "FOLDER", conflicts_with = "kernels")]
     replay: Vec<PathBuf>,
     #[command(flatten)]
-    common: RunArgs,
+    output: OutputArgs,
 }
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.common.out.as_ref())?;
+        let workspace = workspace(self.output.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
         let began = RunTime::now();
         let mut documents = Vec::new();
@@ -52,7 +52,7 @@ impl Args {
                 self.add(document, &mut documents, streams)
             });
         prune_runs(&workspace, &began, &streams.progress);
-        if self.common.format == Format::Table {
+        if self.output.format == Format::Table {
             write!(streams.out, "{}", report::sweep_table(&documents))?;
             for document in &documents {
                 write!(streams.out, "\n{}", report::sweep_breaks(document))?;
@@ -70,7 +70,7 @@ impl Args {
         documents: &mut Vec<SweepDocument>,
         streams: &mut Streams<'_>,
     ) -> Result<(), CommandError> {
-        if self.common.format == Format::Json {
+        if self.output.format == Format::Json {
             writeln!(streams.out, "{}", document.to_json_line())?;
             streams.out.flush()?;
         }

@@ -122,7 +122,8 @@ pub(crate) fn state_key(
     Ok(prepare(workspace, scenario, kernel, AcceleratorChoice::Tcg, progress)?.state_key)
 }
 
-/// The exact QEMU command line of a run, quoted for a shell. Nothing is downloaded or built for it.
+/// The exact QEMU command line of a run, quoted for a shell. Nothing is downloaded for it; an initramfs may
+/// be packed.
 ///
 /// # Errors
 /// [`RunError::NoUserland`], [`RunError::Initramfs`].

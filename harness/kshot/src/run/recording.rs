@@ -74,11 +74,11 @@ pub fn shell(
 
 /// Whether other runs and builds of kshot may run beside a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Company {
+pub(crate) enum HostUse {
     /// As many as the host carries.
-    Others,
+    Shared,
     /// None: the host had no time for the guest before.
-    Alone,
+    Exclusive,
 }
 
 /// Runs a machine up to the captures. What was recorded is returned even if the run failed.
@@ -86,12 +86,12 @@ pub(crate) fn record(
     prepared: &PreparedRun,
     scenario: &Scenario,
     begin: StartMode,
-    company: Company,
+    host_use: HostUse,
     folder: &RunFolder,
     progress: &Progress,
 ) -> (RunRecording, Result<(), RunError>) {
     let mut recording = RunRecording::default();
-    let result = take_slots(prepared, company, progress).and_then(|_slots| {
+    let result = take_slots(prepared, host_use, progress).and_then(|_slots| {
         let started = Instant::now();
         let begun = start_truth(prepared.recorders(), folder).and_then(|truth| {
             machine_start::start_machine(prepared, begin, folder, &mut recording.timings)
@@ -120,13 +120,13 @@ pub(crate) fn record(
 
 pub(super) fn take_slots(
     prepared: &PreparedRun,
-    company: Company,
+    host_use: HostUse,
     progress: &Progress,
 ) -> Result<Vec<Slot>, RunError> {
     let slots = Slots::of_this_host(&prepared.cache);
-    match company {
-        Company::Others => Ok(vec![slots.take(SlotUse::Machine(prepared.spec.memory_mib), progress)?]),
-        Company::Alone => Ok(slots.take_all(progress)?),
+    match host_use {
+        HostUse::Shared => Ok(vec![slots.take(SlotUse::Machine(prepared.spec.memory_mib), progress)?]),
+        HostUse::Exclusive => Ok(slots.take_all(progress)?),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::machine_start::{self, StartMode, StartedMachine, StateWriter};
 use super::prepare::{PreparedRun, REQUEST_LOG, Recorders, check_functions, prepare, present_probes};
-use super::recording::{Company, RunRecording, RunningGuest, replay_and_collect, start_truth, take_slots};
+use super::recording::{HostUse, RunRecording, RunningGuest, replay_and_collect, start_truth, take_slots};
 use super::{RecordedRun, RunError, RunOutcome, conclude};
 use crate::artifacts::{ArtifactsError, RunFolder};
 use crate::durations::milliseconds;
@@ -69,7 +69,7 @@ impl SharedGuest {
     ) -> Result<Self, RunError> {
         let plain = Scenario::empty(id);
         let prepared = prepare(workspace, &plain, kernel, AcceleratorChoice::Tcg, progress)?;
-        let slots = take_slots(&prepared, Company::Others, progress)?;
+        let slots = take_slots(&prepared, HostUse::Shared, progress)?;
         let folder = RunFolder::create(&workspace.runs_folder, id, &kernel.name)?;
         let mut timings = Timings::default();
         let started = machine_start::start_machine(&prepared, StartMode::Restore, &folder, &mut timings)?;
