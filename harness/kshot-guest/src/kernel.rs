@@ -397,16 +397,23 @@ impl Kernel {
     }
 }
 
+/// What provisioning takes its recipes from, where it keeps what it makes, and where it tells how far it is.
+#[derive(Clone, Debug)]
+pub struct ProvisionContext<'a> {
+    /// The folder of recipes.
+    pub images: ImagesFolder,
+    /// The cache.
+    pub cache: &'a Cache,
+    /// Where progress is shown.
+    pub progress: &'a Progress,
+}
+
 /// Provisions a kernel of the catalogue: takes it from the cache, or downloads or builds it.
 ///
 /// # Errors
 /// [`KernelError`].
-pub fn provision(
-    spec: &KernelSpec,
-    images: &ImagesFolder,
-    cache: &Cache,
-    progress: &Progress,
-) -> Result<Kernel, KernelError> {
+pub fn provision(spec: &KernelSpec, context: &ProvisionContext<'_>) -> Result<Kernel, KernelError> {
+    let ProvisionContext { images, cache, progress } = context;
     if let Some(kernel) = Kernel::find(spec, images, cache)? {
         return Ok(kernel);
     }
@@ -427,10 +434,8 @@ pub fn provision(
     // source tree can take minutes.
     let scratch = draft.scratch()?;
     let made = match &spec.source {
-        KernelSource::DebianPackage(package) => {
-            package::unpack(spec, package, images, cache, progress, draft.path())?
-        }
-        _ => build::build(spec, images, cache, progress, scratch.path(), draft.path())?,
+        KernelSource::DebianPackage(package) => package::unpack(spec, package, context, draft.path())?,
+        _ => build::build(spec, context, scratch.path(), draft.path())?,
     };
     Kernel::from_entry(spec, &commit_kernel(spec, draft, made)?)
 }
@@ -440,16 +445,12 @@ pub fn provision(
 ///
 /// # Errors
 /// [`KernelError`].
-pub fn build_again(
-    spec: &KernelSpec,
-    images: &ImagesFolder,
-    cache: &Cache,
-    progress: &Progress,
-) -> Result<(), KernelError> {
+pub fn build_again(spec: &KernelSpec, context: &ProvisionContext<'_>) -> Result<(), KernelError> {
+    let ProvisionContext { cache, .. } = context;
     let scratch = cache.scratch()?;
     let folder = scratch.path().join("kernel");
     fs::create_dir(&folder).map_err(FileError::on("create", &folder))?;
-    build::build(spec, images, cache, progress, scratch.path(), &folder).map(drop)
+    build::build(spec, context, scratch.path(), &folder).map(drop)
 }
 
 fn commit_kernel(spec: &KernelSpec, draft: Draft, made: Provisioned) -> Result<PathBuf, KernelError> {

@@ -15,8 +15,7 @@ use crate::debian::AptError;
 use crate::host::cache::{Cache, CacheError};
 use crate::host::slots::Slots;
 use crate::host::{FileError, MissingTool, ToolError, install_missing, tools};
-use crate::kernel::{ImagesFolder, KernelError};
-use crate::progress::Progress;
+use crate::kernel::{ImagesFolder, KernelError, ProvisionContext};
 use components::Component;
 use kshot_stack::arch::Arch;
 use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
@@ -127,13 +126,8 @@ impl Userland {
     ///
     /// # Errors
     /// [`UserlandError`].
-    pub fn provision(
-        arch: Arch,
-        perf: bool,
-        images: &ImagesFolder,
-        cache: &Cache,
-        progress: &Progress,
-    ) -> Result<Self, UserlandError> {
+    pub fn provision(arch: Arch, perf: bool, context: &ProvisionContext<'_>) -> Result<Self, UserlandError> {
+        let ProvisionContext { images, cache, progress } = context;
         if let Some(userland) = Self::find(arch, perf, images, cache)? {
             return Ok(userland);
         }
@@ -144,10 +138,7 @@ impl Userland {
         let held = Slots::of_this_host(cache).take_for_build(progress)?;
         // Much of a build is configure scripts, which run one command at a time: two builds at once.
         let build = |parts: &[Component]| {
-            parts
-                .iter()
-                .map(|part| part.provision(arch, images, cache, progress, held.len()))
-                .collect::<Result<Vec<_>, _>>()
+            parts.iter().map(|part| part.provision(arch, context, held.len())).collect::<Result<Vec<_>, _>>()
         };
         let (long, short) = Component::of_guest(perf).split_at(1);
         thread::scope(|scope| {

@@ -121,7 +121,7 @@ pub fn export(
     // The bundle gets SSH keys of its own, so that this host's keys stay private.
     let own = Cache::at(scratch.path().join("cache"));
     let perf = probe::need_perf(&scenario.probes);
-    let userland = Userland::provision(kernel.arch, perf, &workspace.images(), &workspace.cache, progress)?;
+    let userland = Userland::provision(kernel.arch, perf, &workspace.provisioning(progress))?;
     let initramfs =
         userland::initramfs(&kernel, &userland, &SshKeys::provision(&own)?, &workspace.images(), &own)?;
     into.copy(&initramfs.path, "initramfs")?;

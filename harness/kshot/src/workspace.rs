@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use kshot_guest::host::cache::{Cache, CacheError};
-use kshot_guest::kernel::{Catalogue, ImagesFolder, KernelError};
+use kshot_guest::kernel::{Catalogue, ImagesFolder, KernelError, ProvisionContext};
+use kshot_guest::progress::Progress;
 use kshot_stack::blame::{Blame, Blamed, passed_on_hint};
 
 /// The file that makes a folder a workspace of one's own, and names its kernels.
@@ -121,6 +122,11 @@ impl Workspace {
     /// The path of `snapshots/`.
     pub fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
+    }
+
+    /// The context in which kernels and userlands are provisioned.
+    pub fn provisioning<'a>(&'a self, progress: &'a Progress) -> ProvisionContext<'a> {
+        ProvisionContext { images: self.images(), cache: &self.cache, progress }
     }
 
     /// The `images/` folder.

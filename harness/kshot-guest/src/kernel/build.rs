@@ -7,12 +7,11 @@ use duct::{Expression, cmd};
 
 use super::catalogue::{ImagesFolder, KernelSpec};
 use super::kconfig::{self, Fragment};
-use super::{KernelError, Provisioned, source, vmlinux};
+use super::{KernelError, ProvisionContext, Provisioned, source, vmlinux};
 use crate::host::FileError;
 use crate::host::cache::Cache;
 use crate::host::slots::Slots;
 use crate::host::{ToolError, ToolLog, find_program, tied};
-use crate::progress::Progress;
 use crate::records;
 use kshot_stack::arch::{Arch, KernelImage};
 
@@ -42,18 +41,17 @@ pub struct BuildPaths<'a> {
 /// [`KernelError`].
 pub(super) fn build(
     spec: &KernelSpec,
-    images: &ImagesFolder,
-    cache: &Cache,
-    progress: &Progress,
+    context: &ProvisionContext<'_>,
     scratch: &Path,
     folder: &Path,
 ) -> Result<Provisioned, KernelError> {
+    let ProvisionContext { cache, .. } = context;
     let step = KernelError::tool(&spec.name);
     let mut log = ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(&step)?;
     let (source, objects) = (scratch.join("source"), scratch.join("build"));
-    let tree = source::unpack(spec, images, cache, progress, &mut log, &source)?;
+    let tree = source::unpack(spec, context, &mut log, &source)?;
     fs::create_dir_all(&objects).map_err(FileError::on("create", &objects))?;
-    let lost = configure_and_build(spec, images, cache, progress, &mut log, &tree.path, &objects)?;
+    let lost = configure_and_build(spec, context, &mut log, &tree.path, &objects)?;
     let release = copy_results(spec, &mut log, &objects, folder)?;
     Ok(Provisioned { release, version: tree.version, lost })
 }
@@ -64,16 +62,15 @@ pub(super) fn build(
 /// [`KernelError`].
 pub(super) fn build_incrementally(
     spec: &KernelSpec,
-    images: &ImagesFolder,
-    cache: &Cache,
-    progress: &Progress,
+    context: &ProvisionContext<'_>,
     paths: BuildPaths<'_>,
     objects: &Path,
 ) -> Result<Provisioned, KernelError> {
+    let ProvisionContext { cache, .. } = context;
     let mut log =
         ToolLog::create(cache, &format!("kernel-{}", spec.name)).map_err(KernelError::tool(&spec.name))?;
     fs::create_dir_all(objects).map_err(FileError::on("create", objects))?;
-    let lost = configure_and_build(spec, images, cache, progress, &mut log, paths.tree, objects)?;
+    let lost = configure_and_build(spec, context, &mut log, paths.tree, objects)?;
     let release = copy_results(spec, &mut log, objects, paths.into)?;
     Ok(Provisioned { release, version: None, lost })
 }
@@ -107,13 +104,12 @@ pub fn merge_config(folder: &Path, arch: Arch, fragment: &str, cache: &Cache) ->
 /// that `olddefconfig` dropped and that are not required.
 fn configure_and_build(
     spec: &KernelSpec,
-    images: &ImagesFolder,
-    cache: &Cache,
-    progress: &Progress,
+    context: &ProvisionContext<'_>,
     log: &mut ToolLog,
     tree: &Path,
     objects: &Path,
 ) -> Result<Vec<String>, KernelError> {
+    let ProvisionContext { images, cache, progress } = context;
     let slots = Slots::of_this_host(cache);
     let held = slots.take_for_build(progress)?;
     let make = |targets: &[&str]| kbuild(spec.arch, held.len(), tree, objects, targets);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::build::BuildPaths;
-use super::catalogue::{ImagesFolder, KernelSpec};
-use super::{Kernel, KernelError, Provisioned, build, commit_kernel, source};
+use super::catalogue::KernelSpec;
+use super::{Kernel, KernelError, ProvisionContext, Provisioned, build, commit_kernel, source};
 use crate::host::FileError;
 use crate::host::cache::{Cache, Lookup};
 use crate::host::missing_build_tools;
@@ -55,11 +55,10 @@ impl BuildFolder {
     pub fn provision<E: From<KernelError>>(
         &self,
         spec: &KernelSpec,
-        images: &ImagesFolder,
-        cache: &Cache,
-        progress: &Progress,
+        context: &ProvisionContext<'_>,
         check_out: impl FnOnce() -> Result<(), E>,
     ) -> Result<Kernel, E> {
+        let ProvisionContext { images, cache, progress } = context;
         if let Some(kernel) = Kernel::find(spec, images, cache)? {
             return Ok(kernel);
         }
@@ -72,7 +71,7 @@ impl BuildFolder {
         };
         check_out()?;
         let paths = BuildPaths { tree: &self.source(), into: draft.path() };
-        let made = self.rebuild(spec, images, cache, progress, paths)?;
+        let made = self.rebuild(spec, context, paths)?;
         Ok(Kernel::from_entry(spec, &commit_kernel(spec, draft, made)?)?)
     }
 
@@ -84,13 +83,12 @@ impl BuildFolder {
         &self,
         spec: &KernelSpec,
         paths: BuildPaths<'_>,
-        images: &ImagesFolder,
-        cache: &Cache,
-        progress: &Progress,
+        context: &ProvisionContext<'_>,
     ) -> Result<Kernel, KernelError> {
+        let ProvisionContext { images, cache, .. } = context;
         check_tools(spec)?;
         let into = paths.into;
-        let made = self.rebuild(spec, images, cache, progress, paths)?;
+        let made = self.rebuild(spec, context, paths)?;
         let mut kernel = Kernel::from_path(&into.join(spec.arch.row().image.name()), images, cache)?;
         let dwarf = into.join("vmlinux.debug");
         (kernel.name, kernel.lost) = (spec.name.clone(), made.lost);
@@ -120,15 +118,14 @@ impl BuildFolder {
     pub fn build_again<E: From<KernelError>>(
         &self,
         spec: &KernelSpec,
-        images: &ImagesFolder,
-        cache: &Cache,
-        progress: &Progress,
+        context: &ProvisionContext<'_>,
         check_out: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
+        let ProvisionContext { cache, .. } = context;
         check_out()?;
         let into = cache.scratch().map_err(KernelError::from)?;
         let paths = BuildPaths { tree: &self.source(), into: into.path() };
-        self.rebuild(spec, images, cache, progress, paths)?;
+        self.rebuild(spec, context, paths)?;
         Ok(())
     }
 
@@ -138,18 +135,17 @@ impl BuildFolder {
     fn rebuild(
         &self,
         spec: &KernelSpec,
-        images: &ImagesFolder,
-        cache: &Cache,
-        progress: &Progress,
+        context: &ProvisionContext<'_>,
         paths: BuildPaths<'_>,
     ) -> Result<Provisioned, KernelError> {
+        let ProvisionContext { progress, .. } = context;
         let (objects, underway) = (self.root.join("build"), self.root.join("underway"));
         if let Ok(since) = fs::metadata(&underway).and_then(|file| file.modified()) {
             progress.print_line("the last build here was cut off: what it wrote is built again");
             remove_since(&objects, since)?;
         }
         fs::write(&underway, "").map_err(FileError::on("write", &underway))?;
-        let made = build::build_incrementally(spec, images, cache, progress, paths, &objects);
+        let made = build::build_incrementally(spec, context, paths, &objects);
         // The marker goes even after an error: make removes unfinished targets itself, unless it was killed, as
         // it is where it does not end soon after Ctrl-C.
         let may_be_killed = |error: &KernelError| matches!(error.blame(), Blame::Host | Blame::Interrupted);

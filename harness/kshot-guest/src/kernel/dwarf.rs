@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use duct::{Expression, cmd};
 
 use super::catalogue::{DwarfAvailability, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage};
-use super::{Kernel, KernelError, KernelMetadata, package, provision, vmlinux};
+use super::{Kernel, KernelError, KernelMetadata, ProvisionContext, package, provision, vmlinux};
 use crate::debian::PackageRequest;
 use crate::debian::find_deb;
 use crate::host::FileError;
@@ -45,17 +45,13 @@ pub(super) fn find(
 /// # Errors
 /// [`KernelError::NoDwarf`] if the catalogue names no package with the kernel's DWARF; other errors of
 /// [`KernelError`].
-pub fn provision_dwarf(
-    spec: &KernelSpec,
-    images: &ImagesFolder,
-    cache: &Cache,
-    progress: &Progress,
-) -> Result<Kernel, KernelError> {
+pub fn provision_dwarf(spec: &KernelSpec, context: &ProvisionContext<'_>) -> Result<Kernel, KernelError> {
+    let ProvisionContext { images, cache, progress } = context;
     let dbg = dbg(spec);
     if dbg.is_none() && spec.dwarf_availability() != DwarfAvailability::Built {
         return Err(KernelError::NoDwarf { kernel: spec.name.clone() });
     }
-    let kernel = provision(spec, images, cache, progress)?;
+    let kernel = provision(spec, context)?;
     let Some((package, dbg)) = dbg.filter(|_| kernel.dwarf.is_err()) else { return Ok(kernel) };
     let on_wait = || progress.print_line(&format!("waiting for another kshot to provision {dbg}"));
     let folder = match cache.find_or_draft(DWARF, &key(&kernel, dbg, images)?, on_wait)? {

@@ -7,13 +7,12 @@ use duct::cmd;
 
 use super::catalogue::{ImagesFolder, KernelSpec, LinuxImagePackage};
 use super::modules::with_dependencies;
-use super::{KernelError, Provisioned};
+use super::tree::{StoredModule, unpack_module, without_compression};
+use super::{KernelError, ProvisionContext, Provisioned};
 use crate::debian::{PackageFiles, PackageRequest};
 use crate::debian::{deb_version, exact_dependencies, find_deb};
-use crate::host::cache::Cache;
 use crate::host::{FileError, list};
 use crate::host::{ToolError, ToolLog, find_program};
-use crate::progress::Progress;
 
 /// The package request for a prebuilt kernel.
 pub(super) fn linux_image_request<'a>(
@@ -35,11 +34,10 @@ pub(super) fn linux_image_request<'a>(
 pub(super) fn unpack(
     spec: &KernelSpec,
     package: &LinuxImagePackage,
-    images: &ImagesFolder,
-    cache: &Cache,
-    progress: &Progress,
+    context: &ProvisionContext<'_>,
     folder: &Path,
 ) -> Result<Provisioned, KernelError> {
+    let ProvisionContext { images, cache, progress } = context;
     let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
     // The package is Debian's: what fails on it is not the kernel's doing.
     let step = |error: ToolError| KernelError::tool(&spec.name)(error.of_host());
@@ -82,42 +80,30 @@ pub(super) fn unpack(
     task.update(0, "modules");
     let depmod = find_program("depmod").unwrap_or_else(|| "depmod".into());
     log.run("depmod", &cmd!(depmod, "-b", &unpacked, &release)).map_err(&step)?;
-    extract_modules(&unpacked, &folder.join("modules"), &release, images, |packed, plain| {
-        log.run("xz", &cmd!("xz", "-dc", packed).stdout_path(plain)).map_err(&step)
-    })?;
+    take_modules(&unpacked, &folder.join("modules"), &release, images)?;
     fs::remove_dir_all(&unpacked).map_err(FileError::on("remove", &unpacked))?;
 
     Ok(Provisioned { release, version, lost: Vec::new() })
 }
 
-/// Extracts the modules that the guest loads, uncompressed, with a `modules.dep` for them alone.
-fn extract_modules(
-    from: &Path,
-    to: &Path,
-    release: &str,
-    images: &ImagesFolder,
-    mut decompress: impl FnMut(&Path, &Path) -> Result<(), KernelError>,
-) -> Result<(), KernelError> {
+/// Takes the modules that the guest loads, uncompressed, with a `modules.dep` for them alone.
+fn take_modules(from: &Path, to: &Path, release: &str, images: &ImagesFolder) -> Result<(), KernelError> {
     let inside = Path::new("lib/modules").join(release);
     let (from, to) = (from.join(&inside), to.join(&inside));
+    fs::create_dir_all(&to).map_err(FileError::on("create", &to))?;
     let dep = from.join("modules.dep");
     let text = fs::read_to_string(&dep).map_err(FileError::on("read", &dep))?;
-    let mut taken = String::new();
-    for line in with_dependencies(&text, &images.guest_modules()?) {
-        let Some((path, _)) = line.split_once(':') else { continue };
-        let plain = to.join(path.trim_end_matches(".xz"));
+    let lines = with_dependencies(&text, &images.guest_modules()?);
+    for path in lines.iter().filter_map(|line| line.split(':').next()) {
+        let StoredModule { path, bytes } = unpack_module(&from, path)?;
+        let plain = to.join(path);
         let folder = plain.parent().unwrap_or(&to);
         fs::create_dir_all(folder).map_err(FileError::on("create", folder))?;
-        if path.ends_with(".xz") {
-            decompress(&from.join(path), &plain)?;
-        } else {
-            move_file(&from.join(path), &plain)?;
-        }
-        taken.push_str(&line.replace(".ko.xz", ".ko"));
-        taken.push('\n');
+        fs::write(&plain, bytes).map_err(FileError::on("write", &plain))?;
     }
     let dep = to.join("modules.dep");
-    Ok(fs::create_dir_all(&to).and_then(|()| fs::write(&dep, taken)).map_err(FileError::on("write", &dep))?)
+    let taken: String = lines.iter().map(|line| without_compression(line) + "\n").collect();
+    Ok(fs::write(&dep, taken).map_err(FileError::on("write", &dep))?)
 }
 
 fn move_file(from: &Path, to: &Path) -> Result<(), FileError> {

@@ -10,7 +10,7 @@ use super::catalogue::{
     BuiltKernel, GitCommit, ImagesFolder, KernelSource, KernelSpec, LinuxImagePackage, LinuxSourcePackage,
     OrigTarball, SourceTarball, SourceTree,
 };
-use super::{KernelError, RECIPE_VERSION, package};
+use super::{KernelError, ProvisionContext, RECIPE_VERSION, package};
 use crate::debian::{PackageFiles, PackageRequest};
 use crate::debian::{deb_version, file_with_suffix, find_deb, unpack_linux_source};
 use crate::host::cache::{self, Cache};
@@ -129,12 +129,11 @@ pub(super) struct UnpackedSource {
 /// [`KernelError`].
 pub(super) fn unpack(
     spec: &KernelSpec,
-    images: &ImagesFolder,
-    cache: &Cache,
-    progress: &Progress,
+    context: &ProvisionContext<'_>,
     log: &mut ToolLog,
     into: &Path,
 ) -> Result<UnpackedSource, KernelError> {
+    let ProvisionContext { images, cache, progress } = context;
     let step = KernelError::tool(&spec.name);
     let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
     fs::create_dir_all(into).map_err(FileError::on("create", into))?;

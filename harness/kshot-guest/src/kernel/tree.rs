@@ -133,7 +133,7 @@ pub(super) fn modules(
 }
 
 /// An installed module, uncompressed.
-fn unpack_module(installed: &Path, listed: &str) -> Result<StoredModule, KernelError> {
+pub(super) fn unpack_module(installed: &Path, listed: &str) -> Result<StoredModule, KernelError> {
     let path = installed.join(listed);
     let not = |why: String| KernelError::NotBootable { path: path.clone(), why };
     let bytes = bounded::read(&path, MODULE_BYTES_MOST).map_err(FileError::on("read", &path))?;
@@ -147,7 +147,7 @@ fn unpack_module(installed: &Path, listed: &str) -> Result<StoredModule, KernelE
 }
 
 /// A line of modules.dep(5) for modules that are not compressed.
-fn without_compression(line: &str) -> String {
+pub(super) fn without_compression(line: &str) -> String {
     let plain = |word: &str| {
         let (name, colon) = word.strip_suffix(':').map_or((word, ""), |name| (name, ":"));
         let compressed = Compression::of_module(Path::new(name)).is_some();
@@ -158,10 +158,10 @@ fn without_compression(line: &str) -> String {
 }
 
 /// A module as it is kept in the cache.
-struct StoredModule {
+pub(super) struct StoredModule {
     /// Its path below `lib/modules/<release>`.
-    path: String,
-    bytes: Vec<u8>,
+    pub(super) path: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Keeps modules and their modules.dep as an entry of the cache.

@@ -17,8 +17,8 @@ use crate::host::{FileError, list};
 use crate::host::{
     MissingTool, ToolError, UNPACK, compiler, missing, missing_build_tools, missing_compiler, tied,
 };
-use crate::kernel::ImagesFolder;
 use crate::kernel::{self, LinuxSourcePackage};
+use crate::kernel::{ImagesFolder, ProvisionContext};
 use crate::progress::Progress;
 use kshot_stack::arch::{Arch, ArchRow};
 
@@ -120,11 +120,10 @@ impl Component {
     pub(super) fn provision(
         self,
         arch: Arch,
-        images: &ImagesFolder,
-        cache: &Cache,
-        progress: &Progress,
+        context: &ProvisionContext<'_>,
         jobs: usize,
     ) -> Result<PathBuf, UserlandError> {
+        let ProvisionContext { images, cache, progress } = context;
         let on_wait =
             || progress.print_line(&format!("waiting for another kshot to build {} for {arch}", self.name()));
         let draft = match cache.find_or_draft("userland", &self.key(arch, images)?, on_wait)? {

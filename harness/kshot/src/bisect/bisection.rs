@@ -242,9 +242,8 @@ impl TreeBuilder<'_> {
         let build_folder = BuildFolder::open(&name, &workspace.cache, self.progress)?;
         let spec = self.spec(KernelSource::Directory(SourceTree { path: tree.clone() }));
         let build = || -> Result<Kernel, CandidateError> {
-            let (images, cache) = (workspace.images(), &workspace.cache);
             let paths = BuildPaths { tree: &tree, into };
-            Ok(build_folder.build_tree(&spec, paths, &images, cache, self.progress)?)
+            Ok(build_folder.build_tree(&spec, paths, &workspace.provisioning(self.progress))?)
         };
         let mut built = build();
         if let Err(CandidateError::InDoubt(_)) = built {
@@ -281,8 +280,7 @@ impl TreeBuilder<'_> {
         let source =
             KernelSource::Git(GitCommit { path: repository.path().into(), commit: commit.to_owned() });
         let ready = || Ok::<_, BisectError>(clone.checkout(commit)?);
-        let built =
-            proof.build_again(&self.spec(source), &self.workspace.images(), cache, self.progress, ready);
+        let built = proof.build_again(&self.spec(source), &self.workspace.provisioning(self.progress), ready);
         built.map_err(|error| CandidateError::Host(BisectError::HostCannotBuild { source: Box::new(error) }))
     }
 

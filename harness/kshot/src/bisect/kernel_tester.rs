@@ -242,34 +242,33 @@ impl CandidateBuilder {
             (CandidateSet::Commits { .. }, _) => {
                 let CommitBuild { build_folder, clone, id, spec } =
                     self.commit_build(candidate, name_suffix, progress)?;
-                let images = self.workspace.images();
                 let ready = || Ok::<_, BisectError>(clone.checkout(&id)?);
-                Ok(build_folder.provision(&spec, &images, &self.workspace.cache, progress, ready)?)
+                Ok(build_folder.provision(&spec, &self.workspace.provisioning(progress), ready)?)
             }
         }
     }
 
     /// Builds a candidate whose kernel is in the cache once more.
     fn build_again(&self, candidate: Candidate, progress: &Progress) -> Result<(), CandidateError> {
-        let (images, cache) = (self.workspace.images(), &self.workspace.cache);
+        let context = self.workspace.provisioning(progress);
         if let (CandidateSet::Versions(candidates), Candidate::Node(node)) = (&*self.supply, candidate) {
             let version = &candidates[node];
             let sources = version.sources.iter().map(|source| self.candidate_spec(version, source.clone()));
             let specs: Vec<KernelSpec> = version.entry.iter().cloned().chain(sources).collect();
-            let built = specs
-                .iter()
-                .find(|spec| Kernel::find(spec, &images, cache).is_ok_and(|kernel| kernel.is_some()));
+            let built = specs.iter().find(|spec| {
+                Kernel::find(spec, &context.images, context.cache).is_ok_and(|kernel| kernel.is_some())
+            });
             // A prebuilt kernel says nothing of this host's compiler.
             return match built {
                 Some(spec) if !matches!(spec.source, KernelSource::DebianPackage(_)) => {
-                    Ok(kernel::build_again(spec, &images, cache, progress)?)
+                    Ok(kernel::build_again(spec, &context)?)
                 }
                 _ => Ok(()),
             };
         }
         let CommitBuild { build_folder, clone, id, spec } = self.commit_build(candidate, "", progress)?;
         let ready = || Ok::<_, BisectError>(clone.checkout(&id)?);
-        Ok(build_folder.build_again(&spec, &images, cache, progress, ready)?)
+        Ok(build_folder.build_again(&spec, &context, ready)?)
     }
 
     fn commit_build(
@@ -296,9 +295,8 @@ impl CandidateBuilder {
 
     /// The first of a version's sources that the archive still holds.
     fn version(&self, candidate: &VersionCandidate, progress: &Progress) -> Result<Kernel, CandidateError> {
-        let Workspace { cache, .. } = &self.workspace;
         if let Some(entry) = &candidate.entry {
-            return Ok(kernel::provision(entry, &self.workspace.images(), cache, progress)?);
+            return Ok(kernel::provision(entry, &self.workspace.provisioning(progress))?);
         }
         let compiler = compiler_version(self.template.arch);
         for limit in &candidate.limits {
@@ -310,7 +308,7 @@ impl CandidateBuilder {
         let mut gone = None;
         for source in &candidate.sources {
             let entry = self.candidate_spec(candidate, source.clone());
-            match kernel::provision(&entry, &self.workspace.images(), cache, progress) {
+            match kernel::provision(&entry, &self.workspace.provisioning(progress)) {
                 Err(error) if error.is_unavailable() => gone = Some(error),
                 other => return Ok(other?),
             }

@@ -33,8 +33,7 @@ impl Args {
                 false => select::provision(&workspace, &catalogue, &name, &streams.progress)?,
             };
             if arches.insert(kernel.arch) {
-                let (images, cache) = (workspace.images(), &workspace.cache);
-                Userland::provision(kernel.arch, self.perf, &images, cache, &streams.progress)
+                Userland::provision(kernel.arch, self.perf, &workspace.provisioning(&streams.progress))
                     .map_err(RunError::from)?;
             }
             match self.format {

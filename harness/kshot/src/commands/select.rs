@@ -212,7 +212,7 @@ pub(super) fn provision(
     progress: &Progress,
 ) -> Result<Kernel, CommandError> {
     let entry = catalogue.get(name).expect("the name is from the catalogue");
-    Ok(kernel::provision(entry, &workspace.images(), &workspace.cache, progress)?)
+    Ok(kernel::provision(entry, &workspace.provisioning(progress))?)
 }
 
 /// Downloads or builds a kernel of the catalogue with its DWARF, which for a prebuilt kernel is a separate
@@ -224,7 +224,7 @@ pub(super) fn provision_dwarf(
     progress: &Progress,
 ) -> Result<Kernel, CommandError> {
     let entry = catalogue.get(name).expect("the name is from the catalogue");
-    Ok(kernel::provision_dwarf(entry, &workspace.images(), &workspace.cache, progress)?)
+    Ok(kernel::provision_dwarf(entry, &workspace.provisioning(progress))?)
 }
 
 fn glob(word: &str) -> Result<Option<globset::GlobMatcher>, CommandError> {

@@ -80,7 +80,7 @@ pub(crate) fn prepare(
     let images = workspace.images();
     kernel.check_options(&images, &scenario.option_users())?;
     let perf = probe::need_perf(&scenario.probes);
-    let userland = Userland::provision(kernel.arch, perf, &images, &workspace.cache, progress)?;
+    let userland = Userland::provision(kernel.arch, perf, &workspace.provisioning(progress))?;
     let keys = SshKeys::provision(&workspace.cache)?;
     let initramfs = userland::initramfs(kernel, &userland, &keys, &images, &workspace.cache)?;
     let probes = present_probes(scenario, kernel);
