@@ -81,8 +81,8 @@ struct Table {
     /// Words of the patterns: every message that a pattern matches contains one of them.
     words: Vec<String>,
     any_word: regex::bytes::Regex,
-    /// `CONFIG_PRINTK_TIME`'s prefix, with `CONFIG_PRINTK_CALLER`'s where it is on; or the latter alone,
-    /// behind a time that other text is mixed with.
+    /// `CONFIG_PRINTK_TIME`'s prefix, with `CONFIG_PRINTK_CALLER`'s where it is on; or the latter alone, where
+    /// a line begins with it or behind a time that other text is mixed with.
     stamp: Regex,
 }
 
@@ -96,7 +96,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let words = literals::required(patterns.iter().map(|pattern| pattern.regex.as_str()));
     let words = words.expect("a pattern has a word that it cannot match without");
     let any_word = literals::any_of(words.iter().map(String::as_str)).expect("words");
-    let stamp = Regex::new(r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])?|\]\[ *[TC]\d+\])(?: |$)").expect("a regex");
+    const STAMP: &str = r"(?:\[ *\d+\.\d+\](?: ?\[ *[TC]\d+\])?|(?:^|\] ?)\[ *[TC]\d+\])(?: |$)";
+    let stamp = Regex::new(STAMP).expect("a regex");
     Table { patterns, set, words, any_word, stamp }
 });
 
@@ -413,6 +414,20 @@ mod tests {
         );
         let failed = read(b"kshot-guest: fai[    2.0] random: crng init done\nled: no host key\n");
         assert_eq!(kinds(&failed), ["init failed"]);
+    }
+
+    #[test]
+    fn a_report_is_found_behind_its_caller() {
+        for prefix in ["[    2.0][   T93] ", "[    2.0] [   T93] ", "[   T93] ", "[  a 2.0] [   T93] "] {
+            let text = format!(
+                "{prefix}BUG: Bad page state in process sh\n{prefix}Call Trace:\n{prefix} f+0x1/0x2\n"
+            );
+            let console = read(text.as_bytes());
+            assert_eq!(
+                (kinds(&console), &console.events()[0].frames[..]),
+                (vec!["bug".into()], &["f".into()][..])
+            );
+        }
     }
 
     #[test]

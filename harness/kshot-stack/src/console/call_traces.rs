@@ -250,7 +250,7 @@ impl Parser {
         }
         let text = shown(text);
         // Messages may be mixed: each has its time or its caller in front of it.
-        if !text.contains(']') || !(text.contains('.') || text.contains("][")) {
+        if !text.contains(']') || !(text.contains('.') || text.contains("][") || text.contains("] [")) {
             return self.message(caller, &text, line, warnings);
         }
         let (written, messages) = parts(&text);

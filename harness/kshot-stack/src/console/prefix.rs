@@ -3,17 +3,28 @@
 //! ```text
 //! [   12.345678] text
 //! [   12.345678][ T1234] text
+//! [   12.345678] [ T1234] text                        util-linux's dmesg
+//! [ T1234] text                                       with printk.time=0
 //! <4>[   12.345678] text
-//! [Sat Nov 28 09:20:11 2026] text
+//! [Sat Nov 28 09:20:11 2026] [ T1234] text
 //! Nov 28 09:20:11 host kernel: [   12.345678] text
-//! kern  :warn  : [   12.345678] text
-//! [  +0.000003] text                                  dmesg --time-format delta, reltime, and --show-delta
+//! [   12.345678] host kernel: text                    journalctl -o short-monotonic
+//! kernel: text
+//! kern  :warn  : [   12.345678] text                  dmesg -x
+//! [  +0.000003] text                                  dmesg --time-format reltime, -H
 //! [Nov28 09:20] text
-//! [   12.345678 <    0.000003>] text
+//! [Nov 8 09:20] text
+//! [<    0.000003>] text                               dmesg --time-format delta
+//! [   12.345678 <    0.000003>] text                  dmesg -d
 //! 2026-11-28T09:20:11,345678+00:00 text               dmesg --time-format iso, and what runs tests
-//! 4,1234,12345678,-;text                              /dev/kmsg, netconsole
+//! 4,1234,12345678,-,caller=T93;text                   /dev/kmsg, netconsole
+//! 6.12.0,4,1234,12345678,-;text                       netconsole with the kernel's release
+//! 11-28 09:20:11.345     0     0 W kernel  : text     logcat of Android
 //! > [   12.345678] text
+//! | [   12.345678] text
 //! ```
+//!
+//! Each of these may stand in front of any other, once (`dmesg -xT`).
 
 /// The longest prefix of one kind, in bytes.
 const LONGEST: usize = 100;
@@ -27,44 +38,102 @@ pub(super) struct Message<'a> {
     pub(super) text: &'a [u8],
 }
 
+/// The kinds of prefixes. A line has each once, at most.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prefix {
+    Level,
+    Date,
+    Seconds,
+    Logger,
+    Caller,
+}
+
+/// The prefixes that a line has had so far, as bits.
+#[derive(Clone, Copy, Default)]
+struct Had(u8);
+
 impl<'a> Message<'a> {
     /// The message in a line.
     pub(super) fn of(line: &'a [u8]) -> Self {
-        let mut text = unquoted(line);
-        // Frames, which are most lines, begin with what no prefix begins with.
-        if !text.first().is_some_and(|&byte| byte == b'[' || byte == b'<' || byte.is_ascii_alphanumeric()) {
-            return Self { caller: b"", text };
+        let (mut message, mut had) = (Self { caller: b"", text: unquoted(line) }, Had::default());
+        while let Some((prefix, behind)) = message.behind_prefix(had) {
+            message = behind;
+            had.add(prefix);
         }
-        text = level(text).unwrap_or(text);
-        if let Some(rest) = seconds(text) {
-            return Self::behind_time(rest);
-        }
-        text = date(text).or_else(|| iso_time(text)).unwrap_or(text);
-        text = logger(text).or_else(|| record(text)).unwrap_or(text);
-        seconds(text).map_or(Self { caller: b"", text }, Self::behind_time)
+        message
     }
 
-    fn behind_time(rest: &'a [u8]) -> Self {
-        let (caller, text) = caller(rest).unwrap_or((b"", rest));
-        Self { caller, text: text.strip_prefix(b" ").unwrap_or(text) }
+    /// The prefix that the text begins with, and the message behind it.
+    fn behind_prefix(self, had: Had) -> Option<(Prefix, Self)> {
+        let Self { caller, text } = self;
+        let is_timed = had.has(Prefix::Seconds);
+        let may_be_date = !is_timed && !had.has(Prefix::Date);
+        let behind = |prefix: Prefix, text: &'a [u8]| (prefix, Self { caller, text });
+        let (prefix, message) = match text.first()? {
+            b'<' => behind(Prefix::Level, level(text)?),
+            b'[' => {
+                let of_caller =
+                    || printed_by(text).map(|(caller, text)| (Prefix::Caller, Self { caller, text }));
+                let date = || date(text).filter(|_| may_be_date).map(|text| behind(Prefix::Date, text));
+                let seconds = seconds(text).map(|text| behind(Prefix::Seconds, text));
+                seconds.or_else(of_caller).or_else(date)?
+            }
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                let level = facility(text).map(|text| behind(Prefix::Level, text));
+                let date = || iso_time(text).filter(|_| may_be_date).map(|text| behind(Prefix::Date, text));
+                let logger = || logger(text, is_timed).map(|text| behind(Prefix::Logger, text));
+                let record = || record(text).map(|message| (Prefix::Seconds, message));
+                level.or_else(date).or_else(logger).or_else(record)?
+            }
+            // Frames, which are most lines, begin with what no prefix begins with.
+            _ => return None,
+        };
+        (!had.has(prefix)).then_some((prefix, message))
     }
 }
 
-/// A line of a mail without what quotes it.
+impl Had {
+    fn has(self, prefix: Prefix) -> bool {
+        self.0 & 1 << prefix as u8 != 0
+    }
+
+    fn add(&mut self, prefix: Prefix) {
+        self.0 |= 1 << prefix as u8;
+    }
+}
+
+/// A line of a mail or of a commit's message without what quotes it: `> `, and `|` in the first column.
 pub(super) fn unquoted(line: &[u8]) -> &[u8] {
     let mut text = line;
-    while let Some(rest) = text.trim_ascii_start().strip_prefix(b"> ") {
-        text = rest;
+    loop {
+        let of_mail = text.trim_ascii_start().strip_prefix(b"> ");
+        let of_commit = || text.strip_prefix(b"|").map(|text| text.strip_prefix(b" ").unwrap_or(text));
+        match of_mail.or_else(of_commit) {
+            Some(behind) => text = behind,
+            None => return text,
+        }
     }
-    text
 }
 
-/// What stands behind `[   12.345678]`, `[  +0.000003]` or `[   12.345678 <    0.000003>]`.
+/// What stands behind `[   12.345678] `, `[  +0.000003] `, `[<    0.000003>] ` or
+/// `[   12.345678 <    0.000003>] `.
 fn seconds(text: &[u8]) -> Option<&[u8]> {
     let whole = text.strip_prefix(b"[")?.trim_ascii_start();
-    let behind = behind_number(whole.strip_prefix(b"+").unwrap_or(whole))?;
-    let delta = || behind_number(behind.strip_prefix(b" <")?.trim_ascii_start())?.strip_prefix(b">]");
-    behind.strip_prefix(b"]").or_else(delta)
+    let behind = match behind_number(whole.strip_prefix(b"+").unwrap_or(whole)) {
+        Some(behind) => behind.strip_prefix(b"]").or_else(|| delta(behind.strip_prefix(b" ")?))?,
+        None => delta(whole)?,
+    };
+    Some(behind_blank(behind))
+}
+
+/// What stands behind `<    0.000003>]`.
+fn delta(text: &[u8]) -> Option<&[u8]> {
+    behind_number(text.strip_prefix(b"<")?.trim_ascii_start())?.strip_prefix(b">]")
+}
+
+/// A text without the blank that parts it from its prefix.
+fn behind_blank(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b" ").unwrap_or(text)
 }
 
 /// What stands behind `12.345678`.
@@ -81,13 +150,18 @@ fn behind_digits(text: &[u8]) -> Option<&[u8]> {
     (rest.len() < text.len()).then_some(rest)
 }
 
-/// `[ T1234]` or `[    C0]`, and what stands behind it.
-fn caller(text: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The caller in `[ T1234] ` or `[    C0] `, and what stands behind it.
+fn printed_by(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let inner = text.strip_prefix(b"[")?;
     let end = inner.iter().take(LONGEST).position(|&byte| byte == b']')?;
     let caller = inner[..end].trim_ascii();
-    let number = caller.strip_prefix(b"T").or_else(|| caller.strip_prefix(b"C"))?;
-    (!number.is_empty() && number.iter().all(u8::is_ascii_digit)).then_some((caller, &inner[end + 1..]))
+    is_caller(caller).then(|| (caller, behind_blank(&inner[end + 1..])))
+}
+
+/// Whether it is `T1234` or `C0`.
+fn is_caller(word: &[u8]) -> bool {
+    let number = word.strip_prefix(b"T").or_else(|| word.strip_prefix(b"C"));
+    number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
 /// What stands behind `<4>`.
@@ -97,15 +171,24 @@ fn level(text: &[u8]) -> Option<&[u8]> {
     (1..=3).contains(&digits).then(|| inner[digits..].strip_prefix(b">"))?
 }
 
-/// What stands behind `[Sat Nov 28 09:20:11 2026] ` or `[Nov28 09:20] `.
+/// What stands behind `kern  :warn  : ` (print_record of util-linux's sys-utils/dmesg.c).
+fn facility(text: &[u8]) -> Option<&[u8]> {
+    let level = text.strip_prefix(b"kern")?.trim_ascii_start().strip_prefix(b":")?;
+    let end = level.iter().take("notice:".len()).position(|&byte| byte == b':')?;
+    level[end + 1..].strip_prefix(b" ")
+}
+
+/// What stands behind `[Sat Nov 28 09:20:11 2026] `, `[Nov28 09:20] ` or `[Nov 8 09:20] `.
 fn date(text: &[u8]) -> Option<&[u8]> {
     let inner = text.strip_prefix(b"[")?;
     let end = inner.iter().take(LONGEST).position(|&byte| byte == b']')?;
     let colons = inner[..end].iter().filter(|&&byte| byte == b':').count();
     let digits = inner[..end].iter().filter(|byte| byte.is_ascii_digit()).count();
-    let is_short = end == "Nov28 09:20".len() && inner[0].is_ascii_uppercase() && colons == 1 && digits == 6;
-    (colons >= 2 && digits >= 6 || is_short)
-        .then(|| inner[end + 1..].strip_prefix(b" ").unwrap_or(&inner[end + 1..]))
+    let is_short = end == "Nov28 09:20".len()
+        && inner[0].is_ascii_uppercase()
+        && colons == 1
+        && (5..=6).contains(&digits);
+    (colons >= 2 && digits >= 6 || is_short).then(|| behind_blank(&inner[end + 1..]))
 }
 
 /// What stands behind `2026-11-28T09:20:11.345678Z ` or `2026-11-28 09:20:11,345 `.
@@ -121,24 +204,30 @@ fn iso_time(text: &[u8]) -> Option<&[u8]> {
     time.iter().zip(SHAPE).all(fits).then(|| &text[end + 1..])
 }
 
-/// What stands behind `4,1234,12345678,-;` (Documentation/ABI/testing/dev-kmsg).
-fn record(text: &[u8]) -> Option<&[u8]> {
-    let mut rest = text;
-    for _ in 0..3 {
-        rest = behind_digits(rest)?.strip_prefix(b",")?;
+/// The message behind `4,1234,12345678,-;` (Documentation/ABI/testing/dev-kmsg), with `caller=T93` among its
+/// last fields or the kernel's release before it (Documentation/networking/netconsole.rst).
+fn record(text: &[u8]) -> Option<Message<'_>> {
+    let end = text.iter().take(LONGEST).position(|&byte| byte == b';')?;
+    let mut fields = text[..end].split(|&byte| byte == b',').peekable();
+    fields.next_if(|release| release.contains(&b'.'));
+    let is_number = |field: &[u8]| behind_digits(field).is_some_and(<[u8]>::is_empty);
+    if fields.by_ref().take(3).filter(|field| is_number(field)).count() < 3 {
+        return None;
     }
-    let end = rest.iter().take(LONGEST).position(|&byte| byte == b';')?;
-    Some(&rest[end + 1..])
+    let caller = fields.find_map(|field| field.strip_prefix(b"caller=")).filter(|caller| is_caller(caller));
+    Some(Message { caller: caller.unwrap_or_default(), text: &text[end + 1..] })
 }
 
-/// What stands behind `host kernel: ` or `kern  :warn  : `.
-fn logger(text: &[u8]) -> Option<&[u8]> {
+/// What stands behind `host kernel: ` or logcat's `0     0 W kernel  : `. Behind a time only the host stands
+/// before it.
+fn logger(text: &[u8], is_timed: bool) -> Option<&[u8]> {
     let head = &text[..text.len().min(LONGEST)];
-    let behind = |mark: &[u8]| {
-        let at = head.windows(mark.len()).position(|window| window == mark)?;
-        Some(&text[at + mark.len()..])
-    };
-    if text.starts_with(b"kern ") { behind(b" : ") } else { behind(b" kernel: ") }
+    memchr::memchr_iter(b':', head).find_map(|colon| {
+        let behind = text[colon + 1..].strip_prefix(b" ")?;
+        let before = head[..colon].trim_ascii_end().strip_suffix(b"kernel")?;
+        let host = before.strip_suffix(b" ").or_else(|| before.is_empty().then_some(before))?;
+        (!is_timed || !host.contains(&b' ')).then_some(behind)
+    })
 }
 
 #[cfg(test)]
@@ -151,13 +240,33 @@ mod tests {
             ("[   12.345678] text", "", "text"),
             ("[   12.345678]  f+0x1/0x2", "", " f+0x1/0x2"),
             ("[   12.345678][ T1234]  text", "T1234", " text"),
-            ("[   12.345678] [    C0] text", "", "[    C0] text"),
+            ("[   12.345678] [    C0]  text", "C0", " text"),
+            ("[    T93]  f+0x1/0x2", "T93", " f+0x1/0x2"),
+            ("[Sat Nov 28 09:20:11 2026] [   T3919]  f+0x1/0x2", "T3919", " f+0x1/0x2"),
+            ("2026-11-28T09:20:11,345678+00:00 [   T3919] text", "T3919", "text"),
+            ("[   12.345678] [ Cat] text", "", "[ Cat] text"),
+            ("[   12.345678] [drm:f:123456] text", "", "[drm:f:123456] text"),
+            ("[   12.345678] [   12.345679] text", "", "[   12.345679] text"),
             ("<4>[   12.345678] text", "", "text"),
             ("[Sat Nov 28 09:20:11 2026] text", "", "text"),
             ("Nov 28 09:20:11 host kernel: [   12.345678][    C1] text", "C1", "text"),
             ("Nov 28 09:20:11 host kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("Nov 28 09:20:11 host kernel: <4>[   12.345678] [    C1] text", "C1", "text"),
             ("kern  :warn  : [   12.345678] text", "", "text"),
+            ("kern  :notice: [Sat Nov 28 09:20:11 2026] [   T3919]  f+0x1/0x2", "T3919", " f+0x1/0x2"),
+            ("kern  :warn  : 2026-11-28T09:20:11,345678+00:00  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[   12.345680] host kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[12345.68 <    0.000003>] host kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[   12.345680] the old kernel: text", "", "the old kernel: text"),
+            ("kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[<    0.000003>]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[Nov 8 09:21]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("11-28 09:20:11.345     0     0 W kernel  :  f+0x1/0x2", "", " f+0x1/0x2"),
             ("> > [   12.345678] text", "", "text"),
+            ("|[   12.345678] text", "", "text"),
+            ("> |  f+0x1/0x2", "", " f+0x1/0x2"),
+            (">ffff888004d2a000: fa fb", "", ">ffff888004d2a000: fa fb"),
+            ("  |  f() {", "", "  |  f() {"),
             ("[  +0.000003]  f+0x1/0x2", "", " f+0x1/0x2"),
             ("[Nov28 09:20] text", "", "text"),
             ("[   12.345678 <    0.000003>] text", "", "text"),
@@ -166,7 +275,10 @@ mod tests {
             ("2026-11-28T09:20:11+0000 host kernel: text", "", "text"),
             ("2026-11-28 09:20:11,345 text", "", "text"),
             ("4,1234,12345678,-;text", "", "text"),
-            ("4,1234,12345678,-,caller=T93; f+0x1/0x2", "", " f+0x1/0x2"),
+            ("4,1234,12345678,-,caller=T93; f+0x1/0x2", "T93", " f+0x1/0x2"),
+            ("6.12.0-rc1,6,2444,12345678,-;text", "", "text"),
+            ("6,416,1758426,-,ncfrag=0/33;text", "", "text"),
+            ("6,416,a;text", "", "6,416,a;text"),
             ("[<ffffffff8191c190>] f+0x1/0x2", "", "[<ffffffff8191c190>] f+0x1/0x2"),
             (
                 "[c0000000f8a3b7c0] [c000000000a1b2c4] f+0x1/0x2",

@@ -94,6 +94,39 @@ fn callers_that_print_at_the_same_time_are_told_apart() {
 }
 
 #[test]
+fn a_log_reads_the_same_behind_whatever_its_printer_puts_before_its_messages() {
+    let log = [
+        "WARNING: CPU: 0 PID: 93 at net/core/dev.c:10083 f+0x1/0x2",
+        "CPU: 0 UID: 0 PID: 93 Comm: eoe_filter Not tainted 6.12.0 #1",
+        "Call Trace:",
+        " <TASK>",
+        " f+0x1/0x2",
+        " g+0x1/0x2 [tun]",
+        " </TASK>",
+    ];
+    for prefix in [
+        "[   12.345678] [    T93] ",
+        "[    T93] ",
+        "[Sat Nov 28 09:20:11 2026] [   T3919] ",
+        "kern  :warn  : [Sat Nov 28 09:20:11 2026] ",
+        "kern  :warn  : 2026-11-28T09:20:11,345678+00:00 ",
+        "[   12.345680] host kernel: ",
+        "[12345.68 <    0.000003>] host kernel: ",
+        "kernel: ",
+        "[<    0.000003>] ",
+        "[Nov 8 09:21] ",
+        "6.12.0,6,2444,12345678,-,caller=T93;",
+        "11-28 09:20:11.345     0     0 W kernel  : ",
+        "| ",
+        "|",
+        "> | [   12.345678] ",
+    ] {
+        let text: String = log.iter().map(|line| format!("{prefix}{line}\n")).collect();
+        assert_eq!(told(&text), ["1 eoe_filter warn in f: f g"], "{text}");
+    }
+}
+
+#[test]
 fn one_message_of_another_does_not_cut_a_trace_and_two_do() {
     assert_eq!(told("Call Trace:\n f+0x1/0x2\neth0: link up\n g+0x1/0x2\n"), ["1 ? call trace: f g"]);
     assert_eq!(told("Call Trace:\n f+0x1/0x2\na\nb\n g+0x1/0x2\n").len(), 2);
