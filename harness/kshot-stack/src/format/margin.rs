@@ -1,4 +1,5 @@
-//! What a mail or an editor puts in front of each line of a text: `> `, and blanks.
+//! What a mail, a commit's message or an editor puts in front of each line of a text: `> ` or `| `, and
+//! blanks.
 //!
 //! ```text
 //! > > # tracer: function
@@ -27,7 +28,7 @@ struct Place {
 impl Margin {
     /// What may be the margin of a line, the likeliest first.
     pub(super) fn candidates(line: &[u8]) -> impl Iterator<Item = Self> {
-        let quoted = Self { quoted: line.starts_with(b">"), blanks: 0 };
+        let quoted = Self { quoted: line.first().copied().is_some_and(is_quote), blanks: 0 };
         let text = quoted.strip(line);
         let blanks = text.iter().take_while(|&&byte| byte == b' ').count();
         let indented = Self { blanks, ..quoted };
@@ -49,7 +50,7 @@ impl Place {
     fn takes(&mut self, byte: u8, margin: Margin) -> bool {
         let Self { behind_quote, blanks } = *self;
         match byte {
-            b'>' if margin.quoted && blanks == 0 => self.behind_quote = true,
+            quote if margin.quoted && blanks == 0 && is_quote(quote) => self.behind_quote = true,
             b' ' if behind_quote => self.behind_quote = false,
             b' ' if blanks < margin.blanks => self.blanks += 1,
             _ => return false,
@@ -58,13 +59,17 @@ impl Place {
     }
 }
 
+fn is_quote(byte: u8) -> bool {
+    matches!(byte, b'>' | b'|')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_margin_is_taken_from_each_line_and_no_more_than_that() {
-        let text = "> > a\n>>  => f\n>\n> b > c\n\n   d\n";
+        let text = "> > a\n>|  => f\n|\n> b > c\n\n   d\n";
         let read = |margin: Margin| {
             let lines = text.lines().map(|line| margin.strip(line.as_bytes()));
             lines.map(|line| format!("{}\n", String::from_utf8_lossy(line))).collect::<String>()
@@ -84,5 +89,6 @@ mod tests {
         assert_eq!(of("  a"), [(false, 0), (false, 2)]);
         assert_eq!(of("> a"), [(true, 0)]);
         assert_eq!(of(">   a"), [(true, 0), (true, 2)]);
+        assert_eq!(of("|   a"), [(true, 0), (true, 2)]);
     }
 }

@@ -48,7 +48,7 @@ fn a_quoted_or_indented_capture_reads_as_the_plain_one() {
         for (name, bytes) in show::captures(folder) {
             let plain = Reading::guess(&bytes).parse(&bytes[..]).unwrap();
             let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
-            for margin in ["> ", "> > ", "    "] {
+            for margin in ["> ", "> > ", "| ", "> | ", "    "] {
                 // Without a header, what has its own blanks in front does not tell which of them are a
                 // margin.
                 let has_own =
