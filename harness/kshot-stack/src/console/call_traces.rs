@@ -91,12 +91,12 @@ pub(crate) fn is_of(line: &[u8]) -> bool {
 /// Whether a line is a frame that needs no heading before it.
 pub(crate) fn is_frame(line: &[u8]) -> bool {
     let text = Message::of(line).text;
-    let with_size = |line: TraceLine| match line {
-        TraceLine::Frame(frame) => frame.size.is_some(),
+    let stands_alone = |line: TraceLine| match line {
+        TraceLine::Frame { stands_alone, .. } => stands_alone,
         TraceLine::From { .. } => true,
     };
     let place = || split_at(text, b"+0x").and_then(|_| TraceLine::read(&printable(text.trim_ascii())));
-    pasted(text).is_some() || place().is_some_and(with_size)
+    pasted(text).is_some() || place().is_some_and(stands_alone)
 }
 
 /// Whether something stands in front of a line's message that only loggers and the kernel put there.
@@ -522,8 +522,7 @@ impl Parser {
             }
             let printer = Printer::Kernel;
             Some(match TraceLine::read(&printable(text.trim_ascii()))? {
-                TraceLine::Frame(frame) => {
-                    let stands_alone = frame.size.is_some();
+                TraceLine::Frame { frame, stands_alone } => {
                     FrameLine { inner: None, frame: push(frame), stands_alone, is_bare: false, printer }
                 }
                 TraceLine::From { inner, outer } => {

@@ -8,8 +8,8 @@ use crate::stack::ftrace_frame;
 use crate::stack::lines::{decimal, printable, split_at};
 use crate::stack::{DebuggerLine, Frame, debugger_task};
 
-/// The longest frame without an offset, in bytes.
-const LONGEST_FRAME: usize = 200;
+/// The longest frame without an offset, in bytes: with the lines of all functions that were inlined there.
+const LONGEST_FRAME: usize = 1000;
 /// The longest heading of a stack that becomes part of its event's name, in characters.
 const LONGEST_HEADING: usize = 40;
 
@@ -210,7 +210,7 @@ pub(super) fn dropped(text: &str) -> Option<u64> {
 pub(super) fn is_damaged(text: &[u8]) -> bool {
     let begins = text.trim_ascii_start();
     let indented = begins.len() < text.len() || begins.starts_with(b"[<") || begins.starts_with(b"? ");
-    let first = begins.first().is_some_and(|&byte| byte.is_ascii_alphanumeric() || b"_[?".contains(&byte));
+    let first = begins.first().is_some_and(|&byte| byte.is_ascii_alphanumeric() || b"_.[?".contains(&byte));
     let names_value = [&b": "[..], b" = "].iter().any(|mark| split_at(begins, mark).is_some());
     indented && first && !names_value
 }

@@ -11,10 +11,14 @@
 //! [<c010e5a4>] (unwind_backtrace) from [<c010a0a8>] (show_stack+0x10/0x14) arm
 //!  show_stack from dump_stack_lvl+0x40/0x4c                               arm
 //! [c0000000f8a3b7c0] [c000000000a1b2c4] dump_stack+0x9c/0xd0 (unreliable) powerpc
+//! [c0000000f8a3b7d0] [c000000000a1b2d4] .handle_irq+0x9c/0xd0             powerpc, big endian
 //! ([<000000000011a7f0>] show_stack+0x90/0xc0)                             s390
 //!  __dump_stack lib/dump_stack.c:88 [inline]                              with source lines, of syzkaller
 //!  ret_from_fork+0x1f/0x30 ??:?                                           where one is not known
 //!  dump_stack_lvl (lib/dump_stack.c:107 (discriminator 4))                of scripts/decode_stacktrace.sh
+//!  do_syscall_64 (arch/x86/entry/common.c:52 (discriminator 1) arch/x86/entry/common.c:83)
+//!  tun_set_iff (drivers/net/tun.c:2840) tun
+//!  tun_chr_ioctl+0x11/0x20 tun                                            where it knows no place
 //! ```
 
 use std::sync::LazyLock;
@@ -34,8 +38,8 @@ pub(crate) struct CallTrace {
 /// What one line of a call trace says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TraceLine {
-    /// A frame.
-    Frame(Frame),
+    /// A frame, and whether it says enough to be one without a heading before it.
+    Frame { frame: Frame, stands_alone: bool },
     /// `show_stack from dump_stack_lvl+0x40/0x4c`: a frame and the one that it was called from, which the
     /// next line tells of too.
     From {
@@ -62,11 +66,14 @@ struct Shapes {
 }
 
 static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
-    const SYMBOL: &str = r"[A-Za-z_$][\w.$]*";
-    let source = r"(?:\S+\.(?:c|h|S|rs):\d+|\?\?:\?)";
+    const SYMBOL: &str = r"\.?[A-Za-z_$][\w.$]*";
+    let source = r"(?:\S+\.(?:c|h|S|rs):(?:\d+|\?)|\?\?:[?0])";
+    let line = format!(r"{source}(?: \(discriminator \d+\))?");
+    // A function that was inlined has a line of its own, before the one that it was inlined to.
+    let lines = format!(r"\({line}(?: {line})*\)");
     let place = format!(r"{SYMBOL}(?:\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?)?");
     let frame = format!(
-        r"^\s*(?P<doubt>\(?)(?:\[<?\s*(?P<address>[0-9a-f]+|inline)\s*>?\]\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| \({source}(?: \(discriminator \d+\))?\)(?: [\w-]+)?)?(?P<inline> \[inline\])?\s*$"
+        r"^\s*(?P<doubt>\(?)(?:\[<?\s*(?P<address>[0-9a-f]+|inline)\s*>?\]\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
     );
     let from = format!(
         r"^\s*(?:\[<[0-9a-f]+>\] )?\(?(?P<inner>{place})\)?(?: \[[^\]]*\])?\)? from (?:\[<(?P<address>[0-9a-f]+)>\] )?\(?(?P<place>{place})(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source})?(?P<inline> \[inline\])?\)?\s*$"
@@ -74,7 +81,7 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     let regex = |text: &str| Regex::new(text).expect("a regex");
     Shapes {
         heading: regex(r"(?i)(?:call trace|^\s*call backtrace|^\s*backtrace(?: \(crc [0-9a-f]+\))?):\s*"),
-        marker: regex(r"^\s*(?:(?:</?[A-Z#]+\w*>\s*)+|=+$)?"),
+        marker: regex(r"^\s*(?:(?:<?</?[A-Z#]+\w*>>?\s*)+|=+$)?"),
         frame: regex(&frame),
         from: regex(&from),
     }
@@ -117,7 +124,7 @@ impl CallTrace {
             return false;
         }
         match TraceLine::read(text) {
-            Some(TraceLine::Frame(frame)) => self.frames.push(frame),
+            Some(TraceLine::Frame { frame, .. }) => self.frames.push(frame),
             Some(TraceLine::From { inner, outer }) => {
                 if self.frames.is_empty() {
                     self.frames.push(inner);
@@ -144,7 +151,10 @@ impl TraceLine {
         }
         let unreliable = line.name("flags").is_some_and(|flags| flags.as_str() == "unreliable");
         let guess = line.name("guess").is_some() || unreliable || !line["doubt"].is_empty();
-        Some(Self::Frame(Frame { guess, ..whole(&line) }))
+        let frame = Frame { guess, ..whole(&line) };
+        // `f+0x1/0x2 when` is half a sentence.
+        let stands_alone = frame.size.is_some() && line.name("decoded").is_none();
+        Some(Self::Frame { frame, stands_alone })
     }
 }
 
@@ -153,7 +163,8 @@ pub(crate) fn heading(text: &str) -> Option<&str> {
     SHAPES.heading.find(text).map(|heading| &text[heading.end()..])
 }
 
-/// `text` without the words in front of a frame that tell which stack it is on: `<IRQ>`, `</TASK>`.
+/// `text` without the words in front of a frame that tell which stack it is on: `<IRQ>`, `</TASK>`,
+/// `<<EOE>>`.
 pub(crate) fn without_marker(text: &str) -> &str {
     &text[SHAPES.marker.find(text).map_or(0, |marker| marker.end())..]
 }
@@ -162,7 +173,8 @@ fn whole(line: &Captures<'_>) -> Frame {
     let address = line.name("address").and_then(|address| hexadecimal(address.as_str().as_bytes()));
     // `[<0>]` tells none, and others may be hashes.
     let address = address.filter(|&address| address != 0);
-    let module = line.name("module").map(|module| module.as_str().to_owned());
+    let decoded = || Some(line.name("decoded")?.as_str().trim_start());
+    let module = line.name("module").map(|module| module.as_str()).or_else(decoded).map(str::to_owned);
     let in_brackets = line.name("address").is_some_and(|address| address.as_str() == "inline");
     let inlined = in_brackets || line.name("inline").is_some();
     let frame = placed(&line["place"]);
@@ -215,6 +227,37 @@ mod tests {
         ] {
             assert_eq!(names(text), "f g", "{text}");
         }
+    }
+
+    #[test]
+    fn lines_of_inlined_functions_belong_to_their_frame() {
+        for text in [
+            "Call Trace:\n f (a/b.c:12 a/c.h:13)\n g (a.S:1)\n",
+            "Call Trace:\n f (a/b.c:12 (discriminator 1) a/c.h:13 (discriminator 14) a/b.c:1) tun\n g (a.c:? ??:0)\n",
+            "Call trace:\n f (a.c:1 (discriminator 2)) (P)\n g+0x1/0x2 tun (C)\n",
+            "Call Trace:\n f+0x1/0x2 tun\n g+0x1/0x2 snd-hda\n",
+        ] {
+            assert_eq!(names(text), "f g", "{text}");
+        }
+        assert_eq!(names("Call Trace:\n f (a.c:1 b)\n f (a.c:1) in b\n f+0x1/0x2 2\n f word\n"), "");
+    }
+
+    #[test]
+    fn a_module_is_known_with_and_without_brackets() {
+        for text in ["f+0x1/0x2 [tun]", "f+0x1/0x2 tun", "f (a.c:1) tun", "f (a.c:1 b.c:2) tun (P)"] {
+            let Some(TraceLine::Frame { frame, .. }) = TraceLine::read(text) else { panic!("{text}") };
+            assert_eq!(frame.module.as_deref(), Some("tun"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_begin_with_a_dot_and_a_stack_in_two_brackets() {
+        assert_eq!(
+            names(
+                "Call Trace:\n[c0] [c1] .f+0x1/0x2 (unreliable)\n <<EOE>>  <IRQ>  [<c2>] g+0x1/0x2\n <<EOE>> h+0x1/0x2"
+            ),
+            "? .f g h"
+        );
     }
 
     #[test]

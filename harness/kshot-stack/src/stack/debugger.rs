@@ -41,7 +41,7 @@ struct Shapes {
 
 static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     const PLACE: &str =
-        r"(?P<symbol>[A-Za-z_$][\w.$]*)(?:\+(?P<offset>0x[0-9a-f]+|\d+))?(?:/(?P<size>0x[0-9a-f]+))?";
+        r"(?P<symbol>\.?[A-Za-z_$][\w.$]*)(?:\+(?P<offset>0x[0-9a-f]+|\d+))?(?:/(?P<size>0x[0-9a-f]+))?";
     let regex = |text: String| Regex::new(&text).expect("a regex");
     Shapes {
         crash: regex(format!(
@@ -130,6 +130,11 @@ mod tests {
             ("#4 [ffff8800664a1ed0] f+116 at ffffffff81503435", Some(4), placed(at.clone(), 116)),
             ("#6 [c74dfee0] f (via page_fault) at c0107256", Some(6), named(0xc010_7256)),
             ("    [exception RIP: f+120]", None, placed(bare.clone(), 120)),
+            (
+                "#4 [c0000000f8a3b7c0] .f at ffffffff81503435",
+                Some(4),
+                Frame { symbol: Some(".f".into()), ..at.clone() },
+            ),
             ("#0  f (kernel/sched/core.c:4339:2)", Some(0), bare.clone()),
             ("#0  f (dev=0x0) at net/core/dev.c:10083", Some(0), bare.clone()),
             (

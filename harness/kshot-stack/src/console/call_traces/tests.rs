@@ -160,6 +160,24 @@ fn a_mail_with_source_lines_reads_as_the_log_does() {
 }
 
 #[test]
+fn a_trace_goes_on_behind_inlined_functions_and_from_stack_to_stack() {
+    let decoded = "\
+[   12.3] Call Trace:
+[   12.3]  tun_set_iff (drivers/net/tun.c:2840 drivers/net/tun.c:2900) tun
+[   12.3] do_syscall_64 (arch/x86/entry/common.c:52 (discriminator 1) arch/x86/entry/common.c:83 (discriminator 1))
+[   12.3]  tun_chr_ioctl+0x11/0x20 tun
+[   12.3]  entry_SYSCALL_64_after_hwframe (arch/x86/entry/entry_64.S:130)
+";
+    let names = "tun_set_iff do_syscall_64 tun_chr_ioctl entry_SYSCALL_64_after_hwframe";
+    assert_eq!(told(decoded), [format!("1 ? call trace: {names}")]);
+    let nmi = "Call Trace:\n <NMI>  [<c1>] f+0x1/0x2\n <<EOE>>  <IRQ>  [<c2>] g+0x1/0x2\n <EOI>  [<c3>] h+0x1/0x2\n";
+    assert_eq!(told(nmi), ["1 ? call trace: f g h"]);
+    let dotted = "Call Trace:\n[c0000000f8a3b7c0] [c000000000a1b2c4] .f+0x1/0x2 (unreliable)\n[c0000000f8a3b7d0] [c000000000a1b2d4] .g+0x1/0x2\n";
+    assert_eq!(told(dotted), ["1 ? call trace: ?.f .g"]);
+    assert_eq!(told("It died in\n\nf+0x1/0x2 when\n"), [""; 0]);
+}
+
+#[test]
 fn a_frame_that_cannot_be_read_and_messages_that_were_dropped_are_told() {
     let parsed =
         parse_text("Call Trace:\n f+0x1/0x2\n g+0x1/0x2 h+0x3/0x4\n** 214 printk messages dropped **\n");
