@@ -86,9 +86,9 @@ pub(super) fn report(text: &str) -> Option<String> {
     TABLE.trouble(text).map(str::to_owned)
 }
 
-/// The task in `CPU: 0 PID: 93 Comm: eoe_filter Not tainted` (`dump_stack_print_info`), in `task:init
-/// state:S` (`sched_show_task`), in `comm "eoe_filter", pid 93` of kmemleak, and in what crash(8) prints
-/// before a backtrace.
+/// The task in `CPU: 0 PID: 93 Comm: eoe_filter Kdump: loaded Not tainted` (`dump_stack_print_info`; `Pid: 93,
+/// comm: eoe_filter` before 3.11), in `task:init state:S` (`sched_show_task`), in `comm "eoe_filter", pid 93`
+/// of kmemleak, and in what crash(8) prints before a backtrace.
 pub(super) fn task(text: &str) -> Option<&str> {
     if text.trim_start().starts_with("PID: ") {
         return debugger_task(text);
@@ -99,9 +99,27 @@ pub(super) fn task(text: &str) -> Option<&str> {
     if let Some(task) = text.strip_prefix("task:") {
         return task.split_once(" state:").map(|(task, _)| task.trim_end());
     }
-    let (_, task) = text.strip_prefix("CPU: ")?.split_once(" Comm: ")?;
-    let end = [" Not tainted", " Tainted: "].iter().filter_map(|mark| task.find(mark)).min();
-    Some(task[..end.unwrap_or(task.len())].trim_end())
+    let of_old = || text.strip_prefix("Pid: ")?.split_once(", comm: ");
+    let of_dump = text.strip_prefix("CPU: ").and_then(|text| text.split_once(" Comm: "));
+    let Some((_, task)) = of_dump.or_else(of_old) else { return listed_task(text) };
+    let ends = [" Not tainted", " Tainted: ", " Kdump: loaded "];
+    let end = ends.iter().filter_map(|mark| task.find(mark)).min();
+    Some(task[..end.unwrap_or(task.len())].trim())
+}
+
+/// The task in `init            S    0     1      0 0x00000000` (`sched_show_task` before 5.11): its name, its
+/// state, the program counter or the word `running`, free stack, pid, parent and flags.
+fn listed_task(text: &str) -> Option<&str> {
+    const NAME: usize = 15;
+    let (task, rest) = (text.get(..NAME)?, text.get(NAME..)?);
+    let state =
+        rest.strip_prefix(' ')?.strip_prefix(|state: char| state.is_ascii_uppercase() || state == '?')?;
+    let mut words = state.strip_prefix(' ')?.split_ascii_whitespace().rev();
+    let flags = words.next()?.strip_prefix("0x")?;
+    let numbers = words.take(3).filter(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
+    let has_numbers = numbers.count() == 3;
+    let has_flags = flags.len() >= 8 && flags.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (has_numbers && has_flags).then(|| task.trim_end())
 }
 
 /// The task in `INFO: task eoe_filter:93 blocked for more than 120 seconds`.

@@ -8,12 +8,13 @@ use super::{TABLE, literals};
 
 /// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning
 /// aside.
-const TELLING: [&str; 11] = [
+const TELLING: [&str; 12] = [
     "+0x",
     "race",
     "=> ",
     "task:",
     " Comm: ",
+    ", comm: ",
     "COMMAND: ",
     "sysrq: ",
     "SysRq : ",

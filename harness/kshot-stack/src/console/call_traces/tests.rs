@@ -213,6 +213,29 @@ fn a_trace_that_was_shortened_to_names_is_read() {
 }
 
 #[test]
+fn a_task_is_named_by_each_kernel() {
+    for line in [
+        "CPU: 0 PID: 93 Comm: a b Kdump: loaded Not tainted 6.12.0 #1",
+        "CPU: 0 PID: 93 Comm: a b Kdump: loaded Tainted: G        W  6.12.0 #1",
+        "CPU: 0 PID: 93 Comm: a b Tainted: G        W  6.12.0 #1",
+        "Pid: 1234, comm: a b Not tainted 2.6.32-754.el6.x86_64 #1",
+        "Pid: 1234, comm:              a b Tainted: P 2.6.32",
+    ] {
+        assert_eq!(told(&format!("{line}\nCall Trace:\n f+0x1/0x2\n")), ["1 a b call trace: f"], "{line}");
+    }
+    for line in [
+        "a b             S    0     1      0 0x00000000",
+        "a b             R  running task        0     1      0 0x80000008",
+        "a b             D ffffffff810b1e50     0     1      2 0x0000000000000000",
+    ] {
+        let text = format!("sysrq: Show State\n{line}\nCall Trace:\n f+0x1/0x2\n");
+        assert_eq!(told(&text), ["1 a b sysrq: Show State: f"], "{line}");
+    }
+    let text = "sysrq: Show State\nAll memory is   S 1 2 3 bytes 0x00000000\nCall Trace:\n f+0x1/0x2\n";
+    assert_eq!(told(text), ["1 ? sysrq: Show State: f"]);
+}
+
+#[test]
 fn a_leak_names_its_task() {
     let text = "unreferenced object 0xffff880039a55260 (size 64):\n  comm \"a b\", pid 93, jiffies 4298984475 (age 16.078s)\n  hex dump (first 32 bytes):\n    2f 00 00 00  /...\n  backtrace:\n    [<00000000e0a73ec7>] f+0x1/0x2\n    [<000000000c5d2a46>] g+0x1/0x2\n";
     assert_eq!(told(&text.repeat(2)), ["2 a b kmemleak: f g"]);
