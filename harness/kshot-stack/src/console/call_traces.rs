@@ -46,8 +46,8 @@ use indexmap::map::Entry;
 use memchr::memmem::Finder;
 
 use super::messages::{
-    Printer, bare, dropped, hung_task, is_damaged, is_register, last_function, may_be_frame, pasted,
-    program_counter, report, section, shown, task,
+    Printer, announces_place, bare, dropped, hung_task, is_damaged, is_end_of_report, is_register,
+    last_function, may_be_frame, pasted, program_counter, report, section, shown, task,
 };
 use super::prefix::{Message, unquoted};
 use super::telling::is_telling;
@@ -148,6 +148,8 @@ struct FrameLine {
 struct Caller {
     /// The word of the last report, if what follows may still belong to one.
     report: Option<usize>,
+    /// Whether it has had a frame.
+    has_told: bool,
     /// Messages since then.
     age: usize,
     task: usize,
@@ -155,6 +157,10 @@ struct Caller {
     /// The section of the report that the next stack belongs to: one that was kept of another time.
     section: Option<usize>,
     open: Open,
+    /// Whether a sentence announced the stack that is open, which then is one only if a frame follows.
+    is_prose: bool,
+    /// Whether a single place was announced, which is no stack.
+    awaits_place: bool,
     /// Whether no stack and no report is open, and nothing is known of the next.
     is_idle: bool,
     /// Who prints the stack that is open.
@@ -203,7 +209,9 @@ impl Parser {
         warnings: &mut Warnings,
     ) {
         self.callers[caller].is_idle = false;
+        let is_place = std::mem::take(&mut self.callers[caller].awaits_place);
         match frame.filter(|&frame| !frame.is_bare || self.is_of_names(caller, frame)) {
+            Some(_) if is_place => {}
             Some(frame) => self.frame(caller, frame, line, warnings),
             None => self.text(caller, text, line, warnings),
         }
@@ -246,7 +254,11 @@ impl Parser {
         let announces = || self.heading.find(text).is_some() && heading(&shown(text)).is_some();
         let begins = || text.trim_ascii_start().starts_with(b"PID: ") || announces();
         if text.starts_with(TABLE_INDENT) && !begins() {
-            return self.text_in_stack(caller, text, line, warnings);
+            // `    LR = f+0x34/0x80`, of POWER before 5.12, between the stacks of an exception.
+            if self.callers[caller].open == Open::No || !is_register(&shown(text)) {
+                self.text_in_stack(caller, text, line, warnings);
+            }
+            return;
         }
         let text = shown(text);
         // Messages may be mixed: each has its time or its caller in front of it.
@@ -265,10 +277,11 @@ impl Parser {
     /// A message that is no frame.
     fn message(&mut self, caller: usize, text: &str, line: &[u8], warnings: &mut Warnings) {
         if self.heading.find(text.as_bytes()).is_some()
-            && let Some(behind) = heading(text)
+            && let Some(heading) = heading(text)
         {
-            self.announce(caller);
-            if let Some(frame) = self.read_frame(caller, without_marker(behind).as_bytes()) {
+            let is_prose = heading.is_behind_words && !is_stamped(line, Message::of(line));
+            self.announce(caller, is_prose);
+            if let Some(frame) = self.read_frame(caller, without_marker(heading.behind).as_bytes()) {
                 self.push(caller, frame, line, warnings);
             }
             return;
@@ -276,6 +289,10 @@ impl Parser {
         if text.trim_start().starts_with(['<', '=']) {
             let inside = without_marker(text);
             if inside.is_empty() {
+                if is_end_of_report(text) && self.callers[caller].has_told {
+                    self.end(caller);
+                    self.forget(caller);
+                }
                 return;
             }
             if let Some(frame) = self.read_frame(caller, inside.as_bytes()) {
@@ -301,6 +318,11 @@ impl Parser {
             let task = self.words.word(task.as_bytes());
             let caller = &mut self.callers[caller];
             (caller.task, caller.age) = (task, 0);
+            return;
+        }
+        if announces_place(text) {
+            self.end(caller);
+            self.callers[caller].awaits_place = true;
             return;
         }
         if self.callers[caller].open != Open::No || self.callers[caller].report.is_some() {
@@ -335,6 +357,10 @@ impl Parser {
             // What names a function may be the heading of the next stack.
             (Open::Frames, Printer::Kernel) if !holds_place => self.callers[caller].open = Open::Interrupted,
             (Open::Frames | Open::Interrupted, _) => self.end(caller),
+            // A frame behind what nobody knows? Without a word it would be lost.
+            (Open::Announced, Printer::Kernel) if holds_place && !self.callers[caller].is_prose => {
+                warnings.note(Kind::UnreadableLine, line);
+            }
             (Open::Announced | Open::No, _) => {}
         }
         if self.callers[caller].age > TRACE_WITHIN {
@@ -350,7 +376,7 @@ impl Parser {
         let task = self.words.word(hung_task(text).unwrap_or(NAMELESS).as_bytes());
         let caller = &mut self.callers[caller];
         (caller.report, caller.section, caller.age) = (Some(report), None, 0);
-        (caller.function, caller.task) = (function, task);
+        (caller.function, caller.task, caller.has_told) = (function, task, false);
     }
 
     /// A stack that the report keeps of another time, and often of another task.
@@ -377,10 +403,11 @@ impl Parser {
         let caller = &mut self.callers[caller];
         (caller.report, caller.section, caller.task, caller.function, caller.age) =
             (None, None, task, None, 0);
+        caller.has_told = false;
     }
 
     /// A heading. One that follows another without a frame between them is the same.
-    fn announce(&mut self, caller: usize) {
+    fn announce(&mut self, caller: usize, is_prose: bool) {
         if self.callers[caller].open != Open::Announced {
             self.end(caller);
             // A heading of its own: what was taken for one before it was none.
@@ -388,12 +415,14 @@ impl Parser {
             self.begin_stack(caller, Printer::Kernel);
             self.callers[caller].open = Open::Announced;
         }
+        self.callers[caller].is_prose = is_prose;
     }
 
     /// The heading of a stack of ftrace's, whose buffer the kernel prints as it dies.
     fn announce_ftrace(&mut self, caller: usize, task: &[u8]) {
         self.end(caller);
         self.begin_stack(caller, Printer::Ftrace);
+        self.callers[caller].is_prose = false;
         self.callers[caller].stack.task = self.words.word(task);
         self.callers[caller].open = Open::Announced;
     }
@@ -450,7 +479,7 @@ impl Parser {
             caller.stack.frames.extend(line.inner);
         }
         caller.stack.frames.push(line.frame);
-        (caller.open, caller.age) = (Open::Frames, 0);
+        (caller.open, caller.age, caller.has_told) = (Open::Frames, 0, true);
     }
 
     /// An empty line, which may also stand between a heading and its first frame.
@@ -463,7 +492,8 @@ impl Parser {
     /// Counts the stack of a caller, if one is open.
     fn end(&mut self, caller: usize) {
         let caller = &mut self.callers[caller];
-        if caller.open != Open::No {
+        let is_sentence = caller.open == Open::Announced && caller.is_prose;
+        if caller.open != Open::No && !is_sentence {
             self.stacks.add(&caller.stack, self.begun);
             self.begun += 1;
         }
@@ -486,11 +516,14 @@ impl Parser {
             let stack = Numbers::default();
             entry.insert(Caller {
                 report: None,
+                has_told: false,
                 age: 0,
                 task,
                 function: None,
                 section: None,
                 open: Open::No,
+                is_prose: false,
+                awaits_place: false,
                 is_idle: true,
                 printer: Printer::Kernel,
                 stack,

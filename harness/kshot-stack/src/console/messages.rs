@@ -218,6 +218,22 @@ pub(super) fn section(text: &str) -> Option<String> {
     Some(words.chars().take(LONGEST_HEADING).collect())
 }
 
+/// Whether a message is the heading of a single place, which no other called: where preemption was disabled
+/// (`print_preempt_disable_ip` and the like of kernel/sched/core.c), and where s390 branched from
+/// (`show_last_breaking_event` of arch/s390/kernel/dumpstack.c).
+pub(super) fn announces_place(text: &str) -> bool {
+    ["Preemption disabled at:", "Last Breaking-Event-Address:"]
+        .iter()
+        .any(|heading| text.starts_with(heading))
+}
+
+/// Whether a message is the line of `=` that a report begins and ends with: of mm/kmsan/report.c, of
+/// mm/kasan/report.c, kernel/kcsan/report.c and mm/kfence/report.c, of lib/ubsan.c. Others part what a report
+/// says, as below the locks of a hung task.
+pub(super) fn is_end_of_report(text: &str) -> bool {
+    [53, 66, 80].contains(&text.len()) && text.bytes().all(|byte| byte == b'=')
+}
+
 /// The number in `** 214 printk messages dropped **`.
 pub(super) fn dropped(text: &str) -> Option<u64> {
     let (number, rest) = decimal(text.strip_prefix("** ")?.as_bytes())?;

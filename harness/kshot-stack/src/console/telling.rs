@@ -8,7 +8,7 @@ use super::{TABLE, literals};
 
 /// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning
 /// aside.
-const TELLING: [&str; 12] = [
+const TELLING: [&str; 14] = [
     "+0x",
     "race",
     "=> ",
@@ -21,6 +21,8 @@ const TELLING: [&str; 12] = [
     "printk messages dropped",
     "<stack trace>",
     "---[ end ",
+    "Preemption disabled at",
+    "Breaking-Event",
 ];
 
 static TELLING_WORDS: LazyLock<Regex> = LazyLock::new(|| {

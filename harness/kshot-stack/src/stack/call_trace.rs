@@ -50,6 +50,15 @@ pub(crate) enum TraceLine {
     },
 }
 
+/// The heading of a call trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heading<'a> {
+    /// Whether words stand before it, as in a sentence: `This leads to the following call trace:`.
+    pub(crate) is_behind_words: bool,
+    /// What stands behind it.
+    pub(crate) behind: &'a str,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Position {
     #[default]
@@ -92,9 +101,9 @@ impl CallTrace {
     pub(crate) fn line(&mut self, text: &str) {
         match self.position {
             Position::Before => {
-                if let Some(behind) = heading(text) {
+                if let Some(heading) = heading(text) {
                     self.position = Position::Inside;
-                    self.take(behind);
+                    self.take(heading.behind);
                 }
             }
             Position::Inside if self.frames.is_empty() && heading(text).is_some() => {}
@@ -158,9 +167,13 @@ impl TraceLine {
     }
 }
 
-/// What stands behind the heading of a call trace, where `text` is one.
-pub(crate) fn heading(text: &str) -> Option<&str> {
-    SHAPES.heading.find(text).map(|heading| &text[heading.end()..])
+/// The heading of a call trace, where `text` has one.
+pub(crate) fn heading(text: &str) -> Option<Heading<'_>> {
+    let heading = SHAPES.heading.find(text)?;
+    let before = &text[..heading.start()];
+    // Old MIPS prints it right behind the words of the stack.
+    let is_behind_words = before.ends_with(char::is_whitespace) && !before.trim().is_empty();
+    Some(Heading { is_behind_words, behind: &text[heading.end()..] })
 }
 
 /// `text` without the words in front of a frame that tell which stack it is on: `<IRQ>`, `</TASK>`,

@@ -80,6 +80,79 @@ Modules linked in:
 }
 
 #[test]
+fn a_trace_goes_on_behind_the_interrupt_of_older_power() {
+    let text = "\
+[   12.3] Call Trace:
+[   12.3] [c0000000f8a3b7c0] [c000000000a1b2c4] f+0x9c/0xd0 (unreliable)
+[   12.3] --- interrupt: 901 at g+0x34/0x80
+[   12.3]     LR = h+0x34/0x80
+[   12.3] [c0000000f8a3b7e0] [c000000000a1b2e4] i+0x9c/0xd0
+";
+    assert_eq!(told(text), ["1 ? call trace: ?f i"]);
+}
+
+#[test]
+fn a_place_that_is_announced_alone_is_no_stack() {
+    let s390 = "Call Trace:\n [<000000000011a7f0>] f+0x90/0xc0\nLast Breaking-Event-Address:\n [<000000000011b7f0>] g+0x0/0xc\n---[ end trace 0 ]---\n";
+    assert_eq!(told(s390), ["1 ? call trace: f"]);
+    assert_eq!(told("Last Breaking-Event-Address:\n [<000000000011b7f0>] g+0x0/0xc\n"), [""; 0]);
+    for place in ["[<ffffffff81234567>] tun_lock+0x10/0x20", "tun_lock+0x10/0x20", "[<0000000000000000>] 0x0"]
+    {
+        let text = format!(
+            "BUG: scheduling while atomic: sh/91/0x00000002\nPreemption disabled at:\n{place}\nCPU: 0 PID: 91 Comm: sh Not tainted\nCall Trace:\n f+0x1/0x2\n"
+        );
+        assert_eq!(told(&text), ["1 sh bug: f"], "{place}");
+    }
+    let none =
+        "BUG: scheduling while atomic: sh/91/0x00000002\nPreemption disabled at:\nCall Trace:\n f+0x1/0x2\n";
+    assert_eq!(told(none), ["1 ? bug: f"]);
+}
+
+#[test]
+fn a_report_ends_in_its_rule() {
+    let warn = "Call Trace:\n h+0x1/0x2\n";
+    for rule in [53, 66, 80].map(|length| "=".repeat(length)) {
+        let report = "BUG: KASAN: use-after-free in f+0x1/0x2\nCall Trace:\n f+0x1/0x2\n\nAllocated by task 93:\n g+0x1/0x2\n";
+        assert_eq!(
+            told(&format!("{rule}\n{report}{rule}\n{warn}")),
+            ["1 ? bug in f: f", "1 ? bug: Allocated by task: g", "1 ? call trace: h"]
+        );
+        // One that stands before the first stack ends nothing.
+        assert_eq!(told(&format!("UBSAN: x in a.c:1:2\n{rule}\n{warn}")), ["1 ? ubsan: h"]);
+    }
+    let locks = "INFO: task sh:91 blocked for more than 120 seconds.\nCall Trace:\n f+0x1/0x2\n\n=============================================\n\nCall Trace:\n g+0x1/0x2\n";
+    assert_eq!(told(locks), ["1 sh hung task: f", "1 sh hung task: g"]);
+    // arch/x86/kernel/dumpstack_32.c before 4.9.
+    let i386 = "Call Trace:\n [<c0101234>] f+0x1/0x2\n =======================\n [<c0101235>] g+0x1/0x2\n";
+    assert_eq!(told(i386), ["1 ? call trace: f g"]);
+}
+
+#[test]
+fn a_sentence_that_announces_a_trace_is_one_only_with_a_frame() {
+    let log =
+        "[   12.3] WARNING: CPU: 0 PID: 93 at x.c:1 f+0x1/0x2\n[   12.3] Call Trace:\n[   12.3]  f+0x1/0x2\n";
+    for prose in ["The bug leads to the following Call Trace:", "> With KASAN I get this call trace:"] {
+        assert_eq!(told(&format!("{prose}\n\n{log}")), ["1 ? warn in f: f"]);
+        assert_eq!(told(&format!("{prose}\n\nin f+0x1/0x2, that is.\n")), [""; 0]);
+        assert_eq!(told(&format!("{prose}\n\n f+0x1/0x2\n g+0x1/0x2\n")), ["1 ? call trace: f g"]);
+    }
+    for heading in ["00000000Call Trace:", "[   12.3] a stack: Call Trace:", "Call Trace:", "  backtrace:"] {
+        assert_eq!(told(&format!("{heading}\n")), ["1 ? call trace: "], "{heading}");
+    }
+}
+
+#[test]
+fn what_may_be_a_frame_behind_a_heading_is_not_lost_without_a_word() {
+    for line in ["[what is this] f+0x1/0x2", "f+0x1/0x2: this is not", "x y z f+0x1/0x2"] {
+        let warnings = parse_text(&format!("Call Trace:\n{line}\nThe end\n")).warnings;
+        assert_eq!(warnings.iter().map(|warning| warning.line).collect::<Vec<_>>(), [Some(2)], "{line}");
+    }
+    for text in ["Call Trace:\nRIP: 0010:f+0x1/0x2\n", "Call Trace:\n<IRQ>\n f+0x1/0x2\nin g+0x1/0x2\n"] {
+        assert_eq!(parse_text(text).warnings, [], "{text}");
+    }
+}
+
+#[test]
 fn callers_that_print_at_the_same_time_are_told_apart() {
     let text = "\
 [    1.0][   T93] WARNING: CPU: 0 PID: 93 at x.c:1 f+0x1/0x2
