@@ -45,8 +45,13 @@ pub(crate) fn parser() -> impl LineParser {
 /// Whether a line is one of this format.
 pub(crate) fn is_of(line: &[u8]) -> bool {
     let bracket = Finder::new(BRACKET);
+    // `[<00000000d33eeed7>] vring_interrupt` is the handler of an interrupt (`__report_bad_irq`).
+    let is_frame = |text: &[u8]| {
+        let says_place = |frame: Frame| frame.offset.is_some() || frame.symbol.is_none();
+        place(text).is_some_and(|frame| text.starts_with(b"[<0>] ") || says_place(frame))
+    };
     parts(line, &bracket)
-        .is_some_and(|(path, text)| (path.is_empty() || path.ends_with(b"/stack:")) && place(text).is_some())
+        .is_some_and(|(path, text)| (path.is_empty() || path.ends_with(b"/stack:")) && is_frame(text))
 }
 
 /// What each frame begins with.

@@ -81,3 +81,9 @@ fn each_section_of_a_mail_is_read_in_its_own_format() {
         );
     }
 }
+
+#[test]
+fn the_handlers_of_an_interrupt_do_not_make_a_mail_a_list_of_stacks() {
+    let irq = "  irq 77: nobody cared (try booting with the \"irqpoll\" option)\n  handlers:\n  [<00000000d33eeed7>] vring_interrupt\n  Disabling IRQ #77\n";
+    assert_eq!(told(&format!("{PROSE}{irq}{PROSE}{CONSOLE}")), ["call-trace 1: 1 sh warn in h: h i"]);
+}

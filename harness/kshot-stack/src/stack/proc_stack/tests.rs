@@ -40,3 +40,21 @@ fn a_guess_is_one_and_an_address_is_better_than_its_hash() {
     assert_eq!((guess.guess, guess.name().as_str(), parsed.warnings.len()), (true, "f", 0));
     assert_eq!((named.guess, named.address), (false, Some(0xffff_ffff_c01d_2036)));
 }
+
+#[test]
+fn a_line_is_known_by_its_place_or_by_the_address_that_is_hidden() {
+    for line in [
+        "[<0>] f",
+        "[<0>] f+0x1/0x2",
+        "[<ffffffff8012e4a8>] f+0x1/0x2 [tun]",
+        "[<ffffffff8012e4a8>] 0xffffffff8012e4a8",
+        "/proc/113/stack:[<0>] f+0x1/0x2",
+    ] {
+        assert!(is_of(line.as_bytes()), "{line}");
+    }
+    for line in
+        ["[<00000000d33eeed7>] f", "[<00000000d33eeed7>] f [tun]", "[<0>]", "handlers: [<0>] f+0x1/0x2"]
+    {
+        assert!(!is_of(line.as_bytes()), "{line}");
+    }
+}
