@@ -68,6 +68,8 @@ struct Parser {
     open: bool,
     /// Whether an empty line stands behind its header.
     is_ended: bool,
+    /// Whether its last frame stands behind a tab, as perf prints them.
+    has_tab: bool,
     /// Whether the last record ends in text, which may have line ends: a tracepoint's, or the name of a task.
     in_text: bool,
     /// Its stack, in memory that the next one takes over.
@@ -88,6 +90,7 @@ impl Parser {
             timed: false,
             open: false,
             is_ended: false,
+            has_tab: false,
             in_text: false,
             stack: Numbers::default(),
             stacks: Fold::default(),
@@ -118,7 +121,7 @@ impl Parser {
             return true;
         }
         self.events += 1;
-        self.open = true;
+        (self.open, self.has_tab) = (true, false);
         self.stack.task = self.task(task, warnings);
         self.in_text = event.contains(':');
         self.stack.event = self.words.word(event.as_bytes());
@@ -221,10 +224,15 @@ impl LineParser for Parser {
             }
             return true;
         }
+        // An address behind the frames, of `-F phys_addr`.
+        if line[0] == b' ' && self.open && self.has_tab && hexadecimal(line.trim_ascii()).is_some() {
+            return true;
+        }
         // Most lines are frames, and most of them have been seen before.
         if line[0].is_ascii_whitespace()
             && let Some(frame) = self.frame(line, warnings)
         {
+            self.has_tab = line[0] == b'\t';
             if self.stack.frames.len() == DEEPEST_STACK {
                 warnings.note(Kind::DeepStack, line);
             } else if self.open {
@@ -303,21 +311,25 @@ fn header(line: &[u8]) -> Option<(&[u8], &str)> {
 
 fn timed_header(line: &[u8]) -> Option<(&[u8], &str)> {
     let mut words = words(line);
-    // The last three words, the latest last.
-    let mut before: [Option<(usize, &[u8])>; 3] = [None; 3];
-    // The time is the first word of its form that stands where a time can: behind the pid, the CPU or `-F
-    // misc`, not in a name.
+    // The last words, the latest last.
+    let mut before: [Option<(usize, &[u8])>; 5] = [None; 5];
+    // The time is the first word of its form that stands where a time can: behind the pid, the CPU, `-F misc`
+    // or `-F tod`, not in a name.
     let pid = loop {
         let (begin, word) = words.next()?;
         if is_time(word) {
             let mut last = before.iter().rev().copied().flatten().peekable();
+            if last.next_if(|(_, word)| is_time_of_day(word)).is_some() {
+                last.next();
+            }
             last.next_if(|(_, word)| is_misc(word));
             last.next_if(|(_, word)| is_cpu(word));
             if let Some((begin, _)) = last.next().filter(|(_, pid)| is_pid(pid)) {
                 break begin;
             }
         }
-        before = [before[1], before[2], Some((begin, word))];
+        before.rotate_left(1);
+        before[4] = Some((begin, word));
     };
     let mut event = words.next().map_or(NAMELESS.as_bytes(), |(_, word)| word);
     // The period, where it was asked for.
@@ -420,6 +432,11 @@ fn is_pid(word: &[u8]) -> bool {
     rest.is_empty() || rest.strip_prefix(b"/").and_then(decimal).is_some_and(|(_, rest)| rest.is_empty())
 }
 
+/// The second word of `2026-11-28 09:20:11.345678`, which `-F tod` prints.
+fn is_time_of_day(word: &[u8]) -> bool {
+    word.len() >= 8 && word[2] == b':' && word[5] == b':' && word[0].is_ascii_digit()
+}
+
 /// `12.345678:`
 fn is_time(word: &[u8]) -> bool {
     let Some((_, rest)) = decimal(word) else { return false };
@@ -453,7 +470,9 @@ fn placed(address: Option<u64>, mut text: &[u8]) -> Frame {
     });
     // A null address without an object may be either; the kernel's walk is what ends in one.
     let of_kernel = object.map_or(address.is_none_or(|address| address == 0), is_kernel_object);
-    frame.user = !address.is_some_and(in_upper_half) && !of_kernel;
+    // `[vsyscall]` lies among the kernel's addresses.
+    let is_mapping = || object.is_some_and(|object| is_mapping(object) && object != b"[unknown]");
+    frame.user = !of_kernel && (is_mapping() || !address.is_some_and(in_upper_half));
     frame.module = object.and_then(module);
     if !text.is_empty() && text != b"[unknown]" {
         let place = text.windows(3).rposition(|window| window == b"+0x");
@@ -495,9 +514,8 @@ fn is_kernel_object(object: &[u8]) -> bool {
     kernel || module(object).is_some()
 }
 
-/// `[tun]` or `/lib/modules/6.1.0/kernel/drivers/net/tun.ko.xz`. Other names in brackets are mappings of user
-/// space: `[anon:v8]`, `[JIT app cache]`, `[vdso]`.
-fn module(object: &[u8]) -> Option<String> {
+/// Whether it is a mapping of user space without a file, or what perf does not know: `[vdso]`, `[unknown]`.
+fn is_mapping(object: &[u8]) -> bool {
     const MAPPINGS: [&[u8]; 14] = [
         b"unknown",
         b"vdso",
@@ -514,10 +532,15 @@ fn module(object: &[u8]) -> Option<String> {
         b"uprobes",
         b"JIT",
     ];
+    let name = object.strip_prefix(b"[").and_then(|object| object.strip_suffix(b"]"));
+    name.is_some_and(|name| MAPPINGS.contains(&name))
+}
+
+/// `[tun]` or `/lib/modules/6.1.0/kernel/drivers/net/tun.ko.xz`. Other names in brackets are mappings of user
+/// space: `[anon:v8]`, `[JIT app cache]`, `[vdso]`.
+fn module(object: &[u8]) -> Option<String> {
     let name = match object.strip_prefix(b"[").and_then(|object| object.strip_suffix(b"]")) {
-        Some(name)
-            if name.starts_with(b"kernel") || name.starts_with(b"guest") || MAPPINGS.contains(&name) =>
-        {
+        Some(name) if name.starts_with(b"kernel") || name.starts_with(b"guest") || is_mapping(object) => {
             return None;
         }
         Some(name) => name,

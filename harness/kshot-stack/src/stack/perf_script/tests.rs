@@ -69,6 +69,9 @@ fn a_header_reads_with_any_of_its_fields() {
         ("a 1.2: [0] b  7 [001] 1.5: probe:f:", "a 1.2: [0] b", "probe:f"),
         (":-1    -1 [001] 1.5: probe:f:", ":-1", "probe:f"),
         ("two words-7    42 1.500000: probe:f:", "two words-7", "probe:f"),
+        ("sh    91 [000] 2026-11-28 09:20:11.345678    12.345678:     250000 cpu-clock:", "sh", "cpu-clock"),
+        ("a b  91/92 [000] K 2026-11-28 09:20:11.345678 12.345678: cpu-clock:", "a b", "cpu-clock"),
+        ("09:20:11.5 91 2026-11-28 09:20:11.345678 12.345678: cpu-clock:", "09:20:11.5", "cpu-clock"),
     ];
     for (line, task, event) in cases {
         let parsed = parse_text(&format!("{line}\n\tffffffff803fefe0 f+0x0\n\n"));
@@ -211,4 +214,32 @@ fn a_record_of_a_task_with_a_line_end_in_its_name_is_no_nonsense() {
     let text = format!("a 1 [000] 0.1: cpu-clock:\n\tffffffff80273ae0 f ([k])\n\n{record}{record}");
     let parsed = parse(text.as_bytes()).unwrap();
     assert!(parsed.warnings.is_empty() && parsed.events == 1, "{parsed:?}");
+}
+
+#[test]
+fn an_address_behind_the_call_chain_is_no_frame() {
+    let sample = "sh 91 [000] 12.345678: cpu-clock:\n\tffffffff80000004 f+0x4 ([kernel.kallsyms])\n\t    55d0c8f01234 main+0x4 (/bin/sh)\n        12345abc0\n";
+    let parsed = parse_text(&sample.repeat(2));
+    assert_eq!((show::lines(&parsed), parsed.warnings), (vec!["2 sh cpu-clock: f [user]".into()], vec![]));
+    // Where a mail made blanks of the tabs, nothing tells it from the frames.
+    let blanks = parse_text(
+        "sh 91 [000] 12.345678: cpu-clock:\n        ffffffff80000004\n        ffffffff80000014\n\n",
+    );
+    assert_eq!(blanks.stacks[0].0.frames.len(), 2);
+}
+
+#[test]
+fn a_mapping_of_user_space_is_none_of_the_kernel_wherever_it_lies() {
+    let user = |object: &str| {
+        let frames = format!(
+            "\tffffffff80000004 f+0x4 ([kernel.kallsyms])\n\tffffffffff600000 g ({object})\n\t7f1234 main (/bin/a)\n"
+        );
+        let parsed = parse_text(&format!("a 1 1.5: cycles:\n{frames}\n"));
+        parsed.stacks[0].0.frames.iter().map(|frame| frame.user).collect::<Vec<_>>()
+    };
+    for (object, of_user) in
+        [("[vsyscall]", true), ("[vectors]", true), ("[tun]", false), ("[guest.kernel.kallsyms]", false)]
+    {
+        assert_eq!(user(object), [false, of_user, true], "{object}");
+    }
 }
