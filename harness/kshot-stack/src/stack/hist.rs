@@ -14,6 +14,7 @@
 //! { stacktrace:
 //!          __schedule+0x448/0x7b8
 //! , prev_prio:        120} hitcount:          1
+//! , prev_prio:        120}  next_prio:        240                              nohitcount
 //! { delta: ~ 2^12, stack.stacktrace         __schedule+0x448/0x7b8
 //!          schedule+0x5c/0xc0
 //! } hitcount:          3
@@ -68,6 +69,8 @@ pub(crate) fn is_of(line: &[u8]) -> bool {
 struct Parser {
     stack_key: Finder<'static>,
     hitcount: Finder<'static>,
+    /// What stands before the values where `nohitcount` leaves that one out.
+    value: Finder<'static>,
     /// Whether an entry has begun and not ended.
     inside: bool,
     task: usize,
@@ -86,6 +89,7 @@ impl Parser {
         Self {
             stack_key: Finder::new(STACK_KEY),
             hitcount: Finder::new(b"} hitcount:"),
+            value: Finder::new(b"}  "),
             inside: false,
             task: 0,
             open: Vec::new(),
@@ -134,7 +138,8 @@ impl Parser {
 
     /// Where the keys end: at the brace before the values.
     fn end_of_keys(&self, text: &[u8]) -> Option<usize> {
-        self.hitcount.find(text).or_else(|| text.ends_with(b"}").then(|| text.len() - 1))
+        let without_values = || text.ends_with(b"}").then(|| text.len() - 1);
+        self.hitcount.find(text).or_else(without_values).or_else(|| self.value.find(text))
     }
 
     fn frame(&mut self, text: &[u8], line: &[u8], warnings: &mut Warnings) {

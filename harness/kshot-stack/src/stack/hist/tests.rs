@@ -20,6 +20,22 @@ fn an_entry_that_does_not_end_is_not_counted_and_told() {
 }
 
 #[test]
+fn an_entry_without_hitcount_ends_at_its_values() {
+    for end in [
+        "}  next_prio:        240",
+        "} ",
+        "}",
+        ", prev_prio:        120}  next_prio:        240",
+        ", prev_prio:        120}  next_prio (%):  50.00  x:          1",
+        ", prev_prio:        120}",
+        ", common_pid: a} b             [       123]}  next_prio:        240",
+    ] {
+        let parsed = parse_text(&format!("{{ stacktrace:\n         f+0x1/0x2\n{end}\n").repeat(2));
+        assert_eq!((parsed.events, parsed.stacks[0].1, parsed.warnings), (2, 2, vec![]), "{end}");
+    }
+}
+
+#[test]
 fn hits_that_no_number_can_hold_do_not_overflow() {
     let entry = format!("{{ stacktrace:\n         f+0x1/0x2\n}} hitcount: {}\n", u64::MAX);
     let parsed = parse_text(&entry.repeat(2));
