@@ -245,6 +245,14 @@ pub(super) fn heading(text: &[u8]) -> Option<bool> {
     }
 }
 
+/// Whether the text of an event is a stack as fields, whose frames `options/fields` does not tell
+/// (`print_fields` of `kernel/trace/trace_output.c`): `kernel_stack: size=0x2 (2) caller=<INVALID-TYPE>`.
+pub(super) fn is_stack_as_fields(text: &[u8]) -> bool {
+    let of_kernel = || text.strip_prefix(b"kernel_stack: ");
+    let fields = of_kernel().or_else(|| text.strip_prefix(b"user_stack: "));
+    fields.is_some_and(|fields| split_at(fields, b"caller").is_some())
+}
+
 /// A line of the heading: `#`, `#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION`. `# 2876.076 us |`
 /// is a call that took long, and histograms begin so, too.
 pub(super) fn is_heading(line: &[u8]) -> bool {
@@ -314,6 +322,22 @@ mod tests {
         assert_eq!(times("f <-g"), 1);
         // No kernel counts so far.
         assert_eq!(times("f <-g (repeats: 18446744073709551615, last_ts: 4.123456)"), 1);
+    }
+
+    #[test]
+    fn a_stack_as_fields_is_known_by_its_frames() {
+        for text in [
+            "kernel_stack: size=0x2 (2) caller=<INVALID-TYPE>",
+            "kernel_stack: caller={0xffffffff81234567,0xffffffff81234568} size=2",
+            "user_stack: tgid=0x5b (91) caller[8]=00 01",
+        ] {
+            assert!(is_stack_as_fields(text.as_bytes()), "{text}");
+        }
+        for text in
+            ["kernel_stack: <stack trace >", "kernel_stack: (f+0x0/0x8)", "my_stack: caller=1", "f <-caller"]
+        {
+            assert!(!is_stack_as_fields(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]

@@ -47,7 +47,9 @@ use indexmap::IndexMap;
 
 use super::fold::{Fold, Texts, count};
 use super::ftrace_context::{Context, TASK_WIDTH, context};
-use super::ftrace_event::{EventText, MARKER, NAMELESS, arguments, comment, event, heading, is_heading};
+use super::ftrace_event::{
+    EventText, MARKER, NAMELESS, arguments, comment, event, heading, is_heading, is_stack_as_fields,
+};
 use super::ftrace_frame::{frame, unreadable_frame};
 use super::ftrace_graph::{What, graph_line};
 use super::ftrace_mmio;
@@ -340,6 +342,10 @@ impl Parser<'_> {
     }
 
     fn event(&mut self, context: &Context<'_>, text: &[u8], line: &[u8], warnings: &mut Warnings) {
+        if is_stack_as_fields(text) {
+            self.open = Open::Ignored;
+            return warnings.note(Kind::UnreadableLine, line);
+        }
         let read = event(text);
         let counts = self.counts(read.as_ref());
         let entered = match &read {

@@ -329,3 +329,18 @@ fn a_stack_that_is_the_last_field_of_one_event_is_none_of_the_next() {
     let frames: Vec<_> = parsed.stacks.iter().map(|(stack, _)| stack.frames.len()).collect();
     assert_eq!((parsed.events, frames), (2, vec![1, 1]));
 }
+
+#[test]
+fn a_stack_as_fields_is_no_event_and_its_loss_is_told() {
+    let line = |text: &str| format!("              sh-91      [000] d..2.     5.100001: {text}\n");
+    let text = format!(
+        "{}{}{}{} => f\n",
+        line("sched_switch: prev_comm=sh"),
+        line("kernel_stack: size=0x2 (2) caller=<INVALID-TYPE>"),
+        line("sched_waking: comm=sh"),
+        line("<stack trace>"),
+    );
+    let parsed = parse_text(&text);
+    assert_eq!(show::lines(&parsed), ["1 sh sched_waking: f"]);
+    assert_eq!((parsed.events, show::warnings(&parsed)), (2, vec![("unreadable-line", 1)]));
+}
