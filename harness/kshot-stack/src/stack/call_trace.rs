@@ -172,7 +172,7 @@ pub(crate) fn heading(text: &str) -> Option<Heading<'_>> {
     let heading = SHAPES.heading.find(text)?;
     let before = &text[..heading.start()];
     // Old MIPS prints it right behind the words of the stack.
-    let is_behind_words = before.ends_with(char::is_whitespace) && !before.trim().is_empty();
+    let is_behind_words = before.ends_with(char::is_whitespace) && before.contains(char::is_alphabetic);
     Some(Heading { is_behind_words, behind: &text[heading.end()..] })
 }
 

@@ -136,14 +136,20 @@ fn a_sentence_that_announces_a_trace_is_one_only_with_a_frame() {
         assert_eq!(told(&format!("{prose}\n\nin f+0x1/0x2, that is.\n")), [""; 0]);
         assert_eq!(told(&format!("{prose}\n\n f+0x1/0x2\n g+0x1/0x2\n")), ["1 ? call trace: f g"]);
     }
-    for heading in ["00000000Call Trace:", "[   12.3] a stack: Call Trace:", "Call Trace:", "  backtrace:"] {
+    for heading in [
+        "00000000Call Trace:",
+        "[   12.3] a stack: Call Trace:",
+        "Call Trace:",
+        ": Call Trace:",
+        "  backtrace:",
+    ] {
         assert_eq!(told(&format!("{heading}\n")), ["1 ? call trace: "], "{heading}");
     }
 }
 
 #[test]
 fn what_may_be_a_frame_behind_a_heading_is_not_lost_without_a_word() {
-    for line in ["[what is this] f+0x1/0x2", "f+0x1/0x2: this is not", "x y z f+0x1/0x2"] {
+    for line in ["[what is this] f+0x1/0x2", "f+0x1/0x2: this is not", "x y z f+0x1/0x2", ": f+0x1/0x2"] {
         let warnings = parse_text(&format!("Call Trace:\n{line}\nThe end\n")).warnings;
         assert_eq!(warnings.iter().map(|warning| warning.line).collect::<Vec<_>>(), [Some(2)], "{line}");
     }
