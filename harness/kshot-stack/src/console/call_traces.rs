@@ -37,9 +37,12 @@
 //! Trace`. Messages of CPUs that print at the same time are told apart where the kernel says who prints
 //! (`CONFIG_PRINTK_CALLER`). Frames that the unwinder did not come by (`?`) are [`Frame::guess`].
 
+mod caller; // what one caller has printed so far
+
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
+use caller::{Caller, Numbers, Open};
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
@@ -121,15 +124,6 @@ struct Parser {
     known: Texts<FrameLine>,
 }
 
-/// A stack as the numbers of its words and frames.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Numbers {
-    task: usize,
-    event: usize,
-    function: Option<usize>,
-    frames: Vec<usize>,
-}
-
 /// A line of a stack, as the numbers of its frames.
 #[derive(Clone, Copy, Debug)]
 struct FrameLine {
@@ -141,43 +135,6 @@ struct FrameLine {
     /// Whether it is a name alone.
     is_bare: bool,
     printer: Printer,
-}
-
-/// What one caller has printed so far.
-#[derive(Debug)]
-struct Caller {
-    /// The word of the last report, if what follows may still belong to one.
-    report: Option<usize>,
-    /// Whether it has had a frame.
-    has_told: bool,
-    /// Messages since then.
-    age: usize,
-    task: usize,
-    function: Option<usize>,
-    /// The section of the report that the next stack belongs to: one that was kept of another time.
-    section: Option<usize>,
-    open: Open,
-    /// Whether a sentence announced the stack that is open, which then is one only if a frame follows.
-    is_prose: bool,
-    /// Whether a single place was announced, which is no stack.
-    awaits_place: bool,
-    /// Whether no stack and no report is open, and nothing is known of the next.
-    is_idle: bool,
-    /// Who prints the stack that is open.
-    printer: Printer,
-    stack: Numbers,
-}
-
-/// Whether frames have somewhere to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Open {
-    No,
-    /// A stack was announced, and has no frame yet.
-    Announced,
-    /// A stack has frames.
-    Frames,
-    /// A message that may be another's stands behind its last frame.
-    Interrupted,
 }
 
 impl Parser {
@@ -215,12 +172,8 @@ impl Parser {
             Some(frame) => self.frame(caller, frame, line, warnings),
             None => self.text(caller, text, line, warnings),
         }
-        let Caller { report, section, function, task, open, .. } = self.callers[caller];
-        self.callers[caller].is_idle = task == self.nameless
-            && open == Open::No
-            && report.is_none()
-            && section.is_none()
-            && function.is_none();
+        let is_at_rest = self.callers[caller].is_at_rest(self.nameless);
+        self.callers[caller].is_idle = is_at_rest;
     }
 
     /// Whether a name alone is a frame of the stack that is open: of one that was announced, and that holds
@@ -291,7 +244,7 @@ impl Parser {
             if inside.is_empty() {
                 if is_end_of_report(text) && self.callers[caller].has_told {
                     self.end(caller);
-                    self.forget(caller);
+                    self.callers[caller].forget(self.nameless);
                 }
                 return;
             }
@@ -308,7 +261,7 @@ impl Parser {
         }
         if text.starts_with("---[ end ") {
             self.end(caller);
-            return self.forget(caller);
+            return self.callers[caller].forget(self.nameless);
         }
         if let Some(kind) = report(text) {
             return self.begin_report(caller, &kind, text);
@@ -365,7 +318,7 @@ impl Parser {
         }
         if self.callers[caller].age > TRACE_WITHIN {
             self.end(caller);
-            self.forget(caller);
+            self.callers[caller].forget(self.nameless);
         }
     }
 
@@ -396,14 +349,6 @@ impl Parser {
         {
             self.callers[caller].function = Some(self.words.word(function.as_bytes()));
         }
-    }
-
-    fn forget(&mut self, caller: usize) {
-        let task = self.nameless;
-        let caller = &mut self.callers[caller];
-        (caller.report, caller.section, caller.task, caller.function, caller.age) =
-            (None, None, task, None, 0);
-        caller.has_told = false;
     }
 
     /// A heading. One that follows another without a frame between them is the same.
@@ -492,8 +437,7 @@ impl Parser {
     /// Counts the stack of a caller, if one is open.
     fn end(&mut self, caller: usize) {
         let caller = &mut self.callers[caller];
-        let is_sentence = caller.open == Open::Announced && caller.is_prose;
-        if caller.open != Open::No && !is_sentence {
+        if caller.has_stack() {
             self.stacks.add(&caller.stack, self.begun);
             self.begun += 1;
         }
@@ -512,22 +456,7 @@ impl Parser {
         let entry = self.callers.entry(name.into());
         self.last = entry.index();
         if let Entry::Vacant(entry) = entry {
-            let task = self.nameless;
-            let stack = Numbers::default();
-            entry.insert(Caller {
-                report: None,
-                has_told: false,
-                age: 0,
-                task,
-                function: None,
-                section: None,
-                open: Open::No,
-                is_prose: false,
-                awaits_place: false,
-                is_idle: true,
-                printer: Printer::Kernel,
-                stack,
-            });
+            entry.insert(Caller::new(self.nameless));
         }
         self.last
     }

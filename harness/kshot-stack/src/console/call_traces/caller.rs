@@ -1,0 +1,90 @@
+//! What one caller has printed so far: the report that it is in, and the stack that is open.
+
+use crate::console::messages::Printer;
+
+/// What one caller has printed so far.
+#[derive(Debug)]
+pub(super) struct Caller {
+    /// The word of the last report, if what follows may still belong to one.
+    pub(super) report: Option<usize>,
+    /// Whether a frame stands behind its first line.
+    pub(super) has_told: bool,
+    /// Messages since then.
+    pub(super) age: usize,
+    pub(super) task: usize,
+    pub(super) function: Option<usize>,
+    /// The section of the report that the next stack belongs to: one that was kept of another time.
+    pub(super) section: Option<usize>,
+    pub(super) open: Open,
+    /// Whether a sentence announced the stack that is open, which then is one only if a frame follows.
+    pub(super) is_prose: bool,
+    /// Whether a single place was announced, which is no stack.
+    pub(super) awaits_place: bool,
+    /// Whether it was at rest behind its last line.
+    pub(super) is_idle: bool,
+    /// Who prints the stack that is open.
+    pub(super) printer: Printer,
+    pub(super) stack: Numbers,
+}
+
+/// Whether frames have somewhere to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    No,
+    /// A stack was announced, and has no frame yet.
+    Announced,
+    /// A stack has frames.
+    Frames,
+    /// A message that may be another's stands behind its last frame.
+    Interrupted,
+}
+
+/// A stack as the numbers of its words and frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Numbers {
+    pub(super) task: usize,
+    pub(super) event: usize,
+    pub(super) function: Option<usize>,
+    pub(super) frames: Vec<usize>,
+}
+
+impl Caller {
+    /// One that has printed nothing, of a task whose name has this number.
+    pub(super) fn new(nameless: usize) -> Self {
+        Self {
+            report: None,
+            has_told: false,
+            age: 0,
+            task: nameless,
+            function: None,
+            section: None,
+            open: Open::No,
+            is_prose: false,
+            awaits_place: false,
+            is_idle: true,
+            printer: Printer::Kernel,
+            stack: Numbers::default(),
+        }
+    }
+
+    /// Ends the report: what follows is of none, and of a task whose name has this number.
+    pub(super) fn forget(&mut self, nameless: usize) {
+        (self.report, self.section, self.function) = (None, None, None);
+        (self.task, self.has_told, self.age) = (nameless, false, 0);
+    }
+
+    /// Whether no stack and no report is open, and nothing is known of the next.
+    pub(super) fn is_at_rest(&self, nameless: usize) -> bool {
+        let knows = self.report.or(self.section).or(self.function).is_some();
+        self.task == nameless && self.open == Open::No && !knows
+    }
+
+    /// Whether a stack is open that is one as it stands.
+    pub(super) fn has_stack(&self) -> bool {
+        match self.open {
+            Open::No => false,
+            Open::Announced => !self.is_prose,
+            Open::Frames | Open::Interrupted => true,
+        }
+    }
+}
