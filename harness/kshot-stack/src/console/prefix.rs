@@ -74,16 +74,23 @@ impl<'a> Message<'a> {
             b'[' => {
                 let of_caller =
                     || printed_by(text).map(|(caller, text)| (Prefix::Caller, Self { caller, text }));
-                let date = || date(text).filter(|_| may_be_date).map(|text| behind(Prefix::Date, text));
-                let seconds = seconds(text).map(|text| behind(Prefix::Seconds, text));
-                seconds.or_else(of_caller).or_else(date)?
+                let date = || Some(behind(Prefix::Date, date(text).filter(|_| may_be_date)?));
+                match seconds(text) {
+                    Some(text) => behind(Prefix::Seconds, text),
+                    // What stands behind a time is most of a log.
+                    None if is_timed => of_caller()?,
+                    None => of_caller().or_else(date)?,
+                }
             }
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
-                let level = facility(text).map(|text| behind(Prefix::Level, text));
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' if is_timed => behind(Prefix::Logger, host(text)?),
+            first @ (b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => {
                 let date = || iso_time(text).filter(|_| may_be_date).map(|text| behind(Prefix::Date, text));
-                let logger = || logger(text, is_timed).map(|text| behind(Prefix::Logger, text));
                 let record = || record(text).map(|message| (Prefix::Seconds, message));
-                level.or_else(date).or_else(logger).or_else(record)?
+                let logger = || logger(text).map(|text| behind(Prefix::Logger, text));
+                match first {
+                    b'0'..=b'9' => date().or_else(record).or_else(logger)?,
+                    _ => facility(text).map(|text| behind(Prefix::Level, text)).or_else(logger)?,
+                }
             }
             // Frames, which are most lines, begin with what no prefix begins with.
             _ => return None,
@@ -106,6 +113,9 @@ impl Had {
 pub(super) fn unquoted(line: &[u8]) -> &[u8] {
     let mut text = line;
     loop {
+        if !text.first().is_some_and(|&byte| matches!(byte, b'>' | b'|') || byte.is_ascii_whitespace()) {
+            return text;
+        }
         let of_mail = text.trim_ascii_start().strip_prefix(b"> ");
         let of_commit = || text.strip_prefix(b"|").map(|text| text.strip_prefix(b" ").unwrap_or(text));
         match of_mail.or_else(of_commit) {
@@ -152,10 +162,11 @@ fn behind_digits(text: &[u8]) -> Option<&[u8]> {
 
 /// The caller in `[ T1234] ` or `[    C0] `, and what stands behind it.
 fn printed_by(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let inner = text.strip_prefix(b"[")?;
-    let end = inner.iter().take(LONGEST).position(|&byte| byte == b']')?;
-    let caller = inner[..end].trim_ascii();
-    is_caller(caller).then(|| (caller, behind_blank(&inner[end + 1..])))
+    let inner = text.strip_prefix(b"[")?.trim_ascii_start();
+    let [b'T' | b'C', number @ ..] = inner else { return None };
+    let behind = behind_digits(number)?;
+    let caller = &inner[..inner.len() - behind.len()];
+    Some((caller, behind_blank(behind.strip_prefix(b"]")?)))
 }
 
 /// Whether it is `T1234` or `C0`.
@@ -218,16 +229,21 @@ fn record(text: &[u8]) -> Option<Message<'_>> {
     Some(Message { caller: caller.unwrap_or_default(), text: &text[end + 1..] })
 }
 
-/// What stands behind `host kernel: ` or logcat's `0     0 W kernel  : `. Behind a time only the host stands
-/// before it.
-fn logger(text: &[u8], is_timed: bool) -> Option<&[u8]> {
+/// What stands behind `host kernel: ` or logcat's `0     0 W kernel  : `.
+fn logger(text: &[u8]) -> Option<&[u8]> {
     let head = &text[..text.len().min(LONGEST)];
     memchr::memchr_iter(b':', head).find_map(|colon| {
         let behind = text[colon + 1..].strip_prefix(b" ")?;
         let before = head[..colon].trim_ascii_end().strip_suffix(b"kernel")?;
-        let host = before.strip_suffix(b" ").or_else(|| before.is_empty().then_some(before))?;
-        (!is_timed || !host.contains(&b' ')).then_some(behind)
+        (before.is_empty() || before.ends_with(b" ")).then_some(behind)
     })
+}
+
+/// What stands behind `host kernel: `, where a time stands before it.
+fn host(text: &[u8]) -> Option<&[u8]> {
+    const KERNEL: &[u8] = b"kernel: ";
+    let blank = memchr::memchr(b' ', &text[..text.len().min(LONGEST)])?;
+    text[blank + 1..].strip_prefix(KERNEL).or_else(|| text.strip_prefix(KERNEL))
 }
 
 #[cfg(test)]
