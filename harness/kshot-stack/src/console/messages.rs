@@ -86,9 +86,9 @@ pub(super) fn report(text: &str) -> Option<String> {
     TABLE.trouble(text).map(str::to_owned)
 }
 
-/// The task in `CPU: 0 PID: 93 Comm: eoe_filter Kdump: loaded Not tainted` (`dump_stack_print_info`; `Pid: 93,
-/// comm: eoe_filter` before 3.11), in `task:init state:S` (`sched_show_task`), in `comm "eoe_filter", pid 93`
-/// of kmemleak, and in what crash(8) prints before a backtrace.
+/// The task in `CPU: 0 PID: 93 Comm: eoe_filter Kdump: loaded Not tainted` (`dump_stack_print_info`; before
+/// 3.11 `Pid: 93, comm: eoe_filter`), in `task:init state:S` (`sched_show_task`), in `comm "eoe_filter", pid
+/// 93` of kmemleak, and in what crash(8) prints before a backtrace.
 pub(super) fn task(text: &str) -> Option<&str> {
     if text.trim_start().starts_with("PID: ") {
         return debugger_task(text);
@@ -107,8 +107,8 @@ pub(super) fn task(text: &str) -> Option<&str> {
     Some(task[..end.unwrap_or(task.len())].trim())
 }
 
-/// The task in `init            S    0     1      0 0x00000000` (`sched_show_task` before 5.11): its name, its
-/// state, the program counter or the word `running`, free stack, pid, parent and flags.
+/// The task in `init            S    0     1      0 0x00000000` (`sched_show_task` before 5.11): its name,
+/// its state, the program counter or the word `running`, free stack, pid, parent and flags.
 fn listed_task(text: &str) -> Option<&str> {
     const NAME: usize = 15;
     let (task, rest) = (text.get(..NAME)?, text.get(NAME..)?);
