@@ -44,6 +44,8 @@ pub enum ToolError {
         log: PathBuf,
         /// The log's last lines.
         tail: String,
+        /// The first line that says what is wrong with the source; it may stand far above the last lines.
+        diagnosis: Option<String>,
     },
     /// The host cut the tool short: what it was run on is not to blame.
     #[error("{what} was cut short by the host ({why}); the log {} ends with:\n{tail}", log.display())]
@@ -99,12 +101,15 @@ const DIAGNOSES: &[&str] = &[
 /// What GCC says of its own crashes, which it calls errors, too.
 const CRASHES: &[&str] = &["internal compiler error", "signal terminated program", "terminated with signal"];
 
+fn is_diagnosis(line: &str) -> bool {
+    let holds = |all: &[&str]| all.iter().any(|words| line.contains(words));
+    !holds(CRASHES) && holds(DIAGNOSES)
+}
+
 impl ToolError {
     /// Whether a tool failed and does not say why.
     pub fn is_in_doubt(&self) -> bool {
-        let holds = |line: &str, all: &[&str]| all.iter().any(|words| line.contains(words));
-        let is_diagnosis = |line: &str| !holds(line, CRASHES) && holds(line, DIAGNOSES);
-        matches!(self, Self::Failed { tail, .. } if !tail.lines().any(is_diagnosis))
+        matches!(self, Self::Failed { diagnosis: None, .. })
     }
 
     /// The same failure of a tool whose input is the host's own (an archive that was downloaded): nothing
@@ -112,7 +117,7 @@ impl ToolError {
     #[must_use]
     pub fn of_host(self) -> Self {
         match self {
-            Self::Failed { what, status, log, tail } => Self::CutShort { what, why: status, log, tail },
+            Self::Failed { what, status, log, tail, .. } => Self::CutShort { what, why: status, log, tail },
             other => other,
         }
     }
@@ -169,10 +174,13 @@ impl ToolLog {
         drop(expression);
         let mut output = BufReader::new(ToolOutput { reader, handle: &handle, stopping: None });
         // With many jobs at once, what went wrong may stand far above the end.
-        let mut host_error = None;
+        let (mut host_error, mut diagnosis) = (None, None);
         let mut on_line = |line: &str| {
             if host_error.is_none() && is_host_error(line.trim_end()) {
                 host_error = Some(line.trim().to_owned());
+            }
+            if diagnosis.is_none() && is_diagnosis(line) {
+                diagnosis = Some(line.trim().to_owned());
             }
             on_line(line);
         };
@@ -201,7 +209,7 @@ impl ToolLog {
         }
         match host_error {
             Some(why) => Err(ToolError::CutShort { what, why, log, tail }),
-            None => Err(ToolError::Failed { what, status: status_text, log, tail }),
+            None => Err(ToolError::Failed { what, status: status_text, log, tail, diagnosis }),
         }
     }
 
@@ -531,6 +539,8 @@ mod tests {
         ] {
             assert!(in_doubt(line), "{line}");
         }
+        // Beside others that were still at work.
+        assert!(!in_doubt("fork.c:1:1: error: expected identifier'; seq 100; echo '"));
     }
 
     #[test]

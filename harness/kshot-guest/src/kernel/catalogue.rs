@@ -395,7 +395,8 @@ impl RawSource {
         let [source] = <[KernelSource; 1]>::try_from(found)
             .map_err(|found| format!("source has {} kinds, it needs exactly one", found.len()))?;
         if let KernelSource::Git(git) = &source
-            && !(git.commit.len() >= 40 && git.commit.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            && !(matches!(git.commit.len(), 40 | 64)
+                && git.commit.bytes().all(|byte| byte.is_ascii_hexdigit()))
         {
             return Err(format!("git commit {:?} is not a full commit id", git.commit));
         }

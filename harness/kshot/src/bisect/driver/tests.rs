@@ -247,17 +247,18 @@ fn a_long_reason_is_cut_to_its_gist() {
 #[test]
 fn whose_fault_it_is_decides_what_it_says_of_a_candidate() {
     use kshot_guest::host::ToolError;
-    let step = |tail: &str| {
+    let step = |diagnosis: Option<&str>| {
         let failed = ToolError::Failed {
             what: "kbuild".into(),
             status: "exit status: 2".into(),
             log: "log".into(),
-            tail: tail.into(),
+            tail: "make: *** [vmlinux] Error 2".into(),
+            diagnosis: diagnosis.map(Into::into),
         };
         CandidateError::from(KernelError::Tool { kernel: "k".into(), source: Box::new(failed) })
     };
-    assert!(matches!(step("fs/a.c:1: error: x"), CandidateError::Skip(_)));
-    assert!(matches!(step("make: *** [vmlinux] Error 2"), CandidateError::InDoubt(_)));
+    assert!(matches!(step(Some("fs/a.c:1: error: x")), CandidateError::Skip(_)));
+    assert!(matches!(step(None), CandidateError::InDoubt(_)));
     let interrupted = ToolError::Interrupted { what: "kbuild".into() };
     let stopped =
         CandidateError::from(KernelError::Tool { kernel: "k".into(), source: Box::new(interrupted) });
