@@ -151,14 +151,14 @@ pub(crate) fn run(
     let header = log.header().clone();
     let mut search = Bisector::new(header.plan.clone());
     log.entries().iter().filter_map(|record| record.event.clone()).for_each(|event| search.add_event(event));
-    let supply = candidate_set(&header, workspace, progress)?;
-    let known = supply.clone();
+    let candidates = candidate_set(&header, workspace, progress)?;
+    let known = candidates.clone();
     let workspace = Workspace { runs_folder: log.folder().join("runs"), ..workspace.clone() };
     let mut tester = KernelTester::new(
         workspace.clone(),
         AskedScenario { scenario, question: &header.question },
         template,
-        supply,
+        candidates,
         options,
         progress,
     );

@@ -58,7 +58,7 @@ pub(crate) enum CandidateSet {
 struct CandidateBuilder {
     workspace: Workspace,
     template: BuildTemplate,
-    supply: Arc<CandidateSet>,
+    candidates: Arc<CandidateSet>,
 }
 
 /// What a commit is built with.
@@ -73,7 +73,7 @@ struct CommitBuild {
 /// Builds and runs real kernels.
 #[derive(Debug)]
 pub(crate) struct KernelTester<'a> {
-    maker: CandidateBuilder,
+    builder: CandidateBuilder,
     scenario: Scenario,
     question: Question,
     kernels: BTreeMap<Candidate, Kernel>,
@@ -102,12 +102,12 @@ impl<'a> KernelTester<'a> {
         workspace: Workspace,
         asked: AskedScenario<'_>,
         template: BuildTemplate,
-        supply: CandidateSet,
+        candidates: CandidateSet,
         options: TesterOptions,
         progress: &'a Progress,
     ) -> Self {
         Self {
-            maker: CandidateBuilder { workspace, template, supply: Arc::new(supply) },
+            builder: CandidateBuilder { workspace, template, candidates: Arc::new(candidates) },
             scenario: asked.question.add_step(asked.scenario.clone()),
             question: asked.question.clone(),
             kernels: BTreeMap::new(),
@@ -123,7 +123,7 @@ impl<'a> KernelTester<'a> {
         if let Some(kernel) = self.kernels.get(&candidate) {
             return Ok(kernel.clone());
         }
-        let mut kernel = self.maker.build(candidate, "", self.progress)?;
+        let mut kernel = self.builder.build(candidate, "", self.progress)?;
         self.last_built = Some(candidate);
         (kernel.name, kernel.in_catalogue) = match &self.question {
             Question::Verdict(name) => (name.clone(), true),
@@ -137,12 +137,16 @@ impl<'a> KernelTester<'a> {
 impl Tester for KernelTester<'_> {
     fn name(&self, candidate: Candidate) -> String {
         match candidate {
-            Candidate::Node(node) => self.maker.supply.name(node),
+            Candidate::Node(node) => self.builder.candidates.name(node),
             Candidate::Reverted(node) => {
-                format!("{} without {}", self.maker.supply.end(true), self.maker.supply.name(node))
+                format!(
+                    "{} without {}",
+                    self.builder.candidates.end(true),
+                    self.builder.candidates.name(node)
+                )
             }
             Candidate::Applied(node) => {
-                format!("{} with {}", self.maker.supply.end(false), self.maker.supply.name(node))
+                format!("{} with {}", self.builder.candidates.end(false), self.builder.candidates.name(node))
             }
         }
     }
@@ -156,7 +160,7 @@ impl Tester for KernelTester<'_> {
     fn run(&mut self, candidate: Candidate, number: usize) -> Result<TestRun, CandidateError> {
         let kernel = self.kernel(candidate)?;
         let asked = AskedScenario { scenario: &self.scenario, question: &self.question };
-        let mut recorded = RecordedAnswers::of(&self.maker.workspace, asked, &kernel, self.progress)?;
+        let mut recorded = RecordedAnswers::of(&self.builder.workspace, asked, &kernel, self.progress)?;
         if self.fresh && number == 0 {
             // What counts for this search counts for later ones.
             recorded.forget()?;
@@ -164,7 +168,7 @@ impl Tester for KernelTester<'_> {
         if let Some(answer) = recorded.answers.get(number).filter(|_| !self.fresh) {
             return Ok(TestRun { answer: answer.clone(), run_folder: None });
         }
-        let run = run_once(&self.maker.workspace, asked, &kernel, self.progress)?;
+        let run = run_once(&self.builder.workspace, asked, &kernel, self.progress)?;
         recorded.add(&run.answer)?;
         Ok(run)
     }
@@ -175,20 +179,21 @@ impl Tester for KernelTester<'_> {
             "it is not said why: {} is built once more, to see that this host still can",
             self.name(last)
         ));
-        self.maker.build_again(last, self.progress)
+        self.builder.build_again(last, self.progress)
     }
 
     fn build_ahead(&mut self, nodes: &[usize]) {
         let busy = self.ahead_thread.as_ref().is_some_and(|thread| !thread.is_finished());
-        let missing: Vec<usize> = nodes.iter().copied().filter(|&node| self.maker.is_unbuilt(node)).collect();
+        let missing: Vec<usize> =
+            nodes.iter().copied().filter(|&node| self.builder.is_unbuilt(node)).collect();
         if !self.speculate || busy || missing.is_empty() || !cores_are_idle() {
             return;
         }
-        let maker = self.maker.clone();
+        let builder = self.builder.clone();
         // A build that fails here fails again when it is requested, and is reported then.
         self.ahead_thread = Some(std::thread::spawn(move || {
             for node in missing.into_iter().take(2) {
-                drop(maker.build(Candidate::Node(node), "-ahead", &Progress::silent()));
+                drop(builder.build(Candidate::Node(node), "-ahead", &Progress::silent()));
             }
         }));
     }
@@ -232,7 +237,7 @@ impl CandidateBuilder {
         name_suffix: &str,
         progress: &Progress,
     ) -> Result<Kernel, CandidateError> {
-        match (&*self.supply, candidate) {
+        match (&*self.candidates, candidate) {
             (CandidateSet::Versions(candidates), Candidate::Node(node)) => {
                 self.version(&candidates[node], progress)
             }
@@ -251,7 +256,7 @@ impl CandidateBuilder {
     /// Builds a candidate whose kernel is in the cache once more.
     fn build_again(&self, candidate: Candidate, progress: &Progress) -> Result<(), CandidateError> {
         let context = self.workspace.provisioning(progress);
-        if let (CandidateSet::Versions(candidates), Candidate::Node(node)) = (&*self.supply, candidate) {
+        if let (CandidateSet::Versions(candidates), Candidate::Node(node)) = (&*self.candidates, candidate) {
             let version = &candidates[node];
             let sources = version.sources.iter().map(|source| self.candidate_spec(version, source.clone()));
             let specs: Vec<KernelSpec> = version.entry.iter().cloned().chain(sources).collect();
@@ -277,7 +282,7 @@ impl CandidateBuilder {
         name_suffix: &str,
         progress: &Progress,
     ) -> Result<CommitBuild, CandidateError> {
-        let CandidateSet::Commits { repository, ids, ends } = &*self.supply else {
+        let CandidateSet::Commits { repository, ids, ends } = &*self.candidates else {
             return Err(CandidateError::Skip("a version is no commit".into()));
         };
         let name = format!("{}{name_suffix}", self.build_folder_name(repository));
@@ -344,7 +349,7 @@ impl CandidateBuilder {
         let (images, cache) = (self.workspace.images(), &self.workspace.cache);
         let found =
             |entry: &KernelSpec| Kernel::find(entry, &images, cache).is_ok_and(|kernel| kernel.is_some());
-        match &*self.supply {
+        match &*self.candidates {
             CandidateSet::Versions(candidates) => {
                 let candidate = &candidates[node];
                 let entries =

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::question::{BuildArgs, QuestionArgs, template};
+use super::question::{BuildArgs, BuildChoice, QuestionArgs, template};
 use super::{CommandError, Format, Streams, select, workspace};
 use crate::artifacts::RunTime;
 use crate::bisect::{
@@ -151,7 +151,8 @@ impl Args {
         let scenario = select::scenario(workspace, catalogue, &id)?.with_probes(&self.only)?;
         let question = self.question.question(catalogue)?;
         question.check(&scenario)?;
-        let (configuration_of, config, require) = self.template.resolve(catalogue, &scenario)?;
+        let BuildChoice { configuration_of, config, require } =
+            self.template.resolve(catalogue, &scenario)?;
         let is_old_new = self.old.is_some();
         let good = self.good.or(self.old);
         let bad = self.bad.or(self.new);

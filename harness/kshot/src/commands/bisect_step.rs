@@ -76,8 +76,8 @@ impl StepArgs {
         let workspace = workspace(self.test.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
         let test = self.test.prepare(&workspace, &catalogue)?;
-        let (like, config, require) = self.template.resolve(&catalogue, &test.scenario)?;
-        let template = template(&catalogue, &like, &config, &require)?;
+        let choice = self.template.resolve(&catalogue, &test.scenario)?;
+        let template = template(&catalogue, &choice.configuration_of, &choice.config, &choice.require)?;
         let into =
             ScratchFolder::create().map_err(FileError::on("create a folder in", &std::env::temp_dir()))?;
         let paths = BuildPaths { tree: &self.tree, into: into.path() };

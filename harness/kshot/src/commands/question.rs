@@ -65,12 +65,12 @@ impl QuestionArgs {
 }
 
 impl BuildArgs {
-    /// The catalogue kernel whose configuration is used, and the additions to it.
+    /// The configuration that is asked for; without a word, that of the scenario's first kernel which is built.
     pub(super) fn resolve(
         self,
         catalogue: &Catalogue,
         scenario: &Scenario,
-    ) -> Result<(String, Vec<String>, Vec<String>), CommandError> {
+    ) -> Result<BuildChoice, CommandError> {
         let configuration_of = match self.like {
             Some(name) => select::single_kernel_name(catalogue, &name)?,
             None => {
@@ -85,8 +85,18 @@ impl BuildArgs {
             }
         };
         template(catalogue, &configuration_of, &self.config, &self.require)?;
-        Ok((configuration_of, self.config, self.require))
+        Ok(BuildChoice { configuration_of, config: self.config, require: self.require })
     }
+}
+
+/// With which configuration kernels are built.
+pub(super) struct BuildChoice {
+    /// The kernel of the catalogue whose configuration is used.
+    pub(super) configuration_of: String,
+    /// Further configuration fragments.
+    pub(super) config: Vec<String>,
+    /// The symbols that must survive.
+    pub(super) require: Vec<String>,
 }
 
 /// The build template of a catalogue kernel, with more fragments.

@@ -55,7 +55,7 @@ pub fn shell(
     scenario: &Scenario,
     kernel: &Kernel,
     progress: &Progress,
-) -> Result<i32, RunError> {
+) -> Result<(), RunError> {
     let prepared = prepare(workspace, scenario, kernel, AcceleratorChoice::Tcg, progress)?;
     let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
     let task = progress.task(format!("boot {}", kernel.name), 0);
@@ -69,7 +69,8 @@ pub fn shell(
     let _armed = arm(prepared.recorders(), guest, &folder)?;
     drop(task);
     progress.print_line(&format!("console log and artifacts: {}", folder.path().display()));
-    Ok(session.into_session().shell()?)
+    session.into_session().shell()?;
+    Ok(())
 }
 
 /// Whether other runs and builds of kshot may run beside a machine.
