@@ -8,8 +8,7 @@ use std::{fs, io};
 
 use object::{Object, ObjectSection};
 
-use super::modules::MODULE_BYTES_MOST;
-use super::modules::with_dependencies;
+use super::modules::{MODULE_BYTES_MOST, with_dependencies};
 use super::vmlinux::{self, Vmlinux};
 use super::{ImagesFolder, KernelError};
 use crate::bounded;

@@ -88,7 +88,7 @@ impl SilenceWatch {
         if self.last_line_at == last_line_at && is_rest(now.wish().saturating_sub(self.wish), took) {
             return Some(Silence::Rests);
         }
-        *self = Self { last_line_at, ..Self::new(self.process) };
+        (self.since, self.wish, self.last_line_at) = (Instant::now(), now.wish(), last_line_at);
         is_mute(last_line_at, now).then_some(Silence::Mute)
     }
 }

@@ -23,7 +23,7 @@ impl ComponentBuild<'_> {
     /// only the program knows.
     pub(super) fn packaged_busybox(&mut self, suite: &str) -> Result<(), UserlandError> {
         let files = self.unpack("busybox-static", suite)?;
-        let busybox = files.program("busybox")?;
+        let busybox = files.find_program("busybox")?;
         needs(&busybox)?;
         copy(&busybox, &self.root.join("bin/busybox"))?;
         let shell = self.root.join("bin/sh");
@@ -33,7 +33,7 @@ impl ComponentBuild<'_> {
     /// Debian's dropbear, and the libraries that it needs.
     pub(super) fn packaged_dropbear(&mut self, suite: &str) -> Result<(), UserlandError> {
         let files = self.unpack("dropbear-bin", suite)?;
-        let dropbear = files.program("dropbear")?;
+        let dropbear = files.find_program("dropbear")?;
         copy(&dropbear, &self.root.join("usr/sbin/dropbear"))?;
         let mut wanted = vec![dropbear];
         let mut taken = BTreeSet::new();
@@ -42,10 +42,10 @@ impl ComponentBuild<'_> {
             // The kernel starts the interpreter at this path; all else the interpreter finds in /lib.
             if let Some(interpreter) = &needs.interpreter {
                 let name = interpreter.rsplit('/').next().unwrap_or_default();
-                copy(files.library(name)?, &self.root.join(interpreter.trim_start_matches('/')))?;
+                copy(files.find_library(name)?, &self.root.join(interpreter.trim_start_matches('/')))?;
             }
             for name in needs.libraries.into_iter().filter(|name| taken.insert(name.clone())) {
-                let library = files.library(&name)?;
+                let library = files.find_library(&name)?;
                 copy(library, &self.root.join("lib").join(&name))?;
                 wanted.push(library.clone());
             }
@@ -94,12 +94,12 @@ impl UnpackedPackages {
         Ok(Self { folder, libraries })
     }
 
-    fn program(&self, name: &str) -> Result<PathBuf, FileError> {
+    fn find_program(&self, name: &str) -> Result<PathBuf, FileError> {
         let paths = PROGRAM_FOLDERS.iter().map(|folder| self.folder.join(folder).join(name));
         paths.map(behind_link).find(|path| path.is_file()).ok_or_else(|| in_no_package(name))
     }
 
-    fn library(&self, name: &str) -> Result<&PathBuf, FileError> {
+    fn find_library(&self, name: &str) -> Result<&PathBuf, FileError> {
         self.libraries.get(name).ok_or_else(|| in_no_package(name))
     }
 }
@@ -194,7 +194,7 @@ mod tests {
         symlink("nothing", lib.join("broken")).unwrap();
         let packages = UnpackedPackages::read(folder.path().to_owned()).unwrap();
         assert_eq!(packages.libraries.keys().collect::<Vec<_>>(), ["libgmp.so.10", "libgmp.so.10.4.1"]);
-        assert_eq!(packages.library("libgmp.so.10").unwrap(), &lib.join("libgmp.so.10.4.1"));
+        assert_eq!(packages.find_library("libgmp.so.10").unwrap(), &lib.join("libgmp.so.10.4.1"));
     }
 
     #[test]
@@ -207,12 +207,12 @@ mod tests {
         }
         fs::create_dir_all(folder.path().join("usr/share/lib/libc.so.6")).unwrap();
         let packages = UnpackedPackages::read(folder.path().to_owned()).unwrap();
-        assert_eq!(packages.program("busybox").unwrap(), folder.path().join("bin/busybox"));
-        assert_eq!(packages.program("dropbear").unwrap(), folder.path().join("usr/sbin/dropbear"));
+        assert_eq!(packages.find_program("busybox").unwrap(), folder.path().join("bin/busybox"));
+        assert_eq!(packages.find_program("dropbear").unwrap(), folder.path().join("usr/sbin/dropbear"));
         for name in ["conf", "x"] {
-            let error = packages.program(name).unwrap_err().to_string();
+            let error = packages.find_program(name).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
-        assert!(packages.library("libc.so.6").is_err());
+        assert!(packages.find_library("libc.so.6").is_err());
     }
 }
