@@ -174,7 +174,7 @@ pub(crate) fn run(
         }
     }
     let report =
-        BisectReport { header: &header, records: log.entries(), outcome: &outcome, stacks: &evidence };
+        BisectReport { header: &header, records: log.entries(), outcome: &outcome, evidence: &evidence };
     let mut reports = vec![("report.md", report.markdown())];
     reports.extend(report.mail().map(|mail| ("mail.txt", mail)));
     log.finish(&outcome, &reports)?;

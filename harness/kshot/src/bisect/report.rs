@@ -19,8 +19,8 @@ pub(crate) struct BisectReport<'a> {
     pub(crate) records: &'a [LogEntry],
     /// The result.
     pub(crate) outcome: &'a BisectionResult,
-    /// The stacks before and after the change.
-    pub(crate) stacks: &'a ChangeEvidence,
+    /// What speaks for the change.
+    pub(crate) evidence: &'a ChangeEvidence,
 }
 
 /// The stacks before and after the culprit, and the culprit itself.
@@ -202,7 +202,7 @@ impl BisectReport<'_> {
             self.totals()
         )
         .expect("a string");
-        for why in &self.stacks.missing {
+        for why in &self.evidence.missing {
             writeln!(text, "- not shown: {why}\n").expect("a string");
         }
         text.push_str(
@@ -225,9 +225,9 @@ impl BisectReport<'_> {
             .expect("a string");
         }
         for (title, block) in [
-            ("What changed", &self.stacks.commit),
-            ("Stacks before", &self.stacks.before),
-            ("Stacks after", &self.stacks.after),
+            ("What changed", &self.evidence.commit),
+            ("Stacks before", &self.evidence.before),
+            ("Stacks after", &self.evidence.after),
         ] {
             if !block.is_empty() {
                 writeln!(text, "\n## {title}\n\n```\n{}\n```", block.trim_end()).expect("a string");
@@ -258,7 +258,7 @@ impl BisectReport<'_> {
             self.header.question.fault_description(),
             self.titled(change.culprit())
         );
-        let to = if self.stacks.author.is_empty() { "" } else { &self.stacks.author };
+        let to = if self.evidence.author.is_empty() { "" } else { &self.evidence.author };
         if !to.is_empty() {
             writeln!(text, "To: {to}").expect("a string");
         }
@@ -272,7 +272,7 @@ impl BisectReport<'_> {
             self.header.config.iter().fold(String::new(), |all, one| all + ", " + one)
         )
         .expect("a string");
-        for (title, block) in [("Before", &self.stacks.before), ("After", &self.stacks.after)] {
+        for (title, block) in [("Before", &self.evidence.before), ("After", &self.evidence.after)] {
             if !block.is_empty() {
                 writeln!(text, "{title}:\n\n{}\n", indent(block)).expect("a string");
             }

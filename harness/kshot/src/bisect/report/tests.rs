@@ -51,14 +51,14 @@ fn outcome() -> BisectionResult {
 
 fn summary<T>(outcome: &BisectionResult, tell: impl FnOnce(&BisectReport<'_>) -> T) -> T {
     let (header, records) = (header(), records());
-    let stacks = ChangeEvidence {
+    let evidence = ChangeEvidence {
         before: "a\nb".into(),
         after: "a".into(),
         commit: "commit 20".into(),
         author: "A <a@example.org>".into(),
         missing: Vec::new(),
     };
-    tell(&BisectReport { header: &header, records: &records, outcome, stacks: &stacks })
+    tell(&BisectReport { header: &header, records: &records, outcome, evidence: &evidence })
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_hunt_that_found_its_good_end_itself_marks_what_it_passed_as_bad() {
         header: &header,
         records: &records,
         outcome: &outcome(),
-        stacks: &ChangeEvidence::default(),
+        evidence: &ChangeEvidence::default(),
     };
     let rows = report.rows();
     let mark = |node: usize| {
@@ -181,7 +181,7 @@ fn a_fault_that_ended_and_a_hunt_without_a_result_are_no_regression() {
         header: &header,
         records: &records,
         outcome: &outcome(),
-        stacks: &ChangeEvidence::default(),
+        evidence: &ChangeEvidence::default(),
     };
     assert!(report.mail().is_none());
     assert!(report.searches_fix());
