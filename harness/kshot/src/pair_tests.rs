@@ -1,7 +1,7 @@
 //! Scenarios as tests: one for each scenario and kernel, named `tunsetiff::func_stack_trace::mips64-6.1`.
 
 use crate::baseline::{self, SnapshotInfo, SnapshotPath};
-use crate::run::{self, RunOptions};
+use crate::run::{self, RunContext, RunOptions};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSpec};
@@ -107,7 +107,8 @@ impl PairTest {
         let failure = |text, blame| TestFailure { text, exit: ExitCode::from(blame) };
         let (scenario, kernel) =
             self.pair.as_deref().map_err(|why| failure(why.because.clone(), why.blame))?;
-        let outcome = run::run(workspace, scenario, kernel, &RunOptions::default(), &Progress::silent())
+        let context = RunContext { workspace, kernel, progress: &Progress::silent() };
+        let outcome = run::run(context, scenario, &RunOptions::default())
             .map_err(|error| failure(error_chain(&error), error.blame()))?;
         let document = &outcome.document;
         if document.verdict == Verdict::Match {

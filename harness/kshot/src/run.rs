@@ -46,6 +46,17 @@ pub(crate) const DECODED_STACKS: &str = "stacks.txt";
 /// The file of the run folder that lists the functions inlined at each code location.
 const INLINED: &str = "places.txt";
 
+/// What a scenario runs on, and with.
+#[derive(Clone, Copy, Debug)]
+pub struct RunContext<'a> {
+    /// Where the guest's parts, the snapshots, the cache and the run folders lie.
+    pub workspace: &'a Workspace,
+    /// The kernel that boots.
+    pub kernel: &'a Kernel,
+    /// Where progress is shown.
+    pub progress: &'a Progress,
+}
+
 /// Options of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions {
@@ -251,17 +262,23 @@ impl Blamed for RunError {
     }
 }
 
+impl RunContext<'_> {
+    /// Makes the folder of a run on the kernel; `id` is the scenario's.
+    pub(crate) fn create_folder(&self, id: &str) -> Result<RunFolder, ArtifactsError> {
+        RunFolder::create(&self.workspace.runs_folder, id, &self.kernel.name)
+    }
+}
+
 /// Runs a scenario on a kernel, `options.repeat` times, and combines the verdicts.
 ///
 /// # Errors
 /// Faults of ours and of the host. What the guest does wrong is an outcome: `inconclusive`, with the reason.
 pub fn run(
-    workspace: &Workspace,
+    context: RunContext<'_>,
     scenario: &Scenario,
-    kernel: &Kernel,
     options: &RunOptions,
-    progress: &Progress,
 ) -> Result<RunOutcome, RunError> {
+    let RunContext { workspace, kernel, progress } = context;
     let mut outcomes = Vec::new();
     let task = progress.task(format!("{} on {}", scenario.id, kernel.name), 0);
     let repeat =
@@ -282,11 +299,11 @@ pub fn run(
             host_use: HostUse::Shared,
             accelerator: options.accelerator,
         };
-        let outcome = match run_once(workspace, scenario, kernel, attempt, progress) {
+        let outcome = match run_once(context, scenario, attempt) {
             Err(error) if error.is_host_too_busy() => {
                 progress.print_line(&format!("{}; once more, alone", error_chain(&error)));
                 let attempt = RunAttempt { host_use: HostUse::Exclusive, ..attempt };
-                run_once(workspace, scenario, kernel, attempt, progress)?
+                run_once(context, scenario, attempt)?
             }
             outcome => outcome?,
         };
@@ -305,23 +322,16 @@ pub fn run(
 
 /// Runs a scenario once: boot, replay and collect, then judge.
 fn run_once(
-    workspace: &Workspace,
+    context: RunContext<'_>,
     scenario: &Scenario,
-    kernel: &Kernel,
     attempt: RunAttempt,
-    progress: &Progress,
 ) -> Result<RunOutcome, RunError> {
-    let prepared = prepare(workspace, scenario, kernel, attempt.accelerator, progress)?;
-    let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
+    let prepared = prepare(context, scenario, attempt.accelerator)?;
+    let folder = context.create_folder(&scenario.id)?;
     let RunAttempt { keep, start, host_use, .. } = attempt;
-    let (recording, result) = recording::record(&prepared, scenario, start, host_use, &folder, progress);
-    conclude(
-        workspace,
-        scenario,
-        kernel,
-        RecordedRun { folder, keep, decode: true, recording, result },
-        progress,
-    )
+    let (recording, result) =
+        recording::record(&prepared, scenario, start, host_use, &folder, context.progress);
+    conclude(context, scenario, RecordedRun { folder, keep, decode: true, recording, result })
 }
 
 /// A run whose captures are there.
@@ -337,13 +347,8 @@ struct RecordedRun {
 }
 
 /// Judges a run and writes the document.
-fn conclude(
-    workspace: &Workspace,
-    scenario: &Scenario,
-    kernel: &Kernel,
-    run: RecordedRun,
-    progress: &Progress,
-) -> Result<RunOutcome, RunError> {
+fn conclude(context: RunContext<'_>, scenario: &Scenario, run: RecordedRun) -> Result<RunOutcome, RunError> {
+    let RunContext { workspace, kernel, progress } = context;
     let RecordedRun { folder, keep, decode, recording, result } = run;
     let judged = match result {
         Ok(()) => {

@@ -4,14 +4,13 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::run::{self, RunError, RunOptions, RunOutcome, SharedGuest};
+use crate::run::{self, RunContext, RunError, RunOptions, RunOutcome, SharedGuest};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::workspace::Workspace;
 use kshot_guest::bounded;
 use kshot_guest::host::FileError;
-use kshot_guest::kernel::{Kernel, KernelError};
+use kshot_guest::kernel::KernelError;
 use kshot_guest::probe::{ProbeError, TruthError};
-use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 use kshot_stack::blame::{Blame, Blamed, error_chain};
 use kshot_stack::stack::kallsyms::Kallsyms;
@@ -270,10 +269,8 @@ pub fn questions<'a>(
 /// # Errors
 /// [`RunError`]: there is no guest to ask.
 pub fn without_function(
-    workspace: &Workspace,
-    kernel: &Kernel,
+    context: RunContext<'_>,
     situation: &Situation,
-    progress: &Progress,
 ) -> Result<Option<Vec<String>>, RunError> {
     const SHOWN: usize = 5;
     let Situation { function, command, .. } = situation;
@@ -284,9 +281,9 @@ pub fn without_function(
         quote(command),
         function = quote(function)
     );
-    let mut guest = SharedGuest::start(workspace, GUEST, kernel, progress)?;
+    let mut guest = SharedGuest::start(context, GUEST)?;
     let symbols = guest.output(&script)?;
-    guest.end(progress);
+    guest.end(context.progress);
     // Reading from memory does not fail.
     let symbols = Kallsyms::read(&symbols[..]).unwrap_or_default();
     let mut names: Vec<String> = symbols.functions().map(|(name, _)| name.to_owned()).collect();
@@ -309,36 +306,26 @@ pub fn by_situation<'a, 'b>(questions: &'b [Question<'a>]) -> Vec<&'b [Question<
 /// # Errors
 /// [`RunError`], where it is the host's or the user's. What a probe or the kernel's options fail with is a
 /// finding, and costs the other cells nothing.
-pub fn ask(
-    questions: &[Question<'_>],
-    workspace: &Workspace,
-    kernel: &Kernel,
-    progress: &Progress,
-) -> Result<Vec<Answer>, RunError> {
+pub fn ask(questions: &[Question<'_>], context: RunContext<'_>) -> Result<Vec<Answer>, RunError> {
     let mut guest = None;
-    let answers = questions.iter().map(|question| question.ask(&mut guest, workspace, kernel, progress));
+    let answers = questions.iter().map(|question| question.ask(&mut guest, context));
     let answers = answers.collect::<Result<_, _>>()?;
     if let Some(guest) = guest {
-        guest.end(progress);
+        guest.end(context.progress);
     }
     Ok(answers)
 }
 
 impl Question<'_> {
     /// Asks in the shared guest, or in a new one, which is left there for the next if it could be put back.
-    fn ask(
-        &self,
-        guest: &mut Option<SharedGuest>,
-        workspace: &Workspace,
-        kernel: &Kernel,
-        progress: &Progress,
-    ) -> Result<Answer, RunError> {
+    fn ask(&self, guest: &mut Option<SharedGuest>, context: RunContext<'_>) -> Result<Answer, RunError> {
+        let RunContext { workspace, kernel, .. } = context;
         let (situation, reporter) = (self.situation, self.reporter.name);
         let outcome = match kernel.check_options(&workspace.images(), &self.scenario.option_users()) {
             Err(missing @ KernelError::MissingOptions { .. }) => Err(error_chain(&missing)),
             checked => {
                 checked?;
-                match self.run(guest, workspace, kernel, progress) {
+                match self.run(guest, context) {
                     Ok(outcome) => Ok(outcome),
                     Err(error) if is_of_cell(&error) => Err(error_chain(&error)),
                     Err(error) => return Err(error),
@@ -358,19 +345,14 @@ impl Question<'_> {
         Ok(Answer { cell, qemu })
     }
 
-    fn run(
-        &self,
-        guest: &mut Option<SharedGuest>,
-        workspace: &Workspace,
-        kernel: &Kernel,
-        progress: &Progress,
-    ) -> Result<RunOutcome, RunError> {
+    fn run(&self, guest: &mut Option<SharedGuest>, context: RunContext<'_>) -> Result<RunOutcome, RunError> {
+        let progress = context.progress;
         let shared = match guest.take() {
             Some(shared) => Ok(shared),
-            None => SharedGuest::start(workspace, GUEST, kernel, progress),
+            None => SharedGuest::start(context, GUEST),
         };
         let asked = shared.and_then(|shared| {
-            let shared = shared.run(workspace, &self.scenario, kernel, progress)?;
+            let shared = shared.run(context, &self.scenario)?;
             *guest = shared.guest.reset(&self.reset_script(), progress)?;
             Ok((shared.outcome, shared.refused))
         });
@@ -388,7 +370,7 @@ impl Question<'_> {
         if let Some(guest) = guest.take() {
             guest.end(progress);
         }
-        run::run(workspace, &self.scenario, kernel, &RunOptions::default(), progress)
+        run::run(context, &self.scenario, &RunOptions::default())
     }
 
     /// The script that undoes what any reporter has done, and fails where something is left.

@@ -7,17 +7,15 @@ use std::time::Duration;
 
 use kshot_stack::sweep::judge::{self, EventMismatch};
 
-use crate::artifacts::{self, ArtifactsError, RunFolder, SWEEP_JSON, step_file};
+use crate::artifacts::{self, ArtifactsError, SWEEP_JSON, step_file};
 use crate::run::recording::HostUse;
-use crate::run::{self, RunError, StartMode, recording};
+use crate::run::{self, RunContext, RunError, StartMode, recording};
 use crate::scenario::{BootOptions, Scenario, Step};
-use crate::workspace::Workspace;
 use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::AcceleratorChoice;
 use kshot_guest::probe::{FtraceProbe, GdbProbe, ProbeError, ProbeKind, ProbeSpec};
-use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Unwinder;
 use kshot_guest::symbols::{Dwarf, LoadedKernel, NoDwarf};
 use kshot_stack::arch::Arch;
@@ -130,17 +128,13 @@ pub struct SweepOptions {
 ///
 /// # Errors
 /// [`SweepError`]: a kernel without DWARF has no truth to compare with.
-pub fn sweep(
-    workspace: &Workspace,
-    kernel: &Kernel,
-    options: SweepOptions,
-    progress: &Progress,
-) -> Result<(SweepDocument, PathBuf), SweepError> {
+pub fn sweep(context: RunContext<'_>, options: SweepOptions) -> Result<(SweepDocument, PathBuf), SweepError> {
+    let RunContext { kernel, progress, .. } = context;
     let dwarf = dwarf(kernel)?;
     let scenario = scenario(options);
     let task = progress.task(format!("sweep over {}", kernel.name), 0);
-    let prepared = run::prepare(workspace, &scenario, kernel, AcceleratorChoice::Tcg, progress)?;
-    let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
+    let prepared = run::prepare(context, &scenario, AcceleratorChoice::Tcg)?;
+    let folder = context.create_folder(&scenario.id)?;
     task.update(0, "the guest is stopped at each of some ten thousand events: this takes minutes");
     let (recording, result) =
         recording::record(&prepared, &scenario, StartMode::Boot, HostUse::Shared, &folder, progress);

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use super::driver::{CandidateError, TestRun};
 use super::question::{Question, RunEvidence};
 use crate::artifacts::step_file;
-use crate::run::{self, RunError, RunOptions, StartPolicy};
+use crate::run::{self, RunContext, RunError, RunOptions, StartPolicy};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::host::FileError;
 use kshot_guest::host::cache;
-use kshot_guest::kernel::{Kernel, KernelError};
-use kshot_guest::progress::Progress;
+use kshot_guest::kernel::KernelError;
 use kshot_guest::{bounded, records};
 use kshot_stack::document::RunDocument;
 
@@ -30,16 +29,11 @@ pub(crate) struct AskedScenario<'a> {
 }
 
 /// Runs a kernel once and evaluates the question.
-pub(crate) fn run_once(
-    workspace: &Workspace,
-    asked: AskedScenario<'_>,
-    kernel: &Kernel,
-    progress: &Progress,
-) -> Result<TestRun, CandidateError> {
+pub(crate) fn run_once(context: RunContext<'_>, asked: AskedScenario<'_>) -> Result<TestRun, CandidateError> {
     // Runs from one saved state share everything that chance decided at boot, so they would not be
     // independent.
     let options = RunOptions { keep: true, start_policy: StartPolicy::Cold, ..RunOptions::default() };
-    let outcome = run::run(workspace, asked.scenario, kernel, &options, progress)?;
+    let outcome = run::run(context, asked.scenario, &options)?;
     let answer = evaluate_run(asked, &outcome.document, &outcome.folder).map_err(CandidateError::Skip)?;
     let folder = outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(TestRun { answer, run_folder: Some(folder) })
@@ -78,16 +72,12 @@ pub(super) struct RecordedAnswers {
 
 impl RecordedAnswers {
     /// The answers of runs with the same kernel, guest, scenario and question.
-    pub(super) fn of(
-        workspace: &Workspace,
-        asked: AskedScenario<'_>,
-        kernel: &Kernel,
-        progress: &Progress,
-    ) -> Result<Self, CandidateError> {
+    pub(super) fn of(context: RunContext<'_>, asked: AskedScenario<'_>) -> Result<Self, CandidateError> {
+        let RunContext { workspace, kernel, .. } = context;
         let AskedScenario { scenario, question } = asked;
         let parts = [
             env!("CARGO_PKG_VERSION").into(),
-            run::state_key(workspace, scenario, kernel, progress)?,
+            run::state_key(context, scenario)?,
             serde_json::to_string(&(scenario, question)).expect("a scenario has string keys only"),
             kernel.name.clone(),
             // Only a verdict rests on snapshots.

@@ -16,7 +16,7 @@ use super::question::Question;
 use super::report::{BisectReport, ChangeEvidence};
 use super::versions::{VersionCandidate, VersionRange, VersionTable};
 use crate::artifacts;
-use crate::run::{DECODED_STACKS, RunError};
+use crate::run::{DECODED_STACKS, RunContext, RunError};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
@@ -186,18 +186,16 @@ pub(crate) fn run(
 /// # Errors
 /// [`BisectError`]: what is not the kernel's fault.
 pub(crate) fn test_once(
-    workspace: &Workspace,
+    context: RunContext<'_>,
     asked: AskedScenario<'_>,
-    kernel: &Kernel,
-    progress: &Progress,
 ) -> Result<TestResult, BisectError> {
     let scenario = asked.question.add_step(asked.scenario.clone());
-    let mut kernel = kernel.clone();
+    let mut kernel = context.kernel.clone();
     if let Question::Verdict(name) = asked.question {
         (kernel.name, kernel.in_catalogue) = (name.clone(), true);
     }
     let asked = AskedScenario { scenario: &scenario, ..asked };
-    match run_once(workspace, asked, &kernel, progress) {
+    match run_once(RunContext { kernel: &kernel, ..context }, asked) {
         Ok(TestRun { answer, run_folder }) => Ok(TestResult::Ran { answer, folder: run_folder }),
         Err(CandidateError::Skip(why) | CandidateError::InDoubt(why)) => Ok(TestResult::Skip(why)),
         Err(CandidateError::Host(error) | CandidateError::Abort(error)) => Err(error),

@@ -11,6 +11,7 @@ use super::driver::{BisectError, BuiltCandidate, CandidateError, TestRun, Tester
 use super::plan::Candidate;
 use super::question::Question;
 use super::versions::VersionCandidate;
+use crate::run::RunContext;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
@@ -160,7 +161,9 @@ impl Tester for KernelTester<'_> {
     fn run(&mut self, candidate: Candidate, number: usize) -> Result<TestRun, CandidateError> {
         let kernel = self.kernel(candidate)?;
         let asked = AskedScenario { scenario: &self.scenario, question: &self.question };
-        let mut recorded = RecordedAnswers::of(&self.builder.workspace, asked, &kernel, self.progress)?;
+        let context =
+            RunContext { workspace: &self.builder.workspace, kernel: &kernel, progress: self.progress };
+        let mut recorded = RecordedAnswers::of(context, asked)?;
         if self.fresh && number == 0 {
             // What counts for this search counts for later ones.
             recorded.forget()?;
@@ -168,7 +171,7 @@ impl Tester for KernelTester<'_> {
         if let Some(answer) = recorded.answers.get(number).filter(|_| !self.fresh) {
             return Ok(TestRun { answer: answer.clone(), run_folder: None });
         }
-        let run = run_once(&self.builder.workspace, asked, &kernel, self.progress)?;
+        let run = run_once(context, asked)?;
         recorded.add(&run.answer)?;
         Ok(run)
     }

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::question::{BuildArgs, BuildChoice, QuestionArgs, template};
-use super::{CommandError, Format, Streams, select, workspace};
+use super::select::Selector;
+use super::{CommandError, Format, Streams, workspace};
 use crate::artifacts::RunTime;
 use crate::bisect::{
     self, BisectRequest, BisectionResult, CandidateGraph, CandidateRange, CandidateSource, SearchPlan,
     TesterOptions,
 };
-use crate::workspace::Workspace;
-use kshot_guest::kernel::Catalogue;
 use kshot_stack::exit::ExitCode;
 
 /// The arguments that a bisection keeps from its start: to resume it with others would answer another
@@ -95,6 +94,7 @@ impl Args {
         let base = self.out.clone().unwrap_or_else(|| workspace.runs_folder.with_file_name("bisects"));
         let base = std::path::absolute(&base).unwrap_or(base);
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let options = TesterOptions { ignore_recorded: self.fresh, build_ahead: self.speculate };
         let format = self.format;
         let log = match &self.resume {
@@ -107,13 +107,13 @@ impl Args {
                 log
             }
             None => {
-                let header = self.header(&workspace, &catalogue, streams)?;
+                let header = self.header(select, streams)?;
                 bisect::create(&new_folder(&base, &header.scenario), header)?
             }
         };
         let header = log.header().clone();
         let folder = log.folder().to_owned();
-        let scenario = select::scenario(&workspace, &catalogue, &header.scenario)?;
+        let scenario = select.scenario(&header.scenario)?;
         let scenario = scenario.with_probes(&header.probes)?;
         let template = template(&catalogue, &header.configuration_of, &header.config, &header.require)?;
         streams.progress.print_line(&format!("log and artifacts: {}", folder.display()));
@@ -140,19 +140,14 @@ impl Args {
         })
     }
 
-    fn header(
-        self,
-        workspace: &Workspace,
-        catalogue: &Catalogue,
-        streams: &Streams<'_>,
-    ) -> Result<BisectRequest, CommandError> {
+    fn header(self, select: Selector<'_>, streams: &Streams<'_>) -> Result<BisectRequest, CommandError> {
+        let workspace = select.workspace;
         let word = self.scenario.clone().unwrap_or_default();
-        let id = select::single_scenario_id(workspace, &word)?;
-        let scenario = select::scenario(workspace, catalogue, &id)?.with_probes(&self.only)?;
-        let question = self.question.question(catalogue)?;
+        let id = select.single_scenario_id(&word)?;
+        let scenario = select.scenario(&id)?.with_probes(&self.only)?;
+        let question = self.question.question(select)?;
         question.check(&scenario)?;
-        let BuildChoice { configuration_of, config, require } =
-            self.template.resolve(catalogue, &scenario)?;
+        let BuildChoice { configuration_of, config, require } = self.template.resolve(select, &scenario)?;
         let is_old_new = self.old.is_some();
         let good = self.good.or(self.old);
         let bad = self.bad.or(self.new);

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::question::{BuildArgs, QuestionArgs, template};
-use super::{CommandError, Format, Streams, select, workspace};
+use super::select::Selector;
+use super::{CommandError, Format, Streams, workspace};
 use crate::artifacts;
 use crate::bisect::{self, AskedScenario, Question, TestResult};
+use crate::run::RunContext;
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::host::{FileError, ScratchFolder};
-use kshot_guest::kernel::{BuildPaths, Catalogue, Kernel};
+use kshot_guest::kernel::{BuildPaths, Kernel};
 use kshot_stack::exit::ExitCode;
 
 /// The arguments that both commands share.
@@ -75,8 +77,9 @@ impl StepArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.test.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
-        let test = self.test.prepare(&workspace, &catalogue)?;
-        let choice = self.template.resolve(&catalogue, &test.scenario)?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let test = self.test.prepare(select)?;
+        let choice = self.template.resolve(select, &test.scenario)?;
         let template = template(&catalogue, &choice.configuration_of, &choice.config, &choice.require)?;
         let into =
             ScratchFolder::create().map_err(FileError::on("create a folder in", &std::env::temp_dir()))?;
@@ -91,17 +94,18 @@ impl StepArgs {
 impl VerdictArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.ask.out.as_ref())?;
-        let test = self.ask.prepare(&workspace, &workspace.catalogue()?)?;
+        let catalogue = workspace.catalogue()?;
+        let test = self.ask.prepare(Selector { workspace: &workspace, catalogue: &catalogue })?;
         let kernel = Kernel::from_path(&self.image, &workspace.images(), &workspace.cache)?;
         test.run(&kernel, streams)
     }
 }
 
 impl TestArgs {
-    fn prepare(self, workspace: &Workspace, catalogue: &Catalogue) -> Result<PreparedTest, CommandError> {
-        let id = select::single_scenario_id(workspace, &self.scenario)?;
-        let scenario = select::scenario(workspace, catalogue, &id)?.with_probes(&self.only)?;
-        let question = self.question.question(catalogue)?;
+    fn prepare(self, select: Selector<'_>) -> Result<PreparedTest, CommandError> {
+        let id = select.single_scenario_id(&self.scenario)?;
+        let scenario = select.scenario(&id)?.with_probes(&self.only)?;
+        let question = self.question.question(select)?;
         question.check(&scenario)?;
         let good_answers = match &question {
             Question::Drift(_) => {
@@ -115,7 +119,15 @@ impl TestArgs {
             other => other.good_answers(),
         };
         let (runs, format) = (self.runs, self.format);
-        Ok(PreparedTest { workspace: workspace.clone(), id, scenario, question, good_answers, runs, format })
+        Ok(PreparedTest {
+            workspace: select.workspace.clone(),
+            id,
+            scenario,
+            question,
+            good_answers,
+            runs,
+            format,
+        })
     }
 }
 
@@ -124,7 +136,8 @@ impl PreparedTest {
         let Self { workspace, id, scenario, question, good_answers, runs, format } = self;
         for number in 1..=runs {
             let asked = AskedScenario { scenario: &scenario, question: &question };
-            let result = bisect::test_once(&workspace, asked, kernel, &streams.progress)?;
+            let context = RunContext { workspace: &workspace, kernel, progress: &streams.progress };
+            let result = bisect::test_once(context, asked)?;
             let (word, exit) = match &result {
                 TestResult::Ran { answer, .. } if good_answers.contains(answer) => ("good", ExitCode::Match),
                 TestResult::Ran { .. } => ("bad", ExitCode::Drift),

@@ -1,7 +1,7 @@
 //! `kshot check`: judges every scenario on every provisioned kernel against the snapshots, without a test
 //! runner.
 
-use super::select::{self, KernelChoice};
+use super::select::{KernelChoice, Selector};
 use super::{CommandError, Format, RunArgs, Streams, pairs, prune_runs, workspace};
 use crate::artifacts::RunTime;
 use crate::report;
@@ -25,14 +25,15 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.output.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let began = RunTime::now();
         let mut pairs = Vec::new();
         let mut missing = Vec::new();
         let mut not_meant = Vec::new();
-        for id in select::scenario_ids(&workspace, &self.scenarios)? {
-            let scenario = select::scenario(&workspace, &catalogue, &id)?;
-            let its_own = select::kernel_names(&catalogue, &scenario.kernels)?;
-            for choice in select::kernels(&workspace, &catalogue, &scenario, &self.kernels)? {
+        for id in select.scenario_ids(&self.scenarios)? {
+            let scenario = select.scenario(&id)?;
+            let its_own = select.kernel_names(&scenario.kernels)?;
+            for choice in select.kernels(&scenario, &self.kernels)? {
                 match choice {
                     // There is no snapshot to compare with.
                     _ if choice.in_catalogue().is_some_and(|name| !its_own.iter().any(|own| own == name)) => {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{CommandError, Format, Streams, select, workspace};
+use super::select::Selector;
+use super::{CommandError, Format, Streams, workspace};
 use kshot_guest::kernel::{
     KernelConfig, MissingOption, OptionUsers, config_arch, fragment, merge_config, missing_options,
 };
@@ -28,11 +29,12 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let mut users = OptionUsers::default();
         // Without a scenario there is none, where other commands would take all.
         if !self.scenarios.is_empty() {
-            for id in select::scenario_ids(&workspace, &self.scenarios)? {
-                let more = select::scenario(&workspace, &catalogue, &id)?.option_users();
+            for id in select.scenario_ids(&self.scenarios)? {
+                let more = select.scenario(&id)?.option_users();
                 users.words.extend(more.words);
                 users.required.extend(more.required);
             }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::{CommandError, Format, Streams, select, workspace};
+use super::select::Selector;
+use super::{CommandError, Format, Streams, workspace};
 use crate::report::new_table;
 use crate::workspace::Workspace;
 use kshot_guest::host;
@@ -82,7 +83,7 @@ impl Args {
 /// The architectures of kernels of the catalogue.
 fn architectures(workspace: &Workspace, kernels: &[String]) -> Result<BTreeSet<Arch>, CommandError> {
     let catalogue = workspace.catalogue()?;
-    let names = select::kernel_names(&catalogue, kernels)?;
+    let names = Selector { workspace, catalogue: &catalogue }.kernel_names(kernels)?;
     Ok(names.iter().filter_map(|name| catalogue.get(name)).map(|kernel| kernel.arch).collect())
 }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::nightly::history_file;
-use super::{CommandError, Format, Streams, select, workspace};
+use super::select::names_among;
+use super::{CommandError, Format, Streams, workspace};
 use crate::nightly::history::History;
 use crate::report::{HistoryTable, new_table};
 use kshot_stack::exit::ExitCode;
@@ -50,7 +51,7 @@ impl Args {
             // Some of the history's may have left the catalogue.
             let catalogue = workspace(None)?.catalogue()?;
             let all = catalogue.names().into_iter().chain(kernels.iter().map(String::as_str)).collect();
-            let chosen = select::names_among(all, &self.kernels)?;
+            let chosen = names_among(all, &self.kernels)?;
             kernels.retain(|kernel| chosen.contains(kernel));
         }
         let mut nights = Vec::new();

@@ -1,6 +1,7 @@
 //! `kshot list`: lists the scenarios, the kernels, and which kernels are provisioned.
 
-use super::{CommandError, Format, Streams, select, workspace};
+use super::select::Selector;
+use super::{CommandError, Format, Streams, workspace};
 use crate::report::new_table;
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{DwarfAvailability, Kernel, KernelError, KernelSpec, OptionUsers};
@@ -18,6 +19,7 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let mut kernels = Vec::new();
         for spec in catalogue.kernels() {
             let kernel = Kernel::find(spec, &workspace.images(), &workspace.cache)?;
@@ -25,11 +27,11 @@ impl Args {
             kernels.push(ListedKernel { spec, kernel, lacking: lacking.unwrap_or_default() });
         }
         let mut scenarios = Vec::new();
-        for id in select::scenario_ids(&workspace, &[])? {
+        for id in select.scenario_ids(&[])? {
             // A broken scenario must not hide the others.
-            let found = select::scenario(&workspace, &catalogue, &id).and_then(|scenario| {
-                Ok((select::kernel_names(&catalogue, &scenario.kernels)?, scenario.summary))
-            });
+            let found = select
+                .scenario(&id)
+                .and_then(|scenario| Ok((select.kernel_names(&scenario.kernels)?, scenario.summary)));
             scenarios.push(match found {
                 Ok((kernels, summary)) => ListedScenario { id, kernels, summary, error: None },
                 Err(refused) => {

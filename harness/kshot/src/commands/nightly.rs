@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::select;
+use super::select::Selector;
 use super::{CommandError, Format, Streams, workspace};
 use crate::nightly::engine::{RemoteHosts, Sender};
 use crate::nightly::history::History;
@@ -12,7 +12,7 @@ use crate::nightly::matrix::Matrix;
 use crate::nightly::{self, Completion, Engine, NightContext, NightlyError, ResultFolder, TimeLimit};
 use crate::report;
 use crate::workspace::Workspace;
-use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_guest::kernel::Kernel;
 use kshot_stack::document::Verdict;
 use kshot_stack::exit::ExitCode;
 use kshot_stack::night::results::{Night, PairStatus};
@@ -72,17 +72,18 @@ impl Args {
         let began = Instant::now();
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
-        let matrix = self.matrix(&workspace, &catalogue)?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let matrix = self.matrix(select)?;
         let mut scenarios = Vec::new();
         for id in &matrix.scenarios {
-            scenarios.push(select::scenario(&workspace, &catalogue, id)?);
+            scenarios.push(select.scenario(id)?);
         }
         let (mut history, forgot) = History::open_or_forget(&history_file(self.history.as_ref())?)?;
         let folder = ResultFolder::open(&self.out)?;
         let engine = self.engine();
         let context = NightContext {
             kernels: match engine {
-                Engine::Local { .. } => self.kernels(&workspace, &catalogue, &matrix, streams)?,
+                Engine::Local { .. } => self.kernels(select, &matrix, streams)?,
                 Engine::Hosts(_) => HashMap::new(),
             },
             workspace: &workspace,
@@ -116,21 +117,22 @@ impl Args {
         Ok(exit(night, end))
     }
 
-    fn matrix(&self, workspace: &Workspace, catalogue: &Catalogue) -> Result<Matrix, CommandError> {
+    fn matrix(&self, select: Selector<'_>) -> Result<Matrix, CommandError> {
+        let Selector { workspace, catalogue } = select;
         let mut matrix = if self.kernels.is_empty() || self.scenarios.is_empty() {
-            let ids = select::scenario_ids(workspace, &[])?;
+            let ids = select.scenario_ids(&[])?;
             Matrix::load(&workspace.images().nightly_yaml(), &catalogue.names(), &ids)?
         } else {
             Matrix { kernels: Vec::new(), scenarios: Vec::new(), deadline: None, repeat: 1 }
         };
         if !self.kernels.is_empty() {
-            let chosen = select::kernel_names(catalogue, &self.kernels)?;
+            let chosen = select.kernel_names(&self.kernels)?;
             let all = catalogue.names().into_iter();
             matrix.kernels =
                 all.filter(|name| chosen.iter().any(|one| one == name)).map(Into::into).collect();
         }
         if !self.scenarios.is_empty() {
-            matrix.scenarios = select::scenario_ids(workspace, &self.scenarios)?;
+            matrix.scenarios = select.scenario_ids(&self.scenarios)?;
             matrix.scenarios.sort();
         }
         matrix.deadline = self.deadline.or(matrix.deadline);
@@ -140,17 +142,17 @@ impl Args {
 
     fn kernels(
         &self,
-        workspace: &Workspace,
-        catalogue: &Catalogue,
+        select: Selector<'_>,
         matrix: &Matrix,
         streams: &Streams<'_>,
     ) -> Result<HashMap<String, Kernel>, CommandError> {
+        let Selector { workspace, catalogue } = select;
         let mut found = HashMap::new();
         for name in &matrix.kernels {
             let entry = catalogue.get(name).expect("the name is from the catalogue");
             let mut kernel = Kernel::find(entry, &workspace.images(), &workspace.cache)?;
             if kernel.is_none() && self.provision {
-                match select::provision(workspace, catalogue, name, &streams.progress) {
+                match select.provision(name, &streams.progress) {
                     Ok(made) => kernel = Some(made),
                     // A kernel that cannot be provisioned must not stop the night of the others; it is
                     // reported.

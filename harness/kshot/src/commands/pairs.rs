@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::io::Write;
 
 use super::{CommandError, Streams};
-use crate::run::{self, RunOptions, RunOutcome};
+use crate::run::{self, RunContext, RunOptions, RunOutcome};
 use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use crate::{durations, pool};
@@ -45,8 +45,9 @@ pub(super) fn run_pairs(
     let Streams { out, progress, .. } = streams;
     let task = (pairs.len() > 1).then(|| progress.task("pairs", pairs.len() as u64));
     let (mut exits, mut done) = (Vec::new(), 0);
-    let work =
-        |PairJob { scenario, kernel, .. }: &PairJob| run::run(workspace, scenario, kernel, options, progress);
+    let work = |PairJob { scenario, kernel, .. }: &PairJob| {
+        run::run(RunContext { workspace, kernel, progress }, scenario, options)
+    };
     pool::each(&pairs, jobs, work, |index, result| {
         let PairJob { number, scenario, kernel } = &pairs[index];
         done += 1;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{CommandError, Format, Streams, select, workspace};
+use super::select::Selector;
+use super::{CommandError, Format, Streams, workspace};
 use crate::run::RunError;
 use kshot_guest::userland::Userland;
 use kshot_stack::exit::ExitCode;
@@ -26,11 +27,12 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let mut arches = BTreeSet::new();
-        for name in select::kernel_names(&catalogue, &self.kernels)? {
+        for name in select.kernel_names(&self.kernels)? {
             let kernel = match self.dwarf {
-                true => select::provision_dwarf(&workspace, &catalogue, &name, &streams.progress)?,
-                false => select::provision(&workspace, &catalogue, &name, &streams.progress)?,
+                true => select.provision_dwarf(&name, &streams.progress)?,
+                false => select.provision(&name, &streams.progress)?,
             };
             if arches.insert(kernel.arch) {
                 Userland::provision(kernel.arch, self.perf, &workspace.provisioning(&streams.progress))

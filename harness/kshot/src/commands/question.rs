@@ -1,6 +1,7 @@
 //! The options for the question and for the kernel configuration, shared by the commands that bisect.
 
-use super::{CommandError, select};
+use super::CommandError;
+use super::select::Selector;
 use crate::bisect::{BuildTemplate, Question};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::{Catalogue, KernelSource};
@@ -49,16 +50,14 @@ pub(super) struct BuildArgs {
 }
 
 impl QuestionArgs {
-    pub(super) fn question(self, catalogue: &Catalogue) -> Result<Question, CommandError> {
+    pub(super) fn question(self, select: Selector<'_>) -> Result<Question, CommandError> {
         Ok(match self {
             Self { drift: Some(probe), .. } => Question::Drift(probe),
             Self { fidelity: Some((probe, percent)), .. } => Question::Fidelity { probe, percent },
             Self { text: Some(text), .. } => Question::Text(text),
             Self { console: Some(text), .. } => Question::Console(text),
             Self { shell: Some(command), .. } => Question::Shell(command),
-            Self { verdict: Some(name), .. } => {
-                Question::Verdict(select::single_kernel_name(catalogue, &name)?)
-            }
+            Self { verdict: Some(name), .. } => Question::Verdict(select.single_kernel_name(&name)?),
             Self { claim, .. } => Question::Claims(claim),
         })
     }
@@ -68,13 +67,14 @@ impl BuildArgs {
     /// The configuration that is asked for; without a word, that of the scenario's first kernel which is built.
     pub(super) fn resolve(
         self,
-        catalogue: &Catalogue,
+        select: Selector<'_>,
         scenario: &Scenario,
     ) -> Result<BuildChoice, CommandError> {
+        let catalogue = select.catalogue;
         let configuration_of = match self.like {
-            Some(name) => select::single_kernel_name(catalogue, &name)?,
+            Some(name) => select.single_kernel_name(&name)?,
             None => {
-                let names = select::kernel_names(catalogue, &scenario.kernels)?;
+                let names = select.kernel_names(&scenario.kernels)?;
                 let built = names.into_iter().find(|name| template(catalogue, name, &[], &[]).is_ok());
                 built.ok_or_else(|| {
                     CommandError::usage(

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::{CommandError, Streams, select, workspace};
+use super::select::Selector;
+use super::{CommandError, Streams, workspace};
 use crate::baseline::{self, Review, SnapshotInfo};
-use crate::run::{self, RunOptions, StartPolicy};
+use crate::run::{self, RunContext, RunOptions, StartPolicy};
 use crate::workspace::Workspace;
 use crate::{report, scenario::Scenario};
 use kshot_guest::host::FileError;
@@ -35,13 +36,14 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let id = Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
-        let scenario = select::scenario(&workspace, &catalogue, &id)?;
+        let scenario = select.scenario(&id)?;
         let name = match self.kernel {
             Some(name) => name,
-            None => select::kernel_names(&catalogue, &scenario.kernels)?.remove(0),
+            None => select.kernel_names(&scenario.kernels)?.remove(0),
         };
-        let kernel = select::single_kernel(&workspace, &catalogue, &name, &streams.progress)?;
+        let kernel = select.single_kernel(&name, &streams.progress)?;
         if !kernel.in_catalogue {
             return Err(CommandError::usage(
                 format!("{name} has no name, and so no snapshots"),
@@ -50,7 +52,8 @@ impl Args {
         }
         // Both ways to start have to say the same before it is taken for the kernel's word.
         let options = RunOptions { start_policy: StartPolicy::Both, ..RunOptions::default() };
-        let outcome = run::run(&workspace, &scenario, &kernel, &options, &streams.progress)?;
+        let context = RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
+        let outcome = run::run(context, &scenario, &options)?;
         let document = &outcome.document;
         if self.accept {
             // What it comes to is said once the snapshots are there.
@@ -73,7 +76,7 @@ impl Args {
         let written = write_snapshots(&workspace, document, review, streams.out)?;
         let claims = write_claims(&workspace, &scenario, document, streams.out)?;
         if self.accept {
-            let scenario = select::scenario(&workspace, &catalogue, &id)?;
+            let scenario = select.scenario(&id)?;
             let judged = run::rejudge(document, &scenario, &kernel, &outcome.folder, &workspace.snapshots())?;
             writeln!(streams.out, "verdict: {}", judged.verdict.name())?;
             for why in &judged.reasons {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{CommandError, Streams, select, workspace};
+use super::select::Selector;
+use super::{CommandError, Streams, workspace};
 use crate::artifacts;
 use crate::report::{self, MailContext, MailFormat};
 use crate::run;
@@ -50,7 +51,8 @@ impl Args {
         };
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
-        let scenario = select::scenario(&workspace, &catalogue, &document.scenario)?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let scenario = select.scenario(&document.scenario)?;
         let steps: Vec<String> = scenario.steps.iter().map(|step| step.script.trim().to_owned()).collect();
         let folder = if self.run.is_dir() { Some(self.run.as_path()) } else { self.run.parent() };
         // The folder may be a stranger's: only a file that its document lists, which was looked at, is read.

@@ -2,14 +2,13 @@
 
 use std::io::Write;
 
-use super::select::{self, KernelChoice};
+use super::select::{KernelChoice, Selector};
 use super::{Accel, CommandError, Format, RunArgs, Streams, pairs, prune_runs, workspace};
 use crate::artifacts::RunTime;
 use crate::report;
-use crate::run::{self, RunOptions, RunOutcome};
+use crate::run::{self, RunContext, RunOptions, RunOutcome};
 use crate::scenario::Scenario;
-use crate::workspace::Workspace;
-use kshot_guest::kernel::{Catalogue, Kernel};
+use kshot_guest::kernel::Kernel;
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -44,20 +43,22 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.common.output.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let began = RunTime::now();
         let mut pairs = Vec::new();
         // All errors of the command line are reported before the first boot.
-        for id in select::scenario_ids(&workspace, &self.scenarios)? {
-            let scenario = select::scenario(&workspace, &catalogue, &id)?.with_probes(&self.probes)?;
-            for kernel in self.kernels(&workspace, &catalogue, &scenario, streams)? {
+        for id in select.scenario_ids(&self.scenarios)? {
+            let scenario = select.scenario(&id)?.with_probes(&self.probes)?;
+            for kernel in self.kernels(select, &scenario, streams)? {
                 let kernel = if self.probes.is_empty() { kernel } else { kernel.without_snapshots() };
                 pairs.push((scenario.clone(), kernel));
             }
         }
         if self.dry_run {
             for (scenario, kernel) in pairs {
-                let line =
-                    run::command_line(&workspace, &scenario, &kernel, self.accel.into(), &streams.progress)?;
+                let context =
+                    RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
+                let line = run::command_line(context, &scenario, self.accel.into())?;
                 writeln!(streams.out, "{line}")?;
             }
             return Ok(ExitCode::Match);
@@ -77,14 +78,13 @@ impl Args {
 
     fn kernels(
         &self,
-        workspace: &Workspace,
-        catalogue: &Catalogue,
+        select: Selector<'_>,
         scenario: &Scenario,
         streams: &Streams<'_>,
     ) -> Result<Vec<Kernel>, CommandError> {
         let mut ready = Vec::new();
         let mut missing = Vec::new();
-        for choice in select::kernels(workspace, catalogue, scenario, &self.kernels)? {
+        for choice in select.kernels(scenario, &self.kernels)? {
             match choice {
                 KernelChoice::NotProvisioned(name) if self.kernels.is_empty() => missing.push(name),
                 KernelChoice::NotProvisioned(name) if self.dry_run => {
@@ -93,7 +93,7 @@ impl Args {
                         format!("kshot provision {name}"),
                     ));
                 }
-                choice => ready.push(choice.provision(workspace, catalogue, &streams.progress)?),
+                choice => ready.push(choice.provision(select, &streams.progress)?),
             }
         }
         if ready.is_empty() {

@@ -11,50 +11,10 @@ use kshot_guest::kernel::{self, Catalogue, Kernel};
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 
-/// The scenario ids that the words match, each word an id, a glob, or the path of a scenario of one's own;
-/// all ids if there are no words.
-pub(super) fn scenario_ids(workspace: &Workspace, words: &[String]) -> Result<Vec<String>, CommandError> {
-    let folder = workspace.scenarios();
-    let all = Scenario::list_ids(&folder)?;
-    if words.is_empty() {
-        return Ok(all);
-    }
-    let mut chosen: Vec<String> = Vec::new();
-    for word in words {
-        let matching = match glob(word)? {
-            Some(glob) => all.iter().filter(|id| glob.is_match(id)).cloned().collect(),
-            None => vec![
-                Scenario::resolve_id(&folder, word)
-                    .or_else(|error| if is_own_file(word) { Ok(word.clone()) } else { Err(error) })?,
-            ],
-        };
-        if matching.is_empty() {
-            return Err(ScenarioError::Unknown { id: word.clone(), folder, closest: None }.into());
-        }
-        for id in matching {
-            if !chosen.contains(&id) {
-                chosen.push(id);
-            }
-        }
-    }
-    Ok(chosen)
-}
-
 /// Whether a word is the path of a scenario's file outside of the workspace's.
 fn is_own_file(word: &str) -> bool {
     let path = Path::new(word);
     path.extension().is_some_and(|extension| extension == "yaml") && path.is_file()
-}
-
-/// Loads a scenario; all its kernels must be in the catalogue.
-pub(super) fn scenario(
-    workspace: &Workspace,
-    catalogue: &Catalogue,
-    id: &str,
-) -> Result<Scenario, CommandError> {
-    let names = catalogue.names();
-    let own = is_own_file(id).then(|| Scenario::load_file(Path::new(id), &names));
-    Ok(own.unwrap_or_else(|| Scenario::load(&workspace.scenarios(), id, &names))?)
 }
 
 /// A kernel that a scenario is to run on.
@@ -75,51 +35,135 @@ impl KernelChoice {
     }
 
     /// The kernel, downloaded or built if necessary.
-    pub(super) fn provision(
-        self,
-        workspace: &Workspace,
-        catalogue: &Catalogue,
-        progress: &Progress,
-    ) -> Result<Kernel, CommandError> {
+    pub(super) fn provision(self, select: Selector<'_>, progress: &Progress) -> Result<Kernel, CommandError> {
         match self {
             Self::Provisioned(kernel) => Ok(*kernel),
-            Self::NotProvisioned(name) => provision(workspace, catalogue, &name, progress),
+            Self::NotProvisioned(name) => select.provision(&name, progress),
         }
     }
 }
 
-/// The kernels that `words` name, or the scenario's kernels if there are no words; provisioned or not.
-pub(super) fn kernels(
-    workspace: &Workspace,
-    catalogue: &Catalogue,
-    scenario: &Scenario,
-    words: &[String],
-) -> Result<Vec<KernelChoice>, CommandError> {
-    let words = if words.is_empty() { &scenario.kernels } else { words };
-    let mut choices = Vec::new();
-    for word in words {
-        if word.contains('/') {
-            let kernel = Kernel::from_path(Path::new(word), &workspace.images(), &workspace.cache)?;
-            choices.push(KernelChoice::Provisioned(kernel.into()));
-            continue;
+/// What scenarios and kernels are chosen from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Selector<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) catalogue: &'a Catalogue,
+}
+
+impl Selector<'_> {
+    /// The scenario ids that the words match, each word an id, a glob, or the path of a scenario of one's own;
+    /// all ids if there are no words.
+    pub(super) fn scenario_ids(self, words: &[String]) -> Result<Vec<String>, CommandError> {
+        let folder = self.workspace.scenarios();
+        let all = Scenario::list_ids(&folder)?;
+        if words.is_empty() {
+            return Ok(all);
         }
-        for name in kernel_names(catalogue, std::slice::from_ref(word))? {
-            let entry = catalogue.get(&name).expect("the name is from the catalogue");
-            choices.push(match Kernel::find(entry, &workspace.images(), &workspace.cache)? {
-                Some(kernel) => KernelChoice::Provisioned(kernel.into()),
-                None => KernelChoice::NotProvisioned(name),
-            });
+        let mut chosen: Vec<String> = Vec::new();
+        for word in words {
+            let matching = match glob(word)? {
+                Some(glob) => all.iter().filter(|id| glob.is_match(id)).cloned().collect(),
+                None => vec![
+                    Scenario::resolve_id(&folder, word)
+                        .or_else(|error| if is_own_file(word) { Ok(word.clone()) } else { Err(error) })?,
+                ],
+            };
+            if matching.is_empty() {
+                return Err(ScenarioError::Unknown { id: word.clone(), folder, closest: None }.into());
+            }
+            for id in matching {
+                if !chosen.contains(&id) {
+                    chosen.push(id);
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// The id of the single scenario that a word stands for.
+    pub(super) fn single_scenario_id(self, word: &str) -> Result<String, CommandError> {
+        single(word, "scenarios", self.scenario_ids(&[word.to_owned()])?)
+    }
+
+    /// Loads a scenario; all its kernels must be in the catalogue.
+    pub(super) fn scenario(self, id: &str) -> Result<Scenario, CommandError> {
+        let names = self.catalogue.names();
+        let own = is_own_file(id).then(|| Scenario::load_file(Path::new(id), &names));
+        Ok(own.unwrap_or_else(|| Scenario::load(&self.workspace.scenarios(), id, &names))?)
+    }
+
+    /// The catalogue names that the words match, each word a name or a glob; all names if there are no words.
+    pub(super) fn kernel_names(self, words: &[String]) -> Result<Vec<String>, CommandError> {
+        names_among(self.catalogue.names(), words)
+    }
+
+    /// The single name of a catalogue kernel that a word stands for.
+    pub(super) fn single_kernel_name(self, word: &str) -> Result<String, CommandError> {
+        single(word, "kernels", self.kernel_names(&[word.to_owned()])?)
+    }
+
+    /// The kernels that `words` name, or the scenario's kernels if there are no words; provisioned or not.
+    pub(super) fn kernels(
+        self,
+        scenario: &Scenario,
+        words: &[String],
+    ) -> Result<Vec<KernelChoice>, CommandError> {
+        let words = if words.is_empty() { &scenario.kernels } else { words };
+        let mut choices = Vec::new();
+        for word in words {
+            if word.contains('/') {
+                let kernel =
+                    Kernel::from_path(Path::new(word), &self.workspace.images(), &self.workspace.cache)?;
+                choices.push(KernelChoice::Provisioned(kernel.into()));
+                continue;
+            }
+            for name in self.kernel_names(std::slice::from_ref(word))? {
+                let entry = self.catalogue.get(&name).expect("the name is from the catalogue");
+                choices.push(match Kernel::find(entry, &self.workspace.images(), &self.workspace.cache)? {
+                    Some(kernel) => KernelChoice::Provisioned(kernel.into()),
+                    None => KernelChoice::NotProvisioned(name),
+                });
+            }
+        }
+        Ok(choices)
+    }
+
+    /// The single kernel that a word names, provisioned if necessary.
+    pub(super) fn single_kernel(self, word: &str, progress: &Progress) -> Result<Kernel, CommandError> {
+        self.single_choice(word)?.provision(self, progress)
+    }
+
+    fn single_choice(self, word: &str) -> Result<KernelChoice, CommandError> {
+        let choices = self.kernels(&Scenario::empty(""), &[word.to_owned()])?;
+        single(word, "kernels", choices)
+    }
+
+    /// The single kernel that a word names, which has to be provisioned already.
+    pub(super) fn provisioned_kernel(self, word: &str) -> Result<Kernel, CommandError> {
+        match self.single_choice(word)? {
+            KernelChoice::Provisioned(kernel) => Ok(*kernel),
+            KernelChoice::NotProvisioned(name) => Err(CommandError::usage(
+                format!("kernel `{name}` is not provisioned"),
+                format!("kshot provision {name}"),
+            )),
         }
     }
-    Ok(choices)
+
+    /// Downloads or builds a kernel of the catalogue.
+    pub(super) fn provision(self, name: &str, progress: &Progress) -> Result<Kernel, CommandError> {
+        let entry = self.catalogue.get(name).expect("the name is from the catalogue");
+        Ok(kernel::provision(entry, &self.workspace.provisioning(progress))?)
+    }
+
+    /// Downloads or builds a kernel of the catalogue with its DWARF, which for a prebuilt kernel is a separate
+    /// download.
+    pub(super) fn provision_dwarf(self, name: &str, progress: &Progress) -> Result<Kernel, CommandError> {
+        let entry = self.catalogue.get(name).expect("the name is from the catalogue");
+        Ok(kernel::provision_dwarf(entry, &self.workspace.provisioning(progress))?)
+    }
 }
 
-/// The catalogue names that the words match, each word a name or a glob; all names if there are no words.
-pub(super) fn kernel_names(catalogue: &Catalogue, words: &[String]) -> Result<Vec<String>, CommandError> {
-    names_among(catalogue.names(), words)
-}
-
-/// As [`kernel_names`], of `all` names.
+/// As [`Selector::kernel_names`], of `all` names.
 pub(super) fn names_among(all: Vec<&str>, words: &[String]) -> Result<Vec<String>, CommandError> {
     if words.is_empty() {
         return Ok(all.into_iter().map(Into::into).collect());
@@ -151,35 +195,6 @@ pub(super) fn names_among(all: Vec<&str>, words: &[String]) -> Result<Vec<String
     Ok(chosen)
 }
 
-/// The single kernel that a word names, provisioned if necessary.
-pub(super) fn single_kernel(
-    workspace: &Workspace,
-    catalogue: &Catalogue,
-    word: &str,
-    progress: &Progress,
-) -> Result<Kernel, CommandError> {
-    single_choice(workspace, catalogue, word)?.provision(workspace, catalogue, progress)
-}
-
-fn single_choice(
-    workspace: &Workspace,
-    catalogue: &Catalogue,
-    word: &str,
-) -> Result<KernelChoice, CommandError> {
-    let choices = kernels(workspace, catalogue, &Scenario::empty(""), &[word.to_owned()])?;
-    single(word, "kernels", choices)
-}
-
-/// The single name of a catalogue kernel that a word stands for.
-pub(super) fn single_kernel_name(catalogue: &Catalogue, word: &str) -> Result<String, CommandError> {
-    single(word, "kernels", kernel_names(catalogue, &[word.to_owned()])?)
-}
-
-/// The id of the single scenario that a word stands for.
-pub(super) fn single_scenario_id(workspace: &Workspace, word: &str) -> Result<String, CommandError> {
-    single(word, "scenarios", scenario_ids(workspace, &[word.to_owned()])?)
-}
-
 fn single<T>(word: &str, what: &str, found: Vec<T>) -> Result<T, CommandError> {
     <[T; 1]>::try_from(found).map(|[one]| one).map_err(|found| {
         CommandError::usage(
@@ -187,44 +202,6 @@ fn single<T>(word: &str, what: &str, found: Vec<T>) -> Result<T, CommandError> {
             "`kshot list` shows their names",
         )
     })
-}
-
-/// The single kernel that a word names, which has to be provisioned already.
-pub(super) fn provisioned_kernel(
-    workspace: &Workspace,
-    catalogue: &Catalogue,
-    word: &str,
-) -> Result<Kernel, CommandError> {
-    match single_choice(workspace, catalogue, word)? {
-        KernelChoice::Provisioned(kernel) => Ok(*kernel),
-        KernelChoice::NotProvisioned(name) => Err(CommandError::usage(
-            format!("kernel `{name}` is not provisioned"),
-            format!("kshot provision {name}"),
-        )),
-    }
-}
-
-/// Downloads or builds a kernel of the catalogue.
-pub(super) fn provision(
-    workspace: &Workspace,
-    catalogue: &Catalogue,
-    name: &str,
-    progress: &Progress,
-) -> Result<Kernel, CommandError> {
-    let entry = catalogue.get(name).expect("the name is from the catalogue");
-    Ok(kernel::provision(entry, &workspace.provisioning(progress))?)
-}
-
-/// Downloads or builds a kernel of the catalogue with its DWARF, which for a prebuilt kernel is a separate
-/// download.
-pub(super) fn provision_dwarf(
-    workspace: &Workspace,
-    catalogue: &Catalogue,
-    name: &str,
-    progress: &Progress,
-) -> Result<Kernel, CommandError> {
-    let entry = catalogue.get(name).expect("the name is from the catalogue");
-    Ok(kernel::provision_dwarf(entry, &workspace.provisioning(progress))?)
 }
 
 fn glob(word: &str) -> Result<Option<globset::GlobMatcher>, CommandError> {

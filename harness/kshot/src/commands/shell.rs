@@ -2,8 +2,9 @@
 
 use std::io::IsTerminal;
 
-use super::{CommandError, Streams, select, workspace};
-use crate::run;
+use super::select::Selector;
+use super::{CommandError, Streams, workspace};
+use crate::run::{self, RunContext};
 use crate::scenario::Scenario;
 use kshot_stack::exit::ExitCode;
 
@@ -26,15 +27,17 @@ impl Args {
         }
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let scenario = match &self.scenario {
             Some(word) => {
-                let id = select::single_scenario_id(&workspace, word)?;
-                select::scenario(&workspace, &catalogue, &id)?
+                let id = select.single_scenario_id(word)?;
+                select.scenario(&id)?
             }
             None => Scenario::empty("shell"),
         };
-        let kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;
-        run::shell(&workspace, &scenario, &kernel, &streams.progress)?;
+        let kernel = select.single_kernel(&self.kernel, &streams.progress)?;
+        let context = RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
+        run::shell(context, &scenario)?;
         Ok(ExitCode::Match)
     }
 }

@@ -1,13 +1,12 @@
 //! `kshot stack`: the stacks of one function, by every reporter beside the truth, without a scenario's file.
 
-use super::{Accel, CommandError, Format, OutputArgs, Streams, prune_runs, select, start_policy, workspace};
+use super::select::Selector;
+use super::{Accel, CommandError, Format, OutputArgs, Streams, prune_runs, start_policy, workspace};
 use crate::artifacts::RunTime;
 use crate::report;
-use crate::run::{self, RunError, RunOptions};
+use crate::run::{self, RunContext, RunError, RunOptions};
 use crate::survey::{self, Question, Situation};
-use crate::workspace::Workspace;
-use kshot_guest::kernel::{Kernel, KernelError};
-use kshot_guest::progress::Progress;
+use kshot_guest::kernel::KernelError;
 use kshot_stack::document::Verdict;
 use kshot_stack::exit::ExitCode;
 
@@ -38,6 +37,7 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.output.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         check_words(&self.function, &self.command)?;
         let began = RunTime::now();
         let situation = Situation {
@@ -56,16 +56,17 @@ impl Args {
             nmi: false,
         };
         let questions = survey::questions("stack", std::slice::from_ref(&situation), &catalogue.names())?;
-        let kernel = select::single_kernel(&workspace, &catalogue, &self.kernel, &streams.progress)?;
+        let kernel = select.single_kernel(&self.kernel, &streams.progress)?;
         let kernel = kernel.without_snapshots();
         let options = RunOptions {
             start_policy: start_policy(self.cold),
             accelerator: self.accel.into(),
             ..RunOptions::default()
         };
+        let context = RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
         let (mut exits, mut refused) = (Vec::new(), None);
         for Question { scenario, .. } in questions {
-            let outcome = match run::run(&workspace, &scenario, &kernel, &options, &streams.progress) {
+            let outcome = match run::run(context, &scenario, &options) {
                 // A kernel need not have every reporter.
                 Err(RunError::Kernel(error @ KernelError::MissingOptions { .. })) => {
                     streams.progress.print_line(&format!("left out: {}: {error}", scenario.summary));
@@ -77,7 +78,7 @@ impl Args {
             let document = &outcome.document;
             let is_silent = document.probes.iter().all(|probe| probe.stacks.is_empty());
             if exits.is_empty() && is_silent {
-                check_function(&workspace, &kernel, &situation, &streams.progress)?;
+                check_function(context, &situation)?;
             }
             match self.output.format {
                 Format::Json => writeln!(streams.out, "{}", document.to_json_line())?,
@@ -121,13 +122,9 @@ fn check_words(function: &str, command: &str) -> Result<(), CommandError> {
 }
 
 /// That a kernel which told no stack has the function at all.
-fn check_function(
-    workspace: &Workspace,
-    kernel: &Kernel,
-    situation: &Situation,
-    progress: &Progress,
-) -> Result<(), CommandError> {
-    let Some(similar) = survey::without_function(workspace, kernel, situation, progress)? else {
+fn check_function(context: RunContext<'_>, situation: &Situation) -> Result<(), CommandError> {
+    let kernel = context.kernel;
+    let Some(similar) = survey::without_function(context, situation)? else {
         return Ok(());
     };
     let hint = match &similar[..] {

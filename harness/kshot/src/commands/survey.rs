@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::select::{self, KernelChoice};
+use super::select::{KernelChoice, Selector};
 use super::{CommandError, Streams, at_once, prune_runs, workspace};
 use crate::artifacts::{ArtifactsError, RunTime};
 use crate::pool;
 use crate::report::{survey_markdown, survey_table};
-use crate::run::{self, RunError};
+use crate::run::{self, RunContext, RunError};
 use crate::scenario::Scenario;
 use crate::survey::{self, Answer, Question, Situation};
 use kshot_guest::bounded;
@@ -53,10 +53,11 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let situations = self.situations(survey::situations(&workspace)?)?;
         // All kernels are there before the first boot.
-        let choices = select::kernels(&workspace, &catalogue, &Scenario::empty("survey"), &self.kernels)?;
-        let provision = |choice: KernelChoice| choice.provision(&workspace, &catalogue, &streams.progress);
+        let choices = select.kernels(&Scenario::empty("survey"), &self.kernels)?;
+        let provision = |choice: KernelChoice| choice.provision(select, &streams.progress);
         let kernels = choices.into_iter().map(provision).collect::<Result<Vec<_>, _>>()?;
         let jobs = at_once(self.jobs, &workspace);
         let names = catalogue.names();
@@ -78,7 +79,8 @@ impl Args {
             let task = progress.task(format!("survey {}", kernel.name), questions.len() as u64);
             let groups = survey::by_situation(&questions);
             let (mut answers, mut done) = (vec![Vec::new(); groups.len()], 0);
-            let ask = |group: &&[Question<'_>]| survey::ask(group, &workspace, &kernel, progress);
+            let context = RunContext { workspace: &workspace, kernel: &kernel, progress };
+            let ask = |group: &&[Question<'_>]| survey::ask(group, context);
             pool::each(&groups, jobs, ask, |number, answered| {
                 answers[number] = answered?;
                 done += answers[number].len() as u64;

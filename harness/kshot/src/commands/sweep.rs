@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{CommandError, Format, OutputArgs, Streams, prune_runs, select, workspace};
+use super::select::Selector;
+use super::{CommandError, Format, OutputArgs, Streams, prune_runs, workspace};
 use crate::artifacts::RunTime;
+use crate::run::RunContext;
 use crate::sweep::{SLICES, SweepOptions};
 use crate::{report, sweep};
 use kshot_guest::kernel::Kernel;
@@ -32,22 +34,24 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(self.output.out.as_ref())?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let began = RunTime::now();
         let mut documents = Vec::new();
         for folder in &self.replay {
             // The folder may be a stranger's: nothing is downloaded for it.
-            let find = |name: &str| select::provisioned_kernel(&workspace, &catalogue, name);
+            let find = |name: &str| select.provisioned_kernel(name);
             let document = sweep::rejudge(folder, find)?;
             self.add(document, &mut documents, streams)?;
         }
         let options = SweepOptions { stacks_per_function: self.hits, slices: self.slices };
         // All kernels are found first, so that a wrong name is not reported after minutes.
         let names = if self.replay.is_empty() { self.kernels.as_slice() } else { &[] };
-        let kernels =
-            names.iter().map(|name| select::single_kernel(&workspace, &catalogue, name, &streams.progress));
+        let kernels = names.iter().map(|name| select.single_kernel(name, &streams.progress));
         let swept =
             kernels.collect::<Result<Vec<Kernel>, CommandError>>()?.into_iter().try_for_each(|kernel| {
-                let (document, folder) = sweep::sweep(&workspace, &kernel, options, &streams.progress)?;
+                let context =
+                    RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
+                let (document, folder) = sweep::sweep(context, options)?;
                 streams.progress.print_line(&format!("artifacts: {}", folder.display()));
                 self.add(document, &mut documents, streams)
             });

@@ -1,6 +1,7 @@
 //! `kshot validate`: checks scenarios for errors.
 
-use super::{CommandError, Format, Streams, select, workspace};
+use super::select::Selector;
+use super::{CommandError, Format, Streams, workspace};
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -16,9 +17,10 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
+        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let mut exits = Vec::new();
-        for id in select::scenario_ids(&workspace, &self.scenarios)? {
-            let read = select::scenario(&workspace, &catalogue, &id);
+        for id in select.scenario_ids(&self.scenarios)? {
+            let read = select.scenario(&id);
             match (&read, self.format) {
                 (Ok(scenario), Format::Table) => writeln!(streams.out, "ok    {id}: {}", scenario.summary)?,
                 (Err(error), Format::Table) => writeln!(streams.out, "fault {id}\n{}", error.render())?,

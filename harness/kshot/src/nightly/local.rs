@@ -6,9 +6,10 @@ use super::plan::QueuedPair;
 use super::{Completion, NightContext, NightlyError, ResultFolder, TimeLimit, host};
 use crate::durations::milliseconds;
 use crate::pool;
-use crate::run::{self, RunError, RunOptions, StartPolicy};
+use crate::run::{self, RunContext, RunError, RunOptions, StartPolicy};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
+use kshot_guest::progress::Progress;
 use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::night::results::{Attempt, AttemptError, Night, RunSummary};
 
@@ -80,8 +81,8 @@ fn run_pair(
         ..RunOptions::default()
     };
     let workspace = folder.workspace(context.workspace);
-    let quiet = kshot_guest::progress::Progress::silent();
-    let (run, error, took) = match run::run(&workspace, pair.scenario, pair.kernel, &options, &quiet) {
+    let context = RunContext { workspace: &workspace, kernel: pair.kernel, progress: &Progress::silent() };
+    let (run, error, took) = match run::run(context, pair.scenario, &options) {
         Ok(outcome) => {
             let line = RunSummary::of(&outcome.document, folder.relative(&outcome.folder));
             (Some(line), None, outcome.machine_ms)

@@ -78,50 +78,145 @@ pub(crate) enum StartMode {
     Boot,
 }
 
-/// Starts a machine and logs in.
-///
-/// # Errors
-/// [`RunError`]: what is wrong with a saved state is none, but a reason for a boot. So is what keeps it from
-/// being restored or saved.
-pub(super) fn start_machine(
-    prepared: &PreparedRun,
-    begin: StartMode,
-    folder: &RunFolder,
-    timings: &mut Timings,
-) -> Result<StartedMachine, RunError> {
-    if let Some(because) = prepared.spec.arch.row().cold_because {
-        return boot(prepared, folder, timings, because);
+/// The start of a machine: what it is started from, the run folder that it is started for, and how long the
+/// parts of the start take.
+pub(super) struct MachineStart<'a> {
+    pub(super) prepared: &'a PreparedRun,
+    pub(super) folder: &'a RunFolder,
+    pub(super) timings: &'a mut Timings,
+}
+
+impl MachineStart<'_> {
+    /// Starts a machine and logs in.
+    ///
+    /// # Errors
+    /// [`RunError`]: what is wrong with a saved state is none, but a reason for a boot. So is what keeps it
+    /// from being restored or saved.
+    pub(super) fn start(mut self, mode: StartMode) -> Result<StartedMachine, RunError> {
+        let prepared = self.prepared;
+        if let Some(because) = prepared.spec.arch.row().cold_because {
+            return self.boot(because);
+        }
+        if prepared.spec.accelerator == Accelerator::Kvm {
+            return self.boot(KVM_IS_COLD);
+        }
+        let state_exists = || prepared.cache.find(STATES, &prepared.state_key).is_some();
+        if mode == StartMode::Boot || mode == StartMode::BootAndKeep && state_exists() {
+            return self.boot("as asked");
+        }
+        let because = match prepared.cache.find_or_draft(STATES, &prepared.state_key, || ())? {
+            // Another process saved it while we waited.
+            Lookup::Found(_) if mode == StartMode::BootAndKeep => "as asked".into(),
+            Lookup::Found(state) => match self.restore(&state) {
+                Ok(started) => return Ok(started),
+                Err(error) if error.blame() == Blame::Interrupted => return Err(error),
+                Err(error) if is_state_at_fault(&error) => {
+                    // A state that cannot be removed is no worse than before.
+                    drop(prepared.cache.remove(STATES, &prepared.state_key));
+                    format!("the saved state is unusable: {}", error_chain(&error))
+                }
+                Err(error) => format!("the saved state could not be restored: {}", error_chain(&error)),
+            },
+            Lookup::Missing(draft) => match self.boot_and_save(draft) {
+                Ok(started) => return Ok(started),
+                Err(BootAndSaveError::Run(error)) => return Err(error),
+                Err(BootAndSaveError::Save(error)) if error.blame() == Blame::Interrupted => {
+                    return Err(error);
+                }
+                Err(BootAndSaveError::Save(error)) => {
+                    format!("a state could not be saved: {}", error_chain(&error))
+                }
+            },
+        };
+        self.boot(&because)
     }
-    if prepared.spec.accelerator == Accelerator::Kvm {
-        return boot(prepared, folder, timings, KVM_IS_COLD);
+
+    fn boot(&mut self, because: &str) -> Result<StartedMachine, RunError> {
+        let machine = Machine::boot(&self.prepared.spec, self.folder.path())?;
+        let session = self.login(&machine)?;
+        let session = self.prepare_probes(session)?;
+        Ok(StartedMachine {
+            machine,
+            session,
+            start: Start::Cold,
+            cold_because: Some(because.into()),
+            state_writer: None,
+        })
     }
-    let state_exists = || prepared.cache.find(STATES, &prepared.state_key).is_some();
-    if begin == StartMode::Boot || begin == StartMode::BootAndKeep && state_exists() {
-        return boot(prepared, folder, timings, "as asked");
+
+    fn restore(&mut self, saved: &Path) -> Result<StartedMachine, RunError> {
+        let prepared = self.prepared;
+        let state = SavedState::open(saved).map_err(MachineError::from)?;
+        prepared.cache.mark_used(STATES, &prepared.state_key);
+        let machine = Machine::restore(&prepared.spec, &state, self.folder.path())?;
+        let mut session = self.login(&machine)?;
+        renew_guest(&mut session, state.nonce())?;
+        for name in run_files(prepared) {
+            let path = saved.join(&name);
+            let bytes = fs::read(&path).map_err(FileError::on("read", &path)).map_err(StateError::from);
+            self.folder.write(&name, &bytes.map_err(MachineError::from)?)?;
+        }
+        // The requests from before the state was saved come first.
+        let session = self.append_requests(session)?;
+        Ok(StartedMachine { machine, session, start: Start::Warm, cold_because: None, state_writer: None })
     }
-    let because = match prepared.cache.find_or_draft(STATES, &prepared.state_key, || ())? {
-        // Another process saved it while we waited.
-        Lookup::Found(_) if begin == StartMode::BootAndKeep => "as asked".into(),
-        Lookup::Found(state) => match restore(prepared, &state, folder, timings) {
-            Ok(up) => return Ok(up),
-            Err(error) if error.blame() == Blame::Interrupted => return Err(error),
-            Err(error) if is_state_at_fault(&error) => {
-                // A state that cannot be removed is no worse than before.
-                drop(prepared.cache.remove(STATES, &prepared.state_key));
-                format!("the saved state is unusable: {}", error_chain(&error))
-            }
-            Err(error) => format!("the saved state could not be restored: {}", error_chain(&error)),
-        },
-        Lookup::Missing(draft) => match boot_and_save(prepared, draft, folder, timings) {
-            Ok(up) => return Ok(up),
-            Err(BootAndSaveError::Run(error)) => return Err(error),
-            Err(BootAndSaveError::Save(error)) if error.blame() == Blame::Interrupted => return Err(error),
-            Err(BootAndSaveError::Save(error)) => {
-                format!("a state could not be saved: {}", error_chain(&error))
-            }
-        },
-    };
-    boot(prepared, folder, timings, &because)
+
+    /// Boots, saves the guest's state, and continues with the same machine.
+    fn boot_and_save(&mut self, draft: Draft) -> Result<StartedMachine, BootAndSaveError> {
+        let (run, save) = (BootAndSaveError::Run, BootAndSaveError::Save);
+        let scratch = draft.scratch().map_err(RunError::from).map_err(save)?;
+        let memory = scratch.path().join("memory");
+        let machine = Machine::boot_saveable(&self.prepared.spec, &memory, self.folder.path());
+        let machine = machine.map_err(|error| match error {
+            MachineError::NoRoom { .. } => save(error.into()),
+            error => run(error.into()),
+        })?;
+        let session = self.login(&machine).map_err(run)?;
+        let session = self.prepare_probes(session).map_err(run)?;
+        save_state(&machine, session.into_session(), &memory, draft.path(), self.folder).map_err(save)?;
+        let files = run_files(self.prepared);
+        for name in &files {
+            let to = draft.path().join(name);
+            let copied = fs::copy(self.folder.path().join(name), &to).map_err(FileError::on("write", &to));
+            copied.map_err(CacheError::from).map_err(RunError::from).map_err(save)?;
+        }
+        let session = self.login(&machine).map_err(run)?;
+        let session = self.append_requests(session).map_err(run)?;
+        let writer = thread::Builder::new().name("state".into()).spawn(move || commit_state(draft, &files));
+        let writer = writer.map_err(|source| save(MachineError::Folder(source).into()))?;
+        let state_writer = Some(StateWriter { writer, _scratch: scratch });
+        let because = Some("there was no saved state".into());
+        Ok(StartedMachine { machine, session, start: Start::Cold, cold_because: because, state_writer })
+    }
+
+    fn login(&mut self, machine: &Machine) -> Result<Session, RunError> {
+        let boot = machine.wait_ready(&Deadline::new("the guest's init to be done", BOOT_LIMIT))?;
+        self.timings.boot = milliseconds(boot);
+        let login = Instant::now();
+        let keys = session::Credentials {
+            client_key_private: &self.prepared.keys.client_key_private,
+            host_key_public: &self.prepared.keys.host_key_public,
+        };
+        let deadline = Deadline::new("an SSH login", LOGIN_LIMIT);
+        let session = Session::open(machine.ssh_port(), keys, machine.liveness(), &deadline)?;
+        self.timings.ssh = milliseconds(login.elapsed());
+        Ok(session)
+    }
+
+    /// Prepares the probes, as far as that is possible before recording, and starts the request log.
+    fn prepare_probes(&mut self, session: Session) -> Result<LoggedSession, RunError> {
+        let started = Instant::now();
+        let folder = self.folder.path();
+        let mut session = LoggedSession::new(session, &folder.join(REQUEST_LOG))?;
+        self.prepared.probes.iter().try_for_each(|probe| probe.prepare(&mut session, folder))?;
+        self.timings.steps = milliseconds(started.elapsed());
+        Ok(session)
+    }
+
+    /// Goes on with the request log that the run folder has.
+    fn append_requests(&self, session: Session) -> Result<LoggedSession, RunError> {
+        Ok(LoggedSession::append(session, &self.folder.path().join(REQUEST_LOG))?)
+    }
 }
 
 /// Whether the saved state is to blame for a failed restore, and not this host. Such a state would fail
@@ -145,59 +240,6 @@ impl StateWriter {
     }
 }
 
-fn boot(
-    prepared: &PreparedRun,
-    folder: &RunFolder,
-    timings: &mut Timings,
-    because: &str,
-) -> Result<StartedMachine, RunError> {
-    let machine = Machine::boot(&prepared.spec, folder.path())?;
-    let session = login(prepared, &machine, timings)?;
-    let session = prepare_probes(prepared, session, folder, timings)?;
-    Ok(StartedMachine {
-        machine,
-        session,
-        start: Start::Cold,
-        cold_because: Some(because.into()),
-        state_writer: None,
-    })
-}
-
-fn restore(
-    prepared: &PreparedRun,
-    saved: &Path,
-    folder: &RunFolder,
-    timings: &mut Timings,
-) -> Result<StartedMachine, RunError> {
-    let state = SavedState::open(saved).map_err(MachineError::from)?;
-    prepared.cache.mark_used(STATES, &prepared.state_key);
-    let machine = Machine::restore(&prepared.spec, &state, folder.path())?;
-    let mut session = login(prepared, &machine, timings)?;
-    renew_guest(&mut session, state.nonce())?;
-    for name in run_files(prepared) {
-        let path = saved.join(&name);
-        let bytes = fs::read(&path).map_err(FileError::on("read", &path)).map_err(StateError::from);
-        folder.write(&name, &bytes.map_err(MachineError::from)?)?;
-    }
-    // The requests from before the state was saved come first.
-    let session = LoggedSession::append(session, &folder.path().join(REQUEST_LOG))?;
-    Ok(StartedMachine { machine, session, start: Start::Warm, cold_because: None, state_writer: None })
-}
-
-/// Prepares the probes, as far as that is possible before recording, and starts the request log.
-fn prepare_probes(
-    prepared: &PreparedRun,
-    session: Session,
-    folder: &RunFolder,
-    timings: &mut Timings,
-) -> Result<LoggedSession, RunError> {
-    let started = Instant::now();
-    let mut session = LoggedSession::new(session, &folder.path().join(REQUEST_LOG))?;
-    prepared.probes.iter().try_for_each(|probe| probe.prepare(&mut session, folder.path()))?;
-    timings.steps = milliseconds(started.elapsed());
-    Ok(session)
-}
-
 /// Gives a restored machine its own time and random seed, and checks the nonce of the saved state.
 fn renew_guest(session: &mut Session, nonce: &str) -> Result<(), RunError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -213,41 +255,6 @@ fn renew_guest(session: &mut Session, nonce: &str) -> Result<(), RunError> {
         return Ok(());
     }
     Err(RunError::WrongGuest { status: output.status, output: printable(said.trim().as_bytes()) })
-}
-
-/// Boots, saves the guest's state, and continues with the same machine.
-fn boot_and_save(
-    prepared: &PreparedRun,
-    draft: Draft,
-    folder: &RunFolder,
-    timings: &mut Timings,
-) -> Result<StartedMachine, BootAndSaveError> {
-    let scratch = draft.scratch().map_err(RunError::from).map_err(BootAndSaveError::Save)?;
-    let memory = scratch.path().join("memory");
-    let machine = Machine::boot_saveable(&prepared.spec, &memory, folder.path());
-    let machine = machine.map_err(|error| match error {
-        MachineError::NoRoom { .. } => BootAndSaveError::Save(error.into()),
-        error => BootAndSaveError::Run(error.into()),
-    })?;
-    let session = login(prepared, &machine, timings).map_err(BootAndSaveError::Run)?;
-    let session = prepare_probes(prepared, session, folder, timings).map_err(BootAndSaveError::Run)?;
-    save_state(&machine, session.into_session(), &memory, draft.path(), folder)
-        .map_err(BootAndSaveError::Save)?;
-    let files = run_files(prepared);
-    for name in &files {
-        let to = draft.path().join(name);
-        let copied = fs::copy(folder.path().join(name), &to).map_err(FileError::on("write", &to));
-        copied.map_err(CacheError::from).map_err(RunError::from).map_err(BootAndSaveError::Save)?;
-    }
-    let session = login(prepared, &machine, timings).map_err(BootAndSaveError::Run)?;
-    let session = LoggedSession::append(session, &folder.path().join(REQUEST_LOG))
-        .map_err(RunError::from)
-        .map_err(BootAndSaveError::Run)?;
-    let writer = thread::Builder::new().name("state".into()).spawn(move || commit_state(draft, &files));
-    let writer = writer.map_err(|source| BootAndSaveError::Save(MachineError::Folder(source).into()))?;
-    let state_writer = Some(StateWriter { writer, _scratch: scratch });
-    let because = Some("there was no saved state".into());
-    Ok(StartedMachine { machine, session, start: Start::Cold, cold_because: because, state_writer })
 }
 
 /// Logs out, waits until the guest is at rest, and saves its state.
@@ -296,20 +303,6 @@ fn commit_state(draft: Draft, files: &[String]) -> Result<PathBuf, CacheError> {
         synced.map_err(FileError::on("write", &path))?;
     }
     draft.commit()
-}
-
-fn login(prepared: &PreparedRun, machine: &Machine, timings: &mut Timings) -> Result<Session, RunError> {
-    let boot = machine.wait_ready(&Deadline::new("the guest's init to be done", BOOT_LIMIT))?;
-    timings.boot = milliseconds(boot);
-    let login = Instant::now();
-    let keys = session::Credentials {
-        client_key_private: &prepared.keys.client_key_private,
-        host_key_public: &prepared.keys.host_key_public,
-    };
-    let deadline = Deadline::new("an SSH login", LOGIN_LIMIT);
-    let session = Session::open(machine.ssh_port(), keys, machine.liveness(), &deadline)?;
-    timings.ssh = milliseconds(login.elapsed());
-    Ok(session)
 }
 
 /// 32 bytes of the host's randomness, in hexadecimal.

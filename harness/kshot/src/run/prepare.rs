@@ -1,13 +1,11 @@
 //! What has to be there before a machine can start: userland, keys, initramfs, and what the machine is to be.
 
-use super::RunError;
+use super::{RunContext, RunError};
 use crate::scenario::Scenario;
-use crate::workspace::Workspace;
 use kshot_guest::host::cache::Cache;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{AcceleratorChoice, MachineSpec, Memory};
 use kshot_guest::probe::{self, ProbeSpec, TruthThread};
-use kshot_guest::progress::Progress;
 use kshot_guest::symbols::Dwarf;
 use kshot_guest::userland::{self, SshKeys, Userland};
 use kshot_stack::arch::ArchRow;
@@ -70,12 +68,11 @@ pub(super) fn check_functions(probes: &[ProbeSpec], kernel: &Kernel) -> Result<(
 
 /// Everything that has to be there before a machine can start.
 pub(crate) fn prepare(
-    workspace: &Workspace,
+    context: RunContext<'_>,
     scenario: &Scenario,
-    kernel: &Kernel,
     accelerator: AcceleratorChoice,
-    progress: &Progress,
 ) -> Result<PreparedRun, RunError> {
+    let RunContext { workspace, kernel, progress } = context;
     let accelerator = accelerator.resolve(kernel.arch, scenario.boot.icount)?;
     let images = workspace.images();
     kernel.check_options(&images, &scenario.option_users())?;
@@ -113,13 +110,8 @@ pub(crate) fn prepare(
 ///
 /// # Errors
 /// [`RunError::Initramfs`].
-pub(crate) fn state_key(
-    workspace: &Workspace,
-    scenario: &Scenario,
-    kernel: &Kernel,
-    progress: &Progress,
-) -> Result<String, RunError> {
-    Ok(prepare(workspace, scenario, kernel, AcceleratorChoice::Tcg, progress)?.state_key)
+pub(crate) fn state_key(context: RunContext<'_>, scenario: &Scenario) -> Result<String, RunError> {
+    Ok(prepare(context, scenario, AcceleratorChoice::Tcg)?.state_key)
 }
 
 /// The exact QEMU command line of a run, quoted for a shell. Nothing is downloaded for it; an initramfs may
@@ -128,19 +120,18 @@ pub(crate) fn state_key(
 /// # Errors
 /// [`RunError::NoUserland`], [`RunError::Initramfs`].
 pub fn command_line(
-    workspace: &Workspace,
+    context: RunContext<'_>,
     scenario: &Scenario,
-    kernel: &Kernel,
     accelerator: AcceleratorChoice,
-    progress: &Progress,
 ) -> Result<String, RunError> {
+    let RunContext { workspace, kernel, .. } = context;
     // The same word as a run's, before what is not there is missed.
     accelerator.resolve(kernel.arch, scenario.boot.icount)?;
     let perf = probe::need_perf(&scenario.probes);
     if Userland::find(kernel.arch, perf, &workspace.images(), &workspace.cache)?.is_none() {
         return Err(RunError::NoUserland { arch: kernel.arch, kernel: kernel.name.clone() });
     }
-    let prepared = prepare(workspace, scenario, kernel, accelerator, progress)?;
+    let prepared = prepare(context, scenario, accelerator)?;
     let words = prepared.spec.argv(Memory::Anonymous);
     Ok(words.iter().map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" "))
 }

@@ -2,15 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::RunError;
-use super::machine_start::{self, StartMode, StartedMachine};
+use super::machine_start::{MachineStart, StartMode, StartedMachine};
 use super::prepare::{PreparedRun, Recorders, prepare};
+use super::{RunContext, RunError};
 use crate::artifacts::{RunFolder, step_file};
 use crate::durations::milliseconds;
 use crate::scenario::{Scenario, Step};
-use crate::workspace::Workspace;
 use kshot_guest::host::slots::{Slot, SlotUse, Slots};
-use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{AcceleratorChoice, Machine};
 use kshot_guest::probe::{
     self, ArmedProbe, Capture, KernelFile, ProbeError, ProbeSpec, StartedTruth, TruthContext,
@@ -50,18 +48,15 @@ pub(super) struct RunningGuest<'a> {
 ///
 /// # Errors
 /// As [`super::run`]; here what the guest does wrong is an error too.
-pub fn shell(
-    workspace: &Workspace,
-    scenario: &Scenario,
-    kernel: &Kernel,
-    progress: &Progress,
-) -> Result<(), RunError> {
-    let prepared = prepare(workspace, scenario, kernel, AcceleratorChoice::Tcg, progress)?;
-    let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
-    let task = progress.task(format!("boot {}", kernel.name), 0);
+pub fn shell(context: RunContext<'_>, scenario: &Scenario) -> Result<(), RunError> {
+    let progress = context.progress;
+    let prepared = prepare(context, scenario, AcceleratorChoice::Tcg)?;
+    let folder = context.create_folder(&scenario.id)?;
+    let task = progress.task(format!("boot {}", context.kernel.name), 0);
     let truth = start_truth(prepared.recorders(), &folder)?;
     let StartedMachine { machine, mut session, state_writer, .. } =
-        machine_start::start_machine(&prepared, StartMode::Restore, &folder, &mut Timings::default())?;
+        MachineStart { prepared: &prepared, folder: &folder, timings: &mut Timings::default() }
+            .start(StartMode::Restore)?;
     if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(&prepared)) {
         progress.print_line(&format!("the state could not be saved: {}", error_chain(&fault)));
     }
@@ -86,7 +81,7 @@ pub(crate) enum HostUse {
 pub(crate) fn record(
     prepared: &PreparedRun,
     scenario: &Scenario,
-    begin: StartMode,
+    mode: StartMode,
     host_use: HostUse,
     folder: &RunFolder,
     progress: &Progress,
@@ -95,11 +90,12 @@ pub(crate) fn record(
     let result = take_slots(prepared, host_use, progress).and_then(|_slots| {
         let started = Instant::now();
         let begun = start_truth(prepared.recorders(), folder).and_then(|truth| {
-            machine_start::start_machine(prepared, begin, folder, &mut recording.timings)
-                .map(|up| (truth, up))
+            MachineStart { prepared, folder, timings: &mut recording.timings }
+                .start(mode)
+                .map(|started| (truth, started))
         });
-        let result = begun.and_then(|(truth, up)| {
-            let StartedMachine { machine, mut session, start, cold_because: because, state_writer } = up;
+        let result = begun.and_then(|(truth, started)| {
+            let StartedMachine { machine, mut session, start, cold_because: because, state_writer } = started;
             recording.qemu = machine.qemu_version().into();
             (recording.start, recording.cold_because) = (start, because);
             let guest = RunningGuest { machine: &machine, session: &mut session, truth };

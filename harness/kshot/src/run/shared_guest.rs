@@ -5,17 +5,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::machine_start::{self, StartMode, StartedMachine, StateWriter};
+use super::machine_start::{MachineStart, StartMode, StartedMachine, StateWriter};
 use super::prepare::{PreparedRun, REQUEST_LOG, Recorders, check_functions, prepare, present_probes};
 use super::recording::{HostUse, RunRecording, RunningGuest, replay_and_collect, start_truth, take_slots};
-use super::{RecordedRun, RunError, RunOutcome, conclude};
+use super::{RecordedRun, RunContext, RunError, RunOutcome, conclude};
 use crate::artifacts::{ArtifactsError, RunFolder};
 use crate::durations::milliseconds;
 use crate::scenario::Scenario;
-use crate::workspace::Workspace;
 use kshot_guest::host::FileError;
 use kshot_guest::host::slots::Slot;
-use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{AcceleratorChoice, CONSOLE_LOG, Machine};
 use kshot_guest::probe::{ProbeError, TruthThread};
 use kshot_guest::progress::Progress;
@@ -61,18 +59,12 @@ impl SharedGuest {
     ///
     /// # Errors
     /// See [`super::run`].
-    pub fn start(
-        workspace: &Workspace,
-        id: &str,
-        kernel: &Kernel,
-        progress: &Progress,
-    ) -> Result<Self, RunError> {
-        let plain = Scenario::empty(id);
-        let prepared = prepare(workspace, &plain, kernel, AcceleratorChoice::Tcg, progress)?;
-        let slots = take_slots(&prepared, HostUse::Shared, progress)?;
-        let folder = RunFolder::create(&workspace.runs_folder, id, &kernel.name)?;
-        let mut timings = Timings::default();
-        let started = machine_start::start_machine(&prepared, StartMode::Restore, &folder, &mut timings)?;
+    pub fn start(context: RunContext<'_>, id: &str) -> Result<Self, RunError> {
+        let prepared = prepare(context, &Scenario::empty(id), AcceleratorChoice::Tcg)?;
+        let slots = take_slots(&prepared, HostUse::Shared, context.progress)?;
+        let folder = context.create_folder(id)?;
+        let started = MachineStart { prepared: &prepared, folder: &folder, timings: &mut Timings::default() }
+            .start(StartMode::Restore)?;
         let StartedMachine { machine, session, start, cold_because, state_writer } = started;
         let session = session.into_session();
         let truth_thread = TruthThread::start().map_err(ProbeError::Truth)?;
@@ -93,17 +85,12 @@ impl SharedGuest {
     ///
     /// # Errors
     /// See [`super::run`]; the guest is gone with it.
-    pub fn run(
-        self,
-        workspace: &Workspace,
-        scenario: &Scenario,
-        kernel: &Kernel,
-        progress: &Progress,
-    ) -> Result<SharedRun, RunError> {
+    pub fn run(self, context: RunContext<'_>, scenario: &Scenario) -> Result<SharedRun, RunError> {
+        let RunContext { workspace, kernel, .. } = context;
         kernel.check_options(&workspace.images(), &scenario.option_users())?;
         let probes = present_probes(scenario, kernel);
         check_functions(&probes, kernel)?;
-        let folder = RunFolder::create(&workspace.runs_folder, &scenario.id, &kernel.name)?;
+        let folder = context.create_folder(&scenario.id)?;
         self.link_console(&folder)?;
         let started = Instant::now();
         let mut session = LoggedSession::new(self.session, &folder.path().join(REQUEST_LOG))?;
@@ -126,7 +113,7 @@ impl SharedGuest {
             Err(RunError::StepFailed { .. } | RunError::Probe(ProbeError::ToolFailed { .. }))
         );
         let run = RecordedRun { folder, keep: false, decode: false, recording, result };
-        let outcome = conclude(workspace, scenario, kernel, run, progress)?;
+        let outcome = conclude(context, scenario, run)?;
         Ok(SharedRun { guest: Self { session: session.into_session(), ..self }, outcome, refused })
     }
 

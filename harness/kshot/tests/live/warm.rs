@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use kshot::run::{self, RunOptions, RunOutcome, STATES, StartPolicy};
+use kshot::run::{self, RunContext, RunOptions, RunOutcome, STATES, StartPolicy};
 use kshot::scenario::{Scenario, Step};
 use kshot::workspace::Workspace;
 use kshot_guest::host::cache::Cache;
@@ -68,7 +68,8 @@ impl Desk {
 
     fn run(&self, kernel: &Kernel, starts: StartPolicy) -> RunOutcome {
         let options = RunOptions { start_policy: starts, ..RunOptions::default() };
-        run::run(&self.workspace, &self.scenario, kernel, &options, &Progress::silent()).unwrap()
+        let context = RunContext { workspace: &self.workspace, kernel, progress: &Progress::silent() };
+        run::run(context, &self.scenario, &options).unwrap()
     }
 
     fn states(&self) -> Vec<std::path::PathBuf> {
