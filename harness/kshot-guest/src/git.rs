@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use duct::Expression;
 
-use crate::deadline::{Deadline, PollResult, TimedOut};
-use crate::host::{FileError, environment, install, interrupt, tied};
+use crate::deadline::TimedOut;
+use crate::host::{CaptureError, FileError, OnInterrupt, capture, environment, install, tied};
 use kshot_stack::blame::{Blame, Blamed};
 
 /// How long a command may take: the clone of a kernel's history takes minutes on a slow disk.
@@ -315,21 +315,8 @@ fn trusted() -> Result<Vec<String>, GitError> {
 }
 
 fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
-    interrupt::install_handlers()?;
     let expression = expression.full_env(environment(std::env::vars_os()));
-    let handle = expression.stdout_capture().stderr_capture().unchecked().start()?;
-    let ended = Deadline::new(format!("the end of {command}"), LIMIT).poll(|slice| {
-        if interrupt::arrived() {
-            return Err(GitError::Interrupted);
-        }
-        Ok(handle.wait_timeout(slice)?.map_or(PollResult::Pending(None), |_| PollResult::Done(())))
-    });
-    if ended.is_err() {
-        // It fails only for one that has ended.
-        drop(handle.kill());
-    }
-    ended?;
-    let output = handle.into_output()?;
+    let output = capture(&expression, command, LIMIT, OnInterrupt::Kill)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
     }
@@ -339,6 +326,16 @@ fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
         status: output.status.code(),
         stderr: if stderr.is_empty() { output.status.to_string() } else { stderr },
     })
+}
+
+impl From<CaptureError> for GitError {
+    fn from(error: CaptureError) -> Self {
+        match error {
+            CaptureError::CannotRun(source) => Self::Spawn(source),
+            CaptureError::TimedOut(late) => Self::TimedOut(late),
+            CaptureError::Interrupted => Self::Interrupted,
+        }
+    }
 }
 
 #[cfg(test)]

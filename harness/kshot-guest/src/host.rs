@@ -6,6 +6,7 @@ mod file; // the error of a file operation, a folder's contents
 mod scratch; // temporary folders that do not stay behind
 pub mod cache; // content-addressed, atomic, locked entries under the user's cache folder
 pub mod slots; // how many machines and builds this host carries at once
+mod capture; // a program of the host that says little
 mod tool; // a tool of the host that runs with a log
 mod program_version; // the versions of the host's programs
 mod distribution; // what the host's distribution calls packages, and how it installs them
@@ -13,6 +14,7 @@ mod decompress; // gzip, zlib, xz, zstd
 mod requirements; // the tools that kshot needs, and their packages
 mod compiler; // the cross compilers
 
+pub use capture::{CaptureError, OnInterrupt, capture};
 pub use compiler::{compiler, compiler_version};
 pub(crate) use decompress::Compression;
 pub use distribution::install;

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use duct::cmd;
 
@@ -13,7 +14,7 @@ use super::deb::exact_dependencies;
 use super::mirrors::{Archive, Mirrors, is_security};
 use super::sums;
 use crate::host::cache::{self, Cache, CacheError, Lookup};
-use crate::host::{FileError, ToolError, ToolLog, install, list, tied};
+use crate::host::{FileError, OnInterrupt, ToolError, ToolLog, capture, install, list, tied};
 use crate::progress::Progress;
 use kshot_stack::arch::INDEX_OF_ALL;
 use kshot_stack::blame::{Blame, Blamed};
@@ -26,6 +27,8 @@ const DOWNLOADS: &str = "downloads";
 const SOURCES: &str = "sources.list";
 /// The variable that names another keyring, for an archive that somebody else signs.
 const KEYRING_VARIABLE: &str = "KSHOT_ARCHIVE_KEYRING";
+/// The time that `apt-config dump` may take: 20 ms on an idle host.
+const CONFIG_LIMIT: Duration = Duration::from_secs(20);
 
 /// A request for files of one package of Debian's archive.
 #[derive(Clone, Debug)]
@@ -98,6 +101,12 @@ pub enum AptError {
         versions: Vec<String>,
         /// The failure of apt.
         source: Box<ToolError>,
+    },
+    /// A damaged download cannot be replaced, because another process has it in use.
+    #[error("{} is damaged, and another process works in it", path.display())]
+    Damaged {
+        /// The cache's entry.
+        path: PathBuf,
     },
     /// A file in kshot's apt folder could not be written.
     #[error(transparent)]
@@ -196,7 +205,8 @@ impl PackageRequest<'_> {
         }
         let draft = match lookup {
             // Another process was faster.
-            Lookup::Found(path) => return Ok(path),
+            Lookup::Found(path) if sums::are_right(&path) => return Ok(path),
+            Lookup::Found(path) => return Err(AptError::Damaged { path }),
             Lookup::Missing(draft) => draft,
         };
         let task = progress.task(format!("download {}", self.package_and_version()), 0);
@@ -428,8 +438,10 @@ impl PackageIndex {
 
     /// An apt configuration that takes only the network settings (proxies) from the host's.
     fn configuration(&self, architecture: &str) -> String {
-        let acquire = cmd!("apt-config", "dump").stderr_null().unchecked().read().unwrap_or_default();
-        let acquire: String = acquire
+        let dump = capture(&cmd!("apt-config", "dump"), "apt-config dump", CONFIG_LIMIT, OnInterrupt::Kill);
+        let dump = dump.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let acquire: String = dump
+            .unwrap_or_default()
             .lines()
             .filter(|line| {
                 ["http", "ForceIPv"].iter().any(|key| line.starts_with(&format!("Acquire::{key}")))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::capture::{OnInterrupt, capture};
 use super::tool::find_program;
 
 /// The time that a program may take to tell its version: 50 ms on an idle host.
@@ -10,12 +11,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The version that `program --version` tells, `None` where there is no such program or it says none in time.
 pub fn program_version(program: &str) -> Option<String> {
     let path = find_program(program)?;
-    let run = duct::cmd!(path, "--version").stdin_null().stderr_null().stdout_capture().unchecked();
-    let run = run.start().ok()?;
-    let Some(output) = run.wait_timeout(LIMIT).ok()? else {
-        drop(run.kill());
-        return None;
-    };
+    let output = capture(&duct::cmd!(path, "--version"), program, LIMIT, OnInterrupt::Kill).ok()?;
     version_in(&String::from_utf8_lossy(&output.stdout))
 }
 

@@ -23,6 +23,8 @@ const BUILD_MIB: u64 = 512;
 const USUAL_GUEST_MIB: u64 = 256;
 /// The longest wait for a free slot: other processes may be building kernels.
 const WAIT_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
+/// The lock of whoever takes all slots.
+const ALL_SLOTS: &str = "all-slots";
 /// The wait after which the user is told about it.
 const NOTICE_AFTER: Duration = Duration::from_secs(3);
 
@@ -100,11 +102,16 @@ impl<'a> Slots<'a> {
     /// # Errors
     /// [`CacheError`].
     pub fn take_all(&self, progress: &Progress) -> Result<Vec<Slot>, CacheError> {
-        self.wait("the end of all other runs and builds of kshot", progress, || {
-            let free = self.unheld()?;
-            let all = free.len() == self.cores;
-            Ok(all.then(|| free.into_iter().map(|(lock, _)| Slot { _lock: lock }).collect()))
-        })
+        let what = "the end of all other runs and builds of kshot";
+        // One process at a time: two that each hold some of the slots would wait for each other.
+        let _turn = self.wait(what, progress, || self.cache.try_lock(ALL_SLOTS))?;
+        let mut held = Vec::new();
+        self.wait(what, progress, || {
+            // Each slot is kept as it becomes free; otherwise others would take it again and again.
+            held.extend(self.unheld()?.into_iter().map(|(lock, _)| Slot { _lock: lock }));
+            Ok((held.len() == self.cores).then_some(()))
+        })?;
+        Ok(held)
     }
 
     /// Takes a slot without waiting; `None` if all are taken, or if memory lacks. The first always has
@@ -135,7 +142,7 @@ impl<'a> Slots<'a> {
         cache::poll_lock(what, WAIT_LIMIT, || {
             let found = look()?;
             if found.is_none() && notice.take_if(|notice| notice.has_passed()).is_some() {
-                progress.print_line(&format!("waits for {what}: other runs and builds keep this host busy"));
+                progress.print_line(&format!("waiting for {what}"));
             }
             Ok(found)
         })
@@ -203,6 +210,33 @@ mod tests {
         let free = slots.free(SlotUse::Build).unwrap();
         drop((second, free));
         assert_eq!(slots.take_all(&quiet).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn all_slots_are_had_although_one_of_them_is_always_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let slots = slots(&cache, plenty);
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let most = Deadline::new("all slots", Duration::from_secs(20));
+        let all = thread::scope(|scope| {
+            // Each takes a slot before it lets go of the last one, so that never both are free at once.
+            scope.spawn(|| {
+                let mut held = slots.free(SlotUse::Build).unwrap();
+                while !ended.load(std::sync::atomic::Ordering::Relaxed) && !most.has_passed() {
+                    let next = slots.free(SlotUse::Build).unwrap();
+                    held = next.or_else(|| {
+                        drop(held.take());
+                        slots.free(SlotUse::Build).unwrap()
+                    });
+                }
+            });
+            let all = slots.take_all(&Progress::silent());
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+            all
+        });
+        assert_eq!(all.unwrap().len(), 2);
+        assert!(!most.has_passed());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use duct::cmd;
 
@@ -15,8 +16,7 @@ use crate::debian::{PackageFiles, PackageRequest};
 use crate::debian::{deb_version, file_with_suffix, find_deb, unpack_linux_source};
 use crate::host::cache::{self, Cache};
 use crate::host::compiler;
-use crate::host::{FileError, list};
-use crate::host::{ToolError, ToolLog};
+use crate::host::{FileError, OnInterrupt, ToolError, ToolLog, capture, environment, list};
 use crate::progress::Progress;
 use kshot_stack::arch::INDEX_OF_ALL;
 
@@ -231,6 +231,9 @@ pub fn extract_paths(
         .map_err(KernelError::tool(name))
 }
 
+/// The time that comparing two kernel trees may take: some seconds on an idle host.
+const DIFF_LIMIT: Duration = Duration::from_secs(600);
+
 /// The differences between two folders, in the format of `diff -ruN`.
 ///
 /// # Errors
@@ -238,13 +241,14 @@ pub fn extract_paths(
 pub fn diff_folders(older: &Path, newer: &Path) -> Result<String, KernelError> {
     let top = older.parent().unwrap_or(older);
     let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
-    let diff = cmd!("diff", "-ruN", name(older), name(newer)).dir(top).env("LC_ALL", "C").stderr_null();
-    let output = diff.stdout_capture().unchecked().run().map_err(FileError::on("compare", older))?;
+    let cannot = |why: String| FileError::on("compare", older)(io::Error::other(why));
+    let diff = cmd!("diff", "-ruN", name(older), name(newer)).dir(top);
+    let diff = diff.full_env(environment(std::env::vars_os()));
+    let output =
+        capture(&diff, "diff", DIFF_LIMIT, OnInterrupt::Kill).map_err(|error| cannot(error.to_string()))?;
     match output.status.code() {
         Some(0 | 1) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        _ => {
-            Err(FileError::on("compare", older)(io::Error::other(format!("diff: {}", output.status))).into())
-        }
+        _ => Err(cannot(format!("diff: {}", output.status)).into()),
     }
 }
 

@@ -132,6 +132,9 @@ pub enum ConsoleError {
     /// Its end did not arrive.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
+    /// Ctrl-C, SIGTERM or SIGHUP arrived.
+    #[error("interrupted")]
+    Interrupted,
     /// The log cannot be read.
     #[error("cannot read {CONSOLE_LOG}")]
     Read(#[from] io::Error),
@@ -149,7 +152,8 @@ impl Blamed for TruthError {
 
     fn blame(&self) -> Blame {
         match self {
-            Self::NoFunction { .. } => Blame::Guest,
+            Self::NoFunction { .. } | Self::Unknown { .. } | Self::Unseen => Blame::Guest,
+            Self::OtherKernel { .. } => Blame::Usage,
             _ => passed_on_blame(self),
         }
     }
@@ -175,6 +179,8 @@ impl Blamed for ProbeError {
     fn blame(&self) -> Blame {
         match self {
             Self::Console { source: ConsoleError::TimedOut(_), .. } | Self::ToolFailed { .. } => Blame::Guest,
+            Self::Console { source: ConsoleError::Interrupted, .. } => Blame::Interrupted,
+            Self::NoDwarf { .. } => Blame::Usage,
             _ => passed_on_blame(self),
         }
     }

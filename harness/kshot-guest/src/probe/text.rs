@@ -15,6 +15,7 @@ use super::error::{ConsoleError, ProbeError};
 use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest, Wanted};
 use super::{Armed, Probe, TruthContext};
 use crate::deadline::{Deadline, PollResult};
+use crate::host::interrupt;
 use crate::machine::CONSOLE_LOG;
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
@@ -164,8 +165,13 @@ fn fetch_console(fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
     print_mark(&mut fetcher.guest, Mark::End)?;
     let marks = [Mark::Begin, Mark::End].map(|mark| mark.text(&fetcher.guest));
     let log = fetcher.folder.join(CONSOLE_LOG);
-    let part = part_of_console(&log, &marks)
-        .map_err(|source| ProbeError::Console { probe: fetcher.guest.probe.to_owned(), source })?;
+    let part = part_of_console(&log, &marks);
+    if let Err(ConsoleError::TimedOut(_)) = part {
+        // A guest that is gone is the reason; this tells it.
+        fetcher.guest.run("looking for its part of the console", "true", COMMAND_LIMIT)?;
+    }
+    let part =
+        part.map_err(|source| ProbeError::Console { probe: fetcher.guest.probe.to_owned(), source })?;
     fetcher.write(&part, TEXT, CaptureContent::Stacks)
 }
 
@@ -198,6 +204,9 @@ fn part_of_console(log: &Path, [begin, end]: &[String; 2]) -> Result<Vec<u8>, Co
     let deadline = Deadline::new(format!("`{end}` on the console"), MARK_LIMIT);
     let (mut log, mut text) = (File::open(log)?, Vec::new());
     deadline.poll(|limit| {
+        if interrupt::arrived() {
+            return Err(ConsoleError::Interrupted);
+        }
         // What is new: the log grows while it is read.
         log.read_to_end(&mut text)?;
         if let Some(part) = between(&text, begin.as_bytes(), end.as_bytes()) {

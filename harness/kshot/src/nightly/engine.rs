@@ -19,8 +19,7 @@ use round::RoundFolder;
 
 use super::plan::{self, QueuedPair, WorkUnit};
 use super::{Completion, EngineError, EngineProgram, NightContext, NightlyError, ResultFolder, TimeLimit};
-use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
-use kshot_guest::host::interrupt;
+use kshot_guest::host::{CaptureError, OnInterrupt, capture, interrupt};
 use kshot_stack::night::results::Night;
 
 /// How often pairs without a verdict are sent again, to other hosts.
@@ -107,25 +106,26 @@ pub(super) fn run(
             }
             end => end?,
         };
-        for one in &sent {
+        let collected = sent.iter().try_for_each(|one| {
             let status = match &hosts.sender {
                 Sender::Parallel(_) => parallel::unit_status(&round, &one.name),
                 Sender::Slurm => slurm::unit_status(&round, &one.name),
             };
-            if let Some(host) = collector.collect(&round, one, &status, end, night)? {
-                out.insert(host);
-            }
-        }
+            out.extend(collector.collect(&round, one, &status, end, night)?);
+            Ok::<_, NightlyError>(())
+        });
         if let Sender::Parallel(_) = hosts.sender {
             parallel::remove_remote_files(&round);
         }
+        // What was collected before a failure is kept.
         folder.write(night)?;
+        collected?;
         if end == Completion::Interrupted {
             return Ok(end);
         }
         queue.retain(|one| night.pairs[one.pair].is_open());
     }
-    collector.finish(night)?;
+    collector.finish(night);
     Ok(Completion::Done)
 }
 
@@ -169,70 +169,32 @@ fn round_timeout(sent: &[DispatchedUnit]) -> Duration {
     (longest + all) * 10 + Duration::from_secs(3600)
 }
 
-/// The effect of Ctrl-C on a program of the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OnInterrupt {
-    /// The program is ended.
-    Kill,
-    /// The program goes on, because it cleans up.
-    Ignore,
-}
-
-/// Runs a program of the host in `folder` until it ends.
+/// Runs a program of the host in `folder` until it ends; `None` where it was killed, because of Ctrl-C.
 fn run_program(
     program: EngineProgram,
     expression: &duct::Expression,
     folder: &Path,
     limit: Duration,
     on_interrupt: OnInterrupt,
-) -> Result<ProgramResult, EngineError> {
-    let broken = |source| EngineError::Start { program, source };
-    let expression = expression.dir(folder).stdin_null().stdout_capture().stderr_capture().unchecked();
-    let handle = expression.start().map_err(broken)?;
-    let deadline = Deadline::new(format!("the end of {program}"), limit);
-    let ended: Result<bool, ProgramError> = deadline.poll(|slice| {
-        if on_interrupt == OnInterrupt::Kill && interrupt::arrived() {
-            return Ok(PollResult::Done(false));
-        }
-        let ended = handle.wait_timeout(slice).map_err(ProgramError::Broken)?;
-        Ok(if ended.is_some() { PollResult::Done(true) } else { PollResult::Pending(None) })
-    });
-    let interrupted = match ended {
-        Ok(ended) => !ended,
-        Err(ProgramError::Broken(source)) => return Err(broken(source)),
-        Err(ProgramError::TimedOut(timed_out)) => {
-            drop(handle.kill());
-            return Err(EngineError::TimedOut(timed_out));
-        }
+) -> Result<Option<ProgramResult>, EngineError> {
+    let output = match capture(&expression.dir(folder), &program.to_string(), limit, on_interrupt) {
+        Ok(output) => output,
+        Err(CaptureError::Interrupted) => return Ok(None),
+        Err(CaptureError::TimedOut(late)) => return Err(EngineError::TimedOut(late)),
+        Err(CaptureError::CannotRun(source)) => return Err(EngineError::Start { program, source }),
     };
-    if interrupted {
-        drop(handle.kill());
-    }
-    let output = handle.wait().map_err(broken)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(ProgramResult {
-        interrupted,
+    Ok(Some(ProgramResult {
         code: output.status.code(),
         out: text(&output.stdout),
         err: text(&output.stderr),
-    })
+    }))
 }
 
 /// The result of a program of the host.
 struct ProgramResult {
-    interrupted: bool,
+    /// The exit status; `None` after a signal.
     code: Option<i32>,
     out: String,
     err: String,
-}
-
-enum ProgramError {
-    Broken(std::io::Error),
-    TimedOut(TimedOut),
-}
-
-impl From<TimedOut> for ProgramError {
-    fn from(timed_out: TimedOut) -> Self {
-        Self::TimedOut(timed_out)
-    }
 }

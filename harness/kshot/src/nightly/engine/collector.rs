@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -84,9 +85,9 @@ impl<'a> ResultCollector<'a> {
     }
 
     /// Removes what the units left.
-    pub(super) fn finish(&self, night: &mut Night) -> Result<(), NightlyError> {
+    pub(super) fn finish(&self, night: &mut Night) {
         if self.duplicates > 0 {
-            night.notes.push(format!(
+            night.add_note(format!(
                 "{} arrived twice and are counted once",
                 count_noun(self.duplicates, "result")
             ));
@@ -94,10 +95,10 @@ impl<'a> ResultCollector<'a> {
         let units = self.folder.path().join("units");
         match fs::remove_dir_all(&units) {
             // No unit was sent: everything was done before.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(FileError::on("remove", &units)(error).into())
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                night.add_note(format!("{} stays: {error}", units.display()));
             }
-            _ => Ok(()),
+            _ => {}
         }
     }
 
@@ -146,17 +147,33 @@ fn unpack(round: &RoundFolder, name: &str) -> Result<Option<(Night, PathBuf)>, E
     let path = round.path.join(format!("{name}.tar"));
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FileError::on("open", &path)(error).into()),
     };
-    // A broken archive is the other host's fault.
     let back = round.path.join(format!("{name}.back"));
-    if artifacts::unpack(file, &back).is_err() {
-        return Ok(None);
+    match artifacts::unpack(file, &back) {
+        // A disk that is full is ours.
+        Err(error) if is_of_this_host(error.kind()) => {
+            return Err(FileError::on("unpack into", &back)(error).into());
+        }
+        // A broken archive is the other host's fault.
+        Err(_) => return Ok(None),
+        Ok(()) => {}
     }
     let folder = back.join(name);
     // So are results that are not as kshot writes them.
     Ok(artifacts::foreign(&folder.join("results.json")).ok().map(|night| (night, folder)))
+}
+
+/// Whether unpacking an archive failed because of this host, and not of the archive.
+fn is_of_this_host(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::PermissionDenied
+    )
 }
 
 /// The folder of a run in a unit's results, if it is below `runs`.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use duct::cmd;
 
 use super::{
-    CHECK_LIMIT, Completion, DispatchedUnit, EngineError, EngineProgram, OnInterrupt, ProgramResult,
-    RoundFolder, UnitStatus, round_timeout, run_program,
+    CHECK_LIMIT, Completion, DispatchedUnit, EngineError, EngineProgram, ProgramResult, RoundFolder,
+    UnitStatus, round_timeout, run_program,
 };
-use kshot_guest::host::FileError;
+use kshot_guest::host::{FileError, OnInterrupt};
 
 /// parallel's log of a round, in the round's folder.
 const JOB_LOG: &str = "parallel.log";
@@ -43,8 +43,8 @@ pub(super) fn check_hosts(
         ];
         let answer = parallel(round, ["--sshlogin", line], &check, CHECK_LIMIT, OnInterrupt::Kill);
         let error = match answer {
-            Ok(ProgramResult { code: Some(0), .. }) => None,
-            Ok(ProgramResult { out, err, .. }) => Some(last_line(&(out + &err), "no answer")),
+            Ok(None | Some(ProgramResult { code: Some(0), .. })) => None,
+            Ok(Some(ProgramResult { out, err, .. })) => Some(last_line(&(out + &err), "no answer")),
             // A host that does not answer is reported; a missing parallel is our own error.
             Err(EngineError::TimedOut(timed_out)) => Some(timed_out.to_string()),
             Err(error) => return Err(error),
@@ -78,18 +78,19 @@ pub(super) fn dispatch(
     words.extend(sent.iter().map(|one| one.name.as_str()));
     let finished = parallel(round, HOSTS_OF_ROUND, &words, round_timeout(sent), OnInterrupt::Kill)?;
     // The results of the units are in the log; here it only has to exist.
-    if !finished.interrupted && !round.path.join(JOB_LOG).is_file() {
+    let Some(finished) = finished else { return Ok(Completion::Interrupted) };
+    if !round.path.join(JOB_LOG).is_file() {
         let said = last_line(&finished.err, "it left no log");
         return Err(EngineError::Failed { program: EngineProgram::Parallel, said });
     }
-    Ok(if finished.interrupted { Completion::Interrupted } else { Completion::Done })
+    Ok(Completion::Done)
 }
 
 /// Removes from the hosts of a round what they were sent.
 pub(super) fn remove_remote_files(round: &RoundFolder) {
     // A host that died in the round keeps what it has.
     let remove = ["--nonall", "rm", "-rf", &round.remote];
-    drop(parallel(round, HOSTS_OF_ROUND, &remove, CHECK_LIMIT, OnInterrupt::Ignore));
+    drop(parallel(round, HOSTS_OF_ROUND, &remove, CHECK_LIMIT, OnInterrupt::GoOn));
 }
 
 /// Runs parallel for the hosts that an option with its value names.
@@ -99,7 +100,7 @@ fn parallel(
     words: &[&str],
     limit: Duration,
     on_interrupt: OnInterrupt,
-) -> Result<ProgramResult, EngineError> {
+) -> Result<Option<ProgramResult>, EngineError> {
     let words = [&["--plain", "--will-cite", "--ssh", SSH][..], &hosts, words].concat();
     run_program(EngineProgram::Parallel, &cmd("parallel", words), &round.path, limit, on_interrupt)
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use duct::cmd;
 
 use super::{
-    Completion, DispatchedUnit, EngineError, EngineProgram, OnInterrupt, RoundFolder, UnitStatus,
+    Completion, DispatchedUnit, EngineError, EngineProgram, ProgramResult, RoundFolder, UnitStatus,
     round_timeout, run_program,
 };
-use kshot_guest::host::FileError;
+use kshot_guest::host::{FileError, OnInterrupt};
 
 /// The job's name; the round's key is appended, to tell our jobs apart.
 const JOB_NAME: &str = "kshot-nightly";
@@ -30,7 +30,9 @@ const TASK_SCRIPT: &str = "#!/bin/sh\n\
 pub(super) fn check_hosts() -> Result<Vec<(String, Option<String>)>, EngineError> {
     let expression = cmd!("sinfo", "--noheader", "--Node", "--format", "%N %t");
     let finished =
-        run_program(EngineProgram::Sinfo, &expression, Path::new("/"), REQUEST_TIMEOUT, OnInterrupt::Kill)?;
+        run_program(EngineProgram::Sinfo, &expression, Path::new("/"), REQUEST_TIMEOUT, OnInterrupt::GoOn)?;
+    // Nothing interrupts it.
+    let Some(finished) = finished else { return Ok(Vec::new()) };
     if finished.code != Some(0) {
         return Err(EngineError::Failed { program: EngineProgram::Sinfo, said: finished.err.trim().into() });
     }
@@ -85,18 +87,17 @@ pub(super) fn dispatch(
         round_timeout(sent),
         OnInterrupt::Kill,
     );
-    if !matches!(&finished, Ok(finished) if !finished.interrupted && finished.code.is_some()) {
+    if !matches!(&finished, Ok(Some(ProgramResult { code: Some(_), .. }))) {
         // sbatch has ended, so the tasks must not go on without it.
         let cancel = cmd!("scancel", "--name", &name);
-        drop(run_program(EngineProgram::Scancel, &cancel, &round.path, REQUEST_TIMEOUT, OnInterrupt::Ignore));
+        drop(run_program(EngineProgram::Scancel, &cancel, &round.path, REQUEST_TIMEOUT, OnInterrupt::GoOn));
     }
-    let finished = finished?;
+    let Some(finished) = finished? else { return Ok(Completion::Interrupted) };
     // sbatch exits with the highest status of its tasks; it refused the job only if it tells no number of it.
-    let submitted = is_job(&finished.out);
-    if !finished.interrupted && !submitted {
+    if !is_job(&finished.out) {
         return Err(EngineError::Failed { program: EngineProgram::Sbatch, said: finished.err.trim().into() });
     }
-    Ok(if finished.interrupted { Completion::Interrupted } else { Completion::Done })
+    Ok(Completion::Done)
 }
 
 /// Whether sbatch tells a job's number, `--parsable`: `17`, or `17;cluster`.
