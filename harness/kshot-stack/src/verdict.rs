@@ -42,8 +42,11 @@ pub fn judge(evidence: Evidence<'_>) -> Judgement {
     let console_claims = evidence.console_claims.iter().filter_map(|claim| {
         apply_known_faults(&claim.name, check_console_claim(claim, evidence.console), evidence.known_faults)
     });
-    let snapshots =
-        evidence.comparisons.iter().filter_map(|(probe, comparison)| judge_snapshot(probe, comparison));
+    let lost = |name: &str| evidence.probes.iter().any(|probe| probe.name == name && probe.lost > 0);
+    let snapshots = evidence
+        .comparisons
+        .iter()
+        .filter_map(|(probe, comparison)| judge_snapshot(probe, comparison, lost(probe)));
     let reasons: Vec<Reason> = claims
         .chain(console_claims)
         .chain(snapshots)
@@ -61,9 +64,11 @@ fn verdict_of(reason: &Reason) -> Verdict {
         Reason::SnapshotDiffers { .. } | Reason::KnownFaultGone { .. } | Reason::ClaimFails { .. } => {
             Verdict::Drift
         }
-        Reason::NoSnapshot { .. } | Reason::NoProbe { .. } | Reason::NoReference { .. } => {
-            Verdict::Inconclusive
-        }
+        Reason::NoSnapshot { .. }
+        | Reason::NoProbe { .. }
+        | Reason::NoReference { .. }
+        | Reason::ClaimUndecided { .. }
+        | Reason::SnapshotUndecided { .. } => Verdict::Inconclusive,
         _ => Verdict::Match,
     }
 }
@@ -115,6 +120,9 @@ fn judge_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
         return None;
     }
     let outcome = check_claim(claim, probe);
+    if probe.lost > 0 && outcome.as_ref().is_err_and(ClaimFailure::is_lack) {
+        return Some(Reason::ClaimUndecided { claim: claim.name.clone(), probe: probe.name.clone() });
+    }
     let measured = claim.exact || claim.whole;
     if outcome.is_ok() && measured && witnesses(claim, probe).any(|stack| stack.fidelity.is_none()) {
         // Without the truth, where a run has to do without it, there may be nothing to compare with. Then
@@ -222,10 +230,11 @@ fn stack_ends(probe: &ProbeResult) -> Vec<StackEnd> {
     ends.into_iter().take(5).map(|(at, count)| StackEnd { at, count }).collect()
 }
 
-fn judge_snapshot(probe: &str, comparison: &Comparison) -> Option<Reason> {
+fn judge_snapshot(probe: &str, comparison: &Comparison, lost: bool) -> Option<Reason> {
     let probe = probe.to_owned();
     match comparison {
         Comparison::Same => None,
+        Comparison::Drift { .. } if lost => Some(Reason::SnapshotUndecided { probe }),
         Comparison::Drift { diff, .. } => {
             Some(Reason::SnapshotDiffers { probe, diff: diff.trim_end().into() })
         }

@@ -32,12 +32,12 @@ use kshot_guest::machine::{AcceleratorChoice, AcceleratorError, MachineError, Mo
 use kshot_guest::probe::ProbeError;
 use kshot_guest::progress::Progress;
 use kshot_guest::session::SessionError;
-use kshot_guest::symbols::LoadedKernel;
-use kshot_guest::symbols::{Symbols, SymbolsError};
+use kshot_guest::symbols::{Dwarf, LoadedKernel, Symbols, SymbolsError};
 use kshot_guest::userland::UserlandError;
 use kshot_stack::arch::Arch;
 use kshot_stack::blame::{Blame, Blamed, error_chain, passed_on_blame, passed_on_hint};
 use kshot_stack::document::{KernelInfo, ProbeResult, Reason, Repeat, RunDocument, SCHEMA, Start};
+use kshot_stack::results::ParsedProbe;
 use kshot_stack::snapshot::Comparison;
 use kshot_stack::verdict;
 
@@ -326,11 +326,17 @@ fn run_once(
     scenario: &Scenario,
     attempt: RunAttempt,
 ) -> Result<RunOutcome, RunError> {
-    let prepared = prepare(context, scenario, attempt.accelerator)?;
     let folder = context.create_folder(&scenario.id)?;
-    let RunAttempt { keep, start, host_use, .. } = attempt;
-    let (recording, result) =
-        recording::record(&prepared, scenario, start, host_use, &folder, context.progress);
+    let RunAttempt { keep, start, host_use, accelerator } = attempt;
+    let (recording, result) = match prepare(context, scenario, accelerator) {
+        Ok(prepared) => recording::record(&prepared, scenario, start, host_use, &folder, context.progress),
+        Err(error) if error.blame() == Blame::Guest => (RunRecording::default(), Err(error)),
+        Err(error) => {
+            // Nothing is in it.
+            drop(std::fs::remove_dir(folder.path()));
+            return Err(error);
+        }
+    };
     conclude(context, scenario, RecordedRun { folder, keep, decode: true, recording, result })
 }
 
@@ -370,13 +376,14 @@ fn conclude(context: RunContext<'_>, scenario: &Scenario, run: RecordedRun) -> R
             return Err(error);
         }
     };
-    judge::print_captures(scenario, &recording.captures)?;
-    if let Some(dwarf) = kernel.dwarf.as_ref().ok().filter(|_| decode && !judged.recorded.is_empty()) {
-        let loaded = LoadedKernel::from_run_folder(dwarf, folder.path());
-        let symbols = Symbols::of_recorded(&loaded, &judged.recorded)?;
-        let lines = symbols.lines()?;
-        folder.write(DECODED_STACKS, symbols.decode(&lines, &judged.recorded).as_bytes())?;
-        folder.write(INLINED, symbols.list(&lines, &judged.recorded).as_bytes())?;
+    let captures_printed = judge::print_captures(scenario, &recording.captures).map_err(RunError::from);
+    let stacks_decoded = match &kernel.dwarf {
+        Ok(dwarf) if decode => write_decoded(dwarf, &judged.recorded, &folder),
+        _ => Ok(()),
+    };
+    for error in [captures_printed, stacks_decoded].into_iter().filter_map(Result::err) {
+        // The verdict does not depend on them.
+        progress.print_line(&format!("left out of the run folder: {}", error_chain(&error)));
     }
     let document = RunDocument {
         schema: SCHEMA,
@@ -396,6 +403,19 @@ fn conclude(context: RunContext<'_>, scenario: &Scenario, run: RecordedRun) -> R
     folder.write_document(&document, keep)?;
     let machine_ms = document.timings_ms.total;
     Ok(RunOutcome { document, folder: folder.path().into(), comparisons: judged.comparisons, machine_ms })
+}
+
+/// Writes the stacks with file and line, and the functions inlined at each location.
+fn write_decoded(dwarf: &Dwarf, recorded: &[ParsedProbe], folder: &RunFolder) -> Result<(), RunError> {
+    if recorded.is_empty() {
+        return Ok(());
+    }
+    let loaded = LoadedKernel::from_run_folder(dwarf, folder.path());
+    let symbols = Symbols::of_recorded(&loaded, recorded)?;
+    let lines = symbols.lines()?;
+    folder.write(DECODED_STACKS, symbols.decode(&lines, recorded).as_bytes())?;
+    folder.write(INLINED, symbols.list(&lines, recorded).as_bytes())?;
+    Ok(())
 }
 
 /// A hash of the inputs of a pair's verdict, beside the kernel and its guest: the scenario's text and its

@@ -237,6 +237,8 @@ pub struct Answer {
     pub cell: SurveyCell,
     /// QEMU's version, where a machine was run.
     pub qemu: Option<String>,
+    /// Whether the host kept it from being measured.
+    pub host_failed: bool,
 }
 
 /// Every reporter in each of the situations that have something for it, situation by situation. `area` is
@@ -304,8 +306,8 @@ pub fn by_situation<'a, 'b>(questions: &'b [Question<'a>]) -> Vec<&'b [Question<
 /// Asks the questions of one situation on a kernel.
 ///
 /// # Errors
-/// [`RunError`], where it is the host's or the user's. What a probe or the kernel's options fail with is a
-/// finding, and costs the other cells nothing.
+/// [`RunError`], where it is the user's or an interrupt. What fails otherwise is said in its cell, and costs
+/// the other cells nothing.
 pub fn ask(questions: &[Question<'_>], context: RunContext<'_>) -> Result<Vec<Answer>, RunError> {
     let mut guest = None;
     let answers = questions.iter().map(|question| question.ask(&mut guest, context));
@@ -321,6 +323,7 @@ impl Question<'_> {
     fn ask(&self, guest: &mut Option<SharedGuest>, context: RunContext<'_>) -> Result<Answer, RunError> {
         let RunContext { workspace, kernel, .. } = context;
         let (situation, reporter) = (self.situation, self.reporter.name);
+        let mut host_failed = false;
         let outcome = match kernel.check_options(&workspace.images(), &self.scenario.option_users()) {
             Err(missing @ KernelError::MissingOptions { .. }) => Err(error_chain(&missing)),
             checked => {
@@ -328,6 +331,10 @@ impl Question<'_> {
                 match self.run(guest, context) {
                     Ok(outcome) => Ok(outcome),
                     Err(error) if is_of_cell(&error) => Err(error_chain(&error)),
+                    Err(error) if error.blame() == Blame::Host => {
+                        host_failed = true;
+                        Err(error_chain(&error))
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -342,7 +349,7 @@ impl Question<'_> {
         };
         let (situation, function) = (situation.name.clone(), situation.function.clone());
         let cell = SurveyCell { situation, function, reporter: reporter.into(), finding, folder };
-        Ok(Answer { cell, qemu })
+        Ok(Answer { cell, qemu, host_failed })
     }
 
     fn run(&self, guest: &mut Option<SharedGuest>, context: RunContext<'_>) -> Result<RunOutcome, RunError> {

@@ -57,6 +57,18 @@ pub enum Reason {
         /// The claim's name.
         claim: String,
     },
+    /// A claim asks for stacks that are not there, and the kernel lost entries of the probe.
+    ClaimUndecided {
+        /// The claim's name.
+        claim: String,
+        /// The probe's name.
+        probe: String,
+    },
+    /// The stacks of a probe are not those of its snapshot, and the kernel lost entries of the probe.
+    SnapshotUndecided {
+        /// The probe's name.
+        probe: String,
+    },
     /// A probe could not be used on this kernel.
     LeftOut {
         /// The probe's name.
@@ -254,6 +266,15 @@ impl fmt::Display for Reason {
             Self::NoReference { claim } => {
                 write!(f, "claim `{claim}` cannot be judged: a stack has no reference to compare it with")
             }
+            Self::ClaimUndecided { claim, probe } => {
+                write!(
+                    f,
+                    "claim `{claim}` cannot be judged: what it asks for may be among what `{probe}` lost"
+                )
+            }
+            Self::SnapshotUndecided { probe } => {
+                write!(f, "the stacks of `{probe}` cannot be compared with its snapshot: some were lost")
+            }
             Self::LeftOut { probe, because } => {
                 write!(f, "`{probe}` was left out, and what is claimed of it is not judged: {because}")
             }
@@ -280,6 +301,17 @@ impl fmt::Display for Reason {
                 write!(f, "not compared with a warm start: {}", because.as_deref().unwrap_or("none ran"))
             }
             Self::GuestFailed { error: text } | Self::Text { text } => f.write_str(text),
+        }
+    }
+}
+
+impl ClaimFailure {
+    /// Whether stacks are missing, which may be among entries that the kernel lost.
+    pub(crate) fn is_lack(&self) -> bool {
+        match self {
+            Self::NoWitness { .. } => true,
+            Self::WrongCount { found, wanted, .. } => found < wanted,
+            _ => false,
         }
     }
 }

@@ -251,13 +251,15 @@ fn stacks_by_probe(probes: &[ProbeResult]) -> Vec<(&str, &Vec<StackResult>)> {
 }
 
 /// For each probe with a reference: the share of the reference's frames that its stacks lack, in thousandths.
-fn missing_thousandths(probes: &[ProbeResult]) -> Vec<(&str, u64)> {
+fn missing_thousandths(probes: &[ProbeResult]) -> Vec<(&str, u128)> {
     let measured = probes.iter().filter_map(|probe| {
         let stacks = probe.stacks.iter().filter_map(|stack| Some((stack.count, stack.fidelity?)));
+        // Of another's document: the product of two of its numbers needs more bits than they have.
         let (mut count, mut lacking) = (0, 0);
         for (number, fidelity) in stacks {
-            count += number * fidelity.reference_frames;
-            lacking += number * fidelity.reference_frames.saturating_sub(fidelity.matched_frames);
+            let (number, of) = (u128::from(number), u128::from(fidelity.reference_frames));
+            count += number * of;
+            lacking += number * of.saturating_sub(u128::from(fidelity.matched_frames));
         }
         // A share and not a sum, because the number of stacks may differ between nights.
         (count > 0).then(|| (probe.name.as_str(), lacking * 1000 / count))

@@ -5,6 +5,7 @@ use std::io::{self, BufRead};
 use memchr::memchr_iter;
 
 use super::{Parsed, Warning};
+use crate::text::is_hidden;
 
 /// No tracer prints a longer line; what is longer is cut and reported.
 pub(crate) const LONGEST_LINE: usize = 16 * 1024;
@@ -221,7 +222,7 @@ fn append(line: &mut Vec<u8>, part: &[u8], longest: usize) -> bool {
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for char in String::from_utf8_lossy(bytes).chars() {
-        if char.is_control() { text.extend(char.escape_default()) } else { text.push(char) }
+        if is_hidden(char) { text.extend(char.escape_default()) } else { text.push(char) }
     }
     text
 }

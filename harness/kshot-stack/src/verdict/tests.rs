@@ -206,6 +206,38 @@ fn a_probe_that_brought_nothing_cannot_be_judged() {
 }
 
 #[test]
+fn what_may_be_among_the_lost_entries_is_no_drift() {
+    let path = ["register_netdevice", "__tun_chr_ioctl"];
+    let verdict = |claim: Claim, stacks: Vec<StackResult>, comparison, lost| {
+        let probes = [ProbeResult { lost, ..probe("ftrace", stacks) }];
+        let comparisons = [("ftrace".to_owned(), comparison)];
+        let claims = [claim];
+        judge(Evidence { claims: &claims, probes: &probes, comparisons: &comparisons, ..Evidence::default() })
+            .verdict
+    };
+    let same = || Comparison::Same;
+    for (claim, stacks, comparison, without, with) in [
+        // Too few stacks, or other ones than in the snapshot.
+        (claim(&path, Some(5), false), vec![full(4)], same(), Verdict::Drift, Verdict::Inconclusive),
+        (claim(&path, None, false), vec![broken(1)], same(), Verdict::Drift, Verdict::Inconclusive),
+        (claim(&path, None, false), vec![full(1)], drift(), Verdict::Drift, Verdict::Inconclusive),
+        // Too many stacks, or wrong ones, do not come of a loss.
+        (claim(&path, Some(5), false), vec![full(6)], same(), Verdict::Drift, Verdict::Drift),
+        (
+            claim(&path[..1], None, true),
+            vec![stack(1, &["register_netdevice"], State::Truncated)],
+            same(),
+            Verdict::Drift,
+            Verdict::Drift,
+        ),
+        (claim(&path, Some(5), false), vec![full(5)], same(), Verdict::Match, Verdict::Match),
+    ] {
+        assert_eq!(verdict(claim.clone(), stacks.clone(), comparison.clone(), 0), without, "{claim:?}");
+        assert_eq!(verdict(claim.clone(), stacks, comparison, 3), with, "{claim:?}");
+    }
+}
+
+#[test]
 fn losses_and_unread_lines_are_told_but_change_no_word() {
     let warning = |kind: &str| Warning { kind: kind.into(), count: 2, example: "x".into(), line: None };
     let warnings = vec![warning("lost-events"), warning("unreadable-line")];

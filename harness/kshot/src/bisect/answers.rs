@@ -34,18 +34,22 @@ pub(crate) fn run_once(context: RunContext<'_>, asked: AskedScenario<'_>) -> Res
     // independent.
     let options = RunOptions { keep: true, start_policy: StartPolicy::Cold, ..RunOptions::default() };
     let outcome = run::run(context, asked.scenario, &options)?;
-    let answer = evaluate_run(asked, &outcome.document, &outcome.folder).map_err(CandidateError::Skip)?;
+    let answer = evaluate_run(asked, &outcome.document, &outcome.folder)?;
     let folder = outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(TestRun { answer, run_folder: Some(folder) })
 }
 
 /// Evaluates a question on a run folder.
-fn evaluate_run(asked: AskedScenario<'_>, document: &RunDocument, folder: &Path) -> Result<String, String> {
+fn evaluate_run(
+    asked: AskedScenario<'_>,
+    document: &RunDocument,
+    folder: &Path,
+) -> Result<String, CandidateError> {
     let text = |path: &Path| {
         let mut bytes = Vec::new();
         let read = bounded::open(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes));
-        read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        Ok::<_, String>(String::from_utf8_lossy(&bytes).into_owned())
+        read.map_err(|error| host_error("read", path, error))?;
+        Ok::<_, CandidateError>(String::from_utf8_lossy(&bytes).into_owned())
     };
     let captures: Vec<PathBuf> =
         asked.scenario.probes.iter().filter_map(|probe| probe.find_text(folder)).collect();
@@ -55,13 +59,14 @@ fn evaluate_run(asked: AskedScenario<'_>, document: &RunDocument, folder: &Path)
     // A run that ended before its last step has no output of it.
     let last_step = last_step.filter(|path| path.is_file()).map_or(Ok(String::new()), |path| text(&path))?;
     let console = text(&folder.join(kshot_guest::machine::CONSOLE_LOG))?;
-    asked.question.evaluate(&RunEvidence {
+    let evidence = RunEvidence {
         scenario: asked.scenario,
         document,
         captures: &captures,
         console: &console,
         last_step: &last_step,
-    })
+    };
+    asked.question.evaluate(&evidence).map_err(CandidateError::Skip)
 }
 
 /// The recorded answers of one kernel, guest, scenario and question, in the order of the runs.

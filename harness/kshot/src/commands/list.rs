@@ -6,6 +6,7 @@ use crate::report::new_table;
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{DwarfAvailability, Kernel, KernelError, KernelSpec, OptionUsers};
 use kshot_guest::probe;
+use kshot_stack::blame::error_chain;
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -22,9 +23,18 @@ impl Args {
         let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let mut kernels = Vec::new();
         for spec in catalogue.kernels() {
-            let kernel = Kernel::find(spec, &workspace.images(), &workspace.cache)?;
-            let lacking = kernel.as_ref().map(|kernel| lacking(&workspace, kernel)).transpose()?;
-            kernels.push(ListedKernel { spec, kernel, lacking: lacking.unwrap_or_default() });
+            // A broken kernel must not hide the others.
+            let found = Kernel::find(spec, &workspace.images(), &workspace.cache).and_then(|kernel| {
+                let lacking = kernel.as_ref().map(|kernel| lacking(&workspace, kernel)).transpose()?;
+                Ok((kernel, lacking.unwrap_or_default()))
+            });
+            kernels.push(match found {
+                Ok((kernel, lacking)) => ListedKernel { spec, kernel, lacking, error: None },
+                Err(error) => {
+                    let error = Some(error_chain(&error));
+                    ListedKernel { spec, kernel: None, lacking: Vec::new(), error }
+                }
+            });
         }
         let mut scenarios = Vec::new();
         for id in select.scenario_ids(&[])? {
@@ -68,6 +78,7 @@ struct ListedKernel<'a> {
     /// `None` where it is not provisioned.
     kernel: Option<Kernel>,
     lacking: Vec<LackingProbe>,
+    error: Option<String>,
 }
 
 impl ListedKernel<'_> {
@@ -78,6 +89,7 @@ impl ListedKernel<'_> {
             "arch": self.spec.arch,
             "provisioned": kernel.map(|kernel| &kernel.release),
             "dwarf": kernel.is_some_and(|kernel| kernel.dwarf.is_ok()),
+            "fault": self.error,
             "without": self.lacking.iter().map(|lacking| lacking.probe).collect::<Vec<_>>(),
         })
     }
@@ -85,7 +97,10 @@ impl ListedKernel<'_> {
     fn as_row(&self) -> [String; 3] {
         let KernelSpec { name, arch, .. } = self.spec;
         let mut provisioned = match &self.kernel {
-            None => format!("no: kshot provision {name}"),
+            None => match &self.error {
+                Some(error) => format!("error: {error}"),
+                None => format!("no: kshot provision {name}"),
+            },
             Some(Kernel { dwarf: Err(_), release, .. })
                 if self.spec.dwarf_availability() == DwarfAvailability::OnRequest =>
             {

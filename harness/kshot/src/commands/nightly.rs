@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::select::Selector;
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams, at_once, workspace};
 use crate::nightly::engine::{RemoteHosts, Sender};
 use crate::nightly::history::History;
 use crate::nightly::matrix::Matrix;
@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// (4/user@host)
     #[arg(long, value_name = "FILE", required_if_eq("engine", "parallel"))]
     hosts: Option<PathBuf>,
-    /// The number of parallel runs on this host; default: the number of cores
+    /// The number of parallel runs on this host; by default as many as it has processors and memory for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
     /// Download or build missing kernels first; without this option they are reported and left out
@@ -80,7 +80,7 @@ impl Args {
         }
         let (mut history, forgot) = History::open_or_forget(&history_file(self.history.as_ref())?)?;
         let folder = ResultFolder::open(&self.out)?;
-        let engine = self.engine();
+        let engine = self.engine(&workspace);
         let context = NightContext {
             kernels: match engine {
                 Engine::Local { .. } => self.kernels(select, &matrix, streams)?,
@@ -150,12 +150,19 @@ impl Args {
         let mut found = HashMap::new();
         for name in &matrix.kernels {
             let entry = catalogue.get(name).expect("the name is from the catalogue");
-            let mut kernel = Kernel::find(entry, &workspace.images(), &workspace.cache)?;
+            let mut kernel = match Kernel::find(entry, &workspace.images(), &workspace.cache) {
+                Ok(kernel) => kernel,
+                // One's own, half built, must not stop the night of the others.
+                Err(error) => {
+                    streams.progress.print_line(CommandError::from(error).render().trim_end());
+                    None
+                }
+            };
             if kernel.is_none() && self.provision {
                 match select.provision(name, &streams.progress) {
                     Ok(made) => kernel = Some(made),
-                    // A kernel that cannot be provisioned must not stop the night of the others; it is
-                    // reported.
+                    Err(error) if error.exit() == ExitCode::Interrupted => return Err(error),
+                    // Nor must one that cannot be provisioned.
                     Err(error) => streams.progress.print_line(error.render().trim_end()),
                 }
             }
@@ -167,7 +174,7 @@ impl Args {
         Ok(found)
     }
 
-    fn engine(&self) -> Engine {
+    fn engine(&self, workspace: &Workspace) -> Engine {
         let hosts = |sender| Engine::Hosts(RemoteHosts { sender, provision: self.provision });
         match (self.engine, &self.hosts) {
             (EngineKind::Parallel, Some(file)) => return hosts(Sender::Parallel(file.clone())),
@@ -175,8 +182,7 @@ impl Args {
             // Without a file, `parallel` has been refused with the command line.
             (EngineKind::Local | EngineKind::Parallel, _) => {}
         }
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Engine::Local { jobs: self.jobs.map_or(cores, usize::from) }
+        Engine::Local { jobs: at_once(self.jobs, workspace) }
     }
 }
 

@@ -59,9 +59,9 @@ pub(super) fn run_pairs(
                 exits.push(ExitCode::from(outcome.document.verdict));
                 take(*number, outcome, *out)
             }
-            Err(error) if error.blame() == Blame::Host => {
+            Err(error) if matches!(error.blame(), Blame::Host | Blame::Guest) => {
+                exits.push(ExitCode::from(error.blame()));
                 progress.print_line(CommandError::from(error).render().trim_end());
-                exits.push(ExitCode::Host);
                 Ok(())
             }
             Err(error) => Err(error.into()),

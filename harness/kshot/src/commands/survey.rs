@@ -64,6 +64,7 @@ impl Args {
         let questions = survey::questions("survey", &situations, &names)?;
         let began = RunTime::now();
         let mut documents = Vec::new();
+        let mut exit = ExitCode::Match;
         for path in &self.from {
             let text =
                 bounded::read_text(path, foreign::SIZE_MOST as u64).map_err(FileError::on("read", path))?;
@@ -88,6 +89,9 @@ impl Args {
                 Ok::<_, RunError>(())
             })?;
             drop(task);
+            if answers.iter().flatten().any(|answer| answer.host_failed) {
+                exit = ExitCode::Host;
+            }
             let qemu = answers.iter().flatten().find_map(|answer: &Answer| answer.qemu.clone());
             let cells = answers.into_iter().flatten().map(|answer| answer.cell).collect();
             let kernel = run::kernel_info(&kernel);
@@ -100,7 +104,7 @@ impl Args {
         if self.format == SurveyFormat::Markdown {
             write!(streams.out, "{}", survey_markdown(&documents))?;
         }
-        Ok(ExitCode::Match)
+        Ok(exit)
     }
 
     /// Adds a document and prints it at once, but for Markdown, which begins with all of them.

@@ -89,7 +89,6 @@ impl SharedGuest {
         let RunContext { workspace, kernel, .. } = context;
         kernel.check_options(&workspace.images(), &scenario.option_users())?;
         let probes = present_probes(scenario, kernel);
-        check_functions(&probes, kernel)?;
         let folder = context.create_folder(&scenario.id)?;
         self.link_console(&folder)?;
         let started = Instant::now();
@@ -102,7 +101,8 @@ impl SharedGuest {
         };
         let truth_thread = Some(&self.truth_thread);
         let recorders = Recorders { probes: &probes, truth_thread, ..self.prepared.recorders() };
-        let result = start_truth(recorders, &folder).and_then(|truth| {
+        let checked = check_functions(&probes, kernel);
+        let result = checked.and_then(|()| start_truth(recorders, &folder)).and_then(|truth| {
             probes.iter().try_for_each(|probe| probe.prepare(&mut session, folder.path()))?;
             let guest = RunningGuest { machine: &self.machine, session: &mut session, truth };
             replay_and_collect(recorders, scenario, guest, &folder, &mut recording)

@@ -66,6 +66,14 @@ fn all() -> Vec<(Reason, &'static str)> {
             "claim `c` cannot be judged: a stack has no reference to compare it with",
         ),
         (
+            Reason::ClaimUndecided { claim: claim.clone(), probe: probe.clone() },
+            "claim `c` cannot be judged: what it asks for may be among what `ftrace` lost",
+        ),
+        (
+            Reason::SnapshotUndecided { probe: probe.clone() },
+            "the stacks of `ftrace` cannot be compared with its snapshot: some were lost",
+        ),
+        (
             fails(ClaimFailure::Console { report: text("warn"), line: text("WARNING: x") }),
             "claim `c` fails: the console reports (warn): WARNING: x",
         ),
