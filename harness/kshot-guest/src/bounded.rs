@@ -1,5 +1,5 @@
-//! Input with an end: regular files alone, no more than a limit of them, and archives that do not swell
-//! without end.
+//! Reads input with a bound: regular files only, at most so many bytes of them, and archives up to a size and
+//! a ratio.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -18,10 +18,11 @@ pub const RATIO_MOST: u64 = 200;
 /// How many bytes may be unpacked before the ratio counts.
 const RATIO_FREE: u64 = 16 << 20;
 
-/// Opens a file to read, where it is one: a FIFO, a device or a socket could block or have no end.
+/// Opens a regular file for reading. Refuses a FIFO, a device or a socket: reading one may block or never
+/// end.
 ///
 /// # Errors
-/// Those of open(2); `InvalidInput` for what is no regular file.
+/// The errors of open(2); `InvalidInput` if the file is not a regular one.
 pub fn open(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK, opening a FIFO would wait for its writer.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
@@ -29,28 +30,28 @@ pub fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() {
         return Ok(file);
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
 }
 
 /// The contents of a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// Those of [`open`] and of reading; `FileTooLarge` for more.
+/// The errors of [`open`] and of reading; `FileTooLarge` if the file is larger.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most { Err(too_large(most)) } else { Ok(bytes) }
 }
 
-/// As [`read`], of text.
+/// As [`read`], for UTF-8 text.
 ///
 /// # Errors
-/// Those of [`read`]; `InvalidData` for what is no UTF-8.
+/// The errors of [`read`]; `InvalidData` if the contents are not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// A writer that takes at most so many bytes; the rest fails as `FileTooLarge`.
+/// A writer with a limit in bytes; a write beyond it fails with `FileTooLarge`.
 #[derive(Debug)]
 pub struct AtMost<W> {
     to: W,

@@ -14,7 +14,7 @@ pub struct Deadline {
     limit: Duration,
 }
 
-/// A wait that ran out.
+/// A wait that timed out.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("waited {waited:.1?} for {what}{}", last_error.as_ref().map(|c| format!("; meanwhile: {c}")).unwrap_or_default())]
 pub struct TimedOut {
@@ -51,7 +51,7 @@ impl Deadline {
         self.remaining().is_zero()
     }
 
-    /// The error for a wait that ran out.
+    /// The error for a wait that timed out.
     pub fn timed_out(&self, last_error: Option<String>) -> TimedOut {
         TimedOut { what: self.what.clone(), waited: self.started.elapsed(), last_error }
     }

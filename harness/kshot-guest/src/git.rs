@@ -31,7 +31,7 @@ pub struct Repository {
 /// A commit, and its parents as far as they are in the same list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedCommit {
-    /// Its full hash.
+    /// The commit's full hash.
     pub commit: String,
     /// The full hashes of its parents, the first parent first.
     pub parents: Vec<String>,
@@ -41,7 +41,7 @@ pub struct ListedCommit {
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     /// The folder is not in a git repository.
-    #[error("{} is in no git repository", path.display())]
+    #[error("{} is not in a git repository", path.display())]
     NoRepository {
         /// The folder.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum GitError {
         shallow: bool,
     },
     /// Two commits have no ancestor in common.
-    #[error("{} knows no common ancestor of {} and {}", path.display(), commits[0], commits[1])]
+    #[error("{} has no common ancestor of {} and {}", path.display(), commits[0], commits[1])]
     NoCommonAncestor {
         /// The repository.
         path: PathBuf,
@@ -90,7 +90,7 @@ pub enum GitError {
         /// The standard error of git.
         stderr: String,
     },
-    /// A file of kshot's clone cannot be written, or one of the repository not be read.
+    /// A file of kshot's clone cannot be written, or one of the repository cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
     /// git could not be run.
@@ -177,7 +177,7 @@ impl Repository {
             &format!("{revision}^{{commit}}"),
         ]);
         id.map_err(|error| match error {
-            // `--quiet`: 1, without a word.
+            // With `--quiet`, git exits with 1 and prints nothing.
             GitError::Failed { status: Some(1), .. } => {
                 let (path, revision, shallow) = (self.path.clone(), revision.into(), self.is_shallow());
                 GitError::NoCommit { path, revision, shallow }
@@ -299,14 +299,14 @@ impl GitError {
     }
 }
 
-/// The user's and the system's `safe.directory`, in git's order: an empty one takes back those before it.
+/// The user's and the system's `safe.directory`, in git's order: an empty value clears those before it.
 fn trusted() -> Result<Vec<String>, GitError> {
     let mut folders = Vec::new();
     for scope in ["--system", "--global"] {
         let list = tied("git", ["config", scope, "--includes", "--null", "--get-all", "safe.directory"]);
         match run(&list, "git config") {
             Ok(values) => folders.extend(values.split_terminator('\0').map(str::to_owned)),
-            // There is none, or no such file.
+            // The setting is not set, or there is no such configuration file.
             Err(GitError::Failed { .. }) => {}
             Err(error) => return Err(error),
         }

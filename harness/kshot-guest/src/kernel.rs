@@ -46,7 +46,7 @@ const RECIPE_VERSION: &str = "1";
 /// A kernel that is ready to boot. All paths are absolute.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// The name in the catalogue, or of the folder or file for the user's own kernel.
+    /// The name in the catalogue; for the user's own kernel, the name of its folder or file.
     pub name: String,
     /// The architecture of the kernel.
     pub arch: Arch,
@@ -78,9 +78,9 @@ pub enum KernelError {
     #[error(transparent)]
     Yaml(#[from] Box<YamlError>),
     /// The host lacks tools that provisioning needs.
-    #[error("this host has no {}", names_of(missing))]
+    #[error("this host lacks {}", names_of(missing))]
     MissingTools {
-        /// All of them.
+        /// The missing tools.
         missing: Vec<MissingTool>,
     },
     /// The download from Debian's archive failed.
@@ -88,7 +88,7 @@ pub enum KernelError {
     Download {
         /// The kernel.
         kernel: String,
-        /// Why not.
+        /// The underlying error.
         source: Box<AptError>,
     },
     /// The file's SHA-256 differs from the one in the catalogue.
@@ -96,9 +96,9 @@ pub enum KernelError {
     Checksum {
         /// The file.
         path: PathBuf,
-        /// The catalogue's.
+        /// The SHA-256 in the catalogue.
         wanted: String,
-        /// The file's.
+        /// The SHA-256 of the file.
         found: String,
     },
     /// A tool failed while the kernel was unpacked, patched, configured or built.
@@ -109,18 +109,18 @@ pub enum KernelError {
         /// Which tool, its log and the log's tail.
         source: Box<ToolError>,
     },
-    /// kbuild builds nothing in a source tree as it stands, whatever commit is in it.
+    /// kbuild refuses to build a source tree because of its path or state, whatever commit is checked out.
     #[error("kbuild does not build {}: {said}", tree.display())]
     TreeRefused {
         /// The source tree.
         tree: PathBuf,
         /// kbuild's words.
         said: String,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
     /// `olddefconfig` dropped a required line of a Kconfig fragment.
-    #[error("kernel {kernel}: {line} of {fragment} is not in the final .config: {found}")]
+    #[error("kernel {kernel}: olddefconfig dropped {line} of {fragment}: in the final .config {found}")]
     SettingDropped {
         /// The kernel.
         kernel: String,
@@ -148,11 +148,11 @@ pub enum KernelError {
         why: String,
     },
     /// The file is not a kernel that kshot can boot.
-    #[error("{} is no kernel to boot: {why}", path.display())]
+    #[error("{} is not a kernel that kshot can boot: {why}", path.display())]
     NotBootable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot be booted.
         why: String,
     },
     /// The kernel lacks options that the run needs.
@@ -160,9 +160,9 @@ pub enum KernelError {
     MissingOptions {
         /// The kernel.
         kernel: String,
-        /// Its release.
+        /// The kernel's release.
         release: String,
-        /// All of them.
+        /// The missing options.
         missing: Vec<MissingOption>,
     },
     /// A file operation failed.
@@ -267,10 +267,10 @@ impl Blamed for KernelError {
                 Some("add what the symbol depends on, or put \"# optional: why\" above its line".into())
             }
             Self::NoDwarf { .. } => {
-                Some("name its -dbg package as `dbg` of its source in images/kernels.yaml".into())
+                Some("if Debian has a -dbg package for it, name that as `dbg` of the kernel's source in images/kernels.yaml".into())
             }
             Self::DwarfMismatch { .. } => Some(
-                "`kshot cache kernels dwarf --prune` removes both; `kshot provision` gets what belongs together".into(),
+                "remove both with `kshot cache kernels dwarf --prune`, then get a matching pair with `kshot provision --dwarf`".into(),
             ),
             _ => passed_on_hint(self),
         }
@@ -293,7 +293,8 @@ impl Kernel {
         let key = source::key(spec, images)?;
         let Some(folder) = cache.find("kernels", &key) else { return Ok(None) };
         let mut kernel = match Self::from_entry(spec, &folder) {
-            // A power loss left half of it: it is made anew, and what asks for other kernels goes on.
+            // A power loss left the entry incomplete. Treat the kernel as missing, so that it is made again
+            // and commands about other kernels still work.
             Err(KernelError::File(error)) if is_damage(&error) && cache.remove("kernels", &key)? => {
                 return Ok(None);
             }
@@ -315,7 +316,7 @@ impl Kernel {
     pub fn from_path(path: &Path, images: &ImagesFolder, cache: &Cache) -> Result<Self, KernelError> {
         let not = |why: String| KernelError::NotBootable { path: path.into(), why };
         let path = path.canonicalize().map_err(|error| not(error.to_string()))?;
-        // All of it: `vmlinux-6.1.192` and `vmlinux-6.1.193` are two kernels.
+        // The whole file name, not the stem: `vmlinux-6.1.192` and `vmlinux-6.1.193` are two kernels.
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let tree::KernelFiles { folder, boot, vmlinux, image } = tree::files(&path)?;
         let release = image.release.ok_or_else(|| {
@@ -358,7 +359,7 @@ impl Kernel {
         Ok(Some(Self { name: spec.name.clone(), in_catalogue: true, ..kernel }))
     }
 
-    /// The same kernel for runs that no snapshot is about: they are judged by their claims alone.
+    /// This kernel as one outside the catalogue: its runs are judged by claims alone, without snapshots.
     #[must_use]
     pub fn without_snapshots(self) -> Self {
         Self { in_catalogue: false, ..self }
@@ -397,7 +398,7 @@ impl Kernel {
     }
 }
 
-/// What provisioning takes its recipes from, where it keeps what it makes, and where it tells how far it is.
+/// Where provisioning reads its recipes, stores its results and reports its progress.
 #[derive(Clone, Debug)]
 pub struct ProvisionContext<'a> {
     /// The folder of recipes.
@@ -430,8 +431,8 @@ pub fn provision(spec: &KernelSpec, context: &ProvisionContext<'_>) -> Result<Ke
         Lookup::Found(folder) => return Kernel::from_entry(spec, &folder),
         Lookup::Missing(draft) => draft,
     };
-    // The scratch folder is removed when this returns: waiting processes have the kernel by then. Removing a
-    // source tree can take minutes.
+    // The scratch folder is removed only when this returns, because removing a source tree can take minutes;
+    // processes that wait for the kernel already have it.
     let scratch = draft.scratch()?;
     let made = match &spec.source {
         KernelSource::DebianPackage(package) => package::unpack(spec, package, context, draft.path())?,
@@ -440,8 +441,7 @@ pub fn provision(spec: &KernelSpec, context: &ProvisionContext<'_>) -> Result<Ke
     Kernel::from_entry(spec, &commit_kernel(spec, draft, made)?)
 }
 
-/// Builds a kernel of a source that was built before once more, for nothing but to see that this host still
-/// can.
+/// Builds again a kernel that this host has built before, only to check that the host can still build.
 ///
 /// # Errors
 /// [`KernelError`].

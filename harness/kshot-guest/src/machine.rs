@@ -12,7 +12,7 @@ mod spec; // a machine's description, and QEMU's command line
 mod stops; // breakpoints, and leaving them
 mod stub; // a client of QEMU's gdb stub
 mod timer; // the timer of a restored machine, where QEMU leaves it out
-mod lacking; // what a kernel lacks that does not come up
+mod lacking; // the options that a kernel lacks if its guest does not come up
 mod share; // how much of the host's time QEMU got
 mod liveness; // whether a machine runs, for every wait
 
@@ -340,7 +340,7 @@ impl Drop for Qemu {
     fn drop(&mut self) {
         self.process.kill();
         if let Some(watcher) = self.watcher.take() {
-            // A watcher that panicked has said so.
+            // A watcher thread that panicked has already printed why.
             drop(watcher.join());
         }
     }

@@ -1,6 +1,6 @@
 //! Probes: the mechanisms that record stacks, one file each. A probe's file says what a scenario may ask of
-//! it, what it does in the guest, what it leaves and how that is read. A new one is a file with a `Probe`,
-//! its `mod`, and its line in `probes!`.
+//! it, what it does in the guest, which files it leaves and how they are parsed. A new one is a file with a
+//! `Probe`, its `mod`, and its line in `probes!`.
 
 mod error; // what goes wrong with a probe
 mod capture; // the files that probes leave in a run folder
@@ -107,14 +107,14 @@ probes! {
     text: Text(TextProbe) from text::RawText,
 }
 
-/// What the file of a mechanism says of it. Everything that changes the guest goes through [`ProbeGuest`].
+/// What each mechanism implements. Everything that changes the guest goes through [`ProbeGuest`].
 trait Probe {
-    /// The words in `images/needs.yaml` of what it needs of a kernel's options, besides its own.
+    /// Further keys of `images/needs.yaml` whose kernel options this probe needs, besides its own key.
     fn further_needs(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Whether the guest's userland needs perf for it.
+    /// Whether this probe needs perf in the guest's userland.
     fn needs_perf(&self) -> bool {
         false
     }
@@ -124,7 +124,7 @@ trait Probe {
         false
     }
 
-    /// The function that it is at, if it is at one; of `a|b`, the first that the kernel has.
+    /// The function that this probe is attached to, if any; of `a|b`, the first that the kernel has.
     fn function(&self) -> Option<&str> {
         None
     }
@@ -149,8 +149,7 @@ trait Probe {
         &[]
     }
 
-    /// Has the thread that records the truth read the kernel, for the probe that does, before the machine is
-    /// up.
+    /// Lets the truth thread start reading the kernel before the machine is up. Only the truth probe does.
     fn start_truth(
         &self,
         _kernel: &KernelFile<'_>,
@@ -175,7 +174,7 @@ trait Probe {
         None
     }
 
-    /// The stacks of a capture of its.
+    /// Parses the stacks in one of this probe's captures.
     fn parse(&self, capture: &Capture, row: &ArchRow) -> io::Result<Parsed>;
 
     /// The text that a capture is printed as, if it is binary.
@@ -208,14 +207,14 @@ trait Armed: Debug {
 pub struct ProbeSpec {
     /// The name in results, snapshots and claims; the kind unless the scenario gives one.
     pub name: String,
-    /// What it is.
+    /// The kind, with what the scenario asks of it.
     pub kind: ProbeKind,
 }
 
 /// The kernel that will run.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelFile<'a> {
-    /// Its architecture.
+    /// The kernel's architecture.
     pub row: &'static ArchRow,
     /// The path of its `vmlinux` with DWARF.
     pub vmlinux: &'a Path,
@@ -255,8 +254,8 @@ pub fn preparation(specs: &[ProbeSpec]) -> String {
     scripts.collect::<Vec<_>>().join("\n")
 }
 
-/// Checks that the function of each probe is one function of the kernel whose `vmlinux` this is, as far as
-/// that tells: a module may have another one of the same name.
+/// Checks that the function name of each probe names only one function in this `vmlinux`. A module may still
+/// have another function of that name.
 ///
 /// # Errors
 /// [`ProbeError::Ambiguous`], or the file cannot be read.
@@ -274,8 +273,8 @@ pub fn check_functions(specs: &[ProbeSpec], vmlinux: &Path) -> Result<(), ProbeE
     Err(ProbeError::Ambiguous { probe: probe.into(), source })
 }
 
-/// Has a thread read the kernel for the probe that records the truth, if any, before the machine is up: a
-/// thread that is given, or a new one. `folder` is the run folder.
+/// Lets a thread start reading the kernel for the truth probe, if there is one, before the machine is up: the
+/// given thread, or a new one. `folder` is the run folder.
 ///
 /// # Errors
 /// [`TruthError::Start`]; what is wrong with the DWARF, [`ProbeSpec::arm`] reports.
@@ -298,7 +297,8 @@ pub fn kinds() -> &'static [&'static str] {
     RawProbe::KEYS
 }
 
-/// Whether a guest needs perf for these probes. Without any probe it is a person's, who may want it.
+/// Whether a guest needs perf for these probes. A guest without probes is for `kshot shell`, whose user may
+/// want perf.
 pub fn need_perf(specs: &[ProbeSpec]) -> bool {
     specs.is_empty() || specs.iter().any(|spec| spec.probe().needs_perf())
 }
@@ -360,15 +360,15 @@ impl ProbeSpec {
         Ok(ArmedProbe { name: self.name.clone(), armed })
     }
 
-    /// Its capture with stacks in a run folder, if there is one.
+    /// The probe's capture with stacks in a run folder, if there is one.
     pub fn find_capture(&self, folder: &Path) -> Option<Capture> {
         let files = ProbeFiles { probe: &self.name, folder };
         let path = files.path(self.probe().capture_suffix(files));
         path.is_file().then(|| Capture { probe: self.name.clone(), content: CaptureContent::Stacks, path })
     }
 
-    /// The text of its capture with stacks in a run folder, for a person's regular expression: its own, or
-    /// the one that it is printed as. The truth leaves none.
+    /// The text of the probe's capture in a run folder, to match a regular expression against: the capture
+    /// itself, or its printed form if it is binary. `None` for the truth.
     pub fn find_text(&self, folder: &Path) -> Option<PathBuf> {
         let capture = self.find_capture(folder).filter(|_| !self.records_truth())?;
         let printed = self.printed(&capture).map(|text| text.path);
@@ -380,7 +380,7 @@ impl ProbeSpec {
         self.probe().guest_file(&self.name)
     }
 
-    /// The stacks of a capture of its; `None` for a supplement.
+    /// Parses the stacks of one of the probe's captures; `None` for a supplement.
     ///
     /// # Errors
     /// The file cannot be read.

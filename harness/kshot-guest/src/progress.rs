@@ -75,7 +75,8 @@ impl Progress {
 }
 
 impl Task {
-    /// Says a step that each counts: a plain line of its own, however soon after the last.
+    /// Reports a step that must not be skipped: without bars it gets a line of its own, however soon after
+    /// the last.
     pub fn say(&self, detail: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(detail.to_owned()),

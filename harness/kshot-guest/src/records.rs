@@ -1,5 +1,5 @@
-//! Append-only files: one record a line, each with a checksum, on disk when it is told. A line that a crash
-//! or a full disk cut short is dropped and said, and never read as a shorter record.
+//! Append-only files: one record per line, each with a checksum and synced to disk before the write returns.
+//! A line that a crash or a full disk cut short is dropped and reported, never read as a shorter record.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 pub const SIZE_MOST: u64 = 64 << 20;
 /// The hexadecimal digits of a line's checksum: the first of the SHA-256 over the record.
 const DIGITS: usize = 8;
-/// What stands between a record and its checksum. A record holds none.
+/// The separator between a record and its checksum; no record contains it.
 const MARK: char = '\t';
 
 /// What a file of records holds.
@@ -19,13 +19,13 @@ const MARK: char = '\t';
 pub struct Records {
     /// The whole records, in the order they were written.
     pub records: Vec<String>,
-    /// What stands behind them and is no whole record.
+    /// Whatever follows the last whole record.
     pub damage: Option<Damage>,
 }
 
-/// The end of a file that is not believed.
+/// The damaged end of a file of records.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} and what follows it, {bytes} bytes, is damaged and was left out")]
+#[error("line {line} and everything after it, {bytes} bytes, are damaged and were left out")]
 pub struct Damage {
     /// The number of the first line that is not whole, from 1.
     pub line: usize,
@@ -33,11 +33,11 @@ pub struct Damage {
     pub bytes: usize,
 }
 
-/// Reads the records of a file; none where there is no file. A line without a checksum, as kshot wrote them
-/// before it had one, counts where `alone` says that it can be told whole without.
+/// Reads the records of a file; none where there is no file. A line without a checksum, as older versions of
+/// kshot wrote them, counts if `alone` finds it complete.
 ///
 /// # Errors
-/// Those of reading; `InvalidData` for more than [`SIZE_MOST`].
+/// The errors of reading; `InvalidData` if the file is larger than [`SIZE_MOST`].
 pub fn read(path: &Path, alone: impl Fn(&str) -> bool) -> io::Result<Records> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Records::default()),
@@ -47,11 +47,11 @@ pub fn read(path: &Path, alone: impl Fn(&str) -> bool) -> io::Result<Records> {
     Ok(parse(&contents(&file)?, alone).0)
 }
 
-/// Writes one record behind the others. When this returns, it is on disk. What stands behind the last whole
-/// record is cut off before.
+/// Appends one record; when this returns, the record is on disk. Anything after the last whole record is cut
+/// off first.
 ///
 /// # Errors
-/// Those of writing; the file then holds what it held before.
+/// The errors of writing; the file is then unchanged.
 pub fn append(path: &Path, record: &str, alone: impl Fn(&str) -> bool) -> io::Result<()> {
     let made = !path.exists();
     let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
@@ -73,10 +73,10 @@ pub fn append(path: &Path, record: &str, alone: impl Fn(&str) -> bool) -> io::Re
 /// one.
 ///
 /// # Errors
-/// Those of writing.
+/// The errors of writing.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Others may read it: tempfile alone would keep them out.
+    // Other users may read the file; tempfile's default mode would not let them.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
     file.write_all(bytes)?;
@@ -128,7 +128,7 @@ fn contents(file: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a new name in a folder last.
+/// Syncs a folder, so that a new name in it survives a power loss.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::File::open(folder)?.sync_all()
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(read.records, ["fails"]);
         assert_eq!(
             read.damage.unwrap().to_string(),
-            "line 2 and what follows it, 9 bytes, is damaged and was left out"
+            "line 2 and everything after it, 9 bytes, are damaged and were left out"
         );
     }
 

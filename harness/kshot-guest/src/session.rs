@@ -244,7 +244,7 @@ impl Session {
                 if length == wanted {
                     return Ok(());
                 }
-                Err(unreadable(format!("{wanted} bytes were to come, but {length} came")))
+                Err(unreadable(format!("{wanted} bytes expected, {length} received")))
             }
             _ => Err(unreadable(protocol::last_line(head.text()))),
         }
@@ -286,8 +286,10 @@ impl fmt::Debug for Shell {
 fn with_last_output(error: SessionError, output: &[u8]) -> SessionError {
     match error {
         SessionError::TimedOut(timed_out) if !output.is_empty() => {
-            let causes =
-                [Some(format!("it said last \"{}\"", protocol::last_line(output))), timed_out.last_error];
+            let causes = [
+                Some(format!("its last line was \"{}\"", protocol::last_line(output))),
+                timed_out.last_error,
+            ];
             let last_error = Some(causes.into_iter().flatten().collect::<Vec<_>>().join(", "));
             SessionError::TimedOut(TimedOut { last_error, ..timed_out })
         }

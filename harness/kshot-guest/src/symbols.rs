@@ -37,18 +37,18 @@ pub use unwind::{End, Physical, ReturnTrampoline, Unwinder, Unwound};
 /// A function of the symbol table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Function {
-    /// Its address.
+    /// The function's address.
     start: u64,
-    /// Its size in bytes; 0 where the table does not say.
+    /// The function's size in bytes; 0 if the table does not say.
     size: u64,
     /// The `st_other` of its symbol in ELF, 0 elsewhere.
     st_other: u8,
     name: Rc<str>,
 }
 
-/// Several functions have a name. Static functions of different files may share one.
+/// The name of a function is ambiguous: static functions of different files may share a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} functions of the kernel have the name `{function}`: at {}", starts.len(), addresses(starts))]
+#[error("{} functions of the kernel are called `{function}`: at {}", starts.len(), addresses(starts))]
 pub struct AmbiguousFunction {
     /// The name.
     pub function: String,
@@ -110,15 +110,15 @@ pub enum SymbolsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The underlying error.
         source: io::Error,
     },
     /// The file is not ELF.
-    #[error("{} is no ELF file", path.display())]
+    #[error("{} is not an ELF file", path.display())]
     Elf {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The underlying error.
         source: object::Error,
     },
     /// The DWARF is malformed.
@@ -126,7 +126,7 @@ pub enum SymbolsError {
     Dwarf {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The underlying error.
         source: gimli::Error,
     },
     /// A module's DWARF has an unsupported relocation.
@@ -157,7 +157,7 @@ impl SymbolsError {
 impl Blamed for SymbolsError {
     fn hint(&self) -> Option<String> {
         Some(
-            "where it is in the cache: `kshot cache dwarf --prune`, then `kshot provision --dwarf` with the kernel's name"
+            "if the file is in the cache: `kshot cache dwarf --prune`, then `kshot provision --dwarf` with the kernel's name"
                 .into(),
         )
     }
@@ -274,7 +274,7 @@ impl AmbiguousFunction {
     /// Refuses the name of a function that starts at several addresses.
     ///
     /// # Errors
-    /// The error itself, where there are several.
+    /// [`AmbiguousFunction`] if there are several.
     pub fn check(function: &str, starts: &[u64]) -> Result<(), Self> {
         match starts {
             [] | [_] => Ok(()),
@@ -289,7 +289,7 @@ impl Blamed for AmbiguousFunction {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("probe a function that has its name alone: one that calls the function which is meant, or is called by it".into())
+        Some("probe a function with a unique name: a caller or a callee of the one you mean".into())
     }
 }
 
@@ -388,8 +388,9 @@ fn start_of(functions: &[Function], name: &str) -> Option<u64> {
     functions.iter().find(|function| *function.name == *name).map(|function| function.start)
 }
 
-/// Of all [`named`] functions one at each address, and the [`labels`] that are in none with a size: assembly
-/// code of which the symbol table says no more. What has no size extends to the next one.
+/// One of the [`named`] functions for each address, and the [`labels`] outside of every sized function:
+/// assembly code about which the symbol table says nothing else. A symbol without a size extends to the next
+/// one.
 fn functions(named: Vec<Function>, labels: Vec<Function>) -> Vec<Function> {
     let mut functions = named;
     // Of several names at one address the one with a size wins: it is the function's.
@@ -423,7 +424,7 @@ fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &Sectio
     in_code(file, bases, &[SymbolKind::Text, SymbolKind::Label])
 }
 
-/// Every name in the symbol table for a place in loaded code that is not said to be a function.
+/// Every symbol of loaded code that is not of function type.
 fn labels<'data, R: ReadRef<'data>>(
     file: &object::File<'data, R>,
     bases: &SectionAddresses,
@@ -454,8 +455,8 @@ fn in_code<'data, R: ReadRef<'data>>(
             Some(Function { start, size: symbol.size(), st_other, name: name.into() })
         })
     };
-    // Counted first, which fills the file's cache: what stays shall not lie scattered between what goes with
-    // the cache.
+    // Count first, which fills the file's cache; otherwise the list that is kept would lie scattered among
+    // the allocations that are freed with the cache.
     let mut functions = Vec::with_capacity(named().count());
     functions.extend(named());
     functions
@@ -564,7 +565,7 @@ mod tests {
         let error = ambiguous(&["recursing", "no_such_function|middle"]).unwrap();
         assert_eq!(
             error.to_string(),
-            "2 functions of the kernel have the name `middle`: at 0xffffffff80100000, 0xffffffff80100054"
+            "2 functions of the kernel are called `middle`: at 0xffffffff80100000, 0xffffffff80100054"
         );
         assert_eq!(error.blame(), Blame::Guest);
     }
@@ -574,7 +575,7 @@ mod tests {
         let error = AmbiguousFunction::check("show", &[1, 2, 3, 4, 5]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "5 functions of the kernel have the name `show`: at 0x1, 0x2, 0x3, 0x4, ..."
+            "5 functions of the kernel are called `show`: at 0x1, 0x2, 0x3, 0x4, ..."
         );
         assert_eq!(AmbiguousFunction::check("show", &[1]), Ok(()));
     }
@@ -587,6 +588,6 @@ mod tests {
         assert!(matches!(Symbols::read(&loaded, []), Err(SymbolsError::Unreadable { .. })));
         std::fs::write(&path, "no ELF").unwrap();
         let error = Symbols::read(&loaded, []).unwrap_err();
-        assert!(error.to_string().ends_with("vmlinux.debug is no ELF file"), "{error}");
+        assert!(error.to_string().ends_with("vmlinux.debug is not an ELF file"), "{error}");
     }
 }

@@ -37,9 +37,9 @@ pub struct Userland {
 #[derive(Debug, thiserror::Error)]
 pub enum UserlandError {
     /// The host lacks tools that the build needs.
-    #[error("this host has no {}", tools(missing))]
+    #[error("this host lacks {}", tools(missing))]
     MissingTools {
-        /// All of them.
+        /// The missing tools.
         missing: Vec<MissingTool>,
     },
     /// The download of a source package failed.
@@ -47,7 +47,7 @@ pub enum UserlandError {
     Download {
         /// The part of the userland.
         part: &'static str,
-        /// Why not.
+        /// The underlying error.
         source: Box<AptError>,
     },
     /// A tool failed while a component was built.

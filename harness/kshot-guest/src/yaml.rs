@@ -18,7 +18,7 @@ pub const SIZE_MOST: u64 = 1 << 20;
 const OPEN_MOST: usize = 5_000;
 /// The deepest list of lists on one line (`- - -`), which takes the parser as long.
 const DASHES_MOST: usize = 32;
-/// The most bytes that a text may come to with its aliases written out, each value with 16 for itself.
+/// The largest size of a text with its aliases expanded, in bytes, counting 16 more for each value.
 const WRITTEN_OUT_MOST: usize = 16 << 20;
 
 /// An error in a YAML file: file, line, column, the line itself with a caret, and a hint where there is one.
@@ -77,7 +77,7 @@ pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<Ya
     })
 }
 
-/// Refuses text that would take the parser for ever, or all memory.
+/// Refuses text that would take the parser forever or exhaust the memory.
 fn measure(text: &str) -> Result<(), String> {
     if text.len() as u64 > SIZE_MOST {
         return Err(format!("more than {SIZE_MOST} bytes"));
@@ -88,18 +88,18 @@ fn measure(text: &str) -> Result<(), String> {
     let dashes =
         |line: &str| line.split_whitespace().take_while(|word| ["-", "?", ":"].contains(word)).count();
     if text.lines().any(|line| dashes(line) > DASHES_MOST) {
-        return Err(format!("more than {DASHES_MOST} lists in each other on one line"));
+        return Err(format!("more than {DASHES_MOST} nested lists on one line"));
     }
     let left = Cell::new(WRITTEN_OUT_MOST);
-    // What is no YAML is told by who reads it.
+    // An error in the YAML is reported by the real parse.
     drop(WrittenOut { left: &left }.deserialize(serde_yaml::Deserializer::from_str(text)));
     match left.get() {
-        0 => Err(format!("with its aliases written out, more than {WRITTEN_OUT_MOST} bytes")),
+        0 => Err(format!("more than {WRITTEN_OUT_MOST} bytes with its aliases expanded")),
         _ => Ok(()),
     }
 }
 
-/// Counts what a text comes to, without keeping it.
+/// Counts the size of a text with its aliases expanded, without keeping it.
 #[derive(Clone, Copy)]
 struct WrittenOut<'a> {
     left: &'a Cell<usize>,
@@ -198,11 +198,11 @@ impl YamlSource<'_> {
         YamlError::new(file, text, message, Position { offset, line, column }).with_hint(None)
     }
 
-    /// The value of the one key that is given, of those that a mapping has exactly one of. `mapping` names it
-    /// in the error, as `` `text` ``.
+    /// The value of the one key that is given, where a mapping must have exactly one of several. `mapping`
+    /// names it in the error, as `` `text` ``.
     ///
     /// # Errors
-    /// None is given, or several.
+    /// No key is given, or several are.
     pub fn exactly_one<T, const N: usize>(
         &self,
         section: &str,
@@ -224,7 +224,7 @@ impl YamlSource<'_> {
     /// would be.
     ///
     /// # Errors
-    /// It has others, or is empty.
+    /// The value has other characters, or is empty.
     pub fn check_characters(
         &self,
         section: &str,
@@ -283,8 +283,8 @@ impl YamlError {
     }
 }
 
-/// The text as a fault quotes it: what could steer a terminal gives way to as many bytes that do not, so that
-/// places stay. Nothing of a text with lines that fill the screen.
+/// The text as an error quotes it: hidden characters become as many `?`, so that positions stay the same.
+/// Empty if the text has a line too long to show.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 1000;
     if text.lines().any(|line| line.len() > LONGEST) {
@@ -422,10 +422,10 @@ mod tests {
         };
         refused(&"x".repeat(SIZE_MOST as usize + 1), "more than 1048576 bytes");
         refused(&"[".repeat(80_000), "brackets");
-        refused(&"- ".repeat(80_000), "lists in each other");
+        refused(&"- ".repeat(80_000), "nested lists");
         let long = format!("a: &a {}\n", "x".repeat(60_000));
         let many = format!("b: &b [{}]\n", "*a,".repeat(1000));
-        refused(&format!("{long}{many}c: [{}]\n", "*b,".repeat(20)), "aliases written out");
+        refused(&format!("{long}{many}c: [{}]\n", "*b,".repeat(20)), "aliases expanded");
     }
 
     #[test]

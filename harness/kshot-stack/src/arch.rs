@@ -485,7 +485,7 @@ impl Arch {
         Self::all().find(|arch| arch.row().elf_machine == machine && arch.row().big_endian == big_endian)
     }
 
-    /// The architecture of a kernel image that is no ELF file, from its first bytes ([`KernelImage::BYTES`]
+    /// The architecture of a kernel image that is not an ELF file, from its first bytes ([`KernelImage::BYTES`]
     /// suffice).
     pub fn of_image(bytes: &[u8]) -> Option<Self> {
         Self::all().find(|arch| match arch.row().image {

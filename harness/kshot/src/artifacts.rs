@@ -34,7 +34,7 @@ const KEPT_UNFINISHED: usize = 20;
 /// The most files of an archive from elsewhere: a bundle has some dozens, a night's unit some for each of its
 /// runs.
 const FILES_MOST: usize = 100_000;
-/// How long the time is that a run folder's name begins with.
+/// The length of the time at the start of a run folder's name, in bytes.
 const TIME_LENGTH: usize = "20261125T020000Z".len();
 
 /// A folder that holds every artifact of one run.
@@ -64,7 +64,7 @@ pub enum ArtifactsError {
     Refused {
         /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// Why the document is refused.
         source: ForeignError,
     },
 }
@@ -83,7 +83,7 @@ impl Blamed for ArtifactsError {
             Self::File(FileError { path, source, .. }) => match source.kind() {
                 // The user named a folder that is not a run folder.
                 io::ErrorKind::NotFound if path.ends_with(RUN_JSON) => Blame::Usage,
-                // The user named what is no file, or none of kshot's.
+                // The user named something that is not a file, or not one of kshot's.
                 io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => Blame::Usage,
                 _ => Blame::Host,
             },
@@ -185,8 +185,9 @@ impl RunFolder {
     }
 }
 
-/// Reads the result document of a run folder, or of the file itself. It may be from elsewhere: it comes in by
-/// [`mod@foreign`], all that it names lies in its folder, and one of an older version is brought up to date.
+/// Reads the result document of a run folder, or of the file itself. The document may be untrusted: it is
+/// read by [`mod@foreign`], every file that it names must lie in its folder, and one of an older version is
+/// converted.
 ///
 /// # Errors
 /// [`ArtifactsError`].
@@ -200,7 +201,7 @@ pub fn read_document(path: &Path) -> Result<RunDocument, ArtifactsError> {
     }
 }
 
-/// Reads a document that may be from elsewhere.
+/// Reads a document that may be untrusted.
 ///
 /// # Errors
 /// [`ArtifactsError::File`], [`ArtifactsError::Refused`].
@@ -219,15 +220,15 @@ pub(crate) fn is_inside(folder: &Path, name: &str) -> bool {
         })
 }
 
-/// Unpacks an archive from elsewhere into a new folder: files and folders, and nothing that lies outside of
-/// it. Who may do what with them is ours to say.
+/// Unpacks an untrusted archive into a new folder: files and folders only, none outside of it. Their modes
+/// are set here; the archive's are ignored but for the owner's execute bit.
 ///
 /// # Errors
-/// What reading or writing fails with; `InvalidData` for anything else in the archive.
+/// The errors of reading and writing; `InvalidData` for anything else in the archive.
 pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
     fs::create_dir_all(into)?;
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-    // What is cut behind the last file ends early, and an archive of holes would fill the disk.
+    // The limit covers padding and sparse files, too: an archive of holes would fill the disk.
     let archive = archive.take(bounded::UNPACKED_MOST);
     for (index, entry) in tar::Archive::new(archive).entries()?.enumerate() {
         let mut entry = entry?;
@@ -248,7 +249,7 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The time of a run folder, as its name begins with it.
+/// The time at the start of a run folder's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunTime(String);
 
@@ -266,9 +267,8 @@ impl RunTime {
 }
 
 /// Removes the oldest folders of matching runs, except those with `--keep`, and those of the oldest runs that
-/// did not finish. All other runs are kept, and so are those that `began` or a later time is the time of: who
-/// ran them has just been told where they are. Does nothing where there is no `base`. Returns how many it
-/// removed.
+/// did not finish. All other runs are kept, and so are those from `began` or later, whose paths the user has
+/// just been shown. Does nothing where there is no `base`. Returns how many it removed.
 ///
 /// # Errors
 /// [`ArtifactsError::File`].
@@ -318,7 +318,7 @@ pub fn prune(base: &Path, began: &RunTime) -> Result<usize, ArtifactsError> {
     Ok(removed)
 }
 
-/// What a run folder's name holds behind its time.
+/// The part of a run folder's name after its time.
 fn behind_time(scenario: &str, kernel: &str) -> String {
     format!("-{}-{}", scenario.replace('/', "."), kernel.replace('/', "."))
 }

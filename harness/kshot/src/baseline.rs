@@ -1,7 +1,7 @@
 //! Snapshot files: their paths, their contents, and their comparison with a run.
 //!
-//! They are insta's, so that `cargo insta review` accepts them. kshot writes one only on a person's word
-//! (`kshot record --accept`).
+//! Snapshots are in insta's format, so that `cargo insta review` can review them. kshot writes one only on a
+//! person's word (`kshot record --accept`).
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub struct SnapshotPath {
     pub name: String,
 }
 
-/// The run behind a snapshot, shown to reviewers; it is not compared.
+/// The run that a snapshot was taken from: shown to reviewers, not compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotInfo {
     /// The kernel release, as `uname -r` prints it.
@@ -130,7 +130,7 @@ pub fn of_run<'a>(
     })
 }
 
-/// What a written snapshot is.
+/// Whether a snapshot that is written has been reviewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Review {
     /// A person has to look at it: it lies beside the snapshot, as `.snap.new`.

@@ -60,7 +60,7 @@ struct BundleManifest {
 }
 
 impl BundleManifest {
-    /// A folder's name for what came under another name than that of a run folder.
+    /// The folder name for a bundle whose top folder does not have a run folder's name.
     fn folder(&self) -> String {
         format!("bundle-{}-{}", self.scenario.replace('/', "."), self.kernel)
     }
@@ -106,7 +106,7 @@ pub fn export(
     let kernel = find_kernel(workspace, catalogue, own_kernel, &document)?;
     let names = catalogue.names();
     let scenario = Scenario::load(&workspace.scenarios(), &document.scenario, &names)?;
-    // What is packed has to give what was found: a scenario or snapshot that changed since does not.
+    // The packed run must still have its verdict; refuse it if the scenario or a snapshot has changed since.
     let again = run::rejudge(&document, &scenario, &kernel, folder, &workspace.snapshots())?;
     if again.verdict != document.verdict {
         return Err(BundleError::Changed { original: document.verdict, rejudged: again.verdict });
@@ -197,7 +197,7 @@ pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> 
     Ok(ImportedBundle { folder, original: then, rejudged: now })
 }
 
-/// The document in an unpacked bundle, and the one that its captures result in now.
+/// The document in an unpacked bundle, and the document of judging its captures again.
 fn judge(folder: &Path, contents: BundleManifest) -> Result<(RunDocument, RunDocument), BundleError> {
     let path = folder.join("scenario.yaml");
     let text = bounded::read_text(&path, yaml::SIZE_MOST).map_err(FileError::on("read", &path))?;
@@ -242,7 +242,7 @@ impl BundleFolder {
         copied.map(drop).map_err(FileError::on("write", &path))
     }
 
-    /// The path of a file, its folder made.
+    /// The path of a file; creates its folder.
     fn file(&self, name: &str) -> Result<PathBuf, FileError> {
         let path = self.path.join(name);
         let made = path.parent().map_or(Ok(()), fs::create_dir_all);
@@ -272,7 +272,8 @@ fn find_kernel(
     found.filter(|kernel| kernel.sha256 == document.kernel.image_sha256).ok_or_else(gone)
 }
 
-/// Writes the archive in a folder beside its place first: what has its name is whole.
+/// Writes the archive to a temporary folder beside its destination first, so that a file of the final name is
+/// always complete.
 fn pack(root: &Path, name: &str, to: &Path) -> Result<(), BundleError> {
     let fail = |action| FileError::on(action, to);
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -29,22 +29,22 @@ pub enum CaptureError {
     /// The file cannot be opened.
     #[error(transparent)]
     Open(FileError),
-    /// It cannot be read to its end.
+    /// The file cannot be read to its end.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It has no end, or one that is too far away.
+    /// The file is endless, or larger than the limit.
     #[error("{} holds more than {CAPTURE_MOST} bytes", path.display())]
     TooLarge {
         /// The path of the file.
         path: PathBuf,
     },
-    /// It is `perf.data`.
+    /// The file is `perf.data`, which is not text.
     #[error("{} is perf.data, which is not text", path.display())]
     PerfData {
         /// The path of the file.
         path: PathBuf,
     },
-    /// It is compressed.
+    /// The file is compressed.
     #[error("{} is compressed", path.display())]
     Packed {
         /// The path of the file.
@@ -65,7 +65,7 @@ impl Blamed for CaptureError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Open(error) if error.source.kind() == io::ErrorKind::InvalidInput => {
-                Some("pass what is no file on standard input: kshot stacks - < PIPE".into())
+                Some("pass a pipe on standard input: kshot stacks - < PIPE".into())
             }
             Self::Open(_) | Self::File(_) => None,
             Self::TooLarge { .. } => Some("read a part of it: head -c 8G FILE | kshot stacks -".into()),

@@ -14,11 +14,11 @@ mod history; // what became of a scenario, night by night
 mod init; // a workspace of one's own, so that scenarios live beside the code that they guard
 mod list; // lists the scenarios, the kernels, and which kernels are provisioned
 mod nightly; // judges every scenario on every kernel, into one result folder
-mod output; // standard output whose reader may leave
+mod output; // standard output that survives a closed pipe
 mod pairs; // what `run` and `check` have in common
 mod panics; // kshot's own panics
 mod provision; // downloads or builds kernels and the guest's userland
-mod question; // the options of what bisects
+mod question; // the options that the bisecting commands share
 mod record; // claims and snapshots out of a run, for a person to look at and to accept
 mod report; // shows an earlier run as a table, a document, or a mail to a kernel list
 mod run; // boots, replays and judges
@@ -75,7 +75,7 @@ Exit codes:
 enum Command {
     /// Boot kernels, replay scenarios, and judge the stacks
     Run(run::Args),
-    /// Judge every scenario on every provisioned kernel, and show what drifted
+    /// Run every scenario on every provisioned kernel, compare with the snapshots, and show what drifted
     Check(check::Args),
     /// Show the stacks of one scenario on two kernels, side by side
     Compare(compare::Args),
@@ -83,13 +83,13 @@ enum Command {
     Nightly(nightly::Args),
     /// Show the results of a scenario, night by night
     History(history::Args),
-    /// Show a run that was made earlier: as a table, as JSON, or as a mail to a kernel list
+    /// Show an earlier run as a table, as JSON, or as a mail to a kernel mailing list
     Report(report::Args),
     /// Pack a run into one archive that repeats it with QEMU alone
     Export(export::Export),
     /// Unpack an archive of `kshot export` and judge its run again
     Import(export::Import),
-    /// Trace every function that a workload reaches with func_stack_trace, and compare each stack with the
+    /// Trace with func_stack_trace every function that a workload reaches, and compare each stack with the
     /// truth
     Sweep(sweep::Args),
     /// List the scenarios and the kernels, and which kernels are provisioned
@@ -104,9 +104,9 @@ enum Command {
     Provision(provision::Args),
     /// Check scenarios for errors without booting
     Validate(validate::Args),
-    /// Show the stacks of one function by every reporter, beside the truth
+    /// Show one function's stacks as each tracing mechanism reports them, beside the truth
     Stack(stack::Args),
-    /// Record stacks with every reporter in every situation, and compare them with the truth
+    /// Record stacks with each tracing mechanism in many situations, and compare them with the truth
     Survey(survey::Args),
     /// Create a workspace for a kernel of your own
     Init(init::Args),
@@ -284,9 +284,11 @@ fn prune_runs(workspace: &Workspace, began: &RunTime, progress: &Progress) {
         Ok(0) => {}
         Ok(removed) => {
             let folders = count_noun(removed as u64, "old run folder");
-            progress.print_line(&format!("removed {folders}; kshot run --keep keeps its own"));
+            progress.print_line(&format!("removed {folders}; `kshot run --keep` protects a run's folder"));
         }
-        Err(error) => progress.print_line(&format!("old run folders stay: {}", error_chain(&error))),
+        Err(error) => {
+            progress.print_line(&format!("old run folders could not be removed: {}", error_chain(&error)))
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub fn last_duration(cache: &Cache, scenario: &str, kernel: &str) -> Option<Dura
 /// Records the duration of a run.
 pub fn record(cache: &Cache, scenario: &str, kernel: &str, took: Duration) {
     let path = path(cache, scenario, kernel);
-    // Only an order hangs on it: a cache that cannot be written is no reason to lose a result.
+    // Only the order of runs depends on it: a cache that cannot be written must not lose a result.
     drop(
         path.parent()
             .map_or(Ok(()), fs::create_dir_all)

@@ -3,7 +3,7 @@
 //! The modules stand in reading order: each uses only those above it. [`run`] is the walk from YAML to
 //! verdict as one function.
 
-pub mod pool; // works on a list of things, several at a time
+pub mod pool; // parallel work on a list: several items at a time
 pub mod captures; // a user's own captures, read without a guest
 pub mod durations; // how long runs took
 pub mod workspace; // where the repository's folders, the cache and the run folders lie

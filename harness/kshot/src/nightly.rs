@@ -126,7 +126,7 @@ pub fn plan_night(
         name: entry.name.clone(),
         origin: kernel_origin(entry, &images),
         git: git_commit(entry, &images),
-        // What other hosts have, they say themselves.
+        // Other hosts find out themselves which kernels they have.
         absent: (matches!(engine, Engine::Local { .. }) && !context.kernels.contains_key(&entry.name))
             .then(|| format!("not provisioned: kshot provision {}", entry.name)),
     });
@@ -156,7 +156,7 @@ fn night_name(started: &str) -> String {
     format!("{}-{}", started.replace([':', '-'], ""), std::process::id())
 }
 
-/// One sitting: runs what is open, and writes every result down as it comes.
+/// Runs one invocation: all pairs that are open. Each result is written as soon as it is there.
 ///
 /// # Errors
 /// The result folder or the history cannot be used, or the engine cannot. A fault of a single run is a
@@ -221,7 +221,7 @@ fn queue_open_pairs(
     let mut found = Vec::new();
     let absent = |name: &str| night.kernels.iter().any(|one| one.name == name && one.absent.is_some());
     for (number, pair) in open.filter(|(_, pair)| !absent(&pair.kernel)) {
-        // Only the order hangs on it.
+        // Only the order depends on it.
         let expected = history.expected(&pair.scenario, &pair.kernel).ok().flatten();
         let kernel = pair.kernel.clone();
         found.push(QueuedPair {

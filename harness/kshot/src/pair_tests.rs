@@ -25,9 +25,9 @@ pub struct PairTest {
 pub struct CannotRun {
     /// The reason, for people.
     pub because: String,
-    /// Whether the test is ignored for it, and does not fail.
+    /// Whether this makes the test ignored; otherwise it fails.
     pub is_ignored: bool,
-    /// Whose it is.
+    /// Who has to act on it.
     pub blame: Blame,
 }
 
@@ -36,11 +36,11 @@ pub struct CannotRun {
 pub struct TestFailure {
     /// The message, for people.
     pub text: String,
-    /// What a run that ends so would exit with.
+    /// The exit code of a run that ends this way.
     pub exit: ExitCode,
 }
 
-/// What is done with the text of a probe whose run is no match: it may be new, and wants a review.
+/// Called with the snapshot text of each probe of a run that does not match, to propose it for review.
 pub type Propose<'a> = &'a dyn Fn(&SnapshotPath, &SnapshotInfo, &str);
 
 /// The tests of a workspace. A scenario that cannot be read is a test that fails, so that listing does not.
@@ -94,7 +94,7 @@ impl PairTest {
         Self { name, pair: Err(CannotRun::failing(error)) }
     }
 
-    /// Why it is not to be run, `None` where it is.
+    /// Why the test is ignored; `None` if it is to be run.
     pub fn ignored_because(&self) -> Option<&str> {
         self.pair.as_ref().err().filter(|why| why.is_ignored).map(|why| why.because.as_str())
     }

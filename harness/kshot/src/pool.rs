@@ -1,4 +1,4 @@
-//! Work on many things at once: a worker a job, the longest first.
+//! Work on several items at a time, one thread per job.
 
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::thread;
 /// begun, and that error is returned.
 ///
 /// # Errors
-/// The first that `done` answers with.
+/// The first error that `done` returns.
 pub fn each<T: Sync, R: Send, E>(
     items: &[T],
     jobs: usize,
@@ -18,7 +18,7 @@ pub fn each<T: Sync, R: Send, E>(
 ) -> Result<(), E> {
     let next = Mutex::new(0..items.len());
     let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
-    // Without room: a worker begins nothing new before its last result was looked at.
+    // A channel without a buffer: a worker begins nothing new before its last result was received.
     let (sender, results) = mpsc::sync_channel(0);
     thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, items.len().max(1)) {

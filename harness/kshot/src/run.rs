@@ -90,7 +90,7 @@ struct RunAttempt {
     keep: bool,
     /// How its machine starts.
     start: StartMode,
-    /// What may run beside it.
+    /// What else of kshot may run at the same time.
     host_use: HostUse,
     /// What runs the guest's code.
     accelerator: AcceleratorChoice,
@@ -111,8 +111,7 @@ pub struct RunOutcome {
     pub folder: PathBuf,
     /// The comparison of each probe's stacks with its snapshot, by the probe's name.
     pub comparisons: Vec<(String, Comparison)>,
-    /// Milliseconds that its machines ran, of all repeats: without the wait for a slot, which is the host's
-    /// doing.
+    /// How long the machines of all repeats ran, in milliseconds, without the wait for a slot.
     pub machine_ms: u64,
 }
 
@@ -122,7 +121,7 @@ pub enum RunError {
     /// The kernel cannot do what the scenario asks.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The guest's userland or initramfs.
+    /// The guest's userland or initramfs could not be made.
     #[error(transparent)]
     Initramfs(#[from] UserlandError),
     /// There is no userland for the guest, and none was to be made.
@@ -139,7 +138,7 @@ pub enum RunError {
     /// The machine failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
-    /// The link into the guest.
+    /// The session in the guest failed.
     #[error(transparent)]
     Session(#[from] SessionError),
     /// A probe failed.
@@ -185,7 +184,7 @@ pub enum RunError {
     /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The run folder.
+    /// The run folder cannot be written or read.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
     /// The kernel's symbols cannot be read.
@@ -247,7 +246,7 @@ impl Blamed for RunError {
         match self {
             Self::StepFailed { .. } => Blame::Guest,
             Self::NoUserland { .. } => Blame::Usage,
-            // The board has none.
+            // The board cannot send an NMI.
             Self::Nmi { source: MonitorError::Refused { .. }, .. } => Blame::Input,
             Self::Nmi { .. } => Blame::Host,
             _ => passed_on_blame(self),
@@ -272,7 +271,8 @@ impl RunContext<'_> {
 /// Runs a scenario on a kernel, `options.repeat` times, and combines the verdicts.
 ///
 /// # Errors
-/// Faults of ours and of the host. What the guest does wrong is an outcome: `inconclusive`, with the reason.
+/// Errors of kshot and of the host. If the guest is to blame, that is not an error but an outcome:
+/// `inconclusive`, with the reason.
 pub fn run(
     context: RunContext<'_>,
     scenario: &Scenario,
@@ -340,7 +340,7 @@ fn run_once(
     conclude(context, scenario, RecordedRun { folder, keep, decode: true, recording, result })
 }
 
-/// A run whose captures are there.
+/// A run whose captures have been fetched.
 struct RecordedRun {
     folder: RunFolder,
     /// Never prune the run folder.
@@ -371,8 +371,7 @@ fn conclude(context: RunContext<'_>, scenario: &Scenario, run: RecordedRun) -> R
         }
         Err(error) if error.blame() == Blame::Guest => JudgedRun::inconclusive(&error),
         Err(error) => {
-            progress
-                .print_line(&format!("the artifacts of the failed run are in {}", folder.path().display()));
+            progress.print_line(&format!("folder of the failed run: {}", folder.path().display()));
             return Err(error);
         }
     };
@@ -487,7 +486,7 @@ fn combine_outcomes(mut outcomes: Vec<RunOutcome>) -> RunOutcome {
     outcome
 }
 
-/// The probes whose stacks are not the same in all runs that brought some.
+/// The probes whose stacks differ between the runs that recorded any.
 fn differing_probes(outcomes: &[RunOutcome]) -> Vec<Reason> {
     let first = &outcomes[0];
     let other = |outcome: &&RunOutcome| !same_stacks(first, outcome);

@@ -95,7 +95,7 @@ pub enum ScenarioError {
         /// The names of its probes.
         known: String,
     },
-    /// The name of a file of one's own is no id.
+    /// The file's name cannot be used as a scenario's id.
     #[error("{} cannot be a scenario: its name, without .yaml, cannot name a run folder", path.display())]
     Name {
         /// The file.
@@ -131,7 +131,7 @@ impl Blamed for ScenarioError {
                 None => "`kshot list` shows all".into(),
             }),
             Self::NoProbe { known, .. } => Some(format!("its probes: {known}")),
-            Self::Name { .. } => Some("call it by letters and digits, with .yaml: my_scenario.yaml".into()),
+            Self::Name { .. } => Some("use letters, digits and `_` in its name: my_scenario.yaml".into()),
             _ => passed_on_hint(self),
         }
     }

@@ -32,25 +32,25 @@ pub struct Situation {
     pub name: String,
     /// The function whose stack is taken.
     pub function: String,
-    /// What calls the function, a shell command in the guest.
+    /// A shell command in the guest that calls the function.
     #[serde(rename = "while")]
     pub command: String,
     /// How often the command runs.
     #[serde(default = "once")]
     pub repeat: u32,
-    /// What is done before, a shell script in the guest.
+    /// A shell script that runs in the guest before the command.
     #[serde(default)]
     pub setup: Option<String>,
-    /// What undoes that, for the next reporter.
+    /// A shell script that undoes `setup` for the next reporter.
     #[serde(default)]
     pub undo: Option<String>,
     /// Kernel options that it needs, without `CONFIG_`.
     #[serde(default)]
     pub requires: Vec<String>,
-    /// The reporters that would end it.
+    /// The reporters that would destroy the situation.
     #[serde(default)]
     pub without: Vec<String>,
-    /// How often the function may be called by others before, as a gdb probe's `hits`.
+    /// The gdb probe's `hits`: more than the number of calls by other tasks before the command's.
     #[serde(default = "hits")]
     pub hits: u32,
     /// The tracepoint below the function, as `GROUP:NAME`.
@@ -82,7 +82,7 @@ pub struct Reporter {
 struct Request {
     /// The script that arms it, a step.
     script: Option<String>,
-    /// Its probe.
+    /// The reporter's probe, as in a scenario.
     probe: Value,
     /// Kernel options that it needs, without `CONFIG_`.
     requires: &'static [&'static str],
@@ -163,7 +163,8 @@ pub const REPORTERS: &[Reporter] = &[
                  echo 1 > /proc/sys/kernel/stack_tracer_enabled",
                 quote(&situation.function)
             );
-            // It is switched off before the file is read, as a file that changes would be none.
+            // The stack tracer is switched off before its file is read, because the file must not change
+            // meanwhile.
             let read = "echo 0 > /proc/sys/kernel/stack_tracer_enabled; cat /sys/kernel/tracing/stack_trace";
             let request = Request::of(json!({ "text": { "run": read, "format": "stack-tracer" } }));
             Some(Request { requires: &["STACK_TRACER"], ..request }.armed_by(script))
@@ -220,8 +221,8 @@ pub fn situations(workspace: &Workspace) -> Result<Vec<Situation>, KernelError> 
     Ok(yaml::from_str("images/survey.yaml", &text)?)
 }
 
-/// One reporter in one situation, with the truth beside it. One reporter a scenario, so that none is on the
-/// others' stacks.
+/// One cell to be measured: a reporter in a situation, beside the truth. Each scenario has one reporter, so
+/// that no reporter shows up in another's stacks.
 #[derive(Debug)]
 pub struct Question<'a> {
     situation: &'a Situation,
@@ -230,7 +231,7 @@ pub struct Question<'a> {
     pub scenario: Scenario,
 }
 
-/// What a question came to.
+/// The result of one measurement.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The cell of the survey.
@@ -265,8 +266,8 @@ pub fn questions<'a>(
     Ok(questions)
 }
 
-/// Whether a kernel is without a situation's function, also once its command has run, which may load a
-/// module: some of the functions then that are called similarly.
+/// `None` if a kernel has a situation's function. Otherwise some functions with similar names. The command
+/// runs first, because it may load a module.
 ///
 /// # Errors
 /// [`RunError`]: there is no guest to ask.
@@ -306,8 +307,8 @@ pub fn by_situation<'a, 'b>(questions: &'b [Question<'a>]) -> Vec<&'b [Question<
 /// Asks the questions of one situation on a kernel.
 ///
 /// # Errors
-/// [`RunError`], where it is the user's or an interrupt. What fails otherwise is said in its cell, and costs
-/// the other cells nothing.
+/// [`RunError`] if the user is to blame, or after Ctrl-C. Any other error is the finding of its cell and does
+/// not affect the others.
 pub fn ask(questions: &[Question<'_>], context: RunContext<'_>) -> Result<Vec<Answer>, RunError> {
     let mut guest = None;
     let answers = questions.iter().map(|question| question.ask(&mut guest, context));
@@ -368,12 +369,12 @@ impl Question<'_> {
             Err(error) if error.blame() == Blame::Interrupted => return Err(error),
             Err(error) => {
                 let (name, why) = (&self.scenario.summary, error_chain(&error));
-                progress.print_line(&format!("{name}: once more in a guest of its own: {why}"));
+                progress.print_line(&format!("{name}: repeating in a fresh guest: {why}"));
             }
             Ok(_) => {}
         }
-        // It may be the fault of what was done in the guest before: what came to nothing is asked in a guest
-        // of its own, which gets the slot of the other.
+        // Earlier reporters in this guest may have caused the failure: repeat the measurement in a fresh
+        // guest, which gets the slot of this one.
         if let Some(guest) = guest.take() {
             guest.end(progress);
         }
@@ -395,7 +396,7 @@ impl Question<'_> {
     }
 }
 
-/// Undoes what the reporters do by steps, what a failed one has left, and perf's probe points.
+/// Undoes the steps of all reporters, and removes what a failed one left and perf's kprobes.
 const RESET: &str = r#"cd /sys/kernel/tracing || exit
 exec 2> /dev/null
 echo nop > current_tracer
@@ -418,7 +419,7 @@ rm -rf /tmp/kshot-*"#;
 /// Succeeds where no function is traced, no kprobe is left and nothing was recorded.
 const IS_RESET: &str = r#"[ "$(cat current_tracer)" = nop ] && [ -z "$(cat kprobe_events enabled_functions)" ] && ! grep -qv '^#' trace"#;
 
-/// Whether an error is of one cell alone, and not of the host or the user, which would spoil all of them.
+/// Whether an error concerns one cell only. An error of the host or the user would spoil all cells.
 fn is_of_cell(error: &RunError) -> bool {
     match error {
         _ if error.blame() == Blame::Interrupted => false,

@@ -135,11 +135,11 @@ pub fn sweep(context: RunContext<'_>, options: SweepOptions) -> Result<(SweepDoc
     let task = progress.task(format!("sweep over {}", kernel.name), 0);
     let prepared = run::prepare(context, &scenario, AcceleratorChoice::Tcg)?;
     let folder = context.create_folder(&scenario.id)?;
-    task.update(0, "the guest is stopped at each of some ten thousand events: this takes minutes");
+    task.update(0, "the guest stops at about ten thousand events, which takes minutes");
     let (recording, result) =
         recording::record(&prepared, &scenario, StartMode::Boot, HostUse::Shared, &folder, progress);
     if let Err(error) = result {
-        progress.print_line(&format!("what there is of the sweep lies in {}", folder.path().display()));
+        progress.print_line(&format!("the unfinished sweep is in {}", folder.path().display()));
         return Err(error.into());
     }
     let mut document = SweepDocument {

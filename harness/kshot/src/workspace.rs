@@ -33,7 +33,7 @@ pub enum WorkspaceError {
         /// The folder where the search began.
         from: PathBuf,
     },
-    /// `KSHOT_ROOT` names a folder that is none.
+    /// `KSHOT_ROOT` names a folder that is not a workspace.
     #[error("KSHOT_ROOT is {}, which has neither kshot.yaml nor images/kernels.yaml", root.display())]
     BadRoot {
         /// The variable's value.
@@ -106,7 +106,7 @@ impl Workspace {
         Ok(catalogue)
     }
 
-    /// The nights before: `${XDG_STATE_HOME:-~/.local/state}/kshot/history.sqlite`.
+    /// The path of the history of nights: `${XDG_STATE_HOME:-~/.local/state}/kshot/history.sqlite`.
     ///
     /// # Errors
     /// [`WorkspaceError::Cache`] where neither variable is set.

@@ -326,7 +326,7 @@ impl PackageIndex {
                     request.suite
                 ))?;
             }
-            // An index that is there still serves.
+            // An index that was downloaded before is still usable.
             None if apt.has_index() => {}
             None => return Err(no_archive),
         }
@@ -375,7 +375,7 @@ impl PackageIndex {
                 what = self.kernel_behind(&what)?.unwrap_or(what);
                 &["download"]
             }
-            // No package is installed in this apt, so that nothing is taken for granted.
+            // This apt has no package installed, so it downloads every dependency.
             PackageFiles::BinaryAndDependencies(_) => {
                 let partial = folder.join("partial");
                 fs::create_dir_all(&partial).map_err(FileError::on("create", &partial))?;
@@ -482,8 +482,8 @@ Acquire::https::Timeout "30";
     }
 }
 
-/// Whether a line of apt's says that the archive has no such file: `404  Not Found [IP: 203.0.113.80 80]`,
-/// `410  Gone`, and of an archive on disk `File not found - /debian/pool/x.deb (2: No such file or
+/// Whether a line of apt's output says that the archive has no such file: `404 Not Found [IP: 203.0.113.80
+/// 80]`, `410 Gone`, and of an archive on disk `File not found - /debian/pool/x.deb (2: No such file or
 /// directory)`.
 fn says_gone(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();

@@ -38,7 +38,7 @@ pub fn deb_version(deb: &Path) -> Option<String> {
 pub struct ExactDependency<'a> {
     /// The name of the package.
     pub package: &'a str,
-    /// Its version.
+    /// The exact version.
     pub version: &'a str,
 }
 

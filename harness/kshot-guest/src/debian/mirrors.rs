@@ -11,12 +11,12 @@ pub(super) struct Mirrors {
     snapshot: Option<String>,
 }
 
-/// Which state of an archive.
+/// Which archive is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Archive {
-    /// As it is now.
+    /// The archive as it is now.
     Current,
-    /// As it once was, with versions that it has dropped since.
+    /// A snapshot of the archive, with versions that the archive has dropped since.
     Snapshot,
 }
 

@@ -1,5 +1,5 @@
-//! The SHA-256 of each file of a download, written beside them: apt has checked the files then, and a power
-//! loss, a full disk or a stray hand may have cut them since.
+//! The SHA-256 of each file of a download, stored beside the files: apt checked them when it downloaded them,
+//! and a power loss, a full disk or a user may have damaged them since.
 
 use std::fs;
 use std::path::Path;
@@ -30,8 +30,8 @@ pub(super) fn write(folder: &Path) -> Result<(), CacheError> {
     Ok(fs::write(&path, text).map_err(FileError::on("write", &path))?)
 }
 
-/// Whether all files of a folder are there and are what was written down; nothing is known of a folder
-/// without sums.
+/// Whether every file of a folder is present and matches its recorded sum; `false` for a folder without
+/// recorded sums.
 pub(super) fn are_right(folder: &Path) -> bool {
     let Ok(text) = bounded::read_text(&folder.join(SUMS), SUMS_BYTES_MOST) else { return false };
     let is_right = |line: &str| {

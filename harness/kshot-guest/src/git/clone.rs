@@ -22,13 +22,13 @@ impl Repository {
     pub fn shared_clone(&self, folder: &Path) -> Result<Self, GitError> {
         let clone = Self { path: folder.into(), trusted: Vec::new() };
         if !folder.join(".git").is_dir() {
-            // What was cut off has no name that is ever looked for.
+            // An interrupted clone keeps this temporary name, which nothing looks for.
             let underway = folder.with_extension("underway");
             remove_all(&underway)?;
             let format = self.output_of(&["rev-parse", "--show-object-format"])?;
             let (to, format) = (underway.to_string_lossy(), format!("--object-format={format}"));
-            // Not `git clone`, which copies a shallow history and looks at it no more. Without a template:
-            // its hooks would run on a stranger's tree.
+            // Not `git clone`, which copies the shallow boundary once and does not follow it. No template:
+            // its hooks would run on an untrusted tree.
             run(&tied("git", ["init", "--quiet", "--template=", &format, &*to]), "git init")?;
             remove_all(folder)?;
             fs::rename(&underway, folder).map_err(FileError::on("create", folder))?;
@@ -43,7 +43,7 @@ impl Repository {
     /// # Errors
     /// [`GitError`].
     pub fn checkout(&self, commit: &str) -> Result<(), GitError> {
-        // The clone is kshot's own and locked: whoever left a lock of git's in it is dead.
+        // The clone is kshot's own, and kshot holds its lock: the process that left git's lock file is dead.
         remove(&self.path.join(".git/index.lock"))?;
         self.output_of(&["checkout", "--quiet", "--force", "--detach", commit])?;
         self.output_of(&["clean", "--quiet", "-ffdx"]).map(|_| ())
@@ -86,9 +86,9 @@ impl Repository {
         Ok(made)
     }
 
-    /// Shows a clone all that this repository has by now: its objects, where its history is cut off, and
-    /// where it gets the objects that a partial clone lacks. What is called so in gitrepository-layout(5) is
-    /// found in linked worktrees, too.
+    /// Gives a clone access to everything that this repository has now: its objects, its shallow boundary,
+    /// and the remotes of a partial clone. Linked worktrees work, too: git says where each file of
+    /// gitrepository-layout(5) lies.
     fn share_with(&self, clone: &Self) -> Result<(), GitError> {
         let git = clone.path.join(".git");
         let path_of = |name: &str| {
@@ -126,7 +126,8 @@ impl Repository {
         Ok(kept.map(|(name, value)| (name.to_owned(), self.resolved(name, value))).collect())
     }
 
-    /// The value of a setting, where a path that is relative to this repository would be one of the clone's.
+    /// The value of a setting for the clone: a URL that is a path relative to this repository becomes
+    /// absolute.
     fn resolved(&self, name: &str, value: &str) -> String {
         let path = self.path.join(value);
         if name.ends_with(".url") && path.exists() { path.display().to_string() } else { value.to_owned() }
@@ -141,7 +142,7 @@ fn remove(file: &Path) -> Result<(), FileError> {
     absent(fs::remove_file(file)).map_err(FileError::on("remove", file))
 }
 
-/// What is to be removed may be gone already.
+/// Removing something that does not exist is not an error.
 fn absent(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -234,8 +234,8 @@ impl Cache {
     }
 
     /// Removes an entry; other processes see either all of it or nothing. A machine that has opened its files
-    /// keeps them. Returns `false`, and removes nothing, where another process keeps the entry's lock: it
-    /// works in it.
+    /// keeps them. Returns `false`, and removes nothing, if another process holds the entry's lock and so is
+    /// using it.
     ///
     /// # Errors
     /// [`CacheError::File`].
@@ -315,7 +315,7 @@ impl Cache {
     fn create_lock_file(&self, name: &str) -> Result<(File, PathBuf), CacheError> {
         create_dir_all(&self.root.join(LOCKS))?;
         let path = self.lock_file(name);
-        // What is in it is its holder's.
+        // Another process holds the lock and is using the folder.
         match File::options().create(true).truncate(false).read(true).write(true).open(&path) {
             Ok(file) => Ok((file, path)),
             Err(source) => Err(CacheError::File(FileError { action: "create", path, source })),
@@ -424,7 +424,7 @@ fn folders(path: &Path) -> Result<Vec<String>, CacheError> {
     Ok(names)
 }
 
-/// The disk space of a file or folder in bytes: holes count nothing, nor do files that are removed meanwhile.
+/// The disk space of a file or folder in bytes. Holes do not count, nor do files that are removed meanwhile.
 fn disk_usage(path: &Path) -> Result<u64, CacheError> {
     let Some(metadata) = if_exists(path.symlink_metadata(), path)? else { return Ok(0) };
     let mut bytes = metadata.blocks() * 512;

@@ -80,10 +80,7 @@ impl Distribution {
             parts.push(format!("{command} {}", here.join(" ")));
         }
         if !elsewhere.is_empty() {
-            parts.push(format!(
-                "no package is known of what Debian calls {}; {ELSEWHERE}",
-                elsewhere.join(" ")
-            ));
+            parts.push(format!("no package here is known for Debian's {}; {ELSEWHERE}", elsewhere.join(" ")));
         }
         parts.join("; ")
     }
@@ -134,7 +131,7 @@ mod tests {
         );
         assert_eq!(
             Distribution::Arch.install(wanted),
-            "sudo pacman -S --needed qemu-system-mips xz; no package is known of what Debian calls \
+            "sudo pacman -S --needed qemu-system-mips xz; no package here is known for Debian's \
              gcc-mips64-linux-gnuabi64 libc6-dev-mips64-cross; images/Containerfile has them all: harness/docs/hosts.md"
         );
         assert_eq!(Distribution::Nix.install(["dpkg-dev", "dpkg"]), "nix-shell -p dpkg");

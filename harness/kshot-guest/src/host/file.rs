@@ -39,7 +39,8 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(paths)
 }
 
-/// Brings all that lies below a folder to disk. Only that: what others have still to write may take minutes.
+/// Syncs everything below a folder to disk, and nothing else: syncing what other processes wrote may take
+/// minutes.
 pub(super) fn sync_all(folder: &Path) -> Result<(), FileError> {
     let failed = FileError::on("write", folder);
     for file in fs::read_dir(folder).map_err(FileError::on("list", folder))? {

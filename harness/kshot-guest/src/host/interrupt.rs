@@ -21,7 +21,8 @@ pub fn install_handlers() -> io::Result<()> {
         let arrived = Arc::new(AtomicBool::new(false));
         let hangup = Some(SIGHUP).filter(|signal| !is_ignored(*signal, &own_status()));
         for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
-            // In this order: the flag is looked at before it is set, so only a second signal ends us.
+            // In this order: the flag is looked at before it is set, so only a second signal ends the
+            // process.
             result = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&arrived))
                 .and_then(|_| flag::register(signal, Arc::clone(&arrived)))
                 .map(drop)

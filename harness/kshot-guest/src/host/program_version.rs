@@ -8,7 +8,8 @@ use super::tool::find_program;
 /// The time that a program may take to tell its version: 50 ms on an idle host.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The version that `program --version` tells, `None` where there is no such program or it says none in time.
+/// The version that `program --version` tells, `None` if there is no such program or it prints no version in
+/// time.
 pub fn program_version(program: &str) -> Option<String> {
     let path = find_program(program)?;
     let output = capture(&duct::cmd!(path, "--version"), program, LIMIT, OnInterrupt::Kill).ok()?;

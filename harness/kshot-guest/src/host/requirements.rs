@@ -92,7 +92,7 @@ mod tests {
             }
         };
         let tools = UNPACK.iter().chain(BUILD).map(|(_, package)| *package);
-        // No Debian is without it.
+        // Every Debian has it.
         check(
             &["build-packages.txt", "host-packages.txt"],
             tools.filter(|package| *package != "dpkg").collect(),

@@ -1,4 +1,5 @@
-//! Temporary folders that do not stay behind: who dies without removing his leaves it to the next one.
+//! Temporary folders that do not pile up: if a process dies without removing its folder, the next kshot
+//! removes it.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,7 +20,7 @@ pub struct ScratchFolder {
 }
 
 impl ScratchFolder {
-    /// A new folder in the place for temporary files. Folders there whose makers have died are removed.
+    /// A new folder in the system's temporary folder. Removes the folders there whose processes have died.
     ///
     /// # Errors
     /// The errors of mkdir(2) and flock(2).
@@ -35,7 +36,8 @@ impl ScratchFolder {
         remove_abandoned(parent);
         loop {
             let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-            // Another process may take it for one that was left, in the moment before the lock.
+            // Before this lock is taken, another process may take the folder for an abandoned one and remove
+            // it.
             let lock = match File::open(folder.path()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 lock => lock?,
@@ -59,7 +61,7 @@ impl ScratchFolder {
     }
 }
 
-/// Removes the folders that nobody holds. What cannot be removed stays: it is in nobody's way.
+/// Removes the folders that no process has locked. One that cannot be removed is left; it does no harm.
 fn remove_abandoned(parent: &Path) {
     let owner = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {

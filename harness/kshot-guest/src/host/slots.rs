@@ -19,13 +19,13 @@ use crate::progress::Progress;
 const BESIDE_GUEST_MIB: u64 = 512;
 /// The memory of a build for each processor, in MiB: a compiler.
 const BUILD_MIB: u64 = 512;
-/// The guest's memory that [`Slots::count`] goes by, in MiB: most scenarios have so much.
+/// The guest memory that [`Slots::count`] assumes, in MiB: what most scenarios use.
 const USUAL_GUEST_MIB: u64 = 256;
 /// The longest wait for a free slot: other processes may be building kernels.
 const WAIT_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
-/// The lock of whoever takes all slots.
+/// The lock of the process that takes all slots.
 const ALL_SLOTS: &str = "all-slots";
-/// The wait after which the user is told about it.
+/// How long to wait before telling the user.
 const NOTICE_AFTER: Duration = Duration::from_secs(3);
 
 /// The slots of a host: one for each processor, as far as its memory reaches.
@@ -42,10 +42,10 @@ pub struct Slot {
     _lock: File,
 }
 
-/// What a slot is taken for.
+/// The use of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotUse {
-    /// A machine whose guest has so much memory, in MiB.
+    /// A machine, with its guest's memory in MiB.
     Machine(u32),
     /// A build's share of one processor.
     Build,
@@ -102,7 +102,7 @@ impl<'a> Slots<'a> {
     /// # Errors
     /// [`CacheError`].
     pub fn take_all(&self, progress: &Progress) -> Result<Vec<Slot>, CacheError> {
-        let what = "the end of all other runs and builds of kshot";
+        let what = "all other runs and builds of kshot to end";
         // One process at a time: two that each hold some of the slots would wait for each other.
         let _turn = self.wait(what, progress, || self.cache.try_lock(ALL_SLOTS))?;
         let mut held = Vec::new();
@@ -114,8 +114,8 @@ impl<'a> Slots<'a> {
         Ok(held)
     }
 
-    /// Takes a slot without waiting; `None` if all are taken, or if memory lacks. The first always has
-    /// enough.
+    /// Takes a slot without waiting; `None` if all are taken or memory is short. If no slot is taken, the
+    /// first is granted whatever the memory.
     ///
     /// # Errors
     /// [`CacheError::File`].
@@ -165,7 +165,8 @@ impl<'a> Slots<'a> {
         held.map(|path| {
             let mut text = String::new();
             let read = File::open(path).and_then(|file| file.take(20).read_to_string(&mut text));
-            // Somebody takes it at this moment, or it was taken by a kshot that does not say.
+            // Another process is taking the slot right now, or an older kshot holds it, which records no
+            // memory.
             read.ok().and_then(|_| text.parse().ok()).unwrap_or(USUAL_GUEST_MIB + BESIDE_GUEST_MIB)
         })
         .sum()

@@ -47,7 +47,7 @@ pub enum ToolError {
         /// The first line that says what is wrong with the source; it may stand far above the last lines.
         diagnosis: Option<String>,
     },
-    /// The host cut the tool short: what it was run on is not to blame.
+    /// The host ended the tool; the tool's input is not to blame.
     #[error("{what} was cut short by the host ({why}); the log {} ends with:\n{tail}", log.display())]
     CutShort {
         /// The activity that the tool was run for.
@@ -70,7 +70,7 @@ pub enum ToolError {
     CannotRun {
         /// The activity that the tool was to be run for.
         what: String,
-        /// Why not.
+        /// The underlying error.
         source: std::io::Error,
     },
 }
@@ -86,7 +86,7 @@ impl Blamed for ToolError {
 }
 
 /// What a compiler, an assembler, a linker or kbuild says of a source that cannot be built. A build that
-/// fails without such a word may have failed for the host's sake.
+/// fails without one of these may have failed because of the host.
 const DIAGNOSES: &[&str] = &[
     " error: ",
     " Error: ",
@@ -107,13 +107,12 @@ fn is_diagnosis(line: &str) -> bool {
 }
 
 impl ToolError {
-    /// Whether a tool failed and does not say why.
+    /// Whether the tool failed without saying why.
     pub fn is_in_doubt(&self) -> bool {
         matches!(self, Self::Failed { diagnosis: None, .. })
     }
 
-    /// The same failure of a tool whose input is the host's own (an archive that was downloaded): nothing
-    /// that is judged is to blame.
+    /// This error, blamed on the host: the tool's input was a download, not what is under test.
     #[must_use]
     pub fn of_host(self) -> Self {
         match self {
@@ -187,14 +186,14 @@ impl ToolLog {
         let logged = self.log_lines(&mut output, &mut on_line);
         let mut output = output.into_inner();
         if logged.is_err() {
-            // A tool that nobody hears is of no use.
+            // The log cannot be written, so stop the tool.
             output.stop();
             drop(io::copy(&mut output, &mut io::sink()));
         }
         let stopped = output.stopping.is_some();
         let status = handle.wait().map_err(cannot_run)?.status;
         logged.map_err(cannot_run)?;
-        // 2 is SIGINT; make and tar die of it themselves.
+        // Signal 2 is SIGINT: make and tar end themselves by it.
         if status.signal() == Some(2) || stopped && !status.success() {
             return Err(ToolError::Interrupted { what: what.into() });
         }
@@ -203,7 +202,7 @@ impl ToolLog {
         }
         let (what, status_text) = (what.into(), status.to_string());
         let (log, tail) = (self.path.clone(), tail(&self.text()));
-        // 126 and 127 are a shell's for what it could not run.
+        // A shell exits with 126 or 127 if it could not run a program.
         if status.signal().is_some() || matches!(status.code(), Some(126 | 127)) {
             return Err(ToolError::CutShort { what, why: status_text, log, tail });
         }
@@ -215,7 +214,7 @@ impl ToolLog {
 
     fn log_lines(&mut self, output: &mut impl BufRead, on_line: &mut impl FnMut(&str)) -> io::Result<()> {
         let mut line = Vec::new();
-        // A tool's line is short; one without an end must not fill our memory.
+        // Real lines are short; an endless one must not fill the memory.
         while output.take(64 * 1024).read_until(b'\n', &mut line)? > 0 {
             self.file.write_all(&line)?;
             on_line(&String::from_utf8_lossy(&line));
@@ -227,13 +226,14 @@ impl ToolLog {
     /// The contents of the log so far.
     pub fn text(&self) -> String {
         let mut bytes = Vec::new();
-        // What cannot be read is quoted nowhere; the log is appended to wherever it was read to.
+        // If the log cannot be read, it is only not quoted. Writes append, wherever reading left the
+        // position.
         drop((&self.file).rewind().and_then(|()| (&self.file).read_to_end(&mut bytes)));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-/// The output of a tool that runs. Once Ctrl-C has arrived, the tool is asked to end, and later made to.
+/// The output of a running tool. After Ctrl-C the tool gets SIGTERM, and SIGKILL if it does not end in time.
 struct ToolOutput<'a> {
     reader: PipeReader,
     handle: &'a Handle,
@@ -272,8 +272,8 @@ impl Read for ToolOutput<'_> {
     }
 }
 
-/// The variables that a tool gets of the user's environment. What else could steer make, a compiler or git
-/// (`KCFLAGS`, `LLVM`, `CC`, `CPATH`, `GIT_DIR`) stands in no cache key.
+/// The variables that a tool gets of the user's environment. Others that steer make, a compiler or git
+/// (`KCFLAGS`, `LLVM`, `CC`, `CPATH`, `GIT_DIR`) are not passed, because they are not part of any cache key.
 const KEPT: &[&str] = &[
     "HOME",
     "LOGNAME",
@@ -303,7 +303,7 @@ const KEPT: &[&str] = &[
     "SSL_CERT_DIR",
 ];
 
-/// What a tool prints where the host failed it: strerror(3) in English, and the words of tools that have run
+/// What a tool prints if the host is at fault: strerror(3) in English, and the words of tools that have run
 /// out of memory or could not write (GCC, GNU ld, flex, make).
 const HOST_ERRORS: &[&str] = &[
     "No space left on device",
@@ -325,8 +325,9 @@ const HOST_ERRORS: &[&str] = &[
     "] Error 127",
 ];
 
-/// The signals by which a host ends what it has no room, no time or no more use for (signal(7)): strsignal(3)
-/// in English, and the number. What a program does to itself (SIGSEGV, SIGABRT) may be the source's doing.
+/// The signals that end a process for lack of memory, lack of time, or because somebody stopped it
+/// (signal(7)): strsignal(3) in English, and the number. What a program does to itself (SIGSEGV, SIGABRT) may
+/// be the source's doing.
 const HOST_SIGNALS: &[(&str, u8)] = &[
     ("Hangup", 1),
     ("Interrupt", 2),
@@ -337,7 +338,7 @@ const HOST_SIGNALS: &[(&str, u8)] = &[
     ("File size limit exceeded", 25),
 ];
 
-/// What a program that starts others says in front of the signal that ended one.
+/// What a program prints before the name of the signal that ended its child.
 const ENDED_BY: &[&str] = &[
     // make (src/job.c): "make[3]: *** [scripts/Makefile.build:250: kernel/fork.o] Killed"
     "] ",
@@ -362,7 +363,7 @@ pub(crate) fn environment(
     kept.chain([("LC_ALL".into(), "C".into())])
 }
 
-/// Whether a line of a failed tool's output says that the host failed it.
+/// Whether a line of a failed tool's output says that the host is at fault.
 fn is_host_error(line: &str) -> bool {
     // The text of a warning, and the source that GCC quotes below it, may hold any words: "  12 | panic(\"Out
     // of memory\");"

@@ -15,8 +15,8 @@ use crate::host::{ToolError, ToolLog, find_program, tied};
 use crate::records;
 use kshot_stack::arch::{Arch, KernelImage};
 
-/// What kbuild says where it builds nothing for the sake of the source tree's place or state, whatever commit
-/// is in it (the top Makefile), and what to do.
+/// The messages with which kbuild refuses a source tree because of its path or state (top Makefile), each
+/// with its remedy.
 const REFUSALS: &[(&str, &str)] = &[
     (
         "The source tree is not clean",
@@ -34,7 +34,7 @@ pub struct BuildPaths<'a> {
     pub into: &'a Path,
 }
 
-/// Builds the kernel of `spec` into `folder`. Source and object files stay in `scratch`. Returns the facts of
+/// Builds kernel `spec` into `folder`. Source and object files stay in `scratch`. Returns the facts of
 /// the kernel.
 ///
 /// # Errors
@@ -83,7 +83,7 @@ pub(super) fn build_incrementally(
 pub fn merge_config(folder: &Path, arch: Arch, fragment: &str, cache: &Cache) -> Result<(), KernelError> {
     let path = folder.join(".config");
     let step = KernelError::tool(&folder.display().to_string());
-    // It may be a link, which stays one.
+    // `.config` may be a symbolic link; write through it.
     let path = fs::canonicalize(&path).map_err(FileError::on("read", &path))?;
     let mut config = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
     if !config.is_empty() && !config.ends_with('\n') {
@@ -200,7 +200,7 @@ fn configure(
     }
 }
 
-/// The error of a build, told as the source tree's where kbuild refuses that.
+/// The error of a build; [`KernelError::TreeRefused`] if kbuild refused the source tree.
 fn refused(tree: &Path, error: KernelError) -> KernelError {
     let KernelError::Tool { source, .. } = &error else { return error };
     let ToolError::Failed { tail, .. } = &**source else { return error };
@@ -227,8 +227,8 @@ fn kbuild(arch: Arch, jobs: usize, source: &Path, objects: &Path, targets: &[&st
         // build id, which is part of the image.
         format!("CC={ccache}{}-gcc -fdebug-prefix-map={}=.", row.triplet, here.display()),
         format!("HOSTCC={ccache}gcc"),
-        // An empty value prevents the `+` that kbuild appends for a git tree without a tag: the release is no
-        // part of a change.
+        // An empty value prevents the `+` that kbuild appends for a git tree without a tag: the release must
+        // not depend on the commit.
         "LOCALVERSION=".into(),
     ];
     argv.extend(targets.iter().map(|target| (*target).to_owned()));

@@ -110,8 +110,7 @@ impl BuildFolder {
         bounded::read_text(&self.root.join(LAST_BUILT), COMMIT_BYTES_MOST).ok().filter(|id| !id.is_empty())
     }
 
-    /// Builds what `check_out` puts into the clone once more, for nothing but to see that this host still
-    /// can.
+    /// Builds again what `check_out` puts into the clone, only to check that this host can still build.
     ///
     /// # Errors
     /// [`KernelError`], and the error of `check_out`.
@@ -146,8 +145,8 @@ impl BuildFolder {
         }
         fs::write(&underway, "").map_err(FileError::on("write", &underway))?;
         let made = build::build_incrementally(spec, context, paths, &objects);
-        // The marker goes even after an error: make removes unfinished targets itself, unless it was killed, as
-        // it is where it does not end soon after Ctrl-C.
+        // The marker is removed even after an error, because make deletes unfinished targets itself. It stays
+        // if make may have been killed, as it is when it does not end soon after Ctrl-C.
         let may_be_killed = |error: &KernelError| matches!(error.blame(), Blame::Host | Blame::Interrupted);
         if made.as_ref().is_err_and(may_be_killed) {
             return made;

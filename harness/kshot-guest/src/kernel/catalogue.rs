@@ -393,7 +393,7 @@ impl RawSource {
         .flatten()
         .collect();
         let [source] = <[KernelSource; 1]>::try_from(found)
-            .map_err(|found| format!("source has {} kinds, it needs exactly one", found.len()))?;
+            .map_err(|found| format!("`source` has {} kinds; it must have exactly one", found.len()))?;
         if let KernelSource::Git(git) = &source
             && !(matches!(git.commit.len(), 40 | 64)
                 && git.commit.bytes().all(|byte| byte.is_ascii_hexdigit()))
@@ -462,7 +462,7 @@ mod tests {
     #[test]
     fn a_kernel_with_two_sources_or_none_is_refused() {
         let said = fault("- { name: a, arch: mips64, source: {} }");
-        assert!(said.ends_with("kernel \"a\": source has 0 kinds, it needs exactly one"), "{said}");
+        assert!(said.ends_with("kernel \"a\": `source` has 0 kinds; it must have exactly one"), "{said}");
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn unpack(
     let kernel_modules = kernel_modules.unwrap_or_default();
     let scratch = draft.scratch()?;
     let inside = PathBuf::from("usr/lib/debug");
-    // Since 7.x it lies beside the modules, and what is in `boot` is a link to it.
+    // Since 7.x the vmlinux lies beside the modules, and `boot` holds a link to it.
     let vmlinux =
         [format!("boot/vmlinux-{}", kernel.release), format!("lib/modules/{}/vmlinux", kernel.release)];
     let modules =
@@ -126,7 +126,7 @@ fn unpack(
     }
     check_same_build(kernel, &kernel_modules, &Dwarf::of(draft.path().join(VMLINUX), Some(draft.path())))?;
     let folder = draft.commit()?;
-    // Its some hundred megabytes have served.
+    // The package, some hundred megabytes, is no longer needed.
     request.discard(cache)?;
     Ok(folder)
 }
@@ -151,7 +151,11 @@ fn check_same_build(
     if image.arch != kernel.arch || image.release.as_deref() != Some(&kernel.release) || image.dwarf.is_err()
     {
         let release = image.release.unwrap_or_else(|| "unknown".into());
-        let why = format!("it is of release {release} for {}, DWARF {}", image.arch, image.dwarf.is_ok());
+        let why = format!(
+            "its release is {release}, its architecture {}; readable DWARF: {}",
+            image.arch,
+            image.dwarf.is_ok()
+        );
         return Err(other(&dwarf.vmlinux, why));
     }
     for (name, module) in kernel_modules {
@@ -163,7 +167,7 @@ fn check_same_build(
         };
         let (ours, theirs) = (id(path)?, id(module)?);
         if ours.is_none() || ours != theirs {
-            return Err(other(path, "its build id is another than that of the module that is loaded".into()));
+            return Err(other(path, "its build id differs from the loaded module's".into()));
         }
     }
     Ok(())

@@ -73,7 +73,7 @@ pub(super) fn lost(fragments: &[Fragment], config: &str) -> Vec<DroppedSetting> 
             (found != settings.value && !settings.optional).then(|| DroppedSetting {
                 line: format!("{}={}", settings.symbol, settings.value),
                 fragment: fragment.name.clone(),
-                found: if found == "n" { "it is not set".into() } else { format!("it is {found}") },
+                found: if found == "n" { "it is not set".into() } else { format!("it is set to {found}") },
             })
         },
     );
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(said.unwrap(), "CONFIG_A=y of more: it is not set");
         assert_eq!(
             lost_of("CONFIG_A=4\n", "CONFIG_B=y\nCONFIG_A=5\n").unwrap(),
-            "CONFIG_A=4 of more: it is 5"
+            "CONFIG_A=4 of more: it is set to 5"
         );
     }
 
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(lost_of("CONFIG_A=n\n# CONFIG_C is not set\n", "CONFIG_B=y\n"), None);
         assert_eq!(
             lost_of("CONFIG_A=n\n", "CONFIG_B=y\nCONFIG_A=y\n").unwrap(),
-            "CONFIG_A=n of more: it is y"
+            "CONFIG_A=n of more: it is set to y"
         );
     }
 

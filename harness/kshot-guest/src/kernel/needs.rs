@@ -14,7 +14,7 @@ use kshot_stack::arch::{Arch, KernelOption};
 
 /// The largest `.config`, in bytes: the longest of Debian's take 300 KB.
 const CONFIG_BYTES_MOST: u64 = 4 << 20;
-/// Beside what a scenario asks for by name.
+/// The reason shown for an option that a scenario requires by name.
 const STEPS: &str = "the scenario requires it";
 
 /// An entry of `images/needs.yaml`.
@@ -35,7 +35,7 @@ impl Need {
     }
 }
 
-/// What a scenario needs of a kernel's options.
+/// Everything in a scenario that needs kernel options.
 #[derive(Clone, Debug, Default)]
 pub struct OptionUsers {
     /// Kinds of probes and kernel parameters ("kprobe", "ftrace=function").
@@ -44,16 +44,16 @@ pub struct OptionUsers {
     pub required: BTreeSet<String>,
 }
 
-/// An option that a kernel has to have and has not.
+/// An option that a kernel must have and lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingOption {
     /// The option's name, without `CONFIG_`.
     pub name: String,
     /// The options that this option depends on and that are off, without `CONFIG_`.
     pub with: Vec<String>,
-    /// Who needs the option.
+    /// What the option is needed for.
     pub because: String,
-    /// Whether the kernel has it as a module that is not at hand.
+    /// Whether the option is set to `m` and kshot does not have the module's file.
     pub is_module: bool,
 }
 
@@ -64,7 +64,7 @@ pub struct KernelConfig<'a> {
     pub arch: Arch,
     /// The path of the `.config`.
     pub path: &'a Path,
-    /// Whether an option that is a module serves.
+    /// Whether an option that is set to `m` is enough.
     pub has_modules: bool,
 }
 
@@ -236,7 +236,7 @@ mod tests {
         let config = read("base.config") + &read("tracing.config") + &read("malta.config");
         let row = kshot_stack::arch::Arch::Mips64.row();
         let asked: Vec<_> = missing(&config, false, row.options, &needs, &users);
-        // TRACING is no option that one can ask for: FTRACE's tracers select it.
+        // TRACING has no prompt: the tracers select it.
         let asked: Vec<_> =
             asked.iter().map(|option| option.name.as_str()).filter(|name| *name != "TRACING").collect();
         assert_eq!(asked, [""; 0]);

@@ -39,7 +39,7 @@ pub(super) fn unpack(
 ) -> Result<Provisioned, KernelError> {
     let ProvisionContext { images, cache, progress } = context;
     let download = |source| KernelError::Download { kernel: spec.name.clone(), source: Box::new(source) };
-    // The package is Debian's: what fails on it is not the kernel's doing.
+    // The package comes from Debian, so a failure is the host's fault, not the kernel's.
     let step = |error: ToolError| KernelError::tool(&spec.name)(error.of_host());
     let request = linux_image_request(spec, package);
     let mut debs = vec![find_deb(&request.download(cache, progress).map_err(download)?)?];

@@ -43,8 +43,8 @@ pub(super) fn key(spec: &KernelSpec, images: &ImagesFolder) -> Result<String, Ke
 }
 
 impl KernelSource {
-    /// The source's part of a kernel's cache key: its kind and every field that its bytes depend on. Kernels
-    /// that are cached are found by it, so its words stay as they are, whatever the types are called.
+    /// The source's part of a kernel's cache key: its kind and every field that its bytes depend on. Cached
+    /// kernels are looked up by it, so these strings must not change, even if a type is renamed.
     fn key_text(&self) -> String {
         match self {
             Self::DebianSource(LinuxSourcePackage { package, suite, version }) => format!(

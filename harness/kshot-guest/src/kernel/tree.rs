@@ -37,7 +37,7 @@ pub(super) struct KernelFiles {
 
 /// A module and the modules that it needs.
 struct Module {
-    /// Its path below the build folder.
+    /// The module's path below the build folder.
     path: String,
     bytes: Vec<u8>,
     /// The names of the modules that it needs directly.
@@ -82,7 +82,8 @@ pub(super) fn files(path: &Path) -> Result<KernelFiles, KernelError> {
 fn files_of_folder(folder: &Path) -> Result<KernelFiles, KernelError> {
     let vmlinux = folder.join(VMLINUX);
     if !vmlinux.is_file() {
-        let why = "this folder has no vmlinux: it is no build folder, or nothing was built in it".into();
+        let why =
+            "this folder has no vmlinux: it is not a build folder, or nothing has been built in it".into();
         return Err(KernelError::NotBootable { path: vmlinux, why });
     }
     let image = vmlinux::read(&vmlinux)?;
@@ -120,7 +121,7 @@ pub(super) fn modules(
     let lines = with_dependencies(&text, &images.guest_modules()?);
     let paths: Vec<&str> = lines.iter().filter_map(|line| line.split(':').next()).collect();
     if let Some(path) = paths.iter().find(|path| !is_id(path)) {
-        let why = format!("modules.dep lists {path:?}, which is no path below its folder");
+        let why = format!("modules.dep lists {path:?}, which is not a path below its folder");
         return Err(KernelError::NotBootable { path: installed, why });
     }
     if paths.iter().all(|path| Compression::of_module(Path::new(path)).is_none()) {
@@ -158,7 +159,7 @@ pub(super) fn without_compression(line: &str) -> String {
 
 /// A module as it is kept in the cache.
 pub(super) struct StoredModule {
-    /// Its path below `lib/modules/<release>`.
+    /// The module's path below `lib/modules/<release>`.
     pub(super) path: String,
     pub(super) bytes: Vec<u8>,
 }
@@ -245,16 +246,16 @@ fn read_module(tree: &Path, listed: &str) -> Result<Module, KernelError> {
     let not = |why: String| KernelError::NotBootable { path: path.clone(), why };
     let bytes = bounded::read(&path, MODULE_BYTES_MOST).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
-            not("modules.order lists it, and it is not built: run `make modules`".into())
+            not("modules.order lists it, but it has not been built: run `make modules`".into())
         }
         _ => KernelError::from(FileError::on("read", &path)(error)),
     })?;
-    let file = object::File::parse(&*bytes).map_err(|error| not(format!("it is no module: {error}")))?;
+    let file = object::File::parse(&*bytes).map_err(|error| not(format!("it is not a module: {error}")))?;
     let needs = match file.section_by_name(".modinfo") {
         Some(section) => {
-            needed_modules(section.data().map_err(|error| not(format!("it is no module: {error}")))?)
+            needed_modules(section.data().map_err(|error| not(format!("it is not a module: {error}")))?)
         }
-        None => return Err(not("it is no module: it has no section .modinfo".into())),
+        None => return Err(not("it is not a module: it has no .modinfo section".into())),
     };
     Ok(Module { path: listed.into(), needs, bytes })
 }
@@ -268,8 +269,8 @@ fn needed_modules(modinfo: &[u8]) -> Vec<String> {
     depends.filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
 }
 
-/// The text of `modules.dep` (modules.dep(5)): behind each module all that it needs, each before what it
-/// needs itself, because modprobe loads them from the end.
+/// The text of `modules.dep` (modules.dep(5)): after each module, all modules that it needs, each before its
+/// own dependencies, because modprobe loads the list from the end.
 fn modules_dep(modules: &BTreeMap<String, Module>) -> String {
     let mut text = String::new();
     for (name, module) in modules {
@@ -281,7 +282,7 @@ fn modules_dep(modules: &BTreeMap<String, Module>) -> String {
     text
 }
 
-/// Adds the modules that `module` needs to `order`, each behind what it needs itself.
+/// Adds the modules that `module` needs to `order`, each after its own dependencies.
 fn add_needed<'a>(
     module: &'a Module,
     modules: &'a BTreeMap<String, Module>,

@@ -55,7 +55,7 @@ pub(super) fn read(path: &Path) -> Result<Vmlinux, KernelError> {
     read.map_err(not)
 }
 
-/// Reads an ELF file, or says why it is none that can be booted.
+/// Reads an ELF file, or says why it cannot be booted.
 fn read_elf<Header: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Vmlinux, String> {
     let file = ElfFile::<Header>::parse(bytes).map_err(|error| error.to_string())?;
     let (header, endian) = (file.elf_header(), file.endian());

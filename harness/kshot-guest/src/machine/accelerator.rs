@@ -9,21 +9,21 @@ use kshot_stack::blame::{Blame, Blamed};
 /// What runs the guest's code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Accelerator {
-    /// QEMU translates it (TCG). Snapshots are of it: the same on every host.
+    /// QEMU translates it (TCG). Snapshots are recorded this way, because it is the same on every host.
     #[default]
     Tcg,
     /// The host's processor runs it (KVM).
     Kvm,
 }
 
-/// What was asked for.
+/// The accelerator that the user chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceleratorChoice {
     /// TCG.
     Tcg,
-    /// KVM, and an error where that cannot be.
+    /// KVM, or an error if KVM cannot be used.
     Kvm,
-    /// KVM where it can be, else TCG.
+    /// KVM if it can be used, otherwise TCG.
     Auto,
 }
 
@@ -42,7 +42,7 @@ pub enum AcceleratorError {
     #[error("cannot open {DEVICE}")]
     NoDevice(#[source] io::Error),
     /// The scenario wants a clock that counts instructions.
-    #[error("kvm has no clock that counts instructions, and the scenario boots with `icount`")]
+    #[error("kvm cannot count instructions, which the scenario's `icount` asks for")]
     Icount,
 }
 

@@ -63,7 +63,7 @@ impl ChildProcess {
 
     /// Kills the child, which may have ended already.
     pub(super) fn kill(&self) {
-        // It fails only for a process that has ended.
+        // `kill` fails only if the process has already ended.
         drop(self.handle.kill());
     }
 

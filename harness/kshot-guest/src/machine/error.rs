@@ -22,7 +22,7 @@ pub enum MachineError {
         /// The longest command line in bytes.
         limit: usize,
     },
-    /// The kernel or the initramfs cannot be read, or a log in the run folder not be created.
+    /// The kernel or the initramfs cannot be read, or a log in the run folder cannot be created.
     #[error(transparent)]
     File(#[from] FileError),
     /// The private folder for QEMU's sockets cannot be created.
@@ -32,9 +32,9 @@ pub enum MachineError {
     #[error("cannot install signal handlers")]
     Signals(#[source] io::Error),
     /// `setpriv` cannot be started.
-    #[error("cannot start setpriv, which ties QEMU's life to ours")]
+    #[error("cannot start setpriv, which makes QEMU exit with kshot")]
     Start {
-        /// Why.
+        /// The underlying error.
         source: io::Error,
     },
     /// QEMU is not installed.
@@ -60,14 +60,14 @@ pub enum MachineError {
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
     /// QEMU reports no forwarded port.
-    #[error("QEMU names no port that leads to the guest: {0}")]
+    #[error("QEMU reports no port forwarded to the guest: {0}")]
     NoForwardedPort(String),
     /// The machine's state cannot be written.
     #[error("cannot save the machine's state to {}", path.display())]
     Save {
         /// The file that could not be written.
         path: PathBuf,
-        /// Why not.
+        /// The underlying error.
         source: io::Error,
     },
     /// A migration, which saves or restores the devices, failed.
@@ -79,10 +79,10 @@ pub enum MachineError {
     /// The saved state cannot be used.
     #[error("the saved state cannot be used")]
     State(#[from] StateError),
-    /// The guest did not become ready in time, or rests in silence.
+    /// The guest did not become ready in time, or is idle and silent.
     #[error(
         "the guest is not up: waited {waited:.1?} for {what}; {}{}{}{}",
-        if *rests { "it rests, and " } else { "" },
+        if *rests { "it is idle, and " } else { "" },
         match silent_for { Some(silent) => format!("its console has been silent for {silent:.1?}"), None => "its console said nothing at all".into() },
         last_console_line.as_ref().map(|words| format!("; {words}")).unwrap_or_default(),
         if *rests || silent_for.is_none() { format!("; {board}") } else { String::new() },
@@ -94,7 +94,7 @@ pub enum MachineError {
         waited: Duration,
         /// The time since the last console output; `None` if there was none.
         silent_for: Option<Duration>,
-        /// Whether the guest waits for something that does not come.
+        /// Whether the guest is idle: it waits for something that does not come.
         rests: bool,
         /// The last notable console line.
         last_console_line: Option<String>,
@@ -111,7 +111,7 @@ pub enum MachineError {
         path: PathBuf,
         /// The guest's memory in MiB.
         mib: u32,
-        /// Why not.
+        /// The underlying error.
         source: io::Error,
     },
     /// The machine went down.
@@ -179,7 +179,7 @@ impl Blamed for MachineError {
             }
             Self::NoQemu { package, .. } => Some(install([*package])),
             Self::NotReady { .. } => {
-                Some(format!("{CONSOLE_LOG} in the run folder holds all that the guest said"))
+                Some(format!("{CONSOLE_LOG} in the run folder has the guest's whole console output"))
             }
             Self::Down(down) => down.hint(),
             _ => None,

@@ -1,15 +1,15 @@
-//! The kernel options that a guest lacks which did not come up, by what its console says, or does not say.
+//! The kernel options that a guest seems to lack if it did not come up, judged by its console.
 
 use kshot_stack::arch::{ArchRow, KernelOption};
 
-/// What lacks where a console says so: init/do_mounts.c, init/initramfs.c, init/main.c, fs/exec.c and our own
-/// init.
+/// What is missing, by a text on the console: init/do_mounts.c, init/initramfs.c, init/main.c, fs/exec.c and
+/// our own init.
 const SAID: &[(&str, Lack)] = &[
     ("VFS: Unable to mount root fs", NO_INITRAMFS),
     ("couldn't execute it (error -8)", Lack::Options("CONFIG_BINFMT_ELF: its shell is an ELF program")),
-    // There is an initramfs, and what is in it is at fault.
+    // The initramfs was unpacked; its contents are at fault, not an option.
     ("couldn't execute it (error", Lack::Nothing),
-    // Without block devices either there is no root to try.
+    // A kernel without block devices prints this: it has no root to try.
     ("No working init found", NO_INITRAMFS),
     (
         "compression method gzip not configured",
@@ -25,11 +25,11 @@ const NO_INITRAMFS: Lack = Lack::Options("CONFIG_BLK_DEV_INITRD: its userland is
 
 /// What a kernel lacks.
 enum Lack {
-    /// These options.
+    /// Kernel options, with the reasons.
     Options(&'static str),
-    /// One of those that the board's network card needs.
+    /// An option for the board's network card.
     Nic,
-    /// None that is known.
+    /// No option that is known.
     Nothing,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn by_console<'a>(mut lines: impl Iterator<Item = &'a str>, row: &Arc
     }
 }
 
-/// What a kernel has to have to be heard and reached on its board.
+/// The options for the board's console and network card, as a message.
 pub(super) fn board(row: &ArchRow) -> String {
     one_of(row.options.iter())
 }

@@ -17,7 +17,7 @@ use kshot_stack::document::ConsoleReport;
 /// `-no-reboot`), and the console is complete then. A kernel that cannot reset the machine prints no more.
 const FINAL_OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 
-/// The longest end of a QEMU process that has given up its memory.
+/// How long a QEMU process may take to exit after it has released its memory.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
 /// Whether a machine runs, shared by everything that waits for it.
@@ -44,7 +44,7 @@ pub enum MachineDown {
         lacks: Option<String>,
     },
     /// QEMU exited because the guest requested it, without a panic.
-    #[error("the guest ended by itself ({reason}){}", last_line.as_ref().map(|l| format!("; its last line: {l}")).unwrap_or_default())]
+    #[error("the guest shut down by itself ({reason}){}", last_line.as_ref().map(|l| format!("; its last line: {l}")).unwrap_or_default())]
     GuestExited {
         /// QEMU's reason: `guest-shutdown`, `guest-reset`.
         reason: String,
@@ -58,7 +58,8 @@ pub enum MachineDown {
         status: String,
         /// The end of QEMU's standard error.
         stderr: String,
-        /// Whether a signal ended it: the kernel's for want of memory or disk, or somebody's.
+        /// Whether a signal ended it: sent by the host's kernel for lack of memory or disk, or by somebody
+        /// else.
         killed: bool,
     },
     /// `console.log` could not be written.
@@ -123,13 +124,13 @@ impl Liveness {
         Err(self.wait_until_down(observed, limit).unwrap_or(MachineDown::Interrupted))
     }
 
-    /// Why the connection to the guest broke: waits up to a second for the machine's end, and longer for that
-    /// of a QEMU that is ending.
+    /// Why the connection to the guest broke: waits up to a second for the machine's end, and longer if QEMU
+    /// is already exiting.
     pub fn wait_for_end(&self) -> Option<MachineDown> {
         let observed = self.observed();
         let process = observed.process;
         let down = self.wait_until_down(observed, FINAL_OUTPUT_LIMIT);
-        // What it ended of is known once it has ended: on a busy host its connections break earlier.
+        // The cause is known only once QEMU has exited; on a busy host its connections break earlier.
         if down.is_none() && process.is_some_and(is_ending) {
             return self.wait_until_down(self.observed(), END_LIMIT);
         }
@@ -147,7 +148,7 @@ impl Liveness {
         self.observed().console.last_console_line().map(|line| format!("the console said \"{line}\""))
     }
 
-    /// The host's part in a wait that ran out; `None` if the host had time for the guest.
+    /// The host's share of the blame for a wait that timed out; `None` if the host had time for the guest.
     pub(crate) fn host_too_busy(&self, timed_out: &TimedOut) -> Option<HostTooBusy> {
         HostTooBusy::of(self.observed().process?, timed_out)
     }
@@ -176,7 +177,7 @@ impl Liveness {
         self.change(|observed| (observed.process, observed.arch) = (process, Some(arch)));
     }
 
-    /// A watch on the silence of the guest on its way up; `None` for a QEMU that is gone.
+    /// A watch on a booting guest that goes silent; `None` if QEMU is gone.
     pub(super) fn silence_watch(&self) -> Option<SilenceWatch> {
         self.observed().process.map(SilenceWatch::new)
     }

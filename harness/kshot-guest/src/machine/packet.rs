@@ -1,6 +1,6 @@
 //! The packets of gdb's remote protocol, `$text#checksum`, and what is in them (gdb's manual, "Remote
-//! Protocol", <https://sourceware.org/gdb/current/onlinedocs/gdb.html/Overview.html>). Pure: the stub that
-//! sends them is a stranger.
+//! Protocol", <https://sourceware.org/gdb/current/onlinedocs/gdb.html/Overview.html>). Pure; the packets are
+//! untrusted.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,21 +8,21 @@ use std::io::{self, BufRead, Read};
 /// MAX_PACKET_LENGTH).
 const LONGEST: u64 = 64 << 10;
 
-/// Why there is no packet.
+/// Why no packet could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PacketError {
     /// The bytes came to an end, or did not come in time.
     #[error("no answer")]
     Read(#[from] io::Error),
-    /// There is no end of a packet in the longest one's place.
+    /// The packet has no end within the longest length allowed.
     #[error("an answer of more than {LONGEST} bytes")]
     TooLong,
-    /// The checksum is another.
+    /// The checksum is wrong.
     #[error("an answer whose checksum is {got:?}, not {wanted:?}")]
     Checksum {
-        /// What was sent.
+        /// The checksum that was sent.
         got: String,
-        /// What it has to be.
+        /// The right checksum.
         wanted: String,
     },
 }
@@ -32,8 +32,8 @@ pub fn framed(text: &[u8]) -> Vec<u8> {
     [b"$", text, b"#", checksum(text).as_bytes()].concat()
 }
 
-/// The text of the next answer: of the packet that follows an acknowledgement. What comes before that is news
-/// of a stop.
+/// The text of the next answer: of the packet that follows an acknowledgement. Anything before that is a stop
+/// notification.
 ///
 /// # Errors
 /// See [`PacketError`].
@@ -50,7 +50,7 @@ pub fn answer(stream: &mut impl BufRead) -> Result<Vec<u8>, PacketError> {
     Err(PacketError::Checksum { got: String::from_utf8_lossy(&digits).into_owned(), wanted })
 }
 
-/// Bytes as an answer has them: two hexadecimal digits each.
+/// Decodes the bytes of an answer, two hexadecimal digits each.
 pub fn bytes(answer: &[u8]) -> Option<Vec<u8>> {
     hex::decode(answer).ok()
 }
@@ -59,7 +59,7 @@ fn checksum(text: &[u8]) -> String {
     format!("{:02x}", text.iter().copied().fold(0_u8, u8::wrapping_add))
 }
 
-/// All before a byte, which is read, too.
+/// Everything up to `byte`; reads `byte` as well, and leaves it out.
 fn until(stream: &mut impl BufRead, byte: u8) -> Result<Vec<u8>, PacketError> {
     let mut text = Vec::new();
     let count = stream.by_ref().take(LONGEST).read_until(byte, &mut text)?;

@@ -3,7 +3,7 @@
 use super::packet;
 use kshot_stack::arch::ArchRow;
 
-/// All registers that QEMU's gdb stub tells at once.
+/// The registers that QEMU's gdb stub sends in one answer.
 #[derive(Clone, Debug)]
 pub struct Registers {
     bytes: Vec<u8>,
@@ -19,17 +19,17 @@ impl Registers {
         Some(registers)
     }
 
-    /// Where the processor is.
+    /// The program counter.
     pub fn program_counter(&self) -> u64 {
         self.program_counter
     }
 
-    /// A register, by the stub's number; `None` where the stub has told fewer.
+    /// A register, by the stub's number; `None` if the answer holds fewer registers.
     pub fn get(&self, number: usize) -> Option<u64> {
         self.bytes.get(self.row.registers.range(number)?).map(|bytes| self.row.number(bytes))
     }
 
-    /// The same registers with another value in one of them.
+    /// A copy in which one register has another value.
     pub(super) fn with(&self, number: usize, value: u64) -> Self {
         let mut changed = self.clone();
         let range = self.row.registers.range(number);
@@ -43,7 +43,7 @@ impl Registers {
         changed
     }
 
-    /// The packet that writes them.
+    /// The packet that writes these registers to the guest.
     pub(super) fn request(&self) -> Vec<u8> {
         format!("G{}", hex::encode(&self.bytes)).into_bytes()
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
     use kshot_stack::arch::Arch;
 
-    /// As a stub would tell registers 0 to 72, each with its number as value.
+    /// A stub's answer with registers 0 to 72, the value of each being its number.
     fn told(arch: Arch) -> String {
         let value = |number: u64| match arch.row().big_endian {
             true => format!("{number:016x}"),

@@ -1,22 +1,21 @@
-//! How much of the host's time QEMU got: a guest that was late because its host had none is no fault of the
-//! guest.
+//! How much processor time QEMU got: a guest that is late because its host was busy is not to blame.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::deadline::TimedOut;
 
-/// The share of its wish that QEMU must have got, in per cent, for a guest to count as late by itself. On a
-/// host that does nothing else it is 99; of two that want one processor each gets 50.
+/// The share of its runnable time that QEMU must have run, in per cent, before the guest is blamed for being
+/// late. On an idle host it is 99; if two processes compete for one processor, each gets 50.
 const LEAST_SHARE: u128 = 40;
-/// How long QEMU must have wished to run for the share to say anything.
+/// The least runnable time for which the share means anything.
 const LEAST_WISH: Duration = Duration::from_secs(5);
 
 /// A guest was late, and the host is to blame.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the host had no time for the guest: {what}; waited {waited:.1?} for {late}")]
+#[error("the host was too busy for the guest: {what}; waited {waited:.1?} for {late}")]
 pub struct HostTooBusy {
-    /// What QEMU got, in words.
+    /// How long QEMU ran and waited, in words.
     what: String,
     /// The time that the guest had.
     waited: Duration,
@@ -25,12 +24,12 @@ pub struct HostTooBusy {
 }
 
 impl HostTooBusy {
-    /// The host's part in a wait for the machine of QEMU's process `id` that ran out; `None` if it had time
-    /// enough.
+    /// The host's share of the blame if a wait for QEMU's process `id` timed out; `None` if QEMU got enough
+    /// processor time.
     pub(super) fn of(id: u32, timed_out: &TimedOut) -> Option<Self> {
         let is_stopped = fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| is_stopped(&stat));
         let what = match ProcessorTime::of(id) {
-            _ if is_stopped => "somebody has stopped QEMU (SIGSTOP)".into(),
+            _ if is_stopped => "QEMU is stopped (SIGSTOP)".into(),
             Some(time) if time.is_too_little() => {
                 let ProcessorTime { ran, waited } = time;
                 format!("QEMU ran for {ran:.1?} and waited {waited:.1?} for a processor")
@@ -41,33 +40,33 @@ impl HostTooBusy {
     }
 }
 
-/// How long a guest may rest in silence on its way up. What a kernel or an init waits for then does not come:
-/// the driver of a card, a file system, a console to be heard on.
+/// How long a booting guest may be idle and silent. Whatever its kernel or init waits for will not come any
+/// more: a driver, a file system, a console.
 const REST_MOST: Duration = Duration::from_secs(10);
-/// The share of the time, in per cent, below which a guest rests: its timer ticks take 5.
+/// The processor share, in per cent, below which a guest counts as idle: its timer ticks take 5.
 const REST_SHARE: u128 = 25;
 
-/// How long a guest may work before its console says the first word: those that come up need 2 s of a slow
-/// host. One that is not heard is not waited for: it may be in a panic that nobody hears.
+/// How long a guest may run before its first console output; a guest that comes up needs 2 s on a slow host.
+/// After that the wait ends: the guest may have panicked before its console worked.
 const MUTE_MOST: Duration = Duration::from_secs(30);
 
-/// Why the silence of a guest on its way up will not end.
+/// Why a silent guest will not come up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Silence {
-    /// It waits for something that does not come.
+    /// The guest is idle: it waits for something that does not come.
     Rests,
-    /// It works, and its console has said nothing at all.
+    /// The guest runs, but its console has printed nothing at all.
     Mute,
 }
 
-/// A watch on the silence of a guest on its way up.
+/// Notices that a booting guest has gone silent.
 #[derive(Debug)]
 pub(super) struct SilenceWatch {
     process: u32,
     since: Instant,
-    /// What QEMU had wished of the processors by then.
+    /// QEMU's runnable time at `since`.
     wish: Duration,
-    /// When the console said its last line by then.
+    /// The time of the last console line before `since`.
     last_line_at: Option<Instant>,
 }
 
@@ -77,8 +76,8 @@ impl SilenceWatch {
         Self { process, since: Instant::now(), wish: wish(process), last_line_at: None }
     }
 
-    /// The silence that is not waited for any longer: of [`REST_MOST`] at rest since the last line, or of
-    /// [`MUTE_MOST`] at work without a first one.
+    /// The kind of silence, once it has lasted too long: [`REST_MOST`] of idling since the last line, or
+    /// [`MUTE_MOST`] of running without a first one.
     pub(super) fn overlong(&mut self, last_line_at: Option<Instant>) -> Option<Silence> {
         let took = self.since.elapsed();
         if self.last_line_at == last_line_at && took < REST_MOST {
@@ -93,7 +92,7 @@ impl SilenceWatch {
     }
 }
 
-/// How long QEMU has wished to run so far.
+/// How long QEMU has been runnable so far.
 fn wish(process: u32) -> Duration {
     ProcessorTime::of(process).map(|time| time.wish()).unwrap_or_default()
 }
@@ -106,17 +105,17 @@ fn is_mute(last_line_at: Option<Instant>, processor: ProcessorTime) -> bool {
     last_line_at.is_none() && processor.ran >= MUTE_MOST
 }
 
-/// What a thread had of the processors.
+/// The processor time of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ProcessorTime {
     /// The time that it ran.
     ran: Duration,
-    /// The time that it could have run and had to wait.
+    /// The time that it was runnable and had to wait.
     waited: Duration,
 }
 
 impl ProcessorTime {
-    /// The time of the thread of a process that wished for most: of QEMU the processor's.
+    /// The time of the process's thread that was runnable longest: in QEMU, the vCPU thread.
     fn of(process: u32) -> Option<Self> {
         let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
         let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());

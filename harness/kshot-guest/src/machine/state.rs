@@ -227,12 +227,12 @@ impl Machine {
     }
 }
 
-/// Makes the file of a guest's memory with all of its room: a full disk, met while the guest writes, would
-/// end QEMU by SIGBUS. Where nothing is written yet, it stays a hole.
+/// Creates the guest's memory file with its disk space reserved: otherwise a disk that fills up later would
+/// kill QEMU by SIGBUS. Parts that were never written still read as holes.
 pub(super) fn make_memory_file(path: &Path, bytes: u64) -> io::Result<()> {
     let file = File::create_new(path)?;
     match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-        // Not every file system can: the room that is there now has to do.
+        // Not every file system can reserve space; then it has to be enough that the space is free now.
         Err(rustix::io::Errno::OPNOTSUPP) => {
             let room = rustix::fs::fstatvfs(&file)?;
             let is_enough = room.f_bavail.saturating_mul(room.f_frsize) >= bytes;

@@ -1,11 +1,11 @@
-//! Stops a guest at breakpoints, so that it keeps its pace.
+//! Stops a guest at breakpoints without slowing it down in between.
 //!
 //! Whenever a guest stops at a breakpoint, QEMU throws away all that it has translated of the guest's code,
 //! which costs a tenth of a second (7.2, gdbstub.c, `gdb_vm_state_change`). It does so only for a debugger
-//! that is attached. So while the guest runs, nobody is: to go on is to detach, which takes the breakpoints
-//! out, to put them in again, and *continue*. That is one write, which QEMU goes through without a turn of
-//! the guest's in between. That the guest has stopped is for a monitor to say then; after that we attach
-//! again, and its program counter says where.
+//! that is attached. So no debugger is attached while the guest runs. To resume, kshot detaches (which
+//! removes the breakpoints), sets them again, and sends *continue*, all in one write, which QEMU processes
+//! before the guest runs again. A monitor then reports that the guest has stopped; kshot attaches again and
+//! reads from the program counter where.
 //!
 //! For the same reason a guest leaves a breakpoint without a single step where that can be done: with a
 //! breakpoint where it goes on instead, and interrupts off until there, so that nothing else can pass the
@@ -34,11 +34,11 @@ const MONITOR_LIMIT: Duration = Duration::from_secs(20);
 const STEP_LIMIT: Duration = Duration::from_secs(20);
 /// The one processor, as the stub counts its processes.
 const PROCESS: u32 = 1;
-/// The length that a breakpoint has for the stub, which does not look at it.
+/// The length field of a breakpoint packet, which the stub ignores.
 const LENGTH: u32 = 4;
 
-/// A guest that stands, and runs only from one stop to the next. Dropping it leaves the guest as it is: one
-/// that stands is let go with [`Self::release`], or by another debugger.
+/// A stopped guest, which runs only from one stop to the next. Dropping this leaves the guest as it is: a
+/// stopped guest is resumed with [`Self::release`], or by another debugger.
 #[derive(Debug)]
 pub struct Stops {
     stub: Stub,
@@ -49,21 +49,20 @@ pub struct Stops {
     registers: Registers,
     /// The instruction at the program counter, where it was read already.
     instruction: Option<Vec<u8>>,
-    /// How often the guest was let go without our having heard of it. A stop before that is none of what is
-    /// waited for.
+    /// How many resumes the monitor has not reported yet. A stop that it reports before them is an old one.
     unheard: u32,
-    /// Whether the guest is to get these registers before it goes on.
+    /// Whether `registers` must be written to the guest before it resumes.
     changed: bool,
-    /// Where traps go on, once that is known.
+    /// The address of the trap vector, once it is known.
     trap_vector: Option<u64>,
-    /// Whether somebody wants it to end.
+    /// Whether [`EndRequest::send`] was called.
     unwanted: bool,
 }
 
 /// Why the guest has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// It is at a breakpoint.
+    /// The guest is at a breakpoint.
     Hit,
     /// [`EndRequest::send`] was called.
     Ended,
@@ -80,13 +79,13 @@ enum MachineMessage {
     Stopped,
     /// The guest goes on.
     Resumed,
-    /// Somebody wants it to end.
+    /// [`EndRequest::send`] was called.
     Unwanted,
     /// QEMU is gone.
     Gone,
 }
 
-/// Tells of QEMU's end when the monitor's thread drops it.
+/// Reports QEMU's exit when the monitor's thread drops this.
 struct MachineListener(Sender<MachineMessage>);
 
 impl Machine {
@@ -98,7 +97,7 @@ impl Machine {
         Stops::connect(&self.folder, self.qemu.arch.row())
     }
 
-    /// The socket of QEMU's gdb stub, for a debugger of somebody else's.
+    /// The socket of QEMU's gdb stub, for another debugger.
     pub fn stub_socket(&self) -> PathBuf {
         self.folder.path().join(spec::GDB)
     }
@@ -107,7 +106,7 @@ impl Machine {
 impl EndRequest {
     /// Stops the guest.
     pub fn send(&self) {
-        // It fails for one that has ended already.
+        // Sending fails only if [`Stops`] is gone already.
         drop(self.0.send(MachineMessage::Unwanted));
     }
 }
@@ -156,20 +155,20 @@ impl Stops {
         EndRequest(self.sender.clone())
     }
 
-    /// Where a trap goes on, so that no single step has to find it out.
+    /// Sets the address of the trap vector, so that no single step is needed to find it.
     pub fn set_trap_vector(&mut self, address: u64) {
         self.trap_vector = Some(address);
     }
 
-    /// The registers of the guest that stands.
+    /// The registers of the stopped guest.
     pub fn registers(&self) -> &Registers {
         &self.registers
     }
 
-    /// Parts of the memory of the guest that stands.
+    /// Parts of the stopped guest's memory.
     ///
     /// # Errors
-    /// See [`StubError`]: what is not mapped where it stands cannot be read.
+    /// See [`StubError`]: memory that is not mapped at the stop cannot be read.
     pub fn memory(&mut self, spans: &[Span]) -> Result<Vec<Vec<u8>>, StubError> {
         self.stub.memory(spans)
     }
@@ -217,8 +216,8 @@ impl Stops {
         Ok(StackCopy { base, memory })
     }
 
-    /// Lets the guest run until it comes to one of these places. Where it stands at one, it leaves that
-    /// first. It takes as long as it takes: only a hit, [`EndRequest::send`] and QEMU's end end it.
+    /// Resumes the guest until it reaches one of these places. If it is stopped at one, it leaves that first.
+    /// There is no time limit: only a hit, [`EndRequest::send`] or QEMU's exit ends the wait.
     ///
     /// # Errors
     /// See [`StubError`].
@@ -232,7 +231,7 @@ impl Stops {
         self.run(places, None)
     }
 
-    /// Takes the breakpoints out and lets the guest go on.
+    /// Removes the breakpoints and resumes the guest.
     ///
     /// # Errors
     /// See [`StubError`].
@@ -240,7 +239,7 @@ impl Stops {
         self.stub.tell(b"D", b"OK")
     }
 
-    /// Lets the guest execute the one instruction that it stands at.
+    /// Executes the instruction at the program counter.
     fn step_over(&mut self, places: &[u64]) -> Result<(), StubError> {
         let Some(row) = self.row.step_over else { return self.single_step(places) };
         let place = self.registers.program_counter();
@@ -273,15 +272,15 @@ impl Stops {
         Ok(())
     }
 
-    /// Changes a register, when the guest next goes on.
+    /// Changes a register; the guest gets the value when it is next resumed.
     fn set(&mut self, register: usize, value: u64) {
         self.registers = self.registers.with(register, value);
         self.changed = true;
     }
 
-    /// The same by single steps, while we are attached. QEMU keeps interrupts away from a step, and ends it
-    /// before the instruction where one comes up just then (`cpu_tb_exec` of accel/tcg/cpu-exec.c): to go on
-    /// from there would take the interrupt, and come to the same breakpoint once more.
+    /// Executes the instruction by single steps, with the debugger attached. QEMU blocks interrupts during a
+    /// step, but ends the step before the instruction if an interrupt arrives just then (`cpu_tb_exec` of
+    /// accel/tcg/cpu-exec.c); resuming there would take the interrupt and hit the same breakpoint again.
     fn single_step(&mut self, places: &[u64]) -> Result<(), StubError> {
         for place in places {
             self.stub.tell(&breakpoint('z', *place), b"OK")?;
@@ -307,7 +306,7 @@ impl Stops {
         // The stack pointer from before belongs to such a stack. Other stacks are aligned to their size.
         let length = match tops.iter().filter_map(to).max() {
             Some(left) => left + self.row.stack_before.bytes(self.row),
-            // That of x86's NMIs is smaller, and behind it is a page that is not mapped.
+            // x86's NMI stack is smaller, and the page above it is not mapped.
             None => size - address % size,
         };
         // The size of a stack is far below 2^32.
@@ -320,14 +319,14 @@ impl Stops {
         Span { address: self.registers.program_counter(), length }
     }
 
-    /// Lets the guest run until it is at one of these places, or until it is to end, for which nobody waits
-    /// who has a deadline.
+    /// Resumes the guest until it reaches one of these places. Without a deadline, [`EndRequest::send`] ends
+    /// the wait, too.
     fn run(&mut self, places: &[u64], deadline: Option<&Deadline>) -> Result<Stop, StubError> {
         self.go(places)?;
         loop {
             let stop = self.wait(deadline)?;
             self.attach()?;
-            // Others may stop it as well, and let it go again.
+            // Others may stop the guest, too, and resume it.
             if stop == Stop::Ended || places.contains(&self.registers.program_counter()) {
                 return Ok(stop);
             }
@@ -340,15 +339,15 @@ impl Stops {
         let before: Vec<_> = changed.into_iter().chain([detach]).collect();
         let breakpoints: Vec<_> = places.iter().map(|place| breakpoint('Z', *place)).collect();
         let packets = |requests: &[Vec<u8>]| requests.iter().flat_map(|request| framed(request)).collect();
-        // Detaching lets the guest go, and the first byte that then comes stops it, before it can have run,
-        // and is lost. The one before that takes the place of an acknowledgement.
+        // Detaching resumes the guest; the next byte stops it before it can run, and is lost: that is the
+        // second `+`. The first one stands in for an acknowledgement.
         let go: [Vec<u8>; 4] = [packets(&before), b"++".to_vec(), packets(&breakpoints), framed(b"c")];
         self.unheard += 2;
         self.stub.send(&go.concat())?;
         before.iter().chain(&breakpoints).try_for_each(|request| self.stub.hear(request, b"OK"))
     }
 
-    /// Waits until the guest stands, for whatever reason.
+    /// Waits until the guest stops, for whatever reason.
     fn wait(&mut self, deadline: Option<&Deadline>) -> Result<Stop, StubError> {
         loop {
             let limit = deadline.map_or(Duration::MAX, Deadline::remaining);
@@ -376,7 +375,7 @@ impl Stops {
     fn attach(&mut self) -> Result<(), StubError> {
         let request = format!("vAttach;{PROCESS}").into_bytes();
         self.stub.send(&[framed(&request), framed(b"g")].concat())?;
-        // SIGTRAP is what it says of each stop.
+        // The stub reports every stop as SIGTRAP.
         self.stub.hear(&request, b"T05")?;
         self.instruction = None;
         self.registers = self.stub.registers_answer(self.row)?;
@@ -407,7 +406,7 @@ fn open(stream: UnixStream, ear: MachineListener) -> Result<Monitor, StubError> 
             "RESUME" => MachineMessage::Resumed,
             _ => return,
         };
-        // One that has ended does not care.
+        // Sending fails only if the receiver is gone.
         drop(ear.0.send(news));
     };
     Ok(Monitor::open(stream, hear, &monitor_deadline())?)

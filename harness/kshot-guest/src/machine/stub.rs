@@ -19,10 +19,10 @@ const LIMIT: Duration = Duration::from_secs(20);
 const PAGE: usize = 4096;
 /// The most of the guest's memory that one packet asks for, in bytes: QEMU's have 4 KiB, two digits a byte.
 const MEMORY_PACKET: usize = 2 << 10;
-/// The most of an answer that is quoted, in characters.
+/// The longest quote of an answer, in characters.
 const QUOTED: usize = 80;
 
-/// A connection to the stub. While there is one, the guest stands, unless it was told to go on.
+/// A connection to the stub. While it is open, the guest is stopped, unless it was told to continue.
 ///
 /// What the stub says is never acknowledged: QEMU takes the next packet for that, and any byte stops a guest
 /// that runs.
@@ -40,7 +40,7 @@ pub struct Span {
     pub length: usize,
 }
 
-/// What talking to QEMU's gdb stub failed with.
+/// Why talking to QEMU's gdb stub failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StubError {
     /// There is no connection.
@@ -49,18 +49,18 @@ pub enum StubError {
     /// A packet cannot be sent.
     #[error("cannot talk to QEMU's gdb stub")]
     Send(#[source] io::Error),
-    /// What came is no packet.
+    /// The answer is not a packet.
     #[error("QEMU's gdb stub gave no answer that can be read")]
     Packet(#[from] PacketError),
-    /// It answers otherwise than it must.
+    /// The stub gave an unexpected answer.
     #[error("QEMU's gdb stub answers `{request}` with {answer:?}")]
     Unexpected {
-        /// What it was asked.
+        /// The request.
         request: String,
-        /// What it answered, cut to a line.
+        /// The answer, cut to a line.
         answer: String,
     },
-    /// It tells of fewer registers than the processor has.
+    /// The stub's answer lacks a register.
     #[error("QEMU's gdb stub gave no value for the register {0}")]
     NoRegister(usize),
     /// The monitor that tells of stops failed.
@@ -89,7 +89,7 @@ impl Stub {
         self.hear(text, wanted)
     }
 
-    /// Sends packets, and what goes with them.
+    /// Writes raw bytes: packets and acknowledgements.
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), StubError> {
         self.stream.get_mut().stream.write_all(bytes).map_err(StubError::Send)
     }
@@ -106,13 +106,13 @@ impl Stub {
         if answer.starts_with(wanted) { Ok(()) } else { Err(unexpected(request, &answer)) }
     }
 
-    /// Asks for the beginning of the registers' description. From then on QEMU answers as its description
-    /// says.
+    /// Asks for the start of the register description. After that, QEMU's answers follow the description.
     pub(super) fn describe(&mut self) -> Result<(), StubError> {
         self.tell(b"qXfer:features:read:target.xml:0,40", b"m")
     }
 
-    /// The registers. All at once: QEMU tells and takes single ones only where it has a description of them.
+    /// The registers, all in one answer: QEMU reads and writes single registers only if it has a description
+    /// of them.
     pub(super) fn registers(&mut self, row: &'static ArchRow) -> Result<Registers, StubError> {
         self.send(&framed(b"g"))?;
         self.registers_answer(row)
@@ -131,20 +131,20 @@ impl Stub {
     /// The guest's memory at some places.
     pub(super) fn memory(&mut self, spans: &[Span]) -> Result<Vec<Vec<u8>>, StubError> {
         let parts: Vec<Vec<Span>> = spans.iter().map(|span| span.parts(MEMORY_PACKET)).collect();
-        // All in one write: each turn of QEMU's costs more than what it copies.
+        // All in one write: a round trip to QEMU costs more than the copying.
         self.send(&parts.iter().flatten().flat_map(|part| framed(&part.request())).collect::<Vec<_>>())?;
         let mut read = |span: &Span| {
             let answer = self.answer()?;
             let bytes = packet::bytes(&answer).filter(|bytes| bytes.len() == span.length);
             bytes.ok_or_else(|| unexpected(&span.request(), &answer))
         };
-        // Each has its answer: none may be left over for the next question.
+        // Read every answer, even after a failure, so that none is left for the next request.
         let read: Vec<Vec<Result<Vec<u8>, StubError>>> =
             parts.iter().map(|parts| parts.iter().map(&mut read).collect()).collect();
         read.into_iter().map(|parts| Ok(parts.into_iter().collect::<Result<Vec<_>, _>>()?.concat())).collect()
     }
 
-    /// What of a span can be read from its start on, up to a page that is not mapped.
+    /// The readable part of a span: from its start to the first page that is not mapped.
     pub(super) fn mapped_part(&mut self, span: Span) -> Result<Vec<u8>, StubError> {
         let mut read = Vec::new();
         while read.len() < span.length {

@@ -1,5 +1,5 @@
-//! Starts the timer of a restored machine, where its architecture's QEMU does not restore it. The only door
-//! to what is written for that is the gdb stub.
+//! Starts the timer of a restored machine, where its architecture's QEMU does not restore it. The registers
+//! that start it can be written only through the gdb stub.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
-//! The BPF probe: the stack that a BPF program is told at an event, as bpftrace's `kstack` is. `bpf_stacks`
-//! of `images/guest` loads the program and keeps what it is told; addresses get their names on the host.
+//! The BPF probe: the stack that a BPF program gets at an event, as bpftrace's `kstack` shows it.
+//! `bpf_stacks` of `images/guest` loads the program and writes down what it gets; addresses are symbolised on
+//! the host.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -52,14 +53,14 @@ pub enum BpfHook {
     Tracepoint,
 }
 
-/// A helper that tells a BPF program the stack (bpf-helpers(7)).
+/// The helper that gives a BPF program the stack (bpf-helpers(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum BpfHelper {
-    /// It fills a buffer.
+    /// `bpf_get_stack()`, which fills a buffer.
     #[default]
     #[serde(rename = "bpf_get_stack")]
     GetStack,
-    /// It keeps the stack in a map and tells its number.
+    /// `bpf_get_stackid()`, which stores the stack in a map and returns its number.
     #[serde(rename = "bpf_get_stackid")]
     GetStackId,
 }
@@ -115,7 +116,7 @@ impl RawBpf {
             source.check_characters("probes", "a tracepoint", &target, "_:-")?;
             let names = target.split_once(':').map(|(group, name)| [group, name]);
             if !names.is_some_and(|names| names.iter().all(|name| !name.is_empty() && !name.contains(':'))) {
-                let message = format!("`{target}` is no tracepoint as GROUP:NAME");
+                let message = format!("`{target}` is not a tracepoint; write GROUP:NAME");
                 return Err(source.error("probes", &target, message));
             }
         } else {
@@ -137,7 +138,7 @@ impl BpfHook {
         }
     }
 
-    /// Whether the kernel makes code for it that its stacks begin in.
+    /// Whether the kernel generates a trampoline for this hook, in which the stacks then begin.
     fn has_own_code(self) -> bool {
         matches!(self, Self::Fentry | Self::Fexit)
     }
@@ -157,9 +158,9 @@ impl BpfProbe {
         BpfRecord { folder: GuestFolder::of(probe), has_own_code: self.hook.has_own_code() }
     }
 
-    /// What its stacks are of.
+    /// The event that the stacks belong to.
     fn event(&self) -> BpfEvent {
-        // A stack of a kprobe is that of its registers.
+        // A kprobe's stack starts at the registers of the probed function.
         let function = (self.hook == BpfHook::Kprobe).then(|| self.target.clone());
         BpfEvent { name: self.target.clone(), function }
     }

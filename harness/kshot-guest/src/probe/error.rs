@@ -13,7 +13,7 @@ use kshot_stack::text::printable;
 
 /// The exit status of a shell that does not find a command.
 const NOT_FOUND: i32 = 127;
-/// The most of a tool's complaint that goes into a message, in characters.
+/// The longest quote of a tool's output in a message, in characters.
 const SAID_LIMIT: usize = 600;
 
 /// Why a probe could not be armed, stopped or fetched.
@@ -33,8 +33,8 @@ pub enum ProbeError {
         /// Why there is none.
         why: NoDwarf,
     },
-    /// The function of the probe is not one alone.
-    #[error("probe {probe}: a probe is at one function")]
+    /// Several functions have the name of the probe's function.
+    #[error("probe {probe}: the function name is ambiguous")]
     Ambiguous {
         /// The probe's name.
         probe: String,
@@ -66,10 +66,10 @@ pub enum ProbeError {
     },
 }
 
-/// What recording the truth failed with.
+/// Why recording the truth failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TruthError {
-    /// There is no thread for it.
+    /// The thread cannot be started.
     #[error("cannot start the thread that records the truth")]
     Start(#[source] io::Error),
     /// The kernel's file cannot be read.
@@ -77,7 +77,7 @@ pub enum TruthError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot be read.
         why: String,
     },
     /// The kernel's symbols or DWARF cannot be read.
@@ -86,14 +86,14 @@ pub enum TruthError {
     /// The kernel has no such function.
     #[error("there is no function `{function}` in the symbol tables of the kernel and its modules")]
     NoFunction {
-        /// What was asked for.
+        /// The function that the scenario names.
         function: String,
     },
     /// The kernel and its modules have several functions of that name.
     #[error(transparent)]
     Ambiguous(#[from] AmbiguousFunction),
-    /// The DWARF lacks what the truth is found by.
-    #[error("the kernel's DWARF does not tell where `{what}` is")]
+    /// The DWARF lacks a field or parameter that recording the truth needs.
+    #[error("the kernel's DWARF does not say where `{what}` is")]
     Unknown {
         /// A field or a parameter.
         what: String,
@@ -103,11 +103,11 @@ pub enum TruthError {
     OtherKernel {
         /// The file.
         vmlinux: PathBuf,
-        /// What differs.
+        /// How the file differs from the running kernel.
         why: String,
     },
-    /// The guest was never in the kernel when it stood.
-    #[error("the guest was never stopped in kernel code, so which kernel runs could not be read")]
+    /// No stop of the guest was in kernel code.
+    #[error("the guest was never stopped in kernel code, so kshot could not check which kernel runs")]
     Unseen,
     /// QEMU's gdb stub.
     #[error(transparent)]
@@ -115,13 +115,13 @@ pub enum TruthError {
     /// The capture cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The thread ended without a word, or out of turn.
+    /// The thread ended without an error, or before it was told to.
     #[error("the thread that records the truth ended early")]
     Silent,
-    /// It did not get so far in time.
+    /// The thread did not finish a step in time.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
-    /// The machine does not live.
+    /// The machine went down.
     #[error(transparent)]
     Down(#[from] MachineDown),
 }
@@ -129,7 +129,7 @@ pub enum TruthError {
 /// Why a text probe's part of the console cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
-    /// Its end did not arrive.
+    /// The mark at the end of the probe's part did not arrive.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
     /// Ctrl-C, SIGTERM or SIGHUP arrived.
@@ -160,7 +160,7 @@ impl Blamed for TruthError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::OtherKernel { .. } => Some("put the vmlinux of the same build there".into()),
+            Self::OtherKernel { .. } => Some("replace it by the vmlinux of the build that runs".into()),
             _ => passed_on_hint(self),
         }
     }
@@ -189,7 +189,7 @@ impl Blamed for ProbeError {
         match self {
             Self::NoDwarf { why: NoDwarf::Unknown, .. } => Some("use a kernel that is built here".into()),
             Self::ToolFailed { status: NOT_FOUND, .. } => Some(
-                "the guest has no such command; `kshot cache userland --prune` has its userland made anew"
+                "the guest lacks the command; `kshot cache userland --prune` makes the next run rebuild its userland"
                     .into(),
             ),
             Self::Console { source: ConsoleError::TimedOut(_), .. } => Some(

@@ -126,7 +126,7 @@ impl Probe for GdbProbe {
         let StartedTruth { jobs, news, stacks } = started;
         let truth =
             ArmedTruth { news, end: stops.end_request(), liveness: machine.liveness().clone(), stacks };
-        // It fails where the thread has failed: then its last word is already here.
+        // Sending fails only if the thread has failed; then its error has already arrived.
         drop(jobs.send(RunningKernel { stops, loaded: loaded.clone() }));
         match truth.hear(&Deadline::new("the breakpoint", ARM_LIMIT))? {
             RecorderMessage::Armed => Ok(Box::new(truth)),
@@ -144,7 +144,7 @@ impl Probe for GdbProbe {
 }
 
 impl ArmedTruth {
-    /// What the thread says next; the error that it ended with.
+    /// The next message of the thread, or the error that it ended with.
     fn hear(&self, deadline: &Deadline) -> Result<RecorderMessage, TruthError> {
         deadline.poll(|slice| match self.news.recv_timeout(slice) {
             Ok(RecorderMessage::Ended(Err(error))) => Err(self.explain(error)),
@@ -156,7 +156,8 @@ impl ArmedTruth {
         })
     }
 
-    /// A stub is gone with QEMU, and QEMU with a guest that died: then that is the cause.
+    /// If the stub is gone because QEMU exited, and QEMU because the guest died, the guest's death is the
+    /// cause.
     fn explain(&self, error: TruthError) -> TruthError {
         match error {
             TruthError::Stub(_) => self.liveness.wait_for_end().map_or(error, TruthError::Down),
@@ -174,7 +175,7 @@ impl Armed for ArmedTruth {
         }
     }
 
-    /// The thread wrote everything on this side already.
+    /// The thread has already written the capture on the host.
     fn fetch(&self, fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
         fetcher.captures.push(Capture {
             probe: fetcher.guest.probe.to_owned(),
@@ -195,7 +196,7 @@ impl Armed for ArmedTruth {
 
 impl Drop for ArmedTruth {
     fn drop(&mut self) {
-        // Whoever drops it early wants the guest to go on.
+        // An early drop must still resume the guest.
         self.end.send();
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn in_background(command: &str, answers: u32) -> String {
     )
 }
 
-/// A file of the guest that becomes the capture `<probe>.<suffix>`.
+/// A file in the guest that is fetched as the capture `<probe>.<suffix>`.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     /// The path in the guest.

@@ -17,7 +17,7 @@ const RETURNS_MOST: usize = 128;
 /// words, since 6.11 (kernel/trace/fgraph.c, FGRAPH_FRAME_OFFSET_MASK).
 const ELEMENT_DISTANCE: u64 = (1 << 10) - 1;
 
-/// Where the kernel has what is read of it.
+/// Where in a kernel's memory to find its tasks and stacks.
 #[derive(Debug)]
 pub(super) struct KernelMemory {
     row: &'static ArchRow,
@@ -27,11 +27,11 @@ pub(super) struct KernelMemory {
     /// Where a task has its name and its id, in bytes.
     name: u64,
     id: u64,
-    /// The pointers to the stacks that C code switches to, how far above where they point the tops are, and
-    /// the tops once they are known.
+    /// For each stack that C code switches to: where its pointer is stored, and how far above the pointer the
+    /// top is. `known_tops` are the tops, once they are known.
     tops: Vec<(PointerPlace, u64)>,
     known_tops: Option<Vec<u64>>,
-    /// How far behind the first the processor has its own variables, once that is known.
+    /// The per-CPU offset of the processor, once it is known.
     per_cpu: Option<u64>,
     /// The variable with the address of the exception vectors.
     vectors: Option<u64>,
@@ -42,26 +42,26 @@ pub(super) struct KernelMemory {
 pub(super) struct Task {
     /// The address of its `struct task_struct`.
     pub(super) address: u64,
-    /// Its name.
+    /// The task's name.
     pub(super) name: String,
-    /// Its process id, the kernel's `pid`.
+    /// The task's process id, the kernel's `pid`.
     pub(super) id: u64,
 }
 
-/// What holds a pointer.
+/// Where a pointer is stored.
 #[derive(Clone, Copy, Debug)]
 enum PointerPlace {
     /// A register, by the stub's number.
     Register(usize),
     /// A structure at this offset from a register's value, or from 0.
     Structure { register: Option<usize>, offset: u64 },
-    /// A variable of each processor, and the table of where each has its own.
+    /// A per-CPU variable, and the table of the per-CPU offsets.
     PerCpu { variable: u64, offsets: u64 },
     /// A variable at this address.
     Variable(u64),
 }
 
-/// A pointer.
+/// A pointer that has been read, or its address.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pointer {
     /// The pointer itself.
@@ -70,7 +70,7 @@ pub(super) enum Pointer {
     At(u64),
 }
 
-/// A list of a task with the return addresses that trampolines stand for.
+/// A task's list of the return addresses that trampolines have replaced.
 struct ReturnList {
     /// The field of `struct task_struct` with the first element (`struct llist_head`).
     head: &'static str,
@@ -83,7 +83,7 @@ impl KernelMemory {
         let nothing = || TruthError::Unknown { what: format!("the current task on {}", row.name) };
         let task = place(&layout, row.task.ok_or_else(nothing)?)?;
         let (name, id) = (field(&layout, "task_struct", "comm")?, field(&layout, "task_struct", "pid")?);
-        // A kernel may lack some.
+        // A kernel may lack some of these stacks.
         let top = |stack: &SwitchedStack| Some((place(&layout, stack.pointer).ok()?, stack.top));
         let tops = row.switched_stacks.iter().filter_map(top).collect();
         let vectors =
@@ -91,7 +91,7 @@ impl KernelMemory {
         Ok(Self { row, layout, task, name, id, tops, known_tops: None, per_cpu: None, vectors })
     }
 
-    /// The addresses in whose DWARF the layout has to be read, besides others.
+    /// Addresses whose compilation units the layout needs, besides others.
     pub(super) fn addresses(unwinder: &Unwinder) -> Vec<u64> {
         let functions = ["rethook_find_ret_addr", "kretprobe_find_ret_addr", "ftrace_graph_ret_addr"];
         functions.iter().flat_map(|function| unwinder.starts(function)).collect()
@@ -115,7 +115,7 @@ impl KernelMemory {
         Ok(tops)
     }
 
-    /// Where a trap goes on, where the kernel has that in a variable.
+    /// The address of the trap vector, if the kernel keeps it in a variable.
     pub(super) fn trap_vector(&self, stops: &mut Stops) -> Result<Option<u64>, TruthError> {
         let Some((variable, row)) = self.vectors.zip(self.row.step_over) else { return Ok(None) };
         Ok(Some(self.word(variable, stops)?.wrapping_add(row.trap_vector.1)))
@@ -153,8 +153,8 @@ impl KernelMemory {
         Ok(Task { address, name, id: self.row.number(id) })
     }
 
-    /// What the calls of a task that return to a trampoline really return to; `None` where this kernel keeps
-    /// that in a way that kshot does not know.
+    /// The real return addresses of a task's calls that return to a trampoline; `None` where this kernel
+    /// keeps that in a way that kshot does not know.
     pub(super) fn returns(
         &self,
         task: u64,

@@ -19,7 +19,7 @@ pub const KALLSYMS: &str = "kallsyms.gz";
 /// The shell commands that set `$loaded` to the loaded modules and their addresses (proc(5)). No program is
 /// started for it.
 const READ_MODULES: &str = "loaded=; while read -r name _ _ _ _ address _; do loaded=$loaded$name:$address,; done 2> /dev/null < /proc/modules";
-/// What a guest says that has saved its symbols again.
+/// What the script prints if it has saved the symbols again.
 const CHANGED: &str = "changed";
 
 /// The shell commands that save the symbols and the list of modules in the current folder.
@@ -27,8 +27,8 @@ pub(super) fn save() -> String {
     format!("{READ_MODULES}\necho \"$loaded\" > modules; cat /proc/kallsyms > kallsyms")
 }
 
-/// Saves and fetches the symbols again where other modules are loaded by now. `folder` is the guest's that
-/// they were saved in.
+/// Saves and fetches the symbols again if other modules have been loaded meanwhile. `folder` is the guest's
+/// folder that holds them.
 pub(super) fn refresh(fetcher: &mut CaptureFetcher<'_>, folder: &GuestFolder) -> Result<(), ProbeError> {
     let script = format!(
         "cd {} || exit

@@ -30,9 +30,9 @@ pub struct KprobeProbe {
 pub struct KprobeEvent {
     /// The line for `kprobe_events`.
     pub definition: String,
-    /// Its folder in tracefs' `events`.
+    /// The event's group, a folder in tracefs' `events`.
     pub group: String,
-    /// Its folder in the group's.
+    /// The event's name, a folder in the group's.
     pub name: String,
 }
 
@@ -95,7 +95,7 @@ impl KprobeEvent {
         Ok(Self { definition, group, name })
     }
 
-    /// The function that it is at; `None` where the definition has no name alone.
+    /// The function that the event is in; `None` if the definition gives no plain name.
     fn function(&self) -> Option<&str> {
         let place = self.definition.split(' ').filter(|word| !word.is_empty()).nth(1)?;
         let name = place.split(['+', '%']).next()?;

@@ -149,7 +149,7 @@ impl Probe for PerfProbe {
         if kernel_symbols::are_in(files) { PERF_DATA } else { PERF_SCRIPT }
     }
 
-    /// Of a run without a symbols file.
+    /// Only for a run without a symbols file.
     fn guest_file(&self, probe: &str) -> Option<String> {
         Some(PerfRecord::of(probe).folder.path("script"))
     }

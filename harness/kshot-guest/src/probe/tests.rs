@@ -167,7 +167,7 @@ fn a_name_of_several_functions_is_refused_by_each_probe_that_is_at_one() {
         let ProbeError::Ambiguous { source, .. } = &error else { panic!("{error}") };
         assert_eq!(source.starts, [0xffff_ffff_8010_0000, 0xffff_ffff_8020_0000]);
         assert_eq!(error.blame(), Blame::Guest);
-        assert!(error.hint().unwrap().starts_with("probe a function that has its name alone"));
+        assert!(error.hint().unwrap().starts_with("probe a function with a unique name"));
     }
 }
 

@@ -27,7 +27,7 @@ use kshot_stack::text::quote;
 const TEXT: &str = "text.txt";
 /// The time for a line that the guest has printed to arrive in `console.log`.
 const MARK_LIMIT: Duration = Duration::from_secs(10);
-/// How often that is looked for.
+/// The interval between two looks for that line.
 const MARK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Any text that holds stacks, read after the steps.
@@ -98,7 +98,7 @@ impl RawText {
                 Err(source.error("probes", "run", "`run` is empty".into()))
             }
             TextSource::File(path) if !path.starts_with('/') || path.contains(char::is_control) => {
-                let message = format!("`{}` is no absolute path of the guest", path.escape_debug());
+                let message = format!("`{}` is not an absolute path", path.escape_debug());
                 Err(source.error("probes", path, message))
             }
             _ => Ok(TextProbe { source: text, format: self.format, function: self.function }),
@@ -160,7 +160,7 @@ fn text_file(probe: &str) -> String {
     format!("/tmp/kshot-{}.text", file_stem(probe))
 }
 
-/// Cuts the probe's part out of the console's log, where its end has arrived.
+/// Cuts the probe's part out of the console's log, once its end has arrived.
 fn fetch_console(fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
     print_mark(&mut fetcher.guest, Mark::End)?;
     let marks = [Mark::Begin, Mark::End].map(|mark| mark.text(&fetcher.guest));
@@ -175,7 +175,7 @@ fn fetch_console(fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
     fetcher.write(&part, TEXT, CaptureContent::Stacks)
 }
 
-/// A line that the probe prints on the console.
+/// A line that the probe prints on the console to mark its part.
 #[derive(Clone, Copy, Debug)]
 enum Mark {
     Begin,
@@ -192,14 +192,14 @@ impl Mark {
     }
 }
 
-/// Prints a mark as the kernel prints (Documentation/ABI/testing/dev-kmsg), so that it stands behind what the
-/// kernel printed before; as a critical message, so that `quiet` lets it pass.
+/// Prints a mark as the kernel prints (Documentation/ABI/testing/dev-kmsg), so that it comes after what the
+/// kernel printed before; as a critical message, so that `quiet` does not suppress it.
 fn print_mark(guest: &mut ProbeGuest<'_>, mark: Mark) -> Result<(), ProbeError> {
     let script = format!("echo {} > /dev/kmsg", quote(&format!("<2>{}", mark.text(guest))));
     guest.run("marking its part of the console", &script, COMMAND_LIMIT).map(drop)
 }
 
-/// What stands between the lines with the two marks.
+/// The text between the two marks.
 fn part_of_console(log: &Path, [begin, end]: &[String; 2]) -> Result<Vec<u8>, ConsoleError> {
     let deadline = Deadline::new(format!("`{end}` on the console"), MARK_LIMIT);
     let (mut log, mut text) = (File::open(log)?, Vec::new());
@@ -212,7 +212,7 @@ fn part_of_console(log: &Path, [begin, end]: &[String; 2]) -> Result<Vec<u8>, Co
         if let Some(part) = between(&text, begin.as_bytes(), end.as_bytes()) {
             return Ok(PollResult::Done(part.to_vec()));
         }
-        // The log is a file: nothing wakes who waits for its growth.
+        // The log is a file, and nothing signals that it has grown.
         std::thread::park_timeout(limit.min(MARK_INTERVAL));
         Ok(PollResult::Pending(None))
     })

@@ -29,8 +29,8 @@ use kshot_stack::text::printable;
 const NOTES_LIMIT: u64 = 64 << 10;
 /// The traced place, as `trace_function` calls it.
 const TRACED: &str = "ip";
-/// The most stacks that one processor is on at a time: of a task, of interrupts, and of exceptions within
-/// them.
+/// The most stacks that one processor can be using at once: of a task, of interrupts, and of exceptions
+/// within them.
 const STACKS_MOST: usize = 6;
 
 /// A breakpoint, and how long it stays.
@@ -38,7 +38,7 @@ const STACKS_MOST: usize = 6;
 pub struct GdbProbe {
     /// The function to break at; of `a|b`, the first that the kernel has.
     pub function: String,
-    /// After how many hits it lets go of the guest.
+    /// The number of hits after which the breakpoint is removed.
     pub hits: u32,
     /// Whether the function is the tracer's `trace_function`; only a sweep asks for that. Then registers and
     /// raw stacks are written, as [`kshot_stack::stack::gdb_raw`] reads them, for the first `hits` of each
@@ -46,8 +46,8 @@ pub struct GdbProbe {
     pub traced: bool,
 }
 
-/// A thread that records truths, one after the other. What it has read of a kernel it keeps for the next, as
-/// long as that runs in the same guest.
+/// A thread that records truths, one after the other. It keeps what it has read of a kernel for as long as
+/// the guest stays the same.
 #[derive(Debug)]
 pub struct TruthThread(Sender<Order>);
 
@@ -68,7 +68,7 @@ pub(super) struct RunningKernel {
     pub(super) loaded: LoadedKernel,
 }
 
-/// How far the thread is.
+/// A message of the thread: how far it is.
 pub(super) enum RecorderMessage {
     Armed,
     Ended(Result<(), TruthError>),
@@ -98,9 +98,9 @@ impl TruthThread {
         Ok(Self(orders))
     }
 
-    /// Has a truth recorded, after those that were ordered before.
+    /// Queues a truth to be recorded.
     pub(super) fn order(&self, order: Order) {
-        // Who listens for news hears of a thread that is gone.
+        // If the thread is gone, the receiver of its messages notices.
         drop(self.0.send(order));
     }
 }
@@ -108,19 +108,19 @@ impl TruthThread {
 /// What the thread knows of the kernel in one guest.
 struct KnownKernel {
     vmlinux: PathBuf,
-    /// The function whose surroundings were read.
+    /// The function whose compilation units were read.
     function: String,
     unwinder: Unwinder,
     kernel: KernelMemory,
     /// Where the kernel has its notes.
     notes: Option<Span>,
-    /// Where its traps go on, once that was read.
+    /// The address of its trap vector, once it was read.
     trap_vector: Option<u64>,
     /// The modules that were read, once they were.
     modules: Option<Vec<LoadedModule>>,
     /// Whether the guest is known to run the kernel that the DWARF is of.
     checked: bool,
-    /// Which argument has the traced place.
+    /// The index of the parameter that holds the traced address.
     traced: usize,
 }
 
@@ -263,7 +263,7 @@ impl Recorder {
             let why = format!("the guest's memory holds the banner \"{found}\", the file \"{wanted}\"");
             return Err(TruthError::OtherKernel { vmlinux: loaded.vmlinux.clone(), why });
         }
-        // A kernel may have freed them; that of the same banner is then taken for the same build.
+        // The kernel may have freed the notes; then the same banner counts as the same build.
         let notes = self.known.notes.map_or(Ok(None), |notes| mapped(stops, notes))?;
         same_build(&loaded.vmlinux, &notes.unwrap_or_default())?;
         self.known.trap_vector = self.known.kernel.trap_vector(stops)?;
@@ -306,7 +306,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Unwinds as far as it goes, and reads what it finds to be lacking.
+    /// Unwinds as far as possible, reading further memory as it is needed.
     fn unwind(&mut self, raw: &mut Raw, task: Option<u64>, stops: &mut Stops) -> Result<Unwound, TruthError> {
         loop {
             let unwound = self.known.unwinder.unwind(raw, self.row);
@@ -323,7 +323,7 @@ impl Recorder {
                     let kind = self.known.unwinder.return_trampoline(trampoline);
                     let Some((task, kind)) = task.zip(kind) else { return Ok(unwound) };
                     let returns = match self.known.kernel.returns(task, trampoline, kind, stops) {
-                        // The guest's list leads to where no memory is.
+                        // The guest's list points to unmapped memory.
                         Err(TruthError::Stub(StubError::Unexpected { .. })) => None,
                         returns => returns?,
                     };

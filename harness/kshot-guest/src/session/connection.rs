@@ -263,7 +263,7 @@ impl SshConnection {
     }
 }
 
-/// Takes a wait that ran out for the host's fault where the host had no time for the guest.
+/// Turns a timeout into the host's error if the host had no time for the guest.
 fn blame_host(error: SessionError, liveness: &Liveness) -> SessionError {
     let busy = match &error {
         SessionError::TimedOut(timed_out) => liveness.host_too_busy(timed_out),

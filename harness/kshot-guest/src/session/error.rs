@@ -24,14 +24,14 @@ pub enum SessionError {
     Unreachable {
         /// The port.
         port: u16,
-        /// Why.
+        /// The underlying error.
         source: io::Error,
     },
     /// The SSH library cannot be set up.
     #[error("cannot set up SSH")]
     SshSetup(#[source] ssh2::Error),
     /// The SSH server is not the guest's: it has another host key.
-    #[error("the machine behind 127.0.0.1:{port} shows another host key than the guest's")]
+    #[error("the host key on 127.0.0.1:{port} is not the guest's")]
     HostKey {
         /// The port.
         port: u16,
@@ -47,16 +47,16 @@ pub enum SessionError {
     /// The client key cannot be read.
     #[error("cannot read the key {}", path.display())]
     Key {
-        /// Which file.
+        /// The path of the key.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: io::Error,
     },
     /// The connection broke although the machine runs.
     #[error("the connection to the guest broke")]
     ConnectionBroken(#[source] io::Error),
     /// The shell of a command died before it reported an exit status.
-    #[error("`{command}` ended without a word: its shell died{}", if said.is_empty() { String::new() } else { format!("; it said last: {said}") })]
+    #[error("`{command}` ended without an exit status: its shell died{}", if said.is_empty() { String::new() } else { format!("; it said last: {said}") })]
     NoExitStatus {
         /// The first line of the command.
         command: String,
@@ -66,7 +66,7 @@ pub enum SessionError {
     /// A file of the guest cannot be read.
     #[error("the guest cannot read its {path}: {said}")]
     Unreadable {
-        /// Which file.
+        /// The path in the guest.
         path: String,
         /// The message of `cat`.
         said: String,
@@ -74,9 +74,9 @@ pub enum SessionError {
     /// A file of the host cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
-        /// Which file.
+        /// The path on the host.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: io::Error,
     },
     /// Standard input is not a usable terminal.
@@ -110,12 +110,12 @@ impl Blamed for SessionError {
                 Some("console.log in the run folder may tell more".into())
             }
             Self::Login { .. } | Self::HostKey { .. } => {
-                Some("the guest was made with other keys: `kshot cache keys images states --prune` has both made anew".into())
+                Some("the guest was made with other keys: `kshot cache keys images states --prune` removes keys, initramfs images and saved states, and the next run makes new ones".into())
             }
             Self::Write { .. } => {
                 Some("make room on the disk that holds the run folder, or choose another with --out".into())
             }
-            Self::Terminal(_) => Some("call it from a terminal".into()),
+            Self::Terminal(_) => Some("run the command from a terminal".into()),
             Self::HostTooBusy(_)
             | Self::Unreachable { .. }
             | Self::SshSetup(_)

@@ -120,7 +120,7 @@ impl LengthParser {
             let end = rest.iter().position(|byte| *byte == b'\n');
             let (line, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
             self.missing -= usize::from(end.is_some());
-            // The start of what is overlong tells enough.
+            // The start of an overlong line is enough for the message.
             self.text.extend_from_slice(&line[..line.len().min(LONGEST - self.text.len())]);
             rest = behind;
         }

@@ -126,7 +126,7 @@ fn copy_both_ways(
 /// Waits for the guest, and for the terminal where one is given. Returns whether the terminal has input, or
 /// its end.
 fn wait(socket: impl AsFd, flags: PollFlags, terminal: Option<impl AsFd>) -> io::Result<bool> {
-    // A terminal that nobody asks for is left out: poll(2) reports its end whatever it is asked for.
+    // The terminal is left out unless its input is wanted: poll(2) always reports a hang-up.
     let mut sides = vec![PollFd::new(&socket, flags)];
     sides.extend(terminal.as_ref().map(|terminal| PollFd::new(terminal, PollFlags::IN)));
     match poll(&mut sides, Some(&SLICE)) {

@@ -27,7 +27,7 @@ pub fn notes_section<'data>(elf: impl ReadRef<'data>) -> Result<Option<(u64, u64
 /// Parsing ends at the first invalid note.
 ///
 /// # Errors
-/// `elf` is no ELF file.
+/// `elf` is not an ELF file.
 pub fn build_id_of_notes<'data>(
     elf: impl ReadRef<'data>,
     notes: &[u8],

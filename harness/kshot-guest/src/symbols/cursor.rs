@@ -11,30 +11,30 @@ pub(super) const REGISTERS: usize = 66;
 /// The most steps of a DWARF expression: compilers write a handful.
 const STEPS_MOST: u32 = 1000;
 
-/// Why the caller of a frame cannot be told.
+/// Why the caller of a frame is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cut {
-    /// There is no call frame information of the function.
+    /// The function has no call frame information (CFI).
     NoCfi,
-    /// There is none of the function's module: it was stripped, or built without DWARF.
+    /// The function's module has no CFI: it was stripped, or built without DWARF.
     NoModuleDwarf,
-    /// It has rules beyond those that compilers write for the kernel's code.
+    /// The CFI has a rule that compilers do not write for the kernel's code.
     UnknownRule,
-    /// It leads to what was not read.
+    /// The CFI points to memory that was not read.
     OtherMemory,
-    /// It goes on at this address of another stack, which was not read.
+    /// The stack continues at this address of another stack, which was not read.
     OtherStack(u64),
-    /// It returns to this trampoline, and what the trampoline returns to was not read.
+    /// The frame returns to this trampoline, and the real return address was not read.
     Returns(u64),
-    /// It tells no return address.
+    /// The CFI gives no return address.
     NoReturnAddress,
-    /// It leads back to the frame itself.
+    /// The CFI leads back to the same frame.
     Endless,
     /// There are more frames than any stack has.
     TooDeep,
 }
 
-/// One physical frame and what it has in its registers.
+/// A physical frame and its registers.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
     pub(super) pc: u64,
@@ -54,9 +54,9 @@ impl std::fmt::Display for Cut {
             Self::NoModuleDwarf => "its module has no DWARF",
             Self::UnknownRule => "CFI with a rule that kshot does not know",
             Self::OtherMemory => "CFI leads out of the stack",
-            Self::OtherStack(_) => "it goes on on a stack that cannot be read",
+            Self::OtherStack(_) => "it continues on a stack that cannot be read",
             Self::Returns(_) => "it returns to a trampoline, and kshot does not know what that returns to",
-            Self::NoReturnAddress => "CFI tells no return address",
+            Self::NoReturnAddress => "CFI gives no return address",
             Self::Endless => "CFI leads back to the same frame",
             Self::TooDeep => "more frames than any stack has",
         })
@@ -112,19 +112,20 @@ impl Cursor {
         if caller.user || raw.holds(stack_pointer) { Ok(caller) } else { Err(Cut::OtherStack(stack_pointer)) }
     }
 
-    /// What called assembly code that has changed nothing.
+    /// The caller of assembly code that has not changed the stack pointer or the return address.
     pub(super) fn out_of_leaf(&self, row: &ArchRow) -> Result<Self, Cut> {
         let pc = self.register(Register(row.return_address)).ok_or(Cut::NoReturnAddress)?;
         Ok(Self { pc, is_return_address: true, cfa: None, ..self.clone() })
     }
 
-    /// The same with the stack pointer from before it switched stacks, if it did.
+    /// This frame with the stack pointer from before it switched stacks, if it did.
     pub(super) fn switched(mut self, raw: &Raw, row: &ArchRow) -> Result<Self, Cut> {
         let stack_pointer = &mut self.registers[usize::from(row.stack_pointer)];
         let Some(top) = stack_pointer.filter(|address| raw.tops.contains(address)) else { return Ok(self) };
         let before = top.wrapping_add(row.stack_before.offset());
         let before = word_at(raw, before, row).ok_or(Cut::OtherMemory)?;
-        // What is the top in other versions of the kernel is in the midst of this one's. Stacks are aligned.
+        // An address that is the top of a stack in another kernel version may lie inside a stack of this one;
+        // stacks are aligned.
         let stack = |address| address / row.kernel_stack as u64;
         if stack(before) == stack(top) {
             return Ok(self);

@@ -16,18 +16,18 @@ pub struct Dwarf {
 /// Why a kernel has no DWARF that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoDwarf {
-    /// None is known of.
+    /// No DWARF is known.
     Unknown,
-    /// The file of one's own has none.
+    /// The user's own vmlinux has no DWARF.
     Without,
-    /// It lies in `.dwo` files (`-gsplit-dwarf`), which are not read.
+    /// The DWARF lies in `.dwo` files (`-gsplit-dwarf`), which kshot does not read.
     Split,
-    /// The file has BTF, which tells nothing of frames.
+    /// The file has only BTF, which does not describe frames.
     BtfAlone,
 }
 
 impl std::fmt::Display for NoDwarf {
-    /// For behind the kernel's name.
+    /// The words that follow the kernel's name in a message.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Unknown => "",

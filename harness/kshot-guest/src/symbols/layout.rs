@@ -1,4 +1,5 @@
-//! What of a kernel's DWARF is needed to find things in its memory: fields, parameters, and its banner.
+//! The parts of a kernel's DWARF that are needed to find data in its memory: fields, parameters, and the
+//! banner.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +12,9 @@ use super::{LANDMARK, SymbolsError, Unwinder, open};
 
 /// The kernel's text that names its build (`init/version.c`).
 const BANNER: &str = "linux_banner";
-/// The sections that tell where code is, which is not needed.
+/// The DWARF sections about code addresses, which are not needed here.
 const CODE: [SectionId; 2] = [SectionId::DebugRanges, SectionId::DebugRngLists];
-/// The kernel's longest banner is far below.
+/// The longest banner, in bytes; a kernel's is far shorter.
 const LONGEST_BANNER: u64 = 1024;
 
 /// The types and functions of one part of a kernel.
@@ -26,7 +27,7 @@ pub struct Layout {
 /// A text in the kernel's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Banner {
-    /// Its address.
+    /// The address of the text.
     pub address: u64,
     /// The text with its end.
     pub text: Vec<u8>,
@@ -56,8 +57,8 @@ struct Die<'a> {
 }
 
 impl Layout {
-    /// Reads the part of a kernel that holds these addresses and `start_kernel`, whose file knows what a task
-    /// is.
+    /// Reads the part of a kernel that holds these addresses and `start_kernel`, whose file defines `struct
+    /// task_struct`.
     ///
     /// # Errors
     /// See [`SymbolsError`].
@@ -77,13 +78,13 @@ impl Layout {
         Ok(Self { path: vmlinux.into(), sections, banner })
     }
 
-    /// Where the kernel has its banner, and what it is.
+    /// The address and the text of the kernel's banner.
     pub fn banner(&self) -> Option<&Banner> {
         self.banner.as_ref()
     }
 
-    /// The address of the first of these variables that the kernel has; of one that each processor has, the
-    /// one that all of them are counted from.
+    /// The address of the first of these variables that the kernel has; for a per-CPU variable, the address
+    /// that the per-CPU offsets are added to.
     ///
     /// # Errors
     /// [`SymbolsError`].

@@ -42,7 +42,7 @@ pub struct Unwinder {
     rows: Vec<RowsOf>,
     /// By start.
     functions: Vec<Function>,
-    /// The same under all of their names, by name.
+    /// The same functions under every name that they have, sorted by name.
     names: Vec<Function>,
     /// The code of modules without call frame information.
     without_rows: Vec<ModuleCode>,
@@ -71,12 +71,12 @@ struct ModuleCode {
     range: Range<u64>,
 }
 
-/// A stack as far as it can be told.
+/// An unwound stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unwound {
     /// The physical frames, innermost first.
     pub frames: Vec<Physical>,
-    /// Why there are no more.
+    /// Why the stack ends there.
     pub end: End,
 }
 
@@ -100,7 +100,7 @@ pub enum End {
     Cut {
         /// The function of the last frame.
         at: String,
-        /// Why not.
+        /// Why its caller is not known.
         why: Cut,
     },
 }
@@ -175,7 +175,7 @@ impl Unwinder {
         let section = dwarf::section(&file, &bases, SectionId::DebugFrame).map_err(SymbolsError::of(path))?;
         let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), self.endian));
         section.set_address_size(if file.is_64() { 8 } else { 4 });
-        // Else the rules in which arm64 tells of signed return addresses would not be known.
+        // Without it, arm64's rules for signed return addresses would be unknown.
         section.set_vendor(Vendor::AArch64);
         let rows = rows(&section, self.sections.len());
         let rows = rows.map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
@@ -240,7 +240,7 @@ impl Unwinder {
         let is_tracer = |physical: &Physical| {
             assembly(&physical.frame, row, trampoline).any(|code| code.kind == AssemblyKind::FunctionTracer)
         };
-        // Further out there may be another one, which an interrupt found at work.
+        // Further out there may be another one that was interrupted.
         let traced = frames.iter().position(is_tracer).map_or(frames.len(), |at| at + 1);
         frames.into_iter().skip(traced).map(|physical| physical.frame).collect()
     }
@@ -293,13 +293,13 @@ impl Unwinder {
         }
     }
 
-    /// What has put the trampoline at an address in the place of a return address.
+    /// The mechanism that put the trampoline at this address in place of a return address.
     pub fn return_trampoline(&self, address: u64) -> Option<ReturnTrampoline> {
         self.trampolines.iter().find(|(start, _)| *start == address).map(|(_, kind)| *kind)
     }
 
-    /// A caller with the return address that was there before trampolines were put in its place. `taken` says
-    /// how many addresses of each trampoline stand for calls further inside.
+    /// The caller with its real return address in place of a trampoline's. `taken` says how many real
+    /// addresses of each trampoline belong to frames further inside.
     fn returned(&self, mut caller: Cursor, raw: &Raw, taken: &mut [usize]) -> Result<Cursor, Cut> {
         // One trampoline may stand in the place of another's, and for several probes of one call.
         while caller.is_return_address && self.return_trampoline(caller.pc).is_some() {
@@ -398,7 +398,7 @@ impl Unwinder {
             _ => Cut::NoReturnAddress,
         })?;
         caller.is_return_address = !function.is_signal_trampoline();
-        // It would go on like that for ever.
+        // The unwinder would loop forever.
         let same =
             |register: u16| caller.registers[usize::from(register)] == cursor.register(Register(register));
         if caller.pc == cursor.pc && same(row.stack_pointer) { Err(Cut::Endless) } else { Ok(caller) }

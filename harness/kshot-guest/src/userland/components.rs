@@ -251,7 +251,7 @@ impl ComponentBuild<'_> {
         let deb = find_deb(&folder)?;
         let unpack = unpack_linux_source(&deb, &package.package, &source, PERF_SOURCE);
         self.run("unpacking perf", &unpack)?;
-        // Where perf looks for its version in a tree that is neither git's nor whole.
+        // perf looks for its version here if the tree is neither a git tree nor complete.
         let version = format!("#define PERF_VERSION \"{}\"\n", deb_version(&deb).unwrap_or_default());
         let file = source.join("PERF-VERSION-FILE");
         fs::write(&file, version).map_err(FileError::on("write", &file))?;

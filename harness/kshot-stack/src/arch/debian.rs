@@ -14,7 +14,7 @@ pub(super) const NIC: Nic = Nic::Device("virtio-net-pci,romfile=");
 pub(super) const RNG: &str = "virtio-rng-pci";
 /// The suite of the guest's busybox and dropbear.
 pub(super) const USERLAND_SUITE: Option<&str> = Some("bookworm");
-/// How the name of the kernel's file in a Debian package begins, where that is no ELF file.
+/// How the name of the kernel's file in a Debian package begins, where that is not an ELF file.
 pub(super) const IMAGE_PREFIX: &str = "vmlinuz";
 /// 16 ns an instruction, as the emulated CPUs take about as long.
 pub(super) const ICOUNT_SHIFT: u8 = 4;

@@ -253,11 +253,11 @@ impl fmt::Display for Reason {
                 )
             }
             Self::SnapshotDiffers { probe, diff } => {
-                write!(f, "the stacks of `{probe}` are not its snapshot's:\n{diff}")
+                write!(f, "the stacks of `{probe}` differ from its snapshot:\n{diff}")
             }
             Self::KnownFault { claim, because } => write!(f, "claim `{claim}` fails, as known: {because}"),
             Self::KnownFaultGone { claim, because } => {
-                write!(f, "claim `{claim}` holds: mended what was known ({because}); remove it from `known`")
+                write!(f, "claim `{claim}` holds, but is known to fail ({because}); remove it from `known`")
             }
             Self::ClaimFails { claim, failure } => write!(f, "claim `{claim}` fails: {failure}"),
             Self::NoProbe { claim, probe } => {
@@ -276,7 +276,7 @@ impl fmt::Display for Reason {
                 write!(f, "the stacks of `{probe}` cannot be compared with its snapshot: some were lost")
             }
             Self::LeftOut { probe, because } => {
-                write!(f, "`{probe}` was left out, and what is claimed of it is not judged: {because}")
+                write!(f, "`{probe}` was left out, so its claims are not judged: {because}")
             }
             Self::Lost { probe, entries } => {
                 write!(f, "`{probe}` lost {entries} entries, so its counts are too low")
@@ -325,7 +325,7 @@ impl fmt::Display for ClaimFailure {
                 let Some(nearest) = nearest else { return Ok(()) };
                 let NearestStack { last, next, frames, more } = nearest.as_ref();
                 let more = if *more { ", ..." } else { "" };
-                write!(f, "; the nearest has no {next} behind {last}: {}{more}", frames.join(", "))
+                write!(f, "; the nearest has no {next} after {last}: {}{more}", frames.join(", "))
             }
             Self::WrongCount { found, wanted, through, ends } => {
                 write!(f, "{found} instead of {wanted} stacks{}{}", through_text(through), ends_text(ends))
@@ -338,7 +338,11 @@ impl fmt::Display for ClaimFailure {
                 write!(f, "a stack{} is corrupt; its last frame is {ends_at}", through_text(through))
             }
             Self::NotExact { through, excess } => {
-                write!(f, "a stack{} has frames that are not there: {excess}", through_text(through))
+                write!(
+                    f,
+                    "a stack{} has frames that its reference does not have: {excess}",
+                    through_text(through)
+                )
             }
             Self::NotWhole { through, gaps } => {
                 write!(f, "a stack{} lacks frames: {gaps}", through_text(through))

@@ -88,7 +88,7 @@ fn a_claim_holds_or_says_why_not() {
             "the order is wrong",
             claim(&["__tun_chr_ioctl", "register_netdevice"], None, false),
             vec![full(1)],
-            "none of the 1 stacks of `ftrace` passes through __tun_chr_ioctl, register_netdevice; they end at syscall_common (1); the nearest has no register_netdevice behind __tun_chr_ioctl: register_netdevice, __tun_chr_ioctl, sys_ioctl, syscall_common",
+            "none of the 1 stacks of `ftrace` passes through __tun_chr_ioctl, register_netdevice; they end at syscall_common (1); the nearest has no register_netdevice after __tun_chr_ioctl: register_netdevice, __tun_chr_ioctl, sys_ioctl, syscall_common",
         ),
         ("there is no stack", claim(&[], None, false), vec![], "none of the 0 stacks of `ftrace` passes"),
         (
@@ -149,8 +149,8 @@ fn the_reasons_name_probe_claim_and_remedy() {
     assert_eq!(
         why(full(1), drift()),
         [
-            "claim `c` holds: mended what was known (the unwinder stops); remove it from `known`",
-            "the stacks of `ftrace` are not its snapshot's:\n-a\n+b",
+            "claim `c` holds, but is known to fail (the unwinder stops); remove it from `known`",
+            "the stacks of `ftrace` differ from its snapshot:\n-a\n+b",
         ]
     );
     assert_eq!(
@@ -183,7 +183,7 @@ fn a_report_that_must_not_come_fails_its_claim_or_is_known() {
         (&other, &[], Verdict::Match, ""),
         (&ours, &[], Verdict::Drift, "claim `c` fails: the console reports (warn): WARNING: "),
         (&ours, &known, Verdict::Match, "claim `c` fails, as known: the unwinder stops"),
-        (&other, &known, Verdict::Drift, "claim `c` holds: mended what was known"),
+        (&other, &known, Verdict::Drift, "claim `c` holds, but is known to fail"),
     ];
     for (console, known, word, why) in cases {
         let verdict = judge(Evidence {
@@ -292,10 +292,7 @@ fn a_probe_that_is_left_out_is_neither_judged_nor_known_to_be_mended() {
         let verdict =
             judge(Evidence { claims: &claims, known_faults: &known, probes: &probes, ..Evidence::default() });
         assert_eq!(verdict.verdict, Verdict::Match);
-        assert_eq!(
-            told(&verdict.reasons),
-            ["`ftrace` was left out, and what is claimed of it is not judged: no DWARF"]
-        );
+        assert_eq!(told(&verdict.reasons), ["`ftrace` was left out, so its claims are not judged: no DWARF"]);
     }
 }
 
@@ -314,7 +311,7 @@ fn an_exact_claim_fails_by_a_frame_that_is_not_there() {
     assert_eq!(judged(measured(vec![difference(Deviation::Missing, 1)])).verdict, Verdict::Match);
     let verdict = judged(measured(vec![difference(Deviation::Extra, 1), difference(Deviation::Repeated, 0)]));
     assert_eq!(verdict.verdict, Verdict::Drift);
-    let why = "has frames that are not there: extra: f behind register_netdevice; repeated: f, innermost";
+    let why = "has frames that its reference does not have: extra: f behind register_netdevice; repeated: f, innermost";
     assert!(verdict.reasons[0].to_string().ends_with(why), "{verdict:?}");
     let whole = Claim { exact: false, whole: true, ..exact.clone() };
     let gap = measured(vec![difference(Deviation::Missing, 1)]);

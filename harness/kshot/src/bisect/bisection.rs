@@ -245,7 +245,7 @@ impl TreeBuilder<'_> {
         };
         let mut built = build();
         if let Err(CandidateError::InDoubt(_)) = built {
-            self.progress.print_line("the build failed, and it is not said why: once more");
+            self.progress.print_line("the build failed without saying why; building again");
             built = build();
         }
         match built {
@@ -270,7 +270,7 @@ impl TreeBuilder<'_> {
     fn build_again(&self, repository: &Repository, name: &str, commit: &str) -> Result<(), CandidateError> {
         let Workspace { cache, .. } = self.workspace;
         self.progress.print_line(&format!(
-            "it is not said why: {} is built once more, to see that this host still can",
+            "the build failed without saying why; building {} again, to check that this host still can",
             kernel_tester::short_id(commit)
         ));
         let proof = BuildFolder::open(&format!("{name}-proof"), cache, self.progress)?;
@@ -320,8 +320,8 @@ fn candidate_set(
     }
 }
 
-/// The candidates of a list of versions, ranges of them, and names of the catalogue: what it names and the
-/// indexes lack is a hole, found when it is tried.
+/// The candidates of a list of versions, ranges of versions, and catalogue names. A version that is listed
+/// and in no index becomes a candidate all the same; it is skipped when it is tried.
 fn candidates(
     workspace: &Workspace,
     text: &str,

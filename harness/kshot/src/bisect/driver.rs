@@ -56,7 +56,7 @@ pub(crate) struct TestRun {
 pub(crate) enum CandidateError {
     /// The candidate's own fault: it is skipped.
     Skip(String),
-    /// It did not build, and nothing says whether that is its own fault.
+    /// The candidate did not build, and nothing shows whether that is its own fault.
     InDoubt(String),
     /// An error of the host: it is retried.
     Host(BisectError),
@@ -71,7 +71,7 @@ pub enum BisectError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// A commit that was built before does not build any more.
-    #[error("this host cannot build any more: what it built before fails")]
+    #[error("this host cannot build any more: a kernel that it built before no longer builds")]
     HostCannotBuild {
         /// How it fails.
         source: Box<BisectError>,
@@ -185,7 +185,7 @@ pub(crate) fn drive_search(
                 Ok(()) => SearchEvent::Skip { candidate, why },
                 Err(CandidateError::Abort(error)) => return Err(error),
                 Err(_) => SearchEvent::HostError {
-                    why: format!("{why}; and what was built before does not build any more"),
+                    why: format!("{why}; and a kernel that was built before no longer builds"),
                 },
             },
             Err(CandidateError::Host(error)) => SearchEvent::HostError { why: error_chain(&error) },

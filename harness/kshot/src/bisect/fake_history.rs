@@ -14,7 +14,7 @@ pub(super) struct FakeHistory {
     pub(super) rate: f64,
     /// Nodes that do not build or boot.
     pub(super) broken: BTreeSet<usize>,
-    /// ImagesFolder that several nodes share.
+    /// The images that several nodes share.
     pub(super) images: BTreeMap<usize, String>,
     /// The probability that the host fails.
     pub(super) host: f64,

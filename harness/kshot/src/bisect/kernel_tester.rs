@@ -179,7 +179,7 @@ impl Tester for KernelTester<'_> {
     fn build_last_again(&mut self) -> Result<(), CandidateError> {
         let Some(last) = self.last_built else { return Ok(()) };
         self.progress.print_line(&format!(
-            "it is not said why: {} is built once more, to see that this host still can",
+            "the build failed without saying why; building {} again, to check that this host still can",
             self.name(last)
         ));
         self.builder.build_again(last, self.progress)
@@ -286,7 +286,7 @@ impl CandidateBuilder {
         progress: &Progress,
     ) -> Result<CommitBuild, CandidateError> {
         let CandidateSet::Commits { repository, ids, ends } = &*self.candidates else {
-            return Err(CandidateError::Skip("a version is no commit".into()));
+            return Err(CandidateError::Skip("a version is not a commit".into()));
         };
         let name = format!("{}{name_suffix}", self.build_folder_name(repository));
         let build_folder = BuildFolder::open(&name, &self.workspace.cache, progress)?;

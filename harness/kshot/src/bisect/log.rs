@@ -270,7 +270,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), BisectLogError> {
     Ok(records::replace(path, bytes).map_err(FileError::on("write", path))?)
 }
 
-/// Whether a line of a time without checksums is whole: JSON that is cut is no JSON.
+/// Whether a line from before lines had checksums is complete: truncated JSON does not parse.
 fn is_whole(line: &str) -> bool {
     serde_json::from_str::<LogEntry>(line).is_ok()
 }

@@ -60,7 +60,7 @@ pub struct RunEvidence<'a> {
 /// Why a question cannot be evaluated on a scenario.
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
-    /// The regular expression is none.
+    /// The text is not a valid regular expression.
     #[error("`{text}` is not a regular expression")]
     Regex {
         /// The given text.
@@ -178,7 +178,7 @@ impl Question {
             Self::Claims(names) => Ok(claims(names, seen)),
             Self::Drift(probe) => drift(probe.as_deref(), seen.document),
             Self::Fidelity { probe, percent } => fidelity(probe, *percent, seen.document),
-            Self::Text(_) if seen.captures.is_empty() => Err("no probe brought a text".into()),
+            Self::Text(_) if seen.captures.is_empty() => Err("no probe recorded a text".into()),
             Self::Text(text) => is_match(text, &seen.captures.iter().map(String::as_str).collect::<Vec<_>>())
                 .map(match_answer),
             Self::Shell(_) => predicate_answer(seen.last_step),
@@ -214,10 +214,10 @@ impl Question {
             Self::Fidelity { probe, percent } => {
                 format!("the stacks of {probe} hold less than {percent} % of their reference")
             }
-            Self::Text(text) => format!("captures changed at `{text}`"),
-            Self::Console(text) => format!("the console changed at `{text}`"),
+            Self::Text(text) => format!("captures changed in whether they match `{text}`"),
+            Self::Console(text) => format!("the console changed in whether it matches `{text}`"),
             Self::Shell(text) => format!("`{text}` fails in the guest"),
-            Self::Verdict(kernel) => format!("no match as for {kernel} any more"),
+            Self::Verdict(kernel) => format!("the verdict no longer matches {kernel}'s snapshots"),
         }
     }
 }
@@ -282,7 +282,7 @@ fn drift(probe: Option<&str>, document: &RunDocument) -> Result<String, String> 
     let texts: Vec<String> =
         probes.map(|probe| format!("{}\n{}", probe.name, snapshot::snapshot_text(probe))).collect();
     if texts.is_empty() {
-        return Err("no probe brought a stack".into());
+        return Err("no probe recorded a stack".into());
     }
     Ok(format!("stacks {}", cache::key(texts.iter().map(String::as_bytes))))
 }

@@ -19,7 +19,7 @@ pub(crate) struct BisectReport<'a> {
     pub(crate) records: &'a [LogEntry],
     /// The result.
     pub(crate) outcome: &'a BisectionResult,
-    /// What speaks for the change.
+    /// The evidence for the change.
     pub(crate) evidence: &'a ChangeEvidence,
 }
 
@@ -34,15 +34,16 @@ pub(crate) struct ChangeEvidence {
     pub(crate) commit: String,
     /// The author of the commit, to whom the mail is addressed.
     pub(crate) author: String,
-    /// Why some of it is missing, a line each.
+    /// Why parts of the evidence are missing, one line each.
     pub(crate) missing: Vec<String>,
 }
 
 impl ChangeEvidence {
-    /// A part of the evidence, or nothing and the reason: a search that has ended is not lost for want of it.
+    /// A part of the evidence; if it cannot be had, an empty text, and the reason goes to `missing`: a
+    /// finished search must not be lost for lack of evidence.
     ///
     /// # Errors
-    /// That of an interruption.
+    /// The error of an interruption.
     pub(super) fn or_missing(&mut self, part: Result<String, BisectError>) -> Result<String, BisectError> {
         match part {
             Err(error) if error.blame() != Blame::Interrupted => {
@@ -87,7 +88,7 @@ impl BisectReport<'_> {
                 name(self.header.plan.bad)
             ),
             BisectionResult::GoodEndIsBad { end, answer } => format!(
-                "{} is given as good but is bad: {answer}. Are the ends swapped, or is an older good end needed?",
+                "{} was given as good but is bad: {answer}. Are the two ends swapped, or does the search need an older good end?",
                 name(*end)
             ),
             BisectionResult::Unstable { end, answers } => {
@@ -134,7 +135,7 @@ impl BisectReport<'_> {
                 write!(text, "; {how} {does} the verdict").expect("a string");
             }
             None if self.header.plan.can_verify_culprit => {
-                text.push_str("; it could be neither reverted nor applied alone")
+                text.push_str("; it could not be reverted or applied on its own")
             }
             None => {}
         }
@@ -405,7 +406,7 @@ impl BisectReport<'_> {
         if !plan.good.is_empty() {
             return runs(&ends, None).into_iter().map(|(_, answer)| answer).collect();
         }
-        // The search for a good end passed bad ones: the last that it came to is the good one.
+        // The search for a good end passes bad nodes; the last node that it reached is the good one.
         let end = runs(&[Purpose::FindGoodEnd], None).last().map(|(node, _)| *node);
         end.map_or(Vec::new(), |end| runs(&ends, Some(end)).into_iter().map(|(_, answer)| answer).collect())
     }
@@ -451,7 +452,7 @@ struct CandidateRow {
 }
 
 impl CandidateRow {
-    /// What it was run for.
+    /// The purposes that a candidate was run for.
     fn why(&self) -> String {
         self.purposes.iter().map(|purpose| purpose.name()).collect::<Vec<_>>().join(", ")
     }

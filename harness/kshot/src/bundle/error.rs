@@ -38,9 +38,7 @@ pub enum BundleError {
         path: PathBuf,
     },
     /// A step of the run cannot be made again without kshot.
-    #[error(
-        "step {number} sends the guest a non-maskable interrupt, which nobody does where a bundle is run"
-    )]
+    #[error("step {number} sends the guest a non-maskable interrupt, which a bundle cannot do")]
     Nmi {
         /// The number of the step, from 1.
         number: usize,
@@ -60,7 +58,7 @@ pub enum BundleError {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The run folder.
+    /// The run folder cannot be read.
     #[error(transparent)]
     Artifacts(#[from] ArtifactsError),
     /// Reading the scenario failed.
@@ -107,11 +105,11 @@ impl Blamed for BundleError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::KernelGone { .. } => Some(
-                "name the kernel's own file with --kernel, or make the run again with kshot run and export that one"
+                "give the kernel's file with --kernel, or repeat the run with `kshot run` and export the new one"
                     .into(),
             ),
             Self::Changed { .. } | Self::NoRequestLog { .. } => {
-                Some("make the run again with kshot run, and export that one".into())
+                Some("repeat the run with `kshot run`, and export the new one".into())
             }
             Self::Nmi { .. } => Some("share the scenario and the kernel instead".into()),
             Self::Exists { .. } => Some("choose another folder with --out, or remove this one".into()),

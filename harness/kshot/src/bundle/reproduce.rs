@@ -31,9 +31,9 @@ pub(super) struct ReproduceFiles {
     pub(super) script: String,
 }
 
-/// A capture that the reproduction brings, too.
+/// A capture that the reproduction makes as well.
 struct FetchedCapture {
-    /// Its file's name.
+    /// The name of the capture's file.
     name: String,
     /// The guest's file that it is fetched from.
     source: Option<String>,
@@ -45,7 +45,7 @@ impl ReproduceFiles {
     /// # Errors
     /// [`BundleError::Nmi`], [`BundleError::NoRequestLog`], [`BundleError::File`].
     pub(super) fn of(scenario: &Scenario, kernel: &Kernel, folder: &Path) -> Result<Self, BundleError> {
-        // The guest makes its requests by itself; an interrupt comes from outside.
+        // In a reproduction the guest replays its requests by itself; an NMI would have to come from outside.
         if let Some(at) = scenario.steps.iter().position(|step| step.nmi) {
             return Err(BundleError::Nmi { number: at + 1 });
         }
@@ -116,7 +116,7 @@ impl ReproduceFiles {
     }
 }
 
-/// QEMU's command line without the sockets that lead to us.
+/// QEMU's command line without the sockets that kshot listens on.
 fn standalone_argv(spec: &MachineSpec) -> Vec<String> {
     let words = spec.argv(Memory::Anonymous).into_iter().map(|word| word.to_string_lossy().into_owned());
     let mut words = words.peekable();

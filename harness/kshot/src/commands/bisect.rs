@@ -116,7 +116,7 @@ impl Args {
         let scenario = select.scenario(&header.scenario)?;
         let scenario = scenario.with_probes(&header.probes)?;
         let template = template(&catalogue, &header.configuration_of, &header.config, &header.require)?;
-        streams.progress.print_line(&format!("log and artifacts: {}", folder.display()));
+        streams.progress.print_line(&format!("bisection's folder: {}", folder.display()));
         let finished = bisect::run(log, &workspace, &scenario, template, options, &streams.progress);
         let finished = finished.inspect_err(|_| {
             streams.progress.print_line(&format!("to resume: kshot bisect --resume {}", folder.display()));

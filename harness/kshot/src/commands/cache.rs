@@ -17,7 +17,7 @@ pub(super) struct Args {
     /// Remove the entries of the given kinds, the least recently used first
     #[arg(long, requires = "kinds")]
     prune: bool,
-    /// With --prune: keep up to MIB of the given kinds together
+    /// With --prune: keep at most MIB of the given kinds in total
     #[arg(long, value_name = "MIB", requires = "prune", default_value_t = 0)]
     to: u64,
     /// The output format
@@ -46,7 +46,7 @@ impl Args {
         let there = cache.kinds()?;
         if let Some(unknown) = self.kinds.iter().find(|kind| !there.contains(kind)) {
             return Err(CommandError::usage(
-                format!("the cache holds nothing of the kind `{unknown}`"),
+                format!("the cache has no entries of the kind `{unknown}`"),
                 format!("it holds: {}", there.join(", ")),
             ));
         }
@@ -59,7 +59,7 @@ impl Args {
                     let bytes = HumanBytes(bytes);
                     streams
                         .progress
-                        .print_line(&format!("{bytes} of {kind} that killed processes left: removed"));
+                        .print_line(&format!("removed {bytes} of {kind} that killed processes had left"));
                 }
             }
         }
@@ -83,7 +83,7 @@ impl Args {
         streams: &mut Streams<'_>,
     ) -> Result<(), CommandError> {
         let mut table = new_table();
-        table.set_header(["kind", "entries", "on disk", "the oldest unused for"]);
+        table.set_header(["kind", "entries", "on disk", "oldest unused for"]);
         for kind in kinds(held) {
             let oldest = kind.entries.iter().map(|line| line.unused_for_s).max().unwrap_or_default();
             table.add_row([

@@ -35,7 +35,7 @@ impl Args {
             let its_own = select.kernel_names(&scenario.kernels)?;
             for choice in select.kernels(&scenario, &self.kernels)? {
                 match choice {
-                    // There is no snapshot to compare with.
+                    // A kernel from outside the catalogue has no snapshot to compare with.
                     _ if choice.in_catalogue().is_some_and(|name| !its_own.iter().any(|own| own == name)) => {
                         not_meant.extend(choice.in_catalogue().map(|name| (id.clone(), name.to_owned())));
                     }
@@ -80,7 +80,7 @@ impl Args {
                 }
             }
             for (id, name) in not_meant {
-                writeln!(streams.out, "not checked: {id} is not for {name}")?;
+                writeln!(streams.out, "not checked: {id} is not meant for kernel {name}")?;
             }
             for (id, name) in missing {
                 writeln!(streams.out, "not checked: {id} on {name} (kshot provision {name})")?;

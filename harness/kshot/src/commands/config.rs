@@ -31,7 +31,7 @@ impl Args {
         let catalogue = workspace.catalogue()?;
         let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let mut users = OptionUsers::default();
-        // Without a scenario there is none, where other commands would take all.
+        // Without --scenario, no scenario is asked for; other commands would then take all of them.
         if !self.scenarios.is_empty() {
             for id in select.scenario_ids(&self.scenarios)? {
                 let more = select.scenario(&id)?.option_users();
@@ -74,7 +74,10 @@ impl Args {
         }
         match missing.first() {
             Some(option) if self.merge => Err(CommandError::usage(
-                format!("CONFIG_{} stays off: it depends on more than kshot knows", option.name),
+                format!(
+                    "CONFIG_{} is still off: it depends on options that kshot does not know",
+                    option.name
+                ),
                 format!("make -C {} menuconfig, and search for {}", self.folder.display(), option.name),
             )),
             Some(_) => {

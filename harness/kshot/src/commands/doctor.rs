@@ -19,9 +19,10 @@ const RUNS_GIB: u64 = 1;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The kernels to check for, by name or glob; default: any one architecture
+    /// The kernels to check for, by name or glob; by default every architecture is shown, and one complete
+    /// one is enough
     kernels: Vec<String>,
-    /// Check only what running needs; kernels and userland are already provisioned
+    /// Check only what running needs; assumes that kernels and userland are already provisioned
     #[arg(long)]
     to_run: bool,
     /// The output format
@@ -96,7 +97,7 @@ fn tools(what: String, missing: &[MissingTool]) -> DoctorCheck {
 
 fn cache(workspace: &Workspace, wanted: u64) -> DoctorCheck {
     let root = workspace.cache.root();
-    let what = format!("keep things in {}", root.display());
+    let what = format!("cache in {}", root.display());
     if let Err(error) = fs::create_dir_all(root).and_then(|()| tempfile::tempfile_in(root).map(drop)) {
         let remedy = Some("set XDG_CACHE_HOME to a folder that you can write".into());
         return DoctorCheck { what, fault: Some(error.to_string()), remedy };

@@ -1,4 +1,4 @@
-//! What a command fails with, ready to be shown: whose it is, the error, the remedies, and the place in the
+//! The error of a command, ready to be shown: its blame, the message, the hints, and the position in a YAML
 //! file.
 
 use std::error::Error;
@@ -37,7 +37,7 @@ pub(super) struct CommandError {
 }
 
 impl CommandError {
-    /// An argument does not fit.
+    /// An error in the arguments.
     pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { kind: Blame::Usage, error: message.into().into(), hints: vec![hint.into()], snippet: None }
     }
@@ -73,7 +73,7 @@ impl CommandError {
 #[error("cannot write the result")]
 struct OutputError(#[source] io::Error);
 
-/// Of writing the result alone: all that touches a file has a [`FileError`].
+/// Only for errors of writing the result: every file operation has its [`FileError`].
 impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
         let (kind, error) = (Blame::Host, Box::new(OutputError(error)));
@@ -81,7 +81,7 @@ impl From<io::Error> for CommandError {
     }
 }
 
-/// Makes a command's error of a module's.
+/// Converts a module's error into a command's.
 macro_rules! command_error_from {
     ($($error:ty),+) => {
         $(impl From<$error> for CommandError {

@@ -48,7 +48,7 @@ impl Args {
             ));
         }
         if !self.kernels.is_empty() {
-            // Some of the history's may have left the catalogue.
+            // Some kernels of the history may no longer be in the catalogue.
             let catalogue = workspace(None)?.catalogue()?;
             let all = catalogue.names().into_iter().chain(kernels.iter().map(String::as_str)).collect();
             let chosen = names_among(all, &self.kernels)?;

@@ -52,7 +52,7 @@ impl Args {
         };
         let path = self.kernel.map(|path| here.join(path)).or(tree).ok_or_else(|| {
             CommandError::usage(
-                "there is no kernel's source tree around here",
+                "the current folder is not in a kernel source tree",
                 "say where it is built: --kernel ../linux",
             )
         })?;
@@ -66,8 +66,8 @@ impl Args {
         let repository = Workspace::find(None)?;
         if !is_kernel_name(&self.name) || repository.catalogue()?.get(&self.name).is_some() {
             return Err(CommandError::usage(
-                format!("a kernel of one's own cannot be called `{}`", self.name.escape_debug()),
-                "take letters, digits and .+_-, and no name of `kshot list`",
+                format!("`{}` cannot be the name of your kernel", self.name.escape_debug()),
+                "use letters, digits and .+_-, and not a name from `kshot list`",
             ));
         }
         let kernel = Kernel::from_path(&path, &repository.images(), &repository.cache)?;

@@ -45,7 +45,8 @@ pub(super) struct Args {
     /// The number of parallel runs on this host; by default as many as it has processors and memory for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Download or build missing kernels first; without this option they are reported and left out
+    /// Download or build missing kernels first; without this option, missing kernels are reported and left
+    /// out
     #[arg(long)]
     provision: bool,
     /// The history file, instead of ~/.local/state/kshot/history.sqlite

@@ -1,9 +1,9 @@
-//! Standard output whose reader may leave: `kshot check | head`.
+//! Standard output that survives a closed pipe: `kshot check | head`.
 
 use std::io::{self, Write};
 
-/// A stream that swallows what is written after its reader left. So a command goes on to its end, and its
-/// exit code says what it found, whoever listened.
+/// A stream that discards what is written after its reader has closed the pipe, so that a command runs to its
+/// end and its exit code is right.
 pub(super) struct Output<'a> {
     out: &'a mut dyn Write,
     left: bool,

@@ -23,8 +23,8 @@ struct PairJob {
 /// pair's number.
 ///
 /// # Errors
-/// The first fault that is not the host's: one of those need not lose the results of the other pairs, but is
-/// among the exits.
+/// The first error that is not the host's. A host error does not stop the other pairs; it only goes into the
+/// exit codes.
 pub(super) fn run_pairs(
     workspace: &Workspace,
     pairs: Vec<(Scenario, Kernel)>,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kshot_stack::exit::ExitCode;
 
-/// What stands under a panic's own text.
+/// The text that is printed after a panic's own message.
 const REQUEST: &str = "\
 error: a fault in kshot itself, which says nothing about the kernel
 hint: report it, with the lines above and the command line
@@ -17,7 +17,7 @@ pub(super) fn catch(
     err: &mut dyn Write,
     work: impl FnOnce(&mut dyn Write, &mut dyn Write) -> ExitCode,
 ) -> ExitCode {
-    // Nothing but the two streams is looked at afterwards.
+    // Only the two streams are used after a panic.
     let ended = catch_unwind(AssertUnwindSafe(|| work(&mut *out, &mut *err)));
     ended.unwrap_or_else(|_| {
         drop(out.flush());

@@ -64,7 +64,8 @@ impl QuestionArgs {
 }
 
 impl BuildArgs {
-    /// The configuration that is asked for; without a word, that of the scenario's first kernel which is built.
+    /// The configuration that is asked for; by default, that of the scenario's first kernel that is built
+    /// from source.
     pub(super) fn resolve(
         self,
         select: Selector<'_>,
@@ -89,7 +90,7 @@ impl BuildArgs {
     }
 }
 
-/// With which configuration kernels are built.
+/// The configuration that kernels are built with.
 pub(super) struct BuildChoice {
     /// The kernel of the catalogue whose configuration is used.
     pub(super) configuration_of: String,
@@ -132,5 +133,5 @@ fn percent(text: &str) -> Result<(String, u32), String> {
         let percent: u32 = percent.trim_end_matches('%').parse().ok()?;
         (percent <= 100 && !probe.is_empty()).then(|| (probe.to_owned(), percent))
     });
-    parsed.ok_or_else(|| "write a probe and a number of per cent: ftrace=80%".into())
+    parsed.ok_or_else(|| "write a probe and a percentage: ftrace=80%".into())
 }

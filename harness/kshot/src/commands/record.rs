@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// The kernel, by name; provisioned if necessary. Default: the scenario's first
     #[arg(long, value_name = "KERNEL")]
     kernel: Option<String>,
-    /// Make the stacks that this shows the snapshots: you have read each of them, and it is right
+    /// Accept the stacks shown as the snapshots. Only for stacks that you have read one by one
     #[arg(long)]
     accept: bool,
     /// Create run folders below DIR instead of ~/.local/state/kshot/runs
@@ -46,17 +46,17 @@ impl Args {
         let kernel = select.single_kernel(&name, &streams.progress)?;
         if !kernel.in_catalogue {
             return Err(CommandError::usage(
-                format!("{name} has no name, and so no snapshots"),
-                "name it in a workspace of your own: kshot init",
+                format!("{name} is not in the catalogue, so it has no snapshots"),
+                "give it a name in a workspace of your own: kshot init",
             ));
         }
-        // Both ways to start have to say the same before it is taken for the kernel's word.
+        // A cold and a warm start must give the same stacks before they are recorded.
         let options = RunOptions { start_policy: StartPolicy::Both, ..RunOptions::default() };
         let context = RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
         let outcome = run::run(context, &scenario, &options)?;
         let document = &outcome.document;
         if self.accept {
-            // What it comes to is said once the snapshots are there.
+            // The verdict is printed once the snapshots exist.
             writeln!(streams.out, "{} on {} ({})", document.scenario, kernel.name, kernel.release)?;
             write!(streams.out, "{}", report::stacks_table(document))?;
         } else {
@@ -64,7 +64,9 @@ impl Args {
         }
         writeln!(streams.out, "artifacts: {}", outcome.folder.display())?;
         let none_because = match document.verdict {
-            Verdict::Unstable => Some("the two starts disagree: `kshot run --repeat 10` shows how often"),
+            Verdict::Unstable => {
+                Some("the booted run and the restored run disagree: `kshot run --repeat 10` shows how often")
+            }
             _ if document.probes.is_empty() => Some("the run had no stacks: the verdict says why"),
             _ => None,
         };
@@ -97,7 +99,8 @@ impl Args {
     }
 }
 
-/// Shows each stack that is not on file yet and writes it down. Returns how many probes that were.
+/// Prints each stack that has no snapshot yet, and writes the snapshot. Returns the number of probes that had
+/// such stacks.
 fn write_snapshots(
     workspace: &Workspace,
     document: &RunDocument,
@@ -123,8 +126,8 @@ fn write_snapshots(
     Ok(written)
 }
 
-/// Adds claims to a scenario that has none: what the truth saw, of each probe that saw the same. Returns
-/// whether it did.
+/// Adds claims to a scenario that has none: for each probe whose stacks equal the truth's, that they do.
+/// Returns whether claims were added.
 fn write_claims(
     workspace: &Workspace,
     scenario: &Scenario,
@@ -137,7 +140,7 @@ fn write_claims(
     let (Some(truth), Some(stack)) = (truth, stack) else { return Ok(false) };
     let path = workspace.scenarios().join(format!("{}.yaml", scenario.id));
     let mut file = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
-    // Claims of a person's, be it none, are not added to.
+    // Never add to claims that a person wrote, not even to an empty list.
     if file.lines().any(|line| line.starts_with("claims:")) {
         return Ok(false);
     }
@@ -157,7 +160,7 @@ fn write_claims(
             ));
         } else {
             text.push_str(&format!(
-                "  # {}: {equal} of {} stacks are the truth's. A claim that it lacks needs a `known`, with the reason.\n",
+                "  # {}: {equal} of {} stacks equal the truth's. Add a claim, and a `known` entry with the reason.\n",
                 probe.name, count
             ));
         }

@@ -55,7 +55,7 @@ impl Args {
         let scenario = select.scenario(&document.scenario)?;
         let steps: Vec<String> = scenario.steps.iter().map(|step| step.script.trim().to_owned()).collect();
         let folder = if self.run.is_dir() { Some(self.run.as_path()) } else { self.run.parent() };
-        // The folder may be a stranger's: only a file that its document lists, which was looked at, is read.
+        // The folder may be untrusted: read only files that its document lists, because those were checked.
         let listed = folder.filter(|_| document.artifacts.contains_key(run::DECODED_STACKS));
         let decoded = listed.and_then(|folder| {
             bounded::read_text(&folder.join(run::DECODED_STACKS), foreign::SIZE_MOST as u64).ok()

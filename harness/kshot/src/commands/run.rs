@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// What runs the guest's code
     #[arg(long, value_enum, default_value_t)]
     accel: Accel,
-    /// Record by this probe of the scenario alone, and judge by its claims, without snapshots
+    /// Record with only this probe of the scenario, and judge by claims alone, without snapshots
     #[arg(long = "probe", value_name = "PROBE")]
     probes: Vec<String>,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use kshot_guest::kernel::{self, Catalogue, Kernel};
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 
-/// Whether a word is the path of a scenario's file outside of the workspace's.
+/// Whether a word is the path of a scenario file outside of the workspace's scenarios.
 fn is_own_file(word: &str) -> bool {
     let path = Path::new(word);
     path.extension().is_some_and(|extension| extension == "yaml") && path.is_file()
@@ -179,7 +179,7 @@ pub(super) fn names_among(all: Vec<&str>, words: &[String]) -> Result<Vec<String
                 format!("no kernel `{word}` in images/kernels.yaml"),
                 match yaml::closest(word, all) {
                     Some(name) => {
-                        format!("did you mean `{name}`? `kshot list` shows all; a file needs a `/`")
+                        format!("did you mean `{name}`? `kshot list` shows all kernels; a path needs a `/`")
                     }
                     None => "`kshot list` shows all; a kernel file of your own needs a `/`, as in ./vmlinux"
                         .into(),

@@ -105,15 +105,12 @@ impl Args {
     }
 }
 
-/// That the words are a function's name and a command, before they become a scenario.
+/// Checks that the arguments are a function name and a command, before they become part of a scenario.
 fn check_words(function: &str, command: &str) -> Result<(), CommandError> {
     let is_of_name = |char: char| char.is_ascii_alphanumeric() || "_.$".contains(char);
     if function.is_empty() || !function.chars().all(is_of_name) {
         let message = format!("`{}` cannot be the name of a function", function.escape_debug());
-        return Err(CommandError::usage(
-            message,
-            "it has letters, digits and `_.$` only, as in /proc/kallsyms",
-        ));
+        return Err(CommandError::usage(message, "use letters, digits and `_.$` only, as in /proc/kallsyms"));
     }
     if command.trim().is_empty() {
         return Err(CommandError::usage("--while is empty", "give the command that calls the function"));
@@ -121,18 +118,15 @@ fn check_words(function: &str, command: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// That a kernel which told no stack has the function at all.
+/// Checks that a kernel from which no stack came has the function at all.
 fn check_function(context: RunContext<'_>, situation: &Situation) -> Result<(), CommandError> {
     let kernel = context.kernel;
     let Some(similar) = survey::without_function(context, situation)? else {
         return Ok(());
     };
     let hint = match &similar[..] {
-        [] => format!("kshot shell {}, and there /proc/kallsyms, list its functions", kernel.name),
+        [] => format!("/proc/kallsyms lists the kernel's functions: kshot shell {}", kernel.name),
         names => format!("it has {}", names.join(", ")),
     };
-    Err(CommandError::usage(
-        format!("the kernel of {} has no function `{}`", kernel.name, situation.function),
-        hint,
-    ))
+    Err(CommandError::usage(format!("kernel {} has no function `{}`", kernel.name, situation.function), hint))
 }

@@ -19,16 +19,16 @@ pub(super) struct Args {
     /// script, trace-cmd report, bpftrace, gdb, crash and drgn, also quoted in a mail; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Read them as this instead of what they look like
+    /// Read the files as FORMAT instead of guessing their format
     #[arg(long = "as", value_name = "FORMAT", value_parser = text_format())]
     text_format: Option<TextFormat>,
-    /// Name addresses by this copy of /proc/kallsyms, which may be gzipped
+    /// Symbolise addresses with this copy of /proc/kallsyms, which may be gzipped
     #[arg(long, value_name = "FILE")]
     kallsyms: Option<PathBuf>,
     /// Print lines for flame graphs: task;outermost;..;innermost count
     #[arg(long, conflicts_with = "format")]
     folded: bool,
-    /// Show so many different stacks in a table
+    /// Show the N most frequent stacks in the table
     #[arg(long, value_name = "N", default_value_t = SHOWN)]
     top: usize,
     /// How the stacks are printed

@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// The kernels, by name, glob, build folder or file; provisioned if necessary
     #[arg(required_unless_present = "from")]
     kernels: Vec<String>,
-    /// Boot nothing: print what an earlier survey found, from its JSON; can be given more than once
+    /// Boot nothing: print the results of an earlier survey from its JSON; can be given more than once
     #[arg(long, value_name = "FILE")]
     from: Vec<PathBuf>,
     /// Survey only these situations of images/survey.yaml, by name; can be given more than once
@@ -40,12 +40,12 @@ pub(super) struct Args {
 /// How a survey is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum SurveyFormat {
-    /// A table a kernel, for a terminal.
+    /// One table per kernel, for a terminal.
     #[default]
     Table,
     /// Markdown, with a table of all kernels first.
     Markdown,
-    /// A JSON document a line for each kernel.
+    /// One JSON document per kernel, one per line.
     Json,
 }
 
@@ -129,7 +129,7 @@ impl Args {
         if let Some(unknown) = self.situations.iter().find(|name| !all.iter().any(|one| one.name == **name)) {
             let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
             return Err(CommandError::usage(
-                format!("no situation is called `{unknown}`"),
+                format!("there is no situation `{unknown}`"),
                 format!("images/survey.yaml has {}", names.join(", ")),
             ));
         }

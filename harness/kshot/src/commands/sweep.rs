@@ -38,7 +38,7 @@ impl Args {
         let began = RunTime::now();
         let mut documents = Vec::new();
         for folder in &self.replay {
-            // The folder may be a stranger's: nothing is downloaded for it.
+            // The folder may be untrusted: download nothing for it.
             let find = |name: &str| select.provisioned_kernel(name);
             let document = sweep::rejudge(folder, find)?;
             self.add(document, &mut documents, streams)?;

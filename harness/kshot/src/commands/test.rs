@@ -75,7 +75,7 @@ impl Args {
         let jobs = at_once(self.test_threads, &workspace);
         let work = |test: &PairTest| {
             let started = Instant::now();
-            // A snapshot that cannot be proposed fails no more than one that drifted.
+            // The test fails anyway; failing to write the proposal adds nothing.
             let result = test.run(&workspace, &|place, info, text| {
                 drop(baseline::write(place, info, text, Review::Pending))
             });
@@ -106,7 +106,7 @@ impl Args {
     }
 }
 
-/// What is printed of tests.
+/// Prints the progress and the results of tests.
 struct Report<'a> {
     format: TestFormat,
     out: &'a mut dyn Write,
@@ -160,7 +160,7 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// Prints what failed and the sums.
+    /// Prints the failures and the totals.
     fn finish(&mut self, ignored: usize, filtered: usize) -> io::Result<()> {
         let failures = self.cases.iter().filter_map(|case| Some((&case.name, case.failure.as_ref()?)));
         let failures: Vec<_> = failures.collect();

@@ -84,7 +84,7 @@ pub(super) fn run(
         let round = RoundFolder::create(context, &round_folder, hosts, &limits)?;
         let there = healthy_hosts(hosts, &round, &mut out, night)?;
         if there.is_empty() {
-            // Its notes say why.
+            // The night's notes say why.
             folder.write(night)?;
             if number > 1 {
                 break;

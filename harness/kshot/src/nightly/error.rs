@@ -16,7 +16,7 @@ pub enum NightlyError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The folder holds a night with another matrix.
-    #[error("{} already holds the night {night} of another matrix, of other scenarios or kernels", path.display())]
+    #[error("{} already holds the night {night}, which has other scenarios or kernels", path.display())]
     OtherMatrix {
         /// The path of the result folder.
         path: PathBuf,
@@ -60,7 +60,7 @@ impl Blamed for NightlyError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) if error.source.kind() == io::ErrorKind::StorageFull => {
-                Some("free some space; what was done is kept, and the same command goes on from there".into())
+                Some("free some space, and run the same command again: finished pairs are kept".into())
             }
             Self::OtherMatrix { .. } => {
                 Some("use the same kernels and scenarios as before, or choose another --out".into())

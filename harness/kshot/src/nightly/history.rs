@@ -83,9 +83,10 @@ impl Blamed for HistoryError {
     }
 }
 
-/// What a night says that was not compared with others, or that others will not be compared with.
+/// The note of a night whose history failed: it was not compared with earlier nights, or later nights will
+/// not be compared with it.
 pub(super) fn without_past(error: &HistoryError) -> String {
-    format!("without a past: {}", error_chain(error))
+    format!("not compared with earlier nights: {}", error_chain(error))
 }
 
 impl History {
@@ -107,8 +108,8 @@ impl History {
         Ok(history)
     }
 
-    /// The store at `path`; where the host keeps it from being read, one without a past that lasts as long as
-    /// this value, and why: a night is worth more than its comparison.
+    /// Opens the history at `path`. If the host makes that fail, returns an empty history in memory, and the
+    /// reason: a night matters more than its comparison.
     ///
     /// # Errors
     /// [`HistoryError::Newer`]; [`HistoryError::Store`] where not even memory serves.
@@ -130,7 +131,7 @@ impl History {
     fn migrate(&mut self) -> Result<(), HistoryError> {
         let path = self.path.clone();
         let fail = |source| HistoryError::Store { path: path.clone(), source };
-        // At once for writing: two who find no tables must not both make them.
+        // Lock for writing at once: two processes that find no tables must not both create them.
         let transaction = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
@@ -182,7 +183,7 @@ impl History {
                 row.insert(&change)?;
             }
         }
-        // What no run refers to any more.
+        // Delete the recordings that no run refers to any more.
         change.execute(
             "DELETE FROM recording WHERE sha256 NOT IN (SELECT recording FROM attempt WHERE recording IS NOT NULL)",
             [],
@@ -262,7 +263,7 @@ fn store_recording(change: &Connection, probes: &[ProbeResult]) -> rusqlite::Res
     Ok(sha256)
 }
 
-/// What the history keeps of an attempt.
+/// The part of an attempt that the history stores.
 struct AttemptRow<'a> {
     night: &'a Night,
     pair: &'a Pair,

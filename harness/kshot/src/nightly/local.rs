@@ -13,9 +13,9 @@ use kshot_guest::progress::Progress;
 use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::night::results::{Attempt, AttemptError, Night, RunSummary};
 
-/// A pair whose turn comes.
+/// A pair that is about to run.
 struct PairJob<'a> {
-    /// Its number among the night's pairs.
+    /// The pair's number in the night.
     number: usize,
     scenario: &'a Scenario,
     kernel: &'a Kernel,

@@ -19,7 +19,7 @@ pub struct QueuedPair {
 /// The work that a host is sent: one kernel and some scenarios.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkUnit {
-    /// The pair's kernel.
+    /// The unit's kernel.
     pub kernel: String,
     /// The numbers of its pairs, the longest first.
     pub pairs: Vec<usize>,

@@ -17,7 +17,7 @@ use kshot_stack::night::results::Night;
 pub(super) const RESULTS_JSON: &str = "results.json";
 /// The subfolder of the run folders.
 const RUNS: &str = "runs";
-/// Held by the kshot that works on the night.
+/// The lock file, held by the kshot that works on the night.
 const LOCK: &str = ".lock";
 
 /// A result folder that is locked while this value lives.

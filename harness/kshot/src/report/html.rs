@@ -55,7 +55,7 @@ struct ChangeSection {
 struct MatrixRow<'a> {
     id: &'a str,
     summary: &'a str,
-    /// The cells, one a kernel; `None` if the scenario is not for that kernel.
+    /// The cells, one a kernel; `None` if the scenario is not meant for that kernel.
     cells: Vec<Option<MatrixCell>>,
 }
 
@@ -110,7 +110,9 @@ pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
 fn section_appearance(kind: ChangeKind) -> (&'static str, &'static str) {
     match kind {
         ChangeKind::NewDrift => ("new-drift", "Look at these first: their stacks changed."),
-        ChangeKind::Unstable => ("unstable", "Repeats of one night disagree: run them again with --repeat."),
+        ChangeKind::Unstable => {
+            ("unstable", "The runs of one night disagree: run the pair again with --repeat.")
+        }
         ChangeKind::Mended => {
             ("mended", "A fault is gone. Remove it from the scenario's `known` and accept the new snapshot.")
         }

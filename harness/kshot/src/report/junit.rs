@@ -49,7 +49,7 @@ struct Suite<'a> {
     cases: Vec<Case<'a>>,
 }
 
-/// How many cases there are, and how many of them ended how.
+/// The number of cases, in total and by outcome.
 struct CaseCounts {
     tests: usize,
     skipped: usize,
@@ -59,7 +59,7 @@ struct CaseCounts {
 
 struct Case<'a> {
     pair: &'a Pair,
-    /// The element that says that it did not pass.
+    /// The element for a pair that did not pass.
     element: Option<&'static str>,
     /// The reasons, a line each.
     why: String,

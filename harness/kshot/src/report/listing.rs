@@ -39,7 +39,7 @@ pub fn listing_table(listing: &Listing, top: usize) -> String {
     text
 }
 
-/// What the capture does not tell: a line for each kind.
+/// The events that the capture lost and the lines that could not be read, one line per kind.
 pub fn listing_notes(listing: &Listing) -> Vec<String> {
     let lost =
         (listing.lost > 0).then(|| format!("{}: {} lost", listing.file, count_noun(listing.lost, "event")));

@@ -108,7 +108,7 @@ fn subject(document: &RunDocument) -> String {
     });
     match lacks.filter(|(lacking, ..)| *lacking > 0).max_by_key(|(lacking, ..)| *lacking) {
         Some((lacking, of, probe)) => format!("{probe} lacks {lacking} of {of} frames"),
-        None if excess(document) > 0 => format!("{} frames are not there in truth", excess(document)),
+        None if excess(document) > 0 => format!("{} frames are not in the truth", excess(document)),
         None if document.verdict == Verdict::Match => "the stacks are whole".into(),
         None if document.verdict == Verdict::Drift => "the stacks changed".into(),
         None => format!("cannot tell ({})", document.verdict.name()),

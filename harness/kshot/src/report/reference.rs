@@ -10,7 +10,7 @@ pub(super) struct MeasuredAgainst<'a> {
     /// The probe that recorded the reference.
     pub(super) probe: &'a ProbeResult,
     pub(super) reference: &'a StackResult,
-    /// The stack on the left, its reference on the right.
+    /// The rows, with the stack on the left and its reference on the right.
     pub(super) rows: Vec<AlignedRow<'a>>,
 }
 

@@ -20,7 +20,7 @@ pub fn survey_table(document: &SurveyDocument) -> String {
     format!("{} ({}, {})\n{rows}\n{}", kernel.name, kernel.release, kernel.arch, reasons(document))
 }
 
-/// The reporters of which a cell was measured.
+/// The reporters with at least one measured cell.
 fn measured_reporters(document: &SurveyDocument) -> Vec<&str> {
     let mut reporters = document.reporters();
     reporters
@@ -28,7 +28,7 @@ fn measured_reporters(document: &SurveyDocument) -> Vec<&str> {
     reporters
 }
 
-/// The situations of which a cell was measured.
+/// The situations with at least one measured cell.
 fn measured_situations(document: &SurveyDocument) -> Vec<&str> {
     let mut situations = document.situations();
     situations.retain(|situation| {
@@ -41,17 +41,17 @@ fn is_measured(cell: &SurveyCell) -> bool {
     !matches!(cell.finding, Finding::NotMeasured { .. })
 }
 
-/// Cells of reporters that were not measured for one reason.
+/// Cells that were not measured, all for the same reason.
 #[derive(PartialEq)]
 struct Unmeasured<'a> {
     because: &'a str,
-    /// In these situations; none where a reporter was measured in none.
+    /// The situations of the cells; empty if the reporter was measured in no situation at all.
     situations: Vec<&'a str>,
 }
 
-/// Why cells were not measured: a line for each situation that no reporter was measured in, as its first
-/// reporter has it; one for each reporter that was measured in none, as its first situation has it; and one for
-/// each reason of the other cells.
+/// Why cells were not measured. One line per situation in which no reporter was measured, with the reason of
+/// its first cell; one per reporter that was measured in no situation, likewise; and one per reason for the
+/// other cells.
 fn reasons(document: &SurveyDocument) -> String {
     let (rows, columns) = (measured_situations(document), measured_reporters(document));
     let mut lines = String::new();
@@ -76,7 +76,7 @@ fn reasons(document: &SurveyDocument) -> String {
     lines
 }
 
-/// Why a reporter was not measured in situations that others were measured in.
+/// Why a reporter was not measured in situations in which others were.
 fn unmeasured<'a>(
     document: &'a SurveyDocument,
     reporter: &str,

@@ -70,7 +70,7 @@ fn break_description(one: &StackBreak) -> String {
         (BreakKind::Cut, None) => "are empty".into(),
         (BreakKind::Gap, Some(at)) => format!("leave out the caller of {at}"),
         (BreakKind::Gap, None) => "leave out the traced function".into(),
-        (BreakKind::Wrong, at) => format!("hold {}, which is not there", at.unwrap_or("?")),
+        (BreakKind::Wrong, at) => format!("hold {}, which the truth does not have", at.unwrap_or("?")),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Starts a machine for a run: restored from a saved state if there is one, otherwise booted; and saves
 //! states.
 //!
-//! A state is taken of a guest that has let a login in, which got the probes ready, and out again, and is at
-//! rest. It is a cold start's by-product: the run that boots goes on in the machine that it booted.
+//! A state is saved once a login has prepared the probes and logged out again, and the guest is idle. It is a
+//! cold start's by-product: the run that boots goes on in the machine that it booted.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -38,8 +38,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 /// The file in the guest that holds the nonce of its saved state.
 const NONCE: &str = "/run/kshot-state";
 
-/// Why a guest under KVM boots: how its state would be restored was never tried on a host that has it.
-const KVM_IS_COLD: &str = "kvm runs the guest, and no state of such a one is saved";
+/// Why a guest under KVM always boots: restoring one was never tested on a host with KVM.
+const KVM_IS_COLD: &str = "no state is saved of a guest that runs under kvm";
 
 /// A running machine with a logged-in session.
 pub(super) struct StartedMachine {
@@ -90,8 +90,8 @@ impl MachineStart<'_> {
     /// Starts a machine and logs in.
     ///
     /// # Errors
-    /// [`RunError`]: what is wrong with a saved state is none, but a reason for a boot. So is what keeps it
-    /// from being restored or saved.
+    /// [`RunError`]. A saved state that is unusable, or that cannot be restored or saved, is not an error but a
+    /// reason to boot.
     pub(super) fn start(mut self, mode: StartMode) -> Result<StartedMachine, RunError> {
         let prepared = self.prepared;
         if let Some(because) = prepared.spec.arch.row().cold_because {

@@ -28,7 +28,7 @@ pub(crate) struct PreparedRun {
     pub(super) unchecked: Vec<String>,
 }
 
-/// Probes, and what they record of the kernel with.
+/// The probes of a run, and what they need to record.
 #[derive(Clone, Copy)]
 pub(super) struct Recorders<'a> {
     pub(super) probes: &'a [ProbeSpec],
@@ -36,7 +36,7 @@ pub(super) struct Recorders<'a> {
     pub(super) row: &'static ArchRow,
     /// The thread that records the truth, where the guest has one.
     pub(super) truth_thread: Option<&'a TruthThread>,
-    /// The options that nobody could look up, which a step that fails may lack.
+    /// The required options that could not be checked: a step that fails may be failing for lack of one.
     pub(super) unchecked: &'a [String],
 }
 
@@ -125,7 +125,7 @@ pub fn command_line(
     accelerator: AcceleratorChoice,
 ) -> Result<String, RunError> {
     let RunContext { workspace, kernel, .. } = context;
-    // The same word as a run's, before what is not there is missed.
+    // Check this first, as a run does, so that both report the same error.
     accelerator.resolve(kernel.arch, scenario.boot.icount)?;
     let perf = probe::need_perf(&scenario.probes);
     if Userland::find(kernel.arch, perf, &workspace.images(), &workspace.cache)?.is_none() {

@@ -63,7 +63,7 @@ pub fn shell(context: RunContext<'_>, scenario: &Scenario) -> Result<(), RunErro
     let guest = RunningGuest { machine: &machine, session: &mut session, truth };
     let _armed = arm(prepared.recorders(), guest, &folder)?;
     drop(task);
-    progress.print_line(&format!("console log and artifacts: {}", folder.path().display()));
+    progress.print_line(&format!("run folder: {}", folder.path().display()));
     session.into_session().shell()?;
     Ok(())
 }
@@ -71,9 +71,9 @@ pub fn shell(context: RunContext<'_>, scenario: &Scenario) -> Result<(), RunErro
 /// Whether other runs and builds of kshot may run beside a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HostUse {
-    /// As many as the host carries.
+    /// As many as the host has slots for.
     Shared,
-    /// None: the host had no time for the guest before.
+    /// No others, because the host had no time for the guest in an earlier run.
     Exclusive,
 }
 
@@ -143,7 +143,8 @@ pub(super) fn replay_and_collect(
     // Added to the time of the preparation.
     recording.timings.steps += milliseconds(started.elapsed());
     result.map_err(|error| match error {
-        // A guest that nobody lets go of does not answer: the fault of the truth is the cause.
+        // If the truth thread has failed, the guest may still be stopped and not answer: report the thread's
+        // error as the cause.
         RunError::Session(SessionError::TimedOut(_) | SessionError::HostTooBusy(_)) => {
             let fault = armed.iter().find_map(ArmedProbe::fault);
             fault.map_or(error, |fault| ProbeError::Truth(fault).into())

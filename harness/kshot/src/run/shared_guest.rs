@@ -24,7 +24,7 @@ use kshot_stack::document::{Start, Timings};
 /// The time limit of a script of our own.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
 
-/// A guest for scenarios that boot alike, and in which nothing is prepared.
+/// A guest for scenarios that need the same boot; no probe is prepared in it.
 pub struct SharedGuest {
     machine: Machine,
     session: Session,
@@ -40,7 +40,7 @@ pub struct SharedGuest {
 /// A run in a shared guest.
 #[derive(Debug)]
 pub struct SharedRun {
-    /// The guest, for the next.
+    /// The guest, for the next scenario.
     pub guest: SharedGuest,
     /// The result.
     pub outcome: RunOutcome,
@@ -81,7 +81,7 @@ impl SharedGuest {
         })
     }
 
-    /// Runs a scenario, whose boot options are left aside.
+    /// Runs a scenario, ignoring its boot options.
     ///
     /// # Errors
     /// See [`super::run`]; the guest is gone with it.
@@ -117,8 +117,8 @@ impl SharedGuest {
         Ok(SharedRun { guest: Self { session: session.into_session(), ..self }, outcome, refused })
     }
 
-    /// Runs a script that puts the guest back to where it was before the last scenario. `None` where it exits
-    /// otherwise than with 0: such a guest is none for others.
+    /// Runs a script that resets the guest after a scenario. `None` if the script fails: the guest is then
+    /// ended, because it cannot be reused.
     ///
     /// # Errors
     /// See [`super::run`].
@@ -139,8 +139,8 @@ impl SharedGuest {
         Ok(self.session.run(script, SCRIPT_LIMIT)?.text)
     }
 
-    /// Ends the guest. Its own folder goes; each run has what it needs. A state that could not be saved, or a
-    /// folder that stays, is told: no result depends on it.
+    /// Ends the guest and removes its own folder, because each run has its own. A state that cannot be saved
+    /// or a folder that cannot be removed is only reported: no result depends on it.
     pub fn end(self, progress: &Progress) {
         let Self { machine, session, prepared, folder, state_writer, .. } = self;
         drop(session);
@@ -153,7 +153,7 @@ impl SharedGuest {
         }
     }
 
-    /// Gives a run folder the guest's console, which goes on.
+    /// Links the guest's console log into a run folder; the log keeps growing.
     fn link_console(&self, folder: &RunFolder) -> Result<(), RunError> {
         let to: PathBuf = folder.path().join(CONSOLE_LOG);
         let linked = fs::hard_link(self.folder.path().join(CONSOLE_LOG), &to);

@@ -63,7 +63,7 @@ pub(super) fn check_scenario(id: &str, source: &CheckContext<'_>, raw: RawScenar
 fn check_options(source: &CheckContext<'_>, options: &[String]) -> Result<()> {
     options.iter().try_for_each(|option| {
         if option.starts_with("CONFIG_") {
-            let message = format!("`{option}`: an option stands without `CONFIG_` here");
+            let message = format!("`{option}`: write the option without `CONFIG_`");
             return Err(source.yaml.error("requires", option, message));
         }
         source.yaml.check_characters("requires", "an option", option, "_")
@@ -95,7 +95,7 @@ fn check_probes(source: &CheckContext<'_>, raw: Vec<RawProbe>) -> Result<Vec<Pro
     let probes = raw.into_iter().map(|probe| probe.check(&source.yaml)).collect::<Result<Vec<_>>>()?;
     check_unique(source, "probes", probes.iter().map(|probe| probe.name.as_str()))?;
     if probes.iter().filter(|probe| probe.records_truth()).count() > 1 {
-        let message = "there are two gdb probes; a machine has one gdb stub".into();
+        let message = "there are two gdb probes, but a machine has only one gdb stub".into();
         return Err(source.yaml.error("probes", "gdb", message));
     }
     Ok(probes)
@@ -124,7 +124,7 @@ fn check_claims(source: &CheckContext<'_>, claims: &[Claim], probes: &[ProbeSpec
 
 fn check_console_claim(source: &CheckContext<'_>, raw: RawConsole) -> Result<ConsoleClaim> {
     if raw.never.trim().is_empty() {
-        let message = "`never` is empty: every report would hold it".into();
+        let message = "`never` is empty: every report would match".into();
         return Err(source.yaml.error("console", &raw.name, message));
     }
     Ok(ConsoleClaim { name: raw.name, forbidden_text: raw.never })

@@ -110,7 +110,7 @@ pub struct RawClaim {
     /// The claim's name, which `known` refers to; default: the probe's name.
     #[serde(default)]
     pub name: Option<String>,
-    /// The probe it speaks of.
+    /// The probe that the claim is about.
     pub probe: String,
     /// The functions that a stack passes through, innermost first, with other frames allowed in between;
     /// `a|b` matches either, because one compiler inlines what another does not. Such a stack is a witness.
@@ -123,15 +123,16 @@ pub struct RawClaim {
     /// Whether every witness must reach a system-call or kernel-thread entry.
     #[serde(default)]
     pub complete: bool,
-    /// Whether no witness has a frame that the truth, or perf's stack where there is none, has not.
+    /// Whether every witness is exact: it has no frame that the truth (perf's stack if there is no truth)
+    /// does not have.
     #[serde(default)]
     pub exact: bool,
-    /// Whether no witness lacks a frame of the truth, or of perf's stack where there is none.
+    /// Whether every witness is whole: it lacks no frame of the truth (of perf's stack if there is no truth).
     #[serde(default)]
     pub whole: bool,
 }
 
-/// Trouble that the kernel must not report on its console: a claim like the others, for `known`.
+/// A claim that the kernel does not report a certain problem on its console; `known` may refer to it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawConsole {

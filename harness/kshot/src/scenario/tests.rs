@@ -73,7 +73,7 @@ fn every_rule_that_yaml_types_cannot_hold_points_at_its_place() {
             "10:5: `text` has exactly one of the keys `run`, `file`, `from`",
         ),
         ("- ftrace: {}", "- text: {run: ' ', format: hist}", "`run` is empty"),
-        ("- ftrace: {}", "- text: {file: trace, format: ftrace}", "`trace` is no absolute path of the guest"),
+        ("- ftrace: {}", "- text: {file: trace, format: ftrace}", "`trace` is not an absolute path"),
         ("- ftrace: {}", "- text: {file: /x, format: history}", "unknown variant `history`, expected one of"),
         (
             "- ftrace: {}",
@@ -82,9 +82,9 @@ fn every_rule_that_yaml_types_cannot_hold_points_at_its_place() {
         ),
         ("- ftrace: {}", "- text: {run: x}", "missing field `format`"),
         ("- ftrace: {}", "- bpf: {kprobe: a, fentry: a}", "`bpf` has exactly one of the keys `kprobe`"),
-        ("- ftrace: {}", "- bpf: {tracepoint: sched}", "`sched` is no tracepoint as GROUP:NAME"),
-        ("- ftrace: {}", "- bpf: {tracepoint: 'sched:'}", "`sched:` is no tracepoint as GROUP:NAME"),
-        ("- ftrace: {}", "- bpf: {tracepoint: 'a:b:c'}", "`a:b:c` is no tracepoint as GROUP:NAME"),
+        ("- ftrace: {}", "- bpf: {tracepoint: sched}", "`sched` is not a tracepoint; write GROUP:NAME"),
+        ("- ftrace: {}", "- bpf: {tracepoint: 'sched:'}", "`sched:` is not a tracepoint; write GROUP:NAME"),
+        ("- ftrace: {}", "- bpf: {tracepoint: 'a:b:c'}", "`a:b:c` is not a tracepoint; write GROUP:NAME"),
         (
             "- ftrace: {}",
             "- {name: ftrace, gdb: {break: a}}\n  - gdb: {break: b}",

@@ -52,7 +52,7 @@ fn dwarf_that_nobody_knows_of_ends_128_before_any_download() {
     replica.edit("images/kernels.yaml", ", dbg: linux-image-5kc-malta-dbg", "");
     let mut kshot = replica.kshot(&["provision", "mips64el-6.1-debian", "--dwarf"]);
     let ended = Ended::of(kshot.env("XDG_CACHE_HOME", replica.path("cache")).output().unwrap());
-    ended.expect(128, &["the DWARF of kernel mips64el-6.1-debian", "name its -dbg package as `dbg`"]);
+    ended.expect(128, &["the DWARF of kernel mips64el-6.1-debian", "name that as `dbg`"]);
     assert!(!replica.path("cache").exists());
 }
 
@@ -119,7 +119,7 @@ fn a_kernel_file_that_is_none_ends_128() {
     fs::write(replica.path("text"), "no kernel").unwrap();
     for (path, word) in [
         ("./text", "ELF"),
-        ("./missing", "./missing is no kernel"),
+        ("./missing", "./missing is not a kernel"),
         ("./images", "this folder has no vmlinux"),
     ] {
         let ended = replica.run(&["run", "tunsetiff/perf_probe", "--kernel", path]);
@@ -283,7 +283,7 @@ fn a_bisection_says_what_its_command_line_lacks() {
     bisect(&["--git", "tree", "--bad", "main"]).expect(128, &["--good is not given"]);
     bisect(&["--git", "tree", "--good", "nothing", "--bad", "main"])
         .expect(128, &["has no commit `nothing`"]);
-    bisect(&["--git", "images", "--good", "a", "--bad", "b"]).expect(128, &["is in no git repository"]);
+    bisect(&["--git", "images", "--good", "a", "--bad", "b"]).expect(128, &["is not in a git repository"]);
     bisect(&["--git", "tree", "--good", "main", "--bad", "main"]).expect(128, &["both ends are the same"]);
     bisect(&["--error", "0.7"]).expect(128, &["a probability below 0.5"]);
     bisect(&["--text", "(", "--git", "tree", "--good", "start", "--bad", "main"])
@@ -310,17 +310,17 @@ fn there_is_nothing_to_go_on_with_where_nothing_was_cut_off() {
 fn a_verdict_of_a_file_that_is_no_kernel_ends_128() {
     let replica = Replica::new();
     fs::write(replica.path("text"), "no kernel").unwrap();
-    replica.run(&["verdict", "tunsetiff/leaf", "--image", "text"]).expect(128, &["is no kernel to boot"]);
+    replica.run(&["verdict", "tunsetiff/leaf", "--image", "text"]).expect(128, &["is not a kernel that kshot can boot"]);
 }
 
 #[test]
 fn a_step_outside_of_a_git_tree_is_no_mark() {
     let replica = Replica::new();
     let step = replica.run(&["bisect-step", "tunsetiff/leaf", "--like", "mips64-6.1", "--tree", "."]);
-    step.expect(128, &["is in no git repository", "name the git tree"]);
+    step.expect(128, &["is not in a git repository", "name the git tree"]);
     let missing =
         replica.run(&["bisect-step", "tunsetiff/leaf", "--like", "mips64-6.1", "--tree", "nowhere"]);
-    missing.expect(128, &["is in no git repository"]);
+    missing.expect(128, &["is not in a git repository"]);
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn a_night_without_any_kernel_is_told_and_leaves_its_whole_report() {
     assert!(faults.is_empty(), "{faults:#?}");
     // The same command goes on with it; another matrix does not.
     night(&["tunsetiff/leaf"]).expect(125, &["could not tell"]);
-    night(&["tunsetiff/truth"]).expect(128, &["of another matrix", "another --out"]);
+    night(&["tunsetiff/truth"]).expect(128, &["which has other scenarios or kernels", "another --out"]);
 }
 
 #[test]
@@ -453,5 +453,5 @@ fn a_survey_is_printed_again_from_its_json_and_another_document_is_refused() {
     replica.run(&["survey"]).expect(128, &["KERNELS"]);
     replica
         .run(&["survey", "mips64-6.1", "--situation", "none"])
-        .expect(128, &["no situation is called `none`", "softirq"]);
+        .expect(128, &["there is no situation `none`", "softirq"]);
 }

@@ -119,7 +119,7 @@ fn a_module_that_is_listed_and_not_built_is_said_so() {
     let run = ["run", "tunsetiff/truth", "--kernel", "./linux"];
     kshot_in(&replica.path("."), &replica, &run).expect(128, &["drivers/net/tun.ko", "make modules"]);
     fs::write(folder.join("drivers/net/tun.ko"), "none").unwrap();
-    kshot_in(&replica.path("."), &replica, &run).expect(128, &["drivers/net/tun.ko", "it is no module"]);
+    kshot_in(&replica.path("."), &replica, &run).expect(128, &["drivers/net/tun.ko", "it is not a module"]);
 }
 
 #[test]
@@ -155,9 +155,9 @@ fn what_init_cannot_do_leaves_nothing_behind() {
     let replica = Replica::new();
     let tree = build_folder(&replica, CONFIG);
     for (arguments, word) in [
-        (&["init", "w", "--name", "mips64-6.1"][..], "cannot be called `mips64-6.1`"),
-        (&["init", "w", "--name", "../x"], "cannot be called `../x`"),
-        (&["init", "w", "--kernel", "/none"], "/none is no kernel to boot"),
+        (&["init", "w", "--name", "mips64-6.1"][..], "`mips64-6.1` cannot be the name"),
+        (&["init", "w", "--name", "../x"], "`../x` cannot be the name"),
+        (&["init", "w", "--kernel", "/none"], "/none is not a kernel that kshot can boot"),
     ] {
         kshot_in(&tree, &replica, arguments).expect(128, &[word]);
         assert!(!tree.join("w").exists());

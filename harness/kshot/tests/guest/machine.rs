@@ -93,7 +93,7 @@ fn a_qemu_that_was_stopped_is_not_late_by_itself() {
     let deadline = Deadline::new("the guest's init", Duration::from_millis(300));
     let error = machine.wait_ready(&deadline).unwrap_err();
     assert_eq!(error.blame(), Blame::Host);
-    assert!(error.to_string().contains("somebody has stopped QEMU"), "{error}");
+    assert!(error.to_string().contains("QEMU is stopped"), "{error}");
 }
 
 fn a_qemu_that_hangs_or_vanishes_is_a_fault_of_the_host() {

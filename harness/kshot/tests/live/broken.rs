@@ -131,7 +131,7 @@ fn resting_guest() {
     let replica = Replica::new();
     replica.edit("images/guest/init", "echo \"kshot-guest: ready\"", "echo \"almost there\"");
     // Where the deadline ends the wait, it says nothing of rest.
-    run(&replica).expect(125, &["it rests, and its console has been silent for 1", "\"almost there\""]);
+    run(&replica).expect(125, &["it is idle, and its console has been silent for 1", "\"almost there\""]);
 }
 
 fn no_network() {

@@ -111,7 +111,7 @@ fn another_build(kernel: &Kernel) {
     let ended = super::common::Ended::of(kshot.env("XDG_CACHE_HOME", &ours).output().unwrap());
     ended.expect(
         131,
-        &["is not the kernel that runs: its build id is", "put the vmlinux of the same build there"],
+        &["is not the kernel that runs: its build id is", "replace it by the vmlinux of the build that runs"],
     );
     assert!(!ended.out.contains("verdict"), "{}", ended.out);
 }

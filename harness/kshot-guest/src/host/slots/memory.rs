@@ -1,4 +1,4 @@
-//! How much memory this host has for us: all of it, or what our control group may use.
+//! How much memory kshot may use on this host: all of it, or the limit of its control group.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Memory in MiB; `None` where it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct HostMemory {
-    /// All that there is, or that the control group may use.
+    /// The host's memory, or the control group's limit.
     pub(super) total_mib: Option<u64>,
     /// What can still be used without swapping.
     pub(super) available_mib: Option<u64>,
@@ -56,7 +56,7 @@ fn groups(text: &str) -> Vec<PathBuf> {
             list if list.split(',').any(|one| one == "memory") => Path::new("/sys/fs/cgroup/memory"),
             _ => continue,
         };
-        // In a container the path may be another's, and the top is our own.
+        // In a container, the path may be the host's; the mounted root is then kshot's own group.
         folders.extend(
             Path::new(path).ancestors().filter_map(|path| Some(top.join(path.strip_prefix("/").ok()?))),
         );
@@ -70,10 +70,10 @@ fn of_group(folder: &Path) -> Option<HostMemory> {
     let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let number =
         |names: [&str; 2]| -> Option<u64> { names.iter().find_map(|name| text(name))?.trim().parse().ok() };
-    // "max" is no number; the kernel's largest stands for no limit in version 1.
+    // Version 2 says "max" for no limit, which does not parse; version 1 gives the largest number.
     let limit = number(["memory.max", "memory.limit_in_bytes"]).filter(|limit| *limit < 1 << 60)?;
     let used = number(["memory.current", "memory.usage_in_bytes"])?;
-    // The pages of files that nobody uses give way.
+    // Inactive page cache can be reclaimed.
     let cached = text("memory.stat").and_then(|stat| {
         stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse::<u64>().ok()
     });

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A stub whose QEMU has said this, and hangs up then.
+/// A stub with these bytes to read, whose QEMU then closes the connection.
 fn stub(said: &[u8]) -> (Stub, UnixStream) {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     // More than the socket holds would wait for a reader.

@@ -21,7 +21,7 @@ fn all() -> Vec<(Reason, &'static str)> {
         ),
         (
             Reason::SnapshotDiffers { probe: probe.clone(), diff: text("-a\n+b") },
-            "the stacks of `ftrace` are not its snapshot's:\n-a\n+b",
+            "the stacks of `ftrace` differ from its snapshot:\n-a\n+b",
         ),
         (
             Reason::KnownFault { claim: claim.clone(), because: because.clone() },
@@ -29,7 +29,7 @@ fn all() -> Vec<(Reason, &'static str)> {
         ),
         (
             Reason::KnownFaultGone { claim: claim.clone(), because: because.clone() },
-            "claim `c` holds: mended what was known (the unwinder stops); remove it from `known`",
+            "claim `c` holds, but is known to fail (the unwinder stops); remove it from `known`",
         ),
         (
             fails(ClaimFailure::NoWitness {
@@ -39,7 +39,7 @@ fn all() -> Vec<(Reason, &'static str)> {
                 ends: ends.clone(),
                 nearest: Some(Box::new(nearest)),
             }),
-            "claim `c` fails: none of the 6 stacks of `ftrace` passes through a, b; they end at x (5), nothing (1); the nearest has no b behind a: a, x, ...",
+            "claim `c` fails: none of the 6 stacks of `ftrace` passes through a, b; they end at x (5), nothing (1); the nearest has no b after a: a, x, ...",
         ),
         (
             fails(ClaimFailure::WrongCount { found: 4, wanted: 5, through: through.clone(), ends }),
@@ -59,7 +59,7 @@ fn all() -> Vec<(Reason, &'static str)> {
         ),
         (
             fails(ClaimFailure::NotExact { through, excess: text("extra: y behind a") }),
-            "claim `c` fails: a stack through a, b has frames that are not there: extra: y behind a",
+            "claim `c` fails: a stack through a, b has frames that its reference does not have: extra: y behind a",
         ),
         (
             Reason::NoReference { claim: claim.clone() },
@@ -83,7 +83,7 @@ fn all() -> Vec<(Reason, &'static str)> {
         ),
         (
             Reason::LeftOut { probe: probe.clone(), because: text("no DWARF") },
-            "`ftrace` was left out, and what is claimed of it is not judged: no DWARF",
+            "`ftrace` was left out, so its claims are not judged: no DWARF",
         ),
         (
             Reason::Lost { probe: probe.clone(), entries: 3 },
@@ -122,7 +122,7 @@ fn each_reason_has_its_sentence_and_comes_back_from_json() {
 #[test]
 fn the_first_line_is_the_headline() {
     let differs = Reason::SnapshotDiffers { probe: text("ftrace"), diff: text("-a\n+b") };
-    assert_eq!(differs.headline(), "the stacks of `ftrace` are not its snapshot's:");
+    assert_eq!(differs.headline(), "the stacks of `ftrace` differ from its snapshot:");
 }
 
 #[test]

@@ -5,15 +5,15 @@ use crate::bisect::log::{BisectRequest, CandidateSource};
 use crate::bisect::{CandidateGraph, Question, SearchPlan};
 use kshot_guest::host::FileError;
 
-/// A laboratory without a machine: the fault begins at node 20, and some nodes do not build.
+/// A fake tester: the fault begins at node 20, and some nodes do not build.
 #[derive(Default)]
 struct Fake {
     broken: Vec<usize>,
-    /// The nodes that do not build, and nobody says why.
+    /// The nodes that do not build without saying why.
     doubtful: Vec<usize>,
-    /// How often the last one that was built was built again.
+    /// How often the last built node was built again.
     proofs: usize,
-    /// Whether that fails.
+    /// Whether building it again fails.
     cannot_build: bool,
     runs: usize,
     builds: Vec<Candidate>,

@@ -102,7 +102,7 @@ fn every_outcome_has_its_sentence() {
     The answer changed more than once: 000000000003 has the change, but its descendant 000000000005 does not, so there is no single culprit.
     No change found: in 20 runs 000000000063 gave no answer that the other end does not give.
     The fault is too rare: 000000000063 showed it in 1 of 21 runs. Raise --patience.
-    000000000000 is given as good but is bad: fails. Are the ends swapped, or is an older good end needed?
+    000000000000 was given as good but is bad: fails. Are the two ends swapped, or does the search need an older good end?
     000000000000 gave 4 different answers: the question has no stable answer there.
     000000000000 cannot serve as an end: it does not boot.
     000000000003 was bad in 1 of 21 runs and then never again: the fault is not reproducible there.

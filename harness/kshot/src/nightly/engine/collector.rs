@@ -60,7 +60,10 @@ impl<'a> ResultCollector<'a> {
                 }
                 if let (Some(run), Some((_, from))) = (&mut one.run, &unit) {
                     let Some(run_folder) = run_folder(from, &run.folder) else {
-                        pair.attempts.push(lost_attempt(&host, "it names a run that did not come back"));
+                        pair.attempts.push(lost_attempt(
+                            &host,
+                            "its results name a run folder that did not come back",
+                        ));
                         continue;
                     };
                     run.folder = self.move_run_folder(&run_folder)?;
@@ -72,11 +75,12 @@ impl<'a> ResultCollector<'a> {
                     let kernel = unit.kernels.iter().find(|kernel| kernel.name == pair.kernel)?;
                     kernel.absent.as_deref()
                 });
-                // A unit that came back sound and did not get to a pair was ended by the deadline.
+                // A unit that came back without an error and without a result for a pair was stopped by the
+                // deadline.
                 if status.error.is_none() && theirs.is_some() && absent.is_none() {
                     continue;
                 }
-                let what = status.error.as_deref().or(absent).unwrap_or("nothing came back of it");
+                let what = status.error.as_deref().or(absent).unwrap_or("no results came back");
                 pair.attempts.push(lost_attempt(&host, what));
             }
         }
@@ -84,7 +88,7 @@ impl<'a> ResultCollector<'a> {
         Ok(status.host.clone().filter(|_| failed))
     }
 
-    /// Removes what the units left.
+    /// Removes the units' files.
     pub(super) fn finish(&self, night: &mut Night) {
         if self.duplicates > 0 {
             night.add_note(format!(
@@ -161,7 +165,7 @@ fn unpack(round: &RoundFolder, name: &str) -> Result<Option<(Night, PathBuf)>, E
         Ok(()) => {}
     }
     let folder = back.join(name);
-    // So are results that are not as kshot writes them.
+    // Results that cannot be read are the other host's fault, too.
     Ok(artifacts::foreign(&folder.join("results.json")).ok().map(|night| (night, folder)))
 }
 

@@ -139,7 +139,7 @@ fn a_history_that_is_broken_leaves_the_night_without_a_past() {
     let path = folder.path().join("history.sqlite");
     std::fs::write(&path, "no database of any kind, whatever its name says, and long enough").unwrap();
     let (mut history, why) = History::open_or_forget(&path).unwrap();
-    assert!(why.unwrap().starts_with("without a past: "));
+    assert!(why.unwrap().starts_with("not compared with earlier nights: "));
     assert_eq!(history.past_results("a/s", "k", "n2", 5).unwrap(), []);
     history.record(&night("n1", vec![]), |_| None).unwrap();
     let (_, why) = History::open_or_forget(&folder.path().join("new.sqlite")).unwrap();

@@ -27,7 +27,7 @@ fn a_kernel_that_is_a_device_or_a_fifo_is_refused() {
     fifo(&replica, "fifo");
     for kernel in ["/dev/zero", "./fifo"] {
         let ended = replica.run(&["run", "tunsetiff/perf_probe", "--kernel", kernel]);
-        ended.expect(128, &["it is no regular file"]);
+        ended.expect(128, &["it is not a regular file"]);
     }
 }
 
@@ -40,7 +40,7 @@ fn a_run_folder_with_a_fifo_or_a_device_is_refused() {
     fifo(&replica, "one/run.json");
     symlink("/dev/zero", replica.path("two/run.json")).unwrap();
     for name in ["one", "two"] {
-        replica.run(&["report", name]).expect(128, &["it is no regular file"]);
+        replica.run(&["report", name]).expect(128, &["it is not a regular file"]);
     }
 }
 
@@ -49,14 +49,14 @@ fn a_bundle_that_is_a_fifo_is_refused() {
     let replica = Replica::new();
     fifo(&replica, "bundle.tar.gz");
     let ended = replica.run(&["import", "bundle.tar.gz", "--out", "home"]);
-    ended.expect(131, &["it is no regular file"]);
+    ended.expect(131, &["it is not a regular file"]);
 }
 
 #[test]
 fn yaml_that_takes_a_parser_for_ever_is_refused() {
     let aliases =
         format!("a: &a {}\nb: &b [{}]\nc: [{}]\n", "x".repeat(60_000), "*a,".repeat(1000), "*b,".repeat(20));
-    for (text, why) in [("[".repeat(80_000), "brackets"), (aliases, "aliases written out")] {
+    for (text, why) in [("[".repeat(80_000), "brackets"), (aliases, "aliases expanded")] {
         let ended = scenario(&text).run(&["validate", "own/one"]);
         ended.expect(129, &[why]);
         assert!(ended.out.len() < 4000, "{} bytes of it are quoted", ended.out.len());
