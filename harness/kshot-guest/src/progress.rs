@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use kshot_stack::text::escape_hidden;
 
 /// The progress display on standard error; standard output is left to documents.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Progress {
 
     /// Starts a task of `total` steps, 0 where the number is unknown.
     pub fn task(&self, name: impl Into<String>, total: u64) -> Task {
-        let name = name.into();
+        let name = escape_hidden(&name.into()).into_owned();
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(if total == 0 { ProgressBar::new_spinner() } else { ProgressBar::new(total) });
             let template = if total == 0 {
@@ -66,6 +67,7 @@ impl Progress {
 
     /// Prints one line, above the bars where there are some.
     pub fn print_line(&self, line: &str) {
+        let line = escape_hidden(line);
         match &self.bars {
             _ if self.silent => {}
             Some(bars) => drop(bars.println(line)),
@@ -79,7 +81,7 @@ impl Task {
     /// the last.
     pub fn say(&self, detail: &str) {
         match &self.bar {
-            Some(bar) => bar.set_message(detail.to_owned()),
+            Some(bar) => bar.set_message(escape_hidden(detail).into_owned()),
             None => self.print_status(detail),
         }
     }
@@ -89,7 +91,7 @@ impl Task {
     pub fn update(&self, position: u64, detail: &str) {
         if let Some(bar) = &self.bar {
             bar.set_position(position);
-            bar.set_message(detail.to_owned());
+            bar.set_message(escape_hidden(detail).into_owned());
             return;
         }
         let due = {
@@ -109,7 +111,7 @@ impl Task {
     fn print_status(&self, text: &str) {
         if self.bar.is_none() && !self.silent {
             // Standard error may be closed; progress is no reason to fail.
-            drop(writeln!(io::stderr(), "{}: {}", self.name, text.trim_start()));
+            drop(writeln!(io::stderr(), "{}: {}", self.name, escape_hidden(text.trim_start())));
         }
     }
 }

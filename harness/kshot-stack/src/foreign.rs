@@ -20,6 +20,9 @@ pub const DEPTH_MOST: usize = 32;
 /// The greatest number: as many as a document may hold still sum up to less than 2^64.
 pub const NUMBER_MOST: u64 = 1 << 40;
 
+/// The keys of text that may have several lines: errors with what a tool printed, and differences.
+const LINES_KEYS: [&str; 7] = ["diff", "error", "error_chain", "text", "why", "reasons", "notes"];
+
 /// A document that may come from elsewhere.
 pub trait Foreign: DeserializeOwned {
     /// What it is, with its article ("a result document").
@@ -212,8 +215,13 @@ fn clean(what: &'static str, path: &mut Vec<String>, value: &mut Value) -> Resul
         Value::Number(number) if number.as_u64().is_none_or(|number| number > NUMBER_MOST) => {
             Err(ForeignError::Number { what, path: path.join("/"), number: number.to_string() })
         }
-        Value::String(text) if text.contains(|c: char| is_hidden(c) && c != '\n' && c != '\t') => {
-            *text = printable_lines(text);
+        Value::String(text) if text.contains(|c: char| is_hidden(c) && c != '\t') => {
+            let key = path.iter().rev().find(|key| !key.starts_with(|first: char| first.is_ascii_digit()));
+            // Elsewhere a further line could be taken for one of ours.
+            *text = match key {
+                Some(key) if LINES_KEYS.contains(&key.as_str()) => printable_lines(text),
+                _ => printable_lines(text).replace('\n', "\\n"),
+            };
             Ok(())
         }
         Value::Array(values) => values.iter_mut().enumerate().try_for_each(|(index, value)| {

@@ -1,5 +1,7 @@
 //! What a guest writes, made fit to be shown: it may hold escape codes, broken UTF-8 and lines without end.
 
+use std::borrow::Cow;
+
 /// The longest line that is looked at, in bytes. What a line holds beyond that is only in the raw log.
 pub const LINE_LIMIT: usize = 4096;
 
@@ -58,6 +60,26 @@ pub fn printable_lines(text: &str) -> String {
     text.split('\n').map(|line| printable(line.as_bytes())).collect::<Vec<_>>().join("\n")
 }
 
+/// `text` with its hidden characters escaped as JSON does (`\u202e`), so that a JSON document stays one. Line ends
+/// and tabs stay.
+pub fn escape_hidden(text: &str) -> Cow<'_, str> {
+    let harms = |character: char| is_hidden(character) && !['\n', '\t'].contains(&character);
+    if !text.contains(harms) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if harms(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
 /// Whether a character steers a terminal, or reorders or hides the text around it.
 pub fn is_hidden(character: char) -> bool {
     character.is_control() || is_direction(character)
@@ -80,14 +102,39 @@ fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
-/// Marks that reorder or hide the text around them (Unicode UAX #9).
+/// Characters that reorder the text around them (Unicode UAX #9), that break lines, or that cannot be seen.
 fn is_direction(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_hidden_is_escaped_as_in_json() {
+        for (text, shown) in [
+            ("plain\ttext\n", "plain\ttext\n".to_owned()),
+            ("\u{1b}[31mred\r\n", r"\u001b[31mred\u000d".to_owned() + "\n"),
+            ("a\u{202e}b\u{61c}c\u{e0041}", r"a\u202eb\u061cc\udb40\udc41".to_owned()),
+        ] {
+            assert_eq!(escape_hidden(text), shown);
+        }
+        let json = serde_json::to_string("a\u{202e}b\u{e0041}").unwrap();
+        let read: String = serde_json::from_str(&escape_hidden(&json)).unwrap();
+        assert_eq!(read, "a\u{202e}b\u{e0041}");
+    }
 
     #[test]
     fn escape_codes_and_control_characters_do_not_reach_the_terminal() {

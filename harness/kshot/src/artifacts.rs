@@ -59,6 +59,14 @@ pub enum ArtifactsError {
         /// The name of the file outside.
         name: String,
     },
+    /// The capture that a probe's stacks come from is not there.
+    #[error("{} has no capture of the probe `{probe}`, whose stacks its {RUN_JSON} lists", folder.display())]
+    NoCapture {
+        /// The run folder.
+        folder: PathBuf,
+        /// The probe's name.
+        probe: String,
+    },
     /// A document is refused.
     #[error("{}", path.display())]
     Refused {
@@ -74,7 +82,7 @@ impl Blamed for ArtifactsError {
         match self {
             Self::File(error) => Some(error),
             Self::Refused { source, .. } => Some(source),
-            Self::OutsideFolder { .. } => None,
+            Self::OutsideFolder { .. } | Self::NoCapture { .. } => None,
         }
     }
 
@@ -87,7 +95,7 @@ impl Blamed for ArtifactsError {
                 io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => Blame::Usage,
                 _ => Blame::Host,
             },
-            Self::OutsideFolder { .. } => Blame::Usage,
+            Self::OutsideFolder { .. } | Self::NoCapture { .. } => Blame::Usage,
             Self::Refused { .. } => passed_on_blame(self),
         }
     }

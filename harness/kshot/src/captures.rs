@@ -44,6 +44,18 @@ pub enum CaptureError {
         /// The path of the file.
         path: PathBuf,
     },
+    /// The file is not a copy of `/proc/kallsyms`.
+    #[error("{} has no symbols as /proc/kallsyms prints them", path.display())]
+    NoSymbols {
+        /// The path of the file.
+        path: PathBuf,
+    },
+    /// The addresses in a copy of `/proc/kallsyms` are all 0.
+    #[error("all addresses in {} are 0", path.display())]
+    ZeroSymbols {
+        /// The path of the file.
+        path: PathBuf,
+    },
     /// The file is compressed.
     #[error("{} is compressed", path.display())]
     Packed {
@@ -56,9 +68,12 @@ impl Blamed for CaptureError {
     fn blame(&self) -> Blame {
         match self {
             Self::File(_) => Blame::Host,
-            Self::Open(_) | Self::TooLarge { .. } | Self::PerfData { .. } | Self::Packed { .. } => {
-                Blame::Usage
-            }
+            Self::Open(_)
+            | Self::TooLarge { .. }
+            | Self::PerfData { .. }
+            | Self::NoSymbols { .. }
+            | Self::ZeroSymbols { .. }
+            | Self::Packed { .. } => Blame::Usage,
         }
     }
 
@@ -67,7 +82,10 @@ impl Blamed for CaptureError {
             Self::Open(error) if error.source.kind() == io::ErrorKind::InvalidInput => {
                 Some("pass a pipe on standard input: kshot stacks - < PIPE".into())
             }
-            Self::Open(_) | Self::File(_) => None,
+            Self::Open(_) | Self::File(_) | Self::NoSymbols { .. } => None,
+            Self::ZeroSymbols { .. } => Some(
+                "copy it as root, with kernel.kptr_restrict below 2: sysctl kernel.kptr_restrict=0".into(),
+            ),
             Self::TooLarge { .. } => Some("read a part of it: head -c 8G FILE | kshot stacks -".into()),
             Self::PerfData { path } => {
                 Some(format!("print it first: perf script -i {} | kshot stacks -", path.display()))
@@ -149,8 +167,15 @@ fn symbols(capture: &Path, kallsyms: Option<&Path>) -> Result<Option<Kallsyms>, 
             if is_packed { Box::new(BufReader::new(GzDecoder::new(file))) } else { Box::new(file) };
         text = Box::new(text.chain(file));
     }
-    let fail = FileError::on("read the symbols of", capture);
-    if files.is_empty() { Ok(None) } else { Ok(Some(Kallsyms::read(text).map_err(fail)?)) }
+    let Some(first) = files.first() else { return Ok(None) };
+    let symbols = Kallsyms::read(text).map_err(FileError::on("read symbols from", first))?;
+    if symbols.functions().next().is_none() {
+        return Err(CaptureError::NoSymbols { path: first.clone() });
+    }
+    if symbols.functions().all(|(_, address)| address == 0) {
+        return Err(CaptureError::ZeroSymbols { path: first.clone() });
+    }
+    Ok(Some(symbols))
 }
 
 #[cfg(test)]

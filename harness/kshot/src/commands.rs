@@ -16,6 +16,7 @@ mod list; // lists the scenarios, the kernels, and which kernels are provisioned
 mod nightly; // judges every scenario on every kernel, into one result folder
 mod output; // standard output that survives a closed pipe
 mod pairs; // what `run` and `check` have in common
+mod paths; // the command line's paths, checked
 mod panics; // kshot's own panics
 mod provision; // downloads or builds kernels and the guest's userland
 mod question; // the options that the bisecting commands share
@@ -48,6 +49,7 @@ use kshot_guest::progress::Progress;
 use kshot_stack::blame::error_chain;
 use kshot_stack::exit::ExitCode;
 use kshot_stack::snapshot::count_noun;
+use kshot_stack::text::escape_hidden;
 use output::Output;
 
 use error::CommandError;
@@ -167,7 +169,7 @@ struct OutputArgs {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Create run folders below DIR instead of ~/.local/state/kshot/runs
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = paths::folder())]
     out: Option<PathBuf>,
 }
 
@@ -230,7 +232,7 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
             // Help and version are results. Everything else is an error, with our exit code instead of clap's
             // 2, which git bisect would read as bad.
             if error.use_stderr() {
-                drop(write!(err, "{}", error.render()));
+                drop(write!(err, "{}", escape_hidden(&error.render().to_string())));
                 return ExitCode::Usage;
             }
             let text = error.render().to_string();
@@ -273,7 +275,7 @@ fn execute(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
     };
     let result = result.and_then(|exit| streams.out.flush().map(|()| exit).map_err(Into::into));
     result.unwrap_or_else(|error| {
-        drop(err.write_all(error.render().as_bytes()));
+        drop(err.write_all(escape_hidden(&error.render()).as_bytes()));
         error.exit()
     })
 }

@@ -258,6 +258,10 @@ fn collect_ids(folder: &Path, prefix: &str, ids: &mut Vec<String>) -> Result<(),
     for entry in fs::read_dir(folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name().to_string_lossy().into_owned();
+        // An editor's own: its lock (`.#leaf.yaml`) or a copy.
+        if name.starts_with('.') {
+            continue;
+        }
         if entry.file_type().map_err(fail)?.is_dir() {
             collect_ids(&entry.path(), &format!("{prefix}{name}/"), ids)?;
         } else if let Some(stem) = name.strip_suffix(".yaml") {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::KernelError;
 use crate::bounded;
-use crate::host::FileError;
+use crate::host::{FileError, list};
 use crate::yaml::{self, YamlError, YamlSource};
 use kshot_stack::arch::Arch;
 
@@ -214,6 +214,15 @@ impl ImagesFolder {
     /// The folder of Kconfig fragments.
     pub fn config_folder(&self) -> PathBuf {
         self.root.join("config")
+    }
+
+    /// The names of all Kconfig fragments, sorted.
+    ///
+    /// # Errors
+    /// [`KernelError::File`].
+    pub fn config_fragments(&self) -> Result<Vec<String>, KernelError> {
+        let paths = list(&self.config_folder())?;
+        Ok(paths.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
     }
 
     /// The folder of kernel patches.

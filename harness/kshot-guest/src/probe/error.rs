@@ -187,7 +187,9 @@ impl Blamed for ProbeError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoDwarf { why: NoDwarf::Unknown, .. } => Some("use a kernel that is built here".into()),
+            Self::NoDwarf { why: NoDwarf::Unknown, .. } => Some(
+                "`kshot provision NAME --dwarf` gets that of a prebuilt kernel; one's own needs its vmlinux".into(),
+            ),
             Self::ToolFailed { status: NOT_FOUND, .. } => Some(
                 "the guest lacks the command; `kshot cache userland --prune` makes the next run rebuild its userland"
                     .into(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::question::{BuildArgs, BuildChoice, QuestionArgs, template};
 use super::select::Selector;
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams, paths, workspace};
 use crate::artifacts::RunTime;
 use crate::bisect::{
     self, BisectRequest, BisectionResult, CandidateGraph, CandidateRange, CandidateSource, SearchPlan,
@@ -84,7 +84,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Store the bisection below DIR instead of ~/.local/state/kshot/bisects
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = paths::folder())]
     out: Option<PathBuf>,
 }
 
@@ -115,7 +115,7 @@ impl Args {
         let folder = log.folder().to_owned();
         let scenario = select.scenario(&header.scenario)?;
         let scenario = scenario.with_probes(&header.probes)?;
-        let template = template(&catalogue, &header.configuration_of, &header.config, &header.require)?;
+        let template = template(select, &header.configuration_of, &header.config, &header.require)?;
         streams.progress.print_line(&format!("bisection's folder: {}", folder.display()));
         let finished = bisect::run(log, &workspace, &scenario, template, options, &streams.progress);
         let finished = finished.inspect_err(|_| {
@@ -128,7 +128,7 @@ impl Args {
             }
             Format::Json => {
                 let document = serde_json::json!({
-                    "outcome": finished.outcome, "summary": finished.summary, "names": header.names, "folder": folder,
+                    "outcome": finished.outcome, "summary": finished.summary, "names": header.names, "folder": folder.display().to_string(),
                 });
                 writeln!(streams.out, "{document}")?;
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::question::{BuildArgs, QuestionArgs, template};
 use super::select::Selector;
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams, paths, workspace};
 use crate::artifacts;
 use crate::bisect::{self, AskedScenario, Question, TestResult};
 use crate::run::RunContext;
@@ -23,7 +23,7 @@ struct TestArgs {
     #[command(flatten)]
     question: QuestionArgs,
     /// With --text or --console: a match is good, and no match is bad
-    #[arg(long)]
+    #[arg(long, requires = "matched")]
     match_is_good: bool,
     /// Use only these probes of the scenario; can be given more than once
     #[arg(long, value_name = "PROBE")]
@@ -35,7 +35,7 @@ struct TestArgs {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Create run folders below DIR instead of ~/.local/state/kshot/runs
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = paths::folder())]
     out: Option<PathBuf>,
 }
 
@@ -80,7 +80,7 @@ impl StepArgs {
         let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let test = self.test.prepare(select)?;
         let choice = self.template.resolve(select, &test.scenario)?;
-        let template = template(&catalogue, &choice.configuration_of, &choice.config, &choice.require)?;
+        let template = template(select, &choice.configuration_of, &choice.config, &choice.require)?;
         let into =
             ScratchFolder::create().map_err(FileError::on("create a folder in", &std::env::temp_dir()))?;
         let paths = BuildPaths { tree: &self.tree, into: into.path() };

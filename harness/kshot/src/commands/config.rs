@@ -52,8 +52,11 @@ impl Args {
                 "its third line says which one: # Linux/mips 6.1.192 Kernel Configuration",
             )
         })?;
+        // A folder in which modules are built, or are going to be: kbuild lists them.
+        let has_modules =
+            !self.folder.join("vmlinux").is_file() || self.folder.join("modules.order").is_file();
         let look = || {
-            let config = KernelConfig { arch, path: &path, has_modules: true };
+            let config = KernelConfig { arch, path: &path, has_modules };
             missing_options(config, &workspace.images(), &users)
         };
         let mut missing = look()?;
@@ -67,7 +70,7 @@ impl Args {
         match self.format {
             Format::Json => {
                 let list: Vec<_> = missing.iter().map(json).collect();
-                let document = serde_json::json!({ "config": path, "arch": arch, "missing": list });
+                let document = serde_json::json!({ "config": path.display().to_string(), "arch": arch, "missing": list });
                 writeln!(streams.out, "{document}")?;
             }
             Format::Table => write!(streams.out, "{}", fragment(&missing))?,

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams, paths, workspace};
+use crate::artifacts::RUN_JSON;
 use crate::bundle;
 use crate::report;
 use kshot_guest::host::FileError;
@@ -11,13 +12,14 @@ use kshot_stack::exit::ExitCode;
 /// Arguments of `kshot export`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
-    /// The run folder
+    /// The run folder, or its run.json
+    #[arg(value_parser = paths::existing())]
     run: PathBuf,
     /// The kernel file or build folder that the run booted, if it is not in the catalogue
     #[arg(long, value_name = "PATH")]
     kernel: Option<PathBuf>,
     /// The archive, instead of NAME.tar.gz in the current folder
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = paths::file_to_replace())]
     out: Option<PathBuf>,
     /// The output format
     #[arg(long, value_enum, default_value_t)]
@@ -28,9 +30,10 @@ pub(super) struct Export {
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
     /// The archive that `kshot export` wrote
+    #[arg(value_parser = paths::existing_file())]
     bundle: PathBuf,
     /// The folder to unpack into
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(long, value_name = "DIR", default_value = ".", value_parser = paths::folder())]
     out: PathBuf,
     /// The output format
     #[arg(long, value_enum, default_value_t)]
@@ -42,13 +45,16 @@ impl Export {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
         let run = self.run.canonicalize().map_err(FileError::on("find", &self.run))?;
+        let run = match run.parent() {
+            Some(folder) if run.ends_with(RUN_JSON) => folder.to_owned(),
+            _ => run,
+        };
         let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let to = self.out.unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
         bundle::export(&workspace, &catalogue, &run, self.kernel.as_deref(), &to, &streams.progress)?;
         match self.format {
             Format::Json => {
-                let document =
-                    serde_json::json!({ "archive": to, "reproduce": format!("{name}/reproduce.sh") });
+                let document = serde_json::json!({ "archive": to.display().to_string(), "reproduce": format!("{name}/reproduce.sh") });
                 writeln!(streams.out, "{document}")?;
             }
             Format::Table => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::nightly::history_file;
 use super::select::names_among;
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams, paths, workspace};
 use crate::nightly::history::History;
 use crate::report::{HistoryTable, new_table};
 use kshot_stack::exit::ExitCode;
@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 30)]
     nights: usize,
     /// The history file, instead of ~/.local/state/kshot/history.sqlite
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = paths::file_to_replace())]
     history: Option<PathBuf>,
     /// The output format
     #[arg(long, value_enum, default_value_t)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{CommandError, Streams};
+use super::{CommandError, Streams, paths};
 use crate::workspace::{FILE, Workspace};
 use kshot_guest::host::FileError;
 use kshot_guest::kernel::{Kernel, is_kernel_name};
@@ -31,7 +31,7 @@ probes:
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The folder, new or empty; default: `kshot` in a kernel's source tree, the current folder elsewhere
-    #[arg(value_name = "FOLDER")]
+    #[arg(value_name = "FOLDER", value_parser = paths::folder())]
     folder: Option<PathBuf>,
     /// The kernel to test: a build folder or a vmlinux; default: the source tree around the current folder
     #[arg(long, value_name = "PATH")]
@@ -103,8 +103,7 @@ impl Args {
 }
 
 fn kernels(name: &str, kernel: &Kernel, path: &Path) -> String {
-    let entry =
-        serde_json::json!({ "name": name, "arch": kernel.arch, "source": { "built": { "path": path } } });
+    let entry = serde_json::json!({ "name": name, "arch": kernel.arch, "source": { "built": { "path": path.display().to_string() } } });
     format!(
         "# The kernels that scenarios here may name, beside those of `kshot list`. JSON is YAML.\nkernels:\n  - {entry}\n"
     )

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::select::Selector;
-use super::{CommandError, Format, Streams, at_once, workspace};
+use super::{CommandError, Format, Streams, at_once, paths, workspace};
 use crate::nightly::engine::{RemoteHosts, Sender};
 use crate::nightly::history::History;
 use crate::nightly::matrix::Matrix;
@@ -21,7 +21,7 @@ use kshot_stack::night::results::{Night, PairStatus};
 pub(super) struct Args {
     /// The result folder: results.json, junit.xml, results.ktap, kcidb.json, index.html and the runs. If it
     /// holds an unfinished night, only the pairs without a verdict are run
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = paths::folder())]
     out: PathBuf,
     /// Kernels, by name or glob, instead of those of images/nightly.yaml
     #[arg(long, value_name = "KERNEL", num_args = 1..)]
@@ -40,7 +40,7 @@ pub(super) struct Args {
     engine: EngineKind,
     /// With --engine parallel: a file with one host a line, as `parallel --sshloginfile` reads it
     /// (4/user@host)
-    #[arg(long, value_name = "FILE", required_if_eq("engine", "parallel"))]
+    #[arg(long, value_name = "FILE", required_if_eq("engine", "parallel"), value_parser = paths::existing_file())]
     hosts: Option<PathBuf>,
     /// The number of parallel runs on this host; by default as many as it has processors and memory for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -50,7 +50,7 @@ pub(super) struct Args {
     #[arg(long)]
     provision: bool,
     /// The history file, instead of ~/.local/state/kshot/history.sqlite
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = paths::file_to_replace())]
     history: Option<PathBuf>,
     /// The output format
     #[arg(long, value_enum, default_value_t)]

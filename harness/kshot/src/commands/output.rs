@@ -1,6 +1,9 @@
-//! Standard output that survives a closed pipe: `kshot check | head`.
+//! Standard output that survives a closed pipe (`kshot check | head`) and harms no terminal: names and texts of
+//! files that others wrote go to it.
 
 use std::io::{self, Write};
+
+use kshot_stack::text::escape_hidden;
 
 /// A stream that discards what is written after its reader has closed the pipe, so that a command runs to its
 /// end and its exit code is right.
@@ -31,8 +34,13 @@ impl Write for Output<'_> {
         if self.left {
             return Ok(bytes.len());
         }
-        let result = self.out.write(bytes);
-        self.unless_left(result, bytes.len())
+        let mut result = Ok(());
+        for part in bytes.utf8_chunks() {
+            result = result
+                .and_then(|()| self.out.write_all(escape_hidden(part.valid()).as_bytes()))
+                .and_then(|()| self.out.write_all(part.invalid()));
+        }
+        self.unless_left(result.map(|()| bytes.len()), bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -58,6 +66,16 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Err(self.0.into())
         }
+    }
+
+    #[test]
+    fn what_others_wrote_steers_no_terminal() {
+        let mut shown = Vec::new();
+        writeln!(Output::new(&mut shown), "summary: \x1b[31m│\u{202e}\r").unwrap();
+        assert_eq!(String::from_utf8(shown).unwrap(), "summary: \\u001b[31m│\\u202e\\u000d\n");
+        let mut bytes = Vec::new();
+        Output::new(&mut bytes).write_all(b"a\xffb\n").unwrap();
+        assert_eq!(bytes, b"a\xffb\n");
     }
 
     #[test]

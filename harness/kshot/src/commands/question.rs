@@ -4,7 +4,7 @@ use super::CommandError;
 use super::select::Selector;
 use crate::bisect::{BuildTemplate, Question};
 use crate::scenario::Scenario;
-use kshot_guest::kernel::{Catalogue, KernelSource};
+use kshot_guest::kernel::KernelSource;
 
 /// The question; by default whether the scenario's claims hold.
 #[derive(Debug, clap::Args)]
@@ -13,17 +13,18 @@ pub(super) struct QuestionArgs {
     /// Judge only this claim; can be given more than once
     #[arg(long, value_name = "CLAIM", group = "question")]
     claim: Vec<String>,
-    /// Judge any difference of the stacks, of one probe or of all
+    /// Judge any difference of the stacks, of one probe or of all; `kshot bisect` alone has two kernels to
+    /// compare
     #[arg(long, value_name = "PROBE", num_args = 0..=1, group = "question")]
     drift: Option<Option<String>>,
     /// Judge whether a probe's stacks hold this share of their reference: ftrace=80%
     #[arg(long, value_name = "PROBE=PERCENT", value_parser = percent, group = "question")]
     fidelity: Option<(String, u32)>,
     /// Judge whether the raw text of a capture matches a regular expression
-    #[arg(long, value_name = "REGEX", group = "question")]
+    #[arg(long, value_name = "REGEX", groups = ["question", "matched"])]
     text: Option<String>,
     /// Judge whether the console log matches a regular expression
-    #[arg(long, value_name = "REGEX", group = "question")]
+    #[arg(long, value_name = "REGEX", groups = ["question", "matched"])]
     console: Option<String>,
     /// Judge by a shell command that runs in the guest after the steps: 0 is good, 125 means skip, the rest
     /// is bad
@@ -71,12 +72,11 @@ impl BuildArgs {
         select: Selector<'_>,
         scenario: &Scenario,
     ) -> Result<BuildChoice, CommandError> {
-        let catalogue = select.catalogue;
         let configuration_of = match self.like {
             Some(name) => select.single_kernel_name(&name)?,
             None => {
                 let names = select.kernel_names(&scenario.kernels)?;
-                let built = names.into_iter().find(|name| template(catalogue, name, &[], &[]).is_ok());
+                let built = names.into_iter().find(|name| template(select, name, &[], &[]).is_ok());
                 built.ok_or_else(|| {
                     CommandError::usage(
                         format!("no kernel of {} is built from source", scenario.id),
@@ -85,7 +85,7 @@ impl BuildArgs {
                 })?
             }
         };
-        template(catalogue, &configuration_of, &self.config, &self.require)?;
+        template(select, &configuration_of, &self.config, &self.require)?;
         Ok(BuildChoice { configuration_of, config: self.config, require: self.require })
     }
 }
@@ -102,22 +102,31 @@ pub(super) struct BuildChoice {
 
 /// The build template of a catalogue kernel, with more fragments.
 pub(super) fn template(
-    catalogue: &Catalogue,
+    select: Selector<'_>,
     configuration_of: &str,
     config: &[String],
     require: &[String],
 ) -> Result<BuildTemplate, CommandError> {
+    let fragments = select.workspace.images().config_fragments()?;
     let prebuilt = |what: &str| {
         CommandError::usage(
             format!("`{configuration_of}` {what}, so no configuration can be taken from it"),
             "name one that is built from source: --like mips64-6.1",
         )
     };
-    let entry = catalogue.get(configuration_of).ok_or_else(|| prebuilt("is not in images/kernels.yaml"))?;
+    let entry = select.catalogue.get(configuration_of).ok_or_else(|| prebuilt("is not in the catalogue"))?;
     match entry.source {
         KernelSource::DebianPackage(_) => return Err(prebuilt("is a prebuilt package")),
         KernelSource::Built(_) => return Err(prebuilt("is built by its user")),
         _ => {}
+    }
+    for fragment in config {
+        if !fragments.contains(fragment) {
+            return Err(CommandError::usage(
+                format!("images/config has no fragment `{}`", fragment.escape_debug()),
+                format!("it has {}", fragments.join(", ")),
+            ));
+        }
     }
     Ok(BuildTemplate {
         arch: entry.arch,

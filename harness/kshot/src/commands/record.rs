@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::select::Selector;
-use super::{CommandError, Streams, workspace};
+use super::{CommandError, Streams, paths, workspace};
 use crate::baseline::{self, Review, SnapshotInfo};
 use crate::run::{self, RunContext, RunOptions, StartPolicy};
 use crate::workspace::Workspace;
@@ -28,7 +28,7 @@ pub(super) struct Args {
     #[arg(long)]
     accept: bool,
     /// Create run folders below DIR instead of ~/.local/state/kshot/runs
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = paths::folder())]
     out: Option<PathBuf>,
 }
 
@@ -76,7 +76,7 @@ impl Args {
         }
         let review = if self.accept { Review::Accepted } else { Review::Pending };
         let written = write_snapshots(&workspace, document, review, streams.out)?;
-        let claims = write_claims(&workspace, &scenario, document, streams.out)?;
+        let claims = write_claims(&workspace, &scenario, &catalogue.names(), document, streams.out)?;
         if self.accept {
             let scenario = select.scenario(&id)?;
             let judged = run::rejudge(document, &scenario, &kernel, &outcome.folder, &workspace.snapshots())?;
@@ -131,6 +131,7 @@ fn write_snapshots(
 fn write_claims(
     workspace: &Workspace,
     scenario: &Scenario,
+    kernels: &[&str],
     document: &RunDocument,
     out: &mut dyn Write,
 ) -> Result<bool, CommandError> {
@@ -144,8 +145,9 @@ fn write_claims(
     if file.lines().any(|line| line.starts_with("claims:")) {
         return Ok(false);
     }
+    let line_end = if file.contains("\r\n") { "\r\n" } else { "\n" };
     if !file.ends_with('\n') {
-        file.push('\n');
+        file.push_str(line_end);
     }
     let mut text = String::from("claims:\n");
     let count = stack.count;
@@ -165,7 +167,21 @@ fn write_claims(
             ));
         }
     }
-    records::replace(&path, (file + &text).as_bytes()).map_err(FileError::on("write", &path))?;
+    let with_claims = file + &text.replace('\n', line_end);
+    if let Err(error) = Scenario::parse(&scenario.id, &path.to_string_lossy(), &with_claims, kernels) {
+        // `...` at its end, an indented document, or another form of YAML than `key:` lines.
+        writeln!(
+            out,
+            "\nto add by hand, since {} has a form that cannot be added to ({error}):\n{text}",
+            path.display()
+        )?;
+        return Ok(false);
+    }
+    // Through a link, and with the mode that the file has.
+    let target = path.canonicalize().map_err(FileError::on("find", &path))?;
+    let mode = fs::metadata(&target).map_err(FileError::on("read", &target))?.permissions();
+    records::replace(&target, with_claims.as_bytes()).map_err(FileError::on("write", &target))?;
+    fs::set_permissions(&target, mode).map_err(FileError::on("write", &target))?;
     writeln!(out, "\nadded to {}:\n{text}", path.display())?;
     Ok(true)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::select::Selector;
-use super::{CommandError, Streams, workspace};
+use super::{CommandError, Streams, paths, workspace};
 use crate::artifacts;
 use crate::report::{self, MailContext, MailFormat};
 use crate::run;
@@ -14,6 +14,7 @@ use kshot_stack::foreign;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The run folder, or its run.json
+    #[arg(value_parser = paths::existing())]
     run: PathBuf,
     /// The output format
     #[arg(long, value_enum, default_value_t)]

@@ -176,7 +176,7 @@ pub(super) fn names_among(all: Vec<&str>, words: &[String]) -> Result<Vec<String
         };
         if matching.is_empty() {
             return Err(CommandError::usage(
-                format!("no kernel `{word}` in images/kernels.yaml"),
+                format!("the catalogue has no kernel `{word}`"),
                 match yaml::closest(word, all) {
                     Some(name) => {
                         format!("did you mean `{name}`? `kshot list` shows all kernels; a path needs a `/`")

@@ -64,7 +64,7 @@ impl Args {
             ..RunOptions::default()
         };
         let context = RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
-        let (mut exits, mut refused) = (Vec::new(), None);
+        let (mut exits, mut refused, mut called) = (Vec::new(), None, true);
         for Question { scenario, .. } in questions {
             let outcome = match run::run(context, &scenario, &options) {
                 // A kernel need not have every reporter.
@@ -79,6 +79,10 @@ impl Args {
             let is_silent = document.probes.iter().all(|probe| probe.stacks.is_empty());
             if exits.is_empty() && is_silent {
                 check_function(context, &situation)?;
+                streams
+                    .progress
+                    .print_line(&format!("`{}` was not called while the command ran", situation.function));
+                called = false;
             }
             match self.output.format {
                 Format::Json => writeln!(streams.out, "{}", document.to_json_line())?,
@@ -100,6 +104,7 @@ impl Args {
         prune_runs(&workspace, &began, &streams.progress);
         match refused {
             Some(error) if exits.is_empty() => Err(RunError::from(error).into()),
+            _ if !called => Ok(ExitCode::worst([ExitCode::CannotTell].into_iter().chain(exits))),
             _ => Ok(ExitCode::worst(exits)),
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "format")]
     folded: bool,
     /// Show the N most frequent stacks in the table
-    #[arg(long, value_name = "N", default_value_t = SHOWN)]
+    #[arg(long, value_name = "N", default_value_t = SHOWN, conflicts_with = "folded")]
     top: usize,
     /// How the stacks are printed
     #[arg(long, value_enum, default_value_t)]
@@ -40,7 +40,17 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let mut exits = Vec::new();
         for file in &self.files {
-            let listings = captures::read(file, self.text_format, self.kallsyms.as_deref())?;
+            let listings = match captures::read(file, self.text_format, self.kallsyms.as_deref()) {
+                Ok(listings) => listings,
+                Err(error) if self.files.len() == 1 => return Err(error.into()),
+                // The others may be fine.
+                Err(error) => {
+                    let error = CommandError::from(error);
+                    streams.progress.print_line(error.render().trim_end());
+                    exits.push(error.exit());
+                    continue;
+                }
+            };
             for listing in &listings {
                 self.print(listing, streams)?;
             }

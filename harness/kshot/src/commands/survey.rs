@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::select::{KernelChoice, Selector};
-use super::{CommandError, Streams, at_once, prune_runs, workspace};
+use super::{CommandError, Streams, at_once, paths, prune_runs, workspace};
 use crate::artifacts::{ArtifactsError, RunTime};
 use crate::pool;
 use crate::report::{survey_markdown, survey_table};
@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(required_unless_present = "from")]
     kernels: Vec<String>,
     /// Boot nothing: print the results of an earlier survey from its JSON; can be given more than once
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = paths::existing_file(), conflicts_with_all = ["kernels", "situations", "jobs"])]
     from: Vec<PathBuf>,
     /// Survey only these situations of images/survey.yaml, by name; can be given more than once
     #[arg(long = "situation", value_name = "NAME")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::select::Selector;
-use super::{CommandError, Format, OutputArgs, Streams, prune_runs, workspace};
+use super::{CommandError, Format, OutputArgs, Streams, paths, prune_runs, workspace};
 use crate::artifacts::RunTime;
 use crate::run::RunContext;
 use crate::sweep::{SLICES, SweepOptions};
@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = SLICES, value_parser = slices)]
     slices: usize,
     /// Boot nothing: judge the captures of an earlier sweep again
-    #[arg(long, value_name = "FOLDER", conflicts_with = "kernels")]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["kernels", "hits", "slices"], value_parser = paths::existing())]
     replay: Vec<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,

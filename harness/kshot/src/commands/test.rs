@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::{CommandError, Streams, at_once, workspace};
+use super::{CommandError, Streams, at_once, paths, workspace};
 use crate::baseline::{self, Review};
 use crate::pair_tests::{self, PairTest};
 use crate::pool;
@@ -37,7 +37,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: TestFormat,
     /// Write the result of each test to FILE, as JUnit XML
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = paths::file_to_write(), conflicts_with = "list")]
     junit: Option<PathBuf>,
     /// Run N tests at once; default: as many as this host has room for
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

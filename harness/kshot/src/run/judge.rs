@@ -67,8 +67,16 @@ pub fn rejudge(
     if document.probes.is_empty() {
         return Ok(document.clone());
     }
-    let captures: Vec<Capture> =
-        scenario.probes.iter().filter_map(|spec| spec.find_capture(folder)).collect();
+    let mut captures = Vec::new();
+    for spec in &scenario.probes {
+        let capture = spec.find_capture(folder);
+        let had_stacks =
+            document.probes.iter().any(|probe| probe.name == spec.name && !probe.stacks.is_empty());
+        if capture.is_none() && had_stacks {
+            return Err(ArtifactsError::NoCapture { folder: folder.into(), probe: spec.name.clone() }.into());
+        }
+        captures.extend(capture);
+    }
     let left_out = |spec: &ProbeSpec| {
         document
             .probes

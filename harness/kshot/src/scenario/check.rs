@@ -10,10 +10,13 @@ use kshot_guest::probe::{ProbeSpec, RawProbe};
 use kshot_guest::yaml::{YamlError, YamlSource, closest};
 use kshot_stack::arch::Arch;
 use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
+use kshot_stack::text::is_hidden;
 
 /// The guest's memory by default, in MiB.
 pub(super) const DEFAULT_MEMORY_MIB: u32 = 256;
 const MAX_REPEAT: u32 = 100_000;
+/// The greatest exit status (wait(2)).
+const MAX_STATUS: i32 = 255;
 
 type Result<T> = std::result::Result<T, Box<YamlError>>;
 
@@ -31,6 +34,7 @@ pub(super) fn check_scenario(id: &str, source: &CheckContext<'_>, raw: RawScenar
         let message = "`summary` is one line that says what this shows".into();
         return Err(source.yaml.error("summary", "summary", message));
     }
+    check_visible(source, "summary", "summary", summary)?;
     check_globs(source, "kernels", &raw.kernels)?;
     check_options(source, &raw.requires)?;
     let boot = boot(source, raw.boot)?;
@@ -43,6 +47,7 @@ pub(super) fn check_scenario(id: &str, source: &CheckContext<'_>, raw: RawScenar
     let claim_names = claims.iter().map(|claim| claim.name.as_str());
     let claim_names: Vec<_> =
         claim_names.chain(console_claims.iter().map(|claim| claim.name.as_str())).collect();
+    claim_names.iter().try_for_each(|name| check_visible(source, "claims", "a claim's name", name))?;
     check_unique(source, "claims", claim_names.iter().copied())?;
     let known_faults = raw.known.into_iter().map(|raw| check_known_fault(source, raw, &claim_names));
     let known_faults = known_faults.collect::<Result<_>>()?;
@@ -73,6 +78,13 @@ fn check_options(source: &CheckContext<'_>, options: &[String]) -> Result<()> {
 fn check_step(source: &CheckContext<'_>, raw: RawStep) -> Result<Step> {
     if raw.run.trim().is_empty() {
         return Err(source.yaml.error("steps", "run", "`run` is empty".into()));
+    }
+    if raw.run.contains('\0') {
+        return Err(source.yaml.error("steps", "run", "`run` has a NUL, which no shell takes".into()));
+    }
+    if !(0..=MAX_STATUS).contains(&raw.status) {
+        let message = format!("`status` is {}, not within 0 and {MAX_STATUS}", raw.status);
+        return Err(source.yaml.error("steps", "status", message));
     }
     if !(1..=MAX_REPEAT).contains(&raw.repeat) {
         let message = format!("`repeat` is {}, not within 1 and {MAX_REPEAT}", raw.repeat);
@@ -137,7 +149,10 @@ fn check_known_fault(source: &CheckContext<'_>, raw: RawKnown, claim_names: &[&s
         let message = "`because` is empty: a known fault needs its reason".into();
         return Err(source.yaml.error("known", "because", message));
     }
-    Ok(KnownFault { kernels: raw.kernels, claim: raw.claim, because: raw.because })
+    // YAML's `|` keeps line ends; the reason is one sentence of many.
+    let because = raw.because.split_whitespace().collect::<Vec<_>>().join(" ");
+    check_visible(source, "known", "`because`", &because)?;
+    Ok(KnownFault { kernels: raw.kernels, claim: raw.claim, because })
 }
 
 fn boot(source: &CheckContext<'_>, raw: RawBoot) -> Result<BootOptions> {
@@ -186,6 +201,17 @@ fn boot(source: &CheckContext<'_>, raw: RawBoot) -> Result<BootOptions> {
     Ok(BootOptions { cmdline, memory_mib, icount: false })
 }
 
+/// Refuses text that is printed, and that would steer a terminal or look like more lines than it is.
+fn check_visible(source: &CheckContext<'_>, section: &str, what: &str, text: &str) -> Result<()> {
+    match text.chars().find(|character| is_hidden(*character)) {
+        None => Ok(()),
+        Some(hidden) => {
+            let message = format!("{what} has the character U+{:04X}, which cannot be seen", hidden as u32);
+            Err(source.yaml.error(section, section, message))
+        }
+    }
+}
+
 fn check_globs(source: &CheckContext<'_>, section: &str, globs: &[String]) -> Result<()> {
     if globs.is_empty() {
         return Err(source.yaml.error(section, "kernels", "`kernels` is empty".into()));
@@ -206,7 +232,7 @@ fn check_globs(source: &CheckContext<'_>, section: &str, globs: &[String]) -> Re
         }
         let hint =
             closest(glob, source.kernels.iter().copied()).map(|name| format!("did you mean `{name}`?"));
-        let message = format!("no kernel of images/kernels.yaml matches `{glob}`");
+        let message = format!("no kernel of the catalogue matches `{glob}`");
         Err(source.yaml.error(section, glob, message).with_hint(hint))
     })
 }

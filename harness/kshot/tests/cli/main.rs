@@ -164,7 +164,7 @@ fn run_folders_cannot_be_made_in_a_file() {
     fs::write(replica.path("runs"), "no folder").unwrap();
     replica
         .run(&["run", "tunsetiff/leaf", "--out", "runs"])
-        .expect(128, &["--out is runs, which is not a folder"]);
+        .expect(128, &["'runs' for '--out <DIR>': it is not a folder"]);
 }
 
 #[test]
@@ -310,7 +310,9 @@ fn there_is_nothing_to_go_on_with_where_nothing_was_cut_off() {
 fn a_verdict_of_a_file_that_is_no_kernel_ends_128() {
     let replica = Replica::new();
     fs::write(replica.path("text"), "no kernel").unwrap();
-    replica.run(&["verdict", "tunsetiff/leaf", "--image", "text"]).expect(128, &["is not a kernel that kshot can boot"]);
+    replica
+        .run(&["verdict", "tunsetiff/leaf", "--image", "text"])
+        .expect(128, &["is not a kernel that kshot can boot"]);
 }
 
 #[test]
@@ -363,7 +365,7 @@ fn the_engine_parallel_wants_its_hosts() {
     Replica::new().run(&["nightly", "--out", "night", "--engine", "parallel"]).expect(128, &["--hosts"]);
     let replica = Replica::new();
     let words = ["nightly", "--out", "night", "--engine", "parallel", "--hosts", "none"];
-    replica.run(&words).expect(131, &["cannot read", "none"]);
+    replica.run(&words).expect(128, &["'none' for '--hosts <FILE>': No such file"]);
 }
 
 #[test]
@@ -378,8 +380,16 @@ fn what_is_no_bundle_and_no_run_is_refused() {
     let replica = Replica::new();
     fs::write(replica.path("text.tar.gz"), "no archive").unwrap();
     replica.run(&["import", "text.tar.gz"]).expect(128, &["text.tar.gz is not a bundle"]);
-    replica.run(&["import", "nothing.tar.gz"]).expect(128, &["cannot open nothing.tar.gz"]);
-    replica.run(&["export", "nothing"]).expect(131, &["cannot find nothing"]);
+    for command in ["import", "export", "report"] {
+        replica.run(&[command, "nothing"]).expect(128, &["'nothing' for", "No such file"]);
+    }
+    replica.run(&["survey", "--from", "nothing"]).expect(128, &["'nothing' for '--from <FILE>'"]);
+    replica.run(&["sweep", "--replay", "nothing"]).expect(128, &["'nothing' for '--replay <FOLDER>'"]);
+    replica.run(&["import", "images"]).expect(128, &["'images' for '<BUNDLE>': it is a folder"]);
+    replica.run(&["nightly", "--out", "text.tar.gz"]).expect(128, &["it is not a folder"]);
+    replica.run(&["history", "tunsetiff/leaf", "--history", "images"]).expect(128, &["it is not a regular"]);
+    replica.run(&["export", "images", "--out", "/dev/null"]).expect(128, &["it is not a regular file"]);
+    replica.run(&["test", "--junit", "nowhere/junit.xml"]).expect(128, &["'nowhere/junit.xml'"]);
     replica.run(&["report", "images"]).expect(128, &["cannot read images/run.json"]);
 }
 

@@ -19,7 +19,7 @@ CONFIG_MIPS_FP_SUPPORT=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\nCONFIG_BINF
 CONFIG_TTY=y\nCONFIG_PRINTK=y\nCONFIG_DEVTMPFS=y\nCONFIG_PROC_FS=y\nCONFIG_SYSFS=y\nCONFIG_SHMEM=y\nCONFIG_TMPFS=y
 CONFIG_UNIX98_PTYS=y\nCONFIG_FUTEX=y\nCONFIG_POSIX_TIMERS=y\nCONFIG_MULTIUSER=y\nCONFIG_INET=y\nCONFIG_KALLSYMS=y
 CONFIG_FUNCTION_TRACER=y\nCONFIG_DYNAMIC_FTRACE=y\nCONFIG_TRACING=y\nCONFIG_STACKTRACE=y\nCONFIG_KPROBE_EVENTS=y
-CONFIG_PERF_EVENTS=y\nCONFIG_EVENTFD=y\nCONFIG_TUN=m
+CONFIG_PERF_EVENTS=y\nCONFIG_EVENTFD=y\nCONFIG_TUN=y
 ";
 
 /// A folder as kbuild leaves it, as far as kshot reads it before a boot: big-endian MIPS64.
@@ -100,6 +100,22 @@ fn a_build_folder_of_an_architecture_with_an_image_of_its_own_needs_that_too() {
     for kernel in ["./linux", "./linux/vmlinux", "./linux/arch/x86/boot/bzImage"] {
         run(kernel).expect(128, &["6.1.192-mine", "CONFIG_VIRTIO_NET", "the board's network card"]);
     }
+}
+
+#[test]
+fn an_option_that_is_a_module_is_enough_where_modules_are_built() {
+    let replica = Replica::new();
+    let folder = build_folder(&replica, &(without("TUN") + "CONFIG_TUN=m\n"));
+    let config = || kshot_in(&folder, &replica, &["config", "--scenario", "tunsetiff/func_stack_trace"]);
+    config().expect(1, &["CONFIG_TUN=y\n"]);
+    let run = ["run", "tunsetiff/func_stack_trace", "--kernel", "./linux"];
+    kshot_in(&replica.path("."), &replica, &run).expect(128, &["CONFIG_TUN"]);
+    fs::write(folder.join("modules.order"), "drivers/net/tun.ko\n").unwrap();
+    config().expect(0, &["has all that is needed"]);
+    // A folder in which nothing is built yet may build modules.
+    fs::remove_file(folder.join("modules.order")).unwrap();
+    fs::remove_file(folder.join("vmlinux")).unwrap();
+    config().expect(0, &["has all that is needed"]);
 }
 
 #[test]
