@@ -15,6 +15,7 @@ mod build_folder; // one folder in which many versions are built
 mod dwarf; // the DWARF of a kernel
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -381,13 +382,17 @@ impl Kernel {
 
     fn from_entry(spec: &KernelSpec, folder: &Path) -> Result<Self, KernelError> {
         let metadata = KernelMetadata::read(folder)?;
+        let boot = folder.join(spec.arch.row().image.name());
+        if fs::metadata(&boot).map_err(FileError::on("read", &boot))?.len() == 0 {
+            return Err(FileError::on("read", &boot)(io::ErrorKind::UnexpectedEof.into()).into());
+        }
         let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
         Ok(Self {
             name: spec.name.clone(),
             arch: spec.arch,
             release: metadata.release,
             version: metadata.version,
-            boot: folder.join(spec.arch.row().image.name()),
+            boot,
             sha256: metadata.sha256,
             dwarf: file("vmlinux.debug").map(|vmlinux| Dwarf::of(vmlinux, None)).ok_or(NoDwarf::Unknown),
             modules: file("modules"),

@@ -173,6 +173,14 @@ pub enum RunError {
         /// What QEMU's monitor said.
         source: MonitorError,
     },
+    /// A file that the machine boots is damaged.
+    #[error("{} is damaged: it is not what it was when it was made or found", path.display())]
+    DamagedFile {
+        /// The file.
+        path: PathBuf,
+        /// Whether it was removed, so that it is made again.
+        is_removed: bool,
+    },
     /// The restored guest is not the one that was saved.
     #[error("the restored guest is not the one that was saved (status {status}): {output}")]
     WrongGuest {
@@ -238,6 +246,7 @@ impl Blamed for RunError {
             Self::StepFailed { .. }
             | Self::WrongGuest { .. }
             | Self::NoUserland { .. }
+            | Self::DamagedFile { .. }
             | Self::Nmi { .. } => return None,
         })
     }
@@ -256,6 +265,10 @@ impl Blamed for RunError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoUserland { kernel, .. } => Some(format!("kshot provision {kernel}")),
+            Self::DamagedFile { is_removed: true, .. } => {
+                Some("it was removed from the cache: provision the kernel and run again".into())
+            }
+            Self::DamagedFile { .. } => Some("build it again, or wait for the build that writes it".into()),
             _ => passed_on_hint(self),
         }
     }

@@ -52,7 +52,14 @@ pub fn initramfs(
         }
     }
     let key = format!("{}-{}", kernel.arch, cache::key(parts));
-    let folder = match cache.find_or_draft("images", &key, || ())? {
+    let mut lookup = cache.find_or_draft("images", &key, || ())?;
+    if let Lookup::Found(folder) = &lookup
+        && !is_complete(folder)
+    {
+        cache.remove("images", &key)?;
+        lookup = cache.find_or_draft("images", &key, || ())?;
+    }
+    let folder = match lookup {
         Lookup::Found(folder) => folder,
         Lookup::Missing(draft) => {
             let mut archive = CpioArchive::default();
@@ -74,6 +81,13 @@ pub fn initramfs(
     let sum = folder.join("sha256");
     let sha256 = fs::read_to_string(&sum).map_err(FileError::on("read", &sum))?;
     Ok(Initramfs { path: folder.join("initramfs"), sha256 })
+}
+
+/// Whether an entry of the cache has both of its files, neither of them empty, as after a power loss.
+fn is_complete(folder: &Path) -> bool {
+    ["initramfs", "sha256"]
+        .iter()
+        .all(|name| fs::metadata(folder.join(name)).is_ok_and(|file| file.len() > 0))
 }
 
 /// The files of the initramfs besides the userland.

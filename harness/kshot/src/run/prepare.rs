@@ -1,8 +1,11 @@
 //! What has to be there before a machine can start: userland, keys, initramfs, and what the machine is to be.
 
+use std::fs;
+use std::path::PathBuf;
+
 use super::{RunContext, RunError};
 use crate::scenario::Scenario;
-use kshot_guest::host::cache::Cache;
+use kshot_guest::host::cache::{self, Cache};
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{AcceleratorChoice, MachineSpec, Memory};
 use kshot_guest::probe::{self, ProbeSpec, TruthThread};
@@ -21,11 +24,19 @@ pub(crate) struct PreparedRun {
     pub(super) cache: Cache,
     /// The cache key of the saved state that a machine of this spec may start from.
     pub(super) state_key: String,
+    /// The files that the machine boots.
+    pub(super) boot_files: [BootFile; 2],
     /// The probes that this kernel allows.
     pub(super) probes: Vec<ProbeSpec>,
     pub(super) dwarf: Option<Dwarf>,
     /// The options that the scenario requires, without `CONFIG_`, where they could not be looked for.
     pub(super) unchecked: Vec<String>,
+}
+
+/// A file that a machine boots: the kernel or the initramfs.
+pub(super) struct BootFile {
+    pub(super) path: PathBuf,
+    pub(super) sha256: String,
 }
 
 /// The probes of a run, and what they need to record.
@@ -41,6 +52,11 @@ pub(super) struct Recorders<'a> {
 }
 
 impl PreparedRun {
+    /// The fault of a guest that did not come up, where a file that it boots is damaged.
+    pub(super) fn damaged_file(&self) -> Option<RunError> {
+        damaged_file(&self.boot_files, &self.cache)
+    }
+
     pub(super) fn recorders(&self) -> Recorders<'_> {
         Recorders {
             probes: &self.probes,
@@ -50,6 +66,15 @@ impl PreparedRun {
             unchecked: &self.unchecked,
         }
     }
+}
+
+/// The first file that is not what it was when it was made or found. One of the cache's is removed, so that it
+/// is made again.
+fn damaged_file(files: &[BootFile], cache: &Cache) -> Option<RunError> {
+    let is_whole = |file: &&BootFile| cache::sha256_file(&file.path).is_ok_and(|sum| sum == file.sha256);
+    let BootFile { path, .. } = files.iter().find(|file| !is_whole(file))?;
+    let is_removed = path.starts_with(cache.root()) && fs::remove_file(path).is_ok();
+    Some(RunError::DamagedFile { path: path.clone(), is_removed })
 }
 
 /// The probes of a scenario that a kernel allows.
@@ -92,8 +117,13 @@ pub(crate) fn prepare(
         accelerator,
     };
     let state_key = spec.state_key(&kernel.sha256, &initramfs.sha256, &probe::preparation(&probes));
+    let boot_files = [
+        BootFile { path: spec.kernel.clone(), sha256: kernel.sha256.clone() },
+        BootFile { path: spec.initrd.clone(), sha256: initramfs.sha256 },
+    ];
     Ok(PreparedRun {
         spec,
+        boot_files,
         keys,
         cache: workspace.cache.clone(),
         state_key,
@@ -134,4 +164,31 @@ pub fn command_line(
     let prepared = prepare(context, scenario, accelerator)?;
     let words = prepared.spec.argv(Memory::Anonymous);
     Ok(words.iter().map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kshot_stack::blame::{Blame, Blamed};
+
+    #[test]
+    fn a_damaged_kernel_is_the_hosts_fault_and_goes_if_it_is_the_caches() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().join("cache"));
+        let file = |name: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, name).unwrap();
+            BootFile { sha256: cache::sha256_file(&path).unwrap(), path }
+        };
+        let files = [file("cache/kernels/k/Image"), file("own/Image")];
+        assert!(damaged_file(&files, &cache).is_none());
+        for (damaged, is_gone) in [(&files[1], false), (&files[0], true)] {
+            fs::write(&damaged.path, "cut").unwrap();
+            let error = damaged_file(&files, &cache).unwrap();
+            assert!(matches!(&error, RunError::DamagedFile { path, is_removed }
+                if path == &damaged.path && *is_removed == is_gone));
+            assert_eq!((error.blame(), damaged.path.exists()), (Blame::Host, !is_gone));
+        }
+    }
 }
