@@ -5,6 +5,7 @@ mod catalogue; // images/kernels.yaml: which kernels there are and where each co
 mod tools; // the tools of the host that a kernel needs
 mod kconfig; // Kconfig fragments
 mod needs; // the options that a kernel of one's own has to have
+mod image; // the bytes of an image, and the kernel inside of it
 mod vmlinux; // the architecture and release of a kernel image
 mod modules; // modules.dep
 mod tree; // what kbuild leaves in a user's build folder
@@ -219,6 +220,14 @@ fn is_damage(error: &FileError) -> bool {
 }
 
 impl KernelError {
+    /// The error of a file that `path` was unpacked to, told of `path`.
+    fn of_file(self, path: &Path) -> Self {
+        match self {
+            Self::NotBootable { why, .. } => Self::NotBootable { path: path.into(), why },
+            other => other,
+        }
+    }
+
     /// Whether Debian's archive no longer has the package, whatever its index says.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Download { source, .. } if source.is_unavailable())
@@ -319,7 +328,7 @@ impl Kernel {
         let path = path.canonicalize().map_err(|error| not(error.to_string()))?;
         // The whole file name, not the stem: `vmlinux-6.1.192` and `vmlinux-6.1.193` are two kernels.
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let tree::KernelFiles { folder, boot, vmlinux, image } = tree::files(&path)?;
+        let tree::KernelFiles { folder, boot, vmlinux, image } = tree::files(&path, cache)?;
         let release = image.release.ok_or_else(|| {
             not("it has no \"Linux version\" banner: it is a compressed vmlinuz, a program or a module"
                 .into())

@@ -77,6 +77,17 @@ pub enum ArtifactsError {
     },
 }
 
+impl ArtifactsError {
+    /// The path that the error is about.
+    pub(crate) fn path_mut(&mut self) -> &mut PathBuf {
+        match self {
+            Self::File(error) => &mut error.path,
+            Self::OutsideFolder { path, .. } | Self::Refused { path, .. } => path,
+            Self::NoCapture { folder, .. } => folder,
+        }
+    }
+}
+
 impl Blamed for ArtifactsError {
     fn passed_on(&self) -> Option<&dyn Blamed> {
         match self {

@@ -192,7 +192,7 @@ pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> 
     if folder.exists() {
         return Err(BundleError::Exists { path: folder });
     }
-    let (then, now) = judge(&entry.path(), contents)?;
+    let (then, now) = judge(&entry.path(), contents).map_err(|error| error.inside(scratch.path(), bundle))?;
     fs::rename(entry.path(), &folder).map_err(FileError::on("rename", &folder))?;
     Ok(ImportedBundle { folder, original: then, rejudged: now })
 }

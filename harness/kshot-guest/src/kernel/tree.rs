@@ -10,7 +10,7 @@ use object::{Object, ObjectSection};
 
 use super::modules::{MODULE_BYTES_MOST, with_dependencies};
 use super::vmlinux::{self, Vmlinux};
-use super::{ImagesFolder, KernelError};
+use super::{ImagesFolder, KernelError, image};
 use crate::bounded;
 use crate::host::cache::{self, Cache, Lookup};
 use crate::host::{Compression, FileError};
@@ -48,11 +48,14 @@ struct Module {
 ///
 /// # Errors
 /// [`KernelError::NotBootable`] or [`KernelError::File`].
-pub(super) fn files(path: &Path) -> Result<KernelFiles, KernelError> {
+pub(super) fn files(path: &Path, cache: &Cache) -> Result<KernelFiles, KernelError> {
     if path.is_dir() {
         return files_of_folder(path);
     }
-    let image = vmlinux::read(path)?;
+    let boot = image::unpacked(path, cache)?;
+    let image = vmlinux::read(&boot).map_err(|error| error.of_file(path))?;
+    // `Image` of `Image.gz`.
+    let plain = if boot == path { path.to_owned() } else { path.with_extension("") };
     let folder = path.parent().unwrap_or(Path::new("/"));
     let own = match image.arch.row().image {
         KernelImage::Elf => None,
@@ -61,11 +64,11 @@ pub(super) fn files(path: &Path) -> Result<KernelFiles, KernelError> {
     match own {
         // vmlinux of a build folder, or the image in one.
         Some(own) if image.elf && folder.join(own).is_file() => files_of_folder(folder),
-        Some(own) if !image.elf && path.ends_with(own) => {
-            let root = path.ancestors().nth(Path::new(own).components().count());
+        Some(own) if !image.elf && plain.ends_with(own) => {
+            let root = plain.ancestors().nth(Path::new(own).components().count());
             match root.filter(|root| root.join(VMLINUX).is_file()) {
                 Some(root) => files_of_folder(root),
-                None => Ok(KernelFiles { folder: folder.into(), boot: path.into(), vmlinux: None, image }),
+                None => Ok(KernelFiles { folder: folder.into(), boot, vmlinux: None, image }),
             }
         }
         _ if image.elf != own.is_none() => {
@@ -73,8 +76,8 @@ pub(super) fn files(path: &Path) -> Result<KernelFiles, KernelError> {
             Err(KernelError::NotBootable { path: path.into(), why })
         }
         _ => {
-            let vmlinux = image.elf.then(|| path.to_owned());
-            Ok(KernelFiles { folder: folder.into(), boot: path.into(), vmlinux, image })
+            let vmlinux = image.elf.then(|| boot.clone());
+            Ok(KernelFiles { folder: folder.into(), boot, vmlinux, image })
         }
     }
 }

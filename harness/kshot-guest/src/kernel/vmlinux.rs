@@ -1,6 +1,5 @@
 //! The architecture and release of a kernel image.
 
-use std::io;
 use std::path::Path;
 
 use object::elf::{FileHeader32, FileHeader64};
@@ -8,11 +7,9 @@ use object::read::elf::{ElfFile, FileHeader};
 use object::{Endianness, Object};
 
 use super::KernelError;
-use crate::bounded;
-use crate::host::FileError;
+use super::image::{banner_release, inner_release, leading_release, read_bytes};
 use crate::symbols::{NoDwarf, is_split};
 use kshot_stack::arch::Arch;
-use kshot_stack::name::is_release;
 
 /// The facts of a kernel image.
 #[derive(Debug)]
@@ -27,9 +24,6 @@ pub(super) struct Vmlinux {
     pub dwarf: Result<(), NoDwarf>,
 }
 
-/// The largest kernel, in bytes: with DWARF, Debian's take half a gigabyte.
-const SIZE_MOST: u64 = 4 << 30;
-
 /// Reads the kernel image `path`.
 ///
 /// # Errors
@@ -39,12 +33,10 @@ pub(super) fn read(path: &Path) -> Result<Vmlinux, KernelError> {
     if path.is_dir() {
         return Err(not("it is a folder; name the vmlinux in it".into()));
     }
-    let bytes = bounded::read(path, SIZE_MOST).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => not(error.to_string()),
-        _ => FileError::on("read", path)(error).into(),
-    })?;
+    let bytes = read_bytes(path)?;
     if let Some(arch) = Arch::of_image(&bytes) {
-        let release = release(&bytes).or_else(|| bzimage_release(&bytes));
+        let release =
+            banner_release(&bytes).or_else(|| bzimage_release(&bytes)).or_else(|| inner_release(&bytes));
         return Ok(Vmlinux { arch, elf: false, release, dwarf: Err(NoDwarf::Unknown) });
     }
     let read = match object::FileKind::parse(&*bytes) {
@@ -67,7 +59,7 @@ fn read_elf<Header: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Vml
             let bits = 8 * word_bytes;
             format!("its ELF machine is {machine}, {bits} bits; kshot boots {}", architectures())
         })?;
-    let release = release(bytes);
+    let release = banner_release(bytes);
     let has = |name: &str| file.section_by_name(name).is_some();
     let dwarf = match () {
         () if has(".debug_info") && object::File::parse(bytes).is_ok_and(|file| is_split(&file)) => {
@@ -80,53 +72,19 @@ fn read_elf<Header: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Vml
     Ok(Vmlinux { arch, elf: true, release, dwarf })
 }
 
-/// `Linux version 6.1.176 (user@host) ...` in the read-only data; a stripped image still has it. Other texts
-/// of a kernel may begin like that (`Linux version %s`), but no release and builder follow.
-fn release(bytes: &[u8]) -> Option<String> {
-    const BANNER: &[u8] = b"Linux version ";
-    memchr::memmem::find_iter(bytes, BANNER).find_map(|at| {
-        let rest = &bytes[at + BANNER.len()..];
-        let release = word(rest)?;
-        rest[release.len()..].starts_with(b" (").then_some(release)
-    })
-}
-
-/// The release that these bytes begin with.
-fn word(bytes: &[u8]) -> Option<String> {
-    let end = bytes.iter().position(|byte| !byte.is_ascii_graphic())?;
-    let release = std::str::from_utf8(&bytes[..end]).ok()?;
-    (release.starts_with(|first: char| first.is_ascii_digit()) && is_release(release))
-        .then(|| release.to_owned())
-}
-
 /// `6.1.0-50-amd64 (user@host) ...` in the header of an x86 bzImage, whose kernel is compressed
 /// (Documentation/arch/x86/boot.rst, `kernel_version`).
 fn bzimage_release(bytes: &[u8]) -> Option<String> {
     let pointer = bytes.get(0x20e..0x210)?;
     let at = 0x200 + usize::from(u16::from_le_bytes([pointer[0], pointer[1]]));
-    word(bytes.get(at..)?)
+    leading_release(bytes.get(at..)?)
 }
 
 /// A guess at the type of a file that is not ELF.
 fn describe_file(bytes: &[u8]) -> String {
-    // The magic numbers of scripts/Makefile.lib's compressors (`file --magic`), and what unpacks each.
-    const COMPRESSED: &[(&[u8], &str)] = &[
-        (b"\x1f\x8b", "gzip"),
-        (b"\xfd7zXZ\0", "xz"),
-        (b"\x28\xb5\x2f\xfd", "zstd"),
-        (b"\x02\x21\x4c\x18", "lz4"),
-        (b"\x04\x22\x4d\x18", "lz4"),
-        (b"BZh", "bzip2"),
-        (b"\x89LZO", "lzop"),
-        (b"\x5d\0\0", "lzma"),
-    ];
-    let compressed = COMPRESSED.iter().find(|(magic, _)| bytes.starts_with(magic));
-    match (bytes, compressed) {
-        ([], _) => "it is empty".into(),
-        (_, Some((_, tool))) => {
-            format!("it is compressed with {tool}; name what it was made from, or unpack it (`{tool} -d`)")
-        }
-        ([0x27, 0x05, 0x19, 0x56, ..], _) => "it is a U-Boot uImage; kshot boots what kbuild makes".into(),
+    match bytes {
+        [] => "it is empty".into(),
+        [0x27, 0x05, 0x19, 0x56, ..] => "it is a U-Boot uImage; kshot boots what kbuild makes".into(),
         _ => "it is neither an ELF file nor a kernel image".into(),
     }
 }
@@ -203,16 +161,6 @@ mod tests {
         );
         assert_eq!(refused(b""), "it is empty");
         assert_eq!(refused(b"#!/bin/sh\n"), "it is neither an ELF file nor a kernel image");
-        for (bytes, tool) in [
-            (&b"\x1f\x8b\x08\0"[..], "gzip"),
-            (b"\xfd7zXZ\0", "xz"),
-            (b"\x28\xb5\x2f\xfd", "zstd"),
-            (b"\x02\x21\x4c\x18", "lz4"),
-            (b"BZh91AY", "bzip2"),
-            (b"\x5d\0\0\x80\0", "lzma"),
-        ] {
-            assert!(refused(bytes).starts_with(&format!("it is compressed with {tool};")), "{tool}");
-        }
         let half = |class: u8| {
             let mut bytes = header(true, 8);
             bytes[4] = class;
@@ -256,9 +204,9 @@ mod tests {
 
     #[test]
     fn a_banner_cut_off_by_the_files_end_gives_no_release() {
-        assert_eq!(release(b"Linux version 6.1"), None);
-        assert_eq!(release(b"Linux version %s (gcc"), None);
-        assert_eq!(release(b"Linux version 6.1$(id) (gcc"), None, "it would run in reproduce.sh");
-        assert_eq!(release(b"Linux version 6.1/../.. (gcc"), None);
+        assert_eq!(banner_release(b"Linux version 6.1"), None);
+        assert_eq!(banner_release(b"Linux version %s (gcc"), None);
+        assert_eq!(banner_release(b"Linux version 6.1$(id) (gcc"), None, "it would run in reproduce.sh");
+        assert_eq!(banner_release(b"Linux version 6.1/../.. (gcc"), None);
     }
 }

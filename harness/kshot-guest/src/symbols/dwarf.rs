@@ -249,7 +249,7 @@ fn unpack(data: CompressedData<'_>) -> Result<Cow<'_, [u8]>, DwarfError> {
     let compression = match data.format {
         CompressionFormat::None => return Ok(Cow::Borrowed(data.data)),
         CompressionFormat::Zlib => Compression::Zlib,
-        CompressionFormat::Zstandard => Compression::Zstd,
+        CompressionFormat::Zstandard => Compression::ZSTD,
         format => return Err(io::Error::other(format!("a section is compressed with {format:?}")).into()),
     };
     if data.uncompressed_size > SECTION_BYTES_MOST {

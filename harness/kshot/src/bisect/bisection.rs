@@ -21,7 +21,9 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::git::Repository;
 use kshot_guest::host::FileError;
-use kshot_guest::kernel::{BuildFolder, BuildPaths, GitCommit, Kernel, KernelSource, KernelSpec, SourceTree};
+use kshot_guest::kernel::{
+    BuildFolder, BuildPaths, GitCommit, Kernel, KernelError, KernelSource, KernelSpec, SourceTree,
+};
 use kshot_guest::progress::Progress;
 use kshot_stack::text::printable;
 
@@ -233,6 +235,10 @@ struct TreeBuilder<'a> {
 impl TreeBuilder<'_> {
     fn build_or_prove(&self, repository: &Repository, into: &Path) -> Result<Kernel, CandidateError> {
         let tree = repository.path().to_owned();
+        if !tree.join("Makefile").is_file() {
+            let (said, remedy) = ("it has no Makefile".into(), "name a kernel's source tree: --tree DIR");
+            return Err(KernelError::TreeRefused { tree, said, remedy }.into());
+        }
         let workspace = self.workspace;
         // A folder of its own, apart from that of `kshot bisect --git`: object files depend on the source
         // folder.

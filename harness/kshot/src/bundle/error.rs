@@ -1,7 +1,7 @@
 //! Errors of bundles.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::artifacts::ArtifactsError;
 use crate::run::RunError;
@@ -73,6 +73,22 @@ pub enum BundleError {
     /// Judging a capture failed.
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+impl BundleError {
+    /// The error of a file that was unpacked to `scratch`, which is gone when the error is read: with the
+    /// archive's path in its place.
+    pub(super) fn inside(mut self, scratch: &Path, archive: &Path) -> Self {
+        let path = match &mut self {
+            Self::File(error) => &mut error.path,
+            Self::Artifacts(error) | Self::Run(RunError::Artifacts(error)) => error.path_mut(),
+            _ => return self,
+        };
+        if let Ok(member) = path.strip_prefix(scratch) {
+            *path = archive.join(member);
+        }
+        self
+    }
 }
 
 impl Blamed for BundleError {

@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 use kshot_guest::kernel::Kernel;
 use kshot_stack::document::Verdict;
 use kshot_stack::exit::ExitCode;
-use kshot_stack::night::results::{Night, PairStatus};
+use kshot_stack::night::results::{Night, Pair, PairStatus};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -93,6 +93,12 @@ impl Args {
             repeat: matrix.repeat,
         };
         let planned = nightly::plan_night(&context, &catalogue, &matrix, &engine)?;
+        if planned.pairs.is_empty() {
+            return Err(CommandError::usage(
+                "no scenario of this night is meant for one of its kernels",
+                "`kshot list` shows the kernels of each scenario",
+            ));
+        }
         let mut night = match folder.night()? {
             Some(begun) => {
                 let (path, night) = (folder.path().to_owned(), begun.name.clone());
@@ -100,6 +106,12 @@ impl Args {
             }
             None => planned,
         };
+        if !night.pairs.iter().any(Pair::is_open) {
+            streams.progress.print_line(&format!(
+                "night {} is finished and nothing is run: for a new one name another folder with --out",
+                night.name
+            ));
+        }
         forgot.into_iter().for_each(|why| night.add_note(why));
         let limits = TimeLimit { began, deadline: matrix.deadline };
         let end = nightly::run_night(&context, &history, &folder, &mut night, &engine, limits)?;

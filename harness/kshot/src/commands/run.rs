@@ -10,6 +10,7 @@ use crate::run::{self, RunContext, RunOptions, RunOutcome};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
 use kshot_stack::exit::ExitCode;
+use kshot_stack::text::quote;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -58,8 +59,19 @@ impl Args {
             for (scenario, kernel) in pairs {
                 let context =
                     RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
-                let line = run::command_line(context, &scenario, self.accel.into())?;
-                writeln!(streams.out, "{line}")?;
+                let argv = run::command_line(context, &scenario, self.accel.into())?;
+                match self.common.output.format {
+                    Format::Json => {
+                        let (scenario, kernel) = (&scenario.id, &kernel.name);
+                        let document =
+                            serde_json::json!({ "scenario": scenario, "kernel": kernel, "argv": argv });
+                        writeln!(streams.out, "{document}")?;
+                    }
+                    Format::Table => {
+                        let words: Vec<_> = argv.iter().map(|word| quote(word)).collect();
+                        writeln!(streams.out, "{}", words.join(" "))?;
+                    }
+                }
             }
             return Ok(ExitCode::Match);
         }

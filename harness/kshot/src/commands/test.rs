@@ -64,7 +64,17 @@ impl Args {
         let all = tests.len();
         tests.retain(|test| self.is_chosen(&test.name));
         if self.list {
-            tests.iter().try_for_each(|test| writeln!(streams.out, "{}: test", test.name))?;
+            tests.iter().try_for_each(|test| match self.format {
+                TestFormat::Json => {
+                    let ignored = test.ignored_because();
+                    let line = serde_json::json!({
+                        "type": "test", "event": "discovered", "name": test.name,
+                        "ignore": ignored.is_some(), "ignore_message": ignored.unwrap_or_default(),
+                    });
+                    writeln!(streams.out, "{line}")
+                }
+                TestFormat::Pretty | TestFormat::Terse => writeln!(streams.out, "{}: test", test.name),
+            })?;
             return Ok(ExitCode::Match);
         }
         let (ignored, tests): (Vec<_>, Vec<_>) =

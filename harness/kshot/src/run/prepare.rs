@@ -12,7 +12,6 @@ use kshot_guest::probe::{self, ProbeSpec, TruthThread};
 use kshot_guest::symbols::Dwarf;
 use kshot_guest::userland::{self, SshKeys, Userland};
 use kshot_stack::arch::ArchRow;
-use kshot_stack::text::quote;
 
 /// The file of the run folder that lists what was asked of the guest ([`kshot_guest::session::Request`]).
 pub const REQUEST_LOG: &str = "guest.jsonl";
@@ -144,7 +143,7 @@ pub(crate) fn state_key(context: RunContext<'_>, scenario: &Scenario) -> Result<
     Ok(prepare(context, scenario, AcceleratorChoice::Tcg)?.state_key)
 }
 
-/// The exact QEMU command line of a run, quoted for a shell. Nothing is downloaded for it; an initramfs may
+/// The exact QEMU command line of a run, word by word. Nothing is downloaded for it; an initramfs may
 /// be packed.
 ///
 /// # Errors
@@ -153,7 +152,7 @@ pub fn command_line(
     context: RunContext<'_>,
     scenario: &Scenario,
     accelerator: AcceleratorChoice,
-) -> Result<String, RunError> {
+) -> Result<Vec<String>, RunError> {
     let RunContext { workspace, kernel, .. } = context;
     // Check this first, as a run does, so that both report the same error.
     accelerator.resolve(kernel.arch, scenario.boot.icount)?;
@@ -163,7 +162,7 @@ pub fn command_line(
     }
     let prepared = prepare(context, scenario, accelerator)?;
     let words = prepared.spec.argv(Memory::Anonymous);
-    Ok(words.iter().map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" "))
+    Ok(words.iter().map(|word| word.to_string_lossy().into_owned()).collect())
 }
 
 #[cfg(test)]

@@ -320,6 +320,19 @@ fn a_step_outside_of_a_git_tree_is_no_mark() {
     let replica = Replica::new();
     let step = replica.run(&["bisect-step", "tunsetiff/leaf", "--like", "mips64-6.1", "--tree", "."]);
     step.expect(128, &["is not in a git repository", "name the git tree"]);
+    let other = Replica::new();
+    let git =
+        "git init -q other && git -C other -c user.name=a -c user.email=a@b commit -q --allow-empty -m one";
+    assert!(
+        std::process::Command::new("sh")
+            .args(["-c", git])
+            .current_dir(other.path("."))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let words = ["bisect-step", "tunsetiff/leaf", "--like", "mips64-6.1", "--tree", "other"];
+    other.run(&words).expect(128, &["it has no Makefile", "name a kernel's source tree"]);
     let missing =
         replica.run(&["bisect-step", "tunsetiff/leaf", "--like", "mips64-6.1", "--tree", "nowhere"]);
     missing.expect(128, &["is not in a git repository"]);
