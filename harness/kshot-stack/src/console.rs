@@ -96,7 +96,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let words = literals::required(patterns.iter().map(|pattern| pattern.regex.as_str()));
     let words = words.expect("a pattern has a word that it cannot match without");
     let any_word = literals::any_of(words.iter().map(String::as_str)).expect("words");
-    const STAMP: &str = r"(?:\[ *\d+\.\d+\](?: ?\[ *[TC]\d+\])?|(?:^|\] ?)\[ *[TC]\d+\])(?: |$)";
+    const STAMP: &str =
+        r"(?:\[ *\d+\.\d+(?:@\d+|s)?\](?: ?\[ *[TC]\d+(?:@C\d+)?\])?|(?:^|\] ?)\[ *[TC]\d+\])(?: |$)";
     let stamp = Regex::new(STAMP).expect("a regex");
     Table { patterns, set, words, any_word, stamp }
 });
@@ -262,12 +263,22 @@ impl Recogniser {
 
 /// What was written before the first message of the kernel's in a line, and the messages.
 fn parts(line: &str) -> (&str, Vec<&str>) {
+    let (written, messages) = stamped(line);
+    let texts = messages.into_iter().map(|(stamp, message)| {
+        let text: &str = &message[stamp..];
+        prefix::behind_printer(text).trim_start_matches(' ')
+    });
+    (written, texts.collect())
+}
+
+/// The same with the time in front of each message, and how long that is.
+fn stamped(line: &str) -> (&str, Vec<(usize, &str)>) {
     let mut stamps = TABLE.stamp.find_iter(line).peekable();
     let written = &line[..stamps.peek().map_or(line.len(), |stamp| stamp.start())];
     let mut messages = Vec::new();
     while let Some(stamp) = stamps.next() {
         let end = stamps.peek().map_or(line.len(), |next| next.start());
-        messages.push(line[stamp.end()..end].trim_start_matches(' '));
+        messages.push((stamp.len(), &line[stamp.start()..end]));
     }
     (written, messages)
 }

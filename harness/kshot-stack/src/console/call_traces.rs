@@ -104,7 +104,7 @@ pub(crate) fn is_frame(line: &[u8]) -> bool {
 
 /// Whether something stands in front of a line's message that only loggers and the kernel put there.
 fn is_stamped(line: &[u8], message: Message<'_>) -> bool {
-    message.text.len() < unquoted(line).len()
+    message.text.len() < unquoted(line).1.len()
 }
 
 struct Parser {

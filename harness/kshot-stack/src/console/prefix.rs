@@ -19,12 +19,21 @@
 //! 2026-11-28T09:20:11,345678+00:00 text               dmesg --time-format iso, and what runs tests
 //! 4,1234,12345678,-,caller=T93;text                   /dev/kmsg, netconsole
 //! 6.12.0,4,1234,12345678,-;text                       netconsole with the kernel's release
+//! <4>1 2026-11-28T09:20:11+00:00 host kernel - - - text    syslog of RFC 5424
+//!  kernel:[   12.345678] text                         what syslogd writes to every terminal
 //! 11-28 09:20:11.345     0     0 W kernel  : text     logcat of Android
-//! > [   12.345678] text
-//! | [   12.345678] text
+//! W/kernel  (    0): text
+//! console.log:12:[   12.345678] text                  grep
 //! ```
 //!
-//! Each of these may stand in front of any other, once (`dmesg -xT`).
+//! Each of these may stand in front of any other, once (`dmesg -xT`). What quotes a line stands before all of
+//! them (`quote.rs`), who printed it behind the time (`printer.rs`).
+
+mod printer; // who printed a message
+mod quote; // what quotes a line
+
+pub(super) use printer::behind as behind_printer;
+pub(super) use quote::unquoted;
 
 /// The longest prefix of one kind, in bytes.
 const LONGEST: usize = 100;
@@ -32,7 +41,8 @@ const LONGEST: usize = 100;
 /// A message, and who printed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Message<'a> {
-    /// The thread or CPU, where the kernel says (`CONFIG_PRINTK_CALLER`): `T1234`, `C0`.
+    /// The thread or CPU, where the kernel says (`CONFIG_PRINTK_CALLER`): `T1234`, `C0`; or else who is
+    /// quoted.
     pub(super) caller: &'a [u8],
     /// The text, with its own blanks.
     pub(super) text: &'a [u8],
@@ -55,7 +65,8 @@ struct Had(u8);
 impl<'a> Message<'a> {
     /// The message in a line.
     pub(super) fn of(line: &'a [u8]) -> Self {
-        let (mut message, mut had) = (Self { caller: b"", text: unquoted(line) }, Had::default());
+        let (caller, text) = unquoted(line);
+        let (mut message, mut had) = (Self { caller, text }, Had::default());
         while let Some((prefix, behind)) = message.behind_prefix(had) {
             message = behind;
             had.add(prefix);
@@ -73,7 +84,7 @@ impl<'a> Message<'a> {
             b'<' => behind(Prefix::Level, level(text)?),
             b'[' => {
                 let of_caller =
-                    || printed_by(text).map(|(caller, text)| (Prefix::Caller, Self { caller, text }));
+                    || printer::of(text).map(|(caller, text)| (Prefix::Caller, Self { caller, text }));
                 let date = || Some(behind(Prefix::Date, date(text).filter(|_| may_be_date)?));
                 match seconds(text) {
                     Some(text) => behind(Prefix::Seconds, text),
@@ -82,11 +93,27 @@ impl<'a> Message<'a> {
                     None => of_caller().or_else(date)?,
                 }
             }
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' if is_timed => behind(Prefix::Logger, host(text)?),
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' if is_timed => {
+                let of_vendor = || {
+                    let (caller, text) = printer::of_vendor(text)?;
+                    Some((Prefix::Caller, Self { caller, text }))
+                };
+                let host = || host(text).map(|text| behind(Prefix::Logger, text));
+                host().or_else(of_vendor)?
+            }
+            b' ' | b'.' | b'-' | b'(' if is_timed => {
+                let (caller, text) = printer::of_vendor(text)?;
+                (Prefix::Caller, Self { caller, text })
+            }
+            b' ' => behind(Prefix::Logger, spoken(text)?),
+            b'.' | b'/' => behind(Prefix::Logger, grepped(text)?),
             first @ (b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => {
                 let date = || iso_time(text).filter(|_| may_be_date).map(|text| behind(Prefix::Date, text));
                 let record = || record(text).map(|message| (Prefix::Seconds, message));
-                let logger = || logger(text).map(|text| behind(Prefix::Logger, text));
+                let logger = || {
+                    let text = logger(text).or_else(|| grepped(text))?;
+                    Some(behind(Prefix::Logger, text))
+                };
                 match first {
                     b'0'..=b'9' => date().or_else(record).or_else(logger)?,
                     _ => facility(text).map(|text| behind(Prefix::Level, text)).or_else(logger)?,
@@ -109,28 +136,19 @@ impl Had {
     }
 }
 
-/// A line of a mail or of a commit's message without what quotes it: `> `, and `|` in the first column.
-pub(super) fn unquoted(line: &[u8]) -> &[u8] {
-    let mut text = line;
-    loop {
-        if !text.first().is_some_and(|&byte| matches!(byte, b'>' | b'|') || byte.is_ascii_whitespace()) {
-            return text;
-        }
-        let of_mail = text.trim_ascii_start().strip_prefix(b"> ");
-        let of_commit = || text.strip_prefix(b"|").map(|text| text.strip_prefix(b" ").unwrap_or(text));
-        match of_mail.or_else(of_commit) {
-            Some(behind) => text = behind,
-            None => return text,
-        }
-    }
-}
-
 /// What stands behind `[   12.345678] `, `[  +0.000003] `, `[<    0.000003>] ` or
-/// `[   12.345678 <    0.000003>] `.
+/// `[   12.345678 <    0.000003>] `; kernels of vendors also print `[   12.345678@0] ` and `[   12.345678s]`.
 fn seconds(text: &[u8]) -> Option<&[u8]> {
     let whole = text.strip_prefix(b"[")?.trim_ascii_start();
     let behind = match behind_number(whole.strip_prefix(b"+").unwrap_or(whole)) {
-        Some(behind) => behind.strip_prefix(b"]").or_else(|| delta(behind.strip_prefix(b" ")?))?,
+        Some(behind) => {
+            let of_vendor = || match behind {
+                [b'@', cpu @ ..] => behind_digits(cpu)?.strip_prefix(b"]"),
+                _ => behind.strip_prefix(b"s]"),
+            };
+            let of_dmesg = || delta(behind.strip_prefix(b" ")?);
+            behind.strip_prefix(b"]").or_else(of_dmesg).or_else(of_vendor)?
+        }
         None => delta(whole)?,
     };
     Some(behind_blank(behind))
@@ -158,15 +176,6 @@ fn behind_digits(text: &[u8]) -> Option<&[u8]> {
         rest = behind;
     }
     (rest.len() < text.len()).then_some(rest)
-}
-
-/// The caller in `[ T1234] ` or `[    C0] `, and what stands behind it.
-fn printed_by(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let inner = text.strip_prefix(b"[")?.trim_ascii_start();
-    let [b'T' | b'C', number @ ..] = inner else { return None };
-    let behind = behind_digits(number)?;
-    let caller = &inner[..inner.len() - behind.len()];
-    Some((caller, behind_blank(behind.strip_prefix(b"]")?)))
 }
 
 /// Whether it is `T1234` or `C0`.
@@ -229,14 +238,44 @@ fn record(text: &[u8]) -> Option<Message<'_>> {
     Some(Message { caller: caller.unwrap_or_default(), text: &text[end + 1..] })
 }
 
-/// What stands behind `host kernel: ` or logcat's `0     0 W kernel  : `.
+/// What stands behind `host kernel: `, `host kernel[0]: `, ` kernel - - - ` or logcat's `0     0 W kernel  :
+/// ` and `W/kernel  (    0): `.
 fn logger(text: &[u8]) -> Option<&[u8]> {
+    const RFC_5424: &[u8] = b" kernel - - - ";
     let head = &text[..text.len().min(LONGEST)];
-    memchr::memchr_iter(b':', head).find_map(|colon| {
-        let behind = text[colon + 1..].strip_prefix(b" ")?;
-        let before = head[..colon].trim_ascii_end().strip_suffix(b"kernel")?;
-        (before.is_empty() || before.ends_with(b" ")).then_some(behind)
-    })
+    let of_line = memchr::memchr_iter(b':', head).find_map(|colon| {
+        let behind = &text[colon + 1..];
+        let behind = behind.strip_prefix(b" ").or_else(|| seconds(behind).and(Some(behind)))?;
+        let before = head[..colon].trim_ascii_end();
+        let before =
+            without_number(before, *b"[]").or_else(|| without_number(before, *b"()")).unwrap_or(before);
+        let before = before.strip_suffix(b"kernel").or_else(|| before.strip_suffix(b"klogd"))?;
+        (before.is_empty() || before.ends_with(b" ") || before.ends_with(b"/")).then_some(behind)
+    });
+    let of_rfc = || head.windows(RFC_5424.len()).position(|part| part == RFC_5424);
+    of_line.or_else(|| Some(&text[of_rfc()? + RFC_5424.len()..]))
+}
+
+/// A text without the number in brackets that it ends in: `kernel[0]`, `W/kernel  (    0)`.
+fn without_number(text: &[u8], [open, close]: [u8; 2]) -> Option<&[u8]> {
+    let (&last, inner) = text.split_last()?;
+    let open = inner.iter().rposition(|&byte| byte == open)?;
+    let is_number = behind_digits(inner[open + 1..].trim_ascii()).is_some_and(<[u8]>::is_empty);
+    (last == close && is_number).then(|| inner[..open].trim_ascii_end())
+}
+
+/// What stands behind ` kernel:`, as syslogd writes messages to every terminal.
+fn spoken(text: &[u8]) -> Option<&[u8]> {
+    text.strip_prefix(b" kernel:").filter(|text| seconds(text).is_some())
+}
+
+/// What stands behind the `console.log:12:` of grep, where a time follows.
+fn grepped(text: &[u8]) -> Option<&[u8]> {
+    let is_of_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"._/+-".contains(byte);
+    let end = text.iter().take(LONGEST).take_while(|byte| is_of_path(byte)).count();
+    let behind = text[end..].strip_prefix(b":")?;
+    let behind = behind_digits(behind).and_then(|behind| behind.strip_prefix(b":")).unwrap_or(behind);
+    seconds(level(behind).unwrap_or(behind)).and(Some(behind))
 }
 
 /// What stands behind `host kernel: `, where a time stands before it.
@@ -278,6 +317,17 @@ mod tests {
             ("[<    0.000003>]  f+0x1/0x2", "", " f+0x1/0x2"),
             ("[Nov 8 09:21]  f+0x1/0x2", "", " f+0x1/0x2"),
             ("11-28 09:20:11.345     0     0 W kernel  :  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("W/kernel  (    0): [   12.345678] text", "", "text"),
+            ("01-28 09:20:11.345 W/kernel  (    0):  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("Nov 28 09:20:11 host kernel[0]:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("Nov 28 09:20:11 host klogd:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("<4>1 2026-11-28T09:20:11+00:00 host kernel - - -  f+0x1/0x2", "", " f+0x1/0x2"),
+            (" kernel:[16704.264129]  f+0x1/0x2", "", " f+0x1/0x2"),
+            (" kernel: not a time", "", " kernel: not a time"),
+            ("Feb 18 18:13:35 host kernel:[16704.264129]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("console.log:12:[   12.345678]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("./a/console.log:<4>[   12.345678][    T1]  f+0x1/0x2", "T1", " f+0x1/0x2"),
+            ("console.log:12: a list", "", "console.log:12: a list"),
             ("> > [   12.345678] text", "", "text"),
             ("|[   12.345678] text", "", "text"),
             ("> |  f+0x1/0x2", "", " f+0x1/0x2"),

@@ -1,0 +1,142 @@
+//! What quotes a line: of a mail, of a commit's message, of a test's output, of a chat, of several programs'
+//! output side by side.
+//!
+//! ```text
+//! > text
+//! | text
+//! # text
+//! 12:03 <nick> text                     irssi
+//! [12:03:45] <@nick> text
+//! 2026-11-28 12:03:45 <nick> text
+//! Nov 28 12:03:45 <nick>  text
+//! <nick> text
+//! 12:03:45  nick | text                 weechat
+//! qemu_1  | text                        docker compose
+//! ```
+
+/// The longest time in front of a name, and the longest name, in bytes.
+const LONGEST: usize = 32;
+/// What the kernel prints so: which stack the frames behind it are on.
+const MARKERS: [&[u8]; 10] = [
+    b"IRQ",
+    b"EOI",
+    b"NMI",
+    b"EOE",
+    b"TASK",
+    b"SOFTIRQ",
+    b"SYSENTER",
+    b"UNKNOWN",
+    b"ENTRY_TRAMPOLINE",
+    b"ESPFIX",
+];
+
+/// Who said a line, where it is of a chat, and the line without what quotes it.
+pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
+    let (mut by, mut text): (&[u8], _) = (b"", line);
+    loop {
+        let of_mail = text.trim_ascii_start().strip_prefix(b"> ");
+        let of_commit = || text.strip_prefix(b"|").map(|text| text.strip_prefix(b" ").unwrap_or(text));
+        let of_test = || text.strip_prefix(b"# ");
+        if let Some(behind) = of_mail.or_else(of_commit).or_else(of_test) {
+            text = behind;
+        } else if let Some((name, behind)) = said(text).filter(|_| by.is_empty()) {
+            (by, text) = (name, behind);
+        } else {
+            return (by, text);
+        }
+    }
+}
+
+/// Who said a line of a chat, and what.
+fn said(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Most lines begin with a blank or with the time of the kernel, `[   12.345678]`.
+    if !(text.first()?.is_ascii_alphanumeric() || text[0] == b'<' || is_clock(text)) {
+        return None;
+    }
+    let head = &text[..text.len().min(LONGEST)];
+    if let Some(open) = memchr::memchr(b'<', head)
+        && (open == 0 || is_time(&head[..open]))
+    {
+        let inner = text[open + 1..].trim_ascii_start();
+        let inner = inner.strip_prefix(b"@").or_else(|| inner.strip_prefix(b"+")).unwrap_or(inner);
+        let close = inner.iter().take(LONGEST).position(|&byte| byte == b'>')?;
+        let (name, behind) = (&inner[..close], &inner[close + 1..]);
+        let behind = behind.strip_prefix(b" ").or_else(|| behind.strip_prefix(b"\t"))?;
+        return is_name(name).then_some((name, behind));
+    }
+    let bar = memchr::memchr(b'|', head)?;
+    let before = head[..bar].strip_suffix(b" ")?.trim_ascii_end();
+    let name_at = before.iter().rposition(|&byte| byte == b' ').map_or(0, |blank| blank + 1);
+    let (time, name) = before.split_at(name_at);
+    let behind = text[bar + 1..].strip_prefix(b" ")?;
+    ((time.is_empty() || is_time(time)) && is_name(name)).then_some((name, behind))
+}
+
+/// Whether a text begins as `[12:03` does.
+fn is_clock(text: &[u8]) -> bool {
+    matches!(text, [b'[', b'0'..=b'9', b':', ..] | [b'[', b'0'..=b'9', b'0'..=b'9', b':', ..])
+}
+
+/// Whether it is a time of a day, with or without its date, and a blank behind it.
+fn is_time(text: &[u8]) -> bool {
+    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    let without_month =
+        MONTHS.chunks(3).find_map(|month| text.strip_prefix(month)?.strip_prefix(b" ")).unwrap_or(text);
+    let minutes = |part: &[u8]| part[0].is_ascii_digit() && part[1] == b':' && part[2].is_ascii_digit();
+    text.ends_with(b" ")
+        && without_month.iter().all(|byte| byte.is_ascii_digit() || b":-/.T[] ".contains(byte))
+        && without_month.windows(3).any(minutes)
+}
+
+/// Whether somebody may be called so: `<4>` is a level, and `<IRQ>` a stack.
+fn is_name(name: &[u8]) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-[]\\`^{}|.".contains(byte);
+    name.iter().all(is_letter) && name.iter().any(u8::is_ascii_alphabetic) && !MARKERS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> (String, String) {
+        let (by, text) = unquoted(line.as_bytes());
+        (String::from_utf8_lossy(by).into(), String::from_utf8_lossy(text).into())
+    }
+
+    #[test]
+    fn a_line_of_a_chat_is_its_text_and_who_said_it() {
+        for before in [
+            "12:03 <a_b> ",
+            "[12:03:45] <@a_b> ",
+            "12:03:45 < a_b> ",
+            "2026-11-28 12:03:45 <a_b> ",
+            "2026-11-28T12:03:45  <a_b> ",
+            "Nov 28 12:03:45 <+a_b>\t",
+            "<a_b> ",
+            "12:03:45 a_b | ",
+            "a_b  | ",
+            "> 12:03 <a_b> ",
+            "12:03 <a_b> > ",
+        ] {
+            assert_eq!(read(&format!("{before} f+0x1/0x2")), ("a_b".into(), " f+0x1/0x2".into()), "{before}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_prints_so_is_nobodys() {
+        for line in [
+            "<IRQ> f+0x1/0x2",
+            "<#DB> f+0x1/0x2",
+            "<4>[   12.345678] text",
+            "<4> text",
+            "          <idle>-0     [003] d..2.    58.289092: <stack trace>",
+            "Nov 28 09:20:11 host kernel: <TASK> f+0x1/0x2",
+            "Nov 28 09:20:11 host kernel: <nick> f+0x1/0x2",
+            "[   12.345678] <nick> text",
+            " 0)   0.123 us    |  f();",
+            "the quick brown | fox",
+        ] {
+            assert_eq!(read(line), (String::new(), line.into()));
+        }
+    }
+}
