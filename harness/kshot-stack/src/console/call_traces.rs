@@ -42,19 +42,20 @@ mod caller; // what one caller has printed so far
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
-use caller::{Caller, Numbers, Open};
+use caller::{Caller, FrameLine, Numbers, Open};
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 use memchr::memmem::Finder;
 
 use super::messages::{
-    Printer, announces_place, bare, dropped, hung_task, is_damaged, is_end_of_report, is_register,
-    last_function, may_be_frame, pasted, program_counter, report, section, shown, task,
+    Printer, announces_place, bare, dropped, hung_task, is_damaged, is_end_of_report, is_of_memory,
+    is_own_heading, is_register, last_function, may_be_frame, pasted, program_counter, report, section,
+    shown, task,
 };
 use super::prefix::{Message, unquoted};
 use super::telling::is_telling;
-use super::{TRACE_WITHIN, parts};
+use super::{TRACE_WITHIN, stamped};
 use crate::stack::ftrace_context::context;
 use crate::stack::ftrace_text::UNNAMED;
 use crate::stack::lines::{self, DEEPEST_STACK, Kind, LineParser, Warnings, printable, split_at};
@@ -66,6 +67,10 @@ const NO_REPORT: &str = "call trace";
 const BACKTRACE: &str = "backtrace";
 /// What ftrace prints before the frames of a stack.
 const FTRACE_HEADING: &[u8] = b"<stack trace>";
+/// Messages of others behind the heading of a stack that a report keeps, at most.
+const STACK_WITHIN: usize = 8;
+/// Reports whose stacks have no heading.
+const HEADLESS: [&str; 2] = ["slab", "sysrq: "];
 /// Callers that print at the same time, at most; beyond that the one that began first is taken to be done.
 const MOST_CALLERS: usize = 64;
 /// Blanks before text that is no message but part of a table: words of a stack, registers.
@@ -85,10 +90,15 @@ pub(crate) fn parser() -> impl LineParser {
     Parser::new()
 }
 
-/// Whether a line is one of a console: a message with its time, or the heading of a call trace.
+/// Whether a line is one of a console: a message with its time, the heading of a call trace or the first line
+/// of a report.
 pub(crate) fn is_of(line: &[u8]) -> bool {
     let message = Message::of(line);
-    is_stamped(line, message) || heading(&printable(message.text)).is_some()
+    if is_stamped(line, message) {
+        return true;
+    }
+    let text = printable(message.text);
+    heading(&text).is_some() || !message.text.starts_with(TABLE_INDENT) && report(&text).is_some()
 }
 
 /// Whether a line is a frame that needs no heading before it.
@@ -122,19 +132,6 @@ struct Parser {
     frames: Vec<Arc<Frame>>,
     /// The frames of each different line.
     known: Texts<FrameLine>,
-}
-
-/// A line of a stack, as the numbers of its frames.
-#[derive(Clone, Copy, Debug)]
-struct FrameLine {
-    /// The frame that counts for the first line of a stack only.
-    inner: Option<usize>,
-    frame: usize,
-    /// Whether it says enough to be a frame without a heading before it.
-    stands_alone: bool,
-    /// Whether it is a name alone.
-    is_bare: bool,
-    printer: Printer,
 }
 
 impl Parser {
@@ -218,12 +215,31 @@ impl Parser {
         if !text.contains(']') || !(text.contains('.') || text.contains("][") || text.contains("] [")) {
             return self.message(caller, &text, line, warnings);
         }
-        let (written, messages) = parts(&text);
-        for part in std::iter::once(written).chain(messages).filter(|part| !part.trim().is_empty()) {
-            match self.read_frame(caller, part.as_bytes()) {
-                Some(frame) => self.frame(caller, frame, line, warnings),
-                None => self.message(caller, part, line, warnings),
-            }
+        let (written, messages) = stamped(&text);
+        // `checking disk:[   12.3] BUG: ..`: what a program wrote in front of a message is the heading of
+        // none.
+        if !messages.is_empty() && section(written).is_some() {
+            self.text_in_stack(caller, written.as_bytes(), line, warnings);
+        } else {
+            self.part(caller, written, line, warnings);
+        }
+        for (_, message) in messages {
+            let Message { caller: name, text } = Message::of(message.as_bytes());
+            let text = &message[message.len() - text.len()..];
+            let caller = if name.is_empty() { caller } else { self.caller(name) };
+            self.callers[caller].is_idle = false;
+            self.part(caller, text.trim_start_matches(' '), line, warnings);
+        }
+    }
+
+    /// One of the messages that a line mixes.
+    fn part(&mut self, caller: usize, text: &str, line: &[u8], warnings: &mut Warnings) {
+        if text.trim().is_empty() {
+            return;
+        }
+        match self.read_frame(caller, text.as_bytes()) {
+            Some(frame) => self.frame(caller, frame, line, warnings),
+            None => self.message(caller, text, line, warnings),
         }
     }
 
@@ -267,10 +283,14 @@ impl Parser {
             return self.begin_report(caller, &kind, text);
         }
         if let Some(task) = task(text) {
-            self.end(caller);
+            match self.callers[caller].open {
+                Open::No => {}
+                _ if self.callers[caller].is_cut => self.cut(caller),
+                _ => self.end(caller),
+            }
             let task = self.words.word(task.as_bytes());
             let caller = &mut self.callers[caller];
-            (caller.task, caller.age) = (task, 0);
+            (caller.task, caller.section, caller.age) = (task, None, 0);
             return;
         }
         if announces_place(text) {
@@ -281,6 +301,12 @@ impl Parser {
         if self.callers[caller].open != Open::No || self.callers[caller].report.is_some() {
             if is_register(text) {
                 return self.register(caller, text);
+            }
+            if is_of_memory(text) {
+                return;
+            }
+            if is_own_heading(text) && self.callers[caller].open == Open::No {
+                self.end(caller);
             }
             if let Some(section) = section(text) {
                 return self.begin_section(caller, &section);
@@ -309,6 +335,7 @@ impl Parser {
             (Open::Frames, Printer::Debugger(_)) => {}
             // What names a function may be the heading of the next stack.
             (Open::Frames, Printer::Kernel) if !holds_place => self.callers[caller].open = Open::Interrupted,
+            (Open::Interrupted, Printer::Kernel) if self.callers[caller].is_cut => self.cut(caller),
             (Open::Frames | Open::Interrupted, _) => self.end(caller),
             // A frame behind what nobody knows? Without a word it would be lost.
             (Open::Announced, Printer::Kernel) if holds_place && !self.callers[caller].is_prose => {
@@ -323,7 +350,13 @@ impl Parser {
     }
 
     fn begin_report(&mut self, caller: usize, kind: &str, text: &str) {
-        self.end(caller);
+        // Another CPU's trace may go on behind the first lines of a report.
+        let is_headed = !HEADLESS.iter().any(|report| kind.starts_with(report));
+        if is_headed && self.callers[caller].open == Open::Frames {
+            self.cut(caller);
+        } else {
+            self.end(caller);
+        }
         let report = self.words.word(kind.as_bytes());
         let function = last_function(text).map(|function| self.words.word(function.as_bytes()));
         let task = self.words.word(hung_task(text).unwrap_or(NAMELESS).as_bytes());
@@ -338,7 +371,16 @@ impl Parser {
         let report = self.callers[caller].report.map_or(NO_REPORT, |report| self.words.get(report));
         let event = if section.is_empty() { report.to_owned() } else { format!("{report}: {section}") };
         let event = self.words.word(event.as_bytes());
-        self.callers[caller].section = Some(event);
+        let caller = &mut self.callers[caller];
+        (caller.section, caller.section_age) = (Some(event), caller.age);
+    }
+
+    /// Lays the open stack aside: frames that come before the heading of another are its.
+    fn cut(&mut self, caller: usize) {
+        if let Some(earlier) = self.callers[caller].lay_aside() {
+            self.stacks.add(&earlier, self.begun);
+            self.begun += 1;
+        }
     }
 
     /// The function that a report was made in, where its first line does not name it.
@@ -380,9 +422,11 @@ impl Parser {
         };
         let event = self.words.word(event.as_bytes());
         let nameless = self.nameless;
-        let Caller { stack, section, report, task, function, .. } = &mut self.callers[caller];
+        let Caller { stack, section, section_age, age, report, task, function, .. } =
+            &mut self.callers[caller];
+        let section = section.filter(|_| *age <= *section_age + STACK_WITHIN);
         stack.frames.clear();
-        (stack.task, stack.event, stack.function) = match (*section, printer) {
+        (stack.task, stack.event, stack.function) = match (section, printer) {
             (_, Printer::Ftrace) => (nameless, event, None),
             (_, Printer::Debugger(_)) => (*task, event, None),
             // It was not taken where the report was made.
@@ -404,10 +448,16 @@ impl Parser {
             if !frame.stands_alone {
                 return;
             }
-            if open != Open::No {
-                self.end(caller);
+            let goes_on = frame.printer == Printer::Kernel && frame.inner.is_none() && open == Open::No;
+            match self.callers[caller].aside.take_if(|_| goes_on) {
+                Some(stack) => self.callers[caller].stack = stack,
+                None => {
+                    if open != Open::No {
+                        self.end(caller);
+                    }
+                    self.begin_stack(caller, frame.printer);
+                }
             }
-            self.begin_stack(caller, frame.printer);
         }
         if frame.printer != Printer::Debugger(None) {
             self.callers[caller].printer = frame.printer;
@@ -429,19 +479,20 @@ impl Parser {
 
     /// An empty line, which may also stand between a heading and its first frame.
     fn blank(&mut self, caller: usize) {
-        if self.callers[caller].open != Open::Announced {
-            self.end(caller);
+        match self.callers[caller].open {
+            Open::Announced => {}
+            Open::No if self.callers[caller].is_cut => {}
+            _ => self.end(caller),
         }
     }
 
-    /// Counts the stack of a caller, if one is open.
+    /// Counts the stacks of a caller, the one that is open and the one that was laid aside.
     fn end(&mut self, caller: usize) {
-        let caller = &mut self.callers[caller];
-        if caller.has_stack() {
-            self.stacks.add(&caller.stack, self.begun);
-            self.begun += 1;
-        }
-        (caller.open, caller.section) = (Open::No, None);
+        let (stacks, begun) = (&mut self.stacks, &mut self.begun);
+        self.callers[caller].end(|stack| {
+            stacks.add(stack, *begun);
+            *begun += 1;
+        });
     }
 
     /// The place of a caller.

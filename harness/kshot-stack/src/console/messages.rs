@@ -13,6 +13,19 @@ const LONGEST_FRAME: usize = 1000;
 /// The longest heading of a stack that becomes part of its event's name, in characters.
 const LONGEST_HEADING: usize = 40;
 
+/// What other messages than the headings of stacks end in.
+const HEADINGS_OF_NO_STACK: [&str; 9] = [
+    "Modules linked in:",
+    "Dumping ftrace buffer:",
+    "Memory state around the buggy address:",
+    "Showing all locks held in the system:",
+    " is trying to acquire lock:",
+    " is trying to lock:",
+    "task is already holding lock:",
+    "other info that might help us debug this:",
+    "ossible unsafe locking scenario:",
+];
+
 /// Who prints a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Printer {
@@ -79,6 +92,7 @@ pub(super) fn may_be_frame(text: &[u8]) -> bool {
 
 /// The word of the report that a message begins.
 pub(super) fn report(text: &str) -> Option<String> {
+    let text = text.trim_start_matches(' ');
     let sysrq = text.strip_prefix("sysrq: ").or_else(|| text.strip_prefix("SysRq : "));
     if let Some(action) = sysrq {
         return Some(format!("sysrq: {}", action.strip_prefix("SysRq : ").unwrap_or(action)));
@@ -87,17 +101,22 @@ pub(super) fn report(text: &str) -> Option<String> {
 }
 
 /// The task in `CPU: 0 PID: 93 Comm: eoe_filter Kdump: loaded Not tainted` (`dump_stack_print_info`; before
-/// 3.11 `Pid: 93, comm: eoe_filter`), in `task:init state:S` (`sched_show_task`), in `comm "eoe_filter", pid
-/// 93` of kmemleak, and in what crash(8) prints before a backtrace.
+/// 3.11 `Pid: 93, comm: eoe_filter`), in `Process eoe_filter (pid: 93, stack limit = 0xc0)` among registers,
+/// in `task:init state:S` (`sched_show_task`), in `comm "eoe_filter", pid 93` of kmemleak, and in what
+/// crash(8) prints before a backtrace.
 pub(super) fn task(text: &str) -> Option<&str> {
     if text.trim_start().starts_with("PID: ") {
         return debugger_task(text);
     }
-    if let Some(task) = text.trim_start().strip_prefix("comm \"") {
+    let of_leak = text.strip_prefix("kmemleak:").unwrap_or(text).trim_start();
+    if let Some(task) = of_leak.strip_prefix("comm \"") {
         return task.split_once("\", pid ").map(|(task, _)| task);
     }
     if let Some(task) = text.strip_prefix("task:") {
         return task.split_once(" state:").map(|(task, _)| task.trim_end());
+    }
+    if let Some(task) = text.strip_prefix("Process ") {
+        return task.rsplit_once(" (pid: ").map(|(task, _)| task);
     }
     let of_old = || text.strip_prefix("Pid: ")?.split_once(", comm: ");
     let of_dump = text.strip_prefix("CPU: ").and_then(|text| text.split_once(" Comm: "));
@@ -107,19 +126,28 @@ pub(super) fn task(text: &str) -> Option<&str> {
     Some(task[..end.unwrap_or(task.len())].trim())
 }
 
+/// Where the name of a task ends in a list of kernels before 5.11.
+const LISTED_NAME: usize = 15;
+
 /// The task in `init            S    0     1      0 0x00000000` (`sched_show_task` before 5.11): its name,
 /// its state, the program counter or the word `running`, free stack, pid, parent and flags.
 fn listed_task(text: &str) -> Option<&str> {
-    const NAME: usize = 15;
-    let (task, rest) = (text.get(..NAME)?, text.get(NAME..)?);
+    let (task, rest) = (text.get(..LISTED_NAME)?, text.get(LISTED_NAME..)?);
     let state =
         rest.strip_prefix(' ')?.strip_prefix(|state: char| state.is_ascii_uppercase() || state == '?')?;
-    let mut words = state.strip_prefix(' ')?.split_ascii_whitespace().rev();
+    // Much free stack stands right behind the state.
+    let state = state.strip_prefix(|next: char| next == ' ' || next.is_ascii_digit())?;
+    let mut words = state.split_ascii_whitespace().rev();
     let flags = words.next()?.strip_prefix("0x")?;
     let numbers = words.take(3).filter(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
     let has_numbers = numbers.count() == 3;
     let has_flags = flags.len() >= 8 && flags.bytes().all(|byte| byte.is_ascii_hexdigit());
     (has_numbers && has_flags).then(|| task.trim_end())
+}
+
+/// Whether a message may be of such a list.
+pub(super) fn may_be_listed_task(text: &[u8]) -> bool {
+    matches!(text.get(LISTED_NAME..), Some([b' ', b'A'..=b'Z' | b'?', b' ' | b'0'..=b'9', ..]))
 }
 
 /// The task in `INFO: task eoe_filter:93 blocked for more than 120 seconds`.
@@ -130,7 +158,9 @@ pub(super) fn hung_task(text: &str) -> Option<&str> {
 
 /// The last function with a place in a message: `register_netdevice+0x4f1/0x690`, `RIP: 0010:f+0x1/0x2`.
 pub(super) fn last_function(text: &str) -> Option<&str> {
-    let word = text.split_whitespace().rfind(|word| word.contains("+0x"))?;
+    // What is handed to a function makes it one that is to be called, `f+0x0/0x50(0xffff8e0b3e2afbe8)`.
+    let is_place = |word: &&str| word.contains("+0x") && !word.contains("(0x");
+    let word = text.split_whitespace().rfind(is_place)?;
     let name = word.split("+0x").next().unwrap_or_default();
     let name = name.rsplit([':', '(', '<', '>']).next().unwrap_or_default();
     (!name.is_empty()).then_some(name)
@@ -138,7 +168,19 @@ pub(super) fn last_function(text: &str) -> Option<&str> {
 
 /// The function in the line of the program counter among registers.
 pub(super) fn program_counter(text: &str) -> Option<&str> {
-    const COUNTERS: [&str; 8] = ["RIP: ", "EIP: ", "epc ", "pc : ", "PC is at ", "NIP [", "NIP ", "Krnl PSW"];
+    const COUNTERS: [&str; 11] = [
+        "RIP: ",
+        "EIP: ",
+        "EIP is at ",
+        "IP: ",
+        "epc ",
+        "ERA: ",
+        "pc : ",
+        "PC is at ",
+        "NIP [",
+        "NIP ",
+        "Krnl PSW",
+    ];
     let text = text.trim_start();
     COUNTERS.iter().any(|counter| text.starts_with(counter)).then(|| last_function(text))?
 }
@@ -146,8 +188,10 @@ pub(super) fn program_counter(text: &str) -> Option<&str> {
 /// Whether a message is of the registers that stand in the middle of a trace which goes on behind an
 /// exception.
 pub(super) fn is_register(text: &str) -> bool {
-    const NAMES: [&str; 38] = [
+    const NAMES: [&str; 40] = [
         "RIP",
+        "IP: ",
+        "ERA: ",
         "Code",
         "RSP",
         "RAX",
@@ -205,26 +249,68 @@ pub(super) fn is_register(text: &str) -> bool {
             .any(|name| name.as_bytes().first() == text.as_bytes().first() && text.starts_with(name))
 }
 
+/// Whether a message tells how much memory there is (`show_mem` of mm/show_mem.c), which another CPU may
+/// print in the midst of a trace.
+pub(super) fn is_of_memory(text: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "Mem-Info:",
+        "active_anon:",
+        "active_file:",
+        "unevictable:",
+        "slab_reclaimable:",
+        "pagetables:",
+        "free_pcp:",
+        "lowmem_reserve[]:",
+        " total pagecache pages",
+        " pages RAM",
+        " pages reserved",
+        " swap cache",
+    ];
+    WORDS.iter().any(|word| text.contains(word))
+}
+
 /// The heading of a stack that a report keeps, without numbers: `Allocated by task`, `page last free pid`.
 pub(super) fn section(text: &str) -> Option<String> {
     let is_heading = text.ends_with(':')
         || text.starts_with("page last allocated via ")
         || text.starts_with("page last free ");
-    if !is_heading {
+    if !is_heading || is_own_heading(text) || HEADINGS_OF_NO_STACK.iter().any(|words| text.ends_with(words)) {
         return None;
     }
+    // "kfence-#7 [0xffff-0xffff, size=32, cache=kmalloc-32] allocated by task 507:", before 5.15.
+    let of_object = text.strip_prefix("kfence-#").and_then(|text| text.split_once("] "));
+    let text = of_object.map_or(text, |(_, heading)| heading).trim_start_matches('{');
     let end = text.find(|char: char| char.is_ascii_digit() || "(:,#".contains(char)).unwrap_or(text.len());
     let words = text[..end].trim_matches(|char: char| !char.is_ascii_alphanumeric());
-    Some(words.chars().take(LONGEST_HEADING).collect())
+    Some(words.chars().filter(|&char| char != '}').take(LONGEST_HEADING).collect())
+}
+
+/// Whether a message is the heading of the stack that its report was made in: lockdep's `stack backtrace:`,
+/// and KFENCE's `Corrupted memory at 0xffff [ ! . ] (in kfence-#7):`, `Invalid read at 0xffff:`.
+pub(super) fn is_own_heading(text: &str) -> bool {
+    text == "stack backtrace:"
+        || text.ends_with("):") && text.contains("kfence-#") && !text.starts_with("kfence-#")
+        || text.starts_with("Invalid read at 0x")
+        || text.starts_with("Invalid write at 0x")
 }
 
 /// Whether a message is the heading of a single place, which no other called: where preemption was disabled
-/// (`print_preempt_disable_ip` and the like of kernel/sched/core.c), and where s390 branched from
-/// (`show_last_breaking_event` of arch/s390/kernel/dumpstack.c).
+/// (`print_preempt_disable_ip` and the like of kernel/sched/core.c), where s390 branched from
+/// (`show_last_breaking_event` of arch/s390/kernel/dumpstack.c), where a lock is released that is not held
+/// (`print_unlock_imbalance_bug` of kernel/locking/lockdep.c), what KASAN says of memory that is on a stack,
+/// a variable or mapped (mm/kasan/report.c).
 pub(super) fn announces_place(text: &str) -> bool {
-    ["Preemption disabled at:", "Last Breaking-Event-Address:"]
-        .iter()
-        .any(|heading| text.starts_with(heading))
+    const BEGINNINGS: [&str; 3] = [
+        "Preemption disabled at:",
+        "Last Breaking-Event-Address:",
+        "The buggy address belongs to the variable:",
+    ];
+    const ENDS: [&str; 2] = [" in frame:", ") created by:"];
+    let is_lock =
+        || text.contains(" is trying to release lock (") || text.contains(" is trying to contend lock (");
+    BEGINNINGS.iter().any(|heading| text.starts_with(heading))
+        || ENDS.iter().any(|end| text.ends_with(end))
+        || text.ends_with(" at:") && is_lock()
 }
 
 /// Whether a message is the line of `=` that a report begins and ends with: of mm/kmsan/report.c, of

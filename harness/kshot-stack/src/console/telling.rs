@@ -4,15 +4,17 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
+use super::messages::may_be_listed_task;
 use super::{TABLE, literals};
 
 /// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning
 /// aside.
-const TELLING: [&str; 14] = [
+const TELLING: [&str; 15] = [
     "+0x",
     "race",
     "=> ",
     "task:",
+    "Process ",
     " Comm: ",
     ", comm: ",
     "COMMAND: ",
@@ -32,5 +34,7 @@ static TELLING_WORDS: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Whether a message may begin something.
 pub(super) fn is_telling(text: &[u8]) -> bool {
-    matches!(text.trim_ascii_start().first(), Some(b'#' | b'[')) || TELLING_WORDS.is_match(text)
+    matches!(text.trim_ascii_start().first(), Some(b'#' | b'['))
+        || may_be_listed_task(text)
+        || TELLING_WORDS.is_match(text)
 }

@@ -13,7 +13,7 @@
 pub(super) struct Margin {
     /// Whether lines are quoted, however often.
     quoted: bool,
-    /// The most blanks in front of a line that are none of its own.
+    /// The most blanks and tabs in front of a line that are none of its own.
     blanks: usize,
 }
 
@@ -30,7 +30,7 @@ impl Margin {
     pub(super) fn candidates(line: &[u8]) -> impl Iterator<Item = Self> {
         let quoted = Self { quoted: line.first().copied().is_some_and(is_quote), blanks: 0 };
         let text = quoted.strip(line);
-        let blanks = text.iter().take_while(|&&byte| byte == b' ').count();
+        let blanks = text.iter().take_while(|&&byte| matches!(byte, b' ' | b'\t')).count();
         let indented = Self { blanks, ..quoted };
         [quoted, indented].into_iter().take(1 + usize::from(blanks > 0))
     }
@@ -52,7 +52,7 @@ impl Place {
         match byte {
             quote if margin.quoted && blanks == 0 && is_quote(quote) => self.behind_quote = true,
             b' ' if behind_quote => self.behind_quote = false,
-            b' ' if blanks < margin.blanks => self.blanks += 1,
+            b' ' | b'\t' if blanks < margin.blanks => self.blanks += 1,
             _ => return false,
         }
         true
@@ -90,5 +90,6 @@ mod tests {
         assert_eq!(of("> a"), [(true, 0)]);
         assert_eq!(of(">   a"), [(true, 0), (true, 2)]);
         assert_eq!(of("|   a"), [(true, 0), (true, 2)]);
+        assert_eq!(of("\ta"), [(false, 0), (false, 1)]);
     }
 }

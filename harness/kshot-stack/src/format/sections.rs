@@ -8,7 +8,7 @@
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
-use super::{Reading, TextFormat};
+use super::{Margin, Reading, TextFormat};
 use crate::stack::lines::{self, LineParser, Warnings};
 use crate::stack::{Parsed, Stack};
 
@@ -87,7 +87,12 @@ impl Sections {
     /// Returns the line's memory.
     fn decide(&mut self, left: Left, next: &[u8], warnings: &mut Warnings) -> Vec<u8> {
         let number = std::mem::replace(&mut warnings.line, left.number);
-        let reading = Reading::of_line(&left.line, next, &TextFormat::ALL, TextFormat::begins);
+        // What is the open section's own with its margin begins no other that has none.
+        let Reading { format, margin } = self.reading;
+        let goes_on = margin != Margin::default() && format.has(margin.strip(&left.line), margin.strip(next));
+        let reading = (!goes_on)
+            .then(|| Reading::of_line(&left.line, next, &TextFormat::ALL, TextFormat::begins))
+            .flatten();
         match reading.filter(|reading| *reading != self.reading) {
             Some(reading) => {
                 self.end(std::mem::replace(warnings, Warnings::from_line(left.number)));

@@ -9,6 +9,7 @@
 //!  show_stack+0x18/0x24 (C)                                               arm64
 //! [<ffffffff8191c190>] show_stack+0x70/0x168                              MIPS, x86 before 4.9
 //! [<c010e5a4>] (unwind_backtrace) from [<c010a0a8>] (show_stack+0x10/0x14) arm
+//! [<c000f954>] (cpu_idle+0x64/0xfc) from [<80208160>] (0x80208160)       arm
 //!  show_stack from dump_stack_lvl+0x40/0x4c                               arm
 //! [c0000000f8a3b7c0] [c000000000a1b2c4] dump_stack+0x9c/0xd0 (unreliable) powerpc
 //! [c0000000f8a3b7d0] [c000000000a1b2d4] .handle_irq+0x9c/0xd0             powerpc, big endian
@@ -85,11 +86,13 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
         r"^\s*(?P<doubt>\(?)(?:\[<?\s*(?P<address>[0-9a-f]+|inline)\s*>?\]\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
     );
     let from = format!(
-        r"^\s*(?:\[<[0-9a-f]+>\] )?\(?(?P<inner>{place})\)?(?: \[[^\]]*\])?\)? from (?:\[<(?P<address>[0-9a-f]+)>\] )?\(?(?P<place>{place})(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source})?(?P<inline> \[inline\])?\)?\s*$"
+        r"^\s*(?:\[<[0-9a-f]+>\] )?\(?(?P<inner>{place})\)?(?: \[[^\]]*\])?\)? from (?:\[<(?P<address>[0-9a-f]+)>\] )?\(?(?P<place>{place}|0x[0-9a-f]+)(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source})?(?P<inline> \[inline\])?\)?\s*$"
     );
     let regex = |text: &str| Regex::new(text).expect("a regex");
     Shapes {
-        heading: regex(r"(?i)(?:call trace|^\s*call backtrace|^\s*backtrace(?: \(crc [0-9a-f]+\))?):\s*"),
+        heading: regex(
+            r"(?i)(?:call trace|^\s*call backtrace|^\s*(?:kmemleak:\s+)?backtrace(?: \(crc [0-9a-f]+\))?|(?-i:^(?:Stack )?Trace)):\s*",
+        ),
         marker: regex(r"^\s*(?:(?:<?</?[A-Z#]+\w*>>?\s*)+|=+$)?"),
         frame: regex(&frame),
         from: regex(&from),

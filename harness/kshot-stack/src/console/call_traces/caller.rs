@@ -15,6 +15,8 @@ pub(super) struct Caller {
     pub(super) function: Option<usize>,
     /// The section of the report that the next stack belongs to: one that was kept of another time.
     pub(super) section: Option<usize>,
+    /// [`Caller::age`] at the heading of that section.
+    pub(super) section_age: usize,
     pub(super) open: Open,
     /// Whether a sentence announced the stack that is open, which then is one only if a frame follows.
     pub(super) is_prose: bool,
@@ -25,6 +27,10 @@ pub(super) struct Caller {
     /// Who prints the stack that is open.
     pub(super) printer: Printer,
     pub(super) stack: Numbers,
+    /// A stack that a report cut, which may go on before a heading of the report's own.
+    pub(super) aside: Option<Numbers>,
+    /// Whether the stack that is open, or the one laid aside, was cut so.
+    pub(super) is_cut: bool,
 }
 
 /// Whether frames have somewhere to go.
@@ -48,6 +54,19 @@ pub(super) struct Numbers {
     pub(super) frames: Vec<usize>,
 }
 
+/// A line of a stack, as the numbers of its frames.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrameLine {
+    /// The frame that counts for the first line of a stack only.
+    pub(super) inner: Option<usize>,
+    pub(super) frame: usize,
+    /// Whether it says enough to be a frame without a heading before it.
+    pub(super) stands_alone: bool,
+    /// Whether it is a name alone.
+    pub(super) is_bare: bool,
+    pub(super) printer: Printer,
+}
+
 impl Caller {
     /// One that has printed nothing, of a task whose name has this number.
     pub(super) fn new(nameless: usize) -> Self {
@@ -58,12 +77,15 @@ impl Caller {
             task: nameless,
             function: None,
             section: None,
+            section_age: 0,
             open: Open::No,
             is_prose: false,
             awaits_place: false,
             is_idle: true,
             printer: Printer::Kernel,
             stack: Numbers::default(),
+            aside: None,
+            is_cut: false,
         }
     }
 
@@ -86,5 +108,22 @@ impl Caller {
             Open::Announced => !self.is_prose,
             Open::Frames | Open::Interrupted => true,
         }
+    }
+
+    /// Lays the open stack aside, which a report cuts. Returns the one that was laid aside before.
+    pub(super) fn lay_aside(&mut self) -> Option<Numbers> {
+        (self.open, self.section, self.is_cut) = (Open::No, None, true);
+        self.aside.replace(std::mem::take(&mut self.stack))
+    }
+
+    /// Ends what is open and what was laid aside, and counts each stack.
+    pub(super) fn end(&mut self, mut count: impl FnMut(&Numbers)) {
+        if let Some(stack) = self.aside.take() {
+            count(&stack);
+        }
+        if self.has_stack() {
+            count(&self.stack);
+        }
+        (self.open, self.section, self.is_cut) = (Open::No, None, false);
     }
 }

@@ -82,6 +82,54 @@ fn each_section_of_a_mail_is_read_in_its_own_format() {
     }
 }
 
+/// What lockdep says, in the shape of satyr's tests/kerneloopses/gitlog-15 (Linux 3.4), without times.
+const LOCKS: &str = "\
+======================================================
+[ INFO: possible circular locking dependency detected ]
+3.4.0-rc5 #26 Not tainted
+-------------------------------------------------------
+sh/93 is trying to acquire lock:
+ (a_mutex){+.+.+.}, at: [<bf28ae00>] f+0x34/0x418 [tun]
+
+-> #1 (a_mutex){+.+.+.}:
+       [<c008fd44>] validate_chain+0xb94/0x10f0
+       [<c0090b68>] lock_acquire+0x8c8/0x9b0
+
+stack backtrace:
+[<c001b928>] (unwind_backtrace+0x0/0x12c) from [<c0471d3c>] (dump_stack+0x20/0x24)
+[<c0471d3c>] (dump_stack+0x20/0x24) from [<80208160>] (0x80208160)
+";
+const WITHOUT_TIME: &str = "\
+WARNING: CPU: 0 PID: 93 at net/core/dev.c:12 h+0x1/0x2
+CPU: 0 PID: 93 Comm: sh Not tainted 6.1.0 #1
+Call Trace:
+ <TASK>
+ [<ffffffff8191c190>] h+0x1/0x2
+ [<ffffffff82358f28>] i+0x1/0x2
+ </TASK>
+";
+
+#[test]
+fn a_report_without_times_is_a_console_whatever_stands_in_front_of_its_lines() {
+    for margin in ["", "> ", "    ", "\t"] {
+        let of = |line: &str| if line.is_empty() { margin.trim_end() } else { margin };
+        let quoted =
+            |text: &str| text.lines().map(|line| format!("{}{line}\n", of(line))).collect::<String>();
+        assert_eq!(
+            told(&quoted(LOCKS)),
+            ["call-trace 1: 1 ? warn: validate_chain lock_acquire, 1 ? warn: unwind_backtrace dump_stack ?"],
+            "{margin}"
+        );
+        assert_eq!(told(&quoted(WITHOUT_TIME)), ["call-trace 1: 1 sh warn in h: h i"], "{margin}");
+        let mail = format!("{PROSE}{}{PROSE}{}", quoted(WITHOUT_TIME), quoted(PERF));
+        assert_eq!(
+            told(&mail),
+            ["call-trace 1: 1 sh warn in h: h i", "perf-script 18: 1 sh cycles: j k"],
+            "{margin}"
+        );
+    }
+}
+
 #[test]
 fn the_handlers_of_an_interrupt_do_not_make_a_mail_a_list_of_stacks() {
     let irq = "  irq 77: nobody cared (try booting with the \"irqpoll\" option)\n  handlers:\n  [<00000000d33eeed7>] vring_interrupt\n  Disabling IRQ #77\n";
