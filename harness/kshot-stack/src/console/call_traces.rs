@@ -94,8 +94,8 @@ pub(crate) fn parser() -> impl LineParser {
 /// of a report.
 pub(crate) fn is_of(line: &[u8]) -> bool {
     let message = Message::of(line);
-    if is_stamped(line, message) {
-        return true;
+    if is_stamped(line, message) || !is_telling(message.text) {
+        return is_stamped(line, message);
     }
     let text = printable(message.text);
     heading(&text).is_some() || !message.text.starts_with(TABLE_INDENT) && report(&text).is_some()
@@ -125,6 +125,8 @@ struct Parser {
     callers: IndexMap<Box<[u8]>, Caller, RandomState>,
     /// The place of the caller of the line before.
     last: usize,
+    /// Whether the line before may tell something.
+    is_telling: bool,
     lost: u64,
     begun: u64,
     stacks: Fold<Numbers>,
@@ -143,6 +145,7 @@ impl Parser {
             heading: Finder::new("race"),
             callers: IndexMap::default(),
             last: 0,
+            is_telling: false,
             lost: 0,
             begun: 0,
             stacks: Fold::default(),
@@ -554,7 +557,8 @@ impl LineParser for Parser {
         let caller = self.caller(message.caller);
         let is_stamped = is_stamped(line, message);
         // Most messages of a boot are of no stack.
-        if self.callers[caller].is_idle && !is_telling(message.text) {
+        self.is_telling = !self.callers[caller].is_idle || is_telling(message.text);
+        if !self.is_telling {
             return is_stamped;
         }
         let frame = self.read_frame(caller, message.text);
@@ -570,9 +574,9 @@ impl LineParser for Parser {
     }
 
     fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
-        let message = Message::of(line);
-        let caller = self.caller(message.caller);
-        if !self.callers[caller].is_idle || is_telling(message.text) {
+        if self.is_telling {
+            let message = Message::of(line);
+            let caller = self.caller(message.caller);
             let frame = self.read_frame(caller, message.text);
             self.take(caller, message.text, frame, line, warnings);
         }

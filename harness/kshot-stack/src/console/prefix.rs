@@ -241,7 +241,6 @@ fn record(text: &[u8]) -> Option<Message<'_>> {
 /// What stands behind `host kernel: `, `host kernel[0]: `, ` kernel - - - ` or logcat's `0     0 W kernel  :
 /// ` and `W/kernel  (    0): `.
 fn logger(text: &[u8]) -> Option<&[u8]> {
-    const RFC_5424: &[u8] = b" kernel - - - ";
     let head = &text[..text.len().min(LONGEST)];
     let of_line = memchr::memchr_iter(b':', head).find_map(|colon| {
         let behind = &text[colon + 1..];
@@ -252,16 +251,19 @@ fn logger(text: &[u8]) -> Option<&[u8]> {
         let before = before.strip_suffix(b"kernel").or_else(|| before.strip_suffix(b"klogd"))?;
         (before.is_empty() || before.ends_with(b" ") || before.ends_with(b"/")).then_some(behind)
     });
-    let of_rfc = || head.windows(RFC_5424.len()).position(|part| part == RFC_5424);
-    of_line.or_else(|| Some(&text[of_rfc()? + RFC_5424.len()..]))
+    let of_rfc = || {
+        let dashes = memchr::memchr_iter(b'-', head).find(|&dash| head[..dash].ends_with(b" kernel "))?;
+        text[dashes..].strip_prefix(b"- - - ")
+    };
+    of_line.or_else(of_rfc)
 }
 
 /// A text without the number in brackets that it ends in: `kernel[0]`, `W/kernel  (    0)`.
 fn without_number(text: &[u8], [open, close]: [u8; 2]) -> Option<&[u8]> {
-    let (&last, inner) = text.split_last()?;
+    let inner = text.strip_suffix(&[close])?;
     let open = inner.iter().rposition(|&byte| byte == open)?;
     let is_number = behind_digits(inner[open + 1..].trim_ascii()).is_some_and(<[u8]>::is_empty);
-    (last == close && is_number).then(|| inner[..open].trim_ascii_end())
+    is_number.then(|| inner[..open].trim_ascii_end())
 }
 
 /// What stands behind ` kernel:`, as syslogd writes messages to every terminal.
@@ -272,8 +274,11 @@ fn spoken(text: &[u8]) -> Option<&[u8]> {
 /// What stands behind the `console.log:12:` of grep, where a time follows.
 fn grepped(text: &[u8]) -> Option<&[u8]> {
     let is_of_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"._/+-".contains(byte);
-    let end = text.iter().take(LONGEST).take_while(|byte| is_of_path(byte)).count();
-    let behind = text[end..].strip_prefix(b":")?;
+    let (path, behind) = text.split_at(memchr::memchr(b':', &text[..text.len().min(LONGEST)])?);
+    let behind = &behind[1..];
+    if !matches!(behind.first()?, b'[' | b'<' | b'0'..=b'9') || !path.iter().all(is_of_path) {
+        return None;
+    }
     let behind = behind_digits(behind).and_then(|behind| behind.strip_prefix(b":")).unwrap_or(behind);
     seconds(level(behind).unwrap_or(behind)).and(Some(behind))
 }

@@ -34,6 +34,13 @@ const MARKERS: [&[u8]; 10] = [
 pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
     let (mut by, mut text): (&[u8], _) = (b"", line);
     loop {
+        // Most lines begin with the time of the kernel, `[   12.345678]`, or with a letter.
+        match text {
+            [b'[', first, ..] if !first.is_ascii_digit() => return (by, text),
+            [b'>' | b'|' | b'#' | b' ' | b'\t' | b'<' | b'[', ..] => {}
+            [first, ..] if first.is_ascii_alphanumeric() => {}
+            _ => return (by, text),
+        }
         let of_mail = text.trim_ascii_start().strip_prefix(b"> ");
         let of_commit = || text.strip_prefix(b"|").map(|text| text.strip_prefix(b" ").unwrap_or(text));
         let of_test = || text.strip_prefix(b"# ");
@@ -49,26 +56,23 @@ pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
 
 /// Who said a line of a chat, and what.
 fn said(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    // Most lines begin with a blank or with the time of the kernel, `[   12.345678]`.
     if !(text.first()?.is_ascii_alphanumeric() || text[0] == b'<' || is_clock(text)) {
         return None;
     }
-    let head = &text[..text.len().min(LONGEST)];
-    if let Some(open) = memchr::memchr(b'<', head)
-        && (open == 0 || is_time(&head[..open]))
-    {
-        let inner = text[open + 1..].trim_ascii_start();
+    let mark = memchr::memchr2(b'<', b'|', &text[..text.len().min(LONGEST)])?;
+    let (before, behind) = (&text[..mark], &text[mark + 1..]);
+    if text[mark] == b'<' {
+        let inner = behind.trim_ascii_start();
         let inner = inner.strip_prefix(b"@").or_else(|| inner.strip_prefix(b"+")).unwrap_or(inner);
         let close = inner.iter().take(LONGEST).position(|&byte| byte == b'>')?;
         let (name, behind) = (&inner[..close], &inner[close + 1..]);
         let behind = behind.strip_prefix(b" ").or_else(|| behind.strip_prefix(b"\t"))?;
-        return is_name(name).then_some((name, behind));
+        return (is_name(name) && (mark == 0 || is_time(before))).then_some((name, behind));
     }
-    let bar = memchr::memchr(b'|', head)?;
-    let before = head[..bar].strip_suffix(b" ")?.trim_ascii_end();
+    let before = before.strip_suffix(b" ")?.trim_ascii_end();
     let name_at = before.iter().rposition(|&byte| byte == b' ').map_or(0, |blank| blank + 1);
     let (time, name) = before.split_at(name_at);
-    let behind = text[bar + 1..].strip_prefix(b" ")?;
+    let behind = behind.strip_prefix(b" ")?;
     ((time.is_empty() || is_time(time)) && is_name(name)).then_some((name, behind))
 }
 
