@@ -53,7 +53,7 @@ use super::messages::{
     is_own_heading, is_register, last_function, may_be_frame, pasted, program_counter, report, section,
     shown, task,
 };
-use super::prefix::{Message, unquoted};
+use super::prefix::{Message, plain, unquoted};
 use super::telling::is_telling;
 use super::{TRACE_WITHIN, stamped};
 use crate::stack::ftrace_context::context;
@@ -70,7 +70,7 @@ const FTRACE_HEADING: &[u8] = b"<stack trace>";
 /// Messages of others behind the heading of a stack that a report keeps, at most.
 const STACK_WITHIN: usize = 8;
 /// Reports whose stacks have no heading.
-const HEADLESS: [&str; 2] = ["slab", "sysrq: "];
+const HEADLESS: [&str; 3] = ["slab", "sysrq: ", "refcount"];
 /// Callers that print at the same time, at most; beyond that the one that began first is taken to be done.
 const MOST_CALLERS: usize = 64;
 /// Blanks before text that is no message but part of a table: words of a stack, registers.
@@ -93,6 +93,7 @@ pub(crate) fn parser() -> impl LineParser {
 /// Whether a line is one of a console: a message with its time, the heading of a call trace or the first line
 /// of a report.
 pub(crate) fn is_of(line: &[u8]) -> bool {
+    let line = &*plain(line);
     let message = Message::of(line);
     if is_stamped(line, message) || !is_telling(message.text) {
         return is_stamped(line, message);
@@ -103,7 +104,8 @@ pub(crate) fn is_of(line: &[u8]) -> bool {
 
 /// Whether a line is a frame that needs no heading before it.
 pub(crate) fn is_frame(line: &[u8]) -> bool {
-    let text = Message::of(line).text;
+    let line = plain(line);
+    let text = Message::of(&line).text;
     let stands_alone = |line: TraceLine| match line {
         TraceLine::Frame { stands_alone, .. } => stands_alone,
         TraceLine::From { .. } => true,
@@ -261,6 +263,10 @@ impl Parser {
         if text.trim_start().starts_with(['<', '=']) {
             let inside = without_marker(text);
             if inside.is_empty() {
+                // x86 comes to the task's own stack last.
+                if text.trim_ascii() == "</TASK>" && self.callers[caller].open != Open::No {
+                    self.end(caller);
+                }
                 if is_end_of_report(text) && self.callers[caller].has_told {
                     self.end(caller);
                     self.callers[caller].forget(self.nameless);
@@ -553,6 +559,7 @@ impl Parser {
 
 impl LineParser for Parser {
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
+        let line = &*plain(line);
         let message = Message::of(line);
         let caller = self.caller(message.caller);
         let is_stamped = is_stamped(line, message);
@@ -575,6 +582,7 @@ impl LineParser for Parser {
 
     fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
         if self.is_telling {
+            let line = &*plain(line);
             let message = Message::of(line);
             let caller = self.caller(message.caller);
             let frame = self.read_frame(caller, message.text);
@@ -595,5 +603,7 @@ impl LineParser for Parser {
     }
 }
 
+#[cfg(test)]
+mod report_tests;
 #[cfg(test)]
 mod tests;

@@ -102,8 +102,9 @@ pub(super) fn report(text: &str) -> Option<String> {
 
 /// The task in `CPU: 0 PID: 93 Comm: eoe_filter Kdump: loaded Not tainted` (`dump_stack_print_info`; before
 /// 3.11 `Pid: 93, comm: eoe_filter`), in `Process eoe_filter (pid: 93, stack limit = 0xc0)` among registers,
-/// in `task:init state:S` (`sched_show_task`), in `comm "eoe_filter", pid 93` of kmemleak, and in what
-/// crash(8) prints before a backtrace.
+/// in `task:init state:S` (`sched_show_task`), in `comm "eoe_filter", pid 93` of kmemleak, in `Page allocated
+/// via order 0, .. tgid 93 (eoe_filter), ts 1 ns` of page_owner, and in what crash(8) prints before a
+/// backtrace.
 pub(super) fn task(text: &str) -> Option<&str> {
     if text.trim_start().starts_with("PID: ") {
         return debugger_task(text);
@@ -117,6 +118,9 @@ pub(super) fn task(text: &str) -> Option<&str> {
     }
     if let Some(task) = text.strip_prefix("Process ") {
         return task.rsplit_once(" (pid: ").map(|(task, _)| task);
+    }
+    if text.starts_with("Page allocated via order ") {
+        return Some(text.split_once(", tgid ")?.1.split_once(" (")?.1.split_once("), ts ")?.0);
     }
     let of_old = || text.strip_prefix("Pid: ")?.split_once(", comm: ");
     let of_dump = text.strip_prefix("CPU: ").and_then(|text| text.split_once(" Comm: "));
@@ -280,6 +284,7 @@ pub(super) fn section(text: &str) -> Option<String> {
     // "kfence-#7 [0xffff-0xffff, size=32, cache=kmalloc-32] allocated by task 507:", before 5.15.
     let of_object = text.strip_prefix("kfence-#").and_then(|text| text.split_once("] "));
     let text = of_object.map_or(text, |(_, heading)| heading).trim_start_matches('{');
+    let text = text.strip_prefix("ref_tracker: ").unwrap_or(text);
     let end = text.find(|char: char| char.is_ascii_digit() || "(:,#".contains(char)).unwrap_or(text.len());
     let words = text[..end].trim_matches(|char: char| !char.is_ascii_alphanumeric());
     Some(words.chars().filter(|&char| char != '}').take(LONGEST_HEADING).collect())

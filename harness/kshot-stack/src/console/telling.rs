@@ -9,12 +9,13 @@ use super::{TABLE, literals};
 
 /// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning
 /// aside.
-const TELLING: [&str; 15] = [
+const TELLING: [&str; 16] = [
     "+0x",
     "race",
     "=> ",
     "task:",
     "Process ",
+    "Page allocated via order ",
     " Comm: ",
     ", comm: ",
     "COMMAND: ",

@@ -232,6 +232,9 @@ impl LineParser for Parser {
             return true;
         }
         let text = line.trim_ascii();
+        // Some versions of bcc's tools print names as Python's bytes: `b'tcp_sendmsg'`.
+        let of_python = text.strip_prefix(b"b'").and_then(|text| text.strip_suffix(b"'"));
+        let text = of_python.filter(|_| self.bcc.is_some()).unwrap_or(text);
         if text.is_empty() {
             self.end(1);
             return true;
@@ -321,9 +324,10 @@ fn is_frame(text: &[u8]) -> bool {
     is_placed(text) || begins_with_address() || text.ends_with(b"]") && split_at(text, b"+0x").is_some()
 }
 
+/// Whether it is an address. One of a program may be short, `0x4b5f00`.
 fn is_address(text: &[u8]) -> bool {
-    let digits = text.strip_prefix(b"0x").unwrap_or(text);
-    digits.len() >= ADDRESS_DIGITS && hexadecimal(text).is_some()
+    let is_long = text.starts_with(b"0x") || text.len() >= ADDRESS_DIGITS;
+    is_long && hexadecimal(text).is_some()
 }
 
 /// Whether it begins as a function's name does.

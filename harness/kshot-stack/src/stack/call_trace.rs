@@ -14,6 +14,7 @@
 //! [c0000000f8a3b7c0] [c000000000a1b2c4] dump_stack+0x9c/0xd0 (unreliable) powerpc
 //! [c0000000f8a3b7d0] [c000000000a1b2d4] .handle_irq+0x9c/0xd0             powerpc, big endian
 //! ([<000000000011a7f0>] show_stack+0x90/0xc0)                             s390
+//! [ffffff80201c7800+  32][<ffffff80091f0e2c>] show_stack+0xd8/0xe4        Amlogic
 //!  __dump_stack lib/dump_stack.c:88 [inline]                              with source lines, of syzkaller
 //!  ret_from_fork+0x1f/0x30 ??:?                                           where one is not known
 //!  dump_stack_lvl (lib/dump_stack.c:107 (discriminator 4))                of scripts/decode_stacktrace.sh
@@ -83,7 +84,7 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     let lines = format!(r"\({line}(?: {line})*\)");
     let place = format!(r"{SYMBOL}(?:\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?)?");
     let frame = format!(
-        r"^\s*(?P<doubt>\(?)(?:\[<?\s*(?P<address>[0-9a-f]+|inline)\s*>?\]\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
+        r"^\s*(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:\[<?\s*(?P<address>[0-9a-f]+|inline)\s*>?\]\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
     );
     let from = format!(
         r"^\s*(?:\[<[0-9a-f]+>\] )?\(?(?P<inner>{place})\)?(?: \[[^\]]*\])?\)? from (?:\[<(?P<address>[0-9a-f]+)>\] )?\(?(?P<place>{place}|0x[0-9a-f]+)(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source})?(?P<inline> \[inline\])?\)?\s*$"

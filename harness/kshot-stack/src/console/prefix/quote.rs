@@ -14,6 +14,8 @@
 //! qemu_1  | text                        docker compose
 //! ```
 
+use std::borrow::Cow;
+
 /// The longest time in front of a name, and the longest name, in bytes.
 const LONGEST: usize = 32;
 /// What the kernel prints so: which stack the frames behind it are on.
@@ -29,6 +31,29 @@ const MARKERS: [&[u8]; 10] = [
     b"ENTRY_TRAMPOLINE",
     b"ESPFIX",
 ];
+
+/// A line as a terminal shows it: without colours, and without the end of a line that was made visible
+/// (`^M`, `\r`, `␍␊`).
+pub(in crate::console) fn plain(line: &[u8]) -> Cow<'_, [u8]> {
+    const ENDS: [&[u8]; 4] = [b"^M", b"\\r", "␍␊".as_bytes(), "␍".as_bytes()];
+    let end = match line.last() {
+        Some(b'M' | b'r' | 0x80..) => ENDS.iter().find_map(|end| line.strip_suffix(*end)).unwrap_or(line),
+        _ => line,
+    };
+    let Some(first) = memchr::memchr(b'\x1b', end) else { return Cow::Borrowed(end) };
+    let (mut plain, mut rest) = (end[..first].to_vec(), &end[first..]);
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = behind;
+        match behind.strip_prefix(b"[").filter(|_| byte == b'\x1b') {
+            Some(code) => {
+                let end = code.iter().position(|byte| (b'@'..=b'~').contains(byte));
+                rest = end.map_or(&[], |end| &code[end + 1..]);
+            }
+            None => plain.push(byte),
+        }
+    }
+    Cow::Owned(plain)
+}
 
 /// Who said a line, where it is of a chat, and the line without what quotes it.
 pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
@@ -124,6 +149,21 @@ mod tests {
         ] {
             assert_eq!(read(&format!("{before} f+0x1/0x2")), ("a_b".into(), " f+0x1/0x2".into()), "{before}");
         }
+    }
+
+    #[test]
+    fn a_line_is_read_as_a_terminal_shows_it() {
+        for line in [
+            "\x1b[32m[   12.3] \x1b[0m\x1b[33mtun\x1b[0m: a\x1b[K",
+            "[   12.3] tun: a^M",
+            "[   12.3] tun: a\\r",
+            "[   12.3] tun: a␍␊",
+            "[   12.3] tun: a",
+        ] {
+            assert_eq!(String::from_utf8_lossy(&plain(line.as_bytes())), "[   12.3] tun: a", "{line}");
+        }
+        assert_eq!(&plain(b"a\x1b[1")[..], b"a", "cut");
+        assert_eq!(&plain(b"a\x1bb")[..], b"a\x1bb");
     }
 
     #[test]

@@ -60,3 +60,16 @@ fn a_map_that_is_cut_and_a_frame_that_cannot_be_read_are_told() {
     let kinds: Vec<_> = parsed.warnings.iter().map(|warning| warning.kind.as_str()).collect();
     assert_eq!((kinds, parsed.stacks.len()), (vec!["unreadable-line", "cut-capture"], 0));
 }
+
+#[test]
+fn a_programs_address_may_be_short_and_a_name_may_be_pythons_bytes() {
+    // As in bpftrace's issue 2503 and bcc's issue 2822.
+    let map = "@[\n        0x4b5f00\n        0x6f8d05   \n        main+3\n]: 2\n";
+    let parsed = parse(map.as_bytes()).unwrap();
+    assert_eq!(parsed.warnings, []);
+    let addresses = |frames: &[Arc<Frame>]| frames.iter().map(|frame| frame.address).collect::<Vec<_>>();
+    assert_eq!(addresses(&parsed.stacks[0].0.frames), [Some(0x4b_5f00), Some(0x6f_8d05), None]);
+    let bcc =
+        "Tracing 1 functions for \"f\"... Hit Ctrl-C to end.\n^C\n  b'[unknown]'\n  b'f'\n    1584605\n\n";
+    assert_eq!(show::lines(&parse(bcc.as_bytes()).unwrap()), ["1584605 ? bpftrace: ? f"]);
+}

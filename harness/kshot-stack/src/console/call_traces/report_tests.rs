@@ -1,0 +1,264 @@
+//! Reports in the shapes that public logs have them in, shortened.
+
+use super::tests::told;
+
+#[test]
+fn what_others_say_in_a_chat_does_not_cut_a_trace() {
+    let text = "\
+12:03 <a_b> [  123.4] BUG: unable to handle page fault for address: 0000000000001234
+12:03 <a_b> [  123.4] CPU: 1 PID: 93 Comm: Xorg Not tainted 6.1.0 #1
+12:03 <a_b> [  123.4] RIP: 0010:f+0x1/0x2 [drm]
+12:03 <c> hm
+12:03 <a_b> [  123.4] Call Trace:
+12:03 <a_b> [  123.4]  g+0x1/0x2 [drm]
+12:04 -!- d [~d@host] has quit [Ping timeout: 240 seconds]
+12:04 <c> so, it is
+12:04 <c> again?
+12:04 <a_b> [  123.4]  h+0x1/0x2 [drm]
+";
+    assert_eq!(told(text), ["1 Xorg oops in f: g h"]);
+    // Of a chat whose members paste without times.
+    let plain = text.replace("[  123.4] ", "").replace("12:03 <", "<").replace("12:04 <", "<");
+    assert_eq!(told(&plain), ["1 Xorg oops in f: g h"]);
+}
+
+#[test]
+fn a_vendors_kernel_is_read_as_any_other() {
+    for prefix in
+        ["<4>[   12.3]  (1)[93:sh]", "[   12.3@1] ", "[   12.3s][pid:93,cpu1,sh]", "[   12.3] c1   93 "]
+    {
+        let log = ["WARNING: CPU: 1 PID: 93 at a.c:1 f+0x1/0x2", "Call trace:", " f+0x1/0x2", " g+0x1/0x2"];
+        let text: String = log.iter().map(|line| format!("{prefix}{line}\n")).collect();
+        assert_eq!(told(&text), ["1 ? warn in f: f g"], "{prefix}");
+    }
+}
+
+#[test]
+fn what_a_program_wrote_in_front_of_a_message_is_no_heading() {
+    // As in Red Hat's bug 836206: half a line of wget stands in front of a frame.
+    let text = "\
+[  120.8] BUG: sleeping function called from invalid context at mm/memory.c:3927
+[  120.8] Call Trace:
+[  120.8]  [<ffffffff81099a6c>] f+0x13c/0x200
+--2012-06-28 06:[  120.8]  [<ffffffff8166bbe9>] g+0x16/0x1b
+";
+    assert_eq!(told(text), ["1 ? bug: f g"]);
+    let first = "checking disk:[   36.0] WARNING: CPU: 0 PID: 91 at a.c:5 f+0x1/0x2\n[   36.0] Call Trace:\n[   36.0]  f+0x1/0x2\n";
+    assert_eq!(told(first), ["1 ? warn in f: f"]);
+}
+
+#[test]
+fn a_message_behind_a_programs_text_is_its_callers() {
+    let text = "\
+login: [   59.8][ T6792] BUG: using smp_processor_id() in preemptible [00000000] code: sh/6792
+[   59.8][ T6792] caller is f+0xa4d/0x3b70
+[   59.8][ T6792] CPU: 1 PID: 6792 Comm: sh Not tainted 5.7.0 #0
+[   59.8][ T6792] Call Trace:
+[   59.8][ T6792]  dump_stack+0x18f/0x20d
+";
+    assert_eq!(told(text), ["1 sh bug: dump_stack"]);
+}
+
+#[test]
+fn the_place_of_a_lock_or_of_memory_is_no_stack() {
+    for (heading, place) in [
+        ("sh/93 is trying to release lock (&(&wb->list_lock)->rlock) at:", "[<c022c3da>] f+0x160/0x327"),
+        ("sh/93 is trying to contend lock (&x) at:", "f+0x160/0x327"),
+        ("addr ffffc90000 is located in stack of task sh/93 at offset 32 in frame:", " f+0x0/0x80"),
+        (" [ffffc90003170000, ffffc90003179000) created by:", " f+0x57/0x8c0"),
+        ("The buggy address belongs to the variable:", " f+0x7/0x40"),
+    ] {
+        let text = format!("BUG: KASAN: x in g+0x1/0x2\n{heading}\n{place}\n\nCall Trace:\n h+0x1/0x2\n");
+        assert_eq!(told(&text), ["1 ? bug in g: h"], "{heading}");
+    }
+}
+
+#[test]
+fn a_heading_is_one_only_with_its_frames_behind_it() {
+    let told = |between: &str| told(&format!("BUG: KASAN: x in g+0x1/0x2\n{between} f+0x1/0x2\n"));
+    for none in ["Modules linked in:", "Dumping ftrace buffer:", "sh/93 is trying to acquire lock:"] {
+        assert_eq!(told(&format!("{none}\n")), ["1 ? bug in g: f"], "{none}");
+    }
+    assert_eq!(told("Allocated:\nPID = 93\n"), ["1 ? bug: Allocated: f"]);
+    let others = "binder_alloc: 3798: binder_alloc_buf, no vma\n";
+    assert_eq!(
+        told(&format!("Allocated by task 93:\n{}", others.repeat(6))),
+        ["1 ? bug: Allocated by task: f"]
+    );
+    assert_eq!(told(&format!("Allocated by task 93:\n{}", others.repeat(9))), ["1 ? bug in g: f"]);
+}
+
+#[test]
+fn kfence_and_lockdep_say_which_stack_is_the_reports_own() {
+    for heading in [
+        "Corrupted memory at 0x00000000c5d55ff8 [ ! ! . . ] (in kfence-#214):",
+        "Use-after-free read at 0x00000000c5d55ff8 (in kfence-#24):",
+        "Out-of-bounds write at 0x00000000c5d55ff8 (1B left of kfence-#32):",
+        "Invalid read at 0x00000000c5d55ff8:",
+    ] {
+        let object = "kfence-#24: 0xffff-0xffff, size=1, cache=kmalloc-128\n\nallocated by task 96 on cpu 0 at 39.97s:\n a+0x1/0x2\n";
+        let older =
+            "kfence-#24 [0xffff-0xffff, size=32, cache=kmalloc-32] allocated by task 507:\n a+0x1/0x2\n";
+        for object in [object, older] {
+            let text =
+                format!("BUG: KFENCE: memory corruption in f+0x1/0x2\n\n{heading}\n f+0x1/0x2\n\n{object}");
+            assert_eq!(told(&text), ["1 ? bug in f: f", "1 ? bug: allocated by task: a"], "{text}");
+        }
+    }
+    let lockdep = "WARNING: inconsistent lock state\n{SOFTIRQ-ON-W} state was registered at:\n f+0x1/0x2\nirq event stamp: 1\n\nstack backtrace:\n[<c1>] (g) from [<c2>] (h+0x1/0x2)\n";
+    assert_eq!(told(lockdep), ["1 ? warn: SOFTIRQ-ON-W state was registered at: f", "1 ? warn: g h"]);
+}
+
+#[test]
+fn what_a_function_is_called_with_makes_it_no_place() {
+    let csd = "csd: Detected non-responsive CSD lock (#1) on CPU#3, waiting 5000000042 ns for CPU#55 flush_tlb_func+0x0/0xb0(0xffff8e0b3e2afbe8).\n\tcsd: CSD lock (#1) handling prior scf_handler+0x0/0x50(0xffffa2a8813823c0) request.\nCPU: 3 PID: 93 Comm: sh Not tainted 5.17.0 #1\nCall Trace:\n f+0x1/0x2\n";
+    assert_eq!(told(csd), ["1 sh csd lock: f"]);
+    // A kernel before 3.12 names the place as if it called it.
+    assert_eq!(told("WARNING: at a.c:467 f+0x11e/0x140()\nCall Trace:\n f+0x1/0x2\n"), ["1 ? warn in f: f"]);
+}
+
+#[test]
+fn a_program_counter_and_a_process_are_named_by_each_kernel() {
+    for line in [
+        "EIP is at f+0xd/0x83",
+        "IP: [<810f2a20>] f+0x70/0xa0",
+        "IP: f+0x70/0xa0",
+        "   ERA: 90000000002222 f+0x70/0xa0",
+    ] {
+        let text = format!(
+            "Oops: 0000 [#1]\n{line}\nProcess a b (pid: 4467, ti=c7878000)\nCall Trace:\n g+0x1/0x2\n"
+        );
+        assert_eq!(told(&text), ["1 a b oops in f: g"], "{line}");
+    }
+    let warn = "WARNING: at kernel/watchdog.c:352\nPC is at f+0x2a8/0x3c8\nCall trace:\n f+0x1/0x2\n";
+    assert_eq!(told(warn), ["1 ? warn in f: f"]);
+}
+
+#[test]
+fn a_list_of_tasks_outside_of_a_report_names_them() {
+    let text = "\
+[  1.0]   task                        PC stack   pid father
+[  1.0] init            S    0     1      0 0x00000000
+[  1.0] Call Trace:
+[  1.0]  f+0x1/0x2
+[  1.0] a b             D13224     2      0 0x80004000
+[  1.0] Call Trace:
+[  1.0]  f+0x1/0x2
+[  1.0] task:c               state:S stack:0     pid:1     ppid:0      flags:0x00100000
+[  1.0] Call Trace:
+[  1.0]  f+0x1/0x2
+";
+    let names = ["1 init call trace: f", "1 a b call trace: f", "1 c call trace: f"];
+    assert_eq!(told(text), names);
+}
+
+#[test]
+fn a_trace_goes_on_behind_the_first_lines_of_another_cpus_report() {
+    // As in syzkaller's pkg/report/testdata/linux/report/206, without CONFIG_PRINTK_CALLER.
+    let text = "\
+[  1.0] WARNING: CPU: 0 PID: 91 at a.c:5 f+0x1/0x2
+[  1.0] CPU: 0 PID: 91 Comm: a Not tainted 4.15.0 #1
+[  1.0] Call Trace:
+[  1.0]  f+0x1/0x2
+[  1.0] b: page allocation failure: order:0, mode:0x14080c0(GFP_KERNEL)
+[  1.0]  g+0x1/0x2
+[  1.0] b cpuset=/ mems_allowed=0
+[  1.0] CPU: 1 PID: 92 Comm: b Not tainted 4.15.0 #1
+[  1.0] Hardware name: c
+[  1.0]  h+0x1/0x2
+[  1.0] Call Trace:
+[  1.0]  dump_stack+0x1/0x2
+[  1.0]  warn_alloc+0x1/0x2
+[  1.0] Mem-Info:
+[  1.0] active_anon:59060 inactive_anon:63 isolated_anon:0
+[  1.0]  active_file:3450 inactive_file:8420 isolated_file:0
+[  1.0] lowmem_reserve[]: 0 2660
+[  1.0]  sys_read+0x1/0x2
+";
+    let expected = ["1 a warn in f: f g h", "1 b page allocation failure: dump_stack warn_alloc sys_read"];
+    assert_eq!(told(text), expected);
+    // What begins with a heading is the report's, and arm prints none before 5.19.
+    let headed = "Call Trace:\n f+0x1/0x2\nBUG: b\nCall Trace:\n g+0x1/0x2\n";
+    assert_eq!(told(headed), ["1 ? call trace: f", "1 ? bug: g"]);
+    let arm = "Call Trace:\n f+0x1/0x2\nBUG: b\nCPU: 0 PID: 93 Comm: sh Not tainted\n g from h+0x1/0x2\n";
+    assert_eq!(told(arm), ["1 ? call trace: f", "1 sh bug: g h"]);
+    let slub =
+        "INFO: Allocated in a+0x1/0x2 age=1\n\ta+0x1/0x2\nINFO: Freed in b+0x1/0x2 age=1\n\tb+0x1/0x2\n";
+    assert_eq!(told(slub), ["1 ? slab in a: a", "1 ? slab in b: b"]);
+}
+
+#[test]
+fn a_leak_among_messages_of_kmemleak_names_its_task() {
+    let text = "\
+kmemleak: Cannot insert 0xf6800000 into the object search tree (overlaps existing)
+CPU: 2 PID: 1 Comm: swapper/0 Not tainted 5.10.234 #1
+Call Trace:
+ dump_stack+0x1/0x2
+
+kmemleak: Object 0xf65d6000 (size 10649600):
+kmemleak:   comm \"swapper\", pid 0, jiffies 4294667296
+kmemleak:   checksum = 0
+kmemleak:   backtrace:
+     f+0x1/0x2
+";
+    assert_eq!(told(text), ["1 swapper/0 kmemleak: dump_stack", "1 swapper kmemleak: f"]);
+}
+
+#[test]
+fn each_architecture_announces_a_trace_in_its_words() {
+    // arch/arc/kernel/stacktrace.c, arch/alpha/kernel/traps.c
+    for heading in ["Stack Trace:", "Trace:", "Call Trace:", "Call trace:", "Backtrace:"] {
+        let text = format!("Oops: 0000 [#1]\n{heading}\n  f+0x1/0x2\n  g+0x1/0x2\n");
+        assert_eq!(told(&text), ["1 ? oops: f g"], "{heading}");
+    }
+}
+
+#[test]
+fn a_log_reads_as_a_terminal_shows_it() {
+    let log = ["WARNING: CPU: 0 PID: 93 at a.c:1 f+0x1/0x2", "Call Trace:", " f+0x1/0x2", " g+0x1/0x2 [tun]"];
+    for (before, behind) in [
+        ("\x1b[32m[   12.3] \x1b[0m\x1b[33m", "\x1b[0m"),
+        ("[   12.3] ", "^M"),
+        ("[22:22:59:905] [   12.3] ", "␍␊"),
+        ("", "\x1b[K"),
+    ] {
+        let text: String = log.iter().map(|line| format!("{before}{line}{behind}\n")).collect();
+        assert_eq!(told(&text), ["1 ? warn in f: f g"], "{text}");
+    }
+}
+
+#[test]
+fn the_tasks_own_stack_ends_a_trace_and_who_holds_references_is_told() {
+    let text = "\
+[  1.0] ref_tracker: reference already released.
+[  1.0] ref_tracker: allocated in:
+[  1.0]  a+0x1/0x2
+[  1.0] ref_tracker: freed in:
+[  1.0]  b+0x1/0x2
+[  1.0] WARNING: CPU: 0 PID: 93 at lib/ref_tracker.c:255 ref_tracker_free+0x1/0x2
+[  1.0] Call Trace:
+[  1.0]  <TASK>
+[  1.0]  c+0x1/0x2
+[  1.0]  </TASK>
+[  1.0] ref_tracker: veth0@ffff888 has 1/2 users at
+[  1.0]      d+0x1/0x2
+";
+    assert_eq!(
+        told(text),
+        [
+            "1 ? refcount: allocated in: a",
+            "1 ? refcount: freed in: b",
+            "1 ? warn in ref_tracker_free: c",
+            "1 ? refcount: d"
+        ]
+    );
+    assert_eq!(told("Call Trace:\n <TASK>\n f+0x1/0x2\n </TASK>\na\n g+0x1/0x2\n").len(), 2);
+}
+
+#[test]
+fn the_file_of_page_owner_names_tasks() {
+    let text = "Page allocated via order 0, mask 0x400dc0(GFP_KERNEL), pid 737, tgid 737 (a b), ts 3964670439 ns, free_ts 0 ns\nPFN 11172 type Unmovable Block 21 type Unmovable Flags 0xfffffc0000000(node=0|zone=1)\n f+0x3f0/0x500\nCharged (via objcg) to memcg a.service\n\n";
+    assert_eq!(told(text), ["1 a b call trace: f"]);
+    let sorted = format!("12 times, 12 pages:\n{text}");
+    assert_eq!(told(&sorted), ["1 a b call trace: f"]);
+}
