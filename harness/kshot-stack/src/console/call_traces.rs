@@ -50,8 +50,7 @@ use memchr::memmem::Finder;
 
 use super::messages::{
     Printer, announces_place, bare, dropped, hung_task, is_damaged, is_end_of_report, is_of_memory,
-    is_own_heading, is_register, last_function, may_be_frame, pasted, program_counter, report, section,
-    shown, task,
+    is_register, last_function, may_be_frame, pasted, program_counter, report, section, shown, task,
 };
 use super::prefix::{Message, plain, unquoted};
 use super::telling::is_telling;
@@ -59,7 +58,9 @@ use super::{TRACE_WITHIN, stamped};
 use crate::stack::ftrace_context::context;
 use crate::stack::ftrace_text::UNNAMED;
 use crate::stack::lines::{self, DEEPEST_STACK, Kind, LineParser, Warnings, printable, split_at};
-use crate::stack::{Fold, Frame, NAMELESS, Parsed, Stack, Texts, TraceLine, heading, without_marker};
+use crate::stack::{
+    Fold, Frame, NAMELESS, Parsed, Stack, Texts, TraceLine, heading, is_own_heading, without_marker,
+};
 
 /// The event of a trace that no report announced.
 const NO_REPORT: &str = "call trace";

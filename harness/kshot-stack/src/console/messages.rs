@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::TABLE;
 use crate::stack::ftrace_frame;
 use crate::stack::lines::{decimal, printable, split_at};
-use crate::stack::{DebuggerLine, Frame, debugger_task};
+use crate::stack::{DebuggerLine, Frame, debugger_task, is_own_heading};
 
 /// The longest frame without an offset, in bytes: with the lines of all functions that were inlined there.
 const LONGEST_FRAME: usize = 1000;
@@ -288,15 +288,6 @@ pub(super) fn section(text: &str) -> Option<String> {
     let end = text.find(|char: char| char.is_ascii_digit() || "(:,#".contains(char)).unwrap_or(text.len());
     let words = text[..end].trim_matches(|char: char| !char.is_ascii_alphanumeric());
     Some(words.chars().filter(|&char| char != '}').take(LONGEST_HEADING).collect())
-}
-
-/// Whether a message is the heading of the stack that its report was made in: lockdep's `stack backtrace:`,
-/// and KFENCE's `Corrupted memory at 0xffff [ ! . ] (in kfence-#7):`, `Invalid read at 0xffff:`.
-pub(super) fn is_own_heading(text: &str) -> bool {
-    text == "stack backtrace:"
-        || text.ends_with("):") && text.contains("kfence-#") && !text.starts_with("kfence-#")
-        || text.starts_with("Invalid read at 0x")
-        || text.starts_with("Invalid write at 0x")
 }
 
 /// Whether a message is the heading of a single place, which no other called: where preemption was disabled

@@ -105,9 +105,14 @@ impl CallTrace {
     pub(crate) fn line(&mut self, text: &str) {
         match self.position {
             Position::Before => {
-                if let Some(heading) = heading(text) {
+                let heading = heading(text).map(|heading| heading.behind);
+                // Arm prints none from 5.19 to 6.2.
+                let begins = || text.contains(" from ").then_some(text);
+                let begins = heading.or_else(|| is_own_heading(text).then_some("")).or_else(begins);
+                if let Some(frame) = begins
+                    && (self.take(frame) || frame != text)
+                {
                     self.position = Position::Inside;
-                    self.take(heading.behind);
                 }
             }
             Position::Inside if self.frames.is_empty() && heading(text).is_some() => {}
@@ -178,6 +183,15 @@ pub(crate) fn heading(text: &str) -> Option<Heading<'_>> {
     // Old MIPS prints it right behind the words of the stack.
     let is_behind_words = before.ends_with(char::is_whitespace) && before.contains(char::is_alphabetic);
     Some(Heading { is_behind_words, behind: &text[heading.end()..] })
+}
+
+/// Whether a message is the heading of the stack that its report was made in: lockdep's `stack backtrace:`,
+/// and KFENCE's `Corrupted memory at 0xffff [ ! . ] (in kfence-#7):`, `Invalid read at 0xffff:`.
+pub(crate) fn is_own_heading(text: &str) -> bool {
+    text == "stack backtrace:"
+        || text.ends_with("):") && text.contains("kfence-#") && !text.starts_with("kfence-#")
+        || text.starts_with("Invalid read at 0x")
+        || text.starts_with("Invalid write at 0x")
 }
 
 /// `text` without the words in front of a frame that tell which stack it is on: `<IRQ>`, `</TASK>`,
@@ -256,6 +270,13 @@ mod tests {
         ] {
             assert_eq!(names(text), "f g", "{text}");
         }
+        for text in [
+            " unwind_backtrace from show_stack+0x18/0x1c\n show_stack from f+0x58/0x70\n---[ end",
+            "Invalid read at 0xffff8881:\n unwind_backtrace+0x1/0x2\n show_stack+0x1/0x2\n f+0x1/0x2\n\nCPU: 0",
+        ] {
+            assert_eq!(names(text), "unwind_backtrace show_stack f", "{text}");
+        }
+        assert_eq!(names("a reply from f+0x1/0x2 came\n f+0x1/0x2"), "", "no heading");
         assert_eq!(names("Call Trace:\n f (a.c:1 b)\n f (a.c:1) in b\n f+0x1/0x2 2\n f word\n"), "");
     }
 
