@@ -1,10 +1,11 @@
 //! The texts that hold stacks: which one a capture is, and its parser.
 
 mod listing; // what `kshot stacks --format json` prints
+mod mail; // a mail as it was sent
 mod margin; // what mails put in front of lines
 mod sections; // texts that mix formats
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 
 pub use listing::{ListedFrame, ListedStack, Listing, SCHEMA};
 pub use sections::Section;
@@ -52,6 +53,8 @@ pub struct Reading {
     pub format: TextFormat,
     /// What stands in front of each of its lines.
     margin: Margin,
+    /// Whether it is a mail as it was sent.
+    is_encoded: bool,
 }
 
 impl TextFormat {
@@ -142,13 +145,16 @@ impl Reading {
     /// How to read a capture that begins with `head`, by the first line that only one format has. What has
     /// none in its first [`HEAD`] bytes is taken for a console, whose text is free.
     pub fn guess(head: &[u8]) -> Self {
-        Self::first(head, &TextFormat::ALL)
-            .unwrap_or(Self { format: TextFormat::CallTrace, margin: Margin::default() })
+        Self::first(head, &TextFormat::ALL).unwrap_or_else(|| Self::new(TextFormat::CallTrace, head))
     }
 
     /// How to read a capture of this format that begins with `head`.
     pub fn of(format: TextFormat, head: &[u8]) -> Self {
-        Self::first(head, &[format]).unwrap_or(Self { format, margin: Margin::default() })
+        Self::first(head, &[format]).unwrap_or_else(|| Self::new(format, head))
+    }
+
+    fn new(format: TextFormat, head: &[u8]) -> Self {
+        Self { format, margin: Margin::default(), is_encoded: mail::is_encoded(head) }
     }
 
     /// Reads the capture.
@@ -156,6 +162,18 @@ impl Reading {
     /// # Errors
     /// What `input` fails with; never because of what a line holds.
     pub fn parse(self, input: impl BufRead) -> io::Result<Parsed> {
+        if self.is_encoded {
+            return self.decoded().parse_text(mail::Decoded::new(input));
+        }
+        self.parse_text(input)
+    }
+
+    /// The same of a text that is decoded.
+    fn decoded(self) -> Self {
+        Self { is_encoded: false, ..self }
+    }
+
+    fn parse_text(self, input: impl BufRead) -> io::Result<Parsed> {
         if self.margin == Margin::default() {
             return self.format.parse(input);
         }
@@ -173,13 +191,31 @@ impl Reading {
     /// # Errors
     /// As [`Reading::parse`].
     pub fn sections(self, input: impl BufRead) -> io::Result<Vec<Section>> {
+        if self.is_encoded {
+            return self.decoded().sections_of_text(mail::Decoded::new(input));
+        }
+        self.sections_of_text(input)
+    }
+
+    fn sections_of_text(self, input: impl BufRead) -> io::Result<Vec<Section>> {
         let (mut sections, mut warnings) = (Sections::new(self), Warnings::default());
         lines::each(input, &mut warnings, |line, warnings| sections.line(line, warnings))?;
         Ok(sections.finish(warnings))
     }
 
     fn first(head: &[u8], formats: &[TextFormat]) -> Option<Self> {
-        let lines = head[..head.len().min(HEAD)].split(|&byte| byte == b'\n');
+        let head = &head[..head.len().min(HEAD)];
+        if mail::is_encoded(head) {
+            let mut text = Vec::new();
+            mail::Decoded::new(head).read_to_end(&mut text).ok()?;
+            let reading = Self::first_of_text(&text, formats)?;
+            return Some(Self { is_encoded: true, ..reading });
+        }
+        Self::first_of_text(head, formats)
+    }
+
+    fn first_of_text(head: &[u8], formats: &[TextFormat]) -> Option<Self> {
+        let lines = head.split(|&byte| byte == b'\n');
         let lines: Vec<_> = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
         let next = lines.iter().skip(1).copied().chain([&b""[..]]);
         lines.iter().zip(next).find_map(|(line, next)| Self::of_line(line, next, formats, TextFormat::has))
@@ -196,7 +232,7 @@ impl Reading {
         Margin::candidates(line).find_map(|margin| {
             let (line, next) = (margin.strip(line), margin.strip(next));
             let format = formats.iter().copied().find(|format| fits(*format, line, next))?;
-            Some(Self { format, margin })
+            Some(Self { format, margin, is_encoded: false })
         })
     }
 }

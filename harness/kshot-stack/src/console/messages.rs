@@ -130,28 +130,37 @@ pub(super) fn task(text: &str) -> Option<&str> {
     Some(task[..end.unwrap_or(task.len())].trim())
 }
 
-/// Where the name of a task ends in a list of kernels before 5.11.
-const LISTED_NAME: usize = 15;
+/// Where the name of a task ends in a list of kernels before 5.11, and before 2.6.34.
+const LISTED_NAMES: [usize; 2] = [15, 13];
 
 /// The task in `init            S    0     1      0 0x00000000` (`sched_show_task` before 5.11): its name,
 /// its state, the program counter or the word `running`, free stack, pid, parent and flags.
 fn listed_task(text: &str) -> Option<&str> {
-    let (task, rest) = (text.get(..LISTED_NAME)?, text.get(LISTED_NAME..)?);
-    let state =
-        rest.strip_prefix(' ')?.strip_prefix(|state: char| state.is_ascii_uppercase() || state == '?')?;
+    LISTED_NAMES.into_iter().find_map(|name| {
+        let (task, rest) = (text.get(..name)?, text.get(name..)?);
+        is_listed(rest).then(|| task.trim_end())
+    })
+}
+
+/// Whether it is what stands behind the name.
+fn is_listed(text: &str) -> bool {
+    let Some(state) = text.strip_prefix(' ') else { return false };
+    let state = state.strip_prefix(|state: char| state.is_ascii_uppercase() || state == '?');
     // Much free stack stands right behind the state.
-    let state = state.strip_prefix(|next: char| next == ' ' || next.is_ascii_digit())?;
-    let mut words = state.split_ascii_whitespace().rev();
-    let flags = words.next()?.strip_prefix("0x")?;
+    let behind =
+        state.and_then(|state| state.strip_prefix(|next: char| next == ' ' || next.is_ascii_digit()));
+    let mut words = behind.unwrap_or_default().split_ascii_whitespace().rev();
+    let Some(flags) = words.next().and_then(|flags| flags.strip_prefix("0x")) else { return false };
     let numbers = words.take(3).filter(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
     let has_numbers = numbers.count() == 3;
     let has_flags = flags.len() >= 8 && flags.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (has_numbers && has_flags).then(|| task.trim_end())
+    has_numbers && has_flags
 }
 
 /// Whether a message may be of such a list.
 pub(super) fn may_be_listed_task(text: &[u8]) -> bool {
-    matches!(text.get(LISTED_NAME..), Some([b' ', b'A'..=b'Z' | b'?', b' ' | b'0'..=b'9', ..]))
+    let is_state = |text: &[u8]| matches!(text, [b' ', b'A'..=b'Z' | b'?', b' ' | b'0'..=b'9', ..]);
+    LISTED_NAMES.into_iter().filter_map(|name| text.get(name..)).any(is_state)
 }
 
 /// The task in `INFO: task eoe_filter:93 blocked for more than 120 seconds`.

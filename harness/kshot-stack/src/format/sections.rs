@@ -88,7 +88,7 @@ impl Sections {
     fn decide(&mut self, left: Left, next: &[u8], warnings: &mut Warnings) -> Vec<u8> {
         let number = std::mem::replace(&mut warnings.line, left.number);
         // What is the open section's own with its margin begins no other that has none.
-        let Reading { format, margin } = self.reading;
+        let Reading { format, margin, .. } = self.reading;
         let goes_on = margin != Margin::default() && format.has(margin.strip(&left.line), margin.strip(next));
         let reading = (!goes_on)
             .then(|| Reading::of_line(&left.line, next, &TextFormat::ALL, TextFormat::begins))

@@ -144,11 +144,15 @@ fn a_list_of_tasks_outside_of_a_report_names_them() {
 [  1.0] a b             D13224     2      0 0x80004000
 [  1.0] Call Trace:
 [  1.0]  f+0x1/0x2
+[  1.0] txg_sync      D 0000000000000000     0  3529      2 0x00000080
+[  1.0] Call Trace:
+[  1.0]  f+0x1/0x2
 [  1.0] task:c               state:S stack:0     pid:1     ppid:0      flags:0x00100000
 [  1.0] Call Trace:
 [  1.0]  f+0x1/0x2
 ";
-    let names = ["1 init call trace: f", "1 a b call trace: f", "1 c call trace: f"];
+    let names =
+        ["1 init call trace: f", "1 a b call trace: f", "1 txg_sync call trace: f", "1 c call trace: f"];
     assert_eq!(told(text), names);
 }
 

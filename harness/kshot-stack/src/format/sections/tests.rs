@@ -131,6 +131,17 @@ fn a_report_without_times_is_a_console_whatever_stands_in_front_of_its_lines() {
 }
 
 #[test]
+fn a_mail_as_it_was_sent_reads_as_the_one_that_is_shown() {
+    let encoded = |text: &str| text.replace('=', "=3D").replace("net/core", "net=\n/core");
+    let mail = format!(
+        "From: a\nContent-Transfer-Encoding: quoted-printable\n{PROSE}{}{PROSE}{}",
+        encoded(FTRACE),
+        encoded(CONSOLE)
+    );
+    assert_eq!(told(&mail), ["ftrace 1: 1 sh f in f: f g", "call-trace 19: 1 sh warn in h: h i"]);
+}
+
+#[test]
 fn the_handlers_of_an_interrupt_do_not_make_a_mail_a_list_of_stacks() {
     let irq = "  irq 77: nobody cared (try booting with the \"irqpoll\" option)\n  handlers:\n  [<00000000d33eeed7>] vring_interrupt\n  Disabling IRQ #77\n";
     assert_eq!(told(&format!("{PROSE}{irq}{PROSE}{CONSOLE}")), ["call-trace 1: 1 sh warn in h: h i"]);
