@@ -13,6 +13,8 @@ use regex::Regex;
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
+pub(crate) use prefix::said as said_in_chat;
+
 use crate::document::ConsoleReport;
 use crate::stack::CallTrace;
 use crate::text::Lines;

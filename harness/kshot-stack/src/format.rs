@@ -231,7 +231,10 @@ impl Reading {
     ) -> Option<Self> {
         Margin::candidates(line).find_map(|margin| {
             let (line, next) = (margin.strip(line), margin.strip(next));
-            let format = formats.iter().copied().find(|format| fits(*format, line, next))?;
+            // A console's parser tells apart who says what.
+            let may_be = |format: TextFormat| !(margin.is_said() && format == TextFormat::CallTrace);
+            let format =
+                formats.iter().copied().find(|format| may_be(*format) && fits(*format, line, next))?;
             Some(Self { format, margin, is_encoded: false })
         })
     }

@@ -33,6 +33,7 @@ mod printer; // who printed a message
 mod quote; // what quotes a line
 
 pub(super) use printer::behind as behind_printer;
+pub(crate) use quote::said;
 pub(super) use quote::{plain, unquoted};
 
 /// The longest prefix of one kind, in bytes.

@@ -1,5 +1,5 @@
-//! A mail as it was sent: what is no letter of ASCII stands as `=3D`, and long lines are cut by a `=` at their
-//! end (`Content-Transfer-Encoding: quoted-printable`, RFC 2045).
+//! A mail as it was sent: what is no letter of ASCII stands as `=3D`, and long lines are cut by a `=` at
+//! their end (`Content-Transfer-Encoding: quoted-printable`, RFC 2045).
 
 use std::io::{self, BufRead, Read};
 

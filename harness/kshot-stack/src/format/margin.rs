@@ -6,13 +6,18 @@
 //! > >           <idle>-0     [003] d..2.    58.289092: <stack trace>
 //! > >  => schedule
 //!     # tracer: function
+//! 12:03 <nick>           <idle>-0     [003] d..2.    58.289092: <stack trace>
 //! ```
+
+use crate::console::said_in_chat;
 
 /// The same of every line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Margin {
     /// Whether lines are quoted, however often.
     quoted: bool,
+    /// Whether lines are of a chat.
+    said: bool,
     /// The most blanks and tabs in front of a line that are none of its own.
     blanks: usize,
 }
@@ -28,17 +33,29 @@ struct Place {
 impl Margin {
     /// What may be the margin of a line, the likeliest first.
     pub(super) fn candidates(line: &[u8]) -> impl Iterator<Item = Self> {
-        let quoted = Self { quoted: line.first().copied().is_some_and(is_quote), blanks: 0 };
+        let quoted = Self { quoted: line.first().copied().is_some_and(is_quote), ..Self::default() };
         let text = quoted.strip(line);
         let blanks = text.iter().take_while(|&&byte| matches!(byte, b' ' | b'\t')).count();
         let indented = Self { blanks, ..quoted };
-        [quoted, indented].into_iter().take(1 + usize::from(blanks > 0))
+        let said = Self { said: true, ..Self::default() };
+        let (may_be_indented, may_be_said) = (blanks > 0, said_in_chat(line).is_some());
+        // The name of a task may hold anything, and so who said it.
+        let candidates = [(said, may_be_said), (quoted, true), (indented, may_be_indented)];
+        candidates.into_iter().filter(|(_, may_be)| *may_be).map(|(margin, _)| margin)
+    }
+
+    /// Whether lines are of a chat.
+    pub(super) fn is_said(self) -> bool {
+        self.said
     }
 
     /// The text of a line.
     pub(super) fn strip(self, line: &[u8]) -> &[u8] {
         if self == Self::default() {
             return line;
+        }
+        if self.said {
+            return said_in_chat(line).map_or(line, |(_, text)| text);
         }
         let mut place = Place::default();
         &line[line.iter().take_while(|&&byte| place.takes(byte, self)).count()..]
@@ -75,8 +92,9 @@ mod tests {
             lines.map(|line| format!("{}\n", String::from_utf8_lossy(line))).collect::<String>()
         };
         assert_eq!(read(Margin::default()), text);
-        assert_eq!(read(Margin { quoted: true, blanks: 0 }), "a\n => f\n\nb > c\n\n   d\n");
-        assert_eq!(read(Margin { quoted: true, blanks: 2 }), "a\n=> f\n\nb > c\n\n d\n");
+        let quoted = Margin { quoted: true, ..Margin::default() };
+        assert_eq!(read(quoted), "a\n => f\n\nb > c\n\n   d\n");
+        assert_eq!(read(Margin { blanks: 2, ..quoted }), "a\n=> f\n\nb > c\n\n d\n");
     }
 
     #[test]

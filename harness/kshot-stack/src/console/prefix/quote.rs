@@ -80,7 +80,7 @@ pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Who said a line of a chat, and what.
-fn said(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn said(text: &[u8]) -> Option<(&[u8], &[u8])> {
     if !(text.first()?.is_ascii_alphanumeric() || text[0] == b'<' || is_clock(text)) {
         return None;
     }

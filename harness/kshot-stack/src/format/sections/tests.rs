@@ -131,6 +131,26 @@ fn a_report_without_times_is_a_console_whatever_stands_in_front_of_its_lines() {
 }
 
 #[test]
+fn each_section_of_a_chat_is_read_in_its_own_format() {
+    for said in ["12:03 <a_b> ", "[12:03:45] <@a_b> ", "12:03:45 a_b | ", "qemu_1  | "] {
+        let quoted = |text: &str| text.lines().map(|line| format!("{said}{line}\n")).collect::<String>();
+        let chat = format!("{}{said}so it is\n{}{}", quoted(FTRACE), quoted(PERF), quoted(CONSOLE));
+        assert_eq!(
+            told(&chat),
+            [
+                "ftrace 1: 1 sh f in f: f g",
+                "perf-script 8: 1 sh cycles: j k",
+                "call-trace 12: 1 sh warn in h: h i"
+            ],
+            "{said}"
+        );
+    }
+    // What others say in between is no line of the log.
+    let chat = CONSOLE.lines().map(|line| format!("12:03 <a_b> {line}\n12:04 <c> hm\n12:04 <c> so?\n"));
+    assert_eq!(told(&chat.collect::<String>()), ["call-trace 1: 1 sh warn in h: h i"]);
+}
+
+#[test]
 fn a_mail_as_it_was_sent_reads_as_the_one_that_is_shown() {
     let encoded = |text: &str| text.replace('=', "=3D").replace("net/core", "net=\n/core");
     let mail = format!(
