@@ -105,6 +105,10 @@ pub(crate) fn is_of(line: &[u8]) -> bool {
 
 /// Whether a line is a frame that needs no heading before it.
 pub(crate) fn is_frame(line: &[u8]) -> bool {
+    // `f+0x1/0x2`, `#1  f (..)` and `[c5601fec] f at c806e303`, `=> f`: most lines hold none of these.
+    if memchr::memchr3(b'+', b'[', b'>', line).is_none() && memchr::memchr(b'#', line).is_none() {
+        return false;
+    }
     let line = plain(line);
     let text = Message::of(&line).text;
     let stands_alone = |line: TraceLine| match line {

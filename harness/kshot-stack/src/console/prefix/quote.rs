@@ -81,24 +81,49 @@ pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
 
 /// Who said a line of a chat, and what.
 pub(crate) fn said(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    if !(text.first()?.is_ascii_alphanumeric() || text[0] == b'<' || is_clock(text)) {
-        return None;
-    }
+    let time = match text.first()? {
+        b'<' => 0,
+        b'[' if !is_clock(text) => return None,
+        b'0'..=b'9' | b'[' => length_of_time(text)?,
+        b'A'..=b'S' if behind_month(text).is_some() => length_of_time(text)?,
+        first if first.is_ascii_alphabetic() => 0,
+        _ => return None,
+    };
+    let (time, said) = text.split_at(time);
+    let (name, behind) = if said.starts_with(b"<") { in_angles(said)? } else { before_bar(said)? };
+    (is_name(name) && (time.is_empty() || is_time(time))).then_some((name, behind))
+}
+
+/// How long the time is in front of who said it.
+fn length_of_time(text: &[u8]) -> Option<usize> {
     let mark = memchr::memchr2(b'<', b'|', &text[..text.len().min(LONGEST)])?;
-    let (before, behind) = (&text[..mark], &text[mark + 1..]);
     if text[mark] == b'<' {
-        let inner = behind.trim_ascii_start();
-        let inner = inner.strip_prefix(b"@").or_else(|| inner.strip_prefix(b"+")).unwrap_or(inner);
-        let close = inner.iter().take(LONGEST).position(|&byte| byte == b'>')?;
-        let (name, behind) = (&inner[..close], &inner[close + 1..]);
-        let behind = behind.strip_prefix(b" ").or_else(|| behind.strip_prefix(b"\t"))?;
-        return (is_name(name) && (mark == 0 || is_time(before))).then_some((name, behind));
+        return Some(mark);
     }
-    let before = before.strip_suffix(b" ")?.trim_ascii_end();
-    let name_at = before.iter().rposition(|&byte| byte == b' ').map_or(0, |blank| blank + 1);
-    let (time, name) = before.split_at(name_at);
-    let behind = behind.strip_prefix(b" ")?;
-    ((time.is_empty() || is_time(time)) && is_name(name)).then_some((name, behind))
+    Some(text[..mark].trim_ascii_end().iter().rposition(|&byte| byte == b' ')? + 1)
+}
+
+/// What stands behind `Nov `.
+fn behind_month(text: &[u8]) -> Option<&[u8]> {
+    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    text.get(3).filter(|&&byte| byte == b' ')?;
+    MONTHS.chunks(3).find_map(|month| text.strip_prefix(month)?.strip_prefix(b" "))
+}
+
+/// The name in `<nick> `, `< nick> ` or `<@nick> `, and what stands behind it.
+fn in_angles(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let inner = text[1..].trim_ascii_start();
+    let inner = inner.strip_prefix(b"@").or_else(|| inner.strip_prefix(b"+")).unwrap_or(inner);
+    let close = inner.iter().take(LONGEST).position(|&byte| byte == b'>')?;
+    let behind = &inner[close + 1..];
+    let behind = behind.strip_prefix(b" ").or_else(|| behind.strip_prefix(b"\t"))?;
+    Some((&inner[..close], behind))
+}
+
+/// The name in `nick | `, and what stands behind it.
+fn before_bar(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let blank = text.iter().take(LONGEST).position(|&byte| byte == b' ')?;
+    Some((&text[..blank], text[blank..].trim_ascii_start().strip_prefix(b"| ")?))
 }
 
 /// Whether a text begins as `[12:03` does.
@@ -108,9 +133,7 @@ fn is_clock(text: &[u8]) -> bool {
 
 /// Whether it is a time of a day, with or without its date, and a blank behind it.
 fn is_time(text: &[u8]) -> bool {
-    const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-    let without_month =
-        MONTHS.chunks(3).find_map(|month| text.strip_prefix(month)?.strip_prefix(b" ")).unwrap_or(text);
+    let without_month = behind_month(text).unwrap_or(text);
     let minutes = |part: &[u8]| part[0].is_ascii_digit() && part[1] == b':' && part[2].is_ascii_digit();
     text.ends_with(b" ")
         && without_month.iter().all(|byte| byte.is_ascii_digit() || b":-/.T[] ".contains(byte))
