@@ -181,7 +181,8 @@ pub(super) fn last_function(text: &str) -> Option<&str> {
 
 /// The function in the line of the program counter among registers.
 pub(super) fn program_counter(text: &str) -> Option<&str> {
-    const COUNTERS: [&str; 11] = [
+    const COUNTERS: [&str; 12] = [
+        "TPC: <",
         "RIP: ",
         "EIP: ",
         "EIP is at ",
@@ -201,8 +202,9 @@ pub(super) fn program_counter(text: &str) -> Option<&str> {
 /// Whether a message is of the registers that stand in the middle of a trace which goes on behind an
 /// exception.
 pub(super) fn is_register(text: &str) -> bool {
-    const NAMES: [&str; 40] = [
+    const NAMES: [&str; 41] = [
         "RIP",
+        "TPC: ",
         "IP: ",
         "ERA: ",
         "Code",

@@ -14,6 +14,8 @@
 //! [c0000000f8a3b7c0] [c000000000a1b2c4] dump_stack+0x9c/0xd0 (unreliable) powerpc
 //! [c0000000f8a3b7d0] [c000000000a1b2d4] .handle_irq+0x9c/0xd0             powerpc, big endian
 //! ([<000000000011a7f0>] show_stack+0x90/0xc0)                             s390
+//! Caller[000000000042a7f0]: show_stack+0x90/0xc0                          sparc64
+//! [<(____ptrval____)>] show_stack+0x90/0xc0                               4.15 to 4.19
 //! [ffffff80201c7800+  32][<ffffff80091f0e2c>] show_stack+0xd8/0xe4        Amlogic
 //!  __dump_stack lib/dump_stack.c:88 [inline]                              with source lines, of syzkaller
 //!  ret_from_fork+0x1f/0x30 ??:?                                           where one is not known
@@ -83,11 +85,13 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     // A function that was inlined has a line of its own, before the one that it was inlined to.
     let lines = format!(r"\({line}(?: {line})*\)");
     let place = format!(r"{SYMBOL}(?:\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?)?");
+    // Before 4.19 an address may be hidden, and sparc64 tells in words which it is.
+    let address = r"[0-9a-f]+|\(?_*ptrval_*\)?";
     let frame = format!(
-        r"^\s*(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:\[<?\s*(?P<address>[0-9a-f]+|inline)\s*>?\]\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
+        r"^\s*(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:(?:Caller)?\[<?\s*(?P<address>{address}|inline)\s*>?\]:?\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
     );
     let from = format!(
-        r"^\s*(?:\[<[0-9a-f]+>\] )?\(?(?P<inner>{place})\)?(?: \[[^\]]*\])?\)? from (?:\[<(?P<address>[0-9a-f]+)>\] )?\(?(?P<place>{place}|0x[0-9a-f]+)(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source})?(?P<inline> \[inline\])?\)?\s*$"
+        r"^\s*(?:\[<(?:{address})>\] )?\(?(?P<inner>{place})\)?(?: \[[^\]]*\])?\)? from (?:\[<(?P<address>{address})>\] )?\(?(?P<place>{place}|0x[0-9a-f]+)(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source})?(?P<inline> \[inline\])?\)?\s*$"
     );
     let regex = |text: &str| Regex::new(text).expect("a regex");
     Shapes {
@@ -254,6 +258,9 @@ mod tests {
             "Call Trace:\n[c0000000f8a3b7c0] [c000000000a1b2c4] f+0x9c/0xd0\n[c0000000f8a3b7d0] [c000000000a1b2d4] g+0x9c/0xd0\nInstruction dump:",
             "Call Trace:\n [<000000000011a7f0>] f+0x90/0xc0 \n [<000000000011a8f0>] g+0x90/0xc0\nLast Breaking-Event-Address:",
             "00000000Call Trace:\n <IRQ>  [<ffffffff8191c190>] f+0x1/0x20\n <EOI>  [<ffffffff8191c190>] g+0x2/0x30\n \nCode:",
+            "Call Trace:\n[<(____ptrval____)>] f+0x1/0x20\n[<(ptrval)>] g+0x2/0x30\nCode: 00",
+            "Backtrace: \n[<(ptrval)>] (f) from [<(ptrval)>] (g+0x10/0x14)\n r7:00000000",
+            "Call Trace:\nCaller[000000000042a7f0]: f+0x1/0x20\nCaller[000000000042a8f0]: g+0x2/0x30\nInstruction DUMP: 00",
             "Call Trace:\nno frame\nCall Trace:\n f+0x1/0x20\n g+0x2/0x30\nf+0x3/0x4 is behind it\n h+0x1/0x2",
         ] {
             assert_eq!(names(text), "f g", "{text}");

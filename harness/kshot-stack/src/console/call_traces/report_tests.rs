@@ -124,6 +124,7 @@ fn a_program_counter_and_a_process_are_named_by_each_kernel() {
         "IP: [<810f2a20>] f+0x70/0xa0",
         "IP: f+0x70/0xa0",
         "   ERA: 90000000002222 f+0x70/0xa0",
+        "TPC: <f+0x70/0xa0>",
     ] {
         let text = format!(
             "Oops: 0000 [#1]\n{line}\nProcess a b (pid: 4467, ti=c7878000)\nCall Trace:\n g+0x1/0x2\n"
