@@ -503,7 +503,7 @@ impl Parser {
     /// Counts the stacks of a caller, the one that is open and the one that was laid aside.
     fn end(&mut self, caller: usize) {
         let (stacks, begun) = (&mut self.stacks, &mut self.begun);
-        self.callers[caller].end(|stack| {
+        self.callers[caller].end(self.nameless, |stack| {
             stacks.add(stack, *begun);
             *begun += 1;
         });

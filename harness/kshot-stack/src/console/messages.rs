@@ -46,7 +46,9 @@ pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
     let may_be = match text {
         [b'#', digit, ..] => digit.is_ascii_digit(),
         [b'[', digit, ..] => {
-            text.starts_with(b"[exception ") || digit.is_ascii_hexdigit() && split_at(text, b" at ").is_some()
+            text.starts_with(b"[exception ")
+                || text.starts_with(b"[NIP ")
+                || digit.is_ascii_hexdigit() && split_at(text, b" at ").is_some()
         }
         _ => false,
     };
@@ -122,12 +124,29 @@ pub(super) fn task(text: &str) -> Option<&str> {
     if text.starts_with("Page allocated via order ") {
         return Some(text.split_once(", tgid ")?.1.split_once(" (")?.1.split_once("), ts ")?.0);
     }
+    if text.starts_with("0x") {
+        return task_of_kdb(text);
+    }
     let of_old = || text.strip_prefix("Pid: ")?.split_once(", comm: ");
     let of_dump = text.strip_prefix("CPU: ").and_then(|text| text.split_once(" Comm: "));
     let Some((_, task)) = of_dump.or_else(of_old) else { return listed_task(text) };
     let ends = [" Not tainted", " Tainted: ", " Kdump: loaded "];
     let end = ends.iter().filter_map(|mark| task.find(mark)).min();
     Some(task[..end.unwrap_or(task.len())].trim())
+}
+
+/// The task in `0xffff888100a3a000       93       92  1    0   R  0xffff888100a3ab80 *sh`, before a stack of kdb:
+/// its address, pid, parent, whether it runs, the CPU, its state, another address.
+fn task_of_kdb(text: &str) -> Option<&str> {
+    let mut words = text.split_ascii_whitespace();
+    let is_address = |word: &str| word.len() > 8 && word.starts_with("0x");
+    let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = is_address(words.next()?)
+        && words.by_ref().take(4).filter(|word| is_number(word)).count() == 4
+        && words.next()?.len() == 1;
+    let thread = words.next().filter(|word| fits && is_address(word))?;
+    let (_, task) = text.rsplit_once(thread)?;
+    Some(task.trim().trim_start_matches('*'))
 }
 
 /// Where the name of a task ends in a list of kernels before 5.11, and before 2.6.34.

@@ -37,5 +37,6 @@ static TELLING_WORDS: LazyLock<Regex> = LazyLock::new(|| {
 pub(super) fn is_telling(text: &[u8]) -> bool {
     matches!(text.trim_ascii_start().first(), Some(b'#' | b'['))
         || may_be_listed_task(text)
+        || text.starts_with(b"0x")
         || TELLING_WORDS.is_match(text)
 }

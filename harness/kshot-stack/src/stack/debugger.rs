@@ -4,6 +4,8 @@
 //! PID: 1499   TASK: ffff88006af43cc0  CPU: 2   COMMAND: "su"
 //!  #3 [ffff8800664a1dd0] general_protection at ffffffff81503435            crash
 //!     [exception RIP: kmem_cache_alloc+120]
+//!  [NIP  : .sysrq_handle_crash]                                           on POWER
+//!  #1 [c0000000f8a3b7d0] .__handle_sysrq at c000000000a1b2c4  (unreliable)
 //!  #4 [ffff8800664a1ed0] get_empty_filp+0x74 at ffffffff8114e9e4 [ext4]    with its option -s
 //!  #5 [c5601fec] (nfsd module) at c806e303
 //!  #6 [c74dfee0] error_code (via page_fault) at c0107256
@@ -45,9 +47,9 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     let regex = |text: String| Regex::new(&text).expect("a regex");
     Shapes {
         crash: regex(format!(
-            r"^\s*(?:#(?P<number>\d+)\s+)?\[[0-9a-f]+\] (?:{PLACE}|\((?P<of>[\w-]+) module\))(?: \(via [\w.]+\))? at (?P<address>[0-9a-f]+)(?: \[(?P<module>[\w-]+)\])?\s*$"
+            r"^\s*(?:#(?P<number>\d+)\s+)?\[[0-9a-f]+\] (?:{PLACE}|\((?P<of>[\w-]+) module\))(?: \(via [\w.]+\))? at (?P<address>[0-9a-f]+)(?: \[(?P<module>[\w-]+)\])?(?P<doubt>\s+\(unreliable\))?\s*$"
         )),
-        interrupted: regex(format!(r"^\s*\[exception \w+: {PLACE}\]\s*$")),
+        interrupted: regex(format!(r"^\s*\[(?:exception \w+|NIP *): {PLACE}\]\s*$")),
         // What stands behind the function is its arguments, or the place in its source.
         numbered: regex(format!(
             r"^\s*#(?P<number>\d+)\s+(?:at )?(?:(?P<address>0x[0-9a-f]+)(?: \([^)]*\))?(?: in )?)?(?:{PLACE}|\?\?)?(?P<behind> ?\(.*| at \S+:\d+.*| /\S.*|)\s*$"
@@ -82,7 +84,7 @@ impl DebuggerLine {
             module: part("module").or_else(|| part("of")).map(str::to_owned),
             user,
             inlined: behind.ends_with("(inlined)"),
-            guess: depth.is_none() && address.is_some(),
+            guess: depth.is_none() && address.is_some() || part("doubt").is_some(),
             ..Frame::default()
         };
         Some(Self { number: depth, frame })
@@ -162,6 +164,10 @@ mod tests {
         assert_eq!((number, of_module.symbol, of_module.module.as_deref()), (Some(5), None, Some("nfsd")));
         let (number, found) = read("      [c1aa1f78] svc_recv at cb22c4d8 [sunrpc]").unwrap();
         assert_eq!((number, found.guess, found.module.as_deref()), (None, true, Some("sunrpc")));
+        let (_, interrupted) = read(" [NIP  : .f]").unwrap();
+        assert_eq!((interrupted.symbol.as_deref(), interrupted.guess), (Some(".f"), false));
+        let (number, doubted) = read(" #1 [c0000000f8a3b7d0] .f at c000000000a1b2c4  (unreliable)").unwrap();
+        assert_eq!((number, doubted.symbol.as_deref(), doubted.guess), (Some(1), Some(".f"), true));
         let (_, entry) = read("#7  entry+0x7c/0x15b (arch/x86/entry/entry_64.S:112)").unwrap();
         assert_eq!((entry.offset, entry.size), (Some(0x7c), Some(0x15b)));
     }

@@ -117,12 +117,14 @@ impl Caller {
     }
 
     /// Ends what is open and what was laid aside, and counts each stack.
-    pub(super) fn end(&mut self, mut count: impl FnMut(&Numbers)) {
+    pub(super) fn end(&mut self, nameless: usize, mut count: impl FnMut(&Numbers)) {
         if let Some(stack) = self.aside.take() {
             count(&stack);
         }
         if self.has_stack() {
             count(&self.stack);
+            // Of whom the next is, only its report could tell.
+            self.task = if self.report.is_some() { self.task } else { nameless };
         }
         (self.open, self.section, self.is_cut) = (Open::No, None, false);
     }

@@ -267,3 +267,28 @@ fn the_file_of_page_owner_names_tasks() {
     let sorted = format!("12 times, 12 pages:\n{text}");
     assert_eq!(told(&sorted), ["1 a b call trace: f"]);
 }
+
+#[test]
+fn a_stack_of_kdb_is_its_tasks_and_a_trace_without_a_task_is_nobodys() {
+    let text = "\
+[0]kdb> bt
+Stack traceback for pid 93
+0xffff888100a3a000       93       92  1    0   R  0xffff888100a3ab80 *a b
+CPU: 0 PID: 93 Comm: a b Not tainted 6.1.0 #1
+Call Trace:
+ f+0x1/0x2
+[0]kdb> btp 1
+Stack traceback for pid 1
+0xffff888100a3a000        1        0  0    0   S  0xffff888100a3ab80  init
+Call Trace:
+ g+0x1/0x2
+";
+    assert_eq!(told(text), ["1 a b call trace: f", "1 init call trace: g"]);
+    let dump = "CPU: 0 PID: 93 Comm: a Not tainted\nCall Trace:\n f+0x1/0x2\n\n";
+    assert_eq!(told(&format!("{dump}Call Trace:\n g+0x1/0x2\n")), ["1 a call trace: f", "1 ? call trace: g"]);
+    assert_eq!(
+        told(&format!("BUG: b\n{dump}Call Trace:\n g+0x1/0x2\n")),
+        ["1 a bug: f", "1 a bug: g"],
+        "of a report"
+    );
+}
