@@ -247,7 +247,7 @@ impl Parser {
         if text.trim().is_empty() {
             return;
         }
-        match self.read_frame(caller, text.as_bytes()) {
+        match self.read_frame(caller, text.as_bytes()).filter(|frame| !frame.is_bare) {
             Some(frame) => self.frame(caller, frame, line, warnings),
             None => self.message(caller, text, line, warnings),
         }

@@ -36,6 +36,10 @@ pub(super) use printer::behind as behind_printer;
 pub(crate) use quote::said;
 pub(super) use quote::{plain, unquoted};
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// The longest prefix of one kind, in bytes.
 const LONGEST: usize = 100;
 
@@ -106,13 +110,13 @@ impl<'a> Message<'a> {
                 let (caller, text) = printer::of_vendor(text)?;
                 (Prefix::Caller, Self { caller, text })
             }
-            b' ' => behind(Prefix::Logger, spoken(text)?),
+            b' ' => behind(Prefix::Logger, spoken(text).or_else(|| numbered(text))?),
             b'.' | b'/' => behind(Prefix::Logger, grepped(text)?),
             first @ (b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => {
                 let date = || iso_time(text).filter(|_| may_be_date).map(|text| behind(Prefix::Date, text));
                 let record = || record(text).map(|message| (Prefix::Seconds, message));
                 let logger = || {
-                    let text = logger(text).or_else(|| grepped(text))?;
+                    let text = logger(text).or_else(|| grepped(text)).or_else(|| numbered(text))?;
                     Some(behind(Prefix::Logger, text))
                 };
                 match first {
@@ -239,32 +243,30 @@ fn record(text: &[u8]) -> Option<Message<'_>> {
     Some(Message { caller: caller.unwrap_or_default(), text: &text[end + 1..] })
 }
 
-/// What stands behind `host kernel: `, `host kernel[0]: `, ` kernel - - - ` or logcat's `0     0 W kernel  :
-/// ` and `W/kernel  (    0): `.
+static KERNEL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"kernel"));
+
+/// What stands behind `host kernel: `, `host kernel[0]: `, ` kernel - - - ` or logcat's `0     0 W kernel  : `
+/// and `W/kernel  (    0): `.
 fn logger(text: &[u8]) -> Option<&[u8]> {
-    let head = &text[..text.len().min(LONGEST)];
-    let of_line = memchr::memchr_iter(b':', head).find_map(|colon| {
-        let behind = &text[colon + 1..];
-        let behind = behind.strip_prefix(b" ").or_else(|| seconds(behind).and(Some(behind)))?;
-        let before = head[..colon].trim_ascii_end();
-        let before =
-            without_number(before, *b"[]").or_else(|| without_number(before, *b"()")).unwrap_or(before);
-        let before = before.strip_suffix(b"kernel").or_else(|| before.strip_suffix(b"klogd"))?;
-        (before.is_empty() || before.ends_with(b" ") || before.ends_with(b"/")).then_some(behind)
-    });
-    let of_rfc = || {
-        let dashes = memchr::memchr_iter(b'-', head).find(|&dash| head[..dash].ends_with(b" kernel "))?;
-        text[dashes..].strip_prefix(b"- - - ")
-    };
-    of_line.or_else(of_rfc)
+    KERNEL.find_iter(&text[..text.len().min(LONGEST)]).find_map(|at| {
+        if !matches!(at.checked_sub(1).map(|before| text[before]), None | Some(b' ' | b'/')) {
+            return None;
+        }
+        let behind = &text[at + b"kernel".len()..];
+        if let Some(text) = behind.strip_prefix(b" - - - ") {
+            return Some(text);
+        }
+        let behind = behind.trim_ascii_start();
+        let behind =
+            behind_number_in(behind, *b"[]").or_else(|| behind_number_in(behind, *b"()")).unwrap_or(behind);
+        let text = behind.strip_prefix(b":")?;
+        text.strip_prefix(b" ").or_else(|| seconds(text).and(Some(text)))
+    })
 }
 
-/// A text without the number in brackets that it ends in: `kernel[0]`, `W/kernel  (    0)`.
-fn without_number(text: &[u8], [open, close]: [u8; 2]) -> Option<&[u8]> {
-    let inner = text.strip_suffix(&[close])?;
-    let open = inner.iter().rposition(|&byte| byte == open)?;
-    let is_number = behind_digits(inner[open + 1..].trim_ascii()).is_some_and(<[u8]>::is_empty);
-    is_number.then(|| inner[..open].trim_ascii_end())
+/// What stands behind the number in brackets that a text begins with: `[0]`, `(    0)`.
+fn behind_number_in(text: &[u8], [open, close]: [u8; 2]) -> Option<&[u8]> {
+    behind_digits(text.strip_prefix(&[open])?.trim_ascii_start())?.strip_prefix(&[close])
 }
 
 /// What stands behind ` kernel:`, as syslogd writes messages to every terminal.
@@ -272,12 +274,23 @@ fn spoken(text: &[u8]) -> Option<&[u8]> {
     text.strip_prefix(b" kernel:").filter(|text| seconds(text).is_some())
 }
 
-/// What stands behind the `console.log:12:` of grep, where a time follows.
+/// What stands behind the number of a line (`cat -n`), where a time follows.
+fn numbered(text: &[u8]) -> Option<&[u8]> {
+    let behind = behind_digits(text.trim_ascii_start())?;
+    let text = behind.trim_ascii_start();
+    let has_time = || seconds(level(text).unwrap_or(text)).is_some();
+    (text.len() < behind.len() && has_time()).then_some(text)
+}
+
+/// What stands behind the `console.log:12:` or `console.log-12-` of grep, where a time follows.
 fn grepped(text: &[u8]) -> Option<&[u8]> {
     let is_of_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"._/+-".contains(byte);
-    let (path, behind) = text.split_at(memchr::memchr(b':', &text[..text.len().min(LONGEST)])?);
-    let behind = &behind[1..];
-    if !matches!(behind.first()?, b'[' | b'<' | b'0'..=b'9') || !path.iter().all(is_of_path) {
+    let mark = memchr::memchr2(b':', b'[', &text[..text.len().min(LONGEST)])?;
+    let (path, behind) = text.split_at(mark);
+    let behind = if text[mark] == b':' { &behind[1..] } else { behind };
+    let begins = matches!(behind.first()?, b'[' | b'<' | b'0'..=b'9');
+    let is_path = text[mark] == b':' || path.ends_with(b"-");
+    if !begins || !is_path || !path.iter().all(is_of_path) {
         return None;
     }
     let behind = behind_digits(behind).and_then(|behind| behind.strip_prefix(b":")).unwrap_or(behind);
@@ -326,13 +339,17 @@ mod tests {
             ("W/kernel  (    0): [   12.345678] text", "", "text"),
             ("01-28 09:20:11.345 W/kernel  (    0):  f+0x1/0x2", "", " f+0x1/0x2"),
             ("Nov 28 09:20:11 host kernel[0]:  f+0x1/0x2", "", " f+0x1/0x2"),
-            ("Nov 28 09:20:11 host klogd:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("Nov 28 09:20:11 host thekernel:  f+0x1/0x2", "", "Nov 28 09:20:11 host thekernel:  f+0x1/0x2"),
             ("<4>1 2026-11-28T09:20:11+00:00 host kernel - - -  f+0x1/0x2", "", " f+0x1/0x2"),
             (" kernel:[16704.264129]  f+0x1/0x2", "", " f+0x1/0x2"),
             (" kernel: not a time", "", " kernel: not a time"),
             ("Feb 18 18:13:35 host kernel:[16704.264129]  f+0x1/0x2", "", " f+0x1/0x2"),
             ("console.log:12:[   12.345678]  f+0x1/0x2", "", " f+0x1/0x2"),
             ("./a/console.log:<4>[   12.345678][    T1]  f+0x1/0x2", "T1", " f+0x1/0x2"),
+            ("console.log-12-[   12.345678]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("    12\t[   12.345678]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("12  <4>[   12.345678] text", "", "text"),
+            ("    12 text", "", "    12 text"),
             ("console.log:12: a list", "", "console.log:12: a list"),
             ("> > [   12.345678] text", "", "text"),
             ("|[   12.345678] text", "", "text"),

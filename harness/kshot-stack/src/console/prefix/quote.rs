@@ -1,5 +1,4 @@
-//! What quotes a line: of a mail, of a commit's message, of a test's output, of a chat, of several programs'
-//! output side by side.
+//! What quotes a line: of a mail, of a commit's message, of a test's output, of a chat.
 //!
 //! ```text
 //! > text
@@ -11,7 +10,7 @@
 //! Nov 28 12:03:45 <nick>  text
 //! <nick> text
 //! 12:03:45  nick | text                 weechat
-//! qemu_1  | text                        docker compose
+//! - {"dt": "2026-11-28T09:20:11", "lvl": "target", "msg": "text"}
 //! ```
 
 use std::borrow::Cow;
@@ -32,24 +31,32 @@ const MARKERS: [&[u8]; 10] = [
     b"ESPFIX",
 ];
 
-/// A line as a terminal shows it: without colours, and without the end of a line that was made visible
-/// (`^M`, `\r`, `␍␊`).
+/// A line as a terminal shows it: without colours, zeros, the mark of a byte order, and the end of a line that
+/// was made visible (`^M`, `\r`, `␍␊`); with plain blanks, which web pages make others of.
 pub(in crate::console) fn plain(line: &[u8]) -> Cow<'_, [u8]> {
-    const ENDS: [&[u8]; 4] = [b"^M", b"\\r", "␍␊".as_bytes(), "␍".as_bytes()];
-    let end = match line.last() {
-        Some(b'M' | b'r' | 0x80..) => ENDS.iter().find_map(|end| line.strip_suffix(*end)).unwrap_or(line),
-        _ => line,
-    };
-    let Some(first) = memchr::memchr(b'\x1b', end) else { return Cow::Borrowed(end) };
-    let (mut plain, mut rest) = (end[..first].to_vec(), &end[first..]);
+    const ENDS: [&[u8]; 6] = [b"^M", b"\\r", b"\"}", b"\0", "␍␊".as_bytes(), "␍".as_bytes()];
+    const BLANK: &[u8] = "\u{a0}".as_bytes();
+    let mut line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
+    while let Some(0) = line.first() {
+        line = &line[1..];
+    }
+    while let Some(b'M' | b'r' | b'}' | 0 | 0x80..) = line.last()
+        && let Some(text) = ENDS.iter().find_map(|end| line.strip_suffix(*end))
+    {
+        line = text;
+    }
+    let Some(first) = memchr::memchr2(b'\x1b', BLANK[0], line) else { return Cow::Borrowed(line) };
+    let (mut plain, mut rest) = (line[..first].to_vec(), &line[first..]);
     while let Some((&byte, behind)) = rest.split_first() {
-        rest = behind;
-        match behind.strip_prefix(b"[").filter(|_| byte == b'\x1b') {
-            Some(code) => {
-                let end = code.iter().position(|byte| (b'@'..=b'~').contains(byte));
-                rest = end.map_or(&[], |end| &code[end + 1..]);
-            }
-            None => plain.push(byte),
+        if let Some(code) = rest.strip_prefix(b"\x1b[") {
+            let end = code.iter().position(|byte| (b'@'..=b'~').contains(byte));
+            rest = end.map_or(&[], |end| &code[end + 1..]);
+        } else if let Some(behind) = rest.strip_prefix(BLANK) {
+            plain.push(b' ');
+            rest = behind;
+        } else {
+            plain.push(byte);
+            rest = behind;
         }
     }
     Cow::Owned(plain)
@@ -62,14 +69,14 @@ pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
         // Most lines begin with the time of the kernel, `[   12.345678]`, or with a letter.
         match text {
             [b'[', first, ..] if !first.is_ascii_digit() => return (by, text),
-            [b'>' | b'|' | b'#' | b' ' | b'\t' | b'<' | b'[', ..] => {}
+            [b'>' | b'|' | b'#' | b' ' | b'\t' | b'<' | b'[' | b'-', ..] => {}
             [first, ..] if first.is_ascii_alphanumeric() => {}
             _ => return (by, text),
         }
         let of_mail = text.trim_ascii_start().strip_prefix(b"> ");
         let of_commit = || text.strip_prefix(b"|").map(|text| text.strip_prefix(b" ").unwrap_or(text));
         let of_test = || text.strip_prefix(b"# ");
-        if let Some(behind) = of_mail.or_else(of_commit).or_else(of_test) {
+        if let Some(behind) = of_mail.or_else(of_commit).or_else(of_test).or_else(|| of_lava(text)) {
             text = behind;
         } else if let Some((name, behind)) = said(text).filter(|_| by.is_empty()) {
             (by, text) = (name, behind);
@@ -79,6 +86,14 @@ pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// The text in a line of a log of LAVA.
+fn of_lava(text: &[u8]) -> Option<&[u8]> {
+    const TEXT: &[u8] = b"\"msg\": \"";
+    let begins = text.starts_with(b"- {\"dt\": ");
+    let at = begins.then(|| memchr::memmem::find(text, TEXT))?;
+    Some(&text[at? + TEXT.len()..])
+}
+
 /// Who said a line of a chat, and what.
 pub(crate) fn said(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let time = match text.first()? {
@@ -86,7 +101,6 @@ pub(crate) fn said(text: &[u8]) -> Option<(&[u8], &[u8])> {
         b'[' if !is_clock(text) => return None,
         b'0'..=b'9' | b'[' => length_of_time(text)?,
         b'A'..=b'S' if behind_month(text).is_some() => length_of_time(text)?,
-        first if first.is_ascii_alphabetic() => 0,
         _ => return None,
     };
     let (time, said) = text.split_at(time);
@@ -166,9 +180,9 @@ mod tests {
             "Nov 28 12:03:45 <+a_b>\t",
             "<a_b> ",
             "12:03:45 a_b | ",
-            "a_b  | ",
             "> 12:03 <a_b> ",
             "12:03 <a_b> > ",
+            "- {\"dt\": \"2026-11-28T09:20:11\", \"lvl\": \"target\", \"msg\": \"12:03 <a_b> ",
         ] {
             assert_eq!(read(&format!("{before} f+0x1/0x2")), ("a_b".into(), " f+0x1/0x2".into()), "{before}");
         }
@@ -181,6 +195,9 @@ mod tests {
             "[   12.3] tun: a^M",
             "[   12.3] tun: a\\r",
             "[   12.3] tun: a␍␊",
+            "\u{feff}[   12.3] tun: a",
+            "\0\0[   12.3] tun: a\0",
+            "[\u{a0}\u{a0} 12.3]\u{a0}tun: a",
             "[   12.3] tun: a",
         ] {
             assert_eq!(String::from_utf8_lossy(&plain(line.as_bytes())), "[   12.3] tun: a", "{line}");
@@ -202,6 +219,7 @@ mod tests {
             "[   12.345678] <nick> text",
             " 0)   0.123 us    |  f();",
             "the quick brown | fox",
+            "word | text",
         ] {
             assert_eq!(read(line), (String::new(), line.into()));
         }

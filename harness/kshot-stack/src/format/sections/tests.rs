@@ -132,7 +132,7 @@ fn a_report_without_times_is_a_console_whatever_stands_in_front_of_its_lines() {
 
 #[test]
 fn each_section_of_a_chat_is_read_in_its_own_format() {
-    for said in ["12:03 <a_b> ", "[12:03:45] <@a_b> ", "12:03:45 a_b | ", "qemu_1  | "] {
+    for said in ["12:03 <a_b> ", "[12:03:45] <@a_b> ", "12:03:45 a_b | "] {
         let quoted = |text: &str| text.lines().map(|line| format!("{said}{line}\n")).collect::<String>();
         let chat = format!("{}{said}so it is\n{}{}", quoted(FTRACE), quoted(PERF), quoted(CONSOLE));
         assert_eq!(
