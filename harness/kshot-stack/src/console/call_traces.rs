@@ -38,6 +38,7 @@
 //! (`CONFIG_PRINTK_CALLER`). Frames that the unwinder did not come by (`?`) are [`Frame::guess`].
 
 mod caller; // what one caller has printed so far
+mod stacks; // where frames go
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 use memchr::memmem::Finder;
+use stacks::NO_REPORT;
 
 use super::messages::{
     Printer, announces_place, bare, dropped, hung_task, is_damaged, is_end_of_report, is_of_memory,
@@ -56,16 +58,11 @@ use super::prefix::{Message, plain, unquoted};
 use super::telling::is_telling;
 use super::{TRACE_WITHIN, stamped};
 use crate::stack::ftrace_context::context;
-use crate::stack::ftrace_text::UNNAMED;
-use crate::stack::lines::{self, DEEPEST_STACK, Kind, LineParser, Warnings, printable, split_at};
+use crate::stack::lines::{self, Kind, LineParser, Warnings, printable, split_at};
 use crate::stack::{
     Fold, Frame, NAMELESS, Parsed, Stack, Texts, TraceLine, heading, is_own_heading, without_marker,
 };
 
-/// The event of a trace that no report announced.
-const NO_REPORT: &str = "call trace";
-/// The event's name of a stack out of a debugger's backtrace.
-const BACKTRACE: &str = "backtrace";
 /// What ftrace prints before the frames of a stack.
 const FTRACE_HEADING: &[u8] = b"<stack trace>";
 /// Messages of others behind the heading of a stack that a report keeps, at most.
@@ -135,6 +132,8 @@ struct Parser {
     /// Whether the line before may tell something.
     is_telling: bool,
     lost: u64,
+    /// How many stacks were counted, and how many begun.
+    events: u64,
     begun: u64,
     stacks: Fold<Numbers>,
     words: Texts<String>,
@@ -154,6 +153,7 @@ impl Parser {
             last: 0,
             is_telling: false,
             lost: 0,
+            events: 0,
             begun: 0,
             stacks: Fold::default(),
             words,
@@ -270,7 +270,7 @@ impl Parser {
             if inside.is_empty() {
                 // x86 comes to the task's own stack last.
                 if text.trim_ascii() == "</TASK>" && self.callers[caller].open != Open::No {
-                    self.end(caller);
+                    self.close(caller);
                 }
                 if is_end_of_report(text) && self.callers[caller].has_told {
                     self.end(caller);
@@ -290,7 +290,7 @@ impl Parser {
             return warnings.note(Kind::LostEvents, line);
         }
         if text.starts_with("---[ end ") {
-            self.end(caller);
+            self.close(caller);
             return self.callers[caller].forget(self.nameless);
         }
         if let Some(kind) = report(text) {
@@ -300,7 +300,7 @@ impl Parser {
             match self.callers[caller].open {
                 Open::No => {}
                 _ if self.callers[caller].is_cut => self.cut(caller),
-                _ => self.end(caller),
+                _ => self.close(caller),
             }
             let task = self.words.word(task.as_bytes());
             let caller = &mut self.callers[caller];
@@ -350,6 +350,7 @@ impl Parser {
             // What names a function may be the heading of the next stack.
             (Open::Frames, Printer::Kernel) if !holds_place => self.callers[caller].open = Open::Interrupted,
             (Open::Interrupted, Printer::Kernel) if self.callers[caller].is_cut => self.cut(caller),
+            (Open::Frames | Open::Interrupted, Printer::Kernel) => self.close(caller),
             (Open::Frames | Open::Interrupted, _) => self.end(caller),
             // A frame behind what nobody knows? Without a word it would be lost.
             (Open::Announced, Printer::Kernel) if holds_place && !self.callers[caller].is_prose => {
@@ -364,9 +365,10 @@ impl Parser {
     }
 
     fn begin_report(&mut self, caller: usize, kind: &str, text: &str) {
-        // Another CPU's trace may go on behind the first lines of a report.
+        // Another CPU's trace may go on behind the first lines of a report, or behind all of it.
         let is_headed = !HEADLESS.iter().any(|report| kind.starts_with(report));
-        if is_headed && self.callers[caller].open == Open::Frames {
+        let Caller { open, section, .. } = self.callers[caller];
+        if is_headed && section.is_none() && open == Open::Frames && !self.is_complete(caller) {
             self.cut(caller);
         } else {
             self.end(caller);
@@ -389,14 +391,6 @@ impl Parser {
         (caller.section, caller.section_age) = (Some(event), caller.age);
     }
 
-    /// Lays the open stack aside: frames that come before the heading of another are its.
-    fn cut(&mut self, caller: usize) {
-        if let Some(earlier) = self.callers[caller].lay_aside() {
-            self.stacks.add(&earlier, self.begun);
-            self.begun += 1;
-        }
-    }
-
     /// The function that a report was made in, where its first line does not name it.
     fn register(&mut self, caller: usize, text: &str) {
         if self.callers[caller].function.is_none()
@@ -405,108 +399,6 @@ impl Parser {
         {
             self.callers[caller].function = Some(self.words.word(function.as_bytes()));
         }
-    }
-
-    /// A heading. One that follows another without a frame between them is the same.
-    fn announce(&mut self, caller: usize, is_prose: bool) {
-        if self.callers[caller].open != Open::Announced {
-            self.end(caller);
-            // A heading of its own: what was taken for one before it was none.
-            self.callers[caller].section = None;
-            self.begin_stack(caller, Printer::Kernel);
-            self.callers[caller].open = Open::Announced;
-        }
-        self.callers[caller].is_prose = is_prose;
-    }
-
-    /// The heading of a stack of ftrace's, whose buffer the kernel prints as it dies.
-    fn announce_ftrace(&mut self, caller: usize, task: &[u8]) {
-        self.end(caller);
-        self.begin_stack(caller, Printer::Ftrace);
-        self.callers[caller].is_prose = false;
-        self.callers[caller].stack.task = self.words.word(task);
-        self.callers[caller].open = Open::Announced;
-    }
-
-    fn begin_stack(&mut self, caller: usize, printer: Printer) {
-        let event = match printer {
-            Printer::Kernel => NO_REPORT,
-            Printer::Ftrace => UNNAMED,
-            Printer::Debugger(_) => BACKTRACE,
-        };
-        let event = self.words.word(event.as_bytes());
-        let nameless = self.nameless;
-        let Caller { stack, section, section_age, age, report, task, function, .. } =
-            &mut self.callers[caller];
-        let section = section.filter(|_| *age <= *section_age + STACK_WITHIN);
-        stack.frames.clear();
-        (stack.task, stack.event, stack.function) = match (section, printer) {
-            (_, Printer::Ftrace) => (nameless, event, None),
-            (_, Printer::Debugger(_)) => (*task, event, None),
-            // It was not taken where the report was made.
-            (Some(section), _) => (nameless, section, None),
-            (None, _) => (*task, report.unwrap_or(event), *function),
-        };
-        self.callers[caller].printer = printer;
-    }
-
-    fn frame(&mut self, caller: usize, frame: FrameLine, line: &[u8], warnings: &mut Warnings) {
-        let Caller { open, printer, .. } = self.callers[caller];
-        let goes_on = match (open, printer, frame.printer) {
-            (Open::No, ..) => false,
-            (Open::Announced, ..) => true,
-            (_, Printer::Debugger(last), Printer::Debugger(number)) => number.is_none() || number > last,
-            (_, one, other) => one == other,
-        };
-        if !goes_on {
-            if !frame.stands_alone {
-                return;
-            }
-            let goes_on = frame.printer == Printer::Kernel && frame.inner.is_none() && open == Open::No;
-            match self.callers[caller].aside.take_if(|_| goes_on) {
-                Some(stack) => self.callers[caller].stack = stack,
-                None => {
-                    if open != Open::No {
-                        self.end(caller);
-                    }
-                    self.begin_stack(caller, frame.printer);
-                }
-            }
-        }
-        if frame.printer != Printer::Debugger(None) {
-            self.callers[caller].printer = frame.printer;
-        }
-        self.push(caller, frame, line, warnings);
-    }
-
-    fn push(&mut self, caller: usize, line: FrameLine, text: &[u8], warnings: &mut Warnings) {
-        let caller = &mut self.callers[caller];
-        if caller.stack.frames.len() >= DEEPEST_STACK {
-            return warnings.note(Kind::DeepStack, text);
-        }
-        if caller.open != Open::Frames && caller.stack.frames.is_empty() {
-            caller.stack.frames.extend(line.inner);
-        }
-        caller.stack.frames.push(line.frame);
-        (caller.open, caller.age, caller.has_told) = (Open::Frames, 0, true);
-    }
-
-    /// An empty line, which may also stand between a heading and its first frame.
-    fn blank(&mut self, caller: usize) {
-        match self.callers[caller].open {
-            Open::Announced => {}
-            Open::No if self.callers[caller].is_cut => {}
-            _ => self.end(caller),
-        }
-    }
-
-    /// Counts the stacks of a caller, the one that is open and the one that was laid aside.
-    fn end(&mut self, caller: usize) {
-        let (stacks, begun) = (&mut self.stacks, &mut self.begun);
-        self.callers[caller].end(self.nameless, |stack| {
-            stacks.add(stack, *begun);
-            *begun += 1;
-        });
     }
 
     /// The place of a caller.
@@ -597,14 +489,14 @@ impl LineParser for Parser {
 
     fn finish(mut self: Box<Self>, _: &mut Warnings) -> Parsed {
         (0..self.callers.len()).for_each(|caller| self.end(caller));
-        let Self { words, frames, stacks, begun, lost, .. } = *self;
+        let Self { words, frames, stacks, events, lost, .. } = *self;
         let (stacks, _) = stacks.finish(|stack| Stack {
             task: words.get(stack.task).clone(),
             event: words.get(stack.event).clone(),
             function: stack.function.map(|function| words.get(function).clone()),
             frames: stack.frames.iter().map(|&frame| frames[frame].clone()).collect(),
         });
-        Parsed { events: begun, lost, stacks, ..Parsed::default() }
+        Parsed { events, lost, stacks, ..Parsed::default() }
     }
 }
 

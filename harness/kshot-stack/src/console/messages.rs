@@ -2,8 +2,10 @@
 //! its task, its function, the heading of a stack.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use super::TABLE;
+use crate::arch::{Arch, ArchRow};
 use crate::stack::ftrace_frame;
 use crate::stack::lines::{decimal, printable, split_at};
 use crate::stack::{DebuggerLine, Frame, debugger_task, is_own_heading};
@@ -90,6 +92,17 @@ pub(super) fn may_be_frame(text: &[u8]) -> bool {
         && (begins.starts_with(b"0x")
             || begins.starts_with(b"[<")
             || memchr::memchr_iter(b':', text).any(is_source))
+}
+
+/// Whether a stack ends in a function, and does not go on where an exception came: of any architecture.
+pub(super) fn is_entry(symbol: &str) -> bool {
+    static ENTRIES: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let of = |row: &'static ArchRow| row.entries.iter().filter(|entry| !row.is_exception(entry));
+        let mut entries: Vec<&str> = Arch::all().flat_map(|arch| of(arch.row())).copied().collect();
+        entries.sort_unstable();
+        entries
+    });
+    ENTRIES.binary_search(&symbol).is_ok()
 }
 
 /// The word of the report that a message begins.

@@ -27,8 +27,10 @@ pub(super) struct Caller {
     /// Who prints the stack that is open.
     pub(super) printer: Printer,
     pub(super) stack: Numbers,
+    /// Which of all stacks it is.
+    pub(super) number: u64,
     /// A stack that a report cut, which may go on before a heading of the report's own.
-    pub(super) aside: Option<Numbers>,
+    pub(super) aside: Option<(Numbers, u64)>,
     /// Whether the stack that is open, or the one laid aside, was cut so.
     pub(super) is_cut: bool,
 }
@@ -84,6 +86,7 @@ impl Caller {
             is_idle: true,
             printer: Printer::Kernel,
             stack: Numbers::default(),
+            number: 0,
             aside: None,
             is_cut: false,
         }
@@ -111,18 +114,28 @@ impl Caller {
     }
 
     /// Lays the open stack aside, which a report cuts. Returns the one that was laid aside before.
-    pub(super) fn lay_aside(&mut self) -> Option<Numbers> {
+    pub(super) fn lay_aside(&mut self) -> Option<(Numbers, u64)> {
         (self.open, self.section, self.is_cut) = (Open::No, None, true);
-        self.aside.replace(std::mem::take(&mut self.stack))
+        self.aside.replace((std::mem::take(&mut self.stack), self.number))
+    }
+
+    /// Ends what is open, and returns its stack.
+    pub(super) fn close(&mut self, nameless: usize) -> Option<(Numbers, u64)> {
+        let stack = self.has_stack().then(|| (std::mem::take(&mut self.stack), self.number));
+        if stack.is_some() {
+            self.task = if self.report.is_some() { self.task } else { nameless };
+        }
+        (self.open, self.section) = (Open::No, None);
+        stack
     }
 
     /// Ends what is open and what was laid aside, and counts each stack.
-    pub(super) fn end(&mut self, nameless: usize, mut count: impl FnMut(&Numbers)) {
-        if let Some(stack) = self.aside.take() {
-            count(&stack);
+    pub(super) fn end(&mut self, nameless: usize, mut count: impl FnMut(&Numbers, u64)) {
+        if let Some((stack, number)) = self.aside.take() {
+            count(&stack, number);
         }
         if self.has_stack() {
-            count(&self.stack);
+            count(&self.stack, self.number);
             // Of whom the next is, only its report could tell.
             self.task = if self.report.is_some() { self.task } else { nameless };
         }

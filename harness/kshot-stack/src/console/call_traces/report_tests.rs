@@ -182,6 +182,25 @@ fn a_trace_goes_on_behind_the_first_lines_of_another_cpus_report() {
 ";
     let expected = ["1 a warn in f: f g h", "1 b page allocation failure: dump_stack warn_alloc sys_read"];
     assert_eq!(told(text), expected);
+    // The whole report stands in the midst.
+    for end in [
+        " </TASK>",
+        " entry_SYSCALL_64_after_hwframe+0x1/0x2",
+        "Mem-Info:\nfree:1\na\nb",
+        "---[ end trace 0 ]---",
+    ] {
+        let text = format!(
+            "WARNING: a.c:5 at f+0x1/0x2\nCPU: 0 PID: 91 Comm: a\nCall Trace:\n <TASK>\n f+0x1/0x2\nBUG: b\nCPU: 1 PID: 92 Comm: b\nCall Trace:\n <TASK>\n h+0x1/0x2\n{end}\n g+0x1/0x2\n </TASK>\n"
+        );
+        let entry = if end.starts_with(" entry") { " entry_SYSCALL_64_after_hwframe" } else { "" };
+        assert_eq!(told(&text), ["1 a warn in f: f g".into(), format!("1 b bug: h{entry}")], "{end}");
+    }
+    let whole = "Call Trace:\n f+0x1/0x2\n ret_from_fork+0x1/0x2\nBUG: b\n g+0x1/0x2\n";
+    assert_eq!(
+        told(whole),
+        ["1 ? call trace: f ret_from_fork", "1 ? bug: g"],
+        "nothing goes on behind an entry"
+    );
     // What begins with a heading is the report's, and arm prints none before 5.19.
     let headed = "Call Trace:\n f+0x1/0x2\nBUG: b\nCall Trace:\n g+0x1/0x2\n";
     assert_eq!(told(headed), ["1 ? call trace: f", "1 ? bug: g"]);

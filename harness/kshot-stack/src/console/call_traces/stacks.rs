@@ -1,0 +1,157 @@
+//! Where frames go: how the stacks of a caller begin, are cut, go on and end.
+
+use super::caller::{Caller, FrameLine, Open};
+use super::{Parser, STACK_WITHIN};
+use crate::console::messages::{Printer, is_entry};
+use crate::stack::ftrace_text::UNNAMED;
+use crate::stack::lines::{DEEPEST_STACK, Kind, Warnings};
+
+/// The event of a trace that no report announced.
+pub(super) const NO_REPORT: &str = "call trace";
+/// The event's name of a stack out of a debugger's backtrace.
+const BACKTRACE: &str = "backtrace";
+
+impl Parser {
+    /// Lays the open stack aside: frames that come before the heading of another are its.
+    pub(super) fn cut(&mut self, caller: usize) {
+        if let Some((stack, number)) = self.callers[caller].lay_aside() {
+            self.stacks.add(&stack, number);
+            self.events += 1;
+        }
+    }
+
+    /// A heading. One that follows another without a frame between them is the same.
+    pub(super) fn announce(&mut self, caller: usize, is_prose: bool) {
+        if self.callers[caller].open != Open::Announced {
+            // That of the report that cut a stack, which may go on behind this one.
+            if self.callers[caller].is_cut {
+                if self.callers[caller].open != Open::No && !self.is_complete(caller) {
+                    self.cut(caller);
+                }
+                self.close(caller);
+                self.callers[caller].is_cut = false;
+            } else {
+                self.end(caller);
+            }
+            // A heading of its own: what was taken for one before it was none.
+            self.callers[caller].section = None;
+            self.begin_stack(caller, Printer::Kernel);
+            self.callers[caller].open = Open::Announced;
+        }
+        self.callers[caller].is_prose = is_prose;
+    }
+
+    /// The heading of a stack of ftrace's, whose buffer the kernel prints as it dies.
+    pub(super) fn announce_ftrace(&mut self, caller: usize, task: &[u8]) {
+        self.end(caller);
+        self.begin_stack(caller, Printer::Ftrace);
+        self.callers[caller].is_prose = false;
+        self.callers[caller].stack.task = self.words.word(task);
+        self.callers[caller].open = Open::Announced;
+    }
+
+    pub(super) fn begin_stack(&mut self, caller: usize, printer: Printer) {
+        let event = match printer {
+            Printer::Kernel => NO_REPORT,
+            Printer::Ftrace => UNNAMED,
+            Printer::Debugger(_) => BACKTRACE,
+        };
+        let event = self.words.word(event.as_bytes());
+        let nameless = self.nameless;
+        let Caller { stack, section, section_age, age, report, task, function, .. } =
+            &mut self.callers[caller];
+        let section = section.filter(|_| *age <= *section_age + STACK_WITHIN);
+        stack.frames.clear();
+        (stack.task, stack.event, stack.function) = match (section, printer) {
+            (_, Printer::Ftrace) => (nameless, event, None),
+            (_, Printer::Debugger(_)) => (*task, event, None),
+            // It was not taken where the report was made.
+            (Some(section), _) => (nameless, section, None),
+            (None, _) => (*task, report.unwrap_or(event), *function),
+        };
+        (self.callers[caller].printer, self.callers[caller].number) = (printer, self.begun);
+        self.begun += 1;
+    }
+
+    pub(super) fn frame(&mut self, caller: usize, frame: FrameLine, line: &[u8], warnings: &mut Warnings) {
+        let is_over = self.callers[caller].aside.is_some() && self.is_complete(caller);
+        if is_over && self.callers[caller].open != Open::Announced {
+            self.close(caller);
+        }
+        let Caller { open, printer, .. } = self.callers[caller];
+        let goes_on = match (open, printer, frame.printer) {
+            (Open::No, ..) => false,
+            (Open::Announced, ..) => true,
+            (_, Printer::Debugger(last), Printer::Debugger(number)) => number.is_none() || number > last,
+            (_, one, other) => one == other,
+        };
+        if !goes_on {
+            if !frame.stands_alone {
+                return;
+            }
+            let goes_on = frame.printer == Printer::Kernel && frame.inner.is_none() && open == Open::No;
+            match self.callers[caller].aside.take_if(|_| goes_on) {
+                Some((stack, number)) => {
+                    let caller = &mut self.callers[caller];
+                    (caller.stack, caller.number, caller.is_cut) = (stack, number, true);
+                }
+                None => {
+                    if open != Open::No {
+                        self.end(caller);
+                    }
+                    self.begin_stack(caller, frame.printer);
+                }
+            }
+        }
+        if frame.printer != Printer::Debugger(None) {
+            self.callers[caller].printer = frame.printer;
+        }
+        self.push(caller, frame, line, warnings);
+    }
+
+    pub(super) fn push(&mut self, caller: usize, line: FrameLine, text: &[u8], warnings: &mut Warnings) {
+        let caller = &mut self.callers[caller];
+        if caller.stack.frames.len() >= DEEPEST_STACK {
+            return warnings.note(Kind::DeepStack, text);
+        }
+        if caller.open != Open::Frames && caller.stack.frames.is_empty() {
+            caller.stack.frames.extend(line.inner);
+        }
+        caller.stack.frames.push(line.frame);
+        (caller.open, caller.age, caller.has_told) = (Open::Frames, 0, true);
+    }
+
+    /// An empty line, which may also stand between a heading and its first frame.
+    pub(super) fn blank(&mut self, caller: usize) {
+        if self.callers[caller].open != Open::Announced {
+            self.close(caller);
+        }
+    }
+
+    /// Whether the stack that is open has come to an entry, behind which none goes on.
+    pub(super) fn is_complete(&self, caller: usize) -> bool {
+        let mut frames = self.callers[caller].stack.frames.iter().rev().map(|&frame| &*self.frames[frame]);
+        frames.find(|frame| !frame.guess).and_then(|frame| frame.symbol.as_deref()).is_some_and(is_entry)
+    }
+
+    /// Counts the stack that is open. One that was laid aside may go on.
+    pub(super) fn close(&mut self, caller: usize) {
+        if self.callers[caller].aside.is_none() {
+            return self.end(caller);
+        }
+        let nameless = self.nameless;
+        if let Some((stack, number)) = self.callers[caller].close(nameless) {
+            self.stacks.add(&stack, number);
+            self.events += 1;
+        }
+    }
+
+    /// Counts the stacks of a caller, the one that is open and the one that was laid aside.
+    pub(super) fn end(&mut self, caller: usize) {
+        let (stacks, events) = (&mut self.stacks, &mut self.events);
+        self.callers[caller].end(self.nameless, |stack, number| {
+            stacks.add(stack, number);
+            *events += 1;
+        });
+    }
+}
