@@ -48,18 +48,23 @@ pub(in crate::console) fn plain(line: &[u8]) -> Cow<'_, [u8]> {
     let Some(first) = memchr::memchr2(b'\x1b', BLANK[0], line) else { return Cow::Borrowed(line) };
     let (mut plain, mut rest) = (line[..first].to_vec(), &line[first..]);
     while let Some((&byte, behind)) = rest.split_first() {
-        if let Some(code) = rest.strip_prefix(b"\x1b[") {
-            let end = code.iter().position(|byte| (b'@'..=b'~').contains(byte));
-            rest = end.map_or(&[], |end| &code[end + 1..]);
-        } else if let Some(behind) = rest.strip_prefix(BLANK) {
-            plain.push(b' ');
-            rest = behind;
+        let behind_blank = || Some((b' ', rest.strip_prefix(BLANK)?));
+        rest = if let Some(behind) = behind_colour(rest) {
+            behind
         } else {
+            let (byte, behind) = behind_blank().unwrap_or((byte, behind));
             plain.push(byte);
-            rest = behind;
-        }
+            behind
+        };
     }
     Cow::Owned(plain)
+}
+
+/// What stands behind a code that changes the colour or erases the rest of the line: `\x1b[31m`, `\x1b[K`.
+fn behind_colour(text: &[u8]) -> Option<&[u8]> {
+    let code = text.strip_prefix(b"\x1b[")?;
+    let end = code.iter().position(|byte| (b'@'..=b'~').contains(byte))?;
+    matches!(code[end], b'm' | b'K').then(|| &code[end + 1..])
 }
 
 /// Who said a line, where it is of a chat, and the line without what quotes it.
@@ -202,8 +207,9 @@ mod tests {
         ] {
             assert_eq!(String::from_utf8_lossy(&plain(line.as_bytes())), "[   12.3] tun: a", "{line}");
         }
-        assert_eq!(&plain(b"a\x1b[1")[..], b"a", "cut");
-        assert_eq!(&plain(b"a\x1bb")[..], b"a\x1bb");
+        for other in [&b"a\x1b[1"[..], b"a\x1bb", b"a\x1b[2J"] {
+            assert_eq!(&plain(other)[..], other);
+        }
     }
 
     #[test]
