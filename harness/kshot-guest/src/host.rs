@@ -3,6 +3,7 @@
 
 pub mod interrupt; // SIGINT, SIGTERM and SIGHUP
 mod file; // the error of a file operation, a folder's contents
+mod random; // the host's randomness
 mod scratch; // temporary folders that do not stay behind
 pub mod cache; // content-addressed, atomic, locked entries under the user's cache folder
 pub mod slots; // how many machines and builds this host carries at once
@@ -20,6 +21,7 @@ pub(crate) use decompress::Compression;
 pub use distribution::install;
 pub use file::{FileError, list};
 pub use program_version::program_version;
+pub use random::random;
 pub use requirements::{MissingTool, install_missing, missing_build_tools, missing_run_tools, tools};
 pub(crate) use requirements::{UNPACK, missing, missing_compiler};
 pub use scratch::ScratchFolder;

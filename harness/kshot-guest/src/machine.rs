@@ -224,11 +224,6 @@ impl Machine {
         &self.qemu.liveness
     }
 
-    /// The events seen on the console so far.
-    pub fn console_events(&self) -> Vec<ConsoleReport> {
-        self.qemu.liveness.console_events()
-    }
-
     /// The process id of QEMU while it runs.
     pub fn process_id(&self) -> Option<u32> {
         self.qemu.process.id()

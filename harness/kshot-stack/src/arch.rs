@@ -462,9 +462,6 @@ impl AssemblyFrame {
 }
 
 impl KernelImage {
-    /// So many bytes of a file tell what image it is.
-    pub const BYTES: usize = 128 << 10;
-
     /// The name that kbuild gives the image.
     pub fn name(&self) -> &'static str {
         match self {
@@ -485,8 +482,7 @@ impl Arch {
         Self::all().find(|arch| arch.row().elf_machine == machine && arch.row().big_endian == big_endian)
     }
 
-    /// The architecture of a kernel image that is not an ELF file, from its first bytes ([`KernelImage::BYTES`]
-    /// suffice).
+    /// The architecture of a kernel image that is not an ELF file, from its first bytes.
     pub fn of_image(bytes: &[u8]) -> Option<Self> {
         Self::all().find(|arch| match arch.row().image {
             KernelImage::Elf => false,

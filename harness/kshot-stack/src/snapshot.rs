@@ -13,8 +13,6 @@ pub enum Comparison {
     Drift {
         /// A unified diff from the snapshot to the run.
         diff: String,
-        /// The snapshot's text.
-        expected: String,
     },
     /// There is no snapshot.
     Missing,

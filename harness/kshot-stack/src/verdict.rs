@@ -235,9 +235,7 @@ fn judge_snapshot(probe: &str, comparison: &Comparison, lost: bool) -> Option<Re
     match comparison {
         Comparison::Same => None,
         Comparison::Drift { .. } if lost => Some(Reason::SnapshotUndecided { probe }),
-        Comparison::Drift { diff, .. } => {
-            Some(Reason::SnapshotDiffers { probe, diff: diff.trim_end().into() })
-        }
+        Comparison::Drift { diff } => Some(Reason::SnapshotDiffers { probe, diff: diff.trim_end().into() }),
         Comparison::Missing => Some(Reason::NoSnapshot { probe }),
     }
 }

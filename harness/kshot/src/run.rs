@@ -38,7 +38,6 @@ use kshot_stack::arch::Arch;
 use kshot_stack::blame::{Blame, Blamed, error_chain, passed_on_blame, passed_on_hint};
 use kshot_stack::document::{KernelInfo, ProbeResult, Reason, Repeat, RunDocument, SCHEMA, Start};
 use kshot_stack::results::ParsedProbe;
-use kshot_stack::snapshot::Comparison;
 use kshot_stack::verdict;
 
 /// The file of the run folder with all stacks decoded, if there is DWARF.
@@ -109,8 +108,6 @@ pub struct RunOutcome {
     pub document: RunDocument,
     /// The run folder; the first one of several runs whose stacks the document holds.
     pub folder: PathBuf,
-    /// The comparison of each probe's stacks with its snapshot, by the probe's name.
-    pub comparisons: Vec<(String, Comparison)>,
     /// How long the machines of all repeats ran, in milliseconds, without the wait for a slot.
     pub machine_ms: u64,
 }
@@ -414,7 +411,7 @@ fn conclude(context: RunContext<'_>, scenario: &Scenario, run: RecordedRun) -> R
     };
     folder.write_document(&document, keep)?;
     let machine_ms = document.timings_ms.total;
-    Ok(RunOutcome { document, folder: folder.path().into(), comparisons: judged.comparisons, machine_ms })
+    Ok(RunOutcome { document, folder: folder.path().into(), machine_ms })
 }
 
 /// Writes the stacks with file and line, and the functions inlined at each location.

@@ -1,16 +1,16 @@
 //! The SSH keys that kshot generates: the client key, which the guest accepts, and the guest's host key,
 //! which the client expects.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ed25519_compact::{KeyPair, Seed};
 
 use super::{UserlandError, openssh};
-use crate::host::FileError;
 use crate::host::cache::{Cache, Lookup};
+use crate::host::{FileError, random};
 
 /// The SSH keys in the cache, generated once.
 #[derive(Clone, Debug)]
@@ -60,16 +60,9 @@ fn comment(name: &str) -> String {
 
 /// Generates a key, and writes its file.
 fn generate(name: &str, path: &Path) -> Result<(), UserlandError> {
-    let source = Path::new("/dev/urandom");
-    let (mut seed, mut check) = ([0; 32], [0; 4]);
-    let random = File::open(source).and_then(|mut file| {
-        file.read_exact(&mut seed)?;
-        file.read_exact(&mut check)
-    });
-    random.map_err(FileError::on("read", source))?;
-    let pair = KeyPair::try_from_seed(Seed::new(seed));
-    let pair = pair.map_err(|_| UserlandError::Key { path: source.into() })?;
-    let text = openssh::private_key(&pair, &comment(name), check);
+    let pair = KeyPair::try_from_seed(Seed::new(random()?));
+    let pair = pair.map_err(|_| UserlandError::Key { path: path.into() })?;
+    let text = openssh::private_key(&pair, &comment(name), random()?);
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     Ok(file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(FileError::on("write", path))?)
 }

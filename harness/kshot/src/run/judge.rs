@@ -18,7 +18,6 @@ use kshot_stack::arch::ArchRow;
 use kshot_stack::blame::error_chain;
 use kshot_stack::document::{ConsoleReport, ProbeResult, Reason, RunDocument, Verdict};
 use kshot_stack::results::{ParsedProbe, probe_results};
-use kshot_stack::snapshot::Comparison;
 use kshot_stack::stack::Parsed;
 use kshot_stack::verdict::{self, Evidence, Judgement};
 
@@ -40,7 +39,6 @@ pub(super) struct JudgedRun {
     /// The parsed captures, with addresses.
     pub(super) recorded: Vec<ParsedProbe>,
     pub(super) probes: Vec<ProbeResult>,
-    pub(super) comparisons: Vec<(String, Comparison)>,
 }
 
 impl JudgedRun {
@@ -48,7 +46,7 @@ impl JudgedRun {
     pub(super) fn inconclusive(fault: &dyn Error) -> Self {
         let why = vec![Reason::GuestFailed { error: error_chain(fault) }];
         let judgement = Judgement { verdict: Verdict::Inconclusive, reasons: why };
-        Self { judgement, recorded: Vec::new(), probes: Vec::new(), comparisons: Vec::new() }
+        Self { judgement, recorded: Vec::new(), probes: Vec::new() }
     }
 }
 
@@ -135,7 +133,7 @@ pub(super) fn judge(
         console,
         comparisons: &comparisons,
     };
-    Ok(JudgedRun { judgement: verdict::judge(evidence), recorded, probes, comparisons })
+    Ok(JudgedRun { judgement: verdict::judge(evidence), recorded, probes })
 }
 
 /// The stacks of a capture; `None` for what is kept as evidence only.

@@ -4,8 +4,7 @@
 //! A state is saved once a login has prepared the probes and logged out again, and the guest is idle. It is a
 //! cold start's by-product: the run that boots goes on in the machine that it booted.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::{self};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,8 +14,8 @@ use super::prepare::{PreparedRun, REQUEST_LOG};
 use crate::artifacts::RunFolder;
 use crate::durations::milliseconds;
 use kshot_guest::deadline::Deadline;
-use kshot_guest::host::FileError;
 use kshot_guest::host::cache::{CacheError, Draft, Lookup};
+use kshot_guest::host::{FileError, random};
 use kshot_guest::machine::{Accelerator, Machine, MachineDown, MachineError, SavedState, StateError};
 use kshot_guest::probe;
 use kshot_guest::session::{self, Guest, LoggedSession, Session};
@@ -181,15 +180,14 @@ impl MachineStart<'_> {
         let session = self.login(&machine).map_err(run)?;
         let session = self.prepare_probes(session).map_err(run)?;
         save_state(&machine, session.into_session(), &memory, draft.path(), self.folder).map_err(save)?;
-        let files = run_files(self.prepared);
-        for name in &files {
-            let to = draft.path().join(name);
-            let copied = fs::copy(self.folder.path().join(name), &to).map_err(FileError::on("write", &to));
+        for name in run_files(self.prepared) {
+            let to = draft.path().join(&name);
+            let copied = fs::copy(self.folder.path().join(&name), &to).map_err(FileError::on("write", &to));
             copied.map_err(CacheError::from).map_err(RunError::from).map_err(save)?;
         }
         let session = self.login(&machine).map_err(run)?;
         let session = self.append_requests(session).map_err(run)?;
-        let writer = thread::Builder::new().name("state".into()).spawn(move || commit_state(draft, &files));
+        let writer = thread::Builder::new().name("state".into()).spawn(move || draft.commit());
         let writer = writer.map_err(|source| save(MachineError::Folder(source).into()))?;
         let state_writer = Some(StateWriter { writer, _scratch: scratch });
         let because = Some("there was no saved state".into());
@@ -250,7 +248,7 @@ impl StateWriter {
 /// Gives a restored machine its own time and random seed, and checks the nonce of the saved state.
 fn renew_guest(session: &mut Session, nonce: &str) -> Result<(), RunError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = random()?;
+    let seed = hex::encode(random::<32>().map_err(CacheError::from)?);
     let script = format!(
         "read -r nonce < {NONCE} || exit; echo $nonce; renew {}.{:09} {seed}",
         now.as_secs(),
@@ -272,7 +270,7 @@ fn save_state(
     state: &Path,
     folder: &RunFolder,
 ) -> Result<(), RunError> {
-    let nonce = random()?;
+    let nonce = hex::encode(random::<32>().map_err(CacheError::from)?);
     // dropbear has one process for each login. The process that reports the end of the last login outlives it
     // as a child of init.
     let script = format!(
@@ -299,26 +297,6 @@ fn run_files(prepared: &PreparedRun) -> Vec<String> {
     let mut files = probe::prepared_files(&prepared.probes);
     files.push(REQUEST_LOG.to_owned());
     files
-}
-
-/// Adds a state to the cache once it is on disk, so that a power failure cannot leave an incomplete state
-/// that looks complete.
-fn commit_state(draft: Draft, files: &[String]) -> Result<PathBuf, CacheError> {
-    for name in SavedState::FILES.into_iter().chain(files.iter().map(String::as_str)) {
-        let path = draft.path().join(name);
-        let synced = File::open(&path).and_then(|file| file.sync_all());
-        synced.map_err(FileError::on("write", &path))?;
-    }
-    draft.commit()
-}
-
-/// 32 bytes of the host's randomness, in hexadecimal.
-fn random() -> Result<String, RunError> {
-    let path = Path::new("/dev/urandom");
-    let mut bytes = [0; 32];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(FileError::on("read", path)).map_err(CacheError::from)?;
-    Ok(hex::encode(bytes))
 }
 
 #[cfg(test)]
