@@ -16,13 +16,13 @@ use kshot_stack::arch::Arch;
 use kshot_stack::console::Recogniser;
 use kshot_stack::document::RunDocument;
 use kshot_stack::foreign;
-use kshot_stack::format::{Reading, TextFormat};
+use kshot_stack::format::{DetectedFormat, TextFormat};
 use kshot_stack::night::results::Night;
 use kshot_stack::normalize::normalize;
 use kshot_stack::stack::bpf_stacks::{self, BpfEvent};
 use kshot_stack::stack::gdb_raw::{Raw, StackCopy};
 use kshot_stack::stack::kallsyms::Kallsyms;
-use kshot_stack::stack::{DEEPEST_STACK, Parsed, gdb_json, gdb_raw, perf_data};
+use kshot_stack::stack::{DEEPEST_STACK, ParsedCapture, gdb_json, gdb_raw, perf_data};
 use kshot_stack::sweep;
 use kshot_stack::text::printable;
 use serde_json::json;
@@ -131,11 +131,11 @@ fn bpf_stacks_of(input: &[u8]) {
 /// Reads a text in its format, and guesses it, which must not fault either.
 fn text_of(format: TextFormat, input: &[u8]) {
     stacks(format.parse(input));
-    let sections = Reading::guess(input).sections(input).expect("reading from memory does not fail");
+    let sections = DetectedFormat::guess(input).sections(input).expect("reading from memory does not fail");
     sections.into_iter().for_each(|section| stacks(Ok(section.parsed)));
 }
 
-fn stacks(parsed: io::Result<Parsed>) {
+fn stacks(parsed: io::Result<ParsedCapture>) {
     for (stack, _) in parsed.expect("reading from memory does not fail").stacks {
         drop(normalize(stack));
     }

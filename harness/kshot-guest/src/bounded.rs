@@ -53,20 +53,20 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
 
 /// A writer with a limit in bytes; a write beyond it fails with `FileTooLarge`.
 #[derive(Debug)]
-pub struct AtMost<W> {
+pub struct LimitedWriter<W> {
     to: W,
     most: u64,
     left: u64,
 }
 
-impl<W: Write> AtMost<W> {
+impl<W: Write> LimitedWriter<W> {
     /// A writer that passes at most `most` bytes on to `to`.
     pub fn new(to: W, most: u64) -> Self {
         Self { to, most, left: most }
     }
 }
 
-impl<W: Write> Write for AtMost<W> {
+impl<W: Write> Write for LimitedWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() as u64 > self.left {
             return Err(too_large(self.most));
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_writer_takes_no_more_than_its_limit() {
-        let mut to = AtMost::new(Vec::new(), 4);
+        let mut to = LimitedWriter::new(Vec::new(), 4);
         to.write_all(b"1234").unwrap();
         assert_eq!(to.write_all(b"5").unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(to.to, b"1234");

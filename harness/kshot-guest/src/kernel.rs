@@ -38,7 +38,7 @@ pub use catalogue::{
 };
 pub use dwarf::provision_dwarf;
 pub use modules::{MODULE_BYTES_MOST, with_dependencies};
-pub use needs::{KernelConfig, MissingOption, OptionUsers, config_arch, fragment, missing_options};
+pub use needs::{KernelConfig, MissingOption, OptionNeeds, config_arch, fragment, missing_options};
 pub use source::{diff_folders, extract_paths, linux_source_request};
 pub use tools::missing_tools;
 
@@ -379,7 +379,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::MissingOptions`], [`KernelError::File`] or [`KernelError::Yaml`].
-    pub fn check_options(&self, images: &ImagesFolder, users: &OptionUsers) -> Result<(), KernelError> {
+    pub fn check_options(&self, images: &ImagesFolder, users: &OptionNeeds) -> Result<(), KernelError> {
         let Some(path) = &self.config else { return Ok(()) };
         let config = KernelConfig { arch: self.arch, path, has_modules: self.modules.is_some() };
         let missing = missing_options(config, images, users)?;

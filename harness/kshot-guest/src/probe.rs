@@ -41,7 +41,7 @@ use crate::session::Guest;
 use crate::symbols::{self, LoadedKernel};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
-use kshot_stack::stack::Parsed;
+use kshot_stack::stack::ParsedCapture;
 
 /// Makes [`ProbeKind`] and [`RawProbe`] out of the table: the key in a scenario, the probe, and its YAML.
 macro_rules! probes {
@@ -175,7 +175,7 @@ trait Probe {
     }
 
     /// Parses the stacks in one of this probe's captures.
-    fn parse(&self, capture: &Capture, row: &ArchRow) -> io::Result<Parsed>;
+    fn parse(&self, capture: &Capture, row: &ArchRow) -> io::Result<ParsedCapture>;
 
     /// The text that a capture is printed as, if it is binary.
     fn printed(&self, _capture: &Capture) -> Option<PrintedText> {
@@ -384,7 +384,7 @@ impl ProbeSpec {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn parse(&self, capture: &Capture, row: &ArchRow) -> io::Result<Option<Parsed>> {
+    pub fn parse(&self, capture: &Capture, row: &ArchRow) -> io::Result<Option<ParsedCapture>> {
         match capture.content {
             CaptureContent::Stacks => self.probe().parse(capture, row).map(Some),
             CaptureContent::Supplement => Ok(None),

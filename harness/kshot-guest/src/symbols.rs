@@ -29,10 +29,10 @@ pub use frames::{LineTables, Lines};
 use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack};
-pub use layout::{Banner, Layout};
+pub use layout::{Banner, TypeLayout};
 pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
 use section_addresses::SectionAddresses;
-pub use unwind::{End, Physical, ReturnTrampoline, Unwinder, Unwound};
+pub use unwind::{End, PhysicalFrame, ReturnTrampoline, Unwinder, UnwoundStack};
 
 /// A function of the symbol table.
 #[derive(Clone, Debug, PartialEq, Eq)]

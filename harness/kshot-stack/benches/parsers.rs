@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, Throughput};
-use kshot_stack::format::{Reading, TextFormat};
+use kshot_stack::format::{DetectedFormat, TextFormat};
 
 /// Enough to fill no cache but the last.
 const CAPTURE: usize = 4 << 20;
@@ -48,7 +48,7 @@ fn bench(criterion: &mut Criterion, folder: &str, name: &str, parse: impl Fn(&[u
     group.throughput(Throughput::Bytes(capture.len() as u64));
     group.bench_function("parse", |bencher| bencher.iter(|| parse(black_box(&capture))));
     group.bench_function("sections", |bencher| {
-        bencher.iter(|| Reading::guess(black_box(&capture)).sections(&capture[..]).unwrap().len());
+        bencher.iter(|| DetectedFormat::guess(black_box(&capture)).sections(&capture[..]).unwrap().len());
     });
     group.bench_function("line ends", |bencher| {
         bencher.iter(|| memchr::memchr_iter(b'\n', black_box(&capture)).map(black_box).count());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use reason::{ClaimFailure, NearestStack, Reason, StackEnd, VerdictCount};
+pub use reason::{ClaimFailure, EndCount, NearestStack, Reason, VerdictCount};
 
 use crate::foreign::{Foreign, Name};
 use crate::stack::{State, Warning};
@@ -44,7 +44,7 @@ pub struct RunDocument {
     /// The verdict of each repeat, if there was more than one. `probes` is then the result of the first run
     /// with the overall verdict, or of the first run that disagrees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub repeats: Vec<Repeat>,
+    pub repeats: Vec<RepeatResult>,
     /// The problems that the kernel reported on its console.
     pub console: Vec<ConsoleReport>,
     /// The run folder's files: name to path, relative to the folder.
@@ -124,7 +124,7 @@ impl Verdict {
 
 /// One of several runs of the same scenario and kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Repeat {
+pub struct RepeatResult {
     /// The verdict of this run.
     pub verdict: Verdict,
     /// The reasons for this run's verdict.
@@ -199,13 +199,13 @@ pub struct ProbeResult {
     /// The values that kprobe events fetched. Equal values appear once, in the order of their first
     /// appearance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub arguments: Vec<ArgumentsResult>,
+    pub arguments: Vec<FetchedResult>,
 }
 
 impl ProbeResult {
     /// Whether it is the truth, read from outside of the kernel.
     pub fn is_truth(&self) -> bool {
-        self.kind == Reference::Gdb.name()
+        self.kind == ReferenceKind::Gdb.name()
     }
 
     /// Whether the probe recorded: it was not left out on this kernel.
@@ -216,7 +216,7 @@ impl ProbeResult {
 
 /// A set of equal values that a kprobe event fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct ArgumentsResult {
+pub struct FetchedResult {
     /// The number of equal values.
     pub count: u64,
     /// The event's name.
@@ -245,7 +245,7 @@ pub struct StackResult {
     /// The frames that are missing, extra or repeated beside those of the reference, from the innermost
     /// outwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub differences: Vec<Difference>,
+    pub differences: Vec<FrameDifference>,
 }
 
 impl StackResult {
@@ -276,7 +276,7 @@ impl StackResult {
 
 /// A frame by which a stack differs from its reference.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Difference {
+pub struct FrameDifference {
     /// In which way.
     pub deviation: Deviation,
     /// The function.
@@ -308,7 +308,7 @@ impl Deviation {
     }
 }
 
-impl Difference {
+impl FrameDifference {
     /// What it is and where, in a stack of these frames: `missing: sys_ioctl before handle_sys`.
     pub fn description(&self, frames: &[String]) -> String {
         let at = usize::try_from(self.at).unwrap_or(usize::MAX);
@@ -339,20 +339,20 @@ pub struct Fidelity {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeated: u64,
     /// The mechanism that recorded the reference.
-    pub reference: Reference,
+    pub reference: ReferenceKind,
 }
 
 /// The mechanism that recorded a reference stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Reference {
+pub enum ReferenceKind {
     /// The truth: a breakpoint through QEMU's gdb stub, unwound from outside with DWARF.
     Gdb,
     /// perf, used as the reference when there is no truth.
     Perf,
 }
 
-impl Reference {
+impl ReferenceKind {
     /// The mechanism's name in the document.
     pub fn name(self) -> &'static str {
         match self {
@@ -364,7 +364,7 @@ impl Reference {
 
 impl Fidelity {
     /// That of a stack without extra and repeated frames.
-    pub fn new(of: u64, got: u64, reference: Reference) -> Self {
+    pub fn new(of: u64, got: u64, reference: ReferenceKind) -> Self {
         Self { reference_frames: of, matched_frames: got, extra: 0, repeated: 0, reference }
     }
 

@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
 use crate::arch::ArchRow;
-use crate::document::{Deviation, Difference, Fidelity, Reference};
+use crate::document::{Deviation, Fidelity, FrameDifference, ReferenceKind};
 use crate::stack::{Frame, NAMELESS, Stack, fold_suffix};
 use align::align;
 use compared_frame::{ComparedFrame, is_same};
@@ -27,28 +27,28 @@ const ANY_TASK: [&str; 2] = ["<...>", NAMELESS];
 /// The stacks that others are measured against, found by what they tell of.
 #[derive(Debug)]
 pub struct References<'a> {
-    kind: Reference,
+    kind: ReferenceKind,
     row: &'a ArchRow,
     subjects: HashMap<&'a str, Subject<'a>, RandomState>,
 }
 
 /// What was measured of a stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Measure {
+pub struct MeasuredStack {
     /// How many frames it shares with the reference, and how many it has besides.
     pub fidelity: Fidelity,
     /// The frames that are missing, extra or repeated, from the innermost outwards.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<FrameDifference>,
 }
 
 impl<'a> References<'a> {
     /// Finds its way among `stacks`. A stack that reaches no entry is left out: half a stack is no measure. A
     /// truth may also end in user space, where an exception came from.
-    pub fn new(stacks: impl IntoIterator<Item = &'a Stack>, kind: Reference, row: &'a ArchRow) -> Self {
+    pub fn new(stacks: impl IntoIterator<Item = &'a Stack>, kind: ReferenceKind, row: &'a ArchRow) -> Self {
         let mut subjects: HashMap<&str, Subject<'_>, RandomState> = HashMap::default();
         for stack in stacks {
             let subject = subjects.entry(stack.subject()).or_default();
-            let to_user = kind == Reference::Gdb && stack.frames.last().is_some_and(|frame| frame.user);
+            let to_user = kind == ReferenceKind::Gdb && stack.frames.last().is_some_and(|frame| frame.user);
             if to_user || reaches_entry(stack, row) {
                 let frames = up_to_entry(stack, row);
                 let frames = frames.into_iter().map(|frame| ComparedFrame::new(frame, row)).collect();
@@ -71,7 +71,7 @@ impl<'a> References<'a> {
     /// function is called from many places, nothing says which sample is of which call, and a probe is only
     /// to be blamed for what none of them explains. gdb stops a few times only, so it may have seen a path in
     /// another task alone: a stack that is whole by that one is whole.
-    pub fn measure(&self, stack: &Stack) -> Option<Measure> {
+    pub fn measure(&self, stack: &Stack) -> Option<MeasuredStack> {
         let subject = self.subject(stack)?;
         let reported = Reported::new(stack, self.row);
         let any_task = ANY_TASK.contains(&stack.task.as_str());
@@ -285,7 +285,7 @@ struct Comparison<'a> {
     pairs: Vec<Option<usize>>,
     got: usize,
     /// The stack's frames that the reference has not, and where each stands in the document.
-    unexplained: Vec<Difference>,
+    unexplained: Vec<FrameDifference>,
 }
 
 impl<'a> Comparison<'a> {
@@ -295,7 +295,7 @@ impl<'a> Comparison<'a> {
         let pairs = align(truth.len(), frames.len(), same);
         let got = pairs.iter().flatten().count();
         let mut unexplained = unexplained(reference, &pairs, reported);
-        unexplained.extend(reported.strays.iter().map(|(at, frame)| Difference {
+        unexplained.extend(reported.strays.iter().map(|(at, frame)| FrameDifference {
             deviation: Deviation::Extra,
             frame: frame.name(),
             at: *at as u64,
@@ -317,7 +317,7 @@ impl<'a> Comparison<'a> {
         self.got == self.of() && self.unexplained.is_empty()
     }
 
-    fn measure(self, reported: &Reported<'_>, reference: Reference) -> Measure {
+    fn measure(self, reported: &Reported<'_>, reference: ReferenceKind) -> MeasuredStack {
         let number =
             |deviation| self.unexplained.iter().filter(|one| one.deviation == deviation).count() as u64;
         let (of, got) = (self.of() as u64, self.got as u64);
@@ -328,7 +328,7 @@ impl<'a> Comparison<'a> {
         for (compared, pair) in self.reference.frames.iter().zip(&self.pairs).rev() {
             match pair {
                 Some(pair) => next = reported.at[*pair],
-                None => missing.push(Difference {
+                None => missing.push(FrameDifference {
                     deviation: Deviation::Missing,
                     frame: compared.frame.name(),
                     at: next as u64,
@@ -337,7 +337,7 @@ impl<'a> Comparison<'a> {
         }
         let mut differences: Vec<_> = missing.into_iter().rev().chain(self.unexplained).collect();
         differences.sort_by_key(|difference| difference.at);
-        Measure { fidelity, differences }
+        MeasuredStack { fidelity, differences }
     }
 }
 
@@ -358,7 +358,7 @@ fn unexplained(
     reference: &Candidate<'_>,
     pairs: &[Option<usize>],
     reported: &Reported<'_>,
-) -> Vec<Difference> {
+) -> Vec<FrameDifference> {
     let first = pairs.iter().flatten().min().copied().unwrap_or(reported.frames.len());
     let names = reported.frames[..first].iter().filter_map(|compared| compared.frame.symbol.as_deref());
     let mechanism = reported.begins_in_mechanism || names.into_iter().any(is_of_probes);
@@ -378,7 +378,7 @@ fn unexplained(
         } else {
             Deviation::Extra
         };
-        found.push(Difference { deviation, frame: frame.name(), at: reported.at[index] as u64 });
+        found.push(FrameDifference { deviation, frame: frame.name(), at: reported.at[index] as u64 });
     }
     found
 }

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::console::call_traces;
 use crate::stack::lines::{self, LineParser, Warnings};
-use crate::stack::{Parsed, bpf_stacks, bpftrace, ftrace_text, hist, perf_script, proc_stack, stack_tracer};
+use crate::stack::{
+    ParsedCapture, bpf_stacks, bpftrace, ftrace_text, hist, perf_script, proc_stack, stack_tracer,
+};
 use margin::Margin;
 use sections::Sections;
 
@@ -48,7 +50,7 @@ pub enum TextFormat {
 
 /// How a capture is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct DetectedFormat {
     /// The format of its text.
     pub format: TextFormat,
     /// What stands in front of each of its lines.
@@ -93,7 +95,7 @@ impl TextFormat {
     ///
     /// # Errors
     /// What `input` fails with; never because of what a line holds.
-    pub fn parse(self, input: impl BufRead) -> io::Result<Parsed> {
+    pub fn parse(self, input: impl BufRead) -> io::Result<ParsedCapture> {
         match self {
             Self::ProcStack => proc_stack::parse(input),
             Self::StackTracer => stack_tracer::parse(input),
@@ -141,7 +143,7 @@ impl TextFormat {
     }
 }
 
-impl Reading {
+impl DetectedFormat {
     /// How to read a capture that begins with `head`, by the first line that only one format has. What has
     /// none in its first [`HEAD`] bytes is taken for a console, whose text is free.
     pub fn guess(head: &[u8]) -> Self {
@@ -161,7 +163,7 @@ impl Reading {
     ///
     /// # Errors
     /// What `input` fails with; never because of what a line holds.
-    pub fn parse(self, input: impl BufRead) -> io::Result<Parsed> {
+    pub fn parse(self, input: impl BufRead) -> io::Result<ParsedCapture> {
         if self.is_encoded {
             return self.decoded().parse_text(mail::Decoded::new(input));
         }
@@ -173,7 +175,7 @@ impl Reading {
         Self { is_encoded: false, ..self }
     }
 
-    fn parse_text(self, input: impl BufRead) -> io::Result<Parsed> {
+    fn parse_text(self, input: impl BufRead) -> io::Result<ParsedCapture> {
         if self.margin == Margin::default() {
             return self.format.parse(input);
         }
@@ -182,14 +184,14 @@ impl Reading {
             lines::take(&mut *parser, self.margin.strip(line), warnings);
         })?;
         let parsed = parser.finish(&mut warnings);
-        Ok(Parsed { warnings: warnings.into_inner(), ..parsed })
+        Ok(ParsedCapture { warnings: warnings.into_inner(), ..parsed })
     }
 
     /// Reads a capture that may go on in other formats than it begins with: what there is of each, in the
     /// order in which they first come; of a text of one format that one, with or without a stack in it.
     ///
     /// # Errors
-    /// As [`Reading::parse`].
+    /// As [`DetectedFormat::parse`].
     pub fn sections(self, input: impl BufRead) -> io::Result<Vec<Section>> {
         if self.is_encoded {
             return self.decoded().sections_of_text(mail::Decoded::new(input));

@@ -36,19 +36,19 @@ pub mod text; // what a guest printed, made printable
 pub mod blame; // which party has to act on an error
 pub mod name; // names that become paths or words of a command line
 pub mod foreign; // reads documents that others may have written
-pub mod arch; // the architectures, one row each
+pub mod arch; // the architectures, one row each: registers, entries, the tracers' own frames
 pub mod stack; // bytes to stacks: one parser a format
 pub mod document; // the result document, `run.json`
 pub mod console; // what a kernel reports on its console
-pub mod format; // the texts that hold stacks: which one it is, and its parser
+pub mod format; // the text formats that hold stacks: recognising one, its parser, the list of its stacks
 pub mod normalize; // ordered, named passes from what a probe recorded to what a snapshot holds
-pub mod fidelity; // a probe's stack against the truth
+pub mod fidelity; // a probe's stack against the truth, and where a stack reaches an entry
 pub mod results; // from what the parsers read to the results of the probes in the document
 pub mod snapshot; // the text of a snapshot
 pub mod claim; // what must hold of stacks
 pub mod verdict; // the verdict, from claims, known faults, snapshots and repeats
-pub mod sweep; // the stacks of a whole kernel against the truth
-pub mod survey; // every reporter in every situation, against the truth
+pub mod sweep; // a sweep's document, and its judgement: the stacks of a whole kernel against the truth
+pub mod survey; // a survey's document, and its findings: every reporter in every situation
 pub mod night; // the results of a night, and what changed since the night before
 pub mod exit; // the exit-code table
 

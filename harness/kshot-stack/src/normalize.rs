@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::stack::{Arguments, Frame, Stack, fold_suffix};
+use crate::stack::{FetchedArguments, Frame, Stack, fold_suffix};
 
 /// One step of the normalisation.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub fn normalize(mut stack: Stack) -> Stack {
 }
 
 /// What a kprobe event fetched, its `:symbol` arguments by name alone, as frames are.
-pub fn fetched(mut arguments: Arguments) -> Arguments {
+pub fn fetched(mut arguments: FetchedArguments) -> FetchedArguments {
     let words = arguments.text.split(' ').map(|word| match word.split_once("+0x") {
         Some((name, place)) if place.contains("/0x") => name,
         _ => word,

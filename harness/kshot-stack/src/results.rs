@@ -1,11 +1,11 @@
 //! Turns what the parsers read into the probes' part of the result document.
 
 use crate::arch::ArchRow;
-use crate::document::{ArgumentsResult, ProbeResult, Reference, StackResult};
-use crate::fidelity::{Measure, References};
+use crate::document::{FetchedResult, ProbeResult, ReferenceKind, StackResult};
+use crate::fidelity::{MeasuredStack, References};
 use crate::foreign::NUMBER_MOST;
 use crate::normalize::{self, normalize};
-use crate::stack::{Parsed, Stack, State, count};
+use crate::stack::{ParsedCapture, Stack, State, count};
 
 /// The parsed capture of one probe.
 #[derive(Clone, Debug)]
@@ -15,15 +15,15 @@ pub struct ParsedProbe {
     /// The tracing mechanism: `ftrace`, `kprobe`, `perf`, `text`, or `gdb` for the truth.
     pub kind: String,
     /// What the parser read.
-    pub parsed: Parsed,
+    pub parsed: ParsedCapture,
 }
 
 /// Builds the results of all probes of a run, in order. Each stack is measured against gdb's stack of the
 /// same event (the truth) or, if there is none, against perf's where perf can stand in; never against a stack
 /// of its own mechanism.
 pub fn probe_results(recorded: &[ParsedProbe], row: &ArchRow) -> Vec<ProbeResult> {
-    let stands_in = |reference| reference == Reference::Gdb || row.perf_finds_callers;
-    let references = [Reference::Gdb, Reference::Perf].map(|reference| {
+    let stands_in = |reference| reference == ReferenceKind::Gdb || row.perf_finds_callers;
+    let references = [ReferenceKind::Gdb, ReferenceKind::Perf].map(|reference| {
         let of_kind = |probe: &&ParsedProbe| probe.kind == reference.name() && stands_in(reference);
         let probes = recorded.iter().filter(of_kind);
         let stacks = probes.flat_map(|probe| &probe.parsed.stacks).map(|(stack, _)| stack);
@@ -42,15 +42,15 @@ struct DisplayedStack {
     stack: Stack,
     state: State,
     ends_at: Option<String>,
-    measure: Option<Measure>,
+    measure: Option<MeasuredStack>,
 }
 
 fn probe_result(
     probe: &ParsedProbe,
     row: &ArchRow,
-    measure: impl Fn(&Stack) -> Option<Measure>,
+    measure: impl Fn(&Stack) -> Option<MeasuredStack>,
 ) -> ProbeResult {
-    let Parsed { events, lost, stacks, arguments, warnings } = &probe.parsed;
+    let ParsedCapture { events, lost, stacks, arguments, warnings } = &probe.parsed;
     // A guest may tell any number; the document has to be read again, and its counts to be added up.
     let bounded = |count: u64| count.min(NUMBER_MOST);
     // State and fidelity need the addresses that the normalisation forgets, so they come first.
@@ -70,7 +70,7 @@ fn probe_result(
         differences: seen.measure.map(|measure| measure.differences).unwrap_or_default(),
     });
     let arguments = count(arguments.iter().cloned().map(|(one, number)| (normalize::fetched(one), number)));
-    let arguments = arguments.into_iter().map(|(one, count)| ArgumentsResult {
+    let arguments = arguments.into_iter().map(|(one, count)| FetchedResult {
         count: bounded(count),
         event: one.event,
         text: one.text,

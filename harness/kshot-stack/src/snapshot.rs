@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::document::{ArgumentsResult, ProbeResult, StackResult};
+use crate::document::{FetchedResult, ProbeResult, StackResult};
 
 /// The comparison of a run with its snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub fn snapshot_text(probe: &ProbeResult) -> String {
         text.push('\n');
     }
     for arguments in &probe.arguments {
-        let ArgumentsResult { count, event, text: fetched } = arguments;
+        let FetchedResult { count, event, text: fetched } = arguments;
         let _ = writeln!(text, "{count} x {event}: {fetched}");
     }
     text

@@ -43,7 +43,7 @@ pub(crate) const NAMELESS: &str = "?";
 
 /// What a parser made of a capture. It never fails on a line: what it cannot read becomes a warning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parsed {
+pub struct ParsedCapture {
     /// How many events the capture holds, with or without a stack.
     pub events: u64,
     /// How many events the kernel says it lost.
@@ -51,7 +51,7 @@ pub struct Parsed {
     /// The different stacks with their count, in the order of their first appearance.
     pub stacks: Vec<(Stack, u64)>,
     /// What kprobe events fetched, likewise.
-    pub arguments: Vec<(Arguments, u64)>,
+    pub arguments: Vec<(FetchedArguments, u64)>,
     /// What could not be read, counted by kind.
     pub warnings: Vec<Warning>,
 }
@@ -72,7 +72,7 @@ pub struct Stack {
 
 /// What one kprobe event fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Arguments {
+pub struct FetchedArguments {
     /// The event.
     pub event: String,
     /// Its fetched arguments as the kernel prints them: `nr_entries=0 skip=5`.
@@ -155,7 +155,7 @@ impl State {
     }
 }
 
-impl Parsed {
+impl ParsedCapture {
     /// Names the kernel's frames that are addresses alone.
     pub fn name_frames(&mut self, symbols: &Kallsyms) {
         for frame in self.stacks.iter_mut().flat_map(|(stack, _)| &mut stack.frames) {

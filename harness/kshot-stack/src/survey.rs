@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Deviation, KernelInfo, ProbeResult, Reason, Reference, RunDocument, StackResult};
+use crate::document::{Deviation, KernelInfo, ProbeResult, Reason, ReferenceKind, RunDocument, StackResult};
 use crate::foreign::{Foreign, Name};
 use crate::stack::State;
 
@@ -115,8 +115,9 @@ impl Finding {
         }
         let complete = |truth: &ProbeResult| truth.stacks.iter().any(|stack| stack.state == State::Complete);
         // A truth may end in user space.
-        let by_truth =
-            |stack: &StackResult| stack.fidelity.is_some_and(|fidelity| fidelity.reference == Reference::Gdb);
+        let by_truth = |stack: &StackResult| {
+            stack.fidelity.is_some_and(|fidelity| fidelity.reference == ReferenceKind::Gdb)
+        };
         let measured = reported.stacks.iter().any(by_truth);
         match probe(truth).filter(|truth| truth.was_recorded()) {
             Some(truth) if measured || complete(truth) => Self::against_truth(reported),
@@ -237,18 +238,18 @@ impl SurveyDocument {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Difference, Fidelity};
+    use crate::document::{Fidelity, FrameDifference};
     use crate::samples;
 
     fn stack(state: State, matched: u64, extra: u64, differences: &[(Deviation, &str)]) -> StackResult {
-        let differences = differences.iter().map(|(deviation, frame)| Difference {
+        let differences = differences.iter().map(|(deviation, frame)| FrameDifference {
             deviation: *deviation,
             frame: (*frame).into(),
             at: 0,
         });
         StackResult {
             ends_at: Some("last".into()),
-            fidelity: Some(Fidelity { extra, ..Fidelity::new(4, matched, Reference::Gdb) }),
+            fidelity: Some(Fidelity { extra, ..Fidelity::new(4, matched, ReferenceKind::Gdb) }),
             differences: differences.collect(),
             ..samples::stack(&["vfs_mkdir"], state)
         }

@@ -2,7 +2,7 @@
 
 use crate::claim::{Claim, ConsoleClaim, KnownFault};
 use crate::document::{
-    ClaimFailure, ConsoleReport, NearestStack, ProbeResult, Reason, StackEnd, StackResult, Verdict,
+    ClaimFailure, ConsoleReport, EndCount, NearestStack, ProbeResult, Reason, StackResult, Verdict,
     VerdictCount,
 };
 use crate::snapshot::Comparison;
@@ -225,9 +225,9 @@ fn nearest_stack(probe: &ProbeResult, functions: &[String]) -> Option<Box<Neares
 }
 
 /// Where the stacks of a probe end, the first five.
-fn stack_ends(probe: &ProbeResult) -> Vec<StackEnd> {
+fn stack_ends(probe: &ProbeResult) -> Vec<EndCount> {
     let ends = crate::stack::count(probe.stacks.iter().map(|stack| (stack.ends_at.clone(), stack.count)));
-    ends.into_iter().take(5).map(|(at, count)| StackEnd { at, count }).collect()
+    ends.into_iter().take(5).map(|(at, count)| EndCount { at, count }).collect()
 }
 
 fn judge_snapshot(probe: &str, comparison: &Comparison, lost: bool) -> Option<Reason> {

@@ -9,7 +9,7 @@ use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::probe::{BPF_KALLSYMS, BPF_STACKS, KALLSYMS};
 use kshot_stack::blame::{Blame, Blamed};
-use kshot_stack::format::{HEAD, Listing, Reading, Section, TextFormat};
+use kshot_stack::format::{DetectedFormat, HEAD, Listing, Section, TextFormat};
 use kshot_stack::stack::kallsyms::Kallsyms;
 
 /// The most bytes of a capture that are read.
@@ -131,7 +131,8 @@ fn list(
     if PACKED.iter().any(|magic| head.starts_with(magic)) {
         return Err(CaptureError::Packed { path: path.into() });
     }
-    let reading = format.map_or_else(|| Reading::guess(&head), |format| Reading::of(format, &head));
+    let reading =
+        format.map_or_else(|| DetectedFormat::guess(&head), |format| DetectedFormat::of(format, &head));
     let whole = BufReader::with_capacity(CHUNK, Cursor::new(head).chain(&mut input));
     let sections = match format {
         Some(format) => reading.parse(whole).map(|parsed| vec![Section { format, line: 1, parsed }]),

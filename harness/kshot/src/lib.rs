@@ -8,14 +8,14 @@ pub mod captures; // a user's own captures, read without a guest
 pub mod durations; // how long runs took
 pub mod workspace; // where the repository's folders, the cache and the run folders lie
 pub mod scenario; // scenarios: the YAML as written, and what it means once it is checked
-pub mod artifacts; // the run folder, and the reading of one
+pub mod artifacts; // the run folder, the reading of one, and the unpacking of others' archives
 pub mod baseline; // a snapshot on file: same, drift or missing
 pub mod run; // the walk: one run, from a scenario and a kernel to the verdict
 pub mod pair_tests; // scenarios as tests
-pub mod sweep; // func_stack_trace over the whole kernel
-pub mod survey; // every reporter of stacks in every situation
+pub mod sweep; // runs a sweep: func_stack_trace over the whole kernel
+pub mod survey; // runs a survey: every reporter of stacks in every situation
 pub mod report; // tables, pages and files for people and their tools
-pub mod bisect; // where a stack changed, over versions and commits
+pub mod bisect; // where a stack changed, over versions and commits: search, report and mail
 pub mod nightly; // every scenario on every kernel, and what changed since the night before
 pub mod bundle; // a run as one archive, and back
 pub mod commands; // the command line, one file a command

@@ -36,7 +36,7 @@ use kshot_guest::symbols::{Dwarf, LoadedKernel, Symbols, SymbolsError};
 use kshot_guest::userland::UserlandError;
 use kshot_stack::arch::Arch;
 use kshot_stack::blame::{Blame, Blamed, error_chain, passed_on_blame, passed_on_hint};
-use kshot_stack::document::{KernelInfo, ProbeResult, Reason, Repeat, RunDocument, SCHEMA, Start};
+use kshot_stack::document::{KernelInfo, ProbeResult, Reason, RepeatResult, RunDocument, SCHEMA, Start};
 use kshot_stack::results::ParsedProbe;
 use kshot_stack::verdict;
 
@@ -475,7 +475,7 @@ fn combine_outcomes(mut outcomes: Vec<RunOutcome>) -> RunOutcome {
     let combined = verdict::combine_repeats(&verdicts, differing_probes(&outcomes));
     let repeats = outcomes
         .iter()
-        .map(|outcome| Repeat {
+        .map(|outcome| RepeatResult {
             verdict: outcome.document.verdict,
             reasons: outcome.document.reasons.clone(),
             folder: outcome.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),

@@ -17,7 +17,7 @@ use super::kernel_symbols::{self, KALLSYMS};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
-use kshot_stack::stack::Parsed;
+use kshot_stack::stack::ParsedCapture;
 use kshot_stack::stack::bpf_stacks::{self, BpfEvent};
 use kshot_stack::text::quote;
 
@@ -230,7 +230,7 @@ impl Probe for BpfProbe {
         Some(self.record(probe).folder.path("stacks"))
     }
 
-    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
+    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<ParsedCapture> {
         let own: Box<dyn BufRead> = if self.hook.has_own_code() {
             Box::new(BufReader::new(File::open(capture.beside(BPF_KALLSYMS))?))
         } else {

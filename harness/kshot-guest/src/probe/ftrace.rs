@@ -11,7 +11,7 @@ use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest, Wan
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
-use kshot_stack::stack::{Parsed, ftrace_text};
+use kshot_stack::stack::{ParsedCapture, ftrace_text};
 use kshot_stack::text::quote;
 
 /// How the buffer is printed, whatever its user has set: each symbol with its offset and address; as text and
@@ -76,7 +76,7 @@ impl Probe for FtraceProbe {
         Some(text_file(probe))
     }
 
-    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
+    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<ParsedCapture> {
         ftrace_text::parse_only(capture.open()?, &self.only)
     }
 }

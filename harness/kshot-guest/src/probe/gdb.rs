@@ -22,7 +22,7 @@ use crate::symbols::NoDwarf;
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::claim::FunctionNames;
-use kshot_stack::stack::Parsed;
+use kshot_stack::stack::ParsedCapture;
 use kshot_stack::stack::gdb_json;
 
 /// The suffix of the stacks, JSON lines ([`kshot_stack::stack::gdb_json`]).
@@ -138,7 +138,7 @@ impl Probe for GdbProbe {
         STACKS
     }
 
-    fn parse(&self, capture: &Capture, row: &ArchRow) -> io::Result<Parsed> {
+    fn parse(&self, capture: &Capture, row: &ArchRow) -> io::Result<ParsedCapture> {
         gdb_json::parse(capture.open()?, row)
     }
 }

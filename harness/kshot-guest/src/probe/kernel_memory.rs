@@ -1,7 +1,7 @@
 //! What the running kernel keeps in its memory about its tasks and stacks, read while the guest stands.
 
 use crate::machine::{Registers, Span, Stops, StubError};
-use crate::symbols::{Layout, ReturnTrampoline, Unwinder};
+use crate::symbols::{ReturnTrampoline, TypeLayout, Unwinder};
 use kshot_stack::arch::{ArchRow, KernelPointer, SwitchedStack};
 use kshot_stack::stack::gdb_raw::Returns;
 
@@ -21,7 +21,7 @@ const ELEMENT_DISTANCE: u64 = (1 << 10) - 1;
 #[derive(Debug)]
 pub(super) struct KernelMemory {
     row: &'static ArchRow,
-    layout: Layout,
+    layout: TypeLayout,
     /// The pointer to the current task.
     task: PointerPlace,
     /// Where a task has its name and its id, in bytes.
@@ -79,7 +79,7 @@ struct ReturnList {
 }
 
 impl KernelMemory {
-    pub(super) fn new(layout: Layout, row: &'static ArchRow) -> Result<Self, TruthError> {
+    pub(super) fn new(layout: TypeLayout, row: &'static ArchRow) -> Result<Self, TruthError> {
         let nothing = || TruthError::Unknown { what: format!("the current task on {}", row.name) };
         let task = place(&layout, row.task.ok_or_else(nothing)?)?;
         let (name, id) = (field(&layout, "task_struct", "comm")?, field(&layout, "task_struct", "pid")?);
@@ -97,7 +97,7 @@ impl KernelMemory {
         functions.iter().flat_map(|function| unwinder.starts(function)).collect()
     }
 
-    pub(super) fn layout(&self) -> &Layout {
+    pub(super) fn layout(&self) -> &TypeLayout {
         &self.layout
     }
 
@@ -278,7 +278,7 @@ fn shared_elements<E>(size: u32, mut word: impl FnMut(u32) -> Result<u64, E>) ->
     Ok(Some(found))
 }
 
-fn place(layout: &Layout, pointer: KernelPointer) -> Result<PointerPlace, TruthError> {
+fn place(layout: &TypeLayout, pointer: KernelPointer) -> Result<PointerPlace, TruthError> {
     let variable = |names: &[&str]| {
         let address = layout.variable(names)?;
         address.ok_or_else(|| TruthError::Unknown { what: names.join(" or ") })
@@ -300,7 +300,7 @@ fn place(layout: &Layout, pointer: KernelPointer) -> Result<PointerPlace, TruthE
     })
 }
 
-fn field(layout: &Layout, structure: &str, field: &str) -> Result<u64, TruthError> {
+fn field(layout: &TypeLayout, structure: &str, field: &str) -> Result<u64, TruthError> {
     let offset = layout.field(structure, field)?;
     offset.ok_or_else(|| TruthError::Unknown { what: format!("struct {structure}.{field}") })
 }

@@ -13,7 +13,7 @@ use super::guest::{COMMAND_LIMIT, CaptureFetcher, ProbeGuest};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
-use kshot_stack::stack::{Parsed, ftrace_text};
+use kshot_stack::stack::{ParsedCapture, ftrace_text};
 use kshot_stack::text::quote;
 
 /// A kprobe event with a stack.
@@ -142,7 +142,7 @@ impl Probe for KprobeProbe {
         Some(ftrace::text_file(probe))
     }
 
-    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
+    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<ParsedCapture> {
         // Others may record in the same buffer.
         ftrace_text::parse_only(capture.open()?, std::slice::from_ref(&self.event.name))
     }

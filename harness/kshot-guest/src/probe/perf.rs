@@ -17,7 +17,7 @@ use super::kernel_symbols::{self, KALLSYMS};
 use super::{Armed, Probe, ProbeError, TruthContext};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
-use kshot_stack::stack::{Parsed, perf_data, perf_script};
+use kshot_stack::stack::{ParsedCapture, perf_data, perf_script};
 use kshot_stack::text::quote;
 
 /// The suffix of the raw `perf.data`.
@@ -154,7 +154,7 @@ impl Probe for PerfProbe {
         Some(PerfRecord::of(probe).folder.path("script"))
     }
 
-    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
+    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<ParsedCapture> {
         if is_binary(capture) {
             perf_data::parse(capture.open()?, &kernel_symbols::of(capture, io::empty())?)
         } else {

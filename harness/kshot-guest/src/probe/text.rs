@@ -20,7 +20,7 @@ use crate::machine::CONSOLE_LOG;
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::format::TextFormat;
-use kshot_stack::stack::Parsed;
+use kshot_stack::stack::ParsedCapture;
 use kshot_stack::text::quote;
 
 /// The suffix of the text.
@@ -129,7 +129,7 @@ impl Probe for TextProbe {
         }
     }
 
-    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<Parsed> {
+    fn parse(&self, capture: &Capture, _: &ArchRow) -> io::Result<ParsedCapture> {
         let mut parsed = self.format.parse(capture.open()?)?;
         if self.function.is_some() {
             parsed.stacks.iter_mut().for_each(|(stack, _)| stack.function.clone_from(&self.function));

@@ -17,7 +17,7 @@ use super::kernel_memory::{KernelMemory, Task, until_zero};
 use crate::host::FileError;
 use crate::machine::{Span, Stop, Stops, StubError};
 use crate::symbols::{
-    AmbiguousFunction, Cut, End, Layout, LoadedKernel, LoadedModule, Unwinder, Unwound, build_id,
+    AmbiguousFunction, Cut, End, LoadedKernel, LoadedModule, TypeLayout, Unwinder, UnwoundStack, build_id,
     build_id_of_notes, notes_section,
 };
 use kshot_stack::arch::ArchRow;
@@ -136,7 +136,7 @@ struct Recorder {
     places: HashMap<u64, u32>,
     hits: Vec<Hit>,
     /// The different stacks of the hits.
-    stacks: IndexSet<Unwound>,
+    stacks: IndexSet<UnwoundStack>,
 }
 
 /// One hit, until it is written.
@@ -152,7 +152,7 @@ impl KnownKernel {
         let unwinder = Unwinder::read(&file)?;
         let starts = wanted.function.split('|').flat_map(|name| unwinder.starts(name));
         let addresses: Vec<u64> = starts.chain(KernelMemory::addresses(&unwinder)).collect();
-        let layout = Layout::read(vmlinux, &unwinder, &addresses)?;
+        let layout = TypeLayout::read(vmlinux, &unwinder, &addresses)?;
         let traced = if wanted.traced { traced(&layout, &wanted.function, row)? } else { 0 };
         let kernel = KernelMemory::new(layout, row)?;
         let (vmlinux, function) = (vmlinux.to_owned(), wanted.function.clone());
@@ -307,7 +307,12 @@ impl Recorder {
     }
 
     /// Unwinds as far as possible, reading further memory as it is needed.
-    fn unwind(&mut self, raw: &mut Raw, task: Option<u64>, stops: &mut Stops) -> Result<Unwound, TruthError> {
+    fn unwind(
+        &mut self,
+        raw: &mut Raw,
+        task: Option<u64>,
+        stops: &mut Stops,
+    ) -> Result<UnwoundStack, TruthError> {
         loop {
             let unwound = self.known.unwinder.unwind(raw, self.row);
             let End::Cut { why, .. } = unwound.end else { return Ok(unwound) };
@@ -369,7 +374,7 @@ impl Recorder {
 }
 
 /// The stub's number of the register that has the traced place.
-fn traced(layout: &Layout, function: &str, row: &ArchRow) -> Result<usize, TruthError> {
+fn traced(layout: &TypeLayout, function: &str, row: &ArchRow) -> Result<usize, TruthError> {
     let parameter = layout.parameter(function, TRACED)?;
     let register = parameter.and_then(|index| row.registers.arguments.get(index).copied());
     register.ok_or_else(|| TruthError::Unknown { what: format!("{function}({TRACED})") })

@@ -9,7 +9,9 @@ use addr2line::Context;
 use super::dwarf::{Reader, Sections};
 use super::loaded::LoadedKernel;
 use super::section_addresses::SectionAddresses;
-use super::{LANDMARK, Physical, SourceLine, SymbolsError, Unwinder, normal_path, open, relative_to_source};
+use super::{
+    LANDMARK, PhysicalFrame, SourceLine, SymbolsError, Unwinder, normal_path, open, relative_to_source,
+};
 use kshot_stack::stack::fold_suffix;
 use kshot_stack::stack::gdb_json::RawFrame;
 
@@ -105,19 +107,19 @@ impl Unwinder {
     pub fn line_tables<'a>(
         &self,
         loaded: &LoadedKernel,
-        frames: impl Iterator<Item = &'a Physical>,
+        frames: impl Iterator<Item = &'a PhysicalFrame>,
     ) -> Result<LineTables, SymbolsError> {
         let start_kernel = self.starts(LANDMARK).first().copied();
-        LineTables::read(loaded, start_kernel, frames.map(Physical::inside))
+        LineTables::read(loaded, start_kernel, frames.map(PhysicalFrame::inside))
     }
 
     /// The frames of a stack, each behind those of the functions that were inlined into it. `lines` are those
     /// of their addresses.
-    pub fn frames(&self, stack: &[Physical], lines: &Lines<'_>) -> Vec<RawFrame> {
+    pub fn frames(&self, stack: &[PhysicalFrame], lines: &Lines<'_>) -> Vec<RawFrame> {
         stack.iter().flat_map(|physical| self.frames_of(physical, lines)).collect()
     }
 
-    fn frames_of(&self, physical: &Physical, lines: &Lines<'_>) -> Vec<RawFrame> {
+    fn frames_of(&self, physical: &PhysicalFrame, lines: &Lines<'_>) -> Vec<RawFrame> {
         let frame = &physical.frame;
         let (pc, inside) = (frame.address.unwrap_or_default(), physical.inside());
         let mut lines = if frame.user { Vec::new() } else { lines.at(inside) };
@@ -155,7 +157,7 @@ impl Unwinder {
     }
 
     /// Start and size of the function that DWARF gives this name to, around an address.
-    fn bounds(&self, physical: &Physical, name: &str, address: u64) -> Option<(u64, u64)> {
+    fn bounds(&self, physical: &PhysicalFrame, name: &str, address: u64) -> Option<(u64, u64)> {
         let frame = &physical.frame;
         let nearest = frame.address.zip(frame.offset).and_then(|(pc, offset)| pc.checked_sub(offset));
         let same = frame.symbol.as_deref().is_some_and(|symbol| fold_suffix(symbol) == fold_suffix(name));

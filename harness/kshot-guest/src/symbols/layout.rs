@@ -18,7 +18,7 @@ const CODE: [SectionId; 2] = [SectionId::DebugRanges, SectionId::DebugRngLists];
 const LONGEST_BANNER: u64 = 1024;
 
 /// The types and functions of one part of a kernel.
-pub struct Layout {
+pub struct TypeLayout {
     path: PathBuf,
     sections: Sections,
     banner: Option<Banner>,
@@ -43,7 +43,7 @@ struct Child {
     offset: Option<u64>,
 }
 
-impl std::fmt::Debug for Layout {
+impl std::fmt::Debug for TypeLayout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Layout").field("path", &self.path).finish_non_exhaustive()
     }
@@ -56,7 +56,7 @@ struct Die<'a> {
     name: &'a str,
 }
 
-impl Layout {
+impl TypeLayout {
     /// Reads the part of a kernel that holds these addresses and `start_kernel`, whose file defines `struct
     /// task_struct`.
     ///

@@ -73,16 +73,16 @@ struct ModuleCode {
 
 /// An unwound stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Unwound {
+pub struct UnwoundStack {
     /// The physical frames, innermost first.
-    pub frames: Vec<Physical>,
+    pub frames: Vec<PhysicalFrame>,
     /// Why the stack ends there.
     pub end: End,
 }
 
 /// A physical frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Physical {
+pub struct PhysicalFrame {
     /// Where it is, with the function that the symbol table has there.
     pub frame: Frame,
     /// Whether the address is a return address; else it is the instruction that was interrupted.
@@ -237,7 +237,7 @@ impl Unwinder {
     pub fn unwind_traced(&self, raw: &Raw, row: &ArchRow) -> Vec<Frame> {
         let trampoline = row.assembly.iter().find(|code| code.kind == AssemblyKind::FunctionTracer);
         let frames = self.walk(raw, row, trampoline).frames;
-        let is_tracer = |physical: &Physical| {
+        let is_tracer = |physical: &PhysicalFrame| {
             assembly(&physical.frame, row, trampoline).any(|code| code.kind == AssemblyKind::FunctionTracer)
         };
         // Further out there may be another one that was interrupted.
@@ -246,12 +246,12 @@ impl Unwinder {
     }
 
     /// The stack of a processor that was at `raw`.
-    pub fn unwind(&self, raw: &Raw, row: &ArchRow) -> Unwound {
+    pub fn unwind(&self, raw: &Raw, row: &ArchRow) -> UnwoundStack {
         self.walk(raw, row, None)
     }
 
     /// The stack, where `nameless` is the kernel's code that no symbol table lists.
-    fn walk(&self, raw: &Raw, row: &ArchRow, nameless: Option<&AssemblyFrame>) -> Unwound {
+    fn walk(&self, raw: &Raw, row: &ArchRow, nameless: Option<&AssemblyFrame>) -> UnwoundStack {
         let mut registers = [None; REGISTERS];
         for &(register, value) in &raw.registers {
             if let Some(known) = registers.get_mut(usize::from(register)) {
@@ -273,22 +273,22 @@ impl Unwinder {
             let is_at_work =
                 |code: &&AssemblyFrame| cursor.is_return_address && cursor.is_marked(code, raw, row);
             let code = assembly(&frame, row, nameless).find(is_at_work);
-            frames.push(Physical { frame, is_return_address: cursor.is_return_address });
+            frames.push(PhysicalFrame { frame, is_return_address: cursor.is_return_address });
             let caller = match code {
-                _ if user => return Unwound { frames, end: End::User },
+                _ if user => return UnwoundStack { frames, end: End::User },
                 _ if frames.len() == DEEPEST_STACK => Err(Cut::TooDeep),
                 Some(code) => cursor.out_of(code, raw, row),
-                None if entry => return Unwound { frames, end: End::Entry },
+                None if entry => return UnwoundStack { frames, end: End::Entry },
                 None if leaf => cursor.out_of_leaf(row),
                 None => self.caller(&cursor, raw, row),
             };
             let caller = caller.and_then(|caller| caller.switched(raw, row));
             match caller.and_then(|caller| self.returned(caller, raw, &mut returns)) {
                 Ok(caller) if entry && self.frame(&caller, row).user => {
-                    return Unwound { frames, end: End::Entry };
+                    return UnwoundStack { frames, end: End::Entry };
                 }
                 Ok(caller) => cursor = caller,
-                Err(why) => return Unwound { frames, end: End::Cut { at: name, why } },
+                Err(why) => return UnwoundStack { frames, end: End::Cut { at: name, why } },
             }
         }
     }
@@ -405,7 +405,7 @@ impl Unwinder {
     }
 }
 
-impl Physical {
+impl PhysicalFrame {
     /// An address of the code that is at work: a call may be the last of a function's.
     pub fn inside(&self) -> u64 {
         inside(self.frame.address.unwrap_or_default(), self.is_return_address)

@@ -60,7 +60,7 @@ use super::{TRACE_WITHIN, stamped};
 use crate::stack::ftrace_context::context;
 use crate::stack::lines::{self, Kind, LineParser, Warnings, printable, split_at};
 use crate::stack::{
-    Fold, Frame, NAMELESS, Parsed, Stack, Texts, TraceLine, heading, is_own_heading, without_marker,
+    Fold, Frame, NAMELESS, ParsedCapture, Stack, Texts, TraceLine, heading, is_own_heading, without_marker,
 };
 
 /// What ftrace prints before the frames of a stack.
@@ -75,11 +75,11 @@ const MOST_CALLERS: usize = 64;
 const TABLE_INDENT: &[u8] = b"    ";
 
 /// Reads a console or a kernel log. Each call trace counts as one event, also one without frames;
-/// [`Parsed::lost`] counts messages.
+/// [`ParsedCapture::lost`] counts messages.
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
+pub fn parse(input: impl BufRead) -> io::Result<ParsedCapture> {
     lines::parse(input, Parser::new())
 }
 
@@ -487,7 +487,7 @@ impl LineParser for Parser {
         }
     }
 
-    fn finish(mut self: Box<Self>, _: &mut Warnings) -> Parsed {
+    fn finish(mut self: Box<Self>, _: &mut Warnings) -> ParsedCapture {
         (0..self.callers.len()).for_each(|caller| self.end(caller));
         let Self { words, frames, stacks, events, lost, .. } = *self;
         let (stacks, _) = stacks.finish(|stack| Stack {
@@ -496,7 +496,7 @@ impl LineParser for Parser {
             function: stack.function.map(|function| words.get(function).clone()),
             frames: stack.frames.iter().map(|&frame| frames[frame].clone()).collect(),
         });
-        Parsed { events, lost, stacks, ..Parsed::default() }
+        ParsedCapture { events, lost, stacks, ..ParsedCapture::default() }
     }
 }
 

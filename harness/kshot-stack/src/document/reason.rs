@@ -138,7 +138,7 @@ pub enum ClaimFailure {
         /// The claim's functions, innermost first.
         through: Vec<String>,
         /// Where its stacks end, the first few.
-        ends: Vec<StackEnd>,
+        ends: Vec<EndCount>,
         /// The stack that comes nearest, where one passes through some of the functions.
         nearest: Option<Box<NearestStack>>,
     },
@@ -151,7 +151,7 @@ pub enum ClaimFailure {
         /// The claim's functions, innermost first.
         through: Vec<String>,
         /// Where the probe's stacks end, the first few.
-        ends: Vec<StackEnd>,
+        ends: Vec<EndCount>,
     },
     /// A stack passes through the claim's functions and ends before any entry.
     Incomplete {
@@ -192,7 +192,7 @@ pub enum ClaimFailure {
 
 /// Stacks of one last frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct StackEnd {
+pub struct EndCount {
     /// The last frame, `null` for empty stacks.
     pub at: Option<String>,
     /// How many stacks.
@@ -358,7 +358,7 @@ fn through_text(functions: &[String]) -> String {
 }
 
 /// `; they end at ftrace_graph_call (5), syscall_common (1)`
-fn ends_text(ends: &[StackEnd]) -> String {
+fn ends_text(ends: &[EndCount]) -> String {
     let each = ends.iter().map(|end| format!("{} ({})", end.at.as_deref().unwrap_or("nothing"), end.count));
     let each: Vec<String> = each.collect();
     if each.is_empty() { String::new() } else { format!("; they end at {}", each.join(", ")) }

@@ -126,7 +126,7 @@ fn count(number: u64) -> usize {
 mod tests {
     use super::*;
     use crate::arch::Arch;
-    use crate::document::{ProbeResult, Reference};
+    use crate::document::{ProbeResult, ReferenceKind};
     use crate::results::{ParsedProbe, probe_results};
     use crate::samples;
     use crate::stack::{State, perf_script};
@@ -224,6 +224,6 @@ mod tests {
         assert_eq!(beside_reference(&perf.stacks[0], &other, "mips64"), None);
         let unmeasured = StackResult { fidelity: None, ..perf.stacks[0].clone() };
         assert_eq!(beside_reference(&unmeasured, &gdb.stacks[0], "mips64"), None);
-        assert_eq!(perf.stacks[0].fidelity.unwrap().reference, Reference::Gdb);
+        assert_eq!(perf.stacks[0].fidelity.unwrap().reference, ReferenceKind::Gdb);
     }
 }

@@ -67,8 +67,8 @@ fn the_truth_ends_at_its_entry() {
     assert_eq!(measured(&reported(&[]), &[reference]), Some((2, 0)));
 }
 
-fn measure(stack: &Stack, references: &[Stack]) -> Option<Measure> {
-    References::new(references, Reference::Perf, Arch::Mips64.row()).measure(stack)
+fn measure(stack: &Stack, references: &[Stack]) -> Option<MeasuredStack> {
+    References::new(references, ReferenceKind::Perf, Arch::Mips64.row()).measure(stack)
 }
 
 fn measured(stack: &Stack, references: &[Stack]) -> Option<(u64, u64)> {
@@ -227,7 +227,7 @@ fn a_place_is_that_of_the_frame_in_the_document() {
     let text = TRUTH.replace("10d2f4", "ffffffff80000100 f+0x0\n10d2f4");
     let found = measure(&truth("eoe_filter", event, &text), &references).unwrap();
     // The inlined frame is left out there.
-    let extra = Difference { deviation: Deviation::Extra, frame: "f".into(), at: 4 };
+    let extra = FrameDifference { deviation: Deviation::Extra, frame: "f".into(), at: 4 };
     assert_eq!(found.differences, [extra]);
 }
 
@@ -247,7 +247,7 @@ fn each_of_many_stacks_finds_its_own_reference_among_as_many() {
         truth("eoe_filter", event, &text)
     };
     let references: Vec<Stack> = (0..200).map(|way| stack(way * 61, 0)).collect();
-    let measure = References::new(&references, Reference::Gdb, Arch::Mips64.row());
+    let measure = References::new(&references, ReferenceKind::Gdb, Arch::Mips64.row());
     for (way, reference) in references.iter().enumerate() {
         assert!(measure.measure(reference).unwrap().differences.is_empty(), "{way}");
         let strange = stack(way as u64 * 61, 4);
@@ -262,7 +262,7 @@ fn of_two_stacks_of_the_deepest_kind_the_comparison_ends() {
     };
     let whole = |first| format!("{}ffffffff80114740 handle_sys64+0x34", frames(first));
     let references: Vec<Stack> = (1..60).map(|first| truth("a", "probe:f", &whole(first))).collect();
-    let found = References::new(&references, Reference::Gdb, Arch::Mips64.row())
+    let found = References::new(&references, ReferenceKind::Gdb, Arch::Mips64.row())
         .measure(&truth("a", "probe:f", &frames(3)))
         .unwrap();
     assert!(found.fidelity.matched_frames > 500);
@@ -311,7 +311,7 @@ fn stack_of(task: &str, names: &[(&str, u64)]) -> Stack {
 
 /// How many of the reference's frames a stack has, and how many the reference has.
 fn found(reference: &Stack, stack: &Stack, arch: Arch) -> Option<(u64, u64)> {
-    let references = References::new([reference], Reference::Gdb, arch.row());
+    let references = References::new([reference], ReferenceKind::Gdb, arch.row());
     let fidelity = references.measure(stack)?.fidelity;
     Some((fidelity.matched_frames, fidelity.reference_frames))
 }

@@ -8,9 +8,9 @@
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
-use super::{Margin, Reading, TextFormat};
+use super::{DetectedFormat, Margin, TextFormat};
 use crate::stack::lines::{self, LineParser, Warnings};
-use crate::stack::{Parsed, Stack};
+use crate::stack::{ParsedCapture, Stack};
 
 /// All that a text holds of one format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +20,12 @@ pub struct Section {
     /// The number of the first line of it, from 1.
     pub line: u64,
     /// What was read.
-    pub parsed: Parsed,
+    pub parsed: ParsedCapture,
 }
 
 /// The sections of a text as its lines come.
 pub(super) struct Sections {
-    reading: Reading,
+    reading: DetectedFormat,
     parser: Box<dyn LineParser>,
     /// The number of the first line of the section that is open.
     begun: u64,
@@ -54,7 +54,7 @@ struct Ended {
 
 impl Sections {
     /// None yet, of a text that is first read so.
-    pub(super) fn new(reading: Reading) -> Self {
+    pub(super) fn new(reading: DetectedFormat) -> Self {
         let parser = reading.format.parser();
         Self { reading, parser, begun: 1, left: None, ended: IndexMap::default() }
     }
@@ -88,10 +88,10 @@ impl Sections {
     fn decide(&mut self, left: Left, next: &[u8], warnings: &mut Warnings) -> Vec<u8> {
         let number = std::mem::replace(&mut warnings.line, left.number);
         // What is the open section's own with its margin begins no other that has none.
-        let Reading { format, margin, .. } = self.reading;
+        let DetectedFormat { format, margin, .. } = self.reading;
         let goes_on = margin != Margin::default() && format.has(margin.strip(&left.line), margin.strip(next));
         let reading = (!goes_on)
-            .then(|| Reading::of_line(&left.line, next, &TextFormat::ALL, TextFormat::begins))
+            .then(|| DetectedFormat::of_line(&left.line, next, &TextFormat::ALL, TextFormat::begins))
             .flatten();
         match reading.filter(|reading| *reading != self.reading) {
             Some(reading) => {
@@ -127,7 +127,11 @@ impl Ended {
         let Self { line, events, lost, stacks, warnings } = self;
         let warnings = if mixes { warnings.without_others() } else { warnings };
         let (stacks, warnings) = (stacks.into_iter().collect(), warnings.into_inner());
-        Section { format, line, parsed: Parsed { events, lost, stacks, warnings, ..Parsed::default() } }
+        Section {
+            format,
+            line,
+            parsed: ParsedCapture { events, lost, stacks, warnings, ..ParsedCapture::default() },
+        }
     }
 }
 

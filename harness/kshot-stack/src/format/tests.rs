@@ -2,12 +2,12 @@ use super::*;
 use crate::stack::{Stack, show};
 
 fn guess(text: &str) -> TextFormat {
-    Reading::guess(text.as_bytes()).format
+    DetectedFormat::guess(text.as_bytes()).format
 }
 
 /// The frames of each stack, as its text says them.
 fn frames(text: &str) -> Vec<String> {
-    let parsed = Reading::guess(text.as_bytes()).parse(text.as_bytes()).unwrap();
+    let parsed = DetectedFormat::guess(text.as_bytes()).parse(text.as_bytes()).unwrap();
     let names = |stack: &Stack| stack.frames.iter().map(|frame| frame.name()).collect::<Vec<_>>().join(" ");
     parsed
         .stacks
@@ -32,7 +32,7 @@ fn every_capture_is_known_by_its_text() {
     ];
     for (folder, format) in folders {
         for (name, bytes) in show::captures(folder) {
-            assert_eq!(Reading::guess(&bytes).format, format, "{folder}/{name}");
+            assert_eq!(DetectedFormat::guess(&bytes).format, format, "{folder}/{name}");
         }
     }
     assert_eq!(guess(""), TextFormat::CallTrace);
@@ -46,7 +46,7 @@ fn a_quoted_or_indented_capture_reads_as_the_plain_one() {
         ["ftrace", "trace_cmd", "perf", "pasted", "proc_stack", "stack_tracer", "hist", "bpf", "bpftrace"]
     {
         for (name, bytes) in show::captures(folder) {
-            let plain = Reading::guess(&bytes).parse(&bytes[..]).unwrap();
+            let plain = DetectedFormat::guess(&bytes).parse(&bytes[..]).unwrap();
             let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
             for margin in ["> ", "> > ", "| ", "> | ", "    "] {
                 // Without a header, what has its own blanks in front does not tell which of them are a
@@ -59,7 +59,7 @@ fn a_quoted_or_indented_capture_reads_as_the_plain_one() {
                 let of = |line: &&[u8]| if *line == b"\n" { margin.trim_end() } else { margin };
                 let quoted: Vec<u8> =
                     lines.iter().flat_map(|line| [of(line).as_bytes(), line].concat()).collect();
-                let parsed = Reading::guess(&quoted).parse(&quoted[..]).unwrap();
+                let parsed = DetectedFormat::guess(&quoted).parse(&quoted[..]).unwrap();
                 assert_eq!(parsed.stacks, plain.stacks, "{folder}/{name} behind {margin:?}");
                 assert_eq!((parsed.events, parsed.lost), (plain.events, plain.lost), "{folder}/{name}");
             }
@@ -106,7 +106,7 @@ fn what_stands_between_stacks_parts_them() {
 #[test]
 fn a_named_format_is_looked_for_behind_a_margin_too() {
     let quoted = b"> [<0>] f+0x1/0x2\n";
-    let parsed = Reading::of(TextFormat::ProcStack, quoted).parse(&quoted[..]).unwrap();
+    let parsed = DetectedFormat::of(TextFormat::ProcStack, quoted).parse(&quoted[..]).unwrap();
     assert_eq!((parsed.stacks.len(), parsed.warnings.len()), (1, 0));
 }
 

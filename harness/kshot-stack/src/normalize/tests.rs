@@ -1,13 +1,13 @@
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
-use crate::format::Reading;
+use crate::format::DetectedFormat;
 use crate::stack::{ftrace_text, show};
 
 #[test]
 fn each_pass_does_what_its_example_says() {
     for pass in PASSES {
-        let format = Reading::guess(pass.before.as_bytes()).format;
+        let format = DetectedFormat::guess(pass.before.as_bytes()).format;
         let (mut stack, _) = format.parse(pass.before.as_bytes()).unwrap().stacks.remove(0);
         stack.function = None;
         assert_ne!(show::stack(&stack), pass.after, "{}: the example shows nothing", pass.name);
@@ -80,6 +80,6 @@ proptest! {
 #[test]
 fn fetched_symbols_are_names_and_numbers_stay() {
     let text = "r31=register_netdevice+0x24/0x798 skip=5 at=0x5 sum=1+0x2".to_owned();
-    let fetched = fetched(Arguments { event: "frame".into(), text });
+    let fetched = fetched(FetchedArguments { event: "frame".into(), text });
     assert_eq!(fetched.text, "r31=register_netdevice skip=5 at=0x5 sum=1+0x2");
 }

@@ -40,8 +40,8 @@ fn gdb_is_the_truth_where_it_is_and_nothing_is_measured_against_itself() {
     };
     let recorded = [ftrace("func_stack_trace"), perf("perf", PERF), perf("gdb", PERF)];
     let results = probe_results(&recorded, Arch::Mips64.row());
-    assert_eq!(reference_of(&results, "ftrace"), Some(Reference::Gdb));
-    assert_eq!(reference_of(&results, "perf"), Some(Reference::Gdb));
+    assert_eq!(reference_of(&results, "ftrace"), Some(ReferenceKind::Gdb));
+    assert_eq!(reference_of(&results, "perf"), Some(ReferenceKind::Gdb));
     assert_eq!(reference_of(&results, "gdb"), None);
 
     // gdb watched something else: perf stands in.
@@ -51,7 +51,7 @@ fn gdb_is_the_truth_where_it_is_and_nothing_is_measured_against_itself() {
         perf("gdb", &PERF.replace("register_netdevice", "f")),
     ];
     let results = probe_results(&recorded, Arch::Mips64.row());
-    assert_eq!(reference_of(&results, "ftrace"), Some(Reference::Perf));
+    assert_eq!(reference_of(&results, "ftrace"), Some(ReferenceKind::Perf));
     assert_eq!(reference_of(&results, "perf"), None);
 }
 
@@ -94,7 +94,7 @@ fn a_stack_of_the_first_version_of_the_document_is_read() {
     let json = r#"{"count": 5, "task": "t", "event": "e", "frames": [], "state": "empty", "ends_at": null,
         "fidelity": {"of": 4, "got": 0, "reference": "gdb"}}"#;
     let stack: StackResult = serde_json::from_str(json).unwrap();
-    assert_eq!((stack.fidelity, stack.excess()), (Some(Fidelity::new(4, 0, Reference::Gdb)), None));
+    assert_eq!((stack.fidelity, stack.excess()), (Some(Fidelity::new(4, 0, ReferenceKind::Gdb)), None));
     let console = r#"{"kind": "warn", "line": "WARNING", "excerpt": []}"#;
     assert!(serde_json::from_str::<crate::document::ConsoleReport>(console).unwrap().frames.is_empty());
 }

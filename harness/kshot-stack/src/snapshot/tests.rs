@@ -1,12 +1,12 @@
 use super::*;
-use crate::document::{Fidelity, Reference};
+use crate::document::{Fidelity, ReferenceKind};
 use crate::samples;
 use crate::stack::State;
 
 #[test]
 fn the_text_is_for_people() {
     let stack = |count, frames: &[&str], state| StackResult { count, ..samples::stack(frames, state) };
-    let fidelity = Some(Fidelity::new(4, 0, Reference::Perf));
+    let fidelity = Some(Fidelity::new(4, 0, ReferenceKind::Perf));
     let stacks = vec![
         StackResult { fidelity, ..stack(5, &["ftrace_graph_call", "0"], State::Truncated) },
         stack(1, &["register_netdevice", "syscall_common", "[user]"], State::Complete),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fold::{Fold, Numbers, Texts};
 use super::lines::{DEEPEST_STACK, Kind, Warnings};
-use super::{Frame, NAMELESS, Parsed};
+use super::{Frame, NAMELESS, ParsedCapture};
 
 /// Such stacks as they come, the last of them open.
 #[derive(Debug)]
@@ -65,8 +65,8 @@ impl AnonymousStacks {
     }
 
     /// What was read, but for the warnings; each stack is one event.
-    pub(super) fn finish(self) -> Parsed {
+    pub(super) fn finish(self) -> ParsedCapture {
         let stacks = self.stacks.into_stacks(&self.words, &self.frames);
-        Parsed { events: self.ended, stacks, ..Parsed::default() }
+        ParsedCapture { events: self.ended, stacks, ..ParsedCapture::default() }
     }
 }

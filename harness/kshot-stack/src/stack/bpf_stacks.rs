@@ -19,7 +19,7 @@ use std::sync::{Arc, LazyLock};
 use super::fold::{Fold, Numbers, Texts};
 use super::kallsyms::Kallsyms;
 use super::lines::{self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, split_at};
-use super::{Frame, Parsed, Stack};
+use super::{Frame, ParsedCapture, Stack};
 
 /// The event of stacks whose event is not known.
 pub(super) const EVENT: &str = "bpf-stacks";
@@ -39,7 +39,7 @@ pub struct BpfEvent {
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead, symbols: &Kallsyms, event: &BpfEvent) -> io::Result<Parsed> {
+pub fn parse(input: impl BufRead, symbols: &Kallsyms, event: &BpfEvent) -> io::Result<ParsedCapture> {
     lines::parse(input, Parser::new(symbols, event))
 }
 
@@ -47,7 +47,7 @@ pub fn parse(input: impl BufRead, symbols: &Kallsyms, event: &BpfEvent) -> io::R
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_unnamed(input: impl BufRead) -> io::Result<Parsed> {
+pub fn parse_unnamed(input: impl BufRead) -> io::Result<ParsedCapture> {
     lines::parse(input, parser_unnamed())
 }
 
@@ -134,7 +134,7 @@ impl LineParser for Parser<'_> {
         warnings.note(Kind::OtherLine, line);
     }
 
-    fn finish(mut self: Box<Self>, _: &mut Warnings) -> Parsed {
+    fn finish(mut self: Box<Self>, _: &mut Warnings) -> ParsedCapture {
         self.end();
         let (event, tasks, frames) = (self.event, &self.tasks, &self.frames);
         let (stacks, _) = self.stacks.finish(|stack: Numbers| Stack {
@@ -143,7 +143,7 @@ impl LineParser for Parser<'_> {
             function: event.function.clone(),
             frames: stack.frames.iter().map(|&frame| frames.get(frame).clone()).collect(),
         });
-        Parsed { events: self.hits, lost: self.lost, stacks, ..Parsed::default() }
+        ParsedCapture { events: self.hits, lost: self.lost, stacks, ..ParsedCapture::default() }
     }
 }
 
@@ -171,7 +171,7 @@ ffffffff80290000 T vfs_rmdir
 ffffffffc0003000 t bpf_prog_6deef7357e7b4530_stacks\t[bpf]
 ";
 
-    fn read(text: &str) -> Parsed {
+    fn read(text: &str) -> ParsedCapture {
         let symbols = Kallsyms::read(SYMBOLS.as_bytes()).unwrap();
         let event = BpfEvent { name: "vfs_mkdir".into(), function: Some("vfs_mkdir".into()) };
         parse(text.as_bytes(), &symbols, &event).unwrap()

@@ -37,7 +37,7 @@ use super::lines::{
     self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, is_symbol, number, printable,
     split_at,
 };
-use super::{Frame, NAMELESS, Parsed};
+use super::{Frame, NAMELESS, ParsedCapture};
 
 /// The event of these stacks, where no map names them.
 pub(super) const EVENT: &str = "bpftrace";
@@ -50,7 +50,7 @@ const ADDRESS_DIGITS: usize = 8;
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
+pub fn parse(input: impl BufRead) -> io::Result<ParsedCapture> {
     lines::parse(input, Parser::default())
 }
 
@@ -262,7 +262,7 @@ impl LineParser for Parser {
         self.bcc = bcc(line).or(self.bcc);
     }
 
-    fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> Parsed {
+    fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> ParsedCapture {
         self.end(1);
         if self.key.is_some() {
             warnings.note(Kind::CutCapture, b"");
@@ -278,7 +278,7 @@ impl LineParser for Parser {
             function: None,
             frames: stack.frames.into_iter().map(frame).collect(),
         });
-        Parsed { events, stacks, ..Parsed::default() }
+        ParsedCapture { events, stacks, ..ParsedCapture::default() }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Captures of all formats, damaged by the same random numbers at each run: no parser may fault, hang, or let
 //! pass what a terminal would obey.
 
-use super::{DEEPEST_STACK, Parsed, ftrace_text, gdb_json, perf_script, show};
+use super::{DEEPEST_STACK, ParsedCapture, ftrace_text, gdb_json, perf_script, show};
 use crate::arch::Arch;
-use crate::format::{Reading, TextFormat};
+use crate::format::{DetectedFormat, TextFormat};
 
 /// How many damaged captures each parser reads.
 pub(crate) const ROUNDS: u64 = 1500;
@@ -91,7 +91,7 @@ pub(crate) fn damaged(captures: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 }
 
 /// What holds of a reading whatever was read.
-fn check(parsed: &Parsed, bytes: &[u8]) {
+fn check(parsed: &ParsedCapture, bytes: &[u8]) {
     let shown = || String::from_utf8_lossy(bytes).into_owned();
     let clean = |text: &str| !text.chars().any(char::is_control);
     for (stack, count) in &parsed.stacks {
@@ -109,11 +109,11 @@ fn check(parsed: &Parsed, bytes: &[u8]) {
     );
 }
 
-fn read_damaged(folder: &str, seed: u64, read: impl Fn(&[u8]) -> Parsed) {
+fn read_damaged(folder: &str, seed: u64, read: impl Fn(&[u8]) -> ParsedCapture) {
     read_damaged_times(ROUNDS, folder, seed, read);
 }
 
-fn read_damaged_times(rounds: u64, folder: &str, seed: u64, read: impl Fn(&[u8]) -> Parsed) {
+fn read_damaged_times(rounds: u64, folder: &str, seed: u64, read: impl Fn(&[u8]) -> ParsedCapture) {
     let captures: Vec<_> = show::captures(folder).into_iter().map(|(_, bytes)| bytes).collect();
     let mut random = Random(seed);
     for _ in 0..rounds {
@@ -163,7 +163,7 @@ fn damaged_texts_are_read_as_what_they_look_like() {
         ["ftrace", "trace_cmd", "perf", "console", "pasted", "proc_stack", "hist", "bpf", "bpftrace"];
     for folder in folders {
         read_damaged_times(ROUNDS / 10, folder, 0x5eed_6e55, |bytes| {
-            Reading::guess(bytes).parse(bytes).unwrap()
+            DetectedFormat::guess(bytes).parse(bytes).unwrap()
         });
     }
     // Damage puts a part of one in the middle of another, so that formats change in the middle of anything.
@@ -171,7 +171,7 @@ fn damaged_texts_are_read_as_what_they_look_like() {
     let mut random = Random(0x5eed_313e);
     for _ in 0..ROUNDS {
         let bytes = damaged(&captures, &mut random);
-        for section in Reading::guess(&bytes).sections(&bytes[..]).unwrap() {
+        for section in DetectedFormat::guess(&bytes).sections(&bytes[..]).unwrap() {
             check(&section.parsed, &bytes);
         }
     }

@@ -56,7 +56,7 @@ use super::ftrace_mmio;
 use super::lines::{
     self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, printable, split_at,
 };
-use super::{Arguments, Frame, Parsed, Stack};
+use super::{FetchedArguments, Frame, ParsedCapture, Stack};
 
 /// The name of the event of a stack that no event was printed for: a trigger's, whose event is not recorded.
 pub const UNNAMED: &str = "stacktrace";
@@ -70,12 +70,12 @@ const ANOTHER_TASK: &[u8] = b"<...>";
 /// (`include/linux/trace.h`).
 const LONGEST_FIELD: u64 = 4096;
 
-/// Reads a capture. [`Parsed::lost`] counts ring-buffer entries: the kernel does not tell how many of them
+/// Reads a capture. [`ParsedCapture::lost`] counts ring-buffer entries: the kernel does not tell how many of them
 /// were events and how many their stacks. In latency format the kernel cuts task names to 8 bytes.
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
+pub fn parse(input: impl BufRead) -> io::Result<ParsedCapture> {
     parse_only(input, &[])
 }
 
@@ -84,16 +84,16 @@ pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_only(input: impl BufRead, only: &[String]) -> io::Result<Parsed> {
+pub fn parse_only(input: impl BufRead, only: &[String]) -> io::Result<ParsedCapture> {
     let (parsed, _) = Parser { only, ..Parser::default() }.read(input)?;
     Ok(parsed)
 }
 
-/// [`parse`], and of each stack of the capture the index that it has in [`Parsed::stacks`].
+/// [`parse`], and of each stack of the capture the index that it has in [`ParsedCapture::stacks`].
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_in_order(input: impl BufRead) -> io::Result<(Parsed, Vec<usize>)> {
+pub fn parse_in_order(input: impl BufRead) -> io::Result<(ParsedCapture, Vec<usize>)> {
     Parser { stacks: Fold::in_order(), ..Parser::default() }.read(input)
 }
 
@@ -189,11 +189,11 @@ struct Numbers {
 }
 
 impl Parser<'_> {
-    fn read(mut self, input: impl BufRead) -> io::Result<(Parsed, Vec<usize>)> {
+    fn read(mut self, input: impl BufRead) -> io::Result<(ParsedCapture, Vec<usize>)> {
         let mut warnings = Warnings::default();
         lines::each(input, &mut warnings, |line, warnings| lines::take(&mut self, line, warnings))?;
         let (parsed, order) = self.into_parsed(&mut warnings);
-        Ok((Parsed { warnings: warnings.into_inner(), ..parsed }, order))
+        Ok((ParsedCapture { warnings: warnings.into_inner(), ..parsed }, order))
     }
 
     /// What a frame's line says. Below an event it may be indented as a mail has it, or as trace-cmd does.
@@ -489,7 +489,7 @@ impl Parser<'_> {
     }
 
     /// What was read, but for the warnings, and the index of each stack.
-    fn into_parsed(mut self, warnings: &mut Warnings) -> (Parsed, Vec<usize>) {
+    fn into_parsed(mut self, warnings: &mut Warnings) -> (ParsedCapture, Vec<usize>) {
         self.forget_name(warnings);
         let Self { words, frames, user_frames, mut stacks, .. } = self;
         for event in self.last.values() {
@@ -509,9 +509,9 @@ impl Parser<'_> {
             }
         });
         let arguments = self.arguments.into_iter().map(|((event, text), number)| {
-            (Arguments { event: words.get(event).clone(), text: words.get(text).clone() }, number)
+            (FetchedArguments { event: words.get(event).clone(), text: words.get(text).clone() }, number)
         });
-        let parsed = Parsed {
+        let parsed = ParsedCapture {
             events: self.events,
             lost: self.overwritten.max(self.lost),
             stacks,
@@ -582,7 +582,7 @@ impl LineParser for Parser<'_> {
         }
     }
 
-    fn finish(self: Box<Self>, warnings: &mut Warnings) -> Parsed {
+    fn finish(self: Box<Self>, warnings: &mut Warnings) -> ParsedCapture {
         self.into_parsed(warnings).0
     }
 }

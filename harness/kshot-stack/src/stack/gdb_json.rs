@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::lines::{self, DEEPEST_STACK, Kind, Warnings, hexadecimal, printable, symbol};
-use super::{Frame, Parsed, Stack};
+use super::{Frame, ParsedCapture, Stack};
 use crate::arch::ArchRow;
 
 /// A frame with its file takes some 200 bytes.
@@ -29,8 +29,8 @@ const LONGEST_LINE: usize = DEEPEST_STACK * 1024;
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead, row: &ArchRow) -> io::Result<Parsed> {
-    let (mut parsed, mut warnings) = (Parsed::default(), Warnings::default());
+pub fn parse(input: impl BufRead, row: &ArchRow) -> io::Result<ParsedCapture> {
+    let (mut parsed, mut warnings) = (ParsedCapture::default(), Warnings::default());
     let (mut function, mut stacks) = (None, IndexMap::new());
     lines::each_of(LONGEST_LINE, input, &mut warnings, |line, warnings| {
         match serde_json::from_slice(line) {

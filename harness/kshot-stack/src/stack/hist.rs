@@ -35,7 +35,7 @@ use memchr::memmem::Finder;
 use super::fold::{Fold, Numbers, Texts};
 use super::ftrace_frame::frame;
 use super::lines::{self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, split_at};
-use super::{Frame, NAMELESS, Parsed};
+use super::{Frame, NAMELESS, ParsedCapture};
 
 /// The event of these stacks; the file does not say whose it is.
 pub(super) const EVENT: &str = "hist";
@@ -48,11 +48,11 @@ const INDENT: &[u8] = b"         ";
 /// The key with the name of the task, where it was asked for by name.
 const TASK_KEY: &[u8] = b"common_pid: ";
 
-/// Reads a capture. [`Parsed::events`] are hits.
+/// Reads a capture. [`ParsedCapture::events`] are hits.
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
+pub fn parse(input: impl BufRead) -> io::Result<ParsedCapture> {
     lines::parse(input, Parser::new())
 }
 
@@ -199,15 +199,15 @@ impl LineParser for Parser {
         }
     }
 
-    fn finish(self: Box<Self>, warnings: &mut Warnings) -> Parsed {
+    fn finish(self: Box<Self>, warnings: &mut Warnings) -> ParsedCapture {
         if self.inside {
             warnings.note(Kind::CutCapture, b"");
         }
-        Parsed {
+        ParsedCapture {
             events: self.hits,
             lost: self.dropped,
             stacks: self.stacks.into_stacks(&self.words, &self.frames),
-            ..Parsed::default()
+            ..ParsedCapture::default()
         }
     }
 }

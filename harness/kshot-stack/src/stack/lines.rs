@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use memchr::memchr_iter;
 
-use super::{Parsed, Warning};
+use super::{ParsedCapture, Warning};
 use crate::text::is_hidden;
 
 /// No tracer prints a longer line; what is longer is cut and reported.
@@ -79,7 +79,7 @@ pub(crate) trait LineParser {
     fn other(&mut self, line: &[u8], warnings: &mut Warnings);
 
     /// What was read, but for the warnings.
-    fn finish(self: Box<Self>, warnings: &mut Warnings) -> Parsed;
+    fn finish(self: Box<Self>, warnings: &mut Warnings) -> ParsedCapture;
 }
 
 impl Warnings {
@@ -137,11 +137,11 @@ impl Warnings {
 ///
 /// # Errors
 /// What `input` fails with.
-pub(crate) fn parse(input: impl BufRead, parser: impl LineParser) -> io::Result<Parsed> {
+pub(crate) fn parse(input: impl BufRead, parser: impl LineParser) -> io::Result<ParsedCapture> {
     let (mut parser, mut warnings) = (Box::new(parser), Warnings::default());
     each(input, &mut warnings, |line, warnings| take(&mut *parser, line, warnings))?;
     let parsed = parser.finish(&mut warnings);
-    Ok(Parsed { warnings: warnings.into_inner(), ..parsed })
+    Ok(ParsedCapture { warnings: warnings.into_inner(), ..parsed })
 }
 
 /// Gives a line to the only parser that there is for it.

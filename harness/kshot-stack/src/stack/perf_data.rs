@@ -18,7 +18,7 @@ use super::fold::{Fold, Numbers, Texts};
 use super::kallsyms::{Kallsyms, Place};
 use super::lines::{DEEPEST_STACK, Kind, Warnings, printable};
 use super::perf_script::finished;
-use super::{Frame, Parsed, Stack, in_upper_half};
+use super::{Frame, ParsedCapture, Stack, in_upper_half};
 use file::{Event, Reader};
 use order::{Record, Rounds};
 use tasks::Tasks;
@@ -36,7 +36,7 @@ const LOST_SAMPLES: RecordType = RecordType(13);
 ///
 /// # Errors
 /// The errors of `input`; damaged content becomes a warning.
-pub fn parse(input: impl Read, symbols: &Kallsyms) -> io::Result<Parsed> {
+pub fn parse(input: impl Read, symbols: &Kallsyms) -> io::Result<ParsedCapture> {
     let mut frames = Texts::default();
     let mut stacks = Fold::default();
     let mut numbers = Numbers::default();
@@ -67,7 +67,7 @@ pub fn parse(input: impl Read, symbols: &Kallsyms) -> io::Result<Parsed> {
         finished(Stack { task: names.get(stack.task).clone(), event, function: None, frames })
     });
     let warnings = read.warnings.into_inner();
-    Ok(Parsed { events: read.samples, lost: read.lost, stacks, arguments: Vec::new(), warnings })
+    Ok(ParsedCapture { events: read.samples, lost: read.lost, stacks, arguments: Vec::new(), warnings })
 }
 
 /// Prints a `perf.data` as `perf script -F comm,tid,cpu,time,event,ip,sym,symoff,dso --show-lost-events`

@@ -31,13 +31,13 @@ use super::fold::{Fold, Numbers, Texts};
 use super::lines::{
     self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, printable, split_at, symbol,
 };
-use super::{Frame, NAMELESS, Parsed, Stack, in_upper_half};
+use super::{Frame, NAMELESS, ParsedCapture, Stack, in_upper_half};
 
 /// Reads the output of `perf script`.
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
+pub fn parse(input: impl BufRead) -> io::Result<ParsedCapture> {
     lines::parse(input, Parser::new())
 }
 
@@ -263,7 +263,7 @@ impl LineParser for Parser {
         }
     }
 
-    fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> Parsed {
+    fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> ParsedCapture {
         self.forget_name(warnings);
         self.end();
         let Self { words, frames, stacks, events, lost, .. } = *self;
@@ -275,7 +275,7 @@ impl LineParser for Parser {
                 frames: stack.frames.iter().map(|&frame| frames.get(frame).clone()).collect(),
             })
         });
-        Parsed { events, lost, stacks, ..Parsed::default() }
+        ParsedCapture { events, lost, stacks, ..ParsedCapture::default() }
     }
 }
 

@@ -22,7 +22,7 @@ use memchr::memmem::Finder;
 use super::anonymous::AnonymousStacks;
 use super::ftrace_frame::frame;
 use super::lines::{self, Kind, LineParser, Warnings, hexadecimal, split_at};
-use super::{Frame, Parsed};
+use super::{Frame, ParsedCapture};
 
 /// The event of these stacks.
 pub(super) const EVENT: &str = "proc-stack";
@@ -33,7 +33,7 @@ const END: u64 = u64::MAX;
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
+pub fn parse(input: impl BufRead) -> io::Result<ParsedCapture> {
     lines::parse(input, Parser::new())
 }
 
@@ -112,7 +112,7 @@ impl LineParser for Parser {
         warnings.note(Kind::OtherLine, line);
     }
 
-    fn finish(mut self: Box<Self>, _: &mut Warnings) -> Parsed {
+    fn finish(mut self: Box<Self>, _: &mut Warnings) -> ParsedCapture {
         self.end();
         self.stacks.finish()
     }

@@ -1,12 +1,12 @@
-//! Stacks as lines, for tests: everything a [`Parsed`] holds can be seen.
+//! Stacks as lines, for tests: everything a [`ParsedCapture`] holds can be seen.
 
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 
-use super::{Frame, Parsed, Stack};
+use super::{Frame, ParsedCapture, Stack};
 
-pub(crate) fn parsed(parsed: &Parsed) -> String {
+pub(crate) fn parsed(parsed: &ParsedCapture) -> String {
     let mut text = head(parsed);
     for (each, count) in &parsed.stacks {
         let times = if *count == 1 { String::new() } else { format!("{count} x ") };
@@ -16,7 +16,7 @@ pub(crate) fn parsed(parsed: &Parsed) -> String {
 }
 
 /// Each stack of the capture, also equal ones.
-pub(crate) fn in_order(parsed: &Parsed, order: &[usize]) -> String {
+pub(crate) fn in_order(parsed: &ParsedCapture, order: &[usize]) -> String {
     let mut text = head(parsed);
     for &place in order {
         write!(text, "\n{}\n", stack(&parsed.stacks[place].0)).unwrap();
@@ -24,7 +24,7 @@ pub(crate) fn in_order(parsed: &Parsed, order: &[usize]) -> String {
     text
 }
 
-fn head(parsed: &Parsed) -> String {
+fn head(parsed: &ParsedCapture) -> String {
     let mut text = format!("events {}, lost {}\n", parsed.events, parsed.lost);
     for warning in &parsed.warnings {
         writeln!(text, "warning {} x {}: {}", warning.count, warning.kind, warning.example).unwrap();
@@ -64,7 +64,7 @@ fn frame(frame: &Frame) -> String {
 }
 
 /// Each stack on one line: `count task event in function: frames`, with `?` before a guess.
-pub(crate) fn lines(parsed: &Parsed) -> Vec<String> {
+pub(crate) fn lines(parsed: &ParsedCapture) -> Vec<String> {
     let line = |(stack, count): &(Stack, u64)| {
         let name = |frame: &Arc<Frame>| format!("{}{}", if frame.guess { "?" } else { "" }, frame.name());
         let frames: Vec<_> = stack.frames.iter().map(name).collect();
@@ -75,7 +75,7 @@ pub(crate) fn lines(parsed: &Parsed) -> Vec<String> {
 }
 
 /// The kinds of the warnings, and how often.
-pub(crate) fn warnings(parsed: &Parsed) -> Vec<(&str, u64)> {
+pub(crate) fn warnings(parsed: &ParsedCapture) -> Vec<(&str, u64)> {
     parsed.warnings.iter().map(|warning| (warning.kind.as_str(), warning.count)).collect()
 }
 
@@ -96,7 +96,11 @@ pub(crate) fn data(name: &str) -> std::path::PathBuf {
 
 /// Compares what every capture of a folder reads as with the snapshots beside them. There are at least
 /// `least`.
-pub(crate) fn assert_snapshots(folder: &str, least: usize, parse: impl Fn(&[u8]) -> io::Result<Parsed>) {
+pub(crate) fn assert_snapshots(
+    folder: &str,
+    least: usize,
+    parse: impl Fn(&[u8]) -> io::Result<ParsedCapture>,
+) {
     let captures = captures(folder);
     assert!(captures.len() >= least, "captures are missing");
     for (name, bytes) in captures {

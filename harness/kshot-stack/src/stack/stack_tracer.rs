@@ -17,7 +17,7 @@ use std::io::{self, BufRead};
 use super::anonymous::AnonymousStacks;
 use super::ftrace_frame::frame;
 use super::lines::{self, Kind, LineParser, Warnings, decimal};
-use super::{Frame, Parsed, StackUsage};
+use super::{Frame, ParsedCapture, StackUsage};
 
 /// The event of these stacks.
 pub(super) const EVENT: &str = "stack-tracer";
@@ -30,7 +30,7 @@ const DISABLED: &[u8] = b"Stack tracer disabled";
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead) -> io::Result<Parsed> {
+pub fn parse(input: impl BufRead) -> io::Result<ParsedCapture> {
     lines::parse(input, Parser::new())
 }
 
@@ -101,7 +101,7 @@ impl LineParser for Parser {
         }
     }
 
-    fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> Parsed {
+    fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> ParsedCapture {
         self.end(b"", warnings);
         self.stacks.finish()
     }

@@ -39,7 +39,7 @@ pub struct SweepFindings {
     /// The places where stacks break, the one with the most functions first.
     pub breaks: Vec<StackBreak>,
     /// The stacks whose truth is incomplete, grouped by where the truth ends.
-    pub no_truth: Vec<IncompleteTruth>,
+    pub no_truth: Vec<UncomparedStacks>,
     /// Every function that was compared, sorted by name.
     #[serde(rename = "each")]
     pub by_function: Vec<FunctionResult>,
@@ -115,7 +115,7 @@ pub struct StackBreak {
 
 /// A set of stacks that could not be compared, because gdb's stack is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct IncompleteTruth {
+pub struct UncomparedStacks {
     /// The frame at which the truth ends.
     pub ends_at: Option<String>,
     /// The number of functions.

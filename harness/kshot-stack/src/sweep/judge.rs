@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::document::{
-    BreakKind, FunctionCounts, FunctionResult, IncompleteTruth, StackBreak, StackCounts, SweepFindings,
+    BreakKind, FunctionCounts, FunctionResult, StackBreak, StackCounts, SweepFindings, UncomparedStacks,
 };
 use crate::arch::ArchRow;
 use crate::fidelity::{physical, reaches_entry, same_function, same_place, up_to_entry};
 use crate::stack::gdb_raw::{Raw, RawEvents};
-use crate::stack::{Frame, Parsed, Stack, State};
+use crate::stack::{Frame, ParsedCapture, Stack, State};
 
 /// The number of functions that are listed as examples of a break.
 const EXAMPLES: usize = 3;
@@ -54,7 +54,7 @@ pub enum EventMismatch {
 /// [`EventMismatch`]: then nothing can be said.
 pub fn compare_events(
     armed: u64,
-    recorded: &Parsed,
+    recorded: &ParsedCapture,
     order: &[usize],
     truth: &RawEvents,
     unwind: impl Fn(&Raw) -> Vec<Frame>,
@@ -152,10 +152,10 @@ impl FindingsCounter {
                 &other.at,
             ))
         });
-        let mut no_truth: Vec<IncompleteTruth> = self
+        let mut no_truth: Vec<UncomparedStacks> = self
             .no_truth
             .into_iter()
-            .map(|(ends_at, (functions, stacks))| IncompleteTruth {
+            .map(|(ends_at, (functions, stacks))| UncomparedStacks {
                 ends_at,
                 functions: functions.len() as u64,
                 stacks,

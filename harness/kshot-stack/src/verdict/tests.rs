@@ -1,5 +1,5 @@
 use super::*;
-use crate::document::{Deviation, Difference, Fidelity, Reference, Start};
+use crate::document::{Deviation, Fidelity, FrameDifference, ReferenceKind, Start};
 use crate::samples::{self, probe};
 use crate::stack::Warning;
 
@@ -299,12 +299,12 @@ fn a_probe_that_is_left_out_is_neither_judged_nor_known_to_be_mended() {
 #[test]
 fn an_exact_claim_fails_by_a_frame_that_is_not_there() {
     let exact = Claim { exact: true, ..claim(&["register_netdevice"], Some(5), true) };
-    let measured = |differences: Vec<Difference>| StackResult {
-        fidelity: Some(Fidelity::new(4, 4, Reference::Gdb)),
+    let measured = |differences: Vec<FrameDifference>| StackResult {
+        fidelity: Some(Fidelity::new(4, 4, ReferenceKind::Gdb)),
         differences,
         ..full(5)
     };
-    let difference = |deviation, at| Difference { deviation, frame: "f".into(), at };
+    let difference = |deviation, at| FrameDifference { deviation, frame: "f".into(), at };
     let judged =
         |stack: StackResult| judged(std::slice::from_ref(&exact), &[], vec![stack], Comparison::Same);
     assert_eq!(judged(measured(vec![])).verdict, Verdict::Match);

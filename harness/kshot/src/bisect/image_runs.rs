@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::plan::Purpose;
-use super::statistics::FailureRate;
+use super::statistics::BadEndRuns;
 
 /// All runs of one kernel image.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct ImageRuns {
 #[derive(Clone, Debug)]
 pub(super) struct RunClassifier {
     pub(super) good_answers: BTreeSet<String>,
-    pub(super) failure_rate: FailureRate,
+    pub(super) failure_rate: BadEndRuns,
 }
 
 impl ImageRuns {

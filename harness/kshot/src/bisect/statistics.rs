@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 /// The runs of the bad end, which is run until it was bad as often as the plan asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailureRate {
+pub struct BadEndRuns {
     /// The number of bad runs.
     #[serde(rename = "shows")]
     pub bad_runs: u32,
@@ -36,7 +36,7 @@ pub struct FailureRate {
     pub runs: u32,
 }
 
-impl FailureRate {
+impl BadEndRuns {
     /// An upper bound of the probability that a kernel with the fault is good in `good_runs` runs.
     pub fn miss_probability(self, good_runs: u32) -> f64 {
         let (n, good_runs) = (f64::from(self.runs), f64::from(good_runs));
@@ -59,7 +59,7 @@ impl FailureRate {
 /// The number of bad runs that the bad end must show: the least `k` with `1 / C(2k-1, k) <= level`. With it,
 /// a fault that always occurs costs as many runs at the bad end as at the kernel that is to be proven good.
 pub fn bad_runs_needed(level: f64) -> u32 {
-    (2..).find(|&k| FailureRate { bad_runs: k, runs: k }.miss_probability(k) <= level).unwrap_or(u32::MAX)
+    (2..).find(|&k| BadEndRuns { bad_runs: k, runs: k }.miss_probability(k) <= level).unwrap_or(u32::MAX)
 }
 
 /// The part of the accepted `error` that proof number `attempt` (from 0) may use.
@@ -78,7 +78,7 @@ mod tests {
         let mut first = p.powi(bad_runs.cast_signed());
         let mut sum = 0.0;
         for runs in bad_runs..3000 {
-            let good_runs = FailureRate { bad_runs, runs }.good_runs_for_proof(level);
+            let good_runs = BadEndRuns { bad_runs, runs }.good_runs_for_proof(level);
             sum += first * (1.0 - p).powi(good_runs.cast_signed());
             first *= (1.0 - p) * f64::from(runs) / f64::from(runs - bad_runs + 1);
         }
@@ -98,13 +98,13 @@ mod tests {
     #[test]
     fn a_fault_that_always_shows_costs_few_runs() {
         let bad_runs = bad_runs_needed(0.005);
-        let rate = FailureRate { bad_runs, runs: bad_runs };
+        let rate = BadEndRuns { bad_runs, runs: bad_runs };
         assert_eq!((bad_runs, rate.good_runs_for_proof(0.005), rate.good_runs_for_evaluation()), (6, 5, 1));
     }
 
     #[test]
     fn a_rarer_fault_costs_more() {
-        let needed = |runs| FailureRate { bad_runs: 6, runs }.good_runs_for_proof(0.005);
+        let needed = |runs| BadEndRuns { bad_runs: 6, runs }.good_runs_for_proof(0.005);
         assert!(
             needed(6) < needed(12) && needed(12) < needed(20),
             "{} {} {}",
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn one_quiet_run_more_never_makes_a_fault_likelier() {
-        let rate = FailureRate { bad_runs: 5, runs: 17 };
+        let rate = BadEndRuns { bad_runs: 5, runs: 17 };
         assert!((rate.miss_probability(0) - 1.0).abs() < 1e-12);
         assert!(
             (1..100).all(|good_runs| rate.miss_probability(good_runs) < rate.miss_probability(good_runs - 1))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::select::Selector;
 use super::{CommandError, Format, Streams, workspace};
 use kshot_guest::kernel::{
-    KernelConfig, MissingOption, OptionUsers, config_arch, fragment, merge_config, missing_options,
+    KernelConfig, MissingOption, OptionNeeds, config_arch, fragment, merge_config, missing_options,
 };
 use kshot_stack::exit::ExitCode;
 
@@ -30,7 +30,7 @@ impl Args {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
         let select = Selector { workspace: &workspace, catalogue: &catalogue };
-        let mut users = OptionUsers::default();
+        let mut users = OptionNeeds::default();
         // Without --scenario, no scenario is asked for; other commands would then take all of them.
         if !self.scenarios.is_empty() {
             for id in select.scenario_ids(&self.scenarios)? {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::table::new_table;
-use kshot_stack::document::{ArgumentsResult, ProbeResult, Reason, RunDocument, StackResult};
+use kshot_stack::document::{FetchedResult, ProbeResult, Reason, RunDocument, StackResult};
 use kshot_stack::fidelity::{AlignedRow, side_by_side};
 
 /// The comparison of two runs of one scenario.
@@ -27,7 +27,7 @@ struct ProbeComparison {
     name: String,
     pairs: Vec<StackPair>,
     /// The values that kprobe events fetched, left and right.
-    arguments: (Vec<ArgumentsResult>, Vec<ArgumentsResult>),
+    arguments: (Vec<FetchedResult>, Vec<FetchedResult>),
 }
 
 /// Two stacks of the same task and event; a stack without a counterpart has an empty side.
@@ -115,7 +115,7 @@ impl RunComparison {
                 text.push_str(&format!("{}: no stack on either side\n", probe.name));
             }
             for (kernel, arguments) in [(left, &probe.arguments.0), (right, &probe.arguments.1)] {
-                for ArgumentsResult { count, event, text: fetched } in arguments {
+                for FetchedResult { count, event, text: fetched } in arguments {
                     text.push_str(&format!("{}: {count} x {event}: {fetched}\n", kernel.name));
                 }
             }

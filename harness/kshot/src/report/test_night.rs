@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use kshot_stack::document::{
-    ConsoleReport, Fidelity, ProbeResult, Reason, Reference, RunDocument, StackResult, Verdict,
+    ConsoleReport, Fidelity, ProbeResult, Reason, ReferenceKind, RunDocument, StackResult, Verdict,
 };
 use kshot_stack::night::changes::PastResult;
 use kshot_stack::night::report::NightReport;
@@ -127,7 +127,7 @@ fn probes(got: u64, task: &str) -> Vec<ProbeResult> {
         stack.frames.extend(hostile.map(Into::into));
         stack
     };
-    let fidelity = Some(Fidelity::new(4, got, Reference::Gdb));
+    let fidelity = Some(Fidelity::new(4, got, ReferenceKind::Gdb));
     let state = if got == 4 { State::Complete } else { State::Truncated };
     let frames = [&["ftrace_graph_call"], &WHOLE[..got as usize]].concat();
     vec![

@@ -1,12 +1,12 @@
 //! Runs as the reports' tests need them.
 
-use kshot_stack::document::{Fidelity, KernelInfo, Reason, Reference, RunDocument, StackResult};
+use kshot_stack::document::{Fidelity, KernelInfo, Reason, ReferenceKind, RunDocument, StackResult};
 use kshot_stack::stack::State;
 
 use crate::samples::{self, Sample};
 
 pub(super) fn stack(task: &str, frames: &[&str], state: State, got: u64) -> StackResult {
-    let fidelity = Some(Fidelity::new(4, got, Reference::Perf));
+    let fidelity = Some(Fidelity::new(4, got, ReferenceKind::Perf));
     StackResult { task: task.into(), fidelity, ..samples::stack(frames, state) }
 }
 

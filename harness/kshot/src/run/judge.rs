@@ -18,7 +18,7 @@ use kshot_stack::arch::ArchRow;
 use kshot_stack::blame::error_chain;
 use kshot_stack::document::{ConsoleReport, ProbeResult, Reason, RunDocument, Verdict};
 use kshot_stack::results::{ParsedProbe, probe_results};
-use kshot_stack::stack::Parsed;
+use kshot_stack::stack::ParsedCapture;
 use kshot_stack::verdict::{self, Evidence, Judgement};
 
 /// The size of the write buffer for printed captures.
@@ -104,7 +104,7 @@ pub(super) fn judge(
     let JudgedScenario { scenario, left_out } = asked;
     let mut recorded = Vec::new();
     for probe in &scenario.probes {
-        let mut parsed = Parsed::default();
+        let mut parsed = ParsedCapture::default();
         for capture in captures.iter().filter(|capture| capture.probe == probe.name) {
             if let Some(more) = parse(probe, capture, kernel.arch.row())? {
                 parsed = more;
@@ -137,7 +137,7 @@ pub(super) fn judge(
 }
 
 /// The stacks of a capture; `None` for what is kept as evidence only.
-fn parse(spec: &ProbeSpec, capture: &Capture, row: &ArchRow) -> Result<Option<Parsed>, RunError> {
+fn parse(spec: &ProbeSpec, capture: &Capture, row: &ArchRow) -> Result<Option<ParsedCapture>, RunError> {
     let parsed = spec.parse(capture, row).map_err(FileError::on("read", &capture.path));
     Ok(parsed.map_err(ArtifactsError::from)?)
 }

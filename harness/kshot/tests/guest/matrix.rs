@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kshot_guest::session::{Guest, GuestFile};
-use kshot_stack::stack::Parsed;
+use kshot_stack::stack::ParsedCapture;
 use libtest_mimic::{Failed, Trial};
 
 use super::boot::{Fixture, login_to};
@@ -73,7 +73,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(parsed: &Parsed) -> Self {
+    fn of(parsed: &ParsedCapture) -> Self {
         let unreadable = parsed.warnings.iter().filter(|warning| warning.kind != "lost-events");
         Self {
             events: parsed.events,
@@ -137,7 +137,7 @@ impl Matrix {
     }
 
     /// Holds a capture to what it should come to: all of it is read, and there is as much as `wanted` says.
-    fn check(&mut self, case: &str, text: &[u8], parsed: &Parsed, wanted: Option<&Counts>) {
+    fn check(&mut self, case: &str, text: &[u8], parsed: &ParsedCapture, wanted: Option<&Counts>) {
         self.cases += 1;
         let found = Counts::of(parsed);
         let same = wanted.is_none_or(|wanted| {

@@ -8,7 +8,7 @@ use kshot_guest::probe::{
 use kshot_guest::session::{Guest, Session};
 use kshot_stack::arch::Arch;
 use kshot_stack::blame::{Blame, Blamed};
-use kshot_stack::stack::Parsed;
+use kshot_stack::stack::ParsedCapture;
 
 use super::Tests;
 use super::boot::{Fixture, LIMIT};
@@ -42,7 +42,7 @@ fn text(captures: &[Capture], content: CaptureContent) -> String {
     std::fs::read_to_string(&capture.path).unwrap()
 }
 
-fn stacks(spec: &ProbeSpec, captures: &[Capture]) -> Parsed {
+fn stacks(spec: &ProbeSpec, captures: &[Capture]) -> ParsedCapture {
     let capture = captures.iter().find(|capture| capture.content == CaptureContent::Stacks).unwrap();
     spec.parse(capture, Arch::Mips64.row()).unwrap().unwrap()
 }

@@ -12,7 +12,7 @@ use kshot_guest::machine::{Accelerator, Machine, MachineSpec};
 use kshot_guest::probe::{CaptureContent, PerfEvent, PerfProbe, PrintedText, ProbeKind, ProbeSpec};
 use kshot_guest::session::{Credentials, Guest, GuestFile, Session};
 use kshot_guest::userland::{SshKeys, Userland, initramfs};
-use kshot_stack::stack::{Parsed, perf_script};
+use kshot_stack::stack::{ParsedCapture, perf_script};
 use libtest_mimic::{Failed, Trial};
 
 use super::on_kernel;
@@ -90,7 +90,7 @@ fn agree(workspace: &Workspace, kernel: &Kernel) -> Result<(), Failed> {
 }
 
 /// perf looks for the names of user space, which it knows of programs that have not been stripped.
-fn without_user_names(parsed: Parsed) -> Parsed {
+fn without_user_names(parsed: ParsedCapture) -> ParsedCapture {
     let nameless = |(mut stack, count): (kshot_stack::stack::Stack, u64)| {
         for frame in stack.frames.iter_mut().filter(|frame| frame.user) {
             let frame = Arc::make_mut(frame);
@@ -99,5 +99,5 @@ fn without_user_names(parsed: Parsed) -> Parsed {
         (stack, count)
     };
     let stacks = kshot_stack::stack::count(parsed.stacks.into_iter().map(nameless));
-    Parsed { stacks, ..parsed }
+    ParsedCapture { stacks, ..parsed }
 }

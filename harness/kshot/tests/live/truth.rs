@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use kshot::workspace::Workspace;
 use kshot_guest::kernel::{Catalogue, Kernel};
-use kshot_stack::document::{Reference, RunDocument};
+use kshot_stack::document::{ReferenceKind, RunDocument};
 use libtest_mimic::{Failed, Trial};
 
 use super::common::Replica;
@@ -58,7 +58,7 @@ fn all_four_agree(kernel: &str) {
             assert_eq!(stacks.iter().map(|stack| stack.count).sum::<u64>(), 5, "{scenario}: {name}");
             for stack in stacks {
                 let fidelity = stack.fidelity.unwrap_or_else(|| panic!("{scenario}: {name}: {stack:?}"));
-                assert_eq!(fidelity.reference, Reference::Gdb);
+                assert_eq!(fidelity.reference, ReferenceKind::Gdb);
                 assert!(
                     fidelity.reference_frames >= 4 && fidelity.matched_frames == fidelity.reference_frames,
                     "{scenario}: {name}: {stack:?}"
@@ -76,7 +76,7 @@ fn all_agree(_: &Kernel) {
     assert_eq!(perf.stacks.iter().map(|stack| stack.count).sum::<u64>(), 5);
     for stack in &perf.stacks {
         let fidelity = stack.fidelity.unwrap();
-        assert_eq!(fidelity.reference, Reference::Gdb);
+        assert_eq!(fidelity.reference, ReferenceKind::Gdb);
         assert!(
             fidelity.reference_frames >= 4 && fidelity.matched_frames == fidelity.reference_frames,
             "{fidelity}"

@@ -25,8 +25,8 @@ fn raw(pc: u64, return_address: u64, stack: &[u64]) -> Raw {
 }
 
 fn told(raw: &Raw) -> (Vec<String>, String) {
-    let Unwound { frames, end } = unwinder().unwind(raw, Arch::Mips64.row());
-    let name = |physical: &Physical| {
+    let UnwoundStack { frames, end } = unwinder().unwind(raw, Arch::Mips64.row());
+    let name = |physical: &PhysicalFrame| {
         let frame = &physical.frame;
         format!("{}+{:#x}", frame.symbol.as_deref().unwrap_or("?"), frame.offset.unwrap_or_default())
     };

@@ -1,7 +1,7 @@
 use super::*;
 use crate::stack::show;
 
-fn parse_text(text: &str) -> Parsed {
+fn parse_text(text: &str) -> ParsedCapture {
     parse(text.as_bytes()).unwrap()
 }
 

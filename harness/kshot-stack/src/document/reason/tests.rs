@@ -8,7 +8,7 @@ fn text(text: &str) -> String {
 fn all() -> Vec<(Reason, &'static str)> {
     let (probe, claim, because) = (text("ftrace"), text("c"), text("the unwinder stops"));
     let (through, at) = (vec![text("a"), text("b")], |at: &str| Some(text(at)));
-    let ends = vec![StackEnd { at: at("x"), count: 5 }, StackEnd { at: None, count: 1 }];
+    let ends = vec![EndCount { at: at("x"), count: 5 }, EndCount { at: None, count: 1 }];
     let nearest =
         NearestStack { last: text("a"), next: text("b"), frames: vec![text("a"), text("x")], more: true };
     let fails = |failure| Reason::ClaimFails { claim: text("c"), failure };

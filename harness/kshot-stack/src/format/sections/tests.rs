@@ -3,7 +3,7 @@ use crate::stack::show;
 
 /// The parts of a text as it is read by itself.
 fn sections(text: &[u8]) -> Vec<Section> {
-    Reading::guess(text).sections(text).unwrap()
+    DetectedFormat::guess(text).sections(text).unwrap()
 }
 
 /// The format and the stacks of each section, as in `call-trace 12: 1 sh call trace: f g`.
@@ -56,8 +56,8 @@ fn a_capture_of_one_format_is_one_section_that_reads_as_before() {
         "bpftrace",
     ] {
         for (name, bytes) in show::captures(folder) {
-            let reading = Reading::guess(&bytes);
-            let parsed = Parsed { arguments: Vec::new(), ..reading.parse(&bytes[..]).unwrap() };
+            let reading = DetectedFormat::guess(&bytes);
+            let parsed = ParsedCapture { arguments: Vec::new(), ..reading.parse(&bytes[..]).unwrap() };
             let section = Section { format: reading.format, line: 1, parsed };
             assert_eq!(sections(&bytes), [section], "{folder}/{name}");
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::document::{Fidelity, KernelInfo, Reference, Verdict};
+use crate::document::{Fidelity, KernelInfo, ReferenceKind, Verdict};
 use crate::night::results::NightKernel;
 use crate::samples::{Sample, attempt, probe, stack};
 use crate::stack::State;
@@ -8,7 +8,7 @@ fn probes(got: u64) -> Vec<ProbeResult> {
     let names =
         ["ftrace_graph_call", "register_netdevice", "tun_chr_ioctl", "__se_sys_ioctl", "syscall_common"];
     let state = if got == 4 { State::Complete } else { State::Truncated };
-    let fidelity = Some(Fidelity::new(4, got, Reference::Gdb));
+    let fidelity = Some(Fidelity::new(4, got, ReferenceKind::Gdb));
     vec![probe("ftrace", vec![StackResult { fidelity, ..stack(&names[..=got as usize], state) }])]
 }
 

@@ -1,7 +1,7 @@
 use super::super::show;
 use super::*;
 
-fn parse_text(text: &str) -> Parsed {
+fn parse_text(text: &str) -> ParsedCapture {
     parse(text.as_bytes()).unwrap()
 }
 

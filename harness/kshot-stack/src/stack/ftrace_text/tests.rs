@@ -2,7 +2,7 @@ use super::super::{State, show};
 use super::*;
 use crate::arch::Arch;
 
-fn parse_text(text: &str) -> Parsed {
+fn parse_text(text: &str) -> ParsedCapture {
     parse(text.as_bytes()).unwrap()
 }
 

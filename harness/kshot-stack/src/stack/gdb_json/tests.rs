@@ -6,7 +6,7 @@ fn row() -> &'static ArchRow {
     Arch::Mips64.row()
 }
 
-fn capture(name: &str) -> Parsed {
+fn capture(name: &str) -> ParsedCapture {
     parse(&*std::fs::read(show::data(&format!("gdb/{name}.jsonl"))).unwrap(), row()).unwrap()
 }
 
@@ -26,7 +26,7 @@ fn a_breakpoint_that_was_never_hit_is_a_warning() {
 #[test]
 fn a_file_cut_anywhere_costs_the_last_stack_and_no_more() {
     let whole = std::fs::read(show::data("gdb/register_netdevice.jsonl")).unwrap();
-    let number = |parsed: &Parsed| parsed.stacks.iter().map(|(_, count)| count).sum::<u64>();
+    let number = |parsed: &ParsedCapture| parsed.stacks.iter().map(|(_, count)| count).sum::<u64>();
     let all = parse(&*whole, row()).unwrap();
     for length in 0..whole.len() {
         let parsed = parse(&whole[..length], row()).unwrap();

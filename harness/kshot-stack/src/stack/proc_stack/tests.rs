@@ -2,7 +2,7 @@ use super::super::show;
 use super::*;
 use crate::stack::DEEPEST_STACK;
 
-fn parse_text(text: &str) -> Parsed {
+fn parse_text(text: &str) -> ParsedCapture {
     parse(text.as_bytes()).unwrap()
 }
 

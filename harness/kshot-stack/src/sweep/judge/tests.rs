@@ -25,7 +25,7 @@ fn stack(frames: &[Frame]) -> Stack {
 /// The findings on stacks of `vfs_read`, each of which has the truth `truth`.
 fn findings(stacks: &[Stack], truth: &[Frame]) -> Result<SweepFindings, EventMismatch> {
     let told = stacks.iter().map(|stack| (stack.clone(), 1)).collect();
-    let recorded = Parsed { stacks: told, ..Parsed::default() };
+    let recorded = ParsedCapture { stacks: told, ..ParsedCapture::default() };
     let order: Vec<usize> = (0..stacks.len()).collect();
     let raw = |number| Raw { number, ..Raw::default() };
     let events = stacks.len() as u64;
@@ -103,18 +103,18 @@ fn a_truth_that_ends_before_an_entry_is_no_measure_and_one_that_reaches_user_spa
 
 #[test]
 fn stacks_and_truths_that_are_not_of_the_same_events_are_not_compared() {
-    let recorded = Parsed { stacks: vec![(stack(&truth()), 1)], ..Parsed::default() };
+    let recorded = ParsedCapture { stacks: vec![(stack(&truth()), 1)], ..ParsedCapture::default() };
     let raw = Raw { number: 1, ..Raw::default() };
     let seen = RawEvents { raw: vec![raw], events: Some(1), ..RawEvents::default() };
     let row = Arch::Mips64.row();
-    let judge = |recorded: &Parsed, seen: &RawEvents, truth: &[Frame]| {
+    let judge = |recorded: &ParsedCapture, seen: &RawEvents, truth: &[Frame]| {
         compare_events(1, recorded, &[0], seen, |_| truth.to_vec(), is_in, row).unwrap_err()
     };
     let unfinished = RawEvents { events: None, ..seen.clone() };
     assert_eq!(judge(&recorded, &unfinished, &truth()), EventMismatch::Unfinished);
     let more = RawEvents { events: Some(2), ..seen.clone() };
     assert_eq!(judge(&recorded, &more, &truth()), EventMismatch::Number { recorded: 1, seen: 2 });
-    let lost = Parsed { lost: 3, ..recorded.clone() };
+    let lost = ParsedCapture { lost: 3, ..recorded.clone() };
     assert_eq!(judge(&lost, &seen, &truth()), EventMismatch::Lost(3));
     let other = EventMismatch::Function { number: 1, traced: "vfs_read".into(), seen: "vfs_write".into() };
     assert_eq!(judge(&recorded, &seen, &[frame(0x700, "vfs_write")]), other);

@@ -6,7 +6,7 @@ use super::findings::Findings;
 use super::{StepResult, run_step};
 use crate::bisect::image_runs::RunClassifier;
 use crate::bisect::plan::{BisectionResult, Candidate, NextStep, Purpose, SearchPlan};
-use crate::bisect::statistics::{self, FailureRate};
+use crate::bisect::statistics::{self, BadEndRuns};
 
 /// The maximum number of different answers of a good end; with more, the question has no stable answer there.
 const MAX_GOOD_ANSWERS: usize = 3;
@@ -62,7 +62,7 @@ impl Findings<'_> {
     }
 
     /// The number of runs until the bad end was bad as often as the accepted error requires.
-    pub(super) fn failure_rate(&self, good_answers: &BTreeSet<String>) -> StepResult<FailureRate> {
+    pub(super) fn failure_rate(&self, good_answers: &BTreeSet<String>) -> StepResult<BadEndRuns> {
         let wanted = statistics::bad_runs_needed(statistics::error_share(self.plan.accepted_error, 0));
         let candidate = Candidate::Node(self.plan.bad);
         let (mut bad_runs, mut runs, mut good_streak) = (0, 0, 0);
@@ -73,7 +73,7 @@ impl Findings<'_> {
                 (bad_runs, good_streak) = (bad_runs + 1, 0);
             }
             if bad_runs == wanted {
-                return Ok(FailureRate { bad_runs, runs });
+                return Ok(BadEndRuns { bad_runs, runs });
             }
             if good_streak == self.plan.patience {
                 return Err(NextStep::Done(match bad_runs {

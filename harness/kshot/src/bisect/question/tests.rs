@@ -1,6 +1,6 @@
 use super::*;
 use crate::samples::{self, Sample};
-use kshot_stack::document::{ConsoleReport, Fidelity, Reason, Reference, StackResult};
+use kshot_stack::document::{ConsoleReport, Fidelity, Reason, ReferenceKind, StackResult};
 use kshot_stack::stack::State;
 
 const SCENARIO: &str = "
@@ -19,7 +19,7 @@ fn scenario() -> Scenario {
 
 fn document(state: State, got: u64) -> RunDocument {
     let stack = samples::stack(&["register_netdevice", "syscall_common"], state);
-    let stack = StackResult { fidelity: Some(Fidelity::new(4, got, Reference::Perf)), ..stack };
+    let stack = StackResult { fidelity: Some(Fidelity::new(4, got, ReferenceKind::Perf)), ..stack };
     RunDocument { probes: vec![samples::probe("ftrace", vec![stack])], ..RunDocument::sample() }
 }
 

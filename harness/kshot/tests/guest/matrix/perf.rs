@@ -3,7 +3,7 @@
 
 use kshot_guest::session::{Guest as _, GuestFile};
 use kshot_stack::stack::kallsyms::Kallsyms;
-use kshot_stack::stack::{Parsed, perf_data, perf_script};
+use kshot_stack::stack::{ParsedCapture, perf_data, perf_script};
 
 use super::{Counts, LIMIT, Matrix};
 
@@ -96,7 +96,7 @@ pub(super) fn fields(matrix: &mut Matrix) {
 }
 
 /// The recording as it is read here, without the guest's perf.
-fn recorded(matrix: &mut Matrix, name: &str) -> Parsed {
+fn recorded(matrix: &mut Matrix, name: &str) -> ParsedCapture {
     let files = ["data", "kallsyms"].map(|file| matrix.guest.folder.path().join(file));
     let [data, symbols] = &files;
     // The size of a file of proc is not known before it is read.
@@ -117,7 +117,7 @@ struct OfKernel {
     frames: u64,
 }
 
-fn of_kernel(parsed: &Parsed) -> OfKernel {
+fn of_kernel(parsed: &ParsedCapture) -> OfKernel {
     let frames = parsed.stacks.iter().map(|(stack, count)| {
         let frames = stack.frames.iter().filter(|frame| !frame.user && frame.address != Some(0));
         frames.count() as u64 * count

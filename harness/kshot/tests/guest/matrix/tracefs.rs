@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kshot_guest::probe::{CaptureContent, FtraceProbe, ProbeKind, ProbeSpec};
 use kshot_stack::arch::Arch;
-use kshot_stack::stack::{Parsed, ftrace_text};
+use kshot_stack::stack::{ParsedCapture, ftrace_text};
 
 use super::{Counts, MARK, Matrix, Random, TRACERS};
 
@@ -67,7 +67,7 @@ fn read(matrix: &mut Matrix) -> Vec<u8> {
     matrix.get("cat /sys/kernel/tracing/trace")
 }
 
-fn parse(text: &[u8]) -> Parsed {
+fn parse(text: &[u8]) -> ParsedCapture {
     ftrace_text::parse(text).unwrap()
 }
 
