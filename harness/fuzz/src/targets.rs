@@ -163,7 +163,7 @@ fn unwind(input: &[u8]) {
     thread_local! {
         static UNWINDER: Unwinder = {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kshot-stack/tests/data/unwind/frames.elf");
-            let kernel = LoadedKernel { vmlinux: path, modules: Vec::new() };
+            let kernel = LoadedKernel { vmlinux: path, offset: 0, modules: Vec::new() };
             Unwinder::read(&kernel).expect("the fixture can be read")
         };
     }

@@ -313,7 +313,7 @@ impl Kernel {
         if kernel.dwarf.is_err() {
             kernel.dwarf = dwarf::find(spec, &kernel, images, cache)?.ok_or(NoDwarf::Unknown);
         }
-        Ok(Some(kernel))
+        kernel.relocated().map(Some)
     }
 
     /// The user's own kernel: a folder that kbuild built in (a source tree or an `O=` folder), or an image
@@ -336,7 +336,7 @@ impl Kernel {
         let modules = tree::modules(&folder, &release, images, cache)?;
         // As kbuild leaves it, or as distributions install it beside the image.
         let config = [".config".into(), format!("config-{release}")].map(|name| folder.join(name));
-        Ok(Self {
+        let kernel = Self {
             name,
             arch: image.arch,
             release,
@@ -351,7 +351,8 @@ impl Kernel {
             in_catalogue: false,
             lost: Vec::new(),
             boot,
-        })
+        };
+        kernel.relocated()
     }
 
     /// The kernel that its user builds, `None` before it is built.
@@ -373,6 +374,16 @@ impl Kernel {
     #[must_use]
     pub fn without_snapshots(self) -> Self {
         Self { in_catalogue: false, ..self }
+    }
+
+    /// The kernel with where it runs, if that is not where its `vmlinux` is linked.
+    fn relocated(mut self) -> Result<Self, KernelError> {
+        if let (Some(option), Some(config), Ok(dwarf)) =
+            (self.arch.row().image_base, &self.config, &mut self.dwarf)
+        {
+            dwarf.offset = needs::address_option(config, option)?.unwrap_or_default();
+        }
+        Ok(self)
     }
 
     /// Refuses a kernel whose `.config` lacks options that a run needs.

@@ -38,7 +38,7 @@ pub use truth_thread::{GdbProbe, TruthThread};
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::session::Guest;
-use crate::symbols::{self, LoadedKernel};
+use crate::symbols::{self, Dwarf, LoadedKernel};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::stack::ParsedCapture;
@@ -216,8 +216,8 @@ pub struct ProbeSpec {
 pub struct KernelFile<'a> {
     /// The kernel's architecture.
     pub row: &'static ArchRow,
-    /// The path of its `vmlinux` with DWARF.
-    pub vmlinux: &'a Path,
+    /// Its DWARF.
+    pub dwarf: &'a Dwarf,
 }
 
 /// What the truth is recorded with, from outside of the guest.

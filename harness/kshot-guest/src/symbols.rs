@@ -5,6 +5,7 @@ mod files; // the files that hold a kernel's DWARF
 mod build_id; // which build a file or a guest is of
 mod loaded; // a kernel as it is loaded in a guest
 mod section_addresses; // where a module's sections are
+mod functions; // the functions of a symbol table
 mod dwarf; // DWARF of a file
 mod cursor; // where an unwinder stands, and the way to its caller
 mod unwind; // call stacks out of registers and memory
@@ -16,9 +17,8 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolFlags, SymbolKind};
+use object::ReadCache;
 
 pub use build_id::{build_id, build_id_of_notes, notes_section};
 pub use cursor::Cut;
@@ -26,25 +26,15 @@ pub(crate) use dwarf::is_split;
 pub use files::{Dwarf, NoDwarf};
 pub(crate) use files::{module_name, modules_below};
 pub use frames::{LineTables, Lines};
+use functions::{Function, function_at, functions, labels, named, start_of};
 use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::results::ParsedProbe;
 use kshot_stack::stack::{Frame, Stack};
 pub use layout::{Banner, TypeLayout};
+use loaded::LoadedFile;
 pub use loaded::{LIST_SECTIONS_COMMAND, LoadedKernel, LoadedModule, SECTIONS};
 use section_addresses::SectionAddresses;
 pub use unwind::{End, PhysicalFrame, ReturnTrampoline, Unwinder, UnwoundStack};
-
-/// A function of the symbol table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Function {
-    /// The function's address.
-    start: u64,
-    /// The function's size in bytes; 0 if the table does not say.
-    size: u64,
-    /// The `st_other` of its symbol in ELF, 0 elsewhere.
-    st_other: u8,
-    name: Rc<str>,
-}
 
 /// The name of a function is ambiguous: static functions of different files may share a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -179,9 +169,10 @@ impl Symbols {
         loaded: &LoadedKernel,
         addresses: impl IntoIterator<Item = u64>,
     ) -> Result<Self, SymbolsError> {
-        let mut files = vec![FileSymbols::read(&loaded.vmlinux, None)?];
+        let (vmlinux, kernel) = loaded.kernel();
+        let mut files = vec![FileSymbols::read(vmlinux, kernel)?];
         for module in &loaded.modules {
-            files.push(FileSymbols::read(&module.path, Some(module))?);
+            files.push(FileSymbols::read(&module.path, LoadedFile::Module(module))?);
         }
         let start_kernel = files.first().and_then(|kernel| start_of(&kernel.functions, LANDMARK));
         // A return address may be the first address of the next compilation unit.
@@ -261,12 +252,16 @@ impl Symbols {
 }
 
 impl FileSymbols {
-    fn read(path: &Path, module: Option<&LoadedModule>) -> Result<Self, SymbolsError> {
+    fn read(path: &Path, loaded: LoadedFile<'_>) -> Result<Self, SymbolsError> {
         let cache = open(path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
-        let bases = SectionAddresses::of(&file, module);
+        let bases = SectionAddresses::of(&file, loaded);
         let functions = functions(named(&file, &bases), labels(&file, &bases));
-        Ok(Self { module: module.map(|module| module.name.clone()), functions })
+        let module = match loaded {
+            LoadedFile::Kernel { .. } => None,
+            LoadedFile::Module(module) => Some(module.name.clone()),
+        };
+        Ok(Self { module, functions })
     }
 }
 
@@ -377,97 +372,6 @@ fn physical(stack: &Stack) -> impl Iterator<Item = (usize, &Frame)> {
     frames.filter(|frame: &&Frame| !frame.inlined && !frame.user).enumerate()
 }
 
-/// The function that contains an address, or ends just before it.
-fn function_at(functions: &[Function], address: u64) -> Option<&Function> {
-    let after = functions.partition_point(|function| function.start <= address);
-    let found = functions.get(after.checked_sub(1)?)?;
-    (address - found.start <= found.size).then_some(found)
-}
-
-fn start_of(functions: &[Function], name: &str) -> Option<u64> {
-    functions.iter().find(|function| *function.name == *name).map(|function| function.start)
-}
-
-/// One of the [`named`] functions for each address, and the [`labels`] outside of every sized function:
-/// assembly code about which the symbol table says nothing else. A symbol without a size extends to the next
-/// one.
-fn functions(named: Vec<Function>, labels: Vec<Function>) -> Vec<Function> {
-    let mut functions = named;
-    // Of several names at one address the one with a size wins: it is the function's.
-    functions
-        .sort_by(|one, other| (one.start, other.size, &one.name).cmp(&(other.start, one.size, &other.name)));
-    functions.dedup_by_key(|function| function.start);
-    let mut end = 0;
-    let reach = |function: &Function| {
-        end = end.max(function.start.saturating_add(function.size));
-        (function.start, end)
-    };
-    let reach: Vec<(u64, u64)> = functions.iter().map(reach).collect();
-    let is_free = |at: u64| match reach.partition_point(|(start, _)| *start <= at).checked_sub(1) {
-        Some(before) => reach[before].0 < at && reach[before].1 <= at,
-        None => true,
-    };
-    functions.extend(labels.into_iter().filter(|label| is_free(label.start)));
-    functions.sort_by(|one, other| (one.start, &one.name).cmp(&(other.start, &other.name)));
-    functions.dedup_by_key(|function| function.start);
-    let starts: Vec<u64> = functions.iter().skip(1).map(|function| function.start).collect();
-    for (function, next) in functions.iter_mut().zip(starts) {
-        if function.size == 0 {
-            function.size = next - function.start;
-        }
-    }
-    functions
-}
-
-/// Every function in the symbol table for loaded code, including several names for one address.
-fn named<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, bases: &SectionAddresses) -> Vec<Function> {
-    in_code(file, bases, &[SymbolKind::Text, SymbolKind::Label])
-}
-
-/// Every symbol of loaded code that is not of function type.
-fn labels<'data, R: ReadRef<'data>>(
-    file: &object::File<'data, R>,
-    bases: &SectionAddresses,
-) -> Vec<Function> {
-    in_code(file, bases, &[SymbolKind::Unknown])
-}
-
-fn in_code<'data, R: ReadRef<'data>>(
-    file: &object::File<'data, R>,
-    bases: &SectionAddresses,
-    kinds: &[SymbolKind],
-) -> Vec<Function> {
-    let text = |symbol: &object::Symbol<'data, '_, R>| {
-        let code = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
-        code.is_some_and(|section| section.kind() == object::SectionKind::Text)
-    };
-    let wanted = |symbol: &object::Symbol<'data, '_, R>| kinds.contains(&symbol.kind());
-    let named = || {
-        let symbols = file.symbols().filter(|symbol| wanted(symbol) && text(symbol));
-        symbols.filter_map(|symbol| {
-            let name = symbol.name().ok().filter(|name| is_listed(name))?;
-            let base = bases.at(symbol.section_index())?;
-            let start = base.wrapping_add(symbol.address());
-            let st_other = match symbol.flags() {
-                SymbolFlags::Elf { st_other, .. } => st_other.0,
-                _ => 0,
-            };
-            Some(Function { start, size: symbol.size(), st_other, name: name.into() })
-        })
-    };
-    // Count first, which fills the file's cache; otherwise the list that is kept would lie scattered among
-    // the allocations that are freed with the cache.
-    let mut functions = Vec::with_capacity(named().count());
-    functions.extend(named());
-    functions
-}
-
-/// Whether the kernel lists a symbol by this name, too (scripts/mksysmap): it leaves out local labels,
-/// mapping symbols, and the names that the EFI stub has for the kernel's own code.
-fn is_listed(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with(['.', '$']) && !name.starts_with("__efistub_")
-}
-
 /// A path relative to the source tree. For assembly files the path includes the build folder, which the
 /// compiler was told to omit; if it omitted the whole tree, `/arch/` marks the tree's top.
 fn relative_to_source<'a>(path: &'a str, tree: &str) -> &'a str {
@@ -495,12 +399,6 @@ fn normal_path(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_names_of_the_efi_stub_are_not_those_of_the_kernel() {
-        let listed = ["_start_kernel", "__efistub__start_kernel", ".Ltmp1", "$x", ""].map(is_listed);
-        assert_eq!(listed, [true, false, false, false, false]);
-    }
 
     fn place() -> CodeLocation {
         let line = |function: &str, line| SourceLine {
@@ -584,7 +482,7 @@ mod tests {
     fn what_is_no_vmlinux_is_a_fault_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vmlinux.debug");
-        let loaded = LoadedKernel { vmlinux: path.clone(), modules: Vec::new() };
+        let loaded = LoadedKernel { vmlinux: path.clone(), offset: 0, modules: Vec::new() };
         assert!(matches!(Symbols::read(&loaded, []), Err(SymbolsError::Unreadable { .. })));
         std::fs::write(&path, "no ELF").unwrap();
         let error = Symbols::read(&loaded, []).unwrap_err();

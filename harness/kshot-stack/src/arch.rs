@@ -392,6 +392,9 @@ pub struct ArchRow {
     pub image: KernelImage,
     /// How the names of kernels begin in Debian's packages, below `boot`.
     pub image_prefix: &'static str,
+    /// The option with how far the kernel is moved at boot from where its `vmlinux` is linked, without
+    /// `CONFIG_`; `None` where it runs where it is linked.
+    pub image_base: Option<&'static str>,
     /// The value of kbuild's `ARCH=`.
     pub kbuild: &'static str,
     /// The GNU triplet; `CROSS_COMPILE=` is the triplet and a dash.

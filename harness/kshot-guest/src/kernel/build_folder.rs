@@ -93,7 +93,8 @@ impl BuildFolder {
         let dwarf = into.join("vmlinux.debug");
         (kernel.name, kernel.lost) = (spec.name.clone(), made.lost);
         kernel.dwarf = dwarf.exists().then(|| Dwarf::of(dwarf, None)).ok_or(NoDwarf::Without);
-        Ok(kernel)
+        kernel.config = Some(into.join("config")).filter(|config| config.is_file()).or(kernel.config);
+        kernel.relocated()
     }
 
     /// Notes the commit that was built last.

@@ -65,7 +65,7 @@ pub fn provision_dwarf(spec: &KernelSpec, context: &ProvisionContext<'_>) -> Res
             unpack(spec, &kernel, &request, cache, progress, draft)?
         }
     };
-    Ok(Kernel { dwarf: Ok(Dwarf::of(folder.join(VMLINUX), Some(&folder))), ..kernel })
+    Kernel { dwarf: Ok(Dwarf::of(folder.join(VMLINUX), Some(&folder))), ..kernel }.relocated()
 }
 
 fn dbg(spec: &KernelSpec) -> Option<(&LinuxImagePackage, &str)> {

@@ -91,6 +91,17 @@ pub fn config_arch(path: &Path) -> Result<Option<Arch>, KernelError> {
     Ok(arch_of(&read(path)?))
 }
 
+/// The address that an option of a `.config` has, without `CONFIG_`; `None` if it is not set.
+///
+/// # Errors
+/// [`KernelError::File`].
+pub(super) fn address_option(path: &Path, option: &str) -> Result<Option<u64>, KernelError> {
+    let config = read(path)?;
+    let symbol = format!("CONFIG_{option}");
+    let value = config.lines().filter_map(parse_setting).find(|(name, _)| *name == symbol);
+    Ok(value.and_then(|(_, value)| u64::from_str_radix(value.strip_prefix("0x")?, 16).ok()))
+}
+
 fn arch_of(config: &str) -> Option<Arch> {
     let title = config.lines().take(4).find_map(|line| line.strip_prefix("# Linux/"))?;
     let name = title.split_whitespace().next()?;

@@ -18,7 +18,7 @@ use super::{Armed, KernelFile, Probe, ProbeError, TruthContext, TruthError};
 use crate::deadline::{Deadline, PollResult};
 use crate::kernel::Kernel;
 use crate::machine::{EndRequest, Liveness};
-use crate::symbols::NoDwarf;
+use crate::symbols::{LoadedKernel, NoDwarf};
 use crate::yaml::{YamlError, YamlSource};
 use kshot_stack::arch::ArchRow;
 use kshot_stack::claim::FunctionNames;
@@ -109,8 +109,8 @@ impl Probe for GdbProbe {
     ) -> Result<Option<StartedTruth>, TruthError> {
         let stacks = files.path(STACKS);
         let ((jobs, job), (sender, news)) = (channel(), channel());
-        let (vmlinux, file) = (kernel.vmlinux.to_owned(), stacks.clone());
-        let order = Order { wanted: self.clone(), row: kernel.row, vmlinux, file, job, news: sender };
+        let (loaded, file) = (LoadedKernel::new(kernel.dwarf, b""), stacks.clone());
+        let order = Order { wanted: self.clone(), row: kernel.row, loaded, file, job, news: sender };
         thread.order(order);
         Ok(Some(StartedTruth { jobs, news, stacks }))
     }

@@ -55,7 +55,8 @@ pub struct TruthThread(Sender<Order>);
 pub(super) struct Order {
     pub(super) wanted: GdbProbe,
     pub(super) row: &'static ArchRow,
-    pub(super) vmlinux: PathBuf,
+    /// The kernel, without its modules.
+    pub(super) loaded: LoadedKernel,
     /// The file that the stacks are written to.
     pub(super) file: PathBuf,
     pub(super) job: Receiver<RunningKernel>,
@@ -83,8 +84,8 @@ impl TruthThread {
         let (orders, ordered) = channel::<Order>();
         let work = move || {
             let mut known = None;
-            while let Ok(Order { wanted, row, vmlinux, file, job, news }) = ordered.recv() {
-                let recorder = Recorder::read(wanted, row, &vmlinux, file, known.take());
+            while let Ok(Order { wanted, row, loaded, file, job, news }) = ordered.recv() {
+                let recorder = Recorder::read(wanted, row, loaded, file, known.take());
                 let result = recorder.and_then(|mut recorder| {
                     // Without a machine there is nothing to do.
                     let result = job.recv().map_or(Ok(()), |job| recorder.work(job, &news));
@@ -107,7 +108,8 @@ impl TruthThread {
 
 /// What the thread knows of the kernel in one guest.
 struct KnownKernel {
-    vmlinux: PathBuf,
+    /// The kernel, without its modules.
+    loaded: LoadedKernel,
     /// The function whose compilation units were read.
     function: String,
     unwinder: Unwinder,
@@ -147,19 +149,17 @@ struct Hit {
 }
 
 impl KnownKernel {
-    fn read(wanted: &GdbProbe, row: &'static ArchRow, vmlinux: &Path) -> Result<Self, TruthError> {
-        let file = LoadedKernel { vmlinux: vmlinux.into(), modules: Vec::new() };
-        let unwinder = Unwinder::read(&file)?;
+    fn read(wanted: &GdbProbe, row: &'static ArchRow, loaded: LoadedKernel) -> Result<Self, TruthError> {
+        let unwinder = Unwinder::read(&loaded)?;
         let starts = wanted.function.split('|').flat_map(|name| unwinder.starts(name));
         let addresses: Vec<u64> = starts.chain(KernelMemory::addresses(&unwinder)).collect();
-        let layout = TypeLayout::read(vmlinux, &unwinder, &addresses)?;
+        let layout = TypeLayout::read(&loaded, &unwinder, &addresses)?;
         let traced = if wanted.traced { traced(&layout, &wanted.function, row)? } else { 0 };
         let kernel = KernelMemory::new(layout, row)?;
-        let (vmlinux, function) = (vmlinux.to_owned(), wanted.function.clone());
         Ok(Self {
-            notes: notes(&vmlinux)?,
-            vmlinux,
-            function,
+            notes: notes(&loaded)?,
+            loaded,
+            function: wanted.function.clone(),
             unwinder,
             kernel,
             modules: None,
@@ -174,8 +174,7 @@ impl KnownKernel {
             return Ok(());
         }
         if self.modules.is_some() {
-            self.unwinder =
-                Unwinder::read(&LoadedKernel { vmlinux: self.vmlinux.clone(), modules: Vec::new() })?;
+            self.unwinder = Unwinder::read(&self.loaded)?;
         }
         self.unwinder.load(modules)?;
         self.modules = Some(modules.to_vec());
@@ -187,12 +186,12 @@ impl Recorder {
     fn read(
         wanted: GdbProbe,
         row: &'static ArchRow,
-        vmlinux: &Path,
+        loaded: LoadedKernel,
         file: PathBuf,
         known: Option<KnownKernel>,
     ) -> Result<Self, TruthError> {
-        let known = known.filter(|known| known.vmlinux == vmlinux && known.function == wanted.function);
-        let known = known.map_or_else(|| KnownKernel::read(&wanted, row, vmlinux), Ok)?;
+        let known = known.filter(|known| known.loaded == loaded && known.function == wanted.function);
+        let known = known.map_or_else(|| KnownKernel::read(&wanted, row, loaded), Ok)?;
         Ok(Self {
             row,
             wanted,
@@ -390,9 +389,12 @@ fn mapped(stops: &mut Stops, span: Span) -> Result<Option<Vec<u8>>, StubError> {
 }
 
 /// Where a kernel has its notes in memory.
-fn notes(vmlinux: &Path) -> Result<Option<Span>, TruthError> {
-    let notes = with_elf(vmlinux, |file| notes_section(file))?;
-    Ok(notes.map(|(address, size)| Span { address, length: size.min(NOTES_LIMIT) as usize }))
+fn notes(loaded: &LoadedKernel) -> Result<Option<Span>, TruthError> {
+    let notes = with_elf(&loaded.vmlinux, |file| notes_section(file))?;
+    Ok(notes.map(|(address, size)| Span {
+        address: address.wrapping_add(loaded.offset),
+        length: size.min(NOTES_LIMIT) as usize,
+    }))
 }
 
 /// Whether the notes of the guest are those of `vmlinux`. Banners alone do not tell: builds with a fixed date

@@ -11,6 +11,8 @@ pub struct Dwarf {
     pub vmlinux: PathBuf,
     /// The paths of the modules with DWARF, by module name (`virtio_net`).
     pub modules: BTreeMap<String, PathBuf>,
+    /// How far above the addresses that `vmlinux` is linked to the kernel runs, in bytes.
+    pub offset: u64,
 }
 
 /// Why a kernel has no DWARF that can be read.
@@ -45,7 +47,7 @@ impl Dwarf {
     /// The DWARF in `vmlinux` and, if there are modules, in the files below `modules`/lib/modules.
     pub(crate) fn of(vmlinux: PathBuf, modules: Option<&Path>) -> Self {
         let modules = modules.map(|root| modules_below(&root.join("lib/modules"))).unwrap_or_default();
-        Self { vmlinux, modules }
+        Self { vmlinux, modules, offset: 0 }
     }
 }
 

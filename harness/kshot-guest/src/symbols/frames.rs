@@ -20,11 +20,15 @@ pub struct LineTables {
     /// The kernel's and that of each module with such an address.
     files: Vec<(PathBuf, Sections)>,
     start_kernel: Option<u64>,
+    /// How far above the addresses that it is linked to the kernel was loaded, in bytes.
+    offset: u64,
 }
 
 /// The source lines of those addresses.
 pub struct Lines<'a> {
     contexts: Vec<Context<Reader<'a>>>,
+    /// How far above the addresses that it is linked to the kernel was loaded, in bytes.
+    offset: u64,
     /// The source tree as the compiler saw it, with a final slash.
     tree: String,
 }
@@ -53,11 +57,12 @@ impl LineTables {
         addresses: impl Iterator<Item = u64>,
     ) -> Result<Self, SymbolsError> {
         let addresses: Vec<u64> = addresses.chain(start_kernel).collect();
-        let read = |path: &Path, bases: &SectionAddresses| {
-            let sections = Sections::read(path, bases, &addresses, &[]).map_err(SymbolsError::of(path))?;
+        let read = |path: &Path, bases: &SectionAddresses, addresses: &[u64]| {
+            let sections = Sections::read(path, bases, addresses, &[]).map_err(SymbolsError::of(path))?;
             Ok((path.to_owned(), sections))
         };
-        let mut files = vec![read(&loaded.vmlinux, &SectionAddresses::linked())?];
+        let linked: Vec<u64> = addresses.iter().map(|address| address.wrapping_sub(loaded.offset)).collect();
+        let mut files = vec![read(&loaded.vmlinux, &SectionAddresses::linked(), &linked)?];
         for module in &loaded.modules {
             let bases = {
                 let cache = open(&module.path)?;
@@ -65,9 +70,9 @@ impl LineTables {
                 let bases = SectionAddresses::of_module(&file, module);
                 addresses.iter().any(|address| bases.hold(&file, *address)).then_some(bases)
             };
-            files.extend(bases.map(|bases| read(&module.path, &bases)).transpose()?);
+            files.extend(bases.map(|bases| read(&module.path, &bases, &addresses)).transpose()?);
         }
-        Ok(Self { files, start_kernel })
+        Ok(Self { files, start_kernel, offset: loaded.offset })
     }
 
     /// The source lines in it.
@@ -75,7 +80,7 @@ impl LineTables {
     /// # Errors
     /// [`SymbolsError::Dwarf`].
     pub fn lines(&self) -> Result<Lines<'_>, SymbolsError> {
-        let mut lines = Lines { contexts: Vec::new(), tree: String::new() };
+        let mut lines = Lines { contexts: Vec::new(), offset: self.offset, tree: String::new() };
         for (path, sections) in &self.files {
             let context = sections.context();
             lines
@@ -94,7 +99,11 @@ impl Lines<'_> {
     /// The source lines of an address: of the innermost function that is inlined there first, of the function
     /// itself last.
     pub(super) fn at(&self, address: u64) -> Vec<SourceLine> {
-        let lines = self.contexts.iter().map(|context| lines(context, address, &self.tree));
+        // The first is the kernel's.
+        let lines = self.contexts.iter().enumerate().map(|(number, context)| {
+            let above = if number == 0 { self.offset } else { 0 };
+            lines(context, address.wrapping_sub(above), &self.tree)
+        });
         lines.into_iter().find(|lines| !lines.is_empty()).unwrap_or_default()
     }
 }

@@ -1,12 +1,13 @@
 //! The parts of a kernel's DWARF that are needed to find data in its memory: fields, parameters, and the
 //! banner.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gimli::{AttributeValue, DwTag, SectionId};
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use super::dwarf::{Reader, Sections};
+use super::loaded::LoadedKernel;
 use super::section_addresses::SectionAddresses;
 use super::{LANDMARK, SymbolsError, Unwinder, open};
 
@@ -20,6 +21,8 @@ const LONGEST_BANNER: u64 = 1024;
 /// The types and functions of one part of a kernel.
 pub struct TypeLayout {
     path: PathBuf,
+    /// How far above the addresses that it is linked to the kernel was loaded, in bytes.
+    offset: u64,
     sections: Sections,
     banner: Option<Banner>,
 }
@@ -62,10 +65,12 @@ impl TypeLayout {
     ///
     /// # Errors
     /// See [`SymbolsError`].
-    pub fn read(vmlinux: &Path, unwinder: &Unwinder, addresses: &[u64]) -> Result<Self, SymbolsError> {
+    pub fn read(loaded: &LoadedKernel, unwinder: &Unwinder, addresses: &[u64]) -> Result<Self, SymbolsError> {
+        let LoadedKernel { vmlinux, offset, .. } = loaded;
         let cache = open(vmlinux)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(vmlinux))?;
         let addresses = [addresses, &unwinder.starts(LANDMARK)].concat();
+        let addresses: Vec<u64> = addresses.iter().map(|address| address.wrapping_sub(*offset)).collect();
         let sections = Sections::read(vmlinux, &SectionAddresses::linked(), &addresses, &CODE)
             .map_err(SymbolsError::of(vmlinux))?;
         let symbol = file.symbols().find(|symbol| symbol.name() == Ok(BANNER));
@@ -73,9 +78,9 @@ impl TypeLayout {
             let section = file.section_by_index(symbol.section_index()?).ok()?;
             let (address, size) = (symbol.address(), symbol.size().min(LONGEST_BANNER));
             let text = section.data_range(address, size).ok()??;
-            Some(Banner { address, text: text.to_vec() })
+            Some(Banner { address: address.wrapping_add(*offset), text: text.to_vec() })
         });
-        Ok(Self { path: vmlinux.into(), sections, banner })
+        Ok(Self { path: vmlinux.into(), offset: *offset, sections, banner })
     }
 
     /// The address and the text of the kernel's banner.
@@ -92,7 +97,7 @@ impl TypeLayout {
         let cache = open(&self.path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(&self.path))?;
         let find = |name: &&str| file.symbols().find(|symbol| symbol.name() == Ok(*name));
-        Ok(names.iter().find_map(find).map(|symbol| symbol.address()))
+        Ok(names.iter().find_map(find).map(|symbol| symbol.address().wrapping_add(self.offset)))
     }
 
     /// Where a field lies in a structure, in bytes; `None` where there is no such structure or field.

@@ -21,8 +21,10 @@ pub const SECTIONS: &str = "module-sections.txt";
 /// A loaded kernel: the files with DWARF and the addresses of their code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedKernel {
-    /// The `vmlinux`, loaded at the addresses that it was linked to.
+    /// The `vmlinux`.
     pub vmlinux: PathBuf,
+    /// How far above the addresses that it is linked to it was loaded, in bytes.
+    pub offset: u64,
     /// The loaded modules that have DWARF.
     pub modules: Vec<LoadedModule>,
 }
@@ -38,7 +40,24 @@ pub struct LoadedModule {
     pub sections: BTreeMap<String, u64>,
 }
 
+/// A file of a loaded kernel.
+#[derive(Clone, Copy)]
+pub(super) enum LoadedFile<'a> {
+    /// The `vmlinux`.
+    Kernel {
+        /// How far above the addresses that it is linked to it was loaded, in bytes.
+        offset: u64,
+    },
+    /// A module.
+    Module(&'a LoadedModule),
+}
+
 impl LoadedKernel {
+    /// The `vmlinux`, and where it was loaded.
+    pub(super) fn kernel(&self) -> (&Path, LoadedFile<'static>) {
+        (&self.vmlinux, LoadedFile::Kernel { offset: self.offset })
+    }
+
     /// Combines `dwarf` with the output of [`LIST_SECTIONS_COMMAND`] in a guest. Malformed lines and modules
     /// without DWARF are left out.
     pub fn new(dwarf: &Dwarf, listed: &[u8]) -> Self {
@@ -56,7 +75,12 @@ impl LoadedKernel {
             modules[known].sections.insert(section.into(), address);
         }
         modules.retain(|module| module.sections.contains_key(".text"));
-        Self { vmlinux: dwarf.vmlinux.clone(), modules }
+        Self { vmlinux: dwarf.vmlinux.clone(), offset: dwarf.offset, modules }
+    }
+
+    /// The kernel itself, without its modules.
+    pub fn without_modules(&self) -> Self {
+        Self { modules: Vec::new(), ..self.clone() }
     }
 
     /// The kernel as loaded in an earlier run, from the section list in its folder.
@@ -89,7 +113,7 @@ mod tests {
 
     fn loaded(listed: &str) -> Vec<(String, Vec<(String, u64)>)> {
         let modules = ["tun", "data_alone", "virtio"].map(|name| (name.into(), format!("/{name}.ko").into()));
-        let dwarf = Dwarf { vmlinux: "/vmlinux".into(), modules: modules.into() };
+        let dwarf = Dwarf { vmlinux: "/vmlinux".into(), modules: modules.into(), offset: 0 };
         let modules = LoadedKernel::new(&dwarf, listed.as_bytes()).modules;
         modules.into_iter().map(|module| (module.name, module.sections.into_iter().collect())).collect()
     }

@@ -14,7 +14,7 @@ use object::Object;
 
 use super::cursor::{Cursor, Cut, REGISTERS, inside, word_at};
 use super::dwarf;
-use super::loaded::{LoadedKernel, LoadedModule};
+use super::loaded::{LoadedFile, LoadedKernel, LoadedModule};
 use super::section_addresses::SectionAddresses;
 use super::{Function, SymbolsError, function_at, functions, labels, named, open};
 use kshot_stack::arch::{ArchRow, AssemblyFrame, AssemblyKind};
@@ -36,7 +36,8 @@ const TRAMPOLINES: &[(&str, ReturnTrampoline)] = &[
 /// The call frame information of one kernel and its modules.
 pub struct Unwinder {
     /// Of each file.
-    sections: Vec<DebugFrame<Reader>>,
+    /// Each with how far above the addresses in it its file was loaded: 0 where it was relocated.
+    sections: Vec<(DebugFrame<Reader>, u64)>,
     /// Where the unwind rows of each function are, by its address. They are read where they are needed: all
     /// of them would take ten times as much memory.
     rows: Vec<RowsOf>,
@@ -148,7 +149,8 @@ impl Unwinder {
             context: RefCell::default(),
             endian: RunTimeEndian::default(),
         };
-        all.add(&loaded.vmlinux, None)?;
+        let (vmlinux, kernel) = loaded.kernel();
+        all.add(vmlinux, kernel)?;
         all.load(&loaded.modules)?;
         Ok(all)
     }
@@ -159,7 +161,7 @@ impl Unwinder {
     /// See [`SymbolsError`].
     pub fn load(&mut self, modules: &[LoadedModule]) -> Result<(), SymbolsError> {
         for module in modules {
-            self.add(&module.path, Some(module))?;
+            self.add(&module.path, LoadedFile::Module(module))?;
         }
         self.rows.sort_by_key(|rows| rows.start);
         self.functions.sort_by_key(|function| function.start);
@@ -167,24 +169,30 @@ impl Unwinder {
         Ok(())
     }
 
-    fn add(&mut self, path: &Path, module: Option<&LoadedModule>) -> Result<(), SymbolsError> {
+    fn add(&mut self, path: &Path, loaded: LoadedFile<'_>) -> Result<(), SymbolsError> {
         let cache = open(path)?;
         let file = object::File::parse(&cache).map_err(SymbolsError::elf(path))?;
-        let bases = SectionAddresses::of(&file, module);
+        let bases = SectionAddresses::of(&file, loaded);
         self.endian = dwarf::endian(&file);
         let section = dwarf::section(&file, &bases, SectionId::DebugFrame).map_err(SymbolsError::of(path))?;
         let mut section = DebugFrame::from(EndianRcSlice::new(Rc::from(&*section), self.endian));
         section.set_address_size(if file.is_64() { 8 } else { 4 });
         // Without it, arm64's rules for signed return addresses would be unknown.
         section.set_vendor(Vendor::AArch64);
-        let rows = rows(&section, self.sections.len());
+        let offset = match loaded {
+            LoadedFile::Kernel { offset } => offset,
+            LoadedFile::Module(_) => 0,
+        };
+        let rows = rows(&section, self.sections.len(), offset);
         let rows = rows.map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
-        if let Some(module) = module.filter(|_| rows.is_empty()) {
+        if let LoadedFile::Module(module) = loaded
+            && rows.is_empty()
+        {
             let code = |range| ModuleCode { module: module.name.clone(), range };
             self.without_rows.extend(bases.code(&file).into_iter().map(code));
         }
         self.rows.extend(rows);
-        self.sections.push(section);
+        self.sections.push((section, offset));
         let named = named(&file, &bases);
         let labels = labels(&file, &bases);
         for function in named.iter().chain(&labels) {
@@ -354,7 +362,8 @@ impl Unwinder {
         let RowsOf { section, offset, .. } = rows;
         // In front of its first row nothing has changed yet.
         let address = address.max(rows.start);
-        let section = self.sections.get(*section).ok_or(Cut::NoCfi)?;
+        let (section, loaded_above) = self.sections.get(*section).ok_or(Cut::NoCfi)?;
+        let address = address.wrapping_sub(*loaded_above);
         let bases = BaseAddresses::default();
         let function = section.fde_from_offset(&bases, *offset, DebugFrame::cie_from_offset);
         let function = function.map_err(|_| Cut::UnknownRule)?;
@@ -413,7 +422,7 @@ impl PhysicalFrame {
 }
 
 /// Where the unwind rows of each function of a section are.
-fn rows(section: &DebugFrame<Reader>, index: usize) -> gimli::Result<Vec<RowsOf>> {
+fn rows(section: &DebugFrame<Reader>, index: usize, offset: u64) -> gimli::Result<Vec<RowsOf>> {
     let (bases, mut rows) = (BaseAddresses::default(), Vec::new());
     let mut entries = section.entries(&bases);
     // What all functions of a file have in common comes before them.
@@ -426,7 +435,7 @@ fn rows(section: &DebugFrame<Reader>, index: usize) -> gimli::Result<Vec<RowsOf>
                     Some(cie) if cie.offset() == offset.0 => Ok(cie.clone()),
                     _ => section.cie_from_offset(bases, offset),
                 })?;
-                let (start, size) = (function.initial_address(), function.len());
+                let (start, size) = (function.initial_address().wrapping_add(offset), function.len());
                 rows.push(RowsOf {
                     start,
                     size,

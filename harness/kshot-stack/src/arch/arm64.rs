@@ -38,6 +38,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // ARM64_IMAGE_MAGIC (arch/arm64/include/asm/image.h, Documentation/arch/arm64/booting.rst).
     image: KernelImage::Own { path: "arch/arm64/boot/Image", offset: 0x38, magic: b"ARM\x64" },
     image_prefix: debian::IMAGE_PREFIX,
+    image_base: None,
     kbuild: "arm64",
     triplet: "aarch64-linux-gnu",
     debian: Some("arm64"),

@@ -36,6 +36,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // _magic_sig of arch/arm/boot/compressed/head.S.
     image: KernelImage::Own { path: "arch/arm/boot/zImage", offset: 0x24, magic: b"\x18\x28\x6f\x01" },
     image_prefix: debian::IMAGE_PREFIX,
+    image_base: None,
     kbuild: "arm",
     triplet: "arm-linux-gnueabihf",
     debian: Some("armhf"),

@@ -24,6 +24,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     cold_because: None,
     image: mips::IMAGE,
     image_prefix: mips::IMAGE_PREFIX,
+    image_base: None,
     kbuild: "mips",
     triplet: "mips64-linux-gnuabi64",
     debian: None,

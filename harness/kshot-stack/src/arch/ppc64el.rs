@@ -86,6 +86,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     cold_because: Some("QEMU does not restore the timer of ppc64el guests"),
     image: KernelImage::Elf,
     image_prefix: "vmlinux",
+    image_base: None,
     kbuild: "powerpc",
     triplet: "powerpc64le-linux-gnu",
     debian: Some("ppc64el"),

@@ -60,6 +60,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // RISCV_IMAGE_MAGIC2 (arch/riscv/include/asm/image.h, Documentation/arch/riscv/boot-image-header.rst).
     image: KernelImage::Own { path: "arch/riscv/boot/Image", offset: 0x38, magic: b"RSC\x05" },
     image_prefix: "vmlinux",
+    image_base: None,
     kbuild: "riscv",
     triplet: "riscv64-linux-gnu",
     debian: Some("riscv64"),

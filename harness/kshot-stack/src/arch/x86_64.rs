@@ -39,6 +39,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header".
     image: KernelImage::Own { path: "arch/x86/boot/bzImage", offset: 0x202, magic: b"HdrS" },
     image_prefix: debian::IMAGE_PREFIX,
+    image_base: None,
     kbuild: "x86_64",
     triplet: "x86_64-linux-gnu",
     debian: Some("amd64"),

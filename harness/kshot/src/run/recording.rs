@@ -170,7 +170,7 @@ pub(super) fn start_truth(
     folder: &RunFolder,
 ) -> Result<Option<StartedTruth>, RunError> {
     let Some(dwarf) = recorders.dwarf else { return Ok(None) };
-    let kernel = KernelFile { row: recorders.row, vmlinux: &dwarf.vmlinux };
+    let kernel = KernelFile { row: recorders.row, dwarf };
     let truth = probe::start_truth(recorders.probes, &kernel, recorders.truth_thread, folder.path());
     Ok(truth.map_err(ProbeError::Truth)?)
 }

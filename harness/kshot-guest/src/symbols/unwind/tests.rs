@@ -14,7 +14,7 @@ const IN_START_KERNEL: u64 = 0xffff_ffff_8010_00a0;
 
 fn unwinder() -> Unwinder {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind/frames.elf");
-    Unwinder::read(&LoadedKernel { vmlinux: file.into(), modules: Vec::new() }).unwrap()
+    Unwinder::read(&LoadedKernel { vmlinux: file.into(), offset: 0, modules: Vec::new() }).unwrap()
 }
 
 /// What a processor at `pc` has on its stack.
@@ -48,13 +48,41 @@ fn rules_that_are_compressed_are_the_same_rules() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind");
     let raw = raw(RECURSING, 0, &[7, IN_RECURSING, 8, IN_MIDDLE, 0, 0]);
     let told = |name: &str| {
-        let loaded = LoadedKernel { vmlinux: format!("{folder}/{name}").into(), modules: Vec::new() };
+        let loaded =
+            LoadedKernel { vmlinux: format!("{folder}/{name}").into(), offset: 0, modules: Vec::new() };
         Unwinder::read(&loaded).unwrap().unwind(&raw, Arch::Mips64.row())
     };
     let plain = told("frames.elf");
     assert_eq!(plain.frames.len(), 3);
     assert_eq!(told("zlib.elf"), plain);
     assert_eq!(told("zstd.elf"), plain);
+}
+
+#[test]
+fn a_kernel_that_was_moved_has_the_same_stacks_elsewhere() {
+    const OFFSET: u64 = 0x3ffe_0000;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind/frames.elf");
+    let loaded = LoadedKernel { vmlinux: file.into(), offset: OFFSET, modules: Vec::new() };
+    let unwind = |unwinder: &Unwinder, offset: u64| {
+        let stack = [7, IN_RECURSING + offset, 8, IN_MIDDLE + offset, 0, 0];
+        unwinder.unwind(&raw(RECURSING + offset, 0, &stack), Arch::Mips64.row())
+    };
+    let moved = Unwinder::read(&loaded).unwrap();
+    let (here, there) = (unwind(&unwinder(), 0), unwind(&moved, OFFSET));
+    assert_eq!(here.frames.len(), 3);
+    for (here, there) in here.frames.iter().zip(&there.frames) {
+        assert_eq!(there.frame.address, here.frame.address.map(|address| address + OFFSET));
+        assert_eq!((&there.frame.symbol, there.frame.offset), (&here.frame.symbol, here.frame.offset));
+    }
+    assert_eq!((there.frames.len(), &there.end), (3, &here.end));
+    // Its source lines are found, too.
+    let lines = |unwinder: &Unwinder, loaded: &LoadedKernel, stack: &UnwoundStack| {
+        let tables = unwinder.line_tables(loaded, stack.frames.iter()).unwrap();
+        let frames = unwinder.frames(&stack.frames, &tables.lines().unwrap());
+        frames.into_iter().map(|frame| (frame.function, frame.file, frame.line)).collect::<Vec<_>>()
+    };
+    let linked = LoadedKernel { offset: 0, ..loaded.clone() };
+    assert_eq!(lines(&moved, &loaded, &there), lines(&unwinder(), &linked, &here));
 }
 
 #[test]
@@ -104,7 +132,8 @@ fn a_module_without_dwarf_cuts_the_truth_and_is_named() {
             path: format!("{folder}/{name}").into(),
             sections: [(".text".to_owned(), TEXT)].into(),
         };
-        let loaded = LoadedKernel { vmlinux: format!("{folder}/frames.elf").into(), modules: vec![module] };
+        let loaded =
+            LoadedKernel { vmlinux: format!("{folder}/frames.elf").into(), offset: 0, modules: vec![module] };
         let middle = [&[0; 9][..], &[IN_START_KERNEL]].concat();
         let stack = [&[7, TEXT + IN_MIDDLE % 0x10_0000][..], &middle, &[0; 4]].concat();
         let unwound = Unwinder::read(&loaded).unwrap().unwind(&raw(RECURSING, 0, &stack), Arch::Mips64.row());
