@@ -38,8 +38,12 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// The errors of [`open`] and of reading; `FileTooLarge` if the file is larger.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    let (mut bytes, file) = (Vec::new(), open(path)?);
+    if file.metadata()?.len() > most {
+        return Err(too_large(most));
+    }
+    // A file may grow, and those of procfs have no length.
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most { Err(too_large(most)) } else { Ok(bytes) }
 }
 

@@ -264,6 +264,8 @@ impl YamlError {
     }
 
     fn new(file: &str, text: &str, message: String, position: Position) -> Box<Self> {
+        // A key may hold a line end, and what follows it would look like a line of kshot's.
+        let message = message.replace('\n', "\\n");
         let Position { offset, line, column } = position;
         let hint = did_you_mean(&message);
         // The label covers the word at the place, so that the caret points at something one can read.

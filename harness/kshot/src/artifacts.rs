@@ -101,7 +101,11 @@ impl Blamed for ArtifactsError {
         match self {
             Self::File(FileError { path, source, .. }) => match source.kind() {
                 // The user named a folder that is not a run folder.
-                io::ErrorKind::NotFound if path.ends_with(RUN_JSON) => Blame::Usage,
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    if path.ends_with(RUN_JSON) || path.ends_with(SWEEP_JSON) =>
+                {
+                    Blame::Usage
+                }
                 // The user named something that is not a file, or not one of kshot's.
                 io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => Blame::Usage,
                 _ => Blame::Host,
@@ -248,8 +252,8 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
     fs::create_dir_all(into)?;
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     // The limit covers padding and sparse files, too: an archive of holes would fill the disk.
-    let archive = archive.take(bounded::UNPACKED_MOST);
-    for (index, entry) in tar::Archive::new(archive).entries()?.enumerate() {
+    let mut archive = tar::Archive::new(archive.take(bounded::UNPACKED_MOST));
+    for (index, entry) in archive.entries()?.enumerate() {
         let mut entry = entry?;
         if index >= FILES_MOST {
             return Err(invalid(format!("it holds more than {FILES_MOST} files")));
@@ -257,7 +261,7 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
         let kind = entry.header().entry_type();
         let path = entry.path()?.into_owned();
         let plain = path.to_str().is_some_and(|path| !path.contains(is_hidden))
-            && path.components().all(|part| matches!(part, Component::Normal(_)));
+            && path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !plain || !(kind.is_file() || kind.is_dir()) || !entry.unpack_in(into)? {
             let name = printable(&entry.path_bytes());
             return Err(invalid(format!("`{name}` is neither a file nor a folder below its own")));
@@ -265,7 +269,20 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
         let mode = if kind.is_dir() || entry.header().mode()? & 0o100 != 0 { 0o755 } else { 0o644 };
         fs::set_permissions(into.join(&path), fs::Permissions::from_mode(mode))?;
     }
+    // What compressed it ends with a checksum, behind the end of the archive.
+    io::copy(&mut archive.into_inner(), &mut io::sink())?;
     Ok(())
+}
+
+/// Whether unpacking an archive failed because of this host, and not of the archive.
+pub(crate) fn is_of_this_host(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::PermissionDenied
+    )
 }
 
 /// The time at the start of a run folder's name.

@@ -177,14 +177,16 @@ pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> 
     if !plain.is_gzip() {
         return Err(none());
     }
-    artifacts::unpack(plain, scratch.path()).map_err(FileError::on("unpack", bundle))?;
+    artifacts::unpack(plain, scratch.path())
+        .map_err(|source| BundleError::Unpack { path: bundle.into(), source })?;
     let mut entries = fs::read_dir(scratch.path()).map_err(FileError::on("list", scratch.path()))?;
     let (Some(Ok(entry)), None) = (entries.next(), entries.next()) else { return Err(none()) };
     let contents = entry.path().join(BUNDLE_JSON);
     if !contents.is_file() {
         return Err(none());
     }
-    let contents: BundleManifest = artifacts::foreign(&contents)?;
+    let contents: BundleManifest = artifacts::foreign(&contents)
+        .map_err(|error| BundleError::from(error).inside(scratch.path(), bundle))?;
     let name = entry.file_name().to_string_lossy().into_owned();
     // Any other name could mean something where it lands: `.ssh`, `.cargo`, `bin`.
     let name = if artifacts::is_run_name(&name) { name } else { contents.folder() };
@@ -192,17 +194,23 @@ pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> 
     if folder.exists() {
         return Err(BundleError::Exists { path: folder });
     }
-    let (then, now) = judge(&entry.path(), contents).map_err(|error| error.inside(scratch.path(), bundle))?;
+    let (then, now) =
+        judge(&entry.path(), contents, bundle).map_err(|error| error.inside(scratch.path(), bundle))?;
     fs::rename(entry.path(), &folder).map_err(FileError::on("rename", &folder))?;
     Ok(ImportedBundle { folder, original: then, rejudged: now })
 }
 
 /// The document in an unpacked bundle, and the document of judging its captures again.
-fn judge(folder: &Path, contents: BundleManifest) -> Result<(RunDocument, RunDocument), BundleError> {
+fn judge(
+    folder: &Path,
+    contents: BundleManifest,
+    archive: &Path,
+) -> Result<(RunDocument, RunDocument), BundleError> {
     let path = folder.join("scenario.yaml");
     let text = bounded::read_text(&path, yaml::SIZE_MOST).map_err(FileError::on("read", &path))?;
     let names: Vec<&str> = contents.kernels.iter().map(String::as_str).collect();
-    let scenario = Scenario::parse(&contents.scenario, "scenario.yaml", &text, &names)?;
+    let scenario =
+        Scenario::parse(&contents.scenario, &archive.join("scenario.yaml").to_string_lossy(), &text, &names)?;
     let boot = folder.join("vmlinux");
     let kernel = Kernel {
         name: contents.kernel,

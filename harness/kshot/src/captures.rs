@@ -67,6 +67,15 @@ pub enum CaptureError {
 impl Blamed for CaptureError {
     fn blame(&self) -> Blame {
         match self {
+            // Of a damaged gzip.
+            Self::File(FileError { source, .. })
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                Blame::Usage
+            }
             Self::File(_) => Blame::Host,
             Self::Open(_)
             | Self::TooLarge { .. }

@@ -17,6 +17,7 @@ use kshot_guest::yaml::{self, YamlError, YamlSource};
 use kshot_stack::blame::{Blame, Blamed, passed_on_hint};
 use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
 use kshot_stack::name::is_file_name;
+use kshot_stack::text::is_hidden;
 
 /// The largest scenario file, in bytes.
 const BYTES_MOST: u64 = 1 << 20;
@@ -258,8 +259,8 @@ fn collect_ids(folder: &Path, prefix: &str, ids: &mut Vec<String>) -> Result<(),
     for entry in fs::read_dir(folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // An editor's own: its lock (`.#leaf.yaml`) or a copy.
-        if name.starts_with('.') {
+        // An editor's own: its lock (`.#leaf.yaml`) or a copy. And what no command line could name.
+        if name.starts_with('.') || name.contains(is_hidden) {
             continue;
         }
         if entry.file_type().map_err(fail)?.is_dir() {

@@ -8,7 +8,7 @@ use kshot_stack::blame::Blamed;
 
 /// A file operation on the host that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}", path.display())]
+#[error("cannot {action} {}", path.to_string_lossy().replace('\n', "\\n"))]
 pub struct FileError {
     /// The verb of the failed operation ("create", "lock", "rename").
     pub action: &'static str,

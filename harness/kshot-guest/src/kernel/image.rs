@@ -9,12 +9,17 @@ use super::KernelError;
 use crate::bounded;
 use crate::host::cache::{self, Cache, Lookup};
 use crate::host::{Compression, FileError};
+use kshot_stack::arch::Arch;
 use kshot_stack::name::is_release;
 
 /// The largest kernel, in bytes: with DWARF, Debian's take half a gigabyte.
 const SIZE_MOST: u64 = 4 << 30;
 /// The cache's kind of unpacked images.
 const UNPACKED: &str = "unpacked";
+/// The file of an entry with the image.
+const IMAGE: &str = "image";
+/// The file of an entry with the image's SHA-256.
+const SUM: &str = "sha256";
 /// The most bytes that an image unpacks to; Debian's vmlinux with DWARF has half a gigabyte.
 const UNPACKED_MOST: u64 = 2 << 30;
 /// How many places in an image are tried that begin as compressed data does.
@@ -47,19 +52,40 @@ pub(super) fn unpacked(path: &Path, cache: &Cache) -> Result<PathBuf, KernelErro
     let bytes = read_bytes(path)?;
     let packed = efi_payload(&bytes).unwrap_or(&bytes);
     let Some(compression) = Compression::of_file(packed) else { return Ok(path.to_owned()) };
-    let lookup = cache.find_or_draft(UNPACKED, &cache::sha256_file(path)?[..16], || ())?;
+    let key = &cache::sha256_file(path)?[..16];
+    let mut lookup = cache.find_or_draft(UNPACKED, key, || ())?;
+    if let Lookup::Found(folder) = &lookup
+        && !is_whole(folder)
+    {
+        cache.remove(UNPACKED, key)?;
+        lookup = cache.find_or_draft(UNPACKED, key, || ())?;
+    }
     let folder = match lookup {
         Lookup::Found(folder) => folder,
         Lookup::Missing(draft) => {
-            let plain = compression.unpack(packed, UNPACKED_MOST).map_err(|error| {
-                KernelError::NotBootable { path: path.into(), why: format!("it cannot be unpacked: {error}") }
-            })?;
-            let image = draft.path().join("image");
+            let not = |why: String| KernelError::NotBootable { path: path.into(), why };
+            let plain = match compression.unpack(packed, UNPACKED_MOST) {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Err(FileError::on("unpack", path)(error).into());
+                }
+                plain => plain.map_err(|error| not(format!("it cannot be unpacked: {error}")))?,
+            };
+            if Arch::of_image(&plain).is_none() && !plain.starts_with(b"\x7fELF") {
+                return Err(not("what it unpacks to is neither an ELF file nor a kernel image".into()));
+            }
+            let (image, sum) = (draft.path().join(IMAGE), draft.path().join(SUM));
             fs::write(&image, plain).map_err(FileError::on("write", &image))?;
+            fs::write(&sum, cache::sha256_file(&image)?).map_err(FileError::on("write", &sum))?;
             draft.commit()?
         }
     };
-    Ok(folder.join("image"))
+    Ok(folder.join(IMAGE))
+}
+
+/// Whether an unpacked image is what it was when it was unpacked.
+fn is_whole(folder: &Path) -> bool {
+    let sum = fs::read_to_string(folder.join(SUM));
+    sum.is_ok_and(|sum| cache::sha256_file(&folder.join(IMAGE)).is_ok_and(|now| now == sum))
 }
 
 /// The compressed kernel in an EFI image that unpacks itself (drivers/firmware/efi/libstub/zboot-header.S):
@@ -128,7 +154,8 @@ mod tests {
     }
 
     fn kernel() -> Vec<u8> {
-        [&vec![7; 3 << 20][..], b"\0Linux version 6.1.192-mine (me@host) gcc\0", &[0; 100]].concat()
+        [&b"\x7fELF"[..], &vec![7; 3 << 20], b"\0Linux version 6.1.192-mine (me@host) gcc\0", &[0; 100]]
+            .concat()
     }
 
     #[test]
@@ -141,9 +168,16 @@ mod tests {
             let image = unpacked(&path, &cache).unwrap();
             assert_eq!(fs::read(&image).unwrap(), kernel(), "{program}");
             assert_eq!(unpacked(&path, &cache).unwrap(), image);
+            fs::write(&image, "cut").unwrap();
+            assert_eq!(fs::read(unpacked(&path, &cache).unwrap()).unwrap(), kernel(), "{program}: damaged");
+            fs::remove_file(&image).unwrap();
+            assert_eq!(fs::read(unpacked(&path, &cache).unwrap()).unwrap(), kernel(), "{program}: gone");
         }
         fs::write(&path, kernel()).unwrap();
         assert_eq!(unpacked(&path, &cache).unwrap(), path);
+        fs::write(&path, pack("gzip", b"a text")).unwrap();
+        let error = unpacked(&path, &cache).unwrap_err().to_string();
+        assert!(error.contains("neither an ELF file nor a kernel image"), "{error}");
         let mut cut = pack("gzip", &kernel());
         cut.truncate(200);
         fs::write(&path, cut).unwrap();

@@ -153,7 +153,6 @@ impl Blamed for TruthError {
     fn blame(&self) -> Blame {
         match self {
             Self::NoFunction { .. } | Self::Unknown { .. } | Self::Unseen => Blame::Guest,
-            Self::OtherKernel { .. } => Blame::Usage,
             _ => passed_on_blame(self),
         }
     }

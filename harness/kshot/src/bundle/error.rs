@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::artifacts::ArtifactsError;
+use crate::artifacts::{ArtifactsError, is_of_this_host};
 use crate::run::RunError;
 use crate::scenario::ScenarioError;
 use kshot_guest::host::FileError;
@@ -48,6 +48,14 @@ pub enum BundleError {
     NotABundle {
         /// The path of the file.
         path: PathBuf,
+    },
+    /// The archive cannot be unpacked.
+    #[error("cannot unpack {}", path.display())]
+    Unpack {
+        /// The path of the archive.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
     },
     /// The bundle was already unpacked here.
     #[error("{} already exists", path.display())]
@@ -112,6 +120,8 @@ impl Blamed for BundleError {
             | Self::Nmi { .. }
             | Self::NotABundle { .. }
             | Self::Exists { .. } => Blame::Usage,
+            Self::Unpack { source, .. } if is_of_this_host(source.kind()) => Blame::Host,
+            Self::Unpack { .. } => Blame::Usage,
             // The archive or a file in it does not exist.
             Self::File(error) if error.source.kind() == io::ErrorKind::NotFound => Blame::Usage,
             _ => passed_on_blame(self),

@@ -72,6 +72,12 @@ impl Args {
         }
         let kernel = Kernel::from_path(&path, &repository.images(), &repository.cache)?;
         let path = path.canonicalize().map_err(FileError::on("find", &path))?;
+        if path.to_str().is_none() {
+            return Err(CommandError::usage(
+                format!("{} is not UTF-8, and {FILE} cannot name it", path.display()),
+                "rename the folder, or name the kernel with --kernel PATH",
+            ));
+        }
         let schema = repository.repository.join("scenarios/schema.json");
         let schema = fs::read_to_string(&schema).map_err(FileError::on("read", &schema))?;
         let files = [

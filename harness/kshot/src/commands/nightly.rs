@@ -71,6 +71,16 @@ enum EngineKind {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let began = Instant::now();
+        let without_effect = [
+            ("--hosts", self.hosts.is_some() && self.engine != EngineKind::Parallel),
+            ("--jobs", self.jobs.is_some() && self.engine != EngineKind::Local),
+        ];
+        if let Some((option, _)) = without_effect.iter().find(|(_, is_given)| *is_given) {
+            return Err(CommandError::usage(
+                format!("{option} has no effect with this --engine"),
+                "--hosts is for `--engine parallel`, --jobs for runs on this host",
+            ));
+        }
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
         let select = Selector { workspace: &workspace, catalogue: &catalogue };

@@ -25,6 +25,7 @@ pub(super) fn folder() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| match fs::metadata(&path) {
         Ok(metadata) if !metadata.is_dir() => Err(io::Error::other("it is not a folder")),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(error),
+        Err(error) if path.is_symlink() => Err(error),
         // What else is wrong with it shows when it is made.
         _ => Ok(path),
     })
@@ -36,8 +37,9 @@ pub(super) fn file_to_write() -> impl TypedValueParser<Value = PathBuf> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         match folder.map_or(Ok(true), |folder| fs::metadata(folder).map(|metadata| metadata.is_dir())) {
             Err(error) => Err(error),
-            Ok(_) if path.is_dir() => Err(io::Error::other("it is a folder")),
-            Ok(_) => Ok(path),
+            Ok(false) => Err(io::ErrorKind::NotADirectory.into()),
+            Ok(true) if path.is_dir() => Err(io::Error::other("it is a folder")),
+            Ok(true) => Ok(path),
         }
     })
 }
@@ -46,6 +48,7 @@ pub(super) fn file_to_write() -> impl TypedValueParser<Value = PathBuf> {
 pub(super) fn file_to_replace() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| match fs::metadata(&path) {
         Ok(metadata) if !metadata.is_file() => Err(io::Error::other("it is not a regular file")),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(error),
         _ => Ok(path),
     })
 }

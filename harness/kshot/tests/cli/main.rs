@@ -145,7 +145,7 @@ fn a_sweep_says_what_it_cannot_sweep_over() {
     replica.run(&["sweep"]).expect(128, &["<KERNEL>"]);
     replica.run(&["sweep", "mips64-6.2"]).expect(128, &["no kernel `mips64-6.2`", "did you mean"]);
     replica.run(&["sweep", "mips64-6.1", "--slices", "21"]).expect(128, &["not a number from 1 to 20"]);
-    replica.run(&["sweep", "--replay", "images"]).expect(131, &["cannot read images/sweep.json"]);
+    replica.run(&["sweep", "--replay", "images"]).expect(128, &["cannot read images/sweep.json"]);
 }
 
 #[test]
@@ -402,7 +402,14 @@ fn what_is_no_bundle_and_no_run_is_refused() {
     replica.run(&["nightly", "--out", "text.tar.gz"]).expect(128, &["it is not a folder"]);
     replica.run(&["history", "tunsetiff/leaf", "--history", "images"]).expect(128, &["it is not a regular"]);
     replica.run(&["export", "images", "--out", "/dev/null"]).expect(128, &["it is not a regular file"]);
-    replica.run(&["test", "--junit", "nowhere/junit.xml"]).expect(128, &["'nowhere/junit.xml'"]);
+    for file in ["nowhere/junit.xml", "text.tar.gz/junit.xml", "images"] {
+        replica.run(&["test", "--junit", file]).expect(128, &[&format!("'{file}'")]);
+    }
+    std::os::unix::fs::symlink("nowhere", replica.path("dangling")).unwrap();
+    replica.run(&["run", "tunsetiff/leaf", "--out", "dangling"]).expect(128, &["'dangling'"]);
+    replica
+        .run(&["nightly", "--out", "night", "--hosts", "text.tar.gz"])
+        .expect(128, &["--hosts has no effect"]);
     replica.run(&["report", "images"]).expect(128, &["cannot read images/run.json"]);
 }
 

@@ -157,7 +157,7 @@ fn unpack(round: &RoundFolder, name: &str) -> Result<Option<(Night, PathBuf)>, E
     let back = round.path.join(format!("{name}.back"));
     match artifacts::unpack(file, &back) {
         // A disk that is full is ours.
-        Err(error) if is_of_this_host(error.kind()) => {
+        Err(error) if artifacts::is_of_this_host(error.kind()) => {
             return Err(FileError::on("unpack into", &back)(error).into());
         }
         // A broken archive is the other host's fault.
@@ -167,17 +167,6 @@ fn unpack(round: &RoundFolder, name: &str) -> Result<Option<(Night, PathBuf)>, E
     let folder = back.join(name);
     // Results that cannot be read are the other host's fault, too.
     Ok(artifacts::foreign(&folder.join("results.json")).ok().map(|night| (night, folder)))
-}
-
-/// Whether unpacking an archive failed because of this host, and not of the archive.
-fn is_of_this_host(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::StorageFull
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::PermissionDenied
-    )
 }
 
 /// The folder of a run in a unit's results, if it is below `runs`.

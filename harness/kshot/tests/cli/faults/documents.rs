@@ -94,6 +94,23 @@ fn a_bundle_lands_under_a_name_of_ours() {
 }
 
 #[test]
+fn a_bundle_with_a_wrong_checksum_or_without_any_is_refused() {
+    let replica = Replica::new();
+    let whole = bundle("20261125T020000Z-own.one-k");
+    let mut changed = whole.clone();
+    // The CRC is the last but four of the bytes (RFC 1952).
+    *changed.iter_mut().rev().nth(5).unwrap() ^= 1;
+    for bytes in [&changed[..], &whole[..whole.len() - 8]] {
+        fs::write(replica.path("theirs.tar.gz"), bytes).unwrap();
+        replica
+            .run(&["import", "theirs.tar.gz", "--out", "home"])
+            .expect(128, &["cannot unpack theirs.tar.gz"]);
+    }
+    fs::write(replica.path("theirs.tar.gz"), whole).unwrap();
+    replica.run(&["import", "theirs.tar.gz", "--out", "home"]).expect(125, &["own.one-k"]);
+}
+
+#[test]
 fn a_bundle_that_swells_without_end_is_refused() {
     let replica = Replica::new();
     let mut header = tar::Header::new_gnu();
@@ -106,7 +123,7 @@ fn a_bundle_that_swells_without_end_is_refused() {
     let zeros = vec![0; 1 << 20];
     (0..64).for_each(|_| to.write_all(&zeros).unwrap());
     fs::write(replica.path("bomb.tar.gz"), to.finish().unwrap()).unwrap();
-    replica.run(&["import", "bomb.tar.gz", "--out", "home"]).expect(131, &["200 times its size"]);
+    replica.run(&["import", "bomb.tar.gz", "--out", "home"]).expect(128, &["200 times its size"]);
     assert_eq!(fs::read_dir(replica.path("home")).unwrap().count(), 0, "nothing of it is left");
 }
 
