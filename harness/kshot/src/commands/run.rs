@@ -17,8 +17,8 @@ pub(super) struct Args {
     /// Scenarios, by id (tunsetiff/perf_probe), glob, or file (./mine.yaml)
     #[arg(required = true)]
     scenarios: Vec<String>,
-    /// A catalogue kernel, a glob, or a file (./vmlinux); provisioned if necessary. Default: the scenario's
-    /// provisioned kernels
+    /// A catalogue kernel, a glob, or a build folder or file (./vmlinux, ./Image.gz); provisioned if necessary.
+    /// Default: the scenario's provisioned kernels
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<String>,
     /// Never prune these run folders
