@@ -231,6 +231,7 @@ fn scenario(options: SweepOptions) -> Scenario {
     let gdb = ProbeKind::Gdb(GdbProbe {
         function: TRACE_FUNCTION.into(),
         hits: options.stacks_per_function,
+        task: None,
         traced: true,
     });
     let ftrace = ProbeKind::Ftrace(FtraceProbe { instance: None, only: Vec::new() });

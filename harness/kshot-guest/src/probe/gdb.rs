@@ -46,6 +46,8 @@ pub struct RawGdb {
     /// The number of hits after which the guest runs on without the breakpoint; default: 100.
     #[serde(default = "default_hits")]
     pub hits: u32,
+    /// The task whose calls count, by its name; default: every task. The idle task is `swapper/0`.
+    pub task: Option<String>,
 }
 
 fn default_hits() -> u32 {
@@ -77,7 +79,10 @@ impl RawGdb {
             let message = format!("`hits` is {}, not within 1 and {MAX_HITS}", self.hits);
             return Err(source.error("probes", "hits", message));
         }
-        Ok(GdbProbe { function, hits: self.hits, traced: false })
+        if let Some(task) = &self.task {
+            source.check_characters("probes", "a task's name", task, "_.-/:")?;
+        }
+        Ok(GdbProbe { function, hits: self.hits, task: self.task, traced: false })
     }
 }
 

@@ -40,6 +40,10 @@ pub struct GdbProbe {
     pub function: String,
     /// The number of hits after which the breakpoint is removed.
     pub hits: u32,
+    /// The name of the task whose calls count, all tasks' if none is given; for the idle task it is
+    /// `swapper/0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     /// Whether the function is the tracer's `trace_function`; only a sweep asks for that. Then registers and
     /// raw stacks are written, as [`kshot_stack::stack::gdb_raw`] reads them, for the first `hits` of each
     /// traced function, and the guest is let go only at the end.
@@ -299,6 +303,9 @@ impl Recorder {
         let (mut raw, told) =
             stops.raw(self.hits.len() as u64 + 1, &tops, &self.known.kernel.span(pointer))?;
         let task = self.known.kernel.task(pointer, &told, stops)?;
+        if self.wanted.task.as_ref().is_some_and(|wanted| *wanted != task.name) {
+            return Ok(());
+        }
         let unwound = self.unwind(&mut raw, Some(task.address), stops)?;
         let (stack, _) = self.stacks.insert_full(unwound);
         self.hits.push(Hit { task, stack });
