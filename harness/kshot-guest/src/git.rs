@@ -8,7 +8,7 @@ use std::time::Duration;
 use duct::Expression;
 
 use crate::deadline::TimedOut;
-use crate::host::{CaptureError, FileError, OnInterrupt, capture, environment, install, tied};
+use crate::host::{FileError, OnInterrupt, ProgramError, environment, install, output_of, tied};
 use kshot_stack::blame::{Blame, Blamed};
 
 /// How long a command may take: the clone of a kernel's history takes minutes on a slow disk.
@@ -316,7 +316,7 @@ fn trusted() -> Result<Vec<String>, GitError> {
 
 fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
     let expression = expression.full_env(environment(std::env::vars_os()));
-    let output = capture(&expression, command, LIMIT, OnInterrupt::Kill)?;
+    let output = output_of(&expression, command, LIMIT, OnInterrupt::Kill)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
     }
@@ -328,12 +328,12 @@ fn run(expression: &Expression, command: &str) -> Result<String, GitError> {
     })
 }
 
-impl From<CaptureError> for GitError {
-    fn from(error: CaptureError) -> Self {
+impl From<ProgramError> for GitError {
+    fn from(error: ProgramError) -> Self {
         match error {
-            CaptureError::CannotRun(source) => Self::Spawn(source),
-            CaptureError::TimedOut(late) => Self::TimedOut(late),
-            CaptureError::Interrupted => Self::Interrupted,
+            ProgramError::CannotRun(source) => Self::Spawn(source),
+            ProgramError::TimedOut(late) => Self::TimedOut(late),
+            ProgramError::Interrupted => Self::Interrupted,
         }
     }
 }

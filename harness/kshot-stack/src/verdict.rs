@@ -120,7 +120,8 @@ fn judge_claim(claim: &Claim, evidence: &Evidence<'_>) -> Option<Reason> {
         return None;
     }
     let outcome = check_claim(claim, probe);
-    if probe.lost > 0 && outcome.as_ref().is_err_and(ClaimFailure::is_lack) {
+    let is_known = evidence.known_faults.iter().any(|known| known.claim == claim.name);
+    if probe.lost > 0 && !is_known && outcome.as_ref().is_err_and(ClaimFailure::is_lack) {
         return Some(Reason::ClaimUndecided { claim: claim.name.clone(), probe: probe.name.clone() });
     }
     let measured = claim.exact || claim.whole;

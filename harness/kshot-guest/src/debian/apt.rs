@@ -14,7 +14,7 @@ use super::deb::exact_dependencies;
 use super::mirrors::{Archive, Mirrors, is_security};
 use super::sums;
 use crate::host::cache::{self, Cache, CacheError, Lookup};
-use crate::host::{FileError, OnInterrupt, ToolError, ToolLog, capture, install, list, tied};
+use crate::host::{FileError, OnInterrupt, ToolError, ToolLog, install, list, output_of, tied};
 use crate::progress::Progress;
 use kshot_stack::arch::INDEX_OF_ALL;
 use kshot_stack::blame::{Blame, Blamed};
@@ -438,7 +438,7 @@ impl PackageIndex {
 
     /// An apt configuration that takes only the network settings (proxies) from the host's.
     fn configuration(&self, architecture: &str) -> String {
-        let dump = capture(&cmd!("apt-config", "dump"), "apt-config dump", CONFIG_LIMIT, OnInterrupt::Kill);
+        let dump = output_of(&cmd!("apt-config", "dump"), "apt-config dump", CONFIG_LIMIT, OnInterrupt::Kill);
         let dump = dump.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         let acquire: String = dump
             .unwrap_or_default()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cache;
-use super::capture::{OnInterrupt, capture};
+use super::program::{OnInterrupt, output_of};
 use super::tool::{environment, find_program};
 use kshot_stack::arch::Arch;
 
@@ -21,6 +21,6 @@ pub fn compiler(triplet: &str) -> String {
 pub fn compiler_version(arch: Arch) -> Option<u32> {
     let compiler = find_program(&format!("{}-gcc", arch.row().triplet))?;
     let ask = duct::cmd!(compiler, "-dumpversion").full_env(environment(std::env::vars_os()));
-    let output = capture(&ask, "-dumpversion", LIMIT, OnInterrupt::Kill).ok()?;
+    let output = output_of(&ask, "-dumpversion", LIMIT, OnInterrupt::Kill).ok()?;
     String::from_utf8_lossy(&output.stdout).split('.').next()?.trim().parse().ok()
 }

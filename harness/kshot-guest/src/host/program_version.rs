@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::capture::{OnInterrupt, capture};
+use super::program::{OnInterrupt, output_of};
 use super::tool::find_program;
 
 /// The time that a program may take to tell its version: 50 ms on an idle host.
@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// time.
 pub fn program_version(program: &str) -> Option<String> {
     let path = find_program(program)?;
-    let output = capture(&duct::cmd!(path, "--version"), program, LIMIT, OnInterrupt::Kill).ok()?;
+    let output = output_of(&duct::cmd!(path, "--version"), program, LIMIT, OnInterrupt::Kill).ok()?;
     version_in(&String::from_utf8_lossy(&output.stdout))
 }
 

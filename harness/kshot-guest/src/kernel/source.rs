@@ -16,7 +16,7 @@ use crate::debian::{PackageFiles, PackageRequest};
 use crate::debian::{deb_version, file_with_suffix, find_deb, unpack_linux_source};
 use crate::host::cache::{self, Cache};
 use crate::host::compiler;
-use crate::host::{FileError, OnInterrupt, ToolError, ToolLog, capture, environment, list};
+use crate::host::{FileError, OnInterrupt, ToolError, ToolLog, environment, list, output_of};
 use crate::progress::Progress;
 use kshot_stack::arch::INDEX_OF_ALL;
 
@@ -245,7 +245,7 @@ pub fn diff_folders(older: &Path, newer: &Path) -> Result<String, KernelError> {
     let diff = cmd!("diff", "-ruN", name(older), name(newer)).dir(top);
     let diff = diff.full_env(environment(std::env::vars_os()));
     let output =
-        capture(&diff, "diff", DIFF_LIMIT, OnInterrupt::Kill).map_err(|error| cannot(error.to_string()))?;
+        output_of(&diff, "diff", DIFF_LIMIT, OnInterrupt::Kill).map_err(|error| cannot(error.to_string()))?;
     match output.status.code() {
         Some(0 | 1) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         _ => Err(cannot(format!("diff: {}", output.status)).into()),

@@ -18,17 +18,22 @@ use kshot_stack::stack::gdb_json::RawFrame;
 /// The DWARF of some addresses of a kernel and its modules.
 pub struct LineTables {
     /// The kernel's and that of each module with such an address.
-    files: Vec<(PathBuf, Sections)>,
+    files: Vec<FileDwarf>,
     start_kernel: Option<u64>,
-    /// How far above the addresses that it is linked to the kernel was loaded, in bytes.
+}
+
+/// The DWARF of a file.
+struct FileDwarf {
+    path: PathBuf,
+    /// How far above the addresses in it the file was loaded, in bytes: 0 where it was relocated.
     offset: u64,
+    sections: Sections,
 }
 
 /// The source lines of those addresses.
 pub struct Lines<'a> {
-    contexts: Vec<Context<Reader<'a>>>,
-    /// How far above the addresses that it is linked to the kernel was loaded, in bytes.
-    offset: u64,
+    /// Each with how far above the addresses in it its file was loaded, in bytes.
+    contexts: Vec<(Context<Reader<'a>>, u64)>,
     /// The source tree as the compiler saw it, with a final slash.
     tree: String,
 }
@@ -57,12 +62,12 @@ impl LineTables {
         addresses: impl Iterator<Item = u64>,
     ) -> Result<Self, SymbolsError> {
         let addresses: Vec<u64> = addresses.chain(start_kernel).collect();
-        let read = |path: &Path, bases: &SectionAddresses, addresses: &[u64]| {
-            let sections = Sections::read(path, bases, addresses, &[]).map_err(SymbolsError::of(path))?;
-            Ok((path.to_owned(), sections))
+        let read = |path: &Path, bases: &SectionAddresses, offset: u64| {
+            let inside: Vec<u64> = addresses.iter().map(|address| address.wrapping_sub(offset)).collect();
+            let sections = Sections::read(path, bases, &inside, &[]).map_err(SymbolsError::of(path))?;
+            Ok(FileDwarf { path: path.to_owned(), offset, sections })
         };
-        let linked: Vec<u64> = addresses.iter().map(|address| address.wrapping_sub(loaded.offset)).collect();
-        let mut files = vec![read(&loaded.vmlinux, &SectionAddresses::linked(), &linked)?];
+        let mut files = vec![read(&loaded.vmlinux, &SectionAddresses::linked(), loaded.offset)?];
         for module in &loaded.modules {
             let bases = {
                 let cache = open(&module.path)?;
@@ -70,9 +75,9 @@ impl LineTables {
                 let bases = SectionAddresses::of_module(&file, module);
                 addresses.iter().any(|address| bases.hold(&file, *address)).then_some(bases)
             };
-            files.extend(bases.map(|bases| read(&module.path, &bases, &addresses)).transpose()?);
+            files.extend(bases.map(|bases| read(&module.path, &bases, 0)).transpose()?);
         }
-        Ok(Self { files, start_kernel, offset: loaded.offset })
+        Ok(Self { files, start_kernel })
     }
 
     /// The source lines in it.
@@ -80,12 +85,11 @@ impl LineTables {
     /// # Errors
     /// [`SymbolsError::Dwarf`].
     pub fn lines(&self) -> Result<Lines<'_>, SymbolsError> {
-        let mut lines = Lines { contexts: Vec::new(), offset: self.offset, tree: String::new() };
-        for (path, sections) in &self.files {
+        let mut lines = Lines { contexts: Vec::new(), tree: String::new() };
+        for FileDwarf { path, offset, sections } in &self.files {
             let context = sections.context();
-            lines
-                .contexts
-                .push(context.map_err(|source| SymbolsError::Dwarf { path: path.clone(), source })?);
+            let context = context.map_err(|source| SymbolsError::Dwarf { path: path.clone(), source })?;
+            lines.contexts.push((context, *offset));
         }
         // Found as faddr2line does: `start_kernel` is in `init/main.c`.
         let main = self.start_kernel.and_then(|start| lines.at(start).pop()).map(|line| line.file);
@@ -99,11 +103,10 @@ impl Lines<'_> {
     /// The source lines of an address: of the innermost function that is inlined there first, of the function
     /// itself last.
     pub(super) fn at(&self, address: u64) -> Vec<SourceLine> {
-        // The first is the kernel's.
-        let lines = self.contexts.iter().enumerate().map(|(number, context)| {
-            let above = if number == 0 { self.offset } else { 0 };
-            lines(context, address.wrapping_sub(above), &self.tree)
-        });
+        let lines = self
+            .contexts
+            .iter()
+            .map(|(context, offset)| lines(context, address.wrapping_sub(*offset), &self.tree));
         lines.into_iter().find(|lines| !lines.is_empty()).unwrap_or_default()
     }
 }

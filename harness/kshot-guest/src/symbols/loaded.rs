@@ -52,6 +52,17 @@ pub(super) enum LoadedFile<'a> {
     Module(&'a LoadedModule),
 }
 
+impl LoadedFile<'_> {
+    /// How far above the addresses in its DWARF it was loaded, in bytes: 0 for a module, whose DWARF is
+    /// relocated.
+    pub(super) fn offset(self) -> u64 {
+        match self {
+            Self::Kernel { offset } => offset,
+            Self::Module(_) => 0,
+        }
+    }
+}
+
 impl LoadedKernel {
     /// The `vmlinux`, and where it was loaded.
     pub(super) fn kernel(&self) -> (&Path, LoadedFile<'static>) {

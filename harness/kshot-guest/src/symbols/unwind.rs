@@ -179,10 +179,7 @@ impl Unwinder {
         section.set_address_size(if file.is_64() { 8 } else { 4 });
         // Without it, arm64's rules for signed return addresses would be unknown.
         section.set_vendor(Vendor::AArch64);
-        let offset = match loaded {
-            LoadedFile::Kernel { offset } => offset,
-            LoadedFile::Module(_) => 0,
-        };
+        let offset = loaded.offset();
         let rows = rows(&section, self.sections.len(), offset);
         let rows = rows.map_err(|source| SymbolsError::Dwarf { path: path.into(), source })?;
         if let LoadedFile::Module(module) = loaded

@@ -235,6 +235,11 @@ fn what_may_be_among_the_lost_entries_is_no_drift() {
         assert_eq!(verdict(claim.clone(), stacks.clone(), comparison.clone(), 0), without, "{claim:?}");
         assert_eq!(verdict(claim.clone(), stacks, comparison, 3), with, "{claim:?}");
     }
+    // A fault that is known is known with a loss, too.
+    let (claims, known) = ([claim(&path, None, false)], known());
+    let probes = [ProbeResult { lost: 3, ..probe("ftrace", vec![broken(1)]) }];
+    let evidence = Evidence { claims: &claims, known_faults: &known, probes: &probes, ..Evidence::default() };
+    assert_eq!(judge(evidence).verdict, Verdict::Match);
 }
 
 #[test]

@@ -72,16 +72,16 @@ impl Args {
         }
         let kernel = Kernel::from_path(&path, &repository.images(), &repository.cache)?;
         let path = path.canonicalize().map_err(FileError::on("find", &path))?;
-        if path.to_str().is_none() {
-            return Err(CommandError::usage(
+        let utf8 = path.to_str().ok_or_else(|| {
+            CommandError::usage(
                 format!("{} is not UTF-8, and {FILE} cannot name it", path.display()),
                 "rename the folder, or name the kernel with --kernel PATH",
-            ));
-        }
+            )
+        })?;
         let schema = repository.repository.join("scenarios/schema.json");
         let schema = fs::read_to_string(&schema).map_err(FileError::on("read", &schema))?;
         let files = [
-            (FILE, kernels(&self.name, &kernel, &path)),
+            (FILE, kernels(&self.name, &kernel, utf8)),
             ("scenarios/example.yaml", EXAMPLE.replace("KERNEL", &self.name)),
             ("scenarios/schema.json", schema),
             (".gitignore", "*.snap.new\n".to_owned()),
@@ -108,8 +108,9 @@ impl Args {
     }
 }
 
-fn kernels(name: &str, kernel: &Kernel, path: &Path) -> String {
-    let entry = serde_json::json!({ "name": name, "arch": kernel.arch, "source": { "built": { "path": path.display().to_string() } } });
+fn kernels(name: &str, kernel: &Kernel, path: &str) -> String {
+    let entry =
+        serde_json::json!({ "name": name, "arch": kernel.arch, "source": { "built": { "path": path } } });
     format!(
         "# The kernels that scenarios here may name, beside those of `kshot list`. JSON is YAML.\nkernels:\n  - {entry}\n"
     )

@@ -9,10 +9,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 
 /// A file or folder that exists.
 pub(super) fn existing() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| match fs::metadata(&path) {
-        Ok(_) => Ok(path),
-        Err(error) => Err(error),
-    })
+    PathBufValueParser::new().try_map(|path| fs::metadata(&path).map(|_| path))
 }
 
 /// A file that exists.

@@ -61,14 +61,14 @@ impl Selector<'_> {
         }
         let mut chosen: Vec<String> = Vec::new();
         for word in words {
-            let matching = match glob(word) {
-                // A file that is there, whatever its name looks like; one of the workspace's has its id.
-                _ if is_own_file(word) => {
-                    vec![Scenario::resolve_id(&folder, word).unwrap_or_else(|_| word.clone())]
+            let matching = if is_own_file(word) {
+                // Whatever its name looks like; one of the workspace's has its id.
+                vec![Scenario::resolve_id(&folder, word).unwrap_or_else(|_| word.clone())]
+            } else {
+                match glob(word)? {
+                    Some(glob) => all.iter().filter(|id| glob.is_match(id)).cloned().collect(),
+                    None => vec![Scenario::resolve_id(&folder, word)?],
                 }
-                Err(error) => return Err(error),
-                Ok(Some(glob)) => all.iter().filter(|id| glob.is_match(id)).cloned().collect(),
-                Ok(None) => vec![Scenario::resolve_id(&folder, word)?],
             };
             if matching.is_empty() {
                 return Err(ScenarioError::Unknown { id: word.clone(), folder, closest: None }.into());

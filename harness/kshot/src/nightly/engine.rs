@@ -19,7 +19,7 @@ use round::RoundFolder;
 
 use super::plan::{self, QueuedPair, WorkUnit};
 use super::{Completion, EngineError, EngineProgram, NightContext, NightlyError, ResultFolder, TimeLimit};
-use kshot_guest::host::{CaptureError, OnInterrupt, capture, interrupt};
+use kshot_guest::host::{OnInterrupt, ProgramError, interrupt, output_of};
 use kshot_stack::night::results::Night;
 
 /// How often pairs without a verdict are sent again, to other hosts.
@@ -177,11 +177,11 @@ fn run_program(
     limit: Duration,
     on_interrupt: OnInterrupt,
 ) -> Result<Option<ProgramResult>, EngineError> {
-    let output = match capture(&expression.dir(folder), &program.to_string(), limit, on_interrupt) {
+    let output = match output_of(&expression.dir(folder), &program.to_string(), limit, on_interrupt) {
         Ok(output) => output,
-        Err(CaptureError::Interrupted) => return Ok(None),
-        Err(CaptureError::TimedOut(late)) => return Err(EngineError::TimedOut(late)),
-        Err(CaptureError::CannotRun(source)) => return Err(EngineError::Start { program, source }),
+        Err(ProgramError::Interrupted) => return Ok(None),
+        Err(ProgramError::TimedOut(late)) => return Err(EngineError::TimedOut(late)),
+        Err(ProgramError::CannotRun(source)) => return Err(EngineError::Start { program, source }),
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(Some(ProgramResult {

@@ -20,7 +20,7 @@ pub enum OnInterrupt {
 
 /// Why a program's output cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum CaptureError {
+pub enum ProgramError {
     /// The program cannot be started or waited for.
     #[error(transparent)]
     CannotRun(#[from] io::Error),
@@ -36,18 +36,18 @@ pub enum CaptureError {
 /// takes longer than `limit`: "git log".
 ///
 /// # Errors
-/// [`CaptureError`].
-pub fn capture(
+/// [`ProgramError`].
+pub fn output_of(
     expression: &Expression,
     what: &str,
     limit: Duration,
     on_interrupt: OnInterrupt,
-) -> Result<Output, CaptureError> {
+) -> Result<Output, ProgramError> {
     interrupt::install_handlers()?;
     let handle = expression.stdin_null().stdout_capture().stderr_capture().unchecked().start()?;
     let ended = Deadline::new(format!("the end of {what}"), limit).poll(|slice| {
         if on_interrupt == OnInterrupt::Kill && interrupt::arrived() {
-            return Err(CaptureError::Interrupted);
+            return Err(ProgramError::Interrupted);
         }
         Ok(handle.wait_timeout(slice)?.map_or(PollResult::Pending(None), |_| PollResult::Done(())))
     });
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_program_that_fails_is_no_error_and_one_that_hangs_is_killed() {
         let shell = |script: &str, limit| {
-            capture(&cmd!("sh", "-c", script), "sh", Duration::from_millis(limit), OnInterrupt::Kill)
+            output_of(&cmd!("sh", "-c", script), "sh", Duration::from_millis(limit), OnInterrupt::Kill)
         };
         let output = shell("echo said; echo told >&2; exit 3", 20_000).unwrap();
         assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"said\n"[..], &b"told\n"[..]));
@@ -75,7 +75,7 @@ mod tests {
         let late = shell("exec sleep 1000", 50).unwrap_err();
         assert!(late.to_string().ends_with("for the end of sh"), "{late}");
         let missing =
-            capture(&cmd!("kshot-no-such-program"), "it", Duration::from_secs(9), OnInterrupt::GoOn);
-        assert!(matches!(missing, Err(CaptureError::CannotRun(_))), "{missing:?}");
+            output_of(&cmd!("kshot-no-such-program"), "it", Duration::from_secs(9), OnInterrupt::GoOn);
+        assert!(matches!(missing, Err(ProgramError::CannotRun(_))), "{missing:?}");
     }
 }
