@@ -10,7 +10,7 @@
 //! use std::io::BufReader;
 //!
 //! use kshot_stack::arch::Arch;
-//! use kshot_stack::document::Reference;
+//! use kshot_stack::document::ReferenceKind;
 //! use kshot_stack::fidelity::References;
 //! use kshot_stack::stack::ftrace_text;
 //!
@@ -19,7 +19,7 @@
 //!     let parse = |path| ftrace_text::parse(BufReader::new(File::open(path)?));
 //!     let (trace, reference) = (parse(trace)?, parse(reference)?);
 //!     let stacks = reference.stacks.iter().map(|(stack, _)| stack);
-//!     let references = References::new(stacks, Reference::Gdb, Arch::Mips64.row());
+//!     let references = References::new(stacks, ReferenceKind::Gdb, Arch::Mips64.row());
 //!     for (stack, count) in &trace.stacks {
 //!         if let Some(measure) = references.measure(stack) {
 //!             println!("{count} x {}, {}: {}", stack.task, stack.event, measure.fidelity);
