@@ -492,7 +492,7 @@ fn commit_kernel(spec: &KernelSpec, draft: Draft, made: Provisioned) -> Result<P
     let text =
         serde_json::to_vec_pretty(&metadata).map_err(|error| FileError::on("write", &path)(error.into()))?;
     fs::write(&path, text).map_err(FileError::on("write", &path))?;
-    Ok(draft.commit()?)
+    Ok(draft.commit_with_sums()?)
 }
 
 fn check_arch(spec: &KernelSpec, arch: Arch, path: &Path) -> Result<(), KernelError> {

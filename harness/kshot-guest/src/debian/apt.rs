@@ -12,7 +12,6 @@ use duct::cmd;
 
 use super::deb::exact_dependencies;
 use super::mirrors::{Archive, Mirrors, is_security};
-use super::sums;
 use crate::host::cache::{self, Cache, CacheError, Lookup};
 use crate::host::{FileError, OnInterrupt, ToolError, ToolLog, install, list, output_of, tied};
 use crate::progress::Progress;
@@ -102,12 +101,6 @@ pub enum AptError {
         /// The failure of apt.
         source: Box<ToolError>,
     },
-    /// A damaged download cannot be replaced, because another process has it in use.
-    #[error("{} is damaged, and another process works in it", path.display())]
-    Damaged {
-        /// The cache's entry.
-        path: PathBuf,
-    },
     /// A file in kshot's apt folder could not be written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -149,6 +142,7 @@ impl Blamed for AptError {
                  with that version, or name another version in images/kernels.yaml"
                     .into(),
             ),
+            Self::Cache(source) => source.hint(),
             _ => None,
         }
     }
@@ -194,19 +188,11 @@ impl PackageRequest<'_> {
     pub fn download(&self, cache: &Cache, progress: &Progress) -> Result<PathBuf, AptError> {
         let on_wait =
             || progress.print_line(&format!("waiting for another kshot to download {}", self.package));
-        let mut lookup = cache.find_or_draft(DOWNLOADS, &self.key(), on_wait)?;
-        if let Lookup::Found(path) = &lookup {
-            if sums::are_right(path) {
-                return Ok(path.clone());
-            }
+        let on_damage = || {
             progress.print_line(&format!("{} in the cache is damaged: it is downloaded anew", self.package));
-            cache.remove(DOWNLOADS, &self.key())?;
-            lookup = cache.find_or_draft(DOWNLOADS, &self.key(), || ())?;
-        }
-        let draft = match lookup {
-            // Another process was faster.
-            Lookup::Found(path) if sums::are_right(&path) => return Ok(path),
-            Lookup::Found(path) => return Err(AptError::Damaged { path }),
+        };
+        let draft = match cache.find_whole_or_draft(DOWNLOADS, &self.key(), on_wait, on_damage)? {
+            Lookup::Found(path) => return Ok(path),
             Lookup::Missing(draft) => draft,
         };
         let task = progress.task(format!("download {}", self.package_and_version()), 0);
@@ -222,8 +208,7 @@ impl PackageRequest<'_> {
             }
             current => current?,
         }
-        sums::write(draft.path())?;
-        Ok(draft.commit()?)
+        Ok(draft.commit_with_sums()?)
     }
 
     fn download_from(

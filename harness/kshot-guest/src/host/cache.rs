@@ -15,6 +15,10 @@ use super::scratch::ScratchFolder;
 use crate::deadline::{Deadline, PollResult, TimedOut};
 use kshot_stack::blame::{Blame, Blamed};
 
+mod sums; // whether the files of an entry are still what they were
+
+pub use sums::SUMS;
+
 /// The folder of the lock files; it holds no entries.
 const LOCKS: &str = "locks";
 /// The folder of large files that become no entry.
@@ -49,6 +53,12 @@ pub enum CacheError {
     /// Another process held a lock for too long.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
+    /// A damaged entry cannot be replaced, because another process has it in use.
+    #[error("{} is damaged, and another process works in it", path.display())]
+    Damaged {
+        /// The folder of the entry.
+        path: PathBuf,
+    },
     /// SIGINT or SIGTERM arrived during the wait.
     #[error("interrupted")]
     Interrupted,
@@ -58,13 +68,17 @@ impl Blamed for CacheError {
     fn blame(&self) -> Blame {
         match self {
             Self::NoHome => Blame::Usage,
-            Self::File(_) | Self::TimedOut(_) => Blame::Host,
+            Self::File(_) | Self::TimedOut(_) | Self::Damaged { .. } => Blame::Host,
             Self::Interrupted => Blame::Interrupted,
         }
     }
 
     fn hint(&self) -> Option<String> {
-        matches!(self, Self::NoHome).then(|| "set XDG_CACHE_HOME to a folder with some gigabytes free".into())
+        match self {
+            Self::NoHome => Some("set XDG_CACHE_HOME to a folder with some gigabytes free".into()),
+            Self::Damaged { .. } => Some("wait until that process ends, then try again".into()),
+            _ => None,
+        }
     }
 }
 
@@ -149,6 +163,52 @@ impl Cache {
         remove_drafts(&parent, &prefix)?;
         let folder = temp_folder(&parent, &prefix)?;
         Ok(Lookup::Missing(Draft { folder, prefix, target: self.path(kind, key), _lock: lock }))
+    }
+
+    /// The entry `kind`/`key` if it was committed with sums and is whole, or a draft to create it, as
+    /// [`Self::find_or_draft`] gives. A damaged entry is removed; `on_damage` is told of it.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub fn find_whole_or_draft(
+        &self,
+        kind: &str,
+        key: &str,
+        on_wait: impl FnOnce(),
+        on_damage: impl FnOnce(),
+    ) -> Result<Lookup, CacheError> {
+        let lookup = self.find_or_draft(kind, key, on_wait)?;
+        match &lookup {
+            Lookup::Found(folder) if !sums::are_right(folder) => {}
+            _ => return Ok(lookup),
+        }
+        on_damage();
+        self.remove(kind, key)?;
+        match self.find_or_draft(kind, key, || ())? {
+            // Another process was faster, or would not let it go.
+            Lookup::Found(path) if !sums::are_right(&path) => Err(CacheError::Damaged { path }),
+            lookup => Ok(lookup),
+        }
+    }
+
+    /// The first damaged file of the entry that `path` is of, as far as that entry was committed with sums.
+    pub fn damaged_file(&self, path: &Path) -> Option<PathBuf> {
+        let (kind, key) = self.entry_of(path)?;
+        sums::damaged_file(&self.path(&kind, &key))
+    }
+
+    /// Removes the entry that `path` is of, as [`Self::remove`] does; `false` where it is of none.
+    ///
+    /// # Errors
+    /// [`CacheError::File`].
+    pub fn remove_entry_of(&self, path: &Path) -> Result<bool, CacheError> {
+        self.entry_of(path).map_or(Ok(false), |(kind, key)| self.remove(&kind, &key))
+    }
+
+    /// The kind and the key of the entry that `path` is of.
+    fn entry_of(&self, path: &Path) -> Option<(String, String)> {
+        let mut names = path.strip_prefix(&self.root).ok()?.iter().map(|name| name.to_str());
+        Some((names.next()??.to_owned(), names.next()??.to_owned()))
     }
 
     /// A folder for large files that become no entry.
@@ -339,6 +399,15 @@ impl Draft {
     /// [`CacheError::File`].
     pub fn scratch(&self) -> Result<tempfile::TempDir, CacheError> {
         temp_folder(self.target.parent().unwrap_or(Path::new(".")), &self.prefix)
+    }
+
+    /// Commits the draft as [`Self::commit`] does, with the sums of its files.
+    ///
+    /// # Errors
+    /// [`CacheError::File`].
+    pub fn commit_with_sums(self) -> Result<PathBuf, CacheError> {
+        sums::write(self.folder.path())?;
+        self.commit()
     }
 
     /// Turns the draft into the entry with a single rename, once all of it is on disk: a power loss leaves no

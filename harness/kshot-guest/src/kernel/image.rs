@@ -18,8 +18,6 @@ const SIZE_MOST: u64 = 4 << 30;
 const UNPACKED: &str = "unpacked";
 /// The file of an entry with the image.
 const IMAGE: &str = "image";
-/// The file of an entry with the image's SHA-256.
-const SUM: &str = "sha256";
 /// The most bytes that an image unpacks to; Debian's vmlinux with DWARF has half a gigabyte.
 const UNPACKED_MOST: u64 = 2 << 30;
 /// How many places in an image are tried that begin as compressed data does.
@@ -53,14 +51,7 @@ pub(super) fn unpacked(path: &Path, cache: &Cache) -> Result<PathBuf, KernelErro
     let packed = efi_payload(&bytes).unwrap_or(&bytes);
     let Some(compression) = Compression::of_file(packed) else { return Ok(path.to_owned()) };
     let key = &cache::sha256_file(path)?[..16];
-    let mut lookup = cache.find_or_draft(UNPACKED, key, || ())?;
-    if let Lookup::Found(folder) = &lookup
-        && !is_whole(folder)
-    {
-        cache.remove(UNPACKED, key)?;
-        lookup = cache.find_or_draft(UNPACKED, key, || ())?;
-    }
-    let folder = match lookup {
+    let folder = match cache.find_whole_or_draft(UNPACKED, key, || (), || ())? {
         Lookup::Found(folder) => folder,
         Lookup::Missing(draft) => {
             let not = |why: String| KernelError::NotBootable { path: path.into(), why };
@@ -73,19 +64,12 @@ pub(super) fn unpacked(path: &Path, cache: &Cache) -> Result<PathBuf, KernelErro
             if Arch::of_image(&plain).is_none() && !plain.starts_with(b"\x7fELF") {
                 return Err(not("what it unpacks to is neither an ELF file nor a kernel image".into()));
             }
-            let (image, sum) = (draft.path().join(IMAGE), draft.path().join(SUM));
+            let image = draft.path().join(IMAGE);
             fs::write(&image, plain).map_err(FileError::on("write", &image))?;
-            fs::write(&sum, cache::sha256_file(&image)?).map_err(FileError::on("write", &sum))?;
-            draft.commit()?
+            draft.commit_with_sums()?
         }
     };
     Ok(folder.join(IMAGE))
-}
-
-/// Whether an unpacked image is what it was when it was unpacked.
-fn is_whole(folder: &Path) -> bool {
-    let sum = fs::read_to_string(folder.join(SUM));
-    sum.is_ok_and(|sum| cache::sha256_file(&folder.join(IMAGE)).is_ok_and(|now| now == sum))
 }
 
 /// The compressed kernel in an EFI image that unpacks itself (drivers/firmware/efi/libstub/zboot-header.S):

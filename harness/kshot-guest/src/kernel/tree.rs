@@ -192,7 +192,7 @@ fn store(
         write(folder.join(&module.path), &module.bytes)?;
     }
     write(folder.join("modules.dep"), dep.as_bytes())?;
-    Ok(draft.commit()?)
+    Ok(draft.commit_with_sums()?)
 }
 
 /// The modules of `images/guest/modules` that the build folder has, and what they need, as an entry of the

@@ -151,7 +151,7 @@ impl Component {
             (Self::Dropbear, Some(suite)) => build.packaged_dropbear(suite)?,
             (Self::Programs, _) => build.triggers()?,
         }
-        Ok(draft.commit()?)
+        Ok(draft.commit_with_sums()?)
     }
 
     pub(super) fn name(self) -> &'static str {

@@ -126,7 +126,7 @@ fn base_files(
 }
 
 fn add_tree(archive: &mut CpioArchive, root: &Path, folder: &Path) -> Result<(), UserlandError> {
-    for path in list(folder)? {
+    for path in list(folder)?.into_iter().filter(|path| *path != root.join(cache::SUMS)) {
         let metadata = path.symlink_metadata().map_err(FileError::on("read", &path))?;
         let inside = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         if metadata.is_dir() {

@@ -92,10 +92,7 @@ impl MachineStart<'_> {
     /// [`RunError`]. A saved state that is unusable, or that cannot be restored or saved, is not an error but a
     /// reason to boot.
     pub(super) fn start(mut self, mode: StartMode) -> Result<StartedMachine, RunError> {
-        self.start_as(mode).map_err(|error| match error.blame() {
-            Blame::Guest => self.prepared.damaged_file().unwrap_or(error),
-            _ => error,
-        })
+        self.start_as(mode).map_err(|error| self.prepared.cause(error))
     }
 
     fn start_as(&mut self, mode: StartMode) -> Result<StartedMachine, RunError> {

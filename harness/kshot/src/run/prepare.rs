@@ -1,6 +1,5 @@
 //! What has to be there before a machine can start: userland, keys, initramfs, and what the machine is to be.
 
-use std::fs;
 use std::path::PathBuf;
 
 use super::{RunContext, RunError};
@@ -12,6 +11,7 @@ use kshot_guest::probe::{self, ProbeSpec, TruthThread};
 use kshot_guest::symbols::Dwarf;
 use kshot_guest::userland::{self, SshKeys, Userland};
 use kshot_stack::arch::ArchRow;
+use kshot_stack::blame::{Blame, Blamed};
 
 /// The file of the run folder that lists what was asked of the guest ([`kshot_guest::session::Request`]).
 pub const REQUEST_LOG: &str = "guest.jsonl";
@@ -25,6 +25,8 @@ pub(crate) struct PreparedRun {
     pub(super) state_key: String,
     /// The files that the machine boots.
     pub(super) boot_files: [BootFile; 2],
+    /// What the kernel and the initramfs were made from: paths in entries of the cache.
+    pub(super) parts: Vec<PathBuf>,
     /// The probes that this kernel allows.
     pub(super) probes: Vec<ProbeSpec>,
     pub(super) dwarf: Option<Dwarf>,
@@ -51,9 +53,16 @@ pub(super) struct Recorders<'a> {
 }
 
 impl PreparedRun {
-    /// The fault of a guest that did not come up, where a file that it boots is damaged.
-    pub(super) fn damaged_file(&self) -> Option<RunError> {
-        damaged_file(&self.boot_files, &self.cache)
+    /// The cause of a failed run: an error of the guest is the host's where a file that the guest boots is
+    /// damaged, or one that its initramfs was packed from.
+    pub(super) fn cause(&self, error: RunError) -> RunError {
+        if error.blame() != Blame::Guest {
+            return error;
+        }
+        let Some(damaged) = damaged_file(&self.boot_files, &self.parts, &self.cache) else { return error };
+        // It may hold the damaged file, and is soon packed again.
+        drop(self.cache.remove_entry_of(&self.spec.initrd));
+        damaged
     }
 
     pub(super) fn recorders(&self) -> Recorders<'_> {
@@ -67,13 +76,14 @@ impl PreparedRun {
     }
 }
 
-/// The first file that is not what it was when it was made or found. One of the cache's is removed, so that it
-/// is made again.
-fn damaged_file(files: &[BootFile], cache: &Cache) -> Option<RunError> {
+/// The first file that is not what it was when it was made or found. Its entry in the cache, if it is of one, is
+/// removed, so that it is made again.
+fn damaged_file(files: &[BootFile], parts: &[PathBuf], cache: &Cache) -> Option<RunError> {
     let is_whole = |file: &&BootFile| cache::sha256_file(&file.path).is_ok_and(|sum| sum == file.sha256);
-    let BootFile { path, .. } = files.iter().find(|file| !is_whole(file))?;
-    let is_removed = path.starts_with(cache.root()) && fs::remove_file(path).is_ok();
-    Some(RunError::DamagedFile { path: path.clone(), is_removed })
+    let damaged = files.iter().find(|file| !is_whole(file)).map(|file| file.path.clone());
+    let path = damaged.or_else(|| parts.iter().find_map(|part| cache.damaged_file(part)))?;
+    let is_removed = cache.remove_entry_of(&path).unwrap_or(false);
+    Some(RunError::DamagedFile { path, is_removed })
 }
 
 /// The probes of a scenario that a kernel allows.
@@ -120,8 +130,10 @@ pub(crate) fn prepare(
         BootFile { path: spec.kernel.clone(), sha256: kernel.sha256.clone() },
         BootFile { path: spec.initrd.clone(), sha256: initramfs.sha256 },
     ];
+    let parts = kernel.modules.iter().chain([&kernel.boot]).chain(&userland.roots).cloned().collect();
     Ok(PreparedRun {
         spec,
+        parts,
         boot_files,
         keys,
         cache: workspace.cache.clone(),
@@ -167,8 +179,10 @@ pub fn command_line(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use kshot_stack::blame::{Blame, Blamed};
+    use kshot_guest::host::cache::Lookup;
 
     #[test]
     fn a_damaged_kernel_is_the_hosts_fault_and_goes_if_it_is_the_caches() {
@@ -181,13 +195,40 @@ mod tests {
             BootFile { sha256: cache::sha256_file(&path).unwrap(), path }
         };
         let files = [file("cache/kernels/k/Image"), file("own/Image")];
-        assert!(damaged_file(&files, &cache).is_none());
+        assert!(damaged_file(&files, &[], &cache).is_none());
         for (damaged, is_gone) in [(&files[1], false), (&files[0], true)] {
             fs::write(&damaged.path, "cut").unwrap();
-            let error = damaged_file(&files, &cache).unwrap();
+            let error = damaged_file(&files, &[], &cache).unwrap();
             assert!(matches!(&error, RunError::DamagedFile { path, is_removed }
                 if path == &damaged.path && *is_removed == is_gone));
             assert_eq!((error.blame(), damaged.path.exists()), (Blame::Host, !is_gone));
+        }
+    }
+
+    #[test]
+    fn a_damaged_module_and_a_damaged_program_are_the_hosts_fault_and_their_entry_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let entry = |kind: &str, name: &str| {
+            let Lookup::Missing(draft) = cache.find_or_draft(kind, "key", || ()).unwrap() else {
+                panic!("new")
+            };
+            let file = draft.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, "whole").unwrap();
+            draft.commit_with_sums().unwrap()
+        };
+        let parts = [entry("kernels", "modules/lib/modules/6.1/tun.ko"), entry("userland", "bin/busybox")];
+        let roots = [parts[0].join("modules"), parts[1].clone()];
+        assert!(damaged_file(&[], &roots, &cache).is_none());
+        for (entry, file) in [(&parts[1], "bin/busybox"), (&parts[0], "modules/lib/modules/6.1/tun.ko")] {
+            fs::write(entry.join(file), "cut").unwrap();
+            let error = damaged_file(&[], &roots, &cache).unwrap();
+            assert!(
+                matches!(&error, RunError::DamagedFile { path, is_removed: true } if path == &entry.join(file))
+            );
+            assert_eq!((error.blame(), entry.exists()), (Blame::Host, false));
+            assert!(damaged_file(&[], &roots, &cache).is_none(), "it is made again");
         }
     }
 }

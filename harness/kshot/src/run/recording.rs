@@ -99,7 +99,8 @@ pub(crate) fn record(
             recording.qemu = machine.qemu_version().into();
             (recording.start, recording.cold_because) = (start, because);
             let guest = RunningGuest { machine: &machine, session: &mut session, truth };
-            let result = replay_and_collect(prepared.recorders(), scenario, guest, folder, &mut recording);
+            let result = replay_and_collect(prepared.recorders(), scenario, guest, folder, &mut recording)
+                .map_err(|error| prepared.cause(error));
             drop(session);
             recording.console = machine.shutdown();
             if let Some(Err(fault)) = state_writer.map(|writer| writer.finish(prepared)) {
