@@ -397,6 +397,8 @@ pub struct ArchRow {
     pub image_base: Option<&'static str>,
     /// The value of kbuild's `ARCH=`.
     pub kbuild: &'static str,
+    /// The options, without `CONFIG_`, that are `y` in a `.config` of this architecture, in one of no other.
+    pub config: &'static [&'static str],
     /// The GNU triplet; `CROSS_COMPILE=` is the triplet and a dash.
     pub triplet: &'static str,
     /// Debian's name of the architecture, `None` where Debian has no such port.

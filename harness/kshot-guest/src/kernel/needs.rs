@@ -1,6 +1,6 @@
 //! The options that a kernel of one's own has to have, and a Kconfig fragment with those that it lacks.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -81,9 +81,8 @@ pub fn missing_options(
     Ok(missing(&read(config.path)?, config.has_modules, config.arch.row().options, &needs, users))
 }
 
-/// The architecture that a `.config` is of: kbuild's name of it stands in the first lines
-/// (scripts/kconfig/confdata.c), and the byte order among the options. `None` for one that kshot does not
-/// know.
+/// The architecture that a `.config` is of, by its options: the title names what make was given as `ARCH=`,
+/// which for one machine may be `x86`, `x86_64` or `i386`. `None` for one that kshot does not boot.
 ///
 /// # Errors
 /// [`KernelError::File`].
@@ -103,11 +102,9 @@ pub(super) fn address_option(path: &Path, option: &str) -> Result<Option<u64>, K
 }
 
 fn arch_of(config: &str) -> Option<Arch> {
-    let title = config.lines().take(4).find_map(|line| line.strip_prefix("# Linux/"))?;
-    let name = title.split_whitespace().next()?;
-    let big_endian = config.lines().any(|line| line == "CONFIG_CPU_BIG_ENDIAN=y");
-    let rows = || Arch::all().filter(|arch| arch.row().kbuild == name);
-    rows().find(|arch| rows().count() == 1 || arch.row().big_endian == big_endian)
+    let on: HashSet<&str> = config.lines().filter_map(|line| line.strip_suffix("=y")).collect();
+    let is_on = |option: &str| on.contains(&*format!("CONFIG_{option}"));
+    Arch::all().find(|arch| arch.row().config.iter().all(|option| is_on(option)))
 }
 
 fn read(path: &Path) -> Result<String, FileError> {
@@ -226,12 +223,26 @@ mod tests {
 
     #[test]
     fn a_config_tells_its_architecture() {
-        let head =
-            "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/mips 6.1.192 Kernel Configuration\n#\n";
-        assert_eq!(arch_of(&format!("{head}CONFIG_CPU_BIG_ENDIAN=y\n")), Some(Arch::Mips64));
-        assert_eq!(arch_of(&format!("{head}CONFIG_CPU_LITTLE_ENDIAN=y\n")), Some(Arch::Mips64el));
-        assert_eq!(arch_of("# Linux/sparc 6.1.192 Kernel Configuration\n"), None);
-        assert_eq!(arch_of("CONFIG_CPU_BIG_ENDIAN=y\n"), None);
+        let config = |options: &[&str]| {
+            let lines = options.iter().map(|option| format!("CONFIG_{option}=y\n"));
+            format!(
+                "# Linux/x86 6.1.192 Kernel Configuration\n# CONFIG_ARM is not set\n{}",
+                lines.collect::<String>()
+            )
+        };
+        for arch in Arch::all() {
+            assert_eq!(arch_of(&config(arch.row().config)), Some(arch));
+        }
+        // 32-bit kernels, byte orders and architectures that kshot does not boot.
+        for other in [
+            &["X86", "X86_32"][..],
+            &["MIPS", "32BIT", "CPU_BIG_ENDIAN"],
+            &["PPC64", "CPU_BIG_ENDIAN"],
+            &["SPARC64"],
+            &[],
+        ] {
+            assert_eq!(arch_of(&config(other)), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     image_prefix: debian::IMAGE_PREFIX,
     image_base: None,
     kbuild: "arm64",
+    config: &["ARM64"],
     triplet: "aarch64-linux-gnu",
     debian: Some("arm64"),
     userland_suite: debian::USERLAND_SUITE,

@@ -38,6 +38,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     image_prefix: debian::IMAGE_PREFIX,
     image_base: None,
     kbuild: "arm",
+    config: &["ARM"],
     triplet: "arm-linux-gnueabihf",
     debian: Some("armhf"),
     userland_suite: debian::USERLAND_SUITE,

@@ -26,6 +26,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     image_prefix: mips::IMAGE_PREFIX,
     image_base: None,
     kbuild: "mips",
+    config: &["MIPS", "64BIT", "CPU_BIG_ENDIAN"],
     triplet: "mips64-linux-gnuabi64",
     debian: None,
     userland_suite: None,

@@ -8,6 +8,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     qemu: "qemu-system-mips64el",
     kvm: None,
     big_endian: false,
+    config: &["MIPS", "64BIT", "CPU_LITTLE_ENDIAN"],
     triplet: "mips64el-linux-gnuabi64",
     debian: Some("mips64el"),
     userland_suite: debian::USERLAND_SUITE,

@@ -88,6 +88,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     image_prefix: "vmlinux",
     image_base: None,
     kbuild: "powerpc",
+    config: &["PPC64", "CPU_LITTLE_ENDIAN"],
     triplet: "powerpc64le-linux-gnu",
     debian: Some("ppc64el"),
     userland_suite: debian::USERLAND_SUITE,

@@ -62,6 +62,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     image_prefix: "vmlinux",
     image_base: None,
     kbuild: "riscv",
+    config: &["RISCV", "64BIT"],
     triplet: "riscv64-linux-gnu",
     debian: Some("riscv64"),
     // bookworm has no such port.

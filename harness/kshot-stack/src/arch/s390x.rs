@@ -36,6 +36,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // Since 6.10 (setup_kernel_memory_layout() of arch/s390/boot/startup.c, with nokaslr).
     image_base: Some("KERNEL_IMAGE_BASE"),
     kbuild: "s390",
+    config: &["S390"],
     triplet: "s390x-linux-gnu",
     debian: Some("s390x"),
     userland_suite: debian::USERLAND_SUITE,

@@ -41,6 +41,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     image_prefix: debian::IMAGE_PREFIX,
     image_base: None,
     kbuild: "x86_64",
+    config: &["X86_64"],
     triplet: "x86_64-linux-gnu",
     debian: Some("amd64"),
     userland_suite: debian::USERLAND_SUITE,

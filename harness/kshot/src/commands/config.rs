@@ -7,6 +7,7 @@ use super::{CommandError, Format, Streams, workspace};
 use kshot_guest::kernel::{
     KernelConfig, MissingOption, OptionNeeds, config_arch, fragment, merge_config, missing_options,
 };
+use kshot_stack::arch::Arch;
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -47,9 +48,11 @@ impl Args {
             ));
         }
         let arch = config_arch(&path)?.ok_or_else(|| {
+            let options =
+                Arch::all().map(|arch| format!("{arch}: CONFIG_{}", arch.row().config.join(", CONFIG_")));
             CommandError::usage(
                 format!("{} is of no architecture that kshot boots", path.display()),
-                "its third line says which one: # Linux/mips 6.1.192 Kernel Configuration",
+                format!("kshot boots kernels with {}", options.collect::<Vec<_>>().join("; ")),
             )
         })?;
         // A folder in which modules are built, or are going to be: kbuild lists them.

@@ -14,7 +14,7 @@ const CONFIG: &str = "\
 # Automatically generated file; DO NOT EDIT.
 # Linux/mips 6.1.192 Kernel Configuration
 #
-CONFIG_MIPS_MALTA=y\nCONFIG_64BIT=y\nCONFIG_CPU_BIG_ENDIAN=y\nCONFIG_SERIAL_8250_CONSOLE=y\nCONFIG_PCNET32=y
+CONFIG_MIPS=y\nCONFIG_MIPS_MALTA=y\nCONFIG_64BIT=y\nCONFIG_CPU_BIG_ENDIAN=y\nCONFIG_SERIAL_8250_CONSOLE=y\nCONFIG_PCNET32=y
 CONFIG_MIPS_FP_SUPPORT=y\nCONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\nCONFIG_BINFMT_ELF=y\nCONFIG_BINFMT_SCRIPT=y
 CONFIG_TTY=y\nCONFIG_PRINTK=y\nCONFIG_DEVTMPFS=y\nCONFIG_PROC_FS=y\nCONFIG_SYSFS=y\nCONFIG_SHMEM=y\nCONFIG_TMPFS=y
 CONFIG_UNIX98_PTYS=y\nCONFIG_FUTEX=y\nCONFIG_POSIX_TIMERS=y\nCONFIG_MULTIUSER=y\nCONFIG_INET=y\nCONFIG_KALLSYMS=y
@@ -144,8 +144,8 @@ fn a_folder_without_a_kernel_and_a_config_of_nothing_known_end_128() {
     let run = ["run", "tunsetiff/truth", "--kernel", "./images"];
     replica.run(&run).expect(128, &["no vmlinux"]);
     replica.run(&["config", "images"]).expect(128, &["no .config"]);
-    fs::write(replica.path(".config"), "# Linux/sparc 6.1.0 Kernel Configuration\n").unwrap();
-    replica.run(&["config"]).expect(128, &["no architecture that kshot boots"]);
+    fs::write(replica.path(".config"), "# Linux/x86 6.1.0 Kernel Configuration\nCONFIG_X86_32=y\n").unwrap();
+    replica.run(&["config"]).expect(128, &["no architecture that kshot boots", "x86-64: CONFIG_X86_64"]);
 }
 
 #[test]
