@@ -102,7 +102,7 @@ impl Probe for GdbProbe {
             (Ok(_), None) => format!("no truth on {}", kernel.arch),
             (Ok(_), Some(_)) => return None,
         };
-        let instead = if row.perf_finds_callers { "perf" } else { "nothing" };
+        let instead = if row.perf_finds_callers { "a perf probe, if there is one," } else { "nothing" };
         Some(format!("{reason}: {instead} stands in for the truth"))
     }
 
