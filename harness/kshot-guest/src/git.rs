@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60 * 60);
 /// What git says of a repository that belongs to another user (setup.c).
 const DUBIOUS: &str = "detected dubious ownership";
 /// What git says where neither the folder nor one above it has a repository (setup.c).
-const NO_REPOSITORY: &str = "not a git repository (or any";
+const NO_REPOSITORY: &str = "not a git repository";
 
 /// A git repository.
 #[derive(Clone, Debug)]
@@ -121,6 +121,8 @@ impl Blamed for GitError {
         match self {
             Self::NoRepository { .. } => Some("name the git tree of a kernel".into()),
             Self::NotTrusted { path } => {
+                // git takes absolute paths alone.
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                 Some(format!("trust it with `git config --global --add safe.directory {}`", path.display()))
             }
             Self::NoCommit { shallow: true, .. } | Self::NoCommonAncestor { shallow: true, .. } => Some(
@@ -299,17 +301,27 @@ impl GitError {
     }
 }
 
-/// The user's and the system's `safe.directory`, in git's order: an empty value clears those before it.
+/// The `safe.directory` of the system, the user and the environment, in git's order: an empty value clears those
+/// before it. That of a repository itself does not count (git-config(1)).
 fn trusted() -> Result<Vec<String>, GitError> {
-    let mut folders = Vec::new();
-    for scope in ["--system", "--global"] {
-        let list = tied("git", ["config", scope, "--includes", "--null", "--get-all", "safe.directory"]);
-        match run(&list, "git config") {
-            Ok(values) => folders.extend(values.split_terminator('\0').map(str::to_owned)),
-            // The setting is not set, or there is no such configuration file.
-            Err(GitError::Failed { .. }) => {}
-            Err(error) => return Err(error),
+    let mut list = tied("git", ["-C", "/", "config", "--list", "--null", "--show-scope", "--includes"]);
+    // What chooses and adds to the configuration: CI has nothing else.
+    for (name, value) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("GIT_CONFIG_")) {
+            list = list.env(name, value);
         }
+    }
+    let listed = match run(&list, "git config") {
+        Ok(listed) => listed,
+        // git cannot read the configuration.
+        Err(GitError::Failed { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut words = listed.split_terminator('\0');
+    let mut folders = Vec::new();
+    while let (Some(scope), Some(setting)) = (words.next(), words.next()) {
+        let value = setting.strip_prefix("safe.directory\n");
+        folders.extend(value.filter(|_| ["system", "global", "command"].contains(&scope)).map(str::to_owned));
     }
     Ok(folders)
 }
@@ -359,6 +371,21 @@ mod tests {
         fs::write(clone_folder.join(".git/index.lock"), "").unwrap();
         clone.checkout(&ids[0]).unwrap();
         assert_eq!(fs::read_to_string(clone_folder.join("file")).unwrap(), "one\n");
+        let git = |name: &str| clone_folder.join(".git").join(name);
+        let damages: [&dyn Fn() -> std::io::Result<()>; 6] = [
+            &|| fs::write(git("HEAD.lock"), ""),
+            &|| fs::write(git("config.lock"), ""),
+            &|| fs::write(git("HEAD"), ""),
+            &|| fs::remove_file(git("HEAD")),
+            &|| fs::write(git("index"), ""),
+            &|| fs::write(git("index"), vec![0; 200]),
+        ];
+        for (number, damage) in damages.into_iter().enumerate() {
+            damage().unwrap();
+            let clone = repository.shared_clone(&clone_folder).unwrap();
+            clone.checkout(&ids[1]).unwrap_or_else(|error| panic!("damage {number}: {error}"));
+            assert_eq!(fs::read_to_string(clone_folder.join("file")).unwrap(), "one\ntwo\n");
+        }
         assert!(
             !clone_folder.join(".git/hooks").exists() && !clone_folder.with_extension("underway").exists()
         );

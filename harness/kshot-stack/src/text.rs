@@ -82,7 +82,7 @@ pub fn escape_hidden(text: &str) -> Cow<'_, str> {
 
 /// Whether a character steers a terminal, or reorders or hides the text around it.
 pub fn is_hidden(character: char) -> bool {
-    character.is_control() || is_direction(character)
+    character.is_control() || is_invisible(character)
 }
 
 /// Skips an escape sequence of ECMA-48 whose escape character has been read: CSI up to its final byte,
@@ -102,19 +102,28 @@ fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
-/// Characters that reorder the text around them (Unicode UAX #9), that break lines, or that cannot be seen.
-fn is_direction(character: char) -> bool {
+/// Characters that reorder the text around them (Unicode UAX #9), that break lines, or that cannot be seen
+/// (`Default_Ignorable_Code_Point` of Unicode's DerivedCoreProperties.txt, and interlinear annotations).
+fn is_invisible(character: char) -> bool {
     matches!(
         character,
         '\u{ad}'
+            | '\u{34f}'
             | '\u{61c}'
-            | '\u{180e}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     )
 }
 
@@ -128,6 +137,7 @@ mod tests {
             ("plain\ttext\n", "plain\ttext\n".to_owned()),
             ("\u{1b}[31mred\r\n", r"\u001b[31mred\u000d".to_owned() + "\n"),
             ("a\u{202e}b\u{61c}c\u{e0041}", r"a\u202eb\u061cc\udb40\udc41".to_owned()),
+            ("x\u{3164}y\u{fe0f}z\u{1d173}", r"x\u3164y\ufe0fz\ud834\udd73".to_owned()),
         ] {
             assert_eq!(escape_hidden(text), shown);
         }

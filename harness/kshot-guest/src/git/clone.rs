@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use super::{GitError, Repository, run};
 use crate::bounded;
-use crate::host::{FileError, tied};
+use crate::host::{FileError, list, tied};
 use crate::records;
 
 /// The largest file `shallow` of a repository, in bytes: a line for each commit at which the history is cut
@@ -21,7 +21,7 @@ impl Repository {
     /// [`GitError`].
     pub fn shared_clone(&self, folder: &Path) -> Result<Self, GitError> {
         let clone = Self { path: folder.into(), trusted: Vec::new() };
-        if !folder.join(".git").is_dir() {
+        if !clone.is_usable()? {
             // An interrupted clone keeps this temporary name, which nothing looks for.
             let underway = folder.with_extension("underway");
             remove_all(&underway)?;
@@ -37,14 +37,42 @@ impl Repository {
         Ok(clone)
     }
 
+    /// Whether this clone of kshot's is there and whole, as far as git can tell: a power loss may have left its
+    /// HEAD or its index empty.
+    fn is_usable(&self) -> Result<bool, GitError> {
+        let git = self.path.join(".git");
+        if !git.is_dir() {
+            return Ok(false);
+        }
+        self.remove_locks()?;
+        // Not `-C`: where .git is broken, git would look for a repository above.
+        let (git, top) = (git.to_string_lossy(), self.path.to_string_lossy());
+        let read_index = ["--git-dir", &*git, "--work-tree", &*top, "ls-files", "--", "Makefile"];
+        match run(&tied("git", read_index), "git ls-files") {
+            Ok(_) => Ok(true),
+            Err(GitError::Failed { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the lock files that git left: the clone is kshot's own, and kshot holds its lock, so the process
+    /// that made them is dead.
+    fn remove_locks(&self) -> Result<(), GitError> {
+        for path in list(&self.path.join(".git"))? {
+            if path.extension().is_some_and(|extension| extension == "lock") {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Checks out `commit` in kshot's clone and discards every other change. Unchanged files keep their
     /// times, so kbuild rebuilds only what changed.
     ///
     /// # Errors
     /// [`GitError`].
     pub fn checkout(&self, commit: &str) -> Result<(), GitError> {
-        // The clone is kshot's own, and kshot holds its lock: the process that left git's lock file is dead.
-        remove(&self.path.join(".git/index.lock"))?;
+        self.remove_locks()?;
         self.output_of(&["checkout", "--quiet", "--force", "--detach", commit])?;
         self.output_of(&["clean", "--quiet", "-ffdx"]).map(|_| ())
     }

@@ -16,6 +16,10 @@ use crate::deadline::{Deadline, wait_for};
 use crate::host::cache::Cache;
 use kshot_stack::blame::{Blame, Blamed};
 
+mod fault; // whose fault a line of a failed tool's output says it is
+
+use fault::{is_diagnosis, is_host_error};
+
 /// The number of the log's last lines that an error shows.
 const TAIL_LINES: usize = 20;
 /// The longest delay before Ctrl-C is noticed.
@@ -83,27 +87,6 @@ impl Blamed for ToolError {
             Self::CutShort { .. } | Self::CannotRun { .. } => Blame::Host,
         }
     }
-}
-
-/// What a compiler, an assembler, a linker or kbuild says of a source that cannot be built. A build that
-/// fails without one of these may have failed because of the host.
-const DIAGNOSES: &[&str] = &[
-    " error: ",
-    " Error: ",
-    "undefined reference to",
-    "multiple definition of",
-    "undefined!",
-    "No rule to make target",
-    "can't find file to patch",
-    "FAILED -- saving rejects",
-];
-
-/// What GCC says of its own crashes, which it calls errors, too.
-const CRASHES: &[&str] = &["internal compiler error", "signal terminated program", "terminated with signal"];
-
-fn is_diagnosis(line: &str) -> bool {
-    let holds = |all: &[&str]| all.iter().any(|words| line.contains(words));
-    !holds(CRASHES) && holds(DIAGNOSES)
 }
 
 impl ToolError {
@@ -303,51 +286,6 @@ const KEPT: &[&str] = &[
     "SSL_CERT_DIR",
 ];
 
-/// What a tool prints if the host is at fault: strerror(3) in English, and the words of tools that have run
-/// out of memory or could not write (GCC, GNU ld, flex, make).
-const HOST_ERRORS: &[&str] = &[
-    "No space left on device",
-    "Disk quota exceeded",
-    "File too large",
-    "Read-only file system",
-    "Input/output error",
-    "Stale file handle",
-    "Structure needs cleaning",
-    "Transport endpoint is not connected",
-    "Cannot allocate memory",
-    "Out of memory",
-    "out of memory",
-    "memory exhausted",
-    "Resource temporarily unavailable",
-    "Too many open files",
-    "write error",
-    "] Error 126",
-    "] Error 127",
-];
-
-/// The signals that end a process for lack of memory, lack of time, or because somebody stopped it
-/// (signal(7)): strsignal(3) in English, and the number. What a program does to itself (SIGSEGV, SIGABRT) may
-/// be the source's doing.
-const HOST_SIGNALS: &[(&str, u8)] = &[
-    ("Hangup", 1),
-    ("Interrupt", 2),
-    ("Bus error", 7),
-    ("Killed", 9),
-    ("Terminated", 15),
-    ("CPU time limit exceeded", 24),
-    ("File size limit exceeded", 25),
-];
-
-/// What a program prints before the name of the signal that ended its child.
-const ENDED_BY: &[&str] = &[
-    // make (src/job.c): "make[3]: *** [scripts/Makefile.build:250: kernel/fork.o] Killed"
-    "] ",
-    // GCC before 10: "gcc: internal compiler error: Killed (program cc1)"
-    "internal compiler error: ",
-    // clang: "clang: error: unable to execute command: Killed"
-    "unable to execute command: ",
-];
-
 /// A command that ends with kshot. If kshot is killed, it gets SIGTERM: make stops its children and removes
 /// unfinished targets then.
 pub(crate) fn tied(program: &str, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Expression {
@@ -361,38 +299,6 @@ pub(crate) fn environment(
 ) -> impl Iterator<Item = (OsString, OsString)> {
     let kept = user.into_iter().filter(|(name, _)| name.to_str().is_some_and(|name| KEPT.contains(&name)));
     kept.chain([("LC_ALL".into(), "C".into())])
-}
-
-/// Whether a line of a failed tool's output says that the host is at fault.
-fn is_host_error(line: &str) -> bool {
-    // The text of a warning, and the source that GCC quotes below it, may hold any words: "  12 | panic(\"Out
-    // of memory\");"
-    let quoted = line.trim_start().trim_start_matches(|first: char| first.is_ascii_digit());
-    if line.contains(" warning: ")
-        || line.contains(" note: ")
-        || quoted.starts_with(" | ")
-        || quoted.starts_with("| ")
-    {
-        return false;
-    }
-    HOST_ERRORS.iter().any(|error| line.contains(error))
-        || HOST_SIGNALS.iter().any(|(words, number)| is_end_by(line, words, *number))
-}
-
-/// Whether a line says that a signal ended a program.
-fn is_end_by(line: &str, words: &str, number: u8) -> bool {
-    ENDED_BY.iter().any(|before| {
-        let rest = line.split_once(before).and_then(|(_, rest)| rest.strip_prefix(words));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '(', '\r']))
-    })
-        // GCC since 10: "gcc: fatal error: Killed signal terminated program cc1"
-        || line.contains(&format!("{words} signal terminated program"))
-        // collect2, which GCC links with: "collect2: fatal error: ld terminated with signal 9 [Killed]"
-        || line.split_once("terminated with signal ").is_some_and(|(_, rest)| {
-            rest.split(|end: char| !end.is_ascii_digit()).next() == Some(&*number.to_string())
-        })
-        // A shell: "make[3]: *** [scripts/Makefile.build:250: kernel/fork.o] Error 137"
-        || line.ends_with(&format!("] Error {}", 128 + u32::from(number)))
 }
 
 /// The path of `tool` on `PATH`.
@@ -477,6 +383,11 @@ mod tests {
             make("Error 127"),
             make("Error 135"),
             make("Error 143"),
+            // What dash and bash print of a child of theirs.
+            "echo Killed; echo 'Failed to generate BTF for vmlinux'; exit 1".to_owned(),
+            "echo 'scripts/link-vmlinux.sh: line 115:  1234 Killed                  ${PAHOLE} -J'; exit 1"
+                .to_owned(),
+            "echo 'a.sh: line 7: 99 File size limit exceeded(core dumped) ld'; exit 1".to_owned(),
         ] {
             let error = log(&folder).run("it", &cmd!("sh", "-c", &script)).unwrap_err();
             assert_eq!(error.blame(), Blame::Host, "{script}: {error}");
@@ -495,6 +406,11 @@ mod tests {
             "mips64-linux-gnuabi64-ld: final link failed: memory exhausted",
             "make: write error: stdout",
             "sh: 1: Cannot fork: Resource temporarily unavailable",
+            "ccache: error: failed to create /x: Permission denied",
+            "cc1: fatal error: kernel/fork.s: Device or resource busy",
+            "ld: fork.o: Connection timed out",
+            "make: *** write jobserver: Bad file descriptor.  Stop.",
+            "sh: 1: as: Text file busy",
         ] {
             let tool = cmd!("sh", "-c", "printf '%s\\n' \"$0\"; seq 1 200; exit 2", line);
             let error = log(&folder).run("it", &tool).unwrap_err();
@@ -513,6 +429,9 @@ mod tests {
                 .to_owned(),
             "echo 'a.c:9:2: warning: format: Out of memory'; exit 1".to_owned(),
             "echo '    9 |   panic(\"Out of memory\");'; exit 1".to_owned(),
+            "echo 'a.c:5:9: error: #error \"Out of memory\"'; exit 1".to_owned(),
+            "echo 'a.c:5:9: error: static assertion failed: \"No space left on device\"'; exit 1".to_owned(),
+            "echo 'a.sh: line 7: Killed is a word'; exit 1".to_owned(),
         ] {
             let error = log(&folder).run("it", &cmd!("sh", "-c", &script)).unwrap_err();
             assert_eq!(error.blame(), Blame::Guest, "{script}: {error}");
