@@ -4,7 +4,7 @@ use std::path::Path;
 
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{ElfFile, FileHeader};
-use object::{Endianness, Object};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol};
 
 use super::KernelError;
 use super::image::{banner_release, inner_release, leading_release, read_bytes};
@@ -59,17 +59,27 @@ fn read_elf<Header: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Vml
             let bits = 8 * word_bytes;
             format!("its ELF machine is {machine}, {bits} bits; kshot boots {}", architectures())
         })?;
-    let release = banner_release(bytes);
+    let release = own_banner(&file).or_else(|| banner_release(bytes));
     let has = |name: &str| file.section_by_name(name).is_some();
     let dwarf = match () {
         () if has(".debug_info") && object::File::parse(bytes).is_ok_and(|file| is_split(&file)) => {
             Err(NoDwarf::Split)
         }
         () if has(".debug_info") => Ok(()),
+        () if has(".zdebug_info") => Err(NoDwarf::OldCompression),
         () if has(".BTF") => Err(NoDwarf::BtfAlone),
         () => Err(NoDwarf::Without),
     };
     Ok(Vmlinux { arch, elf: true, release, dwarf })
+}
+
+/// The release in the kernel's own banner: another kernel's may stand before it, in an initramfs that is linked
+/// in.
+fn own_banner<'a>(file: &impl Object<'a>) -> Option<String> {
+    let symbol = file.symbol_by_name("linux_banner")?;
+    let section = file.section_by_index(symbol.section_index()?).ok()?;
+    let at = usize::try_from(symbol.address().checked_sub(section.address())?).ok()?;
+    banner_release(section.data().ok()?.get(at..)?)
 }
 
 /// `6.1.0-50-amd64 (user@host) ...` in the header of an x86 bzImage, whose kernel is compressed
@@ -134,6 +144,13 @@ mod tests {
             assert_eq!((image.arch, image.release.as_deref()), (arch, Some("6.1.192-kshot")));
             assert_eq!(image.dwarf, Err(NoDwarf::Without));
         }
+    }
+
+    #[test]
+    fn the_kernels_own_banner_counts_where_another_kernels_stands_before_it() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind");
+        let image = read(&Path::new(folder).join("banner.elf")).unwrap();
+        assert_eq!(image.release.as_deref(), Some("6.1.192-mine"));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum NoDwarf {
     Without,
     /// The DWARF lies in `.dwo` files (`-gsplit-dwarf`), which kshot does not read.
     Split,
+    /// The DWARF is compressed in the way that binutils left in 2.26 (`.zdebug_info`).
+    OldCompression,
     /// The file has only BTF, which does not describe frames.
     BtfAlone,
 }
@@ -35,6 +37,9 @@ impl std::fmt::Display for NoDwarf {
             Self::Unknown => "",
             Self::Without => " (turn on CONFIG_DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT, and do not strip vmlinux)",
             Self::Split => " (it lies in .dwo files: turn off CONFIG_DEBUG_INFO_SPLIT)",
+            Self::OldCompression => {
+                " (it is compressed in an old way: `objcopy --decompress-debug-sections vmlinux`)"
+            }
             Self::BtfAlone => {
                 " (BTF tells nothing of frames: turn on CONFIG_DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT, \
                  and do not strip vmlinux)"
