@@ -11,19 +11,25 @@
 //!  0)   ==========> |
 //!  0)  f() {
 //!                |  f() {
+//!  0)      sh-1      |               |  /* <user stack trace>
 //!  0)      sh-1      =>    child-19
 //!  (Overruns: 0)
 //! ```
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memmem, memrchr};
 
 use super::lines::{decimal, is_symbol, split_at};
+
+/// The size of a task's name, with the zero at its end (`TASK_COMM_LEN`).
+const TASK_NAME_BYTES: usize = 16;
+/// How many beginnings of a comment are tried: a task's name holds at most five.
+const COMMENTS_MOST: usize = 6;
 
 /// One line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct GraphLine<'a> {
-    /// The CPU; 0 without `funcgraph-cpu`.
-    pub(super) cpu: u64,
+    /// The CPU; `None` without `funcgraph-cpu`, and behind a task's name with a line end in it.
+    pub(super) cpu: Option<u64>,
     /// What the line records.
     pub(super) what: What<'a>,
 }
@@ -35,7 +41,8 @@ pub(super) enum What<'a> {
     Entered(&'a [u8]),
     /// An event of another tracer or of a program, by its text.
     Comment(&'a [u8]),
-    /// A return, an interrupt's arrow or a task switch: neither an entered function nor an event.
+    /// A return, an interrupt's arrow, a task switch or a task's name that goes on in the next line: neither an
+    /// entered function nor an event.
     Nothing,
 }
 
@@ -44,20 +51,22 @@ pub(super) enum What<'a> {
 pub(super) fn graph_line(line: &[u8], graph: bool) -> Option<GraphLine<'_>> {
     let text = line.trim_ascii();
     if text.len() > 20 && text.iter().all(|&byte| byte == b'-') {
-        return Some(GraphLine { cpu: 0, what: What::Nothing });
+        return Some(GraphLine { cpu: None, what: What::Nothing });
     }
     let (cpu, text) = match cpu(text) {
         Some((cpu, text)) => (Some(cpu), text),
         None => (None, text),
     };
-    let plain = GraphLine { cpu: cpu.unwrap_or_default(), what: What::Nothing };
-    // A comment is looked for from the left: its text may hold anything.
-    let (head, comment) = match split_at(text, b"/* ") {
-        Some((head, comment)) => (head, Some(comment)),
-        None => (text, None),
+    let plain = GraphLine { cpu, what: What::Nothing };
+    // A comment is looked for from the left: its text may hold anything. So may a task's name, in front of it.
+    let comments = memmem::find_iter(text, b"/* ").take(COMMENTS_MOST);
+    let mut heads = comments.map(|at| (&text[..at], Some(&text[at + 3..])));
+    let is_call = |head: &[u8]| {
+        let (bar, call) = last_column(head);
+        matches!(call, [] | [b'}', ..]) && bar.is_some() || entered(call).is_some()
     };
-    let bar = memrchr(b'|', head);
-    let call = head[bar.map_or(0, |bar| bar + 1)..].trim_ascii();
+    let (head, comment) = heads.find(|(head, _)| is_call(head)).unwrap_or((text, None));
+    let (bar, call) = last_column(head);
     if cpu.is_none() && bar.is_none() && !graph {
         return None;
     }
@@ -68,12 +77,19 @@ pub(super) fn graph_line(line: &[u8], graph: bool) -> Option<GraphLine<'_>> {
         _ => match entered(call) {
             Some(function) => What::Entered(function),
             // ` 0)    child-19    =>    child-21`: another task.
-            None if cpu.is_some() && split_at(text, b" => ").is_some() => What::Nothing,
+            None if (cpu.is_some() || graph) && split_at(text, b" => ").is_some() => What::Nothing,
             None if call.starts_with(b"(Overruns: ") => What::Nothing,
+            None if cpu.is_some() && bar.is_none() && graph && call.len() < TASK_NAME_BYTES => What::Nothing,
             None => return None,
         },
     };
     Some(GraphLine { what, ..plain })
+}
+
+/// The last bar, and what stands behind it, or all where there is none.
+fn last_column(head: &[u8]) -> (Option<usize>, &[u8]) {
+    let bar = memrchr(b'|', head);
+    (bar, head[bar.map_or(0, |bar| bar + 1)..].trim_ascii())
 }
 
 /// The CPU of `0)   7.569 us    |` or of `5.103342 |   0)   7.569 us    |`, and what follows it.
@@ -113,8 +129,9 @@ mod tests {
             " 0)    f() {",
             "               |  f() {",
         ] {
-            let read = graph_line(line.as_bytes(), false);
-            assert_eq!(read, Some(GraphLine { cpu: 0, what: What::Entered(b"f") }), "{line}");
+            let read = graph_line(line.as_bytes(), false).unwrap();
+            assert_eq!(read.what, What::Entered(b"f"), "{line}");
+            assert_eq!(read.cpu, line.contains("0)").then_some(0), "{line}");
         }
         assert_eq!(graph_line(b"  f() {", true).unwrap().what, What::Entered(b"f"));
         assert_eq!(graph_line(b"  f() {", false), None);
@@ -139,6 +156,27 @@ mod tests {
         assert_eq!(graph_line(b" (Overruns: 0)", true).unwrap().what, What::Nothing);
         assert_eq!(graph_line(b" 1)               |  hello", true), None);
         let comment = graph_line(b" 1)               |  /* a: b | c */ d */", false).unwrap();
-        assert_eq!(comment, GraphLine { cpu: 1, what: What::Comment(b"a: b | c */ d") });
+        assert_eq!(comment, GraphLine { cpu: Some(1), what: What::Comment(b"a: b | c */ d") });
+    }
+
+    #[test]
+    fn a_task_may_call_itself_as_a_comment_begins_or_have_a_line_end_in_its_name() {
+        for (line, what) in [
+            (" 0)   a/* b-113    | ! 696.452 us  |  f();", What::Entered(b"f")),
+            (" 0)   a/* b-113    |               |  f() { /* <-g */", What::Entered(b"f")),
+            (" 0)   a/* b-113    |               |  } /* f */", What::Nothing),
+            (
+                " 0)   a/* b-113    |               |  /* fork: comm=a/* b pid=1 */",
+                What::Comment(b"fork: comm=a/* b pid=1"),
+            ),
+            (" 0)   a/* b-113    =>    cat-114    ", What::Nothing),
+            (" 0)    a", What::Nothing),
+            ("b-113     | + 23.444 us   |  f();", What::Entered(b"f")),
+            ("b-113     =>    cat-114    ", What::Nothing),
+        ] {
+            assert_eq!(graph_line(line.as_bytes(), true).map(|line| line.what), Some(what), "{line}");
+        }
+        assert_eq!(graph_line(b" 0)    a", false), None);
+        assert_eq!(graph_line(b" 0)    this is longer than a name", true), None);
     }
 }

@@ -47,16 +47,14 @@ use indexmap::IndexMap;
 
 use super::fold::{Fold, Texts, count};
 use super::ftrace_context::{Context, TASK_WIDTH, context};
-use super::ftrace_event::{
-    EventText, MARKER, NAMELESS, arguments, comment, event, heading, is_heading, is_stack_as_fields,
-};
+use super::ftrace_event::{EventText, MARKER, NAMELESS, arguments, event, heading, is_stack_as_fields};
 use super::ftrace_frame::{frame, unreadable_frame};
-use super::ftrace_graph::{What, graph_line};
-use super::ftrace_mmio;
 use super::lines::{
     self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, printable, split_at,
 };
 use super::{FetchedArguments, Frame, ParsedCapture, Stack};
+
+mod tracers; // the lines of other tracers, and those that tell of the capture itself
 
 /// The name of the event of a stack that no event was printed for: a trigger's, whose event is not recorded.
 pub const UNNAMED: &str = "stacktrace";
@@ -122,6 +120,8 @@ struct Parser<'a> {
     open: Open,
     /// Whether the header names the function-graph tracer.
     graph: bool,
+    /// The CPU of the last line of the function graph.
+    graph_cpu: u64,
     /// Whether the header names the function tracer.
     function: bool,
     /// Whether the header names the tracer of memory-mapped IO.
@@ -256,6 +256,8 @@ impl Parser<'_> {
     /// <stack trace>`.
     fn frame(&mut self, text: &[u8], line: &[u8], warnings: &mut Warnings) -> Option<usize> {
         if let Open::Stack { user: true, .. } = self.open {
+            // Among the lines of the function graph a stack of user space is a comment.
+            let text = text.strip_suffix(b" */").unwrap_or(text);
             let file = || Frame { symbol: Some(printable(text)), ..Frame::default() };
             let read = |text: &[u8]| frame(text).or_else(|| context(line).is_none().then(file));
             let user = |frame| Arc::new(Frame { user: true, ..frame });
@@ -407,85 +409,6 @@ impl Parser<'_> {
         stack.frames.clear();
         *begun = Some(self.begun);
         self.begun += 1;
-    }
-
-    /// Lines that tell of the capture itself.
-    fn remark(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
-        if let Some(text) = line.strip_prefix(b"# entries-in-buffer/entries-written: ") {
-            if let Some((inside, text)) = decimal(text)
-                && let Some((written, _)) = text.strip_prefix(b"/").and_then(decimal)
-                && written > inside
-            {
-                self.overwritten = self.overwritten.saturating_add(written - inside);
-                warnings.note(Kind::LostEvents, line);
-            }
-            return true;
-        }
-        if let Some((_, text)) = line.strip_prefix(b"CPU:").and_then(decimal)
-            && let Some(text) = text.strip_prefix(b" [").and_then(|text| text.strip_suffix(b"]"))
-            && let Some(count) = text
-                .strip_prefix(b"LOST ")
-                .and_then(|text| text.strip_suffix(b"EVENTS"))
-                .or_else(|| text.strip_suffix(b"EVENTS DROPPED"))
-        {
-            // Without a number the kernel itself does not know how many: at least one.
-            self.lost = self.lost.saturating_add(decimal(count).map_or(1, |(count, _)| count));
-            warnings.note(Kind::LostEvents, line);
-            return true;
-        }
-        if let Some(text) = line.strip_prefix(b"# latency: ")
-            && let Some((_, text)) = split_at(text, b", #")
-            && let Some((inside, text)) = decimal(text)
-            && let Some((written, _)) = text.strip_prefix(b"/").and_then(decimal)
-            && written > inside
-        {
-            self.overwritten = self.overwritten.saturating_add(written - inside);
-            warnings.note(Kind::LostEvents, line);
-        }
-        if let Some(tracer) = line.strip_prefix(b"# tracer: ") {
-            self.graph |= tracer == b"function_graph";
-            self.function |= tracer == b"function";
-            self.mmio |= tracer == b"mmiotrace";
-            self.context.get_or_insert(false);
-            return true;
-        }
-        line.is_empty() || is_heading(line) || is_remark_of_trace_cmd(line)
-    }
-
-    /// Lines of the tracer of memory-mapped IO, whose markers may have line ends.
-    fn mmio(&mut self, line: &[u8]) -> bool {
-        let is_event = ftrace_mmio::is_event(line);
-        if is_event {
-            self.events += u64::from(self.only.is_empty());
-            self.open = Open::Text;
-        }
-        is_event || ftrace_mmio::is_heading(line)
-    }
-
-    /// Lines of the function-graph tracer: each function that is entered is an event, and so is each comment.
-    fn graph(&mut self, line: &[u8]) -> bool {
-        let Some(read) = graph_line(line, self.graph) else { return false };
-        self.open = Open::Nowhere;
-        match read.what {
-            What::Entered(function) => {
-                let only = |one: &String| one.as_bytes() == function;
-                self.events += u64::from(self.only.is_empty() || self.only.iter().any(only));
-            }
-            What::Comment(text) => {
-                let event = comment(text);
-                let counts = self.counts(event.as_ref());
-                self.events += u64::from(counts);
-                self.open = Open::Text;
-                if event.is_some() {
-                    let index = self.begin_event(read.cpu, counts, None, text);
-                    if text.ends_with(STACK_FIELD) {
-                        self.open = self.begin_field(index);
-                    }
-                }
-            }
-            What::Nothing => {}
-        }
-        true
     }
 
     /// What was read, but for the warnings, and the index of each stack.

@@ -344,3 +344,19 @@ fn a_stack_as_fields_is_no_event_and_its_loss_is_told() {
     assert_eq!(show::lines(&parsed), ["1 sh sched_waking: f"]);
     assert_eq!((parsed.events, show::warnings(&parsed)), (2, vec![("unreadable-line", 1)]));
 }
+
+#[test]
+fn a_user_stack_among_lines_of_the_function_graph_is_a_stack_and_no_event() {
+    let text = "# tracer: function_graph\n\
+         \x20 6.917701 |   0)     sh-121     | # 1228.000 us |  } /* vfs_open */\n\
+         \x20 6.921552 |   0)     sh-121     |               |  /* fork: pid=121 */\n\
+         \x20             sh-121     [000] d..5.     6.921885: <stack trace>\n => do_wait\n\
+         \x20 6.922013 |   0)     sh-121     |               |  /* <user stack trace>\n =>  <00000000004313a4>\n\
+         \x20=>  <00000000004005b0> */\n\
+         \x20 6.922100 |   0)     sh-121     |   2.0 us      |  vfs_open();\n";
+    let parsed = parse(text.as_bytes()).unwrap();
+    assert_eq!((parsed.events, parsed.warnings), (2, vec![]));
+    let (stack, 1) = &parsed.stacks[0] else { panic!("{:?}", parsed.stacks) };
+    let addresses: Vec<_> = stack.frames.iter().map(|frame| (frame.user, frame.address)).collect();
+    assert_eq!(addresses, [(false, None), (true, Some(0x4313a4)), (true, Some(0x4005b0))]);
+}
