@@ -443,9 +443,10 @@ pub fn provision(spec: &KernelSpec, context: &ProvisionContext<'_>) -> Result<Ke
     if let Some(kernel) = Kernel::find(spec, images, cache)? {
         return Ok(kernel);
     }
-    if let KernelSource::Built(built) = &spec.source {
-        let why = "no kernel was built there yet: kshot leaves that to you".into();
-        return Err(KernelError::NotBootable { path: built.path.clone(), why });
+    if let Some(path) = spec.built_path() {
+        let what = if path.exists() { "no kernel was built there yet" } else { "it does not exist" };
+        let why = format!("{what}: kshot leaves building it to you");
+        return Err(KernelError::NotBootable { path: path.into(), why });
     }
     let missing = missing_tools(spec);
     if !missing.is_empty() {

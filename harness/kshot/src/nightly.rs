@@ -128,7 +128,7 @@ pub fn plan_night(
         git: git_commit(entry, &images),
         // Other hosts find out themselves which kernels they have.
         absent: (matches!(engine, Engine::Local { .. }) && !context.kernels.contains_key(&entry.name))
-            .then(|| format!("not provisioned: kshot provision {}", entry.name)),
+            .then(|| format!("not provisioned: {}", entry.how_to_get())),
     });
     let judged = |id: &str| pairs.iter().any(|pair| pair.scenario == id);
     let scenarios = context.scenarios.iter().filter(|scenario| judged(&scenario.id));

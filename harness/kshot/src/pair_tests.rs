@@ -60,7 +60,7 @@ pub fn of_workspace(workspace: &Workspace, catalogue: &Catalogue) -> Vec<PairTes
 }
 
 /// The kernel of a test. One that is not provisioned makes the test ignored, or fail where `KSHOT_REQUIRE`
-/// names the kernel, in a list with commas, or is `1`, which means all.
+/// names the kernel, in a list with commas, or is `1`, which means all. One that its user builds has to be there.
 ///
 /// # Errors
 /// [`CannotRun`].
@@ -69,8 +69,11 @@ pub fn kernel_of_test(workspace: &Workspace, spec: &KernelSpec) -> Result<Kernel
     match Kernel::find(spec, &workspace.images(), &workspace.cache) {
         Ok(Some(kernel)) => Ok(kernel),
         Ok(None) => Err(CannotRun {
-            because: format!("not provisioned: cargo kshot provision {}", spec.name),
-            is_ignored: !std::env::var("KSHOT_REQUIRE").is_ok_and(is_required),
+            because: match spec.built_path() {
+                Some(path) => format!("there is no kernel in {}", path.display()),
+                None => format!("not provisioned: cargo kshot provision {}", spec.name),
+            },
+            is_ignored: spec.built_path().is_none() && !std::env::var("KSHOT_REQUIRE").is_ok_and(is_required),
             blame: Blame::Usage,
         }),
         Err(error) => Err(CannotRun::failing(&error)),

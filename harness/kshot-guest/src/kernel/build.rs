@@ -19,7 +19,8 @@ use kshot_stack::arch::{Arch, KernelImage};
 /// with its remedy.
 const REFUSALS: &[(&str, &str)] = &[
     (
-        "The source tree is not clean",
+        // "The source tree is not clean"; up to 5.3 "/home/me/linux is not clean".
+        "is not clean, please run",
         "keep its .config elsewhere and run `make mrproper` in it, or name another worktree (git worktree add)",
     ),
     ("cannot contain spaces", "move it to a path without spaces and colons"),
@@ -85,19 +86,22 @@ pub fn merge_config(folder: &Path, arch: Arch, fragment: &str, cache: &Cache) ->
     let step = KernelError::tool(&folder.display().to_string());
     // `.config` may be a symbolic link; write through it.
     let path = fs::canonicalize(&path).map_err(FileError::on("read", &path))?;
-    let mut config = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
-    if !config.is_empty() && !config.ends_with('\n') {
-        config.push('\n');
-    }
-    config.push_str(fragment);
-    records::replace(&path, config.as_bytes()).map_err(FileError::on("write", &path))?;
+    let before = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
+    let line_end = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
+    let write =
+        |config: &str| records::replace(&path, config.as_bytes()).map_err(FileError::on("write", &path));
+    write(&format!("{before}{line_end}{fragment}"))?;
     let mut log = ToolLog::create(cache, "merge-config").map_err(&step)?;
     let row = arch.row();
     let arguments = [format!("ARCH={}", row.kbuild), format!("CROSS_COMPILE={}-", row.triplet)];
     // A folder that was built in with `O=` has a Makefile of its own, which knows the source.
     let words =
         ["-C".into(), folder.display().to_string(), "olddefconfig".into()].into_iter().chain(arguments);
-    log.run("olddefconfig", &cmd("make", words)).map_err(step)
+    let completed = log.run("olddefconfig", &cmd("make", words)).map_err(step);
+    if completed.is_err() {
+        write(&before)?;
+    }
+    completed
 }
 
 /// Configures and builds the kernel, with one job for each free slot of the host. Returns the fragment lines

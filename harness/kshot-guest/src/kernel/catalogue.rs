@@ -262,6 +262,22 @@ pub enum DwarfAvailability {
 }
 
 impl KernelSpec {
+    /// The path of a kernel that its user builds.
+    pub fn built_path(&self) -> Option<&Path> {
+        match &self.source {
+            KernelSource::Built(built) => Some(&built.path),
+            _ => None,
+        }
+    }
+
+    /// How to get the kernel where it is not there: a command, or what its user has to do.
+    pub fn how_to_get(&self) -> String {
+        match self.built_path() {
+            Some(path) => format!("build it in {}: kshot leaves that to you", path.display()),
+            None => format!("kshot provision {}", self.name),
+        }
+    }
+
     /// Whether DWARF is available for the kernel.
     pub fn dwarf_availability(&self) -> DwarfAvailability {
         match &self.source {

@@ -48,7 +48,7 @@ impl Args {
         if let (Some((_, name)), true) = (missing.first(), pairs.is_empty() || asked_for) {
             return Err(CommandError::usage(
                 format!("kernel `{name}` is not provisioned"),
-                format!("kshot provision {name}"),
+                select.how_to_get(name),
             ));
         }
         if let (Some((id, name)), true) = (not_meant.first(), pairs.is_empty()) {
@@ -83,7 +83,7 @@ impl Args {
                 writeln!(streams.out, "not checked: {id} is not meant for kernel {name}")?;
             }
             for (id, name) in missing {
-                writeln!(streams.out, "not checked: {id} on {name} (kshot provision {name})")?;
+                writeln!(streams.out, "not checked: {id} on {name} ({})", select.how_to_get(&name))?;
             }
         }
         Ok(ExitCode::worst(exits?))

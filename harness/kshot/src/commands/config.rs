@@ -64,6 +64,15 @@ impl Args {
         };
         let mut missing = look()?;
         if self.merge && !missing.is_empty() {
+            if !self.folder.join("Makefile").is_file() {
+                return Err(CommandError::usage(
+                    format!(
+                        "no Makefile in {}, so that nothing can complete its .config",
+                        self.folder.display()
+                    ),
+                    "name the folder that the kernel is built in: a source tree, or what O= named",
+                ));
+            }
             merge_config(&self.folder, arch, &fragment(&missing), &workspace.cache)?;
             let asked = std::mem::replace(&mut missing, look()?);
             for option in asked.iter().filter(|option| !missing.contains(option)) {

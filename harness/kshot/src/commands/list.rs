@@ -99,7 +99,7 @@ impl ListedKernel<'_> {
         let mut provisioned = match &self.kernel {
             None => match &self.error {
                 Some(error) => format!("error: {error}"),
-                None => format!("no: kshot provision {name}"),
+                None => format!("no: {}", self.spec.how_to_get()),
             },
             Some(Kernel { dwarf: Err(_), release, .. })
                 if self.spec.dwarf_availability() == DwarfAvailability::OnRequest =>

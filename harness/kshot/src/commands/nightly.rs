@@ -191,7 +191,9 @@ impl Args {
             }
             match kernel {
                 Some(kernel) => drop(found.insert(name.clone(), kernel)),
-                None => streams.progress.print_line(&format!("left out: {name} (kshot provision {name})")),
+                None => {
+                    streams.progress.print_line(&format!("left out: {name} ({})", select.how_to_get(name)))
+                }
             }
         }
         Ok(found)

@@ -102,7 +102,7 @@ impl Args {
                 KernelChoice::NotProvisioned(name) if self.dry_run => {
                     return Err(CommandError::usage(
                         format!("kernel `{name}` is not provisioned, and a dry run downloads nothing"),
-                        format!("kshot provision {name}"),
+                        select.how_to_get(&name),
                     ));
                 }
                 choice => ready.push(choice.provision(select, &streams.progress)?),
@@ -111,7 +111,7 @@ impl Args {
         if ready.is_empty() {
             return Err(CommandError::usage(
                 format!("no kernel of {} is provisioned: {}", scenario.id, missing.join(", ")),
-                format!("kshot provision {}", missing.first().map_or("", String::as_str)),
+                missing.first().map_or_else(String::new, |name| select.how_to_get(name)),
             ));
         }
         if !missing.is_empty() {

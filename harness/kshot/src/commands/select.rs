@@ -12,9 +12,13 @@ use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
 
 /// Whether a word is the path of a scenario file outside of the workspace's scenarios.
-fn is_own_file(word: &str) -> bool {
-    let path = Path::new(word);
-    path.extension().is_some_and(|extension| extension == "yaml") && path.is_file()
+pub(super) fn is_own_file(word: &str) -> bool {
+    is_file_name(word) && Path::new(word).is_file()
+}
+
+/// Whether a word can only be the path of a scenario file: no id ends so.
+fn is_file_name(word: &str) -> bool {
+    Path::new(word).extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
 /// A kernel that a scenario is to run on.
@@ -67,7 +71,9 @@ impl Selector<'_> {
             } else {
                 match glob(word)? {
                     Some(glob) => all.iter().filter(|id| glob.is_match(id)).cloned().collect(),
-                    None => vec![Scenario::resolve_id(&folder, word)?],
+                    None => vec![Scenario::resolve_id(&folder, word).map_err(|error| {
+                        if is_file_name(word) { no_such_file(word) } else { error.into() }
+                    })?],
                 }
             };
             if matching.is_empty() {
@@ -146,9 +152,14 @@ impl Selector<'_> {
             KernelChoice::Provisioned(kernel) => Ok(*kernel),
             KernelChoice::NotProvisioned(name) => Err(CommandError::usage(
                 format!("kernel `{name}` is not provisioned"),
-                format!("kshot provision {name}"),
+                self.how_to_get(&name),
             )),
         }
+    }
+
+    /// How to get a kernel of the catalogue that is not there.
+    pub(super) fn how_to_get(self, name: &str) -> String {
+        self.catalogue.get(name).expect("the name is from the catalogue").how_to_get()
     }
 
     /// Downloads or builds a kernel of the catalogue.
@@ -163,6 +174,13 @@ impl Selector<'_> {
         let entry = self.catalogue.get(name).expect("the name is from the catalogue");
         Ok(kernel::provision_dwarf(entry, &self.workspace.provisioning(progress))?)
     }
+}
+
+fn no_such_file(word: &str) -> CommandError {
+    CommandError::usage(
+        format!("there is no scenario file {word}"),
+        "give the path of a file, or a scenario's id: `kshot list` shows all",
+    )
 }
 
 /// As [`Selector::kernel_names`], of `all` names.

@@ -7,7 +7,7 @@ use crate::report;
 use crate::run::{self, RunContext, RunError, RunOptions};
 use crate::survey::{self, Question, Situation};
 use kshot_guest::kernel::KernelError;
-use kshot_stack::document::Verdict;
+use kshot_stack::document::{Reason, Verdict};
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -77,11 +77,12 @@ impl Args {
             };
             let document = &outcome.document;
             let is_silent = document.probes.iter().all(|probe| probe.stacks.is_empty());
-            if exits.is_empty() && is_silent {
+            let has_failed = document.reasons.iter().any(|why| matches!(why, Reason::GuestFailed { .. }));
+            if exits.is_empty() && is_silent && !has_failed {
                 check_function(context, &situation)?;
                 streams
                     .progress
-                    .print_line(&format!("`{}` was not called while the command ran", situation.function));
+                    .print_line(&format!("the command's tasks did not call `{}`", situation.function));
                 called = false;
             }
             match self.output.format {

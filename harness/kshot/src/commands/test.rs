@@ -63,6 +63,14 @@ impl Args {
         let mut tests = pair_tests::of_workspace(&workspace, &catalogue);
         let all = tests.len();
         tests.retain(|test| self.is_chosen(&test.name));
+        if tests.is_empty() && !self.list {
+            let (filters, folder) = (self.filters.join(", "), workspace.scenarios());
+            let what = match filters.as_str() {
+                "" => format!("there is no test: no scenario in {} is for a kernel here", folder.display()),
+                _ => format!("no test is called so: {filters}"),
+            };
+            return Err(CommandError::usage(what, "`kshot test --list` shows the names of all tests"));
+        }
         if self.list {
             tests.iter().try_for_each(|test| match self.format {
                 TestFormat::Json => {

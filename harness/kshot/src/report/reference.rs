@@ -14,9 +14,10 @@ pub(super) struct MeasuredAgainst<'a> {
     pub(super) rows: Vec<AlignedRow<'a>>,
 }
 
-/// The stack that a stack's fidelity was taken against, as the fidelity names its probe. Where several stacks
-/// are of the same event, it is the one that explains the stack's differences, else the one that it has most
-/// in common with.
+/// The stack that a stack's fidelity was taken against, as the fidelity names its probe. Where there are several,
+/// it is the one that explains the stack's differences, else the one of the same event and task that it has most
+/// in common with. A stack may name its event otherwise (a trigger's, that of a kprobe event), or no task: then only
+/// one that explains its differences counts.
 pub(super) fn reference<'a>(
     document: &'a RunDocument,
     probe: &ProbeResult,
@@ -28,18 +29,17 @@ pub(super) fn reference<'a>(
     let others =
         document.probes.iter().filter(|other| other.name != probe.name && other.kind == wanted.name());
     let references = others.flat_map(|other| other.stacks.iter().map(move |stack| (other, stack)));
-    let of_event = references.filter(|(_, reference)| {
-        reference.task == stack.task && function(&reference.event) == function(&stack.event)
-    });
-    let measured = of_event.map(|(probe, reference)| {
+    let measured = references.filter_map(|(probe, reference)| {
+        let is_alike = reference.task == stack.task && function(&reference.event) == function(&stack.event);
         let explained = beside_reference(stack, reference, arch);
         let is_explained = explained.is_some();
-        let rows = explained.unwrap_or_else(|| side_by_side(&stack.frames, &reference.frames, arch));
-        (is_explained, MeasuredAgainst { probe, reference, rows })
+        let rows =
+            explained.or_else(|| is_alike.then(|| side_by_side(&stack.frames, &reference.frames, arch)))?;
+        Some((is_explained, is_alike, MeasuredAgainst { probe, reference, rows }))
     });
-    let best = measured.min_by_key(|(is_explained, MeasuredAgainst { reference, rows, .. })| {
+    let best = measured.min_by_key(|(is_explained, is_alike, MeasuredAgainst { reference, rows, .. })| {
         let in_common = rows.iter().filter(|row| row.left.is_some() && row.right.is_some()).count();
-        (Reverse(*is_explained), Reverse(in_common), reference.frames.len())
+        (Reverse(*is_explained), Reverse(*is_alike), Reverse(in_common), reference.frames.len())
     });
-    best.map(|(_, measured)| measured)
+    best.map(|(.., measured)| measured)
 }

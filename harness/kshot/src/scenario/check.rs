@@ -105,11 +105,11 @@ fn check_probes(source: &CheckContext<'_>, raw: Vec<RawProbe>) -> Result<Vec<Pro
         return Err(source.yaml.error("probes", "probes", message));
     }
     let probes = raw.into_iter().map(|probe| probe.check(&source.yaml)).collect::<Result<Vec<_>>>()?;
-    check_unique(source, "probes", probes.iter().map(|probe| probe.name.as_str()))?;
     if probes.iter().filter(|probe| probe.records_truth()).count() > 1 {
         let message = "there are two gdb probes, but a machine has only one gdb stub".into();
         return Err(source.yaml.error("probes", "gdb", message));
     }
+    check_unique(source, "probes", probes.iter().map(|probe| probe.name.as_str()))?;
     Ok(probes)
 }
 

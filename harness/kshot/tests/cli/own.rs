@@ -161,9 +161,28 @@ fn a_workspace_of_ones_own_is_made_in_a_kernels_tree() {
     assert_eq!(listed.out, "example::mine: test\n");
     kshot_in(&tree, &replica, &["init"]).expect(128, &["is not empty"]);
     fs::remove_file(tree.join("vmlinux")).unwrap();
-    kshot_in(&own, &replica, &["test"]).expect(0, &["example::mine ... ignored, not provisioned"]);
+    // A kernel that is gone is no test that passed.
+    kshot_in(&own, &replica, &["test"]).expect(128, &["example::mine", "there is no kernel in"]);
+    kshot_in(&own, &replica, &["run", "example"]).expect(128, &["build it in", "kshot leaves that to you"]);
     kshot_in(&own, &replica, &["run", "example", "--kernel", "mine"])
         .expect(128, &["no kernel was built there yet"]);
+    for filter in ["nosuch", "./example.yaml"] {
+        kshot_in(&own, &replica, &["test", filter]).expect(128, &["no test is called so", filter]);
+    }
+    kshot_in(&own, &replica, &["run", "./nosuch.yaml"])
+        .expect(128, &["there is no scenario file ./nosuch.yaml"]);
+}
+
+#[test]
+fn a_configuration_that_nothing_can_complete_is_left_as_it_is() {
+    let replica = Replica::new();
+    let folder = build_folder(&replica, &without("TUN"));
+    let before = fs::read(folder.join(".config")).unwrap();
+    let merge = ["config", "./linux", "--scenario", "tunsetiff/truth", "--merge"];
+    kshot_in(&replica.path("."), &replica, &merge).expect(128, &["no Makefile in ./linux"]);
+    fs::write(folder.join("Makefile"), "all:\n").unwrap();
+    kshot_in(&replica.path("."), &replica, &merge).expect(125, &["olddefconfig"]);
+    assert_eq!(fs::read(folder.join(".config")).unwrap(), before);
 }
 
 #[test]
@@ -201,7 +220,7 @@ fn a_scenario_may_lie_anywhere() {
     let replica = Replica::new();
     fs::rename(replica.path("scenarios/tunsetiff/truth.yaml"), replica.path("mine.yaml")).unwrap();
     replica.run(&["validate", "./mine.yaml"]).expect(0, &["ok    ./mine.yaml: "]);
-    replica.run(&["validate", "./none.yaml"]).expect(128, &["no scenario `./none.yaml`"]);
+    replica.run(&["validate", "./none.yaml"]).expect(128, &["there is no scenario file ./none.yaml"]);
     fs::write(replica.path("mine.yaml"), "summary: x\nkernel: [mips64-6.1]\n").unwrap();
     replica.run(&["validate", "./mine.yaml"]).expect(129, &["mine.yaml:2:1", "kernel"]);
 }
