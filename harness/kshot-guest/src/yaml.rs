@@ -10,7 +10,9 @@ use codespan_reporting::term;
 use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::text::is_hidden;
 use regex::Regex;
-use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 
 /// The longest text, in bytes. The catalogue, which is the longest of kshot's own, takes some ten thousand.
 pub const SIZE_MOST: u64 = 1 << 20;
@@ -73,8 +75,23 @@ pub fn from_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Box<Ya
             line: at.line(),
             column: at.column(),
         });
+        let position = second_key(text, &message, &position).unwrap_or(position);
         YamlError::new(file, text, without_position(&message), position)
     })
+}
+
+/// The place of a key that is there twice, which the parser tells as that of its mapping.
+fn second_key(text: &str, message: &str, mapping: &Position) -> Option<Position> {
+    let key = message.split_once("duplicate field `")?.1.split('`').next()?;
+    let mut offset = 0;
+    let places = text.split_inclusive('\n').enumerate().filter_map(|(number, line)| {
+        let indent = line.len() - line.trim_start_matches([' ', '-']).len();
+        let start = offset + indent;
+        offset += line.len();
+        let is_key = line[indent..].strip_prefix(key).is_some_and(|rest| rest.starts_with(':'));
+        is_key.then_some(Position { offset: start, line: number + 1, column: indent + 1 })
+    });
+    places.filter(|place| place.offset >= mapping.offset).nth(1)
 }
 
 /// Refuses text that would take the parser forever or exhaust the memory.
@@ -91,7 +108,7 @@ fn measure(text: &str) -> Result<(), String> {
         return Err(format!("more than {DASHES_MOST} nested lists on one line"));
     }
     let left = Cell::new(WRITTEN_OUT_MOST);
-    // An error in the YAML is reported by the real parse.
+    // An error in the YAML is reported by the real parse, which gets no further: nothing else fails here.
     drop(WrittenOut { left: &left }.deserialize(serde_yaml::Deserializer::from_str(text)));
     match left.get() {
         0 => Err(format!("more than {WRITTEN_OUT_MOST} bytes with its aliases expanded")),
@@ -139,6 +156,14 @@ impl<'de> Visitor<'de> for WrittenOut<'_> {
         self.take(0)
     }
 
+    fn visit_i128<E: serde::de::Error>(self, _: i128) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_u128<E: serde::de::Error>(self, _: u128) -> Result<(), E> {
+        self.take(0)
+    }
+
     fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
         self.take(0)
     }
@@ -163,6 +188,12 @@ impl<'de> Visitor<'de> for WrittenOut<'_> {
             values.next_value_seed(self)?;
         }
         Ok(())
+    }
+
+    /// A value with a tag: `!name value`.
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<(), A::Error> {
+        let ((), value) = tagged.variant_seed(self)?;
+        value.newtype_variant_seed(self)
     }
 }
 
@@ -386,6 +417,12 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_there_twice_shows_the_second() {
+        let fault = from_str::<Sample>("a.yaml", "steps: [a]\n# steps:\nsteps: [b]\n").unwrap_err();
+        assert!(fault.to_string().starts_with("a.yaml:3:1: duplicate field `steps`"), "{fault}");
+    }
+
+    #[test]
     fn a_fault_behind_other_line_ends_and_letters_shows_its_place() {
         let text = "# größer\r\n# größer\r\n# größer\r\nclaims:\r\n  - perf\r\n";
         let fault = YamlSource { file: "a.yaml", text }.error("claims", "perf", "no".into());
@@ -428,6 +465,19 @@ mod tests {
         let long = format!("a: &a {}\n", "x".repeat(60_000));
         let many = format!("b: &b [{}]\n", "*a,".repeat(1000));
         refused(&format!("{long}{many}c: [{}]\n", "*b,".repeat(20)), "aliases expanded");
+        for first in [
+            "!x hello",
+            "!x [1]",
+            "!x {a: 1}",
+            "!x",
+            "!!binary aGVsbG8=",
+            "170141183460469231731687303715884105727",
+            ".inf",
+            "~",
+        ] {
+            let first = format!("first: {first}\n");
+            refused(&format!("{first}{long}{many}c: [{}]\n", "*b,".repeat(20)), "aliases expanded");
+        }
     }
 
     #[test]

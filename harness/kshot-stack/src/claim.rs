@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use globset::Glob;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::arch::Arch;
+use crate::name::glob;
 
 /// The key of a function that is given by the system call that it implements.
 const SYSTEM_CALL: &str = "syscall";
@@ -144,9 +144,7 @@ impl<'de> Visitor<'de> for NamesOrSystemCall {
 impl KnownFault {
     /// Whether the fault is known on the kernel with this name.
     pub fn applies_to(&self, kernel: &str) -> bool {
-        self.kernels
-            .iter()
-            .any(|glob| Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(kernel)))
+        self.kernels.iter().any(|text| glob(text).is_ok_and(|glob| glob.compile_matcher().is_match(kernel)))
     }
 }
 

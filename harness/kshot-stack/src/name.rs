@@ -1,5 +1,7 @@
 //! Names that become paths or words of a command line: what they may hold.
 
+use globset::Glob;
+
 use crate::text::is_hidden;
 
 /// The longest name of a file, in bytes (`NAME_MAX` of Linux's include/uapi/linux/limits.h).
@@ -8,6 +10,21 @@ pub const NAME_MOST: usize = 255;
 pub const ID_DEPTH: usize = 8;
 /// The longest release, in bytes: what uname(2) holds of one without its closing zero (`__NEW_UTS_LEN`).
 pub const RELEASE_MOST: usize = 64;
+
+/// The longest glob, in bytes; it becomes a program of some hundred times its size.
+pub const GLOB_MOST: usize = 1024;
+
+/// The glob that `text` is, as a list of kernels or scenarios has it.
+///
+/// # Errors
+/// Why it is none.
+#[expect(clippy::disallowed_methods, reason = "here its length is limited")]
+pub fn glob(text: &str) -> Result<Glob, String> {
+    if text.len() > GLOB_MOST {
+        return Err(format!("it has more than {GLOB_MOST} bytes"));
+    }
+    Glob::new(text).map_err(|error| error.kind().to_string())
+}
 
 /// Whether `name` is one file or folder right where it is looked for: no `/`, no `..`, nothing that hides.
 pub fn is_file_name(name: &str) -> bool {
@@ -45,6 +62,18 @@ mod tests {
         for release in ["", "$(id)", "6.1 2", "../x", "-6", ".", "6.1\n", "6.1`id`", &"6".repeat(65)] {
             assert!(!is_release(release), "{release:?}");
         }
+    }
+
+    #[test]
+    fn a_glob_is_as_long_as_names_may_need() {
+        let longest = format!("{}b", "*a".repeat(500));
+        assert!(
+            glob("*-{6.1,6.12}-debian")
+                .is_ok_and(|glob| glob.compile_matcher().is_match("arm64-6.12-debian"))
+        );
+        assert!(!glob(&longest).unwrap().compile_matcher().is_match("mips64-6.1"));
+        assert!(glob(&"*a".repeat(100_000)).unwrap_err().contains("more than 1024 bytes"));
+        assert!(glob("[").is_err());
     }
 
     #[test]

@@ -36,7 +36,9 @@ use kshot_guest::symbols::{Dwarf, LoadedKernel, Symbols, SymbolsError};
 use kshot_guest::userland::UserlandError;
 use kshot_stack::arch::Arch;
 use kshot_stack::blame::{Blame, Blamed, error_chain, passed_on_blame, passed_on_hint};
-use kshot_stack::document::{KernelInfo, ProbeResult, Reason, RepeatResult, RunDocument, SCHEMA, Start};
+use kshot_stack::document::{
+    KernelInfo, ProbeResult, Reason, RepeatResult, RunDocument, SCHEMA, Start, Verdict,
+};
 use kshot_stack::results::ParsedProbe;
 use kshot_stack::verdict;
 
@@ -338,16 +340,31 @@ fn run_once(
 ) -> Result<RunOutcome, RunError> {
     let folder = context.create_folder(&scenario.id)?;
     let RunAttempt { keep, start, host_use, accelerator } = attempt;
-    let (recording, result) = match prepare(context, scenario, accelerator) {
-        Ok(prepared) => recording::record(&prepared, scenario, start, host_use, &folder, context.progress),
-        Err(error) if error.blame() == Blame::Guest => (RunRecording::default(), Err(error)),
+    let prepared = match prepare(context, scenario, accelerator) {
+        Ok(prepared) => prepared,
+        Err(error) if error.blame() == Blame::Guest => {
+            let (recording, result) = (RunRecording::default(), Err(error));
+            return conclude(
+                context,
+                scenario,
+                RecordedRun { folder, keep, decode: true, recording, result },
+            );
+        }
         Err(error) => {
             // Nothing is in it.
             drop(std::fs::remove_dir(folder.path()));
             return Err(error);
         }
     };
-    conclude(context, scenario, RecordedRun { folder, keep, decode: true, recording, result })
+    let (recording, result) =
+        recording::record(&prepared, scenario, start, host_use, &folder, context.progress);
+    let run = RecordedRun { folder, keep, decode: true, recording, result };
+    let outcome = conclude(context, scenario, run).map_err(|error| prepared.cause(error))?;
+    let is_unreadable = |why: &Reason| matches!(why, Reason::Unreadable { .. });
+    let in_doubt =
+        outcome.document.verdict == Verdict::Drift || outcome.document.reasons.iter().any(is_unreadable);
+    let damaged = if in_doubt { prepared.damaged_file() } else { None };
+    damaged.map_or(Ok(outcome), Err)
 }
 
 /// A run whose captures have been fetched.

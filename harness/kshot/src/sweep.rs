@@ -142,12 +142,18 @@ pub fn sweep(context: RunContext<'_>, options: SweepOptions) -> Result<(SweepDoc
         progress.print_line(&format!("the unfinished sweep is in {}", folder.path().display()));
         return Err(error.into());
     }
+    let findings = judge_captures(folder.path(), dwarf, &kernel.name, kernel.arch)?;
+    if !findings.breaks.is_empty()
+        && let Some(damaged) = prepared.damaged_file()
+    {
+        return Err(damaged.into());
+    }
     let mut document = SweepDocument {
         schema: SCHEMA,
         kernel: run::kernel_info(kernel),
         qemu: recording.qemu,
         timings_ms: recording.timings,
-        findings: judge_captures(folder.path(), dwarf, &kernel.name, kernel.arch)?,
+        findings,
         console: recording.console,
         artifacts: folder.list_files()?,
     };

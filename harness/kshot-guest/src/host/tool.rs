@@ -411,6 +411,10 @@ mod tests {
             "ld: fork.o: Connection timed out",
             "make: *** write jobserver: Bad file descriptor.  Stop.",
             "sh: 1: as: Text file busy",
+            "gcc: fatal error: cannot execute \"cc1\": execvp: No such file or directory",
+            "as: posix_spawnp: No such file or directory",
+            "ld: cannot open output file vmlinux.o: Operation not permitted",
+            "a.c:1:10: fatal error: /usr/include/stdio.h: No such device",
         ] {
             let tool = cmd!("sh", "-c", "printf '%s\\n' \"$0\"; seq 1 200; exit 2", line);
             let error = log(&folder).run("it", &tool).unwrap_err();

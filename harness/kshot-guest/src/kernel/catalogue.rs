@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use globset::{Glob, GlobSetBuilder};
+use globset::GlobSetBuilder;
 use serde::Deserialize;
 
 use super::KernelError;
@@ -12,6 +12,7 @@ use crate::bounded;
 use crate::host::{FileError, list};
 use crate::yaml::{self, YamlError, YamlSource};
 use kshot_stack::arch::Arch;
+use kshot_stack::name::glob;
 
 /// The catalogue's file name in error messages.
 const FILE: &str = "images/kernels.yaml";
@@ -341,7 +342,7 @@ impl Catalogue {
     /// The kernels that match any of the globs, in the catalogue's order. An invalid glob matches nothing.
     pub fn matching<'a>(&self, globs: impl IntoIterator<Item = &'a str>) -> Vec<&KernelSpec> {
         let mut set = GlobSetBuilder::new();
-        for glob in globs.into_iter().filter_map(|glob| Glob::new(glob).ok()) {
+        for glob in globs.into_iter().filter_map(|text| glob(text).ok()) {
             set.add(glob);
         }
         let Ok(set) = set.build() else { return Vec::new() };

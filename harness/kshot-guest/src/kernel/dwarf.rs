@@ -125,7 +125,7 @@ fn unpack(
         take(&inside.join("lib"), draft.path().join("lib"))?;
     }
     check_same_build(kernel, &kernel_modules, &Dwarf::of(draft.path().join(VMLINUX), Some(draft.path())))?;
-    let folder = draft.commit()?;
+    let folder = draft.commit_with_sums()?;
     // The package, some hundred megabytes, is no longer needed.
     request.discard(cache)?;
     Ok(folder)

@@ -25,6 +25,9 @@ pub struct SshKeys {
     pub host_key_public: Vec<u8>,
 }
 
+/// The kind and the key of the entry of the cache.
+const KIND: &str = "keys";
+const KEY: &str = "ed25519";
 const CLIENT_KEY_FILE: &str = "client";
 const HOST_KEY_FILE: &str = "host";
 
@@ -34,7 +37,17 @@ impl SshKeys {
     /// # Errors
     /// [`UserlandError`].
     pub fn provision(cache: &Cache) -> Result<Self, UserlandError> {
-        let folder = match cache.find_or_draft("keys", "ed25519", || ())? {
+        match Self::find_or_generate(cache) {
+            // They were damaged: others serve as well.
+            Err(UserlandError::Key { .. } | UserlandError::File(_)) if cache.remove(KIND, KEY)? => {
+                Self::find_or_generate(cache)
+            }
+            keys => keys,
+        }
+    }
+
+    fn find_or_generate(cache: &Cache) -> Result<Self, UserlandError> {
+        let folder = match cache.find_or_draft(KIND, KEY, || ())? {
             Lookup::Found(folder) => folder,
             Lookup::Missing(draft) => {
                 for name in [CLIENT_KEY_FILE, HOST_KEY_FILE] {
@@ -98,6 +111,18 @@ mod tests {
         assert!(first.client_key_public.starts_with("ssh-ed25519 AAAA"));
         let mode = fs::metadata(&first.client_key_private).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn keys_that_were_damaged_are_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let first = SshKeys::provision(&cache).unwrap();
+        for damage in ["", "no key"] {
+            fs::write(&first.client_key_private, damage).unwrap();
+            let second = SshKeys::provision(&cache).unwrap();
+            assert_ne!(first.client_key_public, second.client_key_public);
+        }
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use globset::Glob;
-
 use super::CommandError;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{self, Catalogue, Kernel};
 use kshot_guest::progress::Progress;
 use kshot_guest::yaml;
+use kshot_stack::name;
 
 /// Whether a word is the path of a scenario file outside of the workspace's scenarios.
 pub(super) fn is_own_file(word: &str) -> bool {
@@ -228,10 +227,10 @@ fn glob(word: &str) -> Result<Option<globset::GlobMatcher>, CommandError> {
     if !word.contains(['*', '?', '[', '{']) {
         return Ok(None);
     }
-    match Glob::new(word) {
+    match name::glob(word) {
         Ok(glob) => Ok(Some(glob.compile_matcher())),
-        Err(error) => Err(CommandError::usage(
-            format!("`{word}` is not a valid glob: {}", error.kind()),
+        Err(why) => Err(CommandError::usage(
+            format!("`{word}` is not a valid glob: {why}"),
             "quote globs so that the shell leaves them alone",
         )),
     }

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 
 use kshot_guest::host::FileError;
 use kshot_guest::yaml::{self, YamlError, YamlSource};
 use kshot_stack::blame::{Blame, Blamed, passed_on_hint};
+use kshot_stack::name::glob;
 
 /// The file's name in error messages.
 const FILE: &str = "images/nightly.yaml";
@@ -123,9 +124,8 @@ fn matching_names(
     }
     let mut set = GlobSetBuilder::new();
     for word in globs {
-        let glob = Glob::new(word).map_err(|error| {
-            refused(word, format!("`{word}` is not a valid glob: {}", error.kind()), None)
-        })?;
+        let glob = glob(word)
+            .map_err(|why| refused(word, format!("`{}` is not a valid glob: {why}", word), None))?;
         let matcher = glob.compile_matcher();
         if !all.iter().any(|name| matcher.is_match(name)) {
             let hint = yaml::closest(word, all.iter().copied()).map(|name| format!("did you mean `{name}`?"));

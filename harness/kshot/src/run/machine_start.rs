@@ -221,13 +221,19 @@ impl MachineStart<'_> {
     }
 }
 
+/// What QEMU says of a state that it cannot read (migration/savevm.c, migration/migration.c).
+const CANNOT_LOAD: [&str; 2] = ["error while loading state", "load of migration failed"];
+
 /// Whether the saved state is to blame for a failed restore, and not this host. Such a state would fail
 /// again.
 fn is_state_at_fault(error: &RunError) -> bool {
     match error {
         RunError::WrongGuest { .. } => true,
         RunError::Machine(MachineError::State(_) | MachineError::Migration) => true,
-        // A QEMU that cannot read a state exits.
+        // A QEMU that cannot read a state exits, before its machine starts or later.
+        RunError::Machine(MachineError::Refused { stderr, .. }) => {
+            CANNOT_LOAD.iter().any(|words| stderr.contains(words))
+        }
         RunError::Machine(MachineError::Down(MachineDown::QemuExited { killed, .. })) => !killed,
         error => error.blame() == Blame::Guest,
     }

@@ -1,5 +1,6 @@
 //! What has to be there before a machine can start: userland, keys, initramfs, and what the machine is to be.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{RunContext, RunError};
@@ -25,7 +26,7 @@ pub(crate) struct PreparedRun {
     pub(super) state_key: String,
     /// The files that the machine boots.
     pub(super) boot_files: [BootFile; 2],
-    /// What the kernel and the initramfs were made from: paths in entries of the cache.
+    /// What the initramfs is packed from, and what the truth is read from.
     pub(super) parts: Vec<PathBuf>,
     /// The probes that this kernel allows.
     pub(super) probes: Vec<ProbeSpec>,
@@ -53,16 +54,21 @@ pub(super) struct Recorders<'a> {
 }
 
 impl PreparedRun {
-    /// The cause of a failed run: an error of the guest is the host's where a file that the guest boots is
-    /// damaged, or one that its initramfs was packed from.
-    pub(super) fn cause(&self, error: RunError) -> RunError {
-        if error.blame() != Blame::Guest {
-            return error;
+    /// The cause of a failed run: a damaged file, if there is one.
+    pub(crate) fn cause(&self, error: RunError) -> RunError {
+        match error.blame() {
+            Blame::Guest | Blame::Host => self.damaged_file().unwrap_or(error),
+            _ => error,
         }
-        let Some(damaged) = damaged_file(&self.boot_files, &self.parts, &self.cache) else { return error };
+    }
+
+    /// The error of a run whose stacks are not what they should be, where a file that the guest boots is
+    /// damaged, one that its initramfs was packed from, or one that the truth is read from.
+    pub(crate) fn damaged_file(&self) -> Option<RunError> {
+        let damaged = damaged_file(&self.boot_files, &self.parts, &self.cache)?;
         // It may hold the damaged file, and is soon packed again.
         drop(self.cache.remove_entry_of(&self.spec.initrd));
-        damaged
+        Some(damaged)
     }
 
     pub(super) fn recorders(&self) -> Recorders<'_> {
@@ -109,7 +115,10 @@ pub(crate) fn prepare(
     let RunContext { workspace, kernel, progress } = context;
     let accelerator = accelerator.resolve(kernel.arch, scenario.boot.icount)?;
     let images = workspace.images();
-    kernel.check_options(&images, &scenario.option_users())?;
+    kernel.check_options(&images, &scenario.option_users()).map_err(|error| {
+        damaged_file(&[], std::slice::from_ref(&kernel.boot), &workspace.cache)
+            .unwrap_or_else(|| error.into())
+    })?;
     let perf = probe::need_perf(&scenario.probes);
     let userland = Userland::provision(kernel.arch, perf, &workspace.provisioning(progress))?;
     let keys = SshKeys::provision(&workspace.cache)?;
@@ -130,7 +139,10 @@ pub(crate) fn prepare(
         BootFile { path: spec.kernel.clone(), sha256: kernel.sha256.clone() },
         BootFile { path: spec.initrd.clone(), sha256: initramfs.sha256 },
     ];
-    let parts = kernel.modules.iter().chain([&kernel.boot]).chain(&userland.roots).cloned().collect();
+    let dwarf = kernel.dwarf.iter().flat_map(|dwarf| dwarf.modules.values().chain([&dwarf.vmlinux]));
+    let parts: BTreeSet<_> =
+        kernel.modules.iter().chain([&kernel.boot]).chain(&userland.roots).chain(dwarf).collect();
+    let parts = parts.into_iter().cloned().collect();
     Ok(PreparedRun {
         spec,
         parts,

@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 
-use globset::Glob;
-
 use super::raw::{RawBoot, RawClaim, RawConsole, RawKnown, RawScenario, RawStep};
 use super::{BootOptions, Scenario, Step};
 use kshot_guest::probe::{ProbeSpec, RawProbe};
 use kshot_guest::yaml::{YamlError, YamlSource, closest};
 use kshot_stack::arch::Arch;
 use kshot_stack::claim::{Claim, ConsoleClaim, KnownFault};
+use kshot_stack::name;
 use kshot_stack::text::is_hidden;
 
 /// The guest's memory by default, in MiB.
@@ -217,13 +216,13 @@ fn check_globs(source: &CheckContext<'_>, section: &str, globs: &[String]) -> Re
         return Err(source.yaml.error(section, "kernels", "`kernels` is empty".into()));
     }
     globs.iter().try_for_each(|glob| {
-        let matcher = match Glob::new(glob) {
+        let matcher = match name::glob(glob) {
             Ok(matcher) => matcher.compile_matcher(),
-            Err(error) => {
+            Err(why) => {
                 return Err(source.yaml.error(
                     section,
                     glob,
-                    format!("`{glob}` is not a valid glob: {}", error.kind()),
+                    format!("`{}` is not a valid glob: {why}", glob),
                 ));
             }
         };

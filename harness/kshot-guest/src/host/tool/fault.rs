@@ -41,6 +41,10 @@ const HOST_ERRORS: &[&str] = &[
     "Too many open files",
     "Too many levels of symbolic links",
     "Device or resource busy",
+    "No such device",
+    "Bad message",
+    // GCC, of its own programs.
+    "cannot execute",
     "Text file busy",
     "Bad file descriptor",
     "Permission denied",
@@ -53,6 +57,7 @@ const HOST_ERRORS: &[&str] = &[
     "write error",
     // ccache(1), of its own folders.
     "ccache: error: ",
+    "posix_spawn",
     "] Error 126",
     "] Error 127",
 ];
