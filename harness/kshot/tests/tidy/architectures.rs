@@ -21,7 +21,7 @@ struct Exception {
     because: &'static str,
 }
 
-const EXCEPTIONS: [Exception; 3] = [
+const EXCEPTIONS: [Exception; 2] = [
     Exception {
         module: "kshot-guest::symbols::unwind",
         word: "AArch64",
@@ -31,11 +31,6 @@ const EXCEPTIONS: [Exception; 3] = [
         module: "kshot::commands::question",
         word: "mips64",
         because: "a kernel of the catalogue, as an example in a hint",
-    },
-    Exception {
-        module: "kshot::commands::config",
-        word: "mips",
-        because: "a line of a `.config`, as an example in a hint",
     },
 ];
 
