@@ -334,7 +334,13 @@ impl Qemu {
 impl Drop for Qemu {
     fn drop(&mut self) {
         self.process.kill();
-        if let Some(watcher) = self.watcher.take() {
+        let Some(watcher) = self.watcher.take() else { return };
+        // It waits for the child once the console has ended.
+        if !watcher.is_finished() {
+            self.process.kill_group();
+        }
+        // Somebody who left the group may hold the console open for ever.
+        if self.liveness.wait_for_end().is_some() {
             // A watcher thread that panicked has already printed why.
             drop(watcher.join());
         }

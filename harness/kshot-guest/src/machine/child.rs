@@ -15,6 +15,7 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 
 use duct::Handle;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// A child process that dies with kshot.
 #[derive(Debug)]
@@ -65,6 +66,16 @@ impl ChildProcess {
     pub(super) fn kill(&self) {
         // `kill` fails only if the process has already ended.
         drop(self.handle.kill());
+    }
+
+    /// Kills what is left of the child's process group: who holds its standard output open is in it. The child
+    /// must not have been waited for, so that the group's number is still its own.
+    pub(super) fn kill_group(&self) {
+        let group = self.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        if let Some(group) = group {
+            // There may be nobody left.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 
     /// Waits for the child to end.
