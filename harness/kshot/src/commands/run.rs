@@ -96,7 +96,22 @@ impl Args {
     ) -> Result<Vec<Kernel>, CommandError> {
         let mut ready = Vec::new();
         let mut missing = Vec::new();
-        for choice in select.kernels(scenario, &self.kernels)? {
+        let choices = select.kernels(scenario, &self.kernels)?;
+        let its_own = select.kernel_names(&scenario.kernels)?;
+        for name in choices.iter().filter_map(KernelChoice::in_catalogue) {
+            if !its_own.iter().any(|own| own == name) {
+                let line =
+                    format!("{} is not meant for {name}: its `kernels` do not include it", scenario.id);
+                streams.progress.print_line(&line);
+            }
+        }
+        let to_get: Vec<&str> = choices.iter().filter_map(KernelChoice::not_provisioned).collect();
+        if to_get.len() > 1 && !self.kernels.is_empty() && !self.dry_run {
+            let line =
+                format!("{} kernels are downloaded or built first: {}", to_get.len(), to_get.join(", "));
+            streams.progress.print_line(&line);
+        }
+        for choice in choices {
             match choice {
                 KernelChoice::NotProvisioned(name) if self.kernels.is_empty() => missing.push(name),
                 KernelChoice::NotProvisioned(name) if self.dry_run => {

@@ -37,6 +37,14 @@ impl KernelChoice {
         }
     }
 
+    /// The catalogue name of a kernel that is not provisioned.
+    pub(super) fn not_provisioned(&self) -> Option<&str> {
+        match self {
+            Self::Provisioned(_) => None,
+            Self::NotProvisioned(name) => Some(name),
+        }
+    }
+
     /// The kernel, downloaded or built if necessary.
     pub(super) fn provision(self, select: Selector<'_>, progress: &Progress) -> Result<Kernel, CommandError> {
         match self {
