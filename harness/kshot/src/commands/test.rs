@@ -61,6 +61,10 @@ impl Args {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
         let mut tests = pair_tests::of_workspace(&workspace, &catalogue);
+        if !std::env::current_dir().is_ok_and(|here| here.starts_with(&workspace.root)) {
+            // Whoever forgot to change folders would wait for the wrong tests.
+            streams.progress.print_line(&format!("the tests of {}", workspace.root.display()));
+        }
         let all = tests.len();
         tests.retain(|test| self.is_chosen(&test.name));
         if tests.is_empty() && !self.list {
