@@ -321,6 +321,11 @@ mod tests {
             MachineError::Migration.into(),
             MachineError::Down(qemu_ended(false)).into(),
             SessionError::TimedOut(late).into(),
+            MachineError::Refused {
+                status: "exit status 1".into(),
+                stderr: "qemu-system-mips64: load of migration failed: Invalid argument".into(),
+            }
+            .into(),
         ];
         assert!(spoiled.iter().all(is_state_at_fault));
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
@@ -335,6 +340,11 @@ mod tests {
             })
             .into(),
             RunError::Cache(CacheError::Interrupted),
+            MachineError::Refused {
+                status: "exit status 1".into(),
+                stderr: "cannot set up guest memory".into(),
+            }
+            .into(),
         ];
         assert!(!hosts.iter().any(is_state_at_fault));
     }
