@@ -43,7 +43,7 @@ mod stacks; // where frames go
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
-use caller::{Caller, FrameLine, Numbers, Open};
+use caller::{Awaited, Caller, FrameLine, Numbers, Open};
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
@@ -51,8 +51,9 @@ use memchr::memmem::Finder;
 use stacks::NO_REPORT;
 
 use super::messages::{
-    Printer, announces_place, bare, dropped, hung_task, is_damaged, is_end_of_report, is_of_memory,
-    is_register, last_function, may_be_frame, pasted, program_counter, report, section, shown, task,
+    Printer, announces_place, announces_places, bare, begins_with_place, dropped, hung_task,
+    is_cut_before_function, is_cut_before_place, is_damaged, is_end_of_report, is_of_memory, is_register,
+    last_function, may_be_frame, pasted, program_counter, report, section, shown, task,
 };
 use super::prefix::{Message, plain, unquoted};
 use super::telling::is_telling;
@@ -60,7 +61,8 @@ use super::{TRACE_WITHIN, stamped};
 use crate::stack::ftrace_context::context;
 use crate::stack::lines::{self, Kind, LineParser, Warnings, printable, split_at};
 use crate::stack::{
-    Fold, Frame, NAMELESS, ParsedCapture, Stack, Texts, TraceLine, heading, is_own_heading, without_marker,
+    Fold, Frame, NAMELESS, Needs, ParsedCapture, Stack, Texts, TraceLine, heading, is_own_heading,
+    without_marker,
 };
 
 /// What ftrace prints before the frames of a stack.
@@ -109,7 +111,7 @@ pub(crate) fn is_frame(line: &[u8]) -> bool {
     let line = plain(line);
     let text = Message::of(&line).text;
     let stands_alone = |line: TraceLine| match line {
-        TraceLine::Frame { stands_alone, .. } => stands_alone,
+        TraceLine::Frame { needs, .. } => needs == Needs::Nothing,
         TraceLine::From { .. } => true,
     };
     let place = || split_at(text, b"+0x").and_then(|_| TraceLine::read(&printable(text.trim_ascii())));
@@ -173,9 +175,14 @@ impl Parser {
         warnings: &mut Warnings,
     ) {
         self.callers[caller].is_idle = false;
-        let is_place = std::mem::take(&mut self.callers[caller].awaits_place);
+        let awaited = std::mem::take(&mut self.callers[caller].awaited);
         match frame.filter(|&frame| !frame.is_bare || self.is_of_names(caller, frame)) {
-            Some(_) if is_place => {}
+            Some(_) if awaited == Awaited::Place => {}
+            Some(_) if awaited == Awaited::Places => self.callers[caller].awaited = awaited,
+            _ if awaited == Awaited::Function && begins_with_place(text) => {
+                let function = last_function(&shown(text)).map(|name| self.words.word(name.as_bytes()));
+                self.callers[caller].function = function;
+            }
             Some(frame) => self.frame(caller, frame, line, warnings),
             None => self.text(caller, text, line, warnings),
         }
@@ -309,7 +316,12 @@ impl Parser {
         }
         if announces_place(text) {
             self.end(caller);
-            self.callers[caller].awaits_place = true;
+            self.callers[caller].awaited = Awaited::Place;
+            return;
+        }
+        if announces_places(text) {
+            self.end(caller);
+            self.callers[caller].awaited = Awaited::Places;
             return;
         }
         if self.callers[caller].open != Open::No || self.callers[caller].report.is_some() {
@@ -327,6 +339,9 @@ impl Parser {
             }
         }
         self.text_in_stack(caller, text.as_bytes(), line, warnings);
+        if is_cut_before_place(text) {
+            self.callers[caller].awaited = Awaited::Place;
+        }
     }
 
     /// Text that tells nothing: of another in between, behind a stack, or a frame that cannot be read.
@@ -341,7 +356,7 @@ impl Parser {
             warnings.note(Kind::UnreadableLine, line);
             self.frames.push(Arc::new(Frame::default()));
             let (frame, printer) = (self.frames.len() - 1, self.callers[caller].printer);
-            let frame = FrameLine { inner: None, frame, stands_alone: false, is_bare: false, printer };
+            let frame = FrameLine { inner: None, frame, needs: Needs::Stack, is_bare: false, printer };
             return self.push(caller, frame, line, warnings);
         }
         match (self.callers[caller].open, self.callers[caller].printer) {
@@ -379,6 +394,9 @@ impl Parser {
         let caller = &mut self.callers[caller];
         (caller.report, caller.section, caller.age) = (Some(report), None, 0);
         (caller.function, caller.task, caller.has_told) = (function, task, false);
+        if function.is_none() && is_cut_before_function(text) {
+            caller.awaited = Awaited::Function;
+        }
     }
 
     /// A stack that the report keeps of another time, and often of another task.
@@ -421,32 +439,34 @@ impl Parser {
     /// The frames of a line, if it has any.
     fn read_frame(&mut self, caller: usize, text: &[u8]) -> Option<FrameLine> {
         let Self { place, frames, known, callers, .. } = self;
-        let expected = callers[caller].open != Open::No;
+        let Caller { open, is_idle, .. } = callers[caller];
         let number = known.number(text, |text| {
             let mut push = |frame: Frame| {
                 frames.push(Arc::new(frame));
                 frames.len() - 1
             };
             if let Some((frame, printer)) = pasted(text) {
-                let (frame, stands_alone) = (push(frame), true);
-                return Some(FrameLine { inner: None, frame, stands_alone, is_bare: false, printer });
+                let (frame, needs) = (push(frame), Needs::Nothing);
+                return Some(FrameLine { inner: None, frame, needs, is_bare: false, printer });
             }
-            if expected && let Some(frame) = bare(text) {
+            if open != Open::No
+                && let Some(frame) = bare(text)
+            {
                 let (frame, printer) = (push(frame), Printer::Kernel);
-                return Some(FrameLine { inner: None, frame, stands_alone: false, is_bare: true, printer });
+                return Some(FrameLine { inner: None, frame, needs: Needs::Stack, is_bare: true, printer });
             }
             let holds_place = place.find(text).is_some();
-            if !(holds_place || expected && may_be_frame(text)) {
+            if !(holds_place || !is_idle && may_be_frame(text)) {
                 return None;
             }
             let printer = Printer::Kernel;
             Some(match TraceLine::read(&printable(text.trim_ascii()))? {
-                TraceLine::Frame { frame, stands_alone } => {
-                    FrameLine { inner: None, frame: push(frame), stands_alone, is_bare: false, printer }
+                TraceLine::Frame { frame, needs } => {
+                    FrameLine { inner: None, frame: push(frame), needs, is_bare: false, printer }
                 }
                 TraceLine::From { inner, outer } => {
                     let inner = Some(push(inner));
-                    FrameLine { inner, frame: push(outer), stands_alone: true, is_bare: false, printer }
+                    FrameLine { inner, frame: push(outer), needs: Needs::Nothing, is_bare: false, printer }
                 }
             })
         })?;
@@ -468,7 +488,10 @@ impl LineParser for Parser {
         let frame = self.read_frame(caller, message.text);
         let belongs = |frame: FrameLine| match frame {
             FrameLine { is_bare: true, .. } => self.is_of_names(caller, frame),
-            FrameLine { stands_alone, .. } => stands_alone || self.callers[caller].open != Open::No,
+            FrameLine { needs, .. } => {
+                let caller = &self.callers[caller];
+                caller.awaited != Awaited::Nothing || caller.has_what(needs)
+            }
         };
         let is_own = is_stamped || message.text.trim_ascii().is_empty() || frame.is_some_and(belongs);
         if is_own {
@@ -500,6 +523,8 @@ impl LineParser for Parser {
     }
 }
 
+#[cfg(test)]
+mod mail_tests;
 #[cfg(test)]
 mod report_tests;
 #[cfg(test)]

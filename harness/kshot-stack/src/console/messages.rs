@@ -352,6 +352,37 @@ pub(super) fn announces_place(text: &str) -> bool {
         || text.ends_with(" at:") && is_lock()
 }
 
+/// Whether a message is the heading of a list of places, which are no stack: the handlers of an interrupt that
+/// nobody cared for (`__report_bad_irq` of kernel/irq/spurious.c).
+pub(super) fn announces_places(text: &str) -> bool {
+    text == "handlers:"
+}
+
+/// Whether a mail program wrapped the line of a lock that is held before its place: ` #0:  (&x){......}, at:
+/// [<ffffffff81327f1a>]`.
+pub(super) fn is_cut_before_place(text: &str) -> bool {
+    let place = text.trim_start().strip_prefix('#').and_then(|text| text.rsplit_once(", at:"));
+    let is_address =
+        |text: &str| text.is_empty() || text.starts_with("[<") && text.find(">]") == Some(text.len() - 2);
+    place.is_some_and(|(_, place)| is_address(place.trim()))
+}
+
+/// Whether a mail program may have wrapped the first line of a report before its function: `WARNING: CPU: 1 PID:
+/// 93 at net/core/dev.c:123`, `BUG: KASAN: use-after-free in`.
+pub(super) fn is_cut_before_function(text: &str) -> bool {
+    let last = text.trim_end().rsplit(' ').next().unwrap_or_default();
+    let is_line = || may_be_frame(last.as_bytes()) && last.ends_with(|last: char| last.is_ascii_digit());
+    matches!(last, "in" | "at") || is_line()
+}
+
+/// Whether a line begins with a place, as what a mail program wrapped does: a frame has a blank or an address
+/// before it.
+pub(super) fn begins_with_place(text: &[u8]) -> bool {
+    let place = text.split(|&byte| byte == b' ').next().unwrap_or_default();
+    text.first().is_some_and(|&first| first.is_ascii_alphabetic() || first == b'_')
+        && split_at(place, b"+0x").is_some()
+}
+
 /// Whether a message is the line of `=` that a report begins and ends with: of mm/kmsan/report.c, of
 /// mm/kasan/report.c, kernel/kcsan/report.c and mm/kfence/report.c, of lib/ubsan.c. Others part what a report
 /// says, as below the locks of a hung task.

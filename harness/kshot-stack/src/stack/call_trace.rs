@@ -11,6 +11,8 @@
 //! [<c010e5a4>] (unwind_backtrace) from [<c010a0a8>] (show_stack+0x10/0x14) arm
 //! [<c000f954>] (cpu_idle+0x64/0xfc) from [<80208160>] (0x80208160)       arm
 //!  show_stack from dump_stack_lvl+0x40/0x4c                               arm
+//!  hello_init [hello] from do_one_initcall+0x4c/0x220                     arm, of a module
+//!  show_stack from dump_stack_lvl (lib/dump_stack.c:107)                  arm, of scripts/decode_stacktrace.sh
 //! [c0000000f8a3b7c0] [c000000000a1b2c4] dump_stack+0x9c/0xd0 (unreliable) powerpc
 //! [c0000000f8a3b7d0] [c000000000a1b2d4] .handle_irq+0x9c/0xd0             powerpc, big endian
 //! ([<000000000011a7f0>] show_stack+0x90/0xc0)                             s390
@@ -42,8 +44,8 @@ pub(crate) struct CallTrace {
 /// What one line of a call trace says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TraceLine {
-    /// A frame, and whether it says enough to be one without a heading before it.
-    Frame { frame: Frame, stands_alone: bool },
+    /// A frame, and what must stand before it.
+    Frame { frame: Frame, needs: Needs },
     /// `show_stack from dump_stack_lvl+0x40/0x4c`: a frame and the one that it was called from, which the
     /// next line tells of too.
     From {
@@ -52,6 +54,17 @@ pub(crate) enum TraceLine {
         /// The one that it was called from.
         outer: Frame,
     },
+}
+
+/// What must stand before a line for it to be a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// It says enough without.
+    Nothing,
+    /// The heading of a stack or the first line of a report: it names a place in a source.
+    Announcement,
+    /// A stack that is open.
+    Stack,
 }
 
 /// The heading of a call trace.
@@ -91,7 +104,7 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
         r"^\s*(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:(?:Caller)?\[<?\s*(?P<address>{address}|inline)\s*>?\]:?\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
     );
     let from = format!(
-        r"^\s*(?:\[<(?:{address})>\] )?\(?(?P<inner>{place})\)?(?: \[[^\]]*\])?\)? from (?:\[<(?P<address>{address})>\] )?\(?(?P<place>{place}|0x[0-9a-f]+)(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source})?(?P<inline> \[inline\])?\)?\s*$"
+        r"^\s*(?:\[<(?:{address})>\] )?\(?(?P<inner>{place})\)?(?: \[(?P<of>[\w-]+)[^\]]*\])?\)? from (?:\[<(?P<address>{address})>\] )?\(?(?P<place>{place}|0x[0-9a-f]+)(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source}| {lines}(?P<decoded> [A-Za-z][\w-]*)?)?(?P<inline> \[inline\])?\)?\s*$"
     );
     let regex = |text: &str| Regex::new(text).expect("a regex");
     Shapes {
@@ -163,7 +176,9 @@ impl TraceLine {
     /// A line without its time and what [`without_marker`] takes.
     pub(crate) fn read(text: &str) -> Option<Self> {
         if let Some(line) = SHAPES.from.captures(text) {
-            return Some(Self::From { inner: placed(&line["inner"]), outer: whole(&line) });
+            let module = line.name("of").map(|module| module.as_str().to_owned());
+            let inner = Frame { module, ..placed(&line["inner"]) };
+            return Some(Self::From { inner, outer: whole(&line) });
         }
         let line = SHAPES.frame.captures(text)?;
         // Half a sentence may be one word: without an offset, an address or a source line a word is no frame.
@@ -174,9 +189,13 @@ impl TraceLine {
         let unreliable = line.name("flags").is_some_and(|flags| flags.as_str() == "unreliable");
         let guess = line.name("guess").is_some() || unreliable || !line["doubt"].is_empty();
         let frame = Frame { guess, ..whole(&line) };
-        // `f+0x1/0x2 when` is half a sentence.
-        let stands_alone = frame.size.is_some() && line.name("decoded").is_none();
-        Some(Self::Frame { frame, stands_alone })
+        let needs = match (frame.size, line.name("source"), line.name("decoded")) {
+            (Some(_), _, None) => Needs::Nothing,
+            (_, Some(_), _) => Needs::Announcement,
+            // `f+0x1/0x2 when` is half a sentence.
+            _ => Needs::Stack,
+        };
+        Some(Self::Frame { frame, needs })
     }
 }
 

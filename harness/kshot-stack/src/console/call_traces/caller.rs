@@ -1,6 +1,7 @@
 //! What one caller has printed so far: the report that it is in, and the stack that is open.
 
 use crate::console::messages::Printer;
+use crate::stack::Needs;
 
 /// What one caller has printed so far.
 #[derive(Debug)]
@@ -20,8 +21,8 @@ pub(super) struct Caller {
     pub(super) open: Open,
     /// Whether a sentence announced the stack that is open, which then is one only if a frame follows.
     pub(super) is_prose: bool,
-    /// Whether a single place was announced, which is no stack.
-    pub(super) awaits_place: bool,
+    /// What the next line may be besides a frame of a stack.
+    pub(super) awaited: Awaited,
     /// Whether it was at rest behind its last line.
     pub(super) is_idle: bool,
     /// Who prints the stack that is open.
@@ -47,6 +48,19 @@ pub(super) enum Open {
     Interrupted,
 }
 
+/// What the next line is where it reads as a frame and is none, or not a whole one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Awaited {
+    #[default]
+    Nothing,
+    /// A place that was announced alone.
+    Place,
+    /// The places of a list, one a line.
+    Places,
+    /// The function that a report was made in: the end of its first line, which a mail program wrapped.
+    Function,
+}
+
 /// A stack as the numbers of its words and frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Numbers {
@@ -62,8 +76,8 @@ pub(super) struct FrameLine {
     /// The frame that counts for the first line of a stack only.
     pub(super) inner: Option<usize>,
     pub(super) frame: usize,
-    /// Whether it says enough to be a frame without a heading before it.
-    pub(super) stands_alone: bool,
+    /// What must stand before it.
+    pub(super) needs: Needs,
     /// Whether it is a name alone.
     pub(super) is_bare: bool,
     pub(super) printer: Printer,
@@ -82,7 +96,7 @@ impl Caller {
             section_age: 0,
             open: Open::No,
             is_prose: false,
-            awaits_place: false,
+            awaited: Awaited::Nothing,
             is_idle: true,
             printer: Printer::Kernel,
             stack: Numbers::default(),
@@ -101,7 +115,18 @@ impl Caller {
     /// Whether no stack and no report is open, and nothing is known of the next.
     pub(super) fn is_at_rest(&self, nameless: usize) -> bool {
         let knows = self.report.or(self.section).or(self.function).is_some();
-        self.task == nameless && self.open == Open::No && !knows
+        let awaits = self.open != Open::No || self.awaited != Awaited::Nothing;
+        self.task == nameless && !awaits && !knows
+    }
+
+    /// Whether a line that is a frame behind what it needs is one here.
+    pub(super) fn has_what(&self, needs: Needs) -> bool {
+        let is_announced = || self.section.is_some() || self.report.is_some() && !self.has_told;
+        match needs {
+            Needs::Nothing => true,
+            Needs::Announcement => self.open != Open::No || is_announced(),
+            Needs::Stack => self.open != Open::No,
+        }
     }
 
     /// Whether a stack is open that is one as it stands.

@@ -311,3 +311,57 @@ Call Trace:
         "of a report"
     );
 }
+
+#[test]
+fn a_stack_may_begin_with_functions_that_were_inlined() {
+    let frames = " slab_alloc_node mm/slub.c:4168 [inline]\n f+0x1/0x2 mm/slub.c:4302\n";
+    for (heading, event) in [
+        ("Uninit was created at:", "bug: Uninit was created at"),
+        ("write to 0xffff888102345678 of 8 bytes by task 3211 on cpu 1:", "bug: write to"),
+        ("page last free pid 5825 tgid 5825 stack trace:", "bug: page last free pid"),
+        ("-> #0 (&x->lock){+.+.}-{2:2}:", "bug"),
+        ("   INITIAL USE at:", "bug: INITIAL USE at"),
+    ] {
+        let text = format!("BUG: KASAN: x in g+0x1/0x2\n h+0x1/0x2\n\n{heading}\n{frames}");
+        assert_eq!(told(&text)[1], format!("1 ? {event}: slab_alloc_node f"), "{heading}");
+    }
+    assert_eq!(
+        told(&format!("BUG: KMSAN: uninit-value in g+0x1/0x2 net/a.c:1\n{frames}")),
+        ["1 ? bug in g: slab_alloc_node f"]
+    );
+}
+
+#[test]
+fn a_stack_with_lines_of_sources_needs_no_offsets() {
+    // scripts/decode_stacktrace.sh takes the blanks away, and riscv announces no stack.
+    let kasan = "BUG: KASAN: x in g (mm/x.c:1)\n\nAllocated by task 12:\nf (mm/x.c:46)\n h (mm/x.c:9) tun\n";
+    assert_eq!(told(kasan), ["1 ? bug: Allocated by task: f h"]);
+    let riscv = "\
+[    1.0] WARNING: CPU: 0 PID: 12 at mm/x.c:1 f+0x1/0x2
+[    1.0] CPU: 0 PID: 12 Comm: a Not tainted 6.1.0 #1
+[    1.0] epc : f (mm/x.c:1)
+[    1.0]  ra : g (mm/x.c:1)
+[    1.0] f (mm/x.c:1)
+[    1.0] g (mm/x.c:12)
+";
+    assert_eq!(told(riscv), ["1 a warn in f: f g"]);
+    let arm = "CPU: 0 PID: 12 Comm: a Not tainted 6.1.0 #1\nunwind_backtrace from f (arch/arm/x.c:258)\nf from g (lib/x.c:12) tun\n";
+    assert_eq!(told(arm), ["1 a call trace: unwind_backtrace f g"]);
+    assert_eq!(told("It is at fault:\nf (mm/x.c:46)\n"), [""; 0], "of no report");
+}
+
+#[test]
+fn the_handlers_of_an_interrupt_are_no_stack() {
+    let text = "\
+irq 16: nobody cared (try booting with the \"irqpoll\" option)
+Pid: 0, comm: swapper Not tainted 2.6.32
+Call Trace:
+ [<ffffffff810d8f9b>] __report_bad_irq+0x9b/0xa0
+ [<ffffffff814d064c>] do_IRQ+0x6c/0xf0
+handlers:
+[<ffffffff813a0b20>] (usb_hcd_irq+0x0/0xb0)
+[<ffffffffa0123b20>] (ata_bmdma_interrupt+0x0/0x1f0 [libata])
+Disabling IRQ #16
+";
+    assert_eq!(told(text), ["1 swapper bad irq: __report_bad_irq do_IRQ"]);
+}

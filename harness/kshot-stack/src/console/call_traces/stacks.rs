@@ -86,7 +86,7 @@ impl Parser {
             (_, one, other) => one == other,
         };
         if !goes_on {
-            if !frame.stands_alone {
+            if !self.callers[caller].has_what(frame.needs) {
                 return;
             }
             let goes_on = frame.printer == Printer::Kernel && frame.inner.is_none() && open == Open::No;

@@ -166,3 +166,18 @@ fn the_handlers_of_an_interrupt_do_not_make_a_mail_a_list_of_stacks() {
     let irq = "  irq 77: nobody cared (try booting with the \"irqpoll\" option)\n  handlers:\n  [<00000000d33eeed7>] vring_interrupt\n  Disabling IRQ #77\n";
     assert_eq!(told(&format!("{PROSE}{irq}{PROSE}{CONSOLE}")), ["call-trace 1: 1 sh warn in h: h i"]);
 }
+
+#[test]
+fn an_address_that_is_announced_alone_begins_no_section() {
+    for (heading, address) in [
+        ("Preemption disabled at:", "[<0000000000000000>] 0x0"),
+        ("Last Breaking-Event-Address:", " [<000003ff80021f54>] 0x3ff80021f54"),
+    ] {
+        let text = format!(
+            "BUG: sleeping function called from invalid context at a.c:5\n{heading}\n{address}\nCPU: 1 PID: 93 Comm: sh Not tainted 6.12.0 #1\nCall Trace:\n f+0x1/0x2\n"
+        );
+        assert_eq!(told(&text), ["call-trace 1: 1 sh bug: f"], "{heading}");
+        let rest = format!("Call Trace:\n f+0x1/0x2\n---[ end trace 0 ]---\n{heading}\n{address}\n");
+        assert_eq!(told(&rest), ["call-trace 1: 1 ? call trace: f"], "{heading}");
+    }
+}
