@@ -67,7 +67,7 @@ use crate::stack::{
 
 /// What ftrace prints before the frames of a stack.
 const FTRACE_HEADING: &[u8] = b"<stack trace>";
-/// Messages of others behind the heading of a stack that a report keeps, at most.
+/// Messages of others behind the heading of a stack that a report keeps, and between the frames of one, at most.
 const STACK_WITHIN: usize = 8;
 /// Reports whose stacks have no heading.
 const HEADLESS: [&str; 3] = ["slab", "sysrq: ", "refcount"];
@@ -204,7 +204,7 @@ impl Parser {
                 self.frames[frame.frame].symbol.as_ref().is_some_and(|name| name.contains('_'))
             }
             Open::Frames => stack.frames.first().is_some_and(|&first| is_bare(first)),
-            Open::No | Open::Interrupted => false,
+            Open::No | Open::Interrupted(_) => false,
         }
     }
 
@@ -352,7 +352,8 @@ impl Parser {
             Printer::Ftrace => text.trim_ascii_start().starts_with(b"=> "),
             Printer::Debugger(_) => false,
         };
-        if is_damaged && self.callers[caller].open != Open::No {
+        let goes_on = !matches!(self.callers[caller].open, Open::No | Open::Interrupted(2..));
+        if is_damaged && goes_on {
             warnings.note(Kind::UnreadableLine, line);
             self.frames.push(Arc::new(Frame::default()));
             let (frame, printer) = (self.frames.len() - 1, self.callers[caller].printer);
@@ -363,10 +364,17 @@ impl Parser {
             // Registers, words of the stack, lines of sources: the next number tells whether it goes on.
             (Open::Frames, Printer::Debugger(_)) => {}
             // What names a function may be the heading of the next stack.
-            (Open::Frames, Printer::Kernel) if !holds_place => self.callers[caller].open = Open::Interrupted,
-            (Open::Interrupted, Printer::Kernel) if self.callers[caller].is_cut => self.cut(caller),
-            (Open::Frames | Open::Interrupted, Printer::Kernel) => self.close(caller),
-            (Open::Frames | Open::Interrupted, _) => self.end(caller),
+            (Open::Frames, Printer::Kernel) if !holds_place => {
+                self.callers[caller].open = Open::Interrupted(1);
+            }
+            (Open::Interrupted(_), Printer::Kernel) if self.callers[caller].is_cut => self.cut(caller),
+            (Open::Interrupted(others), Printer::Kernel)
+                if others < self.most_others(caller) && !holds_place && !self.is_complete(caller) =>
+            {
+                self.callers[caller].open = Open::Interrupted(others + 1);
+            }
+            (Open::Frames | Open::Interrupted(_), Printer::Kernel) => self.close(caller),
+            (Open::Frames | Open::Interrupted(_), _) => self.end(caller),
             // A frame behind what nobody knows? Without a word it would be lost.
             (Open::Announced, Printer::Kernel) if holds_place && !self.callers[caller].is_prose => {
                 warnings.note(Kind::UnreadableLine, line);

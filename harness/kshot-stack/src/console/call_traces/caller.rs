@@ -44,8 +44,8 @@ pub(super) enum Open {
     Announced,
     /// A stack has frames.
     Frames,
-    /// A message that may be another's stands behind its last frame.
-    Interrupted,
+    /// So many messages that may be of others stand behind its last frame.
+    Interrupted(usize),
 }
 
 /// What the next line is where it reads as a frame and is none, or not a whole one.
@@ -134,7 +134,7 @@ impl Caller {
         match self.open {
             Open::No => false,
             Open::Announced => !self.is_prose,
-            Open::Frames | Open::Interrupted => true,
+            Open::Frames | Open::Interrupted(_) => true,
         }
     }
 

@@ -128,6 +128,12 @@ impl Parser {
         }
     }
 
+    /// How many messages of others may stand between the frames of the stack that is open. Frames behind more than
+    /// one are of the stack that was laid aside, where there is one.
+    pub(super) fn most_others(&self, caller: usize) -> usize {
+        if self.callers[caller].aside.is_some() { 1 } else { STACK_WITHIN }
+    }
+
     /// Whether the stack that is open has come to an entry, behind which none goes on.
     pub(super) fn is_complete(&self, caller: usize) -> bool {
         let mut frames = self.callers[caller].stack.frames.iter().rev().map(|&frame| &*self.frames[frame]);

@@ -206,9 +206,22 @@ fn a_log_reads_the_same_behind_whatever_its_printer_puts_before_its_messages() {
 }
 
 #[test]
-fn one_message_of_another_does_not_cut_a_trace_and_two_do() {
-    assert_eq!(told("Call Trace:\n f+0x1/0x2\neth0: link up\n g+0x1/0x2\n"), ["1 ? call trace: f g"]);
-    assert_eq!(told("Call Trace:\n f+0x1/0x2\na\nb\n g+0x1/0x2\n").len(), 2);
+fn messages_of_others_do_not_cut_a_trace_before_its_end() {
+    let told =
+        |frame: &str, others: &str| told(&format!("Call Trace:\n {frame}+0x1/0x2\n{others} g+0x1/0x2\n"));
+    for others in [
+        "eth0: link up\n",
+        "usb 1-1: new high-speed USB device number 2\nusb 1-1: New USB device found, idVendor=0bda\n",
+        "[  OK  ] Started a.\n         Starting b...\n[  OK  ] Started b.\n",
+        &"Nov 23 09:20:11 host sshd[123]: Accepted publickey for root\n".repeat(STACK_WITHIN),
+    ] {
+        assert_eq!(told("f", others), ["1 ? call trace: f g"], "{others}");
+    }
+    assert_eq!(told("f", &"a\n".repeat(STACK_WITHIN + 1)).len(), 2);
+    for others in ["in h+0x1/0x2, that is\na\n", "\n", "a\n\n", "CPU: 0 PID: 93 Comm: sh Not tainted\n"] {
+        assert_eq!(told("f", others).len(), 2, "{others}");
+    }
+    assert_eq!(told("ret_from_fork", "a\nb\n").len(), 2, "nothing goes on behind an entry");
 }
 
 #[test]
