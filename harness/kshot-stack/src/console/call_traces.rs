@@ -38,6 +38,7 @@
 //! (`CONFIG_PRINTK_CALLER`). Frames that the unwinder did not come by (`?`) are [`Frame::guess`].
 
 mod caller; // what one caller has printed so far
+mod spacing; // empty lines between all others
 mod stacks; // where frames go
 
 use std::io::{self, BufRead};
@@ -48,6 +49,7 @@ use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 use memchr::memmem::Finder;
+use spacing::Spacing;
 use stacks::NO_REPORT;
 
 use super::messages::{
@@ -67,7 +69,7 @@ use crate::stack::{
 
 /// What ftrace prints before the frames of a stack.
 const FTRACE_HEADING: &[u8] = b"<stack trace>";
-/// Messages of others behind the heading of a stack that a report keeps, and between the frames of one, at most.
+/// Messages of others behind the heading of a stack that a report keeps, and between frames, at most.
 const STACK_WITHIN: usize = 8;
 /// Reports whose stacks have no heading.
 const HEADLESS: [&str; 3] = ["slab", "sysrq: ", "refcount"];
@@ -133,6 +135,7 @@ struct Parser {
     last: usize,
     /// Whether the line before may tell something.
     is_telling: bool,
+    spacing: Spacing,
     lost: u64,
     /// How many stacks were counted, and how many begun.
     events: u64,
@@ -154,6 +157,7 @@ impl Parser {
             callers: IndexMap::default(),
             last: 0,
             is_telling: false,
+            spacing: Spacing::default(),
             lost: 0,
             events: 0,
             begun: 0,
@@ -211,7 +215,10 @@ impl Parser {
     /// The text of a line that is no frame.
     fn text(&mut self, caller: usize, text: &[u8], line: &[u8], warnings: &mut Warnings) {
         if text.trim_ascii().is_empty() {
-            return self.blank(caller);
+            if self.spacing.is_blank_line() || self.callers[caller].printer != Printer::Kernel {
+                self.blank(caller);
+            }
+            return;
         }
         if text.trim_ascii_end().ends_with(FTRACE_HEADING)
             && let Some(context) = context(text)
@@ -488,6 +495,7 @@ impl LineParser for Parser {
         let message = Message::of(line);
         let caller = self.caller(message.caller);
         let is_stamped = is_stamped(line, message);
+        self.spacing.line(message.text.trim_ascii().is_empty());
         // Most messages of a boot are of no stack.
         self.is_telling = !self.callers[caller].is_idle || is_telling(message.text);
         if !self.is_telling {

@@ -352,8 +352,8 @@ pub(super) fn announces_place(text: &str) -> bool {
         || text.ends_with(" at:") && is_lock()
 }
 
-/// Whether a message is the heading of a list of places, which are no stack: the handlers of an interrupt that
-/// nobody cared for (`__report_bad_irq` of kernel/irq/spurious.c).
+/// Whether a message is the heading of a list of places, which are no stack: the handlers of an interrupt
+/// that nobody cared for (`__report_bad_irq` of kernel/irq/spurious.c).
 pub(super) fn announces_places(text: &str) -> bool {
     text == "handlers:"
 }
@@ -367,8 +367,8 @@ pub(super) fn is_cut_before_place(text: &str) -> bool {
     place.is_some_and(|(_, place)| is_address(place.trim()))
 }
 
-/// Whether a mail program may have wrapped the first line of a report before its function: `WARNING: CPU: 1 PID:
-/// 93 at net/core/dev.c:123`, `BUG: KASAN: use-after-free in`.
+/// Whether a mail program may have wrapped the first line of a report before its function: `WARNING: CPU: 1
+/// PID: 93 at net/core/dev.c:123`, `BUG: KASAN: use-after-free in`.
 pub(super) fn is_cut_before_function(text: &str) -> bool {
     let last = text.trim_end().rsplit(' ').next().unwrap_or_default();
     let is_line = || may_be_frame(last.as_bytes()) && last.ends_with(|last: char| last.is_ascii_digit());

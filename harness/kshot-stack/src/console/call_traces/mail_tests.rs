@@ -18,3 +18,19 @@ fn what_a_mail_program_wrapped_is_no_stack() {
     let warn = "WARNING: CPU: 1 PID: 93 at fs/nfsd/nfs4state.c:123\n f+0x1/0x2\n";
     assert_eq!(told(warn), ["1 ? warn: f"]);
 }
+
+#[test]
+fn empty_lines_between_all_others_part_nothing() {
+    let log = ["CPU: 0 PID: 93 Comm: sh Not tainted 3.3.0 #1", "Call Trace:", " f+0x1/0x2", " g+0x1/0x2"];
+    for before in ["", "[   12.3] ", "> "] {
+        let spaced: String = log.iter().map(|line| format!("{before}{line}\n\n")).collect();
+        assert_eq!(told(&spaced), ["1 sh call trace: f g"], "{spaced}");
+        let two = format!("{spaced}\n\n h+0x1/0x2\n");
+        assert_eq!(
+            told(&two),
+            ["1 sh call trace: f g", "1 ? call trace: h"],
+            "an empty line that was spaced, too"
+        );
+    }
+    assert_eq!(told(" f+0x1/0x2\n\n g+0x1/0x2\n"), ["1 ? call trace: f", "1 ? call trace: g"]);
+}

@@ -128,8 +128,8 @@ impl Parser {
         }
     }
 
-    /// How many messages of others may stand between the frames of the stack that is open. Frames behind more than
-    /// one are of the stack that was laid aside, where there is one.
+    /// How many messages of others may stand between the frames of the stack that is open. Frames behind more
+    /// than one are of the stack that was laid aside, where there is one.
     pub(super) fn most_others(&self, caller: usize) -> usize {
         if self.callers[caller].aside.is_some() { 1 } else { STACK_WITHIN }
     }
