@@ -16,6 +16,9 @@
 //! [Nov 8 09:20] text
 //! [<    0.000003>] text                               dmesg --time-format delta
 //! [   12.345678 <    0.000003>] text                  dmesg -d
+//! [   12.345678 / 11-28 09:20:11.345][1] text         LG
+//! [   12.345678,1] text                               Motorola
+//! [   12.345678][0]text                               AVM
 //! 2026-11-28T09:20:11,345678+00:00 text               dmesg --time-format iso, and what runs tests
 //! 4,1234,12345678,-,caller=T93;text                   /dev/kmsg, netconsole
 //! 6.12.0,4,1234,12345678,-;text                       netconsole with the kernel's release
@@ -24,17 +27,21 @@
 //! 11-28 09:20:11.345     0     0 W kernel  : text     logcat of Android
 //! W/kernel  (    0): text
 //! console.log:12:[   12.345678] text                  grep
+//! host kernel: message repeated 2 times: [ text]      rsyslogd
 //! ```
 //!
-//! Each of these may stand in front of any other, once (`dmesg -xT`). What quotes a line stands before all of
-//! them (`quote.rs`), who printed it behind the time (`printer.rs`).
+//! Each of these may stand in front of any other, once (`dmesg -xT`). What is no part of any message is taken
+//! away first (`plain.rs`). What quotes a line stands before all prefixes (`quote.rs`), who printed it behind
+//! the time (`printer.rs`).
 
+mod plain; // a line as a terminal shows it
 mod printer; // who printed a message
 mod quote; // what quotes a line
 
+pub(super) use plain::plain;
 pub(super) use printer::behind as behind_printer;
 pub(crate) use quote::said;
-pub(super) use quote::{plain, unquoted};
+pub(super) use quote::unquoted;
 
 use std::sync::LazyLock;
 
@@ -60,6 +67,7 @@ enum Prefix {
     Date,
     Seconds,
     Logger,
+    Repeated,
     Caller,
 }
 
@@ -121,6 +129,7 @@ impl<'a> Message<'a> {
                 };
                 match first {
                     b'0'..=b'9' => date().or_else(record).or_else(logger)?,
+                    b'm' if had.has(Prefix::Logger) => behind(Prefix::Repeated, repeated(text)?),
                     _ => facility(text).map(|text| behind(Prefix::Level, text)).or_else(logger)?,
                 }
             }
@@ -142,13 +151,18 @@ impl Had {
 }
 
 /// What stands behind `[   12.345678] `, `[  +0.000003] `, `[<    0.000003>] ` or
-/// `[   12.345678 <    0.000003>] `; kernels of vendors also print `[   12.345678@0] ` and `[   12.345678s]`.
+/// `[   12.345678 <    0.000003>] `; kernels of vendors also print `[   12.345678@0] `, `[   12.345678,0] `,
+/// `[   12.345678s]`, `[   12.345678 / 11-28 09:20:11.345]`, and the CPU right behind it, `[   12.345678][0]`.
 fn seconds(text: &[u8]) -> Option<&[u8]> {
     let whole = text.strip_prefix(b"[")?.trim_ascii_start();
     let behind = match behind_number(whole.strip_prefix(b"+").unwrap_or(whole)) {
         Some(behind) => {
             let of_vendor = || match behind {
-                [b'@', cpu @ ..] => behind_digits(cpu)?.strip_prefix(b"]"),
+                [b'@' | b',', cpu @ ..] => behind_digits(cpu)?.strip_prefix(b"]"),
+                [b' ', b'/', b' ', b'0'..=b'9', time @ ..] => {
+                    let end = time.iter().take(LONGEST).position(|&byte| byte == b']')?;
+                    Some(&time[end + 1..])
+                }
                 _ => behind.strip_prefix(b"s]"),
             };
             let of_dmesg = || delta(behind.strip_prefix(b" ")?);
@@ -156,7 +170,12 @@ fn seconds(text: &[u8]) -> Option<&[u8]> {
         }
         None => delta(whole)?,
     };
-    Some(behind_blank(behind))
+    Some(behind_blank(behind_cpu(behind).unwrap_or(behind)))
+}
+
+/// What stands behind `[1]`.
+fn behind_cpu(text: &[u8]) -> Option<&[u8]> {
+    behind_digits(text.strip_prefix(b"[")?)?.strip_prefix(b"]")
 }
 
 /// What stands behind `<    0.000003>]`.
@@ -164,9 +183,12 @@ fn delta(text: &[u8]) -> Option<&[u8]> {
     behind_number(text.strip_prefix(b"<")?.trim_ascii_start())?.strip_prefix(b">]")
 }
 
-/// A text without the blank that parts it from its prefix.
+/// A text without the blank that parts it from its prefix, or what an editor made of it.
 fn behind_blank(text: &[u8]) -> &[u8] {
-    text.strip_prefix(b" ").unwrap_or(text)
+    match text {
+        [b' ' | b'\t', behind @ ..] => behind,
+        _ => text,
+    }
 }
 
 /// What stands behind `12.345678`.
@@ -264,6 +286,12 @@ fn logger(text: &[u8]) -> Option<&[u8]> {
     })
 }
 
+/// The message in `message repeated 2 times: [ text]`.
+fn repeated(text: &[u8]) -> Option<&[u8]> {
+    let times = behind_digits(text.strip_prefix(b"message repeated ")?)?;
+    times.strip_prefix(b" times: [ ")?.strip_suffix(b"]")
+}
+
 /// What stands behind the number in brackets that a text begins with: `[0]`, `(    0)`.
 fn behind_number_in(text: &[u8], [open, close]: [u8; 2]) -> Option<&[u8]> {
     behind_digits(text.strip_prefix(&[open])?.trim_ascii_start())?.strip_prefix(&[close])
@@ -330,6 +358,21 @@ mod tests {
             ("kern  :notice: [Sat Nov 28 09:20:11 2026] [   T3919]  f+0x1/0x2", "T3919", " f+0x1/0x2"),
             ("kern  :warn  : 2026-11-28T09:20:11,345678+00:00  f+0x1/0x2", "", " f+0x1/0x2"),
             ("[   12.345680] host kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[   12.345678 / 11-28 09:20:11.345][1]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[   12.345678,1]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[   12.345678][0]text", "", "text"),
+            ("[   12.345678] [0]text", "", "[0]text"),
+            ("[   12.345678]\t f+0x1/0x2", "", " f+0x1/0x2"),
+            (
+                "Nov 28 09:20:11 host kernel: message repeated 2 times: [ [   12.3]  f+0x1/0x2]",
+                "",
+                " f+0x1/0x2",
+            ),
+            ("message repeated 2 times: [ f+0x1/0x2]", "", "message repeated 2 times: [ f+0x1/0x2]"),
+            ("MESSAGE= f+0x1/0x2", "MESSAGE", " f+0x1/0x2"),
+            ("JD> [   12.345678]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("<4>[   12.345678] [K] text", "", "text"),
+            ("<4>[   12.345678] -(0)[1:swapper/0][name:traps&] f+0x1/0x2", "1:swapper/0", "f+0x1/0x2"),
             ("[12345.68 <    0.000003>] host kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
             ("[   12.345680] the old kernel: text", "", "the old kernel: text"),
             ("kernel:  f+0x1/0x2", "", " f+0x1/0x2"),

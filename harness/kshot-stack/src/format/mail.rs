@@ -3,11 +3,22 @@
 
 use std::io::{self, BufRead, Read};
 
-/// Whether a text says of itself that it is encoded so.
+use crate::stack::lines::split_at;
+
+/// Whether a text says of itself that it is encoded so, or holds a line of a call trace whose last blank is.
 pub(super) fn is_encoded(head: &[u8]) -> bool {
     const HEADER: &[u8] = b"content-transfer-encoding: quoted-printable";
-    let begins = |line: &[u8]| line.get(..HEADER.len()).is_some_and(|line| line.eq_ignore_ascii_case(HEADER));
-    head.split(|&byte| byte == b'\n').any(begins)
+    let is_place = |(name, offset): (&[u8], &[u8])| offset.contains(&b'/') && !name.contains(&b'=');
+    head.split(|&byte| byte == b'\n').any(|line| {
+        let is_header = || line.get(..HEADER.len()).is_some_and(|line| line.eq_ignore_ascii_case(HEADER));
+        match line.strip_suffix(b"\r").unwrap_or(line) {
+            [text @ .., b'=', b'2', b'0'] => {
+                let last = text.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
+                text.ends_with(b"Call Trace:") || split_at(last, b"+0x").is_some_and(is_place)
+            }
+            _ => is_header(),
+        }
+    })
 }
 
 /// What is encoded, as it was written. Of a line that is cut the numbers of those behind it are less by one.
@@ -102,5 +113,7 @@ mod tests {
     fn only_a_mail_that_says_so_is_encoded() {
         assert!(is_encoded(b"From: a\nContent-Transfer-Encoding: Quoted-Printable\r\n\n"));
         assert!(!is_encoded(b"From: a\nContent-Transfer-Encoding: 8bit\n\nquoted-printable\n"));
+        assert!(is_encoded(b"Call Trace:=20\r\n") && is_encoded(b" f+0x1/0x2=20\n"));
+        assert!(!is_encoded(b"CONFIG_LOG_BUF_SHIFT=20\nkfree: call_site=f+0x1/0x2 len=20\n"));
     }
 }

@@ -18,6 +18,7 @@
 //! ([<000000000011a7f0>] show_stack+0x90/0xc0)                             s390
 //! Caller[000000000042a7f0]: show_stack+0x90/0xc0                          sparc64
 //! [<(____ptrval____)>] show_stack+0x90/0xc0                               4.15 to 4.19
+//! [] show_stack+0x90/0xc0                                                 out of a web page
 //! [ffffff80201c7800+  32][<ffffff80091f0e2c>] show_stack+0xd8/0xe4        Amlogic
 //!  __dump_stack lib/dump_stack.c:88 [inline]                              with source lines, of syzkaller
 //!  ret_from_fork+0x1f/0x30 ??:?                                           where one is not known
@@ -101,7 +102,7 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     // Before 4.19 an address may be hidden, and sparc64 tells in words which it is.
     let address = r"[0-9a-f]+|\(?_*ptrval_*\)?";
     let frame = format!(
-        r"^\s*(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:(?:Caller)?\[<?\s*(?P<address>{address}|inline)\s*>?\]:?\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
+        r"^\s*(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:(?:Caller)?\[<?\s*(?P<address>{address}|inline)?\s*>?\]:?\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
     );
     let from = format!(
         r"^\s*(?:\[<(?:{address})>\] )?\(?(?P<inner>{place})\)?(?: \[(?P<of>[\w-]+)[^\]]*\])?\)? from (?:\[<(?P<address>{address})>\] )?\(?(?P<place>{place}|0x[0-9a-f]+)(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source}| {lines}(?P<decoded> [A-Za-z][\w-]*)?)?(?P<inline> \[inline\])?\)?\s*$"

@@ -2,6 +2,8 @@
 
 use super::tests::told;
 
+type Make<'a> = &'a dyn Fn(&str) -> String;
+
 #[test]
 fn what_a_mail_program_wrapped_is_no_stack() {
     let trace = "CPU: 1 PID: 93 Comm: nfsd Not tainted 6.1.0 #1\nCall Trace:\n f+0x1/0x2\n";
@@ -33,4 +35,35 @@ fn empty_lines_between_all_others_part_nothing() {
         );
     }
     assert_eq!(told(" f+0x1/0x2\n\n g+0x1/0x2\n"), ["1 ? call trace: f", "1 ? call trace: g"]);
+}
+
+#[test]
+fn what_loggers_and_web_pages_make_of_a_log_reads_as_the_log() {
+    let log = [
+        "WARNING: CPU: 0 PID: 93 at a.c:1 f+0x1/0x2",
+        "CPU: 0 PID: 93 Comm: sh Not tainted 4.9.0 #1",
+        "Call Trace:",
+        " [<ffffffff81051a00>] f+0x1/0x2",
+        " [<ffffffff81051a01>] ? g+0x1/0x2 [tun]",
+    ];
+    let json =
+        |line: &str| format!("{{\"log\":\"{}\\n\",\"stream\":\"stdout\"}}", line.replace('<', "\\u003c"));
+    let field =
+        |line: &str| format!("_TRANSPORT=kernel\n_HOSTNAME=a\n{}MESSAGE={line}\n", "_PID=1\n".repeat(9));
+    let makes: [(&str, Make<'_>); 8] = [
+        ("entities", &|line| line.replace('<', "&lt;").replace('>', "&gt;")),
+        ("tags that are gone", &|line| {
+            line.replace("<ffffffff81051a00>", "").replace("<ffffffff81051a01>", "")
+        }),
+        ("breaks", &|line| format!("[   12.1] {line}<br>")),
+        ("docker", &json),
+        ("journalctl -o export", &field),
+        ("initials", &|line| format!("JD> {line}")),
+        ("a switch", &|line| format!("2021 Jan  1 12:00:00 a %KERN-4-SYSTEM_MSG: [   12.1] {line} - kernel")),
+        ("logcat", &|line| format!("06-15 04:48:22.666     0     0 W         : {line}")),
+    ];
+    for (name, make) in makes {
+        let text: String = log.iter().map(|line| format!("{}\n", make(line))).collect();
+        assert_eq!(told(&text), ["1 sh warn in f: f ?g"], "{name}");
+    }
 }

@@ -6,9 +6,11 @@
 //! [   12.345678]  [0:      swapper/0:    1] text        Samsung
 //! [   12.345678] I[0:      swapper/0:    1] text
 //! [   12.345678]  (1)[1234:kworker/0:1]text             MediaTek
+//! [   12.345678] -(0)[1234:sh][name:traps&]text
 //! [   12.345678s][pid:1,cpu0,swapper/0]text             Huawei
 //! [   12.345678s][2026:11:28 09:20:11][pid:1,cpu0,swapper/0]text
 //! [   12.345678] c0   1234 text                         Unisoc
+//! [   12.345678] [K] text                               HTC, who do not say it
 //! ```
 
 use super::{behind_blank, behind_digits};
@@ -31,6 +33,9 @@ pub(super) fn of_vendor(text: &[u8]) -> Option<(&[u8], &[u8])> {
     if text.starts_with(b"c") {
         return of_unisoc(text);
     }
+    if let Some(behind) = text.strip_prefix(b"[K] ") {
+        return Some((b"", behind));
+    }
     // No frame begins so, and most lines are frames.
     let begins = match text {
         [b' ', b'[' | b'(', ..] | [b'.' | b'-', b'(', ..] => &text[1..],
@@ -51,7 +56,13 @@ pub(super) fn of_vendor(text: &[u8]) -> Option<(&[u8], &[u8])> {
         None if of_mediatek => behind_digits(inner)?.starts_with(b":"),
         None => is_samsungs(inner),
     };
+    let behind = behind_name(behind).filter(|_| of_mediatek).unwrap_or(behind);
     is_printer.then_some((inner, behind_blank(behind)))
+}
+
+/// What stands behind the name of a part of the kernel: `[name:traps&]`.
+fn behind_name(text: &[u8]) -> Option<&[u8]> {
+    in_brackets(text).filter(|(inner, _)| inner.starts_with(b"name:")).map(|(_, behind)| behind)
 }
 
 /// What stands in brackets, and behind them.

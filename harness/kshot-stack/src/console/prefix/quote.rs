@@ -10,11 +10,13 @@
 //! Nov 28 12:03:45 <nick>  text
 //! <nick> text
 //! 12:03:45  nick | text                 weechat
+//! MESSAGE=text                          journalctl -o export
+//! JD> text
 //! - {"dt": "2026-11-28T09:20:11", "lvl": "target", "msg": "text"}
 //! ```
 
-use std::borrow::Cow;
-
+/// What journalctl names a message, between other fields of the same.
+const FIELD: &[u8] = b"MESSAGE";
 /// The longest time in front of a name, and the longest name, in bytes.
 const LONGEST: usize = 32;
 /// What the kernel prints so: which stack the frames behind it are on.
@@ -31,42 +33,6 @@ const MARKERS: [&[u8]; 10] = [
     b"ESPFIX",
 ];
 
-/// A line as a terminal shows it: without colours, zeros, the mark of a byte order, and the end of a line that
-/// was made visible (`^M`, `\r`, `␍␊`); with plain blanks, which web pages make others of.
-pub(in crate::console) fn plain(line: &[u8]) -> Cow<'_, [u8]> {
-    const ENDS: [&[u8]; 6] = [b"^M", b"\\r", b"\"}", b"\0", "␍␊".as_bytes(), "␍".as_bytes()];
-    const BLANK: &[u8] = "\u{a0}".as_bytes();
-    let mut line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
-    while let Some(0) = line.first() {
-        line = &line[1..];
-    }
-    while let Some(b'M' | b'r' | b'}' | 0 | 0x80..) = line.last()
-        && let Some(text) = ENDS.iter().find_map(|end| line.strip_suffix(*end))
-    {
-        line = text;
-    }
-    let Some(first) = memchr::memchr2(b'\x1b', BLANK[0], line) else { return Cow::Borrowed(line) };
-    let (mut plain, mut rest) = (line[..first].to_vec(), &line[first..]);
-    while let Some((&byte, behind)) = rest.split_first() {
-        let behind_blank = || Some((b' ', rest.strip_prefix(BLANK)?));
-        rest = if let Some(behind) = behind_colour(rest) {
-            behind
-        } else {
-            let (byte, behind) = behind_blank().unwrap_or((byte, behind));
-            plain.push(byte);
-            behind
-        };
-    }
-    Cow::Owned(plain)
-}
-
-/// What stands behind a code that changes the colour or erases the rest of the line: `\x1b[31m`, `\x1b[K`.
-fn behind_colour(text: &[u8]) -> Option<&[u8]> {
-    let code = text.strip_prefix(b"\x1b[")?;
-    let end = code.iter().position(|byte| (b'@'..=b'~').contains(byte))?;
-    matches!(code[end], b'm' | b'K').then(|| &code[end + 1..])
-}
-
 /// Who said a line, where it is of a chat, and the line without what quotes it.
 pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
     let (mut by, mut text): (&[u8], _) = (b"", line);
@@ -81,14 +47,28 @@ pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
         let of_mail = text.trim_ascii_start().strip_prefix(b"> ");
         let of_commit = || text.strip_prefix(b"|").map(|text| text.strip_prefix(b" ").unwrap_or(text));
         let of_test = || text.strip_prefix(b"# ");
-        if let Some(behind) = of_mail.or_else(of_commit).or_else(of_test).or_else(|| of_lava(text)) {
+        let quoted = of_mail.or_else(of_commit).or_else(of_test).or_else(|| of_lava(text));
+        if let Some(behind) = quoted.or_else(|| behind_initials(text)) {
             text = behind;
+        } else if let Some(behind) = behind_field(text) {
+            (by, text) = (FIELD, behind);
         } else if let Some((name, behind)) = said(text).filter(|_| by.is_empty()) {
             (by, text) = (name, behind);
         } else {
             return (by, text);
         }
     }
+}
+
+/// What stands behind the initials of whom a mail quotes: `JD> `.
+fn behind_initials(text: &[u8]) -> Option<&[u8]> {
+    let initials = text.iter().take(3).take_while(|byte| byte.is_ascii_uppercase()).count();
+    (initials > 1).then(|| text[initials..].strip_prefix(b"> "))?
+}
+
+/// What stands behind the name of the field that holds a message.
+fn behind_field(text: &[u8]) -> Option<&[u8]> {
+    text.strip_prefix(FIELD)?.strip_prefix(b"=")
 }
 
 /// The text in a line of a log of LAVA.
@@ -190,25 +170,6 @@ mod tests {
             "- {\"dt\": \"2026-11-28T09:20:11\", \"lvl\": \"target\", \"msg\": \"12:03 <a_b> ",
         ] {
             assert_eq!(read(&format!("{before} f+0x1/0x2")), ("a_b".into(), " f+0x1/0x2".into()), "{before}");
-        }
-    }
-
-    #[test]
-    fn a_line_is_read_as_a_terminal_shows_it() {
-        for line in [
-            "\x1b[32m[   12.3] \x1b[0m\x1b[33mtun\x1b[0m: a\x1b[K",
-            "[   12.3] tun: a^M",
-            "[   12.3] tun: a\\r",
-            "[   12.3] tun: a␍␊",
-            "\u{feff}[   12.3] tun: a",
-            "\0\0[   12.3] tun: a\0",
-            "[\u{a0}\u{a0} 12.3]\u{a0}tun: a",
-            "[   12.3] tun: a",
-        ] {
-            assert_eq!(String::from_utf8_lossy(&plain(line.as_bytes())), "[   12.3] tun: a", "{line}");
-        }
-        for other in [&b"a\x1b[1"[..], b"a\x1bb", b"a\x1b[2J"] {
-            assert_eq!(&plain(other)[..], other);
         }
     }
 
