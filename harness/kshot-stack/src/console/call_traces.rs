@@ -54,8 +54,9 @@ use stacks::NO_REPORT;
 
 use super::messages::{
     Printer, announces_place, announces_places, bare, begins_with_place, dropped, hung_task,
-    is_cut_before_function, is_cut_before_place, is_damaged, is_end_of_report, is_of_memory, is_register,
-    last_function, may_be_frame, pasted, program_counter, report, section, shown, task,
+    is_cut_before_function, is_cut_before_place, is_cut_guess, is_damaged, is_end_of_report, is_of_memory,
+    is_register, last_function, may_be_frame, names_task_last, pasted, program_counter, report, section,
+    shown, task, wrapped_module,
 };
 use super::prefix::{Message, plain, unquoted};
 use super::telling::is_telling;
@@ -187,7 +188,12 @@ impl Parser {
                 let function = last_function(&shown(text)).map(|name| self.words.word(name.as_bytes()));
                 self.callers[caller].function = function;
             }
+            Some(frame) if awaited == Awaited::Guess && begins_with_place(text) => {
+                let guess = self.changed(frame.frame, |frame| frame.guess = true);
+                self.frame(caller, FrameLine { frame: guess, ..frame }, line, warnings);
+            }
             Some(frame) => self.frame(caller, frame, line, warnings),
+            None if wrapped_module(text).is_some_and(|module| self.add_module(caller, module)) => {}
             None => self.text(caller, text, line, warnings),
         }
         let is_at_rest = self.callers[caller].is_at_rest(self.nameless);
@@ -317,6 +323,7 @@ impl Parser {
                 _ => self.close(caller),
             }
             let task = self.words.word(task.as_bytes());
+            self.name(caller, Some(task).filter(|_| self.callers[caller].names_task_last));
             let caller = &mut self.callers[caller];
             (caller.task, caller.section, caller.age) = (task, None, 0);
             return;
@@ -348,6 +355,8 @@ impl Parser {
         self.text_in_stack(caller, text.as_bytes(), line, warnings);
         if is_cut_before_place(text) {
             self.callers[caller].awaited = Awaited::Place;
+        } else if is_cut_guess(text) {
+            self.callers[caller].awaited = Awaited::Guess;
         }
     }
 
@@ -403,12 +412,14 @@ impl Parser {
         } else {
             self.end(caller);
         }
+        self.name(caller, None);
         let report = self.words.word(kind.as_bytes());
         let function = last_function(text).map(|function| self.words.word(function.as_bytes()));
         let task = self.words.word(hung_task(text).unwrap_or(NAMELESS).as_bytes());
         let caller = &mut self.callers[caller];
         (caller.report, caller.section, caller.age) = (Some(report), None, 0);
         (caller.function, caller.task, caller.has_told) = (function, task, false);
+        caller.names_task_last = names_task_last(text);
         if function.is_none() && is_cut_before_function(text) {
             caller.awaited = Awaited::Function;
         }
@@ -441,6 +452,7 @@ impl Parser {
         }
         if !self.callers.contains_key(name) && self.callers.len() == MOST_CALLERS {
             self.end(0);
+            self.name(0, None);
             self.callers.shift_remove_index(0);
         }
         let entry = self.callers.entry(name.into());
@@ -527,7 +539,10 @@ impl LineParser for Parser {
     }
 
     fn finish(mut self: Box<Self>, _: &mut Warnings) -> ParsedCapture {
-        (0..self.callers.len()).for_each(|caller| self.end(caller));
+        (0..self.callers.len()).for_each(|caller| {
+            self.end(caller);
+            self.name(caller, None);
+        });
         let Self { words, frames, stacks, events, lost, .. } = *self;
         let (stacks, _) = stacks.finish(|stack| Stack {
             task: words.get(stack.task).clone(),

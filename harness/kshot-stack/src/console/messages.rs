@@ -83,14 +83,16 @@ pub(super) fn shown(text: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Whether a line without an offset may be a frame: an address alone, or one with a source line.
+/// Whether a line without an offset may be a frame: an address alone, but for sparc64's at the end of a stack,
+/// or one with a source line.
 pub(super) fn may_be_frame(text: &[u8]) -> bool {
     const SOURCES: [&[u8]; 4] = [b".c", b".h", b".S", b".rs"];
     let begins = text.trim_ascii_start();
     let is_source = |colon: usize| SOURCES.iter().any(|source| text[..colon].ends_with(source));
     text.len() < LONGEST_FRAME
         && (begins.starts_with(b"0x")
-            || begins.starts_with(b"[<")
+            || begins.strip_prefix(b"(").unwrap_or(begins).starts_with(b"[<")
+            || begins.starts_with(b"[") && split_at(begins, b"] 0x").is_some_and(|(_, end)| end != b"0")
             || memchr::memchr_iter(b':', text).any(is_source))
 }
 
@@ -133,6 +135,10 @@ pub(super) fn task(text: &str) -> Option<&str> {
     }
     if let Some(task) = text.strip_prefix("Process ") {
         return task.rsplit_once(" (pid: ").map(|(task, _)| task);
+    }
+    // `eoe_filter(93): Oops 0`, of alpha.
+    if let Some((task, _)) = text.split_once("): Oops ") {
+        return task.rsplit_once('(').map(|(task, _)| task);
     }
     if text.starts_with("Page allocated via order ") {
         return Some(text.split_once(", tgid ")?.1.split_once(" (")?.1.split_once("), ts ")?.0);
@@ -177,7 +183,7 @@ fn listed_task(text: &str) -> Option<&str> {
 /// Whether it is what stands behind the name.
 fn is_listed(text: &str) -> bool {
     let Some(state) = text.strip_prefix(' ') else { return false };
-    let state = state.strip_prefix(|state: char| state.is_ascii_uppercase() || state == '?');
+    let state = state.strip_prefix(|state: char| state.is_ascii_uppercase() || matches!(state, 't' | '?'));
     // Much free stack stands right behind the state.
     let behind =
         state.and_then(|state| state.strip_prefix(|next: char| next == ' ' || next.is_ascii_digit()));
@@ -191,7 +197,7 @@ fn is_listed(text: &str) -> bool {
 
 /// Whether a message may be of such a list.
 pub(super) fn may_be_listed_task(text: &[u8]) -> bool {
-    let is_state = |text: &[u8]| matches!(text, [b' ', b'A'..=b'Z' | b'?', b' ' | b'0'..=b'9', ..]);
+    let is_state = |text: &[u8]| matches!(text, [b' ', b'A'..=b'Z' | b't' | b'?', b' ' | b'0'..=b'9', ..]);
     LISTED_NAMES.into_iter().filter_map(|name| text.get(name..)).any(is_state)
 }
 
@@ -199,6 +205,24 @@ pub(super) fn may_be_listed_task(text: &[u8]) -> bool {
 pub(super) fn hung_task(text: &str) -> Option<&str> {
     let (task, _) = text.strip_prefix("INFO: task ")?.split_once(" blocked ")?;
     task.rsplit_once(':').map(|(task, _)| task)
+}
+
+/// Whether a report names its task only behind its stacks: of mm/kmsan/report.c and mm/kfence/report.c.
+pub(super) fn names_task_last(text: &str) -> bool {
+    text.starts_with("BUG: KMSAN: ") || text.starts_with("BUG: KFENCE: ")
+}
+
+/// The rest of a message that a mail program wrapped before a module's name: `[sunrpc]`.
+pub(super) fn wrapped_module(text: &[u8]) -> Option<&[u8]> {
+    let name = text.strip_prefix(b"[")?.trim_ascii_end().strip_suffix(b"]")?;
+    let is_word = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte));
+    (is_word && name.first().is_some_and(u8::is_ascii_alphabetic)).then_some(name)
+}
+
+/// Whether a mail program wrapped a frame before its function: `[<ffffffffa0351a00>] ?`.
+pub(super) fn is_cut_guess(text: &str) -> bool {
+    let address = text.trim().strip_prefix("[<").and_then(|text| text.strip_suffix(">] ?"));
+    address.is_some_and(|address| address.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The last function with a place in a message: `register_netdevice+0x4f1/0x690`, `RIP: 0010:f+0x1/0x2`.

@@ -18,6 +18,8 @@
 //! ([<000000000011a7f0>] show_stack+0x90/0xc0)                             s390
 //! Caller[000000000042a7f0]: show_stack+0x90/0xc0                          sparc64
 //! [<(____ptrval____)>] show_stack+0x90/0xc0                               4.15 to 4.19
+//! [<          (null)>]           (null)                                   before 5.0
+//! [<c010b4b0>] (show_stack) from [<c08ecd18>] (dump_stack+0xb4/0xd)       cut at column 80
 //! [] show_stack+0x90/0xc0                                                 out of a web page
 //! [ffffff80201c7800+  32][<ffffff80091f0e2c>] show_stack+0xd8/0xe4        Amlogic
 //!  __dump_stack lib/dump_stack.c:88 [inline]                              with source lines, of syzkaller
@@ -98,14 +100,15 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     let line = format!(r"{source}(?: \(discriminator \d+\))?");
     // A function that was inlined has a line of its own, before the one that it was inlined to.
     let lines = format!(r"\({line}(?: {line})*\)");
-    let place = format!(r"{SYMBOL}(?:\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?)?");
+    // A line may be cut anywhere.
+    let place = format!(r"{SYMBOL}(?:\+0x[0-9a-f]*(?:/(?:0x?[0-9a-f]*)?)?)?");
     // Before 4.19 an address may be hidden, and sparc64 tells in words which it is.
-    let address = r"[0-9a-f]+|\(?_*ptrval_*\)?";
+    let address = r"[0-9a-f]+|\(?_*ptrval_*\)?|\(null\)";
     let frame = format!(
-        r"^\s*(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:(?:Caller)?\[<?\s*(?P<address>{address}|inline)?\s*>?\]:?\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
+        r"^\s*(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:(?:Caller)?\[<?\s*(?P<address>{address}|inline)?\s*>?\]:?\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)(?:[^\]]*\]|$))?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
     );
     let from = format!(
-        r"^\s*(?:\[<(?:{address})>\] )?\(?(?P<inner>{place})\)?(?: \[(?P<of>[\w-]+)[^\]]*\])?\)? from (?:\[<(?P<address>{address})>\] )?\(?(?P<place>{place}|0x[0-9a-f]+)(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source}| {lines}(?P<decoded> [A-Za-z][\w-]*)?)?(?P<inline> \[inline\])?\)?\s*$"
+        r"^\s*(?:\[<(?:{address})>\] )?\(?(?P<inner>{place})\)?(?: \[(?P<of>[\w-]+)[^\]]*\])?\)? from (?:\[<(?P<address>{address})>\] )?\(?(?:\s*\()?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source}| {lines}(?P<decoded> [A-Za-z][\w-]*)?)?(?P<inline> \[inline\])?\)?\s*$"
     );
     let regex = |text: &str| Regex::new(text).expect("a regex");
     Shapes {
@@ -183,8 +186,8 @@ impl TraceLine {
         }
         let line = SHAPES.frame.captures(text)?;
         // Half a sentence may be one word: without an offset, an address or a source line a word is no frame.
-        let inlined = line.name("address").is_some_and(|address| address.as_str() == "inline");
-        if !line["place"].contains("0x") && !inlined && line.name("source").is_none() {
+        let has_more = line.name("address").or_else(|| line.name("source")).is_some();
+        if !line["place"].contains("0x") && !has_more {
             return None;
         }
         let unreliable = line.name("flags").is_some_and(|flags| flags.as_str() == "unreliable");
@@ -238,6 +241,10 @@ fn whole(line: &Captures<'_>) -> Frame {
 
 /// `f`, `f+0x1/0x2` or `0xffffffff80100abc`.
 fn placed(place: &str) -> Frame {
+    // How `%pS` printed no address before 5.0.
+    if place == "null" {
+        return Frame { address: Some(0), ..Frame::default() };
+    }
     if place.starts_with("0x") {
         return Frame { address: hexadecimal(place.as_bytes()), ..Frame::default() };
     }

@@ -49,7 +49,9 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
         crash: regex(format!(
             r"^\s*(?:#(?P<number>\d+)\s+)?\[[0-9a-f]+\] (?:{PLACE}|\((?P<of>[\w-]+) module\))(?: \(via [\w.]+\))? at (?P<address>[0-9a-f]+)(?: \[(?P<module>[\w-]+)\])?(?P<doubt>\s+\(unreliable\))?\s*$"
         )),
-        interrupted: regex(format!(r"^\s*\[(?:exception \w+|NIP *): {PLACE}\]\s*$")),
+        interrupted: regex(format!(
+            r"^\s*\[(?:exception \w+|NIP *): (?:{PLACE}|unknown or invalid address)\]\s*$"
+        )),
         // What stands behind the function is its arguments, or the place in its source.
         numbered: regex(format!(
             r"^\s*#(?P<number>\d+)\s+(?:at )?(?:(?P<address>0x[0-9a-f]+)(?: \([^)]*\))?(?: in )?)?(?:{PLACE}|\?\?)?(?P<behind> ?\(.*| at \S+:\d+.*| /\S.*|)\s*$"
@@ -132,6 +134,7 @@ mod tests {
             ("#4 [ffff8800664a1ed0] f+116 at ffffffff81503435", Some(4), placed(at.clone(), 116)),
             ("#6 [c74dfee0] f (via page_fault) at c0107256", Some(6), named(0xc010_7256)),
             ("    [exception RIP: f+120]", None, placed(bare.clone(), 120)),
+            ("    [exception RIP: unknown or invalid address]", None, Frame::default()),
             (
                 "#4 [c0000000f8a3b7c0] .f at ffffffff81503435",
                 Some(4),

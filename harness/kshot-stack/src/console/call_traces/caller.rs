@@ -8,6 +8,10 @@ use crate::stack::Needs;
 pub(super) struct Caller {
     /// The word of the last report, if what follows may still belong to one.
     pub(super) report: Option<usize>,
+    /// Whether it names its task only behind its stacks.
+    pub(super) names_task_last: bool,
+    /// Its own stack, which waits for that.
+    pub(super) nameless: Option<(Numbers, u64)>,
     /// Whether a frame stands behind its first line.
     pub(super) has_told: bool,
     /// Messages since then.
@@ -59,6 +63,8 @@ pub(super) enum Awaited {
     Places,
     /// The function that a report was made in: the end of its first line, which a mail program wrapped.
     Function,
+    /// The function of a frame that the unwinder did not come by, which a mail program wrapped.
+    Guess,
 }
 
 /// A stack as the numbers of its words and frames.
@@ -88,6 +94,8 @@ impl Caller {
     pub(super) fn new(nameless: usize) -> Self {
         Self {
             report: None,
+            names_task_last: false,
+            nameless: None,
             has_told: false,
             age: 0,
             task: nameless,
@@ -110,6 +118,7 @@ impl Caller {
     pub(super) fn forget(&mut self, nameless: usize) {
         (self.report, self.section, self.function) = (None, None, None);
         (self.task, self.has_told, self.age) = (nameless, false, 0);
+        self.names_task_last = false;
     }
 
     /// Whether no stack and no report is open, and nothing is known of the next.
@@ -144,6 +153,12 @@ impl Caller {
         self.aside.replace((std::mem::take(&mut self.stack), self.number))
     }
 
+    /// Whether the report of the stack that is open is still to name its task.
+    fn keeps_back(&self, nameless: usize) -> bool {
+        let waits = self.names_task_last && self.nameless.is_none() && self.stack.task == nameless;
+        waits && Some(self.stack.event) == self.report
+    }
+
     /// Ends what is open, and returns its stack.
     pub(super) fn close(&mut self, nameless: usize) -> Option<(Numbers, u64)> {
         let stack = self.has_stack().then(|| (std::mem::take(&mut self.stack), self.number));
@@ -160,7 +175,11 @@ impl Caller {
             count(&stack, number);
         }
         if self.has_stack() {
-            count(&self.stack, self.number);
+            if self.keeps_back(nameless) {
+                self.nameless = Some((self.stack.clone(), self.number));
+            } else {
+                count(&self.stack, self.number);
+            }
             // Of whom the next is, only its report could tell.
             self.task = if self.report.is_some() { self.task } else { nameless };
         }

@@ -1,6 +1,6 @@
 //! Logs as mail programs, web pages and loggers damage them.
 
-use super::tests::told;
+use super::tests::{parse_text, told};
 
 type Make<'a> = &'a dyn Fn(&str) -> String;
 
@@ -16,6 +16,18 @@ fn what_a_mail_program_wrapped_is_no_stack() {
     ] {
         assert_eq!(told(&format!("{wrapped}{trace}")), [format!("1 nfsd {told_of}: f")], "{wrapped}");
     }
+    let text = "\
+[   12.1] Call Trace:
+[   12.1]  [<ffffffffa0351a00>] ?
+f+0x11/0x20 [nfsd]
+[   12.1]  [<ffffffff81071a00>] g+0x0/0x90
+[sunrpc]
+[   12.1]  [<ffffffff81071a63>] h+0x63/0x90
+";
+    assert_eq!(told(text), ["1 ? call trace: ?f g h"]);
+    let frames = &parse_text(text).stacks[0].0.frames;
+    let modules: Vec<_> = frames.iter().map(|frame| frame.module.as_deref()).collect();
+    assert_eq!(modules, [Some("nfsd"), Some("sunrpc"), None]);
     // A frame has a blank before it.
     let warn = "WARNING: CPU: 1 PID: 93 at fs/nfsd/nfs4state.c:123\n f+0x1/0x2\n";
     assert_eq!(told(warn), ["1 ? warn: f"]);
@@ -66,4 +78,19 @@ fn what_loggers_and_web_pages_make_of_a_log_reads_as_the_log() {
         let text: String = log.iter().map(|line| format!("{}\n", make(line))).collect();
         assert_eq!(told(&text), ["1 sh warn in f: f ?g"], "{name}");
     }
+}
+
+#[test]
+fn a_frame_whose_line_is_cut_keeps_its_name() {
+    let text = "\
+[ 1234.567890] Call Trace:
+[ 1234.567890]  [<ffffffffa0351a00>] f+0x11/0x20 [nfsd
+[ 1234.567890]  [<ffffffffa0351a01>] g+0x11/0x
+[ 1234.567890]  [<ffffffffa0351a02>] h+0x1
+[ 1234.567890]  [<ffffffffa0351a03>] a_name_alone
+[ 1234.567890]  [<ffffffffa0351a04>] i+0x63/0x90
+";
+    assert_eq!(told(text), ["1 ? call trace: f g h a_name_alone i"]);
+    let arm = "[<c010b4b0>] (f) from [<c08ecd18>] (g+0xb4/0xd)\n[<c08ecd18>] (g) from [<c012db50>] (h+0x)\n";
+    assert_eq!(told(arm), ["1 ? call trace: f g h"]);
 }

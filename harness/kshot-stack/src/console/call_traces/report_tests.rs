@@ -1,6 +1,6 @@
 //! Reports in the shapes that public logs have them in, shortened.
 
-use super::tests::told;
+use super::tests::{parse_text, told};
 
 #[test]
 fn what_others_say_in_a_chat_does_not_cut_a_trace() {
@@ -364,4 +364,41 @@ handlers:
 Disabling IRQ #16
 ";
     assert_eq!(told(text), ["1 swapper bad irq: __report_bad_irq do_IRQ"]);
+}
+
+#[test]
+fn a_report_that_names_its_task_last_is_that_tasks() {
+    let rule = "=".repeat(53);
+    for kind in ["KMSAN: uninit-value", "KFENCE: out-of-bounds read"] {
+        let text = format!(
+            "{rule}\nBUG: {kind} in f+0x1/0x2\n f+0x1/0x2\n\nUninit was created at:\n g+0x1/0x2\n\nCPU: 0 UID: 0 PID: 12 Comm: sh Not tainted 6.12.0 #0\n{rule}\n"
+        );
+        let own = ["1 sh bug in f: f", "1 ? bug: Uninit was created at: g"];
+        assert_eq!(told(&text), own, "{kind}");
+        let next = format!("{text}Call Trace:\n h+0x1/0x2\n");
+        assert_eq!(told(&next)[..2], own, "the next is of no report");
+        assert_eq!(told(&next)[2], "1 ? call trace: h");
+    }
+    let unnamed =
+        format!("BUG: KMSAN: x in f+0x1/0x2\n f+0x1/0x2\n{rule}\nCPU: 0 PID: 12 Comm: sh Not tainted\n");
+    assert_eq!(told(&unnamed), ["1 ? bug in f: f"]);
+    let alpha = "Unable to handle kernel paging request at virtual address 0000000000000008\na b(123): Oops 0\nTrace:\n[<fffffc0000311a2c>] f+0x1c/0x20\n";
+    assert_eq!(told(alpha), ["1 a b oops: f"]);
+}
+
+#[test]
+fn an_address_of_which_nothing_is_known_is_a_frame() {
+    for frame in [
+        "[<          (null)>]           (null)",
+        "([<0000000000000000>]           (null))",
+        "[c0000001ec0f7b30] [c0000001ec0f7be0] 0xc0000001ec0f7be0 (unreliable)",
+    ] {
+        let text = format!("Oops: 0004 [#1]\nCall Trace:\n {frame}\n [<00000000002a1235>] f+0x1/0x2\n");
+        let told = told(&text);
+        assert!(told[0].ends_with(" f") && told[0].split(' ').count() == 5, "{told:?}");
+    }
+    let arm = "[<c0141234>] (f) from [<c0107238>] (ret_from_fork+0x14/0x3c)\n[<c0107238>] (ret_from_fork) from [<00000000>] (  (null))\n";
+    assert_eq!(parse_text(arm).stacks[0].0.frames.len(), 3);
+    let sparc = "Call Trace:\n [0000000000406084] f+0x1c/0x2c\n [0000000000000000] 0x0\n";
+    assert_eq!(told(sparc), ["1 ? call trace: f"], "the end of a stack");
 }

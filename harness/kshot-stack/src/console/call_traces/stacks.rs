@@ -1,10 +1,13 @@
 //! Where frames go: how the stacks of a caller begin, are cut, go on and end.
 
+use std::sync::Arc;
+
 use super::caller::{Caller, FrameLine, Open};
 use super::{Parser, STACK_WITHIN};
 use crate::console::messages::{Printer, is_entry};
+use crate::stack::Frame;
 use crate::stack::ftrace_text::UNNAMED;
-use crate::stack::lines::{DEEPEST_STACK, Kind, Warnings};
+use crate::stack::lines::{DEEPEST_STACK, Kind, Warnings, printable};
 
 /// The event of a trace that no report announced.
 pub(super) const NO_REPORT: &str = "call trace";
@@ -119,6 +122,35 @@ impl Parser {
         }
         caller.stack.frames.push(line.frame);
         (caller.open, caller.age, caller.has_told) = (Open::Frames, 0, true);
+    }
+
+    /// The place of a frame that is as another, but for a `change`.
+    pub(super) fn changed(&mut self, frame: usize, change: impl FnOnce(&mut Frame)) -> usize {
+        let mut frame = Frame::clone(&self.frames[frame]);
+        change(&mut frame);
+        self.frames.push(Arc::new(frame));
+        self.frames.len() - 1
+    }
+
+    /// The module of the last frame, from a line of its own.
+    pub(super) fn add_module(&mut self, caller: usize, module: &[u8]) -> bool {
+        let Some(&last) = self.callers[caller].stack.frames.last() else { return false };
+        let takes = self.callers[caller].open == Open::Frames && self.frames[last].module.is_none();
+        if takes {
+            let frame = self.changed(last, |frame| frame.module = Some(printable(module)));
+            self.callers[caller].stack.frames.pop();
+            self.callers[caller].stack.frames.push(frame);
+        }
+        takes
+    }
+
+    /// Counts the stack that waits for its report to name its task.
+    pub(super) fn name(&mut self, caller: usize, task: Option<usize>) {
+        if let Some((mut stack, number)) = self.callers[caller].nameless.take() {
+            stack.task = task.unwrap_or(stack.task);
+            self.stacks.add(&stack, number);
+            self.events += 1;
+        }
     }
 
     /// An empty line, which may also stand between a heading and its first frame.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::stack::show;
 
-fn parse_text(text: &str) -> ParsedCapture {
+pub(super) fn parse_text(text: &str) -> ParsedCapture {
     parse(text.as_bytes()).unwrap()
 }
 
@@ -318,6 +318,7 @@ fn a_task_is_named_by_each_kernel() {
     for line in [
         "a b             S    0     1      0 0x00000000",
         "a b             R  running task        0     1      0 0x80000008",
+        "a b             t    0  1234      1 0x00000000",
         "a b             D ffffffff810b1e50     0     1      2 0x0000000000000000",
     ] {
         let text = format!("sysrq: Show State\n{line}\nCall Trace:\n f+0x1/0x2\n");
