@@ -235,6 +235,12 @@ impl Frame {
         self.symbol.as_ref().is_some_and(|symbol| symbol.starts_with('['))
     }
 
+    /// Whether the capture says no more of it than a name, which may be any word.
+    pub(crate) fn is_name_alone(&self) -> bool {
+        let Self { symbol, address: None, offset: None, module: None, .. } = self else { return false };
+        symbol.is_some() && !self.is_marker()
+    }
+
     /// Whether its symbol is in `names`.
     pub fn is_one_of(&self, names: &[&str]) -> bool {
         self.symbol.as_deref().is_some_and(|symbol| names.contains(&symbol))

@@ -365,7 +365,7 @@ impl Parser {
         let holds_place = self.place.find(text).is_some();
         let is_damaged = match self.callers[caller].printer {
             Printer::Kernel => holds_place && is_damaged(text),
-            Printer::Ftrace => text.trim_ascii_start().starts_with(b"=> "),
+            Printer::Ftrace => !self.callers[caller].is_word && text.trim_ascii_start().starts_with(b"=> "),
             Printer::Debugger(_) => false,
         };
         let goes_on = !matches!(self.callers[caller].open, Open::No | Open::Interrupted(2..));

@@ -43,7 +43,10 @@ pub(super) enum Printer {
 pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
     let text = text.trim_ascii();
     if let Some(frame) = text.strip_prefix(b"=> ") {
-        return ftrace_frame::frame(frame).map(|frame| (frame, Printer::Ftrace));
+        // `=> v6.2-rc1` is what somebody wrote.
+        let frame =
+            ftrace_frame::frame(frame).filter(|frame| !frame.is_name_alone() || is_c_name(&text[3..]));
+        return frame.map(|frame| (frame, Printer::Ftrace));
     }
     let may_be = match text {
         [b'#', digit, ..] => digit.is_ascii_digit(),
@@ -59,6 +62,13 @@ pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
     }
     let DebuggerLine { number, frame } = DebuggerLine::read(&printable(text))?;
     Some((frame, Printer::Debugger(number)))
+}
+
+/// Whether a word may be the name of a function in C, as compilers rename it.
+fn is_c_name(word: &[u8]) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || b"_.$".contains(&byte);
+    word.first().is_some_and(|&first| is_letter(first))
+        && word.iter().all(|&byte| is_letter(byte) || byte.is_ascii_digit())
 }
 
 /// A function's name alone in a line, as traces are shortened to in messages of commits: `mba_wrmsr`,

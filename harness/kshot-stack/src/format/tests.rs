@@ -98,9 +98,27 @@ fn frames_alone_are_stacks_wherever_they_were_pasted() {
 
 #[test]
 fn what_stands_between_stacks_parts_them() {
-    assert_eq!(frames(" => f\n => g\nand then\n => f\n"), ["f g", "f"]);
-    assert_eq!(frames(" => f\n\n => g\n"), ["f", "g"]);
+    assert_eq!(frames(" => f\n => g\nand then\n => f\n => h\n"), ["f g", "f h"]);
+    assert_eq!(frames(" => f\n => g\n\n => g\n => h\n"), ["f g", "g h"]);
+    assert_eq!(frames(" => f+0x1/0x2\n\n => g <ffffffff80112990>\n"), ["f", "g"]);
     assert_eq!(frames("#0  f (a.c:1:1)\n#1  g (a.c:2:1)\n#0  h (a.c:3:1)\n"), ["f g", "h"]);
+}
+
+#[test]
+fn one_word_behind_an_arrow_is_no_stack() {
+    for text in [
+        "U-Boot 2021.01 (Jan 11 2021 - 18:11:43 +0000)\n=> printenv\nbootcmd=run distro_bootcmd\n=> boot\nStarting kernel ...\n",
+        "=> setenv bootargs quiet\n=> boot\n=> load mmc 0:1 80000000 Image\n=> reset\n",
+        "=> reset\n=> load mmc 0:1 80000000 Image\nreading Image\n",
+        "we bisected this to v6.1\n=> regression\n\nand then\n=> v6.2-rc1\n=> bad\n\nfoo() -> bar() -> baz()\n",
+    ] {
+        assert!(frames(text).is_empty(), "{text}");
+        let sections = DetectedFormat::guess(text.as_bytes()).sections(text.as_bytes()).unwrap();
+        let events: Vec<_> = sections.iter().map(|section| section.parsed.events).collect();
+        assert_eq!(events, [0], "{text}");
+    }
+    let booted = "=> boot\n[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2\n[    1.000000] Call Trace:\n[    1.000000]  f+0x1/0x2\n";
+    assert_eq!(frames(booted), ["f"]);
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub(super) struct Caller {
     pub(super) open: Open,
     /// Whether a sentence announced the stack that is open, which then is one only if a frame follows.
     pub(super) is_prose: bool,
+    /// Whether the stack that is open is one word behind an arrow that nothing announced, `=> boot`: none
+    /// without another frame.
+    pub(super) is_word: bool,
     /// What the next line may be besides a frame of a stack.
     pub(super) awaited: Awaited,
     /// Whether it was at rest behind its last line.
@@ -104,6 +107,7 @@ impl Caller {
             section_age: 0,
             open: Open::No,
             is_prose: false,
+            is_word: false,
             awaited: Awaited::Nothing,
             is_idle: true,
             printer: Printer::Kernel,
@@ -143,7 +147,7 @@ impl Caller {
         match self.open {
             Open::No => false,
             Open::Announced => !self.is_prose,
-            Open::Frames | Open::Interrupted(_) => true,
+            Open::Frames | Open::Interrupted(_) => !self.is_word,
         }
     }
 

@@ -17,6 +17,9 @@ const BACKTRACE: &str = "backtrace";
 impl Parser {
     /// Lays the open stack aside: frames that come before the heading of another are its.
     pub(super) fn cut(&mut self, caller: usize) {
+        if self.callers[caller].is_word {
+            return self.end(caller);
+        }
         if let Some((stack, number)) = self.callers[caller].lay_aside() {
             self.stacks.add(&stack, number);
             self.events += 1;
@@ -113,7 +116,9 @@ impl Parser {
     }
 
     pub(super) fn push(&mut self, caller: usize, line: FrameLine, text: &[u8], warnings: &mut Warnings) {
+        let is_word = line.printer == Printer::Ftrace && self.frames[line.frame].is_name_alone();
         let caller = &mut self.callers[caller];
+        caller.is_word = is_word && caller.open == Open::No;
         if caller.stack.frames.len() >= DEEPEST_STACK {
             return warnings.note(Kind::DeepStack, text);
         }
