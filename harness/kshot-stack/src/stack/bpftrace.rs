@@ -136,7 +136,7 @@ struct Stacks {
     /// Whether no frame says its place: it may be any text.
     is_doubtful: bool,
     task: Option<usize>,
-    /// Whether it is the stack of a waker, before that of who was woken.
+    /// Whether it is the stack of a waker, before that of who was woken: its outermost frame comes first.
     is_wakers: bool,
 }
 
@@ -261,7 +261,7 @@ impl Parser {
 
     fn add(&mut self, stacks: Stacks, event: usize, task: Option<usize>, count: u64) {
         let task = task.unwrap_or_else(|| self.words.word(NAMELESS.as_bytes()));
-        let Stacks { mut frames, of_kernel, of_user_first, .. } = stacks;
+        let Stacks { mut frames, of_kernel, of_user_first, is_wakers, .. } = stacks;
         // One number tells all kinds apart.
         let user = of_kernel.unwrap_or(frames.len());
         for (index, number) in frames.iter_mut().enumerate() {
@@ -269,7 +269,9 @@ impl Parser {
                 if index >= user { OF_USER } else { usize::from(index < of_user_first) * READ_AS_KERNELS };
             *number = *number * READINGS + kind;
         }
-        frames.rotate_left(of_user_first);
+        if is_wakers {
+            frames.reverse();
+        }
         self.stacks.add_times(&Numbers { task, event, frames }, self.events, count);
         self.events = self.events.saturating_add(count);
     }

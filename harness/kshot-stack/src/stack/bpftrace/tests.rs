@@ -123,7 +123,7 @@ fn a_stack_of_libbpfs_tools_is_known_by_its_addresses() {
 fn who_wakes_and_who_is_woken_have_a_stack_each() {
     for (text, expected) in [
         (
-            "Tracing blocked time (us) by user + kernel off-CPU and waker stack... Hit Ctrl-C to end.\n^C\n    waker:           swapper/1 0\n    b'wake'\n    b'idle'\n    --               --\n    b'schedule'\n    b'do_nanosleep'\n    -\n    b'main'\n    target:          vmstat 3211\n        1000139\n\n",
+            "Tracing blocked time (us) by user + kernel off-CPU and waker stack... Hit Ctrl-C to end.\n^C\n    waker:           swapper/1 0\n    b'idle'\n    b'wake'\n    --               --\n    b'schedule'\n    b'do_nanosleep'\n    -\n    b'main'\n    target:          vmstat 3211\n        1000139\n\n",
             vec!["1 swapper/1 bpftrace: wake idle", "1 vmstat bpftrace: schedule do_nanosleep [user]"],
         ),
         (

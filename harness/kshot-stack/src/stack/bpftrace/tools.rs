@@ -8,7 +8,8 @@
 //!     tar [15069]                         of stackcount -P
 //!     'sshd'                              of older ones
 //!         4
-//!     waker:           swapper/1 0        of offwaketime, before the stack of who woke another
+//!     waker:           swapper/1 0        of offwaketime, before the stack of who woke another, outermost frame
+//!                                         first
 //!     -
 //!     --               --                 the stack of who was woken follows; `-` in older ones
 //!     target:          vmstat 3211        behind it
