@@ -17,10 +17,21 @@
 //! swapper     0 [-01]     0.107356: PERF_RECORD_LOST_SAMPLES lost 7
 //! ```
 //!
+//! And `perf trace` with `--call-graph` (`tools/perf/builtin-trace.c`):
+//!
+//! ```text
+//!      0.000 (1000.123 ms): sleep/12345 nanosleep(rqtp: 0x7ffd6e4b5c80) = 0
+//!                                        __x64_sys_nanosleep ([kernel.kallsyms])
+//!                                        [0x7f6c72b6497a] (/usr/lib64/libc-2.31.so)
+//! ```
+//!
 //! A header's fields are those of `-F`; the task has to be among them, and the pid or the CPU and the time.
-//! Without a call chain it begins with blanks, as a frame does, and a task may have a frame's name. A name
+//! Where no line is one, frames alone are samples, behind the name of a task or nothing (`-F comm,ip,sym`,
+//! `-F ip,sym`). Without a call chain it begins with blanks, as a frame does, and a task may have a frame's name. A name
 //! may hold a line end. An empty line ends a sample with a call chain, also an empty one; others put one
 //! behind its header, too. Frames are taken with and without address, symbol, offset and object.
+
+mod header; // whose a sample is, and of which event
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -32,6 +43,7 @@ use super::lines::{
     self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, printable, split_at, symbol,
 };
 use super::{Frame, NAMELESS, ParsedCapture, Stack, in_upper_half};
+use header::{has_cpu, header, header_without_pid, task_alone, timed_header, timeless_header, trace_header};
 
 /// Reads the output of `perf script`.
 ///
@@ -50,11 +62,21 @@ pub(crate) fn parser() -> impl LineParser {
 pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
     let is_timeless =
         || timeless_header(line).is_some() && (has_cpu(line) || frame(next.trim_ascii()).is_some());
-    timed_header(line).is_some() || header_without_pid(line).is_some() || is_timeless()
+    let is_trace = || is_frame_of_trace(next) && trace_header(line).is_some();
+    let is_headless = || is_in_columns(line) && is_in_columns(next);
+    timed_header(line).is_some()
+        || header_without_pid(line).is_some()
+        || is_timeless()
+        || is_trace()
+        || is_headless()
 }
 
 /// The longest name of a task, without the final zero (`TASK_COMM_LEN`).
 const LONGEST_TASK: usize = 15;
+/// The most that stands in a line with the name of a task and perhaps its pid.
+const LONGEST_HEADING: usize = 40;
+/// The blanks before a frame of `perf trace`, at least.
+const TRACE_INDENT: &[u8] = b"                                    ";
 
 struct Parser {
     losses: [Finder<'static>; 3],
@@ -62,6 +84,16 @@ struct Parser {
     lost: u64,
     /// Whether the headers have a time.
     timed: bool,
+    /// Whether there was a header: until then frames alone are samples.
+    is_headed: bool,
+    /// Whether the last header is of `perf trace`.
+    is_trace: bool,
+    /// How many samples without a header there were.
+    headless: u64,
+    /// The first of them, and its first line. Before a header it is the end of one whose begin is cut off.
+    first: Option<(Numbers, Vec<u8>)>,
+    /// A line that may be the name of the task of such a sample.
+    heading: Vec<u8>,
     /// Lines that may be the first part of a task's name with line ends in it.
     name_begun: Vec<u8>,
     /// Whether the last sample may still get frames.
@@ -88,6 +120,11 @@ impl Parser {
             events: 0,
             lost: 0,
             timed: false,
+            is_headed: false,
+            is_trace: false,
+            headless: 0,
+            first: None,
+            heading: Vec::new(),
             open: false,
             is_ended: false,
             has_tab: false,
@@ -109,7 +146,11 @@ impl Parser {
             }
             return lost.is_some();
         };
-        self.end();
+        self.end(warnings);
+        self.is_headed = true;
+        if let Some((stack, line)) = self.first.take() {
+            stack.frames.iter().for_each(|_| warnings.note(Kind::StrayFrame, &line));
+        }
         if event.starts_with("PERF_RECORD_") {
             // What stands before it may be the first part of its task's name.
             self.task(task, warnings);
@@ -132,15 +173,21 @@ impl Parser {
     /// The task and the event of a header. Where headers have a time, one without needs a CPU.
     fn header<'l>(&mut self, line: &'l [u8]) -> Option<(&'l [u8], &'l str)> {
         if let Some(header) = timed_header(line) {
-            self.timed = true;
+            (self.timed, self.is_trace) = (true, false);
             return Some(header);
         }
         let timeless = timeless_header(line).filter(|_| !self.timed || has_cpu(line));
-        timeless.or_else(|| header_without_pid(line))
+        let header = timeless.or_else(|| header_without_pid(line));
+        let of_trace = || trace_header(line);
+        self.is_trace |= header.is_none() && of_trace().is_some();
+        header.or_else(of_trace)
     }
 
     /// The number of a frame. Within a sample a line that begins with a tab is one, whatever it says.
     fn frame(&mut self, line: &[u8], warnings: &mut Warnings) -> Option<usize> {
+        if self.is_trace && self.open && is_frame_of_trace(line) {
+            return self.frames.number(line, |line| frame_of_trace(line.trim_ascii()).map(Arc::new));
+        }
         let read = |line: &[u8]| frame(line.trim_ascii()).filter(|_| header(line).is_none()).map(Arc::new);
         let known = self.frames.number(line, read);
         if known.is_some() || !self.open || line[0] != b'\t' || header(line).is_some() {
@@ -176,6 +223,52 @@ impl Parser {
             warnings.note(Kind::OtherLine, line);
         }
         self.name_begun.clear();
+        if !self.heading.is_empty() {
+            warnings.note(Kind::OtherLine, &self.heading);
+            self.heading.clear();
+        }
+    }
+
+    /// Begins a sample that has no header but, at most, the name of its task.
+    fn begin_headless(&mut self, line: &[u8]) {
+        let begun = self.name_begun.trim_ascii();
+        let last = begun.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+        let heading = if self.heading.is_empty() { last } else { &self.heading };
+        let task = Some(task_alone(heading)).filter(|task| !task.is_empty()).unwrap_or(NAMELESS.as_bytes());
+        self.stack.task = self.words.word(task);
+        self.stack.event = self.words.word(NAMELESS.as_bytes());
+        self.stack.frames.clear();
+        self.heading.clear();
+        self.name_begun.clear();
+        (self.open, self.is_ended) = (true, false);
+        if self.headless == 0 {
+            self.first = Some((Numbers::default(), line.to_vec()));
+        }
+    }
+
+    /// Ends a sample without a header.
+    fn end_headless(&mut self, warnings: &mut Warnings) {
+        let first = self.first.take();
+        if !self.is_ended && self.stack.frames.len() == 1 {
+            let line = first.map(|(_, line)| line).unwrap_or_default();
+            return warnings.note(Kind::StrayFrame, &line);
+        }
+        self.headless += 1;
+        match first {
+            Some((_, line)) if self.headless == 1 => self.first = Some((self.stack.clone(), line)),
+            first => {
+                self.count_first(first);
+                self.events += 1;
+                self.stacks.add(&self.stack, self.events);
+            }
+        }
+    }
+
+    fn count_first(&mut self, first: Option<(Numbers, Vec<u8>)>) {
+        if let Some((stack, _)) = first {
+            self.events += 1;
+            self.stacks.add(&stack, self.events);
+        }
     }
 
     /// The number of a task's name, with what stands of it in the lines before.
@@ -191,9 +284,11 @@ impl Parser {
     }
 
     /// Ends a sample. One without a call chain has no empty line after it; one with frames may have lost it.
-    fn end(&mut self) {
-        if self.open && (self.is_ended || !self.stack.frames.is_empty()) {
-            self.stacks.add(&self.stack, self.events);
+    fn end(&mut self, warnings: &mut Warnings) {
+        match self.open && (self.is_ended || !self.stack.frames.is_empty()) {
+            true if self.is_headed => self.stacks.add(&self.stack, self.events),
+            true => self.end_headless(warnings),
+            false => {}
         }
         (self.open, self.is_ended) = (false, false);
     }
@@ -220,12 +315,13 @@ impl LineParser for Parser {
             self.in_text = false;
             self.is_ended |= self.open;
             if !self.stack.frames.is_empty() {
-                self.end();
+                self.end(warnings);
             }
             return true;
         }
-        // An address behind the frames, of `-F phys_addr`.
-        if line[0] == b' ' && self.open && self.has_tab && hexadecimal(line.trim_ascii()).is_some() {
+        // An address behind the frames, of `-F phys_addr`, or branches.
+        let is_behind = line[0] == b' ' && self.open && self.has_tab;
+        if is_behind && (hexadecimal(line.trim_ascii()).is_some() || is_branches(line)) {
             return true;
         }
         // Most lines are frames, and most of them have been seen before.
@@ -233,6 +329,9 @@ impl LineParser for Parser {
             && let Some(frame) = self.frame(line, warnings)
         {
             self.has_tab = line[0] == b'\t';
+            if !self.open && !self.is_headed && is_in_columns(line) {
+                self.begin_headless(line);
+            }
             if self.stack.frames.len() == DEEPEST_STACK {
                 warnings.note(Kind::DeepStack, line);
             } else if self.open {
@@ -258,14 +357,21 @@ impl LineParser for Parser {
         if line[0].is_ascii_whitespace() && self.frame(line, warnings).is_some() {
             return warnings.note(Kind::StrayFrame, line);
         }
-        if !line.starts_with(b"#") {
+        let may_be_name = !self.is_headed && line.ends_with(b" ") && line.len() <= LONGEST_HEADING;
+        if may_be_name && !line[0].is_ascii_whitespace() {
+            self.forget_name(warnings);
+            self.end(warnings);
+            self.heading.extend_from_slice(line);
+        } else if !line.starts_with(b"#") {
             self.unreadable(line, warnings);
         }
     }
 
     fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> ParsedCapture {
         self.forget_name(warnings);
-        self.end();
+        self.end(warnings);
+        let first = self.first.take();
+        self.count_first(first);
         let Self { words, frames, stacks, events, lost, .. } = *self;
         let (stacks, _) = stacks.finish(|stack| {
             finished(Stack {
@@ -304,116 +410,12 @@ fn set_user(frames: &mut [Arc<Frame>], user: bool) {
     }
 }
 
-/// The task and the event of `eoe_filter   123 [000]    12.345678: probe:register_netdevice: (...)`.
-fn header(line: &[u8]) -> Option<(&[u8], &str)> {
-    timed_header(line).or_else(|| timeless_header(line)).or_else(|| header_without_pid(line))
-}
-
-fn timed_header(line: &[u8]) -> Option<(&[u8], &str)> {
-    let mut words = words(line);
-    // The last words, the latest last.
-    let mut before: [Option<(usize, &[u8])>; 5] = [None; 5];
-    // The time is the first word of its form that stands where a time can: behind the pid, the CPU, `-F misc`
-    // or `-F tod`, not in a name.
-    let pid = loop {
-        let (begin, word) = words.next()?;
-        if is_time(word) {
-            let mut last = before.iter().rev().copied().flatten().peekable();
-            if last.next_if(|(_, word)| is_time_of_day(word)).is_some() {
-                last.next();
-            }
-            last.next_if(|(_, word)| is_misc(word));
-            last.next_if(|(_, word)| is_cpu(word));
-            if let Some((begin, _)) = last.next().filter(|(_, pid)| is_pid(pid)) {
-                break begin;
-            }
-        }
-        before.rotate_left(1);
-        before[4] = Some((begin, word));
-    };
-    let mut event = words.next().map_or(NAMELESS.as_bytes(), |(_, word)| word);
-    // The period, where it was asked for.
-    if decimal(event).is_some_and(|(_, rest)| rest.is_empty()) {
-        event = words.next().map_or(NAMELESS.as_bytes(), |(_, word)| word);
-    }
-    let event = symbol(event.strip_suffix(b":").unwrap_or(event))?;
-    Some((line[..pid].trim_ascii(), event))
-}
-
-/// The task and the event of `func_ab 15294 cpu-clock:`, without `-F time`. Behind the event of a tracepoint
-/// stands its text, and behind others may stand their place.
-fn timeless_header(line: &[u8]) -> Option<(&[u8], &str)> {
-    let ends = words(line).map(|(begin, word)| begin + word.len()).filter(|end| line[end - 1] == b':');
-    ends.into_iter().find_map(|end| {
-        let (rest, event) = last_word(&line[..end - 1])?;
-        let (before, cpu) = last_word(rest)?;
-        let (task, pid) = if is_cpu(cpu) { last_word(before)? } else { (before, cpu) };
-        let word = |byte: &u8| byte.is_ascii_alphanumeric() || b":_-.,/=".contains(byte);
-        // `PID:` and `ADDR:` stand in tables of others.
-        let is_name = event.iter().any(u8::is_ascii_lowercase) || event.starts_with(b"PERF_RECORD_");
-        let is_event = is_name && event[0].is_ascii_alphabetic() && event.iter().all(word);
-        let is_event = is_event && !task.is_empty() && !task.starts_with(b"#");
-        let behind = line[end..].trim_ascii();
-        let may_follow = behind.is_empty() || event.contains(&b':') || frame(behind).is_some();
-        (is_event && may_follow && is_pid(pid)).then_some((task.trim_ascii(), symbol(event)?))
-    })
-}
-
-/// The task and the event of `eoe_filter [000]    12.345678: cpu-clock:`, without `-F tid`.
-fn header_without_pid(line: &[u8]) -> Option<(&[u8], &str)> {
-    let (mut words, mut cpu) = (words(line), None);
-    let task = loop {
-        let (begin, word) = words.next()?;
-        if let Some(cpu) = cpu.filter(|_| is_time(word)) {
-            break line[..cpu].trim_ascii();
-        }
-        cpu = is_cpu(word).then_some(begin);
-    };
-    let (_, event) = words.next()?;
-    Some((task, symbol(event.strip_suffix(b":")?)?)).filter(|_| !task.is_empty())
-}
-
-fn has_cpu(line: &[u8]) -> bool {
-    words(line).any(|(_, word)| is_cpu(word))
-}
-
-/// The last word of a text, and what stands before it.
-fn last_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = text.trim_ascii_end();
-    let at = text.iter().rposition(u8::is_ascii_whitespace)?;
-    Some((text[..at].trim_ascii_end(), &text[at + 1..]))
-}
-
 /// `ffffffff8103d0ca native_write_msr_safe ([kernel.kallsyms])`: a frame that lost its indentation on its
 /// way.
 fn is_unindented(line: &[u8]) -> bool {
     const DIGITS: usize = 8;
     let address = line.split(|&byte| byte == b' ').next().unwrap_or_default();
     address.len() >= DIGITS && address.iter().all(u8::is_ascii_hexdigit) && line.ends_with(b")")
-}
-
-/// The words of a line and where each begins.
-fn words(line: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut at = 0;
-    line.split(|&byte| byte == b' ' || byte == b'\t').filter_map(move |word| {
-        let begin = at;
-        at += word.len() + 1;
-        (!word.is_empty()).then_some((begin, word))
-    })
-}
-
-/// `[000]`, or `[-01]` where perf does not know it
-fn is_cpu(word: &[u8]) -> bool {
-    let inner = word.strip_prefix(b"[").and_then(|word| word.strip_suffix(b"]"));
-    inner
-        .map(|cpu| cpu.strip_prefix(b"-").unwrap_or(cpu))
-        .and_then(decimal)
-        .is_some_and(|(_, rest)| rest.is_empty())
-}
-
-/// `K`, `U`, `KE`: `-F misc`
-fn is_misc(word: &[u8]) -> bool {
-    word.len() <= 3 && word.iter().all(|byte| b"KUHGgMESPpAD".contains(byte))
 }
 
 /// `  dev.c:10083` of `-F srcline`, behind its frame, or `  [kernel.kallsyms][ffffffff80273ae0]` where the
@@ -426,21 +428,49 @@ fn is_source(line: &[u8]) -> bool {
     line.starts_with(b"  ") && (of_file() || is_unknown())
 }
 
-/// `123`, `123/124` or `-1`
-fn is_pid(word: &[u8]) -> bool {
-    let Some((_, rest)) = decimal(word.strip_prefix(b"-").unwrap_or(word)) else { return false };
-    rest.is_empty() || rest.strip_prefix(b"/").and_then(decimal).is_some_and(|(_, rest)| rest.is_empty())
+/// ` 0xffffffff8110a3b0/0xffffffff8110a3b1/P/-/-/0  f+0x1/g+0x2/M/-/-/3 ` of `-F brstack`, `-F brstacksym`
+fn is_branches(line: &[u8]) -> bool {
+    let mut parts =
+        line.trim_ascii().split(|&byte| byte == b' ').next().unwrap_or_default().split(|&byte| byte == b'/');
+    let mut is_next = |fits: fn(&[u8]) -> bool| parts.next().is_some_and(fits);
+    let is_place = |place: &[u8]| !place.is_empty();
+    let is_flag = |flag: &[u8]| flag.len() == 1;
+    is_next(is_place)
+        && is_next(is_place)
+        && is_next(|flag| matches!(flag, b"P" | b"M" | b"-"))
+        && is_next(is_flag)
+        && is_next(is_flag)
 }
 
-/// The second word of `2026-11-28 09:20:11.345678`, which `-F tod` prints.
-fn is_time_of_day(word: &[u8]) -> bool {
-    word.len() >= 8 && word[2] == b':' && word[5] == b':' && word[0].is_ascii_digit()
+/// Whether a line is a frame in the columns that perf prints, an address and a name: what needs no header.
+fn is_in_columns(line: &[u8]) -> bool {
+    const COLUMN: usize = 16;
+    // A mail may have blanks in front of the tab.
+    let Some((address, name)) = memchr::memchr(b'\t', line)
+        .filter(|&tab| line[..tab].iter().all(|&byte| byte == b' '))
+        .and_then(|tab| line[tab + 1..].split_at_checked(COLUMN))
+    else {
+        return false;
+    };
+    let Some(name) = name.strip_prefix(b" ").map(<[u8]>::trim_ascii_end) else { return false };
+    let is_number = name.len() >= COLUMN / 2 && hexadecimal(name).is_some();
+    let is_name = !name.contains(&b' ') && !is_number || name.ends_with(b")");
+    let begins = name.first().is_some_and(|&first| first.is_ascii_alphabetic() || b"_.$[".contains(&first));
+    is_name && begins && hexadecimal(address.trim_ascii_start()).is_some()
 }
 
-/// `12.345678:`
-fn is_time(word: &[u8]) -> bool {
-    let Some((_, rest)) = decimal(word) else { return false };
-    rest.strip_prefix(b".").and_then(decimal).is_some_and(|(_, rest)| rest == b":")
+/// Whether a line stands where `perf trace` prints its frames.
+fn is_frame_of_trace(line: &[u8]) -> bool {
+    line.starts_with(TRACE_INDENT) && line.trim_ascii_end().ends_with(b")")
+}
+
+/// `__x64_sys_nanosleep ([kernel.kallsyms])`, `[0x7f6c72b6497a] (/usr/lib64/libc-2.31.so)`.
+fn frame_of_trace(text: &[u8]) -> Option<Frame> {
+    let address = text.strip_prefix(b"[").and_then(|text| split_at(text, b"]"));
+    if let Some((address, object)) = address.and_then(|(address, rest)| Some((hexadecimal(address)?, rest))) {
+        return Some(placed(Some(address), object.trim_ascii()));
+    }
+    frame_without_address(text)
 }
 
 /// `ffffffff803a68b4 tun_chr_ioctl+0xeec ([tun])`, `10d2f4 __ioctl (inlined)`, `0 [unknown] ([unknown])`.

@@ -7,7 +7,7 @@ fn parse_text(text: &str) -> ParsedCapture {
 
 #[test]
 fn every_capture_reads_as_its_snapshot_says() {
-    show::assert_snapshots("perf", 7, |bytes| parse(bytes));
+    show::assert_snapshots("perf", 9, |bytes| parse(bytes));
 }
 
 #[test]
@@ -241,5 +241,120 @@ fn a_mapping_of_user_space_is_none_of_the_kernel_wherever_it_lies() {
         [("[vsyscall]", true), ("[vectors]", true), ("[tun]", false), ("[guest.kernel.kallsyms]", false)]
     {
         assert_eq!(user(object), [false, of_user, true], "{object}");
+    }
+}
+
+/// Whether a text is known for one of this format, too.
+fn is_known(text: &str) -> bool {
+    let lines: Vec<&[u8]> = text.lines().map(str::as_bytes).collect();
+    let next = lines.iter().skip(1).copied().chain([&b""[..]]);
+    lines.iter().zip(next).any(|(line, next)| is_of(line, next))
+}
+
+#[test]
+fn frames_alone_are_samples_where_no_line_is_a_header() {
+    let (f, g, h) =
+        ("\tffffffff8110a3b0 f\n", "\tffffffff8110a3b1 g+0x4\n", "\t    7f6c72b6497a h (/bin/a)\n");
+    for (text, expected) in [
+        (format!("\n{f}{g}\n\n{f}{g}\n"), vec!["2 ? ?: f g"]),
+        (format!("{f}{g}\n"), vec!["1 ? ?: f g"]),
+        (
+            format!("swapper \n{f}{g}{h}\na name of 15 by \n{f}\nswapper \n{f}{g}{h}\n"),
+            vec!["2 swapper ?: f g [user]", "1 a name of 15 by ?: f"],
+        ),
+        (
+            format!("swapper       0 \n{f}{g}\nperf 12345 \n{f}{g}\n"),
+            vec!["1 swapper ?: f g", "1 perf ?: f g"],
+        ),
+        (format!("swapper\n{f}{g}"), vec!["1 swapper ?: f g"]),
+    ] {
+        let parsed = parse_text(&text);
+        assert!(is_known(&text), "{text}");
+        assert_eq!(
+            (show::lines(&parsed), parsed.warnings),
+            (expected.iter().map(|line| (*line).to_owned()).collect(), vec![]),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn frames_before_the_first_header_are_the_end_of_a_sample_that_is_cut() {
+    let parsed =
+        parse_text(&format!("\tffffffff80000004 f+0x4 ([k])\n\tffffffff80000014 g+0x4 ([k])\n\n{SAMPLE}"));
+    assert_eq!(
+        (parsed.events, parsed.stacks.len(), show::warnings(&parsed)),
+        (1, 1, vec![("stray-frame", 2)])
+    );
+}
+
+#[test]
+fn lists_of_addresses_and_names_are_no_samples() {
+    for text in [
+        "\tffffffff8110a3b0 T f\n\tffffffff8110a3c0 t g\n",
+        "\tffffffff8110a3b0 ffffffff8110a3c0\n\tffffffff8110a3d0 ffffffff8110a3e0\n",
+        "ffffffff8110a3b0 f\nffffffff8110a3b1 g\n",
+        "        ffffffff8110a3b0 f\n        ffffffff8110a3b1 g\n",
+        "\t8110a3b0 f\n\t8110a3b1 g\n",
+    ] {
+        assert!(!is_known(text), "{text}");
+    }
+}
+
+#[test]
+fn a_system_call_of_perf_trace_has_its_stack_below() {
+    let (kernel, user) = ("f ([kernel.kallsyms])\n", "main (/usr/bin/sleep)\n");
+    let frame = |text: &str| format!("{:39}{text}", "");
+    let frames = [
+        kernel,
+        "add ([tun])\n",
+        "[0xffffffff8110a3b0] ([kernel.kallsyms])\n",
+        "[0x7f6c72b6497a] (/lib/libc.so)\n",
+        user,
+    ]
+    .map(frame)
+    .concat();
+    for (header, task, event) in [
+        ("     0.000 (1000.123 ms): sleep/12345 nanosleep(rqtp: 0x7ffd6e4b5c80) = 0", "sleep", "nanosleep"),
+        ("     0.078 ( 0.057 ms): nanosleep(rqtp: 0x7ffd6e4b5c80, a: 12) = 0", "?", "nanosleep"),
+        (
+            "         ? (         ): kworker/0:1/15  ... [continued]: nanosleep()) = 0",
+            "kworker/0:1",
+            "nanosleep",
+        ),
+        ("     0.063 (         ): a b/15 sched:sched_switch(prev_comm: \"a\")", "a b", "sched:sched_switch"),
+    ] {
+        let text = format!("     0.000 ( 0.003 ms): a/1 close(fd: 3) = 0\n{header}\n{frames}");
+        let parsed = parse_text(&text);
+        assert!(is_known(&text), "{text}");
+        let told = format!("1 {task} {event}: f add ? [user] [user]");
+        assert_eq!(
+            (parsed.events, show::lines(&parsed), parsed.warnings),
+            (2, vec![told], vec![]),
+            "{header}"
+        );
+    }
+    for header in
+        ["     0.000 (1000.123 s): f(", "     0.000 (         ): (", "     0.000 nanosleep(", "1 (2): f(x)"]
+    {
+        assert!(!is_known(&format!("{header}\n{frames}")), "{header}");
+    }
+}
+
+#[test]
+fn branches_behind_the_call_chain_are_no_frames() {
+    for branches in [
+        " 0xffffffff8110a3b0/0xffffffff8110a3b1/P/-/-/0 ",
+        " f+0x1/g+0x2/M/-/-/3  0x1/0x2/-/-/-/0/IND_JMP/- ",
+    ] {
+        let sample = format!(
+            "a 1 [001] 123.456790:     250000 cycles: \n\tffffffff8110a3b0 f+0x1 ([kernel.kallsyms])\n\tffffffff8110a3b1 g+0x1 ([kernel.kallsyms])\n{branches}\n"
+        );
+        let parsed = parse_text(&sample.repeat(2));
+        assert_eq!(
+            (show::lines(&parsed), parsed.warnings),
+            (vec!["2 a cycles: f g".into()], vec![]),
+            "{branches}"
+        );
     }
 }
