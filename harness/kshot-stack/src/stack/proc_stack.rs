@@ -9,11 +9,13 @@
 //! [<f80bc9ca>] ? dvb_usb_adapter_frontend_exit+0x3a/0x70
 //! /proc/113/stack:[<0>] hrtimer_nanosleep+0xb0/0x120
 //! ==> /proc/113/stack <==
+//! === 113 (eoe_filter)
 //! ```
 //!
 //! Kernels before 4.15 print the address. Before 5.2 some end a stack in a frame of all ones, which is none.
 //! The file says nothing of its task, so stacks of many are told apart by what `grep . /proc/[0-9]*/stack`
-//! and `tail -n +1 /proc/[0-9]*/stack` print beside them, and by empty lines.
+//! and `tail -n +1 /proc/[0-9]*/stack` print beside them, by empty lines, and by what loops of the shell print
+//! before each.
 
 use std::io::{self, BufRead};
 
@@ -26,6 +28,8 @@ use super::{Frame, ParsedCapture};
 
 /// The event of these stacks.
 pub(super) const EVENT: &str = "proc-stack";
+/// The longest line that may be the heading of a stack.
+const LONGEST_HEADING: usize = 100;
 /// What ends a stack in kernels before 5.2.
 const END: u64 = u64::MAX;
 
@@ -63,6 +67,8 @@ struct Parser {
     path: Vec<u8>,
     /// Whether a heading announced the stack that is open, which may have no frames.
     announced: bool,
+    /// A line that is the heading of a stack if one follows, and its number.
+    heading: Option<(Vec<u8>, u64)>,
     stacks: AnonymousStacks,
 }
 
@@ -72,12 +78,22 @@ impl Parser {
             bracket: Finder::new(BRACKET),
             path: Vec::new(),
             announced: false,
+            heading: None,
             stacks: AnonymousStacks::new(EVENT),
         }
     }
 
     fn end(&mut self) {
         self.stacks.end(std::mem::take(&mut self.announced));
+    }
+
+    /// No stack follows what could have been a heading.
+    fn note_heading(&mut self, warnings: &mut Warnings) {
+        if let Some((line, number)) = self.heading.take() {
+            let number = std::mem::replace(&mut warnings.line, number);
+            warnings.note(Kind::OtherLine, &line);
+            warnings.line = number;
+        }
     }
 }
 
@@ -93,6 +109,7 @@ impl LineParser for Parser {
             return true;
         }
         let Some((path, text)) = parts(line, &self.bracket) else { return false };
+        self.heading = None;
         if path != self.path {
             self.end();
             self.path.clear();
@@ -109,13 +126,28 @@ impl LineParser for Parser {
 
     fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
         self.end();
-        warnings.note(Kind::OtherLine, line);
+        if is_heading(line) {
+            // A task that runs has no stack behind its heading.
+            self.heading = Some((line.to_vec(), warnings.line));
+        } else {
+            self.note_heading(warnings);
+            warnings.note(Kind::OtherLine, line);
+        }
     }
 
-    fn finish(mut self: Box<Self>, _: &mut Warnings) -> ParsedCapture {
+    fn finish(mut self: Box<Self>, warnings: &mut Warnings) -> ParsedCapture {
+        self.note_heading(warnings);
         self.end();
         self.stacks.finish()
     }
+}
+
+/// Whether a line may be what somebody prints before the stack of a task, whose pid is in it: `1234`,
+/// `=== 12 (kworker/u8:1)`.
+fn is_heading(line: &[u8]) -> bool {
+    let is_number = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+    let mut words = line.split(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'+')));
+    line.len() <= LONGEST_HEADING && words.any(is_number) && memchr::memchr(b'+', line).is_none()
 }
 
 /// What stands before the first bracket, and the rest.

@@ -58,3 +58,20 @@ fn a_line_is_known_by_its_place_or_by_the_address_that_is_hidden() {
         assert!(!is_of(line.as_bytes()), "{line}");
     }
 }
+
+#[test]
+fn a_line_with_a_number_before_a_stack_is_its_heading() {
+    let frames = "[<0>] f+0x1/0x2\n[<0>] g+0x1/0x2\n";
+    for headings in
+        [["=== 12 (kworker/u8:1)", "=== 1234 (nfsd)"], ["1234", "1235"], ["PID 12:", "PID 13: a b"]]
+    {
+        let [first, second] = headings;
+        let parsed = parse_text(&format!("{first}\n{frames}{second}\n{second}\n\n{frames}"));
+        assert_eq!((parsed.events, parsed.stacks[0].1, parsed.warnings), (2, 2, vec![]), "{first}");
+    }
+    for other in ["<0>] f+0x12/0x34", "12 is behind it", "word"] {
+        let text = format!("{frames}{other}\n{}", if other.starts_with("12") { "" } else { frames });
+        let warnings = parse_text(&text).warnings;
+        assert_eq!((warnings.len(), warnings[0].line), (1, Some(3)), "{other}");
+    }
+}
