@@ -27,7 +27,7 @@ pub(crate) mod show; // stacks as lines, for tests
 pub mod stack_tracer; // the `stack_trace` file of tracefs
 
 pub(crate) use call_trace::{CallTrace, Needs, TraceLine, heading, is_own_heading, without_marker};
-pub(crate) use debugger::{DebuggerLine, task as debugger_task};
+pub(crate) use debugger::{DebuggerLine, of_one_side, task as debugger_task};
 pub use fold::count;
 pub(crate) use fold::{Fold, Texts};
 pub use lines::DEEPEST_STACK;

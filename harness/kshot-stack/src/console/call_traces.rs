@@ -65,7 +65,7 @@ use crate::stack::ftrace_context::context;
 use crate::stack::lines::{self, Kind, LineParser, Warnings, printable, split_at};
 use crate::stack::{
     Fold, Frame, NAMELESS, Needs, ParsedCapture, Stack, Texts, TraceLine, heading, is_own_heading,
-    without_marker,
+    of_one_side, without_marker,
 };
 
 /// What ftrace prints before the frames of a stack.
@@ -548,7 +548,7 @@ impl LineParser for Parser {
             task: words.get(stack.task).clone(),
             event: words.get(stack.event).clone(),
             function: stack.function.map(|function| words.get(function).clone()),
-            frames: stack.frames.iter().map(|&frame| frames[frame].clone()).collect(),
+            frames: of_one_side(stack.frames.iter().map(|&frame| frames[frame].clone()).collect()),
         });
         ParsedCapture { events, lost, stacks, ..ParsedCapture::default() }
     }

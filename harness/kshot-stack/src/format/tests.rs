@@ -122,6 +122,18 @@ fn one_word_behind_an_arrow_is_no_stack() {
 }
 
 #[test]
+fn a_backtrace_is_a_programs_if_one_frame_is() {
+    for text in [
+        "(gdb) bt\n#0  0x00007ffff7a42428 in __GI_raise (sig=sig@entry=6) at ../raise.c:54\n#1  <signal handler called>\n#2  0x0000000000400556 in main () at a.c:5\n",
+        "(gdb) bt\n#0  0xb6f12345 in raise () from /lib/libc.so.6\n#1  0xb6f12346 in abort () from /lib/libc.so.6\n#2  0x00010556 in main () at a.c:5\n",
+    ] {
+        assert_eq!(frames(text), ["[user] [user] [user]"], "{text}");
+    }
+    let kernel = "#0  f (dev=0x0) at net/core/dev.c:10083\n#1  <signal handler called>\n#2  0xc0107256 in g () at a.c:5\n";
+    assert_eq!(frames(kernel), ["f <signal handler called> g"]);
+}
+
+#[test]
 fn a_named_format_is_looked_for_behind_a_margin_too() {
     let quoted = b"> [<0>] f+0x1/0x2\n";
     let parsed = DetectedFormat::of(TextFormat::ProcStack, quoted).parse(&quoted[..]).unwrap();

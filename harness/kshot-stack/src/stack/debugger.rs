@@ -17,9 +17,11 @@
 //! #0  register_netdevice (dev=0x0) at net/core/dev.c:10083                 gdb
 //! #1  0xffffffff803b9e54 in tun_set_iff (file=<optimized out>) at drivers/net/tun.c:2865
 //! #2  0xffffffff803b9e54 in ?? ()
+//! #3  <signal handler called>
+//! #4  0xb6f12345 in raise () from /lib/libc.so.6                           of a program
 //! ```
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 
@@ -54,7 +56,7 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
         )),
         // What stands behind the function is its arguments, or the place in its source.
         numbered: regex(format!(
-            r"^\s*#(?P<number>\d+)\s+(?:at )?(?:(?P<address>0x[0-9a-f]+)(?: \([^)]*\))?(?: in )?)?(?:{PLACE}|\?\?)?(?P<behind> ?\(.*| at \S+:\d+.*| /\S.*|)\s*$"
+            r"^\s*#(?P<number>\d+)\s+(?:at )?(?:(?P<address>0x[0-9a-f]+)(?: \([^)]*\))?(?: in )?)?(?:{PLACE}|\?\?|(?P<signal><signal handler called>))?(?P<behind> ?\(.*| at \S+:\d+.*| /\S.*|)\s*$"
         )),
     }
 });
@@ -71,16 +73,18 @@ impl DebuggerLine {
         // `#1 SMP` is the number of a build, and `#2 (x)` of a list.
         if address.is_none()
             && part("behind").is_some()
+            && part("signal").is_none()
             && !(part("symbol").is_some() && tells_source(behind))
         {
             return None;
         }
         // Of a program rather than of a kernel of 32 or 64 bits.
         let user = part("behind").is_some()
-            && address.is_some_and(|address| (1_u64 << 32..1 << 63).contains(&address));
+            && (address.is_some_and(|address| (1_u64 << 32..1 << 63).contains(&address))
+                || is_of_library(behind));
         let frame = Frame {
             address,
-            symbol: part("symbol").map(str::to_owned),
+            symbol: part("symbol").or_else(|| part("signal")).map(str::to_owned),
             offset: part("offset").and_then(|offset| number(offset.as_bytes())),
             size: part("size").and_then(|size| hexadecimal(size.as_bytes())),
             module: part("module").or_else(|| part("of")).map(str::to_owned),
@@ -91,6 +95,20 @@ impl DebuggerLine {
         };
         Some(Self { number: depth, frame })
     }
+}
+
+/// The frames of a backtrace, of which each is the program's where one is.
+pub(crate) fn of_one_side(mut frames: Vec<Arc<Frame>>) -> Vec<Arc<Frame>> {
+    if frames.iter().any(|frame| frame.user) {
+        frames.iter_mut().filter(|frame| !frame.user).for_each(|frame| Arc::make_mut(frame).user = true);
+    }
+    frames
+}
+
+/// Whether what stands behind a function says that it is a library's: ` () from /lib/libc.so.6`.
+fn is_of_library(behind: &str) -> bool {
+    let file = behind.split_once(" from /").map_or("", |(_, file)| file.trim_end());
+    file.ends_with(".so") || file.contains(".so.")
 }
 
 /// The task in `PID: 1499   TASK: ffff88006af43cc0  CPU: 2   COMMAND: "su"`.
@@ -147,7 +165,13 @@ mod tests {
                 Some(1),
                 at.clone(),
             ),
-            ("#1  0xffffffff81503435 in f () from /lib/x.so", Some(1), at.clone()),
+            ("#1  0xffffffff81503435 in f () from /lib/x.ko", Some(1), at.clone()),
+            ("#1  0xb6f12345 in f () from /lib/x.so", Some(1), Frame { user: true, ..named(0xb6f1_2345) }),
+            (
+                "#2  <signal handler called>",
+                Some(2),
+                Frame { symbol: Some("<signal handler called>".into()), ..Frame::default() },
+            ),
             ("#10 0xffffffff81503435 in ?? ()", Some(10), Frame { symbol: None, ..at.clone() }),
             ("#8  0xffffffff81503435", Some(8), Frame { symbol: None, ..at.clone() }),
             (
