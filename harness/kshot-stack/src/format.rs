@@ -36,15 +36,15 @@ pub enum TextFormat {
     Hist,
     /// tracefs's `trace` and `trace_pipe`, and what `trace-cmd report` prints.
     Ftrace,
-    /// What `perf script` prints.
+    /// What `perf script` prints, and `perf trace` with call graphs.
     PerfScript,
     /// What the `bpf` probe records: a stack of addresses for each hit.
     BpfStacks,
-    /// What bpftrace prints of `kstack` and `ustack`, and bcc's tools of stacks.
+    /// What bpftrace prints of `kstack` and `ustack`, and bcc's tools, `perf lock contention` and rtla of stacks.
     Bpftrace,
     /// A console or kernel log: the call traces of WARN, BUG, oops, `dump_stack()`, sysrq, hung tasks,
     /// lockups, RCU stalls, KASAN and others; and any other text with a stack in it: of ftrace without its
-    /// header, of gdb, crash and drgn.
+    /// header, of gdb, crash, drgn, xmon and SystemTap.
     CallTrace,
 }
 

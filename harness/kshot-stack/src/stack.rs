@@ -2,9 +2,9 @@
 
 mod anonymous; // the stacks of a text that names neither task nor event
 pub mod bpf_stacks; // what a BPF program is told
-pub mod bpftrace; // what bpftrace and bcc's tools print
+pub mod bpftrace; // what bpftrace, bcc's tools and others like them print
 mod call_trace; // the call trace of a report on the console
-mod debugger; // the frames of gdb, crash and drgn
+mod debugger; // the frames of gdb, crash, drgn and xmon
 #[cfg(test)]
 pub(crate) mod damage_tests; // captures damaged at random
 mod fold; // equal stacks counted as they come
@@ -25,6 +25,7 @@ pub mod proc_stack; // `/proc/PID/stack`
 #[cfg(test)]
 pub(crate) mod show; // stacks as lines, for tests
 pub mod stack_tracer; // the `stack_trace` file of tracefs
+pub(crate) mod systemtap; // one frame of SystemTap's
 
 pub(crate) use call_trace::{CallTrace, Needs, TraceLine, heading, is_own_heading, without_marker};
 pub(crate) use debugger::{DebuggerLine, of_one_side, task as debugger_task};

@@ -31,7 +31,7 @@
 //!  update_domains
 //!
 //! What people paste of other tools is read too: frames of ftrace without their header (` => f`), and the
-//! backtraces of gdb, crash(8) and drgn (`debugger.rs`).
+//! backtraces of gdb, crash(8), drgn and xmon (`debugger.rs`) and of SystemTap (`systemtap.rs`).
 //!
 //! A stack's event is the word of its report, with the heading of the stack where that is another than `Call
 //! Trace`. Messages of CPUs that print at the same time are told apart where the kernel says who prints
@@ -50,13 +50,13 @@ use indexmap::IndexMap;
 use indexmap::map::Entry;
 use memchr::memmem::Finder;
 use spacing::Spacing;
-use stacks::NO_REPORT;
+use stacks::{BACKTRACE, NO_REPORT};
 
 use super::messages::{
     Printer, announces_place, announces_places, bare, begins_with_place, dropped, hung_task,
     is_cut_before_function, is_cut_before_place, is_cut_guess, is_damaged, is_end_of_report, is_of_memory,
-    is_register, last_function, may_be_frame, names_task_last, pasted, program_counter, report, section,
-    shown, task, wrapped_module,
+    is_register, last_function, may_be_frame, names_debugged_task, names_task_last, parts_backtraces, pasted,
+    program_counter, report, section, shown, stands_alone, task, wrapped_module,
 };
 use super::prefix::{Message, plain, unquoted};
 use super::telling::is_telling;
@@ -113,12 +113,13 @@ pub(crate) fn is_frame(line: &[u8]) -> bool {
     }
     let line = plain(line);
     let text = Message::of(&line).text;
-    let stands_alone = |line: TraceLine| match line {
+    let is_whole = |line: TraceLine| match line {
         TraceLine::Frame { needs, .. } => needs == Needs::Nothing,
         TraceLine::From { .. } => true,
     };
     let place = || split_at(text, b"+0x").and_then(|_| TraceLine::read(&printable(text.trim_ascii())));
-    pasted(text).is_some() || place().is_some_and(stands_alone)
+    pasted(text).is_some_and(|(frame, printer)| stands_alone(&frame, printer))
+        || place().is_some_and(is_whole)
 }
 
 /// Whether something stands in front of a line's message that only loggers and the kernel put there.
@@ -231,8 +232,11 @@ impl Parser {
         {
             return self.announce_ftrace(caller, context.task);
         }
+        if matches!(self.callers[caller].printer, Printer::Debugger(_)) && parts_backtraces(text) {
+            return self.end(caller);
+        }
         let announces = || self.heading.find(text).is_some() && heading(&shown(text)).is_some();
-        let begins = || text.trim_ascii_start().starts_with(b"PID: ") || announces();
+        let begins = || names_debugged_task(text) || announces();
         if text.starts_with(TABLE_INDENT) && !begins() {
             // `    LR = f+0x34/0x80`, of POWER before 5.12, between the stacks of an exception.
             if self.callers[caller].open == Open::No || !is_register(&shown(text)) {
@@ -366,7 +370,7 @@ impl Parser {
         let is_damaged = match self.callers[caller].printer {
             Printer::Kernel => holds_place && is_damaged(text),
             Printer::Ftrace => !self.callers[caller].is_word && text.trim_ascii_start().starts_with(b"=> "),
-            Printer::Debugger(_) => false,
+            Printer::SystemTap | Printer::Debugger(_) => false,
         };
         let goes_on = !matches!(self.callers[caller].open, Open::No | Open::Interrupted(2..));
         if is_damaged && goes_on {
@@ -415,7 +419,12 @@ impl Parser {
         self.name(caller, None);
         let report = self.words.word(kind.as_bytes());
         let function = last_function(text).map(|function| self.words.word(function.as_bytes()));
-        let task = self.words.word(hung_task(text).unwrap_or(NAMELESS).as_bytes());
+        // xmon prints the first line of a report again behind the name of its task.
+        let goes_on = self.callers[caller].report == Some(report) && !self.callers[caller].has_told;
+        let task = match hung_task(text) {
+            None if goes_on => self.callers[caller].task,
+            task => self.words.word(task.unwrap_or(NAMELESS).as_bytes()),
+        };
         let caller = &mut self.callers[caller];
         (caller.report, caller.section, caller.age) = (Some(report), None, 0);
         (caller.function, caller.task, caller.has_told) = (function, task, false);
@@ -473,7 +482,8 @@ impl Parser {
                 frames.len() - 1
             };
             if let Some((frame, printer)) = pasted(text) {
-                let (frame, needs) = (push(frame), Needs::Nothing);
+                let needs = if stands_alone(&frame, printer) { Needs::Nothing } else { Needs::Stack };
+                let frame = push(frame);
                 return Some(FrameLine { inner: None, frame, needs, is_bare: false, printer });
             }
             if open != Open::No
@@ -548,7 +558,10 @@ impl LineParser for Parser {
             task: words.get(stack.task).clone(),
             event: words.get(stack.event).clone(),
             function: stack.function.map(|function| words.get(function).clone()),
-            frames: of_one_side(stack.frames.iter().map(|&frame| frames[frame].clone()).collect()),
+            frames: match stack.frames.iter().map(|&frame| frames[frame].clone()).collect() {
+                frames if words.get(stack.event) == BACKTRACE => of_one_side(frames),
+                frames => frames,
+            },
         });
         ParsedCapture { events, lost, stacks, ..ParsedCapture::default() }
     }

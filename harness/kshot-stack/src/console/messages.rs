@@ -6,14 +6,23 @@ use std::sync::LazyLock;
 
 use super::TABLE;
 use crate::arch::{Arch, ArchRow};
-use crate::stack::ftrace_frame;
 use crate::stack::lines::{decimal, printable, split_at};
 use crate::stack::{DebuggerLine, Frame, debugger_task, is_own_heading};
+use crate::stack::{ftrace_frame, systemtap};
 
 /// The longest frame without an offset, in bytes: with the lines of all functions that were inlined there.
 const LONGEST_FRAME: usize = 1000;
 /// The longest heading of a stack that becomes part of its event's name, in characters.
 const LONGEST_HEADING: usize = 40;
+
+/// What xmon's line with the name of a task begins with (`excprint` of arch/powerpc/xmon/xmon.c).
+const XMON_TASK: &str = "pid   = ";
+
+/// Whether an indented message names the task of a backtrace.
+pub(super) fn names_debugged_task(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    text.starts_with(b"PID: ") || text.starts_with(XMON_TASK.as_bytes())
+}
 
 /// What other messages than the headings of stacks end in.
 const HEADINGS_OF_NO_STACK: [&str; 9] = [
@@ -35,11 +44,13 @@ pub(super) enum Printer {
     Kernel,
     /// The kernel's ftrace.
     Ftrace,
+    /// SystemTap.
+    SystemTap,
     /// A debugger, and the number of the frame where the line has one.
     Debugger(Option<u64>),
 }
 
-/// A frame of ftrace (` => f`) or of a debugger.
+/// A frame of ftrace (` => f`), of SystemTap or of a debugger.
 pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
     let text = text.trim_ascii();
     if let Some(frame) = text.strip_prefix(b"=> ") {
@@ -48,12 +59,16 @@ pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
             ftrace_frame::frame(frame).filter(|frame| !frame.is_name_alone() || is_c_name(&text[3..]));
         return frame.map(|frame| (frame, Printer::Ftrace));
     }
+    if text.starts_with(b"0x") {
+        return systemtap::frame(text).map(|frame| (frame, Printer::SystemTap));
+    }
     let may_be = match text {
         [b'#', digit, ..] => digit.is_ascii_digit(),
         [b'[', digit, ..] => {
             text.starts_with(b"[exception ")
                 || text.starts_with(b"[NIP ")
-                || digit.is_ascii_hexdigit() && split_at(text, b" at ").is_some()
+                || text.starts_with(b"[link register ")
+                || digit.is_ascii_hexdigit() && (split_at(text, b" at ").is_some() || is_of_xmon(text))
         }
         _ => false,
     };
@@ -62,6 +77,26 @@ pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
     }
     let DebuggerLine { number, frame } = DebuggerLine::read(&printable(text))?;
     Some((frame, Printer::Debugger(number)))
+}
+
+/// Whether a pasted frame is one wherever it stands: an address of SystemTap's without a name follows others.
+pub(super) fn stands_alone(frame: &Frame, printer: Printer) -> bool {
+    printer != Printer::SystemTap || frame.symbol.is_some()
+}
+
+/// Whether it may be a frame of xmon's: `[c0000001ec0f7cb0] c0000000006b30f8 f+0x78/0xa0`.
+fn is_of_xmon(text: &[u8]) -> bool {
+    let behind = split_at(text, b"] ").map_or(&b""[..], |(_, behind)| behind);
+    behind.first().is_some_and(u8::is_ascii_hexdigit) && split_at(behind, b"+0x").is_some()
+}
+
+/// Whether a message parts the backtraces of a debugger: xmon's prompt, what it prints of an exception, and the
+/// end of a kernel's stack.
+pub(super) fn parts_backtraces(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let is_prompt = || split_at(text, b":mon>").is_some_and(|(cpu, _)| cpu.iter().all(u8::is_ascii_hexdigit));
+    let is_end = || text.starts_with(b"SP (") && text.ends_with(b") is in userspace");
+    text.starts_with(b"cpu 0x") || is_end() || is_prompt()
 }
 
 /// Whether a word may be the name of a function in C, as compilers rename it.
@@ -130,9 +165,12 @@ pub(super) fn report(text: &str) -> Option<String> {
 /// The task in `CPU: 0 PID: 93 Comm: eoe_filter Kdump: loaded Not tainted` (`dump_stack_print_info`; before
 /// 3.11 `Pid: 93, comm: eoe_filter`), in `Process eoe_filter (pid: 93, stack limit = 0xc0)` among registers,
 /// in `task:init state:S` (`sched_show_task`), in `comm "eoe_filter", pid 93` of kmemleak, in `Page allocated
-/// via order 0, .. tgid 93 (eoe_filter), ts 1 ns` of page_owner, and in what crash(8) prints before a
-/// backtrace.
+/// via order 0, .. tgid 93 (eoe_filter), ts 1 ns` of page_owner, and in what crash(8) and xmon (`pid   = 93,
+/// comm = eoe_filter`) print before a backtrace.
 pub(super) fn task(text: &str) -> Option<&str> {
+    if text.trim_start().starts_with(XMON_TASK) {
+        return text.split_once(", comm = ").map(|(_, task)| task.trim_end());
+    }
     if text.trim_start().starts_with("PID: ") {
         return debugger_task(text);
     }

@@ -9,7 +9,7 @@ use super::{TABLE, literals};
 
 /// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning
 /// aside.
-const TELLING: [&str; 16] = [
+const TELLING: [&str; 17] = [
     "+0x",
     "race",
     "=> ",
@@ -18,6 +18,7 @@ const TELLING: [&str; 16] = [
     "Page allocated via order ",
     " Comm: ",
     ", comm: ",
+    ", comm = ",
     "COMMAND: ",
     "sysrq: ",
     "SysRq : ",

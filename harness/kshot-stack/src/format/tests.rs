@@ -1,5 +1,5 @@
 use super::*;
-use crate::stack::{Stack, show};
+use crate::stack::{Frame, Stack, show};
 
 fn guess(text: &str) -> TextFormat {
     DetectedFormat::guess(text.as_bytes()).format
@@ -131,6 +131,46 @@ fn a_backtrace_is_a_programs_if_one_frame_is() {
     }
     let kernel = "#0  f (dev=0x0) at net/core/dev.c:10083\n#1  <signal handler called>\n#2  0xc0107256 in g () at a.c:5\n";
     assert_eq!(frames(kernel), ["f <signal handler called> g"]);
+}
+
+/// The task and the frames of each stack, guesses behind `?`.
+fn told(text: &str) -> Vec<String> {
+    let parsed = DetectedFormat::guess(text.as_bytes()).parse(text.as_bytes()).unwrap();
+    assert!(parsed.warnings.is_empty(), "{parsed:?}");
+    let frame = |frame: &Frame| format!("{}{}", if frame.guess { "?" } else { "" }, frame.name());
+    let stack = |stack: &Stack| {
+        let frames = stack.frames.iter().map(|each| frame(each)).collect::<Vec<_>>().join(" ");
+        format!("{} {}: {frames}", stack.task, stack.event)
+    };
+    parsed.stacks.iter().map(|(each, _)| stack(each)).collect()
+}
+
+#[test]
+fn systemtap_tells_what_its_unwinder_came_by() {
+    let (f, g) =
+        (" 0xffffffff81145a50 : f+0x0/0x30 [kernel]\n", " 0xffffffffa01145a0 : g+0x10/0x30 [ext4]\n");
+    let text = format!(
+        "probe kernel.function(\"f@fs/open.c:1073\") hit\n{f}{g} 0xffffffffa02b5d6a [xfs]\n 0xffffffff810a8cd8 : kthread+0xd8/0xf0 [kernel] (inexact)\nprobe hit\n\t{g}\t{f} 0x7f6c72b6497a : main+0x14/0x60 [/bin/a]\n"
+    );
+    assert_eq!(told(&text), ["? systemtap: f g ? ?kthread", "? systemtap: g f [user]"]);
+    assert_eq!(told(&format!("{f}{g}")), ["? systemtap: f g"]);
+    assert_eq!(told(" 0xffffffffa02b5d6a [xfs]\n 0xffffffffa02b5d6a [xfs]\n"), [""; 0]);
+}
+
+#[test]
+fn xmon_tells_the_task_before_its_backtrace() {
+    let trace = |task: &str| {
+        format!(
+            "cpu 0x3: Vector: 300 (Data Access) at [c0000001ec0f7990]\n    pc: c0000000006b1b2c: f+0x1c/0x30\n    lr: c0000000006b2a34: g+0xe4/0x270\n  current = 0xc0000001e8c00000\n    pid   = 1234, comm = {task}\nenter ? for help\n[link register   ] c0000000006b2a34 g+0xe4/0x270\n[c0000001ec0f7c10] c0000000006b2a18 h+0xc8/0x270 (unreliable)\n[c0000001ec0f7cb0] c0000000006b30f8 i+0x78/0xa0\n--- Exception: c01 (System Call) at 00003fffa1bb5dcc\nSP (3ffff1234560) is in userspace\n"
+        )
+    };
+    assert_eq!(told(&trace("a b")), ["a b backtrace: g ?h i"]);
+    assert_eq!(told(&(trace("a") + &trace("b"))), ["a backtrace: g ?h i", "b backtrace: g ?h i"]);
+    let of_bug = trace("a").replace("enter ? for help", "kernel BUG at include/linux/mm.h:2373!");
+    assert_eq!(told(&format!("kernel BUG at include/linux/mm.h:2373!\n{of_bug}")), ["a backtrace: g ?h i"]);
+    let by_hand = "3:mon> t\n[c0000000f8a3b7c0] c000000000a1b2c4 f+0x9c/0xd0\n[c0000000f8a3b7e0] c000000000a1b2d4 g+0x9c/0xd0\n";
+    assert_eq!(told(&by_hand.repeat(2)), ["? backtrace: f g"]);
+    assert_eq!(frames(&by_hand.repeat(2)).len(), 2);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The frames of a backtrace, as gdb, crash(8) and drgn print them.
+//! The frames of a backtrace, as gdb, crash(8), drgn and xmon print them.
 //!
 //! ```text
 //! PID: 1499   TASK: ffff88006af43cc0  CPU: 2   COMMAND: "su"
@@ -10,6 +10,9 @@
 //!  #5 [c5601fec] (nfsd module) at c806e303
 //!  #6 [c74dfee0] error_code (via page_fault) at c0107256
 //!       [c1aa1f78] svc_recv at cb22c4d8 [sunrpc]                           with its option -t: whatever is on the stack
+//! [link register   ] c0000000006b2a34 __handle_sysrq+0xe4/0x270            xmon of POWER
+//! [c0000001ec0f7c10] c0000000006b2a18 __handle_sysrq+0xc8/0x270 (unreliable)
+//! [c0000001ec0f7cb0] d0000000006b30f8 tun_get+0x78/0xa0 [tun]
 //! #0  context_switch (kernel/sched/core.c:4339:2)                          drgn
 //! #7  entry_SYSCALL_64+0x7c/0x15b (arch/x86/entry/entry_64.S:112)
 //! #8  0xffffffff81000107
@@ -40,6 +43,7 @@ pub(crate) struct DebuggerLine {
 struct Shapes {
     crash: Regex,
     interrupted: Regex,
+    xmon: Regex,
     numbered: Regex,
 }
 
@@ -54,6 +58,9 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
         interrupted: regex(format!(
             r"^\s*\[(?:exception \w+|NIP *): (?:{PLACE}|unknown or invalid address)\]\s*$"
         )),
+        xmon: regex(format!(
+            r"^\s*\[(?:link register +|[0-9a-f]+)\] (?P<address>[0-9a-f]+) {PLACE}(?: \[(?P<module>[\w-]+)\])?(?P<doubt> \(unreliable\))?\s*$"
+        )),
         // What stands behind the function is its arguments, or the place in its source.
         numbered: regex(format!(
             r"^\s*#(?P<number>\d+)\s+(?:at )?(?:(?P<address>0x[0-9a-f]+)(?: \([^)]*\))?(?: in )?)?(?:{PLACE}|\?\?|(?P<signal><signal handler called>))?(?P<behind> ?\(.*| at \S+:\d+.*| /\S.*|)\s*$"
@@ -64,8 +71,8 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
 impl DebuggerLine {
     /// What a line says; `None` where it is no frame.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        let Shapes { crash, interrupted, numbered } = &*SHAPES;
-        let line = [crash, interrupted, numbered].into_iter().find_map(|shape| shape.captures(text))?;
+        let Shapes { crash, interrupted, xmon, numbered } = &*SHAPES;
+        let line = [crash, interrupted, xmon, numbered].into_iter().find_map(|shape| shape.captures(text))?;
         let part = |name: &str| line.name(name).map(|part| part.as_str());
         let depth = part("number").and_then(|depth| number(depth.as_bytes()));
         let address = part("address").and_then(|address| hexadecimal(address.as_bytes()));
@@ -90,7 +97,8 @@ impl DebuggerLine {
             module: part("module").or_else(|| part("of")).map(str::to_owned),
             user,
             inlined: behind.ends_with("(inlined)"),
-            guess: depth.is_none() && address.is_some() || part("doubt").is_some(),
+            // What is on the stack may be anything, and has no size.
+            guess: depth.is_none() && address.is_some() && part("size").is_none() || part("doubt").is_some(),
             ..Frame::default()
         };
         Some(Self { number: depth, frame })
@@ -195,6 +203,16 @@ mod tests {
         assert_eq!((interrupted.symbol.as_deref(), interrupted.guess), (Some(".f"), false));
         let (number, doubted) = read(" #1 [c0000000f8a3b7d0] .f at c000000000a1b2c4  (unreliable)").unwrap();
         assert_eq!((number, doubted.symbol.as_deref(), doubted.guess), (Some(1), Some(".f"), true));
+        for (text, guess, module) in [
+            ("[link register   ] c0000000006b2a34 f+0xe4/0x270", false, None),
+            ("[c0000001ec0f7c10] c0000000006b2a34 f+0xc8/0x270 (unreliable)", true, None),
+            ("[c0000001ec0f7cb0] c0000000006b2a34 f+0x78/0xa0 [tun]", false, Some("tun")),
+        ] {
+            let (number, frame) = read(text).unwrap();
+            let found = (number, frame.symbol.as_deref(), frame.guess, frame.module.as_deref());
+            assert_eq!(found, (None, Some("f"), guess, module), "{text}");
+            assert_eq!((frame.address, frame.size.is_some()), (Some(0xc000_0000_006b_2a34), true), "{text}");
+        }
         let (_, entry) = read("#7  entry+0x7c/0x15b (arch/x86/entry/entry_64.S:112)").unwrap();
         assert_eq!((entry.offset, entry.size), (Some(0x7c), Some(0x15b)));
     }

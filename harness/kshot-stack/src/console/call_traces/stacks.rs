@@ -12,7 +12,9 @@ use crate::stack::lines::{DEEPEST_STACK, Kind, Warnings, printable};
 /// The event of a trace that no report announced.
 pub(super) const NO_REPORT: &str = "call trace";
 /// The event's name of a stack out of a debugger's backtrace.
-const BACKTRACE: &str = "backtrace";
+pub(super) const BACKTRACE: &str = "backtrace";
+/// The event's name of a stack that SystemTap printed.
+const SYSTEMTAP: &str = "systemtap";
 
 impl Parser {
     /// Lays the open stack aside: frames that come before the heading of another are its.
@@ -60,6 +62,7 @@ impl Parser {
         let event = match printer {
             Printer::Kernel => NO_REPORT,
             Printer::Ftrace => UNNAMED,
+            Printer::SystemTap => SYSTEMTAP,
             Printer::Debugger(_) => BACKTRACE,
         };
         let event = self.words.word(event.as_bytes());
@@ -69,7 +72,7 @@ impl Parser {
         let section = section.filter(|_| *age <= *section_age + STACK_WITHIN);
         stack.frames.clear();
         (stack.task, stack.event, stack.function) = match (section, printer) {
-            (_, Printer::Ftrace) => (nameless, event, None),
+            (_, Printer::Ftrace | Printer::SystemTap) => (nameless, event, None),
             (_, Printer::Debugger(_)) => (*task, event, None),
             // It was not taken where the report was made.
             (Some(section), _) => (nameless, section, None),

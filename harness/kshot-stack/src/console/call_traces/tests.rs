@@ -18,7 +18,7 @@ fn every_console_reads_as_its_snapshot_says() {
 
 #[test]
 fn what_others_print_reads_as_its_snapshot_says() {
-    show::assert_snapshots("pasted", 4, |bytes| parse(bytes));
+    show::assert_snapshots("pasted", 5, |bytes| parse(bytes));
 }
 
 #[test]
