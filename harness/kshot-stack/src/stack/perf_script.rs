@@ -32,6 +32,7 @@
 //! behind its header, too. Frames are taken with and without address, symbol, offset and object.
 
 mod header; // whose a sample is, and of which event
+mod behind_frame; // source lines, branches and instructions behind a frame
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -43,7 +44,10 @@ use super::lines::{
     self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, printable, split_at, symbol,
 };
 use super::{Frame, NAMELESS, ParsedCapture, Stack, in_upper_half};
-use header::{has_cpu, header, header_without_pid, task_alone, timed_header, timeless_header, trace_header};
+use behind_frame::{is_branches, is_instruction, is_source};
+use header::{
+    has_cpu, header, header_without_pid, task_and_event, timed_header, timeless_header, trace_header,
+};
 
 /// Reads the output of `perf script`.
 ///
@@ -234,9 +238,10 @@ impl Parser {
         let begun = self.name_begun.trim_ascii();
         let last = begun.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
         let heading = if self.heading.is_empty() { last } else { &self.heading };
-        let task = Some(task_alone(heading)).filter(|task| !task.is_empty()).unwrap_or(NAMELESS.as_bytes());
+        let (task, event) = task_and_event(heading);
+        let task = if task.is_empty() { NAMELESS.as_bytes() } else { task };
         self.stack.task = self.words.word(task);
-        self.stack.event = self.words.word(NAMELESS.as_bytes());
+        self.stack.event = self.words.word(event.unwrap_or(NAMELESS.as_bytes()));
         self.stack.frames.clear();
         self.heading.clear();
         self.name_begun.clear();
@@ -321,7 +326,9 @@ impl LineParser for Parser {
         }
         // An address behind the frames, of `-F phys_addr`, or branches.
         let is_behind = line[0] == b' ' && self.open && self.has_tab;
-        if is_behind && (hexadecimal(line.trim_ascii()).is_some() || is_branches(line)) {
+        if is_behind
+            && (hexadecimal(line.trim_ascii()).is_some() || is_branches(line) || is_instruction(line))
+        {
             return true;
         }
         // Most lines are frames, and most of them have been seen before.
@@ -416,30 +423,6 @@ fn is_unindented(line: &[u8]) -> bool {
     const DIGITS: usize = 8;
     let address = line.split(|&byte| byte == b' ').next().unwrap_or_default();
     address.len() >= DIGITS && address.iter().all(u8::is_ascii_hexdigit) && line.ends_with(b")")
-}
-
-/// `  dev.c:10083` of `-F srcline`, behind its frame, or `  [kernel.kallsyms][ffffffff80273ae0]` where the
-/// source is not known
-fn is_source(line: &[u8]) -> bool {
-    let number = memchr::memrchr(b':', line).map(|colon| &line[colon + 1..]);
-    let of_file = || number.and_then(decimal).is_some_and(|(_, rest)| rest.is_empty());
-    let address = || Some(&line[memchr::memrchr(b'[', line)? + 1..line.len() - 1]);
-    let is_unknown = || line.ends_with(b"]") && address().and_then(hexadecimal).is_some();
-    line.starts_with(b"  ") && (of_file() || is_unknown())
-}
-
-/// ` 0xffffffff8110a3b0/0xffffffff8110a3b1/P/-/-/0  f+0x1/g+0x2/M/-/-/3 ` of `-F brstack`, `-F brstacksym`
-fn is_branches(line: &[u8]) -> bool {
-    let mut parts =
-        line.trim_ascii().split(|&byte| byte == b' ').next().unwrap_or_default().split(|&byte| byte == b'/');
-    let mut is_next = |fits: fn(&[u8]) -> bool| parts.next().is_some_and(fits);
-    let is_place = |place: &[u8]| !place.is_empty();
-    let is_flag = |flag: &[u8]| flag.len() == 1;
-    is_next(is_place)
-        && is_next(is_place)
-        && is_next(|flag| matches!(flag, b"P" | b"M" | b"-"))
-        && is_next(is_flag)
-        && is_next(is_flag)
 }
 
 /// Whether a line is a frame in the columns that perf prints, an address and a name: what needs no header.

@@ -105,15 +105,30 @@ pub(super) fn trace_header(line: &[u8]) -> Option<(&[u8], &str)> {
     is_pid(&before[slash + 1..]).then_some((&before[..slash], event))
 }
 
-/// The task of `swapper `, of `-F comm,ip,sym`, or of `swapper       0 ` with `-F tid`.
-pub(super) fn task_alone(line: &[u8]) -> &[u8] {
+/// The task of `swapper `, of `-F comm,ip,sym`, of `swapper       0 ` with `-F tid`, and the event of `ls 15537 K
+/// cpu-clock: `. Other fields stand between: a time, a period, a CPU, letters of the mode.
+pub(super) fn task_and_event(line: &[u8]) -> (&[u8], Option<&[u8]>) {
     /// The width of a pid with which its column stands one blank behind a name.
     const WIDTH: usize = 5;
     let line = line.trim_ascii();
-    let is_column = |before: &[u8], pid: &[u8]| {
-        is_pid(pid) && (pid.len() >= WIDTH || before.len() + pid.len() + 1 < line.len())
-    };
-    last_word(line).filter(|(before, pid)| is_column(before, pid)).map_or(line, |(before, _)| before)
+    let (mut rest, mut event) = (line, None);
+    let mut has_fields = false;
+    while let Some((before, word)) = last_word(rest) {
+        let name = word.strip_suffix(b":");
+        let is_event = name.is_some_and(|name| name.iter().any(u8::is_ascii_alphabetic));
+        let is_time = || name.is_some_and(|name| split_at(name, b".").is_some() && !is_event);
+        let is_mode = || has_fields && word.len() <= 3 && word.iter().all(|byte| b"KUHGS".contains(byte));
+        let is_column = || {
+            is_pid(word) && (has_fields || word.len() >= WIDTH || before.len() + word.len() + 1 < line.len())
+        };
+        match () {
+            () if is_event && event.is_none() && !has_fields => event = name,
+            () if is_time() || is_cpu(word) || is_mode() || is_column() => {}
+            () => break,
+        }
+        (rest, has_fields) = (before, true);
+    }
+    (rest, event)
 }
 
 pub(super) fn has_cpu(line: &[u8]) -> bool {

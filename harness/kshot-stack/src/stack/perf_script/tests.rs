@@ -358,3 +358,31 @@ fn branches_behind_the_call_chain_are_no_frames() {
         );
     }
 }
+
+#[test]
+fn the_fields_of_a_header_without_an_event_or_a_time_are_none_of_the_tasks_name() {
+    let frames = "\tffffffff817bc31d f\n\tffffffff817fd2bd g\n\n";
+    for (header, task, event) in [
+        ("ls 15537 K     cpu-clock: ", "ls", "cpu-clock"),
+        ("ls 15537 24369.365599: cpu-clock: ", "ls", "cpu-clock"),
+        ("ls 24369.365599: cpu-clock: ", "ls", "cpu-clock"),
+        ("ls 15537     250000 ", "ls", "?"),
+        ("kworker/u8:1-ev 15537 [001] ", "kworker/u8:1-ev", "?"),
+        ("a b  77 ", "a b", "?"),
+        ("K 15537 UG cpu-clock: ", "K", "cpu-clock"),
+        ("15537 ", "15537", "?"),
+    ] {
+        let text = format!("{header}\n{frames}{header}\n{frames}");
+        let parsed = parse(text.as_bytes()).unwrap();
+        let (stack, count) = &parsed.stacks[0];
+        assert_eq!((&*stack.task, &*stack.event, *count), (task, event, 2), "{header}");
+    }
+}
+
+#[test]
+fn an_instruction_behind_the_frames_is_no_name() {
+    let sample = "ls 23038 cpu-clock: \n\t           9618c _int_free (/lib/libc.so.6)\n\t               0 [unknown] ([unknown])\n insn: 48 85 c0\n";
+    let parsed = parse(sample.repeat(2).as_bytes()).unwrap();
+    assert_eq!((parsed.events, parsed.warnings), (2, vec![]));
+    assert_eq!(parsed.stacks[0].0.task, "ls");
+}
