@@ -34,6 +34,9 @@ const KEPT_UNFINISHED: usize = 20;
 /// The most files of an archive from elsewhere: a bundle has some dozens, a night's unit some for each of its
 /// runs.
 const FILES_MOST: usize = 100_000;
+/// How deep a file of such an archive may lie, in folders: unpacking takes the cube of it. A bundle's lie 4
+/// deep.
+const FOLDERS_MOST: usize = 32;
 /// The length of the time at the start of a run folder's name, in bytes.
 const TIME_LENGTH: usize = "20261125T020000Z".len();
 
@@ -260,6 +263,9 @@ pub fn unpack(archive: impl Read, into: &Path) -> io::Result<()> {
         }
         let kind = entry.header().entry_type();
         let path = entry.path()?.into_owned();
+        if path.components().count() > FOLDERS_MOST {
+            return Err(invalid(format!("it holds a file more than {FOLDERS_MOST} folders deep")));
+        }
         let plain = path.to_str().is_some_and(|path| !path.contains(is_hidden))
             && path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !plain || !(kind.is_file() || kind.is_dir()) || !entry.unpack_in(into)? {
@@ -448,6 +454,23 @@ mod tests {
         let error = unpack(&archive.into_inner().unwrap()[..], into.path()).unwrap_err();
         assert!(error.to_string().starts_with("`a/link` is neither"), "{error}");
         assert!(!into.path().join("a/link").is_symlink());
+    }
+
+    #[test]
+    fn an_archive_with_folders_without_end_is_refused() {
+        let archive = |folders: usize| {
+            let mut archive = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, "a/".repeat(folders) + "file", &b""[..]).unwrap();
+            archive.into_inner().unwrap()
+        };
+        let into = tempfile::tempdir().unwrap();
+        unpack(&archive(FOLDERS_MOST - 1)[..], into.path()).unwrap();
+        let error = unpack(&archive(1000)[..], into.path()).unwrap_err();
+        assert!(error.to_string().contains("more than 32 folders deep"), "{error}");
+        assert!(!is_of_this_host(error.kind()));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::scenario::Scenario;
 use crate::workspace::Workspace;
 use kshot_guest::bounded::{self, Unzipped};
 use kshot_guest::host::cache::Cache;
+use kshot_guest::host::interrupt::{self, Interruptible};
 use kshot_guest::host::{FileError, ScratchFolder};
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::probe;
@@ -102,6 +103,26 @@ pub fn export(
     to: &Path,
     progress: &Progress,
 ) -> Result<(), BundleError> {
+    interruptible(|| export_run(workspace, catalogue, folder, own_kernel, to, progress))
+}
+
+/// Ctrl-C ends `work` in order: its temporary folders go.
+fn interruptible<T>(work: impl FnOnce() -> Result<T, BundleError>) -> Result<T, BundleError> {
+    interrupt::install_handlers().map_err(BundleError::Signals)?;
+    match work() {
+        Err(_) if interrupt::arrived() => Err(BundleError::Interrupted),
+        ended => ended,
+    }
+}
+
+fn export_run(
+    workspace: &Workspace,
+    catalogue: &Catalogue,
+    folder: &Path,
+    own_kernel: Option<&Path>,
+    to: &Path,
+    progress: &Progress,
+) -> Result<(), BundleError> {
     let document = artifacts::read_document(folder)?;
     let kernel = find_kernel(workspace, catalogue, own_kernel, &document)?;
     let names = catalogue.names();
@@ -169,11 +190,15 @@ pub fn export(
 /// # Errors
 /// [`BundleError`].
 pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> {
+    interruptible(|| unpack_and_judge(bundle, out))
+}
+
+fn unpack_and_judge(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> {
     let file = bounded::open(bundle).map_err(FileError::on("open", bundle))?;
     fs::create_dir_all(out).map_err(FileError::on("create", out))?;
     let scratch = ScratchFolder::create_in(out).map_err(FileError::on("create a folder in", out))?;
     let none = || BundleError::NotABundle { path: bundle.into() };
-    let plain = Unzipped::new(file);
+    let plain = Unzipped::new(Interruptible(file));
     if !plain.is_gzip() {
         return Err(none());
     }
@@ -196,6 +221,9 @@ pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> 
     }
     let (then, now) =
         judge(&entry.path(), contents, bundle).map_err(|error| error.inside(scratch.path(), bundle))?;
+    if interrupt::arrived() {
+        return Err(BundleError::Interrupted);
+    }
     fs::rename(entry.path(), &folder).map_err(FileError::on("rename", &folder))?;
     Ok(ImportedBundle { folder, original: then, rejudged: now })
 }
@@ -245,7 +273,7 @@ impl BundleFolder {
 
     fn copy(&self, from: &Path, name: &str) -> Result<(), FileError> {
         let path = self.file(name)?;
-        let mut source = File::open(from).map_err(FileError::on("read", from))?;
+        let mut source = Interruptible(File::open(from).map_err(FileError::on("read", from))?);
         let copied = File::create(&path).and_then(|mut file| io::copy(&mut source, &mut file));
         copied.map(drop).map_err(FileError::on("write", &path))
     }
@@ -289,7 +317,7 @@ fn pack(root: &Path, name: &str, to: &Path) -> Result<(), BundleError> {
     let scratch = ScratchFolder::create_in(folder).map_err(fail("create a folder beside"))?;
     let part = scratch.path().join(name);
     let file = File::create(&part).map_err(fail("create a file beside"))?;
-    let mut archive = tar::Builder::new(GzEncoder::new(&file, Compression::default()));
+    let mut archive = tar::Builder::new(GzEncoder::new(Interruptible(&file), Compression::default()));
     archive.append_dir_all(name, root).map_err(fail("write"))?;
     archive.into_inner().and_then(GzEncoder::finish).map_err(fail("write"))?;
     Ok(fs::rename(&part, to).map_err(fail("write"))?)

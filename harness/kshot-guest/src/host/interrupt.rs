@@ -1,9 +1,10 @@
 //! SIGINT, SIGTERM and SIGHUP (a closed terminal): the first signal asks every wait to end so that machines
 //! are shut down in order; the second ends the process at once.
 
+use std::fs;
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::{fs, io};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -36,6 +37,33 @@ pub fn install_handlers() -> io::Result<()> {
 /// Whether SIGINT, SIGTERM or SIGHUP has arrived.
 pub fn arrived() -> bool {
     ARRIVED.get().is_some_and(|arrived| arrived.load(Ordering::Relaxed))
+}
+
+/// A file whose reads and writes fail once a signal has arrived, for work that would go on for long.
+#[derive(Debug)]
+pub struct Interruptible<T>(pub T);
+
+impl<T: Read> Read for Interruptible<T> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        go_on()?;
+        self.0.read(into)
+    }
+}
+
+impl<T: Write> Write for Interruptible<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        go_on()?;
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn go_on() -> io::Result<()> {
+    // A read or write of the kind `Interrupted` would be tried again.
+    if arrived() { Err(io::Error::other("interrupted")) } else { Ok(()) }
 }
 
 fn own_status() -> String {

@@ -63,6 +63,12 @@ pub enum BundleError {
         /// The path of the existing folder.
         path: PathBuf,
     },
+    /// SIGINT or SIGTERM arrived.
+    #[error("interrupted")]
+    Interrupted,
+    /// Signals cannot be listened for.
+    #[error("cannot install signal handlers")]
+    Signals(#[source] io::Error),
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -120,6 +126,8 @@ impl Blamed for BundleError {
             | Self::Nmi { .. }
             | Self::NotABundle { .. }
             | Self::Exists { .. } => Blame::Usage,
+            Self::Interrupted => Blame::Interrupted,
+            Self::Signals(_) => Blame::Host,
             Self::Unpack { source, .. } if is_of_this_host(source.kind()) => Blame::Host,
             Self::Unpack { .. } => Blame::Usage,
             // The archive or a file in it does not exist.

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use kshot_guest::deadline::{Deadline, PollResult, TimedOut};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::common::{Ended, Replica};
@@ -125,6 +129,39 @@ fn a_bundle_that_swells_without_end_is_refused() {
     fs::write(replica.path("bomb.tar.gz"), to.finish().unwrap()).unwrap();
     replica.run(&["import", "bomb.tar.gz", "--out", "home"]).expect(128, &["200 times its size"]);
     assert_eq!(fs::read_dir(replica.path("home")).unwrap().count(), 0, "nothing of it is left");
+}
+
+#[test]
+fn an_import_that_is_interrupted_leaves_nothing() {
+    let replica = Replica::new();
+    fs::create_dir(replica.path("home")).unwrap();
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o644);
+    // They take seconds to unpack.
+    for number in 0..50_000 {
+        archive.append_data(&mut header, format!("a/{number}"), &b""[..]).unwrap();
+    }
+    fs::write(replica.path("theirs.tar.gz"), archive.into_inner().unwrap().finish().unwrap()).unwrap();
+    let mut kshot = replica.kshot(&["import", "theirs.tar.gz", "--out", "home"]);
+    let kshot = kshot.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = || {
+        let folders = fs::read_dir(replica.path("home")).unwrap();
+        folders.flatten().any(|folder| folder.path().join("a").exists())
+    };
+    let waited: Result<(), TimedOut> =
+        Deadline::new("the first file", Duration::from_secs(60)).poll(|slice| {
+            if begun() {
+                return Ok(PollResult::Done(()));
+            }
+            std::thread::park_timeout(slice.min(Duration::from_millis(2)));
+            Ok(PollResult::Pending(None))
+        });
+    waited.unwrap();
+    kill_process(Pid::from_raw(kshot.id().cast_signed()).unwrap(), Signal::INT).unwrap();
+    Ended::of(kshot.wait_with_output().unwrap()).expect(130, &["interrupted"]);
+    assert_eq!(fs::read_dir(replica.path("home")).unwrap().count(), 0);
 }
 
 /// The folder of a sweep over `kernel`, from a stranger.
