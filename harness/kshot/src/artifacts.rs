@@ -1,5 +1,7 @@
 //! The run folder: the raw captures first, `run.json` last.
 
+mod prune; // the old ones go
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
@@ -8,13 +10,14 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use kshot_guest::host::FileError;
-use kshot_guest::machine::CONSOLE_LOG;
 use kshot_guest::{bounded, records};
 use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
-use kshot_stack::document::{RunDocument, SCHEMA, Verdict};
+use kshot_stack::document::{RunDocument, SCHEMA};
 use kshot_stack::foreign::{self, Foreign, ForeignError};
 use kshot_stack::name::is_file_name;
 use kshot_stack::text::{is_hidden, printable};
+
+pub use prune::prune;
 
 /// The name of the result document in a run folder.
 pub const RUN_JSON: &str = "run.json";
@@ -22,15 +25,10 @@ pub const RUN_JSON: &str = "run.json";
 pub const SWEEP_JSON: &str = "sweep.json";
 /// The file that protects a run folder from being pruned.
 const KEEP_MARKER: &str = "keep";
-/// The number of folders of matching runs that are kept; older ones are pruned.
-const KEPT_MATCHES: usize = 30;
-/// The number of folders of matching runs of `kshot survey` and `kshot stack` that are kept: a survey of a
-/// kernel is some hundred, which its table names.
-const KEPT_ANSWERS: usize = 1000;
-/// What the names of their scenarios begin with.
-const ANSWERS: [&str; 2] = ["survey/", "stack/"];
-/// The number of folders of runs that did not finish that are kept: somebody may want to know why.
-const KEPT_UNFINISHED: usize = 20;
+/// The file that tells a folder of a run that goes on, or that did not finish, from everybody else's.
+const UNFINISHED_MARKER: &str = "unfinished";
+/// What that file holds.
+const UNFINISHED: &str = "kshot: this run did not finish. Its folder goes when there are 20 newer ones like it and a run finishes;\na file `keep` in it prevents that.\n";
 /// The most files of an archive from elsewhere: a bundle has some dozens, a night's unit some for each of its
 /// runs.
 const FILES_MOST: usize = 100_000;
@@ -148,7 +146,9 @@ impl RunFolder {
                 Ok(()) => {
                     // A file system without locks is no reason not to run.
                     let lock = fs::File::open(&path).ok().filter(|folder| folder.try_lock().is_ok());
-                    return Ok(Self { path, _lock: lock });
+                    let folder = Self { path, _lock: lock };
+                    folder.write(UNFINISHED_MARKER, UNFINISHED.as_bytes())?;
+                    return Ok(folder);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(source) => return Err(FileError { action: "create", path, source }.into()),
@@ -160,6 +160,12 @@ impl RunFolder {
     /// The path of the run folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Removes the folder, in which nothing has been written.
+    pub fn discard(self) {
+        // What is left says that it is unfinished.
+        drop(fs::remove_file(self.path.join(UNFINISHED_MARKER)).and_then(|()| fs::remove_dir(&self.path)));
     }
 
     /// Writes one file, `name` relative to the folder, and creates the folders in between.
@@ -186,7 +192,9 @@ impl RunFolder {
                 let path = entry.map_err(FileError::on("list", &folder))?.path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if let Ok(relative) = path.strip_prefix(&self.path) {
+                } else if let Ok(relative) = path.strip_prefix(&self.path)
+                    && relative != Path::new(UNFINISHED_MARKER)
+                {
                     let relative = relative.to_string_lossy().into_owned();
                     found.insert(relative.clone(), relative);
                 }
@@ -207,7 +215,15 @@ impl RunFolder {
         let path = self.path.join(RUN_JSON);
         let mut text = serde_json::to_vec_pretty(document).expect("the document has string keys only");
         text.push(b'\n');
-        Ok(records::replace(&path, &text).map_err(FileError::on("write", &path))?)
+        records::replace(&path, &text).map_err(FileError::on("write", &path))?;
+        self.finish();
+        Ok(())
+    }
+
+    /// Says that the run has its document.
+    pub fn finish(&self) {
+        // Beside the document it says nothing.
+        drop(fs::remove_file(self.path.join(UNFINISHED_MARKER)));
     }
 }
 
@@ -308,71 +324,9 @@ impl RunTime {
     }
 }
 
-/// Removes the oldest folders of matching runs, except those with `--keep`, and those of the oldest runs that
-/// did not finish. All other runs are kept, and so are those from `began` or later, whose paths the user has
-/// just been shown. Does nothing where there is no `base`. Returns how many it removed.
-///
-/// # Errors
-/// [`ArtifactsError::File`].
-pub fn prune(base: &Path, began: &RunTime) -> Result<usize, ArtifactsError> {
-    let (mut matches, mut answers, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
-    let entries = match fs::read_dir(base) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        entries => entries.map_err(FileError::on("list", base))?,
-    };
-    for entry in entries {
-        let path = entry.map_err(FileError::on("list", base))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.get(..TIME_LENGTH).is_none_or(|time| time >= began.0.as_str()) {
-            continue;
-        }
-        let has = |file: &str| path.join(file).exists();
-        let matched = read_document(&path)
-            .ok()
-            .filter(|document| document.verdict == Verdict::Match && is_of_run(&name, document));
-        if let Some(document) = matched.filter(|_| !has(KEEP_MARKER)) {
-            let is_answer = ANSWERS.iter().any(|begin| document.scenario.starts_with(begin));
-            let of_its_kind = if is_answer { &mut answers } else { &mut matches };
-            of_its_kind.push(path);
-        } else if is_run_name(&name) && has(CONSOLE_LOG) && !has(RUN_JSON) && !has(SWEEP_JSON) {
-            unfinished.push(path);
-        }
-    }
-    let mut removed = 0;
-    for (mut paths, kept) in [(matches, KEPT_MATCHES), (answers, KEPT_ANSWERS), (unfinished, KEPT_UNFINISHED)]
-    {
-        // The names begin with the time.
-        paths.sort();
-        let surplus = paths.len().saturating_sub(kept);
-        for path in &paths[..surplus] {
-            // A run that still goes on holds its folder.
-            if !fs::File::open(path).is_ok_and(|folder| folder.try_lock().is_ok()) {
-                continue;
-            }
-            // Another kshot may be pruning too.
-            match fs::remove_dir_all(path) {
-                Ok(()) => removed += 1,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(FileError::on("remove", path)(error).into()),
-            }
-        }
-    }
-    Ok(removed)
-}
-
 /// The part of a run folder's name after its time.
 fn behind_time(scenario: &str, kernel: &str) -> String {
     format!("-{}-{}", scenario.replace('/', "."), kernel.replace('/', "."))
-}
-
-/// Whether a folder's name is one that [`RunFolder::create`] gives to such a run: no other is ever removed.
-fn is_of_run(name: &str, document: &RunDocument) -> bool {
-    let Some((time, rest)) = name.split_at_checked(TIME_LENGTH) else { return false };
-    let behind = behind_time(&document.scenario, &document.kernel.name);
-    is_time(time)
-        && rest.strip_prefix(&behind).is_some_and(|number| {
-            number.is_empty() || number.strip_prefix('-').is_some_and(|number| number.parse::<u32>().is_ok())
-        })
 }
 
 /// Whether a folder's name begins as [`RunFolder::create`] lets it begin: `20261125T020000Z-`.
@@ -471,73 +425,5 @@ mod tests {
         let error = unpack(&archive(1000)[..], into.path()).unwrap_err();
         assert!(error.to_string().contains("more than 32 folders deep"), "{error}");
         assert!(!is_of_this_host(error.kind()));
-    }
-
-    #[test]
-    fn only_folders_of_runs_are_ever_removed() {
-        let base = tempfile::tempdir().unwrap();
-        let (_source, document) = document(|_| ());
-        let put = |name: &str| {
-            fs::create_dir(base.path().join(name)).unwrap();
-            fs::copy(&document, base.path().join(name).join(RUN_JSON)).unwrap();
-        };
-        let times = (0..KEPT_MATCHES + 2).map(|n| format!("20260101T0000{n:02}Z-s-k"));
-        times.for_each(|name| put(&name));
-        for own in ["0-my-thesis", "20260101T000000Z", "20260101T000000Z-s-k-old", "20260101T000000Z-other-k"]
-        {
-            put(own);
-        }
-        put("20260101T000000Z-s-k-2");
-        let began = RunTime("20270101T000000Z".into());
-        prune(base.path(), &began).unwrap();
-        let left = |name: &str| base.path().join(name).is_dir();
-        assert!(
-            !left("20260101T000000Z-s-k") && !left("20260101T000000Z-s-k-2") && !left("20260101T000001Z-s-k")
-        );
-        assert!(left("20260101T000002Z-s-k"));
-        assert!(left("0-my-thesis") && left("20260101T000000Z") && left("20260101T000000Z-s-k-old"));
-        assert!(left("20260101T000000Z-other-k"));
-    }
-
-    #[test]
-    fn the_folders_of_a_survey_do_not_go_with_those_of_scenarios() {
-        let base = tempfile::tempdir().unwrap();
-        let put = |id: &str, number: usize| {
-            let (_source, document) = document(|document| document["scenario"] = id.into());
-            let name = format!("20260101T0000{number:02}Z-{}-k", id.replace('/', "."));
-            fs::create_dir(base.path().join(&name)).unwrap();
-            fs::copy(document, base.path().join(&name).join(RUN_JSON)).unwrap();
-        };
-        for number in 0..KEPT_MATCHES + 5 {
-            ["a/b", "survey/perf", "stack/perf"].into_iter().for_each(|id| put(id, number));
-        }
-        assert_eq!(prune(base.path(), &RunTime("20270101T000000Z".into())).unwrap(), 5);
-        let left = fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        let left = left.filter(|name| !name.to_string_lossy().contains("-a.b-")).count();
-        assert_eq!(left, 2 * (KEPT_MATCHES + 5));
-    }
-
-    #[test]
-    fn the_folders_of_an_invocation_outlive_it_and_those_of_the_dead_do_not() {
-        let base = tempfile::tempdir().unwrap();
-        let (_source, document) = document(|_| ());
-        let began = RunTime("20260101T000000Z".into());
-        for number in 0..KEPT_MATCHES + 5 {
-            let folder = base.path().join(format!("20260101T0000{number:02}Z-s-k"));
-            fs::create_dir(&folder).unwrap();
-            fs::copy(&document, folder.join(RUN_JSON)).unwrap();
-        }
-        let dead = |number: usize| base.path().join(format!("20250101T0000{number:02}Z-s-k"));
-        for number in 0..KEPT_UNFINISHED + 2 {
-            fs::create_dir(dead(number)).unwrap();
-            fs::write(dead(number).join(CONSOLE_LOG), "").unwrap();
-        }
-        let running = fs::File::open(dead(0)).unwrap();
-        running.lock().unwrap();
-        assert_eq!(prune(base.path(), &began).unwrap(), 1);
-        let left = fs::read_dir(base.path()).unwrap().count();
-        assert_eq!(left, KEPT_MATCHES + 5 + KEPT_UNFINISHED + 1);
-        assert!(dead(0).is_dir() && !dead(1).exists() && dead(2).is_dir());
-        prune(&base.path().join("none"), &began).unwrap();
     }
 }

@@ -352,7 +352,7 @@ fn run_once(
         }
         Err(error) => {
             // Nothing is in it.
-            drop(std::fs::remove_dir(folder.path()));
+            folder.discard();
             return Err(error);
         }
     };

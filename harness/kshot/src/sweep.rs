@@ -159,6 +159,7 @@ pub fn sweep(context: RunContext<'_>, options: SweepOptions) -> Result<(SweepDoc
     };
     document.artifacts.insert(SWEEP_JSON.into(), SWEEP_JSON.into());
     folder.write(SWEEP_JSON, document.to_text().as_bytes())?;
+    folder.finish();
     Ok((document, folder.path().into()))
 }
 
