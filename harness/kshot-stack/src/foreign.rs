@@ -23,6 +23,15 @@ pub const NUMBER_MOST: u64 = 1 << 40;
 /// The keys of text that may have several lines: errors with what a tool printed, and differences.
 const LINES_KEYS: [&str; 7] = ["diff", "error", "error_chain", "text", "why", "reasons", "notes"];
 
+/// kshot's documents, each with a key that no other has.
+const KINDS: [(&str, &str); 5] = [
+    ("a result document", "verdict"),
+    ("the results of a night", "pairs"),
+    ("a sweep document", "findings"),
+    ("a survey document", "cells"),
+    ("the contents of a bundle", "in_catalogue"),
+];
+
 /// A document that may come from elsewhere.
 pub trait Foreign: DeserializeOwned {
     /// What it is, with its article ("a result document").
@@ -86,6 +95,14 @@ pub enum ForeignError {
         /// What it should be.
         what: &'static str,
     },
+    /// It is another one of kshot's documents.
+    #[error("{other}, not {what}")]
+    Kind {
+        /// What it should be.
+        what: &'static str,
+        /// What it is.
+        other: &'static str,
+    },
     /// Its form is of another version.
     #[error("{what} of schema {schema}; this kshot reads schema {known}")]
     Schema {
@@ -138,6 +155,7 @@ impl Blamed for ForeignError {
             Self::Schema { .. } => {
                 "read it with the kshot that wrote it, or make it again with this one".into()
             }
+            Self::Kind { what, .. } => format!("name the file that is {what}"),
             Self::Name { kind, .. } => {
                 format!("kshot writes no such {kind}: do not trust where it comes from")
             }
@@ -155,15 +173,26 @@ pub fn read<T: Foreign>(bytes: &[u8]) -> Result<T, ForeignError> {
     measure(what, bytes)?;
     let json = |source| ForeignError::Json { what, source };
     let mut value: Value = serde_json::from_slice(bytes).map_err(json)?;
-    match value.get("schema").map(Value::as_u64) {
-        Some(Some(schema)) if (u64::from(T::OLDEST)..=u64::from(T::SCHEMA)).contains(&schema) => {}
-        Some(Some(schema)) => return Err(ForeignError::Schema { what, schema, known: T::SCHEMA }),
-        _ => return Err(ForeignError::NoSchema { what }),
+    let Some(schema) = value.get("schema").and_then(Value::as_u64) else {
+        return Err(ForeignError::NoSchema { what });
+    };
+    if let Some(other) = other_kind(what, &value) {
+        return Err(ForeignError::Kind { what, other });
+    }
+    if !(u64::from(T::OLDEST)..=u64::from(T::SCHEMA)).contains(&schema) {
+        return Err(ForeignError::Schema { what, schema, known: T::SCHEMA });
     }
     clean(what, &mut Vec::new(), &mut value)?;
     let document: T = serde_json::from_value(value).map_err(json)?;
     document.names().into_iter().try_for_each(|name| name.check(what))?;
     Ok(document)
+}
+
+/// Which other one of kshot's documents this is, if it is one, and not what it should be.
+fn other_kind(what: &str, value: &Value) -> Option<&'static str> {
+    let mut kinds = KINDS.iter().filter(|(_, key)| value.get(key).is_some()).map(|(kind, _)| *kind);
+    let first = kinds.next()?;
+    (first != what && kinds.all(|kind| kind != what)).then_some(first)
 }
 
 impl Name<'_> {

@@ -44,6 +44,28 @@ fn a_document_of_an_unknown_schema_is_refused() {
 }
 
 #[test]
+fn another_document_of_kshots_is_called_what_it_is() {
+    let night = night::results::Night::sample();
+    let night = serde_json::to_vec(&night).unwrap();
+    let error = read::<RunDocument>(&night).unwrap_err();
+    assert_eq!(error.to_string(), "the results of a night, not a result document");
+    assert_eq!(error.hint().unwrap(), "name the file that is a result document");
+    // Whatever their versions are.
+    let run = run().to_string();
+    let error = read::<crate::survey::SurveyDocument>(run.as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "a result document, not a survey document");
+    for what in [
+        RunDocument::WHAT,
+        night::results::Night::WHAT,
+        sweep::document::SweepDocument::WHAT,
+        crate::survey::SurveyDocument::WHAT,
+    ] {
+        let (_, key) = KINDS.iter().find(|(kind, _)| *kind == what).unwrap();
+        assert_eq!(other_kind(what, &json!({ "schema": 1, *key: 1, "verdict": 1 })), None, "{what}");
+    }
+}
+
+#[test]
 fn a_document_without_end_or_ground_takes_no_memory() {
     let nested = format!("{{\"schema\":1,\"x\":{}", "[".repeat(80_000));
     let error = read::<RunDocument>(nested.as_bytes()).unwrap_err();

@@ -480,6 +480,11 @@ fn a_survey_is_printed_again_from_its_json_and_another_document_is_refused() {
     );
     fs::write(replica.path("survey.json"), document.replace("\"schema\":1", "\"schema\":99")).unwrap();
     replica.run(&["survey", "--from", "survey.json"]).expect(128, &["schema 99"]);
+    let result = r#"{"schema":2,"scenario":"a","verdict":"match"}"#;
+    fs::write(replica.path("result.json"), result).unwrap();
+    replica
+        .run(&["survey", "--from", "result.json"])
+        .expect(128, &["a result document, not a survey document", "name the file"]);
     replica.run(&["survey"]).expect(128, &["KERNELS"]);
     replica
         .run(&["survey", "mips64-6.1", "--situation", "none"])
