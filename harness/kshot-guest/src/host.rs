@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tools of the host are started here")]
 
 pub mod interrupt; // SIGINT, SIGTERM and SIGHUP
-mod file; // the error of a file operation, a folder's contents
+mod file; // the error of a file operation, a folder's contents, the user's folders
 mod random; // the host's randomness
 mod scratch; // temporary folders that do not stay behind
 pub mod cache; // content-addressed, atomic, locked entries under the user's cache folder
@@ -18,7 +18,7 @@ mod compiler; // the cross compilers
 pub use compiler::{compiler, compiler_version};
 pub(crate) use decompress::Compression;
 pub use distribution::install;
-pub use file::{FileError, list};
+pub use file::{FileError, list, user_folder};
 pub use program::{OnInterrupt, ProgramError, output_of};
 pub use program_version::program_version;
 pub use random::random;

@@ -121,7 +121,8 @@ impl Blamed for ScenarioError {
     fn blame(&self) -> Blame {
         match self {
             Self::Unknown { .. } | Self::NoProbe { .. } | Self::Name { .. } => Blame::Usage,
-            Self::Unreadable(_) | Self::Yaml(_) => Blame::Input,
+            Self::Unreadable(error) => error.blame_of_input(),
+            Self::Yaml(_) => Blame::Input,
         }
     }
 

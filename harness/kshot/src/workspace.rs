@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use kshot_guest::host::cache::{Cache, CacheError};
+use kshot_guest::host::user_folder;
 use kshot_guest::kernel::{Catalogue, ImagesFolder, KernelError, ProvisionContext};
 use kshot_guest::progress::Progress;
 use kshot_stack::blame::{Blame, Blamed, passed_on_hint};
@@ -158,6 +159,5 @@ fn is_repository(folder: &Path) -> bool {
 }
 
 fn state_home() -> Option<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")))
+    user_folder("XDG_STATE_HOME", ".local/state")
 }

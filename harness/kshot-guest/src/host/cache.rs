@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::file::{FileError, sync_all};
+use super::file::{FileError, sync_all, user_folder};
 use super::interrupt;
 use super::scratch::ScratchFolder;
 use crate::deadline::{Deadline, PollResult, TimedOut};
@@ -44,8 +44,8 @@ pub struct Cache {
 /// Why a cache operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// Neither `XDG_CACHE_HOME` nor `HOME` is set.
-    #[error("no cache folder: neither XDG_CACHE_HOME nor HOME is set")]
+    /// Neither `XDG_CACHE_HOME` nor `HOME` is set to an absolute path.
+    #[error("no cache folder: neither XDG_CACHE_HOME nor HOME is set to an absolute path")]
     NoHome,
     /// A file operation failed.
     #[error(transparent)]
@@ -122,9 +122,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError::NoHome`].
     pub fn default_path() -> Result<Self, CacheError> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-        Ok(Self::at(base.ok_or(CacheError::NoHome)?.join("kshot")))
+        Ok(Self::at(user_folder("XDG_CACHE_HOME", ".cache").ok_or(CacheError::NoHome)?.join("kshot")))
     }
 
     /// A cache at a path of the caller's choice, created on the first write.

@@ -130,8 +130,15 @@ impl Blamed for BundleError {
             Self::Signals(_) => Blame::Host,
             Self::Unpack { source, .. } if is_of_this_host(source.kind()) => Blame::Host,
             Self::Unpack { .. } => Blame::Usage,
-            // The archive or a file in it does not exist.
-            Self::File(error) if error.source.kind() == io::ErrorKind::NotFound => Blame::Usage,
+            // The archive or a file in it does not exist, or the file is too long or no text.
+            Self::File(error)
+                if matches!(
+                    error.source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge
+                ) =>
+            {
+                Blame::Usage
+            }
             _ => passed_on_blame(self),
         }
     }

@@ -48,7 +48,10 @@ impl Blamed for MatrixError {
     }
 
     fn blame(&self) -> Blame {
-        Blame::Input
+        match self {
+            Self::Unreadable(error) => error.blame_of_input(),
+            Self::Yaml(_) => Blame::Input,
+        }
     }
 
     fn hint(&self) -> Option<String> {

@@ -63,23 +63,28 @@ fn text_of_a_document_does_not_steer_the_terminal() {
 
 /// A bundle whose files lie in the folder `top`.
 fn bundle(top: &str) -> Vec<u8> {
+    let scenario =
+        "summary: it shows something\nkernels: [k]\nsteps:\n  - run: 'true'\nprobes:\n  - ftrace: {}\n";
+    bundle_of(top, scenario.as_bytes())
+}
+
+/// The same, of another scenario.
+fn bundle_of(top: &str, scenario: &[u8]) -> Vec<u8> {
     let contents = json!({
         "schema": 1, "harness": "0.1.0", "scenario": "own/one", "kernel": "k", "arch": "mips64", "release": "6.1",
         "image_sha256": "0", "qemu": "7.2", "in_catalogue": false, "kernels": ["k"], "argv": []
     });
-    let scenario =
-        "summary: it shows something\nkernels: [k]\nsteps:\n  - run: 'true'\nprobes:\n  - ftrace: {}\n";
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (name, text) in [
-        ("bundle.json", contents.to_string()),
-        ("scenario.yaml", scenario.into()),
-        ("run/run.json", run().to_string()),
-        ("run/ftrace.trace.txt", "# tracer: nop\n".into()),
+        ("bundle.json", contents.to_string().as_bytes()),
+        ("scenario.yaml", scenario),
+        ("run/run.json", run().to_string().as_bytes()),
+        ("run/ftrace.trace.txt", b"# tracer: nop\n"),
     ] {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o4777);
-        archive.append_data(&mut header, format!("{top}/{name}"), text.as_bytes()).unwrap();
+        archive.append_data(&mut header, format!("{top}/{name}"), text).unwrap();
     }
     archive.into_inner().unwrap().finish().unwrap()
 }
@@ -112,6 +117,14 @@ fn a_bundle_with_a_wrong_checksum_or_without_any_is_refused() {
     }
     fs::write(replica.path("theirs.tar.gz"), whole).unwrap();
     replica.run(&["import", "theirs.tar.gz", "--out", "home"]).expect(125, &["own.one-k"]);
+}
+
+#[test]
+fn a_scenario_in_a_bundle_that_is_no_text_is_the_bundles_fault() {
+    let replica = Replica::new();
+    fs::write(replica.path("theirs.tar.gz"), bundle_of("a", b"summary: \xff\xfe\n")).unwrap();
+    let ended = replica.run(&["import", "theirs.tar.gz", "--out", "home"]);
+    ended.expect(128, &["cannot read theirs.tar.gz/a/scenario.yaml"]);
 }
 
 #[test]

@@ -133,3 +133,14 @@ fn a_host_without_a_home_is_told_so() {
     let ended = kshot.env_remove("HOME").env_remove("XDG_CACHE_HOME").env_remove("XDG_STATE_HOME");
     Ended::of(ended.output().unwrap()).expect(128, &["HOME"]);
 }
+
+#[test]
+fn a_relative_folder_for_the_cache_or_the_state_is_ignored() {
+    let replica = Replica::new();
+    let mut kshot = replica.kshot(&["provision", "mips64-6.1"]);
+    kshot.env("XDG_CACHE_HOME", "cache").env("XDG_STATE_HOME", "state").env("HOME", "/proc/self");
+    Ended::of(kshot.output().unwrap()).expect(131, &["cannot create", "/proc/self/.cache/kshot"]);
+    assert!(!replica.path("cache").exists() && !replica.path("state").exists());
+    kshot.env("HOME", "home");
+    Ended::of(kshot.output().unwrap()).expect(128, &["neither XDG_CACHE_HOME nor HOME", "absolute"]);
+}
