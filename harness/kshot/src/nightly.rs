@@ -25,7 +25,9 @@ use history::History;
 use kshot_guest::kernel::{Catalogue, Kernel, KernelSource, KernelSpec};
 use kshot_guest::progress::Progress;
 use kshot_stack::night::report::NightReport;
-use kshot_stack::night::results::{GitCommit, Night, NightKernel, NightScenario, Pair, SCHEMA};
+use kshot_stack::night::results::{
+    GitCommit, NOT_ONE_KERNEL, Night, NightKernel, NightScenario, Pair, SCHEMA,
+};
 use matrix::Matrix;
 use plan::{DEFAULT_DURATION, QueuedPair};
 
@@ -178,6 +180,16 @@ pub fn run_night(
     };
     night.wall_ms = before + milliseconds(limits.began.elapsed());
     Ok(end)
+}
+
+/// Removes the notes that [`close`] made at the end of an earlier invocation: what they say may have been mended
+/// since, and it makes them anew.
+pub fn forget_notes_of_end(night: &mut Night) {
+    night.notes.retain(|note| {
+        !note.starts_with(history::WITHOUT_PAST)
+            && !note.contains(result_folder::NOT_COMPARED)
+            && !note.contains(NOT_ONE_KERNEL)
+    });
 }
 
 /// Compares the night with those before, and writes it into the history and the folder. Returns what its

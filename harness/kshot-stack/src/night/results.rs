@@ -9,6 +9,9 @@ use crate::foreign::{Foreign, Name};
 /// The version of the document's form. It grows when a reader of an older form would misread the document.
 pub const SCHEMA: u32 = 2;
 
+/// What stands between a kernel and its images, in a note that it has several.
+pub const NOT_ONE_KERNEL: &str = " is not one kernel, do not compare across hosts: ";
+
 /// One night: every scenario on every kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Night {
@@ -367,10 +370,7 @@ impl Night {
                     format!("{} ({sha}) on {host}", kernel.release)
                 };
                 let images: Vec<String> = images.iter().map(image).collect();
-                notes.push(format!(
-                    "{name} is not one kernel, do not compare across hosts: {}",
-                    images.join(", ")
-                ));
+                notes.push(format!("{name}{NOT_ONE_KERNEL}{}", images.join(", ")));
             }
         }
         notes

@@ -109,13 +109,19 @@ impl Args {
                 "`kshot list` shows the kernels of each scenario",
             ));
         }
-        let mut night = match folder.night()? {
+        let (begun, damage) = folder.night()?;
+        let mut night = match begun {
             Some(begun) => {
                 let (path, night) = (folder.path().to_owned(), begun.name.clone());
                 begun.resume(planned).ok_or(NightlyError::OtherMatrix { path, night })?
             }
             None => planned,
         };
+        nightly::forget_notes_of_end(&mut night);
+        if let Some(damage) = damage {
+            streams.progress.print_line(&damage);
+            night.add_note(damage);
+        }
         if !night.pairs.iter().any(Pair::is_open) {
             streams.progress.print_line(&format!(
                 "night {} is finished and nothing is run: for a new one name another folder with --out",

@@ -39,6 +39,9 @@ CREATE INDEX of_pair ON attempt (scenario, kernel, night);
 /// The commit that the kernel was built from, as JSON.
 const ADD_GIT: &str = "ALTER TABLE attempt ADD COLUMN git TEXT;";
 
+/// How the note of a night whose history failed begins.
+pub(super) const WITHOUT_PAST: &str = "not compared with earlier nights: ";
+
 /// The history of earlier nights.
 #[derive(Debug)]
 pub struct History {
@@ -86,7 +89,7 @@ impl Blamed for HistoryError {
 /// The note of a night whose history failed: it was not compared with earlier nights, or later nights will
 /// not be compared with it.
 pub(super) fn without_past(error: &HistoryError) -> String {
-    format!("not compared with earlier nights: {}", error_chain(error))
+    format!("{WITHOUT_PAST}{}", error_chain(error))
 }
 
 impl History {

@@ -370,6 +370,9 @@ fn a_night_without_any_kernel_is_told_and_leaves_its_whole_report() {
     assert!(faults.is_empty(), "{faults:#?}");
     // The same command goes on with it; another matrix does not.
     night(&["tunsetiff/leaf"]).expect(125, &["could not tell"]);
+    fs::write(replica.path("night/results.json"), "").unwrap();
+    night(&["tunsetiff/leaf"]).expect(125, &["could not tell", "it was damaged", "results.json.damaged"]);
+    night(&["tunsetiff/leaf"]).expect(125, &["could not tell"]);
     night(&["tunsetiff/truth"]).expect(128, &["which has other scenarios or kernels", "another --out"]);
 }
 

@@ -145,3 +145,27 @@ fn a_history_that_is_broken_leaves_the_night_without_a_past() {
     let (_, why) = History::open_or_forget(&folder.path().join("new.sqlite")).unwrap();
     assert_eq!(why, None);
 }
+
+#[test]
+fn a_history_that_is_mended_is_no_longer_called_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = crate::nightly::ResultFolder::open(&folder.path().join("night")).unwrap();
+    let path = folder.path().join("history.sqlite");
+    std::fs::write(&path, "no database of any kind, whatever its name says, and long enough").unwrap();
+    let (mut history, why) = History::open_or_forget(&path).unwrap();
+    let mut begun = night("n1", vec![attempt(Some(run(Verdict::Match, 1)), 8)]);
+    begun.notes = vec!["host a was taken out".into()];
+    begun.add_note(why.unwrap());
+    let report = crate::nightly::close(&mut history, &results, begun).unwrap();
+    // The run's folder is not there, either.
+    assert_eq!(report.night.notes.len(), 3, "{:?}", report.night.notes);
+    std::fs::remove_file(&path).unwrap();
+    let (mut history, why) = History::open_or_forget(&path).unwrap();
+    assert_eq!(why, None);
+    let (resumed, _) = results.night().unwrap();
+    let mut resumed = resumed.unwrap();
+    crate::nightly::forget_notes_of_end(&mut resumed);
+    let report = crate::nightly::close(&mut history, &results, resumed).unwrap();
+    assert_eq!(report.night.notes.len(), 2, "{:?}", report.night.notes);
+    assert!(!report.night.notes.iter().any(|note| note.starts_with(WITHOUT_PAST)));
+}
