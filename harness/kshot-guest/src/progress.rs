@@ -2,16 +2,21 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kshot_stack::text::escape_hidden;
+
+/// How often work that is one of many tells what it waits for.
+const WAITS_APART: Duration = Duration::from_secs(10 * 60);
 
 /// The progress display on standard error; standard output is left to documents.
 #[derive(Debug)]
 pub struct Progress {
     bars: Option<MultiProgress>,
     silent: bool,
+    /// Of a silent display that tells waits all the same: when it last did.
+    waits: Option<Mutex<Option<Instant>>>,
 }
 
 /// One long-running task on the progress display; it ends when dropped.
@@ -28,18 +33,25 @@ pub struct Task {
 impl Progress {
     /// Bars if standard error is a terminal, plain lines otherwise.
     pub fn detect() -> Self {
-        Self { bars: io::stderr().is_terminal().then(MultiProgress::new), silent: false }
+        let bars = io::stderr().is_terminal().then(MultiProgress::new);
+        Self { bars, silent: false, waits: None }
     }
 
     /// A progress display that prints nothing; for tests and for callers with a display of their own.
     pub fn silent() -> Self {
-        Self { bars: None, silent: true }
+        Self { bars: None, silent: true, waits: None }
+    }
+
+    /// A display that prints nothing but, now and then, what is waited for: for many pieces of work at once,
+    /// whose progress is that of the whole.
+    pub fn of_waits(&self) -> Self {
+        Self { bars: self.bars.clone(), silent: true, waits: Some(Mutex::default()).filter(|_| !self.silent) }
     }
 
     /// Starts a task of `total` steps, 0 where the number is unknown.
     pub fn task(&self, name: impl Into<String>, total: u64) -> Task {
         let name = escape_hidden(&name.into()).into_owned();
-        let bar = self.bars.as_ref().map(|bars| {
+        let bar = self.bars.as_ref().filter(|_| !self.silent).map(|bars| {
             let bar = bars.add(if total == 0 { ProgressBar::new_spinner() } else { ProgressBar::new(total) });
             let template = if total == 0 {
                 "{spinner} {prefix} {elapsed} {wide_msg}"
@@ -50,7 +62,7 @@ impl Progress {
                 ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
             );
             bar.set_prefix(name.clone());
-            bar.enable_steady_tick(std::time::Duration::from_millis(120));
+            bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
         let task = Task {
@@ -67,9 +79,31 @@ impl Progress {
 
     /// Prints one line, above the bars where there are some.
     pub fn print_line(&self, line: &str) {
+        if !self.silent {
+            self.print(line);
+        }
+    }
+
+    /// Prints what is waited for, as a noun phrase.
+    pub fn print_wait(&self, what: &str) {
+        if !self.silent || self.is_wait_due() {
+            self.print(&format!("waiting for {what}"));
+        }
+    }
+
+    fn is_wait_due(&self) -> bool {
+        let Some(waits) = &self.waits else { return false };
+        let mut last = waits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_due = last.is_none_or(|at| at.elapsed() >= WAITS_APART);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
+    }
+
+    fn print(&self, line: &str) {
         let line = escape_hidden(line);
         match &self.bars {
-            _ if self.silent => {}
             Some(bars) => drop(bars.println(line)),
             None => drop(writeln!(io::stderr(), "{line}")),
         }
@@ -122,5 +156,19 @@ impl Drop for Task {
             Some(bar) => bar.finish_and_clear(),
             None => self.print_status(&format!("took {:.1} s", self.started.elapsed().as_secs_f64())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_waits_at_once_one_is_told() {
+        let whole = Progress { bars: None, silent: false, waits: None };
+        let part = whole.of_waits();
+        assert!(part.silent);
+        assert_eq!([part.is_wait_due(), part.is_wait_due()], [true, false]);
+        assert!(!Progress::silent().of_waits().is_wait_due());
     }
 }

@@ -142,7 +142,7 @@ impl<'a> Slots<'a> {
         cache::poll_lock(what, WAIT_LIMIT, || {
             let found = look()?;
             if found.is_none() && notice.take_if(|notice| notice.has_passed()).is_some() {
-                progress.print_line(&format!("waiting for {what}"));
+                progress.print_wait(what);
             }
             Ok(found)
         })

@@ -45,9 +45,10 @@ pub(super) fn run(
         Some(PairJob { number: queued.pair, scenario, kernel, expected: queued.expected })
     };
     let pairs: Vec<PairJob<'_>> = queue.into_iter().filter_map(job).collect();
+    let waits = context.progress.of_waits();
     let work = |pair: &PairJob<'_>| {
         let in_time = limits.remaining().is_none_or(|left| pair.expected <= left);
-        in_time.then(|| run_pair(context, folder, pair))
+        in_time.then(|| run_pair(context, folder, pair, &waits))
     };
     let mut done = 0;
     let ended = pool::each(&pairs, jobs, work, |index, attempt| {
@@ -71,6 +72,7 @@ fn run_pair(
     context: &NightContext<'_>,
     folder: &ResultFolder,
     pair: &PairJob<'_>,
+    progress: &Progress,
 ) -> Result<Attempt, RunError> {
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let began = Instant::now();
@@ -81,7 +83,7 @@ fn run_pair(
         ..RunOptions::default()
     };
     let workspace = folder.workspace(context.workspace);
-    let context = RunContext { workspace: &workspace, kernel: pair.kernel, progress: &Progress::silent() };
+    let context = RunContext { workspace: &workspace, kernel: pair.kernel, progress };
     let (run, error, took) = match run::run(context, pair.scenario, &options) {
         Ok(outcome) => {
             let line = RunSummary::of(&outcome.document, folder.relative(&outcome.folder));
