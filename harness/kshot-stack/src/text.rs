@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 /// The longest line that is looked at, in bytes. What a line holds beyond that is only in the raw log.
 pub const LINE_LIMIT: usize = 4096;
+/// The most that a message quotes of an output, in bytes: twenty lines of a compiler take two thousand.
+pub const QUOTE_MOST: usize = 8192;
 
 /// Cuts a stream of bytes into lines of at most [`LINE_LIMIT`] bytes, in bounded memory.
 #[derive(Debug, Default)]
@@ -33,6 +35,15 @@ impl Lines {
     }
 }
 
+/// `1 event`, `2 events`, `2 entries`.
+pub fn count_noun(count: u64, noun: &str) -> String {
+    match noun.strip_suffix('y') {
+        _ if count == 1 => format!("{count} {noun}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {noun}s"),
+    }
+}
+
 /// `text` as one word of a POSIX shell.
 pub fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -58,6 +69,32 @@ pub fn printable(bytes: &[u8]) -> String {
 /// As [`printable`], of text with more than one line.
 pub fn printable_lines(text: &str) -> String {
     text.split('\n').map(|line| printable(line.as_bytes())).collect::<Vec<_>>().join("\n")
+}
+
+/// The last lines of an output, for a message: `lines` of them and [`QUOTE_MOST`] bytes at most. A line that is
+/// cut begins with `..`. Zeros, which a file holds where nothing was written, are left out.
+pub fn last_lines(output: &[u8], lines: usize) -> String {
+    let is_nothing = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    let end = output.iter().rposition(|byte| !is_nothing(byte)).map_or(0, |last| last + 1);
+    let shown = output[..end].rsplit(|byte| *byte == b'\n').take(lines);
+    let (mut text, mut room) = (Vec::new(), QUOTE_MOST);
+    for line in shown {
+        // No more of it can be shown, and what is looked at for that is bounded, too.
+        let part = &line[line.len().saturating_sub(QUOTE_MOST)..];
+        let part: Vec<u8> = part.iter().copied().filter(|byte| *byte != 0).collect();
+        let whole = printable(&part);
+        let from = (0..=whole.len())
+            .find(|from| whole.is_char_boundary(*from) && whole.len() - from <= room)
+            .unwrap_or(whole.len());
+        let is_cut = from > 0 || line.len() > QUOTE_MOST;
+        text.push(format!("{}{}", if is_cut { ".." } else { "" }, &whole[from..]));
+        room = room.saturating_sub(whole.len() + 1);
+        if is_cut || room == 0 {
+            break;
+        }
+    }
+    text.reverse();
+    text.join("\n")
 }
 
 /// `text` with its hidden characters escaped as JSON does (`\u202e`), so that a JSON document stays one. Line ends
@@ -158,6 +195,31 @@ mod tests {
         let mut lines = Vec::new();
         Lines::default().feed(b"x\x1b]0;no end\nnext\n", |line| lines.push(line));
         assert_eq!(lines, ["x", "next"]);
+    }
+
+    #[test]
+    fn the_last_lines_of_an_output_without_end_are_short() {
+        assert_eq!(last_lines(b"a\nb\r\n\x1b[1mc\n\n", 2), "b\nc");
+        assert_eq!(last_lines(b"\0\0\n\0", 2), "");
+        assert_eq!(last_lines(b"one\ntw\0o\0\0", 9), "one\ntwo");
+        let line = [&[b'x'; 7_000_000][..], b"end"].concat();
+        let shown = last_lines(&line, 10);
+        assert!(shown.starts_with("..x") && shown.ends_with("xend"), "{}", &shown[..9]);
+        assert_eq!(shown.len(), QUOTE_MOST + 2);
+        // What is escaped grows.
+        for bytes in [&[1; 50_000][..], "\u{fc}".repeat(50_000).as_bytes(), &[0xff; 50_000]] {
+            let shown = last_lines(&[bytes, b"\nend\n"].concat(), 10);
+            assert!(shown.len() <= QUOTE_MOST + 2 && shown.ends_with("\nend"), "{}", shown.len());
+        }
+        assert_eq!(last_lines(&[0; 50_000], 10), "");
+        assert_eq!(last_lines(&[&[0; 50_000][..], b"\nend"].concat(), 10), "..\nend");
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let counts =
+            [0, 1, 2].map(|count| [count_noun(count, "stack"), count_noun(count, "entry")].join(", "));
+        assert_eq!(counts, ["0 stacks, 0 entries", "1 stack, 1 entry", "2 stacks, 2 entries"]);
     }
 
     #[test]

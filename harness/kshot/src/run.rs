@@ -40,6 +40,7 @@ use kshot_stack::document::{
     KernelInfo, ProbeResult, Reason, RepeatResult, RunDocument, SCHEMA, Start, Verdict,
 };
 use kshot_stack::results::ParsedProbe;
+use kshot_stack::text;
 use kshot_stack::verdict;
 
 /// The file of the run folder with all stacks decoded, if there is DWARF.
@@ -147,7 +148,7 @@ pub enum RunError {
     #[error(
         "step {number} (`{script}`) ended with status {got}, not {wanted}{}{}",
         may_lack(unchecked),
-        last_lines(tail)
+        quote(tail)
     )]
     StepFailed {
         /// The step's number, from 1.
@@ -181,7 +182,7 @@ pub enum RunError {
         is_removed: bool,
     },
     /// The restored guest is not the one that was saved.
-    #[error("the restored guest is not the one that was saved (status {status}): {output}")]
+    #[error("the restored guest is not the one that was saved (status {status}): {}", text::last_lines(output.as_bytes(), 1))]
     WrongGuest {
         /// The exit status of the check.
         status: i32,
@@ -203,7 +204,7 @@ pub enum RunError {
 }
 
 /// What a step said at the end, if it said anything.
-fn last_lines(tail: &str) -> String {
+fn quote(tail: &str) -> String {
     if tail.trim().is_empty() { String::new() } else { format!("; its last lines:\n{tail}") }
 }
 

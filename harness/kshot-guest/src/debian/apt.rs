@@ -374,7 +374,7 @@ impl PackageIndex {
         let Err(source) = log.run(&format!("downloading {what}"), &self.apt_command(&argv, folder)) else {
             return Ok(());
         };
-        let said = log.text();
+        let said = String::from_utf8_lossy(&log.end()).into_owned();
         let (suite, versions) = (self.suite.clone(), self.versions_of(request)?);
         let unknown = ["was not found", "Unable to locate package", "Unable to find a source package"];
         if unknown.iter().any(|words| said.contains(words)) {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, PipeReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use super::interrupt;
 use crate::deadline::{Deadline, wait_for};
 use crate::host::cache::Cache;
 use kshot_stack::blame::{Blame, Blamed};
+use kshot_stack::text;
 
 mod fault; // whose fault a line of a failed tool's output says it is
 
@@ -22,6 +23,8 @@ use fault::{is_diagnosis, is_host_error};
 
 /// The number of the log's last lines that an error shows.
 const TAIL_LINES: usize = 20;
+/// The most that is read of a log's end, in bytes.
+const END_MOST: u64 = 64 << 10;
 /// The longest delay before Ctrl-C is noticed.
 const SLICE: Duration = Duration::from_millis(100);
 /// The time that a tool has to clean up after SIGTERM: make removes unfinished targets.
@@ -159,10 +162,10 @@ impl ToolLog {
         let (mut host_error, mut diagnosis) = (None, None);
         let mut on_line = |line: &str| {
             if host_error.is_none() && is_host_error(line.trim_end()) {
-                host_error = Some(line.trim().to_owned());
+                host_error = Some(text::last_lines(line.as_bytes(), 1));
             }
             if diagnosis.is_none() && is_diagnosis(line) {
-                diagnosis = Some(line.trim().to_owned());
+                diagnosis = Some(text::last_lines(line.as_bytes(), 1));
             }
             on_line(line);
         };
@@ -184,7 +187,7 @@ impl ToolLog {
             return Ok(());
         }
         let (what, status_text) = (what.into(), status.to_string());
-        let (log, tail) = (self.path.clone(), tail(&self.text()));
+        let (log, tail) = (self.path.clone(), text::last_lines(&self.end(), TAIL_LINES));
         // A shell exits with 126 or 127 if it could not run a program.
         if status.signal().is_some() || matches!(status.code(), Some(126 | 127)) {
             return Err(ToolError::CutShort { what, why: status_text, log, tail });
@@ -206,13 +209,17 @@ impl ToolLog {
         Ok(())
     }
 
-    /// The contents of the log so far.
-    pub fn text(&self) -> String {
-        let mut bytes = Vec::new();
+    /// The end of the log so far, 64 KiB of it at most.
+    pub fn end(&self) -> Vec<u8> {
+        let (mut bytes, mut file) = (Vec::new(), &self.file);
         // If the log cannot be read, it is only not quoted. Writes append, wherever reading left the
         // position.
-        drop((&self.file).rewind().and_then(|()| (&self.file).read_to_end(&mut bytes)));
-        String::from_utf8_lossy(&bytes).into_owned()
+        drop(
+            file.seek(SeekFrom::End(0))
+                .and_then(|length| file.seek(SeekFrom::Start(length.saturating_sub(END_MOST))))
+                .and_then(|_| file.take(END_MOST).read_to_end(&mut bytes)),
+        );
+        bytes
     }
 }
 
@@ -311,11 +318,6 @@ pub fn find_program(tool: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,10 +334,10 @@ mod tests {
         let mut second = log(&folder);
         second.run("two", &cmd!("echo", "two")).unwrap();
         first.run("three", &cmd!("echo", "three")).unwrap();
-        assert_eq!(first.text(), "# one\none\n# three\nthree\n");
-        assert_eq!(second.text(), "# two\ntwo\n");
+        assert_eq!(first.end(), b"# one\none\n# three\nthree\n");
+        assert_eq!(second.end(), b"# two\ntwo\n");
         second.run("four", &cmd!("echo", "four")).unwrap();
-        assert_eq!(second.text(), "# two\ntwo\n# four\nfour\n", "it goes on at its end");
+        assert_eq!(second.end(), b"# two\ntwo\n# four\nfour\n", "it goes on at its end");
     }
 
     #[test]
@@ -348,6 +350,19 @@ mod tests {
         assert!(error.contains("counting failed (exit status: 3)"), "{error}");
         assert!(error.ends_with("99\n100\nbroken"), "{error}");
         assert!(!error.contains("\n80\n"), "{error}");
+    }
+
+    #[test]
+    fn the_log_of_a_tool_that_prints_without_end_is_not_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "head -c 20000000 /dev/zero; echo; head -c 20000000 /dev/zero | tr '\\0' a; exit 3";
+        let mut log = log(&folder);
+        let error = log.run("it", &cmd!("sh", "-c", script)).unwrap_err().to_string();
+        assert!(error.len() < text::QUOTE_MOST + 200 && error.ends_with("aa"), "{} bytes", error.len());
+        assert_eq!(log.end().len() as u64, END_MOST);
+        let zeros =
+            log.run("it", &cmd!("sh", "-c", "head -c 20000000 /dev/zero; exit 3")).unwrap_err().to_string();
+        assert!(zeros.len() < 200 && !zeros.contains("u{0}"), "{zeros:?}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use kshot_guest::session::{Guest, LoggedSession, SessionError};
 use kshot_guest::symbols::{Dwarf, LIST_SECTIONS_COMMAND, LoadedKernel, SECTIONS};
 use kshot_stack::blame::error_chain;
 use kshot_stack::document::{ConsoleReport, Start, Timings};
-use kshot_stack::text::printable;
+use kshot_stack::text;
 
 /// The time limit for listing the modules' sections, some hundred lines.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
@@ -223,15 +223,13 @@ fn run_step(
         let output = session.run(&step.script, step.timeout)?;
         folder.write(&step_file(number, repeat), &output.text)?;
         if output.status != step.expected_status {
-            let text = printable(&output.text);
-            let lines: Vec<_> = text.lines().collect();
             return Err(RunError::StepFailed {
                 number,
                 script: step.script.trim().lines().next().unwrap_or_default().into(),
                 got: output.status,
                 wanted: step.expected_status,
                 unchecked: recorders.unchecked.to_vec(),
-                tail: lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"),
+                tail: text::last_lines(&output.text, TAIL_LINES),
             });
         }
     }
