@@ -65,6 +65,7 @@ const QUIT_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Machine {
     monitor: Monitor,
+    /// As `info version` prints it.
     version: String,
     ssh_port: u16,
     started: Instant,
@@ -209,9 +210,9 @@ impl Machine {
         })
     }
 
-    /// QEMU's version, as `info version` prints it: `7.2.22 (Debian ...)`.
-    pub fn qemu_version(&self) -> &str {
-        &self.version
+    /// QEMU's version: `7.2.22 Debian 1:7.2+dfsg-7`.
+    pub fn qemu_version(&self) -> String {
+        version_text(&self.version)
     }
 
     /// The port on 127.0.0.1 that is forwarded to the guest's SSH server.
@@ -347,6 +348,16 @@ impl Drop for Qemu {
     }
 }
 
+/// QEMU's version as `info version` prints it, with a blank between the number and what a distribution puts
+/// right behind it: `7.2.22Debian 1:7.2+dfsg-7`.
+fn version_text(said: &str) -> String {
+    let end = said.find(|next: char| !next.is_ascii_digit() && next != '.').unwrap_or(said.len());
+    match said.split_at(end) {
+        (number, package) if package.starts_with(char::is_alphabetic) => format!("{number} {package}"),
+        _ => said.into(),
+    }
+}
+
 /// Rejects a spec that QEMU or the firmware would mishandle silently.
 fn check(spec: &MachineSpec) -> Result<(), MachineError> {
     let (length, limit) = (spec.kernel_cmdline().len(), spec.cmdline_limit());
@@ -386,4 +397,21 @@ fn create(folder: &Path, name: &str) -> Result<File, MachineError> {
     let path = folder.join(name);
     let open = File::options().create(true).truncate(true).read(true).write(true).open(&path);
     Ok(open.map_err(FileError::on("create", &path))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distributions_name_for_qemu_stands_beside_its_number() {
+        for (said, version) in [
+            ("7.2.22Debian 1:7.2+dfsg-7", "7.2.22 Debian 1:7.2+dfsg-7"),
+            ("9.1.0 (v9.1.0-dirty)", "9.1.0 (v9.1.0-dirty)"),
+            ("9.1.0", "9.1.0"),
+            ("", ""),
+        ] {
+            assert_eq!(version_text(said), version);
+        }
+    }
 }

@@ -96,7 +96,7 @@ pub(crate) fn record(
         });
         let result = begun.and_then(|(truth, started)| {
             let StartedMachine { machine, mut session, start, cold_because: because, state_writer } = started;
-            recording.qemu = machine.qemu_version().into();
+            recording.qemu = machine.qemu_version();
             (recording.start, recording.cold_because) = (start, because);
             let guest = RunningGuest { machine: &machine, session: &mut session, truth };
             let result = replay_and_collect(prepared.recorders(), scenario, guest, folder, &mut recording)

@@ -94,7 +94,7 @@ impl SharedGuest {
         let started = Instant::now();
         let mut session = LoggedSession::new(self.session, &folder.path().join(REQUEST_LOG))?;
         let mut recording = RunRecording {
-            qemu: self.machine.qemu_version().into(),
+            qemu: self.machine.qemu_version(),
             start: self.start,
             cold_because: self.cold_because.clone(),
             ..RunRecording::default()
