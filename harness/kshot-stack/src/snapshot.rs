@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::document::{FetchedResult, ProbeResult, StackResult};
+use crate::text::count_noun;
 
 /// The comparison of a run with its snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,11 +58,6 @@ pub fn snapshot_text(probe: &ProbeResult) -> String {
 fn ending(stack: &StackResult) -> String {
     let fidelity = stack.fidelity.map(|fidelity| format!(", fidelity {fidelity}"));
     format!("{}{}", stack.end_description(), fidelity.unwrap_or_default())
-}
-
-/// `1 event`, `2 events`.
-pub fn count_noun(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ use kshot_guest::machine::AcceleratorChoice;
 use kshot_guest::progress::Progress;
 use kshot_stack::blame::error_chain;
 use kshot_stack::exit::ExitCode;
-use kshot_stack::snapshot::count_noun;
+use kshot_stack::text::count_noun;
 use kshot_stack::text::escape_hidden;
 use output::Output;
 

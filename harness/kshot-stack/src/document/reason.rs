@@ -7,6 +7,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Start, Verdict};
+use crate::text::count_noun;
 
 /// One reason for a verdict, or something else worth knowing about the run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -279,7 +280,7 @@ impl fmt::Display for Reason {
                 write!(f, "`{probe}` was left out, so its claims are not judged: {because}")
             }
             Self::Lost { probe, entries } => {
-                write!(f, "`{probe}` lost {entries} entries, so its counts are too low")
+                write!(f, "`{probe}` lost {}, so its counts are too low", count_noun(*entries, "entry"))
             }
             Self::Unreadable { probe, warning, count, example } => {
                 write!(f, "`{probe}`: {count} x {warning}, first: {example}")
@@ -321,14 +322,19 @@ impl fmt::Display for ClaimFailure {
         match self {
             Self::NoWitness { probe, stacks, through, ends, nearest } => {
                 let (through, ends) = (through_text(through), ends_text(ends));
-                write!(f, "none of the {stacks} stacks of `{probe}` passes{through}{ends}")?;
+                match stacks {
+                    0 => write!(f, "`{probe}` has no stack, so none passes{through}{ends}")?,
+                    1 => write!(f, "the one stack of `{probe}` does not pass{through}{ends}")?,
+                    _ => write!(f, "none of the {stacks} stacks of `{probe}` passes{through}{ends}")?,
+                }
                 let Some(nearest) = nearest else { return Ok(()) };
                 let NearestStack { last, next, frames, more } = nearest.as_ref();
                 let more = if *more { ", ..." } else { "" };
                 write!(f, "; the nearest has no {next} after {last}: {}{more}", frames.join(", "))
             }
             Self::WrongCount { found, wanted, through, ends } => {
-                write!(f, "{found} instead of {wanted} stacks{}{}", through_text(through), ends_text(ends))
+                let wanted = count_noun(*wanted, "stack");
+                write!(f, "{found} instead of {wanted}{}{}", through_text(through), ends_text(ends))
             }
             Self::Incomplete { through, ends_at } => {
                 let end = ends_at.as_ref().map_or("is empty".into(), |at| format!("ends at {at}"));

@@ -56,6 +56,7 @@ impl NightReport {
         });
         let matching = self.night.count(PairStatus::Match);
         let of = match self.night.pairs.len() {
+            1 if matching == 1 => "the one pair matches".into(),
             all if all == matching => format!("all {all} match"),
             all => format!("{matching} of {all} match"),
         };

@@ -10,6 +10,7 @@ use crate::arch::ArchRow;
 use crate::fidelity::{physical, reaches_entry, same_function, same_place, up_to_entry};
 use crate::stack::gdb_raw::{Raw, RawEvents};
 use crate::stack::{Frame, ParsedCapture, Stack, State};
+use crate::text::count_noun;
 
 /// The number of functions that are listed as examples of a break.
 const EXAMPLES: usize = 3;
@@ -21,10 +22,10 @@ pub enum EventMismatch {
     #[error("the recording of the truth stopped before the workload ended")]
     Unfinished,
     /// The ring buffer lost events.
-    #[error("the ring buffer lost {0} entries")]
+    #[error("the ring buffer lost {}", count_noun(*.0, "entry"))]
     Lost(u64),
     /// ftrace and the truth recorded different numbers of events.
-    #[error("ftrace recorded {recorded} stacks and the truth {seen}, so they cannot be paired")]
+    #[error("ftrace recorded {} and the truth {seen}, so they cannot be paired", count_noun(*recorded, "stack"))]
     Number {
         /// The number of stacks in the ring buffer.
         recorded: u64,

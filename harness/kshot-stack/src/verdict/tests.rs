@@ -88,9 +88,9 @@ fn a_claim_holds_or_says_why_not() {
             "the order is wrong",
             claim(&["__tun_chr_ioctl", "register_netdevice"], None, false),
             vec![full(1)],
-            "none of the 1 stacks of `ftrace` passes through __tun_chr_ioctl, register_netdevice; they end at syscall_common (1); the nearest has no register_netdevice after __tun_chr_ioctl: register_netdevice, __tun_chr_ioctl, sys_ioctl, syscall_common",
+            "the one stack of `ftrace` does not pass through __tun_chr_ioctl, register_netdevice; they end at syscall_common (1); the nearest has no register_netdevice after __tun_chr_ioctl: register_netdevice, __tun_chr_ioctl, sys_ioctl, syscall_common",
         ),
-        ("there is no stack", claim(&[], None, false), vec![], "none of the 0 stacks of `ftrace` passes"),
+        ("there is no stack", claim(&[], None, false), vec![], "`ftrace` has no stack, so none passes"),
         (
             "the number is wrong",
             claim(&path, Some(5), false),

@@ -12,6 +12,7 @@ use kshot_guest::git::GitError;
 use kshot_guest::kernel::KernelError;
 use kshot_guest::progress::Progress;
 use kshot_stack::blame::{Blame, Blamed, error_chain, passed_on_blame};
+use kshot_stack::text::count_noun;
 
 /// Builds and runs candidates.
 pub(crate) trait Tester {
@@ -254,10 +255,18 @@ fn progress_line(record: &LogEntry, purpose: Purpose, left: RemainingWork, pace:
     };
     let minutes = pace.estimate(left).as_secs().div_ceil(60);
     let suspects = match purpose {
-        Purpose::Halve => format!("{} suspects, {} marks and ", left.suspects, left.evaluations),
+        Purpose::Halve => {
+            let [suspects, marks] = [(left.suspects as u64, "suspect"), (left.evaluations.into(), "mark")]
+                .map(|(count, noun)| count_noun(count, noun));
+            format!("{suspects}, {marks} and ")
+        }
         _ => String::new(),
     };
-    format!("{}: {what}; {suspects}{} runs to go, about {minutes} min", record.name, left.runs)
+    format!(
+        "{}: {what}; {suspects}{} to go, about {minutes} min",
+        record.name,
+        count_noun(left.runs.into(), "run")
+    )
 }
 
 /// A long reason in one line: its beginning, and the first error in the log that it quotes.

@@ -18,7 +18,7 @@ use crate::report::{TestCase, test_cases};
 use kshot_guest::host::FileError;
 use kshot_guest::host::cache::CacheError;
 use kshot_stack::exit::ExitCode;
-use kshot_stack::snapshot::count_noun;
+use kshot_stack::text::count_noun;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -102,7 +102,7 @@ impl FlameBox {
 
     /// The box's text: `tun_chr_ioctl: 5 stacks`, `tun_chr_ioctl: lost, 5 stacks before`.
     pub(super) fn words(&self) -> String {
-        let stacks = |number| kshot_stack::snapshot::count_noun(number, "stack");
+        let stacks = |number| kshot_stack::text::count_noun(number, "stack");
         let Self { name, before, now, .. } = self;
         match (*before, *now) {
             (0, now) => format!("{name}: new, {}", stacks(now)),

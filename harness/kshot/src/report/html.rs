@@ -15,6 +15,7 @@ use chart::TimingChart;
 use kshot_stack::night::report::NightReport;
 use kshot_stack::night::results::ChangeKind;
 use kshot_stack::night::results::PairStatus;
+use kshot_stack::text::count_noun;
 use view::{ChangeCard, MatrixCell, PairDetails, ReasonGroup};
 
 /// The page of a night.
@@ -28,6 +29,8 @@ struct Page<'a> {
     rows: Vec<MatrixRow<'a>>,
     details: Vec<PairDetails>,
     charts: Vec<TimingChart>,
+    /// `28 pairs`.
+    pairs: String,
     took: String,
 }
 
@@ -101,6 +104,7 @@ pub(super) fn page(report: &NightReport) -> Result<String, ReportError> {
         rows: rows.collect(),
         details: night.pairs.iter().map(|pair| PairDetails::of(report, pair)).collect(),
         charts: chart::all(report),
+        pairs: count_noun(night.pairs.len() as u64, "pair"),
         took: duration_text(night.wall_ms),
     };
     Ok(page.render()?)

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::new_table;
 use kshot_stack::format::{ListedFrame, ListedStack, Listing};
-use kshot_stack::snapshot::count_noun;
+use kshot_stack::text::count_noun;
 
 /// A table of the `top` most frequent stacks, and what could not be read.
 pub fn listing_table(listing: &Listing, top: usize) -> String {

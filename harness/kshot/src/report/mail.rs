@@ -2,6 +2,7 @@
 
 use kshot_stack::document::{ProbeResult, Reason, RunDocument, Verdict};
 use kshot_stack::fidelity::AlignedRow;
+use kshot_stack::text::count_noun;
 
 use super::reference::{MeasuredAgainst, reference};
 
@@ -107,8 +108,11 @@ fn subject(document: &RunDocument) -> String {
         })
     });
     match lacks.filter(|(lacking, ..)| *lacking > 0).max_by_key(|(lacking, ..)| *lacking) {
-        Some((lacking, of, probe)) => format!("{probe} lacks {lacking} of {of} frames"),
-        None if excess(document) > 0 => format!("{} frames are not in the truth", excess(document)),
+        Some((lacking, of, probe)) => format!("{probe} lacks {lacking} of {}", count_noun(of, "frame")),
+        None if excess(document) > 0 => match excess(document) {
+            1 => "1 frame is not in the truth".into(),
+            more => format!("{more} frames are not in the truth"),
+        },
         None if document.verdict == Verdict::Match => "the stacks are whole".into(),
         None if document.verdict == Verdict::Drift => "the stacks changed".into(),
         None => format!("cannot tell ({})", document.verdict.name()),

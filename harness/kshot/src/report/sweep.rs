@@ -2,6 +2,7 @@
 
 use super::new_table;
 use kshot_stack::sweep::document::{BreakKind, StackBreak, SweepDocument};
+use kshot_stack::text::count_noun;
 
 /// Several sweeps, a row each.
 pub fn sweep_table(documents: &[SweepDocument]) -> String {
@@ -54,8 +55,9 @@ pub fn sweep_breaks(document: &SweepDocument) -> String {
     for one in &findings.no_truth {
         let end = one.ends_at.as_deref().unwrap_or("nothing");
         text.push_str(&format!(
-            "not compared: {} stacks of {} functions, whose truth ends at {end}\n",
-            one.stacks, one.functions
+            "not compared: {} of {}, whose truth ends at {end}\n",
+            count_noun(one.stacks, "stack"),
+            count_noun(one.functions, "function")
         ));
     }
     for event in &document.console {

@@ -10,6 +10,7 @@ use super::reference::{MeasuredAgainst, reference};
 use kshot_stack::document::{Fidelity, ProbeResult, RunDocument, StackResult};
 use kshot_stack::stack::State;
 use kshot_stack::stack::count;
+use kshot_stack::text::count_noun;
 
 /// A run for a terminal: the verdict and its reasons, a row for each kind of stack, and each stack beside its
 /// reference.
@@ -83,7 +84,7 @@ pub fn stacks_table(document: &RunDocument) -> String {
             }
         }
         if probe.lost > 0 {
-            text.push_str(&format!("note: {} lost {} events\n", probe.name, probe.lost));
+            text.push_str(&format!("note: {} lost {}\n", probe.name, count_noun(probe.lost, "event")));
         }
         for warning in &probe.warnings {
             let line =

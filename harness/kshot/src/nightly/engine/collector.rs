@@ -14,7 +14,7 @@ use kshot_guest::host::FileError;
 use kshot_guest::host::cache;
 use kshot_stack::blame::Blame;
 use kshot_stack::night::results::{Attempt, AttemptError, Night};
-use kshot_stack::snapshot::count_noun;
+use kshot_stack::text::count_noun;
 
 /// Collects the results of units: each result once, and each file's content once.
 #[derive(Debug)]

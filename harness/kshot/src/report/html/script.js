@@ -18,7 +18,7 @@
       row.hidden = ![...row.querySelectorAll("td[data-words]")].some(shows);
     }
     const left = pairs.filter((pair) => !pair.hidden).length;
-    document.getElementById("count").textContent = `${left} of ${pairs.length} pairs`;
+    document.getElementById("count").textContent = `${left} of ${pairs.length} pair${pairs.length === 1 ? "" : "s"}`;
   };
   const open = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
