@@ -475,7 +475,7 @@ impl Parser {
     /// The frames of a line, if it has any.
     fn read_frame(&mut self, caller: usize, text: &[u8]) -> Option<FrameLine> {
         let Self { place, frames, known, callers, .. } = self;
-        let Caller { open, is_idle, .. } = callers[caller];
+        let (open, expects) = (callers[caller].open, callers[caller].expects(self.nameless));
         let number = known.number(text, |text| {
             let mut push = |frame: Frame| {
                 frames.push(Arc::new(frame));
@@ -493,7 +493,7 @@ impl Parser {
                 return Some(FrameLine { inner: None, frame, needs: Needs::Stack, is_bare: true, printer });
             }
             let holds_place = place.find(text).is_some();
-            if !(holds_place || !is_idle && may_be_frame(text)) {
+            if !(holds_place || expects && may_be_frame(text)) {
                 return None;
             }
             let printer = Printer::Kernel;
@@ -517,7 +517,8 @@ impl LineParser for Parser {
         let message = Message::of(line);
         let caller = self.caller(message.caller);
         let is_stamped = is_stamped(line, message);
-        self.spacing.line(message.text.trim_ascii().is_empty());
+        let is_empty = message.text.trim_ascii().is_empty();
+        self.spacing.line(is_empty);
         // Most messages of a boot are of no stack.
         self.is_telling = !self.callers[caller].is_idle || is_telling(message.text);
         if !self.is_telling {
@@ -531,7 +532,7 @@ impl LineParser for Parser {
                 caller.awaited != Awaited::Nothing || caller.has_what(needs)
             }
         };
-        let is_own = is_stamped || message.text.trim_ascii().is_empty() || frame.is_some_and(belongs);
+        let is_own = is_stamped || is_empty || frame.is_some_and(belongs);
         if is_own {
             self.take(caller, message.text, frame, line, warnings);
         }

@@ -185,7 +185,8 @@ pub(super) fn task(text: &str) -> Option<&str> {
         return task.rsplit_once(" (pid: ").map(|(task, _)| task);
     }
     // `eoe_filter(93): Oops 0`, of alpha.
-    if let Some((task, _)) = text.split_once("): Oops ") {
+    let before_number = text.trim_end_matches(|last: char| last.is_ascii_digit());
+    if let Some(task) = before_number.strip_suffix("): Oops ") {
         return task.rsplit_once('(').map(|(task, _)| task);
     }
     if text.starts_with("Page allocated via order ") {

@@ -142,6 +142,13 @@ impl Caller {
         }
     }
 
+    /// Whether the next line may be a frame that names no offset.
+    pub(super) fn expects(&self, nameless: usize) -> bool {
+        // Arm announces a stack by its task alone.
+        let is_named = self.report.is_none() && self.task != nameless;
+        is_named || self.awaited != Awaited::Nothing || self.has_what(Needs::Announcement)
+    }
+
     /// Whether a stack is open that is one as it stands.
     pub(super) fn has_stack(&self) -> bool {
         match self.open {

@@ -64,9 +64,9 @@ pub(in crate::console) fn plain(line: &[u8]) -> Cow<'_, [u8]> {
     }
     let line = without_ends(line);
     let has_lost_escapes = behind_code(line).is_some();
-    if !has_lost_escapes
-        && !memchr::memchr3_iter(b'\x1b', BLANK[0], b'&', line).any(|at| is_shown(&line[at..]))
-    {
+    let first = memchr::memchr3(b'\x1b', BLANK[0], b'&', line);
+    let is_plain = first.is_none_or(|first| !(first..line.len()).any(|at| is_shown(&line[at..])));
+    if is_plain && !has_lost_escapes {
         return Cow::Borrowed(line);
     }
     let (mut plain, mut rest) = (Vec::with_capacity(line.len()), line);
