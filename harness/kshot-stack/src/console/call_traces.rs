@@ -40,6 +40,7 @@
 mod caller; // what one caller has printed so far
 mod spacing; // empty lines between all others
 mod stacks; // where frames go
+mod unfolded; // a trace in one line
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -55,8 +56,8 @@ use stacks::{BACKTRACE, NO_REPORT};
 use super::messages::{
     Printer, announces_place, announces_places, bare, begins_with_place, dropped, hung_task,
     is_cut_before_function, is_cut_before_place, is_cut_guess, is_damaged, is_end_of_report, is_of_memory,
-    is_register, last_function, may_be_frame, names_debugged_task, names_task_last, parts_backtraces, pasted,
-    program_counter, report, section, shown, stands_alone, task, wrapped_module,
+    is_of_program, is_register, last_function, may_be_frame, names_debugged_task, names_task_last,
+    parts_backtraces, pasted, program_counter, report, section, shown, stands_alone, task, wrapped_module,
 };
 use super::prefix::{Message, plain, unquoted};
 use super::telling::is_telling;
@@ -237,6 +238,10 @@ impl Parser {
         }
         let announces = || self.heading.find(text).is_some() && heading(&shown(text)).is_some();
         let begins = || names_debugged_task(text) || announces();
+        if self.callers[caller].open == Open::Announced && is_of_program(text) {
+            self.callers[caller].is_prose = true;
+            return;
+        }
         if text.starts_with(TABLE_INDENT) && !begins() {
             // `    LR = f+0x34/0x80`, of POWER before 5.12, between the stacks of an exception.
             if self.callers[caller].open == Open::No || !is_register(&shown(text)) {
@@ -282,9 +287,11 @@ impl Parser {
         if self.heading.find(text.as_bytes()).is_some()
             && let Some(heading) = heading(text)
         {
-            let is_prose = heading.is_behind_words && !is_stamped(line, Message::of(line));
-            self.announce(caller, is_prose);
-            if let Some(frame) = self.read_frame(caller, without_marker(heading.behind).as_bytes()) {
+            let inside = without_marker(heading.behind);
+            let frame = self.read_frame(caller, inside.as_bytes());
+            let has_words = heading.is_behind_words || frame.is_none() && !inside.trim().is_empty();
+            self.announce(caller, has_words && !is_stamped(line, Message::of(line)));
+            if let Some(frame) = frame {
                 self.push(caller, frame, line, warnings);
             }
             return;
@@ -514,6 +521,10 @@ impl Parser {
 impl LineParser for Parser {
     fn line(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
         let line = &*plain(line);
+        if let Some(lines) = unfolded::lines(line) {
+            lines.iter().for_each(|line| lines::take(self, line, warnings));
+            return true;
+        }
         let message = Message::of(line);
         let caller = self.caller(message.caller);
         let is_stamped = is_stamped(line, message);

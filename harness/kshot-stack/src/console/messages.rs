@@ -196,8 +196,8 @@ pub(super) fn task(text: &str) -> Option<&str> {
         return task_of_kdb(text);
     }
     let of_old = || text.strip_prefix("Pid: ")?.split_once(", comm: ");
-    let of_dump = text.strip_prefix("CPU: ").and_then(|text| text.split_once(" Comm: "));
-    let Some((_, task)) = of_dump.or_else(of_old) else { return listed_task(text) };
+    let of_dump = || text.trim_start_matches(' ').strip_prefix("CPU: ")?.split_once(" Comm: ");
+    let Some((_, task)) = of_dump().or_else(of_old) else { return listed_task(text) };
     let ends = [" Not tainted", " Tainted: ", " Kdump: loaded "];
     let end = ends.iter().filter_map(|mark| task.find(mark)).min();
     Some(task[..end.unwrap_or(task.len())].trim())
@@ -367,6 +367,12 @@ pub(super) fn is_register(text: &str) -> bool {
         || NAMES
             .iter()
             .any(|name| name.as_bytes().first() == text.as_bytes().first() && text.starts_with(name))
+}
+
+/// Whether a line is the first frame of a program's stack: `    #00 pc 000000000001e1f0  /system/lib64/libc.so`
+/// of Android's tombstones.
+pub(super) fn is_of_program(text: &[u8]) -> bool {
+    text.trim_ascii_start().starts_with(b"#00 pc ")
 }
 
 /// Whether a message tells how much memory there is (`show_mem` of mm/show_mem.c), which another CPU may

@@ -20,6 +20,8 @@
 //! [<(____ptrval____)>] show_stack+0x90/0xc0                               4.15 to 4.19
 //! [<          (null)>]           (null)                                   before 5.0
 //! [<c010b4b0>] (show_stack) from [<c08ecd18>] (dump_stack+0xb4/0xd)       cut at column 80
+//! 7064b748:  [<600eff46>] show_stack+0x90/0xc0                            user mode Linux
+//! [c182bec8] 0xc0072ce8: show_stack + 0x90                                Hexagon
 //! [] show_stack+0x90/0xc0                                                 out of a web page
 //! [ffffff80201c7800+  32][<ffffff80091f0e2c>] show_stack+0xd8/0xe4        Amlogic
 //!  __dump_stack lib/dump_stack.c:88 [inline]                              with source lines, of syzkaller
@@ -105,7 +107,7 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     // Before 4.19 an address may be hidden, and sparc64 tells in words which it is.
     let address = r"[0-9a-f]+|\(?_*ptrval_*\)?|\(null\)";
     let frame = format!(
-        r"^\s*(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:(?:Caller)?\[<?\s*(?P<address>{address}|inline)?\s*>?\]:?\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)(?:[^\]]*\]|$))?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
+        r"^\s*(?:[0-9a-f]{{8,16}}:\s+)?(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:(?:Caller)?\[<?\s*(?P<address>{address}|inline)?\s*>?\]:?\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)(?:[^\]]*\]|$))?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
     );
     let from = format!(
         r"^\s*(?:\[<(?:{address})>\] )?\(?(?P<inner>{place})\)?(?: \[(?P<of>[\w-]+)[^\]]*\])?\)? from (?:\[<(?P<address>{address})>\] )?\(?(?:\s*\()?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source}| {lines}(?P<decoded> [A-Za-z][\w-]*)?)?(?P<inline> \[inline\])?\)?\s*$"
@@ -184,6 +186,9 @@ impl TraceLine {
             let inner = Frame { module, ..placed(&line["inner"]) };
             return Some(Self::From { inner, outer: whole(&line) });
         }
+        if let Some(frame) = of_hexagon(text) {
+            return Some(Self::Frame { frame, needs: Needs::Stack });
+        }
         let line = SHAPES.frame.captures(text)?;
         // Half a sentence may be one word: without an offset, an address or a source line a word is no frame.
         let has_more = line.name("address").or_else(|| line.name("source")).is_some();
@@ -237,6 +242,14 @@ fn whole(line: &Captures<'_>) -> Frame {
     let inlined = in_brackets || line.name("inline").is_some();
     let frame = placed(&line["place"]);
     Frame { address: frame.address.or(address), module, inlined, ..frame }
+}
+
+/// `[c182bec8] 0xc0072ce8: f + 0x90`.
+fn of_hexagon(text: &str) -> Option<Frame> {
+    let (address, place) = text.trim().strip_prefix('[')?.split_once("] 0x")?.1.split_once(": ")?;
+    let (symbol, offset) = place.split_once(" + ")?;
+    let (address, offset) = (hexadecimal(address.as_bytes())?, hexadecimal(offset.as_bytes())?);
+    Some(Frame { offset: Some(offset), address: Some(address), ..placed(symbol) })
 }
 
 /// `f`, `f+0x1/0x2` or `0xffffffff80100abc`.

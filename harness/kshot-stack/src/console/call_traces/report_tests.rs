@@ -235,6 +235,21 @@ fn each_architecture_announces_a_trace_in_its_words() {
         let text = format!("Oops: 0000 [#1]\n{heading}\n  f+0x1/0x2\n  g+0x1/0x2\n");
         assert_eq!(told(&text), ["1 ? oops: f g"], "{heading}");
     }
+    // arch/um/kernel/sysrq.c, arch/hexagon/kernel/traps.c
+    for frame in ["7064b748:  [<600eff46>] f+0x62/0x9e", "[c182bec8] 0xc0072ce8: f + 0x10"] {
+        assert_eq!(told(&format!("Call Trace:\n{frame}\n")), ["1 ? call trace: f"], "{frame}");
+    }
+}
+
+#[test]
+fn the_source_that_prints_a_trace_and_a_programs_stack_are_none() {
+    for text in [
+        "\tprintk(\"%sCall Trace:\\n\", log_lvl);\n",
+        "\t/* Call Trace: is what everybody looks for */\n",
+        "backtrace:\n      #00 pc 000000000001e1f0  /system/lib64/libc.so (strlen+16)\n",
+    ] {
+        assert_eq!(told(text), [""; 0], "{text}");
+    }
 }
 
 #[test]

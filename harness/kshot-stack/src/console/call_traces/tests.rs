@@ -309,7 +309,7 @@ fn a_task_is_named_by_each_kernel() {
     for line in [
         "CPU: 0 PID: 93 Comm: a b Kdump: loaded Not tainted 6.12.0 #1",
         "CPU: 0 PID: 93 Comm: a b Kdump: loaded Tainted: G        W  6.12.0 #1",
-        "CPU: 0 PID: 93 Comm: a b Tainted: G        W  6.12.0 #1",
+        " CPU: 0 PID: 93 Comm: a b Tainted: G        W  6.12.0 #1",
         "Pid: 1234, comm: a b Not tainted 2.6.32-754.el6.x86_64 #1",
         "Pid: 1234, comm:              a b Tainted: P 2.6.32",
     ] {
