@@ -426,10 +426,10 @@ impl Parser {
         self.name(caller, None);
         let report = self.words.word(kind.as_bytes());
         let function = last_function(text).map(|function| self.words.word(function.as_bytes()));
-        // xmon prints the first line of a report again behind the name of its task.
-        let goes_on = self.callers[caller].report == Some(report) && !self.callers[caller].has_told;
+        // xmon prints the first line of a report again right behind the name of its task.
+        let is_again = self.callers[caller].age <= 1 && text.starts_with("kernel BUG at ");
         let task = match hung_task(text) {
-            None if goes_on => self.callers[caller].task,
+            None if is_again => self.callers[caller].task,
             task => self.words.word(task.unwrap_or(NAMELESS).as_bytes()),
         };
         let caller = &mut self.callers[caller];

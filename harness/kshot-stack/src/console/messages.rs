@@ -79,24 +79,29 @@ pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
     Some((frame, Printer::Debugger(number)))
 }
 
-/// Whether a pasted frame is one wherever it stands: an address of SystemTap's without a name follows others.
+/// Whether a pasted frame is one wherever it stands: an address of SystemTap's or xmon's without a name follows
+/// others.
 pub(super) fn stands_alone(frame: &Frame, printer: Printer) -> bool {
-    printer != Printer::SystemTap || frame.symbol.is_some()
+    frame.symbol.is_some() || !matches!(printer, Printer::SystemTap | Printer::Debugger(None))
 }
 
 /// Whether it may be a frame of xmon's: `[c0000001ec0f7cb0] c0000000006b30f8 f+0x78/0xa0`.
 fn is_of_xmon(text: &[u8]) -> bool {
     let behind = split_at(text, b"] ").map_or(&b""[..], |(_, behind)| behind);
-    behind.first().is_some_and(u8::is_ascii_hexdigit) && split_at(behind, b"+0x").is_some()
+    let is_frame = || split_at(behind, b"+0x").is_some() || behind.ends_with(b" (unreliable)");
+    behind.first().is_some_and(u8::is_ascii_hexdigit) && is_frame()
 }
 
 /// Whether a message parts the backtraces of a debugger: xmon's prompt, what it prints of an exception, and the
 /// end of a kernel's stack.
 pub(super) fn parts_backtraces(text: &[u8]) -> bool {
     let text = text.trim_ascii();
-    let is_prompt = || split_at(text, b":mon>").is_some_and(|(cpu, _)| cpu.iter().all(u8::is_ascii_hexdigit));
+    let is_prompt = || {
+        let cpu = split_at(text, b"mon>").map(|(cpu, _)| cpu.strip_suffix(b":").unwrap_or(cpu));
+        cpu.is_some_and(|cpu| cpu.iter().all(u8::is_ascii_hexdigit))
+    };
     let is_end = || text.starts_with(b"SP (") && text.ends_with(b") is in userspace");
-    text.starts_with(b"cpu 0x") || is_end() || is_prompt()
+    text.starts_with(b"cpu 0x") || text.starts_with(b"Vector: ") || is_end() || is_prompt()
 }
 
 /// Whether a word may be the name of a function in C, as compilers rename it.

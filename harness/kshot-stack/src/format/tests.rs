@@ -166,8 +166,15 @@ fn xmon_tells_the_task_before_its_backtrace() {
     };
     assert_eq!(told(&trace("a b")), ["a b backtrace: g ?h i"]);
     assert_eq!(told(&(trace("a") + &trace("b"))), ["a backtrace: g ?h i", "b backtrace: g ?h i"]);
-    let of_bug = trace("a").replace("enter ? for help", "kernel BUG at include/linux/mm.h:2373!");
-    assert_eq!(told(&format!("kernel BUG at include/linux/mm.h:2373!\n{of_bug}")), ["a backtrace: g ?h i"]);
+    let of_bug = trace("a").replace(
+        "enter ? for help",
+        "kernel BUG at :187!\nLinux version 6.19.0 (gcc 12.2.0)\nenter ? for help",
+    );
+    for begin in ["kernel BUG at mm/a.c:187!", "[  287.743843][ T1867] kernel BUG at mm/a.c:187!"] {
+        assert_eq!(told(&format!("{begin}\n{of_bug}")), ["a backtrace: g ?h i"]);
+    }
+    let junk = trace("a").replace("c0000000006b2a18 h+0xc8/0x270", "0000000000000dc0");
+    assert_eq!(told(&junk.replace("cpu 0x3: ", "")), ["a backtrace: g ?? i"]);
     let by_hand = "3:mon> t\n[c0000000f8a3b7c0] c000000000a1b2c4 f+0x9c/0xd0\n[c0000000f8a3b7e0] c000000000a1b2d4 g+0x9c/0xd0\n";
     assert_eq!(told(&by_hand.repeat(2)), ["? backtrace: f g"]);
     assert_eq!(frames(&by_hand.repeat(2)).len(), 2);

@@ -12,6 +12,7 @@
 //!       [c1aa1f78] svc_recv at cb22c4d8 [sunrpc]                           with its option -t: whatever is on the stack
 //! [link register   ] c0000000006b2a34 __handle_sysrq+0xe4/0x270            xmon of POWER
 //! [c0000001ec0f7c10] c0000000006b2a18 __handle_sysrq+0xc8/0x270 (unreliable)
+//! [c00000000b9bb5b0] 0000000000000dc0 (unreliable)
 //! [c0000001ec0f7cb0] d0000000006b30f8 tun_get+0x78/0xa0 [tun]
 //! #0  context_switch (kernel/sched/core.c:4339:2)                          drgn
 //! #7  entry_SYSCALL_64+0x7c/0x15b (arch/x86/entry/entry_64.S:112)
@@ -59,7 +60,7 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
             r"^\s*\[(?:exception \w+|NIP *): (?:{PLACE}|unknown or invalid address)\]\s*$"
         )),
         xmon: regex(format!(
-            r"^\s*\[(?:link register +|[0-9a-f]+)\] (?P<address>[0-9a-f]+) {PLACE}(?: \[(?P<module>[\w-]+)\])?(?P<doubt> \(unreliable\))?\s*$"
+            r"^\s*\[(?:link register +|[0-9a-f]+)\] (?P<address>[0-9a-f]+)(?: {PLACE}(?: \[(?P<module>[\w-]+)\])?)?(?P<doubt> \(unreliable\))?\s*$"
         )),
         // What stands behind the function is its arguments, or the place in its source.
         numbered: regex(format!(
@@ -97,7 +98,7 @@ impl DebuggerLine {
             module: part("module").or_else(|| part("of")).map(str::to_owned),
             user,
             inlined: behind.ends_with("(inlined)"),
-            // What is on the stack may be anything, and has no size.
+            // What is on the stack may be anything, and crash(8) knows no size.
             guess: depth.is_none() && address.is_some() && part("size").is_none() || part("doubt").is_some(),
             ..Frame::default()
         };
@@ -213,6 +214,8 @@ mod tests {
             assert_eq!(found, (None, Some("f"), guess, module), "{text}");
             assert_eq!((frame.address, frame.size.is_some()), (Some(0xc000_0000_006b_2a34), true), "{text}");
         }
+        let (_, junk) = read("[c00000000b9bb5b0] 0000000000000dc0 (unreliable)").unwrap();
+        assert_eq!((junk.address, junk.symbol, junk.guess), (Some(0xdc0), None, true));
         let (_, entry) = read("#7  entry+0x7c/0x15b (arch/x86/entry/entry_64.S:112)").unwrap();
         assert_eq!((entry.offset, entry.size), (Some(0x7c), Some(0x15b)));
     }
