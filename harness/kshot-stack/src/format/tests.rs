@@ -153,7 +153,10 @@ fn systemtap_tells_what_its_unwinder_came_by() {
         "probe kernel.function(\"f@fs/open.c:1073\") hit\n{f}{g} 0xffffffffa02b5d6a [xfs]\n 0xffffffff810a8cd8 : kthread+0xd8/0xf0 [kernel] (inexact)\nprobe hit\n\t{g}\t{f} 0x7f6c72b6497a : main+0x14/0x60 [/bin/a]\n"
     );
     assert_eq!(told(&text), ["? systemtap: f g ? ?kthread", "? systemtap: g f [user]"]);
-    assert_eq!(told(&format!("{f}{g}")), ["? systemtap: f g"]);
+    assert_eq!(
+        told(&format!("{f}{g} 0xffffffffc0427b40\n 0xffffffffc0427b40 (inexact)\n{f}")),
+        ["? systemtap: f g ? ?? f"]
+    );
     assert_eq!(told(" 0xffffffffa02b5d6a [xfs]\n 0xffffffffa02b5d6a [xfs]\n"), [""; 0]);
 }
 

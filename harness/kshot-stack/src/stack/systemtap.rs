@@ -4,6 +4,7 @@
 //! ```text
 //!  0xffffffff81145a50 : sys_open+0x0/0x30 [kernel]
 //!  0xffffffffa02b5d6a [xfs]
+//!  0xffffffffc0427b40
 //!  0xffffffff810a8cd8 : kthread+0xd8/0xf0 [kernel] (inexact)
 //!  0x7f6c72b6497a : __nanosleep+0x14/0x60 [/usr/lib64/libc-2.31.so]
 //! ```
@@ -17,7 +18,7 @@ use super::lines::{hexadecimal, split_at, symbol};
 /// The fewest digits of an address.
 const ADDRESS_DIGITS: usize = 8;
 
-/// A frame without its indentation.
+/// A frame without its indentation. An address alone reads as one of any call trace.
 pub(crate) fn frame(text: &[u8]) -> Option<Frame> {
     let (address, place) = split_at(text.strip_prefix(b"0x")?, b" ")?;
     let address = hexadecimal(address).filter(|_| address.len() >= ADDRESS_DIGITS)?;

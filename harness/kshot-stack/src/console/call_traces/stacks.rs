@@ -88,7 +88,12 @@ impl Parser {
             self.close(caller);
         }
         let Caller { open, printer, .. } = self.callers[caller];
+        // An address that SystemTap has no name for reads as one of the kernel's.
+        let is_systemtaps = (printer, frame.printer) == (Printer::SystemTap, Printer::Kernel)
+            && matches!(open, Open::Frames | Open::Interrupted(_))
+            && self.frames[frame.frame].symbol.is_none();
         let goes_on = match (open, printer, frame.printer) {
+            _ if is_systemtaps => true,
             (Open::No, ..) => false,
             (Open::Announced, ..) => true,
             (_, Printer::Debugger(last), Printer::Debugger(number)) => number.is_none() || number > last,
@@ -112,7 +117,7 @@ impl Parser {
                 }
             }
         }
-        if frame.printer != Printer::Debugger(None) {
+        if frame.printer != Printer::Debugger(None) && !is_systemtaps {
             self.callers[caller].printer = frame.printer;
         }
         self.push(caller, frame, line, warnings);
