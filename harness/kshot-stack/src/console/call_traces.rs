@@ -482,7 +482,7 @@ impl Parser {
     /// The frames of a line, if it has any.
     fn read_frame(&mut self, caller: usize, text: &[u8]) -> Option<FrameLine> {
         let Self { place, frames, known, callers, .. } = self;
-        let (open, expects) = (callers[caller].open, callers[caller].expects(self.nameless));
+        let (caller, nameless) = (&callers[caller], self.nameless);
         let number = known.number(text, |text| {
             let mut push = |frame: Frame| {
                 frames.push(Arc::new(frame));
@@ -493,14 +493,14 @@ impl Parser {
                 let frame = push(frame);
                 return Some(FrameLine { inner: None, frame, needs, is_bare: false, printer });
             }
-            if open != Open::No
+            if caller.open != Open::No
                 && let Some(frame) = bare(text)
             {
                 let (frame, printer) = (push(frame), Printer::Kernel);
                 return Some(FrameLine { inner: None, frame, needs: Needs::Stack, is_bare: true, printer });
             }
             let holds_place = place.find(text).is_some();
-            if !(holds_place || expects && may_be_frame(text)) {
+            if !(holds_place || caller.expects(nameless) && may_be_frame(text)) {
                 return None;
             }
             let printer = Printer::Kernel;

@@ -97,11 +97,11 @@ fn a_frame_whose_line_is_cut_keeps_its_name() {
 
 #[test]
 fn a_trace_in_one_line_is_one() {
-    let string = r#""log": "CPU: 0 PID: 93 Comm: sh Not tainted 5.3.0 #1\nCall Trace:\n f+0x1/0x2\n ? g+0x1/0x2 [tun]\n""#;
-    assert_eq!(told(&format!("{string}\n")), ["1 sh call trace: f ?g"]);
+    let string = r#""log": "WARNING: CPU: 0 PID: 93 at a.c:1 f+0x1/0x2\nCPU: 0 PID: 93 Comm: sh Not tainted 5.3.0 #1\nCall Trace:\n f+0x1/0x2\n ? g+0x1/0x2 [tun]\n""#;
+    assert_eq!(told(&format!("{string}\n")), ["1 sh warn in f: f ?g"]);
     let flat = "can: x. BUG: KASAN: use-after-free in f+0x1/0x2 [can] CPU: 0 PID: 93 Comm: sh Not tainted 6.1.0 #1 \
                 Call Trace: <IRQ> dump_stack+0x1/0x2 </IRQ> <TASK> ? g+0x1/0x2 f+0x1/0x2 [can] </TASK> Fix it in f.\n";
     assert_eq!(told(flat), ["1 sh bug in f: dump_stack ?g f"]);
-    let older = "Call Trace: [<ffffffff81051a00>] f+0x1/0x2 [<ffffffff81051a01>] ? g+0x1/0x2 [tun]\n";
-    assert_eq!(told(older), ["1 ? call trace: f ?g"]);
+    let older = "Call Trace: [<ffffffff81051a00>] f+0x1/0x2 [<ffffffff81051a01>] ? g+0x1/0x2 [tun] [<ffffffff81051a02>] h+0x1/0x2\n";
+    assert_eq!(told(older), ["1 ? call trace: f ?g h"]);
 }

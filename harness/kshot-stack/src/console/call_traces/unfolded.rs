@@ -10,7 +10,7 @@ use crate::stack::lines::split_at;
 
 const HEADING: &[u8] = b"Call Trace:";
 /// The shortest of them, in bytes: most lines of a log are shorter.
-const SHORTEST: usize = 80;
+const SHORTEST: usize = 110;
 const PLACE: &[u8] = b"+0x";
 /// What a message begins with that tells of a trace.
 const BEGINNINGS: [&[u8]; 4] = [b"BUG: ", b"WARNING: ", b"CPU: ", HEADING];

@@ -49,24 +49,31 @@ struct Logged<'a> {
 /// was made visible; with plain blanks and letters, which web pages make others of; out of what loggers pack
 /// it in.
 pub(in crate::console) fn plain(line: &[u8]) -> Cow<'_, [u8]> {
-    match line {
-        [b'{', b'"', ..] => {
-            if let Some(text) = logged(line) {
-                return Cow::Owned(plain(text.as_bytes()).into_owned());
-            }
-        }
-        [b'0' | b'1', _, b'-', ..] => {
-            if let Some(text) = of_logcat(line) {
-                return Cow::Owned(text);
-            }
-        }
-        _ => {}
+    if is_plain(line) { Cow::Borrowed(line) } else { made_plain(line) }
+}
+
+/// Whether a line is plain as it stands: most are.
+fn is_plain(line: &[u8]) -> bool {
+    let begins = !matches!(line, [0 | 0xef | b'<' | b'{' | b'0' | b'1', ..] | [b'[', b'0'..=b'9', ..]);
+    begins
+        && !line.last().is_some_and(|&last| may_end(last))
+        && memchr::memchr3(b'\x1b', BLANK[0], b'&', line).is_none()
+}
+
+/// The same of a line that may not be plain.
+fn made_plain(line: &[u8]) -> Cow<'_, [u8]> {
+    let packed = match line {
+        [b'{', b'"', ..] => logged(line).map(|text| plain(text.as_bytes()).into_owned()),
+        [b'0' | b'1', _, b'-', ..] => of_logcat(line),
+        _ => None,
+    };
+    if let Some(text) = packed {
+        return Cow::Owned(text);
     }
     let line = without_ends(line);
     let has_lost_escapes = behind_code(line).is_some();
-    let first = memchr::memchr3(b'\x1b', BLANK[0], b'&', line);
-    let is_plain = first.is_none_or(|first| !(first..line.len()).any(|at| is_shown(&line[at..])));
-    if is_plain && !has_lost_escapes {
+    let first = memchr::memchr3(b'\x1b', BLANK[0], b'&', line).unwrap_or(line.len());
+    if !has_lost_escapes && !(first..line.len()).any(|at| is_shown(&line[at..])) {
         return Cow::Borrowed(line);
     }
     let (mut plain, mut rest) = (Vec::with_capacity(line.len()), line);
@@ -90,12 +97,17 @@ fn without_ends(line: &[u8]) -> &[u8] {
         line = &line[1..];
     }
     line = line.strip_prefix(b"<pre>").unwrap_or(line);
-    while let Some(b'M' | b'r' | b'}' | b'l' | b'>' | 0 | 0x80..) = line.last()
+    while line.last().is_some_and(|&last| may_end(last))
         && let Some(text) = ENDS.iter().find_map(|end| line.strip_suffix(*end))
     {
         line = text;
     }
     line
+}
+
+/// Whether one of [`ENDS`] ends so.
+fn may_end(last: u8) -> bool {
+    matches!(last, b'M' | b'r' | b'}' | b'l' | b'>' | 0 | 0x80..)
 }
 
 /// Whether a text begins with what is shown as something else.
