@@ -5,9 +5,9 @@ use std::time::Duration;
 use kshot_fuzz::{feed, targets};
 
 #[test]
-fn five_seconds_of_damaged_input_are_borne() {
+fn half_a_minute_of_damaged_input_is_borne() {
     let finds = tempfile::tempdir().unwrap();
-    let fed = feed(&targets::all(), Duration::from_secs(5), 1, finds.path()).unwrap();
+    let fed = feed(&targets::all(), Duration::from_secs(30), 1, finds.path()).unwrap();
     if !fed.finds.is_empty() {
         let kept = finds.keep();
         panic!("kept in {}: {:#?}", kept.display(), fed.finds);
