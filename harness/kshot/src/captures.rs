@@ -12,6 +12,10 @@ use kshot_stack::blame::{Blame, Blamed};
 use kshot_stack::format::{DetectedFormat, HEAD, Listing, Section, TextFormat};
 use kshot_stack::stack::kallsyms::Kallsyms;
 
+mod utf16; // text in UTF-16
+
+use utf16::{ByteOrder, Utf16};
+
 /// The most bytes of a capture that are read.
 pub const CAPTURE_MOST: u64 = 16 << 30;
 /// How much of a capture is read at a time.
@@ -130,8 +134,31 @@ fn list(
     format: Option<TextFormat>,
     symbols: Option<&Kallsyms>,
 ) -> Result<Vec<Listing>, CaptureError> {
-    let fail = FileError::on("read", path);
     let mut input = input.take(CAPTURE_MOST + 1);
+    let mut mark = Vec::new();
+    (&mut input).take(2).read_to_end(&mut mark).map_err(FileError::on("read", path))?;
+    let order = ByteOrder::of_mark(&mark);
+    let whole = Cursor::new(mark).chain(&mut input);
+    let mut sections = match order {
+        Some(order) => sections(path, Utf16::new(whole, order), format),
+        None => sections(path, whole, format),
+    }?;
+    if input.limit() == 0 {
+        return Err(CaptureError::TooLarge { path: path.into() });
+    }
+    if let Some(symbols) = symbols {
+        sections.iter_mut().for_each(|section| section.parsed.name_frames(symbols));
+    }
+    Ok(Listing::of_sections(&path.to_string_lossy(), &sections))
+}
+
+/// The stacks in a text, by the parts of it that are of one format.
+fn sections(
+    path: &Path,
+    mut input: impl Read,
+    format: Option<TextFormat>,
+) -> Result<Vec<Section>, CaptureError> {
+    let fail = FileError::on("read", path);
     let mut head = Vec::new();
     (&mut input).take(HEAD as u64).read_to_end(&mut head).map_err(&fail)?;
     if PERF_DATA.iter().any(|magic| head.starts_with(magic)) {
@@ -147,14 +174,7 @@ fn list(
         Some(format) => reading.parse(whole).map(|parsed| vec![Section { format, line: 1, parsed }]),
         None => reading.sections(whole),
     };
-    let mut sections = sections.map_err(fail)?;
-    if input.limit() == 0 {
-        return Err(CaptureError::TooLarge { path: path.into() });
-    }
-    if let Some(symbols) = symbols {
-        sections.iter_mut().for_each(|section| section.parsed.name_frames(symbols));
-    }
-    Ok(Listing::of_sections(&path.to_string_lossy(), &sections))
+    Ok(sections.map_err(fail)?)
 }
 
 /// The symbols in `kallsyms`, or those that lie beside a capture of a `bpf` probe.
@@ -208,6 +228,18 @@ mod tests {
         assert_eq!((listing.format, listing.count()), (TextFormat::ProcStack, 1));
         let forced = list(Path::new("x"), &b"[<0>] f+0x1/0x2\n"[..], Some(TextFormat::Hist), None).unwrap();
         assert_eq!((forced[0].count(), forced[0].warnings[0].count), (0, 1));
+    }
+
+    #[test]
+    fn a_text_that_windows_saved_is_read_as_any_other() {
+        let text = "\u{feff}[    1.0] Call Trace:\r\n[    1.0]  f+0x1/0x2\r\n[    1.0]  g+0x1/0x2\r\n";
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for bytes in [little, big, text.into()] {
+            let listing = list_bytes(&bytes).unwrap();
+            assert_eq!((listing.format, listing.count()), (TextFormat::CallTrace, 1));
+            assert_eq!(listing.stacks[0].kernel.len(), 2);
+        }
     }
 
     #[test]
