@@ -17,13 +17,14 @@ pub const GLOB_MOST: usize = 1024;
 /// The glob that `text` is, as a list of kernels or scenarios has it.
 ///
 /// # Errors
-/// Why it is none.
+/// That it is none, and why.
 #[expect(clippy::disallowed_methods, reason = "here its length is limited")]
 pub fn glob(text: &str) -> Result<Glob, String> {
     if text.len() > GLOB_MOST {
-        return Err(format!("it has more than {GLOB_MOST} bytes"));
+        let begin: String = text.chars().take(40).collect();
+        return Err(format!("`{begin}..` is not a valid glob: it has more than {GLOB_MOST} bytes"));
     }
-    Glob::new(text).map_err(|error| error.kind().to_string())
+    Glob::new(text).map_err(|error| format!("`{text}` is not a valid glob: {}", error.kind()))
 }
 
 /// Whether `name` is one file or folder right where it is looked for: no `/`, no `..`, nothing that hides.
@@ -72,7 +73,8 @@ mod tests {
                 .is_ok_and(|glob| glob.compile_matcher().is_match("arm64-6.12-debian"))
         );
         assert!(!glob(&longest).unwrap().compile_matcher().is_match("mips64-6.1"));
-        assert!(glob(&"*a".repeat(100_000)).unwrap_err().contains("more than 1024 bytes"));
+        let why = glob(&"*a".repeat(100_000)).unwrap_err();
+        assert!(why.contains("more than 1024 bytes") && why.len() < 200, "{why}");
         assert!(glob("[").is_err());
     }
 

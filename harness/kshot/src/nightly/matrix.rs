@@ -127,8 +127,7 @@ fn matching_names(
     }
     let mut set = GlobSetBuilder::new();
     for word in globs {
-        let glob = glob(word)
-            .map_err(|why| refused(word, format!("`{}` is not a valid glob: {why}", word), None))?;
+        let glob = glob(word).map_err(|why| refused(word, why, None))?;
         let matcher = glob.compile_matcher();
         if !all.iter().any(|name| matcher.is_match(name)) {
             let hint = yaml::closest(word, all.iter().copied()).map(|name| format!("did you mean `{name}`?"));

@@ -218,13 +218,7 @@ fn check_globs(source: &CheckContext<'_>, section: &str, globs: &[String]) -> Re
     globs.iter().try_for_each(|glob| {
         let matcher = match name::glob(glob) {
             Ok(matcher) => matcher.compile_matcher(),
-            Err(why) => {
-                return Err(source.yaml.error(
-                    section,
-                    glob,
-                    format!("`{}` is not a valid glob: {why}", glob),
-                ));
-            }
+            Err(why) => return Err(source.yaml.error(section, glob, why)),
         };
         if source.kernels.iter().any(|name| matcher.is_match(name)) {
             return Ok(());
