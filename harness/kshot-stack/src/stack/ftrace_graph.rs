@@ -63,7 +63,8 @@ pub(super) fn graph_line(line: &[u8], graph: bool) -> Option<GraphLine<'_>> {
     let mut heads = comments.map(|at| (&text[..at], Some(&text[at + 3..])));
     let is_call = |head: &[u8]| {
         let (bar, call) = last_column(head);
-        matches!(call, [] | [b'}', ..]) && bar.is_some() || entered(call).is_some()
+        let is_empty = call.is_empty() && (bar.is_some() || head.trim_ascii().is_empty());
+        is_empty || call.starts_with(b"}") || entered(call).is_some()
     };
     let (head, comment) = heads.find(|(head, _)| is_call(head)).unwrap_or((text, None));
     let (bar, call) = last_column(head);
@@ -170,6 +171,11 @@ mod tests {
                 What::Comment(b"fork: comm=a/* b pid=1"),
             ),
             (" 0)   a/* b-113    =>    cat-114    ", What::Nothing),
+            // Without a duration, and without anything in front.
+            (" 0) /* hello <-world */", What::Comment(b"hello <-world")),
+            ("/* hello <-world */", What::Comment(b"hello <-world")),
+            (" 0) } /* f */", What::Nothing),
+            ("} /* f */", What::Nothing),
             (" 0)    a", What::Nothing),
             ("b-113     | + 23.444 us   |  f();", What::Entered(b"f")),
             ("b-113     =>    cat-114    ", What::Nothing),
