@@ -212,7 +212,9 @@ impl Parser<'_> {
         // behind a program's text, which may have line ends.
         let is_exit = || line.starts_with(b"sys_") && split_at(line, b" -> 0x").is_some();
         let behind_text = self.last.get(&context.cpu).is_some_and(|last| last.text.starts_with(MARKER));
-        let has_place = || split_at(line, b"+0x").is_some();
+        let address =
+            || split_at(line.strip_suffix(b">")?, b" <").and_then(|(_, address)| hexadecimal(address));
+        let has_place = || split_at(line, b"+0x").is_some() || address().is_some();
         let is_entry =
             |event: EventText<'_>| self.function && event.is_entry() && (!behind_text || has_place());
         match heading(line) {

@@ -315,8 +315,10 @@ fn a_long_call_without_a_cpu_is_no_comment() {
 
 #[test]
 fn a_function_with_its_place_is_none_of_a_program_s_text() {
-    let text = "# tracer: function\n#\ntracing_mark_write+0x80/0x2a0: hello\nvfs_open+0x4/0xf8\n";
-    assert_eq!(parse(text.as_bytes()).unwrap().events, 2);
+    for place in ["vfs_open+0x4/0xf8", "vfs_open <000003ffe02c3660>"] {
+        let text = format!("# tracer: function\n#\ntracing_mark_write+0x80/0x2a0: hello\n{place}\n");
+        assert_eq!(parse(text.as_bytes()).unwrap().events, 2, "{place}");
+    }
 }
 
 #[test]
