@@ -1,5 +1,6 @@
 //! The cache folder: content-addressed entries, written atomically, locked against concurrent builders.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -189,10 +190,11 @@ impl Cache {
         }
     }
 
-    /// The first damaged file of the entry that `path` is of, as far as that entry was committed with sums.
-    pub fn damaged_file(&self, path: &Path) -> Option<PathBuf> {
-        let (kind, key) = self.entry_of(path)?;
-        sums::damaged_file(&self.path(&kind, &key))
+    /// The first damaged file of the entries that `paths` are of, as far as those were committed with sums. Each
+    /// entry is read once.
+    pub fn damaged_file<'a>(&self, paths: impl IntoIterator<Item = &'a PathBuf>) -> Option<PathBuf> {
+        let entries: BTreeSet<_> = paths.into_iter().filter_map(|path| self.entry_of(path)).collect();
+        entries.iter().find_map(|(kind, key)| sums::damaged_file(&self.path(kind, key)))
     }
 
     /// Removes the entry that `path` is of, as [`Self::remove`] does; `false` where it is of none.

@@ -34,11 +34,11 @@ impl Args {
             let scenario = select.scenario(&id)?;
             let its_own = select.kernel_names(&scenario.kernels)?;
             for choice in select.kernels(&scenario, &self.kernels)? {
+                if let Some(name) = choice.not_among(&its_own) {
+                    not_meant.push((id.clone(), name.to_owned()));
+                    continue;
+                }
                 match choice {
-                    // A kernel from outside the catalogue has no snapshot to compare with.
-                    _ if choice.in_catalogue().is_some_and(|name| !its_own.iter().any(|own| own == name)) => {
-                        not_meant.extend(choice.in_catalogue().map(|name| (id.clone(), name.to_owned())));
-                    }
                     KernelChoice::Provisioned(kernel) => pairs.push((scenario.clone(), *kernel)),
                     KernelChoice::NotProvisioned(name) => missing.push((id.clone(), name)),
                 }

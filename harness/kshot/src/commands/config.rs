@@ -10,6 +10,9 @@ use kshot_guest::kernel::{
 use kshot_stack::arch::Arch;
 use kshot_stack::exit::ExitCode;
 
+/// The hint for a folder in which no kernel is built.
+const WHICH_FOLDER: &str = "name the folder that the kernel is built in: a source tree, or what O= named";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The folder that the kernel is built in
@@ -44,7 +47,7 @@ impl Args {
         if !path.is_file() {
             return Err(CommandError::usage(
                 format!("no .config in {}", self.folder.display()),
-                "name the folder that the kernel is built in: a source tree, or what O= named",
+                WHICH_FOLDER,
             ));
         }
         let arch = config_arch(&path)?.ok_or_else(|| {
@@ -70,7 +73,7 @@ impl Args {
                         "no Makefile in {}, so that nothing can complete its .config",
                         self.folder.display()
                     ),
-                    "name the folder that the kernel is built in: a source tree, or what O= named",
+                    WHICH_FOLDER,
                 ));
             }
             merge_config(&self.folder, arch, &fragment(&missing), &workspace.cache)?;

@@ -98,12 +98,9 @@ impl Args {
         let mut missing = Vec::new();
         let choices = select.kernels(scenario, &self.kernels)?;
         let its_own = select.kernel_names(&scenario.kernels)?;
-        for name in choices.iter().filter_map(KernelChoice::in_catalogue) {
-            if !its_own.iter().any(|own| own == name) {
-                let line =
-                    format!("{} is not meant for {name}: its `kernels` do not include it", scenario.id);
-                streams.progress.print_line(&line);
-            }
+        for name in choices.iter().filter_map(|choice| choice.not_among(&its_own)) {
+            let line = format!("{} is not meant for {name}: its `kernels` do not include it", scenario.id);
+            streams.progress.print_line(&line);
         }
         let to_get: Vec<&str> = choices.iter().filter_map(KernelChoice::not_provisioned).collect();
         if to_get.len() > 1 && !self.kernels.is_empty() && !self.dry_run {

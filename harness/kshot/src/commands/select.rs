@@ -11,7 +11,7 @@ use kshot_guest::yaml;
 use kshot_stack::name;
 
 /// Whether a word is the path of a scenario file outside of the workspace's scenarios.
-pub(super) fn is_own_file(word: &str) -> bool {
+fn is_own_file(word: &str) -> bool {
     is_file_name(word) && Path::new(word).is_file()
 }
 
@@ -35,6 +35,11 @@ impl KernelChoice {
             Self::Provisioned(kernel) => Some(kernel.name.as_str()).filter(|_| kernel.in_catalogue),
             Self::NotProvisioned(name) => Some(name),
         }
+    }
+
+    /// The catalogue name of a kernel that is in the catalogue and not among `its_own`, those of a scenario.
+    pub(super) fn not_among(&self, its_own: &[String]) -> Option<&str> {
+        self.in_catalogue().filter(|name| !its_own.iter().any(|own| own == name))
     }
 
     /// The catalogue name of a kernel that is not provisioned.

@@ -1,6 +1,5 @@
 //! What has to be there before a machine can start: userland, keys, initramfs, and what the machine is to be.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{RunContext, RunError};
@@ -87,7 +86,7 @@ impl PreparedRun {
 fn damaged_file(files: &[BootFile], parts: &[PathBuf], cache: &Cache) -> Option<RunError> {
     let is_whole = |file: &&BootFile| cache::sha256_file(&file.path).is_ok_and(|sum| sum == file.sha256);
     let damaged = files.iter().find(|file| !is_whole(file)).map(|file| file.path.clone());
-    let path = damaged.or_else(|| parts.iter().find_map(|part| cache.damaged_file(part)))?;
+    let path = damaged.or_else(|| cache.damaged_file(parts))?;
     let is_removed = cache.remove_entry_of(&path).unwrap_or(false);
     Some(RunError::DamagedFile { path, is_removed })
 }
@@ -140,9 +139,8 @@ pub(crate) fn prepare(
         BootFile { path: spec.initrd.clone(), sha256: initramfs.sha256 },
     ];
     let dwarf = kernel.dwarf.iter().flat_map(|dwarf| dwarf.modules.values().chain([&dwarf.vmlinux]));
-    let parts: BTreeSet<_> =
-        kernel.modules.iter().chain([&kernel.boot]).chain(&userland.roots).chain(dwarf).collect();
-    let parts = parts.into_iter().cloned().collect();
+    let parts = kernel.modules.iter().chain([&kernel.boot]).chain(&userland.roots).chain(dwarf);
+    let parts = parts.cloned().collect();
     Ok(PreparedRun {
         spec,
         parts,
