@@ -90,24 +90,11 @@ pub struct ImportedBundle {
     pub rejudged: RunDocument,
 }
 
-/// Packs the run in `folder` into a new archive `to`. A kernel that is none of the catalogue's is
-/// `own_kernel`.
+/// Exports or imports so that Ctrl-C ends it in order: its temporary folders go.
 ///
 /// # Errors
-/// [`BundleError`]; nothing of the archive is left then.
-pub fn export(
-    workspace: &Workspace,
-    catalogue: &Catalogue,
-    folder: &Path,
-    own_kernel: Option<&Path>,
-    to: &Path,
-    progress: &Progress,
-) -> Result<(), BundleError> {
-    interruptible(|| export_run(workspace, catalogue, folder, own_kernel, to, progress))
-}
-
-/// Ctrl-C ends `work` in order: its temporary folders go.
-fn interruptible<T>(work: impl FnOnce() -> Result<T, BundleError>) -> Result<T, BundleError> {
+/// [`BundleError`].
+pub fn interruptible<T>(work: impl FnOnce() -> Result<T, BundleError>) -> Result<T, BundleError> {
     interrupt::install_handlers().map_err(BundleError::Signals)?;
     match work() {
         Err(_) if interrupt::arrived() => Err(BundleError::Interrupted),
@@ -115,7 +102,12 @@ fn interruptible<T>(work: impl FnOnce() -> Result<T, BundleError>) -> Result<T, 
     }
 }
 
-fn export_run(
+/// Packs the run in `folder` into a new archive `to`. A kernel that is none of the catalogue's is
+/// `own_kernel`.
+///
+/// # Errors
+/// [`BundleError`]; nothing of the archive is left then.
+pub fn export(
     workspace: &Workspace,
     catalogue: &Catalogue,
     folder: &Path,
@@ -190,10 +182,6 @@ fn export_run(
 /// # Errors
 /// [`BundleError`].
 pub fn import(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> {
-    interruptible(|| unpack_and_judge(bundle, out))
-}
-
-fn unpack_and_judge(bundle: &Path, out: &Path) -> Result<ImportedBundle, BundleError> {
     let file = bounded::open(bundle).map_err(FileError::on("open", bundle))?;
     fs::create_dir_all(out).map_err(FileError::on("create", out))?;
     let scratch = ScratchFolder::create_in(out).map_err(FileError::on("create a folder in", out))?;

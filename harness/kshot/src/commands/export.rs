@@ -51,7 +51,9 @@ impl Export {
         };
         let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let to = self.out.unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
-        bundle::export(&workspace, &catalogue, &run, self.kernel.as_deref(), &to, &streams.progress)?;
+        bundle::interruptible(|| {
+            bundle::export(&workspace, &catalogue, &run, self.kernel.as_deref(), &to, &streams.progress)
+        })?;
         match self.format {
             Format::Json => {
                 let document = serde_json::json!({ "archive": to.display().to_string(), "reproduce": format!("{name}/reproduce.sh") });
@@ -67,7 +69,7 @@ impl Export {
 
 impl Import {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let imported = bundle::import(&self.bundle, &self.out)?;
+        let imported = bundle::interruptible(|| bundle::import(&self.bundle, &self.out))?;
         let (then, now) = (&imported.original, &imported.rejudged);
         match self.format {
             Format::Json => writeln!(streams.out, "{}", now.to_json_line())?,
