@@ -367,7 +367,7 @@ fn unexplained(
     let mut found = Vec::new();
     for (index, compared) in reported.frames.iter().enumerate().filter(|(index, _)| !paired[*index]) {
         let frame = compared.frame;
-        if frame.is_marker() || frame.symbol.is_none() && frame.address.is_none() {
+        if frame.is_marker() {
             continue;
         }
         let mut truths = reference.frames.iter().enumerate().zip(pairs).filter(|(_, pair)| pair.is_some());

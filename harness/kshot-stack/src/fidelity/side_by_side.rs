@@ -129,7 +129,7 @@ mod tests {
     use crate::document::{ProbeResult, ReferenceKind};
     use crate::results::{ParsedProbe, probe_results};
     use crate::samples;
-    use crate::stack::{State, perf_script};
+    use crate::stack::{ParsedCapture, State, ftrace_text, perf_script};
 
     fn names(text: &str) -> Vec<String> {
         text.split_whitespace().map(Into::into).collect()
@@ -164,12 +164,18 @@ mod tests {
         assert_eq!(aligned("a c d", "a b c d", "mips64"), ["a|a", "-|b", "c|c", "d|d"]);
     }
 
+    /// A stack of `f` as perf prints it.
+    fn parse_perf(frames: &str) -> std::io::Result<ParsedCapture> {
+        let frames: String = frames.lines().map(|frame| format!("\t{frame}\n")).collect();
+        perf_script::parse(format!("sh 1 1.5: probe:f:\n{frames}\n").as_bytes())
+    }
+
     /// The results of perf and gdb, whose one stack of `f` has these frames.
     fn measured(perf: &str, gdb: &str) -> [ProbeResult; 2] {
-        let recorded = [("perf", perf), ("gdb", gdb)].map(|(kind, frames)| {
-            let frames: String = frames.lines().map(|frame| format!("\t{frame}\n")).collect();
-            let parsed = perf_script::parse(format!("sh 1 1.5: probe:f:\n{frames}\n").as_bytes()).unwrap();
-            ParsedProbe { name: kind.into(), kind: kind.into(), parsed }
+        let recorded = [("perf", perf), ("gdb", gdb)].map(|(kind, frames)| ParsedProbe {
+            name: kind.into(),
+            kind: kind.into(),
+            parsed: parse_perf(frames).unwrap(),
         });
         probe_results(&recorded, Arch::Mips64.row()).try_into().unwrap()
     }
@@ -198,6 +204,24 @@ mod tests {
         assert_eq!(perf.stacks[0].fidelity.unwrap().to_string(), "3 of 4, 1 extra (gdb)");
         let rows = beside_reference(&perf.stacks[0], &gdb.stacks[0], "mips64").unwrap();
         assert_eq!(told(&rows).len(), 5, "{rows:?}");
+    }
+
+    #[test]
+    fn a_frame_that_nothing_names_stands_beside_no_function() {
+        let head = "sh-1 [000] .....     0.1:";
+        let frames = " => f\n => no name at all\n => caller\n => alias\n => handle_sys\n";
+        let ftrace = format!("{head} f <-caller\n{head} <stack trace>\n{frames}");
+        let recorded = [ftrace_text::parse(ftrace.as_bytes()), parse_perf(TRUTH)];
+        let recorded = ["ftrace", "gdb"].into_iter().zip(recorded).map(|(kind, parsed)| ParsedProbe {
+            name: kind.into(),
+            kind: kind.into(),
+            parsed: parsed.unwrap(),
+        });
+        let results = probe_results(&recorded.collect::<Vec<_>>(), Arch::Mips64.row());
+        let (stack, truth) = (&results[0].stacks[0], &results[1].stacks[0]);
+        assert_eq!(stack.fidelity.unwrap().to_string(), "4 of 4, 1 extra (gdb)");
+        let rows = beside_reference(stack, truth, "mips64").unwrap();
+        assert_eq!(told(&rows), ["f|f", "?|-", "caller|caller", "alias|alias", "handle_sys|handle_sys"]);
     }
 
     #[test]

@@ -186,6 +186,8 @@ fn each_frame_that_differs_is_told_with_its_place() {
     assert_eq!(with(2, "f"), ["extra: f behind tun_chr_ioctl"]);
     assert_eq!(with(4, "f"), ["extra: f behind syscall_common"]);
     assert_eq!(with(4, "0x600000001"), ["extra: ? behind syscall_common"]);
+    assert_eq!(with(2, "no name at all"), ["extra: ? behind tun_chr_ioctl"]);
+    assert_eq!(with(0, "no name at all"), ["extra: ?, innermost"]);
     assert_eq!(with(4, "handle_sys"), ["repeated: syscall_common behind sys_ioctl"]);
     let lacking = ["register_netdevice", "sys_ioctl"];
     let words = ["missing: tun_chr_ioctl before sys_ioctl", "missing: handle_sys64 at the end"];

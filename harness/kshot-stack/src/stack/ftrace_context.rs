@@ -6,6 +6,8 @@ use super::lines::{decimal, split_at};
 
 /// How wide the kernel prints the name of a task.
 pub(super) const TASK_WIDTH: usize = 16;
+/// How wide it does so in latency format.
+const LATENCY_TASK_WIDTH: usize = 8;
 
 /// How far from the first column the dash behind the task is looked for.
 const LAST_DASH: usize = 48;
@@ -14,8 +16,8 @@ const LAST_DASH: usize = 48;
 pub(crate) struct Context<'a> {
     /// The task's name; the kernel cuts it to 8 bytes in latency format.
     pub(crate) task: &'a [u8],
-    /// How many bytes of the line the task takes.
-    pub(super) width: usize,
+    /// How many bytes the task's column lacks here: they stand in lines before if its name has line ends.
+    pub(super) lacking: usize,
     /// Its pid.
     pub(super) pid: u64,
     /// The CPU.
@@ -26,38 +28,50 @@ pub(crate) struct Context<'a> {
 
 /// Task, pid, CPU and what follows the time.
 pub(crate) fn context(line: &[u8]) -> Option<Context<'_>> {
-    const DASH: usize = 16;
-    const LATENCY_DASH: usize = 8;
-    if line.get(DASH) == Some(&b'-')
-        && let Some(context) = context_at(line, DASH, normal_columns)
+    if line.get(TASK_WIDTH) == Some(&b'-')
+        && let Some(context) = normal_at(line, TASK_WIDTH)
     {
         return Some(context);
     }
-    if line.get(LATENCY_DASH) == Some(&b'-')
-        && let Some(context) = context_at(line, LATENCY_DASH, latency_columns)
+    if line.get(LATENCY_TASK_WIDTH) == Some(&b'-')
+        && let Some(context) = latency_at(line, LATENCY_TASK_WIDTH)
     {
         return Some(context);
     }
-    if line.get(DASH) == Some(&b' ')
-        && let Some(context) = verbose(line)
+    // Behind a shorter task, whose name began in a line before, the pid is padded.
+    if line.get(TASK_WIDTH) == Some(&b' ')
+        && line[TASK_WIDTH - 1] != b' '
+        && let Some(context) = verbose_at(line, TASK_WIDTH)
     {
         return Some(context);
     }
     // A task name with a line end in it pushes its second half to the first column; in mails lines are
     // indented, or have lost what they were.
-    let dashes = line.iter().enumerate().take(LAST_DASH).filter(|(_, byte)| **byte == b'-');
-    dashes.into_iter().find_map(|(dash, _)| {
-        context_at(line, dash, normal_columns).or_else(|| context_at(line, dash, latency_columns))
+    let front = line.iter().enumerate().take(LAST_DASH);
+    front.into_iter().find_map(|(at, byte)| match byte {
+        b'-' => normal_at(line, at).or_else(|| latency_at(line, at)),
+        b' ' => verbose_at(line, at),
+        _ => None,
     })
 }
 
-/// Reads the columns between the pid and the text: the CPU, and the text.
-type Columns = fn(&[u8]) -> Option<(u64, &[u8])>;
-
-fn context_at(line: &[u8], dash: usize, columns: Columns) -> Option<Context<'_>> {
+fn normal_at(line: &[u8], dash: usize) -> Option<Context<'_>> {
     let (pid, text) = decimal(&line[dash + 1..])?;
-    let (cpu, rest) = columns(text)?;
-    Some(Context { task: line[..dash].trim_ascii_start(), width: dash, pid, cpu, rest })
+    let (cpu, rest) = normal_columns(text)?;
+    Some(Context {
+        task: line[..dash].trim_ascii_start(),
+        lacking: TASK_WIDTH.saturating_sub(dash),
+        pid,
+        cpu,
+        rest,
+    })
+}
+
+fn latency_at(line: &[u8], dash: usize) -> Option<Context<'_>> {
+    let (pid, text) = decimal(&line[dash + 1..])?;
+    let (cpu, rest) = latency_columns(text)?;
+    let task = line[..dash].trim_ascii_start();
+    Some(Context { task, lacking: LATENCY_TASK_WIDTH.saturating_sub(dash), pid, cpu, rest })
 }
 
 /// ` (-------) [000] .....     0.227540: `, with or without the thread group and the flags.
@@ -84,15 +98,15 @@ fn after_time(text: &[u8]) -> Option<&[u8]> {
 
 /// `              sh      91   0 0 00000000 [00000001] 12.345ms (+0.123ms): `, of latency format with
 /// `verbose`.
-fn verbose(line: &[u8]) -> Option<Context<'_>> {
-    let (task, text) = line.split_at(TASK_WIDTH);
+fn verbose_at(line: &[u8], width: usize) -> Option<Context<'_>> {
+    let (task, text) = line.split_at(width);
     let (pid, text) = decimal(text.trim_ascii_start())?;
     let (cpu, text) = decimal(text.strip_prefix(b" ")?.trim_ascii_start())?;
     let (_, text) = decimal(text.strip_prefix(b" ")?)?;
     let (_, text) = split_at(text.strip_prefix(b" ")?, b" [")?;
     let (_, text) = split_at(text, b"] ")?;
     let (_, rest) = split_at(text, b"): ")?;
-    Some(Context { task: task.trim_ascii_start(), width: TASK_WIDTH, pid, cpu, rest })
+    Some(Context { task: task.trim_ascii_start(), lacking: TASK_WIDTH.saturating_sub(width), pid, cpu, rest })
 }
 
 /// `   0..... 2887us!: `, `   0..... 2887: ` of a clock that counts, or `   0..... 2193.893326: ` of
@@ -133,6 +147,7 @@ mod tests {
             "                    a b-91      [002]     5.100001: f <-g",
             "             a b      91   2 0 00000001 [00000001] 12.345ms (+0.123ms): f <-g",
             "             a b      91   2 0 00000001 [0000000000000001] 12 (+1): f <-g",
+            "a b      91   2 0 00000001 [00000001] 12.345ms (+0.123ms): f <-g",
         ] {
             let Context { task, pid, cpu, rest, .. } =
                 context(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));

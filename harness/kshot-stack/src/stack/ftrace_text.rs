@@ -46,14 +46,16 @@ use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
 use super::fold::{Fold, Texts, count};
-use super::ftrace_context::{Context, TASK_WIDTH, context};
+use super::ftrace_context::{Context, context};
 use super::ftrace_event::{EventText, MARKER, NAMELESS, arguments, event, heading, is_stack_as_fields};
 use super::ftrace_frame::{frame, unreadable_frame};
 use super::lines::{
     self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, printable, split_at,
 };
 use super::{FetchedArguments, Frame, ParsedCapture, Stack};
+use short_lines::ShortLines;
 
+mod short_lines; // what may begin the name of a task, which may have line ends
 mod tracers; // the lines of other tracers, and those that tell of the capture itself
 
 /// The name of the event of a stack that no event was printed for: a trigger's, whose event is not recorded.
@@ -128,8 +130,8 @@ struct Parser<'a> {
     mmio: bool,
     /// Whether events have task, CPU and time in front of them, as they have but without `context-info`.
     context: Option<bool>,
-    /// A line that may be the first part of a task's name with a line end in it.
-    name_begun: Vec<u8>,
+    /// The last lines that nothing explains: they may begin a task's name.
+    short_lines: ShortLines,
     /// How many stacks have begun.
     begun: u64,
     stacks: Fold<Numbers>,
@@ -206,7 +208,7 @@ impl Parser<'_> {
 
     /// An event without anything in front of it.
     fn bare_event(&mut self, line: &[u8], warnings: &mut Warnings) -> bool {
-        let context = Context { task: ANOTHER_TASK, width: 0, pid: 0, cpu: 0, rest: line };
+        let context = Context { task: ANOTHER_TASK, lacking: 0, pid: 0, cpu: 0, rest: line };
         let has_text = || split_at(line, b" <-").is_some() || split_at(line, b": ").is_some();
         // `sys_ioctl -> 0x0`; and, where callers are not printed, the name of a function alone, though not
         // behind a program's text, which may have line ends.
@@ -228,29 +230,6 @@ impl Parser<'_> {
             None => return false,
         }
         true
-    }
-
-    /// The task of a line whose first part is the line before: the kernel prints a name with its line ends,
-    /// both parts together right-aligned.
-    fn whole_name(&mut self, context: &Context<'_>, warnings: &mut Warnings) -> Option<Vec<u8>> {
-        if self.name_begun.is_empty() {
-            return None;
-        }
-        if self.name_begun.len() + 1 + context.width != TASK_WIDTH {
-            self.forget_name(warnings);
-            return None;
-        }
-        let mut begun = std::mem::take(&mut self.name_begun);
-        begun.push(b'\n');
-        begun.extend_from_slice(context.task);
-        Some(begun.trim_ascii_start().to_vec())
-    }
-
-    fn forget_name(&mut self, warnings: &mut Warnings) {
-        if !self.name_begun.is_empty() {
-            warnings.note(Kind::OtherLine, &self.name_begun);
-            self.name_begun.clear();
-        }
     }
 
     /// The number of a frame; in user space of a file too: ` => /bin/busybox[+0x1234]`. What cannot be read
@@ -415,7 +394,7 @@ impl Parser<'_> {
 
     /// What was read, but for the warnings, and the index of each stack.
     fn into_parsed(mut self, warnings: &mut Warnings) -> (ParsedCapture, Vec<usize>) {
-        self.forget_name(warnings);
+        self.short_lines.clear(warnings);
         let Self { words, frames, user_frames, mut stacks, .. } = self;
         for event in self.last.values() {
             if let Some(number) = event.begun {
@@ -472,7 +451,7 @@ impl LineParser for Parser<'_> {
             }
         }
         if let Some(mut context) = context {
-            let name = self.whole_name(&context, warnings);
+            let name = self.short_lines.take_name(&context, warnings);
             context.task = name.as_deref().unwrap_or(context.task);
             self.context = Some(true);
             match heading(context.rest) {
@@ -481,13 +460,14 @@ impl LineParser for Parser<'_> {
             }
             return true;
         }
-        self.forget_name(warnings);
-        if self.mmio && self.mmio(line) {
-            return true;
-        }
-        self.context == Some(false) && self.bare_event(line, warnings)
+        let is_own = self.mmio && self.mmio(line)
+            || self.context == Some(false) && self.bare_event(line, warnings)
             || self.remark(line, warnings)
-            || self.graph(line)
+            || self.graph(line);
+        if is_own {
+            self.short_lines.clear(warnings);
+        }
+        is_own
     }
 
     fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
@@ -496,15 +476,14 @@ impl LineParser for Parser<'_> {
         {
             return self.push(frame, line, warnings);
         }
-        if line.starts_with(b"#") || matches!(self.open, Open::Text) {
+        if line.starts_with(b"#") {
             return;
         }
-        self.open = Open::Outside;
-        if line.len() < TASK_WIDTH && line.starts_with(b" ") {
-            self.name_begun.extend_from_slice(line);
-        } else {
-            warnings.note(Kind::OtherLine, line);
+        let in_text = matches!(self.open, Open::Text);
+        if !in_text {
+            self.open = Open::Outside;
         }
+        self.short_lines.push(line, in_text, warnings);
     }
 
     fn finish(self: Box<Self>, warnings: &mut Warnings) -> ParsedCapture {

@@ -90,7 +90,9 @@ impl Warnings {
             None => {
                 let example = printable(&line[..line.len().min(EXAMPLE)]);
                 let line = (self.line > 0).then_some(self.line);
-                self.warnings.push((kind, Warning { kind: kind.word().into(), count: 1, example, line }));
+                let warning = Warning { kind: kind.word().into(), count: 1, example, line };
+                let at = self.warnings.partition_point(|(_, earlier)| earlier.line <= line);
+                self.warnings.insert(at, (kind, warning));
             }
         }
     }

@@ -362,3 +362,26 @@ fn a_user_stack_among_lines_of_the_function_graph_is_a_stack_and_no_event() {
     let addresses: Vec<_> = stack.frames.iter().map(|frame| (frame.user, frame.address)).collect();
     assert_eq!(addresses, [(false, None), (true, Some(0x4313a4)), (true, Some(0x4005b0))]);
 }
+
+/// As the kernel prints them: `%16s-%-7d`, `%8.8s-%-7d %3d`, and `%16s %7d` of latency format with `verbose`.
+#[test]
+fn a_name_with_line_ends_is_whole_in_every_format() {
+    for name in ["a\nb", "a\nb\nc", "\nb", "abcdefg\nhi-1", "a\n", "one\ntwo thr-456"] {
+        let short = &name[..name.len().min(8)];
+        let normal = format!("{name:>16}-12      [000] d..2.     0.1: ");
+        let latency = format!("{short:>8}-12        0d..2.    1us : ");
+        let verbose = format!("{name:>16}      12   0 0 00000000 [00000001] 1.345ms (+0.123ms): ");
+        for (front, name) in [(&normal, name), (&latency, short), (&verbose, name)] {
+            let stack = format!("{front}<stack trace>\n => f\n => g\n");
+            let switch = format!("{front}sched_switch: prev_comm={name} next_comm={name} next_pid=1\n");
+            let parsed = parse_text(&format!("# tracer: nop\n#\n{switch}{stack}{switch}{stack}{switch}"));
+            assert_eq!((parsed.events, &parsed.warnings), (3, &vec![]), "{front}");
+            let [(stack, 2)] = &parsed.stacks[..] else { panic!("{front}{:?}", parsed.stacks) };
+            assert_eq!(
+                (stack.task.as_str(), stack.frames.len()),
+                (printable(name.trim_ascii_start().as_bytes()).as_str(), 2),
+                "{front}"
+            );
+        }
+    }
+}

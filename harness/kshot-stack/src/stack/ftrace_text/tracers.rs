@@ -75,7 +75,7 @@ impl Parser<'_> {
             What::Comment(text) => {
                 if let Some(user) = heading(text) {
                     let pid = self.last.get(&cpu).and_then(|event| event.pid).unwrap_or_default();
-                    self.stack(&Context { task: ANOTHER_TASK, width: 0, pid, cpu, rest: text }, user);
+                    self.stack(&Context { task: ANOTHER_TASK, lacking: 0, pid, cpu, rest: text }, user);
                     return true;
                 }
                 let event = comment(text);
