@@ -22,6 +22,8 @@
 //! [<c010b4b0>] (show_stack) from [<c08ecd18>] (dump_stack+0xb4/0xd)       cut at column 80
 //! 7064b748:  [<600eff46>] show_stack+0x90/0xc0                            user mode Linux
 //! [c182bec8] 0xc0072ce8: show_stack + 0x90                                Hexagon
+//! [f0048fdc : show_stack+0x90/0xc0 ]                                      sparc32, several a line before 4.9
+//! show_stack+0x90/0xc0 ]                                                  and in two lines since
 //! [] show_stack+0x90/0xc0                                                 out of a web page
 //! [ffffff80201c7800+  32][<ffffff80091f0e2c>] show_stack+0xd8/0xe4        Amlogic
 //!  __dump_stack lib/dump_stack.c:88 [inline]                              with source lines, of syzkaller
@@ -186,8 +188,9 @@ impl TraceLine {
             let inner = Frame { module, ..placed(&line["inner"]) };
             return Some(Self::From { inner, outer: whole(&line) });
         }
-        if let Some(frame) = of_hexagon(text) {
-            return Some(Self::Frame { frame, needs: Needs::Stack });
+        if let Some(frame) = of_hexagon(text).or_else(|| of_sparc32(text)) {
+            let needs = if frame.size.is_some() { Needs::Nothing } else { Needs::Stack };
+            return Some(Self::Frame { frame, needs });
         }
         let line = SHAPES.frame.captures(text)?;
         // Half a sentence may be one word: without an offset, an address or a source line a word is no frame.
@@ -252,6 +255,17 @@ fn of_hexagon(text: &str) -> Option<Frame> {
     Some(Frame { offset: Some(offset), address: Some(address), ..placed(symbol) })
 }
 
+/// `[f0048fdc : f+0x90/0xc0 ]`, or without the address where that has a line of its own.
+fn of_sparc32(text: &str) -> Option<Frame> {
+    let text = text.trim().strip_suffix(" ]")?;
+    let (address, place) = match text.split_once(" : ") {
+        Some((address, place)) => (Some(hexadecimal(address.strip_prefix('[')?.as_bytes())?), place),
+        None => (None, text),
+    };
+    let is_place = place.contains("+0x") && !place.contains([' ', '[', '<']);
+    is_place.then(|| Frame { address, ..placed(place) })
+}
+
 /// `f`, `f+0x1/0x2` or `0xffffffff80100abc`.
 fn placed(place: &str) -> Frame {
     // How `%pS` printed no address before 5.0.
@@ -301,6 +315,8 @@ mod tests {
             "Call Trace:\n[<(____ptrval____)>] f+0x1/0x20\n[<(ptrval)>] g+0x2/0x30\nCode: 00",
             "Backtrace: \n[<(ptrval)>] (f) from [<(ptrval)>] (g+0x10/0x14)\n r7:00000000",
             "Call Trace:\nCaller[000000000042a7f0]: f+0x1/0x20\nCaller[000000000042a8f0]: g+0x2/0x30\nInstruction DUMP: 00",
+            "Call Trace:\n[f0048fdc : f+0x1/0x20 ]\n[f0048fec : g+0x2/0x30 ] \nno frame",
+            "Call Trace:\nf+0x1/0x20 ] \ng+0x2/0x30 ] \nno frame",
             "Call Trace:\nno frame\nCall Trace:\n f+0x1/0x20\n g+0x2/0x30\nf+0x3/0x4 is behind it\n h+0x1/0x2",
         ] {
             assert_eq!(names(text), "f g", "{text}");

@@ -236,9 +236,9 @@ impl Parser<'_> {
     /// is a frame without a name, unless it is a task's: ` => aaaaaaaaaaaa-25      [000] .....     0.274600:
     /// <stack trace>`.
     fn frame(&mut self, text: &[u8], line: &[u8], warnings: &mut Warnings) -> Option<usize> {
+        // Among the lines of the function graph a stack is a comment.
+        let text = text.strip_suffix(b" */").filter(|_| self.graph).unwrap_or(text);
         if let Open::Stack { user: true, .. } = self.open {
-            // Among the lines of the function graph a stack of user space is a comment.
-            let text = text.strip_suffix(b" */").unwrap_or(text);
             let file = || Frame { symbol: Some(printable(text)), ..Frame::default() };
             let read = |text: &[u8]| frame(text).or_else(|| context(line).is_none().then(file));
             let user = |frame| Arc::new(Frame { user: true, ..frame });

@@ -417,3 +417,21 @@ fn an_address_of_which_nothing_is_known_is_a_frame() {
     let sparc = "Call Trace:\n [0000000000406084] f+0x1c/0x2c\n [0000000000000000] 0x0\n";
     assert_eq!(told(sparc), ["1 ? call trace: f"], "the end of a stack");
 }
+
+/// `show_stack` of arch/sparc/kernel/process_32.c prints address and place of a frame each by itself.
+#[test]
+fn sparc32_prints_its_frames_in_one_line_or_each_in_two() {
+    let heading = "WARNING: at kernel/workqueue.c:123 f+0x10/0x20()\n";
+    for frames in [
+        "[f0048fdc : f+0x30/0x60 ] [f0048fec : g+0xc0/0xd4 ] [00000000 : 0x0 ] \n",
+        "[f0048fdc : f+0x30/0x60 ] \n[f0048fec : g+0xc0/0xd4 ] \n[00000000 : 0x0 ] \n",
+        "[f0048fdc : \nf+0x30/0x60 ] \n[f0048fec : \ng+0xc0/0xd4 ] \n[00000000 : \n0x0 ] \n",
+    ] {
+        assert_eq!(told(&format!("{heading}{frames}---[ end trace 139 ]---\n")), ["1 ? warn in f: f g"]);
+        let timed = format!("{heading}{frames}")
+            .lines()
+            .map(|line| format!("[   12.345678] {line}\n"))
+            .collect::<String>();
+        assert_eq!(told(&timed), ["1 ? warn in f: f g"], "{timed}");
+    }
+}

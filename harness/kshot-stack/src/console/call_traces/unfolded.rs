@@ -5,6 +5,12 @@
 //! "log": "CPU: 0 PID: 93 Comm: sh Not tainted 5.3.0 #1\nCall Trace:\n f+0x1/0x2\n g+0x1/0x2\n"
 //! BUG: KASAN: x in f+0x1/0x2 [tun] CPU: 0 PID: 93 Comm: sh Not tainted Call Trace: <TASK> f+0x1/0x2 g+0x1/0x2
 //! ```
+//!
+//! And several frames in one line, as sparc32 prints them (`show_stack` of `arch/sparc/kernel/process_32.c`):
+//!
+//! ```text
+//! [f0048fdc : f+0x1/0x2 ] [f0048fec : g+0x1/0x2 ] [00000000 : 0x0 ]
+//! ```
 
 use crate::stack::lines::split_at;
 
@@ -17,6 +23,10 @@ const BEGINNINGS: [&[u8]; 4] = [b"BUG: ", b"WARNING: ", b"CPU: ", HEADING];
 
 /// The lines of a trace that stands in one.
 pub(super) fn lines(line: &[u8]) -> Option<Vec<&[u8]>> {
+    let is_of_sparc32 = || split_at(line, b" ] [").is_some() && split_at(line, b" : ").is_some();
+    if line.trim_ascii_end().ends_with(b" ]") && is_of_sparc32() {
+        return Some(at_brackets(line));
+    }
     if line.len() < SHORTEST {
         return None;
     }
@@ -37,6 +47,19 @@ fn at_ends(line: &[u8]) -> Vec<&[u8]> {
     lines.push(rest);
     // The string begins somewhere.
     lines[0] = lines[0].rsplit(|&byte| byte == b'"').next().unwrap_or_default();
+    lines
+}
+
+/// Parts a line between a bracket that closes and one that opens.
+fn at_brackets(line: &[u8]) -> Vec<&[u8]> {
+    let mut lines = Vec::new();
+    let mut rest = line;
+    while let Some((frame, _)) = split_at(rest, b" ] [") {
+        let (frame, behind) = rest.split_at(frame.len() + b" ] ".len());
+        lines.push(frame);
+        rest = behind;
+    }
+    lines.push(rest);
     lines
 }
 

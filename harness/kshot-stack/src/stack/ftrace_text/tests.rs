@@ -361,6 +361,14 @@ fn a_user_stack_among_lines_of_the_function_graph_is_a_stack_and_no_event() {
     let (stack, 1) = &parsed.stacks[0] else { panic!("{:?}", parsed.stacks) };
     let addresses: Vec<_> = stack.frames.iter().map(|frame| (frame.user, frame.address)).collect();
     assert_eq!(addresses, [(false, None), (true, Some(0x4313a4)), (true, Some(0x4005b0))]);
+    for end in [" */\n", "\n */\n"] {
+        let text = format!(
+            "# tracer: function_graph\n 0)               |  /* <stack trace>\n => f\n => g{end} 0)   1.234 us    |  }}\n"
+        );
+        let parsed = parse_text(&text);
+        assert_eq!((parsed.warnings, parsed.stacks[0].0.frames.len()), (vec![], 2), "{text}");
+        assert_eq!(parsed.stacks[0].0.frames[1].name(), "g");
+    }
 }
 
 /// As the kernel prints them: `%16s-%-7d`, `%8.8s-%-7d %3d`, and `%16s %7d` of latency format with `verbose`.

@@ -48,7 +48,9 @@ impl Parser<'_> {
             self.context.get_or_insert(false);
             return true;
         }
-        line.is_empty() || is_heading(line) || is_remark_of_trace_cmd(line)
+        // The end of a comment behind a text that ends with its line.
+        let ends_comment = self.graph && line.trim_ascii() == b"*/";
+        line.is_empty() || ends_comment || is_heading(line) || is_remark_of_trace_cmd(line)
     }
 
     /// Lines of the tracer of memory-mapped IO, whose markers may have line ends.
