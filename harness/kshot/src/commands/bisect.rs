@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::question::{BuildArgs, BuildChoice, QuestionArgs, template};
 use super::select::Selector;
-use super::{CommandError, Format, Streams, paths, workspace};
+use super::{CommandError, Format, Streams, paths};
 use crate::artifacts::RunTime;
 use crate::bisect::{
     self, BisectRequest, BisectionResult, CandidateGraph, CandidateRange, CandidateSource, SearchPlan,
@@ -90,11 +90,9 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(None)?;
-        let base = self.out.clone().unwrap_or_else(|| workspace.runs_folder.with_file_name("bisects"));
+        let select = Selector::open(None)?;
+        let base = self.out.clone().unwrap_or_else(|| select.workspace.runs_folder.with_file_name("bisects"));
         let base = std::path::absolute(&base).unwrap_or(base);
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
         let options = TesterOptions { ignore_recorded: self.fresh, build_ahead: self.speculate };
         let format = self.format;
         let log = match &self.resume {
@@ -107,7 +105,7 @@ impl Args {
                 log
             }
             None => {
-                let header = self.header(select, streams)?;
+                let header = self.header(&select, streams)?;
                 bisect::create(&new_folder(&base, &header.scenario), header)?
             }
         };
@@ -115,9 +113,9 @@ impl Args {
         let folder = log.folder().to_owned();
         let scenario = select.scenario(&header.scenario)?;
         let scenario = scenario.with_probes(&header.probes)?;
-        let template = template(select, &header.configuration_of, &header.config, &header.require)?;
+        let template = template(&select, &header.configuration_of, &header.config, &header.require)?;
         streams.progress.print_line(&format!("bisection's folder: {}", folder.display()));
-        let finished = bisect::run(log, &workspace, &scenario, template, options, &streams.progress);
+        let finished = bisect::run(log, &select.workspace, &scenario, template, options, &streams.progress);
         let finished = finished.inspect_err(|_| {
             streams.progress.print_line(&format!("to resume: kshot bisect --resume {}", folder.display()));
         })?;
@@ -140,8 +138,8 @@ impl Args {
         })
     }
 
-    fn header(self, select: Selector<'_>, streams: &Streams<'_>) -> Result<BisectRequest, CommandError> {
-        let workspace = select.workspace;
+    fn header(self, select: &Selector, streams: &Streams<'_>) -> Result<BisectRequest, CommandError> {
+        let workspace = &select.workspace;
         let word = self.scenario.clone().unwrap_or_default();
         let id = select.single_scenario_id(&word)?;
         let scenario = select.scenario(&id)?.with_probes(&self.only)?;

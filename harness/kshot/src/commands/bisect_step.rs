@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::question::{BuildArgs, QuestionArgs, template};
 use super::select::Selector;
-use super::{CommandError, Format, Streams, paths, workspace};
+use super::{CommandError, Format, Streams, paths};
 use crate::artifacts;
 use crate::bisect::{self, AskedScenario, Question, TestResult};
 use crate::run::RunContext;
@@ -75,16 +75,14 @@ struct PreparedTest {
 
 impl StepArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.test.out.as_ref())?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
-        let test = self.test.prepare(select)?;
-        let choice = self.template.resolve(select, &test.scenario)?;
-        let template = template(select, &choice.configuration_of, &choice.config, &choice.require)?;
+        let select = Selector::open(self.test.out.as_ref())?;
+        let test = self.test.prepare(&select)?;
+        let choice = self.template.resolve(&select, &test.scenario)?;
+        let template = template(&select, &choice.configuration_of, &choice.config, &choice.require)?;
         let into =
             ScratchFolder::create().map_err(FileError::on("create a folder in", &std::env::temp_dir()))?;
         let paths = BuildPaths { tree: &self.tree, into: into.path() };
-        match bisect::build_tree(&workspace, &template, paths, &streams.progress) {
+        match bisect::build_tree(&select.workspace, &template, paths, &streams.progress) {
             Ok(kernel) => test.run(&kernel, streams),
             Err(error) => test.report_skip(error, streams),
         }
@@ -93,16 +91,15 @@ impl StepArgs {
 
 impl VerdictArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.ask.out.as_ref())?;
-        let catalogue = workspace.catalogue()?;
-        let test = self.ask.prepare(Selector { workspace: &workspace, catalogue: &catalogue })?;
-        let kernel = Kernel::from_path(&self.image, &workspace.images(), &workspace.cache)?;
+        let select = Selector::open(self.ask.out.as_ref())?;
+        let test = self.ask.prepare(&select)?;
+        let kernel = Kernel::from_path(&self.image, &select.workspace.images(), &select.workspace.cache)?;
         test.run(&kernel, streams)
     }
 }
 
 impl TestArgs {
-    fn prepare(self, select: Selector<'_>) -> Result<PreparedTest, CommandError> {
+    fn prepare(self, select: &Selector) -> Result<PreparedTest, CommandError> {
         let id = select.single_scenario_id(&self.scenario)?;
         let scenario = select.scenario(&id)?.with_probes(&self.only)?;
         let question = self.question.question(select)?;

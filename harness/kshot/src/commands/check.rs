@@ -2,7 +2,7 @@
 //! runner.
 
 use super::select::{KernelChoice, Selector};
-use super::{CommandError, Format, RunArgs, Streams, pairs, prune_runs, workspace};
+use super::{CommandError, Format, RunArgs, Streams, pairs, prune_runs};
 use crate::artifacts::RunTime;
 use crate::report;
 use crate::run::RunOptions;
@@ -23,9 +23,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.common.output.out.as_ref())?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let select = Selector::open(self.common.output.out.as_ref())?;
         let began = RunTime::now();
         let mut pairs = Vec::new();
         let mut missing = Vec::new();
@@ -58,17 +56,18 @@ impl Args {
             ));
         }
         let options = RunOptions { start_policy: self.common.starts(), ..RunOptions::default() };
-        let jobs = self.common.jobs(&workspace);
+        let jobs = self.common.jobs(&select.workspace);
         let mut documents = Vec::new();
-        let exits = pairs::run_pairs(&workspace, pairs, &options, jobs, streams, |number, outcome, out| {
-            if self.common.output.format == Format::Json {
-                writeln!(out, "{}", outcome.document.to_json_line())?;
-                out.flush()?;
-            }
-            documents.push((number, outcome.document));
-            Ok(())
-        });
-        prune_runs(&workspace, &began, &streams.progress);
+        let exits =
+            pairs::run_pairs(&select.workspace, pairs, &options, jobs, streams, |number, outcome, out| {
+                if self.common.output.format == Format::Json {
+                    writeln!(out, "{}", outcome.document.to_json_line())?;
+                    out.flush()?;
+                }
+                documents.push((number, outcome.document));
+                Ok(())
+            });
+        prune_runs(&select.workspace, &began, &streams.progress);
         documents.sort_by_key(|(number, _)| *number);
         let documents: Vec<_> = documents.into_iter().map(|(_, document)| document).collect();
         if self.common.output.format == Format::Table {

@@ -1,10 +1,10 @@
 //! `kshot compare`: shows the stacks of one scenario on two kernels, side by side.
 
 use super::select::Selector;
-use super::{CommandError, Format, OutputArgs, Streams, prune_runs, workspace};
+use super::{CommandError, Format, OutputArgs, Streams, prune_runs};
 use crate::artifacts::RunTime;
 use crate::report::RunComparison;
-use crate::run::{self, RunContext, RunOptions};
+use crate::run::{self, RunOptions};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
 use kshot_stack::document::RunDocument;
@@ -24,20 +24,18 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.output.out.as_ref())?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
-        let id = Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
+        let select = Selector::open(self.output.out.as_ref())?;
+        let id = Scenario::resolve_id(&select.workspace.scenarios(), &self.scenario)?;
         let scenario = select.scenario(&id)?;
         let left = select.single_kernel(&self.left, &streams.progress)?;
         let right = select.single_kernel(&self.right, &streams.progress)?;
         let began = RunTime::now();
         let run = |kernel: &Kernel| -> Result<RunDocument, CommandError> {
-            let context = RunContext { workspace: &workspace, kernel, progress: &streams.progress };
+            let context = select.context(kernel, &streams.progress);
             Ok(run::run(context, &scenario, &RunOptions::default())?.document)
         };
         let sides = RunComparison::compare(run(&left)?, run(&right)?);
-        prune_runs(&workspace, &began, &streams.progress);
+        prune_runs(&select.workspace, &began, &streams.progress);
         match self.output.format {
             Format::Json => writeln!(streams.out, "{}", sides.to_json_line())?,
             Format::Table => write!(streams.out, "{}", sides.text())?,

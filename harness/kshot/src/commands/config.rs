@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::select::Selector;
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams};
 use kshot_guest::kernel::{
     KernelConfig, MissingOption, OptionNeeds, config_arch, fragment, merge_config, missing_options,
 };
@@ -31,9 +31,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(None)?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let select = Selector::open(None)?;
         let mut users = OptionNeeds::default();
         // Without --scenario, no scenario is asked for; other commands would then take all of them.
         if !self.scenarios.is_empty() {
@@ -63,7 +61,7 @@ impl Args {
             !self.folder.join("vmlinux").is_file() || self.folder.join("modules.order").is_file();
         let look = || {
             let config = KernelConfig { arch, path: &path, has_modules };
-            missing_options(config, &workspace.images(), &users)
+            missing_options(config, &select.workspace.images(), &users)
         };
         let mut missing = look()?;
         if self.merge && !missing.is_empty() {
@@ -76,7 +74,7 @@ impl Args {
                     WHICH_FOLDER,
                 ));
             }
-            merge_config(&self.folder, arch, &fragment(&missing), &workspace.cache)?;
+            merge_config(&self.folder, arch, &fragment(&missing), &select.workspace.cache)?;
             let asked = std::mem::replace(&mut missing, look()?);
             for option in asked.iter().filter(|option| !missing.contains(option)) {
                 streams.progress.print_line(&format!("CONFIG_{} is on now", option.name));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::select::Selector;
+use super::select::names_among;
 use super::{CommandError, Format, Streams, workspace};
 use crate::report::new_table;
 use crate::workspace::Workspace;
@@ -84,7 +84,7 @@ impl Args {
 /// The architectures of kernels of the catalogue.
 fn architectures(workspace: &Workspace, kernels: &[String]) -> Result<BTreeSet<Arch>, CommandError> {
     let catalogue = workspace.catalogue()?;
-    let names = Selector { workspace, catalogue: &catalogue }.kernel_names(kernels)?;
+    let names = names_among(catalogue.names(), kernels)?;
     Ok(names.iter().filter_map(|name| catalogue.get(name)).map(|kernel| kernel.arch).collect())
 }
 

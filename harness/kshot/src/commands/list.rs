@@ -1,7 +1,7 @@
 //! `kshot list`: lists the scenarios, the kernels, and which kernels are provisioned.
 
 use super::select::Selector;
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams};
 use crate::report::new_table;
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{DwarfAvailability, Kernel, KernelError, KernelSpec, OptionNeeds};
@@ -18,16 +18,16 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(None)?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let select = Selector::open(None)?;
         let mut kernels = Vec::new();
-        for spec in catalogue.kernels() {
+        for spec in select.catalogue.kernels() {
             // A broken kernel must not hide the others.
-            let found = Kernel::find(spec, &workspace.images(), &workspace.cache).and_then(|kernel| {
-                let lacking = kernel.as_ref().map(|kernel| lacking(&workspace, kernel)).transpose()?;
-                Ok((kernel, lacking.unwrap_or_default()))
-            });
+            let found =
+                Kernel::find(spec, &select.workspace.images(), &select.workspace.cache).and_then(|kernel| {
+                    let lacking =
+                        kernel.as_ref().map(|kernel| lacking(&select.workspace, kernel)).transpose()?;
+                    Ok((kernel, lacking.unwrap_or_default()))
+                });
             kernels.push(match found {
                 Ok((kernel, lacking)) => ListedKernel { spec, kernel, lacking, error: None },
                 Err(error) => {

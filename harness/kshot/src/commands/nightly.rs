@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::select::Selector;
-use super::{CommandError, Format, Streams, at_once, paths, workspace};
+use super::{CommandError, Format, Streams, at_once, paths};
 use crate::nightly::engine::{RemoteHosts, Sender};
 use crate::nightly::history::History;
 use crate::nightly::matrix::Matrix;
@@ -81,28 +81,26 @@ impl Args {
                 "--hosts is for `--engine parallel`, --jobs for runs on this host",
             ));
         }
-        let workspace = workspace(None)?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
-        let matrix = self.matrix(select)?;
+        let select = Selector::open(None)?;
+        let matrix = self.matrix(&select)?;
         let mut scenarios = Vec::new();
         for id in &matrix.scenarios {
             scenarios.push(select.scenario(id)?);
         }
         let (mut history, forgot) = History::open_or_forget(&history_file(self.history.as_ref())?)?;
         let folder = ResultFolder::open(&self.out)?;
-        let engine = self.engine(&workspace);
+        let engine = self.engine(&select.workspace);
         let context = NightContext {
             kernels: match engine {
-                Engine::Local { .. } => self.kernels(select, &matrix, streams)?,
+                Engine::Local { .. } => self.kernels(&select, &matrix, streams)?,
                 Engine::Hosts(_) => HashMap::new(),
             },
-            workspace: &workspace,
+            workspace: &select.workspace,
             scenarios,
             progress: &streams.progress,
             repeat: matrix.repeat,
         };
-        let planned = nightly::plan_night(&context, &catalogue, &matrix, &engine)?;
+        let planned = nightly::plan_night(&context, &select.catalogue, &matrix, &engine)?;
         if planned.pairs.is_empty() {
             return Err(CommandError::usage(
                 "no scenario of this night is meant for one of its kernels",
@@ -146,11 +144,11 @@ impl Args {
         Ok(exit(night, end))
     }
 
-    fn matrix(&self, select: Selector<'_>) -> Result<Matrix, CommandError> {
-        let Selector { workspace, catalogue } = select;
+    fn matrix(&self, select: &Selector) -> Result<Matrix, CommandError> {
+        let catalogue = &select.catalogue;
         let mut matrix = if self.kernels.is_empty() || self.scenarios.is_empty() {
             let ids = select.scenario_ids(&[])?;
-            Matrix::load(&workspace.images().nightly_yaml(), &catalogue.names(), &ids)?
+            Matrix::load(&select.workspace.images().nightly_yaml(), &select.catalogue.names(), &ids)?
         } else {
             Matrix { kernels: Vec::new(), scenarios: Vec::new(), deadline: None, repeat: 1 }
         };
@@ -171,15 +169,15 @@ impl Args {
 
     fn kernels(
         &self,
-        select: Selector<'_>,
+        select: &Selector,
         matrix: &Matrix,
         streams: &Streams<'_>,
     ) -> Result<HashMap<String, Kernel>, CommandError> {
-        let Selector { workspace, catalogue } = select;
+        let catalogue = &select.catalogue;
         let mut found = HashMap::new();
         for name in &matrix.kernels {
             let entry = catalogue.get(name).expect("the name is from the catalogue");
-            let mut kernel = match Kernel::find(entry, &workspace.images(), &workspace.cache) {
+            let mut kernel = match Kernel::find(entry, &select.workspace.images(), &select.workspace.cache) {
                 Ok(kernel) => kernel,
                 // One's own, half built, must not stop the night of the others.
                 Err(error) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::select::Selector;
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams};
 use crate::run::RunError;
 use kshot_guest::userland::Userland;
 use kshot_stack::exit::ExitCode;
@@ -25,9 +25,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(None)?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let select = Selector::open(None)?;
         let mut arches = BTreeSet::new();
         for name in select.kernel_names(&self.kernels)? {
             let kernel = match self.dwarf {
@@ -35,8 +33,12 @@ impl Args {
                 false => select.provision(&name, &streams.progress)?,
             };
             if arches.insert(kernel.arch) {
-                Userland::provision(kernel.arch, self.perf, &workspace.provisioning(&streams.progress))
-                    .map_err(RunError::from)?;
+                Userland::provision(
+                    kernel.arch,
+                    self.perf,
+                    &select.workspace.provisioning(&streams.progress),
+                )
+                .map_err(RunError::from)?;
             }
             match self.format {
                 Format::Json => {

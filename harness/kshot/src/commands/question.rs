@@ -51,7 +51,7 @@ pub(super) struct BuildArgs {
 }
 
 impl QuestionArgs {
-    pub(super) fn question(self, select: Selector<'_>) -> Result<Question, CommandError> {
+    pub(super) fn question(self, select: &Selector) -> Result<Question, CommandError> {
         Ok(match self {
             Self { drift: Some(probe), .. } => Question::Drift(probe),
             Self { fidelity: Some((probe, percent)), .. } => Question::Fidelity { probe, percent },
@@ -67,11 +67,7 @@ impl QuestionArgs {
 impl BuildArgs {
     /// The configuration that is asked for; by default, that of the scenario's first kernel that is built
     /// from source.
-    pub(super) fn resolve(
-        self,
-        select: Selector<'_>,
-        scenario: &Scenario,
-    ) -> Result<BuildChoice, CommandError> {
+    pub(super) fn resolve(self, select: &Selector, scenario: &Scenario) -> Result<BuildChoice, CommandError> {
         let configuration_of = match self.like {
             Some(name) => select.single_kernel_name(&name)?,
             None => {
@@ -102,7 +98,7 @@ pub(super) struct BuildChoice {
 
 /// The build template of a catalogue kernel, with more fragments.
 pub(super) fn template(
-    select: Selector<'_>,
+    select: &Selector,
     configuration_of: &str,
     config: &[String],
     require: &[String],

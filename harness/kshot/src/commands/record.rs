@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::select::Selector;
-use super::{CommandError, Streams, paths, workspace};
+use super::{CommandError, Streams, paths};
 use crate::baseline::{self, Review, SnapshotInfo};
-use crate::run::{self, RunContext, RunOptions, StartPolicy};
+use crate::run::{self, RunOptions, StartPolicy};
 use crate::workspace::Workspace;
 use crate::{report, scenario::Scenario};
 use kshot_guest::host::FileError;
@@ -34,10 +34,8 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.out.as_ref())?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
-        let id = Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
+        let select = Selector::open(self.out.as_ref())?;
+        let id = Scenario::resolve_id(&select.workspace.scenarios(), &self.scenario)?;
         let scenario = select.scenario(&id)?;
         let name = match self.kernel {
             Some(name) => name,
@@ -52,7 +50,7 @@ impl Args {
         }
         // A cold and a warm start must give the same stacks before they are recorded.
         let options = RunOptions { start_policy: StartPolicy::Both, ..RunOptions::default() };
-        let context = RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
+        let context = select.context(&kernel, &streams.progress);
         let outcome = run::run(context, &scenario, &options)?;
         let document = &outcome.document;
         if self.accept {
@@ -75,11 +73,13 @@ impl Args {
             return Ok(ExitCode::CannotTell);
         }
         let review = if self.accept { Review::Accepted } else { Review::Pending };
-        let written = write_snapshots(&workspace, document, review, streams.out)?;
-        let claims = write_claims(&workspace, &scenario, &catalogue.names(), document, streams.out)?;
+        let written = write_snapshots(&select.workspace, document, review, streams.out)?;
+        let claims =
+            write_claims(&select.workspace, &scenario, &select.catalogue.names(), document, streams.out)?;
         if self.accept {
             let scenario = select.scenario(&id)?;
-            let judged = run::rejudge(document, &scenario, &kernel, &outcome.folder, &workspace.snapshots())?;
+            let judged =
+                run::rejudge(document, &scenario, &kernel, &outcome.folder, &select.workspace.snapshots())?;
             writeln!(streams.out, "verdict: {}", judged.verdict.name())?;
             for why in &judged.reasons {
                 writeln!(streams.out, "{}", why.indented())?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::select::Selector;
-use super::{CommandError, Streams, paths, workspace};
+use super::{CommandError, Streams, paths};
 use crate::artifacts;
 use crate::report::{self, MailContext, MailFormat};
 use crate::run;
@@ -50,9 +50,7 @@ impl Args {
             ReportFormat::Mail => MailFormat::Mail,
             ReportFormat::Markdown => MailFormat::Markdown,
         };
-        let workspace = workspace(None)?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let select = Selector::open(None)?;
         let scenario = select.scenario(&document.scenario)?;
         let steps: Vec<String> = scenario.steps.iter().map(|step| step.script.trim().to_owned()).collect();
         let folder = if self.run.is_dir() { Some(self.run.as_path()) } else { self.run.parent() };

@@ -3,10 +3,10 @@
 use std::io::Write;
 
 use super::select::{KernelChoice, Selector};
-use super::{Accel, CommandError, Format, RunArgs, Streams, pairs, prune_runs, workspace};
+use super::{Accel, CommandError, Format, RunArgs, Streams, pairs, prune_runs};
 use crate::artifacts::RunTime;
 use crate::report;
-use crate::run::{self, RunContext, RunOptions, RunOutcome};
+use crate::run::{self, RunOptions, RunOutcome};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
 use kshot_stack::exit::ExitCode;
@@ -42,23 +42,20 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.common.output.out.as_ref())?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let select = Selector::open(self.common.output.out.as_ref())?;
         let began = RunTime::now();
         let mut pairs = Vec::new();
         // All errors of the command line are reported before the first boot.
         for id in select.scenario_ids(&self.scenarios)? {
             let scenario = select.scenario(&id)?.with_probes(&self.probes)?;
-            for kernel in self.kernels(select, &scenario, streams)? {
+            for kernel in self.kernels(&select, &scenario, streams)? {
                 let kernel = if self.probes.is_empty() { kernel } else { kernel.without_snapshots() };
                 pairs.push((scenario.clone(), kernel));
             }
         }
         if self.dry_run {
             for (scenario, kernel) in pairs {
-                let context =
-                    RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
+                let context = select.context(&kernel, &streams.progress);
                 let argv = run::command_line(context, &scenario, self.accel.into())?;
                 match self.common.output.format {
                     Format::Json => {
@@ -81,16 +78,16 @@ impl Args {
             start_policy: self.common.starts(),
             accelerator: self.accel.into(),
         };
-        let jobs = self.common.jobs(&workspace);
+        let jobs = self.common.jobs(&select.workspace);
         let print = |_, outcome: RunOutcome, out: &mut dyn Write| self.print(&outcome, out);
-        let exits = pairs::run_pairs(&workspace, pairs, &options, jobs, streams, print)?;
-        prune_runs(&workspace, &began, &streams.progress);
+        let exits = pairs::run_pairs(&select.workspace, pairs, &options, jobs, streams, print)?;
+        prune_runs(&select.workspace, &began, &streams.progress);
         Ok(ExitCode::worst(exits))
     }
 
     fn kernels(
         &self,
-        select: Selector<'_>,
+        select: &Selector,
         scenario: &Scenario,
         streams: &Streams<'_>,
     ) -> Result<Vec<Kernel>, CommandError> {

@@ -1,8 +1,9 @@
 //! Resolves the words of a command line to scenarios and kernels.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::CommandError;
+use crate::run::RunContext;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{self, Catalogue, Kernel};
@@ -51,7 +52,7 @@ impl KernelChoice {
     }
 
     /// The kernel, downloaded or built if necessary.
-    pub(super) fn provision(self, select: Selector<'_>, progress: &Progress) -> Result<Kernel, CommandError> {
+    pub(super) fn provision(self, select: &Selector, progress: &Progress) -> Result<Kernel, CommandError> {
         match self {
             Self::Provisioned(kernel) => Ok(*kernel),
             Self::NotProvisioned(name) => select.provision(&name, progress),
@@ -60,16 +61,28 @@ impl KernelChoice {
 }
 
 /// What scenarios and kernels are chosen from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Selector<'a> {
-    pub(super) workspace: &'a Workspace,
-    pub(super) catalogue: &'a Catalogue,
+#[derive(Debug)]
+pub(super) struct Selector {
+    pub(super) workspace: Workspace,
+    pub(super) catalogue: Catalogue,
 }
 
-impl Selector<'_> {
+impl Selector {
+    /// Those of the workspace that the command was called in; results go to `out` if there is one.
+    pub(super) fn open(out: Option<&PathBuf>) -> Result<Self, CommandError> {
+        let workspace = super::workspace(out)?;
+        let catalogue = workspace.catalogue()?;
+        Ok(Self { workspace, catalogue })
+    }
+
+    /// What a run on a kernel needs besides its scenario.
+    pub(super) fn context<'a>(&'a self, kernel: &'a Kernel, progress: &'a Progress) -> RunContext<'a> {
+        RunContext { workspace: &self.workspace, kernel, progress }
+    }
+
     /// The scenario ids that the words match, each word an id, a glob, or the path of a scenario of one's own;
     /// all ids if there are no words.
-    pub(super) fn scenario_ids(self, words: &[String]) -> Result<Vec<String>, CommandError> {
+    pub(super) fn scenario_ids(&self, words: &[String]) -> Result<Vec<String>, CommandError> {
         let folder = self.workspace.scenarios();
         let all = Scenario::list_ids(&folder)?;
         if words.is_empty() {
@@ -101,30 +114,30 @@ impl Selector<'_> {
     }
 
     /// The id of the single scenario that a word stands for.
-    pub(super) fn single_scenario_id(self, word: &str) -> Result<String, CommandError> {
+    pub(super) fn single_scenario_id(&self, word: &str) -> Result<String, CommandError> {
         single(word, "scenarios", self.scenario_ids(&[word.to_owned()])?)
     }
 
     /// Loads a scenario; all its kernels must be in the catalogue.
-    pub(super) fn scenario(self, id: &str) -> Result<Scenario, CommandError> {
+    pub(super) fn scenario(&self, id: &str) -> Result<Scenario, CommandError> {
         let names = self.catalogue.names();
         let own = is_own_file(id).then(|| Scenario::load_file(Path::new(id), &names));
         Ok(own.unwrap_or_else(|| Scenario::load(&self.workspace.scenarios(), id, &names))?)
     }
 
     /// The catalogue names that the words match, each word a name or a glob; all names if there are no words.
-    pub(super) fn kernel_names(self, words: &[String]) -> Result<Vec<String>, CommandError> {
+    pub(super) fn kernel_names(&self, words: &[String]) -> Result<Vec<String>, CommandError> {
         names_among(self.catalogue.names(), words)
     }
 
     /// The single name of a catalogue kernel that a word stands for.
-    pub(super) fn single_kernel_name(self, word: &str) -> Result<String, CommandError> {
+    pub(super) fn single_kernel_name(&self, word: &str) -> Result<String, CommandError> {
         single(word, "kernels", self.kernel_names(&[word.to_owned()])?)
     }
 
     /// The kernels that `words` name, or the scenario's kernels if there are no words; provisioned or not.
     pub(super) fn kernels(
-        self,
+        &self,
         scenario: &Scenario,
         words: &[String],
     ) -> Result<Vec<KernelChoice>, CommandError> {
@@ -149,17 +162,17 @@ impl Selector<'_> {
     }
 
     /// The single kernel that a word names, provisioned if necessary.
-    pub(super) fn single_kernel(self, word: &str, progress: &Progress) -> Result<Kernel, CommandError> {
+    pub(super) fn single_kernel(&self, word: &str, progress: &Progress) -> Result<Kernel, CommandError> {
         self.single_choice(word)?.provision(self, progress)
     }
 
-    fn single_choice(self, word: &str) -> Result<KernelChoice, CommandError> {
+    fn single_choice(&self, word: &str) -> Result<KernelChoice, CommandError> {
         let choices = self.kernels(&Scenario::empty(""), &[word.to_owned()])?;
         single(word, "kernels", choices)
     }
 
     /// The single kernel that a word names, which has to be provisioned already.
-    pub(super) fn provisioned_kernel(self, word: &str) -> Result<Kernel, CommandError> {
+    pub(super) fn provisioned_kernel(&self, word: &str) -> Result<Kernel, CommandError> {
         match self.single_choice(word)? {
             KernelChoice::Provisioned(kernel) => Ok(*kernel),
             KernelChoice::NotProvisioned(name) => Err(CommandError::usage(
@@ -170,19 +183,19 @@ impl Selector<'_> {
     }
 
     /// How to get a kernel of the catalogue that is not there.
-    pub(super) fn how_to_get(self, name: &str) -> String {
+    pub(super) fn how_to_get(&self, name: &str) -> String {
         self.catalogue.get(name).expect("the name is from the catalogue").how_to_get()
     }
 
     /// Downloads or builds a kernel of the catalogue.
-    pub(super) fn provision(self, name: &str, progress: &Progress) -> Result<Kernel, CommandError> {
+    pub(super) fn provision(&self, name: &str, progress: &Progress) -> Result<Kernel, CommandError> {
         let entry = self.catalogue.get(name).expect("the name is from the catalogue");
         Ok(kernel::provision(entry, &self.workspace.provisioning(progress))?)
     }
 
     /// Downloads or builds a kernel of the catalogue with its DWARF, which for a prebuilt kernel is a separate
     /// download.
-    pub(super) fn provision_dwarf(self, name: &str, progress: &Progress) -> Result<Kernel, CommandError> {
+    pub(super) fn provision_dwarf(&self, name: &str, progress: &Progress) -> Result<Kernel, CommandError> {
         let entry = self.catalogue.get(name).expect("the name is from the catalogue");
         Ok(kernel::provision_dwarf(entry, &self.workspace.provisioning(progress))?)
     }

@@ -3,8 +3,8 @@
 use std::io::IsTerminal;
 
 use super::select::Selector;
-use super::{CommandError, Streams, workspace};
-use crate::run::{self, RunContext};
+use super::{CommandError, Streams};
+use crate::run;
 use crate::scenario::Scenario;
 use kshot_stack::exit::ExitCode;
 
@@ -25,9 +25,7 @@ impl Args {
                 "for commands without a terminal write a scenario: its steps are commands",
             ));
         }
-        let workspace = workspace(None)?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let select = Selector::open(None)?;
         let scenario = match &self.scenario {
             Some(word) => {
                 let id = select.single_scenario_id(word)?;
@@ -36,7 +34,7 @@ impl Args {
             None => Scenario::empty("shell"),
         };
         let kernel = select.single_kernel(&self.kernel, &streams.progress)?;
-        let context = RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
+        let context = select.context(&kernel, &streams.progress);
         run::shell(context, &scenario)?;
         Ok(ExitCode::Match)
     }

@@ -1,7 +1,7 @@
 //! `kshot stack`: the stacks of one function, by every reporter beside the truth, without a scenario's file.
 
 use super::select::Selector;
-use super::{Accel, CommandError, Format, OutputArgs, Streams, prune_runs, start_policy, workspace};
+use super::{Accel, CommandError, Format, OutputArgs, Streams, prune_runs, start_policy};
 use crate::artifacts::RunTime;
 use crate::report;
 use crate::run::{self, RunContext, RunError, RunOptions};
@@ -35,9 +35,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.output.out.as_ref())?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let select = Selector::open(self.output.out.as_ref())?;
         check_words(&self.function, &self.command)?;
         let began = RunTime::now();
         let situation = Situation {
@@ -55,7 +53,8 @@ impl Args {
             console: false,
             nmi: false,
         };
-        let questions = survey::questions("stack", std::slice::from_ref(&situation), &catalogue.names())?;
+        let questions =
+            survey::questions("stack", std::slice::from_ref(&situation), &select.catalogue.names())?;
         let kernel = select.single_kernel(&self.kernel, &streams.progress)?;
         let kernel = kernel.without_snapshots();
         let options = RunOptions {
@@ -63,7 +62,7 @@ impl Args {
             accelerator: self.accel.into(),
             ..RunOptions::default()
         };
-        let context = RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
+        let context = select.context(&kernel, &streams.progress);
         let (mut exits, mut refused, mut called) = (Vec::new(), None, true);
         for Question { scenario, .. } in questions {
             let outcome = match run::run(context, &scenario, &options) {
@@ -102,7 +101,7 @@ impl Args {
             streams.out.flush()?;
             exits.push(ExitCode::from(document.verdict));
         }
-        prune_runs(&workspace, &began, &streams.progress);
+        prune_runs(&select.workspace, &began, &streams.progress);
         match refused {
             Some(error) if exits.is_empty() => Err(RunError::from(error).into()),
             _ if !called => Ok(ExitCode::worst([ExitCode::CannotTell].into_iter().chain(exits))),

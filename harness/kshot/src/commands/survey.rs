@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::select::{KernelChoice, Selector};
-use super::{CommandError, Streams, at_once, paths, prune_runs, workspace};
+use super::{CommandError, Streams, at_once, paths, prune_runs};
 use crate::artifacts::{ArtifactsError, RunTime};
 use crate::pool;
 use crate::report::{survey_markdown, survey_table};
@@ -51,16 +51,14 @@ enum SurveyFormat {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(None)?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
-        let situations = self.situations(survey::situations(&workspace)?)?;
+        let select = Selector::open(None)?;
+        let situations = self.situations(survey::situations(&select.workspace)?)?;
         // All kernels are there before the first boot.
         let choices = select.kernels(&Scenario::empty("survey"), &self.kernels)?;
-        let provision = |choice: KernelChoice| choice.provision(select, &streams.progress);
+        let provision = |choice: KernelChoice| choice.provision(&select, &streams.progress);
         let kernels = choices.into_iter().map(provision).collect::<Result<Vec<_>, _>>()?;
-        let jobs = at_once(self.jobs, &workspace);
-        let names = catalogue.names();
+        let jobs = at_once(self.jobs, &select.workspace);
+        let names = select.catalogue.names();
         let questions = survey::questions("survey", &situations, &names)?;
         let began = RunTime::now();
         let mut documents = Vec::new();
@@ -80,7 +78,7 @@ impl Args {
             let task = progress.task(format!("survey {}", kernel.name), questions.len() as u64);
             let groups = survey::by_situation(&questions);
             let (mut answers, mut done) = (vec![Vec::new(); groups.len()], 0);
-            let context = RunContext { workspace: &workspace, kernel: &kernel, progress };
+            let context = select.context(&kernel, progress);
             let ask = |group: &&[Question<'_>]| survey::ask(group, context);
             pool::each(&groups, jobs, ask, |number, answered| {
                 answers[number] = answered?;
@@ -99,7 +97,7 @@ impl Args {
             self.add(document, &mut documents, streams)?;
         }
         if !self.kernels.is_empty() {
-            prune_runs(&workspace, &began, &streams.progress);
+            prune_runs(&select.workspace, &began, &streams.progress);
         }
         if self.format == SurveyFormat::Markdown {
             write!(streams.out, "{}", survey_markdown(&documents))?;

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use super::select::Selector;
-use super::{CommandError, Format, OutputArgs, Streams, paths, prune_runs, workspace};
+use super::{CommandError, Format, OutputArgs, Streams, paths, prune_runs};
 use crate::artifacts::RunTime;
-use crate::run::RunContext;
 use crate::sweep::{SLICES, SweepOptions};
 use crate::{report, sweep};
 use kshot_guest::kernel::Kernel;
@@ -32,9 +31,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(self.output.out.as_ref())?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let select = Selector::open(self.output.out.as_ref())?;
         let began = RunTime::now();
         let mut documents = Vec::new();
         for folder in &self.replay {
@@ -49,13 +46,12 @@ impl Args {
         let kernels = names.iter().map(|name| select.single_kernel(name, &streams.progress));
         let swept =
             kernels.collect::<Result<Vec<Kernel>, CommandError>>()?.into_iter().try_for_each(|kernel| {
-                let context =
-                    RunContext { workspace: &workspace, kernel: &kernel, progress: &streams.progress };
+                let context = select.context(&kernel, &streams.progress);
                 let (document, folder) = sweep::sweep(context, options)?;
                 streams.progress.print_line(&format!("artifacts: {}", folder.display()));
                 self.add(document, &mut documents, streams)
             });
-        prune_runs(&workspace, &began, &streams.progress);
+        prune_runs(&select.workspace, &began, &streams.progress);
         if self.output.format == Format::Table {
             write!(streams.out, "{}", report::sweep_table(&documents))?;
             for document in &documents {

@@ -1,7 +1,7 @@
 //! `kshot validate`: checks scenarios for errors.
 
 use super::select::Selector;
-use super::{CommandError, Format, Streams, workspace};
+use super::{CommandError, Format, Streams};
 use kshot_stack::exit::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -15,9 +15,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
-        let workspace = workspace(None)?;
-        let catalogue = workspace.catalogue()?;
-        let select = Selector { workspace: &workspace, catalogue: &catalogue };
+        let select = Selector::open(None)?;
         let mut exits = Vec::new();
         for id in select.scenario_ids(&self.scenarios)? {
             let read = select.scenario(&id);
