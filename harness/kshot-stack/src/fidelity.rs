@@ -12,7 +12,7 @@ use indexmap::IndexSet;
 
 use crate::arch::ArchRow;
 use crate::document::{Deviation, Fidelity, FrameDifference, ReferenceKind};
-use crate::stack::{Frame, NAMELESS, Stack, fold_suffix};
+use crate::stack::{Frame, NAMELESS, Stack, fold_suffix, proc_stack};
 use align::align;
 use compared_frame::{ComparedFrame, is_same};
 pub use side_by_side::{AlignedRow, beside_reference, side_by_side};
@@ -252,6 +252,8 @@ struct Reported<'a> {
     up_to_entry: usize,
     /// Whether its first frames may be code of the mechanism that recorded it.
     begins_in_mechanism: bool,
+    /// Whether all of its frames should have names: that of a task that sleeps is in the kernel's own code.
+    names_all: bool,
 }
 
 impl<'a> Reported<'a> {
@@ -274,7 +276,8 @@ impl<'a> Reported<'a> {
         let event = fold_suffix(stack.event.rsplit(':').next().unwrap_or(&stack.event));
         let of_function = stack.function.as_deref().is_some_and(|function| fold_suffix(function) == event);
         let up_to_entry = up_to_entry(stack, row).len();
-        Self { frames, at, strays, shown, up_to_entry, begins_in_mechanism: !of_function }
+        let names_all = stack.event == proc_stack::EVENT;
+        Self { frames, at, strays, shown, up_to_entry, begins_in_mechanism: !of_function, names_all }
     }
 }
 
@@ -373,7 +376,7 @@ fn unexplained(
         let mut truths = reference.frames.iter().enumerate().zip(pairs).filter(|(_, pair)| pair.is_some());
         let deviation = if truths.any(|((depth, truth), _)| is_same(truth, depth, compared)) {
             Deviation::Repeated
-        } else if index < first && mechanism {
+        } else if index < first && mechanism && !(reported.names_all && frame.symbol.is_none()) {
             continue;
         } else {
             Deviation::Extra

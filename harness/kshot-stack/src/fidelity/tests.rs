@@ -222,6 +222,21 @@ fn the_frames_of_the_mechanism_itself_are_not_extra() {
     assert_eq!(measure(&repeated, &truth).unwrap().fidelity.repeated, 1);
 }
 
+/// As on POWER, where `/proc/PID/stack` may begin with a word that is no return address.
+#[test]
+fn a_word_before_the_frames_of_a_task_that_sleeps_is_extra() {
+    let truth = [truth("sleep", "probe:f", "ffffffff80100000 f+0x0\nffffffff80114740 handle_sys64+0x34")];
+    let stack = |first: &str| {
+        let text = format!(
+            "{first}[<0>] __switch_to+0x220/0x314\n[<0>] f+0xa0/0x114\n[<0>] syscall_common+0x34/0x58\n"
+        );
+        proc_stack::parse(text.as_bytes()).unwrap().stacks.remove(0).0
+    };
+    assert_eq!(differences(&stack(""), &truth), [""; 0]);
+    assert_eq!(differences(&stack("[<0>] 0xffffffff80a0fb60\n"), &truth), ["extra: ?, innermost"]);
+    assert_eq!(differences(&stack("[<0>] 0x1\n"), &truth), ["extra: ?, innermost"]);
+}
+
 #[test]
 fn a_place_is_that_of_the_frame_in_the_document() {
     let event = "probe:register_netdevice";

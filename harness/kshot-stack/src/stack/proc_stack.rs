@@ -27,7 +27,7 @@ use super::lines::{self, Kind, LineParser, Warnings, hexadecimal, split_at};
 use super::{Frame, ParsedCapture};
 
 /// The event of these stacks.
-pub(super) const EVENT: &str = "proc-stack";
+pub(crate) const EVENT: &str = "proc-stack";
 /// The longest line that may be the heading of a stack.
 const LONGEST_HEADING: usize = 100;
 /// What ends a stack in kernels before 5.2.
