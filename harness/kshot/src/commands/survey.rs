@@ -9,7 +9,7 @@ use super::{CommandError, Streams, at_once, paths, prune_runs};
 use crate::artifacts::{ArtifactsError, RunTime};
 use crate::pool;
 use crate::report::{survey_markdown, survey_table};
-use crate::run::{self, RunContext, RunError};
+use crate::run::{self, RunError};
 use crate::scenario::Scenario;
 use crate::survey::{self, Answer, Question, Situation};
 use kshot_guest::bounded;
