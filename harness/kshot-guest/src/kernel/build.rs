@@ -187,19 +187,19 @@ fn configure(
     let path = objects.join(".config");
     let config = fs::read_to_string(&path).map_err(FileError::on("read", &path))?;
     let (fatal, tolerated): (Vec<_>, Vec<_>) =
-        kconfig::lost(&fragments, &config).into_iter().partition(|lost| {
-            spec.required.as_ref().is_none_or(|required| required.iter().any(|one| lost.is_of(one)))
+        kconfig::dropped(&fragments, &config).into_iter().partition(|dropped| {
+            spec.required.as_ref().is_none_or(|required| required.iter().any(|one| dropped.is_of(one)))
         });
     match fatal.into_iter().next() {
         None => Ok(tolerated
             .into_iter()
-            .map(|lost| format!("{} of {}: {}", lost.line, lost.fragment, lost.found))
+            .map(|dropped| format!("{} of {}: {}", dropped.line, dropped.fragment, dropped.found))
             .collect()),
-        Some(lost) => Err(KernelError::SettingDropped {
+        Some(dropped) => Err(KernelError::SettingDropped {
             kernel: spec.name.clone(),
-            line: lost.line,
-            fragment: lost.fragment,
-            found: lost.found,
+            line: dropped.line,
+            fragment: dropped.fragment,
+            found: dropped.found,
         }),
     }
 }

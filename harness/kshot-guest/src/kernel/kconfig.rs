@@ -56,8 +56,9 @@ impl DroppedSetting {
     }
 }
 
-/// The settings of the fragments that `config` lacks, in order. A later fragment overrides an earlier one.
-pub(super) fn lost(fragments: &[Fragment], config: &str) -> Vec<DroppedSetting> {
+/// Settings of the fragments that did not make it into `config`, in order. A later fragment overrides an
+/// earlier one.
+pub(super) fn dropped(fragments: &[Fragment], config: &str) -> Vec<DroppedSetting> {
     let final_config: HashMap<&str, &str> = config.lines().filter_map(parse_setting).collect();
     let mut wanted: HashMap<&str, (&Fragment, &Setting)> = HashMap::new();
     for fragment in fragments {
@@ -66,7 +67,7 @@ pub(super) fn lost(fragments: &[Fragment], config: &str) -> Vec<DroppedSetting> 
         );
     }
     let in_order = fragments.iter().flat_map(|fragment| &fragment.settings);
-    let lost = in_order.filter_map(|settings| wanted.remove(settings.symbol.as_str())).filter_map(
+    let dropped = in_order.filter_map(|settings| wanted.remove(settings.symbol.as_str())).filter_map(
         |(fragment, settings)| {
             // A symbol that is not visible at all is as good as off.
             let found = final_config.get(settings.symbol.as_str()).copied().unwrap_or("n");
@@ -77,7 +78,7 @@ pub(super) fn lost(fragments: &[Fragment], config: &str) -> Vec<DroppedSetting> 
             })
         },
     );
-    lost.collect()
+    dropped.collect()
 }
 
 /// The symbol and value of a `.config`'s line; `n` for "is not set".
@@ -93,36 +94,38 @@ pub(super) fn parse_setting(line: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    fn lost_of(fragment: &str, config: &str) -> Option<String> {
+    fn dropped_of(fragment: &str, config: &str) -> Option<String> {
         let fragments = [Fragment::parse("base", "CONFIG_B=y\n"), Fragment::parse("more", fragment)];
-        let lost = lost(&fragments, config).into_iter().next();
-        lost.map(|lost| format!("{} of {}: {}", lost.line, lost.fragment, lost.found))
+        let dropped = dropped(&fragments, config).into_iter().next();
+        dropped.map(|one| format!("{} of {}: {}", one.line, one.fragment, one.found))
     }
 
     #[test]
     fn a_symbol_that_did_not_survive_is_named_with_its_fragment() {
-        let said = lost_of("CONFIG_A=y\n", "CONFIG_B=y\n# CONFIG_A is not set\n");
+        let said = dropped_of("CONFIG_A=y\n", "CONFIG_B=y\n# CONFIG_A is not set\n");
         assert_eq!(said.unwrap(), "CONFIG_A=y of more: it is not set");
         assert_eq!(
-            lost_of("CONFIG_A=4\n", "CONFIG_B=y\nCONFIG_A=5\n").unwrap(),
+            dropped_of("CONFIG_A=4\n", "CONFIG_B=y\nCONFIG_A=5\n").unwrap(),
             "CONFIG_A=4 of more: it is set to 5"
         );
     }
 
     #[test]
     fn off_is_given_by_a_symbol_that_is_not_there() {
-        assert_eq!(lost_of("CONFIG_A=n\n# CONFIG_C is not set\n", "CONFIG_B=y\n"), None);
+        assert_eq!(dropped_of("CONFIG_A=n\n# CONFIG_C is not set\n", "CONFIG_B=y\n"), None);
         assert_eq!(
-            lost_of("CONFIG_A=n\n", "CONFIG_B=y\nCONFIG_A=y\n").unwrap(),
+            dropped_of("CONFIG_A=n\n", "CONFIG_B=y\nCONFIG_A=y\n").unwrap(),
             "CONFIG_A=n of more: it is set to y"
         );
     }
 
     #[test]
     fn an_optional_symbol_may_be_missing_and_the_next_one_may_not() {
-        assert_eq!(lost_of("# optional: since 5.13\nCONFIG_A=y\n", "CONFIG_B=y\n"), None);
+        assert_eq!(dropped_of("# optional: since 5.13\nCONFIG_A=y\n", "CONFIG_B=y\n"), None);
         assert!(
-            lost_of("# optional\nCONFIG_A=y\nCONFIG_C=y\n", "CONFIG_B=y\n").unwrap().starts_with("CONFIG_C")
+            dropped_of("# optional\nCONFIG_A=y\nCONFIG_C=y\n", "CONFIG_B=y\n")
+                .unwrap()
+                .starts_with("CONFIG_C")
         );
     }
 
@@ -132,12 +135,13 @@ mod tests {
             Fragment::parse("a", "CONFIG_A=y\nCONFIG_B=y\n"),
             Fragment::parse("b", "CONFIG_A=y\nCONFIG_C=y\n"),
         ];
-        let lines: Vec<String> = lost(&fragments, "CONFIG_B=y\n").into_iter().map(|lost| lost.line).collect();
+        let lines: Vec<String> =
+            dropped(&fragments, "CONFIG_B=y\n").into_iter().map(|one| one.line).collect();
         assert_eq!(lines, ["CONFIG_A=y", "CONFIG_C=y"]);
     }
 
     #[test]
     fn a_later_fragment_overrides_an_earlier_one() {
-        assert_eq!(lost_of("CONFIG_B=n\n", ""), None);
+        assert_eq!(dropped_of("CONFIG_B=n\n", ""), None);
     }
 }

@@ -164,8 +164,8 @@ impl Caller {
         self.aside.replace((std::mem::take(&mut self.stack), self.number))
     }
 
-    /// Whether the report of the stack that is open is still to name its task.
-    fn keeps_back(&self, nameless: usize) -> bool {
+    /// Whether the open stack's report has yet to name its task.
+    fn awaits_task(&self, nameless: usize) -> bool {
         let waits = self.names_task_last && self.nameless.is_none() && self.stack.task == nameless;
         waits && Some(self.stack.event) == self.report
     }
@@ -186,7 +186,7 @@ impl Caller {
             count(&stack, number);
         }
         if self.has_stack() {
-            if self.keeps_back(nameless) {
+            if self.awaits_task(nameless) {
                 self.nameless = Some((self.stack.clone(), self.number));
             } else {
                 count(&self.stack, self.number);
