@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bpf::{BPF_KALLSYMS, BpfHelper, BpfHook, BpfProbe, STACKS as BPF_STACKS};
 use capture::ProbeFiles;
-pub use capture::{Capture, CaptureContent, PrintedText};
+pub use capture::{Capture, CaptureContent, TextForm};
 pub use error::{ConsoleError, ProbeError, TruthError};
 pub use ftrace::FtraceProbe;
 pub use gdb::StartedTruth;
@@ -33,7 +33,7 @@ pub use kernel_symbols::KALLSYMS;
 pub use kprobe::{KprobeEvent, KprobeProbe, Stacktrace};
 pub use perf::{PerfEvent, PerfProbe};
 pub use text::{Stream, TextProbe, TextSource};
-pub use truth_thread::{GdbProbe, TruthThread};
+pub use truth_thread::{TruthProbe, TruthThread};
 
 use crate::kernel::Kernel;
 use crate::machine::Machine;
@@ -100,7 +100,7 @@ probes! {
     kprobe: Kprobe(KprobeProbe) from kprobe::RawKprobe,
     /// A breakpoint through QEMU's gdb stub, unwound from outside with the kernel's DWARF: the truth. At most
     /// one.
-    gdb: Gdb(GdbProbe) from gdb::RawGdb,
+    gdb: Gdb(TruthProbe) from gdb::RawGdb,
     /// A BPF program that asks for the stack.
     bpf: Bpf(BpfProbe) from bpf::RawBpf,
     /// Any text that holds stacks, read after the steps: of a command, a file, or the console.
@@ -178,7 +178,7 @@ trait Probe {
     fn parse(&self, capture: &Capture, row: &ArchRow) -> io::Result<ParsedCapture>;
 
     /// The text that a capture is printed as, if it is binary.
-    fn printed(&self, _capture: &Capture) -> Option<PrintedText> {
+    fn printed(&self, _capture: &Capture) -> Option<TextForm> {
         None
     }
 
@@ -392,7 +392,7 @@ impl ProbeSpec {
     }
 
     /// The text that a capture of its is printed as, if it is binary.
-    pub fn printed(&self, capture: &Capture) -> Option<PrintedText> {
+    pub fn printed(&self, capture: &Capture) -> Option<TextForm> {
         self.probe().printed(capture)
     }
 

@@ -471,7 +471,7 @@ mod tests {
             said: "no symbol".into(),
         };
         assert!(is_of_cell(&failed.into()));
-        assert!(is_of_cell(&ProbeError::from(TruthError::Silent).into()));
+        assert!(is_of_cell(&ProbeError::from(TruthError::EndedEarly).into()));
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
         let unwritten = FileError { action: "write", path: "perf.data".into(), source: full() };
         assert!(!is_of_cell(&ProbeError::from(unwritten).into()));

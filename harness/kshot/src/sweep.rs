@@ -15,7 +15,7 @@ use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::AcceleratorChoice;
-use kshot_guest::probe::{FtraceProbe, GdbProbe, ProbeError, ProbeKind, ProbeSpec};
+use kshot_guest::probe::{FtraceProbe, ProbeError, ProbeKind, ProbeSpec, TruthProbe};
 use kshot_guest::symbols::Unwinder;
 use kshot_guest::symbols::{Dwarf, LoadedKernel, NoDwarf};
 use kshot_stack::arch::Arch;
@@ -243,7 +243,7 @@ fn scenario(options: SweepOptions) -> Scenario {
     };
     let mut steps = vec![step(PREPARE_SCRIPT, PREPARE_TIMEOUT)];
     steps.extend((1..=options.slices).map(slice));
-    let gdb = ProbeKind::Gdb(GdbProbe {
+    let gdb = ProbeKind::Gdb(TruthProbe {
         function: TRACE_FUNCTION.into(),
         hits: options.stacks_per_function,
         task: None,

@@ -27,9 +27,9 @@ pub enum CaptureContent {
     Supplement,
 }
 
-/// The text of a binary capture, and how the guest that recorded it prints it itself.
+/// The text form of a binary capture, and how the guest that recorded it prints it itself.
 #[derive(Debug)]
-pub struct PrintedText {
+pub struct TextForm {
     /// The path of the text, beside the capture.
     pub path: PathBuf,
     /// The script that prints it in the guest, after the probe was stopped.

@@ -115,9 +115,9 @@ pub enum TruthError {
     /// The capture cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The thread ended without an error, or before it was told to.
+    /// The thread ended before it was told to.
     #[error("the thread that records the truth ended early")]
-    Silent,
+    EndedEarly,
     /// The thread did not finish a step in time.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::capture::{Capture, CaptureContent, ProbeFiles};
 use super::guest::{CaptureFetcher, ProbeGuest};
-use super::truth_thread::{GdbProbe, Order, RecorderMessage, RunningKernel, TruthThread};
+use super::truth_thread::{Order, RecorderMessage, RunningKernel, TruthProbe, TruthThread};
 use super::{Armed, KernelFile, Probe, ProbeError, TruthContext, TruthError};
 use crate::deadline::{Deadline, PollResult};
 use crate::kernel::Kernel;
@@ -72,7 +72,7 @@ struct ArmedTruth {
 }
 
 impl RawGdb {
-    pub(super) fn check(self, source: &YamlSource<'_>) -> Result<GdbProbe, Box<YamlError>> {
+    pub(super) fn check(self, source: &YamlSource<'_>) -> Result<TruthProbe, Box<YamlError>> {
         let function = String::from(self.function);
         source.check_characters("probes", "a function", &function, "_.$|")?;
         if !(1..=MAX_HITS).contains(&self.hits) {
@@ -82,11 +82,11 @@ impl RawGdb {
         if let Some(task) = &self.task {
             source.check_characters("probes", "a task's name", task, "_.-/:")?;
         }
-        Ok(GdbProbe { function, hits: self.hits, task: self.task, traced: false })
+        Ok(TruthProbe { function, hits: self.hits, task: self.task, traced: false })
     }
 }
 
-impl Probe for GdbProbe {
+impl Probe for TruthProbe {
     fn records_truth(&self) -> bool {
         true
     }
@@ -135,7 +135,7 @@ impl Probe for GdbProbe {
         drop(jobs.send(RunningKernel { stops, loaded: loaded.clone() }));
         match truth.hear(&Deadline::new("the breakpoint", ARM_LIMIT))? {
             RecorderMessage::Armed => Ok(Box::new(truth)),
-            RecorderMessage::Ended(_) => Err(TruthError::Silent.into()),
+            RecorderMessage::Ended(_) => Err(TruthError::EndedEarly.into()),
         }
     }
 
@@ -157,7 +157,7 @@ impl ArmedTruth {
             Err(RecvTimeoutError::Timeout) => {
                 self.liveness.check().map(|()| PollResult::Pending(None)).map_err(Into::into)
             }
-            Err(RecvTimeoutError::Disconnected) => Err(TruthError::Silent),
+            Err(RecvTimeoutError::Disconnected) => Err(TruthError::EndedEarly),
         })
     }
 
@@ -175,7 +175,7 @@ impl Armed for ArmedTruth {
     fn stop(&self, _: &mut ProbeGuest<'_>) -> Result<(), ProbeError> {
         self.end.send();
         match self.hear(&Deadline::new("the truth to be written", STOP_LIMIT))? {
-            RecorderMessage::Armed => Err(TruthError::Silent.into()),
+            RecorderMessage::Armed => Err(TruthError::EndedEarly.into()),
             RecorderMessage::Ended(result) => Ok(result?),
         }
     }

@@ -17,9 +17,9 @@ const RETURNS_MOST: usize = 128;
 /// words, since 6.11 (kernel/trace/fgraph.c, FGRAPH_FRAME_OFFSET_MASK).
 const ELEMENT_DISTANCE: u64 = (1 << 10) - 1;
 
-/// Where in a kernel's memory to find its tasks and stacks.
+/// Where a kernel keeps its tasks and stacks in memory.
 #[derive(Debug)]
-pub(super) struct KernelMemory {
+pub(super) struct KernelLocations {
     row: &'static ArchRow,
     layout: TypeLayout,
     /// The pointer to the current task.
@@ -44,7 +44,7 @@ pub(super) struct Task {
     pub(super) address: u64,
     /// The task's name.
     pub(super) name: String,
-    /// The task's process id, the kernel's `pid`.
+    /// `task_struct.pid` (the thread id).
     pub(super) id: u64,
 }
 
@@ -61,11 +61,11 @@ enum PointerPlace {
     Variable(u64),
 }
 
-/// A pointer that has been read, or its address.
+/// A pointer that has been located: its value, or the address that it is to be read from.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Pointer {
-    /// The pointer itself.
-    Here(u64),
+pub(super) enum LocatedPointer {
+    /// The pointer's value.
+    Value(u64),
     /// The address of the pointer.
     At(u64),
 }
@@ -78,7 +78,7 @@ struct ReturnList {
     element: &'static str,
 }
 
-impl KernelMemory {
+impl KernelLocations {
     pub(super) fn new(layout: TypeLayout, row: &'static ArchRow) -> Result<Self, TruthError> {
         let nothing = || TruthError::Unknown { what: format!("the current task on {}", row.name) };
         let task = place(&layout, row.task.ok_or_else(nothing)?)?;
@@ -122,33 +122,33 @@ impl KernelMemory {
     }
 
     /// The pointer to the current task.
-    pub(super) fn task_pointer(&mut self, stops: &mut Stops) -> Result<Pointer, TruthError> {
+    pub(super) fn task_pointer(&mut self, stops: &mut Stops) -> Result<LocatedPointer, TruthError> {
         self.pointer(self.task, stops)
     }
 
     /// The part of memory that has to be read for a pointer.
-    pub(super) fn span(&self, pointer: Pointer) -> Vec<Span> {
+    pub(super) fn span(&self, pointer: LocatedPointer) -> Vec<Span> {
         match pointer {
-            Pointer::Here(_) => Vec::new(),
-            Pointer::At(address) => vec![Span { address, length: self.row.word_bytes }],
+            LocatedPointer::Value(_) => Vec::new(),
+            LocatedPointer::At(address) => vec![Span { address, length: self.row.word_bytes }],
         }
     }
 
     /// The task that a pointer points to. `told` is what is in its [`span`](Self::span).
     pub(super) fn task(
         &self,
-        pointer: Pointer,
+        pointer: LocatedPointer,
         told: &[Vec<u8>],
         stops: &mut Stops,
     ) -> Result<Task, TruthError> {
         let address = match pointer {
-            Pointer::Here(task) => task,
-            Pointer::At(_) => self.row.number(&told.concat()),
+            LocatedPointer::Value(task) => task,
+            LocatedPointer::At(_) => self.row.number(&told.concat()),
         };
         let name = Span { address: address.wrapping_add(self.name), length: NAME_BYTES };
         let id = Span { address: address.wrapping_add(self.id), length: size_of::<u32>() };
-        let told = stops.memory(&[name, id])?;
-        let [name, id] = told.as_slice() else { return Err(TruthError::Silent) };
+        let told = stops.memory(&[name, id])?.concat();
+        let (name, id) = told.split_at(NAME_BYTES);
         let name = String::from_utf8_lossy(until_zero(name)).into_owned();
         Ok(Task { address, name, id: self.row.number(id) })
     }
@@ -228,10 +228,10 @@ impl KernelMemory {
         Ok(Some(found.collect::<Result<_, _>>()?))
     }
 
-    fn follow(&self, pointer: Pointer, stops: &mut Stops) -> Result<u64, TruthError> {
+    fn follow(&self, pointer: LocatedPointer, stops: &mut Stops) -> Result<u64, TruthError> {
         match pointer {
-            Pointer::Here(value) => Ok(value),
-            Pointer::At(address) => Ok(self.word(address, stops)?),
+            LocatedPointer::Value(value) => Ok(value),
+            LocatedPointer::At(address) => Ok(self.word(address, stops)?),
         }
     }
 
@@ -240,16 +240,16 @@ impl KernelMemory {
         Ok(self.row.number(&stops.memory(&[span])?.concat()))
     }
 
-    fn pointer(&mut self, place: PointerPlace, stops: &mut Stops) -> Result<Pointer, TruthError> {
+    fn pointer(&mut self, place: PointerPlace, stops: &mut Stops) -> Result<LocatedPointer, TruthError> {
         let register =
             |registers: &Registers, number| registers.get(number).ok_or(StubError::NoRegister(number));
         Ok(match place {
-            PointerPlace::Register(number) => Pointer::Here(register(stops.registers(), number)?),
+            PointerPlace::Register(number) => LocatedPointer::Value(register(stops.registers(), number)?),
             PointerPlace::Structure { register: Some(number), offset } => {
-                Pointer::At(register(stops.registers(), number)?.wrapping_add(offset))
+                LocatedPointer::At(register(stops.registers(), number)?.wrapping_add(offset))
             }
-            PointerPlace::Structure { register: None, offset } => Pointer::At(offset),
-            PointerPlace::Variable(address) => Pointer::At(address),
+            PointerPlace::Structure { register: None, offset } => LocatedPointer::At(offset),
+            PointerPlace::Variable(address) => LocatedPointer::At(address),
             PointerPlace::PerCpu { variable, offsets } => {
                 let first = match self.per_cpu {
                     Some(first) => first,
@@ -257,7 +257,7 @@ impl KernelMemory {
                 };
                 // The machine has one processor, and its part stays where it is.
                 self.per_cpu = Some(first);
-                Pointer::At(variable.wrapping_add(first))
+                LocatedPointer::At(variable.wrapping_add(first))
             }
         })
     }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::capture::{Capture, CaptureContent, PrintedText, ProbeFiles};
+use super::capture::{Capture, CaptureContent, ProbeFiles, TextForm};
 use super::ftrace::TRACEFS;
 use super::guest::{
     CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, END_AS_IT_ENDED, GuestFolder, ProbeGuest, Wanted,
@@ -43,7 +43,7 @@ pub struct PerfProbe {
 pub enum PerfEvent {
     /// A kprobe at this function, with the event `probe:FUNCTION`, as `perf probe FUNCTION` makes it.
     Probe(String),
-    /// An event that exists: `sched:sched_process_fork`.
+    /// An existing event, such as `sched:sched_process_fork`.
     Event(String),
 }
 
@@ -163,7 +163,7 @@ impl Probe for PerfProbe {
     }
 
     /// perf itself prints explicit fields, so that the output does not depend on its defaults.
-    fn printed(&self, capture: &Capture) -> Option<PrintedText> {
+    fn printed(&self, capture: &Capture) -> Option<TextForm> {
         let record = PerfRecord::of(&capture.probe);
         let script = format!(
             "cd {folder} || exit
@@ -173,7 +173,7 @@ impl Probe for PerfProbe {
             folder = record.folder.quoted(),
         );
         let path = capture.beside(PERF_SCRIPT);
-        is_binary(capture).then(|| PrintedText { path, script, output: record.folder.path("script") })
+        is_binary(capture).then(|| TextForm { path, script, output: record.folder.path("script") })
     }
 
     fn print(&self, capture: &Capture, out: &mut dyn Write) -> io::Result<()> {

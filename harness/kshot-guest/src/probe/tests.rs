@@ -175,7 +175,8 @@ fn a_name_of_several_functions_is_refused_by_each_probe_that_is_at_one() {
 fn a_name_of_several_functions_is_refused_before_the_boot_where_the_symbols_are_at_hand() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../kshot-stack/tests/data/unwind/same-name.elf");
     let gdb = |function: &str| {
-        let kind = ProbeKind::Gdb(GdbProbe { function: function.into(), hits: 1, task: None, traced: false });
+        let kind =
+            ProbeKind::Gdb(TruthProbe { function: function.into(), hits: 1, task: None, traced: false });
         ProbeSpec { name: "gdb".into(), kind }
     };
     let kprobe = |definition: &str| {
@@ -232,7 +233,7 @@ fn a_kernel_without_a_bpf_hook_says_why() {
 
 #[test]
 fn without_dwarf_the_truth_is_refused_and_says_why() {
-    let kind = ProbeKind::Gdb(GdbProbe { function: "f".into(), hits: 1, task: None, traced: false });
+    let kind = ProbeKind::Gdb(TruthProbe { function: "f".into(), hits: 1, task: None, traced: false });
     let mut guest = FakeGuest::default();
     let error = ProbeSpec { name: "gdb".into(), kind }.arm(&mut guest, None).unwrap_err();
     assert_eq!(error.to_string(), "probe gdb: there is no DWARF of this kernel to unwind with");

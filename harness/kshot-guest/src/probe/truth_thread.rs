@@ -13,7 +13,7 @@ use object::ReadCache;
 use serde::Serialize;
 
 use super::TruthError;
-use super::kernel_memory::{KernelMemory, Task, until_zero};
+use super::kernel_memory::{KernelLocations, Task, until_zero};
 use crate::host::FileError;
 use crate::machine::{Span, Stop, Stops, StubError};
 use crate::symbols::{
@@ -33,9 +33,9 @@ const TRACED: &str = "ip";
 /// within them.
 const STACKS_MOST: usize = 6;
 
-/// A breakpoint, and how long it stays.
+/// What a scenario asks of the truth: a breakpoint, and how long it stays.
 #[derive(Clone, Debug, Serialize)]
-pub struct GdbProbe {
+pub struct TruthProbe {
     /// The function to break at; of `a|b`, the first that the kernel has.
     pub function: String,
     /// The number of hits after which the breakpoint is removed.
@@ -57,7 +57,7 @@ pub struct TruthThread(Sender<Order>);
 
 /// A truth to be recorded.
 pub(super) struct Order {
-    pub(super) wanted: GdbProbe,
+    pub(super) wanted: TruthProbe,
     pub(super) row: &'static ArchRow,
     /// The kernel, without its modules.
     pub(super) loaded: LoadedKernel,
@@ -117,7 +117,7 @@ struct KnownKernel {
     /// The function whose compilation units were read.
     function: String,
     unwinder: Unwinder,
-    kernel: KernelMemory,
+    kernel: KernelLocations,
     /// Where the kernel has its notes.
     notes: Option<Span>,
     /// The address of its trap vector, once it was read.
@@ -132,7 +132,7 @@ struct KnownKernel {
 
 /// What the thread knows of the kernel, and what it has seen.
 struct Recorder {
-    wanted: GdbProbe,
+    wanted: TruthProbe,
     row: &'static ArchRow,
     known: KnownKernel,
     file: PathBuf,
@@ -153,13 +153,13 @@ struct Hit {
 }
 
 impl KnownKernel {
-    fn read(wanted: &GdbProbe, row: &'static ArchRow, loaded: LoadedKernel) -> Result<Self, TruthError> {
+    fn read(wanted: &TruthProbe, row: &'static ArchRow, loaded: LoadedKernel) -> Result<Self, TruthError> {
         let unwinder = Unwinder::read(&loaded)?;
         let starts = wanted.function.split('|').flat_map(|name| unwinder.starts(name));
-        let addresses: Vec<u64> = starts.chain(KernelMemory::addresses(&unwinder)).collect();
+        let addresses: Vec<u64> = starts.chain(KernelLocations::addresses(&unwinder)).collect();
         let layout = TypeLayout::read(&loaded, &unwinder, &addresses)?;
         let traced = if wanted.traced { traced(&layout, &wanted.function, row)? } else { 0 };
-        let kernel = KernelMemory::new(layout, row)?;
+        let kernel = KernelLocations::new(layout, row)?;
         Ok(Self {
             notes: notes(&loaded)?,
             loaded,
@@ -188,7 +188,7 @@ impl KnownKernel {
 
 impl Recorder {
     fn read(
-        wanted: GdbProbe,
+        wanted: TruthProbe,
         row: &'static ArchRow,
         loaded: LoadedKernel,
         file: PathBuf,

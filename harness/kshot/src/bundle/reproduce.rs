@@ -11,7 +11,7 @@ use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::{Accelerator, MachineSpec, Memory};
-use kshot_guest::probe::PrintedText;
+use kshot_guest::probe::TextForm;
 use kshot_guest::session::Request;
 use kshot_guest::userland;
 use kshot_stack::foreign;
@@ -64,7 +64,7 @@ impl ReproduceFiles {
             let Some(capture) = spec.find_capture(folder) else { continue };
             // What the run decoded, the reproduction lets the guest print.
             let (path, source) = match spec.printed(&capture) {
-                Some(PrintedText { path, script, output }) => {
+                Some(TextForm { path, script, output }) => {
                     asked.extend([Request::Run(script), Request::Fetch(output.clone())]);
                     (path, Some(output))
                 }

@@ -9,7 +9,7 @@ use kshot::workspace::Workspace;
 use kshot_guest::deadline::Deadline;
 use kshot_guest::kernel::{Catalogue, Kernel};
 use kshot_guest::machine::{Accelerator, Machine, MachineSpec};
-use kshot_guest::probe::{CaptureContent, PerfEvent, PerfProbe, PrintedText, ProbeKind, ProbeSpec};
+use kshot_guest::probe::{CaptureContent, PerfEvent, PerfProbe, ProbeKind, ProbeSpec, TextForm};
 use kshot_guest::session::{Credentials, Guest, GuestFile, Session};
 use kshot_guest::userland::{SshKeys, Userland, initramfs};
 use kshot_stack::stack::{ParsedCapture, perf_script};
@@ -76,7 +76,7 @@ fn agree(workspace: &Workspace, kernel: &Kernel) -> Result<(), Failed> {
         let capture = captures.iter().find(|capture| capture.content == CaptureContent::Stacks).unwrap();
         let ours = spec.parse(capture, kernel.arch.row()).unwrap().unwrap();
 
-        let PrintedText { script, output, .. } = spec.printed(capture).unwrap();
+        let TextForm { script, output, .. } = spec.printed(capture).unwrap();
         let said = session.run(&script, LIMIT).unwrap();
         assert_eq!(said.status, 0, "{}", String::from_utf8_lossy(&said.text));
         let text = folder.path().join(format!("{name}.txt"));
