@@ -300,7 +300,7 @@ pub struct StubRegisters {
     /// The number of the program counter.
     pub program_counter: usize,
     /// The registers that unwinding needs besides the program counter.
-    pub unwinding: &'static [RegisterRange],
+    pub unwinding: &'static [RegisterMapping],
     /// The registers that pass the arguments of a function, in their order.
     pub arguments: &'static [usize],
 }
@@ -314,9 +314,9 @@ pub struct RegisterGroup {
     pub bytes: usize,
 }
 
-/// Registers that follow each other for DWARF and for the stub.
+/// Which registers of the stub are which of DWARF's: some that follow each other in both numberings.
 #[derive(Clone, Copy, Debug)]
-pub struct RegisterRange {
+pub struct RegisterMapping {
     /// DWARF's number of the first.
     pub dwarf: u16,
     /// The stub's number of the first.
@@ -518,7 +518,7 @@ impl StackBefore {
     }
 }
 
-impl RegisterRange {
+impl RegisterMapping {
     /// DWARF's number of each register and the stub's.
     pub fn numbers(self) -> impl Iterator<Item = (u16, usize)> {
         (self.dwarf..).zip(self.stub..).take(self.count.into())

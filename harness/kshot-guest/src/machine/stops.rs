@@ -187,7 +187,7 @@ impl Stops {
         let register = |(number, at)| {
             self.registers.get(at).map(|value| (number, value)).ok_or(StubError::NoRegister(at))
         };
-        let numbers = self.row.registers.unwinding.iter().flat_map(|range| range.numbers());
+        let numbers = self.row.registers.unwinding.iter().flat_map(|mapping| mapping.numbers());
         let registers = numbers.map(register).collect::<Result<Vec<_>, _>>()?;
         let stack_pointer = registers.iter().find(|(number, _)| *number == self.row.stack_pointer);
         let stack_pointer = stack_pointer.map(|(_, value)| *value);

@@ -2,7 +2,7 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard,
-    RegisterGroup, RegisterRange, SavedRegisters, StackBefore, StubRegisters, UPPER_HALF, debian,
+    RegisterGroup, RegisterMapping, SavedRegisters, StackBefore, StubRegisters, UPPER_HALF, debian,
 };
 
 /// The row.
@@ -60,7 +60,7 @@ pub(super) const ROW: ArchRow = ArchRow {
         described: false,
         groups: &[RegisterGroup { count: 33, bytes: 8 }, RegisterGroup { count: 1, bytes: 4 }],
         program_counter: 32,
-        unwinding: &[RegisterRange { dwarf: 19, stub: 19, count: 13 }],
+        unwinding: &[RegisterMapping { dwarf: 19, stub: 19, count: 13 }],
         arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
     },
     step_over: None,

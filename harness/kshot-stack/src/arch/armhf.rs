@@ -2,7 +2,7 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, RegisterGroup,
-    RegisterRange, SavedRegisters, StackBefore, StubRegisters, debian,
+    RegisterMapping, SavedRegisters, StackBefore, StubRegisters, debian,
 };
 
 /// The row.
@@ -60,8 +60,8 @@ pub(super) const ROW: ArchRow = ArchRow {
         groups: &[RegisterGroup { count: 16, bytes: 4 }],
         program_counter: 15,
         unwinding: &[
-            RegisterRange { dwarf: 4, stub: 4, count: 8 },
-            RegisterRange { dwarf: 13, stub: 13, count: 2 },
+            RegisterMapping { dwarf: 4, stub: 4, count: 8 },
+            RegisterMapping { dwarf: 13, stub: 13, count: 2 },
         ],
         arguments: &[0, 1, 2, 3],
     },

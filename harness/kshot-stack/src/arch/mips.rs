@@ -2,7 +2,7 @@
 
 use super::{
     AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelOption, KernelPointer, Nic,
-    RegisterGroup, RegisterRange, RegisterToggle, SavedRegisters, StepOver, StubRegisters, TimerStart,
+    RegisterGroup, RegisterMapping, RegisterToggle, SavedRegisters, StepOver, StubRegisters, TimerStart,
 };
 
 /// QEMU's board.
@@ -94,8 +94,8 @@ pub(super) const REGISTERS: StubRegisters = StubRegisters {
     groups: &[RegisterGroup { count: 73, bytes: 8 }],
     program_counter: 37,
     unwinding: &[
-        RegisterRange { dwarf: 16, stub: 16, count: 8 },
-        RegisterRange { dwarf: 28, stub: 28, count: 4 },
+        RegisterMapping { dwarf: 16, stub: 16, count: 8 },
+        RegisterMapping { dwarf: 28, stub: 28, count: 4 },
     ],
     arguments: &[4, 5, 6, 7, 8, 9, 10, 11],
 };

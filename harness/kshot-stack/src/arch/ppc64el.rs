@@ -2,7 +2,7 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, Marker,
-    RegisterGroup, RegisterRange, SavedBit, SavedRegisters, StackBefore, StubRegisters, SwitchedStack,
+    RegisterGroup, RegisterMapping, SavedBit, SavedRegisters, StackBefore, StubRegisters, SwitchedStack,
     UPPER_HALF, debian,
 };
 
@@ -113,9 +113,9 @@ pub(super) const ROW: ArchRow = ArchRow {
         ],
         program_counter: 32,
         unwinding: &[
-            RegisterRange { dwarf: 1, stub: 1, count: 1 },
-            RegisterRange { dwarf: 14, stub: 14, count: 18 },
-            RegisterRange { dwarf: 65, stub: 35, count: 1 },
+            RegisterMapping { dwarf: 1, stub: 1, count: 1 },
+            RegisterMapping { dwarf: 14, stub: 14, count: 18 },
+            RegisterMapping { dwarf: 65, stub: 35, count: 1 },
         ],
         arguments: &[3, 4, 5, 6, 7, 8, 9, 10],
     },

@@ -2,7 +2,7 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, DeviceRegister, KernelImage, KernelPointer,
-    OwnRelocation, RegisterGroup, RegisterRange, RelocationOperation, SavedRegisters, StackBefore,
+    OwnRelocation, RegisterGroup, RegisterMapping, RelocationOperation, SavedRegisters, StackBefore,
     StubRegisters, TimerStart, UPPER_HALF, debian,
 };
 
@@ -83,9 +83,9 @@ pub(super) const ROW: ArchRow = ArchRow {
         groups: &[RegisterGroup { count: 33, bytes: 8 }],
         program_counter: 32,
         unwinding: &[
-            RegisterRange { dwarf: 1, stub: 1, count: 2 },
-            RegisterRange { dwarf: 8, stub: 8, count: 2 },
-            RegisterRange { dwarf: 18, stub: 18, count: 10 },
+            RegisterMapping { dwarf: 1, stub: 1, count: 2 },
+            RegisterMapping { dwarf: 8, stub: 8, count: 2 },
+            RegisterMapping { dwarf: 18, stub: 18, count: 10 },
         ],
         arguments: &[10, 11, 12, 13, 14, 15, 16, 17],
     },

@@ -2,7 +2,7 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, Nic, RegisterGroup,
-    RegisterRange, SavedBit, SavedRegisters, StackBefore, StubRegisters, SwitchedStack, debian,
+    RegisterMapping, SavedBit, SavedRegisters, StackBefore, StubRegisters, SwitchedStack, debian,
 };
 
 /// The row.
@@ -55,7 +55,7 @@ pub(super) const ROW: ArchRow = ArchRow {
         described: false,
         groups: &[RegisterGroup { count: 18, bytes: 8 }],
         program_counter: 1,
-        unwinding: &[RegisterRange { dwarf: 6, stub: 8, count: 10 }],
+        unwinding: &[RegisterMapping { dwarf: 6, stub: 8, count: 10 }],
         arguments: &[4, 5, 6, 7, 8],
     },
     step_over: None,

@@ -2,7 +2,7 @@
 
 use super::{
     ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard,
-    RegisterGroup, RegisterRange, SavedRegisters, StackBefore, StubRegisters, SwitchedStack, UPPER_HALF,
+    RegisterGroup, RegisterMapping, SavedRegisters, StackBefore, StubRegisters, SwitchedStack, UPPER_HALF,
     debian,
 };
 
@@ -61,9 +61,9 @@ pub(super) const ROW: ArchRow = ArchRow {
         groups: &[RegisterGroup { count: 17, bytes: 8 }],
         program_counter: 16,
         unwinding: &[
-            RegisterRange { dwarf: 3, stub: 1, count: 1 },
-            RegisterRange { dwarf: 6, stub: 6, count: 2 },
-            RegisterRange { dwarf: 12, stub: 12, count: 4 },
+            RegisterMapping { dwarf: 3, stub: 1, count: 1 },
+            RegisterMapping { dwarf: 6, stub: 6, count: 2 },
+            RegisterMapping { dwarf: 12, stub: 12, count: 4 },
         ],
         arguments: &[5, 4, 3, 2, 8, 9],
     },
