@@ -31,7 +31,7 @@ pub use log::BisectLogError;
 
 pub(crate) use answers::AskedScenario;
 pub(crate) use bisection::{
-    CandidateRange, TestResult, TreeBuildError, build_tree, commit_range, create, list_versions,
+    Candidates, TestResult, TreeBuildError, build_tree, commit_range, create, list_versions,
     newest_unfinished, resume, run, test_once,
 };
 pub(crate) use kernel_tester::{BuildTemplate, TesterOptions};

@@ -30,14 +30,20 @@ use kshot_stack::text::printable;
 /// How many lines of a run's stacks a report shows.
 const MAX_STACK_LINES: usize = 30;
 
-/// The candidates to search, with the good and the bad end.
+/// The candidates to search, with the good and the bad end. A node is a candidate's place in `names`.
 #[derive(Clone, Debug)]
-pub(crate) struct CandidateRange {
+pub(crate) struct Candidates {
+    /// The versions or full commit ids.
     pub(crate) names: Vec<String>,
+    /// The subjects of the commits; none of versions.
     pub(crate) titles: Vec<String>,
+    /// The candidates and their parents.
     pub(crate) history: CandidateGraph,
+    /// The good ends: one node, the merge bases, or none if no good version is given.
     pub(crate) good: Vec<usize>,
+    /// The bad end.
     pub(crate) bad: usize,
+    /// What the report says of how the candidates were found.
     pub(crate) notes: Vec<String>,
 }
 
@@ -92,7 +98,7 @@ pub(crate) fn commit_range(
     good: &str,
     bad: &str,
     paths: &[String],
-) -> Result<(PathBuf, CandidateRange), BisectError> {
+) -> Result<(PathBuf, Candidates), BisectError> {
     let repository = Repository::at(path)?;
     let found = CommitRange::between(&repository, good, bad, paths)?;
     let titles = repository.subjects(&found.ids)?;
@@ -103,7 +109,7 @@ pub(crate) fn commit_range(
     if !paths.is_empty() {
         notes.push(format!("only the commits that touch {}", paths.join(", ")));
     }
-    let ends = CandidateRange {
+    let ends = Candidates {
         names: found.ids,
         titles,
         history: found.history,

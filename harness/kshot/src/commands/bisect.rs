@@ -8,7 +8,7 @@ use super::select::Selector;
 use super::{CommandError, Format, Streams, paths};
 use crate::artifacts::RunTime;
 use crate::bisect::{
-    self, BisectRequest, BisectionResult, CandidateGraph, CandidateRange, CandidateSource, SearchPlan,
+    self, BisectRequest, BisectionResult, CandidateGraph, CandidateSource, Candidates, SearchPlan,
     TesterOptions,
 };
 use kshot_stack::exit::ExitCode;
@@ -177,7 +177,7 @@ impl Args {
                 ));
             }
         };
-        let CandidateRange { names, titles, history, good, bad, notes } = ends;
+        let Candidates { names, titles, history, good, bad, notes } = ends;
         if good.contains(&bad) {
             return Err(usage("both ends are the same".into(), "give two ends"));
         }
@@ -223,7 +223,7 @@ impl Args {
 }
 
 /// The ends of a search over versions; an error that lists the versions if one of them does not exist.
-fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<CandidateRange, CommandError> {
+fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<Candidates, CommandError> {
     let node = |name: &str| {
         names.iter().position(|one| one == name).ok_or_else(|| {
             usage(
@@ -235,7 +235,7 @@ fn version_ends(names: Vec<String>, good: Option<&str>, bad: &str) -> Result<Can
     let good = good.map(node).transpose()?.into_iter().collect();
     let bad = node(bad)?;
     let notes = vec![format!("versions that the archive's indexes list: {}", names.join(", "))];
-    Ok(CandidateRange {
+    Ok(Candidates {
         history: CandidateGraph::linear(names.len()),
         good,
         bad,
