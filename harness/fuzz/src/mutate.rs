@@ -35,7 +35,7 @@ const AWKWARD: &[&[u8]] = &[
     b"CPU:0 [LOST 99999999999999999999 EVENTS]",
 ];
 
-/// A source of damaged inputs; the same seed gives the same ones (xorshift64*, Vigna 2016).
+/// Makes damaged inputs; the same seed makes the same ones (xorshift64*, Vigna 2016).
 #[derive(Debug)]
 pub struct Mutator {
     state: u64,

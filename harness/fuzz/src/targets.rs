@@ -27,14 +27,14 @@ use kshot_stack::sweep;
 use kshot_stack::text::printable;
 use serde_json::json;
 
-/// Something that reads bytes which nobody vouches for.
+/// A parser of untrusted bytes.
 #[derive(Debug)]
 pub struct Target {
     /// Its name, also that of its finds.
     pub name: &'static str,
     /// Whole inputs, which are damaged.
     pub seeds: Vec<Vec<u8>>,
-    /// Feeds one.
+    /// Runs the target on one input.
     pub feed: fn(&[u8]),
 }
 

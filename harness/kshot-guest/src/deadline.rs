@@ -66,7 +66,7 @@ impl Deadline {
         &self,
         mut attempt: impl FnMut(Duration) -> Result<PollResult<T>, E>,
     ) -> Result<T, E> {
-        /// The longest delay before a change that wakes nobody (a panic on the console, Ctrl-C) is noticed.
+        /// How late a change without a wake-up (a panic on the console, Ctrl-C) may be noticed.
         const SLICE: Duration = Duration::from_millis(50);
         let mut last_error = None;
         loop {

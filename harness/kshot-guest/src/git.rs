@@ -14,9 +14,9 @@ use kshot_stack::blame::{Blame, Blamed};
 /// How long a command may take: the clone of a kernel's history takes minutes on a slow disk.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// What git says of a repository that belongs to another user (setup.c).
+/// git's message for a repository that belongs to another user (setup.c).
 const DUBIOUS: &str = "detected dubious ownership";
-/// What git says where neither the folder nor one above it has a repository (setup.c).
+/// git's message if neither the folder nor a parent is a repository (setup.c).
 const NO_REPOSITORY: &str = "not a git repository";
 
 /// A git repository.

@@ -121,7 +121,7 @@ impl Table {
     }
 }
 
-/// What a whole console says.
+/// All that a whole console log reports.
 pub fn recognise(console: &[u8]) -> Vec<ConsoleReport> {
     let (mut lines, mut recogniser) = (Lines::default(), Recogniser::default());
     lines.feed(console, |line| recogniser.line(&line));

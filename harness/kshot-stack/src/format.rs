@@ -108,7 +108,7 @@ impl TextFormat {
         }
     }
 
-    /// What reads a capture of this format line by line.
+    /// The line parser of this format.
     fn parser(self) -> Box<dyn LineParser> {
         match self {
             Self::ProcStack => Box::new(proc_stack::parser()),

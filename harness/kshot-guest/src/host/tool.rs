@@ -109,8 +109,8 @@ impl ToolError {
 }
 
 impl ToolLog {
-    /// Creates the log `name` in the cache's `logs` folder, in place of an earlier one: another process that
-    /// still writes to that one keeps it.
+    /// Creates the log `name` in the cache's `logs` folder. It replaces an earlier one; a process that still
+    /// writes to that one keeps its file.
     ///
     /// # Errors
     /// [`ToolError::CannotRun`].

@@ -23,7 +23,7 @@ const VMLINUX: &str = "vmlinux";
 /// The largest `modules.order`, in bytes: an `allmodconfig` has 10,000 modules.
 const ORDER_BYTES_MOST: u64 = 16 << 20;
 
-/// The files of a kernel of one's own.
+/// The files of a user's own kernel.
 pub(super) struct KernelFiles {
     /// The build folder, or the folder of a file that stands alone.
     pub(super) folder: PathBuf,
@@ -31,7 +31,7 @@ pub(super) struct KernelFiles {
     pub(super) boot: PathBuf,
     /// The ELF file of the kernel, where there is one.
     pub(super) vmlinux: Option<PathBuf>,
-    /// The facts of `vmlinux`, or of `boot` where that stands alone.
+    /// What was read from `vmlinux`, or from `boot` if there is no vmlinux.
     pub(super) image: Vmlinux,
 }
 
@@ -40,7 +40,7 @@ struct Module {
     /// The module's path below the build folder.
     path: String,
     bytes: Vec<u8>,
-    /// The names of the modules that it needs directly.
+    /// The names of the modules that this one depends on directly.
     needs: Vec<String>,
 }
 
@@ -107,7 +107,7 @@ fn files_of_folder(folder: &Path) -> Result<KernelFiles, KernelError> {
 /// guest and for their DWARF.
 ///
 /// # Errors
-/// [`KernelError::NotBootable`] for a module that is listed and is not there or cannot be unpacked;
+/// [`KernelError::NotBootable`] for a listed module that is missing or cannot be unpacked;
 /// [`KernelError::File`], [`KernelError::Cache`].
 pub(super) fn modules(
     folder: &Path,

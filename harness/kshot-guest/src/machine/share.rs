@@ -24,8 +24,8 @@ pub struct HostTooBusy {
 }
 
 impl HostTooBusy {
-    /// The host's share of the blame if a wait for QEMU's process `id` timed out; `None` if QEMU got enough
-    /// processor time.
+    /// The error if the host is to blame: QEMU's process `id` got too little processor time, or was stopped,
+    /// during a wait that timed out.
     pub(super) fn of(id: u32, timed_out: &TimedOut) -> Option<Self> {
         let is_stopped = fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| is_stopped(&stat));
         let what = match ProcessorTime::of(id) {

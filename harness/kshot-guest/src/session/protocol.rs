@@ -99,7 +99,7 @@ pub(super) fn copy(paths: &[&str]) -> String {
     format!("stat -c %s -- {paths} || exit; cat -- {paths}")
 }
 
-/// Splits the lines with the lengths from the output of [`copy`].
+/// Separates the length lines from the file contents in the output of [`copy`].
 #[derive(Debug)]
 pub(super) struct LengthParser {
     text: Vec<u8>,

@@ -123,8 +123,8 @@ fn copy_both_ways(
     }
 }
 
-/// Waits for the guest, and for the terminal where one is given. Returns whether the terminal has input, or
-/// its end.
+/// Waits until the guest is ready for `flags` or the terminal, if given, can be read. Returns whether the
+/// terminal has input or is at its end.
 fn wait(socket: impl AsFd, flags: PollFlags, terminal: Option<impl AsFd>) -> io::Result<bool> {
     // The terminal is left out unless its input is wanted: poll(2) always reports a hang-up.
     let mut sides = vec![PollFd::new(&socket, flags)];

@@ -52,7 +52,7 @@ impl std::fmt::Debug for TypeLayout {
     }
 }
 
-/// What a DWARF entry is, and its name (DWARF 5, section 2.2).
+/// The tag and the name by which a DIE is looked up (DWARF 5, section 2.2).
 #[derive(Clone, Copy)]
 struct Die<'a> {
     tag: DwTag,

@@ -218,7 +218,7 @@ impl Unwinder {
         entries
     }
 
-    /// Start and size of each symbol of a name.
+    /// Start and size of each symbol with this name.
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = (u64, u64)> {
         self.of_name(name).map(|function| (function.start, function.size))
     }

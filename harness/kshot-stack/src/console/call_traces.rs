@@ -71,7 +71,7 @@ use crate::stack::{
 
 /// What ftrace prints before the frames of a stack.
 const FTRACE_HEADING: &[u8] = b"<stack trace>";
-/// Messages of others behind the heading of a stack that a report keeps, and between frames, at most.
+/// How many messages of others may come after a stack's heading, and between two frames, at most.
 const STACK_WITHIN: usize = 8;
 /// Reports whose stacks have no heading.
 const HEADLESS: [&str; 3] = ["slab", "sysrq: ", "refcount"];
@@ -80,7 +80,7 @@ const MOST_CALLERS: usize = 64;
 /// Blanks before text that is no message but part of a table: words of a stack, registers.
 const TABLE_INDENT: &[u8] = b"    ";
 
-/// Reads a console or a kernel log. Each call trace counts as one event, also one without frames;
+/// Reads a console or a kernel log. Each call trace counts as one event, even one without frames;
 /// [`ParsedCapture::lost`] counts messages.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub fn parse(input: impl BufRead) -> io::Result<ParsedCapture> {
     lines::parse(input, Parser::new())
 }
 
-/// What reads a console line by line.
+/// The line parser of consoles.
 pub(crate) fn parser() -> impl LineParser {
     Parser::new()
 }

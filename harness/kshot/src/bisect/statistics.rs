@@ -32,7 +32,7 @@ pub struct BadEndRuns {
     /// The number of bad runs.
     #[serde(rename = "shows")]
     pub bad_runs: u32,
-    /// The number of all runs, the last one a bad run.
+    /// The total number of runs; the last one was bad.
     pub runs: u32,
 }
 
