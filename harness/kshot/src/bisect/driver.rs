@@ -239,8 +239,8 @@ impl StepDurations {
     }
 }
 
-/// The progress line of a step: `6.1.180: does not match (mark, 3.9 s); 3 suspects, 2 marks and 12 runs to go,
-/// about 5 min`
+/// The progress line of a step: `6.1.180: does not match (evaluation, 3.9 s); 3 suspects, 2 evaluations and
+/// 12 runs to go, about 5 min`
 fn progress_line(record: &LogEntry, purpose: Purpose, left: RemainingWork, pace: &StepDurations) -> String {
     let seconds = record.milliseconds as f64 / 1000.0;
     let what = match &record.event {
@@ -256,9 +256,9 @@ fn progress_line(record: &LogEntry, purpose: Purpose, left: RemainingWork, pace:
     let minutes = pace.estimate(left).as_secs().div_ceil(60);
     let suspects = match purpose {
         Purpose::Halve => {
-            let [suspects, marks] = [(left.suspects as u64, "suspect"), (left.evaluations.into(), "mark")]
-                .map(|(count, noun)| count_noun(count, noun));
-            format!("{suspects}, {marks} and ")
+            let suspects = count_noun(left.suspects as u64, "suspect");
+            let evaluations = count_noun(left.evaluations.into(), "evaluation");
+            format!("{suspects}, {evaluations} and ")
         }
         _ => String::new(),
     };

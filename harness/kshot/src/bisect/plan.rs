@@ -81,12 +81,12 @@ impl Purpose {
     pub fn name(self) -> &'static str {
         match self {
             Self::ConfirmEnd => "end",
-            Self::FindGoodEnd => "walk",
-            Self::Halve => "mark",
+            Self::FindGoodEnd => "find good end",
+            Self::Halve => "evaluation",
             Self::ProveGood => "proof",
-            Self::Reproduce => "again",
-            Self::VerifyCulprit => "flip",
-            Self::SpotCheck => "check",
+            Self::Reproduce => "reproduction",
+            Self::VerifyCulprit => "culprit check",
+            Self::SpotCheck => "spot check",
         }
     }
 }

@@ -234,6 +234,31 @@ fn a_folder_that_is_no_hunt_is_said_to_be_none() {
 }
 
 #[test]
+fn a_step_is_told_with_its_purpose_and_what_is_left() {
+    let line = |purpose, evaluations| {
+        let event = SearchEvent::Ran { candidate: Candidate::Node(1), purpose, answer: "fails".into() };
+        let record = LogEntry {
+            name: "6.1.180".into(),
+            event: Some(event),
+            milliseconds: 3900,
+            run_folder: Some("run".into()),
+            ..LogEntry::default()
+        };
+        let left = RemainingWork { suspects: 3, evaluations, runs: 12 };
+        progress_line(&record, purpose, left, &StepDurations::of(std::slice::from_ref(&record)))
+    };
+    assert_eq!(
+        line(Purpose::Halve, 2),
+        "6.1.180: fails (evaluation, 3.9 s); 3 suspects, 2 evaluations and 12 runs to go, about 1 min"
+    );
+    assert!(line(Purpose::Halve, 1).contains(", 1 evaluation and "));
+    assert_eq!(
+        line(Purpose::Reproduce, 2),
+        "6.1.180: fails (reproduction, 3.9 s); 12 runs to go, about 1 min"
+    );
+}
+
+#[test]
 fn a_long_reason_is_cut_to_its_gist() {
     let why = "cannot make kernel k: kbuild failed (exit status: 2); the log /x ends with:\n  CC a.o\na.c:1: error: kshot\n";
     assert_eq!(

@@ -125,6 +125,7 @@ fn a_row_tells_of_each_candidate_once() {
 fn the_markdown_has_one_line_a_candidate_and_no_broken_cell() {
     let text = summary(&outcome(), |report| report.markdown());
     assert!(text.contains("| 000000000025 |  |  |  | 0 |  |  | skipped: it \\| does not build |"), "{text}");
+    assert!(text.contains("| evaluation | 1 |") && text.contains("| proof | 1 |"), "{text}");
     assert!(text.contains("## What changed") && text.contains("git bisect bad"), "{text}");
 }
 
