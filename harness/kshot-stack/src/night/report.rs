@@ -47,7 +47,7 @@ impl NightReport {
         self.night.changes.iter().filter(move |change| change.kind == kind)
     }
 
-    /// The night's summary in one line: `2 new drifts, 1 mended, 130 match`.
+    /// The night's summary in one line: `2 new drifts, 1 mended, 130 of 132 match`.
     pub fn headline(&self) -> String {
         let kinds = ChangeKind::ALL.iter().filter_map(|kind| {
             let number = self.changes_of_kind(*kind).count();
