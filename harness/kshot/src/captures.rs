@@ -24,8 +24,8 @@ const CHUNK: usize = 64 << 10;
 const PERF_DATA: [&[u8]; 2] = [b"PERFILE2", b"2ELIFREP"];
 /// How gzip begins a file.
 const GZIP: &[u8] = b"\x1f\x8b";
-/// How gzip, xz and zstd begin a file.
-const PACKED: [&[u8]; 3] = [GZIP, b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"];
+/// How gzip, xz and zstd begin a file, and the program that unpacks it to standard output.
+const PACKED: [(&[u8], &str); 3] = [(GZIP, "zcat"), (b"\xfd7zXZ", "xzcat"), (b"\x28\xb5\x2f\xfd", "zstdcat")];
 
 /// Why a capture cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,8 @@ pub enum CaptureError {
     Packed {
         /// The path of the file.
         path: PathBuf,
+        /// The program that unpacks it to standard output.
+        unpack: &'static str,
     },
 }
 
@@ -103,7 +105,7 @@ impl Blamed for CaptureError {
             Self::PerfData { path } => {
                 Some(format!("print it first: perf script -i {} | kshot stacks -", path.display()))
             }
-            Self::Packed { .. } => Some("unpack it first: zcat FILE | kshot stacks -".into()),
+            Self::Packed { unpack, .. } => Some(format!("unpack it first: {unpack} FILE | kshot stacks -")),
         }
     }
 }
@@ -164,8 +166,8 @@ fn sections(
     if PERF_DATA.iter().any(|magic| head.starts_with(magic)) {
         return Err(CaptureError::PerfData { path: path.into() });
     }
-    if PACKED.iter().any(|magic| head.starts_with(magic)) {
-        return Err(CaptureError::Packed { path: path.into() });
+    if let Some((_, unpack)) = PACKED.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Err(CaptureError::Packed { path: path.into(), unpack });
     }
     let reading =
         format.map_or_else(|| DetectedFormat::guess(&head), |format| DetectedFormat::of(format, &head));
@@ -252,7 +254,12 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_refused_with_the_command_that_makes_it_one() {
-        for (bytes, hint) in [(&b"PERFILE2...."[..], "perf script"), (b"\x1f\x8b\x08", "zcat")] {
+        for (bytes, hint) in [
+            (&b"PERFILE2...."[..], ": perf script -i x | "),
+            (b"\x1f\x8b\x08", ": zcat FILE | "),
+            (b"\xfd7zXZ\0", ": xzcat FILE | "),
+            (b"\x28\xb5\x2f\xfd", ": zstdcat FILE | "),
+        ] {
             let error = list_bytes(bytes).unwrap_err();
             assert_eq!(error.blame(), Blame::Usage);
             assert!(error.hint().unwrap().contains(hint), "{error}");
