@@ -41,8 +41,8 @@ pub enum AcceleratorError {
     /// The device cannot be opened.
     #[error("cannot open {DEVICE}")]
     NoDevice(#[source] io::Error),
-    /// The scenario wants a clock that counts instructions.
-    #[error("kvm cannot count instructions, which the scenario's `icount` asks for")]
+    /// The guest's clock counts instructions.
+    #[error("kvm cannot count instructions, and this run's clock does (-icount)")]
     Icount,
 }
 
