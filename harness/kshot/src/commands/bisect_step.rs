@@ -57,7 +57,7 @@ pub(super) struct VerdictArgs {
     #[command(flatten)]
     ask: TestArgs,
     /// The kernel to test: a folder that it was built in, or a vmlinux
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, visible_alias = "kernel", value_name = "PATH")]
     image: PathBuf,
 }
 

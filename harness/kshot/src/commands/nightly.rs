@@ -43,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", required_if_eq("engine", "parallel"), value_parser = paths::existing_file())]
     hosts: Option<PathBuf>,
     /// The number of parallel runs on this host; by default as many as it has processors and memory for
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
     /// Download or build missing kernels first; without this option, missing kernels are reported and left
     /// out
@@ -122,7 +122,7 @@ impl Args {
         }
         if !night.pairs.iter().any(Pair::is_open) {
             streams.progress.print_line(&format!(
-                "night {} is finished and nothing is run: for a new one name another folder with --out",
+                "night {} is already finished; use another --out to start a new one",
                 night.name
             ));
         }
