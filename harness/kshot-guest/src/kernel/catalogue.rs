@@ -274,7 +274,7 @@ impl KernelSpec {
     /// How to get the kernel where it is not there: a command, or what its user has to do.
     pub fn how_to_get(&self) -> String {
         match self.built_path() {
-            Some(path) => format!("build it in {}: kshot leaves that to you", path.display()),
+            Some(path) => format!("build it in {} (kshot does not build it)", path.display()),
             None => format!("kshot provision {}", self.name),
         }
     }

@@ -13,7 +13,7 @@ const LEAST_WISH: Duration = Duration::from_secs(5);
 
 /// A guest was late, and the host is to blame.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the host was too busy for the guest: {what}; waited {waited:.1?} for {late}")]
+#[error("the host was too busy for the guest: {what}; timed out after {waited:.1?} waiting for {late}")]
 pub struct HostTooBusy {
     /// How long QEMU ran and waited, in words.
     what: String,

@@ -157,7 +157,7 @@ impl Args {
                 let names =
                     bisect::list_versions(workspace, &versions, &streams.progress)?.ok_or_else(|| {
                         usage(
-                            format!("`{versions}` is neither versions nor kernels"),
+                            format!("`{versions}` is neither a range of versions nor a list of versions or kernels"),
                             "write versions as 6.1.164..6.1.192, or list them with commas; `kshot list` shows the kernels",
                         )
                     })?;
@@ -165,7 +165,7 @@ impl Args {
             }
             (None, Some(tree)) => {
                 let good = good.ok_or_else(|| {
-                    usage("--good is not given".into(), "a search over commits needs both ends")
+                    usage("neither --good nor --old is given".into(), "a search over commits needs both ends")
                 })?;
                 let (tree, ends) = bisect::commit_range(&tree, &good, &bad, &self.path)?;
                 (CandidateSource::Git(tree), ends)
@@ -259,7 +259,7 @@ fn probability(text: &str) -> Result<f64, String> {
     let number: Option<f64> = text.parse().ok();
     number
         .filter(|number| (1e-9..0.5).contains(number))
-        .ok_or_else(|| "a probability below 0.5, such as 0.01".into())
+        .ok_or_else(|| "a probability of at least 1e-9 and below 0.5, such as 0.01".into())
 }
 
 fn usage(message: String, hint: &str) -> CommandError {

@@ -59,7 +59,7 @@ impl Args {
                     let bytes = HumanBytes(bytes);
                     streams
                         .progress
-                        .print_line(&format!("removed {bytes} of {kind} that killed processes had left"));
+                        .print_line(&format!("removed {bytes} that killed processes left in {kind}"));
                 }
             }
         }

@@ -44,14 +44,16 @@ impl Args {
         }
         let asked_for = !self.kernels.is_empty();
         if let (Some((_, name)), true) = (missing.first(), pairs.is_empty() || asked_for) {
-            return Err(CommandError::usage(
-                format!("kernel `{name}` is not provisioned"),
-                select.how_to_get(name),
-            ));
+            let what = if asked_for {
+                format!("kernel `{name}` is not provisioned")
+            } else {
+                "no kernel of these scenarios is provisioned".into()
+            };
+            return Err(CommandError::usage(what, select.how_to_get(name)));
         }
         if let (Some((id, name)), true) = (not_meant.first(), pairs.is_empty()) {
             return Err(CommandError::usage(
-                format!("none of these scenarios is for kernel `{name}`"),
+                format!("none of these scenarios lists {name} in its `kernels`"),
                 format!("to judge it by the claims, without a snapshot: kshot run {id} --kernel {name}"),
             ));
         }
@@ -79,7 +81,7 @@ impl Args {
                 }
             }
             for (id, name) in not_meant {
-                writeln!(streams.out, "not checked: {id} is not meant for kernel {name}")?;
+                writeln!(streams.out, "not checked: {id} does not list {name} in its `kernels`")?;
             }
             for (id, name) in missing {
                 writeln!(streams.out, "not checked: {id} on {name} ({})", select.how_to_get(&name))?;

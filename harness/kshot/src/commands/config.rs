@@ -52,7 +52,7 @@ impl Args {
             let options =
                 Arch::all().map(|arch| format!("{arch}: CONFIG_{}", arch.row().config.join(", CONFIG_")));
             CommandError::usage(
-                format!("{} is of no architecture that kshot boots", path.display()),
+                format!("{} is for an architecture that kshot cannot boot", path.display()),
                 format!("kshot boots kernels with {}", options.collect::<Vec<_>>().join("; ")),
             )
         })?;
@@ -68,7 +68,7 @@ impl Args {
             if !self.folder.join("Makefile").is_file() {
                 return Err(CommandError::usage(
                     format!(
-                        "no Makefile in {}, so that nothing can complete its .config",
+                        "{} has no Makefile, so `make olddefconfig` cannot complete its .config",
                         self.folder.display()
                     ),
                     WHICH_FOLDER,
@@ -101,7 +101,7 @@ impl Args {
                 Ok(ExitCode::Drift)
             }
             None => {
-                streams.progress.print_line(&format!("{} has all that is needed", path.display()));
+                streams.progress.print_line(&format!("{}: no options missing", path.display()));
                 Ok(ExitCode::Match)
             }
         }

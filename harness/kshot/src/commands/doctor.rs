@@ -106,7 +106,7 @@ fn cache(workspace: &Workspace, wanted: u64) -> DoctorCheck {
     match free {
         Ok(free) if free < wanted => DoctorCheck {
             what,
-            fault: Some(format!("{free} GiB free, {wanted} wanted")),
+            fault: Some(format!("{free} GiB free, {wanted} GiB needed")),
             remedy: Some("free some space, or set XDG_CACHE_HOME to another disk".into()),
         },
         _ => DoctorCheck { what, fault: None, remedy: None },

@@ -70,7 +70,7 @@ impl CommandError {
 
 /// Standard output is gone.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the result")]
+#[error("cannot write to standard output")]
 struct OutputError(#[source] io::Error);
 
 /// Only for errors of writing the result: every file operation has its [`FileError`].

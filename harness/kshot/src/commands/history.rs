@@ -32,7 +32,7 @@ impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         if let Some(missing) = self.history.as_ref().filter(|file| !file.exists()) {
             return Err(CommandError::usage(
-                format!("there is no {}", missing.display()),
+                format!("the history file {} does not exist", missing.display()),
                 "name the file that `kshot nightly --history` wrote",
             ));
         }
@@ -43,7 +43,7 @@ impl Args {
             // A scenario that does not exist has no history either: the error lists the existing ones.
             let id = crate::scenario::Scenario::resolve_id(&workspace.scenarios(), &self.scenario)?;
             return Err(CommandError::usage(
-                format!("no night has run {id}"),
+                format!("no night has run {id} yet"),
                 "kshot nightly --out DIR runs all scenarios and records their results",
             ));
         }

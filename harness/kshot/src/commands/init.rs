@@ -64,10 +64,16 @@ impl Args {
         }
         // All that may be wrong is found before anything is written.
         let repository = Workspace::find(None)?;
-        if !is_kernel_name(&self.name) || repository.catalogue()?.get(&self.name).is_some() {
+        if !is_kernel_name(&self.name) {
             return Err(CommandError::usage(
-                format!("`{}` cannot be the name of your kernel", self.name.escape_debug()),
-                "use letters, digits and .+_-, and not a name from `kshot list`",
+                format!("`{}` is not a valid kernel name", self.name.escape_debug()),
+                "use letters, digits and .+_-",
+            ));
+        }
+        if repository.catalogue()?.get(&self.name).is_some() {
+            return Err(CommandError::usage(
+                format!("the catalogue already has a kernel `{}`", self.name),
+                "choose a name that `kshot list` does not show",
             ));
         }
         let kernel = Kernel::from_path(&path, &repository.images(), &repository.cache)?;
@@ -94,8 +100,8 @@ impl Args {
         }
         writeln!(
             streams.out,
-            "{} guards {} ({}, {}).\n\
-             Next: edit scenarios/example.yaml there, then\n  \
+            "created {}, which tests {} ({}, {})\n\
+             Next: change to that folder, edit scenarios/example.yaml, then\n  \
              kshot run example        # what every reporter says\n  \
              kshot record example     # claims and snapshots, for review\n  \
              kshot test               # from now on",

@@ -109,7 +109,9 @@ impl ListedKernel<'_> {
             Some(kernel) => format!("Linux {}", kernel.release),
         };
         for LackingProbe { probe, options } in &self.lacking {
-            provisioned.push_str(&format!("\nno probe {probe}: without {}", options.join(", ")));
+            let are = if options.len() == 1 { "is" } else { "are" };
+            let options = options.join(", CONFIG_");
+            provisioned.push_str(&format!("\nprobe {probe} unavailable: CONFIG_{options} {are} off"));
         }
         [name.clone(), arch.to_string(), provisioned]
     }
@@ -136,7 +138,7 @@ impl ListedScenario {
         let Self { id, kernels, summary, error } = self;
         match error {
             None => [id.clone(), kernels.join("\n"), summary.clone()],
-            Some(_) => [id.clone(), String::new(), format!("broken: kshot validate {id}")],
+            Some(_) => [id.clone(), String::new(), format!("invalid: kshot validate {id}")],
         }
     }
 }

@@ -7,7 +7,7 @@ use kshot_stack::exit::ExitCode;
 
 /// The text that is printed after a panic's own message.
 const REQUEST: &str = "\
-error: a fault in kshot itself, which says nothing about the kernel
+error: kshot crashed: this is a bug in kshot and says nothing about the kernel
 hint: report it, with the lines above and the command line
 ";
 

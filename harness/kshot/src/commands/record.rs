@@ -37,9 +37,12 @@ impl Args {
         let select = Selector::open(self.out.as_ref())?;
         let id = Scenario::resolve_id(&select.workspace.scenarios(), &self.scenario)?;
         let scenario = select.scenario(&id)?;
-        let name = match self.kernel {
-            Some(name) => name,
-            None => select.kernel_names(&scenario.kernels)?.remove(0),
+        let (name, accept) = match self.kernel {
+            Some(name) => (name.clone(), format!("kshot record {id} --kernel {name} --accept")),
+            None => {
+                let first = select.kernel_names(&scenario.kernels)?.remove(0);
+                (first, format!("kshot record {id} --accept"))
+            }
         };
         let kernel = select.single_kernel(&name, &streams.progress)?;
         if !kernel.in_catalogue {
@@ -89,11 +92,9 @@ impl Args {
         }
         streams.out.flush()?;
         if written == 0 && !claims {
-            streams.progress.print_line("nothing is new");
+            streams.progress.print_line("all snapshots are up to date");
         } else {
-            streams
-                .progress
-                .print_line("look at each stack above; kshot record --accept makes them the snapshots");
+            streams.progress.print_line(&format!("review the stacks above, then: {accept}"));
         }
         Ok(ExitCode::Match)
     }
@@ -170,11 +171,7 @@ fn write_claims(
     let with_claims = file + &text.replace('\n', line_end);
     if let Err(error) = Scenario::parse(&scenario.id, &path.to_string_lossy(), &with_claims, kernels) {
         // `...` at its end, an indented document, or another form of YAML than `key:` lines.
-        writeln!(
-            out,
-            "\nto add by hand, since {} has a form that cannot be added to ({error}):\n{text}",
-            path.display()
-        )?;
+        writeln!(out, "\ncannot edit {} automatically ({error}); add this by hand:\n{text}", path.display())?;
         return Ok(false);
     }
     // Through a link, and with the mode that the file has.

@@ -96,7 +96,7 @@ impl Args {
         let choices = select.kernels(scenario, &self.kernels)?;
         let its_own = select.kernel_names(&scenario.kernels)?;
         for name in choices.iter().filter_map(|choice| choice.not_among(&its_own)) {
-            let line = format!("{} is not meant for {name}: its `kernels` do not include it", scenario.id);
+            let line = format!("{} does not list {name} in its `kernels`", scenario.id);
             streams.progress.print_line(&line);
         }
         let to_get: Vec<&str> = choices.iter().filter_map(KernelChoice::not_provisioned).collect();

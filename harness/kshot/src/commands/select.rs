@@ -255,6 +255,6 @@ fn glob(word: &str) -> Result<Option<globset::GlobMatcher>, CommandError> {
     }
     match name::glob(word) {
         Ok(glob) => Ok(Some(glob.compile_matcher())),
-        Err(why) => Err(CommandError::usage(why, "quote globs so that the shell leaves them alone")),
+        Err(why) => Err(CommandError::usage(why, "correct the pattern; `kshot list` shows the names")),
     }
 }

@@ -79,9 +79,7 @@ impl Args {
             let has_failed = document.reasons.iter().any(|why| matches!(why, Reason::GuestFailed { .. }));
             if exits.is_empty() && is_silent && !has_failed {
                 check_function(context, &situation)?;
-                streams
-                    .progress
-                    .print_line(&format!("the command's tasks did not call `{}`", situation.function));
+                streams.progress.print_line(&format!("the command did not call `{}`", situation.function));
                 called = false;
             }
             match self.output.format {

@@ -81,9 +81,7 @@ fn exit(listings: &[Listing], streams: &Streams<'_>) -> ExitCode {
     }
     for Listing { file, format, .. } in listings {
         let format = format.name();
-        streams
-            .progress
-            .print_line(&format!("{file}: no stack in it, read as {format}; --as names another format"));
+        streams.progress.print_line(&format!("{file}: no stacks found (read as {format}); try --as FORMAT"));
     }
     ExitCode::CannotTell
 }

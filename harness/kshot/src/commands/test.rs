@@ -40,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", value_parser = paths::file_to_write(), conflicts_with = "list")]
     junit: Option<PathBuf>,
     /// Run N tests at once; default: as many as this host has room for
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short = 'j', long, visible_alias = "jobs", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     test_threads: Option<u16>,
 }
 
@@ -63,15 +63,16 @@ impl Args {
         let mut tests = pair_tests::of_workspace(&workspace, &catalogue);
         if !std::env::current_dir().is_ok_and(|here| here.starts_with(&workspace.root)) {
             // Whoever forgot to change folders would wait for the wrong tests.
-            streams.progress.print_line(&format!("the tests of {}", workspace.root.display()));
+            let doing = if self.list { "listing" } else { "running" };
+            streams.progress.print_line(&format!("{doing} the tests of {}", workspace.root.display()));
         }
         let all = tests.len();
         tests.retain(|test| self.is_chosen(&test.name));
         if tests.is_empty() && !self.list {
             let (filters, folder) = (self.filters.join(", "), workspace.scenarios());
             let what = match filters.as_str() {
-                "" => format!("there is no test: no scenario in {} is for a kernel here", folder.display()),
-                _ => format!("no test is called so: {filters}"),
+                "" => format!("no tests: no scenario in {} names a known kernel", folder.display()),
+                _ => format!("no test matches {filters}"),
             };
             return Err(CommandError::usage(what, "`kshot test --list` shows the names of all tests"));
         }

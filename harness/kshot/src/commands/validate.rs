@@ -20,8 +20,8 @@ impl Args {
         for id in select.scenario_ids(&self.scenarios)? {
             let read = select.scenario(&id);
             match (&read, self.format) {
-                (Ok(scenario), Format::Table) => writeln!(streams.out, "ok    {id}: {}", scenario.summary)?,
-                (Err(error), Format::Table) => writeln!(streams.out, "fault {id}\n{}", error.render())?,
+                (Ok(scenario), Format::Table) => writeln!(streams.out, "ok: {id}: {}", scenario.summary)?,
+                (Err(error), Format::Table) => writeln!(streams.out, "invalid: {id}\n{}", error.render())?,
                 (read, Format::Json) => {
                     let error = read.as_ref().err();
                     let document = serde_json::json!({

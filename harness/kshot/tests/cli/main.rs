@@ -60,6 +60,8 @@ fn dwarf_that_nobody_knows_of_ends_128_before_any_download() {
 fn an_unknown_kernel_ends_128_with_a_guess() {
     let ended = Replica::new().run(&["run", "tunsetiff/perf_probe", "--kernel", "mips46-6.1"]);
     ended.expect(128, &["no kernel `mips46-6.1`", "did you mean `mips64-6.1`?"]);
+    let ended = Replica::new().run(&["run", "tunsetiff/perf_probe", "--kernel", "mips64[el"]);
+    ended.expect(128, &["`mips64[el` is not a valid glob", "correct the pattern; `kshot list` shows"]);
 }
 
 /// A scenario of a test's own, so that places in it stay where they are.
@@ -87,7 +89,7 @@ fn an_unknown_key_ends_129_and_shows_the_line_with_a_caret() {
         129,
         &["scenarios/own/one.yaml:3:1", "unknown field `stepz`", "3 │ stepz:", "did you mean `steps`?"],
     );
-    replica.run(&["validate"]).expect(129, &["ok    tunsetiff/func_stack_trace:", "fault own/one"]);
+    replica.run(&["validate"]).expect(129, &["ok: tunsetiff/func_stack_trace:", "invalid: own/one"]);
     replica.run(&["validate", "--format", "json", "own/one"]).expect(
         129,
         &[
@@ -97,7 +99,7 @@ fn an_unknown_key_ends_129_and_shows_the_line_with_a_caret() {
             r#""hint":"did you mean `steps`?""#,
         ],
     );
-    replica.run(&["list"]).expect(0, &["broken: kshot validate own/one", "tunsetiff/func_stack_trace"]);
+    replica.run(&["list"]).expect(0, &["invalid: kshot validate own/one", "tunsetiff/func_stack_trace"]);
 }
 
 #[test]
@@ -133,7 +135,7 @@ fn a_check_on_a_kernel_that_no_scenario_names_ends_128_and_says_what_does_run_it
     replica.run(&["check", "tunsetiff/static_ftrace", "--kernel", "mips64-6.1"]).expect(
         128,
         &[
-            "none of these scenarios is for kernel `mips64-6.1`",
+            "none of these scenarios lists mips64-6.1 in its `kernels`",
             "kshot run tunsetiff/static_ftrace --kernel mips64-6.1",
         ],
     );
@@ -280,12 +282,12 @@ fn a_bisection_says_what_its_command_line_lacks() {
     let bisect = |more: &[&str]| replica.run(&[&BISECT[..], more].concat());
     bisect(&["--good", "6.1.1"]).expect(128, &["neither --bad nor --new is given"]);
     bisect(&["--good", "6.1.1", "--bad", "6.1.2"]).expect(128, &["neither --versions nor --git is given"]);
-    bisect(&["--git", "tree", "--bad", "main"]).expect(128, &["--good is not given"]);
+    bisect(&["--git", "tree", "--bad", "main"]).expect(128, &["neither --good nor --old is given"]);
     bisect(&["--git", "tree", "--good", "nothing", "--bad", "main"])
         .expect(128, &["has no commit `nothing`"]);
     bisect(&["--git", "images", "--good", "a", "--bad", "b"]).expect(128, &["is not in a git repository"]);
     bisect(&["--git", "tree", "--good", "main", "--bad", "main"]).expect(128, &["both ends are the same"]);
-    bisect(&["--error", "0.7"]).expect(128, &["a probability below 0.5"]);
+    bisect(&["--error", "0.7"]).expect(128, &["a probability of at least 1e-9 and below 0.5"]);
     bisect(&["--text", "(", "--git", "tree", "--good", "start", "--bad", "main"])
         .expect(128, &["not a regular expression"]);
     bisect(&["--claim", "perv", "--bad", "main"]).expect(128, &["has no claim `perv`; it has", "perf"]);
@@ -310,9 +312,10 @@ fn there_is_nothing_to_go_on_with_where_nothing_was_cut_off() {
 fn a_verdict_of_a_file_that_is_no_kernel_ends_128() {
     let replica = Replica::new();
     fs::write(replica.path("text"), "no kernel").unwrap();
-    replica
-        .run(&["verdict", "tunsetiff/leaf", "--image", "text"])
-        .expect(128, &["is not a kernel that kshot can boot"]);
+    for option in ["--image", "--kernel"] {
+        let ended = replica.run(&["verdict", "tunsetiff/leaf", option, "text"]);
+        ended.expect(128, &["is not a kernel that kshot can boot"]);
+    }
 }
 
 #[test]
@@ -387,7 +390,7 @@ fn the_engine_parallel_wants_its_hosts() {
 #[test]
 fn a_scenario_that_no_night_has_run_has_no_history() {
     let replica = Replica::new();
-    replica.run(&["history", "tunsetiff/leaf"]).expect(128, &["no night has run tunsetiff/leaf"]);
+    replica.run(&["history", "tunsetiff/leaf"]).expect(128, &["no night has run tunsetiff/leaf yet"]);
     replica.run(&["history", "tunsetiff/laef"]).expect(128, &["did you mean `tunsetiff/leaf`?"]);
 }
 
@@ -441,7 +444,7 @@ fn the_stacks_of_a_text_need_neither_workspace_nor_guest() {
     fs::write(&mail, format!("Hi,\n\n{frames}and\n\nCall Trace:\n g+0x1/0x2\n")).unwrap();
     let mixed = replica.run(&["stacks", mail.to_str().unwrap()]);
     mixed.expect(0, &["perf-script from line 1 on, 1 event", "call-trace from line 8 on, 1 event"]);
-    stacks(&["--as", "hist"]).expect(125, &["no stack in it, read as hist; --as names another format"]);
+    stacks(&["--as", "hist"]).expect(125, &["no stacks found (read as hist); try --as FORMAT"]);
     stacks(&["--as", "history"]).expect(128, &["history", "call-trace"]);
     replica.run(&["stacks", "nowhere.txt"]).expect(128, &["cannot open nowhere.txt"]);
 }

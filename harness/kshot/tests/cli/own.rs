@@ -111,11 +111,11 @@ fn an_option_that_is_a_module_is_enough_where_modules_are_built() {
     let run = ["run", "tunsetiff/func_stack_trace", "--kernel", "./linux"];
     kshot_in(&replica.path("."), &replica, &run).expect(128, &["CONFIG_TUN"]);
     fs::write(folder.join("modules.order"), "drivers/net/tun.ko\n").unwrap();
-    config().expect(0, &["has all that is needed"]);
+    config().expect(0, &[".config: no options missing"]);
     // A folder in which nothing is built yet may build modules.
     fs::remove_file(folder.join("modules.order")).unwrap();
     fs::remove_file(folder.join("vmlinux")).unwrap();
-    config().expect(0, &["has all that is needed"]);
+    config().expect(0, &[".config: no options missing"]);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn an_option_that_nothing_of_the_run_uses_may_be_off() {
     let replica = Replica::new();
     let folder = build_folder(&replica, &without("KPROBE_EVENTS"));
     let ended = kshot_in(&folder, &replica, &["config"]);
-    ended.expect(0, &["has all that is needed"]);
+    ended.expect(0, &[".config: no options missing"]);
     assert_eq!(ended.out, "");
 }
 
@@ -145,7 +145,9 @@ fn a_folder_without_a_kernel_and_a_config_of_nothing_known_end_128() {
     replica.run(&run).expect(128, &["no vmlinux"]);
     replica.run(&["config", "images"]).expect(128, &["no .config"]);
     fs::write(replica.path(".config"), "# Linux/x86 6.1.0 Kernel Configuration\nCONFIG_X86_32=y\n").unwrap();
-    replica.run(&["config"]).expect(128, &["no architecture that kshot boots", "x86-64: CONFIG_X86_64"]);
+    replica
+        .run(&["config"])
+        .expect(128, &["an architecture that kshot cannot boot", "x86-64: CONFIG_X86_64"]);
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn a_workspace_of_ones_own_is_made_in_a_kernels_tree() {
     let tree = build_folder(&replica, CONFIG);
     kshot_in(&tree, &replica, &["init"]).expect(0, &["kshot record example"]);
     let own = tree.join("kshot");
-    kshot_in(&own, &replica, &["validate"]).expect(0, &["ok    example: who calls vfs_mkdir"]);
+    kshot_in(&own, &replica, &["validate"]).expect(0, &["ok: example: who calls vfs_mkdir"]);
     kshot_in(&own, &replica, &["list"]).expect(0, &["mine", "example", "mips64-6.1"]);
     let listed = kshot_in(&own, &replica, &["test", "--list"]);
     listed.expect(0, &[]);
@@ -163,11 +165,11 @@ fn a_workspace_of_ones_own_is_made_in_a_kernels_tree() {
     fs::remove_file(tree.join("vmlinux")).unwrap();
     // A kernel that is gone is no test that passed.
     kshot_in(&own, &replica, &["test"]).expect(128, &["example::mine", "there is no kernel in"]);
-    kshot_in(&own, &replica, &["run", "example"]).expect(128, &["build it in", "kshot leaves that to you"]);
+    kshot_in(&own, &replica, &["run", "example"]).expect(128, &["build it in", "(kshot does not build it)"]);
     kshot_in(&own, &replica, &["run", "example", "--kernel", "mine"])
         .expect(128, &["no kernel was built there yet"]);
     for filter in ["nosuch", "./example.yaml"] {
-        kshot_in(&own, &replica, &["test", filter]).expect(128, &["no test is called so", filter]);
+        kshot_in(&own, &replica, &["test", filter]).expect(128, &["no test matches", filter]);
     }
     kshot_in(&own, &replica, &["run", "./nosuch.yaml"])
         .expect(128, &["there is no scenario file ./nosuch.yaml"]);
@@ -179,7 +181,7 @@ fn a_configuration_that_nothing_can_complete_is_left_as_it_is() {
     let folder = build_folder(&replica, &without("TUN"));
     let before = fs::read(folder.join(".config")).unwrap();
     let merge = ["config", "./linux", "--scenario", "tunsetiff/truth", "--merge"];
-    kshot_in(&replica.path("."), &replica, &merge).expect(128, &["no Makefile in ./linux"]);
+    kshot_in(&replica.path("."), &replica, &merge).expect(128, &["./linux has no Makefile"]);
     fs::write(folder.join("Makefile"), "all:\n").unwrap();
     kshot_in(&replica.path("."), &replica, &merge).expect(125, &["olddefconfig"]);
     assert_eq!(fs::read(folder.join(".config")).unwrap(), before);
@@ -190,8 +192,8 @@ fn what_init_cannot_do_leaves_nothing_behind() {
     let replica = Replica::new();
     let tree = build_folder(&replica, CONFIG);
     for (arguments, word) in [
-        (&["init", "w", "--name", "mips64-6.1"][..], "`mips64-6.1` cannot be the name"),
-        (&["init", "w", "--name", "../x"], "`../x` cannot be the name"),
+        (&["init", "w", "--name", "mips64-6.1"][..], "the catalogue already has a kernel `mips64-6.1`"),
+        (&["init", "w", "--name", "../x"], "`../x` is not a valid kernel name"),
         (&["init", "w", "--kernel", "/none"], "/none is not a kernel that kshot can boot"),
     ] {
         kshot_in(&tree, &replica, arguments).expect(128, &[word]);
@@ -219,7 +221,7 @@ fn a_kernel_that_two_catalogues_name_ends_129_and_shows_its_place() {
 fn a_scenario_may_lie_anywhere() {
     let replica = Replica::new();
     fs::rename(replica.path("scenarios/tunsetiff/truth.yaml"), replica.path("mine.yaml")).unwrap();
-    replica.run(&["validate", "./mine.yaml"]).expect(0, &["ok    ./mine.yaml: "]);
+    replica.run(&["validate", "./mine.yaml"]).expect(0, &["ok: ./mine.yaml: "]);
     replica.run(&["validate", "./none.yaml"]).expect(128, &["there is no scenario file ./none.yaml"]);
     fs::write(replica.path("mine.yaml"), "summary: x\nkernel: [mips64-6.1]\n").unwrap();
     replica.run(&["validate", "./mine.yaml"]).expect(129, &["mine.yaml:2:1", "kernel"]);

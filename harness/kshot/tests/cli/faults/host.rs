@@ -31,7 +31,7 @@ fn a_result_that_does_not_fit_the_disk_is_the_hosts_fault() {
     let replica = Replica::new();
     let mut kshot = replica.kshot(&["list"]);
     let ended = Ended::of(kshot.stdout(full).stderr(Stdio::piped()).output().unwrap());
-    ended.expect(131, &["cannot write the result", "No space left"]);
+    ended.expect(131, &["cannot write to standard output", "No space left"]);
 }
 
 /// `kshot` with a limit of the shell's ulimit.
