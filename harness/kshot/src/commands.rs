@@ -88,9 +88,9 @@ enum Command {
     /// Show an earlier run as a table, as JSON, or as a mail to a kernel mailing list
     Report(report::Args),
     /// Pack a run into one archive that repeats it with QEMU alone
-    Export(export::Export),
+    Export(export::ExportArgs),
     /// Unpack an archive of `kshot export` and judge its run again
-    Import(export::Import),
+    Import(export::ImportArgs),
     /// Trace with func_stack_trace every function that a workload reaches, and compare each stack with the
     /// truth
     Sweep(sweep::Args),

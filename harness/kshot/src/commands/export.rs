@@ -11,7 +11,7 @@ use kshot_stack::exit::ExitCode;
 
 /// Arguments of `kshot export`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Export {
+pub(super) struct ExportArgs {
     /// The run folder, or its run.json
     #[arg(value_parser = paths::existing())]
     run: PathBuf,
@@ -28,7 +28,7 @@ pub(super) struct Export {
 
 /// Arguments of `kshot import`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Import {
+pub(super) struct ImportArgs {
     /// The archive that `kshot export` wrote
     #[arg(value_parser = paths::existing_file())]
     bundle: PathBuf,
@@ -40,7 +40,7 @@ pub(super) struct Import {
     format: Format,
 }
 
-impl Export {
+impl ExportArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let workspace = workspace(None)?;
         let catalogue = workspace.catalogue()?;
@@ -67,7 +67,7 @@ impl Export {
     }
 }
 
-impl Import {
+impl ImportArgs {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let imported = bundle::interruptible(|| bundle::import(&self.bundle, &self.out))?;
         let (then, now) = (&imported.original, &imported.rejudged);
