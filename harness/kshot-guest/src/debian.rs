@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "apt and dpkg do the work")]
 
 mod mirrors; // the archive's addresses, as the host's apt sources have them
-mod deb; // the files of a download
+mod deb; // .deb packages: unpacking one, its version, what it depends on
 mod apt; // downloads, with signatures checked and the host's apt untouched
 
 pub use apt::{AptError, PackageFiles, PackageRequest};

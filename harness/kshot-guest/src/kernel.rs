@@ -4,7 +4,7 @@
 mod catalogue; // images/kernels.yaml: which kernels there are and where each comes from
 mod tools; // the tools of the host that a kernel needs
 mod kconfig; // Kconfig fragments
-mod needs; // the options that a kernel of one's own has to have
+mod needs; // images/needs.yaml: the kernel options that guest, probes and scenarios need
 mod image; // the bytes of an image, and the kernel inside of it
 mod vmlinux; // the architecture and release of a kernel image
 mod modules; // modules.dep

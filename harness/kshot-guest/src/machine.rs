@@ -7,7 +7,7 @@ mod monitor; // QEMU's monitor (QMP)
 pub mod packet; // the packets of gdb's remote protocol
 mod child; // QEMU's process, which never outlives kshot
 mod registers; // a guest's registers, as its gdb stub has them
-mod state; // saved states
+mod state; // a guest's state to files and back
 mod spec; // a machine's description, and QEMU's command line
 mod stops; // breakpoints, and leaving them
 mod stub; // a client of QEMU's gdb stub

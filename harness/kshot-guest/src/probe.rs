@@ -6,11 +6,11 @@ mod error; // what goes wrong with a probe
 mod capture; // the files that probes leave in a run folder
 mod guest; // the guest as a probe uses it
 mod kernel_symbols; // the names of the addresses in a capture
-mod bpf; // what a BPF program is told
+mod bpf; // a BPF program that reads the stack
 mod ftrace; // the ring buffer
 mod kernel_memory; // what the truth reads of the running kernel
-mod truth_thread; // records the truth
-mod gdb; // the truth
+mod truth_thread; // the thread that stops the guest at breakpoints and unwinds
+mod gdb; // the gdb probe of a scenario: the truth
 mod kprobe; // kprobe events with a stack
 mod perf; // perf record
 mod text; // any text that holds stacks

@@ -57,7 +57,7 @@ struct Open {
     trace: CallTrace,
 }
 
-/// A pattern of `patterns.yaml`, which describes the fields.
+/// A pattern of `console/patterns.yaml`, which describes the fields.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pattern {
@@ -91,7 +91,7 @@ struct Table {
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // Part of the program, not input: a test reads it.
     let patterns: Vec<Pattern> =
-        serde_yaml::from_str(include_str!("patterns.yaml")).expect("patterns.yaml is well formed");
+        serde_yaml::from_str(include_str!("console/patterns.yaml")).expect("patterns.yaml is well formed");
     // What the kernel prints of itself is ASCII; Unicode's classes would cost half of the speed.
     let regexes = patterns.iter().map(|pattern| &pattern.regex);
     let set = RegexSetBuilder::new(regexes).unicode(false).build().expect("patterns.yaml holds regexes");

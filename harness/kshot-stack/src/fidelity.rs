@@ -2,7 +2,7 @@
 
 mod align; // the longest common subsequence of two stacks
 mod compared_frame; // frames, with what they are compared by
-mod side_by_side; // stacks of the document, frame beside frame
+mod side_by_side; // aligns two stacks row by row, for tables
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

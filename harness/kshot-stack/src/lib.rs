@@ -37,12 +37,12 @@ pub mod blame; // which party has to act on an error
 pub mod name; // names that become paths or words of a command line
 pub mod foreign; // reads documents that others may have written
 pub mod arch; // the architectures, one row each: registers, entries, the tracers' own frames
-pub mod stack; // bytes to stacks: one parser a format
+pub mod stack; // stacks and frames, how a stack ends (complete, truncated, ..), one parser a format
 pub mod document; // the result document, `run.json`
-pub mod console; // what a kernel reports on its console
+pub mod console; // what a kernel reports on its console, by console/patterns.yaml
 pub mod format; // the text formats that hold stacks: recognising one, its parser, the list of its stacks
 pub mod normalize; // ordered, named passes from what a probe recorded to what a snapshot holds
-pub mod fidelity; // a probe's stack against the truth, and where a stack reaches an entry
+pub mod fidelity; // how much of the truth a stack tells, and where it reaches an entry
 pub mod results; // from what the parsers read to the results of the probes in the document
 pub mod snapshot; // the text of a snapshot
 pub mod claim; // what must hold of stacks

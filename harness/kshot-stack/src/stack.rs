@@ -1,7 +1,7 @@
 //! Stacks: what every parser returns, whatever the format.
 
 mod anonymous; // the stacks of a text that names neither task nor event
-pub mod bpf_stacks; // what a BPF program is told
+pub mod bpf_stacks; // the stacks that a BPF program gets of bpf_get_stack() or bpf_get_stackid()
 pub mod bpftrace; // what bpftrace, bcc's tools and others like them print
 mod call_trace; // the call trace of a report on the console
 mod debugger; // the frames of gdb, crash, drgn and xmon
@@ -14,7 +14,7 @@ pub(crate) mod ftrace_frame; // one frame
 mod ftrace_graph; // the lines of the function-graph tracer
 mod ftrace_mmio; // the lines of the tracer of memory-mapped IO
 pub mod ftrace_text; // the `trace` and `trace_pipe` files of tracefs
-pub mod gdb_json; // the truth: stacks of a breakpoint's hits
+pub mod gdb_json; // the capture of the gdb probe: the truth, a stack for each hit of a breakpoint
 pub mod gdb_raw; // the same of the function tracer: registers and raw stacks
 pub mod hist; // the `hist` files of histogram triggers
 pub mod kallsyms; // addresses to the kernel's own names

@@ -1,6 +1,6 @@
 //! The run folder: the raw captures first, `run.json` last.
 
-mod prune; // the old ones go
+mod prune; // removes old run folders
 
 use std::collections::BTreeMap;
 use std::fs;

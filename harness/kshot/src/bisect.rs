@@ -6,12 +6,12 @@ mod graph; // candidates and their parents
 pub mod statistics; // how many runs are enough, and how likely a result is wrong
 mod plan; // plan, events and result
 mod image_runs; // the runs of one image, good or bad
-mod bisector; // the state machine
+mod bisector; // the search: which candidate to run next (no IO)
 
 mod answers; // the answer of a run, and those that are recorded
 mod kernel_tester; // builds and runs real kernels
 mod commits; // the candidates of a git history
-mod bisection; // the interface for the commands
+mod bisection; // what the commands call
 mod driver; // drives a search with a tester, and logs each result
 mod log; // the bisection's folder: request, events, reports
 mod question; // the question that each run answers

@@ -14,7 +14,7 @@ mod comparison; // two runs of a scenario
 mod test_runs;
 mod survey; // tables of surveys
 mod sweep; // tables of sweeps
-mod table; // tables of results
+mod table; // a run as tables, each stack beside its reference
 
 pub use comparison::RunComparison;
 pub use junit::{TestCase, test_cases};

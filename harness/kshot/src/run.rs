@@ -3,7 +3,7 @@
 mod judge; // from captures to a verdict
 mod prepare; // what has to be there before a machine starts
 pub(crate) mod recording; // boot, arm, replay, collect
-mod machine_start; // boots or restores a machine, saves states
+mod machine_start; // restore or boot; saves states
 mod shared_guest; // scenarios one after the other in one guest
 
 use kshot_stack::snapshot;

@@ -1,4 +1,4 @@
-//! The files of a download: `.deb` packages and what is in them.
+//! Downloaded `.deb` packages: unpacking one, its version, what it depends on.
 
 use std::path::{Path, PathBuf};
 
