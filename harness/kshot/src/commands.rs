@@ -67,7 +67,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    match, or done; compare: equal; sweep: all stacks are true
   1    drift: the stacks are not what the snapshot or the claims say; compare: the
-       stacks differ; sweep: a stack differs from the truth
+       stacks differ; sweep: a stack differs from the truth; verdict and bisect-step:
+       bad; config: options are missing
   125  cannot tell: no build, no boot, unstable, no snapshot
   128  command line or environment   129  scenario or catalogue
   130  interrupted                   131  the host
