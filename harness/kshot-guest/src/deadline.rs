@@ -56,7 +56,7 @@ impl Deadline {
         TimedOut { what: self.what.clone(), waited: self.started.elapsed(), last_error }
     }
 
-    /// The only polling loop: calls `attempt` until it is done, fails, or the deadline passes. `attempt` gets
+    /// The polling loop: calls `attempt` until it is done, fails, or the deadline passes. `attempt` gets
     /// the longest time that it may block, and has to spend it waiting for its own condition (a socket, a
     /// channel, a child).
     ///
