@@ -1,6 +1,6 @@
 //! Names that become paths or words of a command line: what they may hold.
 
-use globset::Glob;
+use globset::{Glob, GlobBuilder};
 
 use crate::text::is_hidden;
 
@@ -14,7 +14,7 @@ pub const RELEASE_MOST: usize = 64;
 /// The longest glob, in bytes; it becomes a program of some hundred times its size.
 pub const GLOB_MOST: usize = 1024;
 
-/// The glob that `text` is, as a list of kernels or scenarios has it.
+/// The glob that `text` is, as a list of kernels or scenarios has it; `{,-fixed}` may stand for nothing.
 ///
 /// # Errors
 /// That it is none, and why.
@@ -24,7 +24,8 @@ pub fn glob(text: &str) -> Result<Glob, String> {
         let begin: String = text.chars().take(40).collect();
         return Err(format!("`{begin}..` is not a valid glob: it has more than {GLOB_MOST} bytes"));
     }
-    Glob::new(text).map_err(|error| format!("`{text}` is not a valid glob: {}", error.kind()))
+    let glob = GlobBuilder::new(text).empty_alternates(true).build();
+    glob.map_err(|error| format!("`{text}` is not a valid glob: {}", error.kind()))
 }
 
 /// Whether `name` is one file or folder right where it is looked for: no `/`, no `..`, nothing that hides.
@@ -76,6 +77,9 @@ mod tests {
         let why = glob(&"*a".repeat(100_000)).unwrap_err();
         assert!(why.contains("more than 1024 bytes") && why.len() < 200, "{why}");
         assert!(glob("[").is_err());
+        let matcher = glob("mips64-6.1{,-fixed}").unwrap().compile_matcher();
+        assert!(matcher.is_match("mips64-6.1") && matcher.is_match("mips64-6.1-fixed"));
+        assert!(!matcher.is_match("mips64-6.1-static"));
     }
 
     #[test]
