@@ -20,7 +20,7 @@ use kshot_stack::format::{DetectedFormat, TextFormat};
 use kshot_stack::night::results::Night;
 use kshot_stack::normalize::normalize;
 use kshot_stack::stack::bpf_stacks::{self, BpfEvent};
-use kshot_stack::stack::gdb_raw::{Raw, StackCopy};
+use kshot_stack::stack::gdb_raw::{RawHit, StackCopy};
 use kshot_stack::stack::kallsyms::Kallsyms;
 use kshot_stack::stack::{DEEPEST_STACK, ParsedCapture, gdb_json, gdb_raw, perf_data};
 use kshot_stack::sweep;
@@ -175,8 +175,13 @@ fn unwind(input: &[u8]) {
     };
     let registers = vec![(29, stack_pointer), (31, return_address)];
     let memory = input[3 * 8..].to_vec();
-    let raw =
-        Raw { number: 1, pc, registers, stacks: vec![StackCopy { base: STACK, memory }], ..Raw::default() };
+    let raw = RawHit {
+        number: 1,
+        pc,
+        registers,
+        stacks: vec![StackCopy { base: STACK, memory }],
+        ..RawHit::default()
+    };
     let unwound = UNWINDER.with(|unwinder| unwinder.unwind(&raw, Arch::Mips64.row()));
     assert!((1..=DEEPEST_STACK).contains(&unwound.frames.len()), "{} frames", unwound.frames.len());
 }

@@ -3,15 +3,15 @@
 
 mod catalogue; // images/kernels.yaml: which kernels there are and where each comes from
 mod tools; // the tools of the host that a kernel needs
-mod kconfig; // Kconfig fragments
-mod needs; // images/needs.yaml: the kernel options that guest, probes and scenarios need
+mod kconfig; // what fragments ask for, and what of it a .config has dropped
+mod needs; // images/needs.yaml: the options a kernel needs, and the fragment of those it lacks (`kshot config`)
 mod image; // the bytes of an image, and the kernel inside of it
 mod vmlinux; // the architecture and release of a kernel image
 mod modules; // modules.dep
-mod tree; // what kbuild leaves in a user's build folder
+mod tree; // a user's build folder: what kbuild left in it
 mod package; // a kernel out of a package
-mod source; // source trees, and what identifies one
-mod build; // a kernel out of a source tree
+mod source; // unpacks sources into trees, and tells what identifies one
+mod build; // a kernel out of a source tree, Debian's linux-source packages among them
 mod build_folder; // one folder in which many versions are built
 mod dwarf; // the DWARF of a kernel
 

@@ -4,16 +4,16 @@ mod accelerator; // QEMU's own translation or KVM
 mod console; // the console: read all the time, kept raw, understood line by line
 mod error; // what goes wrong with a machine
 mod monitor; // QEMU's monitor (QMP)
-pub mod packet; // the packets of gdb's remote protocol
+pub mod packet; // gdb's remote protocol: framing and checksum
 mod child; // QEMU's process, which never outlives kshot
 mod registers; // a guest's registers, as its gdb stub has them
 mod state; // a guest's state to files and back
 mod spec; // a machine's description, and QEMU's command line
 mod stops; // breakpoints, and leaving them
-mod stub; // a client of QEMU's gdb stub
+mod stub; // gdb's remote protocol: the requests to QEMU's stub
 mod timer; // the timer of a restored machine, where QEMU leaves it out
 mod lacking; // the options that a kernel lacks if its guest does not come up
-mod share; // how much of the host's time QEMU got
+mod share; // whether the host was too busy, so that a late guest is not to blame
 mod liveness; // whether a machine runs, for every wait
 
 use std::fs::File;

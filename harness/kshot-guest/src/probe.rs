@@ -5,7 +5,7 @@
 mod error; // what goes wrong with a probe
 mod capture; // the files that probes leave in a run folder
 mod guest; // the guest as a probe uses it
-mod kernel_symbols; // the names of the addresses in a capture
+mod kernel_symbols; // saves and fetches the guest's /proc/kallsyms
 mod bpf; // a BPF program that reads the stack
 mod ftrace; // the ring buffer
 mod kernel_memory; // what the truth reads of the running kernel

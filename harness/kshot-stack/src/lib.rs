@@ -33,7 +33,7 @@
 //! ```
 
 pub mod text; // what a guest printed, made printable
-pub mod blame; // which party has to act on an error
+pub mod blame; // the parties that may have to act on an error; each error names its own
 pub mod name; // names that become paths or words of a command line
 pub mod foreign; // reads documents that others may have written
 pub mod arch; // the architectures, one row each: registers, entries, the tracers' own frames

@@ -1,4 +1,4 @@
-//! The text of a snapshot, and how a run compares with it.
+//! The text of a snapshot, and the outcomes of comparing it; kshot's `baseline` compares.
 
 use std::fmt::Write as _;
 

@@ -9,7 +9,7 @@ pub mod durations; // how long runs took
 pub mod workspace; // where the repository's folders, the cache and the run folders lie
 pub mod scenario; // scenarios: the YAML as written, and what it means once it is checked
 pub mod artifacts; // the run folder, the reading of one, and the unpacking of others' archives
-pub mod baseline; // a snapshot on file: same, drift or missing
+pub mod baseline; // snapshot files: comparing and accepting
 pub mod run; // the walk: one run, from a scenario and a kernel to the verdict
 pub mod pair_tests; // scenarios as tests
 pub mod sweep; // runs a sweep: func_stack_trace over the whole kernel

@@ -7,8 +7,8 @@ mod kcidb; // kcidb.json
 mod ktap; // results.ktap
 mod listing; // the stacks of a capture
 mod reference; // the stack that another was measured against
-mod mail; // a run as a mail or as Markdown
-mod night; // tables of a night
+mod mail; // a run as a mail or as Markdown; a bisection's is bisect/report.rs
+mod night; // a night as text: what `kshot nightly` prints, and cron mails
 mod comparison; // two runs of a scenario
 #[cfg(test)]
 mod test_runs;

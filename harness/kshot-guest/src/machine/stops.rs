@@ -26,7 +26,7 @@ use super::{Machine, socket_path, spec};
 use crate::deadline::Deadline;
 use crate::host::ScratchFolder;
 use kshot_stack::arch::ArchRow;
-use kshot_stack::stack::gdb_raw::{Raw, StackCopy};
+use kshot_stack::stack::gdb_raw::{RawHit, StackCopy};
 
 /// How long QEMU's monitor may take to answer.
 const MONITOR_LIMIT: Duration = Duration::from_secs(20);
@@ -183,7 +183,7 @@ impl Stops {
         number: u64,
         tops: &[u64],
         spans: &[Span],
-    ) -> Result<(Raw, Vec<Vec<u8>>), StubError> {
+    ) -> Result<(RawHit, Vec<Vec<u8>>), StubError> {
         let register = |(number, at)| {
             self.registers.get(at).map(|value| (number, value)).ok_or(StubError::NoRegister(at))
         };
@@ -204,7 +204,7 @@ impl Stops {
         let stacks = vec![StackCopy { base, memory: told.remove(0) }];
         self.instruction = Some(told.remove(0));
         let (pc, tops) = (self.registers.program_counter(), tops.to_vec());
-        Ok((Raw { number, pc, registers, stacks, tops, returns: Vec::new() }, told))
+        Ok((RawHit { number, pc, registers, stacks, tops, returns: Vec::new() }, told))
     }
 
     /// What is on a stack from an address to its top. `tops` are those of the stacks that C code switches to.

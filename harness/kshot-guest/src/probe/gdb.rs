@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::capture::{Capture, CaptureContent, ProbeFiles};
 use super::guest::{CaptureFetcher, ProbeGuest};
-use super::truth_thread::{Order, RecorderMessage, RunningKernel, TruthProbe, TruthThread};
+use super::truth_thread::{RecorderMessage, RunningKernel, TruthJob, TruthProbe, TruthThread};
 use super::{Armed, KernelFile, Probe, ProbeError, TruthContext, TruthError};
 use crate::deadline::{Deadline, PollResult};
 use crate::kernel::Kernel;
@@ -57,7 +57,7 @@ fn default_hits() -> u32 {
 /// A truth whose thread reads the DWARF of the kernel that will run.
 #[derive(Debug)]
 pub struct StartedTruth {
-    jobs: Sender<RunningKernel>,
+    guest: Sender<RunningKernel>,
     news: Receiver<RecorderMessage>,
     stacks: PathBuf,
 }
@@ -113,11 +113,11 @@ impl Probe for TruthProbe {
         files: ProbeFiles<'_>,
     ) -> Result<Option<StartedTruth>, TruthError> {
         let stacks = files.path(STACKS);
-        let ((jobs, job), (sender, news)) = (channel(), channel());
+        let ((to_thread, guest), (sender, news)) = (channel(), channel());
         let (loaded, file) = (LoadedKernel::new(kernel.dwarf, b""), stacks.clone());
-        let order = Order { wanted: self.clone(), row: kernel.row, loaded, file, job, news: sender };
+        let order = TruthJob { wanted: self.clone(), row: kernel.row, loaded, file, guest, news: sender };
         thread.order(order);
-        Ok(Some(StartedTruth { jobs, news, stacks }))
+        Ok(Some(StartedTruth { guest: to_thread, news, stacks }))
     }
 
     fn arm(
@@ -128,11 +128,11 @@ impl Probe for TruthProbe {
         let no_dwarf = || ProbeError::NoDwarf { probe: guest.probe.to_owned(), why: NoDwarf::Unknown };
         let TruthContext { machine, loaded, started } = truth.ok_or_else(no_dwarf)?;
         let stops = machine.stops().map_err(TruthError::from)?;
-        let StartedTruth { jobs, news, stacks } = started;
+        let StartedTruth { guest, news, stacks } = started;
         let truth =
             ArmedTruth { news, end: stops.end_request(), liveness: machine.liveness().clone(), stacks };
         // Sending fails only if the thread has failed; then its error has already arrived.
-        drop(jobs.send(RunningKernel { stops, loaded: loaded.clone() }));
+        drop(guest.send(RunningKernel { stops, loaded: loaded.clone() }));
         match truth.hear(&Deadline::new("the breakpoint", ARM_LIMIT))? {
             RecorderMessage::Armed => Ok(Box::new(truth)),
             RecorderMessage::Ended(_) => Err(TruthError::EndedEarly.into()),

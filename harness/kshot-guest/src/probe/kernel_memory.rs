@@ -45,7 +45,7 @@ pub(super) struct Task {
     /// The task's name.
     pub(super) name: String,
     /// `task_struct.pid` (the thread id).
-    pub(super) id: u64,
+    pub(super) pid: u64,
 }
 
 /// Where a pointer is stored.
@@ -150,7 +150,7 @@ impl KernelLocations {
         let told = stops.memory(&[name, id])?.concat();
         let (name, id) = told.split_at(NAME_BYTES);
         let name = String::from_utf8_lossy(until_zero(name)).into_owned();
-        Ok(Task { address, name, id: self.row.number(id) })
+        Ok(Task { address, name, pid: self.row.number(id) })
     }
 
     /// The real return addresses of a task's calls that return to a trampoline; `None` where this kernel

@@ -21,8 +21,8 @@ use crate::symbols::{
     build_id_of_notes, notes_section,
 };
 use kshot_stack::arch::ArchRow;
-use kshot_stack::stack::gdb_json::{self, RawStack};
-use kshot_stack::stack::gdb_raw::{self, Raw};
+use kshot_stack::stack::gdb_json::{self, HitStack};
+use kshot_stack::stack::gdb_raw::{self, RawHit};
 use kshot_stack::text::printable;
 
 /// The most bytes of a kernel's notes that are looked at; x86-64's take about 600.
@@ -33,7 +33,7 @@ const TRACED: &str = "ip";
 /// within them.
 const STACKS_MOST: usize = 6;
 
-/// What a scenario asks of the truth: a breakpoint, and how long it stays.
+/// What a scenario or a sweep asks of the truth: a breakpoint, and how long it stays.
 #[derive(Clone, Debug, Serialize)]
 pub struct TruthProbe {
     /// The function to break at; of `a|b`, the first that the kernel has.
@@ -53,21 +53,22 @@ pub struct TruthProbe {
 /// A thread that records truths, one after the other. It keeps what it has read of a kernel for as long as
 /// the guest stays the same.
 #[derive(Debug)]
-pub struct TruthThread(Sender<Order>);
+pub struct TruthThread(Sender<TruthJob>);
 
 /// A truth to be recorded.
-pub(super) struct Order {
+pub(super) struct TruthJob {
     pub(super) wanted: TruthProbe,
     pub(super) row: &'static ArchRow,
     /// The kernel, without its modules.
     pub(super) loaded: LoadedKernel,
     /// The file that the stacks are written to.
     pub(super) file: PathBuf,
-    pub(super) job: Receiver<RunningKernel>,
+    /// The machine, once it is up.
+    pub(super) guest: Receiver<RunningKernel>,
     pub(super) news: Sender<RecorderMessage>,
 }
 
-/// What the thread needs of a machine that is up.
+/// What the thread needs of a machine that is up: its breakpoints, and the kernel with the modules loaded.
 pub(super) struct RunningKernel {
     pub(super) stops: Stops,
     pub(super) loaded: LoadedKernel,
@@ -85,14 +86,14 @@ impl TruthThread {
     /// # Errors
     /// [`TruthError::Start`].
     pub fn start() -> Result<Self, TruthError> {
-        let (orders, ordered) = channel::<Order>();
+        let (orders, ordered) = channel::<TruthJob>();
         let work = move || {
             let mut known = None;
-            while let Ok(Order { wanted, row, loaded, file, job, news }) = ordered.recv() {
+            while let Ok(TruthJob { wanted, row, loaded, file, guest, news }) = ordered.recv() {
                 let recorder = Recorder::read(wanted, row, loaded, file, known.take());
                 let result = recorder.and_then(|mut recorder| {
                     // Without a machine there is nothing to do.
-                    let result = job.recv().map_or(Ok(()), |job| recorder.work(job, &news));
+                    let result = guest.recv().map_or(Ok(()), |guest| recorder.work(guest, &news));
                     known = Some(recorder.known);
                     result
                 });
@@ -104,7 +105,7 @@ impl TruthThread {
     }
 
     /// Queues a truth to be recorded.
-    pub(super) fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: TruthJob) {
         // If the thread is gone, the receiver of its messages notices.
         drop(self.0.send(order));
     }
@@ -210,8 +211,8 @@ impl Recorder {
     }
 
     /// Records until there are enough hits or it is told to end, and lets go of the guest whatever happens.
-    fn work(&mut self, job: RunningKernel, news: &Sender<RecorderMessage>) -> Result<(), TruthError> {
-        let RunningKernel { mut stops, loaded } = job;
+    fn work(&mut self, guest: RunningKernel, news: &Sender<RecorderMessage>) -> Result<(), TruthError> {
+        let RunningKernel { mut stops, loaded } = guest;
         let recorded = self.record(&mut stops, &loaded, news);
         let released = stops.release().map_err(TruthError::from);
         // What was seen before a fault is evidence.
@@ -315,7 +316,7 @@ impl Recorder {
     /// Unwinds as far as possible, reading further memory as it is needed.
     fn unwind(
         &mut self,
-        raw: &mut Raw,
+        raw: &mut RawHit,
         task: Option<u64>,
         stops: &mut Stops,
     ) -> Result<UnwoundStack, TruthError> {
@@ -355,9 +356,9 @@ impl Recorder {
                 self.stacks.iter().map(|stack| self.known.unwinder.frames(&stack.frames, &lines)).collect();
             for Hit { task, stack } in std::mem::take(&mut self.hits) {
                 let (frames, end) = (told[stack].clone(), &self.stacks[stack].end);
-                let (task, pid, cut) = (task.name, task.id, matches!(end, End::Cut { .. }));
+                let (task, pid, cut) = (task.name, task.pid, matches!(end, End::Cut { .. }));
                 let end = Some(end.to_string());
-                self.write(&gdb_json::Line::Stack(RawStack { task, pid, frames, end, cut }))?;
+                self.write(&gdb_json::Line::Stack(HitStack { task, pid, frames, end, cut }))?;
             }
         }
         self.flush()

@@ -4,7 +4,7 @@
 use gimli::{Encoding, EvaluationResult, Expression, Location, Reader, Register, Value};
 
 use kshot_stack::arch::{ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, StackBefore};
-use kshot_stack::stack::gdb_raw::Raw;
+use kshot_stack::stack::gdb_raw::RawHit;
 
 /// DWARF's numbers below this one are general registers, on every architecture of Linux.
 pub(super) const REGISTERS: usize = 66;
@@ -75,7 +75,7 @@ impl Cursor {
     }
 
     /// Whether assembly code has saved its caller's registers as `code` says.
-    pub(super) fn is_marked(&self, code: &AssemblyFrame, raw: &Raw, row: &ArchRow) -> bool {
+    pub(super) fn is_marked(&self, code: &AssemblyFrame, raw: &RawHit, row: &ArchRow) -> bool {
         code.marker.is_none_or(|marker| {
             let base = self.register(Register(code.base));
             let word = base.and_then(|base| word_at(raw, base.wrapping_add_signed(marker.offset), row));
@@ -84,7 +84,7 @@ impl Cursor {
     }
 
     /// What called assembly code, or was interrupted by it.
-    pub(super) fn out_of(&self, code: &AssemblyFrame, raw: &Raw, row: &ArchRow) -> Result<Self, Cut> {
+    pub(super) fn out_of(&self, code: &AssemblyFrame, raw: &RawHit, row: &ArchRow) -> Result<Self, Cut> {
         let base = self.register(Register(code.base)).ok_or(Cut::OtherMemory)?;
         let lowest = base.wrapping_add_signed(code.lowest_offset());
         if !raw.holds(lowest) {
@@ -119,7 +119,7 @@ impl Cursor {
     }
 
     /// This frame with the stack pointer from before it switched stacks, if it did.
-    pub(super) fn switched(mut self, raw: &Raw, row: &ArchRow) -> Result<Self, Cut> {
+    pub(super) fn switched(mut self, raw: &RawHit, row: &ArchRow) -> Result<Self, Cut> {
         let stack_pointer = &mut self.registers[usize::from(row.stack_pointer)];
         let Some(top) = stack_pointer.filter(|address| raw.tops.contains(address)) else { return Ok(self) };
         let before = top.wrapping_add(row.stack_before.offset());
@@ -143,7 +143,7 @@ impl Cursor {
         expression: Expression<R>,
         encoding: Encoding,
         stack: &[u64],
-        raw: &Raw,
+        raw: &RawHit,
         row: &ArchRow,
     ) -> Result<u64, Cut> {
         let mut evaluation = expression.evaluation(encoding);
@@ -174,7 +174,7 @@ impl Cursor {
 }
 
 /// A word of the copies of the stacks.
-pub(super) fn word_at(raw: &Raw, address: u64, row: &ArchRow) -> Option<u64> {
+pub(super) fn word_at(raw: &RawHit, address: u64, row: &ArchRow) -> Option<u64> {
     raw.bytes(address, row.word_bytes).map(|bytes| row.number(bytes))
 }
 

@@ -13,7 +13,7 @@ use super::{
     LANDMARK, PhysicalFrame, SourceLine, SymbolsError, Unwinder, normal_path, open, relative_to_source,
 };
 use kshot_stack::stack::fold_suffix;
-use kshot_stack::stack::gdb_json::RawFrame;
+use kshot_stack::stack::gdb_json::HitFrame;
 
 /// The DWARF of some addresses of a kernel and its modules.
 pub struct LineTables {
@@ -127,11 +127,11 @@ impl Unwinder {
 
     /// The frames of a stack, each behind those of the functions that were inlined into it. `lines` are those
     /// of their addresses.
-    pub fn frames(&self, stack: &[PhysicalFrame], lines: &Lines<'_>) -> Vec<RawFrame> {
+    pub fn frames(&self, stack: &[PhysicalFrame], lines: &Lines<'_>) -> Vec<HitFrame> {
         stack.iter().flat_map(|physical| self.frames_of(physical, lines)).collect()
     }
 
-    fn frames_of(&self, physical: &PhysicalFrame, lines: &Lines<'_>) -> Vec<RawFrame> {
+    fn frames_of(&self, physical: &PhysicalFrame, lines: &Lines<'_>) -> Vec<HitFrame> {
         let frame = &physical.frame;
         let (pc, inside) = (frame.address.unwrap_or_default(), physical.inside());
         let mut lines = if frame.user { Vec::new() } else { lines.at(inside) };
@@ -140,7 +140,7 @@ impl Unwinder {
             lines.drain(..lines.len().saturating_sub(1));
         }
         let known = !lines.is_empty();
-        let line = |line: SourceLine| RawFrame {
+        let line = |line: SourceLine| HitFrame {
             pc: format!("{pc:#x}"),
             function: Some(line.function).filter(|name| !name.is_empty()),
             start: None,
@@ -150,12 +150,12 @@ impl Unwinder {
             inlined: true,
             user: false,
         };
-        let mut frames: Vec<RawFrame> = lines.into_iter().map(line).collect();
+        let mut frames: Vec<HitFrame> = lines.into_iter().map(line).collect();
         if !known {
             let (function, file, line) = (None, None, None);
             let pc = format!("{pc:#x}");
             let (start, size, inlined, user) = (None, None, true, frame.user);
-            frames.push(RawFrame { pc, function, start, size, file, line, inlined, user });
+            frames.push(HitFrame { pc, function, start, size, file, line, inlined, user });
         }
         if let Some(outermost) = frames.last_mut() {
             outermost.inlined = false;

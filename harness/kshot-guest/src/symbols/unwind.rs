@@ -18,7 +18,7 @@ use super::loaded::{LoadedFile, LoadedKernel, LoadedModule};
 use super::section_addresses::SectionAddresses;
 use super::{Function, SymbolsError, function_at, functions, labels, named, open};
 use kshot_stack::arch::{ArchRow, AssemblyFrame, AssemblyKind};
-use kshot_stack::stack::gdb_raw::Raw;
+use kshot_stack::stack::gdb_raw::RawHit;
 use kshot_stack::stack::{DEEPEST_STACK, Frame};
 
 /// The call frame information lives as long as the unwinder.
@@ -239,7 +239,7 @@ impl Unwinder {
     /// be told: to an entry, or out to user space. None at all where the tracer was not called from its
     /// trampoline, of which x86 keeps copies that no symbol table lists (`create_trampoline()` of
     /// `arch/x86/kernel/ftrace.c`).
-    pub fn unwind_traced(&self, raw: &Raw, row: &ArchRow) -> Vec<Frame> {
+    pub fn unwind_traced(&self, raw: &RawHit, row: &ArchRow) -> Vec<Frame> {
         let trampoline = row.assembly.iter().find(|code| code.kind == AssemblyKind::FunctionTracer);
         let frames = self.walk(raw, row, trampoline).frames;
         let is_tracer = |physical: &PhysicalFrame| {
@@ -251,12 +251,12 @@ impl Unwinder {
     }
 
     /// The stack of a processor that was at `raw`.
-    pub fn unwind(&self, raw: &Raw, row: &ArchRow) -> UnwoundStack {
+    pub fn unwind(&self, raw: &RawHit, row: &ArchRow) -> UnwoundStack {
         self.walk(raw, row, None)
     }
 
     /// The stack, where `nameless` is the kernel's code that no symbol table lists.
-    fn walk(&self, raw: &Raw, row: &ArchRow, nameless: Option<&AssemblyFrame>) -> UnwoundStack {
+    fn walk(&self, raw: &RawHit, row: &ArchRow, nameless: Option<&AssemblyFrame>) -> UnwoundStack {
         let mut registers = [None; REGISTERS];
         for &(register, value) in &raw.registers {
             if let Some(known) = registers.get_mut(usize::from(register)) {
@@ -305,7 +305,7 @@ impl Unwinder {
 
     /// The caller with its real return address in place of a trampoline's. `taken` says how many real
     /// addresses of each trampoline belong to frames further inside.
-    fn returned(&self, mut caller: Cursor, raw: &Raw, taken: &mut [usize]) -> Result<Cursor, Cut> {
+    fn returned(&self, mut caller: Cursor, raw: &RawHit, taken: &mut [usize]) -> Result<Cursor, Cut> {
         // One trampoline may stand in the place of another's, and for several probes of one call.
         while caller.is_return_address && self.return_trampoline(caller.pc).is_some() {
             let trampoline = caller.pc;
@@ -350,7 +350,7 @@ impl Unwinder {
     }
 
     /// The frame that called this one.
-    fn caller(&self, cursor: &Cursor, raw: &Raw, row: &ArchRow) -> Result<Cursor, Cut> {
+    fn caller(&self, cursor: &Cursor, raw: &RawHit, row: &ArchRow) -> Result<Cursor, Cut> {
         let address = cursor.inside();
         let rows = self.rows_at(address).ok_or_else(|| match self.module_without_rows(address) {
             Some(_) => Cut::NoModuleDwarf,

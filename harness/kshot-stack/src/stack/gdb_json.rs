@@ -65,19 +65,19 @@ pub enum Line {
         pc: String,
     },
     /// A hit.
-    Stack(RawStack),
+    Stack(HitStack),
 }
 
 /// The stack of one hit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RawStack {
+pub struct HitStack {
     /// The name of the task (`comm`).
     pub task: String,
     /// Its process id, the kernel's `pid`.
     #[serde(default)]
     pub pid: u64,
     /// The frames, innermost first.
-    pub frames: Vec<RawFrame>,
+    pub frames: Vec<HitFrame>,
     /// Why there are no more.
     #[serde(default)]
     pub end: Option<String>,
@@ -88,7 +88,7 @@ pub struct RawStack {
 
 /// A frame of a hit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RawFrame {
+pub struct HitFrame {
     /// Its address, hexadecimal: where the hit is, or where a call returns to.
     pub pc: String,
     /// The function as DWARF or else the symbol table names it.
@@ -112,7 +112,7 @@ pub struct RawFrame {
     pub user: bool,
 }
 
-fn stack(raw: RawStack, function: &str, row: &ArchRow, warnings: &mut Warnings) -> Stack {
+fn stack(raw: HitStack, function: &str, row: &ArchRow, warnings: &mut Warnings) -> Stack {
     if raw.cut {
         warnings.note(Kind::CutTruth, raw.end.as_deref().unwrap_or_default().as_bytes());
     }
@@ -134,7 +134,7 @@ fn stack(raw: RawStack, function: &str, row: &ArchRow, warnings: &mut Warnings) 
     }
 }
 
-fn frame(raw: &RawFrame, row: &ArchRow) -> Option<Frame> {
+fn frame(raw: &HitFrame, row: &ArchRow) -> Option<Frame> {
     let address = hexadecimal(raw.pc.as_bytes())?;
     let start = raw.start.as_deref().and_then(|start| hexadecimal(start.as_bytes()));
     Some(Frame {

@@ -23,7 +23,7 @@ const LONGEST_LINE: usize = 512 << 10;
 
 /// The registers and the stacks of one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Raw {
+pub struct RawHit {
     /// The event, from 1.
     pub number: u64,
     /// The program counter.
@@ -59,9 +59,9 @@ pub struct Returns {
 
 /// All of a capture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RawEvents {
+pub struct RawHits {
     /// The events, in order.
-    pub raw: Vec<Raw>,
+    pub raw: Vec<RawHit>,
     /// How many events there were; `None` where the capture did not come to its end.
     pub events: Option<u64>,
     /// What could not be read, counted by kind.
@@ -72,8 +72,8 @@ pub struct RawEvents {
 ///
 /// # Errors
 /// What `input` fails with; never because of what a line holds.
-pub fn parse(input: impl BufRead) -> io::Result<RawEvents> {
-    let (mut all, mut warnings) = (RawEvents::default(), Warnings::default());
+pub fn parse(input: impl BufRead) -> io::Result<RawHits> {
+    let (mut all, mut warnings) = (RawHits::default(), Warnings::default());
     lines::each_of(LONGEST_LINE, input, &mut warnings, |line, warnings| {
         match serde_json::from_slice(line) {
             Ok(Line::Break { .. }) => {}
@@ -89,7 +89,7 @@ pub fn parse(input: impl BufRead) -> io::Result<RawEvents> {
     Ok(all)
 }
 
-impl Raw {
+impl RawHit {
     /// The line of the capture that holds it.
     pub fn line(&self) -> Line {
         let hexadecimal = |value: u64| format!("{value:#x}");
@@ -146,7 +146,7 @@ pub enum Line {
     },
 }
 
-/// The text of [`Raw`].
+/// The text of [`RawHit`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     event: u64,
@@ -174,11 +174,11 @@ fn digit(number: u8) -> char {
     char::from_digit(number.into(), 16).unwrap_or('0')
 }
 
-fn raw(event: &Event) -> Option<Raw> {
+fn raw(event: &Event) -> Option<RawHit> {
     let number = |text: &str| hexadecimal(text.as_bytes());
     let registers = event.registers.iter().map(|(register, value)| Some((*register, number(value)?)));
     let before = event.before.iter().map(|stack| copy(&stack.sp, &stack.memory));
-    Some(Raw {
+    Some(RawHit {
         number: event.event,
         pc: number(&event.pc)?,
         registers: registers.collect::<Option<_>>()?,
@@ -212,19 +212,19 @@ garbage
 "#;
         let all = parse(text.as_bytes()).unwrap();
         let stack = |base, memory: &[u8]| StackCopy { base, memory: memory.into() };
-        let one = Raw {
+        let one = RawHit {
             number: 7,
             pc: 0xffff_ffff_801c_8a80,
             registers: vec![(29, 0x98)],
             stacks: vec![stack(0x98, &[0, 0xff, 0x0a])],
-            ..Raw::default()
+            ..RawHit::default()
         };
-        let interrupt = Raw {
+        let interrupt = RawHit {
             number: 7,
             pc: 1,
             stacks: vec![stack(0x98, &[1]), stack(0x40, &[2])],
             tops: vec![0xf8],
-            ..Raw::default()
+            ..RawHit::default()
         };
         assert_eq!(all.raw, [one, interrupt]);
         for (raw, line) in all.raw.iter().zip(text.lines().skip(1)) {

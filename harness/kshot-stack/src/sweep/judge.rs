@@ -8,7 +8,7 @@ use super::document::{
 };
 use crate::arch::ArchRow;
 use crate::fidelity::{physical, reaches_entry, same_function, same_place, up_to_entry};
-use crate::stack::gdb_raw::{Raw, RawEvents};
+use crate::stack::gdb_raw::{RawHit, RawHits};
 use crate::stack::{Frame, ParsedCapture, Stack, State};
 use crate::text::count_noun;
 
@@ -57,8 +57,8 @@ pub fn compare_events(
     armed: u64,
     recorded: &ParsedCapture,
     order: &[usize],
-    truth: &RawEvents,
-    unwind: impl Fn(&Raw) -> Vec<Frame>,
+    truth: &RawHits,
+    unwind: impl Fn(&RawHit) -> Vec<Frame>,
     is_in: impl Fn(&Frame, &str) -> bool,
     row: &ArchRow,
 ) -> Result<SweepFindings, EventMismatch> {

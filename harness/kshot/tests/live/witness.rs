@@ -13,8 +13,8 @@ use kshot_guest::machine::{Accelerator, Machine, MachineSpec, Stop, Stops};
 use kshot_guest::session::{Credentials, Guest, Session};
 use kshot_guest::symbols::{Cut, End, LIST_SECTIONS_COMMAND, LoadedKernel, Unwinder};
 use kshot_guest::userland::{SshKeys, Userland, initramfs};
-use kshot_stack::stack::gdb_json::RawFrame;
-use kshot_stack::stack::gdb_raw::Raw;
+use kshot_stack::stack::gdb_json::HitFrame;
+use kshot_stack::stack::gdb_raw::RawHit;
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 
@@ -167,7 +167,7 @@ fn agree(workspace: &Workspace, kernel: &Kernel, subject: &Subject) {
             End::Cut { .. } => panic!("{function}: {}: {ours:#?}", unwound.end),
         };
         assert!(ends.contains(&really), "{function}: {really:?}: {ours:#?}");
-        let is_last = |frame: &RawFrame| last.is_some() && frame.function.as_deref() == last;
+        let is_last = |frame: &HitFrame| last.is_some() && frame.function.as_deref() == last;
         let compared = ours.iter().position(is_last).map_or(ours.len(), |at| at + 1);
         assert_eq!(compared < ours.len(), last.is_some(), "{function}: {ours:#?}");
         let ends_in_entry = really == Ends::Entry && last.is_none();
@@ -191,7 +191,7 @@ fn agree(workspace: &Workspace, kernel: &Kernel, subject: &Subject) {
 }
 
 /// The registers and all stacks of a guest that stands.
-fn raw(stops: &mut Stops, unwinder: &Unwinder, kernel: &Kernel) -> Raw {
+fn raw(stops: &mut Stops, unwinder: &Unwinder, kernel: &Kernel) -> RawHit {
     let (mut raw, _) = stops.raw(1, &[], &[]).unwrap();
     while let End::Cut { why: Cut::OtherStack(address), .. } = unwinder.unwind(&raw, kernel.arch.row()).end {
         raw.stacks.push(stops.stack(address, &[]).unwrap());
@@ -200,14 +200,14 @@ fn raw(stops: &mut Stops, unwinder: &Unwinder, kernel: &Kernel) -> Raw {
 }
 
 /// Compares two frames, of one that is a caller the line, too.
-fn same(ours: &RawFrame, theirs: &RawFrame, calls: bool) {
-    let file = |frame: &RawFrame| frame.file.clone().unwrap_or_default();
+fn same(ours: &HitFrame, theirs: &HitFrame, calls: bool) {
+    let file = |frame: &HitFrame| frame.file.clone().unwrap_or_default();
     // One of them may leave out where the sources were when they were compiled.
     let (our_file, their_file) = (file(ours), file(theirs));
     assert!(their_file.ends_with(&our_file) || our_file.ends_with(&their_file), "{ours:?}\n{theirs:?}");
     // gdb takes a function's beginning out of the DWARF, which leaves out the NOPs for the tracer in front of
     // it. Without DWARF it tells no bounds.
-    let end = |frame: &RawFrame| {
+    let end = |frame: &HitFrame| {
         let start = frame.start.as_deref()?.strip_prefix("0x")?;
         Some(u64::from_str_radix(start, 16).ok()? + frame.size?)
     };
@@ -215,7 +215,7 @@ fn same(ours: &RawFrame, theirs: &RawFrame, calls: bool) {
     // gdb.
     let alike = ours.start == theirs.start || end(ours) == end(theirs);
     assert!(theirs.start.is_none() || alike, "{ours:?}\n{theirs:?}");
-    let ours = RawFrame {
+    let ours = HitFrame {
         file: theirs.file.clone(),
         line: if calls { ours.line } else { theirs.line },
         start: theirs.start.clone(),
@@ -227,7 +227,7 @@ fn same(ours: &RawFrame, theirs: &RawFrame, calls: bool) {
 }
 
 /// What gdb tells of a guest that stands; it lets it go.
-fn witness(machine: &Machine, loaded: &LoadedKernel) -> Vec<RawFrame> {
+fn witness(machine: &Machine, loaded: &LoadedKernel) -> Vec<HitFrame> {
     let modules = loaded.modules.iter().map(|module| {
         let sections = module.sections.iter().map(|(name, at)| (name.clone(), json!(format!("{at:#x}"))));
         json!({ "path": module.path, "sections": sections.collect::<serde_json::Map<_, _>>() })

@@ -18,17 +18,17 @@ fn cursor(registers: &[(u16, u64)]) -> Cursor {
 }
 
 /// Stacks of words that count from 0, but for some, by their offset in bytes.
-fn raw(arch: Arch, stacks: &[(u64, &[(usize, u64)])]) -> Raw {
+fn raw(arch: Arch, stacks: &[(u64, &[(usize, u64)])]) -> RawHit {
     let copy = |&(base, words): &(u64, &[(usize, u64)])| {
         let mut all: Vec<u64> = (0..64).collect();
         words.iter().for_each(|&(offset, word)| all[offset / 8] = word);
         let bytes = |word: u64| if arch.row().big_endian { word.to_be_bytes() } else { word.to_le_bytes() };
         StackCopy { base, memory: all.into_iter().flat_map(bytes).collect() }
     };
-    Raw { stacks: stacks.iter().map(copy).collect(), ..Raw::default() }
+    RawHit { stacks: stacks.iter().map(copy).collect(), ..RawHit::default() }
 }
 
-fn out_of(arch: Arch, label: &str, cursor: &Cursor, raw: &Raw) -> Result<Cursor, Cut> {
+fn out_of(arch: Arch, label: &str, cursor: &Cursor, raw: &RawHit) -> Result<Cursor, Cut> {
     cursor.out_of(arch.row().assembly_frames(label).next().unwrap(), raw, arch.row())
 }
 
@@ -83,7 +83,7 @@ fn a_frame_where_other_versions_switch_stacks_is_no_switch() {
     let (top, row) = (STACK + 160, Arch::Ppc64el.row());
     let mut raw = raw(Arch::Ppc64el, &[(STACK, &[(160, STACK + 240)]), (TASK_STACK, &[])]);
     raw.tops = vec![top];
-    let register = |raw: &Raw| cursor(&[(1, top)]).switched(raw, row).unwrap().register(Register(1));
+    let register = |raw: &RawHit| cursor(&[(1, top)]).switched(raw, row).unwrap().register(Register(1));
     assert_eq!(register(&raw), Some(top));
     raw.stacks[0].memory[160..168].copy_from_slice(&TASK_STACK.to_le_bytes());
     assert_eq!(register(&raw), Some(TASK_STACK));
@@ -93,7 +93,7 @@ fn a_frame_where_other_versions_switch_stacks_is_no_switch() {
 fn a_stack_that_was_switched_is_followed_once_it_is_read() {
     let frame = (TASK_STACK, &[(0, TASK_STACK + 64), (8, CODE + 8)][..]);
     let cursor = cursor(&[(31, STACK + 512), (29, TASK_STACK)]);
-    let switch = |raw: &Raw| out_of(Arch::Arm64, "call_on_irq_stack", &cursor, raw);
+    let switch = |raw: &RawHit| out_of(Arch::Arm64, "call_on_irq_stack", &cursor, raw);
     assert_eq!(switch(&raw(Arch::Arm64, &[(STACK, &[])])).unwrap_err(), Cut::OtherStack(TASK_STACK));
     let caller = switch(&raw(Arch::Arm64, &[(STACK, &[]), frame])).unwrap();
     assert_eq!((caller.pc, caller.is_return_address), (CODE + 8, true));
@@ -106,7 +106,7 @@ fn a_frame_record_below_its_pointer_is_read_with_the_other_stack() {
     // riscv64's s0 points behind the pair that call_on_irq_stack saves.
     let (s0, pair) = (TASK_STACK + 16, [(0, TASK_STACK + 64), (8, CODE + 8)]);
     let cursor = cursor(&[(2, STACK + 512), (8, s0)]);
-    let switch = |raw: &Raw| out_of(Arch::Riscv64, "call_on_irq_stack", &cursor, raw);
+    let switch = |raw: &RawHit| out_of(Arch::Riscv64, "call_on_irq_stack", &cursor, raw);
     assert_eq!(switch(&raw(Arch::Riscv64, &[(STACK, &[])])).unwrap_err(), Cut::OtherStack(TASK_STACK));
     let caller = switch(&raw(Arch::Riscv64, &[(STACK, &[]), (TASK_STACK, &pair)])).unwrap();
     assert_eq!((caller.pc, caller.is_return_address), (CODE + 8, true));

@@ -18,13 +18,13 @@ fn unwinder() -> Unwinder {
 }
 
 /// What a processor at `pc` has on its stack.
-fn raw(pc: u64, return_address: u64, stack: &[u64]) -> Raw {
+fn raw(pc: u64, return_address: u64, stack: &[u64]) -> RawHit {
     let memory = stack.iter().flat_map(|word| word.to_be_bytes()).collect();
     let registers = vec![(STACK_POINTER, BASE), (RETURN_ADDRESS, return_address)];
-    Raw { number: 1, pc, registers, stacks: vec![StackCopy { base: BASE, memory }], ..Raw::default() }
+    RawHit { number: 1, pc, registers, stacks: vec![StackCopy { base: BASE, memory }], ..RawHit::default() }
 }
 
-fn told(raw: &Raw) -> (Vec<String>, String) {
+fn told(raw: &RawHit) -> (Vec<String>, String) {
     let UnwoundStack { frames, end } = unwinder().unwind(raw, Arch::Mips64.row());
     let name = |physical: &PhysicalFrame| {
         let frame = &physical.frame;
@@ -101,7 +101,7 @@ fn assembly_code_that_waits_for_interrupts_is_left_by_its_return_address() {
     unwinder.functions.push(Function { start: idle, size: 0x40, st_other: 0, name: "psw_idle".into() });
     let row = Arch::S390x.row();
     let registers = vec![(row.stack_pointer, BASE), (row.return_address, caller)];
-    let raw = Raw { registers, ..raw(idle + 0x3c, 0, &[]) };
+    let raw = RawHit { registers, ..raw(idle + 0x3c, 0, &[]) };
     let unwound = unwinder.unwind(&raw, row);
     assert_eq!(unwound.frames[1].frame.address, Some(caller));
     assert!(unwound.frames[1].is_return_address);
@@ -109,7 +109,7 @@ fn assembly_code_that_waits_for_interrupts_is_left_by_its_return_address() {
 
 #[test]
 fn what_cannot_be_told_is_said() {
-    let end = |raw: &Raw| told(raw).1;
+    let end = |raw: &RawHit| told(raw).1;
     assert_eq!(end(&raw(RECURSING, 0, &[7])), "cut at recursing: CFI leads out of the stack");
     assert_eq!(end(&raw(0xffff_ffff_8020_0000, 0, &[])), "cut at 0xffffffff80200000: no CFI");
     assert_eq!(end(&raw(RECURSING, 0, &[7, 0x1_2000_0000])), "user space");

@@ -1,6 +1,6 @@
 use super::*;
 use crate::arch::Arch;
-use crate::stack::gdb_raw::Raw;
+use crate::stack::gdb_raw::RawHit;
 
 fn frame(address: u64, symbol: &str) -> Frame {
     Frame {
@@ -27,10 +27,9 @@ fn findings(stacks: &[Stack], truth: &[Frame]) -> Result<SweepFindings, EventMis
     let told = stacks.iter().map(|stack| (stack.clone(), 1)).collect();
     let recorded = ParsedCapture { stacks: told, ..ParsedCapture::default() };
     let order: Vec<usize> = (0..stacks.len()).collect();
-    let raw = |number| Raw { number, ..Raw::default() };
+    let raw = |number| RawHit { number, ..RawHit::default() };
     let events = stacks.len() as u64;
-    let seen =
-        RawEvents { raw: (1..=events).map(raw).collect(), events: Some(events), ..RawEvents::default() };
+    let seen = RawHits { raw: (1..=events).map(raw).collect(), events: Some(events), ..RawHits::default() };
     compare_events(100, &recorded, &order, &seen, |_| truth.to_vec(), is_in, Arch::Mips64.row())
 }
 
@@ -104,15 +103,15 @@ fn a_truth_that_ends_before_an_entry_is_no_measure_and_one_that_reaches_user_spa
 #[test]
 fn stacks_and_truths_that_are_not_of_the_same_events_are_not_compared() {
     let recorded = ParsedCapture { stacks: vec![(stack(&truth()), 1)], ..ParsedCapture::default() };
-    let raw = Raw { number: 1, ..Raw::default() };
-    let seen = RawEvents { raw: vec![raw], events: Some(1), ..RawEvents::default() };
+    let raw = RawHit { number: 1, ..RawHit::default() };
+    let seen = RawHits { raw: vec![raw], events: Some(1), ..RawHits::default() };
     let row = Arch::Mips64.row();
-    let judge = |recorded: &ParsedCapture, seen: &RawEvents, truth: &[Frame]| {
+    let judge = |recorded: &ParsedCapture, seen: &RawHits, truth: &[Frame]| {
         compare_events(1, recorded, &[0], seen, |_| truth.to_vec(), is_in, row).unwrap_err()
     };
-    let unfinished = RawEvents { events: None, ..seen.clone() };
+    let unfinished = RawHits { events: None, ..seen.clone() };
     assert_eq!(judge(&recorded, &unfinished, &truth()), EventMismatch::Unfinished);
-    let more = RawEvents { events: Some(2), ..seen.clone() };
+    let more = RawHits { events: Some(2), ..seen.clone() };
     assert_eq!(judge(&recorded, &more, &truth()), EventMismatch::Number { recorded: 1, seen: 2 });
     let lost = ParsedCapture { lost: 3, ..recorded.clone() };
     assert_eq!(judge(&lost, &seen, &truth()), EventMismatch::Lost(3));
