@@ -1,7 +1,7 @@
 //! Debian's archive: where it is, what is downloaded from it, and the files of a download.
 #![expect(clippy::disallowed_methods, reason = "apt and dpkg do the work")]
 
-mod mirrors; // the archive's addresses, as the host's apt sources have them
+mod mirrors; // the archives' addresses, of the environment or the host's apt sources
 mod deb; // .deb packages: unpacking one, its version, what it depends on
 mod apt; // downloads, with signatures checked and the host's apt untouched
 

@@ -4,7 +4,7 @@
 mod catalogue; // images/kernels.yaml: which kernels there are and where each comes from
 mod tools; // the tools of the host that a kernel needs
 mod kconfig; // what fragments ask for, and what of it a .config has dropped
-mod needs; // images/needs.yaml: the options a kernel needs, and the fragment of those it lacks (`kshot config`)
+mod needs; // images/needs.yaml: the options that are needed, and the fragment of those a kernel lacks (`kshot config`)
 mod image; // the bytes of an image, and the kernel inside of it
 mod vmlinux; // the architecture and release of a kernel image
 mod modules; // modules.dep
@@ -38,7 +38,7 @@ pub use catalogue::{
 };
 pub use dwarf::provision_dwarf;
 pub use modules::{MODULE_BYTES_MOST, with_dependencies};
-pub use needs::{KernelConfig, MissingOption, OptionNeeds, config_arch, fragment, missing_options};
+pub use needs::{KernelConfig, MissingOption, OptionUsers, config_arch, fragment, missing_options};
 pub use source::{diff_folders, extract_paths, linux_source_request};
 pub use tools::missing_tools;
 
@@ -390,7 +390,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError::MissingOptions`], [`KernelError::File`] or [`KernelError::Yaml`].
-    pub fn check_options(&self, images: &ImagesFolder, users: &OptionNeeds) -> Result<(), KernelError> {
+    pub fn check_options(&self, images: &ImagesFolder, users: &OptionUsers) -> Result<(), KernelError> {
         let Some(path) = &self.config else { return Ok(()) };
         let config = KernelConfig { arch: self.arch, path, has_modules: self.modules.is_some() };
         let missing = missing_options(config, images, users)?;

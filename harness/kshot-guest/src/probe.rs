@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use bpf::{BPF_KALLSYMS, BpfHelper, BpfHook, BpfProbe, STACKS as BPF_STACKS};
 use capture::ProbeFiles;
 pub use capture::{Capture, CaptureContent, TextForm};
-pub use error::{ConsoleError, ProbeError, TruthError};
+pub use error::{ConsolePartError, ProbeError, TruthError};
 pub use ftrace::FtraceProbe;
 pub use gdb::StartedTruth;
 use guest::{CaptureFetcher, ProbeGuest};

@@ -7,8 +7,8 @@ mod loaded; // a kernel as it is loaded in a guest
 mod section_addresses; // where a module's sections are
 mod functions; // the functions of a symbol table
 mod dwarf; // DWARF of a file
-mod cursor; // where an unwinder stands, and the way to its caller
-mod unwind; // call stacks out of registers and memory
+mod cursor; // one frame, and the ways out of it that no DWARF tells: exceptions, assembly, other stacks
+mod unwind; // the walk from frame to frame, by call frame information
 mod layout; // fields, parameters and the banner
 mod frames; // source lines and inlined functions of a call stack
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use kshot_guest::bounded;
 use kshot_guest::host::FileError;
-use kshot_guest::kernel::OptionNeeds;
+use kshot_guest::kernel::OptionUsers;
 use kshot_guest::probe::ProbeSpec;
 use kshot_guest::yaml::{self, YamlError, YamlSource};
 use kshot_stack::blame::{Blame, Blamed, passed_on_hint};
@@ -232,10 +232,10 @@ impl Scenario {
 
     /// What makes use of a kernel's options: the probes, the kernel parameters, and what the scenario
     /// requires by name.
-    pub fn option_users(&self) -> OptionNeeds {
+    pub fn option_users(&self) -> OptionUsers {
         let probes = self.probes.iter().flat_map(ProbeSpec::needs).map(str::to_owned);
         let words = probes.chain(self.boot.cmdline.iter().cloned());
-        OptionNeeds { words: words.collect(), required: self.requires.iter().cloned().collect() }
+        OptionUsers { words: words.collect(), required: self.requires.iter().cloned().collect() }
     }
 
     /// The ids of all scenarios below `folder`, sorted.

@@ -1,4 +1,4 @@
-//! The URLs of Debian's archives, from the host's apt sources.
+//! The URLs of Debian's archives: of the environment, or else of the host's apt sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -37,7 +37,7 @@ impl Need {
 
 /// Everything in a scenario that needs kernel options.
 #[derive(Clone, Debug, Default)]
-pub struct OptionNeeds {
+pub struct OptionUsers {
     /// Kinds of probes and kernel parameters ("kprobe", "ftrace=function").
     pub words: BTreeSet<String>,
     /// Options that the scenario requires by name, without `CONFIG_`.
@@ -75,7 +75,7 @@ pub struct KernelConfig<'a> {
 pub fn missing_options(
     config: KernelConfig<'_>,
     images: &ImagesFolder,
-    users: &OptionNeeds,
+    users: &OptionUsers,
 ) -> Result<Vec<MissingOption>, KernelError> {
     let needs: Vec<Need> = yaml::from_str("images/needs.yaml", &read(&images.needs_yaml())?)?;
     Ok(missing(&read(config.path)?, config.has_modules, config.arch.row().options, &needs, users))
@@ -131,7 +131,7 @@ fn missing(
     has_modules: bool,
     board: &[KernelOption],
     needs: &[Need],
-    users: &OptionNeeds,
+    users: &OptionUsers,
 ) -> Vec<MissingOption> {
     let settings: HashMap<&str, &str> = config
         .lines()
@@ -189,7 +189,7 @@ mod tests {
             need("KPROBE_EVENTS", &["kprobe"], &["FTRACE"]),
             need("DYNAMIC_FTRACE", &["ftrace_filter="], &[]),
         ];
-        let users = OptionNeeds { words: owned(words), required: owned(required) };
+        let users = OptionUsers { words: owned(words), required: owned(required) };
         missing(config, has_modules, BOARD, &needs, &users).into_iter().map(|option| option.name).collect()
     }
 
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_fragment_turns_on_what_an_option_depends_on_first() {
         let config = "CONFIG_PCI=y\nCONFIG_DEVTMPFS=y\n";
-        let missing = missing(config, false, BOARD, &[], &OptionNeeds::default());
+        let missing = missing(config, false, BOARD, &[], &OptionUsers::default());
         assert_eq!(
             fragment(&missing),
             "# PCNET32: the board's network card\nCONFIG_ETHERNET=y\nCONFIG_PCNET32=y\n"
@@ -253,7 +253,7 @@ mod tests {
         let words = needs.iter().flat_map(|need| need.users.clone());
         // They are built without BPF.
         let words = words.filter(|word| !word.starts_with("bpf")).collect();
-        let users = OptionNeeds { words, required: ["TUN".into()].into() };
+        let users = OptionUsers { words, required: ["TUN".into()].into() };
         let read = |name: &str| std::fs::read_to_string(images.config_folder().join(name)).unwrap();
         let config = read("base.config") + &read("tracing.config") + &read("malta.config");
         let row = kshot_stack::arch::Arch::Mips64.row();

@@ -50,7 +50,7 @@ pub enum ProbeError {
         /// The probe's name.
         probe: String,
         /// The error of the console's log.
-        source: ConsoleError,
+        source: ConsolePartError,
     },
     /// A tool in the guest failed.
     #[error("probe {probe}: {doing} failed with status {status}: {said}")]
@@ -128,7 +128,7 @@ pub enum TruthError {
 
 /// Why a text probe's part of the console cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum ConsoleError {
+pub enum ConsolePartError {
     /// The mark at the end of the probe's part did not arrive.
     #[error(transparent)]
     TimedOut(#[from] TimedOut),
@@ -177,8 +177,10 @@ impl Blamed for ProbeError {
 
     fn blame(&self) -> Blame {
         match self {
-            Self::Console { source: ConsoleError::TimedOut(_), .. } | Self::ToolFailed { .. } => Blame::Guest,
-            Self::Console { source: ConsoleError::Interrupted, .. } => Blame::Interrupted,
+            Self::Console { source: ConsolePartError::TimedOut(_), .. } | Self::ToolFailed { .. } => {
+                Blame::Guest
+            }
+            Self::Console { source: ConsolePartError::Interrupted, .. } => Blame::Interrupted,
             Self::NoDwarf { .. } => Blame::Usage,
             _ => passed_on_blame(self),
         }
@@ -193,7 +195,7 @@ impl Blamed for ProbeError {
                 "the guest lacks the command; `kshot cache userland --prune` makes the next run rebuild its userland"
                     .into(),
             ),
-            Self::Console { source: ConsoleError::TimedOut(_), .. } => Some(
+            Self::Console { source: ConsolePartError::TimedOut(_), .. } => Some(
                 "raise the scenario's `loglevel=`: it may keep critical messages from the console".into(),
             ),
             _ => passed_on_hint(self),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::capture::{Capture, CaptureContent, ProbeFiles};
 use super::guest::{CaptureFetcher, ProbeGuest};
-use super::truth_thread::{RecorderMessage, RunningKernel, TruthJob, TruthProbe, TruthThread};
+use super::truth_thread::{ReadyGuest, RecorderMessage, TruthJob, TruthProbe, TruthThread};
 use super::{Armed, KernelFile, Probe, ProbeError, TruthContext, TruthError};
 use crate::deadline::{Deadline, PollResult};
 use crate::kernel::Kernel;
@@ -57,7 +57,7 @@ fn default_hits() -> u32 {
 /// A truth whose thread reads the DWARF of the kernel that will run.
 #[derive(Debug)]
 pub struct StartedTruth {
-    guest: Sender<RunningKernel>,
+    guest: Sender<ReadyGuest>,
     news: Receiver<RecorderMessage>,
     stacks: PathBuf,
 }
@@ -132,7 +132,7 @@ impl Probe for TruthProbe {
         let truth =
             ArmedTruth { news, end: stops.end_request(), liveness: machine.liveness().clone(), stacks };
         // Sending fails only if the thread has failed; then its error has already arrived.
-        drop(guest.send(RunningKernel { stops, loaded: loaded.clone() }));
+        drop(guest.send(ReadyGuest { stops, loaded: loaded.clone() }));
         match truth.hear(&Deadline::new("the breakpoint", ARM_LIMIT))? {
             RecorderMessage::Armed => Ok(Box::new(truth)),
             RecorderMessage::Ended(_) => Err(TruthError::EndedEarly.into()),

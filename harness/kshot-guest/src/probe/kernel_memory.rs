@@ -63,7 +63,7 @@ enum PointerPlace {
 
 /// A pointer that has been located: its value, or the address that it is to be read from.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum LocatedPointer {
+pub(super) enum ValueOrAddress {
     /// The pointer's value.
     Value(u64),
     /// The address of the pointer.
@@ -122,28 +122,28 @@ impl KernelLocations {
     }
 
     /// The pointer to the current task.
-    pub(super) fn task_pointer(&mut self, stops: &mut Stops) -> Result<LocatedPointer, TruthError> {
+    pub(super) fn task_pointer(&mut self, stops: &mut Stops) -> Result<ValueOrAddress, TruthError> {
         self.pointer(self.task, stops)
     }
 
     /// The part of memory that has to be read for a pointer.
-    pub(super) fn span(&self, pointer: LocatedPointer) -> Vec<Span> {
+    pub(super) fn span(&self, pointer: ValueOrAddress) -> Vec<Span> {
         match pointer {
-            LocatedPointer::Value(_) => Vec::new(),
-            LocatedPointer::At(address) => vec![Span { address, length: self.row.word_bytes }],
+            ValueOrAddress::Value(_) => Vec::new(),
+            ValueOrAddress::At(address) => vec![Span { address, length: self.row.word_bytes }],
         }
     }
 
     /// The task that a pointer points to. `told` is what is in its [`span`](Self::span).
     pub(super) fn task(
         &self,
-        pointer: LocatedPointer,
+        pointer: ValueOrAddress,
         told: &[Vec<u8>],
         stops: &mut Stops,
     ) -> Result<Task, TruthError> {
         let address = match pointer {
-            LocatedPointer::Value(task) => task,
-            LocatedPointer::At(_) => self.row.number(&told.concat()),
+            ValueOrAddress::Value(task) => task,
+            ValueOrAddress::At(_) => self.row.number(&told.concat()),
         };
         let name = Span { address: address.wrapping_add(self.name), length: NAME_BYTES };
         let id = Span { address: address.wrapping_add(self.id), length: size_of::<u32>() };
@@ -228,10 +228,10 @@ impl KernelLocations {
         Ok(Some(found.collect::<Result<_, _>>()?))
     }
 
-    fn follow(&self, pointer: LocatedPointer, stops: &mut Stops) -> Result<u64, TruthError> {
+    fn follow(&self, pointer: ValueOrAddress, stops: &mut Stops) -> Result<u64, TruthError> {
         match pointer {
-            LocatedPointer::Value(value) => Ok(value),
-            LocatedPointer::At(address) => Ok(self.word(address, stops)?),
+            ValueOrAddress::Value(value) => Ok(value),
+            ValueOrAddress::At(address) => Ok(self.word(address, stops)?),
         }
     }
 
@@ -240,16 +240,16 @@ impl KernelLocations {
         Ok(self.row.number(&stops.memory(&[span])?.concat()))
     }
 
-    fn pointer(&mut self, place: PointerPlace, stops: &mut Stops) -> Result<LocatedPointer, TruthError> {
+    fn pointer(&mut self, place: PointerPlace, stops: &mut Stops) -> Result<ValueOrAddress, TruthError> {
         let register =
             |registers: &Registers, number| registers.get(number).ok_or(StubError::NoRegister(number));
         Ok(match place {
-            PointerPlace::Register(number) => LocatedPointer::Value(register(stops.registers(), number)?),
+            PointerPlace::Register(number) => ValueOrAddress::Value(register(stops.registers(), number)?),
             PointerPlace::Structure { register: Some(number), offset } => {
-                LocatedPointer::At(register(stops.registers(), number)?.wrapping_add(offset))
+                ValueOrAddress::At(register(stops.registers(), number)?.wrapping_add(offset))
             }
-            PointerPlace::Structure { register: None, offset } => LocatedPointer::At(offset),
-            PointerPlace::Variable(address) => LocatedPointer::At(address),
+            PointerPlace::Structure { register: None, offset } => ValueOrAddress::At(offset),
+            PointerPlace::Variable(address) => ValueOrAddress::At(address),
             PointerPlace::PerCpu { variable, offsets } => {
                 let first = match self.per_cpu {
                     Some(first) => first,
@@ -257,7 +257,7 @@ impl KernelLocations {
                 };
                 // The machine has one processor, and its part stays where it is.
                 self.per_cpu = Some(first);
-                LocatedPointer::At(variable.wrapping_add(first))
+                ValueOrAddress::At(variable.wrapping_add(first))
             }
         })
     }

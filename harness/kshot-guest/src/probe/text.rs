@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::capture::{Capture, CaptureContent, ProbeFiles, file_stem};
-use super::error::{ConsoleError, ProbeError};
+use super::error::{ConsolePartError, ProbeError};
 use super::guest::{CAPTURE_LIMIT, COMMAND_LIMIT, CaptureFetcher, ProbeGuest, Wanted};
 use super::{Armed, Probe, TruthContext};
 use crate::deadline::{Deadline, PollResult};
@@ -166,7 +166,7 @@ fn fetch_console(fetcher: &mut CaptureFetcher<'_>) -> Result<(), ProbeError> {
     let marks = [Mark::Begin, Mark::End].map(|mark| mark.text(&fetcher.guest));
     let log = fetcher.folder.join(CONSOLE_LOG);
     let part = part_of_console(&log, &marks);
-    if let Err(ConsoleError::TimedOut(_)) = part {
+    if let Err(ConsolePartError::TimedOut(_)) = part {
         // A guest that is gone is the reason; this tells it.
         fetcher.guest.run("looking for its part of the console", "true", COMMAND_LIMIT)?;
     }
@@ -200,12 +200,12 @@ fn print_mark(guest: &mut ProbeGuest<'_>, mark: Mark) -> Result<(), ProbeError> 
 }
 
 /// The text between the two marks.
-fn part_of_console(log: &Path, [begin, end]: &[String; 2]) -> Result<Vec<u8>, ConsoleError> {
+fn part_of_console(log: &Path, [begin, end]: &[String; 2]) -> Result<Vec<u8>, ConsolePartError> {
     let deadline = Deadline::new(format!("`{end}` on the console"), MARK_LIMIT);
     let (mut log, mut text) = (File::open(log)?, Vec::new());
     deadline.poll(|limit| {
         if interrupt::arrived() {
-            return Err(ConsoleError::Interrupted);
+            return Err(ConsolePartError::Interrupted);
         }
         // What is new: the log grows while it is read.
         log.read_to_end(&mut text)?;

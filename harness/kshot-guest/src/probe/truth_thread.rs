@@ -64,12 +64,12 @@ pub(super) struct TruthJob {
     /// The file that the stacks are written to.
     pub(super) file: PathBuf,
     /// The machine, once it is up.
-    pub(super) guest: Receiver<RunningKernel>,
+    pub(super) guest: Receiver<ReadyGuest>,
     pub(super) news: Sender<RecorderMessage>,
 }
 
 /// What the thread needs of a machine that is up: its breakpoints, and the kernel with the modules loaded.
-pub(super) struct RunningKernel {
+pub(super) struct ReadyGuest {
     pub(super) stops: Stops,
     pub(super) loaded: LoadedKernel,
 }
@@ -211,8 +211,8 @@ impl Recorder {
     }
 
     /// Records until there are enough hits or it is told to end, and lets go of the guest whatever happens.
-    fn work(&mut self, guest: RunningKernel, news: &Sender<RecorderMessage>) -> Result<(), TruthError> {
-        let RunningKernel { mut stops, loaded } = guest;
+    fn work(&mut self, guest: ReadyGuest, news: &Sender<RecorderMessage>) -> Result<(), TruthError> {
+        let ReadyGuest { mut stops, loaded } = guest;
         let recorded = self.record(&mut stops, &loaded, news);
         let released = stops.release().map_err(TruthError::from);
         // What was seen before a fault is evidence.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::select::Selector;
 use super::{CommandError, Format, Streams};
 use kshot_guest::kernel::{
-    KernelConfig, MissingOption, OptionNeeds, config_arch, fragment, merge_config, missing_options,
+    KernelConfig, MissingOption, OptionUsers, config_arch, fragment, merge_config, missing_options,
 };
 use kshot_stack::arch::Arch;
 use kshot_stack::exit::ExitCode;
@@ -32,7 +32,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn execute(self, streams: &mut Streams<'_>) -> Result<ExitCode, CommandError> {
         let select = Selector::open(None)?;
-        let mut users = OptionNeeds::default();
+        let mut users = OptionUsers::default();
         // Without --scenario, no scenario is asked for; other commands would then take all of them.
         if !self.scenarios.is_empty() {
             for id in select.scenario_ids(&self.scenarios)? {

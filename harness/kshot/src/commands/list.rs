@@ -4,7 +4,7 @@ use super::select::Selector;
 use super::{CommandError, Format, Streams};
 use crate::report::new_table;
 use crate::workspace::Workspace;
-use kshot_guest::kernel::{DwarfAvailability, Kernel, KernelError, KernelSpec, OptionNeeds};
+use kshot_guest::kernel::{DwarfAvailability, Kernel, KernelError, KernelSpec, OptionUsers};
 use kshot_guest::probe;
 use kshot_stack::blame::error_chain;
 use kshot_stack::exit::ExitCode;
@@ -154,7 +154,7 @@ struct LackingProbe {
 fn lacking(workspace: &Workspace, kernel: &Kernel) -> Result<Vec<LackingProbe>, KernelError> {
     let mut lacking = Vec::new();
     for &probe in probe::kinds() {
-        let users = OptionNeeds { words: [probe.to_owned()].into(), ..OptionNeeds::default() };
+        let users = OptionUsers { words: [probe.to_owned()].into(), ..OptionUsers::default() };
         match kernel.check_options(&workspace.images(), &users) {
             Ok(()) => {}
             Err(KernelError::MissingOptions { missing, .. }) => {
