@@ -47,24 +47,6 @@ macro_rules! exception {
     };
 }
 
-/// What ftrace_caller of arch/powerpc/kernel/trace/ftrace_entry.S (ftrace_mprofile.S before 6.6) keeps of the traced
-/// function: a struct pt_regs so far above the stack pointer, with zero for MSR and with what is in r0 at the call,
-/// the function's return address, for the link register.
-macro_rules! function_tracer {
-    ($regs:literal) => {
-        AssemblyFrame {
-            labels: &["ftrace_call", "ftrace_caller"],
-            kind: AssemblyKind::FunctionTracer,
-            base: 1,
-            program_counter: $regs + 256,
-            stack_pointer: CallerStackPointer::Saved($regs + 8),
-            saved: &[SavedRegisters { dwarf: 65, offset: $regs + 288, count: 1 }],
-            user_mode: None,
-            marker: Some(Marker { offset: $regs + 264, value: 0 }),
-        }
-    };
-}
-
 /// The top of a stack that call_do_softirq() or call_do_irq() of arch/powerpc/kernel/irq.c switches to, where
 /// they leave the stack pointer: so far above its beginning.
 macro_rules! switched {
@@ -144,7 +126,23 @@ pub(super) const ROW: ArchRow = ArchRow {
     cfa_bias: 0,
     return_address: 65,
     // STACK_FRAME_OVERHEAD up to 6.1; STACK_INT_FRAME_REGS since 6.2.
-    assembly: &[exception!(112, 96), exception!(48, 32), function_tracer!(48), function_tracer!(112)],
+    assembly: &[
+        exception!(112, 96),
+        exception!(48, 32),
+        // ftrace_regs_entry of arch/powerpc/kernel/trace/ftrace_entry.S of 6.12: a struct pt_regs, with zero for MSR
+        // where not all registers are saved, and with the traced function's return address, which is in r0 at the
+        // call, for the link register.
+        AssemblyFrame {
+            labels: &["ftrace_call", "ftrace_caller"],
+            kind: AssemblyKind::FunctionTracer,
+            base: 1,
+            program_counter: 48 + 256,
+            stack_pointer: CallerStackPointer::Saved(48 + 8),
+            saved: &[SavedRegisters { dwarf: 65, offset: 48 + 288, count: 1 }],
+            user_mode: None,
+            marker: Some(Marker { offset: 48 + 264, value: 0 }),
+        },
+    ],
     // arch/powerpc/platforms/pseries/hvCall.S: the idle task waits for an interrupt in it.
     leaves: &["plpar_hcall_norets_notrace"],
     // THREAD_SIZE less STACK_FRAME_OVERHEAD up to 6.1, less STACK_FRAME_MIN_SIZE since 6.2.

@@ -29,12 +29,12 @@ pub(crate) struct Context<'a> {
 /// Task, pid, CPU and what follows the time.
 pub(crate) fn context(line: &[u8]) -> Option<Context<'_>> {
     if line.get(TASK_WIDTH) == Some(&b'-')
-        && let Some(context) = normal_at(line, TASK_WIDTH)
+        && let Some(context) = NORMAL.context_at(line, TASK_WIDTH)
     {
         return Some(context);
     }
     if line.get(LATENCY_TASK_WIDTH) == Some(&b'-')
-        && let Some(context) = latency_at(line, LATENCY_TASK_WIDTH)
+        && let Some(context) = LATENCY.context_at(line, LATENCY_TASK_WIDTH)
     {
         return Some(context);
     }
@@ -49,29 +49,31 @@ pub(crate) fn context(line: &[u8]) -> Option<Context<'_>> {
     // indented, or have lost what they were.
     let front = line.iter().enumerate().take(LAST_DASH);
     front.into_iter().find_map(|(at, byte)| match byte {
-        b'-' => normal_at(line, at).or_else(|| latency_at(line, at)),
+        b'-' => NORMAL.context_at(line, at).or_else(|| LATENCY.context_at(line, at)),
         b' ' => verbose_at(line, at),
         _ => None,
     })
 }
 
-fn normal_at(line: &[u8], dash: usize) -> Option<Context<'_>> {
-    let (pid, text) = decimal(&line[dash + 1..])?;
-    let (cpu, rest) = normal_columns(text)?;
-    Some(Context {
-        task: line[..dash].trim_ascii_start(),
-        lacking: TASK_WIDTH.saturating_sub(dash),
-        pid,
-        cpu,
-        rest,
-    })
+/// Reads the columns between the pid and the text: the CPU, and the text.
+type Columns = fn(&[u8]) -> Option<(u64, &[u8])>;
+
+/// How a format has the task, up to a dash, and the columns behind its pid.
+struct Format {
+    task_width: usize,
+    columns: Columns,
 }
 
-fn latency_at(line: &[u8], dash: usize) -> Option<Context<'_>> {
-    let (pid, text) = decimal(&line[dash + 1..])?;
-    let (cpu, rest) = latency_columns(text)?;
-    let task = line[..dash].trim_ascii_start();
-    Some(Context { task, lacking: LATENCY_TASK_WIDTH.saturating_sub(dash), pid, cpu, rest })
+const NORMAL: Format = Format { task_width: TASK_WIDTH, columns: normal_columns };
+const LATENCY: Format = Format { task_width: LATENCY_TASK_WIDTH, columns: latency_columns };
+
+impl Format {
+    fn context_at<'a>(&self, line: &'a [u8], dash: usize) -> Option<Context<'a>> {
+        let (pid, text) = decimal(&line[dash + 1..])?;
+        let (cpu, rest) = (self.columns)(text)?;
+        let task = line[..dash].trim_ascii_start();
+        Some(Context { task, lacking: self.task_width.saturating_sub(dash), pid, cpu, rest })
+    }
 }
 
 /// ` (-------) [000] .....     0.227540: `, with or without the thread group and the flags.

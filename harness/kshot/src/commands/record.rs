@@ -37,12 +37,10 @@ impl Args {
         let select = Selector::open(self.out.as_ref())?;
         let id = Scenario::resolve_id(&select.workspace.scenarios(), &self.scenario)?;
         let scenario = select.scenario(&id)?;
-        let (name, accept) = match self.kernel {
-            Some(name) => (name.clone(), format!("kshot record {id} --kernel {name} --accept")),
-            None => {
-                let first = select.kernel_names(&scenario.kernels)?.remove(0);
-                (first, format!("kshot record {id} --accept"))
-            }
+        let option = self.kernel.as_ref().map(|name| format!(" --kernel {name}")).unwrap_or_default();
+        let name = match self.kernel {
+            Some(name) => name,
+            None => select.kernel_names(&scenario.kernels)?.remove(0),
         };
         let kernel = select.single_kernel(&name, &streams.progress)?;
         if !kernel.in_catalogue {
@@ -94,7 +92,9 @@ impl Args {
         if written == 0 && !claims {
             streams.progress.print_line("all snapshots are up to date");
         } else {
-            streams.progress.print_line(&format!("review the stacks above, then: {accept}"));
+            streams
+                .progress
+                .print_line(&format!("review the stacks above, then: kshot record {id}{option} --accept"));
         }
         Ok(ExitCode::Match)
     }
