@@ -181,10 +181,18 @@ impl DetectedFormat {
         }
         let (mut parser, mut warnings) = (self.format.parser(), Warnings::default());
         lines::each(input, &mut warnings, |line, warnings| {
-            lines::take(&mut *parser, self.margin.strip(line), warnings);
+            if !self.is_gap(line) {
+                lines::take(&mut *parser, self.margin.strip(line), warnings);
+            }
         })?;
         let parsed = parser.finish(&mut warnings);
         Ok(ParsedCapture { warnings: warnings.into_inner(), ..parsed })
+    }
+
+    /// Whether a line is an empty one around what somebody wrote between quoted lines: behind it a quoted call
+    /// trace goes on.
+    fn is_gap(self, line: &[u8]) -> bool {
+        self.format == TextFormat::CallTrace && self.margin.is_quoted() && line.trim_ascii().is_empty()
     }
 
     /// Reads a capture that may go on in other formats than it begins with: what there is of each, in the

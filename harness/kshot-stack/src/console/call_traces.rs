@@ -55,9 +55,10 @@ use stacks::{BACKTRACE, NO_REPORT};
 
 use super::messages::{
     Printer, announces_place, announces_places, bare, begins_with_place, dropped, hung_task,
-    is_cut_before_function, is_cut_before_place, is_cut_guess, is_damaged, is_end_of_report, is_of_memory,
-    is_of_program, is_register, last_function, may_be_frame, names_debugged_task, names_task_last,
-    parts_backtraces, pasted, program_counter, report, section, shown, stands_alone, task, wrapped_module,
+    is_behind_task_of_parisc, is_cut_before_function, is_cut_before_place, is_cut_guess, is_damaged,
+    is_end_of_report, is_of_memory, is_of_program, is_register, last_function, may_be_frame,
+    names_debugged_task, names_task_last, parts_backtraces, pasted, program_counter, report, section, shown,
+    stands_alone, task, wrapped_module,
 };
 use super::prefix::{Message, plain, unquoted};
 use super::telling::is_telling;
@@ -228,6 +229,10 @@ impl Parser {
             }
             return;
         }
+        if is_behind_task_of_parisc(text) {
+            let task = self.callers[caller].task;
+            return self.name(caller, Some(task));
+        }
         if text.trim_ascii_end().ends_with(FTRACE_HEADING)
             && let Some(context) = context(text)
         {
@@ -334,7 +339,9 @@ impl Parser {
                 _ => self.close(caller),
             }
             let task = self.words.word(task.as_bytes());
-            self.name(caller, Some(task).filter(|_| self.callers[caller].names_task_last));
+            if self.callers[caller].names_task_last {
+                self.name(caller, Some(task));
+            }
             let caller = &mut self.callers[caller];
             (caller.task, caller.section, caller.age) = (task, None, 0);
             return;
@@ -423,7 +430,10 @@ impl Parser {
         } else {
             self.end(caller);
         }
-        self.name(caller, None);
+        let names_task_last = names_task_last(text);
+        if names_task_last || self.callers[caller].names_task_last {
+            self.name(caller, None);
+        }
         let report = self.words.word(kind.as_bytes());
         let function = last_function(text).map(|function| self.words.word(function.as_bytes()));
         // xmon prints the first line of a report again right behind the name of its task.
@@ -435,7 +445,7 @@ impl Parser {
         let caller = &mut self.callers[caller];
         (caller.report, caller.section, caller.age) = (Some(report), None, 0);
         (caller.function, caller.task, caller.has_told) = (function, task, false);
-        caller.names_task_last = names_task_last(text);
+        caller.names_task_last = names_task_last;
         if function.is_none() && is_cut_before_function(text) {
             caller.awaited = Awaited::Function;
         }

@@ -266,6 +266,12 @@ pub(super) fn names_task_last(text: &str) -> bool {
     text.starts_with("BUG: KMSAN: ") || text.starts_with("BUG: KFENCE: ")
 }
 
+/// Whether this is the line behind the one that names the task, in parisc's list of registers, which stands
+/// behind the stack (`show_regs()`, `arch/parisc/kernel/traps.c`): the names of the bits of PSW.
+pub(super) fn is_behind_task_of_parisc(text: &[u8]) -> bool {
+    text.trim_ascii() == b"YZrvWESTHLNXBCVMcbcbcbcbOGFRQPDI"
+}
+
 /// The rest of a message that a mail program wrapped before a module's name: `[sunrpc]`.
 pub(super) fn wrapped_module(text: &[u8]) -> Option<&[u8]> {
     let name = text.strip_prefix(b"[")?.trim_ascii_end().strip_suffix(b"]")?;

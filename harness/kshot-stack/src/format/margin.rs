@@ -49,6 +49,11 @@ impl Margin {
         self.said
     }
 
+    /// Whether lines are quoted.
+    pub(super) fn is_quoted(self) -> bool {
+        self.quoted
+    }
+
     /// The text of a line.
     pub(super) fn strip(self, line: &[u8]) -> &[u8] {
         if self == Self::default() {

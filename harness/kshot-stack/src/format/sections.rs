@@ -61,6 +61,9 @@ impl Sections {
 
     /// Takes the next line.
     pub(super) fn line(&mut self, line: &[u8], warnings: &mut Warnings) {
+        if self.reading.is_gap(line) {
+            return;
+        }
         let memory = self.left.take().map(|left| self.decide(left, line, warnings));
         if !self.parser.line(self.reading.margin.strip(line), warnings) {
             let mut left = Left { line: memory.unwrap_or_default(), number: warnings.line };

@@ -41,6 +41,19 @@ fn every_capture_is_known_by_its_text() {
 }
 
 #[test]
+fn a_quoted_trace_goes_on_behind_a_comment() {
+    let trace = "> Call Trace:\n>  f+0x1/0x2\n";
+    let more = ">  g+0x1/0x2\n>\n> h+0x1/0x2\n";
+    for comment in ["\n", "\nThis is where it is built ..\n\n", "\n[two lines,\n \nor three]\n\n"] {
+        assert_eq!(frames(&format!("{trace}{comment}{more}")), ["f g", "h"], "{comment}");
+    }
+    let own = "\nand here:\n\nCall Trace:\n g+0x1/0x2\n";
+    assert_eq!(frames(&format!("{trace}{own}")), ["f", "g"]);
+    let plain = format!("{trace}\n{more}").replace("> ", "").replace('>', "");
+    assert_eq!(frames(&plain), ["f", "g", "h"], "no comment where nothing is quoted");
+}
+
+#[test]
 fn a_quoted_or_indented_capture_reads_as_the_plain_one() {
     for folder in
         ["ftrace", "trace_cmd", "perf", "pasted", "proc_stack", "stack_tracer", "hist", "bpf", "bpftrace"]

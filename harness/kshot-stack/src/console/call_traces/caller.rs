@@ -10,7 +10,7 @@ pub(super) struct Caller {
     pub(super) report: Option<usize>,
     /// Whether it names its task only behind its stacks.
     pub(super) names_task_last: bool,
-    /// Its own stack, which waits for that.
+    /// Its own stack, or one of no report and no task, which waits for that.
     pub(super) nameless: Option<(Numbers, u64)>,
     /// Whether a frame stands behind its first line.
     pub(super) has_told: bool,
@@ -164,10 +164,12 @@ impl Caller {
         self.aside.replace((std::mem::take(&mut self.stack), self.number))
     }
 
-    /// Whether the open stack's report has yet to name its task.
+    /// Whether the open stack's report has yet to name its task. What is of no report may be of parisc, which
+    /// names the task behind the stack.
     fn awaits_task(&self, nameless: usize) -> bool {
-        let waits = self.names_task_last && self.nameless.is_none() && self.stack.task == nameless;
-        waits && Some(self.stack.event) == self.report
+        let is_of_report = || self.names_task_last && Some(self.stack.event) == self.report;
+        let is_of_none = self.report.is_none() && self.printer == Printer::Kernel;
+        self.nameless.is_none() && self.stack.task == nameless && (is_of_none || is_of_report())
     }
 
     /// Ends what is open, and returns its stack.

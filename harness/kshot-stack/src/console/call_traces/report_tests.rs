@@ -435,3 +435,21 @@ fn sparc32_prints_its_frames_in_one_line_or_each_in_two() {
         assert_eq!(told(&timed), ["1 ? warn in f: f g"], "{timed}");
     }
 }
+
+#[test]
+fn parisc_names_the_task_behind_its_stack() {
+    let task = "CPU: 0 PID: 93 Comm: kworker/0:1 Not tainted 5.18.0+ #12\n";
+    let bits = "     YZrvWESTHLNXBCVMcbcbcbcbOGFRQPDI\nPSW: 00001000000001101111111100001111 Not tainted\n";
+    let fault = "Kernel Fault: Code=15 (Data TLB miss fault) at addr 0000000000000008\n";
+    let stack = "Backtrace:\n [<000000004021c5a0>] f+0x20/0x38\n [<0000000040a1c5a0>] g+0x20/0x38\n\n";
+    for text in [format!("{stack}{task}{bits}"), format!("{stack}{fault}{task}{bits}")] {
+        assert_eq!(told(&text), ["1 kworker/0:1 call trace: f g"], "{text}");
+    }
+    assert_eq!(
+        told(&format!("{stack}{task}{stack}")),
+        ["1 ? call trace: f g", "1 kworker/0:1 call trace: f g"]
+    );
+    assert_eq!(told(&format!("{task}{bits}{stack}")), ["1 kworker/0:1 call trace: f g"]);
+    let other = format!("{stack}BUG: KMSAN: x in f+0x1/0x2\n f+0x1/0x2\n{task}");
+    assert_eq!(told(&other), ["1 ? call trace: f g", "1 kworker/0:1 bug in f: f"]);
+}

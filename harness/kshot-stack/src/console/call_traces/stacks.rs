@@ -59,6 +59,9 @@ impl Parser {
     }
 
     pub(super) fn begin_stack(&mut self, caller: usize, printer: Printer) {
+        if !self.callers[caller].names_task_last {
+            self.name(caller, None);
+        }
         let event = match printer {
             Printer::Kernel => NO_REPORT,
             Printer::Ftrace => UNNAMED,
