@@ -232,6 +232,13 @@ pub enum KernelPointer {
     /// In the first of these variables that the kernel has, or at its beginning; each processor has its own
     /// (`include/linux/percpu-defs.h`).
     PerCpu(&'static [&'static str]),
+    /// In a field of a variable that each processor has, which has the name of its structure.
+    PerCpuField {
+        /// The variable's name, and the structure's.
+        structure: &'static str,
+        /// The structure's field.
+        field: &'static str,
+    },
     /// In a variable, or in its first element, which is the first processor's.
     Variable(&'static str),
     /// In a structure that each processor has at address 0.

@@ -283,6 +283,13 @@ fn place(layout: &TypeLayout, pointer: KernelPointer) -> Result<PointerPlace, Tr
         let address = layout.variable(names)?;
         address.ok_or_else(|| TruthError::Unknown { what: names.join(" or ") })
     };
+    let per_cpu = |variable| {
+        Ok::<_, TruthError>(match layout.variable(&["__per_cpu_offset"])? {
+            Some(offsets) => PointerPlace::PerCpu { variable, offsets },
+            // Without CONFIG_SMP there is one of each (include/asm-generic/percpu.h).
+            None => PointerPlace::Variable(variable),
+        })
+    };
     Ok(match pointer {
         KernelPointer::Register(number) => PointerPlace::Register(number),
         KernelPointer::Field { register, structure, field: name } => {
@@ -292,11 +299,10 @@ fn place(layout: &TypeLayout, pointer: KernelPointer) -> Result<PointerPlace, Tr
             PointerPlace::Structure { register: None, offset: field(layout, structure, name)? }
         }
         KernelPointer::Variable(name) => PointerPlace::Variable(variable(&[name])?),
-        KernelPointer::PerCpu(names) => match (variable(names)?, layout.variable(&["__per_cpu_offset"])?) {
-            (variable, Some(offsets)) => PointerPlace::PerCpu { variable, offsets },
-            // Without CONFIG_SMP there is one of each (include/asm-generic/percpu.h).
-            (variable, None) => PointerPlace::Variable(variable),
-        },
+        KernelPointer::PerCpu(names) => per_cpu(variable(names)?)?,
+        KernelPointer::PerCpuField { structure, field: name } => {
+            per_cpu(variable(&[structure])?.wrapping_add(field(layout, structure, name)?))?
+        }
     })
 }
 

@@ -321,7 +321,10 @@ impl Recorder {
         stops: &mut Stops,
     ) -> Result<UnwoundStack, TruthError> {
         loop {
-            let unwound = self.known.unwinder.unwind(raw, self.row);
+            let unwound = match self.wanted.traced {
+                true => self.known.unwinder.unwind_tracer(raw, self.row),
+                false => self.known.unwinder.unwind(raw, self.row),
+            };
             let End::Cut { why, .. } = unwound.end else { return Ok(unwound) };
             match why {
                 Cut::OtherStack(address) if raw.stacks.len() < STACKS_MOST => {

@@ -28,6 +28,8 @@ pub enum Cut {
     Returns(u64),
     /// The CFI gives no return address.
     NoReturnAddress,
+    /// The CFI gives a return address that is not the kernel's, of a function that user space does not call.
+    OutOfKernel,
     /// The CFI leads back to the same frame.
     Endless,
     /// There are more frames than any stack has.
@@ -57,6 +59,7 @@ impl std::fmt::Display for Cut {
             Self::OtherStack(_) => "it continues on a stack that cannot be read",
             Self::Returns(_) => "it returns to a trampoline, and kshot does not know what that returns to",
             Self::NoReturnAddress => "CFI gives no return address",
+            Self::OutOfKernel => "CFI leads out of the kernel",
             Self::Endless => "CFI leads back to the same frame",
             Self::TooDeep => "more frames than any stack has",
         })

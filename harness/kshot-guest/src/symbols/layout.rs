@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use gimli::{AttributeValue, DwTag, SectionId};
+use gimli::{AttributeValue, DwTag, SectionId, UnitOffset};
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use super::dwarf::{Reader, Sections};
@@ -15,6 +15,8 @@ use super::{LANDMARK, SymbolsError, Unwinder, open};
 const BANNER: &str = "linux_banner";
 /// The DWARF sections about code addresses, which are not needed here.
 const CODE: [SectionId; 2] = [SectionId::DebugRanges, SectionId::DebugRngLists];
+/// How deep structures without a name may lie in one another.
+const NESTED_MOST: usize = 8;
 /// The longest banner, in bytes; a kernel's is far shorter.
 const LONGEST_BANNER: u64 = 1024;
 
@@ -42,8 +44,6 @@ struct Child {
     parent_size: Option<u64>,
     /// How many of its kind come before it.
     index: usize,
-    /// Where it lies in a structure.
-    offset: Option<u64>,
 }
 
 impl std::fmt::Debug for TypeLayout {
@@ -100,14 +100,14 @@ impl TypeLayout {
         Ok(names.iter().find_map(find).map(|symbol| symbol.address().wrapping_add(self.offset)))
     }
 
-    /// Where a field lies in a structure, in bytes; `None` where there is no such structure or field.
+    /// Where a field lies in a structure, in bytes, or in a structure without a name inside of it; `None` where
+    /// there is no such structure or field.
     ///
     /// # Errors
     /// [`SymbolsError::Dwarf`].
     pub fn field(&self, structure: &str, field: &str) -> Result<Option<u64>, SymbolsError> {
-        let parent = Die { tag: gimli::DW_TAG_structure_type, name: structure };
-        let child = self.child(parent, Die { tag: gimli::DW_TAG_member, name: field })?;
-        Ok(child.and_then(|child| child.offset))
+        self.find_field(structure, field)
+            .map_err(|source| SymbolsError::Dwarf { path: self.path.clone(), source })
     }
 
     /// The size of the structure that has this field, in bytes; `None` where there is no such structure or
@@ -135,14 +135,32 @@ impl TypeLayout {
         self.find(parent, child).map_err(|source| SymbolsError::Dwarf { path: self.path.clone(), source })
     }
 
+    fn find_field(&self, structure: &str, field: &str) -> gimli::Result<Option<u64>> {
+        let dwarf = self.sections.dwarf();
+        let mut headers = dwarf.units();
+        while let Some(header) = headers.next()? {
+            let unit = dwarf.unit(header)?;
+            let mut entries = unit.entries();
+            while let Some(entry) = entries.next_dfs()? {
+                let name = entry.attr_value(gimli::DW_AT_name);
+                if entry.tag() == gimli::DW_TAG_structure_type
+                    && name.is_some_and(|name| is_name(&dwarf, &unit, name, structure))
+                    && let Some(offset) = field_in(&dwarf, &unit, entry.offset(), field, NESTED_MOST)?
+                {
+                    return Ok(Some(offset));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     fn find(&self, parent: Die<'_>, child: Die<'_>) -> gimli::Result<Option<Child>> {
         let dwarf = self.sections.dwarf();
         let mut headers = dwarf.units();
         while let Some(header) = headers.next()? {
             let unit = dwarf.unit(header)?;
             let is_named = |value: Option<AttributeValue<Reader<'_>>>, wanted: &str| {
-                let name = value.and_then(|value| dwarf.attr_string(&unit, value).ok());
-                name.is_some_and(|name| name.slice() == wanted.as_bytes())
+                value.is_some_and(|value| is_name(&dwarf, &unit, value, wanted))
             };
             // The depth and size of the parent that the cursor is in, and how many such children it has had.
             let mut inside: Option<(isize, Option<u64>, usize)> = None;
@@ -154,9 +172,7 @@ impl TypeLayout {
                         if entry.tag() == child.tag && entry.depth() == *depth + 1 =>
                     {
                         if is_named(entry.attr_value(gimli::DW_AT_name), child.name) {
-                            let offset = entry.attr_value(gimli::DW_AT_data_member_location);
-                            let offset = offset.and_then(|offset| offset.udata_value());
-                            return Ok(Some(Child { parent_size: *parent_size, index: *index, offset }));
+                            return Ok(Some(Child { parent_size: *parent_size, index: *index }));
                         }
                         *index += 1;
                     }
@@ -173,4 +189,45 @@ impl TypeLayout {
         }
         Ok(None)
     }
+}
+
+fn is_name<'a>(
+    dwarf: &gimli::Dwarf<Reader<'a>>,
+    unit: &gimli::Unit<Reader<'a>>,
+    value: AttributeValue<Reader<'a>>,
+    wanted: &str,
+) -> bool {
+    dwarf.attr_string(unit, value).is_ok_and(|name| name.slice() == wanted.as_bytes())
+}
+
+/// Where a field lies in the structure or union at `at`, whose members without a name are looked through
+/// `levels` deep.
+fn field_in<'a>(
+    dwarf: &gimli::Dwarf<Reader<'a>>,
+    unit: &gimli::Unit<Reader<'a>>,
+    at: UnitOffset,
+    field: &str,
+    levels: usize,
+) -> gimli::Result<Option<u64>> {
+    let mut tree = unit.entries_tree(Some(at))?;
+    let mut children = tree.root()?.children();
+    while let Some(child) = children.next()? {
+        let entry = child.entry();
+        if entry.tag() != gimli::DW_TAG_member {
+            continue;
+        }
+        // A union's member has none.
+        let offset = entry.attr_value(gimli::DW_AT_data_member_location);
+        let offset = offset.and_then(|offset| offset.udata_value()).unwrap_or_default();
+        match (entry.attr_value(gimli::DW_AT_name), entry.attr_value(gimli::DW_AT_type)) {
+            (Some(name), _) if is_name(dwarf, unit, name, field) => return Ok(Some(offset)),
+            (None, Some(AttributeValue::UnitRef(inner))) if levels > 0 => {
+                if let Some(inner) = field_in(dwarf, unit, inner, field, levels - 1)? {
+                    return Ok(Some(offset.wrapping_add(inner)));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
 }

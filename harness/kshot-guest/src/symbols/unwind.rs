@@ -240,14 +240,19 @@ impl Unwinder {
     /// trampoline, of which x86 keeps copies that no symbol table lists (`create_trampoline()` of
     /// `arch/x86/kernel/ftrace.c`).
     pub fn unwind_traced(&self, raw: &RawHit, row: &ArchRow) -> Vec<Frame> {
-        let trampoline = row.assembly.iter().find(|code| code.kind == AssemblyKind::FunctionTracer);
-        let frames = self.walk(raw, row, trampoline).frames;
+        let trampoline = function_tracer(row);
+        let frames = self.unwind_tracer(raw, row).frames;
         let is_tracer = |physical: &PhysicalFrame| {
             assembly(&physical.frame, row, trampoline).any(|code| code.kind == AssemblyKind::FunctionTracer)
         };
         // Further out there may be another one that was interrupted.
         let traced = frames.iter().position(is_tracer).map_or(frames.len(), |at| at + 1);
         frames.into_iter().skip(traced).map(|physical| physical.frame).collect()
+    }
+
+    /// The stack of a processor that was in the function tracer at `raw`.
+    pub fn unwind_tracer(&self, raw: &RawHit, row: &ArchRow) -> UnwoundStack {
+        self.walk(raw, row, function_tracer(row))
     }
 
     /// The stack of a processor that was at `raw`.
@@ -283,9 +288,16 @@ impl Unwinder {
                 _ if user => return UnwoundStack { frames, end: End::User },
                 _ if frames.len() == DEEPEST_STACK => Err(Cut::TooDeep),
                 Some(code) => cursor.out_of(code, raw, row),
-                None if entry => return UnwoundStack { frames, end: End::Entry },
+                None if entry => match self.caller(&cursor, raw, row) {
+                    // An entry in C, which the entry in assembly calls.
+                    Ok(caller) if self.frame(&caller, row).is_one_of(row.entries) => Ok(caller),
+                    _ => return UnwoundStack { frames, end: End::Entry },
+                },
                 None if leaf => cursor.out_of_leaf(row),
-                None => self.caller(&cursor, raw, row),
+                None => self.caller(&cursor, raw, row).and_then(|caller| {
+                    // Only entries are called from user space: the stack was not what the CFI takes it for.
+                    if self.frame(&caller, row).user { Err(Cut::OutOfKernel) } else { Ok(caller) }
+                }),
             };
             let caller = caller.and_then(|caller| caller.switched(raw, row));
             match caller.and_then(|caller| self.returned(caller, raw, &mut returns)) {
@@ -443,6 +455,11 @@ fn rows(section: &DebugFrame<Reader>, index: usize, offset: u64) -> gimli::Resul
         }
     }
     Ok(rows)
+}
+
+/// The code that a traced function calls.
+fn function_tracer(row: &ArchRow) -> Option<&AssemblyFrame> {
+    row.assembly.iter().find(|code| code.kind == AssemblyKind::FunctionTracer)
 }
 
 /// The assembly code that a frame may be in: `nameless` where no symbol table lists it.

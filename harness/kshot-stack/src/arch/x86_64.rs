@@ -115,8 +115,15 @@ pub(super) const ROW: ArchRow = ArchRow {
         },
     ],
     leaves: &[],
-    // call_on_stack of arch/x86/include/asm/irq_stack.h.
-    switched_stacks: &[SwitchedStack { pointer: KernelPointer::PerCpu(&["hardirq_stack_ptr"]), top: 0 }],
+    // call_on_stack of arch/x86/include/asm/irq_stack.h. In 6.2 to 6.14 the pointer is in pcpu_hot
+    // (arch/x86/include/asm/current.h).
+    switched_stacks: &[
+        SwitchedStack { pointer: KernelPointer::PerCpu(&["hardirq_stack_ptr"]), top: 0 },
+        SwitchedStack {
+            pointer: KernelPointer::PerCpuField { structure: "pcpu_hot", field: "hardirq_stack_ptr" },
+            top: 0,
+        },
+    ],
     stack_before: StackBefore::Pointer,
     // ORC has a row for each instruction (arch/x86/kernel/unwind_orc.c).
     perf_finds_callers: true,

@@ -112,7 +112,8 @@ fn what_cannot_be_told_is_said() {
     let end = |raw: &RawHit| told(raw).1;
     assert_eq!(end(&raw(RECURSING, 0, &[7])), "cut at recursing: CFI leads out of the stack");
     assert_eq!(end(&raw(0xffff_ffff_8020_0000, 0, &[])), "cut at 0xffffffff80200000: no CFI");
-    assert_eq!(end(&raw(RECURSING, 0, &[7, 0x1_2000_0000])), "user space");
+    let outside = end(&raw(RECURSING, 0, &[7, 0x1_2000_0000]));
+    assert_eq!(outside, "cut at recursing: CFI leads out of the kernel", "user space calls entries alone");
     let own = 0xffff_ffff_8010_0001;
     assert_eq!(end(&raw(own, own, &[])), "cut at leaf: CFI leads back to the same frame");
     let endless: Vec<u64> = [7, IN_RECURSING].repeat(2 * DEEPEST_STACK);
