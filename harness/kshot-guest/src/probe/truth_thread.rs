@@ -119,8 +119,9 @@ struct KnownKernel {
     function: String,
     unwinder: Unwinder,
     kernel: KernelLocations,
-    /// Where the kernel has its notes.
+    /// Where the kernel has its notes, and whether that is with what it frees after the boot.
     notes: Option<Span>,
+    frees_notes: bool,
     /// The address of its trap vector, once it was read.
     trap_vector: Option<u64>,
     /// The modules that were read, once they were.
@@ -160,9 +161,16 @@ impl KnownKernel {
         let addresses: Vec<u64> = starts.chain(KernelLocations::addresses(&unwinder)).collect();
         let layout = TypeLayout::read(&loaded, &unwinder, &addresses)?;
         let traced = if wanted.traced { traced(&layout, &wanted.function, row)? } else { 0 };
+        let freed = (layout.variable(&["__init_begin"])?, layout.variable(&["__init_end"])?);
         let kernel = KernelLocations::new(layout, row)?;
+        let notes = notes(&loaded)?;
+        let is_freed = |notes: &Span| {
+            let (Some(from), Some(to)) = freed else { return true };
+            (from..to).contains(&notes.address)
+        };
         Ok(Self {
-            notes: notes(&loaded)?,
+            frees_notes: notes.as_ref().is_none_or(is_freed),
+            notes,
             loaded,
             function: wanted.function.clone(),
             unwinder,
@@ -267,9 +275,11 @@ impl Recorder {
             let why = format!("the guest's memory holds the banner \"{found}\", the file \"{wanted}\"");
             return Err(TruthError::OtherKernel { vmlinux: loaded.vmlinux.clone(), why });
         }
-        // The kernel may have freed the notes; then the same banner counts as the same build.
+        // Where the kernel may have freed the notes, the same banner counts as the same build.
         let notes = self.known.notes.map_or(Ok(None), |notes| mapped(stops, notes))?;
-        same_build(&loaded.vmlinux, &notes.unwrap_or_default())?;
+        if let Some(notes) = notes {
+            same_build(&loaded.vmlinux, &notes, self.known.frees_notes)?;
+        }
         self.known.trap_vector = self.known.kernel.trap_vector(stops)?;
         self.expect_traps(stops);
         self.known.checked = true;
@@ -408,11 +418,16 @@ fn notes(loaded: &LoadedKernel) -> Result<Option<Span>, TruthError> {
     }))
 }
 
-/// Whether the notes of the guest are those of `vmlinux`. Banners alone do not tell: builds with a fixed date
-/// share them.
-fn same_build(vmlinux: &Path, notes: &[u8]) -> Result<(), TruthError> {
+/// Whether the notes of the guest are those of `vmlinux`; `may_be_gone` says that others may be in their place.
+/// Banners alone do not tell: builds with a fixed date share them.
+fn same_build(vmlinux: &Path, notes: &[u8], may_be_gone: bool) -> Result<(), TruthError> {
+    // What another build has in that place is no note.
     let ids = with_elf(vmlinux, |file| Ok((build_id(file)?, build_id_of_notes(file, notes)?)))?;
     match ids {
+        (Some(ours), None) if !may_be_gone => {
+            let why = format!("its build id is {}, and the guest has none in that place", hex::encode(ours));
+            Err(TruthError::OtherKernel { vmlinux: vmlinux.into(), why })
+        }
         (Some(ours), Some(theirs)) if ours != theirs => {
             let why =
                 format!("its build id is {}, the guest's is {}", hex::encode(ours), hex::encode(theirs));
@@ -475,7 +490,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vmlinux.debug");
         std::fs::write(&path, vmlinux(file)).unwrap();
-        same_build(&path, guest).map_err(|error| error.to_string())
+        same_build(&path, guest, true).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -483,6 +498,23 @@ mod tests {
         assert_eq!(compare(&note(&[1, 2, 3, 4]), &note(&[1, 2, 3, 4])), Ok(()));
         let error = compare(&note(&[1, 2, 3, 4]), &note(&[1, 2, 3, 5])).unwrap_err();
         assert!(error.ends_with("its build id is 01020304, the guest's is 01020305"), "{error}");
+    }
+
+    #[test]
+    fn another_build_has_other_things_where_the_notes_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vmlinux.debug");
+        std::fs::write(&path, vmlinux(&note(&[1, 2, 3, 4]))).unwrap();
+        let compare =
+            |guest: &[u8]| same_build(&path, guest, false).map_err(|error| error.to_string()).unwrap_err();
+        for guest in [&b"\xff\xff\xff\xff garbage"[..], b"", &[0; 64]] {
+            let error = compare(guest);
+            assert!(
+                error.ends_with("its build id is 01020304, and the guest has none in that place"),
+                "{error}"
+            );
+        }
+        assert!(same_build(&path, &note(&[1, 2, 3, 4]), false).is_ok());
     }
 
     #[test]

@@ -299,7 +299,10 @@ impl Unwinder {
                     if self.frame(&caller, row).user { Err(Cut::OutOfKernel) } else { Ok(caller) }
                 }),
             };
-            let caller = caller.and_then(|caller| caller.switched(raw, row));
+            let caller = caller.and_then(|caller| caller.switched(raw, row)).map(|caller| Cursor {
+                is_return_address: caller.is_return_address && !self.begins_entry(caller.pc, row),
+                ..caller
+            });
             match caller.and_then(|caller| self.returned(caller, raw, &mut returns)) {
                 Ok(caller) if entry && self.frame(&caller, row).user => {
                     return UnwoundStack { frames, end: End::Entry };
@@ -330,6 +333,13 @@ impl Unwinder {
             *taken += 1;
         }
         Ok(caller)
+    }
+
+    /// Whether an entry begins at an address. Arm's entry code has system calls return to such a label, and
+    /// calls nothing in front of it.
+    fn begins_entry(&self, address: u64, row: &ArchRow) -> bool {
+        let function = function_at(&self.functions, address).filter(|function| function.start == address);
+        function.is_some_and(|function| row.entries.contains(&&*function.name))
     }
 
     /// The unwind rows of the function at an address.
