@@ -47,26 +47,38 @@ pub(crate) fn is_of(line: &[u8]) -> bool {
 struct Parser {
     /// How many entries the heading announced of those that have not come yet.
     missing: u64,
+    /// The number of the next.
+    next: u64,
     stacks: AnonymousStacks,
 }
 
 impl Parser {
     fn new() -> Self {
-        Self { missing: 0, stacks: AnonymousStacks::new(EVENT) }
+        Self { missing: 0, next: 0, stacks: AnonymousStacks::new(EVENT) }
     }
 
     fn entry(&mut self, text: &[u8], line: &[u8], warnings: &mut Warnings) {
         let number = self.stacks.number(text, line, warnings, entry);
         if self.stacks.push(number, line, warnings) {
             self.missing = self.missing.saturating_sub(1);
+            self.next += 1;
         }
+    }
+
+    /// Whether a text is an entry, readable or not: one that was announced begins with its number.
+    fn is_entry(&self, text: &[u8]) -> bool {
+        let is_next = || {
+            let numbered = decimal(text).filter(|(_, rest)| rest.starts_with(b")"));
+            self.missing > 0 && numbered.is_some_and(|(number, _)| number == self.next)
+        };
+        text.first().is_some_and(u8::is_ascii_digit) && (is_next() || entry(text).is_some())
     }
 
     fn end(&mut self, line: &[u8], warnings: &mut Warnings) {
         if self.missing > 0 {
             warnings.note(Kind::CutCapture, line);
         }
-        self.missing = 0;
+        (self.missing, self.next) = (0, 0);
         self.stacks.end(false);
     }
 }
@@ -79,7 +91,7 @@ impl LineParser for Parser {
             self.missing = entries;
             return true;
         }
-        if begins_with_number(text) && (self.missing > 0 || entry(text).is_some()) {
+        if self.is_entry(text) {
             self.entry(text, line, warnings);
             return true;
         }
@@ -93,10 +105,7 @@ impl LineParser for Parser {
     }
 
     fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
-        let text = line.trim_ascii_start();
-        if begins_with_number(text) {
-            self.entry(text, line, warnings);
-        } else if !text.starts_with(b"#") {
+        if !line.trim_ascii_start().starts_with(b"#") {
             warnings.note(Kind::OtherLine, line);
         }
     }
@@ -105,10 +114,6 @@ impl LineParser for Parser {
         self.end(b"", warnings);
         self.stacks.finish()
     }
-}
-
-fn begins_with_number(text: &[u8]) -> bool {
-    text.first().is_some_and(u8::is_ascii_digit)
 }
 
 /// The number of entries in `Depth    Size   Location    (18 entries)`.
