@@ -13,6 +13,7 @@ use regex::Regex;
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
+pub(crate) use prefix::plain as plain_line;
 pub(crate) use prefix::said as said_in_chat;
 
 use crate::document::ConsoleReport;

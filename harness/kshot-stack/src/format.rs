@@ -1,10 +1,14 @@
 //! The texts that hold stacks: which one a capture is, and its parser.
 
+mod column; // what stands in front of every line: its number, or the same word
+mod copied; // what copying does to all lines of a text
 mod listing; // what `kshot stacks --format json` prints
 mod mail; // a mail as it was sent
 mod margin; // what mails put in front of lines
 mod sections; // texts that mix formats
+mod written_ends; // lines in one, their ends written out
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
 pub use listing::{ListedFrame, ListedStack, Listing, SCHEMA};
@@ -18,6 +22,8 @@ use crate::stack::lines::{self, LineParser, Warnings};
 use crate::stack::{
     ParsedCapture, bpf_stacks, bpftrace, ftrace_text, hist, perf_script, proc_stack, stack_tracer,
 };
+use column::Column;
+use copied::Copied;
 use margin::Margin;
 use sections::Sections;
 
@@ -49,14 +55,23 @@ pub enum TextFormat {
 }
 
 /// How a capture is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DetectedFormat {
     /// The format of its text.
     pub format: TextFormat,
     /// What stands in front of each of its lines.
     margin: Margin,
+    /// What copying did to it.
+    copied: Copied,
     /// Whether it is a mail as it was sent.
     is_encoded: bool,
+}
+
+/// How lines are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reading {
+    format: TextFormat,
+    margin: Margin,
 }
 
 impl TextFormat {
@@ -147,52 +162,82 @@ impl DetectedFormat {
     /// How to read a capture that begins with `head`, by the first line that only one format has. What has
     /// none in its first [`HEAD`] bytes is taken for a console, whose text is free.
     pub fn guess(head: &[u8]) -> Self {
-        Self::first(head, &TextFormat::ALL).unwrap_or_else(|| Self::new(TextFormat::CallTrace, head))
+        Self::detect(head, &TextFormat::ALL, TextFormat::CallTrace)
     }
 
     /// How to read a capture of this format that begins with `head`.
     pub fn of(format: TextFormat, head: &[u8]) -> Self {
-        Self::first(head, &[format]).unwrap_or_else(|| Self::new(format, head))
+        Self::detect(head, &[format], format)
     }
 
-    fn new(format: TextFormat, head: &[u8]) -> Self {
-        Self { format, margin: Margin::default(), is_encoded: mail::is_encoded(head) }
+    /// How to read it in one of these formats, or else in that one.
+    fn detect(head: &[u8], formats: &[TextFormat], otherwise: TextFormat) -> Self {
+        let head = &head[..head.len().min(HEAD)];
+        let is_encoded = mail::is_encoded(head);
+        let mut text = Cow::Borrowed(head);
+        if is_encoded {
+            let mut decoded = Vec::new();
+            // From memory it cannot fail.
+            if mail::Decoded::new(head).read_to_end(&mut decoded).is_ok() {
+                text = Cow::Owned(decoded);
+            }
+        }
+        let (copied, reading) = Self::detect_copy(&text, formats);
+        let Reading { format, margin } = reading.unwrap_or(Reading::plain(otherwise));
+        Self { format, margin, copied, is_encoded }
+    }
+
+    /// What copying did to a text that begins so, and how to read it, if a line of it tells.
+    fn detect_copy(head: &[u8], formats: &[TextFormat]) -> (Copied, Option<Reading>) {
+        let lines = head.split(|&byte| byte == b'\n');
+        let lines: Vec<_> = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
+        let mut copied = Copied::of(&lines);
+        let written: Vec<_> = lines.iter().filter_map(|line| written_ends::parts(line)).flatten().collect();
+        if let Some(reading) = Reading::first(&written, formats, TextFormat::has) {
+            return (copied.with_written_ends(), Some(reading));
+        }
+        let lines: Vec<_> = lines.iter().map(|line| copied.line(line)).collect();
+        let has_frames = || Reading::first(&lines, formats, TextFormat::begins).is_some();
+        for column in Column::candidates(&lines) {
+            let behind: Vec<_> = lines.iter().map(|line| column.strip(line)).collect();
+            // A console's parser knows the words of loggers, and what they tell.
+            let may_be = |reading: &Reading| reading.format != TextFormat::CallTrace || column.is_number();
+            let reading = Reading::first(&behind, formats, TextFormat::has).filter(may_be);
+            let frames = || Reading::first(&behind, formats, TextFormat::begins).filter(|_| !has_frames());
+            if let Some(reading) = reading.or_else(frames) {
+                copied.column = column;
+                return (copied, Some(reading));
+            }
+        }
+        let reading = Reading::first(&lines, formats, TextFormat::has);
+        (copied, reading)
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { format: self.format, margin: self.margin }
     }
 
     /// Reads the capture.
     ///
     /// # Errors
     /// What `input` fails with; never because of what a line holds.
-    pub fn parse(self, input: impl BufRead) -> io::Result<ParsedCapture> {
+    pub fn parse(&self, input: impl BufRead) -> io::Result<ParsedCapture> {
         if self.is_encoded {
-            return self.decoded().parse_text(mail::Decoded::new(input));
+            return self.parse_text(mail::Decoded::new(input));
         }
         self.parse_text(input)
     }
 
-    /// The same of a text that is decoded.
-    fn decoded(self) -> Self {
-        Self { is_encoded: false, ..self }
-    }
-
-    fn parse_text(self, input: impl BufRead) -> io::Result<ParsedCapture> {
-        if self.margin == Margin::default() {
-            return self.format.parse(input);
-        }
+    fn parse_text(&self, input: impl BufRead) -> io::Result<ParsedCapture> {
         let (mut parser, mut warnings) = (self.format.parser(), Warnings::default());
-        lines::each(input, &mut warnings, |line, warnings| {
-            if !self.is_gap(line) {
-                lines::take(&mut *parser, self.margin.strip(line), warnings);
+        let reading = self.reading();
+        self.copied.each(input, &mut warnings, |line, warnings| {
+            if !reading.is_gap(line) {
+                lines::take(&mut *parser, reading.text(line), warnings);
             }
         })?;
         let parsed = parser.finish(&mut warnings);
         Ok(ParsedCapture { warnings: warnings.into_inner(), ..parsed })
-    }
-
-    /// Whether a line is an empty one around what somebody wrote between quoted lines: behind it a quoted call
-    /// trace goes on.
-    fn is_gap(self, line: &[u8]) -> bool {
-        self.format == TextFormat::CallTrace && self.margin.is_quoted() && line.trim_ascii().is_empty()
     }
 
     /// Reads a capture that may go on in other formats than it begins with: what there is of each, in the
@@ -200,35 +245,35 @@ impl DetectedFormat {
     ///
     /// # Errors
     /// As [`DetectedFormat::parse`].
-    pub fn sections(self, input: impl BufRead) -> io::Result<Vec<Section>> {
+    pub fn sections(&self, input: impl BufRead) -> io::Result<Vec<Section>> {
         if self.is_encoded {
-            return self.decoded().sections_of_text(mail::Decoded::new(input));
+            return self.sections_of_text(mail::Decoded::new(input));
         }
         self.sections_of_text(input)
     }
 
-    fn sections_of_text(self, input: impl BufRead) -> io::Result<Vec<Section>> {
-        let (mut sections, mut warnings) = (Sections::new(self), Warnings::default());
-        lines::each(input, &mut warnings, |line, warnings| sections.line(line, warnings))?;
+    fn sections_of_text(&self, input: impl BufRead) -> io::Result<Vec<Section>> {
+        let (mut sections, mut warnings) = (Sections::new(self.reading()), Warnings::default());
+        self.copied.each(input, &mut warnings, |line, warnings| sections.line(line, warnings))?;
         Ok(sections.finish(warnings))
     }
+}
 
-    fn first(head: &[u8], formats: &[TextFormat]) -> Option<Self> {
-        let head = &head[..head.len().min(HEAD)];
-        if mail::is_encoded(head) {
-            let mut text = Vec::new();
-            mail::Decoded::new(head).read_to_end(&mut text).ok()?;
-            let reading = Self::first_of_text(&text, formats)?;
-            return Some(Self { is_encoded: true, ..reading });
-        }
-        Self::first_of_text(head, formats)
+impl Reading {
+    /// In this format, with nothing in front of lines.
+    fn plain(format: TextFormat) -> Self {
+        Self { format, margin: Margin::default() }
     }
 
-    fn first_of_text(head: &[u8], formats: &[TextFormat]) -> Option<Self> {
-        let lines = head.split(|&byte| byte == b'\n');
-        let lines: Vec<_> = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
-        let next = lines.iter().skip(1).copied().chain([&b""[..]]);
-        lines.iter().zip(next).find_map(|(line, next)| Self::of_line(line, next, formats, TextFormat::has))
+    /// How to read a text that begins with these lines, by the first that `fits` one of the formats.
+    fn first(
+        lines: &[impl AsRef<[u8]>],
+        formats: &[TextFormat],
+        fits: impl Fn(TextFormat, &[u8], &[u8]) -> bool,
+    ) -> Option<Self> {
+        let next = lines.iter().skip(1).map(AsRef::as_ref).chain([&b""[..]]);
+        let mut pairs = lines.iter().map(AsRef::as_ref).zip(next);
+        pairs.find_map(|(line, next)| Self::of_line(line, next, formats, &fits))
     }
 
     /// How to read a text from a line on, by the first of the formats that the line, with the one behind it,
@@ -245,8 +290,19 @@ impl DetectedFormat {
             let may_be = |format: TextFormat| !(margin.is_said() && format == TextFormat::CallTrace);
             let format =
                 formats.iter().copied().find(|format| may_be(*format) && fits(*format, line, next))?;
-            Some(Self { format, margin, is_encoded: false })
+            Some(Self { format, margin })
         })
+    }
+
+    /// What a line says.
+    fn text(self, line: &[u8]) -> &[u8] {
+        copied::unfenced(self.margin.strip(line))
+    }
+
+    /// Whether a line is an empty one around what somebody wrote between quoted lines: behind it a quoted call
+    /// trace goes on.
+    fn is_gap(self, line: &[u8]) -> bool {
+        self.format == TextFormat::CallTrace && self.margin.is_quoted() && line.trim_ascii().is_empty()
     }
 }
 

@@ -19,6 +19,7 @@ pub mod gdb_raw; // the same of the function tracer: registers and raw stacks
 pub mod hist; // the `hist` files of histogram triggers
 pub mod kallsyms; // addresses to the kernel's own names
 pub(crate) mod lines; // lines of bounded length and counted warnings, for all parsers
+mod other_lines; // lines that nothing tells to be of a text's format
 pub mod perf_data; // what `perf record` writes
 pub mod perf_script; // what `perf script` prints
 pub mod proc_stack; // `/proc/PID/stack`

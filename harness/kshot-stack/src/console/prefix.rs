@@ -38,7 +38,7 @@ mod plain; // a line as a terminal shows it
 mod printer; // who printed a message
 mod quote; // what quotes a line
 
-pub(super) use plain::plain;
+pub(crate) use plain::plain;
 pub(super) use printer::behind as behind_printer;
 pub(crate) use quote::said;
 pub(super) use quote::unquoted;

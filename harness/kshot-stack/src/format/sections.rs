@@ -3,12 +3,15 @@
 //!
 //! A section ends before a line that its parser does not know and that begins one of another format. What no
 //! format knows belongs to the section that it stands in; where a text mixes formats, that is what people and
-//! programs wrote in between.
+//! programs wrote in between. In a text of one format it is that, too, unless it stands among the lines of an
+//! excerpt: then it is a damaged one of these.
+
+use std::ops::RangeInclusive;
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
-use super::{DetectedFormat, Margin, TextFormat};
+use super::{Margin, Reading, TextFormat};
 use crate::stack::lines::{self, LineParser, Warnings};
 use crate::stack::{ParsedCapture, Stack};
 
@@ -25,12 +28,14 @@ pub struct Section {
 
 /// The sections of a text as its lines come.
 pub(super) struct Sections {
-    reading: DetectedFormat,
+    reading: Reading,
     parser: Box<dyn LineParser>,
     /// The number of the first line of the section that is open.
     begun: u64,
     /// A line that the parser did not take: the one behind it may tell whose it is.
     left: Option<Left>,
+    /// Where lines of excerpts may be damaged.
+    damage: Damage,
     /// What the sections came to that have ended.
     ended: IndexMap<TextFormat, Ended, RandomState>,
 }
@@ -39,6 +44,19 @@ pub(super) struct Sections {
 struct Left {
     line: Vec<u8>,
     number: u64,
+}
+
+/// Lines that no parser knows and that stand between two of an excerpt, with no empty line among them.
+#[derive(Default)]
+struct Damage {
+    /// The number of the last line that is of its format.
+    last: u64,
+    /// Whether an empty line stands behind it.
+    is_parted: bool,
+    /// The numbers of such lines.
+    ranges: Vec<RangeInclusive<u64>>,
+    /// Whether there are others, in front of the first excerpt or behind an empty line.
+    has_prose: bool,
 }
 
 /// What all sections of a format came to.
@@ -54,9 +72,9 @@ struct Ended {
 
 impl Sections {
     /// None yet, of a text that is first read so.
-    pub(super) fn new(reading: DetectedFormat) -> Self {
+    pub(super) fn new(reading: Reading) -> Self {
         let parser = reading.format.parser();
-        Self { reading, parser, begun: 1, left: None, ended: IndexMap::default() }
+        Self { reading, parser, begun: 1, left: None, damage: Damage::default(), ended: IndexMap::default() }
     }
 
     /// Takes the next line.
@@ -65,7 +83,14 @@ impl Sections {
             return;
         }
         let memory = self.left.take().map(|left| self.decide(left, line, warnings));
-        if !self.parser.line(self.reading.margin.strip(line), warnings) {
+        let text = self.reading.text(line);
+        self.damage.is_parted |= text.is_empty();
+        if self.parser.line(text, warnings) {
+            if !text.is_empty() {
+                self.damage.known(warnings.line);
+            }
+        } else {
+            self.damage.unknown();
             let mut left = Left { line: memory.unwrap_or_default(), number: warnings.line };
             left.line.clear();
             left.line.extend_from_slice(line);
@@ -83,7 +108,8 @@ impl Sections {
         let some = self.ended.values().filter(|ended| tells(ended)).count();
         let sections = self.ended.into_iter().enumerate();
         let sections = sections.filter(|(index, (_, ended))| tells(ended) || some == 0 && *index == 0);
-        sections.map(|(_, (format, ended))| ended.into_section(format, some > 1)).collect()
+        let damage = (some > 1).then(Vec::new).or(self.damage.has_prose.then_some(self.damage.ranges));
+        sections.map(|(_, (format, ended))| ended.into_section(format, damage.as_deref())).collect()
     }
 
     /// Gives a line to the section that it begins or, where it begins none, to the one that it stands in.
@@ -91,19 +117,19 @@ impl Sections {
     fn decide(&mut self, left: Left, next: &[u8], warnings: &mut Warnings) -> Vec<u8> {
         let number = std::mem::replace(&mut warnings.line, left.number);
         // What is the open section's own with its margin begins no other that has none.
-        let DetectedFormat { format, margin, .. } = self.reading;
+        let Reading { format, margin } = self.reading;
         let goes_on = margin != Margin::default() && format.has(margin.strip(&left.line), margin.strip(next));
         let reading = (!goes_on)
-            .then(|| DetectedFormat::of_line(&left.line, next, &TextFormat::ALL, TextFormat::begins))
+            .then(|| Reading::of_line(&left.line, next, &TextFormat::ALL, TextFormat::begins))
             .flatten();
         match reading.filter(|reading| *reading != self.reading) {
             Some(reading) => {
                 self.end(std::mem::replace(warnings, Warnings::from_line(left.number)));
                 (self.reading, self.begun) = (reading, left.number);
                 self.parser = reading.format.parser();
-                lines::take(&mut *self.parser, reading.margin.strip(&left.line), warnings);
+                lines::take(&mut *self.parser, reading.text(&left.line), warnings);
             }
-            None => self.parser.other(self.reading.margin.strip(&left.line), warnings),
+            None => self.parser.other(self.reading.text(&left.line), warnings),
         }
         warnings.line = number;
         left.line
@@ -124,11 +150,40 @@ impl Sections {
     }
 }
 
+impl Damage {
+    /// The most lines that are taken for damaged, and the most places of such.
+    const MOST: u64 = 16;
+    const MOST_PLACES: usize = 4096;
+
+    /// Takes a line that no parser knows so far.
+    fn unknown(&mut self) {
+        self.has_prose |= self.is_parted || self.last == 0;
+    }
+
+    /// Takes the number of a line that is of its format.
+    fn known(&mut self, number: u64) {
+        let between = self.last + 1..=number.saturating_sub(1);
+        let is_damage = self.last > 0 && !self.is_parted && !between.is_empty();
+        (self.last, self.is_parted) = (number, false);
+        if !is_damage || between.end() - between.start() >= Self::MOST {
+            return;
+        }
+        if self.ranges.len() < Self::MOST_PLACES {
+            self.ranges.push(between);
+        } else if let Some(last) = self.ranges.last_mut() {
+            *last = *last.start()..=*between.end();
+        }
+    }
+}
+
 impl Ended {
-    /// The section of a text that holds others besides where it `mixes` formats.
-    fn into_section(self, format: TextFormat, mixes: bool) -> Section {
+    /// The section, of a text in which only lines in these ranges are damaged, if there are such ranges.
+    fn into_section(self, format: TextFormat, damage: Option<&[RangeInclusive<u64>]>) -> Section {
         let Self { line, events, lost, stacks, warnings } = self;
-        let warnings = if mixes { warnings.without_others() } else { warnings };
+        let warnings = match damage {
+            Some(ranges) => warnings.with_others_in(ranges),
+            None => warnings,
+        };
         let (stacks, warnings) = (stacks.into_iter().collect(), warnings.into_inner());
         Section {
             format,

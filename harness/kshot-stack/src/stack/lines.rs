@@ -1,9 +1,11 @@
 //! Lines of bounded length, and warnings: what every parser of a text needs.
 
 use std::io::{self, BufRead};
+use std::ops::RangeInclusive;
 
 use memchr::memchr_iter;
 
+use super::other_lines::{OtherLines, example};
 use super::{ParsedCapture, Warning};
 use crate::text::is_hidden;
 
@@ -65,6 +67,7 @@ impl Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Warnings {
     warnings: Vec<(Kind, Warning)>,
+    others: OtherLines,
     /// The number of the line that is being read, from 1; 0 where a capture has no lines.
     pub(crate) line: u64,
 }
@@ -84,33 +87,41 @@ pub(crate) trait LineParser {
 
 impl Warnings {
     pub(crate) fn note(&mut self, kind: Kind, line: &[u8]) {
-        const EXAMPLE: usize = 120;
+        if kind == Kind::OtherLine {
+            return self.others.push(self.line, line);
+        }
         match self.warnings.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, warning)) => warning.count += 1,
             None => {
-                let example = printable(&line[..line.len().min(EXAMPLE)]);
-                let line = (self.line > 0).then_some(self.line);
-                let warning = Warning { kind: kind.word().into(), count: 1, example, line };
-                let at = self.warnings.partition_point(|(_, earlier)| earlier.line <= line);
-                self.warnings.insert(at, (kind, warning));
+                let number = (self.line > 0).then_some(self.line);
+                self.insert(
+                    kind,
+                    Warning { kind: kind.word().into(), count: 1, example: example(line), line: number },
+                );
             }
         }
     }
 
-    /// The warnings without those of lines that may be no part of what was read.
-    pub(crate) fn without_others(mut self) -> Self {
-        self.warnings.retain(|(kind, _)| *kind != Kind::OtherLine);
+    /// Adds the first warning of a kind.
+    fn insert(&mut self, kind: Kind, warning: Warning) {
+        let at = self.warnings.partition_point(|(_, earlier)| earlier.line <= warning.line);
+        self.warnings.insert(at, (kind, warning));
+    }
+
+    /// The warnings without those of lines outside of all these ranges of lines.
+    pub(crate) fn with_others_in(mut self, ranges: &[RangeInclusive<u64>]) -> Self {
+        self.others.keep(ranges);
         self
     }
 
     /// None yet, of a text whose line of this number is read next.
     pub(crate) fn from_line(line: u64) -> Self {
-        Self { warnings: Vec::new(), line }
+        Self { line, ..Self::default() }
     }
 
     /// Whether there are any but those of lines that may be no part of what was read.
     pub(crate) fn has_own(&self) -> bool {
-        self.warnings.iter().any(|(kind, _)| *kind != Kind::OtherLine)
+        !self.warnings.is_empty()
     }
 
     /// Counts those of a later part of the text, too.
@@ -121,9 +132,13 @@ impl Warnings {
                 None => self.warnings.push((kind, warning)),
             }
         }
+        self.others.add(later.others);
     }
 
-    pub(crate) fn into_inner(self) -> Vec<Warning> {
+    pub(crate) fn into_inner(mut self) -> Vec<Warning> {
+        if let Some(warning) = self.others.warning() {
+            self.insert(Kind::OtherLine, warning);
+        }
         let mut all: Vec<Warning> = Vec::new();
         for (_, warning) in self.warnings {
             match all.iter_mut().find(|known| known.kind == warning.kind) {
@@ -171,25 +186,71 @@ pub(crate) fn each(
 /// What `input` fails with.
 pub(crate) fn each_of(
     longest: usize,
-    mut input: impl BufRead,
+    input: impl BufRead,
     warnings: &mut Warnings,
     mut take: impl FnMut(&[u8], &mut Warnings),
 ) -> io::Result<()> {
+    // A name that was cut would be a wrong name, so a last line without an end is not read.
+    let Unfinished { line, .. } = each_finished(longest, input, warnings, &mut take)?;
+    if !line.is_empty() {
+        warnings.line += 1;
+        warnings.note(Kind::CutLine, &line);
+    }
+    Ok(())
+}
+
+/// [`each_of`] of a text that was copied by hand, which often lacks the end of its last line: that is read, too,
+/// unless it shows that it is no whole one.
+///
+/// # Errors
+/// What `input` fails with.
+pub(crate) fn each_of_copy(
+    longest: usize,
+    input: impl BufRead,
+    warnings: &mut Warnings,
+    mut take: impl FnMut(&[u8], &mut Warnings),
+) -> io::Result<()> {
+    let Unfinished { line, before } = each_finished(longest, input, warnings, &mut take)?;
+    if !line.is_empty() {
+        warnings.line += 1;
+        match is_cut(&line, &before) {
+            true => warnings.note(Kind::CutLine, &line),
+            false => take(line.strip_suffix(b"\r").unwrap_or(&line), warnings),
+        }
+    }
+    Ok(())
+}
+
+/// What a text ends in behind the end of its last whole line.
+#[derive(Default)]
+struct Unfinished {
+    line: Vec<u8>,
+    /// The line before it.
+    before: Vec<u8>,
+}
+
+fn each_finished(
+    longest: usize,
+    mut input: impl BufRead,
+    warnings: &mut Warnings,
+    take: &mut impl FnMut(&[u8], &mut Warnings),
+) -> io::Result<Unfinished> {
     // What there is of a line that began in an earlier chunk; most lines are whole in theirs and need no
     // copy.
-    let mut begun = Vec::new();
+    let (mut begun, mut before) = (Vec::new(), Vec::new());
     let mut overlong = false;
     loop {
         let chunk = input.fill_buf()?;
         if chunk.is_empty() {
             break;
         }
-        let mut start = 0;
+        let (mut start, mut last) = (0, None);
         for end in memchr_iter(b'\n', chunk) {
             let part = &chunk[start..end];
             start = end + 1;
             warnings.line += 1;
             if begun.is_empty() && part.len() <= longest {
+                last = Some(part);
                 take(part.strip_suffix(b"\r").unwrap_or(part), warnings);
                 continue;
             }
@@ -198,19 +259,44 @@ pub(crate) fn each_of(
                 warnings.note(Kind::OverlongLine, &begun);
             }
             take(begun.strip_suffix(b"\r").unwrap_or(&begun), warnings);
+            std::mem::swap(&mut before, &mut begun);
             begun.clear();
-            overlong = false;
+            (last, overlong) = (None, false);
+        }
+        if let Some(last) = last {
+            before.clear();
+            before.extend_from_slice(last);
         }
         overlong |= append(&mut begun, &chunk[start..], longest);
         let used = chunk.len();
         input.consume(used);
     }
-    // A name that was cut would be a wrong name, so a last line without an end is not read.
-    if !begun.is_empty() {
-        warnings.line += 1;
-        warnings.note(Kind::CutLine, &begun);
+    Ok(Unfinished { line: begun, before })
+}
+
+/// Whether a line without an end shows that there was more of it: in an open bracket, or by what it lacks of the
+/// line before it, which begins as it does.
+fn is_cut(line: &[u8], before: &[u8]) -> bool {
+    let (text, text_before) = (line.trim_ascii(), before.trim_ascii());
+    let indent = |line: &[u8]| line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let words = |text: &[u8]| text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
+    let (Some(&first), Some(&first_before)) = (text.first(), text_before.first()) else { return false };
+    let begins_alike =
+        first == first_before || first.is_ascii_alphanumeric() && first_before.is_ascii_alphanumeric();
+    if indent(line) != indent(before) || !begins_alike || words(text) > words(text_before) {
+        return false;
     }
-    Ok(())
+    let number = |byte: u8| memchr_iter(byte, text).count();
+    if [[b'(', b')'], [b'[', b']']].iter().any(|&[open, close]| number(open) > number(close)) {
+        return true;
+    }
+    // `0x1234` is the place of no function.
+    let last = text.rsplit(u8::is_ascii_whitespace).next().unwrap_or_default();
+    if matches!(last.last(), Some(b')' | b']')) || last.starts_with(b"0x") {
+        return false;
+    }
+    let lacks = |mark: &[u8]| split_at(text_before, mark).is_some() && split_at(text, mark).is_none();
+    lacks(b"+") || lacks(b"/0x") || text_before.ends_with(b")")
 }
 
 /// Appends to a line what it has room for. Says whether that was not all.
@@ -305,6 +391,40 @@ mod tests {
         let (lines, warnings) = lines(b"whole\n => regis");
         assert_eq!(lines, [b"whole"]);
         assert_eq!((warnings[0].kind.as_str(), warnings[0].example.as_str()), ("cut-line", " => regis"));
+    }
+
+    #[test]
+    fn the_last_line_of_a_copy_needs_no_end_unless_it_shows_that_it_was_cut() {
+        let read = |input: &str| {
+            let (mut warnings, mut lines) = (Warnings::default(), Vec::new());
+            let input = io::BufReader::with_capacity(7, input.as_bytes());
+            each_of_copy(100, input, &mut warnings, |line, _| lines.push(line.to_vec())).unwrap();
+            (lines.len(), warnings.into_inner().len())
+        };
+        for (before, last) in [
+            ("[<0>] f+0x1/0x2", "[<0>] g+0xa7/0x140"),
+            ("[<0>] f+0x1/0x2 [tun]", "[<0>] g+0xa7/0x140\r"),
+            ("[<0>] f+0x1/0x2", "[<0>] 0xffffffffffffffff"),
+            ("    f+95", ", kworker/0:1]: 5"),
+            (" => f", " => g"),
+            ("\tffff f+0x1 ([kernel.kallsyms])", "\tffff [unknown] ([unknown])"),
+            ("[   12.3]  f+0x1/0x2", "[   12.3] ---[ end trace 0 ]---"),
+            (" f+0x1/0x2", "Thanks"),
+            ("", "a (b"),
+        ] {
+            assert_eq!(read(&format!("{before}\n{last}")), (2, 0), "{last}");
+        }
+        for (before, last) in [
+            ("[<0>] f+0x1/0x2", "[<0>] kernel_wai"),
+            ("[<0>] f+0x1/0x2", "[<0>] g+0xa7/"),
+            ("[<0>] f+0x1/0x2", "[<0>] g+0xa7"),
+            ("\tffff f+0x1 ([kernel.kallsyms])", "\tffff g+0x1 ([foo"),
+            ("\tffff f+0x1 ([kernel.kallsyms])", "\tffff g+0x1"),
+            ("=> f (ffffffff80112980)", "=> g"),
+            (" => f [tun]", " => g [tu"),
+        ] {
+            assert_eq!(read(&format!("{before}\n{last}")), (1, 1), "{last}");
+        }
     }
 
     #[test]

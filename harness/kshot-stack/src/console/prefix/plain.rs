@@ -48,7 +48,7 @@ struct Logged<'a> {
 /// A line as a terminal shows it: without colours, zeros, the mark of a byte order, and the end of a line that
 /// was made visible; with plain blanks and letters, which web pages make others of; out of what loggers pack
 /// it in.
-pub(in crate::console) fn plain(line: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn plain(line: &[u8]) -> Cow<'_, [u8]> {
     if is_plain(line) { Cow::Borrowed(line) } else { made_plain(line) }
 }
 

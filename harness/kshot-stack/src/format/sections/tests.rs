@@ -1,4 +1,5 @@
 use super::*;
+use crate::format::DetectedFormat;
 use crate::stack::show;
 
 /// The parts of a text as it is read by itself.
@@ -180,4 +181,24 @@ fn an_address_that_is_announced_alone_begins_no_section() {
         let rest = format!("Call Trace:\n f+0x1/0x2\n---[ end trace 0 ]---\n{heading}\n{address}\n");
         assert_eq!(told(&rest), ["call-trace 1: 1 ? call trace: f"], "{heading}");
     }
+}
+
+#[test]
+fn prose_around_an_excerpt_is_no_damage_but_what_stands_among_its_lines_is() {
+    let warnings = |text: &str| {
+        let sections = sections(text.as_bytes());
+        let all = sections.iter().flat_map(|section| &section.parsed.warnings);
+        all.map(|warning| (warning.kind.clone(), warning.line)).collect::<Vec<_>>()
+    };
+    let proc_stack = "[<0>] f+0x1/0x2\n[<0>] g+0x1/0x2\n";
+    let stack_tracer = "        Depth    Size   Location    (1 entries)\n        -----    ----   --------\n  0)     2928     224   f+0x1/0x2\n";
+    for excerpt in [FTRACE, PERF, proc_stack, stack_tracer] {
+        let mail =
+            format!("From: a\nSubject: b\n{PROSE}{excerpt}{PROSE}{excerpt}\nThanks,\nA\n-- \n2.39.2\n");
+        assert_eq!(warnings(&mail), [], "{mail}");
+    }
+    let damaged = proc_stack.replace("[<0>] g", "what is this\n[<0>] g");
+    assert_eq!(warnings(&format!("{PROSE}{damaged}{PROSE}")), [("unreadable-line".into(), Some(7))]);
+    let damaged = FTRACE.replace("              sh-93      [000] d..2.     5.100002", "sh-93 [0%0] d..2.");
+    assert_eq!(warnings(&format!("{damaged}{PROSE}{FTRACE}")), [("stray-frame".into(), Some(5))]);
 }
