@@ -34,6 +34,14 @@
 //!                           0xffffffff8117a3b5  f+0x25
 //!   Blocking thread stack trace                                  of rtla timerlat
 //!                 -> timerlat_irq
+//!     stack:                                                     of nettrace
+//!        __udp4_lib_rcv ([kernel.kallsyms])
+//!               ext4`ext4_file_write_iter+0xb5                   of DTrace
+//!                 5
+//! @:                                                             of ply
+//! { \n\tio_schedule+12
+//! }: 3
+//! 5 12345 4000 do_select sys_select                              of /proc/latency_stats
 //! ```
 //!
 //! A key's first stack is taken for the kernel's, the next for user space's. Where a map counts, so often was
@@ -42,36 +50,33 @@
 //! tools, which their first line tells, where a number ends them: how often, or for how long. What else they
 //! print is in `tools.rs`.
 
+mod frame; // one frame
+mod maps; // where the key of a map begins and ends
 mod tools; // what bcc's tools print around frames
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use super::fold::{Fold, Numbers, Texts};
-use super::lines::{
-    self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, is_symbol, number, printable,
-    split_at,
-};
+use super::lines::{self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, number, split_at};
 use super::{Frame, NAMELESS, ParsedCapture};
-use tools::{Tool, ToolLine, contended, tool, without_pid};
+use frame::{frame, frame_text, is_bare, is_frame, is_placed, of_dtrace};
+use maps::{begun_map, end_of_key, named_map};
+use tools::{
+    Latency, Tool, ToolLine, announced, announces_frames, contended, is_head_of_latencies, tool, without_pid,
+};
 
 /// The event of these stacks, where no map names them.
 pub(super) const EVENT: &str = "bpftrace";
 /// What stands before a frame, at least.
 const INDENTS: [&[u8]; 2] = [b"    ", b"\t"];
-/// What rtla prints before the frames of a stack (`tools/tracing/rtla/src/timerlat_aa.c`).
-const RTLA_HEADING: &[u8] = b"Blocking thread stack trace";
 /// The most bytes of a task's name (`TASK_COMM_LEN`).
 const LONGEST_TASK: usize = 15;
-/// What stands for a name that could not be told.
-const UNKNOWN: &[u8] = b"[unknown]";
 /// How a frame was read, which with its number is one number: as user space's, or as the kernel's though it is
 /// user space's; else 0.
 const OF_USER: usize = 1;
 const READ_AS_KERNELS: usize = 2;
 const READINGS: usize = 3;
-/// The digits of an address, at least.
-const ADDRESS_DIGITS: usize = 8;
 
 /// Reads what a tool printed.
 ///
@@ -92,8 +97,16 @@ pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
         line.starts_with(b"Attaching ") && (line.ends_with(b" probe...") || line.ends_with(b" probes..."));
     let is_indented = || INDENTS.iter().any(|indent| line.starts_with(indent));
     let frames = || is_indented() && is_placed(frame_text(line)) && is_frame(frame_text(next));
-    let is_rtla = || line.trim_ascii() == RTLA_HEADING;
-    attaches || tool(line).is_some() || begun_map(line).is_some() || frames() || is_rtla()
+    let announced = || announces_frames(line.trim_ascii()) && announced(next.trim_ascii()).is_some();
+    let is_of_ply = || named_map(line).is_some() && next.starts_with(b"{ ");
+    let is_latency = || is_head_of_latencies(line) && Latency::read(next).is_some();
+    attaches
+        || tool(line).is_some()
+        || begun_map(line).is_some()
+        || frames()
+        || announced()
+        || is_of_ply()
+        || is_latency()
 }
 
 #[derive(Default)]
@@ -104,8 +117,12 @@ struct Parser {
     open: Option<Stacks>,
     /// The tool of bcc's that prints, if it is one: names alone are frames then.
     tool: Option<Tool>,
-    /// Whether frames of rtla's follow.
-    is_rtla: bool,
+    /// Whether a heading announced the frames that follow, which may be names alone.
+    is_announced: bool,
+    /// Whether lines of `/proc/latency_stats` follow.
+    is_latency: bool,
+    /// The event of the map of ply's whose keys follow.
+    named: Option<usize>,
     /// How often the lock was contended that the next stack is of.
     contended: Option<u64>,
     events: u64,
@@ -144,7 +161,7 @@ impl Parser {
     /// A line between the brackets of a map.
     fn line_of_map(&mut self, line: &[u8], warnings: &mut Warnings) {
         let Some(mut key) = self.key.take() else { return };
-        if let Some(value) = line.strip_prefix(b"]:") {
+        if let Some((b"", value)) = end_of_key(line) {
             return self.end_key(key, value);
         }
         if let Some(behind) = line.strip_prefix(b",") {
@@ -163,7 +180,7 @@ impl Parser {
     /// What stands between two stacks of a key: words, up to the next stack or the end of the key.
     fn keys(&mut self, text: &[u8]) {
         let Some(mut key) = self.key.take() else { return };
-        let (words, value) = match split_at(text, b"]:") {
+        let (words, value) = match end_of_key(text) {
             Some((words, value)) => (words, Some(value)),
             None => (text, None),
         };
@@ -214,6 +231,9 @@ impl Parser {
         match (line, &mut self.open) {
             (ToolLine::Number(number), Some(open)) => {
                 open.is_doubtful = false;
+                if self.tool == Some(Tool::OffCpu) && open.task.is_none() && !open.is_wakers {
+                    self.take_task();
+                }
                 self.end(if self.tool == Some(Tool::Counts) { number } else { 1 });
             }
             (ToolLine::Delimiter, Some(open)) if open.is_wakers => open.of_user_first = open.frames.len(),
@@ -237,6 +257,37 @@ impl Parser {
         true
     }
 
+    /// Takes the last name below the frames for the task's: the first versions of offcputime print it there.
+    fn take_task(&mut self) {
+        let Some(open) = self.open.as_mut().filter(|open| open.frames.len() > 1) else { return };
+        let frames = if open.of_kernel.is_some() { &self.user_frames } else { &self.frames };
+        let last = open.frames.last().map(|&last| &**frames.get(last));
+        let is_bare = |frame: &&Frame| frame.address.is_none() && frame.offset.is_none();
+        if let Some(task) = last.filter(is_bare).and_then(|frame| frame.symbol.as_ref()) {
+            open.task = Some(self.words.word(task.as_bytes()));
+            open.frames.pop();
+        }
+    }
+
+    /// The event of a map's stacks.
+    fn event(&mut self, name: &[u8]) -> usize {
+        self.words.word(if name == b"@" { EVENT.as_bytes() } else { name })
+    }
+
+    fn begin_key(&mut self, event: usize, text: &[u8]) {
+        self.key = Some(Key { event, task: None, is_ambiguous: false, stacks: None });
+        self.keys(text);
+    }
+
+    fn latency(&mut self, latency: &Latency<'_>, line: &[u8], warnings: &mut Warnings) {
+        let mut stacks = Stacks::default();
+        for name in latency.names() {
+            self.push(&mut stacks, name, line, warnings);
+        }
+        let event = self.words.word(EVENT.as_bytes());
+        self.add(stacks, event, None, latency.count.max(1));
+    }
+
     fn push(&mut self, stacks: &mut Stacks, text: &[u8], line: &[u8], warnings: &mut Warnings) {
         if stacks.frames.len() >= DEEPEST_STACK {
             return warnings.note(Kind::DeepStack, line);
@@ -251,7 +302,7 @@ impl Parser {
 
     /// Counts the stack outside of maps, if one is open.
     fn end(&mut self, count: u64) {
-        self.is_rtla = false;
+        self.is_announced = false;
         if let Some(stacks) = self.open.take().filter(|stacks| !stacks.is_doubtful) {
             let event = self.words.word(EVENT.as_bytes());
             let (task, count) = (stacks.task, self.contended.take().unwrap_or(count));
@@ -292,9 +343,25 @@ impl LineParser for Parser {
         }
         if let Some((name, behind)) = begun_map(line) {
             self.end(1);
-            let event = self.words.word(if name == b"@" { EVENT.as_bytes() } else { name });
-            self.key = Some(Key { event, task: None, is_ambiguous: false, stacks: None });
-            self.keys(behind);
+            let event = self.event(name);
+            self.begin_key(event, behind);
+            return true;
+        }
+        if let Some(name) = named_map(line) {
+            self.end(1);
+            self.named = Some(self.event(name));
+            return true;
+        }
+        if let Some(event) = self.named
+            && let Some(behind) = line.strip_prefix(b"{ ")
+        {
+            self.begin_key(event, behind);
+            return true;
+        }
+        if self.is_latency
+            && let Some(latency) = Latency::read(line)
+        {
+            self.latency(&latency, line, warnings);
             return true;
         }
         let text = frame_text(line);
@@ -308,17 +375,21 @@ impl LineParser for Parser {
         if self.line_of_tool(text) {
             return true;
         }
-        if text == RTLA_HEADING {
+        if announces_frames(text) {
             self.end(1);
-            self.is_rtla = true;
+            self.is_announced = true;
             return true;
         }
-        let arrow = text.strip_prefix(b"-> ").filter(|name| self.is_rtla && is_bare(name));
-        let has_place = arrow.is_some() || is_placed(text) || self.open.is_some() && is_frame(text);
+        let announced = if self.is_announced { announced(text) } else { None };
+        let has_place = announced.is_some() || is_placed(text) || self.open.is_some() && is_frame(text);
         if has_place || self.tool.is_some() && is_bare(text) {
+            // What DTrace prints behind a stack is how often it was there.
+            if self.open.is_none() && self.tool.is_none() && of_dtrace(text).is_some() {
+                self.tool = Some(Tool::Counts);
+            }
             let mut open = self.open.take().unwrap_or_else(Stacks::doubtful);
             open.is_doubtful &= !has_place;
-            self.push(&mut open, arrow.unwrap_or(text), line, warnings);
+            self.push(&mut open, announced.unwrap_or(text), line, warnings);
             self.open = Some(open);
             return true;
         }
@@ -328,6 +399,8 @@ impl LineParser for Parser {
     fn other(&mut self, line: &[u8], _: &mut Warnings) {
         self.end(1);
         self.tool = tool(line).or(self.tool);
+        self.is_latency |= is_head_of_latencies(line);
+        self.named = None;
         self.contended = contended(line);
     }
 
@@ -350,14 +423,6 @@ impl LineParser for Parser {
         });
         ParsedCapture { events, stacks, ..ParsedCapture::default() }
     }
-}
-
-/// The name of a map whose key has a line end in it, and what stands behind the bracket: `@ns[sshd, `.
-fn begun_map(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (name, behind) = split_at(line, b"[").filter(|_| line.starts_with(b"@"))?;
-    let is_name = name[1..].iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    let begins = behind.is_empty() || behind.trim_ascii_end().ends_with(b",");
-    (is_name && begins).then_some((name, behind))
 }
 
 /// Tells a program's frames from a module's, which the name of an object alone could not: no stack of the
@@ -384,117 +449,6 @@ fn may_be_task(word: &[u8]) -> bool {
     let is_probe = || split_at(word, b":").is_some_and(|(provider, _)| is_provider(provider));
     let is_number = || number(word.strip_prefix(b"-").unwrap_or(word)).is_some();
     !word.is_empty() && word.len() <= LONGEST_TASK && !is_number() && !is_probe()
-}
-
-/// What a line says of a frame. Some versions of bcc's tools print names as Python's bytes: `b'tcp_sendmsg'`.
-fn frame_text(line: &[u8]) -> &[u8] {
-    let text = line.trim_ascii();
-    text.strip_prefix(b"b'").and_then(|text| text.strip_suffix(b"'")).unwrap_or(text)
-}
-
-/// A frame without the number that libbpf-tools print before it: `#0  0xffffffff8110a3b0 __schedule+0x2d6`,
-/// `0 [<ffffffff8110a3b0>] f+0x2a`.
-fn without_number(text: &[u8]) -> &[u8] {
-    let rest = match text {
-        [b'#', rest @ ..] => decimal(rest).map(|(_, rest)| rest).filter(|rest| rest.starts_with(b" ")),
-        [b'0'..=b'9', ..] => decimal(text).map(|(_, rest)| rest).filter(|rest| rest.starts_with(b" [<")),
-        _ => None,
-    };
-    rest.map_or(text, <[u8]>::trim_ascii_start)
-}
-
-/// The address that a frame begins with, and what stands behind it.
-fn addressed(text: &[u8]) -> Option<(u64, &[u8])> {
-    if let Some(rest) = text.strip_prefix(b"[<") {
-        let (address, rest) = split_at(rest, b">]")?;
-        return Some((hexadecimal(address)?, rest.trim_ascii_start()));
-    }
-    let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit() || **byte == b'x').count();
-    let (address, rest) = text.split_at(digits);
-    let rest = match rest {
-        [] | [b' ', ..] => rest,
-        // `7f7d67091f70:printf_core+0x101 [libc.so]`
-        [b':', rest @ ..] if rest.ends_with(b"]") => rest,
-        _ => return None,
-    };
-    // One of a program may be short, `0x4b5f00`.
-    let is_long = address.starts_with(b"0x") || address.len() >= ADDRESS_DIGITS;
-    Some((hexadecimal(address).filter(|_| is_long)?, rest.trim_ascii_start()))
-}
-
-/// Whether a text is a name alone, or one behind its address.
-fn is_bare(text: &[u8]) -> bool {
-    match addressed(text) {
-        Some((_, name)) => !name.contains(&b' '),
-        None => is_name(text) || text == UNKNOWN,
-    }
-}
-
-/// Whether a text is a frame with its place, without a size: `f+16`, `f+0x1 [kernel]`.
-fn is_placed(text: &[u8]) -> bool {
-    let text = without_number(text);
-    let named = addressed(text).map_or(text, |(_, named)| named);
-    let (first, rest) = split_at(named, b" ").unwrap_or((named, b""));
-    let is_object = rest.is_empty() || matches!((rest[0], rest[rest.len() - 1]), (b'[', b']') | (b'(', b')'));
-    let place = || {
-        let (name, offset) = first.split_at(first.iter().rposition(|&byte| byte == b'+')?);
-        number(&offset[1..]).filter(|_| is_name(name))
-    };
-    // `ffffffffaacb0c56:schedule [kernel]`
-    let is_joined = || !rest.is_empty() && is_name(first) && text[..text.len() - named.len()].ends_with(b":");
-    is_object && (place().is_some() || is_joined())
-}
-
-/// Whether a text may be a frame among others that have a place. The names of C++ hold blanks.
-fn is_frame(text: &[u8]) -> bool {
-    is_placed(text)
-        || addressed(without_number(text)).is_some()
-        || text.ends_with(b"]") && split_at(text, b"+0x").is_some()
-}
-
-/// Whether it begins as a function's name does.
-fn is_name(text: &[u8]) -> bool {
-    is_symbol(text) && (text[0].is_ascii_alphabetic() || matches!(text[0], b'_' | b'$' | b'.'))
-}
-
-/// `tcp_transmit_skb+1308`, `ffffffff813d0af8 __clear_user+0x18 [kernel]`, `main`, `[unknown]`.
-fn frame(text: &[u8]) -> Option<Frame> {
-    let mut frame = Frame::default();
-    let mut rest = without_number(text);
-    if let Some((address, named)) = addressed(rest) {
-        (frame.address, rest) = (Some(address), named);
-    }
-    for (open, close) in [(b'[', b']'), (b'(', b')')] {
-        if !rest.ends_with(&[close]) || rest == UNKNOWN {
-            continue;
-        }
-        // Behind an address that has no name the object stands alone.
-        let alone = (rest[0] == open && frame.address.is_some()).then_some(0);
-        let at = rest.windows(2).rposition(|pair| pair == [b' ', open]).map(|blank| blank + 1).or(alone);
-        if let Some(at) = at {
-            let object = &rest[at + 1..rest.len() - 1];
-            frame.user = object.contains(&b'.') && !object.starts_with(b"[") || object.contains(&b'/');
-            let is_module =
-                !frame.user && object != b"kernel" && !object.starts_with(b"[kernel") && is_name(object);
-            frame.module = is_module.then(|| printable(object));
-            rest = rest[..at].trim_ascii_end();
-        }
-    }
-    if rest.is_empty() || rest == UNKNOWN || rest == b"<null sym>" {
-        return (frame.address.is_some() || !rest.is_empty()).then_some(frame);
-    }
-    // `f+0x12 a.c:34`
-    if let Some((placed, source)) = split_at(rest, b" ").filter(|(first, _)| is_placed(first))
-        && split_at(source, b":").is_some()
-    {
-        rest = placed;
-    }
-    let place = rest.iter().rposition(|&byte| byte == b'+');
-    frame.offset = place.and_then(|at| number(&rest[at + 1..]));
-    let name = if frame.offset.is_some() { &rest[..place.unwrap_or(rest.len())] } else { rest };
-    frame.symbol = Some(printable(name));
-    // C++ names hold blanks.
-    (is_name(name) || name.contains(&b'(') || name.contains(&b':')).then_some(frame)
 }
 
 #[cfg(test)]

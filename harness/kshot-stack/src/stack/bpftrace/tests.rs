@@ -42,7 +42,7 @@ fn names_alone_are_frames_of_bcc_only() {
     let count = "Tracing 1 functions for \"f\"... Hit Ctrl-C to end.\n  f\n  g\n  'sshd'\n    3\n";
     assert_eq!(told(count), ["3 sshd bpftrace: f g"]);
     let times = "Tracing off-CPU time (us) of all threads by kernel stack... Hit Ctrl-C to end.\n    schedule\n    g\n    chmod\n        13\n\n     usecs : count\n    none\n";
-    assert_eq!(told(times), ["1 ? bpftrace: schedule g chmod"], "of how long, not of how often");
+    assert_eq!(told(times), ["1 chmod bpftrace: schedule g"], "of how long, not of how often");
 }
 
 #[test]
@@ -183,4 +183,53 @@ fn what_ends_in_no_frame_of_the_kernel_is_a_programs() {
     assert_eq!(told(text), ["1 ? bpftrace: [user] [user]"]);
     let text = "        f+0x1 [kvm]\n        g+0x1 [kernel]\n        runtime.futex+0x2 [dockerd]\n        start+0x7 [libc-2.17.so]\n        main+0x7 [a]\n";
     assert_eq!(told(text), ["1 ? bpftrace: f g [user] [user] [user]"]);
+}
+
+#[test]
+fn the_first_versions_of_offcputime_name_the_task_as_a_frame() {
+    let head = "Tracing off-CPU time (us) by kernel stack... Hit Ctrl-C to end.\n^C\n";
+    let old = "    schedule\n    kthread\n    rcuos/0\n        22\n\n    schedule\n    g\n    kworker/u16:2\n        7\n\n";
+    assert_eq!(
+        told(&format!("{head}{old}")),
+        ["1 rcuos/0 bpftrace: schedule kthread", "1 kworker/u16:2 bpftrace: schedule g"]
+    );
+    let new = "    schedule\n    g\n    -                dd (25036)\n        4\n\n";
+    assert_eq!(told(&format!("{head}{new}")), ["1 dd bpftrace: schedule g"]);
+    assert_eq!(told(&format!("{head}    schedule\n        4\n\n")), ["1 ? bpftrace: schedule"]);
+    let sampled = head.replace("Tracing off-CPU time (us)", "Tracing blocked time (us)");
+    assert_eq!(told(&format!("{sampled}    schedule\n    g\n        4\n")), ["1 ? bpftrace: schedule g"]);
+}
+
+#[test]
+fn the_name_of_a_task_may_be_pythons_bytes() {
+    let count =
+        "Tracing 1 functions for \"f\"... Hit Ctrl-C to end.\n  b'f'\n    b'tar' [12345]\n    113\n\n";
+    assert_eq!(told(count), ["113 tar bpftrace: f"]);
+    let times = "Tracing blocked time (us)\n    f\n    -                b'a b' (25036)\n        4\n";
+    assert_eq!(told(times), ["1 a b bpftrace: f"]);
+}
+
+#[test]
+fn an_object_of_dtrace_is_the_kernel_or_a_module() {
+    let text = "dtrace: description 'fbt::f:entry ' matched 1 probe\n\n\n              vmlinux`f+0x1\n              ext4`g\n              libc.so.6`main+0x2\n                5\n\n              vmlinux`f+0x1\n              vmlinux`h+0x1\n                7\n";
+    assert!(is_known(text));
+    assert_eq!(told(text), ["5 ? bpftrace: f [user] [user]", "7 ? bpftrace: f h"]);
+    let frames = &parse_text(&text.replace("libc.so.6", "vmlinux")).stacks[0].0.frames;
+    assert_eq!((frames[1].name(), frames[1].module.as_deref()), ("g".into(), Some("ext4")));
+    assert_eq!((frames[0].module.as_deref(), frames[0].offset), (None, Some(1)));
+}
+
+#[test]
+fn stacks_of_others_are_known_by_their_headings() {
+    let nettrace = "    stack:\n       f ([kernel.kallsyms])\n       g ([tun])\n\n";
+    assert!(is_known(nettrace) && !is_known("    stack:\n       f of the kernel\n"));
+    assert_eq!(told(nettrace), ["1 ? bpftrace: f g"]);
+    assert_eq!(told("       f ([kernel.kallsyms])\n       g ([tun])\n"), [""; 0]);
+    let ply = "@:\n{ \n\tf\n\tg+12\n}: 3\n{ \n\th\n}: 2\n@x:\n{ sh, \n\tf\n}: 1\n";
+    assert!(is_known(ply));
+    assert_eq!(told(ply), ["3 ? bpftrace: f g", "2 ? bpftrace: h", "1 sh @x: f"]);
+    let latencies = "Latency Top version : v0.1\n5 12345 4000 f g h\n1 2 3 \n";
+    assert!(is_known(latencies) && !is_known("5 12345 4000 f g h\n"));
+    assert_eq!(told(latencies), ["5 ? bpftrace: f g h", "1 ? bpftrace: "]);
+    assert_eq!(told("5 12345 4000 f g h\n"), [""; 0]);
 }

@@ -18,7 +18,11 @@
 //! In `wakeuptime` it is the other way round: `target:` stands before, `waker:` behind the one stack, which
 //! is the waker's.
 
+use super::frame::{is_bare, is_name, without_bytes};
 use crate::stack::lines::{decimal, split_at};
+
+/// What rtla prints before the frames of a stack (`tools/tracing/rtla/src/timerlat_aa.c`), and nettrace.
+const HEADINGS: [&[u8]; 2] = [b"Blocking thread stack trace", b"stack:"];
 
 /// What the number below a stack says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(super) enum Tool {
     Counts,
     /// For how long, all in all.
     Times,
+    /// The same of offcputime: its first versions print the task's name below the frames, as one of them.
+    OffCpu,
 }
 
 /// A line of a tool that is no frame.
@@ -58,7 +64,11 @@ pub(super) fn tool(line: &[u8]) -> Option<Tool> {
     let (samples, traces) = (line.starts_with(b"Sampling at "), line.starts_with(b"Tracing "));
     let counts = samples && holds(b" Hertz of ") || traces && holds(b" functions for ");
     let times = traces && holds(b" time (us)");
-    if counts { Some(Tool::Counts) } else { times.then_some(Tool::Times) }
+    match () {
+        () if counts => Some(Tool::Counts),
+        () if times && holds(b" off-CPU time ") => Some(Tool::OffCpu),
+        () => times.then_some(Tool::Times),
+    }
 }
 
 impl<'a> ToolLine<'a> {
@@ -95,14 +105,14 @@ fn with_pid(text: &[u8], open: u8, close: u8) -> Option<&[u8]> {
     let at = text.iter().rposition(|&byte| byte == open)?;
     let (task, pid) = (&text[..at], &text[at + 1..]);
     let is_pid = decimal(pid).is_some_and(|(_, rest)| rest.is_empty());
-    (is_pid && task.ends_with(b" ")).then(|| task.trim_ascii())
+    (is_pid && task.ends_with(b" ")).then(|| without_bytes(task.trim_ascii()))
 }
 
 /// A task's name without the number that newer tools print behind it: `swapper/1 0`.
 pub(super) fn without_pid(task: &[u8]) -> &[u8] {
     let at = task.iter().rposition(|&byte| byte == b' ');
     let is_pid = |at: &usize| decimal(&task[at + 1..]).is_some_and(|(_, rest)| rest.is_empty());
-    at.filter(is_pid).map_or(task, |at| task[..at].trim_ascii_end())
+    without_bytes(at.filter(is_pid).map_or(task, |at| task[..at].trim_ascii_end()))
 }
 
 /// How often a lock was contended, in the row before its stack of `perf lock contention -v`:
@@ -115,6 +125,50 @@ pub(super) fn contended(line: &[u8]) -> Option<u64> {
     [&b"ns"[..], b"us", b"ms", b"s", b"m", b"h"].contains(&unit).then_some(number)
 }
 
+/// Whether it announces frames that may be names alone.
+pub(super) fn announces_frames(text: &[u8]) -> bool {
+    HEADINGS.contains(&text)
+}
+
+/// A frame that a heading announced: `-> timerlat_irq` of rtla, `__udp4_lib_rcv ([kernel.kallsyms])` of nettrace.
+pub(super) fn announced(text: &[u8]) -> Option<&[u8]> {
+    let of_nettrace = || {
+        let (name, object) = split_at(text, b" (")?;
+        (is_name(name) && object.ends_with(b")") && !object.contains(&b' ')).then_some(text)
+    };
+    text.strip_prefix(b"-> ").filter(|name| is_bare(name)).or_else(of_nettrace)
+}
+
+/// Whether it is the first line of `/proc/latency_stats` (`kernel/latencytop.c`).
+pub(super) fn is_head_of_latencies(line: &[u8]) -> bool {
+    line.starts_with(b"Latency Top version : ") || line == b"/proc/latency_stats:"
+}
+
+/// Where tasks slept, how often and for how long, in a line of `/proc/latency_stats`:
+/// `5 12345 4000 do_select core_sys_select sys_select`.
+pub(super) struct Latency<'a> {
+    pub(super) count: u64,
+    names: &'a [u8],
+}
+
+impl<'a> Latency<'a> {
+    pub(super) fn read(line: &'a [u8]) -> Option<Self> {
+        let mut rest = line;
+        let mut next = || {
+            let (number, behind) = decimal(rest)?;
+            rest = behind.strip_prefix(b" ")?;
+            Some(number)
+        };
+        let [count, _total, _most] = [next()?, next()?, next()?];
+        let latency = Self { count, names: rest };
+        latency.names().all(is_bare).then_some(latency)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.names.split(|&byte| byte == b' ').filter(|name| !name.is_empty())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +179,7 @@ mod tests {
             ("Sampling at 49 Hertz of all threads by kernel stack... Hit Ctrl-C to end.", Some(Tool::Counts)),
             ("Sampling at 99 Hertz of PID [12] by user + kernel stack for 10 secs.", Some(Tool::Counts)),
             ("Tracing 1 functions for \"f\"... Hit Ctrl-C to end.", Some(Tool::Counts)),
-            ("Tracing off-CPU time (us) of all threads by kernel stack for 10 secs.", Some(Tool::Times)),
+            ("Tracing off-CPU time (us) of all threads by kernel stack for 10 secs.", Some(Tool::OffCpu)),
             (
                 "Tracing blocked time (us) by kernel off-CPU and waker stack... Hit Ctrl-C to end.",
                 Some(Tool::Times),
