@@ -142,7 +142,7 @@ impl TextFormat {
         match self {
             Self::ProcStack => proc_stack::is_of(line),
             Self::StackTracer => stack_tracer::is_of(line),
-            Self::Hist => hist::is_of(line),
+            Self::Hist => hist::is_of(line, next),
             Self::Ftrace => ftrace_text::is_of(line),
             Self::PerfScript => perf_script::is_of(line, next),
             Self::BpfStacks => bpf_stacks::is_of(line, next),

@@ -61,9 +61,17 @@ pub(crate) fn parser() -> impl LineParser {
     Parser::new()
 }
 
-/// Whether a line is one of this format.
-pub(crate) fn is_of(line: &[u8]) -> bool {
-    line == HEADING
+/// Whether a line, with the one behind it, is one of this format: the first of a histogram, or of an entry that
+/// begins with a stack.
+pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
+    let begins_stack = |keys: &[u8]| keys.ends_with(b"stacktrace:") || keys.ends_with(b"stack:");
+    let is_entry = || line.strip_prefix(b"{ ").is_some_and(|keys| begins_stack(keys.trim_ascii_end()));
+    line == HEADING || is_entry() && is_place(next)
+}
+
+/// Whether a line is a frame with its place, `         tun_chr_ioctl+0x31/0xa0 [tun]`.
+fn is_place(line: &[u8]) -> bool {
+    frame(line).is_some_and(|frame| frame.size.is_some())
 }
 
 struct Parser {
@@ -187,6 +195,9 @@ impl LineParser for Parser {
             self.keys(keys, line, warnings);
         } else if self.inside && (line.starts_with(b"}") || line.starts_with(b", ")) {
             self.keys(line, line, warnings);
+        } else if self.inside && is_place(line) {
+            // A mail's quotes and editors take blanks from it.
+            self.frame(line.trim_ascii(), line, warnings);
         } else {
             return self.remark(line, warnings) || line == HEADING;
         }

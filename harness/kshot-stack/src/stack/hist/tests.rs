@@ -41,3 +41,27 @@ fn hits_that_no_number_can_hold_do_not_overflow() {
     let parsed = parse_text(&entry.repeat(2));
     assert_eq!((parsed.events, parsed.stacks[0].1), (u64::MAX, u64::MAX));
 }
+
+#[test]
+fn an_entry_is_known_without_the_heading_of_its_file() {
+    let of = |line: &str, next: &str| is_of(line.as_bytes(), next.as_bytes());
+    assert!(of("{ common_stacktrace:", "         f+0x1/0x2"));
+    assert!(of("{ comm: migration/6         , stacktrace: ", "        f+0x1/0x2 [tun]"));
+    for (line, next) in [
+        ("{ common_stacktrace:", "} hitcount:          2"),
+        ("{ a stacktrace:", "is what I want"),
+        ("{ delta: ~ 2^12 } hitcount:          3", "         f+0x1/0x2"),
+        ("common_stacktrace:", "         f+0x1/0x2"),
+    ] {
+        assert!(!of(line, next), "{line}");
+    }
+}
+
+#[test]
+fn a_frame_may_have_lost_blanks() {
+    for indent in ["", " ", "        "] {
+        let text = format!("{{ stacktrace:\n{indent}f+0x1/0x2\n{indent}g+0x1/0x2 [tun]\n}} hitcount: 7\n");
+        let parsed = parse_text(&text);
+        assert_eq!((parsed.stacks[0].0.frames.len(), parsed.stacks[0].1, parsed.warnings), (2, 7, vec![]));
+    }
+}

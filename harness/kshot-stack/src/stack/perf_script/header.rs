@@ -1,6 +1,6 @@
 //! The headers of samples: whose each is, and of which event.
 
-use super::frame;
+use super::{LONGEST_TASK, frame};
 use crate::stack::NAMELESS;
 use crate::stack::lines::{decimal, split_at, symbol};
 
@@ -55,7 +55,9 @@ pub(super) fn timeless_header(line: &[u8]) -> Option<(&[u8], &str)> {
         // `PID:` and `ADDR:` stand in tables of others.
         let is_name = event.iter().any(u8::is_ascii_lowercase) || event.starts_with(b"PERF_RECORD_");
         let is_event = is_name && event[0].is_ascii_alphabetic() && event.iter().all(word);
-        let is_event = is_event && !task.is_empty() && !task.starts_with(b"#");
+        // Its beginning may stand in lines before.
+        let is_task = !task.is_empty() && !task.starts_with(b"#") && task.trim_ascii().len() <= LONGEST_TASK;
+        let is_event = is_event && is_task;
         let behind = line[end..].trim_ascii();
         let may_follow = behind.is_empty() || event.contains(&b':') || frame(behind).is_some();
         (is_event && may_follow && is_pid(pid)).then_some((task.trim_ascii(), symbol(event)?))
