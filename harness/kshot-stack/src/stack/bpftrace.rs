@@ -63,7 +63,8 @@ use super::{Frame, NAMELESS, ParsedCapture};
 use frame::{frame, frame_text, is_bare, is_frame, is_placed, of_dtrace};
 use maps::{begun_map, end_of_key, named_map};
 use tools::{
-    Latency, Tool, ToolLine, announced, announces_frames, contended, is_head_of_latencies, tool, without_pid,
+    Latency, NETTRACE_HEADING, Tool, ToolLine, announced, announces_frames, contended, is_head_of_latencies,
+    tool, without_pid,
 };
 
 /// The event of these stacks, where no map names them.
@@ -376,6 +377,8 @@ impl LineParser for Parser {
             return true;
         }
         if announces_frames(text) {
+            // In front of its stacks nettrace prints their first frame alone.
+            self.open.take_if(|open| text == NETTRACE_HEADING && open.frames.len() == 1);
             self.end(1);
             self.is_announced = true;
             return true;

@@ -53,8 +53,10 @@ use super::lines::{
     self, DEEPEST_STACK, Kind, LineParser, Warnings, decimal, hexadecimal, printable, split_at,
 };
 use super::{FetchedArguments, Frame, ParsedCapture, Stack};
+use profile::Profiled;
 use short_lines::ShortLines;
 
+mod profile; // what `trace-cmd report --profile` prints
 mod short_lines; // what may begin the name of a task, which may have line ends
 mod tracers; // the lines of other tracers, and those that tell of the capture itself
 
@@ -104,7 +106,10 @@ pub(crate) fn parser() -> impl LineParser {
 
 /// Whether a line is one of this format.
 pub(crate) fn is_of(line: &[u8]) -> bool {
-    line.starts_with(b"# tracer: ") || is_remark_of_trace_cmd(line) || context(line).is_some()
+    line.starts_with(b"# tracer: ")
+        || is_remark_of_trace_cmd(line)
+        || context(line).is_some()
+        || profile::is_event(line)
 }
 
 #[derive(Default)]
@@ -130,6 +135,8 @@ struct Parser<'a> {
     mmio: bool,
     /// Whether events have task, CPU and time in front of them, as they have but without `context-info`.
     context: Option<bool>,
+    /// Whose stacks of a profile come, and of which event.
+    profiled: Profiled,
     /// The last lines that nothing explains: they may begin a task's name.
     short_lines: ShortLines,
     /// How many stacks have begun.
@@ -176,7 +183,16 @@ struct Event {
     text: Vec<u8>,
     /// The number of its stack, which is `stack`, if it has one.
     begun: Option<u64>,
+    /// For how many others like it it stands, too.
+    more: u64,
     stack: Numbers,
+}
+
+impl Event {
+    /// How often it was there.
+    fn times(&self) -> u64 {
+        self.more.saturating_add(1)
+    }
 }
 
 /// A stack as the numbers of its words and frames.
@@ -278,7 +294,7 @@ impl Parser<'_> {
     fn end_field(&mut self, index: usize) {
         let event = &mut self.last[index];
         if let Some(number) = event.begun.take() {
-            self.stacks.add(&event.stack, number);
+            self.stacks.add_times(&event.stack, number, event.times());
         }
     }
 
@@ -370,9 +386,9 @@ impl Parser<'_> {
         let index = entry.index();
         let event = entry.or_default();
         if let Some(number) = event.begun.take() {
-            self.stacks.add(&event.stack, number);
+            self.stacks.add_times(&event.stack, number, event.times());
         }
-        (event.counts, event.pid) = (counts, pid);
+        (event.counts, event.pid, event.more) = (counts, pid, 0);
         event.text.clear();
         event.text.extend_from_slice(text);
         index
@@ -398,7 +414,7 @@ impl Parser<'_> {
         let Self { words, frames, user_frames, mut stacks, .. } = self;
         for event in self.last.values() {
             if let Some(number) = event.begun {
-                stacks.add(&event.stack, number);
+                stacks.add_times(&event.stack, number, event.times());
             }
         }
         let (stacks, order) = stacks.finish(|stack| {
@@ -463,6 +479,7 @@ impl LineParser for Parser<'_> {
         let is_own = self.mmio && self.mmio(line)
             || self.context == Some(false) && self.bare_event(line, warnings)
             || self.remark(line, warnings)
+            || self.profile(line)
             || self.graph(line);
         if is_own {
             self.short_lines.clear(warnings);

@@ -361,7 +361,8 @@ impl LineParser for Parser {
     }
 
     fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
-        if line[0].is_ascii_whitespace() && self.frame(line, warnings).is_some() {
+        // ` 1 file changed` is none.
+        if is_in_columns(line) || line[0].is_ascii_whitespace() && is_unindented(line.trim_ascii()) {
             return warnings.note(Kind::StrayFrame, line);
         }
         let may_be_name = !self.is_headed && line.ends_with(b" ") && line.len() <= LONGEST_HEADING;

@@ -33,8 +33,16 @@ const ENDS: [&[u8]; 11] = [
 ];
 const BLANK: &[u8] = "\u{a0}".as_bytes();
 /// What web pages write for a letter.
-const ENTITIES: [(&[u8], u8); 5] =
-    [(b"&lt;", b'<'), (b"&gt;", b'>'), (b"&amp;", b'&'), (b"&quot;", b'"'), (b"&nbsp;", b' ')];
+const ENTITIES: [(&[u8], u8); 8] = [
+    (b"&lt;", b'<'),
+    (b"&gt;", b'>'),
+    (b"&amp;", b'&'),
+    (b"&quot;", b'"'),
+    (b"&#34;", b'"'),
+    (b"&#39;", b'\''),
+    (b"&#x27;", b'\''),
+    (b"&nbsp;", b' '),
+];
 /// How logcat puts a message of the kernel, of which it takes the first word for the name of a program.
 const LOGCAT: &[u8] = b"dd-dd dd:dd:dd.ddd     0     0 ";
 
@@ -186,6 +194,7 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&plain(line.as_bytes())), "[   12.3] tun: a", "{line}");
         }
         assert_eq!(plain(b"[&lt;c1&gt;] f &amp; g"), &b"[<c1>] f & g"[..]);
+        assert_eq!(plain(b"b&#x27;a&#39; &#34;"), &b"b'a' \""[..]);
         for other in [
             &b"a\x1b[1"[..],
             b"a\x1bb",

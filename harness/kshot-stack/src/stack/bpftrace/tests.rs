@@ -221,7 +221,7 @@ fn an_object_of_dtrace_is_the_kernel_or_a_module() {
 
 #[test]
 fn stacks_of_others_are_known_by_their_headings() {
-    let nettrace = "    stack:\n       f ([kernel.kallsyms])\n       g ([tun])\n\n";
+    let nettrace = "    location:\n\tf+0x8fe\n    stack:\n       f ([kernel.kallsyms])\n       g ([tun])\n\n";
     assert!(is_known(nettrace) && !is_known("    stack:\n       f of the kernel\n"));
     assert_eq!(told(nettrace), ["1 ? bpftrace: f g"]);
     assert_eq!(told("       f ([kernel.kallsyms])\n       g ([tun])\n"), [""; 0]);

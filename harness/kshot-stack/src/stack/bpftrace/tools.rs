@@ -21,8 +21,10 @@
 use super::frame::{is_bare, is_name, without_bytes};
 use crate::stack::lines::{decimal, split_at};
 
-/// What rtla prints before the frames of a stack (`tools/tracing/rtla/src/timerlat_aa.c`), and nettrace.
-const HEADINGS: [&[u8]; 2] = [b"Blocking thread stack trace", b"stack:"];
+/// What rtla prints before the frames of a stack (`tools/tracing/rtla/src/timerlat_aa.c`).
+const RTLA_HEADING: &[u8] = b"Blocking thread stack trace";
+/// What nettrace prints there.
+pub(super) const NETTRACE_HEADING: &[u8] = b"stack:";
 
 /// What the number below a stack says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +129,7 @@ pub(super) fn contended(line: &[u8]) -> Option<u64> {
 
 /// Whether it announces frames that may be names alone.
 pub(super) fn announces_frames(text: &[u8]) -> bool {
-    HEADINGS.contains(&text)
+    text == RTLA_HEADING || text == NETTRACE_HEADING
 }
 
 /// A frame that a heading announced: `-> timerlat_irq` of rtla, `__udp4_lib_rcv ([kernel.kallsyms])` of nettrace.

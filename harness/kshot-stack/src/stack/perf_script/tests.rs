@@ -389,7 +389,8 @@ fn an_instruction_behind_the_frames_is_no_name() {
 
 #[test]
 fn a_line_of_another_log_is_no_header() {
-    let task = "[ 5437.111144] task:jbd2/sda1-8     state:D stack:    0 pid:  431 ppid:     2 flags:0x00000028";
+    let task =
+        "[ 5437.111144] task:jbd2/sda1-8     state:D stack:    0 pid:  431 ppid:     2 flags:0x00000028";
     for prefix in ["   1 | ", "20230307 11:30:37.123 - INFO - ", "12 pid: ", "a b c d e f: "] {
         assert!(!is_known(&format!("{prefix}{task}\n{prefix}[ 5437.111155] Call trace:\n")), "{prefix}");
     }
