@@ -1,14 +1,13 @@
-//! What copying does to a text: web pages, editors, terminals and mail programs change all of its lines alike.
+//! What copying does to a text: web pages, editors, terminals and mails change all of its lines alike.
 //!
 //! ```text
-//!             bash-93    [001] d..3.  1234.567895: &lt;stack trace&gt;      a web page's source, its <br>, its blanks
-//!      1  # tracer: nop                                                    a column (`column.rs`)
-//! => schedule␠␠␠                                                           blanks at the ends of lines
-//! "log": "[   12.3] Call Trace:\n[   12.3]  f+0x1/0x2\n"                   the ends of lines written out
+//! =&gt; schedule<br>                             a web page's source; its blanks are others, too
+//!      1  # tracer: nop                          a column (`column.rs`)
+//! "log": "[   12.3] Call Trace:\n[   12.3] .."   the ends of lines written out
 //! ```
 //!
-//! And empty lines between all others, the signs of a difference (`+=> f`), and the fences of Markdown around an
-//! excerpt.
+//! And blanks at the ends of lines, empty lines between all others, the signs of a difference (`+=> f`), and
+//! the fences of Markdown around an excerpt.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead};
@@ -23,7 +22,7 @@ const ENOUGH: usize = 3;
 /// The longest line in which the ends of others are written out, in bytes.
 const LONGEST_WRITTEN: usize = 1 << 20;
 
-/// What was done to all lines of a text. Each is undone only where the begin of the text shows it, so that the
+/// What was done to all lines of a text. Each is undone only where the begin of the text shows it, so that
 /// others cost nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Copied {

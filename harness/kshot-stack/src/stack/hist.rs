@@ -61,8 +61,8 @@ pub(crate) fn parser() -> impl LineParser {
     Parser::new()
 }
 
-/// Whether a line, with the one behind it, is one of this format: the first of a histogram, or of an entry that
-/// begins with a stack.
+/// Whether a line, with the one behind it, is one of this format: the first of a histogram, or of an entry
+/// that begins with a stack.
 pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
     let begins_stack = |keys: &[u8]| keys.ends_with(b"stacktrace:") || keys.ends_with(b"stack:");
     let is_entry = || line.strip_prefix(b"{ ").is_some_and(|keys| begins_stack(keys.trim_ascii_end()));

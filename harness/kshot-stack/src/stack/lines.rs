@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use memchr::memchr_iter;
 
-use super::other_lines::{OtherLines, example};
+use super::other_lines::OtherLines;
 use super::{ParsedCapture, Warning};
 use crate::text::is_hidden;
 
@@ -88,7 +88,7 @@ pub(crate) trait LineParser {
 impl Warnings {
     pub(crate) fn note(&mut self, kind: Kind, line: &[u8]) {
         if kind == Kind::OtherLine {
-            return self.others.push(self.line, line);
+            return self.others.push(self.line, || example(line));
         }
         match self.warnings.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, warning)) => warning.count += 1,
@@ -136,7 +136,7 @@ impl Warnings {
     }
 
     pub(crate) fn into_inner(mut self) -> Vec<Warning> {
-        if let Some(warning) = self.others.warning() {
+        if let Some(warning) = self.others.warning(Kind::OtherLine.word()) {
             self.insert(Kind::OtherLine, warning);
         }
         let mut all: Vec<Warning> = Vec::new();
@@ -199,8 +199,8 @@ pub(crate) fn each_of(
     Ok(())
 }
 
-/// [`each_of`] of a text that was copied by hand, which often lacks the end of its last line: that is read, too,
-/// unless it shows that it is no whole one.
+/// [`each_of`] of a text that was copied by hand, which often lacks the end of its last line: that is read,
+/// too, unless it shows that it is no whole one.
 ///
 /// # Errors
 /// What `input` fails with.
@@ -274,8 +274,8 @@ fn each_finished(
     Ok(Unfinished { line: begun, before })
 }
 
-/// Whether a line without an end shows that there was more of it: in an open bracket, or by what it lacks of the
-/// line before it, which begins as it does.
+/// Whether a line without an end shows that there was more of it: in an open bracket, or by what it lacks of
+/// the line before it, which begins as it does.
 fn is_cut(line: &[u8], before: &[u8]) -> bool {
     let (text, text_before) = (line.trim_ascii(), before.trim_ascii());
     let indent = |line: &[u8]| line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -304,6 +304,12 @@ fn append(line: &mut Vec<u8>, part: &[u8], longest: usize) -> bool {
     let room = longest - line.len();
     line.extend_from_slice(&part[..part.len().min(room)]);
     part.len() > room
+}
+
+/// The begin of a line, to show.
+fn example(line: &[u8]) -> String {
+    const EXAMPLE: usize = 120;
+    printable(&line[..line.len().min(EXAMPLE)])
 }
 
 /// Text that came from a guest, safe to show: broken UTF-8 replaced, control characters escaped.

@@ -4,7 +4,6 @@
 use std::ops::RangeInclusive;
 
 use super::Warning;
-use super::lines::{Kind, printable};
 
 /// Runs of such lines that are told apart, at most: what comes later counts with the last of them.
 const MOST_RUNS: usize = 4096;
@@ -27,14 +26,14 @@ struct Run {
 
 impl OtherLines {
     /// Adds the line of this number. One that was kept until others showed what it is comes late.
-    pub(super) fn push(&mut self, number: u64, line: &[u8]) {
+    pub(super) fn push(&mut self, number: u64, shown: impl FnOnce() -> String) {
         let is_full = self.runs.len() >= MOST_RUNS;
         match self.runs.last_mut() {
             Some(run) if is_full || run.last == number || run.last + 1 == number => {
                 run.last = run.last.max(number);
                 run.count += 1;
             }
-            _ => self.runs.push(Run { first: number, last: number, count: 1, example: example(line) }),
+            _ => self.runs.push(Run { first: number, last: number, count: 1, example: shown() }),
         }
     }
 
@@ -52,19 +51,13 @@ impl OtherLines {
         self.runs.extend(later.runs);
     }
 
-    /// One warning for all.
-    pub(super) fn warning(&mut self) -> Option<Warning> {
+    /// One warning of this kind for all.
+    pub(super) fn warning(&mut self, kind: &str) -> Option<Warning> {
         let count = self.runs.iter().fold(0_u64, |sum, run| sum.saturating_add(run.count));
         let first = self.runs.drain(..).min_by_key(|run| run.first)?;
         let line = (first.first > 0).then_some(first.first);
-        Some(Warning { kind: Kind::OtherLine.word().into(), count, example: first.example, line })
+        Some(Warning { kind: kind.into(), count, example: first.example, line })
     }
-}
-
-/// The begin of a line, to show.
-pub(super) fn example(line: &[u8]) -> String {
-    const EXAMPLE: usize = 120;
-    printable(&line[..line.len().min(EXAMPLE)])
 }
 
 #[cfg(test)]
@@ -76,11 +69,11 @@ mod tests {
         let lines = || {
             let mut lines = OtherLines::default();
             for number in [1, 2, 5, 8, 9] {
-                lines.push(number, format!("line {number}").as_bytes());
+                lines.push(number, || format!("line {number}"));
             }
             lines
         };
-        let told = |mut lines: OtherLines| lines.warning().map(|it| (it.count, it.example, it.line));
+        let told = |mut lines: OtherLines| lines.warning("a").map(|it| (it.count, it.example, it.line));
         assert_eq!(told(lines()), Some((5, "line 1".into(), Some(1))));
         let mut kept = lines();
         kept.keep(&[5..=5, 8..=8, 9..=10]);

@@ -132,7 +132,8 @@ pub(super) fn announces_frames(text: &[u8]) -> bool {
     text == RTLA_HEADING || text == NETTRACE_HEADING
 }
 
-/// A frame that a heading announced: `-> timerlat_irq` of rtla, `__udp4_lib_rcv ([kernel.kallsyms])` of nettrace.
+/// A frame that a heading announced: `-> timerlat_irq` of rtla, `__udp4_lib_rcv ([kernel.kallsyms])` of
+/// nettrace.
 pub(super) fn announced(text: &[u8]) -> Option<&[u8]> {
     let of_nettrace = || {
         let (name, object) = split_at(text, b" (")?;
