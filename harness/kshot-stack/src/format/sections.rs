@@ -86,7 +86,8 @@ impl Sections {
         let text = self.reading.text(line);
         self.damage.is_parted |= text.is_empty();
         if self.parser.line(text, warnings) {
-            if !text.is_empty() {
+            // `# ./tool`: what a shell is told is a comment for others.
+            if !text.is_empty() && !text.starts_with(b"#") {
                 self.damage.known(warnings.line);
             }
         } else {

@@ -199,6 +199,8 @@ fn prose_around_an_excerpt_is_no_damage_but_what_stands_among_its_lines_is() {
     }
     let damaged = proc_stack.replace("[<0>] g", "what is this\n[<0>] g");
     assert_eq!(warnings(&format!("{PROSE}{damaged}{PROSE}")), [("unreadable-line".into(), Some(7))]);
-    let damaged = FTRACE.replace("[000] d..2.     5.100001:", "[0%0] d..2.");
-    assert_eq!(warnings(&format!("{damaged}{PROSE}{FTRACE}")), [("unreadable-line".into(), Some(3))]);
+    let damaged = FTRACE.replace("f <-g\n", "f <-g\nsh-93 [0%0] d..2.\n");
+    assert_eq!(warnings(&format!("{damaged}{PROSE}{FTRACE}")), [("unreadable-line".into(), Some(4))]);
+    let told = format!("{PROSE}# ./tpoint sched_switch\nTracing sched_switch. Ctrl-C to end.\n{FTRACE}");
+    assert_eq!(warnings(&told), []);
 }
