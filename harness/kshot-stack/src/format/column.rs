@@ -129,8 +129,8 @@ fn word(lines: &[&[u8]]) -> Option<Column> {
     let end = if marks > 0 { blanks + marks } else { (0..common.len()).rev().find(|&at| ends(at))? + 1 };
     let word = common[..end].to_vec();
     let has_blank = lines.iter().all(|line| matches!(line.get(end), None | Some(b' ')));
-    // What quotes is no word: it may stand there more than once.
-    (word != b"|").then_some(Column::Word { word, has_blank })
+    // What quotes may stand there more than once, and a path begins so.
+    (word != b"|" && word != b"/").then_some(Column::Word { word, has_blank })
 }
 
 #[cfg(test)]

@@ -163,6 +163,10 @@ impl Damage {
 
     /// Takes the number of a line that is of its format.
     fn known(&mut self, number: u64) {
+        if number == self.last + 1 {
+            self.last = number;
+            return;
+        }
         let between = self.last + 1..=number.saturating_sub(1);
         let is_damage = self.last > 0 && !self.is_parted && !between.is_empty();
         (self.last, self.is_parted) = (number, false);

@@ -40,6 +40,7 @@ fn what_is_not_the_same_of_each_line_is_none() {
         "vm-1 | a\nvm-1 | b\nc\n",
         "[2026-11-28 09:20:11] a\n[2026-11-28 09:20:11] b\n[2026-11-28 09:20:12] c\n",
         "| a\n| b\n| c\n",
+        "/proc/1/stack:a\n/proc/1/stack:b\n/proc/2/stack:c\n",
         "x: a\nx: b\n",
         "",
     ] {
