@@ -16,6 +16,7 @@
 //! [Nov 8 09:20] text
 //! [<    0.000003>] text                               dmesg --time-format delta
 //! [   12.345678 <    0.000003>] text                  dmesg -d
+//! [   12.345678 <    0.000003 >] host kernel: text    journalctl -o short-delta
 //! [   12.345678 / 11-28 09:20:11.345][1] text         LG
 //! [   12.345678,1] text                               Motorola
 //! [   12.345678][0]text                               AVM
@@ -23,6 +24,9 @@
 //! 4,1234,12345678,-,caller=T93;text                   /dev/kmsg, netconsole
 //! 6.12.0,4,1234,12345678,-;text                       netconsole with the kernel's release
 //! <4>1 2026-11-28T09:20:11+00:00 host kernel - - - text    syslog of RFC 5424
+//! Nov 28 09:20:11 host 4,1234,12345678,-;text         netconsole behind a syslog's own time
+//! host: kern: warning: [2026-11-28T09:20:11.34567Z]: text    talosctl dmesg
+//!   [   12.345678] text                               indented
 //!  kernel:[   12.345678] text                         what syslogd writes to every terminal
 //! 11-28 09:20:11.345     0     0 W kernel  : text     logcat of Android
 //! W/kernel  (    0): text
@@ -46,6 +50,8 @@ pub(super) use quote::unquoted;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+
+use crate::stack::lines::split_at;
 
 /// The longest prefix of one kind, in bytes.
 const LONGEST: usize = 100;
@@ -118,13 +124,17 @@ impl<'a> Message<'a> {
                 let (caller, text) = printer::of_vendor(text)?;
                 (Prefix::Caller, Self { caller, text })
             }
-            b' ' => behind(Prefix::Logger, spoken(text).or_else(|| numbered(text))?),
+            b' ' | b'\t' => {
+                let logger = spoken(text).or_else(|| numbered(text)).or_else(|| indented(text));
+                behind(Prefix::Logger, logger?)
+            }
             b'.' | b'/' => behind(Prefix::Logger, grepped(text)?),
             first @ (b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => {
                 let date = || iso_time(text).filter(|_| may_be_date).map(|text| behind(Prefix::Date, text));
                 let record = || record(text).map(|message| (Prefix::Seconds, message));
                 let logger = || {
-                    let text = logger(text).or_else(|| grepped(text)).or_else(|| numbered(text))?;
+                    let others = || numbered(text).or_else(|| relayed(text)).or_else(|| of_talos(text));
+                    let text = logger(text).or_else(|| grepped(text)).or_else(others)?;
                     Some(behind(Prefix::Logger, text))
                 };
                 match first {
@@ -180,7 +190,8 @@ fn behind_cpu(text: &[u8]) -> Option<&[u8]> {
 
 /// What stands behind `<    0.000003>]`.
 fn delta(text: &[u8]) -> Option<&[u8]> {
-    behind_number(text.strip_prefix(b"<")?.trim_ascii_start())?.strip_prefix(b">]")
+    let behind = behind_number(text.strip_prefix(b"<")?.trim_ascii_start())?;
+    behind.strip_prefix(b" ").unwrap_or(behind).strip_prefix(b">]")
 }
 
 /// A text without the blank that parts it from its prefix, or what an editor made of it.
@@ -229,7 +240,9 @@ fn facility(text: &[u8]) -> Option<&[u8]> {
 fn date(text: &[u8]) -> Option<&[u8]> {
     let inner = text.strip_prefix(b"[")?;
     let end = inner.iter().take(LONGEST).position(|&byte| byte == b']')?;
-    let colons = inner[..end].iter().filter(|&&byte| byte == b':').count();
+    // `[RA: c0153088  SP: c0ceded4]` of crash(8) is none.
+    let is_of_time = |part: &&[u8]| part[0].is_ascii_digit() && part[1] == b':' && part[2].is_ascii_digit();
+    let colons = inner[..end].windows(3).filter(is_of_time).count();
     let digits = inner[..end].iter().filter(|byte| byte.is_ascii_digit()).count();
     let is_short = end == "Nov28 09:20".len()
         && inner[0].is_ascii_uppercase()
@@ -240,15 +253,21 @@ fn date(text: &[u8]) -> Option<&[u8]> {
 
 /// What stands behind `2026-11-28T09:20:11.345678Z ` or `2026-11-28 09:20:11,345 `.
 fn iso_time(text: &[u8]) -> Option<&[u8]> {
+    let behind = behind_second(text)?;
+    let end = behind.iter().take(LONGEST).position(|&byte| byte == b' ')?;
+    Some(&behind[end + 1..])
+}
+
+/// What stands behind `2026-11-28T09:20:11` or `2026-11-28 09:20:11`.
+fn behind_second(text: &[u8]) -> Option<&[u8]> {
     const SHAPE: &[u8] = b"dddd-dd-dd dd:dd:dd";
-    let time = text.get(..SHAPE.len())?;
+    let (time, behind) = text.split_at_checked(SHAPE.len())?;
     let fits = |(byte, shape): (&u8, &u8)| match shape {
         b'd' => byte.is_ascii_digit(),
         b' ' => matches!(byte, b'T' | b' '),
         _ => byte == shape,
     };
-    let end = SHAPE.len() + text[SHAPE.len()..].iter().take(LONGEST).position(|&byte| byte == b' ')?;
-    time.iter().zip(SHAPE).all(fits).then(|| &text[end + 1..])
+    time.iter().zip(SHAPE).all(fits).then_some(behind)
 }
 
 /// The message behind `4,1234,12345678,-;` (Documentation/ABI/testing/dev-kmsg), with `caller=T93` among its
@@ -308,6 +327,29 @@ fn numbered(text: &[u8]) -> Option<&[u8]> {
     let text = behind.trim_ascii_start();
     let has_time = || seconds(level(text).unwrap_or(text)).is_some();
     (text.len() < behind.len() && has_time()).then_some(text)
+}
+
+/// What stands behind blanks in front of a time.
+fn indented(text: &[u8]) -> Option<&[u8]> {
+    let text = text.trim_ascii_start();
+    seconds(level(text).unwrap_or(text)).and(Some(text))
+}
+
+/// The message of netconsole's behind the time and the name of a host that a syslog puts in front of it:
+/// `Nov 28 09:20:11 host `.
+fn relayed(text: &[u8]) -> Option<&[u8]> {
+    let end = memchr::memchr(b';', &text[..text.len().min(LONGEST)])?;
+    let text = &text[memchr::memrchr(b' ', &text[..end])? + 1..];
+    record(text).and(Some(text))
+}
+
+/// What stands behind `host: kern: warning: [2026-11-28T09:20:11.345678901Z]: `.
+fn of_talos(text: &[u8]) -> Option<&[u8]> {
+    let at = memchr::memchr(b'[', &text[..text.len().min(LONGEST)])?;
+    let is_kernels = split_at(&text[..at], b"kern: ").is_some() && text[..at].ends_with(b": ");
+    let behind = is_kernels.then(|| behind_second(&text[at + 1..]))??;
+    let (fraction, message) = split_at(behind, b"Z]: ")?;
+    fraction.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.').then_some(message)
 }
 
 /// What stands behind the `console.log:12:` or `console.log-12-` of grep, where a time follows.
@@ -374,6 +416,28 @@ mod tests {
             ("<4>[   12.345678] [K] text", "", "text"),
             ("<4>[   12.345678] -(0)[1:swapper/0][name:traps&] f+0x1/0x2", "1:swapper/0", "f+0x1/0x2"),
             ("[12345.68 <    0.000003>] host kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("[ 12345.68 <    0.000003 >] host kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("Nov 28 09:20:11 host 4,1234,12345678,-,caller=T93; f+0x1/0x2", "T93", " f+0x1/0x2"),
+            ("2026-11-28T09:20:11+00:00 host 6.12.0,4,1234,12345678,-; f+0x1/0x2", "", " f+0x1/0x2"),
+            ("a host; f+0x1/0x2", "", "a host; f+0x1/0x2"),
+            ("host: kern: warning: [2026-11-28T09:20:11.3456789Z]:  f+0x1/0x2", "", " f+0x1/0x2"),
+            (
+                "host: daemon: info: [2026-11-28T09:20:11Z]: a",
+                "",
+                "host: daemon: info: [2026-11-28T09:20:11Z]: a",
+            ),
+            ("  [   12.345678]  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("\t<4>[   12.345678][  T93] text", "T93", "text"),
+            ("   [12] text", "", "   [12] text"),
+            ("19:20:00  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("19:20:00 host kernel: [   12.345678] text", "", "text"),
+            ("19:20:00.123  f+0x1/0x2", "", " f+0x1/0x2"),
+            ("19:20 text", "", "19:20 text"),
+            ("    [RA: c0153088  SP: c0ceded4]", "", "    [RA: c0153088  SP: c0ceded4]"),
+            ("[   12.345678] c0 text", "c0", "text"),
+            (">>> [   12.345678] text", "", "text"),
+            (">[   12.345678] text", "", "text"),
+            (">PID: 1499   TASK: a", "", "PID: 1499   TASK: a"),
             ("[   12.345680] the old kernel: text", "", "the old kernel: text"),
             ("kernel:  f+0x1/0x2", "", " f+0x1/0x2"),
             ("[<    0.000003>]  f+0x1/0x2", "", " f+0x1/0x2"),

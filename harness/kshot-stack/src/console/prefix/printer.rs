@@ -10,6 +10,7 @@
 //! [   12.345678s][pid:1,cpu0,swapper/0]text             Huawei
 //! [   12.345678s][2026:11:28 09:20:11][pid:1,cpu0,swapper/0]text
 //! [   12.345678] c0   1234 text                         Unisoc
+//! [   12.345678] c0 text
 //! [   12.345678] [K] text                               HTC, who do not say it
 //! ```
 
@@ -84,11 +85,14 @@ fn is_samsungs(inner: &[u8]) -> bool {
     has_width && !task.is_empty() && behind_digits(number).is_some_and(<[u8]>::is_empty)
 }
 
-/// The CPU and the task's number in `c0   1234 text`.
+/// The CPU and the task's number in `c0   1234 text`, or the CPU alone in `c0 text`.
 fn of_unisoc(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let behind = behind_digits(&text[1..])?.strip_prefix(b" ")?;
-    let behind = behind_digits(behind.trim_ascii_start())?;
-    Some((&text[..text.len() - behind.len()], behind.strip_prefix(b" ")?))
+    let of_cpu = behind_digits(&text[1..]).filter(|behind| text.len() - behind.len() <= b"c12".len());
+    let behind = of_cpu?.strip_prefix(b" ")?;
+    let of_task = || behind_digits(behind.trim_ascii_start())?.strip_prefix(b" ");
+    let behind = of_task().unwrap_or(behind);
+    let caller = &text[..text.len() - behind.len() - 1];
+    Some((caller, behind))
 }
 
 /// A message without who printed it, where it says so as kernels of vendors do.
@@ -114,6 +118,7 @@ mod tests {
             ("[pid:1,cpu0,swapper/0] f+0x1/0x2", "pid:1,cpu0,swapper/0"),
             ("[2026:11:28 09:20:11][pid:1,cpu0,sh]  f+0x1/0x2", "pid:1,cpu0,sh"),
             ("c0   1234  f+0x1/0x2", "c0   1234"),
+            ("c1 f+0x1/0x2", "c1"),
         ] {
             let (read, behind) =
                 of(line.as_bytes()).or_else(|| of_vendor(line.as_bytes())).unwrap_or_default();
@@ -133,7 +138,7 @@ mod tests {
             "[c0000000f8a3b7c0] [c000000000a1b2c4] f+0x1/0x2",
             " (1) text",
             "(1)[2] text",
-            "c0 text",
+            "c0: text",
             "c0101234 text",
             "[ Cat] text",
             "[2026:11:28 09:20:11] text",

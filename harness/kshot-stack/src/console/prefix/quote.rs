@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! > text
+//! >>> text
+//! >[   12.345678] text
 //! | text
 //! # text
 //! 12:03 <nick> text                     irssi
@@ -10,10 +12,13 @@
 //! Nov 28 12:03:45 <nick>  text
 //! <nick> text
 //! 12:03:45  nick | text                 weechat
+//! 12:03:45 text
 //! MESSAGE=text                          journalctl -o export
 //! JD> text
 //! - {"dt": "2026-11-28T09:20:11", "lvl": "target", "msg": "text"}
 //! ```
+
+use super::behind_digits;
 
 /// What journalctl names a message, between other fields of the same.
 const FIELD: &[u8] = b"MESSAGE";
@@ -44,7 +49,7 @@ pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
             [first, ..] if first.is_ascii_alphanumeric() => {}
             _ => return (by, text),
         }
-        let of_mail = text.trim_ascii_start().strip_prefix(b"> ");
+        let of_mail = behind_quote(text.trim_ascii_start());
         let of_commit = || text.strip_prefix(b"|").map(|text| text.strip_prefix(b" ").unwrap_or(text));
         let of_test = || text.strip_prefix(b"# ");
         let quoted = of_mail.or_else(of_commit).or_else(of_test).or_else(|| of_lava(text));
@@ -54,10 +59,34 @@ pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
             (by, text) = (FIELD, behind);
         } else if let Some((name, behind)) = said(text).filter(|_| by.is_empty()) {
             (by, text) = (name, behind);
+        } else if let Some(behind) = behind_clock(text) {
+            text = behind;
         } else {
             return (by, text);
         }
     }
+}
+
+/// What stands behind `> `; or behind `>` alone, where the rest cannot be KASAN's mark of a line of memory,
+/// `>ffff888004d2a000: fa fb`.
+fn behind_quote(text: &[u8]) -> Option<&[u8]> {
+    match text.strip_prefix(b">")? {
+        [b' ', behind @ ..] => Some(behind),
+        behind @ [b'>' | b'[' | b'A'..=b'Z', ..] => Some(behind),
+        _ => None,
+    }
+}
+
+/// What stands behind the time of a day: `12:03:45 `, `12:03:45.678 `.
+fn behind_clock(text: &[u8]) -> Option<&[u8]> {
+    const SHAPE: &[u8] = b"dd:dd:dd";
+    let (time, behind) = text.split_at_checked(SHAPE.len())?;
+    let fits = |(byte, shape): (&u8, &u8)| if *shape == b'd' { byte.is_ascii_digit() } else { byte == shape };
+    let behind = match behind {
+        [b'.' | b',', fraction @ ..] => behind_digits(fraction)?,
+        _ => behind,
+    };
+    time.iter().zip(SHAPE).all(fits).then(|| behind.strip_prefix(b" "))?
 }
 
 /// What stands behind the initials of whom a mail quotes: `JD> `.
