@@ -4,6 +4,7 @@ pub mod call_traces; // every call trace of a console, as stacks
 mod literals; // words without which no pattern matches
 mod messages; // what one message says
 mod prefix; // what loggers put in front of a message
+mod tasks; // the task that a message names
 mod telling; // whether a message may begin something
 
 use std::collections::VecDeque;

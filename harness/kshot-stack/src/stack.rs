@@ -28,8 +28,10 @@ pub(crate) mod show; // stacks as lines, for tests
 pub mod stack_tracer; // the `stack_trace` file of tracefs
 pub(crate) mod systemtap; // one frame of SystemTap's
 
-pub(crate) use call_trace::{CallTrace, Needs, TraceLine, heading, is_own_heading, without_marker};
-pub(crate) use debugger::{DebuggerLine, of_one_side, task as debugger_task};
+pub(crate) use call_trace::{
+    CallTrace, Needs, TraceLine, heading, is_own_heading, may_stand_alone, without_marker,
+};
+pub(crate) use debugger::{DebuggerLine, of_one_side, task as debugger_task, tells_of_frame};
 pub use fold::count;
 pub(crate) use fold::{Fold, Texts};
 pub use lines::DEEPEST_STACK;
@@ -241,6 +243,13 @@ impl Frame {
     pub(crate) fn is_name_alone(&self) -> bool {
         let Self { symbol, address: None, offset: None, module: None, .. } = self else { return false };
         symbol.is_some() && !self.is_marker()
+    }
+
+    /// Whether it is no frame but ends a stack that was saved, in kernels before 5.2: `[<ffffffffffffffff>]
+    /// 0xffffffffffffffff`, `[<ffffffff>] 0xffffffff` of 32 bits (`ULONG_MAX` of `save_stack_trace()`).
+    pub(crate) fn ends_saved_stack(&self) -> bool {
+        const ENDS: [u64; 2] = [u64::MAX, u32::MAX as u64];
+        self.symbol.is_none() && !self.guess && self.address.is_some_and(|address| ENDS.contains(&address))
     }
 
     /// Whether its symbol is in `names`.

@@ -38,6 +38,7 @@
 //! (`CONFIG_PRINTK_CALLER`). Frames that the unwinder did not come by (`?`) are [`Frame::guess`].
 
 mod caller; // what one caller has printed so far
+mod reports; // what a report says of its stacks
 mod spacing; // empty lines between all others
 mod stacks; // where frames go
 mod unfolded; // a trace in one line
@@ -51,23 +52,23 @@ use indexmap::IndexMap;
 use indexmap::map::Entry;
 use memchr::memmem::Finder;
 use spacing::Spacing;
-use stacks::{BACKTRACE, NO_REPORT};
+use stacks::BACKTRACE;
 
 use super::messages::{
-    Printer, announces_place, announces_places, bare, begins_with_place, dropped, hung_task,
-    is_behind_task_of_parisc, is_cut_before_function, is_cut_before_place, is_cut_guess, is_damaged,
-    is_end_of_report, is_of_memory, is_of_program, is_register, last_function, may_be_frame,
-    names_debugged_task, names_task_last, parts_backtraces, pasted, program_counter, report, section, shown,
-    stands_alone, task, wrapped_module,
+    Printer, announces_place, announces_places, bare, begins_with_place, dropped, is_behind_task_of_parisc,
+    is_cut_before_place, is_cut_frame, is_damaged, is_end_of_report, is_of_memory, is_of_program,
+    is_register, last_function, may_be_frame, parts_backtraces, pasted, report, section, shown,
+    wrapped_module,
 };
 use super::prefix::{Message, plain, unquoted};
+use super::tasks::{names_debugged_task, task};
 use super::telling::is_telling;
 use super::{TRACE_WITHIN, stamped};
 use crate::stack::ftrace_context::context;
 use crate::stack::lines::{self, Kind, LineParser, Warnings, printable, split_at};
 use crate::stack::{
     Fold, Frame, NAMELESS, Needs, ParsedCapture, Stack, Texts, TraceLine, heading, is_own_heading,
-    of_one_side, without_marker,
+    may_stand_alone, of_one_side, tells_of_frame, without_marker,
 };
 
 /// What ftrace prints before the frames of a stack.
@@ -119,9 +120,9 @@ pub(crate) fn is_frame(line: &[u8]) -> bool {
         TraceLine::Frame { needs, .. } => needs == Needs::Nothing,
         TraceLine::From { .. } => true,
     };
-    let place = || split_at(text, b"+0x").and_then(|_| TraceLine::read(&printable(text.trim_ascii())));
-    pasted(text).is_some_and(|(frame, printer)| stands_alone(&frame, printer))
-        || place().is_some_and(is_whole)
+    let may_be = || split_at(text, b"+0x").is_some() || may_stand_alone(text);
+    let place = || may_be().then(|| TraceLine::read(&printable(text.trim_ascii())))?;
+    pasted(text).is_some_and(|(.., needs)| needs == Needs::Nothing) || place().is_some_and(is_whole)
 }
 
 /// Whether something stands in front of a line's message that only loggers and the kernel put there.
@@ -191,13 +192,13 @@ impl Parser {
                 let function = last_function(&shown(text)).map(|name| self.words.word(name.as_bytes()));
                 self.callers[caller].function = function;
             }
-            Some(frame) if awaited == Awaited::Guess && begins_with_place(text) => {
-                let guess = self.changed(frame.frame, |frame| frame.guess = true);
-                self.frame(caller, FrameLine { frame: guess, ..frame }, line, warnings);
-            }
+            _ if awaited == Awaited::Rest && self.take_rest(caller, text, line, warnings) => {}
             Some(frame) => self.frame(caller, frame, line, warnings),
             None if wrapped_module(text).is_some_and(|module| self.add_module(caller, module)) => {}
             None => self.text(caller, text, line, warnings),
+        }
+        if is_cut_frame(text) {
+            self.await_rest(caller, text, frame);
         }
         let is_at_rest = self.callers[caller].is_at_rest(self.nameless);
         self.callers[caller].is_idle = is_at_rest;
@@ -210,8 +211,10 @@ impl Parser {
             let Frame { address, offset, .. } = &*self.frames[number];
             address.is_none() && offset.is_none()
         };
-        let Caller { open, stack, .. } = &self.callers[caller];
+        let Caller { open, stack, printer, .. } = &self.callers[caller];
         match open {
+            // A debugger prints more of a frame below it.
+            _ if *printer != Printer::Kernel => false,
             // Half a sentence may be one word.
             Open::Announced => {
                 self.frames[frame.frame].symbol.as_ref().is_some_and(|name| name.contains('_'))
@@ -293,7 +296,7 @@ impl Parser {
             && let Some(heading) = heading(text)
         {
             let inside = without_marker(heading.behind);
-            let frame = self.read_frame(caller, inside.as_bytes());
+            let frame = self.read_announced(caller, inside.as_bytes(), true);
             let has_words = heading.is_behind_words || frame.is_none() && !inside.trim().is_empty();
             self.announce(caller, has_words && !is_stamped(line, Message::of(line)));
             if let Some(frame) = frame {
@@ -342,8 +345,12 @@ impl Parser {
             if self.callers[caller].names_task_last {
                 self.name(caller, Some(task));
             }
-            let caller = &mut self.callers[caller];
-            (caller.task, caller.section, caller.age) = (task, None, 0);
+            let Caller { task: name, section, age, .. } = &mut self.callers[caller];
+            (*name, *section, *age) = (task, None, 0);
+            // kdb before 2.6.35 prints no other heading.
+            if text.trim_start().starts_with("0x") {
+                self.announce(caller, true);
+            }
             return;
         }
         if announces_place(text) {
@@ -373,8 +380,6 @@ impl Parser {
         self.text_in_stack(caller, text.as_bytes(), line, warnings);
         if is_cut_before_place(text) {
             self.callers[caller].awaited = Awaited::Place;
-        } else if is_cut_guess(text) {
-            self.callers[caller].awaited = Awaited::Guess;
         }
     }
 
@@ -421,56 +426,6 @@ impl Parser {
         }
     }
 
-    fn begin_report(&mut self, caller: usize, kind: &str, text: &str) {
-        // Another CPU's trace may go on behind the first lines of a report, or behind all of it.
-        let is_headed = !HEADLESS.iter().any(|report| kind.starts_with(report));
-        let Caller { open, section, .. } = self.callers[caller];
-        if is_headed && section.is_none() && open == Open::Frames && !self.is_complete(caller) {
-            self.cut(caller);
-        } else {
-            self.end(caller);
-        }
-        let names_task_last = names_task_last(text);
-        if names_task_last || self.callers[caller].names_task_last {
-            self.name(caller, None);
-        }
-        let report = self.words.word(kind.as_bytes());
-        let function = last_function(text).map(|function| self.words.word(function.as_bytes()));
-        // xmon prints the first line of a report again right behind the name of its task.
-        let is_again = self.callers[caller].age <= 1 && text.starts_with("kernel BUG at ");
-        let task = match hung_task(text) {
-            None if is_again => self.callers[caller].task,
-            task => self.words.word(task.unwrap_or(NAMELESS).as_bytes()),
-        };
-        let caller = &mut self.callers[caller];
-        (caller.report, caller.section, caller.age) = (Some(report), None, 0);
-        (caller.function, caller.task, caller.has_told) = (function, task, false);
-        caller.names_task_last = names_task_last;
-        if function.is_none() && is_cut_before_function(text) {
-            caller.awaited = Awaited::Function;
-        }
-    }
-
-    /// A stack that the report keeps of another time, and often of another task.
-    fn begin_section(&mut self, caller: usize, section: &str) {
-        self.end(caller);
-        let report = self.callers[caller].report.map_or(NO_REPORT, |report| self.words.get(report));
-        let event = if section.is_empty() { report.to_owned() } else { format!("{report}: {section}") };
-        let event = self.words.word(event.as_bytes());
-        let caller = &mut self.callers[caller];
-        (caller.section, caller.section_age) = (Some(event), caller.age);
-    }
-
-    /// The function that a report was made in, where its first line does not name it.
-    fn register(&mut self, caller: usize, text: &str) {
-        if self.callers[caller].function.is_none()
-            && self.callers[caller].open == Open::No
-            && let Some(function) = program_counter(text)
-        {
-            self.callers[caller].function = Some(self.words.word(function.as_bytes()));
-        }
-    }
-
     /// The place of a caller.
     fn caller(&mut self, name: &[u8]) -> usize {
         if self.callers.get_index(self.last).is_some_and(|(last, _)| **last == *name) {
@@ -491,6 +446,12 @@ impl Parser {
 
     /// The frames of a line, if it has any.
     fn read_frame(&mut self, caller: usize, text: &[u8]) -> Option<FrameLine> {
+        self.read_announced(caller, text, false)
+    }
+
+    /// The frames of a line, or of what stands behind a heading in its line: there an address may stand
+    /// alone.
+    fn read_announced(&mut self, caller: usize, text: &[u8], is_announced: bool) -> Option<FrameLine> {
         let Self { place, frames, known, callers, .. } = self;
         let (caller, nameless) = (&callers[caller], self.nameless);
         let number = known.number(text, |text| {
@@ -498,8 +459,7 @@ impl Parser {
                 frames.push(Arc::new(frame));
                 frames.len() - 1
             };
-            if let Some((frame, printer)) = pasted(text) {
-                let needs = if stands_alone(&frame, printer) { Needs::Nothing } else { Needs::Stack };
+            if let Some((frame, printer, needs)) = pasted(text) {
                 let frame = push(frame);
                 return Some(FrameLine { inner: None, frame, needs, is_bare: false, printer });
             }
@@ -510,7 +470,8 @@ impl Parser {
                 return Some(FrameLine { inner: None, frame, needs: Needs::Stack, is_bare: true, printer });
             }
             let holds_place = place.find(text).is_some();
-            if !(holds_place || caller.expects(nameless) && may_be_frame(text)) {
+            let is_expected = is_announced || caller.expects(nameless);
+            if !(holds_place || may_stand_alone(text) || is_expected && may_be_frame(text)) {
                 return None;
             }
             let printer = Printer::Kernel;
@@ -553,7 +514,11 @@ impl LineParser for Parser {
                 caller.awaited != Awaited::Nothing || caller.has_what(needs)
             }
         };
-        let is_own = is_stamped || is_empty || frame.is_some_and(belongs);
+        let is_of_debugger = || {
+            let Caller { open, printer, .. } = self.callers[caller];
+            open != Open::No && matches!(printer, Printer::Debugger(_)) && tells_of_frame(message.text)
+        };
+        let is_own = is_stamped || is_empty || frame.is_some_and(belongs) || is_of_debugger();
         if is_own {
             self.take(caller, message.text, frame, line, warnings);
         }
@@ -590,7 +555,11 @@ impl LineParser for Parser {
 }
 
 #[cfg(test)]
+mod debugger_tests;
+#[cfg(test)]
 mod mail_tests;
+#[cfg(test)]
+mod older_tests;
 #[cfg(test)]
 mod report_tests;
 #[cfg(test)]

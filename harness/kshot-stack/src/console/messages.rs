@@ -7,22 +7,13 @@ use std::sync::LazyLock;
 use super::TABLE;
 use crate::arch::{Arch, ArchRow};
 use crate::stack::lines::{decimal, printable, split_at};
-use crate::stack::{DebuggerLine, Frame, debugger_task, is_own_heading};
+use crate::stack::{DebuggerLine, Frame, Needs, is_own_heading};
 use crate::stack::{ftrace_frame, systemtap};
 
 /// The longest frame without an offset, in bytes: with the lines of all functions that were inlined there.
 const LONGEST_FRAME: usize = 1000;
 /// The longest heading of a stack that becomes part of its event's name, in characters.
 const LONGEST_HEADING: usize = 40;
-
-/// What xmon's line with the name of a task begins with (`excprint` of arch/powerpc/xmon/xmon.c).
-const XMON_TASK: &str = "pid   = ";
-
-/// Whether an indented message names the task of a backtrace.
-pub(super) fn names_debugged_task(text: &[u8]) -> bool {
-    let text = text.trim_ascii_start();
-    text.starts_with(b"PID: ") || text.starts_with(XMON_TASK.as_bytes())
-}
 
 /// What other messages than the headings of stacks end in.
 const HEADINGS_OF_NO_STACK: [&str; 9] = [
@@ -50,17 +41,21 @@ pub(super) enum Printer {
     Debugger(Option<u64>),
 }
 
-/// A frame of ftrace (` => f`), of SystemTap or of a debugger.
-pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
+/// A frame of ftrace (` => f`), of SystemTap or of a debugger, and what must stand before it.
+pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer, Needs)> {
     let text = text.trim_ascii();
+    let needs = |is_whole: bool| if is_whole { Needs::Nothing } else { Needs::Stack };
     if let Some(frame) = text.strip_prefix(b"=> ") {
         // `=> v6.2-rc1` is what somebody wrote.
         let frame =
             ftrace_frame::frame(frame).filter(|frame| !frame.is_name_alone() || is_c_name(&text[3..]));
-        return frame.map(|frame| (frame, Printer::Ftrace));
+        return frame.map(|frame| (frame, Printer::Ftrace, Needs::Nothing));
     }
     if text.starts_with(b"0x") {
-        return systemtap::frame(text).map(|frame| (frame, Printer::SystemTap));
+        let frame = systemtap::frame(text)?;
+        // An address without a name follows others.
+        let needs = needs(frame.symbol.is_some());
+        return Some((frame, Printer::SystemTap, needs));
     }
     let may_be = match text {
         [b'#', digit, ..] => digit.is_ascii_digit(),
@@ -70,19 +65,15 @@ pub(super) fn pasted(text: &[u8]) -> Option<(Frame, Printer)> {
                 || text.starts_with(b"[link register ")
                 || digit.is_ascii_hexdigit() && (split_at(text, b" at ").is_some() || is_of_xmon(text))
         }
+        [b'S', ..] => text.starts_with(b"START: "),
+        [b'f' | b'*', ..] => text.strip_prefix(b"* ").unwrap_or(text).starts_with(b"frame #"),
         _ => false,
     };
     if !may_be {
         return None;
     }
-    let DebuggerLine { number, frame } = DebuggerLine::read(&printable(text))?;
-    Some((frame, Printer::Debugger(number)))
-}
-
-/// Whether a pasted frame is one wherever it stands: an address of SystemTap's or xmon's without a name follows
-/// others.
-pub(super) fn stands_alone(frame: &Frame, printer: Printer) -> bool {
-    frame.symbol.is_some() || !matches!(printer, Printer::SystemTap | Printer::Debugger(None))
+    let DebuggerLine { number, frame, is_whole } = DebuggerLine::read(&printable(text))?;
+    Some((frame, Printer::Debugger(number), needs(is_whole)))
 }
 
 /// Whether it may be a frame of xmon's: `[c0000001ec0f7cb0] c0000000006b30f8 f+0x78/0xa0`.
@@ -140,10 +131,16 @@ pub(super) fn may_be_frame(text: &[u8]) -> bool {
     let begins = text.trim_ascii_start();
     let is_source = |colon: usize| SOURCES.iter().any(|source| text[..colon].ends_with(source));
     text.len() < LONGEST_FRAME
-        && (begins.starts_with(b"0x")
+        && (begins.strip_prefix(b"? ").unwrap_or(begins).starts_with(b"0x")
             || begins.strip_prefix(b"(").unwrap_or(begins).starts_with(b"[<")
+            || is_of_klogd(begins)
             || begins.starts_with(b"[") && split_at(begins, b"] 0x").is_some_and(|(_, end)| end != b"0")
             || memchr::memchr_iter(b':', text).any(is_source))
+}
+
+/// Whether it may be a frame that klogd named: `[cpu_idle+154/188]`.
+fn is_of_klogd(text: &[u8]) -> bool {
+    text.starts_with(b"[") && text.trim_ascii_end().ends_with(b"]") && memchr::memchr(b'+', text).is_some()
 }
 
 /// Whether a stack ends in a function, and does not go on where an exception came: of any architecture.
@@ -167,100 +164,6 @@ pub(super) fn report(text: &str) -> Option<String> {
     TABLE.trouble(text).map(str::to_owned)
 }
 
-/// The task in `CPU: 0 PID: 93 Comm: eoe_filter Kdump: loaded Not tainted` (`dump_stack_print_info`; before
-/// 3.11 `Pid: 93, comm: eoe_filter`), in `Process eoe_filter (pid: 93, stack limit = 0xc0)` among registers,
-/// in `task:init state:S` (`sched_show_task`), in `comm "eoe_filter", pid 93` of kmemleak, in `Page allocated
-/// via order 0, .. tgid 93 (eoe_filter), ts 1 ns` of page_owner, and in what crash(8) and xmon (`pid   = 93,
-/// comm = eoe_filter`) print before a backtrace.
-pub(super) fn task(text: &str) -> Option<&str> {
-    if text.trim_start().starts_with(XMON_TASK) {
-        return text.split_once(", comm = ").map(|(_, task)| task.trim_end());
-    }
-    if text.trim_start().starts_with("PID: ") {
-        return debugger_task(text);
-    }
-    let of_leak = text.strip_prefix("kmemleak:").unwrap_or(text).trim_start();
-    if let Some(task) = of_leak.strip_prefix("comm \"") {
-        return task.split_once("\", pid ").map(|(task, _)| task);
-    }
-    if let Some(task) = text.strip_prefix("task:") {
-        return task.split_once(" state:").map(|(task, _)| task.trim_end());
-    }
-    if let Some(task) = text.strip_prefix("Process ") {
-        return task.rsplit_once(" (pid: ").map(|(task, _)| task);
-    }
-    // `eoe_filter(93): Oops 0`, of alpha.
-    let before_number = text.trim_end_matches(|last: char| last.is_ascii_digit());
-    if let Some(task) = before_number.strip_suffix("): Oops ") {
-        return task.rsplit_once('(').map(|(task, _)| task);
-    }
-    if text.starts_with("Page allocated via order ") {
-        return Some(text.split_once(", tgid ")?.1.split_once(" (")?.1.split_once("), ts ")?.0);
-    }
-    if text.starts_with("0x") {
-        return task_of_kdb(text);
-    }
-    let of_old = || text.strip_prefix("Pid: ")?.split_once(", comm: ");
-    let of_dump = || text.trim_start_matches(' ').strip_prefix("CPU: ")?.split_once(" Comm: ");
-    let Some((_, task)) = of_dump().or_else(of_old) else { return listed_task(text) };
-    let ends = [" Not tainted", " Tainted: ", " Kdump: loaded "];
-    let end = ends.iter().filter_map(|mark| task.find(mark)).min();
-    Some(task[..end.unwrap_or(task.len())].trim())
-}
-
-/// The task in `0xffff888100a3a000       93       92  1    0   R  0xffff888100a3ab80 *sh`, before a stack of kdb:
-/// its address, pid, parent, whether it runs, the CPU, its state, another address.
-fn task_of_kdb(text: &str) -> Option<&str> {
-    let mut words = text.split_ascii_whitespace();
-    let is_address = |word: &str| word.len() > 8 && word.starts_with("0x");
-    let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
-    let fits = is_address(words.next()?)
-        && words.by_ref().take(4).filter(|word| is_number(word)).count() == 4
-        && words.next()?.len() == 1;
-    let thread = words.next().filter(|word| fits && is_address(word))?;
-    let (_, task) = text.rsplit_once(thread)?;
-    Some(task.trim().trim_start_matches('*'))
-}
-
-/// Where the name of a task ends in a list of kernels before 5.11, and before 2.6.34.
-const LISTED_NAMES: [usize; 2] = [15, 13];
-
-/// The task in `init            S    0     1      0 0x00000000` (`sched_show_task` before 5.11): its name,
-/// its state, the program counter or the word `running`, free stack, pid, parent and flags.
-fn listed_task(text: &str) -> Option<&str> {
-    LISTED_NAMES.into_iter().find_map(|name| {
-        let (task, rest) = (text.get(..name)?, text.get(name..)?);
-        is_listed(rest).then(|| task.trim_end())
-    })
-}
-
-/// Whether it is what stands behind the name.
-fn is_listed(text: &str) -> bool {
-    let Some(state) = text.strip_prefix(' ') else { return false };
-    let state = state.strip_prefix(|state: char| state.is_ascii_uppercase() || matches!(state, 't' | '?'));
-    // Much free stack stands right behind the state.
-    let behind =
-        state.and_then(|state| state.strip_prefix(|next: char| next == ' ' || next.is_ascii_digit()));
-    let mut words = behind.unwrap_or_default().split_ascii_whitespace().rev();
-    let Some(flags) = words.next().and_then(|flags| flags.strip_prefix("0x")) else { return false };
-    let numbers = words.take(3).filter(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
-    let has_numbers = numbers.count() == 3;
-    let has_flags = flags.len() >= 8 && flags.bytes().all(|byte| byte.is_ascii_hexdigit());
-    has_numbers && has_flags
-}
-
-/// Whether a message may be of such a list.
-pub(super) fn may_be_listed_task(text: &[u8]) -> bool {
-    let is_state = |text: &[u8]| matches!(text, [b' ', b'A'..=b'Z' | b't' | b'?', b' ' | b'0'..=b'9', ..]);
-    LISTED_NAMES.into_iter().filter_map(|name| text.get(name..)).any(is_state)
-}
-
-/// The task in `INFO: task eoe_filter:93 blocked for more than 120 seconds`.
-pub(super) fn hung_task(text: &str) -> Option<&str> {
-    let (task, _) = text.strip_prefix("INFO: task ")?.split_once(" blocked ")?;
-    task.rsplit_once(':').map(|(task, _)| task)
-}
-
 /// Whether a report names its task only behind its stacks: of mm/kmsan/report.c and mm/kfence/report.c.
 pub(super) fn names_task_last(text: &str) -> bool {
     text.starts_with("BUG: KMSAN: ") || text.starts_with("BUG: KFENCE: ")
@@ -279,10 +182,17 @@ pub(super) fn wrapped_module(text: &[u8]) -> Option<&[u8]> {
     (is_word && name.first().is_some_and(u8::is_ascii_alphabetic)).then_some(name)
 }
 
-/// Whether a mail program wrapped a frame before its function: `[<ffffffffa0351a00>] ?`.
-pub(super) fn is_cut_guess(text: &str) -> bool {
-    let address = text.trim().strip_prefix("[<").and_then(|text| text.strip_suffix(">] ?"));
-    address.is_some_and(|address| address.bytes().all(|byte| byte.is_ascii_hexdigit()))
+/// Whether a message may be the first part of a frame: which a mail program wrapped before its function,
+/// `[<ffffffffa0351a00>] ?`, or which a terminal cut at its last column, as arm's are long: `[<c0052a34>] (f)
+/// from [<c0052f10>] (worker_thr`.
+pub(super) fn is_cut_frame(text: &[u8]) -> bool {
+    let Some(text) = text.trim_ascii().strip_prefix(b"[<") else { return false };
+    let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    match text[digits..].strip_prefix(b">]") {
+        Some([] | b" ?") => true,
+        Some([b' ', b'(', behind @ ..]) => !behind.ends_with(b")"),
+        _ => false,
+    }
 }
 
 /// The last function with a place in a message: `register_netdevice+0x4f1/0x690`, `RIP: 0010:f+0x1/0x2`.

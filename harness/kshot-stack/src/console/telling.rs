@@ -4,12 +4,12 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-use super::messages::may_be_listed_task;
+use super::tasks::may_be_listed_task;
 use super::{TABLE, literals};
 
 /// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning
 /// aside.
-const TELLING: [&str; 17] = [
+const TELLING: [&str; 23] = [
     "+0x",
     "race",
     "=> ",
@@ -27,6 +27,12 @@ const TELLING: [&str; 17] = [
     "---[ end ",
     "Preemption disabled at",
     "Breaking-Event",
+    "entered at [<",
+    " [inline]",
+    ">{",
+    "> { ",
+    "frame #",
+    " stack dump of tid ",
 ];
 
 static TELLING_WORDS: LazyLock<Regex> = LazyLock::new(|| {

@@ -21,9 +21,9 @@
 //! [<          (null)>]           (null)                                   before 5.0
 //! [<c010b4b0>] (show_stack) from [<c08ecd18>] (dump_stack+0xb4/0xd)       cut at column 80
 //! 7064b748:  [<600eff46>] show_stack+0x90/0xc0                            user mode Linux
-//! [c182bec8] 0xc0072ce8: show_stack + 0x90                                Hexagon
-//! [f0048fdc : show_stack+0x90/0xc0 ]                                      sparc32, several a line before 4.9
-//! show_stack+0x90/0xc0 ]                                                  and in two lines since
+//! Function entered at [<c010c134>] from [<c010993c>]                      arm without CONFIG_KALLSYMS
+//! [<ffffffff880b2a1c>] :jbd:kjournald+0xc1/0x213                          x86-64, 2.6.18 to 2.6.25
+//! [cpu_idle+154/188] cpu_idle+0x9a/0xbc                                   named by klogd, too
 //! [] show_stack+0x90/0xc0                                                 out of a web page
 //! [ffffff80201c7800+  32][<ffffff80091f0e2c>] show_stack+0xd8/0xe4        Amlogic
 //!  __dump_stack lib/dump_stack.c:88 [inline]                              with source lines, of syzkaller
@@ -33,6 +33,10 @@
 //!  tun_set_iff (drivers/net/tun.c:2840) tun
 //!  tun_chr_ioctl+0x11/0x20 tun                                            where it knows no place
 //! ```
+//!
+//! Other shapes have a module of their own (`own_shapes.rs`).
+
+mod own_shapes; // architectures and kernels that print frames in a shape of their own
 
 use std::sync::LazyLock;
 
@@ -40,6 +44,10 @@ use regex::{Captures, Regex};
 
 use super::Frame;
 use super::lines::{DEEPEST_STACK, hexadecimal};
+
+/// What a frame of arm's begins with where the kernel has no names (`dump_backtrace_entry` of
+/// arch/arm/kernel/traps.c without CONFIG_KALLSYMS).
+const NAMELESS_ARM: &str = "Function entered at [<";
 
 /// The first call trace of a text that is read line by line.
 #[derive(Clone, Debug, Default)]
@@ -108,8 +116,9 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     let place = format!(r"{SYMBOL}(?:\+0x[0-9a-f]*(?:/(?:0x?[0-9a-f]*)?)?)?");
     // Before 4.19 an address may be hidden, and sparc64 tells in words which it is.
     let address = r"[0-9a-f]+|\(?_*ptrval_*\)?|\(null\)";
+    let by_klogd = format!(r"{SYMBOL}\+\d+/\d+");
     let frame = format!(
-        r"^\s*(?:[0-9a-f]{{8,16}}:\s+)?(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:(?:Caller)?\[<?\s*(?P<address>{address}|inline)?\s*>?\]:?\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)(?:[^\]]*\]|$))?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
+        r"^\s*(?:[0-9a-f]{{8,16}}:\s+)?(?P<doubt>\(?)(?:\[[0-9a-f]+\+ *\d+\])?(?:(?:Caller)?\[<?\s*(?P<address>{address}|inline|{by_klogd})?\s*>?\]:?\)?\s*){{0,2}}(?P<guess>\? )?\s*\(?(?::(?P<before>[\w-]+):)?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)(?:[^\]]*\]|$))?\)?(?: \((?P<flags>unreliable|[A-Z]+)\))?(?P<source> {source}| {lines})?(?P<decoded> [A-Za-z][\w-]*)?(?: \([A-Z]+\))?(?P<inline> \[inline\])?\s*$"
     );
     let from = format!(
         r"^\s*(?:\[<(?:{address})>\] )?\(?(?P<inner>{place})\)?(?: \[(?P<of>[\w-]+)[^\]]*\])?\)? from (?:\[<(?P<address>{address})>\] )?\(?(?:\s*\()?(?P<place>{place}|0x[0-9a-f]+)\)?(?: \[(?P<module>[\w-]+)[^\]]*\])?(?: {source}| {lines}(?P<decoded> [A-Za-z][\w-]*)?)?(?P<inline> \[inline\])?\)?\s*$"
@@ -167,6 +176,7 @@ impl CallTrace {
             return false;
         }
         match TraceLine::read(text) {
+            Some(TraceLine::Frame { frame, .. }) if frame.ends_saved_stack() => return false,
             Some(TraceLine::Frame { frame, .. }) => self.frames.push(frame),
             Some(TraceLine::From { inner, outer }) => {
                 if self.frames.is_empty() {
@@ -188,9 +198,11 @@ impl TraceLine {
             let inner = Frame { module, ..placed(&line["inner"]) };
             return Some(Self::From { inner, outer: whole(&line) });
         }
-        if let Some(frame) = of_hexagon(text).or_else(|| of_sparc32(text)) {
-            let needs = if frame.size.is_some() { Needs::Nothing } else { Needs::Stack };
+        if let Some((frame, needs)) = own_shapes::frame(text) {
             return Some(Self::Frame { frame, needs });
+        }
+        if let Some((inner, outer)) = of_nameless_arm(text) {
+            return Some(Self::From { inner, outer });
         }
         let line = SHAPES.frame.captures(text)?;
         // Half a sentence may be one word: without an offset, an address or a source line a word is no frame.
@@ -203,12 +215,22 @@ impl TraceLine {
         let frame = Frame { guess, ..whole(&line) };
         let needs = match (frame.size, line.name("source"), line.name("decoded")) {
             (Some(_), _, None) => Needs::Nothing,
+            // `f net/core/dev.c:12 [inline]` is nothing else.
+            (None, Some(_), None) if line.name("inline").is_some() => Needs::Nothing,
             (_, Some(_), _) => Needs::Announcement,
             // `f+0x1/0x2 when` is half a sentence.
             _ => Needs::Stack,
         };
         Some(Self::Frame { frame, needs })
     }
+}
+
+/// Whether a line without `+0x` may be a frame that needs nothing before it.
+pub(crate) fn may_stand_alone(text: &[u8]) -> bool {
+    let begins = text.trim_ascii_start();
+    begins.starts_with(NAMELESS_ARM.as_bytes())
+        || begins.trim_ascii_end().ends_with(b" [inline]")
+        || own_shapes::may_stand_alone(begins)
 }
 
 /// The heading of a call trace, where `text` has one.
@@ -240,30 +262,21 @@ fn whole(line: &Captures<'_>) -> Frame {
     // `[<0>]` tells none, and others may be hashes.
     let address = address.filter(|&address| address != 0);
     let decoded = || Some(line.name("decoded")?.as_str().trim_start());
-    let module = line.name("module").map(|module| module.as_str()).or_else(decoded).map(str::to_owned);
+    let module = || line.name("module").or_else(|| line.name("before")).map(|module| module.as_str());
+    let module = module().or_else(decoded).map(str::to_owned);
     let in_brackets = line.name("address").is_some_and(|address| address.as_str() == "inline");
     let inlined = in_brackets || line.name("inline").is_some();
     let frame = placed(&line["place"]);
     Frame { address: frame.address.or(address), module, inlined, ..frame }
 }
 
-/// `[c182bec8] 0xc0072ce8: f + 0x90`.
-fn of_hexagon(text: &str) -> Option<Frame> {
-    let (address, place) = text.trim().strip_prefix('[')?.split_once("] 0x")?.1.split_once(": ")?;
-    let (symbol, offset) = place.split_once(" + ")?;
-    let (address, offset) = (hexadecimal(address.as_bytes())?, hexadecimal(offset.as_bytes())?);
-    Some(Frame { offset: Some(offset), address: Some(address), ..placed(symbol) })
-}
-
-/// `[f0048fdc : f+0x90/0xc0 ]`, or without the address where that has a line of its own.
-fn of_sparc32(text: &str) -> Option<Frame> {
-    let text = text.trim().strip_suffix(" ]")?;
-    let (address, place) = match text.split_once(" : ") {
-        Some((address, place)) => (Some(hexadecimal(address.strip_prefix('[')?.as_bytes())?), place),
-        None => (None, text),
-    };
-    let is_place = place.contains("+0x") && !place.contains([' ', '[', '<']);
-    is_place.then(|| Frame { address, ..placed(place) })
+/// The frame and its caller in `Function entered at [<c010c134>] from [<c010993c>]`.
+fn of_nameless_arm(text: &str) -> Option<(Frame, Frame)> {
+    let (inner, outer) =
+        text.trim().strip_prefix(NAMELESS_ARM)?.strip_suffix(">]")?.split_once(">] from [<")?;
+    let frame =
+        |address: &str| Some(Frame { address: Some(hexadecimal(address.as_bytes())?), ..Frame::default() });
+    Some((frame(inner)?, frame(outer)?))
 }
 
 /// `f`, `f+0x1/0x2` or `0xffffffff80100abc`.

@@ -10,6 +10,8 @@
 //!  #5 [c5601fec] (nfsd module) at c806e303
 //!  #6 [c74dfee0] error_code (via page_fault) at c0107256
 //!       [c1aa1f78] svc_recv at cb22c4d8 [sunrpc]                           with its option -t: whatever is on the stack
+//!       START: schedule at c01190e0                                        where its option -t begins
+//!  #0 (inline)           crash_setup_regs                                  what was inlined into the next
 //! [link register   ] c0000000006b2a34 __handle_sysrq+0xe4/0x270            xmon of POWER
 //! [c0000001ec0f7c10] c0000000006b2a18 __handle_sysrq+0xc8/0x270 (unreliable)
 //! [c00000000b9bb5b0] 0000000000000dc0 (unreliable)
@@ -23,6 +25,11 @@
 //! #2  0xffffffff803b9e54 in ?? ()
 //! #3  <signal handler called>
 //! #4  0xb6f12345 in raise () from /lib/libc.so.6                           of a program
+//! #5  tun_set_iff (file=<optimized out>, dev=0x0,                          wrapped by the screen
+//!     at drivers/net/tun.c:2865
+//!   * frame #0: 0xffffffff81c9b8a0 vmlinux`kernel_init(unused=0x0) at main.c:1498    lldb
+//!     frame #1: 0xffffffff81001a5f vmlinux`ret_from_fork + 31
+//!     frame #2: 0xffffffff81001b5f vmlinux`do_idle [inlined] cpuidle_idle_call at idle.c:170:3
 //! ```
 
 use std::sync::{Arc, LazyLock};
@@ -30,7 +37,7 @@ use std::sync::{Arc, LazyLock};
 use regex::Regex;
 
 use super::Frame;
-use super::lines::{hexadecimal, number};
+use super::lines::{hexadecimal, number, split_at};
 
 /// A line of a backtrace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +46,17 @@ pub(crate) struct DebuggerLine {
     pub(crate) number: Option<u64>,
     /// The frame.
     pub(crate) frame: Frame,
+    /// Whether it says enough to be one wherever it stands.
+    pub(crate) is_whole: bool,
 }
 
 struct Shapes {
     crash: Regex,
+    start: Regex,
+    inlined: Regex,
     interrupted: Regex,
     xmon: Regex,
+    lldb: Regex,
     numbered: Regex,
 }
 
@@ -56,6 +68,15 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
         crash: regex(format!(
             r"^\s*(?:#(?P<number>\d+)\s+)?\[[0-9a-f]+\] (?:{PLACE}|\((?P<of>[\w-]+) module\))(?: \(via [\w.]+\))? at (?P<address>[0-9a-f]+)(?: \[(?P<module>[\w-]+)\])?(?P<doubt>\s+\(unreliable\))?\s*$"
         )),
+        start: regex(format!(
+            r"^\s*(?P<start>START:) {PLACE} at (?P<address>[0-9a-f]{{8,16}})(?: \[(?P<module>[\w-]+)\])?\s*$"
+        )),
+        inlined: regex(format!(
+            r"^\s*#(?P<number>\d+)\s+(?P<inlined>\(inline\))\s+{PLACE}(?: \[(?P<module>[\w-]+)\])?\s*$"
+        )),
+        lldb: regex(
+            r"^\s*(?:\* )?frame #(?P<number>\d+): (?P<address>0x[0-9a-f]+)(?: (?:(?P<of>[\w-]+)\.ko|[^\s`]+)`(?:[\w.$]+(?P<inlined> \[inlined\]) )?(?P<symbol>[A-Za-z_$][\w.$]*)(?: \+ (?P<offset>\d+))?(?P<behind>\(.*| at \S+:\d+.*|))?\s*$".to_owned(),
+        ),
         interrupted: regex(format!(
             r"^\s*\[(?:exception \w+|NIP *): (?:{PLACE}|unknown or invalid address)\]\s*$"
         )),
@@ -72,18 +93,19 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
 impl DebuggerLine {
     /// What a line says; `None` where it is no frame.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        let Shapes { crash, interrupted, xmon, numbered } = &*SHAPES;
-        let line = [crash, interrupted, xmon, numbered].into_iter().find_map(|shape| shape.captures(text))?;
+        let Shapes { crash, start, inlined, interrupted, xmon, lldb, numbered } = &*SHAPES;
+        let shapes = [crash, start, inlined, interrupted, xmon, lldb, numbered];
+        let line = shapes.into_iter().find_map(|shape| shape.captures(text))?;
         let part = |name: &str| line.name(name).map(|part| part.as_str());
         let depth = part("number").and_then(|depth| number(depth.as_bytes()));
         let address = part("address").and_then(|address| hexadecimal(address.as_bytes()));
         let behind = part("behind").unwrap_or_default();
+        let is_told = address.is_some() || part("behind").is_none() || part("signal").is_some();
+        let is_named = part("symbol").is_some();
+        let is_told = is_told || is_named && tells_source(behind);
         // `#1 SMP` is the number of a build, and `#2 (x)` of a list.
-        if address.is_none()
-            && part("behind").is_some()
-            && part("signal").is_none()
-            && !(part("symbol").is_some() && tells_source(behind))
-        {
+        let may_be_told = is_told || is_named && begins_arguments(behind);
+        if !may_be_told {
             return None;
         }
         // Of a program rather than of a kernel of 32 or 64 bits.
@@ -97,12 +119,17 @@ impl DebuggerLine {
             size: part("size").and_then(|size| hexadecimal(size.as_bytes())),
             module: part("module").or_else(|| part("of")).map(str::to_owned),
             user,
-            inlined: behind.ends_with("(inlined)"),
+            inlined: behind.ends_with("(inlined)") || part("inlined").is_some(),
             // What is on the stack may be anything, and crash(8) knows no size.
-            guess: depth.is_none() && address.is_some() && part("size").is_none() || part("doubt").is_some(),
+            guess: depth.is_none() && part("start").is_none() && address.is_some() && part("size").is_none()
+                || part("doubt").is_some(),
             ..Frame::default()
         };
-        Some(Self { number: depth, frame })
+        // What has no number, and no name either, follows others. gdb parts name and number by two blanks,
+        // and `#12 f (a=b)` may be prose.
+        let is_named = depth.is_some() || is_named;
+        let is_of_gdb = || text.trim_start().get(2..4) == Some("  ");
+        Some(Self { number: depth, frame, is_whole: is_named && (is_told || is_of_gdb()) })
     }
 }
 
@@ -138,6 +165,27 @@ fn tells_source(behind: &str) -> bool {
                 .is_some_and(|line| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()))
     };
     behind.trim() == "()" || words.into_iter().any(is_line)
+}
+
+/// Whether what stands behind a function begins its arguments, of which gdb may print the rest, and the place
+/// in the source, in the next lines: ` (cpu=1, state=CPUHP_TEARDOWN_CPU,`, ` (`.
+fn begins_arguments(behind: &str) -> bool {
+    let Some(arguments) = behind.strip_prefix(" (") else { return false };
+    let name =
+        arguments.split(|char: char| !char.is_alphanumeric() && char != '_').next().unwrap_or_default();
+    arguments.is_empty() || !name.is_empty() && arguments[name.len()..].starts_with('=')
+}
+
+/// Whether a line tells more of the frame in the line before: where its source is, words of the stack, a
+/// variable (`bt full` of gdb, `bt -f` of crash).
+pub(crate) fn tells_of_frame(text: &[u8]) -> bool {
+    let inner = text.trim_ascii_start();
+    let is_word = || {
+        let word = inner.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        word >= 8 && inner[word..].starts_with(b": ")
+    };
+    let begins = || [&b"at "[..], b"from ", b"[RA: "].iter().any(|words| inner.starts_with(words));
+    text.len() >= inner.len() + 4 && (begins() || is_word() || split_at(inner, b" = ").is_some())
 }
 
 #[cfg(test)]
@@ -218,6 +266,59 @@ mod tests {
         assert_eq!((junk.address, junk.symbol, junk.guess), (Some(0xdc0), None, true));
         let (_, entry) = read("#7  entry+0x7c/0x15b (arch/x86/entry/entry_64.S:112)").unwrap();
         assert_eq!((entry.offset, entry.size), (Some(0x7c), Some(0x15b)));
+    }
+
+    #[test]
+    fn what_was_inlined_and_where_a_search_begins_are_frames() {
+        let read = |text: &str| {
+            let (number, frame) = read(text)?;
+            Some((number, frame.symbol?, frame.module, frame.inlined, frame.guess))
+        };
+        let named = |number: Option<u64>, module: Option<&str>, inlined: bool| {
+            Some((number, "f".to_owned(), module.map(str::to_owned), inlined, false))
+        };
+        assert_eq!(read(" #0 (inline)           f"), named(Some(0), None, true));
+        assert_eq!(read("#10 (inline)           f [tun]"), named(Some(10), Some("tun"), true));
+        assert_eq!(read("      START: f at c01190e0"), named(None, None, false));
+        assert_eq!(read("      START: f+0x74 at ffffffff81503435 [tun]"), named(None, Some("tun"), false));
+        assert_eq!(read("START: work at 1000"), None);
+        for (text, frame) in [
+            (
+                "  * frame #0: 0xffffffff81c9b8a0 vmlinux`f(unused=0x0) at main.c:1498",
+                named(Some(0), None, false),
+            ),
+            ("    frame #1: 0xffffffff81001a5f vmlinux`f + 31", named(Some(1), None, false)),
+            (
+                "    frame #2: 0xffffffff81001a5f vmlinux`g [inlined] f at idle.c:170:3",
+                named(Some(2), None, true),
+            ),
+            ("    frame #3: 0xffffffffc0001a5f tun.ko`f + 31", named(Some(3), Some("tun"), false)),
+            ("frame #4 of the film", None),
+        ] {
+            assert_eq!(read(text), frame, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_frame_may_be_wrapped_at_the_width_of_the_screen() {
+        let whole = |text: &str| DebuggerLine::read(text).map(|line| line.is_whole);
+        assert_eq!(whole("#0  f (cpu=cpu@entry=1, state=CPUHP_TEARDOWN_CPU,"), Some(true));
+        assert_eq!(whole("#0  f ("), Some(true));
+        assert_eq!(whole("#12 f (a=b)"), Some(false), "or prose");
+        assert_eq!(whole("#12 f (a=b) at kernel/cpu.c:192"), Some(true));
+        assert_eq!(whole("#1  f (see below)"), None);
+        for text in [
+            "    at kernel/cpu.c:192",
+            "    from /lib/libc.so.6",
+            "        ret = <optimized out>",
+            "    [RA: c0153088  SP: c0ceded4  FP: c0cedf04  SIZE: 52]",
+            "    ffff8800664a1d40: ffff8800664a1e00 ffff880037a0b4c0",
+        ] {
+            assert!(tells_of_frame(text.as_bytes()), "{text}");
+        }
+        for text in ["at last", "    f+0x1/0x2", "          <idle>-0     [003] d..2.    58.289092: a:"] {
+            assert!(!tells_of_frame(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]

@@ -30,8 +30,6 @@ use super::{Frame, ParsedCapture};
 pub(crate) const EVENT: &str = "proc-stack";
 /// The longest line that may be the heading of a stack.
 const LONGEST_HEADING: usize = 100;
-/// What ends a stack in kernels before 5.2.
-const END: u64 = u64::MAX;
 
 /// Reads a capture. Each stack counts as one event.
 ///
@@ -116,7 +114,7 @@ impl LineParser for Parser {
             self.path.extend_from_slice(path);
         }
         let number = self.stacks.number(text, line, warnings, place);
-        if self.stacks.frame(number).address == Some(END) {
+        if self.stacks.frame(number).ends_saved_stack() {
             self.end();
         } else {
             self.stacks.push(number, line, warnings);
@@ -164,7 +162,8 @@ fn place(text: &[u8]) -> Option<Frame> {
     let (address, text) = split_at(text.strip_prefix(BRACKET)?, b">] ")?;
     let address = hexadecimal(address)?;
     let guessed = text.strip_prefix(b"? ");
-    let frame = frame(guessed.unwrap_or(text))?;
+    // `:jbd:kjournald+0xc1/0x213` is of a call trace: kernels that print a module so have no such file.
+    let frame = frame(guessed.unwrap_or(text)).filter(|_| !text.starts_with(b":"))?;
     let address = frame.address.or((address != 0).then_some(address));
     Some(Frame { address, guess: guessed.is_some(), ..frame })
 }

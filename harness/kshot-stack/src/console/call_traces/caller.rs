@@ -30,6 +30,8 @@ pub(super) struct Caller {
     pub(super) is_word: bool,
     /// What the next line may be besides a frame of a stack.
     pub(super) awaited: Awaited,
+    /// The first part of the frame whose rest is awaited, and the number of the frame that it was taken for.
+    pub(super) cut_frame: (Vec<u8>, Option<usize>),
     /// Whether it was at rest behind its last line.
     pub(super) is_idle: bool,
     /// Who prints the stack that is open.
@@ -66,8 +68,8 @@ pub(super) enum Awaited {
     Places,
     /// The function that a report was made in: the end of its first line, which a mail program wrapped.
     Function,
-    /// The function of a frame that the unwinder did not come by, which a mail program wrapped.
-    Guess,
+    /// The rest of a frame whose line was cut in two.
+    Rest,
 }
 
 /// A stack as the numbers of its words and frames.
@@ -109,6 +111,7 @@ impl Caller {
             is_prose: false,
             is_word: false,
             awaited: Awaited::Nothing,
+            cut_frame: (Vec::new(), None),
             is_idle: true,
             printer: Printer::Kernel,
             stack: Numbers::default(),

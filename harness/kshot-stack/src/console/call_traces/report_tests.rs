@@ -23,10 +23,40 @@ fn what_others_say_in_a_chat_does_not_cut_a_trace() {
 }
 
 #[test]
+fn a_log_that_was_indented_or_quoted_names_its_report_and_task() {
+    let log = [
+        "[ 5437.1] INFO: task a/b:431 blocked for more than 120 seconds.",
+        "[ 5437.1] task:a/b     state:D stack:    0 pid:  431 ppid:     2 flags:0x00000028",
+        "[ 5437.1] Call trace:",
+        "[ 5437.1]  f+0xf8/0x160",
+    ];
+    for before in ["  ", "   ", "\t", "        ", ">", ">>> ", "19:20:00 "] {
+        let text: String = log.iter().map(|line| format!("{before}{line}\n")).collect();
+        assert_eq!(told(&text), ["1 a/b hung task: f"], "{before:?}");
+    }
+    for before in ["  ", "   ", ">", "19:20:00 "] {
+        let text: String =
+            log.iter().map(|line| format!("{before}{}\n", &line["[ 5437.1] ".len()..])).collect();
+        assert_eq!(told(&text), ["1 a/b hung task: f"], "{before:?}");
+    }
+}
+
+#[test]
+fn what_is_said_to_be_inlined_begins_a_stack() {
+    let text = "Memory state around the buggy address:\n ffffffff87ffff00: 00 00 00 00\n fail_dump lib/fault-inject.c:51 [inline]\n should_fail+0xa/0x17 lib/fault-inject.c:149\n";
+    assert_eq!(told(text), ["1 ? call trace: fail_dump should_fail"]);
+    assert_eq!(told("It is in f lib/fault-inject.c:51 [inline]\n"), [""; 0]);
+}
+
+#[test]
 fn a_vendors_kernel_is_read_as_any_other() {
-    for prefix in
-        ["<4>[   12.3]  (1)[93:sh]", "[   12.3@1] ", "[   12.3s][pid:93,cpu1,sh]", "[   12.3] c1   93 "]
-    {
+    for prefix in [
+        "<4>[   12.3]  (1)[93:sh]",
+        "[   12.3@1] ",
+        "[   12.3s][pid:93,cpu1,sh]",
+        "[   12.3] c1   93 ",
+        "[   12.3] c1 ",
+    ] {
         let log = ["WARNING: CPU: 1 PID: 93 at a.c:1 f+0x1/0x2", "Call trace:", " f+0x1/0x2", " g+0x1/0x2"];
         let text: String = log.iter().map(|line| format!("{prefix}{line}\n")).collect();
         assert_eq!(told(&text), ["1 ? warn in f: f g"], "{prefix}");

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::caller::{Caller, FrameLine, Open};
+use super::caller::{Awaited, Caller, FrameLine, Open};
 use super::{Parser, STACK_WITHIN};
 use crate::console::messages::{Printer, is_entry};
-use crate::stack::Frame;
 use crate::stack::ftrace_text::UNNAMED;
 use crate::stack::lines::{DEEPEST_STACK, Kind, Warnings, printable};
+use crate::stack::{Frame, Needs};
 
 /// The event of a trace that no report announced.
 pub(super) const NO_REPORT: &str = "call trace";
@@ -91,6 +91,15 @@ impl Parser {
             self.close(caller);
         }
         let Caller { open, printer, .. } = self.callers[caller];
+        let is_of_kernel = frame.printer == Printer::Kernel;
+        if is_of_kernel && self.frames[frame.frame].ends_saved_stack() {
+            return self.close(caller);
+        }
+        // `    at kernel/cpu.c:192` and variables are more of the frame above.
+        let is_of_debugger = open != Open::No && matches!(printer, Printer::Debugger(_));
+        if is_of_debugger && is_of_kernel && frame.needs != Needs::Nothing {
+            return;
+        }
         // An address that SystemTap has no name for reads as one of the kernel's.
         let is_systemtaps = (printer, frame.printer) == (Printer::SystemTap, Printer::Kernel)
             && matches!(open, Open::Frames | Open::Interrupted(_))
@@ -106,7 +115,7 @@ impl Parser {
             if !self.callers[caller].has_what(frame.needs) {
                 return;
             }
-            let goes_on = frame.printer == Printer::Kernel && frame.inner.is_none() && open == Open::No;
+            let goes_on = is_of_kernel && frame.inner.is_none() && open == Open::No;
             match self.callers[caller].aside.take_if(|_| goes_on) {
                 Some((stack, number)) => {
                     let caller = &mut self.callers[caller];
@@ -124,6 +133,41 @@ impl Parser {
             self.callers[caller].printer = frame.printer;
         }
         self.push(caller, frame, line, warnings);
+    }
+
+    /// Takes the line behind the first part of a frame, where both are one. What the first part was taken for
+    /// is forgotten.
+    pub(super) fn take_rest(
+        &mut self,
+        caller: usize,
+        text: &[u8],
+        line: &[u8],
+        warnings: &mut Warnings,
+    ) -> bool {
+        let (mut whole, frame) = std::mem::take(&mut self.callers[caller].cut_frame);
+        if whole.ends_with(b"]") || whole.ends_with(b"?") {
+            whole.push(b' ');
+        }
+        whole.extend_from_slice(text);
+        // What begins as a frame does is no rest of one.
+        let begins = text.first().is_some_and(|&first| first.is_ascii_graphic() && first != b'[');
+        let Some(whole) = self.read_frame(caller, &whole).filter(|whole| begins && !whole.is_bare) else {
+            return false;
+        };
+        if frame.is_some() && self.callers[caller].stack.frames.last().copied() == frame {
+            self.callers[caller].stack.frames.pop();
+        }
+        self.frame(caller, whole, line, warnings);
+        true
+    }
+
+    /// Waits for the rest of a frame, whose first part was taken for one where it reads as one.
+    pub(super) fn await_rest(&mut self, caller: usize, text: &[u8], frame: Option<FrameLine>) {
+        let frame = frame.map(|frame| frame.frame);
+        let caller = &mut self.callers[caller];
+        let frame =
+            frame.filter(|frame| caller.open == Open::Frames && caller.stack.frames.last() == Some(frame));
+        (caller.awaited, caller.cut_frame) = (Awaited::Rest, (text.trim_ascii().to_vec(), frame));
     }
 
     pub(super) fn push(&mut self, caller: usize, line: FrameLine, text: &[u8], warnings: &mut Warnings) {

@@ -11,6 +11,15 @@
 //! ```text
 //! [f0048fdc : f+0x1/0x2 ] [f0048fec : g+0x1/0x2 ] [00000000 : 0x0 ]
 //! ```
+//!
+//! x86-64 before 2.6.18, and kernels that name no function or have them named by klogd:
+//!
+//! ```text
+//! Call Trace: <IRQ> <ffffffff8010bd9b>{dump_stack+12} <ffffffff880b2a1c>{:foo:foo_irq+193}
+//!        <ffffffff8013f0e4>{do_IRQ+236}  <EOI> <ffffffff8010b2be>{cpu_idle+8}
+//! Call Trace:[<801ecd20>][<801ecd21>][<800aa27c>]
+//! Call Trace:    [do_IRQ+25/48] [common_interrupt+26/32]
+//! ```
 
 use crate::stack::lines::split_at;
 
@@ -26,6 +35,9 @@ pub(super) fn lines(line: &[u8]) -> Option<Vec<&[u8]>> {
     let is_of_sparc32 = || split_at(line, b" ] [").is_some() && split_at(line, b" : ").is_some();
     if line.trim_ascii_end().ends_with(b" ]") && is_of_sparc32() {
         return Some(at_brackets(line));
+    }
+    if let Some(lines) = at_addresses(line) {
+        return Some(lines);
     }
     if line.len() < SHORTEST {
         return None;
@@ -61,6 +73,60 @@ fn at_brackets(line: &[u8]) -> Vec<&[u8]> {
     }
     lines.push(rest);
     lines
+}
+
+/// Parts a line that ends in several frames before each but the first.
+fn at_addresses(line: &[u8]) -> Option<Vec<&[u8]>> {
+    // From the end of the line on: most lines do not end so.
+    let (mut head, mut starts, mut part) = (line.trim_ascii_end(), Vec::new(), None);
+    while let Some((at, is_frame)) = last_word(head) {
+        if is_frame {
+            starts.extend(part);
+        }
+        // Which stack a frame is on stands before it.
+        part = Some(at);
+        head = line[..at].trim_ascii_end();
+    }
+    starts.retain(|&start| Some(start) != part);
+    let begins = head.is_empty() || head.ends_with(b"Trace:") || line[..part?].ends_with(b" ");
+    if starts.is_empty() || !begins {
+        return None;
+    }
+    let mut lines = Vec::with_capacity(starts.len() + 1);
+    let mut end = line.len();
+    for start in starts {
+        lines.push(&line[start..end]);
+        end = start;
+    }
+    lines.push(&line[..end]);
+    lines.reverse();
+    Some(lines)
+}
+
+/// Where the frame or the mark of a stack begins that a text ends in, and whether it is a frame.
+fn last_word(text: &[u8]) -> Option<(usize, bool)> {
+    let inner = &text[..text.len().checked_sub(1)?];
+    let of_digits = |text: &[u8]| text.len() >= 8 && text.iter().all(u8::is_ascii_hexdigit);
+    match text.last()? {
+        b'}' => {
+            let at = memchr::memrchr(b'<', inner)?;
+            let (address, _) = split_at(&inner[at + 1..], b">{")?;
+            of_digits(address).then_some((at, true))
+        }
+        b']' => {
+            let at = memchr::memrchr(b'[', inner)?;
+            let inner = &inner[at + 1..];
+            let address = inner.strip_prefix(b"<").and_then(|inner| inner.strip_suffix(b">"));
+            let by_klogd = || inner.last()?.is_ascii_digit().then(|| split_at(inner, b"+"))?;
+            (address.is_some_and(of_digits) || by_klogd().is_some()).then_some((at, true))
+        }
+        b'>' => {
+            let at = memchr::memrchr(b'<', inner)?;
+            let is_mark = |byte: &u8| byte.is_ascii_uppercase() || *byte == b'#';
+            inner[at + 1..].iter().all(is_mark).then_some((at, false))
+        }
+        _ => None,
+    }
 }
 
 /// Parts a line before each message and each frame.
