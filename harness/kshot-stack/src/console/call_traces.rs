@@ -187,6 +187,10 @@ impl Parser {
         let awaited = std::mem::take(&mut self.callers[caller].awaited);
         match frame.filter(|&frame| !frame.is_bare || self.is_of_names(caller, frame)) {
             Some(_) if awaited == Awaited::Place => {}
+            Some(frame) if awaited == Awaited::Counter => {
+                let function = self.frames[frame.frame].symbol.as_deref();
+                self.callers[caller].function = function.map(|name| self.words.word(name.as_bytes()));
+            }
             Some(_) if awaited == Awaited::Places => self.callers[caller].awaited = awaited,
             _ if awaited == Awaited::Function && begins_with_place(text) => {
                 let function = last_function(&shown(text)).map(|name| self.words.word(name.as_bytes()));

@@ -195,13 +195,16 @@ pub(super) fn is_cut_frame(text: &[u8]) -> bool {
     }
 }
 
-/// The last function with a place in a message: `register_netdevice+0x4f1/0x690`, `RIP: 0010:f+0x1/0x2`.
+/// The last function with a place in a message: `register_netdevice+0x4f1/0x690`, `RIP: 0010:f+0x1/0x2`,
+/// `RIP: 0010:[<ffffffff8010bd9b>] <ffffffff8010bd9b>{f+12}` of x86-64 before 2.6.18.
 pub(super) fn last_function(text: &str) -> Option<&str> {
     // What is handed to a function makes it one that is to be called, `f+0x0/0x50(0xffff8e0b3e2afbe8)`.
-    let is_place = |word: &&str| word.contains("+0x") && !word.contains("(0x");
+    let is_place = |word: &&str| {
+        word.contains("+0x") && !word.contains("(0x") || word.contains(">{") && word.ends_with('}')
+    };
     let word = text.split_whitespace().rfind(is_place)?;
-    let name = word.split("+0x").next().unwrap_or_default();
-    let name = name.rsplit([':', '(', '<', '>']).next().unwrap_or_default();
+    let name = word.split('+').next().unwrap_or_default();
+    let name = name.rsplit([':', '(', '<', '>', '{']).next().unwrap_or_default();
     (!name.is_empty()).then_some(name)
 }
 
@@ -350,6 +353,12 @@ pub(super) fn announces_place(text: &str) -> bool {
     BEGINNINGS.iter().any(|heading| text.starts_with(heading))
         || ENDS.iter().any(|end| text.ends_with(end))
         || text.ends_with(" at:") && is_lock()
+}
+
+/// Whether the place of the program counter is in the line behind the first one of a report: of x86-64 before
+/// 2.6.28 (`do_page_fault` of arch/x86/mm/fault.c).
+pub(super) fn announces_counter(text: &str) -> bool {
+    text.trim_end().ends_with(" RIP:")
 }
 
 /// Whether a message is the heading of a list of places, which are no stack: the handlers of an interrupt

@@ -68,6 +68,8 @@ pub(super) enum Awaited {
     Places,
     /// The function that a report was made in: the end of its first line, which a mail program wrapped.
     Function,
+    /// The function that a report was made in, as the place of the program counter.
+    Counter,
     /// The rest of a frame whose line was cut in two.
     Rest,
 }

@@ -2,6 +2,7 @@
 //! a shape of their own.
 
 use super::tests::{parse_text, told};
+use crate::stack::proc_stack;
 
 /// The addresses of the frames of the only stack in a text.
 fn addresses(text: &str) -> Vec<u64> {
@@ -18,6 +19,7 @@ fn a_module_may_stand_between_colons() {
     let modules =
         parse_text(text).stacks[0].0.frames.iter().map(|frame| frame.module.clone()).collect::<Vec<_>>();
     assert_eq!(modules, [Some("jbd".into()), None, Some("snd-hda".into())]);
+    assert!(!proc_stack::is_of(b"[<ffffffff880b2a1c>] :jbd:kjournald+0xc1/0x213"));
     let page = "Call Trace:\n [] :jbd:f+0xc1/0x213\n [] g+0xfe/0x132\n";
     assert_eq!(told(page), ["1 ? call trace: f g"]);
 }
@@ -37,6 +39,19 @@ Call Trace: <IRQ> <ffffffff8010bd9b>{dump_stack+12} <ffffffff880b2a1c>{:jbd:kjou
     let frame = &parse_text(text).stacks[0].0.frames[1];
     assert_eq!((frame.offset, frame.module.as_deref()), (Some(193), Some("jbd")));
     assert_eq!(told("RIP: 0010:[<ffffffff8010bd9b>] <ffffffff8010bd9b>{f+12}\n"), [""; 0]);
+}
+
+/// x86-64 before 2.6.28; the second shape of a place is that before 2.6.18.
+#[test]
+fn the_place_of_the_program_counter_is_no_stack() {
+    for place in [" [<ffffffff880b2a1c>] :jbd:f+0xc1/0x213", "<ffffffff880b2a1c>{:jbd:f+193}"] {
+        let text = format!(
+            "Unable to handle kernel NULL pointer dereference at 0000000000000008 RIP: \n{place}\nPGD 1c7e9067\nPid: 5, comm: a Not tainted 2.6.16 #1\nCall Trace:\n [<ffffffff8024c7ed>] g+0x1/0x2\n\nRIP {place} RSP <ffff81012f8f5d10>\n"
+        );
+        assert_eq!(told(&text), ["1 a oops in f: g"], "{place}");
+    }
+    let warn = "general protection fault: 0000 [1] SMP\nRIP: 0010:[<ffffffff8010bd9b>] <ffffffff8010bd9b>{:jbd:f+12}\nCall Trace:<ffffffff8024c7ed>{g+236}\n";
+    assert_eq!(told(warn), ["1 ? oops in f: g"]);
 }
 
 #[test]
@@ -90,6 +105,8 @@ fn the_end_mark_of_a_saved_stack_is_no_frame() {
     }
     let jump = "Call Trace:\n f+0x1/0x2\n ? 0xffffffffffffffff\n g+0x1/0x2\n";
     assert_eq!(told(jump), ["1 ? call trace: f ?? g"], "a word of the stack");
+    let arm = "[<c1>] (f) from [<c2>] (g+0x1/0x2)\n[<c2>] (g) from [<ffffffff>] (0xffffffff)\n";
+    assert_eq!(told(arm), ["1 ? call trace: f g ?"], "what was no saved stack");
 }
 
 #[test]

@@ -4,7 +4,9 @@
 use super::caller::{Awaited, Caller, Open};
 use super::stacks::NO_REPORT;
 use super::{HEADLESS, Parser};
-use crate::console::messages::{is_cut_before_function, last_function, names_task_last, program_counter};
+use crate::console::messages::{
+    announces_counter, is_cut_before_function, last_function, names_task_last, program_counter,
+};
 use crate::console::tasks::hung_task;
 use crate::stack::NAMELESS;
 
@@ -34,7 +36,9 @@ impl Parser {
         (caller.report, caller.section, caller.age) = (Some(report), None, 0);
         (caller.function, caller.task, caller.has_told) = (function, task, false);
         caller.names_task_last = names_task_last;
-        if function.is_none() && is_cut_before_function(text) {
+        if function.is_none() && announces_counter(text) {
+            caller.awaited = Awaited::Counter;
+        } else if function.is_none() && is_cut_before_function(text) {
             caller.awaited = Awaited::Function;
         }
     }

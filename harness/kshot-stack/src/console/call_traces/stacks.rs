@@ -92,7 +92,7 @@ impl Parser {
         }
         let Caller { open, printer, .. } = self.callers[caller];
         let is_of_kernel = frame.printer == Printer::Kernel;
-        if is_of_kernel && self.frames[frame.frame].ends_saved_stack() {
+        if is_of_kernel && frame.inner.is_none() && self.frames[frame.frame].ends_saved_stack() {
             return self.close(caller);
         }
         // `    at kernel/cpu.c:192` and variables are more of the frame above.
