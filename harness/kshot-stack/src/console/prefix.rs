@@ -133,7 +133,7 @@ impl<'a> Message<'a> {
                 let date = || iso_time(text).filter(|_| may_be_date).map(|text| behind(Prefix::Date, text));
                 let record = || record(text).map(|message| (Prefix::Seconds, message));
                 let logger = || {
-                    let others = || numbered(text).or_else(|| relayed(text)).or_else(|| of_talos(text));
+                    let others = || numbered(text).or_else(|| relayed(text));
                     let text = logger(text).or_else(|| grepped(text)).or_else(others)?;
                     Some(behind(Prefix::Logger, text))
                 };
@@ -335,19 +335,17 @@ fn indented(text: &[u8]) -> Option<&[u8]> {
     seconds(level(text).unwrap_or(text)).and(Some(text))
 }
 
-/// The message of netconsole's behind the time and the name of a host that a syslog puts in front of it:
-/// `Nov 28 09:20:11 host `.
+/// What stands behind what others put in front of a record of netconsole, `Nov 28 09:20:11 host ` of a syslog,
+/// or in front of a message, `host: kern: warning: [2026-11-28T09:20:11.345678901Z]: ` of Talos.
 fn relayed(text: &[u8]) -> Option<&[u8]> {
-    let end = memchr::memchr(b';', &text[..text.len().min(LONGEST)])?;
-    let text = &text[memchr::memrchr(b' ', &text[..end])? + 1..];
-    record(text).and(Some(text))
-}
-
-/// What stands behind `host: kern: warning: [2026-11-28T09:20:11.345678901Z]: `.
-fn of_talos(text: &[u8]) -> Option<&[u8]> {
-    let at = memchr::memchr(b'[', &text[..text.len().min(LONGEST)])?;
-    let is_kernels = split_at(&text[..at], b"kern: ").is_some() && text[..at].ends_with(b": ");
-    let behind = is_kernels.then(|| behind_second(&text[at + 1..]))??;
+    let mark = memchr::memchr2(b';', b'[', &text[..text.len().min(LONGEST)])?;
+    let before = &text[..mark];
+    if text[mark] == b';' {
+        let text = &text[memchr::memrchr(b' ', before)? + 1..];
+        return record(text).and(Some(text));
+    }
+    let is_kernels = before.ends_with(b": ") && split_at(before, b"kern: ").is_some();
+    let behind = is_kernels.then(|| behind_second(&text[mark + 1..]))??;
     let (fraction, message) = split_at(behind, b"Z]: ")?;
     fraction.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.').then_some(message)
 }

@@ -9,7 +9,7 @@ use super::{TABLE, literals};
 
 /// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning
 /// aside.
-const TELLING: [&str; 23] = [
+const TELLING: [&str; 22] = [
     "+0x",
     "race",
     "=> ",
@@ -29,7 +29,6 @@ const TELLING: [&str; 23] = [
     "Breaking-Event",
     "entered at [<",
     " [inline]",
-    ">{",
     "> { ",
     "frame #",
     " stack dump of tid ",
