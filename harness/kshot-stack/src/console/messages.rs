@@ -186,7 +186,8 @@ pub(super) fn wrapped_module(text: &[u8]) -> Option<&[u8]> {
 /// `[<ffffffffa0351a00>] ?`, or which a terminal cut at its last column, as arm's are long: `[<c0052a34>] (f)
 /// from [<c0052f10>] (worker_thr`.
 pub(super) fn is_cut_frame(text: &[u8]) -> bool {
-    let Some(text) = text.trim_ascii().strip_prefix(b"[<") else { return false };
+    let Some(text) = text.trim_ascii_start().strip_prefix(b"[<") else { return false };
+    let text = text.trim_ascii_end();
     let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     match text[digits..].strip_prefix(b">]") {
         Some([] | b" ?") => true,

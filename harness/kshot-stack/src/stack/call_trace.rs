@@ -227,10 +227,15 @@ impl TraceLine {
 
 /// Whether a line without `+0x` may be a frame that needs nothing before it.
 pub(crate) fn may_stand_alone(text: &[u8]) -> bool {
-    let begins = text.trim_ascii_start();
-    begins.starts_with(NAMELESS_ARM.as_bytes())
-        || begins.trim_ascii_end().ends_with(b" [inline]")
-        || own_shapes::may_stand_alone(begins)
+    let text = text.trim_ascii_end();
+    // Few messages end so.
+    match text.last() {
+        Some(b']') => {
+            text.ends_with(b" [inline]") || text.trim_ascii_start().starts_with(NAMELESS_ARM.as_bytes())
+        }
+        Some(b'}') => own_shapes::may_stand_alone(text),
+        _ => false,
+    }
 }
 
 /// The heading of a call trace, where `text` has one.

@@ -42,10 +42,9 @@ pub(super) fn frame(text: &str) -> Option<(Frame, Needs)> {
     }
 }
 
-/// Whether a line without `+0x` may be one of these, and needs nothing before it.
+/// Whether a line without `+0x` that ends in `}` may be one of these, and needs nothing before it.
 pub(super) fn may_stand_alone(text: &[u8]) -> bool {
-    let text = text.trim_ascii_end();
-    text.ends_with(b"}") && (split_at(text, b">{").is_some() || split_at(text, b"> { ").is_some())
+    split_at(text, b">{").is_some() || split_at(text, b"> { ").is_some()
 }
 
 /// `<ffffffff8048e3c4>{schedule_timeout+138}`.
