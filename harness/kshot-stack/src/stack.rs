@@ -258,8 +258,16 @@ impl Frame {
     }
 
     /// Whether it ends stacks. `outer` is the next frame outwards: the entry of an exception or interrupt
-    /// ends a stack only if no frame of the kernel follows, which it would have interrupted.
+    /// ends a stack only if no frame of the kernel follows, which it would have interrupted. Nor does an entry
+    /// in C that the one in assembly calls, `ret_from_fork_asm` the function `ret_from_fork`.
     pub fn is_entry(&self, outer: Option<&Self>, row: &ArchRow) -> bool {
+        let called_by = |outer: &Self| {
+            let assembly = outer.symbol.as_deref().and_then(|symbol| symbol.strip_suffix("_asm"));
+            assembly.is_some_and(|name| self.symbol.as_deref() == Some(name))
+        };
+        if outer.is_some_and(called_by) {
+            return false;
+        }
         let interrupts = |symbol: &String| row.is_exception(symbol);
         let inside =
             |outer: &Self| outer.in_kernel(row) && outer.address != Some(0) && !outer.is_one_of(row.entries);

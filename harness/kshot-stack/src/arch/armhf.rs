@@ -123,6 +123,8 @@ pub(super) const ROW: ArchRow = ArchRow {
         "ret_fast_syscall",
         "__ret_fast_syscall",
         "__entry_text_start",
+        // At the same address, where nothing is in front of it (arch/arm/kernel/vmlinux.lds.S).
+        "__idmap_text_end",
         "__sys_trace_return",
         "vector_swi",
         "ret_from_fork",

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::arch::Arch;
 use crate::stack::{ftrace_text, perf_script, proc_stack};
@@ -65,6 +67,23 @@ fn the_truth_ends_at_its_entry() {
         "ffffffff80000000 register_netdevice+0x0\nffffffff80000100 start_kernel+0x10\nffffffff80000200 kernel_entry+0x4",
     );
     assert_eq!(measured(&reported(&[]), &[reference]), Some((2, 0)));
+}
+
+#[test]
+fn an_entry_in_c_does_not_end_the_truth_where_the_one_in_assembly_calls_it() {
+    let names = |symbols: &[&str]| {
+        let frame = |(at, symbol): (usize, &&str)| {
+            let address = Some(0xffff_ffff_8100_0000 + at as u64);
+            Arc::new(Frame { symbol: Some((*symbol).into()), address, ..Frame::default() })
+        };
+        let frames = symbols.iter().enumerate().map(frame).collect();
+        let stack = Stack { frames, ..reported(&[]) };
+        up_to_entry(&stack, Arch::X8664.row()).iter().map(|frame| frame.name()).collect::<Vec<_>>()
+    };
+    for symbols in [&["kthread", "ret_from_fork", "ret_from_fork_asm"][..], &["kthread", "ret_from_fork"]] {
+        assert_eq!(names(symbols), symbols);
+    }
+    assert_eq!(names(&["kthread", "ret_from_fork", "other"]), ["kthread", "ret_from_fork"]);
 }
 
 fn measure(stack: &Stack, references: &[Stack]) -> Option<MeasuredStack> {

@@ -183,6 +183,8 @@ fn first_difference(stack: &Stack, truth: &Stack, row: &ArchRow) -> Option<(Brea
     let (told, truth): (Vec<&Frame>, _) = (physical(stack, row).collect(), up_to_entry(truth, row));
     let same = |depth: usize| match (told.get(depth), truth.get(depth)) {
         (Some(told), Some(truth)) if depth == 0 => same_function(truth, told, row),
+        // The tracer's trampoline, further out: no symbol table lists it.
+        (Some(told), Some(truth)) if told.is_marker() => truth.symbol.is_none(),
         (Some(told), Some(truth)) => same_place(truth, told, row),
         _ => false,
     };

@@ -57,6 +57,17 @@ fn a_stack_with_the_frames_of_the_truth_is_whole_whatever_the_labels_of_the_trac
 }
 
 #[test]
+fn the_tracers_trampoline_further_out_is_the_place_without_a_name() {
+    let [first, _, last] = <[Frame; 3]>::try_from(truth()).unwrap();
+    let nameless = Frame { address: Some(0xffff_ffff_c000_0010), ..Frame::default() };
+    let marker = Frame { symbol: Some("[FTRACE TRAMPOLINE]".into()), ..Frame::default() };
+    let told = stack(&[first.clone(), marker, last.clone()]);
+    let findings = |truth: &[Frame]| findings(std::slice::from_ref(&told), truth).unwrap().stacks.whole;
+    assert_eq!(findings(&[first.clone(), nameless, last.clone()]), 1);
+    assert_eq!(findings(&[first, last]), 0, "the truth has no such place");
+}
+
+#[test]
 fn a_stack_that_ends_early_is_cut_where_it_ends() {
     assert_eq!(broken(&truth()[..2]), (BreakKind::Cut, Some("ksys_read".into())));
     assert_eq!(broken(&[]), (BreakKind::Cut, Some("ftrace_graph_call".into())));
