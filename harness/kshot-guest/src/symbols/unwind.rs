@@ -335,11 +335,13 @@ impl Unwinder {
         Ok(caller)
     }
 
-    /// Whether an entry begins at an address. Arm's entry code has system calls return to such a label, and
-    /// calls nothing in front of it.
+    /// Whether entry code begins at an address. Arm's has system calls return to its first label, and calls
+    /// nothing in front of that; elsewhere one entry's call may be what is in front of another.
     fn begins_entry(&self, address: u64, row: &ArchRow) -> bool {
-        let function = function_at(&self.functions, address).filter(|function| function.start == address);
-        function.is_some_and(|function| row.entries.contains(&&*function.name))
+        let entry = |function: &&Function| row.entries.contains(&&*function.name);
+        let begins = function_at(&self.functions, address).filter(|function| function.start == address);
+        let before = function_at(&self.functions, address.wrapping_sub(1)).filter(entry);
+        begins.filter(entry).is_some() && before.is_none()
     }
 
     /// The unwind rows of the function at an address.

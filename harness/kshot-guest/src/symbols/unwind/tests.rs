@@ -95,6 +95,22 @@ fn at_its_first_byte_a_function_has_saved_nothing_yet() {
 }
 
 #[test]
+fn the_first_label_of_entry_code_is_no_return_address_and_one_behind_a_call_is() {
+    let mut unwinder = unwinder();
+    let label = 0xffff_ffff_8030_0000;
+    let function = |start, name: &str| Function { start, size: 0x40, st_other: 0, name: name.into() };
+    unwinder.functions.push(function(label, "ret_fast_syscall"));
+    let row = Arch::Armhf.row();
+    assert!(unwinder.begins_entry(label, row), "in front of it is nothing");
+    assert!(!unwinder.begins_entry(label + 4, row));
+    let at = unwinder.functions.len() - 1;
+    unwinder.functions.insert(at, function(label - 0x40, "other"));
+    assert!(unwinder.begins_entry(label, row), "nor a call of entry code's");
+    unwinder.functions[at] = function(label - 0x40, "ret_from_fork");
+    assert!(!unwinder.begins_entry(label, row));
+}
+
+#[test]
 fn assembly_code_that_waits_for_interrupts_is_left_by_its_return_address() {
     let mut unwinder = unwinder();
     let (idle, caller) = (0xffff_ffff_8030_0000, IN_START_KERNEL);
