@@ -295,8 +295,10 @@ impl Unwinder {
                 },
                 None if leaf => cursor.out_of_leaf(row),
                 None => self.caller(&cursor, raw, row).and_then(|caller| {
-                    // Only entries are called from user space: the stack was not what the CFI takes it for.
-                    if self.frame(&caller, row).user { Err(Cut::OutOfKernel) } else { Ok(caller) }
+                    // User space calls entries alone: the stack was not what the CFI takes it for. An
+                    // exception's CFI says that it was not called.
+                    let is_called = caller.is_return_address && self.frame(&caller, row).user;
+                    if is_called { Err(Cut::OutOfKernel) } else { Ok(caller) }
                 }),
             };
             let caller = caller.and_then(|caller| caller.switched(raw, row)).map(|caller| Cursor {
