@@ -15,7 +15,7 @@ struct Mutant {
     why: &'static str,
 }
 
-const MUTANTS: [Mutant; 8] = [
+const MUTANTS: [Mutant; 9] = [
     Mutant {
         name: "a_repair_that_forgets_ra_loses_the_callers_of_a_leaf",
         kernel: "mips64-6.1-forgets-ra",
@@ -69,6 +69,12 @@ const MUTANTS: [Mutant; 8] = [
         scenario: "tunsetiff/leaf",
         why: "claim `caller` fails: 0 instead of 5 stacks through tun_net_fix_features, \
               __netdev_update_features; they end at handle_exception (5)",
+    },
+    Mutant {
+        name: "a_repair_that_looks_next_to_the_return_address_ends_at_return_to_handler",
+        kernel: "x86-64-6.12-wrong-slot",
+        scenario: "function_graph/return_probe_first",
+        why: "claim `perf` fails: 0 instead of 3 stacks through vfs_mkdir, do_mkdirat",
     },
 ];
 
