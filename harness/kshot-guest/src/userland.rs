@@ -136,8 +136,10 @@ impl Userland {
             return Err(UserlandError::MissingTools { missing });
         }
         let held = Slots::of_this_host(cache).take_for_build(progress)?;
-        let build = |parts| build_all(parts, arch, context, held.len());
         // Much of a build is configure scripts, which run one command at a time: two builds at once.
+        let build = |parts: &[Component]| {
+            parts.iter().map(|part| part.provision(arch, context, held.len())).collect::<Result<Vec<_>, _>>()
+        };
         let (long, short) = Component::of_guest(perf).split_at(1);
         thread::scope(|scope| {
             let short = scope.spawn(|| build(short));
@@ -147,39 +149,6 @@ impl Userland {
             Ok(Self { arch, roots })
         })
     }
-
-    /// Makes the userland while `build` builds a kernel, which has the slots: by one process at a time, for
-    /// the processors that kbuild leaves alone while it configures and links.
-    ///
-    /// # Errors
-    /// What `build` fails with, or [`UserlandError`].
-    pub fn provision_beside<T, E: From<UserlandError>>(
-        arch: Arch,
-        perf: bool,
-        context: &ProvisionContext<'_>,
-        build: impl FnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
-        let missing = missing_tools(arch, perf);
-        if !missing.is_empty() {
-            return Err(UserlandError::MissingTools { missing }.into());
-        }
-        thread::scope(|scope| {
-            let userland = scope.spawn(|| build_all(Component::of_guest(perf), arch, context, 1));
-            let built = build()?;
-            userland.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            Ok(built)
-        })
-    }
-}
-
-/// Makes components one after the other, each by `jobs` processes. Returns their root folders.
-fn build_all(
-    parts: &[Component],
-    arch: Arch,
-    context: &ProvisionContext<'_>,
-    jobs: usize,
-) -> Result<Vec<PathBuf>, UserlandError> {
-    parts.iter().map(|part| part.provision(arch, context, jobs)).collect()
 }
 
 impl Blamed for UserlandError {

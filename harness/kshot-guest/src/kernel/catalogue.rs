@@ -271,11 +271,6 @@ impl KernelSpec {
         }
     }
 
-    /// Whether kshot builds the kernel.
-    pub fn is_built_here(&self) -> bool {
-        !matches!(self.source, KernelSource::DebianPackage(_) | KernelSource::Built(_))
-    }
-
     /// How to get the kernel where it is not there: a command, or what its user has to do.
     pub fn how_to_get(&self) -> String {
         match self.built_path() {

@@ -20,7 +20,6 @@ use crate::workspace::WorkspaceError;
 use kshot_guest::host::FileError;
 use kshot_guest::host::cache::CacheError;
 use kshot_guest::kernel::KernelError;
-use kshot_guest::userland::UserlandError;
 use kshot_stack::blame::{Blame, Blamed, error_chain};
 use kshot_stack::exit::ExitCode;
 
@@ -115,7 +114,6 @@ command_error_from!(
     ReportError,
     RunError,
     SweepError,
-    UserlandError,
     WorkspaceError
 );
 command_error_from!(yaml KernelError, MatrixError, ScenarioError);

@@ -186,7 +186,7 @@ impl Args {
                 }
             };
             if kernel.is_none() && self.provision {
-                match select.provision(name, true, &streams.progress) {
+                match select.provision(name, &streams.progress) {
                     Ok(made) => kernel = Some(made),
                     Err(error) if error.exit() == ExitCode::Interrupted => return Err(error),
                     // Nor must one that cannot be provisioned.

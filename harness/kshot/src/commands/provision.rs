@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::select::Selector;
 use super::{CommandError, Format, Streams};
+use crate::run::RunError;
 use kshot_guest::userland::Userland;
 use kshot_stack::exit::ExitCode;
 
@@ -29,14 +30,15 @@ impl Args {
         for name in select.kernel_names(&self.kernels)? {
             let kernel = match self.dwarf {
                 true => select.provision_dwarf(&name, &streams.progress)?,
-                false => select.provision(&name, self.perf, &streams.progress)?,
+                false => select.provision(&name, &streams.progress)?,
             };
             if arches.insert(kernel.arch) {
                 Userland::provision(
                     kernel.arch,
                     self.perf,
                     &select.workspace.provisioning(&streams.progress),
-                )?;
+                )
+                .map_err(RunError::from)?;
             }
             match self.format {
                 Format::Json => {

@@ -9,7 +9,6 @@ use crate::report;
 use crate::run::{self, RunOptions, RunOutcome};
 use crate::scenario::Scenario;
 use kshot_guest::kernel::Kernel;
-use kshot_guest::probe;
 use kshot_stack::exit::ExitCode;
 use kshot_stack::text::quote;
 
@@ -115,10 +114,7 @@ impl Args {
                         select.how_to_get(&name),
                     ));
                 }
-                choice => {
-                    let perf = probe::need_perf(&scenario.probes);
-                    ready.push(choice.provision(select, perf, &streams.progress)?);
-                }
+                choice => ready.push(choice.provision(select, &streams.progress)?),
             }
         }
         if ready.is_empty() {

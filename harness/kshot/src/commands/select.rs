@@ -8,7 +8,6 @@ use crate::scenario::{Scenario, ScenarioError};
 use crate::workspace::Workspace;
 use kshot_guest::kernel::{self, Catalogue, Kernel};
 use kshot_guest::progress::Progress;
-use kshot_guest::userland::Userland;
 use kshot_guest::yaml;
 use kshot_stack::name;
 
@@ -52,16 +51,11 @@ impl KernelChoice {
         }
     }
 
-    /// The kernel, downloaded or built if necessary. `perf` says whether its guests need perf.
-    pub(super) fn provision(
-        self,
-        select: &Selector,
-        perf: bool,
-        progress: &Progress,
-    ) -> Result<Kernel, CommandError> {
+    /// The kernel, downloaded or built if necessary.
+    pub(super) fn provision(self, select: &Selector, progress: &Progress) -> Result<Kernel, CommandError> {
         match self {
             Self::Provisioned(kernel) => Ok(*kernel),
-            Self::NotProvisioned(name) => select.provision(&name, perf, progress),
+            Self::NotProvisioned(name) => select.provision(&name, progress),
         }
     }
 }
@@ -169,7 +163,7 @@ impl Selector {
 
     /// The single kernel that a word names, provisioned if necessary.
     pub(super) fn single_kernel(&self, word: &str, progress: &Progress) -> Result<Kernel, CommandError> {
-        self.single_choice(word)?.provision(self, false, progress)
+        self.single_choice(word)?.provision(self, progress)
     }
 
     fn single_choice(&self, word: &str) -> Result<KernelChoice, CommandError> {
@@ -193,21 +187,10 @@ impl Selector {
         self.catalogue.get(name).expect("the name is from the catalogue").how_to_get()
     }
 
-    /// Downloads or builds a kernel of the catalogue; beside a build also the userland of its guests, with perf
-    /// or without it.
-    pub(super) fn provision(
-        &self,
-        name: &str,
-        perf: bool,
-        progress: &Progress,
-    ) -> Result<Kernel, CommandError> {
+    /// Downloads or builds a kernel of the catalogue.
+    pub(super) fn provision(&self, name: &str, progress: &Progress) -> Result<Kernel, CommandError> {
         let entry = self.catalogue.get(name).expect("the name is from the catalogue");
-        let context = self.workspace.provisioning(progress);
-        let provision = || kernel::provision(entry, &context).map_err(CommandError::from);
-        if !entry.is_built_here() || Kernel::find(entry, &context.images, context.cache)?.is_some() {
-            return provision();
-        }
-        Userland::provision_beside(entry.arch, perf, &context, provision)
+        Ok(kernel::provision(entry, &self.workspace.provisioning(progress))?)
     }
 
     /// Downloads or builds a kernel of the catalogue with its DWARF, which for a prebuilt kernel is a separate

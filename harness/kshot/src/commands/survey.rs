@@ -55,7 +55,7 @@ impl Args {
         let situations = self.situations(survey::situations(&select.workspace)?)?;
         // All kernels are there before the first boot.
         let choices = select.kernels(&Scenario::empty("survey"), &self.kernels)?;
-        let provision = |choice: KernelChoice| choice.provision(&select, true, &streams.progress);
+        let provision = |choice: KernelChoice| choice.provision(&select, &streams.progress);
         let kernels = choices.into_iter().map(provision).collect::<Result<Vec<_>, _>>()?;
         let jobs = at_once(self.jobs, &select.workspace);
         let names = select.catalogue.names();
