@@ -1,11 +1,7 @@
 /*
  * workload: a fixed set of common system calls, for a sweep over the functions that they reach.
  *
- *   workload STOPPED ENDED
- *
- * makes a child named "workload" that stops itself; writes the child's pid to the FIFO STOPPED; when somebody
- * continues the child, waits for its end, and writes its exit status to the FIFO ENDED. So everything can be
- * armed while the child, and with it every task of that name, stands still.
+ * It stops itself in front of each part of its work, until somebody continues it (sweep.c).
  *
  * What this kernel was built without (ENOSYS and its like) is left out with a line on standard error; any
  * other failure ends the work with status 1.
@@ -51,7 +47,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NAME "workload"
 #define PAGE 65536
 
 /* A result of a system call. */
@@ -76,17 +71,19 @@ static long must(const char *what, long result)
 
 static char buffer[PAGE];
 
-static void files(void)
+static void folders(void)
 {
-	struct stat status;
-	struct statfs system;
-	struct iovec parts[2] = { { buffer, 100 }, { buffer + 100, 200 } };
-	int file, other;
-	DIR *folder;
-
 	MUST(mkdir("d", 0755));
 	MUST(chdir("d"));
 	getcwd(buffer, sizeof(buffer));
+}
+
+static void files(void)
+{
+	struct iovec parts[2] = { { buffer, 100 }, { buffer + 100, 200 } };
+	struct stat status;
+	int file, other;
+
 	file = MUST(open("a", O_RDWR | O_CREAT | O_TRUNC, 0644));
 	MUST(write(file, buffer, 5000));
 	MUST(writev(file, parts, 2));
@@ -110,6 +107,14 @@ static void files(void)
 	MUST(sendfile(other, file, NULL, 3000));
 	MUST(close(other));
 	MUST(close(file));
+}
+
+static void names(void)
+{
+	struct stat status;
+	struct statfs system;
+	DIR *folder;
+
 	MUST(link("a", "hard"));
 	MUST(symlink("a", "soft"));
 	MUST(readlink("soft", buffer, sizeof(buffer)));
@@ -403,7 +408,7 @@ static void *thread(void *unused)
 
 static void tasks(void)
 {
-	char *const argv[] = { "/usr/bin/" NAME, NULL };
+	char *const argv[] = { "/usr/bin/workload", "an argument", NULL };
 	struct utsname names;
 	struct rusage usage;
 	struct rlimit limit;
@@ -418,7 +423,7 @@ static void tasks(void)
 		_exit(127);
 	}
 	MUST(waitpid(child, &status, 0));
-	/* Without arguments it ends with its usage. */
+	/* With an argument it ends with its usage. */
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 2)
 		errx(1, "a child ended with status %#x", status);
 	pthread_mutex_lock(&lock);
@@ -442,55 +447,24 @@ static void tasks(void)
 	MUST(setuid(0));
 }
 
-static void work(void)
-{
-	files();
-	kernel_files();
-	mounts();
-	memory();
-	pipes();
-	watches();
-	streams();
-	datagrams();
-	tap();
-	signals();
-	timers();
-	tasks();
-}
-
-static void say(const char *fifo, int number)
-{
-	FILE *file = fopen(fifo, "w");
-
-	if (!file || fprintf(file, "%d\n", number) < 0 || fclose(file))
-		err(1, "%s", fifo);
-}
+/* Threads come last: at the end of a thread others may go on before it is through. */
+static void (*const parts[])(void) = {
+	folders, files, names, kernel_files, mounts, memory, pipes, watches, streams, datagrams, tap, signals, timers, tasks,
+};
 
 int main(int argc, char **argv)
 {
 	char folder[] = "/tmp/workload.XXXXXX";
-	int status;
-	pid_t child;
 
-	if (argc != 3)
-		errx(2, "usage: workload STOPPED ENDED");
-	/* Only the child and its own children bear the name. */
-	MUST(prctl(PR_SET_NAME, "launcher"));
-	child = MUST(fork());
-	if (child == 0) {
-		if (!mkdtemp(folder))
-			err(1, "%s", folder);
-		MUST(chdir(folder));
-		MUST(prctl(PR_SET_NAME, NAME));
+	(void)argv;
+	if (argc != 1)
+		errx(2, "usage: workload");
+	if (!mkdtemp(folder))
+		err(1, "%s", folder);
+	MUST(chdir(folder));
+	for (size_t part = 0; part < sizeof(parts) / sizeof(parts[0]); part++) {
 		raise(SIGSTOP);
-		work();
-		_exit(0);
+		parts[part]();
 	}
-	MUST(waitpid(child, &status, WUNTRACED));
-	if (!WIFSTOPPED(status))
-		errx(1, "the child did not stop");
-	say(argv[1], child);
-	MUST(waitpid(child, &status, 0));
-	say(argv[2], WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 	return 0;
 }

@@ -10,12 +10,14 @@ mod mips64el;
 mod ppc64el;
 mod riscv64;
 mod s390x;
+mod step_over;
 mod x86_64;
 
 use std::ops::Range;
 
 pub use debian::INDEX_OF_ALL;
 use serde::{Deserialize, Serialize};
+pub use step_over::{GoesOn, InterruptBits, StepOver};
 
 /// Makes [`Arch`] and its rows out of the table: a name, and the module with its `ROW`.
 macro_rules! architectures {
@@ -332,27 +334,6 @@ pub struct RegisterMapping {
     pub count: u16,
 }
 
-/// How to go over the instruction at a breakpoint without a single step: a breakpoint where it goes on, with
-/// interrupts off until there.
-#[derive(Clone, Copy, Debug)]
-pub struct StepOver {
-    /// The size of each instruction in bytes.
-    pub bytes: usize,
-    /// Mask and value of the instructions that may not go on behind themselves, or that can tell whether
-    /// interrupts are on.
-    pub except: &'static [(u64, u64)],
-    /// Mask and value of the instructions that always trap, so that the guest goes on at the exception's
-    /// vector.
-    pub traps: &'static [(u64, u64)],
-    /// The kernel's variable with the address of the vectors, and how far behind it that of a trap lies, in
-    /// bytes.
-    pub trap_vector: (&'static str, u64),
-    /// The stub's number of the register that has the bit for interrupts.
-    pub status: usize,
-    /// The bit for interrupts: set where they are on.
-    pub interrupts: u64,
-}
-
 /// Everything that differs between architectures.
 #[derive(Debug)]
 pub struct ArchRow {
@@ -429,8 +410,8 @@ pub struct ArchRow {
     pub task: Option<KernelPointer>,
     /// The registers in QEMU's gdb stub.
     pub registers: StubRegisters,
-    /// How to leave a breakpoint; `None` where it takes a single step.
-    pub step_over: Option<StepOver>,
+    /// How to leave a breakpoint.
+    pub step_over: StepOver,
     /// The size and alignment of a kernel stack in bytes (`THREAD_SIZE`).
     pub kernel_stack: usize,
     /// The DWARF number of the stack pointer.

@@ -15,11 +15,12 @@ use kshot_guest::bounded;
 use kshot_guest::host::FileError;
 use kshot_guest::kernel::Kernel;
 use kshot_guest::machine::AcceleratorChoice;
-use kshot_guest::probe::{FtraceProbe, ProbeError, ProbeKind, ProbeSpec, TruthProbe};
+use kshot_guest::probe::{ProbeError, ProbeKind, ProbeSpec, TextProbe, TextSource, TruthProbe};
 use kshot_guest::symbols::Unwinder;
 use kshot_guest::symbols::{Dwarf, LoadedKernel, NoDwarf};
 use kshot_stack::arch::Arch;
 use kshot_stack::blame::{Blame, Blamed, passed_on_blame, passed_on_hint};
+use kshot_stack::format::TextFormat;
 use kshot_stack::stack::{ftrace_text, gdb_raw};
 use kshot_stack::sweep::document::{self, SCHEMA, SweepDocument};
 
@@ -36,30 +37,22 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The truth stops the guest some thousand times in each slice.
 const SLICE_TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// Prepares everything but the filter: func_stack_trace for the workload alone
-/// (Documentation/trace/ftrace.rst).
+/// Prepares everything but the filter: func_stack_trace (Documentation/trace/ftrace.rst) for the workload
+/// alone, each symbol with its offset and address.
 const PREPARE_SCRIPT: &str = r#"
-mkfifo /tmp/stopped /tmp/ended && cd /sys/kernel/tracing || exit
-echo 32768 > buffer_size_kb && echo 1 > options/func_stack_trace && echo 1 > options/function-fork || exit
-wc -l < available_filter_functions"#;
+cd /sys/kernel/tracing && echo 32768 > buffer_size_kb || exit
+for option in func_stack_trace function-fork sym-offset sym-addr; do echo 1 > options/$option || exit; done
+cp available_filter_functions /tmp/functions && wc -l < /tmp/functions"#;
 
 /// The number of slices that all functions are divided into: tracing all of them at once takes longer than a
 /// timer tick.
 pub const SLICES: usize = 20;
 
-/// Runs the workload, which stops until it gets SIGCONT (`images/guest/workload.c`), with one slice of all
-/// functions traced: every `SLICES`th by its number in `available_filter_functions`, because looking up names
-/// would take minutes.
-const SLICE_SCRIPT: &str = r#"
-cd /sys/kernel/tracing || exit
-seq FIRST SLICES $(wc -l < available_filter_functions) | tr '\n' ' ' > set_ftrace_filter || exit
-workload /tmp/stopped /tmp/ended > /tmp/workload.log 2>&1 < /dev/null &
-read -r pid < /tmp/stopped
-echo $pid > set_ftrace_pid && echo function > current_tracer || exit
-kill -CONT $pid
-read -r status < /tmp/ended
-cat /tmp/workload.log
-exit "$status""#;
+/// Runs the workload with one slice of all functions traced (`images/guest/sweep.c`): every `SLICES`th by its
+/// number in `available_filter_functions`.
+const SLICE_SCRIPT: &str = "sweep /tmp/functions FIRST SLICES STACKS TRACE workload < /dev/null";
+/// The guest's file with all that was recorded.
+const TRACE: &str = "/tmp/sweep.trace";
 
 /// Why a sweep has no result.
 #[derive(Debug, thiserror::Error)]
@@ -199,7 +192,7 @@ fn judge_captures(
             .map_err(FileError::on("read", &path))
             .map(|file| (file, path))
     };
-    let (file, path) = open(&format!("{FTRACE_PROBE}.trace.txt"))?;
+    let (file, path) = open(&format!("{FTRACE_PROBE}.text.txt"))?;
     let (traced, order) = ftrace_text::parse_in_order(file).map_err(FileError::on("read", &path))?;
     let (file, path) = open(&format!("{GDB_PROBE}.jsonl"))?;
     let raw = gdb_raw::parse(file).map_err(FileError::on("read", &path))?;
@@ -238,7 +231,11 @@ fn scenario(options: SweepOptions) -> Scenario {
         nmi: false,
     };
     let slice = |first: usize| {
-        let script = SLICE_SCRIPT.replace("FIRST", &first.to_string()).replace("SLICES", &SLICES.to_string());
+        let numbers =
+            [("FIRST", first), ("SLICES", SLICES), ("STACKS", options.stacks_per_function as usize)];
+        let script = numbers.iter().fold(SLICE_SCRIPT.replace("TRACE", TRACE), |script, (word, number)| {
+            script.replace(word, &number.to_string())
+        });
         step(&script, SLICE_TIMEOUT)
     };
     let mut steps = vec![step(PREPARE_SCRIPT, PREPARE_TIMEOUT)];
@@ -249,7 +246,8 @@ fn scenario(options: SweepOptions) -> Scenario {
         task: None,
         traced: true,
     });
-    let ftrace = ProbeKind::Ftrace(FtraceProbe { instance: None, only: Vec::new() });
+    let source = TextSource::File(TRACE.into());
+    let ftrace = ProbeKind::Text(TextProbe { source, format: TextFormat::Ftrace, function: None });
     Scenario {
         boot: BootOptions { cmdline: Vec::new(), memory_mib: MEMORY_MIB, icount: true },
         steps,

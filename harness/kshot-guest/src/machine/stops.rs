@@ -25,7 +25,7 @@ use super::stub::{Span, Stub, StubError};
 use super::{Machine, socket_path, spec};
 use crate::deadline::Deadline;
 use crate::host::ScratchFolder;
-use kshot_stack::arch::ArchRow;
+use kshot_stack::arch::{ArchRow, GoesOn, InterruptBits};
 use kshot_stack::stack::gdb_raw::{RawHit, StackCopy};
 
 /// How long QEMU's monitor may take to answer.
@@ -55,6 +55,8 @@ pub struct Stops {
     changed: bool,
     /// The address of the trap vector, once it is known.
     trap_vector: Option<u64>,
+    /// Whether interrupts are off at every place.
+    uninterrupted: bool,
     /// Whether [`EndRequest::send`] was called.
     unwanted: bool,
 }
@@ -71,6 +73,15 @@ pub enum Stop {
 /// Ends another thread's [`Stops::run_to`].
 #[derive(Clone, Debug)]
 pub struct EndRequest(Sender<MachineMessage>);
+
+/// Whether interrupts are on in the stopped guest.
+#[derive(Clone, Copy)]
+enum Interrupts {
+    /// They are, by these bits of this value.
+    On(InterruptBits, u64),
+    /// They are not.
+    Off,
+}
 
 /// What the monitor or another thread tells `Stops`.
 #[derive(Debug)]
@@ -146,6 +157,7 @@ impl Stops {
             unheard: 0,
             changed: false,
             trap_vector: None,
+            uninterrupted: false,
             unwanted: false,
         })
     }
@@ -158,6 +170,11 @@ impl Stops {
     /// Sets the address of the trap vector, so that no single step is needed to find it.
     pub fn set_trap_vector(&mut self, address: u64) {
         self.trap_vector = Some(address);
+    }
+
+    /// Says that interrupts are off wherever the guest is to stop.
+    pub fn set_uninterrupted(&mut self) {
+        self.uninterrupted = true;
     }
 
     /// The registers of the stopped guest.
@@ -241,33 +258,47 @@ impl Stops {
 
     /// Executes the instruction at the program counter.
     fn step_over(&mut self, places: &[u64]) -> Result<(), StubError> {
-        let Some(row) = self.row.step_over else { return self.single_step(places) };
         let place = self.registers.program_counter();
         let instruction = match self.instruction.take() {
             Some(instruction) => instruction,
             None => self.stub.memory(&[self.at_work()])?.concat(),
         };
-        let instruction = self.row.number(&instruction);
-        let is_one_of = |kinds: &[(u64, u64)]| kinds.iter().any(|(mask, value)| instruction & mask == *value);
-        let next = match () {
-            () if is_one_of(row.traps) => self.trap_vector,
-            () if is_one_of(row.except) => None,
-            () => Some(place.wrapping_add(row.bytes as u64)),
+        let goes_on = self.row.step_over.goes_on(self.row.number(&instruction));
+        let next = match goes_on {
+            GoesOn::Behind(bytes) => Some(place.wrapping_add(bytes)),
+            GoesOn::Trap => self.trap_vector,
+            GoesOn::Elsewhere => None,
         };
-        let Some((next, status)) = next.zip(self.registers.get(row.status)) else {
-            self.single_step(places)?;
-            if is_one_of(row.traps) {
-                self.trap_vector = Some(self.registers.program_counter());
-            }
-            return Ok(());
-        };
-        let interruptible = status & row.interrupts != 0;
-        if interruptible {
-            self.set(row.status, status & !row.interrupts);
+        if let Some((next, interrupts)) = next.zip(self.interrupts()) {
+            return self.run_uninterrupted(next, interrupts);
+        }
+        self.single_step(places)?;
+        if goes_on == GoesOn::Trap {
+            self.trap_vector = Some(self.registers.program_counter());
+        }
+        Ok(())
+    }
+
+    /// Whether interrupts are on; `None` where nothing tells.
+    fn interrupts(&self) -> Option<Interrupts> {
+        let bits = self.row.step_over.interrupts;
+        match bits.and_then(|bits| Some((bits, self.registers.get(bits.register)?))) {
+            Some((bits, value)) if bits.are_on(value) => Some(Interrupts::On(bits, value)),
+            None if !self.uninterrupted => None,
+            _ => Some(Interrupts::Off),
+        }
+    }
+
+    /// Resumes the guest until the next place, where it goes on at once, with interrupts off until there.
+    fn run_uninterrupted(&mut self, next: u64, interrupts: Interrupts) -> Result<(), StubError> {
+        if let Interrupts::On(bits, value) = interrupts {
+            self.set(bits.register, bits.off(value));
         }
         self.run(&[next], Some(&Deadline::new("one instruction of the guest", STEP_LIMIT)))?;
-        if let Some(status) = self.registers.get(row.status).filter(|_| interruptible) {
-            self.set(row.status, status | row.interrupts);
+        if let Interrupts::On(bits, before) = interrupts
+            && let Some(value) = self.registers.get(bits.register)
+        {
+            self.set(bits.register, bits.with(value, before));
         }
         Ok(())
     }
@@ -315,7 +346,7 @@ impl Stops {
 
     /// The instruction at the program counter.
     fn at_work(&self) -> Span {
-        let length = self.row.step_over.map_or(0, |row| row.bytes);
+        let length = self.row.step_over.bytes;
         Span { address: self.registers.program_counter(), length }
     }
 

@@ -87,7 +87,7 @@ impl KernelLocations {
         let top = |stack: &SwitchedStack| Some((place(&layout, stack.pointer).ok()?, stack.top));
         let tops = row.switched_stacks.iter().filter_map(top).collect();
         let vectors =
-            row.step_over.map(|step_over| layout.variable(&[step_over.trap_vector.0])).transpose()?.flatten();
+            row.step_over.trap_vector.map(|(name, _)| layout.variable(&[name])).transpose()?.flatten();
         Ok(Self { row, layout, task, name, id, tops, known_tops: None, per_cpu: None, vectors })
     }
 
@@ -117,8 +117,10 @@ impl KernelLocations {
 
     /// The address of the trap vector, if the kernel keeps it in a variable.
     pub(super) fn trap_vector(&self, stops: &mut Stops) -> Result<Option<u64>, TruthError> {
-        let Some((variable, row)) = self.vectors.zip(self.row.step_over) else { return Ok(None) };
-        Ok(Some(self.word(variable, stops)?.wrapping_add(row.trap_vector.1)))
+        let Some((variable, (_, behind))) = self.vectors.zip(self.row.step_over.trap_vector) else {
+            return Ok(None);
+        };
+        Ok(Some(self.word(variable, stops)?.wrapping_add(behind)))
     }
 
     /// The pointer to the current task.

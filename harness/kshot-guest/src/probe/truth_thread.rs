@@ -251,6 +251,10 @@ impl Recorder {
         // The guest still stands: nothing can run past the breakpoint.
         drop(news.send(RecorderMessage::Armed));
         let enough = if self.wanted.traced { usize::MAX } else { self.wanted.hits as usize };
+        if self.wanted.traced {
+            // kernel/trace/trace_functions.c, function_stack_trace_call().
+            stops.set_uninterrupted();
+        }
         while self.hits.len() < enough && stops.run_to(&places)? == Stop::Hit {
             self.check(stops, loaded)?;
             if self.wanted.traced { self.event(stops)? } else { self.hit(stops)? }

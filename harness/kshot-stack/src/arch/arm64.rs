@@ -1,8 +1,9 @@
 //! 64-bit Arm: Debian's arm64.
 
 use super::{
-    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard,
-    RegisterGroup, RegisterMapping, SavedRegisters, StackBefore, StubRegisters, UPPER_HALF, debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, GoesOn, InterruptBits, KernelImage,
+    KernelPointer, KvmBoard, RegisterGroup, RegisterMapping, SavedRegisters, StackBefore, StepOver,
+    StubRegisters, UPPER_HALF, debian,
 };
 
 /// The row.
@@ -63,7 +64,18 @@ pub(super) const ROW: ArchRow = ArchRow {
         unwinding: &[RegisterMapping { dwarf: 19, stub: 19, count: 13 }],
         arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
     },
-    step_over: None,
+    // What functions begin with: Arm Architecture Reference Manual, C6.2.
+    step_over: StepOver {
+        bytes: 4,
+        instructions: &[
+            (0xffff_f01f, 0xd503_201f, GoesOn::Behind(4)), // HINT: NOP, PACIASP, BTI
+            (0xffff_ffff, 0xaa1e_03e9, GoesOn::Behind(4)), // MOV X9, X30: ftrace's
+            (0xffc0_7fff, 0xa980_7bfd, GoesOn::Behind(4)), // STP X29, X30, [SP, #-imm]!
+            (0xff80_03ff, 0xd100_03ff, GoesOn::Behind(4)), // SUB SP, SP, #imm
+        ],
+        trap_vector: None,
+        interrupts: Some(InterruptBits { register: 33, bits: 1 << 7, set: false }), // I of PSTATE
+    },
     // With pages of 4 KiB (MIN_THREAD_SHIFT of arch/arm64/include/asm/memory.h).
     kernel_stack: 16 << 10,
     // DWARF for the Arm 64-bit Architecture, 4.1: sp, and the link register x30.

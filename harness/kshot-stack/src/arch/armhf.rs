@@ -1,8 +1,9 @@
 //! 32-bit Arm: Debian's armhf.
 
 use super::{
-    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, RegisterGroup,
-    RegisterMapping, SavedRegisters, StackBefore, StubRegisters, debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, GoesOn, InterruptBits, KernelImage,
+    KernelPointer, RegisterGroup, RegisterMapping, SavedRegisters, StackBefore, StepOver, StubRegisters,
+    debian,
 };
 
 /// The row.
@@ -57,7 +58,12 @@ pub(super) const ROW: ArchRow = ArchRow {
     // gdb/arm-core.xml: r0 to r15. r4 to r11 and sp outlive a call.
     registers: StubRegisters {
         described: false,
-        groups: &[RegisterGroup { count: 16, bytes: 4 }],
+        // Behind r15 those of the FPA, which QEMU does not have, and cpsr.
+        groups: &[
+            RegisterGroup { count: 16, bytes: 4 },
+            RegisterGroup { count: 8, bytes: 12 },
+            RegisterGroup { count: 2, bytes: 4 },
+        ],
         program_counter: 15,
         unwinding: &[
             RegisterMapping { dwarf: 4, stub: 4, count: 8 },
@@ -65,7 +71,19 @@ pub(super) const ROW: ArchRow = ArchRow {
         ],
         arguments: &[0, 1, 2, 3],
     },
-    step_over: None,
+    // What functions begin with: ARM Architecture Reference Manual, ARMv7-A, A8.8.
+    step_over: StepOver {
+        bytes: 4,
+        instructions: &[
+            (0xffff_0000, 0xe92d_0000, GoesOn::Behind(4)), // PUSH {registers}
+            (0xffff_ffff, 0xe52d_e004, GoesOn::Behind(4)), // PUSH {LR}
+            (0xffff_ffff, 0xe1a0_0000, GoesOn::Behind(4)), // MOV R0, R0: ftrace's NOP
+            (0xffff_ffff, 0xe320_f000, GoesOn::Behind(4)), // NOP
+            (0xffff_ffff, 0xe1a0_c00d, GoesOn::Behind(4)), // MOV IP, SP
+        ],
+        trap_vector: None,
+        interrupts: Some(InterruptBits { register: 25, bits: 1 << 7, set: false }), // I of CPSR
+    },
     // THREAD_SIZE_ORDER of arch/arm/include/asm/thread_info.h.
     kernel_stack: 8 << 10,
     // DWARF for the Arm Architecture, 4.1: r13 and r14.

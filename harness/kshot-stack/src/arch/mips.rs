@@ -1,8 +1,9 @@
 //! What both byte orders of MIPS64 share: QEMU's board malta, the registers, and the kernel's own labels.
 
 use super::{
-    AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelOption, KernelPointer, Nic,
-    RegisterGroup, RegisterMapping, RegisterToggle, SavedRegisters, StepOver, StubRegisters, TimerStart,
+    AssemblyFrame, AssemblyKind, CallerStackPointer, GoesOn, InterruptBits, KernelImage, KernelOption,
+    KernelPointer, Nic, RegisterGroup, RegisterMapping, RegisterToggle, SavedRegisters, StepOver,
+    StubRegisters, TimerStart,
 };
 
 /// QEMU's board.
@@ -102,19 +103,19 @@ pub(super) const REGISTERS: StubRegisters = StubRegisters {
 /// Opcodes of the MIPS64 manual, volume II-A, table A.2 and following.
 pub(super) const STEP_OVER: StepOver = StepOver {
     bytes: 4,
-    except: &[
-        (0xf800_0000, 0x0800_0000), // J, JAL
-        (0xfc00_0000, 0x0400_0000), // REGIMM: branches and traps
-        (0xf000_0000, 0x1000_0000), // BEQ, BNE, BLEZ, BGTZ
-        (0xf000_0000, 0x5000_0000), // the same, likely
-        (0xf000_0000, 0x4000_0000), // coprocessors: Status, DI, EI, ERET, branches
-        (0xfc00_003e, 0x0000_0008), // JR, JALR
-        (0xfc00_003e, 0x0000_000c), // SYSCALL, BREAK
+    instructions: &[
+        (0xfc00_003f, 0x0000_000d, GoesOn::Trap),      // BREAK: a kprobe's
+        (0xf800_0000, 0x0800_0000, GoesOn::Elsewhere), // J, JAL
+        (0xfc00_0000, 0x0400_0000, GoesOn::Elsewhere), // REGIMM: branches and traps
+        (0xf000_0000, 0x1000_0000, GoesOn::Elsewhere), // BEQ, BNE, BLEZ, BGTZ
+        (0xf000_0000, 0x5000_0000, GoesOn::Elsewhere), // the same, likely
+        (0xf000_0000, 0x4000_0000, GoesOn::Elsewhere), // coprocessors: Status, DI, EI, ERET, branches
+        (0xfc00_003e, 0x0000_0008, GoesOn::Elsewhere), // JR, JALR
+        (0xfc00_003e, 0x0000_000c, GoesOn::Elsewhere), // SYSCALL, BREAK
+        (0, 0, GoesOn::Behind(4)),
     ],
-    traps: &[(0xfc00_003f, 0x0000_000d)], // BREAK: a kprobe's
-    trap_vector: ("ebase", 0x180), // arch/mips/kernel/traps.c, `set_handler(0x180, &except_vec3_generic, ..)`
-    status: 32,
-    interrupts: 1, // IE
+    trap_vector: Some(("ebase", 0x180)), // arch/mips/kernel/traps.c, `set_handler(0x180, &except_vec3_generic, ..)`
+    interrupts: Some(InterruptBits { register: 32, bits: 1, set: true }), // Status.IE
 };
 /// The assembly code that saves a `struct pt_regs`, with EPC at 296 and the registers first
 /// (arch/mips/include/asm/ptrace.h).

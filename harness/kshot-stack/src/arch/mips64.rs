@@ -38,7 +38,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     kernel_from: UPPER_HALF,
     task: Some(mips::TASK),
     registers: mips::REGISTERS,
-    step_over: Some(mips::STEP_OVER),
+    step_over: mips::STEP_OVER,
     kernel_stack: mips::KERNEL_STACK,
     stack_pointer: mips::STACK_POINTER,
     cfa_bias: 0,

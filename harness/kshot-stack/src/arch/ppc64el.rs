@@ -1,9 +1,9 @@
 //! 64-bit POWER, little-endian: Debian's ppc64el.
 
 use super::{
-    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, Marker,
-    RegisterGroup, RegisterMapping, SavedBit, SavedRegisters, StackBefore, StubRegisters, SwitchedStack,
-    UPPER_HALF, debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, GoesOn, InterruptBits, KernelImage,
+    KernelPointer, Marker, RegisterGroup, RegisterMapping, SavedBit, SavedRegisters, StackBefore, StepOver,
+    StubRegisters, SwitchedStack, UPPER_HALF, debian,
 };
 
 /// An exception's frame: a struct pt_regs so far above the stack pointer (__GEN_COMMON_BODY of
@@ -119,7 +119,20 @@ pub(super) const ROW: ArchRow = ArchRow {
         ],
         arguments: &[3, 4, 5, 6, 7, 8, 9, 10],
     },
-    step_over: None,
+    // What functions begin with: Power ISA, book I, chapter 3; book III, chapter 4.
+    step_over: StepOver {
+        bytes: 4,
+        instructions: &[
+            (0xffff_ffff, 0x6000_0000, GoesOn::Behind(4)), // NOP
+            (0xffff_ffff, 0x7c08_02a6, GoesOn::Behind(4)), // MFLR r0
+            (0xffff_0000, 0x3c4c_0000, GoesOn::Behind(4)), // ADDIS r2, r12, imm
+            (0xffff_0000, 0x3842_0000, GoesOn::Behind(4)), // ADDI r2, r2, imm
+            (0xffff_0003, 0xf821_0001, GoesOn::Behind(4)), // STDU r1, imm(r1)
+            (0xffff_0003, 0xf801_0000, GoesOn::Behind(4)), // STD r0, imm(r1)
+        ],
+        trap_vector: None,
+        interrupts: Some(InterruptBits { register: 33, bits: 1 << 15, set: true }), // MSR[EE]
+    },
     kernel_stack: KERNEL_STACK as usize,
     // Power Architecture 64-Bit ELF V2 ABI, "DWARF Register Number Mapping": r1 and LR.
     stack_pointer: 1,

@@ -1,9 +1,9 @@
 //! 64-bit RISC-V: Debian's riscv64, since trixie.
 
 use super::{
-    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, DeviceRegister, KernelImage, KernelPointer,
-    OwnRelocation, RegisterGroup, RegisterMapping, RelocationOperation, SavedRegisters, StackBefore,
-    StubRegisters, TimerStart, UPPER_HALF, debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, DeviceRegister, GoesOn, KernelImage,
+    KernelPointer, OwnRelocation, RegisterGroup, RegisterMapping, RelocationOperation, SavedRegisters,
+    StackBefore, StepOver, StubRegisters, TimerStart, UPPER_HALF, debian,
 };
 
 /// RISC-V psABI, "Relocations": linker relaxation moves code, so the assembler leaves differences of labels
@@ -89,7 +89,20 @@ pub(super) const ROW: ArchRow = ArchRow {
         ],
         arguments: &[10, 11, 12, 13, 14, 15, 16, 17],
     },
-    step_over: None,
+    // What functions begin with: RISC-V Unprivileged ISA, chapters 2 and 16. The answer to `g` holds no sstatus.
+    step_over: StepOver {
+        bytes: 4,
+        instructions: &[
+            (0xffff_ffff, 0x0000_0013, GoesOn::Behind(4)), // NOP
+            (0x000f_ffff, 0x0001_0113, GoesOn::Behind(4)), // ADDI SP, SP, imm
+            (0x0000_0fff, 0x0000_0297, GoesOn::Behind(4)), // AUIPC T0, imm: ftrace's
+            (0x0000_ef83, 0x0000_6101, GoesOn::Behind(2)), // C.ADDI16SP imm
+            (0x0000_ef83, 0x0000_0101, GoesOn::Behind(2)), // C.ADDI SP, imm
+            (0x0000_ffff, 0x0000_0001, GoesOn::Behind(2)), // C.NOP
+        ],
+        trap_vector: None,
+        interrupts: None,
+    },
     // THREAD_SIZE_ORDER of arch/riscv/include/asm/thread_info.h.
     kernel_stack: 16 << 10,
     // RISC-V psABI, "DWARF Register Numbers": x2 is sp, x1 is ra.

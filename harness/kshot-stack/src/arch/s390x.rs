@@ -1,8 +1,9 @@
 //! 64-bit IBM Z: Debian's s390x.
 
 use super::{
-    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, Nic, RegisterGroup,
-    RegisterMapping, SavedBit, SavedRegisters, StackBefore, StubRegisters, SwitchedStack, debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, GoesOn, InterruptBits, KernelImage,
+    KernelPointer, Nic, RegisterGroup, RegisterMapping, SavedBit, SavedRegisters, StackBefore, StepOver,
+    StubRegisters, SwitchedStack, debian,
 };
 
 /// The row.
@@ -58,7 +59,18 @@ pub(super) const ROW: ArchRow = ArchRow {
         unwinding: &[RegisterMapping { dwarf: 6, stub: 8, count: 10 }],
         arguments: &[4, 5, 6, 7, 8],
     },
-    step_over: None,
+    // What functions begin with: z/Architecture Principles of Operation, chapter 7.
+    step_over: StepOver {
+        bytes: 8,
+        instructions: &[
+            (0xff0f_f000_00ff_0000, 0xeb0f_f000_0024_0000, GoesOn::Behind(6)), // STMG %rX,%r15,D(%r15)
+            (0xffff_0000_0000_0000, 0xc004_0000_0000_0000, GoesOn::Behind(6)), // BRCL 0: ftrace's no-operation
+            (0xffff_0000_0000_0000, 0xb904_0000_0000_0000, GoesOn::Behind(4)), // LGR
+        ],
+        trap_vector: None,
+        // The masks of I/O and of external interruptions in the PSW (chapter 4).
+        interrupts: Some(InterruptBits { register: 0, bits: 0x0300_0000_0000_0000, set: true }),
+    },
     // THREAD_SIZE of arch/s390/include/asm/thread_info.h, without KASAN.
     kernel_stack: 16 << 10,
     // s390x ELF ABI supplement, "DWARF Register Number Mapping": r15 and r14.

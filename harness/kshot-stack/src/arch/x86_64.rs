@@ -1,9 +1,9 @@
 //! 64-bit x86: Debian's amd64.
 
 use super::{
-    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, KernelImage, KernelPointer, KvmBoard,
-    RegisterGroup, RegisterMapping, SavedRegisters, StackBefore, StubRegisters, SwitchedStack, UPPER_HALF,
-    debian,
+    ArchRow, AssemblyFrame, AssemblyKind, CallerStackPointer, GoesOn, InterruptBits, KernelImage,
+    KernelPointer, KvmBoard, RegisterGroup, RegisterMapping, SavedRegisters, StackBefore, StepOver,
+    StubRegisters, SwitchedStack, UPPER_HALF, debian,
 };
 
 /// The row.
@@ -58,7 +58,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     // 3.36 of the System V ABI's AMD64 supplement.
     registers: StubRegisters {
         described: false,
-        groups: &[RegisterGroup { count: 17, bytes: 8 }],
+        groups: &[RegisterGroup { count: 17, bytes: 8 }, RegisterGroup { count: 1, bytes: 4 }],
         program_counter: 16,
         unwinding: &[
             RegisterMapping { dwarf: 3, stub: 1, count: 1 },
@@ -67,7 +67,20 @@ pub(super) const ROW: ArchRow = ArchRow {
         ],
         arguments: &[5, 4, 3, 2, 8, 9],
     },
-    step_over: None,
+    // What functions begin with: endbr64, the place of a call that ftrace patches in (P6_NOP5 of
+    // arch/x86/include/asm/nops.h), pushes, and room on the stack. Intel SDM, volume 2.
+    step_over: StepOver {
+        bytes: 8,
+        instructions: &[
+            (0xffff_ffff, 0xfa1e_0ff3, GoesOn::Behind(4)),    // ENDBR64
+            (0xff_ffff_ffff, 0x0044_1f0f, GoesOn::Behind(5)), // NOPL 0(%RAX,%RAX,1)
+            (0xf8, 0x50, GoesOn::Behind(1)),                  // PUSH %RAX to %RDI
+            (0xf8ff, 0x5041, GoesOn::Behind(2)),              // PUSH %R8 to %R15
+            (0xff_ffff, 0xec_8348, GoesOn::Behind(4)),        // SUB $imm8,%RSP
+        ],
+        trap_vector: None,
+        interrupts: Some(InterruptBits { register: 17, bits: 1 << 9, set: true }), // IF of EFLAGS
+    },
     // THREAD_SIZE_ORDER of arch/x86/include/asm/page_64_types.h, without KASAN.
     kernel_stack: 16 << 10,
     // System V ABI, AMD64 supplement, figure 3.36: %rsp, and the column of the return address.

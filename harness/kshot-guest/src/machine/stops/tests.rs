@@ -154,12 +154,28 @@ fn a_breakpoint_at_a_branch_is_left_by_a_single_step() {
 #[test]
 fn a_step_that_ends_where_it_began_is_taken_again() {
     let (at, behind) = (arm64_registers(PLACE), arm64_registers(PLACE + 4));
-    let stepped: [&[u8]; 6] = [b"OK", b"T05", &at, b"T05", &behind, b"OK"];
+    // b .+4
+    let stepped: [&[u8]; 7] = [b"01000014", b"OK", b"T05", &at, b"T05", &behind, b"OK"];
     let answers: Vec<&[u8]> = [&[&at[..]], &stepped[..], &[b"OK", b"T05thread:p01.01;", &at]].concat();
     let events = [&RUN[2..], &RUN[2..], &RUN].concat();
     let (stop, sent) = ran_on(Arch::Arm64, &answers, &events, &[], |_| {});
     assert_eq!(stop, Stop::Hit);
-    assert_eq!(sent, "g z1,80100000,4 s g s g D;1++ Z1,80100000,4 c vAttach;1 g ");
+    assert_eq!(sent, "g m80100000,4 z1,80100000,4 s g s g D;1++ Z1,80100000,4 c vAttach;1 g ");
+}
+
+#[test]
+fn where_the_stub_does_not_tell_whether_interrupts_are_on_they_are_known_to_be_off_or_it_is_a_single_step() {
+    let registers = |place: u64| format!("{}{:016x}", "0".repeat(32 * 16), place.swap_bytes()).into_bytes();
+    let (at, behind) = (registers(PLACE), registers(PLACE + 2));
+    // c.addi16sp sp, -48
+    let [instruction, attached]: [&[u8]; 2] = [b"79710000", b"T05thread:p01.01;"];
+    let run: [&[u8]; 4] = [b"OK", b"OK", attached, &at];
+    let stepped = [&[&at[..], instruction, b"OK", b"T05", &behind], &run[..]].concat();
+    let (_, sent) = ran_on(Arch::Riscv64, &stepped, &[&RUN[2..], &RUN].concat(), &[], |_| {});
+    assert_eq!(sent, "g m80100000,4 z1,80100000,4 s g D;1++ Z1,80100000,4 c vAttach;1 g ");
+    let passed = [&[&at[..], instruction, b"OK", b"OK", attached, &behind], &run[..]].concat();
+    let (_, sent) = ran_on(Arch::Riscv64, &passed, &[RUN, RUN].concat(), &[], Stops::set_uninterrupted);
+    assert_eq!(sent, "g m80100000,4 D;1++ Z1,80100002,4 c vAttach;1 g D;1++ Z1,80100000,4 c vAttach;1 g ");
 }
 
 #[test]
