@@ -279,6 +279,7 @@ const KEPT: &[&str] = &[
     "XDG_CONFIG_HOME",
     "CCACHE_DIR",
     "CCACHE_CONFIGPATH",
+    "CCACHE_DISABLE",
     "CCACHE_MAXSIZE",
     "all_proxy",
     "ftp_proxy",
