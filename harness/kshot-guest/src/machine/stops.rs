@@ -9,7 +9,7 @@
 //!
 //! For the same reason a guest leaves a breakpoint without a single step where that can be done: with a
 //! breakpoint where it goes on instead, and interrupts off until there, so that nothing else can pass the
-//! place unseen ([`kshot_stack::arch::StepOver`]).
+//! place unseen ([`kshot_stack::arch::StepOver`]). A no-operation it leaves by the program counter alone.
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -253,6 +253,9 @@ impl Stops {
     /// # Errors
     /// See [`StubError`].
     pub fn release(mut self) -> Result<(), StubError> {
+        if let Some(request) = self.changed_registers() {
+            self.stub.tell(&request, b"OK")?;
+        }
         self.stub.tell(b"D", b"OK")
     }
 
@@ -265,6 +268,10 @@ impl Stops {
         };
         let goes_on = self.row.step_over.goes_on(self.row.number(&instruction));
         let next = match goes_on {
+            GoesOn::Nop(bytes) => {
+                self.set(self.row.registers.program_counter, place.wrapping_add(bytes));
+                return Ok(());
+            }
             GoesOn::Behind(bytes) => Some(place.wrapping_add(bytes)),
             GoesOn::Trap => self.trap_vector,
             GoesOn::Elsewhere => None,
@@ -307,6 +314,11 @@ impl Stops {
     fn set(&mut self, register: usize, value: u64) {
         self.registers = self.registers.with(register, value);
         self.changed = true;
+    }
+
+    /// The packet that writes what was changed to the guest.
+    fn changed_registers(&mut self) -> Option<Vec<u8>> {
+        std::mem::take(&mut self.changed).then(|| self.registers.request())
     }
 
     /// Executes the instruction by single steps, with the debugger attached. QEMU blocks interrupts during a
@@ -366,8 +378,7 @@ impl Stops {
 
     fn go(&mut self, places: &[u64]) -> Result<(), StubError> {
         let detach = format!("D;{PROCESS}").into_bytes();
-        let changed = std::mem::take(&mut self.changed).then(|| self.registers.request());
-        let before: Vec<_> = changed.into_iter().chain([detach]).collect();
+        let before: Vec<_> = self.changed_registers().into_iter().chain([detach]).collect();
         let breakpoints: Vec<_> = places.iter().map(|place| breakpoint('Z', *place)).collect();
         let packets = |requests: &[Vec<u8>]| requests.iter().flat_map(|request| framed(request)).collect();
         // Detaching resumes the guest; the next byte stops it before it can run, and is lost: that is the

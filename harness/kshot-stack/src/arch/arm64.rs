@@ -68,7 +68,8 @@ pub(super) const ROW: ArchRow = ArchRow {
     step_over: StepOver {
         bytes: 4,
         instructions: &[
-            (0xffff_f01f, 0xd503_201f, GoesOn::Behind(4)), // HINT: NOP, PACIASP, BTI
+            (0xffff_ffff, 0xd503_201f, GoesOn::Nop(4)),    // NOP
+            (0xffff_f01f, 0xd503_201f, GoesOn::Behind(4)), // other HINTs: PACIASP, BTI
             (0xffff_ffff, 0xaa1e_03e9, GoesOn::Behind(4)), // MOV X9, X30: ftrace's
             (0xffc0_7fff, 0xa980_7bfd, GoesOn::Behind(4)), // STP X29, X30, [SP, #-imm]!
             (0xff80_03ff, 0xd100_03ff, GoesOn::Behind(4)), // SUB SP, SP, #imm

@@ -77,8 +77,8 @@ pub(super) const ROW: ArchRow = ArchRow {
         instructions: &[
             (0xffff_0000, 0xe92d_0000, GoesOn::Behind(4)), // PUSH {registers}
             (0xffff_ffff, 0xe52d_e004, GoesOn::Behind(4)), // PUSH {LR}
-            (0xffff_ffff, 0xe1a0_0000, GoesOn::Behind(4)), // MOV R0, R0: ftrace's NOP
-            (0xffff_ffff, 0xe320_f000, GoesOn::Behind(4)), // NOP
+            (0xffff_ffff, 0xe1a0_0000, GoesOn::Nop(4)),    // MOV R0, R0: ftrace's NOP
+            (0xffff_ffff, 0xe320_f000, GoesOn::Nop(4)),    // NOP
             (0xffff_ffff, 0xe1a0_c00d, GoesOn::Behind(4)), // MOV IP, SP
         ],
         trap_vector: None,

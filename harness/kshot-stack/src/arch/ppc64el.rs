@@ -123,7 +123,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     step_over: StepOver {
         bytes: 4,
         instructions: &[
-            (0xffff_ffff, 0x6000_0000, GoesOn::Behind(4)), // NOP
+            (0xffff_ffff, 0x6000_0000, GoesOn::Nop(4)),    // NOP
             (0xffff_ffff, 0x7c08_02a6, GoesOn::Behind(4)), // MFLR r0
             (0xffff_0000, 0x3c4c_0000, GoesOn::Behind(4)), // ADDIS r2, r12, imm
             (0xffff_0000, 0x3842_0000, GoesOn::Behind(4)), // ADDI r2, r2, imm

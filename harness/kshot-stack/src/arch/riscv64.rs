@@ -93,12 +93,12 @@ pub(super) const ROW: ArchRow = ArchRow {
     step_over: StepOver {
         bytes: 4,
         instructions: &[
-            (0xffff_ffff, 0x0000_0013, GoesOn::Behind(4)), // NOP
+            (0xffff_ffff, 0x0000_0013, GoesOn::Nop(4)),    // NOP
             (0x000f_ffff, 0x0001_0113, GoesOn::Behind(4)), // ADDI SP, SP, imm
             (0x0000_0fff, 0x0000_0297, GoesOn::Behind(4)), // AUIPC T0, imm: ftrace's
             (0x0000_ef83, 0x0000_6101, GoesOn::Behind(2)), // C.ADDI16SP imm
             (0x0000_ef83, 0x0000_0101, GoesOn::Behind(2)), // C.ADDI SP, imm
-            (0x0000_ffff, 0x0000_0001, GoesOn::Behind(2)), // C.NOP
+            (0x0000_ffff, 0x0000_0001, GoesOn::Nop(2)),    // C.NOP
         ],
         trap_vector: None,
         interrupts: None,

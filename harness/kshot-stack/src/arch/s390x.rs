@@ -64,7 +64,7 @@ pub(super) const ROW: ArchRow = ArchRow {
         bytes: 8,
         instructions: &[
             (0xff0f_f000_00ff_0000, 0xeb0f_f000_0024_0000, GoesOn::Behind(6)), // STMG %rX,%r15,D(%r15)
-            (0xffff_0000_0000_0000, 0xc004_0000_0000_0000, GoesOn::Behind(6)), // BRCL 0: ftrace's no-operation
+            (0xffff_0000_0000_0000, 0xc004_0000_0000_0000, GoesOn::Nop(6)), // BRCL 0: ftrace's no-operation
             (0xffff_0000_0000_0000, 0xb904_0000_0000_0000, GoesOn::Behind(4)), // LGR
         ],
         trap_vector: None,

@@ -18,6 +18,8 @@ pub struct StepOver {
 /// Where an instruction goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GoesOn {
+    /// Behind itself, this many bytes further, and it does nothing else.
+    Nop(u64),
     /// Behind itself: this many bytes further.
     Behind(u64),
     /// It always traps: at the exception's vector.
@@ -76,14 +78,30 @@ mod tests {
     }
 
     #[test]
-    fn what_functions_begin_with_goes_on_behind_itself() {
-        let cases: [(Arch, &[u8]); 30] = [
-            (Arch::X8664, b"\xf3\x0f\x1e\xfa"),         // endbr64
+    fn a_no_operation_does_nothing_but_go_on_behind_itself() {
+        let cases: [(Arch, &[u8]); 9] = [
             (Arch::X8664, b"\x0f\x1f\x44\x00\x00"),     // nopl 0x0(%rax,%rax,1)
+            (Arch::Arm64, b"\x1f\x20\x03\xd5"),         // nop
+            (Arch::Armhf, b"\x00\xf0\x20\xe3"),         // nop
+            (Arch::Riscv64, b"\x13\x00\x00\x00"),       // nop
+            (Arch::Riscv64, b"\x01\x00"),               // c.nop
+            (Arch::S390x, b"\xc0\x04\x00\x00\x00\x00"), // jgnop
+            (Arch::Armhf, b"\x00\x00\xa0\xe1"),         // mov r0, r0
+            (Arch::Ppc64el, b"\x00\x00\x00\x60"),       // nop
+            (Arch::Mips64, b"\x00\x00\x00\x00"),        // nop
+        ];
+        for (arch, bytes) in cases {
+            assert_eq!(goes_on(arch, bytes), GoesOn::Nop(bytes.len() as u64), "{arch}: {bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn what_functions_begin_with_goes_on_behind_itself() {
+        let cases: [(Arch, &[u8]); 24] = [
+            (Arch::X8664, b"\xf3\x0f\x1e\xfa"),         // endbr64
             (Arch::X8664, b"\x55"),                     // push %rbp
             (Arch::X8664, b"\x41\x56"),                 // push %r14
             (Arch::X8664, b"\x48\x83\xec\x10"),         // sub $0x10,%rsp
-            (Arch::Arm64, b"\x1f\x20\x03\xd5"),         // nop
             (Arch::Arm64, b"\x3f\x23\x03\xd5"),         // paciasp
             (Arch::Arm64, b"\x5f\x24\x03\xd5"),         // bti c
             (Arch::Arm64, b"\xe9\x03\x1e\xaa"),         // mov x9, x30
@@ -91,15 +109,11 @@ mod tests {
             (Arch::Arm64, b"\xff\x43\x01\xd1"),         // sub sp, sp, #0x50
             (Arch::Armhf, b"\xf0\x41\x2d\xe9"),         // push {r4, r5, r6, r7, r8, lr}
             (Arch::Armhf, b"\x04\xe0\x2d\xe5"),         // push {lr}
-            (Arch::Armhf, b"\x00\xf0\x20\xe3"),         // nop
-            (Arch::Riscv64, b"\x13\x00\x00\x00"),       // nop
             (Arch::Riscv64, b"\x13\x01\x01\xb0"),       // addi sp, sp, -1280
             (Arch::Riscv64, b"\x97\x72\x00\x00"),       // auipc t0, 0x7
             (Arch::Riscv64, b"\x39\x71"),               // c.addi16sp sp, -64
             (Arch::Riscv64, b"\x41\x11"),               // c.addi sp, -16
-            (Arch::Riscv64, b"\x01\x00"),               // c.nop
             (Arch::S390x, b"\xeb\x7f\xf0\x50\x00\x24"), // stmg %r7,%r15,80(%r15)
-            (Arch::S390x, b"\xc0\x04\x00\x00\x00\x00"), // jgnop
             (Arch::S390x, b"\xb9\x04\x00\x1f"),         // lgr %r1,%r15
             (Arch::Ppc64el, b"\x5d\x00\x4c\x3c"),       // addis r2, r12, 93
             (Arch::Ppc64el, b"\x64\xa1\x42\x38"),       // addi r2, r2, -24220

@@ -72,11 +72,11 @@ pub(super) const ROW: ArchRow = ArchRow {
     step_over: StepOver {
         bytes: 8,
         instructions: &[
-            (0xffff_ffff, 0xfa1e_0ff3, GoesOn::Behind(4)),    // ENDBR64
-            (0xff_ffff_ffff, 0x0044_1f0f, GoesOn::Behind(5)), // NOPL 0(%RAX,%RAX,1)
-            (0xf8, 0x50, GoesOn::Behind(1)),                  // PUSH %RAX to %RDI
-            (0xf8ff, 0x5041, GoesOn::Behind(2)),              // PUSH %R8 to %R15
-            (0xff_ffff, 0xec_8348, GoesOn::Behind(4)),        // SUB $imm8,%RSP
+            (0xffff_ffff, 0xfa1e_0ff3, GoesOn::Behind(4)), // ENDBR64
+            (0xff_ffff_ffff, 0x0044_1f0f, GoesOn::Nop(5)), // NOPL 0(%RAX,%RAX,1)
+            (0xf8, 0x50, GoesOn::Behind(1)),               // PUSH %RAX to %RDI
+            (0xf8ff, 0x5041, GoesOn::Behind(2)),           // PUSH %R8 to %R15
+            (0xff_ffff, 0xec_8348, GoesOn::Behind(4)),     // SUB $imm8,%RSP
         ],
         trap_vector: None,
         interrupts: Some(InterruptBits { register: 17, bits: 1 << 9, set: true }), // IF of EFLAGS

@@ -141,6 +141,42 @@ fn a_breakpoint_is_left_by_another_behind_it_with_interrupts_off() {
 }
 
 #[test]
+fn a_breakpoint_at_a_no_operation_is_left_by_writing_the_program_counter() {
+    let at = registers(PLACE);
+    let answers: [&[u8]; 6] = [b"00000000", b"OK", b"OK", b"OK", b"T05thread:p01.01;", &at];
+    let (stop, sent) = ran_with(PLACE, None, &answers, &RUN, &[]);
+    assert_eq!(stop, Stop::Hit);
+    // The packet's status is as it was.
+    assert_eq!(sent, "g m80100000,4 G..00000000140000e1 D;1++ Z1,80100000,4 c vAttach;1 g ");
+}
+
+#[test]
+fn a_guest_that_is_let_go_behind_a_breakpoint_gets_its_interrupts_back() {
+    let behind = registers(PLACE + 4);
+    let (ours, mut qemu) = UnixStream::pair().unwrap();
+    // addiu $sp, $sp, -0x20
+    let answers: [&[u8]; 9] =
+        [&registers(PLACE), b"27bdffe0", b"OK", b"OK", b"OK", b"T05thread:p01.01;", &behind, b"OK", b"OK"];
+    for packet in answers {
+        qemu.write_all(&[b"+", &framed(packet)[..]].concat()).unwrap();
+    }
+    let (sender, heard) = channel();
+    // The request to end comes while the guest leaves the breakpoint.
+    EndRequest(sender.clone()).send();
+    let monitor = monitor(&RUN, &[], sender.clone());
+    let stub = Stub::over(ours.try_clone().unwrap()).unwrap();
+    let mut stops = Stops::over(stub, monitor, sender, heard, Arch::Mips64.row()).unwrap();
+    assert_eq!(stops.run_to(&[PLACE]).unwrap(), Stop::Ended);
+    stops.release().unwrap();
+    ours.shutdown(Shutdown::Write).unwrap();
+    let mut sent = String::new();
+    qemu.read_to_string(&mut sent).unwrap();
+    let written: Vec<_> = sent.split("$G").skip(1).map(|packet| &packet[32 * 16..][..16]).collect();
+    assert_eq!(written, ["00000000140000e0", "00000000140000e1"]);
+    assert!(sent.contains("$D#"), "{sent}");
+}
+
+#[test]
 fn a_breakpoint_at_a_branch_is_left_by_a_single_step() {
     let (at, behind) = (registers(PLACE), registers(PLACE + 0x100));
     // b .+0x104
