@@ -418,7 +418,8 @@ pub struct ArchRow {
     pub stack_pointer: u16,
     /// How far the canonical frame address of DWARF lies above the caller's stack pointer, in bytes.
     pub cfa_bias: u64,
-    /// The DWARF number of the register that a call leaves its return address in.
+    /// The DWARF number of the return address: of a register that a call leaves it in, or of a column of its own
+    /// where it is on the stack.
     pub return_address: u16,
     /// The assembly code that truths lead through.
     pub assembly: &'static [AssemblyFrame],
@@ -559,6 +560,12 @@ impl ArchRow {
     /// Whether an exception or interrupt leads to the code of a symbol.
     pub fn is_exception(&self, symbol: &str) -> bool {
         self.assembly_frames(symbol).any(|frame| frame.kind == AssemblyKind::Exception)
+    }
+
+    /// Whether a call leaves its return address on the stack, and not in a register.
+    pub fn call_pushes(&self) -> bool {
+        let mut registers = self.registers.unwinding.iter().flat_map(|mapping| mapping.numbers());
+        registers.all(|(number, _)| number != self.return_address)
     }
 
     /// The number in some bytes of the guest's memory, eight at the most.

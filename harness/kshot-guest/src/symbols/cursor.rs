@@ -116,9 +116,17 @@ impl Cursor {
     }
 
     /// The caller of assembly code that has not changed the stack pointer or the return address.
-    pub(super) fn out_of_leaf(&self, row: &ArchRow) -> Result<Self, Cut> {
-        let pc = self.register(Register(row.return_address)).ok_or(Cut::NoReturnAddress)?;
-        Ok(Self { pc, is_return_address: true, cfa: None, ..self.clone() })
+    pub(super) fn out_of_leaf(&self, raw: &RawHit, row: &ArchRow) -> Result<Self, Cut> {
+        let mut caller = Self { is_return_address: true, cfa: None, ..self.clone() };
+        if row.call_pushes() {
+            let stack_pointer = &mut caller.registers[usize::from(row.stack_pointer)];
+            let top = stack_pointer.ok_or(Cut::NoReturnAddress)?;
+            *stack_pointer = Some(top.wrapping_add(row.word_bytes as u64));
+            caller.pc = word_at(raw, top, row).ok_or(Cut::OtherMemory)?;
+        } else {
+            caller.pc = self.register(Register(row.return_address)).ok_or(Cut::NoReturnAddress)?;
+        }
+        Ok(caller)
     }
 
     /// This frame with the stack pointer from before it switched stacks, if it did.

@@ -293,7 +293,7 @@ impl Unwinder {
                     Ok(caller) if self.frame(&caller, row).is_one_of(row.entries) => Ok(caller),
                     _ => return UnwoundStack { frames, end: End::Entry },
                 },
-                None if leaf => cursor.out_of_leaf(row),
+                None if leaf => cursor.out_of_leaf(raw, row),
                 None => self.caller(&cursor, raw, row).and_then(|caller| {
                     // User space calls entries alone: the stack was not what the CFI takes it for. An
                     // exception's CFI says that it was not called.

@@ -129,7 +129,16 @@ pub(super) const ROW: ArchRow = ArchRow {
             marker: None,
         },
     ],
-    leaves: &[],
+    // arch/arm64/lib/copy_*_user.S, clear_user.S, clear_page.S and copy_page.S.
+    leaves: &[
+        "__arch_copy_from_user",
+        "__arch_copy_to_user",
+        "__arch_clear_user",
+        "clear_page",
+        "__pi_clear_page",
+        "copy_page",
+        "__pi_copy_page",
+    ],
     switched_stacks: &[],
     stack_before: StackBefore::Pointer,
     // It goes by the frame pointer and not by x30 (arch/arm64/kernel/perf_callchain.c, stacktrace.c).

@@ -145,9 +145,12 @@ pub(super) const ASSEMBLY: &[AssemblyFrame] = &[
         user_mode: None,
         marker: None,
     },
-    // `__BUILD_HANDLER` of `arch/mips/kernel/genex.S`, which has no CFI.
+    // `__BUILD_HANDLER` of `arch/mips/kernel/genex.S`, which has no CFI, and `tlb_do_page_fault` of
+    // `arch/mips/mm/tlbex-fault.S`, whose CFI has one place for what was interrupted and for its return address.
     AssemblyFrame {
         labels: &[
+            "tlb_do_page_fault_0",
+            "tlb_do_page_fault_1",
             "handle_adel*",
             "handle_ades*",
             "handle_bp*",
@@ -174,6 +177,17 @@ const EPC: i64 = 296;
 const INTERRUPTED: &[SavedRegisters] = &[
     SavedRegisters { dwarf: 16, offset: 16 * 8, count: 8 },
     SavedRegisters { dwarf: 28, offset: 28 * 8, count: 4 },
+];
+/// memcpy.S, memset.S, strncpy_user.S and strnlen_user.S of `arch/mips/lib`.
+pub(super) const LEAVES: &[&str] = &[
+    "__raw_copy_from_user",
+    "__raw_copy_to_user",
+    "memcpy",
+    "__rmemcpy",
+    "__bzero",
+    "memset",
+    "__strncpy_from_user_asm",
+    "__strnlen_user_asm",
 ];
 pub(super) const PLUMBING: &[&str] = &[
     "ftrace_caller",

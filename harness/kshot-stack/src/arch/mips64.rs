@@ -44,7 +44,7 @@ pub(super) const ROW: ArchRow = ArchRow {
     cfa_bias: 0,
     return_address: mips::RETURN_ADDRESS,
     assembly: mips::ASSEMBLY,
-    leaves: &[],
+    leaves: mips::LEAVES,
     switched_stacks: &[],
     stack_before: StackBefore::Pointer,
     perf_finds_callers: true,

@@ -156,8 +156,9 @@ pub(super) const ROW: ArchRow = ArchRow {
             marker: Some(Marker { offset: 48 + 264, value: 0 }),
         },
     ],
-    // arch/powerpc/platforms/pseries/hvCall.S: the idle task waits for an interrupt in it.
-    leaves: &["plpar_hcall_norets_notrace"],
+    // hvCall.S of arch/powerpc/platforms/pseries, where the idle task waits for an interrupt; copyuser_64.S,
+    // string_64.S and mem_64.S of arch/powerpc/lib.
+    leaves: &["plpar_hcall_norets_notrace", "__copy_tofrom_user_base", "__arch_clear_user", "memset"],
     // THREAD_SIZE less STACK_FRAME_OVERHEAD up to 6.1, less STACK_FRAME_MIN_SIZE since 6.2.
     switched_stacks: &[
         switched!("softirq_ctx", KERNEL_STACK - 112),

@@ -153,7 +153,17 @@ pub(super) const ROW: ArchRow = ArchRow {
             marker: None,
         },
     ],
-    leaves: &[],
+    // arch/riscv/lib/uaccess.S, memcpy.S and memset.S.
+    leaves: &[
+        "__asm_copy_from_user",
+        "__asm_copy_to_user",
+        "fallback_scalar_usercopy",
+        "__clear_user",
+        "memcpy",
+        "__memcpy",
+        "memset",
+        "__memset",
+    ],
     switched_stacks: &[],
     stack_before: StackBefore::Pointer,
     // It goes by the frame pointer (walk_stackframe of arch/riscv/kernel/stacktrace.c).

@@ -11,6 +11,7 @@ mod evidence;
 mod mutants;
 mod night;
 mod sweep;
+mod sweep_witness;
 mod truth;
 mod wait;
 mod warm;
@@ -42,6 +43,7 @@ fn trials(workspace: &Workspace) -> Vec<Trial> {
     let mut trials = broken::trials(workspace, &catalogue);
     trials.extend(evidence::trials(workspace, &catalogue));
     trials.extend(sweep::trials(workspace, &catalogue));
+    trials.extend(sweep_witness::trials(workspace, &catalogue));
     trials.extend(truth::trials(workspace, &catalogue));
     trials.extend(witness::trials(workspace, &catalogue));
     trials.extend(mutants::trials(workspace, &catalogue));

@@ -16,7 +16,8 @@ use kshot_guest::userland::{SshKeys, Userland, initramfs};
 use kshot_stack::stack::gdb_json::HitFrame;
 use kshot_stack::stack::gdb_raw::RawHit;
 use libtest_mimic::{Failed, Trial};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::on_kernel;
 
@@ -200,7 +201,7 @@ fn raw(stops: &mut Stops, unwinder: &Unwinder, kernel: &Kernel) -> RawHit {
 }
 
 /// Compares two frames, of one that is a caller the line, too.
-fn same(ours: &HitFrame, theirs: &HitFrame, calls: bool) {
+pub(super) fn same(ours: &HitFrame, theirs: &HitFrame, calls: bool) {
     let file = |frame: &HitFrame| frame.file.clone().unwrap_or_default();
     // One of them may leave out where the sources were when they were compiled.
     let (our_file, their_file) = (file(ours), file(theirs));
@@ -228,12 +229,17 @@ fn same(ours: &HitFrame, theirs: &HitFrame, calls: bool) {
 
 /// What gdb tells of a guest that stands; it lets it go.
 fn witness(machine: &Machine, loaded: &LoadedKernel) -> Vec<HitFrame> {
+    ask(loaded, json!({ "socket": machine.stub_socket() }))
+}
+
+/// What `witness.py` tells, which is asked this besides the kernel's files.
+pub(super) fn ask<T: DeserializeOwned>(loaded: &LoadedKernel, mut wanted: Value) -> T {
     let modules = loaded.modules.iter().map(|module| {
         let sections = module.sections.iter().map(|(name, at)| (name.clone(), json!(format!("{at:#x}"))));
         json!({ "path": module.path, "sections": sections.collect::<serde_json::Map<_, _>>() })
     });
-    let modules: Vec<_> = modules.collect();
-    let wanted = json!({ "vmlinux": loaded.vmlinux, "modules": modules, "socket": machine.stub_socket() });
+    wanted["modules"] = modules.collect();
+    wanted["vmlinux"] = json!(loaded.vmlinux);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/witness.py");
     // Of gdb's own waits not all have an end.
     let output = Command::new("timeout")

@@ -124,6 +124,28 @@ fn assembly_code_that_waits_for_interrupts_is_left_by_its_return_address() {
 }
 
 #[test]
+fn where_a_call_pushes_its_return_address_such_code_is_left_by_the_stack() {
+    let mut unwinder = unwinder();
+    let (copies, caller) = (0xffff_ffff_8030_0000, IN_START_KERNEL);
+    let function = Function { start: copies, size: 0x40, st_other: 0, name: "rep_movs_alternative".into() };
+    unwinder.functions.push(function);
+    let row = Arch::X8664.row();
+    assert!(Arch::all().all(|arch| arch.row().call_pushes() == (arch == Arch::X8664)));
+    let stack = |words: &[u64]| {
+        let memory = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let registers = vec![(row.stack_pointer, BASE)];
+        let stacks = vec![StackCopy { base: BASE, memory }];
+        unwinder.unwind(&RawHit { registers, stacks, ..raw(copies + 0x3c, 0, &[]) }, row)
+    };
+    let unwound = stack(&[caller, 7]);
+    assert_eq!(unwound.frames[1].frame.address, Some(caller));
+    assert!(unwound.frames[1].is_return_address);
+    let unwound = stack(&[]);
+    assert_eq!(unwound.frames.len(), 1);
+    assert!(matches!(unwound.end, End::Cut { why: Cut::OtherMemory, .. }), "{}", unwound.end);
+}
+
+#[test]
 fn what_cannot_be_told_is_said() {
     let end = |raw: &RawHit| told(raw).1;
     assert_eq!(end(&raw(RECURSING, 0, &[7])), "cut at recursing: CFI leads out of the stack");
