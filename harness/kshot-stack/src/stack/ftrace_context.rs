@@ -45,12 +45,15 @@ pub(crate) fn context(line: &[u8]) -> Option<Context<'_>> {
     {
         return Some(context);
     }
+    // The time ends so, and few other lines hold that.
+    split_at(line, b": ")?;
+    let may_be_verbose = split_at(line, b"): ").is_some();
     // A task name with a line end in it pushes its second half to the first column; in mails lines are
     // indented, or have lost what they were.
     let front = line.iter().enumerate().take(LAST_DASH);
     front.into_iter().find_map(|(at, byte)| match byte {
         b'-' => NORMAL.context_at(line, at).or_else(|| LATENCY.context_at(line, at)),
-        b' ' => verbose_at(line, at),
+        b' ' if may_be_verbose => verbose_at(line, at),
         _ => None,
     })
 }
