@@ -20,6 +20,7 @@ pub(crate) use prefix::said as said_in_chat;
 use crate::document::ConsoleReport;
 use crate::stack::CallTrace;
 use crate::text::Lines;
+use literals::Words;
 
 /// Lines before the one that matched which are kept with it.
 const BEFORE: usize = 5;
@@ -84,7 +85,7 @@ struct Table {
     set: RegexSet,
     /// Words of the patterns: every message that a pattern matches contains one of them.
     words: Vec<String>,
-    any_word: regex::bytes::Regex,
+    any_word: Words,
     /// `CONFIG_PRINTK_TIME`'s prefix, with `CONFIG_PRINTK_CALLER`'s where it is on; or the latter alone, where
     /// a line begins with it or behind a time that other text is mixed with.
     stamp: Regex,
@@ -99,7 +100,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let set = RegexSetBuilder::new(regexes).unicode(false).build().expect("patterns.yaml holds regexes");
     let words = literals::required(patterns.iter().map(|pattern| pattern.regex.as_str()));
     let words = words.expect("a pattern has a word that it cannot match without");
-    let any_word = literals::any_of(words.iter().map(String::as_str)).expect("words");
+    let any_word = Words::new(words.iter().map(String::as_str));
     const STAMP: &str =
         r"(?:\[ *\d+\.\d+(?:@\d+|s)?\](?: ?\[ *[TC]\d+(?:@C\d+)?\])?|(?:^|\] ?)\[ *[TC]\d+\])(?: |$)";
     let stamp = Regex::new(STAMP).expect("a regex");
@@ -111,7 +112,7 @@ impl Table {
     fn fits(&self, message: &str) -> Option<&Pattern> {
         let message = message.as_bytes();
         // Most fit none, and that is told sooner than which they fit.
-        let may_fit = self.any_word.is_match(message) && self.set.is_match(message);
+        let may_fit = self.any_word.is_in(message) && self.set.is_match(message);
         let fits = may_fit.then(|| self.set.matches(message))?;
         Some(&self.patterns[fits.iter().next()?])
     }

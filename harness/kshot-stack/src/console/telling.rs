@@ -2,10 +2,9 @@
 
 use std::sync::LazyLock;
 
-use regex::bytes::Regex;
-
+use super::TABLE;
+use super::literals::Words;
 use super::tasks::may_be_listed_task;
-use super::{TABLE, literals};
 
 /// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning
 /// aside.
@@ -34,15 +33,13 @@ const TELLING: [&str; 22] = [
     " stack dump of tid ",
 ];
 
-static TELLING_WORDS: LazyLock<Regex> = LazyLock::new(|| {
-    let words = TABLE.words.iter().map(String::as_str).chain(TELLING);
-    literals::any_of(words).expect("words")
-});
+static TELLING_WORDS: LazyLock<Words> =
+    LazyLock::new(|| Words::new(TABLE.words.iter().map(String::as_str).chain(TELLING)));
 
 /// Whether a message may begin something.
 pub(super) fn is_telling(text: &[u8]) -> bool {
     matches!(text.trim_ascii_start().first(), Some(b'#' | b'['))
         || may_be_listed_task(text)
         || text.starts_with(b"0x")
-        || TELLING_WORDS.is_match(text)
+        || TELLING_WORDS.is_in(text)
 }
