@@ -60,7 +60,7 @@ use super::messages::{
     is_register, last_function, may_be_frame, parts_backtraces, pasted, report, section, shown,
     wrapped_module,
 };
-use super::prefix::{Message, plain, unquoted};
+use super::prefix::{Message, plain};
 use super::tasks::{names_debugged_task, task};
 use super::telling::is_telling;
 use super::{TRACE_WITHIN, stamped};
@@ -101,8 +101,8 @@ pub(crate) fn parser() -> impl LineParser {
 pub(crate) fn is_of(line: &[u8]) -> bool {
     let line = &*plain(line);
     let message = Message::of(line);
-    if is_stamped(line, message) || !is_telling(message.text) {
-        return is_stamped(line, message);
+    if message.is_stamped || !is_telling(message.text) {
+        return message.is_stamped;
     }
     let text = printable(message.text);
     heading(&text).is_some() || !message.text.starts_with(TABLE_INDENT) && report(&text).is_some()
@@ -123,11 +123,6 @@ pub(crate) fn is_frame(line: &[u8]) -> bool {
     let may_be = || split_at(text, b"+0x").is_some() || may_stand_alone(text);
     let place = || may_be().then(|| TraceLine::read(&printable(text.trim_ascii())))?;
     pasted(text).is_some_and(|(.., needs)| needs == Needs::Nothing) || place().is_some_and(is_whole)
-}
-
-/// Whether something stands in front of a line's message that only loggers and the kernel put there.
-fn is_stamped(line: &[u8], message: Message<'_>) -> bool {
-    message.text.len() < unquoted(line).1.len()
 }
 
 struct Parser {
@@ -275,7 +270,7 @@ impl Parser {
             self.part(caller, written, line, warnings);
         }
         for (_, message) in messages {
-            let Message { caller: name, text } = Message::of(message.as_bytes());
+            let Message { caller: name, text, .. } = Message::of(message.as_bytes());
             let text = &message[message.len() - text.len()..];
             let caller = if name.is_empty() { caller } else { self.caller(name) };
             self.callers[caller].is_idle = false;
@@ -302,7 +297,7 @@ impl Parser {
             let inside = without_marker(heading.behind);
             let frame = self.read_announced(caller, inside.as_bytes(), true);
             let has_words = heading.is_behind_words || frame.is_none() && !inside.trim().is_empty();
-            self.announce(caller, has_words && !is_stamped(line, Message::of(line)));
+            self.announce(caller, has_words && !Message::of(line).is_stamped);
             if let Some(frame) = frame {
                 self.push(caller, frame, line, warnings);
             }
@@ -502,13 +497,12 @@ impl LineParser for Parser {
         }
         let message = Message::of(line);
         let caller = self.caller(message.caller);
-        let is_stamped = is_stamped(line, message);
         let is_empty = message.text.trim_ascii().is_empty();
         self.spacing.line(is_empty);
         // Most messages of a boot are of no stack.
         self.is_telling = !self.callers[caller].is_idle || is_telling(message.text);
         if !self.is_telling {
-            return is_stamped;
+            return message.is_stamped;
         }
         let frame = self.read_frame(caller, message.text);
         let belongs = |frame: FrameLine| match frame {
@@ -522,7 +516,7 @@ impl LineParser for Parser {
             let Caller { open, printer, .. } = self.callers[caller];
             open != Open::No && matches!(printer, Printer::Debugger(_)) && tells_of_frame(message.text)
         };
-        let is_own = is_stamped || is_empty || frame.is_some_and(belongs) || is_of_debugger();
+        let is_own = message.is_stamped || is_empty || frame.is_some_and(belongs) || is_of_debugger();
         if is_own {
             self.take(caller, message.text, frame, line, warnings);
         }

@@ -45,13 +45,13 @@ mod quote; // what quotes a line
 pub(crate) use plain::plain;
 pub(super) use printer::behind as behind_printer;
 pub(crate) use quote::said;
-pub(super) use quote::unquoted;
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
 use crate::stack::lines::split_at;
+use quote::unquoted;
 
 /// The longest prefix of one kind, in bytes.
 const LONGEST: usize = 100;
@@ -64,6 +64,8 @@ pub(super) struct Message<'a> {
     pub(super) caller: &'a [u8],
     /// The text, with its own blanks.
     pub(super) text: &'a [u8],
+    /// Whether something stands in front of it that only loggers and the kernel put there.
+    pub(super) is_stamped: bool,
 }
 
 /// The kinds of prefixes. A line has each once, at most.
@@ -85,9 +87,9 @@ impl<'a> Message<'a> {
     /// The message in a line.
     pub(super) fn of(line: &'a [u8]) -> Self {
         let (caller, text) = unquoted(line);
-        let (mut message, mut had) = (Self { caller, text }, Had::default());
+        let (mut message, mut had) = (Self { caller, text, is_stamped: false }, Had::default());
         while let Some((prefix, behind)) = message.behind_prefix(had) {
-            message = behind;
+            message = Self { is_stamped: true, ..behind };
             had.add(prefix);
         }
         message
@@ -95,15 +97,15 @@ impl<'a> Message<'a> {
 
     /// The prefix that the text begins with, and the message behind it.
     fn behind_prefix(self, had: Had) -> Option<(Prefix, Self)> {
-        let Self { caller, text } = self;
+        let text = self.text;
         let is_timed = had.has(Prefix::Seconds);
         let may_be_date = !is_timed && !had.has(Prefix::Date);
-        let behind = |prefix: Prefix, text: &'a [u8]| (prefix, Self { caller, text });
+        let behind = |prefix: Prefix, text: &'a [u8]| (prefix, Self { text, ..self });
+        let said = |prefix: Prefix, (caller, text)| (prefix, Self { caller, text, ..self });
         let (prefix, message) = match text.first()? {
             b'<' => behind(Prefix::Level, level(text)?),
             b'[' => {
-                let of_caller =
-                    || printer::of(text).map(|(caller, text)| (Prefix::Caller, Self { caller, text }));
+                let of_caller = || printer::of(text).map(|printed| said(Prefix::Caller, printed));
                 let date = || Some(behind(Prefix::Date, date(text).filter(|_| may_be_date)?));
                 match seconds(text) {
                     Some(text) => behind(Prefix::Seconds, text),
@@ -113,17 +115,11 @@ impl<'a> Message<'a> {
                 }
             }
             b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' if is_timed => {
-                let of_vendor = || {
-                    let (caller, text) = printer::of_vendor(text)?;
-                    Some((Prefix::Caller, Self { caller, text }))
-                };
+                let of_vendor = || printer::of_vendor(text).map(|printed| said(Prefix::Caller, printed));
                 let host = || host(text).map(|text| behind(Prefix::Logger, text));
                 host().or_else(of_vendor)?
             }
-            b' ' | b'.' | b'-' | b'(' if is_timed => {
-                let (caller, text) = printer::of_vendor(text)?;
-                (Prefix::Caller, Self { caller, text })
-            }
+            b' ' | b'.' | b'-' | b'(' if is_timed => said(Prefix::Caller, printer::of_vendor(text)?),
             b' ' | b'\t' => {
                 let logger = spoken(text).or_else(|| numbered(text)).or_else(|| indented(text));
                 behind(Prefix::Logger, logger?)
@@ -131,7 +127,7 @@ impl<'a> Message<'a> {
             b'.' | b'/' => behind(Prefix::Logger, grepped(text)?),
             first @ (b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => {
                 let date = || iso_time(text).filter(|_| may_be_date).map(|text| behind(Prefix::Date, text));
-                let record = || record(text).map(|message| (Prefix::Seconds, message));
+                let record = || record(text).map(|recorded| said(Prefix::Seconds, recorded));
                 let logger = || {
                     let others = || numbered(text).or_else(|| relayed(text));
                     let text = logger(text).or_else(|| grepped(text)).or_else(others)?;
@@ -270,9 +266,10 @@ fn behind_second(text: &[u8]) -> Option<&[u8]> {
     time.iter().zip(SHAPE).all(fits).then_some(behind)
 }
 
-/// The message behind `4,1234,12345678,-;` (Documentation/ABI/testing/dev-kmsg), with `caller=T93` among its
-/// last fields or the kernel's release before it (Documentation/networking/netconsole.rst).
-fn record(text: &[u8]) -> Option<Message<'_>> {
+/// Who printed the message behind `4,1234,12345678,-;` (Documentation/ABI/testing/dev-kmsg), and the message:
+/// `caller=T93` may stand among the last fields, and the kernel's release before all
+/// (Documentation/networking/netconsole.rst).
+fn record(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = text.iter().take(LONGEST).position(|&byte| byte == b';')?;
     let mut fields = text[..end].split(|&byte| byte == b',').peekable();
     fields.next_if(|release| release.contains(&b'.'));
@@ -281,7 +278,7 @@ fn record(text: &[u8]) -> Option<Message<'_>> {
         return None;
     }
     let caller = fields.find_map(|field| field.strip_prefix(b"caller=")).filter(|caller| is_caller(caller));
-    Some(Message { caller: caller.unwrap_or_default(), text: &text[end + 1..] })
+    Some((caller.unwrap_or_default(), &text[end + 1..]))
 }
 
 static KERNEL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"kernel"));
@@ -483,8 +480,8 @@ mod tests {
             ("", "", ""),
         ];
         for (line, caller, text) in cases {
-            let message = Message { caller: caller.as_bytes(), text: text.as_bytes() };
-            assert_eq!(Message::of(line.as_bytes()), message, "{line}");
+            let message = Message::of(line.as_bytes());
+            assert_eq!((message.caller, message.text), (caller.as_bytes(), text.as_bytes()), "{line}");
         }
     }
 }

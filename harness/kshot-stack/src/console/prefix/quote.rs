@@ -39,7 +39,7 @@ const MARKERS: [&[u8]; 10] = [
 ];
 
 /// Who said a line, where it is of a chat, and the line without what quotes it.
-pub(in crate::console) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
     let (mut by, mut text): (&[u8], _) = (b"", line);
     loop {
         // Most lines begin with the time of the kernel, `[   12.345678]`, or with a letter.
