@@ -135,6 +135,8 @@ struct Parser {
     last: usize,
     /// Whether the line before may tell something.
     is_telling: bool,
+    /// The frame in it, where it is one.
+    last_frame: Option<FrameLine>,
     spacing: Spacing,
     lost: u64,
     /// How many stacks were counted, and how many begun.
@@ -157,6 +159,7 @@ impl Parser {
             callers: IndexMap::default(),
             last: 0,
             is_telling: false,
+            last_frame: None,
             spacing: Spacing::default(),
             lost: 0,
             events: 0,
@@ -505,6 +508,7 @@ impl LineParser for Parser {
             return message.is_stamped;
         }
         let frame = self.read_frame(caller, message.text);
+        self.last_frame = frame;
         let belongs = |frame: FrameLine| match frame {
             FrameLine { is_bare: true, .. } => self.is_of_names(caller, frame),
             FrameLine { needs, .. } => {
@@ -528,8 +532,7 @@ impl LineParser for Parser {
             let line = &*plain(line);
             let message = Message::of(line);
             let caller = self.caller(message.caller);
-            let frame = self.read_frame(caller, message.text);
-            self.take(caller, message.text, frame, line, warnings);
+            self.take(caller, message.text, self.last_frame, line, warnings);
         }
     }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use super::TABLE;
+use super::literals::Words;
 use crate::arch::{Arch, ArchRow};
 use crate::stack::lines::{decimal, printable, split_at};
 use crate::stack::{DebuggerLine, Frame, Needs, is_own_heading};
@@ -172,7 +173,8 @@ pub(super) fn names_task_last(text: &str) -> bool {
 /// Whether this is the line behind the one that names the task, in parisc's list of registers, which stands
 /// behind the stack (`show_regs()`, `arch/parisc/kernel/traps.c`): the names of the bits of PSW.
 pub(super) fn is_behind_task_of_parisc(text: &[u8]) -> bool {
-    text.trim_ascii() == b"YZrvWESTHLNXBCVMcbcbcbcbOGFRQPDI"
+    let text = text.trim_ascii_end();
+    text.ends_with(b"I") && text.trim_ascii_start() == b"YZrvWESTHLNXBCVMcbcbcbcbOGFRQPDI"
 }
 
 /// The rest of a message that a mail program wrapped before a module's name: `[sunrpc]`.
@@ -186,14 +188,14 @@ pub(super) fn wrapped_module(text: &[u8]) -> Option<&[u8]> {
 /// `[<ffffffffa0351a00>] ?`, or which a terminal cut at its last column, as arm's are long: `[<c0052a34>] (f)
 /// from [<c0052f10>] (worker_thr`.
 pub(super) fn is_cut_frame(text: &[u8]) -> bool {
-    let Some(text) = text.trim_ascii_start().strip_prefix(b"[<") else { return false };
-    let text = text.trim_ascii_end();
-    let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    match text[digits..].strip_prefix(b">]") {
-        Some([] | b" ?") => true,
-        Some([b' ', b'(', behind @ ..]) => !behind.ends_with(b")"),
+    let text = text.trim_ascii_start().strip_prefix(b"[<").map(<[u8]>::trim_ascii_end);
+    let Some((address, behind)) = text.and_then(|text| split_at(text, b">]")) else { return false };
+    let may_be_cut = match behind {
+        [] | b" ?" => true,
+        [b' ', b'(', behind @ ..] => !behind.ends_with(b")"),
         _ => false,
-    }
+    };
+    may_be_cut && address.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// The last function with a place in a message: `register_netdevice+0x4f1/0x690`, `RIP: 0010:f+0x1/0x2`,
@@ -317,7 +319,8 @@ pub(super) fn is_of_memory(text: &str) -> bool {
         " pages reserved",
         " swap cache",
     ];
-    WORDS.iter().any(|word| text.contains(word))
+    static OF_MEMORY: LazyLock<Words> = LazyLock::new(|| Words::new(WORDS));
+    OF_MEMORY.is_in(text.as_bytes())
 }
 
 /// The heading of a stack that a report keeps, without numbers: `Allocated by task`, `page last free pid`.

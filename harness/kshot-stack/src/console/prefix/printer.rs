@@ -48,6 +48,10 @@ pub(super) fn of_vendor(text: &[u8]) -> Option<(&[u8], &[u8])> {
         [b'(', cpu @ ..] => behind_digits(cpu)?.strip_prefix(b")")?,
         _ => begins,
     };
+    // No address in brackets begins so: `[<ffffffff8191c190>]`.
+    if !matches!(begins, [b'[', b'0'..=b'9' | b'p', ..]) {
+        return None;
+    }
     let of_mediatek = begins.len() < text.len().saturating_sub(2);
     let (inner, behind) = in_brackets(begins)?;
     let is_time = inner.len() == b"2026:11:28 09:20:11".len() && behind_digits(inner) == Some(&inner[4..]);
