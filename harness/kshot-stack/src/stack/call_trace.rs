@@ -193,7 +193,9 @@ impl CallTrace {
 impl TraceLine {
     /// A line without its time and what [`without_marker`] takes.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        if let Some(line) = SHAPES.from.captures(text) {
+        if text.contains(" from ")
+            && let Some(line) = SHAPES.from.captures(text)
+        {
             let module = line.name("of").map(|module| module.as_str().to_owned());
             let inner = Frame { module, ..placed(&line["inner"]) };
             return Some(Self::From { inner, outer: whole(&line) });

@@ -314,6 +314,13 @@ fn example(line: &[u8]) -> String {
 
 /// Text that came from a guest, safe to show: broken UTF-8 replaced, control characters escaped.
 pub(crate) fn printable(bytes: &[u8]) -> String {
+    // Most are ASCII, and safe as they stand.
+    let is_safe = bytes.iter().fold(true, |safe, byte| safe & matches!(byte, b' '..=b'~'));
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && is_safe
+    {
+        return text.to_owned();
+    }
     let mut text = String::with_capacity(bytes.len());
     for char in String::from_utf8_lossy(bytes).chars() {
         if is_hidden(char) { text.extend(char.escape_default()) } else { text.push(char) }
