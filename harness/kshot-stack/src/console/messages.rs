@@ -128,9 +128,9 @@ pub(super) fn shown(text: &[u8]) -> Cow<'_, str> {
 /// Whether a line without an offset may be a frame: an address alone, but for sparc64's at the end of a stack,
 /// or one with a source line.
 pub(super) fn may_be_frame(text: &[u8]) -> bool {
-    const SOURCES: [&[u8]; 4] = [b".c", b".h", b".S", b".rs"];
     let begins = text.trim_ascii_start();
-    let is_source = |colon: usize| SOURCES.iter().any(|source| text[..colon].ends_with(source));
+    let is_source =
+        |colon: usize| matches!(text[..colon], [.., b'.', b'c' | b'h' | b'S'] | [.., b'.', b'r', b's']);
     text.len() < LONGEST_FRAME
         && (begins.strip_prefix(b"? ").unwrap_or(begins).starts_with(b"0x")
             || begins.strip_prefix(b"(").unwrap_or(begins).starts_with(b"[<")
