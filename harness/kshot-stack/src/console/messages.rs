@@ -280,9 +280,12 @@ pub(super) fn is_register(text: &str) -> bool {
     let text = text.trim_start();
     let numbered_register = text.len() > 1 && text.starts_with('x') && text.as_bytes()[1].is_ascii_digit();
     // `1f20: 00000000 c1a01f70 ..`, arm's exception stack.
-    let words_of_stack = text.split_once(": ").is_some_and(|(offset, words)| {
-        let are_words = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b' ');
-        (3..=4).contains(&offset.len()) && are_words(offset) && are_words(words)
+    let words_of_stack = [3, 4].into_iter().any(|offset| {
+        let are_words = |text: &[u8]| text.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b' ');
+        let parts = text.as_bytes().split_at_checked(offset);
+        parts.is_some_and(|(offset, words)| {
+            are_words(offset) && words.strip_prefix(b": ").is_some_and(are_words)
+        })
     });
     let register_and_colon =
         text.strip_prefix('r').and_then(|text| text.split_once(':')).is_some_and(|(number, _)| {

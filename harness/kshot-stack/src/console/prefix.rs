@@ -121,7 +121,12 @@ impl<'a> Message<'a> {
             }
             b' ' | b'.' | b'-' | b'(' if is_timed => said(Prefix::Caller, printer::of_vendor(text)?),
             b' ' | b'\t' => {
-                let logger = spoken(text).or_else(|| numbered(text)).or_else(|| indented(text));
+                let logger = match text.trim_ascii_start().first()? {
+                    b'k' => spoken(text),
+                    b'0'..=b'9' => numbered(text),
+                    b'[' | b'<' => indented(text),
+                    _ => None,
+                };
                 behind(Prefix::Logger, logger?)
             }
             b'.' | b'/' => behind(Prefix::Logger, grepped(text)?),

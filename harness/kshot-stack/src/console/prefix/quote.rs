@@ -42,18 +42,17 @@ const MARKERS: [&[u8]; 10] = [
 pub(super) fn unquoted(line: &[u8]) -> (&[u8], &[u8]) {
     let (mut by, mut text): (&[u8], _) = (b"", line);
     loop {
-        // Most lines begin with the time of the kernel, `[   12.345678]`, or with a letter.
-        match text {
-            [b'[', first, ..] if !first.is_ascii_digit() => return (by, text),
-            [b'>' | b'|' | b'#' | b' ' | b'\t' | b'<' | b'[' | b'-', ..] => {}
-            [first, ..] if first.is_ascii_alphanumeric() => {}
+        // Most lines begin with a blank, a letter, or the time of the kernel, `[   12.345678]`.
+        let quoted = match text {
+            [b' ' | b'\t' | b'>', ..] => behind_quote(text.trim_ascii_start()),
+            [b'|', text @ ..] => Some(text.strip_prefix(b" ").unwrap_or(text)),
+            [b'#', text @ ..] => text.strip_prefix(b" "),
+            [b'-', ..] => of_lava(text),
+            [b'A'..=b'Z', ..] => behind_initials(text),
+            [b'<' | b'0'..=b'9', ..] | [b'[', b'0'..=b'9', ..] => None,
             _ => return (by, text),
-        }
-        let of_mail = behind_quote(text.trim_ascii_start());
-        let of_commit = || text.strip_prefix(b"|").map(|text| text.strip_prefix(b" ").unwrap_or(text));
-        let of_test = || text.strip_prefix(b"# ");
-        let quoted = of_mail.or_else(of_commit).or_else(of_test).or_else(|| of_lava(text));
-        if let Some(behind) = quoted.or_else(|| behind_initials(text)) {
+        };
+        if let Some(behind) = quoted {
             text = behind;
         } else if let Some(behind) = behind_field(text) {
             (by, text) = (FIELD, behind);
