@@ -201,6 +201,9 @@ pub(super) fn is_cut_frame(text: &[u8]) -> bool {
 /// The last function with a place in a message: `register_netdevice+0x4f1/0x690`, `RIP: 0010:f+0x1/0x2`,
 /// `RIP: 0010:[<ffffffff8010bd9b>] <ffffffff8010bd9b>{f+12}` of x86-64 before 2.6.18.
 pub(super) fn last_function(text: &str) -> Option<&str> {
+    if [&b"+0x"[..], b">{"].iter().all(|mark| split_at(text.as_bytes(), mark).is_none()) {
+        return None;
+    }
     // What is handed to a function makes it one that is to be called, `f+0x0/0x50(0xffff8e0b3e2afbe8)`.
     let is_place = |word: &&str| {
         word.contains("+0x") && !word.contains("(0x") || word.contains(">{") && word.ends_with('}')

@@ -1,6 +1,7 @@
 //! The task that a message names.
 
 use crate::stack::debugger_task;
+use crate::stack::lines::split_at;
 
 /// What xmon's line with the name of a task begins with (`excprint` of arch/powerpc/xmon/xmon.c).
 const XMON_TASK: &str = "pid   = ";
@@ -31,7 +32,7 @@ pub(super) fn task(text: &str) -> Option<&str> {
         return task.split_once("\", pid ").map(|(task, _)| task);
     }
     if let Some(task) = text.strip_prefix("task:") {
-        return task.split_once(" state:").map(|(task, _)| task.trim_end());
+        return split_at(task.as_bytes(), b" state:").map(|(name, _)| task[..name.len()].trim_end());
     }
     if let Some(task) = text.strip_prefix("Process ") {
         return task.rsplit_once(" (pid: ").map(|(task, _)| task);
@@ -53,11 +54,14 @@ pub(super) fn task(text: &str) -> Option<&str> {
     if text.starts_with("0x") {
         return task_of_kdb(text);
     }
-    let of_old = || text.strip_prefix("Pid: ")?.split_once(", comm: ");
-    let of_dump = || text.strip_prefix("CPU: ")?.split_once(" Comm: ");
-    let Some((_, task)) = of_dump().or_else(of_old) else { return listed_task(line) };
-    let ends = [" Not tainted", " Tainted: ", " Kdump: loaded "];
-    let end = ends.iter().filter_map(|mark| task.find(mark)).min();
+    let of_old = || Some(text.strip_prefix("Pid: ")?.split_once(", comm: ")?.1);
+    let of_dump = || {
+        let (_, task) = split_at(text.strip_prefix("CPU: ")?.as_bytes(), b" Comm: ")?;
+        Some(&text[text.len() - task.len()..])
+    };
+    let Some(task) = of_dump().or_else(of_old) else { return listed_task(line) };
+    let ends = [&b" Not tainted"[..], b" Tainted: ", b" Kdump: loaded "];
+    let end = ends.iter().filter_map(|mark| Some(split_at(task.as_bytes(), mark)?.0.len())).min();
     Some(task[..end.unwrap_or(task.len())].trim())
 }
 

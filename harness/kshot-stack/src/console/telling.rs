@@ -8,8 +8,9 @@ use super::tasks::may_be_listed_task;
 
 /// What is in every message that begins something, besides the words of reports; `#` and `[` at the beginning
 /// aside.
-const TELLING: [&str; 22] = [
+const TELLING: [&str; 23] = [
     "+0x",
+    "[ ",
     "race",
     "=> ",
     "task:",

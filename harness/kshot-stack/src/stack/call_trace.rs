@@ -242,6 +242,13 @@ pub(crate) fn may_stand_alone(text: &[u8]) -> bool {
 
 /// The heading of a call trace, where `text` has one.
 pub(crate) fn heading(text: &str) -> Option<Heading<'_>> {
+    // Most are this.
+    if let Some(behind) = text.strip_prefix("Call Trace:").or_else(|| text.strip_prefix("Call trace:")) {
+        return Some(Heading { is_behind_words: false, behind: behind.trim_start() });
+    }
+    // What announces a stack ends so, or in `(crc 1a2b):`.
+    let may_end = |colon: usize| matches!(text.as_bytes()[..colon], [.., b'e' | b'E' | b')']);
+    memchr::memchr_iter(b':', text.as_bytes()).find(|&colon| may_end(colon))?;
     let heading = SHAPES.heading.find(text)?;
     let before = &text[..heading.start()];
     // Old MIPS prints it right behind the words of the stack.
