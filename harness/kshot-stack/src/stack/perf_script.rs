@@ -46,7 +46,8 @@ use super::lines::{
 use super::{Frame, NAMELESS, ParsedCapture, Stack, in_upper_half};
 use behind_frame::{is_branches, is_instruction, is_source};
 use header::{
-    has_cpu, header, header_without_pid, task_and_event, timed_header, timeless_header, trace_header,
+    has_cpu, header, header_without_pid, may_hold_time, task_and_event, timed_header, timeless_header,
+    trace_header,
 };
 
 /// Reads the output of `perf script`.
@@ -68,11 +69,8 @@ pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
         || timeless_header(line).is_some() && (has_cpu(line) || frame(next.trim_ascii()).is_some());
     let is_trace = || is_frame_of_trace(next) && trace_header(line).is_some();
     let is_headless = || is_in_columns(line) && is_in_columns(next);
-    timed_header(line).is_some()
-        || header_without_pid(line).is_some()
-        || is_timeless()
-        || is_trace()
-        || is_headless()
+    let is_timed = || timed_header(line).or_else(|| header_without_pid(line)).is_some();
+    may_hold_time(line) && is_timed() || is_timeless() || is_trace() || is_headless()
 }
 
 /// The longest name of a task, without the final zero (`TASK_COMM_LEN`).

@@ -12,6 +12,15 @@ pub(super) fn header(line: &[u8]) -> Option<(&[u8], &str)> {
         .or_else(|| trace_header(line))
 }
 
+/// Whether a word of a line may be the time of a [`timed_header`] or a [`header_without_pid`]: it ends in a digit
+/// and a colon.
+pub(super) fn may_hold_time(line: &[u8]) -> bool {
+    memchr::memchr_iter(b':', line).any(|colon| {
+        let ends_number = line[..colon].last().is_some_and(u8::is_ascii_digit);
+        ends_number && matches!(line[colon + 1..], [] | [b' ' | b'\t', ..])
+    })
+}
+
 pub(super) fn timed_header(line: &[u8]) -> Option<(&[u8], &str)> {
     let mut words = words(line);
     // The last words, the latest last.
@@ -51,6 +60,9 @@ pub(super) fn timeless_header(line: &[u8]) -> Option<(&[u8], &str)> {
         let (rest, event) = last_word(&line[..end - 1])?;
         let (before, cpu) = last_word(rest)?;
         let (task, pid) = if is_cpu(cpu) { last_word(before)? } else { (before, cpu) };
+        if !is_pid(pid) {
+            return None;
+        }
         let word = |byte: &u8| byte.is_ascii_alphanumeric() || b":_-.,/=".contains(byte);
         // `PID:` and `ADDR:` stand in tables of others.
         let is_name = event.iter().any(u8::is_ascii_lowercase) || event.starts_with(b"PERF_RECORD_");
@@ -59,8 +71,8 @@ pub(super) fn timeless_header(line: &[u8]) -> Option<(&[u8], &str)> {
         let is_task = !task.is_empty() && !task.starts_with(b"#") && task.trim_ascii().len() <= LONGEST_TASK;
         let is_event = is_event && is_task;
         let behind = line[end..].trim_ascii();
-        let may_follow = behind.is_empty() || event.contains(&b':') || frame(behind).is_some();
-        (is_event && may_follow && is_pid(pid)).then_some((task.trim_ascii(), symbol(event)?))
+        let may_follow = || behind.is_empty() || event.contains(&b':') || frame(behind).is_some();
+        (is_event && may_follow()).then_some((task.trim_ascii(), symbol(event)?))
     })
 }
 
