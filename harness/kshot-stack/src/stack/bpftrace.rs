@@ -113,7 +113,7 @@ pub(crate) fn is_of(line: &[u8], next: &[u8]) -> bool {
 #[derive(Default)]
 struct Parser {
     /// The key of a map that has begun and not ended.
-    key: Option<Key>,
+    key: Option<Box<Key>>,
     /// A stack outside of maps.
     open: Option<Stacks>,
     /// The tool of bcc's that prints, if it is one: names alone are frames then.
@@ -163,7 +163,7 @@ impl Parser {
     fn line_of_map(&mut self, line: &[u8], warnings: &mut Warnings) {
         let Some(mut key) = self.key.take() else { return };
         if let Some((b"", value)) = end_of_key(line) {
-            return self.end_key(key, value);
+            return self.end_key(*key, value);
         }
         if let Some(behind) = line.strip_prefix(b",") {
             self.key = Some(key);
@@ -171,9 +171,7 @@ impl Parser {
         }
         let text = line.trim_ascii();
         if !text.is_empty() {
-            let mut stacks = key.stacks.take().unwrap_or_default();
-            self.push(&mut stacks, text, line, warnings);
-            key.stacks = Some(stacks);
+            self.push(key.stacks.get_or_insert_default(), text, line, warnings);
         }
         self.key = Some(key);
     }
@@ -192,7 +190,7 @@ impl Parser {
             }
         }
         match value {
-            Some(value) => self.end_key(key, value),
+            Some(value) => self.end_key(*key, value),
             None => {
                 // A stack follows.
                 match &mut key.stacks {
@@ -276,7 +274,7 @@ impl Parser {
     }
 
     fn begin_key(&mut self, event: usize, text: &[u8]) {
-        self.key = Some(Key { event, task: None, is_ambiguous: false, stacks: None });
+        self.key = Some(Box::new(Key { event, task: None, is_ambiguous: false, stacks: None }));
         self.keys(text);
     }
 
