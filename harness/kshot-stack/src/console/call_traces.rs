@@ -43,6 +43,7 @@ mod spacing; // empty lines between all others
 mod stacks; // where frames go
 mod unfolded; // a trace in one line
 
+use std::borrow::Cow;
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
@@ -265,6 +266,10 @@ impl Parser {
             return self.message(caller, &text, line, warnings);
         }
         let (written, messages) = stamped(&text);
+        // As it stands it was read, and is no frame.
+        if messages.is_empty() && matches!(text, Cow::Borrowed(_)) {
+            return self.message(caller, &text, line, warnings);
+        }
         // `checking disk:[   12.3] BUG: ..`: what a program wrote in front of a message is the heading of
         // none.
         if !messages.is_empty() && section(written).is_some() {
