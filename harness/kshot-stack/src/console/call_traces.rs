@@ -136,8 +136,8 @@ struct Parser {
     last: usize,
     /// Whether the line before may tell something.
     is_telling: bool,
-    /// The frame in it, where it is one.
-    last_frame: Option<FrameLine>,
+    /// The message of a line that waits, and its frame, where it is one.
+    left: (Vec<u8>, Option<FrameLine>),
     spacing: Spacing,
     lost: u64,
     /// How many stacks were counted, and how many begun.
@@ -160,7 +160,7 @@ impl Parser {
             callers: IndexMap::default(),
             last: 0,
             is_telling: false,
-            last_frame: None,
+            left: (Vec::new(), None),
             spacing: Spacing::default(),
             lost: 0,
             events: 0,
@@ -513,7 +513,6 @@ impl LineParser for Parser {
             return message.is_stamped;
         }
         let frame = self.read_frame(caller, message.text);
-        self.last_frame = frame;
         let belongs = |frame: FrameLine| match frame {
             FrameLine { is_bare: true, .. } => self.is_of_names(caller, frame),
             FrameLine { needs, .. } => {
@@ -528,16 +527,19 @@ impl LineParser for Parser {
         let is_own = message.is_stamped || is_empty || frame.is_some_and(belongs) || is_of_debugger();
         if is_own {
             self.take(caller, message.text, frame, line, warnings);
+        } else {
+            self.left.0.clear();
+            self.left.0.extend_from_slice(message.text);
+            self.left.1 = frame;
         }
         is_own
     }
 
     fn other(&mut self, line: &[u8], warnings: &mut Warnings) {
         if self.is_telling {
-            let line = &*plain(line);
-            let message = Message::of(line);
-            let caller = self.caller(message.caller);
-            self.take(caller, message.text, self.last_frame, line, warnings);
+            let (text, frame) = std::mem::take(&mut self.left);
+            self.take(self.last, &text, frame, &plain(line), warnings);
+            self.left.0 = text;
         }
     }
 
