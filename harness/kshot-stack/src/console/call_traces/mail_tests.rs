@@ -105,3 +105,11 @@ fn a_trace_in_one_line_is_one() {
     let older = "Call Trace: [<ffffffff81051a00>] f+0x1/0x2 [<ffffffff81051a01>] ? g+0x1/0x2 [tun] [<ffffffff81051a02>] h+0x1/0x2\n";
     assert_eq!(told(older), ["1 ? call trace: f ?g h"]);
 }
+
+#[test]
+fn a_line_that_cannot_be_parted_is_read_as_it_stands() {
+    let places = "+0x1|".repeat(30);
+    for line in [format!("SKIP='x|Call Trace:{places}'\n"), format!("BUG: x|Call Trace:{places}\n")] {
+        assert_eq!(parse_text(&line).events, 0, "{line}");
+    }
+}

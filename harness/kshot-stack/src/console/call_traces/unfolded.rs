@@ -45,7 +45,9 @@ pub(super) fn lines(line: &[u8]) -> Option<Vec<&[u8]>> {
     let (_, behind) = split_at(line, HEADING)?;
     split_at(split_at(behind, PLACE)?.1, PLACE)?;
     let has_ends = split_at(behind, b"\\n").is_some();
-    Some(if has_ends { at_ends(line) } else { at_words(line) })
+    let lines = if has_ends { at_ends(line) } else { at_words(line) };
+    // Each is read as a line: one that is the same again would be so for ever.
+    lines.iter().all(|part| part.len() < line.len()).then_some(lines)
 }
 
 /// Parts a line at the ends of lines that are written out.
