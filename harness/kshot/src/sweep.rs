@@ -34,7 +34,7 @@ const FUNCTION_COUNT_MOST: u64 = 1 << 20;
 
 const MEMORY_MIB: u32 = 512;
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The truth stops the guest some thousand times in each slice.
+/// The truth stops the guest some hundred times in each slice.
 const SLICE_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Prepares everything but the filter: func_stack_trace (Documentation/trace/ftrace.rst) for the workload
@@ -48,9 +48,6 @@ cp available_filter_functions /tmp/functions && wc -l < /tmp/functions"#;
 /// timer tick.
 pub const SLICES: usize = 20;
 
-/// Runs the workload with one slice of all functions traced (`images/guest/sweep.c`): every `SLICES`th by its
-/// number in `available_filter_functions`.
-const SLICE_SCRIPT: &str = "sweep /tmp/functions FIRST SLICES STACKS TRACE workload < /dev/null";
 /// The guest's file with all that was recorded.
 const TRACE: &str = "/tmp/sweep.trace";
 
@@ -230,19 +227,17 @@ fn scenario(options: SweepOptions) -> Scenario {
         expected_status: 0,
         nmi: false,
     };
+    let stacks = options.stacks_per_function;
+    // One run of the workload with every `SLICES`th function, by its number, traced (`images/guest/sweep.c`).
     let slice = |first: usize| {
-        let numbers =
-            [("FIRST", first), ("SLICES", SLICES), ("STACKS", options.stacks_per_function as usize)];
-        let script = numbers.iter().fold(SLICE_SCRIPT.replace("TRACE", TRACE), |script, (word, number)| {
-            script.replace(word, &number.to_string())
-        });
-        step(&script, SLICE_TIMEOUT)
+        let run = format!("sweep /tmp/functions {first} {SLICES} {stacks} {TRACE} workload < /dev/null");
+        step(&run, SLICE_TIMEOUT)
     };
     let mut steps = vec![step(PREPARE_SCRIPT, PREPARE_TIMEOUT)];
     steps.extend((1..=options.slices).map(slice));
     let gdb = ProbeKind::Gdb(TruthProbe {
         function: TRACE_FUNCTION.into(),
-        hits: options.stacks_per_function,
+        hits: stacks,
         task: None,
         traced: true,
     });

@@ -117,6 +117,18 @@ pub(super) const ROW: ArchRow = ArchRow {
             user_mode: None,
             marker: None,
         },
+        // `mcount_enter` of arch/arm/kernel/entry-ftrace.S: r0 to r3 and the place; in front of that the return address
+        // that the traced function has pushed.
+        AssemblyFrame {
+            labels: &["ftrace_caller", "ftrace_call", "ftrace_graph_call"],
+            kind: AssemblyKind::FunctionTracer,
+            base: 13,
+            program_counter: 16,
+            stack_pointer: CallerStackPointer::Above(24),
+            saved: &[SavedRegisters { dwarf: 14, offset: 20, count: 1 }],
+            user_mode: None,
+            marker: None,
+        },
         // arch/arm/lib/call_with_stack.S with CONFIG_UNWINDER_ARM: r11 and the return address where r11 points.
         AssemblyFrame {
             labels: &["call_with_stack"],
@@ -129,8 +141,18 @@ pub(super) const ROW: ArchRow = ArchRow {
             marker: None,
         },
     ],
-    // arch/arm/mm/proc-v7.S: the idle task waits for an interrupt in it.
-    leaves: &["cpu_v7_do_idle"],
+    // arch/arm/mm/proc-v7.S, where the idle task waits for an interrupt; getuser.S and putuser.S of arch/arm/lib.
+    leaves: &[
+        "cpu_v7_do_idle",
+        "__get_user_1",
+        "__get_user_2",
+        "__get_user_4",
+        "__get_user_8",
+        "__put_user_1",
+        "__put_user_2",
+        "__put_user_4",
+        "__put_user_8",
+    ],
     switched_stacks: &[],
     stack_before: StackBefore::Pointer,
     perf_finds_callers: false,

@@ -3,8 +3,8 @@
 #
 #   {"vmlinux": PATH, "modules": [{"path": PATH, "sections": {".text": "0xffffffffc0168000"}}], "socket": PATH}
 #
-# Or a list of such documents, one for each of so many stops that the other side shows one after the other when it is
-# told `monitor NUMBER`. Then the function tracer's trampoline is at work, which has no CFI: where it saves what.
+# With these two, what comes out is a list: the same for each of so many stops, which the other side shows when it is told
+# `monitor NUMBER`. Their stacks lead through the function tracer's trampoline, which has no CFI: where it saves what.
 #
 #   "stops": 213, "trampoline": {"from": "ftrace_caller", "to": "ftrace_stub", "size": 304, "pc": 248,
 #                                "saved": {"ra": 8}, "same": ["s0", "gp"]}
