@@ -20,11 +20,12 @@
 
 #define TRACEFS "/sys/kernel/tracing/"
 
-/* A function that is traced. Of several with one name the trace does not tell which it was. */
+/* A function of the filter. */
 struct function {
 	char name[256];
 	unsigned number, seen;
-	int ambiguous, dropped;
+	/* It is dropped, or never will be: of several with one name the trace does not tell which it was. */
+	int settled;
 };
 
 static struct function *functions;
@@ -72,7 +73,7 @@ static void list_functions(const char *path, unsigned first, unsigned step)
 	qsort(functions, function_count, sizeof(next), by_name);
 	for (size_t i = 1; i < function_count; i++)
 		if (!strcmp(functions[i - 1].name, functions[i].name))
-			functions[i - 1].ambiguous = functions[i].ambiguous = 1;
+			functions[i - 1].settled = functions[i].settled = 1;
 }
 
 static void write_word(const char *path, const char *value)
@@ -102,10 +103,10 @@ static void drop(unsigned stacks)
 	for (size_t i = 0; i < function_count && dropped + 1 < function_count; i++) {
 		struct function *one = &functions[i];
 
-		if (one->seen < stacks || one->ambiguous || one->dropped)
+		if (one->seen < stacks || one->settled)
 			continue;
 		fprintf(file, "!%u ", one->number);
-		one->dropped = 1;
+		one->settled = 1;
 		dropped++;
 	}
 	must_close(file, TRACEFS "set_ftrace_filter");
@@ -152,7 +153,7 @@ static unsigned number(const char *word)
 	return number;
 }
 
-/* Until the command stops or ends. */
+/* Waits until the command stops or ends. */
 static int wait_for(pid_t child)
 {
 	int status;

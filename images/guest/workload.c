@@ -29,7 +29,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
@@ -449,7 +448,8 @@ static void tasks(void)
 
 /* Threads come last: at the end of a thread others may go on before it is through. */
 static void (*const parts[])(void) = {
-	folders, files, names, kernel_files, mounts, memory, pipes, watches, streams, datagrams, tap, signals, timers, tasks,
+	folders, files, names, kernel_files, mounts, memory, pipes, watches, streams, datagrams, tap, signals,
+	timers, tasks,
 };
 
 int main(int argc, char **argv)

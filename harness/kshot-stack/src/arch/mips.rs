@@ -104,8 +104,8 @@ pub(super) const REGISTERS: StubRegisters = StubRegisters {
 pub(super) const STEP_OVER: StepOver = StepOver {
     bytes: 4,
     instructions: &[
-        (0xffff_ffff, 0, GoesOn::Nop(4)),
-        (0xfc00_003f, 0x0000_000d, GoesOn::Trap), // BREAK: a kprobe's
+        (0xffff_ffff, 0, GoesOn::Nop(4)),              // NOP
+        (0xfc00_003f, 0x0000_000d, GoesOn::Trap),      // BREAK: a kprobe's
         (0xf800_0000, 0x0800_0000, GoesOn::Elsewhere), // J, JAL
         (0xfc00_0000, 0x0400_0000, GoesOn::Elsewhere), // REGIMM: branches and traps
         (0xf000_0000, 0x1000_0000, GoesOn::Elsewhere), // BEQ, BNE, BLEZ, BGTZ

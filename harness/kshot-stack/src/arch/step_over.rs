@@ -77,9 +77,15 @@ mod tests {
         row.step_over.goes_on(row.number(&read))
     }
 
+    fn assert_goes_on(cases: &[(Arch, &[u8])], expected: impl Fn(u64) -> GoesOn) {
+        for (arch, bytes) in cases {
+            assert_eq!(goes_on(*arch, bytes), expected(bytes.len() as u64), "{arch}: {bytes:02x?}");
+        }
+    }
+
     #[test]
     fn a_no_operation_does_nothing_but_go_on_behind_itself() {
-        let cases: [(Arch, &[u8]); 9] = [
+        let cases: &[(Arch, &[u8])] = &[
             (Arch::X8664, b"\x0f\x1f\x44\x00\x00"),     // nopl 0x0(%rax,%rax,1)
             (Arch::Arm64, b"\x1f\x20\x03\xd5"),         // nop
             (Arch::Armhf, b"\x00\xf0\x20\xe3"),         // nop
@@ -90,14 +96,12 @@ mod tests {
             (Arch::Ppc64el, b"\x00\x00\x00\x60"),       // nop
             (Arch::Mips64, b"\x00\x00\x00\x00"),        // nop
         ];
-        for (arch, bytes) in cases {
-            assert_eq!(goes_on(arch, bytes), GoesOn::Nop(bytes.len() as u64), "{arch}: {bytes:02x?}");
-        }
+        assert_goes_on(cases, GoesOn::Nop);
     }
 
     #[test]
     fn what_functions_begin_with_goes_on_behind_itself() {
-        let cases: [(Arch, &[u8]); 24] = [
+        let cases: &[(Arch, &[u8])] = &[
             (Arch::X8664, b"\xf3\x0f\x1e\xfa"),         // endbr64
             (Arch::X8664, b"\x55"),                     // push %rbp
             (Arch::X8664, b"\x41\x56"),                 // push %r14
@@ -123,14 +127,12 @@ mod tests {
             (Arch::Mips64, b"\x67\xbd\xff\xc0"),        // daddiu $sp, $sp, -64
             (Arch::Mips64el, b"\xc0\xff\xbd\x67"),      // the same
         ];
-        for (arch, bytes) in cases {
-            assert_eq!(goes_on(arch, bytes), GoesOn::Behind(bytes.len() as u64), "{arch}: {bytes:02x?}");
-        }
+        assert_goes_on(cases, GoesOn::Behind);
     }
 
     #[test]
     fn calls_branches_returns_and_traps_do_not() {
-        let cases: [(Arch, &[u8]); 22] = [
+        let cases: &[(Arch, &[u8])] = &[
             (Arch::X8664, b"\xe8\x00\x10\x00\x00"),     // call
             (Arch::X8664, b"\xcc"),                     // int3: a kprobe's
             (Arch::X8664, b"\xc3"),                     // ret
@@ -154,9 +156,7 @@ mod tests {
             (Arch::Mips64, b"\x10\x00\x00\x40"),        // b
             (Arch::Mips64, b"\x40\x02\x60\x00"),        // mfc0 $v0, Status
         ];
-        for (arch, bytes) in cases {
-            assert_eq!(goes_on(arch, bytes), GoesOn::Elsewhere, "{arch}: {bytes:02x?}");
-        }
+        assert_goes_on(cases, |_| GoesOn::Elsewhere);
         assert_eq!(goes_on(Arch::Mips64, b"\x00\x00\x00\x0d"), GoesOn::Trap);
     }
 

@@ -127,8 +127,8 @@ pub(super) const ROW: ArchRow = ArchRow {
             marker: None,
         },
     ],
-    // copy_user_64.S, clear_page_64.S, getuser.S, putuser.S, memcpy_64.S and memset_64.S of arch/x86/lib; the first of
-    // them up to 6.3.
+    // copy_user_64.S, clear_page_64.S, getuser.S, putuser.S, memcpy_64.S and memset_64.S of arch/x86/lib; copy_user_*
+    // and clear_user_* up to 6.3.
     leaves: &[
         "copy_user_enhanced_fast_string",
         "copy_user_generic_string",

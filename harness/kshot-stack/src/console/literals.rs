@@ -42,6 +42,7 @@ impl Words {
     pub(super) fn new<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
         let mut all = Self { may_be: Box::new([false; 1 << 16]), words: HashMap::default() };
         for word in words.into_iter().map(str::as_bytes) {
+            assert!(word.len() > 1, "a word of one byte would not be found");
             let threes = word.windows(3).enumerate();
             match threes.max_by_key(|(_, three)| rarity(three)) {
                 Some((at, three)) => all.add(word, at + 2, three),
